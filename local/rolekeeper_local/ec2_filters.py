@@ -1,0 +1,110 @@
+r"""EC2's request filters and pages, as the describe calls of the truth use them.
+
+A filter is a name and the values that it accepts: values are OR-ed, filters are AND-ed, a value may hold ``*`` and
+``?``, and a backslash makes these literal
+(https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html).
+"""
+
+import base64
+import binascii
+import functools
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from rolekeeper_local.ec2_model import Ec2Error
+
+Filters = Sequence[tuple[str, Sequence[str]]]
+
+#: AWS_FACTS.md, Attach, replace, detach: "at most 200 values per filter".
+MAX_VALUES = 200
+
+
+class _Numbered(Protocol):
+    @property
+    def number(self) -> int: ...
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = []
+    characters = iter(pattern)
+    for character in characters:
+        if character == "\\":
+            parts.append(re.escape(next(characters, "\\")))
+        elif character == "*":
+            parts.append(".*")
+        elif character == "?":
+            parts.append(".")
+        else:
+            parts.append(re.escape(character))
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def matches_value(pattern: str, value: str) -> bool:
+    """Say whether one filter value accepts ``value``; case counts."""
+    return _compiled(pattern).fullmatch(value) is not None
+
+
+def check(filters: Filters, known: Callable[[str], bool]) -> None:
+    """Refuse what EC2 refuses before it looks at anything.
+
+    Raises:
+        Ec2Error: ``InvalidParameterValue`` for an empty list of values or a name that the call doesn't know
+            (AWS_FACTS.md, Errors), ``FilterLimitExceeded`` above 200 values.
+    """
+    for name, values in filters:
+        if not known(name):
+            raise Ec2Error("InvalidParameterValue", f"The filter '{name}' is invalid")
+        if not values:
+            # AWS_FACTS.md, Errors: "on an empty filter list"; the words are inferred.
+            raise Ec2Error("InvalidParameterValue", f"The filter '{name}' has no values")
+        if len(values) > MAX_VALUES:
+            raise Ec2Error(
+                "FilterLimitExceeded", f"The maximum number of filter values specified on a single call is {MAX_VALUES}"
+            )
+
+
+def matches(filters: Filters, attributes: Mapping[str, str], tags: Mapping[str, str]) -> bool:
+    """Say whether something with these attributes and tags passes every filter."""
+    return all(
+        any(matches_value(pattern, value) for value in _values_of(name, attributes, tags) for pattern in patterns)
+        for name, patterns in filters
+    )
+
+
+def _values_of(name: str, attributes: Mapping[str, str], tags: Mapping[str, str]) -> Iterable[str]:
+    if name.startswith("tag:"):
+        key = name.removeprefix("tag:")
+        return [tags[key]] if key in tags else []
+    if name == "tag-key":
+        return tags.keys()
+    if name == "tag-value":
+        return tags.values()
+    return [attributes[name]] if name in attributes else []
+
+
+def page[Row: _Numbered](
+    rows: Iterable[Row], max_results: int | None, next_token: str | None
+) -> tuple[list[Row], str | None]:
+    """Cut one page out of rows that are ordered by number.
+
+    Returns:
+        The page and the token of the next one, or None after the last.
+
+    Raises:
+        Ec2Error: ``InvalidParameterValue`` for a token that no answer gave.
+    """
+    after = _number_in(next_token) if next_token else -1
+    rest = [row for row in rows if row.number > after]
+    if max_results is None or len(rest) <= max_results:
+        return rest, None
+    cut = rest[:max_results]
+    return cut, base64.urlsafe_b64encode(f"after {cut[-1].number}".encode()).decode()
+
+
+def _number_in(token: str) -> int:
+    try:
+        return int(base64.urlsafe_b64decode(token.encode()).decode().removeprefix("after "))
+    except (binascii.Error, ValueError) as error:
+        raise Ec2Error("InvalidParameterValue", "Unable to parse pagination token") from error

@@ -1,0 +1,128 @@
+"""The values that the truth about EC2 is made of: instances, associations, profiles, errors, times.
+
+Nothing here does anything; ``ec2_truth`` holds the rules. Times are seconds on whatever clock the truth was given.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Ec2Error(Exception):
+    """A refusal by EC2, with the code and message of the answer that AWS would give."""
+
+    def __init__(self, code: str, message: str) -> None:
+        """Keep what a client sees as ``Error.Code`` and ``Error.Message``."""
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class State(StrEnum):
+    """What ``State.Name`` says of an instance, and an event's ``state`` (AWS_FACTS.md, Events)."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SHUTTING_DOWN = "shutting-down"
+    TERMINATED = "terminated"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+    @property
+    def number(self) -> int:
+        """``State.Code`` beside the name, e.g. 16 for running."""
+        return _STATE_NUMBERS[self]
+
+
+_STATE_NUMBERS = {
+    State.PENDING: 0,
+    State.RUNNING: 16,
+    State.SHUTTING_DOWN: 32,
+    State.TERMINATED: 48,
+    State.STOPPING: 64,
+    State.STOPPED: 80,
+}
+
+
+class AssociationState(StrEnum):
+    """AWS_FACTS.md, Attach, replace, detach: the states that the describe call shows."""
+
+    ASSOCIATING = "associating"
+    ASSOCIATED = "associated"
+    DISASSOCIATING = "disassociating"
+    DISASSOCIATED = "disassociated"
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How long each thing takes, in seconds. AWS takes tens of seconds for most: these are for people who watch."""
+
+    pending: float = 2.0
+    stopping: float = 2.0
+    shutting_down: float = 1.0
+    associating: float = 0.2
+    disassociating: float = 0.2
+    #: A profile made just now is refused for so long (AWS_FACTS.md, Errors: up to about 2 minutes on AWS).
+    propagation: float = 3.0
+    #: A terminated instance stays in the describe call's answer for about an hour.
+    terminated_visible: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """An instance profile as IAM knows it.
+
+    Attributes:
+        name: Its name, without path.
+        arn: Its ARN, with path.
+        id: ``AIPA…``.
+        roles: The ARNs of the roles in it: none or one.
+        created_at: When it was made, on the truth's clock.
+    """
+
+    name: str
+    arn: str
+    id: str
+    roles: tuple[str, ...] = ()
+    created_at: float = float("-inf")
+
+
+@dataclass(slots=True)
+class Instance:
+    """One instance. ``number`` counts launches and orders the describe call's pages."""
+
+    id: str
+    arn: str
+    number: int
+    launched_at: float
+    state: State = State.PENDING
+    #: When the passing state (pending, stopping, shutting-down) ends, or a terminated instance is forgotten.
+    changes_at: float | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    #: Counts tag changes; the events carry it.
+    tag_version: int = 0
+    #: What the truth doesn't decide but filters may ask for, e.g. ``{"instance-type": "t3.micro"}``.
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Association:
+    """EC2's record that a profile is attached: a row of the describe call."""
+
+    id: str
+    instance_id: str
+    profile_arn: str
+    profile_id: str
+    state: AssociationState
+    timestamp: float
+    number: int
+    changes_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What EventBridge is told: the parts of an event that its sender decides."""
+
+    source: str
+    detail_type: str
+    resources: tuple[str, ...]
+    detail: dict[str, object]

@@ -1,0 +1,460 @@
+"""Each rule of AWS_FACTS.md that the truth about EC2 keeps, as a small story on a clock that the test moves."""
+
+from collections.abc import Callable
+
+import pytest
+from rolekeeper_local.ec2_model import Association, AssociationState, Ec2Error, Event, Instance, Profile, State, Timings
+from rolekeeper_local.ec2_truth import Ec2Truth
+
+ROLE = "arn:aws:iam::000000000000:role/rolekeeper/web"
+
+
+class World:
+    """An Ec2Truth with a clock to move, profiles to make and events to read."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self.events: list[Event] = []
+        self.profiles: dict[str, Profile] = {}
+        self._ids = 0
+        self.ec2 = Ec2Truth(
+            now=lambda: self.time,
+            new_id=self._next_id,
+            find_profile=self._find,
+            emit=self.events.append,
+            timings=Timings(),
+        )
+        self.profile("web")
+        self.profile("db")
+
+    def _next_id(self, kind: str) -> str:
+        self._ids += 1
+        return f"{kind}-{self._ids:017x}"
+
+    def _find(self, reference: str) -> Profile | None:
+        return next((p for p in self.profiles.values() if reference in (p.name, p.arn)), None)
+
+    def profile(self, name: str, *, roles: tuple[str, ...] = (ROLE,), made_now: bool = False) -> Profile:
+        made = Profile(
+            name=name,
+            arn=f"arn:aws:iam::000000000000:instance-profile/rolekeeper/{name}",
+            id=f"AIPA{name.upper()}",
+            roles=roles,
+            created_at=self.time if made_now else float("-inf"),
+        )
+        self.profiles[name] = made
+        return made
+
+    def wait(self, seconds: float) -> None:
+        self.time += seconds
+        self.ec2.tick()
+
+    def running(self, **tags: str) -> Instance:
+        instance = self.ec2.launch(tags=tags)
+        self.wait(2)
+        self.events.clear()
+        return instance
+
+    def stopped(self) -> Instance:
+        instance = self.running()
+        self.ec2.stop(instance.id)
+        self.wait(2)
+        self.events.clear()
+        return instance
+
+    def associated(self) -> Association:
+        row = self.ec2.associate(self.running().id, "web")
+        self.wait(0.2)
+        return row
+
+    def rows(self, instance_id: str) -> list[Association]:
+        return self.ec2.describe_associations(filters=[("instance-id", [instance_id])])[0]
+
+    def states_told(self) -> list[object]:
+        return [e.detail["state"] for e in self.events if e.source == "aws.ec2"]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def refusal(call: Callable[[], object]) -> tuple[str, str]:
+    with pytest.raises(Ec2Error) as caught:
+        call()
+    return caught.value.code, caught.value.message
+
+
+# ---- states take time, and are told ----
+
+
+def test_a_launched_instance_is_pending_for_two_seconds_and_then_running(world: World) -> None:
+    instance = world.ec2.launch()
+    world.wait(1.9)
+    assert str(instance.state) == "pending"
+    world.wait(0.1)
+    assert str(instance.state) == "running"
+    assert world.states_told() == ["pending", "running"]
+
+
+def test_a_state_event_names_the_instance_and_the_state_and_nothing_else(world: World) -> None:
+    instance = world.ec2.launch()
+    (event,) = world.events
+    assert event == Event(
+        source="aws.ec2",
+        detail_type="EC2 Instance State-change Notification",
+        resources=(f"arn:aws:ec2:us-east-1:000000000000:instance/{instance.id}",),
+        detail={"instance-id": instance.id, "state": "pending"},
+    )
+
+
+def test_stop_and_start_each_pass_through_their_own_state(world: World) -> None:
+    instance = world.running()
+    assert world.ec2.stop(instance.id) == (State.RUNNING, State.STOPPING)
+    world.wait(2)
+    assert instance.state is State.STOPPED
+    assert world.ec2.start(instance.id) == (State.STOPPED, State.PENDING)
+    world.wait(2)
+    assert world.states_told() == ["stopping", "stopped", "pending", "running"]
+
+
+def test_terminate_shuts_down_first_and_the_instance_stays_visible_for_an_hour(world: World) -> None:
+    instance = world.running()
+    assert world.ec2.terminate(instance.id) == (State.RUNNING, State.SHUTTING_DOWN)
+    world.wait(1)
+    assert world.ec2.terminate(instance.id) == (State.TERMINATED, State.TERMINATED)
+    assert world.states_told() == ["shutting-down", "terminated"]
+    world.wait(3600)
+    assert refusal(lambda: world.ec2.describe_instances(instance_ids=[instance.id])) == (
+        "InvalidInstanceID.NotFound",
+        f"The instance ID '{instance.id}' does not exist",
+    )
+
+
+def test_starting_a_running_and_stopping_a_stopped_instance_change_and_tell_nothing(world: World) -> None:
+    running, stopped = world.running(), world.stopped()
+    assert world.ec2.start(running.id) == (State.RUNNING, State.RUNNING)
+    assert world.ec2.stop(stopped.id) == (State.STOPPED, State.STOPPED)
+    assert world.events == []
+
+
+def test_a_stopping_instance_cannot_be_started_and_a_pending_one_not_stopped(world: World) -> None:
+    stopping = world.running()
+    world.ec2.stop(stopping.id)
+    pending = world.ec2.launch()
+    assert refusal(lambda: world.ec2.start(stopping.id))[0] == "IncorrectInstanceState"
+    assert refusal(lambda: world.ec2.stop(pending.id))[0] == "IncorrectInstanceState"
+
+
+def test_a_terminated_instance_can_be_neither_started_nor_stopped(world: World) -> None:
+    instance = world.running()
+    world.ec2.terminate(instance.id)
+    world.wait(1)
+    assert refusal(lambda: world.ec2.start(instance.id))[0] == "IncorrectInstanceState"
+    assert refusal(lambda: world.ec2.stop(instance.id))[0] == "IncorrectInstanceState"
+
+
+def test_what_happened_meanwhile_is_told_in_the_order_in_which_it_happened(world: World) -> None:
+    late = world.ec2.launch()
+    world.time += 1
+    later = world.ec2.launch()
+    world.events.clear()
+    world.wait(60)
+    assert [e.detail["instance-id"] for e in world.events] == [late.id, later.id]
+
+
+# ---- tags ----
+
+
+def test_tags_given_at_launch_are_told_too(world: World) -> None:
+    instance = world.ec2.launch(tags={"workload": "web"})
+    state, tags = world.events
+    assert state.source == "aws.ec2"
+    assert tags == Event(
+        source="aws.tag",
+        detail_type="Tag Change on Resource",
+        resources=(instance.arn,),
+        detail={
+            "changed-tag-keys": ["workload"],
+            "service": "ec2",
+            "resource-type": "instance",
+            "version": 1.0,
+            "tags": {"workload": "web"},
+        },
+    )
+
+
+def test_a_tag_event_carries_the_changed_keys_and_the_whole_set_after_the_change(world: World) -> None:
+    instance = world.running(Name="a", workload="web")
+    world.ec2.create_tags(instance.id, {"workload": "db", "Name": "a"})
+    (event,) = world.events
+    assert event.detail["changed-tag-keys"] == ["workload"]
+    assert event.detail["tags"] == {"Name": "a", "workload": "db"}
+    assert event.detail["version"] == 2.0
+
+
+def test_a_deleted_key_is_among_the_changed_keys_and_not_among_the_tags(world: World) -> None:
+    instance = world.running(Name="a", workload="web")
+    world.ec2.delete_tags(instance.id, {"workload": None})
+    (event,) = world.events
+    assert event.detail["changed-tag-keys"] == ["workload"]
+    assert event.detail["tags"] == {"Name": "a"}
+
+
+def test_delete_with_a_value_removes_only_that_value_and_with_no_keys_everything(world: World) -> None:
+    instance = world.running(Name="a", workload="web")
+    world.ec2.delete_tags(instance.id, {"workload": "db"})
+    assert instance.tags == {"Name": "a", "workload": "web"}
+    world.ec2.delete_tags(instance.id)
+    assert instance.tags == {}
+
+
+def test_tagging_with_what_is_so_already_tells_nothing(world: World) -> None:
+    instance = world.running(workload="web")
+    world.ec2.create_tags(instance.id, {"workload": "web"})
+    world.ec2.delete_tags(instance.id, {"absent": None})
+    assert world.events == []
+
+
+def test_events_can_be_lost_for_one_instance_while_the_others_are_told(world: World) -> None:
+    unlucky, other = world.running(), world.running()
+    world.ec2.drop_events(unlucky.id, 1)
+    for instance in (unlucky, other):
+        world.ec2.create_tags(instance.id, {"a": "1"})
+    world.ec2.create_tags(unlucky.id, {"a": "2"})
+    assert [(e.resources[0], e.detail["tags"]) for e in world.events] == [
+        (other.arn, {"a": "1"}),
+        (unlucky.arn, {"a": "2"}),
+    ]
+
+
+# ---- attach ----
+
+
+def test_an_attached_profile_is_associating_and_a_moment_later_associated(world: World) -> None:
+    instance = world.running()
+    made = world.ec2.associate(instance.id, "web")
+    assert (made.state, made.profile_arn, made.profile_id) == (
+        "associating",
+        world.profiles["web"].arn,
+        world.profiles["web"].id,
+    )
+    world.wait(0.2)
+    assert [(r.id, r.state) for r in world.rows(instance.id)] == [(made.id, AssociationState.ASSOCIATED)]
+
+
+def test_a_stopped_instance_can_be_attached_to_by_the_profiles_arn(world: World) -> None:
+    assert world.ec2.associate(world.stopped().id, world.profiles["db"].arn).profile_id == "AIPADB"
+
+
+@pytest.mark.parametrize("state", ["pending", "stopping", "shutting-down", "terminated"])
+def test_attach_refuses_an_instance_that_is_neither_running_nor_stopped(world: World, state: str) -> None:
+    instance = world.ec2.launch()
+    if state != "pending":
+        world.wait(2)
+    if state == "stopping":
+        world.ec2.stop(instance.id)
+    if state in ("shutting-down", "terminated"):
+        world.ec2.terminate(instance.id)
+    if state == "terminated":
+        world.wait(1)
+    assert instance.state == state
+    assert refusal(lambda: world.ec2.associate(instance.id, "web")) == (
+        "IncorrectInstanceState",
+        f"The instance '{instance.id}' is not in the 'running' or 'stopped' states.",
+    )
+
+
+def test_attach_refuses_an_instance_that_has_an_association_even_of_the_same_profile(world: World) -> None:
+    instance_id = world.associated().instance_id
+    assert refusal(lambda: world.ec2.associate(instance_id, "web")) == (
+        "IncorrectState",
+        f"There is an existing association for instance {instance_id}",
+    )
+
+
+def test_attach_to_an_unknown_instance_is_refused(world: World) -> None:
+    assert refusal(lambda: world.ec2.associate("i-00000000", "web"))[0] == "InvalidInstanceID.NotFound"
+
+
+def test_a_profile_given_at_launch_makes_an_association_that_nobody_asked_for(world: World) -> None:
+    instance = world.ec2.launch(profile="web")
+    world.wait(2)
+    assert [(r.profile_id, r.state) for r in world.rows(instance.id)] == [("AIPAWEB", "associated")]
+
+
+# ---- profiles that EC2 refuses ----
+
+
+def test_a_profile_made_just_now_is_refused_for_three_seconds(world: World) -> None:
+    instance = world.running()
+    arn = world.profile("new", made_now=True).arn
+    assert refusal(lambda: world.ec2.associate(instance.id, "new")) == (
+        "InvalidParameterValue",
+        "Value (new) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
+    )
+    assert refusal(lambda: world.ec2.associate(instance.id, arn)) == (
+        "InvalidParameterValue",
+        f"Value ({arn}) for parameter iamInstanceProfile.arn is invalid. Invalid IAM Instance Profile ARN",
+    )
+    world.wait(3)
+    assert world.ec2.associate(instance.id, "new").profile_arn == arn
+
+
+def test_a_missing_profile_is_refused_in_the_same_words(world: World) -> None:
+    assert refusal(lambda: world.ec2.associate(world.running().id, "none")) == (
+        "InvalidParameterValue",
+        "Value (none) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
+    )
+
+
+def test_a_profile_without_a_role_is_refused(world: World) -> None:
+    world.profile("empty", roles=())
+    code, message = refusal(lambda: world.ec2.associate(world.running().id, "empty"))
+    assert code == "InvalidParameterValue"
+    assert message.endswith("has no associated IAM Roles")
+
+
+# ---- replace ----
+
+
+def test_a_replace_makes_a_new_association_id_and_the_old_one_is_dead(world: World) -> None:
+    old = world.associated()
+    new = world.ec2.replace(old.id, "db")
+    assert new.id != old.id
+    assert (new.state, new.profile_id) == ("associating", "AIPADB")
+    assert [r.id for r in world.rows(old.instance_id)] == [new.id]
+    assert refusal(lambda: world.ec2.replace(old.id, "web")) == (
+        "IncorrectState",
+        f"The association {old.id} is not the active association",
+    )
+
+
+def test_a_replace_on_a_stopped_instance_is_refused_as_not_active(world: World) -> None:
+    row = world.associated()
+    world.ec2.stop(row.instance_id)
+    world.wait(2)
+    assert refusal(lambda: world.ec2.replace(row.id, "db")) == (
+        "IncorrectState",
+        f"The association {row.id} is not the active association",
+    )
+
+
+def test_a_replace_on_a_stopping_instance_is_refused_for_its_state(world: World) -> None:
+    row = world.associated()
+    world.ec2.stop(row.instance_id)
+    assert refusal(lambda: world.ec2.replace(row.id, "db"))[0] == "IncorrectInstanceState"
+
+
+def test_a_replace_of_an_unknown_association_is_not_found(world: World) -> None:
+    assert refusal(lambda: world.ec2.replace("iip-assoc-0", "db"))[0] == "InvalidAssociationID.NotFound"
+
+
+def test_a_refused_replace_leaves_the_old_association_in_place(world: World) -> None:
+    row = world.associated()
+    refusal(lambda: world.ec2.replace(row.id, "none"))
+    assert [(r.id, r.state) for r in world.rows(row.instance_id)] == [(row.id, "associated")]
+
+
+# ---- detach ----
+
+
+def test_a_detach_keeps_the_id_while_disassociating_and_then_the_row_is_gone(world: World) -> None:
+    row = world.associated()
+    assert world.ec2.disassociate(row.id).state == "disassociating"
+    assert [(r.id, r.state) for r in world.rows(row.instance_id)] == [(row.id, "disassociating")]
+    world.wait(0.2)
+    assert world.rows(row.instance_id) == []
+    assert world.ec2.associate(row.instance_id, "db").state == "associating"
+
+
+@pytest.mark.parametrize("seconds_later", [0.0, 1.0])
+def test_a_second_detach_finds_nothing(world: World, seconds_later: float) -> None:
+    row = world.associated()
+    world.ec2.disassociate(row.id)
+    world.wait(seconds_later)
+    assert refusal(lambda: world.ec2.disassociate(row.id))[0] == "InvalidAssociationID.NotFound"
+
+
+def test_a_stopped_instance_can_be_detached_from_and_a_stopping_one_cannot(world: World) -> None:
+    row = world.associated()
+    world.ec2.stop(row.instance_id)
+    assert refusal(lambda: world.ec2.disassociate(row.id))[0] == "IncorrectInstanceState"
+    world.wait(2)
+    assert world.ec2.disassociate(row.id).id == row.id
+
+
+def test_a_terminated_instance_loses_its_association(world: World) -> None:
+    row = world.associated()
+    world.ec2.terminate(row.instance_id)
+    world.wait(1)
+    assert world.rows(row.instance_id) == []
+
+
+# ---- describe ----
+
+
+def test_associations_are_found_by_instance_by_id_and_by_state(world: World) -> None:
+    first, second = world.associated(), world.ec2.associate(world.running().id, "db")
+    assert world.rows(first.instance_id) == [first]
+    assert world.ec2.describe_associations(association_ids=[second.id])[0] == [second]
+    assert world.ec2.describe_associations(filters=[("state", ["associating"])])[0] == [second]
+    assert world.ec2.describe_associations()[0] == [first, second]
+
+
+def test_a_filter_on_an_unknown_instance_finds_nothing_and_is_no_error(world: World) -> None:
+    assert world.rows("i-00000000") == []
+    assert world.ec2.describe_instances(filters=[("instance-id", ["i-00000000"])]) == ([], None)
+
+
+def test_an_empty_filter_is_refused_and_so_are_more_than_two_hundred_values(world: World) -> None:
+    many = [f"i-{n:08x}" for n in range(201)]
+    for describe in (world.ec2.describe_associations, world.ec2.describe_instances):
+        assert refusal(lambda d=describe: d(filters=[("instance-id", [])]))[0] == "InvalidParameterValue"  # type: ignore[misc]
+        assert refusal(lambda d=describe: d(filters=[("instance-id", many)]))[0] == "FilterLimitExceeded"  # type: ignore[misc]
+        assert refusal(lambda d=describe: d(filters=[("no-such", ["x"])]))[0] == "InvalidParameterValue"  # type: ignore[misc]
+        assert describe(filters=[("instance-id", many[:200])])[0] == []
+
+
+def test_pages_follow_each_other_to_the_end_even_when_an_instance_comes_meanwhile(world: World) -> None:
+    launched = [world.ec2.launch().id for _ in range(5)]
+    first, token = world.ec2.describe_instances(max_results=2)
+    launched.append(world.ec2.launch().id)
+    rest = []
+    while token:
+        page, token = world.ec2.describe_instances(max_results=2, next_token=token)
+        rest += page
+    assert [i.id for i in first + rest] == launched
+
+
+def test_a_made_up_page_token_is_refused(world: World) -> None:
+    assert refusal(lambda: world.ec2.describe_instances(next_token="?"))[0] == "InvalidParameterValue"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("web-*", ["web-1", "web-*"]),
+        ("web-?", ["web-1", "web-*"]),
+        (r"web-\*", ["web-*"]),
+        (r"a\\b", [r"a\b"]),
+        ("WEB-1", []),
+        ("", [""]),
+    ],
+)
+def test_a_tag_filter_knows_wildcards_and_their_escapes(world: World, pattern: str, found: list[str]) -> None:
+    for value in ("web-1", "web-*", r"a\b", ""):
+        world.running(workload=value)
+    rows, _ = world.ec2.describe_instances(filters=[("tag:workload", [pattern])])
+    assert [r.tags["workload"] for r in rows] == found
+
+
+def test_instances_are_found_by_state_tag_key_and_profile(world: World) -> None:
+    row = world.associated()
+    tagged = world.ec2.launch(tags={"workload": ""})
+    assert [i.id for i in world.ec2.describe_instances(filters=[("instance-state-name", ["pending"])])[0]] == [
+        tagged.id
+    ]
+    assert [i.id for i in world.ec2.describe_instances(filters=[("tag-key", ["workload"])])[0]] == [tagged.id]
+    by_profile = world.ec2.describe_instances(filters=[("iam-instance-profile.arn", [row.profile_arn])])[0]
+    assert [i.id for i in by_profile] == [row.instance_id]
