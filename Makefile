@@ -1,0 +1,52 @@
+# make help shows the targets. It needs git, make and a Python 3 to start; the rest it brings.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Lambda's runtime is Python 3.13, so everything here is too.
+PYTHON := $(shell for p in python3.13 /usr/bin/python3.13 python3 /usr/bin/python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && { command -v $$p; break; }; done)
+UV := .envs/uv/bin/uv
+export UV_PYTHON_DOWNLOADS ?= automatic
+
+.PHONY: help
+help:
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# ---- environments: each is made again when its lock changes ----
+
+.envs/uv/done:
+	@[ -n "$(PYTHON)" ] || { echo "Rolekeeper needs Python 3.13 (Lambda's runtime). Install it (Debian 13: apt install python3.13 python3.13-venv; macOS: brew install python@3.13) and run make again." >&2; exit 1; }
+	@echo "setting up: uv (the installer)"
+	@"$(PYTHON)" -m venv .envs/uv && .envs/uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+.venv/done: requirements/dev.txt pyproject.toml .envs/uv/done
+	@echo "setting up: .venv (development environment)"
+	@$(UV) venv --quiet --allow-existing --python "$(PYTHON)" .venv
+	@$(UV) pip sync --quiet --require-hashes --python .venv requirements/dev.txt
+	@$(UV) pip install --quiet --no-deps --no-build-isolation --python .venv --editable .
+	@touch $@
+
+.envs/sam/done: requirements/sam.txt .envs/uv/done
+	@echo "setting up: .envs/sam (SAM CLI)"
+	@$(UV) venv --quiet --allow-existing --python "$(PYTHON)" .envs/sam
+	@$(UV) pip sync --quiet --require-hashes --python .envs/sam requirements/sam.txt
+	@touch $@
+
+.envs/emulator/done: local/requirements.txt .envs/uv/done
+	@echo "setting up: .envs/emulator (embedded AWS)"
+	@$(UV) venv --quiet --allow-existing --python "$(PYTHON)" .envs/emulator
+	@$(UV) pip sync --quiet --require-hashes --python .envs/emulator local/requirements.txt
+	@touch $@
+
+.PHONY: setup
+setup: .venv/done .envs/sam/done .envs/emulator/done ## set up every environment (the other targets do it by themselves)
+
+.PHONY: lint
+lint: .venv/done
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+.PHONY: types
+types: .venv/done
+	.venv/bin/mypy

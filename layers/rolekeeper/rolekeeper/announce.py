@@ -1,0 +1,163 @@
+"""Telling people and programs what was decided: a log line, a metric, and an EventBridge event.
+
+Every decision is one structured log line with its correlation id, and one metric. Those that change something or
+refuse to are also an event with source `rolekeeper`. No-ops send nothing.
+"""
+
+import json
+from collections.abc import Mapping
+from itertools import batched
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from botocore.exceptions import BotoCoreError, ClientError
+
+from rolekeeper.errors import DeniedError
+from rolekeeper.model import Action, Association, Decision, Instance, MappingKey, Wake
+
+if TYPE_CHECKING:
+    from types_boto3_events.client import EventBridgeClient
+
+SOURCE = "rolekeeper"
+# PutEvents takes at most 10 entries (EventBridge API reference).
+ENTRIES = 10
+
+CHANGED = {
+    Action.ATTACH: "Role Attached",
+    Action.REPLACE: "Role Replaced",
+    Action.DETACH: "Role Detached",
+}
+REFUSED = "Role Change Refused"
+PARKED = "Instance Parked"
+PERMISSION_MISSING = "Permission Missing"
+
+
+class Announcer:
+    """Collects the events of one invocation and sends them at its end.
+
+    An event is news, not the record: if EventBridge can't be reached, that is logged and counted, and the work that
+    the event tells of stands (its history entry is already written).
+    """
+
+    def __init__(self, client: "EventBridgeClient", logger: Logger, metrics: Metrics) -> None:
+        self._client = client
+        self._logger = logger
+        self._metrics = metrics
+        self._waiting: list[dict[str, Any]] = []
+
+    def decision(  # noqa: PLR0913  # a log line says everything at once
+        self,
+        wake: Wake,
+        instance: Instance | None,
+        association: Association | None,
+        decision: Decision,
+        answer: Mapping[str, Any] | None = None,
+        *,
+        event: str = "",
+    ) -> None:
+        """Log and count one decision; `event` is the detail-type to send, empty for none."""
+        detail = {
+            "account": wake.instance.account,
+            "region": wake.instance.region,
+            "instance-id": wake.instance.id,
+            "cause": wake.cause,
+            "correlation-id": wake.correlation_id,
+            "seen": seen(instance, association),
+            "decision": described(decision),
+            "answer": dict(answer or {}),
+        }
+        self._logger.info("decided", extra={**detail, "correlation_id": wake.correlation_id})
+        self.count(decision.action.value)
+        if event:
+            self.send(event, detail, [instance_arn(wake)])
+
+    def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
+        """Log, count and send what happened to a mapping; `event` is the detail-type."""
+        full = {"tag-key": key.tag_key, "tag-value": key.tag_value, "correlation-id": correlation_id, **detail}
+        self._logger.info(event, extra={**full, "correlation_id": correlation_id})
+        self.count(event.replace(" ", ""))
+        self.send(event, full, [])
+
+    def denied(self, error: DeniedError, *, correlation_id: str) -> None:
+        """A permission is missing: the alarm that names the action and the resource."""
+        detail = {"action": error.action, "resource": error.resource, "code": error.code, "message": error.message}
+        self._logger.error("permission missing", extra={**detail, "correlation_id": correlation_id})
+        self.count("PermissionDenied")
+        self.send(PERMISSION_MISSING, {**detail, "correlation-id": correlation_id}, [])
+
+    def dropped(self, reason: str, message: Any) -> None:
+        """A message that names no instance of ours: counted and logged, with its beginning."""
+        self._logger.warning("dropped", extra={"reason": reason, "message_begins": str(message)[:500]})
+        self.count("Dropped")
+
+    def failed(self, text: str, **detail: Any) -> None:
+        """Something to try again: logged as a warning and counted."""
+        self._logger.warning(text, extra=detail)
+        self.count("Retryable")
+
+    def count(self, name: str, value: float = 1) -> None:
+        """Add to a metric of the deployment."""
+        self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+
+    def send(self, event: str, detail: Mapping[str, Any], resources: list[str]) -> None:
+        """Queue an event for `flush`."""
+        self._waiting.append(
+            {
+                "Source": SOURCE,
+                "DetailType": event,
+                "Detail": json.dumps(detail, default=str),
+                "Resources": resources,
+            }
+        )
+
+    def flush(self) -> None:
+        """Send the queued events."""
+        waiting, self._waiting = self._waiting, []
+        for entries in batched(waiting, ENTRIES, strict=False):
+            try:
+                answer = self._client.put_events(Entries=list(entries))  # type: ignore[arg-type]  # built above
+            except (ClientError, BotoCoreError):
+                self._logger.exception("events were not sent", extra={"events": len(entries)})
+                self.count("EventsFailed", len(entries))
+                continue
+            if lost := answer["FailedEntryCount"]:
+                self._logger.error("events were refused", extra={"events": lost, "answer": answer["Entries"]})
+                self.count("EventsFailed", lost)
+
+
+def instance_arn(wake: Wake) -> str:
+    """The instance's ARN; its partition follows from the Region's name."""
+    key = wake.instance
+    return f"arn:{partition_of(key.region)}:ec2:{key.region}:{key.account}:instance/{key.id}"
+
+
+def partition_of(region: str) -> str:
+    """The partition of a Region (AWS General Reference, "ARNs")."""
+    prefixes = {"cn-": "aws-cn", "us-gov-": "aws-us-gov", "us-isob-": "aws-iso-b", "us-iso-": "aws-iso"}
+    return next((partition for prefix, partition in prefixes.items() if region.startswith(prefix)), "aws")
+
+
+def seen(instance: Instance | None, association: Association | None) -> dict[str, Any]:
+    """What was observed, for the log, the event and the history."""
+    return {
+        "state": instance.state.value if instance else "unknown",
+        "tags": dict(instance.tags) if instance else {},
+        "association-id": association.id if association else "",
+        "association-state": association.state.value if association else "",
+        "profile-arn": association.profile_arn if association else "",
+    }
+
+
+def described(decision: Decision) -> dict[str, Any]:
+    """A decision with its reason, its winner and its losers, for the log, the event and the history."""
+    return {
+        "action": decision.action.value,
+        "code": decision.code,
+        "reason": decision.reason,
+        "mapping": str(decision.mapping) if decision.mapping else "",
+        "revision": decision.revision,
+        "role": decision.role,
+        "profile-arn": decision.profile_arn,
+        "losers": [{"mapping": str(each.mapping), "why": each.why} for each in decision.losers],
+    }

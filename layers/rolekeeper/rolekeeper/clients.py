@@ -1,0 +1,64 @@
+"""The AWS clients and the deployment's settings: made once per function process, and nothing at import."""
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from rolekeeper.model import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Connect and read limits keep four attempts well inside a function's 60 seconds; "standard" backs off with jitter.
+CONFIG = Config(connect_timeout=2, read_timeout=8, retries={"mode": "standard", "total_max_attempts": 4})
+
+
+@cache
+def client(service: str) -> Any:
+    """The client of one AWS service, kept for the life of the process."""
+    return boto3.client(service, config=CONFIG)  # type: ignore[call-overload]  # the stubs want a literal name
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the template tells the functions."""
+
+    account: str
+    region: str
+    partition: str
+    mapping_table: str
+    state_table: str
+    work_queue_url: str
+    retry_state_machine_arn: str
+    role_path: str
+    create_missing_profiles: bool
+    mode: Mode
+    retry_timeout_minutes: int
+    history_days: int
+
+    @classmethod
+    def read(cls, function_arn: str, environ: "Mapping[str, str]" = os.environ) -> "Settings":
+        """Read the environment; the function's own ARN tells partition, Region and account.
+
+        Raises:
+            KeyError: a variable is missing: the template and the code have drifted apart.
+        """
+        _, partition, _, region, account, *_ = function_arn.split(":")
+        return cls(
+            account=account,
+            region=region,
+            partition=partition,
+            mapping_table=environ["MAPPING_TABLE"],
+            state_table=environ["STATE_TABLE"],
+            work_queue_url=environ["WORK_QUEUE_URL"],
+            retry_state_machine_arn=environ.get("RETRY_STATE_MACHINE_ARN", ""),
+            role_path=environ["ROLE_PATH"],
+            create_missing_profiles=environ["CREATE_MISSING_PROFILES"] == "true",
+            mode=Mode(environ["MODE"]),
+            retry_timeout_minutes=int(environ["RETRY_TIMEOUT_MINUTES"]),
+            history_days=int(environ["HISTORY_DAYS"]),
+        )

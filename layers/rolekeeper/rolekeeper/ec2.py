@@ -1,0 +1,147 @@
+"""EC2 as the reconciler needs it: two reads per batch, and the three mutations. Errors come classified."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import batched
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from rolekeeper.errors import classify
+from rolekeeper.model import Association, AssociationState, Instance, InstanceKey, InstanceState, MappingKey
+
+if TYPE_CHECKING:
+    from types_boto3_ec2.client import EC2Client
+
+# AWS_FACTS.md "Attach, replace, detach": at most 200 values per filter.
+FILTER_VALUES = 200
+_WILDCARDS = frozenset("*?\\")
+
+
+class Ec2:
+    """The calls to EC2 in one account and Region."""
+
+    def __init__(self, client: "EC2Client", account: str, region: str, partition: str = "aws") -> None:
+        self._client = client
+        self._account = account
+        self._region = region
+        self._partition = partition
+
+    def arn(self, instance_id: str) -> str:
+        """The instance's ARN."""
+        return f"arn:{self._partition}:ec2:{self._region}:{self._account}:instance/{instance_id}"
+
+    def associations(self, instance_ids: Sequence[str]) -> dict[str, Association]:
+        """The present association of each instance, by instance id; instances without one are absent.
+
+        Ids go as filter values, so that an unknown one is no error. An empty list makes no call: EC2 refuses an empty
+        filter (AWS_FACTS.md "Errors").
+        """
+        found: dict[str, Association] = {}
+        for ids in batched(instance_ids, FILTER_VALUES, strict=False):
+            with _classified("ec2:DescribeIamInstanceProfileAssociations", "*"):
+                pages = self._client.get_paginator("describe_iam_instance_profile_associations").paginate(
+                    Filters=[{"Name": "instance-id", "Values": list(ids)}]
+                )
+                for page in pages:
+                    for row in page["IamInstanceProfileAssociations"]:
+                        _keep_present(found, _association(row))
+        return found
+
+    def instances(self, instance_ids: Sequence[str]) -> dict[str, Instance]:
+        """The instances that EC2 knows, by id; unknown ones are absent."""
+        found: dict[str, Instance] = {}
+        for ids in batched(instance_ids, FILTER_VALUES, strict=False):
+            for page in self._pages([{"Name": "instance-id", "Values": list(ids)}]):
+                found |= {each.key.id: each for each in page}
+        return found
+
+    def tagged(self, key: MappingKey) -> Iterator[list[Instance]]:
+        """Pages of the instances that carry a mapping's tag and aren't terminated.
+
+        EC2 filters read `*`, `?` and a backslash as patterns; a value that holds one is compared here instead.
+        """
+        any_value = key.tag_value == "*" or _WILDCARDS & set(key.tag_value)
+        name, value = ("tag-key", key.tag_key) if any_value else (f"tag:{key.tag_key}", key.tag_value)
+        filters = [{"Name": name, "Values": [value]}]
+        if _WILDCARDS & set(key.tag_key):
+            filters = []
+        for page in self._pages([*filters, _NOT_TERMINATED]):
+            yield [each for each in page if key.matches(each.tags)]
+
+    def fleet(self) -> Iterator[list[Instance]]:
+        """Pages of every instance that isn't terminated, at most 200 each."""
+        return self._pages([_NOT_TERMINATED])
+
+    def _pages(self, filters: list[dict[str, Any]]) -> Iterator[list[Instance]]:
+        with _classified("ec2:DescribeInstances", "*"):
+            paginator = self._client.get_paginator("describe_instances")
+            # An unpaginated call has a token bucket of half the size (AWS_FACTS.md "Throttles").
+            for page in paginator.paginate(Filters=filters, PaginationConfig={"PageSize": FILTER_VALUES}):  # type: ignore[arg-type]  # built here
+                yield [self._instance(row) for group in page["Reservations"] for row in group["Instances"]]
+
+    def associate(self, instance_id: str, profile_arn: str) -> Association:
+        """Attach a profile to a running or stopped instance that has none."""
+        with _classified("ec2:AssociateIamInstanceProfile", self.arn(instance_id)):
+            answer = self._client.associate_iam_instance_profile(
+                InstanceId=instance_id, IamInstanceProfile={"Arn": profile_arn}
+            )
+            return _association(answer["IamInstanceProfileAssociation"])
+
+    def replace(self, association_id: str, profile_arn: str, instance_id: str) -> Association:
+        """Replace the profile of a running instance by the id of its association; the answer has a new id."""
+        with _classified("ec2:ReplaceIamInstanceProfileAssociation", self.arn(instance_id)):
+            answer = self._client.replace_iam_instance_profile_association(
+                AssociationId=association_id, IamInstanceProfile={"Arn": profile_arn}
+            )
+            return _association(answer["IamInstanceProfileAssociation"])
+
+    def disassociate(self, association_id: str, instance_id: str) -> Association:
+        """Detach the profile of a running or stopped instance by the id of its association."""
+        with _classified("ec2:DisassociateIamInstanceProfile", self.arn(instance_id)):
+            answer = self._client.disassociate_iam_instance_profile(AssociationId=association_id)
+            return _association(answer["IamInstanceProfileAssociation"])
+
+    def _instance(self, row: Any) -> Instance:
+        return Instance(
+            key=InstanceKey(self._account, self._region, row["InstanceId"]),
+            state=InstanceState(row["State"]["Name"]),
+            tags={tag["Key"]: tag["Value"] for tag in row.get("Tags", ())},
+        )
+
+
+_NOT_TERMINATED = {
+    "Name": "instance-state-name",
+    "Values": [state.value for state in InstanceState if state is not InstanceState.TERMINATED],
+}
+
+
+@contextmanager
+def _classified(action: str, resource: str) -> Iterator[None]:
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise classify(error, action, resource) from error
+
+
+def _association(row: Any) -> Association:
+    return Association(
+        id=row["AssociationId"],
+        instance_id=row["InstanceId"],
+        profile_arn=row["IamInstanceProfile"]["Arn"],
+        state=AssociationState(row["State"]),
+    )
+
+
+def _keep_present(found: dict[str, Association], row: Association) -> None:
+    """EC2 may list ended rows beside the present one: only the present one counts, and an ending one only alone."""
+    if row.state is AssociationState.DISASSOCIATED:
+        return
+    if row.state is AssociationState.DISASSOCIATING and row.instance_id in found:
+        return
+    found[row.instance_id] = row
+
+
+def ids_of(instances: Iterable[Instance]) -> list[str]:
+    """The instance ids, in order."""
+    return [each.key.id for each in instances]

@@ -1,0 +1,165 @@
+"""What an AWS error means for us: the one place that looks at codes and messages.
+
+Each set names what the caller should do. Sources: AWS_FACTS.md "Errors" and "Throttles" (docs/aws.md in this
+repository), with the public threads where users met them.
+"""
+
+import re
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class AwsRefusalError(Exception):
+    """AWS refused a call. Carries what people need to act: the code, AWS's words, the action and the resource."""
+
+    def __init__(self, code: str, message: str, action: str = "", resource: str = "") -> None:
+        super().__init__(f"{code}: {message}" if message else code)
+        self.code = code
+        self.message = message
+        self.action = action
+        self.resource = resource
+
+
+class RetryableError(AwsRefusalError):
+    """Passing: throttled, or AWS had a fault. The same call may succeed later; nothing is known to have changed."""
+
+
+class ObserveAgainError(AwsRefusalError):
+    """What we acted on is no longer so: somebody was faster, or the association id is stale. Read again."""
+
+
+class NotReadyError(AwsRefusalError):
+    """True but too early: the instance changes state, or IAM still propagates. Wait, bounded."""
+
+
+class GoneError(AwsRefusalError):
+    """The thing named doesn't exist (any more)."""
+
+
+class PermanentError(AwsRefusalError):
+    """Waiting won't help: somebody must change a configuration."""
+
+
+class DeniedError(PermanentError):
+    """A permission is missing. `action` and `resource` name it."""
+
+
+# botocore retries these by itself; seeing one means that its attempts are used up. botocore 1.43
+# `data/_retry.json` and `retries/standard.py`; EC2's own are in the EC2 API reference, "Error codes".
+THROTTLES = frozenset(
+    {
+        "RequestLimitExceeded",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "TooManyRequestsException",
+        "ProvisionedThroughputExceededException",
+        "TransactionInProgressException",
+        "LimitExceededException",
+        "SlowDown",
+        "PriorRequestNotComplete",
+        "EC2ThrottledException",
+        "BandwidthLimitExceeded",
+    }
+)
+
+# EC2 API reference, "Server error codes"; DynamoDB developer guide, "Error handling".
+FAULTS = frozenset(
+    {
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "ServiceUnavailable",
+        "ServiceFailure",
+        "ServiceFailureException",
+        "Unavailable",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "TransactionConflictException",
+        "ConcurrentModification",
+        "EntityTemporarilyUnmodifiable",
+    }
+)
+
+# AWS_FACTS.md "Errors": a missing permission, each service in its own words.
+DENIALS = frozenset(
+    {
+        "UnauthorizedOperation",
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthorizationError",
+    }
+)
+
+# AWS_FACTS.md "Errors": EC2 and IAM names for a thing that isn't there.
+ABSENCES = frozenset(
+    {
+        "InvalidInstanceID.NotFound",
+        "InvalidAssociationID.NotFound",
+        "NoSuchEntity",
+        "ResourceNotFoundException",
+    }
+)
+
+_NOT_AUTHORIZED = re.compile(
+    r"not authorized to perform:? (?P<action>[a-z0-9-]+:[A-Za-z]+)(?: on resource:? (?P<resource>\S+?))?"
+    r"(?:[ ,.]|$)",
+    re.IGNORECASE,
+)
+
+# AWS_FACTS.md "Errors"; terraform-provider-aws #838 and #3055 (profile not yet visible), #12533 (identity profile).
+_PROPAGATING = ("invalid iam instance profile name", "invalid iam instance profile arn", "has no associated iam roles")
+_IDENTITY_PROPAGATING = "instanceidentityprofilenotfound"
+
+
+def classify(error: ClientError | BotoCoreError, action: str, resource: str) -> AwsRefusalError:
+    """Turn an SDK error into what to do about it.
+
+    Args:
+        error: what botocore raised.
+        action: the IAM action that was attempted, as `service:Operation`.
+        resource: the ARN or id that it was attempted on.
+    """
+    if not isinstance(error, ClientError):
+        # A connection that broke or timed out: the call may or may not have happened.
+        return RetryableError(type(error).__name__, str(error), action, resource)
+    details: Mapping[str, str] = error.response.get("Error", {})  # type: ignore[assignment]  # botocore's stub is looser
+    code, message = details.get("Code", "Unknown"), details.get("Message", "")
+    return _kind(code, message, error)(code, message, *_named(message, action, resource, code))
+
+
+def _kind(code: str, message: str, error: ClientError) -> type[AwsRefusalError]:
+    by_code: tuple[tuple[frozenset[str], type[AwsRefusalError]], ...] = (
+        (THROTTLES, RetryableError),
+        (FAULTS, RetryableError),
+        (DENIALS, DeniedError),
+        (ABSENCES, GoneError),
+    )
+    for codes, kind in by_code:
+        if code in codes:
+            return kind
+    said = message.lower()
+    if code == "IncorrectInstanceState":
+        return NotReadyError
+    if code == "IncorrectState":
+        # "existing association", "not the active association" (aws-cli #5251), or IAM still propagating.
+        return NotReadyError if _IDENTITY_PROPAGATING in said.replace(" ", "") else ObserveAgainError
+    if code == "InvalidParameterValue" and any(words in said for words in _PROPAGATING):
+        return NotReadyError
+    if code == "TransactionCanceledException":
+        return RetryableError
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return RetryableError if status >= 500 else PermanentError  # noqa: PLR2004  # HTTP's own class of server faults
+
+
+def _named(message: str, action: str, resource: str, code: str) -> tuple[str, str]:
+    """The action and resource that AWS names in a denial, or else those of the call (EC2 encodes its message)."""
+    if code in DENIALS and (found := _NOT_AUTHORIZED.search(message)):
+        return found["action"], found["resource"] or resource
+    return action, resource

@@ -1,0 +1,302 @@
+"""The words of the domain, as values. No I/O, no clock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+ANY_VALUE = "*"
+NO_ROLE = "NONE"
+
+
+class InstanceState(StrEnum):
+    """EC2's six instance states (AWS_FACTS.md, "Events")."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    SHUTTING_DOWN = "shutting-down"
+    TERMINATED = "terminated"
+
+
+class AssociationState(StrEnum):
+    """The states in which EC2 lists an association (AWS_FACTS.md, "Attach, replace, detach")."""
+
+    ASSOCIATING = "associating"
+    ASSOCIATED = "associated"
+    DISASSOCIATING = "disassociating"
+    DISASSOCIATED = "disassociated"
+
+
+class WhenOccupied(StrEnum):
+    """What a mapping does with a role that somebody else attached."""
+
+    REPLACE = "replace"
+    KEEP = "keep"
+
+
+class WhenUnmatched(StrEnum):
+    """What happens to the role that we attached when the mapping no longer matches."""
+
+    DETACH = "detach"
+    KEEP = "keep"
+    RESTORE = "restore"
+
+
+class WhenStopped(StrEnum):
+    """How a role is replaced on a stopped instance: EC2 replaces running ones only."""
+
+    WAIT = "wait"
+    SWAP = "swap"
+
+
+class Mode(StrEnum):
+    """Whether decisions are applied (`enforce`) or only recorded (`observe`)."""
+
+    OBSERVE = "observe"
+    ENFORCE = "enforce"
+
+
+class Action(StrEnum):
+    """What to do for one instance."""
+
+    ATTACH = "Attach"
+    REPLACE = "Replace"
+    DETACH = "Detach"
+    WAIT = "Wait"
+    HOLD = "Hold"
+    NOTHING = "Nothing"
+
+    @property
+    def mutates(self) -> bool:
+        """Whether EC2 is asked to change something."""
+        return self in {Action.ATTACH, Action.REPLACE, Action.DETACH}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InstanceKey:
+    """An EC2 instance, known by account, region and instance id."""
+
+    account: str
+    region: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance as EC2 describes it now."""
+
+    key: InstanceKey
+    state: InstanceState
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """EC2's record that a profile is attached; every attach and every replace makes a new id."""
+
+    id: str
+    instance_id: str
+    profile_arn: str
+    state: AssociationState
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class MappingKey:
+    """A mapping row's key; `tag_value` is `*` for any value."""
+
+    tag_key: str
+    tag_value: str
+
+    def __str__(self) -> str:
+        """As people write it: `workload=web`."""
+        return f"{self.tag_key}={self.tag_value}"
+
+    def matches(self, tags: Mapping[str, str]) -> bool:
+        """Whether an instance with these tags carries this mapping's tag (case-sensitive, as EC2 tags are)."""
+        return self.tag_key in tags and self.tag_value in (ANY_VALUE, tags[self.tag_key])
+
+
+@dataclass(frozen=True, slots=True)
+class MappingSpec:
+    """What a mapping row says, once its columns are read (the table in docs/mappings.md)."""
+
+    key: MappingKey
+    role: str
+    instance_profile: str = ""
+    priority: int = 100
+    enabled: bool = True
+    when_occupied: WhenOccupied = WhenOccupied.REPLACE
+    when_unmatched: WhenUnmatched = WhenUnmatched.DETACH
+    when_stopped: WhenStopped = WhenStopped.WAIT
+    require_tags: Mapping[str, str] = field(default_factory=dict)
+    accounts: frozenset[str] = frozenset()
+    regions: frozenset[str] = frozenset()
+    expires_at: datetime | None = None
+    owner: str = ""
+    description: str = ""
+
+    @property
+    def carries_role(self) -> bool:
+        """False for a mapping to `NONE` (quarantine)."""
+        return self.role != NO_ROLE
+
+    @property
+    def profile_name(self) -> str:
+        """The instance profile to attach: named like the role unless the row says otherwise."""
+        return self.instance_profile or self.role
+
+    def expired(self, now: datetime) -> bool:
+        """Whether `expires_at` has passed."""
+        return self.expires_at is not None and self.expires_at <= now
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedMapping:
+    """A mapping that passed every check: the only kind that the reconciler obeys.
+
+    `profile_arn` is empty for `NONE`. `suspended` says why it can't be served for now (its role is gone, say): it
+    holds its instances. `deleted` marks the tombstone that a removed row leaves: a deliberate act that detaches,
+    where a record merely missing is damage and holds.
+    """
+
+    spec: MappingSpec
+    revision: int
+    profile_arn: str
+    suspended: str = ""
+    deleted: bool = False
+
+    @property
+    def key(self) -> MappingKey:
+        """The mapping's key."""
+        return self.spec.key
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Our record that *we* made an association, and what to do when its mapping no longer matches."""
+
+    association_id: str
+    profile_arn: str
+    role: str
+    mapping: MappingKey
+    revision: int
+    restore_profile_arn: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A mutation that we are about to make, written before the call.
+
+    An intent that outlives its reconcile is how ownership survives a crash between the call and its record: an
+    association that carries the intended profile, and isn't the one that the intent set out from, is ours.
+    """
+
+    id: str
+    action: Action
+    target_profile_arn: str
+    role: str
+    mapping: MappingKey
+    revision: int
+    from_association_id: str
+    at: datetime
+    restore_profile_arn: str = ""
+    gives_back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What an instance shows while it doesn't carry what it should.
+
+    The last refusal or wait, and until when a retry loop watches it.
+    """
+
+    action: Action
+    code: str
+    reason: str
+    since: datetime
+    fingerprint: str
+    loop_until: datetime | None = None
+    parked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    """All that we remember of one instance: associations that we made, open intents, and its standing."""
+
+    assignments: Mapping[str, Assignment] = field(default_factory=dict)
+    intents: Mapping[str, Intent] = field(default_factory=dict)
+    standing: Standing | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to remember."""
+        return not (self.assignments or self.intents or self.standing)
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The switch for the whole deployment. `mode` None: as deployed."""
+
+    mode: Mode | None = None
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loser:
+    """A mapping whose tag the instance carries and that doesn't govern it, and why not."""
+
+    mapping: MappingKey
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The mappings for one instance, ranked (see `resolve`).
+
+    `tied` holds the mappings that share the winning priority but want different roles; then there is no winner.
+    """
+
+    winner: PublishedMapping | None = None
+    tied: tuple[PublishedMapping, ...] = ()
+    losers: tuple[Loser, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do for one instance, and why.
+
+    `code` is a short constant for machines; `reason` is for people. `association_id` is what a replace or a detach
+    acts on: the lock. `polls` tells a wait that needs the retry loop from one that an event ends.
+    """
+
+    action: Action
+    code: str
+    reason: str
+    mapping: MappingKey | None = None
+    revision: int = 0
+    role: str = ""
+    profile_arn: str = ""
+    association_id: str = ""
+    restore_profile_arn: str = ""
+    swap: bool = False
+    gives_back: bool = False
+    polls: bool = False
+    losers: tuple[Loser, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for two decisions that say the same; a standing that already says it isn't written again."""
+        return f"{self.action}|{self.code}|{self.association_id}|{self.profile_arn}|{self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A message that names an instance to reconcile: a hint, never the truth."""
+
+    instance: InstanceKey
+    cause: str
+    correlation_id: str
+    at: datetime
+    message_id: str = ""

@@ -1,0 +1,66 @@
+"""Which association is ours, and which open intents are settled: pure.
+
+An association is ours if its id is recorded, or if an open intent explains it: it carries the profile that we meant
+to attach and isn't the one that we set out from. So a crash between the call and its record loses nothing.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from rolekeeper.model import Action, Assignment, Association, InstanceRecord, Intent
+
+# A call can be in flight for no longer than a function may run (15 minutes, Lambda's limit), plus clock skew.
+IN_FLIGHT = timedelta(minutes=20)
+
+
+def assignment_for(record: InstanceRecord, association: Association | None) -> Assignment | None:
+    """Our assignment of the association that EC2 shows, or None when somebody else made it."""
+    if association is None:
+        return None
+    if recorded := record.assignments.get(association.id):
+        return recorded
+    intent = explaining_intent(record.intents, association)
+    if intent is None or intent.gives_back:
+        return None
+    return assignment_of(intent, association.id)
+
+
+def explaining_intent(intents: Mapping[str, Intent], association: Association) -> Intent | None:
+    """The newest open intent that this association fulfils."""
+    fulfilled = [
+        intent
+        for intent in intents.values()
+        if intent.action is not Action.DETACH
+        and intent.target_profile_arn == association.profile_arn
+        and intent.from_association_id != association.id
+    ]
+    return max(fulfilled, key=lambda intent: intent.at, default=None)
+
+
+def assignment_of(intent: Intent, association_id: str) -> Assignment:
+    """The assignment that a fulfilled intent becomes."""
+    return Assignment(
+        association_id=association_id,
+        profile_arn=intent.target_profile_arn,
+        role=intent.role,
+        mapping=intent.mapping,
+        revision=intent.revision,
+        restore_profile_arn=intent.restore_profile_arn,
+    )
+
+
+def settled_intents(record: InstanceRecord, association: Association | None, now: datetime) -> list[Intent]:
+    """The open intents that can no longer change anything, oldest first.
+
+    One by association id is settled once EC2 shows another id (a stale one is refused), an attach once EC2 shows its
+    result; any is settled when no call can still be in flight.
+    """
+    fulfilled = explaining_intent(record.intents, association) if association else None
+
+    def settled(intent: Intent) -> bool:
+        moved_on = intent.from_association_id and (association is None or association.id != intent.from_association_id)
+        # A swap detaches before it attaches: while nothing is attached it may be between the two.
+        swapping = association is None and intent.action is Action.REPLACE
+        return intent is fulfilled or (bool(moved_on) and not swapping) or now - intent.at > IN_FLIGHT
+
+    return sorted((each for each in record.intents.values() if settled(each)), key=lambda intent: intent.at)

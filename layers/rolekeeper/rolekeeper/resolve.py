@@ -1,0 +1,69 @@
+"""Which mapping governs an instance: pure, and the same for the functions, the sweep and the command line."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from rolekeeper.model import ANY_VALUE, Candidates, Instance, Loser, MappingKey, PublishedMapping
+
+
+def mapping_keys(tags: Mapping[str, str]) -> list[MappingKey]:
+    """The keys of every mapping that could match these tags: for each tag its exact value and any value."""
+    keys = {MappingKey(key, value) for tag, text in tags.items() for key, value in ((tag, text), (tag, ANY_VALUE))}
+    return sorted(keys)
+
+
+def why_not(mapping: PublishedMapping, instance: Instance, now: datetime) -> str:
+    """Why this mapping doesn't apply to this instance, in words; empty when it applies."""
+    spec = mapping.spec
+    if mapping.deleted:
+        return "its row was deleted"
+    if not spec.key.matches(instance.tags):
+        return "the instance has no such tag"
+    if not spec.enabled:
+        return "it is disabled"
+    if spec.expired(now):
+        return f"it expired at {spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"
+    if spec.accounts and instance.key.account not in spec.accounts:
+        return f"it is not for account {instance.key.account}"
+    if spec.regions and instance.key.region not in spec.regions:
+        return f"it is not for region {instance.key.region}"
+    missing = [
+        f"{key}={value}"
+        for key, value in spec.require_tags.items()
+        if not MappingKey(key, value).matches(instance.tags)
+    ]
+    if missing:
+        return f"it also requires {', '.join(sorted(missing))}"
+    return ""
+
+
+def resolve(instance: Instance, published: Iterable[PublishedMapping], now: datetime) -> Candidates:
+    """Rank the published mappings for one instance.
+
+    The lowest priority number wins, as in load-balancer rules. Mappings that share it and want the same role and
+    profile agree, and the first by key stands for them; if they want different ones it is a tie, which holds.
+    """
+    applicable: list[PublishedMapping] = []
+    losers: list[Loser] = []
+    for mapping in sorted(published, key=lambda each: (each.spec.priority, each.key)):
+        if why := why_not(mapping, instance, now):
+            if mapping.key.matches(instance.tags):
+                losers.append(Loser(mapping.key, why))
+        else:
+            applicable.append(mapping)
+    if not applicable:
+        return Candidates(losers=tuple(losers))
+    first = applicable[0]
+    top = [each for each in applicable if each.spec.priority == first.spec.priority]
+    losers += [
+        Loser(each.key, f"priority {each.spec.priority} comes after {first.spec.priority} of {first.key}")
+        for each in applicable[len(top) :]
+    ]
+    if {_wish(each) for each in top} != {_wish(first)}:
+        return Candidates(tied=tuple(top), losers=tuple(losers))
+    losers += [Loser(each.key, f"it agrees with {first.key}, which stands for it") for each in top[1:]]
+    return Candidates(winner=first, losers=tuple(losers))
+
+
+def _wish(mapping: PublishedMapping) -> tuple[str, str]:
+    return mapping.spec.role, mapping.profile_arn

@@ -1,0 +1,66 @@
+"""The work queue: sending the names of instances to reconcile."""
+
+import json
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from itertools import batched
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from rolekeeper.announce import SOURCE, partition_of
+from rolekeeper.errors import RetryableError, classify
+from rolekeeper.model import InstanceKey
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
+
+RECONCILE_REQUESTED = "Reconcile Requested"
+# SendMessageBatch takes at most 10 entries (SQS API reference).
+ENTRIES = 10
+
+
+class WorkQueue:
+    """The one queue that every wish to reconcile goes through."""
+
+    def __init__(self, client: "SQSClient", url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def send(self, instances: Iterable[InstanceKey], cause: str, correlation_id: str) -> int:
+        """Ask for these instances to be reconciled; returns how many were sent.
+
+        Raises:
+            RetryableError: SQS took only some. Sending all again is harmless: a message is only a hint.
+        """
+        sent = 0
+        for batch in batched(instances, ENTRIES, strict=False):
+            entries = [
+                {"Id": str(at), "MessageBody": json.dumps(request(key, cause, correlation_id))}
+                for at, key in enumerate(batch)
+            ]
+            try:
+                answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]  # built above
+            except (ClientError, BotoCoreError) as error:
+                raise classify(error, "sqs:SendMessage", self._url) from error
+            if failed := answer.get("Failed"):
+                first = failed[0]
+                raise RetryableError(first["Code"], first.get("Message", ""), "sqs:SendMessage", self._url)
+            sent += len(batch)
+        return sent
+
+
+def request(key: InstanceKey, cause: str, correlation_id: str) -> dict[str, Any]:
+    """A message that names one instance, in the shape of an EventBridge event."""
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "source": SOURCE,
+        "detail-type": RECONCILE_REQUESTED,
+        "account": key.account,
+        "region": key.region,
+        "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "resources": [f"arn:{partition_of(key.region)}:ec2:{key.region}:{key.account}:instance/{key.id}"],
+        "detail": {"instance-id": key.id, "cause": cause, "correlation-id": correlation_id},
+    }
