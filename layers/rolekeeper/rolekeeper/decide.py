@@ -146,7 +146,7 @@ def _unmatched(
             losers=candidates.losers,
         )
 
-    def decision(action: Action, code: str, reason: str, *, polls: bool = False, swap: bool = False) -> Decision:
+    def decision(action: Action, code: str, reason: str, *, polls: bool = False) -> Decision:
         return Decision(
             action,
             code,
@@ -157,7 +157,6 @@ def _unmatched(
             profile_arn=assignment.restore_profile_arn if code == "restored" else "",
             association_id=association.id,
             polls=polls,
-            swap=swap,
             gives_back=code == "restored",
             losers=candidates.losers,
         )
@@ -177,9 +176,8 @@ def _unmatched(
         reason = f"{owner.key} no longer matches; {assignment.restore_profile_arn} was there before"
         if instance.state is InstanceState.RUNNING:
             return decision(Action.REPLACE, "restored", reason)
-        if owner.spec.when_stopped is WhenStopped.SWAP:
-            return decision(Action.REPLACE, "restored", f"{reason}, swapped while stopped", swap=True)
-        return decision(Action.WAIT, "stopped", f"{reason}: it comes back when the instance runs again")
+        # Never swapped: between detach and attach nothing would remember what to give back.
+        return decision(Action.WAIT, "stopped", f"{reason}; it comes back when the instance runs again")
     return decision(Action.DETACH, "unmatched", f"{owner.key}, which gave it role {assignment.role}, no longer matches")
 
 

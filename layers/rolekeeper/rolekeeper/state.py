@@ -125,11 +125,18 @@ class State:
 
     # ---- an instance's record ----
 
-    def open_intent(self, key: InstanceKey, intent: Intent, settled: Iterable[Intent] = ()) -> None:
-        """Write an intent before its call, and close those that are settled. One write."""
+    def open_intent(
+        self, key: InstanceKey, intent: Intent, settled: Iterable[Intent] = (), adopted: Assignment | None = None
+    ) -> None:
+        """Write an intent before its call; close those that are settled. One write.
+
+        `adopted` is the assignment that a settled intent became: without it, closing that intent would lose it.
+        """
         update = _Update().set(INTENT + intent.id, codec.intent_item(intent))
         for each in settled:
             update.remove(INTENT + each.id)
+        if adopted:
+            update.set(ASSIGNMENT + adopted.association_id, codec.assignment_item(adopted))
         self._call("UpdateItem", self._client.update_item, **self._update(codec.record_key(key), update))
 
     def record_outcome(  # noqa: PLR0913  # one write says all that changed

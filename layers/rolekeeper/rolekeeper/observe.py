@@ -1,0 +1,141 @@
+"""Reading the truth about instances, in the order that makes the association id a lock.
+
+The association first, then tags and state, then the mappings: whoever read an older wish holds an older id, and EC2
+refuses it. A batch costs two EC2 reads and one DynamoDB read, however many mappings there are.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from rolekeeper.decide import decide
+from rolekeeper.ec2 import Ec2
+from rolekeeper.model import (
+    Action,
+    Assignment,
+    Association,
+    Candidates,
+    Control,
+    Decision,
+    Instance,
+    InstanceKey,
+    InstanceRecord,
+    Mode,
+    PublishedMapping,
+)
+from rolekeeper.ownership import assignment_for, settled_intents
+from rolekeeper.resolve import mapping_keys, resolve
+from rolekeeper.state import Snapshot, State
+
+NO_CANDIDATES = Candidates()
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """All that one decision rests on. `instance` is None when EC2 doesn't know it (yet, or any more)."""
+
+    key: InstanceKey
+    instance: Instance | None
+    association: Association | None
+    recorded: bool
+    record: InstanceRecord
+    control: Control
+    assignment: Assignment | None = None
+    candidates: Candidates = NO_CANDIDATES
+    owner: PublishedMapping | None = None
+
+    def decision(self, deployed_mode: Mode) -> Decision:
+        """What to do: the pure decision, withheld while paused or only observing."""
+        if self.instance is None:
+            return Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance")
+        decided = decide(self.instance, self.association, self.assignment, self.candidates, self.owner)
+        if not decided.action.mutates:
+            return decided
+        if self.control.paused:
+            return _withheld(decided, "paused", "Rolekeeper is paused")
+        if (self.control.mode or deployed_mode) is Mode.OBSERVE:
+            return _withheld(decided, "observed", "the mode is observe")
+        return decided
+
+    def needs_work(self, decision: Decision, now: datetime) -> bool:
+        """Whether a reconcile would do or write anything: what the sweep sends."""
+        standing = self.record.standing
+        if decision.action.mutates:
+            return True
+        if decision.action is Action.NOTHING:
+            if decision.code in ("gone", "ended"):
+                return self.recorded
+            unrecorded = self.assignment is not None and self.assignment.association_id not in self.record.assignments
+            return bool(standing or unrecorded or settled_intents(self.record, self.association, now))
+        if decision.polls:
+            return not (standing and standing.loop_until and standing.loop_until > now)
+        return standing is None or standing.fingerprint != decision.fingerprint
+
+
+def observe(keys: Sequence[InstanceKey], ec2: Ec2, state: State, now: datetime) -> dict[InstanceKey, Observation]:
+    """Observe these instances: two EC2 reads, one DynamoDB read (a second one only where a mapping lost its tag)."""
+    ids = [key.id for key in keys]
+    associations = ec2.associations(ids)
+    return complete(keys, associations, ec2.instances(ids), state, now)
+
+
+def complete(
+    keys: Iterable[InstanceKey],
+    associations: Mapping[str, Association],
+    instances: Mapping[str, Instance],
+    state: State,
+    now: datetime,
+) -> dict[InstanceKey, Observation]:
+    """Add what the state table knows to what EC2 answered."""
+    keys = list(keys)
+    wanted = {mapping for each in instances.values() for mapping in mapping_keys(each.tags)}
+    snapshot = state.read(keys, sorted(wanted))
+    observations = {
+        key: _with_candidates(snapshot, key, instances.get(key.id), associations.get(key.id), now) for key in keys
+    }
+    return _with_owners(observations, snapshot, state)
+
+
+def _with_candidates(
+    snapshot: Snapshot, key: InstanceKey, instance: Instance | None, association: Association | None, now: datetime
+) -> Observation:
+    candidates = NO_CANDIDATES
+    if instance:
+        read = (snapshot.published.get(mapping) for mapping in mapping_keys(instance.tags))
+        candidates = resolve(instance, [mapping for mapping in read if mapping], now)
+    record = snapshot.record(key)
+    return Observation(
+        key=key,
+        instance=instance,
+        association=association,
+        recorded=key in snapshot.records,
+        record=record,
+        control=snapshot.control,
+        assignment=assignment_for(record, association),
+        candidates=candidates,
+    )
+
+
+def _with_owners(
+    observations: dict[InstanceKey, Observation], snapshot: Snapshot, state: State
+) -> dict[InstanceKey, Observation]:
+    """For an instance of ours that no mapping governs, read what its own mapping says about that."""
+    orphans = {
+        key: each.assignment.mapping
+        for key, each in observations.items()
+        if each.assignment and not each.candidates.winner and not each.candidates.tied
+    }
+    unread = sorted(set(orphans.values()) - set(snapshot.published))
+    published = {**snapshot.published, **(state.read((), unread).published if unread else {})}
+    return observations | {
+        key: replace(observations[key], owner=published.get(mapping)) for key, mapping in orphans.items()
+    }
+
+
+def _withheld(decision: Decision, code: str, why: str) -> Decision:
+    return replace(
+        decision,
+        action=Action.HOLD,
+        code=code,
+        reason=f"{why}; it would {decision.action.value.lower()}: {decision.reason}",
+    )
