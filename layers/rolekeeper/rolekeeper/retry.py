@@ -6,7 +6,7 @@ It is Standard, bounded by a deadline in its input, with exponential backoff, a 
 import json
 import random
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
@@ -53,6 +53,21 @@ class Tick:
             at=parse_time(event["asked_at"]),
         )
         return cls(wake, parse_time(event["deadline"]), int(event["attempt"]))
+
+    def following(self, code: str, now: datetime, timeout_minutes: int) -> dict[str, Any] | None:
+        """The machine's next state, or None when the next look would come after the deadline.
+
+        Args:
+            code: the decision's; a profile that doesn't propagate within its bound is a wrong configuration.
+            now: the time (UTC).
+            timeout_minutes: how long a loop lasts, which tells when this one began.
+        """
+        began = self.deadline - timedelta(minutes=timeout_minutes)
+        deadline = min(self.deadline, began + PROPAGATION) if code == "propagating" else self.deadline
+        wait = wait_seconds(self.attempt + 1)
+        if now + timedelta(seconds=wait) > deadline:
+            return None
+        return replace(self, attempt=self.attempt + 1).document("waiting", wait)
 
     def document(self, outcome: str, wait: int) -> dict[str, Any]:
         """The machine's state as JSON values."""
