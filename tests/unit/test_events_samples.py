@@ -1,0 +1,138 @@
+"""The samples in events/ against the rules in template.yaml: which of them wakes whom."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from moto.events.models import EventPattern
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "events").glob("*.json"))}
+
+# What each sample wakes. A sample that EventBridge delivers and that no rule may match says so with an empty set.
+WAKES: dict[str, set[str]] = {
+    "instance-pending": set(),
+    "instance-running": {"InstanceStateRule"},
+    "instance-stopped": {"InstanceStateRule"},
+    "instance-terminated": {"InstanceStateRule"},
+    "tags-changed": {"InstanceTagRule"},
+    "tags-changed-float-version": {"InstanceTagRule"},
+    "tag-removed": {"InstanceTagRule"},
+    "tags-changed-volume": set(),
+    "permission-missing": {"PermissionMissingRule"},
+    "reconcile-requested": set(),  # goes straight to the work queue, never over the bus
+    "sweep": set(),  # its rule has a schedule and no pattern
+}
+
+# What reaches a function in another way than from EventBridge.
+OTHER_WAYS = {
+    "work-queue-batch": "aws:sqs",
+    "mapping-inserted": "aws:dynamodb",
+    "mapping-modified": "aws:dynamodb",
+    "mapping-removed": "aws:dynamodb",
+    "mapping-status-written": "aws:dynamodb",
+}
+
+STATUS_COLUMNS = {"status", "status_reason", "status_revision", "matched"}
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads a template with CloudFormation's tags; a pattern holds none, so what they mean is of no interest here."""
+
+
+_Loader.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
+
+
+def _patterns() -> dict[str, Any]:
+    template = yaml.load((ROOT / "template.yaml").read_text(), Loader=_Loader)
+    return {
+        name: resource["Properties"]["EventPattern"]
+        for name, resource in template["Resources"].items()
+        if resource["Type"] == "AWS::Events::Rule" and "EventPattern" in resource["Properties"]
+    }
+
+
+PATTERNS = _patterns()
+
+
+def _woken_by(event: dict[str, Any]) -> set[str]:
+    return {
+        name
+        for name, pattern in PATTERNS.items()
+        if EventPattern.load(json.dumps(pattern)).matches_event(event)  # type: ignore[arg-type]  # its TypedDict is narrower than an event
+    }
+
+
+def test_every_sample_says_how_it_arrives() -> None:
+    assert set(SAMPLES) == {*WAKES, *OTHER_WAYS, "retry-tick"}
+
+
+@pytest.mark.parametrize("name", WAKES)
+def test_a_sample_wakes_these_rules_and_no_other(name: str) -> None:
+    assert _woken_by(SAMPLES[name]) == WAKES[name]
+
+
+@pytest.mark.parametrize("state", ["pending", "stopping", "shutting-down", "rebooting"])
+def test_states_in_which_nothing_can_be_done_wake_nobody(state: str) -> None:
+    event = SAMPLES["instance-running"]
+    assert _woken_by({**event, "detail": {**event["detail"], "state": state}}) == set()
+
+
+def test_a_tag_change_of_another_service_that_has_instances_too_wakes_nobody() -> None:
+    event = SAMPLES["tags-changed"]
+    assert _woken_by({**event, "detail": {**event["detail"], "service": "lightsail"}}) == set()
+
+
+def test_an_event_that_pretends_by_its_detail_type_alone_wakes_nobody() -> None:
+    assert _woken_by({**SAMPLES["tags-changed"], "source": "com.example"}) == set()
+
+
+@pytest.mark.parametrize("name", WAKES)
+def test_a_sample_is_shaped_as_eventbridge_delivers(name: str) -> None:
+    event = SAMPLES[name]
+    assert set(event) == {
+        "version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail",
+    }  # fmt: skip
+    assert (event["version"], event["account"], event["region"]) == ("0", "123456789012", "us-east-1")
+
+
+@pytest.mark.parametrize(("name", "source"), OTHER_WAYS.items())
+def test_a_batch_is_shaped_as_lambda_delivers(name: str, source: str) -> None:
+    records = SAMPLES[name]["Records"]
+    assert records
+    assert {record["eventSource"] for record in records} == {source}
+
+
+def test_the_work_queue_carries_events_as_eventbridge_made_them() -> None:
+    bodies = [json.loads(record["body"]) for record in SAMPLES["work-queue-batch"]["Records"]]
+    assert bodies == [SAMPLES["instance-running"], SAMPLES["tags-changed"]]
+
+
+def test_a_removed_tag_is_named_but_no_longer_among_the_tags() -> None:
+    detail = SAMPLES["tag-removed"]["detail"]
+    assert detail["changed-tag-keys"] == ["workload"]
+    assert "workload" not in detail["tags"]
+
+
+def test_a_written_status_differs_in_our_columns_only() -> None:
+    image = SAMPLES["mapping-status-written"]["Records"][0]["dynamodb"]
+    old, new = image["OldImage"], image["NewImage"]
+    assert {column for column in old.keys() | new.keys() if old.get(column) != new.get(column)} == STATUS_COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("name", "event_name", "images"),
+    [
+        ("mapping-inserted", "INSERT", {"NewImage"}),
+        ("mapping-modified", "MODIFY", {"NewImage", "OldImage"}),
+        ("mapping-removed", "REMOVE", {"OldImage"}),
+    ],
+)
+def test_a_stream_record_carries_the_images_that_its_happening_has(
+    name: str, event_name: str, images: set[str]
+) -> None:
+    record = SAMPLES[name]["Records"][0]
+    assert record["eventName"] == event_name
+    assert {key for key in record["dynamodb"] if key.endswith("Image")} == images
