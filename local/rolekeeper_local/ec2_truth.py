@@ -191,6 +191,14 @@ class Ec2Truth:
         except KeyError:
             raise Ec2Error("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist") from None
 
+    def knows(self, instance_id: str) -> bool:
+        """Say whether an instance is there, in any state."""
+        return instance_id in self._instances
+
+    def usable_profile(self, reference: str) -> Profile:
+        """Find a profile that EC2 would accept now; see ``Associations.usable_profile``."""
+        return self._associations.usable_profile(reference)
+
     def describe_instances(
         self,
         *,

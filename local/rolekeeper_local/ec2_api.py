@@ -1,0 +1,301 @@
+"""EC2's Query API, answered by the truth where ministack is wrong and by ministack for the rest.
+
+Runs inside the emulator's process. One ``Ec2Truth`` per account and Region; ministack keeps everything about an
+instance that the truth doesn't know (addresses, volumes) and is told state, tags and profile before it is asked.
+"""
+# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from ministack.core.responses import get_account_id, get_region, request_scope  # type: ignore[import-not-found]
+from ministack.services import ec2, eventbridge, iam  # type: ignore[import-not-found]
+
+from rolekeeper_local import ec2_wire
+from rolekeeper_local.ec2_model import Ec2Error, Event, Instance, Profile, Timings
+from rolekeeper_local.ec2_truth import Ec2Truth
+from rolekeeper_local.ec2_wire import Params, Response
+
+logger = logging.getLogger(__name__)
+
+_STARTED_WALL, _STARTED = time.time(), time.monotonic()
+
+
+def now() -> float:
+    """Return the time in seconds since 1970, on a clock that never runs backwards."""
+    return _STARTED_WALL + time.monotonic() - _STARTED
+
+
+class Ec2Api:
+    """Every account's and Region's truth, behind the wire format that SDKs speak.
+
+    Everything runs on the emulator's event loop, so nothing here is locked.
+
+    Args:
+        timings: How long things take.
+        soon: Runs a function after the request at hand is answered.
+    """
+
+    def __init__(self, timings: Timings, soon: Callable[[Callable[[], None]], object]) -> None:
+        self._timings = timings
+        self._soon = soon
+        self._truths: dict[tuple[str, str], Ec2Truth] = {}
+        self._profiles_seen: dict[str, float] = {}
+        self._events: deque[tuple[str, str, Event]] = deque()
+        self._ministack = ec2.handle_request
+        self._actions: dict[str, Callable[[Params], Response]] = {
+            "RunInstances": self._run_instances,
+            "StartInstances": lambda p: self._change_states(p, "StartInstances", self.truth().start),
+            "StopInstances": lambda p: self._change_states(p, "StopInstances", self.truth().stop),
+            "TerminateInstances": lambda p: self._change_states(p, "TerminateInstances", self.truth().terminate),
+            "DescribeInstances": self._describe_instances,
+            "CreateTags": self._create_tags,
+            "DeleteTags": self._delete_tags,
+            "AssociateIamInstanceProfile": self._associate,
+            "ReplaceIamInstanceProfileAssociation": self._replace,
+            "DisassociateIamInstanceProfile": self._disassociate,
+            "DescribeIamInstanceProfileAssociations": self._describe_associations,
+        }
+
+    async def handle_request(
+        self, method: str, path: str, headers: dict[str, str], body: bytes, query_params: dict[str, Any]
+    ) -> Response:
+        """Answer one request to EC2, in place of ``ministack.services.ec2.handle_request``."""
+        parsed = {**query_params, **parse_qs(body.decode("utf-8", errors="replace"), keep_blank_values=True)}
+        params = {key: value[-1] if isinstance(value, list) else value for key, value in parsed.items()}
+        if params.get("DryRun", "").lower() == "true":
+            # ministack executes the call (AWS_FACTS.md, What the emulators forgive). Whoever may not do it was refused
+            # before it came here.
+            return ec2_wire.refusal(
+                Ec2Error("DryRunOperation", "Request would have succeeded, but DryRun flag is set."), 412
+            )
+        action = self._actions.get(params.get("Action", ""))
+        ec2._ensure_defaults_initialized()
+        self.truth().tick()
+        try:
+            if action is not None:
+                return action(params)
+            self._show_all()
+            answer: Response = await self._ministack(method, path, headers, body, query_params)
+        except Ec2Error as error:
+            return ec2_wire.refusal(error)
+        else:
+            return answer
+        finally:
+            self._soon(self.deliver)
+
+    def tick(self) -> None:
+        """Let time pass in every account and Region, and send what happened to EventBridge."""
+        for (account, region), truth in self._truths.items():
+            with request_scope(account, region):
+                for row in iam._instance_profiles.values():
+                    self._seen(row)
+                truth.tick()
+                self._adopt(truth)
+        self.deliver()
+
+    def deliver(self) -> None:
+        """Send the waiting events, oldest first, to the rules of the account's default bus."""
+        while self._events:
+            account, region, event = self._events.popleft()
+            entry = {
+                "Source": event.source,
+                "DetailType": event.detail_type,
+                "Resources": list(event.resources),
+                "Detail": json.dumps(event.detail),
+            }
+            with request_scope(account, region):
+                eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
+
+    def truth(self) -> Ec2Truth:
+        """Return the truth of the account and Region of the request at hand."""
+        account, region = get_account_id(), get_region()
+        truth = self._truths.get((account, region))
+        if truth is None:
+            truth = self._truths[account, region] = Ec2Truth(
+                now=now,
+                new_id=lambda kind: f"{kind}-{ec2._new_instance_id().removeprefix('i-').lower()}",
+                find_profile=self.find_profile,
+                emit=lambda event: self._events.append((account, region, event)),
+                timings=self._timings,
+                arn_prefix=f"arn:aws:ec2:{region}:{account}:instance/",
+            )
+        return truth
+
+    def drop_events(self, instance_id: str, count: int) -> None:
+        """Lose the next events of an instance, in whatever account and Region it is."""
+        for truth in self._truths.values():
+            try:
+                truth.instance(instance_id)
+            except Ec2Error:
+                continue
+            truth.drop_events(instance_id, count)
+            return
+        raise Ec2Error("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
+
+    def find_profile(self, reference: str) -> Profile | None:
+        """Find an instance profile of the account at hand by name or ARN."""
+        by = {"arn": reference} if reference.startswith("arn:") else {"name": reference}
+        row = iam._lookup_instance_profile(**by)
+        if row is None:
+            return None
+        roles = (iam._roles.get(name) for name in row["Roles"])
+        return Profile(
+            name=row["InstanceProfileName"],
+            arn=row["Arn"],
+            id=row["InstanceProfileId"],
+            roles=tuple(role["Arn"] for role in roles if role),
+            created_at=self._seen(row),
+        )
+
+    # ---- the calls ----
+
+    def _run_instances(self, params: Params) -> Response:
+        if profile := ec2_wire.profile(params, required=False):
+            self.truth().usable_profile(profile)
+        # ministack launches MinCount; AWS launches as many as it can, up to MaxCount.
+        count = max(params.get("MinCount", "1"), params.get("MaxCount", "1"), key=int)
+        before = set(ec2._instances.keys())
+        status, headers, body = ec2._run_instances({**params, "MinCount": count, "MaxCount": count})
+        if status != 200:  # noqa: PLR2004 - HTTP's
+            return status, headers, body
+        self._adopt(self.truth())
+        made = [one for one in ec2._instances if one not in before]
+        items = "".join(self._instance_xml(self.truth().instance(one)) for one in made)
+        reservation = f"r-{made[0].removeprefix('i-')}"
+        return ec2_wire.answer(
+            "RunInstances",
+            f"<instancesSet>{items}</instancesSet><reservationId>{reservation}</reservationId>"
+            f"<ownerId>{get_account_id()}</ownerId><groupSet/>",
+        )
+
+    def _change_states(self, params: Params, action: str, change: Callable[[str], tuple[Any, Any]]) -> Response:
+        ids = ec2_wire.members(params, "InstanceId")
+        for instance_id in ids:
+            self.truth().instance(instance_id)
+        items = ""
+        for instance_id in ids:
+            before, after = change(instance_id)
+            items += (
+                f"<item><instanceId>{instance_id}</instanceId>"
+                f"<currentState><code>{after.number}</code><name>{after}</name></currentState>"
+                f"<previousState><code>{before.number}</code><name>{before}</name></previousState></item>"
+            )
+        return ec2_wire.answer(action, f"<instancesSet>{items}</instancesSet>")
+
+    def _describe_instances(self, params: Params) -> Response:
+        ids = ec2_wire.members(params, "InstanceId")
+        for instance_id in ids:
+            if not ec2._INSTANCE_ID_RE.match(instance_id):
+                raise Ec2Error("InvalidInstanceID.Malformed", f'Invalid id: "{instance_id}"')
+        rows, token = self.truth().describe_instances(instance_ids=ids, **ec2_wire.page(params))
+        items = "".join(
+            f"<item><reservationId>r-{row.id.removeprefix('i-')}</reservationId><ownerId>{get_account_id()}</ownerId>"
+            f"<groupSet/><instancesSet>{self._instance_xml(row)}</instancesSet></item>"
+            for row in rows
+        )
+        return ec2_wire.answer(
+            "DescribeInstances", f"<reservationSet>{items}</reservationSet>{ec2_wire.token_xml(token)}"
+        )
+
+    def _create_tags(self, params: Params) -> Response:
+        tags = {key: value or "" for key, value in ec2_wire.tags(params).items()}
+        instances = [one for one in ec2_wire.members(params, "ResourceId") if one.startswith("i-")]
+        for instance_id in instances:
+            self.truth().instance(instance_id)
+        for instance_id in instances:
+            self.truth().create_tags(instance_id, tags)
+        ec2._create_tags(params)
+        return ec2_wire.answer("CreateTags", "<return>true</return>")
+
+    def _delete_tags(self, params: Params) -> Response:
+        tags = ec2_wire.tags(params) or None
+        ids = ec2_wire.members(params, "ResourceId")
+        instances = [one for one in ids if one.startswith("i-")]
+        for instance_id in instances:
+            self.truth().instance(instance_id)
+        for instance_id in instances:
+            self.truth().delete_tags(instance_id, tags)
+            self._show(self.truth().instance(instance_id))
+        others = [one for one in ids if one not in instances]
+        keep = {key: value for key, value in params.items() if not key.startswith("ResourceId.")}
+        ec2._delete_tags({**keep, **{f"ResourceId.{n}": one for n, one in enumerate(others, 1)}})
+        return ec2_wire.answer("DeleteTags", "<return>true</return>")
+
+    def _associate(self, params: Params) -> Response:
+        row = self.truth().associate(params.get("InstanceId", ""), ec2_wire.profile(params))
+        return ec2_wire.association_answer("AssociateIamInstanceProfile", row)
+
+    def _replace(self, params: Params) -> Response:
+        row = self.truth().replace(params.get("AssociationId", ""), ec2_wire.profile(params))
+        return ec2_wire.association_answer("ReplaceIamInstanceProfileAssociation", row)
+
+    def _disassociate(self, params: Params) -> Response:
+        row = self.truth().disassociate(params.get("AssociationId", ""))
+        return ec2_wire.association_answer("DisassociateIamInstanceProfile", row)
+
+    def _describe_associations(self, params: Params) -> Response:
+        rows, token = self.truth().describe_associations(
+            association_ids=ec2_wire.members(params, "AssociationId"), **ec2_wire.page(params)
+        )
+        items = "".join(ec2_wire.association_xml(row, "item") for row in rows)
+        return ec2_wire.answer(
+            "DescribeIamInstanceProfileAssociations",
+            f"<iamInstanceProfileAssociationSet>{items}</iamInstanceProfileAssociationSet>{ec2_wire.token_xml(token)}",
+        )
+
+    # ---- what ministack knows ----
+
+    def _adopt(self, truth: Ec2Truth) -> None:
+        """Take in instances that ministack made by itself: by RunInstances, a fleet or a stack."""
+        for instance_id, record in list(ec2._instances.items()):
+            if truth.knows(instance_id):
+                continue
+            profile = (record.get("IamInstanceProfile") or {}).get("Arn")
+            try:
+                instance = truth.launch(
+                    instance_id=instance_id,
+                    tags={tag["Key"]: tag["Value"] for tag in ec2._tags.get(instance_id, [])},
+                    profile=profile,
+                    attributes={
+                        "instance-type": record["InstanceType"],
+                        "image-id": record["ImageId"],
+                        "vpc-id": record["VpcId"],
+                        "subnet-id": record["SubnetId"],
+                        "availability-zone": record["Placement"]["AvailabilityZone"],
+                    },
+                )
+            except Ec2Error as error:
+                # A stack may use a profile that it made a moment ago: the instance comes when EC2 knows the profile.
+                logger.info("instance %s waits for its profile: %s", instance_id, error)
+            else:
+                self._show(instance)
+
+    def _show_all(self) -> None:
+        for instance in self.truth().describe_instances()[0]:
+            self._show(instance)
+
+    def _show(self, instance: Instance) -> None:
+        record = ec2._instances.get(instance.id)
+        if record is None:
+            return
+        record["State"] = {"Code": instance.state.number, "Name": str(instance.state)}
+        # ministack forgets a terminated instance 60 s after this time; the truth decides that.
+        record["_terminated_at"] = time.time()
+        row = self.truth().association_of(instance.id)
+        record["IamInstanceProfile"] = {"Arn": row.profile_arn, "Id": row.profile_id} if row else None
+        ec2._tags[instance.id] = [{"Key": key, "Value": value} for key, value in instance.tags.items()]
+
+    def _instance_xml(self, instance: Instance) -> str:
+        self._show(instance)
+        record = ec2._instances.get(instance.id)
+        return str(ec2._instance_xml(record)) if record else ""
+
+    def _seen(self, profile_row: dict[str, Any]) -> float:
+        """Return when a profile was first seen: ministack's own CreateDate counts whole seconds only."""
+        return self._profiles_seen.setdefault(profile_row["InstanceProfileId"], now())

@@ -1,0 +1,90 @@
+"""EC2's Query API on the wire: parameters by number on the way in, XML on the way out."""
+# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+
+import itertools
+import time
+from typing import Any
+from xml.sax.saxutils import escape
+
+from ministack.services import ec2  # type: ignore[import-not-found]
+
+from rolekeeper_local.ec2_model import Association, Ec2Error
+
+type Params = dict[str, str]
+type Response = tuple[int, dict[str, str], bytes]
+
+
+def members(params: Params, prefix: str) -> list[str]:
+    """Read ``<prefix>.1``, ``.2`` and so on; an empty value counts."""
+    values = (params.get(f"{prefix}.{n}") for n in itertools.count(1))
+    return list(itertools.takewhile(lambda value: value is not None, values))  # type: ignore[arg-type]
+
+
+def tags(params: Params) -> dict[str, str | None]:
+    """Read ``Tag.N.Key`` and ``Tag.N.Value``; a key without a value is None (DeleteTags: whatever its value)."""
+    return {params[f"Tag.{n}.Key"]: params.get(f"Tag.{n}.Value") for n in range(1, 1001) if f"Tag.{n}.Key" in params}
+
+
+def profile(params: Params, *, required: bool = True) -> str:
+    """Read the ARN or the name of the instance profile that a request names; empty if none.
+
+    Raises:
+        Ec2Error: ``MissingParameter`` if it is required and missing.
+    """
+    reference = params.get("IamInstanceProfile.Arn") or params.get("IamInstanceProfile.Name") or ""
+    if required and not reference:
+        raise Ec2Error("MissingParameter", "The request must contain the parameter IamInstanceProfile")
+    return reference
+
+
+def page(params: Params) -> dict[str, Any]:
+    """Read filters, page size and token as the truth's describe calls take them."""
+    names = ((n, params.get(f"Filter.{n}.Name")) for n in itertools.count(1))
+    filters = [
+        (name, members(params, f"Filter.{n}.Value"))
+        for n, name in itertools.takewhile(lambda pair: pair[1] is not None, names)
+    ]
+    size = params.get("MaxResults")
+    return {
+        "filters": filters,
+        "max_results": int(size) if size else None,
+        "next_token": params.get("NextToken") or None,
+    }
+
+
+def token_xml(token: str | None) -> str:
+    """Write the token of the next page, if there is one."""
+    return f"<nextToken>{token}</nextToken>" if token else ""
+
+
+def association_answer(action: str, row: Association) -> Response:
+    """Answer a call with the association that it made or changed."""
+    return answer(action, association_xml(row, "iamInstanceProfileAssociation"))
+
+
+def association_xml(row: Association, tag: str) -> str:
+    """Write one association as an element."""
+    return str(
+        ec2._iam_instance_profile_association_xml(
+            {
+                "AssociationId": row.id,
+                "InstanceId": row.instance_id,
+                "IamInstanceProfile": {"Arn": row.profile_arn, "Id": row.profile_id},
+                "State": str(row.state),
+                "Timestamp": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(row.timestamp)),
+            },
+            tag=tag,
+        )
+    )
+
+
+def answer(action: str, inner: str) -> Response:
+    """Answer a call with its result."""
+    answer: Response = ec2._xml(200, f"{action}Response", inner)
+    return answer
+
+
+def refusal(error: Ec2Error, status: int = 400) -> Response:
+    """Answer a call with an error."""
+    answer: Response = ec2._error(error.code, escape(error.message), status)
+    return answer

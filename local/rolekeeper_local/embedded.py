@@ -1,0 +1,271 @@
+"""Start the embedded AWS and deploy Rolekeeper to it: for ``make local``, the demo and the end-to-end tests alike.
+
+with EmbeddedAws() as aws:
+    aws.deploy()
+    aws.session().client("ec2").run_instances(...)
+    aws.stack_outputs()["MappingTable"]
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import boto3
+
+from rolekeeper_local.ec2_model import Timings
+from rolekeeper_local.settings import PORT_VARIABLE, as_environment, port_from, timings_from
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STACK = "rolekeeper"
+REGION = "us-east-1"
+#: Any credentials do; these are ours, so that no profile or file of the person's is read.
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+
+_READY_SECONDS = 30
+_STOP_SECONDS = 10
+_STEP_SECONDS = 300
+
+
+class EmbeddedAwsError(Exception):
+    """The embedded AWS could not be started or deployed to; the message says why, and what to do."""
+
+
+class EmbeddedAws:
+    """An emulator process on one port of 127.0.0.1, as a context manager.
+
+    Args:
+        port: Where to listen; by default ``ROLEKEEPER_LOCAL_PORT``, or 4566.
+        progress: Takes one line for each step, when it begins and when it ends.
+        timings: How long EC2 takes for things; by default from the environment (see ``settings``).
+
+    Raises:
+        EmbeddedAwsError: On entering, if the port is taken or the emulator does not come up.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int | None = None,
+        progress: Callable[[str], None] = lambda _line: None,
+        timings: Timings | None = None,
+    ) -> None:
+        self.port = port_from(os.environ) if port is None else port
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.directory = REPOSITORY / ".local" / str(self.port)
+        self.log = self.directory / "emulator.log"
+        self._progress = progress
+        self._timings = timings or timings_from(os.environ)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The variables with which any AWS client talks to the embedded AWS, and reads no file of the person's."""
+        return {
+            **CREDENTIALS,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def session(self) -> boto3.Session:
+        """Return a boto3 session whose clients talk to the embedded AWS as the account's administrator."""
+        session = _LocalSession(
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            region_name=REGION,
+        )
+        session.endpoint = self.endpoint
+        return session
+
+    def stack_outputs(self, stack: str = STACK) -> dict[str, str]:
+        """Return a deployed stack's outputs by key."""
+        (found,) = self.session().client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+
+    def deploy(self) -> None:
+        """Build and deploy the repository's template, unmodified, with the real SAM CLI.
+
+        Raises:
+            EmbeddedAwsError: With the whole output of the step that failed.
+        """
+        build = self.directory / "build"
+        self.sam("sam build", "build", "--build-dir", str(build), "--cache-dir", str(self.directory / "sam-cache"))
+        self.sam("sam deploy", "deploy", "--template-file", str(build / "template.yaml"))
+
+    def sam(self, name: str, command: str, *arguments: str) -> None:
+        """Run one SAM CLI command against the embedded AWS from the repository.
+
+        Args:
+            name: What the progress line says.
+            command: SAM's, e.g. ``deploy``.
+            arguments: What follows it. The samconfig's `local` environment gives the rest.
+
+        Raises:
+            EmbeddedAwsError: With the whole output, if it fails or takes over five minutes.
+        """
+        sam = [str(REPOSITORY / ".envs/sam/bin/sam"), command, "--config-env", "local", *arguments]
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_CLI_"))},
+            **self.env,
+            "SAM_CLI_TELEMETRY": "0",
+            "SAM_CLI_CHECK_FOR_UPDATES": "0",
+            # `sam build` runs the pip of the Python 3.13 that it finds; the SAM CLI's own is one.
+            "PATH": f"{REPOSITORY / '.envs/sam/bin'}{os.pathsep}{os.environ.get('PATH', '')}",
+        }
+        started = self._begin(name)
+        try:
+            done = subprocess.run(  # noqa: S603 - our own SAM CLI
+                sam,
+                cwd=REPOSITORY,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=_STEP_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise EmbeddedAwsError(f"{name} took over {_STEP_SECONDS} s:\n{_text(error.output)}") from error
+        if done.returncode:
+            raise EmbeddedAwsError(f"{name} failed:\n{done.stdout}")
+        self._end(name, started)
+
+    def drop_events(self, instance_id: str, count: int = 1) -> None:
+        """Lose the next events of an instance, as AWS may."""
+        body = f'{{"instance-id": "{instance_id}", "count": {count}}}'.encode()
+        with urllib.request.urlopen(f"{self.endpoint}/_rolekeeper/drop-events", data=body, timeout=10):  # noqa: S310 - ours
+            pass
+
+    def __enter__(self) -> Self:
+        """Start the emulator and wait until it answers."""
+        self._require_free_port()
+        shutil.rmtree(self.directory / "tmp", ignore_errors=True)
+        (self.directory / "tmp").mkdir(parents=True)
+        started = self._begin("embedded AWS")
+        with self.log.open("wb") as log:
+            self._process = self._start(log)
+        try:
+            self._await_ready()
+        except BaseException:
+            self.close()
+            raise
+        self._end("embedded AWS", started)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        self.close()
+
+    def wait(self) -> int:
+        """Wait until the emulator's process ends and return its exit code."""
+        if self._process is None:
+            raise EmbeddedAwsError("the embedded AWS is not running")
+        return self._process.wait()
+
+    def close(self) -> None:
+        """End the emulator and every process of its functions, and remove its temporary files. Twice does no harm."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        with suppress(ProcessLookupError, PermissionError):
+            # Its own group (start_new_session): whatever a killed emulator left.
+            os.killpg(process.pid, signal.SIGKILL)
+        if process.stdin:
+            process.stdin.close()
+        shutil.rmtree(self.directory / "tmp", ignore_errors=True)
+
+    def _start(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        python = REPOSITORY / ".envs/emulator/bin/python"
+        if not python.exists():
+            raise EmbeddedAwsError("the emulator is not set up: run `make setup`")
+        return subprocess.Popen(  # noqa: S603 - our own module
+            [str(python), "-m", "rolekeeper_local.emulator", str(self.port), str(self.directory / "tmp")],
+            cwd=REPOSITORY / "local",
+            # Nothing of the person's (profiles, PYTHONPATH, proxies) may reach the functions.
+            env={
+                **_only(os.environ, "PATH", "LANG", "LC_ALL", "TZ"),
+                **as_environment(self._timings),
+                "HOME": str(self.directory / "tmp"),
+                "PYTHONUNBUFFERED": "1",
+            },
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def _require_free_port(self) -> None:
+        with socket.socket() as probe:
+            # As servers do: a port that only lingers after a restart is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", self.port))
+            except OSError:
+                raise EmbeddedAwsError(
+                    f"port {self.port} is taken: stop what listens there, or choose another with {PORT_VARIABLE}"
+                ) from None
+
+    def _await_ready(self) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                raise EmbeddedAwsError(f"the emulator ended by itself:\n{self._last_words()}")
+            with suppress(OSError, urllib.error.URLError):
+                urllib.request.urlopen(f"{self.endpoint}/_rolekeeper/ping", timeout=1).close()  # noqa: S310 - ours
+                return
+            time.sleep(0.05)
+        raise EmbeddedAwsError(f"the emulator did not answer within {_READY_SECONDS} s:\n{self._last_words()}")
+
+    def _last_words(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
+
+    def _begin(self, name: str) -> float:
+        self._progress(f"{name} …")
+        return time.monotonic()
+
+    def _end(self, name: str, started: float) -> None:
+        self._progress(f"{name}: done in {time.monotonic() - started:.1f} s")
+
+
+class _LocalSession(boto3.Session):
+    """A session whose clients go to the embedded AWS unless told otherwise."""
+
+    endpoint = ""
+
+    def client(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+        kwargs.setdefault("endpoint_url", self.endpoint)
+        return super().client(*args, **kwargs)  # type: ignore[call-overload]
+
+    def resource(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+        kwargs.setdefault("endpoint_url", self.endpoint)
+        return super().resource(*args, **kwargs)  # type: ignore[call-overload]
+
+
+def _only(environment: Mapping[str, str], *names: str) -> dict[str, str]:
+    return {name: environment[name] for name in names if name in environment}
+
+
+def _text(output: bytes | str | None) -> str:
+    return output.decode(errors="replace") if isinstance(output, bytes) else output or ""

@@ -1,0 +1,147 @@
+"""What ministack's IAM enforcement gets wrong about Rolekeeper's policies, and is told here instead.
+
+The template is never weakened for the emulator. Nothing is stripped from a policy either: each entry supplies what the
+evaluation lacks, so that the policy's own words are enforced.
+
+- `ec2:NewInstanceProfile`, `ec2:InstanceProfile` (attach only profiles under the path): not supplied, so a false deny.
+  Here from the request and from the truth.
+- `aws:ResourceTag/...`, `ec2:ResourceTag/...` of instances: not supplied. Here the instance's tags.
+- The resource of Replace and Disassociate, which name an association: taken for `*`, so a policy on instances denies.
+  Here the association's instance.
+- `events:source`, `events:detail-type` (send only events of our own): not supplied. Here from the request's entries.
+- `iam:PassRole` (the ceiling: roles under the path, to EC2): never checked. Here checked too, on the profile's role.
+- `aws:SecureTransport` (no plain HTTP to queues): false, truly. Here the embedded AWS answers as if by TLS.
+"""
+# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from ministack import app  # type: ignore[import-not-found]
+from ministack.core import iam_actions, iam_evaluator  # type: ignore[import-not-found]
+from ministack.services import iam  # type: ignore[import-not-found]
+
+from rolekeeper_local.ec2_api import Ec2Api
+from rolekeeper_local.ec2_model import Ec2Error, Instance
+
+#: Calls that pass a role to EC2 (the service authorization reference's "iam:PassRole" dependents that we meet).
+_PASSING = frozenset(
+    {
+        "ec2:AssociateIamInstanceProfile",
+        "ec2:ReplaceIamInstanceProfileAssociation",
+        "ec2:RunInstances",
+        "iam:AddRoleToInstanceProfile",
+    }
+)
+#: How the role on its way travels from the request to the check; no policy can name such a key.
+_ROLE = "rolekeeper-local/role-passed"
+
+
+def install(ec2_api: Ec2Api) -> None:
+    """Correct ministack's evaluation in this process; call once, before the first request."""
+    pin_origin = app.pin_request_origin
+    app.pin_request_origin = lambda address, _secure: pin_origin(address, True)  # noqa: FBT003 - its signature
+    iam_actions.request_tag_context = _with_keys(iam_actions.request_tag_context, ec2_api)
+    iam_actions.extract_resource_arn = _with_instance(iam_actions.extract_resource_arn, ec2_api)
+    passed = _PassRoleCheck(iam_evaluator.enforce, iam_actions.access_denied_response)
+    iam_evaluator.enforce = passed.enforce
+    iam_actions.access_denied_response = passed.access_denied_response
+
+
+class _PassRoleCheck:
+    """The check of iam:PassRole beside that of the action, and its answer, which names iam:PassRole."""
+
+    def __init__(self, enforce: Callable[..., Any], access_denied_response: Callable[..., Any]) -> None:
+        self._enforce = enforce
+        self._access_denied_response = access_denied_response
+        self._refused_role = ""
+
+    def enforce(self, access_key_id: str, iam_action: str, service: str, region: str, **rest: Any) -> object:
+        resource = rest.get("resource_arn", "*")
+        context = dict(rest.pop("service_context", None) or {})
+        role = context.pop(_ROLE, "")
+        self._refused_role = ""
+        refused = self._enforce(access_key_id, iam_action, service, region, service_context=context, **rest)
+        if refused or not role:
+            return refused
+        keys = {"iam:PassedToService": "ec2.amazonaws.com", "iam:AssociatedResourceArn": resource}
+        refused = self._enforce(access_key_id, "iam:PassRole", "iam", region, resource_arn=role, service_context=keys)
+        if refused:
+            self._refused_role = role
+        return refused
+
+    def access_denied_response(self, service: str, action: str, *args: Any, **kwargs: Any) -> object:
+        if self._refused_role and action in _PASSING:
+            action, kwargs["resource_arn"] = "iam:PassRole", self._refused_role
+            self._refused_role = ""
+        return self._access_denied_response(service, action, *args, **kwargs)
+
+
+def _with_keys(original: Callable[..., dict[str, Any]], ec2_api: Ec2Api) -> Callable[..., dict[str, Any]]:
+    def request_context(service: str, iam_action: str, body: bytes, params: dict[str, Any]) -> dict[str, Any]:
+        context = original(service, iam_action, body, params)
+        if service == "ec2":
+            context |= _ec2_keys(iam_action, params, ec2_api)
+        elif service == "events" and iam_action == "events:PutEvents":
+            context |= _events_keys(body)
+        elif iam_action == "iam:AddRoleToInstanceProfile":
+            role = iam._roles.get(_first(params, "RoleName"))
+            context |= {_ROLE: role["Arn"]} if role else {}
+        return context
+
+    return request_context
+
+
+def _ec2_keys(iam_action: str, params: dict[str, Any], ec2_api: Ec2Api) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    if instance := _instance(params, ec2_api):
+        for key, value in instance.tags.items():
+            keys[f"aws:ResourceTag/{key}"] = keys[f"ec2:ResourceTag/{key}"] = value
+        if row := ec2_api.truth().association_of(instance.id):
+            keys["ec2:InstanceProfile"] = row.profile_arn
+    reference = _first(params, "IamInstanceProfile.Arn") or _first(params, "IamInstanceProfile.Name")
+    if iam_action in _PASSING and reference and (profile := ec2_api.find_profile(reference)):
+        keys["ec2:NewInstanceProfile"] = profile.arn
+        if profile.roles:
+            keys[_ROLE] = profile.roles[0]
+    elif reference.startswith("arn:"):
+        keys["ec2:NewInstanceProfile"] = reference
+    return keys
+
+
+def _events_keys(body: bytes) -> dict[str, Any]:
+    entries = json.loads(body or b"{}").get("Entries", [])
+    keys = {}
+    for key, field in (("events:source", "Source"), ("events:detail-type", "DetailType")):
+        values = list(dict.fromkeys(str(entry.get(field, "")) for entry in entries))
+        keys[key] = values[0] if len(values) == 1 else values
+    return keys
+
+
+def _with_instance(original: Callable[..., str], ec2_api: Ec2Api) -> Callable[..., str]:
+    def extract_resource_arn(service: str, *request: Any) -> str:
+        # request: method, path, headers, body, params, region, account
+        params, region, account = request[4:7]
+        if service == "ec2" and _first(params, "AssociationId"):
+            instance = _instance(params, ec2_api)
+            return f"arn:aws:ec2:{region}:{account}:instance/{instance.id if instance else '*'}"
+        return original(service, *request)
+
+    return extract_resource_arn
+
+
+def _instance(params: dict[str, Any], ec2_api: Ec2Api) -> Instance | None:
+    truth = ec2_api.truth()
+    instance_id = _first(params, "InstanceId")
+    try:
+        if association_id := _first(params, "AssociationId"):
+            instance_id = truth.describe_associations(association_ids=[association_id])[0][0].instance_id
+        return truth.instance(instance_id) if instance_id else None
+    except Ec2Error:
+        return None
+
+
+def _first(params: dict[str, Any], name: str) -> str:
+    value = params.get(name, "")
+    return str(value[0] if isinstance(value, list) else value)

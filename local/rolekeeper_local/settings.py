@@ -1,0 +1,51 @@
+"""The embedded AWS's settings in the environment: the port and how long things take.
+
+`ROLEKEEPER_LOCAL_PORT` (4566), and a time in seconds for each field of ``Timings``: `ROLEKEEPER_LOCAL_PENDING_SECONDS`,
+`…_STOPPING_SECONDS`, `…_SHUTTING_DOWN_SECONDS`, `…_ASSOCIATING_SECONDS`, `…_DISASSOCIATING_SECONDS`,
+`…_PROPAGATION_SECONDS`, `…_TERMINATED_VISIBLE_SECONDS`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from rolekeeper_local.ec2_model import Timings
+
+PORT_VARIABLE = "ROLEKEEPER_LOCAL_PORT"
+DEFAULT_PORT = 4566
+
+
+def port_from(environment: Mapping[str, str]) -> int:
+    """Read the port.
+
+    Raises:
+        ValueError: If the variable holds no port.
+    """
+    text = environment.get(PORT_VARIABLE) or str(DEFAULT_PORT)
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:  # noqa: PLR2004 - TCP's
+        raise ValueError(f"{PORT_VARIABLE} must be a port number, not {text!r}")
+    return int(text)
+
+
+def timings_from(environment: Mapping[str, str]) -> Timings:
+    """Read the times; a variable that is not set leaves the default.
+
+    Raises:
+        ValueError: If a variable holds no number of seconds.
+    """
+    given = {}
+    for field in dataclasses.fields(Timings):
+        if text := environment.get(_variable(field.name)):
+            try:
+                given[field.name] = float(text)
+            except ValueError as error:
+                raise ValueError(f"{_variable(field.name)} must be a number of seconds, not {text!r}") from error
+    return Timings(**given)
+
+
+def as_environment(timings: Timings) -> dict[str, str]:
+    """Write the times as ``timings_from`` reads them."""
+    return {_variable(name): str(value) for name, value in dataclasses.asdict(timings).items()}
+
+
+def _variable(field: str) -> str:
+    return f"ROLEKEEPER_LOCAL_{field.upper()}_SECONDS"
