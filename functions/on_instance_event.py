@@ -4,13 +4,12 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-import runtime
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
+import runtime
 from rolekeeper.clients import Settings, client
 from rolekeeper.events import DroppedError, parse
-from rolekeeper.iam import Iam
 from rolekeeper.model import Wake
-from rolekeeper.reconcile import Reconciler
 from rolekeeper.retry import RetryLoop
 
 
@@ -20,21 +19,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Reconcile; answer with the messages that must come again (Lambda's partial batch response)."""
     settings = runtime.settings(context.invoked_function_arn)
     announce = runtime.announcer()
-    reconciler = Reconciler(
-        ec2=runtime.ec2(settings),
-        state=runtime.state(settings),
-        announce=announce,
-        may_restore=Iam(client("iam"), settings.role_path).may_pass,
-        mode=settings.mode,
-        loop=RetryLoop(client("stepfunctions"), settings.retry_state_machine_arn, settings.retry_timeout_minutes),
-    )
+    loop = RetryLoop(client("stepfunctions"), settings.retry_state_machine_arn, settings.retry_timeout_minutes)
     wakes: list[Wake] = []
     for record in event["Records"]:
         try:
             wakes.append(_wake(record, settings))
         except DroppedError as dropped:
             announce.dropped(str(dropped), record["body"])
-    outcomes = reconciler.run(wakes)
+    outcomes = runtime.reconciler(settings, announce, loop).run(wakes)
     announce.flush()
     failed = [wake.message_id for wake in wakes if outcomes[wake.instance].error]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}

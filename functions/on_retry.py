@@ -3,11 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import runtime
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from rolekeeper.clients import client
-from rolekeeper.iam import Iam
-from rolekeeper.reconcile import Reconciler
+
+import runtime
 from rolekeeper.retry import Tick
 
 
@@ -21,26 +19,18 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """
     settings = runtime.settings(context.invoked_function_arn)
     announce = runtime.announcer()
-    reconciler = Reconciler(
-        ec2=runtime.ec2(settings),
-        state=runtime.state(settings),
-        announce=announce,
-        may_restore=Iam(client("iam"), settings.role_path).may_pass,
-        mode=settings.mode,
-    )
+    reconciler = runtime.reconciler(settings, announce)
     tick = Tick.parse(event)
-    outcome = reconciler.run([tick.wake])[tick.wake.instance]
-    now = datetime.now(UTC)
-    if outcome.waiting or outcome.error:
+    try:
+        outcome = reconciler.run([tick.wake])[tick.wake.instance]
+        if not (outcome.waiting or outcome.error):
+            return tick.document("done", 0)
         code = outcome.decision.code if outcome.decision else ""
-        if following := tick.following(code, now, settings.retry_timeout_minutes):
-            announce.flush()
+        if following := tick.following(code, datetime.now(UTC), settings.retry_timeout_minutes):
             return following
-        if outcome.error:
-            raise outcome.error
-        if outcome.decision:
-            reconciler.park(tick.wake, outcome.decision)
-            announce.flush()
-            return tick.document("parked", 0)
-    announce.flush()
-    return tick.document("done", 0)
+        if outcome.decision is None or outcome.error:
+            raise outcome.error or RuntimeError("waiting without a decision")
+        reconciler.park(tick.wake, outcome.decision)
+        return tick.document("parked", 0)
+    finally:
+        announce.flush()
