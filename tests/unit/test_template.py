@@ -1,0 +1,451 @@
+"""What matters in template.yaml: safe defaults, least privilege, nothing lost."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "template.yaml").read_text()
+
+MUTATIONS = {
+    "ec2:AssociateIamInstanceProfile",
+    "ec2:ReplaceIamInstanceProfileAssociation",
+    "ec2:DisassociateIamInstanceProfile",
+}
+# What a reconcile calls.
+RECONCILE = MUTATIONS | {
+    "ec2:DescribeInstances",
+    "ec2:DescribeIamInstanceProfileAssociations",
+    "iam:PassRole",
+    "iam:GetInstanceProfile",
+    "dynamodb:BatchGetItem",
+    "dynamodb:UpdateItem",
+    "dynamodb:PutItem",
+    "dynamodb:DeleteItem",
+    "events:PutEvents",
+}
+# What checking and publishing a mapping, and asking for its instances, calls.
+PUBLISH = {
+    "ec2:DescribeInstances",
+    "iam:PassRole",
+    "iam:GetRole",
+    "iam:GetInstanceProfile",
+    "iam:CreateInstanceProfile",
+    "iam:AddRoleToInstanceProfile",
+    "dynamodb:GetItem",
+    "dynamodb:BatchGetItem",
+    "dynamodb:Query",
+    "dynamodb:UpdateItem",
+    "dynamodb:PutItem",
+    "sqs:SendMessage",
+    "events:PutEvents",
+}
+# function -> the actions that its own code calls. No more, no fewer.
+CALLS = {
+    "OnInstanceEvent": RECONCILE | {"states:StartExecution"},
+    "OnRetry": RECONCILE,
+    "OnMappingChange": PUBLISH,
+    "OnSchedule": PUBLISH | {"ec2:DescribeIamInstanceProfileAssociations", "dynamodb:Scan"},
+}
+# function -> what Lambda calls on its behalf: reading its source, writing its log.
+LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+PLUMBING = {
+    "OnInstanceEvent": LOGS | {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+    "OnRetry": LOGS,
+    "OnMappingChange": LOGS
+    | {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"},
+    "OnSchedule": LOGS,
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short tags as what they stand for: `!Ref X` as {"Ref": "X"}, `!Sub s` as {"Sub": s}."""
+
+
+def _short_tag(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    if isinstance(node, yaml.ScalarNode):
+        return {suffix: loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {suffix: loader.construct_sequence(node, deep=True)}
+    assert isinstance(node, yaml.MappingNode)
+    return {suffix: loader.construct_mapping(node, deep=True)}
+
+
+_Loader.add_multi_constructor("!", _short_tag)
+
+TEMPLATE = yaml.load(TEXT, Loader=_Loader)
+PARAMETERS = TEMPLATE["Parameters"]
+RESOURCES = TEMPLATE["Resources"]
+
+
+def _of_type(kind: str) -> dict[str, Any]:
+    return {name: resource for name, resource in RESOURCES.items() if resource["Type"] == kind}
+
+
+def _properties(name: str) -> Any:
+    return RESOURCES[name]["Properties"]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _statements(function: str) -> list[dict[str, Any]]:
+    role = _properties(_properties(function)["Role"]["GetAtt"].removesuffix(".Arn"))
+    assert "ManagedPolicyArns" not in role, "a managed policy reaches the whole account"
+    return [statement for policy in role["Policies"] for statement in policy["PolicyDocument"]["Statement"]]
+
+
+def _allowing(function: str, action: str) -> list[dict[str, Any]]:
+    return [statement for statement in _statements(function) if action in _listed(statement["Action"])]
+
+
+# ---- parameters ----
+
+
+def test_a_new_deployment_only_observes() -> None:
+    assert PARAMETERS["Mode"]["Default"] == "observe"
+    assert PARAMETERS["Mode"]["AllowedValues"] == ["observe", "enforce"]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter_is_described_bounded_and_has_a_default(name: str) -> None:
+    parameter = PARAMETERS[name]
+    assert parameter["Description"]
+    assert parameter["ConstraintDescription"]
+    assert parameter.keys() & {"AllowedValues", "AllowedPattern", "MinValue"}
+    assert "Default" in parameter
+
+
+def test_every_parameter_stands_in_one_group_and_has_a_label() -> None:
+    interface = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]
+    grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
+    assert sorted(grouped) == sorted(PARAMETERS)
+    assert set(interface["ParameterLabels"]) == set(PARAMETERS)
+
+
+@pytest.mark.parametrize("path", ["/rolekeeper/", "/org/rolekeeper/"])
+def test_a_path_below_the_root_is_taken(path: str) -> None:
+    assert re.search(PARAMETERS["RolePath"]["AllowedPattern"], path)
+
+
+@pytest.mark.parametrize("path", ["/", "//", "", "rolekeeper", "/rolekeeper", "rolekeeper/", "/a*/", "/a b/", "/a?/"])
+def test_the_root_and_what_is_no_path_or_a_wildcard_is_refused(path: str) -> None:
+    assert not re.search(PARAMETERS["RolePath"]["AllowedPattern"], path)
+
+
+@pytest.mark.parametrize("schedule", ["rate(15 minutes)", "rate(1 hour)", "cron(0/30 * * * ? *)"])
+def test_a_schedule_is_taken(schedule: str) -> None:
+    assert re.search(PARAMETERS["SweepSchedule"]["AllowedPattern"], schedule)
+
+
+@pytest.mark.parametrize("schedule", ["", "15 minutes", "rate(0 minutes)", "rate(5 seconds)", "cron()"])
+def test_what_is_no_schedule_is_refused(schedule: str) -> None:
+    assert not re.search(PARAMETERS["SweepSchedule"]["AllowedPattern"], schedule)
+
+
+def test_two_sweeps_of_the_default_schedule_never_overlap() -> None:
+    minutes = re.fullmatch(r"rate\((\d+) minutes\)", PARAMETERS["SweepSchedule"]["Default"])
+    assert minutes
+    assert _properties("OnSchedule")["Timeout"] < int(minutes[1]) * 60
+
+
+# ---- every partition ----
+
+
+def test_no_partition_is_written_out() -> None:
+    assert not re.findall(r"arn:aws[a-z-]*:", TEXT)
+    assert not re.findall(r"arn:aws[a-z-]*:", (ROOT / "statemachines/retry.asl.json").read_text())
+
+
+# ---- permissions ----
+
+
+@pytest.mark.parametrize("function", CALLS)
+def test_a_function_may_do_what_it_does_and_no_more(function: str) -> None:
+    allowed = {action for statement in _statements(function) for action in _listed(statement["Action"])}
+    assert allowed == CALLS[function] | PLUMBING[function]
+
+
+def test_every_function_has_a_role_of_its_own() -> None:
+    functions = _of_type("AWS::Serverless::Function")
+    assert set(functions) == set(CALLS)
+    assert len({json.dumps(function["Properties"]["Role"]) for function in functions.values()}) == len(functions)
+
+
+@pytest.mark.parametrize("function", CALLS)
+def test_only_what_knows_nothing_narrower_is_allowed_on_everything(function: str) -> None:
+    everywhere = {
+        action
+        for statement in _statements(function)
+        for action in _listed(statement["Action"])
+        if "*" in _listed(statement["Resource"])
+    }
+    assert everywhere <= {"ec2:DescribeInstances", "ec2:DescribeIamInstanceProfileAssociations"}
+
+
+@pytest.mark.parametrize("function", CALLS)
+def test_only_roles_under_the_path_can_be_passed_and_only_to_ec2(function: str) -> None:
+    [statement] = _allowing(function, "iam:PassRole")
+    assert statement["Resource"] == {"Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:role${RolePath}*"}
+    assert statement["Condition"] == {
+        "StringEquals": {"iam:PassedToService": ["ec2.amazonaws.com", {"Sub": "ec2.${AWS::URLSuffix}"}]}
+    }
+
+
+@pytest.mark.parametrize("function", ["OnInstanceEvent", "OnRetry"])
+@pytest.mark.parametrize("action", ["ec2:AssociateIamInstanceProfile", "ec2:ReplaceIamInstanceProfileAssociation"])
+def test_only_profiles_under_the_path_can_be_attached_and_only_here(function: str, action: str) -> None:
+    [statement] = _allowing(function, action)
+    assert statement["Condition"]["ArnLike"]["ec2:NewInstanceProfile"] == {
+        "Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:instance-profile${RolePath}*"
+    }
+    assert statement["Resource"] == {"Sub": "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:instance/*"}
+
+
+@pytest.mark.parametrize("function", ["OnMappingChange", "OnSchedule"])
+@pytest.mark.parametrize("action", ["iam:CreateInstanceProfile", "iam:AddRoleToInstanceProfile"])
+def test_profiles_are_made_under_the_path_only(function: str, action: str) -> None:
+    [statement] = _allowing(function, action)
+    assert statement["Resource"] == {"Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:instance-profile${RolePath}*"}
+
+
+@pytest.mark.parametrize("function", CALLS)
+def test_events_are_sent_in_our_own_name_only(function: str) -> None:
+    [statement] = _allowing(function, "events:PutEvents")
+    assert statement["Condition"] == {"ForAllValues:StringEquals": {"events:source": "rolekeeper"}}
+
+
+@pytest.mark.parametrize("function", ["OnInstanceEvent", "OnRetry"])
+def test_the_reconciler_cannot_touch_the_mapping_table(function: str) -> None:
+    assert "MappingTable" not in json.dumps(_statements(function))
+
+
+def test_the_retry_loop_may_ask_on_retry_and_send_dead_letters() -> None:
+    [policy] = _properties("RetryStateMachineRole")["Policies"]
+    not_logs = [
+        (statement["Action"], statement["Resource"])
+        for statement in policy["PolicyDocument"]["Statement"]
+        if not all(action.startswith("logs:") for action in _listed(statement["Action"]))
+    ]
+    assert not_logs == [
+        ("lambda:InvokeFunction", {"GetAtt": "OnRetry.Arn"}),
+        ("sqs:SendMessage", {"GetAtt": "DeadLetterQueue.Arn"}),
+    ]
+
+
+# ---- queues ----
+
+
+def test_a_message_stays_hidden_for_six_times_the_functions_timeout() -> None:
+    assert _properties("WorkQueue")["VisibilityTimeout"] >= 6 * _properties("OnInstanceEvent")["Timeout"]
+
+
+def test_a_message_that_keeps_failing_becomes_a_dead_letter_that_is_kept() -> None:
+    redrive = _properties("WorkQueue")["RedrivePolicy"]
+    assert redrive["deadLetterTargetArn"] == {"GetAtt": "DeadLetterQueue.Arn"}
+    assert 5 <= redrive["maxReceiveCount"] <= 10
+    assert _properties("DeadLetterQueue")["MessageRetentionPeriod"] == 14 * 24 * 3600
+
+
+@pytest.mark.parametrize("queue", _of_type("AWS::SQS::Queue"))
+def test_a_queue_is_encrypted_and_taken_over_tls_only(queue: str) -> None:
+    assert _properties(queue)["SqsManagedSseEnabled"] is True
+    [deny] = [s for s in _policy_of_queue(queue) if s["Effect"] == "Deny"]
+    assert (deny["Principal"], deny["Action"]) == ("*", "sqs:*")
+    assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def _policy_of_queue(queue: str) -> list[dict[str, Any]]:
+    [policy] = [
+        policy["Properties"]
+        for policy in _of_type("AWS::SQS::QueuePolicy").values()
+        if policy["Properties"]["Queues"] == [{"Ref": queue}]
+    ]
+    return list(policy["PolicyDocument"]["Statement"])
+
+
+@pytest.mark.parametrize(
+    ("queue", "rules"),
+    [
+        ("WorkQueue", {"InstanceStateRule", "InstanceTagRule"}),
+        ("DeadLetterQueue", {"InstanceStateRule", "InstanceTagRule", "PermissionMissingRule", "OnScheduleSweep"}),
+    ],
+)
+def test_only_our_own_rules_may_send(queue: str, rules: set[str]) -> None:
+    [allow] = [s for s in _policy_of_queue(queue) if s["Effect"] == "Allow"]
+    assert allow["Principal"] == {"Service": "events.amazonaws.com"}
+    assert allow["Action"] == "sqs:SendMessage"
+    assert allow["Condition"]["ArnEquals"]["aws:SourceArn"] == [{"GetAtt": f"{rule}.Arn"} for rule in _in_order(rules)]
+
+
+def _in_order(rules: set[str]) -> list[str]:
+    order = ["InstanceStateRule", "InstanceTagRule", "PermissionMissingRule", "OnScheduleSweep"]
+    return [rule for rule in order if rule in rules]
+
+
+@pytest.mark.parametrize("rule", _of_type("AWS::Events::Rule"))
+def test_what_a_rule_cannot_deliver_becomes_a_dead_letter(rule: str) -> None:
+    for target in _properties(rule)["Targets"]:
+        assert target["DeadLetterConfig"] == {"Arn": {"GetAtt": "DeadLetterQueue.Arn"}}
+
+
+@pytest.mark.parametrize("rule", ["InstanceStateRule", "InstanceTagRule"])
+def test_events_reach_the_work_queue_as_they_are(rule: str) -> None:
+    [target] = _properties(rule)["Targets"]
+    assert target["Arn"] == {"GetAtt": "WorkQueue.Arn"}
+    assert not target.keys() & {"Input", "InputPath", "InputTransformer"}
+    assert "EventBusName" not in _properties(rule), "the default bus is where AWS's own events are"
+
+
+# ---- functions and what drives them ----
+
+
+def test_functions_run_lambdas_own_python() -> None:
+    function = TEMPLATE["Globals"]["Function"]
+    assert function["Runtime"] == "python3.13"
+    assert function["Architectures"] == [{"Ref": "Architecture"}]
+    assert PARAMETERS["Architecture"]["Default"] == "arm64"
+
+
+def test_functions_get_the_environment_that_the_code_reads() -> None:
+    variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    assert set(variables) == {
+        "MODE",
+        "ROLE_PATH",
+        "CREATE_MISSING_PROFILES",
+        "RETRY_TIMEOUT_MINUTES",
+        "HISTORY_DAYS",
+        "MAPPING_TABLE",
+        "STATE_TABLE",
+        "WORK_QUEUE_URL",
+        "DEAD_LETTER_QUEUE_URL",
+        "POWERTOOLS_SERVICE_NAME",
+        "POWERTOOLS_METRICS_NAMESPACE",
+        "POWERTOOLS_LOG_LEVEL",
+    }
+    assert _properties("OnInstanceEvent")["Environment"]["Variables"] == {
+        "RETRY_STATE_MACHINE_ARN": {"Ref": "RetryStateMachine"}
+    }
+
+
+@pytest.mark.parametrize("function", CALLS)
+def test_a_function_logs_to_a_group_that_forgets(function: str) -> None:
+    group = _properties(function)["LoggingConfig"]["LogGroup"]["Ref"]
+    assert _properties(group)["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_of_a_batch_only_the_messages_that_failed_come_again() -> None:
+    source = _properties("OnInstanceEvent")["Events"]["WorkQueue"]["Properties"]
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["BatchSize"] == 10
+    assert source["MaximumBatchingWindowInSeconds"] == 0, "a wait would be added to every tag's way to its role"
+    assert 2 <= source["ScalingConfig"]["MaximumConcurrency"] <= 10
+
+
+def test_a_bad_stream_record_is_tried_some_times_then_put_aside() -> None:
+    source = _properties("OnMappingChange")["Events"]["MappingStream"]["Properties"]
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["BisectBatchOnFunctionError"] is True
+    assert 0 <= source["MaximumRetryAttempts"] <= 100
+    assert 60 <= source["MaximumRecordAgeInSeconds"] <= 86400
+    assert source["DestinationConfig"]["OnFailure"]["Destination"] == {"GetAtt": "DeadLetterQueue.Arn"}
+    assert source["StartingPosition"] == "TRIM_HORIZON"
+
+
+def test_a_sweep_that_fails_becomes_a_dead_letter() -> None:
+    config = _properties("OnSchedule")["EventInvokeConfig"]
+    assert config["DestinationConfig"]["OnFailure"]["Destination"] == {"GetAtt": "DeadLetterQueue.Arn"}
+    schedule = _properties("OnSchedule")["Events"]["Sweep"]["Properties"]
+    assert schedule["DeadLetterConfig"] == {"Arn": {"GetAtt": "DeadLetterQueue.Arn"}}
+    assert schedule["RetryPolicy"]
+
+
+# ---- tables ----
+
+
+@pytest.mark.parametrize("table", ["MappingTable", "StateTable"])
+def test_a_table_survives_mistakes(table: str) -> None:
+    assert RESOURCES[table]["DeletionPolicy"] == "Retain"
+    assert RESOURCES[table]["UpdateReplacePolicy"] == "Retain"
+    properties = _properties(table)
+    assert properties["DeletionProtectionEnabled"] is True
+    assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert properties["SSESpecification"] == {"SSEEnabled": True}
+    assert properties["BillingMode"] == "PAY_PER_REQUEST"
+
+
+@pytest.mark.parametrize(("table", "keys"), [("MappingTable", ["tag_key", "tag_value"]), ("StateTable", ["pk", "sk"])])
+def test_a_table_has_the_keys_of_the_contract(table: str, keys: list[str]) -> None:
+    schema = [(key["AttributeName"], key["KeyType"]) for key in _properties(table)["KeySchema"]]
+    assert schema == [(keys[0], "HASH"), (keys[1], "RANGE")]
+
+
+def test_history_expires() -> None:
+    assert _properties("StateTable")["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
+
+
+def test_the_stream_tells_what_a_row_was_and_is() -> None:
+    assert _properties("MappingTable")["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+
+
+# ---- alarms ----
+
+
+@pytest.mark.parametrize(
+    ("namespace", "metric"),
+    [
+        ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
+        ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
+        ("AWS/States", "ExecutionsFailed"),
+        ("AWS/States", "ExecutionsTimedOut"),
+        ("Rolekeeper", "PermissionDenied"),
+    ],
+)
+def test_somebody_is_told(namespace: str, metric: str) -> None:
+    [alarm] = [
+        alarm["Properties"]
+        for alarm in _of_type("AWS::CloudWatch::Alarm").values()
+        if (alarm["Properties"]["Namespace"], alarm["Properties"]["MetricName"]) == (namespace, metric)
+    ]
+    assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}]
+    assert alarm["TreatMissingData"] == "notBreaching"
+
+
+def test_every_functions_errors_have_an_alarm() -> None:
+    watched = {
+        alarm["Properties"]["Dimensions"][0]["Value"]["Ref"]
+        for alarm in _of_type("AWS::CloudWatch::Alarm").values()
+        if alarm["Properties"]["Namespace"] == "AWS/Lambda" and alarm["Properties"]["MetricName"] == "Errors"
+    }
+    assert watched == set(CALLS)
+
+
+def test_a_missing_permission_is_told_with_its_action_and_resource() -> None:
+    [target] = _properties("PermissionMissingRule")["Targets"]
+    transformer = target["InputTransformer"]
+    assert transformer["InputPathsMap"]["action"] == "$.detail.action"
+    assert transformer["InputPathsMap"]["resource"] == "$.detail.resource"
+    assert {"<action>", "<resource>"} <= set(re.findall(r"<\w+>", transformer["InputTemplate"]))
+    assert isinstance(json.loads(transformer["InputTemplate"]), str), "EventBridge takes a quoted string"
+
+
+def test_the_alarms_key_can_be_used_by_those_who_publish() -> None:
+    assert _properties("AlarmTopic")["KmsMasterKeyId"] == {"Ref": "AlarmKey"}
+    principals = [s["Principal"].get("Service") for s in _properties("AlarmKey")["KeyPolicy"]["Statement"]]
+    assert ["cloudwatch.amazonaws.com", "events.amazonaws.com"] in principals
+
+
+# ---- outputs ----
+
+
+def test_the_contracts_outputs_are_there_and_described() -> None:
+    outputs = TEMPLATE["Outputs"]
+    contract = {"MappingTable", "StateTable", "WorkQueue", "DeadLetterQueue", "RetryStateMachine"}
+    assert contract <= set(outputs)
+    assert all(output["Description"] for output in outputs.values())
+    assert {name: outputs[name]["Value"] for name in contract} == {name: {"Ref": name} for name in contract}
