@@ -1,0 +1,189 @@
+"""The retry loop's machine: parseable as it stands, bounded, and run by moto's interpreter."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from moto import mock_aws
+from moto.awslambda_simple.models import LambdaSimpleBackend
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "statemachines/retry.asl.json").read_text()
+MACHINE: dict[str, Any] = json.loads(TEXT)
+STATES: dict[str, dict[str, Any]] = MACHINE["States"]
+TICK: dict[str, Any] = json.loads((ROOT / "events/retry-tick.json").read_text())
+
+# Step Functions keeps at most this many events of an execution (AWS_FACTS.md, "Step Functions").
+HISTORY = 25_000
+# Wait and Choice: entered, exited. Task: entered, scheduled, started, succeeded, exited.
+EVENTS_PER_LOOP = 2 + 5 + 2
+# Full jitter under a cap of 60 s.
+AVERAGE_WAIT = 30
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads a template with CloudFormation's tags; what they mean is of no interest here."""
+
+
+_Loader.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
+TEMPLATE = yaml.load((ROOT / "template.yaml").read_text(), Loader=_Loader)
+
+
+def _next_of(state: dict[str, Any]) -> set[str]:
+    ways = [state, *state.get("Choices", []), *state.get("Catch", [])]
+    return {way[key] for way in ways for key in ("Next", "Default") if key in way}
+
+
+def _reached() -> set[str]:
+    seen: set[str] = set()
+    todo = [MACHINE["StartAt"]]
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo.extend(_next_of(STATES[name]))
+    return seen
+
+
+# ---- as it stands ----
+
+
+def test_every_state_is_reached() -> None:
+    assert _reached() == set(STATES)
+
+
+def test_the_template_substitutes_what_the_machine_leaves_open() -> None:
+    substitutions = TEMPLATE["Resources"]["RetryStateMachine"]["Properties"]["DefinitionSubstitutions"]
+    assert set(re.findall(r"\$\{(\w+)\}", TEXT)) == set(substitutions)
+
+
+def test_only_errors_with_a_name_are_tried_again_a_bounded_number_of_times() -> None:
+    retries = [retry for state in STATES.values() for retry in state.get("Retry", [])]
+    assert retries
+    for retry in retries:
+        assert not [name for name in retry["ErrorEquals"] if name.startswith("States.")]
+        assert retry["MaxAttempts"] <= 10
+        assert retry["MaxDelaySeconds"] <= 60
+        assert retry["JitterStrategy"] == "FULL"
+
+
+def test_the_longest_loop_fits_its_history_and_its_timeout() -> None:
+    longest = TEMPLATE["Parameters"]["RetryTimeoutMinutes"]["MaxValue"] * 60
+    assert longest / AVERAGE_WAIT * EVENTS_PER_LOOP < 0.75 * HISTORY
+    assert MACHINE["TimeoutSeconds"] > longest
+
+
+def test_lambda_is_heard_before_the_step_times_out() -> None:
+    assert STATES["Reconcile"]["TimeoutSeconds"] > TEMPLATE["Resources"]["OnRetry"]["Properties"]["Timeout"]
+
+
+# ---- run ----
+
+Answer = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Room:
+    """The machine on moto, with on_retry answered by a function of the test's."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self._answer: Answer = lambda tick: tick
+        room = self
+
+        def invoke(_self: Any, _name: str, _qualifier: str | None, body: Any, _headers: Any, response: Any) -> bytes:
+            tick = json.loads(body)
+            room.asked.append(tick)
+            try:
+                return json.dumps(room._answer(tick)).encode()
+            except RuntimeError as error:
+                response["x-amz-function-error"] = "Unhandled"
+                return json.dumps({"errorType": "RuntimeError", "errorMessage": str(error)}).encode()
+
+        monkeypatch.setattr(LambdaSimpleBackend, "invoke", invoke)
+        iam = boto3.client("iam")
+        role = iam.create_role(RoleName="any", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+        on_retry = boto3.client("lambda").create_function(
+            FunctionName="on-retry", Runtime="python3.13", Role=role, Handler="x.y", Code={"ZipFile": b"none"}
+        )["FunctionArn"]
+        self.sqs = boto3.client("sqs")
+        self.dead_letters = self.sqs.create_queue(QueueName="dead-letters")["QueueUrl"]
+        definition = TEXT
+        for name, value in {
+            "Partition": "aws",
+            "OnRetryFunctionArn": on_retry,
+            "DeadLetterQueueUrl": self.dead_letters,
+        }.items():
+            definition = definition.replace(f"${{{name}}}", value)
+        self.sfn = boto3.client("stepfunctions")
+        self.machine = self.sfn.create_state_machine(name="retry", definition=definition, roleArn=role)[
+            "stateMachineArn"
+        ]
+
+    def run(self, answer: Answer) -> dict[str, Any]:
+        """Start a loop with the sample tick, without its wait, and return how it ended."""
+        self._answer = answer
+        execution = self.sfn.start_execution(
+            stateMachineArn=self.machine, input=json.dumps({**TICK, "wait_seconds": 0})
+        )["executionArn"]
+        for _ in range(200):
+            ended = self.sfn.describe_execution(executionArn=execution)
+            if ended["status"] != "RUNNING":
+                return dict(ended)
+            time.sleep(0.05)
+        raise AssertionError("the loop did not end")
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch) -> Iterator[Room]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws(config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}):
+        yield Room(monkeypatch)
+
+
+def test_an_instance_is_asked_about_until_it_is_done(room: Room) -> None:
+    def answer(tick: dict[str, Any]) -> dict[str, Any]:
+        attempt = tick["attempt"] + 1
+        return {**tick, "attempt": attempt, "outcome": "waiting" if attempt < 3 else "done"}
+
+    ended = room.run(answer)
+
+    assert ended["status"] == "SUCCEEDED"
+    assert [tick["attempt"] for tick in room.asked] == [0, 1, 2]
+    assert json.loads(ended["output"])["instance"] == TICK["instance"]
+
+
+@pytest.mark.parametrize("outcome", ["done", "parked", "gone"])
+def test_whatever_is_not_waiting_ends_the_loop(room: Room, outcome: str) -> None:
+    ended = room.run(lambda tick: {**tick, "outcome": outcome})
+
+    assert ended["status"] == "SUCCEEDED"
+    assert len(room.asked) == 1
+
+
+def test_a_fault_of_ours_is_not_repeated_but_leaves_a_request_that_can_be_redriven(room: Room) -> None:
+    def answer(_tick: dict[str, Any]) -> dict[str, Any]:
+        raise RuntimeError("boom")
+
+    ended = room.run(answer)
+
+    assert ended["status"] == "FAILED"
+    assert len(room.asked) == 1
+    [message] = room.sqs.receive_message(QueueUrl=room.dead_letters)["Messages"]
+    request = json.loads(message["Body"])
+    sample = json.loads((ROOT / "events/reconcile-requested.json").read_text())
+    assert request.keys() == sample.keys()
+    assert request["detail"].keys() == sample["detail"].keys()
+    assert (request["source"], request["detail-type"]) == (sample["source"], sample["detail-type"])
+    assert request["resources"] == sample["resources"]
+    assert request["detail"]["instance-id"] == TICK["instance"]["id"]
+    assert request["detail"]["correlation-id"] == TICK["correlation_id"]
+    assert TICK["cause"] in request["detail"]["cause"]
