@@ -1,0 +1,220 @@
+"""`make demo`: the whole story on the embedded AWS, each step checked against EC2's own answer."""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table
+
+from rolekeeper import codec
+from rolekeeper.model import InstanceKey
+from rolekeeper.state import State
+from rolekeeper_local.embedded import REGION, EmbeddedAws, EmbeddedAwsError
+from rolekeeper_local.timeline import StepFailedError, Timeline
+from rolekeeper_local.world import Shown, World
+
+READ, WRITE, TABLE = "s3-read", "s3-write", "dynamodb-app"
+RETAGS = 9
+
+
+class Demo:
+    """The story. Each method is one step."""
+
+    def __init__(self, world: World, timeline: Timeline) -> None:
+        self.world = world
+        self.timeline = timeline
+
+    def play(self) -> None:
+        """Play every step, in order."""
+        steps: list[tuple[str, Callable[[], None]]] = [
+            ("Launch an instance with a tag: it gets the role as soon as it runs", self.launched_tagged),
+            ("Launch one without, tag it later: it gets the role at once", self.tagged_later),
+            ("Change the tag: the role is replaced in one call, with a new association", self.retagged),
+            ("Change the tag while stopped: the replace waits, and comes at start", self.retagged_while_stopped),
+            ("Write a bad mapping row: rejected with the reason, the old one keeps serving", self.bad_row),
+            ("Edit a mapping: its instances follow", self.edited_mapping),
+            ("Remove the tag: the role that we attached is detached", self.untagged),
+            ("Lose an event: the sweep finds and repairs it", self.lost_event),
+            (f"How fast: {RETAGS} tag changes on a running instance", self.measured),
+        ]
+        for number, (title, step) in enumerate(steps, 1):
+            with self.timeline.step(f"{number}. {title}"):
+                step()
+
+    # ---- the steps ----
+
+    def launched_tagged(self) -> None:
+        """Attached as soon as it runs."""
+        self.timeline.does("ec2 run-instances, tagged workload=s3-reader")
+        self.web = self.world.launch("web", workload="s3-reader")
+        self.running(self.web)
+        self.attached(self.web, READ)
+
+    def tagged_later(self) -> None:
+        """Launched untagged, tagged when it runs."""
+        self.timeline.does("ec2 run-instances, without a tag that means anything")
+        self.batch = self.world.launch("batch")
+        self.running(self.batch)
+        self.timeline.stays(f"{self.batch} carries no role", lambda: self.world.shown(self.batch) is None, 1)
+        self.timeline.does("ec2 create-tags workload=s3-writer")
+        self.world.tag(self.batch, workload="s3-writer")
+        self.attached(self.batch, WRITE)
+
+    def retagged(self) -> None:
+        """Replaced, with a new association id."""
+        before = self.attached(self.batch, WRITE)
+        self.timeline.does("ec2 create-tags workload=dynamodb-app")
+        self.world.tag(self.batch, workload="dynamodb-app")
+        after = self.attached(self.batch, TABLE)
+        if after.association_id == before.association_id:
+            raise StepFailedError(f"the association is still {before.association_id}")
+        self.timeline.came_true(f"{before.association_id} became {after.association_id}")
+
+    def retagged_while_stopped(self) -> None:
+        """Waits while stopped, applied at start."""
+        self.timeline.does("ec2 stop-instances")
+        self.world.ec2.stop_instances(InstanceIds=[self.batch])
+        self.state(self.batch, "stopped")
+        self.timeline.does("ec2 create-tags workload=s3-reader")
+        self.world.tag(self.batch, workload="s3-reader")
+        self.timeline.stays(
+            f"{self.batch} still carries {TABLE}", lambda: self.world.carries(self.batch, TABLE) is not None, 2
+        )
+        self.timeline.does("ec2 start-instances")
+        self.world.ec2.start_instances(InstanceIds=[self.batch])
+        self.running(self.batch)
+        self.attached(self.batch, READ)
+
+    def bad_row(self) -> None:
+        """Rejected with its reason; a new instance still gets the role of the last good revision."""
+        self.timeline.does("dynamodb update-item: role of workload=s3-writer := s3-wirte (a slip)")
+        self.world.set_column("workload", "s3-writer", "role", "s3-wirte")
+        row = self.timeline.until("the row says Rejected", lambda: self.row("workload", "s3-writer", "Rejected"))
+        self.timeline.says(f"status_reason: {row['status_reason']}")
+        self.timeline.does("ec2 run-instances, tagged workload=s3-writer")
+        self.upload = self.world.launch("upload", workload="s3-writer")
+        self.running(self.upload)
+        self.attached(self.upload, WRITE)
+
+    def edited_mapping(self) -> None:
+        """The instances of an edited mapping follow."""
+        self.timeline.does(f"dynamodb update-item: role of workload=s3-writer := {TABLE}")
+        self.world.set_column("workload", "s3-writer", "role", TABLE)
+        self.timeline.until("the row says Published", lambda: self.row("workload", "s3-writer", "Published"))
+        self.attached(self.upload, TABLE)
+
+    def untagged(self) -> None:
+        """Detached."""
+        self.timeline.does("ec2 delete-tags workload")
+        self.world.untag(self.web, "workload")
+        self.timeline.until(f"EC2 shows no role on {self.web}", lambda: self.world.shown(self.web) is None or None)
+
+    def lost_event(self) -> None:
+        """The sweep repairs what no event told."""
+        self.world.aws.drop_events(self.web)
+        self.timeline.does("ec2 create-tags workload=s3-writer, and the event is lost on its way")
+        self.world.tag(self.web, workload="s3-writer")
+        self.timeline.stays(f"{self.web} carries no role", lambda: self.world.shown(self.web) is None, 2)
+        self.timeline.does("the sweep runs (by itself every so often; here by hand)")
+        self.world.sweep()
+        self.attached(self.web, TABLE)
+
+    def measured(self) -> None:
+        """The time from CreateTags to an association that EC2 shows."""
+        wishes = {"s3-reader": READ, "dynamodb-app": TABLE}
+        seconds = []
+        for number in range(RETAGS):
+            value = list(wishes)[number % 2]
+            began = time.monotonic()
+            self.world.tag(self.upload, workload=value)
+            while not ((shown := self.world.shown(self.upload)) and shown.profile == wishes[value]):
+                if time.monotonic() - began > 10:  # noqa: PLR2004  # seconds; the median should be under one
+                    raise StepFailedError(f"EC2 doesn't show {wishes[value]} within 10 s")
+                time.sleep(0.01)
+            seconds.append(time.monotonic() - began)
+            self.timeline.says(f"{number + 1} of {RETAGS}: EC2 shows {wishes[value]} after {seconds[-1]:.2f} s")
+        self.timeline.came_true(
+            f"median {statistics.median(seconds):.2f} s from CreateTags to the association"
+            f" ({min(seconds):.2f} to {max(seconds):.2f} s)"
+        )
+
+    # ---- what they share ----
+
+    def running(self, instance_id: str) -> None:
+        """Wait until the instance runs."""
+        self.state(instance_id, "running")
+
+    def state(self, instance_id: str, state: str) -> None:
+        """Wait for a state."""
+        self.timeline.until(f"{instance_id} is {state}", lambda: self.world.state(instance_id) == state or None)
+
+    def attached(self, instance_id: str, profile: str) -> Shown:
+        """Wait until EC2 shows the profile as associated."""
+        return self.timeline.until(
+            f"EC2 shows {profile} on {instance_id}", lambda: self.world.carries(instance_id, profile)
+        )
+
+    def row(self, tag_key: str, tag_value: str, status: str) -> dict[str, str] | None:
+        """The mapping row, once it shows this status."""
+        row = self.world.mapping(tag_key, tag_value)
+        return row if row.get("status") == status else None
+
+
+def fleet_table(world: World) -> Table:
+    """The fleet as it is: the role from EC2, mapping and reason from the last history entry."""
+    table = Table(title="The fleet", title_justify="left")
+    for column in ("instance", "name", "state", "tags", "role", "mapping", "reason"):
+        table.add_column(column, overflow="fold")
+    state = State(world.dynamodb, world.state_table)
+    for row in world.fleet():
+        tags = {tag["Key"]: tag["Value"] for tag in row.get("Tags", ())}
+        key = InstanceKey(world.account, REGION, row["InstanceId"])
+        entries = state.history(codec.instance_pk(key), limit=1)
+        decision = entries[0]["decision"] if entries else {"mapping": "", "reason": "nothing was ever to do"}
+        shown = world.shown(row["InstanceId"])
+        table.add_row(
+            row["InstanceId"],
+            tags.pop("Name", ""),
+            row["State"]["Name"],
+            ", ".join(f"{name}={value}" for name, value in sorted(tags.items())),
+            shown.profile if shown else "none",
+            decision["mapping"],
+            decision["reason"],
+        )
+    return table
+
+
+def main() -> int:
+    """Play the demo; 1 when any step did not come true."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160
+    timeline = Timeline(console)
+    try:
+        with EmbeddedAws(progress=timeline.says) as aws:
+            aws.deploy()
+            world = World(aws)
+            world.deploy_starter_roles()
+            timeline.says(f"{world.seed_mappings()} mappings written")
+            Demo(world, timeline).play()
+            console.print()
+            console.print(fleet_table(world))
+    except KeyboardInterrupt:
+        console.print("stopped; nothing is left running")
+        return 130
+    except EmbeddedAwsError as error:
+        console.print(str(error), style="red", markup=False)
+        return 1
+    if timeline.failed:
+        console.print(f"{len(timeline.failed)} of the steps did not come true:", style="bold red")
+        for failure in timeline.failed:
+            console.print(f"  {failure}", markup=False)
+        return 1
+    console.print("Every step came true, by EC2's own answer.", style="bold green")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""The embedded AWS as the demo and the end-to-end tests use it: EC2 and the mapping table, by plain AWS calls."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from rolekeeper_local.embedded import REPOSITORY, STACK, EmbeddedAws
+
+if TYPE_CHECKING:
+    from types_boto3_ec2.type_defs import InstanceTypeDef, TagTypeDef
+
+IMAGE = "ami-0abcdef1234567890"
+STARTER_STACK = "rolekeeper-starter-roles"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What EC2 itself answers about an instance's role."""
+
+    association_id: str
+    profile: str
+    state: str
+
+
+class World:
+    """A person's calls. What it tells of roles is EC2's own answer, never our records."""
+
+    def __init__(self, aws: EmbeddedAws) -> None:
+        self.aws = aws
+        session = aws.session()
+        self.ec2 = session.client("ec2")
+        self.dynamodb = session.client("dynamodb")
+        self.lambda_ = session.client("lambda")
+        self.cloudformation = session.client("cloudformation")
+        self.account = session.client("sts").get_caller_identity()["Account"]
+        outputs = aws.stack_outputs()
+        self.mapping_table = outputs["MappingTable"]
+        self.state_table = outputs["StateTable"]
+
+    # ---- seeding ----
+
+    def deploy_starter_roles(self) -> None:
+        """Deploy examples/roles.yaml as a stack of its own."""
+        self.aws.sam(
+            "starter roles",
+            "deploy",
+            "--template-file",
+            str(REPOSITORY / "examples/roles.yaml"),
+            "--stack-name",
+            STARTER_STACK,
+            "--capabilities",
+            "CAPABILITY_NAMED_IAM",
+            "--parameter-overrides",
+            "BucketName=example-reports TableName=example-orders",
+        )
+
+    def seed_mappings(self) -> int:
+        """Put the rows of examples/mappings.yaml; returns how many."""
+        rows = starter_mappings()
+        for row in rows:
+            self.put_mapping(**row)
+        return len(rows)
+
+    # ---- instances ----
+
+    def launch(self, name: str, **tags: str) -> str:
+        """Launch an instance with these tags; returns its id."""
+        all_tags: list[TagTypeDef] = [{"Key": key, "Value": value} for key, value in {"Name": name, **tags}.items()]
+        answer = self.ec2.run_instances(
+            ImageId=IMAGE,
+            InstanceType="t3.micro",
+            MinCount=1,
+            MaxCount=1,
+            TagSpecifications=[{"ResourceType": "instance", "Tags": all_tags}],
+        )
+        return str(answer["Instances"][0]["InstanceId"])
+
+    def tag(self, instance_id: str, **tags: str) -> None:
+        """Set tags."""
+        self.ec2.create_tags(
+            Resources=[instance_id], Tags=[{"Key": key, "Value": value} for key, value in tags.items()]
+        )
+
+    def untag(self, instance_id: str, key: str) -> None:
+        """Remove a tag."""
+        self.ec2.delete_tags(Resources=[instance_id], Tags=[{"Key": key}])
+
+    def state(self, instance_id: str) -> str:
+        """The instance's state."""
+        answer = self.ec2.describe_instances(InstanceIds=[instance_id])
+        return str(answer["Reservations"][0]["Instances"][0]["State"]["Name"])
+
+    def shown(self, instance_id: str) -> Shown | None:
+        """The association that EC2 shows for the instance, if any."""
+        answer = self.ec2.describe_iam_instance_profile_associations(
+            Filters=[
+                {"Name": "instance-id", "Values": [instance_id]},
+                {"Name": "state", "Values": ["associating", "associated"]},
+            ]
+        )
+        rows = answer["IamInstanceProfileAssociations"]
+        if not rows:
+            return None
+        if len(rows) > 1:
+            raise AssertionError(f"{instance_id} has {len(rows)} associations: {rows}")
+        (row,) = rows
+        return Shown(row["AssociationId"], row["IamInstanceProfile"]["Arn"].rsplit("/", 1)[-1], row["State"])
+
+    def carries(self, instance_id: str, profile: str) -> Shown | None:
+        """The association, once EC2 shows this profile as associated."""
+        shown = self.shown(instance_id)
+        return shown if shown and (shown.profile, shown.state) == (profile, "associated") else None
+
+    def fleet(self) -> Iterator["InstanceTypeDef"]:
+        """Every instance that isn't terminated."""
+        for page in self.ec2.get_paginator("describe_instances").paginate():
+            for group in page["Reservations"]:
+                yield from (row for row in group["Instances"] if row["State"]["Name"] != "terminated")
+
+    # ---- mappings ----
+
+    def put_mapping(self, tag_key: str, tag_value: str, **columns: Any) -> None:
+        """Write a row, as a person does in the console."""
+        serialize = TypeSerializer().serialize
+        row = {"tag_key": tag_key, "tag_value": tag_value, **columns}
+        self.dynamodb.put_item(
+            TableName=self.mapping_table, Item={name: serialize(_sets(name, value)) for name, value in row.items()}
+        )
+
+    def set_column(self, tag_key: str, tag_value: str, column: str, value: Any) -> None:
+        """Edit one column of a row."""
+        self.dynamodb.update_item(
+            TableName=self.mapping_table,
+            Key={"tag_key": {"S": tag_key}, "tag_value": {"S": tag_value}},
+            UpdateExpression="SET #column = :value",
+            ExpressionAttributeNames={"#column": column},
+            ExpressionAttributeValues={":value": TypeSerializer().serialize(_sets(column, value))},
+        )
+
+    def delete_mapping(self, tag_key: str, tag_value: str) -> None:
+        """Delete a row."""
+        self.dynamodb.delete_item(
+            TableName=self.mapping_table, Key={"tag_key": {"S": tag_key}, "tag_value": {"S": tag_value}}
+        )
+
+    def mapping(self, tag_key: str, tag_value: str) -> dict[str, Any]:
+        """A row as it is now; empty when there is none."""
+        answer = self.dynamodb.get_item(
+            TableName=self.mapping_table,
+            Key={"tag_key": {"S": tag_key}, "tag_value": {"S": tag_value}},
+            ConsistentRead=True,
+        )
+        deserialize = TypeDeserializer().deserialize
+        return {name: deserialize(value) for name, value in answer.get("Item", {}).items()}
+
+    # ---- Rolekeeper ----
+
+    def function_name(self, logical_id: str) -> str:
+        """The name of one of the stack's functions."""
+        answer = self.cloudformation.describe_stack_resource(StackName=STACK, LogicalResourceId=logical_id)
+        return str(answer["StackResourceDetail"]["PhysicalResourceId"])
+
+    def sweep(self) -> dict[str, Any]:
+        """Run the sweep now instead of at its next time."""
+        event = json.loads((REPOSITORY / "events/sweep.json").read_text())
+        answer = self.lambda_.invoke(FunctionName=self.function_name("OnSchedule"), Payload=json.dumps(event).encode())
+        payload: dict[str, Any] = json.loads(answer["Payload"].read())
+        if answer.get("FunctionError"):
+            raise AssertionError(f"the sweep failed: {payload}")
+        return payload
+
+
+def starter_mappings(path: Path = REPOSITORY / "examples/mappings.yaml") -> list[dict[str, Any]]:
+    """The rows of examples/mappings.yaml."""
+    rows: list[dict[str, Any]] = yaml.safe_load(path.read_text())
+    return rows
+
+
+def _sets(column: str, value: Any) -> Any:
+    """YAML has no sets: the two columns that are string sets are lists in a file."""
+    if column in ("accounts", "regions") and not isinstance(value, set):
+        return set(value)
+    return dict(value) if isinstance(value, Mapping) else value
