@@ -1,0 +1,177 @@
+"""The starter roles are least privilege under the path; the starter mappings use exactly them."""
+
+import json
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short tags as what they stand for: `!Ref X` as {"Ref": "X"}, `!Sub s` as {"Sub": s}."""
+
+
+def _short_tag(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    assert isinstance(node, yaml.ScalarNode)
+    return {suffix: loader.construct_scalar(node)}
+
+
+_Loader.add_multi_constructor("!", _short_tag)
+
+TEXT = (ROOT / "examples/roles.yaml").read_text()
+STACK = yaml.load(TEXT, Loader=_Loader)
+ROLES = {
+    resource["Properties"]["RoleName"]: (name, resource["Properties"])
+    for name, resource in STACK["Resources"].items()
+    if resource["Type"] == "AWS::IAM::Role"
+}
+MAPPINGS = yaml.safe_load((ROOT / "examples/mappings.yaml").read_text())
+
+# Metrics are no resource; the statement must name the namespace instead.
+NARROWED_BY_CONDITION = {"cloudwatch:PutMetricData": "cloudwatch:namespace"}
+COLUMNS: dict[str, type] = {
+    "tag_key": str,
+    "tag_value": str,
+    "role": str,
+    "instance_profile": str,
+    "priority": int,
+    "enabled": bool,
+    "when_occupied": str,
+    "when_unmatched": str,
+    "when_stopped": str,
+    "require_tags": dict,
+    "accounts": list,
+    "regions": list,
+    "expires_at": str,
+    "owner": str,
+    "description": str,
+}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _statements(role: str) -> list[dict[str, Any]]:
+    return [s for policy in ROLES[role][1]["Policies"] for s in policy["PolicyDocument"]["Statement"]]
+
+
+def _knows_a_resource(action: str) -> bool:
+    """Whether AWS lets an action be narrowed to a resource, by the table that cfn-lint takes from AWS."""
+    table = json.loads(resources.files("cfnlint").joinpath("data/AdditionalSpecs/Policies.json").read_text())
+    service, name = action.split(":")
+    return bool(table[service]["Actions"][name.lower()].get("Resources"))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_is_under_the_path_with_a_profile_of_its_name(role: str) -> None:
+    logical, properties = ROLES[role]
+    assert properties["Path"] == {"Ref": "RolePath"}
+    assert properties["Description"]
+    [profile] = [
+        resource["Properties"]
+        for resource in STACK["Resources"].values()
+        if resource["Type"] == "AWS::IAM::InstanceProfile" and resource["Properties"]["Roles"] == [{"Ref": logical}]
+    ]
+    assert profile["InstanceProfileName"] == role
+    assert profile["Path"] == {"Ref": "RolePath"}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_only_ec2_may_assume_a_role(role: str) -> None:
+    [statement] = ROLES[role][1]["AssumeRolePolicyDocument"]["Statement"]
+    assert statement == {
+        "Effect": "Allow",
+        "Principal": {"Service": {"Sub": "ec2.${AWS::URLSuffix}"}},
+        "Action": "sts:AssumeRole",
+    }
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_everything_is_narrowed_where_aws_lets_it_be(role: str) -> None:
+    assert "ManagedPolicyArns" not in ROLES[role][1]
+    for statement in _statements(role):
+        actions = _listed(statement["Action"])
+        assert not [action for action in actions if "*" in action]
+        if "*" not in _listed(statement["Resource"]):
+            continue
+        for action in actions:
+            if action in NARROWED_BY_CONDITION:
+                assert NARROWED_BY_CONDITION[action] in statement["Condition"]["StringEquals"]
+            else:
+                assert not _knows_a_resource(action), action
+
+
+@pytest.mark.parametrize("role", ["s3-read", "s3-write"])
+def test_objects_are_those_of_the_very_bucket_and_folder(role: str) -> None:
+    objects = [s for s in _statements(role) if "s3:GetObject" in _listed(s["Action"])]
+    assert [s["Resource"] for s in objects] == [{"Sub": "arn:${AWS::Partition}:s3:::${BucketName}/${BucketPrefix}*"}]
+    [listing] = [s for s in _statements(role) if s["Action"] == "s3:ListBucket"]
+    assert listing["Condition"] == {"StringLike": {"s3:prefix": {"Sub": "${BucketPrefix}*"}}}
+
+
+def test_who_may_read_may_not_write() -> None:
+    actions = {action for statement in _statements("s3-read") for action in _listed(statement["Action"])}
+    assert actions == {"s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject"}
+
+
+@pytest.mark.parametrize("name", STACK["Parameters"])
+def test_a_parameter_is_described_and_takes_no_wildcard(name: str) -> None:
+    parameter = STACK["Parameters"][name]
+    assert parameter["Description"]
+    assert not re.search(parameter["AllowedPattern"], "/any*/")
+
+
+def test_whose_bucket_and_table_has_to_be_said() -> None:
+    assert not [name for name in ("BucketName", "TableName") if "Default" in STACK["Parameters"][name]]
+
+
+def test_no_partition_is_written_out() -> None:
+    assert not re.findall(r"arn:aws[a-z-]*:", TEXT)
+
+
+def test_the_path_is_the_one_that_rolekeeper_may_pass() -> None:
+    template = yaml.load((ROOT / "template.yaml").read_text(), Loader=_AnyTag)
+    ours, theirs = (stack["Parameters"]["RolePath"] for stack in (STACK, template))
+    assert (ours["Default"], ours["AllowedPattern"]) == (theirs["Default"], theirs["AllowedPattern"])
+
+
+class _AnyTag(yaml.SafeLoader):
+    """Reads a template with CloudFormation's tags; what they mean is of no interest here."""
+
+
+_AnyTag.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
+
+
+def test_the_mappings_use_exactly_the_roles() -> None:
+    assert {mapping["role"] for mapping in MAPPINGS} - {"NONE"} == set(ROLES)
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS, ids=lambda m: f"{m['tag_key']}={m['tag_value']}")
+def test_a_mapping_has_the_tables_columns_only(mapping: dict[str, Any]) -> None:
+    assert {"tag_key", "tag_value", "role", "owner", "description"} <= set(mapping)
+    for column, value in mapping.items():
+        assert type(value) is COLUMNS[column]
+
+
+def test_no_two_mappings_are_one_row() -> None:
+    keys = [(mapping["tag_key"], mapping["tag_value"]) for mapping in MAPPINGS]
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_comments_name_every_column_that_people_write() -> None:
+    text = (ROOT / "examples/mappings.yaml").read_text()
+    assert [column for column in COLUMNS if column not in text] == []
+
+
+def test_no_instance_can_tie_between_the_starter_mappings() -> None:
+    """Mappings of one tag exclude each other by value; those of different tags must differ in priority."""
+    priorities: dict[int, set[str]] = {}
+    for mapping in MAPPINGS:
+        priorities.setdefault(mapping.get("priority", 100), set()).add(mapping["tag_key"])
+    assert [keys for keys in priorities.values() if len(keys) > 1] == []
