@@ -1,0 +1,26 @@
+"""What every test stands on: no credentials of this machine, and no way to a real account."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.world import World, new_world
+
+
+@pytest.fixture(autouse=True)
+def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials that open nothing; whatever a profile or a shell says is not looked at."""
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """One account and Region in the process; see `support.world`."""
+    with new_world() as made:
+        yield made

@@ -1,0 +1,58 @@
+"""Counts the calls that reach AWS, and lets a test step in before or after one of them."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+
+class Calls:
+    """Every call in order, by operation name. A hook steps in once and may raise or change the world.
+
+    Real clients are watched through botocore's own events (`watch`); fakes tell it themselves (`before` and `after`).
+    """
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self._before: list[tuple[str, Callable[[], object]]] = []
+        self._after: list[tuple[str, Callable[[], object]]] = []
+
+    def __getitem__(self, operation: str) -> int:
+        return self.made.count(operation)
+
+    def clear(self) -> None:
+        """Count from here on."""
+        self.made.clear()
+
+    def counted(self) -> dict[str, int]:
+        """How often each operation was called."""
+        return dict(Counter(self.made))
+
+    def before(self, operation: str, action: Callable[[], object]) -> None:
+        """Do something just before the next call of an operation: the call hasn't happened if it raises."""
+        self._before.append((operation, action))
+
+    def after(self, operation: str, action: Callable[[], object]) -> None:
+        """Do something just after the next call of an operation: the call has happened even if it raises."""
+        self._after.append((operation, action))
+
+    def watch(self, client: Any) -> None:
+        """Count a real client's calls."""
+        client.meta.events.register("before-call", lambda model, **_: self.starts(model.name))
+        client.meta.events.register("after-call", lambda model, **_: self.ends(model.name))
+
+    def starts(self, operation: str) -> None:
+        """A call is about to be made."""
+        self.made.append(operation)
+        _step_in(self._before, operation)
+
+    def ends(self, operation: str) -> None:
+        """A call was made."""
+        _step_in(self._after, operation)
+
+
+def _step_in(hooks: list[tuple[str, Callable[[], object]]], operation: str) -> None:
+    for hook in list(hooks):
+        if hook[0] == operation and hook in hooks:
+            hooks.remove(hook)
+            hook[1]()
+            return

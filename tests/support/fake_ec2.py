@@ -1,0 +1,128 @@
+"""A boto3-shaped EC2 client over the truth about EC2: the same answers and the same errors, in the process."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from rolekeeper_local.ec2_model import Association, Ec2Error, Instance
+from rolekeeper_local.ec2_truth import Ec2Truth
+from support.calls import Calls
+
+
+def client_error(code: str, message: str = "", operation: str = "Operation", *, status: int = 400) -> ClientError:
+    """What botocore raises for a refusal."""
+    return ClientError(
+        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]  # the parts that matter
+        operation,
+    )
+
+
+class FakeEc2:
+    """The operations that Rolekeeper calls."""
+
+    def __init__(self, truth: Ec2Truth, calls: Calls) -> None:
+        self._truth = truth
+        self._calls = calls
+        self._retried: set[str] = set()
+
+    def lose_the_answer(self, operation: str) -> None:
+        """The next call of an operation happens, but its answer is lost, so the SDK sends it a second time."""
+        self._retried.add(operation)
+
+    # ---- reading ----
+
+    def get_paginator(self, name: str) -> "_Paginator":
+        """A paginator of one of the two describe calls."""
+        return _Paginator({"describe_instances": self._instances}.get(name, self._associations))
+
+    def _instances(self, **arguments: Any) -> dict[str, Any]:
+        rows, token = self._call(
+            "DescribeInstances", lambda: self._truth.describe_instances(**_page_arguments(arguments))
+        )
+        return {"Reservations": [{"Instances": [_instance_row(row)]} for row in rows], "NextToken": token}
+
+    def _associations(self, **arguments: Any) -> dict[str, Any]:
+        rows, token = self._call(
+            "DescribeIamInstanceProfileAssociations",
+            lambda: self._truth.describe_associations(**_page_arguments(arguments)),
+        )
+        return {"IamInstanceProfileAssociations": [_association_row(row) for row in rows], "NextToken": token}
+
+    # ---- changing ----
+
+    def associate_iam_instance_profile(self, **arguments: Any) -> dict[str, Any]:
+        """AssociateIamInstanceProfile."""
+        instance, profile = arguments["InstanceId"], arguments["IamInstanceProfile"]["Arn"]
+        return self._mutation("AssociateIamInstanceProfile", lambda: self._truth.associate(instance, profile))
+
+    def replace_iam_instance_profile_association(self, **arguments: Any) -> dict[str, Any]:
+        """ReplaceIamInstanceProfileAssociation."""
+        association, profile = arguments["AssociationId"], arguments["IamInstanceProfile"]["Arn"]
+        return self._mutation("ReplaceIamInstanceProfileAssociation", lambda: self._truth.replace(association, profile))
+
+    def disassociate_iam_instance_profile(self, **arguments: Any) -> dict[str, Any]:
+        """DisassociateIamInstanceProfile."""
+        association = arguments["AssociationId"]
+        return self._mutation("DisassociateIamInstanceProfile", lambda: self._truth.disassociate(association))
+
+    # ---- how ----
+
+    def _mutation(self, operation: str, change: Callable[[], Association]) -> dict[str, Any]:
+        return {"IamInstanceProfileAssociation": _association_row(self._call(operation, change))}
+
+    def _call[Answer](self, operation: str, act: Callable[[], Answer]) -> Answer:
+        self._calls.starts(operation)
+        retries = 0
+        try:
+            if operation in self._retried:
+                self._retried.remove(operation)
+                retries = 1
+                act()
+            answer = act()
+        except Ec2Error as error:
+            refusal = client_error(error.code, error.message, operation)
+            # botocore says how often it sent a call again by itself (botocore.endpoint, `_send_request`).
+            refusal.response["ResponseMetadata"]["RetryAttempts"] = retries
+            raise refusal from error
+        self._calls.ends(operation)
+        return answer
+
+
+class _Paginator:
+    def __init__(self, call: Callable[..., dict[str, Any]]) -> None:
+        self._call = call
+
+    def paginate(self, PaginationConfig: dict[str, int] | None = None, **arguments: Any) -> Iterator[dict[str, Any]]:  # noqa: N803  # boto3's own name
+        size = {"MaxResults": PaginationConfig["PageSize"]} if PaginationConfig else {}
+        token: str | None = None
+        for _ in range(10_000):
+            page = self._call(**arguments, **size, **({"NextToken": token} if token else {}))
+            yield page
+            token = page["NextToken"]
+            if not token:
+                return
+
+
+def _page_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "filters": [(each["Name"], each["Values"]) for each in arguments.get("Filters", ())],
+        "max_results": arguments.get("MaxResults"),
+        "next_token": arguments.get("NextToken"),
+    }
+
+
+def _instance_row(row: Instance) -> dict[str, Any]:
+    tags = [{"Key": key, "Value": value} for key, value in row.tags.items()]
+    shown = {"InstanceId": row.id, "State": {"Name": str(row.state), "Code": row.state.number}}
+    # EC2 leaves the member out when there are no tags.
+    return {**shown, "Tags": tags} if tags else shown
+
+
+def _association_row(row: Association) -> dict[str, Any]:
+    return {
+        "AssociationId": row.id,
+        "InstanceId": row.instance_id,
+        "IamInstanceProfile": {"Arn": row.profile_arn, "Id": row.profile_id},
+        "State": str(row.state),
+    }

@@ -1,0 +1,59 @@
+"""What Rolekeeper tells others, kept for the test to read: events, metrics, executions."""
+
+import json
+from collections import Counter
+from typing import Any
+
+from aws_lambda_powertools import Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from support.calls import Calls
+
+
+class FakeEvents:
+    """EventBridge's PutEvents. `refuses` is how many entries of each call it refuses."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self.batches: list[int] = []
+        self.sent: list[dict[str, Any]] = []
+        self.refuses = 0
+
+    def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803  # boto3's own name
+        self._calls.starts("PutEvents")
+        self.batches.append(len(Entries))
+        self.sent += [{**entry, "Detail": json.loads(entry["Detail"])} for entry in Entries]
+        return {"FailedEntryCount": self.refuses, "Entries": [{"EventId": "e"} for _ in Entries]}
+
+    def named(self, detail_type: str) -> list[dict[str, Any]]:
+        """The details of the events of one kind."""
+        return [each["Detail"] for each in self.sent if each["DetailType"] == detail_type]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The detail-type of each event, in order."""
+        return [each["DetailType"] for each in self.sent]
+
+
+class FakeStepFunctions:
+    """Step Functions' StartExecution."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self.started: list[dict[str, Any]] = []
+
+    def start_execution(self, **arguments: Any) -> dict[str, Any]:
+        self._calls.starts("StartExecution")
+        self.started.append({**arguments, "input": json.loads(arguments["input"])})
+        return {"executionArn": arguments["name"]}
+
+
+class CountedMetrics(Metrics):
+    """Powertools' metrics, counted here and never printed."""
+
+    def __init__(self) -> None:
+        super().__init__(service="rolekeeper", namespace="Rolekeeper")
+        self.counts: Counter[str] = Counter()
+
+    def add_metric(self, name: str, unit: MetricUnit | str, value: float, resolution: Any = 60) -> None:  # noqa: ARG002  # Powertools' own shape
+        self.counts[name] += int(value)

@@ -1,0 +1,276 @@
+"""One account and Region, in the process: EC2's truth, the state table in moto, and all that Rolekeeper tells.
+
+A story moves the clock, changes what people may change (tags, mappings, roles, states) and lets Rolekeeper look.
+"""
+
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+from aws_lambda_powertools import Logger
+from moto import mock_aws
+
+from rolekeeper import codec
+from rolekeeper.announce import Announcer
+from rolekeeper.ec2 import Ec2
+from rolekeeper.model import InstanceKey, InstanceRecord, MappingKey, MappingSpec, Mode, PublishedMapping, Wake
+from rolekeeper.reconcile import Outcome, Reconciler
+from rolekeeper.retry import RetryLoop
+from rolekeeper.state import State
+from rolekeeper_local.ec2_model import Association, Event, Profile
+from rolekeeper_local.ec2_truth import Ec2Truth
+from support.calls import Calls
+from support.clock import Clock
+from support.fake_ec2 import FakeEc2
+from support.fakes import CountedMetrics, FakeEvents, FakeStepFunctions
+from support.state_table import STATE_TABLE, state_table_client
+
+ACCOUNT, REGION = "123456789012", "us-east-1"
+MACHINE = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:retry"
+MUTATIONS: Final = (
+    "AssociateIamInstanceProfile",
+    "ReplaceIamInstanceProfileAssociation",
+    "DisassociateIamInstanceProfile",
+)
+WRITES: Final = ("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem")
+
+
+class KilledError(BaseException):
+    """The function's process ends here: nothing catches it."""
+
+
+def kill() -> None:
+    """End the function's process."""
+    raise KilledError
+
+
+class World:
+    """See the module. `truth` is EC2 as it is; `state` is our table; `calls` counts and steps in."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.calls = Calls()
+        self.emitted: list[Event] = []
+        self.profiles: dict[str, Profile] = {}
+        self._ids = 0
+        self.truth = Ec2Truth(
+            now=lambda: self.clock.seconds,
+            new_id=self._next_id,
+            find_profile=lambda ref: next((p for p in self.profiles.values() if ref in (p.name, p.arn)), None),
+            emit=self.emitted.append,
+            arn_prefix=f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/",
+        )
+        self.ec2 = FakeEc2(self.truth, self.calls)
+        self.dynamodb = state_table_client()
+        self.calls.watch(self.dynamodb)
+        self.state = State(self.dynamodb, STATE_TABLE, sleep=self.clock.sleep)
+        self.events = FakeEvents(self.calls)
+        self.machine = FakeStepFunctions(self.calls)
+        self.metrics = CountedMetrics()
+        self.log = io.StringIO()
+        # Each world logs for itself: Powertools keeps one logger per service name.
+        self._logger = Logger(service=f"world-{id(self)}", stream=self.log)
+        self.may_restore: Callable[[str], bool] = lambda _arn: True
+        self.mode = Mode.ENFORCE
+        self.calls.clear()
+
+    def _next_id(self, kind: str) -> str:
+        self._ids += 1
+        return f"{kind}-{self._ids:017x}"
+
+    # ---- what people do ----
+
+    def profile(self, name: str, *, path: str = "/rolekeeper/", made_now: bool = False, empty: bool = False) -> str:
+        """Make an instance profile with its role; returns its ARN."""
+        made = Profile(
+            name=name,
+            arn=f"arn:aws:iam::{ACCOUNT}:instance-profile{path}{name}",
+            id=f"AIPA{name.upper()}",
+            roles=() if empty else (f"arn:aws:iam::{ACCOUNT}:role{path}{name}",),
+            created_at=self.clock.seconds if made_now else float("-inf"),
+        )
+        self.profiles[name] = made
+        return made.arn
+
+    def publish(self, tag: str, role: str, **columns: Any) -> PublishedMapping:
+        """Publish the next revision of a mapping, `workload=web` say."""
+        key = mapping_key(tag)
+        former = self.state.published(key)
+        arn = ""
+        if role != "NONE":
+            arn = self.profiles[role].arn if role in self.profiles else self.profile(role)
+        made = PublishedMapping(MappingSpec(key, role, **columns), (former.revision if former else 0) + 1, arn)
+        self.state.publish(made, {"cause": "test"}, self.clock.now())
+        return made
+
+    def unpublish(self, tag: str) -> None:
+        """Delete a mapping's row: it leaves a tombstone."""
+        former = self.state.published(mapping_key(tag))
+        assert former
+        gone = replace(former, revision=former.revision + 1, deleted=True)
+        self.state.publish(gone, {"cause": "test"}, self.clock.now())
+
+    def damage(self, tag: str) -> None:
+        """Lose a published mapping without a tombstone: nobody meant that."""
+        pk, sk = codec.published_key(mapping_key(tag))
+        self.dynamodb.delete_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
+
+    def control(self, **attributes: Any) -> None:
+        """Set the control item."""
+        pk, sk = codec.CONTROL
+        item = codec.to_attributes({"pk": pk, "sk": sk, **attributes})
+        self.dynamodb.put_item(TableName=STATE_TABLE, Item=item)
+
+    def launch(self, *, profile: str | None = None, **tags: str) -> str:
+        """Launch an instance; it is pending."""
+        if profile and profile not in self.profiles:
+            self.profile(profile, path="/")
+        return self.truth.launch(tags=tags, profile=profile).id
+
+    def running(self, *, profile: str | None = None, **tags: str) -> str:
+        """Launch an instance and let it run."""
+        instance = self.launch(profile=profile, **tags)
+        self.wait(2)
+        return instance
+
+    def stopped(self, *, profile: str | None = None, **tags: str) -> str:
+        """Launch an instance, let it run and stop it."""
+        instance = self.running(profile=profile, **tags)
+        self.stop(instance)
+        return instance
+
+    def stop(self, instance: str) -> None:
+        """Stop an instance, until it is stopped."""
+        self.truth.stop(instance)
+        self.wait(2)
+
+    def start(self, instance: str) -> None:
+        """Start an instance, until it runs."""
+        self.truth.start(instance)
+        self.wait(2)
+
+    def tag(self, instance: str, **tags: str) -> None:
+        """Set tags."""
+        self.truth.create_tags(instance, tags)
+
+    def untag(self, instance: str, *names: str) -> None:
+        """Remove tags."""
+        self.truth.delete_tags(instance, dict.fromkeys(names))
+
+    def attach_by_hand(self, instance: str, profile: str) -> str:
+        """Somebody else attaches or replaces a role; returns the association's id."""
+        if profile not in self.profiles:
+            self.profile(profile, path="/")
+        present = self.truth.association_of(instance)
+        made = self.truth.replace(present.id, profile) if present else self.truth.associate(instance, profile)
+        return made.id
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.clock.sleep(seconds)
+        self.truth.tick()
+
+    # ---- what Rolekeeper does ----
+
+    def wake(self, instance: str, *, cause: str = "test") -> Wake:
+        """A message that names an instance."""
+        return Wake(self.key(instance), cause, "correlation-1", self.clock.now(), f"message-{instance}")
+
+    def reconciler(self, *, in_loop: bool = False) -> Reconciler:
+        """A function's process, fresh."""
+        return Reconciler(
+            ec2=Ec2(self.ec2, ACCOUNT, REGION),  # type: ignore[arg-type]  # shaped like a client
+            state=self.state,
+            announce=self.announcer(),
+            may_restore=self.may_restore,
+            mode=self.mode,
+            loop=None if in_loop else RetryLoop(self.machine, MACHINE, 60),  # type: ignore[arg-type]  # the same
+            now=self.clock.now,
+            sleep=self.clock.sleep,
+        )
+
+    def announcer(self) -> Announcer:
+        """An announcer over the fakes."""
+        return Announcer(self.events, self._logger, self.metrics)  # type: ignore[arg-type]  # shaped like a client
+
+    def reconcile(self, *instances: str, in_loop: bool = False) -> Outcome:
+        """Wake Rolekeeper for these instances, as one batch; returns the first one's outcome."""
+        return self.reconcile_all(*instances, in_loop=in_loop)[self.key(instances[0])]
+
+    def reconcile_all(self, *instances: str, in_loop: bool = False) -> Mapping[InstanceKey, Outcome]:
+        """The same; returns every outcome."""
+        reconciler = self.reconciler(in_loop=in_loop)
+        try:
+            return reconciler.run([self.wake(each) for each in instances])
+        finally:
+            reconciler.announce.flush()
+
+    # ---- what there is to see ----
+
+    def key(self, instance: str) -> InstanceKey:
+        """An instance's key."""
+        return InstanceKey(ACCOUNT, REGION, instance)
+
+    def association(self, instance: str) -> Association | None:
+        """EC2's own answer, after it settled."""
+        self.truth.tick()
+        return self.truth.association_of(instance)
+
+    def carries(self, instance: str) -> str:
+        """The name of the profile that EC2 shows, empty for none."""
+        row = self.association(instance)
+        return row.profile_arn.rsplit("/", 1)[-1] if row else ""
+
+    def record(self, instance: str) -> InstanceRecord:
+        """Our record of an instance."""
+        return self.state.read([self.key(instance)], []).record(self.key(instance))
+
+    def owns(self, instance: str) -> bool:
+        """Whether the association that EC2 shows is recorded as ours, rightly, and no intent is left open."""
+        row, record = self.association(instance), self.record(instance)
+        ours = record.assignments.get(row.id) if row else None
+        return bool(row and ours and ours.profile_arn == row.profile_arn and not record.intents)
+
+    def history(self, instance: str) -> list[dict[str, Any]]:
+        """The history entries of an instance, oldest first."""
+        return self.state.history(codec.instance_pk(self.key(instance)))[::-1]
+
+    @property
+    def mutations(self) -> list[str]:
+        """The EC2 mutations that were called, in order."""
+        return [each for each in self.calls.made if each in MUTATIONS]
+
+    @property
+    def writes(self) -> list[str]:
+        """The writes to the state table, in order."""
+        return [each for each in self.calls.made if each in WRITES]
+
+    def quiet(self) -> None:
+        """Count calls and events from here on."""
+        self.calls.clear()
+        self.events.sent.clear()
+        self.machine.started.clear()
+
+    def logged(self) -> list[dict[str, Any]]:
+        """The log lines."""
+        return [json.loads(line) for line in self.log.getvalue().splitlines()]
+
+    def later(self, **delta: float) -> None:
+        """Let a long time pass."""
+        self.wait(timedelta(**delta).total_seconds())
+
+
+def mapping_key(tag: str) -> MappingKey:
+    """`workload=web` as a key."""
+    return MappingKey(*tag.split("=", 1))
+
+
+@contextmanager
+def new_world() -> Iterator[World]:
+    """A world of its own for one test."""
+    with mock_aws():
+        yield World()
