@@ -51,6 +51,15 @@ CALLS = {
     "OnMappingChange": PUBLISH,
     "OnSchedule": PUBLISH | {"ec2:DescribeIamInstanceProfileAssociations", "dynamodb:Scan"},
 }
+# function and table -> what it does there; the two tables are of very different people.
+TABLES = {
+    ("OnInstanceEvent", "StateTable"): {"BatchGetItem", "UpdateItem", "PutItem", "DeleteItem"},
+    ("OnRetry", "StateTable"): {"BatchGetItem", "UpdateItem", "PutItem", "DeleteItem"},
+    ("OnMappingChange", "MappingTable"): {"GetItem", "Query", "UpdateItem"},
+    ("OnMappingChange", "StateTable"): {"BatchGetItem", "Query", "UpdateItem", "PutItem"},
+    ("OnSchedule", "MappingTable"): {"Scan", "GetItem", "Query", "UpdateItem"},
+    ("OnSchedule", "StateTable"): {"BatchGetItem", "Query", "UpdateItem", "PutItem"},
+}
 # function -> what Lambda calls on its behalf: reading its source, writing its log.
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 PLUMBING = {
@@ -218,6 +227,17 @@ def test_profiles_are_made_under_the_path_only(function: str, action: str) -> No
 def test_events_are_sent_in_our_own_name_only(function: str) -> None:
     [statement] = _allowing(function, "events:PutEvents")
     assert statement["Condition"] == {"ForAllValues:StringEquals": {"events:source": "rolekeeper"}}
+
+
+@pytest.mark.parametrize(("function", "table"), TABLES)
+def test_a_function_reads_and_writes_a_table_as_far_as_it_needs(function: str, table: str) -> None:
+    allowed = {
+        action.removeprefix("dynamodb:")
+        for statement in _statements(function)
+        if statement["Resource"] == {"GetAtt": f"{table}.Arn"}
+        for action in _listed(statement["Action"])
+    }
+    assert allowed == TABLES[function, table]
 
 
 @pytest.mark.parametrize("function", ["OnInstanceEvent", "OnRetry"])
