@@ -1,13 +1,15 @@
-"""What every function here starts with: its logger, its metrics, and the domain's collaborators."""
+"""What every function shares: its logger, its metrics, and its collaborators. Nothing here talks to AWS at import."""
 
 from functools import cache
 
 from aws_lambda_powertools import Logger, Metrics
-from rolekeeper.iam import Iam
 
 from rolekeeper.announce import Announcer
 from rolekeeper.clients import Settings, client
 from rolekeeper.ec2 import Ec2
+from rolekeeper.iam import Iam
+from rolekeeper.mapping_table import MappingTable
+from rolekeeper.publish import Publisher
 from rolekeeper.reconcile import Reconciler
 from rolekeeper.retry import RetryLoop
 from rolekeeper.state import State
@@ -24,37 +26,55 @@ def settings(function_arn: str) -> Settings:
 
 
 def announcer() -> Announcer:
-    """A fresh announcer for one invocation; flush it at the end."""
+    """The announcer of one invocation; `flush` it at the end."""
     return Announcer(client("events"), logger, metrics)
 
 
-def ec2(chosen: Settings) -> Ec2:
-    """EC2 in our account and Region."""
-    return Ec2(client("ec2"), chosen.account, chosen.region, chosen.partition)
-
-
-def iam(chosen: Settings) -> Iam:
-    """IAM, under the role path."""
-    return Iam(client("iam"), chosen.role_path)
-
-
-def state(chosen: Settings) -> State:
+def state(settings: Settings) -> State:
     """The state table."""
-    return State(client("dynamodb"), chosen.state_table, chosen.history_days)
+    return State(client("dynamodb"), settings.state_table, settings.history_days)
 
 
-def work_queue(chosen: Settings) -> WorkQueue:
+def ec2(settings: Settings) -> Ec2:
+    """EC2 in our account and Region."""
+    return Ec2(client("ec2"), settings.account, settings.region, settings.partition)
+
+
+def iam(settings: Settings) -> Iam:
+    """IAM in our account."""
+    return Iam(client("iam"), settings.account, settings.partition)
+
+
+def mapping_table(settings: Settings) -> MappingTable:
+    """The mapping table."""
+    return MappingTable(client("dynamodb"), settings.mapping_table)
+
+
+def work_queue(settings: Settings) -> WorkQueue:
     """The work queue."""
-    return WorkQueue(client("sqs"), chosen.work_queue_url)
+    return WorkQueue(client("sqs"), settings.work_queue_url)
 
 
-def reconciler(chosen: Settings, announce: Announcer, loop: RetryLoop | None = None) -> Reconciler:
-    """The reconciler; without a loop it is inside one."""
+def reconciler(settings: Settings, announcer: Announcer, loop: RetryLoop | None = None) -> Reconciler:
+    """The reconciler; without a loop it runs inside one."""
     return Reconciler(
-        ec2=ec2(chosen),
-        state=state(chosen),
-        announce=announce,
-        may_restore=iam(chosen).may_pass,
-        mode=chosen.mode,
+        ec2=ec2(settings),
+        state=state(settings),
+        announce=announcer,
+        may_restore=lambda profile_arn: iam(settings).holds_role_under(profile_arn, settings.role_path),
+        mode=settings.mode,
         loop=loop,
+    )
+
+
+def publisher(settings: Settings, announcer: Announcer) -> Publisher:
+    """The judge of mapping rows, for one invocation."""
+    return Publisher(
+        settings,
+        table=mapping_table(settings),
+        state=state(settings),
+        iam=iam(settings),
+        ec2=ec2(settings),
+        queue=work_queue(settings),
+        announcer=announcer,
     )

@@ -1,0 +1,45 @@
+"""Mapping table stream -> check, publish, fan out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
+from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+import runtime
+from rolekeeper.mappings import content
+from rolekeeper.model import MappingKey
+
+
+@runtime.metrics.log_metrics
+@runtime.logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
+    """Judge each changed row; those that AWS gave no answer for are reported, and the stream brings them again."""
+    announcer = runtime.announcer()
+    publisher = runtime.publisher(runtime.settings(context.invoked_function_arn), announcer)
+
+    def judge(record: DynamoDBRecord) -> None:
+        change = record.raw_event.get("dynamodb")
+        try:
+            key = MappingKey(change["Keys"]["tag_key"]["S"], change["Keys"]["tag_value"]["S"])  # type: ignore[index]  # a malformed one is dropped
+            only_ours = _only_ours(change.get("OldImage"), change.get("NewImage"))  # type: ignore[union-attr]  # the same
+        except (AttributeError, KeyError, TypeError):
+            # Trying again would never help, and would hold up the shard.
+            announcer.dropped("the stream record names no mapping row", record.raw_event)
+            return
+        if only_ours:
+            announcer.count("StatusWriteSeen")
+            return
+        publisher.publish(key, record.raw_event.get("eventID", context.aws_request_id))
+
+    processor = BatchProcessor(EventType.DynamoDBStreams, raise_on_entire_batch_failure=False)
+    with processor(event["Records"], judge):
+        processor.process()
+    announcer.flush()
+    return processor.response()
+
+
+def _only_ours(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> bool:
+    """Whether only our own status columns changed. Removing `status` by hand asks for another check."""
+    return bool(old and new and "status" in new and content(old) == content(new))

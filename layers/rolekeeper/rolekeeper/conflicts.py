@@ -1,0 +1,164 @@
+"""What a mapping would govern, and with which others it would tie: pure but for the pages that are handed in."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from rolekeeper.model import ANY_VALUE, Candidates, Instance, MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.resolve import resolve
+
+# Instance ids that a reason names.
+NAMED = 5
+
+
+@dataclass(slots=True)
+class Tie:
+    """Another mapping with equal priority and another wish. `instances` names some of those that would tie today.
+
+    `new` unless the mapping as served now ties with it there already.
+    """
+
+    rival: PublishedMapping
+    instances: list[str] = field(default_factory=list)
+    count: int = 0
+    new: bool = False
+
+    def __str__(self) -> str:
+        """In words, for the row."""
+        spec = self.rival.spec
+        text = f"ties with {spec.key} (priority {spec.priority}, role {spec.role})"
+        if not self.count:
+            return text
+        more = f" and {self.count - NAMED:,} more" if self.count > NAMED else ""
+        return f"{text} on {', '.join(self.instances)}{more}"
+
+    def meets(self, instance_id: str, *, new: bool) -> None:
+        """Count one instance on which the two tie."""
+        self.count += 1
+        self.new |= new
+        # The first by id, so that the same ties read the same however EC2 orders its pages.
+        self.instances = sorted([*self.instances, instance_id])[:NAMED]
+
+
+@dataclass(slots=True)
+class Survey:
+    """How many instances a mapping governs, and its ties, by the rival's key. Memory: bounded by the rivals."""
+
+    matched: int = 0
+    ties: dict[MappingKey, Tie] = field(default_factory=dict)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether there is a tie that isn't there already."""
+        return any(tie.new for tie in self.ties.values())
+
+    def __str__(self) -> str:
+        """The ties in words."""
+        told = sorted(self.ties.values(), key=lambda tie: (-tie.count, tie.rival.key))
+        text = "; ".join(str(tie) for tie in told[:NAMED])
+        more = f"; and with {len(told) - NAMED} more mappings" if len(told) > NAMED else ""
+        return f"{text}{more}; give one of them a lower number as its priority"
+
+    def tie(self, rival: PublishedMapping) -> Tie:
+        """The tie with a rival, begun when there is none yet."""
+        return self.ties.setdefault(rival.key, Tie(rival))
+
+    def count(
+        self,
+        instance: Instance,
+        others: Mapping[MappingKey, PublishedMapping],
+        candidate: PublishedMapping,
+        served: PublishedMapping | None,
+        now: datetime,
+    ) -> None:
+        """Add one instance that carries the candidate's tag.
+
+        Args:
+            instance: the instance.
+            others: the published mappings for its tags; one under the candidate's own key is left out.
+            candidate: the mapping that is looked at.
+            served: the same mapping as it is served now, if it is.
+            now: for what has expired.
+        """
+        rest = [each for key, each in others.items() if key != candidate.key]
+        after = resolve(instance, [*rest, candidate], now)
+        if after.winner is candidate:
+            self.matched += 1
+        if candidate not in after.tied:
+            return
+        before = resolve(instance, [*rest, served] if served else rest, now)
+        for rival in after.tied:
+            if differ(rival, candidate):
+                there_already = served in before.tied and rival in before.tied
+                self.tie(rival).meets(instance.key.id, new=not there_already)
+
+
+class Surveys:
+    """What every published mapping governs, counted while somebody pages through the fleet. Memory: the mappings."""
+
+    def __init__(self) -> None:
+        self._surveys: dict[MappingKey, Survey] = {}
+
+    def of(self, key: MappingKey) -> Survey:
+        """What was counted for one mapping; nothing when no instance was governed by it."""
+        return self._surveys.setdefault(key, Survey())
+
+    def add(self, instance_id: str, candidates: Candidates) -> None:
+        """Add one instance, with its published mappings ranked."""
+        if candidates.winner:
+            self.of(candidates.winner.key).matched += 1
+        for one in candidates.tied:
+            for other in candidates.tied:
+                if differ(one, other):
+                    self.of(one.key).tie(other).meets(instance_id, new=False)
+
+
+def differ(one: PublishedMapping, other: PublishedMapping) -> bool:
+    """Whether two mappings want different roles or profiles."""
+    return (one.spec.role, one.profile_arn) != (other.spec.role, other.profile_arn)
+
+
+def could_tie(one: PublishedMapping, other: PublishedMapping, now: datetime) -> bool:
+    """Whether some instance could carry the tags of both, be in the scope of both, and so tie."""
+    a, b = one.spec, other.spec
+    return (
+        a.key != b.key
+        and a.priority == b.priority
+        and differ(one, other)
+        and not (one.deleted or other.deleted)
+        and _live(a, now)
+        and _live(b, now)
+        and _meet(a.accounts, b.accounts)
+        and _meet(a.regions, b.regions)
+        and _agree(a, b)
+    )
+
+
+def rivals_of(
+    candidate: PublishedMapping, others: Iterable[PublishedMapping], now: datetime
+) -> Iterator[PublishedMapping]:
+    """Those that could tie with the candidate."""
+    return (each for each in others if could_tie(candidate, each, now))
+
+
+def _live(spec: MappingSpec, now: datetime) -> bool:
+    return spec.enabled and not spec.expired(now)
+
+
+def _meet(one: frozenset[str], other: frozenset[str]) -> bool:
+    return not one or not other or bool(one & other)
+
+
+def _agree(one: MappingSpec, other: MappingSpec) -> bool:
+    """Whether one set of tags can satisfy every demand of both."""
+    asked: dict[str, str] = {}
+    for key, value in (*_demands(one), *_demands(other)):
+        if value == ANY_VALUE:
+            continue
+        if asked.setdefault(key, value) != value:
+            return False
+    return True
+
+
+def _demands(spec: MappingSpec) -> list[tuple[str, str]]:
+    return [(spec.key.tag_key, spec.key.tag_value), *spec.require_tags.items()]

@@ -1,0 +1,112 @@
+"""Reading a row of the mapping table: a mapping with warnings, or everything that is wrong with it. Pure."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from rolekeeper.columns import COLUMNS, KEYS, OURS, Attributes, CellError, Column, Home, cell_of
+from rolekeeper.lookalikes import quote
+from rolekeeper.model import ANY_VALUE, MappingKey, MappingSpec
+
+KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS))
+# A row may hold thousands of unknown columns; the first few tell what happened.
+_UNKNOWN_SHOWN = 5
+_SETS = frozenset({"SS", "NS", "BS"})
+
+
+@dataclass(frozen=True, slots=True)
+class RowVerdict:
+    """What a row says: a mapping, or all the problems that keep it from being one. Warnings go with either."""
+
+    spec: MappingSpec | None
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def read_row(attributes: Attributes, home: Home) -> RowVerdict:
+    """Read a row as DynamoDB's low-level API gives it.
+
+    Args:
+        attributes: the item, as `{"role": {"S": "web"}, …}`.
+        home: our own account and partition, to tell whose an ARN is.
+    """
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    warnings: list[str] = []
+    for column in (*KEYS, *COLUMNS):
+        if column.name not in attributes:
+            if column.default == "required":
+                problems.append(f"{column.name}: is missing; give {column.range}")
+            continue
+        try:
+            values[column.name] = _read(column, attributes[column.name], home, warnings)
+        except CellError as error:
+            problems.append(f"{column.name}: {error}")
+    warnings += _about_unknown(attributes)
+    if problems:
+        return RowVerdict(None, tuple(problems), tuple(warnings))
+    key = MappingKey(values.pop("tag_key"), values.pop("tag_value"))
+    spec = MappingSpec(key=key, **values)
+    return RowVerdict(spec, (), (*warnings, *_about_sense(spec)))
+
+
+def _read(column: Column, attribute: Any, home: Home, warnings: list[str]) -> Any:
+    cell = cell_of(attribute, home)
+    value = column.value(cell)
+    warnings += [f"{column.name}: {each}" for each in cell.warnings]
+    return value
+
+
+def _about_unknown(attributes: Attributes) -> list[str]:
+    unknown = sorted(attributes.keys() - set(KNOWN) - set(OURS))
+    said = []
+    for name in unknown[:_UNKNOWN_SHOWN]:
+        close = get_close_matches(name.casefold()[:64], KNOWN, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        said.append(f"unknown column {quote(name)} is not used{meant}")
+    if more := len(unknown) - _UNKNOWN_SHOWN:
+        said += [f"and {more:,} more unknown columns"] if more > 0 else []
+    return said
+
+
+def _about_sense(spec: MappingSpec) -> list[str]:
+    """What is allowed and yet surely not meant."""
+    said = []
+    if spec.instance_profile and not spec.carries_role:
+        said.append(f"instance_profile: is not used, as role is {spec.role}")
+    if spec.key.tag_key == ANY_VALUE:
+        said.append("tag_key: * is the key '*' itself; only tag_value takes * for any")
+    asked = spec.require_tags.get(spec.key.tag_key, ANY_VALUE)
+    if ANY_VALUE not in (asked, spec.key.tag_value) and asked != spec.key.tag_value:
+        said.append(f"require_tags: asks for {spec.key.tag_key}={asked} beside {spec.key}, which no instance can carry")
+    return said
+
+
+def content(attributes: Attributes) -> dict[str, Any]:
+    """A row without the columns that we write, sets in order: equal when an operator changed nothing."""
+    return {name: _ordered(value) for name, value in attributes.items() if name not in OURS}
+
+
+def _ordered(attribute: Any) -> Any:
+    """An attribute value with every set in order; DynamoDB promises none."""
+    if not isinstance(attribute, Mapping):
+        return attribute
+    return {
+        kind: sorted(value, key=repr)
+        if kind in _SETS
+        else {name: _ordered(each) for name, each in value.items()}
+        if kind == "M"
+        else [_ordered(each) for each in value]
+        if kind == "L"
+        else value
+        for kind, value in attribute.items()
+    }
+
+
+def fingerprint(attributes: Attributes) -> str:
+    """A short text that is equal for two rows with equal `content`."""
+    text = json.dumps(content(attributes), sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
