@@ -50,3 +50,55 @@ lint: .venv/done
 .PHONY: types
 types: .venv/done
 	.venv/bin/mypy
+
+# ---- tests: lint, types, unit, integration (moto), end to end (embedded AWS) ----
+
+.PHONY: test
+test: lint types unit integration e2e ## everything: lint, types, unit, integration and end-to-end tests
+
+.PHONY: unit
+unit: .venv/done .envs/sam/done ## the fast tests: no socket, no emulator
+	.venv/bin/pytest tests/unit tests/local -m "not emulator" -n 2 -q
+
+.PHONY: integration
+integration: .venv/done ## against moto
+	.venv/bin/pytest tests/integration -n 2 -q
+
+.PHONY: e2e
+e2e: setup ## against the embedded AWS, with the real sam build and sam deploy
+	SAM_CLI_TELEMETRY=0 .envs/sam/bin/sam validate --lint --template template.yaml --region us-east-1
+	.venv/bin/pytest tests/local tests/e2e -m emulator -q
+
+# ---- running ----
+
+.PHONY: local
+local: setup ## the embedded AWS with Rolekeeper deployed, in the foreground (ROLEKEEPER_LOCAL_PORT, default 4566)
+	@exec .venv/bin/python -m rolekeeper_local
+
+.PHONY: demo
+demo: setup ## watch the whole story on the embedded AWS; each step is checked against EC2's own answer
+	@exec .venv/bin/python -m rolekeeper_local.demo
+
+.PHONY: deploy
+deploy: .envs/sam/done ## build and deploy to your AWS account (asks before it changes anything)
+	PATH="$(CURDIR)/.envs/sam/bin:$$PATH" .envs/sam/bin/sam build
+	.envs/sam/bin/sam deploy $(SAM_ARGS)
+
+# ---- upkeep ----
+
+.PHONY: format
+format: .venv/done ## format the code and fix what lint can
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+LOCKS := requirements/dev requirements/sam requirements/uv local/requirements layers/rolekeeper/requirements
+
+.PHONY: lock
+lock: .envs/uv/done ## lock the dependencies again, with hashes and without an index
+	@for lock in $(LOCKS); do echo "locking $$lock"; \
+		env -u PIP_FIND_LINKS $(UV) pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
+			--no-header --python-version 3.13 $$lock.in --output-file $$lock.txt || exit 1; done
+
+.PHONY: clean
+clean: ## remove everything that make made
+	rm -rf .venv .envs .local .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -16,6 +16,7 @@ from rolekeeper_local.timeline import StepFailedError, Timeline
 from rolekeeper_local.world import Shown, World
 
 READ, WRITE, TABLE = "s3-read", "s3-write", "dynamodb-app"
+WRITER = ("workload", "s3-writer")
 RETAGS = 9
 
 
@@ -91,7 +92,7 @@ class Demo:
         """Rejected with its reason; a new instance still gets the role of the last good revision."""
         self.timeline.does("dynamodb update-item: role of workload=s3-writer := s3-wirte (a slip)")
         self.world.set_column("workload", "s3-writer", "role", "s3-wirte")
-        row = self.timeline.until("the row says Rejected", lambda: self.row("workload", "s3-writer", "Rejected"))
+        row = self.timeline.until("the row says Rejected", lambda: self.world.mapping_status(*WRITER, "Rejected"))
         self.timeline.says(f"status_reason: {row['status_reason']}")
         self.timeline.does("ec2 run-instances, tagged workload=s3-writer")
         self.upload = self.world.launch("upload", workload="s3-writer")
@@ -102,7 +103,7 @@ class Demo:
         """The instances of an edited mapping follow."""
         self.timeline.does(f"dynamodb update-item: role of workload=s3-writer := {TABLE}")
         self.world.set_column("workload", "s3-writer", "role", TABLE)
-        self.timeline.until("the row says Published", lambda: self.row("workload", "s3-writer", "Published"))
+        self.timeline.until("the row says Published", lambda: self.world.mapping_status(*WRITER, "Published"))
         self.attached(self.upload, TABLE)
 
     def untagged(self) -> None:
@@ -155,11 +156,6 @@ class Demo:
         return self.timeline.until(
             f"EC2 shows {profile} on {instance_id}", lambda: self.world.carries(instance_id, profile)
         )
-
-    def row(self, tag_key: str, tag_value: str, status: str) -> dict[str, str] | None:
-        """The mapping row, once it shows this status."""
-        row = self.world.mapping(tag_key, tag_value)
-        return row if row.get("status") == status else None
 
 
 def fleet_table(world: World) -> Table:

@@ -158,6 +158,11 @@ class World:
         deserialize = TypeDeserializer().deserialize
         return {name: deserialize(value) for name, value in answer.get("Item", {}).items()}
 
+    def mapping_status(self, tag_key: str, tag_value: str, status: str) -> dict[str, Any] | None:
+        """The row, once it shows this status."""
+        row = self.mapping(tag_key, tag_value)
+        return row if row.get("status") == status else None
+
     # ---- Rolekeeper ----
 
     def function_name(self, logical_id: str) -> str:

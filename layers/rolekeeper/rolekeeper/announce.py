@@ -81,7 +81,7 @@ class Announcer:
 
     def denied(self, error: DeniedError, *, correlation_id: str) -> None:
         """A permission is missing: the alarm that names the action and the resource."""
-        detail = {"action": error.action, "resource": error.resource, "code": error.code, "message": error.message}
+        detail = {"action": error.action, "resource": error.resource, "code": error.code, "aws-says": error.message}
         self._logger.error("permission missing", extra={**detail, "correlation_id": correlation_id})
         self.count("PermissionDenied")
         self.send(PERMISSION_MISSING, {**detail, "correlation-id": correlation_id}, [])

@@ -122,6 +122,7 @@ def intent_item(intent: Intent) -> Item:
         "at": timestamp(intent.at),
         "restore_profile_arn": intent.restore_profile_arn,
         "gives_back": intent.gives_back,
+        "swap": intent.swap,
     }
 
 
@@ -162,6 +163,7 @@ def _intent_from(item: Mapping[str, Any]) -> Intent:
         at=parse_time(item["at"]),
         restore_profile_arn=item["restore_profile_arn"],
         gives_back=item["gives_back"],
+        swap=item["swap"],
     )
 
 

@@ -170,9 +170,11 @@ def _unmatched(
     policy = owner.spec.when_unmatched
     if policy is WhenUnmatched.KEEP:
         return decision(Action.NOTHING, "kept", f"{owner.key} no longer matches and says keep")
+    if policy is WhenUnmatched.RESTORE and assignment.restore_profile_arn == association.profile_arn:
+        return decision(Action.NOTHING, "kept", f"{owner.key} no longer matches; it carries what was there before")
     if instance.state in _CHANGING:
         return decision(Action.WAIT, "changing", _until_settled(instance, "what follows the removed tag"), polls=True)
-    if policy is WhenUnmatched.RESTORE and assignment.restore_profile_arn not in ("", association.profile_arn):
+    if policy is WhenUnmatched.RESTORE and assignment.restore_profile_arn:
         reason = f"{owner.key} no longer matches; {assignment.restore_profile_arn} was there before"
         if instance.state is InstanceState.RUNNING:
             return decision(Action.REPLACE, "restored", reason)

@@ -85,9 +85,11 @@ class Iam:
         return InstanceProfile(profile["InstanceProfileName"], profile["Arn"], profile["Path"], role_arn, role_name)
 
     def holds_role_under(self, profile_arn: str, role_path: str) -> bool:
-        """Whether this very profile exists and its role lies under the role path: the ceiling of what we may pass."""
+        """Whether this very profile and its role both lie under the role path: the ceiling of what we may attach."""
         profile = self.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
-        return profile is not None and profile.arn == profile_arn and f":role{role_path}" in profile.role_arn
+        if profile is None or profile.arn != profile_arn:
+            return False
+        return profile.path.startswith(role_path) and f":role{role_path}" in profile.role_arn
 
     def create_profile(self, name: str, path: str) -> None:
         """Make an empty instance profile.

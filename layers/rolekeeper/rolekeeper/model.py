@@ -203,6 +203,7 @@ class Intent:
     at: datetime
     restore_profile_arn: str = ""
     gives_back: bool = False
+    swap: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,10 @@ NO_CANDIDATES = Candidates()
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """All that one decision rests on. `instance` is None when EC2 doesn't know it (yet, or any more)."""
+    """All that one decision rests on. `instance` is None when EC2 doesn't know it (yet, or any more).
+
+    `published` are the mappings for its tags, `candidates` the same ranked; `owner` is the mapping of its assignment.
+    """
 
     key: InstanceKey
     instance: Instance | None
@@ -43,6 +46,7 @@ class Observation:
     assignment: Assignment | None = None
     candidates: Candidates = NO_CANDIDATES
     owner: PublishedMapping | None = None
+    published: tuple[PublishedMapping, ...] = ()
 
     def decision(self, deployed_mode: Mode) -> Decision:
         """What to do: the pure decision, withheld while paused or only observing."""
@@ -99,10 +103,10 @@ def complete(
 def _with_candidates(
     snapshot: Snapshot, key: InstanceKey, instance: Instance | None, association: Association | None, now: datetime
 ) -> Observation:
-    candidates = NO_CANDIDATES
+    published: tuple[PublishedMapping, ...] = ()
     if instance:
         read = (snapshot.published.get(mapping) for mapping in mapping_keys(instance.tags))
-        candidates = resolve(instance, [mapping for mapping in read if mapping], now)
+        published = tuple(mapping for mapping in read if mapping)
     record = snapshot.record(key)
     return Observation(
         key=key,
@@ -112,7 +116,8 @@ def _with_candidates(
         record=record,
         control=snapshot.control,
         assignment=assignment_for(record, association),
-        candidates=candidates,
+        candidates=resolve(instance, published, now) if instance else NO_CANDIDATES,
+        published=published,
     )
 
 

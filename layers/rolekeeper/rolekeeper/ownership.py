@@ -59,8 +59,9 @@ def settled_intents(record: InstanceRecord, association: Association | None, now
 
     def settled(intent: Intent) -> bool:
         moved_on = intent.from_association_id and (association is None or association.id != intent.from_association_id)
-        # A swap detaches before it attaches: while nothing is attached it may be between the two.
-        swapping = association is None and intent.action is Action.REPLACE
+        # A swap detaches before it attaches: while nothing is attached it may be between the two. A plain replace isn't
+        # excused: left open, it would claim the same role when somebody else attaches it later.
+        swapping = association is None and intent.swap
         return intent is fulfilled or (bool(moved_on) and not swapping) or now - intent.at > IN_FLIGHT
 
     return sorted((each for each in record.intents.values() if settled(each)), key=lambda intent: intent.at)

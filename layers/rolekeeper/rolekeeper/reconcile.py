@@ -68,7 +68,7 @@ class Reconciler:
         ec2: the instances and their associations.
         state: the state table.
         announce: logs, metrics and events.
-        may_restore: whether a profile's role lies under the ceiling (see `Iam.may_pass`).
+        may_restore: whether a profile's role lies under the ceiling (see `Iam.holds_role_under`).
         mode: the mode as deployed; the control item overrides it.
         loop: starts retry loops; None inside one.
         now: the clock (UTC).
@@ -303,6 +303,7 @@ class Reconciler:
             at=self.now(),
             restore_profile_arn=restores,
             gives_back=decision.gives_back,
+            swap=decision.swap,
         )
 
     def _settled(self, observed: Observation) -> list[Intent]:
@@ -332,7 +333,7 @@ def _swaps(observed: Observation) -> list[Intent]:
     """Open swaps whose first half is done: detached, and not attached again."""
     if observed.association:
         return []
-    return [each for each in observed.record.intents.values() if each.action is Action.REPLACE]
+    return [each for each in observed.record.intents.values() if each.swap]
 
 
 def _entry(

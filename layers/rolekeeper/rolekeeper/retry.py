@@ -1,4 +1,4 @@
-"""The retry loop: one waiting room for instances that aren't ready yet. Its machine is statemachines/retry.asl.yaml.
+"""The retry loop: one waiting room for instances that aren't ready yet. Its machine is statemachines/retry.asl.json.
 
 It is Standard, bounded by a deadline in its input, with exponential backoff, a cap and full jitter.
 """

@@ -1,61 +1,144 @@
-"""The scheduled pass over the whole fleet: it finds what events missed, and sends only instances that differ.
+"""The scheduled pass: finds what events missed in the fleet, and checks every mapping again.
 
-Pages stream through: memory holds one page, and one count for each mapping.
+Pages stream through: memory holds one page, and one count for each mapping in use.
 """
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from typing import Any
 
+from rolekeeper.announce import Announcer
+from rolekeeper.conflicts import Survey
 from rolekeeper.ec2 import Ec2, ids_of
-from rolekeeper.model import MappingKey, Mode
-from rolekeeper.observe import complete
+from rolekeeper.errors import AwsRefusalError, RetryableError
+from rolekeeper.mapping_table import MappingTable
+from rolekeeper.model import Instance, MappingKey, Mode
+from rolekeeper.observe import Observation, complete
+from rolekeeper.publish import Publisher
 from rolekeeper.state import State
 from rolekeeper.work import WorkQueue
 
 CAUSE = "sweep"
+# A sweep that ends here starts anew with the next schedule; the fleet gets most of the 15 minutes that Lambda allows.
+FLEET_RESERVE, MAPPINGS_RESERVE = 300, 30
+
+type Surveys = dict[MappingKey, Survey]
 
 
 @dataclass(slots=True)
 class Swept:
-    """What a sweep saw. `finished` is False when its time ran out before the last page."""
+    """What a sweep saw and sent. `finished` is False when its time ran out first."""
 
     instances: int = 0
     sent: int = 0
+    mappings: int = 0
+    mappings_changed: int = 0
     finished: bool = True
-    matched: Counter[MappingKey] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
 
 
-def sweep_fleet(  # noqa: PLR0913  # its collaborators
-    *,
-    ec2: Ec2,
-    state: State,
-    queue: WorkQueue,
-    mode: Mode,
-    correlation_id: str,
-    now: Callable[[], datetime],
-    time_left: Callable[[], bool],
-) -> Swept:
-    """Look at every instance; send those for which a reconcile would do or write anything.
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """One sweep with what it works on.
 
-    Only a hint is sent: the reconciler reads the truth again, association first.
-
-    Raises:
-        AwsRefusalError: a page could not be read or sent; the schedule's retry begins anew, which is harmless.
+    Attributes:
+        seconds_left: of the function's time.
+        now: the clock (UTC).
     """
-    swept = Swept()
-    for page in ec2.fleet():
-        if not time_left():
+
+    ec2: Ec2
+    state: State
+    table: MappingTable
+    publisher: Publisher
+    queue: WorkQueue
+    announce: Announcer
+    mode: Mode
+    correlation_id: str
+    seconds_left: Callable[[], float]
+    now: Callable[[], datetime]
+
+    def run(self) -> Swept:
+        """Look at every instance and every mapping.
+
+        Raises:
+            AwsRefusalError: a page could not be read or sent; the schedule's retry begins anew, which is harmless.
+        """
+        swept = Swept()
+        surveys = self._fleet(swept)
+        self._mappings(swept, surveys)
+        if not swept.finished:
+            self.announce.count("SweepUnfinished")
+        self.announce.count("InstancesSwept", swept.instances)
+        return swept
+
+    def _fleet(self, swept: Swept) -> Surveys:
+        """Send the instances for which a reconcile would do or write anything, and count what each mapping governs.
+
+        Only a hint is sent: the reconciler reads the truth again, association first.
+        """
+        surveys: Surveys = {}
+        for page in self.ec2.fleet():
+            if self.seconds_left() < FLEET_RESERVE:
+                swept.finished = False
+                break
+            at = self.now()
+            observations = self._observe(page, at)
+            for each in observations:
+                _count(each, surveys, at)
+            differing = [each.key for each in observations if each.needs_work(each.decision(self.mode), at)]
+            swept.instances += len(page)
+            swept.sent += self.queue.send(differing, CAUSE, self.correlation_id)
+        return surveys
+
+    def _observe(self, page: Sequence[Instance], at: datetime) -> list[Observation]:
+        associations = self.ec2.associations(ids_of(page))
+        known = {each.key.id: each for each in page}
+        return list(complete([each.key for each in page], associations, known, self.state, at).values())
+
+    def _mappings(self, swept: Swept, surveys: Surveys) -> None:
+        """Check every row again, then what is served although its row is gone."""
+        unseen = set(surveys)
+        for keys in self.table.keys():  # noqa: SIM118  # pages of keys, no dict
+            unseen -= set(keys)
+            for key in keys:
+                self._recheck(key, swept, surveys)
+        if unseen and not swept.mappings:
+            # An empty read never means that every row was deleted (DESIGN, rule 5): hold everything.
+            swept.problems.append(f"the mapping table reads empty, and {len(unseen)} mappings are served: kept")
+            self.announce.count("MappingTableEmpty")
+            return
+        for key in sorted(unseen):
+            self._recheck(key, swept, surveys)
+
+    def _recheck(self, key: MappingKey, swept: Swept, surveys: Surveys) -> None:
+        if self.seconds_left() < MAPPINGS_RESERVE:
             swept.finished = False
-            break
-        at = now()
-        keys = [each.key for each in page]
-        observations = complete(keys, ec2.associations(ids_of(page)), {each.key.id: each for each in page}, state, at)
-        for each in observations.values():
-            if each.candidates.winner:
-                swept.matched[each.candidates.winner.key] += 1
-        differing = [key for key, each in observations.items() if each.needs_work(each.decision(mode), at)]
-        swept.instances += len(page)
-        swept.sent += queue.send(differing, CAUSE, correlation_id)
-    return swept
+            return
+        swept.mappings += 1
+        try:
+            verdict = self.publisher.recheck(
+                key, self.correlation_id, surveys.get(key, Survey()) if swept.finished else None
+            )
+        except RetryableError as error:
+            # One row that AWS gave no answer for doesn't keep the others from being checked.
+            swept.problems.append(f"{key}: {error}")
+            self.announce.failed("a mapping was not checked", mapping=str(key), error=str(error))
+        except AwsRefusalError as error:
+            swept.problems.append(f"{key}: {error}")
+            self.announce.failed("a mapping can't be checked", mapping=str(key), error=str(error))
+        else:
+            swept.mappings_changed += verdict.changed
+
+
+def _count(observed: Observation, surveys: Surveys, at: datetime) -> None:
+    instance = observed.instance
+    if instance is None:
+        return
+    live = {each.key: each for each in observed.published if not each.deleted}
+    for key, mapping in live.items():
+        surveys.setdefault(key, Survey()).count(instance, live, mapping, mapping, at)

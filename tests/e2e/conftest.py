@@ -1,0 +1,39 @@
+"""One embedded AWS with Rolekeeper deployed by the real SAM CLI, for all end-to-end tests."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from socket import socket
+
+import pytest
+
+from rolekeeper_local.embedded import EmbeddedAws
+from rolekeeper_local.world import World, starter_mappings
+from support.waiting import eventually
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    def choose() -> int:
+        with socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
+    return choose
+
+
+@pytest.fixture(scope="session")
+def aws(free_port: Callable[[], int]) -> Iterator[EmbeddedAws]:
+    with EmbeddedAws(port=free_port()) as embedded:
+        embedded.deploy()
+        yield embedded
+
+
+@pytest.fixture(scope="session")
+def deployed(aws: EmbeddedAws) -> World:
+    """The deployment with the starter roles and mappings, each published."""
+    world = World(aws)
+    world.deploy_starter_roles()
+    world.seed_mappings()
+    for row in starter_mappings():
+        eventually(partial(world.mapping_status, row["tag_key"], row["tag_value"], "Published"))
+    return world
