@@ -1,0 +1,103 @@
+"""The domain's values, made short for tests, and hypothesis strategies for them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from rolekeeper.model import (
+    NO_ROLE,
+    Action,
+    Assignment,
+    Association,
+    AssociationState,
+    Instance,
+    InstanceKey,
+    InstanceState,
+    Intent,
+    MappingKey,
+    MappingSpec,
+    PublishedMapping,
+    WhenOccupied,
+    WhenStopped,
+    WhenUnmatched,
+)
+
+NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
+KEY = InstanceKey("123456789012", "us-east-1", "i-0123456789abcdef0")
+
+
+def arn(role: str) -> str:
+    """The ARN of a role's profile under the path; none for `NONE`."""
+    return "" if role == NO_ROLE else f"arn:aws:iam::123456789012:instance-profile/rolekeeper/{role}"
+
+
+def key(tag: str) -> MappingKey:
+    """`workload=web` as a key."""
+    return MappingKey(*tag.split("=", 1))
+
+
+def instance(state: str = "running", /, **tags: str) -> Instance:
+    """An instance with these tags."""
+    return Instance(KEY, InstanceState(state), tags)
+
+
+def published(tag: str, role: str, *, suspended: str = "", deleted: bool = False, **columns: Any) -> PublishedMapping:
+    """A published mapping, at revision 1."""
+    return PublishedMapping(MappingSpec(key(tag), role, **columns), 1, arn(role), suspended, deleted)
+
+
+def association(role: str, *, id: str = "iip-assoc-1", state: str = "associated") -> Association:  # noqa: A002  # the field's own name
+    """An association that EC2 shows."""
+    return Association(id, KEY.id, arn(role), AssociationState(state))
+
+
+def assignment(role: str, tag: str, *, id: str = "iip-assoc-1", restore: str = "") -> Assignment:  # noqa: A002  # the field's own name
+    """Our record of having made an association."""
+    return Assignment(id, arn(role), role, key(tag), 1, restore)
+
+
+def intent(action: Action, role: str, *, id: str = "a", leaving: str = "", ago: float = 0, **more: Any) -> Intent:  # noqa: A002  # the field's own name
+    """An intent to give a role (or, for a detach, none), written `ago` seconds before `NOW`."""
+    at = NOW - timedelta(seconds=ago)
+    return Intent(id, action, arn(role), role, key(f"workload={role}"), 1, leaving, at, **more)
+
+
+# ---- strategies: few roles, tags and priorities, so that they meet ----
+
+roles = st.sampled_from(["web", "db", NO_ROLE])
+tag_maps = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.sampled_from(["1", "2", ""]), max_size=3)
+instances = st.builds(lambda state, tags: Instance(KEY, state, tags), st.sampled_from(InstanceState), tag_maps)
+mapping_keys = st.builds(MappingKey, st.sampled_from(["a", "b", "c"]), st.sampled_from(["1", "2", "", "*"]))
+times = st.datetimes(timezones=st.just(UTC))
+specs = st.builds(
+    MappingSpec,
+    key=mapping_keys,
+    role=roles,
+    priority=st.integers(1, 3),
+    enabled=st.booleans(),
+    when_occupied=st.sampled_from(WhenOccupied),
+    when_unmatched=st.sampled_from(WhenUnmatched),
+    when_stopped=st.sampled_from(WhenStopped),
+    require_tags=tag_maps,
+    accounts=st.sampled_from([frozenset[str](), frozenset({KEY.account}), frozenset({"999999999999"})]),
+    regions=st.sampled_from([frozenset[str](), frozenset({KEY.region}), frozenset({"eu-west-1"})]),
+    expires_at=st.none() | st.sampled_from([NOW - timedelta(days=1), NOW + timedelta(days=1)]),
+)
+mappings = st.builds(
+    lambda spec, suspended, deleted: PublishedMapping(spec, 1, arn(spec.role), suspended, deleted),
+    specs,
+    st.sampled_from(["", "", "its role is gone"]),
+    st.booleans(),
+)
+associations = st.builds(
+    lambda role, state: Association("iip-assoc-1", KEY.id, arn(role), state),
+    st.sampled_from(["web", "db", "stranger"]),
+    st.sampled_from([each for each in AssociationState if each is not AssociationState.DISASSOCIATED]),
+)
+assignments = st.builds(
+    lambda role, mapping, restore: Assignment("iip-assoc-1", arn(role), role, mapping, 1, restore),
+    st.sampled_from(["web", "db"]),
+    mapping_keys,
+    st.sampled_from(["", arn("web"), arn("stranger")]),
+)
