@@ -13,8 +13,9 @@ from rolekeeper_local.embedded import EmbeddedAws, EmbeddedAwsError
 
 def main() -> int:
     """Start, deploy, say so, and stay; return the exit code."""
-    # SIGTERM takes the same way out as Ctrl-C.
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGTERM takes the same way out as Ctrl-C; and a shell's background job would ignore SIGINT if left as it is.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         with EmbeddedAws(progress=_say) as aws:
             aws.deploy()

@@ -31,6 +31,8 @@ REGION = "us-east-1"
 #: Any credentials do; these are ours, so that no profile or file of the person's is read.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 
+#: Named, because the SAM CLI looks for it beside the built template.
+_SAM_CONFIG = ("--config-file", str(REPOSITORY / "samconfig.toml"), "--config-env", "local")
 _READY_SECONDS = 30
 _STOP_SECONDS = 10
 _STEP_SECONDS = 300
@@ -47,6 +49,7 @@ class EmbeddedAws:
         port: Where to listen; by default ``ROLEKEEPER_LOCAL_PORT``, or 4566.
         progress: Takes one line for each step, when it begins and when it ends.
         timings: How long EC2 takes for things; by default from the environment (see ``settings``).
+        directory: Takes the log, the build and temporary files; by default ``.local/<port>`` in the repository.
 
     Raises:
         EmbeddedAwsError: On entering, if the port is taken or the emulator does not come up.
@@ -58,10 +61,11 @@ class EmbeddedAws:
         port: int | None = None,
         progress: Callable[[str], None] = lambda _line: None,
         timings: Timings | None = None,
+        directory: Path | None = None,
     ) -> None:
         self.port = port_from(os.environ) if port is None else port
         self.endpoint = f"http://127.0.0.1:{self.port}"
-        self.directory = REPOSITORY / ".local" / str(self.port)
+        self.directory = directory or REPOSITORY / ".local" / str(self.port)
         self.log = self.directory / "emulator.log"
         self._progress = progress
         self._timings = timings or timings_from(os.environ)
@@ -116,7 +120,7 @@ class EmbeddedAws:
         Raises:
             EmbeddedAwsError: With the whole output, if it fails or takes over five minutes.
         """
-        sam = [str(REPOSITORY / ".envs/sam/bin/sam"), command, "--config-env", "local", *arguments]
+        sam = [str(REPOSITORY / ".envs/sam/bin/sam"), command, *_SAM_CONFIG, *arguments]
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_CLI_"))},
             **self.env,

@@ -133,7 +133,7 @@ def _with_instance(original: Callable[..., str], ec2_api: Ec2Api) -> Callable[..
 
 def _instance(params: dict[str, Any], ec2_api: Ec2Api) -> Instance | None:
     truth = ec2_api.truth()
-    instance_id = _first(params, "InstanceId")
+    instance_id = _first(params, "InstanceId") or _first(params, "InstanceId.1")
     try:
         if association_id := _first(params, "AssociationId"):
             instance_id = truth.describe_associations(association_ids=[association_id])[0][0].instance_id

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from rolekeeper_local.ec2_model import Association, AssociationState, Ec2Error, Event, Instance, Profile, State, Timings
 from rolekeeper_local.ec2_truth import Ec2Truth
 

@@ -1,0 +1,515 @@
+"""The embedded AWS as a client sees it: one emulator process, asked with boto3."""
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from rolekeeper_local.ec2_model import Timings
+from rolekeeper_local.embedded import REGION, EmbeddedAws, EmbeddedAwsError
+
+pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
+
+TIMINGS = Timings(pending=0.5, stopping=0.5, shutting_down=0.2, associating=0.1, disassociating=0.1, propagation=1.0)
+#: The emulator looks for new profiles every 50 ms.
+PROPAGATED = TIMINGS.propagation + 0.2
+TRUSTS_EC2 = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
+    with EmbeddedAws(port=free_port(), timings=TIMINGS, directory=tmp_path_factory.mktemp("aws")) as embedded:
+        yield embedded
+
+
+@pytest.fixture(scope="module")
+def ec2(aws: EmbeddedAws) -> Any:
+    return aws.session().client("ec2")
+
+
+@pytest.fixture(scope="module")
+def profiles(aws: EmbeddedAws) -> None:
+    """Profiles `web` and `db` under the path and `admin` outside it, old enough for EC2."""
+    for name in ("web", "db"):
+        make_profile(aws, name)
+    make_profile(aws, "admin", path="/")
+    time.sleep(PROPAGATED)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def make_profile(aws: EmbeddedAws, name: str, path: str = "/rolekeeper/") -> str:
+    iam = aws.session().client("iam")
+    iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=TRUSTS_EC2)
+    arn = iam.create_instance_profile(InstanceProfileName=name, Path=path)["InstanceProfile"]["Arn"]
+    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+    return str(arn)
+
+
+def eventually[T](look: Callable[[], T], holds: Callable[[T], bool], seconds: float = 5) -> T:
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if holds(seen):
+            return seen
+        assert time.monotonic() < deadline, f"still {seen!r}"
+        time.sleep(0.02)
+
+
+def launch(ec2: Any, **tags: str) -> str:
+    specifications = [
+        {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+    ]
+    made = ec2.run_instances(
+        ImageId="ami-1", MinCount=1, MaxCount=1, **({"TagSpecifications": specifications} if tags else {})
+    )
+    return str(made["Instances"][0]["InstanceId"])
+
+
+def state(ec2: Any, instance_id: str) -> str:
+    found = ec2.describe_instances(InstanceIds=[instance_id])
+    return str(found["Reservations"][0]["Instances"][0]["State"]["Name"])
+
+
+def running(ec2: Any, **tags: str) -> str:
+    instance_id = launch(ec2, **tags)
+    eventually(lambda: state(ec2, instance_id), lambda seen: seen == "running")
+    return instance_id
+
+
+def rows(ec2: Any, instance_id: str) -> list[dict[str, Any]]:
+    found = ec2.describe_iam_instance_profile_associations(Filters=[{"Name": "instance-id", "Values": [instance_id]}])
+    return list(found["IamInstanceProfileAssociations"])
+
+
+def associated(ec2: Any, profile: str = "web") -> tuple[str, str]:
+    instance_id = running(ec2)
+    ec2.associate_iam_instance_profile(InstanceId=instance_id, IamInstanceProfile={"Name": profile})
+    (row,) = eventually(lambda: rows(ec2, instance_id), lambda seen: seen[0]["State"] == "associated")
+    return instance_id, row["AssociationId"]
+
+
+def refusal(call: Callable[[], object]) -> tuple[str, str]:
+    with pytest.raises(ClientError) as caught:
+        call()
+    return caught.value.response["Error"]["Code"], caught.value.response["Error"]["Message"]
+
+
+class Listener:
+    """A queue behind a rule on the default bus, read as it fills."""
+
+    def __init__(self, aws: EmbeddedAws) -> None:
+        self.sqs, events, name = aws.session().client("sqs"), aws.session().client("events"), uuid.uuid4().hex
+        self.url = self.sqs.create_queue(QueueName=name)["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        events.put_rule(Name=name, EventPattern=json.dumps({"source": ["aws.ec2", "aws.tag"]}))
+        events.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": arn}])
+        self.heard: list[dict[str, Any]] = []
+
+    def about(self, instance_id: str) -> list[dict[str, Any]]:
+        answer = self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10, WaitTimeSeconds=0)
+        self.heard += [json.loads(message["Body"]) for message in answer.get("Messages", [])]
+        return [event for event in self.heard if event["resources"][0].endswith(instance_id)]
+
+
+# ---- time and events ----
+
+
+def test_a_launched_instance_is_pending_for_a_while(ec2: Any) -> None:
+    instance_id = launch(ec2)
+    assert state(ec2, instance_id) == "pending"
+    eventually(lambda: state(ec2, instance_id), lambda seen: seen == "running")
+
+
+def test_every_instance_asked_for_is_launched(ec2: Any) -> None:
+    assert len(ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=3)["Instances"]) == 3
+
+
+def test_states_and_tags_reach_a_queue_through_a_rule_in_order(aws: EmbeddedAws, ec2: Any) -> None:
+    listener = Listener(aws)
+    instance_id = running(ec2, workload="web")
+    ec2.delete_tags(Resources=[instance_id], Tags=[{"Key": "workload"}])
+    told = eventually(lambda: listener.about(instance_id), lambda seen: len(seen) == 4)
+    assert [event["detail-type"] for event in told] == [
+        "EC2 Instance State-change Notification",
+        "Tag Change on Resource",
+        "EC2 Instance State-change Notification",
+        "Tag Change on Resource",
+    ]
+    assert told[0]["source"] == "aws.ec2"
+    assert told[0]["detail"] == {"instance-id": instance_id, "state": "pending"}
+    assert told[1]["detail"]["tags"] == {"workload": "web"}
+    assert told[3]["detail"]["changed-tag-keys"] == ["workload"]
+    assert told[3]["detail"]["tags"] == {}
+    assert told[3]["resources"] == [f"arn:aws:ec2:{REGION}:000000000000:instance/{instance_id}"]
+
+
+def test_an_event_can_be_lost_on_demand(aws: EmbeddedAws, ec2: Any) -> None:
+    listener = Listener(aws)
+    instance_id = running(ec2)
+    eventually(lambda: listener.about(instance_id), lambda seen: len(seen) == 2)
+    aws.drop_events(instance_id)
+    ec2.create_tags(Resources=[instance_id], Tags=[{"Key": "a", "Value": "lost"}])
+    ec2.create_tags(Resources=[instance_id], Tags=[{"Key": "a", "Value": "heard"}])
+    told = eventually(lambda: listener.about(instance_id), lambda seen: len(seen) == 3)
+    assert told[2]["detail"]["tags"] == {"a": "heard"}
+
+
+def test_stop_start_and_terminate_are_shown_by_every_describe_call(ec2: Any) -> None:
+    instance_id = running(ec2)
+    (change,) = ec2.stop_instances(InstanceIds=[instance_id])["StoppingInstances"]
+    assert (change["PreviousState"]["Name"], change["CurrentState"]["Name"]) == ("running", "stopping")
+    eventually(lambda: state(ec2, instance_id), lambda seen: seen == "stopped")
+    (status,) = ec2.describe_instance_status(InstanceIds=[instance_id], IncludeAllInstances=True)["InstanceStatuses"]
+    assert status["InstanceState"]["Name"] == "stopped"
+    ec2.terminate_instances(InstanceIds=[instance_id])
+    assert refusal(lambda: ec2.start_instances(InstanceIds=[instance_id]))[0] == "IncorrectInstanceState"
+    eventually(lambda: state(ec2, instance_id), lambda seen: seen == "terminated")
+
+
+def test_a_dry_run_changes_nothing(ec2: Any) -> None:
+    instance_id = running(ec2, workload="web")
+    for call in (
+        lambda: ec2.stop_instances(InstanceIds=[instance_id], DryRun=True),
+        lambda: ec2.terminate_instances(InstanceIds=[instance_id], DryRun=True),
+        lambda: ec2.delete_tags(Resources=[instance_id], Tags=[{"Key": "workload"}], DryRun=True),
+        lambda: ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1, DryRun=True),
+    ):
+        assert refusal(call)[0] == "DryRunOperation"
+    (found,) = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"]
+    assert (found["State"]["Name"], found["Tags"]) == ("running", [{"Key": "workload", "Value": "web"}])
+
+
+def test_the_fleet_is_read_by_filter_and_in_pages(ec2: Any) -> None:
+    group = uuid.uuid4().hex
+    launched = [launch(ec2, group=group, empty="") for _ in range(6)]
+    filters = [{"Name": "tag:group", "Values": [group]}, {"Name": "tag:empty", "Values": [""]}]
+    pages = list(ec2.get_paginator("describe_instances").paginate(Filters=filters, PaginationConfig={"PageSize": 5}))
+    assert [len(page["Reservations"]) for page in pages] == [5, 1]
+    assert [r["Instances"][0]["InstanceId"] for page in pages for r in page["Reservations"]] == launched
+    by_id = ec2.describe_instances(Filters=[{"Name": "instance-id", "Values": [launched[2], "i-00000000000000000"]}])
+    assert [r["Instances"][0]["InstanceId"] for r in by_id["Reservations"]] == [launched[2]]
+
+
+# ---- the calls that emulators get wrong ----
+
+
+@pytest.mark.usefixtures("profiles")
+def test_attach_is_refused_while_pending_and_works_when_running(ec2: Any) -> None:
+    instance_id = launch(ec2)
+    assert refusal(
+        lambda: ec2.associate_iam_instance_profile(InstanceId=instance_id, IamInstanceProfile={"Name": "web"})
+    ) == (
+        "IncorrectInstanceState",
+        f"The instance '{instance_id}' is not in the 'running' or 'stopped' states.",
+    )
+    eventually(lambda: state(ec2, instance_id), lambda seen: seen == "running")
+    made = ec2.associate_iam_instance_profile(InstanceId=instance_id, IamInstanceProfile={"Name": "web"})
+    assert made["IamInstanceProfileAssociation"]["State"] == "associating"
+    eventually(lambda: rows(ec2, instance_id), lambda seen: seen[0]["State"] == "associated")
+    (found,) = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"]
+    assert found["IamInstanceProfile"] == made["IamInstanceProfileAssociation"]["IamInstanceProfile"]
+
+
+@pytest.mark.usefixtures("profiles")
+def test_replace_makes_a_new_id_and_the_old_one_is_refused(ec2: Any) -> None:
+    instance_id, old = associated(ec2)
+    made = ec2.replace_iam_instance_profile_association(AssociationId=old, IamInstanceProfile={"Name": "db"})
+    new = made["IamInstanceProfileAssociation"]
+    assert new["AssociationId"] != old
+    assert [row["AssociationId"] for row in rows(ec2, instance_id)] == [new["AssociationId"]]
+    assert refusal(
+        lambda: ec2.replace_iam_instance_profile_association(AssociationId=old, IamInstanceProfile={"Name": "web"})
+    ) == ("IncorrectState", f"The association {old} is not the active association")
+
+
+@pytest.mark.usefixtures("profiles")
+def test_replace_is_refused_on_a_stopped_instance_and_detach_is_not(ec2: Any) -> None:
+    instance_id, row = associated(ec2)
+    ec2.stop_instances(InstanceIds=[instance_id])
+    eventually(lambda: state(ec2, instance_id), lambda seen: seen == "stopped")
+    assert refusal(
+        lambda: ec2.replace_iam_instance_profile_association(AssociationId=row, IamInstanceProfile={"Name": "db"})
+    ) == ("IncorrectState", f"The association {row} is not the active association")
+    gone = ec2.disassociate_iam_instance_profile(AssociationId=row)["IamInstanceProfileAssociation"]
+    assert (gone["AssociationId"], gone["State"]) == (row, "disassociating")
+    eventually(lambda: rows(ec2, instance_id), lambda seen: seen == [])
+    assert refusal(lambda: ec2.disassociate_iam_instance_profile(AssociationId=row))[0] == (
+        "InvalidAssociationID.NotFound"
+    )
+
+
+@pytest.mark.usefixtures("profiles")
+def test_a_second_attach_and_an_empty_filter_are_refused(ec2: Any) -> None:
+    instance_id, _ = associated(ec2)
+    assert refusal(
+        lambda: ec2.associate_iam_instance_profile(InstanceId=instance_id, IamInstanceProfile={"Name": "web"})
+    ) == ("IncorrectState", f"There is an existing association for instance {instance_id}")
+    assert refusal(
+        lambda: ec2.describe_iam_instance_profile_associations(Filters=[{"Name": "instance-id", "Values": []}])
+    )[0] == ("InvalidParameterValue")
+
+
+def test_a_profile_made_just_now_is_refused_for_a_while(aws: EmbeddedAws, ec2: Any) -> None:
+    instance_id = running(ec2)
+    arn = make_profile(aws, "fresh")
+
+    def attach() -> Any:
+        return ec2.associate_iam_instance_profile(InstanceId=instance_id, IamInstanceProfile={"Name": "fresh"})
+
+    assert refusal(attach) == (
+        "InvalidParameterValue",
+        "Value (fresh) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
+    )
+    time.sleep(PROPAGATED)
+    assert attach()["IamInstanceProfileAssociation"]["IamInstanceProfile"]["Arn"] == arn
+
+
+def test_a_profile_without_a_role_is_refused(aws: EmbeddedAws, ec2: Any) -> None:
+    instance_id = running(ec2)
+    aws.session().client("iam").create_instance_profile(InstanceProfileName="empty")
+    time.sleep(PROPAGATED)
+    code, message = refusal(
+        lambda: ec2.associate_iam_instance_profile(InstanceId=instance_id, IamInstanceProfile={"Name": "empty"})
+    )
+    assert (code, message.endswith("has no associated IAM Roles")) == ("InvalidParameterValue", True)
+
+
+@pytest.mark.usefixtures("profiles")
+def test_an_instance_launched_with_a_profile_has_an_association(ec2: Any) -> None:
+    made = ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1, IamInstanceProfile={"Name": "db"})
+    (row,) = rows(ec2, made["Instances"][0]["InstanceId"])
+    assert row["IamInstanceProfile"]["Arn"].endswith("instance-profile/rolekeeper/db")
+
+
+# ---- who may do what ----
+
+
+@pytest.mark.parametrize("key", ["AKIAWHOEVER", "123456789012", "test", "me@example.com"])
+def test_made_up_credentials_are_the_accounts_administrator(aws: EmbeddedAws, key: str) -> None:
+    stranger = boto3.client(
+        "sts",
+        endpoint_url=aws.endpoint,
+        region_name=REGION,
+        aws_access_key_id=key,
+        aws_secret_access_key="anything",
+        aws_session_token="anything",
+    )
+    assert stranger.get_caller_identity()["Account"] == "000000000000"
+    assert aws.session().client("iam").list_roles()
+
+
+def as_role(aws: EmbeddedAws, *statements: dict[str, Any]) -> boto3.Session:
+    """Credentials of a new role with this policy."""
+    name = f"caller-{uuid.uuid4().hex[:8]}"
+    iam = aws.session().client("iam")
+    trust = TRUSTS_EC2.replace('{"Service": "ec2.amazonaws.com"}', '{"AWS": "*"}')
+    arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Resource": "*", **s} for s in statements]}
+    iam.put_role_policy(RoleName=name, PolicyName="policy", PolicyDocument=json.dumps(policy))
+    got = aws.session().client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+    return boto3.Session(
+        aws_access_key_id=got["AccessKeyId"],
+        aws_secret_access_key=got["SecretAccessKey"],
+        aws_session_token=got["SessionToken"],
+        region_name=REGION,
+    )
+
+
+UNDER_THE_PATH: list[dict[str, Any]] = [
+    {"Action": "ec2:Describe*"},
+    {
+        "Action": ["ec2:AssociateIamInstanceProfile", "ec2:ReplaceIamInstanceProfileAssociation"],
+        "Resource": "arn:aws:ec2:us-east-1:000000000000:instance/*",
+        "Condition": {"ArnLike": {"ec2:NewInstanceProfile": "arn:aws:iam::000000000000:instance-profile/rolekeeper/*"}},
+    },
+    {"Action": "ec2:DisassociateIamInstanceProfile", "Resource": "arn:aws:ec2:us-east-1:000000000000:instance/*"},
+    {
+        "Action": "iam:PassRole",
+        "Resource": "arn:aws:iam::000000000000:role/rolekeeper/*",
+        "Condition": {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
+    },
+]
+
+
+@pytest.mark.usefixtures("profiles")
+def test_a_role_attaches_replaces_and_detaches_under_its_path_and_nothing_else(aws: EmbeddedAws, ec2: Any) -> None:
+    role = as_role(aws, *UNDER_THE_PATH).client("ec2", endpoint_url=aws.endpoint)
+    instance_id = running(ec2)
+    outside: dict[str, Any] = {"IamInstanceProfile": {"Name": "admin"}}
+    made = role.associate_iam_instance_profile(InstanceId=instance_id, IamInstanceProfile={"Name": "web"})
+    row = made["IamInstanceProfileAssociation"]["AssociationId"]
+    assert refusal(lambda: role.replace_iam_instance_profile_association(AssociationId=row, **outside))[0] == (
+        "UnauthorizedOperation"
+    )
+    made = role.replace_iam_instance_profile_association(AssociationId=row, IamInstanceProfile={"Name": "db"})
+    role.disassociate_iam_instance_profile(AssociationId=made["IamInstanceProfileAssociation"]["AssociationId"])
+    assert refusal(lambda: role.create_tags(Resources=[instance_id], Tags=[{"Key": "a", "Value": "b"}]))[0] == (
+        "UnauthorizedOperation"
+    )
+
+
+@pytest.mark.usefixtures("profiles")
+def test_passing_a_role_is_a_permission_of_its_own(aws: EmbeddedAws, ec2: Any) -> None:
+    instance_id = running(ec2)
+    role = as_role(aws, {"Action": "ec2:*"}).client("ec2", endpoint_url=aws.endpoint)
+    code, message = refusal(
+        lambda: role.associate_iam_instance_profile(InstanceId=instance_id, IamInstanceProfile={"Name": "web"})
+    )
+    assert code == "UnauthorizedOperation"
+    assert "iam:PassRole" in message
+
+
+def test_the_source_of_an_event_and_the_tags_of_an_instance_are_conditions(aws: EmbeddedAws, ec2: Any) -> None:
+    session = as_role(
+        aws,
+        {
+            "Action": "events:PutEvents",
+            "Condition": {"ForAllValues:StringEquals": {"events:source": "rolekeeper"}},
+        },
+        {"Action": "ec2:StopInstances", "Condition": {"StringEquals": {"aws:ResourceTag/mine": "yes"}}},
+    )
+    events: Any = session.client("events", endpoint_url=aws.endpoint)
+    entry: Any = {"DetailType": "Test", "Detail": "{}"}
+    events.put_events(Entries=[{**entry, "Source": "rolekeeper"}])
+    assert refusal(lambda: events.put_events(Entries=[{**entry, "Source": "rolekeeper"}, {**entry, "Source": "x"}]))
+    role = session.client("ec2", endpoint_url=aws.endpoint)
+    role.stop_instances(InstanceIds=[running(ec2, mine="yes")])
+    foreign = running(ec2)
+    assert refusal(lambda: role.stop_instances(InstanceIds=[foreign]))[0] == "UnauthorizedOperation"
+
+
+def test_a_role_with_a_wrong_secret_is_refused(aws: EmbeddedAws) -> None:
+    got = as_role(aws, {"Action": "*"}).get_credentials()
+    assert got is not None
+    forged = boto3.client(
+        "ec2",
+        endpoint_url=aws.endpoint,
+        region_name=REGION,
+        aws_access_key_id=got.access_key,
+        aws_secret_access_key="wrong",
+        aws_session_token=got.token,
+    )
+    assert refusal(forged.describe_instances)[0] in ("SignatureDoesNotMatch", "AuthFailure")
+
+
+FUNCTION = """
+import importlib.util, os, boto3
+from botocore.exceptions import ClientError
+
+def refused(call):
+    try:
+        call()
+    except ClientError as error:
+        return error.response["Error"]["Code"]
+
+def handler(event, context):
+    return {
+        "found": {name: importlib.util.find_spec(name) is not None for name in event["modules"]},
+        "describe": refused(boto3.client("ec2").describe_instances),
+        "tables": refused(boto3.client("dynamodb").list_tables),
+        "pid": os.getpid(),
+        "temporary": os.environ["TMPDIR"],
+    }
+"""
+
+
+def test_a_function_runs_with_its_own_role_and_finds_boto3_and_nothing_else(aws: EmbeddedAws) -> None:
+    iam, functions = aws.session().client("iam"), aws.session().client("lambda")
+    trust = TRUSTS_EC2.replace("ec2.amazonaws.com", "lambda.amazonaws.com")
+    role = iam.create_role(RoleName="function", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    allow = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ec2:Describe*", "Resource": "*"}]}
+    iam.put_role_policy(RoleName="function", PolicyName="policy", PolicyDocument=json.dumps(allow))
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("module.py", FUNCTION)
+    functions.create_function(
+        FunctionName="function",
+        Runtime="python3.13",
+        Role=role,
+        Handler="module.handler",
+        Timeout=20,
+        Code={"ZipFile": code.getvalue()},
+    )
+    modules = ["boto3", "dateutil", "pydantic", "ministack", "aws_lambda_powertools", "rolekeeper", "rolekeeper_local"]
+
+    def invoke() -> dict[str, Any]:
+        answer = functions.invoke(FunctionName="function", Payload=json.dumps({"modules": modules}))
+        return dict(json.load(answer["Payload"]))
+
+    first = invoke()
+    assert {name for name, found in first["found"].items() if found} == {"boto3", "dateutil"}
+    assert first["describe"] is None
+    assert first["tables"] == "AccessDeniedException"
+    assert first["temporary"].startswith(str(aws.directory))
+    assert invoke()["pid"] == first["pid"], "a warm function's process serves again"
+
+
+# ---- beginning and end ----
+
+
+def test_a_taken_port_is_told_in_one_line_with_the_way_out(aws: EmbeddedAws, tmp_path: Path) -> None:
+    second = EmbeddedAws(port=aws.port, directory=tmp_path)
+    with pytest.raises(EmbeddedAwsError) as caught:
+        second.__enter__()
+    assert str(caught.value) == (
+        f"port {aws.port} is taken: stop what listens there, or choose another with ROLEKEEPER_LOCAL_PORT"
+    )
+
+
+HOLD = """
+import pathlib, signal, sys
+from rolekeeper_local.embedded import EmbeddedAws
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+with EmbeddedAws(port=int(sys.argv[1]), directory=pathlib.Path(sys.argv[2])) as aws:
+    print("up", flush=True)
+    aws.wait()
+"""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_ctrl_c_and_even_a_kill_of_the_launcher_leave_no_process_behind(tmp_path: Path, ending: signal.Signals) -> None:
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(port), str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as launcher:
+        try:
+            assert launcher.stdout
+            assert launcher.stdout.readline() == b"up\n"
+            assert len(processes_with(str(tmp_path))) == 2, "the launcher and the emulator"
+            launcher.send_signal(ending)
+            launcher.wait(15)
+        finally:
+            launcher.kill()
+    eventually(lambda: processes_with(str(tmp_path)), lambda left: left == [], seconds=10)
+    if ending is signal.SIGINT:
+        assert not (tmp_path / "tmp").exists()
+
+
+def processes_with(word: str) -> list[str]:
+    """Processes other than this one whose command line holds a word."""
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    lines = [line.strip() for line in listed.splitlines() if word in line]
+    return [line for line in lines if int(line.split()[0]) != os.getpid()]
