@@ -5,7 +5,7 @@ repository), with the public threads where users met them.
 """
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -107,9 +107,9 @@ ABSENCES = frozenset(
     }
 )
 
+# Names of IAM hold dots and commas, so a resource ends at a space; a sentence's own full stop comes off it after that.
 _NOT_AUTHORIZED = re.compile(
-    r"not authorized to perform:? (?P<action>[a-z0-9-]+:[A-Za-z]+)(?: on resource:? (?P<resource>\S+?))?"
-    r"(?:[ ,.]|$)",
+    r"not authorized to perform:? (?P<action>[a-z0-9-]+:[A-Za-z]+)(?: on resource:? (?P<resource>\S+))?",
     re.IGNORECASE,
 )
 
@@ -152,14 +152,25 @@ def _kind(code: str, message: str, error: ClientError) -> type[AwsRefusalError]:
         return NotReadyError if _IDENTITY_PROPAGATING in said.replace(" ", "") else ObserveAgainError
     if code == "InvalidParameterValue" and any(words in said for words in _PROPAGATING):
         return NotReadyError
+    if code == "ConditionalCheckFailedException":
+        return ObserveAgainError
     if code == "TransactionCanceledException":
-        return RetryableError
+        return _why_cancelled(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return RetryableError if status >= 500 else PermanentError  # noqa: PLR2004  # HTTP's own class of server faults
+
+
+def _why_cancelled(error: ClientError) -> type[AwsRefusalError]:
+    """A transaction says per item why it was cancelled (DynamoDB API reference, `TransactWriteItems`)."""
+    answer: Mapping[str, Any] = error.response
+    reasons = {reason.get("Code") for reason in answer.get("CancellationReasons", ())}
+    if reasons & {"ValidationError", "ItemCollectionSizeLimitExceeded"}:
+        return PermanentError
+    return ObserveAgainError if "ConditionalCheckFailed" in reasons else RetryableError
 
 
 def _named(message: str, action: str, resource: str, code: str) -> tuple[str, str]:
     """The action and resource that AWS names in a denial, or else those of the call (EC2 encodes its message)."""
     if code in DENIALS and (found := _NOT_AUTHORIZED.search(message)):
-        return found["action"], found["resource"] or resource
+        return found["action"], (found["resource"] or resource).rstrip(".,")
     return action, resource

@@ -1,0 +1,167 @@
+"""What an AWS error means: each row of AWS_FACTS.md "Errors", with AWS's own words."""
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
+
+from rolekeeper.errors import (
+    THROTTLES,
+    AwsRefusalError,
+    DeniedError,
+    GoneError,
+    NotReadyError,
+    ObserveAgainError,
+    PermanentError,
+    RetryableError,
+    classify,
+)
+from support.fake_ec2 import client_error
+
+ROWS = [
+    (
+        "IncorrectInstanceState",
+        "The instance 'i-0123456789abcdef0' is not in the 'running' or 'stopped' states.",
+        NotReadyError,
+    ),
+    ("IncorrectState", "There is an existing association for instance i-0123456789abcdef0", ObserveAgainError),
+    ("IncorrectState", "The association iip-assoc-028d is not the active association", ObserveAgainError),
+    ("IncorrectState", "Could not find InstanceIdentityProfileNotFound for instance", NotReadyError),
+    ("IncorrectState", "Instance Identity Profile Not Found", NotReadyError),
+    (
+        "InvalidParameterValue",
+        "Value (web) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
+        NotReadyError,
+    ),
+    (
+        "InvalidParameterValue",
+        "Value (arn:…/web) for parameter iamInstanceProfile.arn is invalid. Invalid IAM Instance Profile ARN",
+        NotReadyError,
+    ),
+    ("InvalidParameterValue", 'IAM Instance Profile "arn:…/web" has no associated IAM Roles', NotReadyError),
+    ("InvalidParameterValue", "The filter 'instance-id' has no values", PermanentError),
+    ("InvalidInstanceID.NotFound", "The instance ID 'i-0123456789abcdef0' does not exist", GoneError),
+    ("InvalidAssociationID.NotFound", "An invalid association-id of 'iip-assoc-028d' was given", GoneError),
+    (
+        "UnauthorizedOperation",
+        "You are not authorized to perform this operation. Encoded authorization failure message: 4f-5k…",
+        DeniedError,
+    ),
+    ("RequestLimitExceeded", "Request limit exceeded.", RetryableError),
+    ("NoSuchEntity", "Instance Profile web cannot be found.", GoneError),
+    ("LimitExceeded", "Cannot exceed quota for InstanceProfilesPerAccount: 1000", PermanentError),
+    # beyond the table: what the other services say
+    ("ProvisionedThroughputExceededException", "", RetryableError),
+    ("ThrottlingException", "Rate exceeded", RetryableError),
+    ("InternalError", "An internal error has occurred", RetryableError),
+    ("Unavailable", "The service is unavailable. Please try again shortly.", RetryableError),
+    ("AccessDeniedException", "", DeniedError),
+    ("AccessDenied", "", DeniedError),
+    ("ResourceNotFoundException", "Requested resource not found", GoneError),
+    ("ConditionalCheckFailedException", "The conditional request failed", ObserveAgainError),
+    ("ValidationException", "", PermanentError),
+    ("InvalidAMIID.NotFound", "", PermanentError),
+]
+
+
+@pytest.mark.parametrize(("code", "message", "kind"), ROWS)
+def test_each_error_says_what_to_do(code: str, message: str, kind: type[AwsRefusalError]) -> None:
+    found = classify(client_error(code, message), "ec2:Some", "i-1")
+    assert type(found) is kind
+    assert (found.code, found.message) == (code, message)
+    assert (found.action, found.resource) == ("ec2:Some", "i-1")
+
+
+@pytest.mark.parametrize("code", sorted(THROTTLES))
+def test_every_throttle_is_tried_again(code: str) -> None:
+    assert type(classify(client_error(code), "ec2:Some", "i-1")) is RetryableError
+
+
+def test_a_fault_of_an_unknown_name_is_known_by_its_status() -> None:
+    assert type(classify(client_error("Oops", status=503), "ec2:Some", "i-1")) is RetryableError
+    assert type(classify(client_error("Oops", status=400), "ec2:Some", "i-1")) is PermanentError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ReadTimeoutError(endpoint_url="https://ec2"),
+        ConnectTimeoutError(endpoint_url="https://ec2"),
+        EndpointConnectionError(endpoint_url="https://ec2"),
+    ],
+)
+def test_a_broken_connection_is_tried_again(error: Any) -> None:
+    found = classify(error, "ec2:Some", "i-1")
+    assert type(found) is RetryableError
+    assert found.code == type(error).__name__
+
+
+def _cancelled(*reasons: str) -> AwsRefusalError:
+    error = client_error("TransactionCanceledException", "Transaction cancelled, please refer cancellation reasons")
+    error.response["CancellationReasons"] = [{"Code": reason} for reason in reasons]
+    return classify(error, "dynamodb:TransactWriteItems", "table")
+
+
+def test_a_transaction_whose_condition_failed_means_that_somebody_was_faster() -> None:
+    assert type(_cancelled("None", "ConditionalCheckFailed")) is ObserveAgainError
+
+
+def test_a_transaction_in_conflict_or_throttled_is_tried_again() -> None:
+    assert type(_cancelled("TransactionConflict", "None")) is RetryableError
+    assert type(_cancelled("ThrottlingError", "None")) is RetryableError
+    assert type(_cancelled()) is RetryableError
+
+
+def test_a_transaction_that_can_never_pass_isnt_tried_again() -> None:
+    assert type(_cancelled("ValidationError", "None")) is PermanentError
+    assert type(_cancelled("ItemCollectionSizeLimitExceeded")) is PermanentError
+
+
+# ---- denials: people need the action and the resource ----
+
+ROLE = "arn:aws:iam::123456789012:role/rolekeeper/web"
+
+
+def _denied(code: str, message: str) -> tuple[str, str]:
+    found = classify(client_error(code, message), "ec2:AssociateIamInstanceProfile", "arn:aws:ec2:…:instance/i-1")
+    assert isinstance(found, DeniedError)
+    return found.action, found.resource
+
+
+def test_a_denial_that_names_action_and_resource_is_believed() -> None:
+    words = f"User: arn:aws:sts::1:assumed-role/fn/fn is not authorized to perform: iam:PassRole on resource: {ROLE}"
+    assert _denied("AccessDenied", words) == ("iam:PassRole", ROLE)
+    assert _denied("AccessDenied", f"{words} because no identity-based policy allows the iam:PassRole action") == (
+        "iam:PassRole",
+        ROLE,
+    )
+    assert _denied("UnauthorizedOperation", f"You are not authorized to perform this operation. {words}. Encoded "
+                   "authorization failure message: 4f-5k") == ("iam:PassRole", ROLE)  # fmt: skip
+
+
+def test_a_role_with_a_dot_in_its_name_is_named_whole() -> None:
+    words = (
+        f"User: x is not authorized to perform: iam:PassRole on resource: {ROLE}.prod,eu because no policy allows it"
+    )
+    assert _denied("AccessDenied", words) == ("iam:PassRole", f"{ROLE}.prod,eu")
+
+
+def test_a_denial_without_a_resource_names_that_of_the_call() -> None:
+    words = "User: x is not authorized to perform: ec2:ReplaceIamInstanceProfileAssociation"
+    assert _denied("UnauthorizedOperation", words) == (
+        "ec2:ReplaceIamInstanceProfileAssociation",
+        "arn:aws:ec2:…:instance/i-1",
+    )
+
+
+def test_an_encoded_denial_names_what_was_attempted() -> None:
+    words = "You are not authorized to perform this operation. Encoded authorization failure message: 4f-5k"
+    assert _denied("UnauthorizedOperation", words) == (
+        "ec2:AssociateIamInstanceProfile",
+        "arn:aws:ec2:…:instance/i-1",
+    )
+
+
+def test_an_error_reads_as_aws_said_it() -> None:
+    assert str(classify(client_error("Code", "words"), "a:B", "r")) == "Code: words"
+    assert str(classify(client_error("Code", ""), "a:B", "r")) == "Code"
