@@ -37,7 +37,8 @@ def parse(message: Any, *, account: str, region: str, now: datetime, message_id:
     if not isinstance(message, Mapping):
         raise DroppedError("not a JSON object")
     kind = (message.get("source"), message.get("detail-type"))
-    reader = _READERS.get(kind)  # type: ignore[arg-type]  # anything else than a known pair isn't found
+    # Compared, not looked up: JSON may say a list here, which can't be hashed.
+    reader = next((reader for known, reader in _READERS.items() if known == kind), None)
     if reader is None:
         raise DroppedError(f"unknown kind of event: {kind[0]!s:.60} / {kind[1]!s:.60}")
     detail = message.get("detail")
@@ -97,6 +98,6 @@ def _text(values: Mapping[str, Any], name: str) -> str:
 def _time(text: Any, now: datetime) -> datetime:
     try:
         at = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError):
         return now
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
