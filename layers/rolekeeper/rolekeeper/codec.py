@@ -73,7 +73,8 @@ def from_attributes(attributes: Mapping[str, Any]) -> Item:
 
 def timestamp(at: datetime) -> str:
     """UTC in ISO 8601 with microseconds, so that text order is time order."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not strftime: on Linux its %Y writes the year 999 with three digits, which nobody can read back.
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def parse_time(text: str) -> datetime:
