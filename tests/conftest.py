@@ -2,9 +2,14 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from support.world import World, new_world
+
+# The same examples each time, and no limit by the clock: a busy machine is no bug.
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ A story moves the clock, changes what people may change (tags, mappings, roles, 
 
 import io
 import json
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -73,7 +74,7 @@ class World:
         self.metrics = CountedMetrics()
         self.log = io.StringIO()
         # Each world logs for itself: Powertools keeps one logger per service name.
-        self._logger = Logger(service=f"world-{id(self)}", stream=self.log)
+        self._logger = Logger(service=f"world-{uuid.uuid4()}", stream=self.log)
         self.may_restore: Callable[[str], bool] = lambda _arn: True
         self.mode = Mode.ENFORCE
         self.calls.clear()

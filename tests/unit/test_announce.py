@@ -1,0 +1,184 @@
+"""Telling people and programs: a log line and a metric for every decision, events for what changes or refuses."""
+
+import io
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aws_lambda_powertools import Logger
+
+from rolekeeper.announce import CHANGED, Announcer, partition_of
+from rolekeeper.errors import DeniedError
+from rolekeeper.model import Action, Decision, Loser, Wake
+from support.calls import Calls
+from support.fake_ec2 import client_error
+from support.fakes import CountedMetrics, FakeEvents
+from support.values import KEY, NOW, arn, association, instance, key
+
+WAKE = Wake(KEY, "tags changed: workload", "correlation-1", NOW)
+ATTACH = Decision(
+    Action.ATTACH,
+    "unoccupied",
+    "workload=web gives it role web",
+    mapping=key("workload=web"),
+    revision=3,
+    role="web",
+    profile_arn=arn("web"),
+    losers=(Loser(key("env=prod"), "it is disabled"),),
+)
+
+
+class Desk:
+    """An announcer with everything that it reaches."""
+
+    def __init__(self) -> None:
+        self.calls = Calls()
+        self.events = FakeEvents(self.calls)
+        self.metrics = CountedMetrics()
+        self._stream = io.StringIO()
+        logger = Logger(service=f"desk-{uuid.uuid4()}", stream=self._stream)
+        self.announce = Announcer(self.events, logger, self.metrics)  # type: ignore[arg-type]  # shaped like a client
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._stream.getvalue().splitlines()]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_a_decision_is_one_log_line_with_everything_and_one_metric(desk: Desk) -> None:
+    desk.announce.decision(WAKE, instance(workload="web"), None, ATTACH, {"association-id": "iip-assoc-1"})
+    (line,) = desk.lines()
+    assert (line["level"], line["message"], line["correlation_id"]) == ("INFO", "decided", "correlation-1")
+    assert (line["instance-id"], line["cause"]) == (KEY.id, "tags changed: workload")
+    assert line["seen"]["tags"] == {"workload": "web"}
+    assert line["decision"]["reason"] == "workload=web gives it role web"
+    assert line["decision"]["losers"] == [{"mapping": "env=prod", "why": "it is disabled"}]
+    assert line["answer"] == {"association-id": "iip-assoc-1"}
+    assert desk.metrics.counts == {"Attach": 1}
+
+
+def test_a_no_op_sends_no_event(desk: Desk) -> None:
+    desk.announce.decision(WAKE, instance(), None, Decision(Action.NOTHING, "converged", "as it should be"))
+    desk.announce.flush()
+    assert desk.calls["PutEvents"] == 0
+
+
+def test_a_change_is_an_event_that_names_the_instance(desk: Desk) -> None:
+    seen = association("db", id="iip-assoc-7")
+    desk.announce.decision(WAKE, instance(workload="web"), seen, ATTACH, event=CHANGED[Action.REPLACE])
+    desk.announce.flush()
+    (event,) = desk.events.sent
+    assert (event["Source"], event["DetailType"]) == ("rolekeeper", "Role Replaced")
+    assert event["Resources"] == [f"arn:aws:ec2:us-east-1:123456789012:instance/{KEY.id}"]
+    detail = event["Detail"]
+    assert (detail["account"], detail["region"], detail["instance-id"]) == (KEY.account, KEY.region, KEY.id)
+    assert detail["correlation-id"] == "correlation-1"
+    assert detail["seen"] == {
+        "state": "running",
+        "tags": {"workload": "web"},
+        "association-id": "iip-assoc-7",
+        "association-state": "associated",
+        "profile-arn": arn("db"),
+    }
+    assert (detail["decision"]["mapping"], detail["decision"]["revision"]) == ("workload=web", 3)
+
+
+def test_an_instance_that_ec2_doesnt_know_can_be_told_of(desk: Desk) -> None:
+    desk.announce.decision(WAKE, None, None, Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance"))
+    assert desk.lines()[0]["seen"]["state"] == "unknown"
+
+
+def test_a_missing_permission_is_an_error_a_metric_and_an_event_that_name_it(desk: Desk) -> None:
+    error = DeniedError("UnauthorizedOperation", "You are not authorized…", "iam:PassRole", "arn:aws:iam::1:role/web")
+    desk.announce.denied(error, correlation_id="correlation-1")
+    desk.announce.flush()
+    (line,) = desk.lines()
+    assert (line["level"], line["message"]) == ("ERROR", "permission missing")
+    assert (line["action"], line["resource"]) == ("iam:PassRole", "arn:aws:iam::1:role/web")
+    assert line["correlation_id"] == "correlation-1"
+    assert desk.metrics.counts == {"PermissionDenied": 1}
+    (detail,) = desk.events.named("Permission Missing")
+    assert detail == {
+        "action": "iam:PassRole",
+        "resource": "arn:aws:iam::1:role/web",
+        "code": "UnauthorizedOperation",
+        "aws-says": "You are not authorized…",
+        "correlation-id": "correlation-1",
+    }
+
+
+def test_what_happens_to_a_mapping_is_told_too(desk: Desk) -> None:
+    desk.announce.mapping(key("workload=web"), "Mapping Rejected", {"reason": "no such role"}, correlation_id="c")
+    desk.announce.flush()
+    (detail,) = desk.events.named("Mapping Rejected")
+    assert detail == {"tag-key": "workload", "tag-value": "web", "correlation-id": "c", "reason": "no such role"}
+    assert desk.lines()[0]["correlation_id"] == "c"
+    assert desk.metrics.counts == {"MappingRejected": 1}
+
+
+def test_a_dropped_message_is_logged_with_its_beginning_and_counted(desk: Desk) -> None:
+    desk.announce.dropped("not a JSON object", "x" * 300_000)
+    (line,) = desk.lines()
+    assert (line["level"], line["reason"]) == ("WARNING", "not a JSON object")
+    assert line["message_begins"] == "x" * 500
+    assert desk.metrics.counts == {"Dropped": 1}
+
+
+def test_something_to_try_again_is_a_warning(desk: Desk) -> None:
+    desk.announce.failed("could not observe", error="Throttling", instances=["i-1"])
+    (line,) = desk.lines()
+    assert (line["level"], line["message"], line["error"]) == ("WARNING", "could not observe", "Throttling")
+    assert desk.metrics.counts == {"Retryable": 1}
+
+
+@pytest.mark.parametrize(("count", "batches"), [(0, []), (1, [1]), (10, [10]), (23, [10, 10, 3])])
+def test_events_go_out_once_in_tens(desk: Desk, count: int, batches: list[int]) -> None:
+    for number in range(count):
+        desk.announce.send("Role Attached", {"number": number}, [])
+    desk.announce.flush()
+    desk.announce.flush()
+    assert desk.events.batches == batches
+    assert [each["Detail"]["number"] for each in desk.events.sent] == list(range(count))
+
+
+def _refuse(desk: Desk) -> None:
+    def refuse() -> None:
+        raise client_error("ThrottlingException")
+
+    desk.calls.before("PutEvents", refuse)
+
+
+def _lose_two(desk: Desk) -> None:
+    desk.events.refuses = 2
+
+
+@pytest.mark.parametrize(("trouble", "lost"), [(_refuse, 10), (_lose_two, 4)])
+def test_events_that_cant_be_sent_are_logged_and_counted_and_stop_nothing(
+    desk: Desk, trouble: Callable[[Desk], None], lost: int
+) -> None:
+    trouble(desk)
+    for number in range(12):
+        desk.announce.send("Role Attached", {"number": number}, [])
+    desk.announce.flush()
+    assert desk.metrics.counts["EventsFailed"] == lost
+    assert desk.lines()[0]["level"] == "ERROR"
+    assert desk.calls["PutEvents"] == 2
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [
+        ("eu-central-1", "aws"),
+        ("cn-northwest-1", "aws-cn"),
+        ("us-gov-east-1", "aws-us-gov"),
+        ("us-iso-east-1", "aws-iso"),
+        ("us-isob-east-1", "aws-iso-b"),
+    ],
+)
+def test_a_region_tells_its_partition(region: str, partition: str) -> None:
+    assert partition_of(region) == partition

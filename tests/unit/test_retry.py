@@ -1,0 +1,101 @@
+"""The retry loop: its waits, its state and its start."""
+
+import random
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolekeeper.errors import DeniedError, RetryableError
+from rolekeeper.model import Wake
+from rolekeeper.retry import FIRST_WAIT, LONGEST_WAIT, PROPAGATION, RetryLoop, Tick, wait_seconds
+from support.calls import Calls
+from support.fake_ec2 import client_error
+from support.fakes import FakeStepFunctions
+from support.values import KEY, NOW
+
+MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:retry"
+WAKE = Wake(KEY, "instance pending", "correlation-1", NOW)
+
+
+@given(st.integers(0, 10_000), st.integers())
+def test_a_wait_is_at_least_a_second_and_at_most_the_cap(attempt: int, seed: int) -> None:
+    assert 1 <= wait_seconds(attempt, random.Random(seed)) <= LONGEST_WAIT
+
+
+def test_waits_double_up_to_the_cap_with_full_jitter() -> None:
+    rng = random.Random(7)
+    for attempt, longest in enumerate([4, 8, 16, 32, 60, 60, 60]):
+        waits = [wait_seconds(attempt, rng) for _ in range(2000)]
+        assert max(waits) == longest
+        assert min(waits) <= max(1, longest // 10)
+        assert sum(waits) / len(waits) == pytest.approx(longest / 2, rel=0.1)
+    assert FIRST_WAIT == 4
+
+
+def test_a_start_hands_over_all_that_the_loop_needs() -> None:
+    machine = FakeStepFunctions(Calls())
+    deadline = RetryLoop(machine, MACHINE, 30).start(WAKE, NOW)  # type: ignore[arg-type]  # shaped like a client
+    assert deadline == NOW + timedelta(minutes=30)
+    (started,) = machine.started
+    assert started["stateMachineArn"] == MACHINE
+    given = started["input"]
+    assert given["instance"] == {"account": KEY.account, "region": KEY.region, "id": KEY.id}
+    assert (given["attempt"], given["outcome"]) == (0, "waiting")
+    assert 1 <= given["wait_seconds"] <= FIRST_WAIT
+    assert Tick.parse(given) == Tick(WAKE, deadline, 0)
+
+
+def test_every_start_has_a_name_of_its_own_that_step_functions_takes() -> None:
+    machine = FakeStepFunctions(Calls())
+    loop = RetryLoop(machine, MACHINE, 30)  # type: ignore[arg-type]  # shaped like a client
+    for _ in range(50):
+        loop.start(WAKE, NOW)
+    names = {each["name"] for each in machine.started}
+    assert len(names) == 50
+    assert all(name.startswith(KEY.id) and len(name) <= 80 for name in names)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [("AccessDeniedException", DeniedError), ("ThrottlingException", RetryableError)]
+)
+def test_a_start_that_is_refused_says_what_to_do(code: str, kind: type[Exception]) -> None:
+    calls = Calls()
+
+    def refuse() -> None:
+        raise client_error(code)
+
+    calls.before("StartExecution", refuse)
+    with pytest.raises(kind) as refused:
+        RetryLoop(FakeStepFunctions(calls), MACHINE, 30).start(WAKE, NOW)  # type: ignore[arg-type]  # the same
+    assert refused.value.action == "states:StartExecution"  # type: ignore[attr-defined]  # both kinds carry it
+    assert refused.value.resource == MACHINE  # type: ignore[attr-defined]  # the same
+
+
+@pytest.mark.parametrize("spoilt", ["instance", "cause", "correlation_id", "asked_at", "deadline", "attempt"])
+def test_a_state_that_no_start_made_is_refused(spoilt: str) -> None:
+    document = Tick(WAKE, NOW, 3).document("waiting", 5)
+    with pytest.raises(KeyError):
+        Tick.parse({name: value for name, value in document.items() if name != spoilt})
+
+
+def test_the_next_state_counts_on_and_keeps_the_rest() -> None:
+    tick = Tick(WAKE, NOW + timedelta(hours=1), 3)
+    following = tick.following("changing", NOW, 60)
+    assert following
+    assert Tick.parse(following) == Tick(WAKE, tick.deadline, 4)
+    assert following["outcome"] == "waiting"
+
+
+def test_no_look_is_planned_after_the_deadline() -> None:
+    tick = Tick(WAKE, NOW, 3)
+    assert tick.following("changing", NOW, 60) is None
+    assert tick.following("changing", NOW - timedelta(seconds=LONGEST_WAIT), 60)
+
+
+def test_a_profile_that_doesnt_propagate_in_minutes_is_given_up_early() -> None:
+    tick = Tick(WAKE, NOW + timedelta(hours=1), 3)
+    assert tick.following("propagating", NOW, 60)
+    assert tick.following("propagating", NOW + PROPAGATION, 60) is None
+    assert tick.following("changing", NOW + PROPAGATION, 60)
