@@ -1,0 +1,190 @@
+"""An operator's desk: the mapping table, IAM and the work queue in moto, over a `World` with EC2's truth.
+
+A story puts and deletes rows, makes roles, and lets Rolekeeper judge.
+"""
+
+import json
+from typing import Any
+
+import boto3
+import yaml
+
+from rolekeeper import codec
+from rolekeeper.clients import Settings
+from rolekeeper.conflicts import Survey
+from rolekeeper.ec2 import Ec2
+from rolekeeper.iam import Iam
+from rolekeeper.mapping_table import MappingTable
+from rolekeeper.model import Mode, PublishedMapping
+from rolekeeper.publish import Publisher, Verdict
+from rolekeeper.work import WorkQueue
+from support.state_table import STATE_TABLE, TEMPLATE, _Loader
+from support.world import ACCOUNT, REGION, World, mapping_key
+
+MAPPING_TABLE = "rolekeeper-mappings"
+ROLE_PATH = "/rolekeeper/"
+TRUSTS_EC2 = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"},
+    ],
+}
+TRUSTS_LAMBDA = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"},
+    ],
+}
+
+
+class Desk:
+    """See the module. `world` has the instances, the clock, the state table and what others are told."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.iam = boto3.client("iam", region_name=REGION)
+        self.sqs = boto3.client("sqs", region_name=REGION)
+        self.queue_url = self.sqs.create_queue(QueueName="work")["QueueUrl"]
+        self.makes_profiles = True
+        self.mode = Mode.ENFORCE
+        make_mapping_table(world.dynamodb)
+        for client in (self.iam, self.sqs):
+            world.calls.watch(client)
+        world.calls.clear()
+
+    # ---- what people do ----
+
+    def role(self, name: str, *, path: str = ROLE_PATH, trust: Any = TRUSTS_EC2, profile: bool = True) -> None:
+        """Make a role, with its instance profile beside it as the console does."""
+        self.iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=json.dumps(trust))
+        if profile:
+            self.iam.create_instance_profile(InstanceProfileName=name, Path=path)
+            self.iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+
+    def retrust(self, name: str, trust: Any) -> None:
+        """Change who may assume a role."""
+        self.iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(trust))
+
+    def delete_role(self, name: str) -> None:
+        """Delete a role and its profile."""
+        self.iam.remove_role_from_instance_profile(InstanceProfileName=name, RoleName=name)
+        self.iam.delete_instance_profile(InstanceProfileName=name)
+        self.iam.delete_role(RoleName=name)
+
+    def put(self, tag: str, **columns: Any) -> None:
+        """Put a row, plain values; what was in it before is gone, our columns too."""
+        self.put_raw(tag, codec.to_attributes(columns))
+
+    def put_raw(self, tag: str, attributes: dict[str, Any]) -> None:
+        """Put a row, in DynamoDB's own form."""
+        key = codec.to_attributes(codec.mapping_text(mapping_key(tag)))
+        self.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item={**attributes, **key})
+
+    def delete(self, tag: str) -> None:
+        """Delete a row."""
+        key = codec.to_attributes(codec.mapping_text(mapping_key(tag)))
+        self.world.dynamodb.delete_item(TableName=MAPPING_TABLE, Key=key)
+
+    # ---- what Rolekeeper does ----
+
+    def publisher(self) -> Publisher:
+        """A function's process, fresh."""
+        return Publisher(
+            self.settings(),
+            table=MappingTable(self.world.dynamodb, MAPPING_TABLE),
+            state=self.world.state,
+            iam=Iam(self.iam, ACCOUNT, ROLE_PATH),
+            ec2=Ec2(self.world.ec2, ACCOUNT, REGION),  # type: ignore[arg-type]  # shaped like a client
+            queue=WorkQueue(self.sqs, self.queue_url),
+            announcer=self.world.announcer(),
+            now=self.world.clock.now,
+        )
+
+    def settings(self) -> Settings:
+        """The deployment's settings."""
+        return Settings(
+            account=ACCOUNT,
+            region=REGION,
+            partition="aws",
+            mapping_table=MAPPING_TABLE,
+            state_table=STATE_TABLE,
+            work_queue_url=self.queue_url,
+            retry_state_machine_arn="",
+            role_path=ROLE_PATH,
+            create_missing_profiles=self.makes_profiles,
+            mode=self.mode,
+            retry_timeout_minutes=60,
+            history_days=90,
+        )
+
+    def publish(self, tag: str) -> Verdict:
+        """The stream says that a row changed, a moment later."""
+        self.world.clock.sleep(1)
+        publisher = self.publisher()
+        try:
+            return publisher.publish(mapping_key(tag), "edit-1")
+        finally:
+            publisher._announcer.flush()  # noqa: SLF001  # the handler flushes the one that it passed in
+
+    def recheck(self, tag: str, survey: Survey | None = None) -> Verdict:
+        """The sweep comes by a row, a moment later."""
+        self.world.clock.sleep(1)
+        publisher = self.publisher()
+        try:
+            return publisher.recheck(mapping_key(tag), "sweep-1", survey)
+        finally:
+            publisher._announcer.flush()  # noqa: SLF001  # the same
+
+    def edit(self, tag: str, **columns: Any) -> Verdict:
+        """Put a row and have it judged."""
+        self.put(tag, **columns)
+        return self.publish(tag)
+
+    # ---- what there is to see ----
+
+    def row(self, tag: str) -> dict[str, Any]:
+        """A row, plain."""
+        key = codec.to_attributes(codec.mapping_text(mapping_key(tag)))
+        item = self.world.dynamodb.get_item(TableName=MAPPING_TABLE, Key=key).get("Item", {})
+        return codec.from_attributes(item)
+
+    def shows(self, tag: str) -> tuple[str, str, int]:
+        """What a row says of itself: status, reason, revision."""
+        row = self.row(tag)
+        return row["status"], row["status_reason"], int(row["status_revision"])
+
+    def served(self, tag: str) -> PublishedMapping | None:
+        """What is published."""
+        return self.world.state.published(mapping_key(tag))
+
+    def sent(self) -> list[dict[str, Any]]:
+        """What waits in the work queue; taken from it."""
+        found: list[dict[str, Any]] = []
+        while messages := self.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                found.append(json.loads(message["Body"]))
+                self.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
+        return found
+
+    def sent_ids(self) -> list[str]:
+        """The instances that wait in the work queue."""
+        return sorted(each["detail"]["instance-id"] for each in self.sent())
+
+    def history(self, tag: str) -> list[dict[str, Any]]:
+        """The history of a mapping, oldest first."""
+        return self.world.state.history(codec.mapping_pk(mapping_key(tag)))[::-1]
+
+    def quiet(self) -> None:
+        """Count calls, events and messages from here on."""
+        self.sent()
+        self.world.quiet()
+
+
+def make_mapping_table(client: Any) -> None:
+    """The mapping table as the template makes it."""
+    template = yaml.load(TEMPLATE.read_text(), Loader=_Loader)
+    properties = template["Resources"]["MappingTable"]["Properties"]
+    client.create_table(
+        TableName=MAPPING_TABLE,
+        **{name: properties[name] for name in ("AttributeDefinitions", "KeySchema", "BillingMode")},
+    )

@@ -1,0 +1,372 @@
+"""Reading rows: what is taken, what is refused, and whether the words help."""
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from rolekeeper.columns import COLUMNS, KEYS, Home
+from rolekeeper.mappings import RowVerdict, content, fingerprint, read_row
+from rolekeeper.model import MappingKey, MappingSpec, WhenOccupied, WhenStopped, WhenUnmatched
+
+HOME = Home("123456789012", "aws")
+GOOD: dict[str, Any] = {"tag_key": {"S": "workload"}, "tag_value": {"S": "web"}, "role": {"S": "web"}}
+
+
+def read(**columns: Any) -> RowVerdict:
+    return read_row({**GOOD, **columns}, HOME)
+
+
+def refused(*words: str, **columns: Any) -> str:
+    """Read a row that must be refused with one problem that says all these words."""
+    verdict = read(**columns)
+    assert verdict.spec is None
+    assert len(verdict.problems) == 1, verdict.problems
+    (problem,) = verdict.problems
+    for word in words:
+        assert word in problem, f"{word!r} is not in {problem!r}"
+    return problem
+
+
+def test_a_row_of_three_columns_is_a_mapping_with_the_defaults() -> None:
+    assert read() == RowVerdict(MappingSpec(MappingKey("workload", "web"), "web"))
+
+
+def test_every_column_is_read() -> None:
+    verdict = read(
+        instance_profile={"S": "web-profile"},
+        priority={"N": "5"},
+        enabled={"BOOL": False},
+        when_occupied={"S": "keep"},
+        when_unmatched={"S": "restore"},
+        when_stopped={"S": "swap"},
+        require_tags={"M": {"env": {"S": "prod"}, "team": {"S": "*"}, "note": {"S": ""}}},
+        accounts={"SS": ["123456789012"]},
+        regions={"SS": ["us-east-1", "us-gov-west-1"]},
+        expires_at={"S": "2026-12-31T19:00:00+01:00"},
+        owner={"S": "web-team"},
+        description={"S": "Reads\nthe bucket."},
+    )
+    assert verdict == RowVerdict(
+        MappingSpec(
+            key=MappingKey("workload", "web"),
+            role="web",
+            instance_profile="web-profile",
+            priority=5,
+            enabled=False,
+            when_occupied=WhenOccupied.KEEP,
+            when_unmatched=WhenUnmatched.RESTORE,
+            when_stopped=WhenStopped.SWAP,
+            require_tags={"env": "prod", "team": "*", "note": ""},
+            accounts=frozenset({"123456789012"}),
+            regions=frozenset({"us-east-1", "us-gov-west-1"}),
+            expires_at=datetime(2026, 12, 31, 18, tzinfo=UTC),
+            owner="web-team",
+            description="Reads\nthe bucket.",
+        )
+    )
+
+
+def test_the_definition_names_every_field_of_a_mapping() -> None:
+    fields = {name for name in MappingSpec.__dataclass_fields__ if name != "key"}
+    assert {column.name for column in COLUMNS} == fields
+    assert all(column.meaning and column.range and column.default for column in (*KEYS, *COLUMNS))
+
+
+def test_all_problems_are_told_at_once() -> None:
+    verdict = read(role={"S": "none"}, priority={"N": "0"}, enabled={"S": "false"})
+    assert [problem.split(":")[0] for problem in verdict.problems] == ["role", "priority", "enabled"]
+
+
+# ---- role ----
+
+
+def test_none_in_capitals_means_no_role() -> None:
+    spec = read(role={"S": "NONE"}).spec
+    assert spec is not None
+    assert not spec.carries_role
+
+
+@pytest.mark.parametrize("text", ["none", "None", "nOne"])
+def test_none_in_other_letters_is_not_guessed(text: str) -> None:
+    refused("write NONE in capitals", role={"S": text})
+
+
+def test_a_missing_role_is_asked_for() -> None:
+    verdict = read_row({name: value for name, value in GOOD.items() if name != "role"}, HOME)
+    assert verdict.problems == ("role: is missing; give an IAM role's name, to 64 characters, or NONE",)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("arn:aws:iam::123456789012:role/rolekeeper/web", "give the role's name, not its ARN: 'web'"),
+        ("arn:aws:iam::999999999999:role/web", "another account ('999999999999')"),
+        ("arn:aws-cn:iam::123456789012:role/web", "another partition ('aws-cn'"),
+        ("arn:aws:s3:::bucket", "the ARN of something else"),
+        ("arn:aws:iam::123456789012:instance-profile/web", "the ARN of something else"),
+        ("arn:aws:iam", "an ARN cut short"),
+        ("/rolekeeper/web", "give the role's name only: 'web'"),
+        ("../x", "holds a path; give the role's name only: 'x'"),
+        ("web/..", "holds a path"),
+        ("*", "wildcards can't be used"),
+        ("web-*", "wildcards can't be used"),
+        ("", "is empty; give the name of the role"),
+        ("   ", "is blank; give the name of the role"),
+        (" web", "begins with a blank"),
+        ("web\n", "ends with a blank"),
+        ("we b", "SPACE (U+0020) at position 3"),
+        ("w\u0435b", "CYRILLIC SMALL LETTER IE (U+0435) at position 2"),
+        ("we\u200bb", "ZERO WIDTH SPACE (U+200B), at position 3"),
+        ("\u202eweb", "RIGHT-TO-LEFT OVERRIDE (U+202E), at position 1"),
+        ("\uff57\uff45\uff42", "FULLWIDTH LATIN SMALL LETTER W (U+FF57) at position 1"),
+        ("web\u0000", "U+0000), at position 4"),
+        ("a" * 65, "is 65 characters long; IAM takes at most 64"),
+        ("web;rm", "SEMICOLON (U+003B) at position 4"),
+    ],
+)
+def test_a_role_that_is_no_name_is_refused_in_words(text: str, words: str) -> None:
+    assert refused(words, role={"S": text}).startswith("role: ")
+
+
+def test_an_instance_profile_may_be_twice_as_long() -> None:
+    assert read(instance_profile={"S": "a" * 128}).spec
+    refused("IAM takes at most 128", instance_profile={"S": "a" * 129})
+    refused(
+        "give the instance profile's name, not its ARN: 'web'",
+        instance_profile={"S": "arn:aws:iam::123456789012:instance-profile/rolekeeper/web"},
+    )
+
+
+# ---- types ----
+
+
+@pytest.mark.parametrize("column", [*KEYS, *COLUMNS], ids=lambda column: column.name)
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        {"NULL": True},
+        {"L": [{"S": "x"}]},
+        {"M": {"x": {"N": "1"}}},
+        {"B": b"x"},
+        {"BS": [b"x"]},
+        {"NS": ["1"]},
+        {"SS": ["x"]},
+        {"BOOL": True},
+        {"N": "123456"},
+        {},
+        None,
+        {"S": "x", "N": "1"},
+    ],
+    ids=repr,
+)
+def test_a_wrong_type_is_refused_for_every_column_and_the_right_one_named(column: Any, attribute: Any) -> None:
+    if attribute and column.type in attribute and column.type == "BOOL":
+        return
+    verdict = read(**{column.name: attribute})
+    assert verdict.spec is None
+    assert [problem for problem in verdict.problems if problem.startswith(f"{column.name}: ")]
+
+
+def test_null_is_told_to_go() -> None:
+    refused("is Null; remove the attribute", priority={"NULL": True})
+
+
+def test_a_text_is_no_boolean() -> None:
+    refused("is the text 'false'; use the Boolean (BOOL) type", enabled={"S": "false"})
+
+
+def test_a_number_as_a_text_is_read_with_a_warning() -> None:
+    verdict = read(priority={"S": "7"})
+    assert verdict.spec
+    assert verdict.spec.priority == 7
+    assert verdict.warnings == ("priority: the text '7' was read as a number; use a Number (N)",)
+
+
+@pytest.mark.parametrize("text", ["", "7.5", "-1", "seven", " 7", "\u0667", "\uff17", "0x7", "1e2"])
+def test_a_text_that_is_no_plain_number_is_not_guessed(text: str) -> None:
+    refused("use a Number (N)", priority={"S": text})
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "50001", "1.5", "1E+125", "1E-130"])
+def test_a_priority_out_of_range(number: str) -> None:
+    refused("use a whole number from 1 to 50000", priority={"N": number})
+
+
+@pytest.mark.parametrize("number", ["1", "50000", "1E+2"])
+def test_a_priority_in_range(number: str) -> None:
+    assert read(priority={"N": number}).spec
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("when_occupied", "write replace or keep"),
+        ("when_unmatched", "write detach or keep or restore"),
+        ("when_stopped", "write wait or swap"),
+    ],
+)
+@pytest.mark.parametrize("text", ["Replace", "", "x" * 9000])
+def test_a_choice_that_is_none_names_the_choices(column: str, words: str, text: str) -> None:
+    refused(words, **{column: {"S": text}})
+
+
+# ---- sets, maps, time ----
+
+
+@pytest.mark.parametrize("wrong", ["12345678901", "1234567890123", "abc", "\uff11" * 12, ""])
+def test_an_account_has_twelve_digits(wrong: str) -> None:
+    refused("write account ids of 12 digits", accounts={"SS": ["123456789012", wrong]})
+
+
+def test_a_list_or_a_number_set_is_no_string_set() -> None:
+    refused("is a List (L); use a String set (SS)", accounts={"L": [{"S": "123456789012"}]})
+    refused("drops leading zeros; use a String set (SS)", accounts={"NS": ["12345678901"]})
+
+
+def test_a_region_is_a_code() -> None:
+    assert read(regions={"SS": ["eu-central-1", "us-iso-east-1", "mx-central-1"]}).spec
+    refused("'us-east', 'virginia'", "as us-east-1", regions={"SS": ["virginia", "us-east", "eu-west-1"]})
+
+
+def test_required_tags_keep_to_the_limits_of_ec2() -> None:
+    assert read(require_tags={"M": {"aws:autoscaling:groupName": {"S": "web"}, "k" * 128: {"S": "v" * 256}}}).spec
+    refused("a tag takes at most 128", require_tags={"M": {"k" * 129: {"S": "x"}}})
+    refused("a tag takes at most 256", require_tags={"M": {"k": {"S": "v" * 257}}})
+    refused("the value of 'k' is a Number (N); use a String (S)", require_tags={"M": {"k": {"N": "1"}}})
+    refused("a key is empty", require_tags={"M": {"": {"S": "x"}}})
+    refused("at most 50", require_tags={"M": {f"k{at}": {"S": "x"} for at in range(51)}})
+
+
+def test_required_tags_that_contradict_the_tag_are_warned_of() -> None:
+    verdict = read(require_tags={"M": {"workload": {"S": "api"}}})
+    assert verdict.spec
+    assert "no instance can carry" in verdict.warnings[0]
+
+
+def test_a_time_without_a_zone_is_told_how_to_have_one() -> None:
+    refused("add Z for UTC: '2026-12-31T18:00:00Z'", expires_at={"S": "2026-12-31T18:00:00"})
+    refused("add Z for UTC: '2026-12-31T00:00:00Z'", expires_at={"S": "2026-12-31"})
+
+
+@pytest.mark.parametrize(
+    "text", ["tomorrow", "", "31.12.2026", "2026-13-01T00:00:00Z", "\uff12026-01-01T00:00:00Z", "1" * 9000]
+)
+def test_a_time_that_is_none(text: str) -> None:
+    refused("ISO 8601, as 2026-12-31T18:00:00Z", expires_at={"S": text})
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "1999-12-31T00:00:00Z"])
+def test_a_time_that_nobody_means(text: str) -> None:
+    refused("write a date from 2000 to 9998", expires_at={"S": text})
+
+
+# ---- tags ----
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["web", "a b", "сервер", "生産", "עברית", "naïve", "Größe", "web 生産", "aws:x", "a/b=c#d", "µ-service", "🚀"],
+)
+def test_plain_text_of_any_script_is_a_tag(text: str) -> None:
+    verdict = read(tag_value={"S": text})
+    assert verdict.spec, verdict.problems
+    assert verdict.spec.key.tag_value == text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("we\u200bb", "ZERO WIDTH SPACE (U+200B), at position 3"),
+        ("web\u200d", "ZERO WIDTH JOINER (U+200D), at position 4"),
+        ("\u2067web", "RIGHT-TO-LEFT ISOLATE (U+2067), at position 1"),
+        ("\ufeffweb", "ZERO WIDTH NO-BREAK SPACE (U+FEFF), at position 1"),
+        ("web\u2028x", "LINE SEPARATOR (U+2028), at position 4"),
+        ("we\tb", "a control character"),
+        ("web\u3164", "HANGUL FILLER (U+3164), at position 4"),
+        ("web\ufe0f", "VARIATION SELECTOR-16 (U+FE0F), at position 4"),
+        ("a\u00a0b", "NO-BREAK SPACE (U+00A0) at position 2, which looks like a blank"),
+        (
+            "\uff37\uff25\uff22",
+            "FULLWIDTH LATIN CAPITAL LETTER W (U+FF37) at position 1",
+        ),
+        ("w\u0435b", "CYRILLIC SMALL LETTER IE (U+0435) at position 2 stands among Latin letters"),
+        ("my w\u03bfrk", "GREEK SMALL LETTER OMICRON (U+03BF) at position 5"),
+        (" web", "begins with a blank"),
+        ("web ", "ends with a blank"),
+        (" ", "is blank"),
+        ("v" * 257, "is 257 characters long; a tag takes at most 256"),
+    ],
+)
+def test_text_that_is_not_what_it_looks_like_is_no_tag(text: str, words: str) -> None:
+    refused(words, tag_value={"S": text})
+
+
+def test_two_scripts_in_two_words_are_no_mixture() -> None:
+    assert read(tag_value={"S": "web сервер"}).spec
+
+
+def test_a_star_within_a_text_is_warned_of() -> None:
+    assert "only a lone *" in read(tag_value={"S": "web*"}).warnings[0]
+    assert read(tag_value={"S": "*"}).warnings == ()
+    assert "only tag_value" in read(tag_key={"S": "*"}).warnings[0]
+
+
+# ---- unknown columns, size, likeness ----
+
+
+def test_unknown_columns_are_warned_of_and_misspelt_ones_recognised() -> None:
+    verdict = read(prioritty={"N": "5"}, Enabled={"BOOL": False}, colour={"S": "red"}, status={"S": "Published"})
+    assert verdict.spec == read().spec
+    assert verdict.warnings == (
+        "unknown column 'Enabled' is not used; did you mean enabled?",
+        "unknown column 'colour' is not used",
+        "unknown column 'prioritty' is not used; did you mean priority?",
+    )
+
+
+def test_thousands_of_unknown_columns_are_told_in_a_line() -> None:
+    started = time.perf_counter()
+    verdict = read(**{f"x{at}": {"S": ""} for at in range(40_000)})
+    assert verdict.warnings[-1] == "and 39,995 more unknown columns"
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize("column", ["role", "instance_profile", "owner", "description", "when_stopped", "expires_at"])
+@pytest.mark.parametrize("character", ["a", "\u200b", "\uff57", "/", " ", "arn:"])
+def test_400_kb_of_text_are_refused_quickly_and_shortly(column: str, character: str) -> None:
+    started = time.perf_counter()
+    verdict = read(**{column: {"S": character * (400_000 // len(character.encode()))}})
+    assert verdict.spec is None
+    assert len(" ".join(verdict.problems)) < 600
+    assert time.perf_counter() - started < 1
+
+
+def test_many_wrong_entries_are_not_all_told() -> None:
+    refused("and 97 more", accounts={"SS": [f"x{at}" for at in range(100)]})
+    refused("at most 1,000", accounts={"SS": [f"{at:012}" for at in range(1001)]})
+
+
+def test_our_own_columns_and_the_order_of_sets_are_no_change() -> None:
+    one = {**GOOD, "accounts": {"SS": ["1", "2"]}, "require_tags": {"M": {"a": {"S": "b"}}}}
+    two = {
+        **GOOD,
+        "accounts": {"SS": ["2", "1"]},
+        "require_tags": {"M": {"a": {"S": "b"}}},
+        "status": {"S": "Published"},
+        "status_reason": {"S": "serving"},
+        "status_revision": {"N": "1"},
+        "matched": {"N": "3"},
+        "held_revision": {"N": "2"},
+    }
+    assert content(one) == content(two)
+    assert fingerprint(one) == fingerprint(two)
+    assert fingerprint(one) != fingerprint({**two, "role": {"S": "api"}})
+    assert content({"tags": {"L": [{"SS": ["b", "a"]}]}}) == content({"tags": {"L": [{"SS": ["a", "b"]}]}})
+
+
+def test_the_account_of_an_arn_is_judged_by_where_we_run() -> None:
+    row = {**GOOD, "role": {"S": "arn:aws-cn:iam::123456789012:role/web"}}
+    assert "not its ARN" in read_row(row, replace(HOME, partition="aws-cn")).problems[0]

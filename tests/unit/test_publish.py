@@ -1,0 +1,720 @@
+"""Rows at an operator's desk: published, refused, tied, waiting, removed; and what nobody may notice."""
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from rolekeeper.conflicts import Surveys
+from rolekeeper.errors import RetryableError
+from rolekeeper.model import MappingKey, Mode
+from rolekeeper.publish import Status
+from rolekeeper.resolve import mapping_keys, resolve
+from support.desk import MAPPING_TABLE, TRUSTS_EC2, TRUSTS_LAMBDA, Desk
+from support.fake_ec2 import client_error
+from support.world import ACCOUNT, KilledError, World, kill, mapping_key
+
+# What moto lets an item hold; AWS's own limit is 409,600 bytes.
+LARGEST = 405_000
+PROFILE = f"arn:aws:iam::{ACCOUNT}:instance-profile/rolekeeper/"
+
+
+@pytest.fixture
+def desk(world: World) -> Desk:
+    made = Desk(world)
+    made.role("web")
+    made.role("api")
+    made.world.calls.clear()
+    return made
+
+
+def served_role(desk: Desk, tag: str = "workload=web") -> tuple[str, int]:
+    mapping = desk.served(tag)
+    assert mapping
+    return mapping.spec.role, mapping.revision
+
+
+# ---- accepted ----
+
+
+def test_a_good_row_is_published_shown_and_fanned_out(desk: Desk) -> None:
+    one, two = desk.world.running(workload="web"), desk.world.running(workload="web")
+    desk.world.running(workload="api")
+
+    verdict = desk.edit("workload=web", role="web")
+
+    assert verdict.status is Status.PUBLISHED
+    assert desk.shows("workload=web") == ("Published", "serving", 1)
+    assert desk.row("workload=web")["matched"] == 2
+    mapping = desk.served("workload=web")
+    assert mapping
+    assert mapping.profile_arn == f"{PROFILE}web"
+    messages = desk.sent()
+    assert sorted(each["detail"]["instance-id"] for each in messages) == sorted([one, two])
+    assert {each["detail"]["cause"] for each in messages} == {"mapping changed: workload=web"}
+    assert {each["detail"]["correlation-id"] for each in messages} == {"edit-1"}
+    assert desk.world.events.kinds == ["Mapping Published"]
+    (entry,) = desk.history("workload=web")
+    assert (entry["event"], entry["revision"], entry["role"]) == ("Mapping Published", 1, "web")
+
+
+def test_the_same_again_is_no_new_revision_and_no_word(desk: Desk) -> None:
+    desk.world.running(workload="web")
+    desk.edit("workload=web", role="web")
+    desk.quiet()
+
+    verdict = desk.publish("workload=web")
+
+    assert (verdict.revision, verdict.changed) == (1, False)
+    assert desk.world.writes == []
+    assert desk.sent() == []
+    assert desk.world.events.kinds == []
+
+
+def test_putting_the_same_row_again_writes_the_status_again_but_no_revision(desk: Desk) -> None:
+    desk.edit("workload=web", role="web")
+    desk.edit("workload=web", role="web")
+    assert desk.shows("workload=web") == ("Published", "serving", 1)
+
+
+def test_an_edit_is_the_next_revision(desk: Desk) -> None:
+    desk.edit("workload=web", role="web")
+    desk.edit("workload=web", role="api")
+    assert served_role(desk) == ("api", 2)
+    assert desk.shows("workload=web") == ("Published", "serving", 2)
+
+
+def test_status_columns_copied_from_another_row_fool_nobody(desk: Desk) -> None:
+    instance = desk.world.running(workload="web")
+    desk.edit("workload=web", role="web", status="Published", status_reason="serving", status_revision=1, matched=1)
+    assert served_role(desk) == ("web", 1)
+    assert desk.sent_ids() == [instance]
+
+
+def test_none_needs_no_role(desk: Desk) -> None:
+    assert desk.edit("quarantine=*", role="NONE").status is Status.PUBLISHED
+    mapping = desk.served("quarantine=*")
+    assert mapping
+    assert mapping.profile_arn == ""
+    assert desk.world.calls["GetRole"] == 0
+
+
+def test_warnings_stand_in_the_row(desk: Desk) -> None:
+    desk.edit("workload=web", role="web", priority="7", prioritty=5)
+    status, reason, _ = desk.shows("workload=web")
+    assert status == "Published"
+    assert "was read as a number" in reason
+    assert "did you mean priority?" in reason
+
+
+def test_an_expired_row_is_published_so_that_its_instances_are_let_go(desk: Desk) -> None:
+    desk.world.running(workload="web")
+    desk.edit("workload=web", role="web", expires_at="2020-01-01T00:00:00Z")
+    assert desk.shows("workload=web") == ("Expired", "it expired at 2020-01-01T00:00:00Z", 1)
+    assert desk.row("workload=web")["matched"] == 0
+    assert len(desk.sent()) == 1
+
+
+def test_expiry_is_noticed_by_the_sweep(desk: Desk) -> None:
+    instance = desk.world.running(workload="web")
+    at = desk.world.clock.now() + timedelta(hours=1)
+    desk.edit("workload=web", role="web", expires_at=at.isoformat())
+    desk.quiet()
+    assert not desk.recheck("workload=web").changed
+
+    desk.world.later(hours=2)
+    assert desk.recheck("workload=web").status is Status.EXPIRED
+
+    assert desk.sent_ids() == [instance]
+    assert desk.world.events.kinds == ["Mapping Expired"]
+    assert served_role(desk) == ("web", 1)
+
+
+def test_a_disabled_row_governs_nothing_and_says_so(desk: Desk) -> None:
+    desk.world.running(workload="web")
+    desk.edit("workload=web", role="web", enabled=False)
+    assert desk.shows("workload=web") == ("Published", "it is disabled and governs no instance", 1)
+    assert desk.row("workload=web")["matched"] == 0
+
+
+# ---- refused: nothing changes, and the row says why ----
+
+BAD_ROWS: dict[str, tuple[dict[str, Any], str]] = {
+    "wrong type": ({"role": {"N": "5"}}, "role: is a Number (N); use a String (S)"),
+    "null": ({"role": {"NULL": True}}, "role: is Null; remove the attribute"),
+    "no role": ({}, "role: is missing"),
+    "unknown role": ({"role": {"S": "wbe"}}, f"role 'wbe' doesn't exist in account {ACCOUNT}"),
+    "role outside the path": (
+        {"role": {"S": "outside"}},
+        "role 'outside' is at the path / and must be under /rolekeeper/",
+    ),
+    "role that EC2 can't assume": (
+        {"role": {"S": "lambda"}},
+        "EC2 can't assume role 'lambda': its trust policy doesn't let EC2 assume it; add the statement",
+    ),
+    "ARN": (
+        {"role": {"S": f"arn:aws:iam::{ACCOUNT}:role/rolekeeper/web"}},
+        "give the role's name, not its ARN: 'web'",
+    ),
+    "another account's ARN": ({"role": {"S": "arn:aws:iam::999999999999:role/web"}}, "ARN of another account"),
+    "look-alike": ({"role": {"S": "w\u0435b"}}, "CYRILLIC SMALL LETTER IE (U+0435) at position 2"),
+    "invisible": ({"role": {"S": "web\u200b"}}, "ZERO WIDTH SPACE (U+200B), at position 4"),
+    "none in small letters": ({"role": {"S": "none"}}, "write NONE in capitals"),
+    "text for a boolean": ({"role": {"S": "web"}, "enabled": {"S": "false"}}, "use the Boolean (BOOL) type"),
+    "list for a set": ({"role": {"S": "web"}, "accounts": {"L": []}}, "use a String set (SS)"),
+    "priority 0": ({"role": {"S": "web"}, "priority": {"N": "0"}}, "from 1 to 50000"),
+    "time without zone": ({"role": {"S": "web"}, "expires_at": {"S": "2027-01-01T00:00:00"}}, "add Z for UTC"),
+    "large text": ({"role": {"S": "x" * 300_000}}, "is 300,000 characters long; IAM takes at most 64"),
+    "profile outside the path": (
+        {"role": {"S": "web"}, "instance_profile": {"S": "outside"}},
+        "instance profile 'outside' is at the path / and must be under /rolekeeper/",
+    ),
+    "profile with another role": (
+        {"role": {"S": "web"}, "instance_profile": {"S": "api"}},
+        "instance profile 'api' holds role 'api', not 'web'",
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_ROWS)
+def test_a_bad_row_is_rejected_and_the_last_good_one_keeps_serving(desk: Desk, bad: str) -> None:
+    attributes, words = BAD_ROWS[bad]
+    desk.role("outside", path="/")
+    desk.role("lambda", trust=TRUSTS_LAMBDA)
+    desk.world.running(workload="web")
+    desk.edit("workload=web", role="api")
+    before = desk.served("workload=web")
+    desk.quiet()
+
+    desk.put_raw("workload=web", attributes)
+    verdict = desk.publish("workload=web")
+
+    status, reason, revision = desk.shows("workload=web")
+    assert (verdict.status, status, revision) == (Status.REJECTED, "Rejected", 1)
+    assert words in reason
+    assert reason.endswith("(revision 1 keeps serving)")
+    assert len(reason) <= 1000
+    assert desk.served("workload=web") == before
+    assert desk.sent() == []
+    assert desk.world.events.kinds == ["Mapping Rejected"]
+    entry = desk.history("workload=web")[-1]
+    assert (entry["event"], entry["reason"]) == ("Mapping Rejected", reason)
+
+
+@pytest.mark.parametrize("bad", BAD_ROWS)
+def test_a_rejected_row_that_is_checked_again_writes_and_sends_nothing(desk: Desk, bad: str) -> None:
+    desk.role("outside", path="/")
+    desk.role("lambda", trust=TRUSTS_LAMBDA)
+    desk.put_raw("workload=web", BAD_ROWS[bad][0])
+    desk.publish("workload=web")
+    desk.quiet()
+
+    assert not desk.publish("workload=web").changed
+    assert not desk.recheck("workload=web").changed
+
+    assert desk.world.writes == []
+    assert desk.world.events.kinds == []
+    assert desk.served("workload=web") is None
+
+
+@pytest.mark.parametrize(
+    "tag", ["workload=we\u200bb", "workload= web", "w\u043erkload=web", "k" * 2000 + "=" + "v" * 1000]
+)
+def test_a_tag_that_is_not_what_it_looks_like_is_rejected(desk: Desk, tag: str) -> None:
+    assert desk.edit(tag, role="web").status is Status.REJECTED
+    assert desk.shows(tag)[0] == "Rejected"
+    desk.delete(tag)
+    assert desk.publish(tag).status is Status.REMOVED
+
+
+def test_all_that_is_wrong_is_told_at_once(desk: Desk) -> None:
+    desk.edit("workload=web", role="none", enabled="false", prioritty=5)
+    reason = desk.shows("workload=web")[1]
+    for words in ("write NONE in capitals", "Boolean (BOOL)", "did you mean priority?"):
+        assert words in reason
+
+
+def test_a_bad_edit_taken_back_serves_on_with_the_same_revision(desk: Desk) -> None:
+    desk.edit("workload=web", role="web")
+    desk.edit("workload=web", role="wbe")
+    desk.edit("workload=web", role="web")
+    assert desk.shows("workload=web") == ("Published", "serving", 1)
+    assert desk.world.events.kinds == ["Mapping Published", "Mapping Rejected", "Mapping Published"]
+
+
+def test_a_row_of_400_kb_is_rejected_as_well_as_it_fits_and_told_once(desk: Desk) -> None:
+    room = LARGEST - len("tag_keyworkloadtag_valuewebrole")
+    desk.put_raw("workload=web", {"role": {"S": "x" * room}})
+
+    assert desk.publish("workload=web").status is Status.REJECTED
+    desk.recheck("workload=web")
+
+    assert "status" not in desk.row("workload=web"), "there is no room for it"
+    assert desk.world.events.kinds == ["Mapping Rejected"]
+    assert [each["status"] for each in desk.history("workload=web")] == ["Rejected"]
+
+
+def test_a_row_with_little_room_gets_a_short_reason(desk: Desk) -> None:
+    room = LARGEST - len("tag_keyworkloadtag_valuewebrole") - 130
+    desk.put_raw("workload=web", {"role": {"S": "x" * room}})
+    desk.publish("workload=web")
+    assert desk.shows("workload=web") == (
+        "Rejected",
+        "The row is too large for the reason; see the mapping's history.",
+        0,
+    )
+
+
+# ---- instance profiles ----
+
+
+def test_a_missing_profile_is_made_as_the_console_does(desk: Desk) -> None:
+    desk.role("bare", profile=False)
+    assert desk.edit("workload=bare", role="bare").status is Status.PUBLISHED
+    profile = desk.iam.get_instance_profile(InstanceProfileName="bare")["InstanceProfile"]
+    assert profile["Path"] == "/rolekeeper/"
+    assert [role["RoleName"] for role in profile["Roles"]] == ["bare"]
+    mapping = desk.served("workload=bare")
+    assert mapping
+    assert mapping.profile_arn == profile["Arn"]
+
+
+def test_a_creation_that_was_interrupted_is_completed(desk: Desk) -> None:
+    desk.role("bare", profile=False)
+    desk.put("workload=bare", role="bare")
+    desk.world.calls.after("CreateInstanceProfile", kill)
+    with pytest.raises(KilledError):
+        desk.publish("workload=bare")
+
+    assert desk.publish("workload=bare").status is Status.PUBLISHED
+
+    profile = desk.iam.get_instance_profile(InstanceProfileName="bare")["InstanceProfile"]
+    assert [role["RoleName"] for role in profile["Roles"]] == ["bare"]
+    assert desk.world.calls["CreateInstanceProfile"] == 1
+
+
+def test_a_missing_profile_is_asked_for_when_none_is_to_be_made(desk: Desk) -> None:
+    desk.makes_profiles = False
+    desk.role("bare", profile=False)
+    assert desk.edit("workload=bare", role="bare").status is Status.REJECTED
+    reason = desk.shows("workload=bare")[1]
+    assert "aws iam create-instance-profile --instance-profile-name bare --path /rolekeeper/" in reason
+    assert "aws iam add-role-to-instance-profile --instance-profile-name bare --role-name bare" in reason
+    desk.iam.create_instance_profile(InstanceProfileName="bare", Path="/rolekeeper/")
+    assert "holds no role; run: aws iam add-role" in desk.publish("workload=bare").reason
+    assert desk.world.calls["AddRoleToInstanceProfile"] == 0
+
+
+def test_a_full_account_is_a_reason_to_reject(desk: Desk) -> None:
+    desk.role("bare", profile=False)
+    refuse(desk, "CreateInstanceProfile", "LimitExceeded", "Cannot exceed quota for InstanceProfilesPerAccount: 1000")
+    assert desk.edit("workload=bare", role="bare").status is Status.REJECTED
+    assert "InstanceProfilesPerAccount" in desk.shows("workload=bare")[1]
+
+
+def test_observe_mode_makes_no_profile_and_enforce_makes_it_at_the_next_sweep(desk: Desk) -> None:
+    desk.role("bare", profile=False)
+    desk.mode = Mode.OBSERVE
+    desk.edit("workload=bare", role="bare")
+    assert desk.shows("workload=bare")[:2] == (
+        "Published",
+        "instance profile 'bare' is made once the mode is enforce",
+    )
+    assert desk.world.calls["CreateInstanceProfile"] == 0
+
+    desk.mode = Mode.ENFORCE
+    desk.recheck("workload=bare")
+
+    assert desk.world.calls["CreateInstanceProfile"] == 1
+    assert desk.shows("workload=bare") == ("Published", "serving", 1)
+
+
+# ---- ties ----
+
+
+def test_an_exact_row_and_a_star_row_with_equal_priority_conflict(desk: Desk) -> None:
+    desk.edit("workload=*", role="api")
+    desk.quiet()
+    verdict = desk.edit("workload=web", role="web")
+    assert verdict.status is Status.CONFLICT
+    assert "ties with workload=* (priority 100, role api); give one" in desk.shows("workload=web")[1]
+    assert desk.served("workload=web") is None
+    assert desk.sent() == []
+    assert desk.world.events.kinds == ["Mapping Conflict"]
+
+
+def test_a_star_row_conflicts_with_the_exact_rows_that_are_there(desk: Desk) -> None:
+    desk.edit("workload=web", role="web")
+    desk.edit("workload=api", role="api", priority=50)
+    assert desk.edit("workload=*", role="api").status is Status.CONFLICT
+    assert "ties with workload=web" in desk.shows("workload=*")[1]
+    assert "workload=api" not in desk.shows("workload=*")[1]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"priority": 99},
+        {"role": "api"},
+        {"enabled": False},
+        {"expires_at": "2020-01-01T00:00:00Z"},
+        {"accounts": {"999999999999"}},
+        {"regions": {"eu-west-1"}},
+        {"require_tags": {"env": "test"}},
+        {"require_tags": {"workload": "api"}},
+    ],
+    ids=repr,
+)
+def test_what_can_never_meet_is_no_conflict(desk: Desk, columns: dict[str, Any]) -> None:
+    desk.edit("workload=*", role="api", accounts={ACCOUNT}, regions={"us-east-1"}, require_tags={"env": "prod"})
+    assert desk.edit("workload=web", **{"role": "web", **columns}).status in {Status.PUBLISHED, Status.EXPIRED}
+
+
+def test_rows_of_different_tags_conflict_on_the_instances_that_carry_both(desk: Desk) -> None:
+    both = sorted(desk.world.running(workload="web", env="prod") for _ in range(7))
+    desk.world.running(workload="web")
+    desk.edit("env=prod", role="api")
+    desk.quiet()
+
+    assert desk.edit("workload=web", role="web").status is Status.CONFLICT
+
+    reason = desk.shows("workload=web")[1]
+    assert f"ties with env=prod (priority 100, role api) on {', '.join(both[:5])} and 2 more" in reason
+    assert desk.served("workload=web") is None
+    assert desk.sent() == []
+
+
+def test_a_conflict_keeps_the_last_good_revision_and_ends_when_a_priority_is_given(desk: Desk) -> None:
+    desk.world.running(workload="web", env="prod")
+    desk.edit("env=prod", role="api")
+    desk.edit("workload=web", role="web", priority=50)
+    assert desk.edit("workload=web", role="web").status is Status.CONFLICT
+    assert desk.shows("workload=web")[2] == 1
+    mapping = desk.served("workload=web")
+    assert mapping
+    assert mapping.spec.priority == 50
+
+    assert desk.edit("workload=web", role="web", priority=40).status is Status.PUBLISHED
+    assert desk.shows("workload=web") == ("Published", "serving", 2)
+
+
+def test_a_tie_that_tagging_made_is_shown_but_does_not_bar_an_edit(desk: Desk) -> None:
+    desk.edit("env=prod", role="api")
+    desk.edit("workload=web", role="web")
+    tied = desk.world.running(workload="web", env="prod")
+    desk.world.running(workload="web")
+
+    assert desk.recheck("workload=web").status is Status.CONFLICT
+    assert tied in desk.shows("workload=web")[1]
+    assert desk.edit("workload=web", role="web", description="new").revision == 2
+    assert desk.shows("workload=web")[0] == "Conflict"
+    assert served_role(desk) == ("web", 2)
+    desk.quiet()
+    assert not desk.recheck("workload=web").changed
+    assert desk.world.writes == []
+
+
+# ---- removed ----
+
+
+def test_a_deleted_row_leaves_a_tombstone_and_wakes_its_instances(desk: Desk) -> None:
+    instance = desk.world.running(workload="web")
+    desk.edit("workload=web", role="web")
+    desk.quiet()
+
+    desk.delete("workload=web")
+    assert desk.publish("workload=web").status is Status.REMOVED
+
+    mapping = desk.served("workload=web")
+    assert mapping
+    assert (mapping.deleted, mapping.revision, mapping.spec.role) == (True, 2, "web")
+    assert desk.sent_ids() == [instance]
+    assert desk.world.events.kinds == ["Mapping Removed"]
+    assert desk.row("workload=web") == {}
+
+
+def test_a_row_that_was_never_published_goes_without_a_trace(desk: Desk) -> None:
+    desk.edit("workload=web", role="wbe")
+    desk.delete("workload=web")
+    desk.quiet()
+    desk.publish("workload=web")
+    assert desk.served("workload=web") is None
+    assert desk.world.writes == []
+
+
+def test_a_removal_that_was_cut_short_wakes_its_instances_when_it_comes_again(desk: Desk) -> None:
+    instance = desk.world.running(workload="web")
+    desk.edit("workload=web", role="web")
+    desk.quiet()
+    desk.delete("workload=web")
+    desk.world.calls.after("TransactWriteItems", kill)
+    with pytest.raises(KilledError):
+        desk.publish("workload=web")
+
+    desk.publish("workload=web")
+
+    assert desk.sent_ids() == [instance]
+    desk.recheck("workload=web")
+    assert desk.sent_ids() == [], "the sweep finds a tombstone quite in order"
+
+
+def test_a_row_that_comes_back_goes_on_with_the_numbers(desk: Desk) -> None:
+    desk.edit("workload=web", role="web")
+    desk.delete("workload=web")
+    desk.publish("workload=web")
+    desk.edit("workload=web", role="web")
+    assert desk.shows("workload=web") == ("Published", "serving", 3)
+    assert served_role(desk) == ("web", 3)
+
+
+# ---- crashes and races ----
+
+
+def test_a_publication_that_was_cut_short_wakes_its_instances_when_it_comes_again(desk: Desk) -> None:
+    instance = desk.world.running(workload="web")
+    desk.put("workload=web", role="web")
+    desk.world.calls.after("TransactWriteItems", kill)
+    with pytest.raises(KilledError):
+        desk.publish("workload=web")
+    assert served_role(desk) == ("web", 1)
+
+    desk.publish("workload=web")
+
+    assert served_role(desk) == ("web", 1)
+    assert desk.sent_ids() == [instance]
+    assert desk.shows("workload=web") == ("Published", "serving", 1)
+
+
+def test_an_instance_tagged_while_a_row_is_published_is_woken(desk: Desk) -> None:
+    instance = desk.world.running()
+    desk.world.calls.before("TransactWriteItems", lambda: desk.world.tag(instance, workload="web"))
+    desk.edit("workload=web", role="web")
+    assert desk.sent_ids() == [instance]
+
+
+def test_a_row_deleted_while_it_is_judged_does_not_rise_again(desk: Desk) -> None:
+    desk.put("workload=web", role="wbe")
+    desk.world.calls.after("GetRole", lambda: desk.delete("workload=web"))
+    assert desk.publish("workload=web").status is Status.REMOVED
+    assert desk.row("workload=web") == {}
+
+
+def test_a_row_edited_while_it_is_judged_is_judged_again(desk: Desk) -> None:
+    desk.edit("workload=web", role="api")
+    desk.put("workload=web", role="wbe", **status_of(desk, "workload=web"))
+    desk.world.calls.after("GetRole", lambda: desk.put("workload=web", role="web"))
+    desk.publish("workload=web")
+    assert desk.shows("workload=web") == ("Published", "serving", 2)
+    assert served_role(desk) == ("web", 2)
+
+
+def status_of(desk: Desk, tag: str) -> dict[str, Any]:
+    names = ("status", "status_reason", "status_revision", "matched")
+    return {name: value for name, value in desk.row(tag).items() if name in names}
+
+
+# ---- AWS gives no answer, or refuses ----
+
+
+def refuse(desk: Desk, operation: str, code: str, message: str = "", status: int = 400) -> None:
+    def raises() -> None:
+        raise client_error(code, message, operation, status=status)
+
+    desk.world.calls.before(operation, raises)
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [
+        ("GetRole", "Throttling"),
+        ("GetInstanceProfile", "ServiceFailure"),
+        ("DescribeInstances", "RequestLimitExceeded"),
+    ],
+)
+def test_no_answer_leaves_the_row_waiting_and_the_stream_retries(desk: Desk, operation: str, code: str) -> None:
+    instance = desk.world.running(workload="web")
+    desk.put("workload=web", role="web")
+    refuse(desk, operation, code)
+
+    with pytest.raises(RetryableError):
+        desk.publish("workload=web")
+    status, reason, revision = desk.shows("workload=web")
+    assert (status, revision) == ("Waiting", 0)
+    assert code in reason
+    assert operation in reason
+    assert desk.served("workload=web") is None
+
+    desk.publish("workload=web")
+    assert desk.shows("workload=web") == ("Published", "serving", 1)
+    assert desk.sent_ids() == [instance]
+
+
+def test_no_answer_about_a_row_that_is_served_leaves_its_status_alone(desk: Desk) -> None:
+    desk.edit("workload=web", role="web")
+    refuse(desk, "GetRole", "Throttling")
+    with pytest.raises(RetryableError):
+        desk.recheck("workload=web")
+    assert desk.shows("workload=web") == ("Published", "serving", 1)
+
+
+def test_a_missing_permission_rings_and_waits_for_the_sweep(desk: Desk) -> None:
+    desk.put("workload=web", role="web")
+    words = (
+        "User: arn:aws:sts::123456789012:assumed-role/x/y is not authorized to perform: iam:GetRole on resource: "
+        "role web because no identity-based policy allows it"
+    )
+    refuse(desk, "GetRole", "AccessDenied", words)
+
+    verdict = desk.publish("workload=web")
+
+    assert verdict.status is Status.WAITING
+    assert desk.shows("workload=web")[0] == "Waiting"
+    assert "isn't allowed iam:GetRole on" in desk.shows("workload=web")[1]
+    (event,) = desk.world.events.named("Permission Missing")
+    assert event["action"] == "iam:GetRole"
+    assert desk.served("workload=web") is None
+    desk.recheck("workload=web")
+    assert served_role(desk) == ("web", 1)
+
+
+def test_a_permission_missing_for_our_own_table_rings_too(desk: Desk) -> None:
+    desk.put("workload=web", role="web")
+    refuse(desk, "GetItem", "AccessDeniedException")
+    assert desk.publish("workload=web").status is Status.WAITING
+    (event,) = desk.world.events.named("Permission Missing")
+    assert (event["action"], event["resource"]) == ("dynamodb:GetItem", MAPPING_TABLE)
+
+
+# ---- the sweep ----
+
+
+@pytest.mark.parametrize("harm", ["gone", "distrusted"])
+def test_a_role_that_can_no_longer_be_used_suspends_its_mapping_until_it_can(desk: Desk, harm: str) -> None:
+    instance = desk.world.running(workload="web")
+    desk.edit("workload=web", role="web")
+    desk.quiet()
+
+    if harm == "gone":
+        desk.delete_role("web")
+    else:
+        desk.retrust("web", TRUSTS_LAMBDA)
+    desk.recheck("workload=web")
+
+    mapping = desk.served("workload=web")
+    assert mapping
+    assert "role 'web'" in mapping.suspended
+    status, reason, revision = desk.shows("workload=web")
+    assert (status, revision) == ("Rejected", 1)
+    assert reason.endswith("(revision 1 is suspended: its instances stay as they are)")
+    assert desk.world.events.kinds == ["Mapping Suspended", "Mapping Rejected"]
+    assert desk.sent_ids() == [instance]
+    desk.quiet()
+    assert not desk.recheck("workload=web").changed
+    assert desk.world.writes == []
+    assert desk.world.events.kinds == []
+
+    if harm == "gone":
+        desk.role("web")
+    else:
+        desk.retrust("web", TRUSTS_EC2)
+    desk.quiet()
+    desk.recheck("workload=web")
+
+    mapping = desk.served("workload=web")
+    assert mapping
+    assert mapping.suspended == ""
+    assert desk.shows("workload=web") == ("Published", "serving", 1)
+    assert desk.world.events.kinds == ["Mapping Resumed", "Mapping Published"]
+    assert set(desk.sent_ids()) == {instance}
+
+
+def test_a_bad_edit_does_not_hide_that_the_served_role_is_gone(desk: Desk) -> None:
+    desk.edit("workload=web", role="web")
+    desk.edit("workload=web", role="wbe")
+    desk.delete_role("web")
+    desk.recheck("workload=web")
+    mapping = desk.served("workload=web")
+    assert mapping
+    assert mapping.suspended
+    assert "suspended" in desk.shows("workload=web")[1]
+
+
+def test_a_row_whose_deletion_nobody_told_of_is_found_by_the_sweep(desk: Desk) -> None:
+    desk.edit("workload=web", role="web")
+    desk.delete("workload=web")
+    assert desk.recheck("workload=web").changed
+    mapping = desk.served("workload=web")
+    assert mapping
+    assert mapping.deleted
+
+
+def test_the_sweep_counts_for_every_mapping_and_a_recheck_asks_ec2_nothing(desk: Desk) -> None:
+    desk.edit("workload=web", role="web")
+    desk.edit("env=prod", role="api")
+    instances = [desk.world.running(workload="web"), desk.world.running(workload="web", env="prod")]
+    surveys = Surveys()
+    for instance in desk.publisher()._ec2.instances(instances).values():  # noqa: SLF001  # as the sweep reads it
+        published = desk.world.state.read([], mapping_keys(instance.tags)).published
+        surveys.add(instance.key.id, resolve(instance, published.values(), desk.world.clock.now()))
+    desk.quiet()
+
+    verdict = desk.recheck("workload=web", surveys.of(mapping_key("workload=web")))
+
+    assert (verdict.status, verdict.matched) == (Status.CONFLICT, 1)
+    assert instances[1] in desk.shows("workload=web")[1]
+    assert surveys.of(MappingKey("nobody", "x")).matched == 0
+    desk.quiet()
+    desk.recheck("workload=web", surveys.of(mapping_key("workload=web")))
+    assert desk.world.calls["DescribeInstances"] == 0
+
+
+def test_a_count_that_changed_is_written_without_a_word(desk: Desk) -> None:
+    desk.edit("workload=web", role="web")
+    desk.world.running(workload="web")
+    desk.quiet()
+    assert not desk.recheck("workload=web").changed
+    assert desk.row("workload=web")["matched"] == 1
+    assert desk.world.writes == ["UpdateItem"]
+    assert desk.world.events.kinds == []
+    assert desk.sent() == []
+
+
+# ---- cost ----
+
+
+@pytest.mark.parametrize("rows", [0, 40])
+def test_what_an_edit_costs_does_not_grow_with_the_rows_that_are_there(desk: Desk, rows: int) -> None:
+    for at in range(rows):
+        desk.edit(f"workload=other-{at}", role="web")
+        desk.edit(f"tag-{at}=x", role="api")
+    desk.world.running(workload="web")
+    desk.edit("workload=web", role="web")
+    desk.put("workload=web", role="api")
+    desk.quiet()
+
+    desk.publish("workload=web")
+
+    assert Counter(desk.world.calls.made) == Counter(
+        {
+            "BatchGetItem": 2,  # what is served; what else governs the page of instances
+            "GetItem": 1,
+            "GetRole": 1,
+            "GetInstanceProfile": 1,
+            "DescribeInstances": 2,  # before publishing, to count; after it, to wake
+            "TransactWriteItems": 1,
+            "SendMessageBatch": 1,
+            "UpdateItem": 1,
+            "PutEvents": 1,
+        }
+    )
+
+
+def test_rows_of_one_role_ask_iam_once_for_each_sweep(desk: Desk) -> None:
+    for at in range(5):
+        desk.edit(f"workload=w{at}", role="web")
+    desk.quiet()
+    publisher = desk.publisher()
+    for at in range(5):
+        publisher.recheck(mapping_key(f"workload=w{at}"), "sweep-1")
+    assert (desk.world.calls["GetRole"], desk.world.calls["GetInstanceProfile"]) == (1, 1)
