@@ -91,10 +91,10 @@ class Ec2Api:
 
     def tick(self) -> None:
         """Let time pass in every account and Region, and send what happened to EventBridge."""
+        for profile in iam._instance_profiles.to_dict().values():
+            self._seen(profile)
         for (account, region), truth in self._truths.items():
             with request_scope(account, region):
-                for row in iam._instance_profiles.values():
-                    self._seen(row)
                 truth.tick()
                 self._adopt(truth)
         self.deliver()

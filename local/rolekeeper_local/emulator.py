@@ -99,11 +99,14 @@ async def serve(port: int, directory: Path) -> None:
     config.graceful_timeout = 1
     config.loglevel = "WARNING"
     ticking = asyncio.create_task(_keep_ticking(ec2_api.tick))
+    # An emulator whose time stands still would only mislead: it ends, and the launcher shows the log.
+    ticking.add_done_callback(lambda _task: stop.set())
     try:
         await hypercorn_serve(front(app.app, ec2_api), config, shutdown_trigger=stop.wait)
     finally:
-        ticking.cancel()
         lambda_runtime.reset()
+    if ticking.done():
+        ticking.result()
 
 
 def _stop_at_end_of_input(stop: asyncio.Event) -> None:
@@ -114,21 +117,22 @@ def _stop_at_end_of_input(stop: asyncio.Event) -> None:
 async def _keep_ticking(tick: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(TICK_SECONDS)
-        try:
-            tick()
-        except Exception:  # time must go on; the log, which the launcher keeps, tells
-            logger.exception("a tick failed")
+        tick()
 
 
 def main(port: int, directory: Path) -> None:
     """Run the emulator in this process until it is told to stop."""
     os.environ.update(environment(port, directory))
+    code = 1
     try:
-        asyncio.run(serve(port, directory))
+        # Not asyncio.run, which would wait for ministack's threads: one may sleep through a Step Functions wait.
+        asyncio.new_event_loop().run_until_complete(serve(port, directory))
+        code = 0
+    except Exception:
+        logger.exception("the emulator failed")
     finally:
-        # Threads of ministack that sleep (a Step Functions wait) would keep the process for up to a minute.
         logging.shutdown()
-        os._exit(0)
+        os._exit(code)
 
 
 if __name__ == "__main__":

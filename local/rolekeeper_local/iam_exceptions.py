@@ -8,6 +8,10 @@ evaluation lacks, so that the policy's own words are enforced.
 - `aws:ResourceTag/...`, `ec2:ResourceTag/...` of instances: not supplied. Here the instance's tags.
 - The resource of Replace and Disassociate, which name an association: taken for `*`, so a policy on instances denies.
   Here the association's instance.
+- The resource of IAM's own calls: a role without its path, `*` for an instance profile, so a policy on a path denies.
+  Here the ARN with its path, from the thing itself or from the request that makes it.
+- SQS's batch calls: taken for actions of their own. Here the action that AWS asks for: `sqs:SendMessage` and the like
+  (service authorization reference, SQS: there are no batch actions).
 - `events:source`, `events:detail-type` (send only events of our own): not supplied. Here from the request's entries.
 - `iam:PassRole` (the ceiling: roles under the path, to EC2): never checked. Here checked too, on the profile's role.
 - `aws:SecureTransport` (no plain HTTP to queues): false, truly. Here the embedded AWS answers as if by TLS.
@@ -43,6 +47,7 @@ def install(ec2_api: Ec2Api) -> None:
     pin_origin = app.pin_request_origin
     app.pin_request_origin = lambda address, _secure: pin_origin(address, True)  # noqa: FBT003 - its signature
     iam_actions.request_tag_context = _with_keys(iam_actions.request_tag_context, ec2_api)
+    iam_actions.extract_iam_action = _without_batch(iam_actions.extract_iam_action)
     iam_actions.extract_resource_arn = _with_instance(iam_actions.extract_resource_arn, ec2_api)
     passed = _PassRoleCheck(iam_evaluator.enforce, iam_actions.access_denied_response)
     iam_evaluator.enforce = passed.enforce
@@ -119,6 +124,14 @@ def _events_keys(body: bytes) -> dict[str, Any]:
     return keys
 
 
+def _without_batch(original: Callable[..., str | None]) -> Callable[..., str | None]:
+    def extract_iam_action(service: str, *request: Any) -> str | None:
+        action = original(service, *request)
+        return action.removesuffix("Batch") if action and service == "sqs" else action
+
+    return extract_iam_action
+
+
 def _with_instance(original: Callable[..., str], ec2_api: Ec2Api) -> Callable[..., str]:
     def extract_resource_arn(service: str, *request: Any) -> str:
         # request: method, path, headers, body, params, region, account
@@ -126,6 +139,8 @@ def _with_instance(original: Callable[..., str], ec2_api: Ec2Api) -> Callable[..
         if service == "ec2" and _first(params, "AssociationId"):
             instance = _instance(params, ec2_api)
             return f"arn:aws:ec2:{region}:{account}:instance/{instance.id if instance else '*'}"
+        if service == "iam" and (arn := _iam_arn(params, account)):
+            return arn
         return original(service, *request)
 
     return extract_resource_arn
@@ -140,6 +155,18 @@ def _instance(params: dict[str, Any], ec2_api: Ec2Api) -> Instance | None:
         return truth.instance(instance_id) if instance_id else None
     except Ec2Error:
         return None
+
+
+def _iam_arn(params: dict[str, Any], account: str) -> str:
+    # AddRoleToInstanceProfile names both; its resource is the profile (service authorization reference, IAM).
+    for kind, field, known in (
+        ("instance-profile", "InstanceProfileName", iam._instance_profiles),
+        ("role", "RoleName", iam._roles),
+    ):
+        if name := _first(params, field):
+            made = known.get(name)
+            return str(made["Arn"]) if made else f"arn:aws:iam::{account}:{kind}{_first(params, 'Path') or '/'}{name}"
+    return ""
 
 
 def _first(params: dict[str, Any], name: str) -> str:

@@ -382,6 +382,32 @@ def test_passing_a_role_is_a_permission_of_its_own(aws: EmbeddedAws, ec2: Any) -
     assert "iam:PassRole" in message
 
 
+@pytest.mark.usefixtures("profiles")
+def test_a_path_in_iams_own_resources_is_a_ceiling(aws: EmbeddedAws) -> None:
+    under = ["arn:aws:iam::000000000000:role/rolekeeper/*", "arn:aws:iam::000000000000:instance-profile/rolekeeper/*"]
+    role = as_role(aws, {"Action": "iam:*", "Resource": under}).client("iam", endpoint_url=aws.endpoint)
+    role.get_role(RoleName="web")
+    role.get_instance_profile(InstanceProfileName="web")
+    role.create_instance_profile(InstanceProfileName="made-under", Path="/rolekeeper/")
+    role.add_role_to_instance_profile(InstanceProfileName="made-under", RoleName="web")
+    role.create_instance_profile(InstanceProfileName="made-for-admin", Path="/rolekeeper/")
+    for call in (
+        lambda: role.get_role(RoleName="admin"),
+        lambda: role.get_instance_profile(InstanceProfileName="admin"),
+        lambda: role.create_instance_profile(InstanceProfileName="made-outside"),
+        lambda: role.add_role_to_instance_profile(InstanceProfileName="made-for-admin", RoleName="admin"),
+    ):
+        assert refusal(call)[0] == "AccessDenied"
+
+
+def test_sending_a_batch_needs_only_the_permission_to_send(aws: EmbeddedAws) -> None:
+    url = aws.session().client("sqs").create_queue(QueueName="batch")["QueueUrl"]
+    queue = as_role(aws, {"Action": "sqs:SendMessage"}).client("sqs", endpoint_url=aws.endpoint)
+    sent = queue.send_message_batch(QueueUrl=url, Entries=[{"Id": "1", "MessageBody": "hello"}])
+    assert len(sent["Successful"]) == 1
+    assert refusal(lambda: queue.receive_message(QueueUrl=url))[0] in ("AccessDenied", "AccessDeniedException")
+
+
 def test_the_source_of_an_event_and_the_tags_of_an_instance_are_conditions(aws: EmbeddedAws, ec2: Any) -> None:
     session = as_role(
         aws,
