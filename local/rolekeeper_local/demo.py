@@ -18,6 +18,7 @@ from rolekeeper_local.world import Shown, World
 READ, WRITE, TABLE = "s3-read", "s3-write", "dynamodb-app"
 WRITER = ("workload", "s3-writer")
 RETAGS = 9
+SETTLES = 1.5
 
 
 class Demo:
@@ -114,6 +115,8 @@ class Demo:
 
     def lost_event(self) -> None:
         """The sweep repairs what no event told."""
+        # The reconcile that just detached is still looking; it would see the new tag.
+        self.timeline.stays(f"{self.web} carries no role", lambda: self.world.shown(self.web) is None, SETTLES)
         self.world.aws.drop_events(self.web)
         self.timeline.does("ec2 create-tags workload=s3-writer, and the event is lost on its way")
         self.world.tag(self.web, workload="s3-writer")
@@ -127,6 +130,8 @@ class Demo:
         wishes = {"s3-reader": READ, "dynamodb-app": TABLE}
         seconds = []
         for number in range(RETAGS):
+            # A reconcile that just changed something still looks, and would meet the next tag without any event.
+            time.sleep(SETTLES)
             value = list(wishes)[number % 2]
             began = time.monotonic()
             self.world.tag(self.upload, workload=value)
