@@ -203,6 +203,19 @@ def test_a_tie_holds_and_names_the_rivals(state: str) -> None:
         assert "env=prod (role prod) and workload=web (role web) share priority 100" in decision.reason
 
 
+def test_a_lower_mapping_takes_over_only_by_a_deliberate_act() -> None:
+    # The instance still carries the tag of the mapping that gave it db, whose record is gone without a tombstone.
+    seen = instance(workload="web", tier="db")
+    ours = assignment("db", "tier=db")
+    candidates = resolve(seen, [WEB], NOW)
+    held = decide(seen, association("db"), ours, candidates, None)
+    assert (held.action, held.code) == (Action.HOLD, "mapping-missing")
+    for owner in (published("tier=db", "db", deleted=True), published("tier=db", "db", enabled=False)):
+        assert decide(seen, association("db"), ours, candidates, owner).action is Action.REPLACE
+    retagged = instance(workload="web")
+    assert decide(retagged, association("db"), ours, candidates, None).action is Action.REPLACE
+
+
 # ---- no mapping governs the instance ----
 
 WAS_OURS = assignment("web", "workload=web")

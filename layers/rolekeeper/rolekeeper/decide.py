@@ -37,7 +37,8 @@ def decide(
         assignment: our record of having made that very association; None when somebody else did.
         candidates: the published mappings, ranked by `resolve` for this instance.
         owner: the published mapping of `assignment` (or its tombstone) as it reads now; it says what happens when the
-            tag goes. None where there is no assignment, or where the mapping's record is missing.
+            tag goes. None where there is no assignment, or where the mapping's record is missing, or where neither the
+            instance carries its tag any more nor is it asked for because another mapping governs.
 
     Returns:
         One decision. A `Wait` with `polls` needs the retry loop; one without is ended by an event.
@@ -56,7 +57,7 @@ def decide(
     if candidates.tied:
         return _hold_tie(candidates)
     if candidates.winner:
-        return _serve(instance, association, assignment, candidates.winner, candidates)
+        return _serve(instance, association, assignment, candidates.winner, candidates, owner)
     return _unmatched(instance, association, assignment, candidates, owner)
 
 
@@ -70,12 +71,13 @@ def _hold_tie(candidates: Candidates) -> Decision:
     )
 
 
-def _serve(  # noqa: C901  # one ladder, one rung per rule of the design
+def _serve(  # noqa: C901, PLR0913, PLR0917  # one ladder, one rung per rule of the design
     instance: Instance,
     association: Association | None,
     assignment: Assignment | None,
     winner: PublishedMapping,
     candidates: Candidates,
+    owner: PublishedMapping | None,
 ) -> Decision:
     """The instance has a governing mapping: attach, replace or (for `NONE`) detach."""
     spec = winner.spec
@@ -108,6 +110,9 @@ def _serve(  # noqa: C901  # one ladder, one rung per rule of the design
         return decision(Action.WAIT, "associating", f"EC2 is still attaching role {spec.role}", polls=True)
     if association.profile_arn == winner.profile_arn:
         return decision(Action.NOTHING, "converged", f"it carries role {spec.role}, as {winner.key} asks")
+    if assignment and not owner and assignment.mapping != winner.key and assignment.mapping.matches(instance.tags):
+        # Its tag is still there and no row was deleted, so nobody meant another mapping to take over.
+        return decision(Action.HOLD, "mapping-missing", _missing(assignment))
     if not assignment and spec.when_occupied is WhenOccupied.KEEP:
         return decision(
             Action.HOLD,
@@ -162,11 +167,7 @@ def _unmatched(
         )
 
     if owner is None:
-        return decision(
-            Action.HOLD,
-            "mapping-missing",
-            f"the published record of {assignment.mapping} can't be found; a missing record never detaches",
-        )
+        return decision(Action.HOLD, "mapping-missing", _missing(assignment))
     policy = owner.spec.when_unmatched
     if policy is WhenUnmatched.KEEP:
         return decision(Action.NOTHING, "kept", f"{owner.key} no longer matches and says keep")
@@ -181,6 +182,10 @@ def _unmatched(
         # Never swapped: between detach and attach nothing would remember what to give back.
         return decision(Action.WAIT, "stopped", f"{reason}; it comes back when the instance runs again")
     return decision(Action.DETACH, "unmatched", f"{owner.key}, which gave it role {assignment.role}, no longer matches")
+
+
+def _missing(assignment: Assignment) -> str:
+    return f"the published record of {assignment.mapping} can't be found; a missing record changes nothing"
 
 
 def _restorable(association: Association | None, assignment: Assignment | None) -> str:

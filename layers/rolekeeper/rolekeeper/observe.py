@@ -124,16 +124,17 @@ def _with_candidates(
 def _with_owners(
     observations: dict[InstanceKey, Observation], snapshot: Snapshot, state: State
 ) -> dict[InstanceKey, Observation]:
-    """For an instance of ours that no mapping governs, read what its own mapping says about that."""
+    """Add the mapping of each assignment; where no mapping governs any more, it may have to be read by itself."""
+    owned = {key: each.assignment.mapping for key, each in observations.items() if each.assignment}
     orphans = {
-        key: each.assignment.mapping
-        for key, each in observations.items()
-        if each.assignment and not each.candidates.winner and not each.candidates.tied
+        mapping
+        for key, mapping in owned.items()
+        if not observations[key].candidates.winner and not observations[key].candidates.tied
     }
-    unread = sorted(set(orphans.values()) - set(snapshot.published))
+    unread = sorted(orphans - set(snapshot.published))
     published = {**snapshot.published, **(state.read((), unread).published if unread else {})}
     return observations | {
-        key: replace(observations[key], owner=published.get(mapping)) for key, mapping in orphans.items()
+        key: replace(observations[key], owner=published.get(mapping)) for key, mapping in owned.items()
     }
 
 
