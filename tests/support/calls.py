@@ -15,6 +15,8 @@ class Calls:
         self.made: list[str] = []
         self._before: list[tuple[str, Callable[[], object]]] = []
         self._after: list[tuple[str, Callable[[], object]]] = []
+        self._step = 0
+        self._at_step: tuple[int, Callable[[], object]] | None = None
 
     def __getitem__(self, operation: str) -> int:
         return self.made.count(operation)
@@ -35,6 +37,15 @@ class Calls:
         """Do something just after the next call of an operation: the call has happened even if it raises."""
         self._after.append((operation, action))
 
+    def at_step(self, number: int, action: Callable[[], object]) -> None:
+        """Do something at a step from now on, counted from 1: each call has two, before it and after it."""
+        self._step, self._at_step = 0, (number, action)
+
+    @property
+    def step_is_to_come(self) -> bool:
+        """Whether the step of `at_step` wasn't reached."""
+        return self._at_step is not None
+
     def watch(self, client: Any) -> None:
         """Count a real client's calls."""
         client.meta.events.register("before-call", lambda model, **_: self.starts(model.name))
@@ -44,10 +55,18 @@ class Calls:
         """A call is about to be made."""
         self.made.append(operation)
         _step_in(self._before, operation)
+        self._count_step()
 
     def ends(self, operation: str) -> None:
         """A call was made."""
         _step_in(self._after, operation)
+        self._count_step()
+
+    def _count_step(self) -> None:
+        self._step += 1
+        if self._at_step and self._at_step[0] == self._step:
+            action, self._at_step = self._at_step[1], None
+            action()
 
 
 def _step_in(hooks: list[tuple[str, Callable[[], object]]], operation: str) -> None:

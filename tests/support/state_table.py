@@ -27,3 +27,17 @@ def state_table_client() -> Any:
         **{name: properties[name] for name in ("AttributeDefinitions", "KeySchema", "BillingMode")},
     )
     return client
+
+
+def leave_unprocessed(client: Any, answers: int) -> None:
+    """The next answers of BatchGetItem leave out what they were asked for, as `UnprocessedKeys`."""
+    left = [answers]
+
+    def leave_out(parsed: dict[str, Any], **_: Any) -> None:
+        if left[0]:
+            left[0] -= 1
+            items = parsed["Responses"].pop(STATE_TABLE, [])
+            keys = [{name: item[name] for name in ("pk", "sk")} for item in items]
+            parsed["UnprocessedKeys"] = {STATE_TABLE: {"Keys": keys, "ConsistentRead": True}}
+
+    client.meta.events.register("after-call.dynamodb.BatchGetItem", leave_out)

@@ -26,7 +26,7 @@ from rolekeeper_local.ec2_model import Association, Event, Profile
 from rolekeeper_local.ec2_truth import Ec2Truth
 from support.calls import Calls
 from support.clock import Clock
-from support.fake_ec2 import FakeEc2
+from support.fake_ec2 import FakeEc2, client_error
 from support.fakes import CountedMetrics, FakeEvents, FakeStepFunctions
 from support.state_table import STATE_TABLE, state_table_client
 
@@ -263,6 +263,15 @@ class World:
     def later(self, **delta: float) -> None:
         """Let a long time pass."""
         self.wait(timedelta(**delta).total_seconds())
+
+
+def refusing(code: str, message: str = "", *, status: int = 400) -> Callable[[], None]:
+    """A hook that makes AWS refuse a call."""
+
+    def refuse() -> None:
+        raise client_error(code, message, status=status)
+
+    return refuse
 
 
 def mapping_key(tag: str) -> MappingKey:
