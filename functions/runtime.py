@@ -42,7 +42,7 @@ def ec2(settings: Settings) -> Ec2:
 
 def iam(settings: Settings) -> Iam:
     """IAM in our account."""
-    return Iam(client("iam"), settings.account, settings.partition)
+    return Iam(client("iam"), settings.account, settings.role_path, settings.partition)
 
 
 def mapping_table(settings: Settings) -> MappingTable:
@@ -61,7 +61,7 @@ def reconciler(settings: Settings, announcer: Announcer, loop: RetryLoop | None 
         ec2=ec2(settings),
         state=state(settings),
         announce=announcer,
-        may_restore=lambda profile_arn: iam(settings).holds_role_under(profile_arn, settings.role_path),
+        may_restore=iam(settings).may_pass,
         mode=settings.mode,
         loop=loop,
     )

@@ -53,10 +53,12 @@ class Iam:
         self._partition = partition
 
     def may_pass(self, profile_arn: str) -> bool:
-        """Whether a profile is there as named and holds a role under the role path: what we may pass to EC2."""
+        """Whether a profile is there as named, and it and its role lie under the role path: what we may attach."""
         profile = self.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
+        if profile is None or profile.arn != profile_arn:
+            return False
         ceiling = self.arn("role", self._role_path, "")
-        return profile is not None and profile.arn == profile_arn and profile.role_arn.startswith(ceiling)
+        return profile.path.startswith(self._role_path) and profile.role_arn.startswith(ceiling)
 
     def arn(self, kind: str, path: str, name: str) -> str:
         """The ARN of a `role` or an `instance-profile` in this account; `path` begins and ends with a slash."""
@@ -83,13 +85,6 @@ class Iam:
         # A profile holds at most one role (AWS_FACTS.md "IAM").
         role_arn, role_name = next(((each["Arn"], each["RoleName"]) for each in profile["Roles"]), ("", ""))
         return InstanceProfile(profile["InstanceProfileName"], profile["Arn"], profile["Path"], role_arn, role_name)
-
-    def holds_role_under(self, profile_arn: str, role_path: str) -> bool:
-        """Whether this very profile and its role both lie under the role path: the ceiling of what we may attach."""
-        profile = self.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
-        if profile is None or profile.arn != profile_arn:
-            return False
-        return profile.path.startswith(role_path) and f":role{role_path}" in profile.role_arn
 
     def create_profile(self, name: str, path: str) -> None:
         """Make an empty instance profile.

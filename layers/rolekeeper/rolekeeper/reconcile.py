@@ -68,7 +68,7 @@ class Reconciler:
         ec2: the instances and their associations.
         state: the state table.
         announce: logs, metrics and events.
-        may_restore: whether a profile's role lies under the ceiling (see `Iam.holds_role_under`).
+        may_restore: whether a profile's role lies under the ceiling (see `Iam.may_pass`).
         mode: the mode as deployed; the control item overrides it.
         loop: starts retry loops; None inside one.
         now: the clock (UTC).
