@@ -6,13 +6,13 @@ with EmbeddedAws() as aws:
     aws.stack_outputs()["MappingTable"]
 """
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -21,6 +21,8 @@ from types import TracebackType
 from typing import IO, Self
 
 import boto3
+import botocore.session
+from botocore.config import Config
 
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.settings import PORT_VARIABLE, as_environment, port_from, timings_from
@@ -82,14 +84,27 @@ class EmbeddedAws:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
+            # A proxy of the person's cannot reach this machine's own 127.0.0.1.
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
         }
 
     def session(self) -> boto3.Session:
         """Return a boto3 session whose clients talk to the embedded AWS as the account's administrator."""
+        core = botocore.session.Session(
+            # No profile, no file and no variable of the person's: botocore's (name in files, variables, default, cast).
+            session_vars={
+                "profile": (None, [], None, None),
+                "config_file": (None, [], os.devnull, None),
+                "credentials_file": (None, [], os.devnull, None),
+            }
+        )
+        core.set_default_client_config(Config(proxies={}))
         session = _LocalSession(
             aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
             region_name=REGION,
+            botocore_session=core,
         )
         session.endpoint = self.endpoint
         return session
@@ -150,9 +165,8 @@ class EmbeddedAws:
 
     def drop_events(self, instance_id: str, count: int = 1) -> None:
         """Lose the next events of an instance, as AWS may."""
-        body = f'{{"instance-id": "{instance_id}", "count": {count}}}'.encode()
-        with urllib.request.urlopen(f"{self.endpoint}/_rolekeeper/drop-events", data=body, timeout=10):  # noqa: S310 - ours
-            pass
+        body = json.dumps({"instance-id": instance_id, "count": count}).encode()
+        self._open("drop-events", body).close()
 
     def __enter__(self) -> Self:
         """Start the emulator and wait until it answers."""
@@ -236,11 +250,16 @@ class EmbeddedAws:
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
                 raise EmbeddedAwsError(f"the emulator ended by itself:\n{self._last_words()}")
-            with suppress(OSError, urllib.error.URLError):
-                urllib.request.urlopen(f"{self.endpoint}/_rolekeeper/ping", timeout=1).close()  # noqa: S310 - ours
+            with suppress(OSError):
+                self._open("ping").close()
                 return
             time.sleep(0.05)
         raise EmbeddedAwsError(f"the emulator did not answer within {_READY_SECONDS} s:\n{self._last_words()}")
+
+    def _open(self, control: str, body: bytes | None = None) -> IO[bytes]:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        answer: IO[bytes] = direct.open(f"{self.endpoint}/_rolekeeper/{control}", data=body, timeout=5)
+        return answer
 
     def _last_words(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
