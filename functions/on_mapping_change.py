@@ -31,6 +31,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
         if only_ours:
             announcer.count("StatusWriteSeen")
             return
+        announcer.count("MappingChangeSeen")
         publisher.publish(key, record.raw_event.get("eventID", context.aws_request_id))
 
     processor = BatchProcessor(EventType.DynamoDBStreams, raise_on_entire_batch_failure=False)

@@ -47,7 +47,7 @@ class Desk:
         self.queue_url = self.sqs.create_queue(QueueName="work")["QueueUrl"]
         self.makes_profiles = True
         self.mode = Mode.ENFORCE
-        make_mapping_table(world.dynamodb)
+        world.dynamodb.create_table(TableName=MAPPING_TABLE, **mapping_table_properties())
         for client in (self.iam, self.sqs):
             world.calls.watch(client)
         world.calls.clear()
@@ -180,11 +180,8 @@ class Desk:
         self.world.quiet()
 
 
-def make_mapping_table(client: Any) -> None:
-    """The mapping table as the template makes it."""
+def mapping_table_properties() -> dict[str, Any]:
+    """The mapping table's keys, as the template makes it."""
     template = yaml.load(TEMPLATE.read_text(), Loader=_Loader)
     properties = template["Resources"]["MappingTable"]["Properties"]
-    client.create_table(
-        TableName=MAPPING_TABLE,
-        **{name: properties[name] for name in ("AttributeDefinitions", "KeySchema", "BillingMode")},
-    )
+    return {name: properties[name] for name in ("AttributeDefinitions", "KeySchema", "BillingMode")}

@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rolekeeper.columns import COLUMNS, KEYS, Home
+from rolekeeper.cells import Home
+from rolekeeper.columns import COLUMNS, KEYS
 from rolekeeper.mappings import RowVerdict, content, fingerprint, read_row
 from rolekeeper.model import MappingKey, MappingSpec, WhenOccupied, WhenStopped, WhenUnmatched
 
@@ -312,6 +315,36 @@ def test_a_star_within_a_text_is_warned_of() -> None:
     assert "only a lone *" in read(tag_value={"S": "web*"}).warnings[0]
     assert read(tag_value={"S": "*"}).warnings == ()
     assert "only tag_value" in read(tag_key={"S": "*"}).warnings[0]
+
+
+# ---- anything at all ----
+
+TEXT = st.text(max_size=80)
+NUMBER = st.decimals(allow_nan=False, allow_infinity=False).map(str)
+ATTRIBUTE = st.recursive(
+    st.one_of(
+        st.builds(lambda value: {"S": value}, TEXT),
+        st.builds(lambda value: {"N": value}, NUMBER),
+        st.builds(lambda value: {"BOOL": value}, st.booleans()),
+        st.just({"NULL": True}),
+        st.builds(lambda value: {"B": value}, st.binary(max_size=8)),
+        st.builds(lambda value: {"SS": value}, st.lists(TEXT, min_size=1, max_size=3, unique=True)),
+        st.builds(lambda value: {"NS": value}, st.lists(NUMBER, min_size=1, max_size=3, unique=True)),
+    ),
+    lambda inner: st.one_of(
+        st.builds(lambda value: {"L": value}, st.lists(inner, max_size=3)),
+        st.builds(lambda value: {"M": value}, st.dictionaries(TEXT, inner, max_size=3)),
+    ),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from([column.name for column in (*KEYS, *COLUMNS)]), ATTRIBUTE))
+def test_whatever_stands_in_a_row_it_is_a_mapping_or_has_a_problem(columns: dict[str, Any]) -> None:
+    verdict = read_row({**GOOD, **columns}, HOME)
+    assert bool(verdict.spec) != bool(verdict.problems)
+    assert all(problem.isprintable() for problem in verdict.problems)
+    fingerprint({**GOOD, **columns})
 
 
 # ---- unknown columns, size, likeness ----

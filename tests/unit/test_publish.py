@@ -1,16 +1,18 @@
 """Rows at an operator's desk: published, refused, tied, waiting, removed; and what nobody may notice."""
 
 from collections import Counter
+from copy import deepcopy
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
-from rolekeeper.conflicts import Surveys
+from rolekeeper.conflicts import Survey
 from rolekeeper.errors import RetryableError
-from rolekeeper.model import MappingKey, Mode
+from rolekeeper.model import Mode
 from rolekeeper.publish import Status
-from rolekeeper.resolve import mapping_keys, resolve
+from rolekeeper.resolve import mapping_keys
 from support.desk import MAPPING_TABLE, TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from support.fake_ec2 import client_error
 from support.world import ACCOUNT, KilledError, World, kill, mapping_key
@@ -509,6 +511,22 @@ def test_a_row_edited_while_it_is_judged_is_judged_again(desk: Desk) -> None:
     assert served_role(desk) == ("web", 2)
 
 
+def test_of_two_judges_the_slower_one_looks_again(desk: Desk) -> None:
+    desk.put("workload=web", role="web")
+    desk.world.calls.before("TransactWriteItems", lambda: desk.edit("workload=web", role="api"))
+    desk.publish("workload=web")
+    assert served_role(desk) == ("api", 1)
+    assert desk.shows("workload=web") == ("Published", "serving", 1)
+
+
+def test_a_row_that_never_stands_still_is_left_to_the_stream(desk: Desk) -> None:
+    desk.put("workload=web", role="wbe")
+    for status in ("a", "b", "c"):
+        desk.world.calls.before("UpdateItem", partial(desk.put, "workload=web", role="wbe", status=status))
+    with pytest.raises(RetryableError, match="keeps changing"):
+        desk.publish("workload=web")
+
+
 def status_of(desk: Desk, tag: str) -> dict[str, Any]:
     names = ("status", "status_reason", "status_revision", "matched")
     return {name: value for name, value in desk.row(tag).items() if name in names}
@@ -653,19 +671,19 @@ def test_the_sweep_counts_for_every_mapping_and_a_recheck_asks_ec2_nothing(desk:
     desk.edit("workload=web", role="web")
     desk.edit("env=prod", role="api")
     instances = [desk.world.running(workload="web"), desk.world.running(workload="web", env="prod")]
-    surveys = Surveys()
+    survey = Survey()
     for instance in desk.publisher()._ec2.instances(instances).values():  # noqa: SLF001  # as the sweep reads it
         published = desk.world.state.read([], mapping_keys(instance.tags)).published
-        surveys.add(instance.key.id, resolve(instance, published.values(), desk.world.clock.now()))
+        mapping = published[mapping_key("workload=web")]
+        survey.count(instance, published, mapping, mapping, desk.world.clock.now())
     desk.quiet()
 
-    verdict = desk.recheck("workload=web", surveys.of(mapping_key("workload=web")))
+    verdict = desk.recheck("workload=web", deepcopy(survey))
 
     assert (verdict.status, verdict.matched) == (Status.CONFLICT, 1)
     assert instances[1] in desk.shows("workload=web")[1]
-    assert surveys.of(MappingKey("nobody", "x")).matched == 0
     desk.quiet()
-    desk.recheck("workload=web", surveys.of(mapping_key("workload=web")))
+    desk.recheck("workload=web", survey)
     assert desk.world.calls["DescribeInstances"] == 0
 
 

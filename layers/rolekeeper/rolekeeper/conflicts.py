@@ -1,10 +1,10 @@
-"""What a mapping would govern, and with which others it would tie: pure but for the pages that are handed in."""
+"""What a mapping would govern, and with which others it would tie: pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rolekeeper.model import ANY_VALUE, Candidates, Instance, MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model import ANY_VALUE, Instance, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.resolve import resolve
 
 # Instance ids that a reason names.
@@ -93,26 +93,6 @@ class Survey:
                 self.tie(rival).meets(instance.key.id, new=not there_already)
 
 
-class Surveys:
-    """What every published mapping governs, counted while somebody pages through the fleet. Memory: the mappings."""
-
-    def __init__(self) -> None:
-        self._surveys: dict[MappingKey, Survey] = {}
-
-    def of(self, key: MappingKey) -> Survey:
-        """What was counted for one mapping; nothing when no instance was governed by it."""
-        return self._surveys.setdefault(key, Survey())
-
-    def add(self, instance_id: str, candidates: Candidates) -> None:
-        """Add one instance, with its published mappings ranked."""
-        if candidates.winner:
-            self.of(candidates.winner.key).matched += 1
-        for one in candidates.tied:
-            for other in candidates.tied:
-                if differ(one, other):
-                    self.of(one.key).tie(other).meets(instance_id, new=False)
-
-
 def differ(one: PublishedMapping, other: PublishedMapping) -> bool:
     """Whether two mappings want different roles or profiles."""
     return (one.spec.role, one.profile_arn) != (other.spec.role, other.profile_arn)
@@ -132,13 +112,6 @@ def could_tie(one: PublishedMapping, other: PublishedMapping, now: datetime) -> 
         and _meet(a.regions, b.regions)
         and _agree(a, b)
     )
-
-
-def rivals_of(
-    candidate: PublishedMapping, others: Iterable[PublishedMapping], now: datetime
-) -> Iterator[PublishedMapping]:
-    """Those that could tie with the candidate."""
-    return (each for each in others if could_tie(candidate, each, now))
 
 
 def _live(spec: MappingSpec, now: datetime) -> bool:

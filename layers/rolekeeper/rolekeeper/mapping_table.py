@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from rolekeeper import codec
 from rolekeeper.columns import Attributes
-from rolekeeper.errors import AwsRefusalError, ObserveAgainError, classify
+from rolekeeper.errors import PermanentError, classify
 from rolekeeper.model import MappingKey
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ class MappingTable:
         for reason in (columns.reason, NO_ROOM, ""):
             try:
                 self._call("UpdateItem", self._client.update_item, **_update(key, row, columns, reason))
-            except AwsRefusalError as error:
-                if error.code == "ConditionalCheckFailedException":
-                    raise ObserveAgainError(error.code, error.message, error.action, error.resource) from error
+            except PermanentError as error:
                 # What DynamoDB answers to an item that would outgrow 400 KB; nothing else here can be invalid.
                 if error.code != "ValidationException":
                     raise

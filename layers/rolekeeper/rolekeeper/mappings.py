@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from rolekeeper.columns import COLUMNS, KEYS, OURS, Attributes, CellError, Column, Home, cell_of
+from rolekeeper.cells import CellError, Home, cell_of
+from rolekeeper.columns import COLUMNS, KEYS, OURS, Attributes, Column
 from rolekeeper.lookalikes import quote
 from rolekeeper.model import ANY_VALUE, MappingKey, MappingSpec
 

@@ -14,27 +14,25 @@ from typing import Any
 
 from rolekeeper import codec
 from rolekeeper.announce import Announcer
+from rolekeeper.cells import Home
 from rolekeeper.clients import Settings
-from rolekeeper.columns import Attributes, Home
-from rolekeeper.conflicts import Survey, rivals_of
+from rolekeeper.columns import Attributes
+from rolekeeper.conflicts import Survey
 from rolekeeper.ec2 import Ec2
 from rolekeeper.errors import AwsRefusalError, DeniedError, ObserveAgainError, RetryableError
 from rolekeeper.iam import Iam
 from rolekeeper.mapping_table import Columns, MappingTable, already_says, verdict_differs
 from rolekeeper.mappings import RowVerdict, fingerprint, read_row
 from rolekeeper.model import ANY_VALUE, Control, MappingKey, Mode, PublishedMapping
-from rolekeeper.resolve import mapping_keys
 from rolekeeper.roles import Roles
 from rolekeeper.state import State
+from rolekeeper.surveyor import Surveyor, fits_state
 from rolekeeper.work import WorkQueue
 
 # How often a row is judged again when it changes under the judge's hands, before the stream or the sweep has to.
 ATTEMPTS = 3
 # The longest reason that goes into a row.
 REASON = 1_000
-# DynamoDB "Service quotas": a partition key holds at most 2,048 bytes. A row's own key may be longer than what the
-# state table's keys can say of it; such a tag can't exist, so nothing was ever published under it.
-STATE_KEY_BYTES = 2_048
 # A row's reason may not fit from this size on (characters of its printed form, which is longer than its bytes' worth).
 NEARLY_FULL = 300_000
 
@@ -106,6 +104,7 @@ class Publisher:
         self._table = table
         self._state = state
         self._roles = Roles(iam, settings.account, settings.role_path, makes_profiles=settings.create_missing_profiles)
+        self._surveyor = Surveyor(ec2, state, table)
         self._ec2 = ec2
         self._queue = queue
         self._announcer = announcer
@@ -130,7 +129,7 @@ class Publisher:
             key: the mapping.
             correlation_id: the sweep's.
             survey: what the sweep itself counted for the published mapping while it paged through the fleet
-                (`Surveys.of`). None: the instances that carry the tag are asked for here.
+                (`Survey.count`). None: the instances that carry the tag are asked for here.
 
         Raises:
             RetryableError: AWS is throttled or has a fault. The next sweep tries again.
@@ -156,7 +155,7 @@ class Publisher:
         any_value = MappingKey(key.tag_key, ANY_VALUE)
         # What is served is read before the row: the row is then at least as new. The other way round, a slow judge
         # could take an old row for an edit of a newer revision. The revision number is the lock.
-        snapshot = self._state.read([], {key, any_value} if _fits_state(key) else ())
+        snapshot = self._state.read([], {key, any_value} if fits_state(key) else ())
         row = self._table.get_row(key)
         look = _Look(
             key=key,
@@ -210,8 +209,8 @@ class Publisher:
         candidate = PublishedMapping(spec, look.published.revision + 1 if look.published else 1, check.profile_arn)
         same = bool(served and served.spec == spec and served.profile_arn == check.profile_arn)
         if not (same and survey):
-            survey = self._survey(candidate, served, look.at)
-        self._add_possible_ties(survey, candidate, served, look)
+            survey = self._surveyor.count(candidate, served, look.at)
+        self._surveyor.add_possible_ties(survey, candidate, served, look.any_value, look.at)
         if survey.blocks and not same:
             return self._refuse(look, Status.CONFLICT, (str(survey),))
         notes = [*reading.warnings, *([check.note] if check.note else [])]
@@ -258,7 +257,7 @@ class Publisher:
         news = verdict_differs(look.row, columns) and not self._noted(look, columns)
         event = f"Mapping {status}"
         entry = self._entry(look, event, status.value, columns.reason, served)
-        if news and _fits_state(look.key):
+        if news and fits_state(look.key):
             self._state.note(codec.mapping_pk(look.key), entry, look.at)
         self._write(look, columns)
         if news:
@@ -292,36 +291,6 @@ class Publisher:
 
     # ---- how ----
 
-    def _survey(self, candidate: PublishedMapping, served: PublishedMapping | None, now: datetime) -> Survey:
-        """Count what the candidate would govern today, a page of instances at a time."""
-        survey = Survey()
-        if not candidate.spec.enabled or candidate.spec.expired(now):
-            return survey
-        for page in self._ec2.tagged(candidate.key):
-            keys = {key for instance in page for key in mapping_keys(instance.tags)}
-            published = self._state.read([], keys).published if keys else {}
-            for instance in page:
-                others = {key: published[key] for key in mapping_keys(instance.tags) if key in published}
-                survey.count(instance, others, candidate, served, now)
-        return survey
-
-    def _add_possible_ties(
-        self, survey: Survey, candidate: PublishedMapping, served: PublishedMapping | None, look: _Look
-    ) -> None:
-        """Add the ties with rows of the same tag key that instances could meet, though none does today."""
-        before = {each.key for each in self._possible_rivals(served, look)} if served else set()
-        for rival in self._possible_rivals(candidate, look):
-            survey.tie(rival).new |= rival.key not in before
-
-    def _possible_rivals(self, mapping: PublishedMapping, look: _Look) -> list[PublishedMapping]:
-        if look.key.tag_value != ANY_VALUE:
-            return list(rivals_of(mapping, [look.any_value] if look.any_value else [], look.at))
-        rivals: list[PublishedMapping] = []
-        for keys in self._table.keys_of(look.key.tag_key):
-            fitting = [key for key in keys if _fits_state(key)]
-            rivals += rivals_of(mapping, self._state.read([], fitting).published.values(), look.at)
-        return rivals
-
     def _applies(self, control: Control) -> bool:
         """Whether IAM may be changed: not in observe mode, and not while paused."""
         return (control.mode or self._settings.mode) is Mode.ENFORCE and not control.paused
@@ -345,7 +314,7 @@ class Publisher:
 
     def _noted(self, look: _Look, columns: Columns) -> bool:
         """Whether the history ends with this very verdict; asked only where the row may have no room to say it."""
-        if not _fits_state(look.key) or len(str(look.row)) < NEARLY_FULL:
+        if not fits_state(look.key) or len(str(look.row)) < NEARLY_FULL:
             return False
         last = self._state.history(codec.mapping_pk(look.key), limit=1)
         said = (columns.status, columns.reason, fingerprint(look.row))
@@ -373,10 +342,6 @@ class Publisher:
             for name in ("status", "reason", "revision", "role", "profile_arn", "cause")
         }
         self._announcer.mapping(look.key, event, detail, correlation_id=look.correlation_id)
-
-
-def _fits_state(key: MappingKey) -> bool:
-    return len(codec.mapping_pk(key).encode("utf-8", "surrogatepass")) <= STATE_KEY_BYTES
 
 
 def _denial(error: DeniedError) -> str:

@@ -1,0 +1,139 @@
+"""The mapping stream's function: whom it wakes the publisher for, and what it hands back to the stream."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aws_lambda_powertools import Metrics
+
+import on_mapping_change
+import runtime
+from rolekeeper.errors import RetryableError
+from rolekeeper.model import MappingKey
+from support.world import World
+
+SAMPLES = Path(__file__).parents[2] / "events"
+CONTEXT = SimpleNamespace(
+    function_name="on_mapping_change",
+    memory_limit_in_mb=512,
+    invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:on_mapping_change",
+    aws_request_id="request-1",
+)
+
+
+class RecordedPublisher:
+    """Remembers what it was asked; `fails` names the tag values that AWS gives no answer for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.fails: set[str] = set()
+
+    def publish(self, key: MappingKey, correlation_id: str) -> None:
+        self.asked.append((str(key), correlation_id))
+        if key.tag_value in self.fails:
+            raise RetryableError("Throttling", "slow down")
+
+
+@pytest.fixture
+def publisher(world: World, monkeypatch: pytest.MonkeyPatch) -> RecordedPublisher:
+    made = RecordedPublisher()
+    monkeypatch.setattr(runtime, "settings", lambda _arn: None)
+    monkeypatch.setattr(runtime, "announcer", world.announcer)
+    monkeypatch.setattr(runtime, "publisher", lambda _settings, _announcer: made)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def emitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Powertools reads the namespace that the template sets."""
+    monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
+    monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")
+    # The world counts its metrics itself, so none is left for the handler's own to print.
+    monkeypatch.setattr(Metrics, "flush_metrics", lambda *_, **__: None)
+    monkeypatch.setattr(runtime.metrics.provider, "flush_metrics", lambda *_, **__: None)
+
+
+def handle(*records: Any) -> Any:
+    return on_mapping_change.handler({"Records": list(records)}, CONTEXT)
+
+
+def sample(name: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((SAMPLES / f"{name}.json").read_text())["Records"][0]
+    return record
+
+
+def record(value: str, number: int = 1) -> dict[str, Any]:
+    """A row that was put."""
+    key = {"tag_key": {"S": "workload"}, "tag_value": {"S": value}}
+    return {
+        "eventID": f"event-{number}",
+        "eventName": "INSERT",
+        "dynamodb": {"Keys": key, "NewImage": {**key, "role": {"S": "web"}}, "SequenceNumber": str(number)},
+    }
+
+
+@pytest.mark.parametrize("name", ["mapping-inserted", "mapping-modified", "mapping-removed"])
+def test_a_changed_row_is_judged_under_the_id_of_its_stream_record(publisher: RecordedPublisher, name: str) -> None:
+    assert handle(sample(name)) == {"batchItemFailures": []}
+    key = sample(name)["dynamodb"]["Keys"]
+    text = f"{key['tag_key']['S']}={key['tag_value']['S']}"
+    assert publisher.asked == [(text, sample(name)["eventID"])]
+
+
+def test_our_own_status_write_wakes_nobody(publisher: RecordedPublisher, world: World) -> None:
+    assert handle(sample("mapping-status-written")) == {"batchItemFailures": []}
+    assert publisher.asked == []
+    assert world.metrics.counts == {"StatusWriteSeen": 1}
+
+
+def test_removing_the_status_by_hand_asks_for_a_check(publisher: RecordedPublisher) -> None:
+    change = sample("mapping-status-written")
+    images = change["dynamodb"]
+    images["OldImage"], images["NewImage"] = images["NewImage"], images["OldImage"]
+    handle(change)
+    assert len(publisher.asked) == 1
+
+
+def test_one_record_of_a_hundred_that_fails_is_reported_alone(publisher: RecordedPublisher) -> None:
+    publisher.fails = {"w42"}
+    answer = handle(*(record(f"w{number}", number) for number in range(100)))
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "42"}]}
+    assert len(publisher.asked) == 100
+
+
+def test_a_batch_that_fails_altogether_is_reported_record_by_record(publisher: RecordedPublisher) -> None:
+    publisher.fails = {"a", "b"}
+    assert handle(record("a", 1), record("b", 2)) == {
+        "batchItemFailures": [{"itemIdentifier": "1"}, {"itemIdentifier": "2"}]
+    }
+
+
+def without_keys(change: dict[str, Any]) -> None:
+    del change["dynamodb"]["Keys"]
+
+
+def without_stream(change: dict[str, Any]) -> None:
+    del change["dynamodb"]
+
+
+def with_numbers(change: dict[str, Any]) -> None:
+    change["dynamodb"]["Keys"]["tag_key"] = {"N": "1"}
+
+
+def with_text(change: dict[str, Any]) -> None:
+    change["dynamodb"]["Keys"] = "workload=web"
+
+
+@pytest.mark.parametrize("harm", [without_keys, without_stream, with_numbers, with_text])
+def test_a_malformed_record_is_dropped_with_a_metric_and_a_log_line(
+    publisher: RecordedPublisher, world: World, harm: Callable[[dict[str, Any]], None]
+) -> None:
+    bad = record("bad", 1)
+    harm(bad)
+    assert handle(bad, record("good", 2)) == {"batchItemFailures": []}
+    assert publisher.asked == [("workload=good", "event-2")]
+    assert world.metrics.counts == {"Dropped": 1, "MappingChangeSeen": 1}
+    assert any(line["message"] == "dropped" for line in world.logged())
