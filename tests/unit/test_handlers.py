@@ -1,0 +1,214 @@
+"""Every sample in events/ drives the real handler that it is for (the stream's are in test_on_mapping_change)."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aws_lambda_powertools import Metrics
+
+import on_instance_event
+import on_retry
+import on_schedule
+import runtime
+from rolekeeper.codec import timestamp
+from support.desk import Desk
+from support.world import ACCOUNT, REGION, World, refusing
+
+SAMPLES = Path(__file__).parents[2] / "events"
+# The instance of the samples.
+INSTANCE = "i-0abcd1234ef567890"
+CONTEXT: Any = SimpleNamespace(
+    function_name="on_instance_event",
+    memory_limit_in_mb=512,
+    invoked_function_arn=f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:on_instance_event",
+    aws_request_id="request-1",
+    get_remaining_time_in_millis=lambda: 840_000,
+)
+
+
+def sample(name: str) -> Any:
+    return json.loads((SAMPLES / f"{name}.json").read_text())
+
+
+def queued(*messages: Any) -> dict[str, Any]:
+    """Messages as Lambda gets them from the work queue."""
+    bodies = [message if isinstance(message, str) else json.dumps(message) for message in messages]
+    return {"Records": [{"messageId": f"m{number}", "body": body} for number, body in enumerate(bodies)]}
+
+
+@pytest.fixture
+def desk(world: World, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """The functions' own wiring over the world's clients, with the sample's instance running and tagged."""
+    made = Desk(world)
+    made.role("s3-read")
+    world.profile("s3-read")
+    assert made.edit("workload=s3-reader", role="s3-read").status == "Published"
+    clients = {
+        "ec2": world.ec2,
+        "dynamodb": world.dynamodb,
+        "events": world.events,
+        "stepfunctions": world.machine,
+        "iam": made.iam,
+        "sqs": made.sqs,
+    }
+    monkeypatch.setattr(runtime, "client", clients.__getitem__)
+    monkeypatch.setattr(on_instance_event, "client", clients.__getitem__)
+    monkeypatch.setattr(runtime, "settings", lambda _arn: made.settings())
+    monkeypatch.setattr(runtime, "announcer", world.announcer)
+    monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
+    monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")
+    monkeypatch.setattr(Metrics, "flush_metrics", lambda *_, **__: None)
+    monkeypatch.setattr(runtime.metrics.provider, "flush_metrics", lambda *_, **__: None)
+    made.quiet()
+    return made
+
+
+def launched(desk: Desk, *, runs: bool = True, **tags: str) -> str:
+    desk.world.truth.launch(instance_id=INSTANCE, tags=tags)
+    if runs:
+        desk.world.wait(2)
+    return INSTANCE
+
+
+@pytest.fixture(autouse=True)
+def clock(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handlers' reconciler sleeps between looks: the world's clock moves instead."""
+    original = runtime.reconciler
+
+    def with_clock(*arguments: Any) -> Any:
+        return replace(original(*arguments), sleep=desk.world.clock.sleep, now=desk.world.clock.now)
+
+    monkeypatch.setattr(runtime, "reconciler", with_clock)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["instance-running", "instance-stopped", "tags-changed", "tags-changed-float-version", "reconcile-requested"],
+)
+def test_each_event_that_names_an_instance_gets_it_the_role_of_its_tags(desk: Desk, name: str) -> None:
+    instance = launched(desk, workload="s3-reader")
+    answer = on_instance_event.handler(queued(sample(name)), CONTEXT)
+    assert answer == {"batchItemFailures": []}
+    assert desk.world.carries(instance) == "s3-read"
+    assert desk.world.events.kinds == ["Role Attached"]
+
+
+def test_a_removed_tag_detaches(desk: Desk) -> None:
+    instance = launched(desk, workload="s3-reader")
+    on_instance_event.handler(queued(sample("tags-changed")), CONTEXT)
+    desk.world.untag(instance, "workload")
+    on_instance_event.handler(queued(sample("tag-removed")), CONTEXT)
+    assert desk.world.carries(instance) == ""
+
+
+def test_a_pending_instance_starts_the_retry_loop_and_its_tick_attaches(desk: Desk) -> None:
+    instance = launched(desk, runs=False, workload="s3-reader")
+    on_instance_event.handler(queued(sample("instance-pending")), CONTEXT)
+    (started,) = desk.world.machine.started
+    desk.world.wait(2)
+    answer = on_retry.handler(started["input"], CONTEXT)
+    assert answer["outcome"] == "done"
+    assert desk.world.carries(instance) == "s3-read"
+
+
+def test_a_terminated_instance_leaves_nothing_behind(desk: Desk) -> None:
+    instance = launched(desk, workload="s3-reader")
+    on_instance_event.handler(queued(sample("tags-changed")), CONTEXT)
+    desk.world.truth.terminate(instance)
+    on_instance_event.handler(queued(sample("instance-terminated")), CONTEXT)
+    assert desk.world.record(instance).empty
+
+
+def test_an_instance_that_ec2_doesnt_know_costs_nothing_but_reads(desk: Desk) -> None:
+    answer = on_instance_event.handler(queued(sample("instance-running")), CONTEXT)
+    assert answer == {"batchItemFailures": []}
+    assert desk.world.mutations == []
+    assert desk.world.writes == []
+
+
+def test_two_messages_for_one_instance_are_one_reconcile(desk: Desk) -> None:
+    launched(desk, workload="s3-reader")
+    on_instance_event.handler(sample("work-queue-batch"), CONTEXT)
+    assert desk.world.mutations == ["AssociateIamInstanceProfile"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "not json",
+        "[]",
+        "{}",
+        sample("tags-changed-volume"),
+        sample("sweep"),
+        sample("permission-missing"),
+        {**sample("instance-running"), "account": "999999999999"},
+        {**sample("instance-running"), "detail": {"instance-id": "../../etc", "state": "running"}},
+        {**sample("tags-changed"), "resources": []},
+    ],
+)
+def test_what_names_no_instance_of_ours_is_dropped_counted_and_logged(desk: Desk, message: Any) -> None:
+    answer = on_instance_event.handler(queued(message), CONTEXT)
+    assert answer == {"batchItemFailures": []}
+    assert desk.world.metrics.counts["Dropped"] == 1
+    assert [line["reason"] for line in desk.world.logged() if line["message"] == "dropped"]
+    assert desk.world.calls.made == []
+
+
+def test_only_the_messages_of_an_instance_that_failed_come_again(desk: Desk) -> None:
+    launched(desk, workload="s3-reader")
+    other = desk.world.running(workload="s3-reader")
+    desk.world.calls.before("AssociateIamInstanceProfile", refusing("RequestLimitExceeded", "slow down"))
+    theirs = sample("instance-running")
+    theirs["detail"]["instance-id"] = other
+    answer = on_instance_event.handler(queued(sample("instance-running"), theirs), CONTEXT)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+    assert desk.world.carries(other) == "s3-read"
+
+
+def test_a_table_that_cant_be_read_gives_every_message_back(desk: Desk) -> None:
+    launched(desk, workload="s3-reader")
+    desk.world.calls.before("BatchGetItem", refusing("InternalServerError", "sorry", status=500))
+    answer = on_instance_event.handler(sample("work-queue-batch"), CONTEXT)
+    assert len(answer["batchItemFailures"]) == 2
+    assert desk.world.mutations == []
+
+
+def test_a_tick_while_the_instance_still_waits_asks_for_the_next_one(desk: Desk) -> None:
+    launched(desk, runs=False, workload="s3-reader")
+    now = desk.world.clock.now()
+    tick = {**sample("retry-tick"), "asked_at": timestamp(now), "deadline": timestamp(now + timedelta(days=3650))}
+    answer = on_retry.handler(tick, CONTEXT)
+    assert (answer["outcome"], answer["attempt"]) == ("waiting", 1)
+    assert 1 <= answer["wait_seconds"] <= 60
+
+
+def test_a_tick_at_its_deadline_parks_the_instance_visibly(desk: Desk) -> None:
+    instance = launched(desk, runs=False, workload="s3-reader")
+    answer = on_retry.handler(sample("retry-tick"), CONTEXT)
+    assert answer["outcome"] == "parked"
+    standing = desk.world.record(instance).standing
+    assert standing is not None
+    assert standing.parked
+    assert desk.world.events.kinds == ["Instance Parked"]
+    desk.world.wait(2)
+    on_instance_event.handler(queued(sample("instance-running")), CONTEXT)
+    assert desk.world.carries(instance) == "s3-read"
+
+
+def test_a_tick_at_its_deadline_that_can_read_nothing_fails_so_that_it_is_dead_lettered(desk: Desk) -> None:
+    desk.world.calls.before("BatchGetItem", refusing("InternalServerError", "sorry", status=500))
+    with pytest.raises(Exception, match="InternalServerError"):
+        on_retry.handler(sample("retry-tick"), CONTEXT)
+
+
+def test_the_schedule_sweeps(desk: Desk) -> None:
+    instance = launched(desk, workload="s3-reader")
+    answer = on_schedule.handler(sample("sweep"), CONTEXT)
+    assert (answer["instances"], answer["sent"], answer["finished"]) == (1, 1, True)
+    (message,) = desk.sent()
+    on_instance_event.handler(queued(message), CONTEXT)
+    assert desk.world.carries(instance) == "s3-read"

@@ -1,0 +1,218 @@
+"""The sweep: what events missed is found, what is as it should be is left alone."""
+
+from typing import Any
+
+import pytest
+
+from rolekeeper.ec2 import FILTER_VALUES, Ec2
+from rolekeeper.errors import RetryableError
+from rolekeeper.mapping_table import MappingTable
+from rolekeeper.sweep import FLEET_RESERVE, Sweep, Swept
+from rolekeeper.work import WorkQueue
+from support.desk import MAPPING_TABLE, TRUSTS_LAMBDA, Desk
+from support.world import ACCOUNT, REGION, World, refusing
+
+
+@pytest.fixture
+def desk(world: World) -> Desk:
+    """Two roles, known to IAM and to EC2, and a mapping for one of them."""
+    made = Desk(world)
+    for role in ("web", "db"):
+        made.role(role)
+        world.profile(role)
+    assert made.edit("app=web", role="web").status == "Published"
+    return made
+
+
+def sweep(desk: Desk, *, seconds: float = 840) -> Swept:
+    world = desk.world
+    announcer = world.announcer()
+    one = Sweep(
+        ec2=Ec2(world.ec2, ACCOUNT, REGION),  # type: ignore[arg-type]  # shaped like a client
+        state=world.state,
+        table=MappingTable(world.dynamodb, MAPPING_TABLE),
+        publisher=desk.publisher(),
+        queue=WorkQueue(desk.sqs, desk.queue_url),
+        announce=announcer,
+        mode=world.mode,
+        correlation_id="sweep-1",
+        seconds_left=lambda: seconds,
+        now=world.clock.now,
+    )
+    try:
+        return one.run()
+    finally:
+        announcer.flush()
+
+
+def converged(desk: Desk, **tags: str) -> str:
+    instance = desk.world.running(**tags)
+    desk.world.reconcile(instance)
+    return instance
+
+
+def test_an_instance_whose_tag_event_was_lost_is_sent(desk: Desk) -> None:
+    lost = desk.world.running(app="web")
+    desk.quiet()
+    swept = sweep(desk)
+    assert (swept.instances, swept.sent) == (1, 1)
+    (message,) = desk.sent()
+    assert message["detail"] == {"instance-id": lost, "cause": "sweep", "correlation-id": "sweep-1"}
+
+
+def test_a_converged_fleet_sends_and_writes_nothing(desk: Desk) -> None:
+    for _ in range(3):
+        converged(desk, app="web")
+    desk.world.running(Name="of nobody's concern")
+    sweep(desk)  # writes how many instances the mapping governs
+    desk.quiet()
+    swept = sweep(desk)
+    assert (swept.instances, swept.sent, swept.mappings_changed) == (4, 0, 0)
+    assert desk.sent() == []
+    assert desk.world.writes == []
+    assert desk.world.events.sent == []
+
+
+def test_an_instance_whose_tag_went_unnoticed_is_sent_to_be_detached(desk: Desk) -> None:
+    instance = converged(desk, app="web")
+    desk.world.untag(instance, "app")
+    desk.quiet()
+    sweep(desk)
+    assert desk.sent_ids() == [instance]
+
+
+def test_a_stopped_instance_that_waits_is_not_sent_again_until_it_runs(desk: Desk) -> None:
+    desk.edit("app=db", role="db")
+    instance = converged(desk, app="web")
+    desk.world.stop(instance)
+    desk.world.tag(instance, app="db")
+    assert desk.world.reconcile(instance).decision.code == "stopped"  # type: ignore[union-attr]  # it was decided
+    desk.quiet()
+    assert sweep(desk).sent == 0
+    desk.world.start(instance)
+    assert sweep(desk).sent == 1
+
+
+def test_a_refusal_that_is_already_shown_is_not_sent_again(desk: Desk) -> None:
+    desk.edit("app=web", role="web", when_occupied="keep")
+    instance = desk.world.running(profile="somebody", app="web")
+    desk.quiet()
+    assert sweep(desk).sent == 1
+    desk.world.reconcile(instance)
+    desk.quiet()
+    assert sweep(desk).sent == 0
+
+
+def test_the_row_shows_how_many_instances_it_governs(desk: Desk) -> None:
+    for _ in range(3):
+        desk.world.running(app="web")
+    sweep(desk)
+    assert desk.row("app=web")["matched"] == 3
+
+
+def test_a_mapping_whose_role_is_gone_is_suspended_and_its_instances_hold(desk: Desk) -> None:
+    instance = converged(desk, app="web")
+    desk.delete_role("web")
+    swept = sweep(desk)
+    assert swept.mappings_changed == 1
+    status, reason, revision = desk.shows("app=web")
+    assert (status, revision) == ("Rejected", 1)
+    assert "doesn't exist" in reason
+    served = desk.served("app=web")
+    assert served is not None
+    assert served.suspended
+    desk.world.reconcile(instance)
+    assert desk.world.carries(instance) == "web"
+
+
+def test_a_mapping_whose_role_ec2_may_no_longer_assume_is_suspended_until_it_may(desk: Desk) -> None:
+    desk.retrust("web", TRUSTS_LAMBDA)
+    sweep(desk)
+    assert desk.shows("app=web")[0] == "Rejected"
+    desk.retrust("web", {"Version": "2012-10-17", "Statement": [_ec2_statement()]})
+    sweep(desk)
+    assert desk.shows("app=web")[0] == "Published"
+
+
+def test_an_expired_mapping_is_shown_as_such_and_its_instances_give_the_role_up(desk: Desk) -> None:
+    until = desk.world.clock.now().replace(microsecond=0)
+    desk.edit("app=web", role="web", expires_at=f"{until:%Y-%m-%d}T23:59:59Z")
+    instance = converged(desk, app="web")
+    desk.world.later(days=1)
+    desk.quiet()
+    sweep(desk)
+    assert desk.shows("app=web")[0] == "Expired"
+    assert instance in desk.sent_ids()
+    desk.world.reconcile(instance)
+    assert desk.world.carries(instance) == ""
+
+
+def test_an_edit_whose_stream_record_was_lost_is_published(desk: Desk) -> None:
+    desk.put("app=web", role="db")
+    sweep(desk)
+    served = desk.served("app=web")
+    assert served is not None
+    assert served.spec.role == "db"
+
+
+def test_a_deletion_whose_stream_record_was_lost_is_honoured_if_the_table_holds_other_rows(desk: Desk) -> None:
+    desk.edit("app=db", role="db")
+    converged(desk, app="web")
+    desk.delete("app=web")
+    sweep(desk)
+    served = desk.served("app=web")
+    assert served is not None
+    assert served.deleted
+
+
+def test_a_mapping_table_that_reads_empty_changes_nothing(desk: Desk) -> None:
+    instance = converged(desk, app="web")
+    desk.delete("app=web")
+    swept = sweep(desk)
+    assert "reads empty" in swept.problems[0]
+    served = desk.served("app=web")
+    assert served is not None
+    assert not served.deleted
+    desk.world.reconcile(instance)
+    assert desk.world.carries(instance) == "web"
+
+
+def test_one_mapping_that_cant_be_checked_doesnt_keep_the_others_from_being_checked(desk: Desk) -> None:
+    desk.edit("app=db", role="db")
+    desk.world.calls.before("GetRole", refusing("Throttling", "Rate exceeded"))
+    swept = sweep(desk)
+    assert swept.mappings == 2
+    assert len(swept.problems) == 1
+
+
+def test_a_page_that_cant_be_read_ends_the_sweep_and_nothing_was_changed(desk: Desk) -> None:
+    converged(desk, app="web")
+    desk.quiet()
+    desk.world.calls.before("BatchGetItem", refusing("ProvisionedThroughputExceededException", "slow down"))
+    with pytest.raises(RetryableError):
+        sweep(desk)
+    assert desk.world.mutations == []
+    assert desk.sent() == []
+
+
+def test_a_sweep_without_time_says_that_it_is_unfinished(desk: Desk) -> None:
+    desk.world.running(app="web")
+    swept = sweep(desk, seconds=FLEET_RESERVE - 1)
+    assert not swept.finished
+    assert desk.world.metrics.counts["SweepUnfinished"] == 1
+
+
+def test_a_large_fleet_is_paged_and_costs_three_reads_a_page(desk: Desk) -> None:
+    for _ in range(2 * FILTER_VALUES + 1):
+        desk.world.launch(Name="of nobody's concern")
+    desk.world.wait(3)
+    desk.quiet()
+    assert sweep(desk).instances == 2 * FILTER_VALUES + 1
+    assert desk.world.calls["DescribeInstances"] == 3
+    assert desk.world.calls["DescribeIamInstanceProfileAssociations"] == 3
+    # Of a full page: 200 records, the control item and two keys of mappings are three requests of 100 keys at most.
+    assert desk.world.calls["BatchGetItem"] == 3 + 3 + 1 + 1
+
+
+def _ec2_statement() -> dict[str, Any]:
+    return {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
