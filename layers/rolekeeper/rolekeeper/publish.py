@@ -284,7 +284,7 @@ class Publisher:
             return served
         event = "Mapping Suspended" if problem else "Mapping Resumed"
         entry = self._entry(look, event, "", problem, served)
-        self._state.suspend(look.key, problem, entry, look.at)
+        self._state.suspend(served, problem, entry, look.at)
         self._fan_out(look)
         self._tell(look, event, entry)
         return replace(served, suspended=problem)

@@ -222,15 +222,18 @@ class State:
             ]
         )
 
-    def suspend(self, key: MappingKey, why: str, entry: Mapping[str, Any], at: datetime) -> None:
-        """Mark a published mapping as not servable for now (or, with an empty reason, servable again)."""
-        update = _Update().set("suspended", why)
-        self._transact(
-            [
-                {"Update": self._update(codec.published_key(key), update)},
-                {"Put": self._history_put(codec.mapping_pk(key), entry, at)},
-            ]
-        )
+    def suspend(self, mapping: PublishedMapping, why: str, entry: Mapping[str, Any], at: datetime) -> None:
+        """Mark a published mapping as not servable for now (or, with an empty reason, servable again).
+
+        Raises:
+            ObserveAgainError: another revision was published meanwhile.
+        """
+        update = self._update(codec.published_key(mapping.key), _Update().set("suspended", why))
+        update["ConditionExpression"] = "#revision = :revision"
+        update["ExpressionAttributeNames"]["#revision"] = "revision"
+        update["ExpressionAttributeValues"] |= codec.to_attributes({":revision": mapping.revision})
+        history = self._history_put(codec.mapping_pk(mapping.key), entry, at)
+        self._transact([{"Update": update}, {"Put": history}])
 
     def note(self, pk: str, entry: Mapping[str, Any], at: datetime) -> None:
         """Write a history entry alone."""
