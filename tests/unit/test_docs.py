@@ -1,0 +1,317 @@
+"""The docs are complete and true: their tables are compared with the code that they tell of."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rolekeeper import announce
+from rolekeeper.cells import Home
+from rolekeeper.columns import COLUMNS, KEYS, OURS
+from rolekeeper.mappings import read_row
+from rolekeeper.model import Action
+from rolekeeper.publish import Status
+
+ROOT = Path(__file__).parents[2]
+LAYER = ROOT / "layers/rolekeeper/rolekeeper"
+LOCAL = ROOT / "local/rolekeeper_local"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+OPERATIONS, MAPPINGS, CONCEPTS = (f"docs/{page}.md" for page in ("operations", "mappings", "concepts"))
+
+
+class _Template(yaml.SafeLoader):
+    """Reads a template's short tags as what they hold: `!Sub x` as "x"."""
+
+
+def _held(loader: yaml.SafeLoader, _suffix: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return loader.construct_scalar(node)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    assert isinstance(node, yaml.MappingNode)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Template.add_multi_constructor("!", _held)
+TEMPLATE = yaml.load((ROOT / "template.yaml").read_text(), Loader=_Template)
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text()
+
+
+def section(page: str, heading: str) -> str:
+    """What stands under a heading, up to the next of its level."""
+    _, _, after = text_of(page).partition(f"\n## {heading}\n")
+    assert after, f"{page} has no section '{heading}'"
+    return after.partition("\n## ")[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The rows of the tables in a text, without those that head them."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    heads = {before for before, line in zip(text.splitlines(), text.splitlines()[1:], strict=False) if "|---" in line}
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line not in heads]
+
+
+def named(text: str) -> list[str]:
+    """The names in the first cells of the tables in a text."""
+    return [name for first, *_ in rows(text) for name in re.findall(r"`([^`]+)`", first)]
+
+
+def blocks(page: str, kind: str) -> list[str]:
+    """The fenced blocks of one kind."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", text_of(page), re.MULTILINE | re.DOTALL)
+
+
+def parsed(*modules: Path) -> Iterator[ast.AST]:
+    """Every node of these modules."""
+    for module in modules:
+        yield from ast.walk(ast.parse(module.read_text()))
+
+
+def constants(node: ast.expr | None) -> set[str]:
+    """The text that an expression may come to: itself, or either branch of a conditional."""
+    if isinstance(node, ast.IfExp):
+        return constants(node.body) | constants(node.orelse)
+    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
+
+
+# ---- mappings ----
+
+
+@pytest.mark.parametrize("column", [*KEYS, *COLUMNS], ids=lambda column: column.name)
+def test_a_column_is_explained_with_its_type_and_default(column: Any) -> None:
+    [row] = [row for row in rows(section(MAPPINGS, "Columns")) if row[0] == f"`{column.name}`"]
+    assert (row[1], row[2].strip("`")) == (column.type, column.default)
+    assert all(row[3:])
+
+
+def test_every_column_is_listed_and_no_other() -> None:
+    ours_and_theirs = [column.name for column in (*KEYS, *COLUMNS)] + list(OURS)
+    assert sorted(named(section(MAPPINGS, "Columns"))) == sorted(ours_and_theirs)
+
+
+def test_every_status_says_what_it_means_and_what_to_do() -> None:
+    table = rows(section(MAPPINGS, "Status"))
+    assert sorted(name for row in table for name in re.findall(r"`(\w+)`", row[0])) == sorted(Status)
+    assert all(len(row) == 3 and all(row) for row in table)
+
+
+@pytest.mark.parametrize("example", blocks(MAPPINGS, "json"))
+def test_an_example_of_a_mapping_is_read_without_a_warning(example: str) -> None:
+    verdict = read_row(json.loads(example), Home("123456789012"))
+    assert verdict.spec
+    assert not verdict.warnings
+
+
+def test_the_bad_example_says_what_the_page_says() -> None:
+    [row], [said] = blocks(MAPPINGS, "json bad"), blocks(MAPPINGS, "text")
+    verdict = read_row(json.loads(row), Home("123456789012"))
+    assert list(verdict.problems) == said.splitlines()
+
+
+# ---- decisions ----
+
+
+def decision_codes() -> set[str]:
+    """Every code that `decide`, `observe` and `reconcile` give a decision."""
+    codes: set[str] = set()
+    for node in parsed(LAYER / "decide.py", LAYER / "observe.py", LAYER / "reconcile.py"):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name) and node.func.id in {"Decision", "decision", "_withheld"}:
+                codes |= constants(node.args[1]) if len(node.args) > 1 else set()
+            codes |= {each for keyword in node.keywords if keyword.arg == "code" for each in constants(keyword.value)}
+        elif isinstance(node, ast.Assign) and any(isinstance(at, ast.Name) and at.id == "code" for at in node.targets):
+            codes |= constants(node.value)
+    return codes
+
+
+def test_every_decision_code_is_explained_and_no_other() -> None:
+    codes = decision_codes()
+    assert {"unoccupied", "observed", "ceiling", "propagating", "denied", "refused"} <= codes, "the scan finds less"
+    assert sorted(named(section(CONCEPTS, "Decisions"))) == sorted(codes)
+
+
+def test_a_decision_names_its_actions() -> None:
+    for _, actions, meaning, advice in rows(section(CONCEPTS, "Decisions")):
+        assert set(actions.split(", ")) <= set(Action)
+        assert meaning
+        assert advice
+
+
+# ---- operations ----
+
+
+@pytest.mark.parametrize("name", TEMPLATE["Parameters"])
+def test_a_parameter_is_explained_with_its_default(name: str) -> None:
+    [row] = [row for row in rows(section(OPERATIONS, "Deploy")) if row[0] == f"`{name}`"]
+    assert row[1].strip("`") == (str(TEMPLATE["Parameters"][name]["Default"]) or "empty")
+
+
+def test_every_output_is_explained() -> None:
+    listed = set(named(section(OPERATIONS, "Deploy")))
+    assert listed == {*TEMPLATE["Parameters"], *TEMPLATE["Outputs"]}
+
+
+def test_every_alarm_says_what_to_do() -> None:
+    alarms = {
+        name: resource["Properties"]["AlarmName"].removeprefix("${AWS::StackName}-")
+        for name, resource in TEMPLATE["Resources"].items()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    }
+    table = {row[1].strip("`"): row for row in rows(section(OPERATIONS, "Alarms"))}
+    assert {name: row[0].strip("`") for name, row in table.items()} == alarms
+    assert all(len(row) == 4 and row[3] for row in table.values())
+
+
+def mapping_events() -> set[str]:
+    """The detail-types of mappings: written out, or made of a status. `Waiting` is no news and is never sent."""
+    written = {
+        each
+        for node in parsed(LAYER / "publish.py")
+        if isinstance(node, ast.Constant)
+        for each in constants(node)
+        if re.fullmatch("Mapping [A-Z][a-z]+", each)
+    }
+    return written | {f"Mapping {status}" for status in Status if status is not Status.WAITING}
+
+
+def test_every_event_that_we_send_is_explained_and_no_other() -> None:
+    sent = {*announce.CHANGED.values(), announce.REFUSED, announce.PARKED, announce.PERMISSION_MISSING}
+    assert sorted(named(section(OPERATIONS, "Events"))) == sorted(sent | mapping_events())
+
+
+def test_every_metric_is_explained_and_no_other() -> None:
+    counted = {
+        each
+        for node in parsed(*LAYER.glob("*.py"), *(ROOT / "functions").glob("*.py"))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "count"
+        for each in constants(node.args[0])
+    }
+    assert {"Parked", "Dropped"} <= counted, "the scan finds less"
+    metrics = counted | set(Action) | {event.replace(" ", "") for event in mapping_events()}
+    assert sorted(named(section(OPERATIONS, "Metrics"))) == sorted(metrics)
+
+
+# ---- security and the embedded AWS ----
+
+
+def test_every_permission_of_a_function_is_listed() -> None:
+    text = section("docs/security.md", "What each function may do")
+    for name, resource in TEMPLATE["Resources"].items():
+        if resource["Type"] != "AWS::Serverless::Function":
+            continue
+        assert f"`{name}`" in text
+        for policy in TEMPLATE["Resources"][resource["Properties"]["Role"].removesuffix(".Arn")]["Properties"][
+            "Policies"
+        ]:
+            for statement in policy["PolicyDocument"]["Statement"]:
+                actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+                assert [each for each in actions if f"`{each}`" not in text and not each.startswith("logs:")] == []
+
+
+@pytest.mark.parametrize("policy", blocks("docs/security.md", "json"))
+def test_a_policy_is_readable(policy: str) -> None:
+    assert {"Sid", "Effect", "Action", "Resource", "Condition"} == set(json.loads(policy)["Statement"][0])
+
+
+def test_deleting_all_tags_is_guarded_by_a_null_test() -> None:
+    assert '"Null": {"aws:TagKeys": "true"}' in text_of("docs/security.md")
+
+
+def test_every_exception_of_the_embedded_aws_is_listed_with_its_reason() -> None:
+    said = ast.get_docstring(ast.parse((LOCAL / "iam_exceptions.py").read_text())) or ""
+    exceptions = [line for line in said.splitlines() if line.startswith("- ")]
+    table = rows(section("docs/local.md", "IAM"))
+    assert len(table) == len(exceptions)
+    keys = {name for line in exceptions for name in re.findall(r"`([a-z0-9]+:[^`]+)`", line)}
+    assert [name for name in keys if f"`{name}`" not in section("docs/local.md", "IAM")] == []
+
+
+def test_every_knob_of_the_embedded_aws_is_listed_with_its_default() -> None:
+    from rolekeeper_local.ec2_model import Timings  # noqa: PLC0415  # beside what it is compared with
+    from rolekeeper_local.settings import PORT_VARIABLE, as_environment  # noqa: PLC0415
+
+    table = {row[0].strip("`"): row[1] for row in rows(section("docs/local.md", "Knobs"))}
+    assert set(table) == {*as_environment(Timings()), PORT_VARIABLE}
+    assert {name: float(table[name]) for name in as_environment(Timings())} == {
+        name: float(value) for name, value in as_environment(Timings()).items()
+    }
+
+
+# ---- contributing, and all pages ----
+
+
+def test_every_target_of_make_is_explained() -> None:
+    targets = re.findall(r"^([a-z0-9-]+):.*## ", text_of("Makefile"), re.MULTILINE)
+    assert "demo" in targets
+    text = text_of("README.md") + text_of("CONTRIBUTING.md")
+    assert [target for target in targets if f"make {target}" not in text] == []
+
+
+def test_every_target_that_is_named_is_there() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", text_of("Makefile"), re.MULTILINE))
+    for page in PAGES:
+        named_here = re.findall(r"(?:`|^)make ([a-z0-9-]+)", page.read_text(), re.MULTILINE)
+        assert [target for target in named_here if target not in targets] == [], page.name
+
+
+def test_every_dependency_has_its_line() -> None:
+    wanted = {
+        re.split(r"[\[<>=~! ]", line, maxsplit=1)[0]
+        for lock in [*ROOT.glob("requirements/*.in"), ROOT / "local/requirements.in", LAYER.parent / "requirements.in"]
+        for line in lock.read_text().splitlines()
+        if line and not line.startswith("#")
+    }
+    table = rows(section("CONTRIBUTING.md", "Dependencies"))
+    assert sorted(name for row in table for name in re.findall(r"`([^`]+)`", row[0])) == sorted(wanted)
+    assert all(len(row) == 3 and row[2] for row in table)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    """In code or in the picture: from the root, or the name alone of a module in the layer, the functions or local."""
+    text = page.read_text()
+    code = [*re.findall(r"^```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL), *re.findall(r"`([^`\n]+)`", text)]
+    names = {
+        name for piece in code for name in re.findall(r"(?<![\w/.*<-])[\w/.-]+\.(?:py|ya?ml|json|toml|md)\b", piece)
+    }
+    places = [ROOT, LAYER, LOCAL, ROOT / "functions", ROOT / "docs"]
+    assert [name for name in sorted(names) if not any((place / name).exists() for place in places)] == []
+
+
+def test_the_changelog_has_a_dated_entry_for_the_version() -> None:
+    version = re.search(r'^version = "(.+)"$', text_of("pyproject.toml"), re.MULTILINE)
+    assert version
+    text = text_of("CHANGELOG.md")
+    assert "## [Unreleased]" in text
+    assert re.search(rf"^## \[{re.escape(version[1])}\] - \d{{4}}-\d\d-\d\d$", text, re.MULTILINE)
+
+
+def test_every_decision_page_entry_is_dated() -> None:
+    headings = re.findall(r"^## (.+)$", text_of("docs/decisions.md"), re.MULTILINE)
+    assert headings
+    assert [heading for heading in headings if not re.match(r"\d{4}-\d\d-\d\d: \S", heading)] == []
