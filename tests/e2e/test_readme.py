@@ -1,0 +1,109 @@
+"""What the README and the operators' page tell people to type is typed here, and EC2 is asked what came of it.
+
+Blocks marked `bash` run as they stand, one after the other, in one shell's memory.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rolekeeper import codec
+from rolekeeper.model import MappingKey
+from rolekeeper_local.embedded import EmbeddedAws
+from rolekeeper_local.world import World
+from support.waiting import eventually
+
+pytestmark = pytest.mark.emulator
+
+ROOT = Path(__file__).parents[2]
+type Shell = Callable[[str], str]
+
+
+def bash_blocks(page: str) -> list[str]:
+    """A page's blocks that people are told to run, in order."""
+    return re.findall(r"^```bash\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def shell(aws: EmbeddedAws, tmp_path: Path) -> Shell:
+    """Runs a block as the same terminal would: what one sets, the next still knows."""
+    memory = tmp_path / "memory"
+    memory.touch()
+
+    def run(block: str) -> str:
+        kept = shlex.quote(str(memory))
+        done = subprocess.run(
+            ["bash", "-euc", f"set -a; source {kept}\n{block}\n{{ export -p; declare -f; }} > {kept}"],
+            cwd=ROOT,
+            # The person's own PATH, and none of the settings that the blocks themselves make.
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(tmp_path),
+                "ROLEKEEPER_LOCAL_PORT": str(aws.port),
+                "AWS_EC2_METADATA_DISABLED": "true",
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell) -> None:
+    launch, ask, retag, untag = bash_blocks("README.md")
+    world = World(aws)
+
+    shell(launch)
+    instance = shell('echo "$instance"').strip()
+    first = eventually(lambda: world.carries(instance, "web"), 40)
+    assert first
+    told = shell(ask)
+    assert first.association_id in told
+    assert '"Published"' in told
+
+    shell(retag)
+    second = eventually(lambda: world.carries(instance, "batch"))
+    assert second
+    assert second.association_id != first.association_id
+
+    shell(untag)
+    eventually(lambda: world.shown(instance) is None)
+
+
+def test_the_operators_page_can_be_typed(deployed: World, shell: Shell) -> None:
+    """Its placeholders are an instance and a mapping that are there; the control item is as deployed in the end."""
+    instance = deployed.launch("operations", workload="s3-reader")
+    eventually(lambda: deployed.carries(instance, "s3-read"), 40)
+    deployed.tag(instance, workload="nobody-maps-this")
+    eventually(lambda: deployed.shown(instance) is None)
+    names, control, sweep, history, standing, mapping, letters = bash_blocks("docs/operations.md")
+
+    export = bash_blocks("README.md")[0].split("\n\n")[0]
+    shell(export + "\n" + names.replace("i-0123456789abcdef0", instance))
+    assert '"paused"' in shell(control)
+    pk, sk = codec.CONTROL
+    left = deployed.dynamodb.get_item(
+        TableName=deployed.state_table, Key=codec.to_attributes({"pk": pk, "sk": sk}), ConsistentRead=True
+    )
+    assert "Item" not in left
+    assert '"StatusCode": 202' in shell(sweep)
+    newest, *_ = json.loads(shell(history))
+    assert (newest["action"], newest["mapping"]) == ("Detach", "workload=s3-reader")
+    assert shell(standing).strip() in {"", "null"}, "it carries what it should"
+    web, reader = (codec.mapping_pk(MappingKey("workload", value)) for value in ("web", "s3-reader"))
+    assert web in mapping
+    published, *_ = json.loads(shell(mapping.replace(web, reader)))
+    assert published["event"].startswith("Mapping ")
+    # Version 1 of the AWS CLI heeds AWS_ENDPOINT_URL in everything but `sqs` (docs/local.md).
+    letters = letters.replace("aws sqs", 'aws --endpoint-url "$AWS_ENDPOINT_URL" sqs')
+    shell(letters)
