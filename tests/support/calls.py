@@ -41,10 +41,10 @@ class Calls:
         """Do something at a step from now on, counted from 1: each call has two, before it and after it."""
         self._step, self._at_step = 0, (number, action)
 
-    @property
-    def step_is_to_come(self) -> bool:
-        """Whether the step of `at_step` wasn't reached."""
-        return self._at_step is not None
+    def reached(self) -> bool:
+        """Whether the step of `at_step` was reached; if not, it is forgotten."""
+        reached, self._at_step = self._at_step is None, None
+        return reached
 
     def watch(self, client: Any) -> None:
         """Count a real client's calls."""

@@ -1,0 +1,217 @@
+"""What goes wrong on AWS goes wrong here too, and nothing is lost: checked against EC2's own answer."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rolekeeper import codec
+from rolekeeper.model import InstanceKey
+from rolekeeper.state import State
+from rolekeeper_local.embedded import REGION, STACK
+from rolekeeper_local.world import World
+from support.waiting import eventually, stays
+
+pytestmark = pytest.mark.emulator
+
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+}
+
+
+@pytest.fixture(scope="session")
+def told(deployed: World) -> Iterator[Any]:
+    """The events that Rolekeeper emits, as a rule and a queue of somebody else's get them."""
+    session = deployed.aws.session()
+    sqs, events = session.client("sqs"), session.client("events")
+    url = sqs.create_queue(QueueName="told")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "events.amazonaws.com"},
+                "Action": "sqs:SendMessage",
+                "Resource": arn,
+            }
+        ],
+    }
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
+    events.put_rule(Name="told", EventPattern=json.dumps({"source": ["rolekeeper"]}))
+    events.put_targets(Rule="told", Targets=[{"Id": "told", "Arn": arn}])
+    seen: list[dict[str, Any]] = []
+
+    def named(kind: str, **detail: str) -> dict[str, Any] | None:
+        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", ()):
+            seen.append(json.loads(message["Body"]))
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        fitting = (each for each in seen if each["detail-type"] == kind and detail.items() <= each["detail"].items())
+        return next(fitting, None)
+
+    yield named
+    events.remove_targets(Rule="told", Ids=["told"])
+
+
+def role(world: World, *, path: str = "/rolekeeper/", trust: Any = TRUST, profile: bool = True) -> str:
+    """A role of a new name, with a profile as the console makes it."""
+    iam, name = world.aws.session().client("iam"), f"role-{uuid.uuid4().hex[:8]}"
+    iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=json.dumps(trust))
+    if profile:
+        iam.create_instance_profile(InstanceProfileName=name, Path=path)
+        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+    return name
+
+
+def attached(world: World, instance: str, profile: str, seconds: float = 30) -> None:
+    eventually(lambda: world.carries(instance, profile), seconds)
+
+
+def record(world: World, instance: str) -> dict[str, Any]:
+    """What the state table holds of an instance, its history aside."""
+    pk, sk = codec.record_key(InstanceKey(world.account, REGION, instance))
+    answer = world.dynamodb.get_item(TableName=world.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
+    return codec.from_attributes(answer.get("Item", {}))
+
+
+def queue_is_empty(world: World, output: str) -> bool:
+    answer = (
+        world.aws.session()
+        .client("sqs")
+        .get_queue_attributes(QueueUrl=world.aws.stack_outputs()[output], AttributeNames=["All"])["Attributes"]
+    )
+    return {answer["ApproximateNumberOfMessages"], answer["ApproximateNumberOfMessagesNotVisible"]} == {"0"}
+
+
+def test_a_lost_running_event_is_made_good_by_the_retry_loop(deployed: World) -> None:
+    instance = deployed.launch("loop", workload="s3-reader")
+    # The tag event of the launch has been delivered: the running event is the next, and is lost.
+    deployed.aws.drop_events(instance)
+    eventually(lambda: record(deployed, instance).get("standing"), 2)
+    attached(deployed, instance, "s3-read")
+
+
+def test_a_role_without_a_profile_gets_one_and_is_attached_once_ec2_knows_it(deployed: World) -> None:
+    name = role(deployed, profile=False)
+    instance = deployed.launch("new-profile", fresh=name)
+    eventually(lambda: deployed.state(instance) == "running")
+    deployed.put_mapping("fresh", name, role=name)
+    attached(deployed, instance, name)
+    assert deployed.mapping("fresh", name)["status"] == "Published"
+
+
+def test_a_missing_permission_is_told_by_action_and_resource_and_heals(deployed: World, told: Any) -> None:
+    iam = deployed.aws.session().client("iam")
+    resource = deployed.cloudformation.describe_stack_resource(StackName=STACK, LogicalResourceId="OnInstanceEventRole")
+    function_role = str(resource["StackResourceDetail"]["PhysicalResourceId"])
+    deny = {"Effect": "Deny", "Action": "ec2:AssociateIamInstanceProfile", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+    instance = deployed.launch("denied")
+    eventually(lambda: deployed.state(instance) == "running")
+    iam.put_role_policy(RoleName=function_role, PolicyName="deny-for-a-test", PolicyDocument=policy)
+    try:
+        deployed.tag(instance, workload="s3-reader")
+        event = eventually(lambda: told("Permission Missing", action="ec2:AssociateIamInstanceProfile"))
+        assert instance in event["detail"]["resource"]
+        assert deployed.shown(instance) is None
+        assert "ec2:AssociateIamInstanceProfile" in record(deployed, instance)["standing"]["reason"]
+    finally:
+        iam.delete_role_policy(RoleName=function_role, PolicyName="deny-for-a-test")
+    deployed.sweep()
+    attached(deployed, instance, "s3-read")
+
+
+def test_the_functions_cant_attach_a_role_outside_the_path_whatever_the_table_says(deployed: World) -> None:
+    outside = role(deployed, path="/")
+    arn = f"arn:aws:iam::{deployed.account}:instance-profile/{outside}"
+    deployed.put_mapping("ceiling", "x", role=role(deployed))
+    eventually(lambda: deployed.mapping_status("ceiling", "x", "Published"))
+    # Somebody with write access to our state table forges what is published.
+    key = {"pk": {"S": "mapping#7:ceiling#x"}, "sk": {"S": "published"}}
+    deployed.dynamodb.update_item(
+        TableName=deployed.state_table,
+        Key=key,
+        UpdateExpression="SET profile_arn = :arn",
+        ConditionExpression="attribute_exists(pk)",
+        ExpressionAttributeValues={":arn": {"S": arn}},
+    )
+    instance = deployed.launch("ceiling", ceiling="x")
+    standing = eventually(lambda: (record(deployed, instance).get("standing") or {}).get("code") == "denied")
+    assert standing
+    stays(lambda: deployed.shown(instance) is None)
+
+
+def test_published_mappings_that_vanish_detach_nothing(deployed: World) -> None:
+    name = role(deployed)
+    deployed.put_mapping("vanish", "x", role=name)
+    eventually(lambda: deployed.mapping_status("vanish", "x", "Published"))
+    instance = deployed.launch("vanish", vanish="x")
+    attached(deployed, instance, name)
+    deployed.dynamodb.delete_item(
+        TableName=deployed.state_table, Key={"pk": {"S": "mapping#6:vanish#x"}, "sk": {"S": "published"}}
+    )
+    deployed.untag(instance, "vanish")
+    eventually(lambda: (record(deployed, instance).get("standing") or {}).get("code") == "mapping-missing")
+    assert deployed.carries(instance, name)
+
+
+def test_a_deleted_row_detaches_what_it_gave_and_nothing_else(deployed: World) -> None:
+    name = role(deployed)
+    deployed.put_mapping("deleted", "x", role=name)
+    instance = deployed.launch("deleted", deleted="x")
+    attached(deployed, instance, name)
+    deployed.delete_mapping("deleted", "x")
+    eventually(lambda: deployed.shown(instance) is None)
+
+
+def test_a_role_that_somebody_else_attached_stays_when_the_tag_goes(deployed: World) -> None:
+    theirs = role(deployed, path="/")
+    instance = deployed.launch("theirs", monitoring="nothing-we-know")
+    eventually(lambda: deployed.state(instance) == "running")
+
+    def by_hand() -> Any:
+        try:
+            return deployed.ec2.associate_iam_instance_profile(InstanceId=instance, IamInstanceProfile={"Name": theirs})
+        except deployed.ec2.exceptions.ClientError:
+            return None  # EC2 doesn't know a profile made just now
+
+    eventually(by_hand)
+    deployed.untag(instance, "monitoring")
+    stays(lambda: deployed.shown(instance) is not None)
+
+
+def test_an_unknown_instance_and_a_malformed_message_leave_nothing_behind(deployed: World) -> None:
+    sqs, queue = deployed.aws.session().client("sqs"), deployed.aws.stack_outputs()["WorkQueue"]
+    unknown = "i-0000000000000dead"
+    event = {
+        "source": "aws.ec2",
+        "detail-type": "EC2 Instance State-change Notification",
+        "account": deployed.account,
+        "region": REGION,
+        "time": "2026-01-01T00:00:00Z",
+        "detail": {"instance-id": unknown, "state": "running"},
+    }
+    for body in (json.dumps(event), "not json", "[1, 2]"):
+        sqs.send_message(QueueUrl=queue, MessageBody=body)
+    eventually(lambda: queue_is_empty(deployed, "WorkQueue"))
+    assert queue_is_empty(deployed, "DeadLetterQueue")
+    assert record(deployed, unknown) == {}
+
+
+def test_the_history_explains_a_mutation(deployed: World, told: Any) -> None:
+    instance = deployed.launch("history", workload="s3-reader")
+    attached(deployed, instance, "s3-read")
+    state = State(deployed.dynamodb, deployed.state_table)
+    pk = codec.instance_pk(InstanceKey(deployed.account, REGION, instance))
+    entry = next(each for each in state.history(pk) if each["decision"]["action"] == "Attach")
+    shown = deployed.shown(instance)
+    assert shown is not None
+    assert entry["answer"]["association-id"] == shown.association_id
+    assert entry["decision"]["mapping"] == "workload=s3-reader"
+    assert entry["seen"]["state"] == "running"
+    assert entry["cause"]
+    event = eventually(lambda: told("Role Attached", **{"instance-id": instance}))
+    assert event["detail"]["correlation-id"] == entry["correlation_id"]
