@@ -2,9 +2,14 @@
 
 from typing import Any
 
+import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
+from rolekeeper.clients import CONFIG
+from rolekeeper.ec2 import Ec2
 from rolekeeper.errors import (
     THROTTLES,
     AwsRefusalError,
@@ -165,3 +170,46 @@ def test_an_encoded_denial_names_what_was_attempted() -> None:
 def test_an_error_reads_as_aws_said_it() -> None:
     assert str(classify(client_error("Code", "words"), "a:B", "r")) == "Code: words"
     assert str(classify(client_error("Code", ""), "a:B", "r")) == "Code"
+
+
+# ---- what botocore sent twice ----
+
+
+def _answers(client: Any, *answers: tuple[int, str]) -> None:
+    """Let a real client hear these answers, one for each time that it sends."""
+    left = list(answers)
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        status, code = left.pop(0)
+        body = f"<Response><Errors><Error><Code>{code}</Code><Message>words</Message></Error></Errors></Response>"
+        return AWSResponse(request.url, status, HTTPHeaders(), _Raw(body.encode()))
+
+    client.meta.events.register("before-send.ec2", answer)
+
+
+class _Raw:
+    """A response's body, as urllib3 gives it."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self) -> list[bytes]:
+        return [self._body]
+
+
+@pytest.mark.parametrize(
+    ("answers", "resent"),
+    [
+        ([(400, "IncorrectState")], False),
+        ([(503, "Unavailable"), (400, "IncorrectState")], True),
+    ],
+)
+def test_an_error_tells_whether_botocore_had_sent_the_call_before(
+    monkeypatch: pytest.MonkeyPatch, answers: list[tuple[int, str]], *, resent: bool
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    client = boto3.client("ec2", region_name="us-east-1", config=CONFIG)
+    _answers(client, *answers)
+    with pytest.raises(ObserveAgainError) as refused:
+        Ec2(client, "123456789012", "us-east-1").associate("i-1", "arn:aws:iam::1:instance-profile/web")
+    assert refused.value.resent is resent

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 class AwsRefusalError(Exception):
-    """AWS refused a call. Carries what people need to act: the code, AWS's words, the action and the resource."""
+    """AWS refused a call. Carries what people need to act: the code, AWS's words, the action and the resource.
+
+    `resent`: botocore had sent the call before, and only the last sending is known to be refused. EC2's mutations take
+    no idempotency token, so an earlier one may have happened.
+    """
+
+    resent = False
 
     def __init__(self, code: str, message: str, action: str = "", resource: str = "") -> None:
         super().__init__(f"{code}: {message}" if message else code)
@@ -131,7 +137,10 @@ def classify(error: ClientError | BotoCoreError, action: str, resource: str) -> 
         return RetryableError(type(error).__name__, str(error), action, resource)
     details: Mapping[str, str] = error.response.get("Error", {})  # type: ignore[assignment]  # botocore's stub is looser
     code, message = details.get("Code", "Unknown"), details.get("Message", "")
-    return _kind(code, message, error)(code, message, *_named(message, action, resource, code))
+    refusal = _kind(code, message, error)(code, message, *_named(message, action, resource, code))
+    # botocore counts what it sends again by itself (botocore 1.43 `endpoint.py`, `_send_request`).
+    refusal.resent = error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
+    return refusal
 
 
 def _kind(code: str, message: str, error: ClientError) -> type[AwsRefusalError]:

@@ -263,10 +263,12 @@ class Reconciler:
     def _refused(
         self, wake: Wake, observed: Observation, decision: Decision, intent: Intent, error: AwsRefusalError
     ) -> Outcome | _Again:
-        """EC2 said no: close the intent with its answer, then observe again, wait, or show why not."""
+        """EC2 said no: close the intent, note the answer, then observe again, wait, or show why not."""
         answer = {"code": error.code, "message": error.message, "action": error.action, "resource": error.resource}
         entry = _entry(wake, observed, observed.association, decision, answer)
-        self.state.record_outcome(wake.instance, entry, self.now(), closed=[intent])
+        # Sent twice and refused once, the call may have happened: then its intent is all that shows what is ours.
+        closed = [] if error.resent else [intent]
+        self.state.record_outcome(wake.instance, entry, self.now(), closed=closed)
         if isinstance(error, ObserveAgainError | GoneError):
             return _Again(RetryableError(error.code, error.message, error.action, error.resource))
         if isinstance(error, NotReadyError):
