@@ -1,0 +1,94 @@
+"""The policies in the template and the calls in the code are one: nothing called that isn't allowed, nor the reverse.
+
+Which function needs which is in test_template; here the code itself is read.
+"""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from support.state_table import TEMPLATE, _Loader
+
+CODE = Path(__file__).parents[2] / "layers/rolekeeper/rolekeeper"
+# The module that calls a service, and the name that IAM has for it.
+SERVICES = {
+    "announce.py": "events",
+    "ec2.py": "ec2",
+    "iam.py": "iam",
+    "mapping_table.py": "dynamodb",
+    "retry.py": "states",
+    "state.py": "dynamodb",
+    "work.py": "sqs",
+}
+# Calls that IAM authorizes by other names (service authorization reference).
+AUTHORIZED_AS = {
+    "dynamodb:TransactWriteItems": {"dynamodb:PutItem", "dynamodb:UpdateItem"},
+    "sqs:SendMessageBatch": {"sqs:SendMessage"},
+}
+# What EC2 and IAM check beside the call itself, when a role is passed.
+PASSED = {"iam:PassRole"}
+# What Lambda does with a function's role, not its code.
+PLUMBING = {
+    "dynamodb:DescribeStream",
+    "dynamodb:GetRecords",
+    "dynamodb:GetShardIterator",
+    "dynamodb:ListStreams",
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
+}
+FUNCTION_ROLES = ("OnInstanceEventRole", "OnRetryRole", "OnMappingChangeRole", "OnScheduleRole")
+
+
+def called() -> set[str]:
+    """Every action that the code's calls need."""
+    actions: set[str] = set()
+    for module, service in SERVICES.items():
+        for node in ast.walk(ast.parse((CODE / module).read_text())):
+            if operation := _operation(node):
+                action = f"{service}:{''.join(word.capitalize() for word in operation.split('_'))}"
+                actions |= AUTHORIZED_AS.get(action, {action})
+    return actions
+
+
+def _operation(node: ast.AST) -> str:
+    """The operation of `self._client.operation`, or of `self._client.get_paginator("operation")`."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get_paginator":
+        (name,) = node.args
+        assert isinstance(name, ast.Constant)
+        return str(name.value)
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute) and node.value.attr == "_client":
+        return "" if node.attr == "get_paginator" else node.attr
+    return ""
+
+
+def allowed() -> set[str]:
+    """Every action that a function's policy allows."""
+    resources = yaml.load(TEMPLATE.read_text(), Loader=_Loader)["Resources"]
+    actions: set[str] = set()
+    for role in FUNCTION_ROLES:
+        for policy in resources[role]["Properties"]["Policies"]:
+            for statement in policy["PolicyDocument"]["Statement"]:
+                actions |= _listed(statement["Action"])
+    return actions
+
+
+def _listed(value: Any) -> set[str]:
+    return set(value) if isinstance(value, list) else {value}
+
+
+def test_the_reading_finds_calls_of_every_kind() -> None:
+    assert {"ec2:DescribeInstances", "dynamodb:BatchGetItem", "sqs:SendMessage", "states:StartExecution"} <= called()
+
+
+def test_no_module_calls_aws_beside_those_listed() -> None:
+    callers = {path.name for path in CODE.glob("*.py") if "self._client." in path.read_text()}
+    assert callers == set(SERVICES)
+
+
+def test_every_call_is_allowed_and_every_permission_is_called() -> None:
+    assert allowed() - PLUMBING - PASSED == called()
