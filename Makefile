@@ -79,6 +79,10 @@ local: setup ## the embedded AWS with Rolekeeper deployed, in the foreground (RO
 demo: setup ## watch the whole story on the embedded AWS; each step is checked against EC2's own answer
 	@exec .venv/bin/python -m rolekeeper_local.demo
 
+.PHONY: bench
+bench: .venv/done ## what a decision costs, and that it doesn't grow with the number of mappings
+	@AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing PYTHONPATH=tests .venv/bin/python bench/bench.py
+
 .PHONY: deploy
 deploy: .envs/sam/done ## build and deploy to your AWS account (asks before it changes anything)
 	PATH="$(CURDIR)/.envs/sam/bin:$$PATH" .envs/sam/bin/sam build

@@ -1,0 +1,89 @@
+"""`make bench`: what a decision costs, and whether it grows with the number of mappings. Prints; asserts nothing.
+
+Times are of this machine, and noisy; the ratios within one run are what holds. AWS is moto and the truth about EC2, in
+this process: no network is in these figures. The time from a tag to a role is measured by `make demo`.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from rolekeeper import codec
+from rolekeeper.decide import decide
+from rolekeeper.model import Instance, InstanceKey, InstanceState, MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.resolve import resolve
+from support.state_table import STATE_TABLE
+from support.world import ACCOUNT, REGION, World, new_world
+
+ROUNDS = 15
+FEW, MANY = 1, 10_000
+INSTANCES = 10
+
+
+def published(tag: str, number: int) -> PublishedMapping:
+    """A published mapping of one role."""
+    return PublishedMapping(MappingSpec(MappingKey(tag, str(number)), f"role-{number}"), 1, f"arn:role-{number}")
+
+
+def median_ms(action: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """The median time of an action, in milliseconds."""
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        action()
+        times.append((time.perf_counter() - began) * 1_000)
+    return statistics.median(times)
+
+
+def one_decision() -> float:
+    """Resolving and deciding for an instance with 50 tags, each with a mapping, in milliseconds."""
+    tags = {f"tag-{number}": str(number) for number in range(50)}
+    instance = Instance(InstanceKey(ACCOUNT, REGION, "i-0abc"), InstanceState.RUNNING, tags)
+    mappings = [published(f"tag-{number}", number) for number in range(50)]
+    now = datetime.now(UTC)
+    return median_ms(lambda: decide(instance, None, None, resolve(instance, mappings, now)), rounds=200)
+
+
+def fill(world: World, count: int) -> None:
+    """Put published mappings straight into the state table."""
+    for first in range(0, count, 25):
+        numbers = range(first, min(first + 25, count))
+        items = [codec.to_attributes(codec.published_item(published("filler", number))) for number in numbers]
+        world.dynamodb.batch_write_item(RequestItems={STATE_TABLE: [{"PutRequest": {"Item": item}} for item in items]})
+
+
+def no_op(mappings: int) -> tuple[float, dict[str, int]]:
+    """A no-op reconcile of a batch: its time, and its calls."""
+    with new_world() as world:
+        world.publish("app=web", "web")
+        instances = [world.running(app="web") for _ in range(INSTANCES)]
+        world.reconcile_all(*instances)
+        fill(world, mappings - 1)
+        world.quiet()
+        world.reconcile_all(*instances)
+        calls = world.calls.counted()
+        return median_ms(lambda: world.reconcile_all(*instances)), calls
+
+
+def main() -> None:
+    """Run and print."""
+    console = Console()
+    table = Table("what", "median")
+    table.add_column("calls to AWS", overflow="fold")
+    with console.status("measuring"):
+        table.add_row("one decision, 50 tags with a mapping each", f"{one_decision():.2f} ms", "none")
+        few, few_calls = no_op(FEW)
+        many, many_calls = no_op(MANY)
+    for count, took, calls in ((FEW, few, few_calls), (MANY, many, many_calls)):
+        said = "\n".join(f"{number} {name}" for name, number in sorted(calls.items()))
+        table.add_row(f"no-op reconcile of {INSTANCES} instances, {count:,} mappings", f"{took:.1f} ms", said)
+    console.print(table)
+    console.print(f"{MANY:,} mappings to {FEW}: {many / few:.2f} times")
+
+
+if __name__ == "__main__":
+    main()
