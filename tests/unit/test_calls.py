@@ -4,6 +4,7 @@ import pytest
 from moto.dynamodb.models import dynamodb_backends
 
 from rolekeeper import codec
+from rolekeeper.model import MappingKey
 from support.state_table import STATE_TABLE
 from support.values import published
 from support.world import ACCOUNT, REGION, World
@@ -14,8 +15,10 @@ ONE_LOOK = {"DescribeIamInstanceProfileAssociations": 1, "DescribeInstances": 1,
 def _fill(world: World, mappings: int) -> None:
     """Put so many more published mappings into the state table: past the API, which takes moto 1 ms for each."""
     table = dynamodb_backends[ACCOUNT][REGION].get_table(STATE_TABLE)
+    item = codec.to_attributes(codec.published_item(published("workload=other", "web")))
     for number in range(mappings):
-        table.put_item(codec.to_attributes(codec.published_item(published(f"workload=other-{number}", "web"))))
+        other = {"pk": codec.mapping_pk(MappingKey("workload", f"other-{number}")), "tag_value": f"other-{number}"}
+        table.put_item(item | codec.to_attributes(other), overwrite=True)
     assert world.dynamodb.describe_table(TableName=STATE_TABLE)["Table"]["ItemCount"] >= mappings
 
 
