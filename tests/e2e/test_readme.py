@@ -66,14 +66,12 @@ def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell) -> Non
     shell(launch)
     instance = shell('echo "$instance"').strip()
     first = eventually(lambda: world.carries(instance, "web"), 40)
-    assert first
     told = shell(ask)
     assert first.association_id in told
     assert '"Published"' in told
 
     shell(retag)
     second = eventually(lambda: world.carries(instance, "batch"))
-    assert second
     assert second.association_id != first.association_id
 
     shell(untag)
