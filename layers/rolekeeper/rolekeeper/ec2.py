@@ -1,13 +1,10 @@
 """EC2 as the reconciler needs it: two reads per batch, and the three mutations. Errors come classified."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from rolekeeper.errors import classify
+from rolekeeper.errors import classified
 from rolekeeper.model import Association, AssociationState, Instance, InstanceKey, InstanceState, MappingKey
 
 if TYPE_CHECKING:
@@ -39,7 +36,7 @@ class Ec2:
         """
         found: dict[str, Association] = {}
         for ids in batched(instance_ids, FILTER_VALUES, strict=False):
-            with _classified("ec2:DescribeIamInstanceProfileAssociations", "*"):
+            with classified("ec2:DescribeIamInstanceProfileAssociations", "*"):
                 pages = self._client.get_paginator("describe_iam_instance_profile_associations").paginate(
                     Filters=[{"Name": "instance-id", "Values": list(ids)}]
                 )
@@ -74,7 +71,7 @@ class Ec2:
         return self._pages([_NOT_TERMINATED])
 
     def _pages(self, filters: list[dict[str, Any]]) -> Iterator[list[Instance]]:
-        with _classified("ec2:DescribeInstances", "*"):
+        with classified("ec2:DescribeInstances", "*"):
             paginator = self._client.get_paginator("describe_instances")
             # An unpaginated call has a token bucket of half the size (AWS_FACTS.md "Throttles").
             for page in paginator.paginate(Filters=filters, PaginationConfig={"PageSize": FILTER_VALUES}):  # type: ignore[arg-type]  # built here
@@ -82,7 +79,7 @@ class Ec2:
 
     def associate(self, instance_id: str, profile_arn: str) -> Association:
         """Attach a profile to a running or stopped instance that has none."""
-        with _classified("ec2:AssociateIamInstanceProfile", self.arn(instance_id)):
+        with classified("ec2:AssociateIamInstanceProfile", self.arn(instance_id)):
             answer = self._client.associate_iam_instance_profile(
                 InstanceId=instance_id, IamInstanceProfile={"Arn": profile_arn}
             )
@@ -90,7 +87,7 @@ class Ec2:
 
     def replace(self, association_id: str, profile_arn: str, instance_id: str) -> Association:
         """Replace the profile of a running instance by the id of its association; the answer has a new id."""
-        with _classified("ec2:ReplaceIamInstanceProfileAssociation", self.arn(instance_id)):
+        with classified("ec2:ReplaceIamInstanceProfileAssociation", self.arn(instance_id)):
             answer = self._client.replace_iam_instance_profile_association(
                 AssociationId=association_id, IamInstanceProfile={"Arn": profile_arn}
             )
@@ -98,7 +95,7 @@ class Ec2:
 
     def disassociate(self, association_id: str, instance_id: str) -> Association:
         """Detach the profile of a running or stopped instance by the id of its association."""
-        with _classified("ec2:DisassociateIamInstanceProfile", self.arn(instance_id)):
+        with classified("ec2:DisassociateIamInstanceProfile", self.arn(instance_id)):
             answer = self._client.disassociate_iam_instance_profile(AssociationId=association_id)
             return _association(answer["IamInstanceProfileAssociation"])
 
@@ -114,14 +111,6 @@ _NOT_TERMINATED = {
     "Name": "instance-state-name",
     "Values": [state.value for state in InstanceState if state is not InstanceState.TERMINATED],
 }
-
-
-@contextmanager
-def _classified(action: str, resource: str) -> Iterator[None]:
-    try:
-        yield
-    except (ClientError, BotoCoreError) as error:
-        raise classify(error, action, resource) from error
 
 
 def _association(row: Any) -> Association:

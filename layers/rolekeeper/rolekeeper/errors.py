@@ -5,6 +5,8 @@ repository), with the public threads where users met them.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -122,6 +124,15 @@ _NOT_AUTHORIZED = re.compile(
 # AWS_FACTS.md "Errors"; terraform-provider-aws #838 and #3055 (profile not yet visible), #12533 (identity profile).
 _PROPAGATING = ("invalid iam instance profile name", "invalid iam instance profile arn", "has no associated iam roles")
 _IDENTITY_PROPAGATING = "instanceidentityprofilenotfound"
+
+
+@contextmanager
+def classified(action: str, resource: str) -> Iterator[None]:
+    """Around one call to AWS: what the SDK raises comes out as what to do about it; see `classify`."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise classify(error, action, resource) from error
 
 
 def classify(error: ClientError | BotoCoreError, action: str, resource: str) -> AwsRefusalError:

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from rolekeeper.errors import AwsRefusalError, GoneError, RetryableError, classify
+from rolekeeper.errors import AwsRefusalError, GoneError, RetryableError, classified
 
 if TYPE_CHECKING:
     from types_boto3_iam.client import IAMClient
@@ -67,7 +65,7 @@ class Iam:
     def get_role(self, name: str) -> Role | None:
         """A role by name, wherever its path; None when there is none."""
         try:
-            with _classified("iam:GetRole", self.arn("role", "/", name)):
+            with classified("iam:GetRole", self.arn("role", "/", name)):
                 role = self._client.get_role(RoleName=name)["Role"]
         except GoneError:
             return None
@@ -78,7 +76,7 @@ class Iam:
     def get_instance_profile(self, name: str) -> InstanceProfile | None:
         """An instance profile by name, wherever its path; None when there is none."""
         try:
-            with _classified("iam:GetInstanceProfile", self.arn("instance-profile", "/", name)):
+            with classified("iam:GetInstanceProfile", self.arn("instance-profile", "/", name)):
                 profile = self._client.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
         except GoneError:
             return None
@@ -94,7 +92,7 @@ class Iam:
         """
         with (
             _raced("EntityAlreadyExists"),
-            _classified("iam:CreateInstanceProfile", self.arn("instance-profile", path, name)),
+            classified("iam:CreateInstanceProfile", self.arn("instance-profile", path, name)),
         ):
             self._client.create_instance_profile(InstanceProfileName=name, Path=path)
 
@@ -107,7 +105,7 @@ class Iam:
         # A second role answers LimitExceeded, a profile made just now may answer NoSuchEntity (AWS_FACTS.md "IAM").
         with (
             _raced("LimitExceeded", "NoSuchEntity"),
-            _classified("iam:AddRoleToInstanceProfile", self.arn("instance-profile", path, profile)),
+            classified("iam:AddRoleToInstanceProfile", self.arn("instance-profile", path, profile)),
         ):
             self._client.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=role)
 
@@ -121,14 +119,6 @@ def _raced(*codes: str) -> Iterator[None]:
         if error.code in codes:
             raise RetryableError(error.code, error.message, error.action, error.resource) from error
         raise
-
-
-@contextmanager
-def _classified(action: str, resource: str) -> Iterator[None]:
-    try:
-        yield
-    except (ClientError, BotoCoreError) as error:
-        raise classify(error, action, resource) from error
 
 
 # ---- who may assume a role: pure ----

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer
-from botocore.exceptions import BotoCoreError, ClientError
 
 from rolekeeper import codec
 from rolekeeper.columns import Attributes
-from rolekeeper.errors import PermanentError, classify
+from rolekeeper.errors import PermanentError, classified
 from rolekeeper.model import MappingKey
 
 if TYPE_CHECKING:
@@ -86,10 +85,8 @@ class MappingTable:
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def _call(self, operation: str, call: Any, **arguments: Any) -> Any:
-        try:
+        with classified(f"dynamodb:{operation}", self._table):
             return call(TableName=self._table, **arguments)
-        except (ClientError, BotoCoreError) as error:
-            raise classify(error, f"dynamodb:{operation}", self._table) from error
 
 
 def already_says(row: Attributes, columns: Columns) -> bool:

@@ -10,10 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from rolekeeper.codec import parse_time, timestamp
-from rolekeeper.errors import classify
+from rolekeeper.errors import classified
 from rolekeeper.model import InstanceKey, Wake
 
 if TYPE_CHECKING:
@@ -99,12 +97,10 @@ class RetryLoop:
         SQS, DynamoDB streams, Step Functions").
         """
         tick = Tick(wake, now + self._timeout, 0)
-        try:
+        with classified("states:StartExecution", self._machine_arn):
             self._client.start_execution(
                 stateMachineArn=self._machine_arn,
                 name=f"{wake.instance.id}-{uuid.uuid4().hex[:12]}",
                 input=json.dumps(tick.document("waiting", wait_seconds(0))),
             )
-        except (ClientError, BotoCoreError) as error:
-            raise classify(error, "states:StartExecution", self._machine_arn) from error
         return tick.deadline

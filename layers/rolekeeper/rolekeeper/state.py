@@ -12,11 +12,9 @@ from datetime import datetime, timedelta
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from rolekeeper import codec
 from rolekeeper.codec import ASSIGNMENT, INTENT, Item, Key
-from rolekeeper.errors import RetryableError, classify
+from rolekeeper.errors import RetryableError, classified
 from rolekeeper.model import (
     Assignment,
     Control,
@@ -262,10 +260,8 @@ class State:
         self._call("TransactWriteItems", self._client.transact_write_items, TransactItems=writes)
 
     def _call(self, operation: str, call: Callable[..., Any], **arguments: Any) -> Any:
-        try:
+        with classified(f"dynamodb:{operation}", self._table):
             return call(**arguments)
-        except (ClientError, BotoCoreError) as error:
-            raise classify(error, f"dynamodb:{operation}", self._table) from error
 
 
 class _Update:

@@ -7,10 +7,8 @@ from datetime import UTC, datetime
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from rolekeeper.announce import SOURCE, partition_of
-from rolekeeper.errors import RetryableError, classify
+from rolekeeper.errors import RetryableError, classified
 from rolekeeper.model import InstanceKey
 
 if TYPE_CHECKING:
@@ -40,10 +38,8 @@ class WorkQueue:
                 {"Id": str(at), "MessageBody": json.dumps(request(key, cause, correlation_id))}
                 for at, key in enumerate(batch)
             ]
-            try:
+            with classified("sqs:SendMessage", self._url):
                 answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]  # built above
-            except (ClientError, BotoCoreError) as error:
-                raise classify(error, "sqs:SendMessage", self._url) from error
             if failed := answer.get("Failed"):
                 first = failed[0]
                 raise RetryableError(first["Code"], first.get("Message", ""), "sqs:SendMessage", self._url)
