@@ -2,11 +2,11 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# Lambda's runtime is Python 3.13, so everything here is too.
-PYTHON := $(shell for p in python3.13 /usr/bin/python3.13 python3 /usr/bin/python3; do \
-	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && { command -v $$p; break; }; done)
+# Any Python 3 brings uv. Lambda's runtime is Python 3.13, so everything else here is too: uv takes the one that it finds
+# on this machine, or fetches one.
+PYTHON3 := $(firstword $(foreach each,python3 python3.13 /usr/bin/python3,$(shell command -v $(each))))
+PYTHON := 3.13
 UV := .envs/uv/bin/uv
-export UV_PYTHON_DOWNLOADS ?= automatic
 
 .PHONY: help
 help:
@@ -14,28 +14,29 @@ help:
 
 # ---- environments: each is made again when its lock changes ----
 
-.envs/uv/done:
-	@[ -n "$(PYTHON)" ] || { echo "Rolekeeper needs Python 3.13 (Lambda's runtime). Install it (Debian 13: apt install python3.13 python3.13-venv; macOS: brew install python@3.13) and run make again." >&2; exit 1; }
+.envs/uv/done: requirements/uv.txt
+	@[ -n "$(PYTHON3)" ] || { echo "make needs a Python 3 to start: install one (Debian: apt install python3-venv)" >&2; exit 1; }
 	@echo "setting up: uv (the installer)"
-	@"$(PYTHON)" -m venv .envs/uv && .envs/uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@"$(PYTHON3)" -m venv .envs/uv
+	@.envs/uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $@
 
 .venv/done: requirements/dev.txt pyproject.toml .envs/uv/done
 	@echo "setting up: .venv (development environment)"
-	@$(UV) venv --quiet --allow-existing --python "$(PYTHON)" .venv
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
 	@$(UV) pip sync --quiet --require-hashes --python .venv requirements/dev.txt
 	@$(UV) pip install --quiet --no-deps --no-build-isolation --python .venv --editable .
 	@touch $@
 
 .envs/sam/done: requirements/sam.txt .envs/uv/done
 	@echo "setting up: .envs/sam (SAM CLI)"
-	@$(UV) venv --quiet --allow-existing --python "$(PYTHON)" .envs/sam
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/sam
 	@$(UV) pip sync --quiet --require-hashes --python .envs/sam requirements/sam.txt
 	@touch $@
 
 .envs/emulator/done: local/requirements.txt .envs/uv/done
 	@echo "setting up: .envs/emulator (embedded AWS)"
-	@$(UV) venv --quiet --allow-existing --python "$(PYTHON)" .envs/emulator
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/emulator
 	@$(UV) pip sync --quiet --require-hashes --python .envs/emulator local/requirements.txt
 	@touch $@
 

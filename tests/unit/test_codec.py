@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,3 +140,18 @@ def test_without_a_control_item_it_is_as_deployed() -> None:
 
 def test_a_records_key_names_account_region_and_instance() -> None:
     assert codec.record_key(KEY) == (f"instance#{KEY.account}#{KEY.region}#{KEY.id}", "record")
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ({"mode": "enforced"}, "mode is 'enforced'; write observe or enforce"),
+        ({"mode": 1}, "mode is 1"),
+        ({"paused": "false"}, "paused is 'false'; write a Boolean"),
+    ],
+)
+def test_a_control_item_that_cant_be_read_withholds_everything_and_says_why(item: dict[str, Any], words: str) -> None:
+    withheld = codec.control_from(item).withholds(Mode.ENFORCE)
+    assert withheld is not None
+    assert withheld.code == "control-unclear"
+    assert words in withheld.reason

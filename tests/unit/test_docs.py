@@ -122,10 +122,12 @@ def test_the_bad_example_says_what_the_page_says() -> None:
 def decision_codes() -> set[str]:
     """Every code that `decide`, `observe` and `reconcile` give a decision."""
     codes: set[str] = set()
-    for node in parsed(LAYER / "decide.py", LAYER / "observe.py", LAYER / "reconcile.py"):
+    for node in parsed(LAYER / "model.py", LAYER / "decide.py", LAYER / "observe.py", LAYER / "reconcile.py"):
         if isinstance(node, ast.Call):
-            if isinstance(node.func, ast.Name) and node.func.id in {"Decision", "decision", "_withheld"}:
+            if isinstance(node.func, ast.Name) and node.func.id in {"Decision", "decision"}:
                 codes |= constants(node.args[1]) if len(node.args) > 1 else set()
+            if isinstance(node.func, ast.Name) and node.func.id == "Withheld":
+                codes |= constants(node.args[0])
             codes |= {each for keyword in node.keywords if keyword.arg == "code" for each in constants(keyword.value)}
         elif isinstance(node, ast.Assign) and any(isinstance(at, ast.Name) and at.id == "code" for at in node.targets):
             codes |= constants(node.value)

@@ -321,7 +321,7 @@ def test_observe_mode_makes_no_profile_and_enforce_makes_it_at_the_next_sweep(de
     desk.edit("workload=bare", role="bare")
     assert desk.shows("workload=bare")[:2] == (
         "Published",
-        "instance profile 'bare' is made once the mode is enforce",
+        "instance profile 'bare' is made later: the mode is observe",
     )
     assert desk.world.calls["CreateInstanceProfile"] == 0
 

@@ -83,9 +83,13 @@ def parse_time(text: str) -> datetime:
 
 
 def control_from(item: Mapping[str, Any]) -> Control:
-    """The control item; absent attributes mean: as deployed, not paused."""
-    mode = item.get("mode")
-    return Control(mode=Mode(mode) if mode else None, paused=bool(item.get("paused", False)))
+    """The control item, which people write. Absent attributes mean: as deployed, not paused."""
+    mode, paused = item.get("mode") or None, item.get("paused", False)
+    if mode not in (None, *Mode):
+        return Control(unclear=f"the control item's mode is {mode!r:.40}; write {' or '.join(Mode)}")
+    if not isinstance(paused, bool):
+        return Control(unclear=f"the control item's paused is {paused!r:.40}; write a Boolean")
+    return Control(Mode(mode) if mode else None, paused)
 
 
 def mapping_text(key: MappingKey) -> Item:

@@ -1,7 +1,7 @@
 """What an AWS error means for us: the one place that looks at codes and messages.
 
-Each set names what the caller should do. Sources: AWS_FACTS.md "Errors" and "Throttles" (docs/aws.md in this
-repository), with the public threads where users met them.
+Each set names what the caller should do. Sources: docs/AWS_FACTS.md "Errors" and "Throttles", with the public threads
+where users met them.
 """
 
 import re

@@ -237,11 +237,30 @@ class InstanceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Withheld:
+    """Why nothing may be changed now: a code for machines, and words."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Control:
-    """The switch for the whole deployment. `mode` None: as deployed."""
+    """The switch for the whole deployment. `mode` None: as deployed. `unclear` says what can't be read: it holds."""
 
     mode: Mode | None = None
     paused: bool = False
+    unclear: str = ""
+
+    def withholds(self, deployed: Mode) -> Withheld | None:
+        """Why nothing may be changed now; None when it may."""
+        if self.unclear:
+            return Withheld("control-unclear", self.unclear)
+        if self.paused:
+            return Withheld("paused", "Rolekeeper is paused")
+        if (self.mode or deployed) is Mode.OBSERVE:
+            return Withheld("observed", "the mode is observe")
+        return None
 
 
 @dataclass(frozen=True, slots=True)

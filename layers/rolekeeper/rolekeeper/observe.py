@@ -22,6 +22,7 @@ from rolekeeper.model import (
     InstanceRecord,
     Mode,
     PublishedMapping,
+    Withheld,
 )
 from rolekeeper.ownership import assignment_for, settled_intents
 from rolekeeper.resolve import mapping_keys, resolve
@@ -55,11 +56,8 @@ class Observation:
         decided = decide(self.instance, self.association, self.assignment, self.candidates, self.owner)
         if not decided.action.mutates:
             return decided
-        if self.control.paused:
-            return _withheld(decided, "paused", "Rolekeeper is paused")
-        if (self.control.mode or deployed_mode) is Mode.OBSERVE:
-            return _withheld(decided, "observed", "the mode is observe")
-        return decided
+        withheld = self.control.withholds(deployed_mode)
+        return _withheld(decided, withheld) if withheld else decided
 
     def needs_work(self, decision: Decision, now: datetime) -> bool:
         """Whether a reconcile would do or write anything: what the sweep sends."""
@@ -138,10 +136,10 @@ def _with_owners(
     }
 
 
-def _withheld(decision: Decision, code: str, why: str) -> Decision:
+def _withheld(decision: Decision, withheld: Withheld) -> Decision:
     return replace(
         decision,
         action=Action.HOLD,
-        code=code,
-        reason=f"{why}; it would {decision.action.value.lower()}: {decision.reason}",
+        code=withheld.code,
+        reason=f"{withheld.reason}; it would {decision.action.value.lower()}: {decision.reason}",
     )

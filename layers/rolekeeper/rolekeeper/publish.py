@@ -23,7 +23,7 @@ from rolekeeper.errors import AwsRefusalError, DeniedError, ObserveAgainError, R
 from rolekeeper.iam import Iam
 from rolekeeper.mapping_table import Columns, MappingTable, already_says, verdict_differs
 from rolekeeper.mappings import RowVerdict, fingerprint, read_row
-from rolekeeper.model import ANY_VALUE, Control, MappingKey, Mode, PublishedMapping
+from rolekeeper.model import ANY_VALUE, Control, MappingKey, PublishedMapping
 from rolekeeper.roles import Roles
 from rolekeeper.state import State
 from rolekeeper.surveyor import Surveyor, fits_state
@@ -214,8 +214,9 @@ class Publisher:
         if survey.blocks and not same:
             return self._refuse(look, Status.CONFLICT, (str(survey),))
         notes = [*reading.warnings, *([check.note] if check.note else [])]
-        if check.missing and not self._applies(look.control):
-            notes.append(f"instance profile '{spec.profile_name}' is made once the mode is {Mode.ENFORCE}")
+        withheld = look.control.withholds(self._settings.mode)
+        if check.missing and withheld:
+            notes.append(f"instance profile '{spec.profile_name}' is made later: {withheld.reason}")
         elif check.missing and (problem := self._roles.make(spec, check)):
             return self._refuse(look, Status.REJECTED, (problem,))
         return self._serve(look, candidate, survey, notes, same=same)
@@ -290,10 +291,6 @@ class Publisher:
         return replace(served, suspended=problem)
 
     # ---- how ----
-
-    def _applies(self, control: Control) -> bool:
-        """Whether IAM may be changed: not in observe mode, and not while paused."""
-        return (control.mode or self._settings.mode) is Mode.ENFORCE and not control.paused
 
     def _fan_out(self, look: _Look) -> int:
         """Have every instance that carries the tag reconciled; memory holds one page."""
