@@ -108,6 +108,7 @@ def test_two_loops_never_share_a_name(world: World) -> None:
 def test_a_loop_whose_time_has_passed_is_started_anew(world: World) -> None:
     world.publish("workload=web", "web")
     instance = world.launch(workload="web")
+    began = world.clock.now()
     world.reconcile(instance)
     world.later(minutes=61)
     world.stop(instance)
@@ -115,6 +116,10 @@ def test_a_loop_whose_time_has_passed_is_started_anew(world: World) -> None:
     outcome = world.reconcile(instance)
     assert outcome.waiting
     assert len(world.machine.started) == 2
+    # It has waited for the same thing since the first time.
+    standing = world.record(instance).standing
+    assert standing
+    assert standing.since == began
 
 
 def test_inside_a_loop_no_other_is_started(world: World) -> None:

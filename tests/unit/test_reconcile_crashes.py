@@ -253,6 +253,19 @@ def test_a_replay_long_after_the_crash_still_knows_what_is_ours(world: World) ->
     assert world.owns(instance)
 
 
+def test_what_was_shown_before_a_crash_is_cleared_when_the_replay_completes_it(world: World) -> None:
+    instance = world.launch(workload="web")
+    world.reconcile(instance)
+    assert world.record(instance).standing
+    world.wait(2)
+    world.calls.after(ATTACH, kill)
+    with pytest.raises(KilledError):
+        world.reconcile(instance)
+    world.reconcile(instance)
+    assert world.owns(instance)
+    assert world.record(instance).standing is None
+
+
 def test_a_second_wish_after_a_crash_doesnt_lose_what_the_first_would_restore(world: World) -> None:
     instance = replace_theirs(world)
     world.calls.after(REPLACE, kill)
@@ -264,6 +277,20 @@ def test_a_second_wish_after_a_crash_doesnt_lose_what_the_first_would_restore(wo
     world.untag(instance, "careful")
     world.reconcile(instance)
     assert world.carries(instance) == "theirs"
+
+
+def test_what_a_crash_left_stays_ours_when_the_next_wish_crashes_before_its_call(world: World) -> None:
+    instance = attach(world)
+    world.calls.after(ATTACH, kill)
+    with pytest.raises(KilledError):
+        world.reconcile(instance)
+    world.tag(instance, workload="db")
+    world.calls.before(REPLACE, kill)
+    with pytest.raises(KilledError):
+        world.reconcile(instance)
+    world.untag(instance, "workload")
+    world.reconcile(instance)
+    assert world.association(instance) is None
 
 
 def test_a_tag_removed_after_a_crash_takes_away_what_the_crash_left(world: World) -> None:
