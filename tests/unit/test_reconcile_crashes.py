@@ -274,6 +274,7 @@ def test_a_second_wish_after_a_crash_doesnt_lose_what_the_first_would_restore(wo
     world.tag(instance, careful="db")
     world.reconcile(instance)
     assert world.owns(instance)
+    assert len(world.record(instance).assignments) == 1
     world.untag(instance, "careful")
     world.reconcile(instance)
     assert world.carries(instance) == "theirs"
@@ -291,6 +292,20 @@ def test_what_a_crash_left_stays_ours_when_the_next_wish_crashes_before_its_call
     world.untag(instance, "workload")
     world.reconcile(instance)
     assert world.association(instance) is None
+
+
+def test_what_a_crash_left_stays_ours_while_the_next_wish_waits(world: World) -> None:
+    instance = attach(world)
+    world.calls.after(ATTACH, kill)
+    with pytest.raises(KilledError):
+        world.reconcile(instance)
+    world.stop(instance)
+    world.tag(instance, workload="db")
+    world.reconcile(instance)
+    standing = world.record(instance).standing
+    assert standing
+    assert standing.code == "stopped"
+    assert world.owns(instance)
 
 
 def test_a_tag_removed_after_a_crash_takes_away_what_the_crash_left(world: World) -> None:

@@ -1,0 +1,99 @@
+"""EC2 as the reconciler needs it: which row of an instance is the present one, and what a tag finds."""
+
+from typing import Any
+
+import pytest
+
+from rolekeeper.ec2 import Ec2
+from rolekeeper.errors import DeniedError, RetryableError
+from rolekeeper.model import MappingKey
+from support.world import ACCOUNT, REGION, World, refusing
+
+
+def _ec2(client: Any) -> Ec2:
+    return Ec2(client, ACCOUNT, REGION)
+
+
+class Rows:
+    """A client whose describe call shows these rows."""
+
+    def __init__(self, *states: str) -> None:
+        self._rows = [
+            {
+                "AssociationId": f"iip-assoc-{number}",
+                "InstanceId": "i-1",
+                "IamInstanceProfile": {"Arn": "arn", "Id": "AIPA"},
+                "State": state,
+            }
+            for number, state in enumerate(states)
+        ]
+
+    def get_paginator(self, _name: str) -> "Rows":
+        return self
+
+    def paginate(self, **_arguments: Any) -> list[dict[str, Any]]:
+        return [{"IamInstanceProfileAssociations": [row]} for row in self._rows]
+
+
+@pytest.mark.parametrize(
+    ("states", "present"),
+    [
+        ([], None),
+        (["associated"], 0),
+        (["disassociating"], 0),
+        (["disassociated"], None),
+        (["disassociated", "associating"], 1),
+        (["associated", "disassociated"], 0),
+        (["disassociating", "associating"], 1),
+        (["associating", "disassociating"], 0),
+    ],
+)
+def test_ended_rows_beside_the_present_one_dont_count(states: list[str], present: int | None) -> None:
+    found = _ec2(Rows(*states)).associations(["i-1"])
+    assert (found["i-1"].id if found else None) == (None if present is None else f"iip-assoc-{present}")
+
+
+def _found(world: World, key: str, value: str) -> list[str]:
+    return [each.key.id for page in _ec2(world.ec2).tagged(MappingKey(key, value)) for each in page]
+
+
+def test_a_tag_finds_its_instances_that_arent_terminated(world: World) -> None:
+    web, _, stopped = world.running(workload="web"), world.running(workload="db"), world.stopped(workload="web")
+    world.truth.terminate(world.running(workload="web"))
+    world.wait(5)
+    assert _found(world, "workload", "web") == [web, stopped]
+    assert len(_found(world, "workload", "*")) == 3
+    assert _found(world, "Workload", "web") == []
+
+
+@pytest.mark.parametrize("value", ["a*", "?b", "a\\b", "*b"])
+def test_a_value_that_looks_like_a_pattern_finds_only_itself(world: World, value: str) -> None:
+    itself = world.running(workload=value)
+    for other in ("ab", "aab", "xb", "a"):
+        world.running(workload=other)
+    assert _found(world, "workload", value) == [itself]
+
+
+def test_a_key_that_looks_like_a_pattern_finds_only_itself(world: World) -> None:
+    itself = world.running(**{"work*": "web"})
+    world.running(workload="web")
+    assert _found(world, "work*", "web") == [itself]
+    assert _found(world, "work*", "*") == [itself]
+
+
+def test_a_fleet_comes_in_pages_of_two_hundred(world: World) -> None:
+    for _ in range(401):
+        world.launch()
+    assert [len(page) for page in _ec2(world.ec2).fleet()] == [200, 200, 1]
+
+
+def test_errors_come_classified_with_action_and_resource(world: World) -> None:
+    instance = world.running()
+    world.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation"))
+    with pytest.raises(DeniedError) as denied:
+        _ec2(world.ec2).associate(instance, "arn")
+    assert denied.value.action == "ec2:AssociateIamInstanceProfile"
+    assert denied.value.resource == f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{instance}"
+    world.calls.before("DescribeInstances", refusing("RequestLimitExceeded"))
+    with pytest.raises(RetryableError):
+        list(_ec2(world.ec2).fleet())
