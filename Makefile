@@ -6,6 +6,7 @@ SHELL := /bin/bash
 # on this machine, or fetches one.
 PYTHON3 := $(firstword $(foreach each,python3 python3.13 /usr/bin/python3,$(shell command -v $(each))))
 PYTHON := 3.13
+TEMPLATES := template.yaml examples/roles.yaml
 UV := .envs/uv/bin/uv
 
 .PHONY: help
@@ -40,16 +41,25 @@ help:
 	@$(UV) pip sync --quiet --require-hashes --python .envs/emulator local/requirements.txt
 	@touch $@
 
+.envs/checkov/done: requirements/checkov.txt .envs/uv/done
+	@echo "setting up: .envs/checkov (policy scan of the templates)"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/checkov
+	@$(UV) pip sync --quiet --require-hashes --python .envs/checkov requirements/checkov.txt
+	@touch $@
+
 .PHONY: setup
 setup: .venv/done .envs/sam/done .envs/emulator/done ## set up every environment (the other targets do it by themselves)
 
 .PHONY: lint
-lint: .venv/done
+lint: .venv/done .envs/checkov/done .envs/sam/done ## ruff, cfn-lint, sam validate and checkov
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/cfn-lint $(TEMPLATES)
+	SAM_CLI_TELEMETRY=0 .envs/sam/bin/sam validate --lint --region us-east-1
+	.envs/checkov/bin/checkov --config-file .checkov.yaml --file $(TEMPLATES)
 
 .PHONY: types
-types: .venv/done
+types: .venv/done ## mypy, strict
 	.venv/bin/mypy
 
 # ---- tests: lint, types, unit, integration (moto), end to end (embedded AWS) ----
@@ -67,7 +77,6 @@ integration: .venv/done ## against moto
 
 .PHONY: e2e
 e2e: setup ## against the embedded AWS, with the real sam build and sam deploy
-	SAM_CLI_TELEMETRY=0 .envs/sam/bin/sam validate --lint --template template.yaml --region us-east-1
 	.venv/bin/pytest tests/local tests/e2e -m emulator -q
 
 # ---- running ----
@@ -96,7 +105,7 @@ format: .venv/done ## format the code and fix what lint can
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-LOCKS := requirements/dev requirements/sam requirements/uv local/requirements layers/rolekeeper/requirements
+LOCKS := requirements/dev requirements/sam requirements/uv requirements/checkov local/requirements layers/rolekeeper/requirements
 
 .PHONY: lock
 lock: .envs/uv/done ## lock the dependencies again, with hashes and without an index

@@ -60,7 +60,7 @@ class Timeline:
         with self.console.status(Text(f"waiting: {what}", style="dim")):
             while (found := look()) is None:
                 if time.monotonic() - began > seconds:
-                    raise StepFailedError(f"not within {seconds:.0f} s: {what}")
+                    raise StepFailedError(f"not within {seconds:g} s: {what}")
                 time.sleep(_LOOK_SECONDS)
         self.came_true(f"{what} (after {time.monotonic() - began:.1f} s)")
         return found
@@ -73,13 +73,13 @@ class Timeline:
         """
         began = time.monotonic()
         if not self.console.is_terminal:
-            self.says(f"watching for {seconds:.0f} s: {what}")
-        with self.console.status(Text(f"watching for {seconds:.0f} s: {what}", style="dim")):
+            self.says(f"watching for {seconds:g} s: {what}")
+        with self.console.status(Text(f"watching for {seconds:g} s: {what}", style="dim")):
             while time.monotonic() - began < seconds:
                 if not holds():
                     raise StepFailedError(f"no longer so after {time.monotonic() - began:.1f} s: {what}")
                 time.sleep(_LOOK_SECONDS)
-        self.came_true(f"{what} (watched for {seconds:.0f} s)")
+        self.came_true(f"{what} (watched for {seconds:g} s)")
 
     def _line(self, text: str, style: str, mark: str) -> None:
         elapsed = time.monotonic() - self._began
