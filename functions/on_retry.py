@@ -25,8 +25,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         outcome = reconciler.run([tick.wake])[tick.wake.instance]
         if not (outcome.waiting or outcome.error):
             return tick.document("done", 0)
-        code = outcome.decision.code if outcome.decision else ""
-        if following := tick.following(code, datetime.now(UTC), settings.retry_timeout_minutes):
+        propagating = outcome.decision is not None and outcome.decision.code == "propagating"
+        since = outcome.since if propagating else None
+        if following := tick.following(datetime.now(UTC), propagating_since=since):
             return following
         if outcome.decision is None or outcome.error:
             raise outcome.error or RuntimeError("waiting without a decision")

@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from rolekeeper.errors import DeniedError, RetryableError
+from rolekeeper import codec
+from rolekeeper.errors import DamagedError, DeniedError, RetryableError
 from rolekeeper.model import Action, InstanceKey, Mode, WhenOccupied, WhenStopped, WhenUnmatched
-from support.state_table import leave_unprocessed
+from support.state_table import STATE_TABLE, leave_unprocessed
 from support.world import ACCOUNT, REGION, World, refusing
 
 ATTACH, REPLACE, DETACH = (
@@ -848,3 +849,33 @@ def test_every_decision_is_logged_with_its_correlation_id(world: World) -> None:
     assert [line["decision"]["action"] for line in decisions] == ["Attach", "Nothing"]
     assert {line["correlation_id"] for line in decisions} == {"correlation-1"}
     assert (world.metrics.counts["Attach"], world.metrics.counts["Nothing"]) == (1, 1)
+
+
+# ---- damage ----
+
+
+def test_one_damaged_record_doesnt_keep_the_others_from_their_roles(world: World) -> None:
+    world.publish("app=web", "web")
+    damaged, sound = world.running(app="web"), world.running(app="web")
+    pk, sk = codec.record_key(world.key(damaged))
+    world.dynamodb.put_item(
+        TableName=STATE_TABLE, Item=codec.to_attributes({"pk": pk, "sk": sk, "standing": {"action": "Dance"}})
+    )
+    outcomes = world.reconcile_all(damaged, sound)
+    assert world.carries(sound) == "web"
+    assert world.carries(damaged) == ""
+    error = outcomes[world.key(damaged)].error
+    assert isinstance(error, DamagedError)
+    assert damaged in str(error)
+
+
+def test_a_refusal_is_one_write_with_its_answer(world: World) -> None:
+    world.publish("app=web", "web")
+    instance = world.running(app="web")
+    world.quiet()
+    world.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation", "You are not authorized"))
+    world.reconcile(instance)
+    assert world.writes == ["UpdateItem", "TransactWriteItems"]
+    (entry,) = world.history(instance)
+    assert entry["answer"]["code"] == "UnauthorizedOperation"
+    assert entry["decision"]["code"] == "denied"

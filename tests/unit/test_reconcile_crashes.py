@@ -47,6 +47,7 @@ def mappings(world: World) -> None:
             when_stopped=WhenStopped.SWAP,
         )
     world.publish("quarantine=*", "NONE", priority=2)
+    world.publish("locked=*", "NONE", priority=3, when_unmatched=WhenUnmatched.RESTORE)
     world.publish("urgent=*", "urgent", priority=1, when_stopped=WhenStopped.SWAP)
 
 
@@ -99,6 +100,14 @@ def restore(world: World) -> str:
     return instance
 
 
+def release(world: World) -> str:
+    """Was quarantined by a mapping that gives back, and its tag is gone."""
+    instance = world.running(profile="theirs", locked="yes")
+    world.reconcile(instance)
+    world.untag(instance, "locked")
+    return instance
+
+
 SCENARIOS = {
     "attach": Scenario(attach, "web"),
     "attach while stopped": Scenario(attach_while_stopped, "web"),
@@ -108,6 +117,7 @@ SCENARIOS = {
     "quarantine theirs": Scenario(quarantine_theirs, "", ours=False),
     "swap": Scenario(swap, "db-2", restores="theirs", mutations=2),
     "restore": Scenario(restore, "theirs", ours=False),
+    "release": Scenario(release, "theirs", ours=False),
 }
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
 

@@ -82,7 +82,7 @@ def test_a_state_that_no_start_made_is_refused(spoilt: str) -> None:
 
 def test_the_next_state_counts_on_and_keeps_the_rest() -> None:
     tick = Tick(WAKE, NOW + timedelta(hours=1), 3)
-    following = tick.following("changing", NOW, 60)
+    following = tick.following(NOW)
     assert following
     assert Tick.parse(following) == Tick(WAKE, tick.deadline, 4)
     assert following["outcome"] == "waiting"
@@ -90,12 +90,14 @@ def test_the_next_state_counts_on_and_keeps_the_rest() -> None:
 
 def test_no_look_is_planned_after_the_deadline() -> None:
     tick = Tick(WAKE, NOW, 3)
-    assert tick.following("changing", NOW, 60) is None
-    assert tick.following("changing", NOW - timedelta(seconds=LONGEST_WAIT), 60)
+    assert tick.following(NOW) is None
+    assert tick.following(NOW - timedelta(seconds=LONGEST_WAIT))
 
 
 def test_a_profile_that_doesnt_propagate_in_minutes_is_given_up_early() -> None:
     tick = Tick(WAKE, NOW + timedelta(hours=1), 3)
-    assert tick.following("propagating", NOW, 60)
-    assert tick.following("propagating", NOW + PROPAGATION, 60) is None
-    assert tick.following("changing", NOW + PROPAGATION, 60)
+    later = NOW + PROPAGATION
+    assert tick.following(NOW, propagating_since=NOW)
+    assert tick.following(later, propagating_since=NOW) is None
+    assert tick.following(later), "an instance that changes state has until the deadline"
+    assert tick.following(later, propagating_since=later), "counted from when EC2 first refused it, not from the start"

@@ -141,7 +141,7 @@ def _unmatched(
 ) -> Decision:
     """No mapping governs the instance: give up what is ours, as the mapping that gave it says."""
     if not association:
-        return Decision(Action.NOTHING, "unmatched", "no mapping for its tags", losers=candidates.losers)
+        return _given_back(instance, assignment, candidates, owner)
     if not assignment:
         return Decision(
             Action.NOTHING,
@@ -182,6 +182,28 @@ def _unmatched(
         # Never swapped: between detach and attach nothing would remember what to give back.
         return decision(Action.WAIT, "stopped", f"{reason}; it comes back when the instance runs again")
     return decision(Action.DETACH, "unmatched", f"{owner.key}, which gave it role {assignment.role}, no longer matches")
+
+
+def _given_back(
+    instance: Instance, assignment: Assignment | None, candidates: Candidates, owner: PublishedMapping | None
+) -> Decision:
+    """Nothing is attached and no mapping governs: put back what a mapping to `NONE` took, if it says so."""
+    if not (assignment and owner and owner.spec.when_unmatched is WhenUnmatched.RESTORE):
+        return Decision(Action.NOTHING, "unmatched", "no mapping for its tags", losers=candidates.losers)
+    waits = instance.state in _CHANGING
+    what = f"{owner.key} no longer matches; {assignment.restore_profile_arn} was there before"
+    return Decision(
+        Action.WAIT if waits else Action.ATTACH,
+        "changing" if waits else "restored",
+        _until_settled(instance, "what was there before") if waits else what,
+        mapping=assignment.mapping,
+        revision=assignment.revision,
+        role=assignment.role,
+        profile_arn=assignment.restore_profile_arn,
+        gives_back=not waits,
+        polls=waits,
+        losers=candidates.losers,
+    )
 
 
 def _missing(assignment: Assignment) -> str:

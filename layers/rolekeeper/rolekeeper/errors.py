@@ -56,6 +56,10 @@ class DeniedError(PermanentError):
     """A permission is missing. `action` and `resource` name it."""
 
 
+class DamagedError(PermanentError):
+    """An item of our own table can't be read: it isn't what we wrote."""
+
+
 # botocore retries these by itself; seeing one means that its attempts are used up. botocore 1.43
 # `data/_retry.json` and `retries/standard.py`; EC2's own are in the EC2 API reference, "Error codes".
 THROTTLES = frozenset(

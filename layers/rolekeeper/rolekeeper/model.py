@@ -175,7 +175,10 @@ class PublishedMapping:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Our record that *we* made an association, and what to do when its mapping no longer matches."""
+    """Our record that *we* made an association, or took one away for `NONE` (then `association_id` is empty).
+
+    `restore_profile_arn` is what was there before our first one.
+    """
 
     association_id: str
     profile_arn: str

@@ -24,7 +24,7 @@ from rolekeeper.model import (
     PublishedMapping,
     Withheld,
 )
-from rolekeeper.ownership import assignment_for, settled_intents
+from rolekeeper.ownership import NOTHING, assignment_for, settled_intents
 from rolekeeper.resolve import mapping_keys, resolve
 from rolekeeper.state import Snapshot, State
 
@@ -59,6 +59,10 @@ class Observation:
         withheld = self.control.withholds(deployed_mode)
         return _withheld(decided, withheld) if withheld else decided
 
+    def remembers_in_vain(self, decision: Decision) -> bool:
+        """Whether the record still holds what a mapping to `NONE` took, although nothing will put it back."""
+        return decision.code == "unmatched" and NOTHING in self.record.assignments
+
     def needs_work(self, decision: Decision, now: datetime) -> bool:
         """Whether a reconcile would do or write anything: what the sweep sends."""
         standing = self.record.standing
@@ -68,7 +72,8 @@ class Observation:
             if decision.code in ("gone", "ended"):
                 return self.recorded
             unrecorded = self.assignment is not None and self.assignment.association_id not in self.record.assignments
-            return bool(standing or unrecorded or settled_intents(self.record, self.association, now))
+            over = self.remembers_in_vain(decision)
+            return bool(standing or unrecorded or over or settled_intents(self.record, self.association, now))
         if decision.polls:
             return not (standing and standing.loop_until and standing.loop_until > now)
         return standing is None or standing.fingerprint != decision.fingerprint

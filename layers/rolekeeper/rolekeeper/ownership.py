@@ -7,16 +7,22 @@ to attach and isn't the one that we set out from. So a crash between the call an
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from rolekeeper.model import Action, Assignment, Association, InstanceRecord, Intent
+from rolekeeper.model import NO_ROLE, Action, Assignment, Association, InstanceRecord, Intent
+
+# The association id of an assignment to carry no role.
+NOTHING = ""
 
 # A call can be in flight for no longer than a function may run (15 minutes, Lambda's limit), plus clock skew.
 IN_FLIGHT = timedelta(minutes=20)
 
 
 def assignment_for(record: InstanceRecord, association: Association | None) -> Assignment | None:
-    """Our assignment of the association that EC2 shows, or None when somebody else made it."""
+    """Our assignment of the association that EC2 shows, or None when somebody else made it.
+
+    Where EC2 shows none, it is our assignment to carry no role, if there was a role that could be given back.
+    """
     if association is None:
-        return None
+        return record.assignments.get(NOTHING) or _quarantine(record.intents)
     if recorded := record.assignments.get(association.id):
         return recorded
     intent = explaining_intent(record.intents, association)
@@ -35,6 +41,17 @@ def explaining_intent(intents: Mapping[str, Intent], association: Association) -
         and intent.from_association_id != association.id
     ]
     return max(fulfilled, key=lambda intent: intent.at, default=None)
+
+
+def _quarantine(intents: Mapping[str, Intent]) -> Assignment | None:
+    """What an open detach for `NONE` becomes once nothing is attached."""
+    taken = [
+        each
+        for each in intents.values()
+        if each.action is Action.DETACH and each.role == NO_ROLE and each.restore_profile_arn
+    ]
+    newest = max(taken, key=lambda intent: intent.at, default=None)
+    return assignment_of(newest, NOTHING) if newest else None
 
 
 def assignment_of(intent: Intent, association_id: str) -> Assignment:

@@ -7,7 +7,7 @@ changed meanwhile.
 
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from rolekeeper.announce import CHANGED, PARKED, REFUSED, Announcer, described, 
 from rolekeeper.ec2 import Ec2
 from rolekeeper.errors import (
     AwsRefusalError,
+    DamagedError,
     DeniedError,
     GoneError,
     NotReadyError,
@@ -25,7 +26,7 @@ from rolekeeper.errors import (
 )
 from rolekeeper.model import Action, Assignment, Association, Decision, InstanceKey, Intent, Mode, Standing, Wake
 from rolekeeper.observe import Observation, observe
-from rolekeeper.ownership import assignment_of, settled_intents
+from rolekeeper.ownership import NOTHING, assignment_of, settled_intents
 from rolekeeper.retry import RetryLoop
 from rolekeeper.state import State
 
@@ -41,11 +42,13 @@ _FOLLOWED = frozenset({"associating", "disassociating"})
 class Outcome:
     """How one instance's reconcile ended.
 
-    `error`: nothing was decided; the message must come again. `waiting`: the retry loop has to look again.
+    `error`: nothing was decided; the message must come again. `waiting`: the retry loop has to look again, and the
+    instance shows this very decision `since` then.
     """
 
     decision: Decision | None
     waiting: bool = False
+    since: datetime | None = None
     error: AwsRefusalError | None = None
 
 
@@ -54,6 +57,17 @@ class _Again:
     """Look again; `error` is what to say when no look is left."""
 
     error: AwsRefusalError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """What EC2 answered to a mutation that it refused, and the intent that this ends."""
+
+    answer: Mapping[str, str]
+    closed: tuple[Intent, ...]
+
+
+_NOT_ASKED = _Refusal({}, ())
 
 
 def _utc_now() -> datetime:
@@ -95,6 +109,11 @@ class Reconciler:
                 break
             try:
                 observations = observe(list(pending), self.ec2, self.state, self.now())
+            except DamagedError as error:
+                if len(pending) > 1:
+                    # One damaged item must not keep the others from their roles: each by itself.
+                    return outcomes | {key: self.run([wake])[key] for key, wake in pending.items()}
+                return outcomes | self._unread(pending, error)
             except AwsRefusalError as error:
                 return outcomes | self._unread(pending, error)
             for key, wake in list(pending.items()):
@@ -173,48 +192,48 @@ class Reconciler:
                 forgotten=_others(observed, kept.association_id),
                 clears_standing=True,
             )
-        elif observed.record.standing or self._settled(observed):
-            present = observed.association.id if observed.association else ""
-            self.state.settle(wake.instance, closed=self._settled(observed), forgotten=_others(observed, present))
+        elif observed.needs_work(decision, self.now()):
+            present = observed.association.id if observed.association else NOTHING
+            kept_id = None if observed.remembers_in_vain(decision) else present
+            self.state.settle(wake.instance, closed=self._settled(observed), forgotten=_others(observed, kept_id))
         self.announce.decision(wake, observed.instance, observed.association, decision)
         return Outcome(decision)
 
     # ---- waiting and refusing ----
 
-    def _stand(self, wake: Wake, observed: Observation, decision: Decision, *, event: str = "") -> Outcome:
+    def _stand(self, wake: Wake, observed: Observation, decision: Decision, refusal: _Refusal = _NOT_ASKED) -> Outcome:
         """Show why the instance doesn't carry what it should; start the retry loop if it has to be watched."""
         now, former = self.now(), observed.record.standing
-        said = former is not None and former.fingerprint == decision.fingerprint
+        said = former if former and former.fingerprint == decision.fingerprint else None
         watched = former.loop_until if former and former.loop_until and former.loop_until > now else None
-        watch = (
-            decision.polls
-            and not watched
-            and not (said and former and former.parked and decision.code == "propagating")
-        )
-        if watch and self.loop:
+        # A profile that EC2 didn't know within its bound is asked for once a sweep, without another loop.
+        hopeless = said and said.parked and decision.code == "propagating"
+        starts = decision.polls and not watched and not hopeless and self.loop is not None
+        if starts and self.loop:
             watched = self.loop.start(wake, now)
-        event = event or (REFUSED if decision.action is Action.HOLD else "")
-        if not said or (watch and self.loop):
-            standing = Standing(
-                decision.action,
-                decision.code,
-                decision.reason,
-                since=former.since if said and former else now,
-                fingerprint=decision.fingerprint,
-                loop_until=watched if decision.polls else None,
-                parked=not decision.polls,
-            )
-            entry = _entry(wake, observed, observed.association, decision, {})
+        standing = Standing(
+            decision.action,
+            decision.code,
+            decision.reason,
+            since=said.since if said else now,
+            fingerprint=decision.fingerprint,
+            loop_until=watched if decision.polls else None,
+            parked=not decision.polls or bool(hopeless),
+        )
+        if not said or starts or refusal.closed:
+            # What an intent had yet to prove is written here: the attempt's own intent was opened after settling.
+            asked = refusal is not _NOT_ASKED
             self.state.record_outcome(
                 wake.instance,
-                entry,
+                _entry(wake, observed, observed.association, decision, refusal.answer),
                 now,
-                closed=self._settled(observed),
-                assignment=_unrecorded(observed),
+                closed=refusal.closed if asked else self._settled(observed),
+                assignment=None if asked else _unrecorded(observed),
                 standing=standing,
             )
-        self.announce.decision(wake, observed.instance, observed.association, decision, event="" if said else event)
-        return Outcome(decision, waiting=decision.polls)
+        event = REFUSED if decision.action is Action.HOLD and not said else ""
+        self.announce.decision(wake, observed.instance, observed.association, decision, refusal.answer, event=event)
+        return Outcome(decision, waiting=decision.polls, since=standing.since)
 
     # ---- changing ----
 
@@ -235,20 +254,19 @@ class Reconciler:
             return Outcome(decision, error=error)
         except (NotReadyError, ObserveAgainError, GoneError, PermanentError) as error:
             return self._refused(wake, observed, decision, intent, error)
-        detaches = decision.swap or decision.action is Action.DETACH
+        answer = {"association-id": made.id, "state": made.state.value}
+        assignment = _made(decision, intent, made)
+        former = _others(observed, None) | ({adopted.association_id} if adopted else set())
         self.state.record_outcome(
             wake.instance,
-            _entry(
-                wake, observed, observed.association, decision, {"association-id": made.id, "state": made.state.value}
-            ),
+            _entry(wake, observed, observed.association, decision, answer),
             self.now(),
             # A swap's intent stays open until the second half, which takes over what it would restore.
             closed=() if decision.swap else (intent, *_swaps(observed)),
-            assignment=None if detaches or decision.gives_back else assignment_of(intent, made.id),
-            forgotten=_others(observed, "") | ({adopted.association_id} if adopted else set()),
+            assignment=assignment,
+            forgotten=former - {assignment.association_id} if assignment else former,
             clears_standing=True,
         )
-        answer = {"association-id": made.id, "state": made.state.value}
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
         self.announce.decision(wake, observed.instance, observed.association, decision, answer, event=event)
         return _Again()
@@ -265,11 +283,11 @@ class Reconciler:
     ) -> Outcome | _Again:
         """EC2 said no: close the intent, note the answer, then observe again, wait, or show why not."""
         answer = {"code": error.code, "message": error.message, "action": error.action, "resource": error.resource}
-        entry = _entry(wake, observed, observed.association, decision, answer)
         # Sent twice and refused once, the call may have happened: then its intent is all that shows what is ours.
-        closed = [] if error.resent else [intent]
-        self.state.record_outcome(wake.instance, entry, self.now(), closed=closed)
+        ended = _Refusal(answer, () if error.resent else (intent,))
         if isinstance(error, ObserveAgainError | GoneError):
+            entry = _entry(wake, observed, observed.association, decision, answer)
+            self.state.record_outcome(wake.instance, entry, self.now(), closed=ended.closed)
             return _Again(RetryableError(error.code, error.message, error.action, error.resource))
         if isinstance(error, NotReadyError):
             propagating = error.code != "IncorrectInstanceState"
@@ -280,14 +298,14 @@ class Reconciler:
                 reason=f"EC2 isn't ready for role {decision.role}: {error}",
                 polls=True,
             )
-            return self._stand(wake, observed, waits)
+            return self._stand(wake, observed, waits, ended)
         if isinstance(error, DeniedError):
             self.announce.denied(error, correlation_id=wake.correlation_id)
             reason = f"permission {error.action} on {error.resource} is missing ({error.code})"
         else:
             reason = f"EC2 refused role {decision.role}: {error}"
         code = "denied" if isinstance(error, DeniedError) else "refused"
-        return self._stand(wake, observed, replace(decision, action=Action.HOLD, code=code, reason=reason))
+        return self._stand(wake, observed, replace(decision, action=Action.HOLD, code=code, reason=reason), ended)
 
     def _intent(self, observed: Observation, decision: Decision) -> Intent:
         if decision.mapping is None:
@@ -326,8 +344,19 @@ def _to_record(observed: Observation, decision: Decision) -> Assignment | None:
     return _unrecorded(observed)
 
 
-def _others(observed: Observation, present: str) -> set[str]:
-    """The recorded association ids that are no more."""
+def _made(decision: Decision, intent: Intent, made: Association) -> Assignment | None:
+    """The assignment that a mutation leaves, if any."""
+    if decision.gives_back or decision.swap:
+        return None
+    if decision.action is Action.DETACH:
+        # Remembered only where there is something to give back.
+        remembers = decision.code == "quarantined" and intent.restore_profile_arn
+        return assignment_of(intent, NOTHING) if remembers else None
+    return assignment_of(intent, made.id)
+
+
+def _others(observed: Observation, present: str | None) -> set[str]:
+    """The recorded association ids that are no more; `present` is the one that is, None for none."""
     return {each for each in observed.record.assignments if each != present}
 
 
@@ -343,7 +372,7 @@ def _entry(
     observed: Observation | None,
     association: Association | None,
     decision: Decision,
-    answer: dict[str, Any],
+    answer: Mapping[str, Any],
 ) -> dict[str, Any]:
     """A history entry: what woke us, what was seen, what was decided and why, what AWS answered."""
     return {
@@ -351,5 +380,5 @@ def _entry(
         "correlation_id": wake.correlation_id,
         "seen": seen(observed.instance if observed else None, association),
         "decision": described(decision),
-        "answer": answer,
+        "answer": dict(answer),
     }

@@ -52,16 +52,15 @@ class Tick:
         )
         return cls(wake, parse_time(event["deadline"]), int(event["attempt"]))
 
-    def following(self, code: str, now: datetime, timeout_minutes: int) -> dict[str, Any] | None:
+    def following(self, now: datetime, *, propagating_since: datetime | None = None) -> dict[str, Any] | None:
         """The machine's next state, or None when the next look would come after the deadline.
 
         Args:
-            code: the decision's; a profile that doesn't propagate within its bound is a wrong configuration.
             now: the time (UTC).
-            timeout_minutes: how long a loop lasts, which tells when this one began.
+            propagating_since: since when EC2 doesn't know the profile. One that doesn't propagate within its bound is a
+                wrong configuration.
         """
-        began = self.deadline - timedelta(minutes=timeout_minutes)
-        deadline = min(self.deadline, began + PROPAGATION) if code == "propagating" else self.deadline
+        deadline = min(self.deadline, propagating_since + PROPAGATION) if propagating_since else self.deadline
         wait = wait_seconds(self.attempt + 1)
         if now + timedelta(seconds=wait) > deadline:
             return None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rolekeeper import codec
 from rolekeeper.codec import ASSIGNMENT, INTENT, Item, Key
-from rolekeeper.errors import RetryableError, classified
+from rolekeeper.errors import DamagedError, RetryableError, classified
 from rolekeeper.model import (
     Assignment,
     Control,
@@ -66,20 +66,35 @@ class State:
     # ---- reading ----
 
     def read(self, instances: Iterable[InstanceKey], mappings: Iterable[MappingKey]) -> Snapshot:
-        """Read the control item, the instances' records and the published mappings under these keys."""
+        """Read the control item, the instances' records and the published mappings under these keys.
+
+        Raises:
+            DamagedError: one of them isn't what we wrote.
+            RetryableError: some keys stayed unread; they are never taken for absent.
+        """
         records = {codec.record_key(key): key for key in instances}
         published = {codec.published_key(key): key for key in mappings}
         items = self._get([codec.CONTROL, *records, *published])
         return Snapshot(
             control=codec.control_from(items.get(codec.CONTROL, {})),
-            records={key: codec.record_from(items[at]) for at, key in records.items() if at in items},
-            published={key: codec.published_from(items[at]) for at, key in published.items() if at in items},
+            records={key: self._decode(codec.record_from, items[at]) for at, key in records.items() if at in items},
+            published={
+                key: self._decode(codec.published_from, items[at]) for at, key in published.items() if at in items
+            },
         )
 
     def published(self, key: MappingKey) -> PublishedMapping | None:
         """One published mapping or its tombstone, as it is now."""
         items = self._get([codec.published_key(key)])
-        return codec.published_from(items[codec.published_key(key)]) if items else None
+        return self._decode(codec.published_from, items[codec.published_key(key)]) if items else None
+
+    def _decode[T](self, decode: Callable[[Item], T], item: Item) -> T:
+        try:
+            return decode(item)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DamagedError(
+                "Damaged", f"{item['pk']} {item['sk']}: {error!r}", "dynamodb:BatchGetItem", self._table
+            ) from error
 
     def _get(self, keys: Sequence[Key]) -> dict[Key, Item]:
         found: dict[Key, Item] = {}
