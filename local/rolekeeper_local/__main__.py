@@ -4,18 +4,14 @@ Standard output carries one line, ``ready: <endpoint>``; progress goes to standa
 """
 
 import os
-import signal
 import sys
-from types import FrameType
 
-from rolekeeper_local.embedded import EmbeddedAws, EmbeddedAwsError
+from rolekeeper_local.embedded import EmbeddedAws, EmbeddedAwsError, leave_by_interrupt
 
 
 def main() -> int:
     """Start, deploy, say so, and stay; return the exit code."""
-    # SIGTERM takes the same way out as Ctrl-C; and a shell's background job would ignore SIGINT if left as it is.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    leave_by_interrupt()
     try:
         with EmbeddedAws(progress=_say) as aws:
             aws.deploy()
@@ -28,10 +24,6 @@ def main() -> int:
     except (EmbeddedAwsError, ValueError) as error:
         _say(str(error))
         return 1
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _say(line: str) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rolekeeper import codec
 from rolekeeper.model import InstanceKey
 from rolekeeper.state import State
-from rolekeeper_local.embedded import REGION, EmbeddedAws, EmbeddedAwsError
+from rolekeeper_local.embedded import REGION, EmbeddedAws, EmbeddedAwsError, leave_by_interrupt
 from rolekeeper_local.timeline import StepFailedError, Timeline
 from rolekeeper_local.world import Shown, World
 
@@ -193,6 +193,7 @@ def main() -> int:
     if not console.is_terminal:
         console.width = 160
     timeline = Timeline(console)
+    leave_by_interrupt()
     try:
         with EmbeddedAws(progress=timeline.says) as aws:
             aws.deploy()

@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import IO, Self
 
 import boto3
@@ -42,6 +42,16 @@ _STEP_SECONDS = 300
 
 class EmbeddedAwsError(Exception):
     """The embedded AWS could not be started or deployed to; the message says why, and what to do."""
+
+
+def leave_by_interrupt() -> None:
+    """Let SIGTERM take the same way out as Ctrl-C; and SIGINT, which a shell's background job else ignores."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 class EmbeddedAws:
@@ -139,6 +149,8 @@ class EmbeddedAws:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_CLI_"))},
             **self.env,
+            # The SAM CLI leaves temporary folders behind; here they go with the rest.
+            "TMPDIR": str(self.directory / "tmp"),
             "SAM_CLI_TELEMETRY": "0",
             "SAM_CLI_CHECK_FOR_UPDATES": "0",
             # `sam build` runs the pip of the Python 3.13 that it finds; the SAM CLI's own is one.
