@@ -4,16 +4,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.emulator
 
 
-def test_the_demo_plays_every_step_and_says_so(free_port: Callable[[], int]) -> None:
+def test_the_demo_plays_every_step_says_so_and_leaves_nothing_behind(
+    free_port: Callable[[], int], tmp_path: Path
+) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "rolekeeper_local.demo"],
-        env={**os.environ, "ROLEKEEPER_LOCAL_PORT": str(free_port())},
+        env={**os.environ, "ROLEKEEPER_LOCAL_PORT": str(free_port()), "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=240,
@@ -24,3 +27,4 @@ def test_the_demo_plays_every_step_and_says_so(free_port: Callable[[], int]) -> 
     assert "✗" not in done.stdout
     assert "\x1b" not in done.stdout, "colour belongs on a terminal only"
     assert "median" in done.stdout
+    assert list(tmp_path.iterdir()) == []
