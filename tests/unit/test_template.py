@@ -456,8 +456,20 @@ def test_a_missing_permission_is_told_with_its_action_and_resource() -> None:
 
 def test_the_alarms_key_can_be_used_by_those_who_publish() -> None:
     assert _properties("AlarmTopic")["KmsMasterKeyId"] == {"Ref": "AlarmKey"}
-    principals = [s["Principal"].get("Service") for s in _properties("AlarmKey")["KeyPolicy"]["Statement"]]
-    assert ["cloudwatch.amazonaws.com", "events.amazonaws.com"] in principals
+    using = {
+        s["Principal"]["Service"]: s
+        for s in _properties("AlarmKey")["KeyPolicy"]["Statement"]
+        if "Service" in s["Principal"]
+    }
+    assert set(using) == {"cloudwatch.amazonaws.com", "events.amazonaws.com"}
+    assert all(set(s["Action"]) == {"kms:GenerateDataKey*", "kms:Decrypt"} for s in using.values())
+    assert "Condition" not in using["events.amazonaws.com"], "KMS isn't told whose rule it is: nothing would arrive"
+
+
+def test_a_rule_reaches_the_alarm_topic_though_sns_may_not_be_told_which_rule_it_is() -> None:
+    statements = _properties("AlarmTopicPolicy")["PolicyDocument"]["Statement"]
+    [allow] = [s for s in statements if s["Principal"] == {"Service": "events.amazonaws.com"}]
+    assert allow["Condition"] == {"ArnEqualsIfExists": {"aws:SourceArn": {"GetAtt": "PermissionMissingRule.Arn"}}}
 
 
 # ---- outputs ----
