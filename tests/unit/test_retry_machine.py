@@ -12,6 +12,9 @@ import pytest
 import yaml
 from moto import mock_aws
 from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_sqs import (
+    StateTaskServiceSqs,
+)
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "statemachines/retry.asl.json").read_text()
@@ -71,6 +74,13 @@ def test_only_errors_with_a_name_are_tried_again_a_bounded_number_of_times() -> 
         assert retry["MaxAttempts"] <= 10
         assert retry["MaxDelaySeconds"] <= 60
         assert retry["JitterStrategy"] == "FULL"
+
+
+def test_a_dead_letter_is_sent_again_for_the_errors_that_the_sqs_integration_names() -> None:
+    """The interpreter's names were recorded from Step Functions (LocalStack's snapshot tests)."""
+    [retry] = STATES["HandToDeadLetters"]["Retry"]
+    named = {StateTaskServiceSqs._ERROR_NAME_CLIENT, StateTaskServiceSqs._ERROR_NAME_AWS}  # noqa: SLF001
+    assert set(retry["ErrorEquals"]) == named
 
 
 def test_the_longest_loop_fits_its_history_and_its_timeout() -> None:
