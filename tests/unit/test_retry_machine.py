@@ -12,9 +12,7 @@ import pytest
 import yaml
 from moto import mock_aws
 from moto.awslambda_simple.models import LambdaSimpleBackend
-from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_sqs import (
-    StateTaskServiceSqs,
-)
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_sqs
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "statemachines/retry.asl.json").read_text()
@@ -79,7 +77,7 @@ def test_only_errors_with_a_name_are_tried_again_a_bounded_number_of_times() -> 
 def test_a_dead_letter_is_sent_again_for_the_errors_that_the_sqs_integration_names() -> None:
     """The interpreter's names were recorded from Step Functions (LocalStack's snapshot tests)."""
     [retry] = STATES["HandToDeadLetters"]["Retry"]
-    named = {StateTaskServiceSqs._ERROR_NAME_CLIENT, StateTaskServiceSqs._ERROR_NAME_AWS}  # noqa: SLF001
+    named = {state_task_service_sqs._ERROR_NAME_CLIENT, state_task_service_sqs._ERROR_NAME_AWS}  # noqa: SLF001
     assert set(retry["ErrorEquals"]) == named
 
 
