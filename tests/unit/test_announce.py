@@ -170,6 +170,18 @@ def test_events_that_cant_be_sent_are_logged_and_counted_and_stop_nothing(
     assert desk.calls["PutEvents"] == 2
 
 
+def test_not_being_allowed_to_send_events_rings_the_alarm_and_names_the_action_in_the_log(desk: Desk) -> None:
+    def deny() -> None:
+        raise client_error("AccessDeniedException", "not authorized to perform: events:PutEvents on resource: the-bus")
+
+    desk.calls.before("PutEvents", deny)
+    desk.announce.send("Role Attached", {}, [])
+    desk.announce.flush()
+    assert desk.metrics.counts == {"EventsFailed": 1, "PermissionDenied": 1}
+    (line,) = desk.lines()
+    assert (line["level"], line["action"], line["resource"]) == ("ERROR", "events:PutEvents", "the-bus")
+
+
 @pytest.mark.parametrize(
     ("region", "partition"),
     [
@@ -178,6 +190,9 @@ def test_events_that_cant_be_sent_are_logged_and_counted_and_stop_nothing(
         ("us-gov-east-1", "aws-us-gov"),
         ("us-iso-east-1", "aws-iso"),
         ("us-isob-east-1", "aws-iso-b"),
+        ("us-isof-south-1", "aws-iso-f"),
+        ("eu-isoe-west-1", "aws-iso-e"),
+        ("eusc-de-east-1", "aws-eusc"),
     ],
 )
 def test_a_region_tells_its_partition(region: str, partition: str) -> None:

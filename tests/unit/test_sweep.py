@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rolekeeper.ec2 import FILTER_VALUES, Ec2
-from rolekeeper.errors import RetryableError
+from rolekeeper.errors import DeniedError, RetryableError
 from rolekeeper.mapping_table import MappingTable
 from rolekeeper.sweep import FLEET_RESERVE, Sweep, Swept
 from rolekeeper.work import WorkQueue
@@ -193,6 +193,19 @@ def test_a_page_that_cant_be_read_ends_the_sweep_and_nothing_was_changed(desk: D
         sweep(desk)
     assert desk.world.mutations == []
     assert desk.sent() == []
+
+
+@pytest.mark.parametrize("operation", ["DescribeInstances", "SendMessageBatch", "Scan"])
+def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Desk, operation: str) -> None:
+    desk.world.running(app="web")
+    desk.quiet()
+    desk.world.calls.before(operation, refusing("AccessDenied", "no"))
+    with pytest.raises(DeniedError):
+        sweep(desk)
+    (told,) = desk.world.events.named("Permission Missing")
+    assert told["action"].partition(":")[2] in operation
+    assert told["resource"]
+    assert desk.world.metrics.counts["PermissionDenied"] == 1
 
 
 def test_a_sweep_without_time_says_that_it_is_unfinished(desk: Desk) -> None:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
-from botocore.exceptions import BotoCoreError, ClientError
 
-from rolekeeper.errors import DeniedError
-from rolekeeper.model import Action, Association, Decision, Instance, MappingKey, Wake
+from rolekeeper.errors import AwsRefusalError, DeniedError, classified
+from rolekeeper.model import Action, Association, Decision, Instance, InstanceKey, MappingKey, Wake
 
 if TYPE_CHECKING:
     from types_boto3_events.client import EventBridgeClient
@@ -31,6 +30,17 @@ CHANGED = {
 REFUSED = "Role Change Refused"
 PARKED = "Instance Parked"
 PERMISSION_MISSING = "Permission Missing"
+
+# How the Regions of each partition begin; all others are of `aws` (botocore's partitions.json, `regionRegex`).
+PARTITIONS = {
+    "cn-": "aws-cn",
+    "eu-isoe-": "aws-iso-e",
+    "eusc-": "aws-eusc",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "us-isof-": "aws-iso-f",
+}
 
 
 class Announcer:
@@ -70,7 +80,7 @@ class Announcer:
         self._logger.info("decided", extra={**detail, "correlation_id": wake.correlation_id})
         self.count(decision.action.value)
         if event:
-            self.send(event, detail, [instance_arn(wake)])
+            self.send(event, detail, [instance_arn(wake.instance)])
 
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
         """Log, count and send what happened to a mapping; `event` is the detail-type."""
@@ -116,26 +126,29 @@ class Announcer:
         waiting, self._waiting = self._waiting, []
         for entries in batched(waiting, ENTRIES, strict=False):
             try:
-                answer = self._client.put_events(Entries=list(entries))  # type: ignore[arg-type]  # built above
-            except (ClientError, BotoCoreError):
-                self._logger.exception("events were not sent", extra={"events": len(entries)})
+                with classified("events:PutEvents", "the default bus"):
+                    answer = self._client.put_events(Entries=list(entries))  # type: ignore[arg-type]  # built above
+            except AwsRefusalError as error:
+                named = {"events": len(entries), "action": error.action, "resource": error.resource}
+                self._logger.exception("events were not sent", extra=named)
                 self.count("EventsFailed", len(entries))
+                if isinstance(error, DeniedError):
+                    # No event can tell of it, so the alarm on the metric has to, and this log line.
+                    self.count("PermissionDenied")
                 continue
             if lost := answer["FailedEntryCount"]:
                 self._logger.error("events were refused", extra={"events": lost, "answer": answer["Entries"]})
                 self.count("EventsFailed", lost)
 
 
-def instance_arn(wake: Wake) -> str:
+def instance_arn(key: InstanceKey) -> str:
     """The instance's ARN; its partition follows from the Region's name."""
-    key = wake.instance
     return f"arn:{partition_of(key.region)}:ec2:{key.region}:{key.account}:instance/{key.id}"
 
 
 def partition_of(region: str) -> str:
-    """The partition of a Region (AWS General Reference, "ARNs")."""
-    prefixes = {"cn-": "aws-cn", "us-gov-": "aws-us-gov", "us-isob-": "aws-iso-b", "us-iso-": "aws-iso"}
-    return next((partition for prefix, partition in prefixes.items() if region.startswith(prefix)), "aws")
+    """The partition of a Region."""
+    return next((partition for prefix, partition in PARTITIONS.items() if region.startswith(prefix)), "aws")
 
 
 def seen(instance: Instance | None, association: Association | None) -> dict[str, Any]:

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 # EC2's service principal, as the partitions name it (IAM user guide, "AWS service principals"; botocore's
 # partitions.json has the suffixes). The first is understood everywhere.
 EC2_PRINCIPALS = frozenset(
-    {"ec2.amazonaws.com", "ec2.amazonaws.com.cn", "ec2.c2s.ic.gov", "ec2.sc2s.sgov.gov", "ec2.amazonaws.eu"}
+    {
+        "ec2.amazonaws.com",
+        "ec2.amazonaws.com.cn",
+        "ec2.amazonaws.eu",
+        "ec2.c2s.ic.gov",
+        "ec2.cloud.adc-e.uk",
+        "ec2.csp.hci.ic.gov",
+        "ec2.sc2s.sgov.gov",
+    }
 )
 ASSUME = "sts:assumerole"
 STATEMENT = '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}'

@@ -11,7 +11,7 @@ from typing import Any
 from rolekeeper.announce import Announcer
 from rolekeeper.conflicts import Survey
 from rolekeeper.ec2 import Ec2, ids_of
-from rolekeeper.errors import AwsRefusalError, RetryableError
+from rolekeeper.errors import AwsRefusalError, DeniedError, RetryableError
 from rolekeeper.mapping_table import MappingTable
 from rolekeeper.model import Instance, MappingKey, Mode
 from rolekeeper.observe import Observation, complete
@@ -69,8 +69,11 @@ class Sweep:
             AwsRefusalError: a page could not be read or sent; the schedule's retry begins anew, which is harmless.
         """
         swept = Swept()
-        surveys = self._fleet(swept)
-        self._mappings(swept, surveys)
+        try:
+            self._mappings(swept, self._fleet(swept))
+        except DeniedError as error:
+            self.announce.denied(error, correlation_id=self.correlation_id)
+            raise
         if not swept.finished:
             self.announce.count("SweepUnfinished")
         self.announce.count("InstancesSwept", swept.instances)

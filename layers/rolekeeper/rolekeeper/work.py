@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.announce import SOURCE, partition_of
+from rolekeeper.announce import SOURCE, instance_arn
 from rolekeeper.errors import RetryableError, classified
 from rolekeeper.model import InstanceKey
 
@@ -57,6 +57,6 @@ def request(key: InstanceKey, cause: str, correlation_id: str) -> dict[str, Any]
         "account": key.account,
         "region": key.region,
         "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "resources": [f"arn:{partition_of(key.region)}:ec2:{key.region}:{key.account}:instance/{key.id}"],
+        "resources": [instance_arn(key)],
         "detail": {"instance-id": key.id, "cause": cause, "correlation-id": correlation_id},
     }
