@@ -48,7 +48,7 @@ help:
 	@touch $@
 
 .PHONY: setup
-setup: .venv/done .envs/sam/done .envs/emulator/done ## set up every environment (the other targets do it by themselves)
+setup: .venv/done .envs/sam/done .envs/emulator/done ## set up what running needs (the other targets do it by themselves)
 
 .PHONY: lint
 lint: .venv/done .envs/checkov/done .envs/sam/done ## ruff, cfn-lint, sam validate and checkov
