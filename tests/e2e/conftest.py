@@ -6,6 +6,7 @@ from socket import socket
 
 import pytest
 
+from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.world import World, starter_mappings
 from support.waiting import eventually
@@ -23,7 +24,8 @@ def free_port() -> Callable[[], int]:
 
 @pytest.fixture(scope="session")
 def aws(free_port: Callable[[], int]) -> Iterator[EmbeddedAws]:
-    with EmbeddedAws(port=free_port()) as embedded:
+    # Pending takes long enough for a function's cold start on a slow machine to see it.
+    with EmbeddedAws(port=free_port(), timings=Timings(pending=5)) as embedded:
         embedded.deploy()
         yield embedded
 

@@ -90,7 +90,7 @@ def test_a_lost_running_event_is_made_good_by_the_retry_loop(deployed: World) ->
     instance = deployed.launch("loop", workload="s3-reader")
     # The tag event of the launch has been delivered: the running event is the next, and is lost.
     deployed.aws.drop_events(instance)
-    eventually(lambda: record(deployed, instance).get("standing"), 2)
+    eventually(lambda: record(deployed, instance).get("standing"), 4)
     attached(deployed, instance, "s3-read")
 
 
