@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from rolekeeper.errors import DeniedError, PermanentError
-from rolekeeper.iam import Iam, InstanceProfile, Role, trust_note, trust_problem
+from rolekeeper.iam import Iam, InstanceProfile, Role
 from rolekeeper.model import MappingSpec
+from rolekeeper.trust import trust_note, trust_problem
 
 
 @dataclass(frozen=True, slots=True)
