@@ -35,7 +35,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 def _wake(record: dict[str, Any], settings: Settings) -> Wake:
     try:
         message = json.loads(record["body"])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DroppedError(f"not JSON: {error}") from error
     return parse(
         message,

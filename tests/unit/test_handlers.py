@@ -142,6 +142,7 @@ def test_two_messages_for_one_instance_are_one_reconcile(desk: Desk) -> None:
         "not json",
         "[]",
         "{}",
+        pytest.param("[" * 100_000, id="nested too deeply"),
         sample("tags-changed-volume"),
         sample("sweep"),
         sample("permission-missing"),
