@@ -120,6 +120,12 @@ class World:
         pk, sk = codec.published_key(mapping_key(tag))
         self.dynamodb.delete_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
 
+    def garble(self, key: codec.Key) -> None:
+        """Overwrite an item of the state table with what we never wrote."""
+        pk, sk = key
+        garbled = codec.to_attributes({"pk": pk, "sk": sk, "spec": "garbled", "standing": "garbled"})
+        self.dynamodb.put_item(TableName=STATE_TABLE, Item=garbled)
+
     def control(self, **attributes: Any) -> None:
         """Set the control item."""
         pk, sk = codec.CONTROL

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from rolekeeper import codec
 from rolekeeper.conflicts import Survey
-from rolekeeper.errors import RetryableError
+from rolekeeper.errors import DamagedError, RetryableError
 from rolekeeper.model import Mode
 from rolekeeper.publish import Status
 from rolekeeper.resolve import mapping_keys
@@ -255,6 +256,21 @@ def test_a_row_of_400_kb_is_rejected_as_well_as_it_fits_and_told_once(desk: Desk
     assert "status" not in desk.row("workload=web"), "there is no room for it"
     assert desk.world.events.kinds == ["Mapping Rejected"]
     assert [each["status"] for each in desk.history("workload=web")] == ["Rejected"]
+
+
+def test_a_served_row_of_400_kb_is_told_once_and_not_fanned_out_by_every_sweep(desk: Desk) -> None:
+    desk.world.running(workload="web")
+    room = LARGEST - len("tag_keyworkloadtag_valuewebrolewebnotes")
+    desk.put_raw("workload=web", {"role": {"S": "web"}, "notes": {"S": "x" * room}})
+    assert desk.publish("workload=web").status is Status.PUBLISHED
+    assert "status" not in desk.row("workload=web"), "there is no room for it"
+    desk.quiet()
+
+    assert not desk.recheck("workload=web").changed
+
+    assert desk.sent() == []
+    assert desk.world.events.kinds == []
+    assert [each["status"] for each in desk.history("workload=web")] == ["Published"]
 
 
 def test_a_row_with_little_room_gets_a_short_reason(desk: Desk) -> None:
@@ -736,3 +752,40 @@ def test_rows_of_one_role_ask_iam_once_for_each_sweep(desk: Desk) -> None:
     for at in range(5):
         publisher.recheck(mapping_key(f"workload=w{at}"), "sweep-1")
     assert (desk.world.calls["GetRole"], desk.world.calls["GetInstanceProfile"]) == (1, 1)
+
+
+# ---- damage ----
+
+
+def test_a_row_whose_published_record_is_damaged_says_what_to_do(desk: Desk) -> None:
+    desk.edit("workload=web", role="web")
+    desk.world.garble(codec.published_key(mapping_key("workload=web")))
+
+    with pytest.raises(DamagedError):
+        desk.edit("workload=web", role="web", owner="somebody")
+
+    row = desk.row("workload=web")
+    assert row["status"] == "Waiting"
+    assert "mapping#8:workload#web published" in row["status_reason"]
+    assert "delete that item" in row["status_reason"]
+
+
+def test_a_row_is_published_anew_when_the_damaged_item_is_deleted(desk: Desk) -> None:
+    desk.edit("workload=web", role="web")
+    desk.world.garble(codec.published_key(mapping_key("workload=web")))
+    for _ in range(2):
+        with pytest.raises(DamagedError):
+            desk.recheck("workload=web")
+        assert desk.shows("workload=web")[::2] == ("Waiting", 1)
+    desk.world.damage("workload=web")
+    desk.recheck("workload=web")
+    assert desk.shows("workload=web") == ("Published", "serving", 1)
+
+
+def test_a_row_that_went_while_its_record_was_damaged_does_not_rise_again(desk: Desk) -> None:
+    desk.edit("workload=web", role="web")
+    desk.world.garble(codec.published_key(mapping_key("workload=web")))
+    desk.delete("workload=web")
+    with pytest.raises(DamagedError):
+        desk.publish("workload=web")
+    assert desk.row("workload=web") == {}

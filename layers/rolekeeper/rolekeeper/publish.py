@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -19,7 +20,7 @@ from rolekeeper.clients import Settings
 from rolekeeper.columns import Attributes
 from rolekeeper.conflicts import Survey
 from rolekeeper.ec2 import Ec2
-from rolekeeper.errors import AwsRefusalError, DeniedError, ObserveAgainError, RetryableError
+from rolekeeper.errors import AwsRefusalError, DamagedError, DeniedError, ObserveAgainError, RetryableError
 from rolekeeper.iam import Iam
 from rolekeeper.mapping_table import Columns, MappingTable, already_says, verdict_differs
 from rolekeeper.mappings import RowVerdict, fingerprint, read_row
@@ -116,6 +117,7 @@ class Publisher:
 
         Raises:
             RetryableError: AWS is throttled or has a fault; the row says `Waiting`. Try again.
+            DamagedError: an item of the state table isn't what we wrote; the row says `Waiting`, and what to do.
         """
         return self._settled(key, "the row changed", correlation_id, None, recheck=False)
 
@@ -133,6 +135,7 @@ class Publisher:
 
         Raises:
             RetryableError: AWS is throttled or has a fault. The next sweep tries again.
+            DamagedError: as `publish`.
         """
         return self._settled(key, "swept", correlation_id, survey, recheck=True)
 
@@ -147,6 +150,9 @@ class Publisher:
         except DeniedError as error:
             self._alarm(error, correlation_id)
             return Verdict(key, Status.WAITING, _denial(error))
+        except DamagedError as error:
+            self._show_damage(key, error)
+            raise
         raise RetryableError("RowChanging", f"{key} keeps changing while it is checked")
 
     def _judge(
@@ -235,7 +241,8 @@ class Publisher:
         elif not spec.enabled:
             said = ["it is disabled and governs no instance", *said]
         columns = Columns(status.value, _sentence(said) or "serving", revision, survey.matched)
-        news = not same or verdict_differs(look.row, columns)
+        # Where the row has no room to say it, the sweep looks at the history: it would be news to it for ever.
+        news = not same or (verdict_differs(look.row, columns) and not (look.recheck and self._noted(look, columns)))
         event = f"Mapping {status if same else Status.PUBLISHED}"
         entry = self._entry(look, event, status.value, columns.reason, replace(candidate, revision=revision))
         if not same:
@@ -277,6 +284,20 @@ class Publisher:
             except AwsRefusalError as error:
                 self._announcer.failed("the row's status was not written", mapping=str(look.key), error=str(error))
         return Verdict(look.key, Status.WAITING, columns.reason, columns.revision)
+
+    def _show_damage(self, key: MappingKey, error: DamagedError) -> None:
+        """Say in the row which item of ours can't be read; which revision serves isn't known, so that column stays."""
+        row = self._table.get_row(key)
+        if row is None:
+            return
+        reason = (
+            f"an item of the state table can't be read ({error.message}); delete that item, and the next sweep "
+            f"publishes its mapping anew"
+        )
+        revision = int(Decimal(row.get("status_revision", {}).get("N", "0")))
+        columns = Columns(Status.WAITING.value, _sentence([reason]), revision)
+        if not already_says(row, columns):
+            self._table.write(key, row, columns)
 
     def _mind(self, look: _Look, served: PublishedMapping) -> PublishedMapping:
         """Suspend what is served when its role can't be used any more, and resume it when it can."""
