@@ -13,6 +13,8 @@ from rolekeeper_local.ec2_model import Association, Ec2Error
 type Params = dict[str, str]
 type Response = tuple[int, dict[str, str], bytes]
 
+SMALLEST_PAGE, LARGEST_PAGE = 5, 1000
+
 
 def members(params: Params, prefix: str) -> list[str]:
     """Read ``<prefix>.1``, ``.2`` and so on; an empty value counts."""
@@ -38,13 +40,24 @@ def profile(params: Params, *, required: bool = True) -> str:
 
 
 def page(params: Params) -> dict[str, Any]:
-    """Read filters, page size and token as the truth's describe calls take them."""
+    """Read filters, page size and token as the truth's describe calls take them.
+
+    Raises:
+        Ec2Error: ``InvalidParameterValue`` for a page size that isn't from 5 to 1,000 (EC2 API reference, MaxResults of
+            both describe calls; the words are inferred).
+    """
     names = ((n, params.get(f"Filter.{n}.Name")) for n in itertools.count(1))
     filters = [
         (name, members(params, f"Filter.{n}.Value"))
         for n, name in itertools.takewhile(lambda pair: pair[1] is not None, names)
     ]
     size = params.get("MaxResults")
+    if size and not (size.isascii() and size.isdigit() and SMALLEST_PAGE <= int(size) <= LARGEST_PAGE):
+        raise Ec2Error(
+            "InvalidParameterValue",
+            f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value from {SMALLEST_PAGE} to "
+            f"{LARGEST_PAGE}.",
+        )
     return {
         "filters": filters,
         "max_results": int(size) if size else None,

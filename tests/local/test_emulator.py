@@ -213,6 +213,13 @@ def test_the_fleet_is_read_by_filter_and_in_pages(ec2: Any) -> None:
     assert [r["Instances"][0]["InstanceId"] for r in by_id["Reservations"]] == [launched[2]]
 
 
+@pytest.mark.parametrize("size", [-1, 0, 4, 1001])
+def test_a_page_takes_5_to_1000(ec2: Any, size: int) -> None:
+    code, message = refusal(lambda: ec2.describe_instances(MaxResults=size))
+    assert code == "InvalidParameterValue"
+    assert "maxResults" in message
+
+
 # ---- the calls that emulators get wrong ----
 
 
