@@ -6,8 +6,9 @@ import pytest
 
 from rolekeeper.ec2 import Ec2
 from rolekeeper.errors import RetryableError
-from rolekeeper.model import Action, Mode, WhenOccupied
+from rolekeeper.model import Action, Mode, WhenOccupied, WhenUnmatched
 from rolekeeper.observe import Observation, complete, observe
+from rolekeeper.ownership import IN_FLIGHT
 from support.world import ACCOUNT, REGION, KilledError, World, kill, refusing
 
 
@@ -192,6 +193,37 @@ def crashed(world: World) -> str:
     return instance
 
 
+def interrupted_and_stopped_again(world: World) -> str:
+    """It shows what it showed before, and an attempt in between left its intent open."""
+    instance = waiting_for_its_start(world)
+    world.start(instance)
+    world.calls.before("ReplaceIamInstanceProfileAssociation", kill)
+    with pytest.raises(KilledError):
+        world.reconcile(instance)
+    world.stop(instance)
+    world.wait(IN_FLIGHT.total_seconds() + 1)
+    return instance
+
+
+def governed_by_another_mapping(world: World) -> str:
+    """The same role, and other words on what happens when the tag goes."""
+    instance = converged(world)
+    world.publish("app=*", "web", when_unmatched=WhenUnmatched.KEEP)
+    world.tag(instance, app="")
+    world.untag(instance, "workload")
+    return instance
+
+
+def taken_by_hand_after_a_quarantine(world: World) -> str:
+    world.publish("quarantine=*", "NONE", priority=1, when_unmatched=WhenUnmatched.RESTORE)
+    instance = world.running(profile="theirs", quarantine="")
+    world.reconcile(instance)
+    world.wait(1)
+    world.untag(instance, "quarantine")
+    world.attach_by_hand(instance, "others")
+    return instance
+
+
 def terminated(world: World) -> str:
     instance = converged(world)
     world.truth.terminate(instance)
@@ -215,7 +247,21 @@ def test_an_instance_that_the_sweep_leaves_out_really_needs_nothing(
     assert not world.machine.started
 
 
-@pytest.mark.parametrize("begin", [missed, missed_untagging, missed_refusal, relieved, unwatched, crashed, terminated])
+@pytest.mark.parametrize(
+    "begin",
+    [
+        missed,
+        missed_untagging,
+        missed_refusal,
+        relieved,
+        unwatched,
+        crashed,
+        interrupted_and_stopped_again,
+        governed_by_another_mapping,
+        taken_by_hand_after_a_quarantine,
+        terminated,
+    ],
+)
 def test_an_instance_that_the_sweep_sends_needs_it_and_then_no_more(
     world: World, begin: Callable[[World], str]
 ) -> None:

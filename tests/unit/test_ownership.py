@@ -115,3 +115,10 @@ def test_when_no_call_can_be_in_flight_any_more_everything_is_settled_oldest_fir
     swap = intent(Action.REPLACE, "db", id="s", leaving="iip-assoc-0", ago=LONG_AGO + 5, swap=True)
     assert settled_intents(_record(attach, swap), None, NOW) == [swap, attach]
     assert settled_intents(_record(intent(Action.ATTACH, "web", ago=LONG_AGO - 2)), None, NOW) == []
+
+
+def test_what_ec2_showed_says_nothing_of_an_intent_written_since() -> None:
+    # Somebody attached, and another of us set out to replace that, after EC2 had shown us that nothing was attached.
+    replace = intent(Action.REPLACE, "web", leaving="iip-assoc-1", ago=-0.1)
+    assert settled_intents(_record(replace), None, NOW) == []
+    assert settled_intents(_record(replace), association("web", id="iip-assoc-2"), NOW) == []

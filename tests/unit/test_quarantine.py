@@ -3,7 +3,7 @@
 import pytest
 
 from rolekeeper.model import WhenUnmatched
-from support.world import World
+from support.world import KilledError, World, kill
 
 
 @pytest.fixture(autouse=True)
@@ -94,3 +94,28 @@ def test_what_was_taken_comes_back_when_the_instance_has_settled(world: World) -
     world.wait(2)
     world.reconcile(instance)
     assert world.carries(instance) == "theirs"
+
+
+def test_what_was_taken_is_not_forgotten_while_the_mappings_record_is_missing(world: World) -> None:
+    instance = quarantined(world, profile="theirs")
+    world.untag(instance, "quarantine")
+    world.damage("quarantine=yes")
+    world.reconcile(instance)
+    standing = world.record(instance).standing
+    assert standing is not None
+    assert standing.code == "mapping-missing"
+    world.publish("quarantine=yes", "NONE", priority=1, when_unmatched=WhenUnmatched.RESTORE)
+    world.reconcile(instance)
+    assert world.carries(instance) == "theirs"
+
+
+def test_a_crash_leaves_no_memory_of_what_is_not_given_back(world: World) -> None:
+    world.publish("quarantine=yes", "NONE", priority=1)
+    instance = world.running(profile="theirs", quarantine="yes")
+    world.calls.after("DisassociateIamInstanceProfile", kill)
+    with pytest.raises(KilledError):
+        world.reconcile(instance)
+    world.wait(1)
+    world.untag(instance, "quarantine")
+    world.reconcile(instance)
+    assert world.record(instance).empty

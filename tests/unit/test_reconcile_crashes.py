@@ -345,6 +345,47 @@ def test_a_replace_that_never_happened_claims_no_strangers_role_later(world: Wor
     assert world.carries(instance) == "db"
 
 
+# Between a reconcile's first read and its second, others may come and go. What EC2 showed is then older than what our
+# record says: it proves nothing of what was written since.
+
+
+def test_a_look_that_was_overtaken_disowns_nothing(world: World) -> None:
+    instance = world.running()
+
+    def overtake() -> None:
+        world.tag(instance, workload="web")
+        world.reconcile(instance)
+        world.control(paused=True)
+        world.tag(instance, workload="db")
+        world.reconcile(instance)
+
+    world.calls.before("BatchGetItem", overtake)
+    world.reconcile(instance)
+    assert world.owns(instance)
+    world.control()
+    world.untag(instance, "workload")
+    world.reconcile(instance)
+    assert world.association(instance) is None
+
+
+def test_a_look_that_was_overtaken_closes_no_intent_whose_call_is_on_its_way(world: World) -> None:
+    instance = world.running(careful="web")
+
+    def overtake() -> None:
+        world.wait(0.1)
+        world.attach_by_hand(instance, "theirs")
+        world.calls.after(REPLACE, kill)
+        with pytest.raises(KilledError):
+            world.reconcile(instance)
+
+    world.calls.after("DescribeIamInstanceProfileAssociations", overtake)
+    world.reconcile(instance)
+    assert world.owns(instance)
+    world.untag(instance, "careful")
+    world.reconcile(instance)
+    assert world.carries(instance) == "theirs"
+
+
 # botocore sends a call again by itself when its answer is lost. The mutations take no idempotency token (AWS_FACTS.md
 # "Attach, replace, detach"), so EC2 refuses the second sending: that refusal says nothing about the first.
 

@@ -188,6 +188,10 @@ def _given_back(
     instance: Instance, assignment: Assignment | None, candidates: Candidates, owner: PublishedMapping | None
 ) -> Decision:
     """Nothing is attached and no mapping governs: put back what a mapping to `NONE` took, if it says so."""
+    if assignment and not owner:
+        return Decision(
+            Action.HOLD, "mapping-missing", _missing(assignment), mapping=assignment.mapping, losers=candidates.losers
+        )
     if not (assignment and owner and owner.spec.when_unmatched is WhenUnmatched.RESTORE):
         return Decision(Action.NOTHING, "unmatched", "no mapping for its tags", losers=candidates.losers)
     waits = instance.state in _CHANGING

@@ -20,6 +20,7 @@ from rolekeeper.model import (
     Instance,
     InstanceKey,
     InstanceRecord,
+    Intent,
     Mode,
     PublishedMapping,
     Withheld,
@@ -35,10 +36,12 @@ NO_CANDIDATES = Candidates()
 class Observation:
     """All that one decision rests on. `instance` is None when EC2 doesn't know it (yet, or any more).
 
-    `published` are the mappings for its tags, `candidates` the same ranked; `owner` is the mapping of its assignment.
+    `asked_at` is when EC2 was asked for the association, before all else. `published` are the mappings for its tags,
+    `candidates` the same ranked; `owner` is the mapping of its assignment.
     """
 
     key: InstanceKey
+    asked_at: datetime
     instance: Instance | None
     association: Association | None
     recorded: bool
@@ -59,24 +62,48 @@ class Observation:
         withheld = self.control.withholds(deployed_mode)
         return _withheld(decided, withheld) if withheld else decided
 
+    @property
+    def settled(self) -> list[Intent]:
+        """The open intents that can no longer change anything."""
+        return settled_intents(self.record, self.association, self.asked_at)
+
+    @property
+    def unrecorded(self) -> Assignment | None:
+        """An assignment that only an open intent proves: a crash lost its record."""
+        ours = self.assignment
+        return ours if ours and ours.association_id not in self.record.assignments else None
+
+    def to_record(self, decision: Decision) -> Assignment | None:
+        """The assignment to write although nothing has to change at EC2, if any."""
+        ours = self.assignment
+        if ours and decision.code == "converged" and decision.mapping and decision.mapping != ours.mapping:
+            return replace(ours, mapping=decision.mapping, revision=decision.revision)
+        return None if _in_vain(ours, decision) else self.unrecorded
+
     def remembers_in_vain(self, decision: Decision) -> bool:
         """Whether the record still holds what a mapping to `NONE` took, although nothing will put it back."""
-        return decision.code == "unmatched" and NOTHING in self.record.assignments
+        remembered = self.record.assignments.get(NOTHING)
+        return remembered is not None and (self.association is not None or _in_vain(remembered, decision))
 
     def needs_work(self, decision: Decision, now: datetime) -> bool:
         """Whether a reconcile would do or write anything: what the sweep sends."""
         standing = self.record.standing
         if decision.action.mutates:
             return True
+        if decision.code in ("gone", "ended"):
+            return self.recorded
+        if self.settled or self.to_record(decision):
+            return True
         if decision.action is Action.NOTHING:
-            if decision.code in ("gone", "ended"):
-                return self.recorded
-            unrecorded = self.assignment is not None and self.assignment.association_id not in self.record.assignments
-            over = self.remembers_in_vain(decision)
-            return bool(standing or unrecorded or over or settled_intents(self.record, self.association, now))
+            return bool(standing or self.remembers_in_vain(decision))
         if decision.polls:
             return not (standing and standing.loop_until and standing.loop_until > now)
         return standing is None or standing.fingerprint != decision.fingerprint
+
+
+def _in_vain(ours: Assignment | None, decision: Decision) -> bool:
+    """Whether an assignment to carry no role has ended: its mapping governs no more and gives nothing back."""
+    return ours is not None and ours.association_id == NOTHING and decision.code == "unmatched"
 
 
 def observe(keys: Sequence[InstanceKey], ec2: Ec2, state: State, now: datetime) -> dict[InstanceKey, Observation]:
@@ -93,7 +120,7 @@ def complete(
     state: State,
     now: datetime,
 ) -> dict[InstanceKey, Observation]:
-    """Add what the state table knows to what EC2 answered."""
+    """Add what the state table knows to what EC2 answered since `now`."""
     keys = list(keys)
     wanted = {mapping for each in instances.values() for mapping in mapping_keys(each.tags)}
     snapshot = state.read(keys, sorted(wanted))
@@ -113,6 +140,7 @@ def _with_candidates(
     record = snapshot.record(key)
     return Observation(
         key=key,
+        asked_at=now,
         instance=instance,
         association=association,
         recorded=key in snapshot.records,

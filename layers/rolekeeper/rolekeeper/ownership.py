@@ -66,19 +66,26 @@ def assignment_of(intent: Intent, association_id: str) -> Assignment:
     )
 
 
-def settled_intents(record: InstanceRecord, association: Association | None, now: datetime) -> list[Intent]:
+def settled_intents(record: InstanceRecord, association: Association | None, asked_at: datetime) -> list[Intent]:
     """The open intents that can no longer change anything, oldest first.
 
     One by association id is settled once EC2 shows another id (a stale one is refused), an attach once EC2 shows its
     result; any is settled when no call can still be in flight.
+
+    Args:
+        record: read after the association, so it may know more.
+        association: the one that EC2 showed.
+        asked_at: when EC2 was asked for it: it says nothing of an intent written since.
     """
     fulfilled = explaining_intent(record.intents, association) if association else None
 
     def settled(intent: Intent) -> bool:
+        if intent.at > asked_at:
+            return False
         moved_on = intent.from_association_id and (association is None or association.id != intent.from_association_id)
         # A swap detaches before it attaches: while nothing is attached it may be between the two. A plain replace isn't
         # excused: left open, it would claim the same role when somebody else attaches it later.
         swapping = association is None and intent.swap
-        return intent is fulfilled or (bool(moved_on) and not swapping) or now - intent.at > IN_FLIGHT
+        return intent is fulfilled or (bool(moved_on) and not swapping) or asked_at - intent.at > IN_FLIGHT
 
     return sorted((each for each in record.intents.values() if settled(each)), key=lambda intent: intent.at)

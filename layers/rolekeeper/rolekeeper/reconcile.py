@@ -26,7 +26,7 @@ from rolekeeper.errors import (
 )
 from rolekeeper.model import Action, Assignment, Association, Decision, InstanceKey, Intent, Mode, Standing, Wake
 from rolekeeper.observe import Observation, observe
-from rolekeeper.ownership import NOTHING, assignment_of, settled_intents
+from rolekeeper.ownership import NOTHING, assignment_of
 from rolekeeper.retry import RetryLoop
 from rolekeeper.state import State
 
@@ -179,7 +179,7 @@ class Reconciler:
         if decision.code in ("gone", "ended"):
             if observed.recorded:
                 self.state.forget(wake.instance)
-        elif (kept := _to_record(observed, decision)) is not None:
+        elif (kept := observed.to_record(decision)) is not None:
             # An interrupted reconcile is completed, or another mapping now stands for the same role.
             answer = {"association-id": kept.association_id, "completed": True}
             entry = _entry(wake, observed, observed.association, decision, answer)
@@ -187,15 +187,13 @@ class Reconciler:
                 wake.instance,
                 entry,
                 self.now(),
-                closed=self._settled(observed),
+                closed=observed.settled,
                 assignment=kept,
-                forgotten=_others(observed, kept.association_id),
+                forgotten=_in_vain(observed, decision),
                 clears_standing=True,
             )
         elif observed.needs_work(decision, self.now()):
-            present = observed.association.id if observed.association else NOTHING
-            kept_id = None if observed.remembers_in_vain(decision) else present
-            self.state.settle(wake.instance, closed=self._settled(observed), forgotten=_others(observed, kept_id))
+            self.state.settle(wake.instance, closed=observed.settled, forgotten=_in_vain(observed, decision))
         self.announce.decision(wake, observed.instance, observed.association, decision)
         return Outcome(decision)
 
@@ -220,15 +218,15 @@ class Reconciler:
             loop_until=watched if decision.polls else None,
             parked=not decision.polls or bool(hopeless),
         )
-        if not said or starts or refusal.closed:
-            # What an intent had yet to prove is written here: the attempt's own intent was opened after settling.
-            asked = refusal is not _NOT_ASKED
+        # What an intent had yet to prove is written here: an attempt's own intent was opened after settling.
+        asked = refusal is not _NOT_ASKED
+        if not said or starts or refusal.closed or (not asked and (observed.settled or observed.unrecorded)):
             self.state.record_outcome(
                 wake.instance,
                 _entry(wake, observed, observed.association, decision, refusal.answer),
                 now,
-                closed=refusal.closed if asked else self._settled(observed),
-                assignment=None if asked else _unrecorded(observed),
+                closed=refusal.closed if asked else observed.settled,
+                assignment=None if asked else observed.unrecorded,
                 standing=standing,
             )
         event = REFUSED if decision.action is Action.HOLD and not said else ""
@@ -243,9 +241,8 @@ class Reconciler:
             reason = f"{decision.profile_arn} can't be put back: its role lies outside the role path"
             return self._stand(wake, observed, replace(decision, action=Action.HOLD, code="ceiling", reason=reason))
         intent = self._intent(observed, decision)
-        settled = self._settled(observed)
-        adopted = _unrecorded(observed)
-        self.state.open_intent(wake.instance, intent, settled, adopted)
+        adopted = observed.unrecorded
+        self.state.open_intent(wake.instance, intent, observed.settled, adopted)
         try:
             made = self._mutate(decision, wake.instance.id)
         except RetryableError as error:
@@ -256,7 +253,8 @@ class Reconciler:
             return self._refused(wake, observed, decision, intent, error)
         answer = {"association-id": made.id, "state": made.state.value}
         assignment = _made(decision, intent, made)
-        former = _others(observed, None) | ({adopted.association_id} if adopted else set())
+        # EC2 took the id that was observed, so none of the recorded ones can be newer.
+        former = set(observed.record.assignments) | ({adopted.association_id} if adopted else set())
         self.state.record_outcome(
             wake.instance,
             _entry(wake, observed, observed.association, decision, answer),
@@ -326,23 +324,6 @@ class Reconciler:
             swap=decision.swap,
         )
 
-    def _settled(self, observed: Observation) -> list[Intent]:
-        return settled_intents(observed.record, observed.association, self.now())
-
-
-def _unrecorded(observed: Observation) -> Assignment | None:
-    """An assignment that only an open intent proves: a crash lost its record."""
-    ours = observed.assignment
-    return ours if ours and ours.association_id not in observed.record.assignments else None
-
-
-def _to_record(observed: Observation, decision: Decision) -> Assignment | None:
-    """The assignment to write although nothing has to change at EC2, if any."""
-    ours = observed.assignment
-    if ours and decision.code == "converged" and decision.mapping and decision.mapping != ours.mapping:
-        return replace(ours, mapping=decision.mapping, revision=decision.revision)
-    return _unrecorded(observed)
-
 
 def _made(decision: Decision, intent: Intent, made: Association) -> Assignment | None:
     """The assignment that a mutation leaves, if any."""
@@ -355,9 +336,13 @@ def _made(decision: Decision, intent: Intent, made: Association) -> Assignment |
     return assignment_of(intent, made.id)
 
 
-def _others(observed: Observation, present: str | None) -> set[str]:
-    """The recorded association ids that are no more; `present` is the one that is, None for none."""
-    return {each for each in observed.record.assignments if each != present}
+def _in_vain(observed: Observation, decision: Decision) -> set[str]:
+    """What the record need not hold any more, of what was taken for `NONE`.
+
+    A recorded association that EC2 didn't show is left alone: it may be newer than what we saw. Its id never comes
+    again, so at worst it lies there until the next mutation.
+    """
+    return {NOTHING} if observed.remembers_in_vain(decision) else set()
 
 
 def _swaps(observed: Observation) -> list[Intent]:
