@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 
+from rolekeeper import codec
 from rolekeeper.ec2 import FILTER_VALUES, Ec2
 from rolekeeper.errors import DeniedError, RetryableError
 from rolekeeper.mapping_table import MappingTable
 from rolekeeper.sweep import FLEET_RESERVE, Sweep, Swept
 from rolekeeper.work import WorkQueue
 from support.desk import MAPPING_TABLE, TRUSTS_LAMBDA, Desk
-from support.world import ACCOUNT, REGION, World, refusing
+from support.state_table import STATE_TABLE
+from support.world import ACCOUNT, REGION, World, mapping_key, refusing
 
 
 @pytest.fixture
@@ -183,6 +185,36 @@ def test_one_mapping_that_cant_be_checked_doesnt_keep_the_others_from_being_chec
     swept = sweep(desk)
     assert swept.mappings == 2
     assert len(swept.problems) == 1
+
+
+@pytest.mark.parametrize("damaged", ["an instance's record", "a mapping's record"])
+def test_what_is_damaged_keeps_nothing_else_from_being_found(desk: Desk, damaged: str) -> None:
+    assert desk.edit("app=db", role="db").status == "Published"
+    touched = converged(desk, app="web")
+    lost = [desk.world.running(app="db") for _ in range(2)]
+    of_instance, of_mapping = codec.record_key(desk.world.key(touched)), codec.published_key(mapping_key("app=web"))
+    pk, sk = of_instance if damaged == "an instance's record" else of_mapping
+    item = codec.to_attributes({"pk": pk, "sk": sk, "spec": "garbled", "standing": "garbled"})
+    desk.world.dynamodb.put_item(TableName=STATE_TABLE, Item=item)
+    desk.quiet()
+    swept = sweep(desk)
+    assert desk.sent_ids() == lost
+    assert (swept.instances, swept.mappings, swept.finished) == (3, 2, True)
+    assert any(each.startswith("Damaged") and pk in each for each in swept.problems)
+
+
+def test_the_record_of_an_instance_whose_end_went_unnoticed_is_forgotten(desk: Desk) -> None:
+    instance = converged(desk, app="web")
+    desk.world.truth.terminate(instance)
+    desk.world.wait(5)
+    desk.quiet()
+    sweep(desk)
+    assert desk.row("app=web")["matched"] == 0
+    assert desk.sent_ids() == [instance]
+    desk.world.reconcile(instance)
+    assert desk.world.record(instance).empty
+    # EC2 goes on showing it for about an hour.
+    assert sweep(desk).sent == 0
 
 
 def test_a_page_that_cant_be_read_ends_the_sweep_and_nothing_was_changed(desk: Desk) -> None:

@@ -67,8 +67,8 @@ class Ec2:
             yield [each for each in page if key.matches(each.tags)]
 
     def fleet(self) -> Iterator[list[Instance]]:
-        """Pages of every instance that isn't terminated, at most 200 each."""
-        return self._pages([_NOT_TERMINATED])
+        """Pages of every instance that EC2 shows, at most 200 each; a terminated one is shown for about an hour."""
+        return self._pages([])
 
     def _pages(self, filters: list[dict[str, Any]]) -> Iterator[list[Instance]]:
         with classified("ec2:DescribeInstances", "*"):

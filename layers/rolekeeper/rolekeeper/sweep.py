@@ -3,7 +3,7 @@
 Pages stream through: memory holds one page, and one count for each mapping in use.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 from rolekeeper.announce import Announcer
 from rolekeeper.conflicts import Survey
 from rolekeeper.ec2 import Ec2, ids_of
-from rolekeeper.errors import AwsRefusalError, DeniedError, RetryableError
+from rolekeeper.errors import AwsRefusalError, DamagedError, DeniedError, RetryableError
 from rolekeeper.mapping_table import MappingTable
-from rolekeeper.model import Instance, MappingKey, Mode
+from rolekeeper.model import Association, Instance, InstanceState, MappingKey, Mode
 from rolekeeper.observe import Observation, complete
 from rolekeeper.publish import Publisher
 from rolekeeper.state import State
@@ -90,7 +90,7 @@ class Sweep:
                 swept.finished = False
                 break
             at = self.now()
-            observations = self._observe(page, at)
+            observations = self._observe(page, at, swept)
             for each in observations:
                 _count(each, surveys, at)
             differing = [each.key for each in observations if each.needs_work(each.decision(self.mode), at)]
@@ -98,10 +98,26 @@ class Sweep:
             swept.sent += self.queue.send(differing, CAUSE, self.correlation_id)
         return surveys
 
-    def _observe(self, page: Sequence[Instance], at: datetime) -> list[Observation]:
+    def _observe(self, page: Sequence[Instance], at: datetime, swept: Swept) -> list[Observation]:
         associations = self.ec2.associations(ids_of(page))
         known = {each.key.id: each for each in page}
-        return list(complete([each.key for each in page], associations, known, self.state, at).values())
+        try:
+            return list(complete([each.key for each in page], associations, known, self.state, at).values())
+        except DamagedError:
+            # One damaged item must not keep the others from being found: each by itself.
+            return [each for one in page for each in self._observe_one(one, associations, at, swept)]
+
+    def _observe_one(
+        self, instance: Instance, associations: Mapping[str, Association], at: datetime, swept: Swept
+    ) -> list[Observation]:
+        key = instance.key
+        try:
+            return [complete([key], associations, {key.id: instance}, self.state, at)[key]]
+        except DamagedError as error:
+            if (problem := str(error)) not in swept.problems:
+                swept.problems.append(problem)
+                self.announce.failed("an instance can't be swept", instance=key.id, error=problem)
+            return []
 
     def _mappings(self, swept: Swept, surveys: Surveys) -> None:
         """Check every row again, then what is served although its row is gone."""
@@ -140,7 +156,7 @@ class Sweep:
 
 def _count(observed: Observation, surveys: Surveys, at: datetime) -> None:
     instance = observed.instance
-    if instance is None:
+    if instance is None or instance.state is InstanceState.TERMINATED:
         return
     live = {each.key: each for each in observed.published if not each.deleted}
     for key, mapping in live.items():
