@@ -256,6 +256,11 @@ class Ec2Api:
         for instance_id, record in list(ec2._instances.items()):
             if truth.knows(instance_id):
                 continue
+            if truth.forgot(instance_id):
+                # ministack forgets by a clock of its own, later: taken in again, it would be a new instance.
+                del ec2._instances[instance_id]
+                ec2._tags.pop(instance_id, None)
+                continue
             profile = (record.get("IamInstanceProfile") or {}).get("Arn")
             try:
                 instance = truth.launch(

@@ -58,6 +58,7 @@ class Ec2Truth:
         self._emit = emit
         self._arn_prefix = arn_prefix
         self._instances: dict[str, Instance] = {}
+        self._shown_no_more: set[str] = set()
         self._launches = 0
         self._drops: dict[str, int] = {}
         self._associations = Associations(
@@ -86,6 +87,7 @@ class Ec2Truth:
                     self._enter(instance, State.TERMINATED, self.timings.terminated_visible)
                 case _:
                     del self._instances[instance.id]
+                    self._shown_no_more.add(instance.id)
         self._associations.tick()
 
     def drop_events(self, instance_id: str, count: int = 1) -> None:
@@ -194,6 +196,10 @@ class Ec2Truth:
     def knows(self, instance_id: str) -> bool:
         """Say whether an instance is there, in any state."""
         return instance_id in self._instances
+
+    def forgot(self, instance_id: str) -> bool:
+        """Say whether an instance was there and, long terminated, is shown no more."""
+        return instance_id in self._shown_no_more
 
     def usable_profile(self, reference: str) -> Profile:
         """Find a profile that EC2 would accept now; see ``Associations.usable_profile``."""

@@ -189,6 +189,18 @@ def test_stop_start_and_terminate_are_shown_by_every_describe_call(ec2: Any) -> 
     eventually(lambda: state(ec2, instance_id), lambda seen: seen == "terminated")
 
 
+def test_a_terminated_instance_that_is_shown_no_more_does_not_rise_again(tmp_path: Path) -> None:
+    timings = Timings(pending=0.1, shutting_down=0.1, terminated_visible=0.1)
+    with EmbeddedAws(port=free_port(), timings=timings, directory=tmp_path) as aws:
+        ec2 = aws.session().client("ec2")
+        instance_id = running(ec2, workload="web")
+        ec2.terminate_instances(InstanceIds=[instance_id])
+        time.sleep(0.6)
+        assert refusal(lambda: state(ec2, instance_id))[0] == "InvalidInstanceID.NotFound"
+        assert ec2.describe_instance_status(IncludeAllInstances=True)["InstanceStatuses"] == []
+        assert ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": [instance_id]}])["Tags"] == []
+
+
 def test_a_dry_run_changes_nothing(ec2: Any) -> None:
     instance_id = running(ec2, workload="web")
     for call in (
