@@ -7,10 +7,9 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
-from rolekeeper.clients import Settings, client
+from rolekeeper.clients import Settings
 from rolekeeper.events import DroppedError, parse
 from rolekeeper.model import Wake
-from rolekeeper.retry import RetryLoop
 
 
 @runtime.logger.inject_lambda_context
@@ -19,14 +18,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Reconcile; answer with the messages that must come again (Lambda's partial batch response)."""
     settings = runtime.settings(context.invoked_function_arn)
     announce = runtime.announcer()
-    loop = RetryLoop(client("stepfunctions"), settings.retry_state_machine_arn, settings.retry_timeout_minutes)
     wakes: list[Wake] = []
     for record in event["Records"]:
         try:
             wakes.append(_wake(record, settings))
         except DroppedError as dropped:
             announce.dropped(str(dropped), record["body"])
-    outcomes = runtime.reconciler(settings, announce, loop).run(wakes)
+    outcomes = runtime.reconciler(settings, announce, runtime.retry_loop(settings)).run(wakes)
     announce.flush()
     failed = [wake.message_id for wake in wakes if outcomes[wake.instance].error]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}

@@ -55,6 +55,11 @@ def work_queue(settings: Settings) -> WorkQueue:
     return WorkQueue(client("sqs"), settings.work_queue_url)
 
 
+def retry_loop(settings: Settings) -> RetryLoop:
+    """Starts the retry machine."""
+    return RetryLoop(client("stepfunctions"), settings.retry_state_machine_arn, settings.retry_timeout_minutes)
+
+
 def reconciler(settings: Settings, announcer: Announcer, loop: RetryLoop | None = None) -> Reconciler:
     """The reconciler; without a loop it runs inside one."""
     return Reconciler(

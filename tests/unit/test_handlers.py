@@ -56,7 +56,6 @@ def desk(world: World, monkeypatch: pytest.MonkeyPatch) -> Desk:
         "sqs": made.sqs,
     }
     monkeypatch.setattr(runtime, "client", clients.__getitem__)
-    monkeypatch.setattr(on_instance_event, "client", clients.__getitem__)
     monkeypatch.setattr(runtime, "settings", lambda _arn: made.settings())
     monkeypatch.setattr(runtime, "announcer", world.announcer)
     monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")

@@ -1,5 +1,6 @@
 """Observe, decide, apply: stories on a clock that moves, against EC2's truth and the state table."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -879,3 +880,26 @@ def test_a_refusal_is_one_write_with_its_answer(world: World) -> None:
     (entry,) = world.history(instance)
     assert entry["answer"]["code"] == "UnauthorizedOperation"
     assert entry["decision"]["code"] == "denied"
+
+
+def test_a_missing_permission_is_told_once_and_counted_each_time(world: World) -> None:
+    world.publish("app=web", "web")
+    instance = world.running(app="web")
+    for _ in range(3):
+        world.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation", "You are not authorized"))
+        world.reconcile(instance)
+    assert len(world.events.named("Permission Missing")) == 1
+    assert world.metrics.counts["PermissionDenied"] == 3
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+
+
+def test_a_message_that_a_failed_loop_left_starts_another_loop(world: World) -> None:
+    world.publish("app=web", "web")
+    instance = world.launch(app="web")
+    world.reconcile(instance)
+    assert len(world.machine.started) == 1
+    world.reconcile(instance)
+    assert len(world.machine.started) == 1, "a loop watches it"
+    world.reconciler().run([world.wake(instance), replace(world.wake(instance), loop_failed=True)])
+    assert len(world.machine.started) == 2

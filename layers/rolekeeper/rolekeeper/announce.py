@@ -55,6 +55,7 @@ class Announcer:
         self._logger = logger
         self._metrics = metrics
         self._waiting: list[dict[str, Any]] = []
+        self._denied: set[tuple[str, str]] = set()
 
     def decision(  # noqa: PLR0913  # a log line says everything at once
         self,
@@ -89,12 +90,18 @@ class Announcer:
         self.count(event.replace(" ", ""))
         self.send(event, full, [])
 
-    def denied(self, error: DeniedError, *, correlation_id: str) -> None:
-        """A permission is missing: the alarm that names the action and the resource."""
+    def denied(self, error: DeniedError, *, correlation_id: str, news: bool = True) -> None:
+        """A permission is missing: the alarm that names the action and the resource.
+
+        Every refusal is logged and counted. The event, which becomes a mail, goes out once per invocation, and only for
+        `news`: an instance that already shows this very refusal is asked again by each sweep.
+        """
         detail = {"action": error.action, "resource": error.resource, "code": error.code, "aws-says": error.message}
         self._logger.error("permission missing", extra={**detail, "correlation_id": correlation_id})
         self.count("PermissionDenied")
-        self.send(PERMISSION_MISSING, {**detail, "correlation-id": correlation_id}, [])
+        if news and (named := (error.action, error.resource)) not in self._denied:
+            self._denied.add(named)
+            self.send(PERMISSION_MISSING, {**detail, "correlation-id": correlation_id}, [])
 
     def dropped(self, reason: str, message: Any) -> None:
         """A message that names no instance of ours: counted and logged, with its beginning."""

@@ -52,7 +52,14 @@ def parse(message: Any, *, account: str, region: str, now: datetime, message_id:
     if key.region != region:
         raise DroppedError(f"from another region: {key.region:.60}")
     correlation = detail.get("correlation-id") if kind[0] == SOURCE else message.get("id")
-    return Wake(key, cause, str(correlation or message_id), _time(message.get("time"), now), message_id)
+    return Wake(
+        instance=key,
+        cause=cause,
+        correlation_id=str(correlation or message_id),
+        at=_time(message.get("time"), now),
+        message_id=message_id,
+        loop_failed=kind[0] == SOURCE and detail.get("loop-failed") is True,
+    )
 
 
 def _state_change(message: Mapping[str, Any], detail: Mapping[str, Any]) -> tuple[InstanceKey, str]:

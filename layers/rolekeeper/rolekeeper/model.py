@@ -316,10 +316,14 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """A message that names an instance to reconcile: a hint, never the truth."""
+    """A message that names an instance to reconcile: a hint, never the truth.
+
+    `loop_failed` marks what a failed retry loop left in the dead-letter queue: no loop watches the instance any more.
+    """
 
     instance: InstanceKey
     cause: str
     correlation_id: str
     at: datetime
     message_id: str = ""
+    loop_failed: bool = False

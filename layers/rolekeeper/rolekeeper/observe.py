@@ -80,6 +80,11 @@ class Observation:
             return replace(ours, mapping=decision.mapping, revision=decision.revision)
         return None if _in_vain(ours, decision) else self.unrecorded
 
+    def shows(self, decision: Decision) -> bool:
+        """Whether the instance already shows this very decision."""
+        standing = self.record.standing
+        return standing is not None and standing.fingerprint == decision.fingerprint
+
     def remembers_in_vain(self, decision: Decision) -> bool:
         """Whether the record still holds what a mapping to `NONE` took, although nothing will put it back."""
         remembered = self.record.assignments.get(NOTHING)
@@ -98,7 +103,7 @@ class Observation:
             return bool(standing or self.remembers_in_vain(decision))
         if decision.polls:
             return not (standing and standing.loop_until and standing.loop_until > now)
-        return standing is None or standing.fingerprint != decision.fingerprint
+        return not self.shows(decision)
 
 
 def _in_vain(ours: Assignment | None, decision: Decision) -> bool:

@@ -110,7 +110,6 @@ class Publisher:
         self._queue = queue
         self._announcer = announcer
         self._now = now
-        self._denied: set[tuple[str, str]] = set()
 
     def publish(self, key: MappingKey, correlation_id: str) -> Verdict:
         """Judge a row that an operator changed or deleted.
@@ -148,7 +147,7 @@ class Publisher:
                 with suppress(ObserveAgainError):
                     return self._judge(key, cause, correlation_id, survey, recheck=recheck)
         except DeniedError as error:
-            self._alarm(error, correlation_id)
+            self._announcer.denied(error, correlation_id=correlation_id)
             return Verdict(key, Status.WAITING, _denial(error))
         except DamagedError as error:
             self._show_damage(key, error)
@@ -184,7 +183,7 @@ class Publisher:
             raise
         except DeniedError as error:
             # Trying at once won't help, and the shard mustn't stand still: the alarm rings, and the sweep comes back.
-            self._alarm(error, correlation_id)
+            self._announcer.denied(error, correlation_id=correlation_id)
             return self._wait(look, reading, _denial(error))
 
     # ---- the ways a judgement ends ----
@@ -317,12 +316,6 @@ class Publisher:
         """Have every instance that carries the tag reconciled; memory holds one page."""
         keys = (instance.key for page in self._ec2.tagged(look.key) for instance in page)
         return self._queue.send(keys, f"mapping changed: {look.key}", look.correlation_id)
-
-    def _alarm(self, error: DeniedError, correlation_id: str) -> None:
-        """Once per permission and invocation: a sweep meets a missing one at every row."""
-        if (named := (error.action, error.resource)) not in self._denied:
-            self._denied.add(named)
-            self._announcer.denied(error, correlation_id=correlation_id)
 
     def _write(self, look: _Look, columns: Columns) -> None:
         if already_says(look.row, columns):

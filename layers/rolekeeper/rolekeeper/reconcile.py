@@ -100,9 +100,7 @@ class Reconciler:
 
     def run(self, wakes: Iterable[Wake]) -> dict[InstanceKey, Outcome]:
         """Reconcile the instances that these messages name; several messages for one instance are one reconcile."""
-        pending: dict[InstanceKey, Wake] = {}
-        for wake in wakes:
-            pending.setdefault(wake.instance, wake)
+        pending = _by_instance(wakes)
         outcomes: dict[InstanceKey, Outcome] = {}
         for pause in (*LOOKS, None):
             if not pending:
@@ -202,8 +200,10 @@ class Reconciler:
     def _stand(self, wake: Wake, observed: Observation, decision: Decision, refusal: _Refusal = _NOT_ASKED) -> Outcome:
         """Show why the instance doesn't carry what it should; start the retry loop if it has to be watched."""
         now, former = self.now(), observed.record.standing
-        said = former if former and former.fingerprint == decision.fingerprint else None
+        said = former if observed.shows(decision) else None
         watched = former.loop_until if former and former.loop_until and former.loop_until > now else None
+        if wake.loop_failed:
+            watched = None  # by nobody any more, whatever the record says
         # A profile that EC2 didn't know within its bound is asked for once a sweep, without another loop.
         hopeless = said and said.parked and decision.code == "propagating"
         starts = decision.polls and not watched and not hopeless and self.loop is not None
@@ -298,12 +298,13 @@ class Reconciler:
             )
             return self._stand(wake, observed, waits, ended)
         if isinstance(error, DeniedError):
-            self.announce.denied(error, correlation_id=wake.correlation_id)
             reason = f"permission {error.action} on {error.resource} is missing ({error.code})"
+            holds = replace(decision, action=Action.HOLD, code="denied", reason=reason)
+            self.announce.denied(error, correlation_id=wake.correlation_id, news=not observed.shows(holds))
         else:
             reason = f"EC2 refused role {decision.role}: {error}"
-        code = "denied" if isinstance(error, DeniedError) else "refused"
-        return self._stand(wake, observed, replace(decision, action=Action.HOLD, code=code, reason=reason), ended)
+            holds = replace(decision, action=Action.HOLD, code="refused", reason=reason)
+        return self._stand(wake, observed, holds, ended)
 
     def _intent(self, observed: Observation, decision: Decision) -> Intent:
         if decision.mapping is None:
@@ -323,6 +324,15 @@ class Reconciler:
             gives_back=decision.gives_back,
             swap=decision.swap,
         )
+
+
+def _by_instance(wakes: Iterable[Wake]) -> dict[InstanceKey, Wake]:
+    """One message for each instance: the first, unless a later one knows that no loop watches it any more."""
+    chosen: dict[InstanceKey, Wake] = {}
+    for wake in wakes:
+        if wake.loop_failed or wake.instance not in chosen:
+            chosen[wake.instance] = wake
+    return chosen
 
 
 def _made(decision: Decision, intent: Intent, made: Association) -> Assignment | None:

@@ -168,7 +168,7 @@ class State:
 
         Args:
             key: the instance.
-            entry: the history entry (see `history.entry`).
+            entry: the history entry (see `reconcile`).
             at: when; orders the history.
             closed: intents whose call has ended.
             assignment: the association that we made.

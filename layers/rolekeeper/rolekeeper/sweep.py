@@ -121,12 +121,13 @@ class Sweep:
 
     def _mappings(self, swept: Swept, surveys: Surveys) -> None:
         """Check every row again, then what is served although its row is gone."""
-        unseen = set(surveys)
+        unseen, empty = set(surveys), True
         for keys in self.table.keys():  # noqa: SIM118  # pages of keys, no dict
             unseen -= set(keys)
+            empty = empty and not keys
             for key in keys:
                 self._recheck(key, swept, surveys)
-        if unseen and not swept.mappings:
+        if unseen and empty:
             # An empty read never means that every row was deleted (DESIGN, rule 5): hold everything.
             swept.problems.append(f"the mapping table reads empty, and {len(unseen)} mappings are served: kept")
             self.announce.count("MappingTableEmpty")
