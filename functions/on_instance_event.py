@@ -23,7 +23,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         try:
             wakes.append(_wake(record, settings))
         except DroppedError as dropped:
-            announce.dropped(str(dropped), record["body"])
+            announce.dropped(str(dropped), record["body"], message_id=record["messageId"])
     outcomes = runtime.reconciler(settings, announce, runtime.retry_loop(settings)).run(wakes)
     announce.flush()
     failed = [wake.message_id for wake in wakes if outcomes[wake.instance].error]

@@ -26,7 +26,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
             only_ours = _only_ours(change.get("OldImage"), change.get("NewImage"))  # type: ignore[union-attr]  # the same
         except (AttributeError, KeyError, TypeError):
             # Trying again would never help, and would hold up the shard.
-            announcer.dropped("the stream record names no mapping row", record.raw_event)
+            event_id = record.raw_event.get("eventID", "")
+            announcer.dropped("the stream record names no mapping row", record.raw_event, message_id=event_id)
             return
         if only_ours:
             announcer.count("StatusWriteSeen")

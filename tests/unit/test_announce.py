@@ -122,10 +122,11 @@ def test_what_happens_to_a_mapping_is_told_too(desk: Desk) -> None:
 
 
 def test_a_dropped_message_is_logged_with_its_beginning_and_counted(desk: Desk) -> None:
-    desk.announce.dropped("not a JSON object", "x" * 300_000)
+    desk.announce.dropped("not a JSON object", "x" * 300_000, message_id="message-1")
     (line,) = desk.lines()
     assert (line["level"], line["reason"]) == ("WARNING", "not a JSON object")
     assert line["message_begins"] == "x" * 500
+    assert line["correlation_id"] == "message-1"
     assert desk.metrics.counts == {"Dropped": 1}
 
 

@@ -261,3 +261,14 @@ def test_a_large_fleet_is_paged_and_costs_three_reads_a_page(desk: Desk) -> None
 
 def _ec2_statement() -> dict[str, Any]:
     return {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+
+
+def test_a_fleet_that_was_seen_only_in_part_is_counted_by_asking_ec2(desk: Desk) -> None:
+    for _ in range(3):
+        converged(desk, app="web")
+    damaged = desk.world.running(app="web")
+    pk, sk = codec.record_key(desk.world.key(damaged))
+    garbled = codec.to_attributes({"pk": pk, "sk": sk, "standing": {"action": "Dance"}})
+    desk.world.dynamodb.put_item(TableName=STATE_TABLE, Item=garbled)
+    assert sweep(desk).problems
+    assert desk.row("app=web")["matched"] == 4

@@ -103,9 +103,10 @@ class Announcer:
             self._denied.add(named)
             self.send(PERMISSION_MISSING, {**detail, "correlation-id": correlation_id}, [])
 
-    def dropped(self, reason: str, message: Any) -> None:
-        """A message that names no instance of ours: counted and logged, with its beginning."""
-        self._logger.warning("dropped", extra={"reason": reason, "message_begins": str(message)[:500]})
+    def dropped(self, reason: str, message: Any, *, message_id: str) -> None:
+        """A message that names no instance of ours: counted and logged, with its id and its beginning."""
+        said = {"reason": reason, "message_begins": str(message)[:500], "correlation_id": message_id}
+        self._logger.warning("dropped", extra=said)
         self.count("Dropped")
 
     def failed(self, text: str, **detail: Any) -> None:

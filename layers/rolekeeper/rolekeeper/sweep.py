@@ -121,29 +121,29 @@ class Sweep:
 
     def _mappings(self, swept: Swept, surveys: Surveys) -> None:
         """Check every row again, then what is served although its row is gone."""
+        # What counts only a part of the fleet would be told as if it were all: then each check asks EC2 itself.
+        whole = swept.finished and not swept.problems
         unseen, empty = set(surveys), True
         for keys in self.table.keys():  # noqa: SIM118  # pages of keys, no dict
             unseen -= set(keys)
             empty = empty and not keys
             for key in keys:
-                self._recheck(key, swept, surveys)
+                self._recheck(key, swept, surveys, whole=whole)
         if unseen and empty:
             # An empty read never means that every row was deleted (DESIGN, rule 5): hold everything.
             swept.problems.append(f"the mapping table reads empty, and {len(unseen)} mappings are served: kept")
             self.announce.count("MappingTableEmpty")
             return
         for key in sorted(unseen):
-            self._recheck(key, swept, surveys)
+            self._recheck(key, swept, surveys, whole=whole)
 
-    def _recheck(self, key: MappingKey, swept: Swept, surveys: Surveys) -> None:
+    def _recheck(self, key: MappingKey, swept: Swept, surveys: Surveys, *, whole: bool) -> None:
         if self.seconds_left() < MAPPINGS_RESERVE:
             swept.finished = False
             return
         swept.mappings += 1
         try:
-            verdict = self.publisher.recheck(
-                key, self.correlation_id, surveys.get(key, Survey()) if swept.finished else None
-            )
+            verdict = self.publisher.recheck(key, self.correlation_id, surveys.get(key, Survey()) if whole else None)
         except RetryableError as error:
             # One row that AWS gave no answer for doesn't keep the others from being checked.
             swept.problems.append(f"{key}: {error}")
