@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import boto3
-import yaml
 
 from rolekeeper import codec
 from rolekeeper.clients import Settings
@@ -18,7 +17,8 @@ from rolekeeper.mapping_table import MappingTable
 from rolekeeper.model import Mode, PublishedMapping
 from rolekeeper.publish import Publisher, Verdict
 from rolekeeper.work import WorkQueue
-from support.state_table import STATE_TABLE, TEMPLATE, _Loader
+from support import templates
+from support.state_table import STATE_TABLE
 from support.world import ACCOUNT, REGION, World, mapping_key
 
 MAPPING_TABLE = "rolekeeper-mappings"
@@ -182,6 +182,6 @@ class Desk:
 
 def mapping_table_properties() -> dict[str, Any]:
     """The mapping table's keys, as the template makes it."""
-    template = yaml.load(TEMPLATE.read_text(), Loader=_Loader)
+    template = templates.load()
     properties = template["Resources"]["MappingTable"]["Properties"]
     return {name: properties[name] for name in ("AttributeDefinitions", "KeySchema", "BillingMode")}

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from moto.events.models import EventPattern
+
+from support import templates
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "events").glob("*.json"))}
@@ -38,15 +39,8 @@ OTHER_WAYS = {
 STATUS_COLUMNS = {"status", "status_reason", "status_revision", "matched"}
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads a template with CloudFormation's tags; a pattern holds none, so what they mean is of no interest here."""
-
-
-_Loader.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
-
-
 def _patterns() -> dict[str, Any]:
-    template = yaml.load((ROOT / "template.yaml").read_text(), Loader=_Loader)
+    template = templates.load()
     return {
         name: resource["Properties"]["EventPattern"]
         for name, resource in template["Resources"].items()

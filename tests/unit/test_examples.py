@@ -9,22 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from support import templates
+
 ROOT = Path(__file__).parents[2]
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads CloudFormation's short tags as what they stand for: `!Ref X` as {"Ref": "X"}, `!Sub s` as {"Sub": s}."""
-
-
-def _short_tag(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    assert isinstance(node, yaml.ScalarNode)
-    return {suffix: loader.construct_scalar(node)}
-
-
-_Loader.add_multi_constructor("!", _short_tag)
-
 TEXT = (ROOT / "examples/roles.yaml").read_text()
-STACK = yaml.load(TEXT, Loader=_Loader)
+STACK = templates.load("examples/roles.yaml")
 ROLES = {
     resource["Properties"]["RoleName"]: (name, resource["Properties"])
     for name, resource in STACK["Resources"].items()
@@ -136,16 +127,9 @@ def test_no_partition_is_written_out() -> None:
 
 
 def test_the_path_is_the_one_that_rolekeeper_may_pass() -> None:
-    template = yaml.load((ROOT / "template.yaml").read_text(), Loader=_AnyTag)
+    template = templates.load()
     ours, theirs = (stack["Parameters"]["RolePath"] for stack in (STACK, template))
     assert (ours["Default"], ours["AllowedPattern"]) == (theirs["Default"], theirs["AllowedPattern"])
-
-
-class _AnyTag(yaml.SafeLoader):
-    """Reads a template with CloudFormation's tags; what they mean is of no interest here."""
-
-
-_AnyTag.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
 
 
 def test_the_mappings_use_exactly_the_roles() -> None:

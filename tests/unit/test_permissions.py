@@ -7,9 +7,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from support.state_table import TEMPLATE, _Loader
+from support import templates
 
 CODE = Path(__file__).parents[2] / "layers/rolekeeper/rolekeeper"
 # The module that calls a service, and the name that IAM has for it.
@@ -68,7 +66,7 @@ def _operation(node: ast.AST) -> str:
 
 def allowed() -> set[str]:
     """Every action that a function's policy allows."""
-    resources = yaml.load(TEMPLATE.read_text(), Loader=_Loader)["Resources"]
+    resources = templates.load()["Resources"]
     actions: set[str] = set()
     for role in FUNCTION_ROLES:
         for policy in resources[role]["Properties"]["Policies"]:

@@ -9,10 +9,11 @@ from typing import Any
 
 import boto3
 import pytest
-import yaml
 from moto import mock_aws
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_sqs
+
+from support import templates
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "statemachines/retry.asl.json").read_text()
@@ -28,12 +29,7 @@ EVENTS_PER_LOOP = 2 + 5 + 2
 AVERAGE_WAIT = 30
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads a template with CloudFormation's tags; what they mean is of no interest here."""
-
-
-_Loader.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
-TEMPLATE = yaml.load((ROOT / "template.yaml").read_text(), Loader=_Loader)
+TEMPLATE = templates.load()
 
 
 def _next_of(state: dict[str, Any]) -> set[str]:
