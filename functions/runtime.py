@@ -12,7 +12,9 @@ from rolekeeper.mapping_table import MappingTable
 from rolekeeper.publish import Publisher
 from rolekeeper.reconcile import Reconciler
 from rolekeeper.retry import RetryLoop
+from rolekeeper.revisions import Revisions
 from rolekeeper.state import State
+from rolekeeper.store import Store
 from rolekeeper.work import WorkQueue
 
 logger = Logger()
@@ -30,9 +32,14 @@ def announcer() -> Announcer:
     return Announcer(client("events"), logger, metrics)
 
 
-def state(settings: Settings) -> State:
+def store(settings: Settings) -> Store:
     """The state table."""
-    return State(client("dynamodb"), settings.state_table, settings.history_days)
+    return Store(client("dynamodb"), settings.state_table, settings.history_days)
+
+
+def state(settings: Settings) -> State:
+    """What the state table knows of instances."""
+    return State(store(settings))
 
 
 def ec2(settings: Settings) -> Ec2:
@@ -78,6 +85,7 @@ def publisher(settings: Settings, announcer: Announcer) -> Publisher:
         settings,
         table=mapping_table(settings),
         state=state(settings),
+        revisions=Revisions(store(settings)),
         iam=iam(settings),
         ec2=ec2(settings),
         queue=work_queue(settings),

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from rolekeeper import codec
 from rolekeeper.model import InstanceKey
-from rolekeeper.state import State
+from rolekeeper.store import Store
 from rolekeeper_local.embedded import REGION, EmbeddedAws, EmbeddedAwsError, leave_by_interrupt
 from rolekeeper_local.timeline import StepFailedError, Timeline
 from rolekeeper_local.world import Shown, World
@@ -170,11 +170,11 @@ def fleet_table(world: World) -> Table:
     table = Table(title="The fleet", title_justify="left")
     for column in ("instance", "name", "state", "tags", "role", "mapping", "reason"):
         table.add_column(column, overflow="fold")
-    state = State(world.dynamodb, world.state_table)
+    store = Store(world.dynamodb, world.state_table)
     for row in world.fleet():
         tags = {tag["Key"]: tag["Value"] for tag in row.get("Tags", ())}
         key = InstanceKey(world.account, REGION, row["InstanceId"])
-        entries = state.history(codec.instance_pk(key), limit=1)
+        entries = store.history(codec.instance_pk(key), limit=1)
         decision = entries[0]["decision"] if entries else {"mapping": "", "reason": "nothing was ever to do"}
         shown = world.shown(row["InstanceId"])
         table.add_row(

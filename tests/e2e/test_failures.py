@@ -9,7 +9,7 @@ import pytest
 
 from rolekeeper import codec
 from rolekeeper.model import InstanceKey
-from rolekeeper.state import State
+from rolekeeper.store import Store
 from rolekeeper_local.embedded import REGION, STACK
 from rolekeeper_local.world import World
 from support.waiting import eventually, stays
@@ -204,9 +204,9 @@ def test_an_unknown_instance_and_a_malformed_message_leave_nothing_behind(deploy
 def test_the_history_explains_a_mutation(deployed: World, told: Any) -> None:
     instance = deployed.launch("history", workload="s3-reader")
     attached(deployed, instance, "s3-read")
-    state = State(deployed.dynamodb, deployed.state_table)
+    store = Store(deployed.dynamodb, deployed.state_table)
     pk = codec.instance_pk(InstanceKey(deployed.account, REGION, instance))
-    entry = next(each for each in state.history(pk) if each["decision"]["action"] == "Attach")
+    entry = next(each for each in store.history(pk) if each["decision"]["action"] == "Attach")
     shown = deployed.shown(instance)
     assert shown is not None
     assert entry["answer"]["association-id"] == shown.association_id

@@ -13,7 +13,8 @@ import on_mapping_change
 import runtime
 from rolekeeper import clients, codec
 from rolekeeper.model import MappingKey, PublishedMapping
-from rolekeeper.state import State
+from rolekeeper.revisions import Revisions
+from rolekeeper.store import Store
 from support.desk import MAPPING_TABLE, TRUSTS_EC2, TRUSTS_LAMBDA, mapping_table_properties
 from support.state_table import STATE_TABLE, state_table_client
 
@@ -84,7 +85,7 @@ class Account:
 
     def served(self) -> PublishedMapping:
         """What is published under workload=web."""
-        mapping = State(self.dynamodb, STATE_TABLE).published(MappingKey("workload", "web"))
+        mapping = Revisions(Store(self.dynamodb, STATE_TABLE)).published(MappingKey("workload", "web"))
         assert mapping
         return mapping
 
@@ -115,6 +116,11 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
             "MODE": "enforce",
             "RETRY_TIMEOUT_MINUTES": "60",
             "HISTORY_DAYS": "90",
+            "MAX_CHANGES_PER_EDIT": "25",
+            "MAX_CHANGES_PERCENT": "20",
+            "CHANGE_WINDOW_MINUTES": "10",
+            "CONTESTED_AFTER": "3",
+            "CONTESTED_WINDOW_MINUTES": "30",
         }.items():
             monkeypatch.setenv(name, value)
         yield made
@@ -184,4 +190,4 @@ def test_a_row_put_and_deleted_before_anybody_looked_leaves_nothing(account: Acc
     account.put(role={"S": "web"})
     account.delete()
     assert account.deliver() == 2
-    assert State(account.dynamodb, STATE_TABLE).published(MappingKey("workload", "web")) is None
+    assert Revisions(Store(account.dynamodb, STATE_TABLE)).published(MappingKey("workload", "web")) is None

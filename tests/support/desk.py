@@ -93,6 +93,7 @@ class Desk:
             self.settings(),
             table=MappingTable(self.world.dynamodb, MAPPING_TABLE),
             state=self.world.state,
+            revisions=self.world.revisions,
             iam=Iam(self.iam, ACCOUNT, ROLE_PATH),
             ec2=Ec2(self.world.ec2, ACCOUNT, REGION),  # type: ignore[arg-type]  # shaped like a client
             queue=WorkQueue(self.sqs, self.queue_url),
@@ -115,6 +116,11 @@ class Desk:
             mode=self.mode,
             retry_timeout_minutes=60,
             history_days=90,
+            max_changes_per_edit=25,
+            max_changes_percent=20,
+            change_window_minutes=10,
+            contested_after=3,
+            contested_window_minutes=30,
         )
 
     def publish(self, tag: str) -> Verdict:
@@ -155,7 +161,7 @@ class Desk:
 
     def served(self, tag: str) -> PublishedMapping | None:
         """What is published."""
-        return self.world.state.published(mapping_key(tag))
+        return self.world.revisions.published(mapping_key(tag))
 
     def sent(self) -> list[dict[str, Any]]:
         """What waits in the work queue; taken from it."""
@@ -172,7 +178,7 @@ class Desk:
 
     def history(self, tag: str) -> list[dict[str, Any]]:
         """The history of a mapping, oldest first."""
-        return self.world.state.history(codec.mapping_pk(mapping_key(tag)))[::-1]
+        return self.world.revisions.history(mapping_key(tag))[::-1]
 
     def quiet(self) -> None:
         """Count calls, events and messages from here on."""

@@ -21,7 +21,9 @@ from rolekeeper.ec2 import Ec2
 from rolekeeper.model import InstanceKey, InstanceRecord, MappingKey, MappingSpec, Mode, PublishedMapping, Wake
 from rolekeeper.reconcile import Outcome, Reconciler
 from rolekeeper.retry import RetryLoop
+from rolekeeper.revisions import Revisions
 from rolekeeper.state import State
+from rolekeeper.store import Store
 from rolekeeper_local.ec2_model import Association, Event, Profile
 from rolekeeper_local.ec2_truth import Ec2Truth
 from support.calls import Calls
@@ -68,7 +70,9 @@ class World:
         self.ec2 = FakeEc2(self.truth, self.calls)
         self.dynamodb = state_table_client()
         self.calls.watch(self.dynamodb)
-        self.state = State(self.dynamodb, STATE_TABLE, sleep=self.clock.sleep)
+        self.store = Store(self.dynamodb, STATE_TABLE, sleep=self.clock.sleep)
+        self.state = State(self.store)
+        self.revisions = Revisions(self.store)
         self.events = FakeEvents(self.calls)
         self.machine = FakeStepFunctions(self.calls)
         self.metrics = CountedMetrics()
@@ -100,20 +104,20 @@ class World:
     def publish(self, tag: str, role: str, **columns: Any) -> PublishedMapping:
         """Publish the next revision of a mapping, `workload=web` say."""
         key = mapping_key(tag)
-        former = self.state.published(key)
+        former = self.revisions.published(key)
         arn = ""
         if role != "NONE":
             arn = self.profiles[role].arn if role in self.profiles else self.profile(role)
         made = PublishedMapping(MappingSpec(key, role, **columns), (former.revision if former else 0) + 1, arn)
-        self.state.publish(made, {"cause": "test"}, self.clock.now())
+        self.revisions.publish(made, {"cause": "test"}, self.clock.now())
         return made
 
     def unpublish(self, tag: str) -> None:
         """Delete a mapping's row: it leaves a tombstone."""
-        former = self.state.published(mapping_key(tag))
+        former = self.revisions.published(mapping_key(tag))
         assert former
         gone = replace(former, revision=former.revision + 1, deleted=True)
-        self.state.publish(gone, {"cause": "test"}, self.clock.now())
+        self.revisions.publish(gone, {"cause": "test"}, self.clock.now())
 
     def damage(self, tag: str) -> None:
         """Lose a published mapping without a tombstone: nobody meant that."""
@@ -244,7 +248,7 @@ class World:
 
     def history(self, instance: str) -> list[dict[str, Any]]:
         """The history entries of an instance, oldest first."""
-        return self.state.history(codec.instance_pk(self.key(instance)))[::-1]
+        return self.store.history(codec.instance_pk(self.key(instance)))[::-1]
 
     @property
     def mutations(self) -> list[str]:

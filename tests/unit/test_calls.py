@@ -44,8 +44,8 @@ def test_the_table_is_asked_for_the_tags_of_the_batch_and_for_nothing_else(world
     )
     fleet = [world.running(workload="web") for _ in range(10)]
     world.reconcile(*fleet)
-    # The control item, ten records, and workload=web and workload=* once for all.
-    assert asked == [1 + 10 + 2]
+    # The control item, ten records and ten pins, and workload=web and workload=* once for all.
+    assert asked == [1 + 10 + 10 + 2]
 
 
 def test_fifty_tags_on_ten_instances_are_read_in_hundreds(world: World) -> None:

@@ -17,7 +17,7 @@ SERVICES = {
     "iam.py": "iam",
     "mapping_table.py": "dynamodb",
     "retry.py": "states",
-    "state.py": "dynamodb",
+    "store.py": "dynamodb",
     "work.py": "sqs",
 }
 # Calls that IAM authorizes by other names (service authorization reference).

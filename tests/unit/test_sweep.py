@@ -247,7 +247,7 @@ def test_a_sweep_without_time_says_that_it_is_unfinished(desk: Desk) -> None:
     assert desk.world.metrics.counts["SweepUnfinished"] == 1
 
 
-def test_a_large_fleet_is_paged_and_costs_three_reads_a_page(desk: Desk) -> None:
+def test_a_large_fleet_is_paged_and_costs_two_reads_of_ec2_a_page(desk: Desk) -> None:
     for _ in range(2 * FILTER_VALUES + 1):
         desk.world.launch(Name="of nobody's concern")
     desk.world.wait(3)
@@ -255,8 +255,8 @@ def test_a_large_fleet_is_paged_and_costs_three_reads_a_page(desk: Desk) -> None
     assert sweep(desk).instances == 2 * FILTER_VALUES + 1
     assert desk.world.calls["DescribeInstances"] == 3
     assert desk.world.calls["DescribeIamInstanceProfileAssociations"] == 3
-    # Of a full page: 200 records, the control item and two keys of mappings are three requests of 100 keys at most.
-    assert desk.world.calls["BatchGetItem"] == 3 + 3 + 1 + 1
+    # Of a full page: 200 records and pins, the control item and two keys of mappings are five requests of 100 keys.
+    assert desk.world.calls["BatchGetItem"] == 5 + 5 + 1 + 1
 
 
 def _ec2_statement() -> dict[str, Any]:

@@ -39,6 +39,11 @@ class Settings:
     mode: Mode
     retry_timeout_minutes: int
     history_days: int
+    max_changes_per_edit: int
+    max_changes_percent: int
+    change_window_minutes: int
+    contested_after: int
+    contested_window_minutes: int
 
     @classmethod
     def read(cls, function_arn: str, environ: "Mapping[str, str]" = os.environ) -> "Settings":
@@ -61,4 +66,9 @@ class Settings:
             mode=Mode(environ["MODE"]),
             retry_timeout_minutes=int(environ["RETRY_TIMEOUT_MINUTES"]),
             history_days=int(environ["HISTORY_DAYS"]),
+            max_changes_per_edit=int(environ["MAX_CHANGES_PER_EDIT"]),
+            max_changes_percent=int(environ["MAX_CHANGES_PERCENT"]),
+            change_window_minutes=int(environ["CHANGE_WINDOW_MINUTES"]),
+            contested_after=int(environ["CONTESTED_AFTER"]),
+            contested_window_minutes=int(environ["CONTESTED_WINDOW_MINUTES"]),
         )

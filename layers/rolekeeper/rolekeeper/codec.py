@@ -4,23 +4,28 @@ Keys encode their parts unambiguously: a tag key may hold any separator, so its 
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from rolekeeper.model import (
+    NO_ROLE,
     Action,
     Assignment,
     Control,
+    Held,
     InstanceKey,
     InstanceRecord,
     Intent,
     MappingKey,
     MappingSpec,
     Mode,
+    Pin,
     PublishedMapping,
     Standing,
+    Timer,
     WhenOccupied,
     WhenStopped,
     WhenUnmatched,
@@ -30,6 +35,10 @@ type Key = tuple[str, str]
 type Item = dict[str, Any]
 
 CONTROL: Key = ("control", "control")
+FLEET: Key = ("fleet", "fleet")
+TIMERS = "timers"
+# A pin that expired is kept for a week, to be looked at.
+PIN_KEPT = timedelta(days=7)
 INTENT, ASSIGNMENT = "intent:", "assignment:"
 
 _serialize = TypeSerializer().serialize
@@ -46,6 +55,11 @@ def record_key(key: InstanceKey) -> Key:
     return instance_pk(key), "record"
 
 
+def pin_key(key: InstanceKey) -> Key:
+    """Where an instance's pin lies."""
+    return instance_pk(key), "pin"
+
+
 def mapping_pk(key: MappingKey) -> str:
     """The partition of one mapping: what is published, its revisions and its history."""
     return f"mapping#{len(key.tag_key)}:{key.tag_key}#{key.tag_value}"
@@ -54,6 +68,21 @@ def mapping_pk(key: MappingKey) -> str:
 def published_key(key: MappingKey) -> Key:
     """Where the published mapping lies."""
     return mapping_pk(key), "published"
+
+
+def held_key(key: MappingKey) -> Key:
+    """Where the revision that waits for approval lies."""
+    return mapping_pk(key), "held"
+
+
+def window_key(key: MappingKey) -> Key:
+    """Where a mapping's recent changes are counted."""
+    return mapping_pk(key), "window"
+
+
+def revision_sk(revision: int) -> str:
+    """The sort key of one revision; text order is number order."""
+    return f"revision#{revision:08d}"
 
 
 def key_of(item: Mapping[str, Any]) -> Key:
@@ -258,3 +287,67 @@ def published_from(item: Mapping[str, Any]) -> PublishedMapping:
         suspended=item["suspended"],
         deleted=item["deleted"],
     )
+
+
+def held_item(held: Held) -> Item:
+    """A held revision as it lies in the state table."""
+    pk, sk = held_key(held.key)
+    return {**published_item(held.mapping), "pk": pk, "sk": sk, "at": timestamp(held.at), "by": held.by}
+
+
+def held_from(item: Mapping[str, Any]) -> Held:
+    """The held revision that `held_item` wrote."""
+    return Held(published_from(item), parse_time(item["at"]), item["by"])
+
+
+def pin_item(key: InstanceKey, pin: Pin) -> Item:
+    """A pin as it lies in the state table; `expires` lets DynamoDB drop it, long after it ended."""
+    pk, sk = pin_key(key)
+    item: Item = {
+        "pk": pk,
+        "sk": sk,
+        "role": pin.role,
+        "profile_arn": pin.profile_arn,
+        "expires_at": timestamp(pin.expires_at) if pin.expires_at else "",
+        "at": pin.at,
+        "by": pin.by,
+        "reason": pin.reason,
+    }
+    if pin.expires_at:
+        item["expires"] = int((pin.expires_at + PIN_KEPT).timestamp())
+    return item
+
+
+def pin_from(item: Mapping[str, Any]) -> Pin:
+    """A pin, which people write too; what can't be read of it is `unclear`."""
+    texts = {name: item.get(name, "") for name in ("role", "profile_arn", "expires_at", "at", "by", "reason")}
+    if wrong := next((name for name, text in texts.items() if not isinstance(text, str)), ""):
+        return Pin("", unclear=f"the pin's {wrong} isn't a String")
+    until = texts.pop("expires_at")
+    try:
+        expires_at = datetime.fromisoformat(until) if until else None
+    except ValueError:
+        expires_at = None
+    if until and (expires_at is None or expires_at.tzinfo is None):
+        return Pin("", unclear=f"the pin's expires_at is {until!r:.60}; write date, time and zone in ISO 8601")
+    if not texts["role"]:
+        return Pin("", unclear=f"the pin names no role; write one, or {NO_ROLE}")
+    if (texts["role"] == NO_ROLE) == bool(texts["profile_arn"]):
+        return Pin("", unclear=f"the pin's profile_arn must be the profile of its role, and absent for {NO_ROLE}")
+    return Pin(expires_at=expires_at, **texts)
+
+
+def timer_item(timer: Timer) -> Item:
+    """A timer as it lies in the state table: one partition, in the order in which they ring."""
+    due, subject = timestamp(timer.due), timer.subject
+    if isinstance(subject, InstanceKey):
+        pk, named = instance_pk(subject), {"instance": asdict(subject)}
+    else:
+        pk, named = mapping_pk(subject), {"mapping": mapping_text(subject)}
+    return {"pk": TIMERS, "sk": f"{due}#{pk}", "due": due, **named}
+
+
+def timer_from(item: Mapping[str, Any]) -> Timer:
+    """The timer that `timer_item` wrote."""
+    due = parse_time(item["due"])
+    return Timer(due, InstanceKey(**item["instance"]) if "instance" in item else mapping_key_from(item["mapping"]))

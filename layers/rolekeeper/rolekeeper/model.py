@@ -7,6 +7,9 @@ from enum import StrEnum
 
 ANY_VALUE = "*"
 NO_ROLE = "NONE"
+# Tags that begin so are Rolekeeper's own: no mapping can be made for them.
+RESERVED = "rolekeeper:"
+IGNORE_TAG, PIN_TAG = "rolekeeper:ignore", "rolekeeper:pin"
 
 
 class InstanceState(StrEnum):
@@ -171,6 +174,53 @@ class PublishedMapping:
     def key(self) -> MappingKey:
         """The mapping's key."""
         return self.spec.key
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A revision that waits for approval: its mapping (or tombstone), and who wrote it, where that is known."""
+
+    mapping: PublishedMapping
+    at: datetime
+    by: str = ""
+
+    @property
+    def key(self) -> MappingKey:
+        """The mapping's key."""
+        return self.mapping.key
+
+    @property
+    def revision(self) -> int:
+        """The number to approve."""
+        return self.mapping.revision
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """An operator's word on one instance, above all mappings: carry this role, or none, until it expires.
+
+    `unclear` says what of it can't be read: then the instance stays as it is.
+    """
+
+    role: str
+    profile_arn: str = ""
+    expires_at: datetime | None = None
+    at: str = ""
+    by: str = ""
+    reason: str = ""
+    unclear: str = ""
+
+    def expired(self, now: datetime) -> bool:
+        """Whether `expires_at` has passed."""
+        return self.expires_at is not None and self.expires_at <= now
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """When an instance or a mapping has to be looked at again: at the end of a pin, of `expires_at`, say."""
+
+    due: datetime
+    subject: InstanceKey | MappingKey
 
 
 @dataclass(frozen=True, slots=True)

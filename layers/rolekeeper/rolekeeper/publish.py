@@ -13,7 +13,6 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from rolekeeper import codec
 from rolekeeper.announce import Announcer
 from rolekeeper.cells import Home
 from rolekeeper.clients import Settings
@@ -25,6 +24,7 @@ from rolekeeper.iam import Iam
 from rolekeeper.mapping_table import Columns, MappingTable, already_says, verdict_differs
 from rolekeeper.mappings import RowVerdict, fingerprint, read_row
 from rolekeeper.model import ANY_VALUE, Control, MappingKey, PublishedMapping
+from rolekeeper.revisions import Revisions
 from rolekeeper.roles import Roles
 from rolekeeper.state import State
 from rolekeeper.surveyor import Surveyor, fits_state
@@ -94,6 +94,7 @@ class Publisher:
         *,
         table: MappingTable,
         state: State,
+        revisions: Revisions,
         iam: Iam,
         ec2: Ec2,
         queue: WorkQueue,
@@ -104,6 +105,7 @@ class Publisher:
         self._home = Home(settings.account, settings.partition)
         self._table = table
         self._state = state
+        self._revisions = revisions
         self._roles = Roles(iam, settings.account, settings.role_path, makes_profiles=settings.create_missing_profiles)
         self._surveyor = Surveyor(ec2, state, table)
         self._ec2 = ec2
@@ -196,7 +198,7 @@ class Publisher:
             return Verdict(look.key, Status.REMOVED, sent=sent)
         tombstone = replace(look.served, revision=look.served.revision + 1, deleted=True, suspended="")
         entry = self._entry(look, "Mapping Removed", "", "its row was deleted", tombstone)
-        self._state.publish(tombstone, entry, look.at)
+        self._revisions.publish(tombstone, entry, look.at)
         sent = self._fan_out(look)
         self._tell(look, "Mapping Removed", entry)
         return Verdict(look.key, Status.REMOVED, revision=tombstone.revision, changed=True, sent=sent)
@@ -245,9 +247,9 @@ class Publisher:
         event = f"Mapping {status if same else Status.PUBLISHED}"
         entry = self._entry(look, event, status.value, columns.reason, replace(candidate, revision=revision))
         if not same:
-            self._state.publish(candidate, entry, look.at)
+            self._revisions.publish(candidate, entry, look.at)
         elif news:
-            self._state.note(codec.mapping_pk(look.key), entry, look.at)
+            self._revisions.note(look.key, entry, look.at)
         # The row is written last: as long as it doesn't say what is served, a crash before this point is made good.
         # The instances are asked for again, after publishing: one that was tagged since the survey may have been
         # reconciled by the old revision.
@@ -265,7 +267,7 @@ class Publisher:
         event = f"Mapping {status}"
         entry = self._entry(look, event, status.value, columns.reason, served)
         if news and fits_state(look.key):
-            self._state.note(codec.mapping_pk(look.key), entry, look.at)
+            self._revisions.note(look.key, entry, look.at)
         self._write(look, columns)
         if news:
             self._tell(look, event, entry)
@@ -305,7 +307,7 @@ class Publisher:
             return served
         event = "Mapping Suspended" if problem else "Mapping Resumed"
         entry = self._entry(look, event, "", problem, served)
-        self._state.suspend(served, problem, entry, look.at)
+        self._revisions.suspend(served, problem, entry, look.at)
         self._fan_out(look)
         self._tell(look, event, entry)
         return replace(served, suspended=problem)
@@ -327,7 +329,7 @@ class Publisher:
         """Whether the history ends with this very verdict; asked only where the row may have no room to say it."""
         if not fits_state(look.key) or len(str(look.row)) < NEARLY_FULL:
             return False
-        last = self._state.history(codec.mapping_pk(look.key), limit=1)
+        last = self._revisions.history(look.key, limit=1)
         said = (columns.status, columns.reason, fingerprint(look.row))
         return bool(last) and (last[0].get("status"), last[0].get("reason"), last[0].get("fingerprint")) == said
 
