@@ -43,5 +43,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
 
 
 def _only_ours(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> bool:
-    """Whether only our own status columns changed. Removing `status` by hand asks for another check."""
-    return bool(old and new and "status" in new and content(old) == content(new))
+    """Whether this asks for nothing: only our own columns changed, or what people ask was taken away.
+
+    Removing `status` by hand asks for another check; writing `approve`, for what is held to be served.
+    """
+    if not (old and new and "status" in new):
+        return False
+    approves = "approve" in new and new["approve"] != old.get("approve")
+    return not approves and content(old) == content(new)

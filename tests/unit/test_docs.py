@@ -12,7 +12,7 @@ import yaml
 
 from rolekeeper import announce
 from rolekeeper.cells import Home
-from rolekeeper.columns import COLUMNS, KEYS, OURS
+from rolekeeper.columns import ASKS, COLUMNS, KEYS, OURS
 from rolekeeper.mappings import read_row
 from rolekeeper.model import Action
 from rolekeeper.publish import Status
@@ -85,7 +85,7 @@ def constants(node: ast.expr | None) -> set[str]:
 # ---- mappings ----
 
 
-@pytest.mark.parametrize("column", [*KEYS, *COLUMNS], ids=lambda column: column.name)
+@pytest.mark.parametrize("column", [*KEYS, *COLUMNS, *ASKS], ids=lambda column: column.name)
 def test_a_column_is_explained_with_its_type_and_default(column: Any) -> None:
     [row] = [row for row in rows(section(MAPPINGS, "Columns")) if row[0] == f"`{column.name}`"]
     assert (row[1], row[2].strip("`")) == (column.type, column.default)
@@ -93,7 +93,7 @@ def test_a_column_is_explained_with_its_type_and_default(column: Any) -> None:
 
 
 def test_every_column_is_listed_and_no_other() -> None:
-    ours_and_theirs = [column.name for column in (*KEYS, *COLUMNS)] + list(OURS)
+    ours_and_theirs = [column.name for column in (*KEYS, *COLUMNS, *ASKS)] + list(OURS)
     assert sorted(named(section(MAPPINGS, "Columns"))) == sorted(ours_and_theirs)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.cells import Home
-from rolekeeper.columns import COLUMNS, KEYS
+from rolekeeper.columns import ASKS, COLUMNS, KEYS
 from rolekeeper.mappings import RowVerdict, content, fingerprint, read_row
 from rolekeeper.model import MappingKey, MappingSpec, WhenOccupied, WhenStopped, WhenUnmatched
 
@@ -75,7 +75,8 @@ def test_every_column_is_read() -> None:
 def test_the_definition_names_every_field_of_a_mapping() -> None:
     fields = {name for name in MappingSpec.__dataclass_fields__ if name != "key"}
     assert {column.name for column in COLUMNS} == fields
-    assert all(column.meaning and column.range and column.default for column in (*KEYS, *COLUMNS))
+    assert all(column.meaning and column.range and column.default for column in (*KEYS, *COLUMNS, *ASKS))
+    assert {column.name for column in ASKS} < set(RowVerdict.__dataclass_fields__)
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -311,6 +312,13 @@ def test_two_scripts_in_two_words_are_no_mixture() -> None:
     assert read(tag_value={"S": "web сервер"}).spec
 
 
+def test_a_tag_for_rolekeeper_itself_means_no_role() -> None:
+    assert refused("is reserved; use another tag key", tag_key={"S": "rolekeeper:ignore"}).startswith("tag_key: ")
+    verdict = read(require_tags={"M": {"rolekeeper:ignore": {"S": "*"}}})
+    assert verdict.spec
+    assert "'rolekeeper:ignore' is a tag for Rolekeeper itself" in verdict.warnings[0]
+
+
 def test_a_star_within_a_text_is_warned_of() -> None:
     assert "only a lone *" in read(tag_value={"S": "web*"}).warnings[0]
     assert read(tag_value={"S": "*"}).warnings == ()
@@ -339,12 +347,62 @@ ATTRIBUTE = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from([column.name for column in (*KEYS, *COLUMNS)]), ATTRIBUTE))
+@given(st.dictionaries(st.sampled_from([column.name for column in (*KEYS, *COLUMNS, *ASKS)]), ATTRIBUTE))
 def test_whatever_stands_in_a_row_it_is_a_mapping_or_has_a_problem(columns: dict[str, Any]) -> None:
     verdict = read_row({**GOOD, **columns}, HOME)
     assert bool(verdict.spec) != bool(verdict.problems)
-    assert all(problem.isprintable() for problem in verdict.problems)
+    assert all(said.isprintable() for said in (*verdict.problems, *verdict.warnings))
     fingerprint({**GOOD, **columns})
+
+
+# ---- what people ask beside the mapping ----
+
+
+def test_an_approval_and_who_edits_are_read_beside_the_mapping() -> None:
+    verdict = read(approve={"N": "5"}, edited_by={"S": "ada"})
+    assert verdict == RowVerdict(read().spec, approve=5, edited_by="ada")
+    assert (read().approve, read().edited_by) == (0, "")
+
+
+def test_an_approval_as_a_plain_text_is_read_with_a_warning() -> None:
+    verdict = read(approve={"S": "5"})
+    assert verdict.approve == 5
+    assert verdict.warnings == ("approve: the text '5' was read as a number; use a Number (N)",)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "words"),
+    [
+        ({"S": "yes"}, "is the text 'yes'; write the number that held_revision shows"),
+        ({"S": " 5"}, "is the text ' 5'; write the number that held_revision shows"),
+        ({"S": "\u0665"}, "is the text '\u0665'; write the number that held_revision shows"),
+        ({"N": "0"}, "is '0'; write the number that held_revision shows"),
+        ({"N": "1.5"}, "is '1.5'; write the number that held_revision shows"),
+        ({"N": "1E+125"}, "is '1E+125'; write the number that held_revision shows"),
+        ({"BOOL": True}, "is a Boolean (BOOL); use a Number (N)"),
+        ({"NULL": True}, "is Null; remove the attribute"),
+    ],
+)
+def test_a_malformed_approval_approves_nothing_and_rejects_nothing(attribute: Any, words: str) -> None:
+    verdict = read(approve=attribute)
+    assert (verdict.spec, verdict.approve) == (read().spec, 0)
+    [warning] = verdict.warnings
+    assert warning.startswith(f"approve: {words}")
+
+
+def test_a_malformed_editor_is_warned_of() -> None:
+    verdict = read(edited_by={"S": "a" * 1025})
+    assert (verdict.spec, verdict.edited_by) == (read().spec, "")
+    assert "this column takes at most 1,024" in verdict.warnings[0]
+
+
+def test_what_is_asked_is_read_although_the_mapping_is_not() -> None:
+    verdict = read(role={"S": "none"}, approve={"N": "5"}, edited_by={"S": "ada"})
+    assert (verdict.spec, verdict.approve, verdict.edited_by) == (None, 5, "ada")
+
+
+def test_a_misspelt_approval_is_recognised() -> None:
+    assert read(aprove={"N": "5"}).warnings == ("unknown column 'aprove' is not used; did you mean approve?",)
 
 
 # ---- unknown columns, size, likeness ----
@@ -393,6 +451,8 @@ def test_our_own_columns_and_the_order_of_sets_are_no_change() -> None:
         "status_revision": {"N": "1"},
         "matched": {"N": "3"},
         "held_revision": {"N": "2"},
+        "approve": {"N": "2"},
+        "edited_by": {"S": "ada"},
     }
     assert content(one) == content(two)
     assert fingerprint(one) == fingerprint(two)

@@ -97,6 +97,27 @@ def test_removing_the_status_by_hand_asks_for_a_check(publisher: RecordedPublish
     assert len(publisher.asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "wakes"),
+    [
+        ({}, {"approve": {"N": "2"}}, True),
+        ({"approve": {"N": "1"}}, {"approve": {"N": "2"}}, True),
+        ({"approve": {"N": "2"}}, {"approve": {"N": "2"}}, False),
+        ({"approve": {"N": "2"}}, {}, False),
+        ({}, {"edited_by": {"S": "ada"}}, False),
+        ({"edited_by": {"S": "ada"}}, {}, False),
+    ],
+)
+def test_an_approval_asks_for_work_and_taking_it_away_for_none(
+    publisher: RecordedPublisher, before: dict[str, Any], after: dict[str, Any], *, wakes: bool
+) -> None:
+    change = record("web")
+    row = {**change["dynamodb"]["NewImage"], "status": {"S": "Held"}}
+    change["dynamodb"] |= {"OldImage": {**row, **before}, "NewImage": {**row, **after}}
+    handle(change)
+    assert bool(publisher.asked) == wakes
+
+
 def test_one_record_of_a_hundred_that_fails_is_reported_alone(publisher: RecordedPublisher) -> None:
     publisher.fails = {"w42"}
     answer = handle(*(record(f"w{number}", number) for number in range(100)))

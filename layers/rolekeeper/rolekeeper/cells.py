@@ -34,9 +34,13 @@ ROLE_NAME, PROFILE_NAME = 64, 128
 # Elastic Load Balancing, "Listener rules": the priorities that people know.
 PRIORITIES = (1, 50_000)
 # A published mapping has to fit into one item (400 KB) with room to spare.
-ACCOUNTS, REGIONS, OWNER, DESCRIPTION = 1_000, 100, 256, 1024
+ACCOUNTS, REGIONS, OWNER, DESCRIPTION, EDITOR = 1_000, 100, 256, 1024, 1024
 YEARS = (2000, 9998)
+# More revisions than a mapping edited every second for thirty years has.
+REVISIONS = 10**9
 INSTANT = 40
+# Tags by which people tell Rolekeeper itself something, as rolekeeper:ignore: none of them means a role.
+RESERVED = "rolekeeper:"
 
 _NAME = re.compile(r"[\w+=,.@-]+", re.ASCII)
 _NOT_IN_NAME = re.compile(r"[^\w+=,.@-]", re.ASCII)
@@ -93,8 +97,11 @@ def wrong_type(expected: str, cell: Cell) -> str:
 
 
 def read_tag_key(cell: Cell) -> str:
-    """The key of a tag."""
-    return _tag_text(cell, TAG_KEY)
+    """The key of a mapping's tag."""
+    text = _tag_text(cell, TAG_KEY)
+    if text.startswith(RESERVED):
+        raise CellError(f"is {quote(text)}, and what begins with {quote(RESERVED)} is reserved; use another tag key")
+    return text
 
 
 def read_tag_value(cell: Cell) -> str:
@@ -189,6 +196,20 @@ def read_priority(cell: Cell) -> int:
     return int(number)
 
 
+def read_approval(cell: Cell) -> int:
+    """The number of a revision; a text that holds a plain number is read, with a warning."""
+    text: str = cell.value
+    ask = "write the number that held_revision shows"
+    if cell.type == "S":
+        if not (text.isascii() and text.isdigit()):
+            raise CellError(f"is the text {quote(text)}; {ask}")
+        cell.warnings.append(f"the text {quote(text)} was read as a number; use a {TYPES['N']}")
+    number = Decimal(text)
+    if not 1 <= number <= REVISIONS or number != number.to_integral_value():
+        raise CellError(f"is {quote(text)}; {ask}")
+    return int(number)
+
+
 def read_boolean(cell: Cell) -> bool:
     """True or false."""
     return bool(cell.value)
@@ -214,7 +235,7 @@ def read_tags(cell: Cell) -> dict[str, str]:
     problems: list[str] = []
     for key, attribute in cell.value.items():
         try:
-            read_tag_key(Cell("S", key, cell.home))
+            _tag_text(Cell("S", key, cell.home), TAG_KEY)
         except CellError as error:
             problems.append(f"a key {error}")
             continue

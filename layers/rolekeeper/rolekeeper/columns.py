@@ -7,6 +7,7 @@ from typing import Any
 from rolekeeper.cells import (
     ACCOUNTS,
     DESCRIPTION,
+    EDITOR,
     OWNER,
     PRIORITIES,
     PROFILE_NAME,
@@ -18,6 +19,7 @@ from rolekeeper.cells import (
     Cell,
     CellError,
     choice_reader,
+    read_approval,
     read_boolean,
     read_instant,
     read_priority,
@@ -35,7 +37,7 @@ from rolekeeper.model import NO_ROLE, WhenOccupied, WhenStopped, WhenUnmatched
 type Attributes = Mapping[str, Any]
 """A low-level DynamoDB item: attribute name to a value under its type, as `{"role": {"S": "web"}}`."""
 
-# Written by Rolekeeper only. A row is the same row whatever they say. `held_revision` is reserved.
+# Written by Rolekeeper only. A row is the same row whatever they say.
 OURS = ("status", "status_reason", "status_revision", "matched", "held_revision")
 
 
@@ -161,4 +163,19 @@ COLUMNS = (
     ),
     Column("owner", "S", "none", f"to {OWNER} characters", "who answers for the row", text_reader(OWNER)),
     Column("description", "S", "none", f"to {DESCRIPTION:,} characters", "what it is for", text_reader(DESCRIPTION)),
+)
+
+# What people ask of Rolekeeper beside the mapping itself: taken out of the row once it is done, and no part of what the
+# mapping says. A malformed one is warned about and never keeps a row from being read.
+ASKS = (
+    Column(
+        "approve",
+        "N",
+        "none",
+        "the number that held_revision shows",
+        "serve the edit that is held, although it changes many instances",
+        read_approval,
+        tolerates=("S",),
+    ),
+    Column("edited_by", "S", "none", f"to {EDITOR:,} characters", "who made this edit", text_reader(EDITOR)),
 )

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from rolekeeper.cells import CellError, Home, cell_of
-from rolekeeper.columns import COLUMNS, KEYS, OURS, Attributes, Column
+from rolekeeper.cells import RESERVED, CellError, Home, cell_of
+from rolekeeper.columns import ASKS, COLUMNS, KEYS, OURS, Attributes, Column
 from rolekeeper.lookalikes import quote
 from rolekeeper.model import ANY_VALUE, MappingKey, MappingSpec
 
-KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS))
+KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS, *ASKS))
+# What the mapping itself says is in the other columns.
+_BESIDE = frozenset({*OURS, *(column.name for column in ASKS)})
 # A row may hold thousands of unknown columns; the first few tell what happened.
 _UNKNOWN_SHOWN = 5
 _SETS = frozenset({"SS", "NS", "BS"})
@@ -20,11 +22,17 @@ _SETS = frozenset({"SS", "NS", "BS"})
 
 @dataclass(frozen=True, slots=True)
 class RowVerdict:
-    """What a row says: a mapping, or all the problems that keep it from being one. Warnings go with either."""
+    """What a row says: a mapping, or all the problems that keep it from being one.
+
+    Warnings go with either, and so does what people ask: `approve` is the revision that may be served (0: none),
+    `edited_by` who made the edit.
+    """
 
     spec: MappingSpec | None
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    approve: int = 0
+    edited_by: str = ""
 
 
 def read_row(attributes: Attributes, home: Home) -> RowVerdict:
@@ -46,12 +54,19 @@ def read_row(attributes: Attributes, home: Home) -> RowVerdict:
             values[column.name] = _read(column, attributes[column.name], home, warnings)
         except CellError as error:
             problems.append(f"{column.name}: {error}")
+    asks: dict[str, Any] = {}
+    for column in ASKS:
+        if column.name in attributes:
+            try:
+                asks[column.name] = _read(column, attributes[column.name], home, warnings)
+            except CellError as error:
+                warnings.append(f"{column.name}: {error}")
     warnings += _about_unknown(attributes)
     if problems:
-        return RowVerdict(None, tuple(problems), tuple(warnings))
+        return RowVerdict(None, tuple(problems), tuple(warnings), **asks)
     key = MappingKey(values.pop("tag_key"), values.pop("tag_value"))
     spec = MappingSpec(key=key, **values)
-    return RowVerdict(spec, (), (*warnings, *_about_sense(spec)))
+    return RowVerdict(spec, (), (*warnings, *_about_sense(spec)), **asks)
 
 
 def _read(column: Column, attribute: Any, home: Home, warnings: list[str]) -> Any:
@@ -80,6 +95,8 @@ def _about_sense(spec: MappingSpec) -> list[str]:
         said.append(f"instance_profile: is not used, as role is {spec.role}")
     if spec.key.tag_key == ANY_VALUE:
         said.append("tag_key: * is the key '*' itself; only tag_value takes * for any")
+    if reserved := sorted(each for each in spec.require_tags if each.startswith(RESERVED)):
+        said.append(f"require_tags: {quote(reserved[0])} is a tag for Rolekeeper itself, and means no role")
     asked = spec.require_tags.get(spec.key.tag_key, ANY_VALUE)
     if ANY_VALUE not in (asked, spec.key.tag_value) and asked != spec.key.tag_value:
         said.append(f"require_tags: asks for {spec.key.tag_key}={asked} beside {spec.key}, which no instance can carry")
@@ -87,8 +104,8 @@ def _about_sense(spec: MappingSpec) -> list[str]:
 
 
 def content(attributes: Attributes) -> dict[str, Any]:
-    """A row without the columns that we write, sets in order: equal when an operator changed nothing."""
-    return {name: _ordered(value) for name, value in attributes.items() if name not in OURS}
+    """What the mapping itself says, sets in order: without our columns and what people ask beside it."""
+    return {name: _ordered(value) for name, value in attributes.items() if name not in _BESIDE}
 
 
 def _ordered(attribute: Any) -> Any:
