@@ -23,6 +23,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         queue=runtime.work_queue(settings),
         announce=announce,
         mode=settings.mode,
+        contest=settings.contest,
         correlation_id=str(event.get("id") or context.aws_request_id),
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         now=lambda: datetime.now(UTC),

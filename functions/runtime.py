@@ -5,16 +5,18 @@ from functools import cache
 from aws_lambda_powertools import Logger, Metrics
 
 from rolekeeper.announce import Announcer
+from rolekeeper.change import Changer
 from rolekeeper.clients import Settings, client
 from rolekeeper.ec2 import Ec2
 from rolekeeper.iam import Iam
 from rolekeeper.mapping_table import MappingTable
 from rolekeeper.publish import Publisher
 from rolekeeper.reconcile import Reconciler
-from rolekeeper.retry import RetryLoop
+from rolekeeper.retry import RetryLoop, Watch
 from rolekeeper.revisions import Revisions
 from rolekeeper.state import State
 from rolekeeper.store import Store
+from rolekeeper.window import ChangeWindow
 from rolekeeper.work import WorkQueue
 
 logger = Logger()
@@ -62,20 +64,30 @@ def work_queue(settings: Settings) -> WorkQueue:
     return WorkQueue(client("sqs"), settings.work_queue_url)
 
 
-def retry_loop(settings: Settings) -> RetryLoop:
-    """Starts the retry machine."""
-    return RetryLoop(client("stepfunctions"), settings.retry_state_machine_arn, settings.retry_timeout_minutes)
+def watch(settings: Settings) -> Watch:
+    """Sees that instances which have to wait are looked at again."""
+    loop = RetryLoop(client("stepfunctions"), settings.retry_state_machine_arn, settings.retry_timeout_minutes)
+    return Watch(loop, work_queue(settings))
 
 
-def reconciler(settings: Settings, announcer: Announcer, loop: RetryLoop | None = None) -> Reconciler:
-    """The reconciler; without a loop it runs inside one."""
+def reconciler(settings: Settings, announcer: Announcer, watch: Watch | None = None) -> Reconciler:
+    """The reconciler; without a watch it runs inside a retry loop."""
+    changer = Changer(
+        ec2=ec2(settings),
+        state=state(settings),
+        window=ChangeWindow(store(settings), settings.limits, settings.change_window_minutes),
+        announce=announcer,
+        may_restore=iam(settings).may_pass,
+        contest=settings.contest,
+    )
     return Reconciler(
         ec2=ec2(settings),
         state=state(settings),
         announce=announcer,
-        may_restore=iam(settings).may_pass,
+        changer=changer,
         mode=settings.mode,
-        loop=loop,
+        contest=settings.contest,
+        watch=watch,
     )
 
 

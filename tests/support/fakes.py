@@ -48,6 +48,21 @@ class FakeStepFunctions:
         return {"executionArn": arguments["name"]}
 
 
+class FakeQueue:
+    """SQS's SendMessageBatch: what was sent, with how long it is kept back."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self.sent: list[tuple[str, int]] = []
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803, ARG002  # boto3's own names
+        self._calls.starts("SendMessageBatch")
+        for entry in Entries:
+            body = json.loads(entry["MessageBody"])
+            self.sent.append((body["detail"]["instance-id"], entry.get("DelaySeconds", 0)))
+        return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
+
+
 class CountedMetrics(Metrics):
     """Powertools' metrics, counted here and never printed."""
 

@@ -17,23 +17,29 @@ from moto import mock_aws
 
 from rolekeeper import codec
 from rolekeeper.announce import Announcer
+from rolekeeper.change import Changer
+from rolekeeper.contest import ContestRule
 from rolekeeper.ec2 import Ec2
+from rolekeeper.limits import Limits
 from rolekeeper.model import InstanceKey, InstanceRecord, MappingKey, MappingSpec, Mode, PublishedMapping, Wake
 from rolekeeper.reconcile import Outcome, Reconciler
-from rolekeeper.retry import RetryLoop
+from rolekeeper.retry import RetryLoop, Watch
 from rolekeeper.revisions import Revisions
 from rolekeeper.state import State
 from rolekeeper.store import Store
+from rolekeeper.window import ChangeWindow
+from rolekeeper.work import WorkQueue
 from rolekeeper_local.ec2_model import Association, Event, Profile
 from rolekeeper_local.ec2_truth import Ec2Truth
 from support.calls import Calls
 from support.clock import Clock
 from support.fake_ec2 import FakeEc2, client_error
-from support.fakes import CountedMetrics, FakeEvents, FakeStepFunctions
+from support.fakes import CountedMetrics, FakeEvents, FakeQueue, FakeStepFunctions
 from support.state_table import STATE_TABLE, state_table_client
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 MACHINE = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:retry"
+WINDOW_MINUTES = 10
 MUTATIONS: Final = (
     "AssociateIamInstanceProfile",
     "ReplaceIamInstanceProfileAssociation",
@@ -75,12 +81,15 @@ class World:
         self.revisions = Revisions(self.store)
         self.events = FakeEvents(self.calls)
         self.machine = FakeStepFunctions(self.calls)
+        self.queue = FakeQueue(self.calls)
         self.metrics = CountedMetrics()
         self.log = io.StringIO()
         # Each world logs for itself: Powertools keeps one logger per service name.
         self._logger = Logger(service=f"world-{uuid.uuid4()}", stream=self.log)
         self.may_restore: Callable[[str], bool] = lambda _arn: True
         self.mode = Mode.ENFORCE
+        self.limits = Limits(25, 20)
+        self.contest = ContestRule()
         self.calls.clear()
 
     def _next_id(self, kind: str) -> str:
@@ -193,16 +202,33 @@ class World:
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
         """A function's process, fresh."""
-        return Reconciler(
-            ec2=Ec2(self.ec2, ACCOUNT, REGION),  # type: ignore[arg-type]  # shaped like a client
+        ec2, announcer = Ec2(self.ec2, ACCOUNT, REGION), self.announcer()  # type: ignore[arg-type]  # shaped like a client
+        changer = Changer(
+            ec2=ec2,
             state=self.state,
-            announce=self.announcer(),
+            window=ChangeWindow(self.store, self.limits, WINDOW_MINUTES),
+            announce=announcer,
             may_restore=self.may_restore,
-            mode=self.mode,
-            loop=None if in_loop else RetryLoop(self.machine, MACHINE, 60),  # type: ignore[arg-type]  # the same
+            contest=self.contest,
             now=self.clock.now,
             sleep=self.clock.sleep,
         )
+        return Reconciler(
+            ec2=ec2,
+            state=self.state,
+            announce=announcer,
+            changer=changer,
+            mode=self.mode,
+            contest=self.contest,
+            watch=None if in_loop else self.watch(),
+            now=self.clock.now,
+            sleep=self.clock.sleep,
+        )
+
+    def watch(self) -> Watch:
+        """What sees to waiting instances."""
+        loop = RetryLoop(self.machine, MACHINE, 60)  # type: ignore[arg-type]  # shaped like a client
+        return Watch(loop, WorkQueue(self.queue, "work-queue"))  # type: ignore[arg-type]  # the same
 
     def announcer(self) -> Announcer:
         """An announcer over the fakes."""
@@ -265,6 +291,7 @@ class World:
         self.calls.clear()
         self.events.sent.clear()
         self.machine.started.clear()
+        self.queue.sent.clear()
 
     def logged(self) -> list[dict[str, Any]]:
         """The log lines."""

@@ -120,11 +120,12 @@ def test_the_bad_example_says_what_the_page_says() -> None:
 
 
 def decision_codes() -> set[str]:
-    """Every code that `decide`, `observe` and `reconcile` give a decision."""
+    """Every code that a decision can have, wherever it is given."""
     codes: set[str] = set()
-    for node in parsed(LAYER / "model.py", LAYER / "decide.py", LAYER / "observe.py", LAYER / "reconcile.py"):
+    modules = ("model", "resolve", "ignore", "decide", "observe", "change", "reconcile")
+    for node in parsed(*(LAYER / f"{module}.py" for module in modules)):
         if isinstance(node, ast.Call):
-            if isinstance(node.func, ast.Name) and node.func.id in {"Decision", "decision"}:
+            if isinstance(node.func, ast.Name) and node.func.id in {"Decision", "decision", "Exclusion"}:
                 codes |= constants(node.args[1]) if len(node.args) > 1 else set()
             if isinstance(node.func, ast.Name) and node.func.id == "Withheld":
                 codes |= constants(node.args[0])
@@ -197,6 +198,7 @@ def test_every_metric_is_explained_and_no_other() -> None:
         for each in constants(node.args[0])
     }
     assert {"Parked", "Dropped"} <= counted, "the scan finds less"
+    counted |= set(announce.COUNTED.values())
     metrics = counted | set(Action) | {event.replace(" ", "") for event in mapping_events()}
     assert sorted(named(section(OPERATIONS, "Metrics"))) == sorted(metrics)
 

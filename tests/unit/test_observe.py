@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from rolekeeper.contest import ContestRule
 from rolekeeper.ec2 import Ec2
 from rolekeeper.errors import RetryableError
 from rolekeeper.model import Action, Mode, WhenOccupied, WhenUnmatched
@@ -57,7 +58,7 @@ def test_an_unknown_instance_among_known_ones_is_no_error(world: World) -> None:
     known = world.running()
     gone, seen = _observe(world, "i-00000000000000bad", known)
     assert gone.instance is None
-    assert gone.decision(Mode.ENFORCE).code == "gone"
+    assert gone.decision(Mode.ENFORCE, ContestRule()).code == "gone"
     assert seen.instance
 
 
@@ -238,7 +239,7 @@ def test_an_instance_that_the_sweep_leaves_out_really_needs_nothing(
 ) -> None:
     instance = begin(world)
     seen = _one(world, instance)
-    assert not seen.needs_work(seen.decision(Mode.ENFORCE), world.clock.now())
+    assert not seen.needs_work(seen.decision(Mode.ENFORCE, ContestRule()), world.clock.now())
     world.quiet()
     world.reconcile(instance)
     assert not world.mutations
@@ -267,12 +268,12 @@ def test_an_instance_that_the_sweep_sends_needs_it_and_then_no_more(
 ) -> None:
     instance = begin(world)
     seen = _one(world, instance)
-    assert seen.needs_work(seen.decision(Mode.ENFORCE), world.clock.now())
+    assert seen.needs_work(seen.decision(Mode.ENFORCE, ContestRule()), world.clock.now())
     world.quiet()
     world.reconcile(instance)
     assert world.writes
     seen = _one(world, instance)
-    assert not seen.needs_work(seen.decision(Mode.ENFORCE), world.clock.now())
+    assert not seen.needs_work(seen.decision(Mode.ENFORCE, ContestRule()), world.clock.now())
 
 
 def test_a_parked_instance_is_sent_again(world: World) -> None:
@@ -281,7 +282,7 @@ def test_a_parked_instance_is_sent_again(world: World) -> None:
     assert outcome.decision
     world.reconciler(in_loop=True).park(world.wake(instance), outcome.decision)
     seen = _one(world, instance)
-    assert seen.needs_work(seen.decision(Mode.ENFORCE), world.clock.now())
+    assert seen.needs_work(seen.decision(Mode.ENFORCE, ContestRule()), world.clock.now())
 
 
 @pytest.mark.parametrize("withheld", ["observing", "paused"])
@@ -289,12 +290,12 @@ def test_what_is_withheld_is_told_once_and_not_sent_by_every_sweep(world: World,
     world.control(**({"paused": True} if withheld == "paused" else {"mode": "observe"}))
     instance = missed(world)
     seen = _one(world, instance)
-    decision = seen.decision(Mode.ENFORCE)
+    decision = seen.decision(Mode.ENFORCE, ContestRule())
     assert decision.action is Action.HOLD
     assert seen.needs_work(decision, world.clock.now())
     world.reconcile(instance)
     seen = _one(world, instance)
-    assert not seen.needs_work(seen.decision(Mode.ENFORCE), world.clock.now())
+    assert not seen.needs_work(seen.decision(Mode.ENFORCE, ContestRule()), world.clock.now())
 
 
 def test_the_sweeps_own_reading_decides_the_same(world: World) -> None:

@@ -11,6 +11,7 @@ from itertools import product
 
 import pytest
 
+from rolekeeper.limits import Limits
 from rolekeeper.model import WhenStopped, WhenUnmatched
 from rolekeeper.ownership import IN_FLIGHT
 from support.world import KilledError, World, kill
@@ -123,6 +124,7 @@ every_scenario = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCE
 
 
 def _begin(world: World, scenario: Scenario) -> str:
+    world.limits = Limits(10_000, 100)  # every story here happens within one window
     instance = scenario.begin(world)
     world.wait(1)
     world.quiet()

@@ -37,6 +37,7 @@ def sweep(desk: Desk, *, seconds: float = 840) -> Swept:
         queue=WorkQueue(desk.sqs, desk.queue_url),
         announce=announcer,
         mode=world.mode,
+        contest=world.contest,
         correlation_id="sweep-1",
         seconds_left=lambda: seconds,
         now=world.clock.now,

@@ -27,6 +27,8 @@ CHANGED = {
     Action.REPLACE: "Role Replaced",
     Action.DETACH: "Role Detached",
 }
+# Decisions that are counted by themselves too, beside their action.
+COUNTED = {"ignored": "Ignored", "contested": "Contested", "window": "ChangesWithheld"}
 REFUSED = "Role Change Refused"
 PARKED = "Instance Parked"
 PERMISSION_MISSING = "Permission Missing"
@@ -80,6 +82,8 @@ class Announcer:
         }
         self._logger.info("decided", extra={**detail, "correlation_id": wake.correlation_id})
         self.count(decision.action.value)
+        if decision.code in COUNTED:
+            self.count(COUNTED[decision.code])
         if event:
             self.send(event, detail, [instance_arn(wake.instance)])
 
@@ -181,4 +185,21 @@ def described(decision: Decision) -> dict[str, Any]:
         "role": decision.role,
         "profile-arn": decision.profile_arn,
         "losers": [{"mapping": str(each.mapping), "why": each.why} for each in decision.losers],
+    }
+
+
+def history_entry(
+    wake: Wake,
+    instance: Instance | None,
+    association: Association | None,
+    decision: Decision,
+    answer: Mapping[str, Any],
+) -> dict[str, Any]:
+    """An instance's history entry: what woke us, what was seen, what was decided and why, what AWS answered."""
+    return {
+        "cause": wake.cause,
+        "correlation_id": wake.correlation_id,
+        "seen": seen(instance, association),
+        "decision": described(decision),
+        "answer": dict(answer),
     }

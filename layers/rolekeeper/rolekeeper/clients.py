@@ -2,12 +2,15 @@
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 
+from rolekeeper.contest import ContestRule
+from rolekeeper.limits import Limits
 from rolekeeper.model import Mode
 
 if TYPE_CHECKING:
@@ -44,6 +47,16 @@ class Settings:
     change_window_minutes: int
     contested_after: int
     contested_window_minutes: int
+
+    @property
+    def limits(self) -> Limits:
+        """How many instances may change at once without approval."""
+        return Limits(self.max_changes_per_edit, self.max_changes_percent)
+
+    @property
+    def contest(self) -> ContestRule:
+        """How often somebody else may undo a change."""
+        return ContestRule(self.contested_after, timedelta(minutes=self.contested_window_minutes))
 
     @classmethod
     def read(cls, function_arn: str, environ: "Mapping[str, str]" = os.environ) -> "Settings":

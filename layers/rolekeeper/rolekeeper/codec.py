@@ -19,6 +19,7 @@ from rolekeeper.model import (
     InstanceKey,
     InstanceRecord,
     Intent,
+    Made,
     MappingKey,
     MappingSpec,
     Mode,
@@ -26,9 +27,11 @@ from rolekeeper.model import (
     PublishedMapping,
     Standing,
     Timer,
+    Undone,
     WhenOccupied,
     WhenStopped,
     WhenUnmatched,
+    Wish,
 )
 
 type Key = tuple[str, str]
@@ -39,7 +42,7 @@ FLEET: Key = ("fleet", "fleet")
 TIMERS = "timers"
 # A pin that expired is kept for a week, to be looked at.
 PIN_KEPT = timedelta(days=7)
-INTENT, ASSIGNMENT = "intent:", "assignment:"
+INTENT, ASSIGNMENT, UNDONE = "intent:", "assignment:", "undone:"
 
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
@@ -173,15 +176,56 @@ def standing_item(standing: Standing) -> Item:
     }
 
 
+def made_item(made: Made) -> Item:
+    """Our last change as a map."""
+    return {**_wish_item(made.wish), "association_id": made.association_id, "at": timestamp(made.at)}
+
+
+def _made_from(item: Mapping[str, Any]) -> Made:
+    return Made(_wish_from(item), item["association_id"], parse_time(item["at"]))
+
+
+def undone_name(undone: Undone) -> str:
+    """The attribute that holds an undoing: named after the change that was undone, so it is there once."""
+    return UNDONE + timestamp(undone.made_at)
+
+
+def undone_item(undone: Undone) -> Item:
+    """An undoing as a map."""
+    return {
+        **_wish_item(undone.wish),
+        "made_at": timestamp(undone.made_at),
+        "at": timestamp(undone.at),
+        "association_id": undone.association_id,
+        "left_profile_arn": undone.profile_arn,
+    }
+
+
+def _undone_from(item: Mapping[str, Any]) -> Undone:
+    made_at, at = parse_time(item["made_at"]), parse_time(item["at"])
+    return Undone(_wish_from(item), made_at, at, item["association_id"], item["left_profile_arn"])
+
+
+def _wish_item(wish: Wish) -> Item:
+    return {"mapping": mapping_text(wish.mapping), "revision": wish.revision, "profile_arn": wish.profile_arn}
+
+
+def _wish_from(item: Mapping[str, Any]) -> Wish:
+    return Wish(mapping_key_from(item["mapping"]), int(item["revision"]), item["profile_arn"])
+
+
 def record_from(item: Mapping[str, Any]) -> InstanceRecord:
     """An instance's record."""
     intents = [_intent_from(value) for name, value in item.items() if name.startswith(INTENT)]
     assignments = [_assignment_from(value) for name, value in item.items() if name.startswith(ASSIGNMENT)]
-    standing = item.get("standing")
+    undone = [_undone_from(value) for name, value in item.items() if name.startswith(UNDONE)]
+    standing, made = item.get("standing"), item.get("made")
     return InstanceRecord(
         assignments={each.association_id: each for each in assignments},
         intents={each.id: each for each in intents},
         standing=_standing_from(standing) if standing else None,
+        made=_made_from(made) if made else None,
+        undone=tuple(sorted(undone, key=lambda each: each.at)),
     )
 
 

@@ -18,7 +18,7 @@ from rolekeeper.model import (
     WhenUnmatched,
 )
 
-_ENDED = {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}
+ENDED = {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}
 _CHANGING = {InstanceState.PENDING, InstanceState.STOPPING}
 
 
@@ -43,8 +43,10 @@ def decide(
     Returns:
         One decision. A `Wait` with `polls` needs the retry loop; one without is ended by an event.
     """
-    if instance.state in _ENDED:
+    if instance.state in ENDED:
         return Decision(Action.NOTHING, "ended", f"the instance is {instance.state}", losers=candidates.losers)
+    if excluded := candidates.exclusion:
+        return Decision(excluded.action, excluded.code, excluded.reason, losers=candidates.losers, until=excluded.until)
     if association and association.state is AssociationState.DISASSOCIATING:
         return Decision(
             Action.WAIT,
@@ -110,7 +112,8 @@ def _serve(  # noqa: C901, PLR0913, PLR0917  # one ladder, one rung per rule of 
         return decision(Action.WAIT, "associating", f"EC2 is still attaching role {spec.role}", polls=True)
     if association.profile_arn == winner.profile_arn:
         return decision(Action.NOTHING, "converged", f"it carries role {spec.role}, as {winner.key} asks")
-    if assignment and not owner and assignment.mapping != winner.key and assignment.mapping.matches(instance.tags):
+    unowned = assignment and not owner and assignment.mapping != winner.key
+    if assignment and unowned and not winner.key.pins and assignment.mapping.matches(instance.tags):
         # Its tag is still there and no row was deleted, so nobody meant another mapping to take over.
         return decision(Action.HOLD, "mapping-missing", _missing(assignment))
     if not assignment and spec.when_occupied is WhenOccupied.KEEP:
@@ -157,7 +160,7 @@ def _unmatched(
             code,
             reason,
             mapping=assignment.mapping,
-            revision=assignment.revision,
+            revision=owner.revision if owner else assignment.revision,
             role=assignment.role,
             profile_arn=assignment.restore_profile_arn if code == "restored" else "",
             association_id=association.id,
@@ -181,7 +184,8 @@ def _unmatched(
             return decision(Action.REPLACE, "restored", reason)
         # Never swapped: between detach and attach nothing would remember what to give back.
         return decision(Action.WAIT, "stopped", f"{reason}; it comes back when the instance runs again")
-    return decision(Action.DETACH, "unmatched", f"{owner.key}, which gave it role {assignment.role}, no longer matches")
+    over = "is over" if owner.key.pins else "no longer matches"
+    return decision(Action.DETACH, "unmatched", f"{owner.key}, which gave it role {assignment.role}, {over}")
 
 
 def _given_back(
@@ -201,7 +205,7 @@ def _given_back(
         "changing" if waits else "restored",
         _until_settled(instance, "what was there before") if waits else what,
         mapping=assignment.mapping,
-        revision=assignment.revision,
+        revision=owner.revision,
         role=assignment.role,
         profile_arn=assignment.restore_profile_arn,
         gives_back=not waits,

@@ -113,8 +113,13 @@ class MappingKey:
     tag_value: str
 
     def __str__(self) -> str:
-        """As people write it: `workload=web`."""
-        return f"{self.tag_key}={self.tag_value}"
+        """As people write it: `workload=web`; what stands for a pin in an assignment reads `the pin`."""
+        return "the pin" if self.pins else f"{self.tag_key}={self.tag_value}"
+
+    @property
+    def pins(self) -> bool:
+        """Whether this stands for a pin, not for a row (see `pins`)."""
+        return self.tag_key == PIN_TAG
 
     def matches(self, tags: Mapping[str, str]) -> bool:
         """Whether an instance with these tags carries this mapping's tag (case-sensitive, as EC2 tags are)."""
@@ -260,6 +265,35 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """What a change is for: it is the same change again only while mapping, revision and profile are the same."""
+
+    mapping: MappingKey
+    revision: int
+    profile_arn: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The last change that we made to an instance; `association_id` is empty after a detach."""
+
+    wish: Wish
+    association_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """Somebody else undid a change that we made `made_at`: what they left, an association or (empty) none."""
+
+    wish: Wish
+    made_at: datetime
+    at: datetime
+    association_id: str = ""
+    profile_arn: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What an instance shows while it doesn't carry what it should.
 
@@ -277,16 +311,21 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class InstanceRecord:
-    """All that we remember of one instance: associations that we made, open intents, and its standing."""
+    """All that we remember of one instance.
+
+    Associations that we made, open intents, its standing, our last change, and who undid our changes how often.
+    """
 
     assignments: Mapping[str, Assignment] = field(default_factory=dict)
     intents: Mapping[str, Intent] = field(default_factory=dict)
     standing: Standing | None = None
+    made: Made | None = None
+    undone: tuple[Undone, ...] = ()
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to remember."""
-        return not (self.assignments or self.intents or self.standing)
+        return self == InstanceRecord()
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,15 +364,27 @@ class Loser:
 
 
 @dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Why an instance is left as it is, whatever its mappings say; `until` says when that ends, if it does."""
+
+    action: Action
+    code: str
+    reason: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Candidates:
-    """The mappings for one instance, ranked (see `resolve`).
+    """The mappings for one instance, ranked (see `resolve`). A pin is the winner over them all.
 
     `tied` holds the mappings that share the winning priority but want different roles; then there is no winner.
+    Nor is there one where an `exclusion` leaves the instance as it is.
     """
 
     winner: PublishedMapping | None = None
     tied: tuple[PublishedMapping, ...] = ()
     losers: tuple[Loser, ...] = ()
+    exclusion: Exclusion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +392,8 @@ class Decision:
     """What to do for one instance, and why.
 
     `code` is a short constant for machines; `reason` is for people. `association_id` is what a replace or a detach
-    acts on: the lock. `polls` tells a wait that needs the retry loop from one that an event ends.
+    acts on: the lock. `polls` tells a wait that needs the retry loop from one that an event ends, and `until` one that
+    ends at a known moment.
     """
 
     action: Action
@@ -357,6 +409,12 @@ class Decision:
     gives_back: bool = False
     polls: bool = False
     losers: tuple[Loser, ...] = ()
+    until: datetime | None = None
+
+    @property
+    def wish(self) -> Wish | None:
+        """What the change is for."""
+        return Wish(self.mapping, self.revision, self.profile_arn) if self.mapping else None
 
     @property
     def fingerprint(self) -> str:

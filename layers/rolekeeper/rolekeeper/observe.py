@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from rolekeeper.decide import decide
+from rolekeeper.contest import ContestRule, undoings
+from rolekeeper.decide import ENDED, decide
 from rolekeeper.ec2 import Ec2
 from rolekeeper.model import (
     Action,
@@ -22,10 +23,13 @@ from rolekeeper.model import (
     InstanceRecord,
     Intent,
     Mode,
+    Pin,
     PublishedMapping,
+    Undone,
     Withheld,
 )
 from rolekeeper.ownership import NOTHING, assignment_for, settled_intents
+from rolekeeper.pins import ended
 from rolekeeper.resolve import mapping_keys, resolve
 from rolekeeper.state import Snapshot, State
 
@@ -37,7 +41,7 @@ class Observation:
     """All that one decision rests on. `instance` is None when EC2 doesn't know it (yet, or any more).
 
     `asked_at` is when EC2 was asked for the association, before all else. `published` are the mappings for its tags,
-    `candidates` the same ranked; `owner` is the mapping of its assignment.
+    `candidates` the same ranked, under its `pin`; `owner` is the mapping of its assignment.
     """
 
     key: InstanceKey
@@ -51,16 +55,31 @@ class Observation:
     candidates: Candidates = NO_CANDIDATES
     owner: PublishedMapping | None = None
     published: tuple[PublishedMapping, ...] = ()
+    pin: Pin | None = None
 
-    def decision(self, deployed_mode: Mode) -> Decision:
-        """What to do: the pure decision, withheld while paused or only observing."""
+    def decision(self, deployed_mode: Mode, contest: ContestRule) -> Decision:
+        """What to do: the pure decision, withheld where somebody else contests it, while paused or only observing."""
         if self.instance is None:
             return Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance")
         decided = decide(self.instance, self.association, self.assignment, self.candidates, self.owner)
-        if not decided.action.mutates:
-            return decided
+        if decided.action.mutates and contest.contested(undone := self.undoings(decided)):
+            decided = _contested(decided, undone)
         withheld = self.control.withholds(deployed_mode)
-        return _withheld(decided, withheld) if withheld else decided
+        if withheld and decided.action.mutates:
+            return _withheld(decided, withheld)
+        if withheld and self.control.paused:
+            # Whoever asks why sees that Rolekeeper is paused, even where there is nothing to do.
+            return replace(decided, reason=f"{withheld.reason}; {decided.reason}")
+        return decided
+
+    def undoings(self, decision: Decision) -> tuple[Undone, ...]:
+        """How often somebody else undid this very change, oldest first."""
+        return undoings(self.record, decision, self.association, self.asked_at)
+
+    @property
+    def ended(self) -> bool:
+        """Whether EC2 shows the instance as ended: nothing that was written for it is of use any more."""
+        return self.instance is not None and self.instance.state in ENDED
 
     @property
     def settled(self) -> list[Intent]:
@@ -90,17 +109,21 @@ class Observation:
         remembered = self.record.assignments.get(NOTHING)
         return remembered is not None and (self.association is not None or _in_vain(remembered, decision))
 
+    def given_up(self, decision: Decision) -> bool:
+        """Whether the record still tells of changes and who undid them, though nothing governs the instance now."""
+        return decision.wish is None and bool(self.record.made or self.record.undone)
+
     def needs_work(self, decision: Decision, now: datetime) -> bool:
         """Whether a reconcile would do or write anything: what the sweep sends."""
         standing = self.record.standing
         if decision.action.mutates:
             return True
         if decision.code in ("gone", "ended"):
-            return self.recorded
+            return self.recorded or (self.ended and self.pin is not None)
         if self.settled or self.to_record(decision):
             return True
         if decision.action is Action.NOTHING:
-            return bool(standing or self.remembers_in_vain(decision))
+            return bool(standing or self.remembers_in_vain(decision) or self.given_up(decision))
         if decision.polls:
             return not (standing and standing.loop_until and standing.loop_until > now)
         return not self.shows(decision)
@@ -142,7 +165,7 @@ def _with_candidates(
     if instance:
         read = (snapshot.published.get(mapping) for mapping in mapping_keys(instance.tags))
         published = tuple(mapping for mapping in read if mapping)
-    record = snapshot.record(key)
+    record, pin = snapshot.record(key), snapshot.pins.get(key)
     return Observation(
         key=key,
         asked_at=now,
@@ -152,8 +175,9 @@ def _with_candidates(
         record=record,
         control=snapshot.control,
         assignment=assignment_for(record, association),
-        candidates=resolve(instance, published, now) if instance else NO_CANDIDATES,
+        candidates=resolve(instance, published, now, pin) if instance else NO_CANDIDATES,
         published=published,
+        pin=pin,
     )
 
 
@@ -167,11 +191,22 @@ def _with_owners(
         for key, mapping in owned.items()
         if not observations[key].candidates.winner and not observations[key].candidates.tied
     }
-    unread = sorted(orphans - set(snapshot.published))
-    published = {**snapshot.published, **(state.read((), unread).published if unread else {})}
+    over = {mapping: ended(mapping) for mapping in owned.values() if mapping.pins}
+    unread = sorted(orphans - set(snapshot.published) - set(over))
+    published = {**snapshot.published, **over, **(state.read((), unread).published if unread else {})}
     return observations | {
         key: replace(observations[key], owner=published.get(mapping)) for key, mapping in owned.items()
     }
+
+
+def _contested(decision: Decision, undone: Sequence[Undone]) -> Decision:
+    others = {each.association_id: each.profile_arn for each in undone}
+    left = ", ".join(f"{id_} with {arn}" if id_ else "no association" for id_, arn in others.items())
+    reason = (
+        f"somebody else undid this change {len(undone)} times, leaving {left}; it is left alone until its mapping, "
+        f"its tags or a pin changes. It would {decision.action.value.lower()}: {decision.reason}"
+    )
+    return replace(decision, action=Action.HOLD, code="contested", reason=reason)
 
 
 def _withheld(decision: Decision, withheld: Withheld) -> Decision:

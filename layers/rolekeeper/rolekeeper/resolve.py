@@ -1,9 +1,22 @@
 """Which mapping governs an instance: pure, and the same for the functions, the sweep and the command line."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
-from rolekeeper.model import ANY_VALUE, Candidates, Instance, Loser, MappingKey, PublishedMapping
+from rolekeeper import pins
+from rolekeeper.ignore import exclusion
+from rolekeeper.model import (
+    ANY_VALUE,
+    Action,
+    Candidates,
+    Exclusion,
+    Instance,
+    Loser,
+    MappingKey,
+    Pin,
+    PublishedMapping,
+)
 
 
 def mapping_keys(tags: Mapping[str, str]) -> list[MappingKey]:
@@ -37,7 +50,30 @@ def why_not(mapping: PublishedMapping, instance: Instance, now: datetime) -> str
     return ""
 
 
-def resolve(instance: Instance, published: Iterable[PublishedMapping], now: datetime) -> Candidates:
+def resolve(
+    instance: Instance, published: Iterable[PublishedMapping], now: datetime, pin: Pin | None = None
+) -> Candidates:
+    """Find what governs one instance: its pin, nothing where its tag excludes it, or the best of its mappings."""
+    ranked = _rank(instance, published, now)
+    if pin and not pin.expired(now):
+        if pin.unclear:
+            return _overruled(ranked, "the pin can't be read", Exclusion(Action.HOLD, "pin-unclear", pin.unclear))
+        return replace(
+            _overruled(ranked, "the pin comes before every mapping"), winner=pins.as_mapping(pin, instance.key)
+        )
+    if excluded := exclusion(instance.tags, now):
+        return _overruled(ranked, excluded.reason, excluded)
+    return ranked
+
+
+def _overruled(ranked: Candidates, why: str, excluded: Exclusion | None = None) -> Candidates:
+    """The same with no winner: whichever would have governed loses."""
+    would = ranked.tied or ((ranked.winner,) if ranked.winner else ())
+    lost = tuple(Loser(each.key, why) for each in would)
+    return Candidates(losers=(*lost, *ranked.losers), exclusion=excluded)
+
+
+def _rank(instance: Instance, published: Iterable[PublishedMapping], now: datetime) -> Candidates:
     """Rank the published mappings for one instance.
 
     The lowest priority number wins, as in load-balancer rules. Mappings that share it and want the same role and

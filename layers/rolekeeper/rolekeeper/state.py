@@ -10,6 +10,7 @@ from datetime import datetime
 
 from rolekeeper import codec
 from rolekeeper.codec import ASSIGNMENT, INTENT
+from rolekeeper.contest import Evidence
 from rolekeeper.model import (
     Assignment,
     Control,
@@ -22,7 +23,9 @@ from rolekeeper.model import (
     Standing,
     Timer,
 )
-from rolekeeper.store import Store, Update
+from rolekeeper.store import Store, Update, Write
+
+NO_EVIDENCE = Evidence()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +72,27 @@ class State:
     # ---- an instance's record ----
 
     def open_intent(
-        self, key: InstanceKey, intent: Intent, settled: Iterable[Intent] = (), adopted: Assignment | None = None
+        self,
+        key: InstanceKey,
+        intent: Intent,
+        settled: Iterable[Intent] = (),
+        adopted: Assignment | None = None,
+        alongside: Iterable[Write] = (),
     ) -> None:
         """Write an intent before its call; close those that are settled. One write.
 
         `adopted` is the assignment that a settled intent became: without it, closing that intent would lose it.
+        `alongside` is written with it or not at all: the room that the change takes in its mapping's window.
+
+        Raises:
+            ObserveAgainError: a condition of what goes alongside doesn't hold; nothing was written.
         """
         update = Update().set(INTENT + intent.id, codec.intent_item(intent))
         for each in settled:
             update.remove(INTENT + each.id)
         if adopted:
             update.set(ASSIGNMENT + adopted.association_id, codec.assignment_item(adopted))
-        self._store.write(self._store.update(codec.record_key(key), update))
+        self._store.write(self._store.update(codec.record_key(key), update), *alongside)
 
     def record_outcome(  # noqa: PLR0913  # one write says all that changed
         self,
@@ -93,7 +105,9 @@ class State:
         forgotten: Iterable[str] = (),
         standing: Standing | None = None,
         clears_standing: bool = False,
+        evidence: Evidence = NO_EVIDENCE,
         timer: Timer | None = None,
+        alongside: Iterable[Write] = (),
     ) -> None:
         """Write what became of a decision, with its history entry, in one transaction.
 
@@ -106,36 +120,54 @@ class State:
             forgotten: ids of associations that are no more.
             standing: what the instance shows from now on.
             clears_standing: whether it no longer shows anything.
+            evidence: our change, and who undid ours.
             timer: when it is to be looked at again.
+            alongside: what else belongs to it: the room that a refused change gives back.
         """
-        update = _clearing(closed, forgotten)
+        update = _clearing(closed, forgotten, evidence)
         if assignment:
             update.set(ASSIGNMENT + assignment.association_id, codec.assignment_item(assignment))
         if standing:
             update.set("standing", codec.standing_item(standing))
         elif clears_standing:
             update.remove("standing")
+        if evidence.made:
+            update.set("made", codec.made_item(evidence.made))
+        if evidence.undone:
+            update.set(codec.undone_name(evidence.undone), codec.undone_item(evidence.undone))
         writes = [self._store.entry(codec.instance_pk(key), entry, at)]
         if update:
             writes.append(self._store.update(codec.record_key(key), update))
         if timer:
             writes.append(self._store.put(codec.timer_item(timer)))
-        self._store.write(*writes)
+        self._store.write(*writes, *alongside)
 
-    def settle(self, key: InstanceKey, *, closed: Iterable[Intent] = (), forgotten: Iterable[str] = ()) -> None:
+    def settle(
+        self,
+        key: InstanceKey,
+        *,
+        closed: Iterable[Intent] = (),
+        forgotten: Iterable[str] = (),
+        evidence: Evidence = NO_EVIDENCE,
+    ) -> None:
         """Clear what no longer holds from a record, and its standing: the instance is as it should be."""
-        update = _clearing(closed, forgotten).remove("standing")
+        update = _clearing(closed, forgotten, evidence).remove("standing")
         self._store.write(self._store.update(codec.record_key(key), update))
 
-    def forget(self, key: InstanceKey) -> None:
-        """Drop the record of an instance that is gone. Its history stays until it expires."""
-        self._store.write(self._store.delete(codec.record_key(key)))
+    def forget(self, key: InstanceKey, *, pinned: bool = False) -> None:
+        """Drop the record of an instance that is gone, and its pin. Its history stays until it expires."""
+        keys = [codec.record_key(key), *([codec.pin_key(key)] if pinned else [])]
+        self._store.write(*(self._store.delete(each) for each in keys))
 
 
-def _clearing(closed: Iterable[Intent], forgotten: Iterable[str]) -> Update:
+def _clearing(closed: Iterable[Intent], forgotten: Iterable[str], evidence: Evidence) -> Update:
     update = Update()
     for intent in closed:
         update.remove(INTENT + intent.id)
     for association_id in forgotten:
         update.remove(ASSIGNMENT + association_id)
+    for undone in evidence.lapsed:
+        update.remove(codec.undone_name(undone))
+    if evidence.over:
+        update.remove("made")
     return update

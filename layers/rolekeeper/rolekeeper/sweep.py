@@ -10,6 +10,7 @@ from typing import Any
 
 from rolekeeper.announce import Announcer
 from rolekeeper.conflicts import Survey
+from rolekeeper.contest import ContestRule
 from rolekeeper.ec2 import Ec2, ids_of
 from rolekeeper.errors import AwsRefusalError, DamagedError, DeniedError, RetryableError
 from rolekeeper.mapping_table import MappingTable
@@ -58,6 +59,7 @@ class Sweep:
     queue: WorkQueue
     announce: Announcer
     mode: Mode
+    contest: ContestRule
     correlation_id: str
     seconds_left: Callable[[], float]
     now: Callable[[], datetime]
@@ -93,7 +95,9 @@ class Sweep:
             observations = self._observe(page, at, swept)
             for each in observations:
                 _count(each, surveys, at)
-            differing = [each.key for each in observations if each.needs_work(each.decision(self.mode), at)]
+            differing = [
+                each.key for each in observations if each.needs_work(each.decision(self.mode, self.contest), at)
+            ]
             swept.instances += len(page)
             swept.sent += self.queue.send(differing, CAUSE, self.correlation_id)
         return surveys

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 RECONCILE_REQUESTED = "Reconcile Requested"
 # SendMessageBatch takes at most 10 entries (SQS API reference).
 ENTRIES = 10
+# The longest that SQS keeps a message back, in seconds (SQS API reference, `SendMessageBatchRequestEntry`).
+LONGEST_DELAY = 900
 
 
 class WorkQueue:
@@ -26,18 +28,23 @@ class WorkQueue:
         self._client = client
         self._url = url
 
-    def send(self, instances: Iterable[InstanceKey], cause: str, correlation_id: str) -> int:
+    def send(self, instances: Iterable[InstanceKey], cause: str, correlation_id: str, *, delay_seconds: int = 0) -> int:
         """Ask for these instances to be reconciled; returns how many were sent.
+
+        Args:
+            instances: which.
+            cause: why, for logs and history.
+            correlation_id: ties together what one event caused.
+            delay_seconds: how long the queue keeps the messages back, 0 to 900.
 
         Raises:
             RetryableError: SQS took only some. Sending all again is harmless: a message is only a hint.
         """
         sent = 0
         for batch in batched(instances, ENTRIES, strict=False):
-            entries = [
-                {"Id": str(at), "MessageBody": json.dumps(request(key, cause, correlation_id))}
-                for at, key in enumerate(batch)
-            ]
+            bodies = [json.dumps(request(key, cause, correlation_id)) for key in batch]
+            delay = {"DelaySeconds": delay_seconds} if delay_seconds else {}
+            entries = [{"Id": str(at), "MessageBody": body, **delay} for at, body in enumerate(bodies)]
             with classified("sqs:SendMessage", self._url):
                 answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]  # built above
             if failed := answer.get("Failed"):

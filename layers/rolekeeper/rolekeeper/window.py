@@ -1,0 +1,101 @@
+"""How many roles one mapping replaces and detaches in a while: a burst beyond the limit waits.
+
+A wrong edit, or a wrong script that tags, is noticed before it reached the whole fleet. Attaching to an instance
+without a role takes nothing away and is never held.
+
+Changes are counted by the minute, in one item for each mapping: `total`, and `m<minute>` for each minute's share of it.
+A minute's share leaves when the whole window has passed since its end, so at no time does any window hold more than the
+limit. A change is counted in the transaction that writes its intent: without room there is no intent, and a change
+costs no further call.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rolekeeper import codec
+from rolekeeper.errors import ObserveAgainError
+from rolekeeper.limits import Limits
+from rolekeeper.model import MappingKey
+from rolekeeper.store import Store, Update, Write
+
+MINUTE = 60
+
+
+class ChangeWindow:
+    """The windows of all mappings.
+
+    Args:
+        store: the state table.
+        limits: how much may change at once.
+        minutes: how long a window is.
+    """
+
+    def __init__(self, store: Store, limits: Limits, minutes: int) -> None:
+        self._store = store
+        self._limits = limits
+        self._minutes = minutes
+
+    def take(self, mapping: MappingKey, now: datetime) -> Write:
+        """The write that counts one replace or detach; its condition fails when there is no room by the plain limit."""
+        return self._taking(codec.window_key(mapping), now, self._limits.per_edit)
+
+    def look_for_room(self, mapping: MappingKey, revision: int, now: datetime) -> Write | datetime:
+        """After a refusal: the write that counts the change all the same, or when there is room again.
+
+        Now the fleet's size matters, as the last sweep counted it, and what somebody approved for this revision.
+        """
+        key = codec.window_key(mapping)
+        found = self._store.get([key, codec.FLEET])
+        item, fleet = found.get(key, {}), found.get(codec.FLEET, {})
+        total = int(item.get("total", 0)) - self._forget(key, item, now)
+        if total < (allowed := self._limits.allowed(int(fleet.get("instances", 0)))):
+            return self._taking(key, now, allowed)
+        if int(item.get("credit", 0)) > 0 and int(item.get("credit_revision", 0)) == revision:
+            used = Update().add("credit", -1).only_if("credit", ">", 0).only_if("credit_revision", "=", revision)
+            return self._store.update(key, used)
+        return self._free_at(item, now)
+
+    def give_back(self, mapping: MappingKey, now: datetime) -> Write:
+        """The write that gives back what was taken for a change that EC2 refused."""
+        return self._store.update(codec.window_key(mapping), self._counting(now, -1))
+
+    def _taking(self, key: codec.Key, now: datetime, allowed: int) -> Write:
+        update = self._counting(now, 1).only_if("total", "<", allowed, or_absent=allowed > 0)
+        return self._store.update(key, update)
+
+    def _counting(self, now: datetime, number: int) -> Update:
+        # The item is of use for a window and no longer; what DynamoDB drops late is forgotten by the next burst.
+        expires = now + timedelta(minutes=2 * self._minutes, days=1)
+        counting = Update().add("total", number).add(f"m{_minute(now)}", number)
+        return counting.set("expires", int(expires.timestamp()))
+
+    def _forget(self, key: codec.Key, item: Mapping[str, Any], now: datetime) -> int:
+        """Take the minutes that are over out of the total; how many changes left, 0 also when another worker did it."""
+        over = {name: int(item[name]) for name in item if _is_minute(name) and self._leaves(name) <= now}
+        if not over:
+            return 0
+        update = Update().add("total", -sum(over.values()))
+        for name, number in over.items():
+            update.remove(name).only_if(name, "=", number)
+        try:
+            self._store.write(self._store.update(key, update))
+        except ObserveAgainError:
+            return 0
+        return sum(over.values())
+
+    def _leaves(self, name: str) -> datetime:
+        """When a minute's share leaves: the window's length after the minute's end."""
+        return datetime.fromtimestamp((int(name[1:]) + 1 + self._minutes) * MINUTE, UTC)
+
+    def _free_at(self, item: Mapping[str, Any], now: datetime) -> datetime:
+        leaving = sorted(self._leaves(name) for name in item if _is_minute(name) and int(item[name]) > 0)
+        return next((at for at in leaving if at > now), now + timedelta(minutes=1))
+
+
+def _minute(at: datetime) -> int:
+    return int(at.timestamp()) // MINUTE
+
+
+def _is_minute(name: str) -> bool:
+    return name[0] == "m" and name[1:].isdigit()

@@ -1,0 +1,88 @@
+"""The tag that excludes an instance: it is counted, and not an error."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from rolekeeper import codec
+from rolekeeper.model import IGNORE_TAG
+from rolekeeper.store import Store
+from support.world import World, new_world
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with new_world() as made:
+        made.publish("workload=web", "web")
+        yield made
+
+
+def timers(store: Store) -> list[codec.Item]:
+    return store.first(codec.TIMERS, "9999", 10)
+
+
+@pytest.mark.parametrize("text", ["true", "True", " TRUE "])
+def test_an_excluded_instance_is_left_alone_counted_and_costs_no_write(world: World, text: str) -> None:
+    instance = world.running(workload="web", **{IGNORE_TAG: text})
+    world.quiet()
+    outcome = world.reconcile(instance)
+    assert outcome.decision
+    assert (outcome.decision.action, outcome.decision.code) == ("Nothing", "ignored")
+    assert [str(each.mapping) for each in outcome.decision.losers] == ["workload=web"]
+    assert not world.mutations
+    assert not world.writes
+    assert world.metrics.counts["Ignored"] == 1
+    assert world.events.sent == []
+
+
+@pytest.mark.parametrize("text", ["false", "FALSE", "2020-01-01T00:00:00Z"])
+def test_false_or_a_moment_that_has_passed_excludes_nothing(world: World, text: str) -> None:
+    instance = world.running(workload="web", **{IGNORE_TAG: text})
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+
+
+def test_until_a_moment_it_waits_is_shown_once_and_a_timer_is_set(world: World) -> None:
+    until = world.clock.now() + timedelta(hours=1)
+    instance = world.running(workload="web", **{IGNORE_TAG: until.isoformat()})
+    world.reconcile(instance)
+    standing = world.record(instance).standing
+    assert standing
+    assert (standing.action, standing.code) == ("Wait", "ignored")
+    (timer,) = timers(world.store)
+    assert timer["due"] == codec.timestamp(until)
+    assert codec.timer_from(timer).subject == world.key(instance)
+    world.quiet()
+    world.reconcile(instance)
+    assert not world.writes
+    assert not world.machine.started
+    world.later(hours=1)
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+    assert world.record(instance).standing is None
+
+
+@pytest.mark.parametrize("text", ["", "yes", "2026-12-31", "2026-12-31T18:00:00", "soon"])
+def test_a_value_that_can_not_be_read_leaves_the_instance_alone_and_says_what_to_write(world: World, text: str) -> None:
+    instance = world.running(workload="web", **{IGNORE_TAG: text})
+    world.reconcile(instance)
+    standing = world.record(instance).standing
+    assert standing
+    assert standing.code == "ignore-unclear"
+    assert standing.reason.endswith("; write true, or a time with its zone, as 2026-12-31T18:00:00Z")
+    assert not world.mutations
+
+
+def test_a_role_that_is_there_stays_whatever_becomes_of_the_tags_and_follows_when_the_exclusion_goes(
+    world: World,
+) -> None:
+    instance = world.running(workload="web")
+    world.reconcile(instance)
+    world.tag(instance, **{IGNORE_TAG: "true"})
+    world.untag(instance, "workload")
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+    world.untag(instance, IGNORE_TAG)
+    world.reconcile(instance)
+    assert world.carries(instance) == ""

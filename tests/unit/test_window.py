@@ -1,0 +1,173 @@
+"""How much one mapping changes in a while: a burst of replaces and detaches waits, an attach never does."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from rolekeeper import codec
+from rolekeeper.limits import Limits
+from support.state_table import STATE_TABLE
+from support.world import World, mapping_key, new_world, refusing
+
+REPLACE, DETACH = "ReplaceIamInstanceProfileAssociation", "DisassociateIamInstanceProfile"
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with new_world() as made:
+        made.publish("workload=web", "web")
+        made.publish("workload=db", "db")
+        made.limits = Limits(3, 20)
+        yield made
+
+
+def fleet(world: World, count: int, **tags: str) -> list[str]:
+    """Instances that carry their mapping's role."""
+    made = [world.running(**(tags or {"workload": "web"})) for _ in range(count)]
+    world.reconcile(*made)
+    return made
+
+
+def retag(world: World, instances: list[str], workload: str) -> None:
+    for each in instances:
+        world.tag(each, workload=workload)
+
+
+def carrying(world: World, instances: list[str], role: str) -> int:
+    return [world.carries(each) for each in instances].count(role)
+
+
+def window(world: World, tag: str) -> codec.Item:
+    key = codec.window_key(mapping_key(tag))
+    return world.store.get([key]).get(key, {})
+
+
+def test_launches_by_the_hundred_are_never_held(world: World) -> None:
+    assert carrying(world, fleet(world, 40), "web") == 40
+    assert window(world, "workload=web") == {}
+
+
+def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world: World) -> None:
+    instances = fleet(world, 8)
+    retag(world, instances, "db")
+    world.quiet()
+    world.reconcile(*instances)
+    assert world.mutations == [REPLACE] * 3
+    waiting = [each for each in instances if world.carries(each) == "web"]
+    assert len(waiting) == 5
+    standing = world.record(waiting[0]).standing
+    assert standing
+    assert (standing.action, standing.code, standing.parked) == ("Wait", "window", False)
+    assert standing.reason.startswith("workload=db has changed as many instances in a while as it may without approval")
+    assert not world.record(waiting[0]).intents
+    assert world.metrics.counts["ChangesWithheld"] == 5
+    # They are looked at again just after the first minute's share has left the window.
+    assert sorted(each for each, _ in world.queue.sent) == sorted(waiting)
+    assert all(600 <= delay <= 690 for _, delay in world.queue.sent)
+    assert not world.machine.started
+
+
+def test_of_a_burst_of_detaches_too_and_each_mapping_has_a_window_of_its_own(world: World) -> None:
+    web, db = fleet(world, 5), fleet(world, 5, workload="db")
+    for each in (*web, *db):
+        world.untag(each, "workload")
+    world.quiet()
+    world.reconcile(*web, *db)
+    assert world.mutations == [DETACH] * 6
+    assert (carrying(world, web, "web"), carrying(world, db, "db")) == (2, 2)
+
+
+def test_those_that_wait_go_in_turn_and_never_more_than_the_limit_in_any_window(world: World) -> None:
+    instances = fleet(world, 10)
+    retag(world, instances, "db")
+    changed_at: list[float] = []
+    for _ in range(400):
+        before = carrying(world, instances, "db")
+        world.reconcile(*instances)
+        changed_at += [world.clock.seconds] * (carrying(world, instances, "db") - before)
+        world.wait(13)
+    assert carrying(world, instances, "db") == 10
+    for at in changed_at:
+        assert sum(at <= other < at + 600 for other in changed_at) <= 3
+
+
+def test_one_that_waits_is_not_written_or_sent_again_until_its_message_comes(world: World) -> None:
+    instances = fleet(world, 4)
+    retag(world, instances, "db")
+    world.reconcile(*instances)
+    (waiting,) = [each for each in instances if world.carries(each) == "web"]
+    told = len(world.history(waiting))
+    world.later(minutes=5)
+    world.quiet()
+    world.reconcile(*instances)
+    assert len(world.history(waiting)) == told
+    assert world.queue.sent == []
+    assert carrying(world, instances, "db") == 3
+
+
+def test_the_larger_of_the_two_limits_counts_and_the_fleet_is_as_the_sweep_counted_it(world: World) -> None:
+    pk, sk = codec.FLEET
+    counted = codec.to_attributes({"pk": pk, "sk": sk, "instances": 30})
+    world.dynamodb.put_item(TableName=STATE_TABLE, Item=counted)
+    instances = fleet(world, 9)
+    retag(world, instances, "db")
+    world.reconcile(*instances)
+    assert carrying(world, instances, "db") == 6
+
+
+def test_an_approval_lets_so_many_more_through_for_its_revision_only(world: World) -> None:
+    instances = fleet(world, 9)
+    retag(world, instances, "db")
+    approved = world.revisions.published(mapping_key("workload=db"))
+    assert approved
+    update = codec.to_attributes({":credit": 2, ":revision": approved.revision})
+    pk, sk = codec.window_key(mapping_key("workload=db"))
+    world.dynamodb.update_item(
+        TableName=STATE_TABLE,
+        Key=codec.to_attributes({"pk": pk, "sk": sk}),
+        UpdateExpression="SET credit = :credit, credit_revision = :revision",
+        ExpressionAttributeValues=update,
+    )
+    world.reconcile(*instances)
+    assert carrying(world, instances, "db") == 5
+    world.publish("workload=db", "db", description="another revision")
+    world.reconcile(*instances)
+    assert carrying(world, instances, "db") == 5
+
+
+def test_a_limit_of_nothing_holds_every_replace(world: World) -> None:
+    world.limits = Limits(0, 0)
+    instances = fleet(world, 2)
+    retag(world, instances, "db")
+    world.reconcile(*instances)
+    assert carrying(world, instances, "db") == 0
+
+
+def test_what_ec2_refuses_takes_no_room(world: World) -> None:
+    instances = fleet(world, 3)
+    retag(world, instances, "db")
+    for _ in range(5):
+        world.calls.before(REPLACE, refusing("InvalidParameterValue", "Invalid IAM Instance Profile name db"))
+        world.reconcile(instances[0])
+    assert window(world, "workload=db")["total"] == 0
+    world.reconcile(*instances)
+    assert carrying(world, instances, "db") == 3
+
+
+def test_workers_in_each_others_way_try_again(world: World) -> None:
+    (instance,) = fleet(world, 1)
+    retag(world, [instance], "db")
+    for _ in range(3):
+        world.calls.before("TransactWriteItems", refusing("TransactionCanceledException", "TransactionConflict"))
+    world.reconcile(instance)
+    assert world.carries(instance) == "db"
+    assert window(world, "workload=db")["total"] == 1
+
+
+def test_the_item_expires_when_it_is_of_no_use_any_more(world: World) -> None:
+    (instance,) = fleet(world, 1)
+    retag(world, [instance], "db")
+    world.reconcile(instance)
+    expires = int(window(world, "workload=db")["expires"])
+    assert expires > (world.clock.now() + timedelta(hours=24)).timestamp()
