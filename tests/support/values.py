@@ -5,6 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from rolekeeper.cells import ACCOUNT, PRIORITIES, REGION, RESERVED, YEARS
+from rolekeeper.lookalikes import mistakable
 from rolekeeper.model import (
     NO_ROLE,
     Action,
@@ -22,6 +24,7 @@ from rolekeeper.model import (
     WhenStopped,
     WhenUnmatched,
 )
+from rolekeeper.names import NAME
 
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 KEY = InstanceKey("123456789012", "us-east-1", "i-0123456789abcdef0")
@@ -83,6 +86,29 @@ specs = st.builds(
     accounts=st.sampled_from([frozenset[str](), frozenset({KEY.account}), frozenset({"999999999999"})]),
     regions=st.sampled_from([frozenset[str](), frozenset({KEY.region}), frozenset({"eu-west-1"})]),
     expires_at=st.none() | st.sampled_from([NOW - timedelta(days=1), NOW + timedelta(days=1)]),
+)
+
+# ---- mappings as rows can say them: any text that is read, not few values that meet ----
+
+_tag_letters = st.characters(categories=["L", "N", "P", "S", "Zs"], codec="utf-8")
+tag_texts = st.text(_tag_letters, min_size=1, max_size=40).filter(lambda text: not mistakable(text))
+iam_names = st.from_regex(NAME, fullmatch=True).map(lambda text: text[:64]).filter(lambda text: text.upper() != NO_ROLE)
+row_specs = st.builds(
+    MappingSpec,
+    key=st.builds(MappingKey, tag_texts.filter(lambda text: not text.startswith(RESERVED)), tag_texts | st.just("*")),
+    role=iam_names | st.just(NO_ROLE),
+    instance_profile=iam_names | st.just(""),
+    priority=st.integers(*PRIORITIES),
+    enabled=st.booleans(),
+    when_occupied=st.sampled_from(WhenOccupied),
+    when_unmatched=st.sampled_from(WhenUnmatched),
+    when_stopped=st.sampled_from(WhenStopped),
+    require_tags=st.dictionaries(tag_texts, tag_texts | st.just(""), max_size=3),
+    accounts=st.frozensets(st.from_regex(ACCOUNT, fullmatch=True), max_size=3),
+    regions=st.frozensets(st.from_regex(REGION, fullmatch=True), max_size=3),
+    expires_at=st.none() | st.datetimes(datetime(YEARS[0], 1, 1), datetime(YEARS[1], 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001  # the strategy adds the zone
+    owner=st.text(max_size=40),
+    description=st.text(max_size=40),
 )
 mappings = st.builds(
     lambda spec, suspended, deleted: PublishedMapping(spec, 1, arn(spec.role), suspended, deleted),

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from rolekeeper.cells import Home
 from rolekeeper.columns import ASKS, COLUMNS, KEYS
-from rolekeeper.mappings import RowVerdict, content, fingerprint, read_row
+from rolekeeper.mappings import RowVerdict, content, fingerprint, read_row, row_of
 from rolekeeper.model import MappingKey, MappingSpec, WhenOccupied, WhenStopped, WhenUnmatched
+from support import values
 
 HOME = Home("123456789012", "aws")
 GOOD: dict[str, Any] = {"tag_key": {"S": "workload"}, "tag_value": {"S": "web"}, "role": {"S": "web"}}
@@ -191,7 +192,7 @@ def test_a_number_as_a_text_is_read_with_a_warning() -> None:
 
 @pytest.mark.parametrize("text", ["", "7.5", "-1", "seven", " 7", "\u0667", "\uff17", "0x7", "1e2"])
 def test_a_text_that_is_no_plain_number_is_not_guessed(text: str) -> None:
-    refused("use a Number (N)", priority={"S": text})
+    refused("use a whole number from 1 to 50000, as a Number (N)", priority={"S": text})
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "50001", "1.5", "1E+125", "1E-130"])
@@ -403,6 +404,41 @@ def test_what_is_asked_is_read_although_the_mapping_is_not() -> None:
 
 def test_a_misspelt_approval_is_recognised() -> None:
     assert read(aprove={"N": "5"}).warnings == ("unknown column 'aprove' is not used; did you mean approve?",)
+
+
+# ---- the row of a mapping ----
+
+
+@given(values.row_specs)
+def test_the_row_of_a_mapping_reads_as_the_mapping(spec: MappingSpec) -> None:
+    assert read_row(row_of(spec), HOME).spec == spec
+
+
+def test_the_row_of_a_mapping_leaves_defaults_out() -> None:
+    spec = read().spec
+    assert spec
+    assert row_of(spec) == GOOD
+
+
+def test_every_column_is_written_as_its_type() -> None:
+    row: dict[str, Any] = {
+        **GOOD,
+        "instance_profile": {"S": "web-profile"},
+        "priority": {"N": "5"},
+        "enabled": {"BOOL": False},
+        "when_occupied": {"S": "keep"},
+        "when_unmatched": {"S": "restore"},
+        "when_stopped": {"S": "swap"},
+        "require_tags": {"M": {"env": {"S": "prod"}, "note": {"S": ""}}},
+        "accounts": {"SS": ["000000000001", "123456789012"]},
+        "regions": {"SS": ["us-east-1"]},
+        "expires_at": {"S": "2026-12-31T18:00:00Z"},
+        "owner": {"S": "web-team"},
+        "description": {"S": "Reads\nthe bucket."},
+    }
+    spec = read_row(row, HOME).spec
+    assert spec
+    assert row_of(spec) == row
 
 
 # ---- unknown columns, size, likeness ----

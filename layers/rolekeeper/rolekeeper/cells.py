@@ -6,14 +6,15 @@ what is wrong and what to write instead.
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any
 
-from rolekeeper.lookalikes import edge_blank, hidden, mistakable, name_of, quote
-from rolekeeper.model import ANY_VALUE, NO_ROLE
+from rolekeeper.lookalikes import decomposed, mistakable, quote
+from rolekeeper.model import ANY_VALUE
 
 TYPES = {
     "S": "String (S)",
@@ -29,22 +30,24 @@ TYPES = {
 }
 # EC2 user guide, "Tag restrictions": 50 tags an instance, keys to 128 characters, values to 256.
 TAGS, TAG_KEY, TAG_VALUE = 50, 128, 256
-# IAM user guide, "IAM object quotas": role names to 64 characters, instance profile names to 128.
-ROLE_NAME, PROFILE_NAME = 64, 128
 # Elastic Load Balancing, "Listener rules": the priorities that people know.
 PRIORITIES = (1, 50_000)
 # A published mapping has to fit into one item (400 KB) with room to spare.
 ACCOUNTS, REGIONS, OWNER, DESCRIPTION, EDITOR = 1_000, 100, 256, 1024, 1024
 YEARS = (2000, 9998)
 # More revisions than a mapping edited every second for thirty years has.
-REVISIONS = 10**9
-INSTANT = 40
+REVISIONS = (1, 10**9)
 # Tags by which people tell Rolekeeper itself something, as rolekeeper:ignore: none of them means a role.
 RESERVED = "rolekeeper:"
 
-_NAME = re.compile(r"[\w+=,.@-]+", re.ASCII)
-_NOT_IN_NAME = re.compile(r"[^\w+=,.@-]", re.ASCII)
-_ARN_FIELDS = 6
+# Patterns as both Python and JSON Schema (ECMA 262) read them: no \\w or \\d, which mean more in Python.
+ACCOUNT = "[0-9]{12}"
+REGION = "[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}"
+# ISO 8601 in its extended form; `fromisoformat` takes much more, week dates and any character for the T among them.
+MOMENT = "[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?)?"
+ZONE = "(Z|[+-][0-9]{2}:?[0-9]{2})"
+
+_INSTANT = re.compile(f"{MOMENT}{ZONE}?")
 
 
 class CellError(Exception):
@@ -114,98 +117,48 @@ def read_tag_value(cell: Cell) -> str:
 
 def _tag_text(cell: Cell, limit: int) -> str:
     text: str = cell.value
-    _within(text, limit, "a tag takes")
+    within(text, limit, "a tag takes")
     if said := mistakable(text):
         raise CellError(f"{said}: {quote(text)}" if text.strip() else said)
+    if said := decomposed(text):
+        cell.warnings.append(said)
     return text
 
 
-def _within(text: str, limit: int, whose: str) -> None:
+def within(text: str, limit: int, whose: str) -> None:
+    """Refuse a text that is too long.
+
+    Raises:
+        CellError: it is.
+    """
     if len(text) > limit:
         raise CellError(f"is {len(text):,} characters long; {whose} at most {limit:,}: {quote(text)}")
 
 
-def read_role(cell: Cell) -> str:
-    """A role's name, or `NONE`."""
-    text: str = cell.value
-    if text == NO_ROLE:
-        return text
-    if text.casefold() == NO_ROLE.casefold():
-        raise CellError(f"is {quote(text)}; write {NO_ROLE} in capitals to carry no role")
-    return _iam_name(cell, "role", ROLE_NAME)
-
-
-def read_profile(cell: Cell) -> str:
-    """An instance profile's name."""
-    return _iam_name(cell, "instance profile", PROFILE_NAME)
-
-
-def _iam_name(cell: Cell, what: str, limit: int) -> str:
-    """A name as IAM takes it. The first thing wrong is told; the order puts the most telling first."""
-    text: str = cell.value
-    if text[:4].casefold() == "arn:":
-        raise CellError(_about_arn(text, what, cell.home))
-    if "/" in text:
-        name = text.rsplit("/", 1)[-1]
-        instead = f": {quote(name)}" if _NAME.fullmatch(name) and name.strip(".") else ""
-        raise CellError(f"is {quote(text)}, which holds a path; give the {what}'s name only{instead}")
-    _within(text, limit, "IAM takes")
-    if said := edge_blank(text) or hidden(text):
-        raise CellError(f"{said}: {quote(text)}" if text.strip() else f"{said}; give the name of the {what}")
-    if "*" in text or "?" in text:
-        raise CellError(f"is {quote(text)}; wildcards can't be used: give the name of one {what}")
-    if foreign := _NOT_IN_NAME.search(text):
-        raise CellError(
-            f"has {name_of(foreign[0])} at position {foreign.start() + 1}; IAM names take ASCII letters, digits "
-            f"and +=,.@_-: {quote(text)}"
-        )
-    return text
-
-
-def _about_arn(text: str, what: str, home: Home) -> str:
-    fields = text.split(":", _ARN_FIELDS - 1)
-    if len(fields) < _ARN_FIELDS:
-        return f"is {quote(text)}, an ARN cut short; give the {what}'s name"
-    _, partition, service, _, account, resource = fields
-    kind, _, path = resource.partition("/")
-    if service != "iam" or kind != what.replace(" ", "-"):
-        return f"is {quote(text)}, the ARN of something else; give the name of the {what}"
-    if partition != home.partition:
-        return (
-            f"is the ARN of another partition ({quote(partition)}; Rolekeeper runs in {home.partition}); "
-            f"give the name of a {what} in account {home.account}"
-        )
-    if account != home.account:
-        return (
-            f"is the ARN of another account ({quote(account)}), whose {what} EC2 can't attach here; "
-            f"give the name of a {what} in account {home.account}"
-        )
-    return f"give the {what}'s name, not its ARN: {quote(path.rsplit('/', 1)[-1])}"
-
-
 def read_priority(cell: Cell) -> int:
-    """A rank; a text that holds a plain number is read, with a warning."""
+    """A rank."""
     lowest, highest = PRIORITIES
-    if cell.type == "S":
-        if not (cell.value.isascii() and cell.value.isdigit()):
-            raise CellError(f"is the text {quote(cell.value)}; use a {TYPES['N']} from {lowest} to {highest}")
-        cell.warnings.append(f"the text {quote(cell.value)} was read as a number; use a {TYPES['N']}")
-    number = Decimal(cell.value)
-    if not lowest <= number <= highest or number != number.to_integral_value():
-        raise CellError(f"is {quote(cell.value)}; use a whole number from {lowest} to {highest}")
-    return int(number)
+    return _whole(cell, PRIORITIES, f"use a whole number from {lowest} to {highest}")
 
 
 def read_approval(cell: Cell) -> int:
-    """The number of a revision; a text that holds a plain number is read, with a warning."""
+    """The number of a revision."""
+    return _whole(cell, REVISIONS, "write the number that held_revision shows")
+
+
+def _whole(cell: Cell, bounds: tuple[int, int], ask: str) -> int:
+    """A whole number; a text that holds a plain one is read, with a warning."""
     text: str = cell.value
-    ask = "write the number that held_revision shows"
     if cell.type == "S":
         if not (text.isascii() and text.isdigit()):
-            raise CellError(f"is the text {quote(text)}; {ask}")
+            raise CellError(f"is the text {quote(text)}; {ask}, as a {TYPES['N']}")
         cell.warnings.append(f"the text {quote(text)} was read as a number; use a {TYPES['N']}")
-    number = Decimal(text)
-    if not 1 <= number <= REVISIONS or number != number.to_integral_value():
+    try:
+        number = Decimal(text)
+    except InvalidOperation:  # no number at all: DynamoDB refuses it, and a file may hold it
+        number = Decimal("NaN")
+    # NaN equals nothing, but can't be compared.
+    if number.is_nan() or not bounds[0] <= number <= bounds[1] or number != number.to_integral_value():
         raise CellError(f"is {quote(text)}; {ask}")
     return int(number)
 
@@ -235,7 +188,9 @@ def read_tags(cell: Cell) -> dict[str, str]:
     problems: list[str] = []
     for key, attribute in cell.value.items():
         try:
-            _tag_text(Cell("S", key, cell.home), TAG_KEY)
+            name = Cell("S", key, cell.home)
+            _tag_text(name, TAG_KEY)
+            cell.warnings.extend(name.warnings)
         except CellError as error:
             problems.append(f"a key {error}")
             continue
@@ -255,9 +210,11 @@ def read_tags(cell: Cell) -> dict[str, str]:
 
 def text_set_reader(pattern: str, limit: int, ask: str) -> Callable[[Cell], frozenset[str]]:
     """A reader of a string set whose entries all look as `pattern` says; `ask` tells what to write."""
-    accepted = re.compile(pattern, re.ASCII)
+    accepted = re.compile(pattern)
 
     def read(cell: Cell) -> frozenset[str]:
+        if not cell.value:
+            raise CellError("is empty; remove it for all, or list at least one")
         if len(cell.value) > limit:
             raise CellError(f"has {len(cell.value):,} entries; at most {limit:,} can be listed")
         wrong = sorted(each for each in cell.value if not accepted.fullmatch(each))
@@ -272,18 +229,21 @@ def text_set_reader(pattern: str, limit: int, ask: str) -> Callable[[Cell], froz
 def read_instant(cell: Cell) -> datetime:
     """A moment, in UTC."""
     text: str = cell.value
-    example = "as 2026-12-31T18:00:00Z"
+    ask = "write date, time and zone in ISO 8601, as 2026-12-31T18:00:00Z"
+    if not _INSTANT.fullmatch(text):
+        raise CellError(f"is {quote(text)}; {ask}")
     try:
-        # fromisoformat reads the digits of other scripts in places; an operator can't tell them apart.
-        at = datetime.fromisoformat(text if text.isascii() and len(text) <= INSTANT else "")
+        at = datetime.fromisoformat(text)
     except ValueError:
-        raise CellError(f"is {quote(text)}; write date, time and zone in ISO 8601, {example}") from None
+        raise CellError(f"is {quote(text)}, a time that doesn't exist; {ask}") from None
     if at.tzinfo is None:
-        with_zone = f"{text}Z" if "T" in text else f"{at:%Y-%m-%dT%H:%M:%S}Z"
-        raise CellError(f"is {quote(text)}, which has no time zone; add Z for UTC: {quote(with_zone)}")
+        raise CellError(f"is {quote(text)}, which has no time zone; add Z for UTC: {quote(f'{at.isoformat()}Z')}")
+    # The first and the last day of all can't be told in UTC, and are out of range as they are.
+    with suppress(OverflowError):
+        at = at.astimezone(UTC)
     if not YEARS[0] <= at.year <= YEARS[1]:
-        raise CellError(f"is in the year {at.year}; write a date from {YEARS[0]} to {YEARS[1]}, {example}")
-    return at.astimezone(UTC)
+        raise CellError(f"is in the year {at.year}; write a date from {YEARS[0]} to {YEARS[1]}")
+    return at
 
 
 def text_reader(limit: int) -> Callable[[Cell], str]:
@@ -291,7 +251,7 @@ def text_reader(limit: int) -> Callable[[Cell], str]:
 
     def read(cell: Cell) -> str:
         text: str = cell.value
-        _within(text, limit, "this column takes")
+        within(text, limit, "this column takes")
         return text
 
     return read

@@ -5,17 +5,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper.cells import (
+    ACCOUNT,
     ACCOUNTS,
     DESCRIPTION,
     EDITOR,
+    MOMENT,
     OWNER,
     PRIORITIES,
-    PROFILE_NAME,
+    REGION,
     REGIONS,
-    ROLE_NAME,
+    RESERVED,
+    REVISIONS,
     TAG_KEY,
     TAG_VALUE,
     TAGS,
+    ZONE,
     Cell,
     CellError,
     choice_reader,
@@ -23,8 +27,6 @@ from rolekeeper.cells import (
     read_boolean,
     read_instant,
     read_priority,
-    read_profile,
-    read_role,
     read_tag_key,
     read_tag_value,
     read_tags,
@@ -33,6 +35,7 @@ from rolekeeper.cells import (
     wrong_type,
 )
 from rolekeeper.model import NO_ROLE, WhenOccupied, WhenStopped, WhenUnmatched
+from rolekeeper.names import NAME, PROFILE_NAME, ROLE_NAME, read_profile, read_role
 
 type Attributes = Mapping[str, Any]
 """A low-level DynamoDB item: attribute name to a value under its type, as `{"role": {"S": "web"}}`."""
@@ -40,10 +43,17 @@ type Attributes = Mapping[str, Any]
 # Written by Rolekeeper only. A row is the same row whatever they say.
 OURS = ("status", "status_reason", "status_revision", "matched", "held_revision")
 
+# `none` for NONE is a slip that the readers name.
+_NO_ROLE_BUT_FOR_CASE = "".join(f"[{each.upper()}{each.lower()}]" for each in NO_ROLE)
+_NO_BLANK_AT_ITS_ENDS = r"\S(.*\S)?"
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column that people fill in. `type` is DynamoDB's; `default` and `range` are words for people."""
+    """One column that people fill in. `type` is DynamoDB's; `default` and `range` are words for people.
+
+    `accepts` are the same limits as `read` keeps, in the keywords of JSON Schema.
+    """
 
     name: str
     type: str
@@ -51,6 +61,7 @@ class Column:
     range: str
     meaning: str
     read: Callable[[Cell], Any]
+    accepts: Mapping[str, Any]
     tolerates: tuple[str, ...] = ()
 
     def value(self, cell: Cell) -> Any:
@@ -66,7 +77,13 @@ class Column:
 
 KEYS = (
     Column(
-        "tag_key", "S", "required", f"1 to {TAG_KEY} characters", "the tag's key, as instances carry it", read_tag_key
+        "tag_key",
+        "S",
+        "required",
+        f"1 to {TAG_KEY} characters",
+        "the tag's key, as instances carry it",
+        read_tag_key,
+        {"pattern": f"^(?!{RESERVED}){_NO_BLANK_AT_ITS_ENDS}$", "maxLength": TAG_KEY},
     ),
     Column(
         "tag_value",
@@ -75,6 +92,7 @@ KEYS = (
         f"1 to {TAG_VALUE} characters, or *",
         "the tag's value; * for any value",
         read_tag_value,
+        {"pattern": f"^{_NO_BLANK_AT_ITS_ENDS}$", "maxLength": TAG_VALUE},
     ),
 )
 
@@ -86,6 +104,7 @@ COLUMNS = (
         f"an IAM role's name, to {ROLE_NAME} characters, or {NO_ROLE}",
         f"the role that these instances carry, by name, under the role path; {NO_ROLE}: they carry no role",
         read_role,
+        {"pattern": f"^({NO_ROLE}|(?!{_NO_ROLE_BUT_FOR_CASE}$){NAME})$", "maxLength": ROLE_NAME},
     ),
     Column(
         "instance_profile",
@@ -94,6 +113,7 @@ COLUMNS = (
         f"an instance profile's name, to {PROFILE_NAME} characters",
         "the instance profile that holds the role, when it is named otherwise",
         read_profile,
+        {"pattern": f"^(?!{_NO_ROLE_BUT_FOR_CASE}$){NAME}$", "maxLength": PROFILE_NAME},
     ),
     Column(
         "priority",
@@ -102,9 +122,12 @@ COLUMNS = (
         f"a whole number from {PRIORITIES[0]} to {PRIORITIES[1]}",
         "the lowest number wins; a tie between different roles is a conflict",
         read_priority,
+        {"minimum": PRIORITIES[0], "maximum": PRIORITIES[1]},
         tolerates=("S",),
     ),
-    Column("enabled", "BOOL", "true", "true or false", "false: the row is checked but matches nothing", read_boolean),
+    Column(
+        "enabled", "BOOL", "true", "true or false", "false: the row is checked but matches nothing", read_boolean, {}
+    ),
     Column(
         "when_occupied",
         "S",
@@ -112,6 +135,7 @@ COLUMNS = (
         " or ".join(WhenOccupied),
         "what to do with a role that somebody else attached",
         choice_reader(WhenOccupied),
+        {"enum": [*WhenOccupied]},
     ),
     Column(
         "when_unmatched",
@@ -120,6 +144,7 @@ COLUMNS = (
         " or ".join(WhenUnmatched),
         "what to do with the role that we attached when the tag goes",
         choice_reader(WhenUnmatched),
+        {"enum": [*WhenUnmatched]},
     ),
     Column(
         "when_stopped",
@@ -128,6 +153,7 @@ COLUMNS = (
         " or ".join(WhenStopped),
         "how a role is replaced on a stopped instance: wait until it runs, or detach and attach",
         choice_reader(WhenStopped),
+        {"enum": [*WhenStopped]},
     ),
     Column(
         "require_tags",
@@ -136,6 +162,15 @@ COLUMNS = (
         f"at most {TAGS} tags, key to value (String); * for any value",
         "further tags that an instance must carry too",
         read_tags,
+        {
+            "maxProperties": TAGS,
+            "propertyNames": {"pattern": f"^{_NO_BLANK_AT_ITS_ENDS}$", "maxLength": TAG_KEY},
+            "additionalProperties": {
+                "type": "string",
+                "pattern": f"^({_NO_BLANK_AT_ITS_ENDS})?$",
+                "maxLength": TAG_VALUE,
+            },
+        },
     ),
     Column(
         "accounts",
@@ -143,7 +178,8 @@ COLUMNS = (
         "all",
         f"account ids of 12 digits, at most {ACCOUNTS:,}",
         "the accounts in which the mapping matches",
-        text_set_reader(r"[0-9]{12}", ACCOUNTS, "write account ids of 12 digits, leading zeros included"),
+        text_set_reader(ACCOUNT, ACCOUNTS, "write account ids of 12 digits, leading zeros included"),
+        {"items": {"type": "string", "pattern": f"^{ACCOUNT}$"}, "minItems": 1, "maxItems": ACCOUNTS},
     ),
     Column(
         "regions",
@@ -151,7 +187,8 @@ COLUMNS = (
         "all",
         f"Region codes, as us-east-1, at most {REGIONS}",
         "the Regions in which the mapping matches",
-        text_set_reader(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", REGIONS, "write Region codes, as us-east-1"),
+        text_set_reader(REGION, REGIONS, "write Region codes, as us-east-1"),
+        {"items": {"type": "string", "pattern": f"^{REGION}$"}, "minItems": 1, "maxItems": REGIONS},
     ),
     Column(
         "expires_at",
@@ -160,9 +197,26 @@ COLUMNS = (
         "ISO 8601 with a time zone, as 2026-12-31T18:00:00Z",
         "after it the mapping no longer matches",
         read_instant,
+        {"pattern": f"^{MOMENT}{ZONE}$"},
     ),
-    Column("owner", "S", "none", f"to {OWNER} characters", "who answers for the row", text_reader(OWNER)),
-    Column("description", "S", "none", f"to {DESCRIPTION:,} characters", "what it is for", text_reader(DESCRIPTION)),
+    Column(
+        "owner",
+        "S",
+        "none",
+        f"to {OWNER} characters",
+        "who answers for the row",
+        text_reader(OWNER),
+        {"maxLength": OWNER},
+    ),
+    Column(
+        "description",
+        "S",
+        "none",
+        f"to {DESCRIPTION:,} characters",
+        "what it is for",
+        text_reader(DESCRIPTION),
+        {"maxLength": DESCRIPTION},
+    ),
 )
 
 # What people ask of Rolekeeper beside the mapping itself: taken out of the row once it is done, and no part of what the
@@ -175,7 +229,16 @@ ASKS = (
         "the number that held_revision shows",
         "serve the edit that is held, although it changes many instances",
         read_approval,
+        {"minimum": REVISIONS[0], "maximum": REVISIONS[1]},
         tolerates=("S",),
     ),
-    Column("edited_by", "S", "none", f"to {EDITOR:,} characters", "who made this edit", text_reader(EDITOR)),
+    Column(
+        "edited_by",
+        "S",
+        "none",
+        f"to {EDITOR:,} characters",
+        "who made this edit",
+        text_reader(EDITOR),
+        {"maxLength": EDITOR},
+    ),
 )

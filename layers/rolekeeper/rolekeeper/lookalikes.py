@@ -21,8 +21,8 @@ _HIDDEN_CATEGORIES = {
 _HIDDEN_OTHERS = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]")
 _WORDS = re.compile(r"[^\W\d_]+")
 _LATIN = "LATIN"
-# The alphabets that share letter shapes with Latin.
-_TWINS = ("CYRILLIC", "GREEK")
+# The first words of the names of letters that look like Latin ones (Unicode, "confusables.txt").
+_TWINS = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "FULLWIDTH", "MATHEMATICAL")
 
 
 def quote(text: str) -> str:
@@ -84,3 +84,15 @@ def _mixed(text: str) -> str:
                 f"stands among Latin letters; write the word in one alphabet"
             )
     return ""
+
+
+def decomposed(text: str) -> str:
+    """Whether a letter is written as letter and accent, which looks the same and isn't; in words, empty when not."""
+    composed = unicodedata.normalize("NFC", text)
+    if composed == text:
+        return ""
+    position = next(at for at, (one, other) in enumerate(zip(text, f"{composed}\0", strict=False)) if one != other)
+    return (
+        f"{quote(text)} isn't composed from position {position + 1} on: the same text in composed letters, as most "
+        f"keyboards write it, is another tag"
+    )

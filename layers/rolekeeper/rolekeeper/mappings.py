@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
@@ -95,12 +96,43 @@ def _about_sense(spec: MappingSpec) -> list[str]:
         said.append(f"instance_profile: is not used, as role is {spec.role}")
     if spec.key.tag_key == ANY_VALUE:
         said.append("tag_key: * is the key '*' itself; only tag_value takes * for any")
+    if ANY_VALUE in spec.require_tags:
+        said.append("require_tags: the key * is the key '*' itself; only values take * for any")
     if reserved := sorted(each for each in spec.require_tags if each.startswith(RESERVED)):
         said.append(f"require_tags: {quote(reserved[0])} is a tag for Rolekeeper itself, and means no role")
     asked = spec.require_tags.get(spec.key.tag_key, ANY_VALUE)
     if ANY_VALUE not in (asked, spec.key.tag_value) and asked != spec.key.tag_value:
         said.append(f"require_tags: asks for {spec.key.tag_key}={asked} beside {spec.key}, which no instance can carry")
     return said
+
+
+def row_of(spec: MappingSpec) -> dict[str, Any]:
+    """The row that says this mapping, its defaults left out: `read_row` gives the mapping back.
+
+    Returns:
+        The item as DynamoDB's low-level API takes it.
+    """
+    plain = MappingSpec(spec.key, spec.role)
+    row: dict[str, Any] = {"tag_key": {"S": spec.key.tag_key}, "tag_value": {"S": spec.key.tag_value}}
+    for column in COLUMNS:
+        value = getattr(spec, column.name)
+        if column.default == "required" or value != getattr(plain, column.name):
+            row[column.name] = {column.type: _written(value)}
+    return row
+
+
+def _written(value: Any) -> Any:
+    """A column's value as it stands under its DynamoDB type."""
+    match value:
+        case bool():
+            return value
+        case datetime():
+            return value.isoformat().replace("+00:00", "Z")
+        case frozenset():
+            return sorted(value)
+        case Mapping():
+            return {name: {"S": each} for name, each in value.items()}
+    return str(value)
 
 
 def content(attributes: Attributes) -> dict[str, Any]:
