@@ -65,6 +65,8 @@ class Timings:
     propagation: float = 3.0
     #: A terminated instance stays in the describe call's answer for about an hour.
     terminated_visible: float = 3600.0
+    #: A minute of EventBridge's `rate(...)`, in which scheduled rules count.
+    minute: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,289 @@
+"""What Rolekeeper needs of the embedded AWS beside EC2: schedules, streams, queues and tables as AWS has them."""
+
+import io
+import json
+import time
+import uuid
+import zipfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from socket import socket
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from rolekeeper_local.ec2_model import Timings
+from rolekeeper_local.embedded import EmbeddedAws
+from support.waiting import eventually, stays
+
+pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
+
+MINUTE = 1.5
+# Tells a table what it was given, and fails if that is to fail.
+FUNCTION = """
+import json, os, time, uuid, boto3
+
+def handler(event, context):
+    item = {"pk": {"S": os.environ["HEARD"]}, "sk": {"S": uuid.uuid4().hex}, "event": {"S": json.dumps(event)}}
+    boto3.client("dynamodb").put_item(TableName="heard", Item={**item, "at": {"N": str(time.time())}})
+    if os.environ.get("FAILS"):
+        raise RuntimeError("as asked")
+"""
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    timings = Timings(minute=MINUTE)
+    with EmbeddedAws(port=port, timings=timings, directory=tmp_path_factory.mktemp("aws")) as embedded:
+        make_table(embedded, "heard")
+        yield embedded
+
+
+def make_table(aws: EmbeddedAws, name: str, **more: Any) -> Any:
+    return (
+        aws.session()
+        .client("dynamodb")
+        .create_table(
+            TableName=name,
+            AttributeDefinitions=[{"AttributeName": each, "AttributeType": "S"} for each in ("pk", "sk")],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+            BillingMode="PAY_PER_REQUEST",
+            **more,
+        )["TableDescription"]
+    )
+
+
+class Listener:
+    """A function that remembers what it was given, and when."""
+
+    def __init__(self, aws: EmbeddedAws, **environment: str) -> None:
+        self.name = f"listener-{uuid.uuid4().hex[:8]}"
+        self._dynamodb = aws.session().client("dynamodb")
+        iam = aws.session().client("iam")
+        role = iam.create_role(RoleName=self.name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+        allow = {"Effect": "Allow", "Action": ["dynamodb:*", "sqs:*"], "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        iam.put_role_policy(RoleName=self.name, PolicyName="policy", PolicyDocument=policy)
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as archive:
+            archive.writestr("module.py", FUNCTION)
+        made = (
+            aws.session()
+            .client("lambda")
+            .create_function(
+                FunctionName=self.name,
+                Runtime="python3.13",
+                Role=role,
+                Handler="module.handler",
+                Timeout=20,
+                Environment={"Variables": {"HEARD": self.name, **environment}},
+                Code={"ZipFile": code.getvalue()},
+            )
+        )
+        self.arn = made["FunctionArn"]
+
+    def heard(self) -> list[tuple[float, Any]]:
+        """What it was given, in order: when (epoch seconds), what."""
+        items = self._dynamodb.query(
+            TableName="heard",
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": self.name}},
+            ConsistentRead=True,
+        )["Items"]
+        return sorted((float(item["at"]["N"]), json.loads(item["event"]["S"])) for item in items)
+
+
+def schedule(aws: EmbeddedAws, listener: Listener, **target: Any) -> Callable[[], object]:
+    """A rule for every minute; returns how it is deleted."""
+    events, name = aws.session().client("events"), uuid.uuid4().hex
+    events.put_rule(Name=name, ScheduleExpression="rate(1 minute)")
+    targets: Any = [{"Id": "function", "Arn": listener.arn, **target}]
+    events.put_targets(Rule=name, Targets=targets)
+    return lambda: (events.remove_targets(Rule=name, Ids=["function"]), events.delete_rule(Name=name))
+
+
+# ---- schedules ----
+
+
+def test_a_scheduled_rule_gives_its_target_its_input_each_minute_the_first_time_after_one(aws: EmbeddedAws) -> None:
+    listener, made = Listener(aws), time.time()
+    delete = schedule(aws, listener, Input=json.dumps({"task": "expiries"}))
+    heard = eventually(lambda: listener.heard() if len(listener.heard()) >= 3 else None)
+    delete()
+    assert {json.dumps(event) for _, event in heard} == {'{"task": "expiries"}'}
+    assert heard[0][0] - made >= MINUTE
+    # From its second time on the function is warm.
+    assert heard[2][0] - heard[1][0] == pytest.approx(MINUTE, abs=1)
+
+
+def test_a_target_without_an_input_gets_a_scheduled_event(aws: EmbeddedAws) -> None:
+    listener = Listener(aws)
+    delete = schedule(aws, listener)
+    event = eventually(listener.heard)[0][1]
+    delete()
+    assert (event["source"], event["detail-type"], event["detail"]) == ("aws.events", "Scheduled Event", {})
+    assert abs(datetime.fromisoformat(event["time"]).timestamp() - time.time()) < 30
+    assert datetime.fromisoformat(event["time"]).tzinfo == UTC
+
+
+def test_a_rule_that_a_stack_made_fires_and_a_disabled_one_does_not(aws: EmbeddedAws) -> None:
+    on, off = Listener(aws), Listener(aws)
+    rules = {
+        name: {
+            "Type": "AWS::Events::Rule",
+            "Properties": {
+                "ScheduleExpression": "rate(1 minute)",
+                "State": state,
+                "Targets": [{"Id": "function", "Arn": listener.arn}],
+            },
+        }
+        for name, state, listener in (("On", "ENABLED", on), ("Off", "DISABLED", off))
+    }
+    cloudformation = aws.session().client("cloudformation")
+    cloudformation.create_stack(StackName="schedules", TemplateBody=json.dumps({"Resources": rules}))
+    eventually(on.heard)
+    cloudformation.delete_stack(StackName="schedules")
+    assert off.heard() == []
+
+
+def test_a_scheduled_function_that_fails_is_tried_again_then_put_aside(aws: EmbeddedAws) -> None:
+    listener, sqs = Listener(aws, FAILS="yes"), aws.session().client("sqs")
+    url = sqs.create_queue(QueueName="aside")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    aws.session().client("lambda").put_function_event_invoke_config(
+        FunctionName=listener.name, MaximumRetryAttempts=1, DestinationConfig={"OnFailure": {"Destination": arn}}
+    )
+    delete = schedule(aws, listener, Input='{"task": "fails"}')
+    first = eventually(lambda: sqs.receive_message(QueueUrl=url).get("Messages"))[0]
+    delete()
+    assert json.loads(first["Body"])["requestPayload"] == {"task": "fails"}
+    assert len(listener.heard()) >= 2
+
+
+# ---- the work queue ----
+
+
+def test_a_message_with_a_delay_is_not_shown_before(aws: EmbeddedAws) -> None:
+    sqs = aws.session().client("sqs")
+    url = sqs.create_queue(QueueName="delayed")["QueueUrl"]
+    sent = time.monotonic()
+    sqs.send_message_batch(
+        QueueUrl=url,
+        Entries=[{"Id": "1", "MessageBody": "late", "DelaySeconds": 2}, {"Id": "2", "MessageBody": "now"}],
+    )
+
+    def arrived() -> list[str]:
+        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        return [message["Body"] for message in messages]
+
+    assert eventually(arrived) == ["now"]
+    assert eventually(arrived) == ["late"]
+    assert 1.9 <= time.monotonic() - sent <= 4
+
+
+def test_a_function_gets_a_delayed_message_when_it_is_due(aws: EmbeddedAws) -> None:
+    sqs, listener = aws.session().client("sqs"), Listener(aws)
+    url = sqs.create_queue(QueueName="delayed-work", Attributes={"VisibilityTimeout": "120"})["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    aws.session().client("lambda").create_event_source_mapping(
+        FunctionName=listener.name, EventSourceArn=arn, BatchSize=10
+    )
+    sqs.send_message(QueueUrl=url, MessageBody="warms the function up")
+    eventually(listener.heard)
+    sent = time.time()
+    sqs.send_message(QueueUrl=url, MessageBody="late", DelaySeconds=3)
+    at = eventually(lambda: listener.heard()[1:])[0][0]
+    assert 2.9 <= at - sent <= 5
+
+
+# ---- the state table ----
+
+
+def test_of_a_tables_stream_a_function_gets_only_what_its_filter_names_with_keys_only(aws: EmbeddedAws) -> None:
+    dynamodb, listener = aws.session().client("dynamodb"), Listener(aws)
+    stream = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
+    table = make_table(aws, "filtered", StreamSpecification=stream)
+    patterns: list[Any] = [
+        {"dynamodb": {"Keys": {"pk": {"S": ["control"]}}}},
+        {"dynamodb": {"Keys": {"sk": {"S": ["pin"]}}}},
+    ]
+    aws.session().client("lambda").create_event_source_mapping(
+        FunctionName=listener.name,
+        EventSourceArn=table["LatestStreamArn"],
+        StartingPosition="TRIM_HORIZON",
+        FilterCriteria={"Filters": [{"Pattern": json.dumps(each)} for each in patterns]},
+    )
+    for pk, sk in (("instance#i-1", "record"), ("instance#i-1", "pin"), ("control", "control"), ("fleet", "fleet")):
+        dynamodb.put_item(TableName="filtered", Item={"pk": {"S": pk}, "sk": {"S": sk}, "more": {"S": "x"}})
+    dynamodb.delete_item(TableName="filtered", Key={"pk": {"S": "control"}, "sk": {"S": "control"}})
+
+    def records() -> list[Any]:
+        return [record for _, event in listener.heard() for record in event["Records"]]
+
+    eventually(lambda: len(records()) == 3)
+    stays(lambda: len(records()) == 3, 1)
+    told = {(each["eventName"], each["dynamodb"]["Keys"]["sk"]["S"]) for each in records()}
+    assert told == {("INSERT", "pin"), ("INSERT", "control"), ("REMOVE", "control")}
+    assert all(set(each["dynamodb"]) & {"NewImage", "OldImage"} == set() for each in records())
+
+
+def test_a_condition_that_fails_can_show_the_item_that_it_failed_on(aws: EmbeddedAws) -> None:
+    dynamodb = aws.session().client("dynamodb")
+    make_table(aws, "conditions")
+    key = {"pk": {"S": "a"}, "sk": {"S": "b"}}
+    dynamodb.put_item(TableName="conditions", Item={**key, "number": {"N": "7"}})
+    with pytest.raises(ClientError) as refused:
+        dynamodb.update_item(
+            TableName="conditions",
+            Key=key,
+            UpdateExpression="SET #number = :three",
+            ConditionExpression="#number < :three",
+            ExpressionAttributeNames={"#number": "number"},
+            ExpressionAttributeValues={":three": {"N": "3"}},
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+    assert refused.value.response["Error"]["Code"] == "ConditionalCheckFailedException"
+    assert dict(refused.value.response)["Item"] == {**key, "number": {"N": "7"}}
+
+
+@pytest.mark.parametrize("limit", [10, 3])
+def test_a_transaction_of_an_update_and_a_put_is_written_whole_or_not_at_all(aws: EmbeddedAws, limit: int) -> None:
+    written = limit > 5
+    dynamodb, table = aws.session().client("dynamodb"), f"transactions-{limit}"
+    make_table(aws, table)
+    counter: dict[str, Any] = {"pk": {"S": "counter"}, "sk": {"S": "counter"}}
+    dynamodb.put_item(TableName=table, Item={**counter, "number": {"N": "5"}})
+
+    def transact() -> None:
+        dynamodb.transact_write_items(
+            TransactItems=[
+                {
+                    "Update": {
+                        "TableName": table,
+                        "Key": counter,
+                        "UpdateExpression": "ADD #number :one",
+                        "ConditionExpression": "#number < :limit",
+                        "ExpressionAttributeNames": {"#number": "number"},
+                        "ExpressionAttributeValues": {":one": {"N": "1"}, ":limit": {"N": str(limit)}},
+                        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+                    }
+                },
+                {"Put": {"TableName": table, "Item": {"pk": {"S": "entry"}, "sk": {"S": "1"}}}},
+            ]
+        )
+
+    if written:
+        transact()
+    else:
+        with pytest.raises(ClientError) as cancelled:
+            transact()
+        reasons: Any = dict(cancelled.value.response)["CancellationReasons"]
+        assert [each["Code"] for each in reasons] == ["ConditionalCheckFailed", "None"]
+        assert reasons[0]["Item"]["number"] == {"N": "5"}
+    found = {item["pk"]["S"]: item for item in dynamodb.scan(TableName=table, ConsistentRead=True)["Items"]}
+    assert found["counter"]["number"] == {"N": "6" if written else "5"}
+    assert ("entry" in found) is written
