@@ -13,13 +13,19 @@ from rolekeeper.model import (
     Action,
     Assignment,
     Control,
+    Held,
     InstanceKey,
     InstanceRecord,
     Intent,
+    Made,
     MappingKey,
     Mode,
+    Pin,
     PublishedMapping,
     Standing,
+    Timer,
+    Undone,
+    Wish,
 )
 from support.values import KEY, NOW, assignments, mappings, published, times
 
@@ -104,6 +110,46 @@ def test_a_record_comes_back_as_it_was(meant: list[Intent], ours: list[Assignmen
     assert codec.record_from(_stored(item)) == InstanceRecord(
         {each.association_id: each for each in ours}, {each.id: each for each in meant}, standing
     )
+
+
+def test_our_last_change_and_who_undid_ours_come_back_as_they_were() -> None:
+    wish = Wish(MappingKey("workload", "web"), 3, "arn:web")
+    made = Made(wish, "iip-assoc-1", NOW)
+    undone = Undone(wish, NOW, NOW + timedelta(minutes=1), "iip-assoc-2", "arn:theirs")
+    item = {"made": codec.made_item(made), codec.undone_name(undone): codec.undone_item(undone)}
+    assert codec.record_from(_stored(item)) == InstanceRecord(made=made, undone=(undone,))
+
+
+def test_an_undoing_is_kept_once_for_each_change_that_was_undone() -> None:
+    wish = Wish(MappingKey("workload", "web"), 3, "arn:web")
+    first, again = Undone(wish, NOW, NOW), Undone(wish, NOW, NOW + timedelta(minutes=5), "iip-assoc-2")
+    assert codec.undone_name(first) == codec.undone_name(again)
+
+
+@given(mappings, st.text())
+def test_a_held_revision_comes_back_as_it_was(mapping: PublishedMapping, by: str) -> None:
+    held = Held(mapping, NOW, by)
+    item = _stored(codec.held_item(held))
+    assert codec.held_from(item) == held
+    assert codec.key_of(item) == codec.held_key(mapping.key)
+
+
+@given(st.none() | times.map(lambda at: at.replace(year=2100)), st.text())
+def test_a_pin_comes_back_as_it_was(expires_at: datetime | None, reason: str) -> None:
+    pin = Pin("web", "arn:web", expires_at, "2026-03-01T09:00:00Z", "someone", reason)
+    item = _stored(codec.pin_item(KEY, pin))
+    assert codec.pin_from(item) == pin
+    assert codec.key_of(item) == codec.pin_key(KEY)
+    assert ("expires" in item) == (expires_at is not None)
+
+
+@pytest.mark.parametrize("subject", [KEY, MappingKey("a#b", "")], ids=["instance", "mapping"])
+def test_a_timer_comes_back_as_it_was_and_they_lie_in_the_order_in_which_they_ring(
+    subject: InstanceKey | MappingKey,
+) -> None:
+    first, second = Timer(NOW, subject), Timer(NOW + timedelta(microseconds=1), subject)
+    assert codec.timer_from(_stored(codec.timer_item(first))) == first
+    assert codec.timer_item(first)["sk"] < codec.timer_item(second)["sk"]
 
 
 def test_a_record_that_holds_nothing_is_empty() -> None:
