@@ -9,6 +9,7 @@ import pytest
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.world import World, starter_mappings
+from support.aws_cli import Aws, aws_command
 from support.waiting import eventually
 
 
@@ -28,6 +29,12 @@ def aws(free_port: Callable[[], int]) -> Iterator[EmbeddedAws]:
     with EmbeddedAws(port=free_port(), timings=Timings(pending=5)) as embedded:
         embedded.deploy()
         yield embedded
+
+
+@pytest.fixture(scope="session")
+def cli(aws: EmbeddedAws) -> Aws:
+    """The installed `aws` command, as a process."""
+    return aws_command(aws.env)
 
 
 @pytest.fixture(scope="session")
