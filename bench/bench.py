@@ -8,6 +8,8 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import cycle
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +18,7 @@ from rolekeeper import codec
 from rolekeeper.decide import decide
 from rolekeeper.model import Instance, InstanceKey, InstanceState, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.resolve import resolve
+from support.desk import MAPPING_TABLE, Desk
 from support.state_table import STATE_TABLE
 from support.world import ACCOUNT, REGION, World, new_world
 
@@ -69,6 +72,49 @@ def no_op(mappings: int) -> tuple[float, dict[str, int]]:
         return median_ms(lambda: world.reconcile_all(*instances)), calls
 
 
+class Stopwatch:
+    """The time that a client's calls take. moto copies its tables for each transaction, which is no cost of ours."""
+
+    def __init__(self, client: Any) -> None:
+        self.ms = self._began = 0.0
+        client.meta.events.register("before-call", lambda **_: self._start())
+        client.meta.events.register("after-call", lambda **_: self._stop())
+
+    def _start(self) -> None:
+        self._began = time.perf_counter()
+
+    def _stop(self) -> None:
+        self.ms += (time.perf_counter() - self._began) * 1_000
+
+
+def one_edit(rows: int) -> tuple[float, dict[str, int]]:
+    """Judging and publishing one edit beside other rows: our own time without DynamoDB's, and the calls."""
+    with new_world() as world:
+        desk = Desk(world)
+        for role in ("web", "db"):
+            desk.role(role)
+            world.profile(role)
+        world.running(app="web")
+        fill(world, rows - 1)
+        for first in range(0, rows - 1, 25):
+            numbers = range(first, min(first + 25, rows - 1))
+            items = [{"tag_key": "filler", "tag_value": str(number), "role": f"role-{number}"} for number in numbers]
+            puts = [{"PutRequest": {"Item": codec.to_attributes(item)}} for item in items]
+            world.dynamodb.batch_write_item(RequestItems={MAPPING_TABLE: puts})
+        roles = cycle(("web", "db"))
+        desk.edit("app=web", role=next(roles))
+        desk.quiet()
+        desk.edit("app=web", role=next(roles))
+        # The edit itself is the operator's.
+        calls = {name: number for name, number in world.calls.counted().items() if name != "PutItem"}
+        watch, own = Stopwatch(world.dynamodb), []
+        for _ in range(ROUNDS):
+            before = watch.ms
+            took = median_ms(lambda: desk.edit("app=web", role=next(roles)), rounds=1)
+            own.append(took - (watch.ms - before))
+        return statistics.median(own), calls
+
+
 def main() -> None:
     """Run and print."""
     console = Console()
@@ -78,11 +124,18 @@ def main() -> None:
         table.add_row("one decision, 50 tags with a mapping each", f"{one_decision():.2f} ms", "none")
         few, few_calls = no_op(FEW)
         many, many_calls = no_op(MANY)
+        edit_few, edit_few_calls = one_edit(FEW)
+        edit_many, edit_many_calls = one_edit(MANY)
     for count, took, calls in ((FEW, few, few_calls), (MANY, many, many_calls)):
         said = "\n".join(f"{number} {name}" for name, number in sorted(calls.items()))
         table.add_row(f"no-op reconcile of {INSTANCES} instances, {count:,} mappings", f"{took:.1f} ms", said)
+    for count, took, calls in ((FEW, edit_few, edit_few_calls), (MANY, edit_many, edit_many_calls)):
+        said = "\n".join(f"{number} {name}" for name, number in sorted(calls.items()))
+        table.add_row(f"one edit of a row, {count:,} rows", f"{took:.1f} ms", said)
     console.print(table)
-    console.print(f"{MANY:,} mappings to {FEW}: {many / few:.2f} times")
+    console.print(
+        f"{MANY:,} mappings to {FEW}: a no-op {many / few:.2f} times, an edit {edit_many / edit_few:.2f} times"
+    )
 
 
 if __name__ == "__main__":
