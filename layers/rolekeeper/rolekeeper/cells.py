@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any
 
-from rolekeeper.lookalikes import decomposed, mistakable, quote
+from rolekeeper.lookalikes import decomposed, mistakable, quote, quote_plain
 from rolekeeper.model import ANY_VALUE
 
 TYPES = {
@@ -44,10 +44,11 @@ RESERVED = "rolekeeper:"
 ACCOUNT = "[0-9]{12}"
 REGION = "[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}"
 # ISO 8601 in its extended form; `fromisoformat` takes much more, week dates and any character for the T among them.
-MOMENT = "[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?)?"
+DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+TIME = "[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?"
 ZONE = "(Z|[+-][0-9]{2}:?[0-9]{2})"
 
-_INSTANT = re.compile(f"{MOMENT}{ZONE}?")
+_INSTANT = re.compile(f"{DATE}({TIME}({ZONE})?)?")
 
 
 class CellError(Exception):
@@ -84,16 +85,14 @@ def cell_of(attribute: Any, home: Home) -> Cell:
     return Cell(kind, value, home)
 
 
-def wrong_type(expected: str, cell: Cell) -> str:
-    """What to say of a cell of another type than its column's."""
+def wrong_type(expected: str, cell: Cell, takes: str = "") -> str:
+    """What to say of a cell of another type than its column's; `takes` says what belongs there."""
     want, got = TYPES[expected], TYPES.get(cell.type, cell.type)
     if cell.type == "NULL":
         return f"is Null; remove the attribute, or give it as a {want}"
     if expected == "BOOL" and cell.type == "S":
         return f"is the text {quote(cell.value)}; use the {want} type, true or false without quotes"
-    if expected == "SS" and cell.type == "NS":
-        return f"is a {got}, which drops leading zeros; use a {want}"
-    return f"is a {got}; use a {want}"
+    return f"is a {got}; use a {want}: {takes}" if takes else f"is a {got}; use a {want}"
 
 
 # ---- readers ----
@@ -119,7 +118,7 @@ def _tag_text(cell: Cell, limit: int) -> str:
     text: str = cell.value
     within(text, limit, "a tag takes")
     if said := mistakable(text):
-        raise CellError(f"{said}: {quote(text)}" if text.strip() else said)
+        raise CellError(f"{said}: {quote(text)}" if text.strip() else f"{said}; write the text that the tag has")
     if said := decomposed(text):
         cell.warnings.append(said)
     return text
@@ -151,7 +150,7 @@ def _whole(cell: Cell, bounds: tuple[int, int], ask: str) -> int:
     text: str = cell.value
     if cell.type == "S":
         if not (text.isascii() and text.isdigit()):
-            raise CellError(f"is the text {quote(text)}; {ask}, as a {TYPES['N']}")
+            raise CellError(f"is the text {quote_plain(text)}; {ask}, as a {TYPES['N']}")
         cell.warnings.append(f"the text {quote(text)} was read as a number; use a {TYPES['N']}")
     try:
         number = Decimal(text)
@@ -175,7 +174,8 @@ def choice_reader[Choice: StrEnum](choices: type[Choice]) -> Callable[[Cell], Ch
         try:
             return choices(cell.value)
         except ValueError:
-            raise CellError(f"is {quote(cell.value)}; write {' or '.join(choices)}, in small letters") from None
+            ask = f"write {' or '.join(choices)}, in small letters"
+            raise CellError(f"is {quote_plain(cell.value)}; {ask}") from None
 
     return read
 
@@ -220,7 +220,8 @@ def text_set_reader(pattern: str, limit: int, ask: str) -> Callable[[Cell], froz
         wrong = sorted(each for each in cell.value if not accepted.fullmatch(each))
         if wrong:
             more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""  # noqa: PLR2004  # enough to see the pattern
-            raise CellError(f"holds {', '.join(map(quote, wrong[:3]))}{more}; {ask}")
+            none = ", or remove the column for all" if ANY_VALUE in wrong else ""
+            raise CellError(f"holds {', '.join(map(quote_plain, wrong[:3]))}{more}; {ask}{none}")
         return frozenset(cell.value)
 
     return read
@@ -230,8 +231,10 @@ def read_instant(cell: Cell) -> datetime:
     """A moment, in UTC."""
     text: str = cell.value
     ask = "write date, time and zone in ISO 8601, as 2026-12-31T18:00:00Z"
+    if text.strip().casefold() in {"", "never"}:
+        raise CellError(f"is {quote(text)}; remove it for no end, or {ask}")
     if not _INSTANT.fullmatch(text):
-        raise CellError(f"is {quote(text)}; {ask}")
+        raise CellError(f"is {quote_plain(text)}; {ask}")
     try:
         at = datetime.fromisoformat(text)
     except ValueError:

@@ -7,9 +7,9 @@ from typing import Any
 from rolekeeper.cells import (
     ACCOUNT,
     ACCOUNTS,
+    DATE,
     DESCRIPTION,
     EDITOR,
-    MOMENT,
     OWNER,
     PRIORITIES,
     REGION,
@@ -19,6 +19,7 @@ from rolekeeper.cells import (
     TAG_KEY,
     TAG_VALUE,
     TAGS,
+    TIME,
     ZONE,
     Cell,
     CellError,
@@ -71,7 +72,7 @@ class Column:
             CellError: it can't be read.
         """
         if cell.type != self.type and cell.type not in self.tolerates:
-            raise CellError(wrong_type(self.type, cell))
+            raise CellError(wrong_type(self.type, cell, self.range))
         return self.read(cell)
 
 
@@ -197,7 +198,7 @@ COLUMNS = (
         "ISO 8601 with a time zone, as 2026-12-31T18:00:00Z",
         "after it the mapping no longer matches",
         read_instant,
-        {"pattern": f"^{MOMENT}{ZONE}$"},
+        {"pattern": f"^{DATE}{TIME}{ZONE}$"},
     ),
     Column(
         "owner",

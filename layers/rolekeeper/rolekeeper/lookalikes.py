@@ -28,13 +28,25 @@ _TWINS = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "FULLWI
 def quote(text: str) -> str:
     """A piece of text to show in a reason: cut to a readable length, with the unprintable made visible."""
     cut = text[:QUOTED]
-    shown = "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in cut)
+    shown = "".join(
+        each if each.isprintable() and not _HIDDEN_OTHERS.match(each) else f"\\u{ord(each):04x}" for each in cut
+    )
     return f"'{shown}…'" if len(text) > QUOTED else f"'{shown}'"
 
 
+def quote_plain(text: str) -> str:
+    """The same for a text that belongs in plain letters: the first other character is named, as it may mislead."""
+    foreign = next((at for at, each in enumerate(text) if not each.isascii()), None)
+    if foreign is None:
+        return quote(text)
+    return f"{quote(text)}, with {name_of(text[foreign])} at position {foreign + 1}"
+
+
 def name_of(character: str) -> str:
-    """A character by its Unicode name and number, as `ZERO WIDTH SPACE (U+200B)`."""
-    return f"{unicodedata.name(character, 'a character without a name')} (U+{ord(character):04X})"
+    """A character by its Unicode name and number, as `ZERO WIDTH SPACE (U+200B)`; control characters have no name."""
+    number = f"U+{ord(character):04X}"
+    name = unicodedata.name(character, "")
+    return f"{name} ({number})" if name else number
 
 
 def hidden(text: str) -> str:

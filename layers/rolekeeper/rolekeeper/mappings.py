@@ -18,6 +18,7 @@ KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS, *ASKS))
 _BESIDE = frozenset({*OURS, *(column.name for column in ASKS)})
 # A row may hold thousands of unknown columns; the first few tell what happened.
 _UNKNOWN_SHOWN = 5
+_SHORTEST_WORD, _LONGEST_NAME = 3, 64
 _SETS = frozenset({"SS", "NS", "BS"})
 
 
@@ -81,12 +82,19 @@ def _about_unknown(attributes: Attributes) -> list[str]:
     unknown = sorted(attributes.keys() - set(KNOWN) - set(OURS))
     said = []
     for name in unknown[:_UNKNOWN_SHOWN]:
-        close = get_close_matches(name.casefold()[:64], KNOWN, n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
+        close = _close_to(name)
+        meant = f"; did you mean {close}?" if close else ""
         said.append(f"unknown column {quote(name)} is not used{meant}")
     if more := len(unknown) - _UNKNOWN_SHOWN:
         said += [f"and {more:,} more unknown columns"] if more > 0 else []
     return said
+
+
+def _close_to(name: str) -> str:
+    """The column that was probably meant: the only one that holds the word, or the most alike; empty for none."""
+    word = name.casefold()[:_LONGEST_NAME]
+    holding = [known for known in KNOWN if word in known or known in word] if len(word) >= _SHORTEST_WORD else []
+    return holding[0] if len(holding) == 1 else next(iter(get_close_matches(word, KNOWN, n=1)), "")
 
 
 def _about_sense(spec: MappingSpec) -> list[str]:
@@ -94,10 +102,10 @@ def _about_sense(spec: MappingSpec) -> list[str]:
     said = []
     if spec.instance_profile and not spec.carries_role:
         said.append(f"instance_profile: is not used, as role is {spec.role}")
-    if spec.key.tag_key == ANY_VALUE:
-        said.append("tag_key: * is the key '*' itself; only tag_value takes * for any")
-    if ANY_VALUE in spec.require_tags:
-        said.append("require_tags: the key * is the key '*' itself; only values take * for any")
+    if ANY_VALUE in spec.key.tag_key:
+        said.append(f"tag_key: {quote(spec.key.tag_key)} is that very key: only a value takes * for any")
+    if starred := sorted(each for each in spec.require_tags if ANY_VALUE in each):
+        said.append(f"require_tags: {quote(starred[0])} is that very key: only a value takes * for any")
     if reserved := sorted(each for each in spec.require_tags if each.startswith(RESERVED)):
         said.append(f"require_tags: {quote(reserved[0])} is a tag for Rolekeeper itself, and means no role")
     asked = spec.require_tags.get(spec.key.tag_key, ANY_VALUE)

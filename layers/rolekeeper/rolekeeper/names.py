@@ -40,9 +40,7 @@ def _iam_name(cell: Cell, what: str, limit: int) -> str:
     if text[:4].casefold() == "arn:":
         raise CellError(_about_arn(text, what, cell.home))
     if "/" in text:
-        name = text.rsplit("/", 1)[-1]
-        instead = f": {quote(name)}" if _NAME.fullmatch(name) and name.strip(".") else ""
-        raise CellError(f"is {quote(text)}, which holds a path; give the {what}'s name only{instead}")
+        raise CellError(f"is {quote(text)}, which holds a path; give the {what}'s name only{_last_name(text)}")
     within(text, limit, "IAM takes")
     if said := edge_blank(text) or hidden(text):
         raise CellError(f"{said}: {quote(text)}" if text.strip() else f"{said}; give the name of the {what}")
@@ -63,19 +61,24 @@ def _about_arn(text: str, what: str, home: Home) -> str:
         return cut_short
     _, partition, service, _, account, resource = fields
     kind, _, path = resource.partition("/")
-    name = path.rsplit("/", 1)[-1]
     if service != "iam" or kind != what.replace(" ", "-"):
         return f"is {quote(text)}, the ARN of something else; give the name of the {what}"
-    if not (partition and account and name):
+    if not (partition and account and path.rsplit("/", 1)[-1]):
         return cut_short
     if partition != home.partition:
         return (
             f"is the ARN of another partition ({quote(partition)}; Rolekeeper runs in {home.partition}); "
-            f"give the name of a {what} in account {home.account}"
+            f"give a name in account {home.account}"
         )
     if account != home.account:
         return (
             f"is the ARN of another account ({quote(account)}), whose {what} EC2 can't attach here; "
-            f"give the name of a {what} in account {home.account}"
+            f"give a name in account {home.account}"
         )
-    return f"give the {what}'s name, not its ARN: {quote(name)}"
+    return f"is {quote(text)}; give the {what}'s name, not its ARN{_last_name(path)}"
+
+
+def _last_name(path: str) -> str:
+    """The name at the end of a path, to write instead; nothing when it is none."""
+    name = path.rsplit("/", 1)[-1]
+    return f": {quote(name)}" if _NAME.fullmatch(name) and name.strip(".") else ""

@@ -1,0 +1,192 @@
+"""The corpus of malformed rows: each is judged as a first edit and over a row that is served, and each says why."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aws_lambda_powertools import Metrics
+from botocore.exceptions import ClientError, ParamValidationError
+
+import on_mapping_change
+import runtime
+from rolekeeper.model import MappingKey, PublishedMapping
+from support.bad_rows import REFUSED, BadRow, corpus
+from support.desk import MAPPING_TABLE, TRUSTS_LAMBDA, Desk
+from support.state_table import STATE_TABLE
+from support.world import new_world, refusing
+
+ROWS = list(corpus())
+PUT = [row for row in ROWS if row.status != REFUSED]
+REJECTED = [row for row in PUT if row.status == "Rejected"]
+READ = [row for row in PUT if row.status != "Rejected"]
+CONTEXT: Any = SimpleNamespace(
+    function_name="on_mapping_change",
+    memory_limit_in_mb=512,
+    invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:on_mapping_change",
+    aws_request_id="request-1",
+)
+GOOD: dict[str, Any] = {"tag_key": {"S": "workload"}, "tag_value": {"S": "web"}, "role": {"S": "web"}}
+DENIES_EC2 = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"},
+        {"Effect": "Deny", "Principal": "*", "Action": "sts:AssumeRole"},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Desk]:
+    """One desk for the whole corpus, as a thousand new ones would take minutes."""
+    with new_world() as world:
+        made = Desk(world)
+        made.role("web")
+        made.role("api")
+        made.role("outside", path="/")
+        made.role("beside", path="/rolekeeper-too/")
+        made.role("lambda", trust=TRUSTS_LAMBDA)
+        made.role("denied", trust=DENIES_EC2)
+        yield made
+
+
+@pytest.fixture
+def desk(shared: Desk) -> Iterator[Desk]:
+    """The desk, its tables empty."""
+    yield shared
+    for table, key in ((MAPPING_TABLE, ("tag_key", "tag_value")), (STATE_TABLE, ("pk", "sk"))):
+        for item in shared.world.dynamodb.scan(TableName=table)["Items"]:
+            shared.world.dynamodb.delete_item(TableName=table, Key={name: item[name] for name in key})
+
+
+def item(row: BadRow) -> dict[str, Any]:
+    """The item that an entry describes."""
+    return {name: attribute for name, attribute in {**GOOD, **row.columns}.items() if attribute is not None}
+
+
+def edit(desk: Desk, item: dict[str, Any]) -> tuple[str, str, int]:
+    """Put an item and have it judged; returns what the row says of itself."""
+    desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item)
+    key = MappingKey(item["tag_key"]["S"], item["tag_value"]["S"])
+    desk.publisher().publish(key, "edit-1")
+    return desk.shows(str(key))
+
+
+def served(desk: Desk, row: BadRow) -> PublishedMapping | None:
+    """What is published of an entry's mapping."""
+    return desk.served(f"{item(row)['tag_key']['S']}={item(row)['tag_value']['S']}")
+
+
+def agrees(reason: str, row: BadRow) -> bool:
+    """Whether a first edit's reason is the entry's."""
+    return reason == row.reason if row.whole else row.reason in reason
+
+
+def test_the_corpus_is_large_and_says_each_thing_once() -> None:
+    assert len(REJECTED) >= 220
+    texts = Counter(str(row.columns) for row in ROWS)
+    assert [text[:80] for text, times in texts.items() if times > 1] == []
+
+
+def test_every_reason_can_be_read() -> None:
+    assert [row.name for row in PUT if not row.reason or not row.reason.isprintable()] == []
+
+
+@pytest.mark.parametrize("row", REJECTED, ids=lambda row: row.name)
+def test_a_malformed_first_edit_serves_nothing_and_says_why(desk: Desk, row: BadRow) -> None:
+    status, reason, revision = edit(desk, item(row))
+    assert (status, revision) == ("Rejected", 0)
+    assert agrees(reason, row), reason
+    assert served(desk, row) is None
+
+
+@pytest.mark.parametrize("row", [row for row in REJECTED if not row.has_its_own_tag], ids=lambda row: row.name)
+def test_a_malformed_edit_leaves_the_good_revision_serving(desk: Desk, row: BadRow) -> None:
+    edit(desk, {**GOOD, "role": {"S": "api"}})
+    before = served(desk, row)
+    desk.quiet()
+
+    status, reason, revision = edit(desk, item(row))
+
+    assert (status, revision) == ("Rejected", 1)
+    assert row.reason in reason
+    assert reason.endswith("(revision 1 keeps serving)")
+    assert len(reason) <= 1000
+    assert before
+    assert served(desk, row) == before
+    assert desk.sent() == []
+    assert desk.world.mutations == []
+
+
+@pytest.mark.parametrize("row", READ, ids=lambda row: row.name)
+def test_a_row_that_can_be_read_is_served_with_its_warning(desk: Desk, row: BadRow) -> None:
+    status, reason, revision = edit(desk, item(row))
+    assert (status, revision) == (row.status, 1)
+    assert agrees(reason, row), reason
+    published = served(desk, row)
+    assert published
+    assert {name: getattr(published.spec, name) for name in row.reads} == row.reads
+
+
+@pytest.mark.parametrize("row", [row for row in READ if not row.has_its_own_tag], ids=lambda row: row.name)
+def test_a_row_that_can_be_read_is_the_next_revision(desk: Desk, row: BadRow) -> None:
+    edit(desk, {**GOOD, "role": {"S": "api"}})
+    status, reason, revision = edit(desk, item(row))
+    assert (status, revision) == (row.status, 2)
+    assert agrees(reason, row), reason
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.status == REFUSED], ids=lambda row: row.name)
+def test_what_dynamodb_refuses_never_becomes_a_row(desk: Desk, row: BadRow) -> None:
+    with pytest.raises((ClientError, ParamValidationError)) as refused:
+        desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item(row))
+    if isinstance(refused.value, ClientError):
+        assert refused.value.response["Error"]["Code"] == "ValidationException"
+
+
+# ---- a batch of the stream ----
+
+
+@pytest.fixture
+def handle(shared: Desk, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[dict[str, Any]]], Any]:
+    """The stream's function, over the desk: puts the items, and hands over a record for each."""
+    monkeypatch.setattr(runtime, "settings", lambda _arn: shared.settings())
+    monkeypatch.setattr(runtime, "announcer", shared.world.announcer)
+    monkeypatch.setattr(runtime, "publisher", lambda _settings, _announcer: shared.publisher())
+    monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
+    monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")
+    monkeypatch.setattr(Metrics, "flush_metrics", lambda *_, **__: None)
+    monkeypatch.setattr(runtime.metrics.provider, "flush_metrics", lambda *_, **__: None)
+
+    def put_and_handle(items: list[dict[str, Any]]) -> Any:
+        for item in items:
+            desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item)
+        return on_mapping_change.handler({"Records": [record(at, item) for at, item in enumerate(items)]}, CONTEXT)
+
+    return put_and_handle
+
+
+def record(number: int, item: dict[str, Any]) -> dict[str, Any]:
+    """The stream's record of an item that was put."""
+    keys = {name: item[name] for name in ("tag_key", "tag_value")}
+    images = {"Keys": keys, "NewImage": item, "SequenceNumber": str(number)}
+    return {"eventID": f"event-{number}", "eventName": "INSERT", "dynamodb": images}
+
+
+def test_of_a_hundred_rows_the_bad_one_is_rejected_alone_and_the_unanswered_one_comes_again_alone(
+    desk: Desk, handle: Callable[[list[dict[str, Any]]], Any]
+) -> None:
+    items = [{**GOOD, "tag_value": {"S": f"web-{number}"}} for number in range(100)]
+    items[50]["role"] = {"S": "../x"}
+    items[70]["role"] = {"S": "api"}
+    # IAM is asked once in a batch for each role: for that of the first row, then for that of this one.
+    desk.world.calls.before("GetRole", lambda: desk.world.calls.before("GetRole", refusing("Throttling")))
+
+    assert handle(items) == {"batchItemFailures": [{"itemIdentifier": "70"}]}
+
+    statuses = [desk.shows(f"workload=web-{number}")[0] for number in range(100)]
+    assert Counter(statuses) == {"Published": 98, "Rejected": 1, "Waiting": 1}
+    assert (statuses[50], statuses[70]) == ("Rejected", "Waiting")
+    assert handle([items[70]]) == {"batchItemFailures": []}
+    assert desk.shows("workload=web-70")[0] == "Published"
