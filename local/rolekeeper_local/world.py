@@ -182,7 +182,7 @@ class World:
 
 def starter_mappings(path: Path = REPOSITORY / "examples/mappings.yaml") -> list[dict[str, Any]]:
     """The rows of examples/mappings.yaml."""
-    rows: list[dict[str, Any]] = yaml.safe_load(path.read_text())
+    rows: list[dict[str, Any]] = yaml.safe_load(path.read_text())["mappings"]
     return rows
 
 

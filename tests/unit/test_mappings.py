@@ -101,7 +101,7 @@ def test_none_in_other_letters_is_not_guessed(text: str) -> None:
 
 def test_a_missing_role_is_asked_for() -> None:
     verdict = read_row({name: value for name, value in GOOD.items() if name != "role"}, HOME)
-    assert verdict.problems == ("role: is missing; give an IAM role's name, to 64 characters, or NONE",)
+    assert verdict.problems == ("role: is missing; give an IAM role's name of up to 64 characters, or NONE",)
 
 
 @pytest.mark.parametrize(

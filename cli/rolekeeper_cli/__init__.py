@@ -1,0 +1,1 @@
+"""The operators' command line. It decides and checks with the layer's own modules; nothing here is a second opinion."""

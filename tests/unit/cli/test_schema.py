@@ -1,0 +1,217 @@
+"""The schema of a file of mappings: complete, drawn up from the columns, and of one mind with the reader of rows."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from jsonschema import Draft7Validator, ValidationError, validators
+
+from rolekeeper.cells import Home
+from rolekeeper.columns import COLUMNS, KEYS
+from rolekeeper.mappings import read_row, row_of
+from rolekeeper.model import MappingSpec
+from rolekeeper_cli import schema
+from support import values
+from support.bad_rows import BadRow, corpus
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+HOME = Home("123456789012")
+GOOD: dict[str, Any] = {"tag_key": "workload", "tag_value": "web", "role": "web"}
+
+
+def _as_editors_do(_validator: Any, pattern: str, text: Any, _schema: Any) -> Iterator[ValidationError]:
+    """JSON Schema's patterns are ECMA 262's, where `$` isn't before a last line break."""
+    if isinstance(text, str) and not re.search(pattern.replace("$", r"\Z"), text):
+        yield ValidationError(f"{text!r} doesn't match {pattern!r}")
+
+
+FILE = validators.extend(Draft7Validator, {"pattern": _as_editors_do})(schema.schema())  # type: ignore[no-untyped-call]  # the stubs leave it untyped
+# What only the reader can tell, as it takes more than shapes and limits.
+READER_ALONE = ("look", "invisible", "alphabets", "doesn't exist", "in the year", "control character", "line break")
+
+
+def refuses(*mappings: Any) -> list[str]:
+    """What the schema says against a file of these mappings."""
+    return [error.message for error in FILE.iter_errors({"mappings": [*mappings]})]
+
+
+def attribute(value: Any) -> dict[str, Any]:
+    """A value of a file in DynamoDB's form: each by its own kind, whatever its column is."""
+    match value:
+        case bool():
+            return {"BOOL": value}
+        case int() | float():
+            return {"N": str(value)}
+        case dict():
+            return {"M": {name: attribute(each) for name, each in value.items()}}
+        case list():
+            every = {type(each) for each in value} <= {str}
+            return {"SS": value} if every else {"L": [attribute(each) for each in value]}
+        case None:
+            return {"NULL": True}
+    return {"S": value}
+
+
+def plain(attribute: dict[str, Any]) -> Any:
+    """A DynamoDB value as a file writes it."""
+    ((kind, value),) = attribute.items()
+    match kind:
+        case "N":
+            number = float(value)
+            return int(number) if number.is_integer() else number
+        case "M":
+            return {name: plain(each) for name, each in value.items()}
+    return value
+
+
+def row(mapping: dict[str, Any]) -> dict[str, Any]:
+    """A mapping of a file as a row."""
+    return {name: attribute(value) for name, value in mapping.items()}
+
+
+def test_it_is_a_schema_of_draft_7() -> None:
+    assert schema.schema()["$schema"] == "http://json-schema.org/draft-07/schema#"
+    Draft7Validator.check_schema(schema.schema())
+
+
+def test_it_has_the_columns_that_people_fill_in_and_no_other() -> None:
+    items = schema.schema()["properties"]["mappings"]["items"]
+    assert list(items["properties"]) == [column.name for column in (*KEYS, *COLUMNS)]
+    assert items["required"] == ["tag_key", "tag_value", "role"]
+    assert all(each["description"] and each["type"] for each in items["properties"].values())
+
+
+def test_the_file_beside_the_examples_is_what_is_made() -> None:
+    made = (EXAMPLES / "mappings.schema.json").read_text()
+    assert made == schema.text(), "run: .venv/bin/python -m rolekeeper_cli.schema > examples/mappings.schema.json"
+    assert json.loads(made) == schema.schema()
+
+
+def test_the_examples_name_it_for_editors() -> None:
+    first, *_ = (EXAMPLES / "mappings.yaml").read_text().splitlines()
+    assert first == "# yaml-language-server: $schema=mappings.schema.json"
+
+
+# ---- of one mind with the reader ----
+
+
+def test_the_examples_pass_both() -> None:
+    document = yaml.safe_load((EXAMPLES / "mappings.yaml").read_text())
+    assert [error.message for error in FILE.iter_errors(document)] == []
+    for mapping in document["mappings"]:
+        verdict = read_row(row(mapping), HOME)
+        assert verdict.spec
+        assert verdict.warnings == ()
+
+
+@given(values.row_specs)
+def test_whatever_a_row_can_say_a_file_can(spec: MappingSpec) -> None:
+    mapping = {name: plain(each) for name, each in row_of(spec).items()}
+    assert refuses(mapping) == []
+    assert read_row(row(mapping), HOME).spec == spec
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"tag_key": ""},
+        {"tag_key": " workload"},
+        {"tag_key": "k" * 129},
+        {"tag_key": 7},
+        {"tag_key": "rolekeeper:ignore"},
+        {"tag_value": ""},
+        {"tag_value": "web "},
+        {"tag_value": "v" * 257},
+        {"tag_value": True},
+        {"role": ""},
+        {"role": "none"},
+        {"role": "service/web"},
+        {"role": "web-*"},
+        {"role": "arn:aws:iam::123456789012:role/web"},
+        {"role": "r" * 65},
+        {"role": None},
+        {"instance_profile": "NONE"},
+        {"instance_profile": "p" * 129},
+        {"priority": 0},
+        {"priority": 50_001},
+        {"priority": 1.5},
+        {"priority": "high"},
+        {"priority": True},
+        {"enabled": "false"},
+        {"enabled": 1},
+        {"when_occupied": "Replace"},
+        {"when_unmatched": "remove"},
+        {"when_stopped": "restart"},
+        {"require_tags": ["environment"]},
+        {"require_tags": {"environment": 1}},
+        {"require_tags": {"": "x"}},
+        {"require_tags": {"environment": " "}},
+        {"require_tags": {f"k{number}": "" for number in range(51)}},
+        {"accounts": "123456789012"},
+        {"accounts": [123456789012]},
+        {"accounts": ["12345678901"]},
+        {"accounts": []},
+        {"accounts": [f"{number:012}" for number in range(1001)]},
+        {"regions": ["us-east-1a"]},
+        {"regions": "us-east-1"},
+        {"expires_at": "2026-12-31"},
+        {"expires_at": "2026-12-31T18:00:00"},
+        {"expires_at": "tomorrow"},
+        {"expires_at": 1798740000},
+        {"owner": "o" * 257},
+        {"owner": ["ada"]},
+        {"description": "d" * 1025},
+    ],
+    ids=lambda columns: f"{columns}"[:60],
+)
+def test_a_bad_mapping_fails_both(columns: dict[str, Any]) -> None:
+    mapping = {**GOOD, **columns}
+    assert refuses(GOOD) == []
+    assert refuses(mapping)
+    assert read_row(row(mapping), HOME).problems
+
+
+@pytest.mark.parametrize("missing", GOOD)
+def test_what_is_required_is_required_by_both(missing: str) -> None:
+    mapping = {name: value for name, value in GOOD.items() if name != missing}
+    assert refuses(mapping) == [f"'{missing}' is a required property"]
+    [problem] = read_row(row(mapping), HOME).problems
+    assert problem.startswith(f"{missing}: is missing")
+
+
+@pytest.mark.parametrize("name", ["prioritty", "status", "approve", "held_revision"])
+def test_a_column_that_people_do_not_fill_in_is_refused(name: str) -> None:
+    assert refuses({**GOOD, name: 5})
+
+
+@pytest.mark.parametrize(
+    "document", [[], {}, {"mappings": {}}, {"mappings": [], "version": 1}, {"mappings": [7]}, None]
+)
+def test_another_form_of_file_is_refused(document: Any) -> None:
+    assert not FILE.is_valid(document)
+
+
+KNOWN = {column.name for column in (*KEYS, *COLUMNS)}
+IN_FILES = [
+    entry
+    for entry in corpus()
+    if set(entry.columns) <= KNOWN
+    and all(set(each or {"S": ""}) <= {"S", "N", "BOOL", "SS", "M"} for each in entry.columns.values())
+    and not entry.name.startswith(("refused", "large"))
+]
+
+
+@pytest.mark.parametrize("entry", IN_FILES, ids=lambda entry: entry.name)
+def test_a_malformed_row_is_refused_by_the_schema_unless_only_the_reader_can_tell(entry: BadRow) -> None:
+    attributes = {**row(GOOD), **entry.columns}
+    verdict = read_row({name: each for name, each in attributes.items() if each is not None}, HOME)
+    said = refuses({name: plain(each) for name, each in attributes.items() if each is not None})
+    if verdict.spec is None:
+        assert said or any(word in problem for problem in verdict.problems for word in READER_ALONE), verdict.problems
+    elif not verdict.warnings:
+        assert said == []
