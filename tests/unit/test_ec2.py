@@ -53,8 +53,12 @@ def test_ended_rows_beside_the_present_one_dont_count(states: list[str], present
     assert (found["i-1"].id if found else None) == (None if present is None else f"iip-assoc-{present}")
 
 
+def _all(world: World, *keys: MappingKey) -> list[str]:
+    return [each.key.id for page in _ec2(world.ec2).tagged(*keys) for each in page]
+
+
 def _found(world: World, key: str, value: str) -> list[str]:
-    return [each.key.id for page in _ec2(world.ec2).tagged(MappingKey(key, value)) for each in page]
+    return _all(world, MappingKey(key, value))
 
 
 def test_a_tag_finds_its_instances_that_arent_terminated(world: World) -> None:
@@ -79,6 +83,29 @@ def test_a_key_that_looks_like_a_pattern_finds_only_itself(world: World) -> None
     world.running(workload="web")
     assert _found(world, "work*", "web") == [itself]
     assert _found(world, "work*", "*") == [itself]
+
+
+def test_the_tags_of_many_mappings_find_their_instances_in_one_call_for_each_tag_key(world: World) -> None:
+    web, db, other = world.running(workload="web"), world.running(workload="db"), world.running(team="a", workload="x")
+    world.running(workload="nobody's")
+    keys = [MappingKey("workload", "web"), MappingKey("team", "*"), MappingKey("workload", "db")]
+    world.calls.clear()
+    assert _all(world, *keys) == [other, web, db]
+    assert world.calls["DescribeInstances"] == 2
+    assert _all(world) == []
+
+
+def test_of_many_mappings_of_one_tag_key_each_finds_its_own_though_one_looks_like_a_pattern(world: World) -> None:
+    web, pattern = world.running(workload="web"), world.running(workload="w*")
+    world.running(workload="wx")
+    assert _all(world, MappingKey("workload", "web"), MappingKey("workload", "w*")) == [web, pattern]
+
+
+def test_more_values_than_a_filter_takes_are_more_calls(world: World) -> None:
+    last = world.running(workload="w400")
+    world.calls.clear()
+    assert _all(world, *(MappingKey("workload", f"w{number}") for number in range(401))) == [last]
+    assert world.calls["DescribeInstances"] == 3
 
 
 def test_a_fleet_comes_in_pages_of_two_hundred(world: World) -> None:

@@ -50,6 +50,14 @@ def test_names_go_out_in_tens(count: int, batches: list[int]) -> None:
         assert len({entry["Id"] for entry in call["Entries"]}) == len(call["Entries"])
 
 
+@pytest.mark.parametrize("delay", [0, 1, 900])
+def test_a_delayed_message_says_for_how_long_the_queue_keeps_it_back(delay: int) -> None:
+    sqs = FakeSqs()
+    _queue(sqs).send(_fleet(11), "expiry", "c", delay_seconds=delay)
+    entries = [entry for call in sqs.calls for entry in call["Entries"]]
+    assert [entry.get("DelaySeconds", 0) for entry in entries] == [delay] * 11
+
+
 def test_a_message_reads_back_as_the_same_instance() -> None:
     sqs = FakeSqs()
     _queue(sqs).send(iter([KEY]), "mapping changed: a=b", "correlation-1")

@@ -1,7 +1,7 @@
 """EC2 as the reconciler needs it: two reads per batch, and the three mutations. Errors come classified."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import batched
+from itertools import batched, groupby
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.errors import classified
@@ -53,18 +53,17 @@ class Ec2:
                 found |= {each.key.id: each for each in page}
         return found
 
-    def tagged(self, key: MappingKey) -> Iterator[list[Instance]]:
-        """Pages of the instances that carry a mapping's tag and aren't terminated.
+    def tagged(self, *keys: MappingKey) -> Iterator[list[Instance]]:
+        """Pages of the instances that carry a tag of these mappings and aren't terminated.
 
-        EC2 filters read `*`, `?` and a backslash as patterns; a value that holds one is compared here instead.
+        Mappings of one tag key are asked for together. EC2 filters read `*`, `?` and a backslash as patterns; a value
+        that holds one is compared here instead.
         """
-        any_value = key.tag_value == "*" or _WILDCARDS & set(key.tag_value)
-        name, value = ("tag-key", key.tag_key) if any_value else (f"tag:{key.tag_key}", key.tag_value)
-        filters = [{"Name": name, "Values": [value]}]
-        if _WILDCARDS & set(key.tag_key):
-            filters = []
-        for page in self._pages([*filters, _NOT_TERMINATED]):
-            yield [each for each in page if key.matches(each.tags)]
+        for tag_key, group in groupby(sorted(keys), key=lambda key: key.tag_key):
+            wanted = list(group)
+            for filters in _tag_filters(tag_key, [key.tag_value for key in wanted]):
+                for page in self._pages([*filters, _NOT_TERMINATED]):
+                    yield [each for each in page if any(key.matches(each.tags) for key in wanted)]
 
     def fleet(self) -> Iterator[list[Instance]]:
         """Pages of every instance that EC2 shows, at most 200 each; a terminated one is shown for about an hour."""
@@ -105,6 +104,17 @@ class Ec2:
             state=InstanceState(row["State"]["Name"]),
             tags={tag["Key"]: tag["Value"] for tag in row.get("Tags", ())},
         )
+
+
+def _tag_filters(tag_key: str, values: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    """Filters, each for a call of its own, that together find every instance with one of these values."""
+    if _WILDCARDS & set(tag_key):
+        yield []
+    elif any(_WILDCARDS & set(value) for value in values):
+        yield [{"Name": "tag-key", "Values": [tag_key]}]
+    else:
+        for some in batched(values, FILTER_VALUES, strict=False):
+            yield [{"Name": f"tag:{tag_key}", "Values": list(some)}]
 
 
 _NOT_TERMINATED = {
