@@ -27,7 +27,7 @@ from rolekeeper.model import (
     Undone,
     Wish,
 )
-from support.values import KEY, NOW, assignments, mappings, published, times
+from support.values import KEY, NOW, assignments, key, mappings, published, times
 
 any_keys = st.builds(MappingKey, st.text(min_size=1, max_size=20), st.text(max_size=20))
 tricky_keys = st.builds(MappingKey, st.text("#:1a*", min_size=1, max_size=4), st.text("#:1a*", max_size=4))
@@ -176,6 +176,23 @@ def test_an_expiry_comes_back_in_utc() -> None:
     back = codec.published_from(_stored(codec.published_item(local)))
     assert back.spec.expires_at == NOW
     assert back.spec.expires_at.tzinfo is UTC
+
+
+def test_an_instances_partition_reads_back_as_the_instance() -> None:
+    assert codec.instance_key_from(codec.instance_pk(KEY)) == KEY
+
+
+@pytest.mark.parametrize("pk", ["", "instance", "instance###", "instance#1#r", "instance#1#r#i#x", "mapping#1:a#b#c"])
+def test_what_is_no_instances_partition_names_none(pk: str) -> None:
+    assert codec.instance_key_from(pk) is None
+
+
+@pytest.mark.parametrize("subject", [KEY, key("workload=web"), key("a#b=c#d")])
+def test_a_timer_reads_back_and_its_key_tells_when_it_rings(subject: InstanceKey | MappingKey) -> None:
+    timer = Timer(NOW, subject)
+    item = codec.timer_item(timer)
+    assert codec.timer_from(_stored(item)) == timer
+    assert codec.due_from(item["sk"]) == NOW
 
 
 def test_without_a_control_item_it_is_as_deployed() -> None:

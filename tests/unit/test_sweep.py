@@ -257,7 +257,41 @@ def test_a_large_fleet_is_paged_and_costs_two_reads_of_ec2_a_page(desk: Desk) ->
     assert desk.world.calls["DescribeInstances"] == 3
     assert desk.world.calls["DescribeIamInstanceProfileAssociations"] == 3
     # Of a full page: 200 records and pins, the control item and two keys of mappings are five requests of 100 keys.
-    assert desk.world.calls["BatchGetItem"] == 5 + 5 + 1 + 1
+    # Then the size of the fleet as it was, and one mapping.
+    assert desk.world.calls["BatchGetItem"] == 5 + 5 + 1 + 1 + 1
+
+
+def fleet(desk: Desk) -> Any:
+    pk, sk = codec.FLEET
+    item = desk.world.dynamodb.get_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
+    return codec.from_attributes(item.get("Item", {}))
+
+
+def test_a_whole_sweep_notes_how_many_instances_there_are_when_that_is_news_or_a_day_old(desk: Desk) -> None:
+    for _ in range(3):
+        desk.world.stopped()
+    desk.world.truth.terminate(desk.world.running())
+    desk.world.wait(5)
+    sweep(desk)
+    first = fleet(desk)
+    assert first["instances"] == 3
+    desk.world.later(hours=23)
+    sweep(desk)
+    assert fleet(desk) == first
+    desk.world.later(hours=2)
+    sweep(desk)
+    assert (fleet(desk)["instances"], fleet(desk)["at"] > first["at"]) == (3, True)
+    desk.world.running()
+    sweep(desk)
+    assert fleet(desk)["instances"] == 4
+
+
+def test_a_sweep_that_saw_only_a_part_leaves_the_size_of_the_fleet_as_it_was(desk: Desk) -> None:
+    desk.world.running()
+    sweep(desk)
+    desk.world.running()
+    sweep(desk, seconds=FLEET_RESERVE - 1)
+    assert fleet(desk)["instances"] == 1
 
 
 def _ec2_statement() -> dict[str, Any]:

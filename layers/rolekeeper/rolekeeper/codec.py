@@ -3,6 +3,7 @@
 Keys encode their parts unambiguously: a tag key may hold any separator, so its length is written before it.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -39,9 +40,11 @@ type Item = dict[str, Any]
 
 CONTROL: Key = ("control", "control")
 FLEET: Key = ("fleet", "fleet")
-TIMERS = "timers"
+TIMERS, PIN = "timers", "pin"
 # A pin that expired is kept for a week, to be looked at.
 PIN_KEPT = timedelta(days=7)
+# DynamoDB "Service quotas": a sort key holds at most 1,024 bytes. The longest tags make a longer name than this.
+SUBJECT_BYTES = 900
 INTENT, ASSIGNMENT, UNDONE = "intent:", "assignment:", "undone:"
 
 _serialize = TypeSerializer().serialize
@@ -53,6 +56,12 @@ def instance_pk(key: InstanceKey) -> str:
     return f"instance#{key.account}#{key.region}#{key.id}"
 
 
+def instance_key_from(pk: str) -> InstanceKey | None:
+    """The instance whose partition this is; None when it is no instance's."""
+    kind, *parts = pk.split("#")
+    return InstanceKey(*parts) if kind == "instance" and len(parts) == 3 and all(parts) else None  # noqa: PLR2004  # as `instance_pk` makes it
+
+
 def record_key(key: InstanceKey) -> Key:
     """Where an instance's record lies."""
     return instance_pk(key), "record"
@@ -60,7 +69,7 @@ def record_key(key: InstanceKey) -> Key:
 
 def pin_key(key: InstanceKey) -> Key:
     """Where an instance's pin lies."""
-    return instance_pk(key), "pin"
+    return instance_pk(key), PIN
 
 
 def mapping_pk(key: MappingKey) -> str:
@@ -333,6 +342,12 @@ def published_from(item: Mapping[str, Any]) -> PublishedMapping:
     )
 
 
+def fleet_item(instances: int, at: datetime) -> Item:
+    """How many instances there were."""
+    pk, sk = FLEET
+    return {"pk": pk, "sk": sk, "instances": instances, "at": timestamp(at)}
+
+
 def held_item(held: Held) -> Item:
     """A held revision as it lies in the state table."""
     pk, sk = held_key(held.key)
@@ -388,7 +403,14 @@ def timer_item(timer: Timer) -> Item:
         pk, named = instance_pk(subject), {"instance": asdict(subject)}
     else:
         pk, named = mapping_pk(subject), {"mapping": mapping_text(subject)}
-    return {"pk": TIMERS, "sk": f"{due}#{pk}", "due": due, **named}
+    name = pk.encode("utf-8", "surrogatepass")
+    shown = pk if len(name) <= SUBJECT_BYTES else hashlib.sha256(name).hexdigest()
+    return {"pk": TIMERS, "sk": f"{due}#{shown}", "due": due, **named}
+
+
+def due_from(sk: str) -> datetime:
+    """When a timer rings, by its sort key."""
+    return parse_time(sk.partition("#")[0])
 
 
 def timer_from(item: Mapping[str, Any]) -> Timer:

@@ -6,7 +6,7 @@ removed by its id. So two racing reconciles can't overwrite each other's, and ne
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rolekeeper import codec
 from rolekeeper.codec import ASSIGNMENT, INTENT
@@ -26,6 +26,9 @@ from rolekeeper.model import (
 from rolekeeper.store import Store, Update, Write
 
 NO_EVIDENCE = Evidence()
+
+# After so long the size of the fleet is written again though it is the same: it shows that somebody still counts.
+FLEET_NEWS = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,20 @@ class State:
             pins={key: codec.pin_from(items[at]) for at, key in pins.items() if at in items},
             published={key: decode(codec.published_from, items[at]) for at, key in published.items() if at in items},
         )
+
+    def pin(self, key: InstanceKey) -> Pin | None:
+        """An instance's pin alone."""
+        items = self._store.get([codec.pin_key(key)])
+        return codec.pin_from(items[codec.pin_key(key)]) if items else None
+
+    # ---- the fleet ----
+
+    def note_fleet(self, instances: int, at: datetime) -> None:
+        """Keep how many instances there are, which limits are a share of. Written when it changed, and once a day."""
+        item = self._store.get([codec.FLEET]).get(codec.FLEET)
+        if item and item.get("instances") == instances and str(item.get("at")) > codec.timestamp(at - FLEET_NEWS):
+            return
+        self._store.write(self._store.put(codec.fleet_item(instances, at)))
 
     # ---- an instance's record ----
 

@@ -94,10 +94,12 @@ class Store:
                 "Damaged", f"{item['pk']} {item['sk']}: {error!r}", "dynamodb:BatchGetItem", self._table
             ) from error
 
-    def first(self, pk: str, until: str, limit: int) -> list[Item]:
-        """The first items of a partition, in order, up to and including the sort key `until`."""
-        condition = {"KeyConditionExpression": "pk = :pk AND sk <= :sk"}
-        return self._query(pk, until, ScanIndexForward=True, Limit=limit, **condition)
+    def first(self, pk: str, until: str, limit: int, after: str = "") -> list[Item]:
+        """The first items of a partition, in order, up to and including the sort key `until`; those after `after`."""
+        arguments: dict[str, Any] = {"KeyConditionExpression": "pk = :pk AND sk <= :sk"}
+        if after:
+            arguments["ExclusiveStartKey"] = _key((pk, after))
+        return self._query(pk, until, ScanIndexForward=True, Limit=limit, **arguments)
 
     def last(self, pk: str, prefix: str, limit: int) -> list[Item]:
         """The last items of a partition whose sort key begins so, newest first."""

@@ -87,10 +87,11 @@ class Sweep:
         Only a hint is sent: the reconciler reads the truth again, association first.
         """
         surveys: Surveys = {}
+        live = 0
         for page in self.ec2.fleet():
             if self.seconds_left() < FLEET_RESERVE:
                 swept.finished = False
-                break
+                return surveys
             at = self.now()
             observations = self._observe(page, at, swept)
             for each in observations:
@@ -99,7 +100,9 @@ class Sweep:
                 each.key for each in observations if each.needs_work(each.decision(self.mode, self.contest), at)
             ]
             swept.instances += len(page)
+            live += sum(each.state is not InstanceState.TERMINATED for each in page)
             swept.sent += self.queue.send(differing, CAUSE, self.correlation_id)
+        self.state.note_fleet(live, self.now())
         return surveys
 
     def _observe(self, page: Sequence[Instance], at: datetime, swept: Swept) -> list[Observation]:
