@@ -1,36 +1,30 @@
-"""The schedule's function: the sweep."""
+"""The schedules' function: the sweep, and each minute what expires."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
-from rolekeeper.sweep import Sweep
+from rolekeeper.tasks import Task
 
 
 @runtime.logger.inject_lambda_context
 @runtime.metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Sweep the fleet and the mappings; answers with what was seen and sent."""
+    """Do the task that the event names, or else sweep; answers with what was seen and sent."""
     settings = runtime.settings(context.invoked_function_arn)
     announce = runtime.announcer()
-    sweep = Sweep(
-        ec2=runtime.ec2(settings),
-        state=runtime.state(settings),
-        table=runtime.mapping_table(settings),
-        publisher=runtime.publisher(settings, announce),
-        queue=runtime.work_queue(settings),
-        announce=announce,
-        mode=settings.mode,
-        contest=settings.contest,
-        correlation_id=str(event.get("id") or context.aws_request_id),
-        seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
-        now=lambda: datetime.now(UTC),
-    )
+    correlation_id = str(event.get("id") or context.aws_request_id)
+    task = Task(event.get("task", Task.SWEEP))
     try:
-        swept = sweep.run()
+        if task is Task.EXPIRIES:
+            done = runtime.expiries(settings, announce, correlation_id).run().document()
+        else:
+            sweep = runtime.sweep(
+                settings, announce, correlation_id, lambda: context.get_remaining_time_in_millis() / 1000
+            )
+            done = sweep.run().document()
     finally:
         announce.flush()
-    runtime.logger.info("swept", extra=swept.document())
-    return swept.document()
+    runtime.logger.info(task.value, extra=done)
+    return done

@@ -1,5 +1,7 @@
 """What every function shares: its logger, its metrics, and its collaborators. Nothing here talks to AWS at import."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
 
 from aws_lambda_powertools import Logger, Metrics
@@ -8,6 +10,7 @@ from rolekeeper.announce import Announcer
 from rolekeeper.change import Changer
 from rolekeeper.clients import Settings, client
 from rolekeeper.ec2 import Ec2
+from rolekeeper.expiry import Expiries
 from rolekeeper.iam import Iam
 from rolekeeper.mapping_table import MappingTable
 from rolekeeper.publish import Publisher
@@ -15,7 +18,11 @@ from rolekeeper.reconcile import Reconciler
 from rolekeeper.retry import RetryLoop, Watch
 from rolekeeper.revisions import Revisions
 from rolekeeper.state import State
+from rolekeeper.steering import Steering
 from rolekeeper.store import Store
+from rolekeeper.sweep import Sweep
+from rolekeeper.tasks import Tasks
+from rolekeeper.timers import Timers
 from rolekeeper.window import ChangeWindow
 from rolekeeper.work import WorkQueue
 
@@ -102,4 +109,46 @@ def publisher(settings: Settings, announcer: Announcer) -> Publisher:
         ec2=ec2(settings),
         queue=work_queue(settings),
         announcer=announcer,
+    )
+
+
+def steering(settings: Settings) -> Steering:
+    """Acts on what people write into the state table, for one batch."""
+    return Steering(
+        state=state(settings),
+        timers=Timers(store(settings)),
+        queue=work_queue(settings),
+        tasks=Tasks(client("lambda"), settings.sweep_function),
+        now=lambda: datetime.now(UTC),
+    )
+
+
+def sweep(settings: Settings, announcer: Announcer, correlation_id: str, seconds_left: Callable[[], float]) -> Sweep:
+    """The pass over the fleet and the mappings."""
+    return Sweep(
+        ec2=ec2(settings),
+        state=state(settings),
+        table=mapping_table(settings),
+        publisher=publisher(settings, announcer),
+        queue=work_queue(settings),
+        announce=announcer,
+        mode=settings.mode,
+        contest=settings.contest,
+        correlation_id=correlation_id,
+        seconds_left=seconds_left,
+        now=lambda: datetime.now(UTC),
+    )
+
+
+def expiries(settings: Settings, announcer: Announcer, correlation_id: str) -> Expiries:
+    """A minute's work."""
+    return Expiries(
+        ec2=ec2(settings),
+        state=state(settings),
+        timers=Timers(store(settings)),
+        publisher=publisher(settings, announcer),
+        queue=work_queue(settings),
+        announce=announcer,
+        correlation_id=correlation_id,
+        now=lambda: datetime.now(UTC),
     )

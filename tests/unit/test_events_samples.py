@@ -34,6 +34,10 @@ OTHER_WAYS = {
     "mapping-modified": "aws:dynamodb",
     "mapping-removed": "aws:dynamodb",
     "mapping-status-written": "aws:dynamodb",
+    "control-written": "aws:dynamodb",
+    "pin-written": "aws:dynamodb",
+    "pin-released": "aws:dynamodb",
+    "timer-armed": "aws:dynamodb",
 }
 
 STATUS_COLUMNS = {"status", "status_reason", "status_revision", "matched"}
@@ -60,7 +64,7 @@ def _woken_by(event: dict[str, Any]) -> set[str]:
 
 
 def test_every_sample_says_how_it_arrives() -> None:
-    assert set(SAMPLES) == {*WAKES, *OTHER_WAYS, "retry-tick"}
+    assert set(SAMPLES) == {*WAKES, *OTHER_WAYS, "retry-tick", "expiries"}
 
 
 @pytest.mark.parametrize("name", WAKES)
@@ -97,6 +101,11 @@ def test_a_batch_is_shaped_as_lambda_delivers(name: str, source: str) -> None:
     records = SAMPLES[name]["Records"]
     assert records
     assert {record["eventSource"] for record in records} == {source}
+
+
+def test_the_minutes_sample_is_what_its_schedule_gives() -> None:
+    schedule = templates.load()["Resources"]["OnSchedule"]["Properties"]["Events"]["Expiries"]["Properties"]
+    assert json.loads(schedule["Input"]) == SAMPLES["expiries"]
 
 
 def test_the_work_queue_carries_events_as_eventbridge_made_them() -> None:

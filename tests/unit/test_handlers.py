@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +13,11 @@ from aws_lambda_powertools import Metrics
 import on_instance_event
 import on_retry
 import on_schedule
+import on_state_change
 import runtime
 from rolekeeper.codec import timestamp
+from rolekeeper.model import Timer
+from rolekeeper.timers import Timers
 from support.desk import Desk
 from support.world import ACCOUNT, REGION, World, refusing
 
@@ -54,6 +57,7 @@ def desk(world: World, monkeypatch: pytest.MonkeyPatch) -> Desk:
         "stepfunctions": world.machine,
         "iam": made.iam,
         "sqs": made.sqs,
+        "lambda": SimpleNamespace(invoke=lambda **_: {"StatusCode": 202}),
     }
     monkeypatch.setattr(runtime, "client", clients.__getitem__)
     monkeypatch.setattr(runtime, "settings", lambda _arn: made.settings())
@@ -212,3 +216,32 @@ def test_the_schedule_sweeps(desk: Desk) -> None:
     (message,) = desk.sent()
     on_instance_event.handler(queued(message), CONTEXT)
     assert desk.world.carries(instance) == "s3-read"
+
+
+def test_the_minute_rings_what_expires(desk: Desk) -> None:
+    instance = launched(desk)
+    Timers(desk.world.store).arm(Timer(datetime.now(UTC) - timedelta(seconds=10), desk.world.key(instance)))
+    answer = on_schedule.handler(sample("expiries"), CONTEXT)
+    assert (answer["timers"], answer["sent"], answer["finished"], answer["problems"]) == (1, 1, True, [])
+    (message,) = desk.sent()
+    assert message["detail"]["correlation-id"] == "request-1"
+
+
+def test_a_pin_that_is_written_has_its_instance_reconciled(desk: Desk) -> None:
+    launched(desk)
+    assert on_state_change.handler(sample("pin-written"), CONTEXT) == {"batchItemFailures": []}
+    assert desk.sent_ids() == [INSTANCE]
+
+
+@pytest.mark.parametrize("task", [{}, {"task": "sweep"}])
+def test_a_task_that_was_started_early_keeps_the_id_of_what_started_it(desk: Desk, task: dict[str, str]) -> None:
+    launched(desk, workload="s3-reader")
+    on_schedule.handler({**task, "id": "event-1"}, CONTEXT)
+    (message,) = desk.sent()
+    assert message["detail"]["correlation-id"] == "event-1"
+
+
+def test_an_unknown_task_fails_so_that_somebody_looks(desk: Desk) -> None:
+    with pytest.raises(ValueError, match="dance"):
+        on_schedule.handler({"task": "dance"}, CONTEXT)
+    assert desk.world.calls.made == []

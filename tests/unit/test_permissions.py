@@ -18,11 +18,13 @@ SERVICES = {
     "mapping_table.py": "dynamodb",
     "retry.py": "states",
     "store.py": "dynamodb",
+    "tasks.py": "lambda",
     "work.py": "sqs",
 }
 # Calls that IAM authorizes by other names (service authorization reference).
 AUTHORIZED_AS = {
     "dynamodb:TransactWriteItems": {"dynamodb:PutItem", "dynamodb:UpdateItem"},
+    "lambda:Invoke": {"lambda:InvokeFunction"},
     "sqs:SendMessageBatch": {"sqs:SendMessage"},
 }
 # What EC2 and IAM check beside the call itself, when a role is passed.
@@ -39,7 +41,7 @@ PLUMBING = {
     "sqs:GetQueueAttributes",
     "sqs:ReceiveMessage",
 }
-FUNCTION_ROLES = ("OnInstanceEventRole", "OnRetryRole", "OnMappingChangeRole", "OnScheduleRole")
+FUNCTION_ROLES = ("OnInstanceEventRole", "OnRetryRole", "OnMappingChangeRole", "OnScheduleRole", "OnStateChangeRole")
 
 
 def called() -> set[str]:

@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.events.models import EventPattern
 
+from rolekeeper import codec
+from rolekeeper.tasks import Task
 from support import templates
+from support.values import KEY
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "template.yaml").read_text()
@@ -32,6 +36,7 @@ RECONCILE = MUTATIONS | {
 # What checking and publishing a mapping, and asking for its instances, calls.
 PUBLISH = {
     "ec2:DescribeInstances",
+    "ec2:DescribeIamInstanceProfileAssociations",
     "iam:PassRole",
     "iam:GetRole",
     "iam:GetInstanceProfile",
@@ -42,35 +47,45 @@ PUBLISH = {
     "dynamodb:Query",
     "dynamodb:UpdateItem",
     "dynamodb:PutItem",
+    "dynamodb:DeleteItem",
     "sqs:SendMessage",
     "events:PutEvents",
 }
 # function -> the actions that its own code calls. No more, no fewer.
 CALLS = {
-    "OnInstanceEvent": RECONCILE | {"states:StartExecution"},
+    "OnInstanceEvent": RECONCILE | {"states:StartExecution", "sqs:SendMessage"},
     "OnRetry": RECONCILE,
     "OnMappingChange": PUBLISH,
-    "OnSchedule": PUBLISH | {"ec2:DescribeIamInstanceProfileAssociations", "dynamodb:Scan"},
+    "OnSchedule": PUBLISH | {"dynamodb:Scan"},
+    "OnStateChange": {"dynamodb:BatchGetItem", "dynamodb:PutItem", "sqs:SendMessage", "lambda:InvokeFunction"},
 }
 # function and table -> what it does there; the two tables are of very different people.
 TABLES = {
     ("OnInstanceEvent", "StateTable"): {"BatchGetItem", "UpdateItem", "PutItem", "DeleteItem"},
     ("OnRetry", "StateTable"): {"BatchGetItem", "UpdateItem", "PutItem", "DeleteItem"},
-    ("OnMappingChange", "MappingTable"): {"GetItem", "Query", "UpdateItem"},
-    ("OnMappingChange", "StateTable"): {"BatchGetItem", "Query", "UpdateItem", "PutItem"},
-    ("OnSchedule", "MappingTable"): {"Scan", "GetItem", "Query", "UpdateItem"},
-    ("OnSchedule", "StateTable"): {"BatchGetItem", "Query", "UpdateItem", "PutItem"},
+    ("OnMappingChange", "MappingTable"): {"GetItem", "Query", "UpdateItem", "PutItem", "DeleteItem"},
+    ("OnMappingChange", "StateTable"): {"BatchGetItem", "Query", "UpdateItem", "PutItem", "DeleteItem"},
+    ("OnSchedule", "MappingTable"): {"Scan", "GetItem", "Query", "UpdateItem", "PutItem", "DeleteItem"},
+    ("OnSchedule", "StateTable"): {"BatchGetItem", "Query", "UpdateItem", "PutItem", "DeleteItem"},
+    ("OnStateChange", "StateTable"): {"BatchGetItem", "PutItem"},
 }
 # function -> what Lambda calls on its behalf: reading its source, writing its log.
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+STREAM = {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"}
 PLUMBING = {
     "OnInstanceEvent": LOGS | {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
     "OnRetry": LOGS,
-    "OnMappingChange": LOGS
-    | {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"},
+    "OnMappingChange": LOGS | STREAM,
     "OnSchedule": LOGS,
+    "OnStateChange": LOGS | STREAM,
 }
+# Those that may pass a role to EC2, and those that tell others what they did.
+PASSING = [function for function, actions in CALLS.items() if "iam:PassRole" in actions]
+TELLING = [function for function, actions in CALLS.items() if "events:PutEvents" in actions]
 
+
+# The rules that SAM makes of the schedules.
+SCHEDULES = ["OnScheduleSweep", "OnScheduleExpiries"]
 
 TEMPLATE = templates.load()
 PARAMETERS = TEMPLATE["Parameters"]
@@ -183,7 +198,7 @@ def test_only_what_knows_nothing_narrower_is_allowed_on_everything(function: str
     assert everywhere <= {"ec2:DescribeInstances", "ec2:DescribeIamInstanceProfileAssociations"}
 
 
-@pytest.mark.parametrize("function", CALLS)
+@pytest.mark.parametrize("function", PASSING)
 def test_only_roles_under_the_path_can_be_passed_and_only_to_ec2(function: str) -> None:
     [statement] = _allowing(function, "iam:PassRole")
     assert statement["Resource"] == {"Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:role${RolePath}*"}
@@ -209,7 +224,7 @@ def test_profiles_are_made_under_the_path_only(function: str, action: str) -> No
     assert statement["Resource"] == {"Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:instance-profile${RolePath}*"}
 
 
-@pytest.mark.parametrize("function", CALLS)
+@pytest.mark.parametrize("function", TELLING)
 def test_events_are_sent_in_our_own_name_only(function: str) -> None:
     [statement] = _allowing(function, "events:PutEvents")
     assert statement["Condition"] == {"ForAllValues:StringEquals": {"events:source": "rolekeeper"}}
@@ -226,8 +241,8 @@ def test_a_function_reads_and_writes_a_table_as_far_as_it_needs(function: str, t
     assert allowed == TABLES[function, table]
 
 
-@pytest.mark.parametrize("function", ["OnInstanceEvent", "OnRetry"])
-def test_the_reconciler_cannot_touch_the_mapping_table(function: str) -> None:
+@pytest.mark.parametrize("function", ["OnInstanceEvent", "OnRetry", "OnStateChange"])
+def test_only_those_that_check_rows_can_touch_the_mapping_table(function: str) -> None:
     assert "MappingTable" not in json.dumps(_statements(function))
 
 
@@ -279,7 +294,7 @@ def _policy_of_queue(queue: str) -> list[dict[str, Any]]:
     ("queue", "rules"),
     [
         ("WorkQueue", {"InstanceStateRule", "InstanceTagRule"}),
-        ("DeadLetterQueue", {"InstanceStateRule", "InstanceTagRule", "PermissionMissingRule", "OnScheduleSweep"}),
+        ("DeadLetterQueue", {"InstanceStateRule", "InstanceTagRule", "PermissionMissingRule", *SCHEDULES}),
     ],
 )
 def test_only_our_own_rules_may_send(queue: str, rules: set[str]) -> None:
@@ -290,7 +305,7 @@ def test_only_our_own_rules_may_send(queue: str, rules: set[str]) -> None:
 
 
 def _in_order(rules: set[str]) -> list[str]:
-    order = ["InstanceStateRule", "InstanceTagRule", "PermissionMissingRule", "OnScheduleSweep"]
+    order = ["InstanceStateRule", "InstanceTagRule", "PermissionMissingRule", *SCHEDULES]
     return [rule for rule in order if rule in rules]
 
 
@@ -328,7 +343,8 @@ def test_functions_get_the_environment_that_the_code_reads() -> None:
     assert _properties("OnInstanceEvent")["Environment"]["Variables"] == {
         "RETRY_STATE_MACHINE_ARN": {"Ref": "RetryStateMachine"}
     }
-    assert optional == {"RETRY_STATE_MACHINE_ARN"}
+    assert _properties("OnStateChange")["Environment"]["Variables"] == {"SWEEP_FUNCTION": {"Ref": "OnSchedule"}}
+    assert optional == {"RETRY_STATE_MACHINE_ARN", "SWEEP_FUNCTION"}
 
 
 @pytest.mark.parametrize("function", CALLS)
@@ -345,8 +361,11 @@ def test_of_a_batch_only_the_messages_that_failed_come_again() -> None:
     assert 2 <= source["ScalingConfig"]["MaximumConcurrency"] <= 10
 
 
-def test_a_bad_stream_record_is_tried_some_times_then_put_aside() -> None:
-    source = _properties("OnMappingChange")["Events"]["MappingStream"]["Properties"]
+@pytest.mark.parametrize(
+    ("function", "stream"), [("OnMappingChange", "MappingStream"), ("OnStateChange", "StateStream")]
+)
+def test_a_bad_stream_record_is_tried_some_times_then_put_aside(function: str, stream: str) -> None:
+    source = _properties(function)["Events"][stream]["Properties"]
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["BisectBatchOnFunctionError"] is True
     assert 0 <= source["MaximumRetryAttempts"] <= 100
@@ -358,9 +377,15 @@ def test_a_bad_stream_record_is_tried_some_times_then_put_aside() -> None:
 def test_a_sweep_that_fails_becomes_a_dead_letter() -> None:
     config = _properties("OnSchedule")["EventInvokeConfig"]
     assert config["DestinationConfig"]["OnFailure"]["Destination"] == {"GetAtt": "DeadLetterQueue.Arn"}
-    schedule = _properties("OnSchedule")["Events"]["Sweep"]["Properties"]
-    assert schedule["DeadLetterConfig"] == {"Arn": {"GetAtt": "DeadLetterQueue.Arn"}}
-    assert schedule["RetryPolicy"]
+    for schedule in _properties("OnSchedule")["Events"].values():
+        assert schedule["Properties"]["DeadLetterConfig"] == {"Arn": {"GetAtt": "DeadLetterQueue.Arn"}}
+        assert schedule["Properties"]["RetryPolicy"]
+
+
+def test_what_expires_is_looked_at_each_minute() -> None:
+    expiries = _properties("OnSchedule")["Events"]["Expiries"]["Properties"]
+    assert expiries["Schedule"] == "rate(1 minute)"
+    assert json.loads(expiries["Input"]) == {"task": Task.EXPIRIES.value}
 
 
 # ---- tables ----
@@ -391,6 +416,35 @@ def test_the_stream_tells_what_a_row_was_and_is() -> None:
     assert _properties("MappingTable")["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
 
 
+def test_of_the_state_table_only_what_steers_reaches_its_function() -> None:
+    """What a reconcile writes there must not wake anybody, or each would cost an invocation more."""
+    assert _properties("StateTable")["StreamSpecification"] == {"StreamViewType": "KEYS_ONLY"}
+    assert _properties("OnStateChange")["Events"]["StateStream"]["Properties"]["Stream"] == {
+        "GetAtt": "StateTable.StreamArn"
+    }
+    instance, mapping = codec.instance_pk(KEY), codec.mapping_key_from({"tag_key": "a", "tag_value": "b"})
+    passing = {
+        ("INSERT", *codec.CONTROL), ("MODIFY", *codec.CONTROL), ("REMOVE", *codec.CONTROL),
+        ("INSERT", instance, "pin"), ("MODIFY", instance, "pin"), ("REMOVE", instance, "pin"),
+        ("INSERT", codec.TIMERS, "2026-03-02T09:16:00.000000Z#x"),
+    }  # fmt: skip
+    others = {
+        ("REMOVE", codec.TIMERS, "2026-03-02T09:16:00.000000Z#x"),
+        ("MODIFY", *codec.record_key(KEY)),
+        ("INSERT", instance, "history#2026-03-02T09:16:00.000000Z#x"),
+        ("MODIFY", *codec.published_key(mapping)),
+        ("MODIFY", *codec.window_key(mapping)),
+        ("MODIFY", *codec.FLEET),
+    }
+    assert {each for each in passing | others if _steers(*each)} == passing
+
+
+def _steers(event: str, pk: str, sk: str) -> bool:
+    criteria = _properties("OnStateChange")["Events"]["StateStream"]["Properties"]["FilterCriteria"]["Filters"]
+    record: Any = {"eventName": event, "dynamodb": {"Keys": {"pk": {"S": pk}, "sk": {"S": sk}}}}
+    return any(EventPattern.load(each["Pattern"]).matches_event(record) for each in criteria)
+
+
 # ---- alarms ----
 
 
@@ -402,6 +456,9 @@ def test_the_stream_tells_what_a_row_was_and_is() -> None:
         ("AWS/States", "ExecutionsFailed"),
         ("AWS/States", "ExecutionsTimedOut"),
         ("Rolekeeper", "PermissionDenied"),
+        ("Rolekeeper", "MappingHeld"),
+        ("Rolekeeper", "ChangesWithheld"),
+        ("Rolekeeper", "Contested"),
     ],
 )
 def test_somebody_is_told(namespace: str, metric: str) -> None:

@@ -47,6 +47,7 @@ class Settings:
     change_window_minutes: int
     contested_after: int
     contested_window_minutes: int
+    sweep_function: str = ""
 
     @property
     def limits(self) -> Limits:
@@ -84,4 +85,5 @@ class Settings:
             change_window_minutes=int(environ["CHANGE_WINDOW_MINUTES"]),
             contested_after=int(environ["CONTESTED_AFTER"]),
             contested_window_minutes=int(environ["CONTESTED_WINDOW_MINUTES"]),
+            sweep_function=environ.get("SWEEP_FUNCTION", ""),
         )

@@ -1,0 +1,185 @@
+"""Each minute's work: whatever expires is seen at its moment, not at the next sweep.
+
+The instances of a timer that is about to ring are sent with a delay, so that they arrive just after the moment; once it
+has passed they are sent again, for those that got their tag in between, and a mapping's row says `Expired`.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from itertools import batched, groupby
+from operator import itemgetter
+from typing import Any
+
+from rolekeeper.announce import Announcer
+from rolekeeper.ec2 import Ec2
+from rolekeeper.errors import AwsRefusalError, DamagedError, DeniedError
+from rolekeeper.model import InstanceKey, MappingKey, PublishedMapping, Timer
+from rolekeeper.publish import Publisher
+from rolekeeper.resolve import mapping_keys
+from rolekeeper.state import State
+from rolekeeper.timers import PAGE, Timers
+from rolekeeper.work import WorkQueue
+
+CAUSE = "expiry"
+# Each timer is met twice before it rings, so that a minute may be missed (throttled, say).
+AHEAD = timedelta(minutes=2)
+# How long after the moment an instance is looked at and a timer has passed: by then it is past on every clock, that of
+# the function which reconciles too.
+MARGIN = timedelta(seconds=2)
+# A minute leaves the rest to the next one, so that two hardly ever work side by side.
+WORK = timedelta(seconds=50)
+
+
+@dataclass(slots=True)
+class Rung:
+    """What a minute saw and did. `finished` is False when its time ran out first."""
+
+    timers: int = 0
+    sent: int = 0
+    mappings: int = 0
+    finished: bool = True
+    problems: list[str] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expiries:
+    """One minute's work with what it works on.
+
+    Attributes:
+        now: the clock (UTC).
+    """
+
+    ec2: Ec2
+    state: State
+    timers: Timers
+    publisher: Publisher
+    queue: WorkQueue
+    announce: Announcer
+    correlation_id: str
+    now: Callable[[], datetime]
+
+    def run(self) -> Rung:
+        """Ring the timers that are due soon, or were.
+
+        What can't be rung now keeps its timer and the next minute tries again, so no refusal of AWS is raised: each is
+        logged and counted, and a missing permission has its alarm.
+        """
+        rung, began = Rung(), self.now()
+        expired: dict[Timer, MappingKey] = {}
+        # All instances first: they are what matters, and rows take longer.
+        with self._attempt(rung, "the timers can't be read"):
+            for page in batched(self.timers.due(began + AHEAD), PAGE, strict=False):
+                if self._out_of_time(began, rung):
+                    break
+                expired |= self._ring(page, rung)
+        for timer, key in expired.items():
+            if self._out_of_time(began, rung):
+                break
+            with self._attempt(rung, f"the row of {key} can't be checked"):
+                self._show(timer, key, rung)
+        return rung
+
+    def _ring(self, page: Sequence[Timer | DamagedError], rung: Rung) -> dict[Timer, MappingKey]:
+        """Send the instances of these timers; returns those of mappings that have expired: their rows are to say so."""
+        at = self.now()
+        instances: dict[Timer, InstanceKey] = {}
+        mappings: dict[Timer, MappingKey] = {}
+        for each in page:
+            with self._attempt(rung, "a timer can't be read; delete that item"):
+                if isinstance(each, DamagedError):
+                    raise each
+                rung.timers += 1
+                if isinstance(each.subject, InstanceKey):
+                    instances[each] = each.subject
+                else:
+                    mappings[each] = each.subject
+        if instances:
+            with self._attempt(rung, "instances can't be sent"):
+                self._ring_instances(instances, at, rung)
+        if mappings:
+            with self._attempt(rung, "the instances of mappings can't be sent"):
+                return self._ring_mappings(mappings, at, rung)
+        return {}
+
+    def _ring_instances(self, timers: Mapping[Timer, InstanceKey], at: datetime, rung: Rung) -> None:
+        # A pin that was changed or released since costs a look that finds nothing to do.
+        self._send([(_delay(timer, at), key) for timer, key in timers.items()], rung)
+        self.timers.clear(*(timer for timer in timers if _passed(timer, at)))
+
+    def _ring_mappings(self, timers: Mapping[Timer, MappingKey], at: datetime, rung: Rung) -> dict[Timer, MappingKey]:
+        served, unread = self._served(timers.values(), rung)
+        meant = {timer: key for timer, key in timers.items() if _meant(timer, served.get(key))}
+        delays = {key: _delay(timer, at) for timer, key in meant.items()}
+        for page in self.ec2.tagged(*delays):
+            sends = {(delays[key], one.key) for one in page for key in mapping_keys(one.tags) if key in delays}
+            self._send(sends, rung)
+        passed = [timer for timer in timers if _passed(timer, at)]
+        # An overtaken timer goes only then: until its moment the same date may be written again, and must find it.
+        self.timers.clear(*(each for each in passed if each not in meant and timers[each] not in unread))
+        return {each: timers[each] for each in passed if each in meant}
+
+    def _served(
+        self, keys: Iterable[MappingKey], rung: Rung
+    ) -> tuple[Mapping[MappingKey, PublishedMapping], set[MappingKey]]:
+        """What is published under these keys, and those that can't be read: a damaged item must not hide the others."""
+        keys = list(keys)
+        try:
+            return self.state.read((), keys).published, set()
+        except DamagedError:
+            served: dict[MappingKey, PublishedMapping] = {}
+            unread = set(keys)
+            for key in keys:
+                with self._attempt(rung, f"mapping {key} can't be read"):
+                    served |= self.state.read((), [key]).published
+                    unread.remove(key)
+            return served, unread
+
+    def _send(self, instances: Iterable[tuple[int, InstanceKey]], rung: Rung) -> None:
+        """Send instances, each after so many seconds."""
+        for delay, group in groupby(sorted(instances), key=itemgetter(0)):
+            keys = [key for _, key in group]
+            rung.sent += self.queue.send(keys, CAUSE, self.correlation_id, delay_seconds=delay)
+
+    def _show(self, timer: Timer, key: MappingKey, rung: Rung) -> None:
+        """Have a mapping's row say that it expired; the sweep comes back to a row that can't be judged for long."""
+        self.publisher.recheck(key, self.correlation_id)
+        self.timers.clear(timer)
+        rung.mappings += 1
+
+    def _out_of_time(self, began: datetime, rung: Rung) -> bool:
+        rung.finished = self.now() - began < WORK
+        return not rung.finished
+
+    @contextmanager
+    def _attempt(self, rung: Rung, problem: str) -> Iterator[None]:
+        """What AWS refuses in here is noted, and the work goes on behind it."""
+        try:
+            yield
+        except DeniedError as error:
+            # The alarm rings; a mail each minute would say no more.
+            self.announce.denied(error, correlation_id=self.correlation_id, news=False)
+            rung.problems.append(f"{problem}: {error}")
+        except AwsRefusalError as error:
+            self.announce.failed(problem, error=str(error))
+            rung.problems.append(f"{problem}: {error}")
+
+
+def _passed(timer: Timer, at: datetime) -> bool:
+    return timer.due + MARGIN <= at
+
+
+def _delay(timer: Timer, at: datetime) -> int:
+    """In how many seconds the timer's instances are to be looked at."""
+    return max(0, math.ceil((timer.due + MARGIN - at).total_seconds()))
+
+
+def _meant(timer: Timer, served: PublishedMapping | None) -> bool:
+    """Whether the mapping as it is served still expires then."""
+    return served is not None and not served.deleted and served.spec.expires_at == timer.due

@@ -1,0 +1,368 @@
+"""Each minute's work: what expires is seen at its moment, by those whom it concerns, whatever else goes wrong."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from rolekeeper import codec
+from rolekeeper.ec2 import Ec2
+from rolekeeper.expiry import AHEAD, MARGIN, WORK, Expiries, Rung
+from rolekeeper.model import InstanceKey, MappingKey, Timer
+from rolekeeper.timers import Timers
+from rolekeeper.work import WorkQueue
+from support.desk import Desk
+from support.state_table import STATE_TABLE
+from support.world import ACCOUNT, REGION, World, mapping_key, refusing
+
+
+class Delays(WorkQueue):
+    """The work queue, which notes each instance with its delay."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, int]] = []
+
+    def send(self, instances: Any, cause: str, correlation_id: str, *, delay_seconds: int = 0) -> int:
+        assert (cause, correlation_id) == ("expiry", "minute-1")
+        keys = list(instances)
+        self.sent += [(key.id, delay_seconds) for key in keys]
+        return len(keys)
+
+
+@pytest.fixture
+def desk(world: World) -> Desk:
+    made = Desk(world)
+    made.role("web")
+    world.profile("web")
+    return made
+
+
+@pytest.fixture
+def timers(desk: Desk) -> Timers:
+    return Timers(desk.world.store)
+
+
+@pytest.fixture
+def queue() -> Delays:
+    return Delays()
+
+
+@pytest.fixture
+def expiries(desk: Desk, timers: Timers, queue: Delays) -> Expiries:
+    world = desk.world
+    return Expiries(
+        ec2=Ec2(world.ec2, ACCOUNT, REGION),  # type: ignore[arg-type]  # shaped like a client
+        state=world.state,
+        timers=timers,
+        publisher=desk.publisher(),
+        queue=queue,
+        announce=world.announcer(),
+        correlation_id="minute-1",
+        now=world.clock.now,
+    )
+
+
+def minute(expiries: Expiries) -> Rung:
+    rung = expiries.run()
+    expiries.publisher._announcer.flush()  # noqa: SLF001  # the function shares one, the desk's publisher has its own
+    return rung
+
+
+def after(desk: Desk, seconds: float) -> datetime:
+    return desk.world.clock.now() + timedelta(seconds=seconds)
+
+
+def expiring(desk: Desk, tag: str, seconds: float) -> datetime:
+    """A published mapping that expires so soon."""
+    # The row says it to the second.
+    until = after(desk, seconds).replace(microsecond=0)
+    assert desk.edit(tag, role="web", expires_at=f"{until:%Y-%m-%dT%H:%M:%SZ}").status == "Published"
+    desk.quiet()
+    return until
+
+
+def pinned(desk: Desk, timers: Timers, instance: str, seconds: float) -> Timer:
+    timer = Timer(after(desk, seconds), desk.world.key(instance))
+    timers.arm(timer)
+    return timer
+
+
+def waiting(timers: Timers) -> list[Any]:
+    return list(timers.due(datetime.fromisoformat("2999-01-01T00:00:00Z")))
+
+
+# ---- a mapping ----
+
+
+def test_the_instances_of_a_mapping_are_sent_so_that_they_arrive_just_after_it_expires(
+    desk: Desk, expiries: Expiries, queue: Delays
+) -> None:
+    instances = sorted(desk.world.running(app="web") for _ in range(3))
+    desk.world.running(app="other")
+    until = expiring(desk, "app=web", 40)
+    rung = minute(expiries)
+    left = (until - desk.world.clock.now()).total_seconds()
+    assert queue.sent == [(each, left + MARGIN.total_seconds()) for each in instances]
+    assert (rung.timers, rung.sent, rung.mappings) == (1, 3, 0)
+    assert desk.shows("app=web")[0] == "Published", "not yet"
+
+
+def test_a_timer_is_met_in_two_minutes_before_it_rings_so_one_may_be_missed(
+    desk: Desk, expiries: Expiries, queue: Delays
+) -> None:
+    instance = desk.world.running(app="web")
+    expiring(desk, "app=web", AHEAD.total_seconds() - 1)
+    minute(expiries)
+    desk.world.later(minutes=1)
+    minute(expiries)
+    assert [sent for sent, _ in queue.sent] == [instance] * 2
+    assert queue.sent[0][1] - queue.sent[1][1] == 60
+
+
+def test_what_expires_later_is_left_alone(desk: Desk, expiries: Expiries, queue: Delays) -> None:
+    desk.world.running(app="web")
+    expiring(desk, "app=web", AHEAD.total_seconds() + 5)
+    assert minute(expiries) == Rung()
+    assert queue.sent == []
+
+
+def test_once_it_has_passed_the_row_says_so_and_its_instances_are_sent_at_once(
+    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+) -> None:
+    expiring(desk, "app=web", 30)
+    desk.world.later(minutes=1)
+    late = desk.world.running(app="web")
+    assert minute(expiries).mappings == 1
+    assert desk.shows("app=web")[0] == "Expired"
+    assert (late, 0) in queue.sent
+    assert desk.world.events.kinds == ["Mapping Expired"]
+    assert waiting(timers) == []
+    desk.quiet()
+    assert minute(expiries) == Rung()
+    assert desk.world.calls.counted() == {"Query": 1}, "a quiet minute costs one read"
+
+
+def test_an_instance_that_got_its_tag_between_the_look_ahead_and_the_moment_gives_the_role_up(
+    desk: Desk, expiries: Expiries, queue: Delays
+) -> None:
+    expiring(desk, "app=web", 30)
+    minute(expiries)
+    assert queue.sent == []
+    instance = desk.world.running(app="web")
+    desk.world.reconcile(instance)
+    assert desk.world.carries(instance) == "web"
+    desk.world.later(minutes=1)
+    minute(expiries)
+    assert queue.sent == [(instance, 0)]
+    desk.world.reconcile(instance)
+    assert desk.world.carries(instance) == ""
+
+
+def test_a_timer_stays_until_its_moment_is_past_on_every_clock(
+    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+) -> None:
+    instance = desk.world.running(app="web")
+    until = expiring(desk, "app=web", 30)
+    desk.world.wait((until - desk.world.clock.now()).total_seconds() + 1)
+    minute(expiries)
+    assert queue.sent == [(instance, 1)]
+    assert len(waiting(timers)) == 1
+    desk.world.wait(1)
+    minute(expiries)
+    assert waiting(timers) == []
+
+
+def test_a_minute_that_runs_twice_does_no_harm(desk: Desk, expiries: Expiries, timers: Timers) -> None:
+    expiring(desk, "app=web", 30)
+    desk.world.later(minutes=1)
+    timer = waiting(timers)[0]
+    minute(expiries)
+    timers.arm(timer)  # the other one had read it before
+    desk.quiet()
+    minute(expiries)
+    assert desk.shows("app=web")[0] == "Expired"
+    assert desk.world.events.sent == []
+    assert waiting(timers) == []
+
+
+@pytest.mark.parametrize("later", [{}, {"expires_at": "2026-03-01T12:00:00Z"}])
+def test_the_timer_of_a_mapping_that_expires_later_or_no_more_rings_nothing_and_goes(
+    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays, later: dict[str, str]
+) -> None:
+    desk.world.running(app="web")
+    expiring(desk, "app=web", 30)
+    desk.edit("app=web", role="web", **later)
+    desk.quiet()
+    minute(expiries)
+    desk.world.later(minutes=1)
+    minute(expiries)
+    assert queue.sent == []
+    assert desk.shows("app=web")[0] == "Published"
+    assert len(waiting(timers)) == len(later)
+
+
+def test_the_timer_of_a_deleted_mapping_rings_nothing_and_goes(
+    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+) -> None:
+    desk.world.running(app="web")
+    expiring(desk, "app=web", 30)
+    desk.delete("app=web")
+    desk.publish("app=web")
+    desk.world.later(minutes=1)
+    assert minute(expiries).mappings == 0
+    assert queue.sent == []
+    assert waiting(timers) == []
+
+
+def test_a_date_that_is_written_again_before_its_moment_finds_its_timer(
+    desk: Desk, expiries: Expiries, queue: Delays
+) -> None:
+    instance = desk.world.running(app="web")
+    until = expiring(desk, "app=web", 100)
+    desk.edit("app=web", role="web")
+    minute(expiries)
+    assert queue.sent == []
+    desk.edit("app=web", role="web", expires_at=f"{until:%Y-%m-%dT%H:%M:%SZ}")
+    minute(expiries)
+    assert [sent for sent, _ in queue.sent] == [instance]
+
+
+def test_what_serves_expires_although_its_row_is_rejected_by_now(
+    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+) -> None:
+    instance = desk.world.running(app="web")
+    desk.world.reconcile(instance)
+    expiring(desk, "app=web", 30)
+    desk.edit("app=web", role="no-such-role")
+    desk.world.later(minutes=1)
+    minute(expiries)
+    assert queue.sent == [(instance, 0)]
+    assert desk.shows("app=web")[0] == "Rejected"
+    assert waiting(timers) == []
+
+
+# ---- instances ----
+
+
+def test_a_pinned_instance_is_sent_for_the_moment_and_once_more_after_it(
+    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+) -> None:
+    instance = desk.world.running()
+    pinned(desk, timers, instance, 20)
+    minute(expiries)
+    desk.world.later(minutes=1)
+    minute(expiries)
+    assert queue.sent == [(instance, 22), (instance, 0)]
+    assert waiting(timers) == []
+
+
+def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(
+    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(110):
+        pinned(desk, timers, f"i-{number:017x}", 20)
+        desk.world.publish(f"app=w{number}", "web", expires_at=after(desk, 20))
+    tagged = [desk.world.running(app=f"w{number}") for number in (0, 100, 109)]
+    desk.world.wait(30)
+    monkeypatch.setattr(expiries.publisher, "recheck", lambda *_: None)
+    desk.world.calls.clear()
+    rung = minute(expiries)
+    assert (rung.timers, rung.sent, rung.mappings) == (220, 113, 110)
+    assert sorted(sent for sent, _ in queue.sent) == sorted([*(f"i-{n:017x}" for n in range(110)), *tagged])
+    # A page holds 100 timers, and its mappings of one tag key are read and asked for together.
+    assert (desk.world.calls["Query"], desk.world.calls["BatchGetItem"]) == (3, 2)
+    assert desk.world.calls["DescribeInstances"] == 2
+    assert waiting(timers) == []
+
+
+# ---- what goes wrong ----
+
+
+def garble(desk: Desk, tag: str) -> None:
+    desk.world.garble(codec.published_key(mapping_key(tag)))
+
+
+def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung_and_stay(
+    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+) -> None:
+    fine, pinned_one = desk.world.running(app="fine"), desk.world.running()
+    for tag in ("app=bad", "app=fine"):
+        expiring(desk, tag, 30)
+    pinned(desk, timers, pinned_one, 30)
+    garble(desk, "app=bad")
+    item = {"pk": codec.TIMERS, "sk": "2026-03-01T09:00:00.000000Z#garbled"}
+    desk.world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
+    desk.world.later(minutes=1)
+    rung = minute(expiries)
+    assert sorted(queue.sent) == sorted([(fine, 0), (pinned_one, 0)])
+    assert desk.shows("app=fine")[0] == "Expired"
+    assert len(rung.problems) == 2
+    assert desk.world.metrics.counts["Retryable"] == 2
+    subjects = [each.subject for each in waiting(timers) if isinstance(each, Timer)]
+    assert subjects == [MappingKey("app", "bad")]
+
+
+def test_a_row_that_cant_be_checked_keeps_its_timer_and_its_instances_are_sent_all_the_same(
+    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+) -> None:
+    instance = desk.world.running(app="web")
+    for tag in ("app=web", "app=other"):
+        expiring(desk, tag, 30)
+    desk.world.later(minutes=1)
+    desk.world.calls.before("GetItem", refusing("ProvisionedThroughputExceededException", "slow down"))
+    rung = minute(expiries)
+    assert (instance, 0) in queue.sent
+    assert (rung.mappings, len(rung.problems)) == (1, 1)
+    assert len(waiting(timers)) == 1
+    minute(expiries)
+    assert waiting(timers) == []
+    assert desk.shows("app=web")[0] == desk.shows("app=other")[0] == "Expired"
+
+
+def test_ec2_that_doesnt_answer_keeps_no_pin_from_being_rung(
+    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+) -> None:
+    instance = desk.world.running(app="web")
+    expiring(desk, "app=web", 30)
+    pinned(desk, timers, instance, 30)
+    desk.world.later(minutes=1)
+    desk.world.calls.before("DescribeInstances", refusing("RequestLimitExceeded", "slow down"))
+    rung = minute(expiries)
+    assert queue.sent == [(instance, 0)]
+    assert rung.problems
+    assert [each.subject for each in waiting(timers)] == [MappingKey("app", "web")]
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "InternalServerError"])
+def test_timers_that_cant_be_read_are_tried_again_in_the_next_minute(desk: Desk, expiries: Expiries, code: str) -> None:
+    desk.world.calls.before("Query", refusing(code, "no", status=500 if code.startswith("Internal") else 400))
+    rung = minute(expiries)
+    assert len(rung.problems) == 1
+    denied = code == "AccessDeniedException"
+    assert desk.world.metrics.counts == ({"PermissionDenied": 1} if denied else {"Retryable": 1})
+    assert desk.world.events.sent == [], "an alarm rings; a mail each minute would say no more"
+
+
+def test_a_minute_leaves_the_rest_to_the_next_one(
+    desk: Desk, expiries: Expiries, timers: Timers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        expiring(desk, f"app=w{number}", 30)
+    desk.world.later(minutes=2)
+    slow = WORK.total_seconds() / 2
+    monkeypatch.setattr(expiries.publisher, "recheck", lambda *_: desk.world.clock.sleep(slow))
+    rung = minute(expiries)
+    assert (rung.mappings, rung.finished) == (2, False)
+    assert len(waiting(timers)) == 2
+    assert minute(expiries).mappings == 2
+    assert minute(expiries).finished
+
+
+def test_an_instance_of_another_region_is_sent_as_it_is_named(
+    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+) -> None:
+    """Whom the queue's function drops, counted and logged."""
+    timers.arm(Timer(after(desk, -10), InstanceKey("123456789012", "eu-west-1", "i-1")))
+    minute(expiries)
+    assert queue.sent == [("i-1", 0)]
+    assert waiting(timers) == []

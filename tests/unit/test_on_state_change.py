@@ -1,0 +1,124 @@
+"""The state stream's function: what it makes of a record, and what it hands back to the stream."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aws_lambda_powertools import Metrics
+
+import on_state_change
+import runtime
+from rolekeeper import codec
+from rolekeeper.errors import RetryableError
+from rolekeeper.steering import UnknownKeyError
+from support.world import World
+
+SAMPLES = Path(__file__).parents[2] / "events"
+INSTANCE = "instance#123456789012#us-east-1#i-0abcd1234ef567890"
+CONTEXT = SimpleNamespace(
+    function_name="on_state_change",
+    memory_limit_in_mb=512,
+    invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:on_state_change",
+    aws_request_id="request-1",
+)
+
+
+class RecordedSteering:
+    """Remembers what it was told; `fails` says for which partition keys, and how."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[codec.Key, str]] = []
+        self.fails: dict[str, Exception] = {}
+
+    def written(self, key: codec.Key, correlation_id: str) -> None:
+        self.told.append((key, correlation_id))
+        if error := self.fails.get(key[0]):
+            raise error
+
+
+@pytest.fixture
+def steering(world: World, monkeypatch: pytest.MonkeyPatch) -> RecordedSteering:
+    made = RecordedSteering()
+    monkeypatch.setattr(runtime, "settings", lambda _arn: None)
+    monkeypatch.setattr(runtime, "announcer", world.announcer)
+    monkeypatch.setattr(runtime, "steering", lambda _settings: made)
+    monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
+    monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")
+    # The world counts its metrics itself, so none is left for the handler's own to print.
+    monkeypatch.setattr(Metrics, "flush_metrics", lambda *_, **__: None)
+    monkeypatch.setattr(runtime.metrics.provider, "flush_metrics", lambda *_, **__: None)
+    return made
+
+
+def handle(*records: Any) -> Any:
+    return on_state_change.handler({"Records": list(records)}, CONTEXT)
+
+
+def record(pk: str, number: int = 1) -> dict[str, Any]:
+    keys = {"pk": {"S": pk}, "sk": {"S": "pin"}}
+    return {
+        "eventID": f"event-{number}",
+        "eventName": "INSERT",
+        "dynamodb": {"Keys": keys, "SequenceNumber": str(number)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("control-written", codec.CONTROL),
+        ("pin-written", (INSTANCE, "pin")),
+        ("pin-released", (INSTANCE, "pin")),
+        ("timer-armed", ("timers", f"2026-03-02T09:16:00.000000Z#{INSTANCE}")),
+    ],
+)
+def test_what_was_written_is_acted_on_under_the_id_of_its_stream_record(
+    steering: RecordedSteering, name: str, key: codec.Key
+) -> None:
+    batch = json.loads((SAMPLES / f"{name}.json").read_text())
+    assert on_state_change.handler(batch, CONTEXT) == {"batchItemFailures": []}
+    assert steering.told == [(key, batch["Records"][0]["eventID"])]
+
+
+def test_a_record_that_aws_gave_no_answer_for_is_reported_alone(steering: RecordedSteering) -> None:
+    steering.fails = {"b": RetryableError("Throttling", "slow down")}
+    answer = handle(*(record(pk, number) for number, pk in enumerate("abc")))
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "1"}]}
+    assert [key[0] for key, _ in steering.told] == ["a", "b", "c"]
+
+
+def without_keys(change: dict[str, Any]) -> None:
+    del change["dynamodb"]["Keys"]
+
+
+def without_stream(change: dict[str, Any]) -> None:
+    del change["dynamodb"]
+
+
+def with_numbers(change: dict[str, Any]) -> None:
+    change["dynamodb"]["Keys"]["sk"] = {"N": "1"}
+
+
+def with_text(change: dict[str, Any]) -> None:
+    change["dynamodb"]["Keys"] = "control"
+
+
+@pytest.mark.parametrize("harm", [without_keys, without_stream, with_numbers, with_text])
+def test_a_malformed_record_is_dropped_with_a_metric_and_a_log_line(
+    steering: RecordedSteering, world: World, harm: Callable[[dict[str, Any]], None]
+) -> None:
+    bad = record("bad", 1)
+    harm(bad)
+    assert handle(bad, record("good", 2)) == {"batchItemFailures": []}
+    assert [key[0] for key, _ in steering.told] == ["good"]
+    assert world.metrics.counts == {"Dropped": 1}
+    assert any(line["message"] == "dropped" for line in world.logged())
+
+
+def test_what_steers_nothing_is_dropped_and_not_tried_again(steering: RecordedSteering, world: World) -> None:
+    steering.fails = {"bad": UnknownKeyError("it names no instance")}
+    assert handle(record("bad")) == {"batchItemFailures": []}
+    assert [line["reason"] for line in world.logged() if line["message"] == "dropped"] == ["it names no instance"]

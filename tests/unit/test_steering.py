@@ -1,0 +1,186 @@
+"""What people write into the state table takes effect at once."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from rolekeeper import codec
+from rolekeeper.errors import RetryableError
+from rolekeeper.expiry import AHEAD
+from rolekeeper.model import InstanceKey, MappingKey, Pin, Timer
+from rolekeeper.steering import Steering, UnknownKeyError
+from rolekeeper.tasks import Task, Tasks
+from rolekeeper.timers import Timers
+from rolekeeper.work import WorkQueue
+from support.state_table import STATE_TABLE
+from support.values import KEY, NOW
+from support.world import World, refusing
+
+PIN = codec.pin_key(KEY)
+
+
+class StartedTasks(Tasks):
+    """Notes what was started; `refuses` so many times first."""
+
+    def __init__(self) -> None:
+        self.started: list[Task] = []
+        self.refuses = 0
+
+    def start(self, task: Task, correlation_id: str) -> None:
+        assert correlation_id == "event-1"
+        if self.refuses:
+            self.refuses -= 1
+            raise RetryableError("TooManyRequestsException", "slow down")
+        self.started.append(task)
+
+
+class SentInstances(WorkQueue):
+    """Notes what was sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[InstanceKey] = []
+
+    def send(self, instances: Any, cause: str, correlation_id: str, *, delay_seconds: int = 0) -> int:
+        assert cause
+        assert correlation_id == "event-1"
+        assert delay_seconds == 0
+        self.sent += instances
+        return len(self.sent)
+
+
+@pytest.fixture
+def tasks() -> StartedTasks:
+    return StartedTasks()
+
+
+@pytest.fixture
+def queue() -> SentInstances:
+    return SentInstances()
+
+
+@pytest.fixture
+def timers(world: World) -> Timers:
+    return Timers(world.store)
+
+
+@pytest.fixture
+def steering(world: World, timers: Timers, queue: SentInstances, tasks: StartedTasks) -> Steering:
+    return Steering(state=world.state, timers=timers, queue=queue, tasks=tasks, now=world.clock.now)
+
+
+def put_pin(world: World, **attributes: Any) -> None:
+    pk, sk = PIN
+    item = {"pk": pk, "sk": sk, "role": "NONE", **attributes}
+    world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
+
+
+def armed(timers: Timers) -> list[Any]:
+    return list(timers.due(NOW + timedelta(days=9999)))
+
+
+def test_the_control_item_starts_a_sweep(steering: Steering, tasks: StartedTasks) -> None:
+    steering.written(codec.CONTROL, "event-1")
+    assert tasks.started == [Task.SWEEP]
+
+
+def test_a_batch_starts_each_task_once(world: World, steering: Steering, tasks: StartedTasks) -> None:
+    soon = codec.key_of(codec.timer_item(Timer(world.clock.now() + timedelta(seconds=30), KEY)))
+    for key in (codec.CONTROL, soon, codec.CONTROL, soon):
+        steering.written(key, "event-1")
+    assert tasks.started == [Task.SWEEP, Task.EXPIRIES]
+
+
+def test_a_task_that_wasnt_taken_is_started_by_the_next_record(steering: Steering, tasks: StartedTasks) -> None:
+    tasks.refuses = 1
+    with pytest.raises(RetryableError):
+        steering.written(codec.CONTROL, "event-1")
+    steering.written(codec.CONTROL, "event-1")
+    assert tasks.started == [Task.SWEEP]
+
+
+@pytest.mark.parametrize("expires_at", ["", "2026-03-01T10:30:00Z", "2026-03-01T09:00:00+00:00", "tomorrow"])
+def test_a_pin_has_its_instance_looked_at_whatever_it_says(
+    world: World, steering: Steering, queue: SentInstances, expires_at: str
+) -> None:
+    put_pin(world, expires_at=expires_at)
+    steering.written(PIN, "event-1")
+    assert queue.sent == [KEY]
+
+
+def test_a_pin_that_expires_has_a_timer_for_it(world: World, steering: Steering, timers: Timers) -> None:
+    until = world.clock.now() + timedelta(hours=1)
+    put_pin(world, expires_at=until.isoformat())
+    steering.written(PIN, "event-1")
+    steering.written(PIN, "event-1")
+    assert armed(timers) == [Timer(until, KEY)]
+
+
+@pytest.mark.parametrize("expires_at", ["", "2026-03-01T08:59:59Z", "tomorrow", 7])
+def test_one_that_doesnt_has_none(world: World, steering: Steering, timers: Timers, expires_at: Any) -> None:
+    put_pin(world, expires_at=expires_at)
+    steering.written(PIN, "event-1")
+    assert armed(timers) == []
+
+
+def test_a_released_pin_has_its_instance_looked_at(steering: Steering, queue: SentInstances, timers: Timers) -> None:
+    steering.written(PIN, "event-1")
+    assert queue.sent == [KEY]
+    assert armed(timers) == []
+
+
+def test_an_instance_whose_record_is_damaged_is_sent_all_the_same(
+    world: World, steering: Steering, queue: SentInstances
+) -> None:
+    """What is wrong there is told where it is reconciled; other pins must not wait behind it."""
+    world.garble(codec.record_key(KEY))
+    put_pin(world)
+    steering.written(PIN, "event-1")
+    assert queue.sent == [KEY]
+
+
+def test_a_pin_whose_timer_cant_be_armed_comes_again(
+    world: World, steering: Steering, queue: SentInstances, timers: Timers
+) -> None:
+    put_pin(world, expires_at="2026-03-01T10:00:00Z")
+    world.calls.before("PutItem", refusing("InternalServerError", status=500))
+    with pytest.raises(RetryableError):
+        steering.written(PIN, "event-1")
+    steering.written(PIN, "event-1")
+    assert (queue.sent, len(armed(timers))) == ([KEY], 1)
+
+
+@pytest.mark.parametrize("subject", [KEY, MappingKey("workload", "web")])
+@pytest.mark.parametrize(
+    ("seconds", "started"),
+    [(-60, []), (1, [Task.EXPIRIES]), (AHEAD.total_seconds(), [Task.EXPIRIES]), (AHEAD.total_seconds() + 1, [])],
+)
+def test_a_timer_that_the_next_minute_could_miss_is_looked_at_now(
+    world: World, steering: Steering, tasks: StartedTasks, subject: Any, seconds: float, started: list[Task]
+) -> None:
+    timer = Timer(world.clock.now() + timedelta(seconds=seconds), subject)
+    steering.written(codec.key_of(codec.timer_item(timer)), "event-1")
+    assert tasks.started == started
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ("instance#only", "pin"),
+        ("mapping#8:workload#web", "pin"),
+        (codec.TIMERS, "soon#instance"),
+        codec.record_key(KEY),
+        ("control", "mode"),
+        ("", ""),
+    ],
+)
+def test_what_steers_nothing_says_so(steering: Steering, key: codec.Key) -> None:
+    with pytest.raises(UnknownKeyError):
+        steering.written(key, "event-1")
+
+
+def test_a_pin_that_the_command_line_wrote_is_read_the_same(world: World, steering: Steering, timers: Timers) -> None:
+    until = world.clock.now() + timedelta(minutes=30)
+    world.store.write(world.store.put(codec.pin_item(KEY, Pin("NONE", expires_at=until, by="somebody"))))
+    steering.written(PIN, "event-1")
+    assert armed(timers) == [Timer(until, KEY)]

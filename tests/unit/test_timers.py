@@ -1,0 +1,87 @@
+"""Timers: they ring in order, one that is damaged hides no other, and clearing one twice is no error."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from rolekeeper import codec
+from rolekeeper.errors import DamagedError
+from rolekeeper.model import MappingKey, Timer
+from rolekeeper.timers import PAGE, Timers
+from support.state_table import STATE_TABLE
+from support.values import KEY, NOW, key
+from support.world import World
+
+WEB = key("workload=web")
+
+
+@pytest.fixture
+def timers(world: World) -> Timers:
+    return Timers(world.store)
+
+
+def in_(seconds: float, subject: Any = KEY) -> Timer:
+    return Timer(NOW + timedelta(seconds=seconds), subject)
+
+
+def test_what_is_due_comes_in_order_and_what_is_not_yet_doesnt(timers: Timers) -> None:
+    for timer in (in_(30), in_(10, WEB), in_(20), in_(61, WEB)):
+        timers.arm(timer)
+    assert list(timers.due(NOW + timedelta(seconds=60))) == [in_(10, WEB), in_(20), in_(30)]
+
+
+def test_arming_twice_is_one_timer(timers: Timers) -> None:
+    timers.arm(in_(10))
+    timers.arm(in_(10))
+    assert list(timers.due(NOW + timedelta(minutes=1))) == [in_(10)]
+
+
+def test_a_cleared_timer_is_gone_and_clearing_it_again_is_no_error(timers: Timers) -> None:
+    timers.arm(in_(10))
+    timers.arm(in_(10, WEB))
+    timers.clear(in_(10))
+    timers.clear(in_(10), in_(99))
+    timers.clear()
+    assert list(timers.due(NOW + timedelta(minutes=1))) == [in_(10, WEB)]
+
+
+def test_many_timers_are_read_in_pages_and_cleared_in_transactions(world: World, timers: Timers) -> None:
+    many = [in_(number / 10, key(f"workload=w{number}")) for number in range(2 * PAGE + 1)]
+    for timer in many:
+        timers.arm(timer)
+    world.calls.clear()
+    assert list(timers.due(NOW + timedelta(minutes=5))) == many
+    timers.clear(*many)
+    assert world.calls.counted() == {"Query": 3, "TransactWriteItems": 2, "DeleteItem": 1}
+    assert list(timers.due(NOW + timedelta(minutes=5))) == []
+
+
+def test_a_full_last_page_ends(timers: Timers) -> None:
+    many = [in_(number, key(f"workload=w{number}")) for number in range(PAGE)]
+    for timer in many:
+        timers.arm(timer)
+    assert list(timers.due(NOW + timedelta(hours=1))) == many
+
+
+@pytest.mark.parametrize(
+    "garbled", [{}, {"due": "soon"}, {"due": 7}, {"due": "2026-03-01T09:00:05Z", "mapping": "web"}]
+)
+def test_a_timer_that_cant_be_read_hides_no_other(world: World, timers: Timers, garbled: dict[str, Any]) -> None:
+    item = {"pk": codec.TIMERS, "sk": f"{codec.timestamp(NOW)}#garbled", **garbled}
+    world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
+    timers.arm(in_(10))
+    damaged, other = timers.due(NOW + timedelta(minutes=1))
+    assert isinstance(damaged, DamagedError)
+    assert "garbled" in str(damaged)
+    assert other == in_(10)
+
+
+def test_the_longest_tags_have_timers_of_their_own(timers: Timers) -> None:
+    """A sort key holds 1,024 bytes; the longest tag has more in UTF-8."""
+    longest = [MappingKey("\U0001f511" * 128, "\U0001f511" * 255 + last) for last in "ab"]
+    for each in longest:
+        timers.arm(in_(10, each))
+        assert len(codec.timer_item(in_(10, each))["sk"].encode()) <= 1024
+    found = [timer.subject for timer in timers.due(NOW + timedelta(minutes=1)) if isinstance(timer, Timer)]
+    assert sorted(found, key=str) == longest
