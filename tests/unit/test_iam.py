@@ -1,12 +1,20 @@
 """IAM's answers as values, and its refusals as what to do about them."""
 
+import json
 from typing import Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 from rolekeeper.errors import DeniedError, RetryableError
 from rolekeeper.iam import Iam
+from rolekeeper.policies import Document, Policies
+from support.desk import ROLE_PATH, Desk
 from support.fake_ec2 import client_error
+from support.grants import allow, policy
+from support.values import NOW
+from support.world import ACCOUNT, World
 
 
 class Refusing:
@@ -49,3 +57,118 @@ def test_a_profile_that_somebody_else_made_meanwhile_is_looked_at_again(code: st
 def test_a_profile_that_is_full_or_not_yet_visible_is_looked_at_again(code: str) -> None:
     with pytest.raises(RetryableError):
         iam(code).add_role("web", "/rolekeeper/", "web")
+
+
+class Refuses:
+    """An IAM client that refuses one operation with AccessDenied, and hands all else to another."""
+
+    def __init__(self, client: Any, operation: str) -> None:
+        self._client = client
+        self._operation = operation
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._operation:
+            return getattr(Refusing("AccessDenied"), name)
+        return getattr(self._client, name)
+
+    def get_paginator(self, operation: str) -> Any:
+        """Refuse to page as well."""
+        if operation == self._operation:
+            getattr(self, operation)()
+        return self._client.get_paginator(operation)
+
+
+@pytest.fixture
+def desk(world: World) -> Desk:
+    """A desk with a managed policy of two versions, a role with it and one inline, and a boundary."""
+    desk = Desk(world)
+    desk.role("web")
+    for name in ("ssm", "limit"):
+        desk.iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(policy(allow(f"{name}:Old"))))
+        desk.iam.create_policy_version(
+            PolicyArn=managed(name), PolicyDocument=json.dumps(policy(allow(f"{name}:*"))), SetAsDefault=True
+        )
+    desk.iam.attach_role_policy(RoleName="web", PolicyArn=managed("ssm"))
+    desk.iam.put_role_policy(
+        RoleName="web", PolicyName="mine", PolicyDocument=json.dumps(policy(allow("s3:*", "arn:aws:s3:::é/*")))
+    )
+    desk.iam.put_role_permissions_boundary(RoleName="web", PermissionsBoundary=managed("limit"))
+    return desk
+
+
+def managed(name: str) -> str:
+    return f"arn:aws:iam::{ACCOUNT}:policy/{name}"
+
+
+def test_the_policies_of_a_role_are_those_inline_those_attached_and_its_boundary(desk: Desk) -> None:
+    read = Iam(desk.iam, ACCOUNT, ROLE_PATH).policies("web")
+    assert read == Policies(
+        (policy(allow("s3:*", "arn:aws:s3:::é/*")), policy(allow("ssm:*"))), policy(allow("limit:*"))
+    )
+
+
+def test_a_role_without_policies_has_none_and_no_role_is_none(desk: Desk) -> None:
+    desk.role("bare")
+    reading = Iam(desk.iam, ACCOUNT, ROLE_PATH)
+    assert reading.policies("bare") == Policies()
+    assert reading.policies("gone") is None
+
+
+def test_every_page_of_policies_is_read() -> None:
+    client = boto3.client("iam", region_name="us-east-1")
+    with Stubber(client) as answers:  # moto has no pages here
+        role = {"Path": "/", "RoleName": "web", "RoleId": "A" * 16, "Arn": f"arn:aws:iam::{ACCOUNT}:role/web"}
+        answers.add_response("get_role", {"Role": {**role, "CreateDate": NOW}})
+        for names, more in ((["one"], {"IsTruncated": True, "Marker": "next"}), (["two"], {"IsTruncated": False})):
+            attached = [{"PolicyName": name, "PolicyArn": managed(name)} for name in names]
+            answers.add_response("list_attached_role_policies", {"AttachedPolicies": attached, **more})
+        for names, more in ((["a"], {"IsTruncated": True, "Marker": "next"}), (["b"], {"IsTruncated": False})):
+            answers.add_response("list_role_policies", {"PolicyNames": names, **more})
+        for name in ("a", "b"):
+            document = json.dumps(policy(allow(f"{name}:*")))
+            answers.add_response("get_role_policy", {"RoleName": "web", "PolicyName": name, "PolicyDocument": document})
+        known: dict[str, Document] = {managed(name): policy(allow(f"{name}:*")) for name in ("one", "two")}
+        read = Iam(client, ACCOUNT, "/").policies("web", known)
+        answers.assert_no_pending_responses()
+    assert read
+    assert read.documents[2:] == (policy(allow("one:*")), policy(allow("two:*")))
+
+
+def test_a_managed_policy_that_is_known_is_not_read_again(desk: Desk) -> None:
+    known: dict[str, Document] = {}
+    reading = Iam(desk.iam, ACCOUNT, ROLE_PATH)
+    first = reading.policies("web", known)
+    assert set(known) == {managed("ssm"), managed("limit")}
+    desk.world.calls.clear()
+    assert reading.policies("web", known) == first
+    assert desk.world.calls["GetPolicy"] == desk.world.calls["GetPolicyVersion"] == 0
+
+
+@pytest.mark.parametrize(
+    ("operation", "action", "resource"),
+    [
+        ("get_role", "iam:GetRole", f"arn:aws:iam::{ACCOUNT}:role/web"),
+        ("list_role_policies", "iam:ListRolePolicies", f"arn:aws:iam::{ACCOUNT}:role{ROLE_PATH}web"),
+        ("get_role_policy", "iam:GetRolePolicy", f"arn:aws:iam::{ACCOUNT}:role{ROLE_PATH}web"),
+        ("list_attached_role_policies", "iam:ListAttachedRolePolicies", f"arn:aws:iam::{ACCOUNT}:role{ROLE_PATH}web"),
+        ("get_policy", "iam:GetPolicy", managed("ssm")),
+        ("get_policy_version", "iam:GetPolicyVersion", managed("ssm")),
+    ],
+)
+def test_each_read_of_policies_names_its_permission(desk: Desk, operation: str, action: str, resource: str) -> None:
+    known: dict[str, Document] = {managed("limit"): {}}
+    client: Any = Refuses(desk.iam, operation)
+    with pytest.raises(DeniedError) as denied:
+        Iam(client, ACCOUNT, ROLE_PATH).policies("web", known)
+    assert (denied.value.action, denied.value.resource) == (action, resource)
+
+
+def test_a_policy_that_cannot_be_decoded_says_nothing(desk: Desk) -> None:
+    class Garbled(Refuses):
+        def get_role_policy(self, **asked: Any) -> Any:
+            return {**desk.iam.get_role_policy(**asked), "PolicyDocument": "{not json"}
+
+    client: Any = Garbled(desk.iam, "")
+    read = Iam(client, ACCOUNT, ROLE_PATH).policies("web")
+    assert read
+    assert read.documents == ({}, policy(allow("ssm:*")))

@@ -1,11 +1,12 @@
-"""IAM as the checks need it: a role, an instance profile, and making a missing profile. Errors come classified."""
+"""IAM as the checks need it: roles, what their policies say, instance profiles. Errors come classified."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.errors import AwsRefusalError, GoneError, RetryableError, classified
+from rolekeeper.policies import Document, Policies
 
 if TYPE_CHECKING:
     from types_boto3_iam.client import IAMClient
@@ -13,12 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role, with the policy that says who may assume it."""
+    """A role, with the policy that says who may assume it, and the ARN of its permissions boundary if it has one."""
 
     name: str
     arn: str
     path: str
-    trust: Mapping[str, Any]
+    trust: Document
+    boundary_arn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,47 @@ class Iam:
                 role = self._client.get_role(RoleName=name)["Role"]
         except GoneError:
             return None
-        trust = role.get("AssumeRolePolicyDocument")
-        # botocore decodes the policy; one that it can't decode stays text and allows nobody.
-        return Role(role["RoleName"], role["Arn"], role["Path"], trust if isinstance(trust, Mapping) else {})
+        boundary_arn = role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")
+        trust = _document(role.get("AssumeRolePolicyDocument"))
+        return Role(role["RoleName"], role["Arn"], role["Path"], trust, boundary_arn)
+
+    def policies(self, role_name: str, managed: MutableMapping[str, Document] | None = None) -> Policies | None:
+        """A role's permission policies, inline and managed, and its permissions boundary; None when there is no role.
+
+        Args:
+            role_name: the role.
+            managed: managed policies that are known, by ARN; roles share many. What is read is added.
+        """
+        if (role := self.get_role(role_name)) is None:
+            return None
+        known = {} if managed is None else managed
+        attached = self._attached(role)
+        for arn in {*attached, role.boundary_arn} - {*known, ""}:
+            known[arn] = self._managed(arn)
+        documents = (*self._inline(role), *(known[arn] for arn in attached))
+        return Policies(documents, known[role.boundary_arn] if role.boundary_arn else None)
+
+    def _inline(self, role: Role) -> list[Document]:
+        with classified("iam:ListRolePolicies", role.arn):
+            pages = self._client.get_paginator("list_role_policies").paginate(RoleName=role.name)
+            names = [name for page in pages for name in page["PolicyNames"]]
+        with classified("iam:GetRolePolicy", role.arn):
+            found = [self._client.get_role_policy(RoleName=role.name, PolicyName=name) for name in names]
+        return [_document(each["PolicyDocument"]) for each in found]
+
+    def _attached(self, role: Role) -> list[str]:
+        """The ARNs of a role's managed policies."""
+        with classified("iam:ListAttachedRolePolicies", role.arn):
+            pages = self._client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
+            return [each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]]
+
+    def _managed(self, arn: str) -> Document:
+        """What a managed policy says: its default version."""
+        with classified("iam:GetPolicy", arn):
+            version = self._client.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        with classified("iam:GetPolicyVersion", arn):
+            answer = self._client.get_policy_version(PolicyArn=arn, VersionId=version)
+        return _document(answer["PolicyVersion"]["Document"])
 
     def get_instance_profile(self, name: str) -> InstanceProfile | None:
         """An instance profile by name, wherever its path; None when there is none."""
@@ -99,6 +139,11 @@ class Iam:
             classified("iam:AddRoleToInstanceProfile", self.arn("instance-profile", path, profile)),
         ):
             self._client.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=role)
+
+
+def _document(policy: Any) -> Document:
+    """A policy as botocore decodes it; one that it can't decode stays text, and says nothing."""
+    return policy if isinstance(policy, Mapping) else {}
 
 
 @contextmanager
