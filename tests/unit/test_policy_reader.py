@@ -1,0 +1,124 @@
+"""What a change of role brings, asked of IAM: each role once, and never an error."""
+
+import json
+from typing import Any
+
+import pytest
+
+from rolekeeper.difference import Difference
+from rolekeeper.iam import Iam
+from rolekeeper.policy_reader import PolicyReader
+from support.desk import ROLE_PATH, Desk
+from support.fake_ec2 import client_error
+from support.grants import allow, policy
+from support.world import ACCOUNT, World
+
+PROFILES = f"arn:aws:iam::{ACCOUNT}:instance-profile{ROLE_PATH}"
+
+
+class Office(Desk):
+    """A desk with roles that may do things."""
+
+    def role_with(self, name: str, *actions: str, managed: str = "") -> None:
+        """Make a role that is allowed actions, and has a managed policy."""
+        self.role(name)
+        if actions:
+            document = json.dumps(policy(allow(list(actions))))
+            self.iam.put_role_policy(RoleName=name, PolicyName="inline", PolicyDocument=document)
+        if managed:
+            self.iam.attach_role_policy(RoleName=name, PolicyArn=managed)
+
+    def managed(self, name: str, *actions: str) -> str:
+        """Make a managed policy; its ARN."""
+        document = json.dumps(policy(allow(list(actions))))
+        return str(self.iam.create_policy(PolicyName=name, PolicyDocument=document)["Policy"]["Arn"])
+
+    def reader(self) -> PolicyReader:
+        """A reader of one invocation."""
+        self.world.calls.clear()
+        return PolicyReader(Iam(self.iam, ACCOUNT, ROLE_PATH))
+
+    def refuse(self, operation: str, code: str) -> None:
+        """IAM refuses the next call of an operation."""
+
+        def refusal() -> Any:
+            raise client_error(code, "no")
+
+        self.world.calls.before(operation, refusal)
+
+
+@pytest.fixture
+def office(world: World) -> Office:
+    return Office(world)
+
+
+def test_from_one_role_to_another(office: Office) -> None:
+    office.role_with("web", "s3:GetObject", "sqs:*")
+    office.role_with("db", "dynamodb:*", "sqs:SendMessage")
+    reader = office.reader()
+    assert reader.difference("web", "db") == Difference(("dynamodb:* on *",), ("s3:GetObject, sqs:* on *",))
+    assert reader.difference("", "db") == Difference(("dynamodb:*, sqs:SendMessage on *",), ())
+    assert reader.difference("db", "") == Difference((), ("dynamodb:*, sqs:SendMessage on *",))
+    assert reader.difference("", "") == reader.difference("db", "db") == Difference()
+    assert reader.difference("web", "db") is reader.difference("web", "db"), "it is compared once"
+
+
+def test_a_role_is_read_once_and_so_is_a_policy_that_roles_share(office: Office) -> None:
+    shared = office.managed("shared", "ssm:*")
+    for name in ("web", "db"):
+        office.role_with(name, "s3:GetObject", managed=shared)
+    reader = office.reader()
+    for pair in (("web", "db"), ("db", "web"), ("web", ""), ("web", "db")):
+        reader.difference(*pair)
+    reader.profile_difference(f"{PROFILES}web", f"{PROFILES}db")
+    reader.profile_difference(f"{PROFILES}db", f"{PROFILES}web")
+    assert office.world.calls.counted() == {
+        "GetRole": 2,
+        "ListAttachedRolePolicies": 2,
+        "GetPolicy": 1,
+        "GetPolicyVersion": 1,
+        "ListRolePolicies": 2,
+        "GetRolePolicy": 2,
+        "GetInstanceProfile": 2,
+    }
+
+
+def test_from_one_profile_to_another(office: Office) -> None:
+    office.role_with("web", "s3:GetObject")
+    office.role_with("db", "dynamodb:*")
+    office.iam.create_instance_profile(InstanceProfileName="empty", Path=ROLE_PATH)
+    reader = office.reader()
+    there = Difference(("dynamodb:* on *",), ("s3:GetObject on *",))
+    assert reader.profile_difference(f"{PROFILES}web", f"{PROFILES}db") == there
+    gain = Difference(("dynamodb:* on *",), ())
+    for nothing in ("", f"{PROFILES}empty", f"{PROFILES}gone", "arn:aws:iam::123456789012:instance-profile/web"):
+        assert reader.profile_difference(nothing, f"{PROFILES}db") == gain, nothing
+
+
+def test_a_profile_that_is_still_to_be_made_is_known_by_its_role(office: Office) -> None:
+    office.role_with("db", "dynamodb:*")
+    change = office.reader().profile_difference("", f"{PROFILES}new", "db")
+    assert change == Difference(("dynamodb:* on *",), ())
+
+
+def test_a_role_that_is_not_there_is_said(office: Office) -> None:
+    assert office.reader().difference("gone", "") == Difference(unknown="role 'gone' doesn't exist")
+    assert office.reader().difference("gone", "gone") == Difference(), "it stays as it is"
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "Throttling", "Unheard"])
+def test_what_iam_refuses_is_said_and_is_no_error(office: Office, code: str) -> None:
+    shared = office.managed("shared", "ssm:*")
+    office.role_with("web", managed=shared)
+    reader = office.reader()
+    office.refuse("GetPolicy", code)
+    said = f"IAM answers {code} to iam:GetPolicy on {shared}"
+    assert reader.difference("web", "") == Difference(unknown=said)
+    assert reader.difference("", "web").unknown == said, "it isn't asked again"
+    office.refuse("GetInstanceProfile", code)
+    change = reader.profile_difference(f"{PROFILES}web", "")
+    assert change.unknown.startswith(f"IAM answers {code} to iam:GetInstanceProfile on arn:")
+
+
+def test_two_roles_that_cannot_be_read_are_both_named(office: Office) -> None:
+    assert office.reader().difference("a", "b").unknown == "role 'a' doesn't exist; role 'b' doesn't exist"
