@@ -15,7 +15,8 @@ from rolekeeper.ec2 import Ec2
 from rolekeeper.iam import Iam
 from rolekeeper.mapping_table import MappingTable
 from rolekeeper.model import Mode, PublishedMapping
-from rolekeeper.publish import Publisher, Verdict
+from rolekeeper.publish import Publisher
+from rolekeeper.verdicts import Verdict
 from rolekeeper.work import WorkQueue
 from support import templates
 from support.state_table import STATE_TABLE

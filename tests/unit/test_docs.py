@@ -15,7 +15,7 @@ from rolekeeper.cells import Home
 from rolekeeper.columns import ASKS, COLUMNS, KEYS, OURS
 from rolekeeper.mappings import read_row
 from rolekeeper.model import Action
-from rolekeeper.publish import Status
+from rolekeeper.verdicts import Status
 
 ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "layers/rolekeeper/rolekeeper"

@@ -12,8 +12,8 @@ from rolekeeper import codec
 from rolekeeper.conflicts import Survey
 from rolekeeper.errors import DamagedError, RetryableError
 from rolekeeper.model import Mode
-from rolekeeper.publish import Status
 from rolekeeper.resolve import mapping_keys
+from rolekeeper.verdicts import Status
 from support.desk import MAPPING_TABLE, TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from support.fake_ec2 import client_error
 from support.world import ACCOUNT, KilledError, World, kill, mapping_key

@@ -46,6 +46,7 @@ PIN_KEPT = timedelta(days=7)
 # DynamoDB "Service quotas": a sort key holds at most 1,024 bytes. The longest tags make a longer name than this.
 SUBJECT_BYTES = 900
 INTENT, ASSIGNMENT, UNDONE = "intent:", "assignment:", "undone:"
+PARTITION_KEY_BYTES = 2_048
 
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
@@ -75,6 +76,20 @@ def pin_key(key: InstanceKey) -> Key:
 def mapping_pk(key: MappingKey) -> str:
     """The partition of one mapping: what is published, its revisions and its history."""
     return f"mapping#{len(key.tag_key)}:{key.tag_key}#{key.tag_value}"
+
+
+def mapping_of(pk: str) -> MappingKey:
+    """The mapping whose partition this is."""
+    length, _, rest = pk.removeprefix("mapping#").partition(":")
+    return MappingKey(rest[: int(length)], rest[int(length) + 1 :])
+
+
+def fits_partition(key: MappingKey) -> bool:
+    """Whether a mapping can have a partition: a key holds at most 2,048 bytes (DynamoDB, "Service quotas").
+
+    A row's own key may be longer than that; no tag is, so nothing was ever published under it.
+    """
+    return len(mapping_pk(key).encode("utf-8", "surrogatepass")) <= PARTITION_KEY_BYTES
 
 
 def published_key(key: MappingKey) -> Key:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rolekeeper.model import ANY_VALUE, Instance, MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model import ANY_VALUE, Candidates, Instance, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper.resolve import resolve
 
 # Instance ids that a reason names.
@@ -63,13 +63,14 @@ class Survey:
         """The tie with a rival, begun when there is none yet."""
         return self.ties.setdefault(rival.key, Tie(rival))
 
-    def count(
+    def count(  # noqa: PLR0913, PLR0917  # all that one instance is counted by
         self,
         instance: Instance,
         others: Mapping[MappingKey, PublishedMapping],
         candidate: PublishedMapping,
         served: PublishedMapping | None,
         now: datetime,
+        pin: Pin | None = None,
     ) -> None:
         """Add one instance that carries the candidate's tag.
 
@@ -79,18 +80,29 @@ class Survey:
             candidate: the mapping that is looked at.
             served: the same mapping as it is served now, if it is.
             now: for what has expired.
+            pin: the instance's: it comes before every mapping.
         """
         rest = [each for key, each in others.items() if key != candidate.key]
-        after = resolve(instance, [*rest, candidate], now)
+        before = resolve(instance, [*rest, served] if served else rest, now, pin)
+        self.add(instance.key.id, candidate, resolve(instance, [*rest, candidate], now, pin), served, before)
+
+    def add(
+        self,
+        instance_id: str,
+        candidate: PublishedMapping,
+        after: Candidates,
+        served: PublishedMapping | None,
+        before: Candidates,
+    ) -> None:
+        """The same, with the mappings ranked: `after` with the candidate among them, `before` with what is served."""
         if after.winner is candidate:
             self.matched += 1
         if candidate not in after.tied:
             return
-        before = resolve(instance, [*rest, served] if served else rest, now)
         for rival in after.tied:
             if differ(rival, candidate):
                 there_already = served in before.tied and rival in before.tied
-                self.tie(rival).meets(instance.key.id, new=not there_already)
+                self.tie(rival).meets(instance_id, new=not there_already)
 
 
 def differ(one: PublishedMapping, other: PublishedMapping) -> bool:

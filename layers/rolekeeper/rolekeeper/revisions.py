@@ -1,11 +1,36 @@
 """Published mappings and their revisions, in the state table. What is served is the last one; all are kept."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from rolekeeper import codec
-from rolekeeper.model import Held, MappingKey, PublishedMapping, Timer
+from rolekeeper.model import ANY_VALUE, Control, Held, MappingKey, PublishedMapping, Timer
 from rolekeeper.store import Store, Update
+
+# The attribute of a published mapping that names the rows in a tie with it, by their partitions.
+BLOCKS = "blocks"
+# The most rows that it names; the sweep looks at every row anyway.
+MOST_BLOCKED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """All that is kept of a mapping, from one consistent read.
+
+    Attributes:
+        published: the last revision or its tombstone.
+        held: the revision that was held last, which may have been approved or overtaken since.
+        any_value: what is published for the same tag key and any value.
+        control: the control item.
+        blocks: rows that were in a tie with this mapping when they were judged.
+    """
+
+    published: PublishedMapping | None = None
+    held: Held | None = None
+    any_value: PublishedMapping | None = None
+    control: Control = field(default_factory=Control)
+    blocks: frozenset[MappingKey] = frozenset()
 
 
 class Revisions:
@@ -13,6 +38,26 @@ class Revisions:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    def read(self, key: MappingKey) -> Kept:
+        """All that is kept of a mapping, in one read.
+
+        Raises:
+            DamagedError: some of it isn't what we wrote.
+            RetryableError: some of it stayed unread.
+        """
+        any_value = MappingKey(key.tag_key, ANY_VALUE)
+        published_at, held_at, any_at = codec.published_key(key), codec.held_key(key), codec.published_key(any_value)
+        wanted = {codec.CONTROL, published_at, held_at, any_at} if codec.fits_partition(key) else {codec.CONTROL}
+        items = self._store.get(sorted(wanted))
+        decode = self._store.decode
+        return Kept(
+            published=decode(codec.published_from, items[published_at]) if published_at in items else None,
+            held=decode(codec.held_from, items[held_at]) if held_at in items else None,
+            any_value=decode(codec.published_from, items[any_at]) if any_at in items else None,
+            control=codec.control_from(items.get(codec.CONTROL, {})),
+            blocks=decode(_blocked, items[published_at]) if published_at in items else frozenset(),
+        )
 
     def published(self, key: MappingKey) -> PublishedMapping | None:
         """One published mapping or its tombstone, as it is now.
@@ -34,7 +79,15 @@ class Revisions:
         items = self._store.get([at])
         return self._store.decode(codec.held_from, items[at]) if items else None
 
-    def publish(self, mapping: PublishedMapping, entry: Mapping[str, object], at: datetime, *, credit: int = 0) -> None:
+    def publish(
+        self,
+        mapping: PublishedMapping,
+        entry: Mapping[str, object],
+        at: datetime,
+        *,
+        credit: int = 0,
+        blocks: Iterable[MappingKey] = (),
+    ) -> None:
         """Serve a mapping from now on, and keep it as a revision with its history entry, in one transaction.
 
         Args:
@@ -42,14 +95,17 @@ class Revisions:
             entry: the history entry; the revision keeps it too.
             at: when.
             credit: replaces and detaches that somebody approved: its window lets them through (see `window`).
+            blocks: the rows in a tie with it, as they were read: whoever adds one is judged before or after us.
 
         Raises:
-            ObserveAgainError: somebody published another revision meanwhile.
+            ObserveAgainError: somebody published another revision meanwhile, or a row came into a tie with it.
         """
         item = codec.published_item(mapping)
         revision = {**entry, **item, "sk": codec.revision_sk(mapping.revision), "at": codec.timestamp(at)}
+        if blocked := {codec.mapping_pk(each) for each in blocks}:
+            item[BLOCKS] = blocked
         writes = [
-            self._store.put(item, if_higher="revision"),
+            self._store.put(item, if_higher="revision", if_same=BLOCKS),
             self._store.put(revision),
             self._store.entry(codec.mapping_pk(mapping.key), entry, at),
         ]
@@ -82,6 +138,29 @@ class Revisions:
             self._store.entry(codec.mapping_pk(mapping.key), entry, at),
         )
 
+    # ---- rows in a tie with a mapping: looked at again when it changes ----
+
+    def block(self, rival: PublishedMapping, row: MappingKey) -> None:
+        """Note beside a published mapping that a row is in a tie with it.
+
+        Raises:
+            ObserveAgainError: it is another revision by now.
+        """
+        update = Update().add(BLOCKS, frozenset({codec.mapping_pk(row)})).only_if("revision", "=", rival.revision)
+        self._store.write(self._store.update(codec.published_key(rival.key), update))
+
+    def unblock(self, key: MappingKey, rows: Iterable[MappingKey]) -> None:
+        """Drop what `block` noted: these rows are no longer in a tie.
+
+        Raises:
+            ObserveAgainError: nothing is published there.
+        """
+        # Only where it is published: an update would make an item that means nothing.
+        update = Update().discard(BLOCKS, frozenset(map(codec.mapping_pk, rows))).only_if("revision", ">", 0)
+        self._store.write(self._store.update(codec.published_key(key), update))
+
+    # ---- history ----
+
     def note(self, key: MappingKey, entry: Mapping[str, object], at: datetime) -> None:
         """Write a history entry alone."""
         self._store.write(self._store.entry(codec.mapping_pk(key), entry, at))
@@ -89,3 +168,10 @@ class Revisions:
     def history(self, key: MappingKey, limit: int = 50) -> list[codec.Item]:
         """The newest history entries of a mapping."""
         return self._store.history(codec.mapping_pk(key), limit)
+
+
+def _blocked(item: Mapping[str, object]) -> frozenset[MappingKey]:
+    rows = item.get(BLOCKS, frozenset())
+    if not isinstance(rows, set | frozenset):
+        raise TypeError(f"{BLOCKS} is no set")
+    return frozenset(codec.mapping_of(each) for each in rows)

@@ -124,14 +124,26 @@ class Store:
 
     # ---- writes, to be made alone or in one transaction ----
 
-    def put(self, item: Mapping[str, Any], *, if_higher: str = "") -> Write:
-        """Put an item. `if_higher` names a number that must be higher than the one in the item that it replaces."""
+    def put(self, item: Mapping[str, Any], *, if_higher: str = "", if_same: str = "") -> Write:
+        """Put an item.
+
+        Args:
+            item: the item.
+            if_higher: names a number that must be higher than the one in the item that is replaced.
+            if_same: names an attribute that must be equal there, or absent from both.
+        """
         put: dict[str, Any] = {"TableName": self._table, "Item": codec.to_attributes(item)}
         if if_higher:
+            names, values = {"#number": if_higher}, {":number": item[if_higher]}
+            condition = "#number < :number"
+            if if_same:
+                names["#same"] = if_same
+                condition += " AND #same = :same" if if_same in item else " AND attribute_not_exists(#same)"
+                values |= {":same": item[if_same]} if if_same in item else {}
             put |= {
-                "ConditionExpression": "attribute_not_exists(pk) OR #number < :number",
-                "ExpressionAttributeNames": {"#number": if_higher},
-                "ExpressionAttributeValues": codec.to_attributes({":number": item[if_higher]}),
+                "ConditionExpression": f"attribute_not_exists(pk) OR ({condition})",
+                "ExpressionAttributeNames": names,
+                "ExpressionAttributeValues": codec.to_attributes(values),
             }
         return {"Put": put}
 
@@ -187,7 +199,7 @@ class Update:
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
         self._values: dict[str, Any] = {}
-        self._clauses: dict[str, list[str]] = {"SET": [], "REMOVE": [], "ADD": []}
+        self._clauses: dict[str, list[str]] = {"SET": [], "REMOVE": [], "ADD": [], "DELETE": []}
         self._conditions: list[str] = []
 
     def __bool__(self) -> bool:
@@ -198,9 +210,14 @@ class Update:
         self._clauses["SET"].append(f"{self._name(name)} = {self._value(value)}")
         return self
 
-    def add(self, name: str, number: int) -> "Update":
-        """Add to a number; an absent one counts as 0."""
-        self._clauses["ADD"].append(f"{self._name(name)} {self._value(number)}")
+    def add(self, name: str, more: int | frozenset[str]) -> "Update":
+        """Add to a number or to a set; an absent one counts as 0, or as empty."""
+        self._clauses["ADD"].append(f"{self._name(name)} {self._value(more)}")
+        return self
+
+    def discard(self, name: str, fewer: frozenset[str]) -> "Update":
+        """Take away from a set; an empty one is gone."""
+        self._clauses["DELETE"].append(f"{self._name(name)} {self._value(fewer)}")
         return self
 
     def remove(self, name: str) -> "Update":

@@ -1,47 +1,100 @@
-"""What a mapping would govern today, and with which others it ties or could: asked of EC2 and the state table."""
+"""What a mapping would govern and change today, and with which others it ties: asked of EC2 and the state table."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from rolekeeper import codec
 from rolekeeper.conflicts import Survey, could_tie
-from rolekeeper.ec2 import Ec2
+from rolekeeper.ec2 import Ec2, ids_of
+from rolekeeper.effect import Effect
+from rolekeeper.errors import DamagedError
 from rolekeeper.mapping_table import MappingTable
-from rolekeeper.model import ANY_VALUE, MappingKey, PublishedMapping
-from rolekeeper.resolve import mapping_keys
+from rolekeeper.model import ANY_VALUE, Association, Instance, InstanceState, PublishedMapping
+from rolekeeper.observe import Observation, complete
+from rolekeeper.resolve import mapping_keys, resolve
 from rolekeeper.state import State
 
-# DynamoDB "Service quotas": a partition key holds at most 2,048 bytes.
-STATE_KEY_BYTES = 2_048
 
+@dataclass(slots=True)
+class Findings:
+    """What one pass over the instances with a tag found.
 
-def fits_state(key: MappingKey) -> bool:
-    """Whether the state table can have a record under this key.
-
-    A row's own key may be longer than that; no tag is, so nothing was ever published under it.
+    Attributes:
+        survey: what the candidate would govern, and its ties.
+        effect: what it would change.
+        serving: how many instances the present mapping governs.
     """
-    return len(codec.mapping_pk(key).encode("utf-8", "surrogatepass")) <= STATE_KEY_BYTES
+
+    survey: Survey = field(default_factory=Survey)
+    effect: Effect = field(default_factory=Effect)
+    serving: int = 0
 
 
 class Surveyor:
-    """Surveys for mappings that are about to be published."""
+    """Surveys for mappings that are about to be published. Made anew for each invocation: it counts the fleet once."""
 
     def __init__(self, ec2: Ec2, state: State, table: MappingTable) -> None:
         self._ec2 = ec2
         self._state = state
         self._table = table
+        self._fleet: int | None = None
 
-    def count(self, candidate: PublishedMapping, served: PublishedMapping | None, now: datetime) -> Survey:
-        """Count what a candidate would govern today in the place of what is served; memory holds one page."""
-        survey = Survey()
-        if not candidate.spec.enabled or candidate.spec.expired(now):
-            return survey
+    def fleet(self) -> int:
+        """How many instances there are in the account and Region that aren't terminated."""
+        if self._fleet is None:
+            shown = (each for page in self._ec2.fleet() for each in page)
+            self._fleet = sum(each.state is not InstanceState.TERMINATED for each in shown)
+        return self._fleet
+
+    def find(self, candidate: PublishedMapping, present: PublishedMapping | None, now: datetime) -> Findings:
+        """Look at every instance that carries a candidate's tag; memory holds one page.
+
+        Args:
+            candidate: the mapping that is about to be published, or a tombstone.
+            present: the published mapping or tombstone that it takes the place of, if there is one.
+            now: for what has expired.
+        """
+        found = Findings()
         for page in self._ec2.tagged(candidate.key):
-            keys = {key for instance in page for key in mapping_keys(instance.tags)}
-            published = self._state.read([], keys).published if keys else {}
-            for instance in page:
-                others = {key: published[key] for key in mapping_keys(instance.tags) if key in published}
-                survey.count(instance, others, candidate, served, now)
-        return survey
+            for seen in self._look(page, now):
+                _count(found, seen, candidate, present, now)
+        return found
+
+    def serving(self, served: PublishedMapping, now: datetime) -> int:
+        """How many instances a published mapping governs."""
+        return self.find(served, served, now).serving
+
+    def _look(self, page: Sequence[Instance], now: datetime) -> "Iterator[_Seen]":
+        if not page:
+            return
+        known = {each.key.id: each for each in page}
+        associations = self._ec2.associations(ids_of(page))
+        try:
+            observed = complete([each.key for each in page], associations, known, self._state, now)
+            yield from (_Seen(known[key.id], each.published, each) for key, each in observed.items())
+        except DamagedError:
+            for each in page:
+                yield from self._look_at_one(each, associations, now)
+
+    def _look_at_one(
+        self, instance: Instance, associations: Mapping[str, Association], now: datetime
+    ) -> "Iterator[_Seen]":
+        """One of a page with something damaged. An instance with a damaged record can't be reconciled: it changes not.
+
+        It counts as governed all the same, as long as its mappings can be read.
+        """
+        key = instance.key
+        try:
+            observed = complete([key], associations, {key.id: instance}, self._state, now)[key]
+            yield _Seen(instance, observed.published, observed)
+        except DamagedError:
+            with suppress(DamagedError):
+                published = self._state.read([], mapping_keys(instance.tags)).published
+                yield _Seen(instance, tuple(published.values()))
+
+    # ---- ties that no instance shows today ----
 
     def add_possible_ties(
         self,
@@ -72,5 +125,27 @@ class Surveyor:
         """The published mappings of one tag key: an exact row meets only the `*` row, but that one meets them all."""
         found: list[PublishedMapping] = []
         for keys in self._table.keys_of(tag_key):
-            found += self._state.read([], [key for key in keys if fits_state(key)]).published.values()
+            found += self._state.read([], [key for key in keys if codec.fits_partition(key)]).published.values()
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """An instance with the mappings for its tags, and all else that a decision rests on, where that can be read."""
+
+    instance: Instance
+    published: tuple[PublishedMapping, ...]
+    observed: Observation | None = None
+
+
+def _count(
+    found: Findings, seen: _Seen, candidate: PublishedMapping, present: PublishedMapping | None, now: datetime
+) -> None:
+    rest = [each for each in seen.published if each.key != candidate.key]
+    pin = seen.observed.pin if seen.observed else None
+    before = resolve(seen.instance, [*rest, present] if present else rest, now, pin)
+    after = resolve(seen.instance, [*rest, candidate], now, pin)
+    found.survey.add(seen.instance.key.id, candidate, after, present, before)
+    found.serving += present is not None and before.winner is present
+    if seen.observed:
+        found.effect.count(seen.observed, (present, before), (candidate, after))
