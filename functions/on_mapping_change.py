@@ -8,6 +8,7 @@ from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
+from rolekeeper.cells import EDITOR
 from rolekeeper.mappings import content
 from rolekeeper.model import MappingKey
 
@@ -24,6 +25,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
         try:
             key = MappingKey(change["Keys"]["tag_key"]["S"], change["Keys"]["tag_value"]["S"])  # type: ignore[index]  # a malformed one is dropped
             only_ours = _only_ours(change.get("OldImage"), change.get("NewImage"))  # type: ignore[union-attr]  # the same
+            by = _by(record.raw_event)
         except (AttributeError, KeyError, TypeError):
             # Trying again would never help, and would hold up the shard.
             event_id = record.raw_event.get("eventID", "")
@@ -33,7 +35,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
             announcer.count("StatusWriteSeen")
             return
         announcer.count("MappingChangeSeen")
-        publisher.publish(key, record.raw_event.get("eventID", context.aws_request_id))
+        publisher.publish(key, record.raw_event.get("eventID", context.aws_request_id), by)
 
     processor = BatchProcessor(EventType.DynamoDBStreams, raise_on_entire_batch_failure=False)
     with processor(event["Records"], judge):
@@ -51,3 +53,17 @@ def _only_ours(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> 
         return False
     approves = "approve" in new and new["approve"] != old.get("approve")
     return not approves and content(old) == content(new)
+
+
+def _by(record: Mapping[str, Any]) -> str:
+    """Who made the change, as far as the stream knows: DynamoDB itself for an expired row, or whom the row named last.
+
+    A row that is there says itself who edited it (`edited_by`).
+    """
+    identity = record.get("userIdentity")
+    if isinstance(identity, Mapping) and (principal := identity.get("principalId")):
+        return str(principal)
+    change = record["dynamodb"]
+    gone = change.get("OldImage", {}) if "NewImage" not in change else {}
+    named = gone.get("edited_by", {}).get("S", "")
+    return str(named)[:EDITOR]

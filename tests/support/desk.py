@@ -13,8 +13,9 @@ from rolekeeper.clients import Settings
 from rolekeeper.conflicts import Survey
 from rolekeeper.ec2 import Ec2
 from rolekeeper.iam import Iam
+from rolekeeper.limits import Limits
 from rolekeeper.mapping_table import MappingTable
-from rolekeeper.model import Mode, PublishedMapping
+from rolekeeper.model import Held, Mode, PublishedMapping
 from rolekeeper.publish import Publisher
 from rolekeeper.verdicts import Verdict
 from rolekeeper.work import WorkQueue
@@ -48,6 +49,7 @@ class Desk:
         self.queue_url = self.sqs.create_queue(QueueName="work")["QueueUrl"]
         self.makes_profiles = True
         self.mode = Mode.ENFORCE
+        self.limits = Limits(25, 20)
         world.dynamodb.create_table(TableName=MAPPING_TABLE, **mapping_table_properties())
         for client in (self.iam, self.sqs):
             world.calls.watch(client)
@@ -80,6 +82,32 @@ class Desk:
         """Put a row, in DynamoDB's own form."""
         key = codec.to_attributes(codec.mapping_text(mapping_key(tag)))
         self.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item={**attributes, **key})
+
+    def set(self, tag: str, **columns: Any) -> None:
+        """Set some columns of a row, plain values; the others stay."""
+        table = self.world.dynamodb
+        table.update_item(
+            TableName=MAPPING_TABLE,
+            Key=codec.to_attributes(codec.mapping_text(mapping_key(tag))),
+            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in columns),
+            ExpressionAttributeNames={f"#{name}": name for name in columns},
+            ExpressionAttributeValues=codec.to_attributes({f":{name}": value for name, value in columns.items()}),
+        )
+
+    def unset(self, tag: str, name: str) -> None:
+        """Remove a column from a row."""
+        self.world.dynamodb.update_item(
+            TableName=MAPPING_TABLE,
+            Key=codec.to_attributes(codec.mapping_text(mapping_key(tag))),
+            UpdateExpression="REMOVE #name",
+            ExpressionAttributeNames={"#name": name},
+        )
+
+    def grant(self, role: str, action: str, resource: str = "*") -> None:
+        """Let a role do something, by an inline policy."""
+        statement = {"Effect": "Allow", "Action": action, "Resource": resource}
+        policy = {"Version": "2012-10-17", "Statement": [statement]}
+        self.iam.put_role_policy(RoleName=role, PolicyName="grants", PolicyDocument=json.dumps(policy))
 
     def delete(self, tag: str) -> None:
         """Delete a row."""
@@ -117,19 +145,19 @@ class Desk:
             mode=self.mode,
             retry_timeout_minutes=60,
             history_days=90,
-            max_changes_per_edit=25,
-            max_changes_percent=20,
+            max_changes_per_edit=self.limits.per_edit,
+            max_changes_percent=self.limits.percent,
             change_window_minutes=10,
             contested_after=3,
             contested_window_minutes=30,
         )
 
-    def publish(self, tag: str) -> Verdict:
-        """The stream says that a row changed, a moment later."""
+    def publish(self, tag: str, by: str = "") -> Verdict:
+        """The stream says that a row changed, a moment later, and by whom if it knows."""
         self.world.clock.sleep(1)
         publisher = self.publisher()
         try:
-            return publisher.publish(mapping_key(tag), "edit-1")
+            return publisher.publish(mapping_key(tag), "edit-1", by)
         finally:
             publisher._announcer.flush()  # noqa: SLF001  # the handler flushes the one that it passed in
 
@@ -141,6 +169,19 @@ class Desk:
             return publisher.recheck(mapping_key(tag), "sweep-1", survey)
         finally:
             publisher._announcer.flush()  # noqa: SLF001  # the same
+
+    def approve(self, tag: str, revision: int) -> Verdict:
+        """Approve a revision, and have the row judged."""
+        self.set(tag, approve=revision)
+        return self.publish(tag)
+
+    def converged(self, role: str, **tags: str) -> str:
+        """An instance that runs and carries the role that its tags ask for."""
+        self.world.profile(role)
+        instance = self.world.running(**tags)
+        self.world.reconcile(instance)
+        assert self.world.carries(instance) == role
+        return instance
 
     def edit(self, tag: str, **columns: Any) -> Verdict:
         """Put a row and have it judged."""
@@ -163,6 +204,14 @@ class Desk:
     def served(self, tag: str) -> PublishedMapping | None:
         """What is published."""
         return self.world.revisions.published(mapping_key(tag))
+
+    def held(self, tag: str) -> Held | None:
+        """What waits for approval, or did last."""
+        return self.world.revisions.held(mapping_key(tag))
+
+    def revisions(self, tag: str) -> list[dict[str, Any]]:
+        """Every revision that was ever served, oldest first."""
+        return self.world.store.last(codec.mapping_pk(mapping_key(tag)), "revision#", 100)[::-1]
 
     def sent(self) -> list[dict[str, Any]]:
         """What waits in the work queue; taken from it."""

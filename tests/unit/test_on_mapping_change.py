@@ -29,10 +29,12 @@ class RecordedPublisher:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.by: list[str] = []
         self.fails: set[str] = set()
 
-    def publish(self, key: MappingKey, correlation_id: str) -> None:
+    def publish(self, key: MappingKey, correlation_id: str, by: str) -> None:
         self.asked.append((str(key), correlation_id))
+        self.by.append(by)
         if key.tag_value in self.fails:
             raise RetryableError("Throttling", "slow down")
 
@@ -116,6 +118,28 @@ def test_an_approval_asks_for_work_and_taking_it_away_for_none(
     change["dynamodb"] |= {"OldImage": {**row, **before}, "NewImage": {**row, **after}}
     handle(change)
     assert bool(publisher.asked) == wakes
+
+
+def test_who_deleted_a_row_is_whom_it_named_last(publisher: RecordedPublisher) -> None:
+    change = sample("mapping-removed")
+    change["dynamodb"]["OldImage"]["edited_by"] = {"S": "ada"}
+    handle(change)
+    assert publisher.by == ["ada"]
+
+
+def test_a_row_that_dynamodb_expired_was_deleted_by_dynamodb(publisher: RecordedPublisher) -> None:
+    change = sample("mapping-removed")
+    change["dynamodb"]["OldImage"]["edited_by"] = {"S": "ada"}
+    change["userIdentity"] = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
+    handle(change)
+    assert publisher.by == ["dynamodb.amazonaws.com"]
+
+
+def test_a_row_that_is_there_says_itself_who_edited_it(publisher: RecordedPublisher) -> None:
+    change = sample("mapping-modified")
+    change["dynamodb"]["OldImage"]["edited_by"] = {"S": "somebody before"}
+    handle(change)
+    assert publisher.by == [""]
 
 
 def test_one_record_of_a_hundred_that_fails_is_reported_alone(publisher: RecordedPublisher) -> None:

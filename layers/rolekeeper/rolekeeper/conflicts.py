@@ -52,9 +52,14 @@ class Survey:
         """Whether there is a tie that isn't there already."""
         return any(tie.new for tie in self.ties.values())
 
+    @property
+    def told(self) -> list[Tie]:
+        """The ties, those on the most instances first."""
+        return sorted(self.ties.values(), key=lambda tie: (-tie.count, tie.rival.key))
+
     def __str__(self) -> str:
         """The ties in words."""
-        told = sorted(self.ties.values(), key=lambda tie: (-tie.count, tie.rival.key))
+        told = self.told
         text = "; ".join(str(tie) for tie in told[:NAMED])
         more = f"; and with {len(told) - NAMED} more mappings" if len(told) > NAMED else ""
         return f"{text}{more}; give one of them a lower number as its priority"

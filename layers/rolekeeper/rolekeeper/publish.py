@@ -33,6 +33,7 @@ from rolekeeper.scribe import Scribe
 from rolekeeper.serving import Serving
 from rolekeeper.state import State
 from rolekeeper.surveyor import Findings, Surveyor
+from rolekeeper.ties import Ties
 from rolekeeper.verdicts import Status, Verdict, denial
 from rolekeeper.weight import Scales
 from rolekeeper.work import WorkQueue
@@ -68,8 +69,9 @@ class Publisher:
         self._scales = Scales(limits, self._surveyor, PolicyReader(iam))
         self._scribe = Scribe(table, revisions, announcer)
         self._holder = Holder(self._scribe)
-        self._serving = Serving(revisions, self._scribe, self._fan_out)
-        self._refusing = Refusing(table, self._surveyor, self._scribe)
+        self._ties = Ties(revisions, announcer)
+        self._serving = Serving(revisions, self._ties, self._scribe, self._fan_out)
+        self._refusing = Refusing(table, self._surveyor, self._ties, self._scribe)
         self._removal = Removal(
             revisions, self._surveyor, self._scales, self._scribe, self._holder, fan_out=self._fan_out
         )
@@ -90,7 +92,7 @@ class Publisher:
             RetryableError: AWS is throttled or has a fault; the row says `Waiting`. Try again.
             DamagedError: an item of the state table isn't what we wrote; the row says `Waiting`, and what to do.
         """
-        return self._settled(key, Occasion("the row changed", correlation_id, by))
+        return self._free(self._settled(key, Occasion("the row changed", correlation_id, by)), correlation_id)
 
     def recheck(self, key: MappingKey, correlation_id: str, survey: Survey | None = None) -> Verdict:
         """Judge a row, or a published mapping whose row may be gone, although nobody changed it: for the sweep.
@@ -108,14 +110,23 @@ class Publisher:
             RetryableError: AWS is throttled or has a fault. The next sweep tries again.
             DamagedError: as `publish`.
         """
-        return self._settled(key, Occasion("swept", correlation_id, recheck=True, survey=survey))
+        verdict = self._settled(key, Occasion("swept", correlation_id, recheck=True, survey=survey))
+        return self._free(verdict, correlation_id) if verdict.changed else verdict
+
+    def _free(self, verdict: Verdict, correlation_id: str) -> Verdict:
+        """Look again at the rows that were in a tie with one that was judged; they free no others in turn."""
+        if verdict.tied:
+            occasion = Occasion(f"{verdict.key} changed, which it was in a tie with", correlation_id, recheck=True)
+            self._ties.look_again(verdict.key, verdict.tied, correlation_id, lambda row: self._settled(row, occasion))
+        return verdict
 
     def _settled(self, key: MappingKey, occasion: Occasion) -> Verdict:
         try:
             for _ in range(ATTEMPTS):
                 # Gone, edited or judged by another while we looked: look again.
                 with suppress(ObserveAgainError):
-                    return self._judge(key, occasion)
+                    look = self._look(key, occasion)
+                    return replace(self._judge(look), tied=look.kept.blocks)
         except DeniedError as error:
             self._announcer.denied(error, correlation_id=occasion.correlation_id)
             return Verdict(key, Status.WAITING, denial(error))
@@ -124,14 +135,16 @@ class Publisher:
             raise
         raise RetryableError("RowChanging", f"{key} keeps changing while it is checked")
 
-    def _judge(self, key: MappingKey, occasion: Occasion) -> Verdict:
+    def _look(self, key: MappingKey, occasion: Occasion) -> Look:
         # What is served is read before the row: the row is then at least as new. The other way round, a slow judge
         # could take an old row for an edit of a newer revision. The revision number is the lock.
         kept = self._revisions.read(key)
         row = self._table.get_row(key)
         reading = read_row(row, self._home) if row else _NO_ROW
-        look = Look(key, row or {}, reading, kept, self._now(), occasion)
-        if not row:
+        return Look(key, row or {}, reading, kept, self._now(), occasion)
+
+    def _judge(self, look: Look) -> Verdict:
+        if not look.row:
             return self._removal.of_gone(look)
         try:
             return self._check(look)
@@ -140,7 +153,7 @@ class Publisher:
             raise
         except DeniedError as error:
             # Trying at once won't help, and the shard mustn't stand still: the alarm rings, and the sweep comes back.
-            self._announcer.denied(error, correlation_id=occasion.correlation_id)
+            self._announcer.denied(error, correlation_id=look.occasion.correlation_id)
             return self._refusing.wait(look, denial(error))
 
     # ---- the checks ----

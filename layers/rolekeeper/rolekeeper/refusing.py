@@ -9,15 +9,17 @@ from rolekeeper.mapping_table import Columns, MappingTable, already_says, number
 from rolekeeper.model import MappingKey
 from rolekeeper.scribe import Scribe
 from rolekeeper.surveyor import Findings, Surveyor
+from rolekeeper.ties import Ties
 from rolekeeper.verdicts import Status, Verdict, sentence, what_serves
 
 
 class Refusing:
     """Says in a row why what it says isn't served; what was served keeps serving."""
 
-    def __init__(self, table: MappingTable, surveyor: Surveyor, scribe: Scribe) -> None:
+    def __init__(self, table: MappingTable, surveyor: Surveyor, ties: Ties, scribe: Scribe) -> None:
         self._table = table
         self._surveyor = surveyor
+        self._ties = ties
         self._scribe = scribe
 
     def refuse(self, look: Look, status: Status, why: Iterable[str], found: Findings | None = None) -> Verdict:
@@ -29,6 +31,8 @@ class Refusing:
         news = self._scribe.news(look, columns)
         entry = self._scribe.entry(look, f"Mapping {status}", status.value, reason, served)
         if news:
+            if found:
+                self._ties.note(look, found.survey)
             self._scribe.note(look, entry)
         self._scribe.write(look, columns)
         if news:

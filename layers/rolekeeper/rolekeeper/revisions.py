@@ -10,8 +10,6 @@ from rolekeeper.store import Store, Update
 
 # The attribute of a published mapping that names the rows in a tie with it, by their partitions.
 BLOCKS = "blocks"
-# The most rows that it names; the sweep looks at every row anyway.
-MOST_BLOCKED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +136,7 @@ class Revisions:
             self._store.entry(codec.mapping_pk(mapping.key), entry, at),
         )
 
-    # ---- rows in a tie with a mapping: looked at again when it changes ----
+    # ---- rows in a tie with a mapping (see `ties`) ----
 
     def block(self, rival: PublishedMapping, row: MappingKey) -> None:
         """Note beside a published mapping that a row is in a tie with it.

@@ -63,6 +63,9 @@ class Scribe:
         }
         if weight:
             entry["effect"] = weight.document()
+        if mapping and look.kept.held and look.approves(mapping):
+            # The edit is whose it was when it was held; who is known now approved it.
+            entry |= {"cause": "approved", "by": look.kept.held.by, "approved_by": look.by}
         return entry
 
     def note(self, look: Look, entry: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from rolekeeper.mapping_table import Columns
 from rolekeeper.model import PublishedMapping
 from rolekeeper.revisions import Revisions
 from rolekeeper.scribe import Scribe
+from rolekeeper.ties import Ties
 from rolekeeper.verdicts import Status, Verdict, sentence
 from rolekeeper.weight import Weight
 
@@ -17,8 +18,9 @@ from rolekeeper.weight import Weight
 class Serving:
     """Serves candidates. `fan_out` has every instance that carries the tag reconciled."""
 
-    def __init__(self, revisions: Revisions, scribe: Scribe, fan_out: Callable[[Look], int]) -> None:
+    def __init__(self, revisions: Revisions, ties: Ties, scribe: Scribe, fan_out: Callable[[Look], int]) -> None:
         self._revisions = revisions
+        self._ties = ties
         self._scribe = scribe
         self._fan_out = fan_out
 
@@ -36,6 +38,7 @@ class Serving:
         columns = _columns(look, candidate, survey, notes)
         event = f"Mapping {Status.PUBLISHED}"
         entry = self._scribe.entry(look, event, columns.status, columns.reason, candidate, weight=weight)
+        self._ties.note(look, survey)
         credit = weight.effect.takes if approved else 0
         self._revisions.publish(candidate, entry, look.at, credit=credit, blocks=look.kept.blocks)
         return self._show(look, columns, entry)
@@ -48,6 +51,7 @@ class Serving:
         if not self._scribe.news(look, columns):
             self._scribe.write(look, columns)
             return Verdict(look.key, Status(columns.status), columns.reason, columns.revision, columns.matched)
+        self._ties.note(look, survey)
         entry = self._scribe.entry(look, f"Mapping {columns.status}", columns.status, columns.reason, served)
         self._scribe.note(look, entry)
         return self._show(look, columns, entry)

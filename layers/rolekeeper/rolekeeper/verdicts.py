@@ -27,8 +27,8 @@ class Status(StrEnum):
 class Verdict:
     """What became of a row. `revision` is the one being served, 0 for none; `changed` when this is news.
 
-    `held` is the revision that waits for approval, 0 for none. `Removed` is never written: there is no row left to say
-    it.
+    `held` is the revision that waits for approval, 0 for none. `tied` are the rows that were in a tie with the mapping.
+    `Removed` is never written: there is no row left to say it.
     """
 
     key: MappingKey
@@ -39,6 +39,7 @@ class Verdict:
     held: int = 0
     changed: bool = False
     sent: int = 0
+    tied: frozenset[MappingKey] = frozenset()
 
 
 def sentence(parts: Iterable[str], ending: str = "") -> str:

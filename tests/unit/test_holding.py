@@ -1,0 +1,503 @@
+"""Edits that would change too much: held with what they would do, approved by their number, taken back."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from rolekeeper import codec
+from rolekeeper.limits import Limits
+from rolekeeper.model import Mode
+from rolekeeper.verdicts import Status
+from support.desk import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
+from support.world import World, mapping_key, refusing
+
+TAG = "workload=web"
+WINDOW = codec.window_key(mapping_key(TAG))
+
+
+@pytest.fixture
+def desk(world: World) -> Desk:
+    """Two roles; `workload=web` gives three running instances the first. One change passes without approval."""
+    made = Desk(world)
+    for role in ("web", "api"):
+        made.role(role)
+        world.profile(role)
+    made.grant("web", "s3:GetObject")
+    made.grant("api", "s3:PutObject")
+    assert made.edit(TAG, role="web").status is Status.PUBLISHED
+    for _ in range(3):
+        made.converged("web", workload="web")
+    made.limits = Limits(1, 0)
+    made.quiet()
+    return made
+
+
+def serves(desk: Desk) -> tuple[str, int]:
+    mapping = desk.served(TAG)
+    assert mapping
+    return "" if mapping.deleted else mapping.spec.role, mapping.revision
+
+
+def credit(desk: Desk) -> tuple[int, int]:
+    item = desk.world.store.get([WINDOW]).get(WINDOW, {})
+    return int(item.get("credit", 0)), int(item.get("credit_revision", 0))
+
+
+# ---- held ----
+
+
+def test_an_edit_that_would_change_too_much_is_held_and_says_what_it_would_do(desk: Desk) -> None:
+    desk.world.running(workload="web")
+
+    verdict = desk.edit(TAG, role="api")
+
+    assert (verdict.status, verdict.held, verdict.revision) == (Status.HELD, 2, 1)
+    row = desk.row(TAG)
+    assert (row["status"], row["held_revision"], row["status_revision"], row["matched"]) == ("Held", 2, 1, 4)
+    assert row["status_reason"] == (
+        "it would attach 1, replace 3 and detach 0 instances (4 of 4; 1 may change without approval); "
+        "gains s3:PutObject on *; loses s3:GetObject on *; to serve it, write 2 into approve (revision 1 keeps serving)"
+    )
+    assert serves(desk) == ("web", 1)
+    assert desk.sent() == []
+    assert desk.world.events.kinds == ["Mapping Held"]
+    assert desk.world.metrics.counts["MappingHeld"] == 1
+    entry = desk.history(TAG)[-1]
+    assert (entry["event"], entry["revision"], entry["changes"]) == ("Mapping Held", 2, ["role: web → api"])
+    assert (entry["effect"]["replace"], entry["effect"]["gained"]) == (3, ["s3:PutObject on *"])
+
+
+def test_an_edit_within_the_limit_is_served_at_once(desk: Desk) -> None:
+    desk.limits = Limits(3, 0)
+    assert desk.edit(TAG, role="api").status is Status.PUBLISHED
+    assert desk.world.calls["DescribeInstances"] == 2, "the fleet is not counted for it"
+
+
+def test_a_share_of_the_fleet_passes(desk: Desk) -> None:
+    for _ in range(3):
+        desk.world.running(Name="of nobody's concern")
+    gone = desk.world.running(Name="gone")
+    desk.world.truth.terminate(gone)
+    desk.world.wait(5)
+    desk.limits = Limits(0, 50)
+    assert desk.edit(TAG, role="api").status is Status.PUBLISHED, "3 of 6"
+    desk.limits = Limits(0, 49)
+    desk.world.reconcile(*desk.sent_ids())
+    assert "(3 of 6; 2 may change without approval)" in desk.edit(TAG, role="web").reason
+
+
+def test_a_new_row_can_be_held_too(desk: Desk) -> None:
+    for _ in range(2):
+        desk.world.running(env="prod")
+    assert desk.edit("env=prod", role="api").status is Status.HELD
+    row = desk.row("env=prod")
+    assert (row["held_revision"], row["status_revision"], row["matched"]) == (1, 0, 0)
+    assert "attach 2, replace 0" in row["status_reason"]
+    assert desk.approve("env=prod", 1).status is Status.PUBLISHED
+    assert len(desk.sent()) == 2
+
+
+def test_what_is_held_is_told_once_and_a_repeated_check_writes_nothing(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.quiet()
+    for look in (desk.publish, desk.recheck):
+        verdict = look(TAG)
+        assert (verdict.status, verdict.changed) == (Status.HELD, False)
+    assert desk.world.writes == []
+    assert desk.world.events.kinds == []
+
+
+def test_its_counts_are_kept_up_without_a_word(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.converged("web", workload="web")
+    desk.quiet()
+    assert not desk.recheck(TAG).changed
+    assert "(4 of 4;" in desk.row(TAG)["status_reason"]
+    assert desk.world.writes == ["UpdateItem"]
+    assert desk.world.events.kinds == []
+
+
+def test_it_stays_held_even_if_it_would_change_little_by_now(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.limits = Limits(25, 0)
+    assert desk.recheck(TAG).status is Status.HELD
+    assert "it would attach 0, replace 3 and detach 0 instances; gains" in desk.row(TAG)["status_reason"]
+    assert serves(desk) == ("web", 1)
+
+
+def test_in_observe_mode_it_is_held_as_well(desk: Desk) -> None:
+    desk.mode = Mode.OBSERVE
+    assert desk.edit(TAG, role="api").status is Status.HELD
+
+
+def test_a_profile_is_made_only_for_what_is_served(desk: Desk) -> None:
+    desk.role("bare", profile=False)
+    assert desk.edit(TAG, role="bare").status is Status.HELD
+    assert desk.world.calls["CreateInstanceProfile"] == 0
+    assert desk.approve(TAG, 2).status is Status.PUBLISHED
+    assert desk.world.calls["CreateInstanceProfile"] == 1
+
+
+def test_permissions_that_cant_be_compared_hold_nothing_up(desk: Desk) -> None:
+    desk.put(TAG, role="api")
+    desk.world.calls.before("ListAttachedRolePolicies", refusing("AccessDenied", "no"))
+    assert desk.publish(TAG).status is Status.HELD
+    assert "the permissions couldn't be compared: IAM answers AccessDenied" in desk.row(TAG)["status_reason"]
+
+
+# ---- approved ----
+
+
+def test_approving_the_number_serves_it_and_tidies_the_row(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.quiet()
+
+    verdict = desk.approve(TAG, 2)
+
+    assert (verdict.status, verdict.revision, verdict.sent) == (Status.PUBLISHED, 2, 3)
+    assert serves(desk) == ("api", 2)
+    row = desk.row(TAG)
+    assert (row["status"], row["status_reason"], row["status_revision"]) == ("Published", "serving", 2)
+    assert not {"approve", "held_revision"} & row.keys()
+    assert credit(desk) == (3, 2), "the window lets through what somebody approved"
+    assert desk.world.events.kinds == ["Mapping Published"]
+    assert len(desk.sent_ids()) == 3
+
+
+def test_a_revision_that_needed_no_approval_gets_no_credit(desk: Desk) -> None:
+    desk.limits = Limits(3, 0)
+    desk.edit(TAG, role="api")
+    assert credit(desk) == (0, 0)
+
+
+def test_a_number_written_as_text_is_read(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.set(TAG, approve="2")
+    assert desk.publish(TAG).status is Status.PUBLISHED
+    assert desk.row(TAG)["status_reason"] == "serving"
+    assert "approve" not in desk.row(TAG)
+    desk.quiet()
+    assert not desk.recheck(TAG).changed
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_wrong_number_changes_nothing_and_is_told(desk: Desk, number: int) -> None:
+    desk.edit(TAG, role="api")
+    desk.quiet()
+    verdict = desk.approve(TAG, number)
+    assert (verdict.status, verdict.changed) == (Status.HELD, False)
+    row = desk.row(TAG)
+    assert (row["approve"], row["held_revision"]) == (number, 2)
+    assert row["status_reason"].endswith(f"(revision 1 keeps serving); approve is {number}, but 2 is held")
+    assert serves(desk) == ("web", 1)
+
+
+def test_a_number_where_nothing_is_held_is_told(desk: Desk) -> None:
+    desk.approve(TAG, 7)
+    assert desk.shows(TAG) == ("Published", "approve is 7, but nothing is held", 1)
+
+
+def test_what_is_malformed_in_approve_is_told_and_stays(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.set(TAG, approve="yes")
+    assert desk.publish(TAG).status is Status.HELD
+    row = desk.row(TAG)
+    assert "approve: is the text 'yes'; write the number that held_revision shows" in row["status_reason"]
+    assert row["approve"] == "yes"
+
+
+def test_an_approval_written_with_an_edit_approves_only_what_was_held(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.set(TAG, role="NONE", approve=2)
+    verdict = desk.publish(TAG)
+    assert (verdict.status, verdict.held) == (Status.HELD, 3)
+    assert serves(desk) == ("web", 1)
+    assert "approve is 2, but 3 is held" in verdict.reason
+
+
+def test_nobody_can_approve_beforehand(desk: Desk) -> None:
+    desk.put(TAG, role="api", approve=2)
+    verdict = desk.publish(TAG)
+    assert (verdict.status, verdict.held) == (Status.HELD, 3)
+    assert "approve is 2, but 3 is held" in verdict.reason
+    desk.put(TAG, role="NONE", approve=4)
+    assert desk.publish(TAG).held == 5
+    assert serves(desk) == ("web", 1)
+
+
+def test_the_row_put_again_with_the_number_is_approved(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    assert desk.edit(TAG, role="api", approve=2).status is Status.PUBLISHED
+    assert serves(desk) == ("api", 2)
+
+
+def test_columns_copied_from_a_held_row_hold_and_approve_nothing(desk: Desk) -> None:
+    desk.put(TAG, role="api", status="Held", status_reason="x", status_revision=1, held_revision=2, matched=3)
+    assert desk.publish(TAG).status is Status.HELD
+    held = desk.held(TAG)
+    assert held
+    assert held.revision == 2
+    assert held.mapping.spec.role == "api"
+    assert desk.approve(TAG, 2).status is Status.PUBLISHED
+
+
+def test_an_approval_outlives_what_keeps_it_from_being_served(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.retrust("api", TRUSTS_LAMBDA)
+    assert desk.approve(TAG, 2).status is Status.REJECTED
+    assert desk.row(TAG)["approve"] == 2
+    assert serves(desk) == ("web", 1)
+
+    desk.retrust("api", TRUSTS_EC2)
+    assert desk.recheck(TAG).status is Status.PUBLISHED
+    assert serves(desk) == ("api", 2)
+
+
+# ---- edited and taken back ----
+
+
+def test_another_content_has_another_number(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    assert desk.edit(TAG, role="NONE").held == 3
+    assert desk.approve(TAG, 2).status is Status.HELD
+    assert serves(desk) == ("web", 1)
+    assert desk.approve(TAG, 3).revision == 3
+    assert serves(desk) == ("NONE", 3)
+
+
+def test_taking_the_edit_back_ends_it(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.edit(TAG, role="web")
+    row = desk.row(TAG)
+    assert (row["status"], row["status_reason"], row["status_revision"]) == ("Published", "serving", 1)
+    assert "held_revision" not in row
+    assert desk.approve(TAG, 2).status is Status.PUBLISHED
+    assert serves(desk) == ("web", 1)
+
+
+def test_the_same_edit_again_is_held_under_the_same_number(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.edit(TAG, role="web")
+    verdict = desk.edit(TAG, role="api")
+    assert (verdict.status, verdict.held, verdict.changed) == (Status.HELD, 2, True)
+
+
+def test_the_same_edit_again_is_weighed_anew(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.edit(TAG, role="web")
+    desk.limits = Limits(3, 0)
+    assert desk.edit(TAG, role="api").revision == 2
+
+
+def test_an_edit_that_changes_little_is_served_under_the_next_number(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    assert desk.edit(TAG, role="web", owner="ada").revision == 3
+    assert "held_revision" not in desk.row(TAG)
+    assert desk.edit(TAG, role="api").held == 4, "what was held as 2 is overtaken"
+
+
+def test_a_bad_edit_ends_it_and_the_good_one_again_is_held_again(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.edit(TAG, role="wbe")
+    assert "held_revision" not in desk.row(TAG)
+    assert desk.edit(TAG, role="api").held == 2
+
+
+def test_a_role_that_goes_bad_meanwhile_comes_first(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.retrust("api", TRUSTS_LAMBDA)
+    assert desk.recheck(TAG).status is Status.REJECTED
+    assert "held_revision" not in desk.row(TAG)
+    desk.retrust("api", TRUSTS_EC2)
+    verdict = desk.recheck(TAG)
+    assert (verdict.status, verdict.held) == (Status.HELD, 2)
+    assert desk.row(TAG)["held_revision"] == 2
+
+
+def test_what_is_held_stays_shown_while_aws_gives_no_answer(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.world.calls.before("DescribeInstances", refusing("RequestLimitExceeded", "slow down"))
+    with pytest.raises(Exception, match="slow down"):
+        desk.recheck(TAG)
+    assert (desk.shows(TAG)[0], desk.row(TAG)["held_revision"]) == ("Held", 2)
+
+
+def test_a_profile_that_moved_is_another_content(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.iam.delete_role_policy(RoleName="api", PolicyName="grants")
+    desk.delete_role("api")
+    desk.role("api", path="/rolekeeper/new/")
+    assert desk.recheck(TAG).held == 3
+
+
+# ---- by whom ----
+
+
+def test_who_edited_and_who_approved_is_kept_and_leaves_the_row(desk: Desk) -> None:
+    desk.edit(TAG, role="api", edited_by="ada")
+    assert "edited_by" not in desk.row(TAG)
+    held = desk.held(TAG)
+    assert held
+    assert held.by == "ada"
+    desk.set(TAG, edited_by="grace", approve=2)
+    desk.publish(TAG)
+    assert "edited_by" not in desk.row(TAG)
+    revision = desk.revisions(TAG)[-1]
+    assert (revision["by"], revision["approved_by"], revision["cause"]) == ("ada", "grace", "approved")
+    assert [each["by"] for each in desk.history(TAG)][-2:] == ["ada", "ada"]
+
+
+# ---- a deletion that would change too much ----
+
+
+def test_a_deletion_that_would_change_too_much_is_undone_and_held(desk: Desk) -> None:
+    desk.set(TAG, owner="ada")
+    desk.publish(TAG)
+    desk.quiet()
+    desk.delete(TAG)
+
+    verdict = desk.publish(TAG, by="ada")
+
+    assert (verdict.status, verdict.held) == (Status.HELD, 3)
+    row = desk.row(TAG)
+    assert (row["role"], row["owner"]) == ("web", "ada")
+    assert (row["status"], row["held_revision"], row["status_revision"], row["matched"]) == ("Held", 3, 2, 3)
+    assert row["status_reason"] == (
+        "deleting it would attach 0, replace 0 and detach 3 instances (3 of 3; 1 may change without approval); "
+        "loses s3:GetObject on *; to delete it, write 3 into approve; to keep it, remove status "
+        "(revision 2 keeps serving)"
+    )
+    assert serves(desk) == ("web", 2)
+    assert desk.sent() == []
+    assert desk.world.events.kinds == ["Mapping Held"]
+    entry = desk.history(TAG)[-1]
+    assert (entry["changes"], entry["by"], entry["effect"]["detach"]) == (["the row was deleted"], "ada", 3)
+
+
+def test_the_row_that_was_put_back_rests(desk: Desk) -> None:
+    desk.delete(TAG)
+    desk.publish(TAG)
+    desk.quiet()
+    for look in (desk.publish, desk.recheck):
+        assert not look(TAG).changed
+    assert desk.world.writes == []
+    assert desk.world.events.kinds == []
+
+
+def test_approving_a_deletion_deletes_the_row_for_good(desk: Desk) -> None:
+    desk.delete(TAG)
+    desk.publish(TAG)
+    desk.quiet()
+
+    verdict = desk.approve(TAG, 2)
+
+    assert (verdict.status, verdict.revision, verdict.sent) == (Status.REMOVED, 2, 3)
+    assert desk.row(TAG) == {}
+    assert serves(desk) == ("", 2)
+    assert credit(desk) == (3, 2)
+    assert desk.world.events.kinds == ["Mapping Removed"]
+    desk.publish(TAG)
+    assert desk.row(TAG) == {}
+
+
+def test_a_wrong_number_deletes_nothing(desk: Desk) -> None:
+    desk.delete(TAG)
+    desk.publish(TAG)
+    assert "approve is 9, but 2 is held" in desk.approve(TAG, 9).reason
+    assert serves(desk) == ("web", 1)
+    assert desk.row(TAG)["role"] == "web"
+
+
+def unsay(desk: Desk) -> None:
+    desk.unset(TAG, "status")
+
+
+def put_again(desk: Desk) -> None:
+    desk.put(TAG, role="web")
+
+
+@pytest.mark.parametrize("cancel", [unsay, put_again])
+def test_a_deletion_can_be_taken_back(desk: Desk, cancel: Any) -> None:
+    desk.delete(TAG)
+    desk.publish(TAG)
+    cancel(desk)
+    assert desk.publish(TAG).status is Status.PUBLISHED
+    row = desk.row(TAG)
+    assert (row["status"], row["status_reason"], row["status_revision"]) == ("Published", "serving", 1)
+    assert "held_revision" not in row
+    desk.approve(TAG, 2)
+    assert serves(desk) == ("web", 1)
+
+
+def test_an_edit_of_the_row_that_was_put_back_takes_the_deletion_back(desk: Desk) -> None:
+    desk.delete(TAG)
+    desk.publish(TAG)
+    desk.set(TAG, description="needed after all", approve=2)
+    assert desk.publish(TAG).status is Status.PUBLISHED
+    assert serves(desk) == ("web", 3)
+    assert desk.shows(TAG)[1] == "approve is 2, but nothing is held"
+
+
+def test_a_deletion_within_the_limit_goes_on(desk: Desk) -> None:
+    desk.limits = Limits(3, 0)
+    desk.delete(TAG)
+    assert desk.publish(TAG).status is Status.REMOVED
+    assert serves(desk) == ("", 2)
+    assert desk.row(TAG) == {}
+
+
+def test_a_deletion_while_an_edit_is_held_is_weighed_by_itself(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.delete(TAG)
+    verdict = desk.publish(TAG)
+    assert (verdict.status, verdict.held) == (Status.HELD, 3)
+    assert desk.row(TAG)["role"] == "web", "what is served comes back"
+    assert desk.approve(TAG, 2).status is Status.HELD
+    assert serves(desk) == ("web", 1)
+
+
+def test_a_row_deleted_again_comes_back_again(desk: Desk) -> None:
+    for _ in range(2):
+        desk.delete(TAG)
+        assert desk.publish(TAG).held == 2
+        assert desk.row(TAG)["held_revision"] == 2
+
+
+def test_a_row_whose_role_is_gone_can_be_deleted_with_approval(desk: Desk) -> None:
+    desk.delete(TAG)
+    desk.publish(TAG)
+    desk.retrust("web", TRUSTS_LAMBDA)
+    verdict = desk.recheck(TAG)
+    assert verdict.status is Status.HELD
+    assert verdict.reason.endswith("(revision 1 is suspended: its instances stay as they are)")
+    assert desk.approve(TAG, 2).status is Status.REMOVED
+    assert desk.row(TAG) == {}
+
+
+def test_the_sweep_holds_a_deletion_that_nobody_told_of(desk: Desk) -> None:
+    desk.delete(TAG)
+    assert desk.recheck(TAG).status is Status.HELD
+    assert desk.row(TAG)["status"] == "Held"
+
+
+def test_a_row_written_again_after_an_approved_deletion_is_a_new_one(desk: Desk) -> None:
+    desk.delete(TAG)
+    desk.publish(TAG)
+    desk.approve(TAG, 2)
+    assert desk.edit(TAG, role="web").revision == 3
+    assert desk.revisions(TAG)[-1]["changes"] == ["the row is back", "role: web"]
+
+
+# ---- the row always tells how many it governs ----
+
+
+@pytest.mark.parametrize("columns", [{"role": "wbe"}, {"role": "api"}, {"role": "web", "enabled": "no"}], ids=repr)
+def test_a_row_that_is_put_anew_and_not_served_tells_how_many_are_governed(desk: Desk, columns: Any) -> None:
+    assert desk.edit(TAG, **columns).status in {Status.REJECTED, Status.HELD}
+    assert desk.row(TAG)["matched"] == Decimal(3)
+
+
+def test_a_row_that_never_served_governs_none(desk: Desk) -> None:
+    desk.edit("workload=api", role="wbe")
+    assert desk.row("workload=api")["matched"] == 0
