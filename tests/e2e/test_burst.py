@@ -1,0 +1,72 @@
+"""A thousand mappings edited at once: none is lost, and no instance is changed twice."""
+
+import time
+from typing import Any
+
+import pytest
+
+from rolekeeper import codec
+from rolekeeper.model import InstanceKey
+from rolekeeper.store import Store
+from rolekeeper_local.embedded import REGION
+from rolekeeper_local.world import World
+from support.waiting import eventually
+
+pytestmark = pytest.mark.emulator
+
+ROWS, INSTANCES = 1_000, 10
+# Of all rows: on a slow machine that does much else at the same time.
+SECONDS = 400
+
+
+def put(deployed: World, role: str) -> None:
+    """Edit every row, 25 in a call."""
+    items = [
+        {"tag_key": {"S": "burst"}, "tag_value": {"S": str(number)}, "role": {"S": role}} for number in range(ROWS)
+    ]
+    for first in range(0, ROWS, 25):
+        requests: Any = [{"PutRequest": {"Item": item}} for item in items[first : first + 25]]
+        while requests:
+            answer = deployed.dynamodb.batch_write_item(RequestItems={deployed.mapping_table: requests})
+            requests = answer["UnprocessedItems"].get(deployed.mapping_table, [])
+
+
+def published(deployed: World, revision: int) -> bool:
+    """Whether every row says that this revision serves."""
+    rows = [
+        row
+        for page in deployed.dynamodb.get_paginator("query").paginate(
+            TableName=deployed.mapping_table,
+            KeyConditionExpression="tag_key = :key",
+            ExpressionAttributeValues={":key": {"S": "burst"}},
+            ConsistentRead=True,
+        )
+        for row in page["Items"]
+    ]
+    wanted = {"S": "Published"}, {"N": str(revision)}
+    return sum((row.get("status"), row.get("status_revision")) == wanted for row in rows) == ROWS
+
+
+def test_a_burst_of_edits_loses_nothing_and_changes_each_instance_once(
+    deployed: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(deployed, "s3-read")
+    began = time.monotonic()
+    eventually(lambda: published(deployed, 1), SECONDS)
+    took = time.monotonic() - began
+    instances = [deployed.launch("burst", burst=str(number * 97)) for number in range(INSTANCES)]
+    first = [eventually(lambda each=each: deployed.carries(each, "s3-read"), 60) for each in instances]  # type: ignore[misc]
+
+    put(deployed, "s3-write")
+    began = time.monotonic()
+    eventually(lambda: published(deployed, 2), SECONDS)
+    with capsys.disabled():
+        print(f"\n{ROWS:,} new rows in {took:.0f} s, {ROWS:,} edits beside them in {time.monotonic() - began:.0f} s")  # noqa: T201  # shown in the run's output
+    second = [eventually(lambda each=each: deployed.carries(each, "s3-write"), 60) for each in instances]  # type: ignore[misc]
+    assert not {each.association_id for each in first} & {each.association_id for each in second}
+
+    store = Store(deployed.dynamodb, deployed.state_table)
+    for instance in instances:
+        pk = codec.instance_pk(InstanceKey(deployed.account, REGION, instance))
+        actions = [entry["decision"]["action"] for entry in store.history(pk)]
+        assert (actions.count("Attach"), actions.count("Replace")) == (1, 1)
