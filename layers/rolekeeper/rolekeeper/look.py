@@ -62,7 +62,7 @@ class Look:
         """
         if held := self._held_like(mapping):
             return held
-        last = max(self._published, self.kept.held.revision if self.kept.held else 0)
+        last = self.kept.last
         return replace(mapping, revision=last + (2 if self.reading.approve == last + 1 else 1))
 
     def serves(self, mapping: PublishedMapping) -> bool:

@@ -21,7 +21,7 @@ from rolekeeper.holding import Holder
 from rolekeeper.iam import Iam
 from rolekeeper.limits import Limits
 from rolekeeper.look import Look, Occasion
-from rolekeeper.mapping_table import MappingTable
+from rolekeeper.mapping_table import MappingTable, number_in
 from rolekeeper.mappings import RowVerdict, read_row
 from rolekeeper.model import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.policy_reader import PolicyReader
@@ -136,10 +136,21 @@ class Publisher:
         raise RetryableError("RowChanging", f"{key} keeps changing while it is checked")
 
     def _look(self, key: MappingKey, occasion: Occasion) -> Look:
-        # What is served is read before the row: the row is then at least as new. The other way round, a slow judge
-        # could take an old row for an edit of a newer revision. The revision number is the lock.
-        kept = self._revisions.read(key)
-        row = self._table.get_row(key)
+        """Read what is kept of a mapping, and then its row.
+
+        So the row is at least as new. The other way round, a slow judge could take an old row for an edit of a newer
+        revision. The revision number is the lock.
+
+        Raises:
+            ObserveAgainError: the row is gone, and what is kept is no longer what it was before.
+        """
+        kept, row = self._revisions.read(key), self._table.get_row(key)
+        if row and number_in(row, "held_revision") > kept.last:
+            # Held since we read, and the row put back perhaps; or somebody wrote that number, which means nothing.
+            kept, row = self._revisions.read(key), self._table.get_row(key)
+        if not row and self._revisions.read(key) != kept:
+            # Another judge may have deleted the row, as approved: to miss that would be to put it back.
+            raise ObserveAgainError("RowGone", f"{key} went while it was looked at")
         reading = read_row(row, self._home) if row else _NO_ROW
         return Look(key, row or {}, reading, kept, self._now(), occasion)
 

@@ -30,6 +30,11 @@ class Kept:
     control: Control = field(default_factory=Control)
     blocks: frozenset[MappingKey] = frozenset()
 
+    @property
+    def last(self) -> int:
+        """The highest number that was given out: to what was published, or held."""
+        return max(self.published.revision if self.published else 0, self.held.revision if self.held else 0)
+
 
 class Revisions:
     """The mappings' part of the state table. Errors come classified."""

@@ -1,0 +1,258 @@
+"""Killing the function anywhere while a row is judged, and everybody acting at once: the end is the same.
+
+Every scenario is played once for each call to AWS before which something can happen to it.
+Nothing that is too much is ever served without approval, and no approval is lost.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from rolekeeper.errors import RetryableError
+from rolekeeper.limits import Limits
+from rolekeeper.verdicts import Status
+from support.desk import Desk
+from support.world import KilledError, World, kill
+
+# Each call has two steps, before it and after it. What can be done after one can be done before the next.
+STEPS = range(1, 200, 2)
+FREELY = Limits(1_000, 0)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What people did before, what they do now, and how it ends: what the row shows, and what is served."""
+
+    before: Callable[[Desk, str], object]
+    act: Callable[[Desk, str], object]
+    row: dict[str, Any] | None
+    served: tuple[str, int]
+    sends: bool = True
+    approved: frozenset[int] = frozenset()
+
+
+@pytest.fixture
+def desk(world: World) -> Desk:
+    made = Desk(world)
+    for role in ("web", "api"):
+        made.role(role)
+        world.profile(role)
+    return made
+
+
+def nothing(_desk: Desk, _tag: str) -> None:
+    """Only what `begin` does."""
+
+
+def hold(desk: Desk, tag: str) -> None:
+    desk.edit(tag, role="api")
+
+
+def hold_deletion(desk: Desk, tag: str) -> None:
+    desk.delete(tag)
+    desk.publish(tag)
+
+
+def lift_the_limit(desk: Desk, _tag: str) -> None:
+    desk.limits = FREELY
+
+
+def to_api(desk: Desk, tag: str) -> None:
+    desk.put(tag, role="api", edited_by="ada")
+
+
+def approve(desk: Desk, tag: str) -> None:
+    desk.set(tag, approve=2, edited_by="grace")
+
+
+def approve_wrongly(desk: Desk, tag: str) -> None:
+    desk.set(tag, approve=7)
+
+
+def approve_beforehand(desk: Desk, tag: str) -> None:
+    desk.put(tag, role="api", approve=2)
+
+
+def take_back(desk: Desk, tag: str) -> None:
+    desk.put(tag, role="web")
+
+
+def unsay(desk: Desk, tag: str) -> None:
+    desk.unset(tag, "status")
+
+
+def delete(desk: Desk, tag: str) -> None:
+    desk.delete(tag)
+
+
+def spoil(desk: Desk, tag: str) -> None:
+    desk.put(tag, role="wbe")
+
+
+def row(status: str, revision: int, held: int | None = None, approve: int | None = None) -> dict[str, Any]:
+    """What a row shows of itself in the end."""
+    shown = {"status": status, "status_revision": revision, "held_revision": held, "approve": approve}
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+SCENARIOS = {
+    "serve": Scenario(lift_the_limit, to_api, row("Published", 2), ("api", 2)),
+    "hold": Scenario(nothing, to_api, row("Held", 1, 2), ("web", 1), sends=False),
+    "approve": Scenario(hold, approve, row("Published", 2), ("api", 2), approved=frozenset({2})),
+    "approve wrongly": Scenario(hold, approve_wrongly, row("Held", 1, 2, 7), ("web", 1), sends=False),
+    "approve beforehand": Scenario(nothing, approve_beforehand, row("Held", 1, 3, 2), ("web", 1), sends=False),
+    "take back": Scenario(hold, take_back, row("Published", 1), ("web", 1)),
+    "spoil": Scenario(hold, spoil, row("Rejected", 1), ("web", 1), sends=False),
+    "delete": Scenario(lift_the_limit, delete, None, ("", 2)),
+    "hold a deletion": Scenario(nothing, delete, row("Held", 1, 2), ("web", 1), sends=False),
+    "approve a deletion": Scenario(hold_deletion, approve, None, ("", 2), approved=frozenset({2})),
+    "take a deletion back": Scenario(hold_deletion, take_back, row("Published", 1), ("web", 1)),
+    "take a deletion back in words": Scenario(hold_deletion, unsay, row("Published", 1), ("web", 1)),
+}
+every_scenario = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+
+
+def begin(desk: Desk, scenario: Scenario, number: int) -> tuple[str, str]:
+    """A row of its own with one converged instance; no change passes without approval. Returns the tag and it."""
+    tag = f"workload=web-{number}"
+    desk.limits = FREELY
+    desk.edit(tag, role="web")
+    instance = desk.converged("web", workload=f"web-{number}")
+    desk.limits = Limits(0, 0)
+    scenario.before(desk, tag)
+    desk.quiet()
+    scenario.act(desk, tag)
+    return tag, instance
+
+
+def disturbed(desk: Desk, tag: str, step: int, disturb: Callable[[], object]) -> bool:
+    """Judge the row, with something happening at a step; returns whether it came to that step."""
+    desk.world.calls.at_step(step, disturb)
+    with suppress(KilledError, RetryableError):
+        desk.publish(tag)
+    return desk.world.calls.reached()
+
+
+def shows(desk: Desk, tag: str) -> dict[str, Any]:
+    names = ("status", "status_revision", "held_revision", "approve")
+    return {name: value for name, value in desk.row(tag).items() if name in names}
+
+
+def served(desk: Desk, tag: str) -> tuple[str, int]:
+    mapping = desk.served(tag)
+    assert mapping
+    return "" if mapping.deleted else mapping.spec.role, mapping.revision
+
+
+def has_ended_well(desk: Desk, scenario: Scenario, tag: str, instance: str) -> None:
+    """The row and what is served are as they should be, its instances were sent, and nothing more is to be done."""
+    assert shows(desk, tag) == (scenario.row or {})
+    assert served(desk, tag) == scenario.served
+    if scenario.row:
+        assert desk.row(tag)["matched"] == (0 if scenario.served[0] == "" else 1)
+        assert "edited_by" not in desk.row(tag)
+    if scenario.sends:
+        assert instance in desk.sent_ids()
+    desk.quiet()
+    assert not desk.recheck(tag).changed
+    assert desk.world.writes == []
+    assert desk.sent() == []
+
+
+@every_scenario
+def test_undisturbed_it_ends_well(desk: Desk, scenario: Scenario) -> None:
+    tag, instance = begin(desk, scenario, 0)
+    desk.publish(tag)
+    has_ended_well(desk, scenario, tag, instance)
+
+
+@every_scenario
+def test_killed_anywhere_and_brought_again_by_the_stream_it_ends_the_same(desk: Desk, scenario: Scenario) -> None:
+    for step in STEPS:
+        tag, instance = begin(desk, scenario, step)
+        if not disturbed(desk, tag, step, kill):
+            assert step > 4
+            return
+        desk.publish(tag)
+        has_ended_well(desk, scenario, tag, instance)
+    raise AssertionError("it never ends")
+
+
+@every_scenario
+def test_killed_anywhere_and_found_by_the_sweep_it_ends_the_same(desk: Desk, scenario: Scenario) -> None:
+    for step in STEPS:
+        tag, instance = begin(desk, scenario, step)
+        if not disturbed(desk, tag, step, kill):
+            return
+        desk.recheck(tag)
+        # What a tombstone's publication left unsent, the sweep's other half finds instance by instance.
+        sends = scenario.sends and bool(scenario.row)
+        has_ended_well(desk, Scenario(**{**scenario.__dict__, "sends": sends}), tag, instance)
+    raise AssertionError("it never ends")
+
+
+@every_scenario
+@pytest.mark.parametrize("other", ["the stream", "the sweep"])
+def test_two_judges_at_once_end_the_same_wherever_they_meet(desk: Desk, scenario: Scenario, other: str) -> None:
+    for step in STEPS:
+        tag, instance = begin(desk, scenario, step)
+        judge = desk.publish if other == "the stream" else desk.recheck
+        if not disturbed(desk, tag, step, lambda judge=judge, tag=tag: judge(tag)):  # type: ignore[misc]  # bound now
+            return
+        # Our own write of the row, or our deleting it, comes through the stream as well.
+        desk.publish(tag)
+        has_ended_well(desk, scenario, tag, instance)
+    raise AssertionError("it never ends")
+
+
+@every_scenario
+@pytest.mark.parametrize("edit", [to_api, approve, take_back, spoil, delete], ids=lambda each: each.__name__)
+def test_an_edit_while_it_is_judged_ends_as_the_last_edit_says(
+    desk: Desk, scenario: Scenario, edit: Callable[[Desk, str], object]
+) -> None:
+    for step in STEPS:
+        tag, instance = begin(desk, scenario, step)
+        before = desk.row(tag)
+
+        def act(tag: str = tag) -> None:
+            if desk.row(tag) or edit is not approve:
+                edit(desk, tag)
+
+        if not disturbed(desk, tag, step, act):
+            return
+        # The stream brings the edit, and the row that we put or deleted.
+        desk.publish(tag)
+        verdict = desk.publish(tag)
+        check_all_is_approved(desk, scenario, tag, edit)
+        row = desk.row(tag)
+        mapping = desk.served(tag)
+        assert mapping
+        if row:
+            assert row["status"] == verdict.status
+            assert verdict.status in {Status.PUBLISHED, Status.HELD, Status.REJECTED}
+            # Either what the row says is served, or the row says why not, with the number to approve.
+            same = mapping.spec.role == row["role"] and not mapping.deleted
+            assert (row["status"] == "Published") <= same, (step, before, row)
+            assert ("held_revision" in row) == (row["status"] == "Held")
+        else:
+            assert mapping.deleted
+        desk.quiet()
+        assert not desk.recheck(tag).changed
+        assert desk.world.writes == [], (step, row)
+        assert desk.world.carries(instance)
+    raise AssertionError("it never ends")
+
+
+def check_all_is_approved(desk: Desk, scenario: Scenario, tag: str, edit: Callable[[Desk, str], object]) -> None:
+    """Every revision that changed anything was served under the number that somebody wrote, while nothing else may."""
+    if desk.limits == FREELY:
+        return
+    for each in desk.revisions(tag)[1:]:
+        effect = each["effect"]
+        changes = sum(int(effect[name]) for name in ("attach", "replace", "detach"))
+        if changes:
+            assert each["cause"] == "approved"
+            assert each["revision"] in ({2} if edit is approve else scenario.approved)
