@@ -232,12 +232,24 @@ class Update:
         self._conditions.append(f"(attribute_not_exists({slot}) OR {holds})" if or_absent else holds)
         return self
 
+    def only_if_absent(self, name: str) -> "Update":
+        """Only if there is no such attribute."""
+        self._conditions.append(f"attribute_not_exists({self._name(name)})")
+        return self
+
+    def only_if_present(self, name: str) -> "Update":
+        """Only if there is such an attribute, whatever it is."""
+        self._conditions.append(f"attribute_exists({self._name(name)})")
+        return self
+
     def expression(self) -> dict[str, Any]:
         """The arguments of `UpdateItem`."""
-        parts: dict[str, Any] = {
-            "UpdateExpression": " ".join(f"{verb} {', '.join(each)}" for verb, each in self._clauses.items() if each),
-            "ExpressionAttributeNames": self._names,
-        }
+        clauses = " ".join(f"{verb} {', '.join(each)}" for verb, each in self._clauses.items() if each)
+        return {"UpdateExpression": clauses, **self.condition()}
+
+    def condition(self) -> dict[str, Any]:
+        """The arguments of `DeleteItem`: the conditions alone."""
+        parts: dict[str, Any] = {"ExpressionAttributeNames": self._names}
         if self._values:
             parts["ExpressionAttributeValues"] = codec.to_attributes(self._values)
         if self._conditions:

@@ -1,0 +1,107 @@
+"""What all commands have in common: their options, examples in their help, and how each of them ends."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, Never
+
+import click
+
+from rolekeeper_cli.options import CommonOption, common_options
+from rolekeeper_cli.output import printable
+from rolekeeper_cli.trouble import CommandError, ExitCode, UsageError, explained
+
+
+class _WithExamples(click.Command):
+    """A command that takes the common options, and shows how it is used.
+
+    A command answers with its `ExitCode`; None is `DONE`.
+    """
+
+    def __init__(self, *arguments: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.examples = tuple(examples)
+        self.params += common_options()
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options, then (of a group) its commands, then the common ones."""
+        own: list[tuple[str, str]] = []
+        common: list[tuple[str, str]] = []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and not isinstance(parameter, click.Argument):
+                (common if isinstance(parameter, CommonOption) else own).append(record)
+        if own:
+            with formatter.section("Options"):
+                formatter.write_dl(own)
+        if isinstance(self, click.Group):
+            self.format_commands(ctx, formatter)
+        with formatter.section("Options of every command"):
+            formatter.write_dl(common)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        super().format_epilog(ctx, formatter)
+        if self.examples:
+            with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
+                formatter.write("".join(f"{'':{formatter.current_indent}}{each}\n" for each in self.examples))
+
+
+class Command(_WithExamples):
+    """One command."""
+
+
+class Group(_WithExamples, click.Group):
+    """A command of commands."""
+
+    command_class = Command
+    group_class = type
+
+
+def command(name: str, *examples: str) -> Callable[[Callable[..., ExitCode]], Command]:
+    """A command of this name; each example is a whole command line."""
+    return click.command(name, cls=Command, examples=examples)
+
+
+class Root(Group):
+    """The whole command line: every way that a command can end becomes a message and an exit code here."""
+
+    def main(  # type: ignore[override]  # it always exits
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        **extra: Any,
+    ) -> Never:
+        """Run a command line, and exit."""
+        # https://no-color.org; off a terminal click leaves colours out by itself.
+        colour = False if os.environ.get("NO_COLOR") else None
+        extra.pop("standalone_mode", None)
+        sys.exit(self._run(args, prog_name, color=colour, **extra))
+
+    def _run(self, args: Sequence[str] | None, prog_name: str | None, **extra: Any) -> int:
+        try:
+            code: object = super().main(args, prog_name, standalone_mode=False, **extra)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            return ExitCode.USAGE
+        except click.ClickException as error:
+            path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "rolekeeper"
+            return _told(UsageError(error.format_message(), f"see: {path} --help"), extra["color"])
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("\nStopped.", err=True)
+            return ExitCode.INTERRUPTED
+        except CommandError as error:
+            return _told(error, extra["color"])
+        except Exception as error:  # noqa: BLE001  # told in words, or shown whole
+            if told := explained(error):
+                return _told(told, extra["color"])
+            traceback.print_exc()
+            return ExitCode.FAILED
+        return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _told(error: CommandError, colour: bool | None) -> int:  # noqa: FBT001  # click's own three values
+    click.echo(f"{click.style('Error:', fg='red', bold=True)} {printable(error.what)}", err=True, color=colour)
+    click.echo(f"  {printable(error.remedy)}", err=True)
+    return error.exit_code

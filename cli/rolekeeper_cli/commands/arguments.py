@@ -1,0 +1,53 @@
+"""What several commands take."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from rolekeeper_cli.trouble import ExitCode
+from rolekeeper_cli.words import key_and_rest, only_key
+
+type Function = Callable[..., ExitCode]
+
+_KEY = "tag_key=tag_value, as workload=web; the first '=' splits."
+
+no_wait = click.option(
+    "--wait/--no-wait",
+    default=True,
+    help="Whether to wait until Rolekeeper judged what was written. It waits by default.",
+)
+yes = click.option("--yes", is_flag=True, help="Do it without asking; needed where there is no terminal.")
+form = click.option("--format", "form", type=click.Choice(["yaml", "csv"]), help="Instead of what the name tells.")
+
+
+def takes_key(function: Function) -> Function:
+    """The command's first argument is the mapping's key."""
+
+    @wraps(function)
+    def run(words: tuple[str, ...], tag_key: str | None, tag_value: str | None, **others: Any) -> ExitCode:
+        return function(only_key(words, tag_key, tag_value), **others)
+
+    return _named(run, "KEY", f"KEY is {_KEY}")
+
+
+def takes_key_and_columns(function: Function) -> Function:
+    """The command's first argument is the mapping's key, its second a list of `column=value`."""
+
+    @wraps(function)
+    def run(words: tuple[str, ...], tag_key: str | None, tag_value: str | None, **others: Any) -> ExitCode:
+        return function(*key_and_rest(words, tag_key, tag_value), **others)
+
+    about = "An empty VALUE takes the column away; lists and tags are written as in CSV files."
+    return _named(run, "KEY COLUMN=VALUE...", f"KEY is {_KEY} {about}")
+
+
+def _named(function: Function, metavar: str, about: str) -> Function:
+    for parameter in (
+        click.option("--tag-value", metavar="VALUE", help="The tag's value, beside --tag-key."),
+        click.option("--tag-key", metavar="KEY", help="The tag's key, instead of KEY, when it holds a '='."),
+        click.argument("words", nargs=-1, metavar=metavar, help=about),
+    ):
+        function = parameter(function)
+    return function

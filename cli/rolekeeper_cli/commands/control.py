@@ -1,0 +1,76 @@
+"""`rolekeeper pause`, `resume` and `mode`: the switches of the whole deployment."""
+
+from typing import Any
+
+import click
+
+from rolekeeper_cli import output
+from rolekeeper_cli.command import command
+from rolekeeper_cli.trouble import CommandError, ExitCode
+
+_AS_DEPLOYED = "deployed"
+
+
+@command("pause", "rolekeeper pause")
+def pause() -> ExitCode:
+    """Stop all changes at once.
+
+    Rolekeeper goes on deciding and recording; nothing is lost.
+    """
+    from rolekeeper.store import Update
+
+    return _switch(Update().set("paused", True))  # noqa: FBT003  # an attribute and its value
+
+
+@command("resume", "rolekeeper resume")
+def resume() -> ExitCode:
+    """Go on after a pause.
+
+    What was withheld meanwhile is done now.
+    """
+    from rolekeeper.store import Update
+
+    return _switch(Update().set("paused", False))  # noqa: FBT003  # the same
+
+
+@command("mode", "rolekeeper mode", "rolekeeper mode observe", "rolekeeper mode deployed")
+@click.argument(
+    "mode",
+    required=False,
+    type=click.Choice(["observe", "enforce", _AS_DEPLOYED]),
+    help="observe: decide and record, change nothing. enforce: act. deployed: as the stack's parameter says.",
+)
+def mode(mode: str | None) -> ExitCode:
+    """Show or set the mode.
+
+    It holds for the whole deployment. Without a word it shows the mode, and whether Rolekeeper is paused.
+    """
+    from rolekeeper.store import Update
+
+    if mode is None:
+        return _switch(None)
+    return _switch(Update().remove("mode") if mode == _AS_DEPLOYED else Update().set("mode", mode))
+
+
+def _switch(update: Any) -> ExitCode:
+    """Change one attribute of the control item, and leave the other; then show how things stand."""
+    from rolekeeper import codec
+    from rolekeeper_cli.deployment import deployment
+
+    there = deployment()
+    if update is not None:
+        there.store.write(there.store.update(codec.CONTROL, update))
+    control = there.state.read([], []).control
+    if control.unclear:
+        raise CommandError(f"nothing is changed, as {control.unclear}", "set it: rolekeeper mode, pause or resume")
+    deployed = there.mode
+    chosen = control.mode or deployed
+    if output.wants_json():
+        output.show_json({"mode": chosen.value, "deployed": deployed.value, "paused": control.paused})
+        return ExitCode.DONE
+    origin = "set" if control.mode else "as deployed"
+    output.show_table(("mode", "is", "paused"), [(chosen.value, origin, "yes" if control.paused else "no")])
+    return ExitCode.DONE
+
+
+COMMANDS = (pause, resume, mode)

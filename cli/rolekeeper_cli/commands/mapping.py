@@ -1,0 +1,148 @@
+"""`rolekeeper mapping`: rows of the mapping table, one at a time."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rolekeeper.model import MappingKey
+from rolekeeper_cli import output
+from rolekeeper_cli.command import Group, command
+from rolekeeper_cli.commands.arguments import no_wait, takes_key, takes_key_and_columns, yes
+from rolekeeper_cli.trouble import CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.plan import Plan
+
+_LISTED = ("mapping", "role", "priority", "enabled", "status", "revision", "matched", "reason")
+
+
+@click.group("mapping", cls=Group, examples=["rolekeeper mapping ls", "rolekeeper mapping set workload=web role=web"])
+def group() -> None:
+    """Mappings: this tag means this role."""
+
+
+@command("ls", "rolekeeper mapping ls", "rolekeeper mapping ls --status Rejected --output json")
+@click.option("--status", metavar="STATUS", help="Only rows with this status, as Rejected or Held.")
+def list_(status: str | None) -> ExitCode:
+    """List the mappings."""
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.edits import mapping_rows
+    from rolekeeper_cli.row_document import row_document
+
+    documents = [row_document(row) for row in mapping_rows(deployment()).all().values()]
+    shown = [each for each in documents if not status or each["status"].casefold() == status.casefold()]
+    if output.wants_json():
+        output.show_json(shown)
+    else:
+        output.show_table(_LISTED, [_listed(each) for each in shown])
+    return ExitCode.DONE
+
+
+def _listed(document: Mapping[str, Any]) -> list[object]:
+    columns = document["columns"]
+    return [
+        document["mapping"],
+        columns.get("role", ""),
+        columns.get("priority", ""),
+        columns.get("enabled", ""),
+        document["status"],
+        document["status_revision"],
+        document["matched"],
+        "" if document["status_reason"] == "serving" else document["status_reason"],
+    ]
+
+
+@command("get", "rolekeeper mapping get workload=web", "rolekeeper mapping get --tag-key a=b --tag-value c")
+@takes_key
+def get(key: MappingKey) -> ExitCode:
+    """Show one mapping.
+
+    Its columns, and what became of the last edit.
+    """
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.row_document import row_document
+
+    row = deployment().mapping_table.get_row(key)
+    if row is None:
+        raise no_such_row(key)
+    document = row_document(row)
+    if output.wants_json():
+        output.show_json(document)
+        return ExitCode.DONE
+    beside = {name: value for name, value in document.items() if name != "columns" and value != ""}
+    output.show_table(("column", "value"), [*document["columns"].items(), *beside.items()])
+    return ExitCode.DONE
+
+
+@command(
+    "set",
+    "rolekeeper mapping set workload=web role=web priority=50",
+    "rolekeeper mapping set workload=web 'require_tags=environment=production' owner=",
+)
+@takes_key_and_columns
+@no_wait
+def set_(key: MappingKey, assignments: Sequence[str], *, wait: bool) -> ExitCode:
+    """Write columns of one mapping, new or there.
+
+    The other columns stay as they are.
+    """
+    from rolekeeper_cli import plan
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.edits import carry_out
+    from rolekeeper_cli.set_columns import edited
+
+    there = deployment()
+    row = there.mapping_table.get_row(key)
+    spec = edited(key, row or {}, assignments, there.home)
+    intended = plan.planned([spec], {key: row} if row else {}, there.home)
+    return show_and(intended, lambda: carry_out(there, intended, wait=wait))
+
+
+@command("rm", "rolekeeper mapping rm workload=web", "rolekeeper mapping rm workload=web --yes")
+@takes_key
+@yes
+@no_wait
+def remove(key: MappingKey, *, yes: bool, wait: bool) -> ExitCode:
+    """Delete one mapping.
+
+    Its instances give up the role that it gave them, or keep it, as its `when_unmatched` says.
+    """
+    from rolekeeper_cli import asking, plan
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.edits import carry_out
+
+    asking.require_answer(yes=yes)
+    there = deployment()
+    row = there.mapping_table.get_row(key)
+    if row is None:
+        raise no_such_row(key)
+    intended = plan.planned([], {key: row}, there.home, prune=True)
+
+    def delete() -> ExitCode:
+        asking.confirm(f"Delete {key}?", yes=yes)
+        return carry_out(there, intended, wait=wait)
+
+    return show_and(intended, delete)
+
+
+def show_and(intended: "Plan", act: Callable[[], ExitCode]) -> ExitCode:
+    """Show a plan, and do it if there is anything to do."""
+    from rolekeeper_cli import plan
+
+    if output.wants_json():
+        output.show_json(intended.document())
+    elif intended.changes:
+        plan.show(intended)
+    if not intended.changes:
+        output.say("Nothing to do: the table says so already.")
+        return ExitCode.DONE
+    return act()
+
+
+def no_such_row(key: MappingKey) -> CommandError:
+    """What to say of a mapping that isn't there."""
+    return CommandError(f"there is no mapping {key}", "see: rolekeeper mapping ls")
+
+
+COMMANDS = (list_, get, set_, remove)

@@ -1,0 +1,167 @@
+"""`rolekeeper mapping export`, `import` and `validate`: the whole table as a file."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rolekeeper_cli import output
+from rolekeeper_cli.command import command
+from rolekeeper_cli.commands.arguments import form, no_wait, yes
+from rolekeeper_cli.commands.mapping import show_and
+from rolekeeper_cli.trouble import CommandError, ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deployment import Deployment
+    from rolekeeper_cli.entries import Reading
+
+_STDIN = "-"
+# Where `rolekeeper schema > mappings.schema.json` beside the file puts it.
+SCHEMA_LINE = "# yaml-language-server: $schema=mappings.schema.json\n"
+
+
+@command(
+    "export", "rolekeeper mapping export -o mappings.yaml", "rolekeeper mapping export --format csv > mappings.csv"
+)
+@form
+@click.option("-o", "--output-file", "target", metavar="FILE", help="Write there instead of to stdout.")
+def export(form: str | None, target: str | None) -> ExitCode:
+    """Write all mappings to a file, as YAML or CSV.
+
+    Sorted, without defaults, and without what Rolekeeper wrote into the rows. To import it again changes nothing.
+    """
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.edits import mapping_rows
+    from rolekeeper_cli.entries import format_of
+    from rolekeeper_cli.row_document import file_row, plain
+
+    chosen = format_of(target, form) if target else form or "yaml"
+    there = deployment()
+    rows = []
+    for key, row in mapping_rows(there).all().items():
+        written, problems = file_row(row, there.home)
+        rows.append(written)
+        if problems:
+            output.warn(f"{key} can't be read, and is in the file as it is: {'; '.join(problems)}")
+    if chosen == "csv":
+        from rolekeeper_cli import csv_form
+
+        text = csv_form.write(rows)
+    else:
+        from rolekeeper_cli import yaml_form
+
+        text = SCHEMA_LINE + yaml_form.write([{name: plain(each) for name, each in row.items()} for row in rows])
+    _write(text, target)
+    output.say(f"{len(rows):,} mappings exported.")
+    return ExitCode.DONE
+
+
+@command(
+    "import",
+    "rolekeeper mapping import mappings.yaml --dry-run",
+    "rolekeeper mapping import mappings.csv --prune --yes",
+    "rolekeeper mapping import - --format yaml < mappings.yaml",
+)
+@click.argument("file", metavar="FILE", help="A YAML or CSV file; - is stdin.")
+@form
+@click.option("--prune", is_flag=True, help="Also delete the rows that aren't in the file.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@yes
+@no_wait
+def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: bool, wait: bool) -> ExitCode:
+    """Write a file's mappings into the table.
+
+    First it shows what changes, and asks. Nothing is written when any row of the file is bad. A row that somebody
+    changes meanwhile is left alone.
+    """
+    from rolekeeper_cli import asking, plan
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.edits import carry_out, mapping_rows
+
+    if not dry_run:
+        # Who types the answer can't type the file.
+        asking.require_answer(yes=yes)
+        if file == _STDIN and not yes:
+            raise UsageError(
+                "the file comes from stdin, so there is nowhere to ask", "give --yes, or look first: --dry-run"
+            )
+    # The file is read before AWS is asked anything but who we are.
+    there = deployment()
+    reading = _read(file, form, there)
+    intended = plan.planned(reading.specs, mapping_rows(there).all(), there.home, prune=prune)
+
+    def write() -> ExitCode:
+        output.say(f"{intended.counts()}.")
+        if dry_run:
+            return ExitCode.DONE
+        asking.confirm("Write these changes?", yes=yes)
+        return carry_out(there, intended, wait=wait)
+
+    return show_and(intended, write)
+
+
+@command("validate", "rolekeeper mapping validate mappings.yaml")
+@click.argument("file", metavar="FILE", help="A YAML or CSV file; - is stdin.")
+@form
+def validate(file: str, form: str | None) -> ExitCode:
+    """Check a file without AWS, as import does.
+
+    Whether a role exists and may be used is seen only when its row is written.
+    """
+    reading = _read(file, form, None)
+    if output.wants_json():
+        output.show_json({"mappings": len(reading.specs), "warnings": reading.warnings})
+    output.say(f"{len(reading.specs):,} mappings are fine.")
+    return ExitCode.DONE
+
+
+def _read(file: str, form: str | None, deployment: "Deployment | None") -> "Reading":
+    """A file's mappings; its warnings are told, and a bad row ends it.
+
+    Raises:
+        CommandError: rows are bad; all that is wrong with them was told.
+    """
+    from rolekeeper_cli.entries import format_of, read_file
+
+    chosen = format_of("" if file == _STDIN else file, form)
+    data = _bytes_of(file)
+    name = "stdin" if file == _STDIN else file
+    reading = read_file(data, name, chosen, deployment.home if deployment else None)
+    for each in reading.warnings:
+        output.warn(each)
+    for each in reading.problems:
+        click.echo(f"{click.style('!', fg='red')} {output.printable(each)}", err=True)
+    if reading.problems:
+        raise _bad(reading.problems, name)
+    return reading
+
+
+def _bad(problems: Sequence[str], name: str) -> CommandError:
+    many = f"{len(problems):,} things are" if len(problems) > 1 else "one thing is"
+    return CommandError(f"{many} wrong with {name}; nothing was written", "mend what stands above, then run it again")
+
+
+def _bytes_of(file: str) -> bytes:
+    if file == _STDIN:
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror}", "name a file, or - for stdin") from error
+
+
+def _write(text: str, target: str | None) -> None:
+    data = text.encode()
+    if target is None:
+        # As bytes: neither the terminal's encoding nor its line ends are a file's.
+        click.echo(data, nl=False)
+        return
+    try:
+        Path(target).write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"{target} can't be written: {error.strerror}", "name another file with -o") from error
+
+
+COMMANDS = (export, import_, validate)

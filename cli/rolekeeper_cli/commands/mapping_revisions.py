@@ -1,0 +1,130 @@
+"""`rolekeeper mapping history`, `rollback` and `approve`: the revisions of one mapping."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from rolekeeper.model import MappingKey
+from rolekeeper_cli import output
+from rolekeeper_cli.command import command
+from rolekeeper_cli.commands.arguments import no_wait, takes_key, yes
+from rolekeeper_cli.commands.mapping import no_such_row, show_and
+from rolekeeper_cli.trouble import CommandError, ExitCode
+
+_SHOWN = ("at", "event", "revision", "by", "what")
+# How an item lies in the table, which says nothing of the mapping.
+_STORED = frozenset({"pk", "sk", "expires", "fingerprint"})
+
+
+@command("history", "rolekeeper mapping history workload=web", "rolekeeper mapping history workload=web --limit 5")
+@takes_key
+@click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest so many.")
+def history(key: MappingKey, limit: int) -> ExitCode:
+    """Show what became of a mapping's edits.
+
+    Newest first: when, by whom, what changed.
+    """
+    from rolekeeper_cli.deployment import deployment
+
+    entries = deployment().revisions.history(key, limit)
+    if not entries:
+        raise CommandError(f"{key} has no history", "see: rolekeeper mapping ls")
+    if output.wants_json():
+        output.show_json([{name: value for name, value in each.items() if name not in _STORED} for each in entries])
+    else:
+        output.show_table(_SHOWN, [_listed(each) for each in entries])
+    return ExitCode.DONE
+
+
+def _listed(entry: Mapping[str, Any]) -> list[object]:
+    changes = "; ".join(entry.get("changes") or ())
+    return [
+        str(entry["at"])[:19] + "Z",
+        entry.get("event", ""),
+        entry.get("revision", ""),
+        entry.get("by", ""),
+        changes or entry.get("reason", ""),
+    ]
+
+
+@command("rollback", "rolekeeper mapping rollback workload=web", "rolekeeper mapping rollback workload=web --to 3")
+@takes_key
+@click.option(
+    "--to", type=click.IntRange(1), metavar="N", help="The revision; the one before what is served unless told."
+)
+@yes
+@no_wait
+def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool) -> ExitCode:
+    """Write an old revision back into the row.
+
+    It passes through all checks, as a new revision.
+    """
+    from rolekeeper_cli import asking, plan
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.edits import carry_out
+    from rolekeeper_cli.old_revisions import revision_to_restore
+
+    asking.require_answer(yes=yes)
+    there = deployment()
+    old = revision_to_restore(there, key, to)
+    row = there.mapping_table.get_row(key)
+    intended = plan.planned([old.spec], {key: row} if row else {}, there.home)
+    output.say(f"Revision {old.revision}:")
+
+    def write() -> ExitCode:
+        asking.confirm(f"Write revision {old.revision} into the row of {key}?", yes=yes)
+        return carry_out(there, intended, wait=wait)
+
+    return show_and(intended, write)
+
+
+@command(
+    "approve", "rolekeeper mapping approve workload=web", "rolekeeper mapping approve workload=web --revision 5 --yes"
+)
+@takes_key
+@click.option("--revision", type=click.IntRange(1), metavar="N", help="Only if this is the revision that is held.")
+@yes
+@no_wait
+def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool) -> ExitCode:
+    """Have a held edit served.
+
+    It was held because it changes many instances; how many, and which permissions they gain and lose, is shown.
+    """
+    from rolekeeper_cli import asking
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.edits import mapping_rows, said, tell, wait_until_judged
+
+    asking.require_answer(yes=yes)
+    there = deployment()
+    row = there.mapping_table.get_row(key)
+    if row is None:
+        raise no_such_row(key)
+    held = said(row, "held_revision")
+    if not held:
+        raise CommandError(
+            f"no edit of {key} is held: it is {said(row, 'status') or 'not judged yet'}", "nothing to do"
+        )
+    if revision not in {None, int(held)}:
+        raise CommandError(f"revision {held} of {key} is held, not {revision}", "look at that one, then approve it")
+    reason = said(row, "status_reason")
+    if output.wants_json():
+        output.show_json({"mapping": str(key), "revision": int(held), "reason": reason})
+    else:
+        output.line(f"Revision {held} of {key} is held: {reason}")
+    asking.confirm(f"Serve revision {held}?", yes=yes)
+    rows = mapping_rows(there)
+    if not rows.approve(key, int(held)):
+        raise CommandError(f"revision {held} of {key} isn't held any more; nothing was approved", "look again")
+    if not wait:
+        return ExitCode.DONE
+
+    def look() -> dict[Any, Any]:
+        seen = rows.some([key])
+        # An approved deletion takes the row away for good.
+        return {} if "approve" in seen.get(key, {}) else seen or {key: {}}
+
+    return tell(wait_until_judged(there, [key], look))
+
+
+COMMANDS = (history, rollback, approve)

@@ -1,0 +1,116 @@
+"""`rolekeeper attach`, `replace`, `detach` and `release`: one instance by hand, as the console's Modify IAM role."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from rolekeeper_cli.command import command
+from rolekeeper_cli.trouble import ExitCode
+from rolekeeper_cli.words import Duration
+
+_INSTANCE = "The instance's id, or its Name tag if no other has it."
+_ROLE = "The role's name, under the role path."
+
+
+def _pins(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command writes a pin."""
+    for option in (
+        click.option(
+            "--wait/--no-wait",
+            default=True,
+            help="Wait until EC2 shows the change. The default is to wait, if it can come now.",
+        ),
+        click.option("--reason", default="", metavar="TEXT", help="Why, for those who come after."),
+        click.option(
+            "--for",
+            "length",
+            type=Duration(),
+            metavar="DURATION",
+            help="How long, as 30m, 8h or 7d; else until release.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+_named_profile = click.option(
+    "--instance-profile",
+    metavar="NAME",
+    default="",
+    help="The profile that holds the role, if named otherwise.",
+)
+
+
+@command(
+    "attach", "rolekeeper attach i-0123456789abcdef0 web", "rolekeeper attach web-1 web --for 8h --reason 'incident 42'"
+)
+@click.argument("instance", help=_INSTANCE)
+@click.argument("role", help=_ROLE)
+@_named_profile
+@_pins
+def attach(
+    instance: str, role: str, instance_profile: str, length: timedelta | None, reason: str, *, wait: bool
+) -> ExitCode:
+    """Give a role to an instance without one.
+
+    It keeps it whatever its tags say, until the time is over or it is released: a pin.
+    """
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.pinning import Wish, pin
+
+    return pin(deployment(), instance, Wish("attach", role, instance_profile, length, reason), wait=wait)
+
+
+@command("replace", "rolekeeper replace i-0123456789abcdef0 web", "rolekeeper replace web-1 web-debug --for 30m")
+@click.argument("instance", help=_INSTANCE)
+@click.argument("role", help=_ROLE)
+@_named_profile
+@_pins
+def replace(
+    instance: str, role: str, instance_profile: str, length: timedelta | None, reason: str, *, wait: bool
+) -> ExitCode:
+    """Give an instance another role.
+
+    It keeps it whatever its tags say, until the time is over or it is released: a pin.
+    EC2 replaces the role of a running instance only; on a stopped one it is replaced at its start.
+    """
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.pinning import Wish, pin
+
+    return pin(deployment(), instance, Wish("replace", role, instance_profile, length, reason), wait=wait)
+
+
+@command("detach", "rolekeeper detach i-0123456789abcdef0", "rolekeeper detach web-1 --for 7d --confirm Detach")
+@click.argument("instance", help=_INSTANCE)
+@click.option("--confirm", metavar="Detach", help="Instead of typing it when asked; needed where there is no terminal.")
+@_pins
+def detach(instance: str, confirm: str | None, length: timedelta | None, reason: str, *, wait: bool) -> ExitCode:
+    """Take the role from an instance.
+
+    It carries none whatever its tags say, until the time is over or it is released: a pin.
+    """
+    from rolekeeper.model import NO_ROLE
+    from rolekeeper_cli import asking
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.pinning import Wish, pin
+
+    asking.require_word("Detach", confirm)
+    return pin(deployment(), instance, Wish("detach", NO_ROLE, "", length, reason), wait=wait, confirm=confirm)
+
+
+@command("release", "rolekeeper release i-0123456789abcdef0", "rolekeeper release web-1")
+@click.argument("instance", help=_INSTANCE)
+def release(instance: str) -> ExitCode:
+    """Take the pin from an instance.
+
+    It goes back to what its tags say, or to no role if they say nothing.
+    """
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.pinning import release as release_pin
+
+    return release_pin(deployment(), instance)
+
+
+COMMANDS = (attach, replace, detach, release)

@@ -1,0 +1,129 @@
+"""Writing a plan into the mapping table, and waiting for what Rolekeeper says of each row."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from rolekeeper.columns import Attributes
+from rolekeeper.model import MappingKey
+from rolekeeper.surveyor import fits_state
+from rolekeeper_cli import output
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.mapping_rows import MappingRows, Rows
+from rolekeeper_cli.plan import Change, Plan
+from rolekeeper_cli.progress import Progress
+from rolekeeper_cli.trouble import CommandError, ExitCode, WaitedInVainError
+
+# Serving as it was written; all else wants somebody's attention.
+GOOD = frozenset({"Published", "Expired"})
+_POLL_SECONDS = 0.5
+# Rolekeeper judges a row in about a second; so long without any is no delay any more.
+PATIENCE_SECONDS = 60
+
+
+class MovedError(CommandError):
+    """Somebody changed rows while we looked at them."""
+
+    def __init__(self, moved: Sequence[MappingKey], written: int) -> None:
+        rows = ", ".join(output.one_line(str(key)) for key in moved)
+        what = f"somebody changed {rows} since the plan: left as it is now; {written:,} others were written"
+        super().__init__(what, "run the command again: it plans anew")
+
+
+def mapping_rows(deployment: Deployment) -> MappingRows:
+    """The mapping table as this caller edits it."""
+    return MappingRows(deployment.dynamodb, deployment.mapping_table_name, lambda: deployment.caller.arn)
+
+
+def carry_out(deployment: Deployment, plan: Plan, *, wait: bool) -> ExitCode:
+    """Write a plan, row by row, and wait for the verdicts.
+
+    Raises:
+        MovedError: rows weren't as the plan saw them any more. The others were written, and judged if waited for.
+        WaitedInVainError: Rolekeeper judged none of the rows for a minute.
+    """
+    rows = mapping_rows(deployment)
+    written: list[Change] = []
+    moved: list[MappingKey] = []
+    with Progress(len(plan.changes), "rows written") as progress:
+        for change in progress.over(plan.changes):
+            if rows.write(change):
+                written.append(change)
+            else:
+                moved.append(change.key)
+    code = judgements(deployment, rows, written) if wait else ExitCode.DONE
+    if moved:
+        raise MovedError(moved, len(written))
+    return code
+
+
+def judgements(deployment: Deployment, rows: MappingRows, written: Sequence[Change]) -> ExitCode:
+    """Wait until Rolekeeper judged these rows; tell what it says of those that don't serve as written.
+
+    A row is written without `status`, so one with it is judged. A deletion is done once no mapping serves any more; one
+    that would change too much comes back as a row that is held.
+    """
+    put = [each.key for each in written if each.kind != "deleted"]
+    deleted = [each.key for each in written if each.kind == "deleted"]
+
+    def look() -> Rows:
+        seen = rows.some([*put, *deleted])
+        judged = {key: row for key, row in seen.items() if "status" in row}
+        gone = [key for key in deleted if key not in seen]
+        served = deployment.state.read([], filter(fits_state, gone)).published if gone else {}
+        return judged | {key: {} for key in gone if key not in served or served[key].deleted}
+
+    return tell(wait_until_judged(deployment, [*put, *deleted], look))
+
+
+def wait_until_judged(deployment: Deployment, keys: Sequence[MappingKey], look: Callable[[], Rows]) -> Rows:
+    """Look until every row is judged.
+
+    Raises:
+        WaitedInVainError: for a minute, none more was.
+    """
+    judged: Rows = {}
+    deadline = deployment.now().timestamp() + PATIENCE_SECONDS
+    with Progress(len(keys), "rows judged") as progress:
+        while len(judged) < len(keys):
+            seen = look()
+            if len(seen) > len(judged):
+                deadline = deployment.now().timestamp() + PATIENCE_SECONDS
+            judged = seen
+            progress.at(len(judged))
+            if len(judged) < len(keys):
+                if deployment.now().timestamp() >= deadline:
+                    raise _no_verdict([key for key in keys if key not in judged])
+                deployment.sleep(_POLL_SECONDS)
+    return judged
+
+
+def _no_verdict(missing: Sequence[MappingKey]) -> WaitedInVainError:
+    first = output.one_line(str(missing[0]))
+    others = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+    return WaitedInVainError(
+        f"written, but Rolekeeper said nothing of {first}{others} for {PATIENCE_SECONDS} s",
+        f"see its row later: rolekeeper mapping get {first}; its function is on_mapping_change",
+    )
+
+
+def tell(judged: Rows) -> ExitCode:
+    """Say what Rolekeeper made of the rows; of those that serve as written, only that they do."""
+    bad = {key: row for key, row in judged.items() if row and said(row, "status") not in GOOD}
+    for key, row in sorted(bad.items(), key=lambda each: each[0]):
+        told = f"{output.one_line(str(key))} is {said(row, 'status')}: {said(row, 'status_reason')}"
+        click.echo(f"{click.style('!', fg='red')} {output.printable(told)}", err=True)
+        if said(row, "status") == "Held":
+            output.say(f"  rolekeeper mapping approve {key} serves it")
+    if bad:
+        return ExitCode.NO
+    if judged:
+        output.say(f"Rolekeeper serves {'it' if len(judged) == 1 else f'all {len(judged):,}'} as written.")
+    return ExitCode.DONE
+
+
+def said(row: Attributes, column: str) -> str:
+    """One of our columns of a row, as text."""
+    attribute: Any = row.get(column) or {}
+    return str(next(iter(attribute.values()), ""))

@@ -1,0 +1,145 @@
+"""A file's rows before they are judged: where each stands, and what it says in DynamoDB's form."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+from rolekeeper.cells import Home
+from rolekeeper.columns import ASKS, COLUMNS, KEYS, OURS
+from rolekeeper.lookalikes import quote
+from rolekeeper.mappings import read_row
+from rolekeeper.model import MappingKey, MappingSpec
+from rolekeeper_cli.trouble import CommandError, UsageError
+
+FILE_COLUMNS = {column.name: column for column in (*KEYS, *COLUMNS)}
+# What people ask of Rolekeeper isn't part of a mapping, and what it answers even less.
+_NOT_IN_FILES = frozenset({*OURS, *(column.name for column in ASKS)})
+FORMATS = {".yaml": "yaml", ".yml": "yaml", ".json": "yaml", ".csv": "csv"}
+
+
+class FileError(CommandError):
+    """A file can't be read as a whole."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One row of a file. `lines` are those of its columns, where the form knows them.
+
+    `problems` are the form's own, what couldn't even be made out, each with its line.
+    """
+
+    line: int
+    attributes: dict[str, Any] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+
+    def placed(self, said: Iterable[str]) -> list[tuple[int, str]]:
+        """What is said of columns, each with its column's line."""
+        return [(self.lines.get(_column(each), self.line), each) for each in said]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A file's mappings, or all that is wrong with it. Both lists tell where: `mappings.yaml:12: …`."""
+
+    specs: Sequence[MappingSpec]
+    problems: Sequence[str]
+    warnings: Sequence[str]
+
+
+def format_of(name: str, given: str | None) -> str:
+    """`yaml` or `csv`, by what was given or by the file's name.
+
+    Raises:
+        UsageError: neither tells.
+    """
+    found = given or FORMATS.get(PurePath(name).suffix.casefold())
+    if not found:
+        raise UsageError(f"the name {name!r} doesn't say what the file holds", "give --format yaml or --format csv")
+    return found
+
+
+def read_file(data: bytes, name: str, form: str, home: Home | None) -> Reading:
+    """Read a file's mappings with the same reader that judges the table's rows.
+
+    Args:
+        data: the file.
+        name: for messages.
+        form: `yaml` or `csv`.
+        home: our own account and partition; None where AWS isn't asked.
+
+    Raises:
+        FileError: it can't be read as a whole.
+    """
+    text = _decoded(data, name)
+    if form == "csv":
+        from rolekeeper_cli.csv_form import read
+    else:
+        from rolekeeper_cli.yaml_form import read
+    return _judged(read(text, name), name, home)
+
+
+def _judged(entries: Iterable[Entry], name: str, home: Home | None) -> Reading:
+    specs: list[MappingSpec] = []
+    problems: list[str] = []
+    warnings: list[str] = []
+    first: dict[MappingKey, int] = {}
+    for entry in entries:
+        spec, wrong, odd = _judge(entry, home)
+        title = _title(entry.attributes)
+        problems += [f"{name}:{line}: {title}{each}" for line, each in wrong]
+        warnings += [f"{name}:{line}: {title}{each}" for line, each in odd]
+        if spec is None:
+            continue
+        if spec.key in first:
+            problems.append(f"{name}:{entry.line}: {title}is the same row as line {first[spec.key]}; keep one")
+        first.setdefault(spec.key, entry.line)
+        specs.append(spec)
+    return Reading(specs, problems, warnings)
+
+
+def _judge(entry: Entry, home: Home | None) -> tuple[MappingSpec | None, list[tuple[int, str]], list[tuple[int, str]]]:
+    """An entry's mapping, its problems and its warnings; with a problem, it has no mapping."""
+    if not entry.attributes:
+        return None, entry.problems or entry.placed(["is empty; write its columns, or take it out"]), []
+    row = {name: value for name, value in entry.attributes.items() if name not in _NOT_IN_FILES}
+    verdict = read_row(row, home or _home_of(row))
+    # What the form couldn't make out isn't missing.
+    unclear = {_column(said) for _, said in entry.problems}
+    problems = entry.problems + entry.placed(each for each in verdict.problems if _column(each) not in unclear)
+    problems += entry.placed(
+        f"{each}: isn't written in a file; leave it out" for each in sorted(entry.attributes.keys() - row.keys())
+    )
+    return (None if problems else verdict.spec), problems, entry.placed(verdict.warnings)
+
+
+def _column(said: str) -> str:
+    return said.partition(":")[0]
+
+
+def _title(attributes: Mapping[str, Any]) -> str:
+    key, value = (attributes.get(name, {}).get("S", "") for name in ("tag_key", "tag_value"))
+    return f"{quote(f'{key}={value}')[1:-1]}: " if key and value else ""
+
+
+def _home_of(attributes: Mapping[str, Any]) -> Home:
+    """Without AWS nobody knows our account: an ARN is taken for one of our own, and refused as that."""
+    for name in ("role", "instance_profile"):
+        parts = str(attributes.get(name, {}).get("S", "")).split(":")
+        if len(parts) > 4 and parts[0].casefold() == "arn":  # noqa: PLR2004  # arn:partition:service:region:account
+            return Home(parts[4], parts[1])
+    return Home("")
+
+
+def _decoded(data: bytes, name: str) -> str:
+    """UTF-8, with or without a byte order mark; UTF-16 with one, as spreadsheets write it."""
+    coding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+    try:
+        text = data.decode(coding)
+    except UnicodeDecodeError as error:
+        what = f"{name}: byte {error.start + 1} is no {coding.removesuffix('-sig').upper()}"
+        raise FileError(what, "save the file as UTF-8 (in Excel: CSV UTF-8)") from error
+    if not text.strip():
+        raise FileError(f"{name}: is empty", "write the mappings into it; rolekeeper mapping export shows how")
+    return text

@@ -1,0 +1,52 @@
+"""The instance that somebody means: by its id, or by a Name tag that only one has."""
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from rolekeeper.ec2 import Ec2
+from rolekeeper.model import Instance, InstanceState, MappingKey
+from rolekeeper_cli.trouble import CommandError
+
+_ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
+_NEAR = 3
+_NAMED_AT_MOST = 5
+
+
+def find_instance(ec2: Ec2, text: str) -> Instance:
+    """The instance.
+
+    Raises:
+        CommandError: there is none, several have the name, or it is going for good.
+    """
+    found = ec2.instances([text]).get(text) if _ID.fullmatch(text) else _named(ec2, text)
+    if found is None:
+        raise CommandError(f"there is no instance {text}", _near(ec2, text))
+    if found.state in {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}:
+        raise CommandError(f"{found.key.id} is {found.state}", "name an instance that is there to stay")
+    return found
+
+
+def _named(ec2: Ec2, name: str) -> Instance | None:
+    # As a mapping's tag: a name that holds a * is that very name, but a lone one would be any.
+    key = MappingKey("Name", name)
+    found = [each for page in ec2.tagged(key) for each in page if each.tags["Name"] == name]
+    if len(found) > 1:
+        ids = ", ".join(sorted(each.key.id for each in found)[:_NAMED_AT_MOST])
+        more = ", …" if len(found) > _NAMED_AT_MOST else ""
+        raise CommandError(f"{len(found):,} instances are named {name}: {ids}{more}", "give the id of one")
+    return found[0] if found else None
+
+
+def _near(ec2: Ec2, text: str) -> str:
+    """What else could be meant; page by page, so that the fleet's size doesn't matter."""
+    near: list[str] = []
+    for page in ec2.fleet():
+        near = get_close_matches(text, {*near, *_handles(page)}, n=_NEAR)
+    if near:
+        return f"did you mean {', '.join(sorted(near))}?"
+    return "see: aws ec2 describe-instances; maybe it is in another --region"
+
+
+def _handles(page: Iterable[Instance]) -> set[str]:
+    return {handle for each in page for handle in (each.key.id, each.tags.get("Name", "")) if handle}

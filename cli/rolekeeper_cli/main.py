@@ -1,0 +1,34 @@
+"""The command `rolekeeper`."""
+
+from typing import Never
+
+import click
+
+from rolekeeper_cli.command import Root
+from rolekeeper_cli.commands import control, mapping, mapping_files, mapping_revisions, pins
+
+
+@click.group(
+    cls=Root,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    examples=[
+        "rolekeeper mapping ls",
+        "rolekeeper attach web-1 web --for 8h --reason 'incident 42'",
+        "rolekeeper pause",
+    ],
+)
+@click.version_option(package_name="rolekeeper", message="%(version)s")
+def cli() -> None:
+    """Run Rolekeeper: tag an EC2 instance, and it gets the role."""
+
+
+for each in (*mapping.COMMANDS, *mapping_files.COMMANDS, *mapping_revisions.COMMANDS):
+    mapping.group.add_command(each)
+for each in (*pins.COMMANDS, *control.COMMANDS):
+    cli.add_command(each)
+cli.add_command(mapping.group)
+
+
+def main() -> Never:
+    """Run the command line of this process."""
+    cli.main(prog_name="rolekeeper")

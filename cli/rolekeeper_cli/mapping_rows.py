@@ -1,0 +1,137 @@
+"""The mapping table as people edit it: whole rows read, and each written only while it is as it was seen."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import batched
+from typing import Any
+
+from rolekeeper import codec
+from rolekeeper.columns import COLUMNS, Attributes
+from rolekeeper.errors import ObserveAgainError, classified
+from rolekeeper.model import MappingKey
+from rolekeeper.store import BATCH_KEYS, Update
+from rolekeeper_cli.plan import Change
+
+type Rows = dict[MappingKey, Attributes]
+
+_ATTEMPTS = 8
+
+
+class MappingRows:
+    """The rows of one deployment's mapping table. `by` is who edits, as it goes into the mapping's history."""
+
+    def __init__(self, client: Any, table: str, by: Callable[[], str]) -> None:
+        self._client = client
+        self._table = table
+        self._by = by
+
+    def all(self) -> Rows:
+        """Every row, by key, sorted."""
+        rows = {_key_of(row): row for page in self._pages() for row in page}
+        return dict(sorted(rows.items(), key=lambda each: each[0]))
+
+    def some(self, keys: Iterable[MappingKey]) -> Rows:
+        """The rows under these keys; absent ones are absent, and so is what DynamoDB didn't come to in time."""
+        found: Rows = {}
+        for chunk in batched(keys, BATCH_KEYS, strict=False):
+            wanted: Any = [_key(key) for key in chunk]
+            for _ in range(_ATTEMPTS):
+                request = {self._table: {"Keys": wanted, "ConsistentRead": True}}
+                answer = self._call("BatchGetItem", self._client.batch_get_item, RequestItems=request)
+                found |= {_key_of(row): row for row in answer.get("Responses", {}).get(self._table, ())}
+                wanted = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+                if not wanted:
+                    break
+        return found
+
+    def write(self, change: Change) -> bool:
+        """Make a change, if the row is still as it was seen.
+
+        Returns:
+            False when somebody changed it meanwhile; then nothing was written.
+        """
+        try:
+            if change.kind == "new":
+                self._put(change)
+            elif change.kind == "changed":
+                self._update(change.key, self._edit(change))
+            else:
+                self._delete(change)
+        except ObserveAgainError:
+            return False
+        return True
+
+    def approve(self, key: MappingKey, revision: int) -> bool:
+        """Approve a held revision; False when another is held by now, or none."""
+        update = Update().set("approve", revision).set("edited_by", self._by()).only_if("held_revision", "=", revision)
+        try:
+            self._update(key, update)
+        except ObserveAgainError:
+            return False
+        return True
+
+    # ---- how ----
+
+    def _put(self, change: Change) -> None:
+        item = {**change.after, "edited_by": {"S": self._by()}}
+        self._call(
+            "PutItem",
+            self._client.put_item,
+            TableName=self._table,
+            Item=item,
+            ConditionExpression="attribute_not_exists(tag_key)",
+        )
+
+    def _edit(self, change: Change) -> Update:
+        """Only what changes is touched, so unknown columns stay. Without `status`, a verdict is seen to be new."""
+        update = _as_seen(change.row).set("edited_by", self._by()).remove("status")
+        after = codec.from_attributes(change.after)
+        changed = [each.column for each in change.differences()]
+        for name in changed:
+            if name in after:
+                update.set(name, after[name])
+            else:
+                update.remove(name)
+        return update
+
+    def _delete(self, change: Change) -> None:
+        # The stream's record of a deletion shows the row as it was: that tells who deleted it.
+        by = self._by()
+        self._update(change.key, _as_seen(change.row).set("edited_by", by))
+        condition = _as_seen({**change.row, "edited_by": {"S": by}}).only_if("edited_by", "=", by).condition()
+        self._call("DeleteItem", self._client.delete_item, TableName=self._table, Key=_key(change.key), **condition)
+
+    def _update(self, key: MappingKey, update: Update) -> None:
+        self._call("UpdateItem", self._client.update_item, TableName=self._table, Key=_key(key), **update.expression())
+
+    def _pages(self) -> Iterator[Sequence[Attributes]]:
+        start: dict[str, Any] = {}
+        while True:
+            answer = self._call("Scan", self._client.scan, TableName=self._table, ConsistentRead=True, **start)
+            yield answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def _call(self, operation: str, call: Callable[..., Any], **arguments: Any) -> Any:
+        with classified(f"dynamodb:{operation}", self._table):
+            return call(**arguments)
+
+
+def _as_seen(row: Attributes) -> Update:
+    """Conditions that hold while people's columns of a row say what they said."""
+    update = Update().only_if_present("tag_key")
+    plain = codec.from_attributes(row)
+    for column in COLUMNS:
+        if column.name in plain:
+            update.only_if(column.name, "=", plain[column.name])
+        else:
+            update.only_if_absent(column.name)
+    return update
+
+
+def _key(key: MappingKey) -> dict[str, Any]:
+    return codec.to_attributes(codec.mapping_text(key))
+
+
+def _key_of(row: Attributes) -> MappingKey:
+    return MappingKey(row["tag_key"]["S"], row["tag_value"]["S"])

@@ -1,0 +1,40 @@
+"""Which revision of a mapping a rollback goes to."""
+
+from rolekeeper import codec
+from rolekeeper.model import MappingKey, PublishedMapping
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.trouble import CommandError
+
+_LOOKED_AT = 100
+
+
+def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | None) -> PublishedMapping:
+    """That revision; without a number, the newest before what is served that isn't a deletion.
+
+    Raises:
+        CommandError: there is none such.
+    """
+    store = deployment.store
+    pk = codec.mapping_pk(key)
+    if number is not None:
+        at = (pk, codec.revision_sk(number))
+        items = store.get([at])
+        if at not in items:
+            raise CommandError(f"{key} has no revision {number}", f"see: rolekeeper mapping history {key}")
+        found = store.decode(codec.published_from, items[at])
+        if found.deleted:
+            raise CommandError(
+                f"revision {number} of {key} is its deletion", f"to delete it again: rolekeeper mapping rm {key}"
+            )
+        return found
+    published = deployment.revisions.published(key)
+    if published is None:
+        raise CommandError(f"no revision of {key} was ever served", f"see: rolekeeper mapping history {key}")
+    for item in store.last(pk, "revision#", _LOOKED_AT):
+        old = store.decode(codec.published_from, item)
+        if old.revision < published.revision and not old.deleted:
+            return old
+    raise CommandError(
+        f"{key} has no revision before {published.revision}",
+        "name one with --to, or edit the row: rolekeeper mapping set",
+    )

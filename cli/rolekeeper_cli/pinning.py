@@ -1,0 +1,193 @@
+"""Pinning an instance to a role, or to none: an item in the state table. Rolekeeper itself does the rest."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rolekeeper import codec
+from rolekeeper.cells import Cell, CellError
+from rolekeeper.columns import COLUMNS
+from rolekeeper.model import (
+    NO_ROLE,
+    Association,
+    AssociationState,
+    Control,
+    Instance,
+    InstanceState,
+    MappingKey,
+    MappingSpec,
+    Pin,
+)
+from rolekeeper_cli import asking, output
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.instances import find_instance
+from rolekeeper_cli.trouble import CommandError, ExitCode, UsageError, WaitedInVainError
+
+_POLL_SECONDS = 0.5
+_PATIENCE_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the person asks for. `verb` is the command: `attach`, `replace` or `detach`."""
+
+    verb: str
+    role: str
+    instance_profile: str = ""
+    length: timedelta | None = None
+    reason: str = ""
+
+
+def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool, confirm: str | None = None) -> ExitCode:
+    """Pin the instance that a text names.
+
+    Raises:
+        CommandError: the role can't be used, or the instance isn't as the verb takes it.
+        WaitedInVainError: EC2 didn't show it in time. The pin stands.
+    """
+    ec2 = deployment.ec2
+    # Checked before the instance is looked for: it is the commoner slip.
+    profile_arn = _profile_of(deployment, wish)
+    instance = find_instance(ec2, text)
+    shown = ec2.associations([instance.key.id]).get(instance.key.id)
+    _refuse_wrong_verb(instance, wish, shown)
+    if wish.verb == "detach":
+        carries = f"carries {_name(shown)}" if shown else "carries no role already, and is to carry none"
+        asking.confirm_word("Detach", f"{_title(instance)} {carries}.", confirm)
+    now = deployment.now()
+    snapshot = deployment.state.read([instance.key], [])
+    if former := snapshot.pins.get(instance.key):
+        output.say(f"It was pinned to {former.role or 'something unclear'}{_until(former.expires_at)} before.")
+    made = Pin(
+        role=wish.role,
+        profile_arn=profile_arn,
+        expires_at=now + wish.length if wish.length else None,
+        at=codec.timestamp(now),
+        by=deployment.caller.arn,
+        reason=wish.reason,
+    )
+    deployment.store.write(deployment.store.put(codec.pin_item(instance.key, made)))
+    _show(instance, made)
+    later = _what_delays(instance, shown, made, snapshot.control, deployment)
+    if later:
+        output.say(later)
+    elif wait:
+        _wait(deployment, instance, made)
+    return ExitCode.DONE
+
+
+def release(deployment: Deployment, text: str) -> ExitCode:
+    """Take an instance's pin away."""
+    instance = find_instance(deployment.ec2, text)
+    former = deployment.state.read([instance.key], []).pins.get(instance.key)
+    deployment.store.write(deployment.store.delete(codec.pin_key(instance.key)))
+    if output.wants_json():
+        output.show_json({"instance": instance.key.id, "released": former.role if former else None})
+    elif former:
+        output.line(f"{_title(instance)} is released from {former.role or 'its pin'} and goes back to its tags.")
+    else:
+        output.line(f"{_title(instance)} has no pin; its tags rule.")
+    return ExitCode.DONE
+
+
+# ---- checks ----
+
+
+def _profile_of(deployment: Deployment, wish: Wish) -> str:
+    """The ARN of the profile to attach, once the role is known to be usable; empty for none."""
+    if wish.verb == "detach":
+        return ""
+    texts = {"role": wish.role, "instance_profile": wish.instance_profile}
+    for column in COLUMNS:
+        if text := texts.get(column.name):
+            try:
+                column.value(Cell("S", text, deployment.home))
+            except CellError as error:
+                raise UsageError(f"{column.name}: {error}", "nothing was changed") from error
+    if wish.role == NO_ROLE:
+        raise UsageError(f"{NO_ROLE} is no role", "to let an instance carry none: rolekeeper detach")
+    check = deployment.roles.check(MappingSpec(MappingKey("", ""), wish.role, wish.instance_profile))
+    if check.problem:
+        what, _, remedy = check.problem.partition("; ")
+        raise CommandError(what, remedy or "nothing was changed")
+    if check.note:
+        output.warn(f"role '{wish.role}': {check.note}")
+    return check.profile_arn
+
+
+def _refuse_wrong_verb(instance: Instance, wish: Wish, shown: Association | None) -> None:
+    """As the console does: who means to attach doesn't expect to take something away."""
+    command = f"{instance.key.id} {wish.role}"
+    if wish.verb == "attach" and shown:
+        what = f"{_title(instance)} carries {_name(shown)} already"
+        raise CommandError(what, f"to take that away: rolekeeper replace {command}")
+    if wish.verb == "replace" and not shown:
+        raise CommandError(f"{_title(instance)} carries no role", f"to give it one: rolekeeper attach {command}")
+
+
+def _what_delays(
+    instance: Instance, shown: Association | None, made: Pin, control: Control, deployment: Deployment
+) -> str:
+    """Why EC2 won't show the change soon; empty when it will."""
+    if withheld := control.withholds(deployment.mode):
+        return f"Nothing changes yet: {withheld.reason}. The pin is kept; it is done when that ends."
+    if instance.state in {InstanceState.PENDING, InstanceState.STOPPING}:
+        return f"The instance is {instance.state}, when EC2 takes no change: it is done as soon as EC2 takes it."
+    replaces = shown and made.role != NO_ROLE and shown.profile_arn != made.profile_arn
+    if replaces and instance.state is InstanceState.STOPPED:
+        return (
+            f"The instance is stopped, and EC2 replaces the role of a running one only: it is done when it starts "
+            f"(aws ec2 start-instances --instance-ids {instance.key.id})."
+        )
+    return ""
+
+
+def _wait(deployment: Deployment, instance: Instance, made: Pin) -> None:
+    deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
+    while not _came_true(deployment.ec2.associations([instance.key.id]).get(instance.key.id), made):
+        if deployment.now().timestamp() >= deadline:
+            raise WaitedInVainError(
+                f"the pin is written, but EC2 doesn't show it after {_PATIENCE_SECONDS} s",
+                "it stays wanted; the instance's history says what hinders it (docs/operations.md)",
+            )
+        deployment.sleep(_POLL_SECONDS)
+    output.say(f"EC2 shows {'no role' if made.role == NO_ROLE else made.role} on it.")
+
+
+def _came_true(shown: Association | None, made: Pin) -> bool:
+    if made.role == NO_ROLE:
+        return shown is None
+    return bool(shown and shown.profile_arn == made.profile_arn and shown.state is AssociationState.ASSOCIATED)
+
+
+# ---- words ----
+
+
+def _show(instance: Instance, made: Pin) -> None:
+    if output.wants_json():
+        output.show_json(
+            {
+                "instance": instance.key.id,
+                "role": made.role,
+                "profile_arn": made.profile_arn,
+                "expires_at": made.expires_at,
+                "by": made.by,
+                "reason": made.reason,
+            }
+        )
+        return
+    pinned = "to no role" if made.role == NO_ROLE else f"to {made.role}"
+    output.line(f"{_title(instance)} is pinned {pinned}{_until(made.expires_at)}.")
+    output.say(f"  rolekeeper release {instance.key.id} gives it back to its tags")
+
+
+def _title(instance: Instance) -> str:
+    name = instance.tags.get("Name")
+    return f"{instance.key.id} ({output.one_line(name)})" if name else instance.key.id
+
+
+def _name(shown: Association) -> str:
+    return shown.profile_arn.rsplit("/", 1)[-1]
+
+
+def _until(expires_at: datetime | None) -> str:
+    return f" until {expires_at:%Y-%m-%dT%H:%M:%SZ}" if expires_at else ""

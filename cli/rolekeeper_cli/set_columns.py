@@ -1,0 +1,46 @@
+"""`mapping set`: a row with some columns changed, read as every row is."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from rolekeeper import codec
+from rolekeeper.cells import CellError, Home
+from rolekeeper.columns import COLUMNS, Attributes
+from rolekeeper.mappings import read_row
+from rolekeeper.model import MappingKey, MappingSpec
+from rolekeeper_cli.text_cells import from_text
+from rolekeeper_cli.trouble import UsageError
+
+_BY_NAME = {column.name: column for column in COLUMNS}
+
+
+def edited(key: MappingKey, row: Attributes, assignments: Sequence[str], home: Home) -> MappingSpec:
+    """The mapping that a row says after `column=value` each.
+
+    Raises:
+        UsageError: a column is unknown, or the row couldn't be read then.
+    """
+    if not assignments:
+        raise UsageError("no column is given", "give some as column=value, like role=web")
+    after = {**row, **codec.to_attributes(codec.mapping_text(key))}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if name not in _BY_NAME or not equals:
+            raise _no_column(assignment, name)
+        if not text:
+            after.pop(name, None)
+            continue
+        try:
+            after[name] = from_text(_BY_NAME[name], text)
+        except CellError as error:
+            raise UsageError(f"{name}: {error}", "nothing was written") from error
+    verdict = read_row(after, home)
+    if verdict.spec is None:
+        raise UsageError("; ".join(verdict.problems), "nothing was written; mend it and try again")
+    return verdict.spec
+
+
+def _no_column(assignment: str, name: str) -> UsageError:
+    close = get_close_matches(name, _BY_NAME, n=1)
+    meant = f"did you mean {close[0]}? " if close else ""
+    return UsageError(f"{assignment!r} sets no column", f"{meant}The columns are: {', '.join(_BY_NAME)}")

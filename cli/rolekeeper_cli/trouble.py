@@ -1,0 +1,120 @@
+"""What can go wrong, as people are told it: one line says what happened, one what to do. And the exit codes.
+
+Those above 251 are the AWS CLI's ("Command line return codes" in its user guide).
+"""
+
+from enum import IntEnum
+from typing import Any
+
+
+class ExitCode(IntEnum):
+    """What a command's exit code says."""
+
+    DONE = 0
+    NO = 1  # it ran, and the answer is no: a bad row, a refusal, a question answered with no
+    INTERRUPTED = 130
+    USAGE = 252
+    CONFIGURATION = 253
+    SERVICE = 254
+    FAILED = 255  # a wait that ran out, or a bug
+
+
+class CommandError(Exception):
+    """A command ends here: what happened, and what to do about it."""
+
+    exit_code = ExitCode.NO
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}\n{remedy}")
+        self.what = what
+        self.remedy = remedy
+
+
+class UsageError(CommandError):
+    """The command line can't be meant."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigurationError(CommandError):
+    """No credentials, no Region, no such stack: AWS can't even be asked."""
+
+    exit_code = ExitCode.CONFIGURATION
+
+
+class ServiceError(CommandError):
+    """AWS refused, or couldn't be reached."""
+
+    exit_code = ExitCode.SERVICE
+
+
+class WaitedInVainError(CommandError):
+    """What was waited for didn't come in time."""
+
+    exit_code = ExitCode.FAILED
+
+
+def explained(error: Exception) -> CommandError | None:
+    """An error of AWS's or of its SDK in words; None for any other, which is a bug of ours."""
+    # Imported once AWS is in use: --help does without.
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from rolekeeper.errors import AwsRefusalError, classify
+
+    if isinstance(error, ClientError):
+        error = classify(error, error.operation_name, "*")
+    cause = error.__cause__ if isinstance(error, AwsRefusalError) else error
+    if isinstance(cause, BotoCoreError) and (told := _about_setup(cause)):
+        return told
+    if isinstance(error, AwsRefusalError):
+        return _about_refusal(error)
+    if isinstance(error, BotoCoreError):
+        return ServiceError(f"AWS can't be asked: {_line(error)}", "see --endpoint-url and the network, then try again")
+    return None
+
+
+def _about_setup(error: Any) -> ConfigurationError | None:
+    from botocore import exceptions
+
+    log_in = "give --profile, set AWS_PROFILE, or run: aws configure"
+    kinds: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
+        ((exceptions.NoCredentialsError,), "no AWS credentials were found", log_in),
+        ((exceptions.ProfileNotFound,), _line(error), "see: aws configure list-profiles"),
+        ((exceptions.NoRegionError,), "no Region was given", "give --region, or set AWS_REGION"),
+        ((exceptions.InvalidRegionError,), _line(error), "give --region a Region's code, as us-east-1"),
+        (
+            (exceptions.SSOError, exceptions.TokenRetrievalError),
+            f"the sign-in has ended: {_line(error)}",
+            "run: aws sso login",
+        ),
+        (
+            (exceptions.PartialCredentialsError, exceptions.CredentialRetrievalError, exceptions.ConfigParseError),
+            f"AWS credentials can't be read: {_line(error)}",
+            log_in,
+        ),
+    )
+    for types, what, remedy in kinds:
+        if isinstance(error, types):
+            return ConfigurationError(what, remedy)
+    return None
+
+
+def _about_refusal(error: Any) -> CommandError:
+    from rolekeeper.errors import BAD_CREDENTIALS, DamagedError, DeniedError, RetryableError
+
+    if error.code in BAD_CREDENTIALS:
+        return ConfigurationError(f"AWS doesn't take these credentials: {_line(error)}", "sign in again: aws sso login")
+    if isinstance(error, DeniedError):
+        return ServiceError(
+            f"you aren't allowed {error.action} on {error.resource}", "have it allowed, or use another --profile"
+        )
+    if isinstance(error, DamagedError):
+        return ServiceError(f"an item of the state table can't be read: {error.message}", "see docs/operations.md")
+    what = f"AWS refused {error.action} on {error.resource}: {_line(error)}"
+    if isinstance(error, RetryableError):
+        return ServiceError(f"AWS gave no answer to {error.action}: {_line(error)}", "try again in a moment")
+    return ServiceError(what, "read AWS's words, mend it, and try again")
+
+
+def _line(error: object) -> str:
+    return " ".join(str(error).split())

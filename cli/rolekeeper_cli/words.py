@@ -1,0 +1,76 @@
+"""What people type as arguments: a mapping's key, `column=value`, a duration."""
+
+import re
+from datetime import timedelta
+
+import click
+
+from rolekeeper.model import ANY_VALUE, MappingKey
+from rolekeeper_cli.trouble import UsageError
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LONGEST = timedelta(days=3650)
+
+
+def mapping_key(text: str) -> MappingKey:
+    """A key as `tag_key=tag_value`; the first `=` splits.
+
+    Raises:
+        UsageError: it is none.
+    """
+    tag_key, equals, tag_value = text.partition("=")
+    if not (tag_key and equals):
+        raise UsageError(f"{text!r} is no mapping", "name one as tag_key=tag_value, like workload=web")
+    return _key(tag_key, tag_value)
+
+
+def key_and_rest(words: tuple[str, ...], tag_key: str | None, tag_value: str | None) -> tuple[MappingKey, list[str]]:
+    """The mapping that a command is about, and its other words.
+
+    `--tag-key` and `--tag-value` name it when the tag key itself holds a `=`.
+
+    Raises:
+        UsageError: it is named in neither way, or in both.
+    """
+    if tag_key is None and tag_value is None:
+        if not words:
+            raise UsageError("no mapping is named", "name one as tag_key=tag_value, like workload=web")
+        return mapping_key(words[0]), list(words[1:])
+    if not tag_key or tag_value is None:
+        raise UsageError("--tag-key and --tag-value belong together", "give both, and no tag_key=tag_value")
+    return _key(tag_key, tag_value), list(words)
+
+
+def only_key(words: tuple[str, ...], tag_key: str | None, tag_value: str | None) -> MappingKey:
+    """The mapping that a command is about, where nothing else is said.
+
+    Raises:
+        UsageError: as `key_and_rest`, or there is more.
+    """
+    key, rest = key_and_rest(words, tag_key, tag_value)
+    if rest:
+        raise UsageError(f"{rest[0]!r} is one word too many", "name one mapping, as tag_key=tag_value")
+    return key
+
+
+def _key(tag_key: str, tag_value: str) -> MappingKey:
+    if not tag_value:
+        raise UsageError(f"the tag value of {tag_key!r} is empty", f"write {tag_key}={ANY_VALUE} for any value")
+    return MappingKey(tag_key, tag_value)
+
+
+class Duration(click.ParamType[timedelta]):
+    """How long, as `30m`, `8h` or `7d`."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Read it."""
+        if isinstance(value, timedelta):
+            return value
+        found = re.fullmatch(r"([0-9]{1,6})([smhdw])", str(value), re.ASCII)
+        # So few digits that no unit overflows.
+        length = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else timedelta(0)
+        if not timedelta(0) < length <= _LONGEST:
+            self.fail(f"{value!r} is no duration up to ten years; write it as 30m, 8h or 7d", param, ctx)
+        return length

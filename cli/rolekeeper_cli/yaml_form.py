@@ -1,0 +1,232 @@
+"""Mappings as a YAML file: a list of them under `mappings`, each with the table's columns.
+
+What stands in a text column is taken as it is written. YAML itself would make a date of `2030-01-01`, false of `no` and
+a number of `012345678901`, each of which is a fine tag value; here they need no quotes. (YAML 1.1 and 1.2 don't even
+agree on which.)
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import Any
+
+import yaml
+
+from rolekeeper.cells import CellError
+from rolekeeper.columns import Column
+from rolekeeper.lookalikes import quote
+from rolekeeper_cli.entries import FILE_COLUMNS, Entry, FileError
+from rolekeeper_cli.text_cells import Attribute
+
+TOP = "mappings"
+# In C where libyaml is there; the same otherwise.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_STANDARD = "tag:yaml.org,2002:"
+_NULL, _BINARY = f"{_STANDARD}null", f"{_STANDARD}binary"
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)([.][0-9]+)?")
+_KINDS: dict[type[yaml.Node], str] = {yaml.SequenceNode: "a list", yaml.MappingNode: "a map"}
+
+
+def read(text: str, name: str) -> Iterator[Entry]:
+    """The rows of a file.
+
+    Raises:
+        FileError: it isn't YAML, or isn't a list of mappings.
+    """
+    for node in _rows(_composed(text, name), name):
+        entry = Entry(_line(node))
+        if isinstance(node, yaml.MappingNode):
+            _read_row(node, entry)
+        else:
+            entry.problems.append((entry.line, "is no mapping; write its columns, as tag_key: workload"))
+        yield entry
+
+
+def write(rows: Iterable[dict[str, Any]]) -> str:
+    """A file of these rows, plain values by column name, in their order."""
+    blocks = [_dumped([row]) for row in rows]
+    return f"{TOP}:\n" + "\n".join(blocks) if blocks else f"{TOP}: []\n"
+
+
+# ---- reading ----
+
+
+def _composed(text: str, name: str) -> yaml.Node:
+    """The tree of a file, with the place and the very text of everything in it."""
+    try:
+        node = yaml.compose(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        said = " ".join(part for part in (error.problem, error.context) if part)
+        if mark and _at_tab(text, mark):
+            raise FileError(f"{place}: a tab", "indent with blanks: YAML takes no tabs there") from error
+        raise FileError(f"{place}: isn't YAML: {said}", "mend it at that place") from error
+    except (yaml.YAMLError, ValueError) as error:
+        # A character that no YAML file may hold, as NUL; its number is told, not itself.
+        raise FileError(f"{name}: isn't YAML: {' '.join(str(error).split())}", "remove that character") from error
+    except RecursionError as error:
+        raise FileError(f"{name}: is nested too deep", f"write a list of mappings under {TOP}") from error
+    if node is None:
+        raise FileError(f"{name}: holds only comments", "write the mappings into it")
+    return node
+
+
+def _at_tab(text: str, mark: Any) -> bool:
+    lines = text.splitlines()
+    return mark.line < len(lines) and "\t" in lines[mark.line][: mark.column + 1]
+
+
+def _rows(top: yaml.Node, name: str) -> list[yaml.Node]:
+    form = f"begin with '{TOP}:' and list the mappings under it"
+    if not isinstance(top, yaml.MappingNode):
+        raise FileError(f"{name}:{_line(top)}: isn't a map with '{TOP}'", form)
+    found: list[yaml.Node] | None = None
+    for key, value in top.value:
+        if key.value != TOP:
+            close = get_close_matches(str(key.value), [TOP], n=1)
+            meant = f"; did you mean {TOP}?" if close else ""
+            raise FileError(f"{name}:{_line(key)}: {quote(str(key.value))} is unknown here{meant}", form)
+        if found is not None:
+            raise FileError(f"{name}:{_line(key)}: '{TOP}' stands there twice", "put all mappings under one")
+        if not isinstance(value, yaml.SequenceNode):
+            raise FileError(f"{name}:{_line(value)}: '{TOP}' is no list", "write each mapping as '- tag_key: …'")
+        found = value.value
+    if found is None:
+        raise FileError(f"{name}: holds nothing", form)
+    return found
+
+
+def _read_row(node: yaml.MappingNode, entry: Entry) -> None:
+    """A row's columns; one that is named twice would silently be the last in YAML, and is refused."""
+    merged = _merged(node, entry)
+    own = _pairs(node, entry)
+    for key, value in (*merged.items(), *own.items()):
+        column = FILE_COLUMNS.get(key)
+        entry.lines[key] = _line(value)
+        try:
+            # Unknown columns are warned about by their name alone.
+            entry.attributes[key] = _attribute(value, column) if column else {"NULL": True}
+        except CellError as error:
+            entry.attributes.pop(key, None)
+            entry.problems.append((_line(value), f"{key}: {error}"))
+
+
+def _merged(node: yaml.MappingNode, entry: Entry) -> dict[str, yaml.Node]:
+    """What `<<: *defaults` brings; a row's own columns go before."""
+    found: dict[str, yaml.Node] = {}
+    for key, value in node.value:
+        if key.tag == f"{_STANDARD}merge":
+            for each in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(each, yaml.MappingNode) or any(name.tag == key.tag for name, _ in each.value):
+                    entry.problems.append((_line(each), "'<<' takes only maps, without another '<<' in them"))
+                    continue
+                found = _pairs(each, entry) | found
+    return found
+
+
+def _pairs(node: yaml.MappingNode, entry: Entry) -> dict[str, yaml.Node]:
+    found: dict[str, yaml.Node] = {}
+    for key, value in node.value:
+        if key.tag == f"{_STANDARD}merge":
+            continue
+        if not isinstance(key, yaml.ScalarNode):
+            entry.problems.append((_line(key), f"a column's name is {_kind(key)}"))
+        elif key.value in found:
+            entry.problems.append((_line(key), f"{key.value}: is there twice; keep one"))
+        else:
+            found[key.value] = value
+    return found
+
+
+def _attribute(node: yaml.Node, column: Column) -> Attribute:
+    """A cell in DynamoDB's form.
+
+    Raises:
+        CellError: it has no meaning in its column.
+    """
+    if isinstance(node, yaml.ScalarNode) and node.tag == _NULL:
+        raise CellError("is empty; leave the column out, or give it a value")
+    match column.type:
+        case "SS":
+            if not isinstance(node, yaml.SequenceNode):
+                raise CellError(f"is {_kind(node)}; write a list, as [{_shown(node)}]")
+            return {"SS": [_text(each, "an entry") for each in node.value]}
+        case "M":
+            return {"M": dict(_tags(node))}
+        case "BOOL":
+            if _text(node).casefold() not in {"true", "false"} or _quoted(node):
+                raise CellError(f"is {_shown(node)}; write true or false, without quotes")
+            return {"BOOL": _text(node).casefold() == "true"}
+        case "N" if _NUMBER.fullmatch(_text(node)) and not _quoted(node):
+            return {"N": _text(node)}
+    return {"S": _text(node)}
+
+
+def _tags(node: yaml.Node) -> Iterator[tuple[str, Attribute]]:
+    if not isinstance(node, yaml.MappingNode):
+        raise CellError(f"is {_kind(node)}; write a map, as {{environment: production}}")
+    seen = set()
+    for key, value in node.value:
+        name = _text(key, "a key")
+        if name in seen:
+            raise CellError(f"names {quote(name)} twice; keep one")
+        seen.add(name)
+        yield name, {"S": _text(value, f"the value of {quote(name)}")}
+
+
+def _text(node: yaml.Node, what: str = "") -> str:
+    """A scalar as it is written."""
+    subject = f"{what} " if what else ""
+    if not isinstance(node, yaml.ScalarNode):
+        raise CellError(f"{subject}is {_kind(node)}; write one text")
+    if node.tag == _NULL and not _quoted(node):
+        raise CellError(f"{subject}is empty; write '' if you mean an empty text")
+    if not node.tag.startswith(_STANDARD) or node.tag == _BINARY:
+        raise CellError(f"{subject}has the YAML tag {quote(node.tag.replace(_STANDARD, '!!'))}; write it without")
+    return str(node.value)
+
+
+def _quoted(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.style in {"'", '"', "|", ">"}
+
+
+def _kind(node: yaml.Node) -> str:
+    return _KINDS.get(type(node), "one text")
+
+
+def _shown(node: yaml.Node) -> str:
+    return quote(str(node.value)) if isinstance(node, yaml.ScalarNode) else _kind(node)
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+# ---- writing ----
+
+
+class _Written(_Dumper):  # type: ignore[misc]  # chosen at import
+    """Writes text so that every reader of YAML takes it for text."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # PyYAML's own
+        """Write equal values out each time: a reader of a diff doesn't follow anchors."""
+        return True
+
+
+def _represent_text(dumper: Any, text: str) -> yaml.ScalarNode:
+    # Digits, dates and signs are quoted even where YAML 1.1 wouldn't: 1.2 reads them otherwise.
+    style = None if text[:1].isalpha() and text[:1].isascii() else "'"
+    node: yaml.ScalarNode = dumper.represent_scalar(f"{_STANDARD}str", text, style=style)
+    return node
+
+
+_Written.add_representer(str, _represent_text)
+
+
+def _dumped(rows: list[dict[str, Any]]) -> str:
+    text: str = yaml.dump(
+        rows, Dumper=_Written, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1_000_000
+    )
+    return text

@@ -1,0 +1,17 @@
+"""The command, typed at an operator's desk in the process."""
+
+import pytest
+
+from support.desk import Desk
+from support.terminal import Terminal
+from support.world import World
+
+
+@pytest.fixture
+def desk(world: World) -> Desk:
+    return Desk(world)
+
+
+@pytest.fixture
+def terminal(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    return Terminal(desk, monkeypatch)

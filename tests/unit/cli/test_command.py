@@ -1,0 +1,273 @@
+"""What all commands have in common: help, options, exit codes, errors in two lines, colours."""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import click
+import pytest
+from botocore.exceptions import (
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    UnauthorizedSSOTokenError,
+)
+from botocore.stub import Stubber
+from click.testing import CliRunner
+
+from rolekeeper_cli import deployment, output
+from rolekeeper_cli.command import Root, command
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.main import cli
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.trouble import CommandError, ConfigurationError, ExitCode
+from support.desk import Desk
+from support.fake_ec2 import client_error
+from support.terminal import Terminal
+
+
+def commands(group: click.Group, path: str = "rolekeeper") -> Iterator[tuple[str, Any]]:
+    yield path, group
+    for name, each in group.commands.items():
+        if isinstance(each, click.Group):
+            yield from commands(each, f"{path} {name}")
+        else:
+            yield f"{path} {name}", each
+
+
+ALL = dict(commands(cli))
+
+
+# ---- help ----
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_every_command_explains_itself_with_an_example(path: str) -> None:
+    ran = CliRunner().invoke(cli, [*path.split()[1:], "--help"], prog_name="rolekeeper")
+    assert ran.exit_code == 0
+    assert "\nExample" in ran.stdout
+    assert all(example.startswith(path) or path == "rolekeeper" for example in ALL[path].examples)
+    assert all(f"  {example}\n" in ran.stdout for example in ALL[path].examples)
+    assert "--endpoint-url" in ran.stdout
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_every_option_and_argument_is_explained(path: str) -> None:
+    context = click.Context(ALL[path], info_name=path)
+    assert [each.name for each in ALL[path].get_params(context) if not getattr(each, "help", None)] == []
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_no_option_of_a_command_hides_a_common_one(path: str) -> None:
+    names = [each.name for each in ALL[path].params]
+    assert len(set(names)) == len(names)
+
+
+def test_help_is_quick_as_it_imports_no_sdk() -> None:
+    look = (
+        "import sys; from click.testing import CliRunner; from rolekeeper_cli.main import cli\n"
+        "for line in ([], ['mapping', 'import'], ['attach']): CliRunner().invoke(cli, [*line, '--help'])\n"
+        "print(sorted({'boto3', 'botocore', 'yaml', 'rich'} & sys.modules.keys()))"
+    )
+    ran = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
+
+
+def test_every_example_can_be_typed() -> None:
+    """Each parses: its options and its number of arguments are the command's."""
+    for path, each in ALL.items():
+        for example in each.examples:
+            line = shlex.split(example.partition(" < ")[0].partition(" > ")[0])
+            node: Any = cli
+            words = line[1:]
+            while isinstance(node, click.Group):
+                node, words = node.commands[words[0]], words[1:]
+            with node.make_context(path, words, resilient_parsing=False) as context:
+                assert context.params is not None
+
+
+# ---- options ----
+
+
+@pytest.mark.parametrize(
+    ("line", "region"),
+    [
+        (["--region", "eu-west-1", "see"], "eu-west-1"),
+        (["see", "--region", "eu-west-1"], "eu-west-1"),
+        (["--region", "eu-west-1", "see", "--region", "eu-north-1"], "eu-north-1"),
+        (["see"], None),
+    ],
+)
+def test_common_options_stand_anywhere_and_the_last_holds(line: list[str], region: str | None) -> None:
+    seen: list[Options] = []
+    assert _run(line, lambda: seen.append(output.options())) == 0
+    assert seen[0].region == region
+
+
+def test_the_session_is_made_of_the_options_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Deployment(Options(region="eu-west-1")).session.region_name == "eu-west-1"
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-south-1")
+    assert Deployment(Options()).session.region_name == "eu-north-1"
+    assert Deployment(Options(region="eu-west-1")).session.region_name == "eu-west-1"
+    with pytest.raises(ProfileNotFound):
+        _ = Deployment(Options(profile="nobody")).session
+
+
+def test_the_endpoint_is_the_options_or_the_sdks_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    there = Deployment(Options())
+    assert there.client("sts").meta.endpoint_url == "http://127.0.0.1:1"
+    there = Deployment(Options(endpoint_url="http://127.0.0.1:2"))
+    assert there.client("sts").meta.endpoint_url == "http://127.0.0.1:2"
+
+
+# ---- the stack ----
+
+
+def _stack(monkeypatch: pytest.MonkeyPatch, answer: Any, options: Options | None = None) -> deployment.Stack:
+    client = boto3.client("cloudformation", region_name="us-east-1")
+    stub = Stubber(client)
+    if isinstance(answer, str):
+        stub.add_client_error("describe_stacks", answer, "Stack with id x does not exist")
+    else:
+        stub.add_response("describe_stacks", {"Stacks": [answer]}, {"StackName": answer["StackName"]})
+    monkeypatch.setattr(Deployment, "client", lambda *_: client)
+    with stub:
+        return Deployment(options or Options()).stack
+
+
+def _described(name: str, **outputs: str) -> dict[str, Any]:
+    return {
+        "StackName": name,
+        "CreationTime": "2026-01-01",
+        "StackStatus": "CREATE_COMPLETE",
+        "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()],
+        "Parameters": [{"ParameterKey": "Mode", "ParameterValue": "observe"}],
+    }
+
+
+def test_the_stack_says_where_the_tables_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = _stack(monkeypatch, _described("rolekeeper", MappingTable="m", StateTable="s"))
+    assert (found.outputs, found.parameters) == ({"MappingTable": "m", "StateTable": "s"}, {"Mode": "observe"})
+    monkeypatch.setenv("ROLEKEEPER_STACK", "second")
+    assert _stack(monkeypatch, _described("second", MappingTable="m", StateTable="s")).name == "second"
+    third = _described("third", MappingTable="m", StateTable="s")
+    assert _stack(monkeypatch, third, Options(stack="third")).name == "third"
+
+
+def test_a_stack_that_isnt_there_or_is_another_is_a_matter_of_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="there is no stack 'rolekeeper' in us-east-1"):
+        _stack(monkeypatch, "ValidationError")
+    with pytest.raises(ConfigurationError, match="has no output MappingTable"):
+        _stack(monkeypatch, _described("rolekeeper", StateTable="s"))
+
+
+# ---- how a command ends ----
+
+
+def _run(line: list[str], act: Any) -> int:
+    """One command of its own under the same root."""
+
+    @command("see", "rolekeeper see")
+    def see() -> ExitCode:
+        act()
+        return ExitCode.DONE
+
+    root = Root("rolekeeper", commands={"see": see})
+    return CliRunner().invoke(root, line).exit_code
+
+
+def _raising(error: BaseException) -> tuple[int, str]:
+    def act() -> None:
+        raise error
+
+    @command("see", "rolekeeper see")
+    def see() -> ExitCode:
+        act()
+        return ExitCode.DONE
+
+    ran = CliRunner().invoke(Root("rolekeeper", commands={"see": see}), ["see"], prog_name="rolekeeper")
+    return ran.exit_code, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (CommandError("no", "do"), 1, "Error: no\n  do\n"),
+        (KeyboardInterrupt(), 130, "\nStopped.\n"),
+        (NoCredentialsError(), 253, "no AWS credentials were found\n  give --profile"),
+        (PartialCredentialsError(provider="env", cred_var="x"), 253, "credentials can't be read"),
+        (NoRegionError(), 253, "no Region was given\n  give --region"),
+        (ProfileNotFound(profile="x"), 253, "The config profile (x) could not be found\n  see: aws configure"),
+        (UnauthorizedSSOTokenError(), 253, "run: aws sso login"),
+        (client_error("ExpiredToken"), 253, "AWS doesn't take these credentials"),
+        (EndpointConnectionError(endpoint_url="http://x"), 254, "AWS can't be asked: Could not connect"),
+        (client_error("AccessDenied", operation="GetItem"), 254, "you aren't allowed GetItem on *"),
+        (client_error("ThrottlingException"), 254, "AWS gave no answer to Operation"),
+        (client_error("ValidationException", "bad"), 254, "AWS refused Operation on *: ValidationException: bad"),
+        (ZeroDivisionError("of ours"), 255, "Traceback"),
+    ],
+)
+def test_every_way_to_end_has_its_code_and_its_words(error: BaseException, code: int, words: str) -> None:
+    ended, said = _raising(error)
+    assert (ended, words in said) == (code, True), said
+
+
+def test_a_refusal_within_the_layer_is_told_by_what_caused_it(terminal: Terminal, desk: Desk) -> None:
+    def no_credentials() -> None:
+        raise NoCredentialsError
+
+    desk.world.calls.before("Scan", no_credentials)
+    ran = terminal("mapping", "ls")
+    assert (ran.exit_code, "no AWS credentials" in ran.stderr) == (253, True)
+
+
+@pytest.mark.parametrize("line", [["mapping", "lss"], ["mapping", "ls", "--colour"], ["mapping"], [], ["attach", "x"]])
+def test_a_slip_in_the_command_line_is_252(line: list[str]) -> None:
+    ran = CliRunner().invoke(cli, line, prog_name="rolekeeper")
+    assert (ran.exit_code, ran.stdout) == (252, "")
+    assert "--help" in ran.stderr
+
+
+def test_what_was_meant_is_guessed() -> None:
+    assert "Did you mean 'ls'?" in CliRunner().invoke(cli, ["mapping", "lss"]).stderr
+
+
+# ---- colours ----
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [(None, True), ("1", False), ("", True)])
+def test_colours_are_for_terminals_and_for_those_who_want_them(
+    desk: Desk, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, no_color: str | None, *, coloured: bool
+) -> None:
+    desk.role("web")
+    if no_color is not None:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    file = "mappings:\n- {tag_key: a, tag_value: b, role: web}\n"
+    line = ["mapping", "import", "-", "--format", "yaml", "--dry-run"]
+    assert "\x1b" not in terminal(*line, stdin=file).output
+    # As if it were one.
+    ran = CliRunner().invoke(cli, line, input=file, color=True)
+    assert ("\x1b[32m+ a=b" in ran.output) is coloured
+    assert ("\x1b" in CliRunner().invoke(cli, ["nosuch"], color=True).stderr) is coloured
+
+
+def test_a_reader_who_has_seen_enough_is_told_nothing() -> None:
+    """`rolekeeper … | head -1`: a pipe that closes early. That it failed is what other tools say too."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as closed:
+        ran = subprocess.run(
+            [sys.executable, "-c", "from rolekeeper_cli.main import main; main()", "--help"],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (ran.returncode, ran.stderr) == (1, b"")

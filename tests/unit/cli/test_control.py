@@ -1,0 +1,49 @@
+"""pause, resume and mode: each changes its own attribute of the control item and leaves the other."""
+
+import pytest
+
+from rolekeeper import codec
+from support.desk import Desk
+from support.terminal import Terminal, lines
+
+
+def control(desk: Desk) -> dict[str, object]:
+    item = desk.world.store.get([codec.CONTROL]).get(codec.CONTROL, {})
+    return {name: item[name] for name in ("mode", "paused") if name in item}
+
+
+def test_the_mode_is_shown_and_nothing_written(terminal: Terminal, desk: Desk) -> None:
+    assert lines(terminal("mode").stdout) == ["MODE IS PAUSED", "enforce as deployed no"]
+    assert terminal.document("mode") == {"mode": "enforce", "deployed": "enforce", "paused": False}
+    assert control(desk) == {}
+
+
+def test_pause_and_mode_leave_each_other_alone(terminal: Terminal, desk: Desk) -> None:
+    assert lines(terminal("pause").stdout)[1] == "enforce as deployed yes"
+    assert lines(terminal("mode", "observe").stdout)[1] == "observe set yes"
+    assert control(desk) == {"mode": "observe", "paused": True}
+    assert lines(terminal("resume").stdout)[1] == "observe set no"
+    assert lines(terminal("mode", "deployed").stdout)[1] == "enforce as deployed no"
+    assert control(desk) == {"paused": False}
+
+
+def test_pausing_twice_is_pausing(terminal: Terminal, desk: Desk) -> None:
+    terminal("pause")
+    assert terminal("pause").exit_code == 0
+    assert control(desk) == {"paused": True}
+
+
+def test_what_cant_be_read_there_is_told_and_mended_by_setting_it(terminal: Terminal, desk: Desk) -> None:
+    desk.world.control(mode="obsreve")
+    ran = terminal("mode")
+    assert ran.exit_code == 1
+    assert "nothing is changed, as the control item's mode is 'obsreve'" in ran.stderr
+    assert terminal("mode", "observe").exit_code == 0
+    desk.world.control(paused="yes")
+    assert terminal("pause").exit_code == 0
+    assert control(desk) == {"paused": True}
+
+
+@pytest.mark.parametrize("word", ["Observe", "off"])
+def test_another_mode_is_a_slip_in_the_command(terminal: Terminal, word: str) -> None:
+    assert terminal("mode", word).exit_code == 252

@@ -1,0 +1,330 @@
+"""Export, import and validate: the table as a file."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rolekeeper.mappings import row_of
+from rolekeeper.model import MappingSpec
+from support.desk import MAPPING_TABLE, Desk
+from support.terminal import CALLER, Terminal
+from support.values import row_specs
+
+TWO = """\
+mappings:
+- tag_key: workload
+  tag_value: db
+  role: db
+- tag_key: workload
+  tag_value: web
+  role: web
+  priority: 50
+"""
+
+
+@pytest.fixture(autouse=True)
+def roles(desk: Desk) -> None:
+    desk.role("web")
+    desk.role("db")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "mappings.yaml"
+
+
+def keys(desk: Desk) -> list[str]:
+    rows = desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]
+    return sorted(f"{row['tag_key']['S']}={row['tag_value']['S']}" for row in rows)
+
+
+def empty(desk: Desk) -> None:
+    for row in desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]:
+        key = {name: row[name] for name in ("tag_key", "tag_value")}
+        desk.world.dynamodb.delete_item(TableName=MAPPING_TABLE, Key=key)
+
+
+def writes(desk: Desk) -> list[str]:
+    return [each for each in desk.world.calls.made if each in {"PutItem", "UpdateItem", "DeleteItem"}]
+
+
+# ---- import ----
+
+
+def test_a_new_file_is_written_and_judged(terminal: Terminal, desk: Desk, file: Path) -> None:
+    file.write_text(TWO)
+    terminal.judges("workload=db", "workload=web")
+    ran = terminal("mapping", "import", str(file), "--yes")
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout.splitlines() == [
+        "+ workload=db  role=db",
+        "+ workload=web  role=web priority=50",
+        "= 0 unchanged",
+    ]
+    assert "2 new, 0 changed, 0 deleted, 0 unchanged." in ran.stderr
+    assert "Rolekeeper serves all 2 as written." in ran.stderr
+    assert desk.row("workload=web")["edited_by"] == CALLER
+    assert desk.shows("workload=web") == ("Published", "serving", 1)
+
+
+def test_a_second_import_writes_nothing(terminal: Terminal, desk: Desk, file: Path) -> None:
+    file.write_text(TWO)
+    assert terminal("mapping", "import", str(file), "--yes", "--no-wait").exit_code == 0
+    desk.quiet()
+    ran = terminal("mapping", "import", str(file), "--yes")
+    assert (ran.exit_code, ran.stdout) == (0, "")
+    assert "Nothing to do" in ran.stderr
+    assert writes(desk) == []
+
+
+def test_a_default_is_as_good_as_nothing_and_a_moment_is_one_however_it_is_written(
+    terminal: Terminal, desk: Desk, file: Path
+) -> None:
+    desk.put("workload=web", role="web", priority=100, enabled=True, owner="", expires_at="2030-01-01T01:00:00+01:00")
+    file.write_text("mappings:\n- {tag_key: workload, tag_value: web, role: web, expires_at: '2030-01-01T00:00:00Z'}\n")
+    desk.quiet()
+    assert "Nothing to do" in terminal("mapping", "import", str(file), "--yes").stderr
+    assert writes(desk) == []
+
+
+def test_a_change_is_shown_column_by_column_and_touches_nothing_else(
+    terminal: Terminal, desk: Desk, file: Path
+) -> None:
+    desk.put("workload=web", role="db", owner="me", note="of somebody's own", enabled=True)
+    desk.publish("workload=web")
+    file.write_text("mappings:\n- {tag_key: workload, tag_value: web, role: web, expires_at: 2030-01-01T00:00:00Z}\n")
+    terminal.judges("workload=web")
+    ran = terminal("mapping", "import", str(file), "--yes")
+    assert ran.stdout.splitlines() == [
+        "~ workload=web",
+        "    role: db → web",
+        "    expires_at: never → 2030-01-01T00:00:00Z",
+        "    owner: me → none",
+        "= 0 unchanged",
+    ]
+    row = desk.row("workload=web")
+    assert (row["role"], row["note"], row["enabled"], row["edited_by"]) == ("web", "of somebody's own", True, CALLER)
+    assert "owner" not in row
+    assert desk.shows("workload=web")[::2] == ("Published", 2)
+
+
+def test_rows_that_arent_in_the_file_stay_unless_pruned(terminal: Terminal, desk: Desk, file: Path) -> None:
+    desk.put("old=1", role="web")
+    desk.publish("old=1")
+    file.write_text(TWO)
+    ran = terminal("mapping", "import", str(file), "--yes", "--no-wait")
+    assert "1 rows are not in the file and stay" in ran.stderr
+    assert keys(desk) == ["old=1", "workload=db", "workload=web"]
+
+    terminal.judges("old=1")
+    ran = terminal("mapping", "import", str(file), "--yes", "--prune")
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout.splitlines() == ["- old=1  role=web", "= 2 unchanged"]
+    assert keys(desk) == ["workload=db", "workload=web"]
+    served = desk.served("old=1")
+    assert served
+    assert served.deleted
+
+
+def test_who_deletes_a_row_stands_in_it_first(terminal: Terminal, desk: Desk, file: Path) -> None:
+    """The stream's record of the deletion carries the row as it was."""
+    desk.put("old=1", role="web")
+    file.write_text(TWO)
+    seen: list[str] = []
+    desk.world.calls.before("DeleteItem", lambda: seen.append(desk.row("old=1")["edited_by"]))
+    terminal("mapping", "import", str(file), "--yes", "--prune", "--no-wait")
+    assert seen == [CALLER]
+
+
+def test_one_bad_row_keeps_all_from_being_written(terminal: Terminal, desk: Desk, file: Path) -> None:
+    file.write_text(f"{TWO}- tag_key: x\n  tag_value: y\n  role: a/b\n- tag_key: z\n")
+    desk.quiet()
+    ran = terminal("mapping", "import", str(file), "--yes")
+    assert ran.exit_code == 1
+    assert f"! {file}:11: x=y: role: is 'a/b', which holds a path; give the role's name only: 'b'" in ran.stderr
+    assert f"! {file}:12: tag_value: is missing" in ran.stderr
+    assert "3 things are wrong with" in ran.stderr
+    assert writes(desk) == []
+    assert keys(desk) == []
+
+
+def test_the_plan_is_shown_and_nothing_done_on_a_dry_run(terminal: Terminal, desk: Desk, file: Path) -> None:
+    file.write_text(TWO)
+    ran = terminal("mapping", "import", str(file), "--dry-run")
+    assert ran.exit_code == 0
+    assert "+ workload=db" in ran.stdout
+    assert keys(desk) == []
+
+
+def test_without_a_terminal_and_without_yes_it_is_refused_before_anything(
+    terminal: Terminal, desk: Desk, file: Path
+) -> None:
+    file.write_text(TWO)
+    desk.quiet()
+    ran = terminal("mapping", "import", str(file))
+    assert ran.exit_code == 252
+    assert "there is no terminal to ask on\n  give --yes" in ran.stderr
+    assert desk.world.calls.made == []
+
+
+@pytest.mark.parametrize(("answer", "code", "written"), [("y\n", 0, 2), ("n\n", 1, 0), ("", 130, 0)])
+def test_a_person_is_asked(terminal: Terminal, desk: Desk, file: Path, answer: str, code: int, written: int) -> None:
+    file.write_text(TWO)
+    ran = terminal.types(answer, "mapping", "import", str(file), "--no-wait")
+    assert ran.exit_code == code
+    assert "Write these changes?" in ran.stderr
+    assert len(keys(desk)) == written
+
+
+def test_a_file_from_stdin_leaves_nowhere_to_ask(terminal: Terminal, desk: Desk) -> None:
+    assert terminal.types(TWO, "mapping", "import", "-", "--format", "yaml").exit_code == 252
+    assert terminal("mapping", "import", "-", "--format", "yaml", "--yes", "--no-wait", stdin=TWO).exit_code == 0
+    assert len(keys(desk)) == 2
+
+
+def test_a_row_that_moved_since_the_plan_is_left_alone_and_named(terminal: Terminal, desk: Desk, file: Path) -> None:
+    desk.put("workload=db", role="web")
+    desk.put("old=1", role="web")
+    file.write_text(TWO)
+
+    def meanwhile() -> None:
+        desk.put("workload=db", role="web", priority=7)
+        desk.put("workload=web", role="db")
+        desk.put("old=1", role="db")
+
+    desk.world.calls.before("UpdateItem", meanwhile)
+    ran = terminal("mapping", "import", str(file), "--prune", "--yes", "--no-wait")
+    assert ran.exit_code == 1
+    assert "somebody changed old=1, workload=db, workload=web since the plan" in ran.stderr
+    assert (desk.row("workload=db")["priority"], desk.row("workload=web")["role"]) == (7, "db")
+    assert desk.row("old=1") == {"tag_key": "old", "tag_value": "1", "role": "db"}
+
+
+def test_what_isnt_served_as_written_is_told_with_its_reason(terminal: Terminal, file: Path) -> None:
+    file.write_text(TWO.replace("role: web", "role: wbe"))
+    terminal.judges("workload=db", "workload=web")
+    ran = terminal("mapping", "import", str(file), "--yes")
+    assert ran.exit_code == 1
+    assert "! workload=web is Rejected: role 'wbe' doesn't exist" in ran.stderr
+    assert "workload=db is" not in ran.stderr
+
+
+def test_when_rolekeeper_says_nothing_the_wait_ends(terminal: Terminal, desk: Desk, file: Path) -> None:
+    file.write_text(TWO)
+    ran = terminal("mapping", "import", str(file), "--yes")
+    assert ran.exit_code == 255
+    assert "Rolekeeper said nothing of workload=db and 1 more for 60 s" in ran.stderr
+    assert len(keys(desk)) == 2
+
+
+def test_the_plan_as_json(terminal: Terminal, desk: Desk, file: Path) -> None:
+    desk.put("workload=web", role="db")
+    desk.put("old=1", role="db")
+    file.write_text(TWO)
+    assert terminal.document("mapping", "import", str(file), "--dry-run") == {
+        "changes": [
+            {"mapping": "workload=db", "kind": "new", "columns": {"role": {"from": "", "to": "db"}}},
+            {
+                "mapping": "workload=web",
+                "kind": "changed",
+                "columns": {"role": {"from": "db", "to": "web"}, "priority": {"from": "100", "to": "50"}},
+            },
+        ],
+        "unchanged": 0,
+        "not_in_file": 1,
+    }
+
+
+def test_a_warning_of_a_row_is_told_with_its_place(terminal: Terminal, file: Path) -> None:
+    file.write_text(TWO + "  prioritty: 9\n")
+    ran = terminal("mapping", "import", str(file), "--dry-run")
+    assert (
+        f"Warning: {file}:5: workload=web: unknown column 'prioritty' is not used; did you mean priority?" in ran.stderr
+    )
+
+
+def test_a_file_that_isnt_there_is_a_slip_in_the_command(terminal: Terminal, file: Path) -> None:
+    ran = terminal("mapping", "import", str(file), "--yes")
+    assert (ran.exit_code, "No such file" in ran.stderr) == (252, True)
+
+
+# ---- export ----
+
+
+def test_an_export_is_sorted_and_says_only_what_differs(terminal: Terminal, desk: Desk) -> None:
+    desk.put("workload=web", role="web", priority=100, accounts={"012345678901"}, edited_by="x", note="ours")
+    desk.publish("workload=web")
+    desk.put("app=b", role="NONE", require_tags={"size": "7"})
+    ran = terminal("mapping", "export")
+    assert ran.stdout == (
+        "# yaml-language-server: $schema=mappings.schema.json\n"
+        "mappings:\n- tag_key: app\n  tag_value: b\n  role: NONE\n  require_tags:\n    size: '7'\n"
+        "\n- tag_key: workload\n  tag_value: web\n  role: web\n  accounts:\n  - '012345678901'\n"
+    )
+    assert ran.stderr == "2 mappings exported.\n"
+
+
+@pytest.mark.parametrize("name", ["all.yaml", "all.csv"])
+def test_what_was_exported_is_imported_without_a_change(
+    terminal: Terminal, desk: Desk, tmp_path: Path, name: str
+) -> None:
+    desk.put("workload=web", role="web", priority=5, accounts={"012345678901"}, description="=1+1; größer")
+    desk.put("workload=*", role="db", require_tags={"a=b": "c;d"}, expires_at="2030-01-01T00:00:00Z")
+    target = tmp_path / name
+    assert terminal("mapping", "export", "-o", str(target)).exit_code == 0
+    desk.quiet()
+    ran = terminal("mapping", "import", str(target), "--prune", "--yes")
+    assert (ran.exit_code, ran.stdout) == (0, ""), ran.output
+    assert writes(desk) == []
+
+
+@pytest.mark.parametrize("form", ["yaml", "csv"])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(specs=st.lists(row_specs, min_size=1, max_size=5, unique_by=lambda spec: spec.key))
+def test_any_table_is_imported_into_an_empty_one_and_exported_the_same(
+    terminal: Terminal, desk: Desk, form: str, specs: list[MappingSpec]
+) -> None:
+    # One desk for all examples: an empty table is as good as a new one.
+    empty(desk)
+    for spec in specs:
+        desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=row_of(spec))
+    first = terminal("mapping", "export", "--format", form)
+    empty(desk)
+    arguments = ("mapping", "import", "-", "--format", form, "--yes", "--no-wait")
+    ran = terminal(*arguments, stdin=first.stdout_bytes)
+    assert ran.exit_code == 0, ran.output
+    assert terminal("mapping", "export", "--format", form).stdout_bytes == first.stdout_bytes
+    assert "Nothing to do" in terminal(*arguments, "--prune", stdin=first.stdout_bytes).stderr
+
+
+def test_a_row_that_cant_be_read_is_exported_as_it_is_and_said(terminal: Terminal, desk: Desk) -> None:
+    desk.put("workload=web", role="a/b", enabled="yes")
+    ran = terminal("mapping", "export")
+    assert "role: a/b\n  enabled: yes\n" in ran.stdout.replace("'yes'", "yes")
+    assert "Warning: workload=web can't be read, and is in the file as it is: role: is 'a/b'" in ran.stderr
+
+
+def test_an_empty_table_is_a_file_too(terminal: Terminal) -> None:
+    assert terminal("mapping", "export").stdout.endswith("mappings: []\n")
+
+
+def test_a_target_that_cant_be_written_or_has_no_form_is_told(terminal: Terminal, tmp_path: Path) -> None:
+    assert terminal("mapping", "export", "-o", str(tmp_path / "no" / "such.yaml")).exit_code == 252
+    assert "give --format" in terminal("mapping", "export", "-o", "all.txt").stderr
+
+
+# ---- validate ----
+
+
+def test_a_file_is_checked_without_aws(terminal: Terminal, desk: Desk, file: Path) -> None:
+    file.write_text(TWO)
+    desk.quiet()
+    ran = terminal("mapping", "validate", str(file))
+    assert (ran.exit_code, ran.stderr) == (0, "2 mappings are fine.\n")
+    file.write_text(TWO.replace("role: web", "role: arn:aws:iam::210987654321:role/x/web"))
+    ran = terminal("mapping", "validate", str(file))
+    assert ran.exit_code == 1
+    assert "role: give the role's name, not its ARN: 'web'" in ran.stderr
+    assert desk.world.calls.made == []

@@ -1,0 +1,362 @@
+"""The two forms of a file: what is written is read back, and what people mistype is told with its place."""
+
+import csv
+import io
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolekeeper.cells import Home
+from rolekeeper.mappings import row_of
+from rolekeeper.model import MappingKey, MappingSpec
+from rolekeeper_cli import csv_form, yaml_form
+from rolekeeper_cli.entries import FileError, Reading, format_of, read_file
+from rolekeeper_cli.row_document import file_row, plain
+from rolekeeper_cli.trouble import UsageError
+from support.values import row_specs
+
+HOME = Home("123456789012")
+FORMS = ["yaml", "csv"]
+SMALL = "tag_key: workload\n  tag_value: web\n  role: web\n"
+
+
+def written(specs: list[MappingSpec], form: str) -> bytes:
+    rows = [file_row(row_of(spec), HOME)[0] for spec in specs]
+    if form == "csv":
+        return csv_form.write(rows).encode()
+    return yaml_form.write([{name: plain(each) for name, each in row.items()} for row in rows]).encode()
+
+
+def read(text: str | bytes, form: str = "yaml") -> Reading:
+    return read_file(text if isinstance(text, bytes) else text.encode(), f"m.{form}", form, HOME)
+
+
+def row(*lines: str) -> Reading:
+    """A file of one good row with these further lines."""
+    return read(f"mappings:\n- {SMALL}" + "".join(f"  {line}\n" for line in lines))
+
+
+def only(reading: Reading) -> MappingSpec:
+    assert list(reading.problems) == []
+    [spec] = reading.specs
+    return spec
+
+
+# ---- both forms ----
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(specs=st.lists(row_specs, min_size=1, max_size=4, unique_by=lambda spec: spec.key))
+def test_every_mapping_that_can_be_is_written_and_read_back(form: str, specs: list[MappingSpec]) -> None:
+    reading = read(written(specs, form), form)
+    assert list(reading.problems) == []
+    assert list(reading.specs) == specs
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "text", ["no", "on", "007", "1e3", "0x1F", "1_000", "2030-01-01", "null", "~", "=A1", "'x", "-"]
+)
+def test_a_tag_value_that_looks_like_something_else_stays_what_it_is(form: str, text: str) -> None:
+    spec = MappingSpec(MappingKey("workload", text), "web")
+    assert only(read(written([spec], form), form)) == spec
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_line_ends_of_windows_and_a_byte_order_mark_change_nothing(form: str) -> None:
+    spec = MappingSpec(MappingKey("workload", "größe"), "web", description="Prüft")
+    data = written([spec], form).decode().lstrip("\ufeff").replace("\n", "\r\n")
+    for coded in (data.encode("utf-8-sig"), data.encode("utf-16"), data.encode()):
+        assert only(read(coded, form)) == spec
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("data", "words"), [(b"", "is empty"), (b" \n\n", "is empty"), (b"\xff\xff", "byte 1 is no UTF-8")]
+)
+def test_what_is_no_text_or_none_at_all_is_told(form: str, data: bytes, words: str) -> None:
+    with pytest.raises(FileError, match=words):
+        read(data, form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_row_that_stands_there_twice_is_told_with_both_lines(form: str) -> None:
+    spec = MappingSpec(MappingKey("a", "b"), "web")
+    [problem] = read(written([spec, spec], form), form).problems
+    assert problem.startswith(f"m.{form}:")
+    assert "a=b: is the same row as line 2; keep one" in problem
+
+
+def test_the_files_name_tells_its_form() -> None:
+    assert [format_of(name, None) for name in ("a.yaml", "b.YML", "c.json", "d.csv")] == ["yaml", "yaml", "yaml", "csv"]
+    assert format_of("whatever", "csv") == "csv"
+    with pytest.raises(UsageError, match="doesn't say"):
+        format_of("mappings.txt", None)
+
+
+# ---- YAML ----
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "value"),
+    [
+        ("accounts: [012345678901, 123456789012]", "accounts", frozenset({"012345678901", "123456789012"})),
+        ("owner: no", "owner", "no"),
+        ("owner: 7", "owner", "7"),
+        ("owner: ''", "owner", ""),
+        ("enabled: false", "enabled", False),
+        ("enabled: False", "enabled", False),
+        ("priority: 50", "priority", 50),
+        ("require_tags: {on: yes, size: 010}", "require_tags", {"on": "yes", "size": "010"}),
+        ("require_tags: {a: ''}", "require_tags", {"a": ""}),
+        ("description: |\n    two\n    lines", "description", "two\nlines\n"),
+    ],
+)
+def test_text_is_taken_as_it_is_written(line: str, column: str, value: object) -> None:
+    assert getattr(only(row(line)), column) == value
+
+
+def test_a_time_is_a_time_with_quotes_or_without() -> None:
+    with_quotes, without = (only(row(f"expires_at: {mark}2030-01-01T00:00:00Z{mark}")) for mark in ("'", ""))
+    assert with_quotes == without
+    assert str(without.expires_at) == "2030-01-01 00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("role: db", "role: is there twice; keep one"),
+        ("owner:", "owner: is empty; leave the column out"),
+        ("owner: ~", "owner: is empty"),
+        ("owner: [a]", "owner: is a list; write one text"),
+        ("owner: !!binary aGk=", "owner: has the YAML tag '!!binary'"),
+        ("owner: !secret x", "owner: has the YAML tag '!secret'"),
+        ("enabled: yes", "enabled: is 'yes'; write true or false"),
+        ("enabled: 'true'", "enabled: is 'true'; write true or false, without quotes"),
+        ("priority: high", "priority: is the text 'high'"),
+        ("priority: 1_000", "priority: is the text '1_000'"),
+        ("priority: [1]", "priority: is a list"),
+        ("accounts: '123456789012'", "accounts: is one text; write a list, as ['123456789012']"),
+        ("accounts: []", "accounts: is empty; remove it for all"),
+        ("accounts: [~]", "accounts: an entry is empty"),
+        ("accounts: [[a]]", "accounts: an entry is a list"),
+        ("require_tags: [a]", "require_tags: is a list; write a map"),
+        ("require_tags: {a: 1, a: 2}", "require_tags: names 'a' twice"),
+        ("require_tags: {a: }", "the value of 'a' is empty; write ''"),
+        ("require_tags: {a: {b: c}}", "the value of 'a' is a map"),
+        ("expires_at: 2030-01-01", "expires_at: is '2030-01-01', which has no time zone"),
+        ("status: Published", "status: isn't written in a file"),
+        ("approve: 5", "approve: isn't written in a file"),
+        ("? [a]\n  : b", "a column's name is a list"),
+    ],
+)
+def test_a_bad_cell_is_told_with_its_line(line: str, words: str) -> None:
+    problems = row(line).problems
+    assert len(problems) == 1, problems
+    assert words in problems[0]
+    assert problems[0].startswith("m.yaml:5: workload=web: ")
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    problems = read("mappings:\n- tag_key: a\n  tag_value: b\n  enabled: maybe\n- x\n-\n- {}\n").problems
+    assert [each.split(":", 2)[1:] for each in problems] == [
+        ["4", " a=b: enabled: is 'maybe'; write true or false, without quotes"],
+        ["2", " a=b: role: is missing; give an IAM role's name, to 64 characters, or NONE"],
+        ["5", " is no mapping; write its columns, as tag_key: workload"],
+        ["6", " is no mapping; write its columns, as tag_key: workload"],
+        ["7", " is empty; write its columns, or take it out"],
+    ]
+
+
+def test_an_unknown_column_is_warned_about_with_what_is_near() -> None:
+    reading = row("prioritty: 5")
+    assert only(reading).priority == 100
+    assert "unknown column 'prioritty' is not used; did you mean priority?" in reading.warnings[0]
+
+
+def test_defaults_can_be_shared_by_an_anchor() -> None:
+    text = f"mappings:\n- &first\n  {SMALL}  owner: me\n- <<: *first\n  tag_value: db\n  role: db\n"
+    first, second = read(text).specs
+    assert (second.role, second.owner, second.key.tag_value) == ("db", "me", "db")
+    assert first.owner == "me"
+
+
+def test_shared_defaults_dont_nest() -> None:
+    text = "x: &a {owner: me}\n"
+    with pytest.raises(FileError, match="'x' is unknown here"):
+        read(text + "mappings: []")
+    nested = f"mappings:\n- &a\n  {SMALL}- &b\n  <<: *a\n  tag_value: b\n- <<: *b\n  tag_value: c\n"
+    assert "takes only maps" in read(nested).problems[0]
+    assert "takes only maps" in read(f"mappings:\n- {SMALL}  <<: [7]\n").problems[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- tag_key: a", "m.yaml:1: isn't a map with 'mappings'"),
+        ("just text", "isn't a map with 'mappings'"),
+        ("mapping: []", "'mapping' is unknown here; did you mean mappings?"),
+        ("mappings: {a: b}", "m.yaml:1: 'mappings' is no list"),
+        ("mappings: []\nmappings: []", "m.yaml:2: 'mappings' stands there twice"),
+        ("{}", "holds nothing"),
+        ("# nothing", "holds only comments"),
+        ("mappings:\n\t- a", "m.yaml:2:1: a tab"),
+        ("mappings: [", "isn't YAML"),
+        ("mappings: []\n---\nmappings: []", "isn't YAML"),
+        ("mappings:\n- a: \x00", "isn't YAML"),
+        ("mappings: *nowhere", "isn't YAML"),
+        ("mappings: " + "[" * 100_000, "nested too deep|isn't YAML"),
+    ],
+)
+def test_a_file_that_isnt_a_list_of_mappings_is_told_where(text: str, words: str) -> None:
+    with pytest.raises(FileError, match=words):
+        read(text)
+
+
+@given(st.text(max_size=200))
+def test_no_text_breaks_the_reader_of_yaml(text: str) -> None:
+    with suppress(FileError):
+        read(text)
+
+
+def test_a_file_is_made_to_be_read_and_compared() -> None:
+    spec = MappingSpec(
+        MappingKey("workload", "*"),
+        "web",
+        priority=5,
+        enabled=False,
+        require_tags={"b": "2", "a": "x"},
+        accounts=frozenset({"210987654321", "012345678901"}),
+        expires_at=datetime(2030, 1, 1, tzinfo=UTC),
+        description="A: long, # odd text " + "that goes on and on " * 10,
+    )
+    assert written([spec, MappingSpec(MappingKey("x", "y"), "NONE")], "yaml").decode() == (
+        "mappings:\n"
+        "- tag_key: workload\n"
+        "  tag_value: '*'\n"
+        "  role: web\n"
+        "  priority: 5\n"
+        "  enabled: false\n"
+        "  require_tags:\n"
+        "    a: x\n"
+        "    b: '2'\n"
+        "  accounts:\n"
+        "  - '012345678901'\n"
+        "  - '210987654321'\n"
+        "  expires_at: '2030-01-01T00:00:00Z'\n"
+        f"  description: '{spec.description}'\n"
+        "\n"
+        "- tag_key: x\n"
+        "  tag_value: y\n"
+        "  role: NONE\n"
+    )
+    assert yaml_form.write([]) == "mappings: []\n"
+
+
+@pytest.mark.parametrize("loader", [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)])
+def test_with_libyaml_or_without_it_reads_the_same(loader: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml_form, "_Loader", loader)
+    assert only(row("accounts: [012345678901]", "owner: no")).owner == "no"
+    with pytest.raises(FileError, match="a tab"):
+        read("mappings:\n\t- a")
+
+
+# ---- CSV ----
+
+
+def sheet(*lines: str, head: str = "tag_key,tag_value,role,priority,enabled,require_tags,accounts,owner") -> Reading:
+    return read("\n".join([head, *lines]), "csv")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_first_line_tells_what_stands_between_cells(delimiter: str) -> None:
+    head = delimiter.join(["tag_key", "tag_value", "role", "owner"])
+    spec = only(sheet(delimiter.join(["workload", "web", "web", "me"]), head=head))
+    assert (str(spec.key), spec.role, spec.owner) == ("workload=web", "web", "me")
+
+
+@pytest.mark.parametrize(
+    ("cells", "column", "value"),
+    [
+        ("7,,,,", "priority", 7),
+        (",FALSE,,,", "enabled", False),
+        (",true,,,", "enabled", True),
+        (",,environment=production; size= big,,", "require_tags", {"environment": "production", "size": "big"}),
+        (",,a\\=b=c=d;e=,,", "require_tags", {"a=b": "c=d", "e": ""}),
+        (",,,'012345678901;210987654321,", "accounts", frozenset({"012345678901", "210987654321"})),
+        (',,,"012345678901, 210987654321\n",', "accounts", frozenset({"012345678901", "210987654321"})),
+        (",,,,'=HYPERLINK(1)", "owner", "=HYPERLINK(1)"),
+        (",,,,''quoted'", "owner", "'quoted'"),
+    ],
+)
+def test_a_cell_is_read_as_spreadsheets_write_it(cells: str, column: str, value: object) -> None:
+    assert getattr(only(sheet(f"workload,web,web,{cells}")), column) == value
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ("high,,,,", "priority: is 'high'; use a whole number"),
+        (",yes,,,", "enabled: is 'yes'; write true or false"),
+        (",,environment,,", "require_tags: holds 'environment'; write key=value"),
+        (",,a=1;a=2,,", "require_tags: names 'a' twice"),
+        (",,a=b\\,,", "require_tags: ends with a backslash"),
+        (",,,1.23457E+11,", "accounts: holds '1.23457E+11'; write account ids of 12 digits, leading zeros included"),
+        (",,,;,", "accounts: is empty"),
+        (",,,,,extra", "has 9 cells, and the first line names 8 columns"),
+    ],
+)
+def test_a_bad_cell_of_a_sheet_is_told_with_its_line(cells: str, words: str) -> None:
+    [problem] = sheet("", f"workload,web,web,{cells}").problems
+    assert problem.startswith("m.csv:3: workload=web: ")
+    assert words in problem
+
+
+def test_a_row_is_where_it_begins_whatever_its_cells_hold() -> None:
+    problems = sheet('a,b,web,,,,,"two\nlines"', "c,d,we b").problems
+    assert [each[:8] for each in problems] == ["m.csv:4:"]
+
+
+def test_blank_rows_and_missing_cells_at_the_end_are_nothing() -> None:
+    assert len(sheet("a,b,web", ",,,,,,,", "", "  ,,", "c,d,web,5").specs) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("workload,web,web", "m.csv:1: the first line doesn't name the column tag_key"),
+        ("tag_key,tag_value,role,role", "names role twice"),
+        ('tag_key,tag_value,role\na,b,"c', "isn't CSV"),
+        ('tag_key,tag_value,role\na,b,"c"d', "m.csv:2: isn't CSV"),
+    ],
+)
+def test_a_sheet_that_cant_be_read_is_told_why(text: str, words: str) -> None:
+    with pytest.raises(FileError, match=words):
+        read(text, "csv")
+
+
+@given(st.text(max_size=200))
+def test_no_text_breaks_the_reader_of_csv(text: str) -> None:
+    with suppress(FileError):
+        read(f"tag_key,tag_value,role,require_tags,accounts\n{text}", "csv")
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "007", "1-2", "TRUE", "sep 2", "MAR1", "'x", " x"]
+)
+def test_no_spreadsheet_takes_a_text_for_a_formula_a_number_or_a_date(text: str) -> None:
+    spec = MappingSpec(MappingKey("a", "b"), "web", owner=text)
+    [_, line] = list(csv.reader(io.StringIO(written([spec], "csv").decode(), newline="")))
+    assert line[-2] == f"'{text}"
+
+
+def test_plain_words_stay_plain_and_only_other_than_ascii_has_a_mark() -> None:
+    spec = MappingSpec(MappingKey("workload", "*"), "s3-read", priority=5, enabled=False)
+    [head, line] = written([spec], "csv").decode().splitlines()
+    assert head.startswith("tag_key,tag_value,role,instance_profile,priority,")
+    assert line == "workload,*,s3-read,,5,false,,,,,,,,,"
+    assert written([MappingSpec(MappingKey("a", "ä"), "web")], "csv").startswith(b"\xef\xbb\xbf")

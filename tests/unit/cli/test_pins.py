@@ -1,0 +1,226 @@
+"""attach, replace, detach and release: one instance by hand."""
+
+from datetime import timedelta
+
+import pytest
+
+from rolekeeper import codec
+from rolekeeper.model import Pin
+from support.desk import TRUSTS_LAMBDA, Desk
+from support.terminal import CALLER, Terminal
+
+PROFILE = "arn:aws:iam::123456789012:instance-profile/rolekeeper/"
+
+
+@pytest.fixture(autouse=True)
+def roles(desk: Desk) -> None:
+    for role in ("web", "db"):
+        desk.role(role)
+        desk.world.profile(role)
+
+
+def pin_of(desk: Desk, instance: str) -> Pin | None:
+    key = desk.world.key(instance)
+    return desk.world.state.read([key], []).pins.get(key)
+
+
+def test_an_instance_without_a_role_is_pinned_to_one(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.running(Name="web-1")
+    terminal.meanwhile = lambda: desk.world.attach_by_hand(instance, "web")
+    ran = terminal("attach", instance, "web", "--for", "8h", "--reason", "incident 42")
+    assert ran.exit_code == 0, ran.output
+    now = desk.world.clock.now()
+    made = pin_of(desk, instance)
+    assert made
+    assert (made.role, made.profile_arn, made.by, made.reason) == ("web", f"{PROFILE}web", CALLER, "incident 42")
+    assert made.expires_at
+    assert timedelta(hours=7) < made.expires_at - now <= timedelta(hours=8)
+    until = f"{made.expires_at:%Y-%m-%dT%H:%M:%SZ}"
+    assert ran.stdout == f"{instance} (web-1) is pinned to web until {until}.\n"
+    assert "EC2 shows web on it." in ran.stderr
+    assert f"rolekeeper release {instance}" in ran.stderr
+
+
+def test_without_a_time_it_stays_until_it_is_released(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.running()
+    assert terminal("attach", instance, "web", "--no-wait").stdout == f"{instance} is pinned to web.\n"
+    pk, sk = codec.pin_key(desk.world.key(instance))
+    item = desk.world.store.get([(pk, sk)])[pk, sk]
+    assert (item["expires_at"], "expires" in item) == ("", False)
+
+
+def test_attach_takes_nothing_away_and_replace_needs_something_to_take(terminal: Terminal, desk: Desk) -> None:
+    occupied, free = desk.world.running(profile="theirs"), desk.world.running()
+    ran = terminal("attach", occupied, "web")
+    assert ran.exit_code == 1
+    assert ran.stderr == (
+        f"Error: {occupied} carries theirs already\n  to take that away: rolekeeper replace {occupied} web\n"
+    )
+    ran = terminal("replace", free, "web")
+    assert ran.exit_code == 1
+    assert f"carries no role\n  to give it one: rolekeeper attach {free} web\n" in ran.stderr
+    assert (pin_of(desk, occupied), pin_of(desk, free)) == (None, None)
+
+
+def test_a_replace_of_a_stopped_instance_says_when_it_is_done_and_doesnt_wait(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.stopped(profile="web")
+    ran = terminal("replace", instance, "db")
+    assert ran.exit_code == 0, ran.output
+    assert "it is done when it starts (aws ec2 start-instances" in ran.stderr
+    assert pin_of(desk, instance)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [({"paused": True}, "Rolekeeper is paused"), ({"mode": "observe"}, "the mode is observe")]
+)
+def test_what_is_withheld_now_is_said(terminal: Terminal, desk: Desk, given: dict[str, object], words: str) -> None:
+    instance = desk.world.running()
+    desk.world.control(**given)
+    ran = terminal("attach", instance, "web")
+    assert (ran.exit_code, f"Nothing changes yet: {words}" in ran.stderr) == (0, True)
+
+
+def test_the_mode_as_deployed_counts_too(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.running()
+    terminal.parameters["Mode"] = "observe"
+    assert "the mode is observe" in terminal("attach", instance, "web").stderr
+
+
+def test_when_ec2_doesnt_show_it_the_wait_ends_and_the_pin_stays(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.running()
+    ran = terminal("attach", instance, "web")
+    assert (ran.exit_code, "EC2 doesn't show it after 60 s" in ran.stderr) == (255, True)
+    assert pin_of(desk, instance)
+
+
+# ---- detach ----
+
+
+def test_detach_asks_for_the_word(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.running(profile="web")
+    ran = terminal.types("detach\n", "detach", instance)
+    assert ran.exit_code == 1
+    assert f"{instance} carries web. Type Detach to go on" in ran.stderr
+    assert pin_of(desk, instance) is None
+
+    association = desk.world.association(instance)
+    assert association
+    terminal.meanwhile = lambda: desk.world.truth.disassociate(association.id)
+    ran = terminal.types("Detach\n", "detach", instance)
+    assert ran.exit_code == 0, ran.output
+    assert (pin_of(desk, instance) or Pin("")).role == "NONE"
+    assert "EC2 shows no role on it." in ran.stderr
+
+
+def test_without_a_terminal_detach_needs_the_word_at_once(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.running(profile="web")
+    desk.quiet()
+    for arguments in ((), ("--confirm", "yes")):
+        ran = terminal("detach", instance, *arguments)
+        assert (ran.exit_code, "give --confirm Detach" in ran.stderr) == (252, True)
+    assert desk.world.calls.made == []
+    assert terminal("detach", instance, "--confirm", "Detach", "--for", "30m", "--no-wait").exit_code == 0
+    made = pin_of(desk, instance)
+    assert made
+    assert (made.role, made.profile_arn) == ("NONE", "")
+
+
+# ---- release ----
+
+
+def test_a_release_gives_the_instance_back_to_its_tags(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.running()
+    terminal("attach", instance, "web", "--no-wait")
+    assert terminal("release", instance).stdout == f"{instance} is released from web and goes back to its tags.\n"
+    assert pin_of(desk, instance) is None
+    assert terminal("release", instance).stdout == f"{instance} has no pin; its tags rule.\n"
+
+
+def test_a_pin_in_place_of_another_says_what_was(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.running()
+    terminal("attach", instance, "web", "--for", "7d", "--no-wait")
+    ran = terminal("attach", instance, "db", "--no-wait")
+    assert "It was pinned to web until 2026-03-08T09:00:0" in ran.stderr
+
+
+def test_pins_as_json(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.running()
+    document = terminal.document("attach", instance, "web", "--for", "7d", "--no-wait")
+    assert (document["instance"], document["role"], document["by"]) == (instance, "web", CALLER)
+    assert document["expires_at"].startswith("2026-03-08T09:00:0")
+    assert terminal.document("release", instance) == {"instance": instance, "released": "web"}
+
+
+# ---- which instance, which role ----
+
+
+def test_a_name_that_only_one_has_will_do(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.running(Name="web-*")
+    desk.world.running(Name="web-1")
+    assert terminal("attach", "web-*", "web", "--no-wait").exit_code == 0
+    assert pin_of(desk, instance)
+
+
+def test_a_lone_star_is_a_name_and_not_any(terminal: Terminal, desk: Desk) -> None:
+    desk.world.running(Name="web-1")
+    assert "there is no instance *" in terminal("attach", "*", "web").stderr
+
+
+def test_a_name_that_several_have_wont_do(terminal: Terminal, desk: Desk) -> None:
+    ids = sorted(desk.world.running(Name="web") for _ in range(2))
+    ran = terminal("attach", "web", "web")
+    assert (ran.exit_code, f"2 instances are named web: {', '.join(ids)}" in ran.stderr) == (1, True)
+
+
+def test_an_instance_that_isnt_there_is_told_with_what_is_near(terminal: Terminal, desk: Desk) -> None:
+    desk.world.running(Name="web-1")
+    ran = terminal("attach", "wbe-1", "web")
+    assert (ran.exit_code, ran.stderr) == (1, "Error: there is no instance wbe-1\n  did you mean web-1?\n")
+    assert "maybe it is in another --region" in terminal("release", "something-else").stderr
+
+
+def test_an_instance_that_is_gone_cant_be_pinned(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.running()
+    desk.world.truth.terminate(instance)
+    assert "is shutting-down" in terminal("attach", instance, "web").stderr
+    desk.world.wait(5)
+    assert "is terminated" in terminal("attach", instance, "web").stderr
+
+
+def test_a_role_that_cant_be_used_is_told_in_the_checks_own_words(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.running()
+    desk.role("outside", path="/")
+    desk.role("lambda", trust=TRUSTS_LAMBDA)
+    desk.role("bare", profile=False)
+    for role, words in {
+        "nobody": "role 'nobody' doesn't exist in account 123456789012\n  create it under the path /rolekeeper/",
+        "outside": "must be under /rolekeeper/",
+        "lambda": "EC2 can't assume role 'lambda'",
+        "bare": "instance profile 'bare' doesn't exist\n  run: aws iam create-instance-profile",
+    }.items():
+        ran = terminal("attach", instance, role)
+        assert (ran.exit_code, words in ran.stderr) == (1, True), ran.stderr
+    for role, words in {
+        "arn:aws:iam::123456789012:role/rolekeeper/web": "not its ARN: 'web'",
+        "NONE": "to let an instance carry none: rolekeeper detach",
+        "a/b": "which holds a path",
+    }.items():
+        ran = terminal("attach", instance, role)
+        assert (ran.exit_code, words in ran.stderr) == (252, True), ran.stderr
+    assert pin_of(desk, instance) is None
+
+
+def test_a_profile_that_is_named_otherwise_can_be_given(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.running()
+    desk.iam.create_instance_profile(InstanceProfileName="web-box", Path="/rolekeeper/")
+    desk.iam.add_role_to_instance_profile(InstanceProfileName="web-box", RoleName="web")
+    assert terminal("attach", instance, "web", "--instance-profile", "web-box", "--no-wait").exit_code == 0
+    made = pin_of(desk, instance)
+    assert made
+    assert made.profile_arn == f"{PROFILE}web-box"
+
+
+@pytest.mark.parametrize("text", ["8", "h", "0m", "-1h", "1.5h", "8 h", "9999999d", "99999w", "٣h"])
+def test_a_duration_that_is_none_is_a_slip_in_the_command(terminal: Terminal, text: str) -> None:
+    ran = terminal("attach", "i-0123456789abcdef0", "web", f"--for={text}")
+    assert (ran.exit_code, "write it as 30m, 8h or 7d" in ran.stderr) == (252, True)
