@@ -21,6 +21,7 @@ from rolekeeper.revisions import Revisions
 from rolekeeper.roles import Roles
 from rolekeeper.state import State
 from rolekeeper.store import Store
+from rolekeeper.work import WorkQueue
 from rolekeeper_cli import output
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.trouble import ConfigurationError
@@ -88,7 +89,7 @@ class Deployment:
                 raise
             raise ConfigurationError(f"there is no stack '{name}' in {region}", elsewhere) from error
         outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())}
-        if missing := {"MappingTable", "StateTable"} - outputs.keys():
+        if missing := {"MappingTable", "StateTable", "WorkQueue"} - outputs.keys():
             what = f"stack '{name}' in {region} has no output {min(missing)}, so it isn't a running Rolekeeper"
             raise ConfigurationError(what, elsewhere)
         parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", ())}
@@ -140,6 +141,11 @@ class Deployment:
     def revisions(self) -> Revisions:
         """What the state table knows of mappings."""
         return Revisions(self.store)
+
+    @cached_property
+    def work_queue(self) -> WorkQueue:
+        """The queue of instances to reconcile."""
+        return WorkQueue(self.client("sqs"), self.stack.outputs["WorkQueue"])
 
     @cached_property
     def ec2(self) -> Ec2:

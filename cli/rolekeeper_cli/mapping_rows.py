@@ -95,9 +95,8 @@ class MappingRows:
 
     def _delete(self, change: Change) -> None:
         # The stream's record of a deletion shows the row as it was: that tells who deleted it.
-        by = self._by()
-        self._update(change.key, _as_seen(change.row).set("edited_by", by))
-        condition = _as_seen({**change.row, "edited_by": {"S": by}}).only_if("edited_by", "=", by).condition()
+        self._update(change.key, _as_seen(change.row).set("edited_by", self._by()))
+        condition = _as_seen(change.row).condition()
         self._call("DeleteItem", self._client.delete_item, TableName=self._table, Key=_key(change.key), **condition)
 
     def _update(self, key: MappingKey, update: Update) -> None:

@@ -17,6 +17,7 @@ from rolekeeper.model import (
     MappingSpec,
     Pin,
 )
+from rolekeeper.store import Update
 from rolekeeper_cli import asking, output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.instances import find_instance
@@ -76,16 +77,31 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool, confirm: s
 
 
 def release(deployment: Deployment, text: str) -> ExitCode:
-    """Take an instance's pin away."""
+    """Take an instance's pin away, and forget that somebody else kept undoing our changes to it."""
     instance = find_instance(deployment.ec2, text)
-    former = deployment.state.read([instance.key], []).pins.get(instance.key)
-    deployment.store.write(deployment.store.delete(codec.pin_key(instance.key)))
+    snapshot = deployment.state.read([instance.key], [])
+    former = snapshot.pins.get(instance.key)
+    undone = snapshot.record(instance.key).undone
+    store = deployment.store
+    if undone:
+        update = Update()
+        for each in undone:
+            update.remove(codec.undone_name(each))
+        store.write(store.update(codec.record_key(instance.key), update))
+    store.write(store.delete(codec.pin_key(instance.key)))
+    if undone and not former:
+        # A pin that goes wakes Rolekeeper by itself; this doesn't.
+        deployment.work_queue.send([instance.key], "released", f"released by {deployment.caller.arn}")
     if output.wants_json():
-        output.show_json({"instance": instance.key.id, "released": former.role if former else None})
-    elif former:
+        told = {"instance": instance.key.id, "released": former.role if former else None, "contested": bool(undone)}
+        output.show_json(told)
+        return ExitCode.DONE
+    if former:
         output.line(f"{_title(instance)} is released from {former.role or 'its pin'} and goes back to its tags.")
     else:
         output.line(f"{_title(instance)} has no pin; its tags rule.")
+    if undone:
+        output.say("Somebody else kept undoing Rolekeeper's changes to it; Rolekeeper tries again.")
     return ExitCode.DONE
 
 

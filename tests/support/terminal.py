@@ -28,7 +28,7 @@ class Terminal:
         self.meanwhile: Callable[[], object] = _nothing
         self._monkeypatch = monkeypatch
         self._sts = boto3.client("sts", region_name=REGION)
-        outputs = {"MappingTable": MAPPING_TABLE, "StateTable": STATE_TABLE}
+        outputs = {"MappingTable": MAPPING_TABLE, "StateTable": STATE_TABLE, "WorkQueue": desk.queue_url}
         stack = property(lambda _: Stack("rolekeeper", outputs, self.parameters))
         monkeypatch.setattr(Deployment, "client", lambda _, service: self.client(service))
         monkeypatch.setattr(Deployment, "stack", stack)
@@ -56,12 +56,8 @@ class Terminal:
 
     def client(self, service: str) -> Any:
         """The in-process AWS."""
-        made = {
-            "dynamodb": self.desk.world.dynamodb,
-            "ec2": self.desk.world.ec2,
-            "iam": self.desk.iam,
-            "sts": self._sts,
-        }
+        desk, world = self.desk, self.desk.world
+        made = {"dynamodb": world.dynamodb, "ec2": world.ec2, "iam": desk.iam, "sqs": desk.sqs, "sts": self._sts}
         return made[service]
 
     def wait(self, seconds: float) -> None:

@@ -11,7 +11,7 @@ from rolekeeper_cli.words import key_and_rest, only_key
 
 type Function = Callable[..., ExitCode]
 
-_KEY = "tag_key=tag_value, as workload=web; the first '=' splits."
+_KEY = "The mapping, as tag_key=tag_value: workload=web. The first '=' splits."
 
 no_wait = click.option(
     "--wait/--no-wait",
@@ -29,7 +29,7 @@ def takes_key(function: Function) -> Function:
     def run(words: tuple[str, ...], tag_key: str | None, tag_value: str | None, **others: Any) -> ExitCode:
         return function(only_key(words, tag_key, tag_value), **others)
 
-    return _named(run, "KEY", f"KEY is {_KEY}")
+    return _named(run, "KEY", _KEY)
 
 
 def takes_key_and_columns(function: Function) -> Function:
@@ -40,7 +40,7 @@ def takes_key_and_columns(function: Function) -> Function:
         return function(*key_and_rest(words, tag_key, tag_value), **others)
 
     about = "An empty VALUE takes the column away; lists and tags are written as in CSV files."
-    return _named(run, "KEY COLUMN=VALUE...", f"KEY is {_KEY} {about}")
+    return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}")
 
 
 def _named(function: Function, metavar: str, about: str) -> Function:

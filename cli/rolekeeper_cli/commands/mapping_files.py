@@ -140,7 +140,7 @@ def _read(file: str, form: str | None, deployment: "Deployment | None") -> "Read
 
 def _bad(problems: Sequence[str], name: str) -> CommandError:
     many = f"{len(problems):,} things are" if len(problems) > 1 else "one thing is"
-    return CommandError(f"{many} wrong with {name}; nothing was written", "mend what stands above, then run it again")
+    return CommandError(f"{many} wrong with {name}", "nothing was written; mend what stands above, then run it again")
 
 
 def _bytes_of(file: str) -> bytes:

@@ -43,7 +43,7 @@ def _listed(entry: Mapping[str, Any]) -> list[object]:
         str(entry["at"])[:19] + "Z",
         entry.get("event", ""),
         entry.get("revision", ""),
-        entry.get("by", ""),
+        entry.get("by", "") + (f" (approved by {approved_by})" if (approved_by := entry.get("approved_by")) else ""),
         changes or entry.get("reason", ""),
     ]
 

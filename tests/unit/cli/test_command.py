@@ -131,6 +131,9 @@ def test_the_endpoint_is_the_options_or_the_sdks_own(monkeypatch: pytest.MonkeyP
 # ---- the stack ----
 
 
+TABLES = {"MappingTable": "m", "StateTable": "s", "WorkQueue": "q"}
+
+
 def _stack(monkeypatch: pytest.MonkeyPatch, answer: Any, options: Options | None = None) -> deployment.Stack:
     client = boto3.client("cloudformation", region_name="us-east-1")
     stub = Stubber(client)
@@ -154,11 +157,11 @@ def _described(name: str, **outputs: str) -> dict[str, Any]:
 
 
 def test_the_stack_says_where_the_tables_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = _stack(monkeypatch, _described("rolekeeper", MappingTable="m", StateTable="s"))
-    assert (found.outputs, found.parameters) == ({"MappingTable": "m", "StateTable": "s"}, {"Mode": "observe"})
+    found = _stack(monkeypatch, _described("rolekeeper", **TABLES))
+    assert (found.outputs, found.parameters) == (TABLES, {"Mode": "observe"})
     monkeypatch.setenv("ROLEKEEPER_STACK", "second")
-    assert _stack(monkeypatch, _described("second", MappingTable="m", StateTable="s")).name == "second"
-    third = _described("third", MappingTable="m", StateTable="s")
+    assert _stack(monkeypatch, _described("second", **TABLES)).name == "second"
+    third = _described("third", **TABLES)
     assert _stack(monkeypatch, third, Options(stack="third")).name == "third"
 
 
@@ -166,7 +169,7 @@ def test_a_stack_that_isnt_there_or_is_another_is_a_matter_of_configuration(monk
     with pytest.raises(ConfigurationError, match="there is no stack 'rolekeeper' in us-east-1"):
         _stack(monkeypatch, "ValidationError")
     with pytest.raises(ConfigurationError, match="has no output MappingTable"):
-        _stack(monkeypatch, _described("rolekeeper", StateTable="s"))
+        _stack(monkeypatch, _described("rolekeeper", StateTable="s", WorkQueue="q"))
 
 
 # ---- how a command ends ----

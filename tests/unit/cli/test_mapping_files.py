@@ -326,5 +326,5 @@ def test_a_file_is_checked_without_aws(terminal: Terminal, desk: Desk, file: Pat
     file.write_text(TWO.replace("role: web", "role: arn:aws:iam::210987654321:role/x/web"))
     ran = terminal("mapping", "validate", str(file))
     assert ran.exit_code == 1
-    assert "role: give the role's name, not its ARN: 'web'" in ran.stderr
+    assert "; give the role's name, not its ARN: 'web'" in ran.stderr
     assert desk.world.calls.made == []

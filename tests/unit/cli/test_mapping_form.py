@@ -165,7 +165,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     problems = read("mappings:\n- tag_key: a\n  tag_value: b\n  enabled: maybe\n- x\n-\n- {}\n").problems
     assert [each.split(":", 2)[1:] for each in problems] == [
         ["4", " a=b: enabled: is 'maybe'; write true or false, without quotes"],
-        ["2", " a=b: role: is missing; give an IAM role's name, to 64 characters, or NONE"],
+        ["2", " a=b: role: is missing; give an IAM role's name of up to 64 characters, or NONE"],
         ["5", " is no mapping; write its columns, as tag_key: workload"],
         ["6", " is no mapping; write its columns, as tag_key: workload"],
         ["7", " is empty; write its columns, or take it out"],

@@ -136,6 +136,24 @@ def test_a_release_gives_the_instance_back_to_its_tags(terminal: Terminal, desk:
     assert terminal("release", instance).stdout == f"{instance} has no pin; its tags rule.\n"
 
 
+def test_a_contested_instance_is_taken_up_again(terminal: Terminal, desk: Desk) -> None:
+    desk.world.publish("workload=web", "web")
+    instance = desk.world.running(workload="web")
+    for _ in range(4):
+        desk.world.reconcile(instance)
+        desk.world.attach_by_hand(instance, "db")
+        desk.world.wait(60)
+    decision = desk.world.reconcile(instance).decision
+    assert decision
+    assert decision.code == "contested"
+    desk.quiet()
+    ran = terminal("release", instance)
+    assert "Rolekeeper tries again" in ran.stderr
+    assert desk.sent_ids() == [instance]
+    desk.world.reconcile(instance)
+    assert desk.world.carries(instance) == "web"
+
+
 def test_a_pin_in_place_of_another_says_what_was(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running()
     terminal("attach", instance, "web", "--for", "7d", "--no-wait")
@@ -148,7 +166,11 @@ def test_pins_as_json(terminal: Terminal, desk: Desk) -> None:
     document = terminal.document("attach", instance, "web", "--for", "7d", "--no-wait")
     assert (document["instance"], document["role"], document["by"]) == (instance, "web", CALLER)
     assert document["expires_at"].startswith("2026-03-08T09:00:0")
-    assert terminal.document("release", instance) == {"instance": instance, "released": "web"}
+    assert terminal.document("release", instance) == {
+        "instance": instance,
+        "released": "web",
+        "contested": False,
+    }
 
 
 # ---- which instance, which role ----

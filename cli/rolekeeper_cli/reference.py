@@ -1,0 +1,77 @@
+"""docs/cli.md, made from the commands themselves.
+
+Run `python -m rolekeeper_cli.reference > docs/cli.md` after a change; a test compares them.
+"""
+
+from collections.abc import Iterator
+
+import click
+
+from rolekeeper_cli.main import cli
+from rolekeeper_cli.trouble import ExitCode
+
+_WIDTH = 100
+_COMMON = "Options of every command:"
+_CODES = {
+    ExitCode.DONE: "it is done, or there was nothing to do",
+    ExitCode.NO: "it ran, and the answer is no: a bad row, a row that isn't served as written, a refusal, a question "
+    "answered with no, rows that somebody changed meanwhile",
+    ExitCode.INTERRUPTED: "Ctrl-C; what was written stays written",
+    ExitCode.USAGE: "the command line can't be meant, or nobody can be asked (no terminal, and no `--yes`)",
+    ExitCode.CONFIGURATION: "no credentials, no Region, or no such stack",
+    ExitCode.SERVICE: "AWS refused, or couldn't be reached",
+    ExitCode.FAILED: "what was waited for didn't come in time; or a bug, with its traceback",
+}
+_HEAD = """# The command line
+
+The command `rolekeeper` is for the people who run Rolekeeper. It talks to AWS with your own credentials, as the AWS CLI
+does, and decides nothing by itself: rows are read and roles are checked by the very modules that the functions run.
+
+<!-- Made by `python -m rolekeeper_cli.reference`; edit the commands instead. -->
+
+In this repository it is `.venv/bin/rolekeeper`, after any `make` target that sets up. On its own: `pipx install .`, in
+a clone. Completion for your shell: `eval "$(_ROLEKEEPER_COMPLETE=bash_source rolekeeper)"`, or `zsh_source`,
+`fish_source`.
+
+- Data goes to stdout, messages to stderr. `--output json` gives data that programs read.
+- An error is two lines: what happened, and what to do.
+- Before something is changed, what would change is shown, and asked about. Without a terminal nobody is asked: then
+  `--yes` has to be there.
+- Colours are for terminals only, and not with `NO_COLOR`.
+- What is written into the mapping table names you (`edited_by`), and so does the mapping's history.
+
+| exit code | says |
+|---|---|
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    codes = "".join(f"| {code.value} | {_CODES[code]} |\n" for code in ExitCode)
+    common = _help("rolekeeper", cli).partition(_COMMON)[2].partition("\n\n")[0]
+    parts = [f"{_HEAD}{codes}", f"## {_COMMON.rstrip(':')}\n\n```\n{common.strip(chr(10))}\n```\n"]
+    parts += [f"## {path}\n\n```\n{_without_common(_help(path, each))}\n```\n" for path, each in commands()]
+    return "\n".join(parts)
+
+
+def commands(group: click.Group = cli, path: str = "rolekeeper") -> Iterator[tuple[str, click.Command]]:
+    """Every command that isn't a group, by its whole name, in alphabetical order."""
+    for name, each in sorted(group.commands.items()):
+        if isinstance(each, click.Group):
+            yield from commands(each, f"{path} {name}")
+        else:
+            yield f"{path} {name}", each
+
+
+def _help(path: str, command: click.Command) -> str:
+    return command.get_help(click.Context(command, info_name=path, terminal_width=_WIDTH, **cli.context_settings))
+
+
+def _without_common(text: str) -> str:
+    own, _, after = text.partition(f"\n\n{_COMMON}")
+    _, _, examples = after.partition("\n\n")
+    return f"{own}\n\n{examples}".rstrip()
+
+
+if __name__ == "__main__":
+    click.echo(page(), nl=False)
