@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
+from rolekeeper import codec
 from rolekeeper.columns import Attributes
 from rolekeeper.model import MappingKey
-from rolekeeper.surveyor import fits_state
+from rolekeeper.verdicts import Status
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.mapping_rows import MappingRows, Rows
@@ -16,7 +17,7 @@ from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.trouble import CommandError, ExitCode, WaitedInVainError
 
 # Serving as it was written; all else wants somebody's attention.
-GOOD = frozenset({"Published", "Expired"})
+GOOD = frozenset({Status.PUBLISHED, Status.EXPIRED})
 _POLL_SECONDS = 0.5
 # Rolekeeper judges a row in about a second; so long without any is no delay any more.
 PATIENCE_SECONDS = 60
@@ -71,7 +72,7 @@ def judgements(deployment: Deployment, rows: MappingRows, written: Sequence[Chan
         seen = rows.some([*put, *deleted])
         judged = {key: row for key, row in seen.items() if "status" in row}
         gone = [key for key in deleted if key not in seen]
-        served = deployment.state.read([], filter(fits_state, gone)).published if gone else {}
+        served = deployment.state.read([], filter(codec.fits_partition, gone)).published if gone else {}
         return judged | {key: {} for key in gone if key not in served or served[key].deleted}
 
     return tell(wait_until_judged(deployment, [*put, *deleted], look))
@@ -114,7 +115,7 @@ def tell(judged: Rows) -> ExitCode:
     for key, row in sorted(bad.items(), key=lambda each: each[0]):
         told = f"{output.one_line(str(key))} is {said(row, 'status')}: {said(row, 'status_reason')}"
         click.echo(f"{click.style('!', fg='red')} {output.printable(told)}", err=True)
-        if said(row, "status") == "Held":
+        if said(row, "status") == Status.HELD:
             output.say(f"  rolekeeper mapping approve {key} serves it")
     if bad:
         return ExitCode.NO

@@ -1,9 +1,8 @@
 """ls, get, set, rm, history, rollback and approve: one mapping at a time."""
 
-from typing import Any
-
 import pytest
 
+from rolekeeper.limits import Limits
 from support.desk import Desk
 from support.terminal import CALLER, Terminal, lines
 
@@ -109,7 +108,7 @@ def test_columns_are_set_and_taken_away(terminal: Terminal, desk: Desk) -> None:
     row = desk.row("workload=web")
     assert (row["role"], row["enabled"], row["require_tags"], row["priority"]) == ("web", False, {"env": "prod"}, 7)
     assert "owner" not in row
-    assert row["edited_by"] == CALLER
+    assert desk.history("workload=web")[-1]["by"] == CALLER
     assert desk.shows("workload=web")[::2] == ("Published", 2)
 
 
@@ -159,7 +158,7 @@ def test_history_is_newest_first(terminal: Terminal, desk: Desk) -> None:
     desk.edit("workload=web", role="db")
     head, second, first = lines(terminal("mapping", "history", "workload=web").stdout)
     assert head == "AT EVENT REVISION BY WHAT"
-    assert "Mapping Published 2" in second
+    assert second.endswith("Mapping Published 2 role: web → db")
     assert "Mapping Published 1" in first
     [entry] = terminal.document("mapping", "history", "workload=web", "--limit", "1")
     assert (entry["revision"], entry["role"]) == (2, "db")
@@ -174,7 +173,8 @@ def test_a_rollback_goes_to_the_revision_before_through_all_checks(terminal: Ter
     assert ran.exit_code == 0, ran.output
     assert ran.stdout.splitlines()[:3] == ["~ workload=web", "    role: db → web", "    priority: 5 → 100"]
     row = desk.row("workload=web")
-    assert (row["role"], row["owner"], row["edited_by"]) == ("web", "me", CALLER)
+    assert (row["role"], row["owner"]) == ("web", "me")
+    assert desk.history("workload=web")[-1]["by"] == CALLER
     assert desk.shows("workload=web")[::2] == ("Published", 3)
 
 
@@ -215,40 +215,64 @@ def test_a_rollback_needs_something_to_go_back_to(terminal: Terminal, desk: Desk
 
 
 @pytest.fixture
-def held(desk: Desk) -> dict[str, Any]:
-    """A row that Rolekeeper holds."""
-    row = {"role": "web", "status": "Held", "status_reason": "it would replace 40 instances", "held_revision": 5}
-    desk.put("workload=web", **row)
-    return row
+def held(desk: Desk) -> Desk:
+    """A served mapping with two instances, and an edit of it that is held as it changes both."""
+    for role in ("web", "db"):
+        desk.world.profile(role)
+    desk.edit("workload=web", role="web")
+    for _ in range(2):
+        desk.converged("web", workload="web")
+    desk.limits = Limits(1, 0)
+    desk.put("workload=web", role="db", edited_by="al")
+    desk.publish("workload=web")
+    assert desk.row("workload=web")["held_revision"] == 2
+    return desk
 
 
-@pytest.mark.usefixtures("held")
-def test_a_held_edit_is_shown_and_approved(terminal: Terminal, desk: Desk) -> None:
-    def serve() -> None:
-        assert desk.row("workload=web")["approve"] == 5
-        desk.put("workload=web", role="web", status="Published", status_reason="serving", status_revision=5)
-
-    terminal.meanwhile = serve
+def test_a_held_edit_is_shown_and_approved(terminal: Terminal, held: Desk) -> None:
+    terminal.judges("workload=web")
     ran = terminal.types("y\n", "mapping", "approve", "workload=web")
     assert ran.exit_code == 0, ran.output
-    assert ran.stdout == "Revision 5 of workload=web is held: it would replace 40 instances\n"
-    assert "Serve revision 5?" in ran.stderr
+    assert ran.stdout.startswith(
+        "Revision 2 of workload=web is held: it would attach 0, replace 2 and detach 0 instances"
+    )
+    assert "Serve revision 2?" in ran.stderr
+    assert held.shows("workload=web")[::2] == ("Published", 2)
+    newest = lines(terminal("mapping", "history", "workload=web").stdout)[1]
+    assert f"al (approved by {CALLER})" in newest
 
 
-@pytest.mark.usefixtures("held")
-def test_an_approved_deletion_takes_the_row_away(terminal: Terminal, desk: Desk) -> None:
-    terminal.meanwhile = lambda: desk.delete("workload=web")
+def test_an_edit_that_is_held_is_told_with_how_to_have_it_served(terminal: Terminal, held: Desk) -> None:
+    terminal.judges("workload=web")
+    ran = terminal("mapping", "set", "workload=web", "priority=7")
+    assert ran.exit_code == 1
+    assert "! workload=web is Held: it would attach 0, replace 2 and detach 0 instances" in ran.stderr
+    assert "rolekeeper mapping approve workload=web serves it" in ran.stderr
+    assert held.row("workload=web")["held_revision"] == 3
+
+
+def test_a_deletion_that_is_held_comes_back_and_goes_for_good_once_approved(terminal: Terminal, held: Desk) -> None:
+    terminal.judges("workload=web")
+    ran = terminal("mapping", "rm", "workload=web", "--yes")
+    assert ran.exit_code == 1
+    assert "! workload=web is Held: " in ran.stderr
+    assert held.row("workload=web")["role"] == "web"
+    terminal.judges("workload=web")
     assert terminal("mapping", "approve", "workload=web", "--yes").exit_code == 0
+    assert held.row("workload=web") == {}
+    served = held.served("workload=web")
+    assert served
+    assert served.deleted
 
 
-@pytest.mark.usefixtures("held")
-def test_another_revision_than_the_one_meant_isnt_approved(terminal: Terminal, desk: Desk) -> None:
+def test_another_revision_than_the_one_meant_isnt_approved(terminal: Terminal, held: Desk) -> None:
     ran = terminal("mapping", "approve", "workload=web", "--revision", "4", "--yes")
-    assert (ran.exit_code, "revision 5 of workload=web is held, not 4" in ran.stderr) == (1, True)
-    desk.world.calls.before("UpdateItem", lambda: desk.put("workload=web", role="db", held_revision=6))
+    assert (ran.exit_code, "revision 2 of workload=web is held, not 4" in ran.stderr) == (1, True)
+    held.world.calls.before("UpdateItem", lambda: held.edit("workload=web", role="db", priority=7))
     ran = terminal("mapping", "approve", "workload=web", "--yes")
-    assert (ran.exit_code, "revision 5 of workload=web isn't held any more" in ran.stderr) == (1, True)
-    assert "approve" not in desk.row("workload=web")
+    assert (ran.exit_code, "revision 2 of workload=web isn't held any more" in ran.stderr) == (1, True)
+    row = held.row("workload=web")
+    assert (row["held_revision"], "approve" in row) == (3, False)
 
 
 def test_what_isnt_held_cant_be_approved(terminal: Terminal, desk: Desk) -> None:
