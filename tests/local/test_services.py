@@ -20,15 +20,20 @@ from support.waiting import eventually, stays
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 
 MINUTE = 1.5
-# Tells a table what it was given, and fails if that is to fail.
+# Tells a table what it was given, then takes its time, reports what is bad, or fails, if that is asked for.
 FUNCTION = """
 import json, os, time, uuid, boto3
 
 def handler(event, context):
     item = {"pk": {"S": os.environ["HEARD"]}, "sk": {"S": uuid.uuid4().hex}, "event": {"S": json.dumps(event)}}
     boto3.client("dynamodb").put_item(TableName="heard", Item={**item, "at": {"N": str(time.time())}})
+    time.sleep(float(os.environ.get("TAKES", "0")))
     if os.environ.get("FAILS"):
         raise RuntimeError("as asked")
+    records = event.get("Records", []) if isinstance(event, dict) else []
+    written = [record["dynamodb"] for record in records if "dynamodb" in record]
+    bad = [each["SequenceNumber"] for each in written if each["Keys"]["pk"]["S"] == "bad"]
+    return {"batchItemFailures": [{"itemIdentifier": each} for each in bad]}
 """
 
 
@@ -229,6 +234,54 @@ def test_of_a_tables_stream_a_function_gets_only_what_its_filter_names_with_keys
     told = {(each["eventName"], each["dynamodb"]["Keys"]["sk"]["S"]) for each in records()}
     assert told == {("INSERT", "pin"), ("INSERT", "control"), ("REMOVE", "control")}
     assert all(set(each["dynamodb"]) & {"NewImage", "OldImage"} == set() for each in records())
+
+
+def read_stream(aws: EmbeddedAws, listener: Listener, table: Any, **more: Any) -> None:
+    aws.session().client("lambda").create_event_source_mapping(
+        FunctionName=listener.name,
+        EventSourceArn=table["LatestStreamArn"],
+        StartingPosition="TRIM_HORIZON",
+        **more,
+    )
+
+
+def test_a_bad_record_is_put_aside_alone_and_those_around_it_are_given(aws: EmbeddedAws) -> None:
+    dynamodb, sqs, listener = aws.session().client("dynamodb"), aws.session().client("sqs"), Listener(aws)
+    table = make_table(aws, "bad", StreamSpecification={"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"})
+    url = sqs.create_queue(QueueName="bad-records")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    for pk in ("a", "b", "bad", "c", "d"):
+        dynamodb.put_item(TableName="bad", Item={"pk": {"S": pk}, "sk": {"S": "x"}})
+    read_stream(
+        aws,
+        listener,
+        table,
+        FunctionResponseTypes=["ReportBatchItemFailures"],
+        BisectBatchOnFunctionError=True,
+        MaximumRetryAttempts=1,
+        DestinationConfig={"OnFailure": {"Destination": arn}},
+    )
+    aside = eventually(lambda: sqs.receive_message(QueueUrl=url).get("Messages"))
+    assert json.loads(aside[0]["Body"])["DDBStreamBatchInfo"]["batchSize"] == 1
+
+    def given() -> list[str]:
+        return [record["dynamodb"]["Keys"]["pk"]["S"] for _, event in listener.heard() for record in event["Records"]]
+
+    eventually(lambda: given()[-1] == "d")
+    assert given().count("bad") >= 3
+    assert {given().count(pk) for pk in "ab"} == {1}
+
+
+def test_a_slow_reader_of_one_stream_holds_up_no_other(aws: EmbeddedAws) -> None:
+    dynamodb, slow, quick = aws.session().client("dynamodb"), Listener(aws, TAKES="6"), Listener(aws)
+    keys_only = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
+    for name, listener in (("slow", slow), ("quick", quick)):
+        read_stream(aws, listener, make_table(aws, name, StreamSpecification=keys_only))
+    dynamodb.put_item(TableName="slow", Item={"pk": {"S": "a"}, "sk": {"S": "x"}})
+    eventually(slow.heard)
+    for number in range(3):
+        dynamodb.put_item(TableName="quick", Item={"pk": {"S": str(number)}, "sk": {"S": "x"}})
+    eventually(lambda: sum(len(event["Records"]) for _, event in quick.heard()) == 3, 5)
 
 
 def test_a_condition_that_fails_can_show_the_item_that_it_failed_on(aws: EmbeddedAws) -> None:
