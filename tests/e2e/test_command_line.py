@@ -69,7 +69,9 @@ def test_a_sheet_is_as_good_as_a_file(rolekeeper: Command, tmp_path: Path) -> No
 def test_one_bad_row_and_nothing_is_written(rolekeeper: Command, deployed: World, tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(
-        "mappings:\n- {tag_key: bad-file, tag_value: a, role: s3-read}\n- {tag_key: bad-file, tag_value: b, role: x/y}\n"
+        "mappings:\n"
+        "- {tag_key: bad-file, tag_value: a, role: s3-read}\n"
+        "- {tag_key: bad-file, tag_value: b, role: x/y}\n"
     )
     done = rolekeeper("mapping", "import", str(file), "--yes", code=1)
     assert f"! {file}:3: bad-file=b: role: is 'x/y', which holds a path" in done.stderr
