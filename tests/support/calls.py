@@ -37,6 +37,13 @@ class Calls:
         """Do something just after the next call of an operation: the call has happened even if it raises."""
         self._after.append((operation, action))
 
+    def forget(self) -> bool:
+        """Forget what was to be done before or after a call and wasn't; returns whether there was anything."""
+        left = bool(self._before or self._after)
+        self._before.clear()
+        self._after.clear()
+        return left
+
     def at_step(self, number: int, action: Callable[[], object]) -> None:
         """Do something at a step from now on, counted from 1: each call has two, before it and after it."""
         self._step, self._at_step = 0, (number, action)

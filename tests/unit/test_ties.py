@@ -1,0 +1,170 @@
+"""Rows in a tie: whichever is mended, both are judged again at once."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+
+from rolekeeper.ties import RIVALS, ROWS
+from rolekeeper.verdicts import Status
+from support.desk import TRUSTS_LAMBDA, Desk
+from support.world import KilledError, World, kill, mapping_key, refusing
+
+STAR, EXACT = "workload=*", "workload=web"
+
+
+@pytest.fixture
+def desk(world: World) -> Desk:
+    """`workload=*` serves; `workload=web` was refused, as it would tie with it."""
+    made = Desk(world)
+    for role in ("web", "api"):
+        made.role(role)
+    made.edit(STAR, role="api")
+    assert made.edit(EXACT, role="web").status is Status.CONFLICT
+    made.quiet()
+    return made
+
+
+def beside(desk: Desk, tag: str) -> set[str]:
+    return {str(each) for each in desk.world.revisions.read(mapping_key(tag)).blocks}
+
+
+def test_a_row_that_is_refused_is_noted_beside_its_rival(desk: Desk) -> None:
+    assert beside(desk, STAR) == {EXACT}
+    assert desk.recheck(EXACT).status is Status.CONFLICT
+    assert desk.world.writes == [], "once"
+
+
+@pytest.mark.parametrize("columns", [{"priority": 200}, {"role": "web"}, {"enabled": False}, None], ids=repr)
+def test_mending_the_rival_serves_the_row_that_was_refused(desk: Desk, columns: dict[str, Any] | None) -> None:
+    instance = desk.world.running(workload="web")
+    if columns is None:
+        desk.delete(STAR)
+    else:
+        desk.put(STAR, **{"role": "api", **columns})
+
+    desk.publish(STAR)
+
+    assert desk.shows(EXACT) == ("Published", "serving", 1)
+    assert instance in desk.sent_ids()
+    assert beside(desk, STAR) == set()
+    entry = desk.history(EXACT)[-1]
+    assert entry["cause"] == "workload=* changed, which it was in a tie with"
+    assert (entry["by"], entry["correlation_id"]) == ("", "edit-1")
+
+
+def test_mending_the_row_itself_serves_it_and_a_note_left_does_no_harm(desk: Desk) -> None:
+    assert desk.edit(EXACT, role="web", priority=50).status is Status.PUBLISHED
+    desk.edit(STAR, role="api", owner="ada")
+    assert beside(desk, STAR) == set()
+    assert desk.shows(EXACT) == ("Published", "serving", 1)
+
+
+def test_an_edit_that_leaves_the_tie_leaves_the_note(desk: Desk) -> None:
+    desk.edit(STAR, role="api", owner="ada")
+    assert desk.shows(EXACT)[0] == "Conflict"
+    assert beside(desk, STAR) == {EXACT}
+    desk.edit(STAR, role="api", priority=200)
+    assert desk.shows(EXACT)[0] == "Published"
+
+
+def test_a_tie_that_tagging_made_is_cleared_in_both_rows_by_mending_either(desk: Desk) -> None:
+    desk.edit("env=prod", role="api")
+    desk.edit("team=x", role="web")
+    desk.world.running(env="prod", team="x")
+    for tag in ("env=prod", "team=x"):
+        assert desk.recheck(tag).status is Status.CONFLICT
+    desk.edit("team=x", role="web", priority=50)
+    assert desk.shows("env=prod") == ("Published", "serving", 1)
+    assert desk.shows("team=x") == ("Published", "serving", 2)
+
+
+def test_a_rival_that_expires_frees_the_row_too(desk: Desk) -> None:
+    at = desk.world.clock.now().replace(hour=23)
+    desk.edit(STAR, role="api", expires_at=at.isoformat())
+    desk.world.later(days=1)
+    assert desk.recheck(STAR).status is Status.EXPIRED
+    assert desk.shows(EXACT)[0] == "Published"
+
+
+def test_where_there_is_no_tie_it_costs_nothing(desk: Desk) -> None:
+    desk.put("env=prod", role="api")
+    desk.publish("env=prod")
+    # What is kept of the mapping; no instance carries the tag, so no page had to be decided on.
+    assert desk.world.calls["BatchGetItem"] == 1
+    assert desk.world.calls["Query"] == 0
+
+
+def test_the_freed_row_frees_no_other_in_turn(desk: Desk) -> None:
+    desk.edit("env=prod", role="api")
+    desk.world.running(workload="web", env="prod")
+    desk.edit(EXACT, role="web")
+    assert beside(desk, "env=prod") == {EXACT}
+    desk.edit(STAR, role="api", priority=200)
+    assert desk.shows(EXACT)[0] == "Conflict", "it is in another tie as well"
+    assert beside(desk, STAR) == {EXACT}
+    desk.edit("env=prod", role="api", priority=200)
+    assert desk.shows(EXACT)[0] == "Published"
+
+
+def test_what_is_noted_is_bounded(desk: Desk) -> None:
+    for number in range(ROWS + 2):
+        desk.edit(f"workload=w{number}", role="web")
+    assert len(beside(desk, STAR)) == ROWS
+    desk.edit(STAR, role="api", priority=200)
+    freed = [number for number in range(ROWS + 2) if desk.shows(f"workload=w{number}")[0] == "Published"]
+    assert len(freed) == ROWS - 1
+    assert desk.recheck(f"workload=w{ROWS + 1}").status is Status.PUBLISHED
+
+
+def test_a_row_notes_itself_beside_few_rivals(desk: Desk) -> None:
+    desk.delete(STAR)
+    desk.publish(STAR)
+    for number in range(RIVALS + 2):
+        desk.edit(f"workload=w{number}", role="web")
+    desk.quiet()
+    assert desk.edit(STAR, role="api").status is Status.CONFLICT
+    assert desk.world.writes.count("UpdateItem") == RIVALS + 1, "and the row's status"
+
+
+def test_of_two_who_are_judged_at_once_the_slower_one_looks_again(desk: Desk) -> None:
+    desk.put("workload=db", role="web")
+    # The star row is mended between the refusal of the other and its note.
+    desk.world.calls.before("UpdateItem", partial(desk.edit, STAR, role="api", priority=200))
+    desk.publish("workload=db")
+    assert desk.shows("workload=db")[0] == "Published"
+
+
+def test_a_note_written_while_the_rival_is_judged_is_seen(desk: Desk) -> None:
+    desk.put(STAR, role="api", priority=200)
+    desk.world.calls.before("TransactWriteItems", partial(desk.edit, "workload=db", role="web"))
+    desk.publish(STAR)
+    assert desk.shows("workload=db")[0] == "Published"
+
+
+@pytest.mark.parametrize("operation", ["TransactWriteItems", "UpdateItem"])
+def test_killed_before_it_looked_at_the_other_it_does_so_when_it_comes_again(desk: Desk, operation: str) -> None:
+    desk.put(STAR, role="api", priority=200)
+    desk.world.calls.after(operation, kill)
+    with pytest.raises(KilledError):
+        desk.publish(STAR)
+    desk.publish(STAR)
+    assert desk.shows(EXACT)[0] == "Published"
+    assert beside(desk, STAR) == set()
+
+
+def test_what_goes_wrong_with_the_other_is_left_to_the_sweep(desk: Desk) -> None:
+    desk.put(STAR, role="api", priority=200)
+    # The star row's own status is the first to be written.
+    desk.world.calls.after("UpdateItem", partial(desk.world.calls.before, "GetRole", refusing("Throttling", "slow")))
+    assert desk.publish(STAR).status is Status.PUBLISHED
+    assert desk.shows(EXACT)[0] == "Waiting"
+    assert beside(desk, STAR) == {EXACT}
+    assert desk.recheck(EXACT).status is Status.PUBLISHED
+
+
+def test_a_freed_row_with_another_fault_is_rejected(desk: Desk) -> None:
+    desk.retrust("web", TRUSTS_LAMBDA)
+    desk.edit(STAR, role="api", priority=200)
+    assert desk.shows(EXACT)[0] == "Rejected"
+    assert beside(desk, STAR) == set()
