@@ -8,11 +8,11 @@ import pytest
 from moto import mock_aws
 
 from rolekeeper import codec
-from rolekeeper.errors import GoneError, ObserveAgainError, PermanentError, RetryableError
-from rolekeeper.model import Action, Assignment, Control, InstanceKey, MappingKey, Mode, Standing
-from rolekeeper.revisions import Revisions
+from rolekeeper.errors import DamagedError, GoneError, ObserveAgainError, PermanentError, RetryableError
+from rolekeeper.model import Action, Assignment, Control, Held, InstanceKey, MappingKey, Mode, Standing
+from rolekeeper.revisions import Kept, Revisions
 from rolekeeper.state import State
-from rolekeeper.store import BATCH_KEYS, UNPROCESSED_WAITS, Store
+from rolekeeper.store import BATCH_KEYS, UNPROCESSED_WAITS, Store, Update
 from support.calls import Calls
 from support.state_table import STATE_TABLE, leave_unprocessed, state_table_client
 from support.values import KEY, NOW, assignment, intent, published
@@ -276,6 +276,81 @@ def test_a_revision_published_meanwhile_isnt_suspended(table: Table) -> None:
     with pytest.raises(ObserveAgainError):
         table.revisions.suspend(web, "its role is gone", {}, NOW)
     assert table.revisions.published(web.key) == newer
+
+
+def test_all_that_is_kept_of_a_mapping_comes_in_one_read(table: Table) -> None:
+    web, star = published("workload=web", "web"), published("workload=*", "db")
+    held = Held(replace(web, revision=2), NOW, "ada")
+    for each in (web, star):
+        table.revisions.publish(each, {}, NOW)
+    table.revisions.hold(held, {}, NOW)
+    table.calls.clear()
+    assert table.revisions.read(web.key) == Kept(web, held, star)
+    assert table.calls.counted() == {"BatchGetItem": 1}
+    assert table.revisions.read(star.key) == Kept(star, None, star)
+
+
+def test_a_key_too_long_for_a_partition_has_nothing_kept(table: Table) -> None:
+    assert table.revisions.read(MappingKey("k" * 2_000, "v" * 100)) == Kept()
+
+
+def test_of_two_who_hold_one_number_the_second_observes_again(table: Table) -> None:
+    web, rival = published("workload=web", "web"), published("workload=web", "db")
+    table.revisions.hold(Held(web, NOW), {"event": "first"}, NOW)
+    with pytest.raises(ObserveAgainError):
+        table.revisions.hold(Held(rival, NOW), {"event": "second"}, NOW)
+    assert table.revisions.held(web.key) == Held(web, NOW)
+    assert [each["event"] for each in table.store.history(codec.mapping_pk(web.key))] == ["first"]
+
+
+def test_rows_in_a_tie_are_kept_beside_a_mapping_from_revision_to_revision(table: Table) -> None:
+    web, one, two = published("workload=web", "web"), MappingKey("a#b", ""), MappingKey("c", "*")
+    table.revisions.publish(web, {}, NOW)
+    table.revisions.block(web, one)
+    table.revisions.block(web, two)
+    assert table.revisions.read(web.key).blocks == {one, two}
+    table.revisions.publish(replace(web, revision=2), {}, NOW, blocks={one, two})
+    table.revisions.unblock(web.key, [one])
+    assert table.revisions.read(web.key).blocks == {two}
+    table.revisions.unblock(web.key, [two])
+    assert table.revisions.read(web.key).blocks == frozenset()
+
+
+def test_a_row_that_came_into_a_tie_meanwhile_makes_a_publication_observe_again(table: Table) -> None:
+    web = published("workload=web", "web")
+    table.revisions.publish(web, {}, NOW)
+    table.revisions.block(web, MappingKey("a", "b"))
+    with pytest.raises(ObserveAgainError):
+        table.revisions.publish(replace(web, revision=2), {}, NOW)
+
+
+def test_a_mapping_published_meanwhile_makes_a_row_in_a_tie_observe_again(table: Table) -> None:
+    web = published("workload=web", "web")
+    table.revisions.publish(replace(web, revision=2), {}, NOW)
+    with pytest.raises(ObserveAgainError):
+        table.revisions.block(web, MappingKey("a", "b"))
+
+
+def test_nothing_is_noted_where_nothing_is_published(table: Table) -> None:
+    web = published("workload=web", "web")
+    with pytest.raises(ObserveAgainError):
+        table.revisions.unblock(web.key, [MappingKey("a", "b")])
+    assert table.revisions.read(web.key) == Kept()
+
+
+def test_what_names_the_rows_in_a_tie_must_be_ours(table: Table) -> None:
+    web = published("workload=web", "web")
+    table.revisions.publish(web, {}, NOW)
+    table.store.write(table.store.update(codec.published_key(web.key), Update().set("blocks", "garbled")))
+    with pytest.raises(DamagedError):
+        table.revisions.read(web.key)
+
+
+def test_an_approval_grants_the_window_its_credit(table: Table) -> None:
+    web = published("workload=web", "web")
+    table.revisions.publish(web, {}, NOW, credit=40)
+    (window,) = table.store.get([codec.window_key(web.key)]).values()
+    assert (window["credit"], window["credit_revision"]) == (40, 1)
 
 
 def test_an_item_that_is_too_large_isnt_tried_again(table: Table) -> None:

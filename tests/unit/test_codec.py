@@ -66,6 +66,11 @@ def test_two_mappings_never_lie_at_one_key(one: MappingKey, other: MappingKey) -
     assert (codec.mapping_pk(one) == codec.mapping_pk(other)) == (one == other)
 
 
+@given(tricky_keys)
+def test_a_mappings_partition_reads_back_as_the_mapping(key: MappingKey) -> None:
+    assert codec.mapping_of(codec.mapping_pk(key)) == key
+
+
 def test_separators_case_and_empty_values_keep_mappings_apart() -> None:
     keys = [
         MappingKey("a", "b"),

@@ -177,7 +177,7 @@ def mapping_events() -> set[str]:
     """The detail-types of mappings: written out, or made of a status. `Waiting` is no news and is never sent."""
     written = {
         each
-        for node in parsed(LAYER / "publish.py")
+        for node in parsed(*LAYER.glob("*.py"))
         if isinstance(node, ast.Constant)
         for each in constants(node)
         if re.fullmatch("Mapping [A-Z][a-z]+", each)
