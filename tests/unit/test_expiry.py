@@ -59,6 +59,7 @@ def expiries(desk: Desk, timers: Timers, queue: Delays) -> Expiries:
         announce=world.announcer(),
         correlation_id="minute-1",
         now=world.clock.now,
+        sleep=world.clock.sleep,
     )
 
 
@@ -99,7 +100,7 @@ def test_the_instances_of_a_mapping_are_sent_so_that_they_arrive_just_after_it_e
 ) -> None:
     instances = sorted(desk.world.running(app="web") for _ in range(3))
     desk.world.running(app="other")
-    until = expiring(desk, "app=web", 40)
+    until = expiring(desk, "app=web", WORK.total_seconds() + 5)
     rung = minute(expiries)
     left = (until - desk.world.clock.now()).total_seconds()
     assert queue.sent == [(each, left + MARGIN.total_seconds()) for each in instances]
@@ -145,7 +146,7 @@ def test_once_it_has_passed_the_row_says_so_and_its_instances_are_sent_at_once(
 def test_an_instance_that_got_its_tag_between_the_look_ahead_and_the_moment_gives_the_role_up(
     desk: Desk, expiries: Expiries, queue: Delays
 ) -> None:
-    expiring(desk, "app=web", 30)
+    expiring(desk, "app=web", WORK.total_seconds() + 5)
     minute(expiries)
     assert queue.sent == []
     instance = desk.world.running(app="web")
@@ -158,17 +159,15 @@ def test_an_instance_that_got_its_tag_between_the_look_ahead_and_the_moment_give
     assert desk.world.carries(instance) == ""
 
 
-def test_a_timer_stays_until_its_moment_is_past_on_every_clock(
+def test_a_moment_within_the_minute_is_waited_for_until_it_is_past_on_every_clock(
     desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
 ) -> None:
     instance = desk.world.running(app="web")
     until = expiring(desk, "app=web", 30)
-    desk.world.wait((until - desk.world.clock.now()).total_seconds() + 1)
-    minute(expiries)
-    assert queue.sent == [(instance, 1)]
-    assert len(waiting(timers)) == 1
-    desk.world.wait(1)
-    minute(expiries)
+    assert minute(expiries).mappings == 1
+    assert queue.sent[0][0] == instance
+    assert desk.world.clock.now() == until + MARGIN
+    assert desk.shows("app=web")[0] == "Expired"
     assert waiting(timers) == []
 
 

@@ -1,10 +1,12 @@
 """Each minute's work: whatever expires is seen at its moment, not at the next sweep.
 
 The instances of a timer that is about to ring are sent with a delay, so that they arrive just after the moment; once it
-has passed they are sent again, for those that got their tag in between, and a mapping's row says `Expired`.
+has passed, which is waited for when it comes within this minute, a mapping's row says `Expired` and its instances are
+sent again, for those that got their tag in between.
 """
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -54,6 +56,7 @@ class Expiries:
 
     Attributes:
         now: the clock (UTC).
+        sleep: waits for a moment of this minute, in seconds.
     """
 
     ec2: Ec2
@@ -64,6 +67,7 @@ class Expiries:
     announce: Announcer
     correlation_id: str
     now: Callable[[], datetime]
+    sleep: Callable[[float], None] = time.sleep
 
     def run(self) -> Rung:
         """Ring the timers that are due soon, or were.
@@ -78,16 +82,17 @@ class Expiries:
             for page in batched(self.timers.due(began + AHEAD), PAGE, strict=False):
                 if self._out_of_time(began, rung):
                     break
-                expired |= self._ring(page, rung)
+                expired |= self._ring(page, began + WORK, rung)
         for timer, key in expired.items():
+            self.sleep(max(0, (timer.due + MARGIN - self.now()).total_seconds()))
             if self._out_of_time(began, rung):
                 break
             with self._attempt(rung, f"the row of {key} can't be checked"):
                 self._show(timer, key, rung)
         return rung
 
-    def _ring(self, page: Sequence[Timer | DamagedError], rung: Rung) -> dict[Timer, MappingKey]:
-        """Send the instances of these timers; returns those of mappings that have expired: their rows are to say so."""
+    def _ring(self, page: Sequence[Timer | DamagedError], until: datetime, rung: Rung) -> dict[Timer, MappingKey]:
+        """Send the instances of these timers; returns those of mappings whose rows are to say so, by `until`."""
         at = self.now()
         instances: dict[Timer, InstanceKey] = {}
         mappings: dict[Timer, MappingKey] = {}
@@ -105,7 +110,7 @@ class Expiries:
                 self._ring_instances(instances, at, rung)
         if mappings:
             with self._attempt(rung, "the instances of mappings can't be sent"):
-                return self._ring_mappings(mappings, at, rung)
+                return self._ring_mappings(mappings, at, until, rung)
         return {}
 
     def _ring_instances(self, timers: Mapping[Timer, InstanceKey], at: datetime, rung: Rung) -> None:
@@ -113,17 +118,19 @@ class Expiries:
         self._send([(_delay(timer, at), key) for timer, key in timers.items()], rung)
         self.timers.clear(*(timer for timer in timers if _passed(timer, at)))
 
-    def _ring_mappings(self, timers: Mapping[Timer, MappingKey], at: datetime, rung: Rung) -> dict[Timer, MappingKey]:
+    def _ring_mappings(
+        self, timers: Mapping[Timer, MappingKey], at: datetime, until: datetime, rung: Rung
+    ) -> dict[Timer, MappingKey]:
         served, unread = self._served(timers.values(), rung)
         meant = {timer: key for timer, key in timers.items() if _meant(timer, served.get(key))}
         delays = {key: _delay(timer, at) for timer, key in meant.items()}
         for page in self.ec2.tagged(*delays):
             sends = {(delays[key], one.key) for one in page for key in mapping_keys(one.tags) if key in delays}
             self._send(sends, rung)
-        passed = [timer for timer in timers if _passed(timer, at)]
-        # An overtaken timer goes only then: until its moment the same date may be written again, and must find it.
-        self.timers.clear(*(each for each in passed if each not in meant and timers[each] not in unread))
-        return {each: timers[each] for each in passed if each in meant}
+        # An overtaken timer goes only once it passed: until then the same date may be written again, and must find it.
+        overtaken = [each for each in timers if each not in meant and _passed(each, at)]
+        self.timers.clear(*(each for each in overtaken if timers[each] not in unread))
+        return {each: key for each, key in meant.items() if _passed(each, until)}
 
     def _served(
         self, keys: Iterable[MappingKey], rung: Rung
