@@ -131,7 +131,7 @@ def show(plan: Plan) -> None:
                 output.line(f"    {each.column}: {output.one_line(each.old)} → {output.one_line(each.new)}")
     click.echo(f"= {plan.unchanged:,} unchanged")
     if plan.kept:
-        output.say(f"{plan.kept:,} rows are not in the file and stay; --prune deletes them")
+        output.say(f"not in the file, and left as they are: {plan.kept:,}; --prune deletes them")
 
 
 def _summary(change: Change) -> str:

@@ -54,7 +54,7 @@ def export(form: str | None, target: str | None) -> ExitCode:
 
         text = SCHEMA_LINE + yaml_form.write([{name: plain(each) for name, each in row.items()} for row in rows])
     _write(text, target)
-    output.say(f"{len(rows):,} mappings exported.")
+    output.say(f"Mappings exported: {len(rows):,}.")
     return ExitCode.DONE
 
 
@@ -113,7 +113,7 @@ def validate(file: str, form: str | None) -> ExitCode:
     reading = _read(file, form, None)
     if output.wants_json():
         output.show_json({"mappings": len(reading.specs), "warnings": reading.warnings})
-    output.say(f"{len(reading.specs):,} mappings are fine.")
+    output.say(f"Mappings that are fine: {len(reading.specs):,}.")
     return ExitCode.DONE
 
 

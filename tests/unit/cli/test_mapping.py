@@ -187,6 +187,16 @@ def test_a_rollback_brings_a_deleted_mapping_back(terminal: Terminal, desk: Desk
     assert desk.shows("workload=web")[::2] == ("Published", 3)
 
 
+def test_a_rollback_never_goes_to_a_deletion_by_itself(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("workload=web", role="web")
+    desk.delete("workload=web")
+    desk.publish("workload=web")
+    desk.edit("workload=web", role="db")
+    ran = terminal("mapping", "rollback", "workload=web", "--yes", "--no-wait")
+    assert ran.stderr.startswith("Revision 1:")
+    assert desk.row("workload=web")["role"] == "web"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -116,7 +116,7 @@ def test_rows_that_arent_in_the_file_stay_unless_pruned(terminal: Terminal, desk
     desk.publish("old=1")
     file.write_text(TWO)
     ran = terminal("mapping", "import", str(file), "--yes", "--no-wait")
-    assert "1 rows are not in the file and stay" in ran.stderr
+    assert "not in the file, and left as they are: 1; --prune deletes them" in ran.stderr
     assert keys(desk) == ["old=1", "workload=db", "workload=web"]
 
     terminal.judges("old=1")
@@ -264,7 +264,7 @@ def test_an_export_is_sorted_and_says_only_what_differs(terminal: Terminal, desk
         "mappings:\n- tag_key: app\n  tag_value: b\n  role: NONE\n  require_tags:\n    size: '7'\n"
         "\n- tag_key: workload\n  tag_value: web\n  role: web\n  accounts:\n  - '012345678901'\n"
     )
-    assert ran.stderr == "2 mappings exported.\n"
+    assert ran.stderr == "Mappings exported: 2.\n"
 
 
 @pytest.mark.parametrize("name", ["all.yaml", "all.csv"])
@@ -323,7 +323,7 @@ def test_a_file_is_checked_without_aws(terminal: Terminal, desk: Desk, file: Pat
     file.write_text(TWO)
     desk.quiet()
     ran = terminal("mapping", "validate", str(file))
-    assert (ran.exit_code, ran.stderr) == (0, "2 mappings are fine.\n")
+    assert (ran.exit_code, ran.stderr) == (0, "Mappings that are fine: 2.\n")
     file.write_text(TWO.replace("role: web", "role: arn:aws:iam::210987654321:role/x/web"))
     ran = terminal("mapping", "validate", str(file))
     assert ran.exit_code == 1
