@@ -1,5 +1,6 @@
 """Pinning an instance to a role, or to none: an item in the state table. Rolekeeper itself does the rest."""
 
+import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -91,7 +92,7 @@ def release(deployment: Deployment, text: str) -> ExitCode:
     store.write(store.delete(codec.pin_key(instance.key)))
     if undone and not former:
         # A pin that goes wakes Rolekeeper by itself; this doesn't.
-        deployment.work_queue.send([instance.key], "released", f"released by {deployment.caller.arn}")
+        deployment.work_queue.send([instance.key], f"released by {deployment.caller.arn}", str(uuid.uuid4()))
     if output.wants_json():
         told = {"instance": instance.key.id, "released": former.role if former else None, "contested": bool(undone)}
         output.show_json(told)

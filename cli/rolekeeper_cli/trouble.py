@@ -64,13 +64,10 @@ def explained(error: Exception) -> CommandError | None:
     if isinstance(error, ClientError):
         error = classify(error, error.operation_name, "*")
     cause = error.__cause__ if isinstance(error, AwsRefusalError) else error
-    if isinstance(cause, BotoCoreError) and (told := _about_setup(cause)):
-        return told
-    if isinstance(error, AwsRefusalError):
-        return _about_refusal(error)
-    if isinstance(error, BotoCoreError):
-        return ServiceError(f"AWS can't be asked: {_line(error)}", "see --endpoint-url and the network, then try again")
-    return None
+    if isinstance(cause, BotoCoreError):
+        unreachable = ServiceError(f"AWS can't be asked: {_line(cause)}", "see --endpoint-url and the network")
+        return _about_setup(cause) or unreachable
+    return _about_refusal(error) if isinstance(error, AwsRefusalError) else None
 
 
 def _about_setup(error: Any) -> ConfigurationError | None:

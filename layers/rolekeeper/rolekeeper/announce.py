@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
-
 from rolekeeper.errors import AwsRefusalError, DeniedError, classified
 from rolekeeper.model import Action, Association, Decision, Instance, InstanceKey, MappingKey, Wake
 
 if TYPE_CHECKING:
+    # The functions bring them; the command line, which imports this module too, is installed without Powertools.
+    from aws_lambda_powertools import Logger, Metrics
     from types_boto3_events.client import EventBridgeClient
 
 SOURCE = "rolekeeper"
@@ -52,7 +51,7 @@ class Announcer:
     the event tells of stands (its history entry is already written).
     """
 
-    def __init__(self, client: "EventBridgeClient", logger: Logger, metrics: Metrics) -> None:
+    def __init__(self, client: "EventBridgeClient", logger: "Logger", metrics: "Metrics") -> None:
         self._client = client
         self._logger = logger
         self._metrics = metrics
@@ -120,7 +119,7 @@ class Announcer:
 
     def count(self, name: str, value: float = 1) -> None:
         """Add to a metric of the deployment."""
-        self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+        self._metrics.add_metric(name=name, unit="Count", value=value)
 
     def send(self, event: str, detail: Mapping[str, Any], resources: list[str]) -> None:
         """Queue an event for `flush`."""

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -21,6 +22,7 @@ from botocore.exceptions import (
 from botocore.stub import Stubber
 from click.testing import CliRunner
 
+import rolekeeper_cli
 from rolekeeper_cli import deployment, output
 from rolekeeper_cli.command import Root, command
 from rolekeeper_cli.deployment import Deployment
@@ -77,6 +79,16 @@ def test_help_is_quick_as_it_imports_no_sdk() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+def test_what_only_functions_have_is_never_imported() -> None:
+    """The layer brings Powertools to Lambda; the command is installed without it."""
+    package = Path(rolekeeper_cli.__file__).parent
+    names = [".".join(each.relative_to(package.parent).with_suffix("").parts) for each in package.rglob("*.py")]
+    look = f"import importlib, sys; [importlib.import_module(each) for each in {names}]\n"
+    look += "print('aws_lambda_powertools' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
 
 
 def test_every_example_can_be_typed() -> None:
