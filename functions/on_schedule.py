@@ -18,7 +18,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     task = Task(event.get("task", Task.SWEEP))
     try:
         if task is Task.EXPIRIES:
-            done = runtime.expiries(settings, announce, correlation_id).run().document()
+            waits = event.get("waits") is True
+            done = runtime.expiries(settings, announce, correlation_id, waits=waits).run().document()
         else:
             sweep = runtime.sweep(
                 settings, announce, correlation_id, lambda: context.get_remaining_time_in_millis() / 1000

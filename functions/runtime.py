@@ -140,7 +140,7 @@ def sweep(settings: Settings, announcer: Announcer, correlation_id: str, seconds
     )
 
 
-def expiries(settings: Settings, announcer: Announcer, correlation_id: str) -> Expiries:
+def expiries(settings: Settings, announcer: Announcer, correlation_id: str, *, waits: bool) -> Expiries:
     """A minute's work."""
     return Expiries(
         ec2=ec2(settings),
@@ -151,4 +151,5 @@ def expiries(settings: Settings, announcer: Announcer, correlation_id: str) -> E
         announce=announcer,
         correlation_id=correlation_id,
         now=lambda: datetime.now(UTC),
+        waits=waits,
     )

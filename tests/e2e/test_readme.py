@@ -60,7 +60,7 @@ def shell(aws: EmbeddedAws, tmp_path: Path) -> Shell:
 
 
 def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell) -> None:
-    launch, ask, retag, untag = bash_blocks("README.md")
+    launch, ask, retag, untag, edit = bash_blocks("README.md")
     world = World(aws)
 
     shell(launch)
@@ -76,6 +76,12 @@ def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell) -> Non
 
     shell(untag)
     eventually(lambda: world.shown(instance) is None)
+
+    told = shell(edit)
+    assert "Mapping Rejected" in told
+    assert "role: batch → web" in told
+    served = world.mapping("app", "web")
+    assert (served["status"], served["role"], served["status_revision"]) == ("Published", "web", 3)
 
 
 def test_the_operators_page_can_be_typed(deployed: World, shell: Shell) -> None:

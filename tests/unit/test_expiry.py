@@ -1,5 +1,6 @@
 """Each minute's work: what expires is seen at its moment, by those whom it concerns, whatever else goes wrong."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -170,6 +171,18 @@ def test_a_moment_within_the_minute_is_waited_for_until_it_is_past_on_every_cloc
     assert desk.world.clock.now() == until + MARGIN
     assert desk.shows("app=web")[0] == "Expired"
     assert waiting(timers) == []
+
+
+def test_one_that_is_started_between_the_minutes_waits_for_nothing(
+    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+) -> None:
+    instance = desk.world.running(app="web")
+    expiring(desk, "app=web", 30)
+    began = desk.world.clock.now()
+    assert minute(replace(expiries, waits=False)).mappings == 0
+    assert [sent for sent, _ in queue.sent] == [instance]
+    assert desk.world.clock.now() == began
+    assert len(waiting(timers)) == 1
 
 
 def test_a_minute_that_runs_twice_does_no_harm(desk: Desk, expiries: Expiries, timers: Timers) -> None:

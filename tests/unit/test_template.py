@@ -390,7 +390,7 @@ def test_a_sweep_that_fails_becomes_a_dead_letter() -> None:
 def test_what_expires_is_looked_at_each_minute() -> None:
     expiries = _properties("OnSchedule")["Events"]["Expiries"]["Properties"]
     assert expiries["Schedule"] == "rate(1 minute)"
-    assert json.loads(expiries["Input"]) == {"task": Task.EXPIRIES.value}
+    assert json.loads(expiries["Input"]) == {"task": Task.EXPIRIES.value, "waits": True}
 
 
 # ---- tables ----

@@ -56,7 +56,9 @@ class Expiries:
 
     Attributes:
         now: the clock (UTC).
-        sleep: waits for a moment of this minute, in seconds.
+        waits: whether to wait for the moments of this minute. The schedule's one does; those that are started between,
+            of which there may be many, don't.
+        sleep: waits, in seconds.
     """
 
     ec2: Ec2
@@ -67,6 +69,7 @@ class Expiries:
     announce: Announcer
     correlation_id: str
     now: Callable[[], datetime]
+    waits: bool = True
     sleep: Callable[[float], None] = time.sleep
 
     def run(self) -> Rung:
@@ -82,7 +85,7 @@ class Expiries:
             for page in batched(self.timers.due(began + AHEAD), PAGE, strict=False):
                 if self._out_of_time(began, rung):
                     break
-                expired |= self._ring(page, began + WORK, rung)
+                expired |= self._ring(page, began + WORK if self.waits else began, rung)
         for timer, key in expired.items():
             self.sleep(max(0, (timer.due + MARGIN - self.now()).total_seconds()))
             if self._out_of_time(began, rung):

@@ -204,7 +204,7 @@ def _contested(decision: Decision, undone: Sequence[Undone]) -> Decision:
     left = ", ".join(f"{id_} with {arn}" if id_ else "no association" for id_, arn in others.items())
     reason = (
         f"somebody else undid this change {len(undone)} times, leaving {left}; it is left alone until its mapping, "
-        f"its tags or a pin changes. It would {decision.action.value.lower()}: {decision.reason}"
+        f"its tags or a pin changes, or rolekeeper release. It would {decision.action.value.lower()}: {decision.reason}"
     )
     return replace(decision, action=Action.HOLD, code="contested", reason=reason)
 
