@@ -1,6 +1,7 @@
 """Edits that would change too much: held with what they would do, approved by their number, taken back."""
 
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -437,6 +438,63 @@ def test_an_edit_of_the_row_that_was_put_back_takes_the_deletion_back(desk: Desk
     assert desk.publish(TAG).status is Status.PUBLISHED
     assert serves(desk) == ("web", 3)
     assert desk.shows(TAG)[1] == "approve is 2, but nothing is held"
+
+
+@pytest.mark.parametrize("edit", [{"role": "api"}, {"description": "needed after all"}], ids=repr)
+def test_an_edit_made_while_an_approved_deletion_is_carried_out_is_not_lost(desk: Desk, edit: dict[str, str]) -> None:
+    desk.delete(TAG)
+    desk.publish(TAG)
+    desk.world.calls.before("DeleteItem", partial(desk.set, TAG, **edit))
+    desk.approve(TAG, 2)
+    row = desk.row(TAG)
+    assert edit.items() <= row.items()
+    assert row["status"] in {"Published", "Held"}
+
+
+def test_a_deletion_taken_back_while_it_is_carried_out_is_not_carried_to_the_row(desk: Desk) -> None:
+    desk.delete(TAG)
+    desk.publish(TAG)
+    desk.world.calls.before("DeleteItem", partial(desk.unset, TAG, "status"))
+    desk.approve(TAG, 2)
+    assert desk.shows(TAG)[::2] == ("Published", 3)
+
+
+def test_an_approval_written_while_counts_are_kept_up_is_not_lost(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.converged("web", workload="web")
+    desk.world.calls.before("UpdateItem", partial(desk.set, TAG, approve=2, edited_by="grace"))
+    desk.recheck(TAG)
+    assert desk.row(TAG)["approve"] == 2
+    assert desk.publish(TAG).status is Status.PUBLISHED
+
+
+def test_an_approval_of_the_next_edit_written_while_the_last_is_served_is_not_lost(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.set(TAG, approve=2)
+    # Just before the row is tidied, somebody puts another number there.
+    desk.world.calls.before("UpdateItem", partial(desk.set, TAG, approve=3))
+    desk.publish(TAG)
+    assert desk.row(TAG)["approve"] == 3
+    assert desk.shows(TAG) == ("Published", "approve is 3, but nothing is held", 2)
+
+
+def test_who_edits_while_a_verdict_is_written_is_not_taken_away_unnoticed(desk: Desk) -> None:
+    desk.put(TAG, role="wbe", edited_by="ada")
+    desk.world.calls.before("UpdateItem", partial(desk.set, TAG, role="nobody", edited_by="grace"))
+    desk.publish(TAG)
+    assert {each["by"] for each in desk.history(TAG)} >= {"ada", "grace"}
+    assert "role 'nobody'" in desk.shows(TAG)[1]
+
+
+def test_a_row_of_a_tag_that_is_no_longer_allowed_can_be_deleted_with_approval(desk: Desk) -> None:
+    tag = "rolekeeper:old=1"
+    desk.world.publish(tag, "web")
+    for _ in range(2):
+        desk.world.reconcile(desk.world.running(**{"rolekeeper:old": "1"}))
+    assert desk.publish(tag).status is Status.HELD
+    assert desk.recheck(tag).status is Status.HELD
+    assert desk.approve(tag, 2).status is Status.REMOVED
+    assert desk.row(tag) == {}
 
 
 def test_a_deletion_within_the_limit_goes_on(desk: Desk) -> None:

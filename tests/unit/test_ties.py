@@ -79,6 +79,15 @@ def test_a_tie_that_tagging_made_is_cleared_in_both_rows_by_mending_either(desk:
     assert desk.shows("team=x") == ("Published", "serving", 2)
 
 
+def test_a_tie_that_an_edit_finds_there_already_is_noted_too(desk: Desk) -> None:
+    desk.edit("env=prod", role="api")
+    desk.edit("team=x", role="web")
+    desk.world.running(env="prod", team="x")
+    assert desk.edit("team=x", role="web", owner="ada").status is Status.CONFLICT
+    desk.edit("env=prod", role="api", priority=50)
+    assert desk.shows("team=x") == ("Published", "serving", 2)
+
+
 def test_a_rival_that_expires_frees_the_row_too(desk: Desk) -> None:
     at = desk.world.clock.now().replace(hour=23)
     desk.edit(STAR, role="api", expires_at=at.isoformat())
