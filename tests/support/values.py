@@ -5,10 +5,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rolekeeper.cells import ACCOUNT, PRIORITIES, REGION, RESERVED, YEARS
+from rolekeeper.cells import ACCOUNT, PRIORITIES, REGION, YEARS
 from rolekeeper.lookalikes import mistakable
 from rolekeeper.model import (
     NO_ROLE,
+    RESERVED,
     Action,
     Assignment,
     Association,

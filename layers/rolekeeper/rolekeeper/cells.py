@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from rolekeeper.lookalikes import decomposed, mistakable, quote, quote_plain
-from rolekeeper.model import ANY_VALUE
+from rolekeeper.model import ANY_VALUE, RESERVED
 
 TYPES = {
     "S": "String (S)",
@@ -37,8 +37,6 @@ ACCOUNTS, REGIONS, OWNER, DESCRIPTION, EDITOR = 1_000, 100, 256, 1024, 1024
 YEARS = (2000, 9998)
 # More revisions than a mapping edited every second for thirty years has.
 REVISIONS = (1, 10**9)
-# Tags by which people tell Rolekeeper itself something, as rolekeeper:ignore: none of them means a role.
-RESERVED = "rolekeeper:"
 
 # Patterns as both Python and JSON Schema (ECMA 262) read them: no \\w or \\d, which mean more in Python.
 ACCOUNT = "[0-9]{12}"

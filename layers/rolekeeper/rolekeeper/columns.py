@@ -14,7 +14,6 @@ from rolekeeper.cells import (
     PRIORITIES,
     REGION,
     REGIONS,
-    RESERVED,
     REVISIONS,
     TAG_KEY,
     TAG_VALUE,
@@ -35,7 +34,7 @@ from rolekeeper.cells import (
     text_set_reader,
     wrong_type,
 )
-from rolekeeper.model import NO_ROLE, WhenOccupied, WhenStopped, WhenUnmatched
+from rolekeeper.model import NO_ROLE, RESERVED, WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper.names import NAME, PROFILE_NAME, ROLE_NAME, read_profile, read_role
 
 type Attributes = Mapping[str, Any]

@@ -8,10 +8,10 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
-from rolekeeper.cells import RESERVED, CellError, Home, cell_of
+from rolekeeper.cells import CellError, Home, cell_of
 from rolekeeper.columns import ASKS, COLUMNS, KEYS, OURS, Attributes, Column
 from rolekeeper.lookalikes import quote
-from rolekeeper.model import ANY_VALUE, MappingKey, MappingSpec
+from rolekeeper.model import ANY_VALUE, RESERVED, MappingKey, MappingSpec
 
 KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS, *ASKS))
 # What the mapping itself says is in the other columns.

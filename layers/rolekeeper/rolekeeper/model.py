@@ -7,7 +7,7 @@ from enum import StrEnum
 
 ANY_VALUE = "*"
 NO_ROLE = "NONE"
-# Tags that begin so are Rolekeeper's own: no mapping can be made for them.
+# Tags that begin so tell Rolekeeper itself something, as rolekeeper:ignore: none of them means a role.
 RESERVED = "rolekeeper:"
 IGNORE_TAG, PIN_TAG = "rolekeeper:ignore", "rolekeeper:pin"
 

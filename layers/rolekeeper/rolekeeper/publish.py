@@ -19,7 +19,6 @@ from rolekeeper.ec2 import Ec2
 from rolekeeper.errors import DamagedError, DeniedError, ObserveAgainError, RetryableError
 from rolekeeper.holding import Holder
 from rolekeeper.iam import Iam
-from rolekeeper.limits import Limits
 from rolekeeper.look import Look, Occasion
 from rolekeeper.mapping_table import MappingTable, number_in
 from rolekeeper.mappings import RowVerdict, read_row
@@ -65,8 +64,7 @@ class Publisher:
         self._revisions = revisions
         self._roles = Roles(iam, settings.account, settings.role_path, makes_profiles=settings.create_missing_profiles)
         self._surveyor = Surveyor(ec2, state, table)
-        limits = Limits(settings.max_changes_per_edit, settings.max_changes_percent)
-        self._scales = Scales(limits, self._surveyor, PolicyReader(iam))
+        self._scales = Scales(settings.limits, self._surveyor, PolicyReader(iam))
         self._scribe = Scribe(table, revisions, announcer)
         self._holder = Holder(self._scribe)
         self._ties = Ties(revisions, announcer)
