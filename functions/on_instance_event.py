@@ -1,7 +1,6 @@
 """The work queue's function: reconciles the instances that a batch of messages names."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -39,6 +38,6 @@ def _wake(record: dict[str, Any], settings: Settings) -> Wake:
         message,
         account=settings.account,
         region=settings.region,
-        now=datetime.now(UTC),
+        now=runtime.now(),
         message_id=record["messageId"],
     )

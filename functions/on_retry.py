@@ -1,6 +1,5 @@
 """The retry loop's task: looks again at one instance, and says whether the loop goes on."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -27,7 +26,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             return tick.document("done", 0)
         propagating = outcome.decision is not None and outcome.decision.code == "propagating"
         since = outcome.since if propagating else None
-        if following := tick.following(datetime.now(UTC), propagating_since=since):
+        if following := tick.following(runtime.now(), propagating_since=since):
             return following
         if outcome.decision is None or outcome.error:
             raise outcome.error or RuntimeError("waiting without a decision")

@@ -1,5 +1,9 @@
-"""What every function shares: its logger, its metrics, and its collaborators. Nothing here talks to AWS at import."""
+"""What every function shares: its clock, its logger, its metrics, and its collaborators.
 
+Nothing here talks to AWS at import.
+"""
+
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
@@ -28,6 +32,12 @@ from rolekeeper.work import WorkQueue
 
 logger = Logger()
 metrics = Metrics()
+sleep = time.sleep
+
+
+def now() -> datetime:
+    """The time (UTC): what every part of a function goes by."""
+    return datetime.now(UTC)
 
 
 @cache
@@ -43,7 +53,7 @@ def announcer() -> Announcer:
 
 def store(settings: Settings) -> Store:
     """The state table."""
-    return Store(client("dynamodb"), settings.state_table, settings.history_days)
+    return Store(client("dynamodb"), settings.state_table, settings.history_days, sleep)
 
 
 def state(settings: Settings) -> State:
@@ -68,7 +78,7 @@ def mapping_table(settings: Settings) -> MappingTable:
 
 def work_queue(settings: Settings) -> WorkQueue:
     """The work queue."""
-    return WorkQueue(client("sqs"), settings.work_queue_url)
+    return WorkQueue(client("sqs"), settings.work_queue_url, now)
 
 
 def watch(settings: Settings) -> Watch:
@@ -86,6 +96,8 @@ def reconciler(settings: Settings, announcer: Announcer, watch: Watch | None = N
         announce=announcer,
         may_restore=iam(settings).may_pass,
         contest=settings.contest,
+        now=now,
+        sleep=sleep,
     )
     return Reconciler(
         ec2=ec2(settings),
@@ -95,6 +107,8 @@ def reconciler(settings: Settings, announcer: Announcer, watch: Watch | None = N
         mode=settings.mode,
         contest=settings.contest,
         watch=watch,
+        now=now,
+        sleep=sleep,
     )
 
 
@@ -109,6 +123,7 @@ def publisher(settings: Settings, announcer: Announcer) -> Publisher:
         ec2=ec2(settings),
         queue=work_queue(settings),
         announcer=announcer,
+        now=now,
     )
 
 
@@ -119,7 +134,7 @@ def steering(settings: Settings) -> Steering:
         timers=Timers(store(settings)),
         queue=work_queue(settings),
         tasks=Tasks(client("lambda"), settings.sweep_function),
-        now=lambda: datetime.now(UTC),
+        now=now,
     )
 
 
@@ -136,7 +151,7 @@ def sweep(settings: Settings, announcer: Announcer, correlation_id: str, seconds
         contest=settings.contest,
         correlation_id=correlation_id,
         seconds_left=seconds_left,
-        now=lambda: datetime.now(UTC),
+        now=now,
     )
 
 
@@ -150,6 +165,7 @@ def expiries(settings: Settings, announcer: Announcer, correlation_id: str, *, w
         queue=work_queue(settings),
         announce=announcer,
         correlation_id=correlation_id,
-        now=lambda: datetime.now(UTC),
+        now=now,
         waits=waits,
+        sleep=sleep,
     )

@@ -37,7 +37,7 @@ TAG_CHANGE: dict[str, Any] = {
         "tags": {"workload": "web"},
     },
 }
-REQUESTED = request(KEY, "mapping changed: workload=web", "correlation-7")
+REQUESTED = request(KEY, "mapping changed: workload=web", "correlation-7", NOW)
 EVERY_KIND = {"state change": STATE_CHANGE, "tag change": TAG_CHANGE, "requested": REQUESTED}
 
 

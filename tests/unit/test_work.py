@@ -64,7 +64,7 @@ def test_a_message_reads_back_as_the_same_instance() -> None:
     body = json.loads(sqs.calls[0]["Entries"][0]["MessageBody"])
     wake = parse(body, account=KEY.account, region=KEY.region, now=NOW)
     assert (wake.instance, wake.cause, wake.correlation_id) == (KEY, "mapping changed: a=b", "correlation-1")
-    assert body["id"] != request(KEY, "", "")["id"]
+    assert body["id"] != request(KEY, "", "", NOW)["id"]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_message_reads_back_as_the_same_instance() -> None:
     [("us-east-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("us-iso-east-1", "aws-iso")],
 )
 def test_a_message_names_its_resource_in_every_partition(region: str, partition: str) -> None:
-    message = request(InstanceKey(KEY.account, region, KEY.id), "sweep", "c")
+    message = request(InstanceKey(KEY.account, region, KEY.id), "sweep", "c", NOW)
     assert message["resources"] == [f"arn:{partition}:ec2:{region}:{KEY.account}:instance/{KEY.id}"]
 
 

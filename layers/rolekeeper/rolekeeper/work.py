@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import batched
 from typing import TYPE_CHECKING, Any
@@ -24,9 +24,10 @@ LONGEST_DELAY = 900
 class WorkQueue:
     """The one queue that every wish to reconcile goes through."""
 
-    def __init__(self, client: "SQSClient", url: str) -> None:
+    def __init__(self, client: "SQSClient", url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._client = client
         self._url = url
+        self._now = now
 
     def send(self, instances: Iterable[InstanceKey], cause: str, correlation_id: str, *, delay_seconds: int = 0) -> int:
         """Ask for these instances to be reconciled; returns how many were sent.
@@ -42,7 +43,7 @@ class WorkQueue:
         """
         sent = 0
         for batch in batched(instances, ENTRIES, strict=False):
-            bodies = [json.dumps(request(key, cause, correlation_id)) for key in batch]
+            bodies = [json.dumps(request(key, cause, correlation_id, self._now())) for key in batch]
             delay = {"DelaySeconds": delay_seconds} if delay_seconds else {}
             entries = [{"Id": str(at), "MessageBody": body, **delay} for at, body in enumerate(bodies)]
             with classified("sqs:SendMessage", self._url):
@@ -54,7 +55,7 @@ class WorkQueue:
         return sent
 
 
-def request(key: InstanceKey, cause: str, correlation_id: str) -> dict[str, Any]:
+def request(key: InstanceKey, cause: str, correlation_id: str, at: datetime) -> dict[str, Any]:
     """A message that names one instance, in the shape of an EventBridge event."""
     return {
         "version": "0",
@@ -63,7 +64,7 @@ def request(key: InstanceKey, cause: str, correlation_id: str) -> dict[str, Any]
         "detail-type": RECONCILE_REQUESTED,
         "account": key.account,
         "region": key.region,
-        "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "time": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "resources": [instance_arn(key)],
         "detail": {"instance-id": key.id, "cause": cause, "correlation-id": correlation_id},
     }
