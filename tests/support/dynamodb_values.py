@@ -1,0 +1,255 @@
+"""DynamoDB's attribute values: which it refuses, how it stores numbers and sets, what they weigh, how they compare.
+
+Source: DynamoDB developer guide, "Supported data types and naming rules", "Constraints" and "Item sizes and formats".
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Context, Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any
+
+from botocore.exceptions import ClientError, ParamValidationError
+
+type Value = Mapping[str, Any]
+"""An attribute value in low-level form, {"S": "web"}. Never changed once it is stored."""
+type Item = dict[str, Any]
+
+ITEM_BYTES = 400 * 1024
+DIGITS = 38
+LEVELS = 32
+# A number is 0, or its magnitude is from 1E-130 to 9.99…E+125.
+SMALLEST, LARGEST = -130, 125
+_ROOMY = Context(prec=400)
+
+
+class RefusedError(Exception):
+    """DynamoDB refuses a request. `more` is what its answer holds beside the error."""
+
+    def __init__(self, message: str, code: str = "ValidationException", **more: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.more = more
+
+    def for_client(self, operation: str) -> ClientError:
+        """What botocore raises for it."""
+        answer: Any = {
+            "Error": {"Code": self.code, "Message": str(self)},
+            "ResponseMetadata": {"HTTPStatusCode": 400, "RetryAttempts": 0},
+            **self.more,
+        }
+        return ClientError(answer, operation)
+
+
+# ---- storing ----
+
+
+def stored(value: Any, level: int = 1) -> Value:
+    """A value as DynamoDB keeps it: numbers and sets in one form only, so two that are equal there are equal here.
+
+    Raises:
+        RefusedError: DynamoDB takes no such value.
+        ParamValidationError: botocore doesn't even send it.
+    """
+    if not isinstance(value, dict):
+        raise _unsent(f"{value!r} is no attribute value")
+    if len(value) != 1:
+        words = "is empty," if not value else "has more than one datatypes set,"
+        raise RefusedError(f"Supplied AttributeValue {words} must contain exactly one of the supported datatypes")
+    ((kind, content),) = value.items()
+    store = _STORED.get(kind)
+    if store is None:
+        raise _unsent(f"{kind} is no type of an attribute value")
+    if level > LEVELS:
+        raise RefusedError("Nesting Levels have exceeded supported limits")
+    return store(value, content, level)
+
+
+def stored_item(attributes: Mapping[str, Any]) -> Item:
+    """Every value of an item as DynamoDB keeps it."""
+    return {name: stored(value) for name, value in attributes.items()}
+
+
+def _string(value: Value, content: Any, _level: int) -> Value:
+    if not isinstance(content, str):
+        raise _unsent(f"{content!r} is no string")
+    return value
+
+
+def _number(value: Value, content: Any, _level: int) -> Value:
+    if not isinstance(content, str):
+        raise _unsent(f"{content!r} is no string")
+    plain = number(content)
+    return value if plain == content else {"N": plain}
+
+
+def _binary(value: Value, content: Any, _level: int) -> Value:
+    return value if isinstance(content, bytes) else {"B": _bytes(content)}
+
+
+def _boolean(value: Value, content: Any, _level: int) -> Value:
+    if not isinstance(content, bool):
+        raise _unsent(f"{content!r} is no boolean")
+    if not content and "NULL" in value:
+        raise RefusedError(
+            "One or more parameter values were invalid: Null attribute value types must have the value of true"
+        )
+    return value
+
+
+def _list(_value: Value, content: Any, level: int) -> Value:
+    if not isinstance(content, list | tuple):
+        raise _unsent(f"{content!r} is no list")
+    return {"L": [stored(each, level + 1) for each in content]}
+
+
+def _map(_value: Value, content: Any, level: int) -> Value:
+    if not isinstance(content, dict):
+        raise _unsent(f"{content!r} is no map")
+    return {"M": {name: stored(each, level + 1) for name, each in content.items()}}
+
+
+def _set_of(kind: str, what: str, member: Callable[[Any], Any]) -> Callable[[Value, Any, int], Value]:
+    def store(_value: Value, content: Any, _level: int) -> Value:
+        if not isinstance(content, list | tuple):
+            raise _unsent(f"{content!r} is no list")
+        if not content:
+            raise RefusedError(f"One or more parameter values were invalid: An {what} set  may not be empty")
+        return set_of(kind, [member(each) for each in content])
+
+    return store
+
+
+def set_of(kind: str, members: Iterable[Any]) -> Value:
+    """A set in its one form, which is sorted."""
+    members = list(members)
+    if len(set(members)) < len(members):
+        raise RefusedError("One or more parameter values were invalid: Input collection contains duplicates.")
+    return {kind: sorted(members, key=Decimal if kind == "NS" else None)}
+
+
+def _text(content: Any) -> str:
+    if not isinstance(content, str):
+        raise _unsent(f"{content!r} is no string")
+    return content
+
+
+def _bytes(content: Any) -> bytes:
+    if isinstance(content, str):
+        return content.encode()
+    if not isinstance(content, bytes | bytearray):
+        raise _unsent(f"{content!r} is no blob")
+    return bytes(content)
+
+
+@lru_cache(maxsize=10_000)
+def number(text: str) -> str:
+    """A number as DynamoDB answers it: no exponent, no zeros in front or at the end.
+
+    Raises:
+        RefusedError: it is no number, or has too many digits, or is too large or too small.
+    """
+    try:
+        value = _ROOMY.create_decimal(text)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not text or not text.strip() == text or "_" in text or not value.is_finite():
+        raise RefusedError(f"The parameter cannot be converted to a numeric value: {text}")
+    if not value:
+        return "0"
+    value = _ROOMY.normalize(value)
+    if value.adjusted() > LARGEST:
+        raise RefusedError("Number overflow. Attempting to store a number with magnitude larger than supported range")
+    if value.adjusted() < SMALLEST:
+        raise RefusedError("Number underflow. Attempting to store a number with magnitude smaller than supported range")
+    if len(value.as_tuple().digits) > DIGITS:
+        raise RefusedError(f"Attempting to store more than {DIGITS} significant digits in a Number")
+    return f"{value:f}"
+
+
+_STORED: dict[str, Callable[[Value, Any, int], Value]] = {
+    "S": _string,
+    "N": _number,
+    "B": _binary,
+    "BOOL": _boolean,
+    "NULL": _boolean,
+    "L": _list,
+    "M": _map,
+    "SS": _set_of("SS", "string", _text),
+    "NS": _set_of("NS", "number", lambda each: number(_text(each))),
+    "BS": _set_of("BS", "binary", _bytes),
+}
+
+
+def _unsent(report: str) -> ParamValidationError:
+    return ParamValidationError(report=report)
+
+
+# ---- adding ----
+
+
+def added(old: Value | None, more: Value) -> Value:
+    """What `ADD` makes of a value: a number's sum, a set's union."""
+    ((kind, content),) = more.items()
+    if old is None:
+        return more
+    if kind not in old:
+        raise RefusedError("An operand in the update expression has an incorrect data type")
+    if kind == "N":
+        return {"N": number(str(_ROOMY.add(Decimal(old["N"]), Decimal(content))))}
+    return set_of(kind, {*old[kind], *content})
+
+
+def without(old: Value | None, fewer: Value) -> Value | None:
+    """What `DELETE` leaves of a set; None when that is nothing."""
+    ((kind, content),) = fewer.items()
+    if old is None:
+        return None
+    if kind not in old:
+        raise RefusedError("An operand in the update expression has an incorrect data type")
+    left = [each for each in old[kind] if each not in content]
+    return {kind: left} if left else None
+
+
+# ---- weighing ----
+
+
+def item_size(item: Mapping[str, Value]) -> int:
+    """How many bytes an item takes of its 400 KB."""
+    return sum(text_size(name) + _size(value) for name, value in item.items())
+
+
+def text_size(text: str) -> int:
+    """How many bytes a text takes."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _size(value: Value) -> int:
+    ((kind, content),) = value.items()
+    if kind == "S":
+        return text_size(content)
+    if kind == "N":
+        # "approximately … 1 byte per two significant digits + 1 byte".
+        return len(content) // 2 + 2
+    if kind in {"BOOL", "NULL"}:
+        return 1
+    if kind == "B":
+        return len(content)
+    if kind == "M":
+        return 3 + sum(1 + text_size(name) + _size(each) for name, each in content.items())
+    if kind == "L":
+        return 3 + sum(1 + _size(each) for each in content)
+    return sum(_size({kind[0]: each}) for each in content)
+
+
+# ---- comparing ----
+
+
+def is_below(one: Value, other: Value) -> bool:
+    """Whether a value comes before another; never when their types differ, or have no order."""
+    ((kind, content),) = one.items()
+    if kind not in other:
+        return False
+    if kind == "N":
+        return Decimal(content) < Decimal(other["N"])
+    # Python compares texts by code points, which is the order of their UTF-8 bytes, DynamoDB's.
+    return kind in {"S", "B"} and bool(content < other[kind])

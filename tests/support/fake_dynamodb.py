@@ -1,0 +1,518 @@
+"""A boto3-shaped DynamoDB client over tables in memory: the same answers and the same errors, in the process.
+
+It knows the operations, arguments and expressions that Rolekeeper uses and the rules that AWS documents for them; at
+anything else it raises NotImplementedError. It keeps values as it gets them, so nobody may change one that was written
+or read (items are copied, their values aren't).
+"""
+
+import operator
+import zlib
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from botocore.exceptions import ParamValidationError
+
+from support import dynamodb_expressions as expressions
+from support.dynamodb_expressions import Change, Condition, KeyCondition, Names, Values
+from support.dynamodb_values import ITEM_BYTES, Item, RefusedError, Value, item_size, stored_item, text_size
+
+type Key = tuple[str, ...]
+"""The key's values in the order of the table's key attributes."""
+type Request = Mapping[str, Any]
+
+# DynamoDB developer guide, "Quotas", and API reference, "BatchGetItem", "Query", "TransactWriteItems".
+BATCH_KEYS, TRANSACTION_WRITES = 100, 100
+BATCH_BYTES, PAGE_BYTES, TRANSACTION_BYTES = 16 * 1024**2, 1024**2, 4 * 1024**2
+KEY_BYTES = (2_048, 1_024)
+
+_CONDITION = {"ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues"}
+_READING = {"TableName", "ConsistentRead", "ProjectionExpression", "ExpressionAttributeNames"}
+_PAGING = {*_READING, "Limit", "ExclusiveStartKey"}
+
+
+class Watcher(Protocol):
+    """Who is told of each call, as `Calls` is."""
+
+    def starts(self, operation: str) -> None:
+        """A call is about to be made."""
+
+    def ends(self, operation: str) -> None:
+        """A call was made, and maybe refused."""
+
+
+class FakeDynamoDB:
+    """The operations that Rolekeeper calls.
+
+    Args:
+        tables: the names of each table's key attributes, the partition's first. All are strings.
+        calls: is told of each call.
+
+    Attributes:
+        on_change: is told of each item that a write made another, once all of the write took effect: the table, the
+            item's key, and the item before and after (None: there is none). What it is given may not be changed.
+        unprocessed: so many more answers of BatchGetItem leave out all that they were asked for.
+    """
+
+    def __init__(self, tables: Mapping[str, tuple[str, ...]], calls: Watcher | None = None) -> None:
+        self._tables = {name: _Table(name, keys) for name, keys in tables.items()}
+        self._calls = calls
+        self.on_change: Callable[[str, Key, Item | None, Item | None], None] | None = None
+        self.unprocessed = 0
+
+    # ---- reading ----
+
+    def get_item(self, **request: Any) -> Item:
+        """GetItem."""
+        return self._call("GetItem", self._get_item, request)
+
+    def batch_get_item(self, **request: Any) -> Item:
+        """BatchGetItem."""
+        return self._call("BatchGetItem", self._batch_get_item, request)
+
+    def query(self, **request: Any) -> Item:
+        """Query."""
+        return self._call("Query", self._query, request)
+
+    def scan(self, **request: Any) -> Item:
+        """Scan: the partitions in an order that means nothing and is always the same."""
+        return self._call("Scan", self._scan, request)
+
+    # ---- writing ----
+
+    def put_item(self, **request: Any) -> Item:
+        """PutItem."""
+        return self._call("PutItem", self._write_one, {"Put": request})
+
+    def update_item(self, **request: Any) -> Item:
+        """UpdateItem."""
+        return self._call("UpdateItem", self._write_one, {"Update": request})
+
+    def delete_item(self, **request: Any) -> Item:
+        """DeleteItem."""
+        return self._call("DeleteItem", self._write_one, {"Delete": request})
+
+    def transact_write_items(self, **request: Any) -> Item:
+        """TransactWriteItems."""
+        return self._call("TransactWriteItems", self._transact_write_items, request)
+
+    # ---- how ----
+
+    def _call(self, operation: str, act: Callable[[Request], Item], request: Request) -> Item:
+        if self._calls:
+            self._calls.starts(operation)
+        refusal = None
+        answer: Item = {}
+        try:
+            answer = act(request)
+        except RefusedError as refused:
+            refusal = refused.for_client(operation)
+        # botocore's `after-call` comes after a refusal too (botocore.client, `_make_api_call`).
+        if self._calls:
+            self._calls.ends(operation)
+        if refusal:
+            raise refusal
+        return answer
+
+    def _table(self, request: Request) -> "_Table":
+        table = self._tables.get(request["TableName"])
+        if table is None:
+            raise RefusedError("Requested resource not found", "ResourceNotFoundException")
+        return table
+
+    def _get_item(self, request: Request) -> Item:
+        _known(request, {*_READING, "Key"})
+        table = self._table(request)
+        _placeholders(request, *_projected(request))
+        shown = _shown(request)
+        found = table.find(table.key(request["Key"]))
+        return {"Item": shown(found.item)} if found else {}
+
+    def _batch_get_item(self, request: Request) -> Item:
+        _known(request, {"RequestItems"})
+        wanted = [(name, asked, key) for name, asked in request["RequestItems"].items() for key in asked["Keys"]]
+        if not wanted:
+            raise ParamValidationError(report="Invalid length for parameter RequestItems.Keys")
+        if len(wanted) > BATCH_KEYS:
+            raise RefusedError("Too many items requested for the BatchGetItem call")
+        answers: dict[str, list[Item]] = {name: [] for name in request["RequestItems"]}
+        left: dict[str, Item] = {}
+        keys = set()
+        size = 0
+        for name, asked, given in wanted:
+            _known(asked, {"Keys", "ConsistentRead"})
+            table = self._table({"TableName": name})
+            key = table.key(given)
+            if (name, key) in keys:
+                raise RefusedError("Provided list of item keys contains duplicates")
+            keys.add((name, key))
+            found = table.find(key)
+            size += found.size if found else 0
+            if self.unprocessed or size > BATCH_BYTES:
+                left.setdefault(name, {**asked, "Keys": []})["Keys"].append(given)
+            elif found:
+                answers[name].append(dict(found.item))
+        self.unprocessed = max(0, self.unprocessed - 1)
+        return {"Responses": answers, "UnprocessedKeys": left}
+
+    def _query(self, request: Request) -> Item:
+        _known(request, {*_PAGING, "KeyConditionExpression", "ExpressionAttributeValues", "ScanIndexForward"})
+        table = self._table(request)
+        condition = expressions.key_condition(request["KeyConditionExpression"])
+        names, values = _placeholders(request, ("KeyCondition", condition), *_projected(request))
+        partition, comparison, sort = table.asked(condition, names, values)
+        low, high = partition.range(comparison, sort)
+        forward = request.get("ScanIndexForward", True)
+        if "ExclusiveStartKey" in request:
+            start = table.key(request["ExclusiveStartKey"])
+            if start[0] != partition.name:
+                raise RefusedError("The provided starting key is outside query boundaries based on provided conditions")
+            if not _MATCHES[comparison](start[-1], sort):
+                raise RefusedError("The provided starting key does not match the range key predicate")
+            if forward:
+                low = max(low, partition.behind(start[-1]))
+            else:
+                high = min(high, partition.at(start[-1]))
+        rows = partition.rows(low, high)
+        return _page(table, rows if forward else reversed(list(rows)), request)
+
+    def _scan(self, request: Request) -> Item:
+        _known(request, _PAGING)
+        table = self._table(request)
+        _placeholders(request, *_projected(request))
+        return _page(table, table.rows(request.get("ExclusiveStartKey")), request)
+
+    def _write_one(self, request: Request) -> Item:
+        self._commit([self._write(request).result()])
+        return {}
+
+    def _transact_write_items(self, request: Request) -> Item:
+        _known(request, {"TransactItems"})
+        asked = request["TransactItems"]
+        if not asked:
+            raise ParamValidationError(report="Invalid length for parameter TransactItems, value: 0")
+        if len(asked) > TRANSACTION_WRITES:
+            raise RefusedError(
+                "1 validation error detected: Value at 'transactItems' failed to satisfy constraint: "
+                "Member must have length less than or equal to 100"
+            )
+        writes = [self._write(each) for each in asked]
+        keys = _each(writes, _Write.place)
+        if len(set(keys)) < len(keys):
+            raise RefusedError("Transaction request cannot include multiple operations on one item")
+        results = _each(writes, _Write.result)
+        if sum(each.after.size for each in results if each.after) > TRANSACTION_BYTES:
+            raise NotImplementedError("a transaction of more than 4 MB")
+        self._commit(results)
+        return {}
+
+    def _write(self, request: Request) -> "_Write":
+        """Read a write, refusing what is refused without a look at the table."""
+        ((kind, arguments),) = request.items()
+        known = {"Put": {"Item"}, "Update": {"Key", "UpdateExpression"}, "Delete": {"Key"}}
+        if kind not in known:
+            raise NotImplementedError(kind)
+        _known(arguments, {"TableName", *known[kind], *_CONDITION})
+        table = self._table(arguments)
+        condition = change = None
+        used: list[tuple[str, expressions.Expression]] = []
+        if "UpdateExpression" in arguments:
+            change = expressions.change(arguments["UpdateExpression"])
+            used.append(("Update", change))
+        if "ConditionExpression" in arguments:
+            condition = expressions.condition(arguments["ConditionExpression"])
+            used.append(("Condition", condition))
+        names, values = _placeholders(arguments, *used)
+        if change:
+            change.check(names, values, table.keys)
+        if condition:
+            condition.check(values)
+        item = stored_item(arguments["Item" if kind == "Put" else "Key"])
+        table.refuse_empty(item)
+        return _Write(table, kind, item, condition, change, names, values)
+
+    def _commit(self, results: Iterable["_Result"]) -> None:
+        changed = [each for each in results if each.before is not each.after]
+        for each in changed:
+            each.table.keep(each.key, each.after)
+        if self.on_change:
+            for each in changed:
+                before, after = _item(each.before), _item(each.after)
+                # A write that changes nothing leaves no record in the stream ("Change data capture").
+                if before != after:
+                    self.on_change(each.table.name, each.key, before, after)
+
+
+# ---- tables ----
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    item: Item
+    size: int
+
+
+_MATCHES: dict[str, Callable[[str, str], bool]] = {
+    "=": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "begins_with": str.startswith,
+}
+
+
+def _item(row: _Row | None) -> Item | None:
+    return row.item if row else None
+
+
+@dataclass(slots=True)
+class _Partition:
+    """The items under one partition key, by sort key; `order` has the sort keys in order."""
+
+    name: str
+    items: dict[str, _Row] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)
+
+    def at(self, sort: str) -> int:
+        """How many sort keys are below this one."""
+        return bisect_left(self.order, sort)
+
+    def behind(self, sort: str) -> int:
+        """How many sort keys are this one or below."""
+        return bisect_right(self.order, sort)
+
+    def range(self, comparison: str, sort: str) -> tuple[int, int]:
+        """From where to where in the order the sort keys compare so."""
+        below, up_to, every = self.at(sort), self.behind(sort), len(self.order)
+        if comparison == "begins_with":
+            return below, bisect_right(self.order, sort, key=lambda each: each[: len(sort)])
+        ranges = {"=": (below, up_to), "<": (0, below), "<=": (0, up_to), ">": (up_to, every), ">=": (below, every)}
+        return ranges[comparison]
+
+    def rows(self, low: int = 0, high: int | None = None) -> Iterator[_Row]:
+        """The items from one place in the order to another."""
+        return (self.items[sort] for sort in self.order[low:high])
+
+
+class _Table:
+    def __init__(self, name: str, keys: tuple[str, ...]) -> None:
+        self.name = name
+        self.keys = keys
+        self._partitions: dict[str, _Partition] = {}
+
+    def key(self, given: Mapping[str, Any]) -> Key:
+        """A key as it was given, checked."""
+        item = stored_item(given)
+        self.refuse_empty(item)
+        if item.keys() != set(self.keys):
+            raise RefusedError("The provided key element does not match the schema")
+        return self.key_in(item)
+
+    def key_in(self, item: Mapping[str, Value]) -> Key:
+        """The key of an item, checked."""
+        for name in self.keys:
+            if name not in item:
+                raise RefusedError(f"One or more parameter values were invalid: Missing the key {name} in the item")
+            if "S" not in item[name]:
+                (actual,) = item[name]
+                raise RefusedError(
+                    "One or more parameter values were invalid: "
+                    f"Type mismatch for key {name} expected: S actual: {actual}"
+                )
+        key = tuple(item[name]["S"] for name in self.keys)
+        for part, most, what in zip(key, KEY_BYTES, ("hashkey", "range key"), strict=False):
+            if text_size(part) > most:
+                raise RefusedError(
+                    f"One or more parameter values were invalid: Size of {what} has exceeded the maximum size limit of "
+                    f"{most} bytes"
+                )
+        return key
+
+    def refuse_empty(self, item: Mapping[str, Value]) -> None:
+        """Refuse an empty key: input validation does, before a transaction runs (dynamodb-conformance, pull 46)."""
+        for name in self.keys:
+            if item.get(name) == {"S": ""}:
+                raise RefusedError(
+                    "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain "
+                    f"an empty string value. Key: {name}"
+                )
+
+    def find(self, key: Key) -> _Row | None:
+        """The item under a key."""
+        partition = self._partitions.get(key[0])
+        return partition.items.get(key[-1]) if partition else None
+
+    def keep(self, key: Key, row: _Row | None) -> None:
+        """Put an item under a key, or take it away."""
+        pk, sort = key[0], key[-1]
+        partition = self._partitions.get(pk)
+        if partition is None:
+            partition = self._partitions[pk] = _Partition(pk)
+        if row is None:
+            del partition.items[sort]
+            del partition.order[partition.at(sort)]
+            if not partition.items:
+                del self._partitions[pk]
+            return
+        if sort not in partition.items:
+            insort(partition.order, sort)
+        partition.items[sort] = row
+
+    def rows(self, start: Mapping[str, Any] | None) -> Iterator[_Row]:
+        """Every item behind the one under this key."""
+        after = self.key(start) if start else None
+        for pk in sorted(self._partitions, key=_scattered):
+            partition = self._partitions[pk]
+            if after is None or _scattered(pk) > _scattered(after[0]):
+                yield from partition.rows()
+            elif pk == after[0]:
+                yield from partition.rows(partition.behind(after[-1]))
+
+    def asked(self, condition: KeyCondition, names: Names, values: Values) -> tuple[_Partition, str, str]:
+        """The partition that a query is about, and the comparison of its sort keys and with what."""
+        tests = {names.get(path, path): (comparison, values[slot]) for path, comparison, slot in condition.conditions}
+        comparison, value = tests.pop(self.keys[0], ("", {"S": ""}))
+        if not comparison:
+            raise RefusedError(f"Query condition missed key schema element: {self.keys[0]}")
+        if comparison != "=" or len(tests) != len(condition.conditions) - 1:
+            raise RefusedError("Query key condition not supported")
+        pk = self._key_value(self.keys[0], value)
+        partition = self._partitions.get(pk) or _Partition(pk)
+        if not tests:
+            return partition, "begins_with", ""
+        comparison, value = tests.pop(self.keys[-1], ("", {"S": ""}))
+        if tests or not comparison:
+            raise RefusedError(f"Query condition missed key schema element: {self.keys[-1]}")
+        return partition, comparison, self._key_value(self.keys[-1], value)
+
+    def _key_value(self, name: str, value: Value) -> str:
+        self.refuse_empty({name: value})
+        if "S" not in value:
+            raise RefusedError(
+                "One or more parameter values were invalid: Condition parameter type does not match schema type"
+            )
+        return str(value["S"])
+
+
+def _scattered(pk: str) -> tuple[int, str]:
+    return zlib.crc32(pk.encode()), pk
+
+
+# ---- writes ----
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What one write makes of an item."""
+
+    table: _Table
+    key: Key
+    before: _Row | None
+    after: _Row | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """One write, read. `item` is what is put, or the key."""
+
+    table: _Table
+    kind: str
+    item: Item
+    condition: Condition | None
+    change: Change | None
+    names: Names
+    values: Values
+
+    def place(self) -> tuple[str, Key]:
+        """Where the item lies."""
+        if self.kind != "Put" and self.item.keys() != set(self.table.keys):
+            raise RefusedError("The provided key element does not match the schema")
+        return self.table.name, self.table.key_in(self.item)
+
+    def result(self) -> _Result:
+        """What comes of it, as the tables are now."""
+        _, key = self.place()
+        before = self.table.find(key)
+        if self.condition and not self.condition.holds(before.item if before else {}, self.names, self.values):
+            raise RefusedError("The conditional request failed", "ConditionalCheckFailedException")
+        if self.kind == "Delete":
+            return _Result(self.table, key, before, None)
+        item = self.item
+        if self.kind == "Update":
+            # An item that there is none of is made with its keys, even if the update makes no attribute.
+            item = before.item if before else item
+            item = self.change.applied(item, self.names, self.values) if self.change else item
+        if (size := item_size(item)) > ITEM_BYTES:
+            words = "Item size to update" if self.kind == "Update" else "Item size"
+            raise RefusedError(f"{words} has exceeded the maximum allowed size")
+        return _Result(self.table, key, before, _Row(item, size))
+
+
+def _each[Found](writes: Iterable[_Write], find: Callable[[_Write], Found]) -> list[Found]:
+    """What is found for each write of a transaction; what refuses one cancels them all and is its reason."""
+    found: list[Found] = []
+    reasons: list[dict[str, str]] = []
+    for write in writes:
+        try:
+            found.append(find(write))
+        except RefusedError as refused:
+            failed = refused.code == "ConditionalCheckFailedException"
+            code = "ConditionalCheckFailed" if failed else "ValidationError"
+            reasons.append({"Code": code, "Message": str(refused)})
+        else:
+            reasons.append({"Code": "None"})
+    if len(found) == len(reasons):
+        return found
+    codes = ", ".join(each["Code"] for each in reasons)
+    message = f"Transaction cancelled, please refer cancellation reasons for specific reasons [{codes}]"
+    raise RefusedError(message, "TransactionCanceledException", CancellationReasons=reasons, Message=message)
+
+
+# ---- requests ----
+
+
+def _known(request: Request, known: set[str]) -> None:
+    if not request.keys() <= known:
+        raise NotImplementedError(f"{sorted(request.keys() - known)}")
+
+
+def _placeholders(request: Request, *used: tuple[str, expressions.Expression]) -> tuple[Names, Values]:
+    values = request.get("ExpressionAttributeValues")
+    return expressions.check_placeholders(
+        request.get("ExpressionAttributeNames"), None if values is None else stored_item(values), *used
+    )
+
+
+def _projected(request: Request) -> list[tuple[str, expressions.Expression]]:
+    text = request.get("ProjectionExpression")
+    return [] if text is None else [("Projection", expressions.projection(text))]
+
+
+def _shown(request: Request) -> Callable[[Item], Item]:
+    """What a read shows of an item."""
+    if "ProjectionExpression" not in request:
+        return dict
+    projection = expressions.projection(request["ProjectionExpression"])
+    names = request.get("ExpressionAttributeNames", {})
+    wanted = [names.get(path, path) for path in projection.paths]
+    if len(set(wanted)) < len(wanted):
+        raise RefusedError("Invalid ProjectionExpression: Two document paths overlap with each other")
+    return lambda item: {name: item[name] for name in wanted if name in item}
+
+
+def _page(table: _Table, rows: Iterable[_Row], request: Request) -> Item:
+    """The first rows: so many, or 1 MB of them."""
+    shown, limit = _shown(request), request.get("Limit", 0)
+    if "Limit" in request and limit < 1:
+        raise ParamValidationError(report="Invalid value for parameter Limit, valid min value: 1")
+    items: list[Item] = []
+    size = 0
+    for row in rows:
+        size += row.size
+        items.append(shown(row.item))
+        if len(items) == limit or size >= PAGE_BYTES:
+            last = {name: row.item[name] for name in table.keys}
+            return {"Items": items, "Count": len(items), "ScannedCount": len(items), "LastEvaluatedKey": last}
+    return {"Items": items, "Count": len(items), "ScannedCount": len(items)}

@@ -1,0 +1,768 @@
+"""The DynamoDB in memory answers as moto does, and where moto forgives, as AWS documents."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import chain
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, ParamValidationError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from moto import mock_aws
+
+from rolekeeper import codec
+from rolekeeper.errors import AwsRefusalError
+from rolekeeper.mapping_table import Columns, MappingTable
+from rolekeeper.model import MappingKey
+from rolekeeper.store import Store, Update
+from support.calls import Calls
+from support.fake_dynamodb import FakeDynamoDB
+
+STATE, MAPPINGS = "state", "mappings"
+TABLES = {STATE: ("pk", "sk"), MAPPINGS: ("tag_key", "tag_value")}
+KEY = {"pk": {"S": "a"}, "sk": {"S": "b"}}
+
+
+# ---- the same as moto ----
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation, on whichever client; it shows what it does when a test fails."""
+
+    name: str
+    arguments: tuple[Any, ...]
+    run: Callable[["Side"], Any]
+
+    def __repr__(self) -> str:
+        return f"{self.name}{self.arguments}"
+
+
+class Side:
+    """One client with what stands on it."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.store = Store(client, STATE, sleep=lambda _: None)
+        self.mappings = MappingTable(client, MAPPINGS)
+
+    def does(self, step: Step) -> Any:
+        """The answer, or what was refused and why."""
+        try:
+            return step.run(self)
+        except AwsRefusalError as refused:
+            answer: Any = getattr(refused.__cause__, "response", {})
+            reasons = [each["Code"] for each in answer.get("CancellationReasons", ())]
+            return type(refused), refused.code, reasons
+
+    def put_row(self, attributes: dict[str, Any]) -> None:
+        """Put a row as people do."""
+        self.client.put_item(TableName=MAPPINGS, Item=attributes)
+
+    def table(self, name: str) -> dict[Any, Any]:
+        """All of a table, by key."""
+        items = [codec.from_attributes(each) for each in self.client.scan(TableName=name)["Items"]]
+        return {tuple(item[key] for key in TABLES[name]): item for item in items}
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[Side]:
+    """Moto with both tables."""
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        client = boto3.client("dynamodb", region_name="us-east-1")
+        for name, (partition, sort) in TABLES.items():
+            client.create_table(
+                TableName=name,
+                AttributeDefinitions=[{"AttributeName": each, "AttributeType": "S"} for each in (partition, sort)],
+                KeySchema=[
+                    {"AttributeName": partition, "KeyType": "HASH"},
+                    {"AttributeName": sort, "KeyType": "RANGE"},
+                ],
+                BillingMode="PAY_PER_REQUEST",
+            )
+        yield Side(client)
+
+
+def empty(side: Side) -> None:
+    """Delete every item."""
+    for name, keys in TABLES.items():
+        for item in side.client.scan(TableName=name)["Items"]:
+            side.client.delete_item(TableName=name, Key={key: item[key] for key in keys})
+
+
+keys = st.tuples(st.sampled_from(["a", "a", "a", "b"]), st.sampled_from(["record", "x#1", "x#2", "x#10", "é"]))
+# Moto can't add 1E+2; what becomes of numbers is told below.
+numbers: st.SearchStrategy[Any] = st.sampled_from([0, 1, 2, 7, -1, Decimal("1.50"), 10**20])
+sets = st.frozensets(st.sampled_from(["p", "q", "r"]), min_size=1)
+texts = st.sampled_from(["", "t", "u"])
+# Each attribute has a type of its own: to what doesn't fit, moto and AWS answer differently in a transaction.
+values = {"revision": numbers, "total": numbers, "blocks": sets, "status": texts, "intent:a": st.just({"to": ["x", 1]})}
+names = st.sampled_from(sorted(values))
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[str, Any]:
+    """An attribute and a value for it."""
+    name = draw(names)
+    return name, draw(values[name])
+
+
+@st.composite
+def updates(draw: st.DrawFn) -> Update:
+    """An update that names no attribute twice, with conditions."""
+    update = Update()
+    for name in draw(st.lists(names, unique=True, min_size=1, max_size=3)):
+        how = draw(st.sampled_from(["set", "remove", "add"]))
+        if how == "set":
+            update.set(name, draw(values[name]))
+        elif how == "add" and name in {"revision", "total"}:
+            update.add(name, draw(numbers))
+        elif how == "add" and name == "blocks":
+            update.add(name, draw(sets)) if draw(st.booleans()) else update.discard(name, draw(sets))
+        else:
+            update.remove(name)
+    for name, value in draw(st.lists(st.tuples(names, st.one_of(*values.values())), max_size=2)):
+        kind = draw(st.sampled_from(["=", "<", "<=", ">", ">=", "<>", "absent", "present", "or absent"]))
+        if kind == "absent":
+            update.only_if_absent(name)
+        elif kind == "present":
+            update.only_if_present(name)
+        elif kind == "or absent":
+            update.only_if(name, "=", value, or_absent=True)
+        elif kind in {"=", "<>"}:
+            update.only_if(name, kind, value)
+        else:
+            update.only_if("total", kind, draw(numbers))
+    return update
+
+
+@st.composite
+def items(draw: st.DrawFn) -> dict[str, Any]:
+    """An item of the state table that has a revision."""
+    pk, sk = draw(keys)
+    return {**dict(draw(st.lists(pairs(), max_size=4))), "revision": draw(numbers), "pk": pk, "sk": sk}
+
+
+@st.composite
+def writes(draw: st.DrawFn) -> Step:
+    """One write of the store."""
+    kind = draw(st.sampled_from(["put", "update", "update", "delete"]))
+    if kind == "put":
+        item, higher, same = (
+            draw(items()),
+            draw(st.sampled_from(["", "revision"])),
+            draw(st.sampled_from(["", "blocks"])),
+        )
+        return Step("put", (item, higher, same), lambda at: at.store.put(item, if_higher=higher, if_same=same))
+    key = draw(keys)
+    if kind == "delete":
+        return Step("delete", (key,), lambda at: at.store.delete(key))
+    update = draw(updates())
+    return Step("update", (key, update.expression()), lambda at: at.store.update(key, update))
+
+
+@st.composite
+def state_steps(draw: st.DrawFn) -> Step:
+    """What the store does."""
+    kind = draw(st.sampled_from(["write", "write", "write", "transaction", "transaction", "get", "first", "last"]))
+    if kind in {"write", "transaction"}:
+        some = draw(st.lists(writes(), min_size=1 if kind == "write" else 2, max_size=1 if kind == "write" else 3))
+        return Step(kind, tuple(some), lambda at: at.store.write(*(each.run(at) for each in some)))
+    if kind == "get":
+        wanted = draw(st.lists(keys, unique=True, min_size=1, max_size=4))
+        return Step("get", (wanted,), lambda at: at.store.get(wanted))
+    pk, sk = draw(keys)
+    limit = draw(st.integers(1, 3))
+    if kind == "first":
+        after = draw(st.sampled_from(["", "record", "x#1", "x#15"]))
+        # An empty `after` begins at the beginning; one behind `until` is refused by AWS alone.
+        until = max(sk, after)
+        return Step("first", (pk, until, limit, after), lambda at: at.store.first(pk, until, limit, after))
+    prefix = draw(st.sampled_from(["x#", "x#1", "r", "none"]))
+    return Step("last", (pk, prefix, limit), lambda at: at.store.last(pk, prefix, limit))
+
+
+@st.composite
+def mapping_steps(draw: st.DrawFn) -> Step:
+    """What the mapping table does."""
+    key = draw(st.builds(MappingKey, st.sampled_from(["k", "l"]), st.sampled_from(["v", "w", "*"])))
+    kind = draw(st.sampled_from(["write", "write", "put_back", "delete", "keys", "keys_of", "get_row", "put"]))
+    shown = st.builds(
+        Columns,
+        st.sampled_from(["Published", "Held"]),
+        texts,
+        st.integers(1, 2),
+        matched=st.none() | st.just(3),
+        held=st.sampled_from([None, 0, 4]),
+        done=st.sampled_from([(), ("approve",)]),
+    )
+    row = {"tag_key": key.tag_key, "tag_value": key.tag_value, "role": "web"}
+    row |= draw(st.sampled_from([{}, {"status": "Held", "status_reason": "", "status_revision": 1}, {"approve": 7}]))
+    attributes, columns = codec.to_attributes(row), draw(shown)
+    steps: dict[str, Callable[[Side], Any]] = {
+        "put": lambda at: at.put_row(attributes),
+        "write": lambda at: at.mappings.write(key, attributes, columns),
+        "put_back": lambda at: at.mappings.put_back(attributes, columns),
+        "delete": lambda at: at.mappings.delete(key, attributes, ["role", "approve"]),
+        "keys": lambda at: sorted(chain.from_iterable(at.mappings.keys())),
+        "keys_of": lambda at: list(at.mappings.keys_of(key.tag_key)),
+        "get_row": lambda at: codec.from_attributes(at.mappings.get_row(key) or {}),
+    }
+    return Step(kind, (key, row, columns), steps[kind])
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(items().map(codec.to_attributes), max_size=6),
+    st.lists(state_steps() | state_steps() | mapping_steps(), min_size=4, max_size=14),
+)
+def test_random_operations_are_answered_as_by_moto(moto: Side, seeds: list[Any], steps: list[Step]) -> None:
+    empty(moto)
+    fake = Side(FakeDynamoDB(TABLES))
+    for side in (fake, moto):
+        for item in seeds:
+            side.client.put_item(TableName=STATE, Item=item)
+    for step in steps:
+        assert (step, fake.does(step)) == (step, moto.does(step))
+    for table in TABLES:
+        assert fake.table(table) == moto.table(table)
+
+
+# ---- refused, as AWS documents it ----
+
+
+@pytest.fixture
+def fake() -> FakeDynamoDB:
+    made = FakeDynamoDB(TABLES)
+    put(made, n={"N": "5"}, s={"S": "t"}, tags={"SS": ["x"]})
+    return made
+
+
+def put(client: FakeDynamoDB, pk: str = "a", sk: str = "b", **attributes: Any) -> None:
+    client.put_item(TableName=STATE, Item={"pk": {"S": pk}, "sk": {"S": sk}, **attributes})
+
+
+def found(client: FakeDynamoDB, pk: str = "a", sk: str = "b") -> Any:
+    return client.get_item(TableName=STATE, Key={"pk": {"S": pk}, "sk": {"S": sk}}).get("Item")
+
+
+def update(text: str, key: Any = KEY, **more: Any) -> dict[str, Any]:
+    """An update, `names` and `values` of its placeholders and a `condition`."""
+    long = {
+        "names": "ExpressionAttributeNames",
+        "values": "ExpressionAttributeValues",
+        "condition": "ConditionExpression",
+    }
+    return {
+        "TableName": STATE,
+        "Key": key,
+        "UpdateExpression": text,
+        **{long[name]: each for name, each in more.items()},
+    }
+
+
+def query(text: str, **given: Any) -> dict[str, Any]:
+    values = {f":{name}": {"S": each} for name, each in given.items()}
+    return {"TableName": STATE, "KeyConditionExpression": text, "ExpressionAttributeValues": values}
+
+
+def batch(*keys: Any) -> dict[str, Any]:
+    return {"RequestItems": {STATE: {"Keys": list(keys)}}}
+
+
+def numbered(count: int) -> list[Any]:
+    return [{"pk": {"S": "a"}, "sk": {"S": str(number)}} for number in range(count)]
+
+
+ONE, TEXT, SET = {"N": "1"}, {"S": "x"}, {"SS": ["x"]}
+DEEP: dict[str, Any] = {"S": "x"}
+for _ in range(32):
+    DEEP = {"L": [DEEP]}
+
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    # Expressions.
+    "paths overlap": ("update_item", update("SET n = :v REMOVE n", values={":v": ONE}), "overlap with each other"),
+    "paths overlap under two names": ("update_item", update("REMOVE n, #n", names={"#n": "n"}), "overlap"),
+    "a clause twice": ("update_item", update("REMOVE n REMOVE s"), "can only be used once"),
+    "an empty update": ("update_item", update(""), "can not be empty"),
+    "an unused name": ("update_item", update("REMOVE n", names={"#s": "s"}), "unused in expressions: keys: {#s}"),
+    "an unused value": ("update_item", update("REMOVE n", values={":v": ONE}), "unused in expressions: keys: {:v}"),
+    "no names": ("update_item", update("REMOVE n", names={}), "must not be empty"),
+    "no values": ("update_item", update("REMOVE n", values={}), "must not be empty"),
+    "an undefined name": ("update_item", update("REMOVE #n"), "not defined; attribute name: #n"),
+    "an undefined value": ("update_item", update("SET n = :v"), "not defined; attribute value: :v"),
+    "names without an expression": (
+        "put_item",
+        {"TableName": STATE, "Item": KEY, "ExpressionAttributeNames": {"#n": "n"}},
+        "only be specified when using expressions",
+    ),
+    "a reserved word": ("update_item", update("REMOVE status"), "reserved keyword: status"),
+    "a reserved word in a condition": (
+        "update_item",
+        update("REMOVE n", condition="attribute_exists(role)"),
+        "reserved",
+    ),
+    "parentheses twice": ("update_item", update("REMOVE n", condition="((attribute_exists(n)))"), "redundant"),
+    "more than 4 KB": ("update_item", update("REMOVE n, " + "n" * 4_100), "expression size: 4110"),
+    "a key that is updated": ("update_item", update("SET pk = :v", values={":v": TEXT}), "Cannot update attribute pk"),
+    # Operands.
+    "ADD of a text": ("update_item", update("ADD n :v", values={":v": TEXT}), "ADD, operand type: STRING"),
+    "ADD of a number to a text": ("update_item", update("ADD s :v", values={":v": ONE}), "incorrect data type"),
+    "ADD of a set to a number": ("update_item", update("ADD n :v", values={":v": SET}), "incorrect data type"),
+    "DELETE of a number": ("update_item", update("DELETE n :v", values={":v": ONE}), "DELETE, operand type: NUMBER"),
+    "DELETE of a set from a text": ("update_item", update("DELETE s :v", values={":v": SET}), "incorrect data type"),
+    "an order of booleans": (
+        "update_item",
+        update("REMOVE n", condition="n < :v", values={":v": {"BOOL": True}}),
+        "operand type: BOOLEAN",
+    ),
+    # Keys.
+    "an empty partition key": ("get_item", {"TableName": STATE, "Key": {**KEY, "pk": {"S": ""}}}, "empty string"),
+    "an empty sort key": ("put_item", {"TableName": STATE, "Item": {**KEY, "sk": {"S": ""}}}, "Key: sk"),
+    "a key of another type": ("put_item", {"TableName": STATE, "Item": {**KEY, "sk": ONE}}, "expected: S actual: N"),
+    "an item without a key": ("put_item", {"TableName": STATE, "Item": {"pk": {"S": "a"}}}, "Missing the key sk"),
+    "half a key": ("delete_item", {"TableName": STATE, "Key": {"pk": {"S": "a"}}}, "does not match the schema"),
+    "more than a key": ("delete_item", {"TableName": STATE, "Key": {**KEY, "n": ONE}}, "does not match the schema"),
+    "a long partition key": ("get_item", {"TableName": STATE, "Key": {**KEY, "pk": {"S": "é" * 1_025}}}, "2048 bytes"),
+    "a long sort key": ("get_item", {"TableName": STATE, "Key": {**KEY, "sk": {"S": "x" * 1_025}}}, "1024 bytes"),
+    # Values.
+    "an empty set": ("put_item", {"TableName": STATE, "Item": {**KEY, "v": {"SS": []}}}, "set  may not be empty"),
+    "an empty set in a list": ("put_item", {"TableName": STATE, "Item": {**KEY, "v": {"L": [{"NS": []}]}}}, "empty"),
+    "an empty set of an update": ("update_item", update("SET v = :v", values={":v": {"SS": []}}), "may not be empty"),
+    "a member twice": ("put_item", {"TableName": STATE, "Item": {**KEY, "v": {"NS": ["1", "1.0"]}}}, "duplicates"),
+    "a value of two types": ("put_item", {"TableName": STATE, "Item": {**KEY, "v": {**ONE, **TEXT}}}, "more than one"),
+    "a value of no type": ("put_item", {"TableName": STATE, "Item": {**KEY, "v": {}}}, "is empty"),
+    "a null that is none": ("put_item", {"TableName": STATE, "Item": {**KEY, "v": {"NULL": False}}}, "value of true"),
+    "33 levels": ("put_item", {"TableName": STATE, "Item": {**KEY, "v": DEEP}}, "Nesting Levels"),
+    "more than 400 KB": (
+        "put_item",
+        {"TableName": STATE, "Item": {**KEY, "v": {"S": "x" * (409_600 - len("pkaskbv") + 1)}}},
+        "Item size has exceeded",
+    ),
+    "an update to more than 400 KB": (
+        "update_item",
+        update("SET v = :v", values={":v": {"S": "x" * 409_590}}),
+        "Item size to update has exceeded",
+    ),
+    # Limits and places.
+    "a key twice": ("batch_get_item", batch(KEY, KEY), "contains duplicates"),
+    "101 keys": ("batch_get_item", batch(*numbered(101)), "Too many items"),
+    "101 writes": (
+        "transact_write_items",
+        {"TransactItems": [{"Delete": {"TableName": STATE, "Key": each}} for each in numbered(101)]},
+        "less than or equal to 100",
+    ),
+    "an item twice in a transaction": (
+        "transact_write_items",
+        {
+            "TransactItems": [
+                {"Delete": {"TableName": STATE, "Key": KEY}},
+                {"Put": {"TableName": STATE, "Item": {**KEY, "n": ONE}}},
+            ]
+        },
+        "multiple operations on one item",
+    ),
+    "an empty key in a transaction": (
+        "transact_write_items",
+        {"TransactItems": [{"Put": {"TableName": STATE, "Item": {**KEY, "pk": {"S": ""}}}}]},
+        "empty string",
+    ),
+    "a query without a partition": ("query", query("sk = :b", b="b"), "missed key schema element: pk"),
+    "a query of part of a partition key": ("query", query("pk <= :a", a="a"), "not supported"),
+    "a query by another attribute": (
+        "query",
+        query("pk = :a AND n = :b", a="a", b="b"),
+        "missed key schema element: sk",
+    ),
+    "a query for an empty key": ("query", query("pk = :a AND sk <= :b", a="a", b=""), "empty string"),
+    "a start outside the partition": (
+        "query",
+        {**query("pk = :a", a="a"), "ExclusiveStartKey": {**KEY, "pk": {"S": "c"}}},
+        "outside query boundaries",
+    ),
+    "a start outside what is asked for": (
+        "query",
+        {**query("pk = :a AND sk <= :b", a="a", b="b"), "ExclusiveStartKey": {**KEY, "sk": {"S": "c"}}},
+        "does not match the range key predicate",
+    ),
+    "a column twice": ("scan", {"TableName": STATE, "ProjectionExpression": "n, n"}, "overlap"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_dynamodb_refuses_is_refused_in_its_words_and_changes_nothing(fake: FakeDynamoDB, case: str) -> None:
+    operation, request, words = REFUSED[case]
+    before = fake.scan(TableName=STATE)
+    with pytest.raises(ClientError, match=re.escape(words)) as refused:
+        getattr(fake, operation)(**request)
+    assert refused.value.response["Error"]["Code"] == "ValidationException"
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert fake.scan(TableName=STATE) == before
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_"),
+    [
+        ("get_item", {"TableName": "none", "Key": KEY}),
+        ("batch_get_item", {"RequestItems": {"none": {"Keys": [KEY]}}}),
+        ("put_item", {"TableName": "none", "Item": KEY}),
+        ("scan", {"TableName": "none"}),
+        ("query", {**query("pk = :a", a="a"), "TableName": "none"}),
+    ],
+)
+def test_a_table_that_isnt_there_is_not_found(fake: FakeDynamoDB, operation: str, request_: dict[str, Any]) -> None:
+    with pytest.raises(ClientError) as refused:
+        getattr(fake, operation)(**request_)
+    assert refused.value.response["Error"]["Code"] == "ResourceNotFoundException"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"TableName": STATE, "Item": {**KEY, "v": {"S": 5}}},
+        {"TableName": STATE, "Item": {**KEY, "v": {"N": 5}}},
+        {"TableName": STATE, "Item": {**KEY, "v": {"BOOL": "yes"}}},
+        {"TableName": STATE, "Item": {**KEY, "v": {"SS": "abc"}}},
+        {"TableName": STATE, "Item": {**KEY, "v": {"L": {}}}},
+        {"TableName": STATE, "Item": {**KEY, "v": {"M": []}}},
+        {"TableName": STATE, "Item": {**KEY, "v": "text"}},
+        {"TableName": STATE, "Item": {**KEY, "v": {"X": "text"}}},
+    ],
+)
+def test_what_botocore_refuses_isnt_sent(fake: FakeDynamoDB, request_: dict[str, Any], moto: Side) -> None:
+    for client in (fake, moto.client):
+        with pytest.raises(ParamValidationError):
+            client.put_item(**request_)
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_"),
+    [
+        ("put_item", {"TableName": STATE, "Item": KEY, "ReturnValues": "ALL_OLD"}),
+        ("get_item", {"TableName": STATE, "Key": KEY, "AttributesToGet": ["n"]}),
+        ("scan", {"TableName": STATE, "FilterExpression": "n = :n", "ExpressionAttributeValues": {":n": ONE}}),
+        ("transact_write_items", {"TransactItems": [{"ConditionCheck": {"TableName": STATE, "Key": KEY}}]}),
+        ("transact_write_items", {"TransactItems": [], "ClientRequestToken": "x"}),
+        ("update_item", update("SET n = n + :v", values={":v": ONE})),
+        ("update_item", update("SET n = if_not_exists(n, :v)", values={":v": ONE})),
+        ("update_item", update("SET a.b = :v", values={":v": ONE})),
+        ("update_item", update("REMOVE a[0]")),
+        ("update_item", update("SET n :v", values={":v": ONE})),
+        ("update_item", update("REMOVE n", condition="NOT n = :v", values={":v": ONE})),
+        ("update_item", update("REMOVE n", condition="n BETWEEN :v AND :v", values={":v": ONE})),
+        ("update_item", update("REMOVE n", condition="contains(n, :v)", values={":v": ONE})),
+        ("update_item", update("REMOVE n", condition="(n = :v", values={":v": ONE})),
+        ("update_item", update("REMOVE n", condition="n = :v )", values={":v": ONE})),
+        ("query", query("pk = :a AND sk BETWEEN :b AND :c", a="a", b="b", c="c")),
+    ],
+)
+def test_what_the_fake_doesnt_know_it_says_loudly(fake: FakeDynamoDB, operation: str, request_: dict[str, Any]) -> None:
+    with pytest.raises(NotImplementedError):
+        getattr(fake, operation)(**request_)
+
+
+# ---- numbers ----
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("007", "7"),
+        ("+7", "7"),
+        ("1.50", "1.5"),
+        ("-0", "0"),
+        ("0.00", "0"),
+        ("1E+2", "100"),
+        ("1.5e-3", "0.0015"),
+        ("12345678901234567890123456789012345678", "12345678901234567890123456789012345678"),
+        ("10000000000000000000000000000000000000000", "1" + "0" * 40),
+        ("9.9e125", "99" + "0" * 124),
+        ("-1e-130", "-0." + "0" * 129 + "1"),
+    ],
+)
+def test_numbers_are_stored_in_one_form(fake: FakeDynamoDB, written: str, read: str) -> None:
+    put(fake, n={"N": written}, more={"L": [{"N": written}]}, some={"NS": [written, "3"]})
+    item = found(fake)
+    assert item["n"] == {"N": read}
+    assert item["more"] == {"L": [{"N": read}]}
+    assert sorted(item["some"]["NS"]) == sorted([read, "3"])
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        " ",
+        " 1",
+        "seven",
+        "NaN",
+        "Infinity",
+        "1_000",
+        "0x1",
+        "1" * 39,
+        "0." + "1" * 39,
+        "1e126",
+        "1e-131",
+        "1e999999",
+    ],
+)
+def test_what_is_no_number_of_dynamodbs_is_refused(fake: FakeDynamoDB, written: str) -> None:
+    with pytest.raises(ClientError) as refused:
+        put(fake, n={"N": written})
+    assert refused.value.response["Error"]["Code"] == "ValidationException"
+
+
+@pytest.mark.parametrize(("condition", "holds"), [("n < :v", True), ("n = :v", False), ("n >= :v", False)])
+def test_numbers_compare_as_numbers(fake: FakeDynamoDB, condition: str, holds: bool) -> None:  # noqa: FBT001  # an example
+    request = update("REMOVE s", condition=condition, values={":v": {"N": "1E1"}})
+    if holds:
+        fake.update_item(**request)
+        return
+    with pytest.raises(ClientError) as refused:
+        fake.update_item(**request)
+    assert refused.value.response["Error"]["Code"] == "ConditionalCheckFailedException"
+
+
+def test_sums_are_exact(fake: FakeDynamoDB) -> None:
+    fake.update_item(**update("ADD n :v, m :v", values={":v": {"N": "0.10"}}))
+    assert (found(fake)["n"], found(fake)["m"]) == ({"N": "5.1"}, {"N": "0.1"})
+
+
+# ---- writes ----
+
+
+def test_an_update_that_makes_no_attribute_makes_the_item(fake: FakeDynamoDB) -> None:
+    fake.update_item(**update("REMOVE n DELETE tags :x", key=numbered(1)[0], values={":x": SET}))
+    assert found(fake, "a", "0") == numbered(1)[0]
+
+
+def test_an_emptied_set_is_gone(fake: FakeDynamoDB) -> None:
+    fake.update_item(**update("DELETE tags :x", values={":x": SET}))
+    assert "tags" not in found(fake)
+
+
+def test_sets_are_equal_in_any_order(fake: FakeDynamoDB) -> None:
+    put(fake, tags={"SS": ["y", "x"]})
+    fake.update_item(**update("SET n = :n", condition="tags = :t", values={":n": ONE, ":t": {"SS": ["x", "y"]}}))
+    assert found(fake)["n"] == ONE
+
+
+def test_an_item_of_exactly_400_kb_is_kept(fake: FakeDynamoDB) -> None:
+    put(fake, v={"S": "x" * (409_600 - len("pkaskbv"))})
+    assert found(fake)["v"]
+
+
+def test_a_transaction_that_is_cancelled_says_why_for_each_write(fake: FakeDynamoDB) -> None:
+    fits, fails = update("REMOVE n", numbered(1)[0]), update("REMOVE n", condition="attribute_not_exists(n)")
+    breaks = update("ADD s :v", values={":v": ONE}, condition="attribute_not_exists(x)")
+    put(fake, "c", s=TEXT)
+    with pytest.raises(ClientError) as refused:
+        fake.transact_write_items(
+            TransactItems=[
+                {"Update": fits},
+                {"Update": fails},
+                {"Update": {**breaks, "Key": {**KEY, "pk": {"S": "c"}}}},
+                {"Put": {"TableName": STATE, "Item": {**KEY, "sk": {"S": "large"}, "v": {"S": "x" * 410_000}}}},
+            ]
+        )
+    answer: Any = refused.value.response
+    assert answer["Error"]["Code"] == "TransactionCanceledException"
+    assert "[None, ConditionalCheckFailed, ValidationError, ValidationError]" in answer["Error"]["Message"]
+    reasons = answer["CancellationReasons"]
+    assert [each["Code"] for each in reasons] == [
+        "None",
+        "ConditionalCheckFailed",
+        "ValidationError",
+        "ValidationError",
+    ]
+    assert found(fake, "a", "0") is None
+
+
+def test_a_key_of_another_type_cancels_a_transaction(fake: FakeDynamoDB) -> None:
+    # AWS's own answers, recorded: paritysuite/dynamodb-conformance, pull request 46.
+    with pytest.raises(ClientError) as refused:
+        fake.transact_write_items(TransactItems=[{"Put": {"TableName": STATE, "Item": {**KEY, "sk": ONE}}}])
+    answer: Any = refused.value.response
+    assert [each["Code"] for each in answer["CancellationReasons"]] == ["ValidationError"]
+
+
+def test_what_was_read_is_a_copy(fake: FakeDynamoDB) -> None:
+    item: dict[str, Any] = {**KEY, "m": {"M": {"x": ONE}}}
+    fake.put_item(TableName=STATE, Item=item)
+    item["n"] = ONE
+    item["m"]["M"]["y"] = ONE
+    for read in (
+        found(fake),
+        fake.scan(TableName=STATE)["Items"][0],
+        fake.batch_get_item(**batch(KEY))["Responses"][STATE][0],
+        fake.query(**query("pk = :a", a="a"))["Items"][0],
+    ):
+        read.clear()
+    assert found(fake) == {**KEY, "m": {"M": {"x": ONE}}}
+
+
+# ---- reads ----
+
+
+def sorts(answer: Any) -> list[str]:
+    return [each["sk"]["S"] for each in answer["Items"]]
+
+
+def test_a_partition_is_in_the_order_of_the_bytes_of_its_sort_keys(fake: FakeDynamoDB) -> None:
+    for sort in ("é", "Z", "a", "10", "9", "\U0001f600", "\uffff"):
+        put(fake, "p", sort)
+    fake.delete_item(TableName=STATE, Key={"pk": {"S": "p"}, "sk": {"S": "Z"}})
+    wanted = ["10", "9", "a", "é", "\uffff", "\U0001f600"]
+    assert sorts(fake.query(**query("pk = :a", a="p"))) == wanted
+    assert sorts(fake.query(**query("pk = :a", a="p"), ScanIndexForward=False)) == wanted[::-1]
+
+
+@pytest.mark.parametrize(
+    ("condition", "wanted"),
+    [
+        ("sk = :b", ["x#1"]),
+        ("sk < :b", ["w"]),
+        ("sk <= :b", ["w", "x#1"]),
+        ("sk > :b", ["x#10", "x#2"]),
+        ("sk >= :b", ["x#1", "x#10", "x#2"]),
+        ("begins_with(sk, :b)", ["x#1", "x#10"]),
+    ],
+)
+def test_a_query_asks_for_a_range_of_sort_keys(fake: FakeDynamoDB, condition: str, wanted: list[str]) -> None:
+    for sort in ("w", "x#1", "x#10", "x#2"):
+        put(fake, "p", sort)
+    assert sorts(fake.query(**query(f"pk = :a AND {condition}", a="p", b="x#1"))) == wanted
+    assert sorts(fake.query(**query(f"{condition} AND pk = :a", a="p", b="x#1"))) == wanted
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_pages_follow_one_another_and_the_last_full_one_names_a_next(fake: FakeDynamoDB, forward: bool) -> None:  # noqa: FBT001  # an example
+    for sort in "uvwxyz":
+        put(fake, "p", sort)
+    found: list[str] = []
+    start: dict[str, Any] = {}
+    pages = 0
+    while pages < 10:
+        answer = fake.query(**query("pk = :a", a="p"), Limit=3, ScanIndexForward=forward, **start)
+        found += sorts(answer)
+        pages += 1
+        if "LastEvaluatedKey" not in answer:
+            break
+        start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+    assert found == (list("uvwxyz") if forward else list("zyxwvu"))
+    # DynamoDB stops at the limit and doesn't look whether there is more.
+    assert pages == 3
+
+
+def test_a_page_ends_with_the_megabyte(fake: FakeDynamoDB) -> None:
+    for sort in "vwxyz":
+        put(fake, "p", sort, text={"S": "x" * 300_000})
+    answer = fake.query(**query("pk = :a", a="p"))
+    assert sorts(answer) == list("vwxy")
+    assert answer["LastEvaluatedKey"]["sk"] == {"S": "y"}
+
+
+def test_a_scan_finds_each_item_once_though_its_last_one_is_deleted(fake: FakeDynamoDB) -> None:
+    for number in range(20):
+        put(fake, f"p{number}", "1")
+        put(fake, f"p{number}", "2")
+    seen: list[Any] = []
+    start: dict[str, Any] = {}
+    for _ in range(30):
+        answer = fake.scan(TableName=STATE, Limit=3, ProjectionExpression="pk, sk", **start)
+        seen += [(each["pk"]["S"], each["sk"]["S"]) for each in answer["Items"]]
+        if "LastEvaluatedKey" not in answer:
+            break
+        last = answer["LastEvaluatedKey"]
+        fake.delete_item(TableName=STATE, Key=last)
+        start = {"ExclusiveStartKey": last}
+    assert len(seen) == len(set(seen)) == 41
+    assert seen != sorted(seen), "DynamoDB's order of partitions means nothing"
+
+
+def test_some_columns_are_shown(fake: FakeDynamoDB) -> None:
+    projected = {"ProjectionExpression": "n, #none", "ExpressionAttributeNames": {"#none": "none"}}
+    assert fake.get_item(TableName=STATE, Key=KEY, **projected)["Item"] == {"n": {"N": "5"}}
+
+
+def test_a_batch_answers_what_there_is_and_no_more_than_16_mb(fake: FakeDynamoDB) -> None:
+    wanted = numbered(45)
+    for key in wanted[:-1]:
+        fake.put_item(TableName=STATE, Item={**key, "text": {"S": "x" * 400_000}})
+    answer = fake.batch_get_item(**batch(*wanted))
+    assert [{"pk": each["pk"], "sk": each["sk"]} for each in answer["Responses"][STATE]] == wanted[:41]
+    assert answer["UnprocessedKeys"] == {STATE: {"Keys": wanted[41:]}}
+
+
+def test_answers_can_leave_out_what_they_were_asked_for(fake: FakeDynamoDB) -> None:
+    fake.unprocessed = 1
+    request = {"RequestItems": {STATE: {"Keys": [KEY], "ConsistentRead": True}}}
+    assert fake.batch_get_item(**request) == {"Responses": {STATE: []}, "UnprocessedKeys": request["RequestItems"]}
+    assert fake.batch_get_item(**request)["Responses"][STATE] == [found(fake)]
+
+
+# ---- who is told ----
+
+
+def test_a_change_is_told_once_all_of_the_write_took_effect(fake: FakeDynamoDB) -> None:
+    told: list[Any] = []
+    before, other = found(fake), numbered(1)[0]
+    fake.on_change = lambda *change: told.append((*change, found(fake), found(fake, "a", "0")))
+    writes = [{"Update": update("SET n = :v", values={":v": ONE})}, {"Put": {"TableName": STATE, "Item": other}}]
+    fake.transact_write_items(TransactItems=writes)
+    after = {**before, "n": ONE}
+    assert told == [
+        (STATE, ("a", "b"), before, after, after, other),
+        (STATE, ("a", "0"), None, other, after, other),
+    ]
+
+
+def test_a_write_that_changes_nothing_is_not_told(fake: FakeDynamoDB) -> None:
+    told: list[Any] = []
+    fake.on_change = lambda *change: told.append(change)
+    fake.put_item(TableName=STATE, Item=found(fake))
+    fake.delete_item(TableName=STATE, Key=numbered(1)[0])
+    with pytest.raises(ClientError):
+        fake.update_item(**update("REMOVE n", condition="attribute_not_exists(n)"))
+    assert told == []
+    fake.delete_item(TableName=STATE, Key=KEY)
+    ((table, key, before, after),) = told
+    assert (table, key, before["n"], after) == (STATE, ("a", "b"), {"N": "5"}, None)
+
+
+def test_calls_are_counted_and_stepped_into_as_botocores_are(moto: Side) -> None:
+    def fail() -> None:
+        raise RuntimeError
+
+    def story(client: Any, calls: Calls) -> Any:
+        client.put_item(TableName=STATE, Item=KEY)
+        after: list[str] = []
+        calls.after("UpdateItem", lambda: after.append("a refusal has an after, too"))
+        with pytest.raises(ClientError):
+            client.update_item(**update("REMOVE n", condition="attribute_exists(n)"))
+        calls.before("DeleteItem", fail)
+        with pytest.raises(RuntimeError):
+            client.delete_item(TableName=STATE, Key=KEY)
+        there = "Item" in client.get_item(TableName=STATE, Key=KEY)
+        calls.after("DeleteItem", fail)
+        with pytest.raises(RuntimeError):
+            client.delete_item(TableName=STATE, Key=KEY)
+        gone = "Item" not in client.get_item(TableName=STATE, Key=KEY)
+        steps: list[int] = []
+        calls.at_step(3, lambda: steps.append(len(calls.made)))
+        client.scan(TableName=STATE)
+        client.query(**query("pk = :a", a="a"))
+        client.batch_get_item(**batch(KEY))
+        client.transact_write_items(TransactItems=[{"Put": {"TableName": STATE, "Item": KEY}}])
+        return calls.made, after, there, gone, steps
+
+    real, watched, faked = Calls(), boto3.client("dynamodb", region_name="us-east-1"), Calls()
+    empty(moto)
+    real.watch(watched)
+    assert story(FakeDynamoDB(TABLES, faked), faked) == story(watched, real)
