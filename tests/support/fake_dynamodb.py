@@ -5,27 +5,22 @@ anything else it raises NotImplementedError. It keeps values as it gets them, so
 or read (items are copied, their values aren't).
 """
 
-import operator
-import zlib
-from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from botocore.exceptions import ParamValidationError
 
 from support import dynamodb_expressions as expressions
-from support.dynamodb_expressions import Change, Condition, KeyCondition, Names, Values
-from support.dynamodb_values import ITEM_BYTES, Item, RefusedError, Value, item_size, stored_item, text_size
+from support.dynamodb_expressions import Change, Condition, Names, Values
+from support.dynamodb_tables import MATCHES, Key, Row, Table
+from support.dynamodb_values import ITEM_BYTES, Item, RefusedError, item_size, stored_item
 
-type Key = tuple[str, ...]
-"""The key's values in the order of the table's key attributes."""
 type Request = Mapping[str, Any]
 
 # DynamoDB developer guide, "Quotas", and API reference, "BatchGetItem", "Query", "TransactWriteItems".
 BATCH_KEYS, TRANSACTION_WRITES = 100, 100
 BATCH_BYTES, PAGE_BYTES, TRANSACTION_BYTES = 16 * 1024**2, 1024**2, 4 * 1024**2
-KEY_BYTES = (2_048, 1_024)
 
 _CONDITION = {"ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues"}
 _READING = {"TableName", "ConsistentRead", "ProjectionExpression", "ExpressionAttributeNames"}
@@ -56,7 +51,7 @@ class FakeDynamoDB:
     """
 
     def __init__(self, tables: Mapping[str, tuple[str, ...]], calls: Watcher | None = None) -> None:
-        self._tables = {name: _Table(name, keys) for name, keys in tables.items()}
+        self._tables = {name: Table(name, keys) for name, keys in tables.items()}
         self._calls = calls
         self.on_change: Callable[[str, Key, Item | None, Item | None], None] | None = None
         self.unprocessed = 0
@@ -115,7 +110,7 @@ class FakeDynamoDB:
             raise refusal
         return answer
 
-    def _table(self, request: Request) -> "_Table":
+    def _table(self, request: Request) -> "Table":
         table = self._tables.get(request["TableName"])
         if table is None:
             raise RefusedError("Requested resource not found", "ResourceNotFoundException")
@@ -168,7 +163,7 @@ class FakeDynamoDB:
             start = table.key(request["ExclusiveStartKey"])
             if start[0] != partition.name:
                 raise RefusedError("The provided starting key is outside query boundaries based on provided conditions")
-            if not _MATCHES[comparison](start[-1], sort):
+            if not MATCHES[comparison](start[-1], sort):
                 raise RefusedError("The provided starting key does not match the range key predicate")
             if forward:
                 low = max(low, partition.behind(start[-1]))
@@ -238,166 +233,10 @@ class FakeDynamoDB:
             each.table.keep(each.key, each.after)
         if self.on_change:
             for each in changed:
-                before, after = _item(each.before), _item(each.after)
+                before, after = (row.item if row else None for row in (each.before, each.after))
                 # A write that changes nothing leaves no record in the stream ("Change data capture").
                 if before != after:
                     self.on_change(each.table.name, each.key, before, after)
-
-
-# ---- tables ----
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    item: Item
-    size: int
-
-
-_MATCHES: dict[str, Callable[[str, str], bool]] = {
-    "=": operator.eq,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "begins_with": str.startswith,
-}
-
-
-def _item(row: _Row | None) -> Item | None:
-    return row.item if row else None
-
-
-@dataclass(slots=True)
-class _Partition:
-    """The items under one partition key, by sort key; `order` has the sort keys in order."""
-
-    name: str
-    items: dict[str, _Row] = field(default_factory=dict)
-    order: list[str] = field(default_factory=list)
-
-    def at(self, sort: str) -> int:
-        """How many sort keys are below this one."""
-        return bisect_left(self.order, sort)
-
-    def behind(self, sort: str) -> int:
-        """How many sort keys are this one or below."""
-        return bisect_right(self.order, sort)
-
-    def range(self, comparison: str, sort: str) -> tuple[int, int]:
-        """From where to where in the order the sort keys compare so."""
-        below, up_to, every = self.at(sort), self.behind(sort), len(self.order)
-        if comparison == "begins_with":
-            return below, bisect_right(self.order, sort, key=lambda each: each[: len(sort)])
-        ranges = {"=": (below, up_to), "<": (0, below), "<=": (0, up_to), ">": (up_to, every), ">=": (below, every)}
-        return ranges[comparison]
-
-    def rows(self, low: int = 0, high: int | None = None) -> Iterator[_Row]:
-        """The items from one place in the order to another."""
-        return (self.items[sort] for sort in self.order[low:high])
-
-
-class _Table:
-    def __init__(self, name: str, keys: tuple[str, ...]) -> None:
-        self.name = name
-        self.keys = keys
-        self._partitions: dict[str, _Partition] = {}
-
-    def key(self, given: Mapping[str, Any]) -> Key:
-        """A key as it was given, checked."""
-        item = stored_item(given)
-        self.refuse_empty(item)
-        if item.keys() != set(self.keys):
-            raise RefusedError("The provided key element does not match the schema")
-        return self.key_in(item)
-
-    def key_in(self, item: Mapping[str, Value]) -> Key:
-        """The key of an item, checked."""
-        for name in self.keys:
-            if name not in item:
-                raise RefusedError(f"One or more parameter values were invalid: Missing the key {name} in the item")
-            if "S" not in item[name]:
-                (actual,) = item[name]
-                raise RefusedError(
-                    "One or more parameter values were invalid: "
-                    f"Type mismatch for key {name} expected: S actual: {actual}"
-                )
-        key = tuple(item[name]["S"] for name in self.keys)
-        for part, most, what in zip(key, KEY_BYTES, ("hashkey", "range key"), strict=False):
-            if text_size(part) > most:
-                raise RefusedError(
-                    f"One or more parameter values were invalid: Size of {what} has exceeded the maximum size limit of "
-                    f"{most} bytes"
-                )
-        return key
-
-    def refuse_empty(self, item: Mapping[str, Value]) -> None:
-        """Refuse an empty key: input validation does, before a transaction runs (dynamodb-conformance, pull 46)."""
-        for name in self.keys:
-            if item.get(name) == {"S": ""}:
-                raise RefusedError(
-                    "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain "
-                    f"an empty string value. Key: {name}"
-                )
-
-    def find(self, key: Key) -> _Row | None:
-        """The item under a key."""
-        partition = self._partitions.get(key[0])
-        return partition.items.get(key[-1]) if partition else None
-
-    def keep(self, key: Key, row: _Row | None) -> None:
-        """Put an item under a key, or take it away."""
-        pk, sort = key[0], key[-1]
-        partition = self._partitions.get(pk)
-        if partition is None:
-            partition = self._partitions[pk] = _Partition(pk)
-        if row is None:
-            del partition.items[sort]
-            del partition.order[partition.at(sort)]
-            if not partition.items:
-                del self._partitions[pk]
-            return
-        if sort not in partition.items:
-            insort(partition.order, sort)
-        partition.items[sort] = row
-
-    def rows(self, start: Mapping[str, Any] | None) -> Iterator[_Row]:
-        """Every item behind the one under this key."""
-        after = self.key(start) if start else None
-        for pk in sorted(self._partitions, key=_scattered):
-            partition = self._partitions[pk]
-            if after is None or _scattered(pk) > _scattered(after[0]):
-                yield from partition.rows()
-            elif pk == after[0]:
-                yield from partition.rows(partition.behind(after[-1]))
-
-    def asked(self, condition: KeyCondition, names: Names, values: Values) -> tuple[_Partition, str, str]:
-        """The partition that a query is about, and the comparison of its sort keys and with what."""
-        tests = {names.get(path, path): (comparison, values[slot]) for path, comparison, slot in condition.conditions}
-        comparison, value = tests.pop(self.keys[0], ("", {"S": ""}))
-        if not comparison:
-            raise RefusedError(f"Query condition missed key schema element: {self.keys[0]}")
-        if comparison != "=" or len(tests) != len(condition.conditions) - 1:
-            raise RefusedError("Query key condition not supported")
-        pk = self._key_value(self.keys[0], value)
-        partition = self._partitions.get(pk) or _Partition(pk)
-        if not tests:
-            return partition, "begins_with", ""
-        comparison, value = tests.pop(self.keys[-1], ("", {"S": ""}))
-        if tests or not comparison:
-            raise RefusedError(f"Query condition missed key schema element: {self.keys[-1]}")
-        return partition, comparison, self._key_value(self.keys[-1], value)
-
-    def _key_value(self, name: str, value: Value) -> str:
-        self.refuse_empty({name: value})
-        if "S" not in value:
-            raise RefusedError(
-                "One or more parameter values were invalid: Condition parameter type does not match schema type"
-            )
-        return str(value["S"])
-
-
-def _scattered(pk: str) -> tuple[int, str]:
-    return zlib.crc32(pk.encode()), pk
 
 
 # ---- writes ----
@@ -407,17 +246,17 @@ def _scattered(pk: str) -> tuple[int, str]:
 class _Result:
     """What one write makes of an item."""
 
-    table: _Table
+    table: Table
     key: Key
-    before: _Row | None
-    after: _Row | None
+    before: Row | None
+    after: Row | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Write:
     """One write, read. `item` is what is put, or the key."""
 
-    table: _Table
+    table: Table
     kind: str
     item: Item
     condition: Condition | None
@@ -447,7 +286,7 @@ class _Write:
         if (size := item_size(item)) > ITEM_BYTES:
             words = "Item size to update" if self.kind == "Update" else "Item size"
             raise RefusedError(f"{words} has exceeded the maximum allowed size")
-        return _Result(self.table, key, before, _Row(item, size))
+        return _Result(self.table, key, before, Row(item, size))
 
 
 def _each[Found](writes: Iterable[_Write], find: Callable[[_Write], Found]) -> list[Found]:
@@ -502,7 +341,7 @@ def _shown(request: Request) -> Callable[[Item], Item]:
     return lambda item: {name: item[name] for name in wanted if name in item}
 
 
-def _page(table: _Table, rows: Iterable[_Row], request: Request) -> Item:
+def _page(table: Table, rows: Iterable[Row], request: Request) -> Item:
     """The first rows: so many, or 1 MB of them."""
     shown, limit = _shown(request), request.get("Limit", 0)
     if "Limit" in request and limit < 1:

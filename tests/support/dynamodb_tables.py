@@ -1,0 +1,173 @@
+"""DynamoDB's tables in memory: the items by key, each partition in the order of its sort keys.
+
+Source: DynamoDB developer guide, "Core components" and "Constraints"; the words of the errors are DynamoDB's.
+"""
+
+import operator
+import zlib
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from support.dynamodb_expressions import KeyCondition, Names, Values
+from support.dynamodb_values import Item, RefusedError, Value, stored_item, text_size
+
+type Key = tuple[str, ...]
+"""The key's values in the order of the table's key attributes."""
+
+KEY_BYTES = (2_048, 1_024)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An item, and how many bytes it takes. It is never changed, only replaced."""
+
+    item: Item
+    size: int
+
+
+# How a sort key may compare with what a query asks for.
+MATCHES: dict[str, Callable[[str, str], bool]] = {
+    "=": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "begins_with": str.startswith,
+}
+
+
+@dataclass(slots=True)
+class Partition:
+    """The items under one partition key, by sort key; `order` has the sort keys in order."""
+
+    name: str
+    items: dict[str, Row] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)
+
+    def at(self, sort: str) -> int:
+        """How many sort keys are below this one."""
+        return bisect_left(self.order, sort)
+
+    def behind(self, sort: str) -> int:
+        """How many sort keys are this one or below."""
+        return bisect_right(self.order, sort)
+
+    def range(self, comparison: str, sort: str) -> tuple[int, int]:
+        """From where to where in the order the sort keys compare so."""
+        below, up_to, every = self.at(sort), self.behind(sort), len(self.order)
+        if comparison == "begins_with":
+            return below, bisect_right(self.order, sort, key=lambda each: each[: len(sort)])
+        ranges = {"=": (below, up_to), "<": (0, below), "<=": (0, up_to), ">": (up_to, every), ">=": (below, every)}
+        return ranges[comparison]
+
+    def rows(self, low: int = 0, high: int | None = None) -> Iterator[Row]:
+        """The items from one place in the order to another."""
+        return (self.items[sort] for sort in self.order[low:high])
+
+
+class Table:
+    """One table. `keys` are the names of its key attributes, the partition's first."""
+
+    def __init__(self, name: str, keys: tuple[str, ...]) -> None:
+        self.name = name
+        self.keys = keys
+        self._partitions: dict[str, Partition] = {}
+
+    def key(self, given: Mapping[str, Any]) -> Key:
+        """A key as it was given, checked."""
+        item = stored_item(given)
+        self.refuse_empty(item)
+        if item.keys() != set(self.keys):
+            raise RefusedError("The provided key element does not match the schema")
+        return self.key_in(item)
+
+    def key_in(self, item: Mapping[str, Value]) -> Key:
+        """The key of an item, checked."""
+        for name in self.keys:
+            if name not in item:
+                raise RefusedError(f"One or more parameter values were invalid: Missing the key {name} in the item")
+            if "S" not in item[name]:
+                (actual,) = item[name]
+                raise RefusedError(
+                    "One or more parameter values were invalid: "
+                    f"Type mismatch for key {name} expected: S actual: {actual}"
+                )
+        key = tuple(item[name]["S"] for name in self.keys)
+        for part, most, what in zip(key, KEY_BYTES, ("hashkey", "range key"), strict=False):
+            if text_size(part) > most:
+                raise RefusedError(
+                    f"One or more parameter values were invalid: Size of {what} has exceeded the maximum size limit of "
+                    f"{most} bytes"
+                )
+        return key
+
+    def refuse_empty(self, item: Mapping[str, Value]) -> None:
+        """Refuse an empty key: input validation does, before a transaction runs (dynamodb-conformance, pull 46)."""
+        for name in self.keys:
+            if item.get(name) == {"S": ""}:
+                raise RefusedError(
+                    "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain "
+                    f"an empty string value. Key: {name}"
+                )
+
+    def find(self, key: Key) -> Row | None:
+        """The item under a key."""
+        partition = self._partitions.get(key[0])
+        return partition.items.get(key[-1]) if partition else None
+
+    def keep(self, key: Key, row: Row | None) -> None:
+        """Put an item under a key, or take it away."""
+        pk, sort = key[0], key[-1]
+        partition = self._partitions.get(pk)
+        if partition is None:
+            partition = self._partitions[pk] = Partition(pk)
+        if row is None:
+            del partition.items[sort]
+            del partition.order[partition.at(sort)]
+            if not partition.items:
+                del self._partitions[pk]
+            return
+        if sort not in partition.items:
+            insort(partition.order, sort)
+        partition.items[sort] = row
+
+    def rows(self, start: Mapping[str, Any] | None) -> Iterator[Row]:
+        """Every item behind the one under this key."""
+        after = self.key(start) if start else None
+        for pk in sorted(self._partitions, key=_scattered):
+            partition = self._partitions[pk]
+            if after is None or _scattered(pk) > _scattered(after[0]):
+                yield from partition.rows()
+            elif pk == after[0]:
+                yield from partition.rows(partition.behind(after[-1]))
+
+    def asked(self, condition: KeyCondition, names: Names, values: Values) -> tuple[Partition, str, str]:
+        """The partition that a query is about, and the comparison of its sort keys and with what."""
+        tests = {names.get(path, path): (comparison, values[slot]) for path, comparison, slot in condition.conditions}
+        comparison, value = tests.pop(self.keys[0], ("", {"S": ""}))
+        if not comparison:
+            raise RefusedError(f"Query condition missed key schema element: {self.keys[0]}")
+        if comparison != "=" or len(tests) != len(condition.conditions) - 1:
+            raise RefusedError("Query key condition not supported")
+        pk = self._key_value(self.keys[0], value)
+        partition = self._partitions.get(pk) or Partition(pk)
+        if not tests:
+            return partition, "begins_with", ""
+        comparison, value = tests.pop(self.keys[-1], ("", {"S": ""}))
+        if tests or not comparison:
+            raise RefusedError(f"Query condition missed key schema element: {self.keys[-1]}")
+        return partition, comparison, self._key_value(self.keys[-1], value)
+
+    def _key_value(self, name: str, value: Value) -> str:
+        self.refuse_empty({name: value})
+        if "S" not in value:
+            raise RefusedError(
+                "One or more parameter values were invalid: Condition parameter type does not match schema type"
+            )
+        return str(value["S"])
+
+
+def _scattered(pk: str) -> tuple[int, str]:
+    return zlib.crc32(pk.encode()), pk
