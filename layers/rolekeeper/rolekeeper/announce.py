@@ -5,12 +5,12 @@ refuse to are also an event with source `rolekeeper`. No-ops send nothing.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.errors import AwsRefusalError, DeniedError, classified
-from rolekeeper.model import Action, Association, Decision, Instance, InstanceKey, MappingKey, Wake
+from rolekeeper.model import Action, Association, Decision, Instance, InstanceKey, Intent, MappingKey, Wake
 
 if TYPE_CHECKING:
     # The functions bring them; the command line, which imports this module too, is installed without Powertools.
@@ -187,18 +187,37 @@ def described(decision: Decision) -> dict[str, Any]:
     }
 
 
-def history_entry(
+def history_entry(  # noqa: PLR0913, PLR0917  # an entry says everything at once
     wake: Wake,
     instance: Instance | None,
     association: Association | None,
     decision: Decision,
     answer: Mapping[str, Any],
+    closes: Iterable[Intent] = (),
 ) -> dict[str, Any]:
-    """An instance's history entry: what woke us, what was seen, what was decided and why, what AWS answered."""
-    return {
+    """An instance's history entry: what woke us, what was seen, what was decided and why, what AWS answered.
+
+    `closes` are changes begun before this one that end with it: the first half of a swap, and those of which nobody
+    recorded what became of them; then what is seen now is all that can be told.
+    """
+    entry = {
         "cause": wake.cause,
         "correlation_id": wake.correlation_id,
         "seen": seen(instance, association),
         "decision": described(decision),
         "answer": dict(answer),
+    }
+    changes = [_begun(intent) for intent in closes]
+    return {**entry, "closes": changes} if changes else entry
+
+
+def _begun(intent: Intent) -> dict[str, Any]:
+    return {
+        "intent": intent.id,
+        "action": intent.action.value,
+        "mapping": str(intent.mapping),
+        "revision": intent.revision,
+        "role": intent.role,
+        "profile-arn": intent.target_profile_arn,
+        "from-association-id": intent.from_association_id,
     }

@@ -118,9 +118,18 @@ class Changer:
         """Write the intent, with the room that its change takes; None when done, otherwise when there is room again."""
         mapping = _counted_for(decision)
         alongside = [self.window.take(mapping, self.now())] if mapping else []
+        settled = observed.settled
+        entry = history_entry(wake, observed.instance, observed.association, decision, {}, settled) if settled else None
         for wait in (*CROWDED, None):
             try:
-                self.state.open_intent(wake.instance, intent, observed.settled, observed.unrecorded, alongside)
+                self.state.open_intent(
+                    wake.instance,
+                    intent,
+                    settled,
+                    adopted=observed.unrecorded,
+                    alongside=alongside,
+                    entry=entry,
+                )
             except ObserveAgainError:
                 if mapping is None:
                     raise
@@ -149,13 +158,14 @@ class Changer:
         answer = {"association-id": made.id, "state": made.state.value}
         assignment = _assigned(decision, intent, made)
         # EC2 took the id that was observed, so none of the recorded ones can be newer.
+        halves = [] if decision.swap else _swaps(observed)
         former = set(observed.record.assignments) | ({adopted.association_id} if adopted else set())
         self.state.record_outcome(
             wake.instance,
-            history_entry(wake, observed.instance, observed.association, decision, answer),
+            history_entry(wake, observed.instance, observed.association, decision, answer, halves),
             now,
             # A swap's intent stays open until the second half, which takes over what it would restore.
-            closed=() if decision.swap else (intent, *_swaps(observed)),
+            closed=() if decision.swap else (intent, *halves),
             assignment=assignment,
             forgotten=former - {assignment.association_id} if assignment else former,
             clears_standing=True,

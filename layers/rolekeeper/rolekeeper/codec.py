@@ -289,6 +289,7 @@ def _standing_from(item: Mapping[str, Any]) -> Standing:
         fingerprint=item["fingerprint"],
         loop_until=parse_time(item["loop_until"]) if item["loop_until"] else None,
         parked=item["parked"],
+        item=item,
     )
 
 

@@ -297,7 +297,8 @@ class Undone:
 class Standing:
     """What an instance shows while it doesn't carry what it should.
 
-    The last refusal or wait, and until when a retry loop watches it.
+    The last refusal or wait, and until when a retry loop watches it. `item` is how it was read, word for word: it is
+    written over only where it still reads so.
     """
 
     action: Action
@@ -307,6 +308,7 @@ class Standing:
     fingerprint: str
     loop_until: datetime | None = None
     parked: bool = False
+    item: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

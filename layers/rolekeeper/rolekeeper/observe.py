@@ -22,6 +22,7 @@ from rolekeeper.model import (
     InstanceKey,
     InstanceRecord,
     Intent,
+    MappingKey,
     Mode,
     Pin,
     PublishedMapping,
@@ -80,6 +81,12 @@ class Observation:
     def ended(self) -> bool:
         """Whether EC2 shows the instance as ended: nothing that was written for it is of use any more."""
         return self.instance is not None and self.instance.state in ENDED
+
+    @property
+    def outdated(self) -> bool:
+        """Whether somebody who looked later already said what the instance shows: the record is read last."""
+        standing = self.record.standing
+        return standing is not None and standing.since > self.asked_at
 
     @property
     def settled(self) -> list[Intent]:
@@ -155,7 +162,7 @@ def complete(
     observations = {
         key: _with_candidates(snapshot, key, instances.get(key.id), associations.get(key.id), now) for key in keys
     }
-    return _with_owners(observations, snapshot, state)
+    return _with_owners(observations, wanted, snapshot, state)
 
 
 def _with_candidates(
@@ -182,9 +189,13 @@ def _with_candidates(
 
 
 def _with_owners(
-    observations: dict[InstanceKey, Observation], snapshot: Snapshot, state: State
+    observations: dict[InstanceKey, Observation], asked: set[MappingKey], snapshot: Snapshot, state: State
 ) -> dict[InstanceKey, Observation]:
-    """Add the mapping of each assignment; where no mapping governs any more, it may have to be read by itself."""
+    """Add the mapping of each assignment; where no mapping governs any more, it may have to be read by itself.
+
+    One that was asked for already is never read again: what was published since would make an owner whose instances
+    it doesn't seem to govern.
+    """
     owned = {key: each.assignment.mapping for key, each in observations.items() if each.assignment}
     orphans = {
         mapping
@@ -192,7 +203,7 @@ def _with_owners(
         if not observations[key].candidates.winner and not observations[key].candidates.tied
     }
     over = {mapping: ended(mapping) for mapping in owned.values() if mapping.pins}
-    unread = sorted(orphans - set(snapshot.published) - set(over))
+    unread = sorted(orphans - asked - set(over))
     published = {**snapshot.published, **over, **(state.read((), unread).published if unread else {})}
     return observations | {
         key: replace(observations[key], owner=published.get(mapping)) for key, mapping in owned.items()

@@ -14,7 +14,7 @@ from rolekeeper.announce import PARKED, REFUSED, Announcer, history_entry
 from rolekeeper.change import Again, Changer, Interrupted, Unchanged
 from rolekeeper.contest import ContestRule, Evidence, seen_undone
 from rolekeeper.ec2 import Ec2
-from rolekeeper.errors import AwsRefusalError, DamagedError, DeniedError, RetryableError
+from rolekeeper.errors import AwsRefusalError, DamagedError, DeniedError, ObserveAgainError, RetryableError
 from rolekeeper.model import Action, Decision, InstanceKey, Mode, Standing, Timer, Wake
 from rolekeeper.observe import Observation, observe
 from rolekeeper.ownership import NOTHING
@@ -119,6 +119,9 @@ class Reconciler:
     def _guarded(self, wake: Wake, observed: Observation, *, last: bool) -> Outcome | Again:
         try:
             ended = self._one(wake, observed, last=last)
+        except ObserveAgainError as error:
+            # Another reconcile of this instance was faster: what it wrote stands, and we look at it.
+            ended = Again(RetryableError(error.code, error.message, error.action, error.resource))
         except AwsRefusalError as error:
             # Our own table, queue or machine failed: what EC2 was asked stands and is found by its intent.
             if isinstance(error, DeniedError):
@@ -139,6 +142,8 @@ class Reconciler:
             return Again()
         if decision.code in _FOLLOWED and not last:
             return Again()
+        if observed.outdated and not decision.action.mutates and not last:
+            return Again()
         if decision.action is Action.NOTHING:
             return self._nothing(wake, observed, decision)
         if decision.action.mutates:
@@ -157,29 +162,39 @@ class Reconciler:
         """Converged: no write, unless something from before has to be cleared up."""
         if decision.code in ("gone", "ended"):
             if observed.recorded or (observed.pin and observed.ended):
-                self.state.forget(wake.instance, pinned=observed.pin is not None and observed.ended)
+                pinned, begun = observed.pin is not None and observed.ended, observed.record.intents.values()
+                entry = history_entry(wake, observed.instance, observed.association, decision, {}, begun)
+                self.state.forget(wake.instance, pinned=pinned, entry=entry if begun else None, at=self.now())
         elif (kept := observed.to_record(decision)) is not None:
             # An interrupted reconcile is completed, or another mapping now stands for the same role.
             answer = {"association-id": kept.association_id, "completed": True}
-            entry = history_entry(wake, observed.instance, observed.association, decision, answer)
             self.state.record_outcome(
                 wake.instance,
-                entry,
+                history_entry(wake, observed.instance, observed.association, decision, answer, observed.settled),
                 self.now(),
                 closed=observed.settled,
                 assignment=kept,
                 forgotten=_in_vain(observed, decision),
                 clears_standing=True,
+                read=observed.record,
             )
         elif observed.needs_work(decision, self.now()):
-            self.state.settle(
-                wake.instance,
-                closed=observed.settled,
-                forgotten=_in_vain(observed, decision),
-                evidence=Evidence(lapsed=observed.record.undone, over=True)
-                if observed.given_up(decision)
-                else NO_EVIDENCE,
-            )
+            forgotten = _in_vain(observed, decision)
+            evidence = _nobodys(observed) if observed.given_up(decision) else NO_EVIDENCE
+            if settled := observed.settled:
+                # What became of these was never recorded: the history tells at least that they were begun.
+                self.state.record_outcome(
+                    wake.instance,
+                    history_entry(wake, observed.instance, observed.association, decision, {}, settled),
+                    self.now(),
+                    closed=settled,
+                    forgotten=forgotten,
+                    clears_standing=True,
+                    evidence=evidence,
+                    read=observed.record,
+                )
+            else:
+                self.state.settle(wake.instance, forgotten=forgotten, evidence=evidence, read=observed.record)
         self.announce.decision(wake, observed.instance, observed.association, decision)
         return Outcome(decision)
 
@@ -205,7 +220,14 @@ class Reconciler:
         if not said or starts or unchanged.closed or proven:
             self.state.record_outcome(
                 wake.instance,
-                history_entry(wake, observed.instance, observed.association, decision, answer),
+                history_entry(
+                    wake,
+                    observed.instance,
+                    observed.association,
+                    decision,
+                    answer,
+                    () if unchanged.asked else observed.settled,
+                ),
                 now,
                 closed=unchanged.closed if unchanged.asked else observed.settled,
                 assignment=None if unchanged.asked else observed.unrecorded,
@@ -213,6 +235,8 @@ class Reconciler:
                 evidence=_contest(observed, decision),
                 timer=Timer(decision.until, wake.instance) if decision.until and not decision.polls else None,
                 alongside=unchanged.alongside,
+                # What EC2 just answered is news, whatever the instance shows.
+                read=None if unchanged.asked else observed.record,
             )
         event = REFUSED if decision.action is Action.HOLD and not said else ""
         self.announce.decision(wake, observed.instance, observed.association, decision, answer, event=event)

@@ -88,18 +88,21 @@ class State:
 
     # ---- an instance's record ----
 
-    def open_intent(
+    def open_intent(  # noqa: PLR0913  # one write says all that changes
         self,
         key: InstanceKey,
         intent: Intent,
         settled: Iterable[Intent] = (),
+        *,
         adopted: Assignment | None = None,
         alongside: Iterable[Write] = (),
+        entry: Mapping[str, object] | None = None,
     ) -> None:
         """Write an intent before its call; close those that are settled. One write.
 
         `adopted` is the assignment that a settled intent became: without it, closing that intent would lose it.
         `alongside` is written with it or not at all: the room that the change takes in its mapping's window.
+        `entry` is the history entry that tells of those that are settled.
 
         Raises:
             ObserveAgainError: a condition of what goes alongside doesn't hold; nothing was written.
@@ -109,7 +112,8 @@ class State:
             update.remove(INTENT + each.id)
         if adopted:
             update.set(ASSIGNMENT + adopted.association_id, codec.assignment_item(adopted))
-        self._store.write(self._store.update(codec.record_key(key), update), *alongside)
+        told = [self._store.entry(codec.instance_pk(key), entry, intent.at)] if entry else []
+        self._store.write(self._store.update(codec.record_key(key), update), *told, *alongside)
 
     def record_outcome(  # noqa: PLR0913  # one write says all that changed
         self,
@@ -125,6 +129,7 @@ class State:
         evidence: Evidence = NO_EVIDENCE,
         timer: Timer | None = None,
         alongside: Iterable[Write] = (),
+        read: InstanceRecord | None = None,
     ) -> None:
         """Write what became of a decision, with its history entry, in one transaction.
 
@@ -140,14 +145,20 @@ class State:
             evidence: our change, and who undid ours.
             timer: when it is to be looked at again.
             alongside: what else belongs to it: the room that a refused change gives back.
+            read: the record as it was read, if the standing may take the place of no other than the one in it.
+
+        Raises:
+            ObserveAgainError: the instance shows something else by now; nothing was written.
         """
         update = _clearing(closed, forgotten, evidence)
         if assignment:
             update.set(ASSIGNMENT + assignment.association_id, codec.assignment_item(assignment))
         if standing:
             update.set("standing", codec.standing_item(standing))
-        elif clears_standing:
+        elif clears_standing and (read is None or read.standing):
             update.remove("standing")
+        if read and (standing or read.standing):
+            _over(update, read.standing)
         if evidence.made:
             update.set("made", codec.made_item(evidence.made))
         if evidence.undone:
@@ -166,15 +177,46 @@ class State:
         closed: Iterable[Intent] = (),
         forgotten: Iterable[str] = (),
         evidence: Evidence = NO_EVIDENCE,
+        read: InstanceRecord | None = None,
     ) -> None:
-        """Clear what no longer holds from a record, and its standing: the instance is as it should be."""
-        update = _clearing(closed, forgotten, evidence).remove("standing")
-        self._store.write(self._store.update(codec.record_key(key), update))
+        """Clear what no longer holds from a record, and its standing: the instance is as it should be.
 
-    def forget(self, key: InstanceKey, *, pinned: bool = False) -> None:
-        """Drop the record of an instance that is gone, and its pin. Its history stays until it expires."""
+        `read` is the record as it was read: only the standing in it is cleared.
+
+        Raises:
+            ObserveAgainError: the instance shows something else by now; nothing was written.
+        """
+        update = _clearing(closed, forgotten, evidence)
+        if read is None or read.standing:
+            update.remove("standing")
+        if read and read.standing:
+            _over(update, read.standing)
+        if update:
+            self._store.write(self._store.update(codec.record_key(key), update))
+
+    def forget(
+        self,
+        key: InstanceKey,
+        *,
+        pinned: bool = False,
+        entry: Mapping[str, object] | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Drop the record of an instance that is gone, and its pin. Its history stays until it expires.
+
+        `entry` is the history entry, of `at`, that tells of changes which were still open.
+        """
         keys = [codec.record_key(key), *([codec.pin_key(key)] if pinned else [])]
-        self._store.write(*(self._store.delete(each) for each in keys))
+        told = [self._store.entry(codec.instance_pk(key), entry, at)] if entry and at else []
+        self._store.write(*told, *(self._store.delete(each) for each in keys))
+
+
+def _over(update: Update, standing: Standing | None) -> None:
+    """Let an update through only over this standing: a slow reconcile must not hide what a newer one saw."""
+    if standing is None:
+        update.only_if_absent("standing")
+    else:
+        update.only_if("standing", "=", dict(standing.item) or codec.standing_item(standing))
 
 
 def _clearing(closed: Iterable[Intent], forgotten: Iterable[str], evidence: Evidence) -> Update:
