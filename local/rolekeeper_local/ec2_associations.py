@@ -130,13 +130,17 @@ class Associations:
         wanted = set(association_ids)
         for association_id in wanted - self._rows.keys():
             raise _unknown(association_id)
+        of_instances = ec2_filters.exactly(filters, "instance-id")
+        known: Iterable[Association] = self._rows.values()
+        if of_instances is not None:
+            held = (self._of_instance[one] for one in of_instances if one in self._of_instance)
+            known = sorted((self._rows[one] for one in held), key=lambda row: row.number)
+        passes = ec2_filters.passing(filters)
         rows = [
             row
-            for row in self._rows.values()
+            for row in known
             if (not wanted or row.id in wanted)
-            and ec2_filters.matches(
-                filters, {"association-id": row.id, "instance-id": row.instance_id, "state": row.state}, {}
-            )
+            and passes({"association-id": row.id, "instance-id": row.instance_id, "state": row.state}, {})
         ]
         return ec2_filters.page(rows, max_results, next_token)
 

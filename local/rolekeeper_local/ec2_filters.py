@@ -26,24 +26,29 @@ class _Numbered(Protocol):
 
 
 @functools.lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    parts = []
+def _compiled(pattern: str) -> re.Pattern[str] | str:
+    """A pattern, or the text that it stands for if it has no wildcard."""
+    parts, text, wild = [], [], False
     characters = iter(pattern)
     for character in characters:
-        if character == "\\":
-            parts.append(re.escape(next(characters, "\\")))
-        elif character == "*":
-            parts.append(".*")
-        elif character == "?":
-            parts.append(".")
-        else:
-            parts.append(re.escape(character))
-    return re.compile("".join(parts), re.DOTALL)
+        if character in "*?":
+            parts.append("." if character == "?" else ".*")
+            wild = True
+            continue
+        literal = next(characters, "\\") if character == "\\" else character
+        parts.append(re.escape(literal))
+        text.append(literal)
+    return re.compile("".join(parts), re.DOTALL) if wild else "".join(text)
 
 
-def matches_value(pattern: str, value: str) -> bool:
-    """Say whether one filter value accepts ``value``; case counts."""
-    return _compiled(pattern).fullmatch(value) is not None
+def exactly(filters: Filters, name: str) -> frozenset[str] | None:
+    """The only values that a filter of this name accepts; None when there is none, or one with wildcards."""
+    for each, values in filters:
+        if each == name:
+            compiled = [_compiled(value) for value in values]
+            texts = frozenset(one for one in compiled if isinstance(one, str))
+            return texts if len(texts) == len(set(values)) else None
+    return None
 
 
 def check(filters: Filters, known: Callable[[str], bool]) -> None:
@@ -65,12 +70,21 @@ def check(filters: Filters, known: Callable[[str], bool]) -> None:
             )
 
 
-def matches(filters: Filters, attributes: Mapping[str, str], tags: Mapping[str, str]) -> bool:
-    """Say whether something with these attributes and tags passes every filter."""
-    return all(
-        any(matches_value(pattern, value) for value in _values_of(name, attributes, tags) for pattern in patterns)
-        for name, patterns in filters
-    )
+def passing(filters: Filters) -> Callable[[Mapping[str, str], Mapping[str, str]], bool]:
+    """Make what says whether something with these attributes and these tags passes every filter."""
+    compiled = []
+    for name, values in filters:
+        each = [_compiled(value) for value in values]
+        texts = frozenset(one for one in each if isinstance(one, str))
+        compiled.append((name, texts, [one for one in each if not isinstance(one, str)]))
+
+    def passes(attributes: Mapping[str, str], tags: Mapping[str, str]) -> bool:
+        return all(
+            any(value in texts or any(one.fullmatch(value) for one in patterns) for value in _values_of(name, attributes, tags))
+            for name, texts, patterns in compiled
+        )
+
+    return passes
 
 
 def _values_of(name: str, attributes: Mapping[str, str], tags: Mapping[str, str]) -> Iterable[str]:

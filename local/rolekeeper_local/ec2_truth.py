@@ -228,8 +228,15 @@ class Ec2Truth:
                 "InvalidParameterCombination",
                 "The parameter instancesSet cannot be used with the parameter maxResults",
             )
-        found = [self.instance(one) for one in wanted] if wanted else self._instances.values()
-        rows = [one for one in found if ec2_filters.matches(filters, self._attributes(one), one.tags)]
+        ids = ec2_filters.exactly(filters, "instance-id")
+        if wanted:
+            found = [self.instance(one) for one in wanted]
+        elif ids is not None:
+            found = sorted((self._instances[one] for one in ids if one in self._instances), key=lambda i: i.number)
+        else:
+            found = list(self._instances.values())
+        passes = ec2_filters.passing(filters)
+        rows = [one for one in found if passes(self._attributes(one), one.tags)] if filters else found
         return ec2_filters.page(rows, max_results, next_token)
 
     # ---- tags ----

@@ -40,14 +40,14 @@ class FakeEc2:
         rows, token = self._call(
             "DescribeInstances", lambda: self._truth.describe_instances(**_page_arguments(arguments))
         )
-        return {"Reservations": [{"Instances": [_instance_row(row)]} for row in rows], "NextToken": token}
+        return {"Reservations": [{"Instances": [instance_row(row)]} for row in rows], "NextToken": token}
 
     def _associations(self, **arguments: Any) -> dict[str, Any]:
         rows, token = self._call(
             "DescribeIamInstanceProfileAssociations",
             lambda: self._truth.describe_associations(**_page_arguments(arguments)),
         )
-        return {"IamInstanceProfileAssociations": [_association_row(row) for row in rows], "NextToken": token}
+        return {"IamInstanceProfileAssociations": [association_row(row) for row in rows], "NextToken": token}
 
     # ---- changing ----
 
@@ -69,7 +69,7 @@ class FakeEc2:
     # ---- how ----
 
     def _mutation(self, operation: str, change: Callable[[], Association]) -> dict[str, Any]:
-        return {"IamInstanceProfileAssociation": _association_row(self._call(operation, change))}
+        return {"IamInstanceProfileAssociation": association_row(self._call(operation, change))}
 
     def _call[Answer](self, operation: str, act: Callable[[], Answer]) -> Answer:
         self._calls.starts(operation)
@@ -112,14 +112,14 @@ def _page_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _instance_row(row: Instance) -> dict[str, Any]:
+def instance_row(row: Instance) -> dict[str, Any]:
     tags = [{"Key": key, "Value": value} for key, value in row.tags.items()]
     shown = {"InstanceId": row.id, "State": {"Name": str(row.state), "Code": row.state.number}}
     # EC2 leaves the member out when there are no tags.
     return {**shown, "Tags": tags} if tags else shown
 
 
-def _association_row(row: Association) -> dict[str, Any]:
+def association_row(row: Association) -> dict[str, Any]:
     return {
         "AssociationId": row.id,
         "InstanceId": row.instance_id,
