@@ -75,7 +75,7 @@ async def serve(port: int, directory: Path) -> None:
     from ministack.core import hypercorn_compat, lambda_runtime  # type: ignore[import-not-found]  # noqa: PLC0415
     from ministack.services import ec2  # type: ignore[import-not-found]  # noqa: PLC0415
 
-    from rolekeeper_local import iam_exceptions, schedules, streams  # noqa: PLC0415
+    from rolekeeper_local import iam_exceptions, schedules, streams, watching  # noqa: PLC0415
     from rolekeeper_local.ec2_api import Ec2Api  # noqa: PLC0415
     from rolekeeper_local.front import front  # noqa: PLC0415
 
@@ -87,6 +87,7 @@ async def serve(port: int, directory: Path) -> None:
     iam_exceptions.install(ec2_api)
     schedules.install(timings.minute)
     streams.install()
+    watching.install()
     python, detect = make_lambda_python(directory / "lambda-python"), lambda_runtime._detect_runtime_binary
     lambda_runtime._detect_runtime_binary = lambda runtime: (
         (python, detect(runtime)[1]) if runtime.startswith("python") else detect(runtime)
