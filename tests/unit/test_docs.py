@@ -3,24 +3,23 @@
 import ast
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from rolekeeper import announce
 from rolekeeper.cells import Home
 from rolekeeper.columns import ASKS, COLUMNS, KEYS, OURS
 from rolekeeper.mappings import read_row
 from rolekeeper.model import Action
 from rolekeeper.verdicts import Status
+from support import told
+from support.told import LAYER, constants, parsed
 
 ROOT = Path(__file__).parents[2]
-LAYER = ROOT / "layers/rolekeeper/rolekeeper"
 LOCAL = ROOT / "local/rolekeeper_local"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OPERATIONS, MAPPINGS, CONCEPTS = (f"docs/{page}.md" for page in ("operations", "mappings", "concepts"))
 
 
@@ -67,19 +66,6 @@ def named(text: str) -> list[str]:
 def blocks(page: str, kind: str) -> list[str]:
     """The fenced blocks of one kind."""
     return re.findall(rf"^```{kind}\n(.*?)^```$", text_of(page), re.MULTILINE | re.DOTALL)
-
-
-def parsed(*modules: Path) -> Iterator[ast.AST]:
-    """Every node of these modules."""
-    for module in modules:
-        yield from ast.walk(ast.parse(module.read_text()))
-
-
-def constants(node: ast.expr | None) -> set[str]:
-    """The text that an expression may come to: itself, or either branch of a conditional."""
-    if isinstance(node, ast.IfExp):
-        return constants(node.body) | constants(node.orelse)
-    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
 
 
 # ---- mappings ----
@@ -162,45 +148,12 @@ def test_every_output_is_explained() -> None:
     assert listed == {*TEMPLATE["Parameters"], *TEMPLATE["Outputs"]}
 
 
-def test_every_alarm_says_what_to_do() -> None:
-    alarms = {
-        name: resource["Properties"]["AlarmName"].removeprefix("${AWS::StackName}-")
-        for name, resource in TEMPLATE["Resources"].items()
-        if resource["Type"] == "AWS::CloudWatch::Alarm"
-    }
-    table = {row[1].strip("`"): row for row in rows(section(OPERATIONS, "Alarms"))}
-    assert {name: row[0].strip("`") for name, row in table.items()} == alarms
-    assert all(len(row) == 4 and row[3] for row in table.values())
-
-
-def mapping_events() -> set[str]:
-    """The detail-types of mappings: written out, or made of a status. `Waiting` is no news and is never sent."""
-    written = {
-        each
-        for node in parsed(*LAYER.glob("*.py"))
-        if isinstance(node, ast.Constant)
-        for each in constants(node)
-        if re.fullmatch("Mapping [A-Z][a-z]+", each)
-    }
-    return written | {f"Mapping {status}" for status in Status if status is not Status.WAITING}
-
-
 def test_every_event_that_we_send_is_explained_and_no_other() -> None:
-    sent = {*announce.CHANGED.values(), announce.REFUSED, announce.PARKED, announce.PERMISSION_MISSING}
-    assert sorted(named(section(OPERATIONS, "Events"))) == sorted(sent | mapping_events())
+    assert sorted(named(section(OPERATIONS, "Events"))) == sorted(told.events())
 
 
 def test_every_metric_is_explained_and_no_other() -> None:
-    counted = {
-        each
-        for node in parsed(*LAYER.glob("*.py"), *(ROOT / "functions").glob("*.py"))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "count"
-        for each in constants(node.args[0])
-    }
-    assert {"Parked", "Dropped"} <= counted, "the scan finds less"
-    counted |= set(announce.COUNTED.values())
-    metrics = counted | set(Action) | {event.replace(" ", "") for event in mapping_events()}
-    assert sorted(named(section(OPERATIONS, "Metrics"))) == sorted(metrics)
+    assert sorted(named(section(OPERATIONS, "Metrics"))) == sorted(told.metrics())
 
 
 # ---- security and the embedded AWS ----

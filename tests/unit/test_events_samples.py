@@ -23,6 +23,7 @@ WAKES: dict[str, set[str]] = {
     "tag-removed": {"InstanceTagRule"},
     "tags-changed-volume": set(),
     "permission-missing": {"PermissionMissingRule"},
+    "mapping-held": {"MappingNeedsYouRule"},
     "reconcile-requested": set(),  # goes straight to the work queue, never over the bus
     "sweep": set(),  # its rule has a schedule and no pattern
 }

@@ -91,6 +91,8 @@ TELLING = [function for function, actions in CALLS.items() if "events:PutEvents"
 
 # The rules that SAM makes of the schedules.
 SCHEDULES = ["OnScheduleSweep", "OnScheduleExpiries"]
+# The rules that send people a message.
+MESSAGES = ["PermissionMissingRule", "MappingNeedsYouRule"]
 
 TEMPLATE = templates.load()
 PARAMETERS = TEMPLATE["Parameters"]
@@ -299,7 +301,7 @@ def _policy_of_queue(queue: str) -> list[dict[str, Any]]:
     ("queue", "rules"),
     [
         ("WorkQueue", {"InstanceStateRule", "InstanceTagRule"}),
-        ("DeadLetterQueue", {"InstanceStateRule", "InstanceTagRule", "PermissionMissingRule", *SCHEDULES}),
+        ("DeadLetterQueue", {"InstanceStateRule", "InstanceTagRule", *MESSAGES, *SCHEDULES}),
     ],
 )
 def test_only_our_own_rules_may_send(queue: str, rules: set[str]) -> None:
@@ -310,7 +312,7 @@ def test_only_our_own_rules_may_send(queue: str, rules: set[str]) -> None:
 
 
 def _in_order(rules: set[str]) -> list[str]:
-    order = ["InstanceStateRule", "InstanceTagRule", "PermissionMissingRule", *SCHEDULES]
+    order = ["InstanceStateRule", "InstanceTagRule", *MESSAGES, *SCHEDULES]
     return [rule for rule in order if rule in rules]
 
 
@@ -450,48 +452,7 @@ def _steers(event: str, pk: str, sk: str) -> bool:
     return any(EventPattern.load(each["Pattern"]).matches_event(record) for each in criteria)
 
 
-# ---- alarms ----
-
-
-@pytest.mark.parametrize(
-    ("namespace", "metric"),
-    [
-        ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
-        ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
-        ("AWS/States", "ExecutionsFailed"),
-        ("AWS/States", "ExecutionsTimedOut"),
-        ("Rolekeeper", "PermissionDenied"),
-        ("Rolekeeper", "MappingHeld"),
-        ("Rolekeeper", "ChangesWithheld"),
-        ("Rolekeeper", "Contested"),
-    ],
-)
-def test_somebody_is_told(namespace: str, metric: str) -> None:
-    [alarm] = [
-        alarm["Properties"]
-        for alarm in _of_type("AWS::CloudWatch::Alarm").values()
-        if (alarm["Properties"]["Namespace"], alarm["Properties"]["MetricName"]) == (namespace, metric)
-    ]
-    assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}]
-    assert alarm["TreatMissingData"] == "notBreaching"
-
-
-def test_every_functions_errors_have_an_alarm() -> None:
-    watched = {
-        alarm["Properties"]["Dimensions"][0]["Value"]["Ref"]
-        for alarm in _of_type("AWS::CloudWatch::Alarm").values()
-        if alarm["Properties"]["Namespace"] == "AWS/Lambda" and alarm["Properties"]["MetricName"] == "Errors"
-    }
-    assert watched == set(CALLS)
-
-
-def test_a_missing_permission_is_told_with_its_action_and_resource() -> None:
-    [target] = _properties("PermissionMissingRule")["Targets"]
-    transformer = target["InputTransformer"]
-    assert transformer["InputPathsMap"]["action"] == "$.detail.action"
-    assert transformer["InputPathsMap"]["resource"] == "$.detail.resource"
-    assert {"<action>", "<resource>"} <= set(re.findall(r"<\w+>", transformer["InputTemplate"]))
-    assert isinstance(json.loads(transformer["InputTemplate"]), str), "EventBridge takes a quoted string"
+# ---- the topic that alarms and messages go to ----
 
 
 def test_the_alarms_key_can_be_used_by_those_who_publish() -> None:
@@ -506,10 +467,11 @@ def test_the_alarms_key_can_be_used_by_those_who_publish() -> None:
     assert "Condition" not in using["events.amazonaws.com"], "KMS isn't told whose rule it is: nothing would arrive"
 
 
-def test_a_rule_reaches_the_alarm_topic_though_sns_may_not_be_told_which_rule_it_is() -> None:
+def test_rules_reach_the_alarm_topic_though_sns_may_not_be_told_which_rule_it_is() -> None:
     statements = _properties("AlarmTopicPolicy")["PolicyDocument"]["Statement"]
     [allow] = [s for s in statements if s["Principal"] == {"Service": "events.amazonaws.com"}]
-    assert allow["Condition"] == {"ArnEqualsIfExists": {"aws:SourceArn": {"GetAtt": "PermissionMissingRule.Arn"}}}
+    rules = [{"GetAtt": f"{rule}.Arn"} for rule in MESSAGES]
+    assert allow["Condition"] == {"ArnEqualsIfExists": {"aws:SourceArn": rules}}
 
 
 # ---- outputs ----

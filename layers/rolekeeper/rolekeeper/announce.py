@@ -27,7 +27,7 @@ CHANGED = {
     Action.DETACH: "Role Detached",
 }
 # Decisions that are counted by themselves too, beside their action.
-COUNTED = {"ignored": "Ignored", "contested": "Contested", "window": "ChangesWithheld"}
+COUNTED = {"ignored": "Ignored", "contested": "Contested", "window": "ChangesWithheld", "refused": "Refused"}
 REFUSED = "Role Change Refused"
 PARKED = "Instance Parked"
 PERMISSION_MISSING = "Permission Missing"

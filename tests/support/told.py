@@ -1,0 +1,61 @@
+"""What Rolekeeper tells others, found in its code: the metrics that it counts, the events that it sends."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from rolekeeper import announce
+from rolekeeper.model import Action
+from rolekeeper.verdicts import Status
+
+ROOT = Path(__file__).parents[2]
+LAYER = ROOT / "layers/rolekeeper/rolekeeper"
+
+
+def parsed(*modules: Path) -> Iterator[ast.AST]:
+    """Every node of these modules."""
+    for module in modules:
+        yield from ast.walk(ast.parse(module.read_text()))
+
+
+def constants(node: ast.expr | None) -> set[str]:
+    """The text that an expression may come to: itself, or either branch of a conditional."""
+    if isinstance(node, ast.IfExp):
+        return constants(node.body) | constants(node.orelse)
+    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
+
+
+def mapping_events() -> set[str]:
+    """The detail-types of mappings: written out, or made of a status. `Waiting` is no news and is never sent."""
+    written = {
+        each
+        for node in parsed(*LAYER.glob("*.py"))
+        if isinstance(node, ast.Constant)
+        for each in constants(node)
+        if re.fullmatch("Mapping [A-Z][a-z]+", each)
+    }
+    return written | {f"Mapping {status}" for status in Status if status is not Status.WAITING}
+
+
+def events() -> set[str]:
+    """The detail-type of every event."""
+    return mapping_events() | {
+        *announce.CHANGED.values(),
+        announce.REFUSED,
+        announce.PARKED,
+        announce.PERMISSION_MISSING,
+    }
+
+
+def metrics() -> set[str]:
+    """The name of every metric."""
+    counted = {
+        each
+        for node in parsed(*LAYER.glob("*.py"), *(ROOT / "functions").glob("*.py"))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "count"
+        for each in constants(node.args[0])
+    }
+    assert {"Parked", "Dropped"} <= counted, "the scan finds less"
+    by_decision = set(announce.COUNTED.values()) | set(Action)
+    return counted | by_decision | {event.replace(" ", "") for event in mapping_events()}

@@ -1,0 +1,189 @@
+"""The alarms in template.yaml: what they watch is counted, who is told, and one trouble is not twenty mails."""
+
+import re
+from typing import Any
+
+import pytest
+
+from support import templates, told
+
+TEMPLATE = templates.load()
+RESOURCES = TEMPLATE["Resources"]
+ALARMS: dict[str, Any] = {
+    name: resource["Properties"] for name, resource in RESOURCES.items() if resource["Type"] == "AWS::CloudWatch::Alarm"
+}
+FUNCTIONS = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Serverless::Function"]
+STREAM_READERS = ["OnMappingChange", "OnStateChange"]
+
+# What AWS counts, by whom (its metrics reference for SQS, Lambda and Step Functions).
+AWS_METRICS = {
+    "AWS/SQS": {"ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"},
+    "AWS/Lambda": {"Errors", "Throttles", "IteratorAge"},
+    "AWS/States": {"ExecutionsFailed", "ExecutionsTimedOut"},
+}
+# Of these nothing is counted again while they last: an "OK" after an hour would be a lie.
+SILENT_AFTERWARDS = {
+    "MappingHeldAlarm",
+    "ContestedAlarm",
+    "ParkedAlarm",
+    "RetryLoopFailedAlarm",
+    "RetryLoopTimedOutAlarm",
+    "EventsFailedAlarm",
+}
+# What must ring, by the metric that it rings for.
+MUST_RING = [
+    ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "DeadLettersAlarm"),
+    ("AWS/SQS", "ApproximateAgeOfOldestMessage", "OldestMessageAlarm"),
+    ("AWS/States", "ExecutionsFailed", "RetryLoopFailedAlarm"),
+    ("AWS/States", "ExecutionsTimedOut", "RetryLoopTimedOutAlarm"),
+    ("Rolekeeper", "PermissionDenied", "PermissionDeniedAlarm"),
+    ("Rolekeeper", "Refused", "ChangeRefusedAlarm"),
+    ("Rolekeeper", "Retryable", "WorkPutOffAlarm"),
+    ("Rolekeeper", "MappingHeld", "MappingHeldAlarm"),
+    ("Rolekeeper", "ChangesWithheld", "ChangesWithheldAlarm"),
+    ("Rolekeeper", "Contested", "ContestedAlarm"),
+    ("Rolekeeper", "Parked", "ParkedAlarm"),
+    ("Rolekeeper", "SweepUnfinished", "SweepUnfinishedAlarm"),
+    ("Rolekeeper", "InstancesSwept", "SweepOverdueAlarm"),
+    ("Rolekeeper", "MappingTableEmpty", "MappingTableEmptyAlarm"),
+    ("Rolekeeper", "EventsFailed", "EventsFailedAlarm"),
+]
+
+
+def watched(alarm: dict[str, Any]) -> list[dict[str, Any]]:
+    """The metrics that an alarm looks at, whether it does so directly or in an expression."""
+    if "Metrics" not in alarm:
+        return [alarm]
+    stats = [each["MetricStat"] for each in alarm["Metrics"] if "MetricStat" in each]
+    return [{**stat["Metric"], "Statistic": stat["Stat"], "Period": stat["Period"]} for stat in stats]
+
+
+def the_value(metric: dict[str, Any]) -> Any:
+    [dimension] = metric["Dimensions"]
+    return dimension["Value"]
+
+
+# ---- what they watch ----
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_watches_what_is_really_counted(name: str) -> None:
+    """One that watches a misspelt metric is silent for ever."""
+    for metric in watched(ALARMS[name]):
+        if metric["Namespace"] == "Rolekeeper":
+            assert metric["MetricName"] in told.metrics()
+            assert metric["Dimensions"] == [{"Name": "service", "Value": "rolekeeper"}], "as Powertools names it"
+        else:
+            assert metric["MetricName"] in AWS_METRICS[metric["Namespace"]]
+            assert set(the_value(metric).values()) <= {
+                f"{resource}{suffix}" for resource in RESOURCES for suffix in ("", ".QueueName")
+            }
+
+
+@pytest.mark.parametrize(("namespace", "metric", "name"), MUST_RING, ids=[name for *_, name in MUST_RING])
+def test_somebody_is_told(namespace: str, metric: str, name: str) -> None:
+    assert [(each["Namespace"], each["MetricName"]) for each in watched(ALARMS[name])] == [(namespace, metric)]
+    assert ALARMS[name]["AlarmActions"] == [{"Ref": "AlarmTopic"}]
+
+
+@pytest.mark.parametrize(
+    ("metric", "functions"), [("Errors", FUNCTIONS), ("Throttles", FUNCTIONS), ("IteratorAge", STREAM_READERS)]
+)
+def test_each_function_has_an_alarm_of_its_own_whose_name_says_which_it_is(metric: str, functions: list[str]) -> None:
+    mine = [alarm for alarm in ALARMS.values() if alarm.get("MetricName") == metric]
+    assert sorted(the_value(alarm)["Ref"] for alarm in mine) == sorted(functions)
+    for alarm in mine:
+        handler = RESOURCES[the_value(alarm)["Ref"]]["Properties"]["Handler"].removesuffix(".handler")
+        assert handler.replace("_", "-") in alarm["AlarmName"]["Sub"]
+        assert handler in alarm["AlarmDescription"] or metric == "IteratorAge"
+
+
+def test_every_alarm_is_held_here() -> None:
+    assert set(ALARMS) == {name for *_, name in MUST_RING} | {
+        *(f"{function}ErrorsAlarm" for function in FUNCTIONS),
+        *(f"{function}ThrottlesAlarm" for function in FUNCTIONS),
+        *(f"{function}WaitsAlarm" for function in STREAM_READERS),
+    }
+
+
+# ---- when they ring, and who hears it ----
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_nothing_to_count_is_no_trouble_but_for_the_sweep(name: str) -> None:
+    expected = "breaching" if name == "SweepOverdueAlarm" else "notBreaching"
+    assert ALARMS[name]["TreatMissingData"] == expected
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_ok_is_mailed_where_quiet_means_that_it_is_over(name: str) -> None:
+    assert ("OKActions" not in ALARMS[name]) == (name in SILENT_AFTERWARDS)
+    assert ALARMS[name].get("OKActions", [{"Ref": "AlarmTopic"}]) == [{"Ref": "AlarmTopic"}]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for namespace, _, name in MUST_RING
+        # The latter two measure for how long, and so don't flap.
+        if namespace in {"Rolekeeper", "AWS/States"} and name not in {"SweepOverdueAlarm", "WorkPutOffAlarm"}
+    ],
+)
+def test_what_comes_again_and_again_rings_once(name: str) -> None:
+    """A sweep counts it every 15 minutes, a burst many times a minute: within the hour it stays one alarm."""
+    alarm = ALARMS[name]
+    assert (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"]) == ("Sum", 0, "GreaterThanThreshold")
+    assert alarm["Period"] == 60, "it rings at once"
+    assert (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == (1, 60)
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_cloudwatch_takes_how_far_an_alarm_looks_back(name: str) -> None:
+    """Period x periods: at most a day, or seven days for periods of an hour and more (PutMetricAlarm, `Period`)."""
+    alarm, parameter = ALARMS[name], TEMPLATE["Parameters"]["SweepOverdueHours"]
+    periods = alarm["EvaluationPeriods"]
+    if periods == {"Ref": "SweepOverdueHours"}:
+        periods = parameter["MaxValue"]
+    for metric in watched(alarm):
+        assert metric["Period"] % 60 == 0
+        assert metric["Period"] * periods <= (604_800 if metric["Period"] >= 3600 else 86_400)
+    assert alarm.get("DatapointsToAlarm", 1) <= periods
+
+
+def test_a_missing_sweep_is_a_number_not_missing_data() -> None:
+    """CloudWatch looks further back than it is asked to before it calls data missing: that would be hours more."""
+    alarm = ALARMS["SweepOverdueAlarm"]
+    [counted, ended] = alarm["Metrics"]
+    assert ended["Expression"] == f"FILL({counted['Id']}, 0)"
+    assert ended.get("ReturnData", True)
+    assert counted["ReturnData"] is False
+    assert counted["MetricStat"]["Stat"] == "SampleCount", "an empty fleet is swept too: it counts 0 instances"
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "LessThanThreshold")
+
+
+# ---- what a mail says ----
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_a_mail_says_in_words_what_it_means_and_names_its_page(name: str) -> None:
+    alarm = ALARMS[name]
+    short = alarm["AlarmName"]["Sub"].removeprefix("${AWS::StackName}-")
+    says = alarm["AlarmDescription"]
+    assert says.endswith(f" Runbook: docs/runbook/{short}.md")
+    words = says.removesuffix(f" Runbook: docs/runbook/{short}.md")
+    assert words.endswith("."), "whole sentences"
+    assert len(words.split()) >= 15
+    assert len(says) <= 1024, "PutMetricAlarm's limit"
+
+
+# ---- what they cost ----
+
+
+def test_the_page_about_cost_counts_them() -> None:
+    text = (told.ROOT / "docs/cost.md").read_text()
+    assert f"{len(ALARMS)} alarms" in text
+    assert all(len(watched(alarm)) == 1 for alarm in ALARMS.values()), "an alarm is paid for each metric in it"
+    at_most = re.search(r"for each name that has data, (\d+) at\s+most", text)
+    assert at_most
+    assert len(told.metrics()) == int(at_most[1])

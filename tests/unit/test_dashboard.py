@@ -1,0 +1,104 @@
+"""The dashboard in template.yaml: CloudWatch can draw it, and every metric on it is counted by somebody."""
+
+import itertools
+import json
+import re
+from typing import Any
+
+import pytest
+
+from support import templates, told
+
+RESOURCES = templates.load()["Resources"]
+PROPERTIES = RESOURCES["Dashboard"]["Properties"]
+# CloudWatch's grid (dashboard body reference, "Widget position").
+COLUMNS = 24
+# What AWS counts of each, and by which dimension (metrics references of SQS, Lambda and Step Functions).
+AWS_METRICS = {
+    ("AWS/SQS", "QueueName"): {
+        "ApproximateNumberOfMessagesVisible",
+        "ApproximateNumberOfMessagesNotVisible",
+        "ApproximateNumberOfMessagesDelayed",
+        "ApproximateAgeOfOldestMessage",
+    },
+    ("AWS/Lambda", "FunctionName"): {"Duration", "Errors", "Throttles", "ConcurrentExecutions", "IteratorAge"},
+    ("AWS/States", "StateMachineArn"): {
+        "ExecutionsStarted",
+        "ExecutionsSucceeded",
+        "ExecutionsFailed",
+        "ExecutionsTimedOut",
+        "ExecutionsAborted",
+    },
+}
+
+
+def body() -> dict[str, Any]:
+    """The body as CloudWatch gets it: with text in the place of CloudFormation's names."""
+    filled: dict[str, Any] = json.loads(re.sub(r"\$\{([^}]+)\}", r"[\1]", PROPERTIES["DashboardBody"]["Sub"]))
+    return filled
+
+
+WIDGETS: list[dict[str, Any]] = body()["widgets"]
+GRAPHS = [widget for widget in WIDGETS if widget["type"] == "metric"]
+
+
+def rows(graph: dict[str, Any]) -> list[list[str]]:
+    """A graph's metrics in full: a "." is what the row before has at that place (dashboard body reference)."""
+    full: list[list[str]] = []
+    for row in graph["properties"]["metrics"]:
+        names = [each for each in row if isinstance(each, str)]
+        full.append([full[-1][at] if name == "." else name for at, name in enumerate(names)])
+    return full
+
+
+def titled(widget: dict[str, Any]) -> str:
+    return str(widget["properties"]["title"])
+
+
+def test_it_has_the_stacks_name() -> None:
+    assert PROPERTIES["DashboardName"] == {"Ref": "AWS::StackName"}
+
+
+def test_it_names_only_what_the_template_has() -> None:
+    named = {name.partition(".")[0] for name in re.findall(r"\$\{([^}]+)\}", PROPERTIES["DashboardBody"]["Sub"])}
+    assert named - {"AWS::Region"} <= set(RESOURCES)
+
+
+def test_no_widget_covers_another_or_hangs_over_the_edge() -> None:
+    for widget in WIDGETS:
+        assert widget["x"] + widget["width"] <= COLUMNS, titled(widget)
+    for one, other in itertools.combinations(WIDGETS, 2):
+        beside = one["x"] + one["width"] <= other["x"] or other["x"] + other["width"] <= one["x"]
+        below = one["y"] + one["height"] <= other["y"] or other["y"] + other["height"] <= one["y"]
+        assert beside or below, (titled(one), titled(other))
+
+
+def test_every_row_is_full() -> None:
+    for _, row in itertools.groupby(sorted(WIDGETS, key=lambda each: each["y"]), key=lambda each: each["y"]):
+        widgets = list(row)
+        assert sum(widget["width"] for widget in widgets) == COLUMNS
+        assert len({widget["height"] for widget in widgets}) == 1
+
+
+@pytest.mark.parametrize("graph", GRAPHS, ids=titled)
+def test_every_metric_is_counted_by_somebody(graph: dict[str, Any]) -> None:
+    for namespace, metric, dimension, value in rows(graph):
+        if namespace == "Rolekeeper":
+            assert metric in told.metrics()
+            assert (dimension, value) == ("service", "rolekeeper"), "as Powertools names it"
+        else:
+            assert metric in AWS_METRICS[namespace, dimension]
+            assert value.strip("[]").removesuffix(".QueueName") in RESOURCES
+
+
+def test_of_what_we_count_only_the_streams_own_traffic_is_left_out() -> None:
+    drawn = {metric for graph in GRAPHS for namespace, metric, *_ in rows(graph) if namespace == "Rolekeeper"}
+    assert told.metrics() - drawn == {"MappingChangeSeen", "StatusWriteSeen"}
+
+
+def test_every_alarm_and_every_function_is_on_it() -> None:
+    [alarms] = [widget["properties"]["alarms"] for widget in WIDGETS if widget["type"] == "alarm"]
+    assert alarms == [f"[{name}.Arn]" for name, each in RESOURCES.items() if each["Type"] == "AWS::CloudWatch::Alarm"]
+    functions = {f"[{name}]" for name, each in RESOURCES.items() if each["Type"] == "AWS::Serverless::Function"}
+    for wanted in ("Duration", "Errors", "Throttles", "ConcurrentExecutions"):
+        assert {row[3] for graph in GRAPHS for row in rows(graph) if row[1] == wanted} == functions
