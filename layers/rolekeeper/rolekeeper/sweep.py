@@ -22,7 +22,8 @@ from rolekeeper.work import WorkQueue
 
 CAUSE = "sweep"
 # A sweep that ends here starts anew with the next schedule; the fleet gets most of the 15 minutes that Lambda allows.
-FLEET_RESERVE, MAPPINGS_RESERVE = 300, 30
+# Each outlasts a call that nobody answers, 47 s to its last attempt, so that the sweep can still say how far it came.
+FLEET_RESERVE, MAPPINGS_RESERVE = 300, 60
 
 type Surveys = dict[MappingKey, Survey]
 
