@@ -83,10 +83,6 @@ def test_the_longest_loop_fits_its_history_and_its_timeout() -> None:
     assert MACHINE["TimeoutSeconds"] > longest
 
 
-def test_lambda_is_heard_before_the_step_times_out() -> None:
-    assert STATES["Reconcile"]["TimeoutSeconds"] > TEMPLATE["Resources"]["OnRetry"]["Properties"]["Timeout"]
-
-
 # ---- run ----
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]

@@ -165,12 +165,6 @@ def test_what_is_no_schedule_is_refused(schedule: str) -> None:
     assert not re.search(PARAMETERS["SweepSchedule"]["AllowedPattern"], schedule)
 
 
-def test_two_sweeps_of_the_default_schedule_never_overlap() -> None:
-    minutes = re.fullmatch(r"rate\((\d+) minutes\)", PARAMETERS["SweepSchedule"]["Default"])
-    assert minutes
-    assert _properties("OnSchedule")["Timeout"] < int(minutes[1]) * 60
-
-
 # ---- every partition ----
 
 
@@ -267,10 +261,6 @@ def test_the_retry_loop_may_ask_on_retry_and_send_dead_letters() -> None:
 
 
 # ---- queues ----
-
-
-def test_a_message_stays_hidden_for_six_times_the_functions_timeout() -> None:
-    assert _properties("WorkQueue")["VisibilityTimeout"] >= 6 * _properties("OnInstanceEvent")["Timeout"]
 
 
 def test_a_message_that_keeps_failing_becomes_a_dead_letter_that_is_kept() -> None:

@@ -1,0 +1,274 @@
+"""Everything that has a time limit fits into what waits for it: read from the template, the machine and the code.
+
+From the inside out: an SDK call, a reconcile, a function, the queue, stream, schedule or machine that waits for the
+function, the alarm that notices when they don't, and the store that keeps what was lost until somebody looks.
+"""
+
+import json
+import math
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rolekeeper import expiry
+from rolekeeper.change import CROWDED
+from rolekeeper.clients import CONFIG
+from rolekeeper.ownership import IN_FLIGHT
+from rolekeeper.reconcile import LOOKS, VISIBLE_WITHIN
+from rolekeeper.retry import LONGEST_WAIT, PROPAGATION, SPREAD
+from rolekeeper.store import UNPROCESSED_WAITS
+from rolekeeper.sweep import FLEET_RESERVE, MAPPINGS_RESERVE
+from rolekeeper.work import LONGEST_DELAY
+from support import templates
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = templates.load()
+PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
+MACHINE: dict[str, Any] = json.loads((ROOT / "statemachines/retry.asl.json").read_text())
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+# AWS's own limits, in seconds: Lambda quotas; SQS `DelaySeconds`; DynamoDB streams.
+LAMBDA_AT_MOST, SQS_DELAY_AT_MOST, STREAM_KEEPS = 900, 900, DAY
+# Two clocks of AWS may differ by less; the simulation tries this much.
+CLOCK_SKEW = 5 * MINUTE
+# A call that AWS answers without trouble takes less (seconds): a read or write, and a change of an association.
+CALL, CHANGE = 0.1, 1.0
+# A change is an intent and an outcome beside it; a look is two reads of EC2 and two of the state table.
+CALLS_OF_A_CHANGE, CALLS_OF_A_LOOK = 2, 4
+
+
+def properties(name: str) -> Any:
+    return TEMPLATE["Resources"][name]["Properties"]
+
+
+def timeout(function: str) -> int:
+    return int(properties(function)["Timeout"])
+
+
+def source(function: str, event: str) -> Any:
+    return properties(function)["Events"][event]["Properties"]
+
+
+def alarm(name: str) -> Any:
+    return properties(f"{name}Alarm")
+
+
+def minutes(rate: str) -> int:
+    found = re.fullmatch(r"rate\((\d+) minutes?\)", rate)
+    assert found, rate
+    return int(found[1])
+
+
+FUNCTIONS = [name for name, each in TEMPLATE["Resources"].items() if each["Type"] == "AWS::Serverless::Function"]
+SWEEPS_EVERY = minutes(PARAMETERS["SweepSchedule"]["Default"]) * MINUTE
+EXPIRIES_EVERY = minutes(source("OnSchedule", "Expiries")["Schedule"]) * MINUTE
+VISIBILITY = properties("WorkQueue")["VisibilityTimeout"]
+TRIES = properties("WorkQueue")["RedrivePolicy"]["maxReceiveCount"]
+BATCH = source("OnInstanceEvent", "WorkQueue")["BatchSize"]
+LONGEST_LOOP = PARAMETERS["RetryTimeoutMinutes"]["MaxValue"] * MINUTE
+
+SDK: dict[str, Any] = vars(CONFIG)
+ATTEMPTS = SDK["retries"]["total_max_attempts"]
+# The longest pause before each further attempt, of which a random share is waited (botocore `retries/standard.py`,
+# "truncated binary exponential backoff"; shorter in newer versions where it isn't throttled).
+BACKOFF = [min(2**attempt, 20) for attempt in range(ATTEMPTS - 1)]
+# Nobody answers: each attempt runs to its limits.
+WORST_CALL = ATTEMPTS * (SDK["connect_timeout"] + SDK["read_timeout"]) + sum(BACKOFF)
+
+
+# ---- the SDK within a function ----
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_call_that_nobody_answers_is_given_up_while_there_is_time_to_say_so(function: str) -> None:
+    assert WORST_CALL + sum(LOOKS) < timeout(function)
+
+
+def test_a_batch_of_changes_with_every_look_ends_within_the_functions_time() -> None:
+    """A swap is two changes."""
+    changes = 2 * BATCH * (CHANGE + CALLS_OF_A_CHANGE * CALL)
+    looks = sum(LOOKS) + (len(LOOKS) + 1) * CALLS_OF_A_LOOK * CALL
+    assert changes + looks < timeout("OnInstanceEvent")
+
+
+def test_a_batch_whose_every_change_is_crowded_out_of_its_window_ends_within_the_functions_time() -> None:
+    crowded = BATCH * (sum(CROWDED) + (len(CROWDED) + 1) * CALL + CHANGE + CALL)
+    assert crowded + sum(LOOKS) < timeout("OnInstanceEvent")
+
+
+def test_a_batch_whose_every_read_is_starved_ends_within_the_functions_time() -> None:
+    """Two reads of the state table for each look: what is there, and the mappings that instances lost."""
+    starved = 2 * (sum(UNPROCESSED_WAITS) + (len(UNPROCESSED_WAITS) + 1) * CALL)
+    looks = len(LOOKS) + 1
+    assert sum(LOOKS) + looks * starved < timeout("OnInstanceEvent")
+
+
+def test_a_batch_whose_every_change_is_throttled_to_the_last_attempt_ends_within_the_functions_time() -> None:
+    """The pauses are random, evenly up to their longest: their mean, and three standard deviations of their sum.
+
+    Their very longest would not fit (10 x 7 s); then the function is stopped, and the batch comes again.
+    """
+    mean = BATCH * sum(pause / 2 for pause in BACKOFF)
+    deviation = math.sqrt(BATCH * sum(pause**2 / 12 for pause in BACKOFF))
+    assert mean + 3 * deviation + BATCH * (ATTEMPTS + CALLS_OF_A_CHANGE) * CALL < timeout("OnInstanceEvent")
+
+
+def test_a_batch_of_pins_ends_within_the_functions_time() -> None:
+    """Each is read, gets its timer, and is sent to the queue."""
+    assert source("OnStateChange", "StateStream")["BatchSize"] * 3 * CALL < timeout("OnStateChange")
+
+
+# ---- a function within what waits for it ----
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_lambda_allows_a_functions_time(function: str) -> None:
+    assert timeout(function) <= LAMBDA_AT_MOST
+
+
+def test_a_message_stays_hidden_for_six_times_the_time_of_the_function_that_has_it() -> None:
+    """As AWS asks (Lambda developer guide, "Using Lambda with Amazon SQS")."""
+    assert 6 * timeout("OnInstanceEvent") <= VISIBILITY
+
+
+def test_a_call_that_a_stopped_function_left_in_flight_is_over_when_its_intent_counts_as_settled() -> None:
+    assert IN_FLIGHT.total_seconds() >= max(map(timeout, FUNCTIONS)) + CLOCK_SKEW
+    assert IN_FLIGHT.total_seconds() >= LAMBDA_AT_MOST + CLOCK_SKEW, "whatever somebody sets in the template"
+
+
+def test_a_new_instance_is_looked_for_as_long_as_it_may_be_invisible_before_its_message_is_a_dead_letter() -> None:
+    assert VISIBLE_WITHIN.total_seconds() < TRIES * VISIBILITY
+
+
+@pytest.mark.parametrize(
+    ("function", "stream"), [("OnMappingChange", "MappingStream"), ("OnStateChange", "StateStream")]
+)
+def test_every_try_of_a_stream_record_has_the_functions_whole_time_before_the_record_is_too_old(
+    function: str, stream: str
+) -> None:
+    settings = source(function, stream)
+    tries = 1 + settings["MaximumRetryAttempts"]
+    assert tries * timeout(function) < settings["MaximumRecordAgeInSeconds"] < STREAM_KEEPS
+
+
+# ---- the retry loop ----
+
+
+def test_lambda_is_heard_before_the_machines_step_times_out() -> None:
+    assert timeout("OnRetry") < MACHINE["States"]["Reconcile"]["TimeoutSeconds"]
+
+
+def test_the_machine_outlives_the_longest_loop_with_its_last_step_tried_to_the_end() -> None:
+    step = MACHINE["States"]["Reconcile"]
+    [retry] = step["Retry"]
+    pauses = [
+        min(retry["IntervalSeconds"] * retry["BackoffRate"] ** attempt, retry["MaxDelaySeconds"])
+        for attempt in range(retry["MaxAttempts"])
+    ]
+    last = LONGEST_WAIT + (1 + retry["MaxAttempts"]) * step["TimeoutSeconds"] + sum(pauses)
+    assert LONGEST_LOOP + 2 * last < MACHINE["TimeoutSeconds"], "the step, and the dead letter after it"
+
+
+def test_a_new_profile_is_tried_often_enough_and_given_up_within_the_shortest_loop() -> None:
+    shortest = timedelta(minutes=PARAMETERS["RetryTimeoutMinutes"]["MinValue"])
+    assert timedelta(seconds=3 * LONGEST_WAIT) <= PROPAGATION <= shortest
+    assert timedelta(minutes=4) <= PROPAGATION, "twice as long: IAM takes up to about two (AWS_FACTS.md, Errors)"
+
+
+# ---- what is kept back in the queue ----
+
+
+def test_the_queue_can_keep_back_what_is_sent_ahead() -> None:
+    assert LONGEST_DELAY == SQS_DELAY_AT_MOST
+    assert (expiry.AHEAD + expiry.MARGIN).total_seconds() <= LONGEST_DELAY
+    assert SPREAD < LONGEST_DELAY
+
+
+def test_what_was_kept_back_does_not_count_as_late() -> None:
+    late = alarm("OldestMessage")["Threshold"]
+    assert late >= LONGEST_DELAY + timeout("OnInstanceEvent")
+    assert late >= 3 * VISIBILITY, "nor does what failed twice and was then done"
+
+
+# ---- each minute, each sweep ----
+
+
+def test_a_minutes_work_ends_before_the_next_begins() -> None:
+    assert expiry.WORK.total_seconds() < EXPIRIES_EVERY
+    assert expiry.WORK.total_seconds() + WORST_CALL < timeout("OnSchedule")
+
+
+def test_a_timer_is_met_in_two_minutes_before_it_rings() -> None:
+    assert expiry.AHEAD.total_seconds() >= 2 * EXPIRIES_EVERY
+
+
+def test_a_minute_that_cant_be_handed_over_is_overtaken_by_the_next() -> None:
+    assert source("OnSchedule", "Expiries")["RetryPolicy"]["MaximumEventAgeInSeconds"] <= EXPIRIES_EVERY
+
+
+def test_two_sweeps_never_run_at_the_same_time() -> None:
+    assert timeout("OnSchedule") < SWEEPS_EVERY
+    assert source("OnSchedule", "Sweep")["RetryPolicy"]["MaximumEventAgeInSeconds"] <= SWEEPS_EVERY
+
+
+def test_a_sweep_has_time_to_end_properly_when_its_last_page_is_answered_by_nobody() -> None:
+    """EC2 twice, the state table, the queue."""
+    assert 4 * WORST_CALL < FLEET_RESERVE < timeout("OnSchedule") / 2
+
+
+def test_a_sweep_has_time_to_say_that_it_is_unfinished_when_a_call_for_its_last_row_is_answered_by_nobody() -> None:
+    assert WORST_CALL + 50 * CALL < MAPPINGS_RESERVE < FLEET_RESERVE
+
+
+# ---- who notices, and how long what was lost is kept ----
+
+
+def test_a_sweep_that_failed_and_was_tried_again_is_not_yet_overdue() -> None:
+    overdue = PARAMETERS["SweepOverdueHours"]
+    tries = 1 + properties("OnSchedule")["EventInvokeConfig"]["MaximumRetryAttempts"]
+    assert SWEEPS_EVERY + tries * timeout("OnSchedule") + SWEEPS_EVERY < overdue["Default"] * HOUR
+
+
+def test_an_alarm_rings_for_work_that_is_put_off_before_the_first_of_it_is_a_dead_letter() -> None:
+    putting_off = alarm("WorkPutOff")
+    assert putting_off["Period"] * putting_off["EvaluationPeriods"] < TRIES * VISIBILITY / 2
+
+
+@pytest.mark.parametrize(
+    ("function", "stream"), [("OnMappingChange", "MappingStream"), ("OnStateChange", "StateStream")]
+)
+def test_an_alarm_rings_for_a_stream_that_waits_before_its_records_are_too_old(function: str, stream: str) -> None:
+    waits = alarm(f"{function}Waits")
+    rings_after = waits["Threshold"] / 1000 + waits["Period"] * waits["EvaluationPeriods"]
+    assert timeout(function) * 2 <= waits["Threshold"] / 1000, "a long run isn't a wait"
+    assert rings_after < source(function, stream)["MaximumRecordAgeInSeconds"] / 2
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_what_fails_again_by_itself_stays_one_alarm(function: str) -> None:
+    errors = alarm(f"{function}Errors")
+    assert errors["Period"] * errors["EvaluationPeriods"] > max(VISIBILITY, SWEEPS_EVERY)
+
+
+@pytest.mark.parametrize("name", ["PermissionDenied", "ChangeRefused", "SweepUnfinished", "MappingTableEmpty"])
+def test_what_each_sweep_counts_again_stays_one_alarm_until_it_is_over(name: str) -> None:
+    window = alarm(name)["Period"] * alarm(name)["EvaluationPeriods"]
+    assert window >= SWEEPS_EVERY + timeout("OnSchedule")
+
+
+def test_a_message_is_tried_to_the_end_long_before_the_queue_forgets_it() -> None:
+    over = LONGEST_DELAY + TRIES * VISIBILITY
+    assert 10 * over < properties("WorkQueue")["MessageRetentionPeriod"]
+
+
+def test_a_dead_letter_is_kept_for_ten_days_after_the_longest_that_it_may_have_waited() -> None:
+    """It keeps the age that it had (SQS developer guide, "Configuring a dead-letter queue")."""
+    waited = properties("WorkQueue")["MessageRetentionPeriod"]
+    assert properties("DeadLetterQueue")["MessageRetentionPeriod"] - waited >= 10 * DAY
+
+
+def test_a_sweep_that_nobody_could_start_is_given_up_before_lambda_would_have_a_dozen_of_them() -> None:
+    assert properties("OnSchedule")["EventInvokeConfig"]["MaximumEventAgeInSeconds"] <= 4 * SWEEPS_EVERY
