@@ -718,6 +718,7 @@ def test_any_other_refusal_holds_with_awss_words(world: World) -> None:
     assert outcome.decision.code == "refused"
     assert "not on this kind of instance" in outcome.decision.reason
     assert world.events.kinds == ["Role Change Refused"]
+    assert world.metrics.counts["Refused"] == 1, "an alarm rings"
 
 
 def test_a_throttled_mutation_comes_back_and_then_succeeds(world: World) -> None:
