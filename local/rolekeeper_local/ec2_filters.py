@@ -80,7 +80,10 @@ def passing(filters: Filters) -> Callable[[Mapping[str, str], Mapping[str, str]]
 
     def passes(attributes: Mapping[str, str], tags: Mapping[str, str]) -> bool:
         return all(
-            any(value in texts or any(one.fullmatch(value) for one in patterns) for value in _values_of(name, attributes, tags))
+            any(
+                value in texts or any(one.fullmatch(value) for one in patterns)
+                for value in _values_of(name, attributes, tags)
+            )
             for name, texts, patterns in compiled
         )
 

@@ -168,6 +168,16 @@ def test_a_deletion_whose_stream_record_was_lost_is_honoured_if_the_table_holds_
     assert served.deleted
 
 
+def test_a_table_that_is_lost_while_it_is_swept_changes_nothing(desk: Desk) -> None:
+    instance = converged(desk, app="web")
+    desk.world.calls.after("Scan", lambda: desk.delete("app=web"))
+    sweep(desk)
+    served = desk.served("app=web")
+    assert served
+    assert not served.deleted
+    assert desk.world.carries(instance) == "web"
+
+
 def test_a_mapping_table_that_reads_empty_changes_nothing(desk: Desk) -> None:
     instance = converged(desk, app="web")
     desk.delete("app=web")

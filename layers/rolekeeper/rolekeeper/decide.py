@@ -198,20 +198,25 @@ def _given_back(
         )
     if not (assignment and owner and owner.spec.when_unmatched is WhenUnmatched.RESTORE):
         return Decision(Action.NOTHING, "unmatched", "no mapping for its tags", losers=candidates.losers)
-    waits = instance.state in _CHANGING
-    what = f"{owner.key} no longer matches; {assignment.restore_profile_arn} was there before"
-    return Decision(
-        Action.WAIT if waits else Action.ATTACH,
-        "changing" if waits else "restored",
-        _until_settled(instance, "what was there before") if waits else what,
-        mapping=assignment.mapping,
-        revision=owner.revision,
-        role=assignment.role,
-        profile_arn=assignment.restore_profile_arn,
-        gives_back=not waits,
-        polls=waits,
-        losers=candidates.losers,
-    )
+
+    def decision(action: Action, code: str, reason: str, *, waits: bool) -> Decision:
+        return Decision(
+            action,
+            code,
+            reason,
+            mapping=assignment.mapping,
+            revision=owner.revision,
+            role=assignment.role,
+            profile_arn=assignment.restore_profile_arn,
+            gives_back=not waits,
+            polls=waits,
+            losers=candidates.losers,
+        )
+
+    if instance.state in _CHANGING:
+        return decision(Action.WAIT, "changing", _until_settled(instance, "what was there before"), waits=True)
+    reason = f"{owner.key} no longer matches; {assignment.restore_profile_arn} was there before"
+    return decision(Action.ATTACH, "restored", reason, waits=False)
 
 
 def _missing(assignment: Assignment) -> str:

@@ -25,6 +25,7 @@ class Occasion:
         by: who edited the row, where the stream knows it.
         recheck: nobody need have edited it.
         survey: what the sweep counted for the mapping as it is served.
+        seen: whether the sweep just saw the row.
     """
 
     cause: str
@@ -32,6 +33,7 @@ class Occasion:
     by: str = ""
     recheck: bool = False
     survey: Survey | None = None
+    seen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,9 @@ class Publisher:
         """
         return self._free(self._settled(key, Occasion("the row changed", correlation_id, by)), correlation_id)
 
-    def recheck(self, key: MappingKey, correlation_id: str, survey: Survey | None = None) -> Verdict:
+    def recheck(
+        self, key: MappingKey, correlation_id: str, survey: Survey | None = None, *, seen: bool = False
+    ) -> Verdict:
         """Judge a row, or a published mapping whose row may be gone, although nobody changed it: for the sweep.
 
         Also suspends a published mapping whose role can't be used any more, and resumes it when it can. Writes and
@@ -103,12 +105,14 @@ class Publisher:
             correlation_id: the sweep's.
             survey: what the sweep itself counted for the published mapping while it paged through the fleet
                 (`Survey.count`). None: the instances that carry the tag are asked for here.
+            seen: whether the sweep just saw the row. If it is gone by now, its deletion is left to the stream, and to
+                the next sweep: rows that go while they are read may be those of a table that is being lost.
 
         Raises:
             RetryableError: AWS is throttled or has a fault. The next sweep tries again.
             DamagedError: as `publish`.
         """
-        verdict = self._settled(key, Occasion("swept", correlation_id, recheck=True, survey=survey))
+        verdict = self._settled(key, Occasion("swept", correlation_id, recheck=True, survey=survey, seen=seen))
         return self._free(verdict, correlation_id) if verdict.changed else verdict
 
     def _free(self, verdict: Verdict, correlation_id: str) -> Verdict:
@@ -154,7 +158,7 @@ class Publisher:
 
     def _judge(self, look: Look) -> Verdict:
         if not look.row:
-            return self._removal.of_gone(look)
+            return Verdict(look.key, Status.REMOVED) if look.occasion.seen else self._removal.of_gone(look)
         try:
             return self._check(look)
         except RetryableError as error:

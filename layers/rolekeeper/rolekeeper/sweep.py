@@ -136,22 +136,23 @@ class Sweep:
             unseen -= set(keys)
             empty = empty and not keys
             for key in keys:
-                self._recheck(key, swept, surveys, whole=whole)
+                self._recheck(key, swept, surveys, whole=whole, seen=True)
         if unseen and empty:
             # An empty read never means that every row was deleted (DESIGN, rule 5): hold everything.
             swept.problems.append(f"the mapping table reads empty, and {len(unseen)} mappings are served: kept")
             self.announce.count("MappingTableEmpty")
             return
         for key in sorted(unseen):
-            self._recheck(key, swept, surveys, whole=whole)
+            self._recheck(key, swept, surveys, whole=whole, seen=False)
 
-    def _recheck(self, key: MappingKey, swept: Swept, surveys: Surveys, *, whole: bool) -> None:
+    def _recheck(self, key: MappingKey, swept: Swept, surveys: Surveys, *, whole: bool, seen: bool) -> None:
         if self.seconds_left() < MAPPINGS_RESERVE:
             swept.finished = False
             return
         swept.mappings += 1
         try:
-            verdict = self.publisher.recheck(key, self.correlation_id, surveys.get(key, Survey()) if whole else None)
+            survey = surveys.get(key, Survey()) if whole else None
+            verdict = self.publisher.recheck(key, self.correlation_id, survey, seen=seen)
         except RetryableError as error:
             # One row that AWS gave no answer for doesn't keep the others from being checked.
             swept.problems.append(f"{key}: {error}")
