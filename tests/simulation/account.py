@@ -1,0 +1,224 @@
+"""The AWS account of one schedule: EC2's truth, IAM, who made which association, and what was true when.
+
+EC2 and IAM are eventually consistent: a describe call may show the past. The functions' own IAM policies are enforced
+here as the template writes them: only profiles under the path, holding roles under the path, can be passed.
+"""
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from rolekeeper_local.ec2_model import Association, AssociationState, Ec2Error, Event, Instance, Profile, Timings
+from rolekeeper_local.ec2_truth import Ec2Truth
+from simulation.engine import Engine
+
+ACCOUNT, REGION = "123456789012", "us-east-1"
+PATH = "/rolekeeper/"
+TRUSTS_EC2 = {
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+}
+
+
+class Maker(StrEnum):
+    """Who made an association. What we give back is not ours."""
+
+    US = "us"
+    THEM = "somebody else"
+    GIVEN_BACK = "us, giving back"
+
+
+@dataclass(frozen=True)
+class View:
+    """EC2 and IAM at one moment."""
+
+    at: float
+    instances: tuple[Instance, ...]
+    associations: tuple[Association, ...]
+
+
+class Account:
+    """See the module. `on_event` takes what EC2 tells EventBridge.
+
+    Attributes:
+        truth: EC2.
+        profiles: instance profiles by name.
+        roles: roles by name, with their paths.
+        makers: who made each association, by its id.
+        instance_of: the instance of each association, by its id.
+        tags: what tags each instance had since when, oldest first.
+    """
+
+    def __init__(
+        self, engine: Engine, timings: Timings, on_event: Callable[[Event], None], *, keeps_past: bool
+    ) -> None:
+        self._engine = engine
+        self._on_event = on_event
+        self._keeps_past = keeps_past
+        self._ids = 0
+        self.profiles: dict[str, Profile] = {}
+        self.roles: dict[str, str] = {}
+        self.makers: dict[str, Maker] = {}
+        self.instance_of: dict[str, str] = {}
+        self.instances: list[str] = []
+        self.tags: defaultdict[str, list[tuple[float, dict[str, str]]]] = defaultdict(list)
+        self._views: list[View] = []
+        self._iam: list[tuple[float, dict[str, Profile], dict[str, str]]] = []
+        self.truth = Ec2Truth(
+            now=lambda: engine.seconds,
+            new_id=self._new_id,
+            find_profile=self.find_profile,
+            emit=self._emitted,
+            timings=timings,
+            arn_prefix=f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/",
+        )
+
+    def _new_id(self, kind: str) -> str:
+        self._ids += 1
+        return f"{kind}-{self._ids:017x}"
+
+    def _emitted(self, event: Event) -> None:
+        if event.source == "aws.tag":
+            tags: Any = event.detail["tags"]
+            self.tags[event.resources[0].rsplit("/", 1)[-1]].append((self._engine.seconds, tags))
+        self._on_event(event)
+
+    # ---- time ----
+
+    def changed(self) -> None:
+        """Something changed in EC2: note it, and let what follows happen at its moment."""
+        self.truth.tick()
+        if self._keeps_past:
+            instances, associations = self._rows()
+            view = View(self._engine.seconds, tuple(map(copy.copy, instances)), tuple(map(copy.copy, associations)))
+            self._views = [*self._views[-200:], view]
+        for wait in {
+            self.truth.timings.pending,
+            self.truth.timings.stopping,
+            self.truth.timings.shutting_down,
+            self.truth.timings.associating,
+            self.truth.timings.disassociating,
+        }:
+            self._engine.after(wait, self._ticked)
+
+    def _ticked(self) -> None:
+        before = self._signature() if self._keeps_past else None
+        self.truth.tick()
+        if self._keeps_past and self._signature() != before:
+            self.changed()
+
+    def _signature(self) -> Any:
+        instances, associations = self._rows()
+        return [each.state for each in instances], [(each.id, each.state) for each in associations]
+
+    def _rows(self) -> tuple[list[Instance], list[Association]]:
+        return self.truth.describe_instances()[0], self.truth.describe_associations()[0]
+
+    def view(self, lag: float) -> View | None:
+        """EC2 as it was some seconds ago; None for now."""
+        at = self._engine.seconds - lag
+        return next((each for each in reversed(self._views) if each.at <= at), None) if lag else None
+
+    # ---- IAM ----
+
+    def profile(self, name: str, *, path: str = PATH, role: str | None = "", made_now: bool = False) -> str:
+        """Make an instance profile; it holds the role of its name, another one, or none (None)."""
+        holds = () if role is None else (self.role_arn(role or name, path),)
+        self.profiles[name] = Profile(
+            name=name,
+            arn=f"arn:aws:iam::{ACCOUNT}:instance-profile{path}{name}",
+            id=f"AIPA{name.upper()}",
+            roles=holds,
+            created_at=self._engine.seconds if made_now else float("-inf"),
+        )
+        self.iam_changed()
+        return self.profiles[name].arn
+
+    def put_role_into(self, profile: str, role_arn: str) -> None:
+        """Swap the role inside a profile."""
+        self.profiles[profile] = replace(self.profiles[profile], roles=(role_arn,))
+        self.iam_changed()
+
+    def role_arn(self, name: str, path: str = PATH) -> str:
+        """A role's ARN."""
+        return f"arn:aws:iam::{ACCOUNT}:role{path}{name}"
+
+    def find_profile(self, reference: str) -> Profile | None:
+        """A profile by name or ARN."""
+        name = reference.rsplit("/", 1)[-1]
+        found = self.profiles.get(name)
+        return found if found and reference in (found.name, found.arn) else None
+
+    def iam_changed(self) -> None:
+        """Something changed in IAM."""
+        self._iam.append((self._engine.seconds, dict(self.profiles), dict(self.roles)))
+
+    def iam(self, lag: float) -> tuple[dict[str, Profile], dict[str, str]]:
+        """The profiles and roles as they were some seconds ago."""
+        if not lag:
+            return self.profiles, self.roles
+        at = self._engine.seconds - lag
+        known = [each for each in self._iam if each[0] <= at] or self._iam[:1]
+        return known[-1][1], known[-1][2]
+
+    def under_the_path(self, arn: str, since: float) -> bool:
+        """Whether a profile and the role in it lay under the path at some time since."""
+        name = arn.rsplit("/", 1)[-1]
+        older = [each for each in self._iam if each[0] <= since][-1:]
+        newer = [each for each in self._iam if each[0] > since]
+        return any(self._passes(profiles.get(name)) for _, profiles, _ in (*older, *newer))
+
+    def _passes(self, profile: Profile | None) -> bool:
+        ceiling = self.role_arn("")
+        under = profile is not None and f":instance-profile{PATH}" in profile.arn
+        return under and profile is not None and all(role.startswith(ceiling) for role in profile.roles)
+
+    # ---- instances ----
+
+    def launch(self, tags: dict[str, str], profile: str | None = None) -> str:
+        """Launch an instance; a profile given at launch is somebody else's."""
+        made = self.truth.launch(tags=tags, profile=profile)
+        self.instances.append(made.id)
+        if row := self.truth.association_of(made.id):
+            self._made(row, Maker.THEM)
+        self.changed()
+        return made.id
+
+    def associate(self, instance: str, arn: str, maker: Maker) -> Association:
+        """Attach. Raises `Ec2Error`."""
+        self._permit(arn, maker)
+        return self._made(self.truth.associate(instance, arn), maker)
+
+    def replace(self, association: str, arn: str, maker: Maker) -> Association:
+        """Replace. Raises `Ec2Error`."""
+        self._permit(arn, maker)
+        return self._made(self.truth.replace(association, arn), maker)
+
+    def disassociate(self, association: str) -> Association:
+        """Detach. Raises `Ec2Error`."""
+        row = self.truth.disassociate(association)
+        self.changed()
+        return row
+
+    def association_of(self, instance: str) -> Association | None:
+        """The association that an instance has now."""
+        self.truth.tick()
+        return self.truth.association_of(instance)
+
+    def settled_association_of(self, instance: str) -> Association | None:
+        """The same, unless it is on its way out."""
+        row = self.association_of(instance)
+        return None if row is None or row.state is AssociationState.DISASSOCIATING else row
+
+    def _made(self, row: Association, maker: Maker) -> Association:
+        self.makers[row.id] = maker
+        self.instance_of[row.id] = row.instance_id
+        self.changed()
+        return row
+
+    def _permit(self, arn: str, maker: Maker) -> None:
+        """What the template's policies let the functions do (`AttachUnderThePath`, `PassOnlyUnderThePath`)."""
+        if maker is not Maker.THEM and (profile := self.find_profile(arn)) and not self._passes(profile):
+            raise Ec2Error("UnauthorizedOperation", "You are not authorized to perform: iam:PassRole")

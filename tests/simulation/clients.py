@@ -1,0 +1,345 @@
+"""Clients shaped like boto3's for the functions: each call goes through `Outside` into the account of the schedule."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from rolekeeper import codec
+from rolekeeper_local import ec2_filters
+from rolekeeper_local.ec2_model import Association, Ec2Error, Instance, Profile
+from simulation.account import ACCOUNT, PATH, TRUSTS_EC2, Account, Maker
+from simulation.engine import Engine, Run
+from simulation.outside import Call, Outside
+from simulation.promises import Promises
+from simulation.weather import Fault, Kind, Weather
+from support.fake_dynamodb import FakeDynamoDB
+from support.fake_ec2 import association_row, client_error, instance_row
+
+
+class Pages:
+    """A paginator of one page: boto3's shape."""
+
+    def __init__(self, page: Callable[..., dict[str, Any]]) -> None:
+        self._page = page
+
+    def paginate(self, **arguments: Any) -> Iterator[dict[str, Any]]:
+        """The page."""
+        yield self._page(**arguments)
+
+
+class Ec2Client:
+    """EC2."""
+
+    def __init__(
+        self, engine: Engine, weather: Weather, outside: Outside, account: Account, promises: Promises
+    ) -> None:
+        self._engine = engine
+        self._weather = weather
+        self._outside = outside
+        self._account = account
+        self._promises = promises
+
+    def get_paginator(self, name: str) -> Pages:
+        return Pages(self._describe_instances if name == "describe_instances" else self._describe_associations)
+
+    def _describe_instances(self, Filters: Any = (), **_: Any) -> dict[str, Any]:  # noqa: N803  # boto3's own name
+        filters, run = _filters(Filters), self._engine.running
+
+        def act() -> dict[str, Any]:
+            lag = self._weather.lags(Fault.STALE_EC2)
+            view = self._account.view(lag)
+            rows = (
+                self._past(view.instances, filters)
+                if view
+                else self._account.truth.describe_instances(filters=filters)[0]
+            )
+            self._promises.saw_instances(run, view.at if view else self._engine.seconds)
+            return {"Reservations": [{"Instances": [instance_row(row)]} for row in rows]}
+
+        return self._outside.call(Call("ec2", "DescribeInstances", Kind.READ, act))
+
+    def _past(self, instances: tuple[Instance, ...], filters: Any) -> list[Instance]:
+        """EC2's own filters, on how it was."""
+        passes = ec2_filters.passing(filters)
+        shown = (({"instance-id": each.id, "instance-state-name": str(each.state)}, each) for each in instances)
+        return [each for attributes, each in shown if passes(attributes, each.tags)]
+
+    def _describe_associations(self, Filters: Any, **_: Any) -> dict[str, Any]:  # noqa: N803  # the same
+        filters, run = _filters(Filters), self._engine.running
+
+        def act() -> dict[str, Any]:
+            lag = self._weather.lags(Fault.STALE_EC2)
+            view = self._account.view(lag)
+            if view:
+                wanted = set(filters[0][1])
+                rows = [each for each in view.associations if each.instance_id in wanted]
+            else:
+                rows = self._account.truth.describe_associations(filters=filters)[0]
+            self._promises.saw_associations(run, view.at if view else self._engine.seconds)
+            return {"IamInstanceProfileAssociations": [association_row(row) for row in rows]}
+
+        return self._outside.call(Call("ec2", "DescribeIamInstanceProfileAssociations", Kind.READ, act))
+
+    def associate_iam_instance_profile(self, InstanceId: str, IamInstanceProfile: Any) -> dict[str, Any]:  # noqa: N803  # the same
+        arn = IamInstanceProfile["Arn"]
+        return self._mutation(
+            "Associate", InstanceId, "", arn, lambda maker: self._account.associate(InstanceId, arn, maker)
+        )
+
+    def replace_iam_instance_profile_association(self, AssociationId: str, IamInstanceProfile: Any) -> dict[str, Any]:  # noqa: N803  # the same
+        arn, instance = IamInstanceProfile["Arn"], self._account.instance_of.get(AssociationId, "")
+        return self._mutation(
+            "Replace", instance, AssociationId, arn, lambda maker: self._account.replace(AssociationId, arn, maker)
+        )
+
+    def disassociate_iam_instance_profile(self, AssociationId: str) -> dict[str, Any]:  # noqa: N803  # the same
+        instance = self._account.instance_of.get(AssociationId, "")
+        return self._mutation(
+            "Disassociate", instance, AssociationId, "", lambda _: self._account.disassociate(AssociationId)
+        )
+
+    def _mutation(
+        self, operation: str, instance: str, association: str, arn: str, change: Callable[[Maker], Association]
+    ) -> dict[str, Any]:
+        run = self._engine.running
+        asked = self._promises.asked(run, operation, instance, association, arn)
+
+        def act() -> dict[str, Any]:
+            before = self._account.settled_association_of(instance) if instance in self._account.instances else None
+            try:
+                row = change(asked.maker)
+            except Ec2Error as error:
+                raise client_error(error.code, error.message) from error
+            self._engine.say(f"EC2: {operation} on {instance[-4:]}: {_shown(before)} -> {row.id[-4:]} {_shown(row)}")
+            self._promises.happened(asked, before, row)
+            return {"IamInstanceProfileAssociation": association_row(row)}
+
+        def text() -> str:
+            return f"{instance[-4:]} {association[-4:]} {arn.rsplit('/', 1)[-1]}"
+
+        return self._outside.call(Call("ec2", operation, Kind.EFFECT, act, text))
+
+
+class DynamoDbClient:
+    """DynamoDB, over the fake; only what the functions call."""
+
+    def __init__(
+        self, engine: Engine, weather: Weather, outside: Outside, tables: FakeDynamoDB, promises: Promises
+    ) -> None:
+        self._engine = engine
+        self._weather = weather
+        self._outside = outside
+        self._tables = tables
+        self._promises = promises
+
+    def batch_get_item(self, RequestItems: Any) -> Any:  # noqa: N803  # boto3's own name
+        ((table, request),) = RequestItems.items()
+        keys = request["Keys"]
+        left: list[Any] = []
+        if self._weather.rough and len(keys) > 1 and self._weather.rng.random() < self._weather.unread:
+            at = self._weather.rng.randrange(len(keys))
+            keys, left = keys[at:], keys[:at]
+
+        def act() -> Any:
+            answer = self._tables.batch_get_item(RequestItems={table: {**request, "Keys": keys}})
+            if left:
+                self._weather.count(Fault.PARTIAL_BATCH)
+                answer["UnprocessedKeys"] = {table: {**request, "Keys": left}}
+            return answer
+
+        return self._outside.call(Call("dynamodb", "BatchGetItem", Kind.READ, act))
+
+    def get_item(self, **arguments: Any) -> Any:
+        return self._read("GetItem", lambda: self._tables.get_item(**arguments))
+
+    def query(self, **arguments: Any) -> Any:
+        return self._read("Query", lambda: self._tables.query(**arguments))
+
+    def scan(self, **arguments: Any) -> Any:
+        return self._read("Scan", lambda: self._tables.scan(**arguments))
+
+    def put_item(self, **arguments: Any) -> Any:
+        return self._write("PutItem", lambda: self._tables.put_item(**arguments), [{"Put": arguments}])
+
+    def update_item(self, **arguments: Any) -> Any:
+        return self._write("UpdateItem", lambda: self._tables.update_item(**arguments), [{"Update": arguments}])
+
+    def delete_item(self, **arguments: Any) -> Any:
+        return self._write("DeleteItem", lambda: self._tables.delete_item(**arguments), [{"Delete": arguments}])
+
+    def transact_write_items(self, TransactItems: Any) -> Any:  # noqa: N803  # the same
+        return self._write(
+            "TransactWriteItems", lambda: self._tables.transact_write_items(TransactItems=TransactItems), TransactItems
+        )
+
+    def _read(self, operation: str, act: Callable[[], Any]) -> Any:
+        return self._outside.call(Call("dynamodb", operation, Kind.READ, act))
+
+    def _write(self, operation: str, act: Callable[[], Any], writes: list[dict[str, Any]]) -> Any:
+        run = self._engine.running
+
+        def by_us() -> Any:
+            # A late write lands while nobody runs: it is still this run's.
+            self._promises.writer = run
+            try:
+                return act()
+            finally:
+                self._promises.writer = None
+
+        return self._outside.call(Call("dynamodb", operation, Kind.RECORD, by_us, lambda: "; ".join(map(told, writes))))
+
+
+class IamClient:
+    """IAM: roles, profiles, and roles without policies."""
+
+    def __init__(self, weather: Weather, outside: Outside, account: Account) -> None:
+        self._weather = weather
+        self._outside = outside
+        self._account = account
+
+    def get_role(self, RoleName: str) -> Any:  # noqa: N803  # boto3's own name
+        def act() -> Any:
+            _, roles = self._account.iam(self._weather.lags(Fault.STALE_IAM))
+            if RoleName not in roles:
+                raise client_error("NoSuchEntity", f"The role with name {RoleName} cannot be found.")
+            path = roles[RoleName]
+            arn = self._account.role_arn(RoleName, path)
+            return {"Role": {"RoleName": RoleName, "Arn": arn, "Path": path, "AssumeRolePolicyDocument": TRUSTS_EC2}}
+
+        return self._outside.call(Call("iam", "GetRole", Kind.READ, act))
+
+    def get_instance_profile(self, InstanceProfileName: str) -> Any:  # noqa: N803  # the same
+        def act() -> Any:
+            profiles, _ = self._account.iam(self._weather.lags(Fault.STALE_IAM))
+            if InstanceProfileName not in profiles:
+                raise client_error("NoSuchEntity", f"Instance Profile {InstanceProfileName} cannot be found.")
+            return {"InstanceProfile": _profile_row(profiles[InstanceProfileName])}
+
+        return self._outside.call(Call("iam", "GetInstanceProfile", Kind.READ, act))
+
+    def create_instance_profile(self, InstanceProfileName: str, Path: str) -> Any:  # noqa: N803  # the same
+        def act() -> Any:
+            if InstanceProfileName in self._account.profiles:
+                raise client_error("EntityAlreadyExists", "it exists")
+            self._account.profile(InstanceProfileName, path=Path, role=None, made_now=True)
+
+        return self._outside.call(Call("iam", "CreateInstanceProfile", Kind.RECORD, act, lambda: InstanceProfileName))
+
+    def add_role_to_instance_profile(self, InstanceProfileName: str, RoleName: str) -> Any:  # noqa: N803  # the same
+        def act() -> Any:
+            profile = self._account.profiles.get(InstanceProfileName)
+            if profile is None or RoleName not in self._account.roles:
+                raise client_error("NoSuchEntity", "not there")
+            if profile.roles:
+                raise client_error("LimitExceeded", "it holds one")
+            role = self._account.role_arn(RoleName, self._account.roles[RoleName])
+            self._account.put_role_into(InstanceProfileName, role)
+
+        return self._outside.call(
+            Call("iam", "AddRoleToInstanceProfile", Kind.RECORD, act, lambda: InstanceProfileName)
+        )
+
+    def get_paginator(self, name: str) -> Pages:
+        members = {"list_role_policies": "PolicyNames", "list_attached_role_policies": "AttachedPolicies"}
+        act = lambda: {members[name]: []}  # noqa: E731  # what the call does
+        return Pages(lambda **_: self._outside.call(Call("iam", name, Kind.READ, act)))
+
+
+class Senders:
+    """Those that only take something: SQS, Step Functions, Lambda, EventBridge."""
+
+    def __init__(
+        self,
+        outside: Outside,
+        *,
+        send: Callable[[Mapping[str, Any], int], object],
+        loop: Callable[[dict[str, Any]], object],
+        invoke: Callable[[dict[str, Any]], object],
+    ) -> None:
+        self._outside = outside
+        self._send = send
+        self._loop = loop
+        self._invoke = invoke
+
+    def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> Any:  # noqa: N803, ARG002  # boto3's own names
+        def some(entries: list[dict[str, Any]]) -> Any:
+            for each in entries:
+                self._send(json.loads(each["MessageBody"]), each.get("DelaySeconds", 0))
+            failed = [{"Id": each["Id"], "Code": "InternalError"} for each in Entries[len(entries) :]]
+            return {"Successful": entries, **({"Failed": failed} if failed else {})}
+
+        def text() -> str:
+            sent = [json.loads(each["MessageBody"])["detail"]["instance-id"][-4:] for each in Entries]
+            return ", ".join(sent) + (f" in {Entries[0]['DelaySeconds']} s" if "DelaySeconds" in Entries[0] else "")
+
+        call = Call(
+            "sqs",
+            "SendMessageBatch",
+            Kind.SEND,
+            lambda: some(Entries),
+            text,
+            lambda: some(Entries[: len(Entries) // 2]),
+        )
+        return self._outside.call(call)
+
+    def start_execution(self, **arguments: Any) -> Any:
+        document = json.loads(arguments["input"])
+
+        def act() -> Any:
+            self._loop(document)
+            return {"executionArn": arguments["name"]}
+
+        call = Call("stepfunctions", "StartExecution", Kind.SEND, act, lambda: document["instance"]["id"][-4:])
+        return self._outside.call(call)
+
+    def invoke(self, Payload: bytes, **_: Any) -> Any:  # noqa: N803  # the same
+        event = json.loads(Payload)
+        return self._outside.call(
+            Call("lambda", "Invoke", Kind.SEND, lambda: self._invoke(event), lambda: str(event.get("task")))
+        )
+
+    def put_events(self, Entries: list[dict[str, Any]]) -> Any:  # noqa: N803  # the same
+        answer = {"FailedEntryCount": 0, "Entries": [{"EventId": "e"} for _ in Entries]}
+        return self._outside.call(Call("events", "PutEvents", Kind.SEND, lambda: answer))
+
+
+def _filters(filters: Any) -> list[tuple[str, Any]]:
+    return [(each["Name"], each["Values"]) for each in filters]
+
+
+def _profile_row(profile: Profile) -> dict[str, Any]:
+    path = profile.arn.split(":instance-profile", 1)[1].rsplit("/", 1)[0] + "/"
+    roles = [{"Arn": arn, "RoleName": arn.rsplit("/", 1)[-1]} for arn in profile.roles]
+    return {"InstanceProfileName": profile.name, "Arn": profile.arn, "Path": path, "Roles": roles}
+
+
+def _shown(row: Association | None) -> str:
+    return f"{row.profile_arn.rsplit('/', 1)[-1]} {row.id[-4:]}" if row else "nothing"
+
+
+def told(write: Mapping[str, Any]) -> str:
+    """A write in a line of the story: whose item, and what is said there."""
+    ((kind, arguments),) = write.items()
+    key = arguments.get("Key") or {
+        name: arguments["Item"][name] for name in ("pk", "sk", "tag_key", "tag_value") if name in arguments["Item"]
+    }
+    at = "/".join(str(value["S"]).rsplit("#", 1)[-1][-20:] for value in key.values())
+    if kind == "Put":
+        item = codec.from_attributes(arguments["Item"])
+        said = item.get("decision") or {}
+        brief = f"{said.get('action')}/{said.get('code')} {item.get('answer')}" if said else str(item.get("status", ""))
+        return f"Put {at} {brief}".rstrip()
+    if kind == "Delete":
+        return f"Delete {at}"
+    names = arguments.get("ExpressionAttributeNames", {})
+    values = codec.from_attributes(arguments.get("ExpressionAttributeValues", {}))
+    words = [
+        names.get(word, str(values.get(word, word))[:160])
+        for word in arguments["UpdateExpression"].replace(",", " ,").split()
+    ]
+    return f"Update {at}: {' '.join(words)}"
+
+
+__all__ = ["ACCOUNT", "PATH", "ClientError"]

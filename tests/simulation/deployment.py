@@ -1,0 +1,423 @@
+"""Rolekeeper as deployed, in virtual time: the real handlers, and what the template puts around them.
+
+The work queue with its poller and its dead letters, the two tables' streams, the retry machine and the schedules follow
+template.yaml and statemachines/retry.asl.json in the numbers that matter: batch sizes, timeouts, attempts.
+"""
+
+import inspect
+import json
+import random
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import on_instance_event
+import on_mapping_change
+import on_retry
+import on_schedule
+import on_state_change
+import runtime
+from rolekeeper import change, codec, retry, store, work
+from rolekeeper.clients import Settings
+from rolekeeper.limits import Limits
+from rolekeeper.model import Mode
+from rolekeeper_local.ec2_model import Event
+from simulation.account import ACCOUNT, PATH, REGION, Account
+from simulation.engine import START, Engine
+from simulation.outside import Outside
+from simulation.promises import ROWS, STATE, Promises
+from simulation.weather import Fault, Weather
+from support import templates
+from support.fake_dynamodb import FakeDynamoDB
+
+ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:rolekeeper"
+# template.yaml: what EventBridge forwards of state changes.
+FORWARDED = frozenset(
+    templates.load()["Resources"]["InstanceStateRule"]["Properties"]["EventPattern"]["detail"]["state"]
+)
+BATCH, CONCURRENCY, VISIBILITY, RECEIVES = 10, 5, 360, 8
+STREAM_BATCH, STREAM_ATTEMPTS = 10, 10
+# retry.asl.json: Lambda's own troubles are tried again so often.
+MACHINE_ATTEMPTS = 6
+TIMEOUTS = {"reconcile": 60, "retry": 60, "publish": 300, "steer": 60, "sweep": 840, "expiries": 840}
+
+type Handler = Callable[[dict[str, Any], Any], Any]
+HANDLERS: Mapping[str, Handler] = {
+    # Without Powertools' decorators, which write logs and metrics.
+    "reconcile": inspect.unwrap(on_instance_event.handler),
+    "retry": inspect.unwrap(on_retry.handler),
+    "publish": inspect.unwrap(on_mapping_change.handler),
+    "steer": inspect.unwrap(on_state_change.handler),
+    "sweep": inspect.unwrap(on_schedule.handler),
+    "expiries": inspect.unwrap(on_schedule.handler),
+}
+
+
+@dataclass(eq=False)
+class Message:
+    """A message in the work queue. `told` is when it was sent."""
+
+    id: str
+    body: Any
+    told: float
+    receives: int = 0
+
+    @property
+    def instance(self) -> str:
+        """The instance that it names, if it does."""
+        if not isinstance(self.body, dict):
+            return ""
+        named = self.body.get("detail", {}).get("instance-id") or (self.body.get("resources") or ("",))[0]
+        return str(named).rsplit("/", 1)[-1]
+
+
+class Deployment:
+    """See the module.
+
+    Attributes:
+        dead_letters: what is in the dead-letter queue.
+        waiting: messages that are accepted and not yet deleted.
+        loops: executions of the retry machine that go on.
+        unheard: instances for which something was lost: only the sweep need find them.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        weather: Weather,
+        account: Account,
+        tables: FakeDynamoDB,
+        promises: Promises,
+        settings: Settings,
+    ) -> None:
+        self._engine = engine
+        self._weather = weather
+        self._account = account
+        self._tables = tables
+        self._promises = promises
+        self._settings = settings
+        self.outside = Outside(engine, weather)
+        self.clients: dict[str, Any] = {}
+        self.dead_letters: list[Message] = []
+        self.waiting: set[Message] = set()
+        self.loops = 0
+        self.unheard: set[str] = set()
+        self._ready: list[Message] = []
+        self._at_work = 0
+        self._runs = 0
+        self._messages = 0
+        self._delivered: dict[str, float] = {}
+        self._timers: set[tuple[str, str]] = set()
+        self._ticking = False
+        self._rows = [Stream(self, "publish"), Stream(self, "publish")]
+        self._state = Stream(self, "steer")
+        tables.on_change = self._wrote
+
+    # ---- functions ----
+
+    def run(self, function: str, event: dict[str, Any], ended: Callable[[str, Any], None]) -> None:
+        """Start a run of a function."""
+        self._runs += 1
+        name, limit = f"{function} {self._runs}", TIMEOUTS[function]
+        ends_by = self._engine.seconds + limit
+        context = SimpleNamespace(
+            invoked_function_arn=ARN,
+            aws_request_id=name,
+            get_remaining_time_in_millis=lambda: (ends_by - self._engine.seconds) * 1000,
+        )
+        self._engine.say(f"{name} starts")
+        self._engine.start(
+            name,
+            lambda: HANDLERS[function](event, context),
+            limit=limit,
+            ended=ended,
+            skew=self._weather.skewed(),
+        )
+
+    # ---- events and the work queue ----
+
+    def emitted(self, event: Event) -> None:
+        """EC2 told EventBridge something: its rules forward it, or lose it."""
+        if event.source == "aws.ec2" and event.detail["state"] not in FORWARDED:
+            return
+        body = {
+            "version": "0",
+            "id": f"event-{self._messages}",
+            "source": event.source,
+            "detail-type": event.detail_type,
+            "account": ACCOUNT,
+            "region": REGION,
+            "time": self._engine.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "resources": list(event.resources),
+            "detail": event.detail,
+        }
+        arrivals = self._weather.arrivals()
+        if not arrivals:
+            self.unheard.add(event.resources[0].rsplit("/", 1)[-1])
+        for delay in arrivals:
+            self.send(body, delay)
+
+    def send(self, body: Any, delay: float = 0) -> None:
+        """A message for the work queue, which it gives out after so many seconds."""
+        self._messages += 1
+        message = Message(f"message-{self._messages}", body, self._engine.seconds)
+        self.waiting.add(message)
+        self._engine.after(delay, lambda: self._arrives(message))
+
+    def _arrives(self, message: Message) -> None:
+        self._ready.append(message)
+        self._engine.after(self._weather.rng.choice((0, 0, 0.3)), self._poll)
+
+    def _poll(self) -> None:
+        while self._ready and self._at_work < CONCURRENCY:
+            if self._weather.rough:
+                self._weather.rng.shuffle(self._ready)  # a standard queue keeps no order
+            batch, self._ready = self._ready[:BATCH], self._ready[BATCH:]
+            self._at_work += 1
+            for each in batch:
+                if each.told < self._delivered.get(each.instance, 0):
+                    self._weather.count(Fault.EVENT_REORDERED)
+                self._delivered[each.instance] = max(each.told, self._delivered.get(each.instance, 0))
+            records = [{"messageId": each.id, "body": json.dumps(each.body)} for each in batch]
+            self.run("reconcile", {"Records": records}, lambda how, answer, batch=batch: self._done(batch, how, answer))  # type: ignore[misc]  # a default binds the loop's batch
+
+    def _done(self, batch: list[Message], how: str, answer: Any) -> None:
+        self._at_work -= 1
+        failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]} if how == "answered" else None
+        for each in batch:
+            if failed is not None and each.id not in failed:
+                self.waiting.discard(each)
+                continue
+            each.receives += 1
+            if each.receives >= RECEIVES:
+                self.waiting.discard(each)
+                self._dies(each)
+            else:
+                self._engine.after(VISIBILITY, lambda each=each: self._arrives(each))  # type: ignore[misc]  # the same
+        self._poll()
+
+    def _dies(self, message: Message) -> None:
+        self._engine.say(f"{message.id} for {message.instance[-4:]} becomes a dead letter")
+        self._weather.count(Fault.DEAD_LETTER)
+        self.dead_letters.append(message)
+        self.unheard.add(message.instance)
+
+    def redrive(self) -> None:
+        """An operator has the dead letters tried again."""
+        letters, self.dead_letters = self.dead_letters, []
+        if letters:
+            self._engine.say(f"{len(letters)} dead letters are redriven")
+        for each in letters:
+            self.send(each.body)
+
+    # ---- streams ----
+
+    def _wrote(self, table: str, key: tuple[str, ...], old: Any, new: Any) -> None:
+        pk, sk = key
+        self._promises.wrote(table, (pk, sk), old, new)
+        if table == ROWS:
+            names = {"tag_key": {"S": pk}, "tag_value": {"S": sk}}
+            shard = self._rows[sum(map(ord, pk + sk)) % len(self._rows)]
+            shard.add(names, old, new)
+        elif pk == "control" or sk == "pin" or (pk == codec.TIMERS and old is None):
+            self._state.add({"pk": {"S": pk}, "sk": {"S": sk}}, old, new)
+        if pk == codec.TIMERS:
+            (self._timers.add if new else self._timers.discard)((pk, sk))
+            self._tick()
+
+    def put_aside(self, function: str, record: dict[str, Any]) -> None:
+        """A stream record was tried too often: the failure destination is the dead-letter queue, the sweep finds it."""
+        self._engine.say(f"a record for {function} is put aside: {record['dynamodb']['Keys']}")
+        self._weather.count(Fault.DEAD_LETTER)
+        self.unheard.update(self._account.instances)
+
+    # ---- the retry machine ----
+
+    def loop(self, document: dict[str, Any]) -> None:
+        """An execution of retry.asl.json begins."""
+        self.loops += 1
+        self._wait(document)
+
+    def _wait(self, document: dict[str, Any]) -> None:
+        self._engine.after(document["wait_seconds"], lambda: self._look(document, 0))
+
+    def _look(self, document: dict[str, Any], attempt: int) -> None:
+        def ended(how: str, answer: Any) -> None:
+            if how == "answered" and answer["outcome"] == "waiting":
+                self._wait(answer)
+            elif how == "answered":
+                self.loops -= 1
+            elif how == "killed" and attempt < MACHINE_ATTEMPTS:
+                wait = self._weather.rng.uniform(0, min(60, 2 * 2**attempt))
+                self._engine.after(wait, lambda: self._look(document, attempt + 1))
+            else:
+                self.loops -= 1
+                self._messages += 1
+                body = {
+                    "version": "0",
+                    "id": "dead",
+                    "source": "rolekeeper",
+                    "detail-type": work.RECONCILE_REQUESTED,
+                    "account": ACCOUNT,
+                    "region": REGION,
+                    "time": self._engine.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+                    "resources": [],
+                    "detail": {
+                        "instance-id": document["instance"]["id"],
+                        "cause": "the retry loop failed",
+                        "correlation-id": document["correlation_id"],
+                        "loop-failed": True,
+                    },
+                }
+                self._dies(Message(f"message-{self._messages}", body, self._engine.seconds))
+
+        self.run("retry", document, ended)
+
+    # ---- schedules ----
+
+    def invoke(self, event: dict[str, Any], attempt: int = 0) -> None:
+        """The scheduled function is invoked asynchronously: tried once more a minute later, then a dead letter."""
+        task = "expiries" if event.get("task") == "expiries" else "sweep"
+
+        def ended(how: str, answer: Any) -> None:
+            self._engine.say(f"{task}: {answer if how == 'answered' else how}")
+            if how != "answered" and attempt < 1:
+                self._engine.after(60, lambda: self.invoke(event, attempt + 1))
+
+        # Lambda accepts it now and runs it a moment later.
+        self._engine.after(0.05, lambda: self.run(task, event, ended))
+
+    def sweep(self) -> None:
+        """The schedule's sweep."""
+        self.invoke({"id": f"sweep-{self._runs}"})
+
+    def _tick(self) -> None:
+        """Each minute what expires. Without a timer there is nothing that a minute could find, so none is played."""
+        if self._timers and not self._ticking:
+            self._ticking = True
+            self._engine.after(60 - self._engine.seconds % 60, self._minute)
+
+    def _minute(self) -> None:
+        self._ticking = False
+        if self._timers:
+            self.invoke({"task": "expiries", "waits": True, "id": f"minute-{self._runs}"})
+            self._ticking = True
+            self._engine.after(60, self._minute)
+
+    # ---- the real code in this world ----
+
+    @contextmanager
+    def installed(self, seed: int) -> Iterator[None]:
+        """While this lasts, the functions run here: on this clock, on these clients, with this chance."""
+        chance = random.Random(seed)
+        seeded = SimpleNamespace(Random=lambda: chance)
+        ids = SimpleNamespace(uuid4=lambda: uuid.UUID(int=chance.getrandbits(128)))
+        replaced = [
+            (runtime, "client", self.clients.__getitem__),
+            (runtime, "now", self._engine.now),
+            (runtime, "sleep", self._engine.pause),
+            (runtime, "settings", lambda _: self._settings),
+            (runtime, "logger", Silent()),
+            (runtime, "metrics", Silent()),
+            *((module, "random", seeded) for module in (change, retry)),
+            *((module, "uuid", ids) for module in (change, retry, store, work)),
+        ]
+        with ExitStack() as stack:
+            for module, name, value in replaced:
+                stack.enter_context(mock.patch.object(module, name, value))
+            yield
+
+
+class Stream:
+    """One shard of a table's stream, with what reads it: in order, bisecting, with a bounded number of attempts."""
+
+    def __init__(self, deployment: Deployment, function: str) -> None:
+        self._deployment = deployment
+        self._engine = deployment._engine  # noqa: SLF001  # a part of it
+        self._weather = deployment._weather  # noqa: SLF001  # the same
+        self._function = function
+        self._records: list[dict[str, Any]] = []
+        self._count = 0
+        self._busy = False
+        self._attempts = 0
+        self._size = STREAM_BATCH
+
+    def add(self, keys: Any, old: Any, new: Any) -> None:
+        """A record."""
+        self._count += 1
+        name = "REMOVE" if new is None else "MODIFY" if old else "INSERT"
+        change_ = {"Keys": keys, "SequenceNumber": str(self._count)}
+        change_ |= ({"OldImage": old} if old else {}) | ({"NewImage": new} if new else {})
+        self._records.append({"eventID": f"record-{self._count}", "eventName": name, "dynamodb": change_})
+        self._soon()
+
+    def _soon(self, wait: float | None = None) -> None:
+        if not self._busy and self._records:
+            self._busy = True
+            rng = self._weather.rng
+            self._engine.after(rng.uniform(0.1, 1) if wait is None else wait, self._read)
+
+    def _read(self) -> None:
+        batch = self._records[: self._size]
+        self._deployment.run(self._function, {"Records": batch}, lambda how, answer: self._done(batch, how, answer))
+
+    def _done(self, batch: list[dict[str, Any]], how: str, answer: Any) -> None:
+        self._busy = False
+        failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]} if how == "answered" else None
+        done = 0
+        if failed is not None:
+            numbers = [each["dynamodb"]["SequenceNumber"] for each in batch]
+            done = next((at for at, number in enumerate(numbers) if number in failed), len(batch))
+        self._records = self._records[done:]
+        if done == len(batch):
+            self._attempts, self._size = 0, STREAM_BATCH
+            self._soon()
+            return
+        self._attempts += 1
+        self._size = max(1, (len(batch) - done) // 2)
+        if self._attempts > STREAM_ATTEMPTS:
+            for record in self._records[: self._size]:
+                self._deployment.put_aside(self._function, record)
+            self._records = self._records[self._size :]
+            self._attempts, self._size = 0, STREAM_BATCH
+        self._soon(self._weather.rng.uniform(0.5, 30))
+
+
+class Silent:
+    """Powertools' logger and metrics, without a word."""
+
+    def info(self, *_: Any, **__: Any) -> None:
+        """Say nothing."""
+
+    warning = error = exception = debug = add_metric = info
+
+
+def settings(limits: Limits, window_minutes: int) -> Settings:
+    """The deployment's settings."""
+    return Settings(
+        account=ACCOUNT,
+        region=REGION,
+        partition="aws",
+        mapping_table=ROWS,
+        state_table=STATE,
+        work_queue_url="work",
+        retry_state_machine_arn="machine",
+        role_path=PATH,
+        create_missing_profiles=True,
+        mode=Mode.ENFORCE,
+        retry_timeout_minutes=60,
+        history_days=90,
+        max_changes_per_edit=limits.per_edit,
+        max_changes_percent=limits.percent,
+        change_window_minutes=window_minutes,
+        contested_after=3,
+        contested_window_minutes=30,
+        sweep_function="on-schedule",
+    )
+
+
+__all__ = ["START", "Deployment", "Message", "settings"]

@@ -1,0 +1,481 @@
+"""Everybody but Rolekeeper: who tags and launches, who edits mappings, who operates it, and who works against it."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from rolekeeper import codec
+from rolekeeper.model import MappingKey, Pin
+from rolekeeper_local.ec2_model import Ec2Error, State
+from simulation.account import PATH, Account, Maker
+from simulation.deployment import Deployment
+from simulation.engine import Engine
+from simulation.promises import ROWS, STATE, Promises, instance_key
+from simulation.weather import Fault, Kind, Weather
+from support.fake_dynamodb import FakeDynamoDB
+
+TAGS = ("app=web", "app=db", "app=web", "app=db", "team=x", "lock=y", "app=")
+MAPPINGS = ("app=web", "app=db", "app=*", "team=x", "lock=*")
+UNMAPPED = "stack=blue"
+IGNORE = "rolekeeper:ignore"
+ROLES = ("web", "db", "ops")
+THEIRS = "theirs"
+ADMIN = "/admin/"
+
+
+@dataclass(frozen=True)
+class Habits:
+    """Who is about in a schedule, and what they do."""
+
+    others: bool = True
+    edits: bool = True
+    ends: bool = False
+    operators: bool = False
+    damage: bool = False
+    expiry: bool = False
+    restores: int = 1
+
+
+class People:
+    """See the module. `act` does one thing, by chance."""
+
+    def __init__(
+        self,
+        rng: random.Random,
+        engine: Engine,
+        weather: Weather,
+        account: Account,
+        tables: FakeDynamoDB,
+        deployment: Deployment,
+        promises: Promises,
+        habits: Habits,
+    ) -> None:
+        self._rng = rng
+        self._engine = engine
+        self._weather = weather
+        self._account = account
+        self._tables = tables
+        self._deployment = deployment
+        self._promises = promises
+        self._habits = habits
+        self._hidden: list[dict[str, Any]] = []
+        self._swapped: set[str] = set()
+        self.damaged: set[str] = set()
+        self._acts = self._repertoire()
+
+    def _repertoire(self) -> list[Callable[[], object]]:
+        habits = self._habits
+        acts: list[Callable[[], object]] = [
+            *[self.tag] * 5,
+            *[self.untag] * 3,
+            *[self.stop] * 2,
+            *[self.start] * 2,
+            self.flap,
+            self.nudge,
+            self._deployment.sweep,
+        ]
+        if habits.others:
+            acts += [*[self.attach_by_hand] * 3, self.detach_by_hand]
+        if habits.edits:
+            acts += [*[self.edit] * 3, self.delete_row, self.approve]
+        if habits.ends:
+            acts += [self.terminate, self.launch]
+        if habits.operators:
+            acts += [self.pause, self.observe, self.resume, self.pin, self.pin, self.release, self.ignore]
+        if habits.damage:
+            acts += [self.damage, self.lose_published, self.empty_the_table, self.poison_row, self.poison_message]
+            acts += [self.swap_role, self.swap_role, self.drop_role, self.outage]
+        return acts
+
+    def act(self) -> None:
+        """Do one thing; EC2 may refuse it."""
+        try:
+            self._rng.choice(self._acts)()
+        except Ec2Error as error:
+            self._engine.say(f"* is refused: {error}")
+
+    def _one(self) -> str:
+        return self._rng.choice(self._account.instances)
+
+    def _say(self, text: str) -> None:
+        self._engine.say(f"* {text}")
+
+    # ---- who uses instances ----
+
+    def launch(self) -> None:
+        """Launch an instance, with or without a profile."""
+        key, value = self._rng.choice(TAGS).split("=")
+        profile = self._rng.choice((None, None, THEIRS, "web"))
+        made = self._account.launch({key: value}, profile)
+        self._say(f"launch {made[-4:]} with {key}={value} and {profile or 'no profile'}")
+
+    def tag(self, instance: str = "", tag: str = "") -> None:
+        """Set a tag."""
+        instance, tag = instance or self._one(), tag or self._rng.choice(TAGS)
+        self._say(f"tag {instance[-4:]} {tag}")
+        key, value = tag.split("=")
+        self._account.truth.create_tags(instance, {key: value})
+        self._account.changed()
+
+    def retag_all(self, tag: str) -> None:
+        """Set a tag on every instance at once."""
+        self._say(f"tag all {len(self._account.instances)} {tag}")
+        key, value = tag.split("=")
+        for instance in self._account.instances:
+            self._account.truth.create_tags(instance, {key: value})
+        self._account.changed()
+
+    def untag(self) -> None:
+        """Remove a tag."""
+        instance, key = self._one(), self._rng.choice(("app", "app", "team", "lock", IGNORE))
+        self._say(f"untag {instance[-4:]} {key}")
+        self._account.truth.delete_tags(instance, {key: None})
+        self._account.changed()
+
+    def ignore(self) -> None:
+        """Exclude an instance."""
+        later = codec.timestamp(self._engine.now() + timedelta(seconds=self._rng.uniform(5, 200)))
+        self.tag(tag=f"{IGNORE}={self._rng.choice(('true', 'false', later, 'perhaps'))}")
+
+    def stop(self) -> None:
+        """Stop an instance."""
+        instance = self._one()
+        self._say(f"stop {instance[-4:]}")
+        self._account.truth.stop(instance)
+        self._account.changed()
+
+    def start(self) -> None:
+        """Start an instance."""
+        instance = self._one()
+        self._say(f"start {instance[-4:]}")
+        self._account.truth.start(instance)
+        self._account.changed()
+
+    def flap(self) -> None:
+        """Stop and start an instance again and again."""
+        instance = self._one()
+        self._say(f"{instance[-4:]} begins to flap")
+        self._weather.count(Fault.FLAPPING)
+
+        def turn(left: int) -> None:
+            if not self._account.truth.knows(instance):
+                return
+            state = self._account.truth.instance(instance).state
+            if state is State.RUNNING:
+                self._account.truth.stop(instance)
+            elif state is State.STOPPED:
+                self._account.truth.start(instance)
+            self._account.changed()
+            if left:
+                self._engine.after(self._rng.uniform(0.5, 4), lambda: turn(left - 1))
+
+        turn(self._rng.randint(2, 5))
+
+    def terminate(self) -> None:
+        """Terminate an instance."""
+        instance = self._one()
+        self._say(f"terminate {instance[-4:]}")
+        if self._engine.active:
+            self._weather.count(Fault.TERMINATION)
+        self._account.truth.terminate(instance)
+        self._account.changed()
+
+    def nudge(self, instance: str = "") -> None:
+        """A message that nobody expected."""
+        key = instance_key(instance or self._one())
+        body = {
+            "source": "rolekeeper",
+            "detail-type": "Reconcile Requested",
+            "account": key.account,
+            "region": key.region,
+            "time": codec.timestamp(self._engine.now()),
+            "detail": {"instance-id": key.id, "cause": "nudged", "correlation-id": "nudge"},
+        }
+        self._deployment.send(body)
+
+    # ---- who works against it ----
+
+    def attach_by_hand(self) -> None:
+        """Somebody else attaches or replaces a profile."""
+        instance, name = self._one(), self._rng.choice((THEIRS, THEIRS, "web", "db"))
+        present = self._account.association_of(instance)
+        self._say(f"somebody gives {name} to {instance[-4:]}")
+        if present:
+            row = self._account.replace(present.id, name, Maker.THEM)
+            self._weather.count(Fault.OTHER_REPLACES)
+        else:
+            row = self._account.associate(instance, name, Maker.THEM)
+            self._weather.count(Fault.OTHER_ATTACHES)
+        self._promises.made_by_other(row)
+
+    def detach_by_hand(self) -> None:
+        """Somebody else detaches what is there."""
+        instance = self._one()
+        present = self._account.association_of(instance)
+        if present:
+            self._say(f"somebody detaches {present.id[-4:]} from {instance[-4:]}")
+            self._account.disassociate(present.id)
+            self._weather.count(Fault.OTHER_DETACHES)
+
+    def swap_role(self) -> None:
+        """Somebody puts another role into a profile, or the right one back."""
+        name = self._rng.choice(("web", "db"))
+        if name not in self._account.profiles:
+            return
+        self._weather.count(Fault.ROLE_SWAPPED)
+        if name in self._swapped:
+            self.mend_profile(name)
+        else:
+            self._say(f"the role in profile {name} is swapped for an administrator's")
+            self._swapped.add(name)
+            self._account.put_role_into(name, self._account.role_arn("admin", ADMIN))
+
+    def mend_profile(self, name: str) -> None:
+        """Put the right role back into a profile."""
+        self._swapped.discard(name)
+        self._say(f"profile {name} holds its own role again")
+        self._account.put_role_into(name, self._account.role_arn(name))
+
+    def drop_role(self) -> None:
+        """A role is deleted, or made again."""
+        if "db" in self._account.roles:
+            self._say("role db is deleted")
+            self._weather.count(Fault.ROLE_DELETED)
+            del self._account.roles["db"]
+        else:
+            self._say("role db is there again")
+            self._account.roles["db"] = PATH
+        self._account.iam_changed()
+
+    # ---- who edits mappings ----
+
+    def edit(self, tag: str = "", **columns: Any) -> None:
+        """Put a row."""
+        tag = tag or self._rng.choice(MAPPINGS)
+        self.put(tag, **(columns or self.row()))
+
+    def row(self) -> dict[str, Any]:
+        """What somebody might write into a row."""
+        rng, habits = self._rng, self._habits
+        columns: dict[str, Any] = {
+            "role": rng.choice(("web", "db", "ops", "web", "db", "NONE")),
+            "priority": rng.choice((1, 5, 50, 100, rng.randint(2, 99), rng.randint(2, 99))),
+            "when_unmatched": rng.choice(("detach", "detach", "keep", *["restore"] * habits.restores)),
+        }
+        if rng.random() < 0.3:
+            columns["when_occupied"] = "keep"
+        if rng.random() < 0.4:
+            columns["when_stopped"] = "swap"
+        if rng.random() < 0.1:
+            columns["enabled"] = False
+        if habits.expiry and rng.random() < 0.3:
+            columns["expires_at"] = codec.timestamp(self._engine.now() + timedelta(seconds=rng.uniform(1, 300)))
+        if rng.random() < 0.1:
+            columns["require_tags"] = {"team": "x"}
+        return columns
+
+    def put(self, tag: str, **columns: Any) -> None:
+        """Put a row with these columns."""
+        self._say(f"row {tag}: {columns}")
+        if any(run.name.startswith(("reconcile", "retry", "publish", "sweep")) for run in self._engine.active):
+            self._weather.count(Fault.EDIT_MIDWAY)
+        key = MappingKey(*tag.split("=", 1))
+        self._tables.put_item(
+            TableName=ROWS, Item=codec.to_attributes({**columns, "tag_key": key.tag_key, "tag_value": key.tag_value})
+        )
+
+    def delete_row(self) -> None:
+        """Delete a row."""
+        tag = self._rng.choice(MAPPINGS)
+        self._say(f"delete row {tag}")
+        self._tables.delete_item(TableName=ROWS, Key=_row_key(tag))
+
+    def approve(self) -> None:
+        """Approve what is held."""
+        for row in self._rows():
+            if held := row.get("held_revision"):
+                self._say(f"approve {row['tag_key']['S']}={row['tag_value']['S']} {held['N']}")
+                self._tables.update_item(
+                    TableName=ROWS,
+                    Key={name: row[name] for name in ("tag_key", "tag_value")},
+                    UpdateExpression="SET #a = :a",
+                    ExpressionAttributeNames={"#a": "approve"},
+                    ExpressionAttributeValues={":a": held},
+                )
+                return
+
+    def _rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._tables.scan(TableName=ROWS)["Items"]
+        return rows
+
+    # ---- who operates it ----
+
+    def pause(self) -> None:
+        """Pause it."""
+        self._control(paused=True)
+
+    def observe(self) -> None:
+        """Only observe."""
+        self._control(mode="observe")
+
+    def resume(self) -> None:
+        """Let it work."""
+        self._control()
+
+    def _control(self, **attributes: Any) -> None:
+        self._say(f"control {attributes}")
+        self._put_state(codec.CONTROL, **attributes)
+
+    def pin(self) -> None:
+        """Pin an instance."""
+        instance = self._one()
+        role = self._rng.choice(("web", "db", "NONE"))
+        profile = "" if role == "NONE" else self._account.profiles[role].arn
+        until = self._engine.now() + timedelta(seconds=self._rng.uniform(5, 300)) if self._rng.random() < 0.5 else None
+        self._say(f"pin {instance[-4:]} to {role} until {until or 'released'}")
+        item = codec.pin_item(instance_key(instance), Pin(role, profile, until, by="somebody"))
+        self._tables.put_item(TableName=STATE, Item=codec.to_attributes(item))
+
+    def release(self) -> None:
+        """Release an instance."""
+        instance = self._one()
+        self._say(f"release {instance[-4:]}")
+        pk, sk = codec.pin_key(instance_key(instance))
+        self._tables.delete_item(TableName=STATE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
+
+    # ---- what breaks ----
+
+    def damage(self) -> None:
+        """Something garbles a record."""
+        instance = self._one()
+        self._say(f"the record of {instance[-4:]} is garbled")
+        self._weather.count(Fault.RECORD_GARBLED)
+        self.damaged.add(instance)
+        self._deployment.unheard.add(instance)
+        self._garble(instance, {"S": "garbage"})
+
+    def mend_records(self) -> None:
+        """Somebody takes the garbage away, and has the dead letters tried again."""
+        for instance in sorted(self.damaged):
+            self._garble(instance, None)
+
+    def _garble(self, instance: str, garbage: Any) -> None:
+        pk, sk = codec.record_key(instance_key(instance))
+        update: dict[str, Any] = {"UpdateExpression": "REMOVE #g"}
+        if garbage:
+            update = {"UpdateExpression": "SET #g = :g", "ExpressionAttributeValues": {":g": garbage}}
+        self._tables.update_item(
+            TableName=STATE,
+            Key=codec.to_attributes({"pk": pk, "sk": sk}),
+            ExpressionAttributeNames={"#g": f"{codec.ASSIGNMENT}garbage"},
+            **update,
+        )
+
+    def lose_published(self) -> None:
+        """A published record is lost, with no tombstone: nobody meant that."""
+        tag = self._rng.choice(MAPPINGS)
+        self._say(f"the published record of {tag} is lost")
+        self._weather.count(Fault.PUBLISHED_LOST)
+        self._deployment.unheard.update(self._account.instances)
+        pk, sk = codec.published_key(MappingKey(*tag.split("=", 1)))
+        self._tables.delete_item(TableName=STATE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
+
+    def empty_the_table(self) -> None:
+        """The mapping table reads empty for a while, and nobody deleted a row."""
+        if self._hidden:
+            return
+        self._hidden = self._rows()
+        self._say(f"the mapping table reads empty; it held {len(self._hidden)} rows")
+        self._weather.count(Fault.EMPTY_TABLE)
+        self._deployment.unheard.update(self._account.instances)
+        self._promises.table_lost = True
+        with self._unseen():
+            for row in self._hidden:
+                self._tables.delete_item(TableName=ROWS, Key={name: row[name] for name in ("tag_key", "tag_value")})
+        self._deployment.sweep()
+        self._engine.after(self._rng.uniform(30, 200), self.refill_the_table)
+
+    def refill_the_table(self) -> None:
+        """The rows are there again; what somebody wrote meanwhile stays."""
+        hidden, self._hidden = self._hidden, []
+        self._say(f"{len(hidden)} rows are there again")
+        self._promises.table_lost = False
+        there = {(row["tag_key"]["S"], row["tag_value"]["S"]) for row in self._rows()}
+        with self._unseen():
+            for row in hidden:
+                if (row["tag_key"]["S"], row["tag_value"]["S"]) not in there:
+                    self._tables.put_item(TableName=ROWS, Item=row)
+
+    def _unseen(self) -> Any:
+        """Changes that no stream tells of."""
+        return _Unseen(self._tables)
+
+    def poison_row(self) -> None:
+        """Somebody writes nonsense into a row."""
+        self._weather.count(Fault.POISON_ROW)
+        nonsense = self._rng.choice(
+            (
+                {"role": 7},
+                {"role": "web", "priority": "first"},
+                {"role": "../admin"},
+                {"role": "admin"},
+                {"rolle": "web"},
+            )
+        )
+        self.put(self._rng.choice(MAPPINGS), **nonsense)
+
+    def poison_message(self) -> None:
+        """A message that names nothing."""
+        self._say("a poisoned message")
+        self._weather.count(Fault.POISON_MESSAGE)
+        self._deployment.send(self._rng.choice((["garbage"], {"source": "aws.ec2"}, {"detail": {"instance-id": "x"}})))
+
+    def outage(self) -> None:
+        """For a while no call of one kind gets through."""
+        if self._weather.down:
+            return
+        self._weather.down = self._rng.choice(list(Kind))
+        self._weather.count(Fault.OUTAGE)
+        self._say(f"no {self._weather.down} gets through")
+        self._engine.after(self._rng.choice((5, 60, 600, 4000)), self.recover)
+
+    def recover(self) -> None:
+        """The service is back."""
+        self._say(f"{self._weather.down} gets through again")
+        self._weather.down = None
+
+    # ---- peace ----
+
+    def peace(self) -> None:
+        """Everybody stops, and mends what was broken."""
+        self._weather.down = None
+        if self._hidden:
+            self.refill_the_table()
+        for name in sorted(self._swapped):
+            self.mend_profile(name)
+        if "db" not in self._account.roles:
+            self.drop_role()
+        self.resume()
+        self.mend_records()
+
+    def _put_state(self, key: codec.Key, **attributes: Any) -> None:
+        pk, sk = key
+        self._tables.put_item(TableName=STATE, Item=codec.to_attributes({"pk": pk, "sk": sk, **attributes}))
+
+
+class _Unseen:
+    def __init__(self, tables: FakeDynamoDB) -> None:
+        self._tables = tables
+
+    def __enter__(self) -> None:
+        self._hook, self._tables.on_change = self._tables.on_change, None
+
+    def __exit__(self, *_: object) -> None:
+        self._tables.on_change = self._hook
+
+
+def _row_key(tag: str) -> dict[str, Any]:
+    key = MappingKey(*tag.split("=", 1))
+    return codec.to_attributes({"tag_key": key.tag_key, "tag_value": key.tag_value})

@@ -1,0 +1,111 @@
+"""Many schedules side by side: what `python -m simulation` does.
+
+Ends with one line of JSON: how many schedules were played, the broken promises, in how many schedules each fault
+happened, how often each branch of `decide` was reached and each promise looked at, and how long it took. Exit code 1 if
+a promise was broken.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from simulation import branches
+from simulation.promises import PROMISES
+from simulation.schedule import Played, Schedule, play
+from simulation.weather import Fault
+
+CHUNK = 25
+# Stories of the first so many broken seeds are told.
+TOLD = 3
+
+
+@dataclass
+class Total:
+    """What many schedules add up to."""
+
+    schedules: int = 0
+    broken: list[Played] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=lambda: Counter({str(each): 0 for each in Fault}))
+    branches: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(branches.branches().values(), 0)))
+    promises: Counter[str] = field(default_factory=lambda: Counter({PROMISES[each]: 0 for each in PROMISES}))
+
+    def add(self, played: list[Played], reached: Counter[str]) -> None:
+        """Add some."""
+        self.branches.update(reached)
+        for each in played:
+            self.schedules += 1
+            self.faults.update(str(fault) for fault in each.met)
+            self.promises.update({PROMISES[number]: count for number, count in each.checked.items()})
+            if each.violations:
+                self.broken.append(each)
+
+    def line(self, seconds: float) -> str:
+        """The line of JSON."""
+        return json.dumps(
+            {
+                "schedules": self.schedules,
+                "violations": sum(len(each.violations) for each in self.broken),
+                "faults": dict(self.faults),
+                "branches": dict(self.branches),
+                "promises": dict(self.promises),
+                "seconds": round(seconds, 1),
+            }
+        )
+
+
+def chunk(seeds: range) -> tuple[list[Played], Counter[str]]:
+    """Play some seeds; returns them with the branches that they reached."""
+    reached: Counter[str] = Counter()
+    with branches.counted(reached):
+        return [play(seed) for seed in seeds], reached
+
+
+def run(start: int, seeds: int, jobs: int) -> int:
+    """Play many, and tell; returns the exit code."""
+    began, total = time.monotonic(), Total()
+    chunks = [range(at, min(at + CHUNK, start + seeds)) for at in range(start, start + seeds, CHUNK)]
+    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+        for done, (played, reached) in enumerate(pool.imap(chunk, chunks), 1):
+            total.add(played, reached)
+            if done % 40 == 0 or done == len(chunks):
+                took = time.monotonic() - began
+                print(
+                    f"{total.schedules} of {seeds} schedules in {took:.0f} s, {len(total.broken)} broken",
+                    file=sys.stderr,
+                )
+    for each in total.broken[:TOLD]:
+        tell(each)
+    if len(total.broken) > TOLD:
+        print(f"further broken seeds: {', '.join(str(each.seed) for each in total.broken[TOLD:])}")
+    print(total.line(time.monotonic() - began))
+    return 1 if total.broken else 0
+
+
+def tell(played: Played) -> None:
+    """A schedule's story."""
+    print(f"==== the story of seed {played.seed}")
+    print("\n".join(played.story))
+    for each in played.violations:
+        print(f"seed {played.seed} breaks {each}")
+
+
+def main() -> int:
+    """Read the arguments."""
+    parser = argparse.ArgumentParser(
+        prog="simulation", description="Plays Rolekeeper through everything that can go wrong."
+    )
+    parser.add_argument("--seeds", type=int, default=10_000, help="how many schedules")
+    parser.add_argument("--start", type=int, default=0, help="the first seed")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--story", type=int, metavar="SEED", help="play one seed and tell its story")
+    arguments = parser.parse_args()
+    if arguments.story is not None:
+        played = Schedule(arguments.story, tells=True).play()
+        tell(played)
+        return 1 if played.violations else 0
+    return run(arguments.start, arguments.seeds, arguments.jobs)

@@ -1,0 +1,277 @@
+"""One schedule: a seed plays a small world through trouble, then lets it come to rest, and the promises are checked."""
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from rolekeeper.limits import Limits
+from rolekeeper_local.ec2_model import Event, Timings
+from simulation.account import PATH, Account
+from simulation.clients import DynamoDbClient, Ec2Client, IamClient, Senders
+from simulation.deployment import Deployment, settings
+from simulation.engine import Engine
+from simulation.people import MAPPINGS, TAGS, THEIRS, UNMAPPED, Habits, People
+from simulation.promises import ROWS, STATE, Promises, Violation
+from simulation.settled import Settled
+from simulation.weather import STRIKES, Fault, Kind, Weather
+from support.fake_dynamodb import FakeDynamoDB
+
+WINDOW_MINUTES = 10
+# Of a hundred schedules so many retag 500 instances at once, and so many more work on a small fleet.
+STORMS, FLEETS = 1.3, 6
+STORM = 500
+# As long as a profile usually takes to propagate, in seconds.
+QUICK = 3
+# The longest backoff: a retry loop's hour, and eight receives of a message that fails.
+BACKOFF = 66 * 60.0
+SKEW = 300.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one schedule is like.
+
+    Attributes:
+        instances: how many there are at first.
+        actions: how many things people do, in `span` seconds.
+        calm: whether all may settle before the trouble begins.
+        limits: how much may change at once.
+    """
+
+    weather: Weather
+    habits: Habits
+    timings: Timings
+    limits: Limits
+    instances: int
+    actions: int
+    span: float
+    calm: bool
+    storm: bool
+
+
+@dataclass
+class Played:
+    """What became of a schedule."""
+
+    seed: int
+    violations: list[Violation]
+    met: Counter[Fault]
+    checked: Counter[int]
+    story: list[str] = field(default_factory=list)
+
+
+def plan(seed: int) -> Plan:
+    """What a seed's schedule is like."""
+    rng = random.Random(seed * 7919 + 1)
+    dice = rng.uniform(0, 100)
+    storm, fleet = dice < STORMS, dice < STORMS + FLEETS
+    quiet = rng.random() < 0.1
+    rough = 0.0 if quiet else rng.choice((0.003, 0.01, 0.03, 0.08)) * (0.1 if storm else 1)
+    boost = rng.choice((1, 4, 10))
+    chances = {
+        Kind.READ: rough,
+        Kind.EFFECT: min(0.5, 3 * rough * boost),
+        Kind.RECORD: min(0.3, rough * boost),
+        Kind.SEND: min(0.3, rough * boost),
+    }
+    strikes = {kind: tuple(rng.sample(all_, rng.randint(1, len(all_)))) for kind, all_ in STRIKES.items()}
+    slow_iam = rng.random() < 0.2
+    weather = Weather(
+        rng=random.Random(seed),
+        chances=chances,
+        strikes=strikes,
+        stale=0 if storm or fleet else rng.choice((0, 0, 0, 0.1, 0.3)),
+        lag=rng.choice((1, 3, 10)),
+        unread=rough / 2,
+        skew=rng.choice((0, 0, 0, 0, 0.5, SKEW)),
+        slow=rng.choice((2, 5, 20)),
+        drop=rng.choice((0, 0, 0.1, 0.4)),
+        copy=rng.choice((0, 0.2)),
+        late=rng.choice((0, 0.2)),
+        delay=rng.choice((2, 30, 300)),
+    )
+    timings = Timings(
+        pending=rng.choice((2, 20)),
+        stopping=rng.choice((2, 20)),
+        shutting_down=rng.choice((1, 30)),
+        associating=rng.choice((0.2, 0.2, 3)),
+        disassociating=rng.choice((0.2, 0.2, 3)),
+        propagation=rng.choice((60, 400)) if slow_iam else QUICK,
+    )
+    habits = Habits(
+        others=rng.random() < 0.6,
+        edits=rng.random() < 0.7,
+        ends=rng.random() < 0.3,
+        operators=rng.random() < 0.25,
+        damage=rng.random() < 0.2 and not storm,
+        expiry=rng.random() < 0.25,
+        restores=rng.choice((0, 1, 3)),
+    )
+    small = rng.choice((Limits(25, 20), Limits(25, 20), Limits(25, 20), Limits(1, 0)))
+    return Plan(
+        weather=weather,
+        habits=habits,
+        timings=timings,
+        limits=Limits(STORM, 100) if storm else rng.choice((Limits(2, 0), Limits(3, 20))) if fleet else small,
+        instances=STORM if storm else rng.randint(6, 20) if fleet else rng.choice((1, 1, 1, 2, 3)),
+        actions=rng.choice((1, 3)) if storm else rng.choice((2, 3, 5, 8, 14, 25)),
+        span=rng.choice((1, 4, 15, 60, 600, 3000)),
+        calm=rng.random() < 0.7 and not storm,
+        storm=storm,
+    )
+
+
+class Schedule:
+    """One schedule with all that is in it."""
+
+    def __init__(self, seed: int, *, tells: bool = False) -> None:
+        self.seed = seed
+        self.plan = plan(seed)
+        self.weather = self.plan.weather
+        self.engine = Engine(seed, tells=tells)
+        self.tables = FakeDynamoDB({STATE: ("pk", "sk"), ROWS: ("tag_key", "tag_value")})
+        self.account = Account(self.engine, self.plan.timings, self._emitted, keeps_past=self.weather.stale > 0)
+        self.promises = Promises(
+            engine=self.engine,
+            account=self.account,
+            limits=self.plan.limits,
+            window=timedelta(minutes=WINDOW_MINUTES),
+            skew=self.weather.skew,
+            lag=self.weather.lag if self.weather.stale else 0,
+        )
+        self.deployment = Deployment(
+            self.engine,
+            self.weather,
+            self.account,
+            self.tables,
+            self.promises,
+            settings(self.plan.limits, WINDOW_MINUTES),
+        )
+        self.people = People(
+            random.Random(seed * 31 + 7),
+            self.engine,
+            self.weather,
+            self.account,
+            self.tables,
+            self.deployment,
+            self.promises,
+            self.plan.habits,
+        )
+        self.settled = Settled(self.engine, self.account, self.tables, self.promises)
+        self._connect()
+
+    def _emitted(self, event: Event) -> None:
+        self.deployment.emitted(event)
+
+    def _connect(self) -> None:
+        outside = self.deployment.outside
+        senders = Senders(outside, send=self.deployment.send, loop=self.deployment.loop, invoke=self.deployment.invoke)
+        self.deployment.clients.update(
+            {
+                "ec2": Ec2Client(self.engine, self.weather, outside, self.account, self.promises),
+                "dynamodb": DynamoDbClient(self.engine, self.weather, outside, self.tables, self.promises),
+                "iam": IamClient(self.weather, outside, self.account),
+                **dict.fromkeys(("sqs", "stepfunctions", "lambda", "events"), senders),
+            }
+        )
+
+    def play(self) -> Played:
+        """Play it to its end, or to the first broken promise after the trouble."""
+        with self.deployment.installed(self.seed):
+            self._begin()
+            self._trouble()
+            self._rest()
+        if self.plan.timings.propagation > QUICK and any(
+            each.created_at > 0 for each in self.account.profiles.values()
+        ):
+            self.weather.count(Fault.PROPAGATION)
+        return Played(
+            self.seed, self.promises.violations, self.weather.met, Counter(self.promises.checked), self.engine.story
+        )
+
+    # ---- the acts ----
+
+    def _begin(self) -> None:
+        rng = random.Random(self.seed * 17 + 3)
+        for role in ("web", "db", "ops"):
+            self.account.roles[role] = PATH
+        self.account.roles["admin"] = "/admin/"
+        self.account.profile(THEIRS, path="/")
+        self.account.profile("web")
+        self.account.profile("db")
+        if rng.random() < 0.5:
+            self.account.profile("ops")
+        for tag in rng.sample(MAPPINGS, rng.choice((1, 3, 4, 5, 5))):
+            self.people.edit(tag)
+        for _ in range(self.plan.instances):
+            profile = None if self.plan.storm else rng.choice((None, None, THEIRS, "web"))
+            key, value = (UNMAPPED if self.plan.storm else rng.choice(TAGS)).split("=")
+            made = self.account.launch({key: value}, profile)
+            self.engine.say(f"* launch {made[-4:]} with {key}={value} and {profile or 'no profile'}")
+        if self.plan.calm:
+            self.engine.play(40)
+
+    def _trouble(self) -> None:
+        rng = random.Random(self.seed * 13 + 5)
+        self.engine.say("==== trouble")
+        self.weather.rough = True
+        if self.plan.storm:
+            self.engine.play(self.engine.seconds + 40)
+            self.weather.count(Fault.RETAGGED)
+            self.people.retag_all(rng.choice(("app=web", "app=db")))
+        at = self.engine.seconds
+        for _ in range(self.plan.actions):
+            more = (
+                rng.expovariate(1) * self.plan.span / self.plan.actions if rng.random() < 0.8 else rng.uniform(0, 0.05)
+            )
+            at += more
+            self.engine.after(at - self.engine.seconds, self.people.act)
+        self.engine.play(at + rng.choice((0, 1, 20, 200)))
+
+    def _rest(self) -> None:
+        """AWS is healthy, nobody does anything any more."""
+        engine, deployment = self.engine, self.deployment
+        engine.say("==== rest")
+        self.weather.rough = False
+        self.people.peace()
+        engine.play(engine.seconds + BACKOFF)
+        # What nothing was lost for needs no sweep.
+        heard = set(self.account.instances) - deployment.unheard - self.people.damaged
+        # A clock that is off rings a timer too early, and for that too there is the sweep.
+        early = self.weather.skew and self.plan.habits.expiry
+        if not (self.weather.stale or deployment.dead_letters or early):
+            self.settled.check("before the sweep", only=heard, promise=5)
+        deployment.redrive()
+        deployment.sweep()
+        engine.play(engine.seconds + BACKOFF)
+        self.settled.check("after one sweep")
+        if self.promises.violations:
+            return
+        self.promises.check(
+            5,
+            not (deployment.waiting or deployment.loops or deployment.dead_letters),
+            lambda: f"{[each.id for each in deployment.waiting]} and {deployment.loops} loops go on",
+        )
+        deployment.sweep()
+        engine.play(engine.seconds + 600)
+        self.settled.check("after two sweeps", strict=True)
+        self.settled.check_history()
+        if self.promises.violations:
+            return
+        writes = self.promises.writes
+        deployment.sweep()
+        engine.play(engine.seconds + 120)
+        for instance in self.account.instances:
+            self.people.nudge(instance)
+        engine.play(engine.seconds + 120)
+        self.promises.check(8, self.promises.writes == writes, lambda: "a converged account was written to")
+
+
+def play(seed: int) -> Played:
+    """Play a seed; if it breaks a promise, once more with its story."""
+    played = Schedule(seed).play()
+    return Schedule(seed, tells=True).play() if played.violations else played
+
+
+__all__ = ["Fault", "play"]
