@@ -79,7 +79,7 @@ class People:
         if habits.others:
             acts += [*[self.attach_by_hand] * 3, self.detach_by_hand]
         if habits.edits:
-            acts += [*[self.edit] * 3, self.delete_row, self.approve]
+            acts += [*[self.edit] * 3, *[self.change_role] * 2, self.delete_row, self.approve]
         if habits.ends:
             acts += [self.terminate, self.launch]
         if habits.operators:
@@ -208,6 +208,8 @@ class People:
         else:
             row = self._account.associate(instance, name, Maker.THEM)
             self._weather.count(Fault.OTHER_ATTACHES)
+        # No event tells of it (AWS_FACTS.md, "Events"): only the sweep need find it.
+        self._deployment.unheard.add(instance)
         self._promises.made_by_other(row)
 
     def detach_by_hand(self) -> None:
@@ -217,6 +219,7 @@ class People:
         if present:
             self._say(f"somebody detaches {present.id[-4:]} from {instance[-4:]}")
             self._account.disassociate(present.id)
+            self._deployment.unheard.add(instance)
             self._weather.count(Fault.OTHER_DETACHES)
 
     def swap_role(self) -> None:
@@ -255,6 +258,13 @@ class People:
         """Put a row."""
         tag = tag or self._rng.choice(MAPPINGS)
         self.put(tag, **(columns or self.row()))
+
+    def change_role(self) -> None:
+        """Edit nothing but the role of a row."""
+        if rows := self._rows():
+            row = codec.from_attributes(self._rng.choice(rows))
+            tag = f"{row.pop('tag_key')}={row.pop('tag_value')}"
+            self.put(tag, **{**row, "role": self._rng.choice((*ROLES, "web", "db", "NONE"))})
 
     def row(self) -> dict[str, Any]:
         """What somebody might write into a row."""

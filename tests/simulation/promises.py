@@ -193,8 +193,11 @@ class Promises:
             return False
         if intent.mapping.pins:
             return True
-        served = next((m for _, m in self.published[intent.mapping] if m and m.revision == intent.revision), None)
-        return served is not None and served.spec.when_occupied is WhenOccupied.REPLACE
+        served = _held(self.published[intent.mapping], asked.since, asked.at)
+        return any(
+            each and each.revision == intent.revision and each.spec.when_occupied is WhenOccupied.REPLACE
+            for each in served
+        )
 
     def _justified(self, asked: Asked, intent: Intent) -> None:
         since, until = asked.since, asked.at
