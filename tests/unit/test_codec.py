@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -169,6 +170,23 @@ def test_a_time_comes_back_as_it_was(at: datetime) -> None:
 @given(times, times)
 def test_the_order_of_texts_is_the_order_of_times(one: datetime, other: datetime) -> None:
     assert (codec.timestamp(one) < codec.timestamp(other)) == (one < other)
+
+
+@pytest.mark.parametrize(
+    ("answered", "number"),
+    [
+        ("7", Decimal(7)),
+        ("12345678901234567890123456789012345678", Decimal(12345678901234567890123456789012345678)),
+        ("1" + "0" * 125, Decimal("1E+125")),
+        ("-12" + "0" * 40, Decimal("-1.2E+41")),
+        ("0." + "0" * 129 + "1", Decimal("1E-130")),
+    ],
+)
+def test_any_number_that_dynamodb_answers_is_read_and_written_again(answered: str, number: Decimal) -> None:
+    # It answers without an exponent, however many zeros that takes (boto3 issue 2500).
+    item = codec.from_attributes({"n": {"N": answered}, "list": {"L": [{"N": answered}]}, "set": {"NS": [answered]}})
+    assert item == {"n": number, "list": [number], "set": {number}}
+    assert codec.from_attributes(codec.to_attributes(item)) == item
 
 
 def test_a_time_is_written_in_utc() -> None:

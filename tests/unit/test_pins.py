@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -125,6 +126,7 @@ def test_on_a_stopped_instance_the_pinned_role_waits_for_the_start(world: World)
     [
         ({}, "the pin names no role; write one, or NONE"),
         ({"role": 5}, "the pin's role isn't a String"),
+        ({"role": Decimal("1E+125")}, "the pin's role isn't a String"),
         ({"role": "debug"}, "the pin's profile_arn must be the profile of its role, and absent for NONE"),
         ({"role": "NONE", "profile_arn": "arn"}, "the pin's profile_arn must be the profile of its role"),
         ({"role": "NONE", "expires_at": "tomorrow"}, "the pin's expires_at is 'tomorrow'; write date, time and zone"),

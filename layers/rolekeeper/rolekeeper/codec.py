@@ -4,9 +4,10 @@ Keys encode their parts unambiguously: a tag key may hold any separator, so its 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from decimal import Context, Decimal
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
@@ -48,8 +49,20 @@ SUBJECT_BYTES = 900
 INTENT, ASSIGNMENT, UNDONE = "intent:", "assignment:", "undone:"
 PARTITION_KEY_BYTES = 2_048
 
+
+class _Deserializer(TypeDeserializer):
+    """boto3's own counts the zeros at a number's end as digits: it can't read 1E+39 of DynamoDB, boto3 issue 2500."""
+
+    # A number's 38 significant digits are all kept.
+    _context = Context(prec=38)
+
+    def _deserialize_n(self, value: str) -> Decimal:
+        return self._context.create_decimal(value)
+
+
 _serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
+plain: Callable[[Any], Any] = _Deserializer().deserialize
+"""A DynamoDB attribute value to a plain one."""
 
 
 def instance_pk(key: InstanceKey) -> str:
@@ -124,7 +137,7 @@ def to_attributes(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def from_attributes(attributes: Mapping[str, Any]) -> Item:
     """DynamoDB attribute values to plain ones."""
-    return {name: _deserialize(value) for name, value in attributes.items()}
+    return {name: plain(value) for name, value in attributes.items()}
 
 
 def timestamp(at: datetime) -> str:

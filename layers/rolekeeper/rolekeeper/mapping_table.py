@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.types import TypeDeserializer
-
 from rolekeeper import codec
 from rolekeeper.columns import Attributes
 from rolekeeper.errors import PermanentError, classified
@@ -170,7 +168,7 @@ def number_in(row: Attributes, name: str) -> int:
 
 
 def _plain(attribute: Any) -> Any:
-    return TypeDeserializer().deserialize(attribute) if attribute else None
+    return codec.plain(attribute) if attribute else None
 
 
 def _key(key: MappingKey) -> Attributes:
