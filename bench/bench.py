@@ -1,7 +1,7 @@
 """`make bench`: what a decision costs, and whether it grows with the number of mappings. Prints; asserts nothing.
 
-Times are of this machine, and noisy; the ratios within one run are what holds. AWS is moto and the truth about EC2, in
-this process: no network is in these figures. The time from a tag to a role is measured by `make demo`.
+Times are of this machine, and noisy; the ratios within one run are what holds. AWS is the tests' own, in this process:
+no network is in these figures. The time from a tag to a role is measured by `make demo`.
 """
 
 import statistics
@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import cycle
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +17,7 @@ from rolekeeper import codec
 from rolekeeper.decide import decide
 from rolekeeper.model import Instance, InstanceKey, InstanceState, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.resolve import resolve
-from support.desk import MAPPING_TABLE, Desk
+from support.desk import Desk
 from support.state_table import STATE_TABLE
 from support.world import ACCOUNT, REGION, World, new_world
 
@@ -53,10 +52,9 @@ def one_decision() -> float:
 
 def fill(world: World, count: int) -> None:
     """Put published mappings straight into the state table."""
-    for first in range(0, count, 25):
-        numbers = range(first, min(first + 25, count))
-        items = [codec.to_attributes(codec.published_item(published("filler", number))) for number in numbers]
-        world.dynamodb.batch_write_item(RequestItems={STATE_TABLE: [{"PutRequest": {"Item": item}} for item in items]})
+    for number in range(count):
+        item = codec.to_attributes(codec.published_item(published("filler", number)))
+        world.dynamodb.put_item(TableName=STATE_TABLE, Item=item)
 
 
 def no_op(mappings: int) -> tuple[float, dict[str, int]]:
@@ -72,23 +70,8 @@ def no_op(mappings: int) -> tuple[float, dict[str, int]]:
         return median_ms(lambda: world.reconcile_all(*instances)), calls
 
 
-class Stopwatch:
-    """The time that a client's calls take. moto copies its tables for each transaction, which is no cost of ours."""
-
-    def __init__(self, client: Any) -> None:
-        self.ms = self._began = 0.0
-        client.meta.events.register("before-call", lambda **_: self._start())
-        client.meta.events.register("after-call", lambda **_: self._stop())
-
-    def _start(self) -> None:
-        self._began = time.perf_counter()
-
-    def _stop(self) -> None:
-        self.ms += (time.perf_counter() - self._began) * 1_000
-
-
 def one_edit(rows: int) -> tuple[float, dict[str, int]]:
-    """Judging and publishing one edit beside other rows: our own time without DynamoDB's, and the calls."""
+    """Judging and publishing one edit beside other rows: its time, and its calls."""
     with new_world() as world:
         desk = Desk(world)
         for role in ("web", "db"):
@@ -96,23 +79,15 @@ def one_edit(rows: int) -> tuple[float, dict[str, int]]:
             world.profile(role)
         world.running(app="web")
         fill(world, rows - 1)
-        for first in range(0, rows - 1, 25):
-            numbers = range(first, min(first + 25, rows - 1))
-            items = [{"tag_key": "filler", "tag_value": str(number), "role": f"role-{number}"} for number in numbers]
-            puts = [{"PutRequest": {"Item": codec.to_attributes(item)}} for item in items]
-            world.dynamodb.batch_write_item(RequestItems={MAPPING_TABLE: puts})
+        for number in range(rows - 1):
+            desk.put(f"filler={number}", role=f"role-{number}")
         roles = cycle(("web", "db"))
         desk.edit("app=web", role=next(roles))
         desk.quiet()
         desk.edit("app=web", role=next(roles))
         # The edit itself is the operator's.
         calls = {name: number for name, number in world.calls.counted().items() if name != "PutItem"}
-        watch, own = Stopwatch(world.dynamodb), []
-        for _ in range(ROUNDS):
-            before = watch.ms
-            took = median_ms(lambda: desk.edit("app=web", role=next(roles)), rounds=1)
-            own.append(took - (watch.ms - before))
-        return statistics.median(own), calls
+        return median_ms(lambda: desk.edit("app=web", role=next(roles))), calls
 
 
 def main() -> None:

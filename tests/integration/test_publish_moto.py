@@ -15,8 +15,8 @@ from rolekeeper import clients, codec
 from rolekeeper.model import MappingKey, PublishedMapping
 from rolekeeper.revisions import Revisions
 from rolekeeper.store import Store
-from support.desk import MAPPING_TABLE, TRUSTS_EC2, TRUSTS_LAMBDA, mapping_table_properties
-from support.state_table import STATE_TABLE, state_table_client
+from support.desk import MAPPING_TABLE, TRUSTS_EC2, TRUSTS_LAMBDA
+from support.state_table import STATE_TABLE, state_table_client, table_properties
 
 REGION, ACCOUNT = "us-east-1", "123456789012"
 CONTEXT = SimpleNamespace(
@@ -35,7 +35,7 @@ class Account:
         table = self.dynamodb.create_table(
             TableName=MAPPING_TABLE,
             StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-            **mapping_table_properties(),
+            **table_properties("MappingTable"),
         )
         self.iam, self.sqs = boto3.client("iam"), boto3.client("sqs")
         self.ec2, self.streams = boto3.client("ec2"), boto3.client("dynamodbstreams")

@@ -1,12 +1,14 @@
-"""An operator's desk: the mapping table, IAM and the work queue in moto, over a `World` with EC2's truth.
+"""An operator's desk: the mapping table, and IAM and the work queue in moto, over a `World` with EC2's truth.
 
 A story puts and deletes rows, makes roles, and lets Rolekeeper judge.
 """
 
 import json
+from functools import cache
 from typing import Any
 
 import boto3
+from moto import mock_aws
 
 from rolekeeper import codec
 from rolekeeper.clients import Settings
@@ -19,8 +21,7 @@ from rolekeeper.model import Held, Mode, PublishedMapping
 from rolekeeper.publish import Publisher
 from rolekeeper.verdicts import Verdict
 from rolekeeper.work import WorkQueue
-from support import templates
-from support.state_table import STATE_TABLE
+from support.state_table import STATE_TABLE, table_keys
 from support.world import ACCOUNT, REGION, World, mapping_key
 
 MAPPING_TABLE = "rolekeeper-mappings"
@@ -39,18 +40,25 @@ TRUSTS_LAMBDA = {
 }
 
 
+@cache
+def session() -> boto3.Session:
+    """One session for all desks: each new one reads every service's model again, which takes longer than most tests."""
+    return boto3.Session("testing", "testing", region_name=REGION)
+
+
 class Desk:
     """See the module. `world` has the instances, the clock, the state table and what others are told."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.iam = boto3.client("iam", region_name=REGION)
-        self.sqs = boto3.client("sqs", region_name=REGION)
+        world.closing.enter_context(mock_aws())
+        self.iam = session().client("iam")
+        self.sqs = session().client("sqs")
         self.queue_url = self.sqs.create_queue(QueueName="work")["QueueUrl"]
         self.makes_profiles = True
         self.mode = Mode.ENFORCE
         self.limits = Limits(25, 20)
-        world.dynamodb.create_table(TableName=MAPPING_TABLE, **mapping_table_properties())
+        world.dynamodb.add_table(MAPPING_TABLE, table_keys("MappingTable"))
         for client in (self.iam, self.sqs):
             world.calls.watch(client)
         world.calls.clear()
@@ -120,7 +128,7 @@ class Desk:
         """A function's process, fresh."""
         return Publisher(
             self.settings(),
-            table=MappingTable(self.world.dynamodb, MAPPING_TABLE),
+            table=MappingTable(self.world.dynamodb, MAPPING_TABLE),  # type: ignore[arg-type]  # shaped like a client
             state=self.world.state,
             revisions=self.world.revisions,
             iam=Iam(self.iam, ACCOUNT, ROLE_PATH),
@@ -234,10 +242,3 @@ class Desk:
         """Count calls, events and messages from here on."""
         self.sent()
         self.world.quiet()
-
-
-def mapping_table_properties() -> dict[str, Any]:
-    """The mapping table's keys, as the template makes it."""
-    template = templates.load()
-    properties = template["Resources"]["MappingTable"]["Properties"]
-    return {name: properties[name] for name in ("AttributeDefinitions", "KeySchema", "BillingMode")}

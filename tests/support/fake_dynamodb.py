@@ -56,6 +56,10 @@ class FakeDynamoDB:
         self.on_change: Callable[[str, Key, Item | None, Item | None], None] | None = None
         self.unprocessed = 0
 
+    def add_table(self, name: str, keys: tuple[str, ...]) -> None:
+        """Have one more table, empty."""
+        self._tables[name] = Table(name, keys)
+
     # ---- reading ----
 
     def get_item(self, **request: Any) -> Item:

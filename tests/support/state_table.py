@@ -1,5 +1,6 @@
-"""The state table as the template makes it, in moto."""
+"""The tables' keys as the template makes them, and the state table in moto."""
 
+from functools import cache
 from typing import Any
 
 import boto3
@@ -9,15 +10,24 @@ from support import templates
 STATE_TABLE = "rolekeeper-state"
 
 
+@cache
+def table_keys(resource: str) -> tuple[str, ...]:
+    """The names of a table's key attributes, all strings, the partition's first; `resource` is the template's name."""
+    properties = table_properties(resource)
+    assert {each["AttributeType"] for each in properties["AttributeDefinitions"]} == {"S"}
+    return tuple(each["AttributeName"] for each in properties["KeySchema"])
+
+
+def table_properties(resource: str) -> dict[str, Any]:
+    """What CreateTable takes of a table of the template."""
+    properties = templates.load()["Resources"][resource]["Properties"]
+    return {name: properties[name] for name in ("AttributeDefinitions", "KeySchema", "BillingMode")}
+
+
 def state_table_client() -> Any:
-    """A DynamoDB client of moto's (inside `mock_aws`) that has the state table, with the template's own keys."""
-    template = templates.load()
-    properties = template["Resources"]["StateTable"]["Properties"]
+    """A DynamoDB client of moto's (inside `mock_aws`) that has the state table."""
     client = boto3.client("dynamodb", region_name="us-east-1")
-    client.create_table(
-        TableName=STATE_TABLE,
-        **{name: properties[name] for name in ("AttributeDefinitions", "KeySchema", "BillingMode")},
-    )
+    client.create_table(TableName=STATE_TABLE, **table_properties("StateTable"))
     return client
 
 

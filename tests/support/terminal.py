@@ -4,16 +4,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import boto3
 import pytest
 from click.testing import CliRunner, Result
 
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment, Stack
 from rolekeeper_cli.main import cli
-from support.desk import MAPPING_TABLE, ROLE_PATH, Desk
+from support.desk import MAPPING_TABLE, ROLE_PATH, Desk, session
 from support.state_table import STATE_TABLE
-from support.world import REGION
 
 # Who moto says that we are.
 CALLER = "arn:aws:sts::123456789012:user/moto"
@@ -27,7 +25,7 @@ class Terminal:
         self.parameters = {"RolePath": ROLE_PATH, "Mode": "enforce"}
         self.meanwhile: Callable[[], object] = _nothing
         self._monkeypatch = monkeypatch
-        self._sts = boto3.client("sts", region_name=REGION)
+        self._sts = session().client("sts")
         outputs = {"MappingTable": MAPPING_TABLE, "StateTable": STATE_TABLE, "WorkQueue": desk.queue_url}
         stack = property(lambda _: Stack("rolekeeper", outputs, self.parameters))
         monkeypatch.setattr(Deployment, "client", lambda _, service: self.client(service))

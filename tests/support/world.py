@@ -1,4 +1,4 @@
-"""One account and Region, in the process: EC2's truth, the state table in moto, and all that Rolekeeper tells.
+"""One account and Region, in the process: EC2's truth, the state table, and all that Rolekeeper tells.
 
 A story moves the clock, changes what people may change (tags, mappings, roles, states) and lets Rolekeeper look.
 """
@@ -7,13 +7,12 @@ import io
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
 from aws_lambda_powertools import Logger
-from moto import mock_aws
 
 from rolekeeper import codec
 from rolekeeper.announce import Announcer
@@ -33,9 +32,10 @@ from rolekeeper_local.ec2_model import Association, Event, Profile
 from rolekeeper_local.ec2_truth import Ec2Truth
 from support.calls import Calls
 from support.clock import Clock
+from support.fake_dynamodb import FakeDynamoDB
 from support.fake_ec2 import FakeEc2, client_error
 from support.fakes import CountedMetrics, FakeEvents, FakeQueue, FakeStepFunctions
-from support.state_table import STATE_TABLE, state_table_client
+from support.state_table import STATE_TABLE, table_keys
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 MACHINE = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:retry"
@@ -58,9 +58,13 @@ def kill() -> None:
 
 
 class World:
-    """See the module. `truth` is EC2 as it is; `state` is our table; `calls` counts and steps in."""
+    """See the module. `truth` is EC2 as it is; `state` is our table; `calls` counts and steps in.
 
-    def __init__(self) -> None:
+    `closing` is closed when the world ends.
+    """
+
+    def __init__(self, closing: ExitStack) -> None:
+        self.closing = closing
         self.clock = Clock()
         self.calls = Calls()
         self.emitted: list[Event] = []
@@ -74,9 +78,8 @@ class World:
             arn_prefix=f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/",
         )
         self.ec2 = FakeEc2(self.truth, self.calls)
-        self.dynamodb = state_table_client()
-        self.calls.watch(self.dynamodb)
-        self.store = Store(self.dynamodb, STATE_TABLE, sleep=self.clock.sleep)
+        self.dynamodb = FakeDynamoDB({STATE_TABLE: table_keys("StateTable")}, self.calls)
+        self.store = Store(self.dynamodb, STATE_TABLE, sleep=self.clock.sleep)  # type: ignore[arg-type]  # shaped like a client
         self.state = State(self.store)
         self.revisions = Revisions(self.store)
         self.events = FakeEvents(self.calls)
@@ -319,5 +322,5 @@ def mapping_key(tag: str) -> MappingKey:
 @contextmanager
 def new_world() -> Iterator[World]:
     """A world of its own for one test."""
-    with mock_aws():
-        yield World()
+    with ExitStack() as closing:
+        yield World(closing)

@@ -1,25 +1,24 @@
 """What a reconcile costs, counted at the clients: however large the batch, however many mappings there are."""
 
+from typing import Any
+
 import pytest
-from moto.dynamodb.models import dynamodb_backends
 
 from rolekeeper import codec
 from rolekeeper.model import MappingKey
 from support.state_table import STATE_TABLE
 from support.values import published
-from support.world import ACCOUNT, REGION, World
+from support.world import World
 
 ONE_LOOK = {"DescribeIamInstanceProfileAssociations": 1, "DescribeInstances": 1, "BatchGetItem": 1}
 
 
 def _fill(world: World, mappings: int) -> None:
-    """Put so many more published mappings into the state table: past the API, which takes moto 1 ms for each."""
-    table = dynamodb_backends[ACCOUNT][REGION].get_table(STATE_TABLE)
+    """Put so many more published mappings into the state table."""
     item = codec.to_attributes(codec.published_item(published("workload=other", "web")))
     for number in range(mappings):
         other = {"pk": codec.mapping_pk(MappingKey("workload", f"other-{number}")), "tag_value": f"other-{number}"}
-        table.put_item(item | codec.to_attributes(other), overwrite=True)
-    assert world.dynamodb.describe_table(TableName=STATE_TABLE)["Table"]["ItemCount"] >= mappings
+        world.dynamodb.put_item(TableName=STATE_TABLE, Item=item | codec.to_attributes(other))
 
 
 @pytest.mark.parametrize("mappings", [1, 10_000])
@@ -36,12 +35,17 @@ def test_a_converged_batch_of_ten_costs_two_ec2_reads_and_one_table_read_and_no_
     assert world.calls.counted() == ONE_LOOK
 
 
-def test_the_table_is_asked_for_the_tags_of_the_batch_and_for_nothing_else(world: World) -> None:
+def test_the_table_is_asked_for_the_tags_of_the_batch_and_for_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[int] = []
-    world.dynamodb.meta.events.register(
-        "provide-client-params.dynamodb.BatchGetItem",
-        lambda params, **_: asked.append(len(params["RequestItems"][STATE_TABLE]["Keys"])),
-    )
+    answer = world.dynamodb.batch_get_item
+
+    def counted(**request: Any) -> Any:
+        asked.append(len(request["RequestItems"][STATE_TABLE]["Keys"]))
+        return answer(**request)
+
+    monkeypatch.setattr(world.dynamodb, "batch_get_item", counted)
     fleet = [world.running(workload="web") for _ in range(10)]
     world.reconcile(*fleet)
     # The control item, ten records and ten pins, and workload=web and workload=* once for all.

@@ -15,11 +15,10 @@ from rolekeeper.model import Mode
 from rolekeeper.resolve import mapping_keys
 from rolekeeper.verdicts import Status
 from support.desk import MAPPING_TABLE, TRUSTS_EC2, TRUSTS_LAMBDA, Desk
+from support.dynamodb_values import ITEM_BYTES
 from support.fake_ec2 import client_error
 from support.world import ACCOUNT, KilledError, World, kill, mapping_key
 
-# What moto lets an item hold; AWS's own limit is 409,600 bytes.
-LARGEST = 405_000
 PROFILE = f"arn:aws:iam::{ACCOUNT}:instance-profile/rolekeeper/"
 
 
@@ -247,7 +246,7 @@ def test_a_bad_edit_taken_back_serves_on_with_the_same_revision(desk: Desk) -> N
 
 
 def test_a_row_of_400_kb_is_rejected_as_well_as_it_fits_and_told_once(desk: Desk) -> None:
-    room = LARGEST - len("tag_keyworkloadtag_valuewebrole")
+    room = ITEM_BYTES - len("tag_keyworkloadtag_valuewebrole")
     desk.put_raw("workload=web", {"role": {"S": "x" * room}})
 
     assert desk.publish("workload=web").status is Status.REJECTED
@@ -260,7 +259,7 @@ def test_a_row_of_400_kb_is_rejected_as_well_as_it_fits_and_told_once(desk: Desk
 
 def test_a_served_row_of_400_kb_is_told_once_and_not_fanned_out_by_every_sweep(desk: Desk) -> None:
     desk.world.running(workload="web")
-    room = LARGEST - len("tag_keyworkloadtag_valuewebrolewebnotes")
+    room = ITEM_BYTES - len("tag_keyworkloadtag_valuewebrolewebnotes")
     desk.put_raw("workload=web", {"role": {"S": "web"}, "notes": {"S": "x" * room}})
     assert desk.publish("workload=web").status is Status.PUBLISHED
     assert "status" not in desk.row("workload=web"), "there is no room for it"
@@ -274,7 +273,7 @@ def test_a_served_row_of_400_kb_is_told_once_and_not_fanned_out_by_every_sweep(d
 
 
 def test_a_row_with_little_room_gets_a_short_reason(desk: Desk) -> None:
-    room = LARGEST - len("tag_keyworkloadtag_valuewebrole") - 130
+    room = ITEM_BYTES - len("tag_keyworkloadtag_valuewebrole") - 130
     desk.put_raw("workload=web", {"role": {"S": "x" * room}})
     desk.publish("workload=web")
     assert desk.shows("workload=web") == (

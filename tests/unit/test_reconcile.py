@@ -9,7 +9,7 @@ from botocore.exceptions import ReadTimeoutError
 from rolekeeper import codec
 from rolekeeper.errors import DamagedError, DeniedError, RetryableError
 from rolekeeper.model import Action, InstanceKey, Mode, WhenOccupied, WhenStopped, WhenUnmatched
-from support.state_table import STATE_TABLE, leave_unprocessed
+from support.state_table import STATE_TABLE
 from support.world import ACCOUNT, REGION, World, refusing
 
 ATTACH, REPLACE, DETACH = (
@@ -511,7 +511,7 @@ def test_a_read_that_isnt_allowed_is_told_once_and_holds(world: World) -> None:
 
 def test_keys_left_unprocessed_are_asked_for_again(world: World) -> None:
     instance = _served(world)
-    leave_unprocessed(world.dynamodb, 3)
+    world.dynamodb.unprocessed = 3
     world.reconcile(instance)
     assert not world.mutations
     assert world.carries(instance) == "web"
@@ -520,7 +520,7 @@ def test_keys_left_unprocessed_are_asked_for_again(world: World) -> None:
 
 def test_keys_that_stay_unprocessed_are_never_taken_for_absent(world: World) -> None:
     instance = _served(world)
-    leave_unprocessed(world.dynamodb, 100)
+    world.dynamodb.unprocessed = 100
     outcome = world.reconcile(instance)
     assert isinstance(outcome.error, RetryableError)
     assert not world.mutations
