@@ -26,13 +26,15 @@ class Run:
 
     Attributes:
         name: for the story.
-        ends_by: when its time is out, in virtual seconds.
+        began: when, in virtual seconds.
+        ends_by: when its time is out.
         skew: how far its clock is off, in seconds.
         dead: whether it was killed: what its `finally` blocks still try has no effect.
         notes: what the promises remember of it.
     """
 
     name: str
+    began: float
     ends_by: float
     skew: float
     dead: bool = False
@@ -101,7 +103,7 @@ class Engine:
             ended: told how it ended.
             skew: how far its clock is off.
         """
-        run = Run(name, self.seconds + limit, skew)
+        run = Run(name, self.seconds, self.seconds + limit, skew)
         run.thread = greenlet.greenlet(lambda: self._body(run, body, ended), self._hub)
         self.active.add(run)
         self._resume(run)

@@ -26,7 +26,7 @@ from rolekeeper.model import (
     WhenUnmatched,
 )
 from rolekeeper.ownership import IN_FLIGHT
-from rolekeeper_local.ec2_model import Association
+from rolekeeper_local.ec2_model import Association, State
 from simulation.account import ACCOUNT, REGION, Account, Maker
 from simulation.engine import START, Engine, Run
 
@@ -313,11 +313,44 @@ class Promises:
             swept = run.name.startswith("sweep")
             self.check(6, not (swept and self.table_lost), lambda: f"{run.name} removes {key} on an empty read")
         if mapping.profile_arn and not mapping.deleted and not mapping.suspended and run:
-            began = run.notes.setdefault("began", self.engine.seconds - 300)
             there = self.account.find_profile(mapping.profile_arn) is None or self.account.under_the_path(
-                mapping.profile_arn, began - self.lag
+                mapping.profile_arn, run.began - self.lag
             )
             self.check(1, there, lambda: f"{run.name} serves {key} with {mapping.profile_arn}, which is outside")
+        if run and former and not former.deleted:
+            # After the whole transaction: an approval is written in it too.
+            credit = self._credit[key]
+            self.engine.after(0, lambda: self._within_the_edit(run, former, mapping, credit))
+
+    def _within_the_edit(self, run: Run, former: PublishedMapping, mapping: PublishedMapping, credit: int) -> None:
+        """A new revision that would take more roles than are allowed at once is served only when it is approved."""
+        if self._credit[mapping.key] > credit or mapping.revision == former.revision:
+            return
+        if not mapping.deleted and (mapping.spec.priority > former.spec.priority or not mapping.spec.enabled):
+            return  # then another mapping may govern instead, and what changes is its doing
+        if (mapping.profile_arn == former.profile_arn and not mapping.deleted) or _narrower(mapping, self.engine.now()):
+            return
+        others = [self.published[key][-1][1] for key in self.published if key != mapping.key]
+        if mapping.deleted and any(each and not each.deleted for each in others):
+            return
+        taken = sum(self._loses(instance, former, run.began) for instance in self.account.instances)
+        allowed = self.limits.allowed(len(self.account.instances))
+        self.check(
+            7, taken <= allowed, lambda: f"{run.name} serves {mapping.key} {mapping.revision}: it takes {taken} roles, {allowed} are allowed"
+        )
+
+    def _loses(self, instance: str, former: PublishedMapping, since: float) -> bool:
+        """Whether an instance has carried what this mapping gave it, under its tag and no other, all the while."""
+        tags = self.account.tags[instance]
+        row = self.account.truth.association_of(instance) if self.account.truth.knows(instance) else None
+        if not row or not tags or row.profile_arn != former.profile_arn or self.pins[instance]:
+            return False
+        if self.account.truth.instance(instance).state not in (State.RUNNING, State.STOPPED):
+            return False
+        settled = max(row.timestamp, tags[-1][0]) < since - self.lag - 1
+        mapped = set(tags[-1][1]) == {former.key.tag_key}
+        ours = self.account.makers.get(row.id) is Maker.US
+        return settled and mapped and ours and former.key.matches(tags[-1][1])
 
 
 def _announces(intent: Intent | None, asked: Asked) -> bool:
@@ -353,6 +386,12 @@ def _matches(mapping: PublishedMapping, tags: Mapping[str, str]) -> bool:
 
 def _governs(mapping: PublishedMapping, tags: Mapping[str, str], now: Any) -> bool:
     return not mapping.deleted and mapping.spec.enabled and not mapping.spec.expired(now) and _matches(mapping, tags)
+
+
+def _narrower(mapping: PublishedMapping, now: Any) -> bool:
+    """Whether a mapping leaves some of its instances alone: then what it takes can't be told from outside."""
+    spec = mapping.spec
+    return bool(spec.require_tags) or spec.expired(now) or spec.when_unmatched is not WhenUnmatched.DETACH
 
 
 def instance_key(instance: str) -> InstanceKey:
