@@ -159,8 +159,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "counts no changes",
         "rolekeeper.change",
-        "        mapping = _counted_for(decision)\n        alongside = [self.window.take",
-        "        mapping = None\n        alongside = [self.window.take",
+        "        mapping = _counted_for(decision)\n        room =",
+        "        mapping = None\n        room =",
     ),
     _mutant("lets one change too many through", "rolekeeper.window", '"total", "<", allowed', '"total", "<=", allowed'),
     _mutant(

@@ -1,6 +1,7 @@
 """How much one mapping changes in a while: a burst of replaces and detaches waits, an attach never does."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -153,6 +154,38 @@ def test_what_ec2_refuses_takes_no_room(world: World) -> None:
     assert window(world, "workload=db")["total"] == 0
     world.reconcile(*instances)
     assert carrying(world, instances, "db") == 3
+
+
+def test_a_refusal_in_the_next_minute_makes_no_room_for_one_more(world: World) -> None:
+    world.limits = Limits(1, 0)
+    instances = fleet(world, 3)
+    retag(world, instances, "db")
+
+    def refuse_late() -> None:
+        world.wait(60)
+        refusing("InvalidParameterValue", "Invalid IAM Instance Profile name db")()
+
+    world.calls.before(REPLACE, refuse_late)
+    world.reconcile(instances[0])
+    # The minute in which room was taken has left the window; the one in which EC2 refused hasn't.
+    world.later(minutes=10)
+    world.reconcile(*instances)
+    assert carrying(world, instances, "db") == 1
+
+
+def test_an_approved_change_that_ec2_refuses_stays_approved_for_its_revision_only(world: World) -> None:
+    world.limits = Limits(0, 0)
+    (instance,) = fleet(world, 1)
+    served = world.revisions.published(mapping_key("workload=db"))
+    assert served
+    world.revisions.publish(replace(served, revision=2), {}, world.clock.now(), credit=1)
+    retag(world, [instance], "db")
+    world.calls.before(REPLACE, refusing("InvalidParameterValue", "Invalid IAM Instance Profile name db"))
+    world.reconcile(instance)
+    assert window(world, "workload=db")["credit"] == 1
+    world.publish("workload=db", "db", description="another revision, which nobody approved")
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
 
 
 def test_workers_in_each_others_way_try_again(world: World) -> None:

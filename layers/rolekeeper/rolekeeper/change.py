@@ -27,7 +27,7 @@ from rolekeeper.observe import Observation
 from rolekeeper.ownership import NOTHING, assignment_of
 from rolekeeper.state import State
 from rolekeeper.store import Write
-from rolekeeper.window import ChangeWindow
+from rolekeeper.window import ChangeWindow, Room
 
 # Seconds between attempts to count a change while other workers count theirs; each attempt lets one of them through.
 CROWDED = (0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.8)
@@ -100,27 +100,29 @@ class Changer:
             reason = f"{decision.profile_arn} can't be put back: its role lies outside the role path"
             return Unchanged(replace(decision, action=Action.HOLD, code="ceiling", reason=reason))
         intent = self._intent(observed, decision)
-        if (full_until := self._open(wake, observed, decision, intent)) is not None:
-            return Unchanged(_waits_for_room(decision, full_until))
+        room = self._open(wake, observed, decision, intent)
+        if isinstance(room, datetime):
+            return Unchanged(_waits_for_room(decision, room))
         try:
             made = self._mutate(decision, wake.instance.id)
         except RetryableError as error:
             self.announce.failed("mutation interrupted", error=str(error), instance=wake.instance.id)
             return Interrupted(error)
         except (NotReadyError, ObserveAgainError, GoneError, PermanentError) as error:
-            return self._refused(wake, observed, decision, intent, error)
+            return self._refused(wake, observed, decision, intent, error, room)
         self._record(wake, observed, decision, intent, made)
         return Again()
 
     # ---- how ----
 
-    def _open(self, wake: Wake, observed: Observation, decision: Decision, intent: Intent) -> datetime | None:
-        """Write the intent, with the room that its change takes; None when done, otherwise when there is room again."""
+    def _open(self, wake: Wake, observed: Observation, decision: Decision, intent: Intent) -> Room | datetime | None:
+        """Write the intent, with the room that its change takes, if any; or say when there is room again."""
         mapping = _counted_for(decision)
-        alongside = [self.window.take(mapping, self.now())] if mapping else []
+        room = self.window.room(mapping, self.now()) if mapping else None
         settled = observed.settled
         entry = history_entry(wake, observed.instance, observed.association, decision, {}, settled) if settled else None
         for wait in (*CROWDED, None):
+            alongside = [room.take] if room else []
             try:
                 self.state.open_intent(
                     wake.instance,
@@ -133,17 +135,17 @@ class Changer:
             except ObserveAgainError:
                 if mapping is None:
                     raise
-                room = self.window.look_for_room(mapping, decision.revision, self.now())
-                if isinstance(room, datetime):
-                    return room
-                alongside = [room]
+                found = self.window.look_for_room(mapping, decision.revision, self.now())
+                if isinstance(found, datetime):
+                    return found
+                room = found
             except RetryableError:
                 # Workers that count for the same mapping at the same time: DynamoDB lets one of them through.
                 if mapping is None or wait is None:
                     raise
                 self.sleep(wait * random.Random().uniform(0.5, 1))  # noqa: S311  # spreads load, guards nothing
             else:
-                return None
+                return room
         raise RetryableError("WindowBusy", f"the changes of {mapping} could not be counted", "dynamodb:UpdateItem")
 
     def _mutate(self, decision: Decision, instance_id: str) -> Association:
@@ -186,15 +188,20 @@ class Changer:
             lapsed=lapsed(observed.record, decision, self.contest, now),
         )
 
-    def _refused(
-        self, wake: Wake, observed: Observation, decision: Decision, intent: Intent, error: AwsRefusalError
+    def _refused(  # noqa: PLR0913, PLR0917  # what was asked, and what it took
+        self,
+        wake: Wake,
+        observed: Observation,
+        decision: Decision,
+        intent: Intent,
+        error: AwsRefusalError,
+        room: Room | None,
     ) -> Again | Unchanged:
         """EC2 said no: close the intent, note the answer, then observe again, wait, or show why not."""
         answer = {"code": error.code, "message": error.message, "action": error.action, "resource": error.resource}
         # Sent twice and refused once, the call may have happened: then its intent is all that shows what is ours.
         closed = () if error.resent else (intent,)
-        mapping = None if error.resent else _counted_for(decision)
-        alongside = (self.window.give_back(mapping, self.now()),) if mapping else ()
+        alongside = (room.back,) if room and not error.resent else ()
         if isinstance(error, ObserveAgainError | GoneError):
             entry = history_entry(wake, observed.instance, observed.association, decision, answer)
             self.state.record_outcome(wake.instance, entry, self.now(), closed=closed, alongside=alongside)

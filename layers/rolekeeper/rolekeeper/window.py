@@ -10,6 +10,7 @@ costs no further call.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,19 @@ from rolekeeper.model import MappingKey
 from rolekeeper.store import Store, Update, Write
 
 MINUTE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Room for one replace or detach.
+
+    Attributes:
+        take: counts the change; its condition fails when there is no room.
+        back: undoes that where EC2 refuses the change: in the very minute, or the very credit, that it was taken from.
+    """
+
+    take: Write
+    back: Write
 
 
 class ChangeWindow:
@@ -36,12 +50,12 @@ class ChangeWindow:
         self._limits = limits
         self._minutes = minutes
 
-    def take(self, mapping: MappingKey, now: datetime) -> Write:
-        """The write that counts one replace or detach; its condition fails when there is no room by the plain limit."""
+    def room(self, mapping: MappingKey, now: datetime) -> Room:
+        """Room by the plain limit, if there is any when it is taken."""
         return self._taking(codec.window_key(mapping), now, self._limits.per_edit)
 
-    def look_for_room(self, mapping: MappingKey, revision: int, now: datetime) -> Write | datetime:
-        """After a refusal: the write that counts the change all the same, or when there is room again.
+    def look_for_room(self, mapping: MappingKey, revision: int, now: datetime) -> Room | datetime:
+        """After a refusal: room for the change all the same, or when there is some again.
 
         Now the fleet's size matters, as the last sweep counted it, and what somebody approved for this revision.
         """
@@ -53,16 +67,12 @@ class ChangeWindow:
             return self._taking(key, now, allowed)
         if int(item.get("credit", 0)) > 0 and int(item.get("credit_revision", 0)) == revision:
             used = Update().add("credit", -1).only_if("credit", ">", 0).only_if("credit_revision", "=", revision)
-            return self._store.update(key, used)
+            return Room(self._store.update(key, used), self._store.update(key, Update().add("credit", 1)))
         return self._free_at(item, now)
 
-    def give_back(self, mapping: MappingKey, now: datetime) -> Write:
-        """The write that gives back what was taken for a change that EC2 refused."""
-        return self._store.update(codec.window_key(mapping), self._counting(now, -1))
-
-    def _taking(self, key: codec.Key, now: datetime, allowed: int) -> Write:
+    def _taking(self, key: codec.Key, now: datetime, allowed: int) -> Room:
         update = self._counting(now, 1).only_if("total", "<", allowed, or_absent=allowed > 0)
-        return self._store.update(key, update)
+        return Room(self._store.update(key, update), self._store.update(key, self._counting(now, -1)))
 
     def _counting(self, now: datetime, number: int) -> Update:
         # The item is of use for a window and no longer; what DynamoDB drops late is forgotten by the next burst.
