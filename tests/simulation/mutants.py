@@ -43,9 +43,9 @@ _TRUSTED = '\n\nTRUSTED: dict[str, dict[str, str]] = {}\n\n\ndef parse('
 MUTANTS: tuple[Mutant, ...] = (
     # ---- what is ours ----
     _mutant(
-        "takes what it set out from for its own",
+        "takes whatever is there for what an intent meant",
         "rolekeeper.ownership",
-        "        and intent.from_association_id != association.id\n",
+        "        and intent.target_profile_arn == association.profile_arn\n",
         "",
     ),
     _mutant(
@@ -56,9 +56,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "takes what it gave back for its own",
-        "rolekeeper.ownership",
-        "    if intent is None or intent.gives_back:",
-        "    if intent is None:",
+        "rolekeeper.change",
+        "    if decision.gives_back or decision.swap:",
+        "    if decision.swap:",
     ),
     _mutant("one intent overwrites another", "rolekeeper.change", "id=uuid.uuid4().hex[:16]", 'id="intent"'),
     _mutant(

@@ -86,7 +86,7 @@ class People:
             acts += [self.pause, self.observe, self.resume, self.pin, self.pin, self.release, self.ignore]
         if habits.damage:
             acts += [self.damage, self.lose_published, self.empty_the_table, self.poison_row, self.poison_message]
-            acts += [self.swap_role, self.swap_role, self.drop_role, self.outage]
+            acts += [self.swap_role, self.swap_role, self.drop_role, self.outage, self.outage]
         return acts
 
     def act(self) -> None:
@@ -449,7 +449,7 @@ class People:
         self._weather.down = self._rng.choice(list(Kind))
         self._weather.count(Fault.OUTAGE)
         self._say(f"no {self._weather.down} gets through")
-        self._engine.after(self._rng.choice((5, 60, 600, 4000)), self.recover)
+        self._engine.after(self._rng.choice((5, 60, 600, 4000, 4000)), self.recover)
 
     def recover(self) -> None:
         """The service is back."""

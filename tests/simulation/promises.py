@@ -148,9 +148,9 @@ class Promises:
             run.notes["associations"] = at
 
     def saw_instances(self, run: Run | None, at: float) -> None:
-        """A run looked at instances, as they were then."""
+        """A run looked at instances, as they were then. What EC2 shows of the past is not the run's fault."""
         if run:
-            run.notes["instances"] = at
+            run.notes["instances"] = at if at < self.engine.seconds else None
 
     # ---- what they ask of EC2 ----
 
@@ -158,7 +158,8 @@ class Promises:
         """A run is about to ask EC2 for a change."""
         assert run, "nobody else changes anything through the functions' client"
         intent: Intent | None = run.notes.get("intents", {}).get(instance)
-        seen = min(run.notes.get("associations", self.engine.seconds), run.notes.get("instances", self.engine.seconds))
+        looks = (run.notes.get("associations"), run.notes.get("instances"))
+        seen = min((at for at in looks if at is not None), default=self.engine.seconds)
         asked = Asked(run.name, operation, instance, association, arn, intent, self.engine.seconds, seen)
         self.check(9, _announces(intent, asked), lambda: f"{asked} has no intent that says so: {intent}")
         if arn and asked.maker is Maker.GIVEN_BACK:
@@ -330,9 +331,6 @@ class Promises:
             return  # then another mapping may govern instead, and what changes is its doing
         if (mapping.profile_arn == former.profile_arn and not mapping.deleted) or _narrower(mapping, self.engine.now()):
             return
-        others = [self.published[key][-1][1] for key in self.published if key != mapping.key]
-        if mapping.deleted and any(each and not each.deleted for each in others):
-            return
         taken = sum(self._loses(instance, former, run.began) for instance in self.account.instances)
         allowed = self.limits.allowed(len(self.account.instances))
         self.check(
@@ -348,9 +346,10 @@ class Promises:
         if self.account.truth.instance(instance).state not in (State.RUNNING, State.STOPPED):
             return False
         settled = max(row.timestamp, tags[-1][0]) < since - self.lag - 1
-        mapped = set(tags[-1][1]) == {former.key.tag_key}
-        ours = self.account.makers.get(row.id) is Maker.US
-        return settled and mapped and ours and former.key.matches(tags[-1][1])
+        live = [key for key, log in self.published.items() if (last := log[-1][1]) and not last.deleted]
+        rivals = any(key.matches(tags[-1][1]) for key in live if key != former.key)
+        ours = self.account.makers.get(row.id) is Maker.US and former.key.matches(tags[-1][1])
+        return settled and ours and not rivals and set(tags[-1][1]) == {former.key.tag_key}
 
 
 def _announces(intent: Intent | None, asked: Asked) -> bool:

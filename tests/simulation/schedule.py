@@ -239,7 +239,7 @@ class Schedule:
         # What nothing was lost for needs no sweep.
         heard = set(self.account.instances) - deployment.unheard - self.people.damaged
         # A clock that is off rings a timer too early, and for that too there is the sweep.
-        early = self.weather.skew and self.plan.habits.expiry
+        early = self.weather.skew and (self.plan.habits.expiry or self.plan.habits.operators)
         if not (self.weather.stale or deployment.dead_letters or early):
             self.settled.check("before the sweep", only=heard, promise=5)
         deployment.redrive()

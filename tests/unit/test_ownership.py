@@ -13,45 +13,51 @@ def _record(*intents: Intent, recorded: bool = False) -> InstanceRecord:
 
 
 def test_a_recorded_association_is_ours() -> None:
-    assert assignment_for(_record(recorded=True), association("web")) == assignment("web", "workload=web")
+    assert assignment_for(_record(recorded=True), association("web"), NOW) == assignment("web", "workload=web")
 
 
 def test_an_association_that_we_never_meant_is_somebody_elses() -> None:
-    assert assignment_for(_record(recorded=True), association("web", id="iip-assoc-2")) is None
-    assert assignment_for(_record(), association("web")) is None
-    assert assignment_for(_record(recorded=True), None) is None
+    assert assignment_for(_record(recorded=True), association("web", id="iip-assoc-2"), NOW) is None
+    assert assignment_for(_record(), association("web"), NOW) is None
+    assert assignment_for(_record(recorded=True), None, NOW) is None
 
 
 def test_a_crash_between_the_call_and_its_record_loses_nothing() -> None:
     attach = intent(Action.ATTACH, "web", restore_profile_arn=arn("before"))
-    found = assignment_for(_record(attach), association("web"))
+    found = assignment_for(_record(attach), association("web"), NOW)
     assert found == assignment_of(attach, "iip-assoc-1")
     assert (found.role, found.restore_profile_arn) == ("web", arn("before"))
 
 
-def test_a_replay_after_days_still_finds_what_the_crash_left() -> None:
-    assert assignment_for(_record(intent(Action.ATTACH, "web", ago=9 * 86400)), association("web"))
+def test_a_look_within_the_time_of_a_call_finds_what_the_crash_left() -> None:
+    assert assignment_for(_record(intent(Action.ATTACH, "web", ago=LONG_AGO - 2)), association("web"), NOW)
+
+
+def test_what_stands_there_after_longer_may_as_well_be_somebody_elses() -> None:
+    dead = _record(intent(Action.ATTACH, "web", ago=LONG_AGO))
+    assert assignment_for(dead, association("web"), NOW) is None
+    assert settled_intents(dead, association("web"), NOW)
 
 
 def test_a_replace_that_never_happened_claims_nothing() -> None:
     # It meant to leave association 1 for role web; association 1 still stands, with a role of the same name.
     replace = intent(Action.REPLACE, "web", leaving="iip-assoc-1")
-    assert assignment_for(_record(replace), association("web")) is None
-    assert assignment_for(_record(replace), association("web", id="iip-assoc-2"))
+    assert assignment_for(_record(replace), association("web"), NOW) is None
+    assert assignment_for(_record(replace), association("web", id="iip-assoc-2"), NOW)
 
 
 def test_an_intent_for_another_role_explains_nothing() -> None:
-    assert assignment_for(_record(intent(Action.ATTACH, "db")), association("web")) is None
+    assert assignment_for(_record(intent(Action.ATTACH, "db")), association("web"), NOW) is None
 
 
 def test_a_role_given_back_is_no_longer_ours() -> None:
     back = intent(Action.REPLACE, "before", leaving="iip-assoc-0", gives_back=True)
-    assert assignment_for(_record(back), association("before")) is None
+    assert assignment_for(_record(back), association("before"), NOW) is None
     assert settled_intents(_record(back), association("before"), NOW) == [back]
 
 
 def test_a_detach_explains_no_association() -> None:
-    assert assignment_for(_record(intent(Action.DETACH, "NONE", leaving="iip-assoc-0")), association("web")) is None
+    assert assignment_for(_record(intent(Action.DETACH, "NONE", leaving="iip-assoc-0")), association("web"), NOW) is None
 
 
 def test_a_second_intent_doesnt_lose_the_first() -> None:
@@ -59,14 +65,14 @@ def test_a_second_intent_doesnt_lose_the_first() -> None:
     first = intent(Action.ATTACH, "web", id="first", ago=60)
     second = intent(Action.REPLACE, "db", id="second", leaving="iip-assoc-1")
     record = _record(first, second)
-    assert assignment_for(record, association("web")) == assignment_of(first, "iip-assoc-1")
-    assert assignment_for(record, association("db", id="iip-assoc-2")) == assignment_of(second, "iip-assoc-2")
+    assert assignment_for(record, association("web"), NOW) == assignment_of(first, "iip-assoc-1")
+    assert assignment_for(record, association("db", id="iip-assoc-2"), NOW) == assignment_of(second, "iip-assoc-2")
 
 
 def test_of_two_intents_for_one_role_the_newest_explains_it() -> None:
     older = intent(Action.ATTACH, "web", id="older", ago=60, restore_profile_arn=arn("before"))
     newer = intent(Action.ATTACH, "web", id="newer")
-    found = assignment_for(_record(older, newer), association("web"))
+    found = assignment_for(_record(older, newer), association("web"), NOW)
     assert found
     assert found.restore_profile_arn == ""
 

@@ -255,14 +255,28 @@ def test_a_replay_that_finds_the_mutation_done_completes_its_history(world: Worl
     assert world.history(instance)[0]["answer"]["completed"] is True
 
 
-def test_a_replay_long_after_the_crash_still_knows_what_is_ours(world: World) -> None:
+def test_a_replay_still_knows_what_is_ours_as_long_as_nobody_else_can_have_made_it(world: World) -> None:
+    instance = attach(world)
+    world.calls.after(ATTACH, kill)
+    with pytest.raises(KilledError):
+        world.reconcile(instance)
+    world.wait(IN_FLIGHT.total_seconds() - 1)
+    world.reconcile(instance)
+    assert world.owns(instance)
+
+
+def test_what_nobody_looked_at_for_days_is_left_alone_as_if_somebody_else_had_made_it(world: World) -> None:
     instance = attach(world)
     world.calls.after(ATTACH, kill)
     with pytest.raises(KilledError):
         world.reconcile(instance)
     world.later(days=4)
     world.reconcile(instance)
-    assert world.owns(instance)
+    world.untag(instance, "workload")
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+    assert not world.record(instance).intents
+    assert world.history(instance)[-1]["closes"][0]["role"] == "web"
 
 
 def test_what_was_shown_before_a_crash_is_cleared_when_the_replay_completes_it(world: World) -> None:

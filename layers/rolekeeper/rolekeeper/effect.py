@@ -104,7 +104,7 @@ def _settled(observed: Observation) -> tuple[Association | None, Assignment | No
         return association, observed.assignment
     if association.state is AssociationState.ASSOCIATING:
         return replace(association, state=AssociationState.ASSOCIATED), observed.assignment
-    return None, assignment_for(observed.record, None)
+    return None, assignment_for(observed.record, None, observed.asked_at)
 
 
 def _decision(

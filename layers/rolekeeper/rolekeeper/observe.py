@@ -181,7 +181,7 @@ def _with_candidates(
         recorded=key in snapshot.records,
         record=record,
         control=snapshot.control,
-        assignment=assignment_for(record, association),
+        assignment=assignment_for(record, association, now),
         candidates=resolve(instance, published, now, pin) if instance else NO_CANDIDATES,
         published=published,
         pin=pin,

@@ -1,7 +1,9 @@
 """Which association is ours, and which open intents are settled: pure.
 
 An association is ours if its id is recorded, or if an open intent explains it: it carries the profile that we meant
-to attach and isn't the one that we set out from. So a crash between the call and its record loses nothing.
+to attach and isn't the one that we set out from. So a crash between the call and its record loses nothing. An intent
+that was open for so long that nobody can have looked in between explains nothing any more: what it would claim may as
+well be somebody else's, and what isn't surely ours is left alone.
 """
 
 from collections.abc import Mapping
@@ -16,29 +18,30 @@ NOTHING = ""
 IN_FLIGHT = timedelta(minutes=20)
 
 
-def assignment_for(record: InstanceRecord, association: Association | None) -> Assignment | None:
-    """Our assignment of the association that EC2 shows, or None when somebody else made it.
+def assignment_for(record: InstanceRecord, association: Association | None, asked_at: datetime) -> Assignment | None:
+    """Our assignment of the association that EC2 showed when it was asked, or None when somebody else made it.
 
-    Where EC2 shows none, it is our assignment to carry no role, if there was a role that could be given back.
+    Where EC2 showed none, it is our assignment to carry no role, if there was a role that could be given back.
     """
     if association is None:
         return record.assignments.get(NOTHING) or _quarantine(record.intents)
     if recorded := record.assignments.get(association.id):
         return recorded
-    intent = explaining_intent(record.intents, association)
+    intent = explaining_intent(record.intents, association, asked_at)
     if intent is None or intent.gives_back:
         return None
     return assignment_of(intent, association.id)
 
 
-def explaining_intent(intents: Mapping[str, Intent], association: Association) -> Intent | None:
-    """The newest open intent that this association fulfils."""
+def explaining_intent(intents: Mapping[str, Intent], association: Association, asked_at: datetime) -> Intent | None:
+    """The newest open intent that this association fulfils, of those whose call may have been in flight till lately."""
     fulfilled = [
         intent
         for intent in intents.values()
         if intent.action is not Action.DETACH
         and intent.target_profile_arn == association.profile_arn
         and intent.from_association_id != association.id
+        and asked_at - intent.at <= IN_FLIGHT
     ]
     return max(fulfilled, key=lambda intent: intent.at, default=None)
 
@@ -77,7 +80,7 @@ def settled_intents(record: InstanceRecord, association: Association | None, ask
         association: the one that EC2 showed.
         asked_at: when EC2 was asked for it: it says nothing of an intent written since.
     """
-    fulfilled = explaining_intent(record.intents, association) if association else None
+    fulfilled = explaining_intent(record.intents, association, asked_at) if association else None
 
     def settled(intent: Intent) -> bool:
         if intent.at > asked_at:
