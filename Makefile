@@ -65,11 +65,26 @@ types: .venv/done ## mypy, strict
 # ---- tests: lint, types, unit, integration (moto), end to end (embedded AWS) ----
 
 .PHONY: test
-test: lint types unit integration e2e ## everything: lint, types, unit, integration and end-to-end tests
+test: lint types unit simulate mutants integration e2e ## everything: lint, types, unit tests, simulation, mutants, integration and end to end
 
 .PHONY: unit
 unit: .venv/done .envs/sam/done ## the fast tests: no socket, no emulator
-	.venv/bin/pytest tests/unit tests/local -m "not emulator" -n 2 -q
+	.venv/bin/pytest tests/unit tests/local tests/simulation -m "not emulator" -n 2 -q
+
+SEEDS := 10000
+START := 0
+
+.PHONY: simulate
+simulate: .venv/done ## play SEEDS schedules of faults from seed START on, and check every promise (docs/guarantees.md)
+	@PYTHONPATH=tests .venv/bin/python -m simulation --seeds $(SEEDS) --start $(START)
+
+.PHONY: soak
+soak: ## the same with 1,000,000 schedules: hours
+	@$(MAKE) --no-print-directory simulate SEEDS=1000000
+
+.PHONY: mutants
+mutants: .venv/done ## have the simulation find each deliberate fault in the code
+	@PYTHONPATH=tests .venv/bin/python -m simulation.mutation
 
 .PHONY: integration
 integration: .venv/done ## against moto

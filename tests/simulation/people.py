@@ -391,6 +391,10 @@ class People:
         self._deployment.unheard.update(self._account.instances)
         pk, sk = codec.published_key(MappingKey(*tag.split("=", 1)))
         self._tables.delete_item(TableName=STATE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
+        if self._rng.random() < 0.5:
+            # It comes back while somebody looks.
+            self.nudge()
+            self._deployment.sweep()
 
     def empty_the_table(self) -> None:
         """The mapping table reads empty for a while, and nobody deleted a row."""

@@ -2,7 +2,7 @@
 
 Ends with one line of JSON: how many schedules were played, the broken promises, in how many schedules each fault
 happened, how often each branch of `decide` was reached and each promise looked at, and how long it took. Exit code 1 if
-a promise was broken.
+a promise was broken, or if so many schedules should have met every fault and every branch and didn't.
 """
 
 import argparse
@@ -20,6 +20,8 @@ from simulation.schedule import Played, Schedule, play
 from simulation.weather import Fault
 
 CHUNK = 25
+# From so many schedules on, each fault has to happen in this share of them, and each branch has to be reached.
+MANY, SHARE = 5_000, 0.01
 # Stories of the first so many broken seeds are told.
 TOLD = 3
 
@@ -43,6 +45,26 @@ class Total:
             self.promises.update({PROMISES[number]: count for number, count in each.checked.items()})
             if each.violations:
                 self.broken.append(each)
+
+    @property
+    def rare(self) -> list[str]:
+        """What happened too seldom to say that it was tried."""
+        faults = [f"{name}, in {count} schedules" for name, count in self.faults.items() if count < SHARE * self.schedules]
+        return [*faults, *(f"branch {name}, never" for name, count in self.branches.items() if not count)]
+
+    def summary(self) -> str:
+        """What was tried, in words."""
+        common = sum(count >= SHARE * self.schedules for count in self.faults.values())
+        reached = sum(count > 0 for count in self.branches.values())
+        kept = len(self.promises) - len({each.promise for played in self.broken for each in played.violations})
+        return "\n".join(
+            [
+                f"  schedules run      {self.schedules:,}",
+                f"  faults injected    {sum(self.faults.values()):,}; {common} of {len(self.faults)} kinds in at least {SHARE:.0%} of schedules",
+                f"  branches reached   {reached} of {len(self.branches)}",
+                f"  promises checked   {sum(self.promises.values()):,} times; {kept} of {len(self.promises)} kept",
+            ]
+        )
 
     def line(self, seconds: float) -> str:
         """The line of JSON."""
@@ -82,8 +104,12 @@ def run(start: int, seeds: int, jobs: int) -> int:
         tell(each)
     if len(total.broken) > TOLD:
         print(f"further broken seeds: {', '.join(str(each.seed) for each in total.broken[TOLD:])}")
+    print(total.summary())
+    missed = total.rare if seeds >= MANY else []
+    for each in missed:
+        print(f"too rare: {each}")
     print(total.line(time.monotonic() - began))
-    return 1 if total.broken else 0
+    return 1 if total.broken or missed else 0
 
 
 def tell(played: Played) -> None:
