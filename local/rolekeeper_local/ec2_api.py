@@ -5,11 +5,12 @@ instance that the truth doesn't know (addresses, volumes) and is told state, tag
 """
 # ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
 
+import heapq
 import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -39,14 +40,23 @@ class Ec2Api:
     Args:
         timings: How long things take.
         soon: Runs a function after the request at hand is answered.
+        arrivals: After how many seconds an event arrives, each time that it does (see ``chaos``).
     """
 
-    def __init__(self, timings: Timings, soon: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(
+        self,
+        timings: Timings,
+        soon: Callable[[Callable[[], None]], object],
+        arrivals: Callable[[], Sequence[float]] = lambda: (0.0,),
+    ) -> None:
         self._timings = timings
         self._soon = soon
         self._truths: dict[tuple[str, str], Ec2Truth] = {}
         self._profiles_seen: dict[str, float] = {}
         self._events: deque[tuple[str, str, Event]] = deque()
+        self._arrivals = arrivals
+        self._late: list[tuple[float, int, tuple[str, str, Event]]] = []
+        self._sent = 0
         self._ministack = ec2.handle_request
         self._actions: dict[str, Callable[[Params], Response]] = {
             "RunInstances": self._run_instances,
@@ -100,17 +110,24 @@ class Ec2Api:
         self.deliver()
 
     def deliver(self) -> None:
-        """Send the waiting events, oldest first, to the rules of the account's default bus."""
+        """Send the waiting events, oldest first, to the rules of the account's default bus; late ones when due."""
         while self._events:
-            account, region, event = self._events.popleft()
-            entry = {
-                "Source": event.source,
-                "DetailType": event.detail_type,
-                "Resources": list(event.resources),
-                "Detail": json.dumps(event.detail),
-            }
-            with request_scope(account, region):
-                eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
+            happened = self._events.popleft()
+            for wait in self._arrivals():
+                self._sent += 1
+                heapq.heappush(self._late, (now() + wait if wait else 0.0, self._sent, happened))
+        while self._late and self._late[0][0] <= now():
+            self._send(*heapq.heappop(self._late)[2])
+
+    def _send(self, account: str, region: str, event: Event) -> None:
+        entry = {
+            "Source": event.source,
+            "DetailType": event.detail_type,
+            "Resources": list(event.resources),
+            "Detail": json.dumps(event.detail),
+        }
+        with request_scope(account, region):
+            eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
 
     def truth(self) -> Ec2Truth:
         """Return the truth of the account and Region of the request at hand."""

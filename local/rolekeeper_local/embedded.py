@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import boto3
 import botocore.session
@@ -124,15 +124,20 @@ class EmbeddedAws:
         (found,) = self.session().client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
 
-    def deploy(self) -> None:
+    def deploy(self, **parameters: str) -> None:
         """Build and deploy the repository's template, unmodified, with the real SAM CLI.
+
+        Args:
+            parameters: the template's, in place of those in `samconfig.toml`.
 
         Raises:
             EmbeddedAwsError: With the whole output of the step that failed.
         """
         build = self.directory / "build"
         self.sam("sam build", "build", "--build-dir", str(build), "--cache-dir", str(self.directory / "sam-cache"))
-        self.sam("sam deploy", "deploy", "--template-file", str(build / "template.yaml"))
+        given = [f"{name}={value}" for name, value in parameters.items()]
+        overrides = ["--parameter-overrides", *given] if given else []
+        self.sam("sam deploy", "deploy", "--template-file", str(build / "template.yaml"), *overrides)
 
     def sam(self, name: str, command: str, *arguments: str) -> None:
         """Run one SAM CLI command against the embedded AWS from the repository.
@@ -177,8 +182,25 @@ class EmbeddedAws:
 
     def drop_events(self, instance_id: str, count: int = 1) -> None:
         """Lose the next events of an instance, as AWS may."""
-        body = json.dumps({"instance-id": instance_id, "count": count}).encode()
-        self._open("drop-events", body).close()
+        self._tell("drop-events", {"instance-id": instance_id, "count": count})
+
+    def steer_chaos(self, **asked: Any) -> None:
+        """From now on let so much go wrong (see ``chaos.Chaos.steer``); with nothing named, nothing."""
+        self._tell("chaos", asked)
+
+    def chaos_counts(self) -> dict[str, int]:
+        """What went wrong on purpose so far, by kind and service."""
+        with self._open("chaos") as answer:
+            return dict(json.load(answer))
+
+    def message_counts(self) -> dict[str, dict[str, int]]:
+        """What became of the messages of each queue, by its ARN (see ``queues.Queues.document``)."""
+        with self._open("messages") as answer:
+            return dict(json.load(answer))
+
+    def restart_functions(self) -> None:
+        """Kill the processes of all functions, whatever they are at."""
+        self._tell("restart-functions", {})
 
     def __enter__(self) -> Self:
         """Start the emulator and wait until it answers."""
@@ -267,6 +289,9 @@ class EmbeddedAws:
                 return
             time.sleep(0.05)
         raise EmbeddedAwsError(f"the emulator did not answer within {_READY_SECONDS} s:\n{self._last_words()}")
+
+    def _tell(self, control: str, document: Mapping[str, Any]) -> None:
+        self._open(control, json.dumps(document).encode()).close()
 
     def _open(self, control: str, body: bytes | None = None) -> IO[bytes]:
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -75,19 +75,22 @@ async def serve(port: int, directory: Path) -> None:
     from ministack.core import hypercorn_compat, lambda_runtime  # type: ignore[import-not-found]  # noqa: PLC0415
     from ministack.services import ec2  # type: ignore[import-not-found]  # noqa: PLC0415
 
-    from rolekeeper_local import iam_exceptions, schedules, streams, watching  # noqa: PLC0415
+    from rolekeeper_local import iam_exceptions, invocations, queues, schedules, streams, watching  # noqa: PLC0415
+    from rolekeeper_local.chaos import Chaos  # noqa: PLC0415
     from rolekeeper_local.ec2_api import Ec2Api  # noqa: PLC0415
-    from rolekeeper_local.front import front  # noqa: PLC0415
+    from rolekeeper_local.front import Control, front  # noqa: PLC0415
 
     hypercorn_compat.install()
     loop = asyncio.get_running_loop()
     timings = timings_from(os.environ)
-    ec2_api = Ec2Api(timings, loop.call_soon)
+    chaos, running = Chaos(), invocations.install()
+    ec2_api = Ec2Api(timings, loop.call_soon, chaos.arrivals)
     ec2.handle_request = ec2_api.handle_request
     iam_exceptions.install(ec2_api)
     schedules.install(timings.minute)
     streams.install()
     watching.install()
+    control = Control(ec2_api, chaos, running, queues.install())
     python, detect = make_lambda_python(directory / "lambda-python"), lambda_runtime._detect_runtime_binary
     lambda_runtime._detect_runtime_binary = lambda runtime: (
         (python, detect(runtime)[1]) if runtime.startswith("python") else detect(runtime)
@@ -106,7 +109,7 @@ async def serve(port: int, directory: Path) -> None:
     # An emulator whose time stands still would only mislead: it ends, and the launcher shows the log.
     ticking.add_done_callback(lambda _task: stop.set())
     try:
-        await hypercorn_serve(front(app.app, ec2_api), config, shutdown_trigger=stop.wait)
+        await hypercorn_serve(front(app.app, control, chaos, running), config, shutdown_trigger=stop.wait)
     finally:
         lambda_runtime.reset()
     if ticking.done():

@@ -8,20 +8,17 @@ role sessions, AssumeRole, CreateAccessKey) stay and are really enforced.
 
 import json
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import quote, unquote
 
 from ministack.core.iam_evaluator import find_iam_access_key_account  # type: ignore[import-not-found]
 from ministack.services import sts  # type: ignore[import-not-found]
 
+from rolekeeper_local.chaos import App, Chaos, Receive, Scope, Send, disturbed
 from rolekeeper_local.ec2_api import Ec2Api
 from rolekeeper_local.ec2_model import Ec2Error
-
-type Scope = MutableMapping[str, Any]
-type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-type Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-type App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from rolekeeper_local.invocations import Invocations
+from rolekeeper_local.queues import Queues
 
 CONTROL_PATH = "/_rolekeeper/"
 _ROOT_KEY = "test"
@@ -31,17 +28,57 @@ _QUERY_TOKEN = re.compile(rb"&?X-Amz-Security-Token=[^&]*", re.IGNORECASE)
 _MAX_CONTROL_BODY = 65536
 
 
-def front(app: App, ec2_api: Ec2Api) -> App:
+class Control:
+    """The control door, for tests: GET ping, chaos, messages; POST drop-events, chaos, restart-functions."""
+
+    def __init__(self, ec2_api: Ec2Api, chaos: Chaos, invocations: Invocations, queues: Queues) -> None:
+        self._ec2_api = ec2_api
+        self._chaos = chaos
+        self._invocations = invocations
+        self._queues = queues
+
+    async def answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any]]:
+        """Do what is asked; the HTTP status and the answer."""
+        asked = scope["method"], scope["path"].removeprefix(CONTROL_PATH)
+        match asked:
+            case "GET", "ping":
+                return 200, {"ok": True}
+            case "GET", "chaos":
+                return 200, dict(self._chaos.counts)
+            case "GET", "messages":
+                return 200, self._queues.document()
+            case "POST", "restart-functions":
+                self._invocations.restart()
+                return 200, {"ok": True}
+            case "POST", "drop-events" | "chaos":
+                try:
+                    self._steer(asked[1], json.loads(await _body(receive)))
+                except (ValueError, KeyError, TypeError, AttributeError, Ec2Error) as error:
+                    return 400, {"error": str(error)}
+                return 200, {"ok": True}
+            case _:
+                return 404, {"error": self.__doc__}
+
+    def _steer(self, what: str, document: dict[str, Any]) -> None:
+        if what == "chaos":
+            self._chaos.steer(document)
+        else:
+            self._ec2_api.drop_events(str(document["instance-id"]), int(document.get("count", 1)))
+
+
+def front(app: App, control: Control, chaos: Chaos, invocations: Invocations) -> App:
     """Wrap ministack's ASGI application."""
+    troubled = disturbed(app, chaos, invocations)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(CONTROL_PATH):
-            status, body = await _control(scope, receive, ec2_api)
+            status, document = await control.answer(scope, receive)
+            body = json.dumps(document).encode()
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
             return
-        await app(let_strangers_in(scope) if scope["type"] == "http" else scope, receive, send)
+        await troubled(let_strangers_in(scope) if scope["type"] == "http" else scope, receive, send)
 
     return answer
 
@@ -68,22 +105,6 @@ def let_strangers_in(scope: Scope) -> Scope:
 
 def _made_here(access_key_id: str) -> bool:
     return access_key_id in sts._sessions or find_iam_access_key_account(access_key_id) is not None
-
-
-async def _control(scope: Scope, receive: Receive, ec2_api: Ec2Api) -> tuple[int, bytes]:
-    """Answer the control door: GET ping; POST drop-events {"instance-id": …, "count": …}."""
-    match scope["method"], scope["path"].removeprefix(CONTROL_PATH):
-        case "GET", "ping":
-            return 200, b'{"ok": true}'
-        case "POST", "drop-events":
-            try:
-                asked = json.loads(await _body(receive))
-                ec2_api.drop_events(str(asked["instance-id"]), int(asked.get("count", 1)))
-            except (ValueError, KeyError, TypeError, Ec2Error) as error:
-                return 400, json.dumps({"error": str(error)}).encode()
-            return 200, b'{"ok": true}'
-        case _:
-            return 404, b'{"error": "GET ping, POST drop-events"}'
 
 
 async def _body(receive: Receive) -> bytes:

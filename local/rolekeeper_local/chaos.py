@@ -1,0 +1,183 @@
+"""Faults on purpose: what can go wrong between AWS and the functions, for a share of their calls and of EC2's events.
+
+Off until the control door (`front`) says how much. It knows a function's call by the invocation that it belongs to
+(`invocations`); nobody else's calls are touched. The throws of one seed are always the same; which call meets which
+throw depends on the machine.
+"""
+
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from enum import StrEnum
+from typing import Any, Protocol
+from xml.sax.saxutils import escape
+
+type Scope = MutableMapping[str, Any]
+type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+type Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+type App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+ANY_SERVICE = "*"
+# Seconds by which an event may be late, or come a second time.
+LATE = (0.2, 8.0)
+_SERVICE = re.compile(rb"Credential=[^/,\s]+/\d+/[^/]+/([a-z0-9-]+)/aws4_request")
+# How each service says that it is asked too much (EC2 and DynamoDB developer guides "Error codes"; botocore 1.43
+# `retries/standard.py` has all of them).
+_THROTTLES = {
+    "ec2": (503, "RequestLimitExceeded"),
+    "dynamodb": (400, "ProvisionedThroughputExceededException"),
+    "sqs": (400, "RequestThrottled"),
+    "iam": (400, "Throttling"),
+    "lambda": (429, "TooManyRequestsException"),
+}
+_XML = {
+    "ec2": "<Response><Errors><Error><Code>{}</Code><Message>{}</Message></Error></Errors></Response>",
+    "iam": "<ErrorResponse><Error><Code>{}</Code><Message>{}</Message></Error></ErrorResponse>",
+}
+
+
+class CallFault(StrEnum):
+    """What becomes of a function's call."""
+
+    THROTTLE = "throttle"  # refused; nothing happened
+    ERROR = "error"  # HTTP 500; nothing happened
+    LOSE_ANSWER = "lose-answer"  # it happened, and the connection closes
+    KILL_BEFORE = "kill-before"  # the function's process dies; nothing happened
+    KILL_AFTER = "kill-after"  # it happened, and the function's process dies
+
+
+class EventFault(StrEnum):
+    """What becomes of an event of EC2 on its way to EventBridge."""
+
+    DROP = "drop"
+    REPEAT = "repeat"
+    DELAY = "delay"
+
+
+class Functions(Protocol):
+    """The functions that run now, each by its invocation's trace id."""
+
+    def runs(self, trace_id: str) -> bool:
+        """Whether this invocation is running."""
+
+    def kill(self, trace_id: str) -> None:
+        """Kill the process that runs it."""
+
+
+class Chaos:
+    """How much goes wrong now, and what went wrong so far.
+
+    Attributes:
+        counts: faults by kind and service, as `throttle ec2` or `drop event`.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._rng = random.Random(0)  # noqa: S311 - breaks things, guards nothing
+        self._calls: dict[str, dict[CallFault, float]] = {}
+        self._events: dict[EventFault, float] = {}
+
+    def steer(self, asked: Mapping[str, Any]) -> None:
+        """From now on do this; what isn't named doesn't happen any more.
+
+        Args:
+            asked: `{"seed": 7, "calls": {"ec2": {"throttle": 0.1}, "*": {…}}, "events": {"drop": 0.05}}`, all optional:
+                shares from 0 to 1 by fault, and by service as clients sign for it (`*`: any that isn't named). A seed
+                begins its throws anew.
+
+        Raises:
+            ValueError: for a name that is no fault, or shares that are more than all.
+        """
+        if unknown := set(asked) - {"seed", "calls", "events"}:
+            raise ValueError(f"unknown: {', '.join(sorted(unknown))}; there are seed, calls, events")
+        calls = {service: _shares(CallFault, shares) for service, shares in asked.get("calls", {}).items()}
+        events = _shares(EventFault, asked.get("events", {}))
+        self._calls, self._events = calls, events
+        if "seed" in asked:
+            self._rng = random.Random(int(asked["seed"]))  # noqa: S311 - as above
+
+    def of_call(self, service: str) -> CallFault | None:
+        """Throw for one call of a function."""
+        fault = self._throw(self._calls.get(service) or self._calls.get(ANY_SERVICE, {}))
+        if fault:
+            self.counts[f"{fault} {service}"] += 1
+        return fault
+
+    def arrivals(self) -> Sequence[float]:
+        """Throw for one event: after how many seconds it arrives, each time that it does."""
+        fault = self._throw(self._events)
+        if fault is None:
+            return (0.0,)
+        self.counts[f"{fault} event"] += 1
+        late = self._rng.uniform(*LATE)
+        return {EventFault.DROP: (), EventFault.REPEAT: (0.0, late), EventFault.DELAY: (late,)}[fault]
+
+    def _throw[F: StrEnum](self, shares: Mapping[F, float]) -> F | None:
+        if not shares:
+            return None
+        thrown = self._rng.random()
+        for fault, share in shares.items():
+            thrown -= share
+            if thrown < 0:
+                return fault
+        return None
+
+
+def _shares[F: StrEnum](kind: type[F], asked: Mapping[str, Any]) -> dict[F, float]:
+    shares = {kind(name): float(share) for name, share in asked.items()}
+    if min(shares.values(), default=0) < 0 or sum(shares.values()) > 1:
+        raise ValueError(f"shares are from 0 to 1, and no more than 1 together: {dict(asked)}")
+    return shares
+
+
+def disturbed(app: App, chaos: Chaos, functions: Functions) -> App:
+    """Wrap an ASGI application: calls of functions meet their faults, all others pass."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope.get("headers", ()))
+        trace_id = headers.get(b"x-amzn-trace-id", b"").decode("latin-1")
+        if not functions.runs(trace_id):
+            await app(scope, receive, send)
+            return
+        signed = _SERVICE.search(headers.get(b"authorization", b""))
+        service = signed[1].decode() if signed else "unsigned"
+        match chaos.of_call(service):
+            case None:
+                await app(scope, receive, send)
+            case CallFault.THROTTLE:
+                await _refuse(send, service, *_THROTTLES.get(service, (400, "ThrottlingException")))
+            case CallFault.ERROR:
+                await _refuse(send, service, 500, "InternalError")
+            case CallFault.LOSE_ANSWER:
+                await app(scope, receive, _nowhere)
+                # Short of its promised length: the server closes the connection, and the client learns nothing.
+                await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+            case CallFault.KILL_BEFORE:
+                functions.kill(trace_id)
+            case CallFault.KILL_AFTER:
+                await app(scope, receive, _nowhere)
+                functions.kill(trace_id)
+
+    return answer
+
+
+async def _nowhere(_message: MutableMapping[str, Any]) -> None:
+    pass
+
+
+async def _refuse(send: Send, service: str, status: int, code: str) -> None:
+    """Answer with an error as the service words it: XML from EC2 and IAM, else JSON."""
+    message = "chaos: refused on purpose"
+    if service in _XML:
+        kind, body = b"text/xml", _XML[service].format(code, escape(message)).encode()
+    else:
+        kind, body = b"application/x-amz-json-1.0", json.dumps({"__type": code, "message": message}).encode()
+    headers = [
+        (b"content-type", kind),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-amzn-errortype", code.encode()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
