@@ -1,0 +1,168 @@
+"""Everything goes wrong for a while, on a fleet that never rests; then EC2's own answer is what tags and mappings say.
+
+`make chaos` runs five minutes of it. ROLEKEEPER_CHAOS_SEED, ROLEKEEPER_CHAOS_SECONDS and ROLEKEEPER_CHAOS_INSTANCES
+choose another; the seed is printed.
+"""
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from rolekeeper import codec
+from rolekeeper.model import InstanceKey
+from rolekeeper_local.ec2_model import Timings
+from rolekeeper_local.embedded import REGION, EmbeddedAws
+from rolekeeper_local.world import World
+from support import chaos_weather
+from support.chaos_letters import explanation
+from support.chaos_oracle import Difference, difference, why_not
+from support.chaos_queues import POISON, Queues
+from support.chaos_story import ROWS, Story
+from support.waiting import eventually
+
+pytestmark = pytest.mark.emulator
+
+SEED = int(os.environ.get("ROLEKEEPER_CHAOS_SEED") or random.SystemRandom().randrange(10_000))
+SECONDS = float(os.environ.get("ROLEKEEPER_CHAOS_SECONDS") or 60)
+INSTANCES = int(os.environ.get("ROLEKEEPER_CHAOS_INSTANCES") or 200)
+CONTESTED_AFTER = 3
+# An edit may change a third of the fleet, and a mapping so many in its window, which is as short as it can be.
+PARAMETERS = {
+    "Mode": "enforce",
+    "MaxChangesPerEdit": str(INSTANCES // 3),
+    "MaxChangesPercent": "0",
+    "ChangeWindowMinutes": "1",
+    "ContestedAfter": str(CONTESTED_AFTER),
+}
+TIMINGS = Timings()
+# What fails comes again within the time of the test, and in the outage becomes a dead letter.
+TRIES, PATIENCE, PATIENCE_IN_OUTAGE = 3, 20, 5
+OUTAGE_SECONDS = max(SECONDS * 0.2, 25)
+# Between two acts of people; and how often the weather changes, functions start anew and a sweep is asked for.
+BREAK, WEATHER_SECONDS, RESTART_SECONDS, SWEEP_SECONDS = 0.1, 5, 25, 15
+# Room in a mapping's window comes after two minutes, a retry loop after one; and all that on a slow machine.
+QUIET_WITHIN = 600
+
+
+@pytest.fixture(scope="module")
+def world(free_port: Callable[[], int]) -> Iterator[World]:
+    with EmbeddedAws(port=free_port(), timings=TIMINGS) as aws:
+        aws.deploy(**PARAMETERS)
+        yield World(aws)
+
+
+def break_loose(story: Story, queues: Queues) -> None:
+    """The chaos itself."""
+    aws, sweeper, weather = story.world.aws, story.world.function_name("OnSchedule"), random.Random(SEED)
+    began = time.monotonic()
+    outage_at = began + SECONDS * 0.3
+    changes_at, restarts_at, sweeps_at, in_outage = began, began + RESTART_SECONDS, began + SWEEP_SECONDS, False
+    while (now := time.monotonic()) < began + SECONDS:
+        if in_outage != (outage_at <= now < outage_at + OUTAGE_SECONDS):
+            in_outage = not in_outage
+            queues.set_patience(PATIENCE_IN_OUTAGE if in_outage else PATIENCE)
+            changes_at = sweeps_at = now
+        if now >= changes_at:
+            aws.steer_chaos(**(chaos_weather.outage() if in_outage else chaos_weather.storm(weather)))
+            changes_at = now + WEATHER_SECONDS
+            assert story.beyond_the_path(story.seen()) == []
+        if now >= restarts_at:
+            aws.restart_functions()
+            story.done["functions restarted"] += 1
+            restarts_at = now + RESTART_SECONDS
+        if now >= sweeps_at:
+            story.world.lambda_.invoke(FunctionName=sweeper, InvocationType="Event", Payload=b"{}")
+            story.done["sweep amid it"] += 1
+            sweeps_at = now + SWEEP_SECONDS
+        story.act()
+        time.sleep(BREAK)
+    aws.steer_chaos()
+
+
+def standing(story: Story, instance: str) -> Mapping[str, Any]:
+    """What Rolekeeper itself shows of an instance."""
+    pk, sk = codec.record_key(InstanceKey(story.world.account, REGION, instance))
+    answer = story.world.dynamodb.get_item(TableName=story.world.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
+    found: Mapping[str, Any] = codec.from_attributes(answer.get("Item", {})).get("standing") or {}
+    return found
+
+
+def dropped(world: World) -> int:
+    """How many of the poisonous messages the function's log says that it dropped."""
+    said = world.aws.log.read_text(errors="replace").splitlines()
+    return sum(any(body in line.replace('\\"', '"') for line in said if '"dropped"' in line) for body in POISON)
+
+
+def report(title: str, counts: Mapping[str, int]) -> list[str]:
+    """A table of two columns."""
+    return [f"{title}:", *(f"  {number:6} {name}" for name, number in sorted(counts.items()))]
+
+
+def test_after_chaos_every_instance_is_as_its_tags_say(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    aws, queues, story, began = world.aws, Queues(world, TRIES), Story(world, SEED), time.monotonic()
+
+    def say(*lines: str) -> None:
+        with capsys.disabled():
+            for line in lines:
+                print(f"{time.monotonic() - began:6.1f} s  {line}", flush=True)  # noqa: T201  # the run's own report
+
+    say(f"chaos: seed {SEED}, {SECONDS:g} s, {INSTANCES} instances")
+    story.make_roles()
+    time.sleep(TIMINGS.propagation)
+    story.write_rows()
+    eventually(lambda: all(row.get("status") == "Published" for row in story.rows()), 60)
+    queues.set_patience(PATIENCE)
+    aws.steer_chaos(seed=SEED, **chaos_weather.mild())
+    story.launch(INSTANCES)
+    say("launched, and everything goes wrong")
+    break_loose(story, queues)
+    say("over: people put their rows in order, and wait until it is quiet")
+    story.mend()
+    queues.become_quiet(QUIET_WITHIN)
+    queues.poison()
+    letters = queues.letters()
+    why = {
+        each["MessageId"]: explanation(each, ours=queues.poisoned, fleet=story.fleet, tries=TRIES) for each in letters
+    }
+    say(f"quiet: {queues.redrive()} dead letters, redriven")
+    queues.become_quiet(QUIET_WITHIN)
+    say("quiet: one sweep")
+    swept = world.sweep()
+
+    def published() -> bool:
+        story.approve()
+        rows = story.rows()
+        return len(rows) == len(ROWS) and all(row.get("status") == "Published" for row in rows)
+
+    eventually(published, QUIET_WITHIN)
+    queues.become_quiet(QUIET_WITHIN)
+
+    seen, rows = story.seen(), story.rows()
+    differences = [each for one in seen if (each := difference(one, rows, story.theirs))]
+
+    def reason(found: Difference) -> str:
+        return why_not(found, standing(story, found.seen.id), story.meddled[found.seen.id], CONTESTED_AFTER)
+
+    unexplained = [each for each in differences if not reason(each)]
+    messages = aws.message_counts()[queues.arn(queues.work)]
+    say(*report("faults", aws.chaos_counts()), *report("done", story.done))
+    say(*report("dead letters", Counter(text or "NOT EXPLAINED" for text in why.values())))
+    say(*report("messages on the work queue", messages))
+    say(*(f"shows why not: {each.seen.id} wants {each.wanted}; {reason(each)}" for each in differences))
+    say(f"{len(seen)} instances compared with EC2: {len(unexplained)} differences")
+
+    assert unexplained == []
+    assert story.done["held row approved"] > 0
+    assert story.taken_away(seen) == []
+    assert story.beyond_the_path(seen) == []
+    assert (swept["finished"], swept["problems"]) == (True, [])
+    assert [each for each in letters if not why[each["MessageId"]]] == []
+    assert dropped(world) == len(POISON)
+    assert queues.waiting(queues.dead) == 0
+    assert messages["lost"] == 0
+    assert messages["received"] == messages["deleted"] + messages["dead"]
