@@ -94,6 +94,10 @@ integration: .venv/done ## against moto
 e2e: setup ## against the embedded AWS, with the real sam build and sam deploy
 	.venv/bin/pytest tests/local tests/e2e -m emulator -q
 
+.PHONY: chaos
+chaos: setup ## five minutes of chaos on the embedded AWS, then EC2's own answer compared with the tags
+	ROLEKEEPER_CHAOS_SECONDS=$${ROLEKEEPER_CHAOS_SECONDS:-300} .venv/bin/pytest tests/e2e/test_chaos.py -q
+
 # ---- running ----
 
 .PHONY: local

@@ -16,7 +16,10 @@ def explanation(message: Mapping[str, Any], *, ours: Collection[str], fleet: Col
     """
     if message["MessageId"] in ours:
         return "put there by the story"
-    body = json.loads(message["Body"])
+    try:
+        body = json.loads(message["Body"])
+    except ValueError:
+        return ""
     if "DDBStreamBatchInfo" in body:
         return "an edit that could not be checked: the sweep does"
     if "requestPayload" in body:

@@ -1,0 +1,79 @@
+"""A function on the embedded AWS that remembers what it was given, and when."""
+
+import io
+import json
+import uuid
+import zipfile
+from typing import Any
+
+from rolekeeper_local.embedded import EmbeddedAws
+
+# Tells a table what it was given, then takes its time, reports what is bad, or fails, if that is asked for.
+FUNCTION = """
+import json, os, time, uuid, boto3
+
+def handler(event, context):
+    item = {"pk": {"S": os.environ["HEARD"]}, "sk": {"S": uuid.uuid4().hex}, "event": {"S": json.dumps(event)}}
+    boto3.client("dynamodb").put_item(TableName="heard", Item={**item, "at": {"N": str(time.time())}})
+    time.sleep(float(os.environ.get("TAKES", "0")))
+    if os.environ.get("FAILS"):
+        raise RuntimeError("as asked")
+    records = event.get("Records", []) if isinstance(event, dict) else []
+    written = [record["dynamodb"] for record in records if "dynamodb" in record]
+    bad = [each["SequenceNumber"] for each in written if each["Keys"]["pk"]["S"] == "bad"]
+    return {"batchItemFailures": [{"itemIdentifier": each} for each in bad]}
+"""
+
+
+def make_table(aws: EmbeddedAws, name: str, **more: Any) -> Any:
+    return (
+        aws.session()
+        .client("dynamodb")
+        .create_table(
+            TableName=name,
+            AttributeDefinitions=[{"AttributeName": each, "AttributeType": "S"} for each in ("pk", "sk")],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+            BillingMode="PAY_PER_REQUEST",
+            **more,
+        )["TableDescription"]
+    )
+
+
+class Listener:
+    """A function that remembers what it was given, and when."""
+
+    def __init__(self, aws: EmbeddedAws, **environment: str) -> None:
+        self.name = f"listener-{uuid.uuid4().hex[:8]}"
+        self._dynamodb = aws.session().client("dynamodb")
+        iam = aws.session().client("iam")
+        role = iam.create_role(RoleName=self.name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+        allow = {"Effect": "Allow", "Action": ["dynamodb:*", "sqs:*"], "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        iam.put_role_policy(RoleName=self.name, PolicyName="policy", PolicyDocument=policy)
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as archive:
+            archive.writestr("module.py", FUNCTION)
+        made = (
+            aws.session()
+            .client("lambda")
+            .create_function(
+                FunctionName=self.name,
+                Runtime="python3.13",
+                Role=role,
+                Handler="module.handler",
+                Timeout=20,
+                Environment={"Variables": {"HEARD": self.name, **environment}},
+                Code={"ZipFile": code.getvalue()},
+            )
+        )
+        self.arn = made["FunctionArn"]
+
+    def heard(self) -> list[tuple[float, Any]]:
+        """What it was given, in order: when (epoch seconds), what."""
+        items = self._dynamodb.query(
+            TableName="heard",
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": self.name}},
+            ConsistentRead=True,
+        )["Items"]
+        return sorted((float(item["at"]["N"]), json.loads(item["event"]["S"])) for item in items)
