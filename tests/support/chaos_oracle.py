@@ -1,4 +1,4 @@
-"""What an instance should carry, told by its tags and the mapping rows alone: written anew, without Rolekeeper's code.
+"""What an instance should carry, told by its tags and the mapping rows alone: written anew, without Rolekeeper's rules.
 
 Only for the columns that the chaos story uses: role, priority, enabled, when_occupied.
 """
@@ -6,6 +6,8 @@ Only for the columns that the chaos story uses: role, priority, enabled, when_oc
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from rolekeeper.model import Standing
 
 type Row = Mapping[str, Any]
 
@@ -59,7 +61,7 @@ def governing(tags: Mapping[str, str], rows: Iterable[Row]) -> Row | None:
     return min(fitting, key=lambda row: row.get("priority", 100), default=None)
 
 
-def why_not(found: Difference, standing: Mapping[str, Any], meddled: int, contested_after: int) -> str:
+def why_not(found: Difference, standing: Standing | None, meddled: int, contested_after: int) -> str:
     """Why the instance doesn't carry it, if what it shows is true by what we know ourselves; else empty.
 
     Args:
@@ -68,7 +70,7 @@ def why_not(found: Difference, standing: Mapping[str, Any], meddled: int, contes
         meddled: how often somebody else changed its role.
         contested_after: how often they may.
     """
-    code = standing.get("code", "")
+    code = standing.code if standing else ""
     if code == "contested" and meddled >= contested_after:
         return f"contested: somebody else changed it {meddled} times"
     if code == "stopped" and found.seen.state == "stopped" and found.seen.profile:

@@ -255,18 +255,28 @@ class Story:
         self.approve()
         return "looked for held rows"
 
-    def approve(self) -> None:
-        """Approve whatever is held."""
+    def approve(self) -> int:
+        """Approve whatever is held; how many rows that were."""
         held = [row for row in self.rows() if row.get("status") == "Held" and not row.get("approve")]
         for row in held:
             self.world.set_column(row["tag_key"], row["tag_value"], "approve", row["held_revision"])
             self.done["held row approved"] += 1
+        return len(held)
+
+    def published(self) -> bool:
+        """Whether every row is there and serves as it says."""
+        rows = self.rows()
+        return len(rows) == len(ROWS) and all(row.get("status") == "Published" for row in rows)
 
     def mend(self) -> None:
-        """Put every row as it is meant, for the end; the largest with another role: more than an edit may change."""
-        self._roles[LARGEST] = 1 - self._roles[LARGEST]
+        """Put every row as it is meant, for the end: what is wanted is then what the table says."""
         for key in ROWS:
             self._put(key)
+
+    def overreach(self) -> None:
+        """An edit that is too large: the fleet's row comes before all but quarantine and feud, with its other role."""
+        self._roles[LARGEST] = 1 - self._roles[LARGEST]
+        self._put(LARGEST, priority=6)
 
     def rows(self) -> list[dict[str, Any]]:
         """The mapping table as it is now."""

@@ -1,10 +1,12 @@
 """The chaos story's own judgement: what an instance should carry, and which dead letters are explained."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from rolekeeper.model import Action, Standing
 from support.chaos_letters import explanation
 from support.chaos_oracle import Difference, Seen, difference, why_not
 
@@ -21,6 +23,10 @@ THEIRS = {"iip-assoc-theirs"}
 
 def seen(role: str = "", association: str = "iip-assoc-ours", **tags: str) -> Seen:
     return Seen("i-1", "running", tags, association if role else "", f"{PATH}/{role}" if role else "")
+
+
+def standing(code: str) -> Standing:
+    return Standing(Action.HOLD, code, "", datetime(2026, 1, 1, tzinfo=UTC), "")
 
 
 @pytest.mark.parametrize(
@@ -59,12 +65,12 @@ def test_any_other_is_told_with_what_was_wanted(wrong: Seen, wanted: str) -> Non
 def test_a_difference_counts_as_shown_only_if_what_is_shown_is_true() -> None:
     found = Difference(seen("other", color="red"), "role red")
     stopped = Difference(Seen("i-1", "stopped", {}, "iip-assoc-ours", f"{PATH}/other"), "role red")
-    assert why_not(found, {"code": "contested"}, 3, 3)
-    assert why_not(stopped, {"code": "stopped"}, 0, 3)
-    assert not why_not(found, {"code": "contested"}, 2, 3)
-    assert not why_not(found, {"code": "stopped"}, 0, 3)
-    assert not why_not(found, {"code": "denied"}, 9, 3)
-    assert not why_not(found, {}, 9, 3)
+    assert why_not(found, standing("contested"), 3, 3)
+    assert why_not(stopped, standing("stopped"), 0, 3)
+    assert not why_not(found, standing("contested"), 2, 3)
+    assert not why_not(found, standing("stopped"), 0, 3)
+    assert not why_not(found, standing("denied"), 9, 3)
+    assert not why_not(found, None, 9, 3)
 
 
 def letter(body: Any, received: int = 1) -> dict[str, Any]:
