@@ -27,7 +27,12 @@ _CHANGES = (
     (eventbridge, ("_dispatch_to_sqs",)),
     (lambda_svc, ("_route_async_failure", "_send_ddb_stream_failure_record")),
 )
-#: Of these, what takes messages away: what became of them, and how each is told which queue.
+#: Of these, what sends one message, and how each is told which queue.
+_SENDS: dict[str, Callable[..., Queue | None]] = {
+    "_act_send_message": lambda data, url: sqs._get_q(data.get("QueueUrl", url)),
+    "_dispatch_to_sqs": lambda spec, *_: sqs._queue_by_arn(str(spec)),
+}
+#: And what takes messages away: what became of them, and how each is told which queue.
 _TAKES: dict[str, tuple[str, Callable[..., Queue]]] = {
     "_delete_messages_for_esm": ("deleted", lambda url, _handles: sqs._get_q(url)),
     "_act_delete_message": ("deleted", lambda data, url: sqs._get_q(data.get("QueueUrl", url))),
@@ -65,8 +70,9 @@ class Queues:
     def document(self) -> dict[str, dict[str, int]]:
         """What became of the messages, by queue.
 
-        `received` by anybody, each once; then `deleted`, `dead` (moved to the dead-letter queue), `redriven` from
-        there, or `expired`. `lost` are those that were received, are nowhere now, and came to none of these ends.
+        `sent`, by people, functions and rules; `received` by anybody, each once; then `deleted`, `dead` (moved to the
+        dead-letter queue), `redriven` from there, or `expired`. `lost` are those that were received, are nowhere now,
+        and came to none of these ends.
         """
         with self.lock:
             there = {_arn(queue): {each["id"] for each in queue["messages"]} for queue in sqs._queues._data.values()}
@@ -88,9 +94,11 @@ class Queues:
     # ---- counting ----
 
     def counted(self, change: Callable[..., Any], name: str) -> Callable[..., Any]:
-        """The same, and what it takes from its queue, or receives for the first time, is counted."""
+        """The same, and what it sends, receives for the first time, or takes from its queue is counted."""
         if name == "_collect_msgs":
             return self._counting_received(change)
+        if name in _SENDS:
+            return self._counting_sent(change, _SENDS[name])
         if name not in _TAKES:
             return change
         what, queue_of = _TAKES[name]
@@ -100,6 +108,16 @@ class Queues:
             before = {each["id"] for each in queue["messages"]}
             answer = change(*arguments)
             self._count(queue, what, before - {each["id"] for each in queue["messages"]})
+            return answer
+
+        return counted
+
+    def _counting_sent(self, send: Callable[..., Any], queue_of: Callable[..., Queue | None]) -> Callable[..., Any]:
+        def counted(*arguments: Any) -> Any:
+            answer = send(*arguments)
+            if (queue := queue_of(*arguments)) is not None:
+                self._counts.setdefault(_arn(queue), Counter())["sent"] += 1
+                self._open.setdefault(_arn(queue), set())
             return answer
 
         return counted

@@ -181,4 +181,4 @@ def test_after_chaos_every_instance_is_as_its_tags_say(world: World, capsys: pyt
     assert dropped(world) == len(POISON)
     assert queues.waiting(queues.dead) == 0
     assert messages["lost"] == 0
-    assert messages["received"] == messages["deleted"] + messages["dead"]
+    assert messages["sent"] == messages["received"] == messages["deleted"] + messages["dead"]

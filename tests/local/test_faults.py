@@ -156,7 +156,8 @@ def test_each_message_that_was_received_is_accounted_for(aws: EmbeddedAws) -> No
     pair.sqs.send_message(QueueUrl=pair.work, MessageBody="fails")
     eventually(lambda: pair.bodies(pair.dead) == {"fails"}, 30)
     counts = pair.counts(pair.work)
-    assert {name: counts[name] for name in ("received", "deleted", "dead", "lost")} == {
+    assert {name: counts[name] for name in ("sent", "received", "deleted", "dead", "lost")} == {
+        "sent": 6,
         "received": 6,
         "deleted": 5,
         "dead": 1,
