@@ -4,13 +4,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from rolekeeper import codec
 from rolekeeper_local import ec2_filters
 from rolekeeper_local.ec2_model import Association, Ec2Error, Instance, Profile
-from simulation.account import ACCOUNT, PATH, TRUSTS_EC2, Account, Maker
-from simulation.engine import Engine, Run
+from simulation.account import TRUSTS_EC2, Account, Maker
+from simulation.engine import Engine
 from simulation.outside import Call, Outside
 from simulation.promises import Promises
 from simulation.weather import Fault, Kind, Weather
@@ -243,8 +241,8 @@ class IamClient:
 
     def get_paginator(self, name: str) -> Pages:
         members = {"list_role_policies": "PolicyNames", "list_attached_role_policies": "AttachedPolicies"}
-        act = lambda: {members[name]: []}  # noqa: E731  # what the call does
-        return Pages(lambda **_: self._outside.call(Call("iam", name, Kind.READ, act)))
+        nothing: dict[str, Any] = {members[name]: []}
+        return Pages(lambda **_: self._outside.call(Call("iam", name, Kind.READ, lambda: nothing)))
 
 
 class Senders:
@@ -340,6 +338,3 @@ def told(write: Mapping[str, Any]) -> str:
         for word in arguments["UpdateExpression"].replace(",", " ,").split()
     ]
     return f"Update {at}: {' '.join(words)}"
-
-
-__all__ = ["ACCOUNT", "PATH", "ClientError"]

@@ -27,7 +27,7 @@ from rolekeeper.limits import Limits
 from rolekeeper.model import Mode
 from rolekeeper_local.ec2_model import Event
 from simulation.account import ACCOUNT, PATH, REGION, Account
-from simulation.engine import START, Engine
+from simulation.engine import Engine
 from simulation.outside import Outside
 from simulation.promises import ROWS, STATE, Promises
 from simulation.weather import Fault, Weather
@@ -418,6 +418,3 @@ def settings(limits: Limits, window_minutes: int) -> Settings:
         contested_window_minutes=30,
         sweep_function="on-schedule",
     )
-
-
-__all__ = ["START", "Deployment", "Message", "settings"]

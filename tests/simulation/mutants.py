@@ -39,7 +39,7 @@ def _mutant(name: str, module: str, old: str, new: str) -> Mutant:
     return Mutant(name, (Edit(module, old, new),))
 
 
-_TRUSTED = '\n\nTRUSTED: dict[str, dict[str, str]] = {}\n\n\ndef parse('
+_TRUSTED = "\n\nTRUSTED: dict[str, dict[str, str]] = {}\n\n\ndef parse("
 MUTANTS: tuple[Mutant, ...] = (
     # ---- what is ours ----
     _mutant(
@@ -68,7 +68,10 @@ MUTANTS: tuple[Mutant, ...] = (
         "",
     ),
     _mutant(
-        "no call is ever still in flight", "rolekeeper.ownership", "IN_FLIGHT = timedelta(minutes=20)", "IN_FLIGHT = timedelta()"
+        "no call is ever still in flight",
+        "rolekeeper.ownership",
+        "IN_FLIGHT = timedelta(minutes=20)",
+        "IN_FLIGHT = timedelta()",
     ),
     _mutant(
         "forgets an assignment that only an intent proves",
@@ -80,7 +83,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "reads what is wished before the association",
         "rolekeeper.observe",
-        "    associations = ec2.associations(ids)\n    return complete(keys, associations, ec2.instances(ids), state, now)",
+        "    associations = ec2.associations(ids)\n"
+        "    return complete(keys, associations, ec2.instances(ids), state, now)",
         "    instances = ec2.instances(ids)\n    return complete(keys, ec2.associations(ids), instances, state, now)",
     ),
     Mutant(
@@ -94,7 +98,9 @@ MUTANTS: tuple[Mutant, ...] = (
                 '    TRUSTED.update({key.id: detail["tags"]} if "tags" in detail else {})\n',
             ),
             Edit(
-                "rolekeeper.ec2", "from rolekeeper.errors import", "from rolekeeper.events import TRUSTED\nfrom rolekeeper.errors import"
+                "rolekeeper.ec2",
+                "from rolekeeper.errors import",
+                "from rolekeeper.events import TRUSTED\nfrom rolekeeper.errors import",
             ),
             Edit("rolekeeper.ec2", "            tags={tag", '            tags=TRUSTED.get(row["InstanceId"]) or {tag'),
         ),
@@ -125,10 +131,16 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # ---- unreadable means hold ----
     _mutant(
-        "takes keys that were not read for absent", "rolekeeper.store", "                if not wanted:", "                if True:"
+        "takes keys that were not read for absent",
+        "rolekeeper.store",
+        "                if not wanted:",
+        "                if True:",
     ),
     _mutant(
-        "takes an empty mapping table for deleted rows", "rolekeeper.sweep", "        if unseen and empty:", "        if False:"
+        "takes an empty mapping table for deleted rows",
+        "rolekeeper.sweep",
+        "        if unseen and empty:",
+        "        if False:",
     ),
     _mutant(
         "detaches when the mapping's record is missing",
@@ -214,7 +226,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "tells no instance of a new revision",
         "rolekeeper.work",
         "        for batch in batched(instances, ENTRIES, strict=False):",
-        '        for batch in batched(() if cause.startswith("mapping changed") else instances, ENTRIES, strict=False):',
+        '        told = () if cause.startswith("mapping changed") else instances\n'
+        "        for batch in batched(told, ENTRIES, strict=False):",
     ),
     # ---- what is written ----
     _mutant(
@@ -237,7 +250,7 @@ class _Loader(SourceFileLoader):
         super().__init__(name, path)
         self._edits = edits
 
-    def get_code(self, fullname: str) -> CodeType:
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002  # importlib's own
         """The mutant's code; never from a cache."""
         text = self.get_data(self.path).decode()
         for edit in self._edits:

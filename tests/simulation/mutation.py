@@ -54,7 +54,7 @@ def hunt_all(seeds: int, jobs: int) -> int:
 
 def main() -> int:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(prog="simulation.mutation", description="Has the simulation find deliberate faults.")
+    parser = argparse.ArgumentParser(prog="simulation.mutation", description="The simulation finds deliberate faults.")
     parser.add_argument("mutant", nargs="?", help="one mutant alone, by its name")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many schedules to play against each at most")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")

@@ -141,5 +141,5 @@ def conflict(operation: str) -> ClientError:
     if operation != "TransactWriteItems":
         return client_error("TransactionConflictException", "Transaction is ongoing for the item")
     error = client_error("TransactionCanceledException", "Transaction cancelled")
-    error.response["CancellationReasons"] = [{"Code": "TransactionConflict"}]  # type: ignore[typeddict-unknown-key]  # DynamoDB's own
+    error.response["CancellationReasons"] = [{"Code": "TransactionConflict"}]
     return error

@@ -16,7 +16,6 @@ from rolekeeper.codec import INTENT
 from rolekeeper.limits import Limits
 from rolekeeper.model import (
     Action,
-    Assignment,
     InstanceKey,
     Intent,
     MappingKey,
@@ -295,7 +294,7 @@ class Promises:
             return
         intents = _intents({name: value for name, value in (new or {}).items() if name in fresh})
         if self.writer:
-            self.writer.notes.setdefault("intents", {}).update({owner.id: each for each in intents})
+            self.writer.notes.setdefault("intents", {})[owner.id] = intents[-1]
         row = self.account.truth.association_of(owner.id) if self.account.truth.knows(owner.id) else None
         if row and self.account.makers.get(row.id) is not Maker.US and any(self._claims(each, row) for each in intents):
             # Opened from a look that was too early to see that somebody else had just attached that very profile.
@@ -334,7 +333,9 @@ class Promises:
         taken = sum(self._loses(instance, former, run.began) for instance in self.account.instances)
         allowed = self.limits.allowed(len(self.account.instances))
         self.check(
-            7, taken <= allowed, lambda: f"{run.name} serves {mapping.key} {mapping.revision}: it takes {taken} roles, {allowed} are allowed"
+            7,
+            taken <= allowed,
+            lambda: f"{run.name} serves {mapping.key} {mapping.revision}, which takes {taken} roles; {allowed} may go",
         )
 
     def _loses(self, instance: str, former: PublishedMapping, since: float) -> bool:
@@ -396,6 +397,3 @@ def _narrower(mapping: PublishedMapping, now: Any) -> bool:
 def instance_key(instance: str) -> InstanceKey:
     """An instance's key."""
     return InstanceKey(ACCOUNT, REGION, instance)
-
-
-__all__ = ["Assignment", "PROMISES", "Promises", "Violation", "instance_key"]

@@ -49,7 +49,8 @@ class Total:
     @property
     def rare(self) -> list[str]:
         """What happened too seldom to say that it was tried."""
-        faults = [f"{name}, in {count} schedules" for name, count in self.faults.items() if count < SHARE * self.schedules]
+        least = SHARE * self.schedules
+        faults = [f"{name}, in {count} schedules" for name, count in self.faults.items() if count < least]
         return [*faults, *(f"branch {name}, never" for name, count in self.branches.items() if not count)]
 
     def summary(self) -> str:
@@ -60,7 +61,10 @@ class Total:
         return "\n".join(
             [
                 f"  schedules run      {self.schedules:,}",
-                f"  faults injected    {sum(self.faults.values()):,}; {common} of {len(self.faults)} kinds in at least {SHARE:.0%} of schedules",
+                (
+                    f"  faults injected    {sum(self.faults.values()):,}; "
+                    f"{common} of {len(self.faults)} kinds in at least {SHARE:.0%} of schedules"
+                ),
                 f"  branches reached   {reached} of {len(self.branches)}",
                 f"  promises checked   {sum(self.promises.values()):,} times; {kept} of {len(self.promises)} kept",
             ]
@@ -106,8 +110,8 @@ def run(start: int, seeds: int, jobs: int) -> int:
         print(f"further broken seeds: {', '.join(str(each.seed) for each in total.broken[TOLD:])}")
     print(total.summary())
     missed = total.rare if seeds >= MANY else []
-    for each in missed:
-        print(f"too rare: {each}")
+    for rare in missed:
+        print(f"too rare: {rare}")
     print(total.line(time.monotonic() - began))
     return 1 if total.broken or missed else 0
 

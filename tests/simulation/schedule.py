@@ -272,6 +272,3 @@ def play(seed: int) -> Played:
     """Play a seed; if it breaks a promise, once more with its story."""
     played = Schedule(seed).play()
     return Schedule(seed, tells=True).play() if played.violations else played
-
-
-__all__ = ["Fault", "play"]

@@ -10,7 +10,7 @@ from typing import Any
 from rolekeeper import codec
 from rolekeeper.model import InstanceRecord, MappingKey, Pin, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper_local.ec2_model import Association, Instance, State
-from simulation.account import ACCOUNT, REGION, Account, Maker
+from simulation.account import Account, Maker
 from simulation.engine import Engine
 from simulation.people import IGNORE
 from simulation.promises import STATE, Asked, Promises, instance_key
@@ -181,6 +181,3 @@ def _tells(entry: Mapping[str, Any], asked: Asked, row: Association) -> bool:
     known = entry.get("answer", {}).get("association-id", "")
     begun = {each["intent"] for each in entry.get("closes", ())}
     return row.id == known or (asked.intent is not None and asked.intent.id in begun)
-
-
-__all__ = ["ACCOUNT", "REGION", "Settled"]

@@ -33,7 +33,9 @@ KEPT = {
 def _told(seed: int, hash_seed: str) -> str:
     command = [sys.executable, "-m", "simulation", "--story", str(seed)]
     environ = {**os.environ, "PYTHONPATH": "tests", "PYTHONHASHSEED": hash_seed}
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environ, timeout=120, check=True).stdout
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env=environ, timeout=120, check=True
+    ).stdout
 
 
 @pytest.mark.parametrize("seed", [5, 39])
@@ -100,7 +102,12 @@ def test_two_runs_meet_between_their_calls() -> None:
     for name in ("a", "b"):
         engine.start(name, body, limit=60, ended=lambda *_: None)
     engine.play(10)
-    assert [line.split(None, 1)[1] for line in engine.story] == ["a: one call", "b: one call", "a: another", "b: another"]
+    assert [line.split(None, 1)[1] for line in engine.story] == [
+        "a: one call",
+        "b: one call",
+        "a: another",
+        "b: another",
+    ]
 
 
 def test_a_run_whose_time_is_out_is_killed_where_it_waits() -> None:

@@ -57,7 +57,9 @@ def test_a_role_given_back_is_no_longer_ours() -> None:
 
 
 def test_a_detach_explains_no_association() -> None:
-    assert assignment_for(_record(intent(Action.DETACH, "NONE", leaving="iip-assoc-0")), association("web"), NOW) is None
+    assert (
+        assignment_for(_record(intent(Action.DETACH, "NONE", leaving="iip-assoc-0")), association("web"), NOW) is None
+    )
 
 
 def test_a_second_intent_doesnt_lose_the_first() -> None:
