@@ -29,14 +29,21 @@ class Edit:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A deliberate fault: what is wrong with it, and where."""
+    """A deliberate fault.
+
+    Attributes:
+        name: what is wrong with it.
+        edits: where.
+        seed: one that found it, to be played first: a rare fault needs thousands of schedules.
+    """
 
     name: str
     edits: tuple[Edit, ...]
+    seed: int = 0
 
 
-def _mutant(name: str, module: str, old: str, new: str) -> Mutant:
-    return Mutant(name, (Edit(module, old, new),))
+def _mutant(name: str, module: str, old: str, new: str, seed: int = 0) -> Mutant:
+    return Mutant(name, (Edit(module, old, new),), seed)
 
 
 _TRUSTED = "\n\nTRUSTED: dict[str, dict[str, str]] = {}\n\n\ndef parse("
@@ -287,8 +294,8 @@ def edited(text: str, edit: Edit) -> str:
     return text.replace(edit.old, edit.new)
 
 
-def become(name: str) -> None:
-    """Import the code as this mutant from now on.
+def become(name: str) -> Mutant:
+    """Import the code as this mutant from now on; returns it.
 
     Raises:
         ValueError: some of it is imported already.
@@ -297,3 +304,4 @@ def become(name: str) -> None:
     if early := [edit.module for edit in mutant.edits if edit.module in sys.modules]:
         raise ValueError(f"imported already: {', '.join(early)}")
     sys.meta_path.insert(0, Finder(mutant))
+    return mutant

@@ -22,10 +22,10 @@ TIMEOUT = 600
 
 def hunt(name: str, seeds: int) -> dict[str, object]:
     """Play seeds against one mutant, in this process, until a promise is broken."""
-    become(name)
+    mutant = become(name)
     from simulation.schedule import Schedule  # noqa: PLC0415  # after it, so that it imports the mutant
 
-    for seed in range(seeds):
+    for seed in (mutant.seed, *range(seeds)):
         if broken := Schedule(seed).play().violations:
             return {"seed": seed, "promise": broken[0].promise, "says": str(broken[0])}
     return {}
