@@ -518,20 +518,62 @@ def test_what_is_no_number_of_dynamodbs_is_refused(fake: FakeDynamoDB, written: 
     assert refused.value.response["Error"]["Code"] == "ValidationException"
 
 
-@pytest.mark.parametrize(("condition", "holds"), [("n < :v", True), ("n = :v", False), ("n >= :v", False)])
-def test_numbers_compare_as_numbers(fake: FakeDynamoDB, condition: str, holds: bool) -> None:  # noqa: FBT001  # an example
-    request = update("REMOVE s", condition=condition, values={":v": {"N": "1E1"}})
-    if holds:
-        fake.update_item(**request)
-        return
-    with pytest.raises(ClientError) as refused:
-        fake.update_item(**request)
-    assert refused.value.response["Error"]["Code"] == "ConditionalCheckFailedException"
-
-
 def test_sums_are_exact(fake: FakeDynamoDB) -> None:
     fake.update_item(**update("ADD n :v, m :v", values={":v": {"N": "0.10"}}))
     assert (found(fake)["n"], found(fake)["m"]) == ({"N": "5.1"}, {"N": "0.1"})
+
+
+# ---- conditions ----
+
+HOLDS = [
+    *("n = :5", "n <> :7", "n < :7", "n < :10", "n > :1", "n <= :5", "n <= :7", "n >= :5", "n >= :1"),
+    *("s = :t", "s <> :5", "s < :u", "s >= :t", "absent <> :5", "attribute_exists(n)", "attribute_not_exists(absent)"),
+    *(
+        "n = :7 OR n = :5",
+        "n = :5 OR n = :7 AND n = :7",
+        "(n = :7 OR n = :5) AND s = :t",
+        "n = :5 and s = :t or s = :u",
+    ),
+]
+FAILS = [
+    *(
+        "n = :7",
+        "n <> :5",
+        "n < :5",
+        "n > :5",
+        "n > :10",
+        "n <= :1",
+        "n >= :7",
+        "s = :5",
+    ),
+    *("absent = :5", "absent < :5", "absent >= :1", "attribute_exists(absent)", "attribute_not_exists(n)"),
+    *("n = :5 AND n = :7", "(n = :5 OR n = :7) AND n = :7"),
+]
+
+
+@pytest.mark.parametrize(("condition", "holds"), [(each, True) for each in HOLDS] + [(each, False) for each in FAILS])
+def test_a_condition_holds_where_it_holds_for_moto(
+    fake: FakeDynamoDB,
+    moto: Side,
+    condition: str,
+    holds: bool,  # noqa: FBT001  # an example
+) -> None:
+    known = {":1": ONE, ":5": {"N": "5.0"}, ":7": {"N": "7"}, ":10": {"N": "1E1"}, ":t": {"S": "t"}, ":u": {"S": "u"}}
+    used = {slot: value for slot, value in known.items() if re.search(rf"{slot}\b", condition)}
+    request = update("REMOVE n", condition=condition, **({"values": used} if used else {}))
+    moto.client.put_item(TableName=STATE, Item=found(fake))
+    for client in (fake, moto.client):
+        if holds:
+            client.update_item(**request)
+        else:
+            with pytest.raises(ClientError, match="ConditionalCheckFailedException"):
+                client.update_item(**request)
+
+
+@pytest.mark.parametrize("condition", ["s < :v", "s >= :v", "tags < :v", "absent < :v"])
+def test_values_of_two_types_have_no_order(fake: FakeDynamoDB, condition: str) -> None:
+    with pytest.raises(ClientError, match="ConditionalCheckFailedException"):
+        fake.update_item(**update("REMOVE n", condition=condition, values={":v": ONE}))
 
 
 # ---- writes ----
