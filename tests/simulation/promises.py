@@ -308,6 +308,8 @@ class Promises:
         mapping = codec.published_from(codec.from_attributes(new))
         former = next((each for _, each in reversed(log) if each), None)
         log.append((self.engine.seconds, mapping))
+        if mapping == former:
+            return  # a note beside it
         run = self.writer
         if mapping.deleted and run and not (former and former.deleted):
             swept = run.name.startswith("sweep")

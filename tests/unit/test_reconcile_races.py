@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from rolekeeper.model import WhenStopped
-from support.world import KilledError, World, kill
+from rolekeeper.model import WhenStopped, WhenUnmatched
+from support.world import KilledError, World, kill, refusing
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +97,20 @@ def test_the_second_half_of_a_swap_tells_of_the_first(world: World) -> None:
     assert world.carries(instance) == "urgent"
     (closed,) = world.history(instance)[-1]["closes"]
     assert closed["action"] == "Replace"
+
+
+def test_what_is_given_back_isnt_claimed_by_an_older_wish_for_the_same_role(world: World) -> None:
+    world.profile("before")
+    world.publish("careful=*", "web", when_unmatched=WhenUnmatched.RESTORE)
+    instance = world.running(profile="before", careful="yes")
+    world.reconcile(instance)
+    world.publish("older=*", "before", priority=1)
+    world.tag(instance, older="yes")
+    # The call never happens, but nobody can know: its intent stays open.
+    world.calls.before("ReplaceIamInstanceProfileAssociation", refusing("InternalError", status=500))
+    world.reconcile(instance)
+    world.untag(instance, "older", "careful")
+    world.reconcile(instance)
+    assert world.carries(instance) == "before"
+    assert world.record(instance).assignments == {}
+    assert world.record(instance).intents == {}

@@ -161,13 +161,14 @@ class Changer:
         assignment = _assigned(decision, intent, made)
         # EC2 took the id that was observed, so none of the recorded ones can be newer.
         halves = [] if decision.swap else _swaps(observed)
+        over = [*halves, *_overtaken(observed, decision)]
         former = set(observed.record.assignments) | ({adopted.association_id} if adopted else set())
         self.state.record_outcome(
             wake.instance,
-            history_entry(wake, observed.instance, observed.association, decision, answer, halves),
+            history_entry(wake, observed.instance, observed.association, decision, answer, over),
             now,
             # A swap's intent stays open until the second half, which takes over what it would restore.
-            closed=() if decision.swap else (intent, *halves),
+            closed=over if decision.swap else (intent, *over),
             assignment=assignment,
             forgotten=former - {assignment.association_id} if assignment else former,
             clears_standing=True,
@@ -268,6 +269,12 @@ def _assigned(decision: Decision, intent: Intent, made: Association) -> Assignme
         remembers = decision.code == "quarantined" and intent.restore_profile_arn
         return assignment_of(intent, NOTHING) if remembers else None
     return assignment_of(intent, made.id)
+
+
+def _overtaken(observed: Observation, decision: Decision) -> list[Intent]:
+    """Open intents to leave the association that EC2 just let us leave: each id can be taken only once."""
+    left = decision.association_id
+    return [each for each in observed.record.intents.values() if left and each.from_association_id == left]
 
 
 def _swaps(observed: Observation) -> list[Intent]:
