@@ -62,6 +62,7 @@ class People:
         self._habits = habits
         self._hidden: list[dict[str, Any]] = []
         self._swapped: set[str] = set()
+        self._controlled = False
         self.damaged: set[str] = set()
         self._acts = self._repertoire()
 
@@ -336,6 +337,7 @@ class People:
 
     def _control(self, **attributes: Any) -> None:
         self._say(f"control {attributes}")
+        self._controlled = bool(attributes)
         self._put_state(codec.CONTROL, **attributes)
 
     def pin(self) -> None:
@@ -471,7 +473,8 @@ class People:
             self.mend_profile(name)
         if "db" not in self._account.roles:
             self.drop_role()
-        self.resume()
+        if self._controlled:
+            self.resume()  # and every write to the control item starts a sweep
         self.mend_records()
 
     def _put_state(self, key: codec.Key, **attributes: Any) -> None:

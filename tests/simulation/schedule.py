@@ -242,6 +242,9 @@ class Schedule:
         early = self.weather.skew and (self.plan.habits.expiry or self.plan.habits.operators)
         if not (self.weather.stale or deployment.dead_letters or early):
             self.settled.check("before the sweep", only=heard, promise=5)
+        self.account.truth.tick()
+        gone = {each for each in self.account.instances if not self.account.truth.knows(each)}
+        self.settled.forgotten = gone if self.weather.stale else gone & deployment.unheard
         deployment.redrive()
         deployment.sweep()
         engine.play(engine.seconds + BACKOFF)
@@ -263,7 +266,8 @@ class Schedule:
         deployment.sweep()
         engine.play(engine.seconds + 120)
         for instance in self.account.instances:
-            self.people.nudge(instance)
+            if instance not in self.settled.forgotten:
+                self.people.nudge(instance)
         engine.play(engine.seconds + 120)
         self.promises.check(8, self.promises.writes == writes, lambda: "a converged account was written to")
 

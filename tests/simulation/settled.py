@@ -17,6 +17,8 @@ from simulation.promises import STATE, Asked, Promises, instance_key
 from support.fake_dynamodb import FakeDynamoDB
 
 ENDED = frozenset({State.SHUTTING_DOWN, State.TERMINATED})
+# The promise that is about the sweep too.
+CONVERGES = 4
 # An intent that nobody can tell the end of is kept for so long, plus the time to the next sweep.
 OLD_INTENT = timedelta(minutes=40)
 
@@ -29,6 +31,8 @@ class Settled:
         self._account = account
         self._tables = tables
         self._promises = promises
+        # Instances that EC2 shows no more, before a sweep came by: what is recorded of them is of no use, and no harm.
+        self.forgotten: set[str] = set()
 
     def check(self, when: str, *, only: set[str] | None = None, promise: int = 4, strict: bool = False) -> None:
         """Every instance is as it should be, or shows why not.
@@ -48,7 +52,7 @@ class Settled:
         here = f"{when}: {instance[-4:]}"
         known = self._account.truth.instance(instance) if self._account.truth.knows(instance) else None
         if known is None or known.state in ENDED:
-            if strict:
+            if strict and instance not in self.forgotten:
                 self._promises.check(
                     4, record is None, lambda: f"{here} has ended and its record is still there: {record}"
                 )
@@ -57,6 +61,8 @@ class Settled:
         row = self._account.association_of(instance)
         if not record.standing:
             wrong = self._wrong(known, record)
+            if promise != CONVERGES and self._edited_since(known, record):
+                return  # an edit reaches those that carry the tag; the others wait for the sweep
             self._promises.check(promise, not wrong, lambda: f"{here} is {known.state} and shows nothing, but {wrong}")
         if row and row.id not in self._promises.ambiguous:
             ours = row.id in record.assignments
@@ -78,6 +84,12 @@ class Settled:
             if record.standing:
                 idle = not self._wrong(known, record) and record.standing.code in ("stopped", "changing", "associating")
                 self._promises.check(4, not idle, lambda: f"{here} shows {record.standing}, and is as it should be")
+
+    def _edited_since(self, instance: Instance, record: InstanceRecord) -> bool:
+        """Whether a mapping whose tag the instance lost, and whose role it still carries, was edited after that."""
+        lost = [each.mapping for each in record.assignments.values() if not each.mapping.matches(instance.tags)]
+        since = self._account.tags[instance.id][-1][0] if self._account.tags[instance.id] else 0
+        return any(at >= since for mapping in lost for at, _ in self._promises.published[mapping])
 
     def record(self, instance: str) -> InstanceRecord | None:
         """Our record of an instance."""
