@@ -216,6 +216,17 @@ def test_a_lower_mapping_takes_over_only_by_a_deliberate_act() -> None:
     assert decide(retagged, association("db"), ours, candidates, None).action is Action.REPLACE
 
 
+def test_a_quarantine_whose_record_is_lost_is_not_lifted_by_another_mapping() -> None:
+    seen = instance(workload="web", quarantine="yes")
+    took = assignment("NONE", "quarantine=*", id="", restore=arn("before"))
+    candidates = resolve(seen, [WEB], NOW)
+    held = decide(seen, None, took, candidates, None)
+    assert (held.action, held.code) == (Action.HOLD, "mapping-missing")
+    deleted = published("quarantine=*", "NONE", deleted=True)
+    assert decide(seen, None, took, candidates, deleted).action is Action.ATTACH
+    assert decide(instance(workload="web"), None, took, candidates, None).action is Action.ATTACH
+
+
 # ---- no mapping governs the instance ----
 
 WAS_OURS = assignment("web", "workload=web")

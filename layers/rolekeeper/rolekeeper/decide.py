@@ -73,7 +73,7 @@ def _hold_tie(candidates: Candidates) -> Decision:
     )
 
 
-def _serve(  # noqa: C901, PLR0913, PLR0917  # one ladder, one rung per rule of the design
+def _serve(  # noqa: C901, PLR0912, PLR0913, PLR0917  # one ladder, one rung per rule of the design
     instance: Instance,
     association: Association | None,
     assignment: Assignment | None,
@@ -102,9 +102,12 @@ def _serve(  # noqa: C901, PLR0913, PLR0917  # one ladder, one rung per rule of 
 
     if winner.suspended:
         return decision(Action.HOLD, "suspended", f"mapping {winner.key} can't be served: {winner.suspended}")
+    missing = _lost(instance, assignment, winner, owner)
     if not association:
         if not spec.carries_role:
             return decision(Action.NOTHING, "converged", f"it carries no role, as {winner.key} asks")
+        if missing:
+            return decision(Action.HOLD, "mapping-missing", missing)
         if instance.state in _CHANGING:
             return decision(Action.WAIT, "changing", _until_settled(instance, f"role {spec.role}"), polls=True)
         return decision(Action.ATTACH, "unoccupied", f"{winner.key} gives it role {spec.role}")
@@ -112,10 +115,8 @@ def _serve(  # noqa: C901, PLR0913, PLR0917  # one ladder, one rung per rule of 
         return decision(Action.WAIT, "associating", f"EC2 is still attaching role {spec.role}", polls=True)
     if association.profile_arn == winner.profile_arn:
         return decision(Action.NOTHING, "converged", f"it carries role {spec.role}, as {winner.key} asks")
-    unowned = assignment and not owner and assignment.mapping != winner.key
-    if assignment and unowned and not winner.key.pins and assignment.mapping.matches(instance.tags):
-        # Its tag is still there and no row was deleted, so nobody meant another mapping to take over.
-        return decision(Action.HOLD, "mapping-missing", _missing(assignment))
+    if missing:
+        return decision(Action.HOLD, "mapping-missing", missing)
     if not assignment and spec.when_occupied is WhenOccupied.KEEP:
         return decision(
             Action.HOLD,
@@ -217,6 +218,18 @@ def _given_back(
         return decision(Action.WAIT, "changing", _until_settled(instance, "what was there before"), waits=True)
     reason = f"{owner.key} no longer matches; {assignment.restore_profile_arn} was there before"
     return decision(Action.ATTACH, "restored", reason, waits=False)
+
+
+def _lost(
+    instance: Instance, assignment: Assignment | None, winner: PublishedMapping, owner: PublishedMapping | None
+) -> str:
+    """Why another mapping doesn't take over from the one that gave the role, or took it; empty when it may.
+
+    Its tag is still there and no row was deleted, so nobody meant that. A pin is meant.
+    """
+    if not assignment or owner or assignment.mapping == winner.key or winner.key.pins:
+        return ""
+    return _missing(assignment) if assignment.mapping.matches(instance.tags) else ""
 
 
 def _missing(assignment: Assignment) -> str:
