@@ -89,6 +89,17 @@ def test_how_often_and_within_how_long_can_be_set(world: World, instance: str) -
     assert [undo(world, instance, minutes=60) for _ in range(2)] == ["web", "theirs"]
 
 
+def test_when_more_is_allowed_later_it_is_done_again_and_recorded(world: World, instance: str) -> None:
+    for _ in range(3):
+        undo(world, instance)
+    assert code(world, instance) == "contested"
+    world.contest = ContestRule(after=5)
+    world.later(hours=1)
+    assert world.reconcile(instance).error is None
+    assert world.owns(instance)
+    assert world.record(instance).undone == ()
+
+
 def test_people_who_change_their_own_wish_contest_nothing(world: World, instance: str) -> None:
     world.publish("workload=db", "db")
     for _ in range(4):

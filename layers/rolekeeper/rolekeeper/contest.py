@@ -41,12 +41,14 @@ class Evidence:
 def seen_undone(
     record: InstanceRecord, decision: Decision, association: Association | None, at: datetime
 ) -> Undone | None:
-    """The undoing of our last change, if that is what is seen now.
+    """The undoing of our last change, if that is what is seen now, and isn't recorded yet.
 
     An open intent means that one of ours may be changing it this very moment; then nothing is said.
     """
     made = record.made
     if made is None or record.intents or made.wish != decision.wish:
+        return None
+    if any(each.made_at == made.at for each in record.undone):
         return None
     if not association:
         return Undone(made.wish, made.at, at) if made.association_id else None
@@ -59,10 +61,10 @@ def undoings(
     record: InstanceRecord, decision: Decision, association: Association | None, at: datetime
 ) -> tuple[Undone, ...]:
     """All undoings of this change, oldest first, with the one that is seen now."""
-    known = {each.made_at: each for each in record.undone if each.wish == decision.wish}
-    if (seen := seen_undone(record, decision, association, at)) and seen.made_at not in known:
-        known[seen.made_at] = seen
-    return tuple(sorted(known.values(), key=lambda each: each.at))
+    known = [each for each in record.undone if each.wish == decision.wish]
+    if seen := seen_undone(record, decision, association, at):
+        known.append(seen)
+    return tuple(sorted(known, key=lambda each: each.at))
 
 
 def lapsed(record: InstanceRecord, decision: Decision, rule: ContestRule, at: datetime) -> tuple[Undone, ...]:
