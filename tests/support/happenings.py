@@ -1,0 +1,105 @@
+"""What may happen to an instance and to the mappings, drawn: few names that meet, so that rules touch each other.
+
+Shared by the state machines (`tests/unit/machines`); what rows can say at length is in `support.values`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from rolekeeper import codec
+from rolekeeper.model import NO_ROLE, MappingKey, Pin, WhenOccupied, WhenStopped, WhenUnmatched
+from support.values import KEY, arn
+
+
+def at_most(examples: int, steps: int) -> settings:
+    """The fixed profile of all tests, with so many machines of so many steps each."""
+    return settings(max_examples=examples, stateful_step_count=steps)
+
+
+# ---- tags: two keys differ by case alone, one holds separators; a value may be empty, or a star ----
+
+tag_keys = st.sampled_from(["team", "Team", "a#b=c"])
+tag_values = st.sampled_from(["web", "web", "", "*"])
+tag_maps = st.dictionaries(tag_keys, tag_values, min_size=1, max_size=3)
+mapping_keys = st.builds(MappingKey, tag_keys, st.sampled_from(["*", "*", "web", ""]))
+
+# ---- mappings: any one column, as an edit changes it ----
+
+roles = st.sampled_from(["web", "db", NO_ROLE])
+ages = st.sampled_from([timedelta(days=-1), timedelta(0), timedelta(minutes=30), timedelta(hours=2)])
+"""How long from now something ends: past, this very moment, or to come."""
+
+accounts = st.sampled_from([frozenset[str](), frozenset({KEY.account}), frozenset({"999999999999"})])
+regions = st.sampled_from([frozenset[str](), frozenset({KEY.region}), frozenset({"eu-west-1", "eu-west-2"})])
+
+policies = st.fixed_dictionaries(
+    {
+        "when_occupied": st.sampled_from([WhenOccupied.REPLACE, WhenOccupied.REPLACE, WhenOccupied.KEEP]),
+        "when_unmatched": st.sampled_from([*WhenUnmatched, WhenUnmatched.RESTORE]),
+        "when_stopped": st.sampled_from(WhenStopped),
+    }
+)
+"""The columns that say what happens to an instance."""
+
+scopes = st.fixed_dictionaries(
+    {},
+    optional={
+        "priority": st.integers(99, 101),
+        "enabled": st.booleans(),
+        "require_tags": st.dictionaries(tag_keys, tag_values, max_size=2),
+        "accounts": accounts,
+        "regions": regions,
+    },
+)
+"""The columns that say which instances a mapping is for."""
+
+
+def _merged(parts: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+    return {name: value for part in parts for name, value in part.items()}
+
+
+columns = st.tuples(policies, scopes).map(_merged)
+"""Both."""
+
+# ---- operators ----
+
+
+def pins(now: datetime) -> st.SearchStrategy[Pin]:
+    """A pin to a role or to none, that may have an end; one in five can't be read."""
+
+    def pin(role: str, age: timedelta | None, *, clear: bool) -> Pin:
+        until = None if age is None else now + age
+        return Pin(role, arn(role), until) if clear else Pin("", unclear="the pin names no role")
+
+    return st.builds(pin, roles, st.none() | ages, clear=st.sampled_from([True] * 4 + [False]))
+
+
+@dataclass(frozen=True)
+class Ignore:
+    """What somebody wrote into `rolekeeper:ignore`, and what it means (docs/concepts.md, `ignored`).
+
+    `until` is set where it names a moment.
+    """
+
+    text: str
+    meaning: str
+    until: datetime | None = None
+
+
+def ignores(now: datetime) -> st.SearchStrategy[Ignore]:
+    """Values of `rolekeeper:ignore`: for good, not at all, until a moment, or what nobody can read."""
+    until = ages.map(lambda age: Ignore(codec.timestamp(now + age), "until", now + age))
+    spoken = [
+        Ignore("true", "always"),
+        Ignore(" True ", "always"),
+        Ignore("false", "never"),
+        Ignore("", "unclear"),
+        Ignore("yes", "unclear"),
+        Ignore("2026-12-31", "unclear"),
+        Ignore("2026-12-31T18:00:00", "unclear"),
+    ]
+    return until | st.sampled_from(spoken)
