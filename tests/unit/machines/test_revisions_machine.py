@@ -1,0 +1,209 @@
+"""Two workers publish, hold, suspend and block mappings, each by what it read some time ago.
+
+A write by something that is no longer true is refused whole: not one item of the table is another. What was written is
+read as it was, and numbers only rise.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from rolekeeper import codec
+from rolekeeper.errors import ObserveAgainError
+from rolekeeper.model import ANY_VALUE, Held, MappingKey, PublishedMapping, Timer
+from rolekeeper.revisions import Kept
+from support.clock import START
+from support.happenings import at_most
+from support.state_table import STATE_TABLE
+from support.workers import Worker, state_table, texts, tricky_keys, tricky_specs, worker
+
+ENTRY = {"reason": "somebody edited it"}
+workers = st.integers(0, 1)
+which = st.integers(0, 1)
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Which worker goes by what it read of which mapping: now, or when it read that last."""
+
+    who: int
+    at: int
+    now: bool
+
+
+readers = st.builds(Reads, workers, which, st.booleans())
+
+
+class Mappings(RuleBasedStateMachine):
+    """See the module. The model: what is published, held and blocked, by key."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client = state_table()
+        self.workers: list[Worker] = [worker(self.client) for _ in range(2)]
+        self.keys: list[MappingKey] = []
+        self.kept: dict[tuple[int, MappingKey], Kept] = {}
+        self.published: dict[MappingKey, PublishedMapping] = {}
+        self.held: dict[MappingKey, Held] = {}
+        self.blocks: dict[MappingKey, frozenset[MappingKey]] = {}
+        self.credit: dict[MappingKey, tuple[int, int]] = {}
+        self.revisions: dict[tuple[MappingKey, int], PublishedMapping] = {}
+        self.entries = Counter[MappingKey]()
+        self.timers: set[Timer] = set()
+        self.now: datetime = START
+
+    @initialize(one=tricky_keys, other=tricky_keys | st.just(MappingKey("a", ANY_VALUE)))
+    def name_mappings(self, one: MappingKey, other: MappingKey) -> None:
+        self.keys = [one, other if other != one else MappingKey(one.tag_key, one.tag_value + "#")]
+
+    @rule(minutes=st.integers(1, 3))
+    def time_passes(self, minutes: int) -> None:
+        self.now += timedelta(minutes=minutes)
+
+    @rule(
+        reads=readers,
+        spec=tricky_specs,
+        why=st.sampled_from(["", "", "its role is gone"]),
+        deleted=st.booleans(),
+        arn=texts,
+        credit=st.integers(0, 2),
+        approved=st.booleans(),
+    )
+    def publish(
+        self, reads: Reads, spec: Any, why: str, arn: str, credit: int, *, deleted: bool, approved: bool
+    ) -> None:
+        who, key, kept = self._read_by(reads)
+        spec = replace(spec, key=key)
+        made = PublishedMapping(spec, kept.last + 1, arn, why, deleted)
+        if approved and kept.held:
+            made = kept.held.mapping
+        former = self.published.get(key)
+        fits = former is None or (former.revision < made.revision and self.blocks.get(key, frozenset()) == kept.blocks)
+        revisions = self.workers[who].revisions
+        self._write(lambda: revisions.publish(made, ENTRY, self.now, credit=credit, blocks=kept.blocks), fits=fits)
+        if fits:
+            self.published[key], self.blocks[key] = made, kept.blocks
+            self.revisions[key, made.revision] = made
+            self.entries[key] += 1
+            self.credit |= {key: (credit, made.revision)} if credit else {}
+            if made.spec.expires_at and made.spec.expires_at > self.now and not made.deleted:
+                self.timers.add(Timer(made.spec.expires_at, key))
+
+    @rule(reads=readers, spec=tricky_specs, by=texts)
+    def hold(self, reads: Reads, spec: Any, by: str) -> None:
+        who, key, kept = self._read_by(reads)
+        held = Held(PublishedMapping(replace(spec, key=key), kept.last + 1, "arn"), self.now, by)
+        former = self.held.get(key)
+        fits = former is None or former.revision < held.revision
+        self._write(lambda: self.workers[who].revisions.hold(held, ENTRY, self.now), fits=fits)
+        if fits:
+            self.held[key] = held
+            self.entries[key] += 1
+
+    @rule(reads=readers, why=texts)
+    def suspend(self, reads: Reads, why: str) -> None:
+        who, key, kept = self._read_by(reads)
+        if not kept.published:
+            return
+        read, there = kept.published, self.published.get(key)
+        fits = there is not None and there.revision == read.revision
+        self._write(lambda: self.workers[who].revisions.suspend(read, why, ENTRY, self.now), fits=fits)
+        if fits and there:
+            self.published[key] = replace(there, suspended=why)
+            self.entries[key] += 1
+
+    @rule(reads=readers, row=tricky_keys)
+    def block(self, reads: Reads, row: MappingKey) -> None:
+        who, key, kept = self._read_by(reads)
+        if not kept.published:
+            return
+        read, there = kept.published, self.published.get(key)
+        fits = there is not None and there.revision == read.revision
+        self._write(lambda: self.workers[who].revisions.block(read, row), fits=fits)
+        if fits:
+            self.blocks[key] |= {row}
+
+    @rule(reads=readers)
+    def unblock(self, reads: Reads) -> None:
+        who, key, kept = self._read_by(reads)
+        if not kept.blocks:
+            return
+        self._write(lambda: self.workers[who].revisions.unblock(key, kept.blocks), fits=key in self.published)
+        self.blocks[key] -= kept.blocks
+
+    @rule(who=workers, at=which)
+    def unblock_what_was_never_published(self, who: int, at: int) -> None:
+        key = self.keys[at]
+        if key not in self.published:
+            self._write(lambda: self.workers[who].revisions.unblock(key, [key]), fits=False)
+
+    # ---- what holds ----
+
+    @invariant()
+    def what_is_read_is_what_was_written(self) -> None:
+        fresh = worker(self.client)
+        for key in self.keys:
+            expected = Kept(
+                self.published.get(key),
+                self.held.get(key),
+                self.published.get(MappingKey(key.tag_key, ANY_VALUE)),
+                blocks=self.blocks.get(key, frozenset()),
+            )
+            kept = fresh.revisions.read(key)
+            assert kept == expected
+            given_out = [each.revision for each in (kept.published, kept.held) if each]
+            assert kept.last == max(given_out, default=0)
+        assert fresh.state.read([], self.keys).published == self.published
+        assert set(fresh.timers.due(START + timedelta(days=1))) == self.timers
+
+    def teardown(self) -> None:
+        store = self.workers[0].store
+        for key in self.keys:
+            pk = codec.mapping_pk(key)
+            kept = [codec.published_from(each) for each in store.last(pk, "revision#", 50)]
+            numbers = sorted((each.revision for each in kept), reverse=True)
+            assert [each.revision for each in kept] == numbers
+            assert {(key, each.revision): each for each in kept} == {
+                at: each for at, each in self.revisions.items() if at[0] == key
+            }
+            assert len(store.history(pk)) == min(50, self.entries[key])
+            window = store.get([codec.window_key(key)]).get(codec.window_key(key), {})
+            granted = (window["credit"], window["credit_revision"]) if window else None
+            assert granted == self.credit.get(key)
+
+    # ---- how ----
+
+    def _write(self, write: Callable[[], None], *, fits: bool) -> None:
+        before = self._table()
+        if fits:
+            write()
+            return
+        with pytest.raises(ObserveAgainError):
+            write()
+        assert self._table() == before, "a write that is refused writes nothing at all"
+
+    def _table(self) -> list[Any]:
+        return list(self.client.scan(TableName=STATE_TABLE)["Items"])
+
+    def _read_by(self, reads: Reads) -> tuple[int, MappingKey, Kept]:
+        """What a worker read last, now or however long ago; one that never did knows of nothing."""
+        key = self.keys[reads.at]
+        if reads.now:
+            self.kept[reads.who, key] = self.workers[reads.who].revisions.read(key)
+        return reads.who, key, self.kept.get((reads.who, key), Kept())
+
+
+def test_of_workers_that_publish_at_once_one_is_told_to_look_again_and_nothing_is_lost() -> None:
+    run_state_machine_as_test(Mappings, settings=at_most(150, 30))

@@ -1,0 +1,207 @@
+"""Three workers change instances by two mappings; by the model's own count no window ever holds more than it may.
+
+A worker takes room as `Changer` does: with its intent, in one write; when that is refused it looks for room, and tries
+once more. What EC2 refuses gives its room back.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from rolekeeper import codec
+from rolekeeper.errors import ObserveAgainError
+from rolekeeper.limits import Limits
+from rolekeeper.model import Action, Intent
+from rolekeeper.store import Update
+from rolekeeper.window import Room
+from support.calls import Calls
+from support.clock import START
+from support.happenings import at_most
+from support.state_table import STATE_TABLE
+from support.values import KEY, intent, key
+from support.workers import WINDOW_MINUTES, Worker, state_table, worker
+
+LIMITS = Limits(1, 20)
+WINDOW = timedelta(minutes=WINDOW_MINUTES)
+MAPPINGS = (key("workload=web"), key("a#b=c#d"))
+workers = st.integers(0, 2)
+which = st.integers(0, 1)
+
+
+@dataclass
+class Change:
+    """A replace or a detach that is counted, or that somebody approved."""
+
+    mapping: int
+    at: datetime
+    approved: bool
+    room: Room
+    intent: Intent
+    given_back: bool = False
+
+
+@dataclass
+class Asking:
+    """A worker that was told that there is no room, and what it was told when it looked for some."""
+
+    mapping: int
+    room: Room | None = None
+    allowed: int = 0
+    approved: bool = False
+    revision: int = 0
+
+
+class Windows(RuleBasedStateMachine):
+    """See the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = Calls()
+        self.client = state_table(self.calls)
+        self.workers: list[Worker] = [worker(self.client, LIMITS) for _ in range(3)]
+        self.now: datetime = START
+        self.fleet = 0
+        self.changes: list[Change] = []
+        self.asking: dict[int, Asking] = {}
+        self.credit = [0, 0]
+        self.approved = [0, 0]
+        self.intents = 0
+
+    # ---- what happens ----
+
+    @rule(seconds=st.sampled_from([1, 45, 60, 120, 180]))
+    def time_passes(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.asking.clear()
+
+    @rule(instances=st.sampled_from([0, 10, 15]))
+    def a_sweep_counts_the_fleet(self, instances: int) -> None:
+        self.workers[0].state.note_fleet(instances, self.now)
+        self.fleet = instances
+
+    @rule(mapping=which, credit=st.integers(1, 2))
+    def somebody_approves(self, mapping: int, credit: int) -> None:
+        """As `Revisions.publish` grants it (`test_revisions_machine`)."""
+        self.approved[mapping] += 1
+        store = self.workers[0].store
+        granted = Update().set("credit", credit).set("credit_revision", self.approved[mapping])
+        store.write(store.update(codec.window_key(MAPPINGS[mapping]), granted))
+        self.credit[mapping] = credit
+
+    # ---- what workers do ----
+
+    @rule(who=workers, mapping=which, in_between=st.booleans(), at_once=st.booleans(), overtaken=st.booleans())
+    @precondition(lambda self: len(self.asking) < 3)
+    def change(self, who: int, mapping: int, *, in_between: bool, at_once: bool, overtaken: bool) -> None:
+        """Other workers may come in between, when there is no room at once."""
+        if who not in self.asking:
+            room = self.workers[who].window.room(MAPPINGS[mapping], self.now)
+            self._open(who, Asking(mapping, room, LIMITS.per_edit))
+            if not in_between:
+                self.look_for_room(who, at_once=at_once)
+                self.take_the_room(who, overtaken=overtaken)
+
+    @rule(who=workers, at_once=st.booleans(), older=st.integers(0, 1))
+    @precondition(lambda self: self.asking)
+    def look_for_room(self, who: int, older: int = 0, *, at_once: bool = False) -> None:
+        """By the newest revision, or by one that is overtaken; another worker may look between the read and its use."""
+        asking = self.asking.get(who)
+        if not asking or asking.room:
+            return
+        mapping, revision = MAPPINGS[asking.mapping], self.approved[asking.mapping] - older
+        allowed, counted = LIMITS.allowed(self.fleet), self._still_counted(asking.mapping)
+        credit = 0 if older else self.credit[asking.mapping]
+        if at_once:
+            other = self.workers[(who + 1) % 3].window
+            self.calls.after("BatchGetItem", lambda: other.look_for_room(mapping, revision, self.now))
+        room = self.workers[who].window.look_for_room(mapping, revision, self.now)
+        approved = isinstance(room, Room) and "credit" in str(room.take)
+        if isinstance(room, datetime):
+            # Who is overtaken between may miss room that has just been cleared, and asks again.
+            assert counted >= allowed or at_once, "room that is there is given"
+            assert not credit, "what somebody approved goes on"
+            assert self.now < room <= self.now + WINDOW + timedelta(minutes=1), "and it says when to come again"
+            del self.asking[who]
+        else:
+            assert not approved or credit, "an approval is for its revision only"
+            self.asking[who] = replace(asking, room=room, allowed=allowed, approved=approved, revision=revision)
+
+    @rule(who=workers, overtaken=st.booleans())
+    @precondition(lambda self: self.asking)
+    def take_the_room(self, who: int, *, overtaken: bool = False) -> None:
+        """The room may have been that of an approval, and another revision is approved just now."""
+        asking = self.asking.get(who)
+        if asking and asking.room:
+            if overtaken:
+                self.somebody_approves(asking.mapping, 1)
+            self._open(who, asking)
+
+    @rule(data=st.data(), who=workers)
+    @precondition(lambda self: self._recent())
+    def ec2_refuses(self, data: st.DataObject, who: int) -> None:
+        change = data.draw(st.sampled_from(self._recent()))
+        state, back = self.workers[who].state, [change.room.back]
+        state.record_outcome(KEY, {"reason": "EC2 refused"}, self.now, closed=[change.intent], alongside=back)
+        change.given_back = True
+        self.credit[change.mapping] += change.approved
+
+    # ---- what holds ----
+
+    @invariant()
+    def there_is_an_intent_for_each_change_and_none_without_room(self) -> None:
+        open_ = {each.intent.id for each in self.changes if not each.given_back}
+        assert self.workers[0].state.read([KEY], []).record(KEY).intents.keys() == open_
+
+    @invariant()
+    def credit_is_what_was_approved_and_not_used(self) -> None:
+        for mapping, credit in enumerate(self.credit):
+            assert self._window(mapping).get("credit", 0) == credit
+
+    # ---- how ----
+
+    def _open(self, who: int, asking: Asking) -> None:
+        self.intents += 1
+        assert asking.room
+        opened = intent(Action.REPLACE, "web", id=f"{self.intents}")
+        change = Change(asking.mapping, self.now, asking.approved, asking.room, opened)
+        before = self._table()
+        try:
+            self.workers[who].state.open_intent(KEY, change.intent, alongside=[change.room.take])
+        except ObserveAgainError:
+            assert self._table() == before, "without room there is no intent"
+            self.asking[who] = Asking(asking.mapping)
+            return
+        self.asking.pop(who, None)
+        self.changes.append(change)
+        if change.approved:
+            assert asking.revision == self.approved[change.mapping]
+            self.credit[change.mapping] -= 1
+        else:
+            within = [each for each in self._counted(change.mapping) if change.at - WINDOW < each.at]
+            assert len(within) <= asking.allowed, "a window holds no more than it may"
+
+    def _counted(self, mapping: int) -> list[Change]:
+        return [each for each in self.changes if each.mapping == mapping and not (each.approved or each.given_back)]
+
+    def _still_counted(self, mapping: int) -> int:
+        """Changes whose minute hasn't left: it does when a whole window has passed since its end."""
+        minute = timedelta(minutes=1)
+        ends = [each.at - (each.at - START) % minute + minute for each in self._counted(mapping)]
+        return sum(self.now < end + WINDOW for end in ends)
+
+    def _recent(self) -> list[Change]:
+        return [each for each in self.changes if not each.given_back and self.now - each.at < WINDOW]
+
+    def _window(self, mapping: int) -> codec.Item:
+        at = codec.window_key(MAPPINGS[mapping])
+        return self.workers[0].store.get([at]).get(at, {})
+
+    def _table(self) -> list[Any]:
+        return list(self.client.scan(TableName=STATE_TABLE)["Items"])
+
+
+def test_whoever_changes_whatever_when_no_window_holds_more_than_it_may() -> None:
+    run_state_machine_as_test(Windows, settings=at_most(400, 40))
