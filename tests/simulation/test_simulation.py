@@ -1,6 +1,7 @@
 """The simulation itself: it plays the same each time, tells a readable story, and its kept seeds stay good."""
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -86,6 +87,15 @@ def test_what_happens_too_seldom_is_named() -> None:
     assert any(each.startswith(Fault.RETAGGED) for each in total.rare)
     assert any("never" in each for each in total.rare)
     assert set(total.promises) == set(PROMISES.values())
+
+
+def test_each_promise_is_on_the_page_with_tests_that_exist() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+?) \| (.+?) \|$", (ROOT / "docs" / "guarantees.md").read_text(), re.MULTILINE)
+    assert [int(number) for number, _, _ in rows] == list(PROMISES)
+    for number, _, told in rows:
+        tests = re.findall(r"`(tests/[^`]+)`", told)
+        assert tests, number
+        assert all((ROOT / test).exists() for test in tests), tests
 
 
 # ---- the engine ----
