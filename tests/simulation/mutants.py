@@ -69,10 +69,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant("one intent overwrites another", "rolekeeper.change", "id=uuid.uuid4().hex[:16]", 'id="intent"'),
     _mutant(
-        "closes intents that were written after it looked",
+        "keeps for ever what nobody knows the end of",
         "rolekeeper.ownership",
-        "        if intent.at > asked_at:\n            return False\n",
-        "",
+        "(bool(moved_on) and not swapping) or asked_at - intent.at > IN_FLIGHT",
+        "(bool(moved_on) and not swapping)",
     ),
     _mutant(
         "no call is ever still in flight",

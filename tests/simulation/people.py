@@ -386,8 +386,10 @@ class People:
         )
 
     def lose_published(self) -> None:
-        """A published record is lost, with no tombstone: nobody meant that."""
-        tag = self._rng.choice(MAPPINGS)
+        """A published record that governs an instance is lost, with no tombstone: nobody meant that."""
+        carried = [self._account.tags[each][-1][1] for each in self._account.instances if self._account.tags[each]]
+        used = [tag for tag in MAPPINGS if any(MappingKey(*tag.split("=", 1)).matches(tags) for tags in carried)]
+        tag = self._rng.choice(used or MAPPINGS)
         self._say(f"the published record of {tag} is lost")
         self._weather.count(Fault.PUBLISHED_LOST)
         self._deployment.unheard.update(self._account.instances)
@@ -395,8 +397,9 @@ class People:
         self._tables.delete_item(TableName=STATE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
         if self._rng.random() < 0.5:
             # It comes back while somebody looks.
-            self.nudge()
             self._deployment.sweep()
+            for instance in self._account.instances[:3]:
+                self.nudge(instance)
 
     def empty_the_table(self) -> None:
         """The mapping table reads empty for a while, and nobody deleted a row."""
