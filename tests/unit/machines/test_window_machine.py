@@ -72,7 +72,7 @@ class Windows(RuleBasedStateMachine):
 
     # ---- what happens ----
 
-    @rule(seconds=st.sampled_from([1, 45, 60, 120, 180]))
+    @rule(seconds=st.sampled_from([1, 45, 60, 150, 240]))
     def time_passes(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
         self.asking.clear()
@@ -204,4 +204,4 @@ class Windows(RuleBasedStateMachine):
 
 
 def test_whoever_changes_whatever_when_no_window_holds_more_than_it_may() -> None:
-    run_state_machine_as_test(Windows, settings=at_most(400, 40))
+    run_state_machine_as_test(Windows, settings=at_most(800, 40))
