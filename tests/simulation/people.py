@@ -398,8 +398,8 @@ class People:
         if self._rng.random() < 0.5:
             # It comes back while somebody looks.
             self._deployment.sweep()
-            for instance in self._account.instances[:3]:
-                self.nudge(instance)
+            for _ in range(8):
+                self._engine.after(self._rng.uniform(0, 4), self.nudge)
 
     def empty_the_table(self) -> None:
         """The mapping table reads empty for a while, and nobody deleted a row."""
