@@ -54,6 +54,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.ownership",
         "        and intent.target_profile_arn == association.profile_arn\n",
         "",
+        seed=1085,
     ),
     _mutant(
         "replaces where the mapping says keep",
@@ -93,6 +94,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "    associations = ec2.associations(ids)\n"
         "    return complete(keys, associations, ec2.instances(ids), state, now)",
         "    instances = ec2.instances(ids)\n    return complete(keys, ec2.associations(ids), instances, state, now)",
+        seed=294,
     ),
     Mutant(
         "trusts the tags in an event",
@@ -117,6 +119,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.observe",
         "orphans - asked - set(over)",
         "orphans - set(snapshot.published) - set(over)",
+        seed=264,
     ),
     _mutant(
         "detaches and attaches instead of replacing",
@@ -142,6 +145,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.store",
         "                if not wanted:",
         "                if True:",
+        seed=262,
     ),
     _mutant(
         "takes an empty mapping table for deleted rows",
@@ -154,12 +158,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.decide",
         '    if owner is None:\n        return decision(Action.HOLD, "mapping-missing", _missing(assignment))',
         '    if owner is None:\n        return decision(Action.DETACH, "unmatched", _missing(assignment))',
+        seed=69,
     ),
     _mutant(
         "takes rows that go while they are swept for deleted",
         "rolekeeper.sweep",
         "surveys, whole=whole, seen=True)",
         "surveys, whole=whole, seen=False)",
+        seed=3807,
     ),
     # ---- the ceiling ----
     _mutant(
@@ -167,6 +173,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.roles",
         "        if not role.path.startswith(self._path):",
         "        if False:",
+        seed=415,
     ),
     _mutant(
         "gives back what lies outside the path",
@@ -187,6 +194,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.publish",
         "        if not approved and (weight.too_heavy",
         "        if False and (weight.too_heavy",
+        seed=559,
     ),
     # ---- which mapping ----
     _mutant(
@@ -216,12 +224,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "on_instance_event",
         "for wake in wakes if outcomes[wake.instance].error]",
         "for wake in wakes if False]",
+        seed=176,
     ),
     _mutant(
         "starts no retry loop",
         "rolekeeper.reconcile",
         "        return self.watch.start(wake, now), True",
         "        return now + timedelta(hours=1), True",
+        seed=2206,
     ),
     _mutant(
         "overlooks tag events",
@@ -248,6 +258,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.announce",
         "    changes = [_begun(intent) for intent in closes]",
         "    changes = list[dict[str, Any]]()",
+        seed=177,
     ),
 )
 

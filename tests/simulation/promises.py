@@ -205,6 +205,7 @@ class Promises:
         if intent.mapping.pins:
             self._justified_by_pin(asked, intent, _held(self.pins[asked.instance], since, until))
             return
+        self._not_overruled(asked, intent, tags)
         served = _held(self.published[intent.mapping], since, until)
         known = [each for each in served if each]
         if asked.gives_up:
@@ -218,6 +219,22 @@ class Promises:
         self.check(10, matched, lambda: f"{asked}: tags {tags}, published {[each.revision for each in known]}")
         right = any(each.profile_arn == intent.target_profile_arn for each in same) or not asked.arn
         self.check(10, right, lambda: f"{asked}: the mapping says another profile")
+
+    def _not_overruled(self, asked: Asked, intent: Intent, tags: Sequence[Mapping[str, str]]) -> None:
+        """Nothing that comes before this mapping held all the while: it was there to be read."""
+        since, until, now = asked.since, asked.at, self._clock(asked.at)
+        pin = _steady(self.pins[asked.instance], since, until)
+        self.check(10, pin is None or pin.expired(now), lambda: f"{asked}, though it is pinned: {pin}")
+        own = [each for each in _held(self.published[intent.mapping], since, until) if each]
+        lowest = min((each.spec.priority for each in own), default=0)
+        for key, log in self.published.items():
+            rival = _steady(log, since, until) if key != intent.mapping else None
+            if rival and all(_governs(rival, one, now) for one in tags):
+                self.check(
+                    10,
+                    not asked.gives_up and rival.spec.priority >= lowest,
+                    lambda rival=rival: f"{asked}, though {rival.key} governed all the while",  # type: ignore[misc]  # a default binds the loop's
+                )
 
     def _justified_by_pin(self, asked: Asked, intent: Intent, held: Sequence[Pin | None]) -> None:
         if asked.gives_up:
@@ -379,6 +396,12 @@ def _held[Value](log: Sequence[tuple[float, Value]], since: float, until: float)
     """What held at some time between two moments."""
     before = [value for at, value in log if at <= since][-1:]
     return [*before, *(value for at, value in log if since < at <= until)]
+
+
+def _steady[Value](log: Sequence[tuple[float, Value | None]], since: float, until: float) -> Value | None:
+    """What held from one moment to another without a change, if anything did."""
+    changes = any(since < at <= until for at, _ in log)
+    return None if changes else next((value for at, value in reversed(log) if at <= since), None)
 
 
 def _matches(mapping: PublishedMapping, tags: Mapping[str, str]) -> bool:
