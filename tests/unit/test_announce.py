@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aws_lambda_powertools import Logger
+from botocore.exceptions import ConnectTimeoutError
 
 from rolekeeper.announce import CHANGED, Announcer, partition_of
 from rolekeeper.errors import DeniedError
@@ -169,6 +170,18 @@ def test_events_that_cant_be_sent_are_logged_and_counted_and_stop_nothing(
     assert desk.metrics.counts["EventsFailed"] == lost
     assert desk.lines()[0]["level"] == "ERROR"
     assert desk.calls["PutEvents"] == 2
+
+
+def test_when_eventbridge_doesnt_answer_the_rest_isnt_tried_and_counts_as_lost(desk: Desk) -> None:
+    def silence() -> None:
+        raise ConnectTimeoutError(endpoint_url="the-bus")
+
+    desk.calls.before("PutEvents", silence)
+    for number in range(25):
+        desk.announce.send("Role Attached", {"number": number}, [])
+    desk.announce.flush()
+    assert desk.calls["PutEvents"] == 1
+    assert desk.metrics.counts["EventsFailed"] == 25
 
 
 def test_not_being_allowed_to_send_events_rings_the_alarm_and_names_the_action_in_the_log(desk: Desk) -> None:

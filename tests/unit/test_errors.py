@@ -19,6 +19,7 @@ from rolekeeper.errors import (
     ObserveAgainError,
     PermanentError,
     RetryableError,
+    UnreachableError,
     classify,
 )
 from support.fake_ec2 import client_error
@@ -97,7 +98,8 @@ def test_a_fault_of_an_unknown_name_is_known_by_its_status() -> None:
 )
 def test_a_broken_connection_is_tried_again(error: Any) -> None:
     found = classify(error, "ec2:Some", "i-1")
-    assert type(found) is RetryableError
+    assert type(found) is UnreachableError
+    assert isinstance(found, RetryableError)
     assert found.code == type(error).__name__
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.errors import AwsRefusalError, DeniedError, classified
+from rolekeeper.errors import AwsRefusalError, DeniedError, UnreachableError, classified
 from rolekeeper.model import Action, Association, Decision, Instance, InstanceKey, Intent, MappingKey, Wake
 
 if TYPE_CHECKING:
@@ -133,9 +133,12 @@ class Announcer:
         )
 
     def flush(self) -> None:
-        """Send the queued events."""
+        """Send the queued events.
+
+        When EventBridge doesn't answer, the rest isn't tried: the function has to end in time.
+        """
         waiting, self._waiting = self._waiting, []
-        for entries in batched(waiting, ENTRIES, strict=False):
+        for at, entries in enumerate(batched(waiting, ENTRIES, strict=False), 1):
             try:
                 with classified("events:PutEvents", "the default bus"):
                     answer = self._client.put_events(Entries=list(entries))  # type: ignore[arg-type]  # built above
@@ -146,6 +149,9 @@ class Announcer:
                 if isinstance(error, DeniedError):
                     # No event can tell of it, so the alarm on the metric has to, and this log line.
                     self.count("PermissionDenied")
+                if isinstance(error, UnreachableError):
+                    self.count("EventsFailed", max(0, len(waiting) - at * ENTRIES))
+                    return
                 continue
             if lost := answer["FailedEntryCount"]:
                 self._logger.error("events were refused", extra={"events": lost, "answer": answer["Entries"]})

@@ -36,6 +36,10 @@ class RetryableError(AwsRefusalError):
     """Passing: throttled, or AWS had a fault. The same call may succeed later; nothing is known to have changed."""
 
 
+class UnreachableError(RetryableError):
+    """No answer came, after all the time that the SDK gives it: asking again at once would cost as much."""
+
+
 class ObserveAgainError(AwsRefusalError):
     """What we acted on is no longer so: somebody was faster, or the association id is stale. Read again."""
 
@@ -164,7 +168,7 @@ def classify(error: ClientError | BotoCoreError, action: str, resource: str) -> 
     """
     if not isinstance(error, ClientError):
         # A connection that broke or timed out: the call may or may not have happened.
-        return RetryableError(type(error).__name__, str(error), action, resource)
+        return UnreachableError(type(error).__name__, str(error), action, resource)
     details: Mapping[str, str] = error.response.get("Error", {})  # type: ignore[assignment]  # botocore's stub is looser
     code, message = details.get("Code", "Unknown"), details.get("Message", "")
     refusal = _kind(code, message, error)(code, message, *_named(message, action, resource, code))
