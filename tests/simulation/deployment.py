@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -35,15 +36,28 @@ from support import templates
 from support.fake_dynamodb import FakeDynamoDB
 
 ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:rolekeeper"
-# template.yaml: what EventBridge forwards of state changes.
-FORWARDED = frozenset(
-    templates.load()["Resources"]["InstanceStateRule"]["Properties"]["EventPattern"]["detail"]["state"]
-)
-BATCH, CONCURRENCY, VISIBILITY, RECEIVES = 10, 5, 360, 8
-STREAM_BATCH, STREAM_ATTEMPTS = 10, 10
-# retry.asl.json: Lambda's own troubles are tried again so often.
-MACHINE_ATTEMPTS = 6
-TIMEOUTS = {"reconcile": 60, "retry": 60, "publish": 300, "steer": 60, "sweep": 840, "expiries": 840}
+RESOURCES = templates.load()["Resources"]
+# What EventBridge forwards of state changes.
+FORWARDED = frozenset(RESOURCES["InstanceStateRule"]["Properties"]["EventPattern"]["detail"]["state"])
+_POLLER = RESOURCES["OnInstanceEvent"]["Properties"]["Events"]["WorkQueue"]["Properties"]
+_QUEUE = RESOURCES["WorkQueue"]["Properties"]
+_STREAM = RESOURCES["OnMappingChange"]["Properties"]["Events"]["MappingStream"]["Properties"]
+BATCH, CONCURRENCY = _POLLER["BatchSize"], _POLLER["ScalingConfig"]["MaximumConcurrency"]
+VISIBILITY, RECEIVES = _QUEUE["VisibilityTimeout"], _QUEUE["RedrivePolicy"]["maxReceiveCount"]
+# The state table's stream may bring more at once; small batches meet more.
+STREAM_BATCH, STREAM_ATTEMPTS = _STREAM["BatchSize"], _STREAM["MaximumRetryAttempts"]
+# Lambda's own troubles are tried again so often.
+_MACHINE = json.loads((Path(__file__).parents[2] / "statemachines" / "retry.asl.json").read_text())
+MACHINE_ATTEMPTS = _MACHINE["States"]["Reconcile"]["Retry"][0]["MaxAttempts"]
+FUNCTIONS = {
+    "reconcile": "OnInstanceEvent",
+    "retry": "OnRetry",
+    "publish": "OnMappingChange",
+    "steer": "OnStateChange",
+    "sweep": "OnSchedule",
+    "expiries": "OnSchedule",
+}
+TIMEOUTS = {name: RESOURCES[function]["Properties"]["Timeout"] for name, function in FUNCTIONS.items()}
 
 type Handler = Callable[[dict[str, Any], Any], Any]
 HANDLERS: Mapping[str, Handler] = {
