@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from rolekeeper import codec
 from rolekeeper.model import InstanceKey
 from rolekeeper.store import Store
 from rolekeeper_local.embedded import REGION
 from rolekeeper_local.world import World
+from support.changes import changes_of
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -66,7 +66,9 @@ def test_a_burst_of_edits_loses_nothing_and_changes_each_instance_once(
     assert not {each.association_id for each in first} & {each.association_id for each in second}
 
     store = Store(deployed.dynamodb, deployed.state_table)
-    for instance in instances:
-        pk = codec.instance_pk(InstanceKey(deployed.account, REGION, instance))
-        actions = [entry["decision"]["action"] for entry in store.history(pk)]
-        assert (actions.count("Attach"), actions.count("Replace")) == (1, 1)
+    for instance, attached, replaced in zip(instances, first, second, strict=True):
+        changes = changes_of(store, InstanceKey(deployed.account, REGION, instance))
+        assert [(each["decision"]["action"], each["answer"]["association-id"]) for each in changes] == [
+            ("Replace", replaced.association_id),
+            ("Attach", attached.association_id),
+        ]

@@ -12,6 +12,7 @@ from rolekeeper.model import InstanceKey
 from rolekeeper.store import Store
 from rolekeeper_local.embedded import REGION, STACK
 from rolekeeper_local.world import World
+from support.changes import changes_of
 from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator
@@ -205,8 +206,7 @@ def test_the_history_explains_a_mutation(deployed: World, told: Any) -> None:
     instance = deployed.launch("history", workload="s3-reader")
     attached(deployed, instance, "s3-read")
     store = Store(deployed.dynamodb, deployed.state_table)
-    pk = codec.instance_pk(InstanceKey(deployed.account, REGION, instance))
-    entry = next(each for each in store.history(pk) if each["decision"]["action"] == "Attach")
+    (entry,) = changes_of(store, InstanceKey(deployed.account, REGION, instance))
     shown = deployed.shown(instance)
     assert shown is not None
     assert entry["answer"]["association-id"] == shown.association_id

@@ -1,0 +1,19 @@
+"""What EC2 took, as the history tells it."""
+
+from typing import Any
+
+from rolekeeper import codec
+from rolekeeper.model import Action, InstanceKey
+from rolekeeper.store import Store
+
+
+def changes_of(store: Store, instance: InstanceKey) -> list[dict[str, Any]]:
+    """The history entries of the changes that EC2 took, newest first.
+
+    Of two reconciles that race, EC2 refuses one ("There is an existing association"): an entry, but no change.
+    """
+    return [
+        entry
+        for entry in store.history(codec.instance_pk(instance))
+        if Action(entry["decision"]["action"]).mutates and "association-id" in entry["answer"]
+    ]
