@@ -4,13 +4,14 @@ The association first, then tags and state, then the mappings: whoever read an o
 refuses it. A batch costs two EC2 reads and one DynamoDB read, however many mappings there are.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rolekeeper.contest import ContestRule, undoings
 from rolekeeper.decide import ENDED, decide
-from rolekeeper.ec2 import Ec2
+from rolekeeper.ec2 import Ec2, ids_of
+from rolekeeper.errors import DamagedError
 from rolekeeper.model import (
     Action,
     Assignment,
@@ -146,6 +147,38 @@ def observe(keys: Sequence[InstanceKey], ec2: Ec2, state: State, now: datetime) 
     ids = [key.id for key in keys]
     associations = ec2.associations(ids)
     return complete(keys, associations, ec2.instances(ids), state, now)
+
+
+def observe_page(
+    page: Sequence[Instance],
+    ec2: Ec2,
+    state: State,
+    now: datetime,
+    damaged: Callable[[Instance, DamagedError], None],
+) -> Iterator[Observation]:
+    """Observe a page of instances that EC2 just described: one more EC2 read, one DynamoDB read.
+
+    The association is read after tags and state here, so a change that is decided on it is a hint and no more.
+
+    Args:
+        page: the instances.
+        ec2: for their associations.
+        state: the state table.
+        now: when the page was asked for.
+        damaged: takes each instance with an item in the state table that isn't what we wrote; the others are observed.
+    """
+    if not page:
+        return
+    associations, known = ec2.associations(ids_of(page)), {each.key.id: each for each in page}
+    try:
+        yield from complete([each.key for each in page], associations, known, state, now).values()
+    except DamagedError:
+        # One damaged item must not keep the others from being seen: each by itself.
+        for each in page:
+            try:
+                yield complete([each.key], associations, {each.key.id: each}, state, now)[each.key]
+            except DamagedError as error:
+                damaged(each, error)
 
 
 def complete(

@@ -1,18 +1,18 @@
 """What a mapping would govern and change today, and with which others it ties: asked of EC2 and the state table."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from rolekeeper import codec
 from rolekeeper.conflicts import Survey, could_tie
-from rolekeeper.ec2 import Ec2, ids_of
+from rolekeeper.ec2 import Ec2
 from rolekeeper.effect import Effect
 from rolekeeper.errors import DamagedError
 from rolekeeper.mapping_table import MappingTable
-from rolekeeper.model import ANY_VALUE, Association, Instance, InstanceState, PublishedMapping
-from rolekeeper.observe import Observation, complete
+from rolekeeper.model import ANY_VALUE, Instance, InstanceState, PublishedMapping
+from rolekeeper.observe import Observation, observe_page
 from rolekeeper.resolve import mapping_keys, resolve
 from rolekeeper.state import State
 
@@ -67,29 +67,13 @@ class Surveyor:
         return self.find(served, served, now).serving
 
     def _look(self, page: Sequence[Instance], now: datetime) -> "Iterator[_Seen]":
-        if not page:
-            return
-        known = {each.key.id: each for each in page}
-        associations = self._ec2.associations(ids_of(page))
-        try:
-            observed = complete([each.key for each in page], associations, known, self._state, now)
-            yield from (_Seen(known[key.id], each.published, each) for key, each in observed.items())
-        except DamagedError:
-            for each in page:
-                yield from self._look_at_one(each, associations, now)
-
-    def _look_at_one(
-        self, instance: Instance, associations: Mapping[str, Association], now: datetime
-    ) -> "Iterator[_Seen]":
-        """One of a page with something damaged. An instance with a damaged record can't be reconciled: it changes not.
-
-        It counts as governed all the same, as long as its mappings can be read.
-        """
-        key = instance.key
-        try:
-            observed = complete([key], associations, {key.id: instance}, self._state, now)[key]
-            yield _Seen(instance, observed.published, observed)
-        except DamagedError:
+        damaged: list[Instance] = []
+        for each in observe_page(page, self._ec2, self._state, now, lambda instance, _: damaged.append(instance)):
+            assert each.instance is not None  # it is one of the page
+            yield _Seen(each.instance, each.published, each)
+        for instance in damaged:
+            # One with a damaged record can't be reconciled: it changes not. It counts as governed all the same, as long
+            # as its mappings can be read.
             with suppress(DamagedError):
                 published = self._state.read([], mapping_keys(instance.tags)).published
                 yield _Seen(instance, tuple(published.values()))

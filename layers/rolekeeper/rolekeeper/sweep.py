@@ -3,7 +3,7 @@
 Pages stream through: memory holds one page, and one count for each mapping in use.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,11 +11,11 @@ from typing import Any
 from rolekeeper.announce import Announcer
 from rolekeeper.conflicts import Survey
 from rolekeeper.contest import ContestRule
-from rolekeeper.ec2 import Ec2, ids_of
+from rolekeeper.ec2 import Ec2
 from rolekeeper.errors import AwsRefusalError, DamagedError, DeniedError, RetryableError
 from rolekeeper.mapping_table import MappingTable
-from rolekeeper.model import Association, Instance, InstanceState, MappingKey, Mode
-from rolekeeper.observe import Observation, complete
+from rolekeeper.model import Instance, InstanceState, MappingKey, Mode
+from rolekeeper.observe import Observation, observe_page
 from rolekeeper.publish import Publisher
 from rolekeeper.state import State
 from rolekeeper.work import WorkQueue
@@ -107,25 +107,12 @@ class Sweep:
         return surveys
 
     def _observe(self, page: Sequence[Instance], at: datetime, swept: Swept) -> list[Observation]:
-        associations = self.ec2.associations(ids_of(page))
-        known = {each.key.id: each for each in page}
-        try:
-            return list(complete([each.key for each in page], associations, known, self.state, at).values())
-        except DamagedError:
-            # One damaged item must not keep the others from being found: each by itself.
-            return [each for one in page for each in self._observe_one(one, associations, at, swept)]
-
-    def _observe_one(
-        self, instance: Instance, associations: Mapping[str, Association], at: datetime, swept: Swept
-    ) -> list[Observation]:
-        key = instance.key
-        try:
-            return [complete([key], associations, {key.id: instance}, self.state, at)[key]]
-        except DamagedError as error:
+        def tell(instance: Instance, error: DamagedError) -> None:
             if (problem := str(error)) not in swept.problems:
                 swept.problems.append(problem)
-                self.announce.failed("an instance can't be swept", instance=key.id, error=problem)
-            return []
+                self.announce.failed("an instance can't be swept", instance=instance.key.id, error=problem)
+
+        return list(observe_page(page, self.ec2, self.state, at, tell))
 
     def _mappings(self, swept: Swept, surveys: Surveys) -> None:
         """Check every row again, then what is served although its row is gone."""
