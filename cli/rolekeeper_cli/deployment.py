@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -12,9 +12,11 @@ import boto3
 
 from rolekeeper.cells import Home
 from rolekeeper.clients import CONFIG
+from rolekeeper.contest import ContestRule
 from rolekeeper.ec2 import Ec2
 from rolekeeper.errors import PermanentError, classified
 from rolekeeper.iam import Iam
+from rolekeeper.limits import Limits
 from rolekeeper.mapping_table import MappingTable
 from rolekeeper.model import Mode
 from rolekeeper.revisions import Revisions
@@ -112,6 +114,33 @@ class Deployment:
         """The mode as deployed."""
         return Mode(self.stack.parameters.get("Mode") or Mode.ENFORCE)
 
+    @property
+    def contest(self) -> ContestRule:
+        """How often somebody else may undo a change."""
+        return ContestRule(self._number("ContestedAfter"), timedelta(minutes=self._number("ContestedWindowMinutes")))
+
+    @property
+    def limits(self) -> Limits:
+        """How many instances may change at once without approval."""
+        return Limits(self._number("MaxChangesPerEdit"), self._number("MaxChangesPercent"))
+
+    @property
+    def window_minutes(self) -> int:
+        """The minutes in which one mapping may replace and detach that many roles."""
+        return self._number("ChangeWindowMinutes")
+
+    def _number(self, parameter: str) -> int:
+        """A parameter of the stack.
+
+        Raises:
+            ConfigurationError: the stack has none of that name: it is of another version.
+        """
+        try:
+            return int(self.stack.parameters[parameter])
+        except KeyError as error:
+            what = f"stack '{self.stack.name}' has no parameter {parameter}, so it is of another version"
+            raise ConfigurationError(what, "deploy this version, or use the command of that one") from error
+
     @cached_property
     def dynamodb(self) -> Any:
         """DynamoDB's client."""
@@ -152,12 +181,26 @@ class Deployment:
         """EC2 in the caller's account and Region."""
         return Ec2(self.client("ec2"), self.caller.account, str(self.session.region_name), self.caller.partition)
 
+    @property
+    def role_path(self) -> str:
+        """The path of the roles that can be given."""
+        return self.stack.parameters.get("RolePath") or "/rolekeeper/"
+
+    @cached_property
+    def iam(self) -> Iam:
+        """IAM in the caller's account."""
+        return Iam(self.client("iam"), self.caller.account, self.role_path, self.caller.partition)
+
     @cached_property
     def roles(self) -> Roles:
         """The checks of roles. What is missing of a profile is told; the command makes nothing in IAM."""
-        path = self.stack.parameters.get("RolePath") or "/rolekeeper/"
-        iam = Iam(self.client("iam"), self.caller.account, path, self.caller.partition)
-        return Roles(iam, self.caller.account, path, makes_profiles=False)
+        return Roles(self.iam, self.caller.account, self.role_path, makes_profiles=False)
+
+    @cached_property
+    def served_roles(self) -> Roles:
+        """The checks as the functions make them, who make what is missing of a profile if the stack lets them."""
+        makes = self.stack.parameters.get("CreateMissingProfiles") == "true"
+        return Roles(self.iam, self.caller.account, self.role_path, makes_profiles=makes)
 
 
 def deployment() -> Deployment:

@@ -1,9 +1,7 @@
 """Writing a plan into the mapping table, and waiting for what Rolekeeper says of each row."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import click
 
 from rolekeeper import codec
 from rolekeeper.columns import Attributes
@@ -12,8 +10,8 @@ from rolekeeper.verdicts import Status
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.mapping_rows import MappingRows, Rows
-from rolekeeper_cli.plan import Change, Plan
 from rolekeeper_cli.progress import Progress
+from rolekeeper_cli.row_plan import Change, RowPlan
 from rolekeeper_cli.trouble import CommandError, ExitCode, WaitedInVainError
 
 # Serving as it was written; all else wants somebody's attention.
@@ -37,14 +35,23 @@ def mapping_rows(deployment: Deployment) -> MappingRows:
     return MappingRows(deployment.dynamodb, deployment.mapping_table_name, lambda: deployment.caller.arn)
 
 
-def carry_out(deployment: Deployment, plan: Plan, *, wait: bool) -> ExitCode:
-    """Write a plan, row by row, and wait for the verdicts.
+def carry_out(deployment: Deployment, plan: RowPlan, *, wait: bool) -> ExitCode:
+    """Write a plan, row by row, wait for the verdicts, and tell of those that don't serve as written.
 
     Raises:
         MovedError: rows weren't as the plan saw them any more. The others were written, and judged if waited for.
         WaitedInVainError: Rolekeeper judged none of the rows for a minute.
     """
     rows = mapping_rows(deployment)
+    written, moved = write(rows, plan)
+    code = tell(judgements(deployment, rows, written)) if wait else ExitCode.DONE
+    if moved:
+        raise MovedError(moved, len(written))
+    return code
+
+
+def write(rows: MappingRows, plan: RowPlan) -> tuple[list[Change], list[MappingKey]]:
+    """Write a plan; returns what was written, and the rows that weren't as the plan saw them any more."""
     written: list[Change] = []
     moved: list[MappingKey] = []
     with Progress(len(plan.changes), "rows written") as progress:
@@ -53,17 +60,17 @@ def carry_out(deployment: Deployment, plan: Plan, *, wait: bool) -> ExitCode:
                 written.append(change)
             else:
                 moved.append(change.key)
-    code = judgements(deployment, rows, written) if wait else ExitCode.DONE
-    if moved:
-        raise MovedError(moved, len(written))
-    return code
+    return written, moved
 
 
-def judgements(deployment: Deployment, rows: MappingRows, written: Sequence[Change]) -> ExitCode:
-    """Wait until Rolekeeper judged these rows; tell what it says of those that don't serve as written.
+def judgements(deployment: Deployment, rows: MappingRows, written: Sequence[Change]) -> Rows:
+    """Wait until Rolekeeper judged these rows; returns them as they are then, a deleted one empty.
 
     A row is written without `status`, so one with it is judged. A deletion is done once no mapping serves any more; one
     that would change too much comes back as a row that is held.
+
+    Raises:
+        WaitedInVainError: Rolekeeper judged none of them for a minute.
     """
     put = [each.key for each in written if each.kind != "deleted"]
     deleted = [each.key for each in written if each.kind == "deleted"]
@@ -75,7 +82,29 @@ def judgements(deployment: Deployment, rows: MappingRows, written: Sequence[Chan
         served = deployment.state.read([], filter(codec.fits_partition, gone)).published if gone else {}
         return judged | {key: {} for key in gone if key not in served or served[key].deleted}
 
-    return tell(wait_until_judged(deployment, [*put, *deleted], look))
+    return wait_until_judged(deployment, [*put, *deleted], look)
+
+
+def approve_held(deployment: Deployment, held: Mapping[MappingKey, int], *, wait: bool) -> ExitCode:
+    """Approve revisions that are held, by their numbers, and tell of those that aren't served then.
+
+    Raises:
+        CommandError: one isn't held any more.
+        WaitedInVainError: Rolekeeper judged none of the rows for a minute.
+    """
+    rows = mapping_rows(deployment)
+    for key, revision in held.items():
+        if not rows.approve(key, revision):
+            raise CommandError(f"revision {revision} of {key} isn't held any more; it wasn't approved", "look again")
+    if not wait:
+        return ExitCode.DONE
+
+    def look() -> Rows:
+        seen = rows.some(held)
+        # An approved deletion takes the row away for good.
+        return {key: seen.get(key, {}) for key in held if "approve" not in seen.get(key, {})}
+
+    return tell(wait_until_judged(deployment, list(held), look))
 
 
 def wait_until_judged(deployment: Deployment, keys: Sequence[MappingKey], look: Callable[[], Rows]) -> Rows:
@@ -114,7 +143,7 @@ def tell(judged: Rows) -> ExitCode:
     bad = {key: row for key, row in judged.items() if row and said(row, "status") not in GOOD}
     for key, row in sorted(bad.items(), key=lambda each: each[0]):
         told = f"{output.one_line(str(key))} is {said(row, 'status')}: {said(row, 'status_reason')}"
-        click.echo(f"{click.style('!', fg='red')} {output.printable(told)}", err=True)
+        output.bad([told])
         if said(row, "status") == Status.HELD:
             output.say(f"  rolekeeper mapping approve {key} serves it")
     if bad:

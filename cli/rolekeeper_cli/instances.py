@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from rolekeeper.ec2 import Ec2
-from rolekeeper.model import Instance, InstanceState, MappingKey
+from rolekeeper.model import Association, AssociationState, Instance, InstanceState, MappingKey
+from rolekeeper_cli.output import one_line
 from rolekeeper_cli.trouble import CommandError
 
 _ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
@@ -25,6 +26,24 @@ def find_instance(ec2: Ec2, text: str) -> Instance:
     if found.state in {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}:
         raise CommandError(f"{found.key.id} is {found.state}", "name an instance that is there to stay")
     return found
+
+
+def name_of(instance: Instance) -> str:
+    """Its Name tag; empty if it has none."""
+    return instance.tags.get("Name", "")
+
+
+def title(instance: Instance) -> str:
+    """How it is called in a sentence: by its id, and its name where it has one."""
+    name = name_of(instance)
+    return f"{instance.key.id} ({one_line(name)})" if name else instance.key.id
+
+
+def shows(association: Association | None, profile_arn: str) -> bool:
+    """Whether EC2 shows that an instance carries this profile, or none where that is empty, and is done with it."""
+    if not profile_arn or association is None:
+        return not profile_arn and association is None
+    return association.profile_arn == profile_arn and association.state is AssociationState.ASSOCIATED
 
 
 def _named(ec2: Ec2, name: str) -> Instance | None:
@@ -49,4 +68,4 @@ def _near(ec2: Ec2, text: str) -> str:
 
 
 def _handles(page: Iterable[Instance]) -> set[str]:
-    return {handle for each in page for handle in (each.key.id, each.tags.get("Name", "")) if handle}
+    return {handle for each in page for handle in (each.key.id, name_of(each)) if handle}

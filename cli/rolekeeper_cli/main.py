@@ -5,7 +5,7 @@ from typing import Never
 import click
 
 from rolekeeper_cli.command import Root
-from rolekeeper_cli.commands import control, mapping, mapping_files, mapping_revisions, pins, schema
+from rolekeeper_cli.commands import control, mapping, mapping_files, mapping_revisions, pins, plan, schema
 
 
 @click.group(
@@ -24,7 +24,7 @@ def cli() -> None:
 
 for each in (*mapping.COMMANDS, *mapping_files.COMMANDS, *mapping_revisions.COMMANDS):
     mapping.group.add_command(each)
-for each in (*pins.COMMANDS, *control.COMMANDS, *schema.COMMANDS):
+for each in (*plan.COMMANDS, *pins.COMMANDS, *control.COMMANDS, *schema.COMMANDS):
     cli.add_command(each)
 cli.add_command(mapping.group)
 

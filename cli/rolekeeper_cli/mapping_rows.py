@@ -9,7 +9,7 @@ from rolekeeper.columns import COLUMNS, Attributes
 from rolekeeper.errors import ObserveAgainError, classified
 from rolekeeper.model import MappingKey
 from rolekeeper.store import BATCH_KEYS, Update
-from rolekeeper_cli.plan import Change
+from rolekeeper_cli.row_plan import Change
 
 type Rows = dict[MappingKey, Attributes]
 

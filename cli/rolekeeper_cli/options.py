@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-OUTPUTS = ("table", "json")
+OUTPUTS = ("table", "json", "yaml", "csv")
 
 
 @dataclass(slots=True)
@@ -17,6 +17,7 @@ class Options:
     endpoint_url: str | None = None
     stack: str | None = None
     output: str = OUTPUTS[0]
+    query: str | None = None
 
 
 class CommonOption(click.Option):
@@ -30,6 +31,23 @@ class CommonOption(click.Option):
             setattr(context.find_root().ensure_object(Options), str(self.name), value)
 
 
+class _Query(click.ParamType[str]):
+    """A JMESPath expression, as the AWS CLI's `--query`."""
+
+    name = "query"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse what is none, before anything is asked."""
+        import jmespath
+        from jmespath.exceptions import JMESPathError
+
+        try:
+            jmespath.compile(value)
+        except JMESPathError as error:
+            self.fail(f"{value!r} is no JMESPath expression: {' '.join(str(error).split())}", param, ctx)
+        return value
+
+
 def common_options() -> list[click.Parameter]:
     """One of each, for one command."""
     return [
@@ -38,4 +56,5 @@ def common_options() -> list[click.Parameter]:
         CommonOption("--endpoint-url", metavar="URL", help="Where AWS is (or AWS_ENDPOINT_URL)."),
         CommonOption("--stack", metavar="NAME", help="Rolekeeper's stack (or ROLEKEEPER_STACK; 'rolekeeper')."),
         CommonOption("--output", type=click.Choice(OUTPUTS), help="How data is shown; a table unless told."),
+        CommonOption("--query", type=_Query(), metavar="JMESPATH", help="What to show of the data."),
     ]

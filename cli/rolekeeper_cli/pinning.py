@@ -10,7 +10,6 @@ from rolekeeper.columns import COLUMNS
 from rolekeeper.model import (
     NO_ROLE,
     Association,
-    AssociationState,
     Control,
     Instance,
     InstanceState,
@@ -19,9 +18,9 @@ from rolekeeper.model import (
     Pin,
 )
 from rolekeeper.store import Update
-from rolekeeper_cli import asking, output
+from rolekeeper_cli import asking, forms, output
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.instances import find_instance
+from rolekeeper_cli.instances import find_instance, shows, title
 from rolekeeper_cli.trouble import CommandError, ExitCode, UsageError, WaitedInVainError
 
 _POLL_SECONDS = 0.5
@@ -54,7 +53,7 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool, confirm: s
     _refuse_wrong_verb(instance, wish, shown)
     if wish.verb == "detach":
         carries = f"carries {_name(shown)}" if shown else "carries no role already, and is to carry none"
-        asking.confirm_word("Detach", f"{_title(instance)} {carries}.", confirm)
+        asking.confirm_word("Detach", f"{title(instance)} {carries}.", confirm)
     now = deployment.now()
     snapshot = deployment.state.read([instance.key], [])
     if former := snapshot.pins.get(instance.key):
@@ -93,14 +92,12 @@ def release(deployment: Deployment, text: str) -> ExitCode:
     if undone and not former:
         # A pin that goes wakes Rolekeeper by itself; this doesn't.
         deployment.work_queue.send([instance.key], f"released by {deployment.caller.arn}", str(uuid.uuid4()))
-    if output.wants_json():
-        told = {"instance": instance.key.id, "released": former.role if former else None, "contested": bool(undone)}
-        output.show_json(told)
-        return ExitCode.DONE
     if former:
-        output.line(f"{_title(instance)} is released from {former.role or 'its pin'} and goes back to its tags.")
+        said = f"{title(instance)} is released from {former.role or 'its pin'} and goes back to its tags."
     else:
-        output.line(f"{_title(instance)} has no pin; its tags rule.")
+        said = f"{title(instance)} has no pin; its tags rule."
+    told = {"instance": instance.key.id, "released": former.role if former else None, "contested": bool(undone)}
+    forms.show(told, lambda: output.line(said))
     if undone:
         output.say("Somebody else kept undoing Rolekeeper's changes to it; Rolekeeper tries again.")
     return ExitCode.DONE
@@ -135,10 +132,10 @@ def _refuse_wrong_verb(instance: Instance, wish: Wish, shown: Association | None
     """As the console does: who means to attach doesn't expect to take something away."""
     command = f"{instance.key.id} {wish.role}"
     if wish.verb == "attach" and shown:
-        what = f"{_title(instance)} carries {_name(shown)} already"
+        what = f"{title(instance)} carries {_name(shown)} already"
         raise CommandError(what, f"to take that away: rolekeeper replace {command}")
     if wish.verb == "replace" and not shown:
-        raise CommandError(f"{_title(instance)} carries no role", f"to give it one: rolekeeper attach {command}")
+        raise CommandError(f"{title(instance)} carries no role", f"to give it one: rolekeeper attach {command}")
 
 
 def _what_delays(
@@ -160,7 +157,7 @@ def _what_delays(
 
 def _wait(deployment: Deployment, instance: Instance, made: Pin) -> None:
     deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
-    while not _came_true(deployment.ec2.associations([instance.key.id]).get(instance.key.id), made):
+    while not shows(deployment.ec2.associations([instance.key.id]).get(instance.key.id), made.profile_arn):
         if deployment.now().timestamp() >= deadline:
             raise WaitedInVainError(
                 f"the pin is written, but EC2 doesn't show it after {_PATIENCE_SECONDS} s",
@@ -170,36 +167,21 @@ def _wait(deployment: Deployment, instance: Instance, made: Pin) -> None:
     output.say(f"EC2 shows {'no role' if made.role == NO_ROLE else made.role} on it.")
 
 
-def _came_true(shown: Association | None, made: Pin) -> bool:
-    if made.role == NO_ROLE:
-        return shown is None
-    return bool(shown and shown.profile_arn == made.profile_arn and shown.state is AssociationState.ASSOCIATED)
-
-
 # ---- words ----
 
 
 def _show(instance: Instance, made: Pin) -> None:
-    if output.wants_json():
-        output.show_json(
-            {
-                "instance": instance.key.id,
-                "role": made.role,
-                "profile_arn": made.profile_arn,
-                "expires_at": made.expires_at,
-                "by": made.by,
-                "reason": made.reason,
-            }
-        )
-        return
+    told = {
+        "instance": instance.key.id,
+        "role": made.role,
+        "profile_arn": made.profile_arn,
+        "expires_at": made.expires_at,
+        "by": made.by,
+        "reason": made.reason,
+    }
     pinned = "to no role" if made.role == NO_ROLE else f"to {made.role}"
-    output.line(f"{_title(instance)} is pinned {pinned}{_until(made.expires_at)}.")
+    forms.show(told, lambda: output.line(f"{title(instance)} is pinned {pinned}{_until(made.expires_at)}."))
     output.say(f"  rolekeeper release {instance.key.id} gives it back to its tags")
-
-
-def _title(instance: Instance) -> str:
-    name = instance.tags.get("Name")
-    return f"{instance.key.id} ({output.one_line(name)})" if name else instance.key.id
 
 
 def _name(shown: Association) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Self
 
 import click
@@ -13,10 +13,10 @@ _EVERY_SECONDS = 0.1
 
 
 class Progress:
-    """Counts up to a total. Use it as a context manager; it leaves the line as it found it."""
+    """Counts up to a total, if it is known. Use it as a context manager; it leaves the line as it found it."""
 
-    def __init__(self, total: int, what: str) -> None:
-        self._total = total
+    def __init__(self, total: int | None, what: str) -> None:
+        self._of = "" if total is None else f" of {total:,}"
         self._what = what
         self._shows = sys.stderr.isatty()
         self._next = time.monotonic() + _AFTER_SECONDS
@@ -26,13 +26,18 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.hide()
+
+    def hide(self) -> None:
+        """Clear the line, for what is written next."""
         if self._shown:
             click.echo("\r\033[K", nl=False, err=True)
+            self._shown = False
 
     def at(self, done: int) -> None:
         """So many are done."""
         if self._shows and time.monotonic() >= self._next:
-            click.echo(f"\r\033[K{done:,} of {self._total:,} {self._what}", nl=False, err=True)
+            click.echo(f"\r\033[K{done:,}{self._of} {self._what}", nl=False, err=True)
             self._next = time.monotonic() + _EVERY_SECONDS
             self._shown = True
 
@@ -41,3 +46,12 @@ class Progress:
         for done, item in enumerate(items):
             self.at(done)
             yield item
+
+    def pages[T: Sized](self, pages: Iterable[T]) -> Iterator[T]:
+        """Pages, the things in them counted; while one is worked on, others may write."""
+        done = 0
+        for page in pages:
+            self.hide()
+            yield page
+            done += len(page)
+            self.at(done)

@@ -16,6 +16,7 @@ _CODES = {
     ExitCode.DONE: "it is done, or there was nothing to do",
     ExitCode.NO: "it ran, and the answer is no: a bad row, a row that isn't served as written, a refusal, a question "
     "answered with no, rows that somebody changed meanwhile",
+    ExitCode.CHANGES: "with `--detailed-exitcode`: something would change",
     ExitCode.INTERRUPTED: "Ctrl-C; what was written stays written",
     ExitCode.USAGE: "the command line can't be meant, or nobody can be asked (no terminal, and no `--yes`)",
     ExitCode.CONFIGURATION: "no credentials, no Region, or no such stack",
@@ -33,7 +34,8 @@ In this repository it is `.venv/bin/rolekeeper`, after any `make` target that se
 a clone. Completion for your shell: `eval "$(_ROLEKEEPER_COMPLETE=bash_source rolekeeper)"`, or `zsh_source`,
 `fish_source`.
 
-- Data goes to stdout, messages to stderr. `--output json` gives data that programs read.
+- Data goes to stdout, messages to stderr. `--output json`, `yaml` or `csv` gives data that programs read, and `--query`
+  (JMESPath, as in the AWS CLI) what you want of it. Lists come while they are read, whatever their length.
 - An error is two lines: what happened, and what to do.
 - Before something is changed, what would change is shown, and asked about. Without a terminal nobody is asked: then
   `--yes` has to be there.

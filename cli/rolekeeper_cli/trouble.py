@@ -12,6 +12,7 @@ class ExitCode(IntEnum):
 
     DONE = 0
     NO = 1  # it ran, and the answer is no: a bad row, a refusal, a question answered with no
+    CHANGES = 2  # only where it was asked for: something would change
     INTERRUPTED = 130
     USAGE = 252
     CONFIGURATION = 253

@@ -19,6 +19,7 @@ no_wait = click.option(
     help="Whether to wait until Rolekeeper judged what was written. It waits by default.",
 )
 yes = click.option("--yes", is_flag=True, help="Do it without asking; needed where there is no terminal.")
+detailed_exitcode = click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when something would change.")
 form = click.option("--format", "form", type=click.Choice(["yaml", "csv"]), help="Instead of what the name tells.")
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from rolekeeper_cli import output
+from rolekeeper_cli import forms, tables
 from rolekeeper_cli.command import command
 from rolekeeper_cli.trouble import CommandError, ExitCode
 
@@ -65,11 +65,12 @@ def _switch(update: Any) -> ExitCode:
         raise CommandError(f"nothing is changed, as {control.unclear}", "set it: rolekeeper mode, pause or resume")
     deployed = there.mode
     chosen = control.mode or deployed
-    if output.wants_json():
-        output.show_json({"mode": chosen.value, "deployed": deployed.value, "paused": control.paused})
-        return ExitCode.DONE
     origin = "set" if control.mode else "as deployed"
-    output.show_table(("mode", "is", "paused"), [(chosen.value, origin, "yes" if control.paused else "no")])
+    row = chosen.value, origin, "yes" if control.paused else "no"
+    forms.show(
+        {"mode": chosen.value, "deployed": deployed.value, "paused": control.paused},
+        lambda: tables.show_table(("mode", "is", "paused"), [row]),
+    )
     return ExitCode.DONE
 
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rolekeeper.model import MappingKey
-from rolekeeper_cli import output
+from rolekeeper_cli import forms, output, tables
 from rolekeeper_cli.command import Group, command
 from rolekeeper_cli.commands.arguments import no_wait, takes_key, takes_key_and_columns, yes
 from rolekeeper_cli.trouble import CommandError, ExitCode
 
 if TYPE_CHECKING:
-    from rolekeeper_cli.plan import Plan
+    from rolekeeper_cli.row_plan import RowPlan
 
 _LISTED = ("mapping", "role", "priority", "enabled", "status", "revision", "matched", "reason")
 
@@ -32,10 +32,7 @@ def list_(status: str | None) -> ExitCode:
 
     documents = [row_document(row) for row in mapping_rows(deployment()).all().values()]
     shown = [each for each in documents if not status or each["status"].casefold() == status.casefold()]
-    if output.wants_json():
-        output.show_json(shown)
-    else:
-        output.show_table(_LISTED, [_listed(each) for each in shown])
+    forms.show_rows(_LISTED, shown, _listed)
     return ExitCode.DONE
 
 
@@ -67,11 +64,9 @@ def get(key: MappingKey) -> ExitCode:
     if row is None:
         raise no_such_row(key)
     document = row_document(row)
-    if output.wants_json():
-        output.show_json(document)
-        return ExitCode.DONE
     beside = {name: value for name, value in document.items() if name != "columns" and value != ""}
-    output.show_table(("column", "value"), [*document["columns"].items(), *beside.items()])
+    lines = [*document["columns"].items(), *beside.items()]
+    forms.show(document, lambda: tables.show_table(("column", "value"), lines))
     return ExitCode.DONE
 
 
@@ -87,7 +82,7 @@ def set_(key: MappingKey, assignments: Sequence[str], *, wait: bool) -> ExitCode
 
     The other columns stay as they are.
     """
-    from rolekeeper_cli import plan
+    from rolekeeper_cli import row_plan
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import carry_out
     from rolekeeper_cli.set_columns import edited
@@ -95,7 +90,7 @@ def set_(key: MappingKey, assignments: Sequence[str], *, wait: bool) -> ExitCode
     there = deployment()
     row = there.mapping_table.get_row(key)
     spec = edited(key, row or {}, assignments, there.home)
-    intended = plan.planned([spec], {key: row} if row else {}, there.home)
+    intended = row_plan.planned([spec], {key: row} if row else {}, there.home)
     return show_and(intended, lambda: carry_out(there, intended, wait=wait))
 
 
@@ -108,7 +103,7 @@ def remove(key: MappingKey, *, yes: bool, wait: bool) -> ExitCode:
 
     Its instances give up the role that it gave them, or keep it, as its `when_unmatched` says.
     """
-    from rolekeeper_cli import asking, plan
+    from rolekeeper_cli import asking, row_plan
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import carry_out
 
@@ -117,7 +112,7 @@ def remove(key: MappingKey, *, yes: bool, wait: bool) -> ExitCode:
     row = there.mapping_table.get_row(key)
     if row is None:
         raise no_such_row(key)
-    intended = plan.planned([], {key: row}, there.home, prune=True)
+    intended = row_plan.planned([], {key: row}, there.home, prune=True)
 
     def delete() -> ExitCode:
         asking.confirm(f"Delete {key}?", yes=yes)
@@ -126,14 +121,11 @@ def remove(key: MappingKey, *, yes: bool, wait: bool) -> ExitCode:
     return show_and(intended, delete)
 
 
-def show_and(intended: "Plan", act: Callable[[], ExitCode]) -> ExitCode:
+def show_and(intended: "RowPlan", act: Callable[[], ExitCode]) -> ExitCode:
     """Show a plan, and do it if there is anything to do."""
-    from rolekeeper_cli import plan
+    from rolekeeper_cli import row_plan
 
-    if output.wants_json():
-        output.show_json(intended.document())
-    elif intended.changes:
-        plan.show(intended)
+    forms.show(intended.document(), lambda: row_plan.show(intended) if intended.changes else None)
     if not intended.changes:
         output.say("Nothing to do: the table says so already.")
         return ExitCode.DONE

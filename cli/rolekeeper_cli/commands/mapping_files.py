@@ -1,4 +1,4 @@
-"""`rolekeeper mapping export`, `import` and `validate`: the whole table as a file."""
+"""`rolekeeper mapping export`, `import`, `diff` and `validate`: the whole table as a file."""
 
 import sys
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rolekeeper_cli import output
+from rolekeeper_cli import forms, output
 from rolekeeper_cli.command import command
-from rolekeeper_cli.commands.arguments import form, no_wait, yes
+from rolekeeper_cli.commands.arguments import detailed_exitcode, form, no_wait, yes
 from rolekeeper_cli.commands.mapping import show_and
 from rolekeeper_cli.trouble import CommandError, ExitCode, UsageError
 
@@ -76,7 +76,7 @@ def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: boo
     First it shows what changes, and asks. Nothing is written when any row of the file is bad. A row that somebody
     changes meanwhile is left alone.
     """
-    from rolekeeper_cli import asking, plan
+    from rolekeeper_cli import asking, row_plan
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import carry_out, mapping_rows
 
@@ -89,8 +89,8 @@ def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: boo
             )
     # The file is read before AWS is asked anything but who we are.
     there = deployment()
-    reading = _read(file, form, there)
-    intended = plan.planned(reading.specs, mapping_rows(there).all(), there.home, prune=prune)
+    reading = read_mappings(file, form, there)
+    intended = row_plan.planned(reading.specs, mapping_rows(there).all(), there.home, prune=prune)
 
     def write() -> ExitCode:
         output.say(f"{intended.counts()}.")
@@ -102,6 +102,29 @@ def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: boo
     return show_and(intended, write)
 
 
+@command(
+    "diff", "rolekeeper mapping diff mappings.yaml", "rolekeeper mapping diff mappings.yaml --prune --detailed-exitcode"
+)
+@click.argument("file", metavar="FILE", help="A YAML or CSV file; - is stdin.")
+@form
+@click.option("--prune", is_flag=True, help="Also show the rows that aren't in the file, as deleted.")
+@detailed_exitcode
+def diff(file: str, form: str | None, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
+    """Compare a file's mappings with the table's rows.
+
+    What an import would write. What that would do to instances: rolekeeper plan -f FILE.
+    """
+    from rolekeeper_cli import row_plan
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.edits import mapping_rows
+
+    there = deployment()
+    reading = read_mappings(file, form, there)
+    intended = row_plan.planned(reading.specs, mapping_rows(there).all(), there.home, prune=prune)
+    forms.show(intended.document(), lambda: row_plan.show(intended))
+    return ExitCode.CHANGES if detailed_exitcode and intended.changes else ExitCode.DONE
+
+
 @command("validate", "rolekeeper mapping validate mappings.yaml")
 @click.argument("file", metavar="FILE", help="A YAML or CSV file; - is stdin.")
 @form
@@ -110,14 +133,14 @@ def validate(file: str, form: str | None) -> ExitCode:
 
     Whether a role exists and may be used is seen only when its row is written.
     """
-    reading = _read(file, form, None)
-    if output.wants_json():
-        output.show_json({"mappings": len(reading.specs), "warnings": reading.warnings})
+    reading = read_mappings(file, form, None)
+    # For people, the message says it.
+    forms.show({"mappings": len(reading.specs), "warnings": reading.warnings}, lambda: None)
     output.say(f"Mappings that are fine: {len(reading.specs):,}.")
     return ExitCode.DONE
 
 
-def _read(file: str, form: str | None, deployment: "Deployment | None") -> "Reading":
+def read_mappings(file: str, form: str | None, deployment: "Deployment | None") -> "Reading":
     """A file's mappings; its warnings are told, and a bad row ends it.
 
     Raises:
@@ -131,8 +154,7 @@ def _read(file: str, form: str | None, deployment: "Deployment | None") -> "Read
     reading = read_file(data, name, chosen, deployment.home if deployment else None)
     for each in reading.warnings:
         output.warn(each)
-    for each in reading.problems:
-        click.echo(f"{click.style('!', fg='red')} {output.printable(each)}", err=True)
+    output.bad(reading.problems)
     if reading.problems:
         raise _bad(reading.problems, name)
     return reading
@@ -164,4 +186,4 @@ def _write(text: str, target: str | None) -> None:
         raise UsageError(f"{target} can't be written: {error.strerror}", "name another file with -o") from error
 
 
-COMMANDS = (export, import_, validate)
+COMMANDS = (export, import_, diff, validate)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from rolekeeper.model import MappingKey
-from rolekeeper_cli import output
+from rolekeeper_cli import forms, output
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import no_wait, takes_key, yes
 from rolekeeper_cli.commands.mapping import no_such_row, show_and
@@ -30,10 +30,8 @@ def history(key: MappingKey, limit: int) -> ExitCode:
     entries = deployment().revisions.history(key, limit)
     if not entries:
         raise CommandError(f"{key} has no history", "see: rolekeeper mapping ls")
-    if output.wants_json():
-        output.show_json([{name: value for name, value in each.items() if name not in _STORED} for each in entries])
-    else:
-        output.show_table(_SHOWN, [_listed(each) for each in entries])
+    told = [{name: value for name, value in each.items() if name not in _STORED} for each in entries]
+    forms.show_rows(_SHOWN, told, _listed)
     return ExitCode.DONE
 
 
@@ -60,7 +58,7 @@ def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool) -> ExitC
 
     It passes through all checks, as a new revision.
     """
-    from rolekeeper_cli import asking, plan
+    from rolekeeper_cli import asking, row_plan
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import carry_out
     from rolekeeper_cli.old_revisions import revision_to_restore
@@ -69,7 +67,7 @@ def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool) -> ExitC
     there = deployment()
     old = revision_to_restore(there, key, to)
     row = there.mapping_table.get_row(key)
-    intended = plan.planned([old.spec], {key: row} if row else {}, there.home)
+    intended = row_plan.planned([old.spec], {key: row} if row else {}, there.home)
     output.say(f"Revision {old.revision}:")
 
     def write() -> ExitCode:
@@ -93,7 +91,7 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool) -> 
     """
     from rolekeeper_cli import asking
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.edits import mapping_rows, said, tell, wait_until_judged
+    from rolekeeper_cli.edits import approve_held, said
 
     asking.require_answer(yes=yes)
     there = deployment()
@@ -108,23 +106,12 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool) -> 
     if revision not in {None, int(held)}:
         raise CommandError(f"revision {held} of {key} is held, not {revision}", "look at that one, then approve it")
     reason = said(row, "status_reason")
-    if output.wants_json():
-        output.show_json({"mapping": str(key), "revision": int(held), "reason": reason})
-    else:
-        output.line(f"Revision {held} of {key} is held: {reason}")
+    forms.show(
+        {"mapping": str(key), "revision": int(held), "reason": reason},
+        lambda: output.line(f"Revision {held} of {key} is held: {reason}"),
+    )
     asking.confirm(f"Serve revision {held}?", yes=yes)
-    rows = mapping_rows(there)
-    if not rows.approve(key, int(held)):
-        raise CommandError(f"revision {held} of {key} isn't held any more; nothing was approved", "look again")
-    if not wait:
-        return ExitCode.DONE
-
-    def look() -> dict[Any, Any]:
-        seen = rows.some([key])
-        # An approved deletion takes the row away for good.
-        return {} if "approve" in seen.get(key, {}) else seen or {key: {}}
-
-    return tell(wait_until_judged(there, [key], look))
+    return approve_held(there, {key: int(held)}, wait=wait)
 
 
 COMMANDS = (history, rollback, approve)

@@ -1,0 +1,222 @@
+"""Applying a plan: exactly that one, or nothing when something that it rested on moved.
+
+The command changes no instance itself. It writes the plan's rows, has Rolekeeper look at the plan's instances, and
+watches EC2 until each shows what was planned.
+"""
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import batched
+
+from rolekeeper.ec2 import FILTER_VALUES
+from rolekeeper.mapping_table import number_in
+from rolekeeper.mappings import content
+from rolekeeper.model import InstanceKey
+from rolekeeper.verdicts import Status
+from rolekeeper_cli import forms, output
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.edits import MovedError, approve_held, judgements, mapping_rows, tell, write
+from rolekeeper_cli.fleet import Enforced, Seen, look, named, pages, profile_name
+from rolekeeper_cli.fleet_plan import withheld
+from rolekeeper_cli.instances import shows
+from rolekeeper_cli.plan_file import PlanFile, PlannedChange, planned_change
+from rolekeeper_cli.progress import Progress
+from rolekeeper_cli.proposal import SERVED, Proposal, propose
+from rolekeeper_cli.trouble import CommandError, ExitCode, WaitedInVainError
+
+_POLL_SECONDS = 0.5
+_PATIENCE_SECONDS = 60
+_TOLD = 10
+
+
+class PlanMovedError(CommandError):
+    """Something that the plan rested on is otherwise by now."""
+
+    def __init__(self, moved: Sequence[str]) -> None:
+        more = f" and {len(moved) - 1:,} more" if len(moved) > 1 else ""
+        what = f"nothing was applied, as the plan is out of date: {moved[0]}{more}"
+        super().__init__(what, "plan anew, look at it, and apply that")
+
+
+def apply(deployment: Deployment, plan: PlanFile, *, approve: bool) -> ExitCode:
+    """Apply a plan.
+
+    Args:
+        deployment: where.
+        plan: the plan.
+        approve: whether edits that are held for the number of instances that they change are approved too.
+
+    Raises:
+        CommandError: it is another deployment's, can't be applied now, or (`PlanMovedError`) something moved.
+        WaitedInVainError: EC2 didn't show some of it in time.
+    """
+    basis = plan.basis
+    _refuse_elsewhere(deployment, plan)
+    if why := withheld(deployment):
+        raise CommandError(f"nothing can be applied now: {why}", "see: rolekeeper mode, rolekeeper resume")
+    _refuse_unserved(plan, approve=approve)
+    proposed = propose(deployment, basis.specs, prune=basis.prune) if basis.specs or basis.prune else Proposal()
+    state = Enforced(deployment.store, proposed.served)
+    moved = [*_moved_edits(deployment, plan, proposed), *_moved_instances(deployment, plan, state)]
+    if moved:
+        output.bad(moved)
+        raise PlanMovedError(moved)
+    wanted = {each.instance: each.after for each in plan.changes()}
+    if not wanted and not proposed.edits:
+        output.say("Nothing to do: the plan changes nothing.")
+        return ExitCode.DONE
+    _write_rows(deployment, proposed)
+    _send(deployment, wanted)
+    _wait(deployment, wanted)
+    document = {"instances": len(wanted), "mappings": [str(each.key) for each in proposed.edits]}
+    said = f"Applied: {len(wanted):,} instances as planned, {len(proposed.edits):,} mappings."
+    forms.show(document, lambda: output.line(said))
+    return ExitCode.DONE
+
+
+# ---- may it be applied? ----
+
+
+def _refuse_elsewhere(deployment: Deployment, plan: PlanFile) -> None:
+    basis = plan.basis
+    here = (deployment.caller.account, str(deployment.session.region_name), deployment.stack.name)
+    there = (basis.account, basis.region, basis.stack)
+    if here != there:
+        place = "account {}, Region {}, stack {}"
+        what = f"the plan is for {place.format(*there)}, not for {place.format(*here)}"
+        raise CommandError(what, "say where it belongs: --profile, --region, --stack")
+
+
+def _refuse_unserved(plan: PlanFile, *, approve: bool) -> None:
+    for edit in plan.edits:
+        key = output.one_line(str(edit.key))
+        if edit.status == Status.HELD and not approve:
+            raise CommandError(
+                f"{key} changes so many instances that it would be held; nothing was applied",
+                "give --approve to approve what the plan shows",
+            )
+        if Status(edit.status) not in SERVED:
+            raise CommandError(f"{key} would be {edit.status}; nothing was applied", "mend the file, and plan anew")
+
+
+def _moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> Iterator[str]:
+    """Rows and mappings that aren't as the plan saw them."""
+    rows = mapping_rows(deployment).some([each.key for each in plan.edits])
+    now = {each.key: each for each in proposed.edits}
+    for edit in plan.edits:
+        key, present = output.one_line(str(edit.key)), now.pop(edit.key, None)
+        if present is None:
+            yield f"mapping {key} is as the file says already"
+        elif content(rows.get(edit.key, {})) != content(edit.row) and present.change is not None:
+            yield f"the row of {key} was edited"
+        elif present.revision != edit.revision:
+            yield f"mapping {key} was at revision {edit.revision}, and is at {present.revision}"
+        elif present.status != edit.status:
+            yield f"mapping {key} would be {present.status} now: {present.reason}"
+    yield from (f"mapping {output.one_line(str(key))} is no longer as the file says" for key in now)
+
+
+def _moved_instances(deployment: Deployment, plan: PlanFile, state: Enforced) -> Iterator[str]:
+    """Instances that aren't as the plan saw them, and those that would change too by now."""
+    known: set[str] = set()
+    for some in batched(plan.changes(), FILTER_VALUES, strict=False):
+        planned = {each.instance: each for each in some}
+        known |= planned.keys()
+        seen = {each.instance.key.id: each for each in look(deployment, state, named(deployment, planned))}
+        for id_, change in planned.items():
+            if moved := _moved(change, seen.get(id_)):
+                yield f"{_title(change)} {moved}"
+    if not plan.basis.ids:
+        for each in look(deployment, state, pages(deployment)):
+            if each.decision.action.mutates and each.instance.key.id not in known:
+                yield f"{each.instance.key.id}, which the plan left alone, would change too: {each.decision.reason}"
+
+
+def _moved(planned: PlannedChange, seen: Seen | None) -> str:
+    """What of one instance moved; empty when nothing did."""
+    if seen is None:
+        return "is gone"
+    now = planned_change(seen)
+    if now == planned:
+        return ""
+    if now.tags != planned.tags:
+        return _moved_tags(planned.tags, now.tags)
+    if now.association != planned.association:
+        return f"had {_carried(planned)}, and has {_carried(now)}"
+    if (now.mapping, now.revision) != (planned.mapping, planned.revision):
+        return (
+            f"was governed by {planned.mapping or 'no mapping'} (revision {planned.revision}), and is by "
+            f"{now.mapping or 'no mapping'} (revision {now.revision})"
+        )
+    return f"would {seen.decision.action.value.lower()} now, not {planned.action.lower()}: {seen.decision.reason}"
+
+
+def _moved_tags(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    said = []
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key):
+            was, is_ = (repr(tags[key]) if key in tags else "not there" for tags in (before, after))
+            said.append(f"tag {key} was {was}, and is {is_}")
+    return f"has other tags: {', '.join(said)}"
+
+
+def _carried(change: PlannedChange) -> str:
+    return f"{profile_name(change.before)} ({change.association})" if change.association else "no role"
+
+
+def _title(change: PlannedChange) -> str:
+    return f"{change.instance} ({change.name})" if change.name else change.instance
+
+
+# ---- doing it ----
+
+
+def _write_rows(deployment: Deployment, proposed: Proposal) -> None:
+    """Write the plan's rows, and approve those that were to be held.
+
+    Raises:
+        CommandError: somebody edited a row meanwhile, or Rolekeeper doesn't serve one as it was planned.
+    """
+    rows = mapping_rows(deployment)
+    written, moved = write(rows, proposed.rows)
+    judged = judgements(deployment, rows, written)
+    if moved:
+        raise MovedError(moved, len(written))
+    to_approve = {each.key for each in proposed.edits if each.status is Status.HELD}
+    code = tell({key: row for key, row in judged.items() if key not in to_approve})
+    held = {key: number_in(row, "held_revision") for key, row in rows.some(to_approve).items()}
+    if held and approve_held(deployment, held, wait=True) is not ExitCode.DONE:
+        code = ExitCode.NO
+    if code is not ExitCode.DONE:
+        raise CommandError("Rolekeeper doesn't serve every row as it was planned", "mend what stands above; plan anew")
+
+
+def _send(deployment: Deployment, ids: Iterable[str]) -> None:
+    caller = deployment.caller
+    region = str(deployment.session.region_name)
+    keys = [InstanceKey(caller.account, region, id_) for id_ in ids]
+    deployment.work_queue.send(keys, f"plan applied by {caller.arn}", str(uuid.uuid4()))
+
+
+def _wait(deployment: Deployment, wanted: Mapping[str, str]) -> None:
+    """Watch EC2 until each instance shows its profile, as long as it comes on."""
+    waiting = dict(wanted)
+    deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
+    with Progress(len(wanted), "instances changed") as progress:
+        while waiting:
+            shown = deployment.ec2.associations(list(waiting))
+            done = [id_ for id_, arn in waiting.items() if shows(shown.get(id_), arn)]
+            for id_ in done:
+                del waiting[id_]
+            progress.at(len(wanted) - len(waiting))
+            now = deployment.now().timestamp()
+            if done:
+                deadline = now + _PATIENCE_SECONDS
+            elif waiting and now >= deadline:
+                ids = ", ".join(sorted(waiting)[:_TOLD])
+                raise WaitedInVainError(
+                    f"{len(waiting):,} of {len(wanted):,} instances don't show it after {_PATIENCE_SECONDS} s: {ids}",
+                    f"it stays wanted; see what hinders it: rolekeeper explain {min(waiting)}",
+                )
+            if waiting:
+                deployment.sleep(_POLL_SECONDS)

@@ -1,0 +1,97 @@
+"""`rolekeeper plan` and `apply`: what would change in the fleet, and having exactly that done."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rolekeeper_cli.command import command
+from rolekeeper_cli.commands.arguments import detailed_exitcode, form
+from rolekeeper_cli.commands.mapping_files import read_mappings
+from rolekeeper_cli.trouble import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rolekeeper.model import Instance
+    from rolekeeper_cli.deployment import Deployment
+
+
+@command(
+    "plan",
+    "rolekeeper plan",
+    "rolekeeper plan -f mappings.yaml --out change.plan",
+    "rolekeeper plan --instance web-1 --output json",
+    "rolekeeper plan --detailed-exitcode --query summary",
+)
+@click.option("-f", "--file", metavar="FILE", help="As if these mappings were served; YAML or CSV, - is stdin.")
+@form
+@click.option("--prune", is_flag=True, help="With -f: and as if the rows that aren't in the file were deleted.")
+@click.option(
+    "--instance", "texts", metavar="ID", multiple=True, help="Only this one, by id or Name tag; may be given again."
+)
+@click.option("--out", metavar="PLAN", type=click.Path(path_type=Path), help="Write the plan there, for apply.")
+@detailed_exitcode
+def plan(
+    file: str | None,
+    form: str | None,
+    texts: tuple[str, ...],
+    out: Path | None,
+    *,
+    prune: bool,
+    detailed_exitcode: bool,
+) -> ExitCode:
+    """Show what would change in the fleet, and why.
+
+    Now, or if a file's mappings were served. Each line is an instance: + gets a role, ~ gets another, - loses its own,
+    ! waits or is held. It decides as the functions do, and changes nothing.
+    """
+    from contextlib import nullcontext
+
+    from rolekeeper_cli import fleet, fleet_plan, plan_file
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.proposal import Proposal, propose
+
+    if prune and not file:
+        raise UsageError("--prune is about a file", "give the file with -f")
+    there = deployment()
+    specs = read_mappings(file, form, there).specs if file else ()
+    # Before the mappings are judged: a slip in a name is told at once.
+    instances = _instances(there, texts)
+    proposed = propose(there, specs, prune=prune) if file else Proposal()
+    ids = [each.key.id for each in instances]
+    seen = fleet.look(there, fleet.Enforced(there.store, proposed.served), [instances] if texts else fleet.pages(there))
+    basis = plan_file.Basis(there.caller.account, str(there.session.region_name), there.stack.name, ids, specs, prune)
+    with plan_file.writing(out, basis, proposed) if out else nullcontext(lambda _: None) as keep:
+        tally = fleet_plan.show(there, proposed, seen, narrowed=bool(texts), keep=keep)
+    if detailed_exitcode and (tally.changes or proposed.edits):
+        return ExitCode.CHANGES
+    return ExitCode.DONE
+
+
+def _instances(deployment: "Deployment", texts: "Sequence[str]") -> "list[Instance]":
+    """The instances that texts name, each once."""
+    from rolekeeper_cli.instances import find_instance
+
+    found = [find_instance(deployment.ec2, text) for text in texts]
+    return list({each.key: each for each in found}.values())
+
+
+@command("apply", "rolekeeper apply change.plan", "rolekeeper apply change.plan --approve")
+@click.argument("plan", metavar="PLAN", type=click.Path(path_type=Path), help="What rolekeeper plan --out wrote.")
+@click.option("--approve", is_flag=True, help="Approve what is held for the number of instances that it changes.")
+def apply(plan: Path, *, approve: bool) -> ExitCode:
+    """Apply a plan, exactly as it is.
+
+    When a tag, a mapping or an association that it rests on moved since, nothing is applied, and what moved is named.
+    It ends when EC2 shows every instance as planned.
+    """
+    from rolekeeper_cli import applying
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.plan_file import PlanFile
+
+    there = deployment()
+    return applying.apply(there, PlanFile(plan, there.home), approve=approve)
+
+
+COMMANDS = (plan, apply)

@@ -1,0 +1,106 @@
+"""The fleet as commands look at it: page by page, each instance with what Rolekeeper would do to it.
+
+The decisions are the functions' own. Whether changes are withheld now, by the mode or by a pause, is told beside them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import batched
+
+from rolekeeper.ec2 import FILTER_VALUES
+from rolekeeper.errors import DamagedError
+from rolekeeper.model import (
+    NO_ROLE,
+    Action,
+    Control,
+    Decision,
+    Instance,
+    InstanceKey,
+    InstanceState,
+    MappingKey,
+    Mode,
+    PublishedMapping,
+)
+from rolekeeper.observe import Observation, observe_page
+from rolekeeper.state import Snapshot, State
+from rolekeeper.store import Store
+from rolekeeper_cli import output
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.progress import Progress
+
+
+class Enforced(State):
+    """The state table as it would read if some mappings were served, and changes were made.
+
+    Args:
+        store: the state table.
+        served: mappings, and tombstones, in the place of those that are published.
+    """
+
+    def __init__(self, store: Store, served: Mapping[MappingKey, PublishedMapping] | None = None) -> None:
+        super().__init__(store)
+        self.served = dict(served or {})
+
+    def read(self, instances: Iterable[InstanceKey], mappings: Iterable[MappingKey]) -> Snapshot:
+        """Read what is there, and put the others in its place."""
+        keys = list(mappings)
+        snapshot = super().read(instances, [key for key in keys if key not in self.served])
+        others = {key: self.served[key] for key in keys if key in self.served}
+        return replace(snapshot, control=Control(mode=Mode.ENFORCE), published={**snapshot.published, **others})
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An instance, and what Rolekeeper would do to it."""
+
+    instance: Instance
+    observed: Observation
+    decision: Decision
+
+    @property
+    def carries(self) -> str:
+        """The profile that it carries, by ARN; empty for none."""
+        return self.observed.association.profile_arn if self.observed.association else ""
+
+    @property
+    def should_carry(self) -> str:
+        """The profile that it is to carry in the end, by ARN; empty for none. Where nobody knows, what it has."""
+        decision = self.decision
+        if decision.action is Action.DETACH or decision.role == NO_ROLE or decision.code == "disassociating":
+            return decision.profile_arn
+        return decision.profile_arn or self.carries
+
+
+def pages(deployment: Deployment, tags: Sequence[MappingKey] = ()) -> Iterator[list[Instance]]:
+    """Pages of the instances that aren't terminated; of those with all of these tags, if there are any."""
+    found = deployment.ec2.tagged(tags[0]) if tags else deployment.ec2.fleet()
+    for page in found:
+        yield [
+            each
+            for each in page
+            if each.state is not InstanceState.TERMINATED and all(tag.matches(each.tags) for tag in tags)
+        ]
+
+
+def named(deployment: Deployment, ids: Iterable[str]) -> Iterator[list[Instance]]:
+    """Pages of the instances with these ids, as far as EC2 knows them."""
+    for some in batched(ids, FILTER_VALUES, strict=False):
+        yield list(deployment.ec2.instances(some).values())
+
+
+def look(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen]:
+    """Look at pages of instances. One whose record is damaged is told and left out."""
+
+    def tell(instance: Instance, error: DamagedError) -> None:
+        output.warn(f"{instance.key.id} is left out: {error.message}")
+
+    with Progress(None, "instances looked at") as progress:
+        for page in progress.pages(instances):
+            for each in observe_page(page, deployment.ec2, state, deployment.now(), tell):
+                assert each.instance is not None  # it is one of the page
+                yield Seen(each.instance, each, each.decision(Mode.ENFORCE, deployment.contest))
+
+
+def profile_name(arn: str) -> str | None:
+    """A profile's name in its ARN; None for no profile."""
+    return arn.rsplit("/", 1)[-1] or None
