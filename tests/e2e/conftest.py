@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from socket import socket
 
 import pytest
@@ -10,6 +11,7 @@ from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.world import World, starter_mappings
 from support.aws_cli import Aws, aws_command
+from support.pages import Shell
 from support.waiting import eventually
 
 
@@ -46,3 +48,9 @@ def deployed(aws: EmbeddedAws) -> World:
     for row in starter_mappings():
         eventually(partial(world.mapping_status, row["tag_key"], row["tag_value"], "Published"))
     return world
+
+
+@pytest.fixture
+def shell(aws: EmbeddedAws, tmp_path: Path) -> Shell:
+    """A terminal in which the pages' blocks are typed."""
+    return Shell(tmp_path, aws.port)

@@ -4,12 +4,6 @@ Blocks marked `bash` run as they stand, one after the other, in one shell's memo
 """
 
 import json
-import os
-import re
-import shlex
-import subprocess
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -17,46 +11,10 @@ from rolekeeper import codec
 from rolekeeper.model import MappingKey
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.world import World
+from support.pages import ROOT, Shell, bash_blocks
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
-
-ROOT = Path(__file__).parents[2]
-type Shell = Callable[[str], str]
-
-
-def bash_blocks(page: str) -> list[str]:
-    """A page's blocks that people are told to run, in order."""
-    return re.findall(r"^```bash\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
-
-
-@pytest.fixture
-def shell(aws: EmbeddedAws, tmp_path: Path) -> Shell:
-    """Runs a block as the same terminal would: what one sets, the next still knows."""
-    memory = tmp_path / "memory"
-    memory.touch()
-
-    def run(block: str) -> str:
-        kept = shlex.quote(str(memory))
-        done = subprocess.run(
-            ["bash", "-euc", f"set -a; source {kept}\n{block}\n{{ export -p; declare -f; }} > {kept}"],
-            cwd=ROOT,
-            # The person's own PATH, and none of the settings that the blocks themselves make.
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(tmp_path),
-                "ROLEKEEPER_LOCAL_PORT": str(aws.port),
-                "AWS_EC2_METADATA_DISABLED": "true",
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, f"{block}\n{done.stderr}"
-        return done.stdout
-
-    return run
 
 
 def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell) -> None:
