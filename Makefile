@@ -109,8 +109,9 @@ demo: setup ## watch the whole story on the embedded AWS; each step is checked a
 	@exec .venv/bin/python -m rolekeeper_local.demo
 
 .PHONY: bench
-bench: .venv/done ## what a decision costs, and that it doesn't grow with the number of mappings
+bench: .venv/done ## what a decision costs, and that it doesn't grow with the number of mappings; how fast --help is
 	@AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing PYTHONPATH=tests .venv/bin/python bench/bench.py
+	@.venv/bin/python bench/help.py
 
 .PHONY: deploy
 deploy: .envs/sam/done ## build and deploy to your AWS account (asks before it changes anything)

@@ -1,0 +1,146 @@
+"""The command installs on its own (`pipx install .`): its wheel, and beside it what it declares, and nothing else.
+
+The wheel is built here, without a network. What it declares is linked from this environment into a folder of its own.
+"""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterable, Iterator
+from importlib.metadata import distribution, packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[3]
+PACKAGES = {"rolekeeper": ROOT / "layers/rolekeeper/rolekeeper", "rolekeeper_cli": ROOT / "cli/rolekeeper_cli"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DECLARED = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
+# As an installer's script does it.
+SCRIPT = (
+    "from importlib.metadata import entry_points\n"
+    "[script] = entry_points(group='console_scripts', name='rolekeeper')\n"
+    "sys.exit(script.load()())"
+)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel's contents, as an installer unpacks them."""
+    made, unpacked = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("unpacked")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(made)],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    [file] = made.iterdir()
+    with zipfile.ZipFile(file) as opened:
+        opened.extractall(unpacked)
+    return unpacked
+
+
+@pytest.fixture(scope="module")
+def needed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the wheel declares, with what that needs in turn."""
+    folder = tmp_path_factory.mktemp("needed")
+    for name in _with_their_own(DECLARED):
+        there = distribution(name)
+        for top in {file.parts[0] for file in there.files or () if file.parts[0] != ".."} - {"__pycache__"}:
+            if not (folder / top).exists():
+                (folder / top).symlink_to(Path(str(there.locate_file(top))))
+    return folder
+
+
+def _with_their_own(names: Iterable[str]) -> set[str]:
+    """Distributions, with those that they need in turn."""
+    found = set(names)
+    for name in names:
+        wanted = [Requirement(text) for text in distribution(name).requires or ()]
+        plain = [each for each in wanted if not each.marker or each.marker.evaluate({"extra": ""})]
+        found |= _with_their_own([canonicalize_name(each.name) for each in plain])
+    return found
+
+
+def run(code: str, *arguments: str, only: tuple[Path, ...]) -> str:
+    """Run a process that sees Python's own library and these folders."""
+    start = f"import sys; sys.path += {[str(each) for each in only]}; sys.argv[0] = 'rolekeeper'\n"
+    # -I: no variables and no folder of ours; -S: no site-packages.
+    line = [sys.executable, "-I", "-S", "-c", start + code, *arguments]
+    ran = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def modules(folder: Path) -> list[str]:
+    """The wheel's modules, by name."""
+    names = [".".join(each.relative_to(folder).with_suffix("").parts) for each in folder.glob("rolekeeper*/**/*.py")]
+    return [name.removesuffix(".__init__") for name in names]
+
+
+def test_it_holds_both_packages_whole_and_nothing_else(wheel: Path) -> None:
+    [info] = wheel.glob("*.dist-info")
+    assert {each.name for each in wheel.iterdir()} == {*PACKAGES, info.name}
+    for name, source in PACKAGES.items():
+        ours = {each.relative_to(source) for each in source.rglob("*.py")}
+        assert {each.relative_to(wheel / name) for each in (wheel / name).rglob("*") if each.is_file()} == ours
+
+
+def test_it_declares_what_it_imports_and_nothing_else(wheel: Path) -> None:
+    distributions = packages_distributions()
+    imported = {name for file in wheel.rglob("*.py") for name in _imported(ast.parse(file.read_text()))}
+    others = imported - sys.stdlib_module_names - PACKAGES.keys()
+    # botocore is boto3's, which wants the very version.
+    assert {canonicalize_name(distributions[name][0]) for name in others} == {*DECLARED, "botocore"}
+    assert "botocore" in _with_their_own({"boto3"})
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    """The first names of what is imported anywhere, but for types alone."""
+    match node:
+        case ast.If(test=ast.Name("TYPE_CHECKING")):
+            return
+        case ast.Import(names):
+            yield from (each.name.partition(".")[0] for each in names)
+        case ast.ImportFrom(module=str(module), level=0):
+            yield module.partition(".")[0]
+    for child in ast.iter_child_nodes(node):
+        yield from _imported(child)
+
+
+def test_every_module_is_there_for_who_imports_it(wheel: Path, needed: Path) -> None:
+    """All of them, as functions import more when they run. What only Lambda has isn't there, and isn't missed."""
+    code = f"import importlib; [importlib.import_module(each) for each in {modules(wheel)}]"
+    run(f"{code}; assert 'aws_lambda_powertools' not in sys.modules", only=(wheel, needed))
+    assert not list(needed.glob("aws_lambda_powertools*"))
+
+
+def test_the_installed_command_runs(wheel: Path, needed: Path, tmp_path: Path) -> None:
+    def rolekeeper(*arguments: str) -> str:
+        return run(SCRIPT, *arguments, only=(wheel, needed))
+
+    assert rolekeeper("--version") == f"{PROJECT['version']}\n"
+    helped = rolekeeper("--help")
+    assert all(f"\n  {name} " in helped for name in ("attach", "mapping", "plan"))
+    schema: Any = json.loads(rolekeeper("schema"))
+    assert schema["properties"]["mappings"]
+    file = tmp_path / "mappings.yaml"
+    file.write_text("mappings:\n- {tag_key: workload, tag_value: web, role: web}\n")
+    assert json.loads(rolekeeper("mapping", "validate", str(file), "--output", "json")) == {
+        "mappings": 1,
+        "warnings": [],
+    }
+
+
+def test_it_reads_no_file_of_the_repository(wheel: Path) -> None:
+    """Modules beside which something has to lie would find nothing once installed."""
+    assert [
+        file.name for file in wheel.rglob("*.py") if re.search(r"\b__file__\b|importlib.resources", file.read_text())
+    ] == []
