@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import batched
 
+from rolekeeper.decide import ENDED
 from rolekeeper.ec2 import FILTER_VALUES
 from rolekeeper.mapping_table import number_in
 from rolekeeper.mappings import content
@@ -21,7 +22,7 @@ from rolekeeper_cli.fleet_plan import withheld
 from rolekeeper_cli.instances import shows
 from rolekeeper_cli.plan_file import PlanFile, PlannedChange, planned_change
 from rolekeeper_cli.progress import Progress
-from rolekeeper_cli.proposal import SERVED, Proposal, propose
+from rolekeeper_cli.proposal import Proposal, propose
 from rolekeeper_cli.trouble import CommandError, ExitCode, WaitedInVainError
 
 _POLL_SECONDS = 0.5
@@ -95,7 +96,7 @@ def _refuse_unserved(plan: PlanFile, *, approve: bool) -> None:
                 f"{key} changes so many instances that it would be held; nothing was applied",
                 "give --approve to approve what the plan shows",
             )
-        if Status(edit.status) not in SERVED:
+        if not edit.serves:
             raise CommandError(f"{key} would be {edit.status}; nothing was applied", "mend the file, and plan anew")
 
 
@@ -111,7 +112,7 @@ def _moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> 
             yield f"the row of {key} was edited"
         elif present.revision != edit.revision:
             yield f"mapping {key} was at revision {edit.revision}, and is at {present.revision}"
-        elif present.status != edit.status:
+        elif (present.status, present.serves) != (edit.status, edit.serves):
             yield f"mapping {key} would be {present.status} now: {present.reason}"
     yield from (f"mapping {output.one_line(str(key))} is no longer as the file says" for key in now)
 
@@ -136,6 +137,8 @@ def _moved(planned: PlannedChange, seen: Seen | None) -> str:
     """What of one instance moved; empty when nothing did."""
     if seen is None:
         return "is gone"
+    if seen.instance.state in ENDED:
+        return f"is {seen.instance.state}"
     now = planned_change(seen)
     if now == planned:
         return ""

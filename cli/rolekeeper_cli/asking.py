@@ -33,6 +33,11 @@ def confirm(question: str, *, yes: bool) -> None:
         raise DeclinedError
 
 
+def offer(question: str) -> bool:
+    """Offer something that may as well be left; without a terminal it is."""
+    return output.is_terminal() and click.confirm(output.printable(question), err=True)
+
+
 def require_word(word: str, given: str | None) -> None:
     """Refuse at once what nobody could be asked, or what was answered wrongly.
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Never
 
@@ -89,13 +88,16 @@ class Root(Group):
             path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "rolekeeper"
             return _told(UsageError(error.format_message(), f"see: {path} --help"), extra["color"])
         except (click.Abort, KeyboardInterrupt):
-            click.echo("\nStopped.", err=True)
+            # click has ended the line already.
+            click.echo("Stopped.", err=True)
             return ExitCode.INTERRUPTED
         except CommandError as error:
             return _told(error, extra["color"])
         except Exception as error:  # noqa: BLE001  # told in words, or shown whole
             if told := explained(error):
                 return _told(told, extra["color"])
+            import traceback
+
             traceback.print_exc()
             return ExitCode.FAILED
         return code if isinstance(code, int) else ExitCode.DONE

@@ -2,13 +2,14 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import boto3
+from botocore.config import Config
 
 from rolekeeper.cells import Home
 from rolekeeper.clients import CONFIG
@@ -47,6 +48,8 @@ class Stack:
     name: str
     outputs: Mapping[str, str]
     parameters: Mapping[str, str]
+    status: str
+    created: datetime
 
 
 class Deployment:
@@ -61,9 +64,11 @@ class Deployment:
         region = self._options.region or os.environ.get("AWS_REGION")
         return boto3.Session(profile_name=self._options.profile, region_name=region)
 
-    def client(self, service: str) -> Any:
-        """A client of one service; AWS_ENDPOINT_URL is the SDK's own."""
-        return self.session.client(service, config=CONFIG, endpoint_url=self._options.endpoint_url)  # type: ignore[call-overload]  # the stubs want a literal name
+    def client(self, service: str, config: Config | None = None) -> Any:
+        """A client of one service, with its own time limits if need be; AWS_ENDPOINT_URL is the SDK's own."""
+        return self.session.client(
+            service, config=CONFIG.merge(config) if config else CONFIG, endpoint_url=self._options.endpoint_url
+        )  # type: ignore[call-overload]  # the stubs want a literal name
 
     def now(self) -> datetime:
         """The time."""
@@ -95,7 +100,24 @@ class Deployment:
             what = f"stack '{name}' in {region} has no output {min(missing)}, so it isn't a running Rolekeeper"
             raise ConfigurationError(what, elsewhere)
         parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", ())}
-        return Stack(name, outputs, parameters)
+        return Stack(name, outputs, parameters, found["StackStatus"], found["CreationTime"])
+
+    def resource(self, name: str) -> str:
+        """What AWS calls a resource of the stack, by its name in the template.
+
+        Raises:
+            ConfigurationError: the stack has none of that name: it is of another version.
+        """
+        try:
+            with classified("cloudformation:DescribeStackResource", self.stack.name):
+                answer = self.client("cloudformation").describe_stack_resource(
+                    StackName=self.stack.name, LogicalResourceId=name
+                )
+        except PermanentError as error:
+            if error.code != "ValidationError":
+                raise
+            raise self._other_version(f"resource {name}") from error
+        return str(answer["StackResourceDetail"]["PhysicalResourceId"])
 
     @cached_property
     def caller(self) -> Caller:
@@ -138,8 +160,11 @@ class Deployment:
         try:
             return int(self.stack.parameters[parameter])
         except KeyError as error:
-            what = f"stack '{self.stack.name}' has no parameter {parameter}, so it is of another version"
-            raise ConfigurationError(what, "deploy this version, or use the command of that one") from error
+            raise self._other_version(f"parameter {parameter}") from error
+
+    def _other_version(self, lacks: str) -> ConfigurationError:
+        what = f"stack '{self.stack.name}' has no {lacks}, so it is of another version"
+        return ConfigurationError(what, "deploy this version, or use the command of that one")
 
     @cached_property
     def dynamodb(self) -> Any:
@@ -190,6 +215,11 @@ class Deployment:
     def iam(self) -> Iam:
         """IAM in the caller's account."""
         return Iam(self.client("iam"), self.caller.account, self.role_path, self.caller.partition)
+
+    @cached_property
+    def may_restore(self) -> Callable[[str], bool]:
+        """Whether a profile may be put back (`Iam.may_pass`), asked once for each."""
+        return cache(self.iam.may_pass)
 
     @cached_property
     def roles(self) -> Roles:

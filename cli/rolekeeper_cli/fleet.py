@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import batched
 
+from rolekeeper.change import within_ceiling
 from rolekeeper.ec2 import FILTER_VALUES
 from rolekeeper.errors import DamagedError
 from rolekeeper.model import (
@@ -57,6 +58,13 @@ class Seen:
     observed: Observation
     decision: Decision
 
+    @classmethod
+    def of(cls, observed: Observation, deployment: Deployment) -> "Seen":
+        """What was observed of an instance that EC2 knows."""
+        assert observed.instance is not None  # EC2 knows it
+        decision = observed.decision(Mode.ENFORCE, deployment.contest)
+        return cls(observed.instance, observed, within_ceiling(decision, deployment.may_restore))
+
     @property
     def carries(self) -> str:
         """The profile that it carries, by ARN; empty for none."""
@@ -97,8 +105,7 @@ def look(deployment: Deployment, state: State, instances: Iterable[list[Instance
     with Progress(None, "instances looked at") as progress:
         for page in progress.pages(instances):
             for each in observe_page(page, deployment.ec2, state, deployment.now(), tell):
-                assert each.instance is not None  # it is one of the page
-                yield Seen(each.instance, each, each.decision(Mode.ENFORCE, deployment.contest))
+                yield Seen.of(each, deployment)
 
 
 def profile_name(arn: str) -> str | None:

@@ -15,7 +15,8 @@ from rolekeeper_cli.instances import name_of
 from rolekeeper_cli.proposal import Proposal
 
 SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
-_COLOURS = {"+": "green", "~": "yellow", "-": "red", "!": ""}
+ACTION_COLOURS = {"Attach": "green", "Replace": "yellow", "Detach": "red"}
+_COLOURS = {SIGNS[action]: colour for action, colour in ACTION_COLOURS.items()}
 # The most changes of role that are told apart, and the most that is said of the permissions of one, in characters.
 _MOVES, _WORDS = 50, 500
 
@@ -136,7 +137,7 @@ def show(
 
     def draw(rows: Iterable[Mapping[str, Any]]) -> None:
         proposal.show(proposed)
-        tables.draw_lines(map(_cells, rows), lambda row: _COLOURS[str(row[0])])
+        tables.draw_lines(map(_cells, rows), lambda row: _COLOURS.get(str(row[0]), ""))
         for move, instances, found in _permissions(deployment, tally):
             arrow = _arrow(profile_name(move.before), profile_name(move.after))
             output.line(f"{arrow} on {instances:,}: {in_words(found, _WORDS)}")

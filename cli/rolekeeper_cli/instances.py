@@ -9,7 +9,7 @@ from rolekeeper.model import Association, AssociationState, Instance, InstanceSt
 from rolekeeper_cli.output import one_line
 from rolekeeper_cli.trouble import CommandError
 
-_ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
+ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
 _NEAR = 3
 _NAMED_AT_MOST = 5
 
@@ -20,7 +20,7 @@ def find_instance(ec2: Ec2, text: str) -> Instance:
     Raises:
         CommandError: there is none, several have the name, or it is going for good.
     """
-    found = ec2.instances([text]).get(text) if _ID.fullmatch(text) else _named(ec2, text)
+    found = ec2.instances([text]).get(text) if ID.fullmatch(text) else _named(ec2, text)
     if found is None:
         raise CommandError(f"there is no instance {text}", _near(ec2, text))
     if found.state in {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}:

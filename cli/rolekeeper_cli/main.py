@@ -5,16 +5,28 @@ from typing import Never
 import click
 
 from rolekeeper_cli.command import Root
-from rolekeeper_cli.commands import control, mapping, mapping_files, mapping_revisions, pins, plan, schema
+from rolekeeper_cli.commands import (
+    control,
+    doctor,
+    instances,
+    mapping,
+    mapping_files,
+    mapping_revisions,
+    pins,
+    plan,
+    schema,
+    upkeep,
+)
 
 
 @click.group(
     cls=Root,
     context_settings={"help_option_names": ["-h", "--help"]},
     examples=[
-        "rolekeeper mapping ls",
+        "rolekeeper plan",
+        "rolekeeper explain web-1",
         "rolekeeper attach web-1 web --for 8h --reason 'incident 42'",
-        "rolekeeper pause",
+        "rolekeeper mapping ls",
     ],
 )
 @click.version_option(package_name="rolekeeper", message="%(version)s")
@@ -24,7 +36,15 @@ def cli() -> None:
 
 for each in (*mapping.COMMANDS, *mapping_files.COMMANDS, *mapping_revisions.COMMANDS):
     mapping.group.add_command(each)
-for each in (*plan.COMMANDS, *pins.COMMANDS, *control.COMMANDS, *schema.COMMANDS):
+for each in (
+    *plan.COMMANDS,
+    *instances.COMMANDS,
+    *pins.COMMANDS,
+    *control.COMMANDS,
+    *upkeep.COMMANDS,
+    *doctor.COMMANDS,
+    *schema.COMMANDS,
+):
     cli.add_command(each)
 cli.add_command(mapping.group)
 

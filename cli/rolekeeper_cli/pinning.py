@@ -24,7 +24,8 @@ from rolekeeper_cli.instances import find_instance, shows, title
 from rolekeeper_cli.trouble import CommandError, ExitCode, UsageError, WaitedInVainError
 
 _POLL_SECONDS = 0.5
-_PATIENCE_SECONDS = 60
+# What can come now comes in seconds; what has to be waited for, as long as the AWS CLI's waiters wait.
+_PATIENCE_SECONDS, _LONG_PATIENCE_SECONDS = 60, 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,15 @@ class Wish:
     reason: str = ""
 
 
-def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool, confirm: str | None = None) -> ExitCode:
+def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, confirm: str | None = None) -> ExitCode:
     """Pin the instance that a text names.
+
+    Args:
+        deployment: where.
+        text: the instance's id or name.
+        wish: what is asked for.
+        wait: whether to wait until EC2 shows it; None: if it can come now, and else a person is asked.
+        confirm: the word that a detach asks for, if it was given.
 
     Raises:
         CommandError: the role can't be used, or the instance isn't as the verb takes it.
@@ -71,8 +79,10 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool, confirm: s
     later = _what_delays(instance, shown, made, snapshot.control, deployment)
     if later:
         output.say(later)
-    elif wait:
-        _wait(deployment, instance, made)
+    if wait is None:
+        wait = not later or asking.offer("Wait for it?")
+    if wait:
+        _wait(deployment, instance, made, _LONG_PATIENCE_SECONDS if later else _PATIENCE_SECONDS)
     return ExitCode.DONE
 
 
@@ -155,13 +165,13 @@ def _what_delays(
     return ""
 
 
-def _wait(deployment: Deployment, instance: Instance, made: Pin) -> None:
-    deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
+def _wait(deployment: Deployment, instance: Instance, made: Pin, patience: int) -> None:
+    deadline = deployment.now().timestamp() + patience
     while not shows(deployment.ec2.associations([instance.key.id]).get(instance.key.id), made.profile_arn):
         if deployment.now().timestamp() >= deadline:
             raise WaitedInVainError(
-                f"the pin is written, but EC2 doesn't show it after {_PATIENCE_SECONDS} s",
-                "it stays wanted; the instance's history says what hinders it (docs/operations.md)",
+                f"the pin is written, but EC2 doesn't show it after {patience} s",
+                f"it stays wanted; see what hinders it: rolekeeper explain {instance.key.id}",
             )
         deployment.sleep(_POLL_SECONDS)
     output.say(f"EC2 shows {'no role' if made.role == NO_ROLE else made.role} on it.")

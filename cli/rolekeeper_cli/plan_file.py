@@ -51,6 +51,7 @@ class PlannedEdit:
     row: Attributes
     revision: int
     status: str
+    serves: bool
 
     @property
     def key(self) -> MappingKey:
@@ -124,8 +125,8 @@ def writing(path: Path, basis: Basis, proposed: Proposal) -> Iterator[Callable[[
             rows = [row_of(each) for each in basis.specs]
             write({"rolekeeper_plan": FORM, **asdict(replace(basis, specs=())), "specs": rows})
             for each in proposed.edits:
-                row = each.change.row if each.change else {}
-                edit = PlannedEdit(each.key.tag_key, each.key.tag_value, row, each.revision, each.status.value)
+                row, key = each.change.row if each.change else {}, each.key
+                edit = PlannedEdit(key.tag_key, key.tag_value, row, each.revision, each.status.value, each.serves)
                 write({"edit": asdict(edit)})
             yield keep
             write({"end": True})

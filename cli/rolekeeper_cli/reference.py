@@ -30,9 +30,16 @@ does, and decides nothing by itself: rows are read and roles are checked by the 
 
 <!-- Made by `python -m rolekeeper_cli.reference`; edit the commands instead. -->
 
-In this repository it is `.venv/bin/rolekeeper`, after any `make` target that sets up. On its own: `pipx install .`, in
-a clone. Completion for your shell: `eval "$(_ROLEKEEPER_COMPLETE=bash_source rolekeeper)"`, or `zsh_source`,
-`fish_source`.
+In this repository it is `.venv/bin/rolekeeper`, after any `make` target that sets up. On its own, in a clone:
+`pipx install .`, or without installing it, `uvx --from . rolekeeper`.
+
+Completion of commands, options and files, once it is on your `PATH`; a new terminal has it:
+
+- bash, from 4.4 on: in `~/.bashrc` the line `eval "$(_ROLEKEEPER_COMPLETE=bash_source rolekeeper)"`
+- zsh: in `~/.zshrc`, after `compinit`, the line `eval "$(_ROLEKEEPER_COMPLETE=zsh_source rolekeeper)"`
+- fish: in `~/.config/fish/completions/rolekeeper.fish` the line `_ROLEKEEPER_COMPLETE=fish_source rolekeeper | source`
+
+What holds for all commands:
 
 - Data goes to stdout, messages to stderr. `--output json`, `yaml` or `csv` gives data that programs read, and `--query`
   (JMESPath, as in the AWS CLI) what you want of it. Lists come while they are read, whatever their length.

@@ -50,32 +50,50 @@ def stream_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     if len(first) < _FIRST:
         show_table(head, first)
         return
-    names = [each.upper() for each in head]
-    draw_lines(chain([names] if any(names) else [], first, coming), lambda row: "bold" if row is names else "")
+    lines = Lines(head, first)
+    for row in chain(first, coming):
+        lines.draw(row)
 
 
-def draw_lines(rows: Iterable[Sequence[object]], style: Callable[[Sequence[object]], str]) -> None:
-    """Lines in columns as wide as the first of them need, never folded, which go out while they come.
-
-    Args:
-        rows: the lines.
-        style: the colour of a line, `bold`, or nothing.
-    """
+def draw_lines(rows: Iterable[Sequence[object]], colour: Callable[[Sequence[object]], str]) -> None:
+    """Lines without a head, each in its colour, which go out while they come."""
     coming = iter(rows)
     first = list(islice(coming, _FIRST))
-    widths: list[int] = []
-    for row in first:
-        widths = _wider(widths, _cells(row))
+    lines = Lines((), first)
     for row in chain(first, coming):
+        lines.draw(row, colour(row))
+
+
+class Lines:
+    """Lines in columns that are as wide as what was drawn so far needs, and never folded.
+
+    Args:
+        head: the names of the columns, drawn before the first line; empty for none.
+        first: rows that the columns are made wide enough for beforehand.
+    """
+
+    def __init__(self, head: Sequence[str], first: Iterable[Sequence[object]] = ()) -> None:
+        self._head = [each.upper() for each in head]
+        self._widths: list[int] = []
+        for row in [self._head, *first]:
+            self._widen(_cells(row))
+
+    def draw(self, row: Sequence[object], colour: str = "") -> None:
+        """Draw one line, in a colour if one is named."""
+        if self._head:
+            head, self._head = self._head, []
+            click.echo(click.style(self._aligned(head), bold=True))
         cells = _cells(row)
-        widths = _wider(widths, cells)
-        text = (" " * _MARGIN).join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-        styled = style(row)
-        click.echo(click.style(text, bold=True) if styled == "bold" else click.style(text, fg=styled or None))
+        self._widen(cells)
+        click.echo(click.style(self._aligned(cells), fg=colour or None))
 
+    def _widen(self, cells: Sequence[str]) -> None:
+        widths = self._widths or [0] * len(cells)
+        self._widths = [max(len(cell), width) for cell, width in zip(cells, widths, strict=True)] if cells else widths
 
-def _wider(widths: Sequence[int], cells: Sequence[str]) -> list[int]:
-    return [max(width, len(cell)) for width, cell in zip(widths or [0] * len(cells), cells, strict=True)]
+    def _aligned(self, cells: Sequence[str]) -> str:
+        padded = (cell.ljust(width) for cell, width in zip(cells, self._widths, strict=True))
+        return (" " * _MARGIN).join(padded).rstrip()
 
 
 def _cells(row: Sequence[object]) -> list[str]:

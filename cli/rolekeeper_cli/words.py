@@ -2,17 +2,20 @@
 
 import re
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 
-from rolekeeper.model import ANY_VALUE, MappingKey
 from rolekeeper_cli.trouble import UsageError
+
+if TYPE_CHECKING:
+    from rolekeeper.model import MappingKey
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST = timedelta(days=3650)
 
 
-def mapping_key(text: str) -> MappingKey:
+def mapping_key(text: str) -> "MappingKey":
     """A key as `tag_key=tag_value`; the first `=` splits.
 
     Raises:
@@ -24,7 +27,21 @@ def mapping_key(text: str) -> MappingKey:
     return _key(tag_key, tag_value)
 
 
-def key_and_rest(words: tuple[str, ...], tag_key: str | None, tag_value: str | None) -> tuple[MappingKey, list[str]]:
+def tag_filter(text: str) -> "MappingKey":
+    """A tag to filter by: `KEY` with any value, or `KEY=VALUE`.
+
+    Raises:
+        UsageError: it is none.
+    """
+    from rolekeeper.model import ANY_VALUE, MappingKey
+
+    tag_key, equals, tag_value = text.partition("=")
+    if not tag_key:
+        raise UsageError(f"{text!r} is no tag", "name one as KEY, or KEY=VALUE")
+    return MappingKey(tag_key, tag_value if equals else ANY_VALUE)
+
+
+def key_and_rest(words: tuple[str, ...], tag_key: str | None, tag_value: str | None) -> "tuple[MappingKey, list[str]]":
     """The mapping that a command is about, and its other words.
 
     `--tag-key` and `--tag-value` name it when the tag key itself holds a `=`.
@@ -41,7 +58,7 @@ def key_and_rest(words: tuple[str, ...], tag_key: str | None, tag_value: str | N
     return _key(tag_key, tag_value), list(words)
 
 
-def only_key(words: tuple[str, ...], tag_key: str | None, tag_value: str | None) -> MappingKey:
+def only_key(words: tuple[str, ...], tag_key: str | None, tag_value: str | None) -> "MappingKey":
     """The mapping that a command is about, where nothing else is said.
 
     Raises:
@@ -53,7 +70,9 @@ def only_key(words: tuple[str, ...], tag_key: str | None, tag_value: str | None)
     return key
 
 
-def _key(tag_key: str, tag_value: str) -> MappingKey:
+def _key(tag_key: str, tag_value: str) -> "MappingKey":
+    from rolekeeper.model import ANY_VALUE, MappingKey
+
     if not tag_value:
         raise UsageError(f"the tag value of {tag_key!r} is empty", f"write {tag_key}={ANY_VALUE} for any value")
     return MappingKey(tag_key, tag_value)

@@ -178,8 +178,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "gives back what lies outside the path",
         "rolekeeper.change",
-        "        if decision.gives_back and not self.may_restore(decision.profile_arn):",
-        "        if False:",
+        "    if decision.gives_back and not may_restore(decision.profile_arn):",
+        "    if False:",
     ),
     # ---- how much at once ----
     _mutant(

@@ -19,16 +19,22 @@ class Command:
     def __init__(self, env: Mapping[str, str]) -> None:
         self.env = {"PATH": os.environ["PATH"], **env}
 
-    def __call__(self, *arguments: str, code: int = 0, stdin: str = "") -> CompletedProcess[str]:
+    def __call__(self, *arguments: str, code: int = 0, stdin: str = "", seconds: float = 120) -> CompletedProcess[str]:
         done = subprocess.run(
-            [COMMAND, *arguments], env=self.env, input=stdin, capture_output=True, text=True, timeout=120, check=False
+            [COMMAND, *arguments],
+            env=self.env,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
         )
         assert done.returncode == code, f"{' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
-    def json(self, *arguments: str) -> Any:
+    def json(self, *arguments: str, code: int = 0, seconds: float = 120) -> Any:
         """Run it for JSON."""
-        return json.loads(self(*arguments, "--output", "json").stdout)
+        return json.loads(self(*arguments, "--output", "json", code=code, seconds=seconds).stdout)
 
     def types(self, text: str, *arguments: str, code: int = 0) -> str:
         """Run it at a terminal where a person types; what it says there."""

@@ -22,13 +22,26 @@ class Terminal:
 
     def __init__(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         self.desk = desk
-        self.parameters = {"RolePath": ROLE_PATH, "Mode": "enforce"}
+        self.parameters = {
+            "RolePath": ROLE_PATH,
+            "Mode": "enforce",
+            "CreateMissingProfiles": "true",
+            "MaxChangesPerEdit": "25",
+            "MaxChangesPercent": "20",
+            "ChangeWindowMinutes": "10",
+            "ContestedAfter": "3",
+            "ContestedWindowMinutes": "30",
+        }
+        # Clients of services that a story needs beside the desk's.
+        self.clients: dict[str, Any] = {}
+        self.status, self.created = "CREATE_COMPLETE", desk.world.clock.now()
         self.meanwhile: Callable[[], object] = _nothing
         self._monkeypatch = monkeypatch
         self._sts = session().client("sts")
-        outputs = {"MappingTable": MAPPING_TABLE, "StateTable": STATE_TABLE, "WorkQueue": desk.queue_url}
-        stack = property(lambda _: Stack("rolekeeper", outputs, self.parameters))
-        monkeypatch.setattr(Deployment, "client", lambda _, service: self.client(service))
+        self.outputs = {"MappingTable": MAPPING_TABLE, "StateTable": STATE_TABLE, "WorkQueue": desk.queue_url}
+        stack = property(lambda _: Stack("rolekeeper", self.outputs, self.parameters, self.status, self.created))
+        monkeypatch.setattr(Deployment, "client", lambda _, service, _config=None: self.client(service))
+        monkeypatch.setattr(Deployment, "resource", lambda _, name: name)
         monkeypatch.setattr(Deployment, "stack", stack)
         monkeypatch.setattr(Deployment, "now", lambda _: desk.world.clock.now())
         monkeypatch.setattr(Deployment, "sleep", lambda _, seconds: self.wait(seconds))
@@ -56,7 +69,11 @@ class Terminal:
         """The in-process AWS."""
         desk, world = self.desk, self.desk.world
         made = {"dynamodb": world.dynamodb, "ec2": world.ec2, "iam": desk.iam, "sqs": desk.sqs, "sts": self._sts}
-        return made[service]
+        return {**made, **self.clients}[service]
+
+    def reconciles(self, *instances: str) -> None:
+        """Rolekeeper looks at these instances while the command waits."""
+        self.meanwhile = lambda: self.desk.world.reconcile_all(*instances)
 
     def wait(self, seconds: float) -> None:
         """Time passes."""

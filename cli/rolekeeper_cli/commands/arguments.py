@@ -11,6 +11,7 @@ from rolekeeper_cli.words import key_and_rest, only_key
 
 type Function = Callable[..., ExitCode]
 
+INSTANCE = "The instance's id, or its Name tag if no other has it."
 _KEY = "The mapping, as tag_key=tag_value: workload=web. The first '=' splits."
 
 no_wait = click.option(

@@ -4,7 +4,6 @@ from typing import Any
 
 import click
 
-from rolekeeper_cli import forms, tables
 from rolekeeper_cli.command import command
 from rolekeeper_cli.trouble import CommandError, ExitCode
 
@@ -55,6 +54,7 @@ def mode(mode: str | None) -> ExitCode:
 def _switch(update: Any) -> ExitCode:
     """Change one attribute of the control item, and leave the other; then show how things stand."""
     from rolekeeper import codec
+    from rolekeeper_cli import forms, tables
     from rolekeeper_cli.deployment import deployment
 
     there = deployment()

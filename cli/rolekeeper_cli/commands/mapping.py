@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rolekeeper.model import MappingKey
-from rolekeeper_cli import forms, output, tables
+from rolekeeper_cli import output
 from rolekeeper_cli.command import Group, command
 from rolekeeper_cli.commands.arguments import no_wait, takes_key, takes_key_and_columns, yes
 from rolekeeper_cli.trouble import CommandError, ExitCode
 
 if TYPE_CHECKING:
+    from rolekeeper.model import MappingKey
     from rolekeeper_cli.row_plan import RowPlan
 
 _LISTED = ("mapping", "role", "priority", "enabled", "status", "revision", "matched", "reason")
@@ -26,6 +26,7 @@ def group() -> None:
 @click.option("--status", metavar="STATUS", help="Only rows with this status, as Rejected or Held.")
 def list_(status: str | None) -> ExitCode:
     """List the mappings."""
+    from rolekeeper_cli import forms
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import mapping_rows
     from rolekeeper_cli.row_document import row_document
@@ -52,11 +53,12 @@ def _listed(document: Mapping[str, Any]) -> list[object]:
 
 @command("get", "rolekeeper mapping get workload=web", "rolekeeper mapping get --tag-key a=b --tag-value c")
 @takes_key
-def get(key: MappingKey) -> ExitCode:
+def get(key: "MappingKey") -> ExitCode:
     """Show one mapping.
 
     Its columns, and what became of the last edit.
     """
+    from rolekeeper_cli import forms, tables
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.row_document import row_document
 
@@ -77,7 +79,7 @@ def get(key: MappingKey) -> ExitCode:
 )
 @takes_key_and_columns
 @no_wait
-def set_(key: MappingKey, assignments: Sequence[str], *, wait: bool) -> ExitCode:
+def set_(key: "MappingKey", assignments: Sequence[str], *, wait: bool) -> ExitCode:
     """Write columns of one mapping, new or there.
 
     The other columns stay as they are.
@@ -98,7 +100,7 @@ def set_(key: MappingKey, assignments: Sequence[str], *, wait: bool) -> ExitCode
 @takes_key
 @yes
 @no_wait
-def remove(key: MappingKey, *, yes: bool, wait: bool) -> ExitCode:
+def remove(key: "MappingKey", *, yes: bool, wait: bool) -> ExitCode:
     """Delete one mapping.
 
     Its instances give up the role that it gave them, or keep it, as its `when_unmatched` says.
@@ -123,7 +125,7 @@ def remove(key: MappingKey, *, yes: bool, wait: bool) -> ExitCode:
 
 def show_and(intended: "RowPlan", act: Callable[[], ExitCode]) -> ExitCode:
     """Show a plan, and do it if there is anything to do."""
-    from rolekeeper_cli import row_plan
+    from rolekeeper_cli import forms, row_plan
 
     forms.show(intended.document(), lambda: row_plan.show(intended) if intended.changes else None)
     if not intended.changes:
@@ -132,7 +134,7 @@ def show_and(intended: "RowPlan", act: Callable[[], ExitCode]) -> ExitCode:
     return act()
 
 
-def no_such_row(key: MappingKey) -> CommandError:
+def no_such_row(key: "MappingKey") -> CommandError:
     """What to say of a mapping that isn't there."""
     return CommandError(f"there is no mapping {key}", "see: rolekeeper mapping ls")
 

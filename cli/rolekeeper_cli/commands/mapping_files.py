@@ -2,12 +2,11 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from rolekeeper_cli import forms, output
+from rolekeeper_cli import output
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import detailed_exitcode, form, no_wait, yes
 from rolekeeper_cli.commands.mapping import show_and
@@ -26,7 +25,9 @@ SCHEMA_LINE = "# yaml-language-server: $schema=mappings.schema.json\n"
     "export", "rolekeeper mapping export -o mappings.yaml", "rolekeeper mapping export --format csv > mappings.csv"
 )
 @form
-@click.option("-o", "--output-file", "target", metavar="FILE", help="Write there instead of to stdout.")
+@click.option(
+    "-o", "--output-file", "target", metavar="FILE", type=click.Path(), help="Write there instead of to stdout."
+)
 def export(form: str | None, target: str | None) -> ExitCode:
     """Write all mappings to a file, as YAML or CSV.
 
@@ -64,7 +65,7 @@ def export(form: str | None, target: str | None) -> ExitCode:
     "rolekeeper mapping import mappings.csv --prune --yes",
     "rolekeeper mapping import - --format yaml < mappings.yaml",
 )
-@click.argument("file", metavar="FILE", help="A YAML or CSV file; - is stdin.")
+@click.argument("file", metavar="FILE", type=click.Path(), help="A YAML or CSV file; - is stdin.")
 @form
 @click.option("--prune", is_flag=True, help="Also delete the rows that aren't in the file.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
@@ -105,7 +106,7 @@ def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: boo
 @command(
     "diff", "rolekeeper mapping diff mappings.yaml", "rolekeeper mapping diff mappings.yaml --prune --detailed-exitcode"
 )
-@click.argument("file", metavar="FILE", help="A YAML or CSV file; - is stdin.")
+@click.argument("file", metavar="FILE", type=click.Path(), help="A YAML or CSV file; - is stdin.")
 @form
 @click.option("--prune", is_flag=True, help="Also show the rows that aren't in the file, as deleted.")
 @detailed_exitcode
@@ -114,7 +115,7 @@ def diff(file: str, form: str | None, *, prune: bool, detailed_exitcode: bool) -
 
     What an import would write. What that would do to instances: rolekeeper plan -f FILE.
     """
-    from rolekeeper_cli import row_plan
+    from rolekeeper_cli import forms, row_plan
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import mapping_rows
 
@@ -126,13 +127,15 @@ def diff(file: str, form: str | None, *, prune: bool, detailed_exitcode: bool) -
 
 
 @command("validate", "rolekeeper mapping validate mappings.yaml")
-@click.argument("file", metavar="FILE", help="A YAML or CSV file; - is stdin.")
+@click.argument("file", metavar="FILE", type=click.Path(), help="A YAML or CSV file; - is stdin.")
 @form
 def validate(file: str, form: str | None) -> ExitCode:
     """Check a file without AWS, as import does.
 
     Whether a role exists and may be used is seen only when its row is written.
     """
+    from rolekeeper_cli import forms
+
     reading = read_mappings(file, form, None)
     # For people, the message says it.
     forms.show({"mappings": len(reading.specs), "warnings": reading.warnings}, lambda: None)
@@ -166,6 +169,8 @@ def _bad(problems: Sequence[str], name: str) -> CommandError:
 
 
 def _bytes_of(file: str) -> bytes:
+    from pathlib import Path
+
     if file == _STDIN:
         return sys.stdin.buffer.read()
     try:
@@ -175,6 +180,8 @@ def _bytes_of(file: str) -> bytes:
 
 
 def _write(text: str, target: str | None) -> None:
+    from pathlib import Path
+
     data = text.encode()
     if target is None:
         # As bytes: neither the terminal's encoding nor its line ends are a file's.

@@ -1,16 +1,18 @@
 """`rolekeeper mapping history`, `rollback` and `approve`: the revisions of one mapping."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from rolekeeper.model import MappingKey
-from rolekeeper_cli import forms, output
+from rolekeeper_cli import output
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import no_wait, takes_key, yes
 from rolekeeper_cli.commands.mapping import no_such_row, show_and
 from rolekeeper_cli.trouble import CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from rolekeeper.model import MappingKey
 
 _SHOWN = ("at", "event", "revision", "by", "what")
 # How an item lies in the table, which says nothing of the mapping.
@@ -20,11 +22,12 @@ _STORED = frozenset({"pk", "sk", "expires", "fingerprint"})
 @command("history", "rolekeeper mapping history workload=web", "rolekeeper mapping history workload=web --limit 5")
 @takes_key
 @click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest so many.")
-def history(key: MappingKey, limit: int) -> ExitCode:
+def history(key: "MappingKey", limit: int) -> ExitCode:
     """Show what became of a mapping's edits.
 
     Newest first: when, by whom, what changed.
     """
+    from rolekeeper_cli import forms
     from rolekeeper_cli.deployment import deployment
 
     entries = deployment().revisions.history(key, limit)
@@ -53,7 +56,7 @@ def _listed(entry: Mapping[str, Any]) -> list[object]:
 )
 @yes
 @no_wait
-def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool) -> ExitCode:
+def rollback(key: "MappingKey", to: int | None, *, yes: bool, wait: bool) -> ExitCode:
     """Write an old revision back into the row.
 
     It passes through all checks, as a new revision.
@@ -84,12 +87,12 @@ def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool) -> ExitC
 @click.option("--revision", type=click.IntRange(1), metavar="N", help="Only if this is the revision that is held.")
 @yes
 @no_wait
-def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool) -> ExitCode:
+def approve(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool) -> ExitCode:
     """Have a held edit served.
 
     It was held because it changes many instances; how many, and which permissions they gain and lose, is shown.
     """
-    from rolekeeper_cli import asking
+    from rolekeeper_cli import asking, forms
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import approve_held, said
 

@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from rolekeeper_cli.command import command
+from rolekeeper_cli.commands.arguments import INSTANCE
 from rolekeeper_cli.trouble import ExitCode
 from rolekeeper_cli.words import Duration
 
-_INSTANCE = "The instance's id, or its Name tag if no other has it."
 _ROLE = "The role's name, under the role path."
 
 
@@ -19,8 +19,8 @@ def _pins(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
             "--wait/--no-wait",
-            default=True,
-            help="Wait until EC2 shows the change. The default is to wait, if it can come now.",
+            default=None,
+            help="Wait until EC2 shows the change. The default is to wait if it can come now; else you are asked.",
         ),
         click.option("--reason", default="", metavar="TEXT", help="Why, for those who come after."),
         click.option(
@@ -46,7 +46,7 @@ _named_profile = click.option(
 @command(
     "attach", "rolekeeper attach i-0123456789abcdef0 web", "rolekeeper attach web-1 web --for 8h --reason 'incident 42'"
 )
-@click.argument("instance", help=_INSTANCE)
+@click.argument("instance", help=INSTANCE)
 @click.argument("role", help=_ROLE)
 @_named_profile
 @_pins
@@ -64,7 +64,7 @@ def attach(
 
 
 @command("replace", "rolekeeper replace i-0123456789abcdef0 web", "rolekeeper replace web-1 web-debug --for 30m")
-@click.argument("instance", help=_INSTANCE)
+@click.argument("instance", help=INSTANCE)
 @click.argument("role", help=_ROLE)
 @_named_profile
 @_pins
@@ -83,10 +83,10 @@ def replace(
 
 
 @command("detach", "rolekeeper detach i-0123456789abcdef0", "rolekeeper detach web-1 --for 7d --confirm Detach")
-@click.argument("instance", help=_INSTANCE)
+@click.argument("instance", help=INSTANCE)
 @click.option("--confirm", metavar="Detach", help="Instead of typing it when asked; needed where there is no terminal.")
 @_pins
-def detach(instance: str, confirm: str | None, length: timedelta | None, reason: str, *, wait: bool) -> ExitCode:
+def detach(instance: str, confirm: str | None, length: timedelta | None, reason: str, *, wait: bool | None) -> ExitCode:
     """Take the role from an instance.
 
     It carries none whatever its tags say, until the time is over or it is released: a pin.
@@ -101,7 +101,7 @@ def detach(instance: str, confirm: str | None, length: timedelta | None, reason:
 
 
 @command("release", "rolekeeper release i-0123456789abcdef0", "rolekeeper release web-1")
-@click.argument("instance", help=_INSTANCE)
+@click.argument("instance", help=INSTANCE)
 def release(instance: str) -> ExitCode:
     """Take the pin from an instance.
 

@@ -1,6 +1,5 @@
 """`rolekeeper plan` and `apply`: what would change in the fleet, and having exactly that done."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -24,19 +23,21 @@ if TYPE_CHECKING:
     "rolekeeper plan --instance web-1 --output json",
     "rolekeeper plan --detailed-exitcode --query summary",
 )
-@click.option("-f", "--file", metavar="FILE", help="As if these mappings were served; YAML or CSV, - is stdin.")
+@click.option(
+    "-f", "--file", metavar="FILE", type=click.Path(), help="As if these mappings were served; YAML or CSV, - is stdin."
+)
 @form
 @click.option("--prune", is_flag=True, help="With -f: and as if the rows that aren't in the file were deleted.")
 @click.option(
     "--instance", "texts", metavar="ID", multiple=True, help="Only this one, by id or Name tag; may be given again."
 )
-@click.option("--out", metavar="PLAN", type=click.Path(path_type=Path), help="Write the plan there, for apply.")
+@click.option("--out", metavar="PLAN", type=click.Path(), help="Write the plan there, for apply.")
 @detailed_exitcode
 def plan(
     file: str | None,
     form: str | None,
     texts: tuple[str, ...],
-    out: Path | None,
+    out: str | None,
     *,
     prune: bool,
     detailed_exitcode: bool,
@@ -47,6 +48,7 @@ def plan(
     ! waits or is held. It decides as the functions do, and changes nothing.
     """
     from contextlib import nullcontext
+    from pathlib import Path
 
     from rolekeeper_cli import fleet, fleet_plan, plan_file
     from rolekeeper_cli.deployment import deployment
@@ -62,7 +64,7 @@ def plan(
     ids = [each.key.id for each in instances]
     seen = fleet.look(there, fleet.Enforced(there.store, proposed.served), [instances] if texts else fleet.pages(there))
     basis = plan_file.Basis(there.caller.account, str(there.session.region_name), there.stack.name, ids, specs, prune)
-    with plan_file.writing(out, basis, proposed) if out else nullcontext(lambda _: None) as keep:
+    with plan_file.writing(Path(out), basis, proposed) if out else nullcontext(lambda _: None) as keep:
         tally = fleet_plan.show(there, proposed, seen, narrowed=bool(texts), keep=keep)
     if detailed_exitcode and (tally.changes or proposed.edits):
         return ExitCode.CHANGES
@@ -78,20 +80,22 @@ def _instances(deployment: "Deployment", texts: "Sequence[str]") -> "list[Instan
 
 
 @command("apply", "rolekeeper apply change.plan", "rolekeeper apply change.plan --approve")
-@click.argument("plan", metavar="PLAN", type=click.Path(path_type=Path), help="What rolekeeper plan --out wrote.")
+@click.argument("plan", metavar="PLAN", type=click.Path(), help="What rolekeeper plan --out wrote.")
 @click.option("--approve", is_flag=True, help="Approve what is held for the number of instances that it changes.")
-def apply(plan: Path, *, approve: bool) -> ExitCode:
+def apply(plan: str, *, approve: bool) -> ExitCode:
     """Apply a plan, exactly as it is.
 
     When a tag, a mapping or an association that it rests on moved since, nothing is applied, and what moved is named.
     It ends when EC2 shows every instance as planned.
     """
+    from pathlib import Path
+
     from rolekeeper_cli import applying
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.plan_file import PlanFile
 
     there = deployment()
-    return applying.apply(there, PlanFile(plan, there.home), approve=approve)
+    return applying.apply(there, PlanFile(Path(plan), there.home), approve=approve)
 
 
 COMMANDS = (plan, apply)

@@ -96,9 +96,9 @@ class Changer:
         Raises:
             AwsRefusalError: our own table failed. What EC2 was asked stands and is found by its intent.
         """
-        if decision.gives_back and not self.may_restore(decision.profile_arn):
-            reason = f"{decision.profile_arn} can't be put back: its role lies outside the role path"
-            return Unchanged(replace(decision, action=Action.HOLD, code="ceiling", reason=reason))
+        checked = within_ceiling(decision, self.may_restore)
+        if not checked.action.mutates:
+            return Unchanged(checked)
         intent = self._intent(observed, decision)
         room = self._open(wake, observed, decision, intent)
         if isinstance(room, datetime):
@@ -244,6 +244,14 @@ class Changer:
             gives_back=decision.gives_back,
             swap=decision.swap,
         )
+
+
+def within_ceiling(decision: Decision, may_restore: Callable[[str], bool]) -> Decision:
+    """A decision, held where it would put back a role from outside the role path; for that IAM has to be asked."""
+    if decision.gives_back and not may_restore(decision.profile_arn):
+        reason = f"{decision.profile_arn} can't be put back: its role lies outside the role path"
+        return replace(decision, action=Action.HOLD, code="ceiling", reason=reason)
+    return decision
 
 
 def _counted_for(decision: Decision) -> MappingKey | None:

@@ -62,7 +62,7 @@ class Steering:
         pin = self.state.pin(key)
         if pin and pin.expires_at and pin.expires_at > self.now():
             self.timers.arm(Timer(pin.expires_at, key))
-        self.queue.send([key], "its pin was written", correlation_id)
+        self.queue.send([key], "its pin was written" if pin else "its pin was removed", correlation_id)
 
     def _timer(self, sk: str, correlation_id: str) -> None:
         """A timer that rings before the next minute would have looked ahead for it: look now."""

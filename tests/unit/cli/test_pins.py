@@ -246,3 +246,30 @@ def test_a_profile_that_is_named_otherwise_can_be_given(terminal: Terminal, desk
 def test_a_duration_that_is_none_is_a_slip_in_the_command(terminal: Terminal, text: str) -> None:
     ran = terminal("attach", "i-0123456789abcdef0", "web", f"--for={text}")
     assert (ran.exit_code, "write it as 30m, 8h or 7d" in ran.stderr) == (252, True)
+
+
+# ---- waiting for what can't come now ----
+
+
+def test_a_replace_of_a_stopped_instance_offers_to_wait(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.stopped(profile="web")
+    ran = terminal.types("n\n", "replace", instance, "db")
+    assert (ran.exit_code, "EC2 replaces the role of a running one only" in ran.stderr) == (0, True)
+    assert "Wait for it? [y/N]" in ran.stderr
+    assert "EC2 shows" not in ran.stderr
+
+    def starts() -> None:
+        desk.world.start(instance)
+        desk.world.reconcile(instance)
+
+    terminal.meanwhile = starts
+    ran = terminal.types("y\n", "replace", instance, "db")
+    assert (ran.exit_code, "EC2 shows db on it." in ran.stderr) == (0, True), ran.output
+
+
+def test_who_says_wait_waits_as_long_as_the_aws_cli_does(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.stopped(profile="web")
+    began = desk.world.clock.now()
+    ran = terminal("replace", instance, "db", "--wait")
+    assert (ran.exit_code, f"see what hinders it: rolekeeper explain {instance}" in ran.stderr) == (255, True)
+    assert desk.world.clock.now() - began >= timedelta(minutes=10)

@@ -1,0 +1,136 @@
+"""Whether you, who run the command, may do what its commands need. IAM is asked, nothing is tried."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rolekeeper.errors import classified
+from rolekeeper_cli.findings import Findings, unknown, warn
+from rolekeeper_cli.patient import Patient
+
+_PAGE = 'have it allowed: docs/security.md, "What the command needs"'
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Actions that some commands need, on one kind of thing."""
+
+    purpose: str
+    on: str
+    actions: tuple[str, ...]
+
+
+_LOOKS = "plan, fleet, explain, history, wait"
+# docs/security.md, "What the command needs"; a test compares them. What doctor itself lacks, its other checks tell.
+NEEDS = (
+    Need("reading mappings", "mapping table", ("dynamodb:Scan", "dynamodb:GetItem")),
+    Need(
+        "writing mappings",
+        "mapping table",
+        ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchGetItem"),
+    ),
+    Need("history, rollback, deletions", "state table", ("dynamodb:Query", "dynamodb:BatchGetItem")),
+    Need("pause, resume, mode", "state table", ("dynamodb:UpdateItem", "dynamodb:BatchGetItem")),
+    Need(
+        "pins",
+        "state table",
+        ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchGetItem"),
+    ),
+    Need("pins", "instances", ("ec2:DescribeInstances", "ec2:DescribeIamInstanceProfileAssociations")),
+    Need("pins", "roles", ("iam:GetRole",)),
+    Need("pins", "profiles", ("iam:GetInstanceProfile",)),
+    Need("release, apply", "work queue", ("sqs:SendMessage",)),
+    Need(_LOOKS, "instances", ("ec2:DescribeInstances", "ec2:DescribeIamInstanceProfileAssociations")),
+    Need(_LOOKS, "state table", ("dynamodb:BatchGetItem", "dynamodb:Query")),
+    Need(
+        _LOOKS,
+        "roles",
+        ("iam:GetRole", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies", "iam:GetRolePolicy"),
+    ),
+    Need(_LOOKS, "profiles", ("iam:GetInstanceProfile",)),
+    Need(_LOOKS, "managed policies", ("iam:GetPolicy", "iam:GetPolicyVersion")),
+    Need("plan -f", "mapping table", ("dynamodb:Scan", "dynamodb:Query")),
+    Need("watch", "log groups", ("logs:FilterLogEvents",)),
+    Need("watch", "stack", ("cloudformation:DescribeStackResource",)),
+    Need("sweep", "sweep's function", ("lambda:InvokeFunction",)),
+    Need("sweep", "stack", ("cloudformation:DescribeStackResource",)),
+    Need(
+        "redrive",
+        "dead-letter queue",
+        (
+            "sqs:GetQueueAttributes",
+            "sqs:ReceiveMessage",
+            "sqs:ChangeMessageVisibility",
+            # SQS moves with the caller's own permissions (SQS API reference, `StartMessageMoveTask`).
+            "sqs:DeleteMessage",
+            "sqs:StartMessageMoveTask",
+            "sqs:ListMessageMoveTasks",
+        ),
+    ),
+    Need("redrive", "work queue", ("sqs:GetQueueAttributes", "sqs:SendMessage")),
+)
+
+
+def caller(patient: Patient) -> Findings:
+    """What the caller's policies deny of it."""
+    arn = patient.caller.arn
+    if arn.endswith(":root"):
+        return "you are the account's root user, whom no policy of IAM limits; better be a role"
+    if (principal := _principal(patient)) is None:
+        yield unknown(f"IAM can't tell what {arn} may do: it is no user and no role", _PAGE)
+        return ""
+    where = _arns(patient)
+    said = {on: _simulated(patient, principal, on, resource) for on, resource in where.items()}
+    for need in NEEDS:
+        refused = [each for each in need.actions if said[need.on][each]["EvalDecision"] != "allowed"]
+        keys = sorted({key for each in refused for key in said[need.on][each].get("MissingContextValues", ())})
+        if not refused:
+            continue
+        what = f"for {need.purpose}: {', '.join(refused)} on {where[need.on]}"
+        if keys:
+            # The simulation knows only what it is told: nobody makes a request, so there is no LeadingKeys, say.
+            yield unknown(f"whether you may depends on {', '.join(keys)}, {what}", _PAGE)
+        else:
+            yield warn(f"you may not, {what}", _PAGE)
+    return f"{arn} may do what the commands need"
+
+
+def _principal(patient: Patient) -> str | None:
+    """The user or role whose policies count, by its ARN in IAM: a role's session doesn't show the role's path."""
+    kind, *rest = patient.caller.arn.split(":", 5)[5].split("/")
+    if kind == "assumed-role":
+        role = patient.iam.get_role(rest[0])
+        return role.arn if role else None
+    return patient.caller.arn if ":iam::" in patient.caller.arn and kind == "user" else None
+
+
+def _arns(patient: Patient) -> dict[str, str]:
+    """What the needs are about, by ARN."""
+    partition, account, region = patient.caller.partition, patient.caller.account, patient.session.region_name
+    here = f"{region}:{account}"
+    return {
+        "mapping table": f"arn:{partition}:dynamodb:{here}:table/{patient.mapping_table_name}",
+        "state table": f"arn:{partition}:dynamodb:{here}:table/{patient.output('StateTable')}",
+        "work queue": f"arn:{partition}:sqs:{here}:{patient.output('WorkQueue').rsplit('/', 1)[-1]}",
+        "dead-letter queue": f"arn:{partition}:sqs:{here}:{patient.output('DeadLetterQueue').rsplit('/', 1)[-1]}",
+        "stack": f"arn:{partition}:cloudformation:{here}:stack/{patient.stack.name}/any",
+        "log groups": f"arn:{partition}:logs:{here}:log-group:/aws/lambda/{patient.stack.name}/on-instance-event:*",
+        "sweep's function": f"arn:{partition}:lambda:{here}:function:{patient.stack.name}-OnSchedule-any",
+        "instances": "*",
+        "managed policies": "*",
+        # Those of a name that nothing has: a policy for the whole path holds for it too.
+        "roles": patient.iam.arn("role", patient.role_path, "any"),
+        "profiles": patient.iam.arn("instance-profile", patient.role_path, "any"),
+    }
+
+
+def _simulated(patient: Patient, principal: str, on: str, resource: str) -> dict[str, Any]:
+    """By each action that is needed on a thing, what IAM says of it."""
+    actions: Sequence[str] = sorted({action for need in NEEDS if need.on == on for action in need.actions})
+    with classified("iam:SimulatePrincipalPolicy", principal):
+        pages = (
+            patient.client("iam")
+            .get_paginator("simulate_principal_policy")
+            .paginate(PolicySourceArn=principal, ActionNames=actions, ResourceArns=[resource])
+        )
+        return {each["EvalActionName"]: each for page in pages for each in page["EvaluationResults"]}

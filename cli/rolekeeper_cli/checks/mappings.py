@@ -1,0 +1,69 @@
+"""What Rolekeeper does at all: the switches, the sweep, and the rows that people wrote."""
+
+import shlex
+
+from rolekeeper import codec
+from rolekeeper.model import MappingKey
+from rolekeeper.state import FLEET_NEWS
+from rolekeeper_cli.edits import GOOD, mapping_rows, said
+from rolekeeper_cli.findings import Findings, fail, warn
+from rolekeeper_cli.patient import Patient
+
+# Rolekeeper judges a row in about a second, after a cold start in a few.
+_JUDGED_SECONDS = 10
+_SWEEP = "see docs/runbook/sweep-overdue.md"
+_TIME = "%Y-%m-%d %H:%M UTC"
+_ROWS = 5
+
+
+def mode(patient: Patient) -> Findings:
+    """Whether changes are made."""
+    control = patient.state.read([], []).control
+    withheld = control.withholds(patient.mode)
+    if control.unclear:
+        yield fail(f"nothing changes: {control.unclear}", "set it: rolekeeper mode, pause or resume")
+    elif control.paused:
+        yield warn("nothing changes: Rolekeeper is paused", "rolekeeper resume")
+    elif withheld:
+        yield warn(f"nothing changes: {withheld.reason}", "rolekeeper mode enforce")
+    return "changes are made"
+
+
+def sweep(patient: Patient) -> Findings:
+    """When a sweep last saw the whole fleet. It writes down the fleet's size then, if that changed, else once a day."""
+    item = patient.store.get([codec.FLEET]).get(codec.FLEET)
+    if item is None:
+        if patient.now() - patient.stack.created > patient.sweep_overdue:
+            yield fail("no sweep ever saw the whole fleet", _SWEEP)
+        return "the stack is new: its first sweep is still to come"
+    at = codec.parse_time(str(item["at"]))
+    if patient.now() - at > FLEET_NEWS + patient.sweep_overdue:
+        yield fail(f"no sweep saw the whole fleet since {at:{_TIME}}", _SWEEP)
+    return f"sweeps come: one wrote down {item['instances']:,} instances at {at:{_TIME}}"
+
+
+def rows(patient: Patient) -> Findings:
+    """Which rows aren't served as they are written."""
+    found = patient.rows
+    unjudged = [key for key, row in found.items() if "status" not in row]
+    if unjudged:
+        patient.sleep(_JUDGED_SECONDS)
+        unjudged = [key for key, row in mapping_rows(patient).some(unjudged).items() if "status" not in row]
+    bad = [
+        (key, f"{key} is {said(row, 'status')}: {said(row, 'status_reason')}")
+        for key, row in found.items()
+        if "status" in row and said(row, "status") not in GOOD
+    ]
+    bad += [(key, f"{key} isn't judged yet: its function, on_mapping_change, didn't look at it") for key in unjudged]
+    for key, what in bad[:_ROWS]:
+        yield warn(what, f"rolekeeper mapping get {_argument(key)}")
+    if len(bad) > _ROWS:
+        yield warn(f"{len(bad) - _ROWS:,} more rows aren't served as they are written", "rolekeeper mapping ls")
+    return f"all mappings are served as they are written: {len(found):,}" if found else "there are no mappings yet"
+
+
+def _argument(key: MappingKey) -> str:
+    """A mapping's key as it is typed."""
+    if "=" in key.tag_key:
+        return f"--tag-key {shlex.quote(key.tag_key)} --tag-value {shlex.quote(key.tag_value)}"
+    return shlex.quote(str(key))

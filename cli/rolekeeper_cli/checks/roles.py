@@ -1,0 +1,61 @@
+"""The roles that can be given: whether EC2 may assume each, and whether it has an instance profile."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from rolekeeper.errors import classified
+from rolekeeper.policies import listed
+from rolekeeper.trust import STATEMENT, trust_problem
+from rolekeeper_cli.findings import Findings, fail, several, warn
+from rolekeeper_cli.patient import Patient
+
+
+def roles(patient: Patient) -> Findings:
+    """Roles under the path that EC2 can't assume."""
+    found = patient.path_roles
+    for each in found:
+        if trust_problem(each.trust):
+            users = patient.role_users.get(each.name, ())
+            given = f", which {several(users)} is to give" if users else "; no mapping gives it"
+            what = f"EC2 can't assume role {each.name}{given}"
+            yield (fail if users else warn)(what, _retrust(each.name, each.trust))
+    where = f"under {patient.role_path}"
+    return f"EC2 can assume all roles {where}: {len(found):,}" if found else f"there are no roles {where} yet"
+
+
+def profiles(patient: Patient) -> Findings:
+    """Roles under the path that EC2 can assume, and that no instance profile there holds."""
+    path = patient.role_path
+    with classified("iam:ListInstanceProfiles", patient.iam.arn("instance-profile", path, "*")):
+        held = {
+            role["RoleName"]
+            for page in patient.client("iam").get_paginator("list_instance_profiles").paginate(PathPrefix=path)
+            for each in page["InstanceProfiles"]
+            for role in each["Roles"]
+        }
+    for each in patient.path_roles:
+        if each.name in held or trust_problem(each.trust):
+            continue
+        users = patient.role_users.get(each.name, ())
+        remedy = (
+            f"aws iam create-instance-profile --instance-profile-name {each.name} --path {path} && "
+            f"aws iam add-role-to-instance-profile --instance-profile-name {each.name} --role-name {each.name}"
+        )
+        what = f"role {each.name} has no instance profile under {path}"
+        if not patient.makes_profiles:
+            given = f"{what}, and {several(users)} is to give it" if users else f"{what}; no mapping gives it"
+            yield (fail if users else warn)(given, remedy)
+        elif users:
+            yield warn(f"{what}; Rolekeeper makes it when it next looks at {several(users)}, in enforce", remedy)
+    return "every role that EC2 can assume has its instance profile, or gets it with its first mapping"
+
+
+def _retrust(name: str, trust: Mapping[str, Any]) -> str:
+    """The command that lets EC2 assume a role. It replaces the whole policy, so what is there is in it too."""
+    whole = {"Version": "2012-10-17", **trust, "Statement": [*listed(trust.get("Statement")), json.loads(STATEMENT)]}
+    update = f"aws iam update-assume-role-policy --role-name {name} --policy-document"
+    if trust_problem(whole):
+        return f"a statement of its trust policy denies EC2 sts:AssumeRole; take that out: {update} …"
+    return f"{update} {shlex.quote(json.dumps(whole))}"

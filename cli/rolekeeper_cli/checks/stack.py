@@ -1,0 +1,148 @@
+"""What CloudFormation made: the stack, its rules, its functions and what wakes them, its alarms and whom they reach."""
+
+from rolekeeper.errors import GoneError, classified
+from rolekeeper_cli.findings import Finding, Findings, fail, several, warn
+from rolekeeper_cli.patient import Patient, Resource
+
+# What this version's template has; a test compares them.
+OUTPUTS = frozenset({"MappingTable", "StateTable", "WorkQueue", "DeadLetterQueue", "RetryStateMachine", "AlarmTopic"})
+PARAMETERS = frozenset(
+    {
+        "Mode",
+        "RolePath",
+        "CreateMissingProfiles",
+        "MaxChangesPerEdit",
+        "MaxChangesPercent",
+        "ChangeWindowMinutes",
+        "ContestedAfter",
+        "ContestedWindowMinutes",
+        "SweepSchedule",
+        "SweepOverdueHours",
+        "RetryTimeoutMinutes",
+        "HistoryDays",
+        "LogRetentionDays",
+        "LogLevel",
+        "AlarmEmail",
+        "Architecture",
+    }
+)
+# CloudFormation user guide, "Stack status codes".
+_GOOD = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
+# The stack is as it was before somebody tried.
+_ROLLED_BACK = frozenset({"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"})
+
+
+def stack(patient: Patient) -> Findings:
+    """Whether the stack is whole, and of the command's own version."""
+    found = patient.stack
+    events = f"see why: aws cloudformation describe-stack-events --stack-name {found.name}"
+    if found.status in _ROLLED_BACK:
+        yield warn(f"the last change of the stack was undone: it is {found.status}", f"{events}; then: make deploy")
+    elif found.status.endswith("_IN_PROGRESS"):
+        yield warn(f"the stack is being changed: it is {found.status}", "look again when that is done")
+    elif found.status not in _GOOD:
+        yield fail(f"the stack is {found.status}", f"{events}; then: make deploy")
+    if missing := sorted(OUTPUTS - found.outputs.keys()):
+        yield fail(f"the stack is older than this command: it has no output {several(missing)}", "make deploy")
+    if missing := sorted(PARAMETERS - found.parameters.keys()):
+        yield warn(f"the stack is older than this command: it has no parameter {several(missing)}", "make deploy")
+    if beyond := sorted((found.outputs.keys() - OUTPUTS) | (found.parameters.keys() - PARAMETERS)):
+        what = f"the stack is newer than this command, which doesn't know its {several(beyond)}"
+        yield warn(what, "use the command of the version that is deployed")
+    return f"stack {found.name} is {found.status}, with all its outputs and parameters"
+
+
+def rules(patient: Patient) -> Findings:
+    """Whether EventBridge wakes the functions."""
+    client = patient.client("events")
+    found = patient.of("AWS::Events::Rule")
+    for each in found:
+        try:
+            with classified("events:DescribeRule", each.id):
+                state = client.describe_rule(Name=each.id)["State"]
+        except GoneError:
+            yield _gone("rule", each)
+            continue
+        if state == "DISABLED":
+            yield fail(
+                f"rule {each.name} is disabled, so nothing comes of it", f"aws events enable-rule --name {each.id}"
+            )
+    return f"all rules are enabled: {len(found)}"
+
+
+def functions(patient: Patient) -> Findings:
+    """Whether Lambda runs the functions."""
+    client = patient.client("lambda")
+    found = patient.of("AWS::Lambda::Function")
+    for each in found:
+        try:
+            with classified("lambda:GetFunction", each.id):
+                answer = client.get_function(FunctionName=each.id)
+        except GoneError:
+            yield _gone("function", each)
+            continue
+        is_ = answer["Configuration"]
+        if is_["State"] != "Active":
+            why = is_.get("StateReason") or "Lambda doesn't say why"
+            yield fail(
+                f"function {each.name} is {is_['State']}: {why}", f"aws lambda get-function --function-name {each.id}"
+            )
+        if is_.get("LastUpdateStatus") == "Failed":
+            why = is_.get("LastUpdateStatusReason") or "Lambda doesn't say why"
+            yield fail(f"the last update of function {each.name} failed: {why}", "make deploy")
+        # With a concurrency of 0 Lambda refuses every run (Lambda developer guide, "Configuring reserved concurrency").
+        if answer.get("Concurrency", {}).get("ReservedConcurrentExecutions") == 0:
+            remedy = f"aws lambda delete-function-concurrency --function-name {each.id}"
+            yield fail(f"function {each.name} is switched off: its reserved concurrency is 0", remedy)
+    return f"all functions are active: {len(found)}"
+
+
+def sources(patient: Patient) -> Findings:
+    """Whether Lambda hands the work queue and the tables' streams to the functions."""
+    client = patient.client("lambda")
+    found = patient.of("AWS::Lambda::EventSourceMapping")
+    for each in found:
+        try:
+            with classified("lambda:GetEventSourceMapping", each.id):
+                state = client.get_event_source_mapping(UUID=each.id)["State"]
+        except GoneError:
+            yield _gone("event source mapping", each)
+            continue
+        if state in {"Creating", "Enabling", "Updating"}:
+            yield warn(f"event source mapping {each.name} is {state}", "look again in a minute")
+        elif state != "Enabled":
+            remedy = f"aws lambda update-event-source-mapping --uuid {each.id} --enabled"
+            yield fail(f"event source mapping {each.name} is {state}, so its function isn't woken", remedy)
+    return f"all event source mappings are enabled: {len(found)}"
+
+
+def alarms(patient: Patient) -> Findings:
+    """Which alarms ring."""
+    found = patient.of("AWS::CloudWatch::Alarm")
+    for each in found:
+        alarm = patient.alarms.get(each.name)
+        if alarm is None:
+            yield _gone("alarm", each)
+        elif alarm["StateValue"] == "ALARM":
+            page = each.id.removeprefix(f"{patient.stack.name}-")
+            yield fail(f"alarm {each.id} rings: {alarm['StateReason']}", f"see docs/runbook/{page}.md")
+    return f"no alarm rings, of {len(found)}"
+
+
+def subscribers(patient: Patient) -> Findings:
+    """Whether anybody hears an alarm."""
+    topic = patient.output("AlarmTopic")
+    with classified("sns:GetTopicAttributes", topic):
+        counts = patient.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
+    confirmed, pending = int(counts["SubscriptionsConfirmed"]), int(counts["SubscriptionsPending"])
+    if not confirmed:
+        waits = f"; {pending} waits to be confirmed, in a mail that AWS sent" if pending else ""
+        remedy = f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint ADDRESS"
+        yield warn(f"nobody hears the alarms: their topic has no subscriber{waits}", remedy)
+    return f"alarms have somebody who hears them: {confirmed}"
+
+
+def _gone(kind: str, resource: Resource) -> Finding:
+    """A resource that somebody deleted by hand. CloudFormation doesn't see that, and makes only what is new to it."""
+    remedy = f"take {resource.name} out of template.yaml, make deploy, put it back, make deploy"
+    return fail(f"{kind} {resource.name} ({resource.id}) was deleted beside CloudFormation", remedy)

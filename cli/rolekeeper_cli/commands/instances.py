@@ -1,0 +1,116 @@
+"""`rolekeeper fleet`, `explain`, `history`, `watch` and `wait`: how instances stand, and why."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from rolekeeper_cli.command import command
+from rolekeeper_cli.commands.arguments import INSTANCE
+from rolekeeper_cli.trouble import ExitCode, UsageError
+from rolekeeper_cli.words import Duration
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+_STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
+
+
+@command(
+    "fleet",
+    "rolekeeper fleet",
+    "rolekeeper fleet --drift",
+    "rolekeeper fleet --tag workload=web --state running --output csv",
+    "rolekeeper fleet --role web --query '[].instance'",
+)
+@click.option("--drift", is_flag=True, help="Only those that aren't as they should be.")
+@click.option("--tag", "tags", metavar="KEY[=VALUE]", multiple=True, help="Only with this tag; may be given again.")
+@click.option("--role", default="", metavar="NAME", help="Only those that carry this profile, or should; or NONE.")
+@click.option("--state", type=click.Choice(_STATES), help="Only those in this state.")
+@click.option("--mapping", metavar="KEY", help="Only those that this mapping governs, as tag_key=tag_value.")
+def fleet(tags: tuple[str, ...], role: str, state: str | None, mapping: str | None, *, drift: bool) -> ExitCode:
+    """List instances with the role that they carry and the one that they should carry.
+
+    They stand ok, in drift (Rolekeeper would change them), waiting, or held.
+    """
+    from rolekeeper.model import InstanceState
+    from rolekeeper_cli import fleet_list
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.words import mapping_key, tag_filter
+
+    filters = fleet_list.Filters(
+        tags=tuple(map(tag_filter, tags)),
+        role=role,
+        state=InstanceState(state) if state else None,
+        mapping=mapping_key(mapping) if mapping else None,
+        drift=drift,
+    )
+    return fleet_list.show(deployment(), filters)
+
+
+@command("explain", "rolekeeper explain i-0123456789abcdef0", "rolekeeper explain web-1 --output json")
+@click.argument("instance", help=INSTANCE)
+def explain(instance: str) -> ExitCode:
+    """Explain why an instance has its role.
+
+    The role it has and the one it should have, the mapping that governs it and those that don't, what woke Rolekeeper
+    last, what AWS answered, and how to undo it.
+    """
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.explaining import explain as explain_instance
+
+    return explain_instance(deployment(), instance)
+
+
+@command("history", "rolekeeper history i-0123456789abcdef0", "rolekeeper history web-1 --limit 5")
+@click.argument("instance", help=f"{INSTANCE} Of one that is gone, its id.")
+@click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest so many.")
+def history(instance: str, limit: int) -> ExitCode:
+    """Show what Rolekeeper did to an instance.
+
+    Newest first: every change, wait and hold, what caused it, and what AWS answered.
+    """
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.history import history as show_history
+
+    return show_history(deployment(), instance, limit)
+
+
+@command(
+    "watch", "rolekeeper watch", "rolekeeper watch --instance web-1 --since 10m", "rolekeeper watch --for 5m --all"
+)
+@click.option("--instance", metavar="ID", help="Only this one, by id or Name tag.")
+@click.option("--since", type=Duration(), default="10s", metavar="DURATION", help="Begin so long ago; 10s unless told.")
+@click.option("--for", "length", type=Duration(), metavar="DURATION", help="End after so long; else with Ctrl-C.")
+@click.option("--all", "all_", is_flag=True, help="Also decisions that change nothing.")
+def watch(instance: str | None, since: "timedelta", length: "timedelta | None", *, all_: bool) -> ExitCode:
+    """Show decisions as they happen.
+
+    They come from the functions' logs, some seconds late. As JSON, each is one line.
+    """
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.watching import watch as show_decisions
+
+    return show_decisions(deployment(), instance, since, length, all_=all_)
+
+
+@command("wait", "rolekeeper wait web-1 --role web", "rolekeeper wait web-1 --role NONE --every 5 --attempts 12")
+@click.argument("instance", help=INSTANCE)
+@click.option("--role", required=True, metavar="ROLE", help="The role to wait for; NONE for none.")
+@click.option(
+    "--every", type=click.FloatRange(0.1), default=15, metavar="SECONDS", help="Look so often; 15 unless told."
+)
+@click.option("--attempts", type=click.IntRange(1), default=40, show_default=True, help="Look so many times.")
+def wait(instance: str, role: str, every: float, attempts: int) -> ExitCode:
+    """Wait until EC2 shows a role on an instance.
+
+    Exits with 255 when it didn't come in time.
+    """
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.waiting import wait as wait_for
+
+    if not role:
+        raise UsageError("--role is empty", "name a role, or NONE")
+    return wait_for(deployment(), instance, role, every, attempts)
+
+
+COMMANDS = (fleet, explain, history, watch, wait)

@@ -1,0 +1,154 @@
+"""Why an instance carries what it carries, and what it should carry: read, decided and told as the functions do it."""
+
+from collections.abc import Iterator, Mapping
+from shlex import quote
+from typing import Any
+
+from rolekeeper import codec
+from rolekeeper.announce import described
+from rolekeeper.model import IGNORE_TAG, Association, Pin, PublishedMapping, Standing
+from rolekeeper.observe import observe
+from rolekeeper_cli import forms, tables
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.fleet import Enforced, Seen, profile_name
+from rolekeeper_cli.fleet_plan import withheld
+from rolekeeper_cli.history import answered, entry_document
+from rolekeeper_cli.instances import find_instance, name_of, title
+from rolekeeper_cli.trouble import ExitCode
+
+
+def explain(deployment: Deployment, text: str) -> ExitCode:
+    """Explain the instance that a text names."""
+    key = find_instance(deployment.ec2, text).key
+    observed = observe([key], deployment.ec2, Enforced(deployment.store), deployment.now())[key]
+    seen = Seen.of(observed, deployment)
+    entries = deployment.store.history(codec.instance_pk(key), 1)
+    document = {
+        "instance": key.id,
+        "name": name_of(seen.instance),
+        "state": seen.instance.state.value,
+        "carries": _carried(seen, observed.association),
+        "should_carry": profile_name(seen.should_carry),
+        "decision": described(seen.decision),
+        "withheld": withheld(deployment),
+        "mapping": _mapping(observed.candidates.winner),
+        "losers": [{"mapping": str(each.mapping), "why": each.why} for each in seen.decision.losers],
+        "pin": _pin(observed.pin),
+        "standing": _standing(observed.record.standing),
+        "last": entry_document(entries[0]) if entries else None,
+        "undo": [{"command": command, "does": does} for command, does in undoing(seen)],
+    }
+    forms.show(document, lambda: tables.show_table(("", ""), _lines(seen, document)))
+    return ExitCode.DONE
+
+
+def undoing(seen: Seen) -> Iterator[tuple[str, str]]:
+    """What undoes it: commands, each with what it does."""
+    id_, observed = seen.instance.key.id, seen.observed
+    pin, winner = observed.pin, observed.candidates.winner
+    by_hand = f"rolekeeper {'replace' if seen.carries else 'attach'} {id_} ROLE --for 8h"
+    if pin and not pin.expired(observed.asked_at):
+        yield f"rolekeeper release {id_}", "ends the pin; its tags rule again"
+        return
+    if seen.decision.code == "contested":
+        yield f"rolekeeper release {id_}", "has Rolekeeper try again"
+    if observed.candidates.exclusion:
+        yield f"aws ec2 delete-tags --resources {id_} --tags Key={IGNORE_TAG}", "lets its mappings rule again"
+    if winner:
+        tag = quote(f"Key={winner.key.tag_key}")
+        policy = winner.spec.when_unmatched.value
+        yield f"aws ec2 delete-tags --resources {id_} --tags {tag}", f"for this instance: when_unmatched says {policy}"
+        yield f"rolekeeper mapping rollback {quote(str(winner.key))}", "for all of the mapping's instances"
+    yield by_hand, "gives this one another role, whatever its tags say"
+    if seen.carries:
+        yield f"rolekeeper detach {id_}", "takes its role, whatever its tags say"
+
+
+# ---- for programs ----
+
+
+def _carried(seen: Seen, association: Association | None) -> dict[str, Any] | None:
+    if association is None:
+        return None
+    ours = seen.observed.assignment
+    return {
+        "instance_profile": profile_name(association.profile_arn),
+        "profile_arn": association.profile_arn,
+        "association": association.id,
+        "state": association.state.value,
+        "by_rolekeeper": ours is not None,
+        "for": str(ours.mapping) if ours else None,
+        "revision": ours.revision if ours else None,
+    }
+
+
+def _mapping(winner: PublishedMapping | None) -> dict[str, Any] | None:
+    if winner is None or winner.key.pins:
+        return None
+    return {
+        "mapping": str(winner.key),
+        "revision": winner.revision,
+        "role": winner.spec.role,
+        "priority": winner.spec.priority,
+        "owner": winner.spec.owner,
+        "description": winner.spec.description,
+    }
+
+
+def _pin(pin: Pin | None) -> dict[str, Any] | None:
+    if pin is None:
+        return None
+    return {"role": pin.role, "expires_at": pin.expires_at, "by": pin.by, "reason": pin.reason, "unclear": pin.unclear}
+
+
+def _standing(standing: Standing | None) -> dict[str, Any] | None:
+    if standing is None:
+        return None
+    return {
+        "action": standing.action.value,
+        "code": standing.code,
+        "reason": standing.reason,
+        "since": standing.since,
+        "parked": standing.parked,
+    }
+
+
+# ---- for people ----
+
+
+def _lines(seen: Seen, document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    decision, mapping, last = document["decision"], document["mapping"], document["last"]
+    yield "instance", f"{title(seen.instance)}, {document['state']}"
+    yield "carries", _carried_in_words(document["carries"])
+    yield "should carry", document["should_carry"] or "no role"
+    yield "because", f"{decision['reason']} ({decision['action']}, {decision['code']})"
+    if document["withheld"]:
+        yield "withheld", f"{document['withheld']}: nothing is changed now"
+    if mapping:
+        owner = f", owned by {mapping['owner']}" if mapping["owner"] else ""
+        yield "mapping", f"{mapping['mapping']}, revision {mapping['revision']}, priority {mapping['priority']}{owner}"
+    for each in document["losers"]:
+        yield "and not", f"{each['mapping']}: {each['why']}"
+    if pin := document["pin"]:
+        until = f" until {pin['expires_at']:%Y-%m-%dT%H:%M:%SZ}" if pin["expires_at"] else ""
+        why = f": {pin['reason']}" if pin["reason"] else ""
+        yield "pin", f"{pin['role'] or pin['unclear']}{until}, by {pin['by'] or 'somebody'}{why}"
+    if standing := document["standing"]:
+        parked = ", parked" if standing["parked"] else ""
+        yield "shows", f"{standing['reason']} (since {standing['since']:%Y-%m-%dT%H:%M:%SZ}{parked})"
+    if last:
+        yield "last woken by", f"{last['cause']} ({last['at'][:19]}Z)"
+        yield "it decided", f"{last['action']} ({last['code']}): {last['reason']}"
+        yield "AWS answered", answered(last["answer"]) or "nothing: it wasn't asked"
+    for at, each in enumerate(document["undo"]):
+        yield "" if at else "to undo", f"{each['command']}  ({each['does']})"
+
+
+def _carried_in_words(carried: Mapping[str, Any] | None) -> str:
+    if carried is None:
+        return "no role"
+    if carried["by_rolekeeper"]:
+        by = f"attached by Rolekeeper for {carried['for']}, revision {carried['revision']}"
+    else:
+        by = "attached by somebody else"
+    return f"{carried['instance_profile']} ({carried['association']}, {carried['state']}), {by}"

@@ -1,0 +1,76 @@
+"""An instance's history: every change, wait and hold, with what woke Rolekeeper and what AWS answered."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rolekeeper import codec
+from rolekeeper.model import InstanceKey
+from rolekeeper_cli import forms
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.fleet import profile_name
+from rolekeeper_cli.instances import ID, find_instance
+from rolekeeper_cli.trouble import CommandError, ExitCode
+
+HEAD = ("at", "cause", "decided", "role", "mapping", "answer", "reason")
+
+
+def history(deployment: Deployment, text: str, limit: int) -> ExitCode:
+    """Show the newest entries of an instance; of one that is gone, as long as they are kept, by its id.
+
+    Raises:
+        CommandError: there are none, or no such instance.
+    """
+    if ID.fullmatch(text):
+        key = InstanceKey(deployment.caller.account, str(deployment.session.region_name), text)
+    else:
+        key = find_instance(deployment.ec2, text).key
+    entries = deployment.store.history(codec.instance_pk(key), limit)
+    if not entries:
+        # Either a slip in the id, which this says, or Rolekeeper never had anything to do with it.
+        find_instance(deployment.ec2, text)
+        raise CommandError(f"{key.id} has no history", f"see how it stands: rolekeeper explain {key.id}")
+    forms.show_rows(HEAD, map(entry_document, entries), cells)
+    return ExitCode.DONE
+
+
+def entry_document(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """One entry, for programs."""
+    decision, seen = entry["decision"], entry["seen"]
+    return {
+        "at": entry["at"],
+        "cause": entry["cause"],
+        "action": decision["action"],
+        "code": decision["code"],
+        "from": profile_name(seen["profile-arn"]),
+        "to": profile_name(decision["profile-arn"]),
+        "role": decision["role"] or None,
+        "mapping": decision["mapping"] or None,
+        "revision": int(decision["revision"]),
+        "reason": decision["reason"],
+        "answer": dict(entry["answer"]),
+        "losers": list(decision["losers"]),
+        "seen": seen,
+        "closes": list(entry.get("closes", ())),
+        "correlation_id": entry["correlation_id"],
+    }
+
+
+def cells(document: Mapping[str, Any]) -> list[object]:
+    """One entry as a table's row."""
+    return [
+        f"{document['at'][:19]}Z",
+        document["cause"],
+        f"{document['action']} ({document['code']})",
+        document["role"],
+        document["mapping"],
+        answered(document["answer"]),
+        document["reason"],
+    ]
+
+
+def answered(answer: Mapping[str, Any]) -> str:
+    """What AWS answered, in words; empty when it wasn't asked for a change."""
+    if "code" in answer:
+        return f"{answer['code']}: {answer.get('message', '')}"
+    said = str(answer.get("association-id", ""))
+    return f"{said}, found later" if answer.get("completed") else said

@@ -1,0 +1,117 @@
+"""A deployment as the doctor looks at it: what several checks look at is asked for once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+from rolekeeper import codec
+from rolekeeper.errors import classified
+from rolekeeper.iam import Role
+from rolekeeper.mappings import read_row
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.edits import mapping_rows
+from rolekeeper_cli.mapping_rows import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A resource of the stack: its name in the template, and the one that AWS knows it by."""
+
+    kind: str
+    name: str
+    id: str
+
+
+class Patient(Deployment):
+    """See the module."""
+
+    def output(self, name: str) -> str:
+        """An output of the stack.
+
+        Raises:
+            ConfigurationError: the stack has none of that name: it is of another version.
+        """
+        try:
+            return self.stack.outputs[name]
+        except KeyError as error:
+            raise self._other_version(f"output {name}") from error
+
+    @property
+    def makes_profiles(self) -> bool:
+        """Whether the functions make what is missing of an instance profile."""
+        return self.stack.parameters.get("CreateMissingProfiles") == "true"
+
+    @property
+    def sweep_overdue(self) -> timedelta:
+        """How long no sweep may come to its end."""
+        return timedelta(hours=self._number("SweepOverdueHours"))
+
+    @cached_property
+    def resources(self) -> Sequence[Resource]:
+        """What CloudFormation made for the stack."""
+        with classified("cloudformation:ListStackResources", self.stack.name):
+            found = [
+                each
+                for page in self.client("cloudformation")
+                .get_paginator("list_stack_resources")
+                .paginate(StackName=self.stack.name)
+                for each in page["StackResourceSummaries"]
+            ]
+        return [
+            Resource(each["ResourceType"], each["LogicalResourceId"], each["PhysicalResourceId"])
+            for each in found
+            if each.get("PhysicalResourceId") and each["ResourceStatus"] != "DELETE_COMPLETE"
+        ]
+
+    def of(self, kind: str) -> list[Resource]:
+        """The stack's resources of one type, by name."""
+        return sorted((each for each in self.resources if each.kind == kind), key=lambda each: each.name)
+
+    @cached_property
+    def alarms(self) -> Mapping[str, Mapping[str, Any]]:
+        """The stack's alarms that are there, by their names in the template."""
+        names = {each.id: each.name for each in self.of("AWS::CloudWatch::Alarm")}
+        if not names:
+            return {}  # asked for none, CloudWatch tells of all
+        with classified("cloudwatch:DescribeAlarms", self.stack.name):
+            found = [
+                each
+                for page in self.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNames=list(names))
+                for each in page["MetricAlarms"]
+            ]
+        return {names[each["AlarmName"]]: each for each in found}
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The mapping table's rows."""
+        return mapping_rows(self).all()
+
+    @cached_property
+    def role_users(self) -> Mapping[str, Sequence[str]]:
+        """By a role's name, the mappings that give it: as their rows say, or as they serve."""
+        users: dict[str, set[str]] = {}
+        served = self.state.read([], filter(codec.fits_partition, self.rows)).published.values()
+        written = [spec for row in self.rows.values() if (spec := read_row(row, self.home).spec)]
+        for spec in [*written, *(each.spec for each in served if not each.deleted)]:
+            users.setdefault(spec.role, set()).add(str(spec.key))
+        return {role: sorted(keys) for role, keys in users.items()}
+
+    @cached_property
+    def path_roles(self) -> Sequence[Role]:
+        """The roles under the role path, by name."""
+        with classified("iam:ListRoles", self.iam.arn("role", self.role_path, "*")):
+            found = [
+                each
+                for page in self.client("iam").get_paginator("list_roles").paginate(PathPrefix=self.role_path)
+                for each in page["Roles"]
+            ]
+        roles = (Role(each["RoleName"], each["Arn"], each["Path"], _trust(each)) for each in found)
+        return sorted(roles, key=lambda each: each.name)
+
+
+def _trust(role: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A role's trust policy as botocore decodes it; one that it can't decode stays text, and lets nobody in."""
+    policy = role.get("AssumeRolePolicyDocument")
+    return policy if isinstance(policy, Mapping) else {}

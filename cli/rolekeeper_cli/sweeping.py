@@ -1,0 +1,52 @@
+"""Sweeping now: the scheduled function is invoked, as its schedule does."""
+
+import json
+import uuid
+
+from botocore.config import Config
+
+from rolekeeper.errors import classified
+from rolekeeper.tasks import Task
+from rolekeeper_cli import forms, output
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.trouble import CommandError, ExitCode
+
+# The longest that a function may run (Lambda quotas); the answer comes at its end. Asked once: a second sweep beside
+# the first would do no harm, and no good.
+_CONFIG = Config(read_timeout=910, retries={"total_max_attempts": 1})
+
+
+def sweep(deployment: Deployment, *, wait: bool) -> ExitCode:
+    """Sweep, and show what was seen and sent.
+
+    Raises:
+        CommandError: the function failed.
+    """
+    function = deployment.resource("OnSchedule")
+    client = deployment.client("lambda", _CONFIG)
+    output.say("Sweeping the fleet and the mappings." + (" It may take minutes." if wait else ""))
+    with classified("lambda:InvokeFunction", function):
+        answer = client.invoke(
+            FunctionName=function,
+            InvocationType="RequestResponse" if wait else "Event",
+            Payload=json.dumps({"task": Task.SWEEP.value, "id": str(uuid.uuid4())}).encode(),
+        )
+        text = answer["Payload"].read()
+    if not wait:
+        return ExitCode.DONE
+    swept = json.loads(text)
+    if answer.get("FunctionError"):
+        said = swept.get("errorMessage", swept) if isinstance(swept, dict) else swept
+        raise CommandError(f"the sweep failed: {said}", "see its log: the saved query 'errors and what was put off'")
+    forms.show(swept, lambda: output.line(_in_words(swept)))
+    output.bad(swept["problems"])
+    if not swept["finished"]:
+        output.warn("its time ran out before the end; the next one begins anew (docs/runbook/sweep-unfinished.md)")
+    return ExitCode.NO if swept["problems"] or not swept["finished"] else ExitCode.DONE
+
+
+def _in_words(swept: dict[str, int]) -> str:
+    return (
+        f"Instances looked at: {swept['instances']:,}, of which {swept['sent']:,} differ and are looked at again. "
+        f"Mappings checked: {swept['mappings']:,}, with news of {swept['mappings_changed']:,}."
+    )

@@ -1,0 +1,56 @@
+"""Waiting until EC2 shows a role on an instance, as the AWS CLI's waiters do."""
+
+from functools import cache
+
+from rolekeeper.model import NO_ROLE, Association, AssociationState
+from rolekeeper_cli import forms, output
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.fleet import profile_name
+from rolekeeper_cli.instances import find_instance, title
+from rolekeeper_cli.trouble import ExitCode, WaitedInVainError
+
+
+def wait(deployment: Deployment, text: str, role: str, every: float, attempts: int) -> ExitCode:
+    """Look every so often, so many times.
+
+    Args:
+        deployment: where.
+        text: the instance's id or name.
+        role: the role's name; `NONE` for no role.
+        every: the pause between two looks, in seconds.
+        attempts: how many looks.
+
+    Raises:
+        WaitedInVainError: EC2 showed something else each time.
+    """
+    instance = find_instance(deployment.ec2, text)
+
+    @cache
+    def role_in(profile_arn: str) -> str:
+        profile = deployment.iam.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
+        return profile.role_name if profile else ""
+
+    def came(shown: Association | None) -> bool:
+        if shown is None:
+            return role == NO_ROLE
+        return shown.state is AssociationState.ASSOCIATED and role_in(shown.profile_arn) == role
+
+    looks = 1
+    while not came(shown := deployment.ec2.associations([instance.key.id]).get(instance.key.id)):
+        if looks == attempts:
+            has = f"{profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
+            wanted = "no role" if role == NO_ROLE else role
+            raise WaitedInVainError(
+                f"{title(instance)} carries {has} and not {wanted}, after {attempts:,} looks",
+                f"see what hinders it: rolekeeper explain {instance.key.id}",
+            )
+        looks += 1
+        deployment.sleep(every)
+    document = {
+        "instance": instance.key.id,
+        "role": role if shown else None,
+        "instance_profile": profile_name(shown.profile_arn) if shown else None,
+        "association": shown.id if shown else None,
+    }
+    forms.show(document, lambda: output.line(f"{title(instance)} carries {document['role'] or 'no role'}."))
+    return ExitCode.DONE

@@ -1,0 +1,154 @@
+"""Decisions as they happen: read from the functions' logs, where every decision is a line, no-ops too."""
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from rolekeeper.errors import classified
+from rolekeeper_cli import forms, output
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.fleet import profile_name
+from rolekeeper_cli.fleet_plan import ACTION_COLOURS
+from rolekeeper_cli.history import answered
+from rolekeeper_cli.instances import find_instance
+from rolekeeper_cli.tables import Lines
+from rolekeeper_cli.trouble import ExitCode
+
+# The functions that decide about instances, by their log groups in the stack.
+_GROUPS = ("OnInstanceEventLogs", "OnRetryLogs")
+# FilterLogEvents: 5 calls a second in an account and Region (CloudWatch Logs quotas); we make one for each group.
+_POLL_SECONDS = 2.0
+# A line may come to CloudWatch later than its own time says; it is looked for so long.
+_LATE = timedelta(seconds=60)
+_REMEMBERED = 10_000
+# Those of the parameter LogLevel at which decisions are logged.
+_LEVELS = frozenset({"DEBUG", "INFO"})
+# What columns are at least as wide as: nobody knows what comes.
+_WIDTHS = (
+    "2026-01-01T00:00:00Z",
+    "i-0123456789abcdef0",
+    "mapping changed: a=b",
+    "Attach (unoccupied)",
+    "a-profile",
+    "a-profile",
+    "iip-assoc-0123456789abcdef0",
+    "",
+)
+HEAD = ("at", "instance", "cause", "decided", "from", "to", "answer", "reason")
+
+
+def watch(
+    deployment: Deployment, text: str | None, since: timedelta, length: timedelta | None, *, all_: bool
+) -> ExitCode:
+    """Show decisions until the time is over, or Ctrl-C.
+
+    Args:
+        deployment: where.
+        text: the one instance to watch; None for all.
+        since: how far back it begins.
+        length: how long it goes on; None for ever.
+        all_: also those that change nothing.
+    """
+    wanted = find_instance(deployment.ec2, text).key.id if text else ""
+    now = deployment.now()
+    end = now + length if length else None
+    level = deployment.stack.parameters.get("LogLevel", "INFO")
+    if level not in _LEVELS:
+        output.warn(f"the functions log from {level} on, and decisions are logged at INFO: deploy with LogLevel=INFO")
+    log = _Log(deployment, now - since)
+    lines = Lines(HEAD, [_WIDTHS])
+    if not length:
+        output.say("Watching; Ctrl-C ends it.")
+    while True:
+        for each in log.news():
+            if wanted in ("", each["instance"]) and (all_ or each["action"] != "Nothing"):
+                forms.show_line(each, partial(_draw, lines, each))
+        if end and deployment.now() >= end:
+            return ExitCode.DONE
+        deployment.sleep(_POLL_SECONDS)
+
+
+def _draw(lines: Lines, decided: Mapping[str, Any]) -> None:
+    lines.draw(_cells(decided), ACTION_COLOURS.get(decided["action"], ""))
+
+
+class _Log:
+    """The decisions in the log groups, each given once, in the order of their times as far as they came."""
+
+    def __init__(self, deployment: Deployment, since: Any) -> None:
+        self._client = deployment.client("logs")
+        self._deployment = deployment
+        self._groups = [deployment.resource(each) for each in _GROUPS]
+        self._since = since
+        self._seen: OrderedDict[str, None] = OrderedDict()
+
+    def news(self) -> Iterator[dict[str, Any]]:
+        """What came since the last time."""
+        begin = self._deployment.now()
+        found = [event for group in self._groups for event in self._events(group)]
+        for event in sorted(found, key=lambda each: (each["timestamp"], each["eventId"])):
+            self._seen[event["eventId"]] = None
+            if decision := _decision(event["message"]):
+                yield decision
+        while len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        self._since = max(self._since, begin - _LATE)
+
+    def _events(self, group: str) -> Iterator[Any]:
+        start: dict[str, str] = {}
+        with classified("logs:FilterLogEvents", group):
+            while True:
+                answer = self._client.filter_log_events(
+                    logGroupName=group,
+                    startTime=int(self._since.timestamp() * 1_000),
+                    filterPattern='"decided"',
+                    **start,
+                )
+                for event in answer["events"]:
+                    if event["eventId"] not in self._seen:
+                        yield event
+                if "nextToken" not in answer:
+                    return
+                start = {"nextToken": answer["nextToken"]}
+
+
+def _decision(message: str) -> dict[str, Any] | None:
+    """The decision in a line of the log; None for any other line."""
+    try:
+        line = json.loads(message)
+    except ValueError:
+        return None
+    if not isinstance(line, dict) or line.get("message") != "decided":
+        return None
+    decision, seen = line["decision"], line["seen"]
+    return {
+        "at": line["timestamp"],
+        "instance": line["instance-id"],
+        "cause": line["cause"],
+        "action": decision["action"],
+        "code": decision["code"],
+        "from": profile_name(seen["profile-arn"]),
+        "to": profile_name(decision["profile-arn"]),
+        "role": decision["role"] or None,
+        "mapping": decision["mapping"] or None,
+        "revision": decision["revision"],
+        "reason": decision["reason"],
+        "answer": line["answer"],
+        "correlation_id": line["correlation_id"],
+    }
+
+
+def _cells(decided: Mapping[str, Any]) -> list[object]:
+    return [
+        f"{decided['at'][:19].replace(' ', 'T')}Z",
+        decided["instance"],
+        decided["cause"],
+        f"{decided['action']} ({decided['code']})",
+        decided["from"] or "none",
+        decided["to"] or "none",
+        answered(decided["answer"]),
+        decided["reason"],
+    ]

@@ -1,0 +1,216 @@
+"""What `rolekeeper plan -f` says is what the deployed functions then do: 500 random fleets on one embedded AWS.
+
+The fleets share an account and never meet: each has tag keys and mappings of its own. ROLEKEEPER_PLAN_SEED and
+ROLEKEEPER_PLAN_FLEETS choose others; the seed is printed with what fails.
+"""
+
+import json
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import batched
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rolekeeper import codec
+from rolekeeper_local.ec2_model import Timings
+from rolekeeper_local.embedded import EmbeddedAws
+from rolekeeper_local.world import IMAGE, World
+from support.command import Command
+from support.random_fleets import ROLES, THEIRS, Fleet, Member, Rows, random_fleet
+from support.waiting import eventually
+
+pytestmark = pytest.mark.emulator
+
+SEED = int(os.environ.get("ROLEKEEPER_PLAN_SEED") or 1)
+FLEETS = int(os.environ.get("ROLEKEEPER_PLAN_FLEETS") or 500)
+# For all of them, on a slow machine that does much else at the same time.
+SECONDS = 400
+
+
+@pytest.fixture(scope="module")
+def world(free_port: Callable[[], int]) -> Iterator[World]:
+    with EmbeddedAws(port=free_port(), timings=Timings(pending=0.5, stopping=0.5, propagation=0)) as aws:
+        aws.deploy(Mode="enforce")
+        yield World(aws)
+
+
+def make_roles(world: World) -> None:
+    iam = world.aws.session().client("iam")
+    allow = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    for name in (*ROLES, THEIRS):
+        path = "/" if name == THEIRS else "/rolekeeper/"
+        iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=trust)
+        iam.create_instance_profile(InstanceProfileName=name, Path=path)
+        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+
+
+def write_rows(world: World, rows: Rows) -> None:
+    """Put rows, and wait until each is judged."""
+    items = [
+        codec.to_attributes({"tag_key": key, "tag_value": value, **columns}) for (key, value), columns in rows.items()
+    ]
+    for some in batched(items, 25, strict=False):
+        requests: Any = [{"PutRequest": {"Item": item}} for item in some]
+        assert not world.dynamodb.batch_write_item(RequestItems={world.mapping_table: requests})["UnprocessedItems"]
+
+    def judged() -> bool:
+        pages = world.dynamodb.get_paginator("scan").paginate(TableName=world.mapping_table)
+        return sum("status" in row for page in pages for row in page["Items"]) == len(rows)
+
+    eventually(judged, SECONDS)
+
+
+def launch(world: World, members: Iterable[tuple[str, Member]]) -> dict[str, Member]:
+    """Launch them all without tags, then tag them: while pending, each would wait in a loop of its own."""
+    by_profile: dict[str, list[Member]] = {}
+    for _, member in members:
+        by_profile.setdefault(member.profile, []).append(member)
+    found: dict[str, Member] = {}
+    for profile, group in by_profile.items():
+        for some in batched(group, 100, strict=False):
+            given: Any = {"IamInstanceProfile": {"Name": profile}} if profile else {}
+            answer = world.ec2.run_instances(ImageId=IMAGE, MinCount=len(some), MaxCount=len(some), **given)
+            found |= {row["InstanceId"]: member for row, member in zip(answer["Instances"], some, strict=True)}
+    in_state(world, list(found), "running")
+    for instance, member in found.items():
+        if member.tags:
+            world.tag(instance, **member.tags)
+    return found
+
+
+def in_state(world: World, ids: list[str], state: str) -> None:
+    def all_are() -> bool:
+        pages = world.ec2.get_paginator("describe_instances").paginate(
+            Filters=[{"Name": "instance-state-name", "Values": [state]}]
+        )
+        there = {row["InstanceId"] for page in pages for group in page["Reservations"] for row in group["Instances"]}
+        return not set(ids) - there
+
+    if ids:
+        eventually(all_are, 60)
+
+
+def settle(world: World) -> None:
+    """Wait until Rolekeeper is done with everything that was asked of it."""
+    queue, sqs = world.aws.stack_outputs()["WorkQueue"], world.aws.session().client("sqs")
+    names: Any = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
+
+    def empty() -> bool:
+        attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+        return not any(int(value) for value in attributes.values())
+
+    for _ in range(3):
+        eventually(empty, SECONDS)
+        time.sleep(0.5)
+
+
+def shown(world: World) -> dict[str, tuple[str, str]]:
+    """EC2's own answer: each instance's profile and association."""
+    pages = world.ec2.get_paginator("describe_iam_instance_profile_associations").paginate(
+        Filters=[{"Name": "state", "Values": ["associating", "associated"]}]
+    )
+    rows = [row for page in pages for row in page["IamInstanceProfileAssociations"]]
+    return {
+        row["InstanceId"]: (row["IamInstanceProfile"]["Arn"].rsplit("/", 1)[-1], row["AssociationId"]) for row in rows
+    }
+
+
+def change(world: World, members: dict[str, Member]) -> None:
+    """What people do while Rolekeeper is paused."""
+    associations = shown(world)
+    for instance, member in members.items():
+        for key in member.tags.keys() - member.then.keys():
+            world.untag(instance, key)
+        if member.then != member.tags and member.then:
+            world.tag(instance, **member.then)
+        association = associations.get(instance, ("", ""))[1]
+        if member.act == "by-hand" and association:
+            world.ec2.replace_iam_instance_profile_association(
+                AssociationId=association, IamInstanceProfile={"Name": THEIRS}
+            )
+        elif member.act == "by-hand":
+            world.ec2.associate_iam_instance_profile(InstanceId=instance, IamInstanceProfile={"Name": THEIRS})
+        elif member.act == "taken" and association:
+            world.ec2.disassociate_iam_instance_profile(AssociationId=association)
+    stopping = [instance for instance, member in members.items() if member.act == "stop"]
+    for some in batched(stopping, 100, strict=False):
+        world.ec2.stop_instances(InstanceIds=list(some))
+    in_state(world, stopping, "stopped")
+
+
+def disagreement(planned: dict[str, Any], before: tuple[str, str], after: tuple[str, str]) -> str:
+    """How EC2's answer differs from the plan for one instance; empty when it doesn't."""
+    if planned["action"] not in {"Attach", "Replace", "Detach"}:
+        return "" if after == before else f"{before} became {after}, though planned was {planned}"
+    came = after[0] == (planned["to"] or "") and after[1] != before[1]
+    return "" if came else f"{before} became {after}, and planned was {planned}"
+
+
+def test_what_plan_says_of_500_fleets_is_what_the_functions_then_do(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng, began = random.Random(SEED), time.monotonic()
+    fleets: list[Fleet] = [random_fleet(rng, f"f{number}-", members=2) for number in range(FLEETS)]
+    rolekeeper = Command(world.aws.env)
+
+    def tell(what: str) -> None:
+        with capsys.disabled():
+            print(f"{time.monotonic() - began:6.1f} s  {what}")  # noqa: T201  # shown in the run's output
+
+    print()  # noqa: T201  # the same
+    make_roles(world)
+    write_rows(world, {key: columns for fleet in fleets for key, columns in fleet.rows.items()})
+    tell(f"plan agrees: seed {SEED}, {FLEETS} fleets, their mappings are served")
+    members = launch(world, ((fleet.prefix, member) for fleet in fleets for member in fleet.members))
+    settle(world)
+    tell(f"{len(members):,} instances carry what their tags say")
+
+    rolekeeper("pause")
+    change(world, members)
+    settle(world)
+    tell("people changed tags, roles and states")
+    file = tmp_path / "mappings.yaml"
+    rows = [
+        {"tag_key": key, "tag_value": value, **columns}
+        for fleet in fleets
+        for (key, value), columns in fleet.file.items()
+    ]
+    file.write_text(yaml.safe_dump({"mappings": rows}))
+    before = shown(world)
+    plan = rolekeeper.json("plan", "-f", str(file), seconds=SECONDS)
+    assert plan["withheld"] == "Rolekeeper is paused"
+    tell(f"planned: {dict(Counter(each['action'] for each in plan['changes']))}, {len(plan['mappings']):,} mappings")
+
+    # Some rows name a role that nobody made, and some tie: those are rejected, as the plan says.
+    rolekeeper("mapping", "import", str(file), "--yes", code=1, seconds=SECONDS)
+    tell("the file's mappings are written and judged")
+    rolekeeper("resume")
+    rolekeeper("sweep", seconds=SECONDS)
+    settle(world)
+    tell("Rolekeeper did what it would do")
+
+    after = shown(world)
+    planned = {each["instance"]: each for each in plan["changes"]}
+    wrong = {
+        instance: said
+        for instance in members
+        if (
+            said := disagreement(
+                planned.get(instance, {"action": "Nothing"}),
+                before.get(instance, ("", "")),
+                after.get(instance, ("", "")),
+            )
+        )
+    }
+    assert wrong == {}, f"ROLEKEEPER_PLAN_SEED={SEED}"
+    rows_now = {each["mapping"]: each["status"] for each in rolekeeper.json("mapping", "ls")}
+    said_of_rows = {each["mapping"]: each["status"] for each in plan["mappings"]}
+    assert {key: rows_now[key] for key in said_of_rows} == said_of_rows, f"ROLEKEEPER_PLAN_SEED={SEED}"
+    assert {"Attach", "Replace", "Detach", "Wait", "Hold"} == {each["action"] for each in plan["changes"]}

@@ -1,0 +1,275 @@
+"""apply: exactly the plan that was looked at, or nothing and what moved."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from rolekeeper.limits import Limits
+from support.desk import Desk
+from support.terminal import CALLER, Terminal
+
+
+@pytest.fixture(autouse=True)
+def roles(desk: Desk) -> None:
+    for role in ("web", "db"):
+        desk.role(role)
+        desk.world.profile(role)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> str:
+    return str(tmp_path / "change.plan")
+
+
+def mappings(tmp_path: Path, *rows: str) -> str:
+    file = tmp_path / "mappings.yaml"
+    file.write_text("mappings:\n" + "".join(f"- {{{row}}}\n" for row in rows))
+    return str(file)
+
+
+def untouched(desk: Desk, ran: Result, *words: str) -> None:
+    """Nothing was applied, for this reason."""
+    assert ran.exit_code == 1, ran.output
+    assert "nothing was applied" in ran.stderr
+    assert [each for each in words if each not in ran.stderr] == []
+    assert desk.sent() == []
+    assert desk.world.writes == []
+
+
+# ---- the plan comes true ----
+
+
+def test_the_instances_of_a_plan_are_sent_and_watched(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    one, two = desk.world.running(app="web"), desk.world.running(app="web")
+    assert terminal("plan", "--out", plan).exit_code == 0
+    desk.quiet()
+    terminal.reconciles(one, two)
+    ran = terminal("apply", plan)
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout == "Applied: 2 instances as planned, 0 mappings.\n"
+    assert (desk.world.carries(one), desk.world.carries(two)) == ("web", "web")
+    sent = desk.sent()
+    assert sorted(each["detail"]["instance-id"] for each in sent) == [one, two]
+    assert {each["detail"]["cause"] for each in sent} == {f"plan applied by {CALLER}"}
+
+
+def test_a_plan_that_was_narrowed_applies_to_those_alone(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    one, other = desk.world.running(app="web"), desk.world.running(app="web")
+    terminal("plan", "--out", plan, "--instance", one)
+    desk.quiet()
+    terminal.reconciles(one)
+    assert terminal.document("apply", plan) == {"instances": 1, "mappings": []}
+    assert desk.sent_ids() == [one]
+    assert desk.world.carries(other) == ""
+
+
+def test_a_files_rows_are_written_and_what_they_do_comes_true(
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
+) -> None:
+    desk.edit("app=web", role="web")
+    desk.edit("old=yes", role="web")
+    web = desk.converged("web", app="web")
+    old = desk.converged("web", old="yes")
+    file = mappings(tmp_path, "tag_key: app, tag_value: web, role: db")
+    terminal("plan", "-f", file, "--prune", "--out", plan)
+
+    def rolekeeper_works() -> None:
+        desk.publish("app=web")
+        desk.publish("old=yes")
+        desk.world.reconcile_all(web, old)
+
+    terminal.meanwhile = rolekeeper_works
+    ran = terminal("apply", plan)
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout == "Applied: 2 instances as planned, 2 mappings.\n"
+    assert (desk.world.carries(web), desk.world.carries(old)) == ("db", "")
+    assert desk.row("old=yes") == {}
+
+
+def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
+) -> None:
+    terminal.parameters["MaxChangesPerEdit"] = "1"
+    desk.limits = Limits(1, 20)
+    desk.edit("app=web", role="web")
+    ids = [desk.world.running(app="web") for _ in range(3)]
+    desk.world.reconcile_all(*ids)
+    terminal("plan", "-f", mappings(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
+    desk.quiet()
+    untouched(desk, terminal("apply", plan), "app=web changes so many instances", "give --approve")
+
+    def rolekeeper_works() -> None:
+        desk.publish("app=web")
+        terminal.meanwhile = rolekeeper_publishes
+
+    def rolekeeper_publishes() -> None:
+        desk.publish("app=web")
+        desk.world.reconcile_all(*ids)
+
+    terminal.meanwhile = rolekeeper_works
+    ran = terminal("apply", plan, "--approve")
+    assert ran.exit_code == 0, ran.output
+    assert {desk.world.carries(each) for each in ids} == {"db"}
+
+
+def test_a_plan_without_changes_is_done_at_once(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    terminal("plan", "--out", plan)
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, "Nothing to do" in ran.stderr) == (0, True)
+
+
+# ---- something moved ----
+
+
+@pytest.mark.parametrize(
+    ("move", "words"),
+    [
+        (lambda desk, one: desk.world.tag(one, app="db"), "has other tags: tag app was 'web', and is 'db'"),
+        (lambda desk, one: desk.world.tag(one, late="yes"), "tag late was not there, and is 'yes'"),
+        (lambda desk, one: desk.world.untag(one, "app"), "tag app was 'web', and is not there"),
+        (lambda desk, one: desk.world.attach_by_hand(one, "theirs"), "had no role, and has theirs (iip-assoc-"),
+        (
+            lambda desk, _: desk.edit("app=web", role="db"),
+            "was governed by app=web (revision 1), and is by app=web (rev",
+        ),
+        (lambda desk, _: desk.edit("app=*", role="db", priority=1), "is by app=* (revision 1)"),
+        (lambda desk, one: desk.world.stop(one), ""),
+        (lambda desk, one: desk.world.truth.terminate(one), "is terminated"),
+        (lambda desk, _: desk.world.running(app="web"), "which the plan left alone, would change too: app=web gives"),
+    ],
+    ids=["tag", "another tag", "tag gone", "association", "revision", "mapping", "stopped", "gone", "a new one"],
+)
+def test_what_moved_since_is_named_and_nothing_is_applied(
+    terminal: Terminal, desk: Desk, plan: str, move: Callable[[Desk, str], Any], words: str
+) -> None:
+    desk.edit("app=web", role="web")
+    one = desk.world.running(app="web", Name="one")
+    terminal("plan", "--out", plan)
+    move(desk, one)
+    desk.world.wait(5)
+    desk.quiet()
+    if not words:
+        # Attaching takes a stopped instance too: nothing that the plan rests on moved.
+        terminal.reconciles(one)
+        assert terminal("apply", plan).exit_code == 0
+        return
+    untouched(desk, terminal("apply", plan), words)
+
+
+def test_a_row_or_a_mapping_that_was_edited_since_is_named(
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
+) -> None:
+    desk.edit("app=web", role="web")
+    file = mappings(tmp_path, "tag_key: app, tag_value: web, role: db", "tag_key: new, tag_value: a, role: web")
+    terminal("plan", "-f", file, "--out", plan)
+    desk.set("app=web", owner="somebody")
+    desk.quiet()
+    untouched(desk, terminal("apply", plan), "! the row of app=web was edited")
+
+    terminal("plan", "-f", file, "--out", plan)
+    desk.edit("new=a", role="web")
+    desk.quiet()
+    untouched(desk, terminal("apply", plan), "! mapping new=a is as the file says already")
+
+    desk.edit("app=web", role="web", owner="somebody")
+    terminal("plan", "-f", file, "--out", plan)
+    desk.delete_role("db")
+    desk.quiet()
+    untouched(desk, terminal("apply", plan), "mapping app=web would be Rejected now: role 'db' doesn't exist")
+
+
+def test_a_file_that_would_be_rejected_isnt_applied(terminal: Terminal, desk: Desk, plan: str, tmp_path: Path) -> None:
+    terminal("plan", "-f", mappings(tmp_path, "tag_key: a, tag_value: b, role: nobody"), "--out", plan)
+    desk.quiet()
+    untouched(desk, terminal("apply", plan), "a=b would be Rejected")
+
+
+def test_while_changes_are_withheld_nothing_is_applied(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    desk.world.running(app="web")
+    terminal("plan", "--out", plan)
+    desk.world.control(paused=True)
+    desk.quiet()
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, "nothing can be applied now: Rolekeeper is paused" in ran.stderr) == (1, True)
+    assert desk.sent() == []
+
+
+def test_what_ec2_doesnt_show_in_time_is_named(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    one = desk.world.running(app="web")
+    terminal("plan", "--out", plan)
+    ran = terminal("apply", plan)
+    assert ran.exit_code == 255
+    assert f"1 of 1 instances don't show it after 60 s: {one}" in ran.stderr
+    assert f"rolekeeper explain {one}" in ran.stderr
+
+
+# ---- the file ----
+
+
+def test_a_plan_of_another_deployment_is_refused(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    terminal("plan", "--out", plan)
+    text = Path(plan).read_text()
+    Path(plan).write_text(text.replace('"region": "us-east-1"', '"region": "eu-west-1"', 1))
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, "the plan is for account 123456789012, Region eu-west-1" in ran.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda text: text.rsplit("\n", 2)[0] + "\n", "is cut off"),
+        (lambda _: "", "doesn't begin as one"),
+        (lambda _: "mappings: []\n", "holds what no plan holds"),
+        (lambda _: "[]\n", "holds what no plan holds"),
+        (lambda text: text.replace('"prune"', '"plum"'), "holds what no plan holds"),
+        (lambda text: text.replace('"association"', '"plum"'), "holds what no plan holds"),
+    ],
+    ids=["cut", "empty", "yaml", "list", "head", "change"],
+)
+def test_what_is_no_plan_is_refused(
+    terminal: Terminal, desk: Desk, plan: str, spoil: Callable[[str], str], words: str
+) -> None:
+    desk.edit("app=web", role="web")
+    desk.world.running(app="web")
+    terminal("plan", "--out", plan)
+    Path(plan).write_text(spoil(Path(plan).read_text()))
+    desk.quiet()
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, f"is no plan: it {words}" in ran.stderr) == (1, True), ran.output
+    assert desk.sent() == []
+
+
+def test_a_file_that_cant_be_read_or_written_is_a_matter_of_usage(terminal: Terminal, tmp_path: Path) -> None:
+    assert terminal("apply", str(tmp_path / "nosuch.plan")).exit_code == 252
+    assert terminal("plan", "--out", str(tmp_path / "nosuch" / "a.plan")).exit_code == 252
+
+
+def test_a_plan_that_fails_midway_leaves_no_file(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    desk.world.running(app="web")
+
+    def fail() -> None:
+        raise KeyboardInterrupt
+
+    desk.world.calls.before("DescribeIamInstanceProfileAssociations", fail)
+    assert terminal("plan", "--out", plan).exit_code == 130
+    assert list(Path(plan).parent.iterdir()) == []
+
+
+def test_a_plan_is_for_its_owners_eyes_and_holds_what_it_rests_on(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    one = desk.world.running(app="web")
+    terminal("plan", "--out", plan)
+    assert Path(plan).stat().st_mode & 0o777 == 0o600
+    [_, change, end] = [json.loads(line) for line in Path(plan).read_text().splitlines()]
+    assert (change["change"]["instance"], change["change"]["tags"], end) == (one, {"app": "web"}, {"end": True})

@@ -1,0 +1,614 @@
+"""The doctor: each check of a deployment that is well, and each way in which it isn't."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rolekeeper import codec
+from rolekeeper_cli.checks import queues
+from rolekeeper_cli.checks.caller import NEEDS
+from rolekeeper_cli.checks.stack import OUTPUTS, PARAMETERS
+from support.desk import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
+from support.templates import load
+from support.terminal import Terminal, lines
+from support.ward import SIMULATED, TOPIC, Ward
+from support.world import ACCOUNT, REGION
+
+PAGE = (Path(__file__).parents[3] / "docs/security.md").read_text()
+TABLE = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/rolekeeper-mappings"
+
+
+@pytest.fixture
+def ward(terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Ward:
+    return Ward(terminal, desk, monkeypatch)
+
+
+type Finds = Callable[..., list[tuple[str, str, str]]]
+
+
+@pytest.fixture
+def finds(terminal: Terminal, ward: Ward) -> Finds:
+    """What one check finds: level, what, remedy. The exit code has to agree with all of them."""
+    del ward
+
+    def run(check: str) -> list[tuple[str, str, str]]:
+        ran = terminal("doctor", "--output", "json")
+        document = json.loads(ran.stdout)
+        levels = [each["level"] for each in document["findings"]]
+        assert ran.exit_code == (1 if "fail" in levels else 0), ran.output
+        assert document["summary"] == {level: levels.count(level) for level in ("fail", "warn", "unknown", "ok")}
+        assert all(bool(each["remedy"]) == (each["level"] != "ok") for each in document["findings"])
+        return [
+            (each["level"], each["what"], each["remedy"]) for each in document["findings"] if each["check"] == check
+        ]
+
+    return run
+
+
+def only(findings: list[tuple[str, str, str]]) -> tuple[str, str, str]:
+    [finding] = findings
+    return finding
+
+
+# ---- the whole ----
+
+
+def test_a_deployment_that_is_well_is_a_line_for_each_check(terminal: Terminal, ward: Ward, desk: Desk) -> None:
+    desk.role("web")
+    desk.edit("workload=web", role="web")
+    desk.quiet()
+    ran = terminal("doctor")
+    assert (ran.exit_code, ran.stderr) == (0, "0 to fix, 0 to look at, 0 unknown, 16 well.\n")
+    assert lines(ran.stdout) == [
+        "LEVEL CHECK WHAT",
+        "ok stack stack rolekeeper is CREATE_COMPLETE, with all its outputs and parameters",
+        "ok rules all rules are enabled: 2",
+        "ok functions all functions are active: 2",
+        "ok sources all event source mappings are enabled: 1",
+        "ok mode changes are made",
+        "ok sweep sweeps come: one wrote down 3 instances at 2026-03-01 09:00 UTC",
+        "ok alarms no alarm rings, of 2",
+        "ok subscribers alarms have somebody who hears them: 1",
+        "ok work-queue the work queue is empty",
+        "ok dead-letters the dead-letter queue is empty",
+        "ok mappings all mappings are served as they are written: 1",
+        "ok roles EC2 can assume all roles under /rolekeeper/: 1",
+        "ok profiles every role that EC2 can assume has its instance profile, or gets it with its first mapping",
+        f"ok caller arn:aws:sts::{ACCOUNT}:assumed-role/people/me may do what the commands need",
+        "ok trail trail all keeps who changed a tag",
+        "ok tags service control policies guard the tags rolekeeper:ignore, workload",
+    ]
+    assert ward.denied == set()
+
+
+def test_what_is_wrong_has_its_remedy_on_the_next_line(terminal: Terminal, ward: Ward) -> None:
+    ward.rules["InstanceTagRule"] = "DISABLED"
+    ran = terminal("doctor")
+    assert (ran.exit_code, ran.stderr) == (1, "1 to fix, 0 to look at, 0 unknown, 15 well.\n")
+    at = lines(ran.stdout).index("fail rules rule InstanceTagRule is disabled, so nothing comes of it")
+    assert lines(ran.stdout)[at + 1] == "aws events enable-rule --name rolekeeper-InstanceTagRule-1A2B"
+
+
+def test_it_changes_nothing(terminal: Terminal, ward: Ward, desk: Desk) -> None:
+    desk.edit("workload=web", role="none-such")
+    desk.quiet()
+    assert terminal("doctor").exit_code == 0
+    assert ward.denied == set()
+    assert [
+        each for each in desk.world.calls.made if not re.match("Get|List|Describe|Simulate|BatchGet|Scan", each)
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "check", "what"),
+    [
+        ("ListStackResources", "rules", "you aren't allowed cloudformation:ListStackResources on rolekeeper"),
+        ("DescribeRule", "rules", "you aren't allowed events:DescribeRule on rolekeeper-InstanceTagRule-1A2B"),
+        ("GetFunction", "functions", "you aren't allowed lambda:GetFunction on rolekeeper-OnInstanceEvent-1A2B"),
+        (
+            "GetEventSourceMapping",
+            "sources",
+            "you aren't allowed lambda:GetEventSourceMapping on rolekeeper-OnInstanceEventWorkQueue-1A2B",
+        ),
+        ("DescribeAlarms", "alarms", "you aren't allowed cloudwatch:DescribeAlarms on rolekeeper"),
+        ("GetTopicAttributes", "subscribers", f"you aren't allowed sns:GetTopicAttributes on {TOPIC}"),
+        ("ListRoles", "roles", f"you aren't allowed iam:ListRoles on arn:aws:iam::{ACCOUNT}:role/rolekeeper/*"),
+        (
+            "ListInstanceProfiles",
+            "profiles",
+            f"you aren't allowed iam:ListInstanceProfiles on arn:aws:iam::{ACCOUNT}:instance-profile/rolekeeper/*",
+        ),
+        ("SimulatePrincipalPolicy", "caller", f"you aren't allowed iam:SimulatePrincipalPolicy on {SIMULATED}"),
+        ("DescribeTrails", "trail", "you aren't allowed cloudtrail:DescribeTrails on *"),
+        ("DescribeOrganization", "tags", "you aren't allowed organizations:DescribeOrganization on *"),
+    ],
+)
+def test_what_isn_t_allowed_is_unknown_and_stops_no_other_check(
+    finds: Finds, ward: Ward, operation: str, check: str, what: str
+) -> None:
+    ward.denied.add(operation)
+    assert only(finds(check)) == ("unknown", what, "have it allowed, or use another --profile")
+    assert only(finds("mappings"))[0] == "ok"
+
+
+def test_so_is_what_aws_can_t_answer_now_or_at_all(finds: Finds, ward: Ward) -> None:
+    ward.errors = {"DescribeRule": "ThrottlingException", "DescribeTrails": "UnknownOperationException"}
+    assert only(finds("rules"))[:2] == (
+        "unknown",
+        "AWS gave no answer to events:DescribeRule: ThrottlingException: no",
+    )
+    assert only(finds("trail"))[:2] == (
+        "unknown",
+        "AWS refused cloudtrail:DescribeTrails on *: UnknownOperationException: no",
+    )
+
+
+def test_what_was_found_before_aws_refused_is_told_too(finds: Finds, ward: Ward) -> None:
+    ward.rules["InstanceTagRule"] = "DISABLED"
+    ward.denied.add("DescribeRule rolekeeper-OnScheduleSweep-1A2B")
+    assert [each[0] for each in finds("rules")] == ["fail", "unknown"]
+
+
+def test_a_bug_is_no_finding(terminal: Terminal, ward: Ward) -> None:
+    ward.functions["OnRetry"] = {"Configuration": None}
+    ran = terminal("doctor")
+    assert ran.exit_code == 255
+    assert "TypeError" in ran.stderr
+
+
+# ---- what CloudFormation made ----
+
+
+def test_the_doctor_knows_the_template() -> None:
+    template = load()
+    assert set(template["Outputs"]) == OUTPUTS
+    assert set(template["Parameters"]) == PARAMETERS
+
+
+@pytest.mark.parametrize(
+    ("status", "level"),
+    [
+        ("UPDATE_COMPLETE", "ok"),
+        ("IMPORT_COMPLETE", "ok"),
+        ("UPDATE_ROLLBACK_COMPLETE", "warn"),
+        ("UPDATE_IN_PROGRESS", "warn"),
+        ("UPDATE_ROLLBACK_FAILED", "fail"),
+        ("ROLLBACK_COMPLETE", "fail"),
+        ("DELETE_FAILED", "fail"),
+    ],
+)
+def test_the_stack_s_status(finds: Finds, terminal: Terminal, status: str, level: str) -> None:
+    terminal.status = status
+    found, what, _ = only(finds("stack"))
+    assert (found, status in what) == (level, True)
+
+
+def test_a_stack_of_another_version(finds: Finds, terminal: Terminal) -> None:
+    del terminal.outputs["AlarmTopic"], terminal.parameters["SweepOverdueHours"]
+    terminal.parameters["Colour"] = "blue"
+    assert finds("stack") == [
+        ("fail", "the stack is older than this command: it has no output AlarmTopic", "make deploy"),
+        ("warn", "the stack is older than this command: it has no parameter SweepOverdueHours", "make deploy"),
+        (
+            "warn",
+            "the stack is newer than this command, which doesn't know its Colour",
+            "use the command of the version that is deployed",
+        ),
+    ]
+    assert only(finds("subscribers"))[:2] == (
+        "unknown",
+        "stack 'rolekeeper' has no output AlarmTopic, so it is of another version",
+    )
+    assert only(finds("sweep"))[0] == "unknown"
+
+
+def test_what_was_deleted_by_hand(finds: Finds, ward: Ward) -> None:
+    del ward.rules["InstanceTagRule"], ward.functions["OnRetry"], ward.alarms["DeadLettersAlarm"]
+    ward.sources.clear()
+    deleted = "was deleted beside CloudFormation"
+    assert only(finds("rules")) == (
+        "fail",
+        f"rule InstanceTagRule (rolekeeper-InstanceTagRule-1A2B) {deleted}",
+        "take InstanceTagRule out of template.yaml, make deploy, put it back, make deploy",
+    )
+    assert only(finds("functions"))[:2] == ("fail", f"function OnRetry (rolekeeper-OnRetry-1A2B) {deleted}")
+    assert only(finds("sources"))[0] == "fail"
+    assert only(finds("alarms"))[:2] == ("fail", f"alarm DeadLettersAlarm (rolekeeper-dead-letters) {deleted}")
+
+
+def test_a_function_that_doesn_t_run(finds: Finds, ward: Ward) -> None:
+    ward.functions = {
+        "OnInstanceEvent": {
+            "Configuration": {"State": "Failed", "StateReason": "no key", "LastUpdateStatus": "Failed"},
+        },
+        "OnRetry": {
+            "Configuration": {"State": "Active"},
+            "Concurrency": {"ReservedConcurrentExecutions": 0},
+        },
+    }
+    assert finds("functions") == [
+        (
+            "fail",
+            "function OnInstanceEvent is Failed: no key",
+            "aws lambda get-function --function-name rolekeeper-OnInstanceEvent-1A2B",
+        ),
+        ("fail", "the last update of function OnInstanceEvent failed: Lambda doesn't say why", "make deploy"),
+        (
+            "fail",
+            "function OnRetry is switched off: its reserved concurrency is 0",
+            "aws lambda delete-function-concurrency --function-name rolekeeper-OnRetry-1A2B",
+        ),
+    ]
+    ward.functions["OnRetry"]["Concurrency"] = {"ReservedConcurrentExecutions": 5}
+    assert len(finds("functions")) == 2
+
+
+@pytest.mark.parametrize(("state", "level"), [("Disabled", "fail"), ("Disabling", "fail"), ("Enabling", "warn")])
+def test_a_function_that_isn_t_woken(finds: Finds, ward: Ward, state: str, level: str) -> None:
+    ward.sources["OnInstanceEventWorkQueue"] = state
+    found, what, remedy = only(finds("sources"))
+    assert (found, f"OnInstanceEventWorkQueue is {state}" in what) == (level, True)
+    uuid = ward.ids["OnInstanceEventWorkQueue"]
+    if level == "fail":
+        assert remedy == f"aws lambda update-event-source-mapping --uuid {uuid} --enabled"
+
+
+def test_an_alarm_that_rings_names_its_page(finds: Finds, ward: Ward) -> None:
+    ward.alarms["OldestMessageAlarm"] |= {"StateValue": "ALARM", "StateReason": "too old"}
+    ward.alarms["DeadLettersAlarm"] |= {"StateValue": "INSUFFICIENT_DATA"}
+    assert only(finds("alarms")) == (
+        "fail",
+        "alarm rolekeeper-work-waits rings: too old",
+        "see docs/runbook/work-waits.md",
+    )
+
+
+def test_alarms_that_nobody_hears(finds: Finds, ward: Ward) -> None:
+    ward.subscriptions = {"SubscriptionsConfirmed": "0", "SubscriptionsPending": "1"}
+    level, what, remedy = only(finds("subscribers"))
+    assert (level, what) == (
+        "warn",
+        "nobody hears the alarms: their topic has no subscriber; 1 waits to be confirmed, in a mail that AWS sent",
+    )
+    assert remedy.startswith(f"aws sns subscribe --topic-arn {TOPIC} ")
+
+
+# ---- what it does ----
+
+
+def test_the_switches(finds: Finds, terminal: Terminal, desk: Desk) -> None:
+    desk.world.control(mode="observe")
+    assert only(finds("mode")) == ("warn", "nothing changes: the mode is observe", "rolekeeper mode enforce")
+    desk.world.control(paused=True)
+    assert only(finds("mode")) == ("warn", "nothing changes: Rolekeeper is paused", "rolekeeper resume")
+    desk.world.control(mode="obsreve")
+    level, what, remedy = only(finds("mode"))
+    assert (level, remedy) == ("fail", "set it: rolekeeper mode, pause or resume")
+    assert "'obsreve'" in what
+    desk.world.control()
+    terminal.parameters["Mode"] = "observe"
+    assert only(finds("mode"))[0] == "warn"
+
+
+def test_sweeps_that_don_t_come(finds: Finds, desk: Desk) -> None:
+    # The fleet's size is written once a day where it stays the same, so a younger note says nothing.
+    desk.world.clock.sleep(timedelta(hours=25).total_seconds())
+    assert only(finds("sweep"))[0] == "ok"
+    desk.world.clock.sleep(timedelta(hours=2).total_seconds())
+    assert only(finds("sweep")) == (
+        "fail",
+        "no sweep saw the whole fleet since 2026-03-01 09:00 UTC",
+        "see docs/runbook/sweep-overdue.md",
+    )
+
+
+def test_a_stack_that_never_swept(finds: Finds, desk: Desk) -> None:
+    desk.world.store.write(desk.world.store.delete(codec.FLEET))
+    assert only(finds("sweep")) == ("ok", "the stack is new: its first sweep is still to come", "")
+    desk.world.clock.sleep(timedelta(hours=2, minutes=1).total_seconds())
+    assert only(finds("sweep"))[:2] == ("fail", "no sweep ever saw the whole fleet")
+
+
+def test_rows_that_aren_t_served_as_written(finds: Finds, desk: Desk) -> None:
+    desk.role("web")
+    desk.edit("workload=web", role="web")
+    desk.edit("workload=gone", role="web", expires_at="2020-01-01T00:00:00Z")
+    desk.edit("workload=bad", role="none-such")
+    desk.edit("a b=c'd", role="none-such")
+    first, second = finds("mappings")
+    assert first[:1] + first[2:] == ("warn", """rolekeeper mapping get 'a b=c'"'"'d'""")
+    assert shlex.split(first[2])[-1] == "a b=c'd"
+    assert second[:1] + second[2:] == ("warn", "rolekeeper mapping get workload=bad")
+    assert second[1].startswith("workload=bad is Rejected: role 'none-such' doesn't exist")
+
+
+def test_of_many_such_rows_some_are_named(finds: Finds, desk: Desk) -> None:
+    for each in "abcdefgh":
+        desk.edit(f"workload={each}", role="none-such")
+    found = finds("mappings")
+    assert [each[2] for each in found] == [
+        *(f"rolekeeper mapping get workload={each}" for each in "abcde"),
+        "rolekeeper mapping ls",
+    ]
+    assert found[-1][1] == "3 more rows aren't served as they are written"
+
+
+def test_a_row_that_nobody_judges(finds: Finds, terminal: Terminal, desk: Desk) -> None:
+    desk.role("web")
+    desk.put("x=y", role="web")
+    desk.put_raw("w=z", {})
+    found = finds("mappings")
+    assert [each[0] for each in found] == ["warn", "warn"]
+    assert found[1][1] == "x=y isn't judged yet: its function, on_mapping_change, didn't look at it"
+    desk.delete("w=z")
+    terminal.judges("x=y")
+    assert only(finds("mappings")) == ("ok", "all mappings are served as they are written: 1", "")
+
+
+# ---- the queues ----
+
+
+def test_what_waits(finds: Finds, desk: Desk, ward: Ward) -> None:
+    now = desk.world.clock.now()
+    desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody="{}")
+    desk.sqs.receive_message(QueueUrl=desk.queue_url, VisibilityTimeout=600)
+    assert "0 to do, 1 being done" in only(finds("work-queue"))[1]
+    desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody="{}")
+    desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody="{}", DelaySeconds=900)
+    ward.ages = [(now - timedelta(minutes=20), 9000)]
+    shown = "messages in the work queue: 1 to do, 1 being done, 1 kept back"
+    assert only(finds("work-queue")) == (
+        "unknown",
+        f"{shown}; for how long isn't known yet",
+        "look again in some minutes: CloudWatch learns of a queue with a delay",
+    )
+    # The last of them counts.
+    ward.ages = [
+        (now - timedelta(minutes=2), 90),
+        (now - timedelta(minutes=9), 5000),
+    ]
+    assert only(finds("work-queue")) == ("ok", f"{shown}; the oldest is 0:01:30 old", "")
+    ward.ages.append((now - timedelta(minutes=1), 1201))
+    late = "the oldest message of the work queue is 0:20:01 old"
+    assert only(finds("work-queue")) == ("warn", late, "see docs/runbook/work-waits.md")
+    # As the alarm says, not as we remember it.
+    ward.alarms["OldestMessageAlarm"]["Threshold"] = 7200.0
+    assert only(finds("work-queue"))[0] == "ok"
+
+
+def test_more_messages_than_there_should_be(finds: Finds, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "MANY", 2)
+    for at in range(3):
+        desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody="{}")
+        assert ("warn" in [each[0] for each in finds("work-queue")]) == (at == 2)
+
+
+def test_a_dead_letter(finds: Finds, desk: Desk, terminal: Terminal) -> None:
+    desk.sqs.send_message(QueueUrl=terminal.outputs["DeadLetterQueue"], MessageBody="{}")
+    assert only(finds("dead-letters")) == (
+        "fail",
+        "1 message lies in the dead-letter queue: what could not be done",
+        "see docs/runbook/dead-letters.md; when the cause is mended: rolekeeper redrive",
+    )
+
+
+# ---- roles ----
+
+
+def test_a_role_that_only_lambda_can_assume(finds: Finds, desk: Desk) -> None:
+    desk.role("web", trust=TRUSTS_LAMBDA)
+    desk.role("elsewhere", path="/", trust=TRUSTS_LAMBDA)
+    level, what, remedy = only(finds("roles"))
+    assert (level, what) == ("warn", "EC2 can't assume role web; no mapping gives it")
+    *command, document = shlex.split(remedy)
+    assert command == ["aws", "iam", "update-assume-role-policy", "--role-name", "web", "--policy-document"]
+    desk.retrust("web", json.loads(document))
+    assert only(finds("roles"))[0] == "ok"
+    assert json.loads(document)["Statement"][0] == TRUSTS_LAMBDA["Statement"][0]
+
+
+def test_it_fails_where_a_mapping_gives_the_role(finds: Finds, desk: Desk) -> None:
+    desk.role("web")
+    desk.role("db")
+    desk.edit("workload=web", role="web")
+    # The row says db by now, and revision 1 with web keeps serving.
+    desk.put("workload=web", role="db")
+    for each in ("web", "db"):
+        desk.retrust(each, TRUSTS_LAMBDA)
+    assert [each[:2] for each in finds("roles")] == [
+        ("fail", "EC2 can't assume role db, which workload=web is to give"),
+        ("fail", "EC2 can't assume role web, which workload=web is to give"),
+    ]
+
+
+def test_a_role_that_denies_ec2(finds: Finds, desk: Desk) -> None:
+    trust: Any = json.loads(json.dumps(TRUSTS_EC2))
+    trust["Statement"].append({**trust["Statement"][0], "Effect": "Deny"})
+    desk.role("web", trust=trust)
+    assert only(finds("roles"))[2].startswith(
+        "a statement of its trust policy denies EC2 sts:AssumeRole; take that out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("makes", "given", "level"),
+    [("true", "", "ok"), ("true", "workload=web", "warn"), ("false", "", "warn"), ("false", "workload=web", "fail")],
+)
+def test_a_role_without_a_profile(
+    finds: Finds,
+    terminal: Terminal,
+    desk: Desk,
+    makes: str,
+    given: str,
+    level: str,
+) -> None:
+    terminal.parameters["CreateMissingProfiles"] = makes
+    desk.role("web", profile=False)
+    desk.role("db")
+    desk.role("not-ec2", trust=TRUSTS_LAMBDA, profile=False)
+    if given:
+        desk.put(given, role="web")
+    found, what, remedy = only(finds("profiles"))
+    assert found == level
+    if level != "ok":
+        assert what.startswith("role web has no instance profile under /rolekeeper/")
+        assert (given or "no mapping gives it") in what
+        assert remedy == (
+            "aws iam create-instance-profile --instance-profile-name web --path /rolekeeper/ && "
+            "aws iam add-role-to-instance-profile --instance-profile-name web --role-name web"
+        )
+
+
+# ---- who runs it ----
+
+
+def test_the_page_s_needs_are_asked_for() -> None:
+    section = PAGE.partition("## What the command needs\n")[2].partition("\n## ")[0]
+    listed: dict[str, set[str]] = {}
+    purpose = ""
+    for row in re.findall(r"^\| (.*?)\|.*?\| (`.*`) \|$", section, re.MULTILINE):
+        purpose = row[0].replace("`", "").strip() or purpose
+        listed.setdefault(purpose, set()).update(re.findall(r"`([a-z0-9]+:\w+)`", row[1]))
+    asked: dict[str, set[str]] = {}
+    for need in NEEDS:
+        asked.setdefault(need.purpose, set()).update(need.actions)
+    # What all need was just done, and what doctor itself lacks is told by its checks.
+    assert asked == {name: each for name, each in listed.items() if name not in {"everything", "doctor"}}
+
+
+def test_what_the_caller_may_not(finds: Finds, ward: Ward) -> None:
+    ward.decisions = {
+        "dynamodb:PutItem": {"EvalDecision": "explicitDeny"},
+        f"dynamodb:DeleteItem {TABLE}": {"EvalDecision": "implicitDeny"},
+    }
+    state = TABLE.replace("rolekeeper-mappings", "rolekeeper-state")
+    remedy = 'have it allowed: docs/security.md, "What the command needs"'
+    assert finds("caller") == [
+        ("warn", f"you may not, for writing mappings: dynamodb:PutItem, dynamodb:DeleteItem on {TABLE}", remedy),
+        ("warn", f"you may not, for pins: dynamodb:PutItem on {state}", remedy),
+    ]
+
+
+def test_what_depends_on_the_request(finds: Finds, ward: Ward) -> None:
+    narrowed = {"EvalDecision": "implicitDeny", "MissingContextValues": ["aws:SourceIp"]}
+    ward.decisions = {"sqs:ReceiveMessage": narrowed}
+    level, what, _ = only(finds("caller"))
+    assert (level, what.startswith("whether you may depends on aws:SourceIp, for redrive")) == ("unknown", True)
+
+
+def test_a_user_is_asked_for_as_it_is(finds: Finds, ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = f"arn:aws:iam::{ACCOUNT}:user/ops/me"
+    monkeypatch.setattr("support.ward.SIMULATED", user)
+    ward.is_called_by(user)
+    assert only(finds("caller"))[:2] == ("ok", f"{user} may do what the commands need")
+
+
+def test_root_isn_t_asked_for(finds: Finds, ward: Ward, desk: Desk) -> None:
+    ward.is_called_by(f"arn:aws:iam::{ACCOUNT}:root")
+    assert only(finds("caller"))[0] == "ok"
+    assert desk.world.calls["SimulatePrincipalPolicy"] == 0
+
+
+@pytest.mark.parametrize("who", ["federated-user/me", "assumed-role/deleted/me"])
+def test_who_is_neither_user_nor_role(finds: Finds, ward: Ward, who: str) -> None:
+    ward.is_called_by(f"arn:aws:sts::{ACCOUNT}:{who}")
+    assert only(finds("caller"))[0] == "unknown"
+
+
+# ---- what guards the tags ----
+
+
+READS = {"logging": True, "EventSelectors": [{"ReadWriteType": "ReadOnly", "IncludeManagementEvents": True}]}
+DATA = {"logging": True, "EventSelectors": [{"ReadWriteType": "All", "IncludeManagementEvents": False}]}
+
+
+def advanced(*fields: dict[str, Any]) -> dict[str, Any]:
+    return {"logging": True, "AdvancedEventSelectors": [{"FieldSelectors": list(fields)}]}
+
+
+def test_any_trail_that_keeps_writes_will_do(finds: Finds, ward: Ward) -> None:
+    silent = ward.trails["all"] | {"logging": False}
+    management = {"Field": "eventCategory", "Equals": ["Management"]}
+    ward.trails = {"a": READS, "b": silent, "c": advanced(management)}
+    assert only(finds("trail"))[:2] == ("ok", "trail c keeps who changed a tag")
+    ward.trails["c"] = advanced(management, {"Field": "readOnly", "Equals": ["false"]})
+    assert only(finds("trail"))[0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("trails", "remedy"),
+    [
+        ({}, "aws cloudtrail create-trail --name NAME "),
+        ({"a": READS, "b": DATA}, "aws cloudtrail put-event-selectors --trail-name a "),
+        (
+            {
+                "a": advanced(
+                    {"Field": "eventCategory", "Equals": ["Management"]}, {"Field": "readOnly", "Equals": ["true"]}
+                )
+            },
+            "aws cloudtrail put-event-selectors --trail-name a ",
+        ),
+        ({"a": READS, "b": {"logging": False}}, "aws cloudtrail start-logging --name b"),
+    ],
+)
+def test_no_trail_keeps_who_changed_a_tag(finds: Finds, ward: Ward, trails: dict[str, Any], remedy: str) -> None:
+    ward.trails = trails
+    level, what, told = only(finds("trail"))
+    assert (level, told.startswith(remedy)) == ("warn", True), told
+    assert what.startswith("no trail of CloudTrail keeps who changed a tag here; its event history does, for 90 days")
+
+
+def guard(*keys: str) -> dict[str, Any]:
+    return {
+        "Statement": {
+            "Effect": "Deny",
+            "Action": ["ec2:CreateTags", "ec2:DeleteTags"],
+            "Resource": "arn:aws:ec2:*:*:instance/*",
+            "Condition": {"ForAnyValue:StringEquals": {"aws:TagKeys": list(keys)}},
+        }
+    }
+
+
+@pytest.mark.parametrize("target", [ACCOUNT, "ou-1", "r-1"])
+def test_tags_that_nothing_guards_are_named(finds: Finds, ward: Ward, desk: Desk, target: str) -> None:
+    for each in ("workload=web", "workload=db", "team=a"):
+        desk.put(each, role="NONE")
+    ward.policies["ou-1"] = []
+    ward.policies[target].append(guard("workload", "rolekeeper:ignore"))
+    page = 'see docs/security.md, "Who may tag"'
+    assert finds("tags") == [
+        ("warn", "no service control policy denies ec2:CreateTags of the tags team", page),
+        ("warn", "no service control policy denies ec2:DeleteTags of the tags team", page),
+        (
+            "warn",
+            "no service control policy denies ec2:DeleteTags without keys, which deletes all tags",
+            f"{page}, for the statement with Null",
+        ),
+    ]
+
+
+def test_the_management_account_isn_t_bound(finds: Finds, ward: Ward) -> None:
+    ward.manager = ACCOUNT
+    level, what, _ = only(finds("tags"))
+    assert (level, what.startswith("the account manages its organization")) == ("warn", True)
+
+
+def test_who_can_t_ask_the_organization_is_told_where_to_look(finds: Finds, ward: Ward) -> None:
+    ward.denied = {"ListPoliciesForTarget"}
+    level, what, remedy = only(finds("tags"))
+    assert (level, "you aren't allowed organizations:ListPoliciesForTarget" in what) == ("unknown", True)
+    assert remedy.startswith(
+        f"in account 999999999999: aws organizations list-policies-for-target --target-id {ACCOUNT} "
+    )
+
+
+def test_without_an_organization_only_iam_guards(finds: Finds, ward: Ward) -> None:
+    ward.errors = {"DescribeOrganization": "AWSOrganizationsNotInUseException"}
+    level, what, _ = only(finds("tags"))
+    assert (level, what.startswith("the account is in no organization")) == ("unknown", True)

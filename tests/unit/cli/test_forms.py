@@ -1,0 +1,193 @@
+"""Data in the form that was asked for: tables, JSON, YAML, CSV, and what a query finds of it."""
+
+import csv
+import io
+import json
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from rolekeeper_cli import forms, tables
+from rolekeeper_cli.command import Root, command
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.trouble import ExitCode
+from support.desk import Desk
+from support.terminal import Terminal
+
+ROWS: list[dict[str, Any]] = [
+    {"instance": "i-1", "tags": {"app": "wéb"}, "carries": None, "revision": Decimal(3), "ours": True},
+    {"instance": "i-2", "tags": {}, "carries": "no", "revision": Decimal("0.5"), "ours": False},
+]
+PLAIN = [
+    {"instance": "i-1", "tags": {"app": "wéb"}, "carries": None, "revision": 3, "ours": True},
+    {"instance": "i-2", "tags": {}, "carries": "no", "revision": 0.5, "ours": False},
+]
+
+
+def shown(act: Any, *options: str) -> str:
+    """What a command that does this prints."""
+
+    @command("see", "rolekeeper see")
+    def see() -> ExitCode:
+        act()
+        return ExitCode.DONE
+
+    ran = CliRunner().invoke(Root("rolekeeper", commands={"see": see}), ["see", *options])
+    assert ran.exit_code == 0, ran.output
+    return ran.stdout
+
+
+def rows(*options: str, documents: Any = ROWS) -> str:
+    return shown(lambda: forms.show_rows(("instance",), documents, lambda each: [each["instance"]]), *options)
+
+
+def nested(*options: str, documents: Any = ROWS) -> str:
+    """A document with a long list in it."""
+
+    def draw(coming: Any) -> None:
+        for each in coming:
+            click.echo(f"* {each['instance']}")
+
+    return shown(
+        lambda: forms.show_with_rows("changes", documents, lambda: {"sum": {"n": 2}, "odd": []}, draw), *options
+    )
+
+
+# ---- lists ----
+
+
+def test_a_list_is_a_table_for_people() -> None:
+    assert rows() == "INSTANCE\ni-1\ni-2\n"
+
+
+def test_and_the_same_document_in_json_and_yaml() -> None:
+    assert json.loads(rows("--output", "json")) == PLAIN
+    assert yaml.safe_load(rows("--output", "yaml")) == PLAIN
+
+
+@pytest.mark.parametrize(("form", "empty"), [("json", "[]\n"), ("yaml", "[]\n"), ("csv", "")])
+def test_an_empty_list_is_one_in_every_form(form: str, empty: str) -> None:
+    assert rows("--output", form, documents=[]) == empty
+
+
+def test_csv_has_a_head_and_json_in_cells_that_hold_more_than_a_text() -> None:
+    first, second = csv.DictReader(io.StringIO(rows("--output", "csv")))
+    assert first == {"instance": "i-1", "tags": '{"app": "wéb"}', "carries": "", "revision": "3", "ours": "true"}
+    assert second["carries"] == "no"
+
+
+# ---- documents ----
+
+
+def test_a_document_with_a_long_list_reads_the_same_in_json_and_yaml() -> None:
+    whole = {"changes": PLAIN, "sum": {"n": 2}, "odd": []}
+    assert json.loads(nested("--output", "json")) == whole
+    assert yaml.safe_load(nested("--output", "yaml")) == whole
+    assert json.loads(nested("--output", "json", documents=[]))["changes"] == []
+    assert yaml.safe_load(nested("--output", "yaml", documents=[]))["changes"] == []
+    assert nested() == "* i-1\n* i-2\n"
+
+
+def test_one_document_is_drawn_or_written() -> None:
+    document = {"at": datetime(2026, 1, 1, tzinfo=UTC), "names": {"b", "a"}}
+
+    def show() -> None:
+        forms.show(document, lambda: click.echo("drawn"))
+
+    assert shown(show) == "drawn\n"
+    assert json.loads(shown(show, "--output", "json")) == {"at": "2026-01-01T00:00:00Z", "names": ["a", "b"]}
+    assert shown(show, "--output", "csv") == 'at,names\n2026-01-01T00:00:00Z,"[""a"", ""b""]"\n'
+    assert yaml.safe_load(shown(show, "--output", "yaml"))["names"] == ["a", "b"]
+
+
+def test_what_goes_on_and_on_is_one_line_each() -> None:
+    def show() -> None:
+        for each in ROWS:
+            forms.show_line(each, lambda: click.echo("drawn"))
+
+    assert [json.loads(line) for line in shown(show, "--output", "json").splitlines()] == PLAIN
+    assert list(yaml.safe_load_all(shown(show, "--output", "yaml"))) == PLAIN
+    assert len(shown(show, "--output", "csv").splitlines()) == 2
+    assert shown(show) == "drawn\ndrawn\n"
+    assert shown(show, "--output", "json", "--query", "instance") == '"i-1"\n"i-2"\n'
+
+
+# ---- queries ----
+
+
+@pytest.mark.parametrize(
+    ("query", "form", "said"),
+    [
+        ("[].instance", "json", '[\n  "i-1",\n  "i-2"\n]\n'),
+        ("[].instance", "table", "i-1\ni-2\n"),
+        ("[].instance", "csv", "i-1\ni-2\n"),
+        ("[].[instance, revision]", "table", "i-1  3\ni-2  0.5\n"),
+        ("[].[instance, revision]", "csv", "i-1,3\ni-2,0.5\n"),
+        ("[].{id: instance, n: revision}", "table", "ID   N\ni-1  3\ni-2  0.5\n"),
+        ("[?instance=='i-2'] | [0].ours", "yaml", "false\n"),
+        ("length(@)", "table", "2\n"),
+        ("[0].nothing", "json", "null\n"),
+    ],
+)
+def test_a_query_finds_what_it_finds_in_the_aws_cli(query: str, form: str, said: str) -> None:
+    assert rows("--query", query, "--output", form) == said
+
+
+def test_what_is_no_query_is_refused_before_anything_is_asked(terminal: Terminal, desk: Desk) -> None:
+    desk.quiet()
+    ran = terminal("mapping", "ls", "--query", "[?")
+    assert (ran.exit_code, "'[?' is no JMESPath expression" in ran.stderr) == (252, True)
+    ran = terminal("mapping", "ls", "--query", "nosuch(@)")
+    assert (ran.exit_code, "--query can't be asked" in ran.stderr) == (252, True)
+
+
+# ---- a large fleet ----
+
+
+@contextmanager
+def traced() -> Iterator[list[int]]:
+    """The most memory that was in use at once, in bytes."""
+    peak: list[int] = []
+    tracemalloc.start()
+    try:
+        yield peak
+        peak.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
+class Nowhere(io.TextIOBase):
+    """Takes everything and keeps nothing."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+@pytest.mark.parametrize("form", ["table", "json", "yaml", "csv"])
+def test_a_list_of_any_length_goes_out_while_it_comes(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", Nowhere())
+    monkeypatch.setattr("rolekeeper_cli.output.options", lambda: Options(output=form))
+
+    def most(count: int) -> int:
+        documents = ({"instance": f"i-{number:017x}", "why": "x" * 200} for number in range(count))
+        with traced() as peak:
+            forms.show_rows(("instance", "why"), documents, lambda each: [each["instance"], each["why"]])
+        return peak[0]
+
+    most(500)  # what is imported at first
+    assert most(5_000) < 1.5 * most(500)
+
+
+def test_a_long_table_grows_its_columns_as_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.stream_table(("a", "b"), [*([("x", "y")] * 300), ("much longer", "y")])
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], lines[1], lines[-1]) == ("A  B", "x  y", "much longer  y")
+    assert len(lines) == 302

@@ -1,0 +1,273 @@
+"""fleet, explain, history and wait: how instances stand, and why."""
+
+from datetime import timedelta
+
+import pytest
+
+from support.desk import Desk
+from support.terminal import CALLER, Terminal, lines
+
+THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
+
+
+@pytest.fixture(autouse=True)
+def roles(desk: Desk) -> None:
+    for role in ("web", "db"):
+        desk.role(role)
+        desk.world.profile(role)
+
+
+# ---- fleet ----
+
+
+def test_the_fleet_is_listed_with_the_role_it_carries_and_the_one_it_should(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="web")
+    fine = desk.converged("web", app="web", Name="fine")
+    drifts = desk.world.running(app="web", Name="drifts")
+    alone = desk.world.running(profile="theirs")
+    gone = desk.world.running(app="web")
+    desk.world.truth.terminate(gone)
+    desk.world.wait(5)
+    head, *rows = lines(terminal("fleet").stdout)
+    assert head == "INSTANCE NAME STATE CARRIES SHOULD CARRY MAPPING STANDS REASON"
+    assert rows == [
+        f"{fine} fine running web web app=web ok it carries role web, as app=web asks",
+        f"{drifts} drifts running none web app=web drift app=web gives it role web",
+        f"{alone} running theirs theirs ok no mapping for its tags; somebody else attached {THEIRS}",
+    ]
+
+
+def test_filters_narrow_it(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="web")
+    desk.edit("app=db", role="db")
+    web = desk.converged("web", app="web", tier="gold")
+    bare = desk.world.running(app="web")
+    db = desk.converged("db", app="db", tier="gold")
+    stopped = desk.world.stopped(other="yes")
+
+    def found(*filters: str) -> list[str]:
+        return [each["instance"] for each in terminal.document("fleet", *filters)]
+
+    assert found() == [web, bare, db, stopped]
+    assert found("--drift") == [bare]
+    assert found("--tag", "app=web") == [web, bare]
+    assert found("--tag", "app") == [web, bare, db]
+    assert found("--tag", "app=*", "--tag", "tier=gold") == [web, db]
+    assert found("--role", "web") == [web, bare]
+    assert found("--role", "NONE") == [bare, stopped]
+    assert found("--state", "stopped") == [stopped]
+    assert found("--mapping", "app=db") == [db]
+    assert found("--mapping", "app=web", "--drift", "--state", "running") == [bare]
+    assert terminal("fleet", "--tag", "=web").exit_code == 252
+    assert terminal("fleet", "--mapping", "web").exit_code == 252
+
+
+def test_drift_shows_while_changes_are_withheld_and_that_is_said(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="web")
+    desk.world.running(app="web")
+    desk.world.control(mode="observe")
+    ran = terminal("fleet", "--drift")
+    assert "drift" in ran.stdout
+    assert ran.stderr == "Nothing is changed now: the mode is observe.\n"
+
+
+def test_a_large_fleet_is_listed_page_by_page(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="web")
+    for _ in range(450):
+        desk.world.launch(app="web")
+    desk.world.wait(3)
+    desk.quiet()
+    assert len(terminal("fleet").stdout.splitlines()) == 451
+    assert desk.world.calls.counted()["DescribeInstances"] == 3
+
+
+# ---- explain ----
+
+
+def explained(terminal: Terminal, *arguments: str) -> dict[str, str]:
+    """What explain tells people, by the name of the line."""
+    ran = terminal("explain", *arguments)
+    assert ran.exit_code == 0, ran.output
+    told: dict[str, str] = {}
+    last = ""
+    for line in ran.stdout.splitlines():
+        name, text = line[:14].strip(), line[14:].strip()
+        last = name or last
+        told[last] = f"{told[last]}\n{text}" if last in told else text
+    return told
+
+
+def test_a_role_is_explained_by_its_mapping_and_what_woke_us(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="web", owner="team-a")
+    desk.edit("app=*", role="db", priority=200)
+    one = desk.converged("web", app="web", Name="web-1")
+    association = desk.world.association(one)
+    assert association
+    told = explained(terminal, "web-1")
+    assert told == {
+        "instance": f"{one} (web-1), running",
+        "carries": f"web ({association.id}, associated), attached by Rolekeeper for app=web, revision 1",
+        "should carry": "web",
+        "because": "it carries role web, as app=web asks (Nothing, converged)",
+        "mapping": "app=web, revision 1, priority 100, owned by team-a",
+        "and not": "app=*: priority 200 comes after 100 of app=web",
+        "last woken by": "test (2026-03-01T09:00:04Z)",
+        "it decided": "Attach (unoccupied): app=web gives it role web",
+        "AWS answered": association.id,
+        "to undo": (
+            f"aws ec2 delete-tags --resources {one} --tags Key=app  (for this instance: when_unmatched says detach)\n"
+            "rolekeeper mapping rollback app=web  (for all of the mapping's instances)\n"
+            f"rolekeeper replace {one} ROLE --for 8h  (gives this one another role, whatever its tags say)\n"
+            f"rolekeeper detach {one}  (takes its role, whatever its tags say)"
+        ),
+    }
+
+
+def test_the_same_for_programs(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="web")
+    one = desk.converged("web", app="web")
+    document = terminal.document("explain", one)
+    assert document["carries"]["instance_profile"] == document["should_carry"] == "web"
+    assert document["carries"]["by_rolekeeper"] is True
+    assert document["mapping"]["revision"] == 1
+    assert document["decision"]["code"] == "converged"
+    assert document["last"]["answer"]["association-id"] == document["carries"]["association"]
+    assert [each["command"] for each in document["undo"]][-1] == f"rolekeeper detach {one}"
+
+
+def test_what_it_shows_while_it_is_refused_is_explained(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="web", when_occupied="keep")
+    one = desk.world.running(profile="theirs", app="web")
+    desk.world.reconcile(one)
+    told = explained(terminal, one)
+    assert told["carries"].endswith("attached by somebody else")
+    assert told["should carry"] == "web"
+    assert told["shows"].startswith("it carries arn:aws:iam::123456789012:instance-profile/theirs, which somebody")
+    assert told["AWS answered"] == "nothing: it wasn't asked"
+
+
+def test_a_pin_is_explained_and_undone_by_a_release(terminal: Terminal, desk: Desk) -> None:
+    one = desk.world.running(app="web")
+    terminal("attach", one, "db", "--for", "8h", "--reason", "incident 42", "--no-wait")
+    told = explained(terminal, one)
+    until = desk.world.clock.now() + timedelta(hours=8)
+    assert told["pin"] == f"db until {until:%Y-%m-%dT%H:%M:%SZ}, by {CALLER}: incident 42"
+    assert told["should carry"] == "db"
+    assert told["to undo"] == f"rolekeeper release {one}  (ends the pin; its tags rule again)"
+
+
+def test_an_ignored_instance_a_withheld_change_and_one_that_was_never_seen(terminal: Terminal, desk: Desk) -> None:
+    ignored = desk.world.running(app="web", **{"rolekeeper:ignore": "true"})
+    undone = explained(terminal, ignored)["to undo"]
+    assert f"aws ec2 delete-tags --resources {ignored} --tags Key=rolekeeper:ignore" in undone
+    desk.edit("app=web", role="web")
+    one = desk.world.running(app="web")
+    desk.world.control(paused=True)
+    told = explained(terminal, one)
+    assert told["withheld"] == "Rolekeeper is paused: nothing is changed now"
+    assert told["because"] == "app=web gives it role web (Attach, unoccupied)"
+    assert "last woken by" not in told
+
+
+def test_a_contested_instance_is_undone_by_a_release(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="web")
+    one = desk.world.running(app="web")
+    for _ in range(4):
+        desk.world.reconcile(one)
+        desk.world.attach_by_hand(one, "theirs")
+        desk.world.wait(60)
+    told = explained(terminal, one)
+    assert "contested" in told["because"]
+    assert told["to undo"].startswith(f"rolekeeper release {one}  (has Rolekeeper try again)")
+
+
+def test_an_instance_that_isnt_there_is_told_with_near_names(terminal: Terminal, desk: Desk) -> None:
+    desk.world.running(Name="web-1")
+    ran = terminal("explain", "web-l")
+    assert (ran.exit_code, "there is no instance web-l\n  did you mean web-1?" in ran.stderr) == (1, True)
+
+
+# ---- history ----
+
+
+def test_history_tells_each_change_newest_first(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="web")
+    one = desk.converged("web", app="web", Name="web-1")
+    attached = desk.world.association(one)
+    desk.world.untag(one, "app")
+    desk.world.reconcile(one)
+    assert attached
+    detach, attach = terminal.document("history", "web-1")
+    assert (detach["action"], detach["from"], detach["to"], detach["code"]) == ("Detach", "web", None, "unmatched")
+    assert (attach["action"], attach["to"], attach["answer"]["association-id"]) == ("Attach", "web", attached.id)
+    head, newest, _ = lines(terminal("history", one).stdout)
+    assert head == "AT CAUSE DECIDED ROLE MAPPING ANSWER REASON"
+    assert "test Detach (unmatched) web app=web" in newest
+    assert len(lines(terminal("history", one, "--limit", "1").stdout)) == 2
+
+
+def test_what_aws_refused_is_told(terminal: Terminal, desk: Desk) -> None:
+    from support.world import refusing  # noqa: PLC0415  # beside its one use
+
+    desk.edit("app=web", role="web")
+    one = desk.world.running(app="web")
+    desk.world.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation", "not you"))
+    desk.world.reconcile(one)
+    assert "UnauthorizedOperation: not you" in terminal("history", one).stdout
+    assert explained(terminal, one)["AWS answered"] == "UnauthorizedOperation: not you"
+
+
+def test_the_history_of_an_instance_that_is_gone_is_kept_under_its_id(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="web")
+    one = desk.converged("web", app="web", Name="web-1")
+    desk.world.truth.terminate(one)
+    desk.world.later(hours=2)
+    assert terminal("history", one).exit_code == 0
+    ran = terminal("history", "web-1")
+    assert (ran.exit_code, "there is no instance web-1" in ran.stderr) == (1, True)
+
+
+def test_an_instance_without_a_history_is_told_as_that(terminal: Terminal, desk: Desk) -> None:
+    one = desk.world.running()
+    ran = terminal("history", one)
+    assert (ran.exit_code, f"{one} has no history" in ran.stderr) == (1, True)
+    assert "there is no instance i-00000000000000fff" in terminal("history", "i-00000000000000fff").stderr
+
+
+# ---- wait ----
+
+
+def test_it_waits_until_ec2_shows_the_role(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="web")
+    one = desk.world.running(app="web", Name="web-1")
+    terminal.reconciles(one)
+    ran = terminal("wait", "web-1", "--role", "web")
+    assert (ran.exit_code, ran.stdout) == (0, f"{one} (web-1) carries web.\n")
+    told = terminal.document("wait", one, "--role", "web")
+    association = desk.world.association(one)
+    assert association
+    assert told == {"instance": one, "role": "web", "instance_profile": "web", "association": association.id}
+
+
+def test_it_waits_for_a_role_in_a_profile_of_another_name_and_for_none(terminal: Terminal, desk: Desk) -> None:
+    desk.iam.create_instance_profile(InstanceProfileName="web-2024", Path="/rolekeeper/")
+    desk.iam.add_role_to_instance_profile(InstanceProfileName="web-2024", RoleName="web")
+    desk.world.profile("web-2024")
+    one = desk.world.running()
+    desk.world.attach_by_hand(one, "web-2024")
+    assert terminal.document("wait", one, "--role", "web")["instance_profile"] == "web-2024"
+    bare = desk.world.running()
+    assert terminal("wait", bare, "--role", "NONE").stdout == f"{bare} carries no role.\n"
+
+
+def test_after_so_many_looks_it_gives_up_with_255(terminal: Terminal, desk: Desk) -> None:
+    one = desk.world.running(profile="theirs")
+    began = desk.world.clock.now()
+    ran = terminal("wait", one, "--role", "web")
+    assert ran.exit_code == 255
+    assert f"{one} carries theirs (associated) and not web, after 40 looks" in ran.stderr
+    assert desk.world.clock.now() - began == timedelta(seconds=15 * 39)
+    began = desk.world.clock.now()
+    assert terminal("wait", one, "--role", "NONE", "--every", "2", "--attempts", "3").exit_code == 255
+    assert desk.world.clock.now() - began == timedelta(seconds=4)
+    assert terminal("wait", one).exit_code == 252

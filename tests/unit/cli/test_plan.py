@@ -1,0 +1,274 @@
+"""plan: what would change in the fleet, now or if a file's mappings were served."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.desk import TRUSTS_LAMBDA, Desk
+from support.terminal import Terminal, lines
+
+THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
+
+
+@pytest.fixture(autouse=True)
+def roles(desk: Desk) -> None:
+    for role in ("web", "db"):
+        desk.role(role)
+        desk.world.profile(role)
+
+
+def file_of(tmp_path: Path, *rows: str) -> str:
+    file = tmp_path / "mappings.yaml"
+    file.write_text("mappings:\n" + "".join(f"- {{{row}}}\n" for row in rows) if rows else "mappings: []\n")
+    return str(file)
+
+
+# ---- now ----
+
+
+def test_a_line_for_each_instance_that_would_change_wait_or_be_held(terminal: Terminal, desk: Desk) -> None:
+    world = desk.world
+    desk.edit("app=web", role="web")
+    desk.edit("keep=yes", role="web", when_occupied="keep")
+    fine = world.running(app="web", Name="fine")
+    world.reconcile(fine)
+    bare = world.running(app="web", Name="bare")
+    theirs = world.running(profile="theirs", app="web", Name="theirs")
+    leaves = world.running(app="web", Name="leaves")
+    world.reconcile(leaves)
+    world.untag(leaves, "app")
+    starts = world.stopped(profile="theirs", app="web", Name="starts")
+    kept = world.running(profile="theirs", keep="yes", Name="kept")
+    pending = world.launch(app="web", Name="pending")
+
+    ran = terminal("plan")
+    assert ran.exit_code == 0, ran.output
+    said = lines(ran.stdout)
+    assert said[:-4] == [
+        f"+ {bare} bare none → web app=web gives it role web",
+        f"~ {theirs} theirs theirs → web app=web gives it role web",
+        f"- {leaves} leaves web → none app=web, which gave it role web, no longer matches",
+        f"! {starts} starts theirs → web role web replaces the present one when the instance runs again",
+        f"! {kept} kept theirs → web it carries {THEIRS}, which somebody else attached, and keep=yes says keep",
+        f"! {pending} pending none → web the instance is pending; role web waits until it is running or stopped",
+    ]
+    assert said[-1] == ("1 to attach, 1 to replace, 1 to detach; 2 waiting, 1 held: 3 of 7 instances change (42.9 %).")
+    assert fine not in ran.stdout
+
+
+def test_it_says_which_permissions_are_gained_and_lost(terminal: Terminal, desk: Desk) -> None:
+    desk.grant("web", "s3:GetObject", "arn:aws:s3:::reports/*")
+    desk.grant("db", "rds:Connect")
+    desk.edit("app=web", role="web")
+    desk.converged("web", app="web")
+    desk.edit("app=web", role="db")
+    ran = terminal("plan")
+    words = "gains rds:Connect on *; loses s3:GetObject on arn:aws:s3:::reports/*"
+    assert lines(ran.stdout)[1] == f"web → db on 1: {words}"
+    [told] = terminal.document("plan")["permissions"]
+    assert told == {
+        "from": "web",
+        "to": "db",
+        "instances": 1,
+        "gained": ["rds:Connect on *"],
+        "lost": ["s3:GetObject on arn:aws:s3:::reports/*"],
+        "unknown": "",
+    }
+
+
+def test_the_same_for_programs(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="web")
+    bare = desk.world.running(app="web", Name="bare")
+    document = terminal.document("plan")
+    assert document["changes"] == [
+        {
+            "instance": bare,
+            "name": "bare",
+            "state": "running",
+            "action": "Attach",
+            "code": "unoccupied",
+            "from": None,
+            "to": "web",
+            "role": "web",
+            "mapping": "app=web",
+            "revision": 1,
+            "reason": "app=web gives it role web",
+        }
+    ]
+    summary = {"attach": 1, "replace": 0, "detach": 0, "wait": 0, "hold": 0, "nothing": 0}
+    assert document["summary"] == {**summary, "changes": 1, "instances": 1, "percent": 100.0}
+
+
+def test_its_exit_code_tells_whether_something_would_change_if_that_is_asked(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="web")
+    assert terminal("plan", "--detailed-exitcode").exit_code == 0
+    bare = desk.world.running(app="web")
+    assert terminal("plan").exit_code == 0
+    assert terminal("plan", "--detailed-exitcode").exit_code == 2
+    desk.world.reconcile(bare)
+    assert terminal("plan", "--detailed-exitcode").exit_code == 0
+
+
+def test_it_is_narrowed_to_instances_by_id_or_name(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="web")
+    one, two, three = (desk.world.running(app="web", Name=f"web-{number}") for number in (1, 2, 3))
+    document = terminal.document("plan", "--instance", one, "--instance", "web-2", "--instance", one)
+    assert [each["instance"] for each in document["changes"]] == [one, two]
+    assert document["summary"]["instances"] == 2
+    assert three not in str(document)
+    assert terminal("plan", "--instance", "nosuch").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [({"mode": "observe"}, "the mode is observe"), ({"paused": True}, "Rolekeeper is paused")]
+)
+def test_it_shows_what_is_withheld_now(terminal: Terminal, desk: Desk, given: dict[str, Any], words: str) -> None:
+    desk.edit("app=web", role="web")
+    desk.world.running(app="web")
+    desk.world.control(**given)
+    ran = terminal("plan")
+    assert "1 to attach" in ran.stdout
+    assert ran.stderr == f"Nothing of this happens now: {words}.\n"
+    assert terminal.document("plan")["withheld"] == words
+
+
+def test_a_damaged_record_is_told_and_the_others_are_planned(terminal: Terminal, desk: Desk) -> None:
+    from rolekeeper import codec  # noqa: PLC0415  # beside its one use
+
+    desk.edit("app=web", role="web")
+    damaged, fine = desk.world.running(app="web"), desk.world.running(app="web")
+    desk.world.garble(codec.record_key(desk.world.key(damaged)))
+    ran = terminal("plan")
+    assert f"Warning: {damaged} is left out" in ran.stderr
+    assert fine in ran.stdout
+
+
+def test_it_writes_nothing_and_asks_for_pages_only(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="web")
+    for _ in range(3):
+        desk.world.running(app="web")
+    desk.quiet()
+    terminal("plan")
+    assert desk.world.writes == []
+    assert desk.world.mutations == []
+    counted = desk.world.calls.counted()
+    assert counted["DescribeInstances"] == 1
+    assert counted["DescribeIamInstanceProfileAssociations"] == 1
+
+
+# ---- if a file's mappings were served ----
+
+
+def test_a_files_mappings_are_planned_as_if_they_were_served(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
+    desk.edit("app=web", role="web")
+    desk.edit("tier=gold", role="web")
+    web = desk.converged("web", app="web")
+    gold = desk.converged("web", tier="gold")
+    new = desk.world.running(new="yes")
+    file = file_of(tmp_path, "tag_key: app, tag_value: web, role: db", "tag_key: new, tag_value: '*', role: db")
+    desk.quiet()
+
+    ran = terminal("plan", "-f", file)
+    assert lines(ran.stdout)[:5] == [
+        "~ app=web",
+        "role: web → db",
+        "+ new=* role=db",
+        f"~ {web} web → db app=web gives it role db",
+        f"+ {new} none → db new=* gives it role db",
+    ]
+    assert gold not in ran.stdout
+    ran = terminal("plan", "-f", file, "--prune", "--detailed-exitcode")
+    assert ran.exit_code == 2
+    assert "- tier=gold" in ran.stdout
+    assert f"- {gold} web → none tier=gold, which gave it role web, no longer matches" in lines(ran.stdout)
+    assert desk.world.writes == []
+    assert desk.row("app=web")["role"] == "web"
+
+
+def test_what_rolekeeper_would_not_serve_is_told_and_changes_nothing(
+    terminal: Terminal, desk: Desk, tmp_path: Path
+) -> None:
+    desk.role("lambdas", trust=TRUSTS_LAMBDA)
+    desk.edit("app=web", role="web")
+    desk.edit("tier=gold", role="web", priority=50)
+    desk.converged("web", app="web", tier="gold")
+    file = file_of(
+        tmp_path,
+        "tag_key: app, tag_value: web, role: lambdas",
+        "tag_key: tier, tag_value: gold, role: db, priority: 100",
+    )
+    ran = terminal("plan", "-f", file)
+    assert "    would be Rejected: EC2 can't assume role 'lambdas'" in ran.stdout
+    assert "    would be Conflict: ties with app=web (priority 100, role web) on" in ran.stdout
+    assert terminal.document("plan", "-f", file)["changes"] == []
+    told = terminal.document("plan", "-f", file)["mappings"]
+    assert [each["status"] for each in told] == ["Rejected", "Conflict"]
+
+
+def test_what_would_be_held_is_told_with_its_number(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
+    terminal.parameters["MaxChangesPerEdit"] = "1"
+    desk.edit("app=web", role="web")
+    for _ in range(3):
+        desk.converged("web", app="web")
+    ran = terminal("plan", "-f", file_of(tmp_path, "tag_key: app, tag_value: web, role: db"))
+    assert "    would be Held: attach 0, replace 3 and detach 0 instances (3 of 3; 1 may change" in ran.stdout
+    assert "3 to replace" in ran.stdout
+
+
+def test_an_edit_is_judged_with_those_before_it_served(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
+    """Alone, the second would tie with what the first one changes."""
+    desk.edit("app=web", role="web", priority=10)
+    desk.converged("web", app="web", tier="gold")
+    file = file_of(
+        tmp_path,
+        "tag_key: app, tag_value: web, role: web, priority: 20",
+        "tag_key: tier, tag_value: gold, role: db, priority: 10",
+    )
+    told = terminal.document("plan", "-f", file)
+    assert [each["status"] for each in told["mappings"]] == ["Published", "Published"]
+    assert [each["to"] for each in told["changes"]] == ["db"]
+
+
+def test_more_than_a_window_lets_through_is_told(terminal: Terminal, desk: Desk) -> None:
+    terminal.parameters["MaxChangesPerEdit"] = "1"
+    desk.edit("app=web", role="web")
+    for _ in range(3):
+        desk.world.running(profile="theirs", app="web")
+    ran = terminal("plan")
+    assert "app=web takes 3 roles away, 1 of them in 10 minutes; the others wait their turn" in ran.stderr
+    [paced] = terminal.document("plan")["paced"]
+    assert paced == {"mapping": "app=web", "changes": 3, "at_once": 1, "minutes": 10}
+
+
+def test_a_profile_that_is_made_later_is_planned(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
+    desk.role("bare", profile=False)
+    desk.world.running(app="web")
+    file = file_of(tmp_path, "tag_key: app, tag_value: web, role: bare")
+    assert [each["to"] for each in terminal.document("plan", "-f", file)["changes"]] == ["bare"]
+    terminal.parameters["CreateMissingProfiles"] = "false"
+    assert "instance profile 'bare' doesn't exist; run:" in terminal("plan", "-f", file).stdout
+
+
+def test_a_bad_file_and_a_prune_without_a_file_are_refused(terminal: Terminal, tmp_path: Path) -> None:
+    file = file_of(tmp_path, "tag_key: app, tag_value: web, role: x/y")
+    ran = terminal("plan", "-f", file)
+    assert (ran.exit_code, "app=web: role: is 'x/y'" in ran.stderr) == (1, True)
+    assert terminal("plan", "--prune").exit_code == 252
+    assert terminal("plan", "-f", str(tmp_path / "nosuch.yaml")).exit_code == 252
+
+
+# ---- mapping diff ----
+
+
+def test_diff_compares_a_file_with_the_table(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
+    desk.edit("app=web", role="web")
+    desk.edit("old=yes", role="web")
+    file = file_of(tmp_path, "tag_key: app, tag_value: web, role: db")
+    ran = terminal("mapping", "diff", file)
+    assert (ran.exit_code, lines(ran.stdout)) == (0, ["~ app=web", "role: web → db", "= 0 unchanged"])
+    assert terminal("mapping", "diff", file, "--detailed-exitcode").exit_code == 2
+    pruned = terminal.document("mapping", "diff", file, "--prune")["changes"]
+    assert [(each["mapping"], each["kind"]) for each in pruned] == [("app=web", "changed"), ("old=yes", "deleted")]
+    same = file_of(tmp_path, "tag_key: app, tag_value: web, role: web")
+    assert terminal("mapping", "diff", same, "--detailed-exitcode").exit_code == 0

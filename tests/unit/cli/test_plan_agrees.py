@@ -1,0 +1,127 @@
+"""What plan says, the functions do: random fleets, random rows, random changes to both, and EC2's own answer.
+
+`tests/e2e/test_plan_agrees.py` plays 500 of them on the embedded AWS.
+"""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.desk import Desk
+from support.random_fleets import ROLES, THEIRS, Fleet, Member, random_fleet
+from support.terminal import Terminal
+
+FLEETS = 100
+
+
+class Play:
+    """Plays one fleet at an operator's desk."""
+
+    def __init__(self, desk: Desk, terminal: Terminal, fleet: Fleet) -> None:
+        self.desk, self.world, self.terminal, self.fleet = desk, desk.world, terminal, fleet
+        for role in ROLES:
+            desk.role(role)
+            desk.world.profile(role)
+        desk.world.profile(THEIRS, path="/")
+        desk.world.may_restore = lambda arn: "/rolekeeper/" in arn
+        self.ids: list[str] = []
+
+    def begin(self) -> None:
+        """The rows are served, and every instance carries what they say."""
+        for (key, value), columns in self.fleet.rows.items():
+            self.desk.put(f"{key}={value}", **columns)
+        self.judge_all()
+        for member in self.fleet.members:
+            self.ids.append(self.world.launch(profile=member.profile or None, **member.tags))
+        self.world.wait(3)
+        self.settle()
+
+    def change(self) -> None:
+        """What people do."""
+        for instance, member in zip(self.ids, self.fleet.members, strict=True):
+            self.retag(instance, member)
+            if member.act == "stop":
+                self.world.stop(instance)
+            elif member.act == "by-hand":
+                self.world.attach_by_hand(instance, THEIRS)
+            elif member.act == "taken" and (row := self.world.association(instance)):
+                self.world.truth.disassociate(row.id)
+        self.world.wait(3)
+
+    def retag(self, instance: str, member: Member) -> None:
+        gone = [key for key in member.tags if key not in member.then]
+        self.world.untag(instance, *gone)
+        self.world.tag(instance, **member.then)
+
+    def judge_all(self) -> None:
+        """The stream's records, in the order of the keys; then the sweep looks at every row once more."""
+        keys = [f"{key}={value}" for key, value in sorted({*self.fleet.rows, *self.fleet.file})]
+        for key in keys:
+            self.desk.publish(key)
+        for key in keys:
+            self.desk.recheck(key)
+
+    def settle(self) -> None:
+        """Rolekeeper looks until nothing changes any more."""
+        for _ in range(4):
+            self.world.reconcile_all(*self.ids)
+            self.world.wait(2)
+
+    def shown(self) -> dict[str, tuple[str, str]]:
+        """EC2's own answer: each instance's profile and association."""
+        rows = {each: self.world.association(each) for each in self.ids}
+        return {each: (row.profile_arn.rsplit("/", 1)[-1], row.id) if row else ("", "") for each, row in rows.items()}
+
+
+def written(file: Path, fleet: Fleet) -> str:
+    rows = [{"tag_key": key, "tag_value": value, **columns} for (key, value), columns in fleet.file.items()]
+    file.write_text(yaml.safe_dump({"mappings": rows}))
+    return str(file)
+
+
+@pytest.mark.parametrize("seed", range(FLEETS))
+def test_what_plan_says_of_a_file_is_what_the_functions_then_do(
+    desk: Desk, terminal: Terminal, tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    prunes = rng.random() < 0.4
+    play = Play(desk, terminal, random_fleet(rng, "f-", prunes=prunes))
+    play.begin()
+    play.change()
+    before = play.shown()
+    file, prune = written(tmp_path / "mappings.yaml", play.fleet), ["--prune"] if prunes else []
+    plan = terminal.document("plan", "-f", file, *prune)
+
+    assert terminal("mapping", "import", file, "--yes", "--no-wait", *prune).exit_code == 0
+    play.judge_all()
+    told = {each["mapping"]: each["status"] for each in plan["mappings"]}
+    for mapping, status in told.items():
+        assert desk.row(mapping).get("status", "Removed") == status, mapping
+    play.settle()
+    disagreements(before, plan, play.shown())
+
+
+@pytest.mark.parametrize("seed", range(FLEETS, 2 * FLEETS))
+def test_what_plan_says_of_now_is_what_the_functions_then_do(desk: Desk, terminal: Terminal, seed: int) -> None:
+    play = Play(desk, terminal, random_fleet(random.Random(seed), "f-"))
+    play.begin()
+    play.change()
+    before = play.shown()
+    plan = terminal.document("plan")
+    play.settle()
+    disagreements(before, plan, play.shown())
+
+
+def disagreements(before: dict[str, Any], plan: dict[str, Any], after: dict[str, Any]) -> None:
+    """Each instance carries what was planned: under a new association id if that changes, or else under the old one."""
+    planned = {each["instance"]: each for each in plan["changes"]}
+    for instance, (profile, association) in after.items():
+        said = planned.get(instance, {"action": "Nothing", "reason": ""})
+        if said["action"] in {"Attach", "Replace", "Detach"}:
+            assert profile == (said["to"] or ""), said
+            assert association != before[instance][1], said
+        else:
+            assert (profile, association) == before[instance], said

@@ -1,0 +1,89 @@
+"""Which policies keep people from changing a tag."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rolekeeper_cli.tag_guard import CREATE_TAGS, DELETE_TAGS, denies
+
+INSTANCES = "arn:aws:ec2:eu-central-1:123456789012:instance/*"
+FEW = {"ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/may-tag-roles"}}
+PAGE = (Path(__file__).parents[3] / "docs/security.md").read_text()
+
+
+def policy(condition: Any = None, **others: Any) -> dict[str, Any]:
+    statement = {"Effect": "Deny", "Action": "ec2:CreateTags", "Resource": INSTANCES, "Condition": condition, **others}
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def keys(test: str, *values: str) -> dict[str, Any]:
+    return {test: {"aws:TagKeys": list(values)}}
+
+
+def denies_creating(document: dict[str, Any]) -> bool:
+    return denies([document], CREATE_TAGS, INSTANCES, "workload")
+
+
+def test_the_page_s_own_policy_guards_what_it_names() -> None:
+    [block] = [each for each in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL) if "GuardTheMappedTags" in each]
+    guard = json.loads(block)
+    for action in (CREATE_TAGS, DELETE_TAGS):
+        assert denies([guard], action, INSTANCES, "workload")
+        assert denies([guard], action, INSTANCES, "rolekeeper:ignore")
+        assert not denies([guard], action, INSTANCES, "Workload")
+    assert denies([guard], DELETE_TAGS, INSTANCES, None)
+    guard["Statement"].pop()
+    assert not denies([guard], DELETE_TAGS, INSTANCES, None)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        policy(),
+        policy(FEW),
+        policy({**FEW, **keys("ForAnyValue:StringEquals", "other", "workload")}),
+        policy(keys("ForAnyValue:StringLike", "work*")),
+        policy({"foranyvalue:stringequals": {"AWS:tagkeys": "workload"}}),
+        policy(Action="EC2:*Tags"),
+        policy(Action=["ec2:RunInstances", "*"]),
+        policy(Resource="*"),
+        policy(Resource="arn:aws:ec2:*:*:*/*"),
+        {"Statement": {"Effect": "Deny", "NotAction": ["iam:*"], "Resource": "*"}},
+        {"Statement": {"Effect": "Deny", "Action": "*", "NotResource": "arn:aws:s3:::*"}},
+    ],
+)
+def test_what_denies_creating_the_tag(document: dict[str, Any]) -> None:
+    assert denies_creating(document)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        policy(Effect="Allow"),
+        policy(Action="ec2:DeleteTags"),
+        policy(Resource="arn:aws:ec2:*:*:volume/*"),
+        policy(Resource="arn:aws:ec2:*:*:instance/i-0123456789abcdef0"),
+        policy(keys("ForAnyValue:StringEquals", "other")),
+        policy(keys("ForAnyValue:StringEquals", "work*")),
+        # One more tag in the request, and these don't deny.
+        policy(keys("ForAllValues:StringEquals", "workload")),
+        policy(keys("Null", "true")),
+        # These deny only some people.
+        policy({"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/intern"}}),
+        # These deny only sometimes.
+        policy({"StringEquals": {"aws:RequestedRegion": "eu-west-1"}}),
+        policy({**keys("ForAnyValue:StringEquals", "workload"), "Bool": {"aws:SecureTransport": "false"}}),
+        {"Statement": {"Effect": "Deny", "NotAction": ["ec2:*"], "Resource": "*"}},
+        {"Statement": {"Effect": "Deny", "Action": "*", "NotResource": "arn:aws:ec2:*:*:instance/*"}},
+        {},
+    ],
+)
+def test_what_doesn_t(document: dict[str, Any]) -> None:
+    assert not denies_creating(document)
+
+
+def test_any_of_several_policies_may_deny() -> None:
+    assert denies([policy(Effect="Allow"), policy()], CREATE_TAGS, INSTANCES, "workload")

@@ -1,0 +1,213 @@
+"""sweep and redrive: having missed work done now."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from rolekeeper.model import Wake
+from rolekeeper.work import request
+from support.desk import Desk
+from support.terminal import Terminal, lines
+
+# ---- sweep ----
+
+
+class FakeLambda:
+    """Lambda's Invoke of one function."""
+
+    def __init__(self, answer: Any, error: str = "") -> None:
+        self.asked: list[dict[str, Any]] = []
+        self._answer = answer
+        self._error = error
+
+    def invoke(self, **asked: Any) -> dict[str, Any]:
+        self.asked.append({**asked, "Payload": json.loads(asked["Payload"])})
+        failed = {"FunctionError": self._error} if self._error else {}
+        return {"Payload": io.BytesIO(json.dumps(self._answer).encode()), **failed}
+
+
+SWEPT = {"instances": 1200, "sent": 3, "mappings": 7, "mappings_changed": 1, "finished": True, "problems": []}
+
+
+def test_a_sweep_is_run_and_what_it_saw_is_shown(terminal: Terminal) -> None:
+    terminal.clients["lambda"] = invoked = FakeLambda(SWEPT)
+    ran = terminal("sweep")
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout == (
+        "Instances looked at: 1,200, of which 3 differ and are looked at again. Mappings checked: 7, with news of 1.\n"
+    )
+    [asked] = invoked.asked
+    assert (asked["FunctionName"], asked["InvocationType"]) == ("OnSchedule", "RequestResponse")
+    assert asked["Payload"]["task"] == "sweep"
+    assert terminal.document("sweep") == SWEPT
+
+
+def test_nobody_has_to_wait_for_it(terminal: Terminal) -> None:
+    terminal.clients["lambda"] = invoked = FakeLambda("")
+    ran = terminal("sweep", "--no-wait")
+    assert (ran.exit_code, ran.stdout) == (0, "")
+    assert invoked.asked[0]["InvocationType"] == "Event"
+
+
+def test_a_sweep_with_problems_or_without_an_end_says_so(terminal: Terminal) -> None:
+    terminal.clients["lambda"] = FakeLambda({**SWEPT, "problems": ["app=web: throttled"]})
+    ran = terminal("sweep")
+    assert (ran.exit_code, "! app=web: throttled" in ran.stderr) == (1, True)
+    terminal.clients["lambda"] = FakeLambda({**SWEPT, "finished": False})
+    ran = terminal("sweep")
+    assert (ran.exit_code, "its time ran out" in ran.stderr) == (1, True)
+
+
+def test_a_function_that_fails_is_told_with_its_words(terminal: Terminal) -> None:
+    terminal.clients["lambda"] = FakeLambda({"errorMessage": "no table", "errorType": "X"}, "Unhandled")
+    ran = terminal("sweep")
+    assert (ran.exit_code, "the sweep failed: no table" in ran.stderr) == (1, True)
+
+
+# ---- redrive ----
+
+
+class FakeMoves:
+    """SQS with its move tasks: each look moves some of what is in the dead-letter queue. The rest is moto's."""
+
+    def __init__(self, sqs: Any, source: str, to: str, *, step: int = 10, fails: str = "") -> None:
+        self._sqs = sqs
+        self._queues = source, to
+        self._step = step
+        self._fails = fails
+        self.moved: int | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sqs, name)
+
+    def start_message_move_task(self, *, SourceArn: str, DestinationArn: str) -> dict[str, str]:  # noqa: N803  # boto3's own
+        assert (SourceArn.endswith(":dead"), DestinationArn.endswith(":work")) == (True, True)
+        self.moved = 0
+        return {"TaskHandle": "task"}
+
+    def list_message_move_tasks(self, *, SourceArn: str, MaxResults: int) -> dict[str, Any]:  # noqa: N803, ARG002  # the same
+        assert self.moved is not None
+        source, to = self._queues
+        some = self._sqs.receive_message(QueueUrl=source, MaxNumberOfMessages=self._step).get("Messages", [])
+        for each in some:
+            self._sqs.send_message(QueueUrl=to, MessageBody=each["Body"])
+            self._sqs.delete_message(QueueUrl=source, ReceiptHandle=each["ReceiptHandle"])
+        self.moved += len(some)
+        status = "FAILED" if self._fails else "RUNNING" if some else "COMPLETED"
+        task = {"Status": status, "StartedTimestamp": 2, "ApproximateNumberOfMessagesMoved": self.moved}
+        named = {"TaskHandle": "task"} if status == "RUNNING" else {}
+        why = {"FailureReason": self._fails} if self._fails else {}
+        older = {"Status": "COMPLETED", "StartedTimestamp": 1, "ApproximateNumberOfMessagesMoved": 99}
+        return {"Results": [older, {**task, **named, **why}]}
+
+
+@pytest.fixture
+def dead(terminal: Terminal, desk: Desk) -> str:
+    """The dead-letter queue's URL."""
+    url: str = desk.sqs.create_queue(QueueName="dead")["QueueUrl"]
+    terminal.outputs["DeadLetterQueue"] = url
+    terminal.clients["sqs"] = FakeMoves(desk.sqs, url, desk.queue_url)
+    return url
+
+
+def letter(desk: Desk, dead: str, body: Any) -> None:
+    desk.sqs.send_message(QueueUrl=dead, MessageBody=body if isinstance(body, str) else json.dumps(body))
+
+
+def asked_for(desk: Desk, instance: str) -> dict[str, Any]:
+    wake: Wake = desk.world.wake(instance)
+    return request(wake.instance, "sweep", "c", desk.world.clock.now())
+
+
+def test_what_lies_there_is_shown_and_all_of_it_is_sent_again(terminal: Terminal, desk: Desk, dead: str) -> None:
+    ids = [f"i-{number:017x}" for number in range(1, 13)]
+    for each in ids:
+        letter(desk, dead, asked_for(desk, each))
+    ran = terminal("redrive", "--yes")
+    assert ran.exit_code == 0, ran.output
+    head, *rows = lines(ran.stdout)
+    assert head == "SINCE WHAT OF WHY"
+    assert sorted(row.split()[-2] for row in rows) == ids
+    assert "an instance to look at" in rows[0]
+    assert ran.stderr == "Sent to the work queue: 12.\n"
+    assert desk.sent_ids() == ids
+
+
+def test_each_kind_of_dead_letter_is_named(terminal: Terminal, desk: Desk, dead: str) -> None:
+    stream = "arn:aws:dynamodb:us-east-1:123456789012:table/rolekeeper-MappingTable/stream/2026"
+    for body in (
+        {"requestContext": {"condition": "RetryAttemptsExhausted"}, "DDBStreamBatchInfo": {"streamArn": stream}},
+        {"requestPayload": {"task": "expiries"}, "responsePayload": {"errorMessage": "Task timed out"}},
+        {"source": "rolekeeper", "detail-type": "Permission Missing", "detail": {}},
+        "not json",
+        "[]",
+        {},
+    ):
+        letter(desk, dead, body)
+    told = [(each["what"], each["of"], each["why"]) for each in terminal.document("redrive", "--dry-run")["shown"]]
+    assert sorted(told) == sorted(
+        [
+            ("edits that weren't worked on; the sweep does it", "rolekeeper-MappingTable", "RetryAttemptsExhausted"),
+            ("a scheduled run that failed; the next one does it", "expiries", "Task timed out"),
+            (
+                "an event: Permission Missing",
+                "rolekeeper",
+                "unknown kind of event: rolekeeper / Permission Missing",
+            ),
+            ("not JSON", "", "not json"),
+            ("no JSON object", "", "[]"),
+            ("something else", "", "unknown kind of event: None / None"),
+        ]
+    )
+
+
+def test_to_look_leaves_everything_where_it_is(terminal: Terminal, desk: Desk, dead: str) -> None:
+    letter(desk, dead, asked_for(desk, "i-0123456789abcdef0"))
+    for _ in range(2):
+        document = terminal.document("redrive", "--dry-run")
+        assert (document["letters"], len(document["shown"])) == (1, 1)
+    assert len(desk.sqs.receive_message(QueueUrl=dead)["Messages"]) == 1, "hidden from nobody"
+    assert desk.sent() == []
+
+
+def test_it_asks_and_a_no_leaves_everything(terminal: Terminal, desk: Desk, dead: str) -> None:
+    letter(desk, dead, asked_for(desk, "i-0123456789abcdef0"))
+    ran = terminal.types("n\n", "redrive")
+    assert ran.exit_code == 1
+    assert "Send all 1 to the work queue?" in ran.stderr
+    assert desk.sent() == []
+    assert terminal.types("y\n", "redrive").exit_code == 0
+    assert desk.sent_ids() == ["i-0123456789abcdef0"]
+
+
+def test_without_a_terminal_it_needs_a_yes_before_anything_is_asked(terminal: Terminal, desk: Desk, dead: str) -> None:
+    letter(desk, dead, "x")
+    desk.quiet()
+    ran = terminal("redrive")
+    assert (ran.exit_code, "give --yes" in ran.stderr) == (252, True)
+    assert desk.world.calls.made == []
+
+
+def test_an_empty_queue_is_nothing_to_do(terminal: Terminal, dead: str) -> None:  # noqa: ARG001  # it is there, and empty
+    ran = terminal("redrive", "--yes")
+    assert (ran.exit_code, ran.stdout, "is empty: nothing to do" in ran.stderr) == (0, "", True)
+    assert terminal.document("redrive", "--dry-run") == {"letters": 0, "shown": []}
+
+
+def test_a_move_that_fails_or_takes_too_long_is_told(terminal: Terminal, desk: Desk, dead: str) -> None:
+    letter(desk, dead, "x")
+    terminal.clients["sqs"] = FakeMoves(desk.sqs, dead, desk.queue_url, fails="AccessDenied")
+    ran = terminal("redrive", "--yes")
+    assert (ran.exit_code, "SQS stopped after 1 of them: AccessDenied" in ran.stderr) == (1, True)
+
+    class Slow(FakeMoves):
+        def list_message_move_tasks(self, **_: Any) -> dict[str, Any]:
+            return {"Results": [{"TaskHandle": "task", "Status": "RUNNING", "StartedTimestamp": 3}]}
+
+    letter(desk, dead, "x")
+    terminal.clients["sqs"] = Slow(desk.sqs, dead, desk.queue_url)
+    ran = terminal("redrive", "--yes")
+    assert (ran.exit_code, "SQS has moved 0 of 1 after 300 s, and goes on" in ran.stderr) == (255, True)
+    assert terminal("redrive", "--yes", "--no-wait").exit_code == 0

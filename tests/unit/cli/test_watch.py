@@ -1,0 +1,115 @@
+"""watch: decisions as they happen, out of the functions' logs."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import yaml
+
+from support.desk import Desk
+from support.terminal import Terminal, lines
+
+GROUPS = ("OnInstanceEventLogs", "OnRetryLogs")
+PAGE = 2
+
+
+class FakeLogs:
+    """CloudWatch Logs' FilterLogEvents, in small pages, over what the functions in the process logged."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.asked: list[dict[str, Any]] = []
+        self.group = GROUPS[0]
+
+    def events(self) -> list[dict[str, Any]]:
+        """The world's log as events; its lines have no time of the world's, so they came one second after the other."""
+        return [
+            {"eventId": str(number), "timestamp": int(1_000 * (1772355600 + number)), "message": json.dumps(line)}
+            for number, line in enumerate(self.desk.world.logged())
+        ] + [{"eventId": "start", "timestamp": 1772355600_000, "message": "START RequestId: decided"}]
+
+    def filter_log_events(self, **asked: Any) -> dict[str, Any]:
+        self.asked.append(asked)
+        if asked["logGroupName"] != self.group:
+            return {"events": []}
+        pattern = asked["filterPattern"].strip('"')
+        since = [each for each in self.events() if each["timestamp"] >= asked["startTime"]]
+        found = [each for each in since if pattern in each["message"]]
+        begin = int(asked.get("nextToken", 0))
+        page = {"events": found[begin : begin + PAGE]}
+        return page | ({"nextToken": str(begin + PAGE)} if begin + PAGE < len(found) else {})
+
+
+@pytest.fixture
+def logs(terminal: Terminal, desk: Desk) -> FakeLogs:
+    made = FakeLogs(desk)
+    terminal.clients["logs"] = made
+    desk.role("web")
+    desk.world.profile("web")
+    desk.edit("app=web", role="web")
+    return made
+
+
+def test_decisions_are_shown_once_each_in_their_order(terminal: Terminal, desk: Desk, logs: FakeLogs) -> None:
+    one, two = desk.converged("web", app="web"), desk.world.running(app="web")
+    terminal.meanwhile = lambda: desk.world.reconcile(two)
+    ran = terminal("watch", "--since", "10m", "--for", "6s")
+    assert ran.exit_code == 0, ran.output
+    head, *rows = lines(ran.stdout)
+    assert head == "AT INSTANCE CAUSE DECIDED FROM TO ANSWER REASON"
+    shown = [(row.split()[1], row.split()[3]) for row in rows]
+    assert shown == [(one, "Attach"), (two, "Attach")]
+    assert len(logs.asked) > 6, "pages of both groups, several times"
+    assert {each["logGroupName"] for each in logs.asked} == set(GROUPS)
+
+
+def test_no_ops_are_shown_to_those_who_want_all(terminal: Terminal, desk: Desk, logs: FakeLogs) -> None:  # noqa: ARG001  # they are there
+    desk.converged("web", app="web")
+    line = ("watch", "--since", "10m", "--for", "1s")
+    told = terminal(*line, "--all", "--output", "json").stdout.splitlines()
+    decided = [json.loads(each)["action"] for each in told]
+    assert decided == ["Attach", "Nothing"]
+    assert "Nothing" not in terminal(*line).stdout
+
+
+def test_one_instance_can_be_watched(terminal: Terminal, desk: Desk, logs: FakeLogs) -> None:  # noqa: ARG001  # the same
+    one, two = desk.converged("web", app="web", Name="web-1"), desk.converged("web", app="web")
+    ran = terminal("watch", "--instance", "web-1", "--since", "10m", "--for", "1s")
+    assert one in ran.stdout
+    assert two not in ran.stdout
+
+
+def test_for_programs_each_is_a_line_or_a_document(terminal: Terminal, desk: Desk, logs: FakeLogs) -> None:  # noqa: ARG001  # the same
+    one = desk.converged("web", app="web")
+    line = ("watch", "--since", "10m", "--for", "1s")
+    first, *_ = map(json.loads, terminal(*line, "--output", "json").stdout.splitlines())
+    association = desk.world.association(one)
+    assert association
+    assert (first["instance"], first["action"], first["to"], first["mapping"]) == (one, "Attach", "web", "app=web")
+    assert first["answer"]["association-id"] == association.id
+    assert next(yaml.safe_load_all(terminal(*line, "--output", "yaml").stdout)) == first
+    assert terminal(*line, "--output", "json", "--query", "instance").stdout.splitlines()[0] == f'"{one}"'
+
+
+def test_it_begins_as_far_back_as_it_is_told(terminal: Terminal, desk: Desk, logs: FakeLogs) -> None:
+    now = desk.world.clock.now()
+    terminal("watch", "--since", "5m", "--for", "1s")
+    assert logs.asked[0]["startTime"] == int((now - timedelta(minutes=5)).timestamp() * 1_000)
+
+
+def test_functions_that_dont_log_decisions_are_told(terminal: Terminal, logs: FakeLogs) -> None:  # noqa: ARG001  # the same
+    terminal.parameters["LogLevel"] = "WARNING"
+    assert "decisions are logged at INFO: deploy with LogLevel=INFO" in terminal("watch", "--for", "1s").stderr
+    terminal.parameters["LogLevel"] = "DEBUG"
+    assert "LogLevel" not in terminal("watch", "--for", "1s").stderr
+
+
+def test_it_says_how_it_ends_only_where_it_doesnt_end_by_itself(terminal: Terminal, logs: FakeLogs) -> None:  # noqa: ARG001  # the same
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    terminal.meanwhile = stop
+    ran = terminal("watch")
+    assert (ran.exit_code, ran.stderr) == (130, "Watching; Ctrl-C ends it.\n\nStopped.\n")
+    assert terminal("watch", "--for", "1s").stderr == ""
