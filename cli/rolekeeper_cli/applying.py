@@ -216,10 +216,21 @@ def _wait(deployment: Deployment, wanted: Mapping[str, str]) -> None:
             if done:
                 deadline = now + _PATIENCE_SECONDS
             elif waiting and now >= deadline:
-                ids = ", ".join(sorted(waiting)[:_TOLD])
+                ids = sorted(waiting)[:_TOLD]
+                output.bad(_hindrances(deployment, ids))
+                missing = f"{len(waiting):,} of {len(wanted):,} instances"
                 raise WaitedInVainError(
-                    f"{len(waiting):,} of {len(wanted):,} instances don't show it after {_PATIENCE_SECONDS} s: {ids}",
+                    f"{missing} don't show it after {_PATIENCE_SECONDS} s: {', '.join(ids)}",
                     f"it stays wanted; see what hinders it: rolekeeper explain {min(waiting)}",
                 )
             if waiting:
                 deployment.sleep(_POLL_SECONDS)
+
+
+def _hindrances(deployment: Deployment, ids: Sequence[str]) -> Iterator[str]:
+    """What Rolekeeper says of instances that don't carry what they should."""
+    keys = [InstanceKey(deployment.caller.account, str(deployment.session.region_name), id_) for id_ in ids]
+    records = deployment.state.read(keys, []).records
+    for key in keys:
+        if key in records and (standing := records[key].standing):
+            yield f"{key.id}: {standing.reason}"

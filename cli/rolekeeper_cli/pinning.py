@@ -9,6 +9,7 @@ from rolekeeper.cells import Cell, CellError
 from rolekeeper.columns import COLUMNS
 from rolekeeper.model import (
     NO_ROLE,
+    Action,
     Association,
     Control,
     Instance,
@@ -21,6 +22,7 @@ from rolekeeper.store import Update
 from rolekeeper_cli import asking, forms, output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.instances import find_instance, shows, title
+from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.trouble import CommandError, ExitCode, UsageError, WaitedInVainError
 
 _POLL_SECONDS = 0.5
@@ -166,15 +168,31 @@ def _what_delays(
 
 
 def _wait(deployment: Deployment, instance: Instance, made: Pin, patience: int) -> None:
-    deadline = deployment.now().timestamp() + patience
-    while not shows(deployment.ec2.associations([instance.key.id]).get(instance.key.id), made.profile_arn):
-        if deployment.now().timestamp() >= deadline:
-            raise WaitedInVainError(
-                f"the pin is written, but EC2 doesn't show it after {patience} s",
-                f"it stays wanted; see what hinders it: rolekeeper explain {instance.key.id}",
-            )
-        deployment.sleep(_POLL_SECONDS)
+    began = deployment.now()
+    with Progress(patience, "seconds waited for EC2") as progress:
+        while not shows(deployment.ec2.associations([instance.key.id]).get(instance.key.id), made.profile_arn):
+            waited = int((deployment.now() - began).total_seconds())
+            progress.at(waited)
+            _stop_where_held(deployment, instance, began)
+            if waited >= patience:
+                raise WaitedInVainError(
+                    f"the pin is written, but EC2 doesn't show it after {patience} s",
+                    f"it stays wanted; see what hinders it: rolekeeper explain {instance.key.id}",
+                )
+            deployment.sleep(_POLL_SECONDS)
     output.say(f"EC2 shows {'no role' if made.role == NO_ROLE else made.role} on it.")
+
+
+def _stop_where_held(deployment: Deployment, instance: Instance, since: datetime) -> None:
+    """End the wait when Rolekeeper says meanwhile why it won't come: EC2 refused it, or a permission is missing.
+
+    Raises:
+        CommandError: it did.
+    """
+    standing = deployment.state.read([instance.key], []).record(instance.key).standing
+    if standing and standing.action is Action.HOLD and standing.since >= since:
+        what = f"the pin is written, but {title(instance)} stays as it is: {standing.reason}"
+        raise CommandError(what, f"it stays wanted; mend that, or take it back: rolekeeper release {instance.key.id}")
 
 
 # ---- words ----

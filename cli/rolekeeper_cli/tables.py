@@ -13,6 +13,8 @@ _NO_TERMINAL = 100_000
 # The rows whose widths a streamed table begins with: a page of the fleet.
 _FIRST = 200
 _MARGIN = 2
+# An instance's id has 19 characters, a time 20; and the terminal in which there is room for that.
+_WHOLE, _ROOM = 20, 80
 
 
 def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -30,10 +32,13 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, emoji=False, color_system=None, width=_NO_TERMINAL)
     table = Table(box=None, pad_edge=False, padding=(0, _MARGIN, 0, 0), header_style="bold", show_header=any(head))
-    for name in head:
-        table.add_column(name.upper(), overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, _cells(row)))
+    cells = [_cells(row) for row in rows]
+    for at, name in enumerate(head):
+        # The first column, an id or a time, stays whole where there is room: what is folded is long text.
+        whole = at == 0 and console.width >= _ROOM and all(len(row[0]) <= _WHOLE for row in cells)
+        table.add_column(name.upper(), overflow="fold", no_wrap=whole)
+    for row in cells:
+        table.add_row(*map(Text, row))
     # rich fills lines up with blanks, which are noise in a file or a pipe.
     if console.is_terminal:
         console.print(table)

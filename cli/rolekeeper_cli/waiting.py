@@ -7,6 +7,7 @@ from rolekeeper_cli import forms, output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.fleet import profile_name
 from rolekeeper_cli.instances import find_instance, title
+from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.trouble import ExitCode, WaitedInVainError
 
 
@@ -36,16 +37,18 @@ def wait(deployment: Deployment, text: str, role: str, every: float, attempts: i
         return shown.state is AssociationState.ASSOCIATED and role_in(shown.profile_arn) == role
 
     looks = 1
-    while not came(shown := deployment.ec2.associations([instance.key.id]).get(instance.key.id)):
-        if looks == attempts:
-            has = f"{profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
-            wanted = "no role" if role == NO_ROLE else role
-            raise WaitedInVainError(
-                f"{title(instance)} carries {has} and not {wanted}, after {attempts:,} looks",
-                f"see what hinders it: rolekeeper explain {instance.key.id}",
-            )
-        looks += 1
-        deployment.sleep(every)
+    with Progress(attempts, "looks at EC2") as progress:
+        while not came(shown := deployment.ec2.associations([instance.key.id]).get(instance.key.id)):
+            if looks == attempts:
+                has = f"{profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
+                wanted = "no role" if role == NO_ROLE else role
+                raise WaitedInVainError(
+                    f"{title(instance)} carries {has} and not {wanted}, after {attempts:,} looks",
+                    f"see what hinders it: rolekeeper explain {instance.key.id}",
+                )
+            progress.at(looks)
+            looks += 1
+            deployment.sleep(every)
     document = {
         "instance": instance.key.id,
         "role": role if shown else None,

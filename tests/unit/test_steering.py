@@ -40,11 +40,12 @@ class SentInstances(WorkQueue):
 
     def __init__(self) -> None:
         self.sent: list[InstanceKey] = []
+        self.causes: list[str] = []
 
     def send(self, instances: Any, cause: str, correlation_id: str, *, delay_seconds: int = 0) -> int:
-        assert cause
         assert correlation_id == "event-1"
         assert delay_seconds == 0
+        self.causes.append(cause)
         self.sent += instances
         return len(self.sent)
 
@@ -106,6 +107,16 @@ def test_a_pin_has_its_instance_looked_at_whatever_it_says(
     put_pin(world, expires_at=expires_at)
     steering.written(PIN, "event-1")
     assert queue.sent == [KEY]
+
+
+def test_the_history_tells_whether_a_pin_was_written_or_removed(
+    world: World, steering: Steering, queue: SentInstances
+) -> None:
+    put_pin(world, expires_at="")
+    steering.written(PIN, "event-1")
+    world.store.write(world.store.delete(PIN))
+    steering.written(PIN, "event-1")
+    assert queue.causes == ["its pin was written", "its pin was removed"]
 
 
 def test_a_pin_that_expires_has_a_timer_for_it(world: World, steering: Steering, timers: Timers) -> None:

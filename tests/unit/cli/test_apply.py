@@ -11,6 +11,7 @@ from click.testing import Result
 from rolekeeper.limits import Limits
 from support.desk import Desk
 from support.terminal import CALLER, Terminal
+from support.world import refusing
 
 
 @pytest.fixture(autouse=True)
@@ -210,6 +211,20 @@ def test_what_ec2_doesnt_show_in_time_is_named(terminal: Terminal, desk: Desk, p
     assert ran.exit_code == 255
     assert f"1 of 1 instances don't show it after 60 s: {one}" in ran.stderr
     assert f"rolekeeper explain {one}" in ran.stderr
+
+
+def test_and_what_hinders_it_as_far_as_rolekeeper_says(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    one = desk.world.running(app="web")
+    terminal("plan", "--out", plan)
+
+    def rolekeeper_is_refused() -> None:
+        desk.world.calls.before("AssociateIamInstanceProfile", refusing("InvalidParameterValue", "odd"))
+        desk.world.reconcile(one)
+
+    terminal.meanwhile = rolekeeper_is_refused
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, f"! {one}: EC2 refused role web: InvalidParameterValue: odd" in ran.stderr) == (255, True)
 
 
 # ---- the file ----

@@ -8,6 +8,7 @@ from rolekeeper import codec
 from rolekeeper.model import Pin
 from support.desk import TRUSTS_LAMBDA, Desk
 from support.terminal import CALLER, Terminal
+from support.world import refusing
 
 PROFILE = "arn:aws:iam::123456789012:instance-profile/rolekeeper/"
 
@@ -273,3 +274,19 @@ def test_who_says_wait_waits_as_long_as_the_aws_cli_does(terminal: Terminal, des
     ran = terminal("replace", instance, "db", "--wait")
     assert (ran.exit_code, f"see what hinders it: rolekeeper explain {instance}" in ran.stderr) == (255, True)
     assert desk.world.clock.now() - began >= timedelta(minutes=10)
+
+
+def test_a_missing_permission_ends_the_wait_and_is_named_with_its_arn(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.running()
+    role = "arn:aws:iam::123456789012:role/rolekeeper/web"
+    said = f"User: x is not authorized to perform: iam:PassRole on resource: {role}"
+
+    def rolekeeper_is_refused() -> None:
+        desk.world.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation", said))
+        desk.world.reconcile(instance)
+
+    terminal.meanwhile = rolekeeper_is_refused
+    ran = terminal("attach", instance, "web")
+    assert ran.exit_code == 1
+    assert f"stays as it is: permission iam:PassRole on {role} is missing" in ran.stderr
+    assert f"rolekeeper release {instance}" in ran.stderr
