@@ -1,12 +1,13 @@
 """`rolekeeper doctor`, as a process, on the embedded AWS: well, and ill in one way at a time."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.world import World
 from support.command import Command
 from support.waiting import eventually
@@ -19,6 +20,14 @@ TRUSTS_LAMBDA = (
     '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"},'
     ' "Action": "sts:AssumeRole"}]}'
 )
+
+
+@pytest.fixture(scope="module")
+def deployed(free_port: Callable[[], int]) -> Iterator[World]:
+    """A deployment of its own: what other tests leave behind would be found here."""
+    with EmbeddedAws(port=free_port()) as aws:
+        aws.deploy()
+        yield World(aws)
 
 
 @pytest.fixture(scope="module")
