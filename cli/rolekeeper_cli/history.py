@@ -35,22 +35,29 @@ def history(deployment: Deployment, text: str, limit: int) -> ExitCode:
 
 def entry_document(entry: Mapping[str, Any]) -> dict[str, Any]:
     """One entry, for programs."""
-    decision, seen = entry["decision"], entry["seen"]
     return {
         "at": entry["at"],
+        **decided(entry),
+        "losers": list(entry["decision"]["losers"]),
+        "seen": entry["seen"],
+        "closes": list(entry.get("closes", ())),
+    }
+
+
+def decided(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What a history entry and a line of the log have in common: cause, decision and answer."""
+    decision = entry["decision"]
+    return {
         "cause": entry["cause"],
         "action": decision["action"],
         "code": decision["code"],
-        "from": profile_name(seen["profile-arn"]),
+        "from": profile_name(entry["seen"]["profile-arn"]),
         "to": profile_name(decision["profile-arn"]),
         "role": decision["role"] or None,
         "mapping": decision["mapping"] or None,
         "revision": int(decision["revision"]),
         "reason": decision["reason"],
         "answer": dict(entry["answer"]),
-        "losers": list(decision["losers"]),
-        "seen": seen,
-        "closes": list(entry.get("closes", ())),
         "correlation_id": entry["correlation_id"],
     }
 

@@ -42,10 +42,11 @@ Completion of commands, options and files, once it is on your `PATH`; a new term
 What holds for all commands:
 
 - Data goes to stdout, messages to stderr. `--output json`, `yaml` or `csv` gives data that programs read, and `--query`
-  (JMESPath, as in the AWS CLI) what you want of it. Lists come while they are read, whatever their length.
+  (JMESPath, as in the AWS CLI) what you want of it. Lists come while they are read, whatever their length; only a query
+  waits for the whole.
 - An error is two lines: what happened, and what to do.
 - Before something is changed, what would change is shown, and asked about. Without a terminal nobody is asked: then
-  `--yes` has to be there.
+  `--yes` has to be there. `apply` doesn't ask: its plan was looked at.
 - Colours are for terminals only, and not with `NO_COLOR`.
 - What is written into the mapping table names you (`edited_by`), and so does the mapping's history.
 

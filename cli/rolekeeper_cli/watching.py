@@ -10,9 +10,8 @@ from typing import Any
 from rolekeeper.errors import classified
 from rolekeeper_cli import forms, output
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.fleet import profile_name
 from rolekeeper_cli.fleet_plan import ACTION_COLOURS
-from rolekeeper_cli.history import answered
+from rolekeeper_cli.history import answered, decided
 from rolekeeper_cli.instances import find_instance
 from rolekeeper_cli.tables import Lines
 from rolekeeper_cli.trouble import ExitCode
@@ -71,8 +70,8 @@ def watch(
         deployment.sleep(_POLL_SECONDS)
 
 
-def _draw(lines: Lines, decided: Mapping[str, Any]) -> None:
-    lines.draw(_cells(decided), ACTION_COLOURS.get(decided["action"], ""))
+def _draw(lines: Lines, each: Mapping[str, Any]) -> None:
+    lines.draw(_cells(each), ACTION_COLOURS.get(each["action"], ""))
 
 
 class _Log:
@@ -123,32 +122,17 @@ def _decision(message: str) -> dict[str, Any] | None:
         return None
     if not isinstance(line, dict) or line.get("message") != "decided":
         return None
-    decision, seen = line["decision"], line["seen"]
-    return {
-        "at": line["timestamp"],
-        "instance": line["instance-id"],
-        "cause": line["cause"],
-        "action": decision["action"],
-        "code": decision["code"],
-        "from": profile_name(seen["profile-arn"]),
-        "to": profile_name(decision["profile-arn"]),
-        "role": decision["role"] or None,
-        "mapping": decision["mapping"] or None,
-        "revision": decision["revision"],
-        "reason": decision["reason"],
-        "answer": line["answer"],
-        "correlation_id": line["correlation_id"],
-    }
+    return {"at": line["timestamp"], "instance": line["instance-id"], **decided(line)}
 
 
-def _cells(decided: Mapping[str, Any]) -> list[object]:
+def _cells(each: Mapping[str, Any]) -> list[object]:
     return [
-        f"{decided['at'][:19].replace(' ', 'T')}Z",
-        decided["instance"],
-        decided["cause"],
-        f"{decided['action']} ({decided['code']})",
-        decided["from"] or "none",
-        decided["to"] or "none",
-        answered(decided["answer"]),
-        decided["reason"],
+        f"{each['at'][:19].replace(' ', 'T')}Z",
+        each["instance"],
+        each["cause"],
+        f"{each['action']} ({each['code']})",
+        each["from"] or "none",
+        each["to"] or "none",
+        answered(each["answer"]),
+        each["reason"],
     ]

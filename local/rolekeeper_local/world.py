@@ -59,6 +59,15 @@ class World:
             "BucketName=example-reports TableName=example-orders",
         )
 
+    def make_role(self, name: str, *, path: str = "/rolekeeper/") -> None:
+        """Make a role for EC2, with its instance profile beside it as the console does."""
+        iam = self.aws.session().client("iam")
+        allow = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        trust = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=trust)
+        iam.create_instance_profile(InstanceProfileName=name, Path=path)
+        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+
     def seed_mappings(self) -> int:
         """Put the rows of examples/mappings.yaml; returns how many."""
         rows = starter_mappings()

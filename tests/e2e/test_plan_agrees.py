@@ -4,7 +4,6 @@ The fleets share an account and never meet: each has tag keys and mappings of it
 ROLEKEEPER_PLAN_FLEETS choose others; the seed is printed with what fails.
 """
 
-import json
 import os
 import random
 import time
@@ -38,17 +37,6 @@ def world(free_port: Callable[[], int]) -> Iterator[World]:
     with EmbeddedAws(port=free_port(), timings=Timings(pending=0.5, stopping=0.5, propagation=0)) as aws:
         aws.deploy(Mode="enforce")
         yield World(aws)
-
-
-def make_roles(world: World) -> None:
-    iam = world.aws.session().client("iam")
-    allow = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    trust = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-    for name in (*ROLES, THEIRS):
-        path = "/" if name == THEIRS else "/rolekeeper/"
-        iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=trust)
-        iam.create_instance_profile(InstanceProfileName=name, Path=path)
-        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
 
 
 def write_rows(world: World, rows: Rows) -> None:
@@ -165,7 +153,8 @@ def test_what_plan_says_of_500_fleets_is_what_the_functions_then_do(
             print(f"{time.monotonic() - began:6.1f} s  {what}")  # noqa: T201  # shown in the run's output
 
     print()  # noqa: T201  # the same
-    make_roles(world)
+    for name in (*ROLES, THEIRS):
+        world.make_role(name, path="/" if name == THEIRS else "/rolekeeper/")
     write_rows(world, {key: columns for fleet in fleets for key, columns in fleet.rows.items()})
     tell(f"plan agrees: seed {SEED}, {FLEETS} fleets, their mappings are served")
     members = launch(world, ((fleet.prefix, member) for fleet in fleets for member in fleet.members))

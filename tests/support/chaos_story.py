@@ -3,7 +3,6 @@
 All that is random comes from one seed.
 """
 
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -65,14 +64,8 @@ class Story:
     # ---- the beginning ----
 
     def make_roles(self) -> None:
-        iam = self.world.aws.session().client("iam")
-        allow = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        trust = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
         for name in (*ROLES, OUTSIDE):
-            path = "/" if name == OUTSIDE else "/rolekeeper/"
-            iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=trust)
-            iam.create_instance_profile(InstanceProfileName=name, Path=path)
-            iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+            self.world.make_role(name, path="/" if name == OUTSIDE else "/rolekeeper/")
 
     def write_rows(self) -> None:
         for key in ROWS:
