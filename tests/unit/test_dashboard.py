@@ -55,8 +55,8 @@ def titled(widget: dict[str, Any]) -> str:
     return str(widget["properties"]["title"])
 
 
-def test_it_has_the_stacks_name() -> None:
-    assert PROPERTIES["DashboardName"] == {"Ref": "AWS::StackName"}
+def test_its_name_is_another_one_in_each_region() -> None:
+    assert PROPERTIES["DashboardName"] == {"Sub": "${AWS::StackName}-${AWS::Region}"}
 
 
 def test_it_names_only_what_the_template_has() -> None:

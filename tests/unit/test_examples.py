@@ -17,8 +17,9 @@ ROOT = Path(__file__).parents[2]
 
 TEXT = (ROOT / "examples/roles.yaml").read_text()
 STACK = templates.load("examples/roles.yaml")
+SUFFIX = "${NameSuffix}"
 ROLES = {
-    resource["Properties"]["RoleName"]: (name, resource["Properties"])
+    resource["Properties"]["RoleName"]["Sub"].removesuffix(SUFFIX): (name, resource["Properties"])
     for name, resource in STACK["Resources"].items()
     if resource["Type"] == "AWS::IAM::Role"
 }
@@ -53,8 +54,14 @@ def test_a_role_is_under_the_path_with_a_profile_of_its_name(role: str) -> None:
         for resource in STACK["Resources"].values()
         if resource["Type"] == "AWS::IAM::InstanceProfile" and resource["Properties"]["Roles"] == [{"Ref": logical}]
     ]
-    assert profile["InstanceProfileName"] == role
+    assert profile["InstanceProfileName"] == properties["RoleName"]
     assert profile["Path"] == {"Ref": "RolePath"}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_stack_in_another_region_can_name_the_role_otherwise(role: str) -> None:
+    assert ROLES[role][1]["RoleName"] == {"Sub": f"{role}{SUFFIX}"}
+    assert STACK["Parameters"]["NameSuffix"]["Default"] == ""
 
 
 @pytest.mark.parametrize("role", ROLES)

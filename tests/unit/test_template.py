@@ -155,12 +155,22 @@ def test_the_root_and_what_is_no_path_or_a_wildcard_is_refused(path: str) -> Non
     assert not re.search(PARAMETERS["RolePath"]["AllowedPattern"], path)
 
 
-@pytest.mark.parametrize("schedule", ["rate(15 minutes)", "rate(1 hour)", "cron(0/30 * * * ? *)"])
+@pytest.mark.parametrize(
+    "schedule",
+    ["rate(15 minutes)", "rate(2 minutes)", "rate(10 hours)", "rate(1 hour)", "rate(1 day)", "cron(0/30 * * * ? *)"],
+)
 def test_a_schedule_is_taken(schedule: str) -> None:
     assert re.search(PARAMETERS["SweepSchedule"]["AllowedPattern"], schedule)
 
 
-@pytest.mark.parametrize("schedule", ["", "15 minutes", "rate(0 minutes)", "rate(5 seconds)", "cron()"])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        *("", "15 minutes", "rate(0 minutes)", "rate(5 seconds)", "cron()"),
+        *("rate(1 minutes)", "rate(5 minute)", "rate(1 hours)", "rate(10 hour)", "rate(1 days)", "rate(01 minutes)"),
+        *("cron(0/30 * * * ?)", "cron(0/30 * * * ? * *)"),
+    ],
+)
 def test_what_is_no_schedule_is_refused(schedule: str) -> None:
     assert not re.search(PARAMETERS["SweepSchedule"]["AllowedPattern"], schedule)
 
@@ -171,6 +181,31 @@ def test_what_is_no_schedule_is_refused(schedule: str) -> None:
 def test_no_partition_is_written_out() -> None:
     assert not re.findall(r"arn:aws[a-z-]*:", TEXT)
     assert not re.findall(r"arn:aws[a-z-]*:", (ROOT / "statemachines/retry.asl.json").read_text())
+
+
+# ---- every Region ----
+
+# What is global in an account, by the property that names it.
+GLOBAL_NAMES = {
+    "AWS::CloudWatch::Dashboard": "DashboardName",
+    "AWS::IAM::Group": "GroupName",
+    "AWS::IAM::InstanceProfile": "InstanceProfileName",
+    "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
+    "AWS::IAM::Role": "RoleName",
+    "AWS::IAM::User": "UserName",
+    "AWS::S3::Bucket": "BucketName",
+    "AWS::Serverless::Function": "RoleName",
+}
+
+
+def test_a_second_region_of_the_account_can_be_deployed_to() -> None:
+    named = {
+        name: properties[named_by]
+        for name, resource in RESOURCES.items()
+        if (named_by := GLOBAL_NAMES.get(resource["Type"], "")) in (properties := resource.get("Properties", {}))
+    }
+    assert "Dashboard" in named, "the scan finds less"
+    assert [name for name, given in named.items() if "${AWS::Region}" not in json.dumps(given)] == []
 
 
 # ---- permissions ----
