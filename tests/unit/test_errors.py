@@ -161,6 +161,21 @@ def test_a_denial_without_a_resource_names_that_of_the_call() -> None:
     )
 
 
+@pytest.mark.parametrize("named", ["role web", "instance profile web", "user web", "web"])
+def test_a_denial_that_names_the_resource_in_words_names_the_arn_of_the_call(named: str) -> None:
+    """IAM's own calls do; two refused roles must stay two."""
+    because = "because no identity-based policy allows the iam:GetRole action"
+    words = f"User: x is not authorized to perform: iam:GetRole on resource: {named} {because}"
+    found = classify(client_error("AccessDenied", words), "iam:GetRole", ROLE)
+    assert (found.action, found.resource) == ("iam:GetRole", ROLE)
+
+
+def test_a_denial_that_names_a_managed_policy_names_its_arn() -> None:
+    policy = "arn:aws:iam::aws:policy/ReadOnlyAccess"
+    words = f"User: x is not authorized to perform: iam:GetPolicy on resource: policy {policy} with an explicit deny"
+    assert _denied("AccessDenied", words) == ("iam:GetPolicy", policy)
+
+
 def test_an_encoded_denial_names_what_was_attempted() -> None:
     words = "You are not authorized to perform this operation. Encoded authorization failure message: 4f-5k"
     assert _denied("UnauthorizedOperation", words) == (

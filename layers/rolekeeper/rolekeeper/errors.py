@@ -138,9 +138,10 @@ ABSENCES = frozenset(
     }
 )
 
-# Names of IAM hold dots and commas, so a resource ends at a space; a sentence's own full stop comes off it after that.
+# What a denial names: an ARN, or words as `role web`, `instance profile web`, `policy arn:…` (AWS_FACTS.md "IAM").
+# Names of IAM hold dots and commas, so an ARN ends at a space; a sentence's own full stop comes off it after that.
 _NOT_AUTHORIZED = re.compile(
-    r"not authorized to perform:? (?P<action>[a-z0-9-]+:[A-Za-z]+)(?: on resource:? (?P<resource>\S+))?",
+    r"not authorized to perform:? (?P<action>[a-z0-9-]+:[A-Za-z]+)(?: on resource:?(?: [a-z]+){0,2} (?P<arn>arn:\S+))?",
     re.IGNORECASE,
 )
 
@@ -213,7 +214,7 @@ def _why_cancelled(error: ClientError) -> type[AwsRefusalError]:
 
 
 def _named(message: str, action: str, resource: str, code: str) -> tuple[str, str]:
-    """The action and resource that AWS names in a denial, or else those of the call (EC2 encodes its message)."""
+    """The action and the ARN that AWS names in a denial, or else those of the call (EC2 encodes its message)."""
     if code in DENIALS and (found := _NOT_AUTHORIZED.search(message)):
-        return found["action"], (found["resource"] or resource).rstrip(".,")
+        return found["action"], (found["arn"] or resource).rstrip(".,")
     return action, resource
