@@ -18,6 +18,8 @@ Filters = Sequence[tuple[str, Sequence[str]]]
 
 #: AWS_FACTS.md, Attach, replace, detach: "at most 200 values per filter".
 MAX_VALUES = 200
+#: AWS_FACTS.md, Limits and names: a filter's value has at most 255 characters.
+MAX_LENGTH = 255
 
 
 class _Numbered(Protocol):
@@ -56,7 +58,7 @@ def check(filters: Filters, known: Callable[[str], bool]) -> None:
 
     Raises:
         Ec2Error: ``InvalidParameterValue`` for an empty list of values or a name that the call doesn't know
-            (AWS_FACTS.md, Errors), ``FilterLimitExceeded`` above 200 values.
+            (AWS_FACTS.md, Errors) or for a value that is too long, ``FilterLimitExceeded`` above 200 values.
     """
     for name, values in filters:
         if not known(name):
@@ -64,6 +66,9 @@ def check(filters: Filters, known: Callable[[str], bool]) -> None:
         if not values:
             # AWS_FACTS.md, Errors: "on an empty filter list"; the words are inferred.
             raise Ec2Error("InvalidParameterValue", f"The filter '{name}' has no values")
+        if any(len(value) > MAX_LENGTH for value in values):
+            # The words are inferred: no source shows them.
+            raise Ec2Error("InvalidParameterValue", f"A value of the filter '{name}' exceeds {MAX_LENGTH} characters")
         if len(values) > MAX_VALUES:
             raise Ec2Error(
                 "FilterLimitExceeded", f"The maximum number of filter values specified on a single call is {MAX_VALUES}"

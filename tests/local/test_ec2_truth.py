@@ -408,11 +408,12 @@ def test_a_filter_on_an_unknown_instance_finds_nothing_and_is_no_error(world: Wo
     assert world.ec2.describe_instances(filters=[("instance-id", ["i-00000000"])]) == ([], None)
 
 
-def test_an_empty_filter_is_refused_and_so_are_more_than_two_hundred_values(world: World) -> None:
+def test_an_empty_filter_is_refused_and_so_are_too_many_or_too_long_values(world: World) -> None:
     many = [f"i-{n:08x}" for n in range(201)]
     for describe in (world.ec2.describe_associations, world.ec2.describe_instances):
         assert refusal(lambda d=describe: d(filters=[("instance-id", [])]))[0] == "InvalidParameterValue"  # type: ignore[misc]
         assert refusal(lambda d=describe: d(filters=[("instance-id", many)]))[0] == "FilterLimitExceeded"  # type: ignore[misc]
+        assert refusal(lambda d=describe: d(filters=[("instance-id", ["x" * 256])]))[0] == "InvalidParameterValue"  # type: ignore[misc]
         assert refusal(lambda d=describe: d(filters=[("no-such", ["x"])]))[0] == "InvalidParameterValue"  # type: ignore[misc]
         assert describe(filters=[("instance-id", many[:200])])[0] == []
 

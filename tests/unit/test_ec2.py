@@ -78,6 +78,14 @@ def test_a_value_that_looks_like_a_pattern_finds_only_itself(world: World, value
     assert _found(world, "workload", value) == [itself]
 
 
+def test_a_value_as_long_as_a_tag_may_be_finds_only_itself_though_no_filter_takes_it(world: World) -> None:
+    longest = "x" * 256
+    itself = world.running(workload=longest)
+    fits = world.running(workload=longest[:255])
+    assert _found(world, "workload", longest) == [itself]
+    assert _found(world, "workload", longest[:255]) == [fits]
+
+
 def test_a_key_that_looks_like_a_pattern_finds_only_itself(world: World) -> None:
     itself = world.running(**{"work*": "web"})
     world.running(workload="web")

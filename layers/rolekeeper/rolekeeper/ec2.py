@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # AWS_FACTS.md "Attach, replace, detach": at most 200 values per filter.
 FILTER_VALUES = 200
+# A filter's value has at most 255 characters, a tag's 256 (AWS_FACTS.md "Limits and names").
+FILTER_VALUE = 255
 _WILDCARDS = frozenset("*?\\")
 
 
@@ -57,7 +59,7 @@ class Ec2:
         """Pages of the instances that carry a tag of these mappings and aren't terminated.
 
         Mappings of one tag key are asked for together. EC2 filters read `*`, `?` and a backslash as patterns; a value
-        that holds one is compared here instead.
+        that holds one, or is too long for a filter, is compared here instead.
         """
         for tag_key, group in groupby(sorted(keys), key=lambda key: key.tag_key):
             wanted = list(group)
@@ -110,7 +112,7 @@ def _tag_filters(tag_key: str, values: Sequence[str]) -> Iterator[list[dict[str,
     """Filters, each for a call of its own, that together find every instance with one of these values."""
     if _WILDCARDS & set(tag_key):
         yield []
-    elif any(_WILDCARDS & set(value) for value in values):
+    elif any(_WILDCARDS & set(value) or len(value) > FILTER_VALUE for value in values):
         yield [{"Name": "tag-key", "Values": [tag_key]}]
     else:
         for some in batched(values, FILTER_VALUES, strict=False):
