@@ -8,6 +8,10 @@ from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from support.calls import Calls
+from support.fake_ec2 import client_error
+
+# AWS_FACTS.md, "Limits and names".
+PUT_EVENTS_BYTES = 262_144
 
 
 class FakeEvents:
@@ -21,6 +25,9 @@ class FakeEvents:
 
     def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803  # boto3's own name
         self._calls.starts("PutEvents")
+        texts = (each for entry in Entries for each in (entry["Source"], entry["DetailType"], entry["Detail"]))
+        if sum(len(text.encode()) for text in texts) > PUT_EVENTS_BYTES:
+            raise client_error("ValidationException", "Total size of the entries in the request is over the limit.")
         self.batches.append(len(Entries))
         self.sent += [{**entry, "Detail": json.loads(entry["Detail"])} for entry in Entries]
         return {"FailedEntryCount": self.refuses, "Entries": [{"EventId": "e"} for _ in Entries]}

@@ -4,6 +4,7 @@ import io
 import json
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -71,7 +72,8 @@ def test_a_no_op_sends_no_event(desk: Desk) -> None:
 
 def test_a_change_is_an_event_that_names_the_instance(desk: Desk) -> None:
     seen = association("db", id="iip-assoc-7")
-    desk.announce.decision(WAKE, instance(workload="web"), seen, ATTACH, event=CHANGED[Action.REPLACE])
+    tagged = instance(workload="web", Name="no mapping reads this")
+    desk.announce.decision(WAKE, tagged, seen, ATTACH, event=CHANGED[Action.REPLACE], reads={"workload"})
     desk.announce.flush()
     (event,) = desk.events.sent
     assert (event["Source"], event["DetailType"]) == ("rolekeeper", "Role Replaced")
@@ -148,6 +150,26 @@ def test_events_go_out_once_in_tens(desk: Desk, count: int, batches: list[int]) 
     assert [each["Detail"]["number"] for each in desk.events.sent] == list(range(count))
 
 
+def test_events_go_out_in_batches_of_no_more_bytes_than_eventbridge_takes(desk: Desk) -> None:
+    """It refuses a larger request whole: ten instances with the longest tags were lost."""
+    tags = {f"{number:03}" + "k" * 125: "\u00e4" * 256 for number in range(50)}
+    for _ in range(10):
+        desk.announce.decision(WAKE, instance(**tags), None, ATTACH, event="Role Attached", reads=tags)
+    desk.announce.flush()
+    assert len(desk.events.sent) == 10
+    assert len(desk.events.batches) > 1
+    assert desk.metrics.counts["EventsFailed"] == 0
+
+
+def test_an_event_that_is_too_large_by_itself_is_cut_and_says_so(desk: Desk) -> None:
+    losers = tuple(Loser(key(f"tag{number}=x"), "why " * 1_000) for number in range(100))
+    desk.announce.decision(WAKE, instance(), None, replace(ATTACH, losers=losers), event="Role Attached")
+    desk.announce.flush()
+    (event,) = desk.events.sent
+    assert event["Detail"]["cut"] is True
+    assert event["Detail"]["decision"]["reason"] == ATTACH.reason
+
+
 def _refuse(desk: Desk) -> None:
     def refuse() -> None:
         raise client_error("ThrottlingException")
@@ -186,14 +208,16 @@ def test_when_eventbridge_doesnt_answer_the_rest_isnt_tried_and_counts_as_lost(d
 
 def test_not_being_allowed_to_send_events_rings_the_alarm_and_names_the_action_in_the_log(desk: Desk) -> None:
     def deny() -> None:
-        raise client_error("AccessDeniedException", "not authorized to perform: events:PutEvents on resource: the-bus")
+        raise client_error(
+            "AccessDeniedException", "not authorized to perform: events:PutEvents on resource: arn:the-bus"
+        )
 
     desk.calls.before("PutEvents", deny)
     desk.announce.send("Role Attached", {}, [])
     desk.announce.flush()
     assert desk.metrics.counts == {"EventsFailed": 1, "PermissionDenied": 1}
     (line,) = desk.lines()
-    assert (line["level"], line["action"], line["resource"]) == ("ERROR", "events:PutEvents", "the-bus")
+    assert (line["level"], line["action"], line["resource"]) == ("ERROR", "events:PutEvents", "arn:the-bus")
 
 
 @pytest.mark.parametrize(

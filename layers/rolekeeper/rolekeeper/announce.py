@@ -5,8 +5,8 @@ refuse to are also an event with source `rolekeeper`. No-ops send nothing.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from itertools import batched
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.errors import AwsRefusalError, DeniedError, UnreachableError, classified
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from types_boto3_events.client import EventBridgeClient
 
 SOURCE = "rolekeeper"
-# PutEvents takes at most 10 entries (EventBridge API reference).
-ENTRIES = 10
+# PutEvents takes at most 10 entries, of 256 KB together (AWS_FACTS.md "Limits and names").
+ENTRIES, BYTES = 10, 262_144
+# An event that is too large by itself is cut: texts to so many characters, lists and maps to so many members.
+CUTS = ((1_000, 50), (200, 10))
 
 CHANGED = {
     Action.ATTACH: "Role Attached",
@@ -67,15 +69,27 @@ class Announcer:
         answer: Mapping[str, Any] | None = None,
         *,
         event: str = "",
+        reads: Collection[str] = (),
     ) -> None:
-        """Log and count one decision; `event` is the detail-type to send, empty for none."""
+        """Log and count one decision.
+
+        Args:
+            wake: why the instance was looked at.
+            instance: as it was seen.
+            association: the same.
+            decision: what was decided.
+            answer: what AWS answered.
+            event: the detail-type to send, empty for none.
+            reads: the keys of the tags that some mapping reads: the event names no others.
+        """
+        observed = seen(instance, association)
         detail = {
             "account": wake.instance.account,
             "region": wake.instance.region,
             "instance-id": wake.instance.id,
             "cause": wake.cause,
             "correlation-id": wake.correlation_id,
-            "seen": seen(instance, association),
+            "seen": observed,
             "decision": described(decision),
             "answer": dict(answer or {}),
         }
@@ -84,7 +98,8 @@ class Announcer:
         if decision.code in COUNTED:
             self.count(COUNTED[decision.code])
         if event:
-            self.send(event, detail, [instance_arn(wake.instance)])
+            read = {key: value for key, value in observed["tags"].items() if key in reads}
+            self.send(event, {**detail, "seen": {**observed, "tags": read}}, [instance_arn(wake.instance)])
 
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
         """Log, count and send what happened to a mapping; `event` is the detail-type."""
@@ -122,15 +137,12 @@ class Announcer:
         self._metrics.add_metric(name=name, unit="Count", value=value)
 
     def send(self, event: str, detail: Mapping[str, Any], resources: list[str]) -> None:
-        """Queue an event for `flush`."""
-        self._waiting.append(
-            {
-                "Source": SOURCE,
-                "DetailType": event,
-                "Detail": json.dumps(detail, default=str),
-                "Resources": resources,
-            }
-        )
+        """Queue an event for `flush`; one that is larger than EventBridge takes is cut, and says so."""
+        entry = {"Source": SOURCE, "DetailType": event, "Detail": _json(detail), "Resources": resources}
+        for text, members in CUTS:
+            if _size(entry) > BYTES:
+                entry["Detail"] = _json({**_cut(detail, text, members), "cut": True})
+        self._waiting.append(entry)
 
     def flush(self) -> None:
         """Send the queued events.
@@ -138,10 +150,12 @@ class Announcer:
         When EventBridge doesn't answer, the rest isn't tried: the function has to end in time.
         """
         waiting, self._waiting = self._waiting, []
-        for at, entries in enumerate(batched(waiting, ENTRIES, strict=False), 1):
+        left = len(waiting)
+        for entries in _batches(waiting):
+            left -= len(entries)
             try:
                 with classified("events:PutEvents", "the default bus"):
-                    answer = self._client.put_events(Entries=list(entries))  # type: ignore[arg-type]  # built above
+                    answer = self._client.put_events(Entries=entries)  # type: ignore[arg-type]  # built above
             except AwsRefusalError as error:
                 named = {"events": len(entries), "action": error.action, "resource": error.resource}
                 self._logger.exception("events were not sent", extra=named)
@@ -150,12 +164,48 @@ class Announcer:
                     # No event can tell of it, so the alarm on the metric has to, and this log line.
                     self.count("PermissionDenied")
                 if isinstance(error, UnreachableError):
-                    self.count("EventsFailed", max(0, len(waiting) - at * ENTRIES))
+                    self.count("EventsFailed", left)
                     return
                 continue
             if lost := answer["FailedEntryCount"]:
                 self._logger.error("events were refused", extra={"events": lost, "answer": answer["Entries"]})
                 self.count("EventsFailed", lost)
+
+
+def _batches(entries: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Entries in order, as many together as one `PutEvents` takes."""
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for entry in entries:
+        if batch and (len(batch) == ENTRIES or size + _size(entry) > BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += _size(entry)
+    if batch:
+        yield batch
+
+
+def _size(entry: Mapping[str, Any]) -> int:
+    """How EventBridge counts an entry: its texts in bytes (user guide, "Calculating PutEvents event entry size")."""
+    texts = (entry["Source"], entry["DetailType"], entry["Detail"], *entry["Resources"])
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+
+
+def _json(detail: Any) -> str:
+    return json.dumps(detail, default=str)
+
+
+def _cut(value: Any, text: int, members: int) -> Any:
+    """The same, with no text longer and no list or map larger than this."""
+    match value:
+        case str():
+            return value if len(value) <= text else f"{value[: text - 1]}…"
+        case Mapping():
+            return {key: _cut(each, text, members) for key, each in islice(value.items(), members)}
+        case list() | tuple():
+            return [_cut(each, text, members) for each in value[:members]]
+    return value
 
 
 def instance_arn(key: InstanceKey) -> str:

@@ -175,7 +175,9 @@ class Changer:
             evidence=self._evidence(observed, decision, made, now),
         )
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
-        self.announce.decision(wake, observed.instance, observed.association, decision, answer, event=event)
+        self.announce.decision(
+            wake, observed.instance, observed.association, decision, answer, event=event, reads=observed.tags_read
+        )
 
     def _evidence(self, observed: Observation, decision: Decision, made: Association, now: datetime) -> Evidence:
         """That EC2 took the change proves what was seen before it: no stale read, somebody did undo our last one."""

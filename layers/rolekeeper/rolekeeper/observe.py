@@ -13,6 +13,7 @@ from rolekeeper.decide import ENDED, decide
 from rolekeeper.ec2 import Ec2, ids_of
 from rolekeeper.errors import DamagedError
 from rolekeeper.model import (
+    IGNORE_TAG,
     Action,
     Assignment,
     Association,
@@ -77,6 +78,12 @@ class Observation:
     def undoings(self, decision: Decision) -> tuple[Undone, ...]:
         """How often somebody else undid this very change, oldest first."""
         return undoings(self.record, decision, self.association, self.asked_at)
+
+    @property
+    def tags_read(self) -> frozenset[str]:
+        """The keys of the tags that a mapping for this instance reads, or Rolekeeper itself."""
+        mapped = {name for each in self.published for name in (each.key.tag_key, *each.spec.require_tags)}
+        return frozenset(mapped | {IGNORE_TAG})
 
     @property
     def ended(self) -> bool:

@@ -239,7 +239,9 @@ class Reconciler:
                 read=None if unchanged.asked else observed.record,
             )
         event = REFUSED if decision.action is Action.HOLD and not said else ""
-        self.announce.decision(wake, observed.instance, observed.association, decision, answer, event=event)
+        self.announce.decision(
+            wake, observed.instance, observed.association, decision, answer, event=event, reads=observed.tags_read
+        )
         return Outcome(decision, waiting=decision.polls, since=standing.since)
 
     def _watch(
