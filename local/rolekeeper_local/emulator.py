@@ -75,7 +75,15 @@ async def serve(port: int, directory: Path) -> None:
     from ministack.core import hypercorn_compat, lambda_runtime  # type: ignore[import-not-found]  # noqa: PLC0415
     from ministack.services import ec2  # type: ignore[import-not-found]  # noqa: PLC0415
 
-    from rolekeeper_local import iam_exceptions, invocations, queues, schedules, streams, watching  # noqa: PLC0415
+    from rolekeeper_local import (  # noqa: PLC0415
+        eventbridge_refusals,
+        iam_exceptions,
+        invocations,
+        queues,
+        schedules,
+        streams,
+        watching,
+    )
     from rolekeeper_local.chaos import Chaos  # noqa: PLC0415
     from rolekeeper_local.ec2_api import Ec2Api  # noqa: PLC0415
     from rolekeeper_local.front import Control, front  # noqa: PLC0415
@@ -87,6 +95,7 @@ async def serve(port: int, directory: Path) -> None:
     ec2_api = Ec2Api(timings, loop.call_soon, chaos.arrivals)
     ec2.handle_request = ec2_api.handle_request
     iam_exceptions.install(ec2_api)
+    eventbridge_refusals.install()
     schedules.install(timings.minute)
     streams.install()
     watching.install()

@@ -41,6 +41,23 @@ def schedule(aws: EmbeddedAws, listener: Listener, **target: Any) -> Callable[[]
     return lambda: (events.remove_targets(Rule=name, Ids=["function"]), events.delete_rule(Name=name))
 
 
+# ---- what EventBridge refuses ----
+
+
+@pytest.mark.parametrize("rate", ["rate(1 minutes)", "rate(5 minute)", "rate(0 minutes)"])
+def test_a_rate_whose_number_and_unit_disagree_is_refused(aws: EmbeddedAws, rate: str) -> None:
+    with pytest.raises(ClientError, match="ValidationException"):
+        aws.session().client("events").put_rule(Name="refused", ScheduleExpression=rate)
+
+
+def test_more_than_256_kb_of_events_in_a_request_are_refused_whole(aws: EmbeddedAws) -> None:
+    events = aws.session().client("events")
+    entry: Any = {"Source": "mine", "DetailType": "Large", "Detail": json.dumps({"text": "x" * 200_000})}
+    assert events.put_events(Entries=[entry])["FailedEntryCount"] == 0
+    with pytest.raises(ClientError, match="ValidationException"):
+        events.put_events(Entries=[entry, entry])
+
+
 # ---- schedules ----
 
 
