@@ -23,7 +23,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             wakes.append(_wake(record, settings))
         except DroppedError as dropped:
             announce.dropped(str(dropped), record["body"], message_id=record["messageId"])
-    outcomes = runtime.reconciler(settings, announce, runtime.watch(settings)).run(wakes)
+    outcomes = runtime.reconciler(settings, announce, runtime.retry_loop(settings)).run(wakes)
     announce.flush()
     failed = [wake.message_id for wake in wakes if outcomes[wake.instance].error]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}

@@ -19,7 +19,7 @@ from rolekeeper.iam import Iam
 from rolekeeper.mapping_table import MappingTable
 from rolekeeper.publish import Publisher
 from rolekeeper.reconcile import Reconciler
-from rolekeeper.retry import RetryLoop, Watch
+from rolekeeper.retry import RetryLoop
 from rolekeeper.revisions import Revisions
 from rolekeeper.state import State
 from rolekeeper.steering import Steering
@@ -81,14 +81,13 @@ def work_queue(settings: Settings) -> WorkQueue:
     return WorkQueue(client("sqs"), settings.work_queue_url, now)
 
 
-def watch(settings: Settings) -> Watch:
-    """Sees that instances which have to wait are looked at again."""
-    loop = RetryLoop(client("stepfunctions"), settings.retry_state_machine_arn, settings.retry_timeout_minutes)
-    return Watch(loop, work_queue(settings))
+def retry_loop(settings: Settings) -> RetryLoop:
+    """Has instances that aren't ready looked at again."""
+    return RetryLoop(client("stepfunctions"), settings.retry_state_machine_arn, settings.retry_timeout_minutes)
 
 
-def reconciler(settings: Settings, announcer: Announcer, watch: Watch | None = None) -> Reconciler:
-    """The reconciler; without a watch it runs inside a retry loop."""
+def reconciler(settings: Settings, announcer: Announcer, retries: RetryLoop | None = None) -> Reconciler:
+    """The reconciler; one that starts no retry loops runs inside one."""
     changer = Changer(
         ec2=ec2(settings),
         state=state(settings),
@@ -106,7 +105,7 @@ def reconciler(settings: Settings, announcer: Announcer, watch: Watch | None = N
         changer=changer,
         mode=settings.mode,
         contest=settings.contest,
-        watch=watch,
+        retries=retries,
         now=now,
         sleep=sleep,
     )

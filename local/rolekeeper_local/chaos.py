@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
+from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
 type Scope = MutableMapping[str, Any]
@@ -137,7 +138,7 @@ def disturbed(app: App, chaos: Chaos, functions: Functions) -> App:
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope.get("headers", ()))
-        trace_id = headers.get(b"x-amzn-trace-id", b"").decode("latin-1")
+        trace_id = unquote(headers.get(b"x-amzn-trace-id", b"").decode("latin-1"))
         if not functions.runs(trace_id):
             await app(scope, receive, send)
             return

@@ -80,6 +80,7 @@ async def serve(port: int, directory: Path) -> None:
         iam_exceptions,
         invocations,
         queues,
+        recursion,
         schedules,
         streams,
         watching,
@@ -100,6 +101,7 @@ async def serve(port: int, directory: Path) -> None:
     streams.install()
     watching.install()
     control = Control(ec2_api, chaos, running, queues.install())
+    recursion.install()
     python, detect = make_lambda_python(directory / "lambda-python"), lambda_runtime._detect_runtime_binary
     lambda_runtime._detect_runtime_binary = lambda runtime: (
         (python, detect(runtime)[1]) if runtime.startswith("python") else detect(runtime)

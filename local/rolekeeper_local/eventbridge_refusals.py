@@ -1,4 +1,4 @@
-"""What EventBridge refuses and ministack takes: a rate with the wrong number, and more bytes than a request may have."""
+"""What EventBridge refuses and ministack takes: a rate in the wrong number, and more bytes than a request may have."""
 # ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
 
 import re

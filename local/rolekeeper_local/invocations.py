@@ -2,7 +2,7 @@
 
 Lambda gives each invocation a trace id, and SDKs send it along with every call (Lambda developer guide, "Using
 environment variables": `_X_AMZN_TRACE_ID`, "changes with each invocation"). ministack gives one only where X-Ray is on;
-here each has one, and by it a call is known to belong to an invocation.
+here each has one, and by it a call is known to belong to an invocation. It carries the chain too (`recursion`).
 """
 # ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
 
@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ministack.core import lambda_runtime  # type: ignore[import-not-found]
+
+from rolekeeper_local import recursion
 
 type Invoke = Callable[..., dict[str, Any]]
 
@@ -36,7 +38,9 @@ class Invocations:
         """`Worker.invoke`, with a trace id of its own for each invocation."""
 
         def with_trace_id(worker: Any, event: Any, request_id: str, **rest: Any) -> dict[str, Any]:
-            trace_id = f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)};Parent={secrets.token_hex(8)};Sampled=0"
+            chain = recursion.lineage_text(recursion.invoked(worker.config["FunctionArn"], event))
+            root = f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)}"
+            trace_id = f"{root};Parent={secrets.token_hex(8)};Sampled=0;{chain}"
             self._workers[trace_id] = worker
             try:
                 return invoke(worker, event, request_id, **{**rest, "trace_id": trace_id})

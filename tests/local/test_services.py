@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from socket import socket
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from botocore.exceptions import ClientError
@@ -153,6 +153,32 @@ def test_a_function_gets_a_delayed_message_when_it_is_due(aws: EmbeddedAws) -> N
 
 
 # ---- the state table ----
+
+
+@pytest.mark.parametrize(("recursion", "runs"), [("Terminate", 16), ("Allow", 20)])
+def test_a_chain_of_a_functions_own_messages_is_stopped_unless_the_function_allows_it(
+    aws: EmbeddedAws, recursion: Literal["Allow", "Terminate"], runs: int
+) -> None:
+    sqs, lambda_ = aws.session().client("sqs"), aws.session().client("lambda")
+
+    def queue(name: str, **attributes: str) -> tuple[str, str]:
+        url = sqs.create_queue(QueueName=f"{name}-{recursion}", Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type]  # names as asked
+        answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        return url, answer["Attributes"]["QueueArn"]
+
+    dead, dead_arn = queue("dead")
+    policy = {"deadLetterTargetArn": dead_arn, "maxReceiveCount": 3}
+    url, arn = queue("loop", VisibilityTimeout="30", RedrivePolicy=json.dumps(policy))
+    listener = Listener(aws, PASSES_ON=url)
+    lambda_.put_function_recursion_config(FunctionName=listener.name, RecursiveLoop=recursion)
+    mapping = lambda_.create_event_source_mapping(FunctionName=listener.name, EventSourceArn=arn)
+    sqs.send_message(QueueUrl=url, MessageBody="round")
+    eventually(lambda: len(listener.heard()) >= runs)
+    if recursion == "Terminate":
+        (stopped,) = eventually(lambda: sqs.receive_message(QueueUrl=dead).get("Messages"))
+        assert stopped["Body"] == "round"
+        assert len(listener.heard()) == runs
+    lambda_.delete_event_source_mapping(UUID=mapping["UUID"])
 
 
 def test_of_a_tables_stream_a_function_gets_only_what_its_filter_names_with_keys_only(aws: EmbeddedAws) -> None:

@@ -8,6 +8,7 @@ import inspect
 import json
 import random
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import on_retry
 import on_schedule
 import on_state_change
 import runtime
-from rolekeeper import change, codec, retry, store, work
+from rolekeeper import change, codec, retry, store, window, work
 from rolekeeper.clients import Settings
 from rolekeeper.limits import Limits
 from rolekeeper.model import Mode
@@ -58,9 +59,15 @@ FUNCTIONS = {
     "expiries": "OnSchedule",
 }
 TIMEOUTS = {name: RESOURCES[function]["Properties"]["Timeout"] for name, function in FUNCTIONS.items()}
+# Lambda stops a chain of messages that has invoked the same function so often (AWS_FACTS.md, "Lambda, SQS, ...").
+LOOP = 16
+LOOPS = frozenset(name for name, each in RESOURCES.items() if each["Properties"].get("RecursiveLoop") == "Allow")
+
+type Chain = Mapping[str, int]
+"""How often each function was invoked on the way to a message, as the trace header counts it."""
 
 type Handler = Callable[[dict[str, Any], Any], Any]
-HANDLERS: Mapping[str, Handler] = {
+HANDLERS: dict[str, Handler] = {
     # Without Powertools' decorators, which write logs and metrics.
     "reconcile": inspect.unwrap(on_instance_event.handler),
     "retry": inspect.unwrap(on_retry.handler),
@@ -73,11 +80,12 @@ HANDLERS: Mapping[str, Handler] = {
 
 @dataclass(eq=False)
 class Message:
-    """A message in the work queue. `told` is when it was sent."""
+    """A message in the work queue. `told` is when it was sent, `chain` what led to it."""
 
     id: str
     body: Any
     told: float
+    chain: Chain
     receives: int = 0
 
     @property
@@ -133,7 +141,9 @@ class Deployment:
 
     # ---- functions ----
 
-    def run(self, function: str, event: dict[str, Any], ended: Callable[[str, Any], None]) -> None:
+    def run(
+        self, function: str, event: dict[str, Any], ended: Callable[[str, Any], None], chain: Chain | None = None
+    ) -> None:
         """Start a run of a function."""
         self._runs += 1
         name, limit = f"{function} {self._runs}", TIMEOUTS[function]
@@ -150,7 +160,12 @@ class Deployment:
             limit=limit,
             ended=ended,
             skew=self._weather.skewed(),
+            notes={"chain": Counter(chain) + Counter([FUNCTIONS[function]])},
         )
+
+    def _chain(self) -> Chain:
+        """What led to what whoever runs now sends: the SDK passes the trace header on."""
+        return dict(self._engine.running.notes["chain"]) if self._engine.running else {}
 
     # ---- events and the work queue ----
 
@@ -178,7 +193,7 @@ class Deployment:
     def send(self, body: Any, delay: float = 0) -> None:
         """A message for the work queue, which it gives out after so many seconds."""
         self._messages += 1
-        message = Message(f"message-{self._messages}", body, self._engine.seconds)
+        message = Message(f"message-{self._messages}", body, self._engine.seconds, self._chain())
         self.waiting.add(message)
         self._engine.after(delay, lambda: self._arrives(message))
 
@@ -191,13 +206,34 @@ class Deployment:
             if self._weather.rough:
                 self._weather.rng.shuffle(self._ready)  # a standard queue keeps no order
             batch, self._ready = self._ready[:BATCH], self._ready[BATCH:]
+            for each in [each for each in batch if self._loops(each)]:
+                batch.remove(each)
+                self.waiting.discard(each)
+                self._dies(each)
+            if not batch:
+                continue
             self._at_work += 1
             for each in batch:
                 if each.told < self._delivered.get(each.instance, 0):
                     self._weather.count(Fault.EVENT_REORDERED)
                 self._delivered[each.instance] = max(each.told, self._delivered.get(each.instance, 0))
             records = [{"messageId": each.id, "body": json.dumps(each.body)} for each in batch]
-            self.run("reconcile", {"Records": records}, lambda how, answer, batch=batch: self._done(batch, how, answer))  # type: ignore[misc]  # a default binds the loop's batch
+            chain = max((each.chain for each in batch), key=lambda each: sum(each.values()))
+            self.run(
+                "reconcile",
+                {"Records": records},
+                lambda how, answer, batch=batch: self._done(batch, how, answer),  # type: ignore[misc]  # a default binds the loop's batch
+                chain,
+            )
+
+    def _loops(self, message: Message) -> bool:
+        """Whether Lambda takes a message for a link of an endless loop, and stops it."""
+        function = FUNCTIONS["reconcile"]
+        stopped = function not in LOOPS and message.chain.get(function, 0) >= LOOP
+        self._promises.check(
+            5, not stopped, lambda: f"Lambda stops {message.id} for {message.instance[-4:]} as a loop of {function}"
+        )
+        return stopped
 
     def _done(self, batch: list[Message], how: str, answer: Any) -> None:
         self._at_work -= 1
@@ -287,7 +323,7 @@ class Deployment:
                         "loop-failed": True,
                     },
                 }
-                self._dies(Message(f"message-{self._messages}", body, self._engine.seconds))
+                self._dies(Message(f"message-{self._messages}", body, self._engine.seconds, {}))
 
         self.run("retry", document, ended)
 
@@ -296,6 +332,7 @@ class Deployment:
     def invoke(self, event: dict[str, Any], attempt: int = 0) -> None:
         """The scheduled function is invoked asynchronously: tried once more a minute later, then a dead letter."""
         task = "expiries" if event.get("task") == "expiries" else "sweep"
+        chain = self._chain()
 
         def ended(how: str, answer: Any) -> None:
             self._engine.say(f"{task}: {answer if how == 'answered' else how}")
@@ -303,7 +340,7 @@ class Deployment:
                 self._engine.after(60, lambda: self.invoke(event, attempt + 1))
 
         # Lambda accepts it now and runs it a moment later.
-        self._engine.after(0.05, lambda: self.run(task, event, ended))
+        self._engine.after(0.05, lambda: self.run(task, event, ended, chain))
 
     def sweep(self) -> None:
         """The schedule's sweep."""
@@ -337,7 +374,7 @@ class Deployment:
             (runtime, "settings", lambda _: self._settings),
             (runtime, "logger", Silent()),
             (runtime, "metrics", Silent()),
-            *((module, "random", seeded) for module in (change, retry)),
+            *((module, "random", seeded) for module in (change, retry, window)),
             *((module, "uuid", ids) for module in (change, retry, store, work)),
         ]
         with ExitStack() as stack:

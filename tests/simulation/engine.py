@@ -6,7 +6,7 @@ in virtual time goes on. So any two runs can meet between any two of their calls
 
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -93,7 +93,16 @@ class Engine:
 
     # ---- functions ----
 
-    def start(self, name: str, body: Callable[[], Any], *, limit: float, ended: Ended, skew: float = 0) -> None:
+    def start(
+        self,
+        name: str,
+        body: Callable[[], Any],
+        *,
+        limit: float,
+        ended: Ended,
+        skew: float = 0,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
         """Begin a run of a function now.
 
         Args:
@@ -102,8 +111,9 @@ class Engine:
             limit: its timeout, in seconds.
             ended: told how it ended.
             skew: how far its clock is off.
+            notes: what is known of it from the start.
         """
-        run = Run(name, self.seconds, self.seconds + limit, skew)
+        run = Run(name, self.seconds, self.seconds + limit, skew, notes=dict(notes or {}))
         run.thread = greenlet.greenlet(lambda: self._body(run, body, ended), self._hub)
         self.active.add(run)
         self._resume(run)

@@ -229,7 +229,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "starts no retry loop",
         "rolekeeper.reconcile",
-        "        return self.watch.start(wake, now), True",
+        "        return self.retries.start(wake, now), True",
         "        return now + timedelta(hours=1), True",
         seed=2206,
     ),

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from simulation import branches
+from simulation.deployment import HANDLERS
 from simulation.engine import Engine, KilledError
 from simulation.mutants import MUTANTS, Edit, edited
 from simulation.promises import PROMISES
@@ -92,6 +94,25 @@ def test_each_promise_is_on_the_page_with_tests_that_exist() -> None:
         tests = re.findall(r"`(tests/[^`]+)`", told)
         assert tests, number
         assert all((ROOT / test).exists() for test in tests), tests
+
+
+def test_a_function_that_sends_itself_messages_is_stopped_as_lambda_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule, runs = Schedule(5), list[str]()
+
+    def pass_on(event: dict[str, Any], _: object) -> dict[str, Any]:
+        (record,) = event["Records"]
+        runs.append(record["messageId"])
+        schedule.deployment.clients["sqs"].send_message_batch(
+            QueueUrl="work", Entries=[{"Id": "0", "MessageBody": record["body"]}]
+        )
+        return {"batchItemFailures": []}
+
+    monkeypatch.setitem(HANDLERS, "reconcile", pass_on)
+    schedule.deployment.send({"detail": {"instance-id": "i-1"}})
+    schedule.engine.play(60)
+    assert len(runs) == 16
+    assert [each.promise for each in schedule.promises.violations] == [5]
+    assert [each.instance for each in schedule.deployment.dead_letters] == ["i-1"]
 
 
 # ---- the engine ----

@@ -8,7 +8,7 @@ from typing import Any
 
 from rolekeeper_local.embedded import EmbeddedAws
 
-# Tells a table what it was given, then takes its time, reports what is bad, or fails, if that is asked for.
+# Tells a table what it was given, then takes its time, fails, passes messages on, or reports what is bad, as asked.
 FUNCTION = """
 import json, os, time, uuid, boto3
 
@@ -19,6 +19,8 @@ def handler(event, context):
     if os.environ.get("FAILS"):
         raise RuntimeError("as asked")
     records = event.get("Records", []) if isinstance(event, dict) else []
+    for record in records if "PASSES_ON" in os.environ else []:
+        boto3.client("sqs").send_message(QueueUrl=os.environ["PASSES_ON"], MessageBody=record["body"])
     written = [record["dynamodb"] for record in records if "dynamodb" in record]
     bad = [each["SequenceNumber"] for each in written if each["Keys"]["pk"]["S"] == "bad"]
     return {"batchItemFailures": [{"itemIdentifier": each} for each in bad]}

@@ -22,12 +22,11 @@ from rolekeeper.ec2 import Ec2
 from rolekeeper.limits import Limits
 from rolekeeper.model import InstanceKey, InstanceRecord, MappingKey, MappingSpec, Mode, PublishedMapping, Wake
 from rolekeeper.reconcile import Outcome, Reconciler
-from rolekeeper.retry import RetryLoop, Watch
+from rolekeeper.retry import RetryLoop
 from rolekeeper.revisions import Revisions
 from rolekeeper.state import State
 from rolekeeper.store import Store
 from rolekeeper.window import ChangeWindow
-from rolekeeper.work import WorkQueue
 from rolekeeper_local.ec2_model import Association, Event, Profile
 from rolekeeper_local.ec2_truth import Ec2Truth
 from support.calls import Calls
@@ -92,6 +91,7 @@ class World:
         self.may_restore: Callable[[str], bool] = lambda _arn: True
         self.mode = Mode.ENFORCE
         self.limits = Limits(25, 20)
+        self.window_minutes = WINDOW_MINUTES
         self.contest = ContestRule()
         self.calls.clear()
 
@@ -209,7 +209,7 @@ class World:
         changer = Changer(
             ec2=ec2,
             state=self.state,
-            window=ChangeWindow(self.store, self.limits, WINDOW_MINUTES),
+            window=ChangeWindow(self.store, self.limits, self.window_minutes),
             announce=announcer,
             may_restore=self.may_restore,
             contest=self.contest,
@@ -223,15 +223,14 @@ class World:
             changer=changer,
             mode=self.mode,
             contest=self.contest,
-            watch=None if in_loop else self.watch(),
+            retries=None if in_loop else self.retries(),
             now=self.clock.now,
             sleep=self.clock.sleep,
         )
 
-    def watch(self) -> Watch:
-        """What sees to waiting instances."""
-        loop = RetryLoop(self.machine, MACHINE, 60)  # type: ignore[arg-type]  # shaped like a client
-        return Watch(loop, WorkQueue(self.queue, "work-queue"))  # type: ignore[arg-type]  # the same
+    def retries(self) -> RetryLoop:
+        """What has waiting instances looked at again."""
+        return RetryLoop(self.machine, MACHINE, 60)  # type: ignore[arg-type]  # shaped like a client
 
     def announcer(self) -> Announcer:
         """An announcer over the fakes."""

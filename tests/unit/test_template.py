@@ -58,7 +58,7 @@ PUBLISH = {
 }
 # function -> the actions that its own code calls. No more, no fewer.
 CALLS = {
-    "OnInstanceEvent": RECONCILE | {"states:StartExecution", "sqs:SendMessage"},
+    "OnInstanceEvent": RECONCILE | {"states:StartExecution"},
     "OnRetry": RECONCILE,
     "OnMappingChange": PUBLISH,
     "OnSchedule": PUBLISH | {"dynamodb:Scan"},

@@ -23,7 +23,7 @@ from rolekeeper.errors import (
     RetryableError,
 )
 from rolekeeper.model import Action, Assignment, Association, Decision, Intent, Made, MappingKey, Wake
-from rolekeeper.observe import Observation
+from rolekeeper.observe import Observation, waits_for_room
 from rolekeeper.ownership import NOTHING, assignment_of
 from rolekeeper.state import State
 from rolekeeper.store import Write
@@ -102,7 +102,7 @@ class Changer:
         intent = self._intent(observed, decision)
         room = self._open(wake, observed, decision, intent)
         if isinstance(room, datetime):
-            return Unchanged(_waits_for_room(decision, room))
+            return Unchanged(waits_for_room(decision, room))
         try:
             made = self._mutate(decision, wake.instance.id)
         except RetryableError as error:
@@ -260,14 +260,6 @@ def _counted_for(decision: Decision) -> MappingKey | None:
     """The mapping in whose window a change takes room: one that takes a role away. A pin is a person's own act."""
     mapping = decision.mapping
     return mapping if decision.action is not Action.ATTACH and mapping and not mapping.pins else None
-
-
-def _waits_for_room(decision: Decision, until: datetime) -> Decision:
-    reason = (
-        f"{decision.mapping} has changed as many instances in a while as it may without approval; this one waits "
-        f"until there is room, and then: {decision.reason}"
-    )
-    return replace(decision, action=Action.WAIT, code="window", reason=reason, polls=True, until=until)
 
 
 def _assigned(decision: Decision, intent: Intent, made: Association) -> Assignment | None:

@@ -128,11 +128,18 @@ class Observation:
         """Whether the record still tells of changes and who undid them, though nothing governs the instance now."""
         return decision.wish is None and bool(self.record.made or self.record.undone)
 
+    def _has_its_turn(self, decision: Decision, now: datetime) -> bool:
+        """Whether this very change waits for room in its mapping's window: its timer rings when its turn comes."""
+        standing = self.record.standing
+        if standing is None or standing.loop_until is None or standing.loop_until <= now:
+            return False
+        return self.shows(waits_for_room(decision, standing.loop_until))
+
     def needs_work(self, decision: Decision, now: datetime) -> bool:
         """Whether a reconcile would do or write anything: what the sweep sends."""
         standing = self.record.standing
         if decision.action.mutates:
-            return True
+            return not self._has_its_turn(decision, now)
         if decision.code in ("gone", "ended"):
             return self.recorded or (self.ended and self.pin is not None)
         if self.settled or self.to_record(decision):
@@ -258,6 +265,15 @@ def _contested(decision: Decision, undone: Sequence[Undone]) -> Decision:
         f"its tags or a pin changes, or rolekeeper release. It would {decision.action.value.lower()}: {decision.reason}"
     )
     return replace(decision, action=Action.HOLD, code="contested", reason=reason)
+
+
+def waits_for_room(decision: Decision, until: datetime) -> Decision:
+    """The same, waiting until its mapping may change more instances."""
+    reason = (
+        f"{decision.mapping} has changed as many instances in a while as it may without approval; this one waits "
+        f"until there is room, and then: {decision.reason}"
+    )
+    return replace(decision, action=Action.WAIT, code="window", reason=reason, until=until)
 
 
 def _withheld(decision: Decision, withheld: Withheld) -> Decision:

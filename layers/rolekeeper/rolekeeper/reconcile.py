@@ -18,7 +18,7 @@ from rolekeeper.errors import AwsRefusalError, DamagedError, DeniedError, Observ
 from rolekeeper.model import Action, Decision, InstanceKey, Mode, Standing, Timer, Wake
 from rolekeeper.observe import Observation, observe
 from rolekeeper.ownership import NOTHING
-from rolekeeper.retry import Watch
+from rolekeeper.retry import RetryLoop
 from rolekeeper.state import NO_EVIDENCE, State
 
 # Seconds between looks at an instance that we changed or that changed under us; EC2 associates within seconds.
@@ -58,7 +58,7 @@ class Reconciler:
         changer: makes the changes.
         mode: the mode as deployed; the control item overrides it.
         contest: how often somebody else may undo a change.
-        watch: sees that an instance is looked at again; None inside a retry loop, which does.
+        retries: has an instance looked at again until it is ready; None inside a retry loop, which does.
         now: the clock (UTC).
         sleep: waits between looks, in seconds.
     """
@@ -69,7 +69,7 @@ class Reconciler:
     changer: Changer
     mode: Mode
     contest: ContestRule
-    watch: Watch | None = None
+    retries: RetryLoop | None = None
     now: Callable[[], datetime] = _utc_now
     sleep: Callable[[float], None] = time.sleep
 
@@ -212,8 +212,8 @@ class Reconciler:
             decision.reason,
             since=said.since if said else now,
             fingerprint=decision.fingerprint,
-            loop_until=watched if decision.polls else None,
-            parked=not decision.polls or hopeless,
+            loop_until=watched,
+            parked=not (decision.polls or decision.until) or hopeless,
         )
         # What an intent had yet to prove is written here: an attempt's own intent was opened after settling.
         proven = not unchanged.asked and bool(observed.settled or observed.unrecorded)
@@ -233,7 +233,7 @@ class Reconciler:
                 assignment=None if unchanged.asked else observed.unrecorded,
                 standing=standing,
                 evidence=_contest(observed, decision),
-                timer=Timer(decision.until, wake.instance) if decision.until and not decision.polls else None,
+                timer=Timer(decision.until, wake.instance) if decision.until else None,
                 alongside=unchanged.alongside,
                 # What EC2 just answered is news, whatever the instance shows.
                 read=None if unchanged.asked else observed.record,
@@ -247,16 +247,20 @@ class Reconciler:
     def _watch(
         self, wake: Wake, observed: Observation, decision: Decision, now: datetime
     ) -> tuple[datetime | None, bool]:
-        """Until when the instance is watched, and whether that begins now: by a retry loop, or by a late message."""
+        """Until when the instance is watched, and whether that begins now: by a retry loop, or by a timer."""
         former = observed.record.standing
         watched = former.loop_until if former and former.loop_until and former.loop_until > now else None
+        if decision.until:
+            # A timer rings at that very moment. A message that the queue delays would make a chain of this function's
+            # own messages, which Lambda takes for a loop and stops (AWS_FACTS.md "Lambda, SQS, ...").
+            return (watched, False) if watched and observed.shows(decision) else (decision.until, True)
+        if not decision.polls:
+            return None, False
         if wake.loop_failed:
             watched = None  # by nobody any more, whatever the record says
-        if not decision.polls or watched or _hopeless(observed, decision) or self.watch is None:
+        if watched or _hopeless(observed, decision) or self.retries is None:
             return watched, False
-        if decision.until:
-            return self.watch.later(wake, decision.until, now), True
-        return self.watch.start(wake, now), True
+        return self.retries.start(wake, now), True
 
 
 def _by_instance(wakes: Iterable[Wake]) -> dict[InstanceKey, Wake]:

@@ -4,7 +4,6 @@ It is Standard, bounded by a deadline in its input, with exponential backoff, a 
 """
 
 import json
-import math
 import random
 import uuid
 from dataclasses import dataclass, replace
@@ -14,14 +13,11 @@ from typing import TYPE_CHECKING, Any, Self
 from rolekeeper.codec import parse_time, timestamp
 from rolekeeper.errors import classified
 from rolekeeper.model import InstanceKey, Wake
-from rolekeeper.work import LONGEST_DELAY, WorkQueue
 
 if TYPE_CHECKING:
     from types_boto3_stepfunctions.client import SFNClient
 
 FIRST_WAIT, LONGEST_WAIT = 4, 60
-# Seconds over which those who wait for the same moment are spread.
-SPREAD = 20
 # A new profile is refused for up to about two minutes (AWS_FACTS.md "Errors"); after this it is a wrong configuration.
 PROPAGATION = timedelta(minutes=5)
 
@@ -83,25 +79,6 @@ class Tick:
             "wait_seconds": wait,
             "outcome": outcome,
         }
-
-
-class Watch:
-    """Sees that an instance is looked at again: by a retry loop, or by a message that the queue keeps back."""
-
-    def __init__(self, loop: "RetryLoop", queue: WorkQueue) -> None:
-        self._loop = loop
-        self._queue = queue
-
-    def start(self, wake: Wake, now: datetime) -> datetime:
-        """Start a retry loop for one instance; returns its deadline."""
-        return self._loop.start(wake, now)
-
-    def later(self, wake: Wake, until: datetime, now: datetime) -> datetime:
-        """Have the instance looked at once that moment is past; returns when the message comes, spread a little."""
-        wait = (until - now).total_seconds() + random.Random().uniform(0, SPREAD)  # noqa: S311  # spreads load
-        delay = min(LONGEST_DELAY, max(1, math.ceil(wait)))
-        self._queue.send([wake.instance], wake.cause, wake.correlation_id, delay_seconds=delay)
-        return now + timedelta(seconds=delay)
 
 
 class RetryLoop:

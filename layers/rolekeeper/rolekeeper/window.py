@@ -7,20 +7,28 @@ Changes are counted by the minute, in one item for each mapping: `total`, and `m
 A minute's share leaves when the whole window has passed since its end, so at no time does any window hold more than the
 limit. A change is counted in the transaction that writes its intent: without room there is no intent, and a change
 costs no further call.
+
+What finds no room gets a turn: the first minute in which some leaves that nobody else waits for. `w<minute>` counts
+those who wait for it, and their room leaves a window later in turn. So each waits about once, however many they are.
 """
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rolekeeper import codec
-from rolekeeper.errors import ObserveAgainError
+from rolekeeper.errors import ObserveAgainError, RetryableError
 from rolekeeper.limits import Limits
 from rolekeeper.model import MappingKey
 from rolekeeper.store import Store, Update, Write
 
 MINUTE = 60
+# How far ahead turns are given, in minutes: a week. What would wait for longer asks again.
+HORIZON = 7 * 24 * 60
+# Seconds over which those who wait for the same minute are spread.
+SPREAD = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ class ChangeWindow:
         return self._taking(codec.window_key(mapping), now, self._limits.per_edit)
 
     def look_for_room(self, mapping: MappingKey, revision: int, now: datetime) -> Room | datetime:
-        """After a refusal: room for the change all the same, or when there is some again.
+        """After a refusal: room for the change all the same, or when its turn is.
 
         Now the fleet's size matters, as the last sweep counted it, and what somebody approved for this revision.
         """
@@ -68,7 +76,7 @@ class ChangeWindow:
         if int(item.get("credit", 0)) > 0 and int(item.get("credit_revision", 0)) == revision:
             used = Update().add("credit", -1).only_if("credit", ">", 0).only_if("credit_revision", "=", revision)
             return Room(self._store.update(key, used), self._store.update(key, Update().add("credit", 1)))
-        return self._free_at(item, now)
+        return self._turn(key, item, now)
 
     def _taking(self, key: codec.Key, now: datetime, allowed: int) -> Room:
         update = self._counting(now, 1).only_if("total", "<", allowed, or_absent=allowed > 0)
@@ -88,6 +96,9 @@ class ChangeWindow:
         update = Update().add("total", -sum(over.values()))
         for name, number in over.items():
             update.remove(name).only_if(name, "=", number)
+        for name in item:
+            if _is_minute(name, "w") and int(name[1:]) < _minute(now):
+                update.remove(name)
         try:
             self._store.write(self._store.update(key, update))
         except ObserveAgainError:
@@ -98,14 +109,31 @@ class ChangeWindow:
         """When a minute's share leaves: the window's length after the minute's end."""
         return datetime.fromtimestamp((int(name[1:]) + 1 + self._minutes) * MINUTE, UTC)
 
-    def _free_at(self, item: Mapping[str, Any], now: datetime) -> datetime:
-        leaving = sorted(self._leaves(name) for name in item if _is_minute(name) and int(item[name]) > 0)
-        return next((at for at in leaving if at > now), now + timedelta(minutes=1))
+    def _turn(self, key: codec.Key, item: Mapping[str, Any], now: datetime) -> datetime:
+        """The first minute with room that nobody waits for yet, a little spread; counts one more who waits for it."""
+        this = _minute(now)
+        for turn in range(this + 1, this + 1 + HORIZON):
+            left = turn - 1 - self._minutes  # the minute whose share leaves then
+            leaving = int(item.get(f"m{left}" if left <= this else f"w{left}", 0))
+            if leaving > int(item.get(f"w{turn}", 0)):
+                self._count_waiting(key, turn)
+                break
+        else:
+            turn = this + 1 + self._minutes
+        spread = random.Random().uniform(0, SPREAD)  # noqa: S311  # spreads load, guards nothing
+        return datetime.fromtimestamp(turn * MINUTE + spread, UTC)
+
+    def _count_waiting(self, key: codec.Key, turn: int) -> None:
+        try:
+            self._store.write(self._store.update(key, Update().add(f"w{turn}", 1)))
+        except RetryableError:
+            # Others count here too, and DynamoDB lets one through. A turn is a hint: two may wait for the same room.
+            return
 
 
 def _minute(at: datetime) -> int:
     return int(at.timestamp()) // MINUTE
 
 
-def _is_minute(name: str) -> bool:
-    return name[0] == "m" and name[1:].isdigit()
+def _is_minute(name: str, kind: str = "m") -> bool:
+    return name[0] == kind and name[1:].isdigit()

@@ -16,7 +16,7 @@ from rolekeeper.errors import ObserveAgainError
 from rolekeeper.limits import Limits
 from rolekeeper.model import Action, Intent
 from rolekeeper.store import Update
-from rolekeeper.window import Room
+from rolekeeper.window import HORIZON, SPREAD, Room
 from support.calls import Calls
 from support.clock import START
 from support.happenings import at_most
@@ -123,7 +123,9 @@ class Windows(RuleBasedStateMachine):
             # Who is overtaken between may miss room that has just been cleared, and asks again.
             assert counted >= allowed or at_once, "room that is there is given"
             assert not credit, "what somebody approved goes on"
-            assert self.now < room <= self.now + WINDOW + timedelta(minutes=1), "and it says when to come again"
+            assert self.now < room <= self.now + timedelta(minutes=HORIZON, seconds=SPREAD), (
+                "and it says whose turn is when"
+            )
             del self.asking[who]
         else:
             assert not approved or credit, "an approval is for its revision only"
