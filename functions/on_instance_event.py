@@ -16,7 +16,7 @@ from rolekeeper.model import Wake
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Reconcile; answer with the messages that must come again (Lambda's partial batch response)."""
     settings = runtime.settings(context.invoked_function_arn)
-    announce = runtime.announcer()
+    announce = runtime.announcer(settings)
     wakes: list[Wake] = []
     for record in event["Records"]:
         try:

@@ -17,8 +17,9 @@ from rolekeeper.model import MappingKey
 @runtime.logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
     """Judge each changed row; those that AWS gave no answer for are reported, and the stream brings them again."""
-    announcer = runtime.announcer()
-    publisher = runtime.publisher(runtime.settings(context.invoked_function_arn), announcer)
+    settings = runtime.settings(context.invoked_function_arn)
+    announcer = runtime.announcer(settings)
+    publisher = runtime.publisher(settings, announcer)
 
     def judge(record: DynamoDBRecord) -> None:
         change = record.raw_event.get("dynamodb")

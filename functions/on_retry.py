@@ -17,7 +17,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         AwsRefusalError: nothing could be read or written up to the deadline; the machine dead-letters the instance.
     """
     settings = runtime.settings(context.invoked_function_arn)
-    announce = runtime.announcer()
+    announce = runtime.announcer(settings)
     reconciler = runtime.reconciler(settings, announce)
     tick = Tick.parse(event)
     try:

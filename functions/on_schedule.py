@@ -13,7 +13,7 @@ from rolekeeper.tasks import Task
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Do the task that the event names, or else sweep; answers with what was seen and sent."""
     settings = runtime.settings(context.invoked_function_arn)
-    announce = runtime.announcer()
+    announce = runtime.announcer(settings)
     correlation_id = str(event.get("id") or context.aws_request_id)
     task = Task(event.get("task", Task.SWEEP))
     try:

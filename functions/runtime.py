@@ -16,6 +16,7 @@ from rolekeeper.clients import Settings, client
 from rolekeeper.ec2 import Ec2
 from rolekeeper.expiry import Expiries
 from rolekeeper.iam import Iam
+from rolekeeper.mails import Mailer
 from rolekeeper.mapping_table import MappingTable
 from rolekeeper.publish import Publisher
 from rolekeeper.reconcile import Reconciler
@@ -46,9 +47,11 @@ def settings(function_arn: str) -> Settings:
     return Settings.read(function_arn)
 
 
-def announcer() -> Announcer:
+def announcer(settings: Settings) -> Announcer:
     """The announcer of one invocation; `flush` it at the end."""
-    return Announcer(client("events"), logger, metrics)
+    where = f"account {settings.account}, {settings.region}"
+    mailer = Mailer(lambda: client("sns"), settings.alarm_topic, where, now)
+    return Announcer(client("events"), logger, metrics, mailer)
 
 
 def store(settings: Settings) -> Store:

@@ -23,6 +23,13 @@ TRUST = {
 }
 
 
+def lets_send(service: str, queue_arn: str) -> str:
+    """The policy of a queue that takes what a service sends."""
+    principal = {"Service": f"{service}.amazonaws.com"}
+    allow = {"Effect": "Allow", "Principal": principal, "Action": "sqs:SendMessage", "Resource": queue_arn}
+    return json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+
+
 @pytest.fixture(scope="session")
 def told(deployed: World) -> Iterator[Any]:
     """The events that Rolekeeper emits, as a rule and a queue of somebody else's get them."""
@@ -30,18 +37,7 @@ def told(deployed: World) -> Iterator[Any]:
     sqs, events = session.client("sqs"), session.client("events")
     url = sqs.create_queue(QueueName="told")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    policy = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": "events.amazonaws.com"},
-                "Action": "sqs:SendMessage",
-                "Resource": arn,
-            }
-        ],
-    }
-    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": lets_send("events", arn)})
     events.put_rule(Name="told", EventPattern=json.dumps({"source": ["rolekeeper"]}))
     events.put_targets(Rule="told", Targets=[{"Id": "told", "Arn": arn}])
     seen: list[dict[str, Any]] = []
@@ -55,6 +51,32 @@ def told(deployed: World) -> Iterator[Any]:
 
     yield named
     events.remove_targets(Rule="told", Ids=["told"])
+
+
+def test_a_row_that_is_rejected_is_mailed_whatever_people_wrote_into_it(deployed: World) -> None:
+    session = deployed.aws.session()
+    sqs, sns = session.client("sqs"), session.client("sns")
+    url = sqs.create_queue(QueueName="mails")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": lets_send("sns", arn)})
+    topic = deployed.aws.stack_outputs()["AlarmTopic"]
+    subscribed = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True)
+    value = 'DOMAIN\\group "quoted"'
+    deployed.put_mapping("mailed", value, role="no-such-role")
+
+    def mailed() -> dict[str, str] | None:
+        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", ()):
+            mail: dict[str, str] = json.loads(message["Body"])
+            if "mailed=" in mail["Message"]:
+                return mail
+        return None
+
+    mail = eventually(mailed)
+    sns.unsubscribe(SubscriptionArn=subscribed["SubscriptionArn"])
+    deployed.delete_mapping("mailed", value)
+    assert mail["Subject"] == f"Rolekeeper: Mapping Rejected: mailed={value}"
+    assert f"The mapping mailed={value} is not in effect" in mail["Message"]
+    assert "role 'no-such-role' doesn't exist" in mail["Message"]
 
 
 def role(world: World, *, path: str = "/rolekeeper/", trust: Any = TRUST, profile: bool = True) -> str:

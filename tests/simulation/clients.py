@@ -246,7 +246,7 @@ class IamClient:
 
 
 class Senders:
-    """Those that only take something: SQS, Step Functions, Lambda, EventBridge."""
+    """Those that only take something: SQS, Step Functions, Lambda, EventBridge, SNS."""
 
     def __init__(
         self,
@@ -301,6 +301,9 @@ class Senders:
     def put_events(self, Entries: list[dict[str, Any]]) -> Any:  # noqa: N803  # the same
         answer = {"FailedEntryCount": 0, "Entries": [{"EventId": "e"} for _ in Entries]}
         return self._outside.call(Call("events", "PutEvents", Kind.SEND, lambda: answer))
+
+    def publish(self, **_: Any) -> Any:
+        return self._outside.call(Call("sns", "Publish", Kind.SEND, lambda: {"MessageId": "m"}))
 
 
 def _filters(filters: Any) -> list[tuple[str, Any]]:

@@ -467,5 +467,6 @@ def settings(limits: Limits, window_minutes: int) -> Settings:
         change_window_minutes=window_minutes,
         contested_after=3,
         contested_window_minutes=30,
+        alarm_topic="topic",
         sweep_function="on-schedule",
     )

@@ -18,6 +18,7 @@ THROTTLED = {
     "stepfunctions": "ThrottlingException",
     "lambda": "TooManyRequestsException",
     "events": "ThrottlingException",
+    "sns": "Throttled",
 }
 # A function may run for 15 minutes, but the SDK gives up long before; so late a call may still land.
 LATEST = 25.0

@@ -172,7 +172,7 @@ class Schedule:
                 "ec2": Ec2Client(self.engine, self.weather, outside, self.account, self.promises),
                 "dynamodb": DynamoDbClient(self.engine, self.weather, outside, self.tables, self.promises),
                 "iam": IamClient(self.weather, outside, self.account),
-                **dict.fromkeys(("sqs", "stepfunctions", "lambda", "events"), senders),
+                **dict.fromkeys(("sqs", "stepfunctions", "lambda", "events", "sns"), senders),
             }
         )
 

@@ -158,6 +158,7 @@ class Desk:
             change_window_minutes=10,
             contested_after=3,
             contested_window_minutes=30,
+            alarm_topic="topic",
         )
 
     def publish(self, tag: str, by: str = "") -> Verdict:

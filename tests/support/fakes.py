@@ -42,6 +42,24 @@ class FakeEvents:
         return [each["DetailType"] for each in self.sent]
 
 
+class FakeTopic:
+    """SNS's Publish: the mails that people got."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self.mails: list[tuple[str, str]] = []
+
+    def publish(self, TopicArn: str, Subject: str, Message: str) -> dict[str, Any]:  # noqa: N803, ARG002  # boto3's own names
+        self._calls.starts("Publish")
+        # SNS API reference, `Publish`.
+        if not (Subject.isascii() and Subject.isprintable() and 0 < len(Subject) <= 100):
+            raise client_error("InvalidParameter", "Invalid parameter: Subject")
+        if not Message or len(Message.encode()) > PUT_EVENTS_BYTES:
+            raise client_error("InvalidParameter", "Invalid parameter: Message")
+        self.mails.append((Subject, Message))
+        return {"MessageId": "m"}
+
+
 class FakeStepFunctions:
     """Step Functions' StartExecution."""
 

@@ -20,6 +20,7 @@ from rolekeeper.change import Changer
 from rolekeeper.contest import ContestRule
 from rolekeeper.ec2 import Ec2
 from rolekeeper.limits import Limits
+from rolekeeper.mails import Mailer
 from rolekeeper.model import InstanceKey, InstanceRecord, MappingKey, MappingSpec, Mode, PublishedMapping, Wake
 from rolekeeper.reconcile import Outcome, Reconciler
 from rolekeeper.retry import RetryLoop
@@ -33,7 +34,7 @@ from support.calls import Calls
 from support.clock import Clock
 from support.fake_dynamodb import FakeDynamoDB
 from support.fake_ec2 import FakeEc2, client_error
-from support.fakes import CountedMetrics, FakeEvents, FakeQueue, FakeStepFunctions
+from support.fakes import CountedMetrics, FakeEvents, FakeQueue, FakeStepFunctions, FakeTopic
 from support.state_table import STATE_TABLE, table_keys
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -82,6 +83,7 @@ class World:
         self.state = State(self.store)
         self.revisions = Revisions(self.store)
         self.events = FakeEvents(self.calls)
+        self.topic = FakeTopic(self.calls)
         self.machine = FakeStepFunctions(self.calls)
         self.queue = FakeQueue(self.calls)
         self.metrics = CountedMetrics()
@@ -234,7 +236,9 @@ class World:
 
     def announcer(self) -> Announcer:
         """An announcer over the fakes."""
-        return Announcer(self.events, self._logger, self.metrics)  # type: ignore[arg-type]  # shaped like a client
+        where = f"account {ACCOUNT}, {REGION}"
+        mailer = Mailer(lambda: self.topic, "topic", where, self.clock.now)  # type: ignore[arg-type, return-value]  # shaped like a client
+        return Announcer(self.events, self._logger, self.metrics, mailer)  # type: ignore[arg-type]  # the same
 
     def reconcile(self, *instances: str, in_loop: bool = False) -> Outcome:
         """Wake Rolekeeper for these instances, as one batch; returns the first one's outcome."""
@@ -292,6 +296,7 @@ class World:
         """Count calls and events from here on."""
         self.calls.clear()
         self.events.sent.clear()
+        self.topic.mails.clear()
         self.machine.started.clear()
         self.queue.sent.clear()
 

@@ -13,10 +13,11 @@ from botocore.exceptions import ConnectTimeoutError
 
 from rolekeeper.announce import CHANGED, Announcer, partition_of
 from rolekeeper.errors import DeniedError
+from rolekeeper.mails import Mailer
 from rolekeeper.model import Action, Decision, Loser, Wake
 from support.calls import Calls
 from support.fake_ec2 import client_error
-from support.fakes import CountedMetrics, FakeEvents
+from support.fakes import CountedMetrics, FakeEvents, FakeTopic
 from support.values import KEY, NOW, arn, association, instance, key
 
 WAKE = Wake(KEY, "tags changed: workload", "correlation-1", NOW)
@@ -41,7 +42,8 @@ class Desk:
         self.metrics = CountedMetrics()
         self._stream = io.StringIO()
         logger = Logger(service=f"desk-{uuid.uuid4()}", stream=self._stream)
-        self.announce = Announcer(self.events, logger, self.metrics)  # type: ignore[arg-type]  # shaped like a client
+        mailer = Mailer(lambda: FakeTopic(self.calls), "topic", "account 1, us-east-1", lambda: NOW)  # type: ignore[arg-type, return-value]  # shaped like a client
+        self.announce = Announcer(self.events, logger, self.metrics, mailer)  # type: ignore[arg-type]  # the same
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self._stream.getvalue().splitlines()]

@@ -152,7 +152,7 @@ def test_what_dynamodb_refuses_never_becomes_a_row(desk: Desk, row: BadRow) -> N
 def handle(shared: Desk, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[dict[str, Any]]], Any]:
     """The stream's function, over the desk: puts the items, and hands over a record for each."""
     monkeypatch.setattr(runtime, "settings", lambda _arn: shared.settings())
-    monkeypatch.setattr(runtime, "announcer", shared.world.announcer)
+    monkeypatch.setattr(runtime, "announcer", lambda _settings: shared.world.announcer())
     monkeypatch.setattr(runtime, "publisher", lambda _settings, _announcer: shared.publisher())
     monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
     monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")

@@ -22,8 +22,8 @@ WAKES: dict[str, set[str]] = {
     "tags-changed-float-version": {"InstanceTagRule"},
     "tag-removed": {"InstanceTagRule"},
     "tags-changed-volume": set(),
-    "permission-missing": {"PermissionMissingRule"},
-    "mapping-held": {"MappingNeedsYouRule"},
+    "permission-missing": set(),  # for rules of others; people are mailed
+    "mapping-held": set(),  # the same
     "reconcile-requested": set(),  # goes straight to the work queue, never over the bus
     "sweep": set(),  # its rule has a schedule and no pattern
 }

@@ -61,7 +61,7 @@ def desk(world: World, monkeypatch: pytest.MonkeyPatch) -> Desk:
     }
     monkeypatch.setattr(runtime, "client", clients.__getitem__)
     monkeypatch.setattr(runtime, "settings", lambda _arn: made.settings())
-    monkeypatch.setattr(runtime, "announcer", world.announcer)
+    monkeypatch.setattr(runtime, "announcer", lambda _settings: world.announcer())
     monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
     monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")
     monkeypatch.setattr(Metrics, "flush_metrics", lambda *_, **__: None)

@@ -43,7 +43,7 @@ class RecordedPublisher:
 def publisher(world: World, monkeypatch: pytest.MonkeyPatch) -> RecordedPublisher:
     made = RecordedPublisher()
     monkeypatch.setattr(runtime, "settings", lambda _arn: None)
-    monkeypatch.setattr(runtime, "announcer", world.announcer)
+    monkeypatch.setattr(runtime, "announcer", lambda _settings: world.announcer())
     monkeypatch.setattr(runtime, "publisher", lambda _settings, _announcer: made)
     return made
 

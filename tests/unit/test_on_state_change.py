@@ -43,7 +43,7 @@ class RecordedSteering:
 def steering(world: World, monkeypatch: pytest.MonkeyPatch) -> RecordedSteering:
     made = RecordedSteering()
     monkeypatch.setattr(runtime, "settings", lambda _arn: None)
-    monkeypatch.setattr(runtime, "announcer", world.announcer)
+    monkeypatch.setattr(runtime, "announcer", lambda _settings: world.announcer())
     monkeypatch.setattr(runtime, "steering", lambda _settings: made)
     monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
     monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")

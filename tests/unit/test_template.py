@@ -32,6 +32,7 @@ RECONCILE = MUTATIONS | {
     "dynamodb:PutItem",
     "dynamodb:DeleteItem",
     "events:PutEvents",
+    "sns:Publish",
 }
 # What checking and publishing a mapping, and asking for its instances, calls.
 PUBLISH = {
@@ -55,6 +56,7 @@ PUBLISH = {
     "dynamodb:DeleteItem",
     "sqs:SendMessage",
     "events:PutEvents",
+    "sns:Publish",
 }
 # function -> the actions that its own code calls. No more, no fewer.
 CALLS = {
@@ -76,12 +78,14 @@ TABLES = {
 }
 # function -> what Lambda calls on its behalf: reading its source, writing its log.
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+# What SNS asks of who publishes to a topic under a KMS key (SNS developer guide, "Key management").
+MAIL = {"kms:GenerateDataKey", "kms:Decrypt"}
 STREAM = {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"}
 PLUMBING = {
-    "OnInstanceEvent": LOGS | {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
-    "OnRetry": LOGS,
-    "OnMappingChange": LOGS | STREAM,
-    "OnSchedule": LOGS,
+    "OnInstanceEvent": LOGS | MAIL | {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+    "OnRetry": LOGS | MAIL,
+    "OnMappingChange": LOGS | MAIL | STREAM,
+    "OnSchedule": LOGS | MAIL,
     "OnStateChange": LOGS | STREAM,
 }
 # Those that may pass a role to EC2, and those that tell others what they did.
@@ -91,9 +95,6 @@ TELLING = [function for function, actions in CALLS.items() if "events:PutEvents"
 
 # The rules that SAM makes of the schedules.
 SCHEDULES = ["OnScheduleSweep", "OnScheduleExpiries"]
-# The rules that send people a message.
-MESSAGES = ["PermissionMissingRule", "MappingNeedsYouRule"]
-
 TEMPLATE = templates.load()
 PARAMETERS = TEMPLATE["Parameters"]
 RESOURCES = TEMPLATE["Resources"]
@@ -326,7 +327,7 @@ def _policy_of_queue(queue: str) -> list[dict[str, Any]]:
     ("queue", "rules"),
     [
         ("WorkQueue", {"InstanceStateRule", "InstanceTagRule"}),
-        ("DeadLetterQueue", {"InstanceStateRule", "InstanceTagRule", *MESSAGES, *SCHEDULES}),
+        ("DeadLetterQueue", {"InstanceStateRule", "InstanceTagRule", *SCHEDULES}),
     ],
 )
 def test_only_our_own_rules_may_send(queue: str, rules: set[str]) -> None:
@@ -337,7 +338,7 @@ def test_only_our_own_rules_may_send(queue: str, rules: set[str]) -> None:
 
 
 def _in_order(rules: set[str]) -> list[str]:
-    order = ["InstanceStateRule", "InstanceTagRule", *MESSAGES, *SCHEDULES]
+    order = ["InstanceStateRule", "InstanceTagRule", *SCHEDULES]
     return [rule for rule in order if rule in rules]
 
 
@@ -480,23 +481,24 @@ def _steers(event: str, pk: str, sk: str) -> bool:
 # ---- the topic that alarms and messages go to ----
 
 
-def test_the_alarms_key_can_be_used_by_those_who_publish() -> None:
+def test_alarms_can_use_the_topics_key() -> None:
     assert _properties("AlarmTopic")["KmsMasterKeyId"] == {"Ref": "AlarmKey"}
-    using = {
-        s["Principal"]["Service"]: s
-        for s in _properties("AlarmKey")["KeyPolicy"]["Statement"]
-        if "Service" in s["Principal"]
-    }
-    assert set(using) == {"cloudwatch.amazonaws.com", "events.amazonaws.com"}
-    assert all(set(s["Action"]) == {"kms:GenerateDataKey*", "kms:Decrypt"} for s in using.values())
-    assert "Condition" not in using["events.amazonaws.com"], "KMS isn't told whose rule it is: nothing would arrive"
+    [using] = [s for s in _properties("AlarmKey")["KeyPolicy"]["Statement"] if "Service" in s["Principal"]]
+    assert using["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert set(using["Action"]) == {"kms:GenerateDataKey*", "kms:Decrypt"}
 
 
-def test_rules_reach_the_alarm_topic_though_sns_may_not_be_told_which_rule_it_is() -> None:
-    statements = _properties("AlarmTopicPolicy")["PolicyDocument"]["Statement"]
-    [allow] = [s for s in statements if s["Principal"] == {"Service": "events.amazonaws.com"}]
-    rules = [{"GetAtt": f"{rule}.Arn"} for rule in MESSAGES]
-    assert allow["Condition"] == {"ArnEqualsIfExists": {"aws:SourceArn": rules}}
+@pytest.mark.parametrize("function", TELLING)
+def test_who_tells_others_can_mail_people_too(function: str) -> None:
+    [publish] = _allowing(function, "sns:Publish")
+    assert publish["Resource"] == {"Ref": "AlarmTopic"}
+    [use] = _allowing(function, "kms:GenerateDataKey")
+    assert use["Resource"] == {"GetAtt": "AlarmKey.Arn"}
+
+
+def test_no_rule_puts_what_people_wrote_into_a_text() -> None:
+    """EventBridge escapes nothing of it: with a quote in a reason, nothing is delivered."""
+    assert "InputTransformer" not in TEXT
 
 
 # ---- outputs ----

@@ -1,15 +1,18 @@
-"""Telling people and programs what was decided: a log line, a metric, and an EventBridge event.
+"""Telling people and programs what was decided: a log line, a metric, an EventBridge event, and a mail.
 
 Every decision is one structured log line with its correlation id, and one metric. Those that change something or
-refuse to are also an event with source `rolekeeper`. No-ops send nothing.
+refuse to are also an event with source `rolekeeper`, and what somebody has to act on a mail (`mails`). No-ops send
+nothing.
 """
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.errors import AwsRefusalError, DeniedError, UnreachableError, classified
+from rolekeeper.mails import Mail, Mailer
 from rolekeeper.model import Action, Association, Decision, Instance, InstanceKey, Intent, MappingKey, Wake
 
 if TYPE_CHECKING:
@@ -50,14 +53,16 @@ class Announcer:
     """Collects the events of one invocation and sends them at its end.
 
     An event is news, not the record: if EventBridge can't be reached, that is logged and counted, and the work that
-    the event tells of stands (its history entry is already written).
+    the event tells of stands (its history entry is already written). So it is with mails.
     """
 
-    def __init__(self, client: "EventBridgeClient", logger: "Logger", metrics: "Metrics") -> None:
+    def __init__(self, client: "EventBridgeClient", logger: "Logger", metrics: "Metrics", mailer: Mailer) -> None:
         self._client = client
         self._logger = logger
         self._metrics = metrics
+        self._mailer = mailer
         self._waiting: list[dict[str, Any]] = []
+        self._mails: list[Mail] = []
         self._denied: set[tuple[str, str]] = set()
 
     def decision(  # noqa: PLR0913  # a log line says everything at once
@@ -137,39 +142,45 @@ class Announcer:
         self._metrics.add_metric(name=name, unit="Count", value=value)
 
     def send(self, event: str, detail: Mapping[str, Any], resources: list[str]) -> None:
-        """Queue an event for `flush`; one that is larger than EventBridge takes is cut, and says so."""
+        """Queue an event for `flush`, and its mail; an event larger than EventBridge takes is cut, and says so."""
         entry = {"Source": SOURCE, "DetailType": event, "Detail": _json(detail), "Resources": resources}
         for text, members in CUTS:
             if _size(entry) > BYTES:
                 entry["Detail"] = _json({**_cut(detail, text, members), "cut": True})
         self._waiting.append(entry)
+        if (mail := self._mailer.mail(event, detail)) is not None:
+            self._mails.append(mail)
 
     def flush(self) -> None:
-        """Send the queued events.
+        """Send the queued events and mails.
 
-        When EventBridge doesn't answer, the rest isn't tried: the function has to end in time.
+        When AWS doesn't answer, the rest isn't tried: the function has to end in time.
         """
-        waiting, self._waiting = self._waiting, []
-        left = len(waiting)
-        for entries in _batches(waiting):
-            left -= len(entries)
+        sends = [(len(batch), partial(self._put, batch)) for batch in _batches(self._waiting)]
+        sends += [(1, partial(self._mailer.publish, mail)) for mail in self._mails]
+        self._waiting, self._mails = [], []
+        left = sum(number for number, _ in sends)
+        for number, send in sends:
+            left -= number
             try:
-                with classified("events:PutEvents", "the default bus"):
-                    answer = self._client.put_events(Entries=entries)  # type: ignore[arg-type]  # built above
+                send()
             except AwsRefusalError as error:
-                named = {"events": len(entries), "action": error.action, "resource": error.resource}
+                named = {"events": number, "action": error.action, "resource": error.resource}
                 self._logger.exception("events were not sent", extra=named)
-                self.count("EventsFailed", len(entries))
+                self.count("EventsFailed", number)
                 if isinstance(error, DeniedError):
                     # No event can tell of it, so the alarm on the metric has to, and this log line.
                     self.count("PermissionDenied")
                 if isinstance(error, UnreachableError):
                     self.count("EventsFailed", left)
                     return
-                continue
-            if lost := answer["FailedEntryCount"]:
-                self._logger.error("events were refused", extra={"events": lost, "answer": answer["Entries"]})
-                self.count("EventsFailed", lost)
+
+    def _put(self, entries: list[dict[str, Any]]) -> None:
+        with classified("events:PutEvents", "the default bus"):
+            answer = self._client.put_events(Entries=entries)  # type: ignore[arg-type]  # built above
+        if lost := answer["FailedEntryCount"]:
+            self._logger.error("events were refused", extra={"events": lost, "answer": answer["Entries"]})
+            self.count("EventsFailed", lost)
 
 
 def _batches(entries: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

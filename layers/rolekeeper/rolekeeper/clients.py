@@ -47,6 +47,7 @@ class Settings:
     change_window_minutes: int
     contested_after: int
     contested_window_minutes: int
+    alarm_topic: str
     sweep_function: str = ""
 
     @property
@@ -85,5 +86,6 @@ class Settings:
             change_window_minutes=int(environ["CHANGE_WINDOW_MINUTES"]),
             contested_after=int(environ["CONTESTED_AFTER"]),
             contested_window_minutes=int(environ["CONTESTED_WINDOW_MINUTES"]),
+            alarm_topic=environ["ALARM_TOPIC"],
             sweep_function=environ.get("SWEEP_FUNCTION", ""),
         )

@@ -65,7 +65,8 @@ class DamagedError(PermanentError):
 
 
 # botocore retries these by itself; seeing one means that its attempts are used up. botocore 1.43
-# `data/_retry.json` and `retries/standard.py`; EC2's own are in the EC2 API reference, "Error codes".
+# `data/_retry.json` and `retries/standard.py`; EC2's own are in the EC2 API reference, "Error codes", SNS's in botocore
+# `data/sns/2010-03-31/service-2.json`.
 THROTTLES = frozenset(
     {
         "RequestLimitExceeded",
@@ -82,6 +83,8 @@ THROTTLES = frozenset(
         "PriorRequestNotComplete",
         "EC2ThrottledException",
         "BandwidthLimitExceeded",
+        "Throttled",
+        "KMSThrottling",
     }
 )
 
@@ -110,6 +113,7 @@ DENIALS = frozenset(
         "AccessDenied",
         "AccessDeniedException",
         "AuthorizationError",
+        "KMSAccessDenied",
     }
 )
 

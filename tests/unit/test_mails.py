@@ -1,0 +1,175 @@
+"""The mails to people: what they say of events that Rolekeeper really sends, whatever people wrote into them."""
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ConnectTimeoutError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolekeeper.errors import DeniedError
+from rolekeeper.limits import Limits
+from rolekeeper.mails import SUBJECT, TEXTS, mail
+from support.desk import Desk
+from support.fake_ec2 import client_error
+from support.values import NOW
+from support.world import ACCOUNT, REGION, World
+
+TAG = "workload=web"
+
+
+@pytest.fixture
+def desk(world: World) -> Desk:
+    """Two roles, and `workload=web` gives the first to three running instances."""
+    made = Desk(world)
+    for role in ("web", "api"):
+        made.role(role)
+        world.profile(role)
+    made.edit(TAG, role="web")
+    for _ in range(3):
+        made.converged("web", workload="web")
+    made.quiet()
+    return made
+
+
+def the_mail(desk: Desk) -> tuple[str, str]:
+    [found] = desk.world.topic.mails
+    return found
+
+
+def test_a_missing_permission_names_action_and_resource(desk: Desk) -> None:
+    announcer = desk.world.announcer()
+    error = DeniedError("AccessDenied", "no", "iam:PassRole", "arn:aws:iam::123456789012:role/web")
+    announcer.denied(error, correlation_id="c")
+    announcer.flush()
+    subject, text = the_mail(desk)
+    assert subject == "Rolekeeper: Permission Missing: iam:PassRole"
+    assert "was refused iam:PassRole on arn:aws:iam::123456789012:role/web." in text
+    assert f"In account {ACCOUNT}, {REGION}, at 2026-03-" in text
+
+
+def test_a_held_edit_says_what_it_would_do_who_made_it_and_how_to_approve_it(desk: Desk) -> None:
+    desk.limits = Limits(1, 0)
+    desk.edit(TAG, role="api", edited_by="ada")
+    subject, text = the_mail(desk)
+    assert subject == "Rolekeeper: Mapping Held: workload=web"
+    assert "The mapping workload=web is not in effect as its row says." in text
+    assert "it would attach 0, replace 3 and detach 0 instances" in text
+    assert "to serve it, write 2 into approve" in text
+    assert "rolekeeper mapping approve workload=web" in text
+    assert "Cause: the row changed. Edited by: ada" in text
+
+
+def test_a_rejected_row_says_what_is_wrong_with_it(desk: Desk) -> None:
+    desk.edit(TAG, role="no-such-role")
+    subject, text = the_mail(desk)
+    assert subject == "Rolekeeper: Mapping Rejected: workload=web"
+    assert "no-such-role" in text.partition("Why, and what to do: ")[2]
+    assert "Edited by: unknown" in text
+
+
+def test_a_role_that_ec2_may_not_assume_is_mailed_with_the_statement_to_add(desk: Desk) -> None:
+    """The reason holds JSON with its quotes: as EventBridge fills in a template, this mail was never delivered."""
+    desk.role("other", trust={"Statement": []})
+    desk.edit(TAG, role="other")
+    _, text = the_mail(desk)
+    assert '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}' in text
+
+
+def test_a_tie_names_the_other_row(desk: Desk) -> None:
+    desk.edit("workload=*", role="api")
+    subject, text = the_mail(desk)
+    assert subject == "Rolekeeper: Mapping Conflict: workload=*"
+    assert "ties with workload=web" in text
+    assert "rolekeeper mapping get 'workload=*'" in text, "as a shell takes it"
+
+
+def test_a_role_that_is_gone_is_told_though_nobody_edited_the_row(desk: Desk) -> None:
+    desk.delete_role("web")
+    desk.recheck(TAG)
+    (_, suspended), (_, rejected) = desk.world.topic.mails
+    assert suspended.startswith("Mapping Suspended")
+    assert rejected.startswith("Mapping Rejected")
+    assert "role 'web'" in suspended
+    assert "Cause: swept." in suspended
+
+
+def test_what_befalls_a_whole_fleet_at_once_is_no_mail_for_each_instance(desk: Desk) -> None:
+    """Alarms tell of it, once."""
+    desk.limits = Limits(100, 0)
+    desk.edit(TAG, role="api", when_occupied="keep")
+    instances = [desk.world.running(workload="web") for _ in range(5)]
+    desk.world.reconcile(*instances)
+    assert "Role Attached" in desk.world.events.kinds
+    assert desk.world.topic.mails == []
+    assert {"Instance Parked", "Role Change Refused"}.isdisjoint(TEXTS)
+
+
+# ---- whatever people wrote ----
+
+HOSTILE = [
+    'a "quoted" word',
+    "DOMAIN\\group",
+    "two\nlines\r\n",
+    "{braces} <angle> $.path ${variable}",
+    "\u0443\u0447\u0451\u0442 \u4ed3\u5e93 \u0645\u0633\u062a\u0648\u062f\u0639",
+    "\u202eright to left\u200b",
+    "x" * 300_000,
+    "\ud800",
+    "",
+]
+
+
+def _detail(value: str) -> dict[str, Any]:
+    names = ("tag-key", "tag-value", "reason", "by", "cause", "action", "resource", "aws-says", "status")
+    return {**dict.fromkeys(names, value), "revision": 3, "changes": [value]}
+
+
+def _takes(event: str, value: str) -> str:
+    made = mail(event, _detail(value), f"account {ACCOUNT}, {REGION}", NOW)
+    assert made
+    assert made.subject.isascii()
+    assert made.subject.isprintable()
+    assert len(made.subject) <= SUBJECT
+    assert len(made.text.encode()) <= 64_000, "bounded"
+    assert all(line.isprintable() for line in made.text.split("\n"))
+    return made.text
+
+
+@pytest.mark.parametrize("event", TEXTS)
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_mail_holds_whatever_people_wrote_readable_bounded_and_on_one_line(event: str, value: str) -> None:
+    text = _takes(event, value)
+    if value.isprintable() and len(value) < 100:
+        assert value in text
+    assert len(text.splitlines()) <= 15
+
+
+@given(st.sampled_from(sorted(TEXTS)), st.text())
+def test_no_text_breaks_a_mail(event: str, value: str) -> None:
+    _takes(event, value)
+
+
+# ---- when it can't be sent ----
+
+
+def test_a_mail_that_cant_be_sent_is_logged_and_counted_and_stops_nothing(desk: Desk) -> None:
+    def deny() -> None:
+        raise client_error("KMSAccessDenied", "no identity-based policy allows the kms:GenerateDataKey action")
+
+    desk.world.calls.before("Publish", deny)
+    desk.edit(TAG, role="no-such-role")
+    assert desk.world.topic.mails == []
+    assert desk.world.metrics.counts["EventsFailed"] == 1
+    assert desk.world.metrics.counts["PermissionDenied"] == 1
+    assert desk.row(TAG)["status"] == "Rejected"
+
+
+def test_when_aws_doesnt_answer_for_events_no_mail_is_tried_and_all_count_as_lost(desk: Desk) -> None:
+    def silence() -> None:
+        raise ConnectTimeoutError(endpoint_url="the-bus")
+
+    desk.world.calls.before("PutEvents", silence)
+    desk.edit(TAG, role="no-such-role")
+    assert desk.world.calls["Publish"] == 0
+    assert desk.world.metrics.counts["EventsFailed"] == 2
