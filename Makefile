@@ -116,9 +116,8 @@ bench: .venv/done ## what a decision costs, and that it doesn't grow with the nu
 	@.venv/bin/python bench/help.py
 
 .PHONY: deploy
-deploy: .envs/sam/done ## build and deploy to your AWS account (asks before it changes anything)
-	PATH="$(CURDIR)/.envs/sam/bin:$$PATH" .envs/sam/bin/sam build
-	.envs/sam/bin/sam deploy $(SAM_ARGS)
+deploy: .venv/done .envs/sam/done ## build and deploy to your AWS account; asks first, and keeps the stack's present parameters
+	@.venv/bin/python -m rolekeeper_cli.sam_deploy $(SAM_ARGS)
 
 # ---- upkeep ----
 

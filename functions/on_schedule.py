@@ -18,6 +18,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     task = Task(event.get("task", Task.SWEEP))
     try:
         if task is Task.EXPIRIES:
+            runtime.deployed_mode(settings, announce).compare(correlation_id, runtime.now())
             waits = event.get("waits") is True
             done = runtime.expiries(settings, announce, correlation_id, waits=waits).run().document()
         else:

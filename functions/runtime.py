@@ -18,6 +18,7 @@ from rolekeeper.expiry import Expiries
 from rolekeeper.iam import Iam
 from rolekeeper.mails import Mailer
 from rolekeeper.mapping_table import MappingTable
+from rolekeeper.modes import DeployedMode
 from rolekeeper.publish import Publisher
 from rolekeeper.reconcile import Reconciler
 from rolekeeper.retry import RetryLoop
@@ -155,6 +156,11 @@ def sweep(settings: Settings, announcer: Announcer, correlation_id: str, seconds
         seconds_left=seconds_left,
         now=now,
     )
+
+
+def deployed_mode(settings: Settings, announcer: Announcer) -> DeployedMode:
+    """Reports a mode that a deployment changed."""
+    return DeployedMode(store(settings), announcer, settings.mode)
 
 
 def expiries(settings: Settings, announcer: Announcer, correlation_id: str, *, waits: bool) -> Expiries:

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from rolekeeper import codec
 from rolekeeper.limits import Limits
 from rolekeeper_local.ec2_model import Event, Timings
 from simulation.account import PATH, Account
@@ -194,6 +195,9 @@ class Schedule:
 
     def _begin(self) -> None:
         rng = random.Random(self.seed * 17 + 3)
+        pk, sk = codec.DEPLOYED
+        deployed = codec.to_attributes({"pk": pk, "sk": sk, "mode": "enforce"})
+        self.tables.put_item(TableName=STATE, Item=deployed)
         for role in ("web", "db", "ops"):
             self.account.roles[role] = PATH
         self.account.roles["admin"] = "/admin/"

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from rolekeeper import announce
+from rolekeeper import announce, modes
 from rolekeeper.model import Action
 from rolekeeper.verdicts import Status
 
@@ -45,6 +45,7 @@ def events() -> set[str]:
         announce.REFUSED,
         announce.PARKED,
         announce.PERMISSION_MISSING,
+        modes.MODE_CHANGED,
     }
 
 

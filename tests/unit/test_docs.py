@@ -102,6 +102,27 @@ def test_the_bad_example_says_what_the_page_says() -> None:
     assert list(verdict.problems) == said.splitlines()
 
 
+# ---- deploying ----
+
+
+def test_what_a_deployer_must_be_allowed_names_every_type_of_resource() -> None:
+    types = {each["Type"] for each in TEMPLATE["Resources"].values()}
+    made_by_sam = {
+        "AWS::Serverless::Function": {
+            "AWS::Lambda::Function",
+            "AWS::Lambda::EventInvokeConfig",
+            "AWS::Lambda::EventSourceMapping",
+            "AWS::Lambda::Permission",
+            "AWS::Events::Rule",
+        },
+        "AWS::Serverless::LayerVersion": {"AWS::Lambda::LayerVersion"},
+        "AWS::Serverless::StateMachine": {"AWS::StepFunctions::StateMachine"},
+    }
+    wanted = {made for each in types for made in made_by_sam.get(each, {each})}
+    table = section("docs/deploy.md", "What the deployer must be allowed")
+    assert set(re.findall(r"`(AWS::\w+::\w+)`", table)) == wanted
+
+
 # ---- decisions ----
 
 
@@ -139,12 +160,12 @@ def test_a_decision_names_its_actions() -> None:
 
 @pytest.mark.parametrize("name", TEMPLATE["Parameters"])
 def test_a_parameter_is_explained_with_its_default(name: str) -> None:
-    [row] = [row for row in rows(section(OPERATIONS, "Deploy")) if row[0] == f"`{name}`"]
+    [row] = [row for row in rows(section(OPERATIONS, "Parameters")) if row[0] == f"`{name}`"]
     assert row[1].strip("`") == (str(TEMPLATE["Parameters"][name]["Default"]) or "empty")
 
 
 def test_every_output_is_explained() -> None:
-    listed = set(named(section(OPERATIONS, "Deploy")))
+    listed = set(named(section(OPERATIONS, "Parameters")))
     assert listed == {*TEMPLATE["Parameters"], *TEMPLATE["Outputs"]}
 
 

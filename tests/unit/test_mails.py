@@ -140,7 +140,7 @@ def _takes(event: str, value: str) -> str:
 @pytest.mark.parametrize("value", HOSTILE)
 def test_a_mail_holds_whatever_people_wrote_readable_bounded_and_on_one_line(event: str, value: str) -> None:
     text = _takes(event, value)
-    if value.isprintable() and len(value) < 100:
+    if value.isprintable() and len(value) < 100 and event != "Mode Changed":  # which holds nothing that people wrote
         assert value in text
     assert len(text.splitlines()) <= 15
 

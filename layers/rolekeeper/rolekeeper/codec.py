@@ -41,6 +41,7 @@ type Item = dict[str, Any]
 
 CONTROL: Key = ("control", "control")
 FLEET: Key = ("fleet", "fleet")
+DEPLOYED: Key = ("deployed", "deployed")
 TIMERS, PIN = "timers", "pin"
 # A pin that expired is kept for a week, to be looked at.
 PIN_KEPT = timedelta(days=7)

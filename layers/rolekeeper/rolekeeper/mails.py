@@ -43,7 +43,16 @@ See it: rolekeeper mapping get {argument}
 Cause: {cause}. Edited by: {by}
 """
 HELD = NOT_PUBLISHED + "See what it would change, and approve it: rolekeeper mapping approve {argument}\n"
+MODE = """\
+A deployment changed the mode from {from} to {to}.
+
+The mode that is in effect is {in-effect}: {means}.
+
+If that isn't meant: rolekeeper mode enforce, or rolekeeper mode observe. It takes effect at once, needs no deployment,
+and a later deployment doesn't change it.
+"""
 TEXTS = {
+    "Mode Changed": MODE,
     "Permission Missing": ACTION_MISSING,
     "Mapping Held": HELD,
     "Mapping Rejected": NOT_PUBLISHED,
@@ -75,7 +84,7 @@ def mail(event: str, detail: Mapping[str, Any], where: str, at: datetime) -> Mai
     mapping = f"{detail.get('tag-key', '')}={detail.get('tag-value', '')}"
     values |= {"mapping": _shown(mapping), "argument": _shown(quote(mapping))}
     values["by"] = values["by"] or "unknown"
-    about = values["action"] if event == "Permission Missing" else values["mapping"]
+    about = {"Permission Missing": values["action"], "Mode Changed": values["to"]}.get(event, values["mapping"])
     text = f"{event}\n\n{TEXTS[event].format_map(values)}\nIn {where}, at {at:%Y-%m-%dT%H:%M:%SZ}.\n"
     return Mail(_subject(f"Rolekeeper: {event}: {about}"), text)
 

@@ -1,0 +1,144 @@
+"""`make deploy`: build with the SAM CLI, and deploy over what is deployed already, which stays as it is.
+
+The SAM CLI writes the answers of `--guided` into samconfig.toml and reads them from there at every later deployment, so
+an old answer would undo what was deployed since. So this asks itself, writes no answer down, and hands the SAM CLI
+every parameter as the stack has it now, but for those that are given.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import boto3
+import click
+import yaml
+from botocore.exceptions import BotoCoreError, ClientError
+
+STACK = "rolekeeper"
+TEMPLATE = Path("template.yaml")
+
+type Parameters = dict[str, str]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads a template without what its short functions (`!Ref`) stand for: parameters use none."""
+
+
+_Loader.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
+
+
+def declared(template: Path = TEMPLATE) -> dict[str, dict[str, Any]]:
+    """The template's parameters, by name, in its order."""
+    parameters: dict[str, dict[str, Any]] = yaml.load(template.read_text(), _Loader)["Parameters"]  # noqa: S506  # a SafeLoader
+    return parameters
+
+
+def deployed(client: Any, stack: str) -> Parameters | None:
+    """The stack's present parameters; None when there is no such stack, or none that ever worked."""
+    try:
+        [found] = client.describe_stacks(StackName=stack)["Stacks"]
+    except ClientError as error:
+        # CloudFormation has no code of its own for a stack that isn't there.
+        if error.response["Error"]["Code"] == "ValidationError" and "does not exist" in str(error):
+            return None
+        raise
+    if found["StackStatus"] in {"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE"}:
+        return None
+    return {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", ())}
+
+
+def overrides(texts: Sequence[str], known: Mapping[str, Any]) -> Parameters:
+    """What `--parameter-overrides` says: `Mode=enforce`, or as CloudFormation writes it.
+
+    Raises:
+        ValueError: a text is no parameter of the template.
+    """
+    given: Parameters = {}
+    for text in texts:
+        plain = text.removeprefix("ParameterKey=").replace(",ParameterValue=", "=", 1)
+        name, equals, value = plain.partition("=")
+        if not equals or name not in known:
+            raise ValueError(f"{text!r} is no parameter; write NAME=VALUE with one of {', '.join(known)}")
+        given[name] = value.strip("\"'")
+    return given
+
+
+def ask(known: Mapping[str, Mapping[str, Any]], present: Mapping[str, str], prompt: Callable[[str], str]) -> Parameters:
+    """Ask for each parameter; an empty answer keeps what stands in brackets."""
+    answers: Parameters = {}
+    for name, parameter in known.items():
+        default = present.get(name, str(parameter["Default"]))
+        click.echo(f"\n{name}: {' '.join(str(parameter['Description']).split())}")
+        answers[name] = prompt(f"{name} [{default}]: ").strip() or default
+    return answers
+
+
+def merged(known: Mapping[str, Any], present: Mapping[str, str], given: Mapping[str, str]) -> Parameters:
+    """The parameters to deploy: as given, else as deployed, else as the template has them."""
+    kept = {name: value for name, value in present.items() if name in known}
+    return {**{name: str(each["Default"]) for name, each in known.items()}, **kept, **given}
+
+
+def told(present: Mapping[str, str] | None, parameters: Mapping[str, str]) -> str:
+    """What becomes of the parameters, a line each."""
+    width = max(map(len, parameters))
+    lines = []
+    for name, value in parameters.items():
+        was = present.get(name) if present else None
+        change = "" if present is None or was == value else f"   (was {was})" if was is not None else "   (new)"
+        lines.append(f"  {name:{width}}  {value or '(empty)'}{change}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Build and deploy; returns the SAM CLI's exit code."""
+    parser = argparse.ArgumentParser(prog="make deploy", description="Build Rolekeeper and deploy it to AWS.")
+    parser.add_argument("--guided", action="store_true", help="ask for each parameter")
+    parser.add_argument("--parameter-overrides", nargs="+", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--stack-name", default=STACK)
+    parser.add_argument("--region")
+    parser.add_argument("--profile")
+    options, rest = parser.parse_known_args(arguments)
+    known = declared()
+    try:
+        given = overrides(options.parameter_overrides, known)
+        session = boto3.Session(profile_name=options.profile, region_name=options.region)
+        present = deployed(session.client("cloudformation"), options.stack_name)
+    except (ValueError, BotoCoreError, ClientError) as error:
+        click.echo(f"make deploy: {error}", err=True)
+        return 2
+    if options.guided:
+        given = {**ask(known, {**(present or {}), **given}, _prompt), **given}
+    parameters = merged(known, present or {}, given)
+    what = "a new stack" if present is None else "the stack"
+    click.echo(f"\nParameters of {what} {options.stack_name} in {session.region_name}:\n{told(present, parameters)}\n")
+    account = [*_named("--region", options.region), *_named("--profile", options.profile)]
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(parameters, file)
+        file.flush()
+        answers = ["--parameter-overrides", f"file://{file.name}"]
+        return _sam("build") or _sam("deploy", "--stack-name", options.stack_name, *account, *answers, *rest)
+
+
+def _prompt(text: str) -> str:
+    return str(click.prompt(text, default="", show_default=False, prompt_suffix=""))
+
+
+def _named(option: str, value: str | None) -> list[str]:
+    return [option, value] if value else []
+
+
+def _sam(*arguments: str) -> int:
+    # `sam build` runs the pip of the Python 3.13 that it finds; the SAM CLI's own is one.
+    folder = Path(".envs/sam/bin").resolve()
+    environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"}
+    return subprocess.run([str(folder / "sam"), *arguments], env=environment, check=False).returncode  # noqa: S603  # our own SAM CLI
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,114 @@
+"""`make deploy` with the real SAM CLI, again and again: what is deployed stays, and a changed mode is reported."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rolekeeper_local.ec2_model import Timings
+from rolekeeper_local.embedded import REPOSITORY, STACK, EmbeddedAws
+from support.waiting import eventually
+
+pytestmark = pytest.mark.emulator
+
+CONFIG = REPOSITORY / "samconfig.toml"
+
+
+@pytest.fixture(scope="module")
+def fresh(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
+    """An account of its own to which nothing is deployed yet; its minutes are short."""
+    directory = tmp_path_factory.mktemp("aws")
+    with EmbeddedAws(port=free_port(), timings=Timings(minute=2), directory=directory) as embedded:
+        yield embedded
+
+
+class Deployer:
+    """Somebody at a terminal in a clone."""
+
+    def __init__(self, aws: EmbeddedAws, directory: Path) -> None:
+        self.aws = aws
+        self.build = directory / "build"
+
+    def __call__(self, *arguments: str, answers: str = "") -> str:
+        """`make deploy`, and what it says; nobody is there to confirm the change set."""
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_CLI_"))}
+        done = subprocess.run(
+            [
+                str(REPOSITORY / ".venv/bin/python"),
+                "-m",
+                "rolekeeper_cli.sam_deploy",
+                *arguments,
+                "--no-confirm-changeset",
+            ],
+            cwd=REPOSITORY,
+            env={**environ, **self.aws.env, "SAM_CLI_TELEMETRY": "0", "SAM_CLI_CHECK_FOR_UPDATES": "0"},
+            input=answers,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        (stack,) = self.aws.session().client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
+        return {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+
+    @property
+    def mode(self) -> str:
+        """As the function that changes instances is told it."""
+        lambda_ = self.aws.session().client("lambda")
+        cloudformation = self.aws.session().client("cloudformation")
+        answer = cloudformation.describe_stack_resource(StackName=STACK, LogicalResourceId="OnInstanceEvent")
+        name = answer["StackResourceDetail"]["PhysicalResourceId"]
+        return lambda_.get_function_configuration(FunctionName=name)["Environment"]["Variables"]["MODE"]
+
+
+def heard(aws: EmbeddedAws) -> Callable[[str], Any]:
+    """The events that Rolekeeper sends from now on, by their kind."""
+    sqs, events = aws.session().client("sqs"), aws.session().client("events")
+    url = sqs.create_queue(QueueName="heard")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    allow = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:*", "Resource": arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    events.put_rule(Name="heard", EventPattern=json.dumps({"source": ["rolekeeper"]}))
+    events.put_targets(Rule="heard", Targets=[{"Id": "heard", "Arn": arn}])
+
+    def named(kind: str) -> Any:
+        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        bodies = [json.loads(each["Body"]) for each in messages]
+        return next((each["detail"] for each in bodies if each["detail-type"] == kind), None)
+
+    return named
+
+
+def test_three_deployments_keep_what_is_deployed_and_write_no_answer_down(fresh: EmbeddedAws, tmp_path: Path) -> None:
+    deploy, config = Deployer(fresh, tmp_path), CONFIG.read_text()
+    answers = ["", "", "", "40", *[""] * 20]  # observe, as the template has it; and one answer of our own
+    said = deploy("--guided", answers="\n".join(answers) + "\n")
+    assert "Mode: observe - decide and report" in said
+    assert (deploy.mode, deploy.parameters["MaxChangesPerEdit"]) == ("observe", "40")
+    event = heard(fresh)
+
+    said = deploy("--parameter-overrides", "Mode=enforce", "SweepSchedule=rate(1 hour)")
+    assert "enforce   (was observe)" in said
+    assert (deploy.mode, deploy.parameters["MaxChangesPerEdit"]) == ("enforce", "40")
+    assert eventually(lambda: event("Mode Changed"), 60)["in-effect"] == "enforce"
+
+    said = deploy()
+    assert "(was" not in said
+    assert deploy.mode == "enforce"
+    assert deploy.parameters["SweepSchedule"] == "rate(1 hour)"
+    assert CONFIG.read_text() == config
+
+
+def test_no_answer_stands_in_the_tracked_file() -> None:
+    default = CONFIG.read_text().partition("[local.")[0]
+    assert "parameter_overrides" not in default

@@ -1,0 +1,67 @@
+"""A deployment that changes the mode is reported, once: as an event and as a mail."""
+
+import pytest
+
+from rolekeeper import codec
+from rolekeeper.model import Mode
+from rolekeeper.modes import DeployedMode
+from support.world import World, refusing
+
+
+def deploy(world: World, mode: Mode) -> None:
+    """A deployment, and the next minute."""
+    announcer = world.announcer()
+    DeployedMode(world.store, announcer, mode).compare("minute-1", world.clock.now())
+    announcer.flush()
+
+
+def test_a_first_deployment_is_no_change(world: World) -> None:
+    deploy(world, Mode.OBSERVE)
+    assert world.events.kinds == []
+    assert world.store.get([codec.DEPLOYED])[codec.DEPLOYED]["mode"] == "observe"
+
+
+def test_a_change_is_reported_once_and_says_what_is_in_effect(world: World) -> None:
+    deploy(world, Mode.ENFORCE)
+    for _ in range(3):
+        deploy(world, Mode.OBSERVE)
+    (detail,) = world.events.named("Mode Changed")
+    assert (detail["from"], detail["to"], detail["in-effect"]) == ("enforce", "observe", "observe")
+    ((subject, text),) = world.topic.mails
+    assert subject == "Rolekeeper: Mode Changed: observe"
+    assert "A deployment changed the mode from enforce to observe." in text
+    assert "in effect is observe: Rolekeeper decides and reports what it would do, and changes nothing." in text
+    assert "rolekeeper mode enforce" in text
+
+
+def test_the_control_item_is_what_is_in_effect(world: World) -> None:
+    deploy(world, Mode.ENFORCE)
+    world.control(mode="enforce")
+    deploy(world, Mode.OBSERVE)
+    (detail,) = world.events.named("Mode Changed")
+    assert (detail["to"], detail["in-effect"]) == ("observe", "enforce")
+
+
+def test_an_unchanged_mode_costs_a_read_and_no_write(world: World) -> None:
+    deploy(world, Mode.ENFORCE)
+    world.quiet()
+    deploy(world, Mode.ENFORCE)
+    assert world.calls.made == ["BatchGetItem"]
+
+
+def test_of_two_that_see_it_at_once_one_reports_it(world: World) -> None:
+    deploy(world, Mode.ENFORCE)
+    world.calls.after("BatchGetItem", lambda: deploy(world, Mode.OBSERVE))
+    deploy(world, Mode.OBSERVE)
+    assert world.events.kinds == ["Mode Changed"]
+
+
+@pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "AccessDeniedException"])
+def test_what_aws_refuses_in_one_minute_is_reported_in_the_next(world: World, code: str) -> None:
+    deploy(world, Mode.ENFORCE)
+    world.calls.before("UpdateItem", refusing(code))
+    deploy(world, Mode.OBSERVE)
+    assert world.events.kinds == []
+    assert world.metrics.counts["Retryable"] == 1
+    deploy(world, Mode.OBSERVE)
+    assert world.events.kinds == ["Mode Changed"]
