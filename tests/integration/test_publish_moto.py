@@ -111,6 +111,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
             "MAPPING_TABLE": MAPPING_TABLE,
             "STATE_TABLE": STATE_TABLE,
             "WORK_QUEUE_URL": made.queue_url,
+            "ALARM_TOPIC": boto3.client("sns").create_topic(Name="alarms")["TopicArn"],
             "ROLE_PATH": "/rolekeeper/",
             "CREATE_MISSING_PROFILES": "true",
             "MODE": "enforce",

@@ -259,11 +259,11 @@ def test_mappings_of_tricky_tags_are_found_again(table: Table, tag: str) -> None
 def test_a_mapping_is_suspended_and_resumed(table: Table) -> None:
     web = published("workload=web", "web")
     table.revisions.publish(web, {}, NOW)
-    table.revisions.suspend(web, "its role is gone", {"cause": "sweep"}, NOW)
+    table.revisions.refresh(replace(web, suspended="its role is gone"), {"cause": "sweep"}, NOW)
     found = table.revisions.published(web.key)
     assert found
     assert found.suspended == "its role is gone"
-    table.revisions.suspend(found, "", {"cause": "sweep"}, NOW)
+    table.revisions.refresh(replace(found, suspended=""), {"cause": "sweep"}, NOW)
     assert table.revisions.published(web.key) == web
     assert len(table.store.history(codec.mapping_pk(web.key))) == 3
 
@@ -274,7 +274,7 @@ def test_a_revision_published_meanwhile_isnt_suspended(table: Table) -> None:
     for each in (web, newer):
         table.revisions.publish(each, {}, NOW)
     with pytest.raises(ObserveAgainError):
-        table.revisions.suspend(web, "its role is gone", {}, NOW)
+        table.revisions.refresh(replace(web, suspended="its role is gone"), {}, NOW)
     assert table.revisions.published(web.key) == newer
 
 

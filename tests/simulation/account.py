@@ -126,10 +126,11 @@ class Account:
     def profile(self, name: str, *, path: str = PATH, role: str | None = "", made_now: bool = False) -> str:
         """Make an instance profile; it holds the role of its name, another one, or none (None)."""
         holds = () if role is None else (self.role_arn(role or name, path),)
+        self._ids += 1
         self.profiles[name] = Profile(
             name=name,
             arn=f"arn:aws:iam::{ACCOUNT}:instance-profile{path}{name}",
-            id=f"AIPA{name.upper()}",
+            id=f"AIPA{self._ids:017}",
             roles=holds,
             created_at=self._engine.seconds if made_now else float("-inf"),
         )

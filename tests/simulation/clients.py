@@ -313,7 +313,8 @@ def _filters(filters: Any) -> list[tuple[str, Any]]:
 def _profile_row(profile: Profile) -> dict[str, Any]:
     path = profile.arn.split(":instance-profile", 1)[1].rsplit("/", 1)[0] + "/"
     roles = [{"Arn": arn, "RoleName": arn.rsplit("/", 1)[-1]} for arn in profile.roles]
-    return {"InstanceProfileName": profile.name, "Arn": profile.arn, "Path": path, "Roles": roles}
+    row = {"InstanceProfileName": profile.name, "InstanceProfileId": profile.id, "Arn": profile.arn, "Path": path}
+    return {**row, "Roles": roles}
 
 
 def _shown(row: Association | None) -> str:

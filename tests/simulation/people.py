@@ -87,7 +87,8 @@ class People:
             acts += [self.pause, self.observe, self.resume, self.pin, self.pin, self.release, self.ignore]
         if habits.damage:
             acts += [self.damage, self.lose_published, self.empty_the_table, self.poison_row, self.poison_message]
-            acts += [self.swap_role, self.swap_role, self.drop_role, self.outage, self.outage]
+            acts += [*[self.swap_role] * 2, self.drop_role, *[self.outage] * 3]
+            acts += [self.recreate_profile] * 3
         return acts
 
     def act(self) -> None:
@@ -241,6 +242,17 @@ class People:
         self._swapped.discard(name)
         self._say(f"profile {name} holds its own role again")
         self._account.put_role_into(name, self._account.role_arn(name))
+
+    def recreate_profile(self) -> None:
+        """A profile is deleted and made anew under its name: the same ARN, another profile."""
+        name = self._rng.choice(("web", "db"))
+        if name in self._swapped:
+            return
+        self._say(f"profile {name} is deleted and made anew")
+        self._weather.count(Fault.PROFILE_RECREATED)
+        # Nothing tells of it: the sweep finds it.
+        self._deployment.unheard.update(self._account.instances)
+        self._account.profile(name)
 
     def drop_role(self) -> None:
         """A role is deleted, or made again."""

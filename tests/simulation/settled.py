@@ -119,7 +119,7 @@ class Settled:
             return ""
         governing = self._governing(instance.tags)
         if governing:
-            return self._under(governing, carried, ours=ours)
+            return self._under(governing, carried, ours=ours) or self._outlived(row)
         if not ours or row is None:
             return ""
         assignment = record.assignments.get(row.id)
@@ -142,6 +142,13 @@ class Settled:
         if carried and not ours and first.spec.when_occupied is WhenOccupied.KEEP:
             return f"keeps {carried} without a word"
         return f"carries {carried or 'nothing'} where {first.key} asks for {first.spec.role}"
+
+    def _outlived(self, row: Association | None) -> str:
+        """Whether the profile that is carried was deleted, though another has its name by now."""
+        there = self._account.find_profile(row.profile_arn) if row else None
+        if row is None or there is None or there.id == row.profile_id:
+            return ""
+        return f"carries {there.name} as it was before it was made anew"
 
     def _governing(self, tags: Mapping[str, str]) -> list[PublishedMapping]:
         """The mappings of the lowest number that match, as docs/mappings.md tells it."""

@@ -57,6 +57,7 @@ class Fault(StrEnum):
     OTHER_DETACHES = "another actor detaches"
     ROLE_SWAPPED = "role swapped inside a profile"
     ROLE_DELETED = "role deleted"
+    PROFILE_RECREATED = "profile deleted and made anew"
     POISON_ROW = "poison row"
     POISON_MESSAGE = "poison message"
     EMPTY_TABLE = "mapping table empty"

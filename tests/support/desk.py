@@ -69,8 +69,11 @@ class Desk:
         """Make a role, with its instance profile beside it as the console does."""
         self.iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=json.dumps(trust))
         if profile:
-            self.iam.create_instance_profile(InstanceProfileName=name, Path=path)
+            made = self.iam.create_instance_profile(InstanceProfileName=name, Path=path)["InstanceProfile"]
             self.iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+            self.world.profile_ids[name] = made["InstanceProfileId"]
+            if name in self.world.profiles:
+                self.world.profile(name, path=path)
 
     def retrust(self, name: str, trust: Any) -> None:
         """Change who may assume a role."""

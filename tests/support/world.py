@@ -69,6 +69,8 @@ class World:
         self.calls = Calls()
         self.emitted: list[Event] = []
         self.profiles: dict[str, Profile] = {}
+        # What IAM calls them by itself, where IAM is more than these profiles (see `Desk.role`).
+        self.profile_ids: dict[str, str] = {}
         self._ids = 0
         self.truth = Ec2Truth(
             now=lambda: self.clock.seconds,
@@ -108,7 +110,7 @@ class World:
         made = Profile(
             name=name,
             arn=f"arn:aws:iam::{ACCOUNT}:instance-profile{path}{name}",
-            id=f"AIPA{name.upper()}",
+            id=self.profile_ids.get(name, f"AIPA{name.upper()}"),
             roles=() if empty else (f"arn:aws:iam::{ACCOUNT}:role{path}{name}",),
             created_at=self.clock.seconds if made_now else float("-inf"),
         )

@@ -58,6 +58,12 @@ standings = st.builds(
 )
 
 
+def test_a_mapping_that_an_older_version_published_is_read() -> None:
+    item = codec.published_item(published("workload=web", "web"))
+    del item["profile_id"], item["former_profile_ids"]
+    assert codec.published_from(_stored(item)).former_profile_ids == frozenset()
+
+
 def _stored(item: codec.Item) -> codec.Item:
     return codec.from_attributes(codec.to_attributes(item))
 
@@ -102,8 +108,11 @@ def test_a_published_mapping_comes_back_as_it_was(
     mapping: PublishedMapping, key: MappingKey, owner: str, suspended: str
 ) -> None:
     full = replace(mapping, spec=replace(mapping.spec, key=key, owner=owner), suspended=suspended)
+    full = full.with_profile_id("AIPA1").with_profile_id("AIPA2")
     item = _stored(codec.published_item(full))
-    assert codec.published_from(item) == full
+    found = codec.published_from(item)
+    assert found == full
+    assert (found.profile_id, found.former_profile_ids) == ("AIPA2", frozenset({"AIPA1"}))
     assert codec.key_of(item) == codec.published_key(key)
 
 

@@ -1,6 +1,6 @@
 """What to do for one instance: each rule of the design as a row, and what holds for every input."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -40,6 +40,17 @@ KEEP = published("workload=web", "web", when_occupied=WhenOccupied.KEEP)
 SWAP = published("workload=web", "web", when_stopped=WhenStopped.SWAP)
 QUARANTINE = published("workload=web", "NONE")
 OURS = assignment("db", "workload=db")
+
+
+ANEW = replace(WEB, profile_id="AIPA2", former_profile_ids=frozenset({"AIPA1"}))
+
+
+def test_a_profile_made_anew_under_its_name_replaces_the_former_one_and_nothing_else() -> None:
+    seen, ours = instance(workload="web"), assignment("web", "workload=web")
+    for profile_id, action in (("AIPA1", "Replace"), ("AIPA2", "Nothing"), ("", "Nothing"), ("AIPA3", "Nothing")):
+        carries = replace(association("web"), profile_id=profile_id)
+        decision = decide(seen, carries, ours, resolve(seen, [ANEW], NOW), ANEW)
+        assert decision.action.value == action, profile_id
 
 
 @dataclass(frozen=True)

@@ -662,6 +662,59 @@ def test_a_role_that_can_no_longer_be_used_suspends_its_mapping_until_it_can(des
     assert set(desk.sent_ids()) == {instance}
 
 
+def test_a_profile_that_was_deleted_and_made_anew_under_its_name_is_attached_again(desk: Desk) -> None:
+    """It keeps its ARN, so an instance with the former one looked as it should be, with credentials that end."""
+    desk.world.profile("web")
+    instance = desk.world.running(workload="web")
+    desk.edit("workload=web", role="web")
+    served = desk.served("workload=web")
+    assert served
+    desk.world.reconcile(instance)
+    first = desk.world.association(instance)
+    assert first
+
+    desk.delete_role("web")
+    desk.role("web")
+    desk.quiet()
+    desk.recheck("workload=web")
+    assert desk.sent_ids() == [instance]
+    anew = desk.served("workload=web")
+    assert anew
+    assert anew.former_profile_ids == {served.profile_id}
+    desk.world.reconcile(instance)
+    row = desk.world.association(instance)
+    assert row
+    assert (row.profile_arn, row.profile_id) == (first.profile_arn, anew.profile_id)
+    assert "was deleted and made anew" in desk.world.history(instance)[-1]["decision"]["reason"]
+    newest = desk.world.revisions.history(mapping_key("workload=web"))[0]
+    assert newest["event"] == "Profile Recreated"
+
+    desk.quiet()
+    desk.recheck("workload=web")
+    desk.world.reconcile(instance)
+    assert desk.world.writes == []
+    assert desk.world.mutations == []
+
+
+def test_the_id_of_a_profile_that_rolekeeper_made_is_noted_by_the_next_sweep_and_sends_nobody(desk: Desk) -> None:
+    desk.world.running(workload="web")
+    desk.role("bare", profile=False)
+    desk.edit("workload=web", role="bare")
+    served = desk.served("workload=web")
+    assert served
+    assert served.profile_id == ""
+    desk.quiet()
+    desk.recheck("workload=web")
+    noted = desk.served("workload=web")
+    assert noted
+    assert noted.profile_id
+    assert noted.former_profile_ids == frozenset()
+    assert desk.sent_ids() == []
+    desk.quiet()
+    desk.recheck("workload=web")
+    assert desk.world.writes == []
+
+
 def test_a_bad_edit_does_not_hide_that_the_served_role_is_gone(desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     desk.edit("workload=web", role="wbe")

@@ -358,6 +358,8 @@ def published_item(mapping: PublishedMapping) -> Item:
         "profile_arn": mapping.profile_arn,
         "suspended": mapping.suspended,
         "deleted": mapping.deleted,
+        "profile_id": mapping.profile_id,
+        "former_profile_ids": sorted(mapping.former_profile_ids),
     }
 
 
@@ -369,6 +371,9 @@ def published_from(item: Mapping[str, Any]) -> PublishedMapping:
         profile_arn=item["profile_arn"],
         suspended=item["suspended"],
         deleted=item["deleted"],
+        # Older items have neither.
+        profile_id=item.get("profile_id", ""),
+        former_profile_ids=frozenset(item.get("former_profile_ids", ())),
     )
 
 

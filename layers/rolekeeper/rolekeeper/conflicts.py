@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rolekeeper.model import ANY_VALUE, Candidates, Instance, MappingKey, MappingSpec, Pin, PublishedMapping
+from rolekeeper.model import (
+    ANY_VALUE,
+    Association,
+    Candidates,
+    Instance,
+    MappingKey,
+    MappingSpec,
+    Pin,
+    PublishedMapping,
+)
 from rolekeeper.resolve import resolve
 
 # Instance ids that a reason names.
@@ -42,10 +51,14 @@ class Tie:
 
 @dataclass(slots=True)
 class Survey:
-    """How many instances a mapping governs, and its ties, by the rival's key. Memory: bounded by the rivals."""
+    """How many instances a mapping governs, and its ties, by the rival's key. Memory: bounded by the rivals.
+
+    `profile_ids` are those of the profiles of the mapping's own ARN that these instances carry.
+    """
 
     matched: int = 0
     ties: dict[MappingKey, Tie] = field(default_factory=dict)
+    profile_ids: set[str] = field(default_factory=set)
 
     @property
     def blocks(self) -> bool:
@@ -76,6 +89,7 @@ class Survey:
         served: PublishedMapping | None,
         now: datetime,
         pin: Pin | None = None,
+        association: Association | None = None,
     ) -> None:
         """Add one instance that carries the candidate's tag.
 
@@ -86,22 +100,27 @@ class Survey:
             served: the same mapping as it is served now, if it is.
             now: for what has expired.
             pin: the instance's: it comes before every mapping.
+            association: the instance's.
         """
         rest = [each for key, each in others.items() if key != candidate.key]
         before = resolve(instance, [*rest, served] if served else rest, now, pin)
-        self.add(instance.key.id, candidate, resolve(instance, [*rest, candidate], now, pin), served, before)
+        after = resolve(instance, [*rest, candidate], now, pin)
+        self.add(instance.key.id, candidate, after, served, before, association)
 
-    def add(
+    def add(  # noqa: PLR0913, PLR0917  # the same
         self,
         instance_id: str,
         candidate: PublishedMapping,
         after: Candidates,
         served: PublishedMapping | None,
         before: Candidates,
+        association: Association | None = None,
     ) -> None:
         """The same, with the mappings ranked: `after` with the candidate among them, `before` with what is served."""
         if after.winner is candidate:
             self.matched += 1
+            if association and association.profile_arn == candidate.profile_arn:
+                self.profile_ids.add(association.profile_id)
         if candidate not in after.tied:
             return
         for rival in after.tied:

@@ -111,9 +111,11 @@ def _serve(  # noqa: C901, PLR0912, PLR0913, PLR0917  # one ladder, one rung per
         if instance.state in _CHANGING:
             return decision(Action.WAIT, "changing", _until_settled(instance, f"role {spec.role}"), polls=True)
         return decision(Action.ATTACH, "unoccupied", f"{winner.key} gives it role {spec.role}")
-    if association.profile_arn == winner.profile_arn and association.state is AssociationState.ASSOCIATING:
+    remade = association.profile_id in winner.former_profile_ids
+    same = association.profile_arn == winner.profile_arn and not remade
+    if same and association.state is AssociationState.ASSOCIATING:
         return decision(Action.WAIT, "associating", f"EC2 is still attaching role {spec.role}", polls=True)
-    if association.profile_arn == winner.profile_arn:
+    if same:
         return decision(Action.NOTHING, "converged", f"it carries role {spec.role}, as {winner.key} asks")
     if missing:
         return decision(Action.HOLD, "mapping-missing", missing)
@@ -127,8 +129,9 @@ def _serve(  # noqa: C901, PLR0912, PLR0913, PLR0917  # one ladder, one rung per
         return decision(Action.WAIT, "changing", _until_settled(instance, f"role {spec.role}"), polls=True)
     if not spec.carries_role:
         return decision(Action.DETACH, "quarantined", f"{winner.key} says that it carries no role")
+    anew = f"; its instance profile {spec.profile_name} was deleted and made anew" if remade else ""
     if instance.state is InstanceState.RUNNING:
-        return decision(Action.REPLACE, "differs", f"{winner.key} gives it role {spec.role}")
+        return decision(Action.REPLACE, "differs", f"{winner.key} gives it role {spec.role}{anew}")
     if spec.when_stopped is WhenStopped.SWAP:
         return decision(
             Action.REPLACE, "differs", f"{winner.key} gives it role {spec.role}, swapped while stopped", swap=True

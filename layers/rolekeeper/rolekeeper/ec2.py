@@ -131,6 +131,7 @@ def _association(row: Any) -> Association:
         instance_id=row["InstanceId"],
         profile_arn=row["IamInstanceProfile"]["Arn"],
         state=AssociationState(row["State"]),
+        profile_id=row["IamInstanceProfile"].get("Id", ""),
     )
 
 

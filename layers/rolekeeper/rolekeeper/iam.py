@@ -25,13 +25,17 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class InstanceProfile:
-    """An instance profile and the role that it holds, by ARN and name; empty when it holds none."""
+    """An instance profile and the role that it holds, by ARN and name; empty when it holds none.
+
+    Its `id` tells it from another that is made under its name later.
+    """
 
     name: str
     arn: str
     path: str
     role_arn: str = ""
     role_name: str = ""
+    id: str = ""
 
 
 class Iam:
@@ -113,7 +117,8 @@ class Iam:
             return None
         # A profile holds at most one role (AWS_FACTS.md "IAM").
         role_arn, role_name = next(((each["Arn"], each["RoleName"]) for each in profile["Roles"]), ("", ""))
-        return InstanceProfile(profile["InstanceProfileName"], profile["Arn"], profile["Path"], role_arn, role_name)
+        name, arn, path = (profile[each] for each in ("InstanceProfileName", "Arn", "Path"))
+        return InstanceProfile(name, arn, path, role_arn, role_name, profile["InstanceProfileId"])
 
     def create_profile(self, name: str, path: str) -> None:
         """Make an empty instance profile.

@@ -11,7 +11,7 @@ from rolekeeper.columns import Attributes
 from rolekeeper.conflicts import Survey
 from rolekeeper.mapping_table import number_in
 from rolekeeper.mappings import RowVerdict, content, row_of
-from rolekeeper.model import MappingKey, PublishedMapping
+from rolekeeper.model import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.revisions import Kept
 
 
@@ -66,6 +66,14 @@ class Look:
             return held
         last = self.kept.last
         return replace(mapping, revision=last + (2 if self.reading.approve == last + 1 else 1))
+
+    def candidate(self, spec: MappingSpec, profile_arn: str, profile_id: str) -> PublishedMapping:
+        """What would be published for this row."""
+        before = self.kept.published
+        mapping = PublishedMapping(spec, 0, profile_arn)
+        if before and before.profile_arn == profile_arn:
+            mapping = replace(mapping, profile_id=before.profile_id, former_profile_ids=before.former_profile_ids)
+        return self.numbered(mapping.with_profile_id(profile_id) if profile_id else mapping)
 
     def serves(self, mapping: PublishedMapping) -> bool:
         """Whether this is what is served already."""

@@ -1,7 +1,8 @@
 """The words of the domain, as values. No I/O, no clock."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -97,12 +98,16 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """EC2's record that a profile is attached; every attach and every replace makes a new id."""
+    """EC2's record that a profile is attached; every attach and every replace makes a new id.
+
+    `profile_id` tells a profile from another that was made anew under its name: both have the same ARN.
+    """
 
     id: str
     instance_id: str
     profile_arn: str
     state: AssociationState
+    profile_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -166,7 +171,8 @@ class PublishedMapping:
 
     `profile_arn` is empty for `NONE`. `suspended` says why it can't be served for now (its role is gone, say): it
     holds its instances. `deleted` marks the tombstone that a removed row leaves: a deliberate act that detaches,
-    where a record merely missing is damage and holds.
+    where a record merely missing is damage and holds. `profile_id` is the profile's own id (empty where nobody has seen
+    it yet), `former_profile_ids` those of the profiles that had its name before and were deleted.
     """
 
     spec: MappingSpec
@@ -174,11 +180,18 @@ class PublishedMapping:
     profile_arn: str
     suspended: str = ""
     deleted: bool = False
+    profile_id: str = field(default="", compare=False)
+    former_profile_ids: frozenset[str] = field(default=frozenset(), compare=False)
 
     @property
     def key(self) -> MappingKey:
         """The mapping's key."""
         return self.spec.key
+
+    def with_profile_id(self, profile_id: str, carried: AbstractSet[str] = frozenset()) -> "PublishedMapping":
+        """The same with the profile's id as IAM tells it now: any other that was known, or is carried, was deleted."""
+        former = (self.former_profile_ids | {self.profile_id} | carried) - {"", profile_id}
+        return replace(self, profile_id=profile_id, former_profile_ids=former)
 
 
 @dataclass(frozen=True, slots=True)

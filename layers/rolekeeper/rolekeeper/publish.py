@@ -40,6 +40,8 @@ from rolekeeper.work import WorkQueue
 # How often a row is judged again when it changes under the judge's hands, before the stream or the sweep has to.
 ATTEMPTS = 3
 _NO_ROW = RowVerdict(None)
+# In the mapping's history alone: each instance's replace is an event of its own.
+PROFILE_RECREATED = "Profile Recreated"
 
 
 class Publisher:
@@ -182,9 +184,11 @@ class Publisher:
         check = self._roles.check(spec)
         if check.problem:
             return self._refusing.refuse(look, Status.REJECTED, (check.problem, *warnings))
-        candidate = look.numbered(PublishedMapping(spec, 0, check.profile_arn))
+        candidate = look.candidate(spec, check.profile_arn, check.profile_id)
         same = look.serves(candidate)
         found = self._find(look, candidate, same=same)
+        if check.profile_id:
+            candidate = candidate.with_profile_id(check.profile_id, found.survey.profile_ids)
         self._surveyor.add_possible_ties(found.survey, candidate, look.served, look.kept.any_value, look.at)
         if found.survey.blocks and not same:
             return self._refusing.refuse(look, Status.CONFLICT, (str(found.survey),), found)
@@ -217,15 +221,28 @@ class Publisher:
         return self._refusing.refuse(look, Status.REJECTED, (problem,)) if problem else None
 
     def _mind(self, look: Look, served: PublishedMapping) -> Look:
-        """Suspend what is served when its role can't be used any more, and resume it when it can."""
-        problem = self._roles.check(served.spec).problem
-        if problem == served.suspended:
+        """Suspend what is served when its role can't be used, resume it when it can, and see its profile's id."""
+        check = self._roles.check(served.spec)
+        now = replace(served, suspended=check.problem)
+        if check.profile_id:
+            carried = look.occasion.survey.profile_ids if look.occasion.survey else frozenset[str]()
+            now = now.with_profile_id(check.profile_id, carried)
+        recreated = now.former_profile_ids != served.former_profile_ids
+        if now == served and now.profile_id == served.profile_id and not recreated:
             return look
-        entry = self._scribe.entry(look, "Mapping Suspended" if problem else "Mapping Resumed", "", problem, served)
-        self._revisions.suspend(served, problem, entry, look.at)
-        self._fan_out(look)
-        self._scribe.tell(look, entry)
-        return replace(look, kept=replace(look.kept, published=replace(served, suspended=problem)))
+        event, reason = "", check.problem
+        if now.suspended != served.suspended:
+            event = "Mapping Suspended" if check.problem else "Mapping Resumed"
+        elif recreated:
+            event = PROFILE_RECREATED
+            reason = f"instance profile '{served.spec.profile_name}' was deleted and made anew"
+        entry = self._scribe.entry(look, event, "", reason, served) if event else None
+        self._revisions.refresh(now, entry, look.at)
+        if entry:
+            self._fan_out(look)
+        if entry and event != PROFILE_RECREATED:
+            self._scribe.tell(look, entry)
+        return replace(look, kept=replace(look.kept, published=now))
 
     def _fan_out(self, look: Look) -> int:
         """Have every instance that carries the tag reconciled; memory holds one page."""

@@ -129,17 +129,23 @@ class Revisions:
         history = self._store.entry(codec.mapping_pk(held.key), entry, at)
         self._store.write(self._store.put(codec.held_item(held), if_higher="revision"), history)
 
-    def suspend(self, mapping: PublishedMapping, why: str, entry: Mapping[str, object], at: datetime) -> None:
-        """Mark a published mapping as not servable for now (or, with an empty reason, servable again).
+    def refresh(self, mapping: PublishedMapping, entry: Mapping[str, object] | None, at: datetime) -> None:
+        """Write what IAM says of a published mapping now: whether it can be served, and its profile's ids.
+
+        Args:
+            mapping: the same revision, as it is now.
+            entry: the history entry, for what is news.
+            at: when.
 
         Raises:
             ObserveAgainError: another revision was published meanwhile.
         """
-        update = Update().set("suspended", why).only_if("revision", "=", mapping.revision)
-        self._store.write(
-            self._store.update(codec.published_key(mapping.key), update),
-            self._store.entry(codec.mapping_pk(mapping.key), entry, at),
-        )
+        item = codec.published_item(mapping)
+        update = Update().only_if("revision", "=", mapping.revision)
+        for name in ("suspended", "profile_id", "former_profile_ids"):
+            update.set(name, item[name])
+        told = [self._store.entry(codec.mapping_pk(mapping.key), entry, at)] if entry else []
+        self._store.write(self._store.update(codec.published_key(mapping.key), update), *told)
 
     # ---- rows in a tie with a mapping (see `ties`) ----
 

@@ -19,6 +19,7 @@ class RoleCheck:
     note: str = ""
     profile_arn: str = ""
     missing: str = ""
+    profile_id: str = ""
 
 
 class Roles:
@@ -65,7 +66,7 @@ class Roles:
         if profile is None:
             arn = self._iam.arn("instance-profile", self._path, profile_name)
             return RoleCheck("", note, arn, "profile")
-        return RoleCheck("", note, profile.arn, "" if profile.role_arn else "role")
+        return RoleCheck("", note, profile.arn, "" if profile.role_arn else "role", profile.id)
 
     def _about_role(self, name: str, role: Role | None) -> str:
         if role is None:

@@ -129,7 +129,8 @@ def _count(
     pin = seen.observed.pin if seen.observed else None
     before = resolve(seen.instance, [*rest, present] if present else rest, now, pin)
     after = resolve(seen.instance, [*rest, candidate], now, pin)
-    found.survey.add(seen.instance.key.id, candidate, after, present, before)
+    carries = seen.observed.association if seen.observed else None
+    found.survey.add(seen.instance.key.id, candidate, after, present, before, carries)
     found.serving += present is not None and before.winner is present
     if seen.observed:
         found.effect.count(seen.observed, (present, before), (candidate, after))

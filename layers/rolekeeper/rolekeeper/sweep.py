@@ -157,4 +157,6 @@ def _count(observed: Observation, surveys: Surveys, at: datetime) -> None:
         return
     live = {each.key: each for each in observed.published if not each.deleted}
     for key, mapping in live.items():
-        surveys.setdefault(key, Survey()).count(instance, live, mapping, mapping, at, observed.pin)
+        surveys.setdefault(key, Survey()).count(
+            instance, live, mapping, mapping, at, observed.pin, observed.association
+        )

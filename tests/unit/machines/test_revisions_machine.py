@@ -119,7 +119,9 @@ class Mappings(RuleBasedStateMachine):
             return
         read, there = kept.published, self.published.get(key)
         fits = there is not None and there.revision == read.revision
-        self._write(lambda: self.workers[who].revisions.suspend(read, why, ENTRY, self.now), fits=fits)
+        self._write(
+            lambda: self.workers[who].revisions.refresh(replace(read, suspended=why), ENTRY, self.now), fits=fits
+        )
         if fits and there:
             self.published[key] = replace(there, suspended=why)
             self.entries[key] += 1
