@@ -53,32 +53,6 @@ def told(deployed: World) -> Iterator[Any]:
     events.remove_targets(Rule="told", Ids=["told"])
 
 
-def test_a_row_that_is_rejected_is_mailed_whatever_people_wrote_into_it(deployed: World) -> None:
-    session = deployed.aws.session()
-    sqs, sns = session.client("sqs"), session.client("sns")
-    url = sqs.create_queue(QueueName="mails")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": lets_send("sns", arn)})
-    topic = deployed.aws.stack_outputs()["AlarmTopic"]
-    subscribed = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True)
-    value = 'DOMAIN\\group "quoted"'
-    deployed.put_mapping("mailed", value, role="no-such-role")
-
-    def mailed() -> dict[str, str] | None:
-        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", ()):
-            mail: dict[str, str] = json.loads(message["Body"])
-            if "mailed=" in mail["Message"]:
-                return mail
-        return None
-
-    mail = eventually(mailed)
-    sns.unsubscribe(SubscriptionArn=subscribed["SubscriptionArn"])
-    deployed.delete_mapping("mailed", value)
-    assert mail["Subject"] == f"Rolekeeper: Mapping Rejected: mailed={value}"
-    assert f"The mapping mailed={value} is not in effect" in mail["Message"]
-    assert "role 'no-such-role' doesn't exist" in mail["Message"]
-
-
 def role(world: World, *, path: str = "/rolekeeper/", trust: Any = TRUST, profile: bool = True) -> str:
     """A role of a new name, with a profile as the console makes it."""
     iam, name = world.aws.session().client("iam"), f"role-{uuid.uuid4().hex[:8]}"
