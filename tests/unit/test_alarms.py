@@ -48,6 +48,8 @@ MUST_RING = [
     ("Rolekeeper", "MappingTableEmpty", "MappingTableEmptyAlarm"),
     ("Rolekeeper", "EventsFailed", "EventsFailedAlarm"),
 ]
+# One alarm for all functions, by the metric that it adds up.
+OVER_ALL_FUNCTIONS = {"FunctionErrorsAlarm": "Errors", "FunctionThrottlesAlarm": "Throttles"}
 
 
 def watched(alarm: dict[str, Any]) -> list[dict[str, Any]]:
@@ -86,24 +88,40 @@ def test_somebody_is_told(namespace: str, metric: str, name: str) -> None:
     assert ALARMS[name]["AlarmActions"] == [{"Ref": "AlarmTopic"}]
 
 
-@pytest.mark.parametrize(
-    ("metric", "functions"), [("Errors", FUNCTIONS), ("Throttles", FUNCTIONS), ("IteratorAge", STREAM_READERS)]
-)
-def test_each_function_has_an_alarm_of_its_own_whose_name_says_which_it_is(metric: str, functions: list[str]) -> None:
-    mine = [alarm for alarm in ALARMS.values() if alarm.get("MetricName") == metric]
-    assert sorted(the_value(alarm)["Ref"] for alarm in mine) == sorted(functions)
+@pytest.mark.parametrize(("name", "metric"), OVER_ALL_FUNCTIONS.items())
+def test_one_alarm_rings_for_every_function(name: str, metric: str) -> None:
+    assert sorted(the_value(each)["Ref"] for each in watched(ALARMS[name])) == sorted(FUNCTIONS)
+    for each in watched(ALARMS[name]):
+        assert (each["MetricName"], each["Statistic"], each["Period"]) == (metric, "Sum", 60)
+
+
+@pytest.mark.parametrize("name", OVER_ALL_FUNCTIONS)
+def test_a_function_that_has_no_data_doesnt_hide_the_others(name: str) -> None:
+    """CloudWatch adds nothing where one of the terms is missing; a function that isn't invoked has no data."""
+    alarm = ALARMS[name]
+    [total, *functions] = alarm["Metrics"]
+    assert total["Expression"] == "SUM(FILL(METRICS(), 0))"
+    assert total.get("ReturnData", True)
+    assert [each["ReturnData"] for each in functions] == [False] * len(FUNCTIONS), "an alarm watches one result"
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
+
+
+@pytest.mark.parametrize(("name", "window"), [("FunctionErrorsAlarm", (1, 30)), ("FunctionThrottlesAlarm", (3, 15))])
+def test_one_error_rings_and_a_single_throttled_minute_does_not(name: str, window: tuple[int, int]) -> None:
+    assert (ALARMS[name]["DatapointsToAlarm"], ALARMS[name]["EvaluationPeriods"]) == window
+
+
+def test_each_stream_has_an_alarm_of_its_own_whose_name_says_which_it_is() -> None:
+    mine = [alarm for alarm in ALARMS.values() if alarm.get("MetricName") == "IteratorAge"]
+    assert sorted(the_value(alarm)["Ref"] for alarm in mine) == sorted(STREAM_READERS)
     for alarm in mine:
         handler = RESOURCES[the_value(alarm)["Ref"]]["Properties"]["Handler"].removesuffix(".handler")
         assert handler.replace("_", "-") in alarm["AlarmName"]["Sub"]
-        assert handler in alarm["AlarmDescription"] or metric == "IteratorAge"
 
 
 def test_every_alarm_is_held_here() -> None:
-    assert set(ALARMS) == {name for *_, name in MUST_RING} | {
-        *(f"{function}ErrorsAlarm" for function in FUNCTIONS),
-        *(f"{function}ThrottlesAlarm" for function in FUNCTIONS),
-        *(f"{function}WaitsAlarm" for function in STREAM_READERS),
-    }
+    streams = {f"{function}WaitsAlarm" for function in STREAM_READERS}
+    assert set(ALARMS) == {name for *_, name in MUST_RING} | OVER_ALL_FUNCTIONS.keys() | streams
 
 
 # ---- when they ring, and who hears it ----
@@ -182,8 +200,10 @@ def test_a_mail_says_in_words_what_it_means_and_names_its_page(name: str) -> Non
 
 def test_the_page_about_cost_counts_them() -> None:
     text = (told.ROOT / "docs/cost.md").read_text()
-    assert f"{len(ALARMS)} alarms" in text
-    assert all(len(watched(alarm)) == 1 for alarm in ALARMS.values()), "an alarm is paid for each metric in it"
+    said = re.search(r"(\d+) alarms, which watch (\d+) metrics", text)
+    assert said
+    assert int(said[1]) == len(ALARMS)
+    assert int(said[2]) == sum(len(watched(alarm)) for alarm in ALARMS.values()), "each metric in an alarm is paid for"
     at_most = re.search(r"for each name that has data, (\d+) at\s+most", text)
     assert at_most
     assert len(told.metrics()) == int(at_most[1])

@@ -69,6 +69,21 @@ def test_the_index_lists_the_alarms_in_the_templates_order_and_who_hears_that_on
     ]
 
 
+@pytest.mark.parametrize(("name", "metric"), [("function-errors", "Errors"), ("function-throttles", "Throttles")])
+def test_a_page_for_all_functions_finds_which_one_it_is_and_says_what_comes_of_each(name: str, metric: str) -> None:
+    text = (RUNBOOK / f"{name}.md").read_text()
+    [asked] = re.findall(r"^for function in (.+); do$", text, re.MULTILINE)
+    functions = {
+        logical_id: resource["Properties"]["Handler"].removesuffix(".handler")
+        for logical_id, resource in templates.load()["Resources"].items()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+    assert sorted(asked.split()) == sorted(functions)
+    assert f"--metric-name {metric} " in text
+    explained = re.findall(r"^\| `(on_\w+)` \| .{20,} \|$", text, re.MULTILINE)
+    assert sorted(explained) == sorted(functions.values())
+
+
 # ---- true ----
 
 
@@ -76,11 +91,13 @@ def test_the_scan_finds_commands() -> None:
     assert 'aws sqs receive-message --queue-url "$dead_letters" --max-number-of-messages 10 --visibility-timeout 0' in (
         commands(RUNBOOK / "dead-letters.md", "aws")
     )
-    assert [call.split()[:3] for call in commands(RUNBOOK / "on-retry-throttles.md", "aws")] == [
-        ["aws", "lambda", "get-account-settings"],
-        ["aws", "lambda", "get-function-concurrency"],
-        ["aws", "cloudformation", "describe-stack-resource"],
-    ]
+    assert {tuple(call.split()[1:3]) for call in commands(RUNBOOK / "function-throttles.md", "aws")} == {
+        ("cloudformation", "describe-stack-resource"),
+        ("cloudwatch", "get-metric-statistics"),
+        ("lambda", "get-function-concurrency"),
+        ("lambda", "get-account-settings"),
+        ("lambda", "delete-function-concurrency"),
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
