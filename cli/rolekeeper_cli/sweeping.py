@@ -37,7 +37,7 @@ def sweep(deployment: Deployment, *, wait: bool) -> ExitCode:
     swept = json.loads(text)
     if answer.get("FunctionError"):
         said = swept.get("errorMessage", swept) if isinstance(swept, dict) else swept
-        raise CommandError(f"the sweep failed: {said}", "see its log: the saved query 'errors and what was put off'")
+        raise CommandError(f"the sweep failed: {said}", "see its log: the saved query 'errors and retries'")
     forms.show(swept, lambda: output.line(_in_words(swept)))
     output.bad(swept["problems"])
     if not swept["finished"]:

@@ -38,9 +38,9 @@ MUST_RING = [
     ("AWS/States", "ExecutionsTimedOut", "RetryLoopTimedOutAlarm"),
     ("Rolekeeper", "PermissionDenied", "PermissionDeniedAlarm"),
     ("Rolekeeper", "Refused", "ChangeRefusedAlarm"),
-    ("Rolekeeper", "Retryable", "WorkPutOffAlarm"),
+    ("Rolekeeper", "Retryable", "RetriesHighAlarm"),
     ("Rolekeeper", "MappingHeld", "MappingHeldAlarm"),
-    ("Rolekeeper", "ChangesWithheld", "ChangesWithheldAlarm"),
+    ("Rolekeeper", "ChangesWithheld", "ChangeLimitReachedAlarm"),
     ("Rolekeeper", "Contested", "ContestedAlarm"),
     ("Rolekeeper", "Parked", "ParkedAlarm"),
     ("Rolekeeper", "SweepUnfinished", "SweepUnfinishedAlarm"),
@@ -145,7 +145,7 @@ def test_an_ok_is_mailed_where_quiet_means_that_it_is_over(name: str) -> None:
         name
         for namespace, _, name in MUST_RING
         # The latter two measure for how long, and so don't flap.
-        if namespace in {"Rolekeeper", "AWS/States"} and name not in {"SweepOverdueAlarm", "WorkPutOffAlarm"}
+        if namespace in {"Rolekeeper", "AWS/States"} and name not in {"SweepOverdueAlarm", "RetriesHighAlarm"}
     ],
 )
 def test_what_comes_again_and_again_rings_once(name: str) -> None:

@@ -231,9 +231,9 @@ def test_a_sweep_that_failed_and_was_tried_again_is_not_yet_overdue() -> None:
     assert SWEEPS_EVERY + tries * timeout("OnSchedule") + SWEEPS_EVERY < overdue["Default"] * HOUR
 
 
-def test_an_alarm_rings_for_work_that_is_put_off_before_the_first_of_it_is_a_dead_letter() -> None:
-    putting_off = alarm("WorkPutOff")
-    assert putting_off["Period"] * putting_off["EvaluationPeriods"] < TRIES * VISIBILITY / 2
+def test_an_alarm_rings_for_work_that_is_retried_before_the_first_of_it_is_a_dead_letter() -> None:
+    retries = alarm("RetriesHigh")
+    assert retries["Period"] * retries["EvaluationPeriods"] < TRIES * VISIBILITY / 2
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,6 @@ def test_the_questions_that_people_ask_have_their_query() -> None:
         "who was refused",
         "what waits or is parked",
         "what one correlation id did",
-        "errors and what was put off",
+        "errors and retries",
         "slowest runs",
     ]
