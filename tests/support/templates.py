@@ -27,3 +27,14 @@ _Loader.add_multi_constructor("!", _short_tag)
 def load(path: str = "template.yaml") -> Any:
     """A template of this repository; `path` is from its top."""
     return yaml.load((ROOT / path).read_text(), Loader=_Loader)
+
+
+def policy_statements(resources: Any, role: str) -> list[dict[str, Any]]:
+    """All statements of a role: its own, and those of the template's own managed policies that it names."""
+    properties = resources[role]["Properties"]
+    documents = [policy["PolicyDocument"] for policy in properties["Policies"]]
+    for policy in properties.get("ManagedPolicyArns", []):
+        managed = resources.get(policy.get("Ref") if isinstance(policy, dict) else None, {})
+        assert managed.get("Type") == "AWS::IAM::ManagedPolicy", f"{role}: AWS's {policy} reaches the whole account"
+        documents.append(managed["Properties"]["PolicyDocument"])
+    return [statement for document in documents for statement in document["Statement"]]

@@ -14,7 +14,7 @@ from rolekeeper.columns import ASKS, COLUMNS, KEYS, OURS
 from rolekeeper.mappings import read_row
 from rolekeeper.model import Action
 from rolekeeper.verdicts import Status
-from support import told
+from support import templates, told
 from support.told import LAYER, constants, parsed
 
 ROOT = Path(__file__).parents[2]
@@ -182,16 +182,15 @@ def test_every_metric_is_explained_and_no_other() -> None:
 
 def test_every_permission_of_a_function_is_listed() -> None:
     text = section("docs/security.md", "What each function may do")
-    for name, resource in TEMPLATE["Resources"].items():
+    resources = templates.load()["Resources"]
+    for name, resource in resources.items():
         if resource["Type"] != "AWS::Serverless::Function":
             continue
         assert f"`{name}`" in text
-        for policy in TEMPLATE["Resources"][resource["Properties"]["Role"].removesuffix(".Arn")]["Properties"][
-            "Policies"
-        ]:
-            for statement in policy["PolicyDocument"]["Statement"]:
-                actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-                assert [each for each in actions if f"`{each}`" not in text and not each.startswith("logs:")] == []
+        role = resource["Properties"]["Role"]["GetAtt"].removesuffix(".Arn")
+        for statement in templates.policy_statements(resources, role):
+            actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+            assert [each for each in actions if f"`{each}`" not in text and not each.startswith("logs:")] == []
 
 
 @pytest.mark.parametrize("policy", blocks("docs/security.md", "json"))

@@ -79,9 +79,8 @@ def allowed() -> set[str]:
     resources = templates.load()["Resources"]
     actions: set[str] = set()
     for role in FUNCTION_ROLES:
-        for policy in resources[role]["Properties"]["Policies"]:
-            for statement in policy["PolicyDocument"]["Statement"]:
-                actions |= _listed(statement["Action"])
+        for statement in templates.policy_statements(resources, role):
+            actions |= _listed(statement["Action"])
     return actions
 
 

@@ -1,5 +1,6 @@
 """The runbook: a page for each alarm, and every command on it can be typed."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -138,6 +139,17 @@ def test_each_saved_query_that_a_page_names_is_there(page: Path) -> None:
     assert set(re.findall(r"saved query `([^`]+)`", text)) <= saved
     for pair in re.findall(r"saved queries `([^`]+)` and `([^`]+)`", text):
         assert set(pair) <= saved
+
+
+def test_each_graph_of_the_dashboard_that_a_page_names_is_there() -> None:
+    drawn = templates.load()["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Sub"]
+    titles = {widget["properties"]["title"] for widget in json.loads(drawn)["widgets"]}
+    named = {
+        page.stem: re.findall(r'dashboard, "([^"]+)"', " ".join(page.read_text().split()), re.IGNORECASE)
+        for page in PAGES
+    }
+    assert any(named.values()), "the scan finds less"
+    assert {page: set(names) - titles for page, names in named.items() if set(names) - titles} == {}
 
 
 def test_operations_lists_the_saved_queries() -> None:

@@ -113,9 +113,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _statements(function: str) -> list[dict[str, Any]]:
-    role = _properties(_properties(function)["Role"]["GetAtt"].removesuffix(".Arn"))
-    assert "ManagedPolicyArns" not in role, "a managed policy reaches the whole account"
-    return [statement for policy in role["Policies"] for statement in policy["PolicyDocument"]["Statement"]]
+    return templates.policy_statements(RESOURCES, _properties(function)["Role"]["GetAtt"].removesuffix(".Arn"))
 
 
 def _allowing(function: str, action: str) -> list[dict[str, Any]]:
@@ -222,6 +220,36 @@ def test_every_function_has_a_role_of_its_own() -> None:
     functions = _of_type("AWS::Serverless::Function")
     assert set(functions) == set(CALLS)
     assert len({json.dumps(function["Properties"]["Role"]) for function in functions.values()}) == len(functions)
+
+
+def test_a_managed_policy_of_awss_is_not_taken_for_one_of_ours() -> None:
+    """AWS's managed policies reach the whole account."""
+    for arn in ("arn:aws:iam::aws:policy/AdministratorAccess", {"Sub": "arn:${AWS::Partition}:iam::aws:policy/X"}):
+        roles = {"Role": {"Properties": {"Policies": [], "ManagedPolicyArns": [arn]}}}
+        with pytest.raises(AssertionError, match="reaches the whole account"):
+            templates.policy_statements(roles, "Role")
+
+
+def test_no_role_has_a_managed_policy_but_our_own() -> None:
+    for role in _of_type("AWS::IAM::Role"):
+        assert templates.policy_statements(RESOURCES, role)
+
+
+@pytest.mark.parametrize("policy", _of_type("AWS::IAM::ManagedPolicy"))
+def test_a_shared_policy_is_attached_by_the_roles_that_share_it_and_iam_takes_its_size(policy: str) -> None:
+    """With a name of its own, a second stack of the account would be refused."""
+    properties = _properties(policy)
+    assert set(properties) == {"Description", "PolicyDocument"}
+    roles = [
+        name
+        for name, role in _of_type("AWS::IAM::Role").items()
+        if {"Ref": policy} in role["Properties"].get("ManagedPolicyArns", [])
+    ]
+    assert len(roles) > 1, "what only one function does is in its own role"
+    # 6,144 characters without spaces (IAM quotas), with a path and names as long as they may be.
+    text = json.dumps(properties["PolicyDocument"], separators=(",", ":"))
+    paths, names = text.count("${RolePath}"), text.count('"GetAtt"') + text.count('"Ref"') + text.count("${AWS::")
+    assert len(text) + paths * PARAMETERS["RolePath"]["MaxLength"] + names * 100 <= 6144
 
 
 @pytest.mark.parametrize("function", CALLS)
