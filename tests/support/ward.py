@@ -106,6 +106,7 @@ class Ward:
         terminal.parameters["Mode"] = "enforce"
         dead = desk.sqs.create_queue(QueueName="dead")["QueueUrl"]
         terminal.outputs |= {"DeadLetterQueue": dead, "AlarmTopic": TOPIC, "RetryStateMachine": MACHINE}
+        terminal.outputs["Version"] = "0.1.0"
         desk.world.state.note_fleet(3, desk.world.clock.now())
 
     def is_called_by(self, arn: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -538,3 +539,8 @@ def test_the_contracts_outputs_are_there_and_described() -> None:
     assert contract <= set(outputs)
     assert all(output["Description"] for output in outputs.values())
     assert {name: outputs[name]["Value"] for name in contract} == {name: {"Ref": name} for name in contract}
+
+
+def test_the_output_version_is_the_projects() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert TEMPLATE["Outputs"]["Version"]["Value"] == project["version"]

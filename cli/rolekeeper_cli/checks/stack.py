@@ -5,7 +5,9 @@ from rolekeeper_cli.findings import Finding, Findings, fail, several, warn
 from rolekeeper_cli.patient import Patient, Resource
 
 # What this version's template has; a test compares them.
-OUTPUTS = frozenset({"MappingTable", "StateTable", "WorkQueue", "DeadLetterQueue", "RetryStateMachine", "AlarmTopic"})
+OUTPUTS = frozenset(
+    {"MappingTable", "StateTable", "WorkQueue", "DeadLetterQueue", "RetryStateMachine", "AlarmTopic", "Version"}
+)
 PARAMETERS = frozenset(
     {
         "Mode",
