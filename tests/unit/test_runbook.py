@@ -73,7 +73,7 @@ def test_the_index_lists_the_alarms_in_the_templates_order_and_who_hears_that_on
 @pytest.mark.parametrize(("name", "metric"), [("function-errors", "Errors"), ("function-throttles", "Throttles")])
 def test_a_page_for_all_functions_finds_which_one_it_is_and_says_what_comes_of_each(name: str, metric: str) -> None:
     text = (RUNBOOK / f"{name}.md").read_text()
-    [asked] = re.findall(r"^for function in (.+); do$", text, re.MULTILINE)
+    [asked] = re.findall(r"^for name in (.+); do$", text, re.MULTILINE)
     functions = {
         logical_id: resource["Properties"]["Handler"].removesuffix(".handler")
         for logical_id, resource in templates.load()["Resources"].items()
