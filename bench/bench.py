@@ -19,6 +19,7 @@ from rolekeeper.model import Instance, InstanceKey, InstanceState, MappingKey, M
 from rolekeeper.resolve import resolve
 from support.desk import Desk
 from support.state_table import STATE_TABLE
+from support.values import OWNERSHIP
 from support.world import ACCOUNT, REGION, World, new_world
 
 ROUNDS = 15
@@ -47,7 +48,9 @@ def one_decision() -> float:
     instance = Instance(InstanceKey(ACCOUNT, REGION, "i-0abc"), InstanceState.RUNNING, tags)
     mappings = [published(f"tag-{number}", number) for number in range(50)]
     now = datetime.now(UTC)
-    return median_ms(lambda: decide(instance, None, None, resolve(instance, mappings, now)), rounds=200)
+    return median_ms(
+        lambda: decide(instance, None, None, resolve(instance, mappings, now), None, OWNERSHIP), rounds=200
+    )
 
 
 def fill(world: World, count: int) -> None:

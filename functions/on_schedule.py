@@ -16,6 +16,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     announce = runtime.announcer(settings)
     correlation_id = str(event.get("id") or context.aws_request_id)
     task = Task(event.get("task", Task.SWEEP))
+    if task is Task.EXPIRIES and not runtime.state(settings).swept():
+        # Nothing changes before a sweep came to its end: on a new state table the first minute makes one.
+        task = Task.SWEEP
     try:
         if task is Task.EXPIRIES:
             runtime.deployed_mode(settings, announce).compare(correlation_id, runtime.now())

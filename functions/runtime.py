@@ -11,7 +11,7 @@ from functools import cache
 from aws_lambda_powertools import Logger, Metrics
 
 from rolekeeper.announce import Announcer
-from rolekeeper.change import Changer
+from rolekeeper.apply import Applier
 from rolekeeper.clients import Settings, client
 from rolekeeper.ec2 import Ec2
 from rolekeeper.expiry import Expiries
@@ -72,7 +72,7 @@ def ec2(settings: Settings) -> Ec2:
 
 def iam(settings: Settings) -> Iam:
     """IAM in our account."""
-    return Iam(client("iam"), settings.account, settings.role_path, settings.partition)
+    return Iam(client("iam"), settings.account, settings.partition)
 
 
 def mapping_table(settings: Settings) -> MappingTable:
@@ -92,13 +92,12 @@ def retry_loop(settings: Settings) -> RetryLoop:
 
 def reconciler(settings: Settings, announcer: Announcer, retries: RetryLoop | None = None) -> Reconciler:
     """The reconciler; one that starts no retry loops runs inside one."""
-    changer = Changer(
+    applier = Applier(
         ec2=ec2(settings),
         state=state(settings),
         window=ChangeWindow(store(settings), settings.limits, settings.change_window_minutes),
         announce=announcer,
-        may_restore=iam(settings).may_pass,
-        contest=settings.contest,
+        rules=settings.rules,
         now=now,
         sleep=sleep,
     )
@@ -106,9 +105,8 @@ def reconciler(settings: Settings, announcer: Announcer, retries: RetryLoop | No
         ec2=ec2(settings),
         state=state(settings),
         announce=announcer,
-        changer=changer,
-        mode=settings.mode,
-        contest=settings.contest,
+        applier=applier,
+        rules=settings.rules,
         retries=retries,
         now=now,
         sleep=sleep,
@@ -150,8 +148,7 @@ def sweep(settings: Settings, announcer: Announcer, correlation_id: str, seconds
         publisher=publisher(settings, announcer),
         queue=work_queue(settings),
         announce=announcer,
-        mode=settings.mode,
-        contest=settings.contest,
+        rules=settings.rules,
         correlation_id=correlation_id,
         seconds_left=seconds_left,
         now=now,

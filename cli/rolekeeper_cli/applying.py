@@ -234,5 +234,5 @@ def _hindrances(deployment: Deployment, ids: Sequence[str]) -> Iterator[str]:
     keys = [InstanceKey(deployment.caller.account, str(deployment.session.region_name), id_) for id_ in ids]
     records = deployment.state.read(keys, []).records
     for key in keys:
-        if key in records and (standing := records[key].standing):
-            yield f"{key.id}: {standing.reason}"
+        if key in records and (shown := records[key].condition):
+            yield f"{key.id}: {shown.reason}"

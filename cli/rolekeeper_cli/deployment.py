@@ -2,10 +2,10 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import boto3
@@ -13,7 +13,7 @@ from botocore.config import Config
 
 from rolekeeper.cells import Home
 from rolekeeper.clients import CONFIG
-from rolekeeper.contest import ContestRule
+from rolekeeper.contention import ContentionRule
 from rolekeeper.ec2 import Ec2
 from rolekeeper.errors import PermanentError, classified
 from rolekeeper.iam import Iam
@@ -22,6 +22,7 @@ from rolekeeper.mapping_table import MappingTable
 from rolekeeper.model import Mode
 from rolekeeper.revisions import Revisions
 from rolekeeper.roles import Roles
+from rolekeeper.rules import Ownership, Rules
 from rolekeeper.state import State
 from rolekeeper.store import Store
 from rolekeeper.work import WorkQueue
@@ -137,9 +138,20 @@ class Deployment:
         return Mode(self.stack.parameters.get("Mode") or Mode.ENFORCE)
 
     @property
-    def contest(self) -> ContestRule:
-        """How often somebody else may undo a change."""
-        return ContestRule(self._number("ContestedAfter"), timedelta(minutes=self._number("ContestedWindowMinutes")))
+    def ownership(self) -> Ownership:
+        """Which profiles are managed."""
+        return Ownership.under(
+            self.role_path,
+            self.caller.account,
+            self.caller.partition,
+            take_over=self.stack.parameters.get("TakeOver") == "true",
+        )
+
+    @property
+    def rules(self) -> Rules:
+        """What the deployment lets Rolekeeper do with an instance."""
+        within = timedelta(minutes=self._number("ContestedWindowMinutes"))
+        return Rules(self.mode, self.ownership, ContentionRule(self._number("ContestedAfter"), within))
 
     @property
     def limits(self) -> Limits:
@@ -214,12 +226,7 @@ class Deployment:
     @cached_property
     def iam(self) -> Iam:
         """IAM in the caller's account."""
-        return Iam(self.client("iam"), self.caller.account, self.role_path, self.caller.partition)
-
-    @cached_property
-    def may_restore(self) -> Callable[[str], bool]:
-        """Whether a profile may be put back (`Iam.may_pass`), asked once for each."""
-        return cache(self.iam.may_pass)
+        return Iam(self.client("iam"), self.caller.account, self.caller.partition)
 
     @cached_property
     def roles(self) -> Roles:

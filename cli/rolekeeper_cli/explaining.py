@@ -1,13 +1,15 @@
 """Why an instance carries what it carries, and what it should carry: read, decided and told as the functions do it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from shlex import quote
 from typing import Any
 
 from rolekeeper import codec
 from rolekeeper.announce import described
-from rolekeeper.model import IGNORE_TAG, Association, Pin, PublishedMapping, Standing
-from rolekeeper.observe import observe
+from rolekeeper.apply import REFUSED
+from rolekeeper.model import IGNORE_TAG, Association, Condition, Pin, PublishedMapping
+from rolekeeper.observe import Unreadable, observe
+from rolekeeper.rules import Ownership
 from rolekeeper_cli import forms, tables
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.fleet import Enforced, Seen, profile_name
@@ -16,13 +18,22 @@ from rolekeeper_cli.history import answered, entry_document
 from rolekeeper_cli.instances import find_instance, name_of, title
 from rolekeeper_cli.trouble import ExitCode
 
+# How far back the last take-over is looked for, in history entries.
+_LOOKED_THROUGH = 100
+
 
 def explain(deployment: Deployment, text: str) -> ExitCode:
-    """Explain the instance that a text names."""
+    """Explain the instance that a text names.
+
+    Raises:
+        DamagedError: an item of the state table isn't what Rolekeeper wrote, so it decides nothing for the instance.
+    """
     key = find_instance(deployment.ec2, text).key
     observed = observe([key], deployment.ec2, Enforced(deployment.store), deployment.now())[key]
+    if isinstance(observed, Unreadable):
+        raise observed.error
     seen = Seen.of(observed, deployment)
-    entries = deployment.store.history(codec.instance_pk(key), 1)
+    entries = deployment.store.history(codec.instance_pk(key), _LOOKED_THROUGH)
     document = {
         "instance": key.id,
         "name": name_of(seen.instance),
@@ -34,18 +45,20 @@ def explain(deployment: Deployment, text: str) -> ExitCode:
         "mapping": _mapping(observed.candidates.winner),
         "losers": [{"mapping": str(each.mapping), "why": each.why} for each in seen.decision.losers],
         "pin": _pin(observed.pin),
-        "standing": _standing(observed.record.standing),
+        "condition": _condition(observed.record.condition),
+        "took_over_from": _former(entries, seen),
         "last": entry_document(entries[0]) if entries else None,
-        "undo": [{"command": command, "does": does} for command, does in undoing(seen)],
+        "undo": [{"command": command, "does": does} for command, does in undoing(seen, deployment.ownership)],
     }
     forms.show(document, lambda: tables.show_table(("", ""), _lines(seen, document)))
     return ExitCode.DONE
 
 
-def undoing(seen: Seen) -> Iterator[tuple[str, str]]:
+def undoing(seen: Seen, ownership: Ownership) -> Iterator[tuple[str, str]]:
     """What undoes it: commands, each with what it does."""
     id_, observed = seen.instance.key.id, seen.observed
     pin, winner = observed.pin, observed.candidates.winner
+    foreign = bool(seen.carries) and not seen.managed
     by_hand = f"rolekeeper {'replace' if seen.carries else 'attach'} {id_} ROLE --for 8h"
     if pin and not pin.expired(observed.asked_at):
         yield f"rolekeeper release {id_}", "ends the pin; its tags rule again"
@@ -59,6 +72,8 @@ def undoing(seen: Seen) -> Iterator[tuple[str, str]]:
         policy = winner.spec.when_unmatched.value
         yield f"aws ec2 delete-tags --resources {id_} --tags {tag}", f"for this instance: when_unmatched says {policy}"
         yield f"rolekeeper mapping rollback {quote(str(winner.key))}", "for all of the mapping's instances"
+    if foreign and not ownership.take_over:
+        return
     yield by_hand, "gives this one another role, whatever its tags say"
     if seen.carries:
         yield f"rolekeeper detach {id_}", "takes its role, whatever its tags say"
@@ -70,15 +85,15 @@ def undoing(seen: Seen) -> Iterator[tuple[str, str]]:
 def _carried(seen: Seen, association: Association | None) -> dict[str, Any] | None:
     if association is None:
         return None
-    ours = seen.observed.assignment
+    grant = seen.observed.grant
     return {
         "instance_profile": profile_name(association.profile_arn),
         "profile_arn": association.profile_arn,
         "association": association.id,
         "state": association.state.value,
-        "by_rolekeeper": ours is not None,
-        "for": str(ours.mapping) if ours else None,
-        "revision": ours.revision if ours else None,
+        "managed": seen.managed,
+        "for": str(grant.mapping) if grant else None,
+        "revision": grant.revision if grant else None,
     }
 
 
@@ -101,16 +116,26 @@ def _pin(pin: Pin | None) -> dict[str, Any] | None:
     return {"role": pin.role, "expires_at": pin.expires_at, "by": pin.by, "reason": pin.reason, "unclear": pin.unclear}
 
 
-def _standing(standing: Standing | None) -> dict[str, Any] | None:
-    if standing is None:
+def _condition(shown: Condition | None) -> dict[str, Any] | None:
+    if shown is None:
         return None
     return {
-        "action": standing.action.value,
-        "code": standing.code,
-        "reason": standing.reason,
-        "since": standing.since,
-        "parked": standing.parked,
+        "action": shown.action.value,
+        "code": shown.code,
+        "reason": shown.reason,
+        "since": shown.since,
+        "parked": shown.parked,
     }
+
+
+def _former(entries: Iterable[Mapping[str, Any]], seen: Seen) -> dict[str, str] | None:
+    """The foreign role that the last take-over replaced or detached, as long as Rolekeeper's choice stands."""
+    if seen.carries and not seen.managed:
+        return None
+    for entry in entries:
+        if entry["decision"].get("takes-over") and entry.get("outcome") != REFUSED:
+            return {"profile_arn": entry["seen"]["profile-arn"], "at": entry["at"]}
+    return None
 
 
 # ---- for people ----
@@ -133,13 +158,15 @@ def _lines(seen: Seen, document: Mapping[str, Any]) -> Iterator[tuple[str, str]]
         until = f" until {pin['expires_at']:%Y-%m-%dT%H:%M:%SZ}" if pin["expires_at"] else ""
         why = f": {pin['reason']}" if pin["reason"] else ""
         yield "pin", f"{pin['role'] or pin['unclear']}{until}, by {pin['by'] or 'somebody'}{why}"
-    if standing := document["standing"]:
-        parked = ", parked" if standing["parked"] else ""
-        yield "shows", f"{standing['reason']} (since {standing['since']:%Y-%m-%dT%H:%M:%SZ}{parked})"
+    if shown := document["condition"]:
+        parked = ", parked" if shown["parked"] else ""
+        yield "shows", f"{shown['reason']} (since {shown['since']:%Y-%m-%dT%H:%M:%SZ}{parked})"
+    if former := document["took_over_from"]:
+        yield "took over from", f"{former['profile_arn']} ({former['at'][:19]}Z)"
     if last:
         yield "last woken by", f"{last['cause']} ({last['at'][:19]}Z)"
         yield "it decided", f"{last['action']} ({last['code']}): {last['reason']}"
-        yield "AWS answered", answered(last["answer"]) or "nothing: it wasn't asked"
+        yield "AWS answered", answered(last["answer"], last["outcome"]) or "nothing: it wasn't asked"
     for at, each in enumerate(document["undo"]):
         yield "" if at else "to undo", f"{each['command']}  ({each['does']})"
 
@@ -147,8 +174,8 @@ def _lines(seen: Seen, document: Mapping[str, Any]) -> Iterator[tuple[str, str]]
 def _carried_in_words(carried: Mapping[str, Any] | None) -> str:
     if carried is None:
         return "no role"
-    if carried["by_rolekeeper"]:
+    if carried["for"]:
         by = f"attached by Rolekeeper for {carried['for']}, revision {carried['revision']}"
     else:
-        by = "attached by somebody else"
+        by = "managed, attached by another actor" if carried["managed"] else "foreign: outside the role path"
     return f"{carried['instance_profile']} ({carried['association']}, {carried['state']}), {by}"

@@ -7,9 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import batched
 
-from rolekeeper.change import within_ceiling
 from rolekeeper.ec2 import FILTER_VALUES
-from rolekeeper.errors import DamagedError
 from rolekeeper.model import (
     NO_ROLE,
     Action,
@@ -22,7 +20,7 @@ from rolekeeper.model import (
     Mode,
     PublishedMapping,
 )
-from rolekeeper.observe import Observation, observe_page
+from rolekeeper.observe import Observation, Unreadable, observe_page
 from rolekeeper.state import Snapshot, State
 from rolekeeper.store import Store
 from rolekeeper_cli import output
@@ -47,23 +45,26 @@ class Enforced(State):
         keys = list(mappings)
         snapshot = super().read(instances, [key for key in keys if key not in self.served])
         others = {key: self.served[key] for key in keys if key in self.served}
-        return replace(snapshot, control=Control(mode=Mode.ENFORCE), published={**snapshot.published, **others})
+        published = {**snapshot.published, **others}
+        return replace(snapshot, control=Control(mode=Mode.ENFORCE), swept=True, published=published)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An instance, and what Rolekeeper would do to it."""
+    """An instance, and what Rolekeeper would do to it. `managed` says whether it carries a managed role."""
 
     instance: Instance
     observed: Observation
     decision: Decision
+    managed: bool
 
     @classmethod
     def of(cls, observed: Observation, deployment: Deployment) -> "Seen":
         """What was observed of an instance that EC2 knows."""
         assert observed.instance is not None  # EC2 knows it
-        decision = observed.decision(Mode.ENFORCE, deployment.contest)
-        return cls(observed.instance, observed, within_ceiling(decision, deployment.may_restore))
+        rules = replace(deployment.rules, mode=Mode.ENFORCE)
+        carried = observed.association.profile_arn if observed.association else ""
+        return cls(observed.instance, observed, observed.decision(rules), rules.ownership.manages(carried))
 
     @property
     def carries(self) -> str:
@@ -97,15 +98,14 @@ def named(deployment: Deployment, ids: Iterable[str]) -> Iterator[list[Instance]
 
 
 def look(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen]:
-    """Look at pages of instances. One whose record is damaged is told and left out."""
-
-    def tell(instance: Instance, error: DamagedError) -> None:
-        output.warn(f"{instance.key.id} is left out: {error.message}")
-
+    """Look at pages of instances. One whose record is damaged is reported and left out."""
     with Progress(None, "instances looked at") as progress:
         for page in progress.pages(instances):
-            for each in observe_page(page, deployment.ec2, state, deployment.now(), tell):
-                yield Seen.of(each, deployment)
+            for each in observe_page(page, deployment.ec2, state, deployment.now()):
+                if isinstance(each, Unreadable):
+                    output.warn(f"{each.key.id} is left out: {each.error.message}")
+                else:
+                    yield Seen.of(each, deployment)
 
 
 def profile_name(arn: str) -> str | None:

@@ -75,7 +75,7 @@ def document(seen: Seen) -> dict[str, Any]:
         "code": decision.code,
         "reason": decision.reason,
         "association": association.id if association else None,
-        "by_rolekeeper": seen.observed.assignment is not None,
+        "managed": seen.managed,
         "tags": dict(seen.instance.tags),
     }
 

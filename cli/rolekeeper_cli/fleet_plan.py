@@ -7,6 +7,7 @@ from typing import Any
 
 from rolekeeper.difference import Difference, in_words
 from rolekeeper.model import Action
+from rolekeeper.observe import withholding
 from rolekeeper.policy_reader import PolicyReader
 from rolekeeper_cli import forms, output, proposal, tables
 from rolekeeper_cli.deployment import Deployment
@@ -156,7 +157,8 @@ def show(
 
 def withheld(deployment: Deployment) -> str:
     """Why nothing may be changed now; empty when it may."""
-    found = deployment.state.read([], []).control.withholds(deployment.mode)
+    snapshot = deployment.state.read([], [])
+    found = withholding(snapshot.control, deployment.mode, swept=snapshot.swept)
     return found.reason if found else ""
 
 

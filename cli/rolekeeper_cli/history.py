@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rolekeeper import codec
+from rolekeeper.apply import STARTED
 from rolekeeper.model import InstanceKey
 from rolekeeper_cli import forms
 from rolekeeper_cli.deployment import Deployment
@@ -40,7 +41,7 @@ def entry_document(entry: Mapping[str, Any]) -> dict[str, Any]:
         **decided(entry),
         "losers": list(entry["decision"]["losers"]),
         "seen": entry["seen"],
-        "closes": list(entry.get("closes", ())),
+        "outcome": entry.get("outcome", ""),
     }
 
 
@@ -70,14 +71,13 @@ def cells(document: Mapping[str, Any]) -> list[object]:
         f"{document['action']} ({document['code']})",
         document["role"],
         document["mapping"],
-        answered(document["answer"]),
+        answered(document["answer"], document["outcome"]),
         document["reason"],
     ]
 
 
-def answered(answer: Mapping[str, Any]) -> str:
+def answered(answer: Mapping[str, Any], outcome: str = "") -> str:
     """What AWS answered, in words; empty when it wasn't asked for a change."""
     if "code" in answer:
         return f"{answer['code']}: {answer.get('message', '')}"
-    said = str(answer.get("association-id", ""))
-    return f"{said}, found later" if answer.get("completed") else said
+    return str(answer.get("association-id", "")) or ("started; the answer is unknown" if outcome == STARTED else "")

@@ -11,14 +11,16 @@ from rolekeeper.model import (
     NO_ROLE,
     Action,
     Association,
-    Control,
     Instance,
     InstanceState,
     MappingKey,
     MappingSpec,
     Pin,
+    RecordChange,
 )
-from rolekeeper.store import Update
+from rolekeeper.observe import withholding
+from rolekeeper.rules import Ownership
+from rolekeeper.state import Snapshot
 from rolekeeper_cli import asking, forms, output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.instances import find_instance, shows, title
@@ -61,6 +63,7 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, con
     instance = find_instance(ec2, text)
     shown = ec2.associations([instance.key.id]).get(instance.key.id)
     _refuse_wrong_verb(instance, wish, shown)
+    _refuse_foreign(instance, shown, deployment.ownership)
     if wish.verb == "detach":
         carries = f"carries {_name(shown)}" if shown else "carries no role already, and is to carry none"
         asking.confirm_word("Detach", f"{title(instance)} {carries}.", confirm)
@@ -78,7 +81,7 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, con
     )
     deployment.store.write(deployment.store.put(codec.pin_item(instance.key, made)))
     _show(instance, made)
-    later = _what_delays(instance, shown, made, snapshot.control, deployment)
+    later = _what_delays(instance, shown, made, snapshot, deployment)
     if later:
         output.say(later)
     if wait is None:
@@ -89,29 +92,27 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, con
 
 
 def release(deployment: Deployment, text: str) -> ExitCode:
-    """Take an instance's pin away, and forget that somebody else kept undoing our changes to it."""
+    """Take an instance's pin away, and forget that another actor kept reverting our change to it."""
     instance = find_instance(deployment.ec2, text)
     snapshot = deployment.state.read([instance.key], [])
     former = snapshot.pins.get(instance.key)
-    undone = snapshot.record(instance.key).undone
+    record = snapshot.record(instance.key)
+    contested = record.condition is not None and record.condition.code == "contested"
     store = deployment.store
-    if undone:
-        update = Update()
-        for each in undone:
-            update.remove(codec.undone_name(each))
-        store.write(store.update(codec.record_key(instance.key), update))
+    if record.changes:
+        deployment.state.save(instance.key, RecordChange(lapsed=record.changes), deployment.now())
     store.write(store.delete(codec.pin_key(instance.key)))
-    if undone and not former:
+    if contested and not former:
         # A pin that goes wakes Rolekeeper by itself; this doesn't.
         deployment.work_queue.send([instance.key], f"released by {deployment.caller.arn}", str(uuid.uuid4()))
     if former:
         said = f"{title(instance)} is released from {former.role or 'its pin'} and goes back to its tags."
     else:
         said = f"{title(instance)} has no pin; its tags rule."
-    told = {"instance": instance.key.id, "released": former.role if former else None, "contested": bool(undone)}
+    told = {"instance": instance.key.id, "released": former.role if former else None, "contested": contested}
     forms.show(told, lambda: output.line(said))
-    if undone:
-        output.say("Somebody else kept undoing Rolekeeper's changes to it; Rolekeeper tries again.")
+    if contested:
+        output.say("Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again.")
     return ExitCode.DONE
 
 
@@ -150,11 +151,21 @@ def _refuse_wrong_verb(instance: Instance, wish: Wish, shown: Association | None
         raise CommandError(f"{title(instance)} carries no role", f"to give it one: rolekeeper attach {command}")
 
 
+def _refuse_foreign(instance: Instance, shown: Association | None, ownership: Ownership) -> None:
+    """IAM lets Rolekeeper take away only what is under the role path, unless the deployment says otherwise."""
+    if shown and not ownership.manages(shown.profile_arn) and not ownership.take_over:
+        detach = f"aws ec2 disassociate-iam-instance-profile --association-id {shown.id}"
+        raise CommandError(
+            f"{title(instance)} carries the foreign {shown.profile_arn}, which Rolekeeper may not take away",
+            f"detach it by hand ({detach}), or deploy with TakeOver=true",
+        )
+
+
 def _what_delays(
-    instance: Instance, shown: Association | None, made: Pin, control: Control, deployment: Deployment
+    instance: Instance, shown: Association | None, made: Pin, snapshot: Snapshot, deployment: Deployment
 ) -> str:
     """Why EC2 won't show the change soon; empty when it will."""
-    if withheld := control.withholds(deployment.mode):
+    if withheld := withholding(snapshot.control, deployment.mode, swept=snapshot.swept):
         return f"Nothing changes yet: {withheld.reason}. The pin is kept; it is done when that ends."
     if instance.state in {InstanceState.PENDING, InstanceState.STOPPING}:
         return f"The instance is {instance.state}, when EC2 takes no change: it is done as soon as EC2 takes it."
@@ -189,10 +200,10 @@ def _stop_where_held(deployment: Deployment, instance: Instance, since: datetime
     Raises:
         CommandError: it did.
     """
-    standing = deployment.state.read([instance.key], []).record(instance.key).standing
-    if standing and standing.action is Action.HOLD and standing.since >= since:
-        what = f"the pin is written, but {title(instance)} stays as it is: {standing.reason}"
-        raise CommandError(what, f"it stays wanted; mend that, or take it back: rolekeeper release {instance.key.id}")
+    shown = deployment.state.read([instance.key], []).record(instance.key).condition
+    if shown and shown.action is Action.HOLD and shown.since >= since:
+        what = f"the pin is written, but {title(instance)} stays as it is: {shown.reason}"
+        raise CommandError(what, f"it stays wanted; repair that, or take it back: rolekeeper release {instance.key.id}")
 
 
 # ---- words ----

@@ -131,7 +131,7 @@ class _Judge:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._state = Enforced(deployment.store)
-        self._surveyor = Surveyor(deployment.ec2, self._state, deployment.mapping_table)
+        self._surveyor = Surveyor(deployment.ec2, self._state, deployment.mapping_table, deployment.ownership)
         self._scales = Scales(deployment.limits, self._surveyor, PolicyReader(deployment.iam))
 
     @property

@@ -17,6 +17,8 @@ from rolekeeper_local.world import Shown, World
 
 READ, WRITE, TABLE = "s3-read", "s3-write", "dynamodb-app"
 WRITER = ("workload", "s3-writer")
+# A role that another actor made, outside the role path.
+FOREIGN = "node-role"
 RETAGS = 9
 SLOW = 1  # seconds
 SETTLES = 1.5
@@ -36,9 +38,10 @@ class Demo:
             ("Launch one without, tag it later: it gets the role at once", self.tagged_later),
             ("Change the tag: the role is replaced in one call, with a new association", self.retagged),
             ("Change the tag while stopped: the replace waits, and comes at start", self.retagged_while_stopped),
+            ("Launch one with a role from outside the path: it keeps it, and shows why", self.foreign_role),
             ("Write a bad mapping row: rejected with the reason, the old one keeps serving", self.bad_row),
             ("Edit a mapping: its instances follow", self.edited_mapping),
-            ("Remove the tag: the role that we attached is detached", self.untagged),
+            ("Remove the tag: the role that Rolekeeper attached is detached", self.untagged),
             ("Lose an event: the sweep finds and repairs it", self.lost_event),
             (f"How fast: {RETAGS} tag changes on a running instance", self.measured),
         ]
@@ -89,6 +92,17 @@ class Demo:
         self.world.ec2.start_instances(InstanceIds=[self.batch])
         self.running(self.batch)
         self.attached(self.batch, READ)
+
+    def foreign_role(self) -> None:
+        """Another actor's role stays, whatever the tags say."""
+        self.timeline.does(f"ec2 run-instances with instance profile {FOREIGN}, tagged workload=s3-reader")
+        node = self.world.launch("node", profile=FOREIGN, workload="s3-reader")
+        self.running(node)
+        shown = self.timeline.until(f"{node} shows occupied", lambda: self.world.condition(node, "occupied"))
+        self.timeline.stays(
+            f"{node} still carries {FOREIGN}", lambda: self.world.carries(node, FOREIGN) is not None, SETTLES
+        )
+        self.timeline.says(f"the reason: {shown.reason}")
 
     def bad_row(self) -> None:
         """Rejected with its reason; a new instance still gets the role of the last good revision."""
@@ -201,6 +215,8 @@ def main() -> int:
             aws.deploy()
             world = World(aws)
             world.deploy_starter_roles()
+            # Made early: EC2 takes a while to know a new profile.
+            world.make_role(FOREIGN, path="/")
             timeline.says(f"{world.seed_mappings()} mappings written")
             Demo(world, timeline).play()
             console.print()

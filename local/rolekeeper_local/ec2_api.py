@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qs
+from xml.sax.saxutils import escape
 
 from ministack.core.responses import get_account_id, get_region, request_scope  # type: ignore[import-not-found]
 from ministack.services import ec2, eventbridge, iam  # type: ignore[import-not-found]
@@ -183,6 +184,9 @@ class Ec2Api:
             return status, headers, body
         self._adopt(self.truth())
         made = [one for one in ec2._instances if one not in before]
+        for one in made:
+            # What AWS services name themselves by; EC2 takes it from nobody else (EC2 API reference, OperatorRequest).
+            self.truth().instance(one).operator = params.get("Operator.Principal", "")
         items = "".join(self._instance_xml(self.truth().instance(one)) for one in made)
         reservation = f"r-{made[0].removeprefix('i-')}"
         return ec2_wire.answer(
@@ -210,7 +214,10 @@ class Ec2Api:
         for instance_id in ids:
             if not ec2._INSTANCE_ID_RE.match(instance_id):
                 raise Ec2Error("InvalidInstanceID.Malformed", f'Invalid id: "{instance_id}"')
-        rows, token = self.truth().describe_instances(instance_ids=ids, **ec2_wire.page(params))
+        managed_too = params.get("IncludeManagedResources", "").lower() == "true"
+        rows, token = self.truth().describe_instances(
+            instance_ids=ids, managed_too=managed_too, **ec2_wire.page(params)
+        )
         items = "".join(
             f"<item><reservationId>r-{row.id.removeprefix('i-')}</reservationId><ownerId>{get_account_id()}</ownerId>"
             f"<groupSet/><instancesSet>{self._instance_xml(row)}</instancesSet></item>"
@@ -316,7 +323,11 @@ class Ec2Api:
     def _instance_xml(self, instance: Instance) -> str:
         self._show(instance)
         record = ec2._instances.get(instance.id)
-        return str(ec2._instance_xml(record)) if record else ""
+        shown = str(ec2._instance_xml(record)) if record else ""
+        if not instance.operator:
+            return shown
+        operator = f"<managed>true</managed><principal>{escape(instance.operator)}</principal>"
+        return shown.replace("</instanceId>", f"</instanceId><operator>{operator}</operator>", 1)
 
     def _seen(self, profile_row: dict[str, Any]) -> float:
         """Return when a profile was first seen: ministack's own CreateDate counts whole seconds only."""

@@ -104,6 +104,10 @@ class Instance:
     tag_version: int = 0
     #: What the truth doesn't decide but filters may ask for, e.g. ``{"instance-type": "t3.micro"}``.
     attributes: dict[str, str] = field(default_factory=dict)
+    #: The principal of the AWS service that manages it; empty when none does.
+    operator: str = ""
+    #: Whether the account hides it, as one that a service manages.
+    hidden: bool = False
 
 
 @dataclass(slots=True)

@@ -96,13 +96,15 @@ class Ec2Truth:
 
     # ---- instances ----
 
-    def launch(
+    def launch(  # noqa: PLR0913  # what a launch may say
         self,
         *,
         tags: Mapping[str, str] | None = None,
         profile: str | None = None,
         instance_id: str | None = None,
         attributes: Mapping[str, str] | None = None,
+        operator: str = "",
+        hidden: bool = False,
     ) -> Instance:
         """Launch one instance (RunInstances): pending, then running.
 
@@ -111,6 +113,8 @@ class Ec2Truth:
             profile: Name or ARN of an instance profile given at launch: an association that nobody else made.
             instance_id: An id made elsewhere, e.g. by the emulator.
             attributes: Further things that filters may ask for.
+            operator: The principal of the AWS service that manages it, and
+            hidden: whether the account hides such instances (AWS_FACTS.md, Managed instances).
 
         Raises:
             Ec2Error: For a profile that EC2 does not accept.
@@ -125,6 +129,8 @@ class Ec2Truth:
             number=self._launches,
             launched_at=self._now(),
             attributes=dict(attributes or {}),
+            operator=operator,
+            hidden=hidden,
         )
         self._instances[identity] = instance
         if found is not None:
@@ -212,8 +218,11 @@ class Ec2Truth:
         filters: Filters = (),
         max_results: int | None = None,
         next_token: str | None = None,
+        managed_too: bool = False,
     ) -> tuple[list[Instance], str | None]:
         """List a page of instances, oldest first, and the token of the next page (None after the last).
+
+        Hidden ones are listed only if `managed_too` (``IncludeManagedResources``) says so.
 
         Raises:
             Ec2Error: ``InvalidInstanceID.NotFound`` for an unknown id (a filter on ``instance-id`` finds nothing
@@ -236,6 +245,7 @@ class Ec2Truth:
         else:
             found = list(self._instances.values())
         passes = ec2_filters.passing(filters)
+        found = [one for one in found if managed_too or not one.hidden]
         rows = [one for one in found if passes(self._attributes(one), one.tags)] if filters else found
         return ec2_filters.page(rows, max_results, next_token)
 

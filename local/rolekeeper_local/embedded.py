@@ -138,6 +138,19 @@ class EmbeddedAws:
         given = [f"{name}={value}" for name, value in parameters.items()]
         overrides = ["--parameter-overrides", *given] if given else []
         self.sam("sam deploy", "deploy", "--template-file", str(build / "template.yaml"), *overrides)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Do now what the first minute does on a new state table: nothing is changed before."""
+        started, session = self._begin("the first sweep"), self.session()
+        found = session.client("cloudformation").describe_stack_resource(
+            StackName=STACK, LogicalResourceId="OnSchedule"
+        )
+        function = found["StackResourceDetail"]["PhysicalResourceId"]
+        answer = session.client("lambda").invoke(FunctionName=function, Payload=b"{}")
+        if "FunctionError" in answer:
+            raise EmbeddedAwsError(f"the first sweep failed: {answer['Payload'].read().decode()}")
+        self._end("the first sweep", started)
 
     def sam(self, name: str, command: str, *arguments: str) -> None:
         """Run one SAM CLI command against the embedded AWS from the repository.

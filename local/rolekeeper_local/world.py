@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from rolekeeper_local.embedded import REPOSITORY, STACK, EmbeddedAws
+from rolekeeper.model import Condition, InstanceKey
+from rolekeeper.state import State
+from rolekeeper.store import Store
+from rolekeeper_local.embedded import REGION, REPOSITORY, STACK, EmbeddedAws
 
 if TYPE_CHECKING:
     from types_boto3_ec2.type_defs import InstanceTypeDef, TagTypeDef
@@ -77,8 +80,9 @@ class World:
 
     # ---- instances ----
 
-    def launch(self, name: str, **tags: str) -> str:
-        """Launch an instance with these tags; returns its id."""
+    def launch(self, name: str, *, profile: str = "", **tags: str) -> str:
+        """Launch an instance with these tags, and a profile as a launch template gives one; returns its id."""
+        given: dict[str, Any] = {"IamInstanceProfile": {"Name": profile}} if profile else {}
         all_tags: list[TagTypeDef] = [{"Key": key, "Value": value} for key, value in {"Name": name, **tags}.items()]
         answer = self.ec2.run_instances(
             ImageId=IMAGE,
@@ -86,6 +90,7 @@ class World:
             MinCount=1,
             MaxCount=1,
             TagSpecifications=[{"ResourceType": "instance", "Tags": all_tags}],
+            **given,
         )
         return str(answer["Instances"][0]["InstanceId"])
 
@@ -173,6 +178,12 @@ class World:
         return row if row.get("status") == status else None
 
     # ---- Rolekeeper ----
+
+    def condition(self, instance_id: str, code: str) -> Condition | None:
+        """What the instance shows, once it is this code."""
+        key = InstanceKey(self.account, REGION, instance_id)
+        found = State(Store(self.dynamodb, self.state_table)).read([key], []).record(key).condition
+        return found if found and found.code == code else None
 
     def function_name(self, logical_id: str) -> str:
         """The name of one of the stack's functions."""

@@ -19,9 +19,10 @@ from rolekeeper_local.embedded import REGION, EmbeddedAws
 from rolekeeper_local.world import World
 from support import chaos_weather
 from support.chaos_letters import explanation
-from support.chaos_oracle import Difference, difference, why_not
+from support.chaos_oracle import Difference, difference, is_contested
 from support.chaos_queues import POISON, Queues
 from support.chaos_story import Story
+from support.spec import Wanted
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -33,6 +34,7 @@ CONTESTED_AFTER = 3
 # An edit may change a quarter of the fleet, and a mapping so many in its window, which is as short as it can be.
 PARAMETERS = {
     "Mode": "enforce",
+    "TakeOver": "true",
     "MaxChangesPerEdit": str(INSTANCES // 4),
     "MaxChangesPercent": "0",
     "ChangeWindowMinutes": "1",
@@ -93,19 +95,24 @@ def record(world: World, instance: str) -> InstanceRecord:
 def compared(story: Story) -> tuple[list[Difference], list[str]]:
     """Every instance by EC2's own answer: the differences without a reason, and the others with theirs.
 
-    An association that we made and don't remember is one too: nobody would take it away when its tag goes.
+    An association that we made and that no grant explains is one too: nobody would take it away when its tag goes.
     """
     rows, unexplained, explained = story.rows(), [], []
     for seen in story.seen():
         remembered = record(story.world, seen.id)
-        if seen.association and seen.association not in {*story.theirs, *remembered.assignments}:
-            unexplained.append(Difference(seen, "a record that its role is ours"))
-        if found := difference(seen, rows, story.theirs):
-            if why := why_not(found, remembered.standing, story.meddled[seen.id], CONTESTED_AFTER):
-                explained.append(f"shows why not: {seen.id} wants {found.wanted}; {why}")
+        if seen.association and seen.association not in story.theirs and seen.profile not in remembered.grants:
+            unexplained.append(Difference(seen, Wanted(seen.profile, "a grant")))
+        if found := difference(seen, rows, remembered, path_arn(story.world)):
+            if is_contested(found, remembered, story.meddled[seen.id], CONTESTED_AFTER):
+                explained.append(f"shows why not: {seen.id} is contested, and wants {found.wanted.carries}")
             else:
                 unexplained.append(found)
     return unexplained, explained
+
+
+def path_arn(world: World) -> str:
+    """How the ARNs of profiles under the role path begin."""
+    return f"arn:aws:iam::{world.account}:instance-profile/rolekeeper/"
 
 
 def dropped(world: World) -> int:
@@ -116,7 +123,7 @@ def dropped(world: World) -> int:
 
 def told(unexplained: list[Difference], explained: list[str]) -> list[str]:
     """What came of a comparison, in lines."""
-    differing = [f"DIFFERS: {each.seen} lacks {each.wanted}" for each in unexplained]
+    differing = [f"DIFFERS: {each.seen}, and should be {each.wanted}" for each in unexplained]
     return [*explained, *differing, f"compared with EC2: {len(differing)} differences, {len(explained)} shown"]
 
 

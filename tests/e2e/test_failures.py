@@ -87,7 +87,7 @@ def test_a_lost_running_event_is_made_good_by_the_retry_loop(deployed: World) ->
     instance = deployed.launch("loop", workload="s3-reader")
     # The tag event of the launch has been delivered: the running event is the next, and is lost.
     deployed.aws.drop_events(instance)
-    eventually(lambda: record(deployed, instance).get("standing"), 4)
+    eventually(lambda: deployed.condition(instance, "changing"), 4)
     attached(deployed, instance, "s3-read")
 
 
@@ -114,7 +114,9 @@ def test_a_missing_permission_is_told_by_action_and_resource_and_heals(deployed:
         event = eventually(lambda: told("Permission Missing", action="ec2:AssociateIamInstanceProfile"))
         assert instance in event["detail"]["resource"]
         assert deployed.shown(instance) is None
-        assert "ec2:AssociateIamInstanceProfile" in record(deployed, instance)["standing"]["reason"]
+        shown = deployed.condition(instance, "denied")
+        assert shown
+        assert "ec2:AssociateIamInstanceProfile" in shown.reason
     finally:
         iam.delete_role_policy(RoleName=function_role, PolicyName="deny-for-a-test")
     deployed.sweep()
@@ -136,8 +138,7 @@ def test_the_functions_cant_attach_a_role_outside_the_path_whatever_the_table_sa
         ExpressionAttributeValues={":arn": {"S": arn}},
     )
     instance = deployed.launch("ceiling", ceiling="x")
-    standing = eventually(lambda: (record(deployed, instance).get("standing") or {}).get("code") == "denied")
-    assert standing
+    eventually(lambda: deployed.condition(instance, "denied"))
     stays(lambda: deployed.shown(instance) is None)
 
 
@@ -151,7 +152,7 @@ def test_published_mappings_that_vanish_detach_nothing(deployed: World) -> None:
         TableName=deployed.state_table, Key={"pk": {"S": "mapping#6:vanish#x"}, "sk": {"S": "published"}}
     )
     deployed.untag(instance, "vanish")
-    eventually(lambda: (record(deployed, instance).get("standing") or {}).get("code") == "mapping-missing")
+    eventually(lambda: deployed.condition(instance, "mapping-missing"))
     assert deployed.carries(instance, name)
 
 

@@ -113,6 +113,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
             "WORK_QUEUE_URL": made.queue_url,
             "ALARM_TOPIC": boto3.client("sns").create_topic(Name="alarms")["TopicArn"],
             "ROLE_PATH": "/rolekeeper/",
+            "TAKE_OVER": "false",
             "CREATE_MISSING_PROFILES": "true",
             "MODE": "enforce",
             "RETRY_TIMEOUT_MINUTES": "60",

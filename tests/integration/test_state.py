@@ -1,21 +1,40 @@
 """The state table against moto, made as the template makes it."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from moto import mock_aws
 
 from rolekeeper import codec
 from rolekeeper.errors import DamagedError, GoneError, ObserveAgainError, PermanentError, RetryableError
-from rolekeeper.model import Action, Assignment, Control, Held, InstanceKey, MappingKey, Mode, Standing
+from rolekeeper.model import (
+    NO_PROFILE,
+    Action,
+    AppliedChange,
+    Condition,
+    Control,
+    DesiredChange,
+    Grant,
+    Held,
+    InstanceKey,
+    InstanceRecord,
+    MappingKey,
+    Mode,
+    Pin,
+    RecordChange,
+    Timer,
+)
 from rolekeeper.revisions import Kept, Revisions
-from rolekeeper.state import State
+from rolekeeper.state import FLEET_NEWS, State
 from rolekeeper.store import BATCH_KEYS, UNPROCESSED_WAITS, Store, Update
+from rolekeeper.timers import Timers
 from support.calls import Calls
 from support.state_table import STATE_TABLE, leave_unprocessed, state_table_client
-from support.values import KEY, NOW, assignment, intent, published
+from support.values import KEY, NOW, arn, grant, published
 from support.world import refusing
 
 
@@ -31,10 +50,27 @@ class Table:
         self.state = State(self.store)
         self.revisions = Revisions(self.store)
 
-    def record(self) -> codec.Item:
-        pk, sk = codec.record_key(KEY)
+    def put(self, key: codec.Key, **attributes: Any) -> None:
+        """Put an item as it is."""
+        pk, sk = key
+        self.client.put_item(TableName=STATE_TABLE, Item=codec.to_attributes({"pk": pk, "sk": sk, **attributes}))
+
+    def item(self, key: codec.Key) -> codec.Item:
+        """An item as it is, without its key; empty where there is none."""
+        pk, sk = key
         answer = self.client.get_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
-        return codec.from_attributes(answer.get("Item", {}))
+        item = codec.from_attributes(answer.get("Item", {}))
+        return {name: value for name, value in item.items() if name not in ("pk", "sk")}
+
+    @property
+    def record(self) -> InstanceRecord:
+        """The instance's record, read anew."""
+        return self.state.read([KEY], []).record(KEY)
+
+    @property
+    def history(self) -> list[codec.Item]:
+        """The instance's history, newest first."""
+        return self.store.history(codec.instance_pk(KEY))
 
 
 @pytest.fixture
@@ -43,8 +79,35 @@ def table() -> Iterator[Table]:
         yield Table()
 
 
-def _standing(reason: str = "a reason") -> Standing:
-    return Standing(Action.HOLD, "tie", reason, NOW, f"Hold|{reason}")
+WEB, DB = grant("web", "workload=web"), grant("db", "workload=db")
+HELD = Condition(Action.HOLD, "tie", "a reason", NOW, "Hold|tie")
+WAITS = Condition(Action.WAIT, "changing", "another", NOW, "Wait|changing")
+CHANGE = AppliedChange(DesiredChange(WEB.mapping, 1, WEB.profile_arn), NOW)
+
+
+# What the first edition wrote into a record.
+FORMER = {
+    "assignment:iip-assoc-1": {
+        "association_id": "iip-assoc-1",
+        "profile_arn": WEB.profile_arn,
+        "role": "web",
+        "mapping": {"tag_key": "workload", "tag_value": "web"},
+        "revision": 1,
+        "restore_profile_arn": "",
+    },
+    "intent:a": {
+        "id": "a",
+        "action": "Replace",
+        "target_profile_arn": DB.profile_arn,
+        "role": "db",
+        "mapping": {"tag_key": "workload", "tag_value": "db"},
+        "revision": 1,
+        "at": codec.timestamp(DB.at),
+    },
+    "standing": {"action": "Hold"},
+    "made": {"wish": {}},
+    "undone:2026-03-01T09:00:00.000000Z": {"by": "ada"},
+}
 
 
 # ---- reading ----
@@ -53,8 +116,9 @@ def _standing(reason: str = "a reason") -> Standing:
 def test_an_empty_table_reads_as_nothing_known(table: Table) -> None:
     snapshot = table.state.read([KEY], [MappingKey("workload", "web")])
     assert snapshot.control == Control()
-    assert snapshot.record(KEY).empty
-    assert snapshot.published == {}
+    assert snapshot.record(KEY) == InstanceRecord()
+    assert (snapshot.records, snapshot.pins, snapshot.published, snapshot.damaged) == ({}, {}, {}, {})
+    assert not snapshot.swept
     assert table.calls.counted() == {"BatchGetItem": 1}
 
 
@@ -62,14 +126,36 @@ def test_one_read_holds_all_that_was_asked_for(table: Table) -> None:
     web, gone = published("workload=web", "web"), published("workload=", "old", deleted=True)
     for each in (web, gone, published("workload=db", "db")):
         table.revisions.publish(each, {}, NOW)
-    table.state.open_intent(KEY, intent(Action.ATTACH, "web"))
-    pk, sk = codec.CONTROL
-    item = codec.to_attributes({"pk": pk, "sk": sk, "mode": "observe", "paused": True})
-    table.client.put_item(TableName=STATE_TABLE, Item=item)
+    table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
+    table.state.note_sweep(3, 2, NOW)
+    pin = Pin("db", arn("db"), at="2026-03-01", by="ada")
+    table.store.write(table.store.put(codec.pin_item(KEY, pin)))
+    table.put(codec.CONTROL, mode="observe", paused=True)
+    table.calls.clear()
     snapshot = table.state.read([KEY], [web.key, gone.key, MappingKey("workload", "*")])
     assert snapshot.control == Control(Mode.OBSERVE, paused=True)
     assert snapshot.published == {web.key: web, gone.key: gone}
-    assert list(snapshot.record(KEY).intents) == ["a"]
+    assert snapshot.record(KEY).grants == {WEB.profile_arn: WEB}
+    assert snapshot.pins == {KEY: pin}
+    assert snapshot.swept
+    assert table.calls.counted() == {"BatchGetItem": 1}
+
+
+def test_what_is_damaged_is_reported_beside_what_is_sound(table: Table) -> None:
+    web, other = published("workload=web", "web"), InstanceKey(KEY.account, KEY.region, "i-00000000000000001")
+    table.revisions.publish(web, {}, NOW)
+    table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
+    bad = MappingKey("workload", "db")
+    table.put(codec.published_key(bad), spec="garbled")
+    table.put(codec.record_key(other), condition={"action": "Dance"})
+    snapshot = table.state.read([KEY, other], [web.key, bad])
+    assert list(snapshot.records) == [KEY]
+    assert snapshot.published == {web.key: web}
+    assert snapshot.damaged.keys() == {other, bad}
+    for key, item in ((other, "record"), (bad, "published")):
+        assert isinstance(snapshot.damaged[key], DamagedError)
+        assert snapshot.damaged[key].code == "Damaged"
+        assert f" {item}: " in snapshot.damaged[key].message
 
 
 def test_every_read_is_strongly_consistent(table: Table) -> None:
@@ -83,7 +169,8 @@ def test_every_read_is_strongly_consistent(table: Table) -> None:
     assert asked == [True, True]
 
 
-@pytest.mark.parametrize(("mappings", "reads"), [(97, 1), (98, 2), (250, 3)])
+# Beside them: the control item, what the last sweep saw, and the instance's record and pin.
+@pytest.mark.parametrize(("mappings", "reads"), [(96, 1), (97, 2), (250, 3)])
 def test_more_keys_than_a_request_takes_are_read_in_chunks(table: Table, mappings: int, reads: int) -> None:
     last = published(f"key={mappings - 1}", "web")
     table.revisions.publish(last, {}, NOW)
@@ -119,75 +206,186 @@ def test_a_table_that_isnt_there_is_an_error(table: Table) -> None:
 # ---- an instance's record ----
 
 
-def test_an_intent_and_its_outcome_are_two_writes(table: Table) -> None:
-    meant = intent(Action.ATTACH, "web")
-    table.state.open_intent(KEY, meant)
-    assert table.state.read([KEY], []).record(KEY).intents == {"a": meant}
-    ours = assignment("web", "workload=web")
-    table.calls.clear()
-    table.state.record_outcome(KEY, {"cause": "test"}, NOW, closed=[meant], assignment=ours, clears_standing=True)
-    assert table.calls.counted() == {"TransactWriteItems": 1}
-    record = table.state.read([KEY], []).record(KEY)
-    assert (record.intents, record.assignments, record.standing) == ({}, {"iip-assoc-1": ours}, None)
+def test_a_grant_and_its_outcome_are_two_writes(table: Table) -> None:
+    started = table.state.save(
+        KEY, RecordChange(grants=(WEB,)), NOW, entry={"cause": "test", "outcome": "started", "answer": {}}
+    )
+    assert table.record == InstanceRecord(grants={WEB.profile_arn: WEB})
+    answer = {"association-id": "iip-assoc-1"}
+    completes = started, {"outcome": "done", "answer": answer}
+    table.state.save(KEY, RecordChange(applied=CHANGE, clears=True), NOW, completes=completes)
+    assert table.calls.counted() == {"TransactWriteItems": 2, "BatchGetItem": 1}
+    assert table.record == InstanceRecord(grants={WEB.profile_arn: WEB}, changes=(CHANGE,))
+    (entry,) = table.history
+    assert (entry["cause"], entry["outcome"], entry["answer"]) == ("test", "done", answer)
+    assert codec.key_of(entry) == started
 
 
-def test_a_second_intent_leaves_the_first_and_closes_only_the_settled(table: Table) -> None:
-    first, second, third = (intent(Action.ATTACH, "web", id=each) for each in "abc")
-    table.state.open_intent(KEY, first)
-    table.state.open_intent(KEY, second)
-    adopted = assignment("web", "workload=web")
-    table.state.open_intent(KEY, third, settled=[first], adopted=adopted)
-    record = table.state.read([KEY], []).record(KEY)
-    assert sorted(record.intents) == ["b", "c"]
-    assert record.assignments == {"iip-assoc-1": adopted}
+def test_each_profile_has_a_grant_of_its_own(table: Table) -> None:
+    none = Grant(NO_PROFILE, "NONE", MappingKey("quarantine", "*"), 7, NOW)
+    table.state.save(KEY, RecordChange(grants=(WEB, none)), NOW)
+    again = replace(WEB, mapping=MappingKey("a", ""), revision=3)
+    table.state.save(KEY, RecordChange(grants=(DB, again), revoked=frozenset({NO_PROFILE})), NOW)
+    assert table.record.grants == {DB.profile_arn: DB, WEB.profile_arn: again}
 
 
 def test_two_who_write_at_once_dont_overwrite_each_other(table: Table) -> None:
     # Each only sets and removes what is its own, so the order doesn't matter.
-    one, other = intent(Action.ATTACH, "web", id="one"), intent(Action.REPLACE, "db", id="other")
-    table.state.open_intent(KEY, one)
-    table.state.open_intent(KEY, other)
-    table.state.record_outcome(KEY, {}, NOW, closed=[one], assignment=assignment("web", "workload=web", id="iip-1"))
-    table.state.record_outcome(
-        KEY, {}, NOW, closed=[other], assignment=assignment("db", "workload=db", id="iip-2"), forgotten=["iip-1"]
-    )
-    record = table.state.read([KEY], []).record(KEY)
-    assert (sorted(record.assignments), record.intents) == (["iip-2"], {})
+    later = replace(CHANGE, at=NOW + timedelta(seconds=1))
+    table.state.save(KEY, RecordChange(grants=(WEB,), applied=CHANGE), NOW)
+    table.state.save(KEY, RecordChange(grants=(DB,), applied=later), NOW)
+    table.state.save(KEY, RecordChange(lapsed=(CHANGE,)), NOW)
+    table.state.save(KEY, RecordChange(revoked=frozenset({WEB.profile_arn})), NOW)
+    assert table.record == InstanceRecord(grants={DB.profile_arn: DB}, changes=(later,))
 
 
-def test_a_standing_is_set_kept_and_cleared(table: Table) -> None:
-    table.state.record_outcome(KEY, {}, NOW, standing=_standing())
-    assert table.state.read([KEY], []).record(KEY).standing == _standing()
-    table.state.record_outcome(KEY, {}, NOW, forgotten=["iip-7"])
-    assert table.state.read([KEY], []).record(KEY).standing == _standing()
-    table.state.record_outcome(KEY, {}, NOW, clears_standing=True)
-    assert table.state.read([KEY], []).record(KEY).standing is None
+def test_a_condition_is_set_kept_and_cleared(table: Table) -> None:
+    table.state.save(KEY, RecordChange(condition=HELD), NOW)
+    assert table.record.condition == HELD
+    table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
+    assert table.record.condition == HELD
+    table.state.save(KEY, RecordChange(clears=True), NOW)
+    assert table.record.condition is None
 
 
-def test_an_outcome_without_change_writes_only_history(table: Table) -> None:
-    table.state.record_outcome(KEY, {"cause": "test"}, NOW)
-    assert table.record() == {}
-    assert len(table.store.history(codec.instance_pk(KEY))) == 1
+NEWER = [
+    RecordChange(condition=WAITS),
+    RecordChange(clears=True),
+    RecordChange(grants=(DB,)),
+    RecordChange(grants=(replace(WEB, revision=9),)),
+    RecordChange(revoked=frozenset({WEB.profile_arn})),
+    RecordChange(applied=CHANGE),
+]
+SLOW = [
+    RecordChange(condition=replace(HELD, code="refused")),
+    RecordChange(clears=True),
+    RecordChange(grants=(replace(WEB, revision=7),)),
+    RecordChange(revoked=frozenset({WEB.profile_arn})),
+]
 
 
-def test_closing_what_was_never_open_is_harmless(table: Table) -> None:
-    table.state.record_outcome(KEY, {}, NOW, closed=[intent(Action.ATTACH, "web")], forgotten=["iip-1", "iip-2"])
-    assert table.state.read([KEY], []).record(KEY).empty
+@pytest.mark.parametrize("slow", SLOW, ids=["shows", "clears", "grants", "revokes"])
+@pytest.mark.parametrize("newer", NEWER, ids=["shows", "clears", "grants", "moves", "revokes", "changed"])
+def test_a_slow_look_neither_hides_nor_undoes_what_a_newer_one_wrote(
+    table: Table, newer: RecordChange, slow: RecordChange
+) -> None:
+    table.state.save(KEY, RecordChange(grants=(WEB,), condition=HELD), NOW)
+    read = table.record
+    table.state.save(KEY, newer, NOW)
+    written = table.record
+    with pytest.raises(ObserveAgainError):
+        table.state.save(KEY, replace(slow, expected=read), NOW, entry={"cause": "the slow one"})
+    assert table.record == written
+    assert table.history == []
+    table.state.save(KEY, replace(slow, expected=written), NOW)
 
 
-def test_settling_clears_standing_intents_and_what_is_no_more(table: Table) -> None:
-    meant = intent(Action.ATTACH, "web")
-    table.state.open_intent(KEY, meant)
-    table.state.record_outcome(KEY, {}, NOW, assignment=assignment("web", "workload=web"), standing=_standing())
-    table.state.settle(KEY, closed=[meant], forgotten=["iip-assoc-1"])
-    assert table.state.read([KEY], []).record(KEY).empty
+def test_of_two_who_saw_no_record_the_second_looks_again(table: Table) -> None:
+    read = table.record
+    for fits in (True, False):
+        with nullcontext() if fits else pytest.raises(ObserveAgainError):
+            table.state.save(KEY, RecordChange(condition=HELD if fits else WAITS, expected=read), NOW)
+    assert table.record.condition == HELD
 
 
-def test_a_forgotten_instance_leaves_its_history(table: Table) -> None:
-    table.state.record_outcome(KEY, {"cause": "test"}, NOW, assignment=assignment("web", "workload=web"))
-    table.state.forget(KEY)
+def test_of_two_who_saw_what_the_first_edition_wrote_the_second_looks_again(table: Table) -> None:
+    table.put(codec.record_key(KEY), **FORMER)
+    read = table.record
+    for fits in (True, False):
+        with nullcontext() if fits else pytest.raises(ObserveAgainError):
+            table.state.save(KEY, RecordChange(condition=HELD if fits else WAITS, expected=read).after(read), NOW)
+    assert table.record.condition == HELD
+
+
+def test_what_is_written_before_a_call_goes_by_nothing_that_was_read(table: Table) -> None:
+    """Whatever another worker wrote meanwhile: what comes of the call is explained."""
+    table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
+    table.state.save(KEY, RecordChange(grants=(replace(WEB, revision=7),)), NOW)
+    assert table.record.grants[WEB.profile_arn].revision == 7
+
+
+def test_an_instance_that_ended_meanwhile_shows_nothing_again(table: Table) -> None:
+    table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
+    slow = table.record
+    table.state.save(KEY, RecordChange(ends=True), NOW)
+    with pytest.raises(ObserveAgainError):
+        table.state.save(KEY, RecordChange(condition=HELD, expected=slow), NOW)
+    assert table.item(codec.record_key(KEY)) == {}
+
+
+def test_an_instance_that_was_never_seen_may_show_something(table: Table) -> None:
+    table.state.save(KEY, RecordChange(condition=HELD, expected=table.record), NOW)
+    assert table.record.condition == HELD
+
+
+def test_what_is_to_be_looked_at_again_is_written_with_the_condition(table: Table) -> None:
+    due = NOW + timedelta(hours=1)
+    table.state.save(KEY, RecordChange(condition=HELD, timer=Timer(due, KEY)), NOW)
+    assert list(Timers(table.store).due(due + timedelta(seconds=1))) == [Timer(due, KEY)]
+
+
+def test_an_entry_alone_writes_only_history(table: Table) -> None:
+    table.state.save(KEY, RecordChange(), NOW, entry={"cause": "test"})
+    assert table.item(codec.record_key(KEY)) == {}
+    assert len(table.history) == 1
+    assert table.calls["PutItem"] == 1
+
+
+def test_where_nothing_is_to_be_written_nothing_is(table: Table) -> None:
+    assert table.state.save(KEY, RecordChange(expected=InstanceRecord(condition=HELD)), NOW) == ("", "")
+    assert table.calls.counted() == {}
+
+
+def test_an_entry_is_completed_only_where_it_was_started(table: Table) -> None:
+    """It may have expired: what was left would be an entry of which nobody knows what it is about."""
+    gone = codec.instance_pk(KEY), "history#2026-03-01T09:00:00.000000Z#0"
+    with pytest.raises(ObserveAgainError):
+        table.state.save(KEY, RecordChange(applied=CHANGE), NOW, completes=(gone, {"outcome": "done"}))
+    assert table.record == InstanceRecord()
+    assert table.history == []
+
+
+def test_what_goes_with_a_change_is_written_with_it_or_not_at_all(table: Table) -> None:
+    web = published("workload=web", "web")
+    counted = Update().add("total", 1).only_if("total", "<", 1, or_absent=True)
+    room = table.store.update(codec.window_key(web.key), counted)
+    for fits in (True, False):
+        with nullcontext() if fits else pytest.raises(ObserveAgainError):
+            table.state.save(KEY, RecordChange(grants=(WEB if fits else DB,)), NOW, entry={}, also=[room])
+    assert table.item(codec.window_key(web.key)) == {"total": 1}
+    assert table.record.grants == {WEB.profile_arn: WEB}
+    assert len(table.history) == 1
+
+
+def test_what_goes_with_nothing_else_is_written_too(table: Table) -> None:
+    key = codec.window_key(MappingKey("workload", "web"))
+    table.state.save(KEY, RecordChange(), NOW, also=[table.store.update(key, Update().add("total", 1))])
+    assert table.item(key) == {"total": 1}
+
+
+def test_what_was_never_there_is_removed_without_harm(table: Table) -> None:
+    gone = RecordChange(revoked=frozenset({WEB.profile_arn}), lapsed=(CHANGE,), clears=True)
+    table.state.save(KEY, gone, NOW)
+    assert table.record == InstanceRecord()
+
+
+def test_an_instance_that_ended_leaves_its_history(table: Table) -> None:
+    table.state.save(KEY, RecordChange(grants=(WEB,)), NOW, entry={"cause": "test"})
+    table.state.save(KEY, RecordChange(ends=True), NOW)
     assert KEY not in table.state.read([KEY], []).records
-    assert len(table.store.history(codec.instance_pk(KEY))) == 1
+    assert len(table.history) == 1
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_pin_of_an_instance_that_ended_goes_with_its_record_or_alone(table: Table, *, recorded: bool) -> None:
+    table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
+    table.store.write(table.store.put(codec.pin_item(KEY, Pin("db", arn("db")))))
+    assert table.state.pin(KEY)
+    table.state.save(KEY, RecordChange(ends=recorded, unpins=True), NOW)
+    snapshot = table.state.read([KEY], [])
+    assert snapshot.pins == {}
+    assert table.state.pin(KEY) is None
+    assert (KEY in snapshot.records) != recorded
 
 
 def test_records_of_two_accounts_regions_and_instances_dont_meet(table: Table) -> None:
@@ -196,16 +394,72 @@ def test_records_of_two_accounts_regions_and_instances_dont_meet(table: Table) -
         InstanceKey(KEY.account, "eu-west-1", KEY.id),
         InstanceKey(KEY.account, KEY.region, "i-00000000000000001"),
     ]
-    table.state.record_outcome(KEY, {}, NOW, assignment=assignment("web", "workload=web"))
+    table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
     assert list(table.state.read([KEY, *others], []).records) == [KEY]
 
 
 def test_a_transaction_writes_all_or_nothing(table: Table) -> None:
     table.calls.before("TransactWriteItems", refusing("TransactionCanceledException", "conflict"))
     with pytest.raises(RetryableError):
-        table.state.record_outcome(KEY, {}, NOW, assignment=assignment("web", "workload=web"))
-    assert table.state.read([KEY], []).record(KEY).empty
-    assert table.store.history(codec.instance_pk(KEY)) == []
+        table.state.save(KEY, RecordChange(grants=(WEB,)), NOW, entry={"cause": "test"})
+    assert table.record == InstanceRecord()
+    assert table.history == []
+
+
+# ---- what the first edition wrote ----
+
+
+def test_what_the_first_edition_made_or_was_about_to_make_reads_as_grants(table: Table) -> None:
+    table.put(codec.record_key(KEY), **FORMER)
+    record = table.record
+    # When it was made isn't known.
+    assert record.grants == {WEB.profile_arn: replace(WEB, at=record.grants[WEB.profile_arn].at), DB.profile_arn: DB}
+    assert record.grants[WEB.profile_arn].at < NOW
+    assert (record.condition, record.changes) == (None, ())
+    assert record.legacy == FORMER.keys()
+
+
+def test_what_the_first_edition_wrote_is_told_anew_by_the_next_write(table: Table) -> None:
+    table.put(codec.record_key(KEY), **FORMER)
+    before = table.record
+    change = RecordChange(condition=HELD, expected=before).after(before)
+    table.state.save(KEY, change, NOW)
+    assert table.record == InstanceRecord(grants=before.grants, condition=HELD)
+    assert table.record.legacy == frozenset()
+    assert not table.item(codec.record_key(KEY)).keys() & FORMER.keys()
+
+
+def test_a_record_says_in_which_format_it_is(table: Table) -> None:
+    table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
+    assert table.item(codec.record_key(KEY))["version"] == codec.VERSION
+
+
+def test_a_fleet_that_the_first_edition_counted_isnt_swept_yet(table: Table) -> None:
+    table.put(codec.FLEET, instances=3, at=codec.timestamp(NOW))
+    assert not table.state.swept()
+    assert not table.state.read([], []).swept
+    table.state.note_sweep(3, 0, NOW)
+    assert table.state.swept()
+    assert table.state.read([], []).swept
+
+
+# ---- the fleet ----
+
+
+def test_what_a_sweep_saw_is_written_when_it_is_news_or_a_day_old(table: Table) -> None:
+    def noted(instances: int, mappings: int, at: datetime) -> bool:
+        table.calls.clear()
+        table.state.note_sweep(instances, mappings, at)
+        return table.calls["PutItem"] == 1
+
+    assert not table.state.swept()
+    assert noted(3, 2, NOW)
+    assert table.item(codec.FLEET) == {"instances": 3, "mappings": 2, "at": codec.timestamp(NOW)}
+    assert not noted(3, 2, NOW + FLEET_NEWS - timedelta(seconds=1))
+    assert noted(3, 2, NOW + FLEET_NEWS)
+    assert noted(4, 2, NOW + FLEET_NEWS)
+    assert noted(4, 0, NOW + FLEET_NEWS)
+    assert table.state.swept()
 
 
 # ---- history ----
@@ -213,7 +467,7 @@ def test_a_transaction_writes_all_or_nothing(table: Table) -> None:
 
 def test_history_is_newest_first_and_expires(table: Table) -> None:
     for number in range(5):
-        table.state.record_outcome(KEY, {"number": number}, NOW + timedelta(seconds=number))
+        table.state.save(KEY, RecordChange(), NOW + timedelta(seconds=number), entry={"number": number})
     entries = table.store.history(codec.instance_pk(KEY), limit=3)
     assert [entry["number"] for entry in entries] == [4, 3, 2]
     assert entries[0]["expires"] == int((NOW + timedelta(days=30, seconds=4)).timestamp())
@@ -358,9 +612,3 @@ def test_an_item_that_is_too_large_isnt_tried_again(table: Table) -> None:
     with pytest.raises(PermanentError):
         table.revisions.publish(words, {}, NOW)
     assert table.revisions.published(words.key) is None
-
-
-def test_an_assignment_is_written_whole(table: Table) -> None:
-    ours = Assignment("iip-1", "arn:p", "web", MappingKey("a", ""), 7, "arn:before")
-    table.state.record_outcome(KEY, {}, NOW, assignment=ours)
-    assert table.state.read([KEY], []).record(KEY).assignments == {"iip-1": ours}

@@ -1,7 +1,8 @@
 """The AWS account of one schedule: EC2's truth, IAM, who made which association, and what was true when.
 
 EC2 and IAM are eventually consistent: a describe call may show the past. The functions' own IAM policies are enforced
-here as the template writes them: only profiles under the path, holding roles under the path, can be passed.
+here as the template writes them: only profiles under the path, holding roles under the path, can be passed, and only
+what carries one under the path can be changed, unless `take_over` lifts that.
 """
 
 import copy
@@ -23,11 +24,10 @@ TRUSTS_EC2 = {
 
 
 class Maker(StrEnum):
-    """Who made an association. What we give back is not ours."""
+    """Who changed an association."""
 
     US = "us"
     THEM = "somebody else"
-    GIVEN_BACK = "us, giving back"
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,20 @@ class Account:
         roles: roles by name, with their paths.
         makers: who made each association, by its id.
         instance_of: the instance of each association, by its id.
+        profile_of: the profile's ARN of each association, by its id.
         tags: what tags each instance had since when, oldest first.
     """
 
     def __init__(
-        self, engine: Engine, timings: Timings, on_event: Callable[[Event], None], *, keeps_past: bool
+        self,
+        engine: Engine,
+        timings: Timings,
+        on_event: Callable[[Event], None],
+        *,
+        keeps_past: bool,
+        take_over: bool,
     ) -> None:
+        self.take_over = take_over
         self._engine = engine
         self._on_event = on_event
         self._keeps_past = keeps_past
@@ -62,6 +70,7 @@ class Account:
         self.roles: dict[str, str] = {}
         self.makers: dict[str, Maker] = {}
         self.instance_of: dict[str, str] = {}
+        self.profile_of: dict[str, str] = {}
         self.instances: list[str] = []
         self.tags: defaultdict[str, list[tuple[float, dict[str, str]]]] = defaultdict(list)
         self._views: list[View] = []
@@ -114,7 +123,7 @@ class Account:
         return [each.state for each in instances], [(each.id, each.state) for each in associations]
 
     def _rows(self) -> tuple[list[Instance], list[Association]]:
-        return self.truth.describe_instances()[0], self.truth.describe_associations()[0]
+        return self.truth.describe_instances(managed_too=True)[0], self.truth.describe_associations()[0]
 
     def view(self, lag: float) -> View | None:
         """EC2 as it was some seconds ago; None for now."""
@@ -173,14 +182,14 @@ class Account:
 
     def _passes(self, profile: Profile | None) -> bool:
         ceiling = self.role_arn("")
-        under = profile is not None and f":instance-profile{PATH}" in profile.arn
+        under = profile is not None and self.manages(profile.arn)
         return under and profile is not None and all(role.startswith(ceiling) for role in profile.roles)
 
     # ---- instances ----
 
-    def launch(self, tags: dict[str, str], profile: str | None = None) -> str:
-        """Launch an instance; a profile given at launch is somebody else's."""
-        made = self.truth.launch(tags=tags, profile=profile)
+    def launch(self, tags: dict[str, str], profile: str | None = None, operator: str = "") -> str:
+        """Launch an instance; a profile given at launch is somebody else's, as is an instance of an AWS service."""
+        made = self.truth.launch(tags=tags, profile=profile, operator=operator, hidden=bool(operator))
         self.instances.append(made.id)
         if row := self.truth.association_of(made.id):
             self._made(row, Maker.THEM)
@@ -189,16 +198,18 @@ class Account:
 
     def associate(self, instance: str, arn: str, maker: Maker) -> Association:
         """Attach. Raises `Ec2Error`."""
-        self._permit(arn, maker)
+        self._permit_new(arn, maker)
         return self._made(self.truth.associate(instance, arn), maker)
 
     def replace(self, association: str, arn: str, maker: Maker) -> Association:
         """Replace. Raises `Ec2Error`."""
-        self._permit(arn, maker)
+        self._permit_new(arn, maker)
+        self._permit_present(association, maker)
         return self._made(self.truth.replace(association, arn), maker)
 
-    def disassociate(self, association: str) -> Association:
+    def disassociate(self, association: str, maker: Maker) -> Association:
         """Detach. Raises `Ec2Error`."""
+        self._permit_present(association, maker)
         row = self.truth.disassociate(association)
         self.changed()
         return row
@@ -216,10 +227,21 @@ class Account:
     def _made(self, row: Association, maker: Maker) -> Association:
         self.makers[row.id] = maker
         self.instance_of[row.id] = row.instance_id
+        self.profile_of[row.id] = row.profile_arn
         self.changed()
         return row
 
-    def _permit(self, arn: str, maker: Maker) -> None:
-        """What the template's policies let the functions do (`AttachUnderThePath`, `PassOnlyUnderThePath`)."""
-        if maker is not Maker.THEM and (profile := self.find_profile(arn)) and not self._passes(profile):
+    def manages(self, arn: str) -> bool:
+        """Whether a profile is under the role path."""
+        return f":instance-profile{PATH}" in arn
+
+    def _permit_new(self, arn: str, maker: Maker) -> None:
+        """What the template's policies let the functions attach (`AttachUnderThePath`, `PassOnlyUnderThePath`)."""
+        if maker is Maker.US and (profile := self.find_profile(arn)) and not self._passes(profile):
             raise Ec2Error("UnauthorizedOperation", "You are not authorized to perform: iam:PassRole")
+
+    def _permit_present(self, association: str, maker: Maker) -> None:
+        """And what they may take away (`ChangeOnlyWhatIsManaged`, `TakeOver`)."""
+        present = self.profile_of.get(association, "")
+        if maker is Maker.US and present and not (self.manages(present) or self.take_over):
+            raise Ec2Error("UnauthorizedOperation", "You are not authorized to perform this operation.")

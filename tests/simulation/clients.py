@@ -13,7 +13,7 @@ from simulation.outside import Call, Outside
 from simulation.promises import Promises
 from simulation.weather import Fault, Kind, Weather
 from support.fake_dynamodb import FakeDynamoDB
-from support.fake_ec2 import association_row, client_error, instance_row
+from support.fake_ec2 import EC2_META, association_row, client_error, instance_row
 
 
 class Pages:
@@ -39,10 +39,17 @@ class Ec2Client:
         self._account = account
         self._promises = promises
 
+    meta = EC2_META
+
     def get_paginator(self, name: str) -> Pages:
         return Pages(self._describe_instances if name == "describe_instances" else self._describe_associations)
 
-    def _describe_instances(self, Filters: Any = (), **_: Any) -> dict[str, Any]:  # noqa: N803  # boto3's own name
+    def _describe_instances(
+        self,
+        Filters: Any = (),  # noqa: N803  # boto3's own names
+        IncludeManagedResources: bool = False,  # noqa: FBT001, FBT002, N803  # the same
+        **_: Any,
+    ) -> dict[str, Any]:
         filters, run = _filters(Filters), self._engine.running
 
         def act() -> dict[str, Any]:
@@ -51,8 +58,9 @@ class Ec2Client:
             rows = (
                 self._past(view.instances, filters)
                 if view
-                else self._account.truth.describe_instances(filters=filters)[0]
+                else self._account.truth.describe_instances(filters=filters, managed_too=True)[0]
             )
+            rows = [row for row in rows if IncludeManagedResources or not row.hidden]
             self._promises.saw_instances(run, view.at if view else self._engine.seconds)
             return {"Reservations": [{"Instances": [instance_row(row)]} for row in rows]}
 
@@ -95,7 +103,7 @@ class Ec2Client:
     def disassociate_iam_instance_profile(self, AssociationId: str) -> dict[str, Any]:  # noqa: N803  # the same
         instance = self._account.instance_of.get(AssociationId, "")
         return self._mutation(
-            "Disassociate", instance, AssociationId, "", lambda _: self._account.disassociate(AssociationId)
+            "Disassociate", instance, AssociationId, "", lambda maker: self._account.disassociate(AssociationId, maker)
         )
 
     def _mutation(
@@ -107,7 +115,7 @@ class Ec2Client:
         def act() -> dict[str, Any]:
             before = self._account.settled_association_of(instance) if instance in self._account.instances else None
             try:
-                row = change(asked.maker)
+                row = change(Maker.US)
             except Ec2Error as error:
                 raise client_error(error.code, error.message) from error
             self._engine.say(f"EC2: {operation} on {instance[-4:]}: {_shown(before)} -> {row.id[-4:]} {_shown(row)}")
@@ -181,6 +189,7 @@ class DynamoDbClient:
         def by_us() -> Any:
             # A late write lands while nobody runs: it is still this run's.
             self._promises.writer = run
+            self._promises.writes += 1
             try:
                 return act()
             finally:

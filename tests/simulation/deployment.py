@@ -23,7 +23,7 @@ import on_retry
 import on_schedule
 import on_state_change
 import runtime
-from rolekeeper import change, codec, retry, store, window, work
+from rolekeeper import apply, codec, retry, store, window, work
 from rolekeeper.clients import Settings
 from rolekeeper.limits import Limits
 from rolekeeper.model import Mode
@@ -135,6 +135,7 @@ class Deployment:
         self._delivered: dict[str, float] = {}
         self._timers: set[tuple[str, str]] = set()
         self._ticking = False
+        self._swept = False
         self._rows = [Stream(self, "publish"), Stream(self, "publish")]
         self._state = Stream(self, "steer")
         tables.on_change = self._wrote
@@ -277,7 +278,10 @@ class Deployment:
             self._state.add({"pk": {"S": pk}, "sk": {"S": sk}}, old, new)
         if pk == codec.TIMERS:
             (self._timers.add if new else self._timers.discard)((pk, sk))
-            self._tick()
+            self.tick()
+        if (pk, sk) == codec.FLEET:
+            self._swept = bool(new and "mappings" in new)
+            self.tick()
 
     def put_aside(self, function: str, record: dict[str, Any]) -> None:
         """A stream record was tried too often: the failure destination is the dead-letter queue, the sweep finds it."""
@@ -346,15 +350,15 @@ class Deployment:
         """The schedule's sweep."""
         self.invoke({"id": f"sweep-{self._runs}"})
 
-    def _tick(self) -> None:
-        """Each minute what expires. Without a timer there is nothing that a minute could find, so none is played."""
-        if self._timers and not self._ticking:
+    def tick(self) -> None:
+        """Each minute what expires. Without a timer and after a sweep a minute finds nothing, so none is played."""
+        if (self._timers or not self._swept) and not self._ticking:
             self._ticking = True
             self._engine.after(60 - self._engine.seconds % 60, self._minute)
 
     def _minute(self) -> None:
         self._ticking = False
-        if self._timers:
+        if self._timers or not self._swept:
             self.invoke({"task": "expiries", "waits": True, "id": f"minute-{self._runs}"})
             self._ticking = True
             self._engine.after(60, self._minute)
@@ -374,8 +378,8 @@ class Deployment:
             (runtime, "settings", lambda _: self._settings),
             (runtime, "logger", Silent()),
             (runtime, "metrics", Silent()),
-            *((module, "random", seeded) for module in (change, retry, window)),
-            *((module, "uuid", ids) for module in (change, retry, store, work)),
+            *((module, "random", seeded) for module in (apply, retry, window)),
+            *((module, "uuid", ids) for module in (retry, store, work)),
         ]
         with ExitStack() as stack:
             for module, name, value in replaced:
@@ -447,7 +451,7 @@ class Silent:
     warning = error = exception = debug = add_metric = info
 
 
-def settings(limits: Limits, window_minutes: int) -> Settings:
+def settings(limits: Limits, window_minutes: int, *, take_over: bool) -> Settings:
     """The deployment's settings."""
     return Settings(
         account=ACCOUNT,
@@ -459,6 +463,7 @@ def settings(limits: Limits, window_minutes: int) -> Settings:
         retry_state_machine_arn="machine",
         role_path=PATH,
         create_missing_profiles=True,
+        take_over=take_over,
         mode=Mode.ENFORCE,
         retry_timeout_minutes=60,
         history_days=90,

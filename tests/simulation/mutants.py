@@ -48,44 +48,100 @@ def _mutant(name: str, module: str, old: str, new: str, seed: int = 0) -> Mutant
 
 _TRUSTED = "\n\nTRUSTED: dict[str, dict[str, str]] = {}\n\n\ndef parse("
 MUTANTS: tuple[Mutant, ...] = (
-    # ---- what is ours ----
+    # ---- the path ----
     _mutant(
-        "takes whatever is there for what an intent meant",
-        "rolekeeper.ownership",
-        "        and intent.target_profile_arn == association.profile_arn\n",
-        "",
-        seed=1085,
-    ),
-    _mutant(
-        "replaces where the mapping says keep",
+        "changes a foreign role though nobody lets it",
         "rolekeeper.decide",
-        "    if not assignment and spec.when_occupied is WhenOccupied.KEEP:",
+        "    if foreign and not _may_take_over(winner, ownership):",
         "    if False:",
     ),
     _mutant(
-        "takes what it gave back for its own",
-        "rolekeeper.change",
-        "    if decision.gives_back or decision.swap:",
-        "    if decision.swap:",
-    ),
-    _mutant("one intent overwrites another", "rolekeeper.change", "id=uuid.uuid4().hex[:16]", 'id="intent"'),
-    _mutant(
-        "keeps for ever what nobody knows the end of",
-        "rolekeeper.ownership",
-        "(bool(moved_on) and not swapping) or asked_at - intent.at > IN_FLIGHT",
-        "(bool(moved_on) and not swapping)",
+        "takes a foreign role over where the mapping says keep",
+        "rolekeeper.decide",
+        "    return ownership.take_over and (winner.key.pins or ",
+        "    return ownership.take_over and (True or ",
     ),
     _mutant(
-        "no call is ever still in flight",
-        "rolekeeper.ownership",
-        "IN_FLIGHT = timedelta(minutes=20)",
-        "IN_FLIGHT = timedelta()",
+        "takes a foreign role over where the stack says no",
+        "rolekeeper.decide",
+        "    return ownership.take_over and (winner.key.pins or ",
+        "    return True and (winner.key.pins or ",
     ),
     _mutant(
-        "forgets an assignment that only an intent proves",
+        "takes every profile for a managed one",
+        "rolekeeper.rules",
+        "        return profile_arn.startswith(self.prefix)",
+        "        return True",
+    ),
+    _mutant(
+        "gives up what it never gave",
         "rolekeeper.observe",
-        "        return None if _in_vain(ours, decision) else self.unrecorded",
-        "        return None",
+        "        grant=record.grants.get(association.profile_arn if association else NO_PROFILE),",
+        "        grant=record.grants.get(association.profile_arn if association else NO_PROFILE)"
+        " or next(iter(record.grants.values()), None),",
+    ),
+    _mutant(
+        "changes instances that an AWS service manages",
+        "rolekeeper.decide",
+        "    if instance.managed_by:",
+        "    if False:",
+    ),
+    _mutant(
+        "publishes a role outside the path",
+        "rolekeeper.roles",
+        "        if not role.path.startswith(self._path):",
+        "        if False:",
+    ),
+    _mutant(
+        "publishes a profile outside the path",
+        "rolekeeper.roles",
+        "        if not profile.path.startswith(self._path):",
+        "        if False:",
+    ),
+    _mutant(
+        "publishes a profile that holds another role",
+        "rolekeeper.roles",
+        "        if profile.role_arn != role.arn:",
+        "        if False:",
+    ),
+    # ---- grants ----
+    _mutant("grants nothing", "rolekeeper.records", "grants=() if gives_up else (grant,)", "grants=()"),
+    _mutant(
+        "grants only after the call",
+        "rolekeeper.apply",
+        "            change = records.starting(observed, decision, now)",
+        "            change = RecordChange()",
+    ),
+    _mutant(
+        "one grant overwrites another",
+        "rolekeeper.codec",
+        "    return GRANT + profile_arn",
+        '    return GRANT + "one"',
+    ),
+    _mutant(
+        "revokes the grants of others",
+        "rolekeeper.records",
+        "    change = RecordChange(grants=() if gives_up else (grant,), revoked=frozenset(stale))",
+        "    others = observed.record.grants.keys() - {decision.profile_arn}\n"
+        "    change = RecordChange(grants=() if gives_up else (grant,), revoked=frozenset(others))",
+    ),
+    _mutant(
+        "grants to the mapping that gave it before",
+        "rolekeeper.records",
+        "        grants = (replace(grant, mapping=decision.mapping,",
+        "        grants = (replace(grant, mapping=grant.mapping,",
+    ),
+    _mutant(
+        "asks EC2 before it wrote the start",
+        "rolekeeper.apply",
+        "                at = self.state.save(wake.instance, change, now, entry=entry,",
+        '                at = (lambda *_, **__: ("", ""))(wake.instance, change, now, entry=entry,',
+    ),
+    _mutant(
+        "writes an entry that doesn't say that it is started",
+        "rolekeeper.apply",
+        '            "outcome": STARTED,\n',
+        "",
     ),
     # ---- in which order, and on what ----
     _mutant(
@@ -94,7 +150,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "    associations = ec2.associations(ids)\n"
         "    return complete(keys, associations, ec2.instances(ids), state, now)",
         "    instances = ec2.instances(ids)\n    return complete(keys, ec2.associations(ids), instances, state, now)",
-        seed=294,
     ),
     Mutant(
         "trusts the tags in an event",
@@ -119,19 +174,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.observe",
         "orphans - asked - set(over)",
         "orphans - set(snapshot.published) - set(over)",
-        seed=264,
     ),
     _mutant(
         "detaches and attaches instead of replacing",
-        "rolekeeper.change",
+        "rolekeeper.apply",
         "        if decision.action is Action.REPLACE and not decision.swap:",
         "        if False:",
-    ),
-    _mutant(
-        "asks EC2 before it wrote its intent",
-        "rolekeeper.change",
-        "                self.state.open_intent(\n",
-        "                (lambda *_, **__: None)(\n",
     ),
     _mutant(
         "replaces on a stopped instance",
@@ -139,13 +187,24 @@ MUTANTS: tuple[Mutant, ...] = (
         '    if instance.state is InstanceState.RUNNING:\n        return decision(Action.REPLACE, "differs"',
         '    if True:\n        return decision(Action.REPLACE, "differs"',
     ),
+    _mutant(
+        "overlooks that a profile was made anew",
+        "rolekeeper.decide",
+        "    same = association.profile_arn == winner.profile_arn and not remade",
+        "    same = association.profile_arn == winner.profile_arn",
+    ),
     # ---- unreadable means hold ----
+    _mutant(
+        "changes instances before a sweep came to its end",
+        "rolekeeper.observe",
+        "or (None if swept else UNSWEPT)",
+        "or None",
+    ),
     _mutant(
         "takes keys that were not read for absent",
         "rolekeeper.store",
         "                if not wanted:",
         "                if True:",
-        seed=262,
     ),
     _mutant(
         "takes an empty mapping table for deleted rows",
@@ -156,45 +215,40 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "detaches when the mapping's record is missing",
         "rolekeeper.decide",
-        '    if owner is None:\n        return decision(Action.HOLD, "mapping-missing", _missing(assignment))',
-        '    if owner is None:\n        return decision(Action.DETACH, "unmatched", _missing(assignment))',
-        seed=69,
+        '    if owner is None:\n        return decision(Action.HOLD, "mapping-missing", _missing(grant))',
+        '    if owner is None:\n        return decision(Action.DETACH, "unmatched", _missing(grant))',
     ),
     _mutant(
         "takes rows that go while they are swept for deleted",
         "rolekeeper.sweep",
         "surveys, whole=whole, seen=True)",
         "surveys, whole=whole, seen=False)",
-        seed=3807,
-    ),
-    # ---- the ceiling ----
-    _mutant(
-        "serves a role outside the path",
-        "rolekeeper.roles",
-        "        if not role.path.startswith(self._path):",
-        "        if False:",
-        seed=415,
-    ),
-    _mutant(
-        "gives back what lies outside the path",
-        "rolekeeper.change",
-        "    if decision.gives_back and not may_restore(decision.profile_arn):",
-        "    if False:",
     ),
     # ---- how much at once ----
     _mutant(
         "counts no changes",
-        "rolekeeper.change",
-        "        mapping = _counted_for(decision)\n        room =",
-        "        mapping = None\n        room =",
+        "rolekeeper.apply",
+        "        mapping = _counted_for(decision)\n        found",
+        "        mapping = None\n        found",
     ),
     _mutant("lets one change too many through", "rolekeeper.window", '"total", "<", allowed', '"total", "<=", allowed'),
+    _mutant(
+        "counts a change for a minute only",
+        "rolekeeper.window",
+        "(int(name[1:]) + 1 + self._minutes) * MINUTE",
+        "(int(name[1:]) + 1) * MINUTE",
+    ),
+    _mutant(
+        "gives back the room of what may have happened",
+        "rolekeeper.apply",
+        "if started.room and not error.resent else ()",
+        "if started.room else ()",
+    ),
     _mutant(
         "serves a large edit without approval",
         "rolekeeper.publish",
         "        if not approved and (weight.too_heavy",
         "        if False and (weight.too_heavy",
-        seed=559,
     ),
     # ---- which mapping ----
     _mutant(
@@ -206,12 +260,32 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "takes the first of a tie",
         "rolekeeper.resolve",
-        "    if {_wish(each) for each in top} != {_wish(first)}:",
+        "    if {_asks_for(each) for each in top} != {_asks_for(first)}:",
         "    if False:",
     ),
     _mutant("obeys a deleted mapping", "rolekeeper.resolve", "    if mapping.deleted:", "    if False:"),
+    _mutant("obeys a disabled mapping", "rolekeeper.resolve", "    if not spec.enabled:", "    if False:"),
     _mutant("obeys a mapping that has expired", "rolekeeper.resolve", "    if spec.expired(now):", "    if False:"),
+    _mutant("overlooks the tags that are required", "rolekeeper.resolve", "    if missing:", "    if False:"),
     _mutant("overlooks pins", "rolekeeper.resolve", "    if pin and not pin.expired(now):", "    if False:"),
+    _mutant(
+        "obeys a pin that has expired",
+        "rolekeeper.resolve",
+        "    if pin and not pin.expired(now):",
+        "    if pin:",
+    ),
+    _mutant(
+        "overlooks the tag that excludes an instance",
+        "rolekeeper.resolve",
+        "    if excluded := exclusion(instance.tags, now):",
+        "    if excluded := None:",
+    ),
+    _mutant(
+        "detaches though the mapping says keep",
+        "rolekeeper.decide",
+        "    if owner.spec.when_unmatched is WhenUnmatched.KEEP:",
+        "    if False:",
+    ),
     # ---- nothing is lost ----
     _mutant(
         "finds nothing in the fleet by sweeping",
@@ -224,19 +298,41 @@ MUTANTS: tuple[Mutant, ...] = (
         "on_instance_event",
         "for wake in wakes if outcomes[wake.instance].error]",
         "for wake in wakes if False]",
-        seed=176,
+    ),
+    _mutant(
+        "acknowledges rows that it couldn't judge",
+        "on_mapping_change",
+        "    return processor.response()",
+        '    return {"batchItemFailures": []}',
+    ),
+    _mutant(
+        "acknowledges pins that it couldn't act on",
+        "on_state_change",
+        "    return processor.response()",
+        '    return {"batchItemFailures": []}',
     ),
     _mutant(
         "starts no retry loop",
         "rolekeeper.reconcile",
-        "        return self.retries.start(wake, now), True",
-        "        return now + timedelta(hours=1), True",
-        seed=2206,
+        "        return self.retries.start(wake, now) if self.retries else None",
+        "        return now + timedelta(hours=1)",
+    ),
+    _mutant(
+        "sets no timer",
+        "rolekeeper.records",
+        "    timer = Timer(decision.until, observed.key) if decision.until and watched_until else None",
+        "    timer = None",
     ),
     _mutant(
         "overlooks tag events",
         "rolekeeper.events",
         '    ("aws.tag", "Tag Change on Resource"): _tag_change,\n',
+        "",
+    ),
+    _mutant(
+        "overlooks launches",
+        "rolekeeper.events",
+        '    ("aws.ec2", "EC2 Instance State-change Notification"): _state_change,\n',
         "",
     ),
     _mutant(
@@ -249,16 +345,33 @@ MUTANTS: tuple[Mutant, ...] = (
     # ---- what is written ----
     _mutant(
         "says the same again and again",
-        "rolekeeper.reconcile",
-        "        if not said or starts or unchanged.closed or proven:",
-        "        if True:",
+        "rolekeeper.records",
+        "    if shown and not watched_until:",
+        "    if False:",
     ),
     _mutant(
-        "closes intents without a word in the history",
-        "rolekeeper.announce",
-        "    changes = [_begun(intent) for intent in closes]",
-        "    changes = list[dict[str, Any]]()",
-        seed=177,
+        "goes on showing what is over",
+        "rolekeeper.records",
+        "    clears = record.condition is not None\n",
+        "    clears = False\n",
+    ),
+    _mutant(
+        "writes where nothing is to be said",
+        "rolekeeper.records",
+        "    clears = record.condition is not None\n",
+        "    clears = True\n",
+    ),
+    _mutant(
+        "lets a slow look hide what a newer one saw",
+        "rolekeeper.state",
+        "    if update and change.expected:",
+        "    if False:",
+    ),
+    _mutant(
+        "keeps the records of instances that ended",
+        "rolekeeper.records",
+        "        return RecordChange(ends=observed.recorded,",
+        "        return RecordChange(ends=False,",
     ),
 )
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from rolekeeper import codec
-from rolekeeper.model import MappingKey, Pin
+from rolekeeper.model import IGNORE_TAG, MappingKey, Pin
 from rolekeeper_local.ec2_model import Ec2Error, State
 from simulation.account import PATH, Account, Maker
 from simulation.deployment import Deployment
@@ -19,10 +19,13 @@ from support.fake_dynamodb import FakeDynamoDB
 TAGS = ("app=web", "app=db", "app=web", "app=db", "team=x", "lock=y", "app=")
 MAPPINGS = ("app=web", "app=db", "app=*", "team=x", "lock=*")
 UNMAPPED = "stack=blue"
-IGNORE = "rolekeeper:ignore"
 ROLES = ("web", "db", "ops")
 THEIRS = "theirs"
+# A profile outside the path that holds a role inside.
+LOOSE = "loose"
 ADMIN = "/admin/"
+# An AWS service that manages instances of its own in the account.
+OPERATOR = "eks.amazonaws.com"
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,6 @@ class Habits:
     operators: bool = False
     damage: bool = False
     expiry: bool = False
-    restores: int = 1
 
 
 class People:
@@ -89,6 +91,7 @@ class People:
             acts += [self.damage, self.lose_published, self.empty_the_table, self.poison_row, self.poison_message]
             acts += [*[self.swap_role] * 2, self.drop_role, *[self.outage] * 3]
             acts += [self.recreate_profile] * 3
+            acts += [self.lose_state]
         return acts
 
     def act(self) -> None:
@@ -110,8 +113,9 @@ class People:
         """Launch an instance, with or without a profile."""
         key, value = self._rng.choice(TAGS).split("=")
         profile = self._rng.choice((None, None, THEIRS, "web"))
-        made = self._account.launch({key: value}, profile)
-        self._say(f"launch {made[-4:]} with {key}={value} and {profile or 'no profile'}")
+        operator = OPERATOR if self._rng.random() < 0.1 else ""
+        made = self._account.launch({key: value}, profile, operator)
+        self._say(f"launch {made[-4:]} with {key}={value} and {profile or 'no profile'} {operator}".rstrip())
 
     def tag(self, instance: str = "", tag: str = "") -> None:
         """Set a tag."""
@@ -131,7 +135,7 @@ class People:
 
     def untag(self) -> None:
         """Remove a tag."""
-        instance, key = self._one(), self._rng.choice(("app", "app", "team", "lock", IGNORE))
+        instance, key = self._one(), self._rng.choice(("app", "app", "team", "lock", IGNORE_TAG))
         self._say(f"untag {instance[-4:]} {key}")
         self._account.truth.delete_tags(instance, {key: None})
         self._account.changed()
@@ -139,7 +143,7 @@ class People:
     def ignore(self) -> None:
         """Exclude an instance."""
         later = codec.timestamp(self._engine.now() + timedelta(seconds=self._rng.uniform(5, 200)))
-        self.tag(tag=f"{IGNORE}={self._rng.choice(('true', 'false', later, 'perhaps'))}")
+        self.tag(tag=f"{IGNORE_TAG}={self._rng.choice(('true', 'false', later, 'perhaps'))}")
 
     def stop(self) -> None:
         """Stop an instance."""
@@ -205,14 +209,13 @@ class People:
         present = self._account.association_of(instance)
         self._say(f"somebody gives {name} to {instance[-4:]}")
         if present:
-            row = self._account.replace(present.id, name, Maker.THEM)
+            self._account.replace(present.id, name, Maker.THEM)
             self._weather.count(Fault.OTHER_REPLACES)
         else:
-            row = self._account.associate(instance, name, Maker.THEM)
+            self._account.associate(instance, name, Maker.THEM)
             self._weather.count(Fault.OTHER_ATTACHES)
         # No event tells of it (AWS_FACTS.md, "Events"): only the sweep need find it.
         self._deployment.unheard.add(instance)
-        self._promises.made_by_other(row)
 
     def detach_by_hand(self) -> None:
         """Somebody else detaches what is there."""
@@ -220,7 +223,7 @@ class People:
         present = self._account.association_of(instance)
         if present:
             self._say(f"somebody detaches {present.id[-4:]} from {instance[-4:]}")
-            self._account.disassociate(present.id)
+            self._account.disassociate(present.id, Maker.THEM)
             self._deployment.unheard.add(instance)
             self._weather.count(Fault.OTHER_DETACHES)
 
@@ -285,10 +288,10 @@ class People:
         columns: dict[str, Any] = {
             "role": rng.choice(("web", "db", "ops", "web", "db", "NONE")),
             "priority": rng.choice((1, 5, 50, 100, rng.randint(2, 99), rng.randint(2, 99))),
-            "when_unmatched": rng.choice(("detach", "detach", "keep", *["restore"] * habits.restores)),
+            "when_unmatched": rng.choice(("detach", "detach", "keep")),
         }
-        if rng.random() < 0.3:
-            columns["when_occupied"] = "keep"
+        if rng.random() < 0.6:
+            columns["when_occupied"] = "replace"
         if rng.random() < 0.4:
             columns["when_stopped"] = "swap"
         if rng.random() < 0.1:
@@ -393,7 +396,7 @@ class People:
         self._tables.update_item(
             TableName=STATE,
             Key=codec.to_attributes({"pk": pk, "sk": sk}),
-            ExpressionAttributeNames={"#g": f"{codec.ASSIGNMENT}garbage"},
+            ExpressionAttributeNames={"#g": f"{codec.GRANT}garbage"},
             **update,
         )
 
@@ -413,6 +416,16 @@ class People:
             for _ in range(8):
                 self._engine.after(self._rng.uniform(0, 4), self.nudge)
 
+    def lose_state(self) -> None:
+        """The state table is empty, as one that was made anew: nobody told anybody to detach anything."""
+        self._say("the state table is empty")
+        self._weather.count(Fault.STATE_LOST)
+        self._deployment.unheard.update(self._account.instances)
+        self._promises.state_lost()
+        scanned: list[dict[str, Any]] = self._tables.scan(TableName=STATE)["Items"]
+        for item in scanned:
+            self._tables.delete_item(TableName=STATE, Key={name: item[name] for name in ("pk", "sk")})
+
     def empty_the_table(self) -> None:
         """The mapping table reads empty for a while, and nobody deleted a row."""
         if self._hidden:
@@ -421,7 +434,7 @@ class People:
         self._say(f"the mapping table reads empty; it held {len(self._hidden)} rows")
         self._weather.count(Fault.EMPTY_TABLE)
         self._deployment.unheard.update(self._account.instances)
-        self._promises.table_lost = True
+        self._promises.hidden = {MappingKey(row["tag_key"]["S"], row["tag_value"]["S"]) for row in self._hidden}
         with self._unseen():
             for row in self._hidden:
                 self._tables.delete_item(TableName=ROWS, Key={name: row[name] for name in ("tag_key", "tag_value")})
@@ -432,7 +445,7 @@ class People:
         """The rows are there again; what somebody wrote meanwhile stays."""
         hidden, self._hidden = self._hidden, []
         self._say(f"{len(hidden)} rows are there again")
-        self._promises.table_lost = False
+        self._promises.hidden = set()
         there = {(row["tag_key"]["S"], row["tag_value"]["S"]) for row in self._rows()}
         with self._unseen():
             for row in hidden:
@@ -453,6 +466,8 @@ class People:
                 {"role": "../admin"},
                 {"role": "admin"},
                 {"rolle": "web"},
+                {"role": "web", "instance_profile": LOOSE},
+                {"role": "web", "instance_profile": "db"},
             )
         )
         self.put(self._rng.choice(MAPPINGS), **nonsense)

@@ -12,37 +12,40 @@ from datetime import timedelta
 from typing import Any
 
 from rolekeeper import codec
-from rolekeeper.codec import INTENT
+from rolekeeper.apply import STARTED
+from rolekeeper.codec import GRANT
 from rolekeeper.limits import Limits
 from rolekeeper.model import (
-    Action,
+    PIN_TAG,
     InstanceKey,
-    Intent,
     MappingKey,
     Pin,
     PublishedMapping,
     WhenOccupied,
     WhenUnmatched,
 )
-from rolekeeper.ownership import IN_FLIGHT
 from rolekeeper_local.ec2_model import Association, State
 from simulation.account import ACCOUNT, REGION, Account, Maker
 from simulation.engine import START, Engine, Run
+from support.spec import excluded
 
 STATE, ROWS = "state", "rows"
 
 PROMISES: Mapping[int, str] = {
     1: "never a role outside the ceiling",
-    2: "never a detach, nor a replace that the mapping doesn't allow, of what somebody else attached",
+    2: "never a change to a foreign profile, unless stack and row both allow it",
     3: "at most one change takes effect per observed association",
     4: "it converges, or the instance shows why not",
     5: "every accepted message ends converged, parked or as a dead letter",
     6: "unreadable or empty mappings hold",
     7: "at most the allowed number of changes per edit and per window",
     8: "a converged reconcile writes nothing",
-    9: "an intent before each change, an outcome after it, and the history explains it",
+    9: "a grant and the start of a history entry before each change, its outcome after it",
     10: "every role was justified by a tag and a mapping that held during the reconcile",
 }
+
+# No association is of this profile: what EC2 doesn't know, it refuses.
+PATH_OF_NOBODY = ":instance-profile/rolekeeper/"
 
 type Attributes = Mapping[str, Any] | None
 
@@ -59,10 +62,30 @@ class Violation:
 
 
 @dataclass(frozen=True)
+class Started:
+    """What a run wrote before a change, in its history entry: the change, and for which mapping."""
+
+    action: str
+    code: str
+    mapping: MappingKey
+    revision: int
+    role: str
+    profile_arn: str
+    association: str
+    at: float
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether it is done because no mapping governs any more."""
+        return self.code == "unmatched"
+
+
+@dataclass(frozen=True)
 class Asked:
     """A change that a run asks EC2 for.
 
     Attributes:
+        started: what the run wrote before.
         since: the moment whose truth the run went by at the oldest: when it looked at the association, or earlier where
             EC2 showed it the past.
     """
@@ -72,24 +95,13 @@ class Asked:
     instance: str
     association: str
     arn: str
-    intent: Intent | None
+    started: Started | None
     at: float
     since: float
 
-    @property
-    def maker(self) -> Maker:
-        """Who makes the association, if one is made."""
-        return Maker.GIVEN_BACK if self.intent and self.intent.gives_back else Maker.US
-
-    @property
-    def gives_up(self) -> bool:
-        """Whether it is done because no mapping governs any more."""
-        intent = self.intent
-        return intent is not None and (intent.gives_back or (intent.action is Action.DETACH and intent.role != "NONE"))
-
     def __str__(self) -> str:
         what = f"to {self.arn.rsplit('/', 1)[-1]} " if self.arn else ""
-        by = f"{self.intent.mapping} revision {self.intent.revision}" if self.intent else "nothing"
+        by = f"{self.started.mapping} revision {self.started.revision}" if self.started else "nothing"
         return f"{self.run}'s {self.operation} {what}on {self.instance[-4:]} {self.association[-4:]} by {by}"
 
 
@@ -101,9 +113,8 @@ class Promises:
         violations: the broken promises.
         checked: how often each promise was looked at.
         writer: the run whose write is under way.
-        writes: writes to the state table so far.
-        ambiguous: associations of others that can't be told from ours: they carry exactly what an open intent of ours
-            was to attach. EC2 offers nothing to tell the two apart.
+        hidden: the rows that were lost with the mapping table, for as long as it reads empty.
+        writes: writes of the functions to their tables so far, also those that change nothing.
     """
 
     engine: Engine
@@ -116,14 +127,15 @@ class Promises:
     checked: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     writer: Run | None = None
     writes: int = 0
-    ambiguous: set[str] = field(default_factory=set)
     changes: list[tuple[Asked, Association]] = field(default_factory=list)
     published: defaultdict[MappingKey, list[tuple[float, PublishedMapping | None]]] = field(
         default_factory=lambda: defaultdict(list)
     )
     pins: defaultdict[str, list[tuple[float, Pin | None]]] = field(default_factory=lambda: defaultdict(list))
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
-    table_lost: bool = False
+    hidden: set[MappingKey] = field(default_factory=set)
+    lost_at: float = float("-inf")
+    marked: list[tuple[float, bool]] = field(default_factory=list)
     _taken: set[str] = field(default_factory=set)
     _counted: defaultdict[MappingKey, list[float]] = field(default_factory=lambda: defaultdict(list))
     _credit: defaultdict[MappingKey, int] = field(default_factory=lambda: defaultdict(int))
@@ -151,24 +163,37 @@ class Promises:
         if run:
             run.notes["instances"] = at if at < self.engine.seconds else None
 
+    def state_lost(self) -> None:
+        """The state table is about to be emptied: what was counted and granted is known to nobody any more."""
+        self.lost_at = self.engine.seconds
+        self._counted.clear()
+
     # ---- what they ask of EC2 ----
 
     def asked(self, run: Run | None, operation: str, instance: str, association: str, arn: str) -> Asked:
         """A run is about to ask EC2 for a change."""
         assert run, "nobody else changes anything through the functions' client"
-        intent: Intent | None = run.notes.get("intents", {}).get(instance)
+        started: Started | None = run.notes.get("started", {}).get(instance)
         looks = (run.notes.get("associations"), run.notes.get("instances"))
         seen = min((at for at in looks if at is not None), default=self.engine.seconds)
-        asked = Asked(run.name, operation, instance, association, arn, intent, self.engine.seconds, seen)
-        self.check(9, _announces(intent, asked), lambda: f"{asked} has no intent that says so: {intent}")
-        if arn and asked.maker is Maker.GIVEN_BACK:
-            under = self.account.under_the_path(arn, seen - self.lag)
-            self.check(1, under, lambda: f"{asked} puts back what lies outside")
+        asked = Asked(run.name, operation, instance, association, arn, started, self.engine.seconds, seen)
+        self.check(9, _announces(started, asked), lambda: f"{asked} has no history entry that says so: {started}")
+        wanted = started.profile_arn if started and not started.gives_up else ""
+        # An instance's record goes when the instance has ended: EC2 refuses the change then.
+        forgot = asked.since <= self.lost_at or self._ended(instance)
+        granted = not wanted or forgot or GRANT + wanted in self.records.get(instance, {})
+        self.check(9, granted, lambda: f"{asked} has no grant")
+        foreign = association and not self.account.manages(self.account.profile_of.get(association, PATH_OF_NOBODY))
+        operator = self.account.truth.instance(instance).operator if self.account.truth.knows(instance) else ""
+        self.check(2, not operator, lambda: f"{asked} asks for a change where {operator} manages the instance")
+        self.check(2, not foreign or self._may_take_over(asked), lambda: f"{asked} asks for what is foreign")
         return asked
 
     def happened(self, asked: Asked, before: Association | None, row: Association) -> None:
         """EC2 did what a run asked for."""
         self.changes.append((asked, row))
+        swept = any(_held(self.marked, asked.since, self.engine.seconds))
+        self.check(6, swept, lambda: f"{asked}, though no sweep came to its end on this state table")
         if asked.arn:
             under = self.account.under_the_path(asked.arn, self.engine.seconds)
             self.check(1, under, lambda: f"{asked} passed a role outside the path")
@@ -180,103 +205,88 @@ class Promises:
                 before is not None and before.id == asked.association,
                 lambda: f"{asked} changed {before and before.id}, which it hadn't seen",
             )
-            if self.account.makers.get(asked.association) is not Maker.US and asked.association not in self.ambiguous:
-                self.check(2, self._may_take(asked), lambda: f"{asked} takes what somebody else attached")
-        if asked.intent:
-            self._justified(asked, asked.intent)
-            self._within_the_window(asked, asked.intent)
+        if asked.started:
+            self._justified(asked, asked.started)
+            self._within_the_window(asked, asked.started)
 
-    def _may_take(self, asked: Asked) -> bool:
-        """Whether a mapping lets us take a role that somebody else attached."""
-        intent = asked.intent
-        if intent is None or asked.gives_up:
+    def _ended(self, instance: str) -> bool:
+        truth = self.account.truth
+        return not truth.knows(instance) or truth.instance(instance).state in (State.SHUTTING_DOWN, State.TERMINATED)
+
+    def _may_take_over(self, asked: Asked) -> bool:
+        """Whether the stack lets a foreign profile be changed, and the mapping, or a pin."""
+        started = asked.started
+        if started is None or started.gives_up or not self.account.take_over:
             return False
-        if intent.mapping.pins:
+        if started.mapping.pins:
             return True
-        served = _held(self.published[intent.mapping], asked.since, asked.at)
+        served = _held(self.published[started.mapping], asked.since, asked.at)
         return any(
-            each and each.revision == intent.revision and each.spec.when_occupied is WhenOccupied.REPLACE
+            each and each.revision == started.revision and each.spec.when_occupied is WhenOccupied.REPLACE
             for each in served
         )
 
-    def _justified(self, asked: Asked, intent: Intent) -> None:
+    def _justified(self, asked: Asked, started: Started) -> None:
         since, until = asked.since, asked.at
         tags = _held(self.account.tags[asked.instance], since, until) or [{}]
-        if intent.mapping.pins:
-            self._justified_by_pin(asked, intent, _held(self.pins[asked.instance], since, until))
+        if started.mapping.pins:
+            self._justified_by_pin(asked, started, _held(self.pins[asked.instance], since, until))
             return
-        self._not_overruled(asked, intent, tags)
-        served = _held(self.published[intent.mapping], since, until)
+        self._not_overruled(asked, started, tags)
+        served = _held(self.published[started.mapping], since, until)
         known = [each for each in served if each]
-        if asked.gives_up:
+        if started.gives_up:
             self.check(6, bool(known), lambda: f"{asked}, though its published record was lost all the while")
             let_go = any(not _governs(each, one, self._clock(until)) for each in known for one in tags)
             meant = any(each.spec.when_unmatched is not WhenUnmatched.KEEP for each in known)
             self.check(10, let_go and meant, lambda: f"{asked}, though the mapping governed all the while: {tags}")
             return
-        same = [each for each in known if each.revision == intent.revision and not each.deleted and each.spec.enabled]
+        same = [each for each in known if each.revision == started.revision and not each.deleted and each.spec.enabled]
         matched = any(_matches(each, one) for each in same for one in tags)
         self.check(10, matched, lambda: f"{asked}: tags {tags}, published {[each.revision for each in known]}")
-        right = any(each.profile_arn == intent.target_profile_arn for each in same) or not asked.arn
+        right = any(each.profile_arn == started.profile_arn for each in same) or not asked.arn
         self.check(10, right, lambda: f"{asked}: the mapping says another profile")
 
-    def _not_overruled(self, asked: Asked, intent: Intent, tags: Sequence[Mapping[str, str]]) -> None:
+    def _not_overruled(self, asked: Asked, started: Started, tags: Sequence[Mapping[str, str]]) -> None:
         """Nothing that comes before this mapping held all the while: it was there to be read."""
         since, until, now = asked.since, asked.at, self._clock(asked.at)
         pin = _steady(self.pins[asked.instance], since, until)
         self.check(10, pin is None or pin.expired(now), lambda: f"{asked}, though it is pinned: {pin}")
-        own = [each for each in _held(self.published[intent.mapping], since, until) if each]
+        left_alone = all(excluded(one, now) for one in tags)
+        self.check(10, not left_alone, lambda: f"{asked}, though a tag excludes the instance all the while")
+        own = [each for each in _held(self.published[started.mapping], since, until) if each]
         lowest = min((each.spec.priority for each in own), default=0)
         for key, log in self.published.items():
-            rival = _steady(log, since, until) if key != intent.mapping else None
+            rival = _steady(log, since, until) if key != started.mapping else None
             if rival and all(_governs(rival, one, now) for one in tags):
                 self.check(
                     10,
-                    not asked.gives_up and rival.spec.priority >= lowest,
+                    not started.gives_up and rival.spec.priority >= lowest,
                     lambda rival=rival: f"{asked}, though {rival.key} governed all the while",  # type: ignore[misc]  # a default binds the loop's
                 )
 
-    def _justified_by_pin(self, asked: Asked, intent: Intent, held: Sequence[Pin | None]) -> None:
-        if asked.gives_up:
+    def _justified_by_pin(self, asked: Asked, started: Started, held: Sequence[Pin | None]) -> None:
+        if started.gives_up:
             over = any(each is None or each.expired(self._clock(asked.at)) for each in held) or not held
             self.check(10, over, lambda: f"{asked}, though the pin held all the while")
         else:
-            meant = any(each and each.profile_arn == intent.target_profile_arn for each in held)
+            meant = any(each and each.profile_arn == started.profile_arn for each in held)
             self.check(10, meant, lambda: f"{asked}: no such pin: {held}")
 
     def _clock(self, seconds: float) -> Any:
         """The latest that any function may take it for then: clocks are off by a little."""
         return START + timedelta(seconds=seconds + self.skew)
 
-    def _within_the_window(self, asked: Asked, intent: Intent) -> None:
-        if intent.action is Action.ATTACH or intent.mapping.pins or intent.mapping.tag_key.startswith("rolekeeper:"):
+    def _within_the_window(self, asked: Asked, started: Started) -> None:
+        if started.action == "Attach" or started.mapping.pins or started.mapping.tag_key.startswith("rolekeeper:"):
             return
-        times = self._counted[intent.mapping]
-        times.append(asked.at)
+        times = self._counted[started.mapping]
+        times.append(started.at)
         # A minute's count is taken by the counting function's own clock.
         length = self.window.total_seconds() - 2 * self.skew
-        recent = sum(at > asked.at - length for at in times)
-        allowed = self.limits.allowed(len(self.account.instances)) + self._credit[intent.mapping]
+        recent = sum(at > started.at - length for at in times)
+        allowed = self.limits.allowed(len(self.account.instances)) + self._credit[started.mapping]
         self.check(7, recent <= allowed, lambda: f"{asked}: change {recent} in the window, {allowed} are allowed")
-
-    # ---- what others do ----
-
-    def made_by_other(self, row: Association) -> None:
-        """Somebody else attached something."""
-        record = self.records.get(row.instance_id, {})
-        if any(self._claims(intent, row) for intent in _intents(record)):
-            self.ambiguous.add(row.id)
-
-    def _claims(self, intent: Intent, row: Association) -> bool:
-        young = (self.engine.seconds - (intent.at - START).total_seconds()) < (
-            IN_FLIGHT.total_seconds() + 2 * self.skew + 60
-        )
-        return (
-            intent.action is not Action.DETACH
-            and intent.target_profile_arn == row.profile_arn
-            and intent.from_association_id != row.id
-            and young
-        )
 
     # ---- what is written ----
 
@@ -284,12 +294,15 @@ class Promises:
         """An item changed."""
         if table != STATE:
             # A table with a row in it is an edit like any other.
-            self.table_lost = self.table_lost and new is None
+            self.hidden = self.hidden if new is None else set()
             return
-        self.writes += 1
         pk, sk = key
+        if key == codec.FLEET:
+            self.marked.append((self.engine.seconds, bool(new and "mappings" in new)))
         if sk == "record":
-            self._wrote_record(pk, old, new)
+            self._wrote_record(pk, new)
+        elif sk.startswith("history#"):
+            self._wrote_entry(pk, new)
         elif sk == "pin":
             if owner := codec.instance_key_from(pk):
                 pin = codec.pin_from(codec.from_attributes(new)) if new else None
@@ -301,21 +314,17 @@ class Promises:
             if after > before:
                 self._credit[codec.mapping_of(pk)] += after
 
-    def _wrote_record(self, pk: str, old: Attributes, new: Attributes) -> None:
+    def _wrote_record(self, pk: str, new: Attributes) -> None:
+        if owner := codec.instance_key_from(pk):
+            self.records[owner.id] = dict(new or {})
+
+    def _wrote_entry(self, pk: str, new: Attributes) -> None:
         owner = codec.instance_key_from(pk)
-        if owner is None:
+        if owner is None or new is None or not self.writer:
             return
-        fresh = [name for name in new or {} if name.startswith(INTENT) and name not in (old or {})]
-        self.records[owner.id] = dict(new or {})
-        if not fresh:
-            return
-        intents = _intents({name: value for name, value in (new or {}).items() if name in fresh})
-        if self.writer:
-            self.writer.notes.setdefault("intents", {})[owner.id] = intents[-1]
-        row = self.account.truth.association_of(owner.id) if self.account.truth.knows(owner.id) else None
-        if row and self.account.makers.get(row.id) is not Maker.US and any(self._claims(each, row) for each in intents):
-            # Opened from a look that was too early to see that somebody else had just attached that very profile.
-            self.ambiguous.add(row.id)
+        entry = codec.from_attributes(new)
+        if entry.get("outcome") == STARTED:
+            self.writer.notes.setdefault("started", {})[owner.id] = _started(entry)
 
     def _wrote_published(self, key: MappingKey, new: Attributes) -> None:
         log = self.published[key]
@@ -323,14 +332,14 @@ class Promises:
             log.append((self.engine.seconds, None))
             return
         mapping = codec.published_from(codec.from_attributes(new))
-        former = next((each for _, each in reversed(log) if each), None)
+        former = next((each for at, each in reversed(log) if each and at > self.lost_at), None)
         log.append((self.engine.seconds, mapping))
         if mapping == former:
             return  # a note beside it
         run = self.writer
         if mapping.deleted and run and not (former and former.deleted):
             swept = run.name.startswith("sweep")
-            self.check(6, not (swept and self.table_lost), lambda: f"{run.name} removes {key} on an empty read")
+            self.check(6, not (swept and key in self.hidden), lambda: f"{run.name} removes {key} on an empty read")
         if mapping.profile_arn and not mapping.deleted and not mapping.suspended and run:
             there = self.account.find_profile(mapping.profile_arn) is None or self.account.under_the_path(
                 mapping.profile_arn, run.began - self.lag
@@ -372,24 +381,32 @@ class Promises:
         return settled and ours and not rivals and set(tags[-1][1]) == {former.key.tag_key}
 
 
-def _announces(intent: Intent | None, asked: Asked) -> bool:
-    """Whether an intent is of this very call."""
-    if intent is None:
+def _started(entry: Mapping[str, Any]) -> Started:
+    decision = entry["decision"]
+    pinned = decision["mapping"] == "the pin"
+    key = MappingKey(PIN_TAG, "") if pinned else MappingKey(*decision["mapping"].split("=", 1))
+    return Started(
+        decision["action"],
+        decision["code"],
+        key,
+        int(decision["revision"]),
+        decision["role"],
+        decision["profile-arn"],
+        entry["seen"]["association-id"],
+        (codec.parse_time(entry["at"]) - START).total_seconds(),
+    )
+
+
+def _announces(started: Started | None, asked: Asked) -> bool:
+    """Whether a history entry is of this very call."""
+    if started is None:
         return False
     if asked.operation == "Associate":
-        return intent.action is Action.ATTACH and intent.target_profile_arn == asked.arn
-    same = intent.from_association_id == asked.association
+        return started.action == "Attach" and started.profile_arn == asked.arn
+    same = started.association == asked.association
     if asked.operation == "Replace":
-        return same and intent.action is Action.REPLACE and intent.target_profile_arn == asked.arn
-    return same and (intent.action is Action.DETACH or intent.swap)
-
-
-def _intents(record: Mapping[str, Any]) -> list[Intent]:
-    intents = {name: value for name, value in record.items() if name.startswith(INTENT)}
-    try:
-        return list(codec.record_from(codec.from_attributes(intents)).intents.values())
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return []  # garbled by the schedule
+        return same and started.action == "Replace" and started.profile_arn == asked.arn
+    return same and started.action in ("Detach", "Replace")
 
 
 def _held[Value](log: Sequence[tuple[float, Value]], since: float, until: float) -> list[Value]:

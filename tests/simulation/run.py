@@ -100,10 +100,8 @@ def run(start: int, seeds: int, jobs: int) -> int:
             total.add(played, reached)
             if done % 40 == 0 or done == len(chunks):
                 took = time.monotonic() - began
-                print(
-                    f"{total.schedules} of {seeds} schedules in {took:.0f} s, {len(total.broken)} broken",
-                    file=sys.stderr,
-                )
+                broken = ", ".join(str(each.seed) for each in total.broken) or "none"
+                print(f"{total.schedules} of {seeds} schedules in {took:.0f} s; broken: {broken}", file=sys.stderr)
     for each in total.broken[:TOLD]:
         tell(each)
     if len(total.broken) > TOLD:

@@ -12,7 +12,7 @@ from simulation.account import PATH, Account
 from simulation.clients import DynamoDbClient, Ec2Client, IamClient, Senders
 from simulation.deployment import Deployment, settings
 from simulation.engine import Engine
-from simulation.people import MAPPINGS, TAGS, THEIRS, UNMAPPED, Habits, People
+from simulation.people import LOOSE, MAPPINGS, OPERATOR, TAGS, THEIRS, UNMAPPED, Habits, People
 from simulation.promises import ROWS, STATE, Promises, Violation
 from simulation.settled import Settled
 from simulation.weather import STRIKES, Fault, Kind, Weather
@@ -24,6 +24,8 @@ STORMS, FLEETS = 1.3, 6
 STORM = 500
 # As long as a profile usually takes to propagate, in seconds.
 QUICK = 3
+# This share of the instances is managed by an AWS service.
+MANAGED = 0.03
 # The longest backoff: a retry loop's hour, and eight receives of a message that fails.
 BACKOFF = 66 * 60.0
 SKEW = 300.0
@@ -37,6 +39,8 @@ class Plan:
         instances: how many there are at first.
         actions: how many things people do, in `span` seconds.
         calm: whether all may settle before the trouble begins.
+        take_over: whether the deployment may take over foreign roles.
+        swept: whether a sweep came to its end before.
         limits: how much may change at once.
     """
 
@@ -49,6 +53,8 @@ class Plan:
     span: float
     calm: bool
     storm: bool
+    take_over: bool
+    swept: bool
 
 
 @dataclass
@@ -107,7 +113,6 @@ def plan(seed: int) -> Plan:
         operators=rng.random() < 0.25,
         damage=rng.random() < 0.2 and not storm,
         expiry=rng.random() < 0.25,
-        restores=rng.choice((0, 1, 3)),
     )
     small = rng.choice((Limits(25, 20), Limits(25, 20), Limits(25, 20), Limits(1, 0)))
     return Plan(
@@ -120,6 +125,8 @@ def plan(seed: int) -> Plan:
         span=rng.choice((1, 4, 15, 60, 600, 3000)),
         calm=rng.random() < 0.7 and not storm,
         storm=storm,
+        take_over=rng.random() < 0.5,
+        swept=storm or rng.random() < 0.9,
     )
 
 
@@ -132,7 +139,13 @@ class Schedule:
         self.weather = self.plan.weather
         self.engine = Engine(seed, tells=tells)
         self.tables = FakeDynamoDB({STATE: ("pk", "sk"), ROWS: ("tag_key", "tag_value")})
-        self.account = Account(self.engine, self.plan.timings, self._emitted, keeps_past=self.weather.stale > 0)
+        self.account = Account(
+            self.engine,
+            self.plan.timings,
+            self._emitted,
+            keeps_past=self.weather.stale > 0,
+            take_over=self.plan.take_over,
+        )
         self.promises = Promises(
             engine=self.engine,
             account=self.account,
@@ -147,7 +160,7 @@ class Schedule:
             self.account,
             self.tables,
             self.promises,
-            settings(self.plan.limits, WINDOW_MINUTES),
+            settings(self.plan.limits, WINDOW_MINUTES, take_over=self.plan.take_over),
         )
         self.people = People(
             random.Random(seed * 31 + 7),
@@ -198,12 +211,19 @@ class Schedule:
         pk, sk = codec.DEPLOYED
         deployed = codec.to_attributes({"pk": pk, "sk": sk, "mode": "enforce"})
         self.tables.put_item(TableName=STATE, Item=deployed)
+        if self.plan.swept:
+            pk, sk = codec.FLEET
+            seen = {"instances": 0, "mappings": 0, "at": codec.timestamp(self.engine.now())}
+            self.tables.put_item(TableName=STATE, Item=codec.to_attributes({"pk": pk, "sk": sk, **seen}))
+        self.deployment.tick()
         for role in ("web", "db", "ops"):
             self.account.roles[role] = PATH
         self.account.roles["admin"] = "/admin/"
         self.account.profile(THEIRS, path="/")
         self.account.profile("web")
         self.account.profile("db")
+        self.account.profile(LOOSE, path="/")
+        self.account.put_role_into(LOOSE, self.account.role_arn("web"))
         if rng.random() < 0.5:
             self.account.profile("ops")
         for tag in rng.sample(MAPPINGS, rng.choice((1, 3, 4, 5, 5))):
@@ -211,8 +231,10 @@ class Schedule:
         for _ in range(self.plan.instances):
             profile = None if self.plan.storm else rng.choice((None, None, THEIRS, "web"))
             key, value = (UNMAPPED if self.plan.storm else rng.choice(TAGS)).split("=")
-            made = self.account.launch({key: value}, profile)
-            self.engine.say(f"* launch {made[-4:]} with {key}={value} and {profile or 'no profile'}")
+            operator = OPERATOR if not self.plan.storm and rng.random() < MANAGED else ""
+            made = self.account.launch({key: value}, profile, operator)
+            shown = f"{key}={value} and {profile or 'no profile'} {operator}".rstrip()
+            self.engine.say(f"* launch {made[-4:]} with {shown}")
         if self.plan.calm:
             self.engine.play(40)
 
@@ -243,7 +265,8 @@ class Schedule:
         # What nothing was lost for needs no sweep.
         heard = set(self.account.instances) - deployment.unheard - self.people.damaged
         # A clock that is off rings a timer too early, and for that too there is the sweep.
-        early = self.weather.skew and (self.plan.habits.expiry or self.plan.habits.operators)
+        timed = self.plan.habits.expiry or self.plan.habits.operators
+        early = self.weather.skew == SKEW or (self.weather.skew and timed)
         if not (self.weather.stale or deployment.dead_letters or early):
             self.settled.check("before the sweep", only=heard, promise=5)
         self.account.truth.tick()
@@ -270,7 +293,7 @@ class Schedule:
         deployment.sweep()
         engine.play(engine.seconds + 120)
         for instance in self.account.instances:
-            if instance not in self.settled.forgotten:
+            if instance not in self.settled.forgotten and not (instance in gone and self.settled.record(instance)):
                 self.people.nudge(instance)
         engine.play(engine.seconds + 120)
         self.promises.check(8, self.promises.writes == writes, lambda: "a converged account was written to")

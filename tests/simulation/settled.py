@@ -1,6 +1,6 @@
 """What holds once all is quiet: every instance is as its tags and the mappings ask, or shows why not.
 
-What it should carry is worked out here again, from the rows of docs/mappings.md, without the code under test.
+What it should carry is told by `support.spec`, without the code under test.
 """
 
 from collections.abc import Mapping
@@ -8,19 +8,20 @@ from datetime import timedelta
 from typing import Any
 
 from rolekeeper import codec
-from rolekeeper.model import InstanceRecord, MappingKey, Pin, PublishedMapping, WhenOccupied, WhenUnmatched
+from rolekeeper.apply import STARTED
+from rolekeeper.model import InstanceRecord, MappingKey, Pin, PublishedMapping
 from rolekeeper_local.ec2_model import Association, Instance, State
 from simulation.account import Account, Maker
 from simulation.engine import Engine
-from simulation.people import IGNORE
 from simulation.promises import STATE, Asked, Promises, instance_key
 from support.fake_dynamodb import FakeDynamoDB
+from support.spec import Situation, excluded, governing, wanted
 
 ENDED = frozenset({State.SHUTTING_DOWN, State.TERMINATED})
+# A timer rings at its minute, and what it wakes takes its time.
+OVERDUE = timedelta(minutes=5)
 # The promise that is about the sweep too.
 CONVERGES = 4
-# An intent that nobody can tell the end of is kept for so long, plus the time to the next sweep.
-OLD_INTENT = timedelta(minutes=40)
 
 
 class Settled:
@@ -53,41 +54,36 @@ class Settled:
         known = self._account.truth.instance(instance) if self._account.truth.knows(instance) else None
         if known is None or known.state in ENDED:
             if strict and instance not in self.forgotten:
-                self._promises.check(
-                    4, record is None, lambda: f"{here} has ended and its record is still there: {record}"
-                )
+                # A look that was slow may leave what it saw of an instance that ended meanwhile: no grant is in it.
+                kept = record is not None and bool(record.grants or record.changes)
+                self._promises.check(4, not kept, lambda: f"{here} has ended and its record is still there: {record}")
             return
         record = record or InstanceRecord()
         row = self._account.association_of(instance)
-        if not record.standing:
+        if not record.condition:
             wrong = self._wrong(known, record)
             if promise != CONVERGES and self._edited_since(known, record):
                 return  # an edit reaches those that carry the tag; the others wait for the sweep
             self._promises.check(promise, not wrong, lambda: f"{here} is {known.state} and shows nothing, but {wrong}")
-        if row and row.id not in self._promises.ambiguous:
-            ours = row.id in record.assignments
-            made = self._account.makers[row.id]
-            held = record.standing and record.intents
-            self._promises.check(
-                2,
-                not (ours and made is not Maker.US),
-                lambda: f"{here}: {row.id} was made by {made}, and is recorded as ours",
-            )
+        if promise == CONVERGES and record.condition:
+            late = record.condition.code == "unswept"
+            self._promises.check(4, not late, lambda: f"{here} shows {record.condition}, and a sweep came to its end")
+        if promise != CONVERGES and record.condition and (until := record.condition.watched_until):
+            rang = until + OVERDUE > self._engine.now()
+            self._promises.check(promise, rang, lambda: f"{here} shows what nobody watches any more: {record}")
+        if row and self._account.makers[row.id] is Maker.US and self._promises.lost_at < 0:
             self._promises.check(
                 9,
-                ours or made is not Maker.US or bool(held),
-                lambda: f"{here}: we made {row.id} ({row.profile_arn}), and the record doesn't know: {record}",
+                row.profile_arn in record.grants,
+                lambda: f"{here}: we made {row.id} ({row.profile_arn}), and no grant explains it: {record}",
             )
-        if strict:
-            old = [each for each in record.intents.values() if self._engine.now() - each.at > OLD_INTENT]
-            self._promises.check(9, not old, lambda: f"{here} keeps intents that are long over: {old}")
-            if record.standing:
-                idle = not self._wrong(known, record) and record.standing.code in ("stopped", "changing", "associating")
-                self._promises.check(4, not idle, lambda: f"{here} shows {record.standing}, and is as it should be")
+        if strict and record.condition:
+            idle = not self._wrong(known, record) and record.condition.code in ("stopped", "changing", "associating")
+            self._promises.check(4, not idle, lambda: f"{here} shows {record.condition}, and is as it should be")
 
     def _edited_since(self, instance: Instance, record: InstanceRecord) -> bool:
         """Whether a mapping whose tag the instance lost, and whose role it still carries, was edited after that."""
-        lost = [each.mapping for each in record.assignments.values() if not each.mapping.matches(instance.tags)]
+        lost = [each.mapping for each in record.grants.values() if not each.mapping.matches(instance.tags)]
         since = self._account.tags[instance.id][-1][0] if self._account.tags[instance.id] else 0
         return any(at >= since for mapping in lost for at, _ in self._promises.published[mapping])
 
@@ -107,41 +103,26 @@ class Settled:
     def _wrong(self, instance: Instance, record: InstanceRecord) -> str:
         """What is wrong with what an instance carries; empty if nothing is."""
         row = self._account.association_of(instance.id)
-        carried = row.profile_arn if row else ""
-        ours = row is not None and (
-            self._account.makers[row.id] is Maker.US
-            or (row.id in self._promises.ambiguous and row.id in record.assignments)
+        carries = row.profile_arn if row else ""
+        situation = Situation(
+            tags=instance.tags,
+            carries=carries,
+            mappings=[each for key in self._promises.published if (each := self._last(key))],
+            now=self._engine.now(),
+            grants={arn: grant.mapping for arn, grant in record.grants.items()},
+            pin=self._pin(instance.id),
+            state=str(instance.state),
+            service=bool(instance.operator),
+            take_over=self._account.take_over,
         )
-        pin = self._pin(instance.id)
-        if pin and not pin.expired(self._engine.now()):
-            return "" if carried == pin.profile_arn else f"carries {carried or 'nothing'} and is pinned to {pin.role}"
-        if self._ignored(instance.tags):
-            return ""
-        governing = self._governing(instance.tags)
-        if governing:
-            return self._under(governing, carried, ours=ours) or self._outlived(row)
-        if not ours or row is None:
-            return ""
-        assignment = record.assignments.get(row.id)
-        owner = self._last(assignment.mapping) if assignment else None
-        if owner and owner.spec.when_unmatched is WhenUnmatched.KEEP:
-            return ""
-        if owner and owner.spec.when_unmatched is WhenUnmatched.RESTORE and assignment:
-            return (
-                "" if assignment.restore_profile_arn == carried else f"carries {carried} of {owner.key}, which is over"
-            )
-        return f"carries {carried}, which we gave, and nothing governs it"
-
-    def _under(self, governing: list[PublishedMapping], carried: str, *, ours: bool) -> str:
-        wanted = {each.profile_arn for each in governing}
-        if len(wanted) > 1:
-            return f"ties between {', '.join(str(each.key) for each in governing)}"
-        first = governing[0]
-        if carried == first.profile_arn:
-            return ""
-        if carried and not ours and first.spec.when_occupied is WhenOccupied.KEEP:
-            return f"keeps {carried} without a word"
-        return f"carries {carried or 'nothing'} where {first.key} asks for {first.spec.role}"
+        found = wanted(situation)
+        if found.shows:
+            return f"should show {found.shows} with {carries or 'no role'}"
+        if carries != found.carries:
+            return f"carries {carries or 'nothing'} and should carry {found.carries or 'nothing'}"
+        asks = governing(situation) and not (situation.service or excluded(instance.tags, situation.now))
+        pinned = situation.pin is not None and not situation.pin.expired(situation.now)
+        return self._outlived(row) if asks and not pinned else ""
 
     def _outlived(self, row: Association | None) -> str:
         """Whether the profile that is carried was deleted, though another has its name by now."""
@@ -149,20 +130,6 @@ class Settled:
         if row is None or there is None or there.id == row.profile_id:
             return ""
         return f"carries {there.name} as it was before it was made anew"
-
-    def _governing(self, tags: Mapping[str, str]) -> list[PublishedMapping]:
-        """The mappings of the lowest number that match, as docs/mappings.md tells it."""
-        now = self._engine.now()
-        matching = []
-        for key in self._promises.published:
-            each = self._last(key)
-            if each is None or each.deleted or not each.spec.enabled or each.spec.expired(now):
-                continue
-            wanted = {key.tag_key: key.tag_value, **each.spec.require_tags}
-            if all(name in tags and value in ("*", tags[name]) for name, value in wanted.items()):
-                matching.append(each)
-        lowest = min((each.spec.priority for each in matching), default=0)
-        return [each for each in matching if each.spec.priority == lowest]
 
     def _last(self, key: MappingKey) -> PublishedMapping | None:
         item = self.item(codec.published_key(key))
@@ -172,15 +139,13 @@ class Settled:
         item = self.item(codec.pin_key(instance_key(instance)))
         return codec.pin_from(item) if item else None
 
-    def _ignored(self, tags: Mapping[str, str]) -> bool:
-        said = tags.get(IGNORE, "false")
-        return said != "false" and not (said[:1].isdigit() and codec.parse_time(said) <= self._engine.now())
-
     # ---- what the history tells ----
 
     def check_history(self) -> None:
         """Every change that EC2 made for us is told by the instance's history."""
         for asked, row in self._promises.changes:
+            if asked.since <= self._promises.lost_at:
+                continue
             entries = self._history(asked.instance)
             told = any(_tells(entry, asked, row) for entry in entries)
             self._promises.check(9, told, lambda asked=asked: f"no history entry explains {asked}")  # type: ignore[misc]  # a default binds the loop's
@@ -196,7 +161,9 @@ class Settled:
 
 
 def _tells(entry: Mapping[str, Any], asked: Asked, row: Association) -> bool:
-    """Whether a history entry tells of a change: of what it made or took, or of its end."""
-    known = entry.get("answer", {}).get("association-id", "")
-    begun = {each["intent"] for each in entry.get("closes", ())}
-    return row.id == known or (asked.intent is not None and asked.intent.id in begun)
+    """Whether a history entry tells of a change: of what it made or took, or that it was started."""
+    if row.id == entry.get("answer", {}).get("association-id", ""):
+        return True
+    decision, seen = entry["decision"], entry["seen"]
+    same = decision["profile-arn"] == asked.arn or not asked.arn
+    return entry.get("outcome") == STARTED and same and seen["association-id"] == asked.association

@@ -66,12 +66,12 @@ def test_a_mutant_whose_text_is_gone_is_an_error() -> None:
 def test_every_return_of_decide_is_a_branch_with_a_name_of_its_own() -> None:
     names = branches.branches()
     assert len(set(names.values())) == len(names)
-    assert "_serve: ATTACH 'unoccupied'" in names.values()
+    assert "_govern: ATTACH 'unoccupied'" in names.values()
     reached: Counter[str] = Counter()
     with branches.counted(reached):
         Schedule(5).play()
     assert set(reached) <= set(names.values())
-    assert reached["_serve: ATTACH 'unoccupied'"] > 0
+    assert reached["_govern: ATTACH 'unoccupied'"] > 0
 
 
 def test_every_fault_of_a_call_can_strike() -> None:

@@ -62,6 +62,7 @@ class Fault(StrEnum):
     POISON_MESSAGE = "poison message"
     EMPTY_TABLE = "mapping table empty"
     PUBLISHED_LOST = "published record lost"
+    STATE_LOST = "state table empty"
     RECORD_GARBLED = "record garbled"
     DEAD_LETTER = "dead letter"
     RETAGGED = "500 instances retagged at once"

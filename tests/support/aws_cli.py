@@ -32,14 +32,14 @@ def aws_command(env: Mapping[str, str]) -> Aws:
     return run
 
 
-def make_role(cli: Aws, name: str, *allowed: str) -> None:
-    """Make a role under the path, with its profile, that may do these actions on everything."""
-    cli("iam", "create-role", "--role-name", name, "--path", "/rolekeeper/", "--assume-role-policy-document", TRUST)
+def make_role(cli: Aws, name: str, *allowed: str, path: str = "/rolekeeper/") -> None:
+    """Make a role with its profile, that may do these actions on everything."""
+    cli("iam", "create-role", "--role-name", name, "--path", path, "--assume-role-policy-document", TRUST)
     if allowed:
         statement = {"Effect": "Allow", "Action": allowed, "Resource": "*"}
         policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         cli("iam", "put-role-policy", "--role-name", name, "--policy-name", "it", "--policy-document", policy)
-    cli("iam", "create-instance-profile", "--instance-profile-name", name, "--path", "/rolekeeper/")
+    cli("iam", "create-instance-profile", "--instance-profile-name", name, "--path", path)
     cli("iam", "add-role-to-instance-profile", "--instance-profile-name", name, "--role-name", name)
 
 

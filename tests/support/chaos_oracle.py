@@ -1,13 +1,20 @@
-"""What an instance should carry, told by its tags and the mapping rows alone: written anew, without Rolekeeper's rules.
+"""The chaos story's instances that don't carry what they should, by EC2's own answer; `spec` says what that is."""
 
-Only for the columns that the chaos story uses: role, priority, enabled, when_occupied.
-"""
-
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from rolekeeper.model import Standing
+from rolekeeper.model import (
+    NO_ROLE,
+    InstanceRecord,
+    MappingKey,
+    MappingSpec,
+    PublishedMapping,
+    WhenOccupied,
+    WhenStopped,
+)
+from support.spec import Situation, Wanted, wanted
 
 type Row = Mapping[str, Any]
 
@@ -28,51 +35,53 @@ class Difference:
     """An instance that doesn't carry what it should."""
 
     seen: Seen
-    wanted: str
+    wanted: Wanted
 
 
-def difference(seen: Seen, rows: Iterable[Row], theirs: Collection[str]) -> Difference | None:
-    """Compare one instance with its tags.
+def difference(seen: Seen, rows: Iterable[Row], record: InstanceRecord, path_arn: str) -> Difference | None:
+    """Compare one instance with its tags, in a deployment that takes foreign roles over.
 
     Args:
         seen: the instance.
         rows: the mapping table.
-        theirs: the associations that somebody else made.
+        record: what Rolekeeper remembers: its grants say which roles it gives up when nothing asks for them.
+        path_arn: how the ARNs of profiles under the role path begin.
     """
-    row = governing(seen.tags, rows)
-    if row is None:
-        right, wanted = not seen.profile or seen.association in theirs, "no role, unless somebody else's"
-    elif row["role"] == "NONE":
-        right, wanted = not seen.profile, "no role"
-    else:
-        right, wanted = seen.profile.endswith(f"/{row['role']}"), f"role {row['role']}"
-        if row.get("when_occupied") == "keep":
-            right, wanted = right or seen.association in theirs, f"{wanted}, unless somebody else's"
-    return None if right else Difference(seen, wanted)
+    situation = Situation(
+        tags=seen.tags,
+        carries=seen.profile,
+        mappings=[_mapping(row, path_arn) for row in rows],
+        now=datetime.now(UTC),
+        grants={arn: grant.mapping for arn, grant in record.grants.items()},
+        state=seen.state,
+        take_over=True,
+    )
+    found = wanted(situation)
+    shown = record.condition.code if record.condition else ""
+    right = found.carries == seen.profile and found.shows in ("", shown)
+    return None if right else Difference(seen, found)
 
 
-def governing(tags: Mapping[str, str], rows: Iterable[Row]) -> Row | None:
-    """The row for these tags with the lowest priority number, if any."""
-    fitting = [
-        row
-        for row in rows
-        if row.get("enabled", True) and row["tag_key"] in tags and row["tag_value"] in ("*", tags[row["tag_key"]])
-    ]
-    return min(fitting, key=lambda row: row.get("priority", 100), default=None)
+def _mapping(row: Row, path_arn: str) -> PublishedMapping:
+    spec = MappingSpec(
+        MappingKey(row["tag_key"], row["tag_value"]),
+        row["role"],
+        priority=int(row.get("priority", 100)),
+        enabled=row.get("enabled", True),
+        when_occupied=WhenOccupied(row.get("when_occupied", WhenOccupied.KEEP)),
+        when_stopped=WhenStopped(row.get("when_stopped", WhenStopped.WAIT)),
+    )
+    return PublishedMapping(spec, 1, "" if spec.role == NO_ROLE else f"{path_arn}{spec.role}")
 
 
-def why_not(found: Difference, standing: Standing | None, meddled: int, contested_after: int) -> str:
-    """Why the instance doesn't carry it, if what it shows is true by what we know ourselves; else empty.
+def is_contested(found: Difference, record: InstanceRecord, meddled: int, contested_after: int) -> bool:
+    """Whether the instance shows `contested`, and truly is.
 
     Args:
         found: the difference.
-        standing: what the instance's record shows.
-        meddled: how often somebody else changed its role.
+        record: what Rolekeeper remembers of it.
+        meddled: how often another actor changed its role.
         contested_after: how often they may.
     """
-    code = standing.code if standing else ""
-    if code == "contested" and meddled >= contested_after:
-        return f"contested: somebody else changed it {meddled} times"
-    if code == "stopped" and found.seen.state == "stopped" and found.seen.profile:
-        return "stopped: EC2 replaces only running instances"
-    return ""
+    code = record.condition.code if record.condition else ""
+    return code == "contested" and not found.wanted.shows and meddled >= contested_after

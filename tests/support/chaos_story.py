@@ -5,7 +5,7 @@ All that is random comes from one seed.
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -18,13 +18,13 @@ ROLES = ("red", "crimson", "green", "olive", "blue", "navy", "gold", "agent", "b
 OUTSIDE = "outsider"
 # By tag: the roles that edits go back and forth between, and the other columns.
 ROWS: dict[tuple[str, str], tuple[tuple[str, ...], dict[str, Any]]] = {
-    ("quarantine", "*"): (("NONE",), {"priority": 1}),
-    ("feud", "yes"): (("red",), {"priority": 5}),
-    ("color", "red"): (("red", "crimson"), {"priority": 10}),
+    ("quarantine", "*"): (("NONE",), {"priority": 1, "when_occupied": "replace"}),
+    ("feud", "yes"): (("red",), {"priority": 5, "when_occupied": "replace"}),
+    ("color", "red"): (("red", "crimson"), {"priority": 10, "when_occupied": "replace"}),
     ("color", "green"): (("green", "olive"), {"priority": 11}),
     ("color", "blue"): (("blue", "navy"), {"priority": 12}),
     ("tier", "gold"): (("gold",), {"priority": 50, "when_stopped": "swap"}),
-    ("agent", "on"): (("agent",), {"priority": 200, "when_occupied": "keep"}),
+    ("agent", "on"): (("agent",), {"priority": 200}),
     ("fleet", "*"): (("base", "ground"), {"priority": 300}),
 }
 # Edited by people while it goes on; the others stay, as other stories of the same run need them.
@@ -43,7 +43,7 @@ class Story:
         fleet: every instance that was launched.
         theirs: the associations that the other tool made, each with its instance.
         meddled: how often the other tool changed an instance.
-        kept: instances whose mapping says keep, or that have none, where only the other tool changes anything.
+        kept: instances whose mapping leaves foreign roles, or that have none: what the other tool attaches there stays.
     """
 
     def __init__(self, world: World, seed: int) -> None:
@@ -193,12 +193,15 @@ class Story:
         return did
 
     def _visit(self) -> str:
-        """Where the mapping says keep, or where there is none: what is attached here has to stay."""
-        return self._change(self.rng.choice(self.kept), detaches=False)
+        """Where the mapping keeps foreign roles, or where there is none: what is attached here has to stay."""
+        instance = self.rng.choice(self.kept)
+        # Under the path, only what nothing governs stays.
+        profiles = (OUTSIDE,) if self.kept.index(instance) < KEEPERS else ("theirs", OUTSIDE)
+        return self._change(instance, detaches=False, profiles=profiles)
 
-    def _change(self, instance: str, *, detaches: bool) -> str:
+    def _change(self, instance: str, *, detaches: bool, profiles: Sequence[str] = ("theirs", OUTSIDE)) -> str:
         ec2, shown = self.world.ec2, self.world.shown(instance)
-        profile: Any = {"Name": self.rng.choice(("theirs", OUTSIDE))}
+        profile: Any = {"Name": self.rng.choice(profiles)}
         if shown and detaches and self.rng.random() < 0.4:
             ec2.disassociate_iam_instance_profile(AssociationId=shown.association_id)
             self.meddled[instance] += 1

@@ -11,25 +11,26 @@ from typing import Any
 
 from rolekeeper.model import (
     Action,
-    Assignment,
     Association,
     AssociationState,
     Candidates,
     Decision,
+    DesiredChange,
+    Grant,
     Instance,
     InstanceState,
     PublishedMapping,
     WhenOccupied,
     WhenStopped,
     WhenUnmatched,
-    Wish,
 )
+from rolekeeper.rules import Ownership
 
 CONCEPTS = Path(__file__).parents[2] / "docs" / "concepts.md"
 _ROW = re.compile(r"^\| `([a-z-]+)` \| ([A-Z][A-Za-z, ]*) \|", re.MULTILINE)
 DOCUMENTED = {code: set(actions.split(", ")) for code, actions in _ROW.findall(CONCEPTS.read_text(encoding="utf-8"))}
 # What is decided around `decide`, by what else was observed or by what AWS answers.
-_ELSEWHERE = {"gone", "propagating", "window", "contested", "ceiling", "observed", "control-unclear", "paused"}
+_ELSEWHERE = {"gone", "propagating", "window", "contested", "unswept", "observed", "control-unclear", "paused"}
 _ELSEWHERE |= {"denied", "refused"}
 FROM_DECIDE = {(action, code) for code in DOCUMENTED.keys() - _ELSEWHERE for action in DOCUMENTED[code]}
 _SETTLED = (InstanceState.RUNNING, InstanceState.STOPPED)
@@ -41,21 +42,22 @@ class View:
     """What `decide` is shown, and what only the model knows.
 
     Attributes:
-        before: what the instance carried before our first role, by the model's own account.
+        managed: the ARNs of all profiles under the role path.
         lost: whether the published record of the mapping that gave the role is gone, and nobody deleted its row.
     """
 
     instance: Instance
     association: Association | None
-    assignment: Assignment | None
+    grant: Grant | None
     candidates: Candidates
     owner: PublishedMapping | None
-    before: str
+    ownership: Ownership
+    managed: frozenset[str]
     lost: bool
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        return self.instance, self.association, self.assignment, self.candidates, self.owner
+        return self.instance, self.association, self.grant, self.candidates, self.owner, self.ownership
 
     @property
     def winner(self) -> PublishedMapping | None:
@@ -67,8 +69,19 @@ class View:
 
     @property
     def foreign(self) -> bool:
-        """Somebody else attached what it carries."""
-        return self.association is not None and self.assignment is None
+        """It carries a profile outside the role path."""
+        return self.association is not None and self.carries not in self.managed
+
+    @property
+    def kept(self) -> bool:
+        """It carries a foreign role that a mapping governs and may not take over.
+
+        A mapping needs the stack's word (`TakeOver`) and its own (`when_occupied`); a pin is a person's own word.
+        """
+        if not (self.foreign and self.winner):
+            return False
+        says_so = self.winner.key.pins or self.winner.spec.when_occupied is WhenOccupied.REPLACE
+        return not (self.ownership.take_over and says_so)
 
     @property
     def left_alone(self) -> bool:
@@ -76,6 +89,7 @@ class View:
         suspended = self.winner is not None and bool(self.winner.suspended)
         return (
             self.instance.state in _OVER
+            or bool(self.instance.managed_by)
             or self.candidates.exclusion is not None
             or bool(self.candidates.tied)
             or suspended
@@ -83,15 +97,17 @@ class View:
 
     @property
     def damaged(self) -> bool:
-        """The mapping that gave the role can't be found, and nobody meant that (docs/concepts.md, rule 5).
+        """The mapping that gave the role, or took it, can't be found, and nobody meant that (docs/concepts.md, rule 5).
 
-        Another mapping may take over only from one whose tag the instance no longer carries; a pin from any.
+        Without it nobody knows what to do with the role. Once the instance no longer carries its tag, another mapping
+        may take over, and so may a pin before that.
         """
-        if not (self.lost and self.assignment):
+        if not (self.lost and self.grant):
             return False
-        if self.winner is None:
+        if self.winner is None and self.association:
             return True
-        return not self.winner.key.pins and self.assignment.mapping.matches(self.instance.tags)
+        pinned = self.winner is not None and self.winner.key.pins
+        return not pinned and self.grant.mapping.matches(self.instance.tags)
 
 
 # ---- the laws ----
@@ -109,20 +125,22 @@ def names_the_mappings(view: View, decision: Decision) -> None:
         assert str(each.key) in decision.reason
         assert each.spec.role in decision.reason
     if decision.mapping and (decision.action.mutates or decision.action is Action.HOLD):
-        named = view.assignment.mapping if decision.code == "mapping-missing" and view.assignment else decision.mapping
+        named = view.grant.mapping if decision.code == "mapping-missing" and view.grant else decision.mapping
         assert str(named) in decision.reason
 
 
-def wishes_what_the_winner_wants(view: View, decision: Decision) -> None:
-    """A wish is the same for as long as its mapping is: by it we know whether somebody undid our change."""
+def desires_what_the_winner_wants(view: View, decision: Decision) -> None:
+    """It is the same for as long as its mapping is: by it we know whether another actor reverts our change."""
     if view.winner and not view.left_alone and decision.code != "disassociating":
-        assert decision.wish == Wish(view.winner.key, view.winner.revision, view.winner.profile_arn)
+        assert decision.desired == DesiredChange(view.winner.key, view.winner.revision, view.winner.profile_arn)
 
 
-def remembers_what_was_there_first(view: View, decision: Decision) -> None:
-    """What `restore` gives back is "what was there before our first role", through all that we did since."""
-    if view.winner and decision.action.mutates:
-        assert decision.restore_profile_arn == (view.before if view.assignment else view.carries)
+def desires_no_profile_for_a_mapping_that_is_over(view: View, decision: Decision) -> None:
+    """Of the mapping that gave the role, as it reads now: a new revision of it is another change."""
+    if view.winner is None and decision.action.mutates:
+        assert view.grant
+        assert view.owner
+        assert decision.desired == DesiredChange(view.grant.mapping, view.owner.revision, "")
 
 
 def changes_only_what_ec2_takes(view: View, decision: Decision) -> None:
@@ -142,21 +160,51 @@ def changes_only_what_ec2_takes(view: View, decision: Decision) -> None:
         assert decision.swap == (view.instance.state is InstanceState.STOPPED)
 
 
+def gives_only_managed_profiles(view: View, decision: Decision) -> None:
+    if decision.action.mutates and decision.profile_arn:
+        assert decision.profile_arn in view.managed
+
+
 def leaves_alone_what_is_to_be_left_alone(view: View, decision: Decision) -> None:
     if view.left_alone or view.damaged:
         assert not decision.action.mutates
 
 
-def touches_a_role_of_others_only_when_told(view: View, decision: Decision) -> None:
-    if view.foreign and decision.action.mutates:
+def says_whose_record_is_lost(view: View, decision: Decision) -> None:
+    wanted = view.winner.profile_arn if view.winner else None
+    if _free(view) and view.damaged and view.carries != wanted:
+        assert view.grant
+        assert (decision.action, decision.code) == (Action.HOLD, "mapping-missing")
+        assert str(view.grant.mapping) in decision.reason
+
+
+def leaves_an_instance_to_the_service_that_manages_it(view: View, decision: Decision) -> None:
+    if view.instance.managed_by and view.instance.state not in _OVER:
+        assert (decision.action, decision.code) == (Action.NOTHING, "service-managed")
+        assert view.instance.managed_by in decision.reason
+
+
+def takes_over_a_foreign_role_only_when_stack_and_mapping_say_so(view: View, decision: Decision) -> None:
+    assert decision.takes_over == (decision.action.mutates and view.foreign)
+    if decision.takes_over:
         assert view.winner
-        assert view.winner.spec.when_occupied is WhenOccupied.REPLACE
+        assert not view.kept
 
 
-def is_content_with_what_is_wished(view: View, decision: Decision) -> None:
+def says_how_to_hand_over_what_is_occupied(view: View, decision: Decision) -> None:
+    if decision.code == "occupied":
+        assert view.winner
+        assert view.carries in decision.reason
+        assert f"--association-id {decision.association_id})" in decision.reason
+        assert ("TakeOver=true" in decision.reason) != view.ownership.take_over
+        asks = view.winner.key.pins or view.winner.spec.when_occupied is WhenOccupied.REPLACE
+        assert ("when_occupied=replace" in decision.reason) != asks
+
+
+def is_content_with_what_is_wanted(view: View, decision: Decision) -> None:
     there = view.association is None or view.association.state is AssociationState.ASSOCIATED
     if view.winner and not view.left_alone and there and view.carries == view.winner.profile_arn:
-        assert decision.action is Action.NOTHING
+        assert (decision.action, decision.code) == (Action.NOTHING, "converged")
 
 
 def waits_in_a_loop_only_for_ec2(view: View, decision: Decision) -> None:
@@ -173,26 +221,22 @@ def gives_what_the_winner_wants(view: View, decision: Decision) -> None:
     running = view.instance.state is InstanceState.RUNNING
     if not (_free(view) and running and view.winner) or view.damaged or view.carries == view.winner.profile_arn:
         return
-    if not (view.foreign and view.winner.spec.when_occupied is WhenOccupied.KEEP):
+    if not view.kept:
         wanted = Action.REPLACE if view.carries else Action.ATTACH
         assert decision.action is (wanted if view.winner.profile_arn else Action.DETACH)
         assert decision.profile_arn == view.winner.profile_arn
 
 
 def honours_when_occupied(view: View, decision: Decision) -> None:
-    if not (_free(view) and view.foreign and view.winner) or view.carries == view.winner.profile_arn:
-        return
-    if view.winner.spec.when_occupied is WhenOccupied.KEEP:
+    if _free(view) and view.kept:
         assert (decision.action, decision.code) == (Action.HOLD, "occupied")
-        assert view.carries in decision.reason
 
 
 def honours_when_stopped(view: View, decision: Decision) -> None:
     stopped = view.instance.state is InstanceState.STOPPED
     if not (_free(view) and stopped and view.winner and view.winner.profile_arn and view.carries):
         return
-    kept = view.foreign and view.winner.spec.when_occupied is WhenOccupied.KEEP
-    if kept or view.damaged or view.carries == view.winner.profile_arn:
+    if view.kept or view.damaged or view.carries == view.winner.profile_arn:
         return
     if view.winner.spec.when_stopped is WhenStopped.SWAP:
         assert (decision.action, decision.swap) == (Action.REPLACE, True)
@@ -201,22 +245,23 @@ def honours_when_stopped(view: View, decision: Decision) -> None:
 
 
 def honours_when_unmatched(view: View, decision: Decision) -> None:
-    if not (_free(view) and view.winner is None and view.assignment and view.owner):
+    """What nothing governs is given up as the mapping that gave it says, if a grant explains it at all."""
+    if not _free(view) or view.winner or view.damaged:
         return
-    policy, state = view.owner.spec.when_unmatched, view.instance.state
-    restores = policy is WhenUnmatched.RESTORE and view.before
+    said = decision.action, decision.code
     if view.association is None:
-        assert (decision.action is Action.ATTACH) == bool(restores)
-    elif policy is WhenUnmatched.KEEP or (restores and view.before == view.carries):
-        assert (decision.action, decision.code) == (Action.NOTHING, "kept")
-    elif not restores:
-        assert (decision.action, decision.code) == (Action.DETACH, "unmatched")
-    elif state is InstanceState.STOPPED:
-        assert (decision.action, decision.code) == (Action.WAIT, "stopped")
+        assert said == (Action.NOTHING, "unmatched")
+    elif view.foreign:
+        assert said == (Action.NOTHING, "not-ours")
+        assert view.carries in decision.reason
+    elif view.grant is None:
+        assert said == (Action.HOLD, "unexplained")
+        assert view.carries in decision.reason
+        assert decision.reason.endswith(f"--association-id {decision.association_id}")
+    elif view.owner and view.owner.spec.when_unmatched is WhenUnmatched.KEEP:
+        assert said == (Action.NOTHING, "kept")
     else:
-        assert (decision.action, decision.code) == (Action.REPLACE, "restored")
-    if restores and decision.action.mutates:
-        assert (decision.profile_arn, decision.gives_back) == (view.before, True)
+        assert said == (Action.DETACH, "unmatched")
 
 
 def _free(view: View) -> bool:
@@ -228,12 +273,16 @@ def _free(view: View) -> bool:
 LAWS: tuple[Callable[[View, Decision], None], ...] = (
     says_one_documented_thing,
     names_the_mappings,
-    wishes_what_the_winner_wants,
-    remembers_what_was_there_first,
+    desires_what_the_winner_wants,
+    desires_no_profile_for_a_mapping_that_is_over,
     changes_only_what_ec2_takes,
+    gives_only_managed_profiles,
     leaves_alone_what_is_to_be_left_alone,
-    touches_a_role_of_others_only_when_told,
-    is_content_with_what_is_wished,
+    says_whose_record_is_lost,
+    leaves_an_instance_to_the_service_that_manages_it,
+    takes_over_a_foreign_role_only_when_stack_and_mapping_say_so,
+    says_how_to_hand_over_what_is_occupied,
+    is_content_with_what_is_wanted,
     waits_in_a_loop_only_for_ec2,
     gives_what_the_winner_wants,
     honours_when_occupied,
@@ -247,16 +296,12 @@ def where_it_ends(view: View) -> str:
     stays, stopped = view.carries, view.instance.state is InstanceState.STOPPED
     if view.instance.state in _OVER:
         return ""
-    if view.left_alone or view.damaged:
+    if view.left_alone or view.damaged or view.kept:
         return stays
     if view.winner:
-        wanted, spec = view.winner.profile_arn, view.winner.spec
-        if view.foreign and spec.when_occupied is WhenOccupied.KEEP:
-            return stays
-        waits = stopped and stays and wanted and spec.when_stopped is WhenStopped.WAIT
+        wanted = view.winner.profile_arn
+        waits = stopped and stays and wanted and view.winner.spec.when_stopped is WhenStopped.WAIT
         return stays if waits else wanted
-    if view.assignment is None or view.owner is None or view.owner.spec.when_unmatched is WhenUnmatched.KEEP:
+    if view.foreign or view.grant is None or view.owner is None:
         return stays
-    if view.owner.spec.when_unmatched is WhenUnmatched.RESTORE and view.before:
-        return stays if stopped and stays else view.before
-    return ""
+    return stays if view.owner.spec.when_unmatched is WhenUnmatched.KEEP else ""

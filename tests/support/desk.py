@@ -22,10 +22,9 @@ from rolekeeper.publish import Publisher
 from rolekeeper.verdicts import Verdict
 from rolekeeper.work import WorkQueue
 from support.state_table import STATE_TABLE, table_keys
-from support.world import ACCOUNT, REGION, World, mapping_key
+from support.world import ACCOUNT, PATH, REGION, World, mapping_key
 
 MAPPING_TABLE = "rolekeeper-mappings"
-ROLE_PATH = "/rolekeeper/"
 TRUSTS_EC2 = {
     "Version": "2012-10-17",
     "Statement": [
@@ -65,7 +64,7 @@ class Desk:
 
     # ---- what people do ----
 
-    def role(self, name: str, *, path: str = ROLE_PATH, trust: Any = TRUSTS_EC2, profile: bool = True) -> None:
+    def role(self, name: str, *, path: str = PATH, trust: Any = TRUSTS_EC2, profile: bool = True) -> None:
         """Make a role, with its instance profile beside it as the console does."""
         self.iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=json.dumps(trust))
         if profile:
@@ -134,7 +133,7 @@ class Desk:
             table=MappingTable(self.world.dynamodb, MAPPING_TABLE),  # type: ignore[arg-type]  # shaped like a client
             state=self.world.state,
             revisions=self.world.revisions,
-            iam=Iam(self.iam, ACCOUNT, ROLE_PATH),
+            iam=Iam(self.iam, ACCOUNT),
             ec2=Ec2(self.world.ec2, ACCOUNT, REGION),  # type: ignore[arg-type]  # shaped like a client
             queue=WorkQueue(self.sqs, self.queue_url),
             announcer=self.world.announcer(),
@@ -151,8 +150,9 @@ class Desk:
             state_table=STATE_TABLE,
             work_queue_url=self.queue_url,
             retry_state_machine_arn="",
-            role_path=ROLE_PATH,
+            role_path=PATH,
             create_missing_profiles=self.makes_profiles,
+            take_over=self.world.take_over,
             mode=self.mode,
             retry_timeout_minutes=60,
             history_days=90,

@@ -1,8 +1,10 @@
 """A boto3-shaped EC2 client over the truth about EC2: the same answers and the same errors, in the process."""
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import botocore.session
 from botocore.exceptions import ClientError
 
 from rolekeeper_local.ec2_model import Association, Ec2Error, Instance
@@ -18,8 +20,14 @@ def client_error(code: str, message: str = "", operation: str = "Operation", *, 
     )
 
 
+# What botocore knows of EC2's calls: which members a request may have.
+EC2_META = SimpleNamespace(service_model=botocore.session.get_session().get_service_model("ec2"))
+
+
 class FakeEc2:
     """The operations that Rolekeeper calls."""
+
+    meta = EC2_META
 
     def __init__(self, truth: Ec2Truth, calls: Calls) -> None:
         self._truth = truth
@@ -38,7 +46,10 @@ class FakeEc2:
 
     def _instances(self, **arguments: Any) -> dict[str, Any]:
         rows, token = self._call(
-            "DescribeInstances", lambda: self._truth.describe_instances(**_page_arguments(arguments))
+            "DescribeInstances",
+            lambda: self._truth.describe_instances(
+                **_page_arguments(arguments), managed_too=arguments.get("IncludeManagedResources", False)
+            ),
         )
         return {"Reservations": [{"Instances": [instance_row(row)]} for row in rows], "NextToken": token}
 
@@ -114,7 +125,9 @@ def _page_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def instance_row(row: Instance) -> dict[str, Any]:
     tags = [{"Key": key, "Value": value} for key, value in row.tags.items()]
-    shown = {"InstanceId": row.id, "State": {"Name": str(row.state), "Code": row.state.number}}
+    shown: dict[str, Any] = {"InstanceId": row.id, "State": {"Name": str(row.state), "Code": row.state.number}}
+    if row.operator:
+        shown["Operator"] = {"Managed": True, "Principal": row.operator, "HiddenByDefault": row.hidden}
     # EC2 leaves the member out when there are no tags.
     return {**shown, "Tags": tags} if tags else shown
 

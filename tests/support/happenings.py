@@ -39,7 +39,7 @@ regions = st.sampled_from([frozenset[str](), frozenset({KEY.region}), frozenset(
 policies = st.fixed_dictionaries(
     {
         "when_occupied": st.sampled_from([WhenOccupied.REPLACE, WhenOccupied.REPLACE, WhenOccupied.KEEP]),
-        "when_unmatched": st.sampled_from([*WhenUnmatched, WhenUnmatched.RESTORE]),
+        "when_unmatched": st.sampled_from(WhenUnmatched),
         "when_stopped": st.sampled_from(WhenStopped),
     }
 )

@@ -76,8 +76,8 @@ def _columns(rng: random.Random, prefix: str) -> dict[str, Any]:
         columns["priority"] = rng.choice((10, 20, 30))
     for column, values, chance in (
         ("enabled", (False,), 0.06),
-        ("when_occupied", ("keep", "replace"), 0.4),
-        ("when_unmatched", ("keep", "restore", "restore", "restore", "detach"), 0.7),
+        ("when_occupied", ("keep", "replace", "replace"), 0.7),
+        ("when_unmatched", ("keep", "detach"), 0.5),
         ("when_stopped", ("swap", "wait"), 0.4),
         ("require_tags", ({f"{prefix}env": "prod"},), 0.12),
     ):

@@ -29,12 +29,20 @@ def load(path: str = "template.yaml") -> Any:
     return yaml.load((ROOT / path).read_text(), Loader=_Loader)
 
 
-def policy_statements(resources: Any, role: str) -> list[dict[str, Any]]:
-    """All statements of a role: its own, and those of the template's own managed policies that it names."""
+def policy_statements(resources: Any, role: str, *, met: bool = False) -> list[dict[str, Any]]:
+    """All statements of a role: its own, and those of the template's own managed policies that it names.
+
+    Args:
+        resources: the template's.
+        role: its name.
+        met: whether the template's conditions are taken for met: as deployed with `TakeOver=true`.
+    """
     properties = resources[role]["Properties"]
     documents = [policy["PolicyDocument"] for policy in properties["Policies"]]
     for policy in properties.get("ManagedPolicyArns", []):
         managed = resources.get(policy.get("Ref") if isinstance(policy, dict) else None, {})
         assert managed.get("Type") == "AWS::IAM::ManagedPolicy", f"{role}: AWS's {policy} reaches the whole account"
         documents.append(managed["Properties"]["PolicyDocument"])
-    return [statement for document in documents for statement in document["Statement"]]
+    written = [statement for document in documents for statement in document["Statement"]]
+    chosen = [each["If"][1 if met else 2] if "If" in each else each for each in written]
+    return [each for each in chosen if each != {"Ref": "AWS::NoValue"}]

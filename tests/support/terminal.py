@@ -10,8 +10,9 @@ from click.testing import CliRunner, Result
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment, Stack
 from rolekeeper_cli.main import cli
-from support.desk import MAPPING_TABLE, ROLE_PATH, Desk, session
+from support.desk import MAPPING_TABLE, Desk, session
 from support.state_table import STATE_TABLE
+from support.world import PATH
 
 # Who moto says that we are.
 CALLER = "arn:aws:sts::123456789012:user/moto"
@@ -23,8 +24,9 @@ class Terminal:
     def __init__(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         self.desk = desk
         self.parameters = {
-            "RolePath": ROLE_PATH,
+            "RolePath": PATH,
             "Mode": "enforce",
+            "TakeOver": "false",
             "CreateMissingProfiles": "true",
             "MaxChangesPerEdit": "25",
             "MaxChangesPercent": "20",

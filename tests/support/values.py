@@ -10,14 +10,12 @@ from rolekeeper.lookalikes import mistakable
 from rolekeeper.model import (
     NO_ROLE,
     RESERVED,
-    Action,
-    Assignment,
     Association,
     AssociationState,
+    Grant,
     Instance,
     InstanceKey,
     InstanceState,
-    Intent,
     MappingKey,
     MappingSpec,
     PublishedMapping,
@@ -26,7 +24,10 @@ from rolekeeper.model import (
     WhenUnmatched,
 )
 from rolekeeper.names import NAME
+from rolekeeper.rules import Ownership
 
+PREFIX = "arn:aws:iam::123456789012:instance-profile/rolekeeper/"
+OWNERSHIP, TAKES_OVER = Ownership(PREFIX), Ownership(PREFIX, take_over=True)
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 KEY = InstanceKey("123456789012", "us-east-1", "i-0123456789abcdef0")
 
@@ -56,15 +57,19 @@ def association(role: str, *, id: str = "iip-assoc-1", state: str = "associated"
     return Association(id, KEY.id, arn(role), AssociationState(state))
 
 
-def assignment(role: str, tag: str, *, id: str = "iip-assoc-1", restore: str = "") -> Assignment:  # noqa: A002  # the field's own name
-    """Our record of having made an association."""
-    return Assignment(id, arn(role), role, key(tag), 1, restore)
+def foreign(name: str = "theirs") -> Association:
+    """An association of a profile outside the role path."""
+    return Association("iip-assoc-1", KEY.id, foreign_arn(name), AssociationState.ASSOCIATED)
 
 
-def intent(action: Action, role: str, *, id: str = "a", leaving: str = "", ago: float = 0, **more: Any) -> Intent:  # noqa: A002  # the field's own name
-    """An intent to give a role (or, for a detach, none), written `ago` seconds before `NOW`."""
-    at = NOW - timedelta(seconds=ago)
-    return Intent(id, action, arn(role), role, key(f"workload={role}"), 1, leaving, at, **more)
+def foreign_arn(name: str = "theirs") -> str:
+    """The ARN of a profile outside the role path."""
+    return f"arn:aws:iam::{KEY.account}:instance-profile/{name}"
+
+
+def grant(role: str, tag: str) -> Grant:
+    """Our record of having asked for a role, a minute ago."""
+    return Grant(arn(role), role, key(tag), 1, NOW - timedelta(minutes=1))
 
 
 # ---- strategies: few roles, tags and priorities, so that they meet ----
@@ -118,13 +123,13 @@ mappings = st.builds(
     st.booleans(),
 )
 associations = st.builds(
-    lambda role, state: Association("iip-assoc-1", KEY.id, arn(role), state),
-    st.sampled_from(["web", "db", "stranger"]),
+    Association,
+    st.just("iip-assoc-1"),
+    st.just(KEY.id),
+    st.sampled_from([arn("web"), arn("db"), arn("other"), foreign_arn()]),
     st.sampled_from([each for each in AssociationState if each is not AssociationState.DISASSOCIATED]),
 )
-assignments = st.builds(
-    lambda role, mapping, restore: Assignment("iip-assoc-1", arn(role), role, mapping, 1, restore),
-    st.sampled_from(["web", "db"]),
-    mapping_keys,
-    st.sampled_from(["", arn("web"), arn("stranger")]),
+grants = st.builds(
+    lambda role, mapping: Grant(arn(role), role, mapping, 1, NOW), st.sampled_from(["web", "db", NO_ROLE]), mapping_keys
 )
+ownerships = st.sampled_from([OWNERSHIP, TAKES_OVER])

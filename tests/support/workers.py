@@ -6,7 +6,16 @@ from datetime import timedelta
 from hypothesis import strategies as st
 
 from rolekeeper.limits import Limits
-from rolekeeper.model import Action, Assignment, Intent, MappingKey, MappingSpec, Standing, WhenStopped, Wish
+from rolekeeper.model import (
+    Action,
+    AppliedChange,
+    Condition,
+    DesiredChange,
+    Grant,
+    MappingKey,
+    MappingSpec,
+    WhenStopped,
+)
 from rolekeeper.revisions import Revisions
 from rolekeeper.state import State
 from rolekeeper.store import Store
@@ -45,31 +54,23 @@ def worker(client: FakeDynamoDB, limits: Limits = Limits(2, 0)) -> Worker:  # no
 
 # ---- values whose parts hold what separates them in the table ----
 
-texts = st.sampled_from(["", "#", ":", "1:a", "a#b", "*", "intent:1", "record", "ключ 🗝", "a\nb"]) | st.text(max_size=4)
+texts = st.sampled_from(["", "#", ":", "1:a", "a#b", "*", "grant:1", "record", "ключ 🗝", "a\nb"]) | st.text(max_size=4)
 _names = texts.filter(bool)
 tricky_keys = st.builds(MappingKey, _names, texts)
 moments = st.integers(0, 9 * 60).map(lambda seconds: START + timedelta(seconds=seconds, microseconds=seconds))
-association_ids = st.sampled_from(["", "iip-assoc-1", "iip-assoc-2", "iip-assoc-3"])
-wishes = st.builds(Wish, tricky_keys, st.integers(0, 3), texts)
-standings = st.builds(
-    Standing,
+desired_changes = st.builds(DesiredChange, tricky_keys, st.integers(0, 3), texts)
+applied_changes = st.builds(AppliedChange, desired_changes, moments)
+conditions = st.builds(
+    Condition,
     action=st.sampled_from(Action),
     code=texts,
     reason=texts,
     since=moments,
     fingerprint=texts,
-    loop_until=st.none() | moments,
+    watched_until=st.none() | moments,
     parked=st.booleans(),
 )
-assignments = st.builds(
-    Assignment,
-    association_id=association_ids,
-    profile_arn=texts,
-    role=texts,
-    mapping=tricky_keys,
-    revision=st.integers(0, 3),
-    restore_profile_arn=texts,
-)
+grants = st.builds(Grant, profile_arn=texts, role=texts, mapping=tricky_keys, revision=st.integers(0, 3), at=moments)
 tricky_specs = st.builds(
     MappingSpec,
     key=tricky_keys,
@@ -84,21 +85,3 @@ tricky_specs = st.builds(
     owner=texts,
     description=texts,
 )
-
-
-def intents(id: str) -> st.SearchStrategy[Intent]:  # noqa: A002  # the field's own name
-    """An intent that nobody else writes: ids are random."""
-    return st.builds(
-        Intent,
-        id=st.just(id),
-        action=st.sampled_from([Action.ATTACH, Action.REPLACE, Action.DETACH]),
-        target_profile_arn=texts,
-        role=texts,
-        mapping=tricky_keys,
-        revision=st.integers(0, 3),
-        from_association_id=association_ids,
-        at=moments,
-        restore_profile_arn=texts,
-        gives_back=st.booleans(),
-        swap=st.booleans(),
-    )

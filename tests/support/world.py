@@ -16,8 +16,8 @@ from aws_lambda_powertools import Logger
 
 from rolekeeper import codec
 from rolekeeper.announce import Announcer
-from rolekeeper.change import Changer
-from rolekeeper.contest import ContestRule
+from rolekeeper.apply import Applier
+from rolekeeper.contention import ContentionRule
 from rolekeeper.ec2 import Ec2
 from rolekeeper.limits import Limits
 from rolekeeper.mails import Mailer
@@ -25,6 +25,7 @@ from rolekeeper.model import InstanceKey, InstanceRecord, MappingKey, MappingSpe
 from rolekeeper.reconcile import Outcome, Reconciler
 from rolekeeper.retry import RetryLoop
 from rolekeeper.revisions import Revisions
+from rolekeeper.rules import Ownership, Rules
 from rolekeeper.state import State
 from rolekeeper.store import Store
 from rolekeeper.window import ChangeWindow
@@ -38,6 +39,7 @@ from support.fakes import CountedMetrics, FakeEvents, FakeQueue, FakeStepFunctio
 from support.state_table import STATE_TABLE, table_keys
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
+PATH = "/rolekeeper/"
 MACHINE = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:retry"
 WINDOW_MINUTES = 10
 MUTATIONS: Final = (
@@ -92,11 +94,12 @@ class World:
         self.log = io.StringIO()
         # Each world logs for itself: Powertools keeps one logger per service name.
         self._logger = Logger(service=f"world-{uuid.uuid4()}", stream=self.log)
-        self.may_restore: Callable[[str], bool] = lambda _arn: True
         self.mode = Mode.ENFORCE
+        self.take_over = False
         self.limits = Limits(25, 20)
         self.window_minutes = WINDOW_MINUTES
-        self.contest = ContestRule()
+        self.contention = ContentionRule()
+        self.swept(0, 0)
         self.calls.clear()
 
     def _next_id(self, kind: str) -> str:
@@ -105,7 +108,16 @@ class World:
 
     # ---- what people do ----
 
-    def profile(self, name: str, *, path: str = "/rolekeeper/", made_now: bool = False, empty: bool = False) -> str:
+    def swept(self, instances: int, mappings: int) -> None:
+        """Let a sweep have come to its end, which saw so much: before the first one nothing is changed."""
+        self.state.note_sweep(instances, mappings, self.clock.now())
+
+    def never_swept(self) -> None:
+        """Lose the marker that a sweep leaves, as an empty state table or a restored one has none."""
+        pk, sk = codec.FLEET
+        self.dynamodb.delete_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
+
+    def profile(self, name: str, *, path: str = PATH, made_now: bool = False, empty: bool = False) -> str:
         """Make an instance profile with its role; returns its ARN."""
         made = Profile(
             name=name,
@@ -143,7 +155,7 @@ class World:
     def garble(self, key: codec.Key) -> None:
         """Overwrite an item of the state table with what we never wrote."""
         pk, sk = key
-        garbled = codec.to_attributes({"pk": pk, "sk": sk, "spec": "garbled", "standing": "garbled"})
+        garbled = codec.to_attributes({"pk": pk, "sk": sk, "spec": "garbled", codec.CONDITION: "garbled"})
         self.dynamodb.put_item(TableName=STATE_TABLE, Item=garbled)
 
     def control(self, **attributes: Any) -> None:
@@ -196,6 +208,12 @@ class World:
         made = self.truth.replace(present.id, profile) if present else self.truth.associate(instance, profile)
         return made.id
 
+    def detach_by_hand(self, instance: str) -> None:
+        """Another actor takes the role away."""
+        present = self.truth.association_of(instance)
+        assert present
+        self.truth.disassociate(present.id)
+
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.clock.sleep(seconds)
@@ -207,16 +225,21 @@ class World:
         """A message that names an instance."""
         return Wake(self.key(instance), cause, "correlation-1", self.clock.now(), f"message-{instance}")
 
+    @property
+    def rules(self) -> Rules:
+        """What the deployment allows."""
+        prefix = f"arn:aws:iam::{ACCOUNT}:instance-profile{PATH}"
+        return Rules(self.mode, Ownership(prefix, self.take_over), self.contention)
+
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
         """A function's process, fresh."""
         ec2, announcer = Ec2(self.ec2, ACCOUNT, REGION), self.announcer()  # type: ignore[arg-type]  # shaped like a client
-        changer = Changer(
+        applier = Applier(
             ec2=ec2,
             state=self.state,
             window=ChangeWindow(self.store, self.limits, self.window_minutes),
             announce=announcer,
-            may_restore=self.may_restore,
-            contest=self.contest,
+            rules=self.rules,
             now=self.clock.now,
             sleep=self.clock.sleep,
         )
@@ -224,9 +247,8 @@ class World:
             ec2=ec2,
             state=self.state,
             announce=announcer,
-            changer=changer,
-            mode=self.mode,
-            contest=self.contest,
+            applier=applier,
+            rules=self.rules,
             retries=None if in_loop else self.retries(),
             now=self.clock.now,
             sleep=self.clock.sleep,
@@ -274,11 +296,15 @@ class World:
         """Our record of an instance."""
         return self.state.read([self.key(instance)], []).record(self.key(instance))
 
-    def owns(self, instance: str) -> bool:
-        """Whether the association that EC2 shows is recorded as ours, rightly, and no intent is left open."""
-        row, record = self.association(instance), self.record(instance)
-        ours = record.assignments.get(row.id) if row else None
-        return bool(row and ours and ours.profile_arn == row.profile_arn and not record.intents)
+    def shows(self, instance: str) -> str:
+        """The code of the condition that an instance shows, empty for none."""
+        condition = self.record(instance).condition
+        return condition.code if condition else ""
+
+    def granted(self, instance: str) -> bool:
+        """Whether a grant explains what EC2 shows on an instance."""
+        row = self.association(instance)
+        return row is not None and row.profile_arn in self.record(instance).grants
 
     def history(self, instance: str) -> list[dict[str, Any]]:
         """The history entries of an instance, oldest first."""

@@ -11,14 +11,14 @@ import pytest
 from aws_lambda_powertools import Logger
 from botocore.exceptions import ConnectTimeoutError
 
-from rolekeeper.announce import CHANGED, Announcer, partition_of
+from rolekeeper.announce import CHANGED, Announcer, described, history_entry, partition_of, seen
 from rolekeeper.errors import DeniedError
 from rolekeeper.mails import Mailer
 from rolekeeper.model import Action, Decision, Loser, Wake
 from support.calls import Calls
 from support.fake_ec2 import client_error
 from support.fakes import CountedMetrics, FakeEvents, FakeTopic
-from support.values import KEY, NOW, arn, association, instance, key
+from support.values import KEY, NOW, arn, association, foreign, foreign_arn, instance, key
 
 WAKE = Wake(KEY, "tags changed: workload", "correlation-1", NOW)
 ATTACH = Decision(
@@ -73,9 +73,9 @@ def test_a_no_op_sends_no_event(desk: Desk) -> None:
 
 
 def test_a_change_is_an_event_that_names_the_instance(desk: Desk) -> None:
-    seen = association("db", id="iip-assoc-7")
+    carried = association("db", id="iip-assoc-7")
     tagged = instance(workload="web", Name="no mapping reads this")
-    desk.announce.decision(WAKE, tagged, seen, ATTACH, event=CHANGED[Action.REPLACE], reads={"workload"})
+    desk.announce.decision(WAKE, tagged, carried, ATTACH, event=CHANGED[Action.REPLACE], reads={"workload"})
     desk.announce.flush()
     (event,) = desk.events.sent
     assert (event["Source"], event["DetailType"]) == ("rolekeeper", "Role Replaced")
@@ -91,6 +91,44 @@ def test_a_change_is_an_event_that_names_the_instance(desk: Desk) -> None:
         "profile-arn": arn("db"),
     }
     assert (detail["decision"]["mapping"], detail["decision"]["revision"]) == ("workload=web", 3)
+
+
+@pytest.mark.parametrize("takes_over", [False, True])
+def test_a_take_over_of_a_foreign_role_says_so_in_log_event_and_history(desk: Desk, *, takes_over: bool) -> None:
+    decision, carried = replace(ATTACH, action=Action.REPLACE, takes_over=takes_over), foreign()
+    desk.announce.decision(WAKE, instance(workload="web"), carried, decision, event=CHANGED[Action.REPLACE])
+    desk.announce.flush()
+    (event,) = desk.events.named("Role Replaced")
+    entry = history_entry(WAKE, instance(workload="web"), carried, decision, {})
+    for told in (desk.lines()[0], event, entry):
+        assert told["decision"]["takes-over"] is takes_over
+        # Which is all that is left of the former role: nobody but a person can put it back.
+        assert told["seen"]["profile-arn"] == foreign_arn()
+
+
+def test_a_history_entry_says_what_woke_us_what_was_seen_and_decided_and_what_aws_answered() -> None:
+    answer = {"association-id": "iip-assoc-1", "state": "associating"}
+    entry = history_entry(WAKE, instance(workload="web"), None, ATTACH, answer)
+    assert entry == {
+        "cause": "tags changed: workload",
+        "correlation_id": "correlation-1",
+        "seen": seen(instance(workload="web"), None),
+        "decision": described(ATTACH),
+        "answer": answer,
+    }
+    assert (entry["decision"]["code"], entry["decision"]["losers"]) == (
+        "unoccupied",
+        [{"mapping": "env=prod", "why": "it is disabled"}],
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "metric"),
+    [("ignored", "Ignored"), ("contested", "Contested"), ("window", "ChangesWithheld"), ("refused", "Refused")],
+)
+def test_some_decisions_are_counted_by_their_code_too(desk: Desk, code: str, metric: str) -> None:
+    desk.announce.decision(WAKE, instance(), None, Decision(Action.HOLD, code, "a reason"))
+    assert desk.metrics.counts == {"Hold": 1, metric: 1}
 
 
 def test_an_instance_that_ec2_doesnt_know_can_be_told_of(desk: Desk) -> None:

@@ -6,71 +6,71 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.model import Action, Standing
+from rolekeeper.model import Action, Condition, InstanceRecord
 from support.chaos_letters import explanation
-from support.chaos_oracle import Difference, Seen, difference, why_not
+from support.chaos_oracle import Difference, Seen, difference, is_contested
+from support.spec import Wanted
 
-PATH = "arn:aws:iam::000000000000:instance-profile/rolekeeper"
+PREFIX = "arn:aws:iam::000000000000:instance-profile/rolekeeper/"
+OUTSIDE = "arn:aws:iam::000000000000:instance-profile/outsider"
 ROWS = (
-    {"tag_key": "quarantine", "tag_value": "*", "role": "NONE", "priority": 1},
+    {"tag_key": "quarantine", "tag_value": "*", "role": "NONE", "priority": 1, "when_occupied": "replace"},
     {"tag_key": "color", "tag_value": "red", "role": "red", "priority": 10},
     {"tag_key": "color", "tag_value": "blue", "role": "blue", "priority": 11, "enabled": False},
-    {"tag_key": "agent", "tag_value": "on", "role": "agent", "when_occupied": "keep"},
     {"tag_key": "fleet", "tag_value": "*", "role": "base", "priority": 300},
 )
-THEIRS = {"iip-assoc-theirs"}
+NOTHING = InstanceRecord()
 
 
-def seen(role: str = "", association: str = "iip-assoc-ours", **tags: str) -> Seen:
-    return Seen("i-1", "running", tags, association if role else "", f"{PATH}/{role}" if role else "")
+def seen(profile: str = "", state: str = "running", **tags: str) -> Seen:
+    return Seen("i-1", state, tags, "iip-assoc-1" if profile else "", profile)
 
 
-def standing(code: str) -> Standing:
-    return Standing(Action.HOLD, code, "", datetime(2026, 1, 1, tzinfo=UTC), "")
-
-
-@pytest.mark.parametrize(
-    "right",
-    [
-        seen(),
-        seen(color="green"),
-        seen("anything", "iip-assoc-theirs"),
-        seen("red", color="red", fleet=""),
-        seen("base", color="blue", fleet="x"),
-        seen(color="red", quarantine=""),
-        seen("agent", agent="on"),
-        seen("anything", "iip-assoc-theirs", agent="on", fleet="x"),
-    ],
-)
-def test_an_instance_that_carries_what_its_tags_say_is_no_difference(right: Seen) -> None:
-    assert difference(right, ROWS, THEIRS) is None
+def shows(code: str) -> InstanceRecord:
+    return InstanceRecord(condition=Condition(Action.HOLD, code, "", datetime(2026, 1, 1, tzinfo=UTC), ""))
 
 
 @pytest.mark.parametrize(
-    ("wrong", "wanted"),
+    ("right", "record"),
     [
-        (seen("red"), "no role, unless somebody else's"),
-        (seen(color="red"), "role red"),
-        (seen("infrared", color="red"), "role red"),
-        (seen("base", color="red", fleet="x"), "role red"),
-        (seen("red", "iip-assoc-theirs", color="red", quarantine="x"), "no role"),
-        (seen("other", "iip-assoc-theirs", color="red"), "role red"),
-        (seen("base", agent="on", fleet="x"), "role agent, unless somebody else's"),
+        (seen(), NOTHING),
+        (seen(color="green"), NOTHING),
+        (seen(f"{PREFIX}red", color="red", fleet=""), NOTHING),
+        (seen(f"{PREFIX}base", color="blue", fleet="x"), NOTHING),
+        (seen(color="red", quarantine=""), NOTHING),
+        (seen(OUTSIDE), NOTHING),
+        (seen(OUTSIDE, color="red"), shows("occupied")),
+        (seen(f"{PREFIX}other"), shows("unexplained")),
+        (seen(f"{PREFIX}other", "stopped", color="red"), shows("stopped")),
     ],
 )
-def test_any_other_is_told_with_what_was_wanted(wrong: Seen, wanted: str) -> None:
-    assert difference(wrong, ROWS, THEIRS) == Difference(wrong, wanted)
+def test_an_instance_that_carries_what_its_tags_say_or_shows_why_not_is_no_difference(
+    right: Seen, record: InstanceRecord
+) -> None:
+    assert difference(right, ROWS, record, PREFIX) is None
 
 
-def test_a_difference_counts_as_shown_only_if_what_is_shown_is_true() -> None:
-    found = Difference(seen("other", color="red"), "role red")
-    stopped = Difference(Seen("i-1", "stopped", {}, "iip-assoc-ours", f"{PATH}/other"), "role red")
-    assert why_not(found, standing("contested"), 3, 3)
-    assert why_not(stopped, standing("stopped"), 0, 3)
-    assert not why_not(found, standing("contested"), 2, 3)
-    assert not why_not(found, standing("stopped"), 0, 3)
-    assert not why_not(found, standing("denied"), 9, 3)
-    assert not why_not(found, None, 9, 3)
+@pytest.mark.parametrize(
+    ("wrong", "should"),
+    [
+        (seen(color="red"), Wanted(f"{PREFIX}red")),
+        (seen(f"{PREFIX}infrared", color="red"), Wanted(f"{PREFIX}red")),
+        (seen(f"{PREFIX}base", color="red", fleet="x"), Wanted(f"{PREFIX}red")),
+        (seen(OUTSIDE, color="red", quarantine="x"), Wanted("")),
+        (seen(OUTSIDE, color="red"), Wanted(OUTSIDE, "occupied")),
+        (seen(f"{PREFIX}other"), Wanted(f"{PREFIX}other", "unexplained")),
+    ],
+)
+def test_any_other_is_reported_with_what_it_should_be(wrong: Seen, should: Wanted) -> None:
+    assert difference(wrong, ROWS, NOTHING, PREFIX) == Difference(wrong, should)
+
+
+def test_an_instance_counts_as_contested_only_if_it_truly_is() -> None:
+    found = Difference(seen(f"{PREFIX}other", color="red"), Wanted(f"{PREFIX}red"))
+    assert is_contested(found, shows("contested"), 3, 3)
+    assert not is_contested(found, shows("contested"), 2, 3)
+    assert not is_contested(found, shows("denied"), 9, 3)
+    assert not is_contested(found, NOTHING, 9, 3)
 
 
 def letter(body: Any, received: int = 1) -> dict[str, Any]:

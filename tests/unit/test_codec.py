@@ -1,6 +1,7 @@
-"""How values lie in the state table: whatever goes in comes out, and no two keys meet."""
+"""How values are stored in the state table: whatever goes in comes out, and no two keys meet."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -11,65 +12,68 @@ from hypothesis import strategies as st
 
 from rolekeeper import codec
 from rolekeeper.model import (
-    Action,
-    Assignment,
+    NO_PROFILE,
+    NO_ROLE,
+    AppliedChange,
+    Condition,
     Control,
+    DesiredChange,
+    Grant,
     Held,
     InstanceKey,
     InstanceRecord,
-    Intent,
-    Made,
     MappingKey,
     Mode,
     Pin,
     PublishedMapping,
-    Standing,
     Timer,
-    Undone,
-    Wish,
+    WhenOccupied,
+    WhenUnmatched,
 )
-from support.values import KEY, NOW, assignments, key, mappings, published, times
+from support.values import KEY, NOW, arn, grant, key, published, times
+from support.workers import applied_changes, conditions, grants, moments, texts, tricky_keys, tricky_specs
 
 any_keys = st.builds(MappingKey, st.text(min_size=1, max_size=20), st.text(max_size=20))
-tricky_keys = st.builds(MappingKey, st.text("#:1a*", min_size=1, max_size=4), st.text("#:1a*", max_size=4))
-intents = st.builds(
-    Intent,
-    id=st.text(min_size=1),
-    action=st.sampled_from([Action.ATTACH, Action.REPLACE, Action.DETACH]),
-    target_profile_arn=st.text(),
-    role=st.text(),
-    mapping=any_keys,
-    revision=st.integers(0, 10**9),
-    from_association_id=st.text(),
-    at=times,
-    restore_profile_arn=st.text(),
-    gives_back=st.booleans(),
-    swap=st.booleans(),
+specs = st.builds(
+    lambda spec, occupied, unmatched, regions: replace(
+        spec, when_occupied=occupied, when_unmatched=unmatched, regions=regions
+    ),
+    tricky_specs,
+    st.sampled_from(WhenOccupied),
+    st.sampled_from(WhenUnmatched),
+    st.frozensets(texts, max_size=2),
 )
-standings = st.builds(
-    Standing,
-    action=st.sampled_from(Action),
-    code=st.text(),
-    reason=st.text(),
-    since=times,
-    fingerprint=st.text(),
-    loop_until=st.none() | times,
-    parked=st.booleans(),
+published_mappings = st.builds(
+    PublishedMapping,
+    spec=specs,
+    revision=st.integers(1, 10**9),
+    profile_arn=texts,
+    suspended=texts,
+    deleted=st.booleans(),
+    profile_id=texts,
+    former_profile_ids=st.frozensets(texts, max_size=3),
 )
+pins = st.builds(
+    lambda role, until, at, by, reason: Pin(role, "" if role == NO_ROLE else f"arn:{role}", until, at, by, reason),
+    st.just(NO_ROLE) | texts.filter(bool),
+    st.none() | moments,
+    texts,
+    texts,
+    texts,
+)
+subjects = st.just(KEY) | tricky_keys
 
 
-def test_a_mapping_that_an_older_version_published_is_read() -> None:
-    item = codec.published_item(published("workload=web", "web"))
-    del item["profile_id"], item["former_profile_ids"]
-    assert codec.published_from(_stored(item)).former_profile_ids == frozenset()
-
-
-def _stored(item: codec.Item) -> codec.Item:
+def _stored(item: Mapping[str, Any]) -> codec.Item:
+    """What DynamoDB gives back of an item."""
     return codec.from_attributes(codec.to_attributes(item))
 
 
+# ---- keys ----
+
+
 @given(tricky_keys, tricky_keys)
-def test_two_mappings_never_lie_at_one_key(one: MappingKey, other: MappingKey) -> None:
+def test_two_mappings_never_share_a_partition(one: MappingKey, other: MappingKey) -> None:
     assert (codec.mapping_pk(one) == codec.mapping_pk(other)) == (one == other)
 
 
@@ -96,6 +100,11 @@ def test_the_longest_tags_fit_into_a_key(key: MappingKey) -> None:
     # DynamoDB: a partition key holds at most 2,048 bytes; a tag key 128 and a value 256 characters (EC2 user guide).
     longest = MappingKey((key.tag_key * 128)[:128], (key.tag_value * 256)[:256])
     assert len(codec.mapping_pk(longest).encode(errors="surrogatepass")) <= 2048
+    assert codec.fits_partition(longest)
+
+
+def test_a_key_that_is_longer_than_any_tag_has_no_partition() -> None:
+    assert not codec.fits_partition(MappingKey("k" * 1024, "v" * 1024))
 
 
 def test_an_instance_and_a_mapping_never_share_a_partition() -> None:
@@ -103,72 +112,399 @@ def test_an_instance_and_a_mapping_never_share_a_partition() -> None:
     assert codec.mapping_pk(MappingKey("1#2", "3")) == "mapping#3:1#2#3"
 
 
-@given(mappings, any_keys, st.text(), st.text())
-def test_a_published_mapping_comes_back_as_it_was(
-    mapping: PublishedMapping, key: MappingKey, owner: str, suspended: str
-) -> None:
-    full = replace(mapping, spec=replace(mapping.spec, key=key, owner=owner), suspended=suspended)
-    full = full.with_profile_id("AIPA1").with_profile_id("AIPA2")
-    item = _stored(codec.published_item(full))
+def test_an_instances_partition_reads_back_as_the_instance() -> None:
+    assert codec.instance_key_from(codec.instance_pk(KEY)) == KEY
+
+
+@pytest.mark.parametrize("pk", ["", "instance", "instance###", "instance#1#r", "instance#1#r#i#x", "mapping#1:a#b#c"])
+def test_what_is_no_instances_partition_names_none(pk: str) -> None:
+    assert codec.instance_key_from(pk) is None
+
+
+def test_a_records_key_names_account_region_and_instance() -> None:
+    assert codec.record_key(KEY) == (f"instance#{KEY.account}#{KEY.region}#{KEY.id}", "record")
+
+
+# ---- values come back as they were ----
+
+
+@given(grants | applied_changes | conditions | published_mappings | tricky_keys | st.just(KEY))
+def test_every_value_comes_back_as_it_was(value: Any) -> None:
+    found = codec.decode(type(value), _stored(codec.encode(value)))
+    assert found == value
+    assert _types(found) == _types(value), "a number is no Decimal, and a word of a few is no plain text"
+
+
+def _types(value: Any) -> Any:
+    """The types of a value and of all its fields."""
+    if is_dataclass(value):
+        return type(value), [_types(getattr(value, each.name)) for each in fields(value) if each.repr]
+    return type(value)
+
+
+@given(published_mappings)
+def test_a_published_mapping_comes_back_as_it_was(mapping: PublishedMapping) -> None:
+    item = _stored(codec.published_item(mapping))
     found = codec.published_from(item)
-    assert found == full
-    assert (found.profile_id, found.former_profile_ids) == ("AIPA2", frozenset({"AIPA1"}))
-    assert codec.key_of(item) == codec.published_key(key)
+    assert found == mapping
+    assert (found.profile_id, found.former_profile_ids) == (mapping.profile_id, mapping.former_profile_ids)
+    assert codec.key_of(item) == codec.published_key(mapping.key)
+    assert item["version"] == 2
 
 
-@given(st.lists(intents, max_size=3, unique_by=lambda each: each.id), st.lists(assignments, max_size=1), standings)
-def test_a_record_comes_back_as_it_was(meant: list[Intent], ours: list[Assignment], standing: Standing | None) -> None:
-    item: codec.Item = {"pk": "instance#1", "sk": "record"}
-    item |= {codec.INTENT + each.id: codec.intent_item(each) for each in meant}
-    item |= {codec.ASSIGNMENT + each.association_id: codec.assignment_item(each) for each in ours}
-    item |= {"standing": codec.standing_item(standing)} if standing else {}
-    assert codec.record_from(_stored(item)) == InstanceRecord(
-        {each.association_id: each for each in ours}, {each.id: each for each in meant}, standing
-    )
-
-
-def test_our_last_change_and_who_undid_ours_come_back_as_they_were() -> None:
-    wish = Wish(MappingKey("workload", "web"), 3, "arn:web")
-    made = Made(wish, "iip-assoc-1", NOW)
-    undone = Undone(wish, NOW, NOW + timedelta(minutes=1), "iip-assoc-2", "arn:theirs")
-    item = {"made": codec.made_item(made), codec.undone_name(undone): codec.undone_item(undone)}
-    assert codec.record_from(_stored(item)) == InstanceRecord(made=made, undone=(undone,))
-
-
-def test_an_undoing_is_kept_once_for_each_change_that_was_undone() -> None:
-    wish = Wish(MappingKey("workload", "web"), 3, "arn:web")
-    first, again = Undone(wish, NOW, NOW), Undone(wish, NOW, NOW + timedelta(minutes=5), "iip-assoc-2")
-    assert codec.undone_name(first) == codec.undone_name(again)
-
-
-@given(mappings, st.text())
-def test_a_held_revision_comes_back_as_it_was(mapping: PublishedMapping, by: str) -> None:
-    held = Held(mapping, NOW, by)
+@given(published_mappings, moments, texts)
+def test_a_held_revision_comes_back_as_it_was(mapping: PublishedMapping, at: datetime, by: str) -> None:
+    held = Held(mapping, at, by)
     item = _stored(codec.held_item(held))
     assert codec.held_from(item) == held
     assert codec.key_of(item) == codec.held_key(mapping.key)
+    assert item["version"] == 2
 
 
-@given(st.none() | times.map(lambda at: at.replace(year=2100)), st.text())
-def test_a_pin_comes_back_as_it_was(expires_at: datetime | None, reason: str) -> None:
-    pin = Pin("web", "arn:web", expires_at, "2026-03-01T09:00:00Z", "someone", reason)
-    item = _stored(codec.pin_item(KEY, pin))
-    assert codec.pin_from(item) == pin
-    assert codec.key_of(item) == codec.pin_key(KEY)
-    assert ("expires" in item) == (expires_at is not None)
-
-
-@pytest.mark.parametrize("subject", [KEY, MappingKey("a#b", "")], ids=["instance", "mapping"])
-def test_a_timer_comes_back_as_it_was_and_they_lie_in_the_order_in_which_they_ring(
-    subject: InstanceKey | MappingKey,
+@given(
+    st.lists(grants, max_size=3, unique_by=lambda each: each.profile_arn),
+    st.none() | conditions,
+    st.lists(applied_changes, max_size=3, unique_by=lambda each: each.at),
+)
+def test_a_record_comes_back_as_it_was(
+    granted: list[Grant], condition: Condition | None, changes: list[AppliedChange]
 ) -> None:
-    first, second = Timer(NOW, subject), Timer(NOW + timedelta(microseconds=1), subject)
-    assert codec.timer_from(_stored(codec.timer_item(first))) == first
-    assert codec.timer_item(first)["sk"] < codec.timer_item(second)["sk"]
+    item: codec.Item = {"pk": "instance#1", "sk": "record"}
+    item |= {codec.grant_name(each.profile_arn): codec.encode(each) for each in granted}
+    item |= {codec.change_name(each): codec.encode(each) for each in changes}
+    item |= {codec.CONDITION: codec.encode(condition)} if condition else {}
+    found = codec.record_from(_stored(item))
+    oldest_first = tuple(sorted(changes, key=lambda each: each.at))
+    assert found == InstanceRecord({each.profile_arn: each for each in granted}, condition, oldest_first)
+    assert found.legacy == frozenset()
+
+
+def test_a_record_knows_how_often_it_was_written() -> None:
+    assert codec.record_from(_stored({codec.WRITES: 7})).writes == 7
+    assert codec.record_from({"pk": "instance#1", "sk": "record"}).writes == 0
 
 
 def test_a_record_that_holds_nothing_is_empty() -> None:
-    assert codec.record_from({"pk": "instance#1", "sk": "record"}).empty
+    assert codec.record_from({"pk": "instance#1", "sk": "record"}) == InstanceRecord()
+
+
+def test_grants_of_two_profiles_and_changes_of_two_moments_never_share_an_attribute() -> None:
+    assert codec.grant_name(arn("web")) != codec.grant_name(arn("db")) != codec.grant_name(NO_PROFILE)
+    change = AppliedChange(DesiredChange(key("a=1"), 1, arn("web")), NOW)
+    later = replace(change, at=NOW + timedelta(microseconds=1))
+    assert codec.change_name(change) < codec.change_name(later)
+
+
+@given(pins)
+def test_a_pin_comes_back_as_it_was(pin: Pin) -> None:
+    item = _stored(codec.pin_item(KEY, pin))
+    assert codec.pin_from(item) == pin
+    assert codec.key_of(item) == codec.pin_key(KEY)
+
+
+def test_dynamodb_drops_a_pin_a_week_after_it_expired_and_never_one_without_an_end() -> None:
+    until = codec.pin_item(KEY, Pin("web", arn("web"), NOW))["expires"]
+    assert until == (NOW + timedelta(days=7)).timestamp()
+    assert "expires" not in codec.pin_item(KEY, Pin("web", arn("web")))
+
+
+@given(subjects, moments)
+def test_a_timer_comes_back_as_it_was_and_its_key_tells_when_it_rings(
+    subject: InstanceKey | MappingKey, due: datetime
+) -> None:
+    timer = Timer(due, subject)
+    item = codec.timer_item(timer)
+    assert codec.timer_from(_stored(item)) == timer
+    assert codec.due_from(item["sk"]) == due
+    assert item["sk"] < codec.timer_item(replace(timer, due=due + timedelta(microseconds=1)))["sk"]
+
+
+@given(subjects, subjects)
+def test_the_timers_of_two_subjects_never_meet(one: InstanceKey | MappingKey, other: InstanceKey | MappingKey) -> None:
+    keys = [codec.key_of(codec.timer_item(Timer(NOW, each))) for each in (one, other)]
+    assert (keys[0] == keys[1]) == (one == other)
+
+
+def test_the_timer_of_the_longest_tag_fits_into_a_key_and_comes_back_as_it_was() -> None:
+    # DynamoDB: a sort key holds at most 1,024 bytes.
+    longest = Timer(NOW, MappingKey("生" * 128, "産" * 256))
+    item = codec.timer_item(longest)
+    assert len(item["sk"].encode()) <= 1024
+    assert codec.timer_from(_stored(item)) == longest
+    other = replace(longest, subject=MappingKey("生" * 128, "産" * 255 + "生"))
+    assert codec.timer_item(other)["sk"] != item["sk"]
+
+
+# ---- what isn't what we wrote is never guessed ----
+
+SPEC = codec.encode(published("a=1", "web").spec)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("enabled", "false"),
+        ("enabled", Decimal(1)),
+        ("role", Decimal(5)),
+        ("role", None),
+        ("priority", "high"),
+        ("when_occupied", "ask"),
+        ("when_unmatched", "forget"),
+        ("when_unmatched", "restore"),
+        ("require_tags", {"env": Decimal(1)}),
+        ("require_tags", "env"),
+        ("accounts", [Decimal(123456789012)]),
+        ("expires_at", "tomorrow"),
+        ("key", "a=1"),
+        ("key", {"tag_key": "a"}),
+    ],
+)
+def test_a_published_mapping_with_a_garbled_column_is_no_mapping(column: str, value: Any) -> None:
+    item = {**codec.published_item(published("a=1", "web")), "spec": {**SPEC, column: value}}
+    with pytest.raises((TypeError, ValueError, KeyError, AttributeError)):
+        codec.published_from(item)
+
+
+@pytest.mark.parametrize(
+    "garbled",
+    [
+        {codec.grant_name(arn("web")): {"profile_arn": arn("web")}},
+        {codec.grant_name(arn("web")): "web"},
+        {codec.CONDITION: "garbled"},
+        {codec.CONDITION: {"action": "Hope"}},
+        {"change:2026-03-01T09:00:00.000000Z": {"at": "2026-03-01T09:00:00.000000Z"}},
+        {"assignment:iip-assoc-1": {"role": "web"}},
+        {"intent:1": {}},
+    ],
+    ids=repr,
+)
+def test_a_garbled_record_is_no_record(garbled: codec.Item) -> None:
+    with pytest.raises((TypeError, ValueError, KeyError, AttributeError)):
+        codec.record_from({"pk": "instance#1", "sk": "record", **garbled})
+
+
+def test_what_a_later_edition_adds_is_passed_over() -> None:
+    item = {**codec.encode(grant("web", "a=1")), "colour": "red"}
+    assert codec.decode(Grant, item) == grant("web", "a=1")
+
+
+# ---- what the first edition wrote: each shape as its codec made it ----
+
+
+def _first_published(mapping: PublishedMapping, when_unmatched: str) -> codec.Item:
+    pk, sk = codec.published_key(mapping.key)
+    spec = mapping.spec
+    return {
+        "pk": pk,
+        "sk": sk,
+        "tag_key": spec.key.tag_key,
+        "tag_value": spec.key.tag_value,
+        "spec": {
+            "role": spec.role,
+            "instance_profile": spec.instance_profile,
+            "priority": spec.priority,
+            "enabled": spec.enabled,
+            "when_occupied": spec.when_occupied.value,
+            "when_unmatched": when_unmatched,
+            "when_stopped": spec.when_stopped.value,
+            "require_tags": dict(spec.require_tags),
+            "accounts": sorted(spec.accounts),
+            "regions": sorted(spec.regions),
+            "expires_at": codec.timestamp(spec.expires_at) if spec.expires_at else "",
+            "owner": spec.owner,
+            "description": spec.description,
+        },
+        "revision": mapping.revision,
+        "profile_arn": mapping.profile_arn,
+        "suspended": mapping.suspended,
+        "deleted": mapping.deleted,
+        "profile_id": mapping.profile_id,
+        "former_profile_ids": sorted(mapping.former_profile_ids),
+    }
+
+
+@given(published_mappings, st.sampled_from(["detach", "keep", "restore"]))
+def test_a_mapping_that_the_first_edition_published_is_read_as_it_was_and_restore_as_detach(
+    mapping: PublishedMapping, when_unmatched: str
+) -> None:
+    meant = WhenUnmatched.KEEP if when_unmatched == "keep" else WhenUnmatched.DETACH
+    wanted = replace(mapping, spec=replace(mapping.spec, when_unmatched=meant))
+    found = codec.published_from(_stored(_first_published(mapping, when_unmatched)))
+    assert found == wanted
+    assert (found.profile_id, found.former_profile_ids) == (mapping.profile_id, mapping.former_profile_ids)
+
+
+def test_a_mapping_of_the_first_edition_that_knows_no_profile_ids_is_read() -> None:
+    item = _first_published(published("workload=web", "web"), "detach")
+    del item["profile_id"], item["former_profile_ids"]
+    assert codec.published_from(_stored(item)) == published("workload=web", "web")
+    assert codec.published_from(_stored(item)).former_profile_ids == frozenset()
+
+
+@given(published_mappings, moments, texts)
+def test_a_revision_that_the_first_edition_held_is_read_as_it_was(
+    mapping: PublishedMapping, at: datetime, by: str
+) -> None:
+    pk, sk = codec.held_key(mapping.key)
+    item = {**_first_published(mapping, mapping.spec.when_unmatched.value), "pk": pk, "sk": sk}
+    assert codec.held_from(_stored({**item, "at": codec.timestamp(at), "by": by})) == Held(mapping, at, by)
+
+
+@given(pins)
+def test_a_pin_that_the_first_edition_wrote_is_read_as_it_was(pin: Pin) -> None:
+    pk, sk = codec.pin_key(KEY)
+    item: codec.Item = {
+        "pk": pk,
+        "sk": sk,
+        "role": pin.role,
+        "profile_arn": pin.profile_arn,
+        "expires_at": codec.timestamp(pin.expires_at) if pin.expires_at else "",
+        "at": pin.at,
+        "by": pin.by,
+        "reason": pin.reason,
+    }
+    item |= {"expires": int((pin.expires_at + timedelta(days=7)).timestamp())} if pin.expires_at else {}
+    assert codec.pin_from(_stored(item)) == pin
+
+
+@given(subjects, moments)
+def test_a_timer_that_the_first_edition_set_is_read_as_it_was(subject: InstanceKey | MappingKey, due: datetime) -> None:
+    at = codec.timestamp(due)
+    named: codec.Item = {"mapping": _text(subject)} if isinstance(subject, MappingKey) else {"instance": _text(subject)}
+    assert codec.timer_from(_stored({"pk": "timers", "sk": f"{at}#x", "due": at, **named})) == Timer(due, subject)
+
+
+def _text(value: InstanceKey | MappingKey) -> codec.Item:
+    return {name: getattr(value, name) for name in type(value).__dataclass_fields__}
+
+
+def _assignment(profile_arn: str, role: str, mapping: MappingKey, revision: int, association_id: str) -> codec.Item:
+    """What the first edition wrote of an association that it had made, or (with no id) taken away for `NONE`."""
+    return {
+        "association_id": association_id,
+        "profile_arn": profile_arn,
+        "role": role,
+        "mapping": _text(mapping),
+        "revision": revision,
+        "restore_profile_arn": "arn:before",
+    }
+
+
+def _intent(profile_arn: str, role: str, mapping: MappingKey, revision: int, at: datetime) -> codec.Item:
+    """What the first edition wrote before a call."""
+    return {
+        "id": "0123456789abcdef",
+        "action": "Replace" if profile_arn else "Detach",
+        "target_profile_arn": profile_arn,
+        "role": role,
+        "mapping": _text(mapping),
+        "revision": revision,
+        "from_association_id": "iip-assoc-0",
+        "at": codec.timestamp(at),
+        "restore_profile_arn": "",
+        "gives_back": False,
+        "swap": False,
+    }
+
+
+def _first_record(**attributes: Any) -> codec.Item:
+    return _stored({"pk": "instance#1", "sk": "record", **attributes})
+
+
+FIRST_MADE = {
+    "mapping": {"tag_key": "workload", "tag_value": "web"},
+    "revision": 3,
+    "profile_arn": arn("web"),
+    "association_id": "iip-assoc-1",
+    "at": "2026-03-01T09:00:00.000000Z",
+}
+FIRST_UNDONE = {
+    "mapping": {"tag_key": "workload", "tag_value": "web"},
+    "revision": 3,
+    "profile_arn": arn("web"),
+    "made_at": "2026-03-01T09:00:00.000000Z",
+    "at": "2026-03-01T09:01:00.000000Z",
+    "association_id": "iip-assoc-2",
+    "left_profile_arn": "arn:theirs",
+}
+FIRST_STANDING = {
+    "action": "Hold",
+    "code": "occupied",
+    "reason": "it carries somebody else's role",
+    "since": "2026-03-01T09:00:00.000000Z",
+    "fingerprint": "Hold|occupied",
+    "loop_until": "",
+    "parked": False,
+}
+
+
+def test_an_association_that_the_first_edition_made_is_explained_by_a_grant() -> None:
+    mapping = key("workload=web")
+    made = {"assignment:iip-assoc-1": _assignment(arn("web"), "web", mapping, 3, "iip-assoc-1")}
+    found = codec.record_from(_first_record(**made))
+    # It didn't say when: before all else.
+    long_ago = datetime(1, 1, 1, tzinfo=UTC)
+    assert found == InstanceRecord({arn("web"): Grant(arn("web"), "web", mapping, 3, long_ago)})
+    assert found.legacy == made.keys()
+
+
+def test_a_change_that_the_first_edition_was_about_to_make_is_explained_by_a_grant() -> None:
+    begun = {"intent:0123456789abcdef": _intent(arn("web"), "web", key("workload=web"), 3, NOW)}
+    found = codec.record_from(_first_record(**begun))
+    assert found == InstanceRecord({arn("web"): Grant(arn("web"), "web", key("workload=web"), 3, NOW)})
+    assert found.legacy == begun.keys()
+
+
+def test_a_role_that_the_first_edition_took_away_for_none_is_explained_by_a_grant_of_none() -> None:
+    took = _assignment("", "NONE", key("quarantine=*"), 2, "")
+    found = codec.record_from(_first_record(**{"assignment:": took}))
+    assert found.grants[NO_PROFILE].mapping == key("quarantine=*")
+    assert found.legacy == {"assignment:"}
+
+
+def test_what_the_first_edition_showed_and_counted_is_dropped_with_the_next_write() -> None:
+    item = _first_record(
+        standing=FIRST_STANDING, made=FIRST_MADE, **{"undone:2026-03-01T09:00:00.000000Z": FIRST_UNDONE}
+    )
+    found = codec.record_from(item)
+    assert found == InstanceRecord()
+    assert found.legacy == {"standing", "made", "undone:2026-03-01T09:00:00.000000Z"}
+
+
+def test_a_grant_of_this_edition_counts_more_than_what_the_first_one_wrote_of_the_same_profile() -> None:
+    former = _assignment(arn("web"), "web", key("team=old"), 1, "iip-assoc-1")
+    ours = grant("web", "workload=web")
+    item = _first_record(**{codec.grant_name(ours.profile_arn): codec.encode(ours), "assignment:iip-assoc-1": former})
+    assert codec.record_from(item).grants == {arn("web"): ours}
+
+
+legacy_arns = st.sampled_from([arn("web"), arn("db"), arn("api"), NO_PROFILE])
+
+
+@given(
+    st.lists(st.tuples(legacy_arns, texts, tricky_keys, st.integers(0, 9)), max_size=3, unique_by=lambda each: each[0]),
+    st.lists(
+        st.tuples(legacy_arns, texts, tricky_keys, st.integers(0, 9), moments),
+        max_size=3,
+        unique_by=lambda each: each[0],
+    ),
+)
+def test_of_a_record_that_the_first_edition_wrote_every_profile_stays_explained(
+    assigned: list[tuple[str, str, MappingKey, int]], meant: list[tuple[str, str, MappingKey, int, datetime]]
+) -> None:
+    item = {f"assignment:iip-assoc-{at}": _assignment(*each, f"iip-assoc-{at}") for at, each in enumerate(assigned)}
+    item |= {f"intent:{at}": _intent(*each) for at, each in enumerate(meant)}
+    found = codec.record_from(_first_record(**item))
+    assert found.grants.keys() == {each[0] for each in (*assigned, *meant)}
+    # What was meant is newer than what had been made.
+    latest = {each[0]: each[:4] for each in assigned} | {each[0]: each[:4] for each in meant}
+    assert {
+        profile: (each.profile_arn, each.role, each.mapping, each.revision) for profile, each in found.grants.items()
+    } == latest
+    assert found.legacy == item.keys()
+
+
+# ---- times and numbers ----
 
 
 @given(times)
@@ -210,31 +546,13 @@ def test_an_expiry_comes_back_in_utc() -> None:
     assert back.spec.expires_at.tzinfo is UTC
 
 
-def test_an_instances_partition_reads_back_as_the_instance() -> None:
-    assert codec.instance_key_from(codec.instance_pk(KEY)) == KEY
-
-
-@pytest.mark.parametrize("pk", ["", "instance", "instance###", "instance#1#r", "instance#1#r#i#x", "mapping#1:a#b#c"])
-def test_what_is_no_instances_partition_names_none(pk: str) -> None:
-    assert codec.instance_key_from(pk) is None
-
-
-@pytest.mark.parametrize("subject", [KEY, key("workload=web"), key("a#b=c#d")])
-def test_a_timer_reads_back_and_its_key_tells_when_it_rings(subject: InstanceKey | MappingKey) -> None:
-    timer = Timer(NOW, subject)
-    item = codec.timer_item(timer)
-    assert codec.timer_from(_stored(item)) == timer
-    assert codec.due_from(item["sk"]) == NOW
+# ---- what people write ----
 
 
 def test_without_a_control_item_it_is_as_deployed() -> None:
     assert codec.control_from({}) == Control(mode=None, paused=False)
     assert codec.control_from({"mode": "observe"}) == Control(Mode.OBSERVE)
     assert codec.control_from({"mode": "", "paused": True}) == Control(None, paused=True)
-
-
-def test_a_records_key_names_account_region_and_instance() -> None:
-    assert codec.record_key(KEY) == (f"instance#{KEY.account}#{KEY.region}#{KEY.id}", "record")
 
 
 @pytest.mark.parametrize(

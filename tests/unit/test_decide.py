@@ -1,6 +1,7 @@
 """What to do for one instance: each rule of the design as a row, and what holds for every input."""
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,48 +10,52 @@ from hypothesis import strategies as st
 
 from rolekeeper.decide import decide
 from rolekeeper.model import (
+    IGNORE_TAG,
+    NO_PROFILE,
     Action,
-    Assignment,
     Association,
+    AssociationState,
+    Candidates,
     Decision,
+    DesiredChange,
+    Grant,
     Instance,
+    Pin,
     PublishedMapping,
     WhenOccupied,
     WhenStopped,
     WhenUnmatched,
 )
+from rolekeeper.pins import as_mapping, ended
 from rolekeeper.resolve import resolve
+from rolekeeper.rules import Ownership
 from support.values import (
+    KEY,
     NOW,
+    OWNERSHIP,
+    TAKES_OVER,
     arn,
-    assignment,
-    assignments,
     association,
     associations,
+    foreign,
+    foreign_arn,
+    grant,
+    grants,
     instance,
     instances,
     key,
     mappings,
+    ownerships,
     published,
 )
 
 STATES = ("pending", "running", "stopping", "stopped", "shutting-down", "terminated")
+LIVE = STATES[:4]
 WEB = published("workload=web", "web")
-KEEP = published("workload=web", "web", when_occupied=WhenOccupied.KEEP)
+TAKES = published("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
 SWAP = published("workload=web", "web", when_stopped=WhenStopped.SWAP)
 QUARANTINE = published("workload=web", "NONE")
-OURS = assignment("db", "workload=db")
-
-
-ANEW = replace(WEB, profile_id="AIPA2", former_profile_ids=frozenset({"AIPA1"}))
-
-
-def test_a_profile_made_anew_under_its_name_replaces_the_former_one_and_nothing_else() -> None:
-    seen, ours = instance(workload="web"), assignment("web", "workload=web")
-    for profile_id, action in (("AIPA1", "Replace"), ("AIPA2", "Nothing"), ("", "Nothing"), ("AIPA3", "Nothing")):
-        carries = replace(association("web"), profile_id=profile_id)
-        decision = decide(seen, carries, ours, resolve(seen, [ANEW], NOW), ANEW)
-        assert decision.action.value == action, profile_id
+GAVE_DB = grant("db", "workload=db")
 
 
 @dataclass(frozen=True)
@@ -60,17 +65,18 @@ class Case:
     state: str
     mapping: PublishedMapping | None
     carries: Association | None
-    ours: Assignment | None
+    grant: Grant | None
     action: str
     code: str
     polls: bool = False
     owner: PublishedMapping | None = None
+    ownership: Ownership = OWNERSHIP
 
 
 def _decide(case: Case) -> Decision:
     seen = instance(case.state, workload="web")
     candidates = resolve(seen, [case.mapping] if case.mapping else [], NOW)
-    return decide(seen, case.carries, case.ours, candidates, case.owner)
+    return decide(seen, case.carries, case.grant, candidates, case.owner, case.ownership)
 
 
 def _check(case: Case) -> Decision:
@@ -78,6 +84,52 @@ def _check(case: Case) -> Decision:
     assert (decision.action.value, decision.code, decision.polls) == (case.action, case.code, case.polls)
     assert decision.reason
     return decision
+
+
+# ---- the table of the design: what an instance carries, and what it should ----
+
+GAVE = {arn("web"): grant("web", "team=old"), arn("db"): GAVE_DB}
+CARRIES = {
+    "nothing": None,
+    "its own role": association("web"),
+    "another managed role": association("db"),
+    "a foreign role": foreign(),
+}
+
+
+@pytest.mark.parametrize(
+    ("carries", "governs", "explained", "action", "code"),
+    [
+        ("nothing", WEB, True, "Attach", "unoccupied"),
+        ("nothing", QUARANTINE, True, "Nothing", "converged"),
+        ("nothing", None, True, "Nothing", "unmatched"),
+        ("its own role", WEB, True, "Nothing", "converged"),
+        ("its own role", WEB, False, "Nothing", "converged"),
+        ("its own role", QUARANTINE, True, "Detach", "quarantined"),
+        ("its own role", QUARANTINE, False, "Detach", "quarantined"),
+        ("its own role", None, True, "Detach", "unmatched"),
+        ("its own role", None, False, "Hold", "unexplained"),
+        ("another managed role", WEB, True, "Replace", "differs"),
+        ("another managed role", WEB, False, "Replace", "differs"),
+        ("another managed role", QUARANTINE, False, "Detach", "quarantined"),
+        ("another managed role", None, True, "Detach", "unmatched"),
+        ("another managed role", None, False, "Hold", "unexplained"),
+        ("a foreign role", WEB, False, "Hold", "occupied"),
+        ("a foreign role", QUARANTINE, False, "Hold", "occupied"),
+        ("a foreign role", None, False, "Nothing", "not-ours"),
+    ],
+)
+def test_what_an_instance_carries_and_what_governs_it_say_what_happens(
+    carries: str, governs: PublishedMapping | None, action: str, code: str, *, explained: bool
+) -> None:
+    there = CARRIES[carries]
+    gave = GAVE.get(there.profile_arn) if there and explained else None
+    owner = published(str(gave.mapping), gave.role) if gave else None
+    decision = _check(Case("running", governs, there, gave, action, code, owner=owner))
+    assert not decision.takes_over
+
+
+# ---- a mapping gives a role ----
 
 
 @pytest.mark.parametrize(
@@ -96,33 +148,38 @@ def test_an_instance_without_a_role_gets_it_when_ec2_can_attach(
 ) -> None:
     decision = _check(Case(state, WEB, None, None, action, code, polls))
     if action == "Attach":
-        assert decision.profile_arn == arn("web")
-        assert decision.mapping == key("workload=web")
-        assert decision.association_id == ""
+        assert decision.desired == DesiredChange(key("workload=web"), 1, arn("web"))
+        assert (decision.role, decision.association_id) == ("web", "")
 
 
-@pytest.mark.parametrize("ours", [None, assignment("web", "workload=web")], ids=["somebody's", "ours"])
-@pytest.mark.parametrize("state", ["pending", "running", "stopping", "stopped"])
+@pytest.mark.parametrize("gave", [None, grant("web", "workload=web")], ids=["another actor's", "ours"])
+@pytest.mark.parametrize("state", LIVE)
 def test_an_instance_that_carries_the_right_role_is_left_alone_whoever_attached_it(
-    state: str, ours: Assignment | None
+    state: str, gave: Grant | None
 ) -> None:
-    for mapping in (WEB, KEEP, SWAP):
-        _check(Case(state, mapping, association("web"), ours, "Nothing", "converged"))
+    for mapping in (WEB, TAKES, SWAP):
+        for ownership in (OWNERSHIP, TAKES_OVER):
+            carries = association("web")
+            _check(Case(state, mapping, carries, gave, "Nothing", "converged", ownership=ownership))
 
 
-@pytest.mark.parametrize("state", ["pending", "running", "stopping", "stopped"])
+@pytest.mark.parametrize("state", LIVE)
 def test_an_association_is_followed_until_it_is_associated(state: str) -> None:
     _check(Case(state, WEB, association("web", state="associating"), None, "Wait", "associating", polls=True))
 
 
 @pytest.mark.parametrize("mapping", [WEB, QUARANTINE, None], ids=["a role", "no role", "no mapping"])
-@pytest.mark.parametrize("state", ["pending", "running", "stopping", "stopped"])
+@pytest.mark.parametrize("state", LIVE)
 def test_nothing_is_done_while_ec2_still_detaches(state: str, mapping: PublishedMapping | None) -> None:
-    leaving = association("db", state="disassociating")
-    _check(Case(state, mapping, leaving, OURS, "Wait", "disassociating", polls=True))
+    for leaving in (
+        association("db", state="disassociating"),
+        replace(foreign(), state=AssociationState.DISASSOCIATING),
+    ):
+        decision = _check(Case(state, mapping, leaving, GAVE_DB, "Wait", "disassociating", polls=True))
+        assert decision.association_id == leaving.id
 
 
-@pytest.mark.parametrize("ours", [None, OURS], ids=["somebody's", "ours"])
+@pytest.mark.parametrize("gave", [None, GAVE_DB], ids=["another actor's", "ours"])
 @pytest.mark.parametrize(
     ("state", "action", "code", "polls"),
     [
@@ -134,10 +191,10 @@ def test_nothing_is_done_while_ec2_still_detaches(state: str, mapping: Published
         ("terminated", "Nothing", "ended", False),
     ],
 )
-def test_another_role_is_replaced_by_its_association_when_the_instance_runs(
-    state: str, action: str, code: str, ours: Assignment | None, *, polls: bool
+def test_another_managed_role_is_replaced_by_its_association_when_the_instance_runs(
+    state: str, action: str, code: str, gave: Grant | None, *, polls: bool
 ) -> None:
-    decision = _check(Case(state, WEB, association("db"), ours, action, code, polls))
+    decision = _check(Case(state, WEB, association("db"), gave, action, code, polls))
     if action == "Replace":
         assert decision.association_id == "iip-assoc-1"
         assert decision.profile_arn == arn("web")
@@ -146,28 +203,28 @@ def test_another_role_is_replaced_by_its_association_when_the_instance_runs(
 
 def test_a_replace_waits_for_the_start_without_polling() -> None:
     # The `running` event ends this wait: no retry loop polls a stopped instance.
-    decision = _check(Case("stopped", WEB, association("db"), OURS, "Wait", "stopped", polls=False))
+    decision = _check(Case("stopped", WEB, association("db"), GAVE_DB, "Wait", "stopped", polls=False))
     assert "runs again" in decision.reason
 
 
 def test_a_mapping_that_says_swap_replaces_on_a_stopped_instance_too() -> None:
-    assert _check(Case("stopped", SWAP, association("db"), OURS, "Replace", "differs")).swap
-    assert not _check(Case("running", SWAP, association("db"), OURS, "Replace", "differs")).swap
-    _check(Case("stopping", SWAP, association("db"), OURS, "Wait", "changing", polls=True))
+    assert _check(Case("stopped", SWAP, association("db"), GAVE_DB, "Replace", "differs")).swap
+    assert not _check(Case("running", SWAP, association("db"), GAVE_DB, "Replace", "differs")).swap
+    _check(Case("stopping", SWAP, association("db"), GAVE_DB, "Wait", "changing", polls=True))
 
 
-@pytest.mark.parametrize("state", ["pending", "running", "stopping", "stopped"])
-def test_a_mapping_that_says_keep_leaves_somebody_elses_role(state: str) -> None:
-    decision = _check(Case(state, KEEP, association("stranger"), None, "Hold", "occupied"))
-    assert arn("stranger") in decision.reason
+ANEW = replace(WEB, profile_id="AIPA2", former_profile_ids=frozenset({"AIPA1"}))
 
 
-def test_a_mapping_that_says_keep_still_replaces_our_own_role() -> None:
-    _check(Case("running", KEEP, association("db"), OURS, "Replace", "differs"))
+def test_a_profile_made_anew_under_its_name_replaces_the_former_one_and_nothing_else() -> None:
+    seen, gave = instance(workload="web"), grant("web", "workload=web")
+    for profile_id, action in (("AIPA1", "Replace"), ("AIPA2", "Nothing"), ("", "Nothing"), ("AIPA3", "Nothing")):
+        carries = replace(association("web"), profile_id=profile_id)
+        decision = decide(seen, carries, gave, resolve(seen, [ANEW], NOW), ANEW, OWNERSHIP)
+        assert decision.action.value == action, profile_id
 
 
-def test_a_mapping_that_says_keep_attaches_where_there_is_none() -> None:
-    _check(Case("running", KEEP, None, None, "Attach", "unoccupied"))
+# ---- a mapping says that the instance carries no role ----
 
 
 @pytest.mark.parametrize(
@@ -179,211 +236,405 @@ def test_a_mapping_that_says_keep_attaches_where_there_is_none() -> None:
         ("stopped", "Detach", "quarantined", False),
     ],
 )
-def test_a_mapping_to_none_takes_every_role_away(state: str, action: str, code: str, *, polls: bool) -> None:
-    for ours in (None, OURS):
-        decision = _check(Case(state, QUARANTINE, association("db"), ours, action, code, polls))
+def test_a_mapping_to_none_takes_every_managed_role_away(state: str, action: str, code: str, *, polls: bool) -> None:
+    for gave in (None, GAVE_DB):
+        decision = _check(Case(state, QUARANTINE, association("db"), gave, action, code, polls))
         if action == "Detach":
             assert decision.association_id == "iip-assoc-1"
+            assert decision.desired == DesiredChange(key("workload=web"), 1, NO_PROFILE)
 
 
 def test_a_mapping_to_none_is_content_with_no_role() -> None:
-    for state in ("pending", "running", "stopped"):
+    for state in LIVE:
         _check(Case(state, QUARANTINE, None, None, "Nothing", "converged"))
 
 
-def test_a_mapping_to_none_that_keeps_leaves_somebody_elses_role() -> None:
-    keeping = published("workload=web", "NONE", when_occupied=WhenOccupied.KEEP)
-    _check(Case("running", keeping, association("stranger"), None, "Hold", "occupied"))
+# ---- foreign roles ----
+
+NONE_TAKES = published("workload=web", "NONE", when_occupied=WhenOccupied.REPLACE)
+DETACHES = "aws ec2 disassociate-iam-instance-profile --association-id iip-assoc-1"
 
 
-@pytest.mark.parametrize("carries", [None, association("db"), association("web")])
-@pytest.mark.parametrize("state", ["pending", "running", "stopping", "stopped"])
+@pytest.mark.parametrize("state", LIVE)
+@pytest.mark.parametrize(
+    ("mapping", "ownership", "remedy"),
+    [
+        (WEB, OWNERSHIP, "deploy with TakeOver=true and set when_occupied=replace"),
+        (TAKES, OWNERSHIP, "deploy with TakeOver=true"),
+        (WEB, TAKES_OVER, "set when_occupied=replace"),
+        (QUARANTINE, OWNERSHIP, "deploy with TakeOver=true and set when_occupied=replace"),
+        (NONE_TAKES, OWNERSHIP, "deploy with TakeOver=true"),
+        (QUARANTINE, TAKES_OVER, "set when_occupied=replace"),
+    ],
+)
+def test_a_foreign_role_stays_unless_row_and_stack_both_say_otherwise_and_the_remedy_is_named(
+    state: str, mapping: PublishedMapping, ownership: Ownership, remedy: str
+) -> None:
+    decision = _check(Case(state, mapping, foreign(), None, "Hold", "occupied", ownership=ownership))
+    assert foreign_arn() in decision.reason
+    assert decision.reason.endswith(f"to hand the instance over, detach it ({DETACHES}), or {remedy}")
+    assert not decision.takes_over
+
+
+@pytest.mark.parametrize(
+    ("state", "action", "code", "polls"),
+    [
+        ("pending", "Wait", "changing", True),
+        ("running", "Replace", "differs", False),
+        ("stopping", "Wait", "changing", True),
+        ("stopped", "Wait", "stopped", False),
+        ("terminated", "Nothing", "ended", False),
+    ],
+)
+def test_a_foreign_role_is_taken_over_where_row_and_stack_both_say_so(
+    state: str, action: str, code: str, *, polls: bool
+) -> None:
+    decision = _check(Case(state, TAKES, foreign(), None, action, code, polls, ownership=TAKES_OVER))
+    assert decision.takes_over == (action == "Replace")
+    if action == "Replace":
+        assert decision.reason.endswith(f", in the place of the foreign {foreign_arn()}")
+        assert decision.association_id == "iip-assoc-1"
+
+
+def test_a_foreign_role_is_swapped_on_a_stopped_instance_where_all_say_so() -> None:
+    takes = published("workload=web", "web", when_occupied=WhenOccupied.REPLACE, when_stopped=WhenStopped.SWAP)
+    decision = _check(Case("stopped", takes, foreign(), None, "Replace", "differs", ownership=TAKES_OVER))
+    assert (decision.swap, decision.takes_over) == (True, True)
+
+
+def test_a_quarantine_takes_a_foreign_role_away_where_row_and_stack_both_say_so() -> None:
+    decision = _check(Case("running", NONE_TAKES, foreign(), None, "Detach", "quarantined", ownership=TAKES_OVER))
+    assert decision.takes_over
+    assert foreign_arn() in decision.reason
+
+
+def test_a_managed_role_is_never_taken_over_it_is_ours_to_replace() -> None:
+    for mapping, ownership in ((WEB, OWNERSHIP), (TAKES, TAKES_OVER)):
+        decision = _check(Case("running", mapping, association("db"), None, "Replace", "differs", ownership=ownership))
+        assert not decision.takes_over
+        assert "foreign" not in decision.reason
+
+
+def test_a_profile_of_the_same_name_outside_the_role_path_is_another_one() -> None:
+    _check(Case("running", WEB, foreign("web"), None, "Hold", "occupied"))
+
+
+@pytest.mark.parametrize("role", ["debug", "NONE"])
+def test_a_pin_takes_over_a_foreign_role_where_the_stack_says_so(role: str) -> None:
+    seen, pin = instance(workload="web"), Pin(role, arn(role))
+    held = decide(seen, foreign(), None, resolve(seen, [WEB], NOW, pin), None, OWNERSHIP)
+    assert (held.action, held.code) == (Action.HOLD, "occupied")
+    assert held.reason.endswith("or deploy with TakeOver=true")
+    made = decide(seen, foreign(), None, resolve(seen, [WEB], NOW, pin), None, TAKES_OVER)
+    assert made.action is (Action.DETACH if role == "NONE" else Action.REPLACE)
+    assert (made.profile_arn, made.takes_over) == (arn(role), True)
+
+
+# ---- nothing may be changed ----
+
+
+@pytest.mark.parametrize("state", LIVE)
+@pytest.mark.parametrize("carries", [None, association("web"), association("db"), foreign()])
+def test_an_instance_that_an_aws_service_manages_is_left_to_it(state: str, carries: Association | None) -> None:
+    seen = replace(
+        instance(state, **{"workload": "web", "env": "prod", IGNORE_TAG: "soon"}), managed_by="eks.amazonaws.com"
+    )
+    for read in ([WEB], [QUARANTINE], [WEB, published("env=prod", "prod")], []):
+        for pin in (None, Pin("debug", arn("debug"))):
+            candidates = resolve(seen, read, NOW, pin)
+            decision = decide(seen, carries, GAVE_DB, candidates, WEB, TAKES_OVER)
+            assert (decision.action, decision.code) == (Action.NOTHING, "service-managed")
+            assert decision.reason == "eks.amazonaws.com manages the instance, and its role with it"
+            assert decision.losers == candidates.losers
+
+
+def test_an_instance_that_ended_is_over_whoever_managed_it() -> None:
+    seen = replace(instance("terminated", workload="web"), managed_by="eks.amazonaws.com")
+    assert decide(seen, None, None, Candidates(), None, OWNERSHIP).code == "ended"
+
+
+@pytest.mark.parametrize("carries", [None, association("db"), association("db", state="disassociating"), foreign()])
+@pytest.mark.parametrize(
+    ("text", "action", "code"),
+    [("true", "Nothing", "ignored"), ("soon", "Hold", "ignore-unclear"), ("2026-03-01T10:00:00Z", "Wait", "ignored")],
+)
+def test_an_instance_whose_tag_excludes_it_is_left_alone(
+    carries: Association | None, text: str, action: str, code: str
+) -> None:
+    seen = instance(**{"workload": "web", "env": "prod", IGNORE_TAG: text})
+    for read in ([WEB], [WEB, published("env=prod", "prod")], []):
+        decision = decide(seen, carries, GAVE_DB, resolve(seen, read, NOW), WEB, TAKES_OVER)
+        assert (decision.action.value, decision.code, decision.polls) == (action, code, False)
+        assert decision.until == (NOW + timedelta(hours=1) if action == "Wait" else None)
+
+
+def test_until_another_moment_it_is_another_wait() -> None:
+    waits = [instance(**{"workload": "web", IGNORE_TAG: f"2026-03-01T1{hour}:00:00Z"}) for hour in (0, 1)]
+    said = {decide(each, None, None, resolve(each, [WEB], NOW), None, OWNERSHIP).fingerprint for each in waits}
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize("carries", [None, association("db"), association("web"), foreign()])
+@pytest.mark.parametrize("state", LIVE)
 def test_a_suspended_mapping_holds(state: str, carries: Association | None) -> None:
-    suspended = published("workload=web", "web", suspended="role web is gone")
-    decision = _check(Case(state, suspended, carries, None, "Hold", "suspended"))
+    suspended = replace(TAKES, suspended="role web is gone")
+    decision = _check(Case(state, suspended, carries, None, "Hold", "suspended", ownership=TAKES_OVER))
     assert "role web is gone" in decision.reason
 
 
-@pytest.mark.parametrize("state", ["pending", "running", "stopping", "stopped"])
+@pytest.mark.parametrize("state", LIVE)
 def test_a_tie_holds_and_names_the_rivals(state: str) -> None:
     seen = instance(state, workload="web", env="prod")
     candidates = resolve(seen, [WEB, published("env=prod", "prod")], NOW)
-    for carries, ours in ((None, None), (association("db"), OURS), (association("web"), None)):
-        decision = decide(seen, carries, ours, candidates)
+    for carries, gave in ((None, None), (association("db"), GAVE_DB), (association("web"), None), (foreign(), None)):
+        decision = decide(seen, carries, gave, candidates, None, TAKES_OVER)
         assert (decision.action, decision.code) == (Action.HOLD, "tie")
         assert "env=prod (role prod) and workload=web (role web) share priority 100" in decision.reason
 
 
-def test_a_lower_mapping_takes_over_only_by_a_deliberate_act() -> None:
+# ---- the record of the mapping that gave the role is lost, and nobody meant that ----
+
+
+def test_another_mapping_takes_over_only_by_a_deliberate_act() -> None:
     # The instance still carries the tag of the mapping that gave it db, whose record is gone without a tombstone.
     seen = instance(workload="web", tier="db")
-    ours = assignment("db", "tier=db")
+    gave = grant("db", "tier=db")
     candidates = resolve(seen, [WEB], NOW)
-    held = decide(seen, association("db"), ours, candidates, None)
+    held = decide(seen, association("db"), gave, candidates, None, OWNERSHIP)
     assert (held.action, held.code) == (Action.HOLD, "mapping-missing")
+    assert "tier=db" in held.reason
     for owner in (published("tier=db", "db", deleted=True), published("tier=db", "db", enabled=False)):
-        assert decide(seen, association("db"), ours, candidates, owner).action is Action.REPLACE
+        assert decide(seen, association("db"), gave, candidates, owner, OWNERSHIP).action is Action.REPLACE
     retagged = instance(workload="web")
-    assert decide(retagged, association("db"), ours, candidates, None).action is Action.REPLACE
+    assert decide(retagged, association("db"), gave, candidates, None, OWNERSHIP).action is Action.REPLACE
 
 
 def test_a_quarantine_whose_record_is_lost_is_not_lifted_by_another_mapping() -> None:
     seen = instance(workload="web", quarantine="yes")
-    took = assignment("NONE", "quarantine=*", id="", restore=arn("before"))
+    took = grant("NONE", "quarantine=*")
     candidates = resolve(seen, [WEB], NOW)
-    held = decide(seen, None, took, candidates, None)
+    held = decide(seen, None, took, candidates, None, OWNERSHIP)
     assert (held.action, held.code) == (Action.HOLD, "mapping-missing")
     deleted = published("quarantine=*", "NONE", deleted=True)
-    assert decide(seen, None, took, candidates, deleted).action is Action.ATTACH
-    assert decide(instance(workload="web"), None, took, candidates, None).action is Action.ATTACH
+    assert decide(seen, None, took, candidates, deleted, OWNERSHIP).action is Action.ATTACH
+    assert decide(instance(workload="web"), None, took, candidates, None, OWNERSHIP).action is Action.ATTACH
+
+
+def test_a_quarantine_whose_record_is_lost_is_shown_where_nothing_governs() -> None:
+    took = grant("NONE", "quarantine=*")
+    held = decide(instance(quarantine="yes"), None, took, Candidates(), None, OWNERSHIP)
+    assert (held.action, held.code) == (Action.HOLD, "mapping-missing")
+    lifted = decide(instance(Name="x"), None, took, Candidates(), None, OWNERSHIP)
+    assert (lifted.action, lifted.code) == (Action.NOTHING, "unmatched")
+
+
+def test_a_pin_is_meant_whatever_was_lost() -> None:
+    seen, gave = instance(tier="db"), grant("db", "tier=db")
+    candidates = resolve(seen, [], NOW, Pin("debug", arn("debug")))
+    assert decide(seen, association("db"), gave, candidates, None, OWNERSHIP).action is Action.REPLACE
+
+
+def test_a_role_that_is_right_needs_no_record_of_the_mapping_that_gave_it() -> None:
+    seen = instance(workload="web", tier="web")
+    decision = decide(seen, association("web"), grant("web", "tier=web"), resolve(seen, [WEB], NOW), None, OWNERSHIP)
+    assert (decision.action, decision.code) == (Action.NOTHING, "converged")
 
 
 # ---- no mapping governs the instance ----
 
-WAS_OURS = assignment("web", "workload=web")
+GAVE_WEB = grant("web", "workload=web")
 
 
-def _owner(when: WhenUnmatched, *, deleted: bool = False, **columns: Any) -> PublishedMapping:
-    return published("workload=web", "web", when_unmatched=when, deleted=deleted, **columns)
+def _owner(when: WhenUnmatched = WhenUnmatched.DETACH, *, deleted: bool = False, **columns: Any) -> PublishedMapping:
+    return replace(published("workload=web", "web", when_unmatched=when, deleted=deleted, **columns), revision=7)
 
 
 def _unmatched(
-    state: str, ours: Assignment | None, owner: PublishedMapping | None, carries: Association | None
+    state: str,
+    gave: Grant | None,
+    owner: PublishedMapping | None,
+    carries: Association | None,
+    ownership: Ownership = OWNERSHIP,
 ) -> Decision:
     seen = instance(state, Name="x")
-    return decide(seen, carries, ours, resolve(seen, [], NOW), owner)
+    return decide(seen, carries, gave, resolve(seen, [], NOW), owner, ownership)
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_an_instance_without_mapping_and_role_is_nobodys_business(state: str) -> None:
-    assert _unmatched(state, None, None, None).action is Action.NOTHING
+    decision = _unmatched(state, None, None, None)
+    assert decision.action is Action.NOTHING
+    assert decision.desired is None
 
 
+@pytest.mark.parametrize("ownership", [OWNERSHIP, TAKES_OVER], ids=["", "TakeOver"])
 @pytest.mark.parametrize("state", STATES)
-def test_a_role_that_somebody_else_attached_stays(state: str) -> None:
-    assert _unmatched(state, None, None, association("stranger")).action is Action.NOTHING
+def test_a_foreign_role_stays_where_no_mapping_governs(state: str, ownership: Ownership) -> None:
+    decision = _unmatched(state, None, None, foreign(), ownership)
+    assert decision.action is Action.NOTHING
+    assert decision.desired is None
+    if state in LIVE:
+        assert decision.code == "not-ours"
+        assert foreign_arn() in decision.reason
+
+
+@pytest.mark.parametrize("state", LIVE)
+def test_a_managed_role_that_nobody_can_explain_is_held_and_both_remedies_are_named(state: str) -> None:
+    decision = _unmatched(state, None, None, association("web"))
+    assert (decision.action, decision.code, decision.polls) == (Action.HOLD, "unexplained", False)
+    assert arn("web") in decision.reason
+    assert decision.reason.endswith(f"map its tags, or detach it: {DETACHES}")
+    assert decision.desired is None
 
 
 @pytest.mark.parametrize("deleted", [False, True], ids=["tag removed", "row deleted"])
 @pytest.mark.parametrize(
-    ("state", "action", "polls"),
+    ("state", "action", "code", "polls"),
     [
-        ("pending", "Wait", True),
-        ("running", "Detach", False),
-        ("stopping", "Wait", True),
-        ("stopped", "Detach", False),
-        ("shutting-down", "Nothing", False),
-        ("terminated", "Nothing", False),
+        ("pending", "Wait", "changing", True),
+        ("running", "Detach", "unmatched", False),
+        ("stopping", "Wait", "changing", True),
+        ("stopped", "Detach", "unmatched", False),
+        ("shutting-down", "Nothing", "ended", False),
+        ("terminated", "Nothing", "ended", False),
     ],
 )
-def test_our_role_goes_when_its_mapping_no_longer_matches(
-    state: str, action: str, *, polls: bool, deleted: bool
+def test_the_role_that_a_mapping_gave_goes_when_the_mapping_no_longer_matches(
+    state: str, action: str, code: str, *, polls: bool, deleted: bool
 ) -> None:
-    owner = _owner(WhenUnmatched.DETACH, deleted=deleted)
-    decision = _unmatched(state, WAS_OURS, owner, association("web"))
-    assert (decision.action.value, decision.polls) == (action, polls)
+    decision = _unmatched(state, GAVE_WEB, _owner(deleted=deleted), association("web"))
+    assert (decision.action.value, decision.code, decision.polls) == (action, code, polls)
     if action == "Detach":
-        assert (decision.association_id, decision.mapping) == ("iip-assoc-1", key("workload=web"))
+        assert decision.association_id == "iip-assoc-1"
+        assert decision.role == "web"
+        assert decision.desired == DesiredChange(key("workload=web"), 7, NO_PROFILE)
 
 
 @pytest.mark.parametrize("columns", [{"enabled": False}, {"expires_at": NOW}], ids=["disabled", "expired"])
-def test_our_role_goes_when_its_mapping_is_disabled_or_expired(columns: dict[str, Any]) -> None:
-    owner = _owner(WhenUnmatched.DETACH, **columns)
+def test_the_role_that_a_mapping_gave_goes_when_the_mapping_is_disabled_or_expired(columns: dict[str, Any]) -> None:
+    owner = _owner(**columns)
     seen = instance(workload="web")
-    decision = decide(seen, association("web"), WAS_OURS, resolve(seen, [owner], NOW), owner)
+    decision = decide(seen, association("web"), GAVE_WEB, resolve(seen, [owner], NOW), owner, OWNERSHIP)
     assert (decision.action, decision.code) == (Action.DETACH, "unmatched")
     assert [each.mapping for each in decision.losers] == [key("workload=web")]
 
 
-@pytest.mark.parametrize("state", ["running", "stopped", "pending"])
+def test_the_role_that_a_pin_gave_goes_when_the_pin_is_over() -> None:
+    pin = as_mapping(Pin("web", arn("web")), KEY)
+    gave = Grant(arn("web"), "web", pin.key, 0, NOW)
+    decision = _unmatched("running", gave, ended(pin.key), association("web"))
+    assert (decision.action, decision.code) == (Action.DETACH, "unmatched")
+    assert decision.reason == "the pin, which gave it role web, is over"
+
+
+@pytest.mark.parametrize("state", LIVE)
 def test_a_mapping_whose_record_is_missing_holds_and_never_detaches(state: str) -> None:
-    decision = _unmatched(state, WAS_OURS, None, association("web"))
+    decision = _unmatched(state, GAVE_WEB, None, association("web"))
     assert (decision.action, decision.code) == (Action.HOLD, "mapping-missing")
 
 
-@pytest.mark.parametrize("state", ["running", "stopped", "pending"])
-def test_a_mapping_that_says_keep_lets_our_role_stay(state: str) -> None:
-    decision = _unmatched(state, WAS_OURS, _owner(WhenUnmatched.KEEP), association("web"))
+@pytest.mark.parametrize("deleted", [False, True], ids=["tag removed", "row deleted"])
+@pytest.mark.parametrize("state", LIVE)
+def test_a_mapping_that_says_keep_lets_its_role_stay(state: str, *, deleted: bool) -> None:
+    decision = _unmatched(state, GAVE_WEB, _owner(WhenUnmatched.KEEP, deleted=deleted), association("web"))
     assert (decision.action, decision.code) == (Action.NOTHING, "kept")
 
 
-HAD_BEFORE = assignment("web", "workload=web", restore=arn("before"))
+# ---- when two decisions say the same ----
 
 
-def test_a_mapping_that_says_restore_gives_back_what_was_there_before() -> None:
-    decision = _unmatched("running", HAD_BEFORE, _owner(WhenUnmatched.RESTORE), association("web"))
-    assert (decision.action, decision.code) == (Action.REPLACE, "restored")
-    assert (decision.profile_arn, decision.association_id) == (arn("before"), "iip-assoc-1")
-    assert decision.gives_back
+def test_a_decision_that_is_worded_otherwise_says_the_same() -> None:
+    decision = _decide(Case("running", WEB, foreign(), None, "", ""))
+    assert replace(decision, reason="in other words", role="web 2", losers=()).fingerprint == decision.fingerprint
 
 
-def test_a_restore_on_a_stopped_instance_waits_for_its_start() -> None:
-    decision = _unmatched("stopped", HAD_BEFORE, _owner(WhenUnmatched.RESTORE), association("web"))
-    assert (decision.action, decision.polls) == (Action.WAIT, False)
-
-
-def test_a_restore_of_nothing_detaches() -> None:
-    decision = _unmatched("running", WAS_OURS, _owner(WhenUnmatched.RESTORE), association("web"))
-    assert decision.action is Action.DETACH
-
-
-@pytest.mark.parametrize("state", ["running", "stopped"])
-def test_a_restore_of_the_very_role_it_carries_leaves_it_there(state: str) -> None:
-    # Before us it carried web; we gave it db and then web again: what was there before is there.
-    ours = assignment("web", "workload=web", restore=arn("web"))
-    decision = _unmatched(state, ours, _owner(WhenUnmatched.RESTORE), association("web"))
-    assert decision.action is Action.NOTHING
-
-
-def test_the_first_role_of_somebody_else_is_remembered_through_our_own_replaces() -> None:
-    seen = instance(workload="web")
-    candidates = resolve(seen, [WEB], NOW)
-    first = decide(seen, association("before"), None, candidates)
-    assert first.restore_profile_arn == arn("before")
-    ours = assignment("db", "workload=db", restore=arn("before"))
-    assert decide(seen, association("db"), ours, candidates).restore_profile_arn == arn("before")
-    # Nothing was there before our attach: there is nothing to give back after our replace.
-    assert decide(seen, association("db"), OURS, candidates).restore_profile_arn == ""
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"action": Action.WAIT},
+        {"code": "tie"},
+        {"mapping": key("workload=db")},
+        {"revision": 2},
+        {"profile_arn": arn("db")},
+        {"association_id": "iip-assoc-2"},
+        {"arguments": ("pending",)},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_a_decision_that_differs_in_what_it_depends_on_says_something_else(other: dict[str, Any]) -> None:
+    decision = _decide(Case("running", WEB, foreign(), None, "", ""))
+    assert replace(decision, **other).fingerprint != decision.fingerprint
 
 
 # ---- what holds for every input ----
 
+
+@dataclass(frozen=True)
+class Shown:
+    """All that `decide` is shown."""
+
+    instance: Instance
+    carries: Association | None
+    grant: Grant | None
+    candidates: Candidates
+    owner: PublishedMapping | None
+    ownership: Ownership
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the instance carries a role from outside the role path."""
+        return self.carries is not None and not self.ownership.manages(self.carries.profile_arn)
+
+    def decide(self) -> Decision:
+        return decide(self.instance, self.carries, self.grant, self.candidates, self.owner, self.ownership)
+
+
+def _shown(
+    seen: Instance,
+    carries: Association | None,
+    gave: Grant | None,
+    read: list[PublishedMapping],
+    owner: PublishedMapping | None,
+    ownership: Ownership,
+    pin: Pin | None,
+    managed_by: str,
+) -> Shown:
+    """A grant explains what the instance carries, and its owner is the grant's own mapping."""
+    gave = replace(gave, profile_arn=carries.profile_arn if carries else NO_PROFILE) if gave else None
+    owner = replace(owner, spec=replace(owner.spec, key=gave.mapping)) if gave and owner else None
+    seen = replace(seen, managed_by=managed_by)
+    return Shown(seen, carries, gave, resolve(seen, read, NOW, pin), owner, ownership)
+
+
 everything = given(
-    instances,
-    st.none() | associations,
-    st.none() | assignments,
-    st.lists(mappings, max_size=5, unique_by=lambda each: each.key),
-    st.none() | mappings,
+    st.builds(
+        _shown,
+        instances,
+        st.none() | associations,
+        st.none() | grants,
+        st.lists(mappings, max_size=4, unique_by=lambda each: each.key),
+        st.none() | mappings,
+        ownerships,
+        st.sampled_from([None, None, None, Pin("web", arn("web")), Pin("NONE")]),
+        st.sampled_from(["", "", "", "eks.amazonaws.com"]),
+    )
 )
 
 
 @everything
-def test_a_decision_is_a_function_of_what_was_seen(
-    seen: Instance,
-    carries: Association | None,
-    ours: Assignment | None,
-    read: list[PublishedMapping],
-    owner: PublishedMapping | None,
-) -> None:
-    candidates = resolve(seen, read, NOW)
-    first, second = (decide(seen, carries, ours, candidates, owner) for _ in range(2))
+def test_a_decision_is_a_function_of_what_was_seen(shown: Shown) -> None:
+    first, second = shown.decide(), shown.decide()
     assert first == second
     assert first.fingerprint == second.fingerprint
     assert first.reason
-    assert first.losers == candidates.losers
+    assert first.losers == shown.candidates.losers
 
 
 @everything
-def test_a_mutation_is_always_one_that_ec2_takes(
-    seen: Instance,
-    carries: Association | None,
-    ours: Assignment | None,
-    read: list[PublishedMapping],
-    owner: PublishedMapping | None,
-) -> None:
-    decision = decide(seen, carries, ours, resolve(seen, read, NOW), owner)
+def test_a_mutation_is_always_one_that_ec2_takes(shown: Shown) -> None:
+    decision, carries = shown.decide(), shown.carries
     if decision.action.mutates:
-        assert seen.state.value in ("running", "stopped")
+        assert shown.instance.state.value in ("running", "stopped")
         assert decision.mapping is not None
     if decision.action in (Action.REPLACE, Action.DETACH):
         assert carries
@@ -394,39 +645,43 @@ def test_a_mutation_is_always_one_that_ec2_takes(
     if decision.action is Action.ATTACH:
         assert carries is None
     if decision.action is Action.REPLACE:
-        assert seen.state.value == "running" or decision.swap
+        assert shown.instance.state.value == "running" or decision.swap
     assert not decision.polls or decision.action is Action.WAIT
 
 
 @everything
-def test_somebody_elses_role_is_touched_only_by_a_mapping_that_says_replace(
-    seen: Instance,
-    carries: Association | None,
-    ours: Assignment | None,
-    read: list[PublishedMapping],
-    owner: PublishedMapping | None,
-) -> None:
-    candidates = resolve(seen, read, NOW)
-    decision = decide(seen, carries, None, candidates, owner)
-    if carries and decision.action.mutates:
-        assert candidates.winner
-        assert candidates.winner.spec.when_occupied is WhenOccupied.REPLACE
-    del ours
+def test_iam_never_has_to_refuse_for_the_role_path(shown: Shown) -> None:
+    """Only managed profiles are attached, and only managed ones are replaced or detached without `TakeOver`."""
+    decision = shown.decide()
+    if decision.action in (Action.ATTACH, Action.REPLACE):
+        assert shown.ownership.manages(decision.profile_arn)
+    if decision.action in (Action.REPLACE, Action.DETACH) and not shown.ownership.take_over:
+        assert not shown.foreign
 
 
 @everything
-def test_without_a_winner_only_a_mapping_that_can_be_read_takes_our_role_away(
-    seen: Instance,
-    carries: Association | None,
-    ours: Assignment | None,
-    read: list[PublishedMapping],
-    owner: PublishedMapping | None,
-) -> None:
-    candidates = resolve(seen, read, NOW)
-    decision = decide(seen, carries, ours, candidates, owner)
-    if decision.action is Action.DETACH and not candidates.winner:
-        assert ours
+def test_a_foreign_role_is_touched_only_where_its_mapping_or_a_pin_and_the_stack_say_so(shown: Shown) -> None:
+    decision, winner = shown.decide(), shown.candidates.winner
+    assert decision.takes_over == (decision.action.mutates and shown.foreign)
+    if decision.takes_over:
+        assert shown.ownership.take_over
+        assert winner
+        assert winner.key.pins or winner.spec.when_occupied is WhenOccupied.REPLACE
+
+
+@everything
+def test_without_a_winner_only_a_mapping_that_can_be_read_takes_its_own_role_away(shown: Shown) -> None:
+    decision, owner = shown.decide(), shown.owner
+    if decision.action.mutates and not shown.candidates.winner:
+        assert decision.action is Action.DETACH
+        assert shown.grant
         assert owner
         assert owner.spec.when_unmatched is not WhenUnmatched.KEEP
-    if candidates.tied or (candidates.winner and candidates.winner.suspended):
-        assert not decision.action.mutates
+        assert not shown.foreign
+
+
+@everything
+def test_nobody_overrules_a_tie_a_suspension_or_a_service(shown: Shown) -> None:
+    winner = shown.candidates.winner
+    if shown.candidates.tied or (winner and winner.suspended) or shown.instance.managed_by:
+        assert not shown.decide().action.mutates

@@ -129,7 +129,7 @@ def test_what_a_deployer_must_be_allowed_names_every_type_of_resource() -> None:
 def decision_codes() -> set[str]:
     """Every code that a decision can have, wherever it is given."""
     codes: set[str] = set()
-    modules = ("model", "resolve", "ignore", "decide", "observe", "change", "reconcile")
+    modules = ("model", "resolve", "ignore", "decide", "observe", "apply", "reconcile")
     for node in parsed(*(LAYER / f"{module}.py" for module in modules)):
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Name) and node.func.id in {"Decision", "decision", "Exclusion"}:
@@ -144,7 +144,7 @@ def decision_codes() -> set[str]:
 
 def test_every_decision_code_is_explained_and_no_other() -> None:
     codes = decision_codes()
-    assert {"unoccupied", "observed", "ceiling", "propagating", "denied", "refused"} <= codes, "the scan finds less"
+    assert {"unoccupied", "observed", "occupied", "propagating", "denied", "refused"} <= codes, "the scan finds less"
     assert sorted(named(section(CONCEPTS, "Decisions"))) == sorted(codes)
 
 

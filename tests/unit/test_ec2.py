@@ -1,5 +1,7 @@
-"""EC2 as the reconciler needs it: which row of an instance is the present one, and what a tag finds."""
+"""EC2 as the reconciler needs it: which row of an instance is the present one, what a tag finds, who manages it."""
 
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from rolekeeper.ec2 import Ec2
 from rolekeeper.errors import DeniedError, RetryableError
 from rolekeeper.model import MappingKey
+from support.fake_ec2 import EC2_META
 from support.world import ACCOUNT, REGION, World, refusing
 
 
@@ -16,6 +19,8 @@ def _ec2(client: Any) -> Ec2:
 
 class Rows:
     """A client whose describe call shows these rows."""
+
+    meta = EC2_META
 
     def __init__(self, *states: str) -> None:
         self._rows = [
@@ -120,6 +125,82 @@ def test_a_fleet_comes_in_pages_of_two_hundred(world: World) -> None:
     for _ in range(401):
         world.launch()
     assert [len(page) for page in _ec2(world.ec2).fleet()] == [200, 200, 1]
+
+
+# ---- instances that an AWS service manages ----
+
+
+class Older:
+    """A client of an SDK that knows only these members of a request, and takes no other."""
+
+    def __init__(self, world: World, members: Iterable[str] | None) -> None:
+        self._world = world
+        self._known = None if members is None else {"PaginationConfig", *members}
+        shape = None if members is None else SimpleNamespace(members=dict.fromkeys(members))
+        model = SimpleNamespace(operation_model={"DescribeInstances": SimpleNamespace(input_shape=shape)}.__getitem__)
+        self.meta = SimpleNamespace(service_model=model)
+
+    def get_paginator(self, name: str) -> SimpleNamespace:
+        def paginate(**arguments: Any) -> Any:
+            assert self._known is None or arguments.keys() <= self._known, "botocore refuses what it doesn't know"
+            return self._world.ec2.get_paginator(name).paginate(**arguments)
+
+        return SimpleNamespace(paginate=paginate)
+
+
+def _managed(world: World, *, hidden: bool) -> str:
+    instance = world.truth.launch(tags={"workload": "web"}, operator="eks.amazonaws.com", hidden=hidden)
+    world.wait(2)
+    return instance.id
+
+
+READS: dict[str, Callable[[Ec2, str], list[str]]] = {
+    "by id": lambda ec2, instance: list(ec2.instances([instance])),
+    "by tag": lambda ec2, _: [each.key.id for page in ec2.tagged(MappingKey("workload", "web")) for each in page],
+    "the fleet": lambda ec2, _: [each.key.id for page in ec2.fleet() for each in page],
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_an_instance_that_a_service_manages_is_shown_though_the_account_hides_it(
+    world: World, read: Callable[[Ec2, str], list[str]]
+) -> None:
+    instance = _managed(world, hidden=True)
+    assert read(_ec2(world.ec2), instance) == [instance]
+
+
+@pytest.mark.parametrize("members", [("Filters", "MaxResults", "NextToken"), None])
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_an_sdk_that_cant_ask_for_hidden_instances_shows_the_others_and_who_manages_them(
+    world: World, read: Callable[[Ec2, str], list[str]], members: Iterable[str] | None
+) -> None:
+    hidden, shown = _managed(world, hidden=True), _managed(world, hidden=False)
+    ec2 = _ec2(Older(world, members))
+    assert read(ec2, shown) == [shown]
+    assert ec2.instances([hidden, shown])[shown].managed_by == "eks.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("operator", "managed_by"),
+    [
+        ({}, ""),
+        ({"Operator": {"Managed": False}}, ""),
+        ({"Operator": {"Managed": False, "Principal": "eks.amazonaws.com"}}, ""),
+        ({"Operator": {"Managed": True, "Principal": "eks.amazonaws.com"}}, "eks.amazonaws.com"),
+        ({"Operator": {"Managed": True}}, "an AWS service"),
+    ],
+)
+def test_who_manages_an_instance_is_read_from_its_operator(operator: dict[str, Any], managed_by: str) -> None:
+    row = {"InstanceId": "i-1", "State": {"Name": "running"}, **operator}
+    page = {"Reservations": [{"Instances": [row]}]}
+    client = SimpleNamespace(meta=EC2_META, get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [page]))
+    assert _ec2(client).instances(["i-1"])["i-1"].managed_by == managed_by
+
+
+def test_the_sdk_of_the_tests_can_ask_for_hidden_instances() -> None:
+    """Or else the tests above would show nothing of it."""
+    shape = EC2_META.service_model.operation_model("DescribeInstances").input_shape
+    assert "IncludeManagedResources" in shape.members
 
 
 def test_errors_come_classified_with_action_and_resource(world: World) -> None:

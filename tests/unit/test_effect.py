@@ -13,10 +13,11 @@ from rolekeeper.codec import pin_item, to_attributes
 from rolekeeper.effect import MOVES, Effect, Move
 from rolekeeper.limits import Limits
 from rolekeeper.model import (
-    Action,
-    Assignment,
+    NO_PROFILE,
     Association,
+    AssociationState,
     Control,
+    Grant,
     Instance,
     InstanceRecord,
     InstanceState,
@@ -27,10 +28,11 @@ from rolekeeper.model import (
 )
 from rolekeeper.observe import Observation
 from rolekeeper.resolve import resolve
+from rolekeeper.rules import Ownership
 from support import values
 from support.desk import Desk
 from support.state_table import STATE_TABLE
-from support.values import NOW, arn, assignment, association, instance, intent, published
+from support.values import NOW, OWNERSHIP, TAKES_OVER, arn, association, foreign, grant, instance, published
 from support.world import MUTATIONS, World
 
 TAG = "a=1"
@@ -38,37 +40,38 @@ TAG = "a=1"
 
 @dataclass(frozen=True)
 class Story:
-    """An instance that carries `a=1`, what is served for it and would be, and what else there is."""
+    """An instance that carries `a=1`, what is published for it and would be, and what else there is."""
 
-    served: PublishedMapping | None
+    present: PublishedMapping | None
     candidate: PublishedMapping
     association: Association | None = None
-    assignment: Assignment | None = None
+    grants: tuple[Grant, ...] = ()
     others: tuple[PublishedMapping, ...] = ()
     owner: PublishedMapping | None = None
     instance: Instance = field(default_factory=lambda: instance(a="1"))
-    record: InstanceRecord = field(default_factory=InstanceRecord)
     pin: Pin | None = None
+    ownership: Ownership = OWNERSHIP
 
     def add_to(self, effect: Effect) -> Effect:
         """Count the instance."""
-        published = [*self.others, self.served] if self.served else list(self.others)
+        published = [*self.others, self.present] if self.present else list(self.others)
+        record = InstanceRecord({each.profile_arn: each for each in self.grants})
         observed = Observation(
             key=self.instance.key,
             asked_at=NOW,
             instance=self.instance,
             association=self.association,
             recorded=True,
-            record=self.record,
+            record=record,
             control=Control(),
-            assignment=self.assignment,
+            grant=record.grants.get(self.association.profile_arn if self.association else NO_PROFILE),
             owner=self.owner,
             published=tuple(published),
             pin=self.pin,
         )
         before = resolve(self.instance, published, NOW, self.pin)
         after = resolve(self.instance, [*self.others, self.candidate], NOW, self.pin)
-        effect.count(observed, (self.served, before), (self.candidate, after))
+        effect.count(observed, (self.present, before), (self.candidate, after), self.ownership)
         return effect
 
 
@@ -79,27 +82,32 @@ def counts(effect: Effect) -> str:
     ((move, number),) = effect.moves.items()
     assert number == effect.changes == 1
     action = next(name for name in ("attach", "replace", "detach") if getattr(effect, name))
+    assert effect.takes == (action != "attach")
     names = (each.rsplit("/", maxsplit=1)[-1] for each in (move.before, move.after) if each)
     return " ".join((action, *names))
 
 
-WEB, DB = published(TAG, "web"), published(TAG, "db")
-CARRIES_WEB, OURS = association("web"), assignment("web", TAG)
+WEB, DB, QUARANTINE = published(TAG, "web"), published(TAG, "db"), published(TAG, "NONE")
+CARRIES_WEB, GAVE = association("web"), (grant("web", TAG),)
 GONE = replace(WEB, deleted=True)
+TAKES = published(TAG, "web", when_occupied=WhenOccupied.REPLACE)
+NONE_TAKES = published(TAG, "NONE", when_occupied=WhenOccupied.REPLACE)
+LEAVING = association("web", state="disassociating")
+TOOK = (grant("NONE", TAG),)
 
 STORIES: dict[str, tuple[Story, str]] = {
     "a first mapping": (Story(None, WEB), "attach web"),
-    "another role": (Story(WEB, DB, CARRIES_WEB, OURS), "replace web db"),
-    "no role": (Story(WEB, published(TAG, "NONE"), CARRIES_WEB, OURS), "detach web"),
-    "another description": (Story(WEB, published(TAG, "web", description="x"), CARRIES_WEB, OURS), ""),
-    "deleted": (Story(WEB, GONE, CARRIES_WEB, OURS), "detach web"),
-    "disabled": (Story(WEB, published(TAG, "web", enabled=False), CARRIES_WEB, OURS), "detach web"),
+    "another role": (Story(WEB, DB, CARRIES_WEB, GAVE), "replace web db"),
+    "no role": (Story(WEB, QUARANTINE, CARRIES_WEB, GAVE), "detach web"),
+    "another description": (Story(WEB, published(TAG, "web", description="x"), CARRIES_WEB, GAVE), ""),
+    "deleted": (Story(WEB, GONE, CARRIES_WEB, GAVE), "detach web"),
+    "disabled": (Story(WEB, published(TAG, "web", enabled=False), CARRIES_WEB, GAVE), "detach web"),
     "expired": (
-        Story(WEB, published(TAG, "web", expires_at=NOW - timedelta(hours=1)), CARRIES_WEB, OURS),
+        Story(WEB, published(TAG, "web", expires_at=NOW - timedelta(hours=1)), CARRIES_WEB, GAVE),
         "detach web",
     ),
     "for another region": (
-        Story(WEB, published(TAG, "web", regions=frozenset({"eu-west-1"})), CARRIES_WEB, OURS),
+        Story(WEB, published(TAG, "web", regions=frozenset({"eu-west-1"})), CARRIES_WEB, GAVE),
         "detach web",
     ),
     "deleted, and says keep": (
@@ -107,80 +115,103 @@ STORIES: dict[str, tuple[Story, str]] = {
             published(TAG, "web", when_unmatched=WhenUnmatched.KEEP),
             published(TAG, "web", when_unmatched=WhenUnmatched.KEEP, deleted=True),
             CARRIES_WEB,
-            OURS,
+            GAVE,
         ),
         "",
     ),
-    "deleted, and gives back": (
+    "no longer matches, and no longer says keep": (
         Story(
-            published(TAG, "web", when_unmatched=WhenUnmatched.RESTORE),
-            published(TAG, "web", when_unmatched=WhenUnmatched.RESTORE, deleted=True),
+            published(TAG, "web", enabled=False, when_unmatched=WhenUnmatched.KEEP),
+            published(TAG, "web", enabled=False),
             CARRIES_WEB,
-            assignment("web", TAG, restore=arn("theirs")),
+            GAVE,
         ),
-        "replace web theirs",
+        "detach web",
     ),
     "deleted, and another takes over": (
-        Story(WEB, GONE, CARRIES_WEB, OURS, others=(published("a=*", "db", priority=200),)),
+        Story(WEB, GONE, CARRIES_WEB, GAVE, others=(published("a=*", "db", priority=200),)),
         "replace web db",
     ),
-    "the row is back before its instances gave it up": (Story(GONE, WEB, CARRIES_WEB, OURS), ""),
-    "somebody else's role": (Story(None, WEB, association("theirs")), "replace theirs web"),
-    "somebody else's role, kept": (
-        Story(None, published(TAG, "web", when_occupied=WhenOccupied.KEEP), CARRIES_WEB),
+    "the row is back before its instances gave it up": (Story(GONE, WEB, CARRIES_WEB, GAVE), ""),
+    "a managed role that another actor attached": (Story(None, WEB, association("db")), "replace db web"),
+    "the right role, that another actor attached": (Story(None, WEB, CARRIES_WEB), ""),
+    "deleted, and nobody can explain the role": (Story(WEB, GONE, CARRIES_WEB), ""),
+    "a foreign role": (Story(None, WEB, foreign()), ""),
+    "a foreign role, and the row alone says replace": (Story(None, TAKES, foreign()), ""),
+    "a foreign role, and the stack alone says replace": (Story(None, WEB, foreign(), ownership=TAKES_OVER), ""),
+    "a foreign role, taken over": (Story(None, TAKES, foreign(), ownership=TAKES_OVER), "replace theirs web"),
+    "a foreign role, taken away": (
+        Story(QUARANTINE, NONE_TAKES, foreign(), ownership=TAKES_OVER),
+        "detach theirs",
+    ),
+    "a foreign role, taken over already by what is published": (
+        Story(TAKES, replace(TAKES, revision=2), foreign(), ownership=TAKES_OVER),
         "",
     ),
-    "outranked": (Story(WEB, DB, CARRIES_WEB, OURS, others=(published("a=*", "web", priority=1),)), ""),
+    "a foreign role, no longer taken over": (Story(TAKES, WEB, foreign(), ownership=TAKES_OVER), ""),
+    "a foreign role, and no mapping any longer": (Story(TAKES, GONE, foreign(), ownership=TAKES_OVER), ""),
+    "outranked": (Story(WEB, DB, CARRIES_WEB, GAVE, others=(published("a=*", "web", priority=1),)), ""),
     "no longer outranked": (
         Story(
             published(TAG, "db", priority=200),
             published(TAG, "db", priority=1),
             CARRIES_WEB,
-            assignment("web", "a=*"),
+            (grant("web", "a=*"),),
             others=(published("a=*", "web"),),
         ),
         "replace web db",
     ),
-    "what would happen anyway": (Story(DB, published(TAG, "db", owner="x"), CARRIES_WEB, OURS), ""),
-    "no longer what would happen anyway": (Story(DB, WEB, CARRIES_WEB, OURS), ""),
-    "a served role that can't be used": (
-        Story(published(TAG, "web", suspended="its role is gone"), DB, CARRIES_WEB, OURS),
+    "what would happen anyway": (Story(DB, published(TAG, "db", owner="x"), CARRIES_WEB, GAVE), ""),
+    "no longer what would happen anyway": (Story(DB, WEB, CARRIES_WEB, GAVE), ""),
+    "a published role that can't be used": (
+        Story(published(TAG, "web", suspended="its role is gone"), DB, CARRIES_WEB, GAVE),
         "replace web db",
     ),
     "a stopped instance": (
-        Story(WEB, DB, CARRIES_WEB, OURS, instance=instance("stopped", a="1")),
+        Story(WEB, DB, CARRIES_WEB, GAVE, instance=instance("stopped", a="1")),
         "replace web db",
     ),
     "a pending instance": (Story(None, WEB, instance=instance("pending", a="1")), "attach web"),
-    "an instance that ends": (Story(WEB, DB, CARRIES_WEB, OURS, instance=instance("shutting-down", a="1")), ""),
-    "still attaching": (Story(WEB, DB, association("web", state="associating"), OURS), "replace web db"),
-    "still detaching": (Story(WEB, DB, association("web", state="disassociating"), OURS), "attach db"),
-    "still detaching, for quarantine": (
-        Story(
-            published(TAG, "NONE"),
-            published(TAG, "NONE", enabled=False),
-            association("theirs", state="disassociating"),
-            record=InstanceRecord(
-                assignments={"": assignment("NONE", TAG, id="", restore=arn("theirs"))},
-            ),
-        ),
+    "an instance that ends": (Story(WEB, DB, CARRIES_WEB, GAVE, instance=instance("shutting-down", a="1")), ""),
+    "an instance that an AWS service manages": (
+        Story(WEB, DB, CARRIES_WEB, GAVE, instance=replace(instance(a="1"), managed_by="eks.amazonaws.com")),
         "",
     ),
-    "pinned": (Story(WEB, DB, CARRIES_WEB, OURS, pin=Pin("web", arn("web"))), ""),
+    "still attaching": (Story(WEB, DB, association("web", state="associating"), GAVE), "replace web db"),
+    "still detaching": (Story(WEB, DB, LEAVING, GAVE), "attach db"),
+    "still detaching a foreign role": (
+        Story(WEB, DB, replace(foreign(), state=AssociationState.DISASSOCIATING)),
+        "attach db",
+    ),
+    "still detaching, for a quarantine whose record is missing": (
+        Story(None, WEB, LEAVING, (*GAVE, grant("NONE", "a=*"))),
+        "",
+    ),
+    "a quarantine that is lifted": (
+        Story(
+            published(TAG, "NONE", priority=1),
+            published(TAG, "NONE", priority=1, deleted=True),
+            None,
+            TOOK,
+            others=(published("a=*", "db"),),
+        ),
+        "attach db",
+    ),
+    "pinned": (Story(WEB, DB, CARRIES_WEB, GAVE, pin=Pin("web", arn("web"))), ""),
     "pinned until some time ago": (
-        Story(WEB, DB, CARRIES_WEB, OURS, pin=Pin("web", arn("web"), expires_at=NOW - timedelta(hours=1))),
+        Story(WEB, DB, CARRIES_WEB, GAVE, pin=Pin("web", arn("web"), expires_at=NOW - timedelta(hours=1))),
         "replace web db",
     ),
     "ignored": (
-        Story(WEB, DB, CARRIES_WEB, OURS, instance=instance(**{"a": "1", "rolekeeper:ignore": "true"})),
+        Story(WEB, DB, CARRIES_WEB, GAVE, instance=instance(**{"a": "1", "rolekeeper:ignore": "true"})),
         "",
     ),
-    "another mapping's record is missing, and ours no longer keeps it": (
-        Story(WEB, GONE, CARRIES_WEB, assignment("web", "b=1")),
+    "another mapping's record is missing, and the candidate no longer keeps its role": (
+        Story(WEB, GONE, CARRIES_WEB, (grant("web", "b=1"),)),
         "detach web",
     ),
     "another mapping's record was missing before": (
-        Story(published(TAG, "web", enabled=False), GONE, CARRIES_WEB, assignment("web", "b=1")),
+        Story(published(TAG, "web", enabled=False), GONE, CARRIES_WEB, (grant("web", "b=1"),)),
         "",
     ),
     "a role of another mapping whose tag went, and which says keep": (
@@ -188,7 +219,7 @@ STORIES: dict[str, tuple[Story, str]] = {
             WEB,
             GONE,
             CARRIES_WEB,
-            assignment("web", "b=1"),
+            (grant("web", "b=1"),),
             owner=published("b=1", "web", when_unmatched=WhenUnmatched.KEEP),
         ),
         "",
@@ -202,47 +233,34 @@ def test_an_edit_does_to_an_instance(name: str) -> None:
     assert counts(story.add_to(Effect())) == expected
 
 
-def test_a_quarantine_that_is_lifted_gives_back() -> None:
-    served = published(TAG, "NONE", when_unmatched=WhenUnmatched.RESTORE)
-    taken = assignment("NONE", TAG, id="", restore=arn("theirs"))
-    story = Story(served, replace(served, deleted=True), None, taken, record=InstanceRecord(assignments={"": taken}))
-    assert counts(story.add_to(Effect())) == "attach theirs"
-
-
-def test_an_association_that_only_an_intent_proves_is_ours() -> None:
-    made = intent(Action.ATTACH, "web", ago=60)
-    record = InstanceRecord(intents={made.id: made})
-    ours = Assignment("iip-assoc-1", arn("web"), "web", made.mapping, 1)
-    story = Story(published("workload=web", "web"), published("workload=web", "web", deleted=True), CARRIES_WEB, ours)
-    story = replace(story, instance=instance(workload="web"), record=record)
-    assert counts(story.add_to(Effect())) == "detach web"
-
-
 def test_moves_are_bounded_and_counts_are_not() -> None:
     effect = Effect()
     for number in range(2 * MOVES):
-        Story(None, WEB, association(f"theirs-{number}")).add_to(effect)
+        Story(None, WEB, association(f"other-{number}")).add_to(effect)
     assert (effect.replace, len(effect.moves)) == (2 * MOVES, MOVES)
-    Story(None, WEB, association("theirs-0")).add_to(effect)
-    assert effect.moves[Move(arn("theirs-0"), arn("web"))] == 2
+    Story(None, WEB, association("other-0")).add_to(effect)
+    assert effect.moves[Move(arn("other-0"), arn("web"))] == 2
 
 
 @given(
-    served=values.mappings,
+    present=values.mappings,
     others=st.lists(values.mappings, max_size=3, unique_by=lambda each: each.key),
     running=values.instances,
     attached=st.none() | values.associations,
-    ours=st.none() | values.assignments,
+    grants=st.lists(values.grants, max_size=3, unique_by=lambda each: each.profile_arn),
+    ownership=values.ownerships,
 )
 def test_the_same_again_changes_nothing(
-    served: PublishedMapping,
+    present: PublishedMapping,
     others: list[PublishedMapping],
     running: Instance,
     attached: Association | None,
-    ours: Assignment | None,
+    grants: list[Grant],
+    ownership: Ownership,
 ) -> None:
-    rest = tuple(each for each in others if each.key != served.key)
-    story = Story(served, replace(served, revision=2), attached, ours if attached else None, rest, instance=running)
+    rest = tuple(each for each in others if each.key != present.key)
+    again = replace(present, revision=2)
+    story = Story(present, again, attached, tuple(grants), rest, instance=running, ownership=ownership)
     assert story.add_to(Effect()).changes == 0
 
 
@@ -251,21 +269,25 @@ def test_the_same_again_changes_nothing(
 EDITS: dict[str, dict[str, Any] | None] = {
     "another role": {"role": "api"},
     "no role": {"role": "NONE"},
-    "disabled": {"role": "web", "enabled": False, "when_unmatched": "restore"},
-    "keeps theirs": {"role": "api", "when_occupied": "keep"},
+    "disabled": {"role": "web", "enabled": False},
+    "disabled, and keeps what it gave": {"role": "web", "enabled": False, "when_unmatched": "keep"},
+    "takes theirs over": {"role": "api", "when_occupied": "replace"},
+    "takes theirs away": {"role": "NONE", "when_occupied": "replace"},
     "needs another tag": {"role": "api", "require_tags": {"env": "prod"}},
     "outranked by another": {"role": "api", "priority": 300},
     "deleted": None,
 }
 
 
+@pytest.mark.parametrize("take_over", [False, True], ids=["", "TakeOver"])
 @pytest.mark.parametrize("name", EDITS)
-def test_what_is_foretold_of_an_edit_is_what_happens(world: World, name: str) -> None:
+def test_what_is_foretold_of_an_edit_is_what_happens(world: World, name: str, *, take_over: bool) -> None:
     desk = Desk(world)
+    world.take_over = take_over
     for role in ("web", "api", "other"):
         desk.role(role)
         world.profile(role)
-    desk.edit("app=x", role="web", when_unmatched="restore", when_stopped="swap")
+    desk.edit("app=x", role="web", when_stopped="swap")
     desk.edit("tier=*", role="other", priority=200)
     fleet = [
         world.running(app="x"),
@@ -274,6 +296,7 @@ def test_what_is_foretold_of_an_edit_is_what_happens(world: World, name: str) ->
         world.running(app="x", tier="1"),
         world.running(profile="theirs", app="x"),
         world.running(app="x", **{"rolekeeper:ignore": "true"}),
+        world.truth.launch(tags={"app": "x"}, operator="eks.amazonaws.com").id,
         pinned := world.running(app="x"),
         world.running(tier="1"),
     ]
@@ -281,14 +304,15 @@ def test_what_is_foretold_of_an_edit_is_what_happens(world: World, name: str) ->
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=to_attributes(pin))
     for each in fleet:
         world.reconcile(each)
-    fleet += [late := world.running(app="x"), by_hand := world.running(app="x")]
+    fleet += [late := world.running(app="x"), by_hand := world.running(app="x"), unexplained := world.running(app="x")]
     world.attach_by_hand(by_hand, "theirs")
+    world.attach_by_hand(unexplained, "other")
     desk.limits = Limits(0, 0)
     columns = EDITS[name]
     if columns is None:
         desk.delete("app=x")
     else:
-        desk.put("app=x", **{"when_unmatched": "restore", "when_stopped": "swap"} | columns)
+        desk.put("app=x", **{"when_stopped": "swap"} | columns)
     held = desk.publish("app=x").held
     foretold = desk.history("app=x")[-1]["effect"]
     # What the present revision does meanwhile isn't the edit's doing.

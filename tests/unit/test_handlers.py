@@ -16,7 +16,7 @@ import on_schedule
 import on_state_change
 import runtime
 from rolekeeper.codec import timestamp
-from rolekeeper.model import Timer
+from rolekeeper.model import Action, InstanceRecord, Timer
 from rolekeeper.timers import Timers
 from support.desk import Desk
 from support.world import ACCOUNT, REGION, World, refusing
@@ -123,7 +123,8 @@ def test_a_terminated_instance_leaves_nothing_behind(desk: Desk) -> None:
     on_instance_event.handler(queued(sample("tags-changed")), CONTEXT)
     desk.world.truth.terminate(instance)
     on_instance_event.handler(queued(sample("instance-terminated")), CONTEXT)
-    assert desk.world.record(instance).empty
+    assert desk.world.record(instance) == InstanceRecord()
+    assert desk.world.key(instance) not in desk.world.state.read([desk.world.key(instance)], []).records
 
 
 def test_an_instance_that_ec2_doesnt_know_costs_nothing_but_reads(desk: Desk) -> None:
@@ -131,6 +132,31 @@ def test_an_instance_that_ec2_doesnt_know_costs_nothing_but_reads(desk: Desk) ->
     assert answer == {"batchItemFailures": []}
     assert desk.world.mutations == []
     assert desk.world.writes == []
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_an_instance_that_an_aws_service_manages_is_left_alone_visibly(desk: Desk, *, hidden: bool) -> None:
+    tags = {"workload": "s3-reader"}
+    desk.world.truth.launch(instance_id=INSTANCE, tags=tags, operator="eks.amazonaws.com", hidden=hidden)
+    desk.world.wait(2)
+    assert on_instance_event.handler(queued(sample("instance-running")), CONTEXT) == {"batchItemFailures": []}
+    assert desk.world.mutations == []
+    assert desk.world.writes == []
+    (line,) = (each for each in desk.world.logged() if each["message"] == "decided")
+    assert (line["decision"]["action"], line["decision"]["code"]) == ("Nothing", "service-managed")
+    assert "eks.amazonaws.com" in line["decision"]["reason"]
+
+
+@pytest.mark.parametrize("take_over", [False, True])
+def test_a_foreign_role_is_replaced_only_where_the_stack_lets_it(desk: Desk, *, take_over: bool) -> None:
+    desk.edit("workload=s3-reader", role="s3-read", when_occupied="replace")
+    desk.world.take_over = take_over
+    instance = launched(desk, workload="s3-reader")
+    desk.world.attach_by_hand(instance, "theirs")
+    on_instance_event.handler(queued(sample("tags-changed")), CONTEXT)
+    assert desk.world.carries(instance) == ("s3-read" if take_over else "theirs")
+    assert desk.world.shows(instance) == ("" if take_over else "occupied")
+    assert len(desk.world.mutations) == take_over
 
 
 def test_two_messages_for_one_instance_are_one_reconcile(desk: Desk) -> None:
@@ -194,9 +220,9 @@ def test_a_tick_at_its_deadline_parks_the_instance_visibly(desk: Desk) -> None:
     instance = launched(desk, runs=False, workload="s3-reader")
     answer = on_retry.handler(sample("retry-tick"), CONTEXT)
     assert answer["outcome"] == "parked"
-    standing = desk.world.record(instance).standing
-    assert standing is not None
-    assert standing.parked
+    condition = desk.world.record(instance).condition
+    assert condition is not None
+    assert (condition.action, condition.code, condition.parked) == (Action.WAIT, "changing", True)
     assert desk.world.events.kinds == ["Instance Parked"]
     desk.world.wait(2)
     on_instance_event.handler(queued(sample("instance-running")), CONTEXT)
@@ -225,6 +251,30 @@ def test_the_minute_rings_what_expires(desk: Desk) -> None:
     assert (answer["timers"], answer["sent"], answer["finished"], answer["problems"]) == (1, 1, True, [])
     (message,) = desk.sent()
     assert message["detail"]["correlation-id"] == "request-1"
+
+
+def test_on_a_state_table_that_was_never_swept_an_event_changes_nothing_and_the_first_minute_sweeps(desk: Desk) -> None:
+    desk.world.never_swept()
+    instance = launched(desk, workload="s3-reader")
+    on_instance_event.handler(queued(sample("tags-changed")), CONTEXT)
+    assert (desk.world.carries(instance), desk.world.shows(instance)) == ("", "unswept")
+
+    answer = on_schedule.handler(sample("expiries"), CONTEXT)
+    assert (answer["sent"], answer["published"], answer["finished"]) == (1, 1, True)
+
+    (message,) = desk.sent()
+    on_instance_event.handler(queued(message), CONTEXT)
+    assert desk.world.carries(instance) == "s3-read"
+    assert "timers" in on_schedule.handler(sample("expiries"), CONTEXT), "from then on a minute is a minute"
+
+
+def test_a_minute_sweeps_again_until_a_sweep_came_to_its_end(desk: Desk) -> None:
+    desk.world.never_swept()
+    launched(desk, workload="s3-reader")
+    hurried: Any = SimpleNamespace(**vars(CONTEXT) | {"get_remaining_time_in_millis": lambda: 1_000})
+    assert on_schedule.handler(sample("expiries"), hurried)["finished"] is False
+    assert on_schedule.handler(sample("expiries"), CONTEXT)["finished"] is True
+    assert "timers" in on_schedule.handler(sample("expiries"), CONTEXT)
 
 
 def test_a_pin_that_is_written_has_its_instance_reconciled(desk: Desk) -> None:

@@ -10,11 +10,11 @@ from botocore.stub import Stubber
 from rolekeeper.errors import DeniedError, RetryableError
 from rolekeeper.iam import Iam
 from rolekeeper.policies import Document, Policies
-from support.desk import ROLE_PATH, Desk
+from support.desk import Desk
 from support.fake_ec2 import client_error
 from support.grants import allow, policy
 from support.values import NOW
-from support.world import ACCOUNT, World
+from support.world import ACCOUNT, PATH, World
 
 
 class Refusing:
@@ -31,13 +31,12 @@ class Refusing:
 
 
 def iam(code: str) -> Iam:
-    return Iam(Refusing(code), "123456789012", "/rolekeeper/")  # type: ignore[arg-type]  # shaped like a client
+    return Iam(Refusing(code), ACCOUNT)  # type: ignore[arg-type]  # shaped like a client
 
 
 def test_what_is_not_there_is_none() -> None:
     assert iam("NoSuchEntity").get_role("web") is None
     assert iam("NoSuchEntity").get_instance_profile("web") is None
-    assert not iam("NoSuchEntity").may_pass("arn:aws:iam::123456789012:instance-profile/rolekeeper/web")
 
 
 def test_a_missing_permission_names_the_action_and_the_resource() -> None:
@@ -48,7 +47,7 @@ def test_a_missing_permission_names_the_action_and_the_resource() -> None:
 
 
 @pytest.mark.parametrize("code", ["EntityAlreadyExists", "Throttling"])
-def test_a_profile_that_somebody_else_made_meanwhile_is_looked_at_again(code: str) -> None:
+def test_a_profile_that_another_actor_made_meanwhile_is_looked_at_again(code: str) -> None:
     with pytest.raises(RetryableError):
         iam(code).create_profile("web", "/rolekeeper/")
 
@@ -101,7 +100,7 @@ def managed(name: str) -> str:
 
 
 def test_the_policies_of_a_role_are_those_inline_those_attached_and_its_boundary(desk: Desk) -> None:
-    read = Iam(desk.iam, ACCOUNT, ROLE_PATH).policies("web")
+    read = Iam(desk.iam, ACCOUNT).policies("web")
     assert read == Policies(
         (policy(allow("s3:*", "arn:aws:s3:::é/*")), policy(allow("ssm:*"))), policy(allow("limit:*"))
     )
@@ -109,7 +108,7 @@ def test_the_policies_of_a_role_are_those_inline_those_attached_and_its_boundary
 
 def test_a_role_without_policies_has_none_and_no_role_is_none(desk: Desk) -> None:
     desk.role("bare")
-    reading = Iam(desk.iam, ACCOUNT, ROLE_PATH)
+    reading = Iam(desk.iam, ACCOUNT)
     assert reading.policies("bare") == Policies()
     assert reading.policies("gone") is None
 
@@ -128,7 +127,7 @@ def test_every_page_of_policies_is_read() -> None:
             document = json.dumps(policy(allow(f"{name}:*")))
             answers.add_response("get_role_policy", {"RoleName": "web", "PolicyName": name, "PolicyDocument": document})
         known: dict[str, Document] = {managed(name): policy(allow(f"{name}:*")) for name in ("one", "two")}
-        read = Iam(client, ACCOUNT, "/").policies("web", known)
+        read = Iam(client, ACCOUNT).policies("web", known)
         answers.assert_no_pending_responses()
     assert read
     assert read.documents[2:] == (policy(allow("one:*")), policy(allow("two:*")))
@@ -136,7 +135,7 @@ def test_every_page_of_policies_is_read() -> None:
 
 def test_a_managed_policy_that_is_known_is_not_read_again(desk: Desk) -> None:
     known: dict[str, Document] = {}
-    reading = Iam(desk.iam, ACCOUNT, ROLE_PATH)
+    reading = Iam(desk.iam, ACCOUNT)
     first = reading.policies("web", known)
     assert set(known) == {managed("ssm"), managed("limit")}
     desk.world.calls.clear()
@@ -148,9 +147,9 @@ def test_a_managed_policy_that_is_known_is_not_read_again(desk: Desk) -> None:
     ("operation", "action", "resource"),
     [
         ("get_role", "iam:GetRole", f"arn:aws:iam::{ACCOUNT}:role/web"),
-        ("list_role_policies", "iam:ListRolePolicies", f"arn:aws:iam::{ACCOUNT}:role{ROLE_PATH}web"),
-        ("get_role_policy", "iam:GetRolePolicy", f"arn:aws:iam::{ACCOUNT}:role{ROLE_PATH}web"),
-        ("list_attached_role_policies", "iam:ListAttachedRolePolicies", f"arn:aws:iam::{ACCOUNT}:role{ROLE_PATH}web"),
+        ("list_role_policies", "iam:ListRolePolicies", f"arn:aws:iam::{ACCOUNT}:role{PATH}web"),
+        ("get_role_policy", "iam:GetRolePolicy", f"arn:aws:iam::{ACCOUNT}:role{PATH}web"),
+        ("list_attached_role_policies", "iam:ListAttachedRolePolicies", f"arn:aws:iam::{ACCOUNT}:role{PATH}web"),
         ("get_policy", "iam:GetPolicy", managed("ssm")),
         ("get_policy_version", "iam:GetPolicyVersion", managed("ssm")),
     ],
@@ -159,7 +158,7 @@ def test_each_read_of_policies_names_its_permission(desk: Desk, operation: str, 
     known: dict[str, Document] = {managed("limit"): {}}
     client: Any = Refuses(desk.iam, operation)
     with pytest.raises(DeniedError) as denied:
-        Iam(client, ACCOUNT, ROLE_PATH).policies("web", known)
+        Iam(client, ACCOUNT).policies("web", known)
     assert (denied.value.action, denied.value.resource) == (action, resource)
 
 
@@ -169,6 +168,6 @@ def test_a_policy_that_cannot_be_decoded_says_nothing(desk: Desk) -> None:
             return {**desk.iam.get_role_policy(**asked), "PolicyDocument": "{not json"}
 
     client: Any = Garbled(desk.iam, "")
-    read = Iam(client, ACCOUNT, ROLE_PATH).policies("web")
+    read = Iam(client, ACCOUNT).policies("web")
     assert read
     assert read.documents == ({}, policy(allow("ssm:*")))

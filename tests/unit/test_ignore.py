@@ -6,8 +6,10 @@ from datetime import timedelta
 import pytest
 
 from rolekeeper import codec
+from rolekeeper.ignore import exclusion
 from rolekeeper.model import IGNORE_TAG
 from rolekeeper.store import Store
+from support.values import NOW
 from support.world import World, new_world
 
 
@@ -43,13 +45,23 @@ def test_false_or_a_moment_that_has_passed_excludes_nothing(world: World, text: 
     assert world.carries(instance) == "web"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "code"),
+    [(-1, "nothing"), (0, "nothing"), (1, "ignored")],
+    ids=["passed", "this very moment", "to come"],
+)
+def test_an_exclusion_ends_at_its_moment(seconds: int, code: str) -> None:
+    found = exclusion({IGNORE_TAG: (NOW + timedelta(seconds=seconds)).isoformat()}, NOW)
+    assert (found.code if found else "nothing") == code
+
+
 def test_until_a_moment_it_waits_is_shown_once_and_a_timer_is_set(world: World) -> None:
     until = world.clock.now() + timedelta(hours=1)
     instance = world.running(workload="web", **{IGNORE_TAG: until.isoformat()})
     world.reconcile(instance)
-    standing = world.record(instance).standing
-    assert standing
-    assert (standing.action, standing.code) == ("Wait", "ignored")
+    condition = world.record(instance).condition
+    assert condition
+    assert (condition.action, condition.code) == ("Wait", "ignored")
     (timer,) = timers(world.store)
     assert timer["due"] == codec.timestamp(until)
     assert codec.timer_from(timer).subject == world.key(instance)
@@ -60,21 +72,21 @@ def test_until_a_moment_it_waits_is_shown_once_and_a_timer_is_set(world: World) 
     world.later(hours=1)
     world.reconcile(instance)
     assert world.carries(instance) == "web"
-    assert world.record(instance).standing is None
+    assert world.record(instance).condition is None
 
 
 @pytest.mark.parametrize("text", ["", "yes", "2026-12-31", "2026-12-31T18:00:00", "soon"])
 def test_a_value_that_can_not_be_read_leaves_the_instance_alone_and_says_what_to_write(world: World, text: str) -> None:
     instance = world.running(workload="web", **{IGNORE_TAG: text})
     world.reconcile(instance)
-    standing = world.record(instance).standing
-    assert standing
-    assert standing.code == "ignore-unclear"
-    assert standing.reason.endswith("; write true, or a time with its zone, as 2026-12-31T18:00:00Z")
+    condition = world.record(instance).condition
+    assert condition
+    assert condition.code == "ignore-unclear"
+    assert condition.reason.endswith("; write true, or a time with its zone, as 2026-12-31T18:00:00Z")
     assert not world.mutations
 
 
-def test_a_role_that_is_there_stays_whatever_becomes_of_the_tags_and_follows_when_the_exclusion_goes(
+def test_an_excluded_instance_keeps_its_role_until_the_exclusion_goes_whatever_happens_to_its_tags(
     world: World,
 ) -> None:
     instance = world.running(workload="web")

@@ -38,13 +38,19 @@ def test_a_row_of_three_columns_is_a_mapping_with_the_defaults() -> None:
     assert read() == RowVerdict(MappingSpec(MappingKey("workload", "web"), "web"))
 
 
+def test_a_row_that_says_nothing_of_it_keeps_foreign_roles_and_detaches_when_the_tag_goes() -> None:
+    spec = read().spec
+    assert spec
+    assert (spec.when_occupied, spec.when_unmatched) == (WhenOccupied.KEEP, WhenUnmatched.DETACH)
+
+
 def test_every_column_is_read() -> None:
     verdict = read(
         instance_profile={"S": "web-profile"},
         priority={"N": "5"},
         enabled={"BOOL": False},
-        when_occupied={"S": "keep"},
-        when_unmatched={"S": "restore"},
+        when_occupied={"S": "replace"},
+        when_unmatched={"S": "keep"},
         when_stopped={"S": "swap"},
         require_tags={"M": {"env": {"S": "prod"}, "team": {"S": "*"}, "note": {"S": ""}}},
         accounts={"SS": ["123456789012"]},
@@ -60,8 +66,8 @@ def test_every_column_is_read() -> None:
             instance_profile="web-profile",
             priority=5,
             enabled=False,
-            when_occupied=WhenOccupied.KEEP,
-            when_unmatched=WhenUnmatched.RESTORE,
+            when_occupied=WhenOccupied.REPLACE,
+            when_unmatched=WhenUnmatched.KEEP,
             when_stopped=WhenStopped.SWAP,
             require_tags={"env": "prod", "team": "*", "note": ""},
             accounts=frozenset({"123456789012"}),
@@ -208,14 +214,21 @@ def test_a_priority_in_range(number: str) -> None:
 @pytest.mark.parametrize(
     ("column", "words"),
     [
-        ("when_occupied", "write replace or keep"),
-        ("when_unmatched", "write detach or keep or restore"),
+        ("when_occupied", "write keep or replace"),
+        ("when_unmatched", "write detach or keep"),
         ("when_stopped", "write wait or swap"),
     ],
 )
 @pytest.mark.parametrize("text", ["Replace", "", "x" * 9000])
 def test_a_choice_that_is_none_names_the_choices(column: str, words: str, text: str) -> None:
     refused(words, **{column: {"S": text}})
+
+
+def test_a_row_that_wants_the_former_role_put_back_is_refused_and_learns_why() -> None:
+    problem = refused(when_unmatched={"S": "restore"})
+    assert problem == (
+        "when_unmatched: is 'restore', which is gone: a foreign role can't be put back; write detach or keep"
+    )
 
 
 # ---- sets, maps, time ----
@@ -429,8 +442,8 @@ def test_every_column_is_written_as_its_type() -> None:
         "instance_profile": {"S": "web-profile"},
         "priority": {"N": "5"},
         "enabled": {"BOOL": False},
-        "when_occupied": {"S": "keep"},
-        "when_unmatched": {"S": "restore"},
+        "when_occupied": {"S": "replace"},
+        "when_unmatched": {"S": "keep"},
         "when_stopped": {"S": "swap"},
         "require_tags": {"M": {"env": {"S": "prod"}, "note": {"S": ""}}},
         "accounts": {"SS": ["000000000001", "123456789012"]},
@@ -448,7 +461,8 @@ def test_every_column_is_written_as_its_type() -> None:
 
 
 def test_unknown_columns_are_warned_of_and_misspelt_ones_recognised() -> None:
-    verdict = read(prioritty={"N": "5"}, Enabled={"BOOL": False}, colour={"S": "red"}, status={"S": "Published"})
+    ours = {"status": {"S": "Published"}, "occupied": {"N": "1"}}
+    verdict = read(prioritty={"N": "5"}, Enabled={"BOOL": False}, colour={"S": "red"}, **ours)
     assert verdict.spec == read().spec
     assert verdict.warnings == (
         "unknown column 'Enabled' is not used; did you mean enabled?",
@@ -489,6 +503,7 @@ def test_our_own_columns_and_the_order_of_sets_are_no_change() -> None:
         "status_reason": {"S": "serving"},
         "status_revision": {"N": "1"},
         "matched": {"N": "3"},
+        "occupied": {"N": "1"},
         "held_revision": {"N": "2"},
         "approve": {"N": "2"},
         "edited_by": {"S": "ada"},

@@ -1,19 +1,21 @@
 """Reading the truth: in the order that makes the association id a lock, and what the sweep may leave out."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from rolekeeper.contest import ContestRule
+from rolekeeper import codec
 from rolekeeper.ec2 import Ec2
-from rolekeeper.errors import RetryableError
-from rolekeeper.model import Action, Mode, WhenOccupied, WhenUnmatched
-from rolekeeper.observe import Observation, complete, observe
-from rolekeeper.ownership import IN_FLIGHT
-from support.world import ACCOUNT, REGION, KilledError, World, kill, refusing
+from rolekeeper.errors import DamagedError, RetryableError
+from rolekeeper.model import NO_PROFILE, Action, Decision, Pin, WhenOccupied, WhenUnmatched
+from rolekeeper.observe import Observation, Observed, Unreadable, observe, observe_page, waits_for_room
+from rolekeeper.records import needs_reconcile
+from support.state_table import STATE_TABLE
+from support.world import ACCOUNT, REGION, KilledError, World, kill, mapping_key, refusing
 
 
-def _observe(world: World, *instances: str) -> list[Observation]:
+def _observe(world: World, *instances: str) -> list[Observed]:
     ec2 = Ec2(world.ec2, ACCOUNT, REGION)  # type: ignore[arg-type]  # shaped like a client
     found = observe([world.key(each) for each in instances], ec2, world.state, world.clock.now())
     return list(found.values())
@@ -21,10 +23,24 @@ def _observe(world: World, *instances: str) -> list[Observation]:
 
 def _one(world: World, instance: str) -> Observation:
     (found,) = _observe(world, instance)
+    assert isinstance(found, Observation)
     return found
 
 
-def test_the_association_is_read_first_then_the_tags_then_the_wish(world: World) -> None:
+def _decision(world: World, instance: str) -> Decision:
+    return _one(world, instance).decision(world.rules)
+
+
+def _needs_reconcile(world: World, instance: str) -> bool:
+    """Whether the sweep would send the instance."""
+    seen = _one(world, instance)
+    return needs_reconcile(seen, seen.decision(world.rules), world.clock.now())
+
+
+# ---- what is read, and in which order ----
+
+
+def test_the_association_is_read_first_then_the_tags_then_the_mappings(world: World) -> None:
     instance = world.running(workload="web")
     world.quiet()
     _observe(world, instance)
@@ -40,13 +56,40 @@ def test_everything_that_a_decision_rests_on_is_there(world: World) -> None:
     assert seen.instance
     assert seen.instance.tags == {"workload": "web", "Name": "x"}
     assert seen.association
-    assert seen.assignment
-    assert seen.assignment.association_id == seen.association.id
+    assert seen.grant
+    assert seen.grant.profile_arn == seen.association.profile_arn
+    assert seen.grant.mapping == web.key
     assert seen.candidates.winner == web
     assert seen.published == (base, web)
     assert [each.mapping for each in seen.candidates.losers] == [base.key]
     assert seen.owner == web
     assert seen.recorded
+    assert seen.swept
+
+
+def test_a_grant_explains_the_very_profile_that_is_carried(world: World) -> None:
+    world.publish("workload=web", "web")
+    instance = world.running(workload="web")
+    world.reconcile(instance)
+    world.attach_by_hand(instance, "theirs")
+    assert _one(world, instance).grant is None
+    world.profile("other")
+    world.attach_by_hand(instance, "other")
+    assert _one(world, instance).grant is None
+
+
+def test_an_instance_that_carries_nothing_has_the_grant_of_no_role_if_it_was_quarantined(world: World) -> None:
+    quarantine = world.publish("quarantine=*", "NONE", priority=1)
+    world.publish("workload=web", "web")
+    instance = world.running(workload="web")
+    world.reconcile(instance)
+    world.tag(instance, quarantine="")
+    world.reconcile(instance)
+    world.wait(1)
+    seen = _one(world, instance)
+    assert seen.association is None
+    assert seen.grant
+    assert (seen.grant.profile_arn, seen.grant.mapping) == (NO_PROFILE, quarantine.key)
 
 
 def test_no_instances_cost_no_call_to_ec2(world: World) -> None:
@@ -57,8 +100,9 @@ def test_no_instances_cost_no_call_to_ec2(world: World) -> None:
 def test_an_unknown_instance_among_known_ones_is_no_error(world: World) -> None:
     known = world.running()
     gone, seen = _observe(world, "i-00000000000000bad", known)
+    assert isinstance(gone, Observation)
     assert gone.instance is None
-    assert gone.decision(Mode.ENFORCE, ContestRule()).code == "gone"
+    assert gone.decision(world.rules).code == "gone"
     assert seen.instance
 
 
@@ -81,6 +125,32 @@ def test_a_mapping_that_lost_its_tag_is_read_by_itself(world: World) -> None:
     assert world.calls["BatchGetItem"] == 2
 
 
+def test_a_mapping_that_gave_a_role_isnt_read_where_another_governs_by_now(world: World) -> None:
+    world.publish("workload=web", "web")
+    world.publish("workload=db", "db")
+    instance = world.running(workload="web")
+    world.reconcile(instance)
+    world.tag(instance, workload="db")
+    world.quiet()
+    assert _one(world, instance).owner is None
+    assert world.calls["BatchGetItem"] == 1
+
+
+def test_a_pin_that_is_over_stands_for_itself_without_being_read(world: World) -> None:
+    instance = world.running()
+    pin = codec.pin_item(world.key(instance), Pin("web", world.profile("web"), by="me"))
+    world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(pin))
+    world.reconcile(instance)
+    pk, sk = codec.pin_key(world.key(instance))
+    world.dynamodb.delete_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
+    world.quiet()
+    owner = _one(world, instance).owner
+    assert owner
+    assert owner.key.pins
+    assert world.calls["BatchGetItem"] == 1
+    assert _decision(world, instance).action is Action.DETACH
+
+
 def test_an_unreadable_table_is_an_error_never_an_empty_answer(world: World) -> None:
     instance = world.running(workload="web")
     world.calls.before("BatchGetItem", refusing("InternalServerError", status=500))
@@ -88,8 +158,8 @@ def test_an_unreadable_table_is_an_error_never_an_empty_answer(world: World) -> 
         _observe(world, instance)
 
 
-def test_whoever_read_an_older_wish_holds_an_older_association(world: World) -> None:
-    # Between the read of the association and that of the tags, another function serves a newer wish.
+def test_a_function_that_read_older_tags_holds_an_older_association(world: World) -> None:
+    # Between the read of the association and that of the tags, another function follows newer tags.
     world.publish("workload=web", "web")
     world.publish("workload=db", "db")
     instance = world.running(workload="web")
@@ -109,6 +179,192 @@ def test_whoever_read_an_older_wish_holds_an_older_association(world: World) -> 
     assert seen.candidates.winner.spec.role == "db"
 
 
+# ---- what isn't what we wrote ----
+
+
+def test_a_damaged_record_is_reported_beside_the_sound_ones_with_the_mappings_of_its_tags(world: World) -> None:
+    web = world.publish("workload=web", "web")
+    damaged, sound = world.running(workload="web"), world.running(workload="web")
+    world.garble(codec.record_key(world.key(damaged)))
+    world.quiet()
+    unreadable, seen = _observe(world, damaged, sound)
+    assert isinstance(unreadable, Unreadable)
+    assert (unreadable.key, unreadable.published) == (world.key(damaged), (web,))
+    assert unreadable.instance
+    assert damaged in str(unreadable.error)
+    assert isinstance(seen, Observation)
+    assert seen.decision(world.rules).action is Action.ATTACH
+    assert world.calls["BatchGetItem"] == 1, "the damage costs no further read"
+
+
+def test_a_damaged_mapping_makes_unreadable_whichever_carries_its_tag(world: World) -> None:
+    world.publish("workload=web", "web")
+    world.publish("team=a", "a", priority=1)
+    world.publish("workload=db", "db")
+    world.garble(codec.published_key(mapping_key("workload=web")))
+    first, second, other = world.running(workload="web"), world.running(workload="web", team="a"), world.running()
+    world.tag(other, workload="db")
+    *unreadable, seen = _observe(world, first, second, other)
+    for each in unreadable:
+        assert isinstance(each, Unreadable)
+        assert each.published is None, "how the instance is governed can't be known"
+        assert "workload#web" in str(each.error)
+    assert isinstance(seen, Observation)
+
+
+def test_a_damaged_mapping_that_gave_a_role_makes_the_instance_unreadable_once_its_tag_is_gone(world: World) -> None:
+    world.publish("workload=web", "web")
+    base = world.publish("workload=db", "db", enabled=False)
+    instance = world.running(workload="web")
+    world.reconcile(instance)
+    world.tag(instance, workload="db")
+    world.garble(codec.published_key(mapping_key("workload=web")))
+    (unreadable,) = _observe(world, instance)
+    assert isinstance(unreadable, Unreadable)
+    assert isinstance(unreadable.error, DamagedError)
+    assert unreadable.published == (base,)
+
+
+def test_a_damaged_record_holds_the_instance_though_ec2_no_longer_knows_it(world: World) -> None:
+    unknown = "i-00000000000000bad"
+    world.garble(codec.record_key(world.key(unknown)))
+    (unreadable,) = _observe(world, unknown)
+    assert isinstance(unreadable, Unreadable)
+    assert (unreadable.instance, unreadable.published) == (None, ())
+
+
+# ---- why a change is withheld ----
+
+
+def _reverted(world: World) -> str:
+    """An instance whose change another actor reverted as often as the rule lets them."""
+    world.publish("workload=web", "web")
+    instance = world.running(workload="web")
+    for _ in range(world.contention.after):
+        world.reconcile(instance)
+        world.wait(1)
+        row = world.truth.association_of(instance)
+        assert row
+        world.truth.disassociate(row.id)
+        world.wait(1)
+    return instance
+
+
+def test_a_change_that_was_reverted_too_often_is_withheld_and_says_what_it_would_be(world: World) -> None:
+    decision = _decision(world, _reverted(world))
+    assert (decision.action, decision.code) == (Action.HOLD, "contested")
+    assert decision.reason.startswith("another actor reverted this change 3 times")
+    assert decision.reason.endswith("It would attach: workload=web gives it role web")
+
+
+def test_a_contested_instance_with_nothing_to_change_says_nothing_of_it(world: World) -> None:
+    instance = _reverted(world)
+    world.attach_by_hand(instance, "web")
+    world.wait(1)
+    assert _decision(world, instance).code == "converged"
+
+
+@pytest.mark.parametrize(
+    ("control", "swept", "code"),
+    [
+        ({"paused": True}, True, "paused"),
+        ({"mode": "observe"}, True, "observed"),
+        ({"mode": 7}, True, "control-unclear"),
+        ({}, False, "unswept"),
+        # What a person said comes before what is found.
+        ({"paused": True}, False, "paused"),
+        ({"mode": "observe"}, False, "observed"),
+    ],
+)
+def test_a_change_is_withheld_with_the_first_reason_that_holds(
+    world: World, control: dict[str, object], code: str, *, swept: bool
+) -> None:
+    instance = missed(world)
+    world.control(**control)
+    if not swept:
+        world.never_swept()
+    decision = _decision(world, instance)
+    assert (decision.action, decision.code) == (Action.HOLD, code)
+    assert decision.reason.endswith("; it would attach: workload=web gives it role web")
+
+
+def test_a_change_that_another_actor_reverts_is_contested_whether_or_not_it_might_be_made_now(world: World) -> None:
+    instance = _reverted(world)
+    world.never_swept()
+    assert _decision(world, instance).code == "contested"
+
+
+@pytest.mark.parametrize(
+    ("profile", "tags", "code"),
+    [(None, {"workload": "web"}, "converged"), (None, {}, "unmatched"), ("theirs", {"workload": "web"}, "occupied")],
+)
+def test_where_nothing_would_be_changed_a_pause_is_named_and_nothing_else_is(
+    world: World, profile: str | None, tags: dict[str, str], code: str
+) -> None:
+    world.publish("workload=web", "web")
+    instance = world.running(profile=profile, **tags)
+    world.reconcile(instance)
+    plain = _decision(world, instance)
+    assert plain.code == code
+    world.control(mode="observe")
+    world.never_swept()
+    assert _decision(world, instance) == plain
+    world.control(paused=True)
+    assert _decision(world, instance) == replace(plain, reason=f"Rolekeeper is paused; {plain.reason}")
+
+
+# ---- what an observation says of itself ----
+
+
+def test_an_event_names_the_tags_that_a_mapping_reads_and_no_others(world: World) -> None:
+    world.publish("workload=web", "web", require_tags={"env": "prod"})
+    instance = world.running(workload="web", Name="secret", env="test")
+    assert _one(world, instance).tags_read == {"workload", "env", "rolekeeper:ignore"}
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_an_instance_that_is_shutting_down_has_ended(world: World, *, ended: bool) -> None:
+    instance = world.running()
+    if ended:
+        world.truth.terminate(instance)
+    assert _one(world, instance).ended is ended
+
+
+def test_a_look_is_outdated_when_the_record_shows_what_was_seen_after_it_began(world: World) -> None:
+    instance = world.launch(workload="web")
+    world.publish("workload=web", "web")
+
+    def meanwhile() -> None:
+        world.wait(1)
+        world.reconcile(instance)
+
+    world.calls.before("BatchGetItem", meanwhile)
+    assert _one(world, instance).outdated
+    assert not _one(world, instance).outdated
+
+
+def test_a_change_that_waits_for_room_has_its_turn_until_that_moment(world: World) -> None:
+    world.publish("workload=web", "web")
+    instance = world.running(workload="web")
+    world.reconcile(instance)
+    world.untag(instance, "workload")
+    decision = _decision(world, instance)
+    until = world.clock.now().replace(minute=30)
+    waits = waits_for_room(decision, until)
+    assert (waits.action, waits.code, waits.until) == (Action.WAIT, "window", until)
+    assert _one(world, instance).turn(decision, world.clock.now()) is None
+    # As the reconciler shows it.
+    record = codec.record_key(world.key(instance))
+    item = world.store.get([record])[record]
+    shown = {"action": "Wait", "code": "window", "reason": "", "since": codec.timestamp(world.clock.now())}
+    item["condition"] = {**shown, "fingerprint": waits.fingerprint, "watched_until": codec.timestamp(until)}
+    world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
+    seen = _one(world, instance)
+    assert seen.turn(decision, world.clock.now()) == until
+    assert seen.turn(decision, until) is None
+    assert seen.turn(replace(decision, revision=2), world.clock.now()) is None
+
+
 # ---- what the sweep sends: what a reconcile would do or write something for ----
 
 
@@ -123,10 +379,25 @@ def untouched(world: World) -> str:
     return world.running(profile="theirs")
 
 
-def held(world: World) -> str:
-    world.publish("workload=web", "web", when_occupied=WhenOccupied.KEEP)
+def occupied(world: World) -> str:
+    world.publish("workload=web", "web")
     instance = world.running(profile="theirs", workload="web")
     world.wait(1)
+    world.reconcile(instance)
+    return instance
+
+
+def unexplained(world: World) -> str:
+    world.profile("web")
+    instance = world.running()
+    world.attach_by_hand(instance, "web")
+    world.wait(1)
+    world.reconcile(instance)
+    return instance
+
+
+def kept(world: World) -> str:
+    instance = untagged_and_kept(world)
     world.reconcile(instance)
     return instance
 
@@ -143,6 +414,36 @@ def waiting_for_its_start(world: World) -> str:
     world.publish("workload=db", "db")
     world.stop(instance)
     world.tag(instance, workload="db")
+    world.reconcile(instance)
+    return instance
+
+
+def interrupted_and_stopped_again(world: World) -> str:
+    """It shows what it showed before; an attempt in between left a grant and an entry that is started."""
+    instance = waiting_for_its_start(world)
+    world.start(instance)
+    world.calls.before("ReplaceIamInstanceProfileAssociation", kill)
+    with pytest.raises(KilledError):
+        world.reconcile(instance)
+    world.stop(instance)
+    return instance
+
+
+def crashed_after_its_call(world: World) -> str:
+    """Its grant was written before the call, so nothing is left to write."""
+    world.publish("workload=web", "web")
+    instance = world.running(workload="web")
+    world.calls.after("AssociateIamInstanceProfile", kill)
+    with pytest.raises(KilledError):
+        world.reconcile(instance)
+    world.wait(1)
+    return instance
+
+
+def quarantined(world: World) -> str:
+    instance = converged(world)
+    world.publish("quarantine=*", "NONE", priority=1)
+    world.tag(instance, quarantine="")
     world.reconcile(instance)
     return instance
 
@@ -166,7 +467,7 @@ def missed_untagging(world: World) -> str:
 
 
 def missed_refusal(world: World) -> str:
-    world.publish("workload=web", "web", when_occupied=WhenOccupied.KEEP)
+    world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
     instance = world.running(profile="theirs", workload="web")
     world.wait(1)
     return instance
@@ -174,7 +475,16 @@ def missed_refusal(world: World) -> str:
 
 def relieved(world: World) -> str:
     """Held once, and as it should be by now."""
-    instance = held(world)
+    instance = occupied(world)
+    world.untag(instance, "workload")
+    return instance
+
+
+def untagged_and_kept(world: World) -> str:
+    """Nothing asks any longer for the change that was made: it must not count if the tag comes back."""
+    world.publish("workload=web", "web", when_unmatched=WhenUnmatched.KEEP)
+    instance = world.running(workload="web")
+    world.reconcile(instance)
     world.untag(instance, "workload")
     return instance
 
@@ -182,28 +492,6 @@ def relieved(world: World) -> str:
 def unwatched(world: World) -> str:
     world.publish("workload=web", "web")
     return world.launch(workload="web")
-
-
-def crashed(world: World) -> str:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.calls.after("AssociateIamInstanceProfile", kill)
-    with pytest.raises(KilledError):
-        world.reconcile(instance)
-    world.wait(1)
-    return instance
-
-
-def interrupted_and_stopped_again(world: World) -> str:
-    """It shows what it showed before, and an attempt in between left its intent open."""
-    instance = waiting_for_its_start(world)
-    world.start(instance)
-    world.calls.before("ReplaceIamInstanceProfileAssociation", kill)
-    with pytest.raises(KilledError):
-        world.reconcile(instance)
-    world.stop(instance)
-    world.wait(IN_FLIGHT.total_seconds() + 1)
-    return instance
 
 
 def governed_by_another_mapping(world: World) -> str:
@@ -215,13 +503,10 @@ def governed_by_another_mapping(world: World) -> str:
     return instance
 
 
-def taken_by_hand_after_a_quarantine(world: World) -> str:
-    world.publish("quarantine=*", "NONE", priority=1, when_unmatched=WhenUnmatched.RESTORE)
-    instance = world.running(profile="theirs", quarantine="")
-    world.reconcile(instance)
-    world.wait(1)
-    world.untag(instance, "quarantine")
-    world.attach_by_hand(instance, "others")
+def released_from_quarantine(world: World) -> str:
+    """Nothing governs it now, and its record still says that a mapping took its role."""
+    instance = quarantined(world)
+    world.untag(instance, "quarantine", "workload")
     return instance
 
 
@@ -232,14 +517,26 @@ def terminated(world: World) -> str:
 
 
 @pytest.mark.parametrize(
-    "begin", [converged, untouched, held, watched, waiting_for_its_start, terminated_and_forgotten]
+    "begin",
+    [
+        converged,
+        untouched,
+        occupied,
+        unexplained,
+        kept,
+        watched,
+        waiting_for_its_start,
+        interrupted_and_stopped_again,
+        crashed_after_its_call,
+        quarantined,
+        terminated_and_forgotten,
+    ],
 )
 def test_an_instance_that_the_sweep_leaves_out_really_needs_nothing(
     world: World, begin: Callable[[World], str]
 ) -> None:
     instance = begin(world)
-    seen = _one(world, instance)
-    assert not seen.needs_work(seen.decision(Mode.ENFORCE, ContestRule()), world.clock.now())
+    assert not _needs_reconcile(world, instance)
     world.quiet()
     world.reconcile(instance)
     assert not world.mutations
@@ -255,11 +552,10 @@ def test_an_instance_that_the_sweep_leaves_out_really_needs_nothing(
         missed_untagging,
         missed_refusal,
         relieved,
+        untagged_and_kept,
         unwatched,
-        crashed,
-        interrupted_and_stopped_again,
         governed_by_another_mapping,
-        taken_by_hand_after_a_quarantine,
+        released_from_quarantine,
         terminated,
     ],
 )
@@ -267,13 +563,11 @@ def test_an_instance_that_the_sweep_sends_needs_it_and_then_no_more(
     world: World, begin: Callable[[World], str]
 ) -> None:
     instance = begin(world)
-    seen = _one(world, instance)
-    assert seen.needs_work(seen.decision(Mode.ENFORCE, ContestRule()), world.clock.now())
+    assert _needs_reconcile(world, instance)
     world.quiet()
     world.reconcile(instance)
     assert world.writes
-    seen = _one(world, instance)
-    assert not seen.needs_work(seen.decision(Mode.ENFORCE, ContestRule()), world.clock.now())
+    assert not _needs_reconcile(world, instance)
 
 
 def test_a_parked_instance_is_sent_again(world: World) -> None:
@@ -281,26 +575,38 @@ def test_a_parked_instance_is_sent_again(world: World) -> None:
     outcome = world.reconcile(instance, in_loop=True)
     assert outcome.decision
     world.reconciler(in_loop=True).park(world.wake(instance), outcome.decision)
-    seen = _one(world, instance)
-    assert seen.needs_work(seen.decision(Mode.ENFORCE, ContestRule()), world.clock.now())
+    assert _needs_reconcile(world, instance)
 
 
-@pytest.mark.parametrize("withheld", ["observing", "paused"])
-def test_what_is_withheld_is_told_once_and_not_sent_by_every_sweep(world: World, withheld: str) -> None:
-    world.control(**({"paused": True} if withheld == "paused" else {"mode": "observe"}))
+@pytest.mark.parametrize("withheld", ["observing", "paused", "unswept"])
+def test_what_is_withheld_is_shown_once_and_not_sent_by_every_sweep(world: World, withheld: str) -> None:
     instance = missed(world)
-    seen = _one(world, instance)
-    decision = seen.decision(Mode.ENFORCE, ContestRule())
-    assert decision.action is Action.HOLD
-    assert seen.needs_work(decision, world.clock.now())
+    if withheld == "unswept":
+        world.never_swept()
+    else:
+        world.control(**({"paused": True} if withheld == "paused" else {"mode": "observe"}))
+    assert _decision(world, instance).action is Action.HOLD
+    assert _needs_reconcile(world, instance)
     world.reconcile(instance)
-    seen = _one(world, instance)
-    assert not seen.needs_work(seen.decision(Mode.ENFORCE, ContestRule()), world.clock.now())
+    assert not _needs_reconcile(world, instance)
 
 
-def test_the_sweeps_own_reading_decides_the_same(world: World) -> None:
-    instance = missed(world)
+def test_the_sweeps_own_reading_of_a_page_decides_the_same(world: World) -> None:
+    instance, damaged = missed(world), world.running(workload="web")
+    world.garble(codec.record_key(world.key(damaged)))
     ec2 = Ec2(world.ec2, ACCOUNT, REGION)  # type: ignore[arg-type]  # shaped like a client
-    key = world.key(instance)
-    found = complete([key], ec2.associations([instance]), ec2.instances([instance]), world.state, world.clock.now())
-    assert found[key] == _one(world, instance)
+    (page,) = ec2.fleet()
+    world.quiet()
+    found = list(observe_page(page, ec2, world.state, world.clock.now()))
+    assert world.calls.made == ["DescribeIamInstanceProfileAssociations", "BatchGetItem"]
+    # An error equals no other, so the damaged one is compared by what it is about.
+    assert [each.key for each in found] == [each.key for each in _observe(world, instance, damaged)]
+    assert found[0] == _one(world, instance)
+    assert isinstance(found[1], Unreadable)
+
+
+def test_a_page_without_instances_costs_nothing(world: World) -> None:
+    ec2 = Ec2(world.ec2, ACCOUNT, REGION)  # type: ignore[arg-type]  # shaped like a client
+    world.quiet()
+    assert list(observe_page([], ec2, world.state, world.clock.now())) == []
+    assert world.calls.made == []

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,9 @@ import on_mapping_change
 import runtime
 from rolekeeper.errors import RetryableError
 from rolekeeper.model import MappingKey
-from support.world import World
+from rolekeeper.verdicts import Status
+from support.desk import Desk
+from support.world import World, refusing
 
 SAMPLES = Path(__file__).parents[2] / "events"
 CONTEXT = SimpleNamespace(
@@ -154,6 +157,26 @@ def test_a_batch_that_fails_altogether_is_reported_record_by_record(publisher: R
     assert handle(record("a", 1), record("b", 2)) == {
         "batchItemFailures": [{"itemIdentifier": "1"}, {"itemIdentifier": "2"}]
     }
+
+
+def test_a_record_comes_again_for_a_row_that_it_freed_and_that_aws_gave_no_answer_for(
+    publisher: RecordedPublisher, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del publisher  # the real one is asked here
+    desk = Desk(world)
+    for role in ("web", "api"):
+        desk.role(role)
+    desk.edit("workload=*", role="api")
+    assert desk.edit("workload=web", role="web").status is Status.CONFLICT
+    monkeypatch.setattr(runtime, "publisher", lambda _settings, _announcer: desk.publisher())
+    desk.put("workload=*", role="api", priority=200)
+    # The first role that is asked for is the row's own.
+    world.calls.after("GetRole", partial(world.calls.before, "GetRole", refusing("Throttling", "slow")))
+
+    assert handle(record("*", 7)) == {"batchItemFailures": [{"itemIdentifier": "7"}]}
+    assert (desk.shows("workload=*")[0], desk.shows("workload=web")[0]) == ("Published", "Waiting")
+    assert handle(record("*", 7)) == {"batchItemFailures": []}
+    assert desk.shows("workload=web")[0] == "Published"
 
 
 def without_keys(change: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ def pin(world: World, instance: str, role: str, *, minutes: float | None = None,
 
 
 def put_pin(world: World, instance: str, **attributes: Any) -> None:
-    """Write a pin as somebody without the command line would."""
+    """Write a pin as a person without the command line would."""
     pk, sk = codec.pin_key(world.key(instance))
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes({"pk": pk, "sk": sk, **attributes}))
 
@@ -48,13 +48,13 @@ def test_a_pinned_role_comes_before_the_mapping_and_goes_back_to_it_when_release
     world.reconcile(instance)
     pin(world, instance, "debug")
     assert world.carries(instance) == "debug"
-    assert world.owns(instance)
+    assert world.granted(instance)
     decision = world.history(instance)[-1]["decision"]
     assert decision["mapping"] == "the pin"
     assert decision["losers"][0] == {"mapping": "workload=web", "why": "the pin comes before every mapping"}
     release(world, instance)
     assert world.carries(instance) == "web"
-    assert world.owns(instance)
+    assert world.granted(instance)
 
 
 def test_an_instance_without_a_mapping_is_attached_by_hand_and_detached_when_the_pin_expires(world: World) -> None:
@@ -68,18 +68,42 @@ def test_an_instance_without_a_mapping_is_attached_by_hand_and_detached_when_the
     world.reconcile(instance)
     assert world.carries(instance) == ""
     assert world.history(instance)[-1]["decision"]["reason"] == "the pin, which gave it role debug, is over"
-    assert world.record(instance).empty
+    assert world.record(instance).condition is None
 
 
-def test_a_role_that_somebody_else_attached_is_detached_by_hand(world: World) -> None:
+def test_what_a_pin_gave_is_explained_by_it(world: World) -> None:
+    instance = world.running()
+    pin(world, instance, "debug")
+    (grant,) = world.record(instance).grants.values()
+    assert (grant.role, str(grant.mapping), grant.mapping.tag_value) == ("debug", "the pin", instance)
+
+
+@pytest.mark.parametrize("role", ["debug", NO_ROLE])
+def test_a_pin_takes_over_a_foreign_role_where_the_stack_lets_it(world: World, role: str) -> None:
+    world.take_over = True
     instance = world.running(profile="theirs")
-    pin(world, instance, NO_ROLE)
-    assert world.carries(instance) == ""
+    pin(world, instance, role)
+    assert world.carries(instance) == ("" if role == NO_ROLE else role)
+    assert world.history(instance)[-1]["decision"]["takes-over"]
     world.quiet()
     world.reconcile(instance)
     assert world.writes == []
     release(world, instance)
     assert world.carries(instance) == ""
+
+
+@pytest.mark.parametrize("role", ["debug", NO_ROLE])
+def test_a_pin_leaves_a_foreign_role_where_the_stack_forbids_to_take_over_and_says_so(world: World, role: str) -> None:
+    instance = world.running(profile="theirs")
+    pin(world, instance, role)
+    condition = world.record(instance).condition
+    assert world.carries(instance) == "theirs"
+    assert condition
+    assert condition.code == "occupied"
+    # A pin is a person's own word: no column of a row is asked for.
+    assert condition.reason.endswith(", or deploy with TakeOver=true")
+    release(world, instance)
+    assert world.record(instance).condition is None
 
 
 def test_a_pin_to_the_role_that_is_there_changes_nothing_and_nor_does_its_release(world: World) -> None:
@@ -105,17 +129,17 @@ def test_a_pin_on_a_running_instance_is_one_replace_and_takes_no_room_in_a_windo
     world.quiet()
     pin(world, instance, "debug")
     assert world.mutations == ["ReplaceIamInstanceProfileAssociation"]
-    assert world.writes == ["PutItem", "UpdateItem", "TransactWriteItems"]  # the pin, the intent, the outcome
+    assert world.writes == ["PutItem", "TransactWriteItems", "TransactWriteItems"]  # the pin, the grant, the outcome
 
 
 def test_on_a_stopped_instance_the_pinned_role_waits_for_the_start(world: World) -> None:
     instance = world.stopped(workload="web")
     world.reconcile(instance)
     pin(world, instance, "debug")
-    standing = world.record(instance).standing
+    condition = world.record(instance).condition
     assert world.carries(instance) == "web"
-    assert standing
-    assert standing.code == "stopped"
+    assert condition
+    assert condition.code == "stopped"
     world.start(instance)
     world.reconcile(instance)
     assert world.carries(instance) == "debug"
@@ -140,10 +164,10 @@ def test_a_pin_that_can_not_be_read_leaves_the_instance_as_it_is_and_says_why(
     put_pin(world, instance, **attributes)
     other = world.running(workload="web")
     world.reconcile(instance, other)
-    standing = world.record(instance).standing
+    condition = world.record(instance).condition
     assert world.carries(instance) == "theirs"
-    assert standing
-    assert (standing.code, why in standing.reason) == ("pin-unclear", True)
+    assert condition
+    assert (condition.code, why in condition.reason) == ("pin-unclear", True)
     assert world.carries(other) == "web"
 
 

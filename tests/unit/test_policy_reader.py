@@ -8,12 +8,12 @@ import pytest
 from rolekeeper.difference import Difference
 from rolekeeper.iam import Iam
 from rolekeeper.policy_reader import PolicyReader
-from support.desk import ROLE_PATH, Desk
+from support.desk import Desk
 from support.fake_ec2 import client_error
 from support.grants import allow, policy
-from support.world import ACCOUNT, World
+from support.world import ACCOUNT, PATH, World
 
-PROFILES = f"arn:aws:iam::{ACCOUNT}:instance-profile{ROLE_PATH}"
+PROFILES = f"arn:aws:iam::{ACCOUNT}:instance-profile{PATH}"
 
 
 class Office(Desk):
@@ -36,7 +36,7 @@ class Office(Desk):
     def reader(self) -> PolicyReader:
         """A reader of one invocation."""
         self.world.calls.clear()
-        return PolicyReader(Iam(self.iam, ACCOUNT, ROLE_PATH))
+        return PolicyReader(Iam(self.iam, ACCOUNT))
 
     def refuse(self, operation: str, code: str) -> None:
         """IAM refuses the next call of an operation."""
@@ -86,7 +86,7 @@ def test_a_role_is_read_once_and_so_is_a_policy_that_roles_share(office: Office)
 def test_from_one_profile_to_another(office: Office) -> None:
     office.role_with("web", "s3:GetObject")
     office.role_with("db", "dynamodb:*")
-    office.iam.create_instance_profile(InstanceProfileName="empty", Path=ROLE_PATH)
+    office.iam.create_instance_profile(InstanceProfileName="empty", Path=PATH)
     reader = office.reader()
     there = Difference(("dynamodb:* on *",), ("s3:GetObject on *",))
     assert reader.profile_difference(f"{PROFILES}web", f"{PROFILES}db") == there

@@ -11,8 +11,9 @@ import pytest
 from rolekeeper import codec
 from rolekeeper.conflicts import Survey
 from rolekeeper.errors import DamagedError, RetryableError
-from rolekeeper.model import Mode
-from rolekeeper.resolve import mapping_keys
+from rolekeeper.limits import Limits
+from rolekeeper.model import Mode, WhenOccupied
+from rolekeeper.resolve import mapping_keys, resolve
 from rolekeeper.verdicts import Status
 from support.desk import MAPPING_TABLE, TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from support.dynamodb_values import ITEM_BYTES
@@ -89,7 +90,9 @@ def test_an_edit_is_the_next_revision(desk: Desk) -> None:
 
 def test_status_columns_copied_from_another_row_fool_nobody(desk: Desk) -> None:
     instance = desk.world.running(workload="web")
-    desk.edit("workload=web", role="web", status="Published", status_reason="serving", status_revision=1, matched=1)
+    ours = {"status": "Published", "status_reason": "serving", "status_revision": 1, "matched": 1, "occupied": 9}
+    desk.edit("workload=web", role="web", **ours)
+    assert desk.row("workload=web")["occupied"] == 0
     assert served_role(desk) == ("web", 1)
     assert desk.sent_ids() == [instance]
 
@@ -166,6 +169,10 @@ BAD_ROWS: dict[str, tuple[dict[str, Any], str]] = {
     "text for a boolean": ({"role": {"S": "web"}, "enabled": {"S": "false"}}, "use the Boolean (BOOL) type"),
     "list for a set": ({"role": {"S": "web"}, "accounts": {"L": []}}, "use a String set (SS)"),
     "priority 0": ({"role": {"S": "web"}, "priority": {"N": "0"}}, "from 1 to 50000"),
+    "restore": (
+        {"role": {"S": "web"}, "when_unmatched": {"S": "restore"}},
+        "when_unmatched: is 'restore', which is gone: a foreign role can't be put back; write detach or keep",
+    ),
     "time without zone": ({"role": {"S": "web"}, "expires_at": {"S": "2027-01-01T00:00:00"}}, "add Z for UTC"),
     "large text": ({"role": {"S": "x" * 300_000}}, "is 300,000 characters long; IAM takes at most 64"),
     "profile outside the path": (
@@ -430,6 +437,127 @@ def test_a_tie_that_tagging_made_is_shown_but_does_not_bar_an_edit(desk: Desk) -
     desk.quiet()
     assert not desk.recheck("workload=web").changed
     assert desk.world.writes == []
+
+
+# ---- foreign roles: published with a warning ----
+
+KEPT = "instances that carry foreign roles keep them (occupied says how many; explain says what to do)"
+TAKEN = "it takes over instances that carry foreign roles (occupied says how many)"
+NO_EFFECT = "when_occupied: replace has no effect, as the stack is deployed with TakeOver=false"
+
+
+def counts(desk: Desk) -> tuple[int, int]:
+    """How many instances the row says that it governs, and how many of them carry a foreign role."""
+    row = desk.row("workload=web")
+    return int(row["matched"]), int(row["occupied"])
+
+
+def effect(desk: Desk) -> dict[str, int]:
+    """What the last revision was said to change."""
+    told = desk.history("workload=web")[-1]["effect"]
+    return {name: int(told[name]) for name in ("attach", "replace", "detach")}
+
+
+@pytest.mark.parametrize(
+    ("take_over", "when_occupied", "warned"),
+    [
+        (False, "keep", KEPT),
+        (False, "replace", f"{KEPT}; {NO_EFFECT}"),
+        (True, "keep", KEPT),
+        (True, "replace", TAKEN),
+    ],
+)
+def test_a_row_that_meets_foreign_roles_is_published_with_a_warning(
+    desk: Desk, when_occupied: str, warned: str, *, take_over: bool
+) -> None:
+    desk.world.take_over = take_over
+    for _ in range(2):
+        desk.world.running(profile="theirs", workload="web")
+    desk.world.running(workload="web")
+    desk.world.running(profile="theirs")
+
+    verdict = desk.edit("workload=web", role="web", when_occupied=when_occupied)
+
+    assert verdict.status is Status.PUBLISHED
+    assert desk.shows("workload=web") == ("Published", warned, 1)
+    assert counts(desk) == (3, 2)
+    assert effect(desk) == {"attach": 1, "replace": 2 if warned == TAKEN else 0, "detach": 0}
+    served = desk.served("workload=web")
+    assert served
+    assert served.spec.when_occupied is WhenOccupied(when_occupied)
+    assert len(desk.sent()) == 3
+    desk.quiet()
+    assert not desk.recheck("workload=web").changed
+    assert desk.world.writes == []
+
+
+@pytest.mark.parametrize("take_over", [False, True])
+def test_a_mapping_to_none_that_meets_foreign_roles_is_no_other(desk: Desk, *, take_over: bool) -> None:
+    desk.world.take_over = take_over
+    desk.world.running(profile="theirs", workload="web")
+    desk.edit("workload=web", role="NONE", when_occupied="replace")
+    assert desk.shows("workload=web")[1] == (TAKEN if take_over else f"{KEPT}; {NO_EFFECT}")
+    assert counts(desk) == (1, 1)
+    assert effect(desk)["detach"] == take_over
+
+
+@pytest.mark.parametrize(("take_over", "says"), [(False, NO_EFFECT), (True, "serving")])
+def test_where_no_instance_carries_a_foreign_role_only_a_word_without_effect_is_warned_of(
+    desk: Desk, says: str, *, take_over: bool
+) -> None:
+    desk.world.take_over = take_over
+    desk.edit("workload=web", role="api")
+    desk.converged("api", workload="web")
+    desk.edit("workload=web", role="web", when_occupied="replace")
+    assert desk.shows("workload=web") == ("Published", says, 2)
+    assert counts(desk) == (1, 0), "another managed role is no foreign one"
+
+
+def test_nodes_of_a_cluster_are_named(desk: Desk) -> None:
+    desk.world.running(profile="theirs", workload="web", **{"eks:cluster-name": "prod"})
+    desk.world.running(profile="ecsInstanceRole", workload="web")
+    desk.edit("workload=web", role="web")
+    assert "keep them, ECS and EKS nodes among them (occupied" in desk.shows("workload=web")[1]
+
+
+def test_one_more_foreign_role_changes_the_count_and_no_word(desk: Desk) -> None:
+    desk.world.running(profile="theirs", workload="web")
+    desk.edit("workload=web", role="web")
+    desk.world.running(profile="theirs", workload="web")
+    desk.quiet()
+    assert not desk.recheck("workload=web").changed
+    assert (desk.shows("workload=web")[1], counts(desk)) == (KEPT, (2, 2))
+    assert desk.world.writes == ["UpdateItem"]
+    assert desk.world.events.kinds == []
+
+
+def test_a_stack_that_is_deployed_with_take_over_has_the_instances_looked_at_again(desk: Desk) -> None:
+    instance = desk.world.running(profile="theirs", workload="web")
+    desk.edit("workload=web", role="web", when_occupied="replace")
+    desk.quiet()
+    desk.world.take_over = True
+    assert desk.recheck("workload=web").changed
+    assert desk.shows("workload=web") == ("Published", TAKEN, 1)
+    assert desk.sent_ids() == [instance]
+
+
+def test_an_edit_that_takes_over_too_many_is_held_with_the_warning(desk: Desk) -> None:
+    desk.world.take_over = True
+    desk.limits = Limits(0, 0)
+    for _ in range(2):
+        desk.world.running(profile="theirs", workload="web")
+    verdict = desk.edit("workload=web", role="web", when_occupied="replace")
+    assert verdict.status is Status.HELD
+    assert verdict.reason.startswith("it would attach 0, replace 2 and detach 0 instances (2 of 2; 0 may change")
+    assert TAKEN in verdict.reason
+    assert desk.edit("workload=web", role="web").status is Status.PUBLISHED, "which takes nothing over"
+
+
+def test_an_instance_that_a_service_manages_is_not_said_to_change(desk: Desk) -> None:
+    desk.world.truth.launch(tags={"workload": "web"}, operator="eks.amazonaws.com", hidden=True)
+    desk.world.wait(2)
+    desk.edit("workload=web", role="web")
+    assert effect(desk)["attach"] == 0
 
 
 # ---- removed ----
@@ -743,7 +871,8 @@ def test_the_sweep_counts_for_every_mapping_and_a_recheck_asks_ec2_nothing(desk:
     for instance in desk.publisher()._ec2.instances(instances).values():  # noqa: SLF001  # as the sweep reads it
         published = desk.world.state.read([], mapping_keys(instance.tags)).published
         mapping = published[mapping_key("workload=web")]
-        survey.count(instance, published, mapping, mapping, desk.world.clock.now())
+        ranked = resolve(instance, published.values(), desk.world.clock.now())
+        survey.add(instance, mapping, ranked, mapping, ranked, None, desk.world.rules.ownership)
     desk.quiet()
 
     verdict = desk.recheck("workload=web", deepcopy(survey))

@@ -1,62 +1,97 @@
-"""A mapping to `NONE` takes the role away, and gives back what was there when its tag goes, if it says so."""
+"""A mapping to `NONE` takes the role away, keeps it away while its tag is there, and gives nothing back."""
 
 import pytest
 
-from rolekeeper.model import WhenUnmatched
-from support.world import KilledError, World, kill
+from rolekeeper.model import NO_PROFILE, WhenOccupied, WhenStopped
+from support.world import KilledError, World, kill, refusing
+
+ATTACH, DETACH = "AssociateIamInstanceProfile", "DisassociateIamInstanceProfile"
 
 
 @pytest.fixture(autouse=True)
 def mappings(world: World) -> None:
     world.publish("app=web", "web")
-    world.publish("quarantine=yes", "NONE", priority=1, when_unmatched=WhenUnmatched.RESTORE)
+    world.publish("quarantine=yes", "NONE", priority=1)
 
 
-def quarantined(world: World, *, profile: str | None = None, **tags: str) -> str:
-    instance = world.running(profile=profile, **tags)
+def quarantined(world: World, **tags: str) -> str:
+    """An instance that carried web, and carries nothing now."""
+    instance = world.running(app="web", **tags)
     world.reconcile(instance)
     world.tag(instance, quarantine="yes")
     world.reconcile(instance)
     assert world.carries(instance) == ""
+    assert NO_PROFILE in world.record(instance).grants
+    world.wait(1)
+    world.quiet()
     return instance
 
 
-def test_a_role_that_somebody_attached_is_given_back_and_is_theirs_again(world: World) -> None:
-    instance = quarantined(world, profile="theirs")
-    world.untag(instance, "quarantine")
+@pytest.mark.parametrize("begin", ["running", "stopped"])
+def test_a_managed_role_is_taken_away_in_one_call(world: World, begin: str) -> None:
+    instance = world.running(app="web")
     world.reconcile(instance)
-    assert world.carries(instance) == "theirs"
-    assert not world.owns(instance)
-    assert world.record(instance).empty
-
-
-def test_the_role_of_another_mapping_comes_before_what_was_there(world: World) -> None:
-    instance = quarantined(world, profile="theirs")
-    world.tag(instance, app="web")
-    world.untag(instance, "quarantine")
+    if begin == "stopped":
+        world.stop(instance)
+    world.tag(instance, quarantine="yes")
+    world.quiet()
     world.reconcile(instance)
-    assert world.carries(instance) == "web"
-    assert world.owns(instance)
+    assert world.mutations == [DETACH]
+    assert world.carries(instance) == ""
+    assert world.events.kinds == ["Role Detached"]
+    assert world.history(instance)[-1]["decision"]["code"] == "quarantined"
 
 
-def test_what_was_there_at_first_is_remembered_through_a_mapping_and_a_quarantine(world: World) -> None:
-    world.publish("app=web", "web", when_unmatched=WhenUnmatched.RESTORE)
-    instance = quarantined(world, profile="theirs", app="web")
-    world.untag(instance, "quarantine", "app")
-    world.reconcile(instance)
-    assert world.carries(instance) == "theirs"
-
-
-def test_nothing_is_given_back_if_the_mapping_says_detach_and_nothing_is_remembered(world: World) -> None:
-    world.publish("quarantine=yes", "NONE", priority=1)
-    instance = quarantined(world, profile="theirs")
-    world.untag(instance, "quarantine")
+def test_a_managed_role_that_nobody_was_granted_is_taken_away_too(world: World) -> None:
+    instance = world.running(quarantine="yes")
+    world.attach_by_hand(instance, "web")
+    world.wait(1)
     world.reconcile(instance)
     assert world.carries(instance) == ""
-    assert world.record(instance).empty
+
+
+@pytest.mark.parametrize("when_occupied", WhenOccupied)
+@pytest.mark.parametrize("take_over", [True, False])
+def test_a_foreign_role_is_taken_away_only_where_the_stack_and_the_row_both_say_so(
+    world: World, when_occupied: WhenOccupied, *, take_over: bool
+) -> None:
+    world.take_over = take_over
+    world.publish("quarantine=yes", "NONE", priority=1, when_occupied=when_occupied)
+    instance = world.running(profile="theirs", quarantine="yes")
+    world.wait(1)
+    world.reconcile(instance)
+    taken = take_over and when_occupied is WhenOccupied.REPLACE
+    assert world.carries(instance) == ("" if taken else "theirs")
+    assert world.shows(instance) == ("" if taken else "occupied")
+    entry = world.history(instance)[-1]
+    assert entry["seen"]["profile-arn"] == world.profiles["theirs"].arn
+    assert entry["decision"]["takes-over"] is taken
+
+
+def test_a_foreign_role_that_was_taken_away_isnt_given_back(world: World) -> None:
+    world.take_over = True
+    world.publish("quarantine=yes", "NONE", priority=1, when_occupied=WhenOccupied.REPLACE)
+    instance = world.running(profile="theirs", quarantine="yes")
+    world.reconcile(instance)
+    world.untag(instance, "quarantine")
+    world.quiet()
+    world.reconcile(instance)
+    assert world.carries(instance) == ""
+    assert world.mutations == []
+    assert world.record(instance).grants == {}
     world.quiet()
     world.reconcile(instance)
     assert world.writes == []
+
+
+def test_the_role_of_another_mapping_comes_back_when_the_tag_goes(world: World) -> None:
+    instance = quarantined(world)
+    world.untag(instance, "quarantine")
+    world.reconcile(instance)
+    assert world.mutations == [ATTACH]
+    assert world.carries(instance) == "web"
+    assert world.granted(instance)
+    assert NO_PROFILE not in world.record(instance).grants
 
 
 def test_an_instance_that_had_no_role_is_only_left_without(world: World) -> None:
@@ -67,55 +102,136 @@ def test_an_instance_that_had_no_role_is_only_left_without(world: World) -> None
     assert world.writes == []
 
 
-def test_what_lies_outside_the_path_is_not_put_back_and_the_instance_says_so(world: World) -> None:
-    instance = quarantined(world, profile="theirs")
-    world.untag(instance, "quarantine")
-    world.may_restore = lambda _arn: False
+def test_a_quarantine_that_lasts_costs_no_write(world: World) -> None:
+    instance = quarantined(world)
+    world.reconcile(instance)
+    assert world.writes == []
+
+
+@pytest.mark.parametrize("tags", [["quarantine"], ["quarantine", "app"]], ids=["one mapping left", "no mapping left"])
+def test_an_end_while_the_instance_changes_its_state_takes_effect_when_it_has_settled(
+    world: World, tags: list[str]
+) -> None:
+    instance = quarantined(world)
+    world.truth.stop(instance)
+    world.untag(instance, *tags)
+    assert world.truth.instance(instance).state.value == "stopping"
+    assert world.reconcile(instance).waiting is (len(tags) == 1)
+    world.wait(2)
+    world.reconcile(instance)
+    assert world.carries(instance) == ("web" if len(tags) == 1 else "")
+
+
+def test_a_quarantine_that_waits_for_the_instance_to_settle_takes_the_role_then(world: World) -> None:
+    instance = world.running(app="web")
+    world.reconcile(instance)
+    world.truth.stop(instance)
+    world.tag(instance, quarantine="yes")
+    assert world.reconcile(instance).waiting
+    assert world.carries(instance) == "web"
+    world.wait(2)
+    world.reconcile(instance, in_loop=True)
+    assert world.carries(instance) == ""
+
+
+def test_while_the_mappings_record_is_missing_no_other_mapping_gives_a_role(world: World) -> None:
+    instance = quarantined(world)
+    world.damage("quarantine=yes")
+    world.reconcile(instance)
+    assert world.mutations == []
+    assert world.shows(instance) == "mapping-missing"
+    world.publish("quarantine=yes", "NONE", priority=1)
     world.reconcile(instance)
     assert world.carries(instance) == ""
-    standing = world.record(instance).standing
-    assert standing is not None
-    assert standing.code == "ceiling"
+    assert world.shows(instance) == ""
 
 
-def test_a_quarantine_that_lasts_costs_no_write(world: World) -> None:
-    instance = quarantined(world, profile="theirs")
+def test_while_the_mappings_record_is_missing_an_instance_without_another_mapping_shows_it_too(world: World) -> None:
+    instance = quarantined(world)
+    world.untag(instance, "app")
+    world.damage("quarantine=yes")
+    world.reconcile(instance)
+    assert world.shows(instance) == "mapping-missing"
+    assert NO_PROFILE in world.record(instance).grants
+
+
+def test_a_deleted_row_ends_a_quarantine(world: World) -> None:
+    instance = quarantined(world)
+    world.unpublish("quarantine=yes")
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+
+
+def test_a_removed_tag_ends_a_quarantine_though_its_record_is_missing(world: World) -> None:
+    instance = quarantined(world)
+    world.untag(instance, "quarantine")
+    world.damage("quarantine=yes")
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+
+
+def test_a_role_that_another_actor_attaches_during_a_quarantine_is_taken_away_if_it_is_managed(world: World) -> None:
+    instance = quarantined(world)
+    world.attach_by_hand(instance, "web")
+    world.wait(1)
+    world.reconcile(instance)
+    assert world.carries(instance) == ""
+    world.attach_by_hand(instance, "theirs")
+    world.wait(1)
+    world.reconcile(instance)
+    assert world.carries(instance) == "theirs"
+    assert world.shows(instance) == "occupied"
+
+
+def test_an_attach_that_lands_during_a_quarantine_is_taken_away(world: World) -> None:
+    instance = world.running(app="web")
+    world.calls.before(ATTACH, refusing("InternalError", status=500))
+    world.reconcile(instance)
+    world.tag(instance, quarantine="yes")
+    world.reconcile(instance)
+    assert world.carries(instance) == ""
+    world.attach_by_hand(instance, "web")
+    world.wait(1)
+    world.reconcile(instance)
+    assert world.carries(instance) == ""
+
+
+def test_a_crash_between_call_and_record_still_keeps_other_mappings_away(world: World) -> None:
+    instance = world.running(app="web")
+    world.reconcile(instance)
+    world.tag(instance, quarantine="yes")
+    world.calls.after(DETACH, kill)
+    with pytest.raises(KilledError):
+        world.reconcile(instance)
+    world.wait(1)
+    world.damage("quarantine=yes")
+    world.reconcile(instance)
+    assert world.carries(instance) == ""
+    assert world.shows(instance) == "mapping-missing"
+
+
+def test_a_crash_before_the_call_leaves_no_memory_of_a_quarantine_that_was_called_off(world: World) -> None:
+    instance = world.running(app="web")
+    world.reconcile(instance)
+    world.tag(instance, quarantine="yes")
+    world.calls.before(DETACH, kill)
+    with pytest.raises(KilledError):
+        world.reconcile(instance)
+    world.untag(instance, "quarantine")
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+    assert NO_PROFILE not in world.record(instance).grants
     world.quiet()
     world.reconcile(instance)
     assert world.writes == []
 
 
-def test_what_was_taken_comes_back_when_the_instance_has_settled(world: World) -> None:
-    instance = quarantined(world, profile="theirs")
-    world.truth.stop(instance)
+def test_a_swap_after_a_quarantine_needs_one_call_as_there_is_nothing_to_detach(world: World) -> None:
+    world.publish("app=web", "web", when_stopped=WhenStopped.SWAP)
+    instance = quarantined(world)
+    world.stop(instance)
     world.untag(instance, "quarantine")
-    outcome = world.reconcile(instance)
-    assert outcome.waiting
-    world.wait(2)
+    world.quiet()
     world.reconcile(instance)
-    assert world.carries(instance) == "theirs"
-
-
-def test_what_was_taken_is_not_forgotten_while_the_mappings_record_is_missing(world: World) -> None:
-    instance = quarantined(world, profile="theirs")
-    world.untag(instance, "quarantine")
-    world.damage("quarantine=yes")
-    world.reconcile(instance)
-    standing = world.record(instance).standing
-    assert standing is not None
-    assert standing.code == "mapping-missing"
-    world.publish("quarantine=yes", "NONE", priority=1, when_unmatched=WhenUnmatched.RESTORE)
-    world.reconcile(instance)
-    assert world.carries(instance) == "theirs"
-
-
-def test_a_crash_leaves_no_memory_of_what_is_not_given_back(world: World) -> None:
-    world.publish("quarantine=yes", "NONE", priority=1)
-    instance = world.running(profile="theirs", quarantine="yes")
-    world.calls.after("DisassociateIamInstanceProfile", kill)
-    with pytest.raises(KilledError):
-        world.reconcile(instance)
-    world.wait(1)
-    world.untag(instance, "quarantine")
-    world.reconcile(instance)
-    assert world.record(instance).empty
+    assert world.mutations == [ATTACH]
+    assert world.carries(instance) == "web"

@@ -1,16 +1,29 @@
-"""Observe, decide, apply: stories on a clock that moves, against EC2's truth and the state table."""
+"""Observe, decide, apply: stories on a clock that moves, against EC2's truth and the state table.
 
+What one change writes and what EC2's refusals mean is in `test_apply`.
+"""
+
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from botocore.exceptions import ReadTimeoutError
 
 from rolekeeper import codec
 from rolekeeper.errors import DamagedError, DeniedError, RetryableError
-from rolekeeper.model import Action, InstanceKey, Mode, WhenOccupied, WhenStopped, WhenUnmatched
+from rolekeeper.model import (
+    Action,
+    Condition,
+    InstanceKey,
+    InstanceState,
+    Mode,
+    Pin,
+    WhenOccupied,
+    WhenStopped,
+    WhenUnmatched,
+)
 from support.state_table import STATE_TABLE
-from support.world import ACCOUNT, REGION, World, refusing
+from support.world import ACCOUNT, REGION, World, mapping_key, refusing
 
 ATTACH, REPLACE, DETACH = (
     "AssociateIamInstanceProfile",
@@ -19,15 +32,22 @@ ATTACH, REPLACE, DETACH = (
 )
 
 
-def _served(world: World, **tags: str) -> str:
-    """A running instance that carries our role web."""
+def _converged(world: World, **tags: str) -> str:
+    """A running instance that carries the managed role web, as its tag asks."""
     world.publish("workload=web", "web")
     instance = world.running(**(tags or {"workload": "web"}))
     world.reconcile(instance)
     assert world.carries(instance) == "web"
-    assert world.owns(instance)
+    assert world.granted(instance)
     world.quiet()
     return instance
+
+
+def _condition(world: World, instance: str) -> Condition:
+    """What an instance shows."""
+    condition = world.record(instance).condition
+    assert condition
+    return condition
 
 
 def _is_left_alone(world: World, instance: str) -> bool:
@@ -45,13 +65,13 @@ def test_a_running_instance_gets_the_role_of_its_tag(world: World) -> None:
     instance = world.running(workload="web")
     outcome = world.reconcile(instance)
     assert world.carries(instance) == "web"
-    assert world.owns(instance)
+    assert world.granted(instance)
     assert outcome.decision
     assert (outcome.decision.code, outcome.waiting, outcome.error) == ("converged", False, None)
     assert world.mutations == [ATTACH]
     assert world.events.kinds == ["Role Attached"]
     (entry,) = world.history(instance)
-    assert (entry["cause"], entry["decision"]["action"]) == ("test", "Attach")
+    assert (entry["cause"], entry["decision"]["action"], entry["outcome"]) == ("test", "Attach", "done")
     assert entry["seen"]["tags"] == {"workload": "web"}
     assert entry["answer"]["association-id"] == world.truth.association_of(instance).id  # type: ignore[union-attr]  # carried
     assert _is_left_alone(world, instance)
@@ -62,7 +82,7 @@ def test_a_stopped_instance_gets_its_role_at_once(world: World) -> None:
     instance = world.stopped(workload="web")
     world.reconcile(instance)
     assert world.carries(instance) == "web"
-    assert world.owns(instance)
+    assert world.granted(instance)
     assert not world.machine.started
 
 
@@ -70,7 +90,7 @@ def test_an_association_is_followed_until_it_is_associated(world: World) -> None
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.reconcile(instance)
-    row = world.association(instance)
+    row = world.truth.association_of(instance)
     assert row
     assert row.state == "associated"
 
@@ -84,14 +104,13 @@ def test_a_pending_instance_waits_in_one_loop_and_gets_its_role_when_it_runs(wor
     world.reconcile(instance)
     world.reconcile(instance)
     assert len(world.machine.started) == 1
-    standing = world.record(instance).standing
-    assert standing
-    assert (standing.action, standing.code, standing.parked) == (Action.WAIT, "changing", False)
-    assert standing.loop_until == world.clock.now() + timedelta(minutes=60)
+    condition = _condition(world, instance)
+    assert (condition.action, condition.code, condition.parked) == (Action.WAIT, "changing", False)
+    assert condition.watched_until == world.clock.now() + timedelta(minutes=60)
     world.wait(2)
     world.reconcile(instance, in_loop=True)
-    assert world.owns(instance)
-    assert world.record(instance).standing is None
+    assert world.granted(instance)
+    assert world.shows(instance) == ""
     assert len(world.machine.started) == 1
 
 
@@ -101,10 +120,10 @@ def test_two_loops_never_share_a_name(world: World) -> None:
     world.reconcile(first, second)
     world.later(minutes=61)
     world.truth.stop(first)
-    world.tag(first, other="x")
     world.reconcile(first)
     names = [each["name"] for each in world.machine.started]
-    assert len(set(names)) == len(names) >= 2
+    assert [name.startswith(first) for name in names] == [True, False, True]
+    assert len(set(names)) == 3
 
 
 def test_a_loop_whose_time_has_passed_is_started_anew(world: World) -> None:
@@ -119,9 +138,7 @@ def test_a_loop_whose_time_has_passed_is_started_anew(world: World) -> None:
     assert outcome.waiting
     assert len(world.machine.started) == 2
     # It has waited for the same thing since the first time.
-    standing = world.record(instance).standing
-    assert standing
-    assert standing.since == began
+    assert _condition(world, instance).since == began
 
 
 def test_inside_a_loop_no_other_is_started(world: World) -> None:
@@ -136,27 +153,40 @@ def test_an_instance_that_gave_up_waiting_resumes_on_its_next_event(world: World
     instance = world.launch(workload="web")
     outcome = world.reconcile(instance, in_loop=True)
     assert outcome.decision
+    world.wait(1)
     reconciler = world.reconciler(in_loop=True)
     reconciler.park(world.wake(instance), outcome.decision)
     reconciler.announce.flush()
-    standing = world.record(instance).standing
-    assert standing
-    assert standing.parked
-    assert "gave up waiting" in standing.reason
+    condition = _condition(world, instance)
+    assert condition.parked
+    assert "gave up waiting" in condition.reason
+    assert "gave up waiting" in world.history(instance)[-1]["decision"]["reason"]
     assert world.events.kinds == ["Instance Parked"]
+    assert world.metrics.counts["Parked"] == 1
     world.reconcile(instance)
     assert len(world.machine.started) == 1
     world.wait(2)
     world.reconcile(instance)
-    assert world.owns(instance)
-    assert world.record(instance).standing is None
+    assert world.granted(instance)
+    assert world.shows(instance) == ""
+
+
+def test_a_message_that_a_failed_loop_left_starts_another_loop(world: World) -> None:
+    world.publish("app=web", "web")
+    instance = world.launch(app="web")
+    world.reconcile(instance)
+    assert len(world.machine.started) == 1
+    world.reconcile(instance)
+    assert len(world.machine.started) == 1, "a loop watches it"
+    world.reconciler().run([world.wake(instance), replace(world.wake(instance), loop_failed=True)])
+    assert len(world.machine.started) == 2
 
 
 # ---- replace ----
 
 
 def test_a_retagged_instance_changes_its_role_in_one_call(world: World) -> None:
-    instance = _served(world)
+    instance = _converged(world)
     before = world.association(instance)
     world.publish("workload=db", "db")
     world.tag(instance, workload="db")
@@ -164,34 +194,38 @@ def test_a_retagged_instance_changes_its_role_in_one_call(world: World) -> None:
     world.reconcile(instance)
     assert world.mutations == [REPLACE]
     assert world.carries(instance) == "db"
-    assert world.owns(instance)
+    assert world.granted(instance)
     after = world.association(instance)
     assert before
     assert after
     assert before.id != after.id
-    assert list(world.record(instance).assignments) == [after.id]
     assert world.events.kinds == ["Role Replaced"]
     assert _is_left_alone(world, instance)
 
 
-def test_somebody_elses_role_is_replaced_where_the_mapping_says_so(world: World) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(profile="theirs", workload="web")
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-    assert world.owns(instance)
-
-
 def test_an_edited_mapping_is_followed(world: World) -> None:
-    instance = _served(world)
+    instance = _converged(world)
     world.publish("workload=web", "web-2")
     world.reconcile(instance)
     assert world.carries(instance) == "web-2"
-    assert world.owns(instance)
+    assert world.granted(instance)
+
+
+def test_a_managed_role_that_another_actor_attached_is_replaced_whatever_the_row_says_of_foreign_ones(
+    world: World,
+) -> None:
+    world.publish("workload=web", "web", when_occupied=WhenOccupied.KEEP)
+    world.profile("db")
+    instance = world.running(workload="web")
+    world.attach_by_hand(instance, "db")
+    world.wait(1)
+    world.reconcile(instance)
+    assert world.mutations == [REPLACE]
+    assert world.carries(instance) == "web"
 
 
 def test_a_replace_on_a_stopped_instance_waits_for_its_start_without_a_loop(world: World) -> None:
-    instance = _served(world)
+    instance = _converged(world)
     world.publish("workload=db", "db")
     world.stop(instance)
     world.tag(instance, workload="db")
@@ -200,86 +234,64 @@ def test_a_replace_on_a_stopped_instance_waits_for_its_start_without_a_loop(worl
     assert not world.machine.started
     assert not world.mutations
     assert world.carries(instance) == "web"
-    standing = world.record(instance).standing
-    assert standing
-    assert standing.code == "stopped"
+    assert world.shows(instance) == "stopped"
     world.start(instance)
     world.reconcile(instance)
     assert world.carries(instance) == "db"
-    assert world.owns(instance)
-    assert world.record(instance).standing is None
+    assert world.granted(instance)
+    assert world.shows(instance) == ""
 
 
 def test_a_mapping_that_says_swap_replaces_on_a_stopped_instance_by_two_calls(world: World) -> None:
-    world.publish("workload=web", "web", when_unmatched=WhenUnmatched.RESTORE)
-    world.publish("workload=db", "db", when_stopped=WhenStopped.SWAP, when_unmatched=WhenUnmatched.RESTORE)
-    theirs = world.profile("theirs")
-    instance = world.running(profile="theirs", workload="web")
-    world.reconcile(instance)
+    instance = _converged(world)
+    world.publish("workload=db", "db", when_stopped=WhenStopped.SWAP)
     world.stop(instance)
     world.tag(instance, workload="db")
     world.quiet()
     world.reconcile(instance)
     assert world.mutations == [DETACH, ATTACH]
     assert world.carries(instance) == "db"
-    assert world.owns(instance)
-    (ours,) = world.record(instance).assignments.values()
-    assert ours.restore_profile_arn == theirs
-    # What was there before the first of our roles comes back at the end.
-    world.untag(instance, "workload")
-    world.start(instance)
-    world.reconcile(instance)
-    assert world.carries(instance) == "theirs"
+    assert world.granted(instance)
+    assert world.events.kinds == ["Role Detached", "Role Attached"]
+    halves = world.history(instance)[-2:]
+    assert [each["outcome"] for each in halves] == ["done", "done"]
+    assert [each["decision"]["action"] for each in halves] == ["Replace", "Attach"]
+    assert _is_left_alone(world, instance)
 
 
-def test_two_mappings_that_agree_take_over_from_each_other_without_a_call(world: World) -> None:
-    instance = _served(world)
+def test_a_mapping_that_agrees_takes_over_from_another_without_a_call_and_says_so_once(world: World) -> None:
+    instance = _converged(world)
     world.publish("env=prod", "web", when_unmatched=WhenUnmatched.KEEP)
     world.tag(instance, env="prod")
     world.untag(instance, "workload")
     world.reconcile(instance)
     assert not world.mutations
-    (ours,) = world.record(instance).assignments.values()
-    assert str(ours.mapping) == "env=prod"
+    grant = world.record(instance).grants[world.profiles["web"].arn]
+    assert str(grant.mapping) == "env=prod"
+    assert world.history(instance)[-1]["decision"]["code"] == "converged"
+    assert world.history(instance)[-1]["decision"]["mapping"] == "env=prod"
     assert _is_left_alone(world, instance)
+    # From now on it is this mapping's word that counts.
+    world.untag(instance, "env")
+    assert _is_left_alone(world, instance)
+    assert world.carries(instance) == "web"
 
 
 # ---- detach ----
 
 
-def test_a_removed_tag_takes_our_role_away_in_one_call(world: World) -> None:
-    instance = _served(world)
+def test_a_removed_tag_takes_the_role_away_in_one_call(world: World) -> None:
+    instance = _converged(world)
     world.untag(instance, "workload")
     world.reconcile(instance)
     assert world.mutations == [DETACH]
     assert world.association(instance) is None
-    record = world.record(instance)
-    assert record.empty
     assert world.events.kinds == ["Role Detached"]
     assert _is_left_alone(world, instance)
 
 
-def test_a_removed_tag_leaves_somebody_elses_role(world: World) -> None:
-    instance = _served(world)
-    theirs = world.attach_by_hand(instance, "theirs")
-    world.untag(instance, "workload")
-    world.reconcile(instance)
-    row = world.association(instance)
-    assert row
-    assert row.id == theirs
-    assert not world.mutations
-
-
-def test_an_untagged_instance_with_somebody_elses_role_isnt_touched(world: World) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(profile="theirs")
-    world.wait(1)
-    assert _is_left_alone(world, instance)
-    assert world.carries(instance) == "theirs"
-
-
 def test_a_deleted_row_takes_its_roles_away(world: World) -> None:
-    instance = _served(world)
+    instance = _converged(world)
     world.unpublish("workload=web")
     world.reconcile(instance)
     assert world.association(instance) is None
@@ -295,98 +307,217 @@ def test_a_mapping_that_expires_takes_its_roles_away(world: World) -> None:
     assert world.carries(instance) == ""
 
 
-def test_a_mapping_that_says_keep_lets_our_role_stay(world: World) -> None:
+def test_a_mapping_that_says_keep_lets_the_role_stay(world: World) -> None:
     world.publish("workload=web", "web", when_unmatched=WhenUnmatched.KEEP)
     instance = world.running(workload="web")
     world.reconcile(instance)
     world.untag(instance, "workload")
-    assert _is_left_alone(world, instance)
-    assert world.carries(instance) == "web"
-
-
-def test_a_mapping_to_none_takes_every_role_away_and_stays_content(world: World) -> None:
-    world.publish("quarantine=*", "NONE", priority=1)
-    ours, theirs = _served(world), world.running(profile="theirs")
-    for instance in (ours, theirs):
-        world.tag(instance, quarantine="")
-        world.reconcile(instance)
-        assert world.association(instance) is None
-        assert _is_left_alone(world, instance)
-
-
-# ---- restore ----
-
-
-def _taken_over(world: World, **columns: object) -> str:
-    """A running instance whose role somebody gave it, and that we replaced."""
-    world.publish("workload=web", "web", when_unmatched=WhenUnmatched.RESTORE, **columns)
-    instance = world.running(profile="theirs", workload="web")
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
     world.quiet()
-    return instance
-
-
-def test_what_was_there_before_comes_back_and_is_nobodys_but_theirs(world: World) -> None:
-    instance = _taken_over(world)
-    world.untag(instance, "workload")
-    world.reconcile(instance)
-    assert world.mutations == [REPLACE]
-    assert world.carries(instance) == "theirs"
-    record = world.record(instance)
-    assert record.empty
-    assert _is_left_alone(world, instance)
-
-
-def test_what_was_there_before_comes_back_through_several_of_our_roles(world: World) -> None:
-    instance = _taken_over(world)
-    world.publish("workload=db", "db", when_unmatched=WhenUnmatched.RESTORE)
-    world.tag(instance, workload="db")
-    world.reconcile(instance)
-    world.untag(instance, "workload")
-    world.reconcile(instance)
-    assert world.carries(instance) == "theirs"
-
-
-def test_a_role_outside_the_ceiling_isnt_put_back(world: World) -> None:
-    instance = _taken_over(world)
-    world.may_restore = lambda arn: "/rolekeeper/" in arn
-    world.untag(instance, "workload")
     world.reconcile(instance)
     assert not world.mutations
     assert world.carries(instance) == "web"
-    standing = world.record(instance).standing
-    assert standing
-    assert (standing.action, standing.code) == (Action.HOLD, "ceiling")
+    assert not world.record(instance).changes, "what nothing asks for counts no longer for contention"
+    assert _is_left_alone(world, instance)
+
+
+def test_a_managed_role_that_was_asked_for_once_is_taken_away_again_when_another_actor_attaches_it(
+    world: World,
+) -> None:
+    instance = _converged(world)
+    world.untag(instance, "workload")
+    world.reconcile(instance)
+    world.wait(1)
+    world.attach_by_hand(instance, "web")
+    world.wait(1)
+    world.reconcile(instance)
+    assert world.carries(instance) == ""
+
+
+def test_a_managed_role_that_nobody_was_granted_stays_visibly_until_a_person_acts(world: World) -> None:
+    world.profile("web")
+    instance = world.running(owner="me")
+    by_hand = world.attach_by_hand(instance, "web")
+    world.wait(1)
+    world.reconcile(instance)
+    assert not world.mutations
+    condition = _condition(world, instance)
+    assert (condition.action, condition.code) == (Action.HOLD, "unexplained")
+    assert f"aws ec2 disassociate-iam-instance-profile --association-id {by_hand}" in condition.reason
     assert world.events.kinds == ["Role Change Refused"]
     assert _is_left_alone(world, instance)
+    world.truth.disassociate(by_hand)
+    world.wait(1)
+    world.reconcile(instance)
+    assert world.shows(instance) == ""
+
+
+# ---- foreign roles ----
+
+
+def _enter(world: World, instance: str, state: InstanceState) -> None:
+    """Bring a launched instance into a state."""
+    if state is not InstanceState.PENDING:
+        world.wait(2)
+    if state in {InstanceState.STOPPING, InstanceState.STOPPED}:
+        world.truth.stop(instance)
+    if state in {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}:
+        world.truth.terminate(instance)
+    if state in {InstanceState.STOPPED, InstanceState.TERMINATED}:
+        world.wait(2)
+    assert world.truth.instance(instance).state.value == state.value
+
+
+@pytest.mark.parametrize("state", InstanceState)
+@pytest.mark.parametrize("role", ["web", "NONE", ""], ids=["mapped", "mapped to NONE", "unmapped"])
+@pytest.mark.parametrize(
+    ("take_over", "when_occupied"),
+    [(False, WhenOccupied.KEEP), (False, WhenOccupied.REPLACE), (True, WhenOccupied.KEEP)],
+)
+def test_a_foreign_role_is_left_alone_in_every_state(
+    world: World, state: InstanceState, role: str, when_occupied: WhenOccupied, *, take_over: bool
+) -> None:
+    world.take_over = take_over
+    if role:
+        world.publish("workload=web", role, when_occupied=when_occupied, when_stopped=WhenStopped.SWAP)
+    instance = world.launch(profile="theirs", workload="web")
+    _enter(world, instance, state)
+    before = world.truth.association_of(instance)
+    world.reconcile(instance)
+    assert not world.mutations
+    assert world.truth.association_of(instance) == before
+    ended = state in {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}
+    assert world.shows(instance) == ("occupied" if role and not ended else "")
+
+
+def test_a_foreign_role_is_taken_over_where_the_stack_and_the_row_both_say_so(world: World) -> None:
+    world.take_over = True
+    world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
+    instance = world.running(profile="theirs", workload="web")
+    world.wait(1)
+    world.reconcile(instance)
+    assert world.mutations == [REPLACE]
+    assert world.carries(instance) == "web"
+    assert world.granted(instance)
+    # The former role's ARN is kept for anyone who wants it back.
+    (entry,) = world.history(instance)
+    assert entry["seen"]["profile-arn"] == world.profiles["theirs"].arn
+    assert (entry["decision"]["takes-over"], entry["outcome"]) == (True, "done")
+    (event,) = world.events.named("Role Replaced")
+    assert event["decision"]["takes-over"] is True
+    assert world.profiles["theirs"].arn in event["decision"]["reason"]
+    assert _is_left_alone(world, instance)
+
+
+@pytest.mark.parametrize(
+    ("take_over", "when_occupied", "missing", "given"),
+    [
+        (True, WhenOccupied.KEEP, ["set when_occupied=replace"], ["TakeOver"]),
+        (False, WhenOccupied.REPLACE, ["deploy with TakeOver=true"], ["when_occupied"]),
+        (False, WhenOccupied.KEEP, ["deploy with TakeOver=true", "set when_occupied=replace"], []),
+    ],
+    ids=["the stack alone", "the row alone", "neither"],
+)
+def test_the_stacks_word_or_the_rows_alone_takes_nothing_over_and_the_instance_shows_what_is_missing(
+    world: World, when_occupied: WhenOccupied, missing: list[str], given: list[str], *, take_over: bool
+) -> None:
+    world.take_over = take_over
+    world.publish("workload=web", "web", when_occupied=when_occupied)
+    instance = world.running(profile="theirs", workload="web")
+    world.wait(1)
+    world.reconcile(instance)
+    assert not world.mutations
+    assert world.carries(instance) == "theirs"
+    assert not world.record(instance).grants
+    condition = _condition(world, instance)
+    assert (condition.action, condition.code) == (Action.HOLD, "occupied")
+    assert all(each in condition.reason for each in missing)
+    assert not any(each in condition.reason for each in given)
+    row = world.truth.association_of(instance)
+    assert row
+    assert f"aws ec2 disassociate-iam-instance-profile --association-id {row.id}" in condition.reason
+    assert world.events.kinds == ["Role Change Refused"]
+    assert len(world.history(instance)) == 1
+    assert _is_left_alone(world, instance)
+
+
+def test_an_occupied_instance_gets_its_role_once_a_person_detached_the_foreign_one(world: World) -> None:
+    world.publish("workload=web", "web")
+    instance = world.running(profile="theirs", workload="web")
+    world.wait(1)
+    world.reconcile(instance)
+    assert world.shows(instance) == "occupied"
+    world.truth.disassociate(world.truth.association_of(instance).id)  # type: ignore[union-attr]  # carried
+    world.wait(1)
+    world.reconcile(instance)
+    assert world.granted(instance)
+    assert world.shows(instance) == ""
+
+
+@pytest.mark.parametrize("take_over", [True, False])
+def test_a_pin_is_a_persons_own_word_and_needs_the_stacks_alone(world: World, *, take_over: bool) -> None:
+    world.take_over = take_over
+    debug = world.profile("debug")
+    instance = world.running(profile="theirs")
+    world.wait(1)
+    pin = codec.to_attributes(codec.pin_item(world.key(instance), Pin("debug", debug, by="me")))
+    world.dynamodb.put_item(TableName=STATE_TABLE, Item=pin)
+    world.reconcile(instance)
+    assert world.carries(instance) == ("debug" if take_over else "theirs")
+    assert world.shows(instance) == ("" if take_over else "occupied")
+
+
+def test_what_was_taken_over_isnt_put_back_when_the_tag_goes(world: World) -> None:
+    world.take_over = True
+    world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
+    instance = world.running(profile="theirs", workload="web")
+    world.reconcile(instance)
+    world.untag(instance, "workload")
+    world.quiet()
+    world.reconcile(instance)
+    assert world.mutations == [DETACH]
+    assert world.carries(instance) == ""
+
+
+def test_a_foreign_role_that_replaced_ours_stays_whether_the_instance_is_tagged_or_not(world: World) -> None:
+    instance = _converged(world)
+    theirs = world.attach_by_hand(instance, "theirs")
+    world.wait(1)
+    world.reconcile(instance)
+    assert world.shows(instance) == "occupied"
+    world.untag(instance, "workload")
+    world.reconcile(instance)
+    row = world.association(instance)
+    assert row
+    assert row.id == theirs
+    assert not world.mutations
+    assert world.shows(instance) == ""
+
+
+def test_an_instance_that_an_aws_service_manages_is_left_alone(world: World) -> None:
+    world.take_over = True
+    world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
+    world.profile("theirs", path="/")
+    bare, occupied = (
+        world.truth.launch(tags={"workload": "web"}, profile=profile, operator="eks.amazonaws.com", hidden=hidden).id
+        for profile, hidden in ((None, False), ("theirs", True))
+    )
+    world.wait(2)
+    world.quiet()
+    outcomes = world.reconcile_all(bare, occupied)
+    for each in (bare, occupied):
+        decision = outcomes[world.key(each)].decision
+        assert decision
+        assert (decision.action, decision.code) == (Action.NOTHING, "service-managed")
+        assert "eks.amazonaws.com" in decision.reason
+    assert not world.mutations
+    assert not world.writes
 
 
 # ---- holds ----
 
 
-def test_a_mapping_that_says_keep_holds_and_says_so_once(world: World) -> None:
-    world.publish("workload=web", "web", when_occupied=WhenOccupied.KEEP)
-    instance = world.running(profile="theirs", workload="web")
-    world.wait(1)
-    world.reconcile(instance)
-    assert world.carries(instance) == "theirs"
-    assert world.events.kinds == ["Role Change Refused"]
-    standing = world.record(instance).standing
-    assert standing
-    assert (standing.action, standing.code) == (Action.HOLD, "occupied")
-    assert len(world.history(instance)) == 1
-    assert _is_left_alone(world, instance)
-    # Once the stranger's role is gone, ours comes and nothing is shown any more.
-    world.truth.disassociate(world.truth.association_of(instance).id)  # type: ignore[union-attr]  # carried
-    world.wait(1)
-    world.reconcile(instance)
-    assert world.owns(instance)
-    assert world.record(instance).standing is None
-
-
 def test_a_tie_holds_and_says_so_once(world: World) -> None:
-    instance = _served(world)
+    instance = _converged(world)
     world.publish("env=prod", "prod")
     world.tag(instance, env="prod")
     world.reconcile(instance)
@@ -404,22 +535,20 @@ def test_a_tie_holds_and_says_so_once(world: World) -> None:
 
 @pytest.mark.parametrize("untagged", [True, False], ids=["tag removed too", "still tagged"])
 def test_a_mapping_whose_record_is_missing_holds(world: World, *, untagged: bool) -> None:
-    instance = _served(world)
+    instance = _converged(world)
     world.damage("workload=web")
     if untagged:
         world.untag(instance, "workload")
     world.reconcile(instance)
     assert world.carries(instance) == "web"
     assert not world.mutations
-    standing = world.record(instance).standing
-    assert standing
-    assert standing.code == "mapping-missing"
+    assert world.shows(instance) == "mapping-missing"
     assert _is_left_alone(world, instance)
 
 
 def test_a_missing_record_doesnt_let_the_next_mapping_take_over(world: World) -> None:
     world.publish("workload=*", "base", priority=900)
-    instance = _served(world)
+    instance = _converged(world)
     world.damage("workload=web")
     world.reconcile(instance)
     assert world.carries(instance) == "web"
@@ -429,14 +558,6 @@ def test_a_missing_record_doesnt_let_the_next_mapping_take_over(world: World) ->
     world.unpublish("workload=web")
     world.reconcile(instance)
     assert world.carries(instance) == "base"
-
-
-def test_an_empty_table_changes_nothing(world: World) -> None:
-    untagged, theirs = world.running(), world.running(profile="theirs", workload="web")
-    world.wait(1)
-    world.reconcile(untagged, theirs)
-    assert not world.mutations
-    assert world.carries(theirs) == "theirs"
 
 
 def test_observing_only_reports(world: World) -> None:
@@ -452,7 +573,7 @@ def test_observing_only_reports(world: World) -> None:
     assert _is_left_alone(world, instance)
     world.control(mode="enforce")
     world.reconcile(instance)
-    assert world.owns(instance)
+    assert world.granted(instance)
 
 
 def test_the_control_item_can_take_an_enforcing_deployment_back_to_observing(world: World) -> None:
@@ -469,13 +590,83 @@ def test_paused_means_hands_off_until_resumed(world: World) -> None:
     world.control(paused=True)
     world.reconcile(instance)
     assert not world.mutations
-    standing = world.record(instance).standing
-    assert standing
-    assert standing.code == "paused"
+    assert world.shows(instance) == "paused"
     world.control(paused=False)
     world.reconcile(instance)
-    assert world.owns(instance)
-    assert world.record(instance).standing is None
+    assert world.granted(instance)
+    assert world.shows(instance) == ""
+
+
+# ---- an empty or restored state table ----
+
+
+def _to_attach(world: World) -> str:
+    world.publish("workload=web", "web")
+    return world.running(workload="web")
+
+
+def _to_replace(world: World) -> str:
+    instance = _converged(world)
+    world.publish("workload=web", "web-2")
+    return instance
+
+
+def _to_detach(world: World) -> str:
+    instance = _converged(world)
+    world.unpublish("workload=web")
+    return instance
+
+
+@pytest.mark.parametrize(
+    ("begin", "would", "carried", "then"),
+    [(_to_attach, "attach", "", "web"), (_to_replace, "replace", "web", "web-2"), (_to_detach, "detach", "web", "")],
+    ids=["attach", "replace", "detach"],
+)
+def test_nothing_is_changed_before_a_sweep_came_to_its_end_on_the_table(
+    world: World, begin: Callable[[World], str], would: str, carried: str, then: str
+) -> None:
+    instance = begin(world)
+    world.never_swept()
+    world.quiet()
+    world.reconcile(instance)
+    assert not world.mutations
+    assert world.carries(instance) == carried
+    condition = _condition(world, instance)
+    assert (condition.action, condition.code) == (Action.HOLD, "unswept")
+    assert f"it would {would}" in condition.reason
+    assert _is_left_alone(world, instance)
+    world.swept(1, 1)
+    world.reconcile(instance)
+    assert world.carries(instance) == then
+    assert world.shows(instance) == ""
+
+
+def test_the_number_of_instances_alone_as_the_first_edition_wrote_it_is_no_marker(world: World) -> None:
+    instance = _to_detach(world)
+    pk, sk = codec.FLEET
+    counted = codec.to_attributes({"pk": pk, "sk": sk, "instances": 1})
+    world.dynamodb.put_item(TableName=STATE_TABLE, Item=counted)
+    world.reconcile(instance)
+    assert world.shows(instance) == "unswept"
+
+
+def test_an_instance_that_carries_what_it_should_shows_nothing_on_an_unswept_table(world: World) -> None:
+    instance = _converged(world)
+    world.never_swept()
+    assert _is_left_alone(world, instance)
+    assert world.shows(instance) == ""
+
+
+def test_a_state_table_that_was_lost_changes_nothing_whatever_instances_carry(world: World) -> None:
+    world.profile("web")
+    bare, managed, foreign = (world.running(workload="web", **more) for more in ({}, {}, {"profile": "theirs"}))
+    world.attach_by_hand(managed, "web")
+    world.wait(1)
+    world.never_swept()
+    world.reconcile(bare, managed, foreign)
+    assert not world.mutations
+    assert [world.carries(each) for each in (bare, managed, foreign)] == ["", "web", "theirs"]
+    assert [world.shows(each) for each in (bare, managed, foreign)] == ["", "unexplained", ""]
 
 
 # ---- what can't be read ----
@@ -486,7 +677,7 @@ def test_paused_means_hands_off_until_resumed(world: World) -> None:
 def test_when_the_truth_cant_be_read_every_message_comes_back_and_nothing_changes(
     world: World, operation: str, code: str
 ) -> None:
-    instance, other = _served(world), world.running(workload="web")
+    instance, other = _converged(world), world.running(workload="web")
     world.untag(instance, "workload")
     world.calls.before(operation, refusing(code))
     outcomes = world.reconcile_all(instance, other)
@@ -498,8 +689,8 @@ def test_when_the_truth_cant_be_read_every_message_comes_back_and_nothing_change
     assert (world.carries(instance), world.carries(other)) == ("", "web")
 
 
-def test_a_read_that_isnt_allowed_is_told_once_and_holds(world: World) -> None:
-    instance, other = _served(world), world.running(workload="web")
+def test_a_read_that_isnt_allowed_is_reported_once_and_holds(world: World) -> None:
+    instance, other = _converged(world), world.running(workload="web")
     words = "User: fn is not authorized to perform: dynamodb:BatchGetItem on resource: arn:aws:dynamodb:table/state"
     world.calls.before("BatchGetItem", refusing("AccessDeniedException", words))
     outcomes = world.reconcile_all(instance, other)
@@ -510,7 +701,7 @@ def test_a_read_that_isnt_allowed_is_told_once_and_holds(world: World) -> None:
 
 
 def test_keys_left_unprocessed_are_asked_for_again(world: World) -> None:
-    instance = _served(world)
+    instance = _converged(world)
     world.dynamodb.unprocessed = 3
     world.reconcile(instance)
     assert not world.mutations
@@ -519,7 +710,7 @@ def test_keys_left_unprocessed_are_asked_for_again(world: World) -> None:
 
 
 def test_keys_that_stay_unprocessed_are_never_taken_for_absent(world: World) -> None:
-    instance = _served(world)
+    instance = _converged(world)
     world.dynamodb.unprocessed = 100
     outcome = world.reconcile(instance)
     assert isinstance(outcome.error, RetryableError)
@@ -527,59 +718,110 @@ def test_keys_that_stay_unprocessed_are_never_taken_for_absent(world: World) -> 
     assert world.carries(instance) == "web"
 
 
-# ---- what EC2 refuses ----
+def test_one_damaged_record_doesnt_keep_the_others_from_their_roles(world: World) -> None:
+    world.publish("app=web", "web")
+    damaged, sound = world.running(app="web"), world.running(app="web")
+    world.garble(codec.record_key(world.key(damaged)))
+    outcomes = world.reconcile_all(damaged, sound)
+    assert world.carries(sound) == "web"
+    assert world.carries(damaged) == ""
+    error = outcomes[world.key(damaged)].error
+    assert isinstance(error, DamagedError)
+    assert damaged in str(error)
+    assert outcomes[world.key(sound)].error is None
+    (line,) = [each for each in world.logged() if each["message"] == "could not observe"]
+    assert line["instances"] == [damaged]
+
+
+def test_a_damaged_mapping_holds_its_own_instances_and_no_others(world: World) -> None:
+    _converged(world)
+    world.publish("workload=db", "db")
+    tagged, other = world.running(workload="web"), world.running(workload="db")
+    world.garble(codec.published_key(mapping_key("workload=web")))
+    outcomes = world.reconcile_all(tagged, other)
+    assert isinstance(outcomes[world.key(tagged)].error, DamagedError)
+    assert world.carries(tagged) == ""
+    assert world.carries(other) == "db"
+
+
+def test_an_instance_whose_tag_went_keeps_its_role_while_its_mapping_is_damaged(world: World) -> None:
+    instance = _converged(world)
+    world.untag(instance, "workload")
+    world.garble(codec.published_key(mapping_key("workload=web")))
+    outcome = world.reconcile(instance)
+    assert isinstance(outcome.error, DamagedError)
+    assert not world.mutations
+    # Published anew, it says again what to do.
+    world.damage("workload=web")
+    world.publish("workload=web", "web")
+    world.reconcile(instance)
+    assert world.carries(instance) == ""
+
+
+# ---- races ----
 
 
 def test_a_lost_race_observes_again(world: World) -> None:
     world.publish("workload=web", "web")
+    world.profile("db")
     instance = world.running(workload="web")
-    world.calls.before(ATTACH, lambda: world.attach_by_hand(instance, "theirs"))
+    world.calls.before(ATTACH, lambda: world.attach_by_hand(instance, "db"))
     world.reconcile(instance)
     assert world.carries(instance) == "web"
-    assert world.owns(instance)
+    assert world.granted(instance)
     assert world.mutations == [ATTACH, REPLACE]
-    answers = [entry["answer"] for entry in world.history(instance)]
-    assert answers[0]["code"] == "IncorrectState"
+    first, second = world.history(instance)
+    assert (first["outcome"], first["answer"]["code"]) == ("refused", "IncorrectState")
+    assert second["outcome"] == "done"
 
 
-def test_a_lost_race_against_a_role_to_keep_holds(world: World) -> None:
-    world.publish("workload=web", "web", when_occupied=WhenOccupied.KEEP)
+def test_a_race_lost_against_a_foreign_role_holds(world: World) -> None:
+    world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.calls.before(ATTACH, lambda: world.attach_by_hand(instance, "theirs"))
     world.reconcile(instance)
     assert world.carries(instance) == "theirs"
-    record = world.record(instance)
-    assert record.standing
-    assert record.standing.code == "occupied"
-    assert not record.intents
-    assert not record.assignments
+    assert world.shows(instance) == "occupied"
+    assert world.mutations == [ATTACH]
 
 
-def test_a_lost_race_for_the_very_same_role_leaves_it_theirs(world: World) -> None:
+def test_a_race_lost_for_the_very_same_role_is_won(world: World) -> None:
+    """A managed role exists for Rolekeeper alone, and its grant was written before the call."""
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.calls.before(ATTACH, lambda: world.attach_by_hand(instance, "web"))
     world.reconcile(instance)
     assert world.carries(instance) == "web"
-    assert world.record(instance).empty
+    assert world.granted(instance)
     world.untag(instance, "workload")
     world.reconcile(instance)
-    assert world.carries(instance) == "web"
+    assert world.carries(instance) == ""
 
 
 def test_a_stale_id_observes_again(world: World) -> None:
-    instance = _served(world)
+    instance = _converged(world)
+    world.publish("workload=db", "db")
+    world.publish("workload=other", "other")
+    world.tag(instance, workload="db")
+    world.calls.before(REPLACE, lambda: world.attach_by_hand(instance, "other"))
+    world.reconcile(instance)
+    assert world.carries(instance) == "db"
+    assert world.granted(instance)
+    assert world.mutations == [REPLACE, REPLACE]
+
+
+def test_a_foreign_role_that_comes_between_the_look_and_the_call_is_not_replaced(world: World) -> None:
+    instance = _converged(world)
     world.publish("workload=db", "db")
     world.tag(instance, workload="db")
     world.calls.before(REPLACE, lambda: world.attach_by_hand(instance, "theirs"))
     world.reconcile(instance)
-    assert world.carries(instance) == "db"
-    assert world.owns(instance)
-    assert world.mutations == [REPLACE, REPLACE]
+    assert world.carries(instance) == "theirs"
+    assert world.shows(instance) == "occupied"
 
 
 def test_a_detach_of_what_is_gone_already_is_done(world: World) -> None:
-    instance = _served(world)
+    instance = _converged(world)
     world.untag(instance, "workload")
 
     def by_hand() -> None:
@@ -591,7 +833,7 @@ def test_a_detach_of_what_is_gone_already_is_done(world: World) -> None:
     outcome = world.reconcile(instance)
     assert outcome.error is None
     assert world.association(instance) is None
-    assert not world.record(instance).intents
+    assert world.history(instance)[-1]["outcome"] == "refused", "it was gone before we asked"
 
 
 def test_an_instance_that_stops_before_the_call_waits(world: World) -> None:
@@ -601,150 +843,21 @@ def test_an_instance_that_stops_before_the_call_waits(world: World) -> None:
     outcome = world.reconcile(instance)
     assert outcome.waiting
     assert len(world.machine.started) == 1
-    record = world.record(instance)
-    assert record.standing
-    assert record.standing.code == "changing"
-    assert not record.intents
+    assert world.shows(instance) == "changing"
     world.wait(2)
     world.reconcile(instance, in_loop=True)
-    assert world.owns(instance)
+    assert world.granted(instance)
 
 
 def test_an_instance_that_stops_before_a_replace_ends_waiting_for_its_start(world: World) -> None:
-    instance = _served(world)
+    instance = _converged(world)
     world.publish("workload=db", "db")
     world.tag(instance, workload="db")
     world.calls.before(REPLACE, lambda: world.stop(instance))
     world.reconcile(instance)
-    standing = world.record(instance).standing
-    assert standing
-    assert standing.code == "stopped"
+    assert world.shows(instance) == "stopped"
     assert world.carries(instance) == "web"
-    assert world.owns(instance)
-
-
-def test_a_new_profile_is_waited_for_and_then_attached(world: World) -> None:
-    world.profile("web", made_now=True)
-    world.publish("workload=web", "web")
-    # The truth refuses a new profile for 3 s; the instance runs after 2.
-    instance = world.running(workload="web")
-    outcome = world.reconcile(instance)
-    assert outcome.waiting
-    assert outcome.decision
-    assert outcome.decision.code == "propagating"
-    assert len(world.machine.started) == 1
-    assert not world.record(instance).intents
-    world.reconcile(instance)
-    assert len(world.machine.started) == 1
-    world.wait(4)
-    world.reconcile(instance, in_loop=True)
-    assert world.owns(instance)
-    assert world.record(instance).standing is None
-
-
-def test_a_profile_that_never_propagates_starts_no_second_loop_once_parked(world: World) -> None:
-    world.profile("web", empty=True)
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    outcome = world.reconcile(instance)
-    assert outcome.decision
-    world.reconciler(in_loop=True).park(world.wake(instance), outcome.decision)
-    world.quiet()
-    world.reconcile(instance)
-    assert not world.machine.started
-    standing = world.record(instance).standing
-    assert standing
-    assert standing.parked
-    # Put right, the next look attaches.
-    world.profile("web")
-    world.reconcile(instance)
-    assert world.owns(instance)
-
-
-PASS_ROLE = (
-    "You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/fn/fn is not "
-    "authorized to perform: iam:PassRole on resource: arn:aws:iam::123456789012:role/rolekeeper/web because no "
-    "identity-based policy allows the iam:PassRole action. Encoded authorization failure message: 4f-5k"
-)
-
-
-def test_a_missing_permission_holds_and_names_action_and_resource(world: World) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.calls.before(ATTACH, refusing("UnauthorizedOperation", PASS_ROLE, status=403))
-    outcome = world.reconcile(instance)
-    assert outcome.error is None
-    assert outcome.decision
-    assert (outcome.decision.action, outcome.decision.code) == (Action.HOLD, "denied")
-    (missing,) = world.events.named("Permission Missing")
-    role = "arn:aws:iam::123456789012:role/rolekeeper/web"
-    assert (missing["action"], missing["resource"]) == ("iam:PassRole", role)
-    assert len(world.events.named("Role Change Refused")) == 1
-    assert world.metrics.counts["PermissionDenied"] == 1
-    record = world.record(instance)
-    assert record.standing
-    assert record.standing.reason == f"permission iam:PassRole on {role} is missing (UnauthorizedOperation)"
-    assert not record.intents
-    # Denied again, in other words of the encoded message: that is no news about the instance.
-    world.quiet()
-    world.calls.before(ATTACH, refusing("UnauthorizedOperation", f"{PASS_ROLE}-other", status=403))
-    world.reconcile(instance)
-    assert not world.events.named("Role Change Refused")
-    # Granted.
-    world.reconcile(instance)
-    assert world.owns(instance)
-    assert world.record(instance).standing is None
-
-
-def test_an_encoded_denial_names_what_we_attempted(world: World) -> None:
-    instance = _served(world)
-    world.publish("workload=db", "db")
-    world.tag(instance, workload="db")
-    words = "You are not authorized to perform this operation. Encoded authorization failure message: 4f-5k"
-    world.calls.before(REPLACE, refusing("UnauthorizedOperation", words, status=403))
-    world.reconcile(instance)
-    (missing,) = world.events.named("Permission Missing")
-    assert missing["action"] == "ec2:ReplaceIamInstanceProfileAssociation"
-    assert missing["resource"] == f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{instance}"
-    assert world.carries(instance) == "web"
-
-
-def test_any_other_refusal_holds_with_awss_words(world: World) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.calls.before(ATTACH, refusing("UnsupportedOperation", "not on this kind of instance"))
-    outcome = world.reconcile(instance)
-    assert outcome.decision
-    assert outcome.decision.code == "refused"
-    assert "not on this kind of instance" in outcome.decision.reason
-    assert world.events.kinds == ["Role Change Refused"]
-    assert world.metrics.counts["Refused"] == 1, "an alarm rings"
-
-
-def test_a_throttled_mutation_comes_back_and_then_succeeds(world: World) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.calls.before(ATTACH, refusing("RequestLimitExceeded", status=503))
-    outcome = world.reconcile(instance)
-    assert isinstance(outcome.error, RetryableError)
-    assert world.carries(instance) == ""
-    world.reconcile(instance)
-    assert world.owns(instance)
-
-
-def test_an_answer_that_never_came_is_found_by_the_next_look(world: World) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-
-    def time_out() -> None:
-        raise ReadTimeoutError(endpoint_url="https://ec2")
-
-    world.calls.after(ATTACH, time_out)
-    outcome = world.reconcile(instance)
-    assert isinstance(outcome.error, RetryableError)
-    world.reconcile(instance)
-    assert world.owns(instance)
-    assert world.mutations == [ATTACH]
+    assert world.granted(instance)
 
 
 def test_one_instances_trouble_is_its_own(world: World) -> None:
@@ -753,8 +866,8 @@ def test_one_instances_trouble_is_its_own(world: World) -> None:
     world.calls.before(ATTACH, refusing("RequestLimitExceeded", status=503))
     outcomes = world.reconcile_all(first, second, third)
     assert [bool(outcomes[world.key(each)].error) for each in (first, second, third)] == [True, False, False]
-    assert world.owns(second)
-    assert world.owns(third)
+    assert world.granted(second)
+    assert world.granted(third)
 
 
 def test_an_instance_that_keeps_changing_comes_back_after_a_bounded_number_of_looks(world: World) -> None:
@@ -765,10 +878,48 @@ def test_an_instance_that_keeps_changing_comes_back_after_a_bounded_number_of_lo
     outcome = world.reconcile(instance)
     assert isinstance(outcome.error, RetryableError)
     assert world.calls["DescribeInstances"] <= 6
-    assert not world.record(instance).intents
+    assert {each["outcome"] for each in world.history(instance)} == {"refused"}
 
 
-# ---- instances that are no more ----
+def test_an_association_that_never_settles_waits_in_a_loop(world: World) -> None:
+    world.publish("workload=web", "web")
+    instance = world.running(workload="web")
+    world.truth.associate(instance, "web").changes_at = None
+    outcome = world.reconcile(instance)
+    assert outcome.waiting
+    assert world.shows(instance) == "associating"
+    assert len(world.machine.started) == 1
+
+
+# ---- our own table, queue or machine fails ----
+
+
+def test_a_write_that_isnt_allowed_is_reported_and_the_message_comes_back(world: World) -> None:
+    world.publish("workload=web", "web")
+    instance = world.running(workload="web")
+    words = "User: fn is not authorized to perform: dynamodb:PutItem on resource: arn:aws:dynamodb:table/state"
+    world.calls.before("TransactWriteItems", refusing("AccessDeniedException", words))
+    outcome = world.reconcile(instance)
+    assert isinstance(outcome.error, DeniedError)
+    assert not world.mutations, "without a grant nothing is asked"
+    (event,) = world.events.named("Permission Missing")
+    assert event["action"] == "dynamodb:PutItem"
+    assert world.reconcile(instance).error is None
+    assert world.granted(instance)
+
+
+def test_a_loop_that_cant_be_started_lets_the_message_come_back(world: World) -> None:
+    world.publish("workload=web", "web")
+    instance = world.launch(workload="web")
+    world.calls.before("StartExecution", refusing("ThrottlingException"))
+    outcome = world.reconcile(instance)
+    assert isinstance(outcome.error, RetryableError)
+    assert world.shows(instance) == "", "nothing may claim that a loop watches it"
+    assert world.reconcile(instance).waiting
+    assert len(world.machine.started) == 1
+
+
+# ---- instances that have ended ----
 
 
 def test_an_unknown_instance_is_no_action_and_no_record(world: World) -> None:
@@ -798,14 +949,19 @@ def test_an_instance_that_isnt_visible_yet_is_looked_for_again(world: World) -> 
     assert outcome.decision.code in ("changing", "converged")
 
 
-@pytest.mark.parametrize("seconds", [0.0, 5.0], ids=["shutting-down", "terminated"])
-def test_a_terminated_instances_record_is_forgotten(world: World, seconds: float) -> None:
-    instance = _served(world)
+@pytest.mark.parametrize(
+    ("hours", "code"),
+    [((), "ended"), ((1,), "ended"), ((1, 2), "gone")],
+    ids=["ending", "terminated", "no longer shown"],
+)
+def test_a_terminated_instances_record_is_forgotten(world: World, hours: tuple[int, ...], code: str) -> None:
+    instance = _converged(world)
     world.truth.terminate(instance)
-    world.wait(seconds)
+    for each in hours:
+        world.later(hours=each)
     outcome = world.reconcile(instance)
     assert outcome.decision
-    assert outcome.decision.code == "ended"
+    assert outcome.decision.code == code
     assert not world.mutations
     assert world.key(instance) not in world.state.read([world.key(instance)], []).records
     assert world.history(instance)
@@ -815,24 +971,24 @@ def test_a_terminated_instances_record_is_forgotten(world: World, seconds: float
 # ---- looking again ----
 
 
-def test_a_wish_that_changes_during_the_mutation_is_met(world: World) -> None:
+def test_a_tag_that_changes_during_the_mutation_is_followed(world: World) -> None:
     world.publish("workload=web", "web")
     world.publish("workload=db", "db")
     instance = world.running(workload="web")
     world.calls.after(ATTACH, lambda: world.tag(instance, workload="db"))
     world.reconcile(instance)
     assert world.carries(instance) == "db"
-    assert world.owns(instance)
+    assert world.granted(instance)
     assert world.mutations == [ATTACH, REPLACE]
 
 
-def test_a_tag_removed_during_the_mutation_is_met(world: World) -> None:
+def test_a_tag_removed_during_the_mutation_takes_the_role_away(world: World) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.calls.after(ATTACH, lambda: world.untag(instance, "workload"))
     world.reconcile(instance)
     assert world.association(instance) is None
-    assert not world.record(instance).intents
+    assert world.mutations == [ATTACH, DETACH]
 
 
 def test_several_messages_for_one_instance_are_one_reconcile(world: World) -> None:
@@ -851,56 +1007,3 @@ def test_every_decision_is_logged_with_its_correlation_id(world: World) -> None:
     assert [line["decision"]["action"] for line in decisions] == ["Attach", "Nothing"]
     assert {line["correlation_id"] for line in decisions} == {"correlation-1"}
     assert (world.metrics.counts["Attach"], world.metrics.counts["Nothing"]) == (1, 1)
-
-
-# ---- damage ----
-
-
-def test_one_damaged_record_doesnt_keep_the_others_from_their_roles(world: World) -> None:
-    world.publish("app=web", "web")
-    damaged, sound = world.running(app="web"), world.running(app="web")
-    pk, sk = codec.record_key(world.key(damaged))
-    world.dynamodb.put_item(
-        TableName=STATE_TABLE, Item=codec.to_attributes({"pk": pk, "sk": sk, "standing": {"action": "Dance"}})
-    )
-    outcomes = world.reconcile_all(damaged, sound)
-    assert world.carries(sound) == "web"
-    assert world.carries(damaged) == ""
-    error = outcomes[world.key(damaged)].error
-    assert isinstance(error, DamagedError)
-    assert damaged in str(error)
-
-
-def test_a_refusal_is_one_write_with_its_answer(world: World) -> None:
-    world.publish("app=web", "web")
-    instance = world.running(app="web")
-    world.quiet()
-    world.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation", "You are not authorized"))
-    world.reconcile(instance)
-    assert world.writes == ["UpdateItem", "TransactWriteItems"]
-    (entry,) = world.history(instance)
-    assert entry["answer"]["code"] == "UnauthorizedOperation"
-    assert entry["decision"]["code"] == "denied"
-
-
-def test_a_missing_permission_is_told_once_and_counted_each_time(world: World) -> None:
-    world.publish("app=web", "web")
-    instance = world.running(app="web")
-    for _ in range(3):
-        world.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation", "You are not authorized"))
-        world.reconcile(instance)
-    assert len(world.events.named("Permission Missing")) == 1
-    assert world.metrics.counts["PermissionDenied"] == 3
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-
-
-def test_a_message_that_a_failed_loop_left_starts_another_loop(world: World) -> None:
-    world.publish("app=web", "web")
-    instance = world.launch(app="web")
-    world.reconcile(instance)
-    assert len(world.machine.started) == 1
-    world.reconcile(instance)
-    assert len(world.machine.started) == 1, "a loop watches it"
-    world.reconciler().run([world.wake(instance), replace(world.wake(instance), loop_failed=True)])
-    assert len(world.machine.started) == 2

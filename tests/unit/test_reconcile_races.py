@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from rolekeeper.model import WhenStopped, WhenUnmatched
+from rolekeeper.model import WhenUnmatched
 from support.world import KilledError, World, kill, refusing
 
 
@@ -15,6 +15,14 @@ from support.world import KilledError, World, kill, refusing
 def mappings(world: World) -> None:
     for role in ("web", "db"):
         world.publish(f"workload={role}", role)
+
+
+def _stopped_with_a_role(world: World) -> str:
+    """A stopped instance that carries web: another role waits for its start."""
+    instance = world.stopped(workload="web")
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+    return instance
 
 
 def test_a_mapping_that_comes_back_between_two_reads_detaches_nothing(world: World) -> None:
@@ -29,38 +37,115 @@ def test_a_mapping_that_comes_back_between_two_reads_detaches_nothing(world: Wor
 
 
 def test_a_slow_look_doesnt_hide_what_a_newer_one_wrote_while_it_looked(world: World) -> None:
-    instance = world.stopped(profile="theirs")
-
-    def meanwhile() -> None:
-        world.wait(1)
-        world.tag(instance, workload="web")
-        world.reconcile(instance)
-
-    world.calls.before("BatchGetItem", meanwhile)
-    world.reconcile(instance)
-    standing = world.record(instance).standing
-    assert standing
-    assert standing.code == "stopped"
-
-
-def test_a_slow_look_doesnt_hide_what_a_newer_one_wrote_before_it_could_write(world: World) -> None:
-    instance = world.stopped(profile="theirs", workload="web")
-    world.reconcile(instance)
-    world.untag(instance, "workload")
+    instance = _stopped_with_a_role(world)
 
     def meanwhile() -> None:
         world.wait(1)
         world.tag(instance, workload="db")
         world.reconcile(instance)
 
+    world.calls.before("BatchGetItem", meanwhile)
+    world.reconcile(instance)
+    assert world.shows(instance) == "stopped"
+
+
+def test_a_slow_look_doesnt_hide_what_a_newer_one_wrote_before_it_could_write(world: World) -> None:
+    world.publish("workload=third", "third")
+    instance = _stopped_with_a_role(world)
+    world.tag(instance, workload="db")
+    world.reconcile(instance)
+    world.tag(instance, workload="web")
+
+    def meanwhile() -> None:
+        world.wait(1)
+        world.tag(instance, workload="third")
+        world.reconcile(instance)
+
     world.calls.after("BatchGetItem", meanwhile)
     world.reconcile(instance)
-    standing = world.record(instance).standing
-    assert standing
-    assert "db" in standing.reason
+    condition = world.record(instance).condition
+    assert condition
+    assert "third" in condition.reason
 
 
-def test_a_change_whose_outcome_nobody_recorded_is_told_by_the_history(world: World) -> None:
+def test_a_slow_look_that_would_show_something_doesnt_replace_what_a_newer_one_shows(world: World) -> None:
+    world.publish("workload=third", "third")
+    instance = _stopped_with_a_role(world)
+    world.tag(instance, workload="db")
+
+    def meanwhile() -> None:
+        world.wait(1)
+        world.tag(instance, workload="third")
+        world.reconcile(instance)
+
+    world.calls.after("BatchGetItem", meanwhile)
+    world.reconcile(instance)
+    condition = world.record(instance).condition
+    assert condition
+    assert "third" in condition.reason
+
+
+def test_a_slow_look_writes_nothing_into_the_record_of_an_instance_that_ended_meanwhile(world: World) -> None:
+    instance = _stopped_with_a_role(world)
+    world.tag(instance, workload="db")
+
+    def meanwhile() -> None:
+        world.truth.terminate(instance)
+        world.wait(5)
+        world.reconcile(instance)
+
+    world.calls.after("BatchGetItem", meanwhile)
+    world.reconcile(instance)
+    assert world.key(instance) not in world.state.read([world.key(instance)], []).records
+
+
+def test_a_slow_look_whose_call_ec2_refuses_leaves_the_grant_of_the_newer_one(world: World) -> None:
+    instance = world.running(workload="web")
+    world.reconcile(instance)
+    world.wait(1)
+    world.tag(instance, workload="db")
+
+    def meanwhile() -> None:
+        world.wait(1)
+        world.publish("workload=third", "third")
+        world.tag(instance, workload="third")
+        world.reconcile(instance)
+
+    world.calls.before("ReplaceIamInstanceProfileAssociation", meanwhile)
+    world.reconcile(instance)
+    assert world.carries(instance) == "third"
+    assert world.granted(instance)
+    outcomes = {each["decision"]["role"]: each["outcome"] for each in world.history(instance)}
+    assert outcomes == {"web": "done", "db": "refused", "third": "done"}
+
+
+def test_what_ec2_refused_is_recorded_though_a_newer_look_showed_something_meanwhile(world: World) -> None:
+    instance = world.running(workload="web")
+
+    def meanwhile() -> None:
+        world.control(paused=True)
+        world.reconcile(instance)
+        assert world.shows(instance) == "paused"
+        world.control()
+        refusing("UnauthorizedOperation", "You are not authorized")()
+
+    world.calls.before("AssociateIamInstanceProfile", meanwhile)
+    outcome = world.reconcile(instance)
+    assert outcome.error is None
+    assert world.shows(instance) == "denied"
+    assert [each["outcome"] for each in world.history(instance) if "outcome" in each] == ["refused"]
+
+
+def test_two_that_agree_on_a_change_make_it_once_and_each_entry_says_what_became_of_its_call(world: World) -> None:
+    instance = world.running(workload="web")
+    world.calls.before("AssociateIamInstanceProfile", lambda: world.reconcile(instance))
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+    assert sorted(each["outcome"] for each in world.history(instance)) == ["done", "refused"]
+    assert len(world.record(instance).changes) == 1
+
+
+def test_a_detach_whose_result_nobody_recorded_stays_started_in_the_history(world: World) -> None:
     instance = world.running(workload="web")
     world.reconcile(instance)
     world.untag(instance, "workload")
@@ -69,48 +154,60 @@ def test_a_change_whose_outcome_nobody_recorded_is_told_by_the_history(world: Wo
         world.reconcile(instance)
     world.wait(1)
     world.reconcile(instance)
-    (closed,) = world.history(instance)[-1]["closes"]
-    assert (closed["action"], closed["mapping"]) == ("Detach", "workload=web")
-    assert not world.record(instance).intents
+    last = world.history(instance)[-1]
+    assert (last["decision"]["action"], last["decision"]["mapping"]) == ("Detach", "workload=web")
+    assert last["outcome"] == "started"
 
 
-def test_a_change_of_an_instance_that_ended_meanwhile_is_told_too(world: World) -> None:
+def test_a_slow_look_hands_no_grant_back_to_the_mapping_that_gave_it_before(world: World) -> None:
+    world.publish("a=1", "web", when_unmatched=WhenUnmatched.KEEP)
+    world.publish("b=1", "web")
+    instance = world.running(a="1")
+    world.reconcile(instance)
+
+    def meanwhile() -> None:
+        world.wait(1)
+        world.tag(instance, b="1")
+        world.untag(instance, "a")
+        world.reconcile(instance)
+
+    world.calls.before("BatchGetItem", meanwhile)
+    world.reconcile(instance)
+    assert {str(each.mapping) for each in world.record(instance).grants.values()} == {"b=1"}
+
+
+def test_a_slow_look_takes_nothing_away_of_a_newer_quarantine(world: World) -> None:
+    world.publish("quarantine=yes", "NONE", priority=1)
     instance = world.running(workload="web")
-    world.calls.after("AssociateIamInstanceProfile", kill)
-    with suppress(KilledError):
+    world.reconcile(instance)
+
+    def meanwhile() -> None:
+        world.wait(1)
+        world.tag(instance, quarantine="yes")
         world.reconcile(instance)
-    world.truth.terminate(instance)
-    world.wait(5)
+
+    world.calls.before("BatchGetItem", meanwhile)
     world.reconcile(instance)
-    (closed,) = world.history(instance)[-1]["closes"]
-    assert (closed["action"], closed["role"]) == ("Attach", "web")
+    world.damage("quarantine=yes")
+    world.reconcile(instance)
+    assert (world.carries(instance), world.shows(instance)) == ("", "mapping-missing")
 
 
-def test_the_second_half_of_a_swap_tells_of_the_first(world: World) -> None:
-    world.publish("urgent=*", "urgent", priority=1, when_stopped=WhenStopped.SWAP)
-    instance = world.stopped(profile="theirs", urgent="yes")
-    world.calls.after("DisassociateIamInstanceProfile", kill)
-    with suppress(KilledError):
+def test_a_grant_that_another_reconcile_just_handed_over_is_not_handed_over_again(world: World) -> None:
+    """The write goes through only while the grant reads as this look read it."""
+    world.publish("a=1", "web")
+    world.publish("b=1", "web")
+    world.publish("c=1", "web")
+    instance = world.running(a="1")
+    world.reconcile(instance)
+    world.untag(instance, "a")
+    world.tag(instance, b="1")
+
+    def meanwhile() -> None:
+        world.untag(instance, "b")
+        world.tag(instance, c="1")
         world.reconcile(instance)
-    world.wait(1)
-    world.reconcile(instance)
-    assert world.carries(instance) == "urgent"
-    (closed,) = world.history(instance)[-1]["closes"]
-    assert closed["action"] == "Replace"
 
-
-def test_what_is_given_back_isnt_claimed_by_an_older_wish_for_the_same_role(world: World) -> None:
-    world.profile("before")
-    world.publish("careful=*", "web", when_unmatched=WhenUnmatched.RESTORE)
-    instance = world.running(profile="before", careful="yes")
+    world.calls.before("TransactWriteItems", meanwhile)
     world.reconcile(instance)
-    world.publish("older=*", "before", priority=1)
-    world.tag(instance, older="yes")
-    # The call never happens, but nobody can know: its intent stays open.
-    world.calls.before("ReplaceIamInstanceProfileAssociation", refusing("InternalError", status=500))
-    world.reconcile(instance)
-    world.untag(instance, "older", "careful")
-    world.reconcile(instance)
-    assert world.carries(instance) == "before"
-    assert world.record(instance).assignments == {}
-    assert world.record(instance).intents == {}
+    assert {str(each.mapping) for each in world.record(instance).grants.values()} == {"c=1"}

@@ -1,5 +1,8 @@
 """The sweep: what events missed is found, what is as it should be is left alone."""
 
+from collections.abc import Callable
+from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -7,8 +10,10 @@ import pytest
 from rolekeeper import codec
 from rolekeeper.ec2 import FILTER_VALUES, Ec2
 from rolekeeper.errors import DeniedError, RetryableError
+from rolekeeper.limits import Limits
 from rolekeeper.mapping_table import MappingTable
-from rolekeeper.sweep import FLEET_RESERVE, Sweep, Swept
+from rolekeeper.model import InstanceRecord
+from rolekeeper.sweep import FLEET_RESERVE, MAPPINGS_RESERVE, Sweep, Swept
 from rolekeeper.work import WorkQueue
 from support.desk import MAPPING_TABLE, TRUSTS_LAMBDA, Desk
 from support.state_table import STATE_TABLE
@@ -26,8 +31,9 @@ def desk(world: World) -> Desk:
     return made
 
 
-def sweep(desk: Desk, *, seconds: float = 840) -> Swept:
-    world = desk.world
+def sweep(desk: Desk, *seconds: float) -> Swept:
+    """One sweep; of its time so much is left each time that it asks, and at last for good."""
+    world, left = desk.world, chain(seconds or (840,), repeat(seconds[-1] if seconds else 840))
     announcer = world.announcer()
     one = Sweep(
         ec2=Ec2(world.ec2, ACCOUNT, REGION),  # type: ignore[arg-type]  # shaped like a client
@@ -36,10 +42,9 @@ def sweep(desk: Desk, *, seconds: float = 840) -> Swept:
         publisher=desk.publisher(),
         queue=WorkQueue(desk.sqs, desk.queue_url),
         announce=announcer,
-        mode=world.mode,
-        contest=world.contest,
+        rules=world.rules,
         correlation_id="sweep-1",
-        seconds_left=lambda: seconds,
+        seconds_left=lambda: next(left),
         now=world.clock.now,
     )
     try:
@@ -97,13 +102,56 @@ def test_a_stopped_instance_that_waits_is_not_sent_again_until_it_runs(desk: Des
 
 
 def test_a_refusal_that_is_already_shown_is_not_sent_again(desk: Desk) -> None:
-    desk.edit("app=web", role="web", when_occupied="keep")
-    instance = desk.world.running(profile="somebody", app="web")
+    instance = desk.world.running(profile="theirs", app="web")
     desk.quiet()
     assert sweep(desk).sent == 1
     desk.world.reconcile(instance)
+    assert desk.world.shows(instance) == "occupied"
     desk.quiet()
     assert sweep(desk).sent == 0
+
+
+def test_a_managed_role_that_nothing_explains_is_sent_once_and_then_shown(desk: Desk) -> None:
+    instance = desk.world.running()
+    desk.world.attach_by_hand(instance, "web")
+    assert sweep(desk).sent == 1
+    desk.world.reconcile(instance)
+    assert (desk.world.carries(instance), desk.world.shows(instance)) == ("web", "unexplained")
+    assert sweep(desk).sent == 0
+
+
+def test_a_foreign_role_that_nothing_governs_is_nobodys_concern(desk: Desk) -> None:
+    desk.world.running(profile="theirs")
+    assert sweep(desk).sent == 0
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_an_instance_that_an_aws_service_manages_is_seen_and_never_sent(desk: Desk, *, hidden: bool) -> None:
+    desk.world.truth.launch(tags={"app": "web"}, operator="eks.amazonaws.com", hidden=hidden)
+    desk.world.wait(2)
+    swept = sweep(desk)
+    assert (swept.instances, swept.sent) == (1, 0)
+    assert fleet(desk)["instances"] == 1
+
+
+def test_a_converged_instance_that_the_first_edition_recorded_is_left_as_it_is(desk: Desk) -> None:
+    """Its record is written anew when something else is written: no deployment writes to the whole fleet."""
+    instance = converged(desk, app="web")
+    pk, sk = codec.record_key(desk.world.key(instance))
+    given = {
+        "association_id": "iip-assoc-1",
+        "profile_arn": desk.world.profiles["web"].arn,
+        "role": "web",
+        "mapping": {"tag_key": "app", "tag_value": "web"},
+        "revision": 1,
+    }
+    item = codec.to_attributes({"pk": pk, "sk": sk, "assignment:iip-assoc-1": given})
+    desk.world.dynamodb.put_item(TableName=STATE_TABLE, Item=item)
+    assert sweep(desk).sent == 0
+    desk.world.untag(instance, "app")
+    assert sweep(desk).sent == 1
+    desk.world.reconcile(instance)
+    assert desk.world.carries(instance) == ""
 
 
 def test_the_row_shows_how_many_instances_it_governs(desk: Desk) -> None:
@@ -111,6 +159,23 @@ def test_the_row_shows_how_many_instances_it_governs(desk: Desk) -> None:
         desk.world.running(app="web")
     sweep(desk)
     assert desk.row("app=web")["matched"] == 3
+
+
+def test_the_row_shows_how_many_instances_keep_a_foreign_role_and_which_are_nodes(desk: Desk) -> None:
+    converged(desk, app="web")
+    node = desk.world.running(profile="theirs", app="web", **{"eks:cluster-name": "prod"})
+    desk.world.running(profile="theirs", app="web")
+    desk.world.running(profile="theirs")
+    sweep(desk)
+    row = desk.row("app=web")
+    assert (row["matched"], row["occupied"]) == (3, 2)
+    assert "keep them, EKS nodes among them" in row["status_reason"]
+    desk.world.detach_by_hand(node)
+    desk.world.wait(2)
+    sweep(desk)
+    row = desk.row("app=web")
+    assert (row["matched"], row["occupied"]) == (3, 1)
+    assert "nodes" not in row["status_reason"]
 
 
 def test_a_mapping_whose_role_is_gone_is_suspended_and_its_instances_hold(desk: Desk) -> None:
@@ -204,14 +269,13 @@ def test_what_is_damaged_keeps_nothing_else_from_being_found(desk: Desk, damaged
     touched = converged(desk, app="web")
     lost = [desk.world.running(app="db") for _ in range(2)]
     of_instance, of_mapping = codec.record_key(desk.world.key(touched)), codec.published_key(mapping_key("app=web"))
-    pk, sk = of_instance if damaged == "an instance's record" else of_mapping
-    item = codec.to_attributes({"pk": pk, "sk": sk, "spec": "garbled", "standing": "garbled"})
-    desk.world.dynamodb.put_item(TableName=STATE_TABLE, Item=item)
+    bad = of_instance if damaged == "an instance's record" else of_mapping
+    desk.world.garble(bad)
     desk.quiet()
     swept = sweep(desk)
     assert desk.sent_ids() == lost
     assert (swept.instances, swept.mappings, swept.finished) == (3, 2, True)
-    assert any(each.startswith("Damaged") and pk in each for each in swept.problems)
+    assert any(each.startswith("Damaged") and bad[0] in each for each in swept.problems)
 
 
 def test_the_record_of_an_instance_whose_end_went_unnoticed_is_forgotten(desk: Desk) -> None:
@@ -223,7 +287,7 @@ def test_the_record_of_an_instance_whose_end_went_unnoticed_is_forgotten(desk: D
     assert desk.row("app=web")["matched"] == 0
     assert desk.sent_ids() == [instance]
     desk.world.reconcile(instance)
-    assert desk.world.record(instance).empty
+    assert desk.world.record(instance) == InstanceRecord()
     # EC2 goes on showing it for about an hour.
     assert sweep(desk).sent == 0
 
@@ -253,7 +317,7 @@ def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Desk, 
 
 def test_a_sweep_without_time_says_that_it_is_unfinished(desk: Desk) -> None:
     desk.world.running(app="web")
-    swept = sweep(desk, seconds=FLEET_RESERVE - 1)
+    swept = sweep(desk, FLEET_RESERVE - 1)
     assert not swept.finished
     assert desk.world.metrics.counts["SweepUnfinished"] == 1
 
@@ -266,9 +330,9 @@ def test_a_large_fleet_is_paged_and_costs_two_reads_of_ec2_a_page(desk: Desk) ->
     assert sweep(desk).instances == 2 * FILTER_VALUES + 1
     assert desk.world.calls["DescribeInstances"] == 3
     assert desk.world.calls["DescribeIamInstanceProfileAssociations"] == 3
-    # Of a full page: 200 records and pins, the control item and two keys of mappings are five requests of 100 keys.
-    # Then the size of the fleet as it was, and one mapping.
-    assert desk.world.calls["BatchGetItem"] == 5 + 5 + 1 + 1 + 1
+    # Whether a sweep came to its end before. Of a full page: 200 records and pins, the control item, what the last
+    # sweep saw and two keys of mappings are five requests of 100 keys. Then one mapping, and what the last sweep saw.
+    assert desk.world.calls["BatchGetItem"] == 1 + 5 + 5 + 1 + 1 + 1
 
 
 def fleet(desk: Desk) -> Any:
@@ -300,8 +364,142 @@ def test_a_sweep_that_saw_only_a_part_leaves_the_size_of_the_fleet_as_it_was(des
     desk.world.running()
     sweep(desk)
     desk.world.running()
-    sweep(desk, seconds=FLEET_RESERVE - 1)
+    sweep(desk, FLEET_RESERVE - 1)
     assert fleet(desk)["instances"] == 1
+
+
+# ---- the marker, without which every change is held ----
+
+
+def test_a_sweep_notes_how_many_mappings_are_published(desk: Desk) -> None:
+    for tag in ("app=gone", "app=lost", "app=spoilt"):
+        desk.edit(tag, role="web")
+    desk.delete("app=gone")
+    desk.publish("app=gone")
+    desk.world.running(app="lost")
+    desk.delete("app=lost")
+    desk.edit("app=spoilt", role="wbe")
+    desk.edit("app=never", role="wbe")
+    swept = sweep(desk)
+    # Three rows, and the one whose deletion nobody told of; app=web, and what app=spoilt said before.
+    assert (swept.mappings, swept.published) == (4, 2)
+    assert fleet(desk)["mappings"] == 2
+
+
+def test_the_first_sweep_on_a_table_sends_what_was_held_until_it_came_to_its_end(desk: Desk) -> None:
+    desk.world.never_swept()
+    instance, fine = desk.world.running(app="web"), desk.world.running()
+    desk.world.reconcile(instance)
+    assert (desk.world.carries(instance), desk.world.shows(instance)) == ("", "unswept")
+    desk.quiet()
+    sweep(desk)
+    assert desk.world.state.swept()
+    assert desk.sent_ids() == [instance]
+    desk.world.reconcile(instance, fine)
+    assert (desk.world.carries(instance), desk.world.shows(instance)) == ("web", "")
+    desk.quiet()
+    assert sweep(desk).sent == 0
+
+
+def test_a_first_sweep_that_has_no_time_to_send_what_was_held_leaves_it_to_the_next_one(desk: Desk) -> None:
+    desk.world.never_swept()
+    instance = desk.world.running(app="web")
+    desk.world.reconcile(instance)
+    desk.quiet()
+    # The fleet, its one mapping, and the fleet again.
+    swept = sweep(desk, 840, 840, FLEET_RESERVE - 1)
+    assert (swept.finished, desk.world.state.swept()) == (False, True)
+    assert desk.sent_ids() == []
+    sweep(desk)
+    assert desk.sent_ids() == [instance]
+
+
+def no_answer(desk: Desk) -> None:
+    desk.world.calls.before("GetRole", refusing("Throttling", "Rate exceeded"))
+
+
+def no_permission(desk: Desk) -> None:
+    desk.world.calls.before("GetRole", refusing("AccessDenied", "no"))
+
+
+def damaged_mapping(desk: Desk) -> None:
+    desk.world.garble(codec.published_key(mapping_key("app=web")))
+
+
+def no_answer_about_a_deleted_row(desk: Desk) -> None:
+    """Whose deletion nobody told of: EC2 is asked once for the fleet, and then about it."""
+    desk.edit("app=lost", role="web")
+    desk.world.running(app="lost")
+    desk.delete("app=lost")
+    refuse = partial(desk.world.calls.before, "DescribeInstances", refusing("RequestLimitExceeded", "slow down"))
+    desk.world.calls.before("DescribeInstances", refuse)
+
+
+def lost_table(desk: Desk) -> None:
+    desk.world.running(app="web")
+    desk.delete("app=web")
+
+
+def nothing(_desk: Desk) -> None:
+    """It is the time that is short."""
+
+
+@pytest.mark.parametrize(
+    ("harm", "seconds"),
+    [
+        (nothing, (FLEET_RESERVE - 1,)),
+        (nothing, (840, MAPPINGS_RESERVE - 1)),
+        (no_answer, (840,)),
+        (no_permission, (840,)),
+        (no_answer_about_a_deleted_row, (840,)),
+        (damaged_mapping, (840,)),
+        (lost_table, (840,)),
+    ],
+)
+def test_a_sweep_that_didnt_judge_every_row_leaves_no_marker(
+    desk: Desk, harm: Callable[[Desk], None], seconds: tuple[float, ...]
+) -> None:
+    desk.edit("app=db", role="db")
+    desk.delete("app=db")
+    desk.world.never_swept()
+    desk.world.running()
+    harm(desk)
+    sweep(desk, *seconds)
+    assert not desk.world.state.swept()
+    instance = desk.world.running(app="web")
+    desk.world.reconcile(instance)
+    assert desk.world.carries(instance) == ""
+
+
+def rejected(desk: Desk) -> None:
+    desk.put("app=web", role="wbe")
+
+
+def in_a_tie(desk: Desk) -> None:
+    desk.edit("team=a", role="db")
+    desk.world.running(app="web", team="a")
+
+
+def held(desk: Desk) -> None:
+    converged(desk, app="web")
+    desk.limits = Limits(0, 0)
+    desk.put("app=web", role="db")
+
+
+def expired(desk: Desk) -> None:
+    desk.put("app=web", role="web", expires_at="2020-01-01T00:00:00Z")
+
+
+def damaged_record(desk: Desk) -> None:
+    desk.world.garble(codec.record_key(desk.world.key(desk.world.running(app="web"))))
+
+
+@pytest.mark.parametrize("trouble", [rejected, in_a_tie, held, expired, damaged_record])
+def test_a_row_that_people_have_to_look_at_is_judged_all_the_same(desk: Desk, trouble: Callable[[Desk], None]) -> None:
+    trouble(desk)
+    desk.world.never_swept()
+    sweep(desk)
+    assert desk.world.state.swept()
 
 
 def _ec2_statement() -> dict[str, Any]:
@@ -311,9 +509,6 @@ def _ec2_statement() -> dict[str, Any]:
 def test_a_fleet_that_was_seen_only_in_part_is_counted_by_asking_ec2(desk: Desk) -> None:
     for _ in range(3):
         converged(desk, app="web")
-    damaged = desk.world.running(app="web")
-    pk, sk = codec.record_key(desk.world.key(damaged))
-    garbled = codec.to_attributes({"pk": pk, "sk": sk, "standing": {"action": "Dance"}})
-    desk.world.dynamodb.put_item(TableName=STATE_TABLE, Item=garbled)
+    damaged_record(desk)
     assert sweep(desk).problems
     assert desk.row("app=web")["matched"] == 4

@@ -10,6 +10,7 @@ import pytest
 from moto.events.models import EventPattern
 
 from rolekeeper import codec
+from rolekeeper.model import MappingKey
 from rolekeeper.tasks import Task
 from support import templates
 from support.values import KEY
@@ -27,7 +28,6 @@ RECONCILE = MUTATIONS | {
     "ec2:DescribeInstances",
     "ec2:DescribeIamInstanceProfileAssociations",
     "iam:PassRole",
-    "iam:GetInstanceProfile",
     "dynamodb:BatchGetItem",
     "dynamodb:UpdateItem",
     "dynamodb:PutItem",
@@ -113,12 +113,14 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _statements(function: str) -> list[dict[str, Any]]:
-    return templates.policy_statements(RESOURCES, _properties(function)["Role"]["GetAtt"].removesuffix(".Arn"))
+def _statements(function: str, *, takes_over: bool = False) -> list[dict[str, Any]]:
+    role = _properties(function)["Role"]["GetAtt"].removesuffix(".Arn")
+    return templates.policy_statements(RESOURCES, role, met=takes_over)
 
 
-def _allowing(function: str, action: str) -> list[dict[str, Any]]:
-    return [statement for statement in _statements(function) if action in _listed(statement["Action"])]
+def _allowing(function: str, action: str, *, takes_over: bool = False) -> list[dict[str, Any]]:
+    found = _statements(function, takes_over=takes_over)
+    return [statement for statement in found if action in _listed(statement["Action"])]
 
 
 # ---- parameters ----
@@ -273,14 +275,40 @@ def test_only_roles_under_the_path_can_be_passed_and_only_to_ec2(function: str) 
     }
 
 
+UNDER_THE_PATH = {"Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:instance-profile${RolePath}*"}
+OUR_INSTANCES = {"Sub": "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:instance/*"}
+
+
 @pytest.mark.parametrize("function", ["OnInstanceEvent", "OnRetry"])
-@pytest.mark.parametrize("action", ["ec2:AssociateIamInstanceProfile", "ec2:ReplaceIamInstanceProfileAssociation"])
-def test_only_profiles_under_the_path_can_be_attached_and_only_here(function: str, action: str) -> None:
+@pytest.mark.parametrize(
+    ("action", "keys"),
+    [
+        ("ec2:AssociateIamInstanceProfile", {"ec2:NewInstanceProfile"}),
+        ("ec2:ReplaceIamInstanceProfileAssociation", {"ec2:NewInstanceProfile", "ec2:InstanceProfile"}),
+        ("ec2:DisassociateIamInstanceProfile", {"ec2:InstanceProfile"}),
+    ],
+)
+def test_what_an_instance_gets_and_what_it_loses_is_under_the_path(function: str, action: str, keys: set[str]) -> None:
+    """All three actions know `ec2:InstanceProfile`: what the instance carries now (AWS_FACTS.md)."""
     [statement] = _allowing(function, action)
-    assert statement["Condition"]["ArnLike"]["ec2:NewInstanceProfile"] == {
-        "Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:instance-profile${RolePath}*"
+    assert statement["Condition"] == {"ArnLike": dict.fromkeys(keys, UNDER_THE_PATH)}
+    assert statement["Resource"] == OUR_INSTANCES
+
+
+@pytest.mark.parametrize("function", ["OnInstanceEvent", "OnRetry"])
+def test_only_a_deployment_that_says_so_may_take_a_foreign_role_away(function: str) -> None:
+    assert PARAMETERS["TakeOver"]["Default"] == "false"
+    plain, more = _statements(function), _statements(function, takes_over=True)
+    [statement] = [each for each in more if each not in plain]
+    assert statement == {
+        "Sid": "TakeOver",
+        "Effect": "Allow",
+        "Action": ["ec2:ReplaceIamInstanceProfileAssociation", "ec2:DisassociateIamInstanceProfile"],
+        "Resource": OUR_INSTANCES,
+        "Condition": {"ArnLikeIfExists": {"ec2:NewInstanceProfile": UNDER_THE_PATH}},
     }
-    assert statement["Resource"] == {"Sub": "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:instance/*"}
+    assert RESOURCES["ReconcilePolicy"]["Properties"]["PolicyDocument"]["Statement"][3]["If"][0] == "MayTakeOver"
+    assert TEMPLATE["Conditions"]["MayTakeOver"] == {"Equals": [{"Ref": "TakeOver"}, "true"]}
 
 
 @pytest.mark.parametrize("function", ["OnMappingChange", "OnSchedule"])
@@ -484,7 +512,7 @@ def test_of_the_state_table_only_what_steers_reaches_its_function() -> None:
     assert _properties("OnStateChange")["Events"]["StateStream"]["Properties"]["Stream"] == {
         "GetAtt": "StateTable.StreamArn"
     }
-    instance, mapping = codec.instance_pk(KEY), codec.mapping_key_from({"tag_key": "a", "tag_value": "b"})
+    instance, mapping = codec.instance_pk(KEY), MappingKey("a", "b")
     passing = {
         ("INSERT", *codec.CONTROL), ("MODIFY", *codec.CONTROL), ("REMOVE", *codec.CONTROL),
         ("INSERT", instance, "pin"), ("MODIFY", instance, "pin"), ("REMOVE", instance, "pin"),

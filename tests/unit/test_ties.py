@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from rolekeeper import codec
+from rolekeeper.errors import RetryableError
 from rolekeeper.ties import RIVALS, ROWS
 from rolekeeper.verdicts import Status
 from support.desk import TRUSTS_LAMBDA, Desk
@@ -162,14 +164,69 @@ def test_killed_before_it_looked_at_the_other_it_does_so_when_it_comes_again(des
     assert beside(desk, STAR) == set()
 
 
-def test_what_goes_wrong_with_the_other_is_left_to_the_sweep(desk: Desk) -> None:
-    desk.put(STAR, role="api", priority=200)
+def no_answer_about_the_next(desk: Desk) -> None:
+    """AWS gives no answer about the role of the first row that is looked at once the star row was judged."""
     # The star row's own status is the first to be written.
     desk.world.calls.after("UpdateItem", partial(desk.world.calls.before, "GetRole", refusing("Throttling", "slow")))
-    assert desk.publish(STAR).status is Status.PUBLISHED
+
+
+def test_a_freed_row_that_aws_gave_no_answer_for_is_looked_at_when_the_record_comes_again(desk: Desk) -> None:
+    desk.put(STAR, role="api", priority=200)
+    no_answer_about_the_next(desk)
+    with pytest.raises(RetryableError, match="Throttling"):
+        desk.publish(STAR)
+    assert desk.shows(STAR) == ("Published", "serving", 2), "the row itself was published all the same"
     assert desk.shows(EXACT)[0] == "Waiting"
     assert beside(desk, STAR) == {EXACT}
+
+    assert desk.publish(STAR).status is Status.PUBLISHED
+
+    assert desk.shows(EXACT) == ("Published", "serving", 1)
+    assert beside(desk, STAR) == set()
+
+
+def test_no_answer_about_one_freed_row_keeps_no_other_from_being_looked_at(desk: Desk) -> None:
+    assert desk.edit("workload=aaa", role="web").status is Status.CONFLICT
+    assert desk.edit("workload=zzz", role="web").status is Status.CONFLICT
+    desk.put(STAR, role="api", priority=200)
+    no_answer_about_the_next(desk)
+    with pytest.raises(RetryableError):
+        desk.publish(STAR)
+    assert [desk.shows(tag)[0] for tag in ("workload=aaa", EXACT, "workload=zzz")] == ["Waiting", *["Published"] * 2]
+    assert beside(desk, STAR) == {"workload=aaa"}
+
+
+def test_a_freed_row_that_the_sweep_gets_no_answer_for_is_a_problem_of_the_sweep(desk: Desk) -> None:
+    desk.put(STAR, role="api", priority=200)
+    no_answer_about_the_next(desk)
+    with pytest.raises(RetryableError):
+        desk.recheck(STAR)
+    assert desk.shows(STAR)[0] == "Published"
+    assert desk.recheck(EXACT).status is Status.PUBLISHED, "it comes by the other row itself"
+
+
+def test_what_is_wrong_with_the_other_is_left_to_the_sweep(desk: Desk) -> None:
+    held = codec.held_key(mapping_key(EXACT))
+    desk.world.garble(held)
+    assert desk.edit(STAR, role="api", priority=200).status is Status.PUBLISHED
+    assert desk.shows(EXACT)[0] == "Waiting"
+    assert beside(desk, STAR) == {EXACT}
+    (line,) = (each for each in desk.world.logged() if each["message"] == "a tie was not looked at again")
+    assert (line["mapping"], line["correlation_id"]) == (EXACT, "edit-1")
+    desk.world.store.write(desk.world.store.delete(held))
     assert desk.recheck(EXACT).status is Status.PUBLISHED
+
+
+def test_a_note_that_cant_be_taken_back_does_no_harm(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RetryableError("Throttling", "slow", "dynamodb:UpdateItem")
+
+    monkeypatch.setattr(desk.world.revisions, "unblock", refuse)
+    assert desk.edit(STAR, role="api", priority=200).status is Status.PUBLISHED
+    assert desk.shows(EXACT)[0] == "Published"
+    assert beside(desk, STAR) == {EXACT}
+    (line,) = (each for each in desk.world.logged() if each["message"] == "a tie was not looked at again")
+    assert line["mapping"] == STAR
 
 
 def test_a_freed_row_with_another_fault_is_rejected(desk: Desk) -> None:

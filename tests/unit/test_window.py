@@ -6,12 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from rolekeeper import codec
 from rolekeeper.ec2 import Ec2
 from rolekeeper.limits import Limits
-from rolekeeper.model import InstanceKey, Timer
-from rolekeeper.observe import observe
+from rolekeeper.model import InstanceKey, Timer, WhenOccupied
+from rolekeeper.observe import Observation, observe
+from rolekeeper.records import needs_reconcile
 from rolekeeper.timers import Timers
 from support.state_table import STATE_TABLE
 from support.world import ACCOUNT, REGION, World, mapping_key, new_world, refusing
@@ -77,11 +79,14 @@ def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world
     assert world.mutations == [REPLACE] * 3
     waiting = [each for each in instances if world.carries(each) == "web"]
     assert len(waiting) == 5
-    standing = world.record(waiting[0]).standing
-    assert standing
-    assert (standing.action, standing.code, standing.parked) == ("Wait", "window", False)
-    assert standing.reason.startswith("workload=db has changed as many instances in a while as it may without approval")
-    assert not world.record(waiting[0]).intents
+    condition = world.record(waiting[0]).condition
+    assert condition
+    assert (condition.action, condition.code, condition.parked) == ("Wait", "window", False)
+    assert condition.reason.startswith(
+        "workload=db has changed as many instances in a while as it may without approval"
+    )
+    assert world.record(waiting[0]).grants.keys() == {world.profiles["web"].arn}, "nothing was asked for"
+    assert {each["outcome"] for each in world.history(waiting[0]) if "outcome" in each} == {"done"}
     assert world.metrics.counts["ChangesWithheld"] == 5
     # They are looked at again just after the first minute's share has left the window; no message to itself asks for
     # it, as Lambda takes a chain of those for an endless loop.
@@ -121,11 +126,11 @@ def test_one_that_waits_is_not_written_or_sent_again_until_its_turn(world: World
     retag(world, instances, "db")
     world.reconcile(*instances)
     (waiting,) = [each for each in instances if world.carries(each) == "web"]
-    told = len(world.history(waiting))
+    entries = len(world.history(waiting))
     world.later(minutes=5)
     world.quiet()
     world.reconcile(*instances)
-    assert len(world.history(waiting)) == told
+    assert len(world.history(waiting)) == entries
     assert world.queue.sent == []
     assert carrying(world, instances, "db") == 3
 
@@ -135,19 +140,21 @@ def test_one_that_waits_is_left_to_its_turn_by_the_sweep_unless_it_is_to_change_
     retag(world, instances, "db")
     world.reconcile(*instances)
     (waiting,) = [each for each in instances if world.carries(each) == "web"]
-    assert not needs_work(world, waiting)
+    assert not is_sent(world, waiting)
     world.publish("workload=other", "other")
     world.tag(waiting, workload="other")
-    assert needs_work(world, waiting)
+    assert is_sent(world, waiting)
     world.tag(waiting, workload="db")
     world.later(minutes=12)
-    assert needs_work(world, waiting), "its turn has passed"
+    assert is_sent(world, waiting), "its turn has passed"
 
 
-def needs_work(world: World, instance: str) -> bool:
+def is_sent(world: World, instance: str) -> bool:
+    """Whether the sweep would send an instance."""
     now = world.clock.now()
     observed = observe([world.key(instance)], Ec2(world.ec2, ACCOUNT, REGION), world.state, now)[world.key(instance)]  # type: ignore[arg-type]  # shaped like a client
-    return observed.needs_work(observed.decision(world.mode, world.contest), now)
+    assert isinstance(observed, Observation)
+    return needs_reconcile(observed, observed.decision(world.rules), now)
 
 
 @pytest.mark.parametrize("minutes", [10, 720])
@@ -170,9 +177,7 @@ def test_however_many_wait_and_however_long_the_window_is_each_is_looked_at_a_fe
 
 
 def test_the_larger_of_the_two_limits_counts_and_the_fleet_is_as_the_sweep_counted_it(world: World) -> None:
-    pk, sk = codec.FLEET
-    counted = codec.to_attributes({"pk": pk, "sk": sk, "instances": 30})
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=counted)
+    world.swept(30, 2)
     instances = fleet(world, 9)
     retag(world, instances, "db")
     world.reconcile(*instances)
@@ -238,9 +243,9 @@ def test_a_refusal_in_the_next_minute_makes_no_room_for_one_more(world: World) -
 def test_an_approved_change_that_ec2_refuses_stays_approved_for_its_revision_only(world: World) -> None:
     world.limits = Limits(0, 0)
     (instance,) = fleet(world, 1)
-    served = world.revisions.published(mapping_key("workload=db"))
-    assert served
-    world.revisions.publish(replace(served, revision=2), {}, world.clock.now(), credit=1)
+    published = world.revisions.published(mapping_key("workload=db"))
+    assert published
+    world.revisions.publish(replace(published, revision=2), {}, world.clock.now(), credit=1)
     retag(world, [instance], "db")
     world.calls.before(REPLACE, refusing("InvalidParameterValue", "Invalid IAM Instance Profile name db"))
     world.reconcile(instance)
@@ -248,6 +253,45 @@ def test_an_approved_change_that_ec2_refuses_stays_approved_for_its_revision_onl
     world.publish("workload=db", "db", description="another revision, which nobody approved")
     world.reconcile(instance)
     assert world.carries(instance) == "web"
+
+
+@pytest.mark.parametrize("happened", [True, False], ids=["the change happened", "the change didn't happen"])
+def test_a_change_whose_outcome_nobody_knows_keeps_its_room(world: World, *, happened: bool) -> None:
+    world.limits = Limits(1, 0)
+    first, second = fleet(world, 2)
+    retag(world, [first, second], "db")
+    (world.calls.after if happened else world.calls.before)(REPLACE, refusing("InternalError", status=500))
+    world.reconcile(first)
+    assert world.carries(first) == ("db" if happened else "web")
+    world.wait(1)
+    world.reconcile(second)
+    assert world.shows(second) == "window"
+    # The one whose call didn't happen waits for the room that its first attempt holds.
+    world.reconcile(first)
+    assert world.shows(first) == ("" if happened else "window")
+    assert window(world, "workload=db")["total"] == 1
+
+
+def test_a_change_that_waits_makes_its_change_when_its_turn_comes_and_shows_nothing_any_longer(world: World) -> None:
+    world.limits = Limits(1, 0)
+    instances = fleet(world, 2)
+    retag(world, instances, "db")
+    world.reconcile(*instances)
+    (waiting,) = [each for each in instances if world.shows(each) == "window"]
+    assert ring(world) == [waiting]
+    world.reconcile(waiting)
+    assert world.carries(waiting) == "db"
+    assert world.shows(waiting) == ""
+
+
+def test_a_take_over_takes_room_as_every_change_that_takes_a_role_away(world: World) -> None:
+    world.take_over = True
+    world.limits = Limits(1, 0)
+    world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
+    instances = [world.running(profile="theirs", workload="web") for _ in range(2)]
+    world.wait(1)
+    world.reconcile(*instances)
+    assert sorted(map(world.carries, instances)) == ["theirs", "web"]
 
 
 def test_workers_in_each_others_way_try_again(world: World) -> None:
@@ -266,3 +310,22 @@ def test_the_item_expires_when_it_is_of_no_use_any_more(world: World) -> None:
     world.reconcile(instance)
     expires = int(window(world, "workload=db")["expires"])
     assert expires > (world.clock.now() + timedelta(hours=24)).timestamp()
+
+
+def test_a_table_that_gives_no_answer_is_asked_once_for_a_change(world: World) -> None:
+    """The write may have happened: once more would take room twice, and leave a second entry as started."""
+    world.publish("app=web", "web")
+    instance = world.running(app="web")
+    world.reconcile(instance)
+    world.wait(1)
+    world.untag(instance, "app")
+    world.quiet()
+
+    def lose_the_answer() -> None:
+        raise ReadTimeoutError(endpoint_url="dynamodb")
+
+    world.calls.after("TransactWriteItems", lose_the_answer)
+    assert world.reconcile(instance).error
+    assert world.calls["TransactWriteItems"] == 1
+    window = codec.window_key(mapping_key("app=web"))
+    assert world.store.get([window])[window]["total"] == 1

@@ -13,6 +13,7 @@ PARAMETERS = frozenset(
         "Mode",
         "RolePath",
         "CreateMissingProfiles",
+        "TakeOver",
         "MaxChangesPerEdit",
         "MaxChangesPercent",
         "ChangeWindowMinutes",

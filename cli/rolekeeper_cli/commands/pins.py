@@ -106,7 +106,7 @@ def release(instance: str) -> ExitCode:
     """Take the pin from an instance.
 
     It goes back to what its tags say, or to no role if they say nothing. One that Rolekeeper leaves alone because
-    somebody else kept undoing its changes is taken up again.
+    another actor kept reverting its change is taken up again.
     """
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.pinning import release as release_pin

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rolekeeper.errors import AwsRefusalError, DeniedError, UnreachableError, classified
 from rolekeeper.mails import Mail, Mailer
-from rolekeeper.model import Action, Association, Decision, Instance, InstanceKey, Intent, MappingKey, Wake
+from rolekeeper.model import Action, Association, Decision, Instance, InstanceKey, MappingKey, Wake
 
 if TYPE_CHECKING:
     # The functions bring them; the command line, which imports this module too, is installed without Powertools.
@@ -250,41 +250,23 @@ def described(decision: Decision) -> dict[str, Any]:
         "revision": decision.revision,
         "role": decision.role,
         "profile-arn": decision.profile_arn,
+        "takes-over": decision.takes_over,
         "losers": [{"mapping": str(each.mapping), "why": each.why} for each in decision.losers],
     }
 
 
-def history_entry(  # noqa: PLR0913, PLR0917  # an entry says everything at once
+def history_entry(
     wake: Wake,
     instance: Instance | None,
     association: Association | None,
     decision: Decision,
     answer: Mapping[str, Any],
-    closes: Iterable[Intent] = (),
 ) -> dict[str, Any]:
-    """An instance's history entry: what woke us, what was seen, what was decided and why, what AWS answered.
-
-    `closes` are changes begun before this one that end with it: the first half of a swap, and those of which nobody
-    recorded what became of them; then what is seen now is all that can be told.
-    """
-    entry = {
+    """An instance's history entry: what woke us, what was seen, what was decided and why, what AWS answered."""
+    return {
         "cause": wake.cause,
         "correlation_id": wake.correlation_id,
         "seen": seen(instance, association),
         "decision": described(decision),
         "answer": dict(answer),
-    }
-    changes = [_begun(intent) for intent in closes]
-    return {**entry, "closes": changes} if changes else entry
-
-
-def _begun(intent: Intent) -> dict[str, Any]:
-    return {
-        "intent": intent.id,
-        "action": intent.action.value,
-        "mapping": str(intent.mapping),
-        "revision": intent.revision,
-        "role": intent.role,
-        "profile-arn": intent.target_profile_arn,
-        "from-association-id": intent.from_association_id,
     }

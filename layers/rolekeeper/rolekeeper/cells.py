@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from rolekeeper.lookalikes import decomposed, mistakable, quote, quote_plain
-from rolekeeper.model import ANY_VALUE, RESERVED
+from rolekeeper.model import ANY_VALUE, RESERVED, WhenUnmatched
 
 TYPES = {
     "S": "String (S)",
@@ -176,6 +176,13 @@ def choice_reader[Choice: StrEnum](choices: type[Choice]) -> Callable[[Cell], Ch
             raise CellError(f"is {quote_plain(cell.value)}; {ask}") from None
 
     return read
+
+
+def read_when_unmatched(cell: Cell) -> WhenUnmatched:
+    """What happens to the role when the tag goes."""
+    if cell.value == "restore":
+        raise CellError("is 'restore', which is gone: a foreign role can't be put back; write detach or keep")
+    return choice_reader(WhenUnmatched)(cell)
 
 
 def read_tags(cell: Cell) -> dict[str, str]:

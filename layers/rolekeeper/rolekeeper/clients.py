@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from rolekeeper.contest import ContestRule
+from rolekeeper.contention import ContentionRule
 from rolekeeper.limits import Limits
 from rolekeeper.model import Mode
+from rolekeeper.rules import Ownership, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +49,7 @@ class Settings:
     contested_after: int
     contested_window_minutes: int
     alarm_topic: str
+    take_over: bool = False
     sweep_function: str = ""
 
     @property
@@ -56,9 +58,11 @@ class Settings:
         return Limits(self.max_changes_per_edit, self.max_changes_percent)
 
     @property
-    def contest(self) -> ContestRule:
-        """How often somebody else may undo a change."""
-        return ContestRule(self.contested_after, timedelta(minutes=self.contested_window_minutes))
+    def rules(self) -> Rules:
+        """What the deployment lets Rolekeeper do with an instance."""
+        ownership = Ownership.under(self.role_path, self.account, self.partition, take_over=self.take_over)
+        contention = ContentionRule(self.contested_after, timedelta(minutes=self.contested_window_minutes))
+        return Rules(self.mode, ownership, contention)
 
     @classmethod
     def read(cls, function_arn: str, environ: "Mapping[str, str]" = os.environ) -> "Settings":
@@ -87,5 +91,6 @@ class Settings:
             contested_after=int(environ["CONTESTED_AFTER"]),
             contested_window_minutes=int(environ["CONTESTED_WINDOW_MINUTES"]),
             alarm_topic=environ["ALARM_TOPIC"],
+            take_over=environ["TAKE_OVER"] == "true",
             sweep_function=environ.get("SWEEP_FUNCTION", ""),
         )

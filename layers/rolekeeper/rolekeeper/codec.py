@@ -1,44 +1,45 @@
 """How the domain's values are stored in the state table: DynamoDB attribute values, and back.
 
-Keys encode their parts unambiguously: a tag key may hold any separator, so its length is written before it.
+A value is stored field by field, as its type hints say. Keys encode their parts unambiguously: a tag key may hold any
+separator, so its length is written before it. Items carry the version of their format; those of the first edition have
+none, and are read as what they mean now.
 """
 
+import dataclasses
 import hashlib
+import types
+import typing
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
+from enum import StrEnum
+from functools import cache, partial
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from rolekeeper.model import (
     NO_ROLE,
-    Action,
-    Assignment,
+    AppliedChange,
+    Condition,
     Control,
+    Grant,
     Held,
     InstanceKey,
     InstanceRecord,
-    Intent,
-    Made,
     MappingKey,
-    MappingSpec,
     Mode,
     Pin,
     PublishedMapping,
-    Standing,
     Timer,
-    Undone,
-    WhenOccupied,
-    WhenStopped,
     WhenUnmatched,
-    Wish,
 )
 
 type Key = tuple[str, str]
 type Item = dict[str, Any]
 
+# The format's version, in each record and each mapping that is published or held. The first edition wrote none.
+VERSION = 2
 CONTROL: Key = ("control", "control")
 FLEET: Key = ("fleet", "fleet")
 DEPLOYED: Key = ("deployed", "deployed")
@@ -47,8 +48,11 @@ TIMERS, PIN = "timers", "pin"
 PIN_KEPT = timedelta(days=7)
 # DynamoDB "Service quotas": a sort key holds at most 1,024 bytes. The longest tags make a longer name than this.
 SUBJECT_BYTES = 900
-INTENT, ASSIGNMENT, UNDONE = "intent:", "assignment:", "undone:"
 PARTITION_KEY_BYTES = 2_048
+GRANT, CHANGE, CONDITION, WRITES = "grant:", "change:", "condition", "writes"
+# What the first edition wrote into a record: associations that it made, changes under way, and what it showed.
+_ASSIGNMENT, _INTENT = "assignment:", "intent:"
+_LEGACY = (_ASSIGNMENT, _INTENT, "undone:", "standing", "made")
 
 
 class _Deserializer(TypeDeserializer):
@@ -66,6 +70,19 @@ plain: Callable[[Any], Any] = _Deserializer().deserialize
 """A DynamoDB attribute value to a plain one."""
 
 
+def to_attributes(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values to DynamoDB attribute values."""
+    return {name: _serialize(value) for name, value in item.items()}
+
+
+def from_attributes(attributes: Mapping[str, Any]) -> Item:
+    """DynamoDB attribute values to plain ones."""
+    return {name: plain(value) for name, value in attributes.items()}
+
+
+# ---- keys ----
+
+
 def instance_pk(key: InstanceKey) -> str:
     """The partition of one instance: its record and its history."""
     return f"instance#{key.account}#{key.region}#{key.id}"
@@ -78,12 +95,12 @@ def instance_key_from(pk: str) -> InstanceKey | None:
 
 
 def record_key(key: InstanceKey) -> Key:
-    """Where an instance's record lies."""
+    """The key of an instance's record."""
     return instance_pk(key), "record"
 
 
 def pin_key(key: InstanceKey) -> Key:
-    """Where an instance's pin lies."""
+    """The key of an instance's pin."""
     return instance_pk(key), PIN
 
 
@@ -107,17 +124,17 @@ def fits_partition(key: MappingKey) -> bool:
 
 
 def published_key(key: MappingKey) -> Key:
-    """Where the published mapping lies."""
+    """The key of the published mapping."""
     return mapping_pk(key), "published"
 
 
 def held_key(key: MappingKey) -> Key:
-    """Where the revision that waits for approval lies."""
+    """The key of the revision that waits for approval."""
     return mapping_pk(key), "held"
 
 
 def window_key(key: MappingKey) -> Key:
-    """Where a mapping's recent changes are counted."""
+    """The key of the item that counts a mapping's recent changes."""
     return mapping_pk(key), "window"
 
 
@@ -131,14 +148,7 @@ def key_of(item: Mapping[str, Any]) -> Key:
     return item["pk"], item["sk"]
 
 
-def to_attributes(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values to DynamoDB attribute values."""
-    return {name: _serialize(value) for name, value in item.items()}
-
-
-def from_attributes(attributes: Mapping[str, Any]) -> Item:
-    """DynamoDB attribute values to plain ones."""
-    return {name: plain(value) for name, value in attributes.items()}
+# ---- values, as their type hints say ----
 
 
 def timestamp(at: datetime) -> str:
@@ -152,261 +162,132 @@ def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def control_from(item: Mapping[str, Any]) -> Control:
-    """The control item, which people write. Absent attributes mean: as deployed, not paused."""
-    mode, paused = item.get("mode") or None, item.get("paused", False)
-    if mode not in (None, *Mode):
-        return Control(unclear=f"the control item's mode is {mode!r:.40}; write {' or '.join(Mode)}")
-    if not isinstance(paused, bool):
-        return Control(unclear=f"the control item's paused is {paused!r:.40}; write a Boolean")
-    return Control(Mode(mode) if mode else None, paused)
+def encode(value: Any) -> Any:
+    """A value as DynamoDB stores it: a map for a dataclass, without its fields that aren't set."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        shown = ((each.name, getattr(value, each.name)) for each in dataclasses.fields(value) if each.repr)
+        return {name: encode(each) for name, each in shown if each is not None}
+    match value:
+        case StrEnum():
+            return value.value
+        case datetime():
+            return timestamp(value)
+        case Mapping():
+            return {name: encode(each) for name, each in value.items()}
+        case frozenset():
+            return sorted(value)
+        case tuple():
+            return [encode(each) for each in value]
+    return value
 
 
-def mapping_text(key: MappingKey) -> Item:
-    """A mapping's key as a map."""
-    return {"tag_key": key.tag_key, "tag_value": key.tag_value}
+def decode[T](kind: type[T], item: Mapping[str, Any]) -> T:
+    """The value of a dataclass that `encode` wrote; a field that isn't there has its default.
+
+    Raises:
+        KeyError, TypeError, ValueError: it isn't one.
+    """
+    readers: dict[str, Callable[[Any], Any]] = _readers(kind)  # type: ignore[arg-type]  # a class is hashable
+    read = {name: reader(item[name]) for name, reader in readers.items() if name in item}
+    return kind(**read)
 
 
-def mapping_key_from(item: Mapping[str, Any]) -> MappingKey:
-    """The key that `mapping_text` wrote."""
-    return MappingKey(item["tag_key"], item["tag_value"])
+@cache
+def _readers(kind: type) -> dict[str, Callable[[Any], Any]]:
+    """How each field of a dataclass is read."""
+    hints = typing.get_type_hints(kind)
+    return {each.name: _reader(hints[each.name]) for each in dataclasses.fields(kind) if each.repr}
 
 
-def assignment_item(assignment: Assignment) -> Item:
-    """An assignment as a map."""
-    return {
-        "association_id": assignment.association_id,
-        "profile_arn": assignment.profile_arn,
-        "role": assignment.role,
-        "mapping": mapping_text(assignment.mapping),
-        "revision": assignment.revision,
-        "restore_profile_arn": assignment.restore_profile_arn,
-    }
+def _reader(hint: Any) -> Any:
+    """What reads a field of this type."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        # The only unions are with None, which the first edition wrote as an empty text.
+        (inner,) = (_reader(each) for each in arguments if each is not types.NoneType)
+        return lambda value: None if value in (None, "") else inner(value)
+    if origin is frozenset:
+        return lambda value: frozenset(map(_text, _several(value)))
+    if origin is not None and issubclass(origin, Mapping):
+        return lambda value: {_text(name): _text(each) for name, each in value.items()}
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return partial(decode, hint)
+    # An enum reads itself.
+    return {datetime: parse_time, bool: _boolean, str: _text}.get(hint, hint)
 
 
-def intent_item(intent: Intent) -> Item:
-    """An intent as a map."""
-    return {
-        "id": intent.id,
-        "action": intent.action.value,
-        "target_profile_arn": intent.target_profile_arn,
-        "role": intent.role,
-        "mapping": mapping_text(intent.mapping),
-        "revision": intent.revision,
-        "from_association_id": intent.from_association_id,
-        "at": timestamp(intent.at),
-        "restore_profile_arn": intent.restore_profile_arn,
-        "gives_back": intent.gives_back,
-        "swap": intent.swap,
-    }
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is no text")
+    return value
 
 
-def standing_item(standing: Standing) -> Item:
-    """A standing as a map."""
-    return {
-        "action": standing.action.value,
-        "code": standing.code,
-        "reason": standing.reason,
-        "since": timestamp(standing.since),
-        "fingerprint": standing.fingerprint,
-        "loop_until": timestamp(standing.loop_until) if standing.loop_until else "",
-        "parked": standing.parked,
-    }
+def _several(value: Any) -> Any:
+    if isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is no list")
+    return value
 
 
-def made_item(made: Made) -> Item:
-    """Our last change as a map."""
-    return {**_wish_item(made.wish), "association_id": made.association_id, "at": timestamp(made.at)}
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r:.40} is no Boolean")
+    return value
 
 
-def _made_from(item: Mapping[str, Any]) -> Made:
-    return Made(_wish_from(item), item["association_id"], parse_time(item["at"]))
-
-
-def undone_name(undone: Undone) -> str:
-    """The attribute that holds an undoing: named after the change that was undone, so it is there once."""
-    return UNDONE + timestamp(undone.made_at)
-
-
-def undone_item(undone: Undone) -> Item:
-    """An undoing as a map."""
-    return {
-        **_wish_item(undone.wish),
-        "made_at": timestamp(undone.made_at),
-        "at": timestamp(undone.at),
-        "association_id": undone.association_id,
-        "left_profile_arn": undone.profile_arn,
-    }
-
-
-def _undone_from(item: Mapping[str, Any]) -> Undone:
-    made_at, at = parse_time(item["made_at"]), parse_time(item["at"])
-    return Undone(_wish_from(item), made_at, at, item["association_id"], item["left_profile_arn"])
-
-
-def _wish_item(wish: Wish) -> Item:
-    return {"mapping": mapping_text(wish.mapping), "revision": wish.revision, "profile_arn": wish.profile_arn}
-
-
-def _wish_from(item: Mapping[str, Any]) -> Wish:
-    return Wish(mapping_key_from(item["mapping"]), int(item["revision"]), item["profile_arn"])
+# ---- instances ----
 
 
 def record_from(item: Mapping[str, Any]) -> InstanceRecord:
     """An instance's record."""
-    intents = [_intent_from(value) for name, value in item.items() if name.startswith(INTENT)]
-    assignments = [_assignment_from(value) for name, value in item.items() if name.startswith(ASSIGNMENT)]
-    undone = [_undone_from(value) for name, value in item.items() if name.startswith(UNDONE)]
-    standing, made = item.get("standing"), item.get("made")
+    grants = [decode(Grant, value) for name, value in item.items() if name.startswith(GRANT)]
+    changes = [decode(AppliedChange, value) for name, value in item.items() if name.startswith(CHANGE)]
+    shown = item.get(CONDITION)
+    legacy = frozenset(name for name in item if name.startswith(_LEGACY))
+    if legacy:
+        grants = [*_legacy_grants(item), *grants]
     return InstanceRecord(
-        assignments={each.association_id: each for each in assignments},
-        intents={each.id: each for each in intents},
-        standing=_standing_from(standing) if standing else None,
-        made=_made_from(made) if made else None,
-        undone=tuple(sorted(undone, key=lambda each: each.at)),
+        grants={each.profile_arn: each for each in grants},
+        condition=decode(Condition, shown) if shown else None,
+        changes=tuple(sorted(changes, key=lambda each: each.at)),
+        writes=int(item.get(WRITES, 0)),
+        legacy=legacy,
     )
 
 
-def _intent_from(item: Mapping[str, Any]) -> Intent:
-    return Intent(
-        id=item["id"],
-        action=Action(item["action"]),
-        target_profile_arn=item["target_profile_arn"],
-        role=item["role"],
-        mapping=mapping_key_from(item["mapping"]),
+def _legacy_grants(item: Mapping[str, Any]) -> list[Grant]:
+    """What the first edition's assignments and intents explain, oldest first; not a role that it was to put back.
+
+    Assignments have no time: an intent that is still open came after them.
+    """
+    told = [value for name, value in item.items() if name.startswith((_ASSIGNMENT, _INTENT))]
+    return sorted((_legacy_grant(each) for each in told if not each.get("gives_back")), key=lambda each: each.at)
+
+
+def _legacy_grant(item: Mapping[str, Any]) -> Grant:
+    """An association that the first edition made, or was about to make."""
+    return Grant(
+        profile_arn=_text(item.get("profile_arn", item.get("target_profile_arn"))),
+        role=_text(item["role"]),
+        mapping=decode(MappingKey, item["mapping"]),
         revision=int(item["revision"]),
-        from_association_id=item["from_association_id"],
-        at=parse_time(item["at"]),
-        restore_profile_arn=item["restore_profile_arn"],
-        gives_back=item["gives_back"],
-        swap=item["swap"],
+        at=parse_time(item["at"]) if "at" in item else datetime.min.replace(tzinfo=UTC),
     )
 
 
-def _assignment_from(item: Mapping[str, Any]) -> Assignment:
-    return Assignment(
-        association_id=item["association_id"],
-        profile_arn=item["profile_arn"],
-        role=item["role"],
-        mapping=mapping_key_from(item["mapping"]),
-        revision=int(item["revision"]),
-        restore_profile_arn=item["restore_profile_arn"],
-    )
+def grant_name(profile_arn: str) -> str:
+    """The attribute that holds a grant: one for each profile, so that two writers never undo each other's."""
+    return GRANT + profile_arn
 
 
-def _standing_from(item: Mapping[str, Any]) -> Standing:
-    return Standing(
-        action=Action(item["action"]),
-        code=item["code"],
-        reason=item["reason"],
-        since=parse_time(item["since"]),
-        fingerprint=item["fingerprint"],
-        loop_until=parse_time(item["loop_until"]) if item["loop_until"] else None,
-        parked=item["parked"],
-        item=item,
-    )
-
-
-def spec_item(spec: MappingSpec) -> Item:
-    """A mapping's columns as a map, without its key."""
-    return {
-        "role": spec.role,
-        "instance_profile": spec.instance_profile,
-        "priority": spec.priority,
-        "enabled": spec.enabled,
-        "when_occupied": spec.when_occupied.value,
-        "when_unmatched": spec.when_unmatched.value,
-        "when_stopped": spec.when_stopped.value,
-        "require_tags": dict(spec.require_tags),
-        "accounts": sorted(spec.accounts),
-        "regions": sorted(spec.regions),
-        "expires_at": timestamp(spec.expires_at) if spec.expires_at else "",
-        "owner": spec.owner,
-        "description": spec.description,
-    }
-
-
-def spec_from(key: MappingKey, item: Mapping[str, Any]) -> MappingSpec:
-    """The columns that `spec_item` wrote."""
-    return MappingSpec(
-        key=key,
-        role=item["role"],
-        instance_profile=item["instance_profile"],
-        priority=int(item["priority"]),
-        enabled=item["enabled"],
-        when_occupied=WhenOccupied(item["when_occupied"]),
-        when_unmatched=WhenUnmatched(item["when_unmatched"]),
-        when_stopped=WhenStopped(item["when_stopped"]),
-        require_tags=dict(item["require_tags"]),
-        accounts=frozenset(item["accounts"]),
-        regions=frozenset(item["regions"]),
-        expires_at=parse_time(item["expires_at"]) if item["expires_at"] else None,
-        owner=item["owner"],
-        description=item["description"],
-    )
-
-
-def published_item(mapping: PublishedMapping) -> Item:
-    """A published mapping as it lies in the state table."""
-    pk, sk = published_key(mapping.key)
-    return {
-        "pk": pk,
-        "sk": sk,
-        **mapping_text(mapping.key),
-        "spec": spec_item(mapping.spec),
-        "revision": mapping.revision,
-        "profile_arn": mapping.profile_arn,
-        "suspended": mapping.suspended,
-        "deleted": mapping.deleted,
-        "profile_id": mapping.profile_id,
-        "former_profile_ids": sorted(mapping.former_profile_ids),
-    }
-
-
-def published_from(item: Mapping[str, Any]) -> PublishedMapping:
-    """The published mapping that `published_item` wrote."""
-    return PublishedMapping(
-        spec=spec_from(mapping_key_from(item), item["spec"]),
-        revision=int(item["revision"]),
-        profile_arn=item["profile_arn"],
-        suspended=item["suspended"],
-        deleted=item["deleted"],
-        # Older items have neither.
-        profile_id=item.get("profile_id", ""),
-        former_profile_ids=frozenset(item.get("former_profile_ids", ())),
-    )
-
-
-def fleet_item(instances: int, at: datetime) -> Item:
-    """How many instances there were."""
-    pk, sk = FLEET
-    return {"pk": pk, "sk": sk, "instances": instances, "at": timestamp(at)}
-
-
-def held_item(held: Held) -> Item:
-    """A held revision as it lies in the state table."""
-    pk, sk = held_key(held.key)
-    return {**published_item(held.mapping), "pk": pk, "sk": sk, "at": timestamp(held.at), "by": held.by}
-
-
-def held_from(item: Mapping[str, Any]) -> Held:
-    """The held revision that `held_item` wrote."""
-    return Held(published_from(item), parse_time(item["at"]), item["by"])
+def change_name(applied: AppliedChange) -> str:
+    """The attribute that holds a change that EC2 took."""
+    return CHANGE + timestamp(applied.at)
 
 
 def pin_item(key: InstanceKey, pin: Pin) -> Item:
-    """A pin as it lies in the state table; `expires` lets DynamoDB drop it, long after it ended."""
+    """A pin as it is stored; `expires` lets DynamoDB drop it, long after it ended."""
     pk, sk = pin_key(key)
-    item: Item = {
-        "pk": pk,
-        "sk": sk,
-        "role": pin.role,
-        "profile_arn": pin.profile_arn,
-        "expires_at": timestamp(pin.expires_at) if pin.expires_at else "",
-        "at": pin.at,
-        "by": pin.by,
-        "reason": pin.reason,
-    }
+    item = {"pk": pk, "sk": sk, **encode(pin)}
     if pin.expires_at:
         item["expires"] = int((pin.expires_at + PIN_KEPT).timestamp())
     return item
@@ -431,16 +312,65 @@ def pin_from(item: Mapping[str, Any]) -> Pin:
     return Pin(expires_at=expires_at, **texts)
 
 
+# ---- mappings ----
+
+
+def published_item(mapping: PublishedMapping) -> Item:
+    """A published mapping as it is stored."""
+    pk, sk = published_key(mapping.key)
+    return {"pk": pk, "sk": sk, "version": VERSION, **encode(mapping)}
+
+
+def published_from(item: Mapping[str, Any]) -> PublishedMapping:
+    """The published mapping that `published_item` wrote."""
+    if "version" in item:
+        return decode(PublishedMapping, item)
+    # The first edition kept the mapping's key beside its columns, and could put a former role back.
+    spec = {**item["spec"], "key": {name: item[name] for name in ("tag_key", "tag_value")}}
+    if spec["when_unmatched"] == "restore":
+        spec["when_unmatched"] = WhenUnmatched.DETACH.value
+    return decode(PublishedMapping, {**item, "spec": spec})
+
+
+def held_item(held: Held) -> Item:
+    """A held revision as it is stored."""
+    pk, sk = held_key(held.key)
+    return {**published_item(held.mapping), "pk": pk, "sk": sk, "at": timestamp(held.at), "by": held.by}
+
+
+def held_from(item: Mapping[str, Any]) -> Held:
+    """The held revision that `held_item` wrote."""
+    return Held(published_from(item), parse_time(item["at"]), item["by"])
+
+
+def mapping_text(key: MappingKey) -> Item:
+    """A mapping's key as a map."""
+    return {"tag_key": key.tag_key, "tag_value": key.tag_value}
+
+
+# ---- the rest ----
+
+
+def control_from(item: Mapping[str, Any]) -> Control:
+    """The control item, which people write. Absent attributes mean: as deployed, not paused."""
+    mode, paused = item.get("mode") or None, item.get("paused", False)
+    if mode not in (None, *Mode):
+        return Control(unclear=f"the control item's mode is {mode!r:.40}; write {' or '.join(Mode)}")
+    if not isinstance(paused, bool):
+        return Control(unclear=f"the control item's paused is {paused!r:.40}; write a Boolean")
+    return Control(Mode(mode) if mode else None, paused)
+
+
 def timer_item(timer: Timer) -> Item:
-    """A timer as it lies in the state table: one partition, in the order in which they ring."""
+    """A timer as it is stored: one partition, in the order in which they ring."""
     due, subject = timestamp(timer.due), timer.subject
     if isinstance(subject, InstanceKey):
-        pk, named = instance_pk(subject), {"instance": asdict(subject)}
+        kind, pk = "instance", instance_pk(subject)
     else:
-        pk, named = mapping_pk(subject), {"mapping": mapping_text(subject)}
+        kind, pk = "mapping", mapping_pk(subject)
     name = pk.encode("utf-8", "surrogatepass")
     shown = pk if len(name) <= SUBJECT_BYTES else hashlib.sha256(name).hexdigest()
-    return {"pk": TIMERS, "sk": f"{due}#{shown}", "due": due, **named}
+    return {"pk": TIMERS, "sk": f"{due}#{shown}", "due": due, kind: encode(subject)}
 
 
 def due_from(sk: str) -> datetime:
@@ -450,5 +380,6 @@ def due_from(sk: str) -> datetime:
 
 def timer_from(item: Mapping[str, Any]) -> Timer:
     """The timer that `timer_item` wrote."""
-    due = parse_time(item["due"])
-    return Timer(due, InstanceKey(**item["instance"]) if "instance" in item else mapping_key_from(item["mapping"]))
+    kind: type[InstanceKey | MappingKey] = InstanceKey if "instance" in item else MappingKey
+    subject = decode(kind, item["instance" if kind is InstanceKey else "mapping"])
+    return Timer(parse_time(item["due"]), subject)

@@ -30,6 +30,7 @@ from rolekeeper.cells import (
     read_tag_key,
     read_tag_value,
     read_tags,
+    read_when_unmatched,
     text_reader,
     text_set_reader,
     wrong_type,
@@ -41,7 +42,7 @@ type Attributes = Mapping[str, Any]
 """A low-level DynamoDB item: attribute name to a value under its type, as `{"role": {"S": "web"}}`."""
 
 # Written by Rolekeeper only. A row is the same row whatever they say.
-OURS = ("status", "status_reason", "status_revision", "matched", "held_revision")
+OURS = ("status", "status_reason", "status_revision", "matched", "occupied", "held_revision")
 
 # `none` for NONE is a slip that the readers name.
 _NO_ROLE_BUT_FOR_CASE = "".join(f"[{each.upper()}{each.lower()}]" for each in NO_ROLE)
@@ -137,9 +138,9 @@ COLUMNS = (
     Column(
         "when_occupied",
         "S",
-        WhenOccupied.REPLACE.value,
+        WhenOccupied.KEEP.value,
         " or ".join(WhenOccupied),
-        "what to do with a role that somebody else attached",
+        "what to do with a foreign role, one outside the role path; replace also needs the stack's TakeOver",
         choice_reader(WhenOccupied),
         {"enum": [*WhenOccupied]},
     ),
@@ -148,8 +149,8 @@ COLUMNS = (
         "S",
         WhenUnmatched.DETACH.value,
         " or ".join(WhenUnmatched),
-        "what to do with the role that we attached when the tag goes",
-        choice_reader(WhenUnmatched),
+        "what to do with the role that the mapping gave when the tag goes",
+        read_when_unmatched,
         {"enum": [*WhenUnmatched]},
     ),
     Column(

@@ -1,20 +1,11 @@
 """What a mapping would govern, and with which others it would tie: pure."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rolekeeper.model import (
-    ANY_VALUE,
-    Association,
-    Candidates,
-    Instance,
-    MappingKey,
-    MappingSpec,
-    Pin,
-    PublishedMapping,
-)
-from rolekeeper.resolve import resolve
+from rolekeeper.foreign import ForeignRoles
+from rolekeeper.model import ANY_VALUE, Association, Candidates, Instance, MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.rules import Ownership
 
 # Instance ids that a reason names.
 NAMED = 5
@@ -22,7 +13,7 @@ NAMED = 5
 
 @dataclass(slots=True)
 class Tie:
-    """Another mapping with equal priority and another wish. `instances` names some of those that would tie today.
+    """Another mapping of equal priority with another role. `instances` names some of those that would tie today.
 
     `new` unless the mapping as served now ties with it there already.
     """
@@ -53,12 +44,14 @@ class Tie:
 class Survey:
     """How many instances a mapping governs, and its ties, by the rival's key. Memory: bounded by the rivals.
 
-    `profile_ids` are those of the profiles of the mapping's own ARN that these instances carry.
+    `profile_ids` are those of the profiles of the mapping's own ARN that these instances carry, `foreign` those that
+    carry a foreign role.
     """
 
     matched: int = 0
     ties: dict[MappingKey, Tie] = field(default_factory=dict)
     profile_ids: set[str] = field(default_factory=set)
+    foreign: ForeignRoles = field(default_factory=ForeignRoles)
 
     @property
     def blocks(self) -> bool:
@@ -81,52 +74,39 @@ class Survey:
         """The tie with a rival, begun when there is none yet."""
         return self.ties.setdefault(rival.key, Tie(rival))
 
-    def count(  # noqa: PLR0913, PLR0917  # all that one instance is counted by
+    def add(  # noqa: PLR0913, PLR0917  # all that one instance is counted by
         self,
         instance: Instance,
-        others: Mapping[MappingKey, PublishedMapping],
         candidate: PublishedMapping,
+        after: Candidates,
         served: PublishedMapping | None,
-        now: datetime,
-        pin: Pin | None = None,
-        association: Association | None = None,
+        before: Candidates,
+        association: Association | None,
+        ownership: Ownership,
     ) -> None:
         """Add one instance that carries the candidate's tag.
 
         Args:
             instance: the instance.
-            others: the published mappings for its tags; one under the candidate's own key is left out.
             candidate: the mapping that is looked at.
+            after: the mappings for its tags, ranked with the candidate among them.
             served: the same mapping as it is served now, if it is.
-            now: for what has expired.
-            pin: the instance's: it comes before every mapping.
-            association: the instance's.
+            before: the mappings ranked with that one.
+            association: what the instance carries.
+            ownership: which profiles are managed.
         """
-        rest = [each for key, each in others.items() if key != candidate.key]
-        before = resolve(instance, [*rest, served] if served else rest, now, pin)
-        after = resolve(instance, [*rest, candidate], now, pin)
-        self.add(instance.key.id, candidate, after, served, before, association)
-
-    def add(  # noqa: PLR0913, PLR0917  # the same
-        self,
-        instance_id: str,
-        candidate: PublishedMapping,
-        after: Candidates,
-        served: PublishedMapping | None,
-        before: Candidates,
-        association: Association | None = None,
-    ) -> None:
-        """The same, with the mappings ranked: `after` with the candidate among them, `before` with what is served."""
         if after.winner is candidate:
             self.matched += 1
             if association and association.profile_arn == candidate.profile_arn:
                 self.profile_ids.add(association.profile_id)
+            elif association and not ownership.manages(association.profile_arn):
+                self.foreign.add(instance, association)
         if candidate not in after.tied:
             return
         for rival in after.tied:
             if differ(rival, candidate):
                 there_already = served in before.tied and rival in before.tied
-                self.tie(rival).meets(instance_id, new=not there_already)
+                self.tie(rival).meets(instance.key.id, new=not there_already)
 
 
 def differ(one: PublishedMapping, other: PublishedMapping) -> bool:

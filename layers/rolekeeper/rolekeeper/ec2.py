@@ -25,6 +25,11 @@ class Ec2:
         self._account = account
         self._region = region
         self._partition = partition
+        # Instances that an AWS service manages may be hidden, and would look as if they were gone. Lambda's own SDK may
+        # be older than the member (AWS_FACTS.md "Managed instances").
+        hidden = "IncludeManagedResources"
+        known = client.meta.service_model.operation_model("DescribeInstances").input_shape
+        self._managed_too = {hidden: True} if known and hidden in known.members else {}
 
     def arn(self, instance_id: str) -> str:
         """The instance's ARN."""
@@ -75,7 +80,8 @@ class Ec2:
         with classified("ec2:DescribeInstances", "*"):
             paginator = self._client.get_paginator("describe_instances")
             # An unpaginated call has a token bucket of half the size (AWS_FACTS.md "Throttles").
-            for page in paginator.paginate(Filters=filters, PaginationConfig={"PageSize": FILTER_VALUES}):  # type: ignore[arg-type]  # built here
+            asked: Any = {"Filters": filters, **self._managed_too}
+            for page in paginator.paginate(**asked, PaginationConfig={"PageSize": FILTER_VALUES}):
                 yield [self._instance(row) for group in page["Reservations"] for row in group["Instances"]]
 
     def associate(self, instance_id: str, profile_arn: str) -> Association:
@@ -105,6 +111,7 @@ class Ec2:
             key=InstanceKey(self._account, self._region, row["InstanceId"]),
             state=InstanceState(row["State"]["Name"]),
             tags={tag["Key"]: tag["Value"] for tag in row.get("Tags", ())},
+            managed_by=_manager(row.get("Operator", {})),
         )
 
 
@@ -123,6 +130,11 @@ _NOT_TERMINATED = {
     "Name": "instance-state-name",
     "Values": [state.value for state in InstanceState if state is not InstanceState.TERMINATED],
 }
+
+
+def _manager(operator: Any) -> str:
+    """The AWS service that manages an instance, by the name of its principal; empty when none does."""
+    return str(operator.get("Principal") or "an AWS service") if operator.get("Managed") else ""
 
 
 def _association(row: Any) -> Association:

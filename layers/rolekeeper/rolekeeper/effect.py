@@ -10,17 +10,18 @@ from dataclasses import dataclass, field, replace
 
 from rolekeeper.decide import ENDED, decide
 from rolekeeper.model import (
+    NO_PROFILE,
     Action,
-    Assignment,
     Association,
     AssociationState,
     Candidates,
     Decision,
+    Grant,
     InstanceState,
     PublishedMapping,
 )
 from rolekeeper.observe import Observation
-from rolekeeper.ownership import assignment_for
+from rolekeeper.rules import Ownership
 
 # The most pairs of profiles that are told apart; instances beyond them are counted all the same.
 MOVES = 50
@@ -58,6 +59,7 @@ class Effect:
         observed: Observation,
         present: tuple[PublishedMapping | None, Candidates],
         candidate: tuple[PublishedMapping, Candidates],
+        ownership: Ownership,
     ) -> None:
         """Add one instance.
 
@@ -66,12 +68,13 @@ class Effect:
             present: the published mapping or tombstone that the candidate takes the place of, if there is one, and the
                 mappings ranked with it.
             candidate: the candidate (or tombstone), and the mappings ranked with it.
+            ownership: which profiles are managed.
         """
         if observed.instance is None or observed.instance.state in ENDED:
             return
-        association, assignment = _settled(observed)
-        now = _decision(observed, association, assignment, *present)
-        then = _decision(observed, association, assignment, *candidate)
+        association, grant = _settled(observed)
+        now = _decision(observed, association, grant, *present, ownership)
+        then = _decision(observed, association, grant, *candidate, ownership)
         action = _change(now, then, association)
         if action is None:
             return
@@ -97,37 +100,34 @@ def _change(now: Decision, then: Decision, association: Association | None) -> A
     return then.action
 
 
-def _settled(observed: Observation) -> tuple[Association | None, Assignment | None]:
-    """The association as it will be once EC2 is done, and our record of it."""
+def _settled(observed: Observation) -> tuple[Association | None, Grant | None]:
+    """The association as it will be once EC2 is done, and the grant that explains it."""
     association = observed.association
-    if association is None or association.state is AssociationState.ASSOCIATED:
-        return association, observed.assignment
-    if association.state is AssociationState.ASSOCIATING:
-        return replace(association, state=AssociationState.ASSOCIATED), observed.assignment
-    return None, assignment_for(observed.record, None, observed.asked_at)
+    if association and association.state is AssociationState.DISASSOCIATING:
+        return None, observed.record.grants.get(NO_PROFILE)
+    return association, observed.grant
 
 
-def _decision(
+def _decision(  # noqa: PLR0913, PLR0917  # all that a decision depends on
     observed: Observation,
     association: Association | None,
-    assignment: Assignment | None,
+    grant: Grant | None,
     mapping: PublishedMapping | None,
     candidates: Candidates,
+    ownership: Ownership,
 ) -> Decision:
     assert observed.instance is not None  # `count` leaves out the others
     running = replace(observed.instance, state=InstanceState.RUNNING)
-    return decide(running, association, assignment, candidates, _owner(observed, assignment, mapping))
+    return decide(running, association, grant, candidates, _owner(observed, grant, mapping), ownership)
 
 
-def _owner(
-    observed: Observation, assignment: Assignment | None, mapping: PublishedMapping | None
-) -> PublishedMapping | None:
-    """The mapping of an assignment: what takes the place of the published one, where it is that."""
-    if assignment is None:
+def _owner(observed: Observation, grant: Grant | None, mapping: PublishedMapping | None) -> PublishedMapping | None:
+    """The mapping of a grant: what takes the place of the published one, where it is that."""
+    if grant is None:
         return None
     known = {each.key: each for each in observed.published}
     if observed.owner:
         known[observed.owner.key] = observed.owner
     if mapping:
         known[mapping.key] = mapping
-    return known.get(assignment.mapping)
+    return known.get(grant.mapping)

@@ -140,16 +140,12 @@ class Expiries:
     ) -> tuple[Mapping[MappingKey, PublishedMapping], set[MappingKey]]:
         """What is published under these keys, and those that can't be read: a damaged item must not hide the others."""
         keys = list(keys)
-        try:
-            return self.state.read((), keys).published, set()
-        except DamagedError:
-            served: dict[MappingKey, PublishedMapping] = {}
-            unread = set(keys)
-            for key in keys:
-                with self._attempt(rung, f"mapping {key} can't be read"):
-                    served |= self.state.read((), [key]).published
-                    unread.remove(key)
-            return served, unread
+        snapshot = self.state.read((), keys)
+        unread = {key for key in keys if key in snapshot.damaged}
+        for key in sorted(unread):
+            with self._attempt(rung, f"mapping {key} can't be read"):
+                raise snapshot.damaged[key]
+        return snapshot.published, unread
 
     def _send(self, instances: Iterable[tuple[int, InstanceKey]], rung: Rung) -> None:
         """Send instances, each after so many seconds."""

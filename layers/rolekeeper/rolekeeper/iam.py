@@ -39,21 +39,12 @@ class InstanceProfile:
 
 
 class Iam:
-    """The calls to IAM in one account. `role_path` is the ceiling: it begins and ends with a slash."""
+    """The calls to IAM in one account."""
 
-    def __init__(self, client: "IAMClient", account: str, role_path: str, partition: str = "aws") -> None:
+    def __init__(self, client: "IAMClient", account: str, partition: str = "aws") -> None:
         self._client = client
         self._account = account
-        self._role_path = role_path
         self._partition = partition
-
-    def may_pass(self, profile_arn: str) -> bool:
-        """Whether a profile is there as named, and it and its role lie under the role path: what we may attach."""
-        profile = self.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
-        if profile is None or profile.arn != profile_arn:
-            return False
-        ceiling = self.arn("role", self._role_path, "")
-        return profile.path.startswith(self._role_path) and profile.role_arn.startswith(ceiling)
 
     def arn(self, kind: str, path: str, name: str) -> str:
         """The ARN of a `role` or an `instance-profile` in this account; `path` begins and ends with a slash."""

@@ -23,7 +23,8 @@ def exclusion(tags: Mapping[str, str], now: datetime) -> Exclusion | None:
         until = None
     if until is None or until.tzinfo is None:
         wanted = "write true, or a time with its zone, as 2026-12-31T18:00:00Z"
-        return Exclusion(Action.HOLD, "ignore-unclear", f"its tag {IGNORE_TAG} says {text!r:.60}; {wanted}")
+        reason = f"its tag {IGNORE_TAG} says {text!r:.60}; {wanted}"
+        return Exclusion(Action.HOLD, "ignore-unclear", reason, text=text)
     if until <= now:
         return None
     return Exclusion(Action.WAIT, "ignored", f"its tag {IGNORE_TAG} says until {text.strip()}", until)

@@ -25,7 +25,7 @@ class Columns:
 
     Attributes:
         status: and `reason` and `revision`: the verdict.
-        matched: None: as it was.
+        matched: how many instances it governs, and `occupied` how many of them carry a foreign role; None: as it was.
         held: the revision that waits for approval; 0: none does, and the column goes. None: as it was.
         done: the columns that people ask by and that are acted on: they go, as long as they say what was read.
     """
@@ -34,13 +34,14 @@ class Columns:
     reason: str
     revision: int
     matched: int | None = None
+    occupied: int | None = None
     held: int | None = 0
     done: tuple[str, ...] = ()
 
     @property
     def shown(self) -> dict[str, Any]:
         """The columns to set, by name."""
-        counts = {"matched": self.matched, "held_revision": self.held or None}
+        counts = {"matched": self.matched, "occupied": self.occupied, "held_revision": self.held or None}
         return {
             "status": self.status,
             "status_reason": self.reason,

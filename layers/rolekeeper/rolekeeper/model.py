@@ -8,6 +8,8 @@ from enum import StrEnum
 
 ANY_VALUE = "*"
 NO_ROLE = "NONE"
+# In the place of a profile's ARN: no profile.
+NO_PROFILE = ""
 # Tags that begin so tell Rolekeeper itself something, as rolekeeper:ignore: none of them means a role.
 RESERVED = "rolekeeper:"
 IGNORE_TAG, PIN_TAG = "rolekeeper:ignore", "rolekeeper:pin"
@@ -34,18 +36,17 @@ class AssociationState(StrEnum):
 
 
 class WhenOccupied(StrEnum):
-    """What a mapping does with a role that somebody else attached."""
+    """What a mapping does with a foreign role: one whose profile is outside the role path."""
 
-    REPLACE = "replace"
     KEEP = "keep"
+    REPLACE = "replace"
 
 
 class WhenUnmatched(StrEnum):
-    """What happens to the role that we attached when the mapping no longer matches."""
+    """What happens to the role that a mapping gave when the mapping no longer matches."""
 
     DETACH = "detach"
     KEEP = "keep"
-    RESTORE = "restore"
 
 
 class WhenStopped(StrEnum):
@@ -89,11 +90,12 @@ class InstanceKey:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An instance as EC2 describes it now."""
+    """An instance as EC2 describes it now. `managed_by` is the AWS service that runs it, if one does."""
 
     key: InstanceKey
     state: InstanceState
     tags: Mapping[str, str]
+    managed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class MappingKey:
     tag_value: str
 
     def __str__(self) -> str:
-        """As people write it: `workload=web`; what stands for a pin in an assignment reads `the pin`."""
+        """As people write it: `workload=web`; what stands for a pin in a grant reads `the pin`."""
         return "the pin" if self.pins else f"{self.tag_key}={self.tag_value}"
 
     @property
@@ -140,7 +142,7 @@ class MappingSpec:
     instance_profile: str = ""
     priority: int = 100
     enabled: bool = True
-    when_occupied: WhenOccupied = WhenOccupied.REPLACE
+    when_occupied: WhenOccupied = WhenOccupied.KEEP
     when_unmatched: WhenUnmatched = WhenUnmatched.DETACH
     when_stopped: WhenStopped = WhenStopped.WAIT
     require_tags: Mapping[str, str] = field(default_factory=dict)
@@ -242,44 +244,23 @@ class Timer:
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
-    """Our record that *we* made an association, or took one away for `NONE` (then `association_id` is empty).
+class Grant:
+    """That Rolekeeper asked EC2 to give an instance a managed profile, and for which mapping.
 
-    `restore_profile_arn` is what was there before our first one.
+    It is written before the call, so it explains what the instance carries whatever became of the call. `profile_arn`
+    is empty where a mapping asked for no role (`NONE`).
     """
 
-    association_id: str
     profile_arn: str
     role: str
     mapping: MappingKey
     revision: int
-    restore_profile_arn: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """A mutation that we are about to make, written before the call.
-
-    An intent that outlives its reconcile is how ownership survives a crash between the call and its record: an
-    association that carries the intended profile, and isn't the one that the intent set out from, is ours.
-    """
-
-    id: str
-    action: Action
-    target_profile_arn: str
-    role: str
-    mapping: MappingKey
-    revision: int
-    from_association_id: str
     at: datetime
-    restore_profile_arn: str = ""
-    gives_back: bool = False
-    swap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What a change is for: it is the same change again only while mapping, revision and profile are the same."""
+class DesiredChange:
+    """What a change is for. It is the same change again only while mapping, revision and profile are the same."""
 
     mapping: MappingKey
     revision: int
@@ -287,31 +268,18 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """The last change that we made to an instance; `association_id` is empty after a detach."""
+class AppliedChange:
+    """A change that EC2 took."""
 
-    wish: Wish
-    association_id: str
+    change: DesiredChange
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Undone:
-    """Somebody else undid a change that we made `made_at`: what they left, an association or (empty) none."""
-
-    wish: Wish
-    made_at: datetime
-    at: datetime
-    association_id: str = ""
-    profile_arn: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Condition:
     """What an instance shows while it doesn't carry what it should.
 
-    The last refusal or wait, and until when a retry loop watches it. `item` is how it was read, word for word: it is
-    written over only where it still reads so.
+    The last refusal or wait, since when, and until when it is watched (by a retry loop or a timer).
     """
 
     action: Action
@@ -319,36 +287,83 @@ class Standing:
     reason: str
     since: datetime
     fingerprint: str
-    loop_until: datetime | None = None
+    watched_until: datetime | None = None
     parked: bool = False
-    item: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceRecord:
     """All that we remember of one instance.
 
-    Associations that we made, open intents, its standing, our last change, and who undid our changes how often.
+    Attributes:
+        grants: by profile ARN.
+        condition: what it shows while it isn't as it should be.
+        changes: the last changes that EC2 took, oldest first.
+        writes: how often it was written: by this a slow reconcile knows that a newer one wrote meanwhile.
+        legacy: the attributes of the item that the first edition wrote; they go with the next write.
     """
 
-    assignments: Mapping[str, Assignment] = field(default_factory=dict)
-    intents: Mapping[str, Intent] = field(default_factory=dict)
-    standing: Standing | None = None
-    made: Made | None = None
-    undone: tuple[Undone, ...] = ()
+    grants: Mapping[str, Grant] = field(default_factory=dict)
+    condition: Condition | None = None
+    changes: tuple[AppliedChange, ...] = ()
+    writes: int = field(default=0, compare=False)
+    legacy: frozenset[str] = field(default=frozenset(), compare=False)
 
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to remember."""
-        return self == InstanceRecord()
+
+@dataclass(frozen=True, slots=True)
+class RecordChange:
+    """All that one write changes in an instance's record.
+
+    Attributes:
+        grants: to set.
+        revoked: the profiles whose grants go.
+        condition: what the instance shows from now on.
+        clears: whether it no longer shows anything.
+        applied: a change that EC2 took.
+        lapsed: changes that no longer count.
+        timer: when the instance is to be looked at again.
+        ends: whether the whole record goes, and `unpins` whether its pin does: the instance has ended.
+        expected: the record as it was read, if this may be written only over that.
+        legacy: what the first edition wrote and goes now, told anew by `grants`.
+    """
+
+    grants: tuple[Grant, ...] = ()
+    revoked: frozenset[str] = frozenset()
+    condition: Condition | None = None
+    clears: bool = False
+    applied: AppliedChange | None = None
+    lapsed: tuple[AppliedChange, ...] = ()
+    timer: Timer | None = None
+    ends: bool = False
+    unpins: bool = False
+    expected: InstanceRecord | None = field(default=None, compare=False)
+    legacy: frozenset[str] = field(default=frozenset(), compare=False)
+
+    def __bool__(self) -> bool:
+        """Whether anything is to be written."""
+        return self != RecordChange()
+
+    def after(self, record: InstanceRecord, *, written: bool = False) -> "RecordChange":
+        """The same, with what the first edition wrote told anew: only where something is written anyway.
+
+        Args:
+            record: as it was read.
+            written: whether it is written even if this changes nothing, with a history entry.
+        """
+        if not record.legacy or self.ends or not (self or written):
+            return self
+        told = {each.profile_arn: each for each in (*record.grants.values(), *self.grants)}
+        kept = tuple(each for arn, each in told.items() if arn not in self.revoked)
+        return replace(self, grants=kept, legacy=record.legacy)
 
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """Why nothing may be changed now: a code for machines, and words."""
+    """Why nothing may be changed now: a code for machines, and words; `text` is what can't be read."""
 
     code: str
     reason: str
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +377,7 @@ class Control:
     def withholds(self, deployed: Mode) -> Withheld | None:
         """Why nothing may be changed now; None when it may."""
         if self.unclear:
-            return Withheld("control-unclear", self.unclear)
+            return Withheld("control-unclear", self.unclear, self.unclear)
         if self.paused:
             return Withheld("paused", "Rolekeeper is paused")
         if (self.mode or deployed) is Mode.OBSERVE:
@@ -380,12 +395,16 @@ class Loser:
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """Why an instance is left as it is, whatever its mappings say; `until` says when that ends, if it does."""
+    """Why an instance is left as it is, whatever its mappings say.
+
+    `until` says when that ends, if it does; `text` is what a tag or a pin says that can't be read.
+    """
 
     action: Action
     code: str
     reason: str
     until: datetime | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,9 +425,10 @@ class Candidates:
 class Decision:
     """What to do for one instance, and why.
 
-    `code` is a short constant for machines; `reason` is for people. `association_id` is what a replace or a detach
-    acts on: the lock. `polls` tells a wait that needs the retry loop from one that an event ends, and `until` one that
-    ends at a known moment.
+    `code` is a short constant for machines; `reason` is for people, `arguments` what else it depends on.
+    `association_id` is what a replace or a detach acts on: the lock. `takes_over` marks a change to a foreign profile.
+    `polls` tells a wait that needs the retry loop from one that an event ends, and `until` one that ends at a known
+    moment.
     """
 
     action: Action
@@ -419,22 +439,23 @@ class Decision:
     role: str = ""
     profile_arn: str = ""
     association_id: str = ""
-    restore_profile_arn: str = ""
     swap: bool = False
-    gives_back: bool = False
+    takes_over: bool = False
     polls: bool = False
     losers: tuple[Loser, ...] = ()
     until: datetime | None = None
+    arguments: tuple[str, ...] = ()
 
     @property
-    def wish(self) -> Wish | None:
+    def desired(self) -> DesiredChange | None:
         """What the change is for."""
-        return Wish(self.mapping, self.revision, self.profile_arn) if self.mapping else None
+        return DesiredChange(self.mapping, self.revision, self.profile_arn) if self.mapping else None
 
     @property
     def fingerprint(self) -> str:
-        """Equal for two decisions that say the same; a standing that already says it isn't written again."""
-        return f"{self.action}|{self.code}|{self.association_id}|{self.profile_arn}|{self.reason}"
+        """Equal for two decisions that say the same, however it is worded: then no condition is written again."""
+        said = (self.action, self.code, self.association_id, self.profile_arn, str(self.mapping or ""), self.revision)
+        return "|".join(map(str, (*said, *self.arguments)))
 
 
 @dataclass(frozen=True, slots=True)

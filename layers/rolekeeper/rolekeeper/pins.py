@@ -1,6 +1,6 @@
 """Pins as mappings: an operator's word on one instance goes the same way as a mapping's, above them all. Pure.
 
-The assignment of a pinned role names the pin in the place of a mapping. When the pin is over, the role is given up as
+The grant of a pinned role names the pin in the place of a mapping. When the pin is over, the role is given up as
 if the tag of a mapping had gone.
 """
 
@@ -13,5 +13,5 @@ def as_mapping(pin: Pin, instance: InstanceKey) -> PublishedMapping:
 
 
 def ended(key: MappingKey) -> PublishedMapping:
-    """What is left of a pin that was released or has expired: it says, as a tombstone does, that somebody meant it."""
-    return PublishedMapping(MappingSpec(key, ""), 0, "", deleted=True)
+    """What is left of a pin that was released or has expired: it says that a person meant it."""
+    return PublishedMapping(MappingSpec(key, ""), 0, "")

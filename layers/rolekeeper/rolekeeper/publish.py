@@ -22,7 +22,7 @@ from rolekeeper.iam import Iam
 from rolekeeper.look import Look, Occasion
 from rolekeeper.mapping_table import MappingTable, number_in
 from rolekeeper.mappings import RowVerdict, read_row
-from rolekeeper.model import MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model import MappingKey, MappingSpec, PublishedMapping, WhenOccupied
 from rolekeeper.policy_reader import PolicyReader
 from rolekeeper.refusing import Refusing
 from rolekeeper.removal import Removal
@@ -65,7 +65,8 @@ class Publisher:
         self._table = table
         self._revisions = revisions
         self._roles = Roles(iam, settings.account, settings.role_path, makes_profiles=settings.create_missing_profiles)
-        self._surveyor = Surveyor(ec2, state, table)
+        self._ownership = settings.rules.ownership
+        self._surveyor = Surveyor(ec2, state, table, self._ownership)
         self._scales = Scales(settings.limits, self._surveyor, PolicyReader(iam))
         self._scribe = Scribe(table, revisions, announcer)
         self._holder = Holder(self._scribe)
@@ -192,7 +193,7 @@ class Publisher:
         self._surveyor.add_possible_ties(found.survey, candidate, look.served, look.kept.any_value, look.at)
         if found.survey.blocks and not same:
             return self._refusing.refuse(look, Status.CONFLICT, (str(found.survey),), found)
-        notes = [*warnings, *([check.note] if check.note else [])]
+        notes = [each for each in (*warnings, check.note, *self._about_foreign(spec, found.survey)) if each]
         if same:
             return self._make(look, spec, check, notes) or self._serving.keep(look, candidate, found.survey, notes)
         weight = self._scales.weigh(candidate, found.effect)
@@ -202,6 +203,14 @@ class Publisher:
         if refusal := self._make(look, spec, check, notes):
             return refusal
         return self._serving.serve(look, candidate, found.survey, notes, weight, approved=approved)
+
+    def _about_foreign(self, spec: MappingSpec, survey: Survey) -> list[str]:
+        """What to tell of foreign roles: that some are there, and that asking to take them over has no effect."""
+        asks = spec.when_occupied is WhenOccupied.REPLACE
+        notes = [survey.foreign.warning(taken=asks and self._ownership.take_over)]
+        if asks and not self._ownership.take_over:
+            notes.append("when_occupied: replace has no effect, as the stack is deployed with TakeOver=false")
+        return notes
 
     def _find(self, look: Look, candidate: PublishedMapping, *, same: bool) -> Findings:
         """Look at the instances, unless the sweep just did, or none can be governed and nothing changes."""

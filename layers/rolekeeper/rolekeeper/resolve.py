@@ -57,7 +57,9 @@ def resolve(
     ranked = _rank(instance, published, now)
     if pin and not pin.expired(now):
         if pin.unclear:
-            return _overruled(ranked, "the pin can't be read", Exclusion(Action.HOLD, "pin-unclear", pin.unclear))
+            return _overruled(
+                ranked, "the pin can't be read", Exclusion(Action.HOLD, "pin-unclear", pin.unclear, text=pin.unclear)
+            )
         return replace(
             _overruled(ranked, "the pin comes before every mapping"), winner=pins.as_mapping(pin, instance.key)
         )
@@ -95,11 +97,11 @@ def _rank(instance: Instance, published: Iterable[PublishedMapping], now: dateti
         Loser(each.key, f"priority {each.spec.priority} comes after {first.spec.priority} of {first.key}")
         for each in applicable[len(top) :]
     ]
-    if {_wish(each) for each in top} != {_wish(first)}:
+    if {_asks_for(each) for each in top} != {_asks_for(first)}:
         return Candidates(tied=tuple(top), losers=tuple(losers))
     losers += [Loser(each.key, f"it agrees with {first.key}, which stands for it") for each in top[1:]]
     return Candidates(winner=first, losers=tuple(losers))
 
 
-def _wish(mapping: PublishedMapping) -> tuple[str, str]:
+def _asks_for(mapping: PublishedMapping) -> tuple[str, str]:
     return mapping.spec.role, mapping.profile_arn

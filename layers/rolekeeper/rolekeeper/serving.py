@@ -82,4 +82,4 @@ def _columns(look: Look, mapping: PublishedMapping, survey: Survey, notes: Itera
     elif not spec.enabled:
         said = ["it is disabled and governs no instance", *said]
     reason = sentence([*said, "" if "approve" in done else look.about_approval(0)]) or "serving"
-    return Columns(status.value, reason, mapping.revision, survey.matched, done=done)
+    return Columns(status.value, reason, mapping.revision, survey.matched, survey.foreign.count, done=done)

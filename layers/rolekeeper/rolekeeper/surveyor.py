@@ -1,7 +1,5 @@
 """What a mapping would govern and change today, and with which others it ties: asked of EC2 and the state table."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -9,11 +7,11 @@ from rolekeeper import codec
 from rolekeeper.conflicts import Survey, could_tie
 from rolekeeper.ec2 import Ec2
 from rolekeeper.effect import Effect
-from rolekeeper.errors import DamagedError
 from rolekeeper.mapping_table import MappingTable
-from rolekeeper.model import ANY_VALUE, Instance, InstanceState, PublishedMapping
-from rolekeeper.observe import Observation, observe_page
-from rolekeeper.resolve import mapping_keys, resolve
+from rolekeeper.model import ANY_VALUE, InstanceState, PublishedMapping
+from rolekeeper.observe import Observation, Observed, observe_page
+from rolekeeper.resolve import resolve
+from rolekeeper.rules import Ownership
 from rolekeeper.state import State
 
 
@@ -35,10 +33,11 @@ class Findings:
 class Surveyor:
     """Surveys for mappings that are about to be published. Made anew for each invocation: it counts the fleet once."""
 
-    def __init__(self, ec2: Ec2, state: State, table: MappingTable) -> None:
+    def __init__(self, ec2: Ec2, state: State, table: MappingTable, ownership: Ownership) -> None:
         self._ec2 = ec2
         self._state = state
         self._table = table
+        self._ownership = ownership
         self._fleet: int | None = None
 
     def fleet(self) -> int:
@@ -58,25 +57,16 @@ class Surveyor:
         """
         found = Findings()
         for page in self._ec2.tagged(candidate.key):
-            for seen in self._look(page, now):
-                _count(found, seen, candidate, present, now)
+            for seen in observe_page(page, self._ec2, self._state, now):
+                # One with a damaged record can't be reconciled: it changes not. It counts as governed all the same, as
+                # long as its mappings can be read.
+                if seen.published is not None:
+                    _count(found, seen, candidate, present, now, self._ownership)
         return found
 
     def serving(self, served: PublishedMapping, now: datetime) -> int:
         """How many instances a published mapping governs."""
         return self.find(served, served, now).serving
-
-    def _look(self, page: Sequence[Instance], now: datetime) -> "Iterator[_Seen]":
-        damaged: list[Instance] = []
-        for each in observe_page(page, self._ec2, self._state, now, lambda instance, _: damaged.append(instance)):
-            assert each.instance is not None  # it is one of the page
-            yield _Seen(each.instance, each.published, each)
-        for instance in damaged:
-            # One with a damaged record can't be reconciled: it changes not. It counts as governed all the same, as long
-            # as its mappings can be read.
-            with suppress(DamagedError):
-                published = self._state.read([], mapping_keys(instance.tags)).published
-                yield _Seen(instance, tuple(published.values()))
 
     # ---- ties that no instance shows today ----
 
@@ -109,28 +99,29 @@ class Surveyor:
         """The published mappings of one tag key: an exact row meets only the `*` row, but that one meets them all."""
         found: list[PublishedMapping] = []
         for keys in self._table.keys_of(tag_key):
-            found += self._state.read([], [key for key in keys if codec.fits_partition(key)]).published.values()
+            snapshot = self._state.read([], [key for key in keys if codec.fits_partition(key)])
+            for damaged in snapshot.damaged.values():
+                raise damaged
+            found += snapshot.published.values()
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """An instance with the mappings for its tags, and all else that a decision rests on, where that can be read."""
-
-    instance: Instance
-    published: tuple[PublishedMapping, ...]
-    observed: Observation | None = None
-
-
-def _count(
-    found: Findings, seen: _Seen, candidate: PublishedMapping, present: PublishedMapping | None, now: datetime
+def _count(  # noqa: PLR0913, PLR0917  # all that one instance is counted by
+    found: Findings,
+    seen: Observed,
+    candidate: PublishedMapping,
+    present: PublishedMapping | None,
+    now: datetime,
+    ownership: Ownership,
 ) -> None:
-    rest = [each for each in seen.published if each.key != candidate.key]
-    pin = seen.observed.pin if seen.observed else None
+    assert seen.instance is not None  # it is one of the page
+    observed = seen if isinstance(seen, Observation) else None
+    rest = [each for each in seen.published or () if each.key != candidate.key]
+    pin = observed.pin if observed else None
     before = resolve(seen.instance, [*rest, present] if present else rest, now, pin)
     after = resolve(seen.instance, [*rest, candidate], now, pin)
-    carries = seen.observed.association if seen.observed else None
-    found.survey.add(seen.instance.key.id, candidate, after, present, before, carries)
+    carries = observed.association if observed else None
+    found.survey.add(seen.instance, candidate, after, present, before, carries, ownership)
     found.serving += present is not None and before.winner is present
-    if seen.observed:
-        found.effect.count(seen.observed, (present, before), (candidate, after))
+    if observed:
+        found.effect.count(observed, (present, before), (candidate, after), ownership)

@@ -10,14 +10,17 @@ from typing import Any
 
 from rolekeeper.announce import Announcer
 from rolekeeper.conflicts import Survey
-from rolekeeper.contest import ContestRule
 from rolekeeper.ec2 import Ec2
-from rolekeeper.errors import AwsRefusalError, DamagedError, DeniedError, RetryableError
+from rolekeeper.errors import AwsRefusalError, DeniedError, RetryableError
 from rolekeeper.mapping_table import MappingTable
-from rolekeeper.model import Instance, InstanceState, MappingKey, Mode
-from rolekeeper.observe import Observation, observe_page
+from rolekeeper.model import Instance, InstanceState, MappingKey
+from rolekeeper.observe import Observation, Unreadable, observe_page
 from rolekeeper.publish import Publisher
+from rolekeeper.records import needs_reconcile
+from rolekeeper.resolve import resolve
+from rolekeeper.rules import Rules
 from rolekeeper.state import State
+from rolekeeper.verdicts import Status
 from rolekeeper.work import WorkQueue
 
 CAUSE = "sweep"
@@ -36,6 +39,7 @@ class Swept:
     sent: int = 0
     mappings: int = 0
     mappings_changed: int = 0
+    published: int = 0
     finished: bool = True
     problems: list[str] = field(default_factory=list)
 
@@ -49,6 +53,7 @@ class Sweep:
     """One sweep with what it works on.
 
     Attributes:
+        rules: what the deployment allows.
         seconds_left: of the function's time.
         now: the clock (UTC).
     """
@@ -59,8 +64,7 @@ class Sweep:
     publisher: Publisher
     queue: WorkQueue
     announce: Announcer
-    mode: Mode
-    contest: ContestRule
+    rules: Rules
     correlation_id: str
     seconds_left: Callable[[], float]
     now: Callable[[], datetime]
@@ -73,7 +77,14 @@ class Sweep:
         """
         swept = Swept()
         try:
-            self._mappings(swept, self._fleet(swept))
+            first = not self.state.swept()
+            live, surveys = self._fleet(swept)
+            judged = self._mappings(swept, surveys)
+            if swept.finished and judged:
+                self.state.note_sweep(live, swept.published, self.now())
+                if first:
+                    # Until now every change was held: now they are due.
+                    self._fleet(swept)
         except DeniedError as error:
             self.announce.denied(error, correlation_id=self.correlation_id)
             raise
@@ -82,40 +93,58 @@ class Sweep:
         self.announce.count("InstancesSwept", swept.instances)
         return swept
 
-    def _fleet(self, swept: Swept) -> Surveys:
+    def _fleet(self, swept: Swept) -> tuple[int, Surveys]:
         """Send the instances for which a reconcile would do or write anything, and count what each mapping governs.
 
         Only a hint is sent: the reconciler reads the truth again, association first.
+
+        Returns:
+            How many instances aren't terminated, and the counts.
         """
         surveys: Surveys = {}
         live = 0
         for page in self.ec2.fleet():
             if self.seconds_left() < FLEET_RESERVE:
                 swept.finished = False
-                return surveys
+                return live, surveys
             at = self.now()
-            observations = self._observe(page, at, swept)
-            for each in observations:
-                _count(each, surveys, at)
-            differing = [
-                each.key for each in observations if each.needs_work(each.decision(self.mode, self.contest), at)
-            ]
+            observed = self._observe(page, at, swept)
+            for each in observed:
+                self._count(each, surveys, at)
+            differing = [each.key for each in observed if needs_reconcile(each, each.decision(self.rules), at)]
             swept.instances += len(page)
             live += sum(each.state is not InstanceState.TERMINATED for each in page)
             swept.sent += self.queue.send(differing, CAUSE, self.correlation_id)
-        self.state.note_fleet(live, self.now())
-        return surveys
+        return live, surveys
 
     def _observe(self, page: Sequence[Instance], at: datetime, swept: Swept) -> list[Observation]:
-        def tell(instance: Instance, error: DamagedError) -> None:
-            if (problem := str(error)) not in swept.problems:
+        """The instances of a page that can be decided on; those that can't are reported."""
+        readable: list[Observation] = []
+        for each in observe_page(page, self.ec2, self.state, at):
+            if not isinstance(each, Unreadable):
+                readable.append(each)
+            elif (problem := str(each.error)) not in swept.problems:
                 swept.problems.append(problem)
-                self.announce.failed("an instance can't be swept", instance=instance.key.id, error=problem)
+                self.announce.failed("an instance can't be swept", instance=each.key.id, error=problem)
+        return readable
 
-        return list(observe_page(page, self.ec2, self.state, at, tell))
+    def _count(self, observed: Observation, surveys: Surveys, at: datetime) -> None:
+        instance = observed.instance
+        if instance is None or instance.state is InstanceState.TERMINATED:
+            return
+        live = [each for each in observed.published if not each.deleted]
+        ranked = resolve(instance, live, at, observed.pin)
+        for mapping in live:
+            survey = surveys.setdefault(mapping.key, Survey())
+            survey.add(instance, mapping, ranked, mapping, ranked, observed.association, self.rules.ownership)
 
-    def _mappings(self, swept: Swept, surveys: Surveys) -> None:
-        """Check every row again, then what is served although its row is gone."""
+    def _mappings(self, swept: Swept, surveys: Surveys) -> bool:
+        """Check every row again, then what is served although its row is gone.
+
+        Returns:
+            Whether all could be judged: only then what is published is all that governs.
+        """
+        judged = True
         # What counts only a part of the fleet would be told as if it were all: then each check asks EC2 itself.
         whole = swept.finished and not swept.problems
         unseen, empty = set(surveys), True
@@ -123,19 +152,21 @@ class Sweep:
             unseen -= set(keys)
             empty = empty and not keys
             for key in keys:
-                self._recheck(key, swept, surveys, whole=whole, seen=True)
+                judged &= self._recheck(key, swept, surveys, whole=whole, seen=True)
         if unseen and empty:
             # An empty read never means that every row was deleted (DESIGN, rule 5): hold everything.
             swept.problems.append(f"the mapping table reads empty, and {len(unseen)} mappings are served: kept")
             self.announce.count("MappingTableEmpty")
-            return
+            return False
         for key in sorted(unseen):
-            self._recheck(key, swept, surveys, whole=whole, seen=False)
+            judged &= self._recheck(key, swept, surveys, whole=whole, seen=False)
+        return judged
 
-    def _recheck(self, key: MappingKey, swept: Swept, surveys: Surveys, *, whole: bool, seen: bool) -> None:
+    def _recheck(self, key: MappingKey, swept: Swept, surveys: Surveys, *, whole: bool, seen: bool) -> bool:
+        """Check one row again; returns whether it could be judged."""
         if self.seconds_left() < MAPPINGS_RESERVE:
             swept.finished = False
-            return
+            return False
         swept.mappings += 1
         try:
             survey = surveys.get(key, Survey()) if whole else None
@@ -149,14 +180,6 @@ class Sweep:
             self.announce.failed("a mapping can't be checked", mapping=str(key), error=str(error))
         else:
             swept.mappings_changed += verdict.changed
-
-
-def _count(observed: Observation, surveys: Surveys, at: datetime) -> None:
-    instance = observed.instance
-    if instance is None or instance.state is InstanceState.TERMINATED:
-        return
-    live = {each.key: each for each in observed.published if not each.deleted}
-    for key, mapping in live.items():
-        surveys.setdefault(key, Survey()).count(
-            instance, live, mapping, mapping, at, observed.pin, observed.association
-        )
+            swept.published += verdict.revision > 0 and verdict.status is not Status.REMOVED
+            return verdict.status is not Status.WAITING
+        return False

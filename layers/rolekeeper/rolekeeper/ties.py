@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from rolekeeper.announce import Announcer
 from rolekeeper.conflicts import Survey
-from rolekeeper.errors import AwsRefusalError, ObserveAgainError
+from rolekeeper.errors import AwsRefusalError, ObserveAgainError, RetryableError
 from rolekeeper.look import Look
 from rolekeeper.model import MappingKey
 from rolekeeper.revisions import Revisions
@@ -44,13 +44,19 @@ class Ties:
     ) -> None:
         """Judge the rows that were in a tie with a mapping, now that it changed; drop those that are so no more.
 
-        What goes wrong with one of them is no fault of the mapping's: it is logged, and the sweep comes by.
+        What is wrong with one of them is no fault of the mapping's: it is logged, and the sweep comes by.
+
+        Raises:
+            RetryableError: AWS gave no answer for one of them, after all were looked at. Try again.
         """
         over: list[MappingKey] = []
+        unanswered: RetryableError | None = None
         for row in sorted(rows)[:ROWS]:
             try:
                 if judge(row).status not in {Status.CONFLICT, Status.WAITING}:
                     over.append(row)
+            except RetryableError as error:
+                unanswered = unanswered or error
             except AwsRefusalError as error:
                 self._put_off(row, error, correlation_id)
         if over:
@@ -58,6 +64,8 @@ class Ties:
                 self._revisions.unblock(key, over)
             except AwsRefusalError as error:
                 self._put_off(key, error, correlation_id)
+        if unanswered:
+            raise unanswered
 
     def _put_off(self, key: MappingKey, error: AwsRefusalError, correlation_id: str) -> None:
         said = {"mapping": str(key), "error": str(error), "correlation_id": correlation_id}

@@ -5,8 +5,8 @@ without a role takes nothing away and is never held.
 
 Changes are counted by the minute, in one item for each mapping: `total`, and `m<minute>` for each minute's share of it.
 A minute's share leaves when the whole window has passed since its end, so at no time does any window hold more than the
-limit. A change is counted in the transaction that writes its intent: without room there is no intent, and a change
-costs no further call.
+limit. A change is counted in the transaction that writes its grant: without room it isn't begun, and a change costs no
+further call.
 
 What finds no room gets a turn: the first minute in which some leaves that nobody else waits for. `w<minute>` counts
 those who wait for it, and their room leaves a window later in turn. So each waits about once, however many they are.

@@ -22,7 +22,7 @@ LONGEST_DELAY = 900
 
 
 class WorkQueue:
-    """The one queue that every wish to reconcile goes through."""
+    """The one queue that every request to reconcile goes through."""
 
     def __init__(self, client: "SQSClient", url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._client = client

@@ -33,7 +33,7 @@ def test_the_fleet_is_listed_with_the_role_it_carries_and_the_one_it_should(term
     assert rows == [
         f"{fine} fine running web web app=web ok it carries role web, as app=web asks",
         f"{drifts} drifts running none web app=web drift app=web gives it role web",
-        f"{alone} running theirs theirs ok no mapping for its tags; somebody else attached {THEIRS}",
+        f"{alone} running theirs theirs ok no mapping for its tags; {THEIRS} is foreign",
     ]
 
 
@@ -128,7 +128,7 @@ def test_the_same_for_programs(terminal: Terminal, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     document = terminal.document("explain", one)
     assert document["carries"]["instance_profile"] == document["should_carry"] == "web"
-    assert document["carries"]["by_rolekeeper"] is True
+    assert (document["carries"]["managed"], document["carries"]["for"]) == (True, "app=web")
     assert document["mapping"]["revision"] == 1
     assert document["decision"]["code"] == "converged"
     assert document["last"]["answer"]["association-id"] == document["carries"]["association"]
@@ -140,10 +140,25 @@ def test_what_it_shows_while_it_is_refused_is_explained(terminal: Terminal, desk
     one = desk.world.running(profile="theirs", app="web")
     desk.world.reconcile(one)
     told = explained(terminal, one)
-    assert told["carries"].endswith("attached by somebody else")
+    assert told["carries"].endswith("foreign: outside the role path")
     assert told["should carry"] == "web"
-    assert told["shows"].startswith("it carries arn:aws:iam::123456789012:instance-profile/theirs, which somebody")
+    assert told["shows"].startswith("it carries the foreign arn:aws:iam::123456789012:instance-profile/theirs")
+    assert "deploy with TakeOver=true and set when_occupied=replace" in told["shows"]
     assert told["AWS answered"] == "nothing: it wasn't asked"
+
+
+def test_a_take_over_names_the_role_that_was_there_before(terminal: Terminal, desk: Desk) -> None:
+    terminal.parameters["TakeOver"] = "true"
+    desk.world.take_over = True
+    desk.edit("app=web", role="web", when_occupied="replace")
+    one = desk.world.running(profile="theirs", app="web")
+    desk.world.reconcile(one)
+    desk.world.wait(3)
+    for _ in range(3):
+        desk.world.reconcile(one)
+    assert explained(terminal, one)["took over from"].startswith("arn:aws:iam::123456789012:instance-profile/theirs (")
+    entry = terminal.document("history", one)[-1]
+    assert (entry["outcome"], entry["from"], entry["to"]) == ("done", "theirs", "web")
 
 
 def test_a_pin_is_explained_and_undone_by_a_release(terminal: Terminal, desk: Desk) -> None:
@@ -172,10 +187,11 @@ def test_an_ignored_instance_a_withheld_change_and_one_that_was_never_seen(termi
 def test_a_contested_instance_is_undone_by_a_release(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web")
-    for _ in range(4):
+    for _ in range(3):
         desk.world.reconcile(one)
-        desk.world.attach_by_hand(one, "theirs")
+        desk.world.detach_by_hand(one)
         desk.world.wait(60)
+    desk.world.reconcile(one)
     told = explained(terminal, one)
     assert "contested" in told["because"]
     assert told["to undo"].startswith(f"rolekeeper release {one}  (has Rolekeeper try again)")

@@ -34,23 +34,32 @@ def test_a_line_for_each_instance_that_would_change_wait_or_be_held(terminal: Te
     fine = world.running(app="web", Name="fine")
     world.reconcile(fine)
     bare = world.running(app="web", Name="bare")
-    theirs = world.running(profile="theirs", app="web", Name="theirs")
+    other = world.running(app="web", Name="other")
+    world.attach_by_hand(other, "db")
     leaves = world.running(app="web", Name="leaves")
     world.reconcile(leaves)
     world.untag(leaves, "app")
-    starts = world.stopped(profile="theirs", app="web", Name="starts")
+    starts = world.stopped(app="web", Name="starts")
+    world.attach_by_hand(starts, "db")
     kept = world.running(profile="theirs", keep="yes", Name="kept")
     pending = world.launch(app="web", Name="pending")
 
     ran = terminal("plan")
     assert ran.exit_code == 0, ran.output
     said = lines(ran.stdout)
+    association = world.association(kept)
+    assert association
+    occupied = (
+        f"it carries the foreign {THEIRS}, which is outside the role path, so keep=yes leaves it; to hand the instance "
+        f"over, detach it (aws ec2 disassociate-iam-instance-profile --association-id {association.id}), or deploy "
+        "with TakeOver=true and set when_occupied=replace"
+    )
     assert said[:-4] == [
         f"+ {bare} bare none → web app=web gives it role web",
-        f"~ {theirs} theirs theirs → web app=web gives it role web",
+        f"~ {other} other db → web app=web gives it role web",
         f"- {leaves} leaves web → none app=web, which gave it role web, no longer matches",
-        f"! {starts} starts theirs → web role web replaces the present one when the instance runs again",
-        f"! {kept} kept theirs → web it carries {THEIRS}, which somebody else attached, and keep=yes says keep",
+        f"! {starts} starts db → web role web replaces the present one when the instance runs again",
+        f"! {kept} kept theirs → web {occupied}",
         f"! {pending} pending none → web the instance is pending; role web waits until it is running or stopped",
     ]
     assert said[-1] == ("1 to attach, 1 to replace, 1 to detach; 2 waiting, 1 held: 3 of 7 instances change (42.9 %).")
@@ -234,7 +243,7 @@ def test_more_than_a_window_lets_through_is_told(terminal: Terminal, desk: Desk)
     terminal.parameters["MaxChangesPerEdit"] = "1"
     desk.edit("app=web", role="web")
     for _ in range(3):
-        desk.world.running(profile="theirs", app="web")
+        desk.world.attach_by_hand(desk.world.running(app="web"), "db")
     ran = terminal("plan")
     assert "app=web takes 3 roles away, 1 of them in 10 minutes; the others wait their turn" in ran.stderr
     [paced] = terminal.document("plan")["paced"]

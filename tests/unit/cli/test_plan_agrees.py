@@ -20,13 +20,14 @@ FLEETS = 100
 class Play:
     """Plays one fleet at an operator's desk."""
 
-    def __init__(self, desk: Desk, terminal: Terminal, fleet: Fleet) -> None:
+    def __init__(self, desk: Desk, terminal: Terminal, fleet: Fleet, *, takes_over: bool) -> None:
         self.desk, self.world, self.terminal, self.fleet = desk, desk.world, terminal, fleet
         for role in ROLES:
             desk.role(role)
             desk.world.profile(role)
         desk.world.profile(THEIRS, path="/")
-        desk.world.may_restore = lambda arn: "/rolekeeper/" in arn
+        desk.world.take_over = takes_over
+        terminal.parameters["TakeOver"] = str(takes_over).lower()
         self.ids: list[str] = []
 
     def begin(self) -> None:
@@ -88,7 +89,7 @@ def test_what_plan_says_of_a_file_is_what_the_functions_then_do(
 ) -> None:
     rng = random.Random(seed)
     prunes = rng.random() < 0.4
-    play = Play(desk, terminal, random_fleet(rng, "f-", prunes=prunes))
+    play = Play(desk, terminal, random_fleet(rng, "f-", prunes=prunes), takes_over=seed % 2 == 0)
     play.begin()
     play.change()
     before = play.shown()
@@ -106,7 +107,7 @@ def test_what_plan_says_of_a_file_is_what_the_functions_then_do(
 
 @pytest.mark.parametrize("seed", range(FLEETS, 2 * FLEETS))
 def test_what_plan_says_of_now_is_what_the_functions_then_do(desk: Desk, terminal: Terminal, seed: int) -> None:
-    play = Play(desk, terminal, random_fleet(random.Random(seed), "f-"))
+    play = Play(desk, terminal, random_fleet(random.Random(seed), "f-"), takes_over=seed % 2 == 0)
     play.begin()
     play.change()
     before = play.shown()

@@ -1,7 +1,7 @@
 """One instance over its life: people do what they may in any order, and `decide` is asked after each step.
 
-EC2 is the pure truth about it. What we remember of our own changes is the simplest model that can be: the ids that EC2
-gave us. What must hold is in `support.decision_laws`.
+EC2 is the pure truth about it. What we remember is the simplest model that can be: for each profile that we ever asked
+for, the mapping that it was for. What must hold is in `support.decision_laws`.
 """
 
 import contextlib
@@ -24,10 +24,10 @@ from rolekeeper.decide import decide
 from rolekeeper.model import (
     IGNORE_TAG,
     Action,
-    Assignment,
     Association,
     AssociationState,
     Decision,
+    Grant,
     Instance,
     InstanceState,
     MappingKey,
@@ -42,7 +42,7 @@ from rolekeeper_local.ec2_truth import Ec2Truth
 from support.clock import START, Clock
 from support.decision_laws import FROM_DECIDE, LAWS, View, where_it_ends
 from support.happenings import at_most, columns, ignores, pins, policies, roles
-from support.values import KEY, arn
+from support.values import KEY, OWNERSHIP, TAKES_OVER, arn, foreign_arn
 
 BECOMES = {InstanceState.PENDING: InstanceState.RUNNING, InstanceState.STOPPING: InstanceState.STOPPED}
 # People ask at any time; EC2 refuses what it can't do now, and they see why.
@@ -51,32 +51,40 @@ IF_EC2_TAKES_IT = contextlib.suppress(Ec2Error)
 tag_keys = st.sampled_from(["team", "Team"])
 tag_maps = st.dictionaries(tag_keys, st.just("web"), min_size=1)
 mapping_keys = st.builds(MappingKey, tag_keys, st.sampled_from(["*", "web"]))
-# What strangers attach: one outside the path, and one that a mapping may want too.
-by_hand = st.sampled_from(["stranger", "web"])
+# All profiles that there are: those under the role path, and a foreign one.
+MANAGED = frozenset({arn("web"), arn("db")})
+FOREIGN = foreign_arn()
+# What people attach by hand: the foreign one, and one that a mapping may want too.
+by_hand = st.sampled_from([FOREIGN, arn("web")])
+# One instance in eight is managed by an AWS service.
+operators = st.sampled_from(["eks.amazonaws.com"] + [""] * 7)
 
 
 class OneInstance(RuleBasedStateMachine):
-    """See the module. `rows` are the published mappings; `ours` is what we remember, by association id."""
+    """See the module. `rows` are the published mappings; `grants` is what we remember, by the profile's ARN.
+
+    `late` is a change that was asked for by a worker that is dead by now: EC2 may still make it.
+    """
 
     reached: ClassVar[set[tuple[str, str]]] = set()
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        profiles = {name: _profile(name) for name in ("web", "db", "stranger")}
+        profiles = {each: _profile(each) for each in (*MANAGED, FOREIGN)}
         self.truth = Ec2Truth(
             now=lambda: self.clock.seconds,
             new_id=self._new_id,
-            find_profile=lambda ref: next((each for each in profiles.values() if each.arn == ref), None),
+            find_profile=profiles.get,
             emit=lambda _event: None,
         )
         self.ids = 0
         self.rows: dict[MappingKey, PublishedMapping] = {}
         self.written: dict[MappingKey, PublishedMapping] = {}
         self.pin: Pin | None = None
-        self.ours: dict[str, Assignment] = {}
-        self.half = ""
-        self.before = ""
+        self.take_over = False
+        self.grants: dict[str, Grant] = {}
+        self.late: Decision | None = None
         # The mappings' clock: hours here, so that following a decision to its end takes no time of it.
         self.now: datetime = START
         self.id = ""
@@ -90,27 +98,32 @@ class OneInstance(RuleBasedStateMachine):
     @initialize(
         rows=st.dictionaries(mapping_keys, st.tuples(roles, policies, st.integers(99, 101)), min_size=1, max_size=3),
         tags=tag_maps,
-        profile=st.sampled_from([None, "stranger", "web", "web"]),
+        profile=st.sampled_from([None, FOREIGN, arn("web"), arn("web")]),
+        operator=operators,
         served=st.sampled_from([True, True, False]),
+        take_over=st.booleans(),
     )
     def begin(
         self,
         rows: dict[MappingKey, tuple[str, dict[str, Any], int]],
         tags: dict[str, str],
         profile: str | None,
+        operator: str,
         *,
         served: bool,
+        take_over: bool,
     ) -> None:
+        self.take_over = take_over
         for key, (role, rest, priority) in rows.items():
             self.write_row(key, role, rest | {"priority": priority})
-        self._launch(tags, profile)
+        self._launch(tags, profile, operator)
         if served:
             self.follow_to_the_end()
 
-    @rule(profile=st.none() | by_hand)
+    @rule(profile=st.none() | by_hand, operator=operators)
     @precondition(lambda self: self.truth.instance(self.id).state == "terminated")
-    def launch_another(self, profile: str | None) -> None:
-        self._launch(self.truth.instance(self.id).tags, profile)
+    def launch_another(self, profile: str | None, operator: str) -> None:
+        self._launch(self.truth.instance(self.id).tags, profile, operator)
 
     @rule(seconds=st.sampled_from([0, 10]))
     def stop_or_start(self, seconds: float) -> None:
@@ -147,17 +160,21 @@ class OneInstance(RuleBasedStateMachine):
             self.truth.create_tags(self.id, {IGNORE_TAG: data.draw(ignores(self.now)).text})
 
     @rule(profile=st.none() | by_hand)
-    def somebody_interferes(self, profile: str | None) -> None:
+    def another_actor_interferes(self, profile: str | None) -> None:
         there = self.truth.association_of(self.id)
         with IF_EC2_TAKES_IT:
             if profile and there:
-                self.truth.replace(there.id, arn(profile))
+                self.truth.replace(there.id, profile)
             elif profile:
-                self.truth.associate(self.id, arn(profile))
+                self.truth.associate(self.id, profile)
             elif there:
                 self.truth.disassociate(there.id)
 
-    # ---- people: mappings and pins ----
+    # ---- people: the stack, mappings and pins ----
+
+    @rule(take_over=st.booleans())
+    def deploy_anew(self, *, take_over: bool) -> None:
+        self.take_over = take_over
 
     @rule(key=mapping_keys, role=roles, rest=columns)
     def write_row(self, key: MappingKey, role: str, rest: dict[str, Any]) -> None:
@@ -179,9 +196,9 @@ class OneInstance(RuleBasedStateMachine):
             self.rows.pop(mapping.key, None)
 
     @rule()
-    @precondition(lambda self: self.ours)
+    @precondition(lambda self: self.grants)
     def lose_the_record_of_what_gave_its_role(self) -> None:
-        for each in self.ours.values():
+        for each in self.grants.values():
             self.rows.pop(each.mapping, None)
 
     @rule(data=st.data(), why=st.sampled_from(["its role is gone", ""]))
@@ -207,9 +224,25 @@ class OneInstance(RuleBasedStateMachine):
     def follow_once(self) -> None:
         self._follow(self._decided()[1])
 
+    @rule(lands=st.booleans())
+    def ask_and_be_killed(self, *, lands: bool) -> None:
+        """The grant is written. The call never left, or takes effect whenever it does."""
+        _, decision = self._decided()
+        if decision.action.mutates:
+            self._grant(decision)
+            self.late = decision if lands else None
+
+    @rule()
+    @precondition(lambda self: self.late)
+    def a_late_call_takes_effect(self) -> None:
+        assert self.late
+        with IF_EC2_TAKES_IT:
+            self._call(self.late)
+        self.late = None
+
     @rule()
     def follow_to_the_end(self) -> None:
-        """While the wish stays, few steps lead to its end, at most one change (a swap: two), and never back."""
+        """While nobody changes anything, few steps lead to an end, at most one change (a swap: two), and never back."""
         ends = where_it_ends(self._seen(when_ec2_is_done=True))
         given: list[str] = []
         _, decision = self._decided()
@@ -235,9 +268,9 @@ class OneInstance(RuleBasedStateMachine):
 
     # ---- how ----
 
-    def _launch(self, tags: dict[str, str], profile: str | None) -> None:
-        self.id = self.truth.launch(tags=tags, profile=arn(profile) if profile else None).id
-        self.ours, self.half, self.before = {}, "", ""
+    def _launch(self, tags: dict[str, str], profile: str | None, operator: str) -> None:
+        self.id = self.truth.launch(tags=tags, profile=profile, operator=operator).id
+        self.grants, self.late = {}, None
 
     def _decided(self) -> tuple[View, Decision]:
         view = self._seen()
@@ -251,14 +284,14 @@ class OneInstance(RuleBasedStateMachine):
     def _seen(self, *, when_ec2_is_done: bool = False) -> View:
         self.truth.tick()
         there, row = self.truth.association_of(self.id), self.truth.instance(self.id)
-        instance = Instance(KEY, InstanceState(row.state), dict(row.tags))
+        instance = Instance(KEY, InstanceState(row.state), dict(row.tags), row.operator)
         if when_ec2_is_done:
             instance = replace(instance, state=BECOMES.get(instance.state, instance.state))
             there = None if there and there.state == "disassociating" else there
         association = Association(there.id, KEY.id, there.profile_arn, AssociationState(there.state)) if there else None
-        assignment = self.ours.get(association.id if association else "")
+        grant = self.grants.get(association.profile_arn if association else "")
         candidates = resolve(instance, self.rows.values(), self.now, self.pin)
-        gave = assignment.mapping if assignment else None
+        gave = grant.mapping if grant else None
         owner = None
         if gave and gave.pins:
             owner = ended(gave)
@@ -267,44 +300,43 @@ class OneInstance(RuleBasedStateMachine):
             owner = self.rows.get(gave)
         lost = gave is not None and not gave.pins and gave not in self.rows
         lost = lost and not (candidates.winner is not None and candidates.winner.key == gave)
-        return View(instance, association, assignment, candidates, owner, self.before, lost)
+        ownership = TAKES_OVER if self.take_over else OWNERSHIP
+        return View(instance, association, grant, candidates, owner, ownership, MANAGED, lost)
 
     def _follow(self, decision: Decision) -> None:
-        """Do what was decided, as EC2 takes it, and remember what is ours."""
-        there = self.truth.association_of(self.id)
-        if not decision.action.mutates:
-            self._remember(decision)
-            return
-        if there and there.id not in self.ours:
-            self.before = there.profile_arn
-        elif not there and "" not in self.ours and not self.half:
-            self.before = ""
-        restores = decision.restore_profile_arn or self.half
-        if decision.action is Action.ATTACH:
-            made = self.truth.associate(self.id, decision.profile_arn).id
-        elif decision.action is Action.REPLACE and not decision.swap:
-            made = self.truth.replace(decision.association_id, decision.profile_arn).id
-        else:
-            made = ""
-            self.truth.disassociate(decision.association_id)
-        self.ours, self.half = {}, restores if decision.swap else ""
-        if decision.gives_back or decision.swap or (not made and not (decision.code == "quarantined" and restores)):
-            return
-        assert decision.mapping
-        self.ours[made] = Assignment(
-            made, decision.profile_arn, decision.role, decision.mapping, decision.revision, restores
-        )
+        """Do what was decided, as EC2 takes it, and remember what it was for."""
+        if decision.action.mutates:
+            self._grant(decision)
+            self._call(decision)
+        elif decision.action is Action.NOTHING:
+            self._rest(decision)
 
-    def _remember(self, decision: Decision) -> None:
-        there = self.truth.association_of(self.id)
-        if decision.action is not Action.NOTHING:
+    def _grant(self, decision: Decision) -> None:
+        assert decision.mapping
+        if decision.code == "unmatched":
             return
+        asked = Grant(decision.profile_arn, decision.role, decision.mapping, decision.revision, self.now)
+        self.grants[decision.profile_arn] = asked
+        if decision.profile_arn:
+            self.grants.pop("", None)
+
+    def _call(self, decision: Decision) -> None:
+        if decision.action is Action.ATTACH:
+            self.truth.associate(self.id, decision.profile_arn)
+        elif decision.action is Action.REPLACE and not decision.swap:
+            self.truth.replace(decision.association_id, decision.profile_arn)
+        else:
+            self.truth.disassociate(decision.association_id)
+
+    def _rest(self, decision: Decision) -> None:
+        there = self.truth.association_of(self.id)
         if there or decision.code == "unmatched":
-            self.ours.pop("", None)
-        ours = self.ours.get(there.id if there else "")
-        if ours and decision.code == "converged" and decision.mapping:
+            self.grants.pop("", None)
+        grant = self.grants.get(there.profile_arn if there else "")
+        if grant and decision.code == "converged" and decision.mapping:
             # Another mapping may stand for the same role by now.
-            self.ours[ours.association_id] = replace(ours, mapping=decision.mapping, revision=decision.revision)
+            moved = replace(grant, mapping=decision.mapping, revision=decision.revision)
+            self.grants[grant.profile_arn] = moved
 
     def _publish(self, mapping: PublishedMapping) -> None:
         former = self.written.get(mapping.key)
@@ -313,13 +345,14 @@ class OneInstance(RuleBasedStateMachine):
 
     def _any_row(self, data: st.DataObject) -> PublishedMapping:
         """One that was ever written, as it was then: its published record may be lost. Often what gave the role."""
-        gave = [each.mapping for each in self.ours.values() if not each.mapping.pins]
+        gave = [each.mapping for each in self.grants.values() if not each.mapping.pins]
         return self.written[data.draw(st.sampled_from(sorted(self.written) + 2 * gave))]
 
 
-def _profile(name: str) -> Profile:
+def _profile(profile_arn: str) -> Profile:
+    name = profile_arn.rsplit("/", 1)[-1]
     return Profile(
-        name=name, arn=arn(name), id=f"AIPA{name.upper()}", roles=(f"arn:aws:iam::123456789012:role/{name}",)
+        name=name, arn=profile_arn, id=f"AIPA{name.upper()}", roles=(f"arn:aws:iam::123456789012:role/{name}",)
     )
 
 

@@ -4,147 +4,99 @@ Every write goes to a twin of the instance too. Where two workers write at once,
 order: whatever each wrote, both end the same.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from rolekeeper import codec
-from rolekeeper.contest import Evidence
+from rolekeeper.codec import Key
 from rolekeeper.errors import ObserveAgainError
-from rolekeeper.model import InstanceKey, InstanceRecord, Made, Pin, Standing, Timer, Undone
-from rolekeeper.state import State
+from rolekeeper.model import InstanceKey, InstanceRecord, Pin, RecordChange, Timer
 from support.clock import START
 from support.happenings import at_most
+from support.state_table import STATE_TABLE
 from support.workers import (
     Worker,
-    assignments,
-    association_ids,
-    intents,
+    applied_changes,
+    conditions,
+    grants,
     moments,
-    standings,
     state_table,
     texts,
     tricky_keys,
-    wishes,
     worker,
 )
 
 IT, TWIN = (InstanceKey("123456789012", "us-east-1", f"i-{number}") for number in (1, 2))
 workers = st.integers(0, 2)
+# What one write may change, beside what it writes into the history: what goes together, or anything.
+STARTS, COMPLETES = {"grants", "revoked", "legacy"}, {"applied", "lapsed", "clears"}
+HOLDS, RESTS = (
+    {"condition", "timer", "expected", "legacy"},
+    {"grants", "revoked", "lapsed", "clears", "expected", "legacy"},
+)
+kinds = st.sampled_from([STARTS, COMPLETES, HOLDS, RESTS]) | st.sets(
+    st.sampled_from(sorted(STARTS | COMPLETES | HOLDS | RESTS))
+)
+# Attributes that the first edition wrote and that say nothing any more.
+LEGACY = {"standing": "s", "made": "m", "undone:2026": "u"}
+# An attribute in the model's own words: what kind it is, and which of them.
+type Attribute = tuple[str, Any]
+SHOWN: Attribute = ("condition", "")
 
 
 @dataclass(frozen=True)
 class Write:
-    """One write to a record, and what it should do to it: attributes by name, in the model's own words."""
+    """One write to a record; `entry` is the number of its new history entry, `completes` that of an older one."""
 
-    make: Callable[[State, InstanceKey], None]
-    sets: dict[str, Any] = field(default_factory=dict)
-    removes: frozenset[str] = frozenset()
-    entries: int = 0
-    timer: Timer | None = None
-    # It may take the place of no standing but this one.
-    over: tuple[Standing | None] | None = None
+    change: RecordChange
+    entry: int | None = None
+    completes: int | None = None
 
     @property
-    def touches(self) -> frozenset[str]:
-        return self.removes | self.sets.keys()
+    def sets(self) -> dict[Attribute, Any]:
+        """What it should set."""
+        change = self.change
+        found: dict[Attribute, Any] = {("grant", each.profile_arn): each for each in change.grants}
+        if change.applied:
+            found["change", change.applied.at] = change.applied
+        return found | ({SHOWN: change.condition} if change.condition else {})
+
+    @property
+    def removes(self) -> set[Attribute]:
+        """What it should remove."""
+        change = self.change
+        gone: set[Attribute] = {("grant", each) for each in change.revoked}
+        gone |= {("change", each.at) for each in change.lapsed} | {("legacy", each) for each in change.legacy}
+        return gone | ({SHOWN} if change.clears and not change.condition else set())
+
+    @property
+    def touches(self) -> set[Attribute]:
+        """What it writes, an older history entry too."""
+        completed = set[Attribute]() if self.completes is None else {("entry", self.completes)}
+        return self.sets.keys() | self.removes | completed
+
+    @property
+    def over(self) -> InstanceRecord | None:
+        """The record that it may be written over, if it says one."""
+        return self.change.expected if self.sets or self.removes else None
 
     def independent(self, other: "Write") -> bool:
         """Whether neither writes what the other one writes or goes by."""
-        mine, theirs = (each.touches | ({"standing"} if each.over else set()) for each in (self, other))
-        return not (self.touches & theirs or other.touches & mine)
-
-
-def opens(data: st.DataObject, seen: InstanceRecord, number: int) -> Write:
-    """Write an intent, and close some that were seen; one of them may have become an assignment."""
-    intent, adopted = data.draw(intents(f"{number:016x}")), data.draw(st.none() | assignments)
-    settled, entry = _some(data, seen.intents), data.draw(st.sampled_from([None, {"reason": "they ended"}]))
-    return Write(
-        lambda state, key: state.open_intent(key, intent, settled.values(), adopted=adopted, entry=entry),
-        {f"intent {intent.id}": intent} | ({f"assignment {adopted.association_id}": adopted} if adopted else {}),
-        frozenset(f"intent {each}" for each in settled),
-        entries=1 if entry else 0,
-    )
-
-
-def ends(data: st.DataObject, seen: InstanceRecord, number: int) -> Write:
-    """Write what became of a change: its intent closed, an assignment, what it stands at, and who undid what."""
-    del number
-    closed, assignment = _some(data, seen.intents), data.draw(st.none() | assignments)
-    ours = {assignment.association_id} if assignment else set()
-    forgotten = _some(data, seen.assignments).keys() - ours
-    standing, clears = data.draw(st.none() | standings), data.draw(st.booleans())
-    timer = data.draw(st.none() | moments.map(lambda due: Timer(due, IT)))
-    evidence, sets, removes = _evidence(data, seen)
-    if assignment:
-        sets[f"assignment {assignment.association_id}"] = assignment
-    if standing:
-        sets["standing"] = standing
-    removes |= {f"intent {each}" for each in closed} | {f"assignment {each}" for each in forgotten}
-    read = data.draw(st.sampled_from([None, seen]))
-    removes |= {"standing"} if clears and not standing and (read is None or read.standing) else set()
-    over = (seen.standing,) if read and (standing or seen.standing) and (sets or removes) else None
-    return Write(
-        lambda state, key: state.record_outcome(
-            key,
-            {"reason": "it ended"},
-            START,
-            closed=closed.values(),
-            assignment=assignment,
-            forgotten=forgotten,
-            standing=standing,
-            clears_standing=clears,
-            evidence=evidence,
-            timer=timer,
-            read=read,
-        ),
-        sets,
-        frozenset(removes),
-        entries=1,
-        timer=timer,
-        over=over,
-    )
-
-
-def settles(data: st.DataObject, seen: InstanceRecord, number: int) -> Write:
-    """The instance is as it should be: clear what no longer holds."""
-    del number
-    closed, forgotten = _some(data, seen.intents), frozenset(_some(data, seen.assignments))
-    evidence, _, removes = _evidence(data, seen, news=False)
-    removes |= {f"intent {each}" for each in closed} | {f"assignment {each}" for each in forgotten}
-    read = data.draw(st.sampled_from([None, seen]))
-    removes |= {"standing"} if read is None or read.standing else set()
-    return Write(
-        lambda state, key: state.settle(key, closed=closed.values(), forgotten=forgotten, evidence=evidence, read=read),
-        removes=frozenset(removes),
-        over=(seen.standing,) if read and seen.standing else None,
-    )
-
-
-def _evidence(
-    data: st.DataObject, seen: InstanceRecord, *, news: bool = True
-) -> tuple[Evidence, dict[str, Any], set[str]]:
-    lapsed = tuple(_some(data, {each.made_at: each for each in seen.undone}).values())
-    if news and data.draw(st.booleans()):
-        made = Made(data.draw(wishes), data.draw(association_ids), data.draw(moments))
-        undone = Undone(data.draw(wishes), data.draw(moments), data.draw(moments), data.draw(texts), data.draw(texts))
-        lapsed = tuple(each for each in lapsed if each.made_at != undone.made_at)
-        evidence = Evidence(made, undone, lapsed)
-        sets: dict[str, Any] = {"made": made, f"undone {undone.made_at}": undone}
-    else:
-        evidence, sets = Evidence(lapsed=lapsed, over=data.draw(st.booleans())), {}
-    return evidence, sets, {f"undone {each.made_at}" for each in lapsed} | ({"made"} if evidence.over else set())
-
-
-def _some[Name, Value](data: st.DataObject, seen: Mapping[Name, Value]) -> dict[Name, Value]:
-    """Some of what a worker saw, which may be gone by now."""
-    return {name: value for name, value in seen.items() if data.draw(st.booleans())}
+        return self.over is None and other.over is None and not self.touches & other.touches
 
 
 class Records(RuleBasedStateMachine):
@@ -155,12 +107,25 @@ class Records(RuleBasedStateMachine):
         self.client = state_table()
         self.workers: list[Worker] = [worker(self.client) for _ in range(3)]
         self.seen = [InstanceRecord()] * 3
-        self.record: dict[str, Any] = {}
-        self.there = False
+        self.record: dict[Attribute, Any] = {}
+        self.there, self.writes = False, 0
         self.pin: Pin | None = None
         self.timers: set[Timer] = set()
-        self.entries = 0
+        # Each history entry's key, by its number and the instance, and its outcome.
+        self.entries: dict[tuple[int, InstanceKey], Key] = {}
+        self.outcomes: dict[int, str] = {}
         self.written = 0
+
+    @initialize(older=st.booleans())
+    def begin(self, *, older: bool) -> None:
+        """The first edition may have known it."""
+        if not older:
+            return
+        for key in (IT, TWIN):
+            pk, sk = codec.record_key(key)
+            item = codec.to_attributes({"pk": pk, "sk": sk, **LEGACY})
+            self.client.put_item(TableName=STATE_TABLE, Item=item)
+        self.record, self.there = {("legacy", name): text for name, text in LEGACY.items()}, True
 
     # ---- what workers do ----
 
@@ -168,27 +133,50 @@ class Records(RuleBasedStateMachine):
     def look(self, who: int) -> None:
         self.seen[who] = self.workers[who].state.read([IT], []).record(IT)
 
-    @rule(data=st.data(), who=workers, kind=st.sampled_from([opens, ends, settles]))
-    def write(self, data: st.DataObject, who: int, kind: Callable[[st.DataObject, InstanceRecord, int], Write]) -> None:
-        write = self._drawn(data, who, kind)
-        self._twin_makes(write, who, fits=self._makes(write, who))
+    @rule(data=st.data(), who=workers)
+    def write(self, data: st.DataObject, who: int) -> None:
+        self._both_make(self._drawn(data, who), who)
 
-    @rule(data=st.data(), who=workers, kinds=st.tuples(*[st.sampled_from([opens, opens, ends, settles])] * 2))
-    def two_write_at_once(self, data: st.DataObject, who: int, kinds: Any) -> None:
+    @rule(data=st.data(), who=workers)
+    def two_write_at_once(self, data: st.DataObject, who: int) -> None:
         other = (who + 1) % 3
-        one, two = self._drawn(data, who, kinds[0]), self._drawn(data, other, kinds[1])
-        made = [(one, who, self._makes(one, who)), (two, other, self._makes(two, other))]
-        # Of two who write the very same attribute, or go by it, whoever comes last has said it.
-        for write, worker_, fits in reversed(made) if one.independent(two) else made:
-            self._twin_makes(write, worker_, fits=fits)
+        one, two = self._drawn(data, who), self._drawn(data, other)
+        if not one.independent(two):
+            # Of two who write the very same attribute, or go by it, whoever is last has said it.
+            self._both_make(one, who)
+            self._both_make(two, other)
+            return
+        for key, order in ((IT, (one, two)), (TWIN, (two, one))):
+            for each in order:
+                self._makes(each, who if each is one else other, key)
+        self._happens(one)
+        self._happens(two)
 
-    @rule(who=workers, pinned=st.booleans(), entry=st.sampled_from([None, {"reason": "it is gone"}]))
-    def forget(self, who: int, entry: dict[str, str] | None, *, pinned: bool) -> None:
-        for key in (IT, TWIN):
-            self.workers[who].state.forget(key, pinned=pinned, entry=entry, at=START)
-        self.entries += 1 if entry else 0
-        self.record, self.there = {}, False
-        self.pin = None if pinned else self.pin
+    @rule(who=workers, ends=st.booleans(), unpins=st.booleans())
+    def the_instance_ends(self, who: int, *, ends: bool, unpins: bool) -> None:
+        """Its record goes, its pin, or both."""
+        write = Write(RecordChange(ends=ends, unpins=unpins), self._number())
+        self._both_make(write, who)
+        if ends:
+            self.record, self.there, self.writes = {}, False, 0
+        if unpins:
+            self.pin = None
+
+    @rule(who=workers)
+    def complete_an_entry_that_is_no_more(self, who: int) -> None:
+        """As it was never written, or has expired: then nothing at all is written."""
+        before = self._table()
+        gone = codec.instance_pk(IT), "history#2026-03-01T09:00:00.000000Z#0"
+        change = RecordChange(clears=True)
+        with pytest.raises(ObserveAgainError):
+            self.workers[who].state.save(IT, change, START, completes=(gone, {"outcome": "done"}))
+        assert self._table() == before
+
+    @rule(who=workers)
+    def nothing_is_to_be_written(self, who: int) -> None:
+        before = self._table()
+        assert self.workers[who].state.save(IT, RecordChange(expected=self.seen[who]), START) == ("", "")
+        assert self._table() == before
 
     @rule(data=st.data())
     def pin_it(self, data: st.DataObject) -> None:
@@ -228,55 +216,103 @@ class Records(RuleBasedStateMachine):
     def what_is_read_is_what_was_written(self) -> None:
         snapshot = worker(self.client).state.read([IT, TWIN], [])
         assert snapshot.record(IT) == self._expected()
+        assert snapshot.record(IT).writes == snapshot.record(TWIN).writes == self.writes
+        assert snapshot.record(IT).legacy == {each for kind, each in self.record if kind == "legacy"}
         assert snapshot.record(TWIN) == snapshot.record(IT), "the order of two writers doesn't matter"
         assert (IT in snapshot.records) == self.there
         assert snapshot.pins == ({IT: self.pin, TWIN: self.pin} if self.pin else {})
 
     def teardown(self) -> None:
-        history = self.workers[0].store.history(codec.instance_pk(IT))
-        assert len(history) == min(50, self.entries)
+        for key in (IT, TWIN):
+            history = self.workers[0].store.history(codec.instance_pk(key))
+            assert len(history) == min(50, len(self.outcomes))
+            for each in history:
+                assert each["outcome"] == self.outcomes[int(each["number"])]
         assert set(self.workers[0].timers.due(START + timedelta(days=1))) == self.timers
 
     # ---- how ----
 
-    def _drawn(
-        self, data: st.DataObject, who: int, kind: Callable[[st.DataObject, InstanceRecord, int], Write]
-    ) -> Write:
+    def _drawn(self, data: st.DataObject, who: int) -> Write:
+        """Any write of what a worker may write who saw the record some time ago."""
+        seen, parts = self.seen[who], data.draw(kinds)
+        change = RecordChange(
+            grants=tuple(data.draw(st.lists(grants, min_size=1, max_size=2, unique_by=lambda each: each.profile_arn)))
+            if "grants" in parts
+            else (),
+            condition=data.draw(conditions) if "condition" in parts else None,
+            clears="clears" in parts,
+            applied=data.draw(applied_changes) if "applied" in parts else None,
+            timer=Timer(data.draw(moments), IT) if "timer" in parts else None,
+            expected=seen if "expected" in parts else None,
+            legacy=seen.legacy if "legacy" in parts else frozenset(),
+        )
+        if "revoked" in parts:
+            given = {each.profile_arn for each in change.grants}
+            change = replace(change, revoked=frozenset(_some(data, sorted(seen.grants.keys() - given))))
+        if "lapsed" in parts:
+            at = change.applied.at if change.applied else None
+            change = replace(change, lapsed=tuple(_some(data, [each for each in seen.changes if each.at != at])))
+        known = sorted(self.outcomes)
+        completes = data.draw(st.none() | st.sampled_from(known)) if known else None
+        entry = self._number() if data.draw(st.booleans()) else None
+        return Write(change, entry, completes)
+
+    def _number(self) -> int:
         self.written += 1
-        return kind(data, self.seen[who], self.written)
+        return self.written
 
-    def _makes(self, write: Write, who: int) -> bool:
-        """Whether it fits: a slow worker must not write over what a newer one said that the instance shows."""
-        fits = write.over is None or self.record.get("standing") == write.over[0]
-        with nullcontext() if fits else pytest.raises(ObserveAgainError):
-            write.make(self.workers[who].state, IT)
-        if fits:
-            self._happens(write)
-        return fits
+    def _both_make(self, write: Write, who: int) -> None:
+        for key in (IT, TWIN):
+            self._makes(write, who, key)
+        self._happens(write)
 
-    def _twin_makes(self, write: Write, who: int, *, fits: bool) -> None:
-        with nullcontext() if fits else pytest.raises(ObserveAgainError):
-            write.make(self.workers[who].state, TWIN)
+    def _makes(self, write: Write, who: int, key: InstanceKey) -> None:
+        before, state = self._table(), self.workers[who].state
+        entry = None if write.entry is None else {"number": write.entry, "outcome": "started"}
+        completes = None
+        if write.completes is not None:
+            completes = self.entries[write.completes, key], {"outcome": f"by {write.entry}"}
+        with nullcontext() if self._fits(write) else pytest.raises(ObserveAgainError):
+            made = state.save(key, write.change, START, entry=entry, completes=completes)
+            if write.entry is not None:
+                self.entries[write.entry, key] = made
+        if not self._fits(write):
+            assert self._table() == before, "a write that is refused writes nothing at all"
+
+    def _fits(self, write: Write) -> bool:
+        """A slow worker must neither hide nor undo what a newer one wrote, nor write after the instance's end."""
+        return write.over is None or write.over.writes == self.writes
 
     def _happens(self, write: Write) -> None:
+        if not self._fits(write):
+            return
         for name in write.removes:
             self.record.pop(name, None)
         self.record |= write.sets
-        self.there |= bool(write.touches)
-        self.entries += write.entries
-        self.timers |= {write.timer} if write.timer else set()
+        if write.sets or write.removes:
+            self.there, self.writes = True, self.writes + 1
+        if write.entry is not None:
+            self.outcomes[write.entry] = "started"
+        if write.completes is not None:
+            self.outcomes[write.completes] = f"by {write.entry}"
+        self.timers |= {write.change.timer} if write.change.timer else set()
 
     def _expected(self) -> InstanceRecord:
-        of = {
-            kind: [v for n, v in self.record.items() if n.startswith(kind)] for kind in ("intent", "assign", "undone")
-        }
+        given = [each for name, each in self.record.items() if name[0] == "grant"]
+        changes = [each for name, each in self.record.items() if name[0] == "change"]
         return InstanceRecord(
-            assignments={each.association_id: each for each in of["assign"]},
-            intents={each.id: each for each in of["intent"]},
-            standing=self.record.get("standing"),
-            made=self.record.get("made"),
-            undone=tuple(sorted(of["undone"], key=lambda each: each.at)),
+            grants={each.profile_arn: each for each in given},
+            condition=self.record.get(SHOWN),
+            changes=tuple(sorted(changes, key=lambda each: each.at)),
         )
+
+    def _table(self) -> list[Any]:
+        return list(self.client.scan(TableName=STATE_TABLE)["Items"])
+
+
+def _some[Value](data: st.DataObject, seen: Iterable[Value]) -> list[Value]:
+    """Some of what a worker saw, which may be gone by now."""
+    return [each for each in seen if data.draw(st.booleans())]
 
 
 def test_workers_that_write_at_once_lose_nothing_of_each_other() -> None:

@@ -1,6 +1,6 @@
 """Three workers change instances by two mappings; by the model's own count no window ever holds more than it may.
 
-A worker takes room as `Changer` does: with its intent, in one write; when that is refused it looks for room, and tries
+A worker takes room as `Applier` does: with its grant, in one write; when that is refused it looks for room, and tries
 once more. What EC2 refuses gives its room back.
 """
 
@@ -14,14 +14,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from rolekeeper import codec
 from rolekeeper.errors import ObserveAgainError
 from rolekeeper.limits import Limits
-from rolekeeper.model import Action, Intent
+from rolekeeper.model import RecordChange
 from rolekeeper.store import Update
 from rolekeeper.window import HORIZON, SPREAD, Room
 from support.calls import Calls
 from support.clock import START
 from support.happenings import at_most
 from support.state_table import STATE_TABLE
-from support.values import KEY, intent, key
+from support.values import KEY, grant, key
 from support.workers import WINDOW_MINUTES, Worker, state_table, worker
 
 LIMITS = Limits(1, 20)
@@ -39,7 +39,8 @@ class Change:
     at: datetime
     approved: bool
     room: Room
-    intent: Intent
+    profile_arn: str
+    entry: codec.Key
     given_back: bool = False
 
 
@@ -68,7 +69,7 @@ class Windows(RuleBasedStateMachine):
         self.asking: dict[int, Asking] = {}
         self.credit = [0, 0]
         self.approved = [0, 0]
-        self.intents = 0
+        self.asked = 0
 
     # ---- what happens ----
 
@@ -79,7 +80,7 @@ class Windows(RuleBasedStateMachine):
 
     @rule(instances=st.sampled_from([0, 10, 15]))
     def a_sweep_counts_the_fleet(self, instances: int) -> None:
-        self.workers[0].state.note_fleet(instances, self.now)
+        self.workers[0].state.note_sweep(instances, len(MAPPINGS), self.now)
         self.fleet = instances
 
     @rule(mapping=which, credit=st.integers(1, 2))
@@ -145,17 +146,22 @@ class Windows(RuleBasedStateMachine):
     @precondition(lambda self: self._recent())
     def ec2_refuses(self, data: st.DataObject, who: int) -> None:
         change = data.draw(st.sampled_from(self._recent()))
-        state, back = self.workers[who].state, [change.room.back]
-        state.record_outcome(KEY, {"reason": "EC2 refused"}, self.now, closed=[change.intent], alongside=back)
+        refused = change.entry, {"outcome": "refused"}
+        self.workers[who].state.save(KEY, RecordChange(), self.now, completes=refused, also=[change.room.back])
         change.given_back = True
         self.credit[change.mapping] += change.approved
 
     # ---- what holds ----
 
     @invariant()
-    def there_is_an_intent_for_each_change_and_none_without_room(self) -> None:
-        open_ = {each.intent.id for each in self.changes if not each.given_back}
-        assert self.workers[0].state.read([KEY], []).record(KEY).intents.keys() == open_
+    def there_is_a_grant_for_each_change_and_none_without_room(self) -> None:
+        asked = {each.profile_arn for each in self.changes}
+        assert self.workers[0].state.read([KEY], []).record(KEY).grants.keys() == asked
+
+    def teardown(self) -> None:
+        history = self.workers[0].store.history(codec.instance_pk(KEY), limit=1_000)
+        outcomes = {codec.key_of(each): each["outcome"] for each in history}
+        assert outcomes == {each.entry: "refused" if each.given_back else "started" for each in self.changes}
 
     @invariant()
     def credit_is_what_was_approved_and_not_used(self) -> None:
@@ -165,17 +171,17 @@ class Windows(RuleBasedStateMachine):
     # ---- how ----
 
     def _open(self, who: int, asking: Asking) -> None:
-        self.intents += 1
+        self.asked += 1
         assert asking.room
-        opened = intent(Action.REPLACE, "web", id=f"{self.intents}")
-        change = Change(asking.mapping, self.now, asking.approved, asking.room, opened)
-        before = self._table()
+        given = grant(f"web-{self.asked}", str(MAPPINGS[asking.mapping]))
+        before, state, starting = self._table(), self.workers[who].state, RecordChange(grants=(given,))
         try:
-            self.workers[who].state.open_intent(KEY, change.intent, alongside=[change.room.take])
+            entry = state.save(KEY, starting, self.now, entry={"outcome": "started"}, also=[asking.room.take])
         except ObserveAgainError:
-            assert self._table() == before, "without room there is no intent"
+            assert self._table() == before, "without room there is no grant"
             self.asking[who] = Asking(asking.mapping)
             return
+        change = Change(asking.mapping, self.now, asking.approved, asking.room, given.profile_arn, entry)
         self.asking.pop(who, None)
         self.changes.append(change)
         if change.approved:

@@ -1,0 +1,464 @@
+"""Making one change: what is written before and after the call to EC2, and what each of EC2's answers means."""
+
+import pytest
+from botocore.exceptions import ReadTimeoutError
+
+from rolekeeper import codec
+from rolekeeper.apply import CROWDED
+from rolekeeper.errors import RetryableError
+from rolekeeper.model import (
+    NO_PROFILE,
+    Action,
+    Condition,
+    DesiredChange,
+    Grant,
+    MappingKey,
+    Pin,
+    WhenOccupied,
+    WhenStopped,
+)
+from support.state_table import STATE_TABLE
+from support.world import ACCOUNT, REGION, World, mapping_key, refusing
+
+ATTACH, REPLACE, DETACH = (
+    "AssociateIamInstanceProfile",
+    "ReplaceIamInstanceProfileAssociation",
+    "DisassociateIamInstanceProfile",
+)
+CONFLICT = ("TransactionCanceledException", "TransactionConflict")
+
+
+def _unoccupied(world: World) -> str:
+    """An instance whose tag asks for a role that it doesn't carry yet."""
+    world.publish("workload=web", "web")
+    instance = world.running(workload="web")
+    world.quiet()
+    return instance
+
+
+def _differing(world: World) -> str:
+    """An instance that carries web, and whose tag asks for db by now."""
+    instance = _unoccupied(world)
+    world.reconcile(instance)
+    world.publish("workload=db", "db")
+    world.tag(instance, workload="db")
+    world.wait(1)
+    world.quiet()
+    return instance
+
+
+def _unmatched(world: World) -> str:
+    """An instance that carries web, and whose tag is gone."""
+    instance = _unoccupied(world)
+    world.reconcile(instance)
+    world.untag(instance, "workload")
+    world.wait(1)
+    world.quiet()
+    return instance
+
+
+def _condition(world: World, instance: str) -> Condition:
+    condition = world.record(instance).condition
+    assert condition
+    return condition
+
+
+def _room_taken(world: World, tag: str) -> int:
+    """How many changes count in a mapping's window."""
+    key = codec.window_key(mapping_key(tag))
+    return int(world.store.get([key]).get(key, {}).get("total", 0))
+
+
+def _time_out() -> None:
+    raise ReadTimeoutError(endpoint_url="https://ec2")
+
+
+# ---- before the call ----
+
+
+def test_the_grant_and_the_start_of_the_entry_are_written_before_ec2_is_asked(world: World) -> None:
+    instance = _unoccupied(world)
+    seen: list[tuple[list[Grant], list[str]]] = []
+
+    def look() -> None:
+        grants, history = world.record(instance).grants, world.history(instance)
+        seen.append((list(grants.values()), [each["outcome"] for each in history]))
+
+    world.calls.before(ATTACH, look)
+    began = world.clock.now()
+    world.reconcile(instance)
+    granted = Grant(world.profiles["web"].arn, "web", mapping_key("workload=web"), 1, began)
+    assert seen == [([granted], ["started"])]
+
+
+def test_a_change_is_one_write_one_call_and_one_write(world: World) -> None:
+    for instance, call in ((_unoccupied(world), ATTACH), (_differing(world), REPLACE), (_unmatched(world), DETACH)):
+        world.calls.clear()
+        world.reconcile(instance)
+        changing = [
+            each for each in world.calls.made if not each.startswith(("Describe", "BatchGet", "Query", "PutEvents"))
+        ]
+        assert changing == ["TransactWriteItems", call, "TransactWriteItems"]
+
+
+def test_a_role_given_up_is_no_grant_of_no_role(world: World) -> None:
+    instance = _unmatched(world)
+    world.reconcile(instance)
+    assert world.carries(instance) == ""
+    assert world.record(instance).grants.keys() == {world.profiles["web"].arn}
+
+
+def test_a_mapping_to_none_grants_no_role_and_the_next_role_ends_that(world: World) -> None:
+    instance = _unmatched(world)
+    quarantine = world.publish("quarantine=*", "NONE", priority=1)
+    world.tag(instance, quarantine="")
+    world.reconcile(instance)
+    assert world.record(instance).grants[NO_PROFILE].mapping == quarantine.key
+    world.untag(instance, "quarantine")
+    world.tag(instance, workload="web")
+    before: list[set[str]] = []
+    world.calls.before(ATTACH, lambda: before.append(set(world.record(instance).grants)))
+    world.reconcile(instance)
+    assert before == [{world.profiles["web"].arn}]
+
+
+def test_a_replace_and_a_detach_take_room_and_an_attach_takes_none(world: World) -> None:
+    world.reconcile(_unoccupied(world))
+    assert _room_taken(world, "workload=web") == 0
+    world.reconcile(_differing(world))
+    assert _room_taken(world, "workload=db") == 1
+    world.reconcile(_unmatched(world))
+    assert _room_taken(world, "workload=web") == 1
+
+
+def test_what_a_pin_changes_takes_no_room(world: World) -> None:
+    instance = _differing(world)
+    pin = codec.to_attributes(codec.pin_item(world.key(instance), Pin("debug", world.profile("debug"), by="me")))
+    world.dynamodb.put_item(TableName=STATE_TABLE, Item=pin)
+    world.reconcile(instance)
+    assert world.carries(instance) == "debug"
+    assert _room_taken(world, "workload=db") == _room_taken(world, "workload=web") == 0
+    assert not world.store.get([codec.window_key(MappingKey("rolekeeper:pin", instance))])
+
+
+def test_workers_that_count_at_the_same_time_let_each_other_through(world: World) -> None:
+    instance = _differing(world)
+    for _ in CROWDED:
+        world.calls.before("TransactWriteItems", refusing(*CONFLICT))
+    began = world.clock.seconds
+    world.reconcile(instance)
+    assert world.carries(instance) == "db"
+    assert world.clock.seconds - began <= sum(CROWDED) + 1
+    assert [each["outcome"] for each in world.history(instance)] == ["done", "done"]
+
+
+def test_a_change_that_is_crowded_out_comes_back_without_having_been_asked_for(world: World) -> None:
+    instance = _differing(world)
+    for _ in (*CROWDED, None):
+        world.calls.before("TransactWriteItems", refusing(*CONFLICT))
+    outcome = world.reconcile(instance)
+    assert isinstance(outcome.error, RetryableError)
+    assert not world.mutations
+    assert world.calls["TransactWriteItems"] == len(CROWDED) + 1
+    assert _room_taken(world, "workload=db") == 0
+
+
+def test_an_attach_waits_for_nobody_who_counts(world: World) -> None:
+    instance = _unoccupied(world)
+    world.calls.before("TransactWriteItems", refusing(*CONFLICT))
+    outcome = world.reconcile(instance)
+    assert isinstance(outcome.error, RetryableError)
+    assert world.calls["TransactWriteItems"] == 1
+
+
+# ---- EC2 takes it ----
+
+
+def test_the_entry_of_a_change_that_ec2_took_is_done_and_has_its_answer(world: World) -> None:
+    instance = _differing(world)
+    world.reconcile(instance)
+    entry, made = world.history(instance)[-1], world.truth.association_of(instance)
+    assert made
+    assert entry["outcome"] == "done"
+    assert entry["answer"] == {"association-id": made.id, "state": "associating"}
+    assert entry["seen"]["profile-arn"] == world.profiles["web"].arn
+    assert world.events.kinds == ["Role Replaced"]
+
+
+def test_a_change_that_ec2_took_is_kept_for_contention_and_half_a_swap_is_none(world: World) -> None:
+    instance = _unoccupied(world)
+    world.reconcile(instance)
+    web = DesiredChange(mapping_key("workload=web"), 1, world.profiles["web"].arn)
+    assert [each.change for each in world.record(instance).changes] == [web]
+    world.publish("workload=db", "db", when_stopped=WhenStopped.SWAP)
+    world.tag(instance, workload="db")
+    world.stop(instance)
+    at: list[list[DesiredChange]] = []
+    world.calls.before(ATTACH, lambda: at.append([each.change for each in world.record(instance).changes]))
+    world.reconcile(instance)
+    assert at == [[web]]
+    db = DesiredChange(mapping_key("workload=db"), 1, world.profiles["db"].arn)
+    assert [each.change for each in world.record(instance).changes] == [db]
+
+
+def test_what_the_instance_showed_is_cleared_with_the_change_that_ends_it(world: World) -> None:
+    instance = _unoccupied(world)
+    world.control(paused=True)
+    world.reconcile(instance)
+    assert world.shows(instance) == "paused"
+    world.control()
+    shown: list[str] = []
+    world.calls.after("TransactWriteItems", lambda: world.calls.after("TransactWriteItems", note))
+
+    def note() -> None:
+        shown.append(world.shows(instance))
+
+    world.reconcile(instance)
+    assert shown == [""]
+
+
+# ---- nobody knows ----
+
+
+@pytest.mark.parametrize("happened", [True, False], ids=["the call happened", "the call didn't happen"])
+def test_a_lost_answer_leaves_its_entry_started_and_its_room_taken_and_the_message_comes_back(
+    world: World, *, happened: bool
+) -> None:
+    instance = _differing(world)
+    (world.calls.after if happened else world.calls.before)(REPLACE, _time_out)
+    outcome = world.reconcile(instance)
+    assert isinstance(outcome.error, RetryableError)
+    entry = world.history(instance)[-1]
+    assert (entry["outcome"], entry["answer"]) == ("started", {})
+    assert _room_taken(world, "workload=db") == 1
+    assert world.profiles["db"].arn in world.record(instance).grants
+    assert world.shows(instance) == ""
+    assert not world.events.sent
+    assert [each["instance"] for each in world.logged() if each["message"] == "the outcome of a change is unknown"]
+
+
+def test_what_a_lost_answer_did_is_explained_by_its_grant_and_the_entry_stays_started(world: World) -> None:
+    instance = _unoccupied(world)
+    world.calls.after(ATTACH, _time_out)
+    world.reconcile(instance)
+    assert world.reconcile(instance).error is None
+    assert world.granted(instance)
+    assert world.mutations == [ATTACH]
+    assert [each["outcome"] for each in world.history(instance)] == ["started"]
+
+
+def test_a_throttled_call_is_made_again_with_an_entry_of_its_own(world: World) -> None:
+    instance = _unoccupied(world)
+    world.calls.before(ATTACH, refusing("RequestLimitExceeded", status=503))
+    outcome = world.reconcile(instance)
+    assert isinstance(outcome.error, RetryableError)
+    assert world.carries(instance) == ""
+    world.wait(1)
+    world.reconcile(instance)
+    assert world.granted(instance)
+    assert [each["outcome"] for each in world.history(instance)] == ["started", "done"]
+
+
+def test_a_call_that_the_sdk_sent_twice_keeps_its_room_and_its_entry_stays_started_with_the_second_answer(
+    world: World,
+) -> None:
+    instance = _differing(world)
+    world.ec2.lose_the_answer(REPLACE)
+    world.reconcile(instance)
+    assert world.carries(instance) == "db"
+    entry = world.history(instance)[-1]
+    assert entry["outcome"] == "started"
+    assert entry["answer"]["code"] == "IncorrectState"
+    assert _room_taken(world, "workload=db") == 1
+
+
+def test_a_change_whose_result_cant_be_written_stands(world: World) -> None:
+    instance = _unoccupied(world)
+    fail = refusing("InternalServerError", status=500)
+    world.calls.after(ATTACH, lambda: world.calls.before("TransactWriteItems", fail))
+    outcome = world.reconcile(instance)
+    assert isinstance(outcome.error, RetryableError)
+    world.reconcile(instance)
+    assert world.granted(instance)
+    assert world.mutations == [ATTACH]
+    assert [each["outcome"] for each in world.history(instance)] == ["started"]
+
+
+# ---- EC2 refuses ----
+
+
+def test_a_refusal_is_one_write_with_its_answer_and_what_the_instance_shows(world: World) -> None:
+    instance = _unoccupied(world)
+    world.calls.before(ATTACH, refusing("UnauthorizedOperation", "You are not authorized"))
+    world.reconcile(instance)
+    assert world.writes == ["TransactWriteItems", "TransactWriteItems"]
+    (entry,) = world.history(instance)
+    assert entry["outcome"] == "refused"
+    assert entry["decision"]["code"] == "unoccupied", "what was asked of EC2"
+    arn = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{instance}"
+    assert entry["answer"] == {
+        "code": "UnauthorizedOperation",
+        "message": "You are not authorized",
+        "action": "ec2:AssociateIamInstanceProfile",
+        "resource": arn,
+    }
+    assert world.shows(instance) == "denied"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("IncorrectState", "The association is not the active association"),
+        ("InvalidParameterValue", "Invalid IAM Instance Profile name db"),
+        ("UnauthorizedOperation", "You are not authorized"),
+        ("UnsupportedOperation", "not on this kind of instance"),
+    ],
+)
+def test_what_ec2_refuses_gives_its_room_back(world: World, code: str, message: str) -> None:
+    instance = _differing(world)
+    for _ in range(6):
+        world.calls.before(REPLACE, refusing(code, message))
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+    assert _room_taken(world, "workload=db") == 0
+    assert world.history(instance)[-1]["outcome"] == "refused"
+
+
+def test_a_new_profile_is_waited_for_and_then_attached(world: World) -> None:
+    world.profile("web", made_now=True)
+    # The truth refuses a new profile for 3 s; the instance runs after 2.
+    instance = _unoccupied(world)
+    outcome = world.reconcile(instance)
+    assert outcome.waiting
+    assert outcome.decision
+    assert outcome.decision.code == "propagating"
+    assert outcome.since == (began := world.clock.now())
+    assert len(world.machine.started) == 1
+    world.wait(0.5)
+    assert world.reconcile(instance).since == began
+    assert len(world.machine.started) == 1
+    world.wait(4)
+    world.reconcile(instance, in_loop=True)
+    assert world.granted(instance)
+    assert world.shows(instance) == ""
+
+
+def test_a_profile_that_never_propagates_starts_no_second_loop_once_parked(world: World) -> None:
+    world.profile("web", empty=True)
+    instance = _unoccupied(world)
+    outcome = world.reconcile(instance)
+    assert outcome.decision
+    world.reconciler(in_loop=True).park(world.wake(instance), outcome.decision)
+    world.quiet()
+    world.reconcile(instance)
+    assert not world.machine.started
+    assert _condition(world, instance).parked
+    # Put right, the next look attaches.
+    world.profile("web")
+    world.reconcile(instance)
+    assert world.granted(instance)
+
+
+def test_an_instance_that_changes_its_state_before_the_call_waits_for_it(world: World) -> None:
+    instance = _unoccupied(world)
+    world.calls.before(ATTACH, lambda: world.truth.stop(instance))
+    outcome = world.reconcile(instance)
+    assert outcome.waiting
+    assert _condition(world, instance).action is Action.WAIT
+    assert world.shows(instance) == "changing"
+    assert world.history(instance)[-1]["answer"]["code"] == "IncorrectInstanceState"
+
+
+PASS_ROLE = (
+    "You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/fn/fn is not "
+    "authorized to perform: iam:PassRole on resource: arn:aws:iam::123456789012:role/rolekeeper/web because no "
+    "identity-based policy allows the iam:PassRole action. Encoded authorization failure message: 4f-5k"
+)
+
+
+def test_a_missing_permission_holds_and_names_action_and_resource(world: World) -> None:
+    instance = _unoccupied(world)
+    world.calls.before(ATTACH, refusing("UnauthorizedOperation", PASS_ROLE, status=403))
+    outcome = world.reconcile(instance)
+    assert outcome.error is None
+    assert outcome.decision
+    assert (outcome.decision.action, outcome.decision.code) == (Action.HOLD, "denied")
+    (missing,) = world.events.named("Permission Missing")
+    role = "arn:aws:iam::123456789012:role/rolekeeper/web"
+    assert (missing["action"], missing["resource"]) == ("iam:PassRole", role)
+    assert len(world.events.named("Role Change Refused")) == 1
+    assert world.metrics.counts["PermissionDenied"] == 1
+    reason = f"permission iam:PassRole on {role} is missing (UnauthorizedOperation)"
+    assert _condition(world, instance).reason == reason
+    # Denied again, in other words of the encoded message: that is no news about the instance.
+    world.quiet()
+    world.calls.before(ATTACH, refusing("UnauthorizedOperation", f"{PASS_ROLE}-other", status=403))
+    world.reconcile(instance)
+    assert not world.events.named("Role Change Refused")
+    # Granted.
+    world.reconcile(instance)
+    assert world.granted(instance)
+    assert world.shows(instance) == ""
+
+
+def test_a_missing_permission_is_reported_once_and_counted_each_time(world: World) -> None:
+    instance = _unoccupied(world)
+    for _ in range(3):
+        world.calls.before(ATTACH, refusing("UnauthorizedOperation", "You are not authorized"))
+        world.reconcile(instance)
+    assert len(world.events.named("Permission Missing")) == 1
+    assert world.metrics.counts["PermissionDenied"] == 3
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+
+
+def test_an_encoded_denial_names_what_we_attempted(world: World) -> None:
+    instance = _differing(world)
+    words = "You are not authorized to perform this operation. Encoded authorization failure message: 4f-5k"
+    world.calls.before(REPLACE, refusing("UnauthorizedOperation", words, status=403))
+    world.reconcile(instance)
+    (missing,) = world.events.named("Permission Missing")
+    assert missing["action"] == "ec2:ReplaceIamInstanceProfileAssociation"
+    assert missing["resource"] == f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{instance}"
+    assert world.carries(instance) == "web"
+
+
+@pytest.mark.parametrize(("role", "call"), [("web", REPLACE), ("NONE", DETACH)])
+def test_a_take_over_that_iam_refuses_leaves_the_foreign_role_and_shows_which_permission_is_missing(
+    world: World, role: str, call: str
+) -> None:
+    """IAM draws the same line as the code: without its statement no word of ours moves a foreign role."""
+    world.take_over = True
+    world.publish("workload=web", role, when_occupied=WhenOccupied.REPLACE)
+    instance = world.running(profile="theirs", workload="web")
+    world.wait(1)
+    for _ in range(2):
+        world.calls.before(call, refusing("UnauthorizedOperation", "You are not authorized", status=403))
+        outcome = world.reconcile(instance)
+        assert outcome.error is None
+    assert world.carries(instance) == "theirs"
+    condition = _condition(world, instance)
+    assert (condition.action, condition.code) == (Action.HOLD, "denied")
+    assert f"ec2:{call}" in condition.reason
+    assert len(world.events.named("Permission Missing")) == 1
+    assert {each["outcome"] for each in world.history(instance)} == {"refused"}
+
+
+def test_any_other_refusal_holds_with_awss_words(world: World) -> None:
+    instance = _unoccupied(world)
+    world.calls.before(ATTACH, refusing("UnsupportedOperation", "not on this kind of instance"))
+    outcome = world.reconcile(instance)
+    assert outcome.decision
+    assert (outcome.decision.action, outcome.decision.code) == (Action.HOLD, "refused")
+    assert "not on this kind of instance" in outcome.decision.reason
+    assert world.events.kinds == ["Role Change Refused"]
+    assert world.metrics.counts["Refused"] == 1, "an alarm rings"
+
+
+def test_an_instance_that_is_gone_when_it_is_asked_for_is_looked_at_again(world: World) -> None:
+    instance = _unoccupied(world)
+    world.calls.before(ATTACH, refusing("InvalidInstanceID.NotFound", f"The instance ID '{instance}' does not exist"))
+    outcome = world.reconcile(instance)
+    assert outcome.error is None
+    assert world.granted(instance)
+    assert [each["outcome"] for each in world.history(instance)] == ["refused", "done"]

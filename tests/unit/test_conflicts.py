@@ -1,0 +1,147 @@
+"""What one mapping governs, counted instance by instance: foreign roles, its own profiles, and its ties."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from rolekeeper.conflicts import Survey, could_tie
+from rolekeeper.model import Association, Instance, Pin, PublishedMapping
+from rolekeeper.resolve import resolve
+from support.values import KEY, NOW, OWNERSHIP, TAKES_OVER, arn, association, foreign, instance, published
+
+WEB = published("workload=web", "web")
+BOTH = instance(workload="web", env="prod")
+
+
+def surveyed(
+    seen: Instance,
+    carries: Association | None = None,
+    *others: PublishedMapping,
+    candidate: PublishedMapping = WEB,
+    served: PublishedMapping | None = None,
+    pin: Pin | None = None,
+) -> Survey:
+    """The survey of one instance, for a candidate among others."""
+    after = resolve(seen, [*others, candidate], NOW, pin)
+    before = resolve(seen, [*others, served] if served else others, NOW, pin)
+    survey = Survey()
+    survey.add(seen, candidate, after, served, before, carries, OWNERSHIP)
+    return survey
+
+
+# ---- what it governs ----
+
+
+@pytest.mark.parametrize("carries", [None, association("web"), association("api")])
+def test_an_instance_without_a_role_or_with_a_managed_one_carries_no_foreign_role(carries: Association | None) -> None:
+    survey = surveyed(instance(workload="web"), carries)
+    assert (survey.matched, survey.foreign.count) == (1, 0)
+
+
+@pytest.mark.parametrize("ownership", [OWNERSHIP, TAKES_OVER])
+@pytest.mark.parametrize("candidate", [WEB, published("workload=web", "NONE")], ids=lambda each: each.spec.role)
+def test_a_governed_instance_with_a_foreign_role_is_counted_whether_or_not_it_may_be_taken_over(
+    candidate: PublishedMapping, ownership: Any
+) -> None:
+    seen, survey = instance(workload="web"), Survey()
+    ranked = resolve(seen, [candidate], NOW)
+    for _ in range(2):
+        survey.add(seen, candidate, ranked, candidate, ranked, foreign(), ownership)
+    assert (survey.matched, survey.foreign.count, survey.foreign.nodes) == (2, 2, set())
+
+
+@pytest.mark.parametrize(
+    ("seen", "profile", "nodes"),
+    [
+        (instance(workload="web", **{"eks:cluster-name": "prod"}), "theirs", {"EKS"}),
+        (instance(workload="web", **{"aws:ecs:clusterName": "prod"}), "theirs", {"ECS"}),
+        (instance(workload="web"), "ecsInstanceRole", {"ECS"}),
+        (instance(workload="web"), "theirs", set()),
+    ],
+)
+def test_the_nodes_among_them_are_named(seen: Instance, profile: str, nodes: set[str]) -> None:
+    assert surveyed(seen, foreign(profile)).foreign.nodes == nodes
+
+
+def test_a_node_with_a_managed_role_loses_no_foreign_one() -> None:
+    node = instance(workload="web", **{"eks:cluster-name": "prod"})
+    assert surveyed(node, association("api")).foreign.nodes == set()
+
+
+def test_the_id_of_its_own_profile_is_noted_where_it_is_carried() -> None:
+    carried = Association("iip-assoc-1", KEY.id, arn("web"), association("web").state, "AIPAFORMER")
+    assert surveyed(instance(workload="web"), carried).profile_ids == {"AIPAFORMER"}
+    assert surveyed(instance(workload="web"), association("api")).profile_ids == set()
+
+
+@pytest.mark.parametrize(
+    ("seen", "others", "pin"),
+    [
+        (instance(workload="api"), [], None),
+        (BOTH, [published("env=prod", "api", priority=50)], None),
+        (BOTH, [published("env=prod", "api")], None),
+        (instance(workload="web", **{"rolekeeper:ignore": "true"}), [], None),
+        (instance(workload="web"), [], Pin("api", arn("api"))),
+        (instance(workload="web"), [], Pin("", unclear="it names no role")),
+    ],
+    ids=["no such tag", "another wins", "a tie", "ignored", "pinned", "an unclear pin"],
+)
+def test_what_it_doesnt_govern_it_doesnt_count(seen: Instance, others: list[PublishedMapping], pin: Pin | None) -> None:
+    survey = surveyed(seen, foreign("ecsInstanceRole"), *others, pin=pin)
+    assert (survey.matched, survey.foreign.count, survey.foreign.nodes) == (0, 0, set())
+
+
+# ---- ties ----
+
+
+def test_a_tie_is_new_unless_what_is_served_ties_there_already() -> None:
+    rival = published("env=prod", "api")
+    assert surveyed(BOTH, None, rival).blocks
+    assert surveyed(BOTH, None, rival, served=published("workload=web", "web", priority=50)).blocks
+    there = surveyed(BOTH, None, rival, served=published("workload=web", "db"))
+    assert (there.blocks, list(there.ties)) == (False, [rival.key])
+
+
+def test_two_that_want_the_same_dont_tie() -> None:
+    assert surveyed(BOTH, None, published("env=prod", "web")).ties == {}
+
+
+def test_the_ties_on_the_most_instances_are_told_first_and_few_of_them() -> None:
+    survey = Survey()
+    for number in range(1, 8):
+        rival = published(f"env=e{number}", "api")
+        for at in range(number):
+            survey.tie(rival).meets(f"i-{at}", new=True)
+    text = str(survey)
+    assert text.startswith(
+        "ties with env=e7 (priority 100, role api) on i-0, i-1, i-2, i-3, i-4 and 2 more; ties with env=e6"
+    )
+    assert text.endswith("; and with 2 more mappings; give one of them a lower number as its priority")
+
+
+@pytest.mark.parametrize(
+    ("columns", "other"),
+    [
+        ({"priority": 99}, {}),
+        ({"enabled": False}, {}),
+        ({"deleted": True}, {}),
+        ({"expires_at": NOW - timedelta(seconds=1)}, {}),
+        ({"accounts": frozenset({"1"})}, {"accounts": frozenset({"2"})}),
+        ({"regions": frozenset({"a"})}, {"regions": frozenset({"b"})}),
+        ({"require_tags": {"env": "prod"}}, {"require_tags": {"env": "test"}}),
+        ({"require_tags": {"workload": "api"}}, {}),
+    ],
+    ids=repr,
+)
+def test_two_that_no_instance_can_meet_cant_tie(columns: dict[str, Any], other: dict[str, Any]) -> None:
+    one, two = published("workload=web", "web", **columns), published("workload=*", "api", **other)
+    assert not could_tie(one, two, NOW)
+    assert not could_tie(two, one, NOW)
+
+
+def test_two_that_some_instance_can_meet_could_tie() -> None:
+    star = published("workload=*", "api", require_tags={"env": "*"}, accounts=frozenset({"1", "2"}))
+    exact = published("workload=web", "web", require_tags={"env": "prod"}, accounts=frozenset({"2"}))
+    assert could_tie(star, exact, NOW)
+    assert not could_tie(star, star, NOW), "a mapping doesn't tie with itself"

@@ -1,0 +1,302 @@
+"""Another actor keeps reverting our change: we stop, and say so."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from rolekeeper import codec
+from rolekeeper.contention import ContentionRule, repeated
+from rolekeeper.model import AppliedChange, DesiredChange, Pin, WhenOccupied
+from support.values import NOW, arn, key
+from support.world import KilledError, World, kill, new_world
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with new_world() as made:
+        made.publish("workload=web", "web")
+        made.profile("other")
+        yield made
+
+
+@pytest.fixture
+def instance(world: World) -> str:
+    made = world.running(workload="web")
+    world.reconcile(made)
+    assert world.carries(made) == "web"
+    return made
+
+
+def revert(world: World, instance: str, *, minutes: float = 1, to: str = "other") -> str:
+    """Another actor puts another role there, or none; Rolekeeper looks. Returns what the instance then carries."""
+    world.later(minutes=minutes)
+    if to:
+        world.attach_by_hand(instance, to)
+    else:
+        world.detach_by_hand(instance)
+    world.wait(1)
+    world.reconcile(instance)
+    return world.carries(instance)
+
+
+def code(world: World, instance: str) -> str:
+    condition = world.record(instance).condition
+    return condition.code if condition else ""
+
+
+def contend(world: World, instance: str, *, to: str = "other") -> None:
+    """Another actor reverts our change until we stop."""
+    for _ in range(3):
+        revert(world, instance, to=to)
+    assert code(world, instance) == "contested"
+
+
+def test_the_fourth_time_within_half_an_hour_we_stop_and_say_how_it_goes_on(world: World, instance: str) -> None:
+    assert revert(world, instance) == "web"
+    assert revert(world, instance) == "web"
+    world.quiet()
+    assert revert(world, instance) == "other"
+    assert world.mutations == []
+    entry = world.history(instance)[-1]["decision"]
+    assert (entry["action"], entry["code"]) == ("Hold", "contested")
+    assert entry["reason"].startswith(
+        "another actor reverted this change 3 times; it is left alone until its mapping, "
+    )
+    assert entry["reason"].endswith("It would replace: workload=web gives it role web")
+    assert world.metrics.counts["Contested"] == 1
+    assert world.events.kinds == ["Role Change Refused"]
+
+
+def test_another_actor_that_detaches_reverts_as_well(world: World, instance: str) -> None:
+    assert [revert(world, instance, to="") for _ in range(3)] == ["web", "web", ""]
+    assert code(world, instance) == "contested"
+
+
+def test_a_take_over_that_is_reverted_is_contended_too(world: World) -> None:
+    world.take_over = True
+    world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
+    instance = world.running(workload="web", profile="theirs")
+    world.reconcile(instance)
+    assert [revert(world, instance, to="theirs") for _ in range(3)] == ["web", "web", "theirs"]
+    assert code(world, instance) == "contested"
+
+
+def test_a_foreign_role_that_stays_is_never_contended(world: World, instance: str) -> None:
+    for _ in range(4):
+        assert revert(world, instance, to="theirs") == "theirs"
+    assert code(world, instance) == "occupied"
+
+
+def test_a_quarantine_is_contended_too(world: World) -> None:
+    world.publish("quarantine=yes", "NONE", priority=1)
+    instance = world.running(quarantine="yes")
+    world.attach_by_hand(instance, "other")
+    world.reconcile(instance)
+    assert [revert(world, instance) for _ in range(3)] == ["", "", "other"]
+    assert code(world, instance) == "contested"
+
+
+def test_a_role_that_is_given_up_and_put_back_is_contended_too(world: World, instance: str) -> None:
+    world.untag(instance, "workload")
+    world.reconcile(instance)
+    assert world.carries(instance) == ""
+    assert [revert(world, instance, to="web") for _ in range(3)] == ["", "", "web"]
+    assert code(world, instance) == "contested"
+
+
+def test_it_stays_so_and_costs_no_write_however_often_and_however_late_we_look(world: World, instance: str) -> None:
+    contend(world, instance)
+    for _ in range(3):
+        world.later(hours=5)
+        world.quiet()
+        world.reconcile(instance)
+        assert world.mutations == []
+        assert world.writes == []
+    assert code(world, instance) == "contested"
+
+
+def test_a_change_that_is_seldom_reverted_is_made_again_for_ever(world: World, instance: str) -> None:
+    assert [revert(world, instance, minutes=16) for _ in range(6)] == ["web"] * 6
+    assert len(world.record(instance).changes) <= 3
+
+
+def test_how_often_and_within_how_long_can_be_set(world: World, instance: str) -> None:
+    world.contention = ContentionRule(after=2, within=timedelta(minutes=90))
+    assert [revert(world, instance, minutes=60) for _ in range(2)] == ["web", "other"]
+
+
+def test_when_more_is_allowed_later_the_change_is_made_again(world: World, instance: str) -> None:
+    contend(world, instance)
+    world.contention = ContentionRule(after=5)
+    world.later(hours=1)
+    assert world.reconcile(instance).error is None
+    assert world.carries(instance) == "web"
+    assert code(world, instance) == ""
+
+
+def test_people_who_change_their_own_tags_contend_with_nobody(world: World, instance: str) -> None:
+    world.publish("workload=db", "db")
+    for _ in range(4):
+        for workload in ("db", "web"):
+            world.tag(instance, workload=workload)
+            world.reconcile(instance)
+            assert world.carries(instance) == workload
+    for _ in range(4):
+        world.untag(instance, "workload")
+        world.reconcile(instance)
+        world.tag(instance, workload="web")
+        world.reconcile(instance)
+    assert world.carries(instance) == "web"
+
+
+def test_a_new_revision_of_the_mapping_ends_it(world: World, instance: str) -> None:
+    contend(world, instance)
+    world.publish("workload=web", "web", description="agreed with the other team")
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+    assert code(world, instance) == ""
+
+
+@pytest.mark.parametrize("left", ["theirs", ""], ids=["a foreign role", "no role"])
+def test_a_tag_that_goes_and_comes_back_ends_it(world: World, instance: str, left: str) -> None:
+    world.take_over = True
+    world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
+    revert(world, instance, to=left)
+    contend(world, instance, to=left)
+    world.untag(instance, "workload")
+    world.reconcile(instance)
+    assert (world.carries(instance), code(world, instance)) == (left, "")
+    world.tag(instance, workload="web")
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+
+
+def test_another_mapping_that_changes_the_role_ends_it(world: World, instance: str) -> None:
+    world.publish("workload=db", "db")
+    contend(world, instance)
+    for workload in ("db", "web"):
+        world.tag(instance, workload=workload)
+        world.reconcile(instance)
+        assert world.carries(instance) == workload
+
+
+def test_a_pin_ends_it(world: World, instance: str) -> None:
+    contend(world, instance)
+    pin = Pin("web", world.profiles["web"].arn)
+    world.store.write(world.store.put(codec.pin_item(world.key(instance), pin)))
+    world.reconcile(instance)
+    assert (world.carries(instance), code(world, instance)) == ("web", "")
+
+
+def test_another_actor_that_puts_our_role_back_converges_the_instance_and_may_start_no_new_fight(
+    world: World, instance: str
+) -> None:
+    contend(world, instance)
+    world.attach_by_hand(instance, "web")
+    world.wait(1)
+    world.reconcile(instance)
+    assert code(world, instance) == ""
+    assert revert(world, instance) == "other"
+    assert code(world, instance) == "contested"
+
+
+@pytest.mark.parametrize("to", ["other", "theirs", ""])
+def test_two_of_ours_at_once_make_one_change_and_contend_with_nobody(world: World, instance: str, to: str) -> None:
+    world.take_over = True
+    world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
+    call = "ReplaceIamInstanceProfileAssociation" if to else "AssociateIamInstanceProfile"
+    world.calls.before(call, lambda: world.reconcile(instance))
+    assert revert(world, instance, to=to) == "web"
+    assert not world.calls.forget()
+    (change,) = world.record(instance).changes
+    assert change.change == DesiredChange(key("workload=web"), 2, arn("web"))
+
+
+def test_a_change_whose_outcome_nobody_recorded_is_not_counted(world: World, instance: str) -> None:
+    """We know of no change that EC2 took, so there is nothing that another actor could have reverted."""
+    counted = world.record(instance).changes
+    world.attach_by_hand(instance, "other")
+    world.wait(1)
+    world.calls.after("ReplaceIamInstanceProfileAssociation", kill)
+    with pytest.raises(KilledError):
+        world.reconcile(instance)
+    assert world.carries(instance) == "web"
+    world.reconcile(instance)
+    assert world.record(instance).changes == counted
+
+
+# ---- the rule itself ----
+
+WEB = DesiredChange(key("workload=web"), 1, arn("web"))
+
+
+def changes(*minutes: float, desired: DesiredChange = WEB) -> tuple[AppliedChange, ...]:
+    return tuple(AppliedChange(desired, NOW + timedelta(minutes=each)) for each in minutes)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "contended"),
+    [
+        ((), False),
+        ((0, 1), False),
+        ((0, 15, 30), True),
+        ((0, 15, 31), False),
+        ((0, 100, 110, 120), True),
+        ((0, 10, 20, 200), True),
+    ],
+)
+def test_a_change_that_was_made_three_times_within_half_an_hour_is_contended(
+    minutes: tuple[float, ...], *, contended: bool
+) -> None:
+    assert ContentionRule().contended(changes(*minutes)) is contended
+
+
+def test_a_rule_of_one_stops_before_the_second_time() -> None:
+    rule = ContentionRule(after=1)
+    assert not rule.contended(())
+    assert rule.contended(changes(0))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        DesiredChange(key("workload=db"), 1, arn("web")),
+        DesiredChange(key("workload=web"), 2, arn("web")),
+        DesiredChange(key("workload=web"), 1, arn("db")),
+        DesiredChange(key("workload=web"), 1, ""),
+    ],
+    ids=["another mapping", "another revision", "another profile", "no profile"],
+)
+def test_a_change_of_ours_in_between_starts_the_count_anew(other: DesiredChange) -> None:
+    before, after = changes(0, 1), changes(3, 4)
+    assert repeated((*before, *changes(2, desired=other), *after), WEB) == after
+    assert repeated((*before, *changes(2, desired=other)), WEB) == ()
+
+
+def test_the_same_changes_count_back_to_the_first_and_nothing_counts_for_no_change() -> None:
+    assert repeated(changes(0, 1, 2), WEB) == changes(0, 1, 2)
+    assert repeated((), WEB) == ()
+    assert repeated(changes(0, 1, 2), None) == ()
+
+
+def test_what_another_mapping_or_a_pin_gave_meanwhile_ends_the_contention(world: World, instance: str) -> None:
+    """Tags, mappings or a pin changed: so nobody reverts the former change any more."""
+    world.publish("workload=other", "other")
+    contend(world, instance)
+    world.tag(instance, workload="other")
+    world.reconcile(instance)
+    assert code(world, instance) == ""
+    world.tag(instance, workload="web")
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+
+
+def test_a_tag_that_goes_and_comes_back_ends_the_contention(world: World, instance: str) -> None:
+    contend(world, instance)
+    world.untag(instance, "workload")
+    world.reconcile(instance)
+    assert code(world, instance) == "unexplained"
+    world.tag(instance, workload="web")
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"

@@ -1,0 +1,114 @@
+"""Foreign roles that a mapping meets, and which of them are nodes of a cluster."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolekeeper.foreign import ForeignRoles, node_of
+from rolekeeper.model import Instance
+from support.values import foreign, foreign_arn, instance
+
+
+def tagged(tag: str) -> Instance:
+    """A running instance with this tag."""
+    return instance(**{tag: "x"})
+
+
+PLAIN = foreign_arn("team-web")
+
+
+@pytest.mark.parametrize(
+    ("tag", "service"),
+    [
+        ("eks:cluster-name", "EKS"),
+        ("eks:nodegroup-name", "EKS"),
+        ("aws:eks:cluster-name", "EKS"),
+        ("kubernetes.io/cluster/prod", "EKS"),
+        ("k8s.io/cluster-autoscaler/enabled", "EKS"),
+        ("karpenter.sh/nodepool", "EKS"),
+        ("alpha.eksctl.io/nodegroup-name", "EKS"),
+        ("AmazonECSManaged", "ECS"),
+        ("aws:ecs:clusterName", "ECS"),
+    ],
+)
+def test_an_instance_with_a_tag_of_its_service_is_a_node(tag: str, service: str) -> None:
+    assert node_of(tagged(tag), PLAIN) == service
+
+
+@pytest.mark.parametrize(
+    ("profile", "service"),
+    [
+        ("eks-a8c5f0c2-1234-5678-9abc-def012345678", "EKS"),
+        ("eksctl-prod-nodegroup-ng-1-NodeInstanceProfile-ABC", "EKS"),
+        ("prod-NodeInstanceRole-1X2Y3Z", "EKS"),
+        ("AmazonEKSNodeRole", "EKS"),
+        ("KarpenterNodeInstanceProfile-prod", "EKS"),
+        ("KarpenterNodeRole-prod", "EKS"),
+        ("ecsInstanceRole", "ECS"),
+        ("ecs-instance-profile", "ECS"),
+    ],
+)
+def test_an_instance_with_a_profile_of_its_service_is_a_node(profile: str, service: str) -> None:
+    assert node_of(tagged("Name"), foreign_arn(profile)) == service
+    assert node_of(tagged("Name"), foreign_arn(f"some/path/{profile}")) == service, "whatever its path"
+
+
+def test_a_tag_says_more_than_a_profile() -> None:
+    assert node_of(tagged("aws:ecs:clusterName"), foreign_arn("eks-1234")) == "ECS"
+
+
+@pytest.mark.parametrize("tag", ["Name", "team", "my-eks:cluster", "EKS:cluster-name", "amazonecsmanaged"])
+@pytest.mark.parametrize("profile", ["team-web", "web", "ecs", "karpenter", "node"])
+def test_any_other_instance_is_no_node(tag: str, profile: str) -> None:
+    assert node_of(tagged(tag), foreign_arn(profile)) == ""
+
+
+def test_the_path_of_a_profile_makes_no_node() -> None:
+    assert node_of(tagged("Name"), foreign_arn("eks-nodes/web")) == ""
+
+
+# ---- what people are warned of ----
+
+
+def foreign_roles(*profiles: str) -> ForeignRoles:
+    """What is counted of instances that carry these profiles."""
+    found = ForeignRoles()
+    for profile in profiles:
+        found.add(tagged("Name"), foreign(profile))
+    return found
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_where_no_instance_carries_a_foreign_role_there_is_nothing_to_warn_of(*, taken: bool) -> None:
+    assert ForeignRoles().warning(taken=taken) == ""
+
+
+def test_people_are_warned_that_foreign_roles_stay_and_where_to_read_more() -> None:
+    warning = foreign_roles("team-web").warning(taken=False)
+    assert warning == ("instances that carry foreign roles keep them (occupied says how many; explain says what to do)")
+
+
+def test_people_are_warned_of_a_take_over() -> None:
+    warning = foreign_roles("team-web").warning(taken=True)
+    assert warning == "it takes over instances that carry foreign roles (occupied says how many)"
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_nodes_are_named_by_their_service_each_once(*, taken: bool) -> None:
+    found = foreign_roles("eks-1", "team-web", "ecsInstanceRole", "eks-2")
+    assert found.count == 4
+    assert ", ECS and EKS nodes among them" in found.warning(taken=taken)
+    assert ", EKS nodes among them" in foreign_roles("eks-1").warning(taken=taken)
+
+
+@given(st.integers(1, 30))
+def test_a_warning_stays_the_same_while_the_fleet_grows(count: int) -> None:
+    # Otherwise the row's reason, its history and its mail would change with every launch.
+    found = foreign_roles(*["team-web"] * count)
+    assert found.count == count
+    assert found.warning(taken=False) == foreign_roles("team-web").warning(taken=False)
+
+
+@pytest.mark.parametrize("profile", ["weeks-report", "geeks-eksctl", "decs-instancer"])
+def test_a_name_that_only_holds_such_letters_is_no_node(profile: str) -> None:
+    assert node_of(instance(), foreign_arn(profile)) == ""

@@ -1,0 +1,608 @@
+"""What a reconcile writes into an instance's record: what explains a call, what EC2 took, what the instance shows."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from rolekeeper import codec
+from rolekeeper.contention import ContentionRule
+from rolekeeper.model import (
+    IGNORE_TAG,
+    NO_PROFILE,
+    Action,
+    AppliedChange,
+    Association,
+    Condition,
+    Control,
+    Decision,
+    DesiredChange,
+    Grant,
+    Instance,
+    InstanceRecord,
+    Mode,
+    Pin,
+    PublishedMapping,
+    RecordChange,
+    Timer,
+    WhenStopped,
+    WhenUnmatched,
+)
+from rolekeeper.observe import Observation, waits_for_room
+from rolekeeper.pins import as_mapping
+from rolekeeper.records import completed, is_hopeless, needs_reconcile, needs_watch, next_record, starting
+from rolekeeper.resolve import resolve
+from rolekeeper.rules import Ownership, Rules
+from support import values
+from support.values import KEY, NOW, OWNERSHIP, arn, association, foreign, grant, instance, key, published
+from support.workers import Worker, applied_changes, conditions, state_table, worker
+
+RULE = ContentionRule()
+RULES = Rules(Mode.ENFORCE, OWNERSHIP, RULE)
+EMPTY = InstanceRecord()
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+WEB = published("workload=web", "web")
+QUARANTINE = published("workload=web", "NONE")
+GAVE_WEB, TOOK = grant("web", "workload=web"), grant("NONE", "workload=web")
+
+
+def record(
+    *grants: Grant,
+    condition: Condition | None = None,
+    changes: tuple[AppliedChange, ...] = (),
+    legacy: frozenset[str] = frozenset(),
+) -> InstanceRecord:
+    """What is remembered of an instance."""
+    return InstanceRecord({each.profile_arn: each for each in grants}, condition, changes, legacy=legacy)
+
+
+def observed(
+    carries: Association | None = None,
+    mapping: PublishedMapping | None = WEB,
+    remembered: InstanceRecord = EMPTY,
+    *,
+    owner: PublishedMapping | None = None,
+    seen: Instance | None = None,
+    pin: Pin | None = None,
+) -> Observation:
+    """An instance tagged `workload=web`, as a reconcile sees it."""
+    seen = seen or instance(workload="web")
+    read = (mapping,) if mapping else ()
+    return Observation(
+        key=KEY,
+        asked_at=NOW,
+        instance=seen,
+        association=carries,
+        recorded=remembered != EMPTY,
+        record=remembered,
+        control=Control(),
+        grant=remembered.grants.get(carries.profile_arn if carries else NO_PROFILE),
+        candidates=resolve(seen, read, NOW, pin),
+        owner=owner,
+        published=read,
+        pin=pin,
+    )
+
+
+def decided(look: Observation) -> Decision:
+    return look.decision(RULES)
+
+
+def shown(look: Observation, **more: Any) -> Condition:
+    """The condition that the instance shows once it was looked at."""
+    condition = next_record(look, decided(look), NOW).condition
+    assert condition
+    return replace(condition, **more)
+
+
+# ---- before the call ----
+
+
+def test_before_an_attach_a_grant_says_what_is_asked_for_and_why() -> None:
+    look = observed()
+    change = starting(look, decided(look), NOW)
+    assert change == RecordChange(grants=(Grant(arn("web"), "web", key("workload=web"), 1, NOW),))
+
+
+@pytest.mark.parametrize("state", ["running", "stopped"], ids=["a replace", "a swap"])
+def test_before_a_replace_the_former_grant_stays_for_as_long_as_the_former_role_may(state: str) -> None:
+    swaps = replace(WEB, spec=replace(WEB.spec, when_stopped=WhenStopped.SWAP))
+    former = grant("db", "workload=db")
+    look = observed(association("db"), swaps, record(former), seen=instance(state, workload="web"))
+    decision = decided(look)
+    assert (decision.action, decision.swap) == (Action.REPLACE, state == "stopped")
+    change = starting(look, decision, NOW)
+    assert [each.profile_arn for each in change.grants] == [arn("web")]
+    assert change.revoked == frozenset()
+
+
+def test_before_a_quarantine_a_grant_says_that_no_role_is_asked_for() -> None:
+    look = observed(association("web"), QUARANTINE, record(GAVE_WEB))
+    change = starting(look, decided(look), NOW)
+    assert change == RecordChange(grants=(Grant(NO_PROFILE, "NONE", key("workload=web"), 1, NOW),))
+
+
+def test_before_a_quarantine_takes_a_role_away_again_its_grant_is_renewed() -> None:
+    # DynamoDB refuses an update that sets an attribute and removes it.
+    look = observed(association("web"), QUARANTINE, record(GAVE_WEB, TOOK))
+    assert starting(look, decided(look), NOW) == RecordChange(grants=(replace(TOOK, at=NOW),))
+
+
+def test_before_a_role_is_given_up_nothing_new_is_explained() -> None:
+    look = observed(association("web"), None, record(GAVE_WEB), owner=WEB, seen=instance(Name="x"))
+    decision = decided(look)
+    assert (decision.action, decision.code) == (Action.DETACH, "unmatched")
+    assert not starting(look, decision, NOW)
+
+
+def test_before_a_role_is_attached_the_grant_of_no_role_goes() -> None:
+    look = observed(None, WEB, record(TOOK))
+    change = starting(look, decided(look), NOW)
+    assert change.revoked == {NO_PROFILE}
+    assert [each.profile_arn for each in change.grants] == [arn("web")]
+
+
+def test_before_a_pinned_role_is_attached_its_grant_names_the_pin() -> None:
+    pin = Pin("debug", arn("debug"))
+    look = observed(pin=pin)
+    (given_,) = starting(look, decided(look), NOW).grants
+    assert (given_.profile_arn, given_.mapping) == (arn("debug"), as_mapping(pin, KEY).key)
+
+
+# ---- after EC2 took a change ----
+
+
+def change_at(minutes: float, desired: DesiredChange) -> AppliedChange:
+    return AppliedChange(desired, NOW + minutes * MINUTE)
+
+
+GIVES_WEB = DesiredChange(key("workload=web"), 1, arn("web"))
+GIVES_DB = DesiredChange(key("workload=db"), 1, arn("db"))
+
+
+def test_a_change_that_ec2_took_is_kept_beside_the_same_ones() -> None:
+    former = (change_at(-2, GIVES_WEB), change_at(-1, GIVES_WEB))
+    look = observed(remembered=record(changes=former))
+    assert completed(look, decided(look), RULE, NOW) == RecordChange(applied=change_at(0, GIVES_WEB))
+
+
+def test_with_another_change_the_former_ones_no_longer_count() -> None:
+    former = (change_at(-3, GIVES_WEB), change_at(-2, GIVES_DB), change_at(-1, GIVES_WEB))
+    look = observed(remembered=record(changes=former))
+    change = completed(look, decided(look), RULE, NOW)
+    assert (change.applied, change.lapsed) == (change_at(0, GIVES_WEB), former[:2])
+
+
+@given(after=st.integers(1, 6), times=st.integers(1, 12))
+def test_no_more_changes_are_kept_than_the_rule_asks_for(after: int, times: int) -> None:
+    rule, kept = ContentionRule(after=after), tuple[AppliedChange, ...]()
+    for number in range(times):
+        look = observed(remembered=record(changes=kept))
+        change = completed(look, decided(look), rule, NOW + number * HOUR)
+        assert change.applied
+        kept = (*(each for each in kept if each not in change.lapsed), change.applied)
+    assert len(kept) == min(after, times)
+    assert rule.contended(kept) is (after == 1)
+
+
+def test_the_first_half_of_a_swap_is_no_change_yet() -> None:
+    swaps = replace(WEB, spec=replace(WEB.spec, when_stopped=WhenStopped.SWAP))
+    former = record(grant("db", "workload=db"), changes=(change_at(-1, GIVES_DB),))
+    look = observed(association("db"), swaps, former, seen=instance("stopped", workload="web"))
+    decision = decided(look)
+    assert decision.swap
+    assert not completed(look, decision, RULE, NOW)
+
+
+@pytest.mark.parametrize("state", ["running", "stopped"], ids=["a change", "the first half of a swap"])
+def test_what_the_instance_showed_is_over_once_ec2_took_a_change(state: str) -> None:
+    swaps = replace(WEB, spec=replace(WEB.spec, when_stopped=WhenStopped.SWAP))
+    showed = Condition(Action.WAIT, "changing", "it starts", NOW, "x")
+    look = observed(association("db"), swaps, record(condition=showed), seen=instance(state, workload="web"))
+    change = completed(look, decided(look), RULE, NOW)
+    assert change.clears
+    assert (change.applied is None) == (state == "stopped")
+
+
+# ---- nothing has to change at EC2 ----
+
+
+def test_a_converged_instance_costs_no_write() -> None:
+    look = observed(association("web"), WEB, record(GAVE_WEB, grant("db", "workload=db")))
+    assert decided(look).code == "converged"
+    assert not next_record(look, decided(look), NOW)
+    assert not needs_reconcile(look, decided(look), NOW)
+
+
+def test_a_role_that_another_actor_attached_is_no_grant_of_ours() -> None:
+    look = observed(association("web"))
+    assert decided(look).code == "converged"
+    assert not next_record(look, decided(look), NOW)
+
+
+def test_a_mapping_that_stands_for_the_same_role_takes_over_the_grant() -> None:
+    look = observed(association("web"), WEB, record(grant("web", "team=old")))
+    change = next_record(look, decided(look), NOW)
+    assert change == RecordChange(grants=(replace(GAVE_WEB, at=NOW),))
+    assert change.expected == look.record
+    assert needs_reconcile(look, decided(look), NOW)
+
+
+def test_a_grant_stays_with_the_mapping_that_it_had_while_that_mapping_keeps_the_role() -> None:
+    keeps = published("workload=web", "web", when_unmatched=WhenUnmatched.KEEP)
+    look = observed(association("web"), None, record(GAVE_WEB), owner=keeps, seen=instance(Name="x"))
+    assert decided(look).code == "kept"
+    assert not next_record(look, decided(look), NOW)
+
+
+def test_what_the_instance_showed_goes_when_it_is_as_it_should_be() -> None:
+    showed = Condition(Action.HOLD, "occupied", "it carries a foreign role", NOW, "x")
+    look = observed(association("web"), WEB, record(GAVE_WEB, condition=showed))
+    change = next_record(look, decided(look), NOW)
+    assert change == RecordChange(clears=True)
+    assert change.expected == look.record
+    assert needs_reconcile(look, decided(look), NOW)
+
+
+def test_the_grant_of_no_role_stays_for_as_long_as_the_quarantine_does() -> None:
+    look = observed(None, QUARANTINE, record(TOOK))
+    assert decided(look).code == "converged"
+    assert not next_record(look, decided(look), NOW)
+
+
+@pytest.mark.parametrize("carries", [association("web"), None], ids=["it carries a role", "nothing governs it"])
+def test_the_grant_of_no_role_goes_when_it_explains_nothing_any_longer(carries: Association | None) -> None:
+    seen = instance(workload="web") if carries else instance(Name="x")
+    look = observed(carries, WEB if carries else None, record(GAVE_WEB, TOOK), owner=QUARANTINE, seen=seen)
+    assert next_record(look, decided(look), NOW) == RecordChange(revoked=frozenset({NO_PROFILE}))
+
+
+@pytest.mark.parametrize(
+    ("carries", "seen", "code"),
+    [
+        (None, instance(Name="x"), "unmatched"),
+        (foreign(), instance(Name="x"), "not-ours"),
+        (association("web"), instance(**{"workload": "web", IGNORE_TAG: "true"}), "ignored"),
+        (association("web"), replace(instance(workload="web"), managed_by="eks.amazonaws.com"), "service-managed"),
+    ],
+)
+def test_where_no_mapping_governs_only_what_took_a_role_away_still_counts(
+    carries: Association | None, seen: Instance, code: str
+) -> None:
+    gave_up = change_at(-1, DesiredChange(key("workload=web"), 1, NO_PROFILE))
+    former = (change_at(-3, GIVES_WEB), change_at(-2, GIVES_DB), gave_up)
+    look = observed(carries, None, record(GAVE_WEB, changes=former), owner=WEB, seen=seen)
+    assert decided(look).code == code
+    assert next_record(look, decided(look), NOW) == RecordChange(lapsed=former[:2])
+
+
+def test_what_a_mapping_changed_counts_for_as_long_as_it_governs() -> None:
+    look = observed(association("web"), WEB, record(GAVE_WEB, changes=(change_at(-1, GIVES_WEB),)))
+    assert not next_record(look, decided(look), NOW)
+
+
+# ---- the instance has ended ----
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_the_record_of_an_instance_that_ended_goes_with_its_pin(*, pinned: bool) -> None:
+    pin = Pin("web", arn("web")) if pinned else None
+    look = observed(None, WEB, record(GAVE_WEB), seen=instance("terminated", workload="web"), pin=pin)
+    assert next_record(look, decided(look), NOW) == RecordChange(ends=True, unpins=pinned)
+
+
+def test_the_pin_of_an_instance_that_may_come_to_sight_yet_stays() -> None:
+    look = replace(observed(None, WEB, record(GAVE_WEB), pin=Pin("web", arn("web"))), instance=None)
+    assert decided(look).code == "gone"
+    assert next_record(look, decided(look), NOW) == RecordChange(ends=True)
+
+
+def test_an_instance_that_ended_without_a_record_costs_no_write() -> None:
+    look = observed(seen=instance("terminated", workload="web"))
+    assert not next_record(look, decided(look), NOW)
+    assert not needs_reconcile(look, decided(look), NOW)
+
+
+# ---- it waits, or is held ----
+
+OCCUPIED = observed(foreign())
+PENDING = observed(seen=instance("pending", workload="web"))
+IGNORED_UNTIL = NOW + HOUR
+IGNORED = observed(seen=instance(**{"workload": "web", IGNORE_TAG: IGNORED_UNTIL.isoformat()}))
+
+
+def test_a_hold_is_shown_since_it_was_first_seen_and_watched_by_nobody() -> None:
+    decision = decided(OCCUPIED)
+    change = next_record(OCCUPIED, decision, NOW)
+    condition = Condition(Action.HOLD, "occupied", decision.reason, NOW, decision.fingerprint, None, parked=True)
+    assert change == RecordChange(condition=condition)
+    assert change.expected == EMPTY
+    assert not needs_watch(OCCUPIED, decision, NOW)
+    assert needs_reconcile(OCCUPIED, decision, NOW)
+
+
+def test_what_the_instance_shows_already_costs_no_write() -> None:
+    look = observed(foreign(), WEB, record(condition=shown(OCCUPIED)))
+    assert not next_record(look, decided(look), NOW + HOUR)
+    assert not needs_reconcile(look, decided(look), NOW + HOUR)
+
+
+def test_another_wording_of_the_same_is_no_news() -> None:
+    look = observed(foreign(), WEB, record(condition=shown(OCCUPIED, reason="as an older version put it")))
+    assert not next_record(look, decided(look), NOW)
+
+
+def test_something_else_that_the_instance_shows_begins_now() -> None:
+    look = observed(replace(foreign(), id="iip-assoc-2"), WEB, record(condition=shown(OCCUPIED)))
+    condition = next_record(look, decided(look), NOW + HOUR).condition
+    assert condition
+    assert condition.since == NOW + HOUR
+
+
+def test_a_wait_is_watched_by_a_retry_loop_until_its_deadline() -> None:
+    decision = decided(PENDING)
+    assert needs_watch(PENDING, decision, NOW)
+    change = next_record(PENDING, decision, NOW, NOW + HOUR)
+    assert change.condition
+    assert (change.condition.code, change.condition.parked) == ("changing", False)
+    assert change.condition.watched_until == NOW + HOUR
+    assert change.timer is None
+
+
+def waiting(until: datetime | None, *, since: datetime = NOW) -> Observation:
+    """A pending instance that shows that it waits, watched until then."""
+    condition = shown(PENDING, watched_until=until, since=since)
+    return observed(None, WEB, record(condition=condition), seen=instance("pending", workload="web"))
+
+
+def test_a_wait_that_is_watched_costs_no_write_and_no_second_loop() -> None:
+    look = waiting(NOW + HOUR)
+    assert not needs_watch(look, decided(look), NOW)
+    assert not needs_reconcile(look, decided(look), NOW)
+
+
+@pytest.mark.parametrize("until", [None, NOW, NOW - HOUR], ids=["never", "until now", "until an hour ago"])
+def test_a_wait_that_nothing_watches_any_longer_gets_another_loop_and_keeps_its_beginning(
+    until: datetime | None,
+) -> None:
+    look = waiting(until, since=NOW - HOUR)
+    decision = decided(look)
+    assert needs_watch(look, decision, NOW)
+    assert needs_reconcile(look, decision, NOW)
+    condition = next_record(look, decision, NOW, NOW + HOUR).condition
+    assert condition
+    assert (condition.since, condition.watched_until) == (NOW - HOUR, NOW + HOUR)
+
+
+def test_a_wait_whose_loop_failed_gets_another_one() -> None:
+    look = waiting(NOW + HOUR)
+    assert needs_watch(look, decided(look), NOW, loop_failed=True)
+    held = observed(foreign(), WEB, record(condition=shown(OCCUPIED)))
+    assert not needs_watch(held, decided(held), NOW, loop_failed=True)
+
+
+def test_another_wait_is_watched_by_the_loop_that_goes_on() -> None:
+    showed = Condition(Action.WAIT, "disassociating", "EC2 detaches", NOW - HOUR, "x", NOW + HOUR)
+    look = observed(None, WEB, record(condition=showed), seen=instance("pending", workload="web"))
+    decision = decided(look)
+    assert not needs_watch(look, decision, NOW)
+    condition = next_record(look, decision, NOW).condition
+    assert condition
+    assert (condition.code, condition.since, condition.watched_until) == ("changing", NOW, NOW + HOUR)
+
+
+def test_a_hold_is_not_watched_by_the_loop_of_the_wait_before_it() -> None:
+    showed = Condition(Action.WAIT, "changing", "it starts", NOW - HOUR, "x", NOW + HOUR)
+    look = observed(foreign(), WEB, record(condition=showed))
+    condition = next_record(look, decided(look), NOW).condition
+    assert condition
+    assert condition.watched_until is None
+
+
+def test_a_wait_that_ends_at_a_known_moment_is_watched_by_a_timer() -> None:
+    decision = decided(IGNORED)
+    assert decision.until == IGNORED_UNTIL
+    assert needs_watch(IGNORED, decision, NOW)
+    change = next_record(IGNORED, decision, NOW, decision.until)
+    assert change.timer == Timer(IGNORED_UNTIL, KEY)
+    assert change.condition
+    assert (change.condition.watched_until, change.condition.parked) == (IGNORED_UNTIL, False)
+    again = replace(IGNORED, record=record(condition=change.condition))
+    assert not needs_watch(again, decided(again), NOW)
+    assert not needs_reconcile(again, decided(again), NOW)
+
+
+@pytest.mark.parametrize("until", [None, NOW], ids=["never", "until now"])
+def test_a_wait_that_no_timer_watches_any_longer_gets_another_one(until: datetime | None) -> None:
+    look = replace(IGNORED, record=record(condition=shown(IGNORED, watched_until=until)))
+    decision = decided(look)
+    assert needs_watch(look, decision, NOW)
+    assert next_record(look, decision, NOW, decision.until).timer == Timer(IGNORED_UNTIL, KEY)
+
+
+def test_the_timer_of_another_wait_watches_nothing() -> None:
+    showed = Condition(Action.WAIT, "window", "it waits for its turn", NOW, "x", NOW + HOUR)
+    look = replace(IGNORED, record=record(condition=showed))
+    assert needs_watch(look, decided(look), NOW)
+
+
+def test_a_change_is_sent_by_the_sweep_unless_it_waits_for_its_turn() -> None:
+    look = observed(association("db"))
+    decision = decided(look)
+    assert decision.action is Action.REPLACE
+    assert needs_reconcile(look, decision, NOW)
+    waits = waits_for_room(decision, NOW + HOUR)
+    condition = next_record(look, waits, NOW, waits.until).condition
+    waiting_ = observed(association("db"), WEB, record(condition=condition))
+    assert not needs_reconcile(waiting_, decision, NOW)
+    assert needs_reconcile(waiting_, decision, NOW + HOUR), "its turn has come"
+    other = observed(association("db"), published("workload=web", "api"), record(condition=condition))
+    assert needs_reconcile(other, decided(other), NOW), "another change has no turn yet"
+
+
+PROPAGATING = replace(
+    decided(observed()), action=Action.WAIT, code="propagating", polls=True, arguments=("InvalidParameterValue",)
+)
+
+
+def given_up(decision: Decision, *, parked: bool = True) -> Observation:
+    """An instance that shows this decision, which its retry loop gave up waiting for."""
+    showed = Condition(decision.action, decision.code, decision.reason, NOW, decision.fingerprint, None, parked)
+    return observed(remembered=record(condition=showed))
+
+
+def test_a_profile_that_ec2_didnt_know_in_time_gets_no_further_loop_and_stays_parked() -> None:
+    look = given_up(PROPAGATING)
+    assert is_hopeless(look, PROPAGATING)
+    assert not needs_watch(look, PROPAGATING, NOW)
+    assert not needs_watch(look, PROPAGATING, NOW, loop_failed=True)
+    assert not next_record(look, PROPAGATING, NOW)
+
+
+@pytest.mark.parametrize(
+    ("look", "decision"),
+    [
+        (given_up(PROPAGATING, parked=False), PROPAGATING),
+        (given_up(PROPAGATING), replace(PROPAGATING, profile_arn=arn("db"))),
+        (given_up(replace(PROPAGATING, code="changing")), replace(PROPAGATING, code="changing")),
+        (observed(), PROPAGATING),
+    ],
+    ids=["it wasn't given up", "it is another profile", "the instance starts", "it shows nothing"],
+)
+def test_any_other_wait_is_watched_again(look: Observation, decision: Decision) -> None:
+    assert not is_hopeless(look, decision)
+    assert needs_watch(look, decision, NOW)
+
+
+# ---- what the first edition wrote ----
+
+OLD = record(GAVE_WEB, legacy=frozenset({"assignment:iip-assoc-1", "standing"}))
+
+
+def test_what_the_first_edition_wrote_is_told_anew_with_the_next_write() -> None:
+    showed = Condition(Action.HOLD, "occupied", "it carries a foreign role", NOW, "x")
+    look = observed(association("web"), WEB, replace(OLD, condition=showed))
+    change = next_record(look, decided(look), NOW)
+    assert (change.grants, change.legacy, change.clears) == ((GAVE_WEB,), OLD.legacy, True)
+
+
+def test_what_the_first_edition_wrote_is_told_anew_before_its_role_is_given_up() -> None:
+    look = observed(association("web"), None, OLD, owner=WEB, seen=instance(Name="x"))
+    change = starting(look, decided(look), NOW)
+    assert change.grants == (GAVE_WEB,)
+    assert change.legacy == OLD.legacy
+
+
+def test_alone_it_is_worth_no_write() -> None:
+    look = observed(association("web"), WEB, OLD)
+    assert not next_record(look, decided(look), NOW)
+    assert not needs_reconcile(look, decided(look), NOW)
+
+
+def test_a_new_grant_takes_the_place_of_what_the_first_edition_wrote_of_the_same_profile() -> None:
+    look = observed(None, WEB, replace(OLD, grants={**OLD.grants, NO_PROFILE: TOOK}))
+    change = starting(look, decided(look), NOW)
+    assert change.grants == (replace(GAVE_WEB, at=NOW),)
+    assert change.revoked == {NO_PROFILE}
+    assert change.legacy == OLD.legacy
+
+
+def test_with_the_record_of_an_instance_that_ended_all_of_it_goes() -> None:
+    look = observed(None, WEB, OLD, seen=instance("terminated", workload="web"))
+    change = next_record(look, decided(look), NOW)
+    assert (change.ends, change.grants, change.legacy) == (True, (), frozenset())
+
+
+def test_after_the_next_write_the_table_holds_the_same_grants_and_nothing_of_the_first_edition() -> None:
+    at_work = worker(state_table())
+    mapping = {"tag_key": "workload", "tag_value": "web"}
+    assignment = {"profile_arn": arn("web"), "role": "web", "mapping": mapping, "revision": 1, "association_id": "a"}
+    intent = {**assignment, "target_profile_arn": arn("db"), "role": "db", "at": codec.timestamp(NOW)}
+    del intent["profile_arn"]
+    _put(at_work, {"assignment:a": assignment, "intent:1": intent, "standing": {"code": "occupied"}, "made": {}})
+    first = at_work.state.read([KEY], []).record(KEY)
+    look = observed(foreign(), WEB, first)
+    at_work.state.save(KEY, next_record(look, decided(look), NOW), NOW)
+    second = at_work.state.read([KEY], []).record(KEY)
+    assert second.grants == first.grants
+    assert second.grants.keys() == {arn("web"), arn("db")}
+    assert first.legacy == {"assignment:a", "intent:1", "standing", "made"}
+    assert second.legacy == frozenset()
+    assert second.condition
+    assert second.condition.code == "occupied"
+
+
+def _put(at_work: Worker, attributes: Mapping[str, Any]) -> None:
+    pk, sk = codec.record_key(KEY)
+    at_work.store.write(at_work.store.put({"pk": pk, "sk": sk, **attributes}))
+
+
+# ---- whatever was seen ----
+
+tagged = st.builds(
+    lambda seen, ignore, by: replace(seen, tags={**seen.tags, **ignore}, managed_by=by),
+    values.instances,
+    st.sampled_from([{}, {}, {}, {IGNORE_TAG: "true"}, {IGNORE_TAG: "soon"}, {IGNORE_TAG: (NOW + HOUR).isoformat()}]),
+    st.sampled_from(["", "", "", "eks.amazonaws.com"]),
+)
+
+
+@given(
+    seen=tagged,
+    carries=st.none() | values.associations,
+    grants=st.lists(values.grants, max_size=3, unique_by=lambda each: each.profile_arn),
+    condition=st.none() | conditions,
+    changes=st.lists(applied_changes, max_size=2, unique_by=lambda each: each.at),
+    read=st.lists(values.mappings, max_size=3, unique_by=lambda each: each.key),
+    owner=st.none() | values.mappings,
+    pin=st.none()
+    | st.sampled_from(
+        [Pin("web", arn("web")), Pin("NONE"), Pin("", unclear="the pin names no role; write one, or NONE")]
+    ),
+    ownership=values.ownerships,
+)
+def test_what_was_written_is_written_once(
+    seen: Instance,
+    carries: Association | None,
+    grants: list[Grant],
+    condition: Condition | None,
+    changes: list[AppliedChange],
+    read: list[PublishedMapping],
+    owner: PublishedMapping | None,
+    pin: Pin | None,
+    ownership: Ownership,
+) -> None:
+    """Whatever a look at an instance writes, the next one that sees the same finds nothing more to write."""
+    at_work = worker(state_table())
+    kept = {codec.grant_name(each.profile_arn): codec.encode(each) for each in grants}
+    kept |= {codec.change_name(each): codec.encode(each) for each in changes}
+    kept |= {codec.CONDITION: codec.encode(condition)} if condition else {}
+    if kept:
+        _put(at_work, kept)
+    if pin:
+        at_work.store.write(at_work.store.put(codec.pin_item(KEY, pin)))
+    rules = Rules(Mode.ENFORCE, ownership, RULE)
+
+    def look() -> tuple[Observation, Decision]:
+        snapshot = at_work.state.read([KEY], [])
+        seen_now = replace(
+            observed(carries, None, snapshot.record(KEY), owner=owner, seen=seen, pin=snapshot.pins.get(KEY)),
+            recorded=KEY in snapshot.records,
+            candidates=resolve(seen, read, NOW, pin),
+            published=tuple(read),
+        )
+        return seen_now, seen_now.decision(rules)
+
+    first, decision = look()
+    assume(not decision.action.mutates)
+    watched_until = (decision.until or NOW + HOUR) if needs_watch(first, decision, NOW) else None
+    change = next_record(first, decision, NOW, watched_until)
+    assert bool(change) == needs_reconcile(first, decision, NOW)
+    at_work.state.save(KEY, change, NOW)
+    second, again = look()
+    assert not needs_reconcile(second, again, NOW)
+    assert not needs_watch(second, again, NOW)

@@ -1,0 +1,65 @@
+"""Which instance profiles are managed, and what a deployment's parameters allow."""
+
+from datetime import timedelta
+
+import pytest
+
+from rolekeeper.clients import Settings
+from rolekeeper.contention import ContentionRule
+from rolekeeper.model import NO_PROFILE, Mode
+from rolekeeper.rules import Ownership, Rules
+from support.values import OWNERSHIP, PREFIX, arn, foreign_arn
+
+PARAMETERS = {
+    "MAPPING_TABLE": "mappings",
+    "STATE_TABLE": "state",
+    "WORK_QUEUE_URL": "https://queue",
+    "ROLE_PATH": "/teams/rolekeeper/",
+    "CREATE_MISSING_PROFILES": "true",
+    "MODE": "observe",
+    "RETRY_TIMEOUT_MINUTES": "60",
+    "HISTORY_DAYS": "90",
+    "MAX_CHANGES_PER_EDIT": "25",
+    "MAX_CHANGES_PERCENT": "20",
+    "CHANGE_WINDOW_MINUTES": "10",
+    "CONTESTED_AFTER": "5",
+    "CONTESTED_WINDOW_MINUTES": "45",
+    "ALARM_TOPIC": "topic",
+    "TAKE_OVER": "false",
+}
+FUNCTION = "arn:aws-cn:lambda:cn-north-1:123456789012:function:rolekeeper"
+
+
+@pytest.mark.parametrize("profile", [arn("web"), f"{PREFIX}team-a/web", f"{PREFIX}eks-node"])
+def test_a_profile_under_the_role_path_is_managed(profile: str) -> None:
+    assert OWNERSHIP.manages(profile)
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        foreign_arn("web"),
+        foreign_arn("rolekeeper"),
+        foreign_arn("rolekeeper-web"),
+        foreign_arn("rolekeeperx/web"),
+        foreign_arn("Rolekeeper/web"),
+        foreign_arn("team/rolekeeper/web"),
+        PREFIX.replace("123456789012", "999999999999") + "web",
+        PREFIX.replace("arn:aws:", "arn:aws-cn:") + "web",
+        PREFIX.replace("instance-profile", "role") + "web",
+        NO_PROFILE,
+    ],
+)
+def test_every_other_profile_is_foreign(profile: str) -> None:
+    assert not OWNERSHIP.manages(profile)
+
+
+def test_a_deployment_takes_nothing_over_unless_it_says_so() -> None:
+    assert not Ownership(PREFIX).take_over
+    assert Settings.read(FUNCTION, {**PARAMETERS, "TAKE_OVER": "true"}).rules.ownership.take_over
+
+
+def test_the_rules_are_what_the_parameters_say_in_the_functions_own_account_and_partition() -> None:
+    ownership = Ownership("arn:aws-cn:iam::123456789012:instance-profile/teams/rolekeeper/")
+    contention = ContentionRule(after=5, within=timedelta(minutes=45))
+    assert Settings.read(FUNCTION, PARAMETERS).rules == Rules(Mode.OBSERVE, ownership, contention)
