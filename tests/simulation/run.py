@@ -7,6 +7,7 @@ a promise was broken, or if so many schedules should have met every fault and ev
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import sys
@@ -22,6 +23,8 @@ from simulation.weather import Fault
 CHUNK = 25
 # From so many schedules on, each fault has to happen in this share of them, and each branch has to be reached.
 MANY, SHARE = 5_000, 0.01
+# So many standard deviations below its share may a fault be by chance: once in 30,000 runs.
+CHANCE = 4
 # Stories of the first so many broken seeds are told.
 TOLD = 3
 
@@ -49,7 +52,8 @@ class Total:
     @property
     def rare(self) -> list[str]:
         """What happened too seldom to say that it was tried."""
-        least = SHARE * self.schedules
+        expected = SHARE * self.schedules
+        least = expected - CHANCE * math.sqrt(expected)
         faults = [f"{name}, in {count} schedules" for name, count in self.faults.items() if count < least]
         return [*faults, *(f"branch {name}, never" for name, count in self.branches.items() if not count)]
 
@@ -94,6 +98,7 @@ def chunk(seeds: range) -> tuple[list[Played], Counter[str]]:
 def run(start: int, seeds: int, jobs: int) -> int:
     """Play many, and tell; returns the exit code."""
     began, total = time.monotonic(), Total()
+    print(f"seeds {start} to {start + seeds - 1} (make simulate SEEDS={seeds} START={start})", flush=True)
     chunks = [range(at, min(at + CHUNK, start + seeds)) for at in range(start, start + seeds, CHUNK)]
     with multiprocessing.get_context("fork").Pool(jobs) as pool:
         for done, (played, reached) in enumerate(pool.imap(chunk, chunks), 1):

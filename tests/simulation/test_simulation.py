@@ -27,6 +27,12 @@ KEPT = {
     264: "a mapping that came back between two reads made an owner that didn't seem to match",
     3807: "a table that was lost while it was swept was taken for deleted rows",
 }
+# Seeds that once broke a promise: the first line in the first edition, where an attach whose answer was
+# lost and that landed late was disowned; the others while ownership by path was built.
+ONCE_BROKEN = (
+    *(50000163, 50008020, 50012313, 50012523, 50017045, 50017211, 70006394, 70009554, 2002128),
+    *(661, 200261, 402179, 501388, 610357, 700815, 701613, 702337, 702994, 703098, 811085, 812246, 815015, 817556),
+)
 
 
 def _told(seed: int, hash_seed: str) -> str:
@@ -47,6 +53,11 @@ def test_a_seed_plays_the_same_byte_for_byte_in_every_process(seed: int) -> None
 @pytest.mark.parametrize("seed", KEPT)
 def test_a_seed_that_a_bug_broke_breaks_no_promise(seed: int) -> None:
     assert play(seed).violations == []
+
+
+def test_seeds_that_once_broke_a_promise_break_none() -> None:
+    broken = {seed: played.violations for seed in ONCE_BROKEN if (played := play(seed)).violations}
+    assert broken == {}
 
 
 def test_each_mutants_text_is_in_the_code_exactly_once() -> None:
@@ -80,11 +91,21 @@ def test_every_fault_of_a_call_can_strike() -> None:
 
 
 def test_what_happens_too_seldom_is_named() -> None:
-    total = Total()
+    total = Total(schedules=10_000)
     total.add([Schedule(5).play()], Counter())
     assert any(each.startswith(Fault.RETAGGED) for each in total.rare)
     assert any("never" in each for each in total.rare)
     assert set(total.promises) == set(PROMISES.values())
+
+
+def test_a_fault_is_too_rare_only_where_chance_cannot_explain_it() -> None:
+    total = Total(schedules=10_000)
+    total.faults.update(dict.fromkeys(total.faults, 100))
+    total.branches.update(dict.fromkeys(total.branches, 1))
+    total.faults[Fault.RETAGGED] = 61
+    assert total.rare == []
+    total.faults[Fault.RETAGGED] = 59
+    assert total.rare == [f"{Fault.RETAGGED}, in 59 schedules"]
 
 
 def test_each_promise_is_on_the_page_with_tests_that_exist() -> None:
