@@ -273,6 +273,7 @@ class Schedule:
         gone = {each for each in self.account.instances if not self.account.truth.knows(each)}
         self.settled.forgotten = gone if self.weather.stale else gone & deployment.unheard
         deployment.redrive()
+        self.settled.swept_at = engine.seconds
         deployment.sweep()
         engine.play(engine.seconds + BACKOFF)
         self.settled.check("after one sweep")

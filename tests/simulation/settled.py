@@ -34,6 +34,8 @@ class Settled:
         self._promises = promises
         # Instances that EC2 shows no more, before a sweep came by: what is recorded of them is of no use, and no harm.
         self.forgotten: set[str] = set()
+        # When the last sweep began.
+        self.swept_at = 0.0
 
     def check(self, when: str, *, only: set[str] | None = None, promise: int = 4, strict: bool = False) -> None:
         """Every instance is as it should be, or shows why not.
@@ -62,8 +64,8 @@ class Settled:
         row = self._account.association_of(instance)
         if not record.condition:
             wrong = self._wrong(known, record)
-            if promise != CONVERGES and self._edited_since(known, record):
-                return  # an edit reaches those that carry the tag; the others wait for the sweep
+            if not strict and self._edited_since(known, record, self.swept_at if promise == CONVERGES else None):
+                return  # an edit reaches those that carry the tag; the others wait for the next sweep
             self._promises.check(promise, not wrong, lambda: f"{here} is {known.state} and shows nothing, but {wrong}")
         if promise == CONVERGES and record.condition:
             late = record.condition.code == "unswept"
@@ -81,10 +83,14 @@ class Settled:
             idle = not self._wrong(known, record) and record.condition.code in ("stopped", "changing", "associating")
             self._promises.check(4, not idle, lambda: f"{here} shows {record.condition}, and is as it should be")
 
-    def _edited_since(self, instance: Instance, record: InstanceRecord) -> bool:
-        """Whether a mapping whose tag the instance lost, and whose role it still carries, was edited after that."""
+    def _edited_since(self, instance: Instance, record: InstanceRecord, since: float | None) -> bool:
+        """Whether a mapping whose tag the instance lost, and whose role it still carries, was edited after that.
+
+        Given a time, whether it was since then: a sweep looks at the instances before it publishes what is left.
+        """
         lost = [each.mapping for each in record.grants.values() if not each.mapping.matches(instance.tags)]
-        since = self._account.tags[instance.id][-1][0] if self._account.tags[instance.id] else 0
+        if since is None:
+            since = self._account.tags[instance.id][-1][0] if self._account.tags[instance.id] else 0
         return any(at >= since for mapping in lost for at, _ in self._promises.published[mapping])
 
     def record(self, instance: str) -> InstanceRecord | None:

@@ -119,7 +119,26 @@ def test_a_slow_look_whose_call_ec2_refuses_leaves_the_grant_of_the_newer_one(wo
     assert outcomes == {"web": "done", "db": "refused", "third": "done"}
 
 
-def test_what_ec2_refused_is_recorded_though_a_newer_look_showed_something_meanwhile(world: World) -> None:
+def test_a_slow_look_that_ec2_keeps_waiting_hides_nothing_of_the_newer_one(world: World) -> None:
+    instance = world.running(workload="web")
+    world.reconcile(instance)
+    world.tag(instance, workload="db")
+
+    def meanwhile() -> None:
+        world.publish("workload=third", "third")
+        world.tag(instance, workload="third")
+        world.reconcile(instance)
+        refusing("InvalidParameterValue", "Invalid IAM Instance Profile ARN")()
+
+    world.calls.before("ReplaceIamInstanceProfileAssociation", meanwhile)
+    outcome = world.reconcile(instance)
+    assert outcome.error is None
+    assert (world.carries(instance), world.shows(instance)) == ("third", "")
+    outcomes = {each["decision"]["role"]: each["outcome"] for each in world.history(instance)}
+    assert outcomes == {"web": "done", "db": "refused", "third": "done"}
+
+
+def test_what_ec2_refused_while_a_newer_look_wrote_is_recorded_and_looked_at_again(world: World) -> None:
     instance = world.running(workload="web")
 
     def meanwhile() -> None:
@@ -132,8 +151,8 @@ def test_what_ec2_refused_is_recorded_though_a_newer_look_showed_something_meanw
     world.calls.before("AssociateIamInstanceProfile", meanwhile)
     outcome = world.reconcile(instance)
     assert outcome.error is None
-    assert world.shows(instance) == "denied"
-    assert [each["outcome"] for each in world.history(instance) if "outcome" in each] == ["refused"]
+    assert (world.carries(instance), world.shows(instance)) == ("web", "")
+    assert [each["outcome"] for each in world.history(instance) if "outcome" in each] == ["refused", "done"]
 
 
 def test_two_that_agree_on_a_change_make_it_once_and_each_entry_says_what_became_of_its_call(world: World) -> None:

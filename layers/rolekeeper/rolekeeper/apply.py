@@ -25,7 +25,7 @@ from rolekeeper.errors import (
     RetryableError,
     UnreachableError,
 )
-from rolekeeper.model import Action, Association, Decision, MappingKey, RecordChange, Wake
+from rolekeeper.model import Action, Association, Decision, InstanceRecord, MappingKey, RecordChange, Wake
 from rolekeeper.observe import Observation, waits_for_room
 from rolekeeper.rules import Rules
 from rolekeeper.state import State
@@ -60,20 +60,23 @@ class NotApplied:
         decision: a wait or a hold.
         answer: what EC2 said, if it was asked.
         completes: the history entry that was started for it, with what is known.
+        left: the record as its start left it.
         also: the room in the mapping's window that this gives back.
     """
 
     decision: Decision
     answer: Mapping[str, str] | None = None
     completes: tuple[Key, Mapping[str, Any]] | None = None
+    left: InstanceRecord | None = None
     also: tuple[Write, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Started:
-    """A change that is about to be made: the key of its history entry, and the room that it took."""
+    """A change that is about to be made: the key of its history entry, the record by now, and the room that it took."""
 
     entry: Key
+    left: InstanceRecord
     room: Room | None
 
 
@@ -151,7 +154,7 @@ class Applier:
                     raise
                 self.sleep(wait * random.Random().uniform(0.5, 1))  # noqa: S311  # spreads load, guards nothing
             else:
-                return _Started(at, room)
+                return _Started(at, replace(observed.record, writes=observed.record.writes + bool(change)), room)
         raise RetryableError("WindowBusy", f"the changes of {mapping} could not be counted", "dynamodb:UpdateItem")
 
     def _mutate(self, decision: Decision, instance_id: str) -> Association:
@@ -190,7 +193,7 @@ class Applier:
         if isinstance(error, ObserveAgainError | GoneError):
             self.state.save(wake.instance, RecordChange(), self.now(), completes=completes, also=also)
             return Retry(RetryableError(error.code, error.message, error.action, error.resource))
-        return NotApplied(self._instead(wake, observed, decision, error), answer, completes, also)
+        return NotApplied(self._instead(wake, observed, decision, error), answer, completes, started.left, also)
 
     def _instead(self, wake: Wake, observed: Observation, decision: Decision, error: AwsRefusalError) -> Decision:
         """What the instance shows after a refusal that looking again doesn't change."""

@@ -160,19 +160,25 @@ class Reconciler:
         self.announce.decision(wake, observed.instance, observed.association, decision)
         return Outcome(decision)
 
-    def _hold(self, wake: Wake, observed: Observation, held: NotApplied) -> Outcome:
+    def _hold(self, wake: Wake, observed: Observation, held: NotApplied) -> Outcome | Retry:
         """Show why the instance doesn't carry what it should, and see that it is watched if it has to be."""
         now, decision = self.now(), held.decision
         shown = observed.record.condition if observed.shows(decision) else None
         watched_until = self._watch(wake, observed, decision, now)
         change = next_record(observed, decision, now, watched_until)
-        if held.completes:
-            # What EC2 just answered is news, whatever the instance shows.
-            change = replace(change, expected=None)
         entry = None
-        if change and not held.completes:
+        if held.left:
+            change = replace(change, expected=held.left)
+        elif change:
             entry = history_entry(wake, observed.instance, observed.association, decision, {})
-        self.state.save(wake.instance, change, now, entry=entry, completes=held.completes, also=held.also)
+        try:
+            self.state.save(wake.instance, change, now, entry=entry, completes=held.completes, also=held.also)
+        except ObserveAgainError as error:
+            if not held.completes:
+                raise
+            # Another look wrote since: what it says of the instance stands, and of this one only the answer is kept.
+            self.state.save(wake.instance, RecordChange(), now, completes=held.completes, also=held.also)
+            return Retry(RetryableError(error.code, error.message, error.action, error.resource))
         self.announce.decision(
             wake,
             observed.instance,
