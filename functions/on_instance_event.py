@@ -6,7 +6,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
-from rolekeeper.clients import Settings
+from rolekeeper.app import App
 from rolekeeper.events import DroppedError, parse
 from rolekeeper.model import Wake
 
@@ -15,29 +15,28 @@ from rolekeeper.model import Wake
 @runtime.metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Reconcile; answer with the messages that must come again (Lambda's partial batch response)."""
-    settings = runtime.settings(context.invoked_function_arn)
-    announce = runtime.announcer(settings)
+    app = runtime.app(context.invoked_function_arn)
     wakes: list[Wake] = []
     for record in event["Records"]:
         try:
-            wakes.append(_wake(record, settings))
+            wakes.append(_wake(record, app))
         except DroppedError as dropped:
-            announce.dropped(str(dropped), record["body"], message_id=record["messageId"])
-    outcomes = runtime.reconciler(settings, announce, runtime.retry_loop(settings)).run(wakes)
-    announce.flush()
+            app.announcer.dropped(str(dropped), record["body"], message_id=record["messageId"])
+    outcomes = app.reconciler().run(wakes)
+    app.announcer.flush()
     failed = [wake.message_id for wake in wakes if outcomes[wake.instance].error]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
-def _wake(record: dict[str, Any], settings: Settings) -> Wake:
+def _wake(record: dict[str, Any], app: App) -> Wake:
     try:
         message = json.loads(record["body"])
     except (ValueError, RecursionError) as error:
         raise DroppedError(f"not JSON: {error}") from error
     return parse(
         message,
-        account=settings.account,
-        region=settings.region,
-        now=runtime.now(),
+        account=app.settings.account,
+        region=app.settings.region,
+        now=app.now(),
         message_id=record["messageId"],
     )

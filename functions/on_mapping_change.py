@@ -17,9 +17,8 @@ from rolekeeper.model import MappingKey
 @runtime.logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
     """Judge each changed row; those that AWS gave no answer for are reported, and the stream brings them again."""
-    settings = runtime.settings(context.invoked_function_arn)
-    announcer = runtime.announcer(settings)
-    publisher = runtime.publisher(settings, announcer)
+    app = runtime.app(context.invoked_function_arn)
+    announcer, publisher = app.announcer, app.publisher
 
     def judge(record: DynamoDBRecord) -> None:
         change = record.raw_event.get("dynamodb")

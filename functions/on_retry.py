@@ -16,9 +16,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     Raises:
         AwsRefusalError: nothing could be read or written up to the deadline; the machine dead-letters the instance.
     """
-    settings = runtime.settings(context.invoked_function_arn)
-    announce = runtime.announcer(settings)
-    reconciler = runtime.reconciler(settings, announce)
+    app = runtime.app(context.invoked_function_arn)
+    reconciler = app.reconciler(in_loop=True)
     tick = Tick.parse(event)
     try:
         outcome = reconciler.run([tick.wake])[tick.wake.instance]
@@ -26,11 +25,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             return tick.document("done", 0)
         propagating = outcome.decision is not None and outcome.decision.code == "propagating"
         since = outcome.since if propagating else None
-        if following := tick.following(runtime.now(), propagating_since=since):
+        if following := tick.following(app.now(), propagating_since=since):
             return following
         if outcome.decision is None or outcome.error:
             raise outcome.error or RuntimeError("waiting without a decision")
         reconciler.park(tick.wake, outcome.decision)
         return tick.document("parked", 0)
     finally:
-        announce.flush()
+        app.announcer.flush()

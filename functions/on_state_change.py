@@ -16,8 +16,8 @@ from rolekeeper.steering import UnknownKeyError
 @runtime.logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
     """Act on each item that was written; those that AWS gave no answer for are reported, and come again."""
-    settings = runtime.settings(context.invoked_function_arn)
-    announcer, steering = runtime.announcer(settings), runtime.steering(settings)
+    app = runtime.app(context.invoked_function_arn)
+    announcer, steering = app.announcer, app.steering
 
     def act(record: DynamoDBRecord) -> None:
         event_id = record.raw_event.get("eventID", context.aws_request_id)

@@ -57,7 +57,7 @@ def apply(deployment: Deployment, plan: PlanFile, *, approve: bool) -> ExitCode:
         raise CommandError(f"nothing can be applied now: {why}", "see: rolekeeper mode, rolekeeper resume")
     _refuse_unserved(plan, approve=approve)
     proposed = propose(deployment, basis.specs, prune=basis.prune) if basis.specs or basis.prune else Proposal()
-    state = Enforced(deployment.store, proposed.served)
+    state = Enforced(deployment.app.store, proposed.served)
     moved = [*_moved_edits(deployment, plan, proposed), *_moved_instances(deployment, plan, state)]
     if moved:
         output.bad(moved)
@@ -200,7 +200,7 @@ def _send(deployment: Deployment, ids: Iterable[str]) -> None:
     caller = deployment.caller
     region = str(deployment.session.region_name)
     keys = [InstanceKey(caller.account, region, id_) for id_ in ids]
-    deployment.work_queue.send(keys, f"plan applied by {caller.arn}", str(uuid.uuid4()))
+    deployment.app.queue.send(keys, f"plan applied by {caller.arn}", str(uuid.uuid4()))
 
 
 def _wait(deployment: Deployment, wanted: Mapping[str, str]) -> None:
@@ -209,7 +209,7 @@ def _wait(deployment: Deployment, wanted: Mapping[str, str]) -> None:
     deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
     with Progress(len(wanted), "instances changed") as progress:
         while waiting:
-            shown = deployment.ec2.associations(list(waiting))
+            shown = deployment.app.ec2.associations(list(waiting))
             done = [id_ for id_, arn in waiting.items() if shows(shown.get(id_), arn)]
             for id_ in done:
                 del waiting[id_]
@@ -232,7 +232,7 @@ def _wait(deployment: Deployment, wanted: Mapping[str, str]) -> None:
 def _hindrances(deployment: Deployment, ids: Sequence[str]) -> Iterator[str]:
     """What Rolekeeper says of instances that don't carry what they should."""
     keys = [InstanceKey(deployment.caller.account, str(deployment.session.region_name), id_) for id_ in ids]
-    records = deployment.state.read(keys, []).records
+    records = deployment.app.state.read(keys, []).records
     for key in keys:
         if key in records and (shown := records[key].condition):
             yield f"{key.id}: {shown.reason}"

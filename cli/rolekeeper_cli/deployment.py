@@ -1,31 +1,21 @@
-"""The deployment that a command talks to: its stack, its tables, and the layer's own collaborators over them."""
+"""The deployment that a command talks to: its stack, and the parts that its functions are made of (`app`)."""
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from datetime import UTC, datetime
+from functools import cache, cached_property
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
-from rolekeeper.cells import Home
+from rolekeeper.app import App
 from rolekeeper.clients import CONFIG
-from rolekeeper.contention import ContentionRule
-from rolekeeper.ec2 import Ec2
 from rolekeeper.errors import PermanentError, classified
-from rolekeeper.iam import Iam
-from rolekeeper.limits import Limits
-from rolekeeper.mapping_table import MappingTable
-from rolekeeper.model import Mode
-from rolekeeper.revisions import Revisions
-from rolekeeper.roles import Roles
-from rolekeeper.rules import Ownership, Rules
-from rolekeeper.state import State
-from rolekeeper.store import Store
-from rolekeeper.work import WorkQueue
+from rolekeeper.settings import Settings
 from rolekeeper_cli import output
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.trouble import ConfigurationError
@@ -127,117 +117,40 @@ class Deployment:
             answer = self.client("sts").get_caller_identity()
         return Caller(answer["Arn"], answer["Account"], answer["Arn"].split(":")[1])
 
-    @property
-    def home(self) -> Home:
-        """To tell the ARNs of other accounts from our own."""
-        return Home(self.caller.account, self.caller.partition)
-
-    @property
-    def mode(self) -> Mode:
-        """The mode as deployed."""
-        return Mode(self.stack.parameters.get("Mode") or Mode.ENFORCE)
-
-    @property
-    def ownership(self) -> Ownership:
-        """Which profiles are managed."""
-        return Ownership.under(
-            self.role_path,
-            self.caller.account,
-            self.caller.partition,
-            take_over=self.stack.parameters.get("TakeOver") == "true",
-        )
-
-    @property
-    def rules(self) -> Rules:
-        """What the deployment lets Rolekeeper do with an instance."""
-        within = timedelta(minutes=self._number("ContestedWindowMinutes"))
-        return Rules(self.mode, self.ownership, ContentionRule(self._number("ContestedAfter"), within))
-
-    @property
-    def limits(self) -> Limits:
-        """How many instances may change at once without approval."""
-        return Limits(self._number("MaxChangesPerEdit"), self._number("MaxChangesPercent"))
-
-    @property
-    def window_minutes(self) -> int:
-        """The minutes in which one mapping may replace and detach that many roles."""
-        return self._number("ChangeWindowMinutes")
-
-    def _number(self, parameter: str) -> int:
-        """A parameter of the stack.
+    @cached_property
+    def settings(self) -> Settings:
+        """What the stack's parameters and outputs say, as its functions have it.
 
         Raises:
-            ConfigurationError: the stack has none of that name: it is of another version.
+            ConfigurationError: the stack lacks one: it is of another version.
         """
+        stack, caller = self.stack, self.caller
+        tables = {"MAPPING_TABLE": stack.outputs["MappingTable"], "STATE_TABLE": stack.outputs["StateTable"]}
+        parameters = {_variable(name): value for name, value in stack.parameters.items()}
+        environ = {**parameters, **tables, "WORK_QUEUE_URL": stack.outputs["WorkQueue"]}
+        region = str(self.session.region_name)
         try:
-            return int(self.stack.parameters[parameter])
+            return Settings.read(environ, account=caller.account, region=region, partition=caller.partition)
         except KeyError as error:
-            raise self._other_version(f"parameter {parameter}") from error
+            raise self._other_version(f"parameter {_parameter(error.args[0])}") from error
+
+    @cached_property
+    def app(self) -> App:
+        """The parts that the functions are made of, with the caller's own permissions."""
+        return App(self.settings, cache(self.client), now=self.now, sleep=self.sleep)
 
     def _other_version(self, lacks: str) -> ConfigurationError:
         what = f"stack '{self.stack.name}' has no {lacks}, so it is of another version"
         return ConfigurationError(what, "deploy this version, or use the command of that one")
 
-    @cached_property
-    def dynamodb(self) -> Any:
-        """DynamoDB's client."""
-        return self.client("dynamodb")
 
-    @property
-    def mapping_table_name(self) -> str:
-        """The mapping table's name."""
-        return self.stack.outputs["MappingTable"]
+def _variable(parameter: str) -> str:
+    """`MaxChangesPerEdit` as `MAX_CHANGES_PER_EDIT`: the functions' environment names each parameter so."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", parameter).upper()
 
-    @cached_property
-    def mapping_table(self) -> MappingTable:
-        """The mapping table."""
-        return MappingTable(self.dynamodb, self.mapping_table_name)
 
-    @cached_property
-    def store(self) -> Store:
-        """The state table."""
-        return Store(self.dynamodb, self.stack.outputs["StateTable"])
-
-    @cached_property
-    def state(self) -> State:
-        """What the state table knows of instances."""
-        return State(self.store)
-
-    @cached_property
-    def revisions(self) -> Revisions:
-        """What the state table knows of mappings."""
-        return Revisions(self.store)
-
-    @cached_property
-    def work_queue(self) -> WorkQueue:
-        """The queue of instances to reconcile."""
-        return WorkQueue(self.client("sqs"), self.stack.outputs["WorkQueue"])
-
-    @cached_property
-    def ec2(self) -> Ec2:
-        """EC2 in the caller's account and Region."""
-        return Ec2(self.client("ec2"), self.caller.account, str(self.session.region_name), self.caller.partition)
-
-    @property
-    def role_path(self) -> str:
-        """The path of the roles that can be given."""
-        return self.stack.parameters.get("RolePath") or "/rolekeeper/"
-
-    @cached_property
-    def iam(self) -> Iam:
-        """IAM in the caller's account."""
-        return Iam(self.client("iam"), self.caller.account, self.caller.partition)
-
-    @cached_property
-    def roles(self) -> Roles:
-        """The checks of roles. What is missing of a profile is told; the command makes nothing in IAM."""
-        return Roles(self.iam, self.caller.account, self.role_path, makes_profiles=False)
-
-    @cached_property
-    def served_roles(self) -> Roles:
-        """The checks as the functions make them, who make what is missing of a profile if the stack lets them."""
-        makes = self.stack.parameters.get("CreateMissingProfiles") == "true"
-        return Roles(self.iam, self.caller.account, self.role_path, makes_profiles=makes)
+def _parameter(variable: str) -> str:
+    return "".join(part.capitalize() for part in variable.split("_"))
 
 
 def deployment() -> Deployment:

@@ -32,7 +32,9 @@ class MovedError(CommandError):
 
 def mapping_rows(deployment: Deployment) -> MappingRows:
     """The mapping table as this caller edits it."""
-    return MappingRows(deployment.dynamodb, deployment.mapping_table_name, lambda: deployment.caller.arn)
+    return MappingRows(
+        deployment.app.client("dynamodb"), deployment.settings.mapping_table, lambda: deployment.caller.arn
+    )
 
 
 def carry_out(deployment: Deployment, plan: RowPlan, *, wait: bool) -> ExitCode:
@@ -79,7 +81,7 @@ def judgements(deployment: Deployment, rows: MappingRows, written: Sequence[Chan
         seen = rows.some([*put, *deleted])
         judged = {key: row for key, row in seen.items() if "status" in row}
         gone = [key for key in deleted if key not in seen]
-        served = deployment.state.read([], filter(codec.fits_partition, gone)).published if gone else {}
+        served = deployment.app.state.read([], filter(codec.fits_partition, gone)).published if gone else {}
         return judged | {key: {} for key in gone if key not in served or served[key].deleted}
 
     return wait_until_judged(deployment, [*put, *deleted], look)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from rolekeeper.cells import Home
+from rolekeeper.cells import HomeAccount
 from rolekeeper.columns import ASKS, COLUMNS, KEYS, OURS
 from rolekeeper.lookalikes import quote
 from rolekeeper.mappings import read_row
@@ -60,7 +60,7 @@ def format_of(name: str, given: str | None) -> str:
     return found
 
 
-def read_file(data: bytes, name: str, form: str, home: Home | None) -> Reading:
+def read_file(data: bytes, name: str, form: str, home: HomeAccount | None) -> Reading:
     """Read a file's mappings with the same reader that judges the table's rows.
 
     Args:
@@ -80,7 +80,7 @@ def read_file(data: bytes, name: str, form: str, home: Home | None) -> Reading:
     return _judged(read(text, name), name, home)
 
 
-def _judged(entries: Iterable[Entry], name: str, home: Home | None) -> Reading:
+def _judged(entries: Iterable[Entry], name: str, home: HomeAccount | None) -> Reading:
     specs: list[MappingSpec] = []
     problems: list[str] = []
     warnings: list[str] = []
@@ -99,7 +99,9 @@ def _judged(entries: Iterable[Entry], name: str, home: Home | None) -> Reading:
     return Reading(specs, problems, warnings)
 
 
-def _judge(entry: Entry, home: Home | None) -> tuple[MappingSpec | None, list[tuple[int, str]], list[tuple[int, str]]]:
+def _judge(
+    entry: Entry, home: HomeAccount | None
+) -> tuple[MappingSpec | None, list[tuple[int, str]], list[tuple[int, str]]]:
     """An entry's mapping, its problems and its warnings; with a problem, it has no mapping."""
     if not entry.attributes:
         return None, entry.problems or entry.placed(["is empty; write its columns, or take it out"]), []
@@ -123,13 +125,13 @@ def _title(attributes: Mapping[str, Any]) -> str:
     return f"{quote(f'{key}={value}')[1:-1]}: " if key and value else ""
 
 
-def _home_of(attributes: Mapping[str, Any]) -> Home:
+def _home_of(attributes: Mapping[str, Any]) -> HomeAccount:
     """Without AWS nobody knows our account: an ARN is taken for one of our own, and refused as that."""
     for name in ("role", "instance_profile"):
         parts = str(attributes.get(name, {}).get("S", "")).split(":")
         if len(parts) > 4 and parts[0].casefold() == "arn":  # noqa: PLR2004  # arn:partition:service:region:account
-            return Home(parts[4], parts[1])
-    return Home("")
+            return HomeAccount(parts[4], parts[1])
+    return HomeAccount("")
 
 
 def _decoded(data: bytes, name: str) -> str:

@@ -28,12 +28,12 @@ def explain(deployment: Deployment, text: str) -> ExitCode:
     Raises:
         DamagedError: an item of the state table isn't what Rolekeeper wrote, so it decides nothing for the instance.
     """
-    key = find_instance(deployment.ec2, text).key
-    observed = observe([key], deployment.ec2, Enforced(deployment.store), deployment.now())[key]
+    key = find_instance(deployment.app.ec2, text).key
+    observed = observe([key], deployment.app.ec2, Enforced(deployment.app.store), deployment.now())[key]
     if isinstance(observed, Unreadable):
         raise observed.error
     seen = Seen.of(observed, deployment)
-    entries = deployment.store.history(codec.instance_pk(key), _LOOKED_THROUGH)
+    entries = deployment.app.store.history(codec.instance_pk(key), _LOOKED_THROUGH)
     document = {
         "instance": key.id,
         "name": name_of(seen.instance),
@@ -48,7 +48,7 @@ def explain(deployment: Deployment, text: str) -> ExitCode:
         "condition": _condition(observed.record.condition),
         "took_over_from": _former(entries, seen),
         "last": entry_document(entries[0]) if entries else None,
-        "undo": [{"command": command, "does": does} for command, does in undoing(seen, deployment.ownership)],
+        "undo": [{"command": command, "does": does} for command, does in undoing(seen, deployment.settings.ownership)],
     }
     forms.show(document, lambda: tables.show_table(("", ""), _lines(seen, document)))
     return ExitCode.DONE

@@ -62,7 +62,7 @@ class Seen:
     def of(cls, observed: Observation, deployment: Deployment) -> "Seen":
         """What was observed of an instance that EC2 knows."""
         assert observed.instance is not None  # EC2 knows it
-        rules = replace(deployment.rules, mode=Mode.ENFORCE)
+        rules = replace(deployment.settings.rules, mode=Mode.ENFORCE)
         carried = observed.association.profile_arn if observed.association else ""
         return cls(observed.instance, observed, observed.decision(rules), rules.ownership.manages(carried))
 
@@ -82,7 +82,7 @@ class Seen:
 
 def pages(deployment: Deployment, tags: Sequence[MappingKey] = ()) -> Iterator[list[Instance]]:
     """Pages of the instances that aren't terminated; of those with all of these tags, if there are any."""
-    found = deployment.ec2.tagged(tags[0]) if tags else deployment.ec2.fleet()
+    found = deployment.app.ec2.tagged(tags[0]) if tags else deployment.app.ec2.fleet()
     for page in found:
         yield [
             each
@@ -94,14 +94,14 @@ def pages(deployment: Deployment, tags: Sequence[MappingKey] = ()) -> Iterator[l
 def named(deployment: Deployment, ids: Iterable[str]) -> Iterator[list[Instance]]:
     """Pages of the instances with these ids, as far as EC2 knows them."""
     for some in batched(ids, FILTER_VALUES, strict=False):
-        yield list(deployment.ec2.instances(some).values())
+        yield list(deployment.app.ec2.instances(some).values())
 
 
 def look(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen]:
     """Look at pages of instances. One whose record is damaged is reported and left out."""
     with Progress(None, "instances looked at") as progress:
         for page in progress.pages(instances):
-            for each in observe_page(page, deployment.ec2, state, deployment.now()):
+            for each in observe_page(page, deployment.app.ec2, state, deployment.now()):
                 if isinstance(each, Unreadable):
                     output.warn(f"{each.key.id} is left out: {each.error.message}")
                 else:

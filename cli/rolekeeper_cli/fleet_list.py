@@ -48,7 +48,7 @@ class Filters:
 
 def show(deployment: Deployment, filters: Filters) -> ExitCode:
     """List the instances."""
-    seen = look(deployment, Enforced(deployment.store), pages(deployment, filters.tags))
+    seen = look(deployment, Enforced(deployment.app.store), pages(deployment, filters.tags))
     forms.show_rows(HEAD, _documents(seen, filters), cells)
     if why := withheld(deployment):
         output.say(f"Nothing is changed now: {why}.")

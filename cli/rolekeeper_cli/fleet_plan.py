@@ -157,28 +157,28 @@ def show(
 
 def withheld(deployment: Deployment) -> str:
     """Why nothing may be changed now; empty when it may."""
-    snapshot = deployment.state.read([], [])
-    found = withholding(snapshot.control, deployment.mode, swept=snapshot.swept)
+    snapshot = deployment.app.state.read([], [])
+    found = withholding(snapshot.control, deployment.settings.mode, swept=snapshot.swept)
     return found.reason if found else ""
 
 
 def _permissions(deployment: Deployment, tally: Tally) -> Iterator[tuple[Move, int, Difference]]:
     """What each change of role gains and loses, those of the most instances first."""
-    reader = PolicyReader(deployment.iam)
+    reader = PolicyReader(deployment.app.iam)
     for move, instances in tally.moves.most_common():
         yield move, instances, reader.profile_difference(move.before, move.after, move.role)
 
 
 def _paced(deployment: Deployment, tally: Tally) -> Iterator[dict[str, Any]]:
     """The mappings that take more roles away than their window lets through at once."""
-    at_once = deployment.limits.allowed(tally.instances)
+    at_once = deployment.settings.limits.allowed(tally.instances)
     for mapping, changes in tally.taken.most_common():
         if changes > at_once:
             yield {
                 "mapping": mapping,
                 "changes": changes,
                 "at_once": at_once,
-                "minutes": deployment.window_minutes,
+                "minutes": deployment.settings.change_window_minutes,
             }
 
 

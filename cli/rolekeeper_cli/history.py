@@ -24,11 +24,11 @@ def history(deployment: Deployment, text: str, limit: int) -> ExitCode:
     if ID.fullmatch(text):
         key = InstanceKey(deployment.caller.account, str(deployment.session.region_name), text)
     else:
-        key = find_instance(deployment.ec2, text).key
-    entries = deployment.store.history(codec.instance_pk(key), limit)
+        key = find_instance(deployment.app.ec2, text).key
+    entries = deployment.app.store.history(codec.instance_pk(key), limit)
     if not entries:
         # Either a slip in the id, which this says, or Rolekeeper never had anything to do with it.
-        find_instance(deployment.ec2, text)
+        find_instance(deployment.app.ec2, text)
         raise CommandError(f"{key.id} has no history", f"see how it stands: rolekeeper explain {key.id}")
     forms.show_rows(HEAD, map(entry_document, entries), cells)
     return ExitCode.DONE

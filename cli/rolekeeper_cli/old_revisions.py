@@ -14,7 +14,7 @@ def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | N
     Raises:
         CommandError: there is none such.
     """
-    store = deployment.store
+    store = deployment.app.store
     pk = codec.mapping_pk(key)
     if number is not None:
         at = (pk, codec.revision_sk(number))
@@ -27,7 +27,7 @@ def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | N
                 f"revision {number} of {key} is its deletion", f"to delete it again: rolekeeper mapping rm {key}"
             )
         return found
-    published = deployment.revisions.published(key)
+    published = deployment.app.revisions.published(key)
     if published is None:
         raise CommandError(f"no revision of {key} was ever served", f"see: rolekeeper mapping history {key}")
     for item in store.last(pk, "revision#", _LOOKED_AT):

@@ -39,14 +39,16 @@ class Patient(Deployment):
             raise self._other_version(f"output {name}") from error
 
     @property
-    def makes_profiles(self) -> bool:
-        """Whether the functions make what is missing of an instance profile."""
-        return self.stack.parameters.get("CreateMissingProfiles") == "true"
-
-    @property
     def sweep_overdue(self) -> timedelta:
-        """How long no sweep may come to its end."""
-        return timedelta(hours=self._number("SweepOverdueHours"))
+        """How long no sweep may come to its end.
+
+        Raises:
+            ConfigurationError: as `output`.
+        """
+        try:
+            return timedelta(hours=int(self.stack.parameters["SweepOverdueHours"]))
+        except KeyError as error:
+            raise self._other_version("parameter SweepOverdueHours") from error
 
     @cached_property
     def resources(self) -> Sequence[Resource]:
@@ -92,8 +94,8 @@ class Patient(Deployment):
     def role_users(self) -> Mapping[str, Sequence[str]]:
         """By a role's name, the mappings that give it: as their rows say, or as they serve."""
         users: dict[str, set[str]] = {}
-        served = self.state.read([], filter(codec.fits_partition, self.rows)).published.values()
-        written = [spec for row in self.rows.values() if (spec := read_row(row, self.home).spec)]
+        served = self.app.state.read([], filter(codec.fits_partition, self.rows)).published.values()
+        written = [spec for row in self.rows.values() if (spec := read_row(row, self.app.home).spec)]
         for spec in [*written, *(each.spec for each in served if not each.deleted)]:
             users.setdefault(spec.role, set()).add(str(spec.key))
         return {role: sorted(keys) for role, keys in users.items()}
@@ -101,10 +103,10 @@ class Patient(Deployment):
     @cached_property
     def path_roles(self) -> Sequence[Role]:
         """The roles under the role path, by name."""
-        with classified("iam:ListRoles", self.iam.arn("role", self.role_path, "*")):
+        with classified("iam:ListRoles", self.app.iam.arn("role", self.settings.role_path, "*")):
             found = [
                 each
-                for page in self.client("iam").get_paginator("list_roles").paginate(PathPrefix=self.role_path)
+                for page in self.client("iam").get_paginator("list_roles").paginate(PathPrefix=self.settings.role_path)
                 for each in page["Roles"]
             ]
         roles = (Role(each["RoleName"], each["Arn"], each["Path"], _trust(each)) for each in found)

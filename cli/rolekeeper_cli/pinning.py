@@ -19,6 +19,7 @@ from rolekeeper.model import (
     RecordChange,
 )
 from rolekeeper.observe import withholding
+from rolekeeper.roles import Roles
 from rolekeeper.rules import Ownership
 from rolekeeper.state import Snapshot
 from rolekeeper_cli import asking, forms, output
@@ -57,18 +58,18 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, con
         CommandError: the role can't be used, or the instance isn't as the verb takes it.
         WaitedInVainError: EC2 didn't show it in time. The pin stands.
     """
-    ec2 = deployment.ec2
+    ec2 = deployment.app.ec2
     # Checked before the instance is looked for: it is the commoner slip.
     profile_arn = _profile_of(deployment, wish)
     instance = find_instance(ec2, text)
     shown = ec2.associations([instance.key.id]).get(instance.key.id)
     _refuse_wrong_verb(instance, wish, shown)
-    _refuse_foreign(instance, shown, deployment.ownership)
+    _refuse_foreign(instance, shown, deployment.settings.ownership)
     if wish.verb == "detach":
         carries = f"carries {_name(shown)}" if shown else "carries no role already, and is to carry none"
         asking.confirm_word("Detach", f"{title(instance)} {carries}.", confirm)
     now = deployment.now()
-    snapshot = deployment.state.read([instance.key], [])
+    snapshot = deployment.app.state.read([instance.key], [])
     if former := snapshot.pins.get(instance.key):
         output.say(f"It was pinned to {former.role or 'something unclear'}{_until(former.expires_at)} before.")
     made = Pin(
@@ -79,7 +80,7 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, con
         by=deployment.caller.arn,
         reason=wish.reason,
     )
-    deployment.store.write(deployment.store.put(codec.pin_item(instance.key, made)))
+    deployment.app.store.write(deployment.app.store.put(codec.pin_item(instance.key, made)))
     _show(instance, made)
     later = _what_delays(instance, shown, made, snapshot, deployment)
     if later:
@@ -93,18 +94,18 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, con
 
 def release(deployment: Deployment, text: str) -> ExitCode:
     """Take an instance's pin away, and forget that another actor kept reverting our change to it."""
-    instance = find_instance(deployment.ec2, text)
-    snapshot = deployment.state.read([instance.key], [])
+    instance = find_instance(deployment.app.ec2, text)
+    snapshot = deployment.app.state.read([instance.key], [])
     former = snapshot.pins.get(instance.key)
     record = snapshot.record(instance.key)
     contested = record.condition is not None and record.condition.code == "contested"
-    store = deployment.store
+    store = deployment.app.store
     if record.changes:
-        deployment.state.save(instance.key, RecordChange(lapsed=record.changes), deployment.now())
+        deployment.app.state.save(instance.key, RecordChange(lapsed=record.changes), deployment.now())
     store.write(store.delete(codec.pin_key(instance.key)))
     if contested and not former:
         # A pin that goes wakes Rolekeeper by itself; this doesn't.
-        deployment.work_queue.send([instance.key], f"released by {deployment.caller.arn}", str(uuid.uuid4()))
+        deployment.app.queue.send([instance.key], f"released by {deployment.caller.arn}", str(uuid.uuid4()))
     if former:
         said = f"{title(instance)} is released from {former.role or 'its pin'} and goes back to its tags."
     else:
@@ -127,12 +128,15 @@ def _profile_of(deployment: Deployment, wish: Wish) -> str:
     for column in COLUMNS:
         if text := texts.get(column.name):
             try:
-                column.value(Cell("S", text, deployment.home))
+                column.value(Cell("S", text, deployment.app.home))
             except CellError as error:
                 raise UsageError(f"{column.name}: {error}", "nothing was changed") from error
     if wish.role == NO_ROLE:
         raise UsageError(f"{NO_ROLE} is no role", "to let an instance carry none: rolekeeper detach")
-    check = deployment.roles.check(MappingSpec(MappingKey("", ""), wish.role, wish.instance_profile))
+    # The command makes nothing in IAM: the profile has to be there.
+    settings = deployment.settings
+    roles = Roles(deployment.app.iam, settings.account, settings.role_path, makes_profiles=False)
+    check = roles.check(MappingSpec(MappingKey("", ""), wish.role, wish.instance_profile))
     if check.problem:
         what, _, remedy = check.problem.partition("; ")
         raise CommandError(what, remedy or "nothing was changed")
@@ -165,7 +169,7 @@ def _what_delays(
     instance: Instance, shown: Association | None, made: Pin, snapshot: Snapshot, deployment: Deployment
 ) -> str:
     """Why EC2 won't show the change soon; empty when it will."""
-    if withheld := withholding(snapshot.control, deployment.mode, swept=snapshot.swept):
+    if withheld := withholding(snapshot.control, deployment.settings.mode, swept=snapshot.swept):
         return f"Nothing changes yet: {withheld.reason}. The pin is kept; it is done when that ends."
     if instance.state in {InstanceState.PENDING, InstanceState.STOPPING}:
         return f"The instance is {instance.state}, when EC2 takes no change: it is done as soon as EC2 takes it."
@@ -181,7 +185,7 @@ def _what_delays(
 def _wait(deployment: Deployment, instance: Instance, made: Pin, patience: int) -> None:
     began = deployment.now()
     with Progress(patience, "seconds waited for EC2") as progress:
-        while not shows(deployment.ec2.associations([instance.key.id]).get(instance.key.id), made.profile_arn):
+        while not shows(deployment.app.ec2.associations([instance.key.id]).get(instance.key.id), made.profile_arn):
             waited = int((deployment.now() - began).total_seconds())
             progress.at(waited)
             _stop_where_held(deployment, instance, began)
@@ -200,7 +204,7 @@ def _stop_where_held(deployment: Deployment, instance: Instance, since: datetime
     Raises:
         CommandError: it did.
     """
-    shown = deployment.state.read([instance.key], []).record(instance.key).condition
+    shown = deployment.app.state.read([instance.key], []).record(instance.key).condition
     if shown and shown.action is Action.HOLD and shown.since >= since:
         what = f"the pin is written, but {title(instance)} stays as it is: {shown.reason}"
         raise CommandError(what, f"it stays wanted; repair that, or take it back: rolekeeper release {instance.key.id}")

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rolekeeper.cells import Home
+from rolekeeper.cells import HomeAccount
 from rolekeeper.columns import Attributes
 from rolekeeper.mappings import read_row, row_of
 from rolekeeper.model import MappingKey, MappingSpec
@@ -139,7 +139,7 @@ def writing(path: Path, basis: Basis, proposed: Proposal) -> Iterator[Callable[[
 class PlanFile:
     """A plan that was written. Its instances are read when they are asked for: there may be many."""
 
-    def __init__(self, path: Path, home: Home) -> None:
+    def __init__(self, path: Path, home: HomeAccount) -> None:
         """Read all but the instances.
 
         Raises:
@@ -187,7 +187,7 @@ class PlanFile:
         except ValueError as error:
             raise self._no_plan("holds what no plan holds") from error
 
-    def _spec(self, row: Attributes, home: Home) -> MappingSpec:
+    def _spec(self, row: Attributes, home: HomeAccount) -> MappingSpec:
         spec = read_row(row, home).spec
         if spec is None:
             raise self._no_plan("holds a mapping that can't be read")

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rolekeeper.columns import Attributes
-from rolekeeper.mappings import read_row
+from rolekeeper.columns import COLUMNS, Attributes
+from rolekeeper.mappings import ParsedRow, read_row
 from rolekeeper.model import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
-from rolekeeper.policy_reader import PolicyReader
-from rolekeeper.revisions import Kept
-from rolekeeper.surveyor import Surveyor
-from rolekeeper.verdicts import Status
-from rolekeeper.weight import Scales
+from rolekeeper.revisions import StoredMapping
+from rolekeeper.scan import Scan
+from rolekeeper.snapshot import RowSnapshot, Trigger
+from rolekeeper.verdicts import SERVING, Ending, Status
 from rolekeeper_cli import output, row_plan
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.edits import mapping_rows, said
@@ -33,9 +32,10 @@ class Edit:
     Attributes:
         key: the mapping.
         status: what Rolekeeper would write into its row (`Removed` where none is left), and `reason` why.
-        serves: whether it would be served so, if need be once somebody approved it.
+        serves: whether it would be served as the file asks, if need be once somebody approved it.
         revision: what is published now, 0 for nothing.
         change: the change of its row; None where the row says so already.
+        warns: whether `reason` says more than what the change itself does.
     """
 
     key: MappingKey
@@ -44,6 +44,7 @@ class Edit:
     serves: bool
     revision: int
     change: Change | None = None
+    warns: bool = False
 
     def document(self) -> dict[str, Any]:
         """For programs."""
@@ -79,22 +80,21 @@ class Proposal:
 def propose(deployment: Deployment, specs: Sequence[MappingSpec], *, prune: bool) -> Proposal:
     """Judge mappings as if they were written into the table; with `prune`, all other rows were deleted."""
     table = mapping_rows(deployment).all()
-    rows = row_plan.planned(specs, table, deployment.home, prune=prune)
+    rows = row_plan.planned(specs, table, deployment.app.home, prune=prune)
     changes = {each.key: each for each in rows.changes}
     wanted: dict[MappingKey, MappingSpec | None] = {each.key: each for each in specs}
     wanted |= {key: None for key, change in changes.items() if change.spec is None}
     freed = {} if prune else _in_conflict(table, deployment, wanted)
-    published = deployment.state.read([], sorted(wanted | freed)).published
-    judge = _Judge(deployment)
+    judge = _Judge(deployment, table, changes)
     edits: dict[MappingKey, Edit] = {}
 
     def judged(keys: Iterable[MappingKey], specs: Mapping[MappingKey, MappingSpec | None]) -> dict[MappingKey, Edit]:
-        found = {key: judge.edit(key, specs[key], changes.get(key), published.get(key)) for key in keys}
+        found = {key: judge.edit(key, specs[key]) for key in keys}
         return {key: edit for key, edit in found.items() if edit}
 
     with Progress(len(wanted), "mappings judged") as progress:
         edits |= judged(progress.over(sorted(wanted)), wanted)
-    # Of two rows in a tie, mending either clears both (`ties`): so do the file's rows that of others.
+    # Of two rows in a tie, mending either clears both: so do the file's rows that of others.
     tied = {key: wanted[key] for key, edit in edits.items() if edit.status is Status.CONFLICT} | freed
     while True:
         again = judged(sorted(tied), tied)
@@ -110,7 +110,7 @@ def _in_conflict(
 ) -> dict[MappingKey, MappingSpec]:
     """What the table's other rows say that aren't served because of a tie."""
     tied = {key: row for key, row in table.items() if key not in wanted and said(row, "status") == Status.CONFLICT}
-    specs = {key: read_row(row, deployment.home).spec for key, row in tied.items()}
+    specs = {key: read_row(row, deployment.app.home).spec for key, row in tied.items()}
     return {key: spec for key, spec in specs.items() if spec}
 
 
@@ -121,66 +121,65 @@ def show(proposal: Proposal) -> None:
             row_plan.show_change(edit.change)
         else:
             output.line(f"= {output.one_line(str(edit.key))}")
-        if edit.status not in _PLAIN:
+        if edit.status not in _PLAIN or edit.warns:
             output.line(f"    would be {edit.status}: {edit.reason}", "yellow" if edit.serves else "red")
 
 
 class _Judge:
-    """Judges one row after the other. `served` is what would be served, of those that it judged."""
+    """Has the functions' own assessor judge one row after the other, over what would be served by then."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(
+        self, deployment: Deployment, rows: Mapping[MappingKey, Attributes], changes: Mapping[MappingKey, Change]
+    ) -> None:
         self._deployment = deployment
-        self._state = Enforced(deployment.store)
-        self._surveyor = Surveyor(deployment.ec2, self._state, deployment.mapping_table, deployment.ownership)
-        self._scales = Scales(deployment.limits, self._surveyor, PolicyReader(deployment.iam))
+        self._rows = rows
+        self._changes = changes
+        self._state = Enforced(deployment.app.store)
+        self._assessor = deployment.app.assessor(self._state)
 
     @property
     def served(self) -> Mapping[MappingKey, PublishedMapping]:
         return self._state.served
 
-    def edit(
-        self, key: MappingKey, spec: MappingSpec | None, change: Change | None, published: PublishedMapping | None
-    ) -> Edit | None:
+    def edit(self, key: MappingKey, spec: MappingSpec | None) -> Edit | None:
         """What would become of one row; None where it is served as it says already."""
-        revision = published.revision if published else 0
-        serving = published if published and not published.deleted else None
-        if spec is None:
-            return self._removal(key, change, serving, revision)
-        check = self._deployment.served_roles.check(spec)
-        if check.problem:
-            return Edit(key, Status.REJECTED, check.problem, serves=False, revision=revision, change=change)
-        same = serving is not None and (serving.spec, serving.profile_arn) == (spec, check.profile_arn)
-        if same and change is None:
+        change, stored = self._changes.get(key), self._deployment.app.revisions.read(key)
+        verdict = self._assessor.assess(self._seen(key, stored, change))
+        mapping = verdict.mapping
+        if verdict.ending is Ending.KEEP and change is None:
             return None
-        kept, now = self._deployment.revisions.read(key), self._deployment.now()
-        candidate = PublishedMapping(spec, kept.last + 1, check.profile_arn)
-        found = self._surveyor.find(candidate, published, now)
-        self._surveyor.add_possible_ties(found.survey, candidate, serving, self._any_value(kept, key), now)
-        if found.survey.blocks and not same:
-            return Edit(key, Status.CONFLICT, str(found.survey), serves=False, revision=revision, change=change)
-        weight = self._scales.weigh(candidate, found.effect)
-        if not same:
-            self._state.served[key] = candidate
-        status, reason = Status.PUBLISHED, str(weight)
-        if weight.too_heavy:
-            status = Status.HELD
-        elif found.survey.ties:
-            status, reason = Status.CONFLICT, f"{found.survey}; until then such instances stay as they are"
-        elif spec.expired(now):
-            status = Status.EXPIRED
-        return Edit(key, status, reason, serves=True, revision=revision, change=change)
+        # A deletion that is held isn't what a file asks for that has the row.
+        serves = verdict.ending is not Ending.SAY and not (spec and mapping and mapping.deleted)
+        if serves and mapping and verdict.ending is not Ending.KEEP:
+            self._state.served[key] = mapping
+        warns = verdict.reason not in ("", SERVING) and verdict.status is not Status.REMOVED
+        told = verdict.reason if warns else ""
+        if warns and verdict.scan and verdict.scan.foreign.count:
+            told += f"; foreign roles: {verdict.scan.foreign.count:,}"
+        if verdict.report and verdict.ending is not Ending.HOLD:
+            told = f"{told}; {verdict.report}" if told else str(verdict.report)
+        revision = stored.published.revision if stored.published else 0
+        return Edit(key, verdict.status, told or "nothing of it is served", serves, revision, change, warns=warns)
 
-    def _removal(
-        self, key: MappingKey, change: Change | None, serving: PublishedMapping | None, revision: int
-    ) -> Edit | None:
-        if serving is None:
-            return Edit(key, Status.REMOVED, "nothing of it is served", serves=True, revision=revision, change=change)
-        tombstone = replace(serving, revision=revision + 1, deleted=True, suspended="")
-        found = self._surveyor.find(tombstone, serving, self._deployment.now())
-        weight = self._scales.weigh(tombstone, found.effect)
-        self._state.served[key] = tombstone
-        status = Status.HELD if weight.too_heavy else Status.REMOVED
-        return Edit(key, status, str(weight), serves=True, revision=revision, change=change)
+    def _seen(self, key: MappingKey, stored: StoredMapping, change: Change | None) -> RowSnapshot:
+        """The row as it would be, with what would be stored by then."""
+        row = _as_written(change) if change else self._rows[key]
+        any_value = MappingKey(key.tag_key, ANY_VALUE)
+        stored = replace(
+            stored,
+            published=self.served.get(key, stored.published),
+            any_value=self.served.get(any_value, stored.any_value),
+        )
+        parsed = read_row(row, self._deployment.app.home) if row else ParsedRow(None)
+        # Of a row that is served as it says, nothing is asked: so its instances aren't looked at.
+        trigger = Trigger("planned", "") if change else Trigger("planned", "", recheck=True, scan=Scan())
+        return RowSnapshot(key, row, parsed, stored, self._deployment.now(), trigger)
 
-    def _any_value(self, kept: Kept, key: MappingKey) -> PublishedMapping | None:
-        return self._state.served.get(MappingKey(key.tag_key, ANY_VALUE), kept.any_value)
+
+def _as_written(change: Change) -> Attributes:
+    """A row after its change (`MappingRows.write`): empty when it is deleted."""
+    if change.spec is None:
+        return {}
+    content = {column.name for column in COLUMNS}
+    kept = {name: value for name, value in change.row.items() if name not in content | {"status"}}
+    return {**kept, **change.after}

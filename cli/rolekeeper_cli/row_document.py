@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from rolekeeper import codec
-from rolekeeper.cells import Home
+from rolekeeper.cells import HomeAccount
 from rolekeeper.columns import COLUMNS, KEYS, Attributes
 from rolekeeper.mappings import read_row, row_of
 
@@ -15,7 +15,7 @@ def plain(attribute: Any) -> Any:
     return _simple(codec.from_attributes({"it": attribute})["it"])
 
 
-def file_row(row: Attributes, home: Home) -> tuple[Attributes, tuple[str, ...]]:
+def file_row(row: Attributes, home: HomeAccount) -> tuple[Attributes, tuple[str, ...]]:
     """A row as it goes into a file: what it says, without defaults. One that can't be read, as it is, and why."""
     verdict = read_row(row, home)
     said = row_of(verdict.spec) if verdict.spec else row

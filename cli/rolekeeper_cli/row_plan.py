@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rolekeeper.cells import TYPES, Home
+from rolekeeper.cells import TYPES, HomeAccount
 from rolekeeper.columns import COLUMNS, Attributes, Column
 from rolekeeper.mappings import read_row, row_of
 from rolekeeper.model import MappingKey, MappingSpec
@@ -96,7 +96,7 @@ class RowPlan:
 
 
 def planned(
-    specs: Iterable[MappingSpec], rows: Mapping[MappingKey, Attributes], home: Home, *, prune: bool = False
+    specs: Iterable[MappingSpec], rows: Mapping[MappingKey, Attributes], home: HomeAccount, *, prune: bool = False
 ) -> RowPlan:
     """Compare mappings with the rows that are there: by what they say, so a default is as good as nothing.
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from rolekeeper import codec
-from rolekeeper.cells import CellError, Home
+from rolekeeper.cells import CellError, HomeAccount
 from rolekeeper.columns import COLUMNS, Attributes
 from rolekeeper.mappings import read_row
 from rolekeeper.model import MappingKey, MappingSpec
@@ -14,7 +14,7 @@ from rolekeeper_cli.trouble import UsageError
 _BY_NAME = {column.name: column for column in COLUMNS}
 
 
-def edited(key: MappingKey, row: Attributes, assignments: Sequence[str], home: Home) -> MappingSpec:
+def edited(key: MappingKey, row: Attributes, assignments: Sequence[str], home: HomeAccount) -> MappingSpec:
     """The mapping that a row says after `column=value` each.
 
     Raises:

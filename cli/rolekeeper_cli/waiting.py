@@ -24,11 +24,11 @@ def wait(deployment: Deployment, text: str, role: str, every: float, attempts: i
     Raises:
         WaitedInVainError: EC2 showed something else each time.
     """
-    instance = find_instance(deployment.ec2, text)
+    instance = find_instance(deployment.app.ec2, text)
 
     @cache
     def role_in(profile_arn: str) -> str:
-        profile = deployment.iam.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
+        profile = deployment.app.iam.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
         return profile.role_name if profile else ""
 
     def came(shown: Association | None) -> bool:
@@ -38,7 +38,7 @@ def wait(deployment: Deployment, text: str, role: str, every: float, attempts: i
 
     looks = 1
     with Progress(attempts, "looks at EC2") as progress:
-        while not came(shown := deployment.ec2.associations([instance.key.id]).get(instance.key.id)):
+        while not came(shown := deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)):
             if looks == attempts:
                 has = f"{profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
                 wanted = "no role" if role == NO_ROLE else role

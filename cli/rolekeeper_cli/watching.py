@@ -51,7 +51,7 @@ def watch(
         length: how long it goes on; None for ever.
         all_: also those that change nothing.
     """
-    wanted = find_instance(deployment.ec2, text).key.id if text else ""
+    wanted = find_instance(deployment.app.ec2, text).key.id if text else ""
     now = deployment.now()
     end = now + length if length else None
     level = deployment.stack.parameters.get("LogLevel", "INFO")

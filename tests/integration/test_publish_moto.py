@@ -15,8 +15,9 @@ from rolekeeper import clients, codec
 from rolekeeper.model import MappingKey, PublishedMapping
 from rolekeeper.revisions import Revisions
 from rolekeeper.store import Store
-from support.desk import MAPPING_TABLE, TRUSTS_EC2, TRUSTS_LAMBDA
+from support.desk import TRUSTS_EC2, TRUSTS_LAMBDA
 from support.state_table import STATE_TABLE, state_table_client, table_properties
+from support.world import MAPPING_TABLE
 
 REGION, ACCOUNT = "us-east-1", "123456789012"
 CONTEXT = SimpleNamespace(

@@ -28,7 +28,7 @@ from rolekeeper.model import (
     RecordChange,
     Timer,
 )
-from rolekeeper.revisions import Kept, Revisions
+from rolekeeper.revisions import Revisions, StoredMapping
 from rolekeeper.state import FLEET_NEWS, State
 from rolekeeper.store import BATCH_KEYS, UNPROCESSED_WAITS, Store, Update
 from rolekeeper.timers import Timers
@@ -539,13 +539,13 @@ def test_all_that_is_kept_of_a_mapping_comes_in_one_read(table: Table) -> None:
         table.revisions.publish(each, {}, NOW)
     table.revisions.hold(held, {}, NOW)
     table.calls.clear()
-    assert table.revisions.read(web.key) == Kept(web, held, star)
+    assert table.revisions.read(web.key) == StoredMapping(web, held, star)
     assert table.calls.counted() == {"BatchGetItem": 1}
-    assert table.revisions.read(star.key) == Kept(star, None, star)
+    assert table.revisions.read(star.key) == StoredMapping(star, None, star)
 
 
 def test_a_key_too_long_for_a_partition_has_nothing_kept(table: Table) -> None:
-    assert table.revisions.read(MappingKey("k" * 2_000, "v" * 100)) == Kept()
+    assert table.revisions.read(MappingKey("k" * 2_000, "v" * 100)) == StoredMapping()
 
 
 def test_of_two_who_hold_one_number_the_second_observes_again(table: Table) -> None:
@@ -560,20 +560,20 @@ def test_of_two_who_hold_one_number_the_second_observes_again(table: Table) -> N
 def test_rows_in_a_tie_are_kept_beside_a_mapping_from_revision_to_revision(table: Table) -> None:
     web, one, two = published("workload=web", "web"), MappingKey("a#b", ""), MappingKey("c", "*")
     table.revisions.publish(web, {}, NOW)
-    table.revisions.block(web, one)
-    table.revisions.block(web, two)
-    assert table.revisions.read(web.key).blocks == {one, two}
-    table.revisions.publish(replace(web, revision=2), {}, NOW, blocks={one, two})
-    table.revisions.unblock(web.key, [one])
-    assert table.revisions.read(web.key).blocks == {two}
-    table.revisions.unblock(web.key, [two])
-    assert table.revisions.read(web.key).blocks == frozenset()
+    table.revisions.add_conflict(web, one)
+    table.revisions.add_conflict(web, two)
+    assert table.revisions.read(web.key).in_conflict == {one, two}
+    table.revisions.publish(replace(web, revision=2), {}, NOW, in_conflict={one, two})
+    table.revisions.remove_conflicts(web.key, [one])
+    assert table.revisions.read(web.key).in_conflict == {two}
+    table.revisions.remove_conflicts(web.key, [two])
+    assert table.revisions.read(web.key).in_conflict == frozenset()
 
 
 def test_a_row_that_came_into_a_tie_meanwhile_makes_a_publication_observe_again(table: Table) -> None:
     web = published("workload=web", "web")
     table.revisions.publish(web, {}, NOW)
-    table.revisions.block(web, MappingKey("a", "b"))
+    table.revisions.add_conflict(web, MappingKey("a", "b"))
     with pytest.raises(ObserveAgainError):
         table.revisions.publish(replace(web, revision=2), {}, NOW)
 
@@ -582,14 +582,14 @@ def test_a_mapping_published_meanwhile_makes_a_row_in_a_tie_observe_again(table:
     web = published("workload=web", "web")
     table.revisions.publish(replace(web, revision=2), {}, NOW)
     with pytest.raises(ObserveAgainError):
-        table.revisions.block(web, MappingKey("a", "b"))
+        table.revisions.add_conflict(web, MappingKey("a", "b"))
 
 
 def test_nothing_is_noted_where_nothing_is_published(table: Table) -> None:
     web = published("workload=web", "web")
     with pytest.raises(ObserveAgainError):
-        table.revisions.unblock(web.key, [MappingKey("a", "b")])
-    assert table.revisions.read(web.key) == Kept()
+        table.revisions.remove_conflicts(web.key, [MappingKey("a", "b")])
+    assert table.revisions.read(web.key) == StoredMapping()
 
 
 def test_what_names_the_rows_in_a_tie_must_be_ours(table: Table) -> None:
@@ -602,7 +602,7 @@ def test_what_names_the_rows_in_a_tie_must_be_ours(table: Table) -> None:
 
 def test_an_approval_grants_the_window_its_credit(table: Table) -> None:
     web = published("workload=web", "web")
-    table.revisions.publish(web, {}, NOW, credit=40)
+    table.revisions.publish(web, {}, NOW, approved_budget=40)
     (window,) = table.store.get([codec.window_key(web.key)]).values()
     assert (window["credit"], window["credit_revision"]) == (40, 1)
 

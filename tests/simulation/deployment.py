@@ -24,9 +24,9 @@ import on_schedule
 import on_state_change
 import runtime
 from rolekeeper import apply, codec, retry, store, window, work
-from rolekeeper.clients import Settings
 from rolekeeper.limits import Limits
 from rolekeeper.model import Mode
+from rolekeeper.settings import Settings
 from rolekeeper_local.ec2_model import Event
 from simulation.account import ACCOUNT, PATH, REGION, Account
 from simulation.engine import Engine
@@ -342,6 +342,9 @@ class Deployment:
             self._engine.say(f"{task}: {answer if how == 'answered' else how}")
             if how != "answered" and attempt < 1:
                 self._engine.after(60, lambda: self.invoke(event, attempt + 1))
+            if task == "sweep" and (how != "answered" or answer["problems"] or not answer["finished"]):
+                # What it suspended, say, it may have told nobody: the next sweep does.
+                self.unheard.update(self._account.instances)
 
         # Lambda accepts it now and runs it a moment later.
         self._engine.after(0.05, lambda: self.run(task, event, ended, chain))

@@ -215,8 +215,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "takes rows that go while they are swept for deleted",
         "rolekeeper.sweep",
-        "surveys, whole=whole, seen=True)",
-        "surveys, whole=whole, seen=False)",
+        "scans, whole=whole, seen=True)",
+        "scans, whole=whole, seen=False)",
         seed=1841,
     ),
     # ---- how much at once ----
@@ -242,9 +242,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "serves a large edit without approval",
-        "rolekeeper.publish",
-        "        if not approved and (weight.too_heavy",
-        "        if False and (weight.too_heavy",
+        "rolekeeper.assess",
+        "        if not approved and (report.needs_approval",
+        "        if False and (report.needs_approval",
         seed=2857,
     ),
     # ---- which mapping ----

@@ -4,6 +4,7 @@ A story puts and deletes rows, makes roles, and lets Rolekeeper judge.
 """
 
 import json
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -11,20 +12,15 @@ import boto3
 from moto import mock_aws
 
 from rolekeeper import codec
-from rolekeeper.clients import Settings
-from rolekeeper.conflicts import Survey
-from rolekeeper.ec2 import Ec2
-from rolekeeper.iam import Iam
+from rolekeeper.app import App
 from rolekeeper.limits import Limits
-from rolekeeper.mapping_table import MappingTable
-from rolekeeper.model import Held, Mode, PublishedMapping
-from rolekeeper.publish import Publisher
+from rolekeeper.model import Held, PublishedMapping
+from rolekeeper.scan import Scan
+from rolekeeper.settings import Settings
 from rolekeeper.verdicts import Verdict
-from rolekeeper.work import WorkQueue
-from support.state_table import STATE_TABLE, table_keys
-from support.world import ACCOUNT, PATH, REGION, World, mapping_key
+from support.state_table import table_keys
+from support.world import MAPPING_TABLE, PATH, REGION, World, mapping_key
 
-MAPPING_TABLE = "rolekeeper-mappings"
 TRUSTS_EC2 = {
     "Version": "2012-10-17",
     "Statement": [
@@ -54,9 +50,9 @@ class Desk:
         self.iam = session().client("iam")
         self.sqs = session().client("sqs")
         self.queue_url = self.sqs.create_queue(QueueName="work")["QueueUrl"]
-        self.makes_profiles = True
-        self.mode = Mode.ENFORCE
+        # How much an edit may change; how much a mapping may change at once is the world's.
         self.limits = Limits(25, 20)
+        self.clients = {**world.clients, "iam": self.iam, "sqs": self.sqs}
         world.dynamodb.add_table(MAPPING_TABLE, table_keys("MappingTable"))
         for client in (self.iam, self.sqs):
             world.calls.watch(client)
@@ -126,61 +122,36 @@ class Desk:
 
     # ---- what Rolekeeper does ----
 
-    def publisher(self) -> Publisher:
-        """A function's process, fresh."""
-        return Publisher(
-            self.settings(),
-            table=MappingTable(self.world.dynamodb, MAPPING_TABLE),  # type: ignore[arg-type]  # shaped like a client
-            state=self.world.state,
-            revisions=self.world.revisions,
-            iam=Iam(self.iam, ACCOUNT),
-            ec2=Ec2(self.world.ec2, ACCOUNT, REGION),  # type: ignore[arg-type]  # shaped like a client
-            queue=WorkQueue(self.sqs, self.queue_url),
-            announcer=self.world.announcer(),
-            now=self.world.clock.now,
-        )
-
     def settings(self) -> Settings:
         """The deployment's settings."""
-        return Settings(
-            account=ACCOUNT,
-            region=REGION,
-            partition="aws",
-            mapping_table=MAPPING_TABLE,
-            state_table=STATE_TABLE,
+        return replace(
+            self.world.settings,
             work_queue_url=self.queue_url,
-            retry_state_machine_arn="",
-            role_path=PATH,
-            create_missing_profiles=self.makes_profiles,
-            take_over=self.world.take_over,
-            mode=self.mode,
-            retry_timeout_minutes=60,
-            history_days=90,
             max_changes_per_edit=self.limits.per_edit,
             max_changes_percent=self.limits.percent,
-            change_window_minutes=10,
-            contested_after=3,
-            contested_window_minutes=30,
-            alarm_topic="topic",
         )
+
+    def app(self) -> App:
+        """One invocation's parts."""
+        return self.world.app(self.settings(), self.clients)
 
     def publish(self, tag: str, by: str = "") -> Verdict:
         """The stream says that a row changed, a moment later, and by whom if it knows."""
         self.world.clock.sleep(1)
-        publisher = self.publisher()
+        app = self.app()
         try:
-            return publisher.publish(mapping_key(tag), "edit-1", by)
+            return app.publisher.publish(mapping_key(tag), "edit-1", by)
         finally:
-            publisher._announcer.flush()  # noqa: SLF001  # the handler flushes the one that it passed in
+            app.announcer.flush()
 
-    def recheck(self, tag: str, survey: Survey | None = None) -> Verdict:
+    def recheck(self, tag: str, scan: Scan | None = None) -> Verdict:
         """The sweep comes by a row, a moment later."""
         self.world.clock.sleep(1)
-        publisher = self.publisher()
+        app = self.app()
         try:
-            return publisher.recheck(mapping_key(tag), "sweep-1", survey)
+            return app.publisher.recheck(mapping_key(tag), "sweep-1", scan)
         finally:
-            publisher._announcer.flush()  # noqa: SLF001  # the same
+            app.announcer.flush()
 
     def approve(self, tag: str, revision: int) -> Verdict:
         """Approve a revision, and have the row judged."""

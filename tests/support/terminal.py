@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment, Stack
 from rolekeeper_cli.main import cli
-from support.desk import MAPPING_TABLE, Desk, session
+from support.desk import Desk, session
 from support.state_table import STATE_TABLE
-from support.world import PATH
+from support.world import MAPPING_TABLE, PATH
 
 # Who moto says that we are.
 CALLER = "arn:aws:sts::123456789012:user/moto"
@@ -31,6 +31,8 @@ class Terminal:
             "MaxChangesPerEdit": "25",
             "MaxChangesPercent": "20",
             "ChangeWindowMinutes": "10",
+            "RetryTimeoutMinutes": "60",
+            "HistoryDays": "90",
             "ContestedAfter": "3",
             "ContestedWindowMinutes": "30",
         }

@@ -16,19 +16,13 @@ from aws_lambda_powertools import Logger
 
 from rolekeeper import codec
 from rolekeeper.announce import Announcer
-from rolekeeper.apply import Applier
+from rolekeeper.app import App
 from rolekeeper.contention import ContentionRule
-from rolekeeper.ec2 import Ec2
 from rolekeeper.limits import Limits
-from rolekeeper.mails import Mailer
 from rolekeeper.model import InstanceKey, InstanceRecord, MappingKey, MappingSpec, Mode, PublishedMapping, Wake
 from rolekeeper.reconcile import Outcome, Reconciler
-from rolekeeper.retry import RetryLoop
-from rolekeeper.revisions import Revisions
-from rolekeeper.rules import Ownership, Rules
-from rolekeeper.state import State
-from rolekeeper.store import Store
-from rolekeeper.window import ChangeWindow
+from rolekeeper.rules import Rules
+from rolekeeper.settings import Settings
 from rolekeeper_local.ec2_model import Association, Event, Profile
 from rolekeeper_local.ec2_truth import Ec2Truth
 from support.calls import Calls
@@ -40,6 +34,8 @@ from support.state_table import STATE_TABLE, table_keys
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 PATH = "/rolekeeper/"
+MAPPING_TABLE = "rolekeeper-mappings"
+QUEUE_URL = "https://sqs/work"
 MACHINE = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:retry"
 WINDOW_MINUTES = 10
 MUTATIONS: Final = (
@@ -83,9 +79,6 @@ class World:
         )
         self.ec2 = FakeEc2(self.truth, self.calls)
         self.dynamodb = FakeDynamoDB({STATE_TABLE: table_keys("StateTable")}, self.calls)
-        self.store = Store(self.dynamodb, STATE_TABLE, sleep=self.clock.sleep)  # type: ignore[arg-type]  # shaped like a client
-        self.state = State(self.store)
-        self.revisions = Revisions(self.store)
         self.events = FakeEvents(self.calls)
         self.topic = FakeTopic(self.calls)
         self.machine = FakeStepFunctions(self.calls)
@@ -99,6 +92,18 @@ class World:
         self.limits = Limits(25, 20)
         self.window_minutes = WINDOW_MINUTES
         self.contention = ContentionRule()
+        self.makes_profiles = True
+        self.clients: dict[str, Any] = {
+            "dynamodb": self.dynamodb,
+            "ec2": self.ec2,
+            "events": self.events,
+            "sns": self.topic,
+            "sqs": self.queue,
+            "stepfunctions": self.machine,
+        }
+        # To set up and to look at; each invocation has parts of its own.
+        parts = self.app()
+        self.store, self.state, self.revisions = parts.store, parts.state, parts.revisions
         self.swept(0, 0)
         self.calls.clear()
 
@@ -226,43 +231,54 @@ class World:
         return Wake(self.key(instance), cause, "correlation-1", self.clock.now(), f"message-{instance}")
 
     @property
+    def settings(self) -> Settings:
+        """The deployment's settings."""
+        return Settings(
+            account=ACCOUNT,
+            region=REGION,
+            partition="aws",
+            mapping_table=MAPPING_TABLE,
+            state_table=STATE_TABLE,
+            work_queue_url=QUEUE_URL,
+            role_path=PATH,
+            create_missing_profiles=self.makes_profiles,
+            mode=self.mode,
+            retry_timeout_minutes=60,
+            history_days=90,
+            max_changes_per_edit=self.limits.per_edit,
+            max_changes_percent=self.limits.percent,
+            change_window_minutes=self.window_minutes,
+            contested_after=self.contention.after,
+            contested_window_minutes=int(self.contention.within.total_seconds()) // 60,
+            take_over=self.take_over,
+            alarm_topic="topic",
+            retry_state_machine_arn=MACHINE,
+            sweep_function="sweep",
+        )
+
+    def app(self, settings: Settings | None = None, clients: Mapping[str, Any] | None = None) -> App:
+        """One invocation's parts, on this world's clients and clock."""
+        return App(
+            settings or self.settings,
+            (clients or self.clients).__getitem__,
+            logger=self._logger,
+            metrics=self.metrics,
+            now=self.clock.now,
+            sleep=self.clock.sleep,
+        )
+
+    @property
     def rules(self) -> Rules:
         """What the deployment allows."""
-        prefix = f"arn:aws:iam::{ACCOUNT}:instance-profile{PATH}"
-        return Rules(self.mode, Ownership(prefix, self.take_over), self.contention)
+        return self.settings.rules
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
         """A function's process, fresh."""
-        ec2, announcer = Ec2(self.ec2, ACCOUNT, REGION), self.announcer()  # type: ignore[arg-type]  # shaped like a client
-        applier = Applier(
-            ec2=ec2,
-            state=self.state,
-            window=ChangeWindow(self.store, self.limits, self.window_minutes),
-            announce=announcer,
-            rules=self.rules,
-            now=self.clock.now,
-            sleep=self.clock.sleep,
-        )
-        return Reconciler(
-            ec2=ec2,
-            state=self.state,
-            announce=announcer,
-            applier=applier,
-            rules=self.rules,
-            retries=None if in_loop else self.retries(),
-            now=self.clock.now,
-            sleep=self.clock.sleep,
-        )
-
-    def retries(self) -> RetryLoop:
-        """What has waiting instances looked at again."""
-        return RetryLoop(self.machine, MACHINE, 60)  # type: ignore[arg-type]  # shaped like a client
+        return self.app().reconciler(in_loop=in_loop)
 
     def announcer(self) -> Announcer:
         """An announcer over the fakes."""
-        where = f"account {ACCOUNT}, {REGION}"
-        mailer = Mailer(lambda: self.topic, "topic", where, self.clock.now)  # type: ignore[arg-type, return-value]  # shaped like a client
-        return Announcer(self.events, self._logger, self.metrics, mailer)  # type: ignore[arg-type]  # the same
+        return self.app().announcer
 
     def reconcile(self, *instances: str, in_loop: bool = False) -> Outcome:
         """Wake Rolekeeper for these instances, as one batch; returns the first one's outcome."""

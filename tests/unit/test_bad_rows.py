@@ -13,9 +13,9 @@ import on_mapping_change
 import runtime
 from rolekeeper.model import MappingKey, PublishedMapping
 from support.bad_rows import REFUSED, BadRow, corpus
-from support.desk import MAPPING_TABLE, TRUSTS_LAMBDA, Desk
+from support.desk import TRUSTS_LAMBDA, Desk
 from support.state_table import STATE_TABLE
-from support.world import new_world, refusing
+from support.world import MAPPING_TABLE, new_world, refusing
 
 ROWS = list(corpus())
 PUT = [row for row in ROWS if row.status != REFUSED]
@@ -69,7 +69,7 @@ def edit(desk: Desk, item: dict[str, Any]) -> tuple[str, str, int]:
     """Put an item and have it judged; returns what the row says of itself."""
     desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item)
     key = MappingKey(item["tag_key"]["S"], item["tag_value"]["S"])
-    desk.publisher().publish(key, "edit-1")
+    desk.app().publisher.publish(key, "edit-1")
     return desk.shows(str(key))
 
 
@@ -151,9 +151,7 @@ def test_what_dynamodb_refuses_never_becomes_a_row(desk: Desk, row: BadRow) -> N
 @pytest.fixture
 def handle(shared: Desk, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[dict[str, Any]]], Any]:
     """The stream's function, over the desk: puts the items, and hands over a record for each."""
-    monkeypatch.setattr(runtime, "settings", lambda _arn: shared.settings())
-    monkeypatch.setattr(runtime, "announcer", lambda _settings: shared.world.announcer())
-    monkeypatch.setattr(runtime, "publisher", lambda _settings, _announcer: shared.publisher())
+    monkeypatch.setattr(runtime, "app", lambda _arn: shared.app())
     monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
     monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")
     monkeypatch.setattr(Metrics, "flush_metrics", lambda *_, **__: None)

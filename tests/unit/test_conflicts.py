@@ -1,33 +1,34 @@
-"""What one mapping governs, counted instance by instance: foreign roles, its own profiles, and its ties."""
+"""What one mapping governs, counted instance by instance: foreign roles, its own profiles, and its conflicts."""
 
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from rolekeeper.conflicts import Survey, could_tie
+from rolekeeper.conflicts import Conflicts, could_conflict
 from rolekeeper.model import Association, Instance, Pin, PublishedMapping
 from rolekeeper.resolve import resolve
+from rolekeeper.scan import Scan
 from support.values import KEY, NOW, OWNERSHIP, TAKES_OVER, arn, association, foreign, instance, published
 
 WEB = published("workload=web", "web")
 BOTH = instance(workload="web", env="prod")
 
 
-def surveyed(
+def scanned(
     seen: Instance,
     carries: Association | None = None,
     *others: PublishedMapping,
     candidate: PublishedMapping = WEB,
     served: PublishedMapping | None = None,
     pin: Pin | None = None,
-) -> Survey:
-    """The survey of one instance, for a candidate among others."""
+) -> Scan:
+    """The scan of one instance, for a candidate among others."""
     after = resolve(seen, [*others, candidate], NOW, pin)
     before = resolve(seen, [*others, served] if served else others, NOW, pin)
-    survey = Survey()
-    survey.add(seen, candidate, after, served, before, carries, OWNERSHIP)
-    return survey
+    scan = Scan()
+    scan.add(seen, carries, (served, before), (candidate, after), OWNERSHIP)
+    return scan
 
 
 # ---- what it governs ----
@@ -35,8 +36,8 @@ def surveyed(
 
 @pytest.mark.parametrize("carries", [None, association("web"), association("api")])
 def test_an_instance_without_a_role_or_with_a_managed_one_carries_no_foreign_role(carries: Association | None) -> None:
-    survey = surveyed(instance(workload="web"), carries)
-    assert (survey.matched, survey.foreign.count) == (1, 0)
+    scan = scanned(instance(workload="web"), carries)
+    assert (scan.matched, scan.foreign.count) == (1, 0)
 
 
 @pytest.mark.parametrize("ownership", [OWNERSHIP, TAKES_OVER])
@@ -44,11 +45,11 @@ def test_an_instance_without_a_role_or_with_a_managed_one_carries_no_foreign_rol
 def test_a_governed_instance_with_a_foreign_role_is_counted_whether_or_not_it_may_be_taken_over(
     candidate: PublishedMapping, ownership: Any
 ) -> None:
-    seen, survey = instance(workload="web"), Survey()
+    seen, scan = instance(workload="web"), Scan()
     ranked = resolve(seen, [candidate], NOW)
     for _ in range(2):
-        survey.add(seen, candidate, ranked, candidate, ranked, foreign(), ownership)
-    assert (survey.matched, survey.foreign.count, survey.foreign.nodes) == (2, 2, set())
+        scan.add(seen, foreign(), (candidate, ranked), (candidate, ranked), ownership)
+    assert (scan.matched, scan.foreign.count, scan.foreign.nodes) == (2, 2, set())
 
 
 @pytest.mark.parametrize(
@@ -61,18 +62,18 @@ def test_a_governed_instance_with_a_foreign_role_is_counted_whether_or_not_it_ma
     ],
 )
 def test_the_nodes_among_them_are_named(seen: Instance, profile: str, nodes: set[str]) -> None:
-    assert surveyed(seen, foreign(profile)).foreign.nodes == nodes
+    assert scanned(seen, foreign(profile)).foreign.nodes == nodes
 
 
 def test_a_node_with_a_managed_role_loses_no_foreign_one() -> None:
     node = instance(workload="web", **{"eks:cluster-name": "prod"})
-    assert surveyed(node, association("api")).foreign.nodes == set()
+    assert scanned(node, association("api")).foreign.nodes == set()
 
 
 def test_the_id_of_its_own_profile_is_noted_where_it_is_carried() -> None:
     carried = Association("iip-assoc-1", KEY.id, arn("web"), association("web").state, "AIPAFORMER")
-    assert surveyed(instance(workload="web"), carried).profile_ids == {"AIPAFORMER"}
-    assert surveyed(instance(workload="web"), association("api")).profile_ids == set()
+    assert scanned(instance(workload="web"), carried).profile_ids == {"AIPAFORMER"}
+    assert scanned(instance(workload="web"), association("api")).profile_ids == set()
 
 
 @pytest.mark.parametrize(
@@ -88,32 +89,32 @@ def test_the_id_of_its_own_profile_is_noted_where_it_is_carried() -> None:
     ids=["no such tag", "another wins", "a tie", "ignored", "pinned", "an unclear pin"],
 )
 def test_what_it_doesnt_govern_it_doesnt_count(seen: Instance, others: list[PublishedMapping], pin: Pin | None) -> None:
-    survey = surveyed(seen, foreign("ecsInstanceRole"), *others, pin=pin)
-    assert (survey.matched, survey.foreign.count, survey.foreign.nodes) == (0, 0, set())
+    scan = scanned(seen, foreign("ecsInstanceRole"), *others, pin=pin)
+    assert (scan.matched, scan.foreign.count, scan.foreign.nodes) == (0, 0, set())
 
 
-# ---- ties ----
+# ---- conflicts ----
 
 
-def test_a_tie_is_new_unless_what_is_served_ties_there_already() -> None:
+def test_a_conflict_is_new_unless_what_is_served_has_it_there_already() -> None:
     rival = published("env=prod", "api")
-    assert surveyed(BOTH, None, rival).blocks
-    assert surveyed(BOTH, None, rival, served=published("workload=web", "web", priority=50)).blocks
-    there = surveyed(BOTH, None, rival, served=published("workload=web", "db"))
-    assert (there.blocks, list(there.ties)) == (False, [rival.key])
+    assert scanned(BOTH, None, rival).conflicts.new
+    assert scanned(BOTH, None, rival, served=published("workload=web", "web", priority=50)).conflicts.new
+    there = scanned(BOTH, None, rival, served=published("workload=web", "db"))
+    assert (there.conflicts.new, list(there.conflicts)) == (False, [rival.key])
 
 
-def test_two_that_want_the_same_dont_tie() -> None:
-    assert surveyed(BOTH, None, published("env=prod", "web")).ties == {}
+def test_two_that_want_the_same_have_none() -> None:
+    assert scanned(BOTH, None, published("env=prod", "web")).conflicts == {}
 
 
-def test_the_ties_on_the_most_instances_are_told_first_and_few_of_them() -> None:
-    survey = Survey()
+def test_the_conflicts_on_the_most_instances_are_told_first_and_few_of_them() -> None:
+    conflicts = Conflicts()
     for number in range(1, 8):
         rival = published(f"env=e{number}", "api")
         for at in range(number):
-            survey.tie(rival).meets(f"i-{at}", new=True)
-    text = str(survey)
+            conflicts.of(rival).add(f"i-{at}", new=True)
+    text = str(conflicts)
     assert text.startswith(
         "ties with env=e7 (priority 100, role api) on i-0, i-1, i-2, i-3, i-4 and 2 more; ties with env=e6"
     )
@@ -134,14 +135,14 @@ def test_the_ties_on_the_most_instances_are_told_first_and_few_of_them() -> None
     ],
     ids=repr,
 )
-def test_two_that_no_instance_can_meet_cant_tie(columns: dict[str, Any], other: dict[str, Any]) -> None:
+def test_two_that_no_instance_can_meet_are_never_in_conflict(columns: dict[str, Any], other: dict[str, Any]) -> None:
     one, two = published("workload=web", "web", **columns), published("workload=*", "api", **other)
-    assert not could_tie(one, two, NOW)
-    assert not could_tie(two, one, NOW)
+    assert not could_conflict(one, two, NOW)
+    assert not could_conflict(two, one, NOW)
 
 
-def test_two_that_some_instance_can_meet_could_tie() -> None:
+def test_two_that_some_instance_can_meet_could_conflict() -> None:
     star = published("workload=*", "api", require_tags={"env": "*"}, accounts=frozenset({"1", "2"}))
     exact = published("workload=web", "web", require_tags={"env": "prod"}, accounts=frozenset({"2"}))
-    assert could_tie(star, exact, NOW)
-    assert not could_tie(star, star, NOW), "a mapping doesn't tie with itself"
+    assert could_conflict(star, exact, NOW)
+    assert not could_conflict(star, star, NOW), "a mapping doesn't tie with itself"

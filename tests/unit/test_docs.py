@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rolekeeper.cells import Home
+from rolekeeper.cells import HomeAccount
 from rolekeeper.columns import ASKS, COLUMNS, KEYS, OURS
 from rolekeeper.mappings import read_row
 from rolekeeper.model import Action
@@ -91,14 +91,14 @@ def test_every_status_says_what_it_means_and_what_to_do() -> None:
 
 @pytest.mark.parametrize("example", blocks(MAPPINGS, "json"))
 def test_an_example_of_a_mapping_is_read_without_a_warning(example: str) -> None:
-    verdict = read_row(json.loads(example), Home("123456789012"))
+    verdict = read_row(json.loads(example), HomeAccount("123456789012"))
     assert verdict.spec
     assert not verdict.warnings
 
 
 def test_the_bad_example_says_what_the_page_says() -> None:
     [row], [said] = blocks(MAPPINGS, "json bad"), blocks(MAPPINGS, "text")
-    verdict = read_row(json.loads(row), Home("123456789012"))
+    verdict = read_row(json.loads(row), HomeAccount("123456789012"))
     assert list(verdict.problems) == said.splitlines()
 
 

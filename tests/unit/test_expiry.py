@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 
 from rolekeeper import codec
-from rolekeeper.ec2 import Ec2
 from rolekeeper.expiry import AHEAD, MARGIN, WORK, Expiries, Rung
 from rolekeeper.model import InstanceKey, MappingKey, Timer
 from rolekeeper.timers import Timers
 from rolekeeper.work import WorkQueue
 from support.desk import Desk
 from support.state_table import STATE_TABLE
-from support.world import ACCOUNT, REGION, World, mapping_key, refusing
+from support.world import World, mapping_key, refusing
 
 
 class Delays(WorkQueue):
@@ -50,24 +49,12 @@ def queue() -> Delays:
 
 @pytest.fixture
 def expiries(desk: Desk, timers: Timers, queue: Delays) -> Expiries:
-    world = desk.world
-    return Expiries(
-        ec2=Ec2(world.ec2, ACCOUNT, REGION),  # type: ignore[arg-type]  # shaped like a client
-        state=world.state,
-        timers=timers,
-        publisher=desk.publisher(),
-        queue=queue,
-        announce=world.announcer(),
-        correlation_id="minute-1",
-        now=world.clock.now,
-        sleep=world.clock.sleep,
-    )
+    return replace(desk.app().expiries("minute-1", waits=True), timers=timers, queue=queue)
 
 
 def minute(expiries: Expiries) -> Rung:
     rung = expiries.run()
     expiries.announce.flush()
-    expiries.publisher._announcer.flush()  # noqa: SLF001  # the function shares one, the desk's publisher has its own
     return rung
 
 

@@ -1,8 +1,7 @@
 """Every sample in events/ drives the real handler that it is for (the stream's are in test_on_mapping_change)."""
 
 import json
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,18 +49,8 @@ def desk(world: World, monkeypatch: pytest.MonkeyPatch) -> Desk:
     made.role("s3-read")
     world.profile("s3-read")
     assert made.edit("workload=s3-reader", role="s3-read").status == "Published"
-    clients = {
-        "ec2": world.ec2,
-        "dynamodb": world.dynamodb,
-        "events": world.events,
-        "stepfunctions": world.machine,
-        "iam": made.iam,
-        "sqs": made.sqs,
-        "lambda": SimpleNamespace(invoke=lambda **_: {"StatusCode": 202}),
-    }
-    monkeypatch.setattr(runtime, "client", clients.__getitem__)
-    monkeypatch.setattr(runtime, "settings", lambda _arn: made.settings())
-    monkeypatch.setattr(runtime, "announcer", lambda _settings: world.announcer())
+    made.clients["lambda"] = SimpleNamespace(invoke=lambda **_: {"StatusCode": 202})
+    monkeypatch.setattr(runtime, "app", lambda _arn: made.app())
     monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
     monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")
     monkeypatch.setattr(Metrics, "flush_metrics", lambda *_, **__: None)
@@ -75,17 +64,6 @@ def launched(desk: Desk, *, runs: bool = True, **tags: str) -> str:
     if runs:
         desk.world.wait(2)
     return INSTANCE
-
-
-@pytest.fixture(autouse=True)
-def clock(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The handlers' reconciler sleeps between looks: the world's clock moves instead."""
-    original = runtime.reconciler
-
-    def with_clock(*arguments: Any) -> Any:
-        return replace(original(*arguments), sleep=desk.world.clock.sleep, now=desk.world.clock.now)
-
-    monkeypatch.setattr(runtime, "reconciler", with_clock)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +195,7 @@ def test_a_tick_while_the_instance_still_waits_asks_for_the_next_one(desk: Desk)
 
 
 def test_a_tick_at_its_deadline_parks_the_instance_visibly(desk: Desk) -> None:
+    desk.world.later(days=2)
     instance = launched(desk, runs=False, workload="s3-reader")
     answer = on_retry.handler(sample("retry-tick"), CONTEXT)
     assert answer["outcome"] == "parked"
@@ -230,6 +209,7 @@ def test_a_tick_at_its_deadline_parks_the_instance_visibly(desk: Desk) -> None:
 
 
 def test_a_tick_at_its_deadline_that_can_read_nothing_fails_so_that_it_is_dead_lettered(desk: Desk) -> None:
+    desk.world.later(days=2)
     desk.world.calls.before("BatchGetItem", refusing("InternalServerError", "sorry", status=500))
     with pytest.raises(Exception, match="InternalServerError"):
         on_retry.handler(sample("retry-tick"), CONTEXT)
@@ -246,7 +226,7 @@ def test_the_schedule_sweeps(desk: Desk) -> None:
 
 def test_the_minute_rings_what_expires(desk: Desk) -> None:
     instance = launched(desk)
-    Timers(desk.world.store).arm(Timer(datetime.now(UTC) - timedelta(seconds=10), desk.world.key(instance)))
+    Timers(desk.world.store).arm(Timer(desk.world.clock.now() - timedelta(seconds=10), desk.world.key(instance)))
     answer = on_schedule.handler(sample("expiries"), CONTEXT)
     assert (answer["timers"], answer["sent"], answer["finished"], answer["problems"]) == (1, 1, True, [])
     (message,) = desk.sent()

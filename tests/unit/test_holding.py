@@ -128,7 +128,7 @@ def test_it_stays_held_even_if_it_would_change_little_by_now(desk: Desk) -> None
 
 
 def test_in_observe_mode_it_is_held_as_well(desk: Desk) -> None:
-    desk.mode = Mode.OBSERVE
+    desk.world.mode = Mode.OBSERVE
     assert desk.edit(TAG, role="api").status is Status.HELD
 
 

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.cells import Home
+from rolekeeper.cells import HomeAccount
 from rolekeeper.columns import ASKS, COLUMNS, KEYS
-from rolekeeper.mappings import RowVerdict, content, fingerprint, read_row, row_of
+from rolekeeper.mappings import ParsedRow, content, fingerprint, read_row, row_of
 from rolekeeper.model import MappingKey, MappingSpec, WhenOccupied, WhenStopped, WhenUnmatched
 from support import values
 
-HOME = Home("123456789012", "aws")
+HOME = HomeAccount("123456789012", "aws")
 GOOD: dict[str, Any] = {"tag_key": {"S": "workload"}, "tag_value": {"S": "web"}, "role": {"S": "web"}}
 
 
-def read(**columns: Any) -> RowVerdict:
+def read(**columns: Any) -> ParsedRow:
     return read_row({**GOOD, **columns}, HOME)
 
 
@@ -35,7 +35,7 @@ def refused(*words: str, **columns: Any) -> str:
 
 
 def test_a_row_of_three_columns_is_a_mapping_with_the_defaults() -> None:
-    assert read() == RowVerdict(MappingSpec(MappingKey("workload", "web"), "web"))
+    assert read() == ParsedRow(MappingSpec(MappingKey("workload", "web"), "web"))
 
 
 def test_a_row_that_says_nothing_of_it_keeps_foreign_roles_and_detaches_when_the_tag_goes() -> None:
@@ -59,7 +59,7 @@ def test_every_column_is_read() -> None:
         owner={"S": "web-team"},
         description={"S": "Reads\nthe bucket."},
     )
-    assert verdict == RowVerdict(
+    assert verdict == ParsedRow(
         MappingSpec(
             key=MappingKey("workload", "web"),
             role="web",
@@ -83,7 +83,7 @@ def test_the_definition_names_every_field_of_a_mapping() -> None:
     fields = {name for name in MappingSpec.__dataclass_fields__ if name != "key"}
     assert {column.name for column in COLUMNS} == fields
     assert all(column.meaning and column.range and column.default for column in (*KEYS, *COLUMNS, *ASKS))
-    assert {column.name for column in ASKS} < set(RowVerdict.__dataclass_fields__)
+    assert {column.name for column in ASKS} < set(ParsedRow.__dataclass_fields__)
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -374,7 +374,7 @@ def test_whatever_stands_in_a_row_it_is_a_mapping_or_has_a_problem(columns: dict
 
 def test_an_approval_and_who_edits_are_read_beside_the_mapping() -> None:
     verdict = read(approve={"N": "5"}, edited_by={"S": "ada"})
-    assert verdict == RowVerdict(read().spec, approve=5, edited_by="ada")
+    assert verdict == ParsedRow(read().spec, approve=5, edited_by="ada")
     assert (read().approve, read().edited_by) == (0, "")
 
 

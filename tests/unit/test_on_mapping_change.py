@@ -45,9 +45,7 @@ class RecordedPublisher:
 @pytest.fixture
 def publisher(world: World, monkeypatch: pytest.MonkeyPatch) -> RecordedPublisher:
     made = RecordedPublisher()
-    monkeypatch.setattr(runtime, "settings", lambda _arn: None)
-    monkeypatch.setattr(runtime, "announcer", lambda _settings: world.announcer())
-    monkeypatch.setattr(runtime, "publisher", lambda _settings, _announcer: made)
+    monkeypatch.setattr(runtime, "app", lambda _arn: SimpleNamespace(announcer=world.announcer(), publisher=made))
     return made
 
 
@@ -168,7 +166,7 @@ def test_a_record_comes_again_for_a_row_that_it_freed_and_that_aws_gave_no_answe
         desk.role(role)
     desk.edit("workload=*", role="api")
     assert desk.edit("workload=web", role="web").status is Status.CONFLICT
-    monkeypatch.setattr(runtime, "publisher", lambda _settings, _announcer: desk.publisher())
+    monkeypatch.setattr(runtime, "app", lambda _arn: desk.app())
     desk.put("workload=*", role="api", priority=200)
     # The first role that is asked for is the row's own.
     world.calls.after("GetRole", partial(world.calls.before, "GetRole", refusing("Throttling", "slow")))

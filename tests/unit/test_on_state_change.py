@@ -42,9 +42,7 @@ class RecordedSteering:
 @pytest.fixture
 def steering(world: World, monkeypatch: pytest.MonkeyPatch) -> RecordedSteering:
     made = RecordedSteering()
-    monkeypatch.setattr(runtime, "settings", lambda _arn: None)
-    monkeypatch.setattr(runtime, "announcer", lambda _settings: world.announcer())
-    monkeypatch.setattr(runtime, "steering", lambda _settings: made)
+    monkeypatch.setattr(runtime, "app", lambda _arn: SimpleNamespace(announcer=world.announcer(), steering=made))
     monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
     monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")
     # The world counts its metrics itself, so none is left for the handler's own to print.

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from rolekeeper import codec
-from rolekeeper.conflicts import Survey
 from rolekeeper.errors import DamagedError, RetryableError
 from rolekeeper.limits import Limits
 from rolekeeper.model import Mode, WhenOccupied
 from rolekeeper.resolve import mapping_keys, resolve
+from rolekeeper.scan import Scan
 from rolekeeper.verdicts import Status
-from support.desk import MAPPING_TABLE, TRUSTS_EC2, TRUSTS_LAMBDA, Desk
+from support.desk import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from support.dynamodb_values import ITEM_BYTES
 from support.fake_ec2 import client_error
-from support.world import ACCOUNT, KilledError, World, kill, mapping_key
+from support.world import ACCOUNT, MAPPING_TABLE, KilledError, World, kill, mapping_key
 
 PROFILE = f"arn:aws:iam::{ACCOUNT}:instance-profile/rolekeeper/"
 
@@ -319,7 +319,7 @@ def test_a_creation_that_was_interrupted_is_completed(desk: Desk) -> None:
 
 
 def test_a_missing_profile_is_asked_for_when_none_is_to_be_made(desk: Desk) -> None:
-    desk.makes_profiles = False
+    desk.world.makes_profiles = False
     desk.role("bare", profile=False)
     assert desk.edit("workload=bare", role="bare").status is Status.REJECTED
     reason = desk.shows("workload=bare")[1]
@@ -339,7 +339,7 @@ def test_a_full_account_is_a_reason_to_reject(desk: Desk) -> None:
 
 def test_observe_mode_makes_no_profile_and_enforce_makes_it_at_the_next_sweep(desk: Desk) -> None:
     desk.role("bare", profile=False)
-    desk.mode = Mode.OBSERVE
+    desk.world.mode = Mode.OBSERVE
     desk.edit("workload=bare", role="bare")
     assert desk.shows("workload=bare")[:2] == (
         "Published",
@@ -347,7 +347,7 @@ def test_observe_mode_makes_no_profile_and_enforce_makes_it_at_the_next_sweep(de
     )
     assert desk.world.calls["CreateInstanceProfile"] == 0
 
-    desk.mode = Mode.ENFORCE
+    desk.world.mode = Mode.ENFORCE
     desk.recheck("workload=bare")
 
     assert desk.world.calls["CreateInstanceProfile"] == 1
@@ -867,20 +867,20 @@ def test_the_sweep_counts_for_every_mapping_and_a_recheck_asks_ec2_nothing(desk:
     desk.edit("workload=web", role="web")
     desk.edit("env=prod", role="api")
     instances = [desk.world.running(workload="web"), desk.world.running(workload="web", env="prod")]
-    survey = Survey()
-    for instance in desk.publisher()._ec2.instances(instances).values():  # noqa: SLF001  # as the sweep reads it
+    scan = Scan()
+    for instance in desk.app().ec2.instances(instances).values():
         published = desk.world.state.read([], mapping_keys(instance.tags)).published
         mapping = published[mapping_key("workload=web")]
         ranked = resolve(instance, published.values(), desk.world.clock.now())
-        survey.add(instance, mapping, ranked, mapping, ranked, None, desk.world.rules.ownership)
+        scan.add(instance, None, (mapping, ranked), (mapping, ranked), desk.world.rules.ownership)
     desk.quiet()
 
-    verdict = desk.recheck("workload=web", deepcopy(survey))
+    verdict = desk.recheck("workload=web", deepcopy(scan))
 
     assert (verdict.status, verdict.matched) == (Status.CONFLICT, 1)
     assert instances[1] in desk.shows("workload=web")[1]
     desk.quiet()
-    desk.recheck("workload=web", survey)
+    desk.recheck("workload=web", scan)
     assert desk.world.calls["DescribeInstances"] == 0
 
 
@@ -933,7 +933,7 @@ def test_rows_of_one_role_ask_iam_once_for_each_sweep(desk: Desk) -> None:
     for at in range(5):
         desk.edit(f"workload=w{at}", role="web")
     desk.quiet()
-    publisher = desk.publisher()
+    publisher = desk.app().publisher
     for at in range(5):
         publisher.recheck(mapping_key(f"workload=w{at}"), "sweep-1")
     assert (desk.world.calls["GetRole"], desk.world.calls["GetInstanceProfile"]) == (1, 1)

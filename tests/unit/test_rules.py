@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from rolekeeper.clients import Settings
 from rolekeeper.contention import ContentionRule
 from rolekeeper.model import NO_PROFILE, Mode
 from rolekeeper.rules import Ownership, Rules
+from rolekeeper.settings import Settings
 from support.values import OWNERSHIP, PREFIX, arn, foreign_arn
 
 PARAMETERS = {
@@ -56,10 +56,10 @@ def test_every_other_profile_is_foreign(profile: str) -> None:
 
 def test_a_deployment_takes_nothing_over_unless_it_says_so() -> None:
     assert not Ownership(PREFIX).take_over
-    assert Settings.read(FUNCTION, {**PARAMETERS, "TAKE_OVER": "true"}).rules.ownership.take_over
+    assert Settings.of_function(FUNCTION, {**PARAMETERS, "TAKE_OVER": "true"}).rules.ownership.take_over
 
 
 def test_the_rules_are_what_the_parameters_say_in_the_functions_own_account_and_partition() -> None:
     ownership = Ownership("arn:aws-cn:iam::123456789012:instance-profile/teams/rolekeeper/")
     contention = ContentionRule(after=5, within=timedelta(minutes=45))
-    assert Settings.read(FUNCTION, PARAMETERS).rules == Rules(Mode.OBSERVE, ownership, contention)
+    assert Settings.of_function(FUNCTION, PARAMETERS).rules == Rules(Mode.OBSERVE, ownership, contention)

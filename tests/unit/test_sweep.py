@@ -8,16 +8,14 @@ from typing import Any
 import pytest
 
 from rolekeeper import codec
-from rolekeeper.ec2 import FILTER_VALUES, Ec2
+from rolekeeper.ec2 import FILTER_VALUES
 from rolekeeper.errors import DeniedError, RetryableError
 from rolekeeper.limits import Limits
-from rolekeeper.mapping_table import MappingTable
 from rolekeeper.model import InstanceRecord
-from rolekeeper.sweep import FLEET_RESERVE, MAPPINGS_RESERVE, Sweep, Swept
-from rolekeeper.work import WorkQueue
-from support.desk import MAPPING_TABLE, TRUSTS_LAMBDA, Desk
+from rolekeeper.sweep import FLEET_RESERVE, MAPPINGS_RESERVE, Swept
+from support.desk import TRUSTS_LAMBDA, Desk
 from support.state_table import STATE_TABLE
-from support.world import ACCOUNT, REGION, World, mapping_key, refusing
+from support.world import World, mapping_key, refusing
 
 
 @pytest.fixture
@@ -33,24 +31,12 @@ def desk(world: World) -> Desk:
 
 def sweep(desk: Desk, *seconds: float) -> Swept:
     """One sweep; of its time so much is left each time that it asks, and at last for good."""
-    world, left = desk.world, chain(seconds or (840,), repeat(seconds[-1] if seconds else 840))
-    announcer = world.announcer()
-    one = Sweep(
-        ec2=Ec2(world.ec2, ACCOUNT, REGION),  # type: ignore[arg-type]  # shaped like a client
-        state=world.state,
-        table=MappingTable(world.dynamodb, MAPPING_TABLE),  # type: ignore[arg-type]  # the same
-        publisher=desk.publisher(),
-        queue=WorkQueue(desk.sqs, desk.queue_url),
-        announce=announcer,
-        rules=world.rules,
-        correlation_id="sweep-1",
-        seconds_left=lambda: next(left),
-        now=world.clock.now,
-    )
+    left = chain(seconds or (840,), repeat(seconds[-1] if seconds else 840))
+    app = desk.app()
     try:
-        return one.run()
+        return app.sweep("sweep-1", lambda: next(left)).run()
     finally:
-        announcer.flush()
+        app.announcer.flush()
 
 
 def converged(desk: Desk, **tags: str) -> str:

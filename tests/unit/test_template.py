@@ -424,17 +424,17 @@ def test_functions_run_lambdas_own_python() -> None:
 
 
 def test_functions_get_the_environment_that_the_code_reads() -> None:
-    code = (ROOT / "layers/rolekeeper/rolekeeper/clients.py").read_text()
+    code = (ROOT / "layers/rolekeeper/rolekeeper/settings.py").read_text()
     required = set(re.findall(r'environ\["(\w+)"\]', code))
     optional = set(re.findall(r'environ\.get\("(\w+)"', code))
     assert "STATE_TABLE" in required, "the scan finds less"
     variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
-    assert {name for name in variables if not name.startswith("POWERTOOLS_")} == required
+    assert {name for name in variables if not name.startswith("POWERTOOLS_")} == required | {"ALARM_TOPIC"}
     assert _properties("OnInstanceEvent")["Environment"]["Variables"] == {
         "RETRY_STATE_MACHINE_ARN": {"Ref": "RetryStateMachine"}
     }
     assert _properties("OnStateChange")["Environment"]["Variables"] == {"SWEEP_FUNCTION": {"Ref": "OnSchedule"}}
-    assert optional == {"RETRY_STATE_MACHINE_ARN", "SWEEP_FUNCTION"}
+    assert optional == {"ALARM_TOPIC", "RETRY_STATE_MACHINE_ARN", "SWEEP_FUNCTION"}
 
 
 @pytest.mark.parametrize("function", CALLS)

@@ -33,7 +33,7 @@ class FakeSqs:
 
 
 def _queue(sqs: FakeSqs) -> WorkQueue:
-    return WorkQueue(sqs, URL)  # type: ignore[arg-type]  # shaped like a client
+    return WorkQueue(sqs, URL, lambda: NOW)  # type: ignore[arg-type]  # shaped like a client
 
 
 def _fleet(count: int) -> list[InstanceKey]:

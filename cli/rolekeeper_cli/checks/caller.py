@@ -99,7 +99,7 @@ def _principal(patient: Patient) -> str | None:
     """The user or role whose policies count, by its ARN in IAM: a role's session doesn't show the role's path."""
     kind, *rest = patient.caller.arn.split(":", 5)[5].split("/")
     if kind == "assumed-role":
-        role = patient.iam.get_role(rest[0])
+        role = patient.app.iam.get_role(rest[0])
         return role.arn if role else None
     return patient.caller.arn if ":iam::" in patient.caller.arn and kind == "user" else None
 
@@ -109,7 +109,7 @@ def _arns(patient: Patient) -> dict[str, str]:
     partition, account, region = patient.caller.partition, patient.caller.account, patient.session.region_name
     here = f"{region}:{account}"
     return {
-        "mapping table": f"arn:{partition}:dynamodb:{here}:table/{patient.mapping_table_name}",
+        "mapping table": f"arn:{partition}:dynamodb:{here}:table/{patient.settings.mapping_table}",
         "state table": f"arn:{partition}:dynamodb:{here}:table/{patient.output('StateTable')}",
         "work queue": f"arn:{partition}:sqs:{here}:{patient.output('WorkQueue').rsplit('/', 1)[-1]}",
         "dead-letter queue": f"arn:{partition}:sqs:{here}:{patient.output('DeadLetterQueue').rsplit('/', 1)[-1]}",
@@ -119,8 +119,8 @@ def _arns(patient: Patient) -> dict[str, str]:
         "instances": "*",
         "managed policies": "*",
         # Those of a name that nothing has: a policy for the whole path holds for it too.
-        "roles": patient.iam.arn("role", patient.role_path, "any"),
-        "profiles": patient.iam.arn("instance-profile", patient.role_path, "any"),
+        "roles": patient.app.iam.arn("role", patient.settings.role_path, "any"),
+        "profiles": patient.app.iam.arn("instance-profile", patient.settings.role_path, "any"),
     }
 
 

@@ -18,8 +18,8 @@ _ROWS = 5
 
 def mode(patient: Patient) -> Findings:
     """Whether changes are made."""
-    control = patient.state.read([], []).control
-    withheld = control.withholds(patient.mode)
+    control = patient.app.state.read([], []).control
+    withheld = control.withholds(patient.settings.mode)
     if control.unclear:
         yield fail(f"nothing changes: {control.unclear}", "set it: rolekeeper mode, pause or resume")
     elif control.paused:
@@ -31,7 +31,7 @@ def mode(patient: Patient) -> Findings:
 
 def sweep(patient: Patient) -> Findings:
     """When a sweep last saw the whole fleet. It writes down the fleet's size then, if that changed, else once a day."""
-    item = patient.store.get([codec.FLEET]).get(codec.FLEET)
+    item = patient.app.store.get([codec.FLEET]).get(codec.FLEET)
     if item is None:
         if patient.now() - patient.stack.created > patient.sweep_overdue:
             yield fail("no sweep ever saw the whole fleet", _SWEEP)

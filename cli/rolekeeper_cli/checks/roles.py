@@ -21,14 +21,14 @@ def roles(patient: Patient) -> Findings:
             given = f", which {several(users)} is to give" if users else "; no mapping gives it"
             what = f"EC2 can't assume role {each.name}{given}"
             yield (fail if users else warn)(what, _retrust(each.name, each.trust))
-    where = f"under {patient.role_path}"
+    where = f"under {patient.settings.role_path}"
     return f"EC2 can assume all roles {where}: {len(found):,}" if found else f"there are no roles {where} yet"
 
 
 def profiles(patient: Patient) -> Findings:
     """Roles under the path that EC2 can assume, and that no instance profile there holds."""
-    path = patient.role_path
-    with classified("iam:ListInstanceProfiles", patient.iam.arn("instance-profile", path, "*")):
+    path = patient.settings.role_path
+    with classified("iam:ListInstanceProfiles", patient.app.iam.arn("instance-profile", path, "*")):
         held = {
             role["RoleName"]
             for page in patient.client("iam").get_paginator("list_instance_profiles").paginate(PathPrefix=path)
@@ -44,7 +44,7 @@ def profiles(patient: Patient) -> Findings:
             f"aws iam add-role-to-instance-profile --instance-profile-name {each.name} --role-name {each.name}"
         )
         what = f"role {each.name} has no instance profile under {path}"
-        if not patient.makes_profiles:
+        if not patient.settings.create_missing_profiles:
             given = f"{what}, and {several(users)} is to give it" if users else f"{what}; no mapping gives it"
             yield (fail if users else warn)(given, remedy)
         elif users:

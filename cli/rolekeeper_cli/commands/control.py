@@ -59,11 +59,11 @@ def _switch(update: Any) -> ExitCode:
 
     there = deployment()
     if update is not None:
-        there.store.write(there.store.update(codec.CONTROL, update))
-    control = there.state.read([], []).control
+        there.app.store.write(there.app.store.update(codec.CONTROL, update))
+    control = there.app.state.read([], []).control
     if control.unclear:
         raise CommandError(f"nothing is changed, as {control.unclear}", "set it: rolekeeper mode, pause or resume")
-    deployed = there.mode
+    deployed = there.settings.mode
     chosen = control.mode or deployed
     origin = "set" if control.mode else "as deployed"
     row = chosen.value, origin, "yes" if control.paused else "no"

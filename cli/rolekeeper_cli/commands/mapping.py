@@ -62,7 +62,7 @@ def get(key: "MappingKey") -> ExitCode:
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.row_document import row_document
 
-    row = deployment().mapping_table.get_row(key)
+    row = deployment().app.table.get_row(key)
     if row is None:
         raise no_such_row(key)
     document = row_document(row)
@@ -90,9 +90,9 @@ def set_(key: "MappingKey", assignments: Sequence[str], *, wait: bool) -> ExitCo
     from rolekeeper_cli.set_columns import edited
 
     there = deployment()
-    row = there.mapping_table.get_row(key)
-    spec = edited(key, row or {}, assignments, there.home)
-    intended = row_plan.planned([spec], {key: row} if row else {}, there.home)
+    row = there.app.table.get_row(key)
+    spec = edited(key, row or {}, assignments, there.app.home)
+    intended = row_plan.planned([spec], {key: row} if row else {}, there.app.home)
     return show_and(intended, lambda: carry_out(there, intended, wait=wait))
 
 
@@ -111,10 +111,10 @@ def remove(key: "MappingKey", *, yes: bool, wait: bool) -> ExitCode:
 
     asking.require_answer(yes=yes)
     there = deployment()
-    row = there.mapping_table.get_row(key)
+    row = there.app.table.get_row(key)
     if row is None:
         raise no_such_row(key)
-    intended = row_plan.planned([], {key: row}, there.home, prune=True)
+    intended = row_plan.planned([], {key: row}, there.app.home, prune=True)
 
     def delete() -> ExitCode:
         asking.confirm(f"Delete {key}?", yes=yes)

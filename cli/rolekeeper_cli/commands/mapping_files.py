@@ -42,7 +42,7 @@ def export(form: str | None, target: str | None) -> ExitCode:
     there = deployment()
     rows = []
     for key, row in mapping_rows(there).all().items():
-        written, problems = file_row(row, there.home)
+        written, problems = file_row(row, there.app.home)
         rows.append(written)
         if problems:
             output.warn(f"{key} can't be read, and is in the file as it is: {'; '.join(problems)}")
@@ -91,7 +91,7 @@ def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: boo
     # The file is read before AWS is asked anything but who we are.
     there = deployment()
     reading = read_mappings(file, form, there)
-    intended = row_plan.planned(reading.specs, mapping_rows(there).all(), there.home, prune=prune)
+    intended = row_plan.planned(reading.specs, mapping_rows(there).all(), there.app.home, prune=prune)
 
     def write() -> ExitCode:
         output.say(f"{intended.counts()}.")
@@ -121,7 +121,7 @@ def diff(file: str, form: str | None, *, prune: bool, detailed_exitcode: bool) -
 
     there = deployment()
     reading = read_mappings(file, form, there)
-    intended = row_plan.planned(reading.specs, mapping_rows(there).all(), there.home, prune=prune)
+    intended = row_plan.planned(reading.specs, mapping_rows(there).all(), there.app.home, prune=prune)
     forms.show(intended.document(), lambda: row_plan.show(intended))
     return ExitCode.CHANGES if detailed_exitcode and intended.changes else ExitCode.DONE
 
@@ -154,7 +154,7 @@ def read_mappings(file: str, form: str | None, deployment: "Deployment | None") 
     chosen = format_of("" if file == _STDIN else file, form)
     data = _bytes_of(file)
     name = "stdin" if file == _STDIN else file
-    reading = read_file(data, name, chosen, deployment.home if deployment else None)
+    reading = read_file(data, name, chosen, deployment.app.home if deployment else None)
     for each in reading.warnings:
         output.warn(each)
     output.bad(reading.problems)

@@ -30,7 +30,7 @@ def history(key: "MappingKey", limit: int) -> ExitCode:
     from rolekeeper_cli import forms
     from rolekeeper_cli.deployment import deployment
 
-    entries = deployment().revisions.history(key, limit)
+    entries = deployment().app.revisions.history(key, limit)
     if not entries:
         raise CommandError(f"{key} has no history", "see: rolekeeper mapping ls")
     told = [{name: value for name, value in each.items() if name not in _STORED} for each in entries]
@@ -69,8 +69,8 @@ def rollback(key: "MappingKey", to: int | None, *, yes: bool, wait: bool) -> Exi
     asking.require_answer(yes=yes)
     there = deployment()
     old = revision_to_restore(there, key, to)
-    row = there.mapping_table.get_row(key)
-    intended = row_plan.planned([old.spec], {key: row} if row else {}, there.home)
+    row = there.app.table.get_row(key)
+    intended = row_plan.planned([old.spec], {key: row} if row else {}, there.app.home)
     output.say(f"Revision {old.revision}:")
 
     def write() -> ExitCode:
@@ -98,7 +98,7 @@ def approve(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool) -
 
     asking.require_answer(yes=yes)
     there = deployment()
-    row = there.mapping_table.get_row(key)
+    row = there.app.table.get_row(key)
     if row is None:
         raise no_such_row(key)
     held = said(row, "held_revision")

@@ -62,7 +62,9 @@ def plan(
     instances = _instances(there, texts)
     proposed = propose(there, specs, prune=prune) if file else Proposal()
     ids = [each.key.id for each in instances]
-    seen = fleet.look(there, fleet.Enforced(there.store, proposed.served), [instances] if texts else fleet.pages(there))
+    seen = fleet.look(
+        there, fleet.Enforced(there.app.store, proposed.served), [instances] if texts else fleet.pages(there)
+    )
     basis = plan_file.Basis(there.caller.account, str(there.session.region_name), there.stack.name, ids, specs, prune)
     with plan_file.writing(Path(out), basis, proposed) if out else nullcontext(lambda _: None) as keep:
         tally = fleet_plan.show(there, proposed, seen, narrowed=bool(texts), keep=keep)
@@ -75,7 +77,7 @@ def _instances(deployment: "Deployment", texts: "Sequence[str]") -> "list[Instan
     """The instances that texts name, each once."""
     from rolekeeper_cli.instances import find_instance
 
-    found = [find_instance(deployment.ec2, text) for text in texts]
+    found = [find_instance(deployment.app.ec2, text) for text in texts]
     return list({each.key: each for each in found}.values())
 
 
@@ -95,7 +97,7 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
     from rolekeeper_cli.plan_file import PlanFile
 
     there = deployment()
-    return applying.apply(there, PlanFile(Path(plan), there.home), approve=approve)
+    return applying.apply(there, PlanFile(Path(plan), there.app.home), approve=approve)
 
 
 COMMANDS = (plan, apply)

@@ -54,7 +54,7 @@ class CellError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class HomeAccount:
     """Where Rolekeeper runs, to tell the ARNs of other accounts from our own."""
 
     account: str
@@ -67,11 +67,11 @@ class Cell:
 
     type: str
     value: Any
-    home: Home
+    home: HomeAccount
     warnings: list[str] = field(default_factory=list)
 
 
-def cell_of(attribute: Any, home: Home) -> Cell:
+def cell_of(attribute: Any, home: HomeAccount) -> Cell:
     """The cell of a low-level attribute value.
 
     Raises:

@@ -1,112 +1,65 @@
-"""What a mapping would govern, and with which others it would tie: pure."""
+"""Conflicts: two mappings of equal priority that want different roles for an instance. Pure."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rolekeeper.foreign import ForeignRoles
-from rolekeeper.model import ANY_VALUE, Association, Candidates, Instance, MappingKey, MappingSpec, PublishedMapping
-from rolekeeper.rules import Ownership
+from rolekeeper.model import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
 
-# Instance ids that a reason names.
+# Instance ids, and other mappings, that a reason names.
 NAMED = 5
 
 
 @dataclass(slots=True)
-class Tie:
-    """Another mapping of equal priority with another role. `instances` names some of those that would tie today.
+class Conflict:
+    """A conflict with another mapping. `instances` names some of those that have it today, `count` says how many do.
 
-    `new` unless the mapping as served now ties with it there already.
+    `new` unless the mapping as it is published has it there already.
     """
 
-    rival: PublishedMapping
+    other: PublishedMapping
     instances: list[str] = field(default_factory=list)
     count: int = 0
     new: bool = False
 
     def __str__(self) -> str:
         """In words, for the row."""
-        spec = self.rival.spec
+        spec = self.other.spec
         text = f"ties with {spec.key} (priority {spec.priority}, role {spec.role})"
         if not self.count:
             return text
         more = f" and {self.count - NAMED:,} more" if self.count > NAMED else ""
         return f"{text} on {', '.join(self.instances)}{more}"
 
-    def meets(self, instance_id: str, *, new: bool) -> None:
-        """Count one instance on which the two tie."""
+    def add(self, instance_id: str, *, new: bool) -> None:
+        """Count one instance."""
         self.count += 1
         self.new |= new
-        # The first by id, so that the same ties read the same however EC2 orders its pages.
+        # The first by id, so that the same conflict reads the same however EC2 orders its pages.
         self.instances = sorted([*self.instances, instance_id])[:NAMED]
 
 
-@dataclass(slots=True)
-class Survey:
-    """How many instances a mapping governs, and its ties, by the rival's key. Memory: bounded by the rivals.
-
-    `profile_ids` are those of the profiles of the mapping's own ARN that these instances carry, `foreign` those that
-    carry a foreign role.
-    """
-
-    matched: int = 0
-    ties: dict[MappingKey, Tie] = field(default_factory=dict)
-    profile_ids: set[str] = field(default_factory=set)
-    foreign: ForeignRoles = field(default_factory=ForeignRoles)
+class Conflicts(dict[MappingKey, Conflict]):
+    """The conflicts of one mapping, by the other mapping's key."""
 
     @property
-    def blocks(self) -> bool:
-        """Whether there is a tie that isn't there already."""
-        return any(tie.new for tie in self.ties.values())
+    def new(self) -> bool:
+        """Whether one of them isn't there already."""
+        return any(each.new for each in self.values())
 
     @property
-    def told(self) -> list[Tie]:
-        """The ties, those on the most instances first."""
-        return sorted(self.ties.values(), key=lambda tie: (-tie.count, tie.rival.key))
+    def largest_first(self) -> list[Conflict]:
+        """Those on the most instances first."""
+        return sorted(self.values(), key=lambda each: (-each.count, each.other.key))
 
     def __str__(self) -> str:
-        """The ties in words."""
-        told = self.told
-        text = "; ".join(str(tie) for tie in told[:NAMED])
-        more = f"; and with {len(told) - NAMED} more mappings" if len(told) > NAMED else ""
-        return f"{text}{more}; give one of them a lower number as its priority"
+        """In words, for the row."""
+        named = self.largest_first[:NAMED]
+        more = f"; and with {len(self) - NAMED} more mappings" if len(self) > NAMED else ""
+        return f"{'; '.join(map(str, named))}{more}; give one of them a lower number as its priority"
 
-    def tie(self, rival: PublishedMapping) -> Tie:
-        """The tie with a rival, begun when there is none yet."""
-        return self.ties.setdefault(rival.key, Tie(rival))
-
-    def add(  # noqa: PLR0913, PLR0917  # all that one instance is counted by
-        self,
-        instance: Instance,
-        candidate: PublishedMapping,
-        after: Candidates,
-        served: PublishedMapping | None,
-        before: Candidates,
-        association: Association | None,
-        ownership: Ownership,
-    ) -> None:
-        """Add one instance that carries the candidate's tag.
-
-        Args:
-            instance: the instance.
-            candidate: the mapping that is looked at.
-            after: the mappings for its tags, ranked with the candidate among them.
-            served: the same mapping as it is served now, if it is.
-            before: the mappings ranked with that one.
-            association: what the instance carries.
-            ownership: which profiles are managed.
-        """
-        if after.winner is candidate:
-            self.matched += 1
-            if association and association.profile_arn == candidate.profile_arn:
-                self.profile_ids.add(association.profile_id)
-            elif association and not ownership.manages(association.profile_arn):
-                self.foreign.add(instance, association)
-        if candidate not in after.tied:
-            return
-        for rival in after.tied:
-            if differ(rival, candidate):
-                there_already = served in before.tied and rival in before.tied
-                self.tie(rival).meets(instance.key.id, new=not there_already)
+    def of(self, other: PublishedMapping) -> Conflict:
+        """The conflict with another mapping, begun when there is none yet."""
+        return self.setdefault(other.key, Conflict(other))
 
 
 def differ(one: PublishedMapping, other: PublishedMapping) -> bool:
@@ -114,8 +67,8 @@ def differ(one: PublishedMapping, other: PublishedMapping) -> bool:
     return (one.spec.role, one.profile_arn) != (other.spec.role, other.profile_arn)
 
 
-def could_tie(one: PublishedMapping, other: PublishedMapping, now: datetime) -> bool:
-    """Whether some instance could carry the tags of both, be in the scope of both, and so tie."""
+def could_conflict(one: PublishedMapping, other: PublishedMapping, now: datetime) -> bool:
+    """Whether some instance could carry the tags of both and be in the scope of both, and so meet the conflict."""
     a, b = one.spec, other.spec
     return (
         a.key != b.key
@@ -142,9 +95,7 @@ def _agree(one: MappingSpec, other: MappingSpec) -> bool:
     """Whether one set of tags can satisfy every demand of both."""
     asked: dict[str, str] = {}
     for key, value in (*_demands(one), *_demands(other)):
-        if value == ANY_VALUE:
-            continue
-        if asked.setdefault(key, value) != value:
+        if value != ANY_VALUE and asked.setdefault(key, value) != value:
             return False
     return True
 

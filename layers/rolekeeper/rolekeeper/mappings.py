@@ -8,7 +8,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
-from rolekeeper.cells import CellError, Home, cell_of
+from rolekeeper.cells import CellError, HomeAccount, cell_of
 from rolekeeper.columns import ASKS, COLUMNS, KEYS, OURS, Attributes, Column
 from rolekeeper.lookalikes import quote
 from rolekeeper.model import ANY_VALUE, RESERVED, MappingKey, MappingSpec
@@ -23,7 +23,7 @@ _SETS = frozenset({"SS", "NS", "BS"})
 
 
 @dataclass(frozen=True, slots=True)
-class RowVerdict:
+class ParsedRow:
     """What a row says: a mapping, or all the problems that keep it from being one.
 
     Warnings go with either, and so does what people ask: `approve` is the revision that may be served (0: none),
@@ -37,7 +37,7 @@ class RowVerdict:
     edited_by: str = ""
 
 
-def read_row(attributes: Attributes, home: Home) -> RowVerdict:
+def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
     """Read a row as DynamoDB's low-level API gives it.
 
     Args:
@@ -65,13 +65,13 @@ def read_row(attributes: Attributes, home: Home) -> RowVerdict:
                 warnings.append(f"{column.name}: {error}")
     warnings += _about_unknown(attributes)
     if problems:
-        return RowVerdict(None, tuple(problems), tuple(warnings), **asks)
+        return ParsedRow(None, tuple(problems), tuple(warnings), **asks)
     key = MappingKey(values.pop("tag_key"), values.pop("tag_value"))
     spec = MappingSpec(key=key, **values)
-    return RowVerdict(spec, (), (*warnings, *_about_sense(spec)), **asks)
+    return ParsedRow(spec, (), (*warnings, *_about_sense(spec)), **asks)
 
 
-def _read(column: Column, attribute: Any, home: Home, warnings: list[str]) -> Any:
+def _read(column: Column, attribute: Any, home: HomeAccount, warnings: list[str]) -> Any:
     cell = cell_of(attribute, home)
     value = column.value(cell)
     warnings += [f"{column.name}: {each}" for each in cell.warnings]

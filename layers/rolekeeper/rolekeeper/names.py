@@ -2,7 +2,7 @@
 
 import re
 
-from rolekeeper.cells import Cell, CellError, Home, within
+from rolekeeper.cells import Cell, CellError, HomeAccount, within
 from rolekeeper.lookalikes import edge_blank, hidden, name_of, quote
 from rolekeeper.model import NO_ROLE
 
@@ -54,7 +54,7 @@ def _iam_name(cell: Cell, what: str, limit: int) -> str:
     return text
 
 
-def _about_arn(text: str, what: str, home: Home) -> str:
+def _about_arn(text: str, what: str, home: HomeAccount) -> str:
     cut_short = f"is {quote(text)}, an ARN cut short; give the {what}'s name"
     fields = text.split(":", _ARN_FIELDS - 1)
     if len(fields) < _ARN_FIELDS:

@@ -8,27 +8,27 @@ from rolekeeper import codec
 from rolekeeper.model import ANY_VALUE, Control, Held, MappingKey, PublishedMapping, Timer
 from rolekeeper.store import Store, Update
 
-# The attribute of a published mapping that names the rows in a tie with it, by their partitions.
+# The attribute of a published mapping that names the rows in conflict with it, by their partitions.
 BLOCKS = "blocks"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """All that is kept of a mapping, from one consistent read.
+class StoredMapping:
+    """All that is stored of a mapping, from one consistent read.
 
     Attributes:
         published: the last revision or its tombstone.
         held: the revision that was held last, which may have been approved or overtaken since.
         any_value: what is published for the same tag key and any value.
         control: the control item.
-        blocks: rows that were in a tie with this mapping when they were judged.
+        in_conflict: rows that were in conflict with this mapping when they were judged.
     """
 
     published: PublishedMapping | None = None
     held: Held | None = None
     any_value: PublishedMapping | None = None
     control: Control = field(default_factory=Control)
-    blocks: frozenset[MappingKey] = frozenset()
+    in_conflict: frozenset[MappingKey] = frozenset()
 
     @property
     def last(self) -> int:
@@ -42,8 +42,8 @@ class Revisions:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def read(self, key: MappingKey) -> Kept:
-        """All that is kept of a mapping, in one read.
+    def read(self, key: MappingKey) -> StoredMapping:
+        """All that is stored of a mapping, in one read.
 
         Raises:
             DamagedError: some of it isn't what we wrote.
@@ -54,12 +54,12 @@ class Revisions:
         wanted = {codec.CONTROL, published_at, held_at, any_at} if codec.fits_partition(key) else {codec.CONTROL}
         items = self._store.get(sorted(wanted))
         decode = self._store.decode
-        return Kept(
+        return StoredMapping(
             published=decode(codec.published_from, items[published_at]) if published_at in items else None,
             held=decode(codec.held_from, items[held_at]) if held_at in items else None,
             any_value=decode(codec.published_from, items[any_at]) if any_at in items else None,
             control=codec.control_from(items.get(codec.CONTROL, {})),
-            blocks=decode(_blocked, items[published_at]) if published_at in items else frozenset(),
+            in_conflict=decode(_in_conflict, items[published_at]) if published_at in items else frozenset(),
         )
 
     def published(self, key: MappingKey) -> PublishedMapping | None:
@@ -88,8 +88,8 @@ class Revisions:
         entry: Mapping[str, object],
         at: datetime,
         *,
-        credit: int = 0,
-        blocks: Iterable[MappingKey] = (),
+        approved_budget: int = 0,
+        in_conflict: Iterable[MappingKey] = (),
     ) -> None:
         """Serve a mapping from now on, and keep it as a revision with its history entry, in one transaction.
 
@@ -97,15 +97,15 @@ class Revisions:
             mapping: the new revision.
             entry: the history entry; the revision keeps it too.
             at: when.
-            credit: replaces and detaches that somebody approved: its window lets them through (see `window`).
-            blocks: the rows in a tie with it, as they were read: whoever adds one is judged before or after us.
+            approved_budget: replaces and detaches that a person approved: its window lets them through (see `window`).
+            in_conflict: the rows in conflict with it, as they were read: who adds one is judged before or after us.
 
         Raises:
-            ObserveAgainError: somebody published another revision meanwhile, or a row came into a tie with it.
+            ObserveAgainError: somebody published another revision meanwhile, or a row came into conflict with it.
         """
         item = codec.published_item(mapping)
         revision = {**entry, **item, "sk": codec.revision_sk(mapping.revision), "at": codec.timestamp(at)}
-        if blocked := {codec.mapping_pk(each) for each in blocks}:
+        if blocked := {codec.mapping_pk(each) for each in in_conflict}:
             item[BLOCKS] = blocked
         writes = [
             self._store.put(item, if_higher="revision", if_same=BLOCKS),
@@ -115,8 +115,8 @@ class Revisions:
         expires_at = mapping.spec.expires_at
         if expires_at and expires_at > at and not mapping.deleted:
             writes.append(self._store.put(codec.timer_item(Timer(expires_at, mapping.key))))
-        if credit:
-            granted = Update().set("credit", credit).set("credit_revision", mapping.revision)
+        if approved_budget:
+            granted = Update().set("credit", approved_budget).set("credit_revision", mapping.revision)
             writes.append(self._store.update(codec.window_key(mapping.key), granted))
         self._store.write(*writes)
 
@@ -147,19 +147,19 @@ class Revisions:
         told = [self._store.entry(codec.mapping_pk(mapping.key), entry, at)] if entry else []
         self._store.write(self._store.update(codec.published_key(mapping.key), update), *told)
 
-    # ---- rows in a tie with a mapping (see `ties`) ----
+    # ---- rows in conflict with a mapping (see `conflict_notes`) ----
 
-    def block(self, rival: PublishedMapping, row: MappingKey) -> None:
-        """Note beside a published mapping that a row is in a tie with it.
+    def add_conflict(self, other: PublishedMapping, row: MappingKey) -> None:
+        """Note beside a published mapping that a row is in conflict with it.
 
         Raises:
             ObserveAgainError: it is another revision by now.
         """
-        update = Update().add(BLOCKS, frozenset({codec.mapping_pk(row)})).only_if("revision", "=", rival.revision)
-        self._store.write(self._store.update(codec.published_key(rival.key), update))
+        update = Update().add(BLOCKS, frozenset({codec.mapping_pk(row)})).only_if("revision", "=", other.revision)
+        self._store.write(self._store.update(codec.published_key(other.key), update))
 
-    def unblock(self, key: MappingKey, rows: Iterable[MappingKey]) -> None:
-        """Drop what `block` noted: these rows are no longer in a tie.
+    def remove_conflicts(self, key: MappingKey, rows: Iterable[MappingKey]) -> None:
+        """Drop what `add_conflict` noted: these rows are no longer in conflict.
 
         Raises:
             ObserveAgainError: nothing is published there.
@@ -179,7 +179,7 @@ class Revisions:
         return self._store.history(codec.mapping_pk(key), limit)
 
 
-def _blocked(item: Mapping[str, object]) -> frozenset[MappingKey]:
+def _in_conflict(item: Mapping[str, object]) -> frozenset[MappingKey]:
     rows = item.get(BLOCKS, frozenset())
     if not isinstance(rows, set | frozenset):
         raise TypeError(f"{BLOCKS} is no set")

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from rolekeeper.announce import Announcer
-from rolekeeper.conflicts import Survey
 from rolekeeper.ec2 import Ec2
 from rolekeeper.errors import AwsRefusalError, DeniedError, RetryableError
 from rolekeeper.mapping_table import MappingTable
@@ -19,6 +18,7 @@ from rolekeeper.publish import Publisher
 from rolekeeper.records import needs_reconcile
 from rolekeeper.resolve import resolve
 from rolekeeper.rules import Rules
+from rolekeeper.scan import Scan
 from rolekeeper.state import State
 from rolekeeper.verdicts import Status
 from rolekeeper.work import WorkQueue
@@ -28,7 +28,7 @@ CAUSE = "sweep"
 # Each outlasts a call that nobody answers, 47 s to its last attempt, so that the sweep can still say how far it came.
 FLEET_RESERVE, MAPPINGS_RESERVE = 300, 60
 
-type Surveys = dict[MappingKey, Survey]
+type Scans = dict[MappingKey, Scan]
 
 
 @dataclass(slots=True)
@@ -78,13 +78,15 @@ class Sweep:
         swept = Swept()
         try:
             first = not self.state.swept()
-            live, surveys = self._fleet(swept)
-            judged = self._mappings(swept, surveys)
+            live, scans = self._fleet(swept)
+            judged = self._mappings(swept, scans)
             if swept.finished and judged:
                 self.state.note_sweep(live, swept.published, self.now())
                 if first:
                     # Until now every change was held: now they are due.
-                    self._fleet(swept)
+                    again = Swept(problems=swept.problems)
+                    self._fleet(again)
+                    swept.sent, swept.finished = swept.sent + again.sent, again.finished
         except DeniedError as error:
             self.announce.denied(error, correlation_id=self.correlation_id)
             raise
@@ -93,7 +95,7 @@ class Sweep:
         self.announce.count("InstancesSwept", swept.instances)
         return swept
 
-    def _fleet(self, swept: Swept) -> tuple[int, Surveys]:
+    def _fleet(self, swept: Swept) -> tuple[int, Scans]:
         """Send the instances for which a reconcile would do or write anything, and count what each mapping governs.
 
         Only a hint is sent: the reconciler reads the truth again, association first.
@@ -101,21 +103,21 @@ class Sweep:
         Returns:
             How many instances aren't terminated, and the counts.
         """
-        surveys: Surveys = {}
+        scans: Scans = {}
         live = 0
         for page in self.ec2.fleet():
             if self.seconds_left() < FLEET_RESERVE:
                 swept.finished = False
-                return live, surveys
+                return live, scans
             at = self.now()
             observed = self._observe(page, at, swept)
             for each in observed:
-                self._count(each, surveys, at)
+                self._count(each, scans, at)
             differing = [each.key for each in observed if needs_reconcile(each, each.decision(self.rules), at)]
             swept.instances += len(page)
             live += sum(each.state is not InstanceState.TERMINATED for each in page)
             swept.sent += self.queue.send(differing, CAUSE, self.correlation_id)
-        return live, surveys
+        return live, scans
 
     def _observe(self, page: Sequence[Instance], at: datetime, swept: Swept) -> list[Observation]:
         """The instances of a page that can be decided on; those that can't are reported."""
@@ -128,17 +130,17 @@ class Sweep:
                 self.announce.failed("an instance can't be swept", instance=each.key.id, error=problem)
         return readable
 
-    def _count(self, observed: Observation, surveys: Surveys, at: datetime) -> None:
+    def _count(self, observed: Observation, scans: Scans, at: datetime) -> None:
         instance = observed.instance
         if instance is None or instance.state is InstanceState.TERMINATED:
             return
         live = [each for each in observed.published if not each.deleted]
         ranked = resolve(instance, live, at, observed.pin)
         for mapping in live:
-            survey = surveys.setdefault(mapping.key, Survey())
-            survey.add(instance, mapping, ranked, mapping, ranked, observed.association, self.rules.ownership)
+            scan = scans.setdefault(mapping.key, Scan())
+            scan.add(instance, observed.association, (mapping, ranked), (mapping, ranked), self.rules.ownership)
 
-    def _mappings(self, swept: Swept, surveys: Surveys) -> bool:
+    def _mappings(self, swept: Swept, scans: Scans) -> bool:
         """Check every row again, then what is served although its row is gone.
 
         Returns:
@@ -147,30 +149,30 @@ class Sweep:
         judged = True
         # What counts only a part of the fleet would be told as if it were all: then each check asks EC2 itself.
         whole = swept.finished and not swept.problems
-        unseen, empty = set(surveys), True
+        unseen, empty = set(scans), True
         for keys in self.table.keys():  # noqa: SIM118  # pages of keys, no dict
             unseen -= set(keys)
             empty = empty and not keys
             for key in keys:
-                judged &= self._recheck(key, swept, surveys, whole=whole, seen=True)
+                judged &= self._recheck(key, swept, scans, whole=whole, seen=True)
         if unseen and empty:
             # An empty read never means that every row was deleted (DESIGN, rule 5): hold everything.
             swept.problems.append(f"the mapping table reads empty, and {len(unseen)} mappings are served: kept")
             self.announce.count("MappingTableEmpty")
             return False
         for key in sorted(unseen):
-            judged &= self._recheck(key, swept, surveys, whole=whole, seen=False)
+            judged &= self._recheck(key, swept, scans, whole=whole, seen=False)
         return judged
 
-    def _recheck(self, key: MappingKey, swept: Swept, surveys: Surveys, *, whole: bool, seen: bool) -> bool:
+    def _recheck(self, key: MappingKey, swept: Swept, scans: Scans, *, whole: bool, seen: bool) -> bool:
         """Check one row again; returns whether it could be judged."""
         if self.seconds_left() < MAPPINGS_RESERVE:
             swept.finished = False
             return False
         swept.mappings += 1
         try:
-            survey = surveys.get(key, Survey()) if whole else None
-            verdict = self.publisher.recheck(key, self.correlation_id, survey, seen=seen)
+            scan = scans.get(key, Scan()) if whole else None
+            verdict = self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
         except RetryableError as error:
             # One row that AWS gave no answer for doesn't keep the others from being checked.
             swept.problems.append(f"{key}: {error}")

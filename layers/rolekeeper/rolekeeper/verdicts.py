@@ -1,18 +1,25 @@
-"""What becomes of a row: its status, and the words in which the row says so. Pure."""
+"""What is to become of a row: a value, without I/O. `assess` makes it, `commit` carries it out."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rolekeeper.errors import DeniedError
+from rolekeeper.errors import AwsRefusalError, DeniedError
+from rolekeeper.impact import ImpactReport
+from rolekeeper.mapping_table import Columns
 from rolekeeper.model import MappingKey, PublishedMapping
+from rolekeeper.roles import RoleCheck
+from rolekeeper.scan import Scan
+from rolekeeper.snapshot import RowSnapshot
 
 # The longest reason that goes into a row.
 REASON = 1_000
+# What a row says when all is well.
+SERVING = "serving"
 
 
 class Status(StrEnum):
-    """What we write into a row (docs/mappings.md, "Status")."""
+    """What a row says (docs/mappings.md, "Status"). `Removed` is never written: there is no row left to say it."""
 
     PUBLISHED = "Published"
     EXPIRED = "Expired"
@@ -23,23 +30,82 @@ class Status(StrEnum):
     REMOVED = "Removed"
 
 
+class Ending(StrEnum):
+    """What a verdict asks to be done."""
+
+    NOTHING = "nothing"
+    SAY = "say why not"
+    KEEP = "keep"
+    PUBLISH = "publish"
+    HOLD = "hold"
+    REMOVE = "remove"
+    DELETE_ROW = "delete row"
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """What IAM says of a published mapping by now: whether it can be used, and its profile's ids. `event` if news."""
+
+    mapping: PublishedMapping
+    event: str = ""
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a row. `revision` is the one being served, 0 for none; `changed` when this is news.
+    """What is to become of a row.
 
-    `held` is the revision that waits for approval, 0 for none. `tied` are the rows that were in a tie with the mapping.
-    `Removed` is never written: there is no row left to say it.
+    Attributes:
+        ending: what has to be done for it.
+        revision: the one in effect, 0 for none; `held` the one that waits for approval.
+        matched: how many instances the mapping governs; None: as the row says.
+        changed: whether this is news.
+        columns: what the row is to say; None where there is no row.
+        mapping: the revision that this is about.
+        report: what it would change, for one that isn't in effect yet; `approved` whether a person approved it.
+        scan: what was found among the instances.
+        missing: what has to be made of the profile first.
+        refresh: what is to be written of the published mapping first.
+        sent: how many instances were asked to be reconciled, once it is committed.
     """
 
     key: MappingKey
     status: Status
+    ending: Ending = Ending.NOTHING
     reason: str = ""
     revision: int = 0
-    matched: int | None = None
     held: int = 0
+    matched: int | None = None
     changed: bool = False
+    columns: Columns | None = None
+    mapping: PublishedMapping | None = None
+    report: ImpactReport | None = None
+    approved: bool = False
+    scan: Scan | None = None
+    missing: RoleCheck | None = None
+    refresh: Refresh | None = None
     sent: int = 0
-    tied: frozenset[MappingKey] = frozenset()
+    in_conflict: frozenset[MappingKey] = frozenset()
+
+
+def waiting(seen: RowSnapshot, error: AwsRefusalError) -> Verdict:
+    """The verdict on a row for which AWS gave no answer, or refused it: unless what it says is in effect or held."""
+    why = f"AWS gave no answer ({error.code} to {error.action}); it is asked again"
+    if isinstance(error, DeniedError):
+        why = denial(error)
+    published = seen.published
+    reason = sentence([why], what_is_in_effect(published))
+    revision = revision_of(published)
+    columns = Columns(Status.WAITING.value, reason, revision, None if published else 0, held=None)
+    held = seen.trigger.recheck and "held_revision" in seen.row
+    stays = held or (published is not None and seen.parsed.spec == published.spec) or not seen.row
+    ending = Ending.NOTHING if stays else Ending.SAY
+    return Verdict(seen.key, Status.WAITING, ending, reason, revision, columns=None if stays else columns)
+
+
+def denial(error: DeniedError) -> str:
+    """What to do about a missing permission."""
+    return f"Rolekeeper isn't allowed {error.action} on {error.resource}; allow it, the next sweep tries again"
 
 
 def sentence(parts: Iterable[str], ending: str = "") -> str:
@@ -50,15 +116,15 @@ def sentence(parts: Iterable[str], ending: str = "") -> str:
     return f"{text} {ending}".strip()
 
 
-def what_serves(served: PublishedMapping | None) -> str:
-    """What goes on being served while an edit isn't, in brackets; empty when nothing is."""
-    if served is None:
+def what_is_in_effect(published: PublishedMapping | None) -> str:
+    """What stays in effect while an edit doesn't come into it, in brackets; empty when nothing is."""
+    if published is None:
         return ""
-    if served.suspended:
-        return f"(revision {served.revision} is suspended: its instances stay as they are)"
-    return f"(revision {served.revision} keeps serving)"
+    if published.suspended:
+        return f"(revision {published.revision} is suspended: its instances stay as they are)"
+    return f"(revision {published.revision} keeps serving)"
 
 
-def denial(error: DeniedError) -> str:
-    """What to do about a missing permission."""
-    return f"Rolekeeper isn't allowed {error.action} on {error.resource}; allow it, the next sweep tries again"
+def revision_of(published: PublishedMapping | None) -> int:
+    """The number of what is in effect, 0 for nothing."""
+    return published.revision if published else 0

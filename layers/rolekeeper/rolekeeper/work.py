@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ LONGEST_DELAY = 900
 class WorkQueue:
     """The one queue that every request to reconcile goes through."""
 
-    def __init__(self, client: "SQSClient", url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, client: "SQSClient", url: str, now: Callable[[], datetime]) -> None:
         self._client = client
         self._url = url
         self._now = now

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from rolekeeper.mappings import row_of
 from rolekeeper.model import MappingSpec
-from support.desk import MAPPING_TABLE, Desk
+from support.desk import Desk
 from support.terminal import CALLER, Terminal
 from support.values import row_specs
+from support.world import MAPPING_TABLE
 
 TWO = """\
 mappings:

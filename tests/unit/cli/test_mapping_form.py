@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.cells import Home
+from rolekeeper.cells import HomeAccount
 from rolekeeper.mappings import row_of
 from rolekeeper.model import MappingKey, MappingSpec
 from rolekeeper_cli import csv_form, yaml_form
@@ -19,7 +19,7 @@ from rolekeeper_cli.row_document import file_row, plain
 from rolekeeper_cli.trouble import UsageError
 from support.values import row_specs
 
-HOME = Home("123456789012")
+HOME = HomeAccount("123456789012")
 FORMS = ["yaml", "csv"]
 SMALL = "tag_key: workload\n  tag_value: web\n  role: web\n"
 

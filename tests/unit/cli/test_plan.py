@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from rolekeeper.limits import Limits
 from support.desk import TRUSTS_LAMBDA, Desk
 from support.terminal import Terminal, lines
 
@@ -221,8 +222,56 @@ def test_what_would_be_held_is_told_with_its_number(terminal: Terminal, desk: De
     for _ in range(3):
         desk.converged("web", app="web")
     ran = terminal("plan", "-f", file_of(tmp_path, "tag_key: app, tag_value: web, role: db"))
-    assert "    would be Held: attach 0, replace 3 and detach 0 instances (3 of 3; 1 may change" in ran.stdout
+    assert "    would be Held: it would attach 0, replace 3 and detach 0 instances (3 of 3; 1 may change" in ran.stdout
     assert "3 to replace" in ran.stdout
+
+
+def test_a_row_that_is_held_and_unchanged_is_held_in_the_plan_too_and_apply_waits_for_nothing(
+    terminal: Terminal, desk: Desk, tmp_path: Path
+) -> None:
+    terminal.parameters["MaxChangesPerEdit"] = "1"
+    desk.limits = Limits(1, 20)
+    desk.edit("app=web", role="web")
+    ids = [desk.converged("web", app="web") for _ in range(3)]
+    assert desk.edit("app=web", role="db").status == "Held"
+    file = file_of(tmp_path, "tag_key: app, tag_value: web, role: db")
+    desk.quiet()
+
+    ran = terminal("plan", "-f", file, "--out", str(tmp_path / "plan"))
+
+    assert f"= app=web\n    would be Held: {desk.shows('app=web')[1]}" in ran.stdout, "in the row's own words"
+    assert desk.world.writes == []
+    refused = terminal("apply", str(tmp_path / "plan"))
+    assert refused.exit_code != 0
+    assert "app=web changes so many instances that it would be held" in refused.output
+    terminal.meanwhile = lambda: [desk.publish("app=web"), desk.world.reconcile_all(*ids)]
+    applied = terminal("apply", str(tmp_path / "plan"), "--approve")
+    assert (applied.exit_code, {desk.world.carries(each) for each in ids}) == (0, {"db"})
+
+
+def test_a_row_whose_deletion_is_held_is_told_and_not_planned_as_deleted(
+    terminal: Terminal, desk: Desk, tmp_path: Path
+) -> None:
+    terminal.parameters["MaxChangesPerEdit"] = "1"
+    desk.limits = Limits(1, 20)
+    desk.edit("app=web", role="web")
+    for _ in range(3):
+        desk.converged("web", app="web")
+    desk.delete("app=web")
+    assert desk.publish("app=web").status == "Held"
+    told = terminal.document("plan", "-f", file_of(tmp_path, "tag_key: app, tag_value: web, role: web"))
+    (edit,) = told["mappings"]
+    assert (edit["status"], edit["serves"], told["changes"]) == ("Held", False, [])
+    assert edit["reason"].startswith("deleting it would attach 0, replace 0 and detach 3 instances")
+
+
+def test_a_row_that_meets_foreign_roles_is_published_with_a_warning(
+    terminal: Terminal, desk: Desk, tmp_path: Path
+) -> None:
+    desk.world.running(profile="theirs", app="web", **{"eks:cluster-name": "prod"})
+    ran = terminal("plan", "-f", file_of(tmp_path, "tag_key: app, tag_value: web, role: web"))
+    assert "would be Published: instances that carry foreign roles keep them, EKS nodes among them" in ran.stdout
+    assert "; foreign roles: 1;" in ran.stdout
 
 
 def test_an_edit_is_judged_with_those_before_it_served(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from jsonschema import Draft7Validator, ValidationError, validators
 
-from rolekeeper.cells import Home
+from rolekeeper.cells import HomeAccount
 from rolekeeper.columns import COLUMNS, KEYS
 from rolekeeper.mappings import read_row, row_of
 from rolekeeper.model import MappingSpec
@@ -20,7 +20,7 @@ from support import values
 from support.bad_rows import BadRow, corpus
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-HOME = Home("123456789012")
+HOME = HomeAccount("123456789012")
 GOOD: dict[str, Any] = {"tag_key": "workload", "tag_value": "web", "role": "web"}
 
 

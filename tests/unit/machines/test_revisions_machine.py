@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from rolekeeper import codec
 from rolekeeper.errors import ObserveAgainError
 from rolekeeper.model import ANY_VALUE, Held, MappingKey, PublishedMapping, Timer
-from rolekeeper.revisions import Kept
+from rolekeeper.revisions import StoredMapping
 from support.clock import START
 from support.happenings import at_most
 from support.state_table import STATE_TABLE
@@ -54,11 +54,11 @@ class Mappings(RuleBasedStateMachine):
         self.client = state_table()
         self.workers: list[Worker] = [worker(self.client) for _ in range(2)]
         self.keys: list[MappingKey] = []
-        self.kept: dict[tuple[int, MappingKey], Kept] = {}
+        self.kept: dict[tuple[int, MappingKey], StoredMapping] = {}
         self.published: dict[MappingKey, PublishedMapping] = {}
         self.held: dict[MappingKey, Held] = {}
-        self.blocks: dict[MappingKey, frozenset[MappingKey]] = {}
-        self.credit: dict[MappingKey, tuple[int, int]] = {}
+        self.in_conflict: dict[MappingKey, frozenset[MappingKey]] = {}
+        self.budget: dict[MappingKey, tuple[int, int]] = {}
         self.revisions: dict[tuple[MappingKey, int], PublishedMapping] = {}
         self.entries = Counter[MappingKey]()
         self.timers: set[Timer] = set()
@@ -78,11 +78,11 @@ class Mappings(RuleBasedStateMachine):
         why=st.sampled_from(["", "", "its role is gone"]),
         deleted=st.booleans(),
         arn=texts,
-        credit=st.integers(0, 2),
+        budget=st.integers(0, 2),
         approved=st.booleans(),
     )
     def publish(
-        self, reads: Reads, spec: Any, why: str, arn: str, credit: int, *, deleted: bool, approved: bool
+        self, reads: Reads, spec: Any, why: str, arn: str, budget: int, *, deleted: bool, approved: bool
     ) -> None:
         who, key, kept = self._read_by(reads)
         spec = replace(spec, key=key)
@@ -90,14 +90,19 @@ class Mappings(RuleBasedStateMachine):
         if approved and kept.held:
             made = kept.held.mapping
         former = self.published.get(key)
-        fits = former is None or (former.revision < made.revision and self.blocks.get(key, frozenset()) == kept.blocks)
+        fits = former is None or (
+            former.revision < made.revision and self.in_conflict.get(key, frozenset()) == kept.in_conflict
+        )
         revisions = self.workers[who].revisions
-        self._write(lambda: revisions.publish(made, ENTRY, self.now, credit=credit, blocks=kept.blocks), fits=fits)
+        self._write(
+            lambda: revisions.publish(made, ENTRY, self.now, approved_budget=budget, in_conflict=kept.in_conflict),
+            fits=fits,
+        )
         if fits:
-            self.published[key], self.blocks[key] = made, kept.blocks
+            self.published[key], self.in_conflict[key] = made, kept.in_conflict
             self.revisions[key, made.revision] = made
             self.entries[key] += 1
-            self.credit |= {key: (credit, made.revision)} if credit else {}
+            self.budget |= {key: (budget, made.revision)} if budget else {}
             if made.spec.expires_at and made.spec.expires_at > self.now and not made.deleted:
                 self.timers.add(Timer(made.spec.expires_at, key))
 
@@ -133,23 +138,25 @@ class Mappings(RuleBasedStateMachine):
             return
         read, there = kept.published, self.published.get(key)
         fits = there is not None and there.revision == read.revision
-        self._write(lambda: self.workers[who].revisions.block(read, row), fits=fits)
+        self._write(lambda: self.workers[who].revisions.add_conflict(read, row), fits=fits)
         if fits:
-            self.blocks[key] |= {row}
+            self.in_conflict[key] |= {row}
 
     @rule(reads=readers)
     def unblock(self, reads: Reads) -> None:
         who, key, kept = self._read_by(reads)
-        if not kept.blocks:
+        if not kept.in_conflict:
             return
-        self._write(lambda: self.workers[who].revisions.unblock(key, kept.blocks), fits=key in self.published)
-        self.blocks[key] -= kept.blocks
+        self._write(
+            lambda: self.workers[who].revisions.remove_conflicts(key, kept.in_conflict), fits=key in self.published
+        )
+        self.in_conflict[key] -= kept.in_conflict
 
     @rule(who=workers, at=which)
     def unblock_what_was_never_published(self, who: int, at: int) -> None:
         key = self.keys[at]
         if key not in self.published:
-            self._write(lambda: self.workers[who].revisions.unblock(key, [key]), fits=False)
+            self._write(lambda: self.workers[who].revisions.remove_conflicts(key, [key]), fits=False)
 
     # ---- what holds ----
 
@@ -157,11 +164,11 @@ class Mappings(RuleBasedStateMachine):
     def what_is_read_is_what_was_written(self) -> None:
         fresh = worker(self.client)
         for key in self.keys:
-            expected = Kept(
+            expected = StoredMapping(
                 self.published.get(key),
                 self.held.get(key),
                 self.published.get(MappingKey(key.tag_key, ANY_VALUE)),
-                blocks=self.blocks.get(key, frozenset()),
+                in_conflict=self.in_conflict.get(key, frozenset()),
             )
             kept = fresh.revisions.read(key)
             assert kept == expected
@@ -183,7 +190,7 @@ class Mappings(RuleBasedStateMachine):
             assert len(store.history(pk)) == min(50, self.entries[key])
             window = store.get([codec.window_key(key)]).get(codec.window_key(key), {})
             granted = (window["credit"], window["credit_revision"]) if window else None
-            assert granted == self.credit.get(key)
+            assert granted == self.budget.get(key)
 
     # ---- how ----
 
@@ -199,12 +206,12 @@ class Mappings(RuleBasedStateMachine):
     def _table(self) -> list[Any]:
         return list(self.client.scan(TableName=STATE_TABLE)["Items"])
 
-    def _read_by(self, reads: Reads) -> tuple[int, MappingKey, Kept]:
+    def _read_by(self, reads: Reads) -> tuple[int, MappingKey, StoredMapping]:
         """What a worker read last, now or however long ago; one that never did knows of nothing."""
         key = self.keys[reads.at]
         if reads.now:
             self.kept[reads.who, key] = self.workers[reads.who].revisions.read(key)
-        return reads.who, key, self.kept.get((reads.who, key), Kept())
+        return reads.who, key, self.kept.get((reads.who, key), StoredMapping())
 
 
 def test_of_workers_that_publish_at_once_one_is_told_to_look_again_and_nothing_is_lost() -> None:

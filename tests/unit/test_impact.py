@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.codec import pin_item, to_attributes
-from rolekeeper.effect import MOVES, Effect, Move
+from rolekeeper.impact import MOVES, Impact, Move
 from rolekeeper.limits import Limits
 from rolekeeper.model import (
     NO_PROFILE,
@@ -52,7 +52,7 @@ class Story:
     pin: Pin | None = None
     ownership: Ownership = OWNERSHIP
 
-    def add_to(self, effect: Effect) -> Effect:
+    def add_to(self, impact: Impact) -> Impact:
         """Count the instance."""
         published = [*self.others, self.present] if self.present else list(self.others)
         record = InstanceRecord({each.profile_arn: each for each in self.grants})
@@ -71,18 +71,18 @@ class Story:
         )
         before = resolve(self.instance, published, NOW, self.pin)
         after = resolve(self.instance, [*self.others, self.candidate], NOW, self.pin)
-        effect.count(observed, (self.present, before), (self.candidate, after), self.ownership)
-        return effect
+        impact.add(observed, (self.present, before), (self.candidate, after), self.ownership)
+        return impact
 
 
-def counts(effect: Effect) -> str:
+def counts(impact: Impact) -> str:
     """`replace web db`, say."""
-    if not effect.changes:
+    if not impact.changes:
         return ""
-    ((move, number),) = effect.moves.items()
-    assert number == effect.changes == 1
-    action = next(name for name in ("attach", "replace", "detach") if getattr(effect, name))
-    assert effect.takes == (action != "attach")
+    ((move, number),) = impact.moves.items()
+    assert number == impact.changes == 1
+    action = next(name for name in ("attach", "replace", "detach") if getattr(impact, name))
+    assert impact.takes == (action != "attach")
     names = (each.rsplit("/", maxsplit=1)[-1] for each in (move.before, move.after) if each)
     return " ".join((action, *names))
 
@@ -230,16 +230,16 @@ STORIES: dict[str, tuple[Story, str]] = {
 @pytest.mark.parametrize("name", STORIES)
 def test_an_edit_does_to_an_instance(name: str) -> None:
     story, expected = STORIES[name]
-    assert counts(story.add_to(Effect())) == expected
+    assert counts(story.add_to(Impact())) == expected
 
 
 def test_moves_are_bounded_and_counts_are_not() -> None:
-    effect = Effect()
+    impact = Impact()
     for number in range(2 * MOVES):
-        Story(None, WEB, association(f"other-{number}")).add_to(effect)
-    assert (effect.replace, len(effect.moves)) == (2 * MOVES, MOVES)
-    Story(None, WEB, association("other-0")).add_to(effect)
-    assert effect.moves[Move(arn("other-0"), arn("web"))] == 2
+        Story(None, WEB, association(f"other-{number}")).add_to(impact)
+    assert (impact.replace, len(impact.moves)) == (2 * MOVES, MOVES)
+    Story(None, WEB, association("other-0")).add_to(impact)
+    assert impact.moves[Move(arn("other-0"), arn("web"))] == 2
 
 
 @given(
@@ -261,7 +261,7 @@ def test_the_same_again_changes_nothing(
     rest = tuple(each for each in others if each.key != present.key)
     again = replace(present, revision=2)
     story = Story(present, again, attached, tuple(grants), rest, instance=running, ownership=ownership)
-    assert story.add_to(Effect()).changes == 0
+    assert story.add_to(Impact()).changes == 0
 
 
 # ---- what is foretold is what happens ----

@@ -1,4 +1,4 @@
-"""Rows in a tie: whichever is mended, both are judged again at once."""
+"""Rows in conflict: whichever is edited, both are judged again at once."""
 
 from functools import partial
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from rolekeeper import codec
+from rolekeeper.conflict_notes import OTHERS, ROWS
 from rolekeeper.errors import RetryableError
-from rolekeeper.ties import RIVALS, ROWS
+from rolekeeper.revisions import Revisions
 from rolekeeper.verdicts import Status
 from support.desk import TRUSTS_LAMBDA, Desk
 from support.world import KilledError, World, kill, mapping_key, refusing
@@ -28,7 +29,7 @@ def desk(world: World) -> Desk:
 
 
 def beside(desk: Desk, tag: str) -> set[str]:
-    return {str(each) for each in desk.world.revisions.read(mapping_key(tag)).blocks}
+    return {str(each) for each in desk.world.revisions.read(mapping_key(tag)).in_conflict}
 
 
 def test_a_row_that_is_refused_is_noted_beside_its_rival(desk: Desk) -> None:
@@ -131,11 +132,11 @@ def test_what_is_noted_is_bounded(desk: Desk) -> None:
 def test_a_row_notes_itself_beside_few_rivals(desk: Desk) -> None:
     desk.delete(STAR)
     desk.publish(STAR)
-    for number in range(RIVALS + 2):
+    for number in range(OTHERS + 2):
         desk.edit(f"workload=w{number}", role="web")
     desk.quiet()
     assert desk.edit(STAR, role="api").status is Status.CONFLICT
-    assert desk.world.writes.count("UpdateItem") == RIVALS + 1, "and the row's status"
+    assert desk.world.writes.count("UpdateItem") == OTHERS + 1, "and the row's status"
 
 
 def test_of_two_who_are_judged_at_once_the_slower_one_looks_again(desk: Desk) -> None:
@@ -211,7 +212,7 @@ def test_what_is_wrong_with_the_other_is_left_to_the_sweep(desk: Desk) -> None:
     assert desk.edit(STAR, role="api", priority=200).status is Status.PUBLISHED
     assert desk.shows(EXACT)[0] == "Waiting"
     assert beside(desk, STAR) == {EXACT}
-    (line,) = (each for each in desk.world.logged() if each["message"] == "a tie was not looked at again")
+    (line,) = (each for each in desk.world.logged() if each["message"] == "a conflict was not checked again")
     assert (line["mapping"], line["correlation_id"]) == (EXACT, "edit-1")
     desk.world.store.write(desk.world.store.delete(held))
     assert desk.recheck(EXACT).status is Status.PUBLISHED
@@ -221,11 +222,11 @@ def test_a_note_that_cant_be_taken_back_does_no_harm(desk: Desk, monkeypatch: py
     def refuse(*_: object) -> None:
         raise RetryableError("Throttling", "slow", "dynamodb:UpdateItem")
 
-    monkeypatch.setattr(desk.world.revisions, "unblock", refuse)
+    monkeypatch.setattr(Revisions, "remove_conflicts", refuse)
     assert desk.edit(STAR, role="api", priority=200).status is Status.PUBLISHED
     assert desk.shows(EXACT)[0] == "Published"
     assert beside(desk, STAR) == {EXACT}
-    (line,) = (each for each in desk.world.logged() if each["message"] == "a tie was not looked at again")
+    (line,) = (each for each in desk.world.logged() if each["message"] == "a conflict was not checked again")
     assert line["mapping"] == STAR
 
 

@@ -1,26 +1,24 @@
-"""How heavy an edit is: the limit, the fleet counted only when it matters, permissions of the largest groups."""
+"""What an edit would do: the limit, the fleet counted only when it matters, permissions of the largest groups."""
 
 from collections import Counter
 
 import pytest
 
 from rolekeeper.difference import Difference
-from rolekeeper.effect import Effect, Move
+from rolekeeper.impact import COMPARED, PHRASES, Impact, ImpactAssessor, ImpactReport, Move
 from rolekeeper.limits import Limits
 from rolekeeper.policy_reader import PolicyReader
-from rolekeeper.surveyor import Surveyor
-from rolekeeper.weight import COMPARED, PHRASES, Scales, Weight
 from support.values import arn, published
 
 
-class Fleet(Surveyor):
-    """A surveyor that knows only how many instances there are, and how often it was asked."""
+class Fleet:
+    """A fleet that knows only how many instances there are, and how often it was asked."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.asked = 0
 
-    def fleet(self) -> int:
+    def __call__(self) -> int:
         self.asked += 1
         return self.size
 
@@ -38,20 +36,20 @@ class Told(PolicyReader):
         return self.differences.get(before, Difference())
 
 
-def effect(**moves: int) -> Effect:
+def impact(**moves: int) -> Impact:
     """Replaces by `db`, so many of each profile."""
     counted = Counter({Move(arn(before), arn("db")): number for before, number in moves.items()})
-    return Effect(replace=sum(moves.values()), moves=counted)
+    return Impact(replace=sum(moves.values()), moves=counted)
 
 
 DB = published("a=1", "db")
 
 
-@pytest.mark.parametrize(("changes", "too_heavy", "asked"), [(10, False, 0), (11, False, 1), (21, True, 1)])
-def test_the_fleet_is_counted_only_beyond_the_number(changes: int, asked: int, *, too_heavy: bool) -> None:
+@pytest.mark.parametrize(("changes", "needs_approval", "asked"), [(10, False, 0), (11, False, 1), (21, True, 1)])
+def test_the_fleet_is_counted_only_beyond_the_number(changes: int, asked: int, *, needs_approval: bool) -> None:
     fleet = Fleet(100)
-    weight = Scales(Limits(10, 20), fleet, Told()).weigh(DB, effect(web=changes))
-    assert (weight.too_heavy, fleet.asked) == (too_heavy, asked)
+    report = ImpactAssessor(Limits(10, 20), fleet, Told()).report(DB, impact(web=changes))
+    assert (report.needs_approval, fleet.asked) == (needs_approval, asked)
 
 
 def test_the_permissions_of_all_groups_are_told_together() -> None:
@@ -59,8 +57,8 @@ def test_the_permissions_of_all_groups_are_told_together() -> None:
         web=Difference(("s3:PutObject on *",), ("s3:GetObject on *",)),
         api=Difference(("s3:PutObject on *", "sqs:* on *")),
     )
-    weight = Scales(Limits(10, 20), Fleet(100), told).weigh(DB, effect(web=2, api=1))
-    assert str(weight) == (
+    report = ImpactAssessor(Limits(10, 20), Fleet(100), told).report(DB, impact(web=2, api=1))
+    assert str(report) == (
         "attach 0, replace 3 and detach 0 instances; gains s3:PutObject on *; sqs:* on *; loses s3:GetObject on *"
     )
     assert told.asked == [("web", "db", "db"), ("api", "db", "db")]
@@ -69,33 +67,33 @@ def test_the_permissions_of_all_groups_are_told_together() -> None:
 def test_only_the_largest_groups_are_compared() -> None:
     told = Told()
     moves = {f"role-{number}": number + 1 for number in range(COMPARED + 3)}
-    Scales(Limits(100, 20), Fleet(0), told).weigh(DB, effect(**moves))
+    ImpactAssessor(Limits(100, 20), Fleet(0), told).report(DB, impact(**moves))
     assert [before for before, _, _ in told.asked] == [f"role-{number}" for number in range(COMPARED + 2, 2, -1)]
 
 
 def test_a_group_that_cant_be_compared_doesnt_hide_the_others() -> None:
     told = Told(web=Difference(("s3:PutObject on *",)), api=Difference(unknown="IAM answers AccessDenied"))
-    words = str(Scales(Limits(10, 20), Fleet(100), told).weigh(DB, effect(web=2, api=1)))
+    words = str(ImpactAssessor(Limits(10, 20), Fleet(100), told).report(DB, impact(web=2, api=1)))
     assert words.endswith("gains s3:PutObject on *; the permissions couldn't be compared: IAM answers AccessDenied")
 
 
 def test_a_detach_is_compared_with_no_role() -> None:
     told = Told()
-    gone = Effect(detach=1, moves=Counter({Move(arn("web"), ""): 1}))
-    Scales(Limits(10, 20), Fleet(100), told).weigh(published("a=1", "NONE"), gone)
+    gone = Impact(detach=1, moves=Counter({Move(arn("web"), ""): 1}))
+    ImpactAssessor(Limits(10, 20), Fleet(100), told).report(published("a=1", "NONE"), gone)
     assert told.asked == [("web", "", "")]
 
 
 def test_an_edit_that_changes_nothing_says_nothing_of_permissions() -> None:
-    weight = Scales(Limits(10, 20), Fleet(100), Told()).weigh(DB, Effect())
-    assert str(weight) == "attach 0, replace 0 and detach 0 instances"
-    assert weight.document() == {"attach": 0, "replace": 0, "detach": 0, "gained": [], "lost": []}
+    report = ImpactAssessor(Limits(10, 20), Fleet(100), Told()).report(DB, Impact())
+    assert str(report) == "attach 0, replace 0 and detach 0 instances"
+    assert report.document() == {"attach": 0, "replace": 0, "detach": 0, "gained": [], "lost": []}
 
 
 def test_the_history_keeps_a_bounded_number_of_phrases() -> None:
     many = tuple(f"s3:Action{number} on *" for number in range(2 * PHRASES))
-    weight = Weight(effect(web=1_000), Difference(many, many, "a reason"), 12_000, 25)
-    document = weight.document()
+    report = ImpactReport(impact(web=1_000), Difference(many, many, "a reason"), 12_000, 25)
+    document = report.document()
     assert (len(document["gained"]), len(document["lost"]), document["unknown"]) == (PHRASES, PHRASES, "a reason")
-    assert len(str(weight)) < 700
-    assert "(1,000 of 12,000; 25 may change without approval)" in str(weight)
+    assert len(str(report)) < 700
+    assert "(1,000 of 12,000; 25 may change without approval)" in str(report)

@@ -1,0 +1,236 @@
+"""The composition root: functions, command, simulation and tests have everything built here, from the same parts."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from rolekeeper.announce import Announcer
+from rolekeeper.apply import Applier
+from rolekeeper.assess import Assessor
+from rolekeeper.cells import HomeAccount
+from rolekeeper.ec2 import Ec2
+from rolekeeper.expiry import Expiries
+from rolekeeper.iam import Iam
+from rolekeeper.impact import ImpactAssessor
+from rolekeeper.mails import Mailer
+from rolekeeper.mapping_table import MappingTable
+from rolekeeper.modes import DeployedMode
+from rolekeeper.policy_reader import PolicyReader
+from rolekeeper.publish import Publisher
+from rolekeeper.reconcile import Reconciler
+from rolekeeper.retry import RetryLoop
+from rolekeeper.revisions import Revisions
+from rolekeeper.roles import Roles
+from rolekeeper.scan import ImpactScanner
+from rolekeeper.settings import Settings
+from rolekeeper.state import State
+from rolekeeper.steering import Steering
+from rolekeeper.store import Store
+from rolekeeper.sweep import Sweep
+from rolekeeper.tasks import Tasks
+from rolekeeper.timers import Timers
+from rolekeeper.window import ChangeWindow
+from rolekeeper.work import WorkQueue
+
+if TYPE_CHECKING:
+    # The functions bring them; the command line is installed without Powertools.
+    from aws_lambda_powertools import Logger, Metrics
+
+
+def utc_now() -> datetime:
+    """The time."""
+    return datetime.now(UTC)
+
+
+class App:
+    """One deployment's parts, each made when it is first asked for. Made anew for each invocation: parts remember.
+
+    `client` gives the client of an AWS service by its name in boto3.
+    """
+
+    def __init__(  # noqa: PLR0913  # what comes from outside, each once
+        self,
+        settings: Settings,
+        client: Callable[[str], Any],
+        *,
+        logger: "Logger | None" = None,
+        metrics: "Metrics | None" = None,
+        now: Callable[[], datetime] = utc_now,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.settings = settings
+        self.client = client
+        self.now = now
+        self.sleep = sleep
+        self._logger = logger
+        self._metrics = metrics
+
+    # ---- AWS ----
+
+    @cached_property
+    def ec2(self) -> Ec2:
+        """EC2 in our account and Region."""
+        return Ec2(self.client("ec2"), self.settings.account, self.settings.region, self.settings.partition)
+
+    @cached_property
+    def iam(self) -> Iam:
+        """IAM in our account."""
+        return Iam(self.client("iam"), self.settings.account, self.settings.partition)
+
+    @cached_property
+    def queue(self) -> WorkQueue:
+        """The work queue."""
+        return WorkQueue(self.client("sqs"), self.settings.work_queue_url, self.now)
+
+    @cached_property
+    def table(self) -> MappingTable:
+        """The mapping table."""
+        return MappingTable(self.client("dynamodb"), self.settings.mapping_table)
+
+    @cached_property
+    def store(self) -> Store:
+        """The state table."""
+        return Store(self.client("dynamodb"), self.settings.state_table, self.settings.history_days, self.sleep)
+
+    @cached_property
+    def state(self) -> State:
+        """What the state table knows of instances."""
+        return State(self.store)
+
+    @cached_property
+    def revisions(self) -> Revisions:
+        """What the state table knows of mappings."""
+        return Revisions(self.store)
+
+    @cached_property
+    def timers(self) -> Timers:
+        """What expires when."""
+        return Timers(self.store)
+
+    @cached_property
+    def announcer(self) -> Announcer:
+        """Logs, metrics, events and mails; `flush` it at the end of an invocation."""
+        if not (self._logger and self._metrics):
+            raise TypeError("these parts were made to look, not to announce: they have no logger and no metrics")
+        mailer = Mailer(lambda: self.client("sns"), self.settings.alarm_topic, self.settings.where, self.now)
+        return Announcer(self.client("events"), self._logger, self._metrics, mailer)
+
+    # ---- instances ----
+
+    @cached_property
+    def window(self) -> ChangeWindow:
+        """The limit on changes by one mapping at once."""
+        return ChangeWindow(self.store, self.settings.limits, self.settings.change_window_minutes)
+
+    @cached_property
+    def retry_loop(self) -> RetryLoop:
+        """Has instances that aren't ready looked at again."""
+        settings = self.settings
+        return RetryLoop(self.client("stepfunctions"), settings.retry_state_machine_arn, settings.retry_timeout_minutes)
+
+    def reconciler(self, *, in_loop: bool = False) -> Reconciler:
+        """The reconciler; one that runs inside a retry loop starts none."""
+        applier = Applier(
+            ec2=self.ec2,
+            state=self.state,
+            window=self.window,
+            announce=self.announcer,
+            rules=self.settings.rules,
+            now=self.now,
+            sleep=self.sleep,
+        )
+        return Reconciler(
+            ec2=self.ec2,
+            state=self.state,
+            announce=self.announcer,
+            applier=applier,
+            rules=self.settings.rules,
+            retries=None if in_loop else self.retry_loop,
+            now=self.now,
+            sleep=self.sleep,
+        )
+
+    # ---- mappings ----
+
+    @property
+    def home(self) -> HomeAccount:
+        """To tell the ARNs of other accounts from our own."""
+        return HomeAccount(self.settings.account, self.settings.partition)
+
+    @cached_property
+    def roles(self) -> Roles:
+        """The checks of roles."""
+        settings = self.settings
+        return Roles(self.iam, settings.account, settings.role_path, makes_profiles=settings.create_missing_profiles)
+
+    def assessor(self, state: State | None = None) -> Assessor:
+        """The judge of rows, over the state table, or over what it would hold (`plan`)."""
+        scanner = ImpactScanner(self.ec2, state or self.state, self.table, self.settings.ownership)
+        return Assessor(
+            roles=self.roles,
+            scanner=scanner,
+            impacts=ImpactAssessor(self.settings.limits, scanner.fleet, PolicyReader(self.iam)),
+            revisions=self.revisions,
+            ownership=self.settings.ownership,
+            mode=self.settings.mode,
+        )
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """Judges rows and carries the verdicts out."""
+        return Publisher(
+            home=self.home,
+            table=self.table,
+            revisions=self.revisions,
+            roles=self.roles,
+            assessor=self.assessor(),
+            ec2=self.ec2,
+            queue=self.queue,
+            announcer=self.announcer,
+            now=self.now,
+        )
+
+    # ---- the fleet ----
+
+    @cached_property
+    def steering(self) -> Steering:
+        """Acts on what people write into the state table."""
+        tasks = Tasks(self.client("lambda"), self.settings.sweep_function)
+        return Steering(state=self.state, timers=self.timers, queue=self.queue, tasks=tasks, now=self.now)
+
+    @cached_property
+    def deployed_mode(self) -> DeployedMode:
+        """Reports a mode that a deployment changed."""
+        return DeployedMode(self.store, self.announcer, self.settings.mode)
+
+    def sweep(self, correlation_id: str, seconds_left: Callable[[], float]) -> Sweep:
+        """The pass over the fleet and the mappings."""
+        return Sweep(
+            ec2=self.ec2,
+            state=self.state,
+            table=self.table,
+            publisher=self.publisher,
+            queue=self.queue,
+            announce=self.announcer,
+            rules=self.settings.rules,
+            correlation_id=correlation_id,
+            seconds_left=seconds_left,
+            now=self.now,
+        )
+
+    def expiries(self, correlation_id: str, *, waits: bool) -> Expiries:
+        """A minute's work."""
+        return Expiries(
+            ec2=self.ec2,
+            state=self.state,
+            timers=self.timers,
+            publisher=self.publisher,
+            queue=self.queue,
+            announce=self.announcer,
+            correlation_id=correlation_id,
+            now=self.now,
+            waits=waits,
+            sleep=self.sleep,
+        )

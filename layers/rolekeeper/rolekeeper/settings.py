@@ -1,0 +1,97 @@
+"""The deployment's settings, as the template tells them to the functions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from rolekeeper.contention import ContentionRule
+from rolekeeper.limits import Limits
+from rolekeeper.model import Mode
+from rolekeeper.rules import Ownership, Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the deployment is, its tables and queues, and what its parameters say."""
+
+    account: str
+    region: str
+    partition: str
+    mapping_table: str
+    state_table: str
+    work_queue_url: str
+    role_path: str
+    create_missing_profiles: bool
+    mode: Mode
+    retry_timeout_minutes: int
+    history_days: int
+    max_changes_per_edit: int
+    max_changes_percent: int
+    change_window_minutes: int
+    contested_after: int
+    contested_window_minutes: int
+    take_over: bool
+    alarm_topic: str = ""
+    retry_state_machine_arn: str = ""
+    sweep_function: str = ""
+
+    @property
+    def where(self) -> str:
+        """Account and Region, in words."""
+        return f"account {self.account}, {self.region}"
+
+    @property
+    def limits(self) -> Limits:
+        """How many instances may change at once without approval."""
+        return Limits(self.max_changes_per_edit, self.max_changes_percent)
+
+    @property
+    def ownership(self) -> Ownership:
+        """Which profiles are managed."""
+        return Ownership.under(self.role_path, self.account, self.partition, take_over=self.take_over)
+
+    @property
+    def rules(self) -> Rules:
+        """What the deployment lets Rolekeeper do with an instance."""
+        contention = ContentionRule(self.contested_after, timedelta(minutes=self.contested_window_minutes))
+        return Rules(self.mode, self.ownership, contention)
+
+    @classmethod
+    def of_function(cls, function_arn: str, environ: Mapping[str, str]) -> "Settings":
+        """Read a function's environment; its own ARN tells partition, Region and account.
+
+        Raises:
+            KeyError: as `read`.
+        """
+        _, partition, _, region, account, *_ = function_arn.split(":")
+        return cls.read(environ, account=account, region=region, partition=partition)
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str], *, account: str, region: str, partition: str) -> "Settings":
+        """Read what the template says, by the names of the functions' environment variables.
+
+        Raises:
+            KeyError: one is missing: the template and the code are of different versions.
+        """
+        return cls(
+            account=account,
+            region=region,
+            partition=partition,
+            mapping_table=environ["MAPPING_TABLE"],
+            state_table=environ["STATE_TABLE"],
+            work_queue_url=environ["WORK_QUEUE_URL"],
+            role_path=environ["ROLE_PATH"],
+            create_missing_profiles=environ["CREATE_MISSING_PROFILES"] == "true",
+            mode=Mode(environ["MODE"]),
+            retry_timeout_minutes=int(environ["RETRY_TIMEOUT_MINUTES"]),
+            history_days=int(environ["HISTORY_DAYS"]),
+            max_changes_per_edit=int(environ["MAX_CHANGES_PER_EDIT"]),
+            max_changes_percent=int(environ["MAX_CHANGES_PERCENT"]),
+            change_window_minutes=int(environ["CHANGE_WINDOW_MINUTES"]),
+            contested_after=int(environ["CONTESTED_AFTER"]),
+            contested_window_minutes=int(environ["CONTESTED_WINDOW_MINUTES"]),
+            take_over=environ["TAKE_OVER"] == "true",
+            alarm_topic=environ.get("ALARM_TOPIC", ""),
+            retry_state_machine_arn=environ.get("RETRY_STATE_MACHINE_ARN", ""),
+            sweep_function=environ.get("SWEEP_FUNCTION", ""),
+        )
