@@ -13,10 +13,10 @@ from itertools import cycle
 from rich.console import Console
 from rich.table import Table
 
-from rolekeeper import codec
-from rolekeeper.decide import decide
+from rolekeeper.instances.decide import decide
+from rolekeeper.instances.resolve import resolve
 from rolekeeper.model import Instance, InstanceKey, InstanceState, MappingKey, MappingSpec, PublishedMapping
-from rolekeeper.resolve import resolve
+from rolekeeper.storage import codec
 from support.desk import Desk
 from support.state_table import STATE_TABLE
 from support.values import OWNERSHIP

@@ -7,7 +7,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
 from rolekeeper.app import App
-from rolekeeper.events import DroppedError, parse
+from rolekeeper.instances.requests import DroppedError, parse
 from rolekeeper.model import Wake
 
 

@@ -8,8 +8,8 @@ from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
-from rolekeeper.cells import EDITOR
-from rolekeeper.mappings import content
+from rolekeeper.mappings.rows.cells import EDITOR
+from rolekeeper.mappings.rows.reader import content
 from rolekeeper.model import MappingKey
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
-from rolekeeper.retry import Tick
+from rolekeeper.instances.requests import Tick
 
 
 @runtime.logger.inject_lambda_context

@@ -5,7 +5,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
-from rolekeeper.tasks import Task
+from rolekeeper.aws.queue import Task
 
 
 @runtime.logger.inject_lambda_context

@@ -8,8 +8,8 @@ from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
-from rolekeeper.codec import Key
-from rolekeeper.steering import UnknownKeyError
+from rolekeeper.fleet.overrides import UnknownKeyError
+from rolekeeper.storage.codec import Key
 
 
 @runtime.metrics.log_metrics

@@ -7,7 +7,7 @@ from functools import cache
 from aws_lambda_powertools import Logger, Metrics
 
 from rolekeeper.app import App, utc_now
-from rolekeeper.clients import client
+from rolekeeper.aws.clients import client
 from rolekeeper.settings import Settings
 
 logger = Logger()

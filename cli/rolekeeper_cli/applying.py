@@ -8,12 +8,12 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import batched
 
-from rolekeeper.decide import ENDED
-from rolekeeper.ec2 import FILTER_VALUES
-from rolekeeper.mapping_table import number_in
-from rolekeeper.mappings import content
+from rolekeeper.aws.ec2 import FILTER_VALUES
+from rolekeeper.instances.decide import ENDED
+from rolekeeper.mappings.rows.reader import content
+from rolekeeper.mappings.table import number_in
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import InstanceKey
-from rolekeeper.verdicts import Status
 from rolekeeper_cli import forms, output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.edits import MovedError, approve_held, judgements, mapping_rows, tell, write

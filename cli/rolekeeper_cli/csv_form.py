@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from rolekeeper.cells import CellError
+from rolekeeper.mappings.rows.cells import CellError
 from rolekeeper_cli.entries import FILE_COLUMNS, Entry, FileError
 from rolekeeper_cli.text_cells import Attribute, from_text, to_text
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from itertools import batched
 from typing import Any
 
-from rolekeeper.errors import classified
-from rolekeeper.events import DroppedError, parse
+from rolekeeper.aws.errors import classified
+from rolekeeper.instances.requests import DroppedError, parse
 from rolekeeper_cli import asking, forms, output, tables
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.progress import Progress

@@ -13,8 +13,8 @@ import boto3
 from botocore.config import Config
 
 from rolekeeper.app import App
-from rolekeeper.clients import CONFIG
-from rolekeeper.errors import PermanentError, classified
+from rolekeeper.aws.clients import CONFIG
+from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.settings import Settings
 from rolekeeper_cli import output
 from rolekeeper_cli.options import Options

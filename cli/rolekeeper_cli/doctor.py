@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from rolekeeper.errors import AwsRefusalError
+from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli import forms, output, tables
 from rolekeeper_cli.checks import caller, guards, mappings, queues, roles, stack
 from rolekeeper_cli.findings import Finding, Findings, Level, unknown

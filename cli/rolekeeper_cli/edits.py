@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rolekeeper import codec
-from rolekeeper.columns import Attributes
+from rolekeeper.mappings.rows.columns import Attributes
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import MappingKey
-from rolekeeper.verdicts import Status
+from rolekeeper.storage import codec
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.mapping_rows import MappingRows, Rows

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from rolekeeper.cells import HomeAccount
-from rolekeeper.columns import ASKS, COLUMNS, KEYS, OURS
-from rolekeeper.lookalikes import quote
-from rolekeeper.mappings import read_row
+from rolekeeper.mappings.rows.cells import HomeAccount
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS
+from rolekeeper.mappings.rows.confusables import quote
+from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model import MappingKey, MappingSpec
 from rolekeeper_cli.trouble import CommandError, UsageError
 

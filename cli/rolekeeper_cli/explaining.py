@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from shlex import quote
 from typing import Any
 
-from rolekeeper import codec
-from rolekeeper.announce import described
-from rolekeeper.apply import REFUSED
+from rolekeeper.instances.apply import REFUSED
+from rolekeeper.instances.observe import Unreadable, observe
 from rolekeeper.model import IGNORE_TAG, Association, Condition, Pin, PublishedMapping
-from rolekeeper.observe import Unreadable, observe
-from rolekeeper.rules import Ownership
+from rolekeeper.settings import Ownership
+from rolekeeper.storage import codec
+from rolekeeper.telemetry import described
 from rolekeeper_cli import forms, tables
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.fleet import Enforced, Seen, profile_name

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import batched
 
-from rolekeeper.ec2 import FILTER_VALUES
+from rolekeeper.aws.ec2 import FILTER_VALUES
+from rolekeeper.instances.observe import Observation, Unreadable, observe_page
 from rolekeeper.model import (
     NO_ROLE,
     Action,
@@ -20,9 +21,8 @@ from rolekeeper.model import (
     Mode,
     PublishedMapping,
 )
-from rolekeeper.observe import Observation, Unreadable, observe_page
-from rolekeeper.state import Snapshot, State
-from rolekeeper.store import Store
+from rolekeeper.storage.state import Snapshot, State
+from rolekeeper.storage.table import Store
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.progress import Progress

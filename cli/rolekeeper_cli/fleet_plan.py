@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rolekeeper.difference import Difference, in_words
+from rolekeeper.instances.observe import withholding
 from rolekeeper.model import Action
-from rolekeeper.observe import withholding
-from rolekeeper.policy_reader import PolicyReader
+from rolekeeper.permissions.compare import Difference, PolicyReader, in_words
 from rolekeeper_cli import forms, output, proposal, tables
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.fleet import Seen, profile_name

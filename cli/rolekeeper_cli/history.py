@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rolekeeper import codec
-from rolekeeper.apply import STARTED
+from rolekeeper.instances.apply import STARTED
 from rolekeeper.model import InstanceKey
+from rolekeeper.storage import codec
 from rolekeeper_cli import forms
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.fleet import profile_name

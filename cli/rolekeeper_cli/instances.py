@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from rolekeeper.ec2 import Ec2
+from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.model import Association, AssociationState, Instance, InstanceState, MappingKey
 from rolekeeper_cli.output import one_line
 from rolekeeper_cli.trouble import CommandError

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import batched
 from typing import Any
 
-from rolekeeper import codec
-from rolekeeper.columns import COLUMNS, Attributes
-from rolekeeper.errors import ObserveAgainError, classified
+from rolekeeper.aws.errors import ObserveAgainError, classified
+from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.model import MappingKey
-from rolekeeper.store import BATCH_KEYS, Update
+from rolekeeper.storage import codec
+from rolekeeper.storage.table import BATCH_KEYS, Update
 from rolekeeper_cli.row_plan import Change
 
 type Rows = dict[MappingKey, Attributes]

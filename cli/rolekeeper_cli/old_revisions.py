@@ -1,7 +1,7 @@
 """Which revision of a mapping a rollback goes to."""
 
-from rolekeeper import codec
 from rolekeeper.model import MappingKey, PublishedMapping
+from rolekeeper.storage import codec
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.trouble import CommandError
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-from rolekeeper import codec
-from rolekeeper.errors import classified
-from rolekeeper.iam import Role
-from rolekeeper.mappings import read_row
+from rolekeeper.aws.errors import classified
+from rolekeeper.aws.iam import Role
+from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.storage import codec
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.edits import mapping_rows
 from rolekeeper_cli.mapping_rows import Rows

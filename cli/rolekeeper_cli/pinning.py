@@ -4,9 +4,9 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rolekeeper import codec
-from rolekeeper.cells import Cell, CellError
-from rolekeeper.columns import COLUMNS
+from rolekeeper.instances.observe import withholding
+from rolekeeper.mappings.rows.cells import Cell, CellError
+from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.model import (
     NO_ROLE,
     Action,
@@ -18,10 +18,10 @@ from rolekeeper.model import (
     Pin,
     RecordChange,
 )
-from rolekeeper.observe import withholding
-from rolekeeper.roles import Roles
-from rolekeeper.rules import Ownership
-from rolekeeper.state import Snapshot
+from rolekeeper.permissions.roles import Roles
+from rolekeeper.settings import Ownership
+from rolekeeper.storage import codec
+from rolekeeper.storage.state import Snapshot
 from rolekeeper_cli import asking, forms, output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.instances import find_instance, shows, title

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rolekeeper.cells import HomeAccount
-from rolekeeper.columns import Attributes
-from rolekeeper.mappings import read_row, row_of
+from rolekeeper.mappings.rows.cells import HomeAccount
+from rolekeeper.mappings.rows.columns import Attributes
+from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.model import MappingKey, MappingSpec
 from rolekeeper_cli.fleet import Seen
 from rolekeeper_cli.proposal import Proposal

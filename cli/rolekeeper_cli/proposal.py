@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rolekeeper.columns import COLUMNS, Attributes
-from rolekeeper.mappings import ParsedRow, read_row
+from rolekeeper.mappings.revisions import StoredMapping
+from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
+from rolekeeper.mappings.rows.reader import ParsedRow, read_row
+from rolekeeper.mappings.scan import Scan
+from rolekeeper.mappings.verdict import SERVING, Ending, RowSnapshot, Status, Trigger
 from rolekeeper.model import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
-from rolekeeper.revisions import StoredMapping
-from rolekeeper.scan import Scan
-from rolekeeper.snapshot import RowSnapshot, Trigger
-from rolekeeper.verdicts import SERVING, Ending, Status
 from rolekeeper_cli import output, row_plan
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.edits import mapping_rows, said

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from rolekeeper import codec
-from rolekeeper.cells import HomeAccount
-from rolekeeper.columns import COLUMNS, KEYS, Attributes
-from rolekeeper.mappings import read_row, row_of
+from rolekeeper.mappings.rows.cells import HomeAccount
+from rolekeeper.mappings.rows.columns import COLUMNS, KEYS, Attributes
+from rolekeeper.mappings.rows.reader import read_row, row_of
+from rolekeeper.storage import codec
 
 
 def plain(attribute: Any) -> Any:

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from rolekeeper.cells import TYPES, HomeAccount
-from rolekeeper.columns import COLUMNS, Attributes, Column
-from rolekeeper.mappings import read_row, row_of
+from rolekeeper.mappings.rows.cells import TYPES, HomeAccount
+from rolekeeper.mappings.rows.columns import COLUMNS, Attributes, Column
+from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.model import MappingKey, MappingSpec
 from rolekeeper_cli import output
 from rolekeeper_cli.text_cells import to_text

@@ -8,7 +8,7 @@ import json
 import sys
 from typing import Any
 
-from rolekeeper.columns import COLUMNS, KEYS, Column
+from rolekeeper.mappings.rows.columns import COLUMNS, KEYS, Column
 from rolekeeper.model import MappingKey, MappingSpec
 
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from rolekeeper import codec
-from rolekeeper.cells import CellError, HomeAccount
-from rolekeeper.columns import COLUMNS, Attributes
-from rolekeeper.mappings import read_row
+from rolekeeper.mappings.rows.cells import CellError, HomeAccount
+from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
+from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model import MappingKey, MappingSpec
+from rolekeeper.storage import codec
 from rolekeeper_cli.text_cells import from_text
 from rolekeeper_cli.trouble import UsageError
 

@@ -5,8 +5,8 @@ import uuid
 
 from botocore.config import Config
 
-from rolekeeper.errors import classified
-from rolekeeper.tasks import Task
+from rolekeeper.aws.errors import classified
+from rolekeeper.aws.queue import Task
 from rolekeeper_cli import forms, output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.trouble import CommandError, ExitCode

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rolekeeper.cells import CellError
-from rolekeeper.columns import Column
-from rolekeeper.lookalikes import quote
+from rolekeeper.mappings.rows.cells import CellError
+from rolekeeper.mappings.rows.columns import Column
+from rolekeeper.mappings.rows.confusables import quote
 
 type Attribute = Mapping[str, Any]
 """A low-level DynamoDB value, as `{"S": "web"}`."""

@@ -60,7 +60,7 @@ def explained(error: Exception) -> CommandError | None:
     # Imported once AWS is in use: --help does without.
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from rolekeeper.errors import AwsRefusalError, classify
+    from rolekeeper.aws.errors import AwsRefusalError, classify
 
     if isinstance(error, ClientError):
         error = classify(error, error.operation_name, "*")
@@ -98,7 +98,7 @@ def _about_setup(error: Any) -> ConfigurationError | None:
 
 
 def _about_refusal(error: Any) -> CommandError:
-    from rolekeeper.errors import BAD_CREDENTIALS, DamagedError, DeniedError, RetryableError
+    from rolekeeper.aws.errors import BAD_CREDENTIALS, DamagedError, DeniedError, RetryableError
 
     if error.code in BAD_CREDENTIALS:
         return ConfigurationError(f"AWS doesn't take these credentials: {_line(error)}", "sign in again: aws sso login")

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from rolekeeper.errors import classified
+from rolekeeper.aws.errors import classified
 from rolekeeper_cli import forms, output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.fleet_plan import ACTION_COLOURS

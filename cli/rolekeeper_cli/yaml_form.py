@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from rolekeeper.cells import CellError
-from rolekeeper.columns import Column
-from rolekeeper.lookalikes import quote
+from rolekeeper.mappings.rows.cells import CellError
+from rolekeeper.mappings.rows.columns import Column
+from rolekeeper.mappings.rows.confusables import quote
 from rolekeeper_cli.entries import FILE_COLUMNS, Entry, FileError
 from rolekeeper_cli.text_cells import Attribute
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from rolekeeper import codec
 from rolekeeper.model import InstanceKey
-from rolekeeper.store import Store
+from rolekeeper.storage import codec
+from rolekeeper.storage.table import Store
 from rolekeeper_local.embedded import REGION, EmbeddedAws, EmbeddedAwsError, leave_by_interrupt
 from rolekeeper_local.timeline import StepFailedError, Timeline
 from rolekeeper_local.world import Shown, World

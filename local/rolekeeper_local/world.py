@@ -10,8 +10,8 @@ import yaml
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from rolekeeper.model import Condition, InstanceKey
-from rolekeeper.state import State
-from rolekeeper.store import Store
+from rolekeeper.storage.state import State
+from rolekeeper.storage.table import Store
 from rolekeeper_local.embedded import REGION, REPOSITORY, STACK, EmbeddedAws
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rolekeeper.model import InstanceKey
-from rolekeeper.store import Store
+from rolekeeper.storage.table import Store
 from rolekeeper_local.embedded import REGION
 from rolekeeper_local.world import World
 from support.changes import changes_of

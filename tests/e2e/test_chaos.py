@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from rolekeeper import codec
 from rolekeeper.model import InstanceKey, InstanceRecord
+from rolekeeper.storage import codec
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import REGION, EmbeddedAws
 from rolekeeper_local.world import World

@@ -12,8 +12,8 @@ import click
 import pytest
 import yaml
 
+from rolekeeper.aws.queue import request
 from rolekeeper.model import InstanceKey
-from rolekeeper.work import request
 from rolekeeper_cli.main import cli
 from rolekeeper_cli.reference import commands
 from rolekeeper_local.embedded import REGION

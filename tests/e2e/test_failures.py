@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from rolekeeper import codec
 from rolekeeper.model import InstanceKey
-from rolekeeper.store import Store
+from rolekeeper.storage import codec
+from rolekeeper.storage.table import Store
 from rolekeeper_local.embedded import REGION, STACK
 from rolekeeper_local.world import World
 from support.changes import changes_of

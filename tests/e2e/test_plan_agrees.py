@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rolekeeper import codec
+from rolekeeper.storage import codec
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.world import IMAGE, World

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from rolekeeper import codec
 from rolekeeper.model import MappingKey
+from rolekeeper.storage import codec
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.world import World
 from support.pages import ROOT, Shell, bash_blocks

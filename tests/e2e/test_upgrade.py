@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from rolekeeper import codec
 from rolekeeper.model import InstanceKey
+from rolekeeper.storage import codec
 from rolekeeper_local.embedded import REGION
 from rolekeeper_local.world import World
 from support.command import Command

@@ -11,10 +11,11 @@ from moto import mock_aws
 
 import on_mapping_change
 import runtime
-from rolekeeper import clients, codec
+from rolekeeper.aws import clients
+from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.model import MappingKey, PublishedMapping
-from rolekeeper.revisions import Revisions
-from rolekeeper.store import Store
+from rolekeeper.storage import codec
+from rolekeeper.storage.table import Store
 from support.desk import TRUSTS_EC2, TRUSTS_LAMBDA
 from support.state_table import STATE_TABLE, state_table_client, table_properties
 from support.world import MAPPING_TABLE

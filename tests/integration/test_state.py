@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from rolekeeper import codec
-from rolekeeper.errors import DamagedError, GoneError, ObserveAgainError, PermanentError, RetryableError
+from rolekeeper.aws.errors import DamagedError, GoneError, ObserveAgainError, PermanentError, RetryableError
+from rolekeeper.mappings.revisions import Revisions, StoredMapping
 from rolekeeper.model import (
     NO_PROFILE,
     Action,
@@ -28,10 +28,9 @@ from rolekeeper.model import (
     RecordChange,
     Timer,
 )
-from rolekeeper.revisions import Revisions, StoredMapping
-from rolekeeper.state import FLEET_NEWS, State
-from rolekeeper.store import BATCH_KEYS, UNPROCESSED_WAITS, Store, Update
-from rolekeeper.timers import Timers
+from rolekeeper.storage import codec
+from rolekeeper.storage.state import FLEET_NEWS, State, Timers
+from rolekeeper.storage.table import BATCH_KEYS, UNPROCESSED_WAITS, Store, Update
 from support.calls import Calls
 from support.state_table import STATE_TABLE, leave_unprocessed, state_table_client
 from support.values import KEY, NOW, arn, grant, published

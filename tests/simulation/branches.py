@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType, ModuleType
 
-from rolekeeper import decide as module
+from rolekeeper.instances import decide as module
 
 TOOL = sys.monitoring.PROFILER_ID
 

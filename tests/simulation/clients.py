@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from rolekeeper import codec
+from rolekeeper.storage import codec
 from rolekeeper_local import ec2_filters
 from rolekeeper_local.ec2_model import Association, Ec2Error, Instance, Profile
 from simulation.account import TRUSTS_EC2, Account, Maker

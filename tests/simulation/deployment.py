@@ -23,10 +23,14 @@ import on_retry
 import on_schedule
 import on_state_change
 import runtime
-from rolekeeper import apply, codec, retry, store, window, work
-from rolekeeper.limits import Limits
+from rolekeeper.aws import queue as work
+from rolekeeper.instances import apply
+from rolekeeper.instances import change_limit as window
+from rolekeeper.instances import requests as retry
 from rolekeeper.model import Mode
-from rolekeeper.settings import Settings
+from rolekeeper.settings import Limits, Settings
+from rolekeeper.storage import codec
+from rolekeeper.storage import table as store
 from rolekeeper_local.ec2_model import Event
 from simulation.account import ACCOUNT, PATH, REGION, Account
 from simulation.engine import Engine

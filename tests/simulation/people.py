@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from rolekeeper import codec
 from rolekeeper.model import IGNORE_TAG, MappingKey, Pin
+from rolekeeper.storage import codec
 from rolekeeper_local.ec2_model import Ec2Error, State
 from simulation.account import PATH, Account, Maker
 from simulation.deployment import Deployment

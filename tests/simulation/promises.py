@@ -11,10 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from rolekeeper import codec
-from rolekeeper.apply import STARTED
-from rolekeeper.codec import GRANT
-from rolekeeper.limits import Limits
+from rolekeeper.instances.apply import STARTED
 from rolekeeper.model import (
     PIN_TAG,
     InstanceKey,
@@ -24,6 +21,9 @@ from rolekeeper.model import (
     WhenOccupied,
     WhenUnmatched,
 )
+from rolekeeper.settings import Limits
+from rolekeeper.storage import codec
+from rolekeeper.storage.codec import GRANT
 from rolekeeper_local.ec2_model import Association, State
 from simulation.account import ACCOUNT, REGION, Account, Maker
 from simulation.engine import START, Engine, Run

@@ -5,8 +5,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from rolekeeper import codec
-from rolekeeper.limits import Limits
+from rolekeeper.settings import Limits
+from rolekeeper.storage import codec
 from rolekeeper_local.ec2_model import Event, Timings
 from simulation.account import PATH, Account
 from simulation.clients import DynamoDbClient, Ec2Client, IamClient, Senders

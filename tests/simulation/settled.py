@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from rolekeeper import codec
-from rolekeeper.apply import STARTED
+from rolekeeper.instances.apply import STARTED
 from rolekeeper.model import InstanceRecord, MappingKey, Pin, PublishedMapping
+from rolekeeper.storage import codec
 from rolekeeper_local.ec2_model import Association, Instance, State
 from simulation.account import Account, Maker
 from simulation.engine import Engine

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from rolekeeper import codec
 from rolekeeper.model import Action, InstanceKey
-from rolekeeper.store import Store
+from rolekeeper.storage import codec
+from rolekeeper.storage.table import Store
 
 
 def changes_of(store: Store, instance: InstanceKey) -> list[dict[str, Any]]:

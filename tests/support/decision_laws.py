@@ -24,7 +24,7 @@ from rolekeeper.model import (
     WhenStopped,
     WhenUnmatched,
 )
-from rolekeeper.rules import Ownership
+from rolekeeper.settings import Ownership
 
 CONCEPTS = Path(__file__).parents[2] / "docs" / "concepts.md"
 _ROW = re.compile(r"^\| `([a-z-]+)` \| ([A-Z][A-Za-z, ]*) \|", re.MULTILINE)

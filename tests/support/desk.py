@@ -11,13 +11,12 @@ from typing import Any
 import boto3
 from moto import mock_aws
 
-from rolekeeper import codec
 from rolekeeper.app import App
-from rolekeeper.limits import Limits
+from rolekeeper.mappings.scan import Scan
+from rolekeeper.mappings.verdict import Verdict
 from rolekeeper.model import Held, PublishedMapping
-from rolekeeper.scan import Scan
-from rolekeeper.settings import Settings
-from rolekeeper.verdicts import Verdict
+from rolekeeper.settings import Limits, Settings
+from rolekeeper.storage import codec
 from support.state_table import table_keys
 from support.world import MAPPING_TABLE, PATH, REGION, World, mapping_key
 

@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from rolekeeper import codec
 from rolekeeper.model import NO_ROLE, MappingKey, Pin, WhenOccupied, WhenStopped, WhenUnmatched
+from rolekeeper.storage import codec
 from support.values import KEY, arn
 
 

@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from rolekeeper import announce, modes
+from rolekeeper import telemetry
+from rolekeeper.fleet import overrides
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import Action
-from rolekeeper.verdicts import Status
 
 ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "layers/rolekeeper/rolekeeper"
@@ -30,7 +31,7 @@ def mapping_events() -> set[str]:
     """The detail-types of mappings: written out, or made of a status. `Waiting` is no news and is never sent."""
     written = {
         each
-        for node in parsed(*LAYER.glob("*.py"))
+        for node in parsed(*LAYER.rglob("*.py"))
         if isinstance(node, ast.Constant)
         for each in constants(node)
         if re.fullmatch("Mapping [A-Z][a-z]+", each)
@@ -41,11 +42,11 @@ def mapping_events() -> set[str]:
 def events() -> set[str]:
     """The detail-type of every event."""
     return mapping_events() | {
-        *announce.CHANGED.values(),
-        announce.REFUSED,
-        announce.PARKED,
-        announce.PERMISSION_MISSING,
-        modes.MODE_CHANGED,
+        *telemetry.CHANGED.values(),
+        telemetry.REFUSED,
+        telemetry.PARKED,
+        telemetry.PERMISSION_MISSING,
+        overrides.MODE_CHANGED,
     }
 
 
@@ -53,10 +54,10 @@ def metrics() -> set[str]:
     """The name of every metric."""
     counted = {
         each
-        for node in parsed(*LAYER.glob("*.py"), *(ROOT / "functions").glob("*.py"))
+        for node in parsed(*LAYER.rglob("*.py"), *(ROOT / "functions").glob("*.py"))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "count"
         for each in constants(node.args[0])
     }
     assert {"Parked", "Dropped"} <= counted, "the scan finds less"
-    by_decision = set(announce.COUNTED.values()) | set(Action)
+    by_decision = set(telemetry.COUNTED.values()) | set(Action)
     return counted | by_decision | {event.replace(" ", "") for event in mapping_events()}

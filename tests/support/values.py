@@ -5,8 +5,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rolekeeper.cells import ACCOUNT, PRIORITIES, REGION, YEARS
-from rolekeeper.lookalikes import mistakable
+from rolekeeper.mappings.rows.cells import ACCOUNT, PRIORITIES, REGION, YEARS
+from rolekeeper.mappings.rows.confusables import mistakable
+from rolekeeper.mappings.rows.names import NAME
 from rolekeeper.model import (
     NO_ROLE,
     RESERVED,
@@ -23,8 +24,7 @@ from rolekeeper.model import (
     WhenStopped,
     WhenUnmatched,
 )
-from rolekeeper.names import NAME
-from rolekeeper.rules import Ownership
+from rolekeeper.settings import Ownership
 
 PREFIX = "arn:aws:iam::123456789012:instance-profile/rolekeeper/"
 OWNERSHIP, TAKES_OVER = Ownership(PREFIX), Ownership(PREFIX, take_over=True)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from rolekeeper.sweep import Swept
+from rolekeeper.fleet.sweep import Swept
 from rolekeeper_cli.deployment import Caller, Deployment
 from support.desk import Desk, session
 from support.templates import load

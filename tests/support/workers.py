@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
-from rolekeeper.limits import Limits
+from rolekeeper.instances.change_limit import ChangeWindow
+from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.model import (
     Action,
     AppliedChange,
@@ -16,11 +17,9 @@ from rolekeeper.model import (
     MappingSpec,
     WhenStopped,
 )
-from rolekeeper.revisions import Revisions
-from rolekeeper.state import State
-from rolekeeper.store import Store
-from rolekeeper.timers import Timers
-from rolekeeper.window import ChangeWindow
+from rolekeeper.settings import Limits
+from rolekeeper.storage.state import State, Timers
+from rolekeeper.storage.table import Store
 from support.calls import Calls
 from support.clock import START
 from support.fake_dynamodb import FakeDynamoDB

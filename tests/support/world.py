@@ -14,15 +14,12 @@ from typing import Any, Final
 
 from aws_lambda_powertools import Logger
 
-from rolekeeper import codec
-from rolekeeper.announce import Announcer
 from rolekeeper.app import App
-from rolekeeper.contention import ContentionRule
-from rolekeeper.limits import Limits
+from rolekeeper.instances.reconcile import Outcome, Reconciler
 from rolekeeper.model import InstanceKey, InstanceRecord, MappingKey, MappingSpec, Mode, PublishedMapping, Wake
-from rolekeeper.reconcile import Outcome, Reconciler
-from rolekeeper.rules import Rules
-from rolekeeper.settings import Settings
+from rolekeeper.settings import ContentionRule, Limits, Rules, Settings
+from rolekeeper.storage import codec
+from rolekeeper.telemetry import Announcer
 from rolekeeper_local.ec2_model import Association, Event, Profile
 from rolekeeper_local.ec2_truth import Ec2Truth
 from support.calls import Calls

@@ -11,10 +11,10 @@ import pytest
 from aws_lambda_powertools import Logger
 from botocore.exceptions import ConnectTimeoutError
 
-from rolekeeper.announce import CHANGED, Announcer, described, history_entry, partition_of, seen
-from rolekeeper.errors import DeniedError
-from rolekeeper.mails import Mailer
+from rolekeeper.aws.errors import DeniedError
+from rolekeeper.mail import Mailer
 from rolekeeper.model import Action, Decision, Loser, Wake
+from rolekeeper.telemetry import CHANGED, Announcer, described, history_entry, partition_of, seen
 from support.calls import Calls
 from support.fake_ec2 import client_error
 from support.fakes import CountedMetrics, FakeEvents, FakeTopic

@@ -3,9 +3,8 @@
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from rolekeeper import codec
-from rolekeeper.apply import CROWDED
-from rolekeeper.errors import RetryableError
+from rolekeeper.aws.errors import RetryableError
+from rolekeeper.instances.apply import CROWDED
 from rolekeeper.model import (
     NO_PROFILE,
     Action,
@@ -17,6 +16,7 @@ from rolekeeper.model import (
     WhenOccupied,
     WhenStopped,
 )
+from rolekeeper.storage import codec
 from support.state_table import STATE_TABLE
 from support.world import ACCOUNT, REGION, World, mapping_key, refusing
 

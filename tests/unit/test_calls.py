@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper import codec
+from rolekeeper.storage import codec
 from support.state_table import STATE_TABLE
 from support.values import published
 from support.world import World

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.changes import SHOWN, changes
+from rolekeeper.mappings.revisions import SHOWN, changes
 from support.values import NOW, arn, published
 
 TAG = "a=1"

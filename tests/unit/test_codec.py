@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper import codec
 from rolekeeper.model import (
     NO_PROFILE,
     NO_ROLE,
@@ -30,6 +29,7 @@ from rolekeeper.model import (
     WhenOccupied,
     WhenUnmatched,
 )
+from rolekeeper.storage import codec
 from support.values import KEY, NOW, arn, grant, key, published, times
 from support.workers import applied_changes, conditions, grants, moments, texts, tricky_keys, tricky_specs
 

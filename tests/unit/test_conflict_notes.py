@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from rolekeeper import codec
-from rolekeeper.conflict_notes import OTHERS, ROWS
-from rolekeeper.errors import RetryableError
-from rolekeeper.revisions import Revisions
-from rolekeeper.verdicts import Status
+from rolekeeper.aws.errors import RetryableError
+from rolekeeper.mappings.commit import OTHERS, ROWS
+from rolekeeper.mappings.revisions import Revisions
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.storage import codec
 from support.desk import TRUSTS_LAMBDA, Desk
 from support.world import KilledError, World, kill, mapping_key, refusing
 

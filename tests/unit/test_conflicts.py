@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.conflicts import Conflicts, could_conflict
+from rolekeeper.instances.resolve import resolve
+from rolekeeper.mappings.conflicts import Conflicts, could_conflict
+from rolekeeper.mappings.scan import Scan
 from rolekeeper.model import Association, Instance, Pin, PublishedMapping
-from rolekeeper.resolve import resolve
-from rolekeeper.scan import Scan
 from support.values import KEY, NOW, OWNERSHIP, TAKES_OVER, arn, association, foreign, instance, published
 
 WEB = published("workload=web", "web")

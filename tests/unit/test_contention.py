@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from rolekeeper import codec
-from rolekeeper.contention import ContentionRule, repeated
-from rolekeeper.model import AppliedChange, DesiredChange, Pin, WhenOccupied
+from rolekeeper.model import AppliedChange, DesiredChange, Pin, WhenOccupied, repeated
+from rolekeeper.settings import ContentionRule
+from rolekeeper.storage import codec
 from support.values import NOW, arn, key
 from support.world import KilledError, World, kill, new_world
 

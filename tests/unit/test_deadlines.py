@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from rolekeeper import codec, expiry
-from rolekeeper.apply import CROWDED
-from rolekeeper.clients import CONFIG
-from rolekeeper.errors import DamagedError
-from rolekeeper.reconcile import LOOKS, VISIBLE_WITHIN
-from rolekeeper.retry import LONGEST_WAIT, PROPAGATION
-from rolekeeper.store import UNPROCESSED_WAITS
-from rolekeeper.sweep import FLEET_RESERVE, MAPPINGS_RESERVE
-from rolekeeper.work import LONGEST_DELAY
+from rolekeeper.aws.clients import CONFIG
+from rolekeeper.aws.errors import DamagedError
+from rolekeeper.aws.queue import LONGEST_DELAY
+from rolekeeper.fleet import expiry
+from rolekeeper.fleet.sweep import FLEET_RESERVE, MAPPINGS_RESERVE
+from rolekeeper.instances.apply import CROWDED
+from rolekeeper.instances.reconcile import LOOKS, VISIBLE_WITHIN
+from rolekeeper.instances.requests import LONGEST_WAIT, PROPAGATION
+from rolekeeper.storage import codec
+from rolekeeper.storage.table import UNPROCESSED_WAITS
 from support import templates
 from support.world import World, mapping_key
 

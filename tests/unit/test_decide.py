@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.decide import decide
+from rolekeeper.instances.decide import decide
+from rolekeeper.instances.resolve import as_mapping, ended, resolve
 from rolekeeper.model import (
     IGNORE_TAG,
     NO_PROFILE,
@@ -26,9 +27,7 @@ from rolekeeper.model import (
     WhenStopped,
     WhenUnmatched,
 )
-from rolekeeper.pins import as_mapping, ended
-from rolekeeper.resolve import resolve
-from rolekeeper.rules import Ownership
+from rolekeeper.settings import Ownership
 from support.values import (
     KEY,
     NOW,

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from rolekeeper.cells import HomeAccount
-from rolekeeper.columns import ASKS, COLUMNS, KEYS, OURS
-from rolekeeper.mappings import read_row
+from rolekeeper.mappings.rows.cells import HomeAccount
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS
+from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import Action
-from rolekeeper.verdicts import Status
 from support import templates, told
 from support.told import LAYER, constants, parsed
 
@@ -129,8 +129,7 @@ def test_what_a_deployer_must_be_allowed_names_every_type_of_resource() -> None:
 def decision_codes() -> set[str]:
     """Every code that a decision can have, wherever it is given."""
     codes: set[str] = set()
-    modules = ("model", "resolve", "ignore", "decide", "observe", "apply", "reconcile")
-    for node in parsed(*(LAYER / f"{module}.py" for module in modules)):
+    for node in parsed(*(LAYER / "instances").glob("*.py"), *(LAYER / "model").glob("*.py")):
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Name) and node.func.id in {"Decision", "decision", "Exclusion"}:
                 codes |= constants(node.args[1]) if len(node.args) > 1 else set()
@@ -276,7 +275,14 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     names = {
         name for piece in code for name in re.findall(r"(?<![\w/.*<-])[\w/.-]+\.(?:py|ya?ml|json|toml|md)\b", piece)
     }
-    places = [ROOT, LAYER, LOCAL, ROOT / "functions", ROOT / "docs"]
+    places = [
+        ROOT,
+        *(each for each in LAYER.rglob("*") if each.is_dir()),
+        LAYER,
+        LOCAL,
+        ROOT / "functions",
+        ROOT / "docs",
+    ]
     assert [name for name in sorted(names) if not any((place / name).exists() for place in places)] == []
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.ec2 import Ec2
-from rolekeeper.errors import DeniedError, RetryableError
+from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.aws.errors import DeniedError, RetryableError
 from rolekeeper.model import MappingKey
 from support.fake_ec2 import EC2_META
 from support.world import ACCOUNT, REGION, World, refusing

@@ -8,9 +8,9 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
-from rolekeeper.clients import CONFIG
-from rolekeeper.ec2 import Ec2
-from rolekeeper.errors import (
+from rolekeeper.aws.clients import CONFIG
+from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.aws.errors import (
     THROTTLES,
     AwsRefusalError,
     DeniedError,

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from rolekeeper import codec
-from rolekeeper.expiry import AHEAD, MARGIN, WORK, Expiries, Rung
+from rolekeeper.aws.queue import WorkQueue
+from rolekeeper.fleet.expiry import AHEAD, MARGIN, WORK, Expiries, Rung
 from rolekeeper.model import InstanceKey, MappingKey, Timer
-from rolekeeper.timers import Timers
-from rolekeeper.work import WorkQueue
+from rolekeeper.storage import codec
+from rolekeeper.storage.state import Timers
 from support.desk import Desk
 from support.state_table import STATE_TABLE
 from support.world import World, mapping_key, refusing

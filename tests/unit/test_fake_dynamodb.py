@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from rolekeeper import codec
-from rolekeeper.errors import AwsRefusalError
-from rolekeeper.mapping_table import Columns, MappingTable
+from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.mappings.table import Columns, MappingTable
 from rolekeeper.model import MappingKey
-from rolekeeper.store import Store, Update
+from rolekeeper.storage import codec
+from rolekeeper.storage.table import Store, Update
 from support.calls import Calls
 from support.fake_dynamodb import FakeDynamoDB
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.foreign import ForeignRoles, node_of
+from rolekeeper.mappings.scan import ForeignRoles, node_of
 from rolekeeper.model import Instance
 from support.values import foreign, foreign_arn, instance
 

@@ -14,9 +14,9 @@ import on_retry
 import on_schedule
 import on_state_change
 import runtime
-from rolekeeper.codec import timestamp
 from rolekeeper.model import Action, InstanceRecord, Timer
-from rolekeeper.timers import Timers
+from rolekeeper.storage.codec import timestamp
+from rolekeeper.storage.state import Timers
 from support.desk import Desk
 from support.world import ACCOUNT, REGION, World, refusing
 

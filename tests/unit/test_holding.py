@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from rolekeeper import codec
-from rolekeeper.limits import Limits
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import Mode
-from rolekeeper.verdicts import Status
+from rolekeeper.settings import Limits
+from rolekeeper.storage import codec
 from support.desk import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from support.world import World, mapping_key, refusing
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from rolekeeper import codec
-from rolekeeper.ignore import exclusion
+from rolekeeper.instances.resolve import exclusion
 from rolekeeper.model import IGNORE_TAG
-from rolekeeper.store import Store
+from rolekeeper.storage import codec
+from rolekeeper.storage.table import Store
 from support.values import NOW
 from support.world import World, new_world
 

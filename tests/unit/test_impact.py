@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.codec import pin_item, to_attributes
-from rolekeeper.impact import MOVES, Impact, Move
-from rolekeeper.limits import Limits
+from rolekeeper.instances.observe import Observation
+from rolekeeper.instances.resolve import resolve
+from rolekeeper.mappings.impact import MOVES, Impact, Move
 from rolekeeper.model import (
     NO_PROFILE,
     Association,
@@ -26,9 +26,8 @@ from rolekeeper.model import (
     WhenOccupied,
     WhenUnmatched,
 )
-from rolekeeper.observe import Observation
-from rolekeeper.resolve import resolve
-from rolekeeper.rules import Ownership
+from rolekeeper.settings import Limits, Ownership
+from rolekeeper.storage.codec import pin_item, to_attributes
 from support import values
 from support.desk import Desk
 from support.state_table import STATE_TABLE

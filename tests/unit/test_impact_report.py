@@ -4,10 +4,9 @@ from collections import Counter
 
 import pytest
 
-from rolekeeper.difference import Difference
-from rolekeeper.impact import COMPARED, PHRASES, Impact, ImpactAssessor, ImpactReport, Move
-from rolekeeper.limits import Limits
-from rolekeeper.policy_reader import PolicyReader
+from rolekeeper.mappings.impact import COMPARED, PHRASES, Impact, ImpactAssessor, ImpactReport, Move
+from rolekeeper.permissions.compare import Difference, PolicyReader
+from rolekeeper.settings import Limits
 from support.values import arn, published
 
 

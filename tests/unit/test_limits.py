@@ -2,7 +2,7 @@
 
 import pytest
 
-from rolekeeper.limits import Limits
+from rolekeeper.settings import Limits
 
 
 @pytest.mark.parametrize(

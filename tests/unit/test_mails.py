@@ -7,9 +7,9 @@ from botocore.exceptions import ConnectTimeoutError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.errors import DeniedError
-from rolekeeper.limits import Limits
-from rolekeeper.mails import SUBJECT, TEXTS, mail
+from rolekeeper.aws.errors import DeniedError
+from rolekeeper.mail import SUBJECT, TEXTS, mail
+from rolekeeper.settings import Limits
 from support.desk import Desk
 from support.fake_ec2 import client_error
 from support.values import NOW

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.cells import HomeAccount
-from rolekeeper.columns import ASKS, COLUMNS, KEYS
-from rolekeeper.mappings import ParsedRow, content, fingerprint, read_row, row_of
+from rolekeeper.mappings.rows.cells import HomeAccount
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS
+from rolekeeper.mappings.rows.reader import ParsedRow, content, fingerprint, read_row, row_of
 from rolekeeper.model import MappingKey, MappingSpec, WhenOccupied, WhenStopped, WhenUnmatched
 from support import values
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from rolekeeper import codec
+from rolekeeper.fleet.overrides import DeployedMode
 from rolekeeper.model import Mode
-from rolekeeper.modes import DeployedMode
+from rolekeeper.storage import codec
 from support.world import World, refusing
 
 

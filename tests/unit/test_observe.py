@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from rolekeeper import codec
-from rolekeeper.ec2 import Ec2
-from rolekeeper.errors import DamagedError, RetryableError
+from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.aws.errors import DamagedError, RetryableError
+from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe, observe_page, waits_for_room
+from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model import NO_PROFILE, Action, Decision, Pin, WhenOccupied, WhenUnmatched
-from rolekeeper.observe import Observation, Observed, Unreadable, observe, observe_page, waits_for_room
-from rolekeeper.records import needs_reconcile
+from rolekeeper.storage import codec
 from support.state_table import STATE_TABLE
 from support.world import ACCOUNT, REGION, KilledError, World, kill, mapping_key, refusing
 

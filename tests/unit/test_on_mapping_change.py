@@ -12,9 +12,9 @@ from aws_lambda_powertools import Metrics
 
 import on_mapping_change
 import runtime
-from rolekeeper.errors import RetryableError
+from rolekeeper.aws.errors import RetryableError
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import MappingKey
-from rolekeeper.verdicts import Status
 from support.desk import Desk
 from support.world import World, refusing
 

@@ -11,9 +11,9 @@ from aws_lambda_powertools import Metrics
 
 import on_state_change
 import runtime
-from rolekeeper import codec
-from rolekeeper.errors import RetryableError
-from rolekeeper.steering import UnknownKeyError
+from rolekeeper.aws.errors import RetryableError
+from rolekeeper.fleet.overrides import UnknownKeyError
+from rolekeeper.storage import codec
 from support.world import World
 
 SAMPLES = Path(__file__).parents[2] / "events"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper import patterns
+from rolekeeper.permissions import patterns
 
 # Patterns of up to five of these, and the texts that tell them apart: `$` stands for whatever no pattern names.
 SHORT = st.text("ab*?", max_size=5)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rolekeeper import codec
 from rolekeeper.model import NO_ROLE, Pin
+from rolekeeper.storage import codec
 from support.state_table import STATE_TABLE
 from support.world import World, new_world
 

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.policies import MOST_RULES, Policies, Rule, TooManyRulesError, listed, permissions, statements
+from rolekeeper.permissions.policies import (
+    MOST_RULES,
+    Policies,
+    Rule,
+    TooManyRulesError,
+    listed,
+    permissions,
+    statements,
+)
 from support.grants import allow, deny, policy
 
 

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.difference import Difference
-from rolekeeper.iam import Iam
-from rolekeeper.policy_reader import PolicyReader
+from rolekeeper.aws.iam import Iam
+from rolekeeper.permissions.compare import Difference, PolicyReader
 from support.desk import Desk
 from support.fake_ec2 import client_error
 from support.grants import allow, policy

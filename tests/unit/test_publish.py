@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from rolekeeper import codec
-from rolekeeper.errors import DamagedError, RetryableError
-from rolekeeper.limits import Limits
+from rolekeeper.aws.errors import DamagedError, RetryableError
+from rolekeeper.instances.resolve import mapping_keys, resolve
+from rolekeeper.mappings.scan import Scan
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import Mode, WhenOccupied
-from rolekeeper.resolve import mapping_keys, resolve
-from rolekeeper.scan import Scan
-from rolekeeper.verdicts import Status
+from rolekeeper.settings import Limits
+from rolekeeper.storage import codec
 from support.desk import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from support.dynamodb_values import ITEM_BYTES
 from support.fake_ec2 import client_error

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.errors import RetryableError
-from rolekeeper.limits import Limits
-from rolekeeper.verdicts import Status
+from rolekeeper.aws.errors import RetryableError
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.settings import Limits
 from support.desk import Desk
 from support.world import KilledError, World, kill
 

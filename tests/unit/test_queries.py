@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.errors import DeniedError, RetryableError
-from rolekeeper.limits import Limits
+from rolekeeper.aws.errors import DeniedError, RetryableError
 from rolekeeper.model import Action
+from rolekeeper.settings import Limits
 from support import templates
 from support.desk import Desk
 from support.world import World, refusing

@@ -9,8 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from rolekeeper import codec
-from rolekeeper.errors import DamagedError, DeniedError, RetryableError
+from rolekeeper.aws.errors import DamagedError, DeniedError, RetryableError
 from rolekeeper.model import (
     Action,
     Condition,
@@ -22,6 +21,7 @@ from rolekeeper.model import (
     WhenStopped,
     WhenUnmatched,
 )
+from rolekeeper.storage import codec
 from support.state_table import STATE_TABLE
 from support.world import ACCOUNT, REGION, World, mapping_key, refusing
 

@@ -11,9 +11,9 @@ from itertools import product
 
 import pytest
 
-from rolekeeper.errors import RetryableError
-from rolekeeper.limits import Limits
+from rolekeeper.aws.errors import RetryableError
 from rolekeeper.model import NO_PROFILE, WhenOccupied, WhenStopped
+from rolekeeper.settings import Limits
 from support.world import KilledError, World, kill, refusing
 
 ATTACH, REPLACE, DETACH = (

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rolekeeper import codec
-from rolekeeper.contention import ContentionRule
+from rolekeeper.instances.observe import Observation, waits_for_room
+from rolekeeper.instances.records import completed, is_hopeless, needs_reconcile, needs_watch, next_record, starting
+from rolekeeper.instances.resolve import as_mapping, resolve
 from rolekeeper.model import (
     IGNORE_TAG,
     NO_PROFILE,
@@ -32,11 +33,8 @@ from rolekeeper.model import (
     WhenStopped,
     WhenUnmatched,
 )
-from rolekeeper.observe import Observation, waits_for_room
-from rolekeeper.pins import as_mapping
-from rolekeeper.records import completed, is_hopeless, needs_reconcile, needs_watch, next_record, starting
-from rolekeeper.resolve import resolve
-from rolekeeper.rules import Ownership, Rules
+from rolekeeper.settings import ContentionRule, Ownership, Rules
+from rolekeeper.storage import codec
 from support import values
 from support.values import KEY, NOW, OWNERSHIP, arn, association, foreign, grant, instance, key, published
 from support.workers import Worker, applied_changes, conditions, state_table, worker

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rolekeeper.instances.resolve import mapping_keys, resolve, why_not
 from rolekeeper.model import Instance, MappingKey, PublishedMapping
-from rolekeeper.resolve import mapping_keys, resolve, why_not
 from support.values import NOW, instance, instances, key, mappings, published
 
 

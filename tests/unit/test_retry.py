@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.errors import DeniedError, RetryableError
+from rolekeeper.aws.errors import DeniedError, RetryableError
+from rolekeeper.instances.requests import FIRST_WAIT, LONGEST_WAIT, PROPAGATION, RetryLoop, Tick, wait_seconds
 from rolekeeper.model import Wake
-from rolekeeper.retry import FIRST_WAIT, LONGEST_WAIT, PROPAGATION, RetryLoop, Tick, wait_seconds
 from support.calls import Calls
 from support.fake_ec2 import client_error
 from support.fakes import FakeStepFunctions

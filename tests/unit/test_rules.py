@@ -4,10 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from rolekeeper.contention import ContentionRule
 from rolekeeper.model import NO_PROFILE, Mode
-from rolekeeper.rules import Ownership, Rules
-from rolekeeper.settings import Settings
+from rolekeeper.settings import ContentionRule, Ownership, Rules, Settings
 from support.values import OWNERSHIP, PREFIX, arn, foreign_arn
 
 PARAMETERS = {

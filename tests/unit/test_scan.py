@@ -2,12 +2,12 @@
 
 import pytest
 
-from rolekeeper import codec
-from rolekeeper.conflicts import Conflicts
-from rolekeeper.errors import DamagedError
-from rolekeeper.impact import Impact
+from rolekeeper.aws.errors import DamagedError
+from rolekeeper.mappings.conflicts import Conflicts
+from rolekeeper.mappings.impact import Impact
+from rolekeeper.mappings.scan import ImpactScanner, Scan
 from rolekeeper.model import PublishedMapping, WhenOccupied
-from rolekeeper.scan import ImpactScanner, Scan
+from rolekeeper.storage import codec
 from support.state_table import table_keys
 from support.values import published
 from support.world import MAPPING_TABLE, World, mapping_key

@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 
-from rolekeeper import codec
-from rolekeeper.errors import RetryableError
-from rolekeeper.expiry import AHEAD
+from rolekeeper.aws.errors import RetryableError
+from rolekeeper.aws.queue import Task, Tasks, WorkQueue
+from rolekeeper.fleet.expiry import AHEAD
+from rolekeeper.fleet.overrides import Steering, UnknownKeyError
 from rolekeeper.model import InstanceKey, MappingKey, Pin, Timer
-from rolekeeper.steering import Steering, UnknownKeyError
-from rolekeeper.tasks import Task, Tasks
-from rolekeeper.timers import Timers
-from rolekeeper.work import WorkQueue
+from rolekeeper.storage import codec
+from rolekeeper.storage.state import Timers
 from support.state_table import STATE_TABLE
 from support.values import KEY, NOW
 from support.world import World, refusing

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from rolekeeper import codec
-from rolekeeper.ec2 import FILTER_VALUES
-from rolekeeper.errors import DeniedError, RetryableError
-from rolekeeper.limits import Limits
+from rolekeeper.aws.ec2 import FILTER_VALUES
+from rolekeeper.aws.errors import DeniedError, RetryableError
+from rolekeeper.fleet.sweep import FLEET_RESERVE, MAPPINGS_RESERVE, Swept
 from rolekeeper.model import InstanceRecord
-from rolekeeper.sweep import FLEET_RESERVE, MAPPINGS_RESERVE, Swept
+from rolekeeper.settings import Limits
+from rolekeeper.storage import codec
 from support.desk import TRUSTS_LAMBDA, Desk
 from support.state_table import STATE_TABLE
 from support.world import World, mapping_key, refusing

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.errors import DeniedError, RetryableError
-from rolekeeper.tasks import Task, Tasks
+from rolekeeper.aws.errors import DeniedError, RetryableError
+from rolekeeper.aws.queue import Task, Tasks
 from support.fake_ec2 import client_error
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from moto.events.models import EventPattern
 
-from rolekeeper import codec
+from rolekeeper.aws.queue import Task
 from rolekeeper.model import MappingKey
-from rolekeeper.tasks import Task
+from rolekeeper.storage import codec
 from support import templates
 from support.values import KEY
 

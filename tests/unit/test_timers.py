@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from rolekeeper import codec
-from rolekeeper.errors import DamagedError
+from rolekeeper.aws.errors import DamagedError
 from rolekeeper.model import MappingKey, Timer
-from rolekeeper.timers import PAGE, Timers
+from rolekeeper.storage import codec
+from rolekeeper.storage.state import PAGE, Timers
 from support.state_table import STATE_TABLE
 from support.values import KEY, NOW, key
 from support.world import World

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.trust import trust_note, trust_problem
+from rolekeeper.permissions.roles import trust_note, trust_problem
 
 EC2 = {"Service": "ec2.amazonaws.com"}
 

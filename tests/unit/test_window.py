@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from rolekeeper import codec
-from rolekeeper.ec2 import Ec2
-from rolekeeper.limits import Limits
+from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.instances.observe import Observation, observe
+from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model import InstanceKey, Timer, WhenOccupied
-from rolekeeper.observe import Observation, observe
-from rolekeeper.records import needs_reconcile
-from rolekeeper.timers import Timers
+from rolekeeper.settings import Limits
+from rolekeeper.storage import codec
+from rolekeeper.storage.state import Timers
 from support.state_table import STATE_TABLE
 from support.world import ACCOUNT, REGION, World, mapping_key, new_world, refusing
 

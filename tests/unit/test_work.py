@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from rolekeeper.errors import DeniedError, RetryableError
-from rolekeeper.events import parse
+from rolekeeper.aws.errors import DeniedError, RetryableError
+from rolekeeper.aws.queue import WorkQueue, request
+from rolekeeper.instances.requests import parse
 from rolekeeper.model import InstanceKey
-from rolekeeper.work import WorkQueue, request
 from support.fake_ec2 import client_error
 from support.values import KEY, NOW
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rolekeeper.errors import classified
+from rolekeeper.aws.errors import classified
 from rolekeeper_cli.findings import Findings, unknown, warn
 from rolekeeper_cli.patient import Patient
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rolekeeper.errors import DeniedError, PermanentError, classified
+from rolekeeper.aws.errors import DeniedError, PermanentError, classified
 from rolekeeper.model import IGNORE_TAG
 from rolekeeper_cli.findings import Findings, several, unknown, warn
 from rolekeeper_cli.patient import Patient

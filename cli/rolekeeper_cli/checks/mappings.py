@@ -2,9 +2,9 @@
 
 import shlex
 
-from rolekeeper import codec
 from rolekeeper.model import MappingKey
-from rolekeeper.state import FLEET_NEWS
+from rolekeeper.storage import codec
+from rolekeeper.storage.state import FLEET_NEWS
 from rolekeeper_cli.edits import GOOD, mapping_rows, said
 from rolekeeper_cli.findings import Findings, fail, warn
 from rolekeeper_cli.patient import Patient

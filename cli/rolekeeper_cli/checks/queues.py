@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from rolekeeper.errors import classified
+from rolekeeper.aws.errors import classified
 from rolekeeper_cli.findings import Findings, fail, unknown, warn
 from rolekeeper_cli.patient import Patient
 

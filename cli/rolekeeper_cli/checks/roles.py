@@ -5,9 +5,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from rolekeeper.errors import classified
-from rolekeeper.policies import listed
-from rolekeeper.trust import STATEMENT, trust_problem
+from rolekeeper.aws.errors import classified
+from rolekeeper.permissions.policies import listed
+from rolekeeper.permissions.roles import STATEMENT, trust_problem
 from rolekeeper_cli.findings import Findings, fail, several, warn
 from rolekeeper_cli.patient import Patient
 

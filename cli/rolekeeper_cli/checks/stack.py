@@ -1,6 +1,6 @@
 """What CloudFormation made: the stack, its rules, its functions and what wakes them, its alarms and whom they reach."""
 
-from rolekeeper.errors import GoneError, classified
+from rolekeeper.aws.errors import GoneError, classified
 from rolekeeper_cli.findings import Finding, Findings, fail, several, warn
 from rolekeeper_cli.patient import Patient, Resource
 

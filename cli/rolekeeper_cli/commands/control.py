@@ -16,7 +16,7 @@ def pause() -> ExitCode:
 
     Rolekeeper goes on deciding and recording; nothing is lost.
     """
-    from rolekeeper.store import Update
+    from rolekeeper.storage.table import Update
 
     return _switch(Update().set("paused", True))  # noqa: FBT003  # an attribute and its value
 
@@ -27,7 +27,7 @@ def resume() -> ExitCode:
 
     What was withheld meanwhile is done now.
     """
-    from rolekeeper.store import Update
+    from rolekeeper.storage.table import Update
 
     return _switch(Update().set("paused", False))  # noqa: FBT003  # the same
 
@@ -44,7 +44,7 @@ def mode(mode: str | None) -> ExitCode:
 
     It holds for the whole deployment. Without a word it shows the mode, and whether Rolekeeper is paused.
     """
-    from rolekeeper.store import Update
+    from rolekeeper.storage.table import Update
 
     if mode is None:
         return _switch(None)
@@ -53,7 +53,7 @@ def mode(mode: str | None) -> ExitCode:
 
 def _switch(update: Any) -> ExitCode:
     """Change one attribute of the control item, and leave the other; then show how things stand."""
-    from rolekeeper import codec
+    from rolekeeper.storage import codec
     from rolekeeper_cli import forms, tables
     from rolekeeper_cli.deployment import deployment
 

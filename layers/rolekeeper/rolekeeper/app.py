@@ -6,33 +6,30 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.announce import Announcer
-from rolekeeper.apply import Applier
-from rolekeeper.assess import Assessor
-from rolekeeper.cells import HomeAccount
-from rolekeeper.ec2 import Ec2
-from rolekeeper.expiry import Expiries
-from rolekeeper.iam import Iam
-from rolekeeper.impact import ImpactAssessor
-from rolekeeper.mails import Mailer
-from rolekeeper.mapping_table import MappingTable
-from rolekeeper.modes import DeployedMode
-from rolekeeper.policy_reader import PolicyReader
-from rolekeeper.publish import Publisher
-from rolekeeper.reconcile import Reconciler
-from rolekeeper.retry import RetryLoop
-from rolekeeper.revisions import Revisions
-from rolekeeper.roles import Roles
-from rolekeeper.scan import ImpactScanner
+from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.aws.iam import Iam
+from rolekeeper.aws.queue import Tasks, WorkQueue
+from rolekeeper.fleet.expiry import Expiries
+from rolekeeper.fleet.overrides import DeployedMode, Steering
+from rolekeeper.fleet.sweep import Sweep
+from rolekeeper.instances.apply import Applier
+from rolekeeper.instances.change_limit import ChangeWindow
+from rolekeeper.instances.reconcile import Reconciler
+from rolekeeper.instances.requests import RetryLoop
+from rolekeeper.mail import Mailer
+from rolekeeper.mappings.assess import Assessor
+from rolekeeper.mappings.impact import ImpactAssessor
+from rolekeeper.mappings.publish import Publisher
+from rolekeeper.mappings.revisions import Revisions
+from rolekeeper.mappings.rows.cells import HomeAccount
+from rolekeeper.mappings.scan import ImpactScanner
+from rolekeeper.mappings.table import MappingTable
+from rolekeeper.permissions.compare import PolicyReader
+from rolekeeper.permissions.roles import Roles
 from rolekeeper.settings import Settings
-from rolekeeper.state import State
-from rolekeeper.steering import Steering
-from rolekeeper.store import Store
-from rolekeeper.sweep import Sweep
-from rolekeeper.tasks import Tasks
-from rolekeeper.timers import Timers
-from rolekeeper.window import ChangeWindow
-from rolekeeper.work import WorkQueue
+from rolekeeper.storage.state import State, Timers
+from rolekeeper.storage.table import Store
+from rolekeeper.telemetry import Announcer
 
 if TYPE_CHECKING:
     # The functions bring them; the command line is installed without Powertools.

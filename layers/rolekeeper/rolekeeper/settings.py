@@ -1,13 +1,76 @@
 """The deployment's settings, as the template tells them to the functions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from rolekeeper.contention import ContentionRule
-from rolekeeper.limits import Limits
-from rolekeeper.model import Mode
-from rolekeeper.rules import Ownership, Rules
+from rolekeeper.model import AppliedChange, Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The larger of a number and a share of the fleet: few changes pass in a small fleet, a share in a large one.
+
+    Attributes:
+        per_edit: instances that always pass (`MaxChangesPerEdit`).
+        percent: of the fleet that passes (`MaxChangesPercent`).
+    """
+
+    per_edit: int
+    percent: int
+
+    def allowed(self, fleet: int) -> int:
+        """How many may change, of so many instances in the account and Region that aren't terminated."""
+        return max(self.per_edit, fleet * self.percent // 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Which instance profiles are managed: those under the role path, which exist for Rolekeeper alone.
+
+    All others are foreign. IAM enforces the same line for the functions' own roles (`template.yaml`).
+
+    Attributes:
+        prefix: how the ARNs of managed profiles begin.
+        take_over: whether a foreign profile may be replaced or detached at all (`TakeOver`).
+    """
+
+    prefix: str
+    take_over: bool = False
+
+    @classmethod
+    def under(cls, role_path: str, account: str, partition: str, *, take_over: bool) -> "Ownership":
+        """What is managed under a path in an account."""
+        return cls(f"arn:{partition}:iam::{account}:instance-profile{role_path}", take_over)
+
+    def manages(self, profile_arn: str) -> bool:
+        """Whether a profile is managed."""
+        return profile_arn.startswith(self.prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class ContentionRule:
+    """How often within which time the same change may be made before the instance is left alone."""
+
+    after: int = 3
+    within: timedelta = timedelta(minutes=30)
+
+    def contended(self, same: Sequence[AppliedChange]) -> bool:
+        """Whether these changes, each the same and the oldest first, are too many.
+
+        They are one after the other: it stays so however long they are past.
+        """
+        times = [each.at for each in same]
+        return any(last - first <= self.within for first, last in zip(times, times[self.after - 1 :], strict=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All that a decision depends on beside what was observed."""
+
+    mode: Mode
+    ownership: Ownership
+    contention: ContentionRule
 
 
 @dataclass(frozen=True, slots=True)

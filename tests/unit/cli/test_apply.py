@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from rolekeeper.limits import Limits
+from rolekeeper.settings import Limits
 from support.desk import Desk
 from support.terminal import CALLER, Terminal
 from support.world import refusing

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rolekeeper import codec
+from rolekeeper.storage import codec
 from support.desk import Desk
 from support.terminal import Terminal, lines
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper import codec
+from rolekeeper.storage import codec
 from rolekeeper_cli.checks import queues
 from rolekeeper_cli.checks.caller import NEEDS
 from rolekeeper_cli.checks.stack import OUTPUTS, PARAMETERS

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rolekeeper.limits import Limits
+from rolekeeper.settings import Limits
 from support.desk import Desk
 from support.terminal import CALLER, Terminal, lines
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rolekeeper.mappings import row_of
+from rolekeeper.mappings.rows.reader import row_of
 from rolekeeper.model import MappingSpec
 from support.desk import Desk
 from support.terminal import CALLER, Terminal

@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.cells import HomeAccount
-from rolekeeper.mappings import row_of
+from rolekeeper.mappings.rows.cells import HomeAccount
+from rolekeeper.mappings.rows.reader import row_of
 from rolekeeper.model import MappingKey, MappingSpec
 from rolekeeper_cli import csv_form, yaml_form
 from rolekeeper_cli.entries import FileError, Reading, format_of, read_file

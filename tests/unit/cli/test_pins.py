@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from rolekeeper import codec
 from rolekeeper.model import Pin
+from rolekeeper.storage import codec
 from support.desk import TRUSTS_LAMBDA, Desk
 from support.terminal import CALLER, Terminal
 from support.world import refusing

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.limits import Limits
+from rolekeeper.settings import Limits
 from support.desk import TRUSTS_LAMBDA, Desk
 from support.terminal import Terminal, lines
 
@@ -144,7 +144,7 @@ def test_it_shows_what_is_withheld_now(terminal: Terminal, desk: Desk, given: di
 
 
 def test_a_damaged_record_is_told_and_the_others_are_planned(terminal: Terminal, desk: Desk) -> None:
-    from rolekeeper import codec  # noqa: PLC0415  # beside its one use
+    from rolekeeper.storage import codec  # noqa: PLC0415  # beside its one use
 
     desk.edit("app=web", role="web")
     damaged, fine = desk.world.running(app="web"), desk.world.running(app="web")

@@ -11,9 +11,9 @@ import yaml
 from hypothesis import given
 from jsonschema import Draft7Validator, ValidationError, validators
 
-from rolekeeper.cells import HomeAccount
-from rolekeeper.columns import COLUMNS, KEYS
-from rolekeeper.mappings import read_row, row_of
+from rolekeeper.mappings.rows.cells import HomeAccount
+from rolekeeper.mappings.rows.columns import COLUMNS, KEYS
+from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.model import MappingSpec
 from rolekeeper_cli import schema
 from support import values

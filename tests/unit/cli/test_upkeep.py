@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from rolekeeper.aws.queue import request
 from rolekeeper.model import Wake
-from rolekeeper.work import request
 from support.desk import Desk
 from support.terminal import Terminal, lines
 

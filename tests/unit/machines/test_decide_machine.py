@@ -20,7 +20,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from rolekeeper.decide import decide
+from rolekeeper.instances.decide import decide
+from rolekeeper.instances.resolve import ended, resolve
 from rolekeeper.model import (
     IGNORE_TAG,
     Action,
@@ -35,8 +36,6 @@ from rolekeeper.model import (
     Pin,
     PublishedMapping,
 )
-from rolekeeper.pins import ended
-from rolekeeper.resolve import resolve
 from rolekeeper_local.ec2_model import Ec2Error, Profile
 from rolekeeper_local.ec2_truth import Ec2Truth
 from support.clock import START, Clock

@@ -17,6 +17,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from rolekeeper.instances.resolve import mapping_keys as keys_for
+from rolekeeper.instances.resolve import resolve
 from rolekeeper.model import (
     IGNORE_TAG,
     NO_ROLE,
@@ -29,8 +31,6 @@ from rolekeeper.model import (
     Pin,
     PublishedMapping,
 )
-from rolekeeper.resolve import mapping_keys as keys_for
-from rolekeeper.resolve import resolve
 from support.clock import START
 from support.happenings import (
     Ignore,

@@ -20,10 +20,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from rolekeeper import codec
-from rolekeeper.errors import ObserveAgainError
+from rolekeeper.aws.errors import ObserveAgainError
+from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.model import ANY_VALUE, Held, MappingKey, PublishedMapping, Timer
-from rolekeeper.revisions import StoredMapping
+from rolekeeper.storage import codec
 from support.clock import START
 from support.happenings import at_most
 from support.state_table import STATE_TABLE

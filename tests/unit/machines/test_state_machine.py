@@ -21,10 +21,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from rolekeeper import codec
-from rolekeeper.codec import Key
-from rolekeeper.errors import ObserveAgainError
+from rolekeeper.aws.errors import ObserveAgainError
 from rolekeeper.model import InstanceKey, InstanceRecord, Pin, RecordChange, Timer
+from rolekeeper.storage import codec
+from rolekeeper.storage.codec import Key
 from support.clock import START
 from support.happenings import at_most
 from support.state_table import STATE_TABLE

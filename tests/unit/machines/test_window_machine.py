@@ -11,12 +11,12 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from rolekeeper import codec
-from rolekeeper.errors import ObserveAgainError
-from rolekeeper.limits import Limits
+from rolekeeper.aws.errors import ObserveAgainError
+from rolekeeper.instances.change_limit import HORIZON, SPREAD, Room
 from rolekeeper.model import RecordChange
-from rolekeeper.store import Update
-from rolekeeper.window import HORIZON, SPREAD, Room
+from rolekeeper.settings import Limits
+from rolekeeper.storage import codec
+from rolekeeper.storage.table import Update
 from support.calls import Calls
 from support.clock import START
 from support.happenings import at_most

@@ -1,0 +1,162 @@
+"""EC2 as the reconciler needs it: two reads per batch, and the three mutations. Errors come classified."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import batched, groupby
+from typing import TYPE_CHECKING, Any
+
+from rolekeeper.aws.errors import classified
+from rolekeeper.model import Association, AssociationState, Instance, InstanceKey, InstanceState, MappingKey
+
+if TYPE_CHECKING:
+    from types_boto3_ec2.client import EC2Client
+
+
+# AWS_FACTS.md "Attach, replace, detach": at most 200 values per filter.
+FILTER_VALUES = 200
+# A filter's value has at most 255 characters, a tag's 256 (AWS_FACTS.md "Limits and names").
+FILTER_VALUE = 255
+_WILDCARDS = frozenset("*?\\")
+
+
+class Ec2:
+    """The calls to EC2 in one account and Region."""
+
+    def __init__(self, client: "EC2Client", account: str, region: str, partition: str = "aws") -> None:
+        self._client = client
+        self._account = account
+        self._region = region
+        self._partition = partition
+        # Instances that an AWS service manages may be hidden, and would look as if they were gone. Lambda's own SDK may
+        # be older than the member (AWS_FACTS.md "Managed instances").
+        hidden = "IncludeManagedResources"
+        known = client.meta.service_model.operation_model("DescribeInstances").input_shape
+        self._managed_too = {hidden: True} if known and hidden in known.members else {}
+
+    def arn(self, instance_id: str) -> str:
+        """The instance's ARN."""
+        return f"arn:{self._partition}:ec2:{self._region}:{self._account}:instance/{instance_id}"
+
+    def associations(self, instance_ids: Sequence[str]) -> dict[str, Association]:
+        """The present association of each instance, by instance id; instances without one are absent.
+
+        Ids go as filter values, so that an unknown one is no error. An empty list makes no call: EC2 refuses an empty
+        filter (AWS_FACTS.md "Errors").
+        """
+        found: dict[str, Association] = {}
+        for ids in batched(instance_ids, FILTER_VALUES, strict=False):
+            with classified("ec2:DescribeIamInstanceProfileAssociations", "*"):
+                pages = self._client.get_paginator("describe_iam_instance_profile_associations").paginate(
+                    Filters=[{"Name": "instance-id", "Values": list(ids)}]
+                )
+                for page in pages:
+                    for row in page["IamInstanceProfileAssociations"]:
+                        _keep_present(found, _association(row))
+        return found
+
+    def instances(self, instance_ids: Sequence[str]) -> dict[str, Instance]:
+        """The instances that EC2 knows, by id; unknown ones are absent."""
+        found: dict[str, Instance] = {}
+        for ids in batched(instance_ids, FILTER_VALUES, strict=False):
+            for page in self._pages([{"Name": "instance-id", "Values": list(ids)}]):
+                found |= {each.key.id: each for each in page}
+        return found
+
+    def tagged(self, *keys: MappingKey) -> Iterator[list[Instance]]:
+        """Pages of the instances that carry a tag of these mappings and aren't terminated.
+
+        Mappings of one tag key are asked for together. EC2 filters read `*`, `?` and a backslash as patterns; a value
+        that holds one, or is too long for a filter, is compared here instead.
+        """
+        for tag_key, group in groupby(sorted(keys), key=lambda key: key.tag_key):
+            wanted = list(group)
+            for filters in _tag_filters(tag_key, [key.tag_value for key in wanted]):
+                for page in self._pages([*filters, _NOT_TERMINATED]):
+                    yield [each for each in page if any(key.matches(each.tags) for key in wanted)]
+
+    def fleet(self) -> Iterator[list[Instance]]:
+        """Pages of every instance that EC2 shows, at most 200 each; a terminated one is shown for about an hour."""
+        return self._pages([])
+
+    def _pages(self, filters: list[dict[str, Any]]) -> Iterator[list[Instance]]:
+        with classified("ec2:DescribeInstances", "*"):
+            paginator = self._client.get_paginator("describe_instances")
+            # An unpaginated call has a token bucket of half the size (AWS_FACTS.md "Throttles").
+            asked: Any = {"Filters": filters, **self._managed_too}
+            for page in paginator.paginate(**asked, PaginationConfig={"PageSize": FILTER_VALUES}):
+                yield [self._instance(row) for group in page["Reservations"] for row in group["Instances"]]
+
+    def associate(self, instance_id: str, profile_arn: str) -> Association:
+        """Attach a profile to a running or stopped instance that has none."""
+        with classified("ec2:AssociateIamInstanceProfile", self.arn(instance_id)):
+            answer = self._client.associate_iam_instance_profile(
+                InstanceId=instance_id, IamInstanceProfile={"Arn": profile_arn}
+            )
+            return _association(answer["IamInstanceProfileAssociation"])
+
+    def replace(self, association_id: str, profile_arn: str, instance_id: str) -> Association:
+        """Replace the profile of a running instance by the id of its association; the answer has a new id."""
+        with classified("ec2:ReplaceIamInstanceProfileAssociation", self.arn(instance_id)):
+            answer = self._client.replace_iam_instance_profile_association(
+                AssociationId=association_id, IamInstanceProfile={"Arn": profile_arn}
+            )
+            return _association(answer["IamInstanceProfileAssociation"])
+
+    def disassociate(self, association_id: str, instance_id: str) -> Association:
+        """Detach the profile of a running or stopped instance by the id of its association."""
+        with classified("ec2:DisassociateIamInstanceProfile", self.arn(instance_id)):
+            answer = self._client.disassociate_iam_instance_profile(AssociationId=association_id)
+            return _association(answer["IamInstanceProfileAssociation"])
+
+    def _instance(self, row: Any) -> Instance:
+        return Instance(
+            key=InstanceKey(self._account, self._region, row["InstanceId"]),
+            state=InstanceState(row["State"]["Name"]),
+            tags={tag["Key"]: tag["Value"] for tag in row.get("Tags", ())},
+            managed_by=_manager(row.get("Operator", {})),
+        )
+
+
+def _tag_filters(tag_key: str, values: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    """Filters, each for a call of its own, that together find every instance with one of these values."""
+    if _WILDCARDS & set(tag_key):
+        yield []
+    elif any(_WILDCARDS & set(value) or len(value) > FILTER_VALUE for value in values):
+        yield [{"Name": "tag-key", "Values": [tag_key]}]
+    else:
+        for some in batched(values, FILTER_VALUES, strict=False):
+            yield [{"Name": f"tag:{tag_key}", "Values": list(some)}]
+
+
+_NOT_TERMINATED = {
+    "Name": "instance-state-name",
+    "Values": [state.value for state in InstanceState if state is not InstanceState.TERMINATED],
+}
+
+
+def _manager(operator: Any) -> str:
+    """The AWS service that manages an instance, by the name of its principal; empty when none does."""
+    return str(operator.get("Principal") or "an AWS service") if operator.get("Managed") else ""
+
+
+def _association(row: Any) -> Association:
+    return Association(
+        id=row["AssociationId"],
+        instance_id=row["InstanceId"],
+        profile_arn=row["IamInstanceProfile"]["Arn"],
+        state=AssociationState(row["State"]),
+        profile_id=row["IamInstanceProfile"].get("Id", ""),
+    )
+
+
+def _keep_present(found: dict[str, Association], row: Association) -> None:
+    """EC2 may list ended rows beside the present one: only the present one counts, and an ending one only alone."""
+    if row.state is AssociationState.DISASSOCIATED:
+        return
+    if row.state is AssociationState.DISASSOCIATING and row.instance_id in found:
+        return
+    found[row.instance_id] = row
+
+
+def ids_of(instances: Iterable[Instance]) -> list[str]:
+    """The instance ids, in order."""
+    return [each.key.id for each in instances]

@@ -1,0 +1,153 @@
+"""IAM as the checks need it: roles, what their policies say, instance profiles. Errors come classified."""
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rolekeeper.aws.errors import AwsRefusalError, GoneError, RetryableError, classified
+from rolekeeper.permissions.policies import Document, Policies
+
+if TYPE_CHECKING:
+    from types_boto3_iam.client import IAMClient
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role, with the policy that says who may assume it, and the ARN of its permissions boundary if it has one."""
+
+    name: str
+    arn: str
+    path: str
+    trust: Document
+    boundary_arn: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceProfile:
+    """An instance profile and the role that it holds, by ARN and name; empty when it holds none.
+
+    Its `id` tells it from another that is made under its name later.
+    """
+
+    name: str
+    arn: str
+    path: str
+    role_arn: str = ""
+    role_name: str = ""
+    id: str = ""
+
+
+class Iam:
+    """The calls to IAM in one account."""
+
+    def __init__(self, client: "IAMClient", account: str, partition: str = "aws") -> None:
+        self._client = client
+        self._account = account
+        self._partition = partition
+
+    def arn(self, kind: str, path: str, name: str) -> str:
+        """The ARN of a `role` or an `instance-profile` in this account; `path` begins and ends with a slash."""
+        return f"arn:{self._partition}:iam::{self._account}:{kind}{path}{name}"
+
+    def get_role(self, name: str) -> Role | None:
+        """A role by name, wherever its path; None when there is none."""
+        try:
+            with classified("iam:GetRole", self.arn("role", "/", name)):
+                role = self._client.get_role(RoleName=name)["Role"]
+        except GoneError:
+            return None
+        boundary_arn = role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")
+        trust = _document(role.get("AssumeRolePolicyDocument"))
+        return Role(role["RoleName"], role["Arn"], role["Path"], trust, boundary_arn)
+
+    def policies(self, role_name: str, managed: MutableMapping[str, Document] | None = None) -> Policies | None:
+        """A role's permission policies, inline and managed, and its permissions boundary; None when there is no role.
+
+        Args:
+            role_name: the role.
+            managed: managed policies that are known, by ARN; roles share many. What is read is added.
+        """
+        if (role := self.get_role(role_name)) is None:
+            return None
+        known = {} if managed is None else managed
+        attached = self._attached(role)
+        for arn in {*attached, role.boundary_arn} - {*known, ""}:
+            known[arn] = self._managed(arn)
+        documents = (*self._inline(role), *(known[arn] for arn in attached))
+        return Policies(documents, known[role.boundary_arn] if role.boundary_arn else None)
+
+    def _inline(self, role: Role) -> list[Document]:
+        with classified("iam:ListRolePolicies", role.arn):
+            pages = self._client.get_paginator("list_role_policies").paginate(RoleName=role.name)
+            names = [name for page in pages for name in page["PolicyNames"]]
+        with classified("iam:GetRolePolicy", role.arn):
+            found = [self._client.get_role_policy(RoleName=role.name, PolicyName=name) for name in names]
+        return [_document(each["PolicyDocument"]) for each in found]
+
+    def _attached(self, role: Role) -> list[str]:
+        """The ARNs of a role's managed policies."""
+        with classified("iam:ListAttachedRolePolicies", role.arn):
+            pages = self._client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
+            return [each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]]
+
+    def _managed(self, arn: str) -> Document:
+        """What a managed policy says: its default version."""
+        with classified("iam:GetPolicy", arn):
+            version = self._client.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        with classified("iam:GetPolicyVersion", arn):
+            answer = self._client.get_policy_version(PolicyArn=arn, VersionId=version)
+        return _document(answer["PolicyVersion"]["Document"])
+
+    def get_instance_profile(self, name: str) -> InstanceProfile | None:
+        """An instance profile by name, wherever its path; None when there is none."""
+        try:
+            with classified("iam:GetInstanceProfile", self.arn("instance-profile", "/", name)):
+                profile = self._client.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+        except GoneError:
+            return None
+        # A profile holds at most one role (AWS_FACTS.md "IAM").
+        role_arn, role_name = next(((each["Arn"], each["RoleName"]) for each in profile["Roles"]), ("", ""))
+        name, arn, path = (profile[each] for each in ("InstanceProfileName", "Arn", "Path"))
+        return InstanceProfile(name, arn, path, role_arn, role_name, profile["InstanceProfileId"])
+
+    def create_profile(self, name: str, path: str) -> None:
+        """Make an empty instance profile.
+
+        Raises:
+            RetryableError: somebody made it meanwhile. Reading again shows it.
+        """
+        with (
+            _raced("EntityAlreadyExists"),
+            classified("iam:CreateInstanceProfile", self.arn("instance-profile", path, name)),
+        ):
+            self._client.create_instance_profile(InstanceProfileName=name, Path=path)
+
+    def add_role(self, profile: str, path: str, role: str) -> None:
+        """Put a role into an empty instance profile.
+
+        Raises:
+            RetryableError: the profile got a role meanwhile, or isn't visible yet. Reading again shows which.
+        """
+        # A second role answers LimitExceeded, a profile made just now may answer NoSuchEntity (AWS_FACTS.md "IAM").
+        with (
+            _raced("LimitExceeded", "NoSuchEntity"),
+            classified("iam:AddRoleToInstanceProfile", self.arn("instance-profile", path, profile)),
+        ):
+            self._client.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=role)
+
+
+def _document(policy: Any) -> Document:
+    """A policy as botocore decodes it; one that it can't decode stays text, and says nothing."""
+    return policy if isinstance(policy, Mapping) else {}
+
+
+@contextmanager
+def _raced(*codes: str) -> Iterator[None]:
+    """Refusals that mean that somebody was faster, or that IAM still propagates: a later check sees the truth."""
+    try:
+        yield
+    except AwsRefusalError as error:
+        if error.code in codes:
+            raise RetryableError(error.code, error.message, error.action, error.resource) from error
+        raise

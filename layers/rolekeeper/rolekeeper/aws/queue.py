@@ -1,0 +1,101 @@
+"""The work queue: sending the names of instances to reconcile."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from itertools import batched
+from typing import TYPE_CHECKING, Any
+
+from rolekeeper.aws.errors import RetryableError, classified
+from rolekeeper.model import InstanceKey
+from rolekeeper.telemetry import SOURCE, instance_arn
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types_boto3_lambda.client import LambdaClient
+
+
+RECONCILE_REQUESTED = "Reconcile Requested"
+# SendMessageBatch takes at most 10 entries (SQS API reference).
+ENTRIES = 10
+# The longest that SQS keeps a message back, in seconds (SQS API reference, `SendMessageBatchRequestEntry`).
+LONGEST_DELAY = 900
+
+
+class WorkQueue:
+    """The one queue that every request to reconcile goes through."""
+
+    def __init__(self, client: "SQSClient", url: str, now: Callable[[], datetime]) -> None:
+        self._client = client
+        self._url = url
+        self._now = now
+
+    def send(self, instances: Iterable[InstanceKey], cause: str, correlation_id: str, *, delay_seconds: int = 0) -> int:
+        """Ask for these instances to be reconciled; returns how many were sent.
+
+        Args:
+            instances: which.
+            cause: why, for logs and history.
+            correlation_id: ties together what one event caused.
+            delay_seconds: how long the queue keeps the messages back, 0 to 900.
+
+        Raises:
+            RetryableError: SQS took only some. Sending all again is harmless: a message is only a hint.
+        """
+        sent = 0
+        for batch in batched(instances, ENTRIES, strict=False):
+            bodies = [json.dumps(request(key, cause, correlation_id, self._now())) for key in batch]
+            delay = {"DelaySeconds": delay_seconds} if delay_seconds else {}
+            entries = [{"Id": str(at), "MessageBody": body, **delay} for at, body in enumerate(bodies)]
+            with classified("sqs:SendMessage", self._url):
+                answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]  # built above
+            if failed := answer.get("Failed"):
+                first = failed[0]
+                raise RetryableError(first["Code"], first.get("Message", ""), "sqs:SendMessage", self._url)
+            sent += len(batch)
+        return sent
+
+
+def request(key: InstanceKey, cause: str, correlation_id: str, at: datetime) -> dict[str, Any]:
+    """A message that names one instance, in the shape of an EventBridge event."""
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "source": SOURCE,
+        "detail-type": RECONCILE_REQUESTED,
+        "account": key.account,
+        "region": key.region,
+        "time": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "resources": [instance_arn(key)],
+        "detail": {"instance-id": key.id, "cause": cause, "correlation-id": correlation_id},
+    }
+
+
+class Task(StrEnum):
+    """What the scheduled function can be asked for, in the `task` of its event; a scheduled event means a sweep."""
+
+    SWEEP = "sweep"
+    EXPIRIES = "expiries"
+
+
+class Tasks:
+    """Starts tasks of the scheduled function."""
+
+    def __init__(self, client: "LambdaClient", function: str) -> None:
+        self._client = client
+        self._function = function
+
+    def start(self, task: Task, correlation_id: str) -> None:
+        """Start a task now, and don't wait for it.
+
+        Raises:
+            RetryableError: Lambda took no more. Starting twice is harmless.
+        """
+        payload = json.dumps({"task": task.value, "id": correlation_id}).encode()
+        with classified("lambda:InvokeFunction", self._function):
+            self._client.invoke(FunctionName=self._function, InvocationType="Event", Payload=payload)

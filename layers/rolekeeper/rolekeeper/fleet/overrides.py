@@ -1,0 +1,131 @@
+"""What people write into the state table takes effect at once: the control item by a sweep, a pin on its instance.
+
+The table's stream tells where something was written; what it says is read here. So a plain `put-item` steers as well as
+the command line does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from rolekeeper.aws.errors import AwsRefusalError, ObserveAgainError
+from rolekeeper.aws.queue import Task, Tasks, WorkQueue
+from rolekeeper.fleet.expiry import AHEAD
+from rolekeeper.model import Mode, Timer
+from rolekeeper.storage import codec
+from rolekeeper.storage.codec import Key
+from rolekeeper.storage.state import State, Timers
+from rolekeeper.storage.table import Store, Update
+from rolekeeper.telemetry import Announcer
+
+
+class UnknownKeyError(Exception):
+    """Nothing is steered by an item with this key; `args[0]` says why, for people."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steering:
+    """Acts on what was written; made anew for each batch, which starts each task once.
+
+    Attributes:
+        now: the clock (UTC).
+    """
+
+    state: State
+    timers: Timers
+    queue: WorkQueue
+    tasks: Tasks
+    now: Callable[[], datetime]
+    started: set[Task] = field(default_factory=set)
+
+    def written(self, key: Key, correlation_id: str) -> None:
+        """An item was put, changed or deleted.
+
+        Raises:
+            UnknownKeyError: it is none of those that steer; trying again never helps.
+            RetryableError: AWS is throttled or has a fault. Doing all of it again is harmless.
+        """
+        pk, sk = key
+        if key == codec.CONTROL:
+            # Also what was withheld while paused: the sweep finds it.
+            self._start(Task.SWEEP, correlation_id)
+        elif pk == codec.TIMERS:
+            self._timer(sk, correlation_id)
+        elif sk == codec.PIN:
+            self._pin(pk, correlation_id)
+        else:
+            raise UnknownKeyError(f"nothing is steered by {pk!r:.80} {sk!r:.80}")
+
+    def _pin(self, pk: str, correlation_id: str) -> None:
+        key = codec.instance_key_from(pk)
+        if key is None:
+            raise UnknownKeyError(f"a pin lies under {pk!r:.80}, which names no instance")
+        pin = self.state.pin(key)
+        if pin and pin.expires_at and pin.expires_at > self.now():
+            self.timers.arm(Timer(pin.expires_at, key))
+        self.queue.send([key], "its pin was written" if pin else "its pin was removed", correlation_id)
+
+    def _timer(self, sk: str, correlation_id: str) -> None:
+        """A timer that rings before the next minute would have looked ahead for it: look now."""
+        try:
+            due = codec.due_from(sk)
+        except ValueError as error:
+            raise UnknownKeyError(f"a timer's key tells no time: {sk!r:.80}") from error
+        if self.now() < due <= self.now() + AHEAD:
+            self._start(Task.EXPIRIES, correlation_id)
+
+    def _start(self, task: Task, correlation_id: str) -> None:
+        if task not in self.started:
+            self.tasks.start(task, correlation_id)
+            self.started.add(task)
+
+
+MODE_CHANGED = "Mode Changed"
+MEANS = {
+    Mode.OBSERVE: "Rolekeeper decides and reports what it would do, and changes nothing",
+    Mode.ENFORCE: "Rolekeeper attaches, replaces and detaches roles",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedMode:
+    """The mode as deployed, compared with the one that was deployed before.
+
+    Attributes:
+        store: the state table.
+        announce: the event and its mail.
+        mode: as deployed now.
+    """
+
+    store: Store
+    announce: Announcer
+    mode: Mode
+
+    def compare(self, correlation_id: str, at: datetime) -> None:
+        """Report once that a deployment changed the mode. A first deployment changes nothing.
+
+        What AWS refuses now is logged and counted, and the next minute tries again.
+        """
+        try:
+            self._compare(correlation_id, at)
+        except AwsRefusalError as error:
+            self.announce.failed("the deployed mode can't be compared", error=str(error))
+
+    def _compare(self, correlation_id: str, at: datetime) -> None:
+        items = self.store.get([codec.DEPLOYED, codec.CONTROL])
+        was = items.get(codec.DEPLOYED, {}).get("mode")
+        if was == self.mode:
+            return
+        known = Update().set("mode", self.mode.value).set("at", codec.timestamp(at))
+        # Of two that see it at once, one reports it.
+        known = known.only_if("mode", "=", was) if was else known.only_if_absent("mode")
+        try:
+            self.store.write(self.store.update(codec.DEPLOYED, known))
+        except ObserveAgainError:
+            return
+        if was is None:
+            return
+        control = codec.control_from(items.get(codec.CONTROL, {}))
+        effective = control.mode or self.mode
+        detail = {"from": str(was), "to": self.mode.value, "in-effect": effective.value, "means": MEANS[effective]}
+        self.announce.send(MODE_CHANGED, {**detail, "cause": "a deployment", "correlation-id": correlation_id}, [])

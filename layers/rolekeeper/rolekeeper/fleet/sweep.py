@@ -1,0 +1,187 @@
+"""The scheduled pass: finds what events missed in the fleet, and checks every mapping again.
+
+Pages stream through: memory holds one page, and one count for each mapping in use.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.aws.errors import AwsRefusalError, DeniedError, RetryableError
+from rolekeeper.aws.queue import WorkQueue
+from rolekeeper.instances.observe import Observation, Unreadable, observe_page
+from rolekeeper.instances.records import needs_reconcile
+from rolekeeper.instances.resolve import resolve
+from rolekeeper.mappings.publish import Publisher
+from rolekeeper.mappings.scan import Scan
+from rolekeeper.mappings.table import MappingTable
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model import Instance, InstanceState, MappingKey
+from rolekeeper.settings import Rules
+from rolekeeper.storage.state import State
+from rolekeeper.telemetry import Announcer
+
+CAUSE = "sweep"
+# A sweep that ends here starts anew with the next schedule; the fleet gets most of the 15 minutes that Lambda allows.
+# Each outlasts a call that nobody answers, 47 s to its last attempt, so that the sweep can still say how far it came.
+FLEET_RESERVE, MAPPINGS_RESERVE = 300, 60
+
+type Scans = dict[MappingKey, Scan]
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a sweep saw and sent. `finished` is False when its time ran out first."""
+
+    instances: int = 0
+    sent: int = 0
+    mappings: int = 0
+    mappings_changed: int = 0
+    published: int = 0
+    finished: bool = True
+    problems: list[str] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """One sweep with what it works on.
+
+    Attributes:
+        rules: what the deployment allows.
+        seconds_left: of the function's time.
+        now: the clock (UTC).
+    """
+
+    ec2: Ec2
+    state: State
+    table: MappingTable
+    publisher: Publisher
+    queue: WorkQueue
+    announce: Announcer
+    rules: Rules
+    correlation_id: str
+    seconds_left: Callable[[], float]
+    now: Callable[[], datetime]
+
+    def run(self) -> Swept:
+        """Look at every instance and every mapping.
+
+        Raises:
+            AwsRefusalError: a page could not be read or sent; the schedule's retry begins anew, which is harmless.
+        """
+        swept = Swept()
+        try:
+            first = not self.state.swept()
+            live, scans = self._fleet(swept)
+            judged = self._mappings(swept, scans)
+            if swept.finished and judged:
+                self.state.note_sweep(live, swept.published, self.now())
+                if first:
+                    # Until now every change was held: now they are due.
+                    again = Swept(problems=swept.problems)
+                    self._fleet(again)
+                    swept.sent, swept.finished = swept.sent + again.sent, again.finished
+        except DeniedError as error:
+            self.announce.denied(error, correlation_id=self.correlation_id)
+            raise
+        if not swept.finished:
+            self.announce.count("SweepUnfinished")
+        self.announce.count("InstancesSwept", swept.instances)
+        return swept
+
+    def _fleet(self, swept: Swept) -> tuple[int, Scans]:
+        """Send the instances for which a reconcile would do or write anything, and count what each mapping governs.
+
+        Only a hint is sent: the reconciler reads the truth again, association first.
+
+        Returns:
+            How many instances aren't terminated, and the counts.
+        """
+        scans: Scans = {}
+        live = 0
+        for page in self.ec2.fleet():
+            if self.seconds_left() < FLEET_RESERVE:
+                swept.finished = False
+                return live, scans
+            at = self.now()
+            observed = self._observe(page, at, swept)
+            for each in observed:
+                self._count(each, scans, at)
+            differing = [each.key for each in observed if needs_reconcile(each, each.decision(self.rules), at)]
+            swept.instances += len(page)
+            live += sum(each.state is not InstanceState.TERMINATED for each in page)
+            swept.sent += self.queue.send(differing, CAUSE, self.correlation_id)
+        return live, scans
+
+    def _observe(self, page: Sequence[Instance], at: datetime, swept: Swept) -> list[Observation]:
+        """The instances of a page that can be decided on; those that can't are reported."""
+        readable: list[Observation] = []
+        for each in observe_page(page, self.ec2, self.state, at):
+            if not isinstance(each, Unreadable):
+                readable.append(each)
+            elif (problem := str(each.error)) not in swept.problems:
+                swept.problems.append(problem)
+                self.announce.failed("an instance can't be swept", instance=each.key.id, error=problem)
+        return readable
+
+    def _count(self, observed: Observation, scans: Scans, at: datetime) -> None:
+        instance = observed.instance
+        if instance is None or instance.state is InstanceState.TERMINATED:
+            return
+        live = [each for each in observed.published if not each.deleted]
+        ranked = resolve(instance, live, at, observed.pin)
+        for mapping in live:
+            scan = scans.setdefault(mapping.key, Scan())
+            scan.add(instance, observed.association, (mapping, ranked), (mapping, ranked), self.rules.ownership)
+
+    def _mappings(self, swept: Swept, scans: Scans) -> bool:
+        """Check every row again, then what is served although its row is gone.
+
+        Returns:
+            Whether all could be judged: only then what is published is all that governs.
+        """
+        judged = True
+        # What counts only a part of the fleet would be told as if it were all: then each check asks EC2 itself.
+        whole = swept.finished and not swept.problems
+        unseen, empty = set(scans), True
+        for keys in self.table.keys():  # noqa: SIM118  # pages of keys, no dict
+            unseen -= set(keys)
+            empty = empty and not keys
+            for key in keys:
+                judged &= self._recheck(key, swept, scans, whole=whole, seen=True)
+        if unseen and empty:
+            # An empty read never means that every row was deleted (DESIGN, rule 5): hold everything.
+            swept.problems.append(f"the mapping table reads empty, and {len(unseen)} mappings are served: kept")
+            self.announce.count("MappingTableEmpty")
+            return False
+        for key in sorted(unseen):
+            judged &= self._recheck(key, swept, scans, whole=whole, seen=False)
+        return judged
+
+    def _recheck(self, key: MappingKey, swept: Swept, scans: Scans, *, whole: bool, seen: bool) -> bool:
+        """Check one row again; returns whether it could be judged."""
+        if self.seconds_left() < MAPPINGS_RESERVE:
+            swept.finished = False
+            return False
+        swept.mappings += 1
+        try:
+            scan = scans.get(key, Scan()) if whole else None
+            verdict = self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
+        except RetryableError as error:
+            # One row that AWS gave no answer for doesn't keep the others from being checked.
+            swept.problems.append(f"{key}: {error}")
+            self.announce.failed("a mapping was not checked", mapping=str(key), error=str(error))
+        except AwsRefusalError as error:
+            swept.problems.append(f"{key}: {error}")
+            self.announce.failed("a mapping can't be checked", mapping=str(key), error=str(error))
+        else:
+            swept.mappings_changed += verdict.changed
+            swept.published += verdict.revision > 0 and verdict.status is not Status.REMOVED
+            return verdict.status is not Status.WAITING
+        return False

@@ -1,0 +1,139 @@
+"""How many roles one mapping replaces and detaches in a while: a burst beyond the limit waits.
+
+A wrong edit, or a wrong script that tags, is noticed before it reached the whole fleet. Attaching to an instance
+without a role takes nothing away and is never held.
+
+Changes are counted by the minute, in one item for each mapping: `total`, and `m<minute>` for each minute's share of it.
+A minute's share leaves when the whole window has passed since its end, so at no time does any window hold more than the
+limit. A change is counted in the transaction that writes its grant: without room it isn't begun, and a change costs no
+further call.
+
+What finds no room gets a turn: the first minute in which some leaves that nobody else waits for. `w<minute>` counts
+those who wait for it, and their room leaves a window later in turn. So each waits about once, however many they are.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rolekeeper.aws.errors import ObserveAgainError, RetryableError
+from rolekeeper.model import MappingKey
+from rolekeeper.settings import Limits
+from rolekeeper.storage import codec
+from rolekeeper.storage.table import Store, Update, Write
+
+MINUTE = 60
+# How far ahead turns are given, in minutes: a week. What would wait for longer asks again.
+HORIZON = 7 * 24 * 60
+# Seconds over which those who wait for the same minute are spread.
+SPREAD = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Room for one replace or detach.
+
+    Attributes:
+        take: counts the change; its condition fails when there is no room.
+        back: undoes that where EC2 refuses the change: in the very minute, or the very credit, that it was taken from.
+    """
+
+    take: Write
+    back: Write
+
+
+class ChangeWindow:
+    """The windows of all mappings.
+
+    Args:
+        store: the state table.
+        limits: how much may change at once.
+        minutes: how long a window is.
+    """
+
+    def __init__(self, store: Store, limits: Limits, minutes: int) -> None:
+        self._store = store
+        self._limits = limits
+        self._minutes = minutes
+
+    def room(self, mapping: MappingKey, now: datetime) -> Room:
+        """Room by the plain limit, if there is any when it is taken."""
+        return self._taking(codec.window_key(mapping), now, self._limits.per_edit)
+
+    def look_for_room(self, mapping: MappingKey, revision: int, now: datetime) -> Room | datetime:
+        """After a refusal: room for the change all the same, or when its turn is.
+
+        Now the fleet's size matters, as the last sweep counted it, and what somebody approved for this revision.
+        """
+        key = codec.window_key(mapping)
+        found = self._store.get([key, codec.FLEET])
+        item, fleet = found.get(key, {}), found.get(codec.FLEET, {})
+        total = int(item.get("total", 0)) - self._forget(key, item, now)
+        if total < (allowed := self._limits.allowed(int(fleet.get("instances", 0)))):
+            return self._taking(key, now, allowed)
+        if int(item.get("credit", 0)) > 0 and int(item.get("credit_revision", 0)) == revision:
+            used = Update().add("credit", -1).only_if("credit", ">", 0).only_if("credit_revision", "=", revision)
+            return Room(self._store.update(key, used), self._store.update(key, Update().add("credit", 1)))
+        return self._turn(key, item, now)
+
+    def _taking(self, key: codec.Key, now: datetime, allowed: int) -> Room:
+        update = self._counting(now, 1).only_if("total", "<", allowed, or_absent=allowed > 0)
+        return Room(self._store.update(key, update), self._store.update(key, self._counting(now, -1)))
+
+    def _counting(self, now: datetime, number: int) -> Update:
+        # The item is of use for a window and no longer; what DynamoDB drops late is forgotten by the next burst.
+        expires = now + timedelta(minutes=2 * self._minutes, days=1)
+        counting = Update().add("total", number).add(f"m{_minute(now)}", number)
+        return counting.set("expires", int(expires.timestamp()))
+
+    def _forget(self, key: codec.Key, item: Mapping[str, Any], now: datetime) -> int:
+        """Take the minutes that are over out of the total; how many changes left, 0 also when another worker did it."""
+        over = {name: int(item[name]) for name in item if _is_minute(name) and self._leaves(name) <= now}
+        if not over:
+            return 0
+        update = Update().add("total", -sum(over.values()))
+        for name, number in over.items():
+            update.remove(name).only_if(name, "=", number)
+        for name in item:
+            if _is_minute(name, "w") and int(name[1:]) < _minute(now):
+                update.remove(name)
+        try:
+            self._store.write(self._store.update(key, update))
+        except ObserveAgainError:
+            return 0
+        return sum(over.values())
+
+    def _leaves(self, name: str) -> datetime:
+        """When a minute's share leaves: the window's length after the minute's end."""
+        return datetime.fromtimestamp((int(name[1:]) + 1 + self._minutes) * MINUTE, UTC)
+
+    def _turn(self, key: codec.Key, item: Mapping[str, Any], now: datetime) -> datetime:
+        """The first minute with room that nobody waits for yet, a little spread; counts one more who waits for it."""
+        this = _minute(now)
+        for turn in range(this + 1, this + 1 + HORIZON):
+            left = turn - 1 - self._minutes  # the minute whose share leaves then
+            leaving = int(item.get(f"m{left}" if left <= this else f"w{left}", 0))
+            if leaving > int(item.get(f"w{turn}", 0)):
+                self._count_waiting(key, turn)
+                break
+        else:
+            turn = this + 1 + self._minutes
+        spread = random.Random().uniform(0, SPREAD)  # noqa: S311  # spreads load, guards nothing
+        return datetime.fromtimestamp(turn * MINUTE + spread, UTC)
+
+    def _count_waiting(self, key: codec.Key, turn: int) -> None:
+        try:
+            self._store.write(self._store.update(key, Update().add(f"w{turn}", 1)))
+        except RetryableError:
+            # Others count here too, and DynamoDB lets one through. A turn is a hint: two may wait for the same room.
+            return
+
+
+def _minute(at: datetime) -> int:
+    return int(at.timestamp()) // MINUTE
+
+
+def _is_minute(name: str, kind: str = "m") -> bool:
+    return name[0] == kind and name[1:].isdigit()

@@ -1,0 +1,241 @@
+"""Reading the truth about instances, in the order that makes the association id a lock.
+
+The association first, then tags and state, then the mappings: whoever read older tags holds an older id, and EC2
+refuses it. A batch costs two EC2 reads and one DynamoDB read, however many mappings there are.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from rolekeeper.aws.ec2 import Ec2, ids_of
+from rolekeeper.aws.errors import DamagedError
+from rolekeeper.instances.decide import ENDED, decide
+from rolekeeper.instances.resolve import ended, mapping_keys, resolve
+from rolekeeper.model import (
+    IGNORE_TAG,
+    NO_PROFILE,
+    Action,
+    Association,
+    Candidates,
+    Control,
+    Decision,
+    Grant,
+    Instance,
+    InstanceKey,
+    InstanceRecord,
+    MappingKey,
+    Mode,
+    Pin,
+    PublishedMapping,
+    Withheld,
+    repeated,
+)
+from rolekeeper.settings import Rules
+from rolekeeper.storage.state import Snapshot, State
+
+NO_CANDIDATES = Candidates()
+UNSWEPT = Withheld("unswept", "no sweep has come to its end on this state table yet")
+
+
+def withholding(control: Control, mode: Mode, *, swept: bool) -> Withheld | None:
+    """Why nothing may be changed now, in the whole deployment; None when it may."""
+    return control.withholds(mode) or (None if swept else UNSWEPT)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """All that one decision rests on. `instance` is None when EC2 doesn't know it (yet, or any more).
+
+    `asked_at` is when EC2 was asked for the association, before all else. `published` are the mappings for its tags,
+    `candidates` the same ranked, under its `pin`. `grant` explains what it carries, `owner` is the grant's mapping.
+    """
+
+    key: InstanceKey
+    asked_at: datetime
+    instance: Instance | None
+    association: Association | None
+    recorded: bool
+    record: InstanceRecord
+    control: Control
+    swept: bool = True
+    grant: Grant | None = None
+    candidates: Candidates = NO_CANDIDATES
+    owner: PublishedMapping | None = None
+    published: tuple[PublishedMapping, ...] = ()
+    pin: Pin | None = None
+
+    def decision(self, rules: Rules) -> Decision:
+        """What to do: the pure decision, held where it is contended, while paused, only observing or not yet swept."""
+        if self.instance is None:
+            return Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance")
+        decided = decide(self.instance, self.association, self.grant, self.candidates, self.owner, rules.ownership)
+        if decided.action.mutates:
+            same = repeated(self.record.changes, decided.desired)
+            if rules.contention.contended(same):
+                decided = _contended(decided, len(same))
+        withheld = withholding(self.control, rules.mode, swept=self.swept)
+        if withheld and decided.action.mutates:
+            return _withheld(decided, withheld)
+        if withheld and self.control.paused:
+            # Whoever asks why sees that Rolekeeper is paused, even where there is nothing to do.
+            return replace(decided, reason=f"{withheld.reason}; {decided.reason}")
+        return decided
+
+    @property
+    def tags_read(self) -> frozenset[str]:
+        """The keys of the tags that a mapping for this instance reads, or Rolekeeper itself."""
+        mapped = {name for each in self.published for name in (each.key.tag_key, *each.spec.require_tags)}
+        return frozenset(mapped | {IGNORE_TAG})
+
+    @property
+    def ended(self) -> bool:
+        """Whether EC2 shows the instance as ended: nothing that was written for it is of use any more."""
+        return self.instance is not None and self.instance.state in ENDED
+
+    @property
+    def outdated(self) -> bool:
+        """Whether somebody who looked later already said what the instance shows: the record is read last."""
+        condition = self.record.condition
+        return condition is not None and condition.since > self.asked_at
+
+    def shows(self, decision: Decision) -> bool:
+        """Whether the instance already shows this very decision."""
+        condition = self.record.condition
+        return condition is not None and condition.fingerprint == decision.fingerprint
+
+    def turn(self, decision: Decision, now: datetime) -> datetime | None:
+        """When this very change has its turn, if it waits for room in its mapping's window: its timer rings then."""
+        until = self.record.condition.watched_until if self.record.condition else None
+        return until if until and until > now and self.shows(waits_for_room(decision, until)) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An instance of which an item in the state table isn't what we wrote: it can't be decided on.
+
+    `published` are the mappings for its tags, where all of those can be read.
+    """
+
+    key: InstanceKey
+    instance: Instance | None
+    error: DamagedError
+    published: tuple[PublishedMapping, ...] | None = None
+
+
+type Observed = Observation | Unreadable
+
+
+def observe(keys: Sequence[InstanceKey], ec2: Ec2, state: State, now: datetime) -> dict[InstanceKey, Observed]:
+    """Observe these instances: two EC2 reads, one DynamoDB read (a second one only where a mapping lost its tag)."""
+    ids = [key.id for key in keys]
+    associations = ec2.associations(ids)
+    return complete(keys, associations, ec2.instances(ids), state, now)
+
+
+def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime) -> Iterator[Observed]:
+    """Observe a page of instances that EC2 just described: one more EC2 read, one DynamoDB read.
+
+    The association is read after tags and state here, so a change that is decided on it is a hint and no more.
+
+    Args:
+        page: the instances.
+        ec2: for their associations.
+        state: the state table.
+        now: when the page was asked for.
+    """
+    if page:
+        associations, known = ec2.associations(ids_of(page)), {each.key.id: each for each in page}
+        yield from complete([each.key for each in page], associations, known, state, now).values()
+
+
+def complete(
+    keys: Iterable[InstanceKey],
+    associations: Mapping[str, Association],
+    instances: Mapping[str, Instance],
+    state: State,
+    now: datetime,
+) -> dict[InstanceKey, Observed]:
+    """Add what the state table knows to what EC2 answered since `now`."""
+    keys = list(keys)
+    wanted = {mapping for each in instances.values() for mapping in mapping_keys(each.tags)}
+    snapshot = state.read(keys, sorted(wanted))
+    observed = {key: _joined(snapshot, key, instances.get(key.id), associations.get(key.id), now) for key in keys}
+    return _with_owners(observed, wanted, snapshot, state)
+
+
+def _joined(
+    snapshot: Snapshot, key: InstanceKey, instance: Instance | None, association: Association | None, now: datetime
+) -> Observed:
+    mappings = mapping_keys(instance.tags) if instance else []
+    published = tuple(found for mapping in mappings if (found := snapshot.published.get(mapping)))
+    if damaged := next((snapshot.damaged[mapping] for mapping in mappings if mapping in snapshot.damaged), None):
+        return Unreadable(key, instance, damaged)
+    if key in snapshot.damaged:
+        return Unreadable(key, instance, snapshot.damaged[key], published)
+    record, pin = snapshot.record(key), snapshot.pins.get(key)
+    return Observation(
+        key=key,
+        asked_at=now,
+        instance=instance,
+        association=association,
+        recorded=key in snapshot.records,
+        record=record,
+        control=snapshot.control,
+        swept=snapshot.swept,
+        grant=record.grants.get(association.profile_arn if association else NO_PROFILE),
+        candidates=resolve(instance, published, now, pin) if instance else NO_CANDIDATES,
+        published=published,
+        pin=pin,
+    )
+
+
+def _with_owners(
+    observed: dict[InstanceKey, Observed], asked: set[MappingKey], snapshot: Snapshot, state: State
+) -> dict[InstanceKey, Observed]:
+    """Add the mapping of each grant; where no mapping governs any more, it may have to be read by itself.
+
+    One that was asked for already is never read again: what was published since would make an owner whose instances
+    it doesn't seem to govern.
+    """
+    owned = {key: each for key, each in observed.items() if isinstance(each, Observation) and each.grant}
+    grants = {key: each.grant.mapping for key, each in owned.items() if each.grant}
+    orphans = {grants[key] for key, each in owned.items() if not each.candidates.winner and not each.candidates.tied}
+    over = {mapping: ended(mapping) for mapping in grants.values() if mapping.pins}
+    unread = sorted(orphans - asked - set(over))
+    late = state.read((), unread) if unread else Snapshot()
+    published = {**snapshot.published, **over, **late.published}
+    damaged = {**snapshot.damaged, **late.damaged}
+    for key, each in owned.items():
+        if error := damaged.get(grants[key]):
+            observed[key] = Unreadable(key, each.instance, error, each.published)
+        else:
+            observed[key] = replace(each, owner=published.get(grants[key]))
+    return observed
+
+
+def _contended(decision: Decision, times: int) -> Decision:
+    reason = (
+        f"another actor reverted this change {times} times; it is left alone until its mapping, its tags or a pin "
+        f"changes, or rolekeeper release. It would {decision.action.value.lower()}: {decision.reason}"
+    )
+    return replace(decision, action=Action.HOLD, code="contested", reason=reason)
+
+
+def waits_for_room(decision: Decision, until: datetime) -> Decision:
+    """The same, waiting until its mapping may change more instances."""
+    reason = (
+        f"{decision.mapping} has changed as many instances in a while as it may without approval; this one waits "
+        f"until there is room, and then: {decision.reason}"
+    )
+    return replace(decision, action=Action.WAIT, code="window", reason=reason, until=until)
+
+
+def _withheld(decision: Decision, withheld: Withheld) -> Decision:
+    return replace(
+        decision,
+        action=Action.HOLD,
+        code=withheld.code,
+        reason=f"{withheld.reason}; it would {decision.action.value.lower()}: {decision.reason}",
+        arguments=(*decision.arguments, withheld.text),
+    )

@@ -1,0 +1,149 @@
+"""What a reconcile writes into an instance's record: a pure function of what was observed and decided.
+
+It is empty where nothing is to be written, so the sweep asks it too whether a reconcile would write anything.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from rolekeeper.instances.observe import Observation
+from rolekeeper.model import (
+    NO_PROFILE,
+    Action,
+    AppliedChange,
+    Condition,
+    Decision,
+    Grant,
+    InstanceRecord,
+    RecordChange,
+    Timer,
+    repeated,
+)
+from rolekeeper.settings import ContentionRule
+
+
+def starting(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
+    """What is written before EC2 is asked: the grant by which whatever comes of the call is explained."""
+    assert decision.mapping is not None  # nothing is changed without one
+    gives_up = decision.code == "unmatched"
+    grant = Grant(decision.profile_arn, decision.role, decision.mapping, decision.revision, now)
+    stale = {NO_PROFILE} & observed.record.grants.keys() if decision.profile_arn else set[str]()
+    change = RecordChange(grants=() if gives_up else (grant,), revoked=frozenset(stale))
+    return change.after(observed.record, written=True)
+
+
+def completed(observed: Observation, decision: Decision, rule: ContentionRule, now: datetime) -> RecordChange:
+    """What is written after EC2 took a change. Of a swap this is the first half, which isn't the change itself."""
+    if decision.swap or decision.desired is None:
+        return RecordChange(clears=observed.record.condition is not None)
+    same = repeated(observed.record.changes, decision.desired)
+    counted = same[len(same) + 1 - rule.after :] if len(same) >= rule.after else same
+    lapsed = tuple(each for each in observed.record.changes if each not in counted)
+    applied = AppliedChange(decision.desired, now)
+    return RecordChange(applied=applied, lapsed=lapsed, clears=observed.record.condition is not None)
+
+
+def next_record(
+    observed: Observation, decision: Decision, now: datetime, watched_until: datetime | None = None
+) -> RecordChange:
+    """What to write for a decision that changes nothing at EC2.
+
+    Args:
+        observed: the instance.
+        decision: converged, a wait or a hold, or that the instance has ended.
+        now: the time (UTC).
+        watched_until: until when a watch over the instance goes that begins now, if one does.
+    """
+    if decision.code in ("gone", "ended"):
+        return RecordChange(ends=observed.recorded, unpins=observed.ended and observed.pin is not None)
+    if decision.action is Action.NOTHING:
+        change = _at_rest(observed, decision, now)
+    else:
+        change = _condition(observed, decision, now, watched_until)
+    return replace(change, expected=observed.record).after(observed.record)
+
+
+def needs_watch(observed: Observation, decision: Decision, now: datetime, *, loop_failed: bool = False) -> bool:
+    """Whether something has to see that the instance is looked at again: a retry loop or a timer.
+
+    Args:
+        observed: the instance.
+        decision: what was decided.
+        now: the time (UTC).
+        loop_failed: whether its retry loop ended in failure: then nothing watches it, whatever the record says.
+    """
+    if decision.until:
+        return not (observed.shows(decision) and _watched(observed.record, now))
+    if not decision.polls or is_hopeless(observed, decision):
+        return False
+    return loop_failed or not _watched(observed.record, now)
+
+
+def needs_reconcile(observed: Observation, decision: Decision, now: datetime) -> bool:
+    """Whether a reconcile would change or write anything: what the sweep sends."""
+    if decision.action.mutates:
+        return observed.turn(decision, now) is None
+    return bool(next_record(observed, decision, now)) or needs_watch(observed, decision, now)
+
+
+def is_hopeless(observed: Observation, decision: Decision) -> bool:
+    """A profile that EC2 didn't know within its bound is asked for once a sweep, without another loop."""
+    former = observed.record.condition
+    return former is not None and former.parked and observed.shows(decision) and decision.code == "propagating"
+
+
+def _watched(record: InstanceRecord, now: datetime) -> datetime | None:
+    until = record.condition.watched_until if record.condition else None
+    return until if until and until > now else None
+
+
+def _at_rest(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
+    """Nothing has to change at EC2: what is no longer so goes, and a grant tells which mapping stands for it now."""
+    record, grant = observed.record, observed.grant
+    grants: tuple[Grant, ...] = ()
+    revoked = set[str]()
+    if grant and grant.at > observed.asked_at:
+        # Whoever gave it looked later than this look did: the record is read last.
+        grant = None
+    if decision.code == "converged" and grant and decision.mapping and decision.mapping != grant.mapping:
+        grants = (replace(grant, mapping=decision.mapping, revision=decision.revision, role=decision.role, at=now),)
+    carried = observed.association.profile_arn if observed.association else ""
+    stale = NO_PROFILE in record.grants and record.grants[NO_PROFILE].at <= observed.asked_at
+    if stale and (carried or decision.code == "unmatched"):
+        revoked.add(NO_PROFILE)
+    clears = record.condition is not None
+    return RecordChange(grants=grants, revoked=frozenset(revoked), lapsed=_lapsed(record, decision), clears=clears)
+
+
+def _lapsed(record: InstanceRecord, decision: Decision) -> tuple[AppliedChange, ...]:
+    """The changes that nothing asks for any more: tags, mappings or a pin changed, so nobody reverts them any more.
+
+    An instance without a role, as a detach left it, has nothing that governs it either.
+    """
+    if decision.code == "disassociating":
+        return ()
+    if decision.desired is None:
+        return tuple(each for each in record.changes if each.change.profile_arn)
+    return tuple(each for each in record.changes if each.change != decision.desired)
+
+
+def _condition(
+    observed: Observation, decision: Decision, now: datetime, watched_until: datetime | None
+) -> RecordChange:
+    """What the instance shows while it waits or is held; nothing to write where it shows it already."""
+    shown = observed.record.condition if observed.shows(decision) else None
+    lapsed = _lapsed(observed.record, decision)
+    if shown and not watched_until:
+        return RecordChange(lapsed=lapsed)
+    watched = watched_until or (_watched(observed.record, now) if decision.polls else None)
+    condition = Condition(
+        decision.action,
+        decision.code,
+        decision.reason,
+        since=shown.since if shown else now,
+        fingerprint=decision.fingerprint,
+        watched_until=watched,
+        parked=not (decision.polls or decision.until) or is_hopeless(observed, decision),
+    )
+    timer = Timer(decision.until, observed.key) if decision.until and watched_until else None
+    return RecordChange(condition=condition, lapsed=lapsed, timer=timer)

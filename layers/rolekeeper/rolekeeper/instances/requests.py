@@ -1,0 +1,208 @@
+"""Reading messages: each becomes the name of an instance to reconcile, or an explicit drop with its reason.
+
+A message is a hint. Its state and tags are not looked at: the reconciler reads the truth again.
+"""
+
+import json
+import random
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from rolekeeper.aws.errors import classified
+from rolekeeper.aws.queue import RECONCILE_REQUESTED
+from rolekeeper.model import InstanceKey, Wake
+from rolekeeper.storage.codec import parse_time, timestamp
+from rolekeeper.telemetry import SOURCE
+
+if TYPE_CHECKING:
+    from types_boto3_stepfunctions.client import SFNClient
+
+
+# EC2's ids: eight hex digits until 2016, seventeen since (EC2 user guide, "Resource IDs").
+_INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
+_INSTANCE_ARN = re.compile(r"arn:[a-z-]+:ec2:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):instance/(?P<id>[^/]+)")
+
+
+class DroppedError(Exception):
+    """The message names no instance of ours; `args[0]` says why."""
+
+
+def parse(message: Any, *, account: str, region: str, now: datetime, message_id: str = "") -> Wake:
+    """Read one message of the work queue.
+
+    Args:
+        message: an EventBridge event, or one of our own in the same shape (see `work.request`).
+        account: ours; others' messages are dropped.
+        region: ours.
+        now: stands in for a missing or unreadable time.
+        message_id: SQS's id, to answer with.
+
+    Raises:
+        DroppedError: it names no instance of ours, and why.
+    """
+    if not isinstance(message, Mapping):
+        raise DroppedError("not a JSON object")
+    kind = (message.get("source"), message.get("detail-type"))
+    # Compared, not looked up: JSON may say a list here, which can't be hashed.
+    reader = next((reader for known, reader in _READERS.items() if known == kind), None)
+    if reader is None:
+        raise DroppedError(f"unknown kind of event: {kind[0]!s:.60} / {kind[1]!s:.60}")
+    detail = message.get("detail")
+    if not isinstance(detail, Mapping):
+        raise DroppedError("it has no detail")
+    key, cause = reader(message, detail)
+    if not _INSTANCE_ID.fullmatch(key.id):
+        raise DroppedError(f"not an instance id: {key.id:.60}")
+    if key.account != account:
+        raise DroppedError(f"from another account: {key.account:.60}")
+    if key.region != region:
+        raise DroppedError(f"from another region: {key.region:.60}")
+    correlation = detail.get("correlation-id") if kind[0] == SOURCE else message.get("id")
+    return Wake(
+        instance=key,
+        cause=cause,
+        correlation_id=str(correlation or message_id),
+        at=_time(message.get("time"), now),
+        message_id=message_id,
+        loop_failed=kind[0] == SOURCE and detail.get("loop-failed") is True,
+    )
+
+
+def _state_change(message: Mapping[str, Any], detail: Mapping[str, Any]) -> tuple[InstanceKey, str]:
+    key = InstanceKey(_text(message, "account"), _text(message, "region"), _text(detail, "instance-id"))
+    return key, f"instance {_text(detail, 'state')}"
+
+
+def _tag_change(message: Mapping[str, Any], detail: Mapping[str, Any]) -> tuple[InstanceKey, str]:
+    if (detail.get("service"), detail.get("resource-type")) != ("ec2", "instance"):
+        raise DroppedError("tags of something that is no instance")
+    resources = message.get("resources")
+    if not isinstance(resources, list) or len(resources) != 1:
+        raise DroppedError("it doesn't name exactly one resource")
+    found = _INSTANCE_ARN.fullmatch(str(resources[0]))
+    if not found:
+        raise DroppedError(f"not an instance's ARN: {resources[0]!s:.100}")
+    changed = detail.get("changed-tag-keys")
+    names = ", ".join(sorted(map(str, changed))) if isinstance(changed, list) else ""
+    return InstanceKey(found["account"], found["region"], found["id"]), f"tags changed: {names}"[:200]
+
+
+def _requested(message: Mapping[str, Any], detail: Mapping[str, Any]) -> tuple[InstanceKey, str]:
+    key = InstanceKey(_text(message, "account"), _text(message, "region"), _text(detail, "instance-id"))
+    return key, _text(detail, "cause")
+
+
+type _Reader = Callable[[Mapping[str, Any], Mapping[str, Any]], tuple[InstanceKey, str]]
+
+_READERS: Mapping[tuple[str, str], _Reader] = {
+    ("aws.ec2", "EC2 Instance State-change Notification"): _state_change,
+    ("aws.tag", "Tag Change on Resource"): _tag_change,
+    (SOURCE, RECONCILE_REQUESTED): _requested,
+}
+
+
+def _text(values: Mapping[str, Any], name: str) -> str:
+    value = values.get(name)
+    if not isinstance(value, str):
+        raise DroppedError(f"{name} is missing or not text")
+    return value
+
+
+def _time(text: Any, now: datetime) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError):
+        return now
+
+
+FIRST_WAIT, LONGEST_WAIT = 4, 60
+# A new profile is refused for up to about two minutes (AWS_FACTS.md "Errors"); after this it is a wrong configuration.
+PROPAGATION = timedelta(minutes=5)
+
+
+def wait_seconds(attempt: int, rng: random.Random | None = None) -> int:
+    """Seconds to wait before an attempt (counted from 0): doubling up to the cap, with full jitter, at least one."""
+    longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(attempt, 10))
+    return max(1, round((rng or random.Random()).uniform(0, longest)))  # noqa: S311  # spreads load, guards nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The machine's state: what goes into `on_retry`, and comes out with the next wait."""
+
+    wake: Wake
+    deadline: datetime
+    attempt: int
+
+    @classmethod
+    def parse(cls, event: dict[str, Any]) -> Self:
+        """Read the machine's state.
+
+        Raises:
+            KeyError, ValueError: it isn't one that `RetryLoop.start` made.
+        """
+        instance = event["instance"]
+        wake = Wake(
+            instance=InstanceKey(instance["account"], instance["region"], instance["id"]),
+            cause=event["cause"],
+            correlation_id=event["correlation_id"],
+            at=parse_time(event["asked_at"]),
+        )
+        return cls(wake, parse_time(event["deadline"]), int(event["attempt"]))
+
+    def following(self, now: datetime, *, propagating_since: datetime | None = None) -> dict[str, Any] | None:
+        """The machine's next state, or None when the next look would come after the deadline.
+
+        Args:
+            now: the time (UTC).
+            propagating_since: since when EC2 doesn't know the profile. One that doesn't propagate within its bound is a
+                wrong configuration.
+        """
+        deadline = min(self.deadline, propagating_since + PROPAGATION) if propagating_since else self.deadline
+        wait = wait_seconds(self.attempt + 1)
+        if now + timedelta(seconds=wait) > deadline:
+            return None
+        return replace(self, attempt=self.attempt + 1).document("waiting", wait)
+
+    def document(self, outcome: str, wait: int) -> dict[str, Any]:
+        """The machine's state as JSON values."""
+        key = self.wake.instance
+        return {
+            "instance": {"account": key.account, "region": key.region, "id": key.id},
+            "cause": self.wake.cause,
+            "correlation_id": self.wake.correlation_id,
+            "asked_at": timestamp(self.wake.at),
+            "deadline": timestamp(self.deadline),
+            "attempt": self.attempt,
+            "wait_seconds": wait,
+            "outcome": outcome,
+        }
+
+
+class RetryLoop:
+    """Starts executions of the retry machine."""
+
+    def __init__(self, client: "SFNClient", machine_arn: str, timeout_minutes: int) -> None:
+        self._client = client
+        self._machine_arn = machine_arn
+        self._timeout = timedelta(minutes=timeout_minutes)
+
+    def start(self, wake: Wake, now: datetime) -> datetime:
+        """Start a loop for one instance; returns its deadline.
+
+        The execution's name is unique: a bare instance id would block that name for 90 days (AWS_FACTS.md, "Lambda,
+        SQS, DynamoDB streams, Step Functions").
+        """
+        tick = Tick(wake, now + self._timeout, 0)
+        with classified("states:StartExecution", self._machine_arn):
+            self._client.start_execution(
+                stateMachineArn=self._machine_arn,
+                name=f"{wake.instance.id}-{uuid.uuid4().hex[:12]}",
+                input=json.dumps(tick.document("waiting", wait_seconds(0))),
+            )
+        return tick.deadline

@@ -1,0 +1,141 @@
+"""Which mapping governs an instance: pure, and the same for the functions, the sweep and the command line."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from rolekeeper.model import (
+    ANY_VALUE,
+    IGNORE_TAG,
+    PIN_TAG,
+    Action,
+    Candidates,
+    Exclusion,
+    Instance,
+    InstanceKey,
+    Loser,
+    MappingKey,
+    MappingSpec,
+    Pin,
+    PublishedMapping,
+)
+
+
+def mapping_keys(tags: Mapping[str, str]) -> list[MappingKey]:
+    """The keys of every mapping that could match these tags: for each tag its exact value and any value."""
+    keys = {MappingKey(key, value) for tag, text in tags.items() for key, value in ((tag, text), (tag, ANY_VALUE))}
+    return sorted(keys)
+
+
+def why_not(mapping: PublishedMapping, instance: Instance, now: datetime) -> str:
+    """Why this mapping doesn't apply to this instance, in words; empty when it applies."""
+    spec = mapping.spec
+    if mapping.deleted:
+        return "its row was deleted"
+    if not spec.key.matches(instance.tags):
+        return "the instance has no such tag"
+    if not spec.enabled:
+        return "it is disabled"
+    if spec.expired(now):
+        return f"it expired at {spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"
+    if spec.accounts and instance.key.account not in spec.accounts:
+        return f"it is not for account {instance.key.account}"
+    if spec.regions and instance.key.region not in spec.regions:
+        return f"it is not for region {instance.key.region}"
+    missing = [
+        f"{key}={value}"
+        for key, value in spec.require_tags.items()
+        if not MappingKey(key, value).matches(instance.tags)
+    ]
+    if missing:
+        return f"it also requires {', '.join(sorted(missing))}"
+    return ""
+
+
+def resolve(
+    instance: Instance, published: Iterable[PublishedMapping], now: datetime, pin: Pin | None = None
+) -> Candidates:
+    """Find what governs one instance: its pin, nothing where its tag excludes it, or the best of its mappings."""
+    ranked = _rank(instance, published, now)
+    if pin and not pin.expired(now):
+        if pin.unclear:
+            return _overruled(
+                ranked, "the pin can't be read", Exclusion(Action.HOLD, "pin-unclear", pin.unclear, text=pin.unclear)
+            )
+        return replace(_overruled(ranked, "the pin comes before every mapping"), winner=as_mapping(pin, instance.key))
+    if excluded := exclusion(instance.tags, now):
+        return _overruled(ranked, excluded.reason, excluded)
+    return ranked
+
+
+def _overruled(ranked: Candidates, why: str, excluded: Exclusion | None = None) -> Candidates:
+    """The same with no winner: whichever would have governed loses."""
+    would = ranked.tied or ((ranked.winner,) if ranked.winner else ())
+    lost = tuple(Loser(each.key, why) for each in would)
+    return Candidates(losers=(*lost, *ranked.losers), exclusion=excluded)
+
+
+def _rank(instance: Instance, published: Iterable[PublishedMapping], now: datetime) -> Candidates:
+    """Rank the published mappings for one instance.
+
+    The lowest priority number wins, as in load-balancer rules. Mappings that share it and want the same role and
+    profile agree, and the first by key stands for them; if they want different ones it is a tie, which holds.
+    """
+    applicable: list[PublishedMapping] = []
+    losers: list[Loser] = []
+    for mapping in sorted(published, key=lambda each: (each.spec.priority, each.key)):
+        if why := why_not(mapping, instance, now):
+            if mapping.key.matches(instance.tags):
+                losers.append(Loser(mapping.key, why))
+        else:
+            applicable.append(mapping)
+    if not applicable:
+        return Candidates(losers=tuple(losers))
+    first = applicable[0]
+    top = [each for each in applicable if each.spec.priority == first.spec.priority]
+    losers += [
+        Loser(each.key, f"priority {each.spec.priority} comes after {first.spec.priority} of {first.key}")
+        for each in applicable[len(top) :]
+    ]
+    if {_asks_for(each) for each in top} != {_asks_for(first)}:
+        return Candidates(tied=tuple(top), losers=tuple(losers))
+    losers += [Loser(each.key, f"it agrees with {first.key}, which stands for it") for each in top[1:]]
+    return Candidates(winner=first, losers=tuple(losers))
+
+
+def _asks_for(mapping: PublishedMapping) -> tuple[str, str]:
+    return mapping.spec.role, mapping.profile_arn
+
+
+def exclusion(tags: Mapping[str, str], now: datetime) -> Exclusion | None:
+    """Why the instance is left alone by its own tag; None where it isn't.
+
+    `true` leaves it alone for good, a moment (ISO 8601 with a zone) until then. `false`, or a moment that has passed,
+    is as if there were no tag. What can't be read leaves it alone too, and says so.
+    """
+    text = tags.get(IGNORE_TAG)
+    if text is None or text.strip().lower() == "false":
+        return None
+    if text.strip().lower() == "true":
+        return Exclusion(Action.NOTHING, "ignored", f"its tag {IGNORE_TAG} says true")
+    try:
+        until = datetime.fromisoformat(text.strip())
+    except ValueError:
+        until = None
+    if until is None or until.tzinfo is None:
+        wanted = "write true, or a time with its zone, as 2026-12-31T18:00:00Z"
+        reason = f"its tag {IGNORE_TAG} says {text!r:.60}; {wanted}"
+        return Exclusion(Action.HOLD, "ignore-unclear", reason, text=text)
+    if until <= now:
+        return None
+    return Exclusion(Action.WAIT, "ignored", f"its tag {IGNORE_TAG} says until {text.strip()}", until)
+
+
+def as_mapping(pin: Pin, instance: InstanceKey) -> PublishedMapping:
+    """The mapping that a pin amounts to, for its one instance."""
+    return PublishedMapping(MappingSpec(MappingKey(PIN_TAG, instance.id), pin.role), 0, pin.profile_arn)
+
+
+def ended(key: MappingKey) -> PublishedMapping:
+    """What is left of a pin that was released or has expired: it says that a person meant it."""
+    return PublishedMapping(MappingSpec(key, ""), 0, "")

@@ -1,0 +1,133 @@
+"""What is mailed to people: a text for each event that somebody has to act on, published straight to the alarm topic.
+
+An alarm can't say which row or permission it is about, so these mails do. EventBridge could send them by a rule, but
+what its input transformer takes out of an event isn't escaped, and a text with a quote in it is never delivered
+(AWS_FACTS.md "Events"). What happens to instances (parked, contested, refused) is an alarm alone: one slip in IAM can
+do it to a whole fleet at once, and nobody reads a thousand mails.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+from rolekeeper.aws.errors import classified
+
+if TYPE_CHECKING:
+    from types_boto3_sns.client import SNSClient
+
+
+# SNS API reference, `Publish`: a subject is ASCII without line breaks, of at most 100 characters.
+SUBJECT = 100
+# The longest that a mail says of one value, in characters.
+VALUE = 1_200
+
+ACTION_MISSING = """\
+Rolekeeper was refused {action} on {resource}.
+
+Until it is allowed, the instances and mappings that need it stay as they are. Check whether the resource is under
+Rolekeeper's role path, and whether a service control policy, a permissions boundary or a change to Rolekeeper's own
+roles denies {action}. Once it is allowed, the next sweep goes on automatically.
+
+AWS says: {aws-says}
+"""
+NOT_PUBLISHED = """\
+The mapping {mapping} is not in effect as its row says.
+
+Why, and what to do: {reason}
+
+No instance changes because of this edit; what was published before stays in effect.
+
+See it: rolekeeper mapping get {argument}
+Cause: {cause}. Edited by: {by}
+"""
+HELD = NOT_PUBLISHED + "See what it would change, and approve it: rolekeeper mapping approve {argument}\n"
+MODE = """\
+A deployment changed the mode from {from} to {to}.
+
+The mode that is in effect is {in-effect}: {means}.
+
+If that isn't meant: rolekeeper mode enforce, or rolekeeper mode observe. It takes effect at once, needs no deployment,
+and a later deployment doesn't change it.
+"""
+TEXTS = {
+    "Mode Changed": MODE,
+    "Permission Missing": ACTION_MISSING,
+    "Mapping Held": HELD,
+    "Mapping Rejected": NOT_PUBLISHED,
+    "Mapping Conflict": NOT_PUBLISHED,
+    "Mapping Suspended": NOT_PUBLISHED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A subject and a text, as SNS takes them."""
+
+    subject: str
+    text: str
+
+
+def mail(event: str, detail: Mapping[str, Any], where: str, at: datetime) -> Mail | None:
+    """What to mail of an event; None for one that nobody has to act on.
+
+    Args:
+        event: the detail-type.
+        detail: the event's.
+        where: the account and Region.
+        at: when.
+    """
+    if event not in TEXTS:
+        return None
+    values = defaultdict(str, {name: _shown(value) for name, value in detail.items() if isinstance(value, str)})
+    mapping = f"{detail.get('tag-key', '')}={detail.get('tag-value', '')}"
+    values |= {"mapping": _shown(mapping), "argument": _shown(quote(mapping))}
+    values["by"] = values["by"] or "unknown"
+    about = {"Permission Missing": values["action"], "Mode Changed": values["to"]}.get(event, values["mapping"])
+    text = f"{event}\n\n{TEXTS[event].format_map(values)}\nIn {where}, at {at:%Y-%m-%dT%H:%M:%SZ}.\n"
+    return Mail(_subject(f"Rolekeeper: {event}: {about}"), text)
+
+
+def _shown(text: str) -> str:
+    """A value on one line, as long as a mail has room for: what can't be printed is written as its code."""
+    plain = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text[:VALUE])
+    return f"{plain}…" if len(text) > VALUE else plain
+
+
+def _subject(text: str) -> str:
+    plain = text.encode("ascii", "replace").decode()
+    return plain if len(plain) <= SUBJECT else f"{plain[: SUBJECT - 3]}..."
+
+
+class Mailer:
+    """Publishes mails to the alarm topic of one deployment.
+
+    Args:
+        client: gives SNS's client when there is something to publish.
+        topic_arn: the topic.
+        where: the account and Region, for the text.
+        now: the clock (UTC).
+    """
+
+    def __init__(
+        self, client: "Callable[[], SNSClient]", topic_arn: str, where: str, now: Callable[[], datetime]
+    ) -> None:
+        self._client = client
+        self._topic = topic_arn
+        self._where = where
+        self._now = now
+
+    def mail(self, event: str, detail: Mapping[str, Any]) -> Mail | None:
+        """What to mail of an event; None for one that nobody has to act on."""
+        return mail(event, detail, self._where, self._now())
+
+    def publish(self, mail: Mail) -> None:
+        """Publish one mail.
+
+        Raises:
+            AwsRefusalError: SNS or KMS refuses, or gives no answer.
+        """
+        with classified("sns:Publish", self._topic):
+            self._client().publish(TopicArn=self._topic, Subject=mail.subject, Message=mail.text)

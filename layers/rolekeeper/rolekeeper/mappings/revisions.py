@@ -1,0 +1,233 @@
+"""Published mappings and their revisions, in the state table. What is served is the last one; all are kept."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from rolekeeper.mappings.rows.columns import COLUMNS
+from rolekeeper.model import ANY_VALUE, Control, Held, MappingKey, MappingSpec, PublishedMapping, Timer
+from rolekeeper.storage import codec
+from rolekeeper.storage.table import Store, Update
+
+# The attribute of a published mapping that names the rows in conflict with it, by their partitions.
+BLOCKS = "blocks"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMapping:
+    """All that is stored of a mapping, from one consistent read.
+
+    Attributes:
+        published: the last revision or its tombstone.
+        held: the revision that was held last, which may have been approved or overtaken since.
+        any_value: what is published for the same tag key and any value.
+        control: the control item.
+        in_conflict: rows that were in conflict with this mapping when they were judged.
+    """
+
+    published: PublishedMapping | None = None
+    held: Held | None = None
+    any_value: PublishedMapping | None = None
+    control: Control = field(default_factory=Control)
+    in_conflict: frozenset[MappingKey] = frozenset()
+
+    @property
+    def last(self) -> int:
+        """The highest number that was given out: to what was published, or held."""
+        return max(self.published.revision if self.published else 0, self.held.revision if self.held else 0)
+
+
+class Revisions:
+    """The mappings' part of the state table. Errors come classified."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def read(self, key: MappingKey) -> StoredMapping:
+        """All that is stored of a mapping, in one read.
+
+        Raises:
+            DamagedError: some of it isn't what we wrote.
+            RetryableError: some of it stayed unread.
+        """
+        any_value = MappingKey(key.tag_key, ANY_VALUE)
+        published_at, held_at, any_at = codec.published_key(key), codec.held_key(key), codec.published_key(any_value)
+        wanted = {codec.CONTROL, published_at, held_at, any_at} if codec.fits_partition(key) else {codec.CONTROL}
+        items = self._store.get(sorted(wanted))
+        decode = self._store.decode
+        return StoredMapping(
+            published=decode(codec.published_from, items[published_at]) if published_at in items else None,
+            held=decode(codec.held_from, items[held_at]) if held_at in items else None,
+            any_value=decode(codec.published_from, items[any_at]) if any_at in items else None,
+            control=codec.control_from(items.get(codec.CONTROL, {})),
+            in_conflict=decode(_in_conflict, items[published_at]) if published_at in items else frozenset(),
+        )
+
+    def published(self, key: MappingKey) -> PublishedMapping | None:
+        """One published mapping or its tombstone, as it is now.
+
+        Raises:
+            DamagedError: it isn't what we wrote.
+        """
+        at = codec.published_key(key)
+        items = self._store.get([at])
+        return self._store.decode(codec.published_from, items[at]) if items else None
+
+    def held(self, key: MappingKey) -> Held | None:
+        """The revision of a mapping that was held last, which may have been approved or overtaken since.
+
+        Raises:
+            DamagedError: it isn't what we wrote.
+        """
+        at = codec.held_key(key)
+        items = self._store.get([at])
+        return self._store.decode(codec.held_from, items[at]) if items else None
+
+    def publish(
+        self,
+        mapping: PublishedMapping,
+        entry: Mapping[str, object],
+        at: datetime,
+        *,
+        approved_budget: int = 0,
+        in_conflict: Iterable[MappingKey] = (),
+    ) -> None:
+        """Serve a mapping from now on, and keep it as a revision with its history entry, in one transaction.
+
+        Args:
+            mapping: the new revision.
+            entry: the history entry; the revision keeps it too.
+            at: when.
+            approved_budget: replaces and detaches that a person approved: its window lets them through (see `window`).
+            in_conflict: the rows in conflict with it, as they were read: who adds one is judged before or after us.
+
+        Raises:
+            ObserveAgainError: somebody published another revision meanwhile, or a row came into conflict with it.
+        """
+        item = codec.published_item(mapping)
+        revision = {**entry, **item, "sk": codec.revision_sk(mapping.revision), "at": codec.timestamp(at)}
+        if blocked := {codec.mapping_pk(each) for each in in_conflict}:
+            item[BLOCKS] = blocked
+        writes = [
+            self._store.put(item, if_higher="revision", if_same=BLOCKS),
+            self._store.put(revision),
+            self._store.entry(codec.mapping_pk(mapping.key), entry, at),
+        ]
+        expires_at = mapping.spec.expires_at
+        if expires_at and expires_at > at and not mapping.deleted:
+            writes.append(self._store.put(codec.timer_item(Timer(expires_at, mapping.key))))
+        if approved_budget:
+            granted = Update().set("credit", approved_budget).set("credit_revision", mapping.revision)
+            writes.append(self._store.update(codec.window_key(mapping.key), granted))
+        self._store.write(*writes)
+
+    def hold(self, held: Held, entry: Mapping[str, object], at: datetime) -> None:
+        """Keep a revision that waits for approval, with its history entry, in one transaction.
+
+        Raises:
+            ObserveAgainError: somebody held another one meanwhile.
+        """
+        history = self._store.entry(codec.mapping_pk(held.key), entry, at)
+        self._store.write(self._store.put(codec.held_item(held), if_higher="revision"), history)
+
+    def refresh(self, mapping: PublishedMapping, entry: Mapping[str, object] | None, at: datetime) -> None:
+        """Write what IAM says of a published mapping now: whether it can be served, and its profile's ids.
+
+        Args:
+            mapping: the same revision, as it is now.
+            entry: the history entry, for what is news.
+            at: when.
+
+        Raises:
+            ObserveAgainError: another revision was published meanwhile.
+        """
+        item = codec.published_item(mapping)
+        update = Update().only_if("revision", "=", mapping.revision)
+        for name in ("suspended", "profile_id", "former_profile_ids"):
+            update.set(name, item[name])
+        told = [self._store.entry(codec.mapping_pk(mapping.key), entry, at)] if entry else []
+        self._store.write(self._store.update(codec.published_key(mapping.key), update), *told)
+
+    # ---- rows in conflict with a mapping (see `conflict_notes`) ----
+
+    def add_conflict(self, other: PublishedMapping, row: MappingKey) -> None:
+        """Note beside a published mapping that a row is in conflict with it.
+
+        Raises:
+            ObserveAgainError: it is another revision by now.
+        """
+        update = Update().add(BLOCKS, frozenset({codec.mapping_pk(row)})).only_if("revision", "=", other.revision)
+        self._store.write(self._store.update(codec.published_key(other.key), update))
+
+    def remove_conflicts(self, key: MappingKey, rows: Iterable[MappingKey]) -> None:
+        """Drop what `add_conflict` noted: these rows are no longer in conflict.
+
+        Raises:
+            ObserveAgainError: nothing is published there.
+        """
+        # Only where it is published: an update would make an item that means nothing.
+        update = Update().discard(BLOCKS, frozenset(map(codec.mapping_pk, rows))).only_if("revision", ">", 0)
+        self._store.write(self._store.update(codec.published_key(key), update))
+
+    # ---- history ----
+
+    def note(self, key: MappingKey, entry: Mapping[str, object], at: datetime) -> None:
+        """Write a history entry alone."""
+        self._store.write(self._store.entry(codec.mapping_pk(key), entry, at))
+
+    def history(self, key: MappingKey, limit: int = 50) -> list[codec.Item]:
+        """The newest history entries of a mapping."""
+        return self._store.history(codec.mapping_pk(key), limit)
+
+
+def _in_conflict(item: Mapping[str, object]) -> frozenset[MappingKey]:
+    rows = item.get(BLOCKS, frozenset())
+    if not isinstance(rows, set | frozenset):
+        raise TypeError(f"{BLOCKS} is no set")
+    return frozenset(codec.mapping_of(each) for each in rows)
+
+
+# The longest value that is told whole.
+SHOWN = 80
+
+
+def changes(before: PublishedMapping | None, after: PublishedMapping) -> list[str]:
+    """The columns that differ, each as `role: web → db`.
+
+    Args:
+        before: what was published last, or its tombstone; None for the first revision.
+        after: the new revision, or a tombstone.
+    """
+    if after.deleted:
+        return ["the row was deleted"]
+    if before is None or before.deleted:
+        plain = MappingSpec(after.key, "")
+        said = ["a new row" if before is None else "the row is back"]
+        return said + [f"{name}: {_shown(now)}" for name, _, now in _differing(plain, after.spec)]
+    said = [f"{name}: {_shown(was)} → {_shown(now)}" for name, was, now in _differing(before.spec, after.spec)]
+    if before.profile_arn != after.profile_arn and before.spec.profile_name == after.spec.profile_name:
+        said.append(f"the instance profile: {before.profile_arn or 'none'} → {after.profile_arn or 'none'}")
+    return said
+
+
+def _differing(before: MappingSpec, after: MappingSpec) -> list[tuple[str, Any, Any]]:
+    both = [(column.name, getattr(before, column.name), getattr(after, column.name)) for column in COLUMNS]
+    return [(name, was, now) for name, was, now in both if was != now]
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case bool():
+            text = str(value).lower()
+        case datetime():
+            text = value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        case frozenset():
+            text = ", ".join(sorted(value))
+        case Mapping():
+            text = ", ".join(f"{key}={each}" for key, each in sorted(value.items()))
+        case None:
+            text = ""
+        case _:
+            text = str(value)
+    return (text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…") or "none"

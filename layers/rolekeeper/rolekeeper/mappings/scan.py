@@ -1,0 +1,203 @@
+"""Looking at the instances with a mapping's tag: how many it governs, conflicts, foreign roles, its impact."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.instances.observe import Observation, Observed, observe_page
+from rolekeeper.instances.resolve import resolve
+from rolekeeper.mappings.conflicts import Conflicts, could_conflict, differ
+from rolekeeper.mappings.impact import Impact, Ranked
+from rolekeeper.mappings.table import MappingTable
+from rolekeeper.model import ANY_VALUE, Association, AssociationState, Instance, InstanceState, PublishedMapping
+from rolekeeper.settings import Ownership
+from rolekeeper.storage import codec
+from rolekeeper.storage.state import State
+
+# How nodes are told, by the tags that the services and their tools set on them, and by the profiles that they make:
+# EKS user guide, "Tagging your resources" and "Amazon EKS node IAM role"; Karpenter, "NodeClasses"; eksctl's stacks;
+# ECS developer guide, "Tagging resources" and "Amazon ECS container instance IAM role".
+_TAGS: Mapping[str, tuple[str, ...]] = {
+    "EKS": ("eks:", "aws:eks:", "kubernetes.io/cluster/", "k8s.io/", "karpenter.sh/", "alpha.eksctl.io/"),
+    "ECS": ("AmazonECSManaged", "aws:ecs:"),
+}
+_PROFILES: Mapping[str, re.Pattern[str]] = {
+    "EKS": re.compile(r"^eks(ctl)?-|noderole|nodeinstance(role|profile)|karpenternode", re.IGNORECASE),
+    "ECS": re.compile(r"^ecs-instance|ecsinstancerole", re.IGNORECASE),
+}
+
+
+def node_of(instance: Instance, profile_arn: str) -> str:
+    """The service whose node an instance is, `EKS` or `ECS`, by its tags or its profile; empty when nothing says so."""
+    name = profile_arn.rsplit("/", 1)[-1]
+    for service, prefixes in _TAGS.items():
+        if any(key.startswith(prefixes) for key in instance.tags):
+            return service
+    return next((service for service, pattern in _PROFILES.items() if pattern.search(name)), "")
+
+
+@dataclass(slots=True)
+class ForeignRoles:
+    """The instances of a mapping that carry a foreign role, and the services whose nodes are among them."""
+
+    count: int = 0
+    nodes: set[str] = field(default_factory=set)
+
+    def add(self, instance: Instance, association: Association) -> None:
+        """Add one instance."""
+        self.count += 1
+        self.nodes |= {node_of(instance, association.profile_arn)} - {""}
+
+    def warning(self, *, taken: bool) -> str:
+        """What to tell people of them, without their number, which changes with the fleet; empty when there are none.
+
+        Args:
+            taken: whether the mapping takes them over.
+        """
+        if not self.count:
+            return ""
+        among = f", {' and '.join(sorted(self.nodes))} nodes among them" if self.nodes else ""
+        if taken:
+            return f"it takes over instances that carry foreign roles{among} (occupied says how many)"
+        return f"instances that carry foreign roles keep them{among} (occupied says how many; explain says what to do)"
+
+
+@dataclass(slots=True)
+class Scan:
+    """What a pass over the instances with a mapping's tag found. Memory: bounded by the conflicts and the moves.
+
+    Attributes:
+        matched: how many the candidate would govern; `published_matched`, how many what is published governs.
+        profile_ids: of the profiles under the candidate's own ARN that these carry.
+    """
+
+    matched: int = 0
+    published_matched: int = 0
+    conflicts: Conflicts = field(default_factory=Conflicts)
+    foreign: ForeignRoles = field(default_factory=ForeignRoles)
+    profile_ids: set[str] = field(default_factory=set)
+    impact: Impact = field(default_factory=Impact)
+
+    def add(
+        self,
+        instance: Instance,
+        association: Association | None,
+        published: Ranked,
+        candidate: Ranked,
+        ownership: Ownership,
+    ) -> None:
+        """Add one instance that carries the candidate's tag: with what it carries, and how its mappings rank."""
+        present, before = published
+        mapping, after = candidate
+        assert mapping is not None  # it is what this is about
+        if after.winner is mapping:
+            self.matched += 1
+            if association and association.profile_arn == mapping.profile_arn:
+                self.profile_ids.add(association.profile_id)
+            elif association and not ownership.manages(association.profile_arn) and _stays(instance, association):
+                self.foreign.add(instance, association)
+        if mapping in after.tied:
+            for other in after.tied:
+                if differ(other, mapping):
+                    there_already = present in before.tied and other in before.tied
+                    self.conflicts.of(other).add(instance.key.id, new=not there_already)
+
+
+def _stays(instance: Instance, association: Association) -> bool:
+    """Whether a foreign role is in the mapping's way: it isn't going, and the instance isn't an AWS service's."""
+    return not instance.managed_by and association.state is not AssociationState.DISASSOCIATING
+
+
+class ImpactScanner:
+    """Scans for mappings that are about to be published. Made anew for each invocation: it counts the fleet once."""
+
+    def __init__(self, ec2: Ec2, state: State, table: MappingTable, ownership: Ownership) -> None:
+        self._ec2 = ec2
+        self._state = state
+        self._table = table
+        self._ownership = ownership
+        self._fleet: int | None = None
+
+    def fleet(self) -> int:
+        """How many instances there are in the account and Region that aren't terminated."""
+        if self._fleet is None:
+            shown = (each for page in self._ec2.fleet() for each in page)
+            self._fleet = sum(each.state is not InstanceState.TERMINATED for each in shown)
+        return self._fleet
+
+    def scan(self, candidate: PublishedMapping, published: PublishedMapping | None, now: datetime) -> Scan:
+        """Look at every instance that carries a candidate's tag; memory holds one page.
+
+        Args:
+            candidate: the mapping that is about to be published, or a tombstone.
+            published: the mapping or tombstone that it takes the place of, if there is one.
+            now: for what has expired.
+        """
+        found = Scan()
+        for page in self._ec2.tagged(candidate.key):
+            for seen in observe_page(page, self._ec2, self._state, now):
+                # One with a damaged record can't be reconciled, so it doesn't change. It counts as governed all the
+                # same, as long as its mappings can be read.
+                if seen.published is not None:
+                    self._add(found, seen, candidate, published, now)
+        return found
+
+    def governed(self, published: PublishedMapping, now: datetime) -> int:
+        """How many instances a published mapping governs."""
+        return self.scan(published, published, now).published_matched
+
+    def _add(
+        self,
+        found: Scan,
+        seen: Observed,
+        candidate: PublishedMapping,
+        published: PublishedMapping | None,
+        now: datetime,
+    ) -> None:
+        assert seen.instance is not None  # it is one of the page
+        observed = seen if isinstance(seen, Observation) else None
+        rest = [each for each in seen.published or () if each.key != candidate.key]
+        pin = observed.pin if observed else None
+        before = published, resolve(seen.instance, [*rest, published] if published else rest, now, pin)
+        after = candidate, resolve(seen.instance, [*rest, candidate], now, pin)
+        found.add(seen.instance, observed.association if observed else None, before, after, self._ownership)
+        found.published_matched += published is not None and before[1].winner is published
+        if observed:
+            found.impact.add(observed, before, after, self._ownership)
+
+    def add_possible_conflicts(
+        self,
+        conflicts: Conflicts,
+        candidate: PublishedMapping,
+        published: PublishedMapping | None,
+        any_value: PublishedMapping | None,
+        now: datetime,
+    ) -> None:
+        """Add the conflicts with mappings of the same tag key that instances could meet, though none does today.
+
+        Args:
+            conflicts: what to add to.
+            candidate: the mapping that is about to be published.
+            published: the same mapping as it is in effect now, if it is.
+            any_value: the published mapping of the same tag key and `*`, if there is one.
+            now: for what has expired.
+        """
+        if candidate.key.tag_value == ANY_VALUE:
+            others = self._exact(candidate.key.tag_key)
+        else:
+            others = [any_value] if any_value else []
+        for other in others:
+            if could_conflict(candidate, other, now):
+                conflicts.of(other).new |= not (published and could_conflict(published, other, now))
+
+    def _exact(self, tag_key: str) -> list[PublishedMapping]:
+        """The published mappings of one tag key: an exact row meets only the `*` row, but that one meets them all."""
+        found: list[PublishedMapping] = []
+        for keys in self._table.keys_of(tag_key):
+            snapshot = self._state.read([], [key for key in keys if codec.fits_partition(key)])
+            for damaged in snapshot.damaged.values():
+                raise damaged
+            found += snapshot.published.values()
+        return found

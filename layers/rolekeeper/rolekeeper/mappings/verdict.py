@@ -1,0 +1,265 @@
+"""What is to become of a row: a value, without I/O. `assess` makes it, `commit` carries it out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from rolekeeper.aws.errors import AwsRefusalError, DeniedError
+from rolekeeper.mappings.impact import ImpactReport
+from rolekeeper.mappings.revisions import StoredMapping
+from rolekeeper.mappings.rows.columns import Attributes
+from rolekeeper.mappings.rows.reader import ParsedRow, content, row_of
+from rolekeeper.mappings.scan import Scan
+from rolekeeper.mappings.table import Columns, number_in
+from rolekeeper.model import MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.permissions.roles import RoleCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """Why a row is judged.
+
+    Attributes:
+        cause: in words, for the history.
+        correlation_id: ties together what one event caused.
+        by: who edited the row, where the stream knows it.
+        recheck: nobody need have edited it.
+        scan: what the sweep counted for the mapping as it is published.
+        seen: whether the sweep just saw the row.
+    """
+
+    cause: str
+    correlation_id: str
+    by: str = ""
+    recheck: bool = False
+    scan: Scan | None = None
+    seen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RowSnapshot:
+    """A row, what it says, and what is stored of its mapping. `row` is empty when there is none."""
+
+    key: MappingKey
+    row: Attributes
+    parsed: ParsedRow
+    stored: StoredMapping
+    at: datetime
+    trigger: Trigger
+
+    @property
+    def published(self) -> PublishedMapping | None:
+        """What the reconciler obeys; a tombstone isn't it."""
+        return None if self.stored.published is None or self.stored.published.deleted else self.stored.published
+
+    @property
+    def by(self) -> str:
+        """Who made the edit, where that is known."""
+        return self.parsed.edited_by or self.trigger.by
+
+    def numbered(self, mapping: PublishedMapping) -> PublishedMapping:
+        """A candidate under its own number: the held one's if it says the same, or else the next that is free.
+
+        A number that the row's `approve` says already isn't free: nobody can have approved what wasn't held yet.
+        """
+        if held := self._held_like(mapping):
+            return held
+        last = self.stored.last
+        return replace(mapping, revision=last + (2 if self.parsed.approve == last + 1 else 1))
+
+    def candidate(self, spec: MappingSpec, profile_arn: str, profile_id: str) -> PublishedMapping:
+        """What would be published for this row."""
+        before = self.stored.published
+        mapping = PublishedMapping(spec, 0, profile_arn)
+        if before and before.profile_arn == profile_arn:
+            mapping = replace(mapping, profile_id=before.profile_id, former_profile_ids=before.former_profile_ids)
+        return self.numbered(mapping.with_profile_id(profile_id) if profile_id else mapping)
+
+    def is_published(self, mapping: PublishedMapping) -> bool:
+        """Whether this is in effect already."""
+        now = self.published
+        return bool(now and (now.spec, now.profile_arn) == (mapping.spec, mapping.profile_arn))
+
+    def tombstone(self) -> PublishedMapping | None:
+        """What would be published in the place of what is, if its row were deleted; None when nothing is."""
+        return self.numbered(replace(self.published, deleted=True, suspended="")) if self.published else None
+
+    # ---- held ----
+
+    def holds(self, candidate: PublishedMapping) -> bool:
+        """Whether this very candidate is stored as held."""
+        return self._held_like(candidate) == candidate
+
+    def approves(self, candidate: PublishedMapping) -> bool:
+        """Whether a person approved this very candidate after it was held."""
+        return self.holds(candidate) and self.parsed.approve == candidate.revision
+
+    def shows_held(self, candidate: PublishedMapping) -> bool:
+        """Whether the row shows this very candidate as held: so it stays, even when it would change less by now."""
+        return self.holds(candidate) and number_in(self.row, "held_revision") == candidate.revision
+
+    def acted_on(self, revision: int = 0) -> tuple[str, ...]:
+        """The columns that are done: who edited is noted, and where this revision is published, its approval."""
+        edited_by = ("edited_by",) if self.parsed.edited_by else ()
+        return (*edited_by, "approve") if revision and self.parsed.approve == revision else edited_by
+
+    def about_approval(self, held: int) -> str:
+        """What is wrong with the number in the row's `approve`, in words; empty when nothing is."""
+        approve = self.parsed.approve
+        if approve in (0, held):
+            return ""
+        return f"approve is {approve}, but {f'{held} is held' if held else 'nothing is held'}"
+
+    # ---- a deletion that is held: its row was put back ----
+
+    @property
+    def holds_deletion(self) -> bool:
+        """Whether the row was put back because its deletion is held. Put again, or without `status`, it isn't that.
+
+        It is known by its content, not by what can be read of it: so a row that an older version published can go too.
+        """
+        held = self.stored.held
+        return bool(
+            self.published
+            and held
+            and held.mapping.deleted
+            and self.holds(held.mapping)
+            and held.mapping == replace(self.published, revision=held.revision, deleted=True, suspended="")
+            and self._put_back(held.mapping)
+        )
+
+    @property
+    def deletion_approved(self) -> bool:
+        """Whether the tombstone of such a row is published already, as approved, and only the row is left."""
+        stored = self.stored.published
+        return bool(stored and stored.deleted and self.parsed.approve == stored.revision and self._put_back(stored))
+
+    def _put_back(self, tombstone: PublishedMapping) -> bool:
+        shown = "status" in self.row and number_in(self.row, "held_revision") == tombstone.revision
+        return shown and content(self.row) == content(row_of(tombstone.spec))
+
+    def _held_like(self, mapping: PublishedMapping) -> PublishedMapping | None:
+        held = self.stored.held
+        published = self.stored.published.revision if self.stored.published else 0
+        if held is None or held.revision <= published:
+            return None
+        return held.mapping if held.mapping == replace(mapping, revision=held.revision) else None
+
+
+# The longest reason that goes into a row.
+REASON = 1_000
+# What a row says when all is well.
+SERVING = "serving"
+
+
+class Status(StrEnum):
+    """What a row says (docs/mappings.md, "Status"). `Removed` is never written: there is no row left to say it."""
+
+    PUBLISHED = "Published"
+    EXPIRED = "Expired"
+    REJECTED = "Rejected"
+    CONFLICT = "Conflict"
+    HELD = "Held"
+    WAITING = "Waiting"
+    REMOVED = "Removed"
+
+
+class Ending(StrEnum):
+    """What a verdict asks to be done."""
+
+    NOTHING = "nothing"
+    SAY = "say why not"
+    KEEP = "keep"
+    PUBLISH = "publish"
+    HOLD = "hold"
+    REMOVE = "remove"
+    DELETE_ROW = "delete row"
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """What IAM says of a published mapping by now: whether it can be used, and its profile's ids. `event` if news."""
+
+    mapping: PublishedMapping
+    event: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to become of a row.
+
+    Attributes:
+        ending: what has to be done for it.
+        revision: the one in effect, 0 for none; `held` the one that waits for approval.
+        matched: how many instances the mapping governs; None: as the row says.
+        changed: whether this is news.
+        columns: what the row is to say; None where there is no row.
+        mapping: the revision that this is about.
+        report: what it would change, for one that isn't in effect yet; `approved` whether a person approved it.
+        scan: what was found among the instances.
+        missing: what has to be made of the profile first.
+        refresh: what is to be written of the published mapping first.
+        sent: how many instances were asked to be reconciled, once it is committed.
+    """
+
+    key: MappingKey
+    status: Status
+    ending: Ending = Ending.NOTHING
+    reason: str = ""
+    revision: int = 0
+    held: int = 0
+    matched: int | None = None
+    changed: bool = False
+    columns: Columns | None = None
+    mapping: PublishedMapping | None = None
+    report: ImpactReport | None = None
+    approved: bool = False
+    scan: Scan | None = None
+    missing: RoleCheck | None = None
+    refresh: Refresh | None = None
+    sent: int = 0
+    in_conflict: frozenset[MappingKey] = frozenset()
+
+
+def waiting(seen: RowSnapshot, error: AwsRefusalError) -> Verdict:
+    """The verdict on a row for which AWS gave no answer, or refused it: unless what it says is in effect or held."""
+    why = f"AWS gave no answer ({error.code} to {error.action}); it is asked again"
+    if isinstance(error, DeniedError):
+        why = denial(error)
+    published = seen.published
+    reason = sentence([why], what_is_in_effect(published))
+    revision = revision_of(published)
+    columns = Columns(Status.WAITING.value, reason, revision, None if published else 0, held=None)
+    held = seen.trigger.recheck and "held_revision" in seen.row
+    stays = held or (published is not None and seen.parsed.spec == published.spec) or not seen.row
+    ending = Ending.NOTHING if stays else Ending.SAY
+    return Verdict(seen.key, Status.WAITING, ending, reason, revision, columns=None if stays else columns)
+
+
+def denial(error: DeniedError) -> str:
+    """What to do about a missing permission."""
+    return f"Rolekeeper isn't allowed {error.action} on {error.resource}; allow it, the next sweep tries again"
+
+
+def sentence(parts: Iterable[str], ending: str = "") -> str:
+    """One reason from its parts, cut to what a row shows; the ending stays whole."""
+    text = "; ".join(part for part in parts if part)
+    room = REASON - len(ending) - 1
+    text = f"{text[: room - 1]}…" if len(text) > room else text
+    return f"{text} {ending}".strip()
+
+
+def what_is_in_effect(published: PublishedMapping | None) -> str:
+    """What stays in effect while an edit doesn't come into it, in brackets; empty when nothing is."""
+    if published is None:
+        return ""
+    if published.suspended:
+        return f"(revision {published.revision} is suspended: its instances stay as they are)"
+    return f"(revision {published.revision} keeps serving)"
+
+
+def revision_of(published: PublishedMapping | None) -> int:
+    """The number of what is in effect, 0 for nothing."""
+    return published.revision if published else 0

@@ -1,0 +1,202 @@
+"""Mappings, and what operators write beside them: pins, the mode, a pause."""
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from rolekeeper.model.ec2 import InstanceKey
+
+ANY_VALUE = "*"
+NO_ROLE = "NONE"
+# Tags that begin so tell Rolekeeper itself something, as rolekeeper:ignore: none of them means a role.
+RESERVED = "rolekeeper:"
+IGNORE_TAG, PIN_TAG = "rolekeeper:ignore", "rolekeeper:pin"
+
+
+class WhenOccupied(StrEnum):
+    """What a mapping does with a foreign role: one whose profile is outside the role path."""
+
+    KEEP = "keep"
+    REPLACE = "replace"
+
+
+class WhenUnmatched(StrEnum):
+    """What happens to the role that a mapping gave when the mapping no longer matches."""
+
+    DETACH = "detach"
+    KEEP = "keep"
+
+
+class WhenStopped(StrEnum):
+    """How a role is replaced on a stopped instance: EC2 replaces running ones only."""
+
+    WAIT = "wait"
+    SWAP = "swap"
+
+
+class Mode(StrEnum):
+    """Whether decisions are applied (`enforce`) or only recorded (`observe`)."""
+
+    OBSERVE = "observe"
+    ENFORCE = "enforce"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class MappingKey:
+    """A mapping row's key; `tag_value` is `*` for any value."""
+
+    tag_key: str
+    tag_value: str
+
+    def __str__(self) -> str:
+        """As people write it: `workload=web`; what stands for a pin in a grant reads `the pin`."""
+        return "the pin" if self.pins else f"{self.tag_key}={self.tag_value}"
+
+    @property
+    def pins(self) -> bool:
+        """Whether this stands for a pin, not for a row (see `pins`)."""
+        return self.tag_key == PIN_TAG
+
+    def matches(self, tags: Mapping[str, str]) -> bool:
+        """Whether an instance with these tags carries this mapping's tag (case-sensitive, as EC2 tags are)."""
+        return self.tag_key in tags and self.tag_value in (ANY_VALUE, tags[self.tag_key])
+
+
+@dataclass(frozen=True, slots=True)
+class MappingSpec:
+    """What a mapping row says, once its columns are read (the table in docs/mappings.md)."""
+
+    key: MappingKey
+    role: str
+    instance_profile: str = ""
+    priority: int = 100
+    enabled: bool = True
+    when_occupied: WhenOccupied = WhenOccupied.KEEP
+    when_unmatched: WhenUnmatched = WhenUnmatched.DETACH
+    when_stopped: WhenStopped = WhenStopped.WAIT
+    require_tags: Mapping[str, str] = field(default_factory=dict)
+    accounts: frozenset[str] = frozenset()
+    regions: frozenset[str] = frozenset()
+    expires_at: datetime | None = None
+    owner: str = ""
+    description: str = ""
+
+    @property
+    def carries_role(self) -> bool:
+        """False for a mapping to `NONE` (quarantine)."""
+        return self.role != NO_ROLE
+
+    @property
+    def profile_name(self) -> str:
+        """The instance profile to attach: named like the role unless the row says otherwise."""
+        return self.instance_profile or self.role
+
+    def expired(self, now: datetime) -> bool:
+        """Whether `expires_at` has passed."""
+        return self.expires_at is not None and self.expires_at <= now
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedMapping:
+    """A mapping that passed every check: the only kind that the reconciler obeys.
+
+    `profile_arn` is empty for `NONE`. `suspended` says why it can't be served for now (its role is gone, say): it
+    holds its instances. `deleted` marks the tombstone that a removed row leaves: a deliberate act that detaches,
+    where a record merely missing is damage and holds. `profile_id` is the profile's own id (empty where nobody has seen
+    it yet), `former_profile_ids` those of the profiles that had its name before and were deleted.
+    """
+
+    spec: MappingSpec
+    revision: int
+    profile_arn: str
+    suspended: str = ""
+    deleted: bool = False
+    profile_id: str = field(default="", compare=False)
+    former_profile_ids: frozenset[str] = field(default=frozenset(), compare=False)
+
+    @property
+    def key(self) -> MappingKey:
+        """The mapping's key."""
+        return self.spec.key
+
+    def with_profile_id(self, profile_id: str, carried: AbstractSet[str] = frozenset()) -> "PublishedMapping":
+        """The same with the profile's id as IAM tells it now: any other that was known, or is carried, was deleted."""
+        former = (self.former_profile_ids | {self.profile_id} | carried) - {"", profile_id}
+        return replace(self, profile_id=profile_id, former_profile_ids=former)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A revision that waits for approval: its mapping (or tombstone), and who wrote it, where that is known."""
+
+    mapping: PublishedMapping
+    at: datetime
+    by: str = ""
+
+    @property
+    def key(self) -> MappingKey:
+        """The mapping's key."""
+        return self.mapping.key
+
+    @property
+    def revision(self) -> int:
+        """The number to approve."""
+        return self.mapping.revision
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """An operator's word on one instance, above all mappings: carry this role, or none, until it expires.
+
+    `unclear` says what of it can't be read: then the instance stays as it is.
+    """
+
+    role: str
+    profile_arn: str = ""
+    expires_at: datetime | None = None
+    at: str = ""
+    by: str = ""
+    reason: str = ""
+    unclear: str = ""
+
+    def expired(self, now: datetime) -> bool:
+        """Whether `expires_at` has passed."""
+        return self.expires_at is not None and self.expires_at <= now
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """When an instance or a mapping has to be looked at again: at the end of a pin, of `expires_at`, say."""
+
+    due: datetime
+    subject: InstanceKey | MappingKey
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Why nothing may be changed now: a code for machines, and words; `text` is what can't be read."""
+
+    code: str
+    reason: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The switch for the whole deployment. `mode` None: as deployed. `unclear` says what can't be read: it holds."""
+
+    mode: Mode | None = None
+    paused: bool = False
+    unclear: str = ""
+
+    def withholds(self, deployed: Mode) -> Withheld | None:
+        """Why nothing may be changed now; None when it may."""
+        if self.unclear:
+            return Withheld("control-unclear", self.unclear, self.unclear)
+        if self.paused:
+            return Withheld("paused", "Rolekeeper is paused")
+        if (self.mode or deployed) is Mode.OBSERVE:
+            return Withheld("observed", "the mode is observe")
+        return None

@@ -1,0 +1,171 @@
+"""What a change from one role's policies to another's gains and loses, in words: pure.
+
+Whatever becomes allowed is in what is gained, and whatever was allowed and no longer is in what is lost. More may be
+told than is so, where only several rules together cover one.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.aws.iam import Iam
+from rolekeeper.permissions.policies import Document, Permissions, Policies, Rule, Scope, TooManyRulesError, permissions
+
+# The longest condition that is shown whole.
+CONDITION = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Permissions gained and lost, each a phrase like `s3:GetObject, s3:PutObject on arn:aws:s3:::reports/*`.
+
+    `unknown` says why they couldn't be compared; empty when they could.
+    """
+
+    gained: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    unknown: str = ""
+
+
+def difference(before: Policies, after: Policies) -> Difference:
+    """Compare the policies of the role that is carried with those of the one that would be."""
+    try:
+        was, will = permissions(before), permissions(after)
+    except TooManyRulesError as error:
+        return Difference(unknown=str(error))
+    return Difference(_more(will, was, "no longer denied"), _more(was, will, "now denied"))
+
+
+def in_words(difference: Difference, room: int) -> str:
+    """A difference as `gains …; loses …, and 3 more`, in at most `room` characters."""
+    if difference.unknown:
+        return _cut(f"the permissions couldn't be compared: {difference.unknown}", room)
+    gains, loses = _half("gains", difference.gained, room), _half("loses", difference.lost, room)
+    if not (gains and loses):
+        return _cut(gains or loses or "the same permissions", room)
+    # Each half may have half of the room, and what the other leaves.
+    shared = room - len("; ")
+    gains = _half("gains", difference.gained, max(shared // 2, shared - len(loses)))
+    return _cut(f"{gains}; {_half('loses', difference.lost, shared - len(gains))}", room)
+
+
+def _more(these: Permissions, those: Permissions, denial: str) -> tuple[str, ...]:
+    """What one role may do beyond another, in phrases: what it is allowed, and where the other is denied."""
+    allowed: list[Rule] = []
+    for rule in sorted(these.allowed, key=lambda each: (each.actions, each.resources)):
+        allowed += rule.beyond([*those.allowed, *allowed])
+    # A Deny that the other had makes a difference to what both are allowed; the rest is told already.
+    common = [part for rule in these.allowed for part in rule.beyond(allowed)]
+    lifted = [part for rule in those.denied for part in rule.beyond(these.denied)]
+    denied = [part for rule in lifted for other in common if (part := rule.meeting(other))]
+    partly = ["in part denied" if any(rule.meeting(each) for each in these.denied) else "" for rule in allowed]
+    return (
+        *_phrases(
+            (rule, "; ".join(filter(None, (_when(rule), part)))) for rule, part in zip(allowed, partly, strict=True)
+        ),
+        *_phrases((rule, f"{denial} {_when(rule)}".rstrip()) for rule in denied),
+    )
+
+
+def _phrases(rules: Iterable[tuple[Rule, str]]) -> list[str]:
+    """Rules in words, each with its remark: the actions that have the same resources and remark in one phrase."""
+    resources: dict[tuple[Scope, str], set[Scope]] = {}
+    for rule, remark in rules:
+        for action in rule.actions:
+            resources.setdefault((action, remark), set()).update(rule.resources)
+    actions: dict[tuple[tuple[Scope, ...], str], list[Scope]] = {}
+    for (action, remark), scopes in resources.items():
+        actions.setdefault((tuple(sorted(scopes)), remark), []).append(action)
+    phrases = sorted((sorted(scopes), on, remark) for (on, remark), scopes in actions.items())
+    return [f"{_list(scopes)} on {_list(on)}{remark and f' ({remark})'}" for scopes, on, remark in phrases]
+
+
+def _when(rule: Rule) -> str:
+    return f"if {_cut(' and '.join(sorted(rule.conditions)), CONDITION)}" if rule.conditions else ""
+
+
+def _list(scopes: Iterable[Scope]) -> str:
+    return ", ".join(scope.shown for scope in scopes)
+
+
+def _half(verb: str, phrases: Sequence[str], room: int) -> str:
+    """As many phrases as there is room for, at least a piece of the first; empty when there are none."""
+    if not phrases:
+        return ""
+    for count in range(min(len(phrases), room), 0, -1):
+        said = f"{verb} {'; '.join(phrases[:count])}{_rest(len(phrases) - count)}"
+        if len(said) <= room:
+            return said
+    rest = _rest(len(phrases) - 1)
+    return _cut(f"{verb} {phrases[0]}", room - len(rest)) + rest
+
+
+def _rest(count: int) -> str:
+    return f", and {count} more" if count else ""
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: max(room - 1, 0)]}…"
+
+
+class PolicyReader:
+    """Reads the policies of roles, and remembers them for its life: one invocation.
+
+    What IAM refuses, and what it throttles, is no error here: the difference says that it couldn't be told, and why.
+    """
+
+    def __init__(self, iam: Iam) -> None:
+        self._iam = iam
+        self._roles: dict[str, Policies | str] = {"": Policies()}
+        self._profiles: dict[str, str] = {"": ""}
+        self._managed: dict[str, Document] = {}
+        self._known: dict[tuple[str, str], Difference] = {}
+
+    def difference(self, from_role: str, to_role: str) -> Difference:
+        """What going from one role to another gains and loses, by name; an empty name is no role."""
+        asked = (from_role, to_role)
+        if asked not in self._known:
+            self._known[asked] = self._compare(*asked)
+        return self._known[asked]
+
+    def profile_difference(self, from_profile: str, to_profile: str, to_role: str = "") -> Difference:
+        """The same between two instance profiles, by ARN; an empty one, or one that isn't there, holds no role.
+
+        Args:
+            from_profile: what is carried.
+            to_profile: what would be.
+            to_role: the role that `to_profile` will hold, where that is known. Then the profile needn't exist yet.
+        """
+        try:
+            return self.difference(self._role_in(from_profile), to_role or self._role_in(to_profile))
+        except AwsRefusalError as error:
+            return Difference(unknown=_refused(error))
+
+    def _compare(self, from_role: str, to_role: str) -> Difference:
+        if from_role == to_role:
+            return Difference()
+        before, after = self._policies(from_role), self._policies(to_role)
+        if isinstance(before, str) or isinstance(after, str):
+            return Difference(unknown="; ".join(each for each in (before, after) if isinstance(each, str)))
+        return difference(before, after)
+
+    def _policies(self, role: str) -> Policies | str:
+        """A role's policies, or why they can't be told."""
+        if role not in self._roles:
+            try:
+                found = self._iam.policies(role, self._managed)
+                self._roles[role] = f"role '{role}' doesn't exist" if found is None else found
+            except AwsRefusalError as error:
+                self._roles[role] = _refused(error)
+        return self._roles[role]
+
+    def _role_in(self, profile_arn: str) -> str:
+        """The name of the role in an instance profile; empty if there is none."""
+        if profile_arn not in self._profiles:
+            profile = self._iam.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
+            self._profiles[profile_arn] = profile.role_name if profile and profile.arn == profile_arn else ""
+        return self._profiles[profile_arn]
+
+
+def _refused(error: AwsRefusalError) -> str:
+    return f"IAM answers {error.code} to {error.action} on {error.resource}"

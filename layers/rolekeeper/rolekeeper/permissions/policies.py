@@ -1,0 +1,238 @@
+"""Permission policies read into rules, and what a role may do by them: pure.
+
+Only the role's own policies are looked at, not what the policies of resources, sessions and organizations add or take.
+Conditions are compared, never evaluated (IAM user guide, "Policy evaluation logic").
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal
+
+from rolekeeper.permissions import patterns
+
+type Document = Mapping[str, Any]
+
+# Comparing takes the square of it. IAM's quotas leave room for about twice as many, each for a resource of its own
+# (IAM user guide, "IAM and AWS STS quotas"); real roles have tens.
+MOST_RULES = 500
+
+
+class TooManyRulesError(Exception):
+    """The policies hold more rules than can be compared in a function's time."""
+
+    def __init__(self) -> None:
+        super().__init__(f"a role's policies hold more than {MOST_RULES} different statements")
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The permission policies of a role, inline and managed, and its permissions boundary if it has one."""
+
+    documents: tuple[Document, ...] = ()
+    boundary: Document | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Scope:
+    """The actions, or the resources, that match all of some patterns and none of others. `shown` says it in words."""
+
+    within: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    shown: str = field(default="*", compare=False)
+
+    def covers(self, other: "Scope") -> bool:
+        """Whether all that is in the other scope is in this one; never true wrongly."""
+        return all(any(patterns.covers(mine, each) for each in other.within) for mine in self.within) and all(
+            any(patterns.covers(each, mine) for each in other.without)
+            or not all(patterns.meet(each, mine) for each in other.within)
+            for mine in self.without
+        )
+
+    def meets(self, other: "Scope") -> bool:
+        """Whether something may be in both scopes; never false wrongly."""
+        within, without = {*self.within, *other.within}, {*self.without, *other.without}
+        return all(patterns.meet(mine, each) for mine in self.within for each in other.within) and not any(
+            patterns.covers(barred, each) for barred in without for each in within
+        )
+
+    def and_also(self, other: "Scope") -> "Scope":
+        """What is in both scopes: the narrower one, if one is."""
+        if other.covers(self):
+            return self
+        if self.covers(other):
+            return other
+        within, without = {*self.within, *other.within}, {*self.without, *other.without}
+        return Scope(tuple(sorted(within)), tuple(sorted(without)), f"{self.shown} within {other.shown}")
+
+
+class Index:
+    """Scopes by what stands before their first wildcard: one covers only what begins so. Spares most comparisons."""
+
+    def __init__(self, scopes: Iterable[Scope] = ()) -> None:
+        self._scopes: dict[str, list[Scope]] = {}
+        self._lengths: set[int] = set()
+        for scope in scopes:
+            self.add(scope)
+
+    def add(self, scope: Scope) -> None:
+        """Take in one more."""
+        begins = patterns.head(scope.within[0]) if scope.within else ""
+        self._scopes.setdefault(begins, []).append(scope)
+        self._lengths.add(len(begins))
+
+    def covers(self, one: Scope) -> bool:
+        """Whether any of the scopes covers one."""
+        begins = {text[:length] for text in one.within or ("",) for length in self._lengths}
+        return any(each.covers(one) for begin in begins for each in self._scopes.get(begin, ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Any of some actions on any of some resources, under all of some conditions."""
+
+    actions: tuple[Scope, ...]
+    resources: tuple[Scope, ...]
+    conditions: frozenset[str] = frozenset()
+
+    def beyond(self, others: Iterable["Rule"]) -> "list[Rule]":
+        """The parts of this rule that no other covers, each action and resource taken by itself."""
+        left = dict.fromkeys(self.actions, self.resources)
+        for other in others:
+            # A rule under fewer conditions applies whenever one under these and more does.
+            if not other.conditions <= self.conditions or not (actions := _covered(left, other.actions)):
+                continue
+            resources = set(_covered(self.resources, other.resources))
+            for action in actions:
+                left[action] = tuple(each for each in left[action] if each not in resources)
+        return _merged(Rule((action,), resources, self.conditions) for action, resources in left.items() if resources)
+
+    def meeting(self, other: "Rule") -> "Rule":
+        """The part of this rule that may apply where the other does; without actions or resources if none may."""
+        return Rule(
+            tuple(each for each in self.actions if any(each.meets(scope) for scope in other.actions)),
+            tuple(each for each in self.resources if any(each.meets(scope) for scope in other.resources)),
+            self.conditions,
+        )
+
+    def and_also(self, other: "Rule") -> "Rule":
+        """What both rules say; without actions or resources if they have nothing in common."""
+        return Rule(
+            _broadest(mine.and_also(each) for mine in self.actions for each in other.actions if mine.meets(each)),
+            _broadest(mine.and_also(each) for mine in self.resources for each in other.resources if mine.meets(each)),
+            self.conditions | other.conditions,
+        )
+
+    def __bool__(self) -> bool:
+        """Whether it applies to anything."""
+        return bool(self.actions and self.resources)
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What a role may do by its policies: what they allow, less what they deny."""
+
+    allowed: tuple[Rule, ...]
+    denied: tuple[Rule, ...]
+
+
+def permissions(policies: Policies) -> Permissions:
+    """What policies come to.
+
+    What is allowed is already cut to the boundary, and what a Deny covers whole is no longer in it; what a Deny takes
+    away in part still is.
+
+    Raises:
+        TooManyRulesError: they are too large to be worked on.
+    """
+    boundary = () if policies.boundary is None else (policies.boundary,)
+    allowed, denied = _rules(policies.documents, "Allow"), _rules((*policies.documents, *boundary), "Deny")
+    if boundary:
+        limits = _rules(boundary, "Allow")
+        allowed = _few(both for rule in allowed for limit in limits if (both := rule.and_also(limit)))
+    return Permissions(tuple(_few(part for rule in allowed for part in rule.beyond(denied))), tuple(denied))
+
+
+def statements(policy: Document) -> list[Mapping[str, Any]]:
+    """The statements of a policy, of any kind of policy; what isn't one is left out."""
+    return [each for each in listed(policy.get("Statement")) if isinstance(each, Mapping)]
+
+
+def listed(value: Any) -> list[Any]:
+    """A policy's element as a list: IAM lets a list of one be written without its brackets."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _rules(documents: Iterable[Document], effect: Literal["Allow", "Deny"]) -> list[Rule]:
+    found = (
+        Rule(_scopes(each, "Action"), _scopes(each, "Resource"), _conditions(each.get("Condition")))
+        for document in documents
+        for each in statements(document)
+        if each.get("Effect") == effect
+    )
+    return _few(_merged(rule for rule in found if rule))
+
+
+def _few(rules: Iterable[Rule]) -> list[Rule]:
+    found = list(islice(rules, MOST_RULES + 1))
+    if len(found) > MOST_RULES:
+        raise TooManyRulesError
+    return found
+
+
+def _merged(rules: Iterable[Rule]) -> list[Rule]:
+    """The same rules in fewer: one for all that have the same resources and conditions."""
+    actions: dict[tuple[tuple[Scope, ...], frozenset[str]], list[Scope]] = {}
+    for rule in rules:
+        actions.setdefault((rule.resources, rule.conditions), []).extend(rule.actions)
+    return [Rule(_broadest(scopes), *rest) for rest, scopes in actions.items()]
+
+
+def _scopes(statement: Mapping[str, Any], element: Literal["Action", "Resource"]) -> tuple[Scope, ...]:
+    if names := _names(statement, element):
+        return _broadest(Scope(() if key.strip("*") == "" else (key,), (), name) for key, name in names.items())
+    if names := _names(statement, f"Not{element}"):
+        return (Scope((), tuple(sorted(names)), f"everything but {' and '.join(sorted(names.values()))}"),)
+    return ()
+
+
+def _names(statement: Mapping[str, Any], element: str) -> dict[str, str]:
+    """The patterns of an element as they are compared, and as they are written: the case of actions says nothing."""
+    names = [each for each in listed(statement.get(element)) if each and isinstance(each, str)]
+    return {each.lower() if element.endswith("Action") else each: each for each in names}
+
+
+def _conditions(condition: Any) -> frozenset[str]:
+    """The tests of a condition, each as `StringEquals aws:SourceVpc "vpc-1", "vpc-2"`."""
+    if not condition:
+        return frozenset()
+    blocks = condition.items() if isinstance(condition, Mapping) else [("", condition)]
+    return frozenset(
+        " ".join(filter(None, (operator, key, _values(values))))
+        for operator, tests in blocks
+        for key, values in (tests.items() if isinstance(tests, Mapping) else [("", tests)])
+    )
+
+
+def _values(values: Any) -> str:
+    """A condition's values in JSON: quotes keep one that holds a comma apart from two."""
+    texts = sorted({each if isinstance(each, str) else json.dumps(each, sort_keys=True) for each in listed(values)})
+    return ", ".join(json.dumps(each, ensure_ascii=False) for each in texts)
+
+
+def _broadest(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
+    """Scopes in order, without most of those that another covers: a wildcard sorts before nearly all it stands for."""
+    kept, index = [], Index()
+    for scope in sorted(scopes):
+        if not index.covers(scope):
+            kept.append(scope)
+            index.add(scope)
+    return tuple(kept)
+
+
+def _covered(scopes: Iterable[Scope], others: Iterable[Scope]) -> list[Scope]:
+    index = Index(others)
+    return [each for each in scopes if index.covers(each)]

@@ -1,0 +1,164 @@
+"""Whether a mapping's role can be served: it exists under the role path, EC2 may assume it, its profile holds it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rolekeeper.aws.errors import DeniedError, PermanentError
+from rolekeeper.aws.iam import Iam, InstanceProfile, Role
+from rolekeeper.model import MappingSpec
+from rolekeeper.permissions import patterns
+from rolekeeper.permissions.policies import listed, statements
+
+
+@dataclass(frozen=True, slots=True)
+class RoleCheck:
+    """What IAM says of a mapping's role: what is wrong, in words, or the profile to attach.
+
+    `missing` says what of the profile has still to be made: `profile`, its `role`, or nothing.
+    """
+
+    problem: str = ""
+    note: str = ""
+    profile_arn: str = ""
+    missing: str = ""
+    profile_id: str = ""
+
+
+class Roles:
+    """The checks, each pair of role and profile asked for once in this object's life: one invocation."""
+
+    def __init__(self, iam: Iam, account: str, role_path: str, *, makes_profiles: bool) -> None:
+        self._iam = iam
+        self._account = account
+        self._path = role_path
+        self._makes_profiles = makes_profiles
+        self._known: dict[tuple[str, str], RoleCheck] = {}
+
+    def check(self, spec: MappingSpec) -> RoleCheck:
+        """Look at the role and its profile; changes nothing."""
+        if not spec.carries_role:
+            return RoleCheck()
+        asked = (spec.role, spec.profile_name)
+        if asked not in self._known:
+            self._known[asked] = self._look(*asked)
+        return self._known[asked]
+
+    def make(self, spec: MappingSpec, check: RoleCheck) -> str:
+        """Make what is missing of the profile, as the console does with a role; answers with a problem, if any."""
+        self._known.pop((spec.role, spec.profile_name), None)
+        try:
+            if check.missing == "profile":
+                self._iam.create_profile(spec.profile_name, self._path)
+            self._iam.add_role(spec.profile_name, self._path, spec.role)
+        except DeniedError:
+            raise
+        except PermanentError as error:
+            return f"instance profile '{spec.profile_name}' can't be made: IAM answers {error}"
+        return ""
+
+    def _look(self, role_name: str, profile_name: str) -> RoleCheck:
+        role = self._iam.get_role(role_name)
+        if problem := self._about_role(role_name, role):
+            return RoleCheck(problem)
+        assert role is not None  # _about_role says so otherwise
+        profile = self._iam.get_instance_profile(profile_name)
+        if problem := self._about_profile(profile_name, profile, role):
+            return RoleCheck(problem)
+        note = trust_note(role.trust)
+        if profile is None:
+            arn = self._iam.arn("instance-profile", self._path, profile_name)
+            return RoleCheck("", note, arn, "profile")
+        return RoleCheck("", note, profile.arn, "" if profile.role_arn else "role", profile.id)
+
+    def _about_role(self, name: str, role: Role | None) -> str:
+        if role is None:
+            return (
+                f"role '{name}' doesn't exist in account {self._account}; "
+                f"create it under the path {self._path}, or correct the name"
+            )
+        if not role.path.startswith(self._path):
+            return (
+                f"role '{name}' is at the path {role.path} and must be under {self._path}; a role can't be moved: "
+                f"create one with --path {self._path}"
+            )
+        if problem := trust_problem(role.trust):
+            return f"EC2 can't assume role '{name}': {problem}"
+        return ""
+
+    def _about_profile(self, name: str, profile: InstanceProfile | None, role: Role) -> str:
+        create = f"aws iam create-instance-profile --instance-profile-name {name} --path {self._path}"
+        add = f"aws iam add-role-to-instance-profile --instance-profile-name {name} --role-name {role.name}"
+        if profile is None:
+            return "" if self._makes_profiles else f"instance profile '{name}' doesn't exist; run: {create} && {add}"
+        if not profile.path.startswith(self._path):
+            return (
+                f"instance profile '{name}' is at the path {profile.path} and must be under {self._path}; "
+                f"make another and name it in the column instance_profile"
+            )
+        if not profile.role_arn:
+            return "" if self._makes_profiles else f"instance profile '{name}' holds no role; run: {add}"
+        if profile.role_arn != role.arn:
+            return (
+                f"instance profile '{name}' holds role '{profile.role_name}', not '{role.name}'; "
+                f"name the right profile in the column instance_profile"
+            )
+        return ""
+
+
+# EC2's service principal, as the partitions name it (IAM user guide, "AWS service principals"; botocore's
+# partitions.json has the suffixes). The first is understood everywhere.
+EC2_PRINCIPALS = frozenset(
+    {
+        "ec2.amazonaws.com",
+        "ec2.amazonaws.com.cn",
+        "ec2.amazonaws.eu",
+        "ec2.c2s.ic.gov",
+        "ec2.cloud.adc-e.uk",
+        "ec2.csp.hci.ic.gov",
+        "ec2.sc2s.sgov.gov",
+    }
+)
+ASSUME = "sts:assumerole"
+STATEMENT = '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}'
+
+
+def trust_problem(trust_policy: Mapping[str, Any]) -> str:
+    """Why EC2 can't assume a role with this trust policy, with what to add; empty when it can.
+
+    Conditions aren't evaluated: an Allow with one is taken to allow (`trust_note` says so), a Deny with one isn't
+    taken to deny.
+    """
+    found = statements(trust_policy)
+    if any(_is(each, "Deny") and not each.get("Condition") and _meets_ec2(each) for each in found):
+        return "its trust policy denies EC2 sts:AssumeRole; remove that statement"
+    if any(_is(each, "Allow") and _names_ec2(each) for each in found):
+        return ""
+    return f"its trust policy doesn't let EC2 assume it; add the statement {STATEMENT}"
+
+
+def trust_note(trust_policy: Mapping[str, Any]) -> str:
+    """What to look at in a trust policy that lets EC2 assume the role only under a condition; empty otherwise."""
+    allowing = [each for each in statements(trust_policy) if _is(each, "Allow") and _names_ec2(each)]
+    if allowing and all(each.get("Condition") for each in allowing):
+        return "its trust policy has a condition, which isn't evaluated here: see that EC2 meets it"
+    return ""
+
+
+def _is(statement: Mapping[str, Any], effect: str) -> bool:
+    return statement.get("Effect") == effect and any(
+        patterns.covers(str(each).lower(), ASSUME) for each in listed(statement.get("Action"))
+    )
+
+
+def _names_ec2(statement: Mapping[str, Any]) -> bool:
+    principal = statement.get("Principal")
+    services = listed(principal.get("Service")) if isinstance(principal, Mapping) else []
+    return any(each in EC2_PRINCIPALS for each in services)
+
+
+def _meets_ec2(statement: Mapping[str, Any]) -> bool:
+    """Whether a Deny reaches EC2: by its name, or as everybody."""
+    principal = statement.get("Principal")
+    everybody = principal.get("AWS") if isinstance(principal, Mapping) else principal
+    return "*" in listed(everybody) or _names_ec2(statement)

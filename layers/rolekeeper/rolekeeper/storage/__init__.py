@@ -1,0 +1,1 @@
+"""The state table: its items, their form, and what is kept of instances."""

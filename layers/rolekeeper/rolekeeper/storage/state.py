@@ -1,0 +1,238 @@
+"""What we remember of instances. One strongly consistent batch read holds all that a reconcile needs.
+
+Writes to an instance's record are commutative: every grant and every change is an attribute of its own. So two racing
+reconciles can't overwrite each other's, and need no lock beyond the association id. An item that isn't what we wrote is
+reported beside the sound ones: it must keep nobody else from being seen.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import batched
+from typing import Any
+
+from rolekeeper.aws.errors import DamagedError
+from rolekeeper.model import (
+    Control,
+    InstanceKey,
+    InstanceRecord,
+    MappingKey,
+    Pin,
+    PublishedMapping,
+    RecordChange,
+    Timer,
+)
+from rolekeeper.storage import codec
+from rolekeeper.storage.codec import Item, Key
+from rolekeeper.storage.table import Store, Update, Write
+
+# After so long the size of the fleet is written again though it is the same: it shows that somebody still counts.
+FLEET_NEWS = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One consistent read of the state table.
+
+    `swept` says whether a sweep ever came to its end on this table. `damaged` are the items that aren't what we wrote.
+    """
+
+    control: Control = field(default_factory=Control)
+    records: Mapping[InstanceKey, InstanceRecord] = field(default_factory=dict)
+    pins: Mapping[InstanceKey, Pin] = field(default_factory=dict)
+    published: Mapping[MappingKey, PublishedMapping] = field(default_factory=dict)
+    damaged: Mapping[InstanceKey | MappingKey, DamagedError] = field(default_factory=dict)
+    swept: bool = True
+
+    def record(self, key: InstanceKey) -> InstanceRecord:
+        """An instance's record; an empty one when there is none."""
+        return self.records.get(key, InstanceRecord())
+
+
+class State:
+    """The instances' part of the state table, and the read that a reconcile needs. Errors come classified."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def read(self, instances: Iterable[InstanceKey], mappings: Iterable[MappingKey]) -> Snapshot:
+        """Read the control item, the instances' records and pins, and the published mappings under these keys.
+
+        Raises:
+            RetryableError: some keys stayed unread; they are never taken for absent.
+        """
+        keys = list(instances)
+        records = {codec.record_key(key): key for key in keys}
+        pins = {codec.pin_key(key): key for key in keys}
+        published = {codec.published_key(key): key for key in mappings}
+        items = self._store.get([codec.CONTROL, codec.FLEET, *records, *pins, *published])
+        damaged: dict[InstanceKey | MappingKey, DamagedError] = {}
+        return Snapshot(
+            control=codec.control_from(items.get(codec.CONTROL, {})),
+            records=self._decoded(codec.record_from, records, items, damaged),
+            # People write pins: what can't be read of one holds its instance alone, and says why.
+            pins={key: codec.pin_from(items[at]) for at, key in pins.items() if at in items},
+            published=self._decoded(codec.published_from, published, items, damaged),
+            damaged=damaged,
+            swept="mappings" in items.get(codec.FLEET, {}),
+        )
+
+    def _decoded[Subject: (InstanceKey, MappingKey), Value](
+        self,
+        decode: Callable[[Item], Value],
+        wanted: Mapping[Key, Subject],
+        items: Mapping[Key, Item],
+        damaged: dict[InstanceKey | MappingKey, DamagedError],
+    ) -> dict[Subject, Value]:
+        found: dict[Subject, Value] = {}
+        for at, subject in wanted.items():
+            if at in items:
+                try:
+                    found[subject] = self._store.decode(decode, items[at])
+                except DamagedError as error:
+                    damaged[subject] = error
+        return found
+
+    def pin(self, key: InstanceKey) -> Pin | None:
+        """An instance's pin alone."""
+        items = self._store.get([codec.pin_key(key)])
+        return codec.pin_from(items[codec.pin_key(key)]) if items else None
+
+    # ---- the fleet ----
+
+    def swept(self) -> bool:
+        """Whether a sweep ever came to its end on this table."""
+        return "mappings" in self._store.get([codec.FLEET]).get(codec.FLEET, {})
+
+    def note_sweep(self, instances: int, mappings: int, at: datetime) -> None:
+        """Keep what a sweep that came to its end saw. Written when it changed, and once a day.
+
+        Args:
+            instances: how many there are, which limits are a share of.
+            mappings: how many are published.
+            at: when.
+        """
+        item = self._store.get([codec.FLEET]).get(codec.FLEET, {})
+        seen = {"instances": instances, "mappings": mappings}
+        same = all(item.get(name) == number for name, number in seen.items())
+        if same and str(item.get("at")) > codec.timestamp(at - FLEET_NEWS):
+            return
+        pk, sk = codec.FLEET
+        self._store.write(self._store.put({"pk": pk, "sk": sk, **seen, "at": codec.timestamp(at)}))
+
+    # ---- an instance's record ----
+
+    def save(  # noqa: PLR0913  # one write says all that changes
+        self,
+        key: InstanceKey,
+        change: RecordChange,
+        at: datetime,
+        *,
+        entry: Mapping[str, Any] | None = None,
+        completes: tuple[Key, Mapping[str, Any]] | None = None,
+        also: Iterable[Write] = (),
+    ) -> Key:
+        """Write what changes in an instance's record, with its history, in one transaction.
+
+        Args:
+            key: the instance.
+            change: what changes; where it is empty, and there is nothing else, nothing is written.
+            at: when; orders the history.
+            entry: a new history entry.
+            completes: the key of a history entry that was started, with what is known by now.
+            also: what is written with it or not at all: the room that a change takes in its mapping's window.
+
+        Returns:
+            The key of the new history entry, to complete it.
+
+        Raises:
+            ObserveAgainError: the instance shows something else by now, or a condition of what goes with it doesn't
+                hold; nothing was written.
+        """
+        writes: list[Write] = []
+        at_key: Key = ("", "")
+        if entry is not None:
+            put = self._store.entry(codec.instance_pk(key), entry, at)
+            at_key = codec.instance_pk(key), put["Put"]["Item"]["sk"]["S"]
+            writes.append(put)
+        if completes:
+            started, known = completes
+            update = Update()
+            for name, value in known.items():
+                update.set(name, value)
+            # Without its start it would be an entry of which nobody knows what it is about.
+            writes.append(self._store.update(started, update.only_if_present("pk")))
+        writes += self._record_writes(key, change)
+        if writes := [*writes, *also]:
+            self._store.write(*writes)
+        return at_key
+
+    def _record_writes(self, key: InstanceKey, change: RecordChange) -> list[Write]:
+        if change.ends or change.unpins:
+            ended = [codec.record_key(key)] if change.ends else []
+            return [self._store.delete(each) for each in (*ended, *([codec.pin_key(key)] if change.unpins else []))]
+        update = _update(change)
+        writes = [self._store.update(codec.record_key(key), update)] if update else []
+        return [*writes, *([self._store.put(codec.timer_item(change.timer))] if change.timer else [])]
+
+
+def _update(change: RecordChange) -> Update:
+    """What changes in a record; guarded, where it says over which record."""
+    update = Update()
+    for grant in change.grants:
+        update.set(codec.grant_name(grant.profile_arn), codec.encode(grant))
+    if change.applied:
+        update.set(codec.change_name(change.applied), codec.encode(change.applied))
+    if change.condition:
+        update.set(codec.CONDITION, codec.encode(change.condition))
+    removed = [codec.grant_name(each) for each in change.revoked] + [codec.change_name(each) for each in change.lapsed]
+    removed += [codec.CONDITION] if change.clears and not change.condition else []
+    for name in sorted({*removed, *change.legacy}):
+        update.remove(name)
+    if update:
+        update.set("version", codec.VERSION).add(codec.WRITES, 1)
+    if update and change.expected:
+        # A slow look must neither hide nor undo what a newer one wrote; or the record went with its instance.
+        if change.expected.writes:
+            update.only_if(codec.WRITES, "=", change.expected.writes)
+        else:
+            update.only_if_absent(codec.WRITES)
+    return update
+
+
+# A transaction holds at most 100 writes (DynamoDB API reference); a page of timers is as long.
+PAGE = 100
+
+
+class Timers:
+    """The timers' part of the state table. Errors come classified."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def arm(self, timer: Timer) -> None:
+        """Have its subject looked at when it is due. Arming it again changes nothing."""
+        self._store.write(self._store.put(codec.timer_item(timer)))
+
+    def due(self, until: datetime) -> Iterator[Timer | DamagedError]:
+        """The timers that ring before `until`, in order, read as they are asked for.
+
+        One that can't be read comes as the error that says so: it must not hide the others.
+        """
+        after = ""
+        while True:
+            items = self._store.first(codec.TIMERS, codec.timestamp(until), PAGE, after)
+            for item in items:
+                try:
+                    yield self._store.decode(codec.timer_from, item)
+                except DamagedError as damaged:
+                    yield damaged
+            if len(items) < PAGE:
+                return
+            after = items[-1]["sk"]
+
+    def clear(self, *timers: Timer) -> None:
+        """Delete timers that have rung. One that is gone already is no error."""
+        for some in batched(timers, PAGE, strict=False):
+            keys = (codec.key_of(codec.timer_item(timer)) for timer in some)
+            self._store.write(*(self._store.delete(key) for key in keys))

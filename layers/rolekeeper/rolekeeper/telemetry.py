@@ -1,0 +1,273 @@
+"""Telling people and programs what was decided: a log line, a metric, an EventBridge event, and a mail.
+
+Every decision is one structured log line with its correlation id, and one metric. Those that change something or
+refuse to are also an event with source `rolekeeper`, and what somebody has to act on a mail (`mails`). No-ops send
+nothing.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from rolekeeper.aws.errors import AwsRefusalError, DeniedError, UnreachableError, classified
+from rolekeeper.mail import Mail, Mailer
+from rolekeeper.model import Action, Association, Decision, Instance, InstanceKey, MappingKey, Wake
+
+if TYPE_CHECKING:
+    # The functions bring them; the command line, which imports this module too, is installed without Powertools.
+    from aws_lambda_powertools import Logger, Metrics
+    from types_boto3_events.client import EventBridgeClient
+
+
+SOURCE = "rolekeeper"
+# PutEvents takes at most 10 entries, of 256 KB together (AWS_FACTS.md "Limits and names").
+ENTRIES, BYTES = 10, 262_144
+# An event that is too large by itself is cut: texts to so many characters, lists and maps to so many members.
+CUTS = ((1_000, 50), (200, 10))
+
+CHANGED = {
+    Action.ATTACH: "Role Attached",
+    Action.REPLACE: "Role Replaced",
+    Action.DETACH: "Role Detached",
+}
+# Decisions that are counted by themselves too, beside their action.
+COUNTED = {"ignored": "Ignored", "contested": "Contested", "window": "ChangesWithheld", "refused": "Refused"}
+REFUSED = "Role Change Refused"
+PARKED = "Instance Parked"
+PERMISSION_MISSING = "Permission Missing"
+
+# How the Regions of each partition begin; all others are of `aws` (botocore's partitions.json, `regionRegex`).
+PARTITIONS = {
+    "cn-": "aws-cn",
+    "eu-isoe-": "aws-iso-e",
+    "eusc-": "aws-eusc",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "us-isof-": "aws-iso-f",
+}
+
+
+class Announcer:
+    """Collects the events of one invocation and sends them at its end.
+
+    An event is news, not the record: if EventBridge can't be reached, that is logged and counted, and the work that
+    the event tells of stands (its history entry is already written). So it is with mails.
+    """
+
+    def __init__(self, client: "EventBridgeClient", logger: "Logger", metrics: "Metrics", mailer: Mailer) -> None:
+        self._client = client
+        self._logger = logger
+        self._metrics = metrics
+        self._mailer = mailer
+        self._waiting: list[dict[str, Any]] = []
+        self._mails: list[Mail] = []
+        self._denied: set[tuple[str, str]] = set()
+
+    def decision(  # noqa: PLR0913  # a log line says everything at once
+        self,
+        wake: Wake,
+        instance: Instance | None,
+        association: Association | None,
+        decision: Decision,
+        answer: Mapping[str, Any] | None = None,
+        *,
+        event: str = "",
+        reads: Collection[str] = (),
+    ) -> None:
+        """Log and count one decision.
+
+        Args:
+            wake: why the instance was looked at.
+            instance: as it was seen.
+            association: the same.
+            decision: what was decided.
+            answer: what AWS answered.
+            event: the detail-type to send, empty for none.
+            reads: the keys of the tags that some mapping reads: the event names no others.
+        """
+        observed = seen(instance, association)
+        detail = {
+            "account": wake.instance.account,
+            "region": wake.instance.region,
+            "instance-id": wake.instance.id,
+            "cause": wake.cause,
+            "correlation-id": wake.correlation_id,
+            "seen": observed,
+            "decision": described(decision),
+            "answer": dict(answer or {}),
+        }
+        self._logger.info("decided", extra={**detail, "correlation_id": wake.correlation_id})
+        self.count(decision.action.value)
+        if decision.code in COUNTED:
+            self.count(COUNTED[decision.code])
+        if event:
+            read = {key: value for key, value in observed["tags"].items() if key in reads}
+            self.send(event, {**detail, "seen": {**observed, "tags": read}}, [instance_arn(wake.instance)])
+
+    def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
+        """Log, count and send what happened to a mapping; `event` is the detail-type."""
+        full = {"tag-key": key.tag_key, "tag-value": key.tag_value, "correlation-id": correlation_id, **detail}
+        self._logger.info(event, extra={**full, "correlation_id": correlation_id})
+        self.count(event.replace(" ", ""))
+        self.send(event, full, [])
+
+    def denied(self, error: DeniedError, *, correlation_id: str, news: bool = True) -> None:
+        """A permission is missing: the alarm that names the action and the resource.
+
+        Every refusal is logged and counted. The event, which becomes a mail, goes out once per invocation, and only for
+        `news`: an instance that already shows this very refusal is asked again by each sweep.
+        """
+        detail = {"action": error.action, "resource": error.resource, "code": error.code, "aws-says": error.message}
+        self._logger.error("permission missing", extra={**detail, "correlation_id": correlation_id})
+        self.count("PermissionDenied")
+        if news and (named := (error.action, error.resource)) not in self._denied:
+            self._denied.add(named)
+            self.send(PERMISSION_MISSING, {**detail, "correlation-id": correlation_id}, [])
+
+    def dropped(self, reason: str, message: Any, *, message_id: str) -> None:
+        """A message that names no instance of ours: counted and logged, with its id and its beginning."""
+        said = {"reason": reason, "message_begins": str(message)[:500], "correlation_id": message_id}
+        self._logger.warning("dropped", extra=said)
+        self.count("Dropped")
+
+    def failed(self, text: str, **detail: Any) -> None:
+        """Something to try again: logged as a warning and counted."""
+        self._logger.warning(text, extra=detail)
+        self.count("Retryable")
+
+    def count(self, name: str, value: float = 1) -> None:
+        """Add to a metric of the deployment."""
+        self._metrics.add_metric(name=name, unit="Count", value=value)
+
+    def send(self, event: str, detail: Mapping[str, Any], resources: list[str]) -> None:
+        """Queue an event for `flush`, and its mail; an event larger than EventBridge takes is cut, and says so."""
+        entry = {"Source": SOURCE, "DetailType": event, "Detail": _json(detail), "Resources": resources}
+        for text, members in CUTS:
+            if _size(entry) > BYTES:
+                entry["Detail"] = _json({**_cut(detail, text, members), "cut": True})
+        self._waiting.append(entry)
+        if (mail := self._mailer.mail(event, detail)) is not None:
+            self._mails.append(mail)
+
+    def flush(self) -> None:
+        """Send the queued events and mails.
+
+        When AWS doesn't answer, the rest isn't tried: the function has to end in time.
+        """
+        sends = [(len(batch), partial(self._put, batch)) for batch in _batches(self._waiting)]
+        sends += [(1, partial(self._mailer.publish, mail)) for mail in self._mails]
+        self._waiting, self._mails = [], []
+        left = sum(number for number, _ in sends)
+        for number, send in sends:
+            left -= number
+            try:
+                send()
+            except AwsRefusalError as error:
+                named = {"events": number, "action": error.action, "resource": error.resource}
+                self._logger.exception("events were not sent", extra=named)
+                self.count("EventsFailed", number)
+                if isinstance(error, DeniedError):
+                    # No event can tell of it, so the alarm on the metric has to, and this log line.
+                    self.count("PermissionDenied")
+                if isinstance(error, UnreachableError):
+                    self.count("EventsFailed", left)
+                    return
+
+    def _put(self, entries: list[dict[str, Any]]) -> None:
+        with classified("events:PutEvents", "the default bus"):
+            answer = self._client.put_events(Entries=entries)  # type: ignore[arg-type]  # built above
+        if lost := answer["FailedEntryCount"]:
+            self._logger.error("events were refused", extra={"events": lost, "answer": answer["Entries"]})
+            self.count("EventsFailed", lost)
+
+
+def _batches(entries: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Entries in order, as many together as one `PutEvents` takes."""
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for entry in entries:
+        if batch and (len(batch) == ENTRIES or size + _size(entry) > BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += _size(entry)
+    if batch:
+        yield batch
+
+
+def _size(entry: Mapping[str, Any]) -> int:
+    """How EventBridge counts an entry: its texts in bytes (user guide, "Calculating PutEvents event entry size")."""
+    texts = (entry["Source"], entry["DetailType"], entry["Detail"], *entry["Resources"])
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+
+
+def _json(detail: Any) -> str:
+    return json.dumps(detail, default=str)
+
+
+def _cut(value: Any, text: int, members: int) -> Any:
+    """The same, with no text longer and no list or map larger than this."""
+    match value:
+        case str():
+            return value if len(value) <= text else f"{value[: text - 1]}…"
+        case Mapping():
+            return {key: _cut(each, text, members) for key, each in islice(value.items(), members)}
+        case list() | tuple():
+            return [_cut(each, text, members) for each in value[:members]]
+    return value
+
+
+def instance_arn(key: InstanceKey) -> str:
+    """The instance's ARN; its partition follows from the Region's name."""
+    return f"arn:{partition_of(key.region)}:ec2:{key.region}:{key.account}:instance/{key.id}"
+
+
+def partition_of(region: str) -> str:
+    """The partition of a Region."""
+    return next((partition for prefix, partition in PARTITIONS.items() if region.startswith(prefix)), "aws")
+
+
+def seen(instance: Instance | None, association: Association | None) -> dict[str, Any]:
+    """What was observed, for the log, the event and the history."""
+    return {
+        "state": instance.state.value if instance else "unknown",
+        "tags": dict(instance.tags) if instance else {},
+        "association-id": association.id if association else "",
+        "association-state": association.state.value if association else "",
+        "profile-arn": association.profile_arn if association else "",
+    }
+
+
+def described(decision: Decision) -> dict[str, Any]:
+    """A decision with its reason, its winner and its losers, for the log, the event and the history."""
+    return {
+        "action": decision.action.value,
+        "code": decision.code,
+        "reason": decision.reason,
+        "mapping": str(decision.mapping) if decision.mapping else "",
+        "revision": decision.revision,
+        "role": decision.role,
+        "profile-arn": decision.profile_arn,
+        "takes-over": decision.takes_over,
+        "losers": [{"mapping": str(each.mapping), "why": each.why} for each in decision.losers],
+    }
+
+
+def history_entry(
+    wake: Wake,
+    instance: Instance | None,
+    association: Association | None,
+    decision: Decision,
+    answer: Mapping[str, Any],
+) -> dict[str, Any]:
+    """An instance's history entry: what woke us, what was seen, what was decided and why, what AWS answered."""
+    return {
+        "cause": wake.cause,
+        "correlation_id": wake.correlation_id,
+        "seen": seen(instance, association),
+        "decision": described(decision),
+        "answer": dict(answer),
+    }
