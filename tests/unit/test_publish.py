@@ -354,6 +354,22 @@ def test_observe_mode_makes_no_profile_and_enforce_makes_it_at_the_next_sweep(de
     assert desk.shows("workload=bare") == ("Published", "serving", 1)
 
 
+def test_a_profile_that_waits_for_enforce_is_made_though_the_row_was_edited_and_is_refused(desk: Desk) -> None:
+    desk.role("bare", profile=False)
+    desk.world.mode = Mode.OBSERVE
+    desk.edit("workload=bare", role="bare")
+    desk.edit("workload=bare", role="missing")
+    assert desk.shows("workload=bare")[0] == "Rejected"
+
+    desk.world.mode = Mode.ENFORCE
+    desk.recheck("workload=bare")
+
+    assert desk.world.calls["CreateInstanceProfile"] == 1
+    assert desk.shows("workload=bare")[0] == "Rejected"
+    desk.recheck("workload=bare")
+    assert desk.world.calls["CreateInstanceProfile"] == 1
+
+
 # ---- ties ----
 
 

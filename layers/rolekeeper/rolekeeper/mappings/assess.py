@@ -118,16 +118,20 @@ class Assessor:
     def _refreshed(self, seen: RowSnapshot, published: PublishedMapping) -> Refresh | None:
         """Suspend what is published when its role can't be used, resume it when it can, and see its profile's id."""
         role = self._roles.check(published.spec)
+        # Where the row says the same, its own verdict makes what is missing.
+        edited = seen.parsed.spec != published.spec
+        missing = role if edited and role.missing and not seen.stored.control.withholds(self._mode) else None
         now = replace(published, suspended=role.problem)
         if role.profile_id:
             carried = seen.trigger.scan.profile_ids if seen.trigger.scan else frozenset[str]()
             now = now.with_profile_id(role.profile_id, carried)
         if now.suspended != published.suspended:
-            return Refresh(now, "Mapping Suspended" if role.problem else "Mapping Resumed", role.problem)
+            event = "Mapping Suspended" if role.problem else "Mapping Resumed"
+            return Refresh(now, event, role.problem, missing)
         if now.former_profile_ids != published.former_profile_ids:
             what = f"instance profile '{published.spec.profile_name}' was deleted and made anew"
             return Refresh(now, PROFILE_RECREATED, what)
-        return Refresh(now) if now.profile_id != published.profile_id else None
+        return Refresh(now, missing=missing) if missing or now.profile_id != published.profile_id else None
 
     def _scan(self, seen: RowSnapshot, candidate: PublishedMapping, *, same: bool) -> Scan:
         """Look at the instances, unless the sweep just did, or none can be governed and nothing changes."""

@@ -133,6 +133,10 @@ class Committer:
 
     def _refresh(self, seen: RowSnapshot, refresh: Refresh) -> None:
         mapping = refresh.mapping
+        if refresh.missing and (problem := self._roles.make(mapping.spec, refresh.missing)):
+            self._announcer.failed(
+                "the profile of a published mapping can't be made", mapping=str(seen.key), error=problem
+            )
         entry = _entry(seen, refresh.event, "", refresh.reason, mapping) if refresh.event else None
         self._revisions.refresh(mapping, entry, seen.at)
         if entry:

@@ -179,11 +179,19 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """What IAM says of a published mapping by now: whether it can be used, and its profile's ids. `event` if news."""
+    """What IAM says of a published mapping by now: whether it can be used, and its profile's ids.
+
+    Attributes:
+        mapping: the published mapping as it is to be stored.
+        event: what the history calls it; empty where it is no news.
+        reason: why.
+        missing: what has to be made of its profile, which was to wait when it was published.
+    """
 
     mapping: PublishedMapping
     event: str = ""
     reason: str = ""
+    missing: RoleCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)
