@@ -9,7 +9,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
 from rolekeeper.fleet.overrides import UnknownKeyError
-from rolekeeper.storage.codec import Key
+from rolekeeper.storage.layout import Key
 
 
 @runtime.metrics.log_metrics

@@ -6,7 +6,7 @@ from typing import Any
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import MappingKey
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.mapping_rows import MappingRows, Rows
@@ -81,7 +81,7 @@ def judgements(deployment: Deployment, rows: MappingRows, written: Sequence[Chan
         seen = rows.some([*put, *deleted])
         judged = {key: row for key, row in seen.items() if "status" in row}
         gone = [key for key in deleted if key not in seen]
-        served = deployment.app.state.read([], filter(codec.fits_partition, gone)).published if gone else {}
+        served = deployment.app.state.read([], filter(layout.fits_partition, gone)).published if gone else {}
         return judged | {key: {} for key in gone if key not in served or served[key].deleted}
 
     return wait_until_judged(deployment, [*put, *deleted], look)

@@ -8,7 +8,7 @@ from rolekeeper.instances.apply import REFUSED
 from rolekeeper.instances.observe import Unreadable, observe
 from rolekeeper.model import IGNORE_TAG, Association, Condition, Pin, PublishedMapping
 from rolekeeper.settings import Ownership
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper.telemetry import described
 from rolekeeper_cli import forms, tables
 from rolekeeper_cli.deployment import Deployment
@@ -33,7 +33,7 @@ def explain(deployment: Deployment, text: str) -> ExitCode:
     if isinstance(observed, Unreadable):
         raise observed.error
     seen = Seen.of(observed, deployment)
-    entries = deployment.app.store.history(codec.instance_pk(key), _LOOKED_THROUGH)
+    entries = deployment.app.store.history(layout.instance_pk(key), _LOOKED_THROUGH)
     document = {
         "instance": key.id,
         "name": name_of(seen.instance),

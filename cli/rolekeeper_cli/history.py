@@ -5,7 +5,7 @@ from typing import Any
 
 from rolekeeper.instances.apply import STARTED
 from rolekeeper.model import InstanceKey
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper_cli import forms
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.fleet import profile_name
@@ -25,7 +25,7 @@ def history(deployment: Deployment, text: str, limit: int) -> ExitCode:
         key = InstanceKey(deployment.caller.account, str(deployment.session.region_name), text)
     else:
         key = find_instance(deployment.app.ec2, text).key
-    entries = deployment.app.store.history(codec.instance_pk(key), limit)
+    entries = deployment.app.store.history(layout.instance_pk(key), limit)
     if not entries:
         # Either a slip in the id, which this says, or Rolekeeper never had anything to do with it.
         find_instance(deployment.app.ec2, text)

@@ -1,7 +1,7 @@
 """Which revision of a mapping a rollback goes to."""
 
 from rolekeeper.model import MappingKey, PublishedMapping
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.trouble import CommandError
 
@@ -15,9 +15,9 @@ def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | N
         CommandError: there is none such.
     """
     store = deployment.app.store
-    pk = codec.mapping_pk(key)
+    pk = layout.mapping_pk(key)
     if number is not None:
-        at = (pk, codec.revision_sk(number))
+        at = (pk, layout.revision_sk(number))
         items = store.get([at])
         if at not in items:
             raise CommandError(f"{key} has no revision {number}", f"see: rolekeeper mapping history {key}")

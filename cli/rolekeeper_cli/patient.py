@@ -9,7 +9,7 @@ from typing import Any
 from rolekeeper.aws.errors import classified
 from rolekeeper.aws.iam import Role
 from rolekeeper.mappings.rows.reader import read_row
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.edits import mapping_rows
 from rolekeeper_cli.mapping_rows import Rows
@@ -94,7 +94,7 @@ class Patient(Deployment):
     def role_users(self) -> Mapping[str, Sequence[str]]:
         """By a role's name, the mappings that give it: as their rows say, or as they serve."""
         users: dict[str, set[str]] = {}
-        served = self.app.state.read([], filter(codec.fits_partition, self.rows)).published.values()
+        served = self.app.state.read([], filter(layout.fits_partition, self.rows)).published.values()
         written = [spec for row in self.rows.values() if (spec := read_row(row, self.app.home).spec)]
         for spec in [*written, *(each.spec for each in served if not each.deleted)]:
             users.setdefault(spec.role, set()).add(str(spec.key))

@@ -20,7 +20,7 @@ from rolekeeper.model import (
 )
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.settings import Ownership
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Snapshot
 from rolekeeper_cli import asking, forms, output
 from rolekeeper_cli.deployment import Deployment
@@ -76,7 +76,7 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, con
         role=wish.role,
         profile_arn=profile_arn,
         expires_at=now + wish.length if wish.length else None,
-        at=codec.timestamp(now),
+        at=layout.timestamp(now),
         by=deployment.caller.arn,
         reason=wish.reason,
     )
@@ -102,7 +102,7 @@ def release(deployment: Deployment, text: str) -> ExitCode:
     store = deployment.app.store
     if record.changes:
         deployment.app.state.save(instance.key, RecordChange(lapsed=record.changes), deployment.now())
-    store.write(store.delete(codec.pin_key(instance.key)))
+    store.write(store.delete(layout.pin_key(instance.key)))
     if contested and not former:
         # A pin that goes wakes Rolekeeper by itself; this doesn't.
         deployment.app.queue.send([instance.key], f"released by {deployment.caller.arn}", str(uuid.uuid4()))

@@ -6,8 +6,9 @@ What a condition on the principal exempts isn't judged: somebody has to be allow
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rolekeeper.aws.iam import Document
 from rolekeeper.permissions import patterns
-from rolekeeper.permissions.policies import Document, listed, statements
+from rolekeeper.permissions.policies import listed, statements
 
 CREATE_TAGS, DELETE_TAGS = "CreateTags", "DeleteTags"
 # ForAllValues is none of them: one more tag in the request, and it doesn't deny.

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rolekeeper.model import InstanceKey
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper.storage.table import Store
 from rolekeeper_local.embedded import REGION, EmbeddedAws, EmbeddedAwsError, leave_by_interrupt
 from rolekeeper_local.timeline import StepFailedError, Timeline
@@ -188,7 +188,7 @@ def fleet_table(world: World) -> Table:
     for row in world.fleet():
         tags = {tag["Key"]: tag["Value"] for tag in row.get("Tags", ())}
         key = InstanceKey(world.account, REGION, row["InstanceId"])
-        entries = store.history(codec.instance_pk(key), limit=1)
+        entries = store.history(layout.instance_pk(key), limit=1)
         decision = entries[0]["decision"] if entries else {"mapping": "", "reason": "nothing was ever to do"}
         shown = world.shown(row["InstanceId"])
         table.add_row(

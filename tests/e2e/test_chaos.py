@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from rolekeeper.model import InstanceKey, InstanceRecord
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import REGION, EmbeddedAws
 from rolekeeper_local.world import World
@@ -87,7 +87,7 @@ def break_loose(story: Story, queues: Queues) -> None:
 
 def record(world: World, instance: str) -> InstanceRecord:
     """What Rolekeeper itself remembers of an instance."""
-    pk, sk = codec.record_key(InstanceKey(world.account, REGION, instance))
+    pk, sk = layout.record_key(InstanceKey(world.account, REGION, instance))
     answer = world.dynamodb.get_item(TableName=world.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
     return codec.record_from(codec.from_attributes(answer.get("Item", {})))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rolekeeper.model import InstanceKey
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Store
 from rolekeeper_local.embedded import REGION, STACK
 from rolekeeper_local.world import World
@@ -69,7 +69,7 @@ def attached(world: World, instance: str, profile: str, seconds: float = 30) -> 
 
 def record(world: World, instance: str) -> dict[str, Any]:
     """What the state table holds of an instance, its history aside."""
-    pk, sk = codec.record_key(InstanceKey(world.account, REGION, instance))
+    pk, sk = layout.record_key(InstanceKey(world.account, REGION, instance))
     answer = world.dynamodb.get_item(TableName=world.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
     return codec.from_attributes(answer.get("Item", {}))
 

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from rolekeeper.model import MappingKey
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.world import World
 from support.pages import ROOT, Shell, bash_blocks
@@ -53,7 +53,7 @@ def test_the_operators_page_can_be_typed(deployed: World, shell: Shell) -> None:
     export = bash_blocks("README.md")[0].split("\n\n")[0]
     shell(export + "\n" + names.replace("i-0123456789abcdef0", instance))
     assert '"paused"' in shell(control)
-    pk, sk = codec.CONTROL
+    pk, sk = layout.CONTROL
     left = deployed.dynamodb.get_item(
         TableName=deployed.state_table, Key=codec.to_attributes({"pk": pk, "sk": sk}), ConsistentRead=True
     )
@@ -62,7 +62,7 @@ def test_the_operators_page_can_be_typed(deployed: World, shell: Shell) -> None:
     newest, *_ = json.loads(shell(history))
     assert (newest["action"], newest["mapping"]) == ("Detach", "workload=s3-reader")
     assert shell(standing).strip() in {"", "null"}, "it carries what it should"
-    web, reader = (codec.mapping_pk(MappingKey("workload", value)) for value in ("web", "s3-reader"))
+    web, reader = (layout.mapping_pk(MappingKey("workload", value)) for value in ("web", "s3-reader"))
     assert web in mapping
     published, *_ = json.loads(shell(mapping.replace(web, reader)))
     assert published["event"].startswith("Mapping ")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rolekeeper.model import InstanceKey
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper_local.embedded import REGION
 from rolekeeper_local.world import World
 from support.command import Command
@@ -72,7 +72,7 @@ def rolekeeper(deployed: World) -> Command:
 
 
 def record(world: World, instance: str) -> Mapping[str, Any]:
-    pk, sk = codec.record_key(InstanceKey(world.account, REGION, instance))
+    pk, sk = layout.record_key(InstanceKey(world.account, REGION, instance))
     return world.dynamodb.get_item(TableName=world.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})["Item"]
 
 

@@ -28,7 +28,7 @@ from rolekeeper.model import (
     RecordChange,
     Timer,
 )
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import FLEET_NEWS, State, Timers
 from rolekeeper.storage.table import BATCH_KEYS, UNPROCESSED_WAITS, Store, Update
 from support.calls import Calls
@@ -49,12 +49,12 @@ class Table:
         self.state = State(self.store)
         self.revisions = Revisions(self.store)
 
-    def put(self, key: codec.Key, **attributes: Any) -> None:
+    def put(self, key: layout.Key, **attributes: Any) -> None:
         """Put an item as it is."""
         pk, sk = key
         self.client.put_item(TableName=STATE_TABLE, Item=codec.to_attributes({"pk": pk, "sk": sk, **attributes}))
 
-    def item(self, key: codec.Key) -> codec.Item:
+    def item(self, key: layout.Key) -> codec.Item:
         """An item as it is, without its key; empty where there is none."""
         pk, sk = key
         answer = self.client.get_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
@@ -69,7 +69,7 @@ class Table:
     @property
     def history(self) -> list[codec.Item]:
         """The instance's history, newest first."""
-        return self.store.history(codec.instance_pk(KEY))
+        return self.store.history(layout.instance_pk(KEY))
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ FORMER = {
         "role": "db",
         "mapping": {"tag_key": "workload", "tag_value": "db"},
         "revision": 1,
-        "at": codec.timestamp(DB.at),
+        "at": layout.timestamp(DB.at),
     },
     "standing": {"action": "Hold"},
     "made": {"wish": {}},
@@ -129,7 +129,7 @@ def test_one_read_holds_all_that_was_asked_for(table: Table) -> None:
     table.state.note_sweep(3, 2, NOW)
     pin = Pin("db", arn("db"), at="2026-03-01", by="ada")
     table.store.write(table.store.put(codec.pin_item(KEY, pin)))
-    table.put(codec.CONTROL, mode="observe", paused=True)
+    table.put(layout.CONTROL, mode="observe", paused=True)
     table.calls.clear()
     snapshot = table.state.read([KEY], [web.key, gone.key, MappingKey("workload", "*")])
     assert snapshot.control == Control(Mode.OBSERVE, paused=True)
@@ -145,8 +145,8 @@ def test_what_is_damaged_is_reported_beside_what_is_sound(table: Table) -> None:
     table.revisions.publish(web, {}, NOW)
     table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
     bad = MappingKey("workload", "db")
-    table.put(codec.published_key(bad), spec="garbled")
-    table.put(codec.record_key(other), condition={"action": "Dance"})
+    table.put(layout.published_key(bad), spec="garbled")
+    table.put(layout.record_key(other), condition={"action": "Dance"})
     snapshot = table.state.read([KEY, other], [web.key, bad])
     assert list(snapshot.records) == [KEY]
     assert snapshot.published == {web.key: web}
@@ -217,7 +217,7 @@ def test_a_grant_and_its_outcome_are_two_writes(table: Table) -> None:
     assert table.record == InstanceRecord(grants={WEB.profile_arn: WEB}, changes=(CHANGE,))
     (entry,) = table.history
     assert (entry["cause"], entry["outcome"], entry["answer"]) == ("test", "done", answer)
-    assert codec.key_of(entry) == started
+    assert layout.key_of(entry) == started
 
 
 def test_each_profile_has_a_grant_of_its_own(table: Table) -> None:
@@ -288,7 +288,7 @@ def test_of_two_who_saw_no_record_the_second_looks_again(table: Table) -> None:
 
 
 def test_of_two_who_saw_what_the_first_edition_wrote_the_second_looks_again(table: Table) -> None:
-    table.put(codec.record_key(KEY), **FORMER)
+    table.put(layout.record_key(KEY), **FORMER)
     read = table.record
     for fits in (True, False):
         with nullcontext() if fits else pytest.raises(ObserveAgainError):
@@ -309,7 +309,7 @@ def test_an_instance_that_ended_meanwhile_shows_nothing_again(table: Table) -> N
     table.state.save(KEY, RecordChange(ends=True), NOW)
     with pytest.raises(ObserveAgainError):
         table.state.save(KEY, RecordChange(condition=HELD, expected=slow), NOW)
-    assert table.item(codec.record_key(KEY)) == {}
+    assert table.item(layout.record_key(KEY)) == {}
 
 
 def test_an_instance_that_was_never_seen_may_show_something(table: Table) -> None:
@@ -325,7 +325,7 @@ def test_what_is_to_be_looked_at_again_is_written_with_the_condition(table: Tabl
 
 def test_an_entry_alone_writes_only_history(table: Table) -> None:
     table.state.save(KEY, RecordChange(), NOW, entry={"cause": "test"})
-    assert table.item(codec.record_key(KEY)) == {}
+    assert table.item(layout.record_key(KEY)) == {}
     assert len(table.history) == 1
     assert table.calls["PutItem"] == 1
 
@@ -337,7 +337,7 @@ def test_where_nothing_is_to_be_written_nothing_is(table: Table) -> None:
 
 def test_an_entry_is_completed_only_where_it_was_started(table: Table) -> None:
     """It may have expired: what was left would be an entry of which nobody knows what it is about."""
-    gone = codec.instance_pk(KEY), "history#2026-03-01T09:00:00.000000Z#0"
+    gone = layout.instance_pk(KEY), "history#2026-03-01T09:00:00.000000Z#0"
     with pytest.raises(ObserveAgainError):
         table.state.save(KEY, RecordChange(applied=CHANGE), NOW, completes=(gone, {"outcome": "done"}))
     assert table.record == InstanceRecord()
@@ -347,17 +347,17 @@ def test_an_entry_is_completed_only_where_it_was_started(table: Table) -> None:
 def test_what_goes_with_a_change_is_written_with_it_or_not_at_all(table: Table) -> None:
     web = published("workload=web", "web")
     counted = Update().add("total", 1).only_if("total", "<", 1, or_absent=True)
-    room = table.store.update(codec.window_key(web.key), counted)
+    room = table.store.update(layout.window_key(web.key), counted)
     for fits in (True, False):
         with nullcontext() if fits else pytest.raises(ObserveAgainError):
             table.state.save(KEY, RecordChange(grants=(WEB if fits else DB,)), NOW, entry={}, also=[room])
-    assert table.item(codec.window_key(web.key)) == {"total": 1}
+    assert table.item(layout.window_key(web.key)) == {"total": 1}
     assert table.record.grants == {WEB.profile_arn: WEB}
     assert len(table.history) == 1
 
 
 def test_what_goes_with_nothing_else_is_written_too(table: Table) -> None:
-    key = codec.window_key(MappingKey("workload", "web"))
+    key = layout.window_key(MappingKey("workload", "web"))
     table.state.save(KEY, RecordChange(), NOW, also=[table.store.update(key, Update().add("total", 1))])
     assert table.item(key) == {"total": 1}
 
@@ -409,7 +409,7 @@ def test_a_transaction_writes_all_or_nothing(table: Table) -> None:
 
 
 def test_what_the_first_edition_made_or_was_about_to_make_reads_as_grants(table: Table) -> None:
-    table.put(codec.record_key(KEY), **FORMER)
+    table.put(layout.record_key(KEY), **FORMER)
     record = table.record
     # When it was made isn't known.
     assert record.grants == {WEB.profile_arn: replace(WEB, at=record.grants[WEB.profile_arn].at), DB.profile_arn: DB}
@@ -419,22 +419,22 @@ def test_what_the_first_edition_made_or_was_about_to_make_reads_as_grants(table:
 
 
 def test_what_the_first_edition_wrote_is_told_anew_by_the_next_write(table: Table) -> None:
-    table.put(codec.record_key(KEY), **FORMER)
+    table.put(layout.record_key(KEY), **FORMER)
     before = table.record
     change = RecordChange(condition=HELD, expected=before).after(before)
     table.state.save(KEY, change, NOW)
     assert table.record == InstanceRecord(grants=before.grants, condition=HELD)
     assert table.record.legacy == frozenset()
-    assert not table.item(codec.record_key(KEY)).keys() & FORMER.keys()
+    assert not table.item(layout.record_key(KEY)).keys() & FORMER.keys()
 
 
 def test_a_record_says_in_which_format_it_is(table: Table) -> None:
     table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
-    assert table.item(codec.record_key(KEY))["version"] == codec.VERSION
+    assert table.item(layout.record_key(KEY))["version"] == codec.VERSION
 
 
 def test_a_fleet_that_the_first_edition_counted_isnt_swept_yet(table: Table) -> None:
-    table.put(codec.FLEET, instances=3, at=codec.timestamp(NOW))
+    table.put(layout.FLEET, instances=3, at=layout.timestamp(NOW))
     assert not table.state.swept()
     assert not table.state.read([], []).swept
     table.state.note_sweep(3, 0, NOW)
@@ -453,7 +453,7 @@ def test_what_a_sweep_saw_is_written_when_it_is_news_or_a_day_old(table: Table) 
 
     assert not table.state.swept()
     assert noted(3, 2, NOW)
-    assert table.item(codec.FLEET) == {"instances": 3, "mappings": 2, "at": codec.timestamp(NOW)}
+    assert table.item(layout.FLEET) == {"instances": 3, "mappings": 2, "at": layout.timestamp(NOW)}
     assert not noted(3, 2, NOW + FLEET_NEWS - timedelta(seconds=1))
     assert noted(3, 2, NOW + FLEET_NEWS)
     assert noted(4, 2, NOW + FLEET_NEWS)
@@ -467,15 +467,15 @@ def test_what_a_sweep_saw_is_written_when_it_is_news_or_a_day_old(table: Table) 
 def test_history_is_newest_first_and_expires(table: Table) -> None:
     for number in range(5):
         table.state.save(KEY, RecordChange(), NOW + timedelta(seconds=number), entry={"number": number})
-    entries = table.store.history(codec.instance_pk(KEY), limit=3)
+    entries = table.store.history(layout.instance_pk(KEY), limit=3)
     assert [entry["number"] for entry in entries] == [4, 3, 2]
     assert entries[0]["expires"] == int((NOW + timedelta(days=30, seconds=4)).timestamp())
 
 
 def test_two_entries_of_one_moment_are_both_kept(table: Table) -> None:
-    table.store.write(table.store.entry(codec.instance_pk(KEY), {"number": 1}, NOW))
-    table.store.write(table.store.entry(codec.instance_pk(KEY), {"number": 2}, NOW))
-    assert len(table.store.history(codec.instance_pk(KEY))) == 2
+    table.store.write(table.store.entry(layout.instance_pk(KEY), {"number": 1}, NOW))
+    table.store.write(table.store.entry(layout.instance_pk(KEY), {"number": 2}, NOW))
+    assert len(table.store.history(layout.instance_pk(KEY))) == 2
 
 
 # ---- mappings ----
@@ -486,9 +486,9 @@ def test_a_published_mapping_is_served_and_kept_as_a_revision(table: Table) -> N
     assert table.revisions.published(web.key) is None
     table.revisions.publish(web, {"cause": "row changed"}, NOW)
     assert table.revisions.published(web.key) == web
-    (entry,) = table.store.history(codec.mapping_pk(web.key))
+    (entry,) = table.store.history(layout.mapping_pk(web.key))
     assert entry["cause"] == "row changed"
-    key = codec.to_attributes({"pk": codec.mapping_pk(web.key), "sk": "revision#00000001"})
+    key = codec.to_attributes({"pk": layout.mapping_pk(web.key), "sk": "revision#00000001"})
     assert table.client.get_item(TableName=STATE_TABLE, Key=key)["Item"]
 
 
@@ -498,7 +498,7 @@ def test_of_two_who_publish_one_revision_the_second_observes_again(table: Table)
     with pytest.raises(ObserveAgainError):
         table.revisions.publish(rival, {}, NOW)
     assert table.revisions.published(web.key) == web
-    assert len(table.store.history(codec.mapping_pk(web.key))) == 1
+    assert len(table.store.history(layout.mapping_pk(web.key))) == 1
 
 
 @pytest.mark.parametrize("tag", ["a#b=c", "a=b#c", "a=", "A=b", "1:a=b", "ключ=значение"])
@@ -518,7 +518,7 @@ def test_a_mapping_is_suspended_and_resumed(table: Table) -> None:
     assert found.suspended == "its role is gone"
     table.revisions.refresh(replace(found, suspended=""), {"cause": "sweep"}, NOW)
     assert table.revisions.published(web.key) == web
-    assert len(table.store.history(codec.mapping_pk(web.key))) == 3
+    assert len(table.store.history(layout.mapping_pk(web.key))) == 3
 
 
 def test_a_revision_published_meanwhile_isnt_suspended(table: Table) -> None:
@@ -553,7 +553,7 @@ def test_of_two_who_hold_one_number_the_second_observes_again(table: Table) -> N
     with pytest.raises(ObserveAgainError):
         table.revisions.hold(Held(rival, NOW), {"event": "second"}, NOW)
     assert table.revisions.held(web.key) == Held(web, NOW)
-    assert [each["event"] for each in table.store.history(codec.mapping_pk(web.key))] == ["first"]
+    assert [each["event"] for each in table.store.history(layout.mapping_pk(web.key))] == ["first"]
 
 
 def test_rows_in_a_tie_are_kept_beside_a_mapping_from_revision_to_revision(table: Table) -> None:
@@ -594,7 +594,7 @@ def test_nothing_is_noted_where_nothing_is_published(table: Table) -> None:
 def test_what_names_the_rows_in_a_tie_must_be_ours(table: Table) -> None:
     web = published("workload=web", "web")
     table.revisions.publish(web, {}, NOW)
-    table.store.write(table.store.update(codec.published_key(web.key), Update().set("blocks", "garbled")))
+    table.store.write(table.store.update(layout.published_key(web.key), Update().set("blocks", "garbled")))
     with pytest.raises(DamagedError):
         table.revisions.read(web.key)
 
@@ -602,7 +602,7 @@ def test_what_names_the_rows_in_a_tie_must_be_ours(table: Table) -> None:
 def test_an_approval_grants_the_window_its_credit(table: Table) -> None:
     web = published("workload=web", "web")
     table.revisions.publish(web, {}, NOW, approved_budget=40)
-    (window,) = table.store.get([codec.window_key(web.key)]).values()
+    (window,) = table.store.get([layout.window_key(web.key)]).values()
     assert (window["credit"], window["credit_revision"]) == (40, 1)
 
 

@@ -29,7 +29,7 @@ from rolekeeper.instances import change_limit as window
 from rolekeeper.instances import requests as retry
 from rolekeeper.model import Mode
 from rolekeeper.settings import Limits, Settings
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper.storage import table as store
 from rolekeeper_local.ec2_model import Event
 from simulation.account import ACCOUNT, PATH, REGION, Account
@@ -278,12 +278,12 @@ class Deployment:
             names = {"tag_key": {"S": pk}, "tag_value": {"S": sk}}
             shard = self._rows[sum(map(ord, pk + sk)) % len(self._rows)]
             shard.add(names, old, new)
-        elif pk == "control" or sk == "pin" or (pk == codec.TIMERS and old is None):
+        elif pk == "control" or sk == "pin" or (pk == layout.TIMERS and old is None):
             self._state.add({"pk": {"S": pk}, "sk": {"S": sk}}, old, new)
-        if pk == codec.TIMERS:
+        if pk == layout.TIMERS:
             (self._timers.add if new else self._timers.discard)((pk, sk))
             self.tick()
-        if (pk, sk) == codec.FLEET:
+        if (pk, sk) == layout.FLEET:
             self._swept = bool(new and "mappings" in new)
             self.tick()
 

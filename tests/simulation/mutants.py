@@ -114,7 +114,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "one grant overwrites another",
-        "rolekeeper.storage.codec",
+        "rolekeeper.storage.layout",
         "    return GRANT + profile_arn",
         '    return GRANT + "one"',
     ),

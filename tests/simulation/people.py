@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from rolekeeper.model import IGNORE_TAG, MappingKey, Pin
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper_local.ec2_model import Ec2Error, State
 from simulation.account import PATH, Account, Maker
 from simulation.deployment import Deployment
@@ -142,7 +142,7 @@ class People:
 
     def ignore(self) -> None:
         """Exclude an instance."""
-        later = codec.timestamp(self._engine.now() + timedelta(seconds=self._rng.uniform(5, 200)))
+        later = layout.timestamp(self._engine.now() + timedelta(seconds=self._rng.uniform(5, 200)))
         self.tag(tag=f"{IGNORE_TAG}={self._rng.choice(('true', 'false', later, 'perhaps'))}")
 
     def stop(self) -> None:
@@ -196,7 +196,7 @@ class People:
             "detail-type": "Reconcile Requested",
             "account": key.account,
             "region": key.region,
-            "time": codec.timestamp(self._engine.now()),
+            "time": layout.timestamp(self._engine.now()),
             "detail": {"instance-id": key.id, "cause": "nudged", "correlation-id": "nudge"},
         }
         self._deployment.send(body)
@@ -297,7 +297,7 @@ class People:
         if rng.random() < 0.1:
             columns["enabled"] = False
         if habits.expiry and rng.random() < 0.3:
-            columns["expires_at"] = codec.timestamp(self._engine.now() + timedelta(seconds=rng.uniform(1, 300)))
+            columns["expires_at"] = layout.timestamp(self._engine.now() + timedelta(seconds=rng.uniform(1, 300)))
         if rng.random() < 0.1:
             columns["require_tags"] = {"team": "x"}
         return columns
@@ -353,7 +353,7 @@ class People:
     def _control(self, **attributes: Any) -> None:
         self._say(f"control {attributes}")
         self._controlled = bool(attributes)
-        self._put_state(codec.CONTROL, **attributes)
+        self._put_state(layout.CONTROL, **attributes)
 
     def pin(self) -> None:
         """Pin an instance."""
@@ -369,7 +369,7 @@ class People:
         """Release an instance."""
         instance = self._one()
         self._say(f"release {instance[-4:]}")
-        pk, sk = codec.pin_key(instance_key(instance))
+        pk, sk = layout.pin_key(instance_key(instance))
         self._tables.delete_item(TableName=STATE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
 
     # ---- what breaks ----
@@ -389,14 +389,14 @@ class People:
             self._garble(instance, None)
 
     def _garble(self, instance: str, garbage: Any) -> None:
-        pk, sk = codec.record_key(instance_key(instance))
+        pk, sk = layout.record_key(instance_key(instance))
         update: dict[str, Any] = {"UpdateExpression": "REMOVE #g"}
         if garbage:
             update = {"UpdateExpression": "SET #g = :g", "ExpressionAttributeValues": {":g": garbage}}
         self._tables.update_item(
             TableName=STATE,
             Key=codec.to_attributes({"pk": pk, "sk": sk}),
-            ExpressionAttributeNames={"#g": f"{codec.GRANT}garbage"},
+            ExpressionAttributeNames={"#g": f"{layout.GRANT}garbage"},
             **update,
         )
 
@@ -408,7 +408,7 @@ class People:
         self._say(f"the published record of {tag} is lost")
         self._weather.count(Fault.PUBLISHED_LOST)
         self._deployment.unheard.update(self._account.instances)
-        pk, sk = codec.published_key(MappingKey(*tag.split("=", 1)))
+        pk, sk = layout.published_key(MappingKey(*tag.split("=", 1)))
         self._tables.delete_item(TableName=STATE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
         if self._rng.random() < 0.5:
             # It comes back while somebody looks.
@@ -507,7 +507,7 @@ class People:
             self.resume()  # and every write to the control item starts a sweep
         self.mend_records()
 
-    def _put_state(self, key: codec.Key, **attributes: Any) -> None:
+    def _put_state(self, key: layout.Key, **attributes: Any) -> None:
         pk, sk = key
         self._tables.put_item(TableName=STATE, Item=codec.to_attributes({"pk": pk, "sk": sk, **attributes}))
 

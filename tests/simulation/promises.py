@@ -22,8 +22,8 @@ from rolekeeper.model import (
     WhenUnmatched,
 )
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec
-from rolekeeper.storage.codec import GRANT
+from rolekeeper.storage import codec, layout
+from rolekeeper.storage.layout import GRANT
 from rolekeeper_local.ec2_model import Association, State
 from simulation.account import ACCOUNT, REGION, Account, Maker
 from simulation.engine import START, Engine, Run
@@ -297,29 +297,29 @@ class Promises:
             self.hidden = self.hidden if new is None else set()
             return
         pk, sk = key
-        if key == codec.FLEET:
+        if key == layout.FLEET:
             self.marked.append((self.engine.seconds, bool(new and "mappings" in new)))
         if sk == "record":
             self._wrote_record(pk, new)
         elif sk.startswith("history#"):
             self._wrote_entry(pk, new)
         elif sk == "pin":
-            if owner := codec.instance_key_from(pk):
+            if owner := layout.instance_key_from(pk):
                 pin = codec.pin_from(codec.from_attributes(new)) if new else None
                 self.pins[owner.id].append((self.engine.seconds, pin))
         elif sk == "published":
-            self._wrote_published(codec.mapping_of(pk), new)
+            self._wrote_published(layout.mapping_of(pk), new)
         elif sk == "window" and new and new.get("credit") != (old or {}).get("credit"):
             before, after = (int((each or {}).get("credit", {}).get("N", 0)) for each in (old, new))
             if after > before:
-                self._credit[codec.mapping_of(pk)] += after
+                self._credit[layout.mapping_of(pk)] += after
 
     def _wrote_record(self, pk: str, new: Attributes) -> None:
-        if owner := codec.instance_key_from(pk):
+        if owner := layout.instance_key_from(pk):
             self.records[owner.id] = dict(new or {})
 
     def _wrote_entry(self, pk: str, new: Attributes) -> None:
-        owner = codec.instance_key_from(pk)
+        owner = layout.instance_key_from(pk)
         if owner is None or new is None or not self.writer:
             return
         entry = codec.from_attributes(new)
@@ -393,7 +393,7 @@ def _started(entry: Mapping[str, Any]) -> Started:
         decision["role"],
         decision["profile-arn"],
         entry["seen"]["association-id"],
-        (codec.parse_time(entry["at"]) - START).total_seconds(),
+        (layout.parse_time(entry["at"]) - START).total_seconds(),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper_local.ec2_model import Event, Timings
 from simulation.account import PATH, Account
 from simulation.clients import DynamoDbClient, Ec2Client, IamClient, Senders
@@ -208,12 +208,12 @@ class Schedule:
 
     def _begin(self) -> None:
         rng = random.Random(self.seed * 17 + 3)
-        pk, sk = codec.DEPLOYED
+        pk, sk = layout.DEPLOYED
         deployed = codec.to_attributes({"pk": pk, "sk": sk, "mode": "enforce"})
         self.tables.put_item(TableName=STATE, Item=deployed)
         if self.plan.swept:
-            pk, sk = codec.FLEET
-            seen = {"instances": 0, "mappings": 0, "at": codec.timestamp(self.engine.now())}
+            pk, sk = layout.FLEET
+            seen = {"instances": 0, "mappings": 0, "at": layout.timestamp(self.engine.now())}
             self.tables.put_item(TableName=STATE, Item=codec.to_attributes({"pk": pk, "sk": sk, **seen}))
         self.deployment.tick()
         for role in ("web", "db", "ops"):

@@ -9,7 +9,7 @@ from typing import Any
 
 from rolekeeper.instances.apply import STARTED
 from rolekeeper.model import InstanceRecord, MappingKey, Pin, PublishedMapping
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper_local.ec2_model import Association, Instance, State
 from simulation.account import Account, Maker
 from simulation.engine import Engine
@@ -95,10 +95,10 @@ class Settled:
 
     def record(self, instance: str) -> InstanceRecord | None:
         """Our record of an instance."""
-        item = self.item(codec.record_key(instance_key(instance)))
+        item = self.item(layout.record_key(instance_key(instance)))
         return codec.record_from(item) if item else None
 
-    def item(self, key: codec.Key) -> Mapping[str, Any] | None:
+    def item(self, key: layout.Key) -> Mapping[str, Any] | None:
         """An item of the state table."""
         pk, sk = key
         found = self._tables.get_item(TableName=STATE, Key=codec.to_attributes({"pk": pk, "sk": sk})).get("Item")
@@ -138,11 +138,11 @@ class Settled:
         return f"carries {there.name} as it was before it was made anew"
 
     def _last(self, key: MappingKey) -> PublishedMapping | None:
-        item = self.item(codec.published_key(key))
+        item = self.item(layout.published_key(key))
         return codec.published_from(item) if item else None
 
     def _pin(self, instance: str) -> Pin | None:
-        item = self.item(codec.pin_key(instance_key(instance)))
+        item = self.item(layout.pin_key(instance_key(instance)))
         return codec.pin_from(item) if item else None
 
     # ---- what the history tells ----
@@ -157,7 +157,7 @@ class Settled:
             self._promises.check(9, told, lambda asked=asked: f"no history entry explains {asked}")  # type: ignore[misc]  # a default binds the loop's
 
     def _history(self, instance: str) -> list[Mapping[str, Any]]:
-        pk = codec.instance_pk(instance_key(instance))
+        pk = layout.instance_pk(instance_key(instance))
         answer = self._tables.query(
             TableName=STATE,
             KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from rolekeeper.model import Action, InstanceKey
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper.storage.table import Store
 
 
@@ -14,6 +14,6 @@ def changes_of(store: Store, instance: InstanceKey) -> list[dict[str, Any]]:
     """
     return [
         entry
-        for entry in store.history(codec.instance_pk(instance))
+        for entry in store.history(layout.instance_pk(instance))
         if Action(entry["decision"]["action"]).mutates and "association-id" in entry["answer"]
     ]

@@ -16,7 +16,7 @@ from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Verdict
 from rolekeeper.model import Held, PublishedMapping
 from rolekeeper.settings import Limits, Settings
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from support.state_table import table_keys
 from support.world import MAPPING_TABLE, PATH, REGION, World, mapping_key
 
@@ -85,7 +85,7 @@ class Desk:
 
     def put_raw(self, tag: str, attributes: dict[str, Any]) -> None:
         """Put a row, in DynamoDB's own form."""
-        key = codec.to_attributes(codec.mapping_text(mapping_key(tag)))
+        key = codec.to_attributes(layout.mapping_text(mapping_key(tag)))
         self.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item={**attributes, **key})
 
     def set(self, tag: str, **columns: Any) -> None:
@@ -93,7 +93,7 @@ class Desk:
         table = self.world.dynamodb
         table.update_item(
             TableName=MAPPING_TABLE,
-            Key=codec.to_attributes(codec.mapping_text(mapping_key(tag))),
+            Key=codec.to_attributes(layout.mapping_text(mapping_key(tag))),
             UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in columns),
             ExpressionAttributeNames={f"#{name}": name for name in columns},
             ExpressionAttributeValues=codec.to_attributes({f":{name}": value for name, value in columns.items()}),
@@ -103,7 +103,7 @@ class Desk:
         """Remove a column from a row."""
         self.world.dynamodb.update_item(
             TableName=MAPPING_TABLE,
-            Key=codec.to_attributes(codec.mapping_text(mapping_key(tag))),
+            Key=codec.to_attributes(layout.mapping_text(mapping_key(tag))),
             UpdateExpression="REMOVE #name",
             ExpressionAttributeNames={"#name": name},
         )
@@ -116,7 +116,7 @@ class Desk:
 
     def delete(self, tag: str) -> None:
         """Delete a row."""
-        key = codec.to_attributes(codec.mapping_text(mapping_key(tag)))
+        key = codec.to_attributes(layout.mapping_text(mapping_key(tag)))
         self.world.dynamodb.delete_item(TableName=MAPPING_TABLE, Key=key)
 
     # ---- what Rolekeeper does ----
@@ -174,7 +174,7 @@ class Desk:
 
     def row(self, tag: str) -> dict[str, Any]:
         """A row, plain."""
-        key = codec.to_attributes(codec.mapping_text(mapping_key(tag)))
+        key = codec.to_attributes(layout.mapping_text(mapping_key(tag)))
         item = self.world.dynamodb.get_item(TableName=MAPPING_TABLE, Key=key).get("Item", {})
         return codec.from_attributes(item)
 
@@ -193,7 +193,7 @@ class Desk:
 
     def revisions(self, tag: str) -> list[dict[str, Any]]:
         """Every revision that was ever served, oldest first."""
-        return self.world.store.last(codec.mapping_pk(mapping_key(tag)), "revision#", 100)[::-1]
+        return self.world.store.last(layout.mapping_pk(mapping_key(tag)), "revision#", 100)[::-1]
 
     def sent(self) -> list[dict[str, Any]]:
         """What waits in the work queue; taken from it."""

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from rolekeeper.model import NO_ROLE, MappingKey, Pin, WhenOccupied, WhenStopped, WhenUnmatched
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from support.values import KEY, arn
 
 
@@ -92,7 +92,7 @@ class Ignore:
 
 def ignores(now: datetime) -> st.SearchStrategy[Ignore]:
     """Values of `rolekeeper:ignore`: for good, not at all, until a moment, or what nobody can read."""
-    until = ages.map(lambda age: Ignore(codec.timestamp(now + age), "until", now + age))
+    until = ages.map(lambda age: Ignore(layout.timestamp(now + age), "until", now + age))
     spoken = [
         Ignore("true", "always"),
         Ignore(" True ", "always"),

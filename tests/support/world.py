@@ -18,7 +18,7 @@ from rolekeeper.app import App
 from rolekeeper.instances.reconcile import Outcome, Reconciler
 from rolekeeper.model import InstanceKey, InstanceRecord, MappingKey, MappingSpec, Mode, PublishedMapping, Wake
 from rolekeeper.settings import ContentionRule, Limits, Rules, Settings
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper.telemetry import Announcer
 from rolekeeper_local.ec2_model import Association, Event, Profile
 from rolekeeper_local.ec2_truth import Ec2Truth
@@ -116,7 +116,7 @@ class World:
 
     def never_swept(self) -> None:
         """Lose the marker that a sweep leaves, as an empty state table or a restored one has none."""
-        pk, sk = codec.FLEET
+        pk, sk = layout.FLEET
         self.dynamodb.delete_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
 
     def profile(self, name: str, *, path: str = PATH, made_now: bool = False, empty: bool = False) -> str:
@@ -151,18 +151,18 @@ class World:
 
     def damage(self, tag: str) -> None:
         """Lose a published mapping without a tombstone: nobody meant that."""
-        pk, sk = codec.published_key(mapping_key(tag))
+        pk, sk = layout.published_key(mapping_key(tag))
         self.dynamodb.delete_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
 
-    def garble(self, key: codec.Key) -> None:
+    def garble(self, key: layout.Key) -> None:
         """Overwrite an item of the state table with what we never wrote."""
         pk, sk = key
-        garbled = codec.to_attributes({"pk": pk, "sk": sk, "spec": "garbled", codec.CONDITION: "garbled"})
+        garbled = codec.to_attributes({"pk": pk, "sk": sk, "spec": "garbled", layout.CONDITION: "garbled"})
         self.dynamodb.put_item(TableName=STATE_TABLE, Item=garbled)
 
     def control(self, **attributes: Any) -> None:
         """Set the control item."""
-        pk, sk = codec.CONTROL
+        pk, sk = layout.CONTROL
         item = codec.to_attributes({"pk": pk, "sk": sk, **attributes})
         self.dynamodb.put_item(TableName=STATE_TABLE, Item=item)
 
@@ -321,7 +321,7 @@ class World:
 
     def history(self, instance: str) -> list[dict[str, Any]]:
         """The history entries of an instance, oldest first."""
-        return self.store.history(codec.instance_pk(self.key(instance)))[::-1]
+        return self.store.history(layout.instance_pk(self.key(instance)))[::-1]
 
     @property
     def mutations(self) -> list[str]:

@@ -14,7 +14,8 @@ from botocore.exceptions import ConnectTimeoutError
 from rolekeeper.aws.errors import DeniedError
 from rolekeeper.mail import Mailer
 from rolekeeper.model import Action, Decision, Loser, Wake
-from rolekeeper.telemetry import CHANGED, Announcer, described, history_entry, partition_of, seen
+from rolekeeper.model.ec2 import partition_of
+from rolekeeper.telemetry import CHANGED, Announcer, described, history_entry, seen
 from support.calls import Calls
 from support.fake_ec2 import client_error
 from support.fakes import CountedMetrics, FakeEvents, FakeTopic

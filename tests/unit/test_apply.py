@@ -16,7 +16,7 @@ from rolekeeper.model import (
     WhenOccupied,
     WhenStopped,
 )
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from support.state_table import STATE_TABLE
 from support.world import ACCOUNT, REGION, World, mapping_key, refusing
 
@@ -65,7 +65,7 @@ def _condition(world: World, instance: str) -> Condition:
 
 def _room_taken(world: World, tag: str) -> int:
     """How many changes count in a mapping's window."""
-    key = codec.window_key(mapping_key(tag))
+    key = layout.window_key(mapping_key(tag))
     return int(world.store.get([key]).get(key, {}).get("total", 0))
 
 
@@ -138,7 +138,7 @@ def test_what_a_pin_changes_takes_no_room(world: World) -> None:
     world.reconcile(instance)
     assert world.carries(instance) == "debug"
     assert _room_taken(world, "workload=db") == _room_taken(world, "workload=web") == 0
-    assert not world.store.get([codec.window_key(MappingKey("rolekeeper:pin", instance))])
+    assert not world.store.get([layout.window_key(MappingKey("rolekeeper:pin", instance))])
 
 
 def test_workers_that_count_at_the_same_time_let_each_other_through(world: World) -> None:

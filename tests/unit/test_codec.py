@@ -29,7 +29,7 @@ from rolekeeper.model import (
     WhenOccupied,
     WhenUnmatched,
 )
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from support.values import KEY, NOW, arn, grant, key, published, times
 from support.workers import applied_changes, conditions, grants, moments, texts, tricky_keys, tricky_specs
 
@@ -74,12 +74,12 @@ def _stored(item: Mapping[str, Any]) -> codec.Item:
 
 @given(tricky_keys, tricky_keys)
 def test_two_mappings_never_share_a_partition(one: MappingKey, other: MappingKey) -> None:
-    assert (codec.mapping_pk(one) == codec.mapping_pk(other)) == (one == other)
+    assert (layout.mapping_pk(one) == layout.mapping_pk(other)) == (one == other)
 
 
 @given(tricky_keys)
 def test_a_mappings_partition_reads_back_as_the_mapping(key: MappingKey) -> None:
-    assert codec.mapping_of(codec.mapping_pk(key)) == key
+    assert layout.mapping_of(layout.mapping_pk(key)) == key
 
 
 def test_separators_case_and_empty_values_keep_mappings_apart() -> None:
@@ -92,37 +92,37 @@ def test_separators_case_and_empty_values_keep_mappings_apart() -> None:
         MappingKey("a", "*"),
         MappingKey("1:a", "b"),
     ]
-    assert len({codec.mapping_pk(key) for key in keys}) == len(keys)
+    assert len({layout.mapping_pk(key) for key in keys}) == len(keys)
 
 
 @given(any_keys)
 def test_the_longest_tags_fit_into_a_key(key: MappingKey) -> None:
     # DynamoDB: a partition key holds at most 2,048 bytes; a tag key 128 and a value 256 characters (EC2 user guide).
     longest = MappingKey((key.tag_key * 128)[:128], (key.tag_value * 256)[:256])
-    assert len(codec.mapping_pk(longest).encode(errors="surrogatepass")) <= 2048
-    assert codec.fits_partition(longest)
+    assert len(layout.mapping_pk(longest).encode(errors="surrogatepass")) <= 2048
+    assert layout.fits_partition(longest)
 
 
 def test_a_key_that_is_longer_than_any_tag_has_no_partition() -> None:
-    assert not codec.fits_partition(MappingKey("k" * 1024, "v" * 1024))
+    assert not layout.fits_partition(MappingKey("k" * 1024, "v" * 1024))
 
 
 def test_an_instance_and_a_mapping_never_share_a_partition() -> None:
-    assert codec.instance_pk(InstanceKey("1", "2", "3")) == "instance#1#2#3"
-    assert codec.mapping_pk(MappingKey("1#2", "3")) == "mapping#3:1#2#3"
+    assert layout.instance_pk(InstanceKey("1", "2", "3")) == "instance#1#2#3"
+    assert layout.mapping_pk(MappingKey("1#2", "3")) == "mapping#3:1#2#3"
 
 
 def test_an_instances_partition_reads_back_as_the_instance() -> None:
-    assert codec.instance_key_from(codec.instance_pk(KEY)) == KEY
+    assert layout.instance_key_from(layout.instance_pk(KEY)) == KEY
 
 
 @pytest.mark.parametrize("pk", ["", "instance", "instance###", "instance#1#r", "instance#1#r#i#x", "mapping#1:a#b#c"])
 def test_what_is_no_instances_partition_names_none(pk: str) -> None:
-    assert codec.instance_key_from(pk) is None
+    assert layout.instance_key_from(pk) is None
 
 
 def test_a_records_key_names_account_region_and_instance() -> None:
-    assert codec.record_key(KEY) == (f"instance#{KEY.account}#{KEY.region}#{KEY.id}", "record")
+    assert layout.record_key(KEY) == (f"instance#{KEY.account}#{KEY.region}#{KEY.id}", "record")
 
 
 # ---- values come back as they were ----
@@ -148,7 +148,7 @@ def test_a_published_mapping_comes_back_as_it_was(mapping: PublishedMapping) -> 
     found = codec.published_from(item)
     assert found == mapping
     assert (found.profile_id, found.former_profile_ids) == (mapping.profile_id, mapping.former_profile_ids)
-    assert codec.key_of(item) == codec.published_key(mapping.key)
+    assert layout.key_of(item) == layout.published_key(mapping.key)
     assert item["version"] == 2
 
 
@@ -157,7 +157,7 @@ def test_a_held_revision_comes_back_as_it_was(mapping: PublishedMapping, at: dat
     held = Held(mapping, at, by)
     item = _stored(codec.held_item(held))
     assert codec.held_from(item) == held
-    assert codec.key_of(item) == codec.held_key(mapping.key)
+    assert layout.key_of(item) == layout.held_key(mapping.key)
     assert item["version"] == 2
 
 
@@ -170,9 +170,9 @@ def test_a_record_comes_back_as_it_was(
     granted: list[Grant], condition: Condition | None, changes: list[AppliedChange]
 ) -> None:
     item: codec.Item = {"pk": "instance#1", "sk": "record"}
-    item |= {codec.grant_name(each.profile_arn): codec.encode(each) for each in granted}
-    item |= {codec.change_name(each): codec.encode(each) for each in changes}
-    item |= {codec.CONDITION: codec.encode(condition)} if condition else {}
+    item |= {layout.grant_name(each.profile_arn): codec.encode(each) for each in granted}
+    item |= {layout.change_name(each): codec.encode(each) for each in changes}
+    item |= {layout.CONDITION: codec.encode(condition)} if condition else {}
     found = codec.record_from(_stored(item))
     oldest_first = tuple(sorted(changes, key=lambda each: each.at))
     assert found == InstanceRecord({each.profile_arn: each for each in granted}, condition, oldest_first)
@@ -180,7 +180,7 @@ def test_a_record_comes_back_as_it_was(
 
 
 def test_a_record_knows_how_often_it_was_written() -> None:
-    assert codec.record_from(_stored({codec.WRITES: 7})).writes == 7
+    assert codec.record_from(_stored({layout.WRITES: 7})).writes == 7
     assert codec.record_from({"pk": "instance#1", "sk": "record"}).writes == 0
 
 
@@ -189,17 +189,17 @@ def test_a_record_that_holds_nothing_is_empty() -> None:
 
 
 def test_grants_of_two_profiles_and_changes_of_two_moments_never_share_an_attribute() -> None:
-    assert codec.grant_name(arn("web")) != codec.grant_name(arn("db")) != codec.grant_name(NO_PROFILE)
+    assert layout.grant_name(arn("web")) != layout.grant_name(arn("db")) != layout.grant_name(NO_PROFILE)
     change = AppliedChange(DesiredChange(key("a=1"), 1, arn("web")), NOW)
     later = replace(change, at=NOW + timedelta(microseconds=1))
-    assert codec.change_name(change) < codec.change_name(later)
+    assert layout.change_name(change) < layout.change_name(later)
 
 
 @given(pins)
 def test_a_pin_comes_back_as_it_was(pin: Pin) -> None:
     item = _stored(codec.pin_item(KEY, pin))
     assert codec.pin_from(item) == pin
-    assert codec.key_of(item) == codec.pin_key(KEY)
+    assert layout.key_of(item) == layout.pin_key(KEY)
 
 
 def test_dynamodb_drops_a_pin_a_week_after_it_expired_and_never_one_without_an_end() -> None:
@@ -215,13 +215,13 @@ def test_a_timer_comes_back_as_it_was_and_its_key_tells_when_it_rings(
     timer = Timer(due, subject)
     item = codec.timer_item(timer)
     assert codec.timer_from(_stored(item)) == timer
-    assert codec.due_from(item["sk"]) == due
+    assert layout.due_from(item["sk"]) == due
     assert item["sk"] < codec.timer_item(replace(timer, due=due + timedelta(microseconds=1)))["sk"]
 
 
 @given(subjects, subjects)
 def test_the_timers_of_two_subjects_never_meet(one: InstanceKey | MappingKey, other: InstanceKey | MappingKey) -> None:
-    keys = [codec.key_of(codec.timer_item(Timer(NOW, each))) for each in (one, other)]
+    keys = [layout.key_of(codec.timer_item(Timer(NOW, each))) for each in (one, other)]
     assert (keys[0] == keys[1]) == (one == other)
 
 
@@ -268,10 +268,10 @@ def test_a_published_mapping_with_a_garbled_column_is_no_mapping(column: str, va
 @pytest.mark.parametrize(
     "garbled",
     [
-        {codec.grant_name(arn("web")): {"profile_arn": arn("web")}},
-        {codec.grant_name(arn("web")): "web"},
-        {codec.CONDITION: "garbled"},
-        {codec.CONDITION: {"action": "Hope"}},
+        {layout.grant_name(arn("web")): {"profile_arn": arn("web")}},
+        {layout.grant_name(arn("web")): "web"},
+        {layout.CONDITION: "garbled"},
+        {layout.CONDITION: {"action": "Hope"}},
         {"change:2026-03-01T09:00:00.000000Z": {"at": "2026-03-01T09:00:00.000000Z"}},
         {"assignment:iip-assoc-1": {"role": "web"}},
         {"intent:1": {}},
@@ -292,7 +292,7 @@ def test_what_a_later_edition_adds_is_passed_over() -> None:
 
 
 def _first_published(mapping: PublishedMapping, when_unmatched: str) -> codec.Item:
-    pk, sk = codec.published_key(mapping.key)
+    pk, sk = layout.published_key(mapping.key)
     spec = mapping.spec
     return {
         "pk": pk,
@@ -310,7 +310,7 @@ def _first_published(mapping: PublishedMapping, when_unmatched: str) -> codec.It
             "require_tags": dict(spec.require_tags),
             "accounts": sorted(spec.accounts),
             "regions": sorted(spec.regions),
-            "expires_at": codec.timestamp(spec.expires_at) if spec.expires_at else "",
+            "expires_at": layout.timestamp(spec.expires_at) if spec.expires_at else "",
             "owner": spec.owner,
             "description": spec.description,
         },
@@ -345,20 +345,20 @@ def test_a_mapping_of_the_first_edition_that_knows_no_profile_ids_is_read() -> N
 def test_a_revision_that_the_first_edition_held_is_read_as_it_was(
     mapping: PublishedMapping, at: datetime, by: str
 ) -> None:
-    pk, sk = codec.held_key(mapping.key)
+    pk, sk = layout.held_key(mapping.key)
     item = {**_first_published(mapping, mapping.spec.when_unmatched.value), "pk": pk, "sk": sk}
-    assert codec.held_from(_stored({**item, "at": codec.timestamp(at), "by": by})) == Held(mapping, at, by)
+    assert codec.held_from(_stored({**item, "at": layout.timestamp(at), "by": by})) == Held(mapping, at, by)
 
 
 @given(pins)
 def test_a_pin_that_the_first_edition_wrote_is_read_as_it_was(pin: Pin) -> None:
-    pk, sk = codec.pin_key(KEY)
+    pk, sk = layout.pin_key(KEY)
     item: codec.Item = {
         "pk": pk,
         "sk": sk,
         "role": pin.role,
         "profile_arn": pin.profile_arn,
-        "expires_at": codec.timestamp(pin.expires_at) if pin.expires_at else "",
+        "expires_at": layout.timestamp(pin.expires_at) if pin.expires_at else "",
         "at": pin.at,
         "by": pin.by,
         "reason": pin.reason,
@@ -369,7 +369,7 @@ def test_a_pin_that_the_first_edition_wrote_is_read_as_it_was(pin: Pin) -> None:
 
 @given(subjects, moments)
 def test_a_timer_that_the_first_edition_set_is_read_as_it_was(subject: InstanceKey | MappingKey, due: datetime) -> None:
-    at = codec.timestamp(due)
+    at = layout.timestamp(due)
     named: codec.Item = {"mapping": _text(subject)} if isinstance(subject, MappingKey) else {"instance": _text(subject)}
     assert codec.timer_from(_stored({"pk": "timers", "sk": f"{at}#x", "due": at, **named})) == Timer(due, subject)
 
@@ -400,7 +400,7 @@ def _intent(profile_arn: str, role: str, mapping: MappingKey, revision: int, at:
         "mapping": _text(mapping),
         "revision": revision,
         "from_association_id": "iip-assoc-0",
-        "at": codec.timestamp(at),
+        "at": layout.timestamp(at),
         "restore_profile_arn": "",
         "gives_back": False,
         "swap": False,
@@ -474,7 +474,7 @@ def test_what_the_first_edition_showed_and_counted_is_dropped_with_the_next_writ
 def test_a_grant_of_this_edition_counts_more_than_what_the_first_one_wrote_of_the_same_profile() -> None:
     former = _assignment(arn("web"), "web", key("team=old"), 1, "iip-assoc-1")
     ours = grant("web", "workload=web")
-    item = _first_record(**{codec.grant_name(ours.profile_arn): codec.encode(ours), "assignment:iip-assoc-1": former})
+    item = _first_record(**{layout.grant_name(ours.profile_arn): codec.encode(ours), "assignment:iip-assoc-1": former})
     assert codec.record_from(item).grants == {arn("web"): ours}
 
 
@@ -509,12 +509,12 @@ def test_of_a_record_that_the_first_edition_wrote_every_profile_stays_explained(
 
 @given(times)
 def test_a_time_comes_back_as_it_was(at: datetime) -> None:
-    assert codec.parse_time(codec.timestamp(at)) == at
+    assert layout.parse_time(layout.timestamp(at)) == at
 
 
 @given(times, times)
 def test_the_order_of_texts_is_the_order_of_times(one: datetime, other: datetime) -> None:
-    assert (codec.timestamp(one) < codec.timestamp(other)) == (one < other)
+    assert (layout.timestamp(one) < layout.timestamp(other)) == (one < other)
 
 
 @pytest.mark.parametrize(
@@ -535,8 +535,8 @@ def test_any_number_that_dynamodb_answers_is_read_and_written_again(answered: st
 
 
 def test_a_time_is_written_in_utc() -> None:
-    assert codec.timestamp(NOW.astimezone(timezone(timedelta(hours=5)))) == "2026-03-01T09:00:00.000000Z"
-    assert codec.parse_time("2026-03-01T09:00:00.000000Z") == datetime(2026, 3, 1, 9, tzinfo=UTC)
+    assert layout.timestamp(NOW.astimezone(timezone(timedelta(hours=5)))) == "2026-03-01T09:00:00.000000Z"
+    assert layout.parse_time("2026-03-01T09:00:00.000000Z") == datetime(2026, 3, 1, 9, tzinfo=UTC)
 
 
 def test_an_expiry_comes_back_in_utc() -> None:

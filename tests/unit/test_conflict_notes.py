@@ -9,7 +9,7 @@ from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.commit import OTHERS, ROWS
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from support.desk import TRUSTS_LAMBDA, Desk
 from support.world import KilledError, World, kill, mapping_key, refusing
 
@@ -207,7 +207,7 @@ def test_a_freed_row_that_the_sweep_gets_no_answer_for_is_a_problem_of_the_sweep
 
 
 def test_what_is_wrong_with_the_other_is_left_to_the_sweep(desk: Desk) -> None:
-    held = codec.held_key(mapping_key(EXACT))
+    held = layout.held_key(mapping_key(EXACT))
     desk.world.garble(held)
     assert desk.edit(STAR, role="api", priority=200).status is Status.PUBLISHED
     assert desk.shows(EXACT)[0] == "Waiting"

@@ -21,7 +21,7 @@ from rolekeeper.fleet.sweep import FLEET_RESERVE, MAPPINGS_RESERVE
 from rolekeeper.instances.apply import CROWDED
 from rolekeeper.instances.reconcile import LOOKS, VISIBLE_WITHIN
 from rolekeeper.instances.requests import LONGEST_WAIT, PROPAGATION
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper.storage.table import UNPROCESSED_WAITS
 from support import templates
 from support.world import World, mapping_key
@@ -129,11 +129,11 @@ def test_a_batch_with_any_number_of_damaged_items_pauses_no_more_than_a_sound_on
     batch = [_never_settling(world, f"role-{number}") for number in range(BATCH)]
     for number, instance in enumerate(batch[:damaged]):
         if damage == "record":
-            world.garble(codec.record_key(world.key(instance)))
+            world.garble(layout.record_key(world.key(instance)))
             continue
         if damage == "former mapping":
             world.untag(instance, "workload")
-        world.garble(codec.published_key(mapping_key(f"workload=role-{number}")))
+        world.garble(layout.published_key(mapping_key(f"workload=role-{number}")))
     world.quiet()
     began = world.clock.seconds
     outcomes = world.reconcile_all(*batch)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rolekeeper.aws.iam import Policies
 from rolekeeper.permissions.compare import Difference, difference, in_words
-from rolekeeper.permissions.policies import MOST_RULES, Policies, listed
+from rolekeeper.permissions.policies import MOST_RULES, listed
 from support.grants import allow, deny, policy
 
 REPORTS = "arn:aws:s3:::reports/*"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rolekeeper.aws.queue import request
 from rolekeeper.instances.requests import DroppedError, parse
 from rolekeeper.model import InstanceKey, Wake
-from rolekeeper.storage.codec import timestamp
+from rolekeeper.storage.layout import timestamp
 from support.values import KEY, NOW
 
 ARN = f"arn:aws:ec2:{KEY.region}:{KEY.account}:instance/{KEY.id}"

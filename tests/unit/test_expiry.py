@@ -9,7 +9,7 @@ import pytest
 from rolekeeper.aws.queue import WorkQueue
 from rolekeeper.fleet.expiry import AHEAD, MARGIN, WORK, Expiries, Rung
 from rolekeeper.model import InstanceKey, MappingKey, Timer
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Timers
 from support.desk import Desk
 from support.state_table import STATE_TABLE
@@ -279,7 +279,7 @@ def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(
 
 
 def garble(desk: Desk, tag: str) -> None:
-    desk.world.garble(codec.published_key(mapping_key(tag)))
+    desk.world.garble(layout.published_key(mapping_key(tag)))
 
 
 def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung_and_stay(
@@ -290,7 +290,7 @@ def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung
         expiring(desk, tag, 30)
     pinned(desk, timers, pinned_one, 30)
     garble(desk, "app=bad")
-    item = {"pk": codec.TIMERS, "sk": "2026-03-01T09:00:00.000000Z#garbled"}
+    item = {"pk": layout.TIMERS, "sk": "2026-03-01T09:00:00.000000Z#garbled"}
     desk.world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
     desk.world.later(minutes=1)
     rung = minute(expiries)

@@ -15,7 +15,7 @@ import on_schedule
 import on_state_change
 import runtime
 from rolekeeper.model import Action, InstanceRecord, Timer
-from rolekeeper.storage.codec import timestamp
+from rolekeeper.storage.layout import timestamp
 from rolekeeper.storage.state import Timers
 from support.desk import Desk
 from support.world import ACCOUNT, REGION, World, refusing

@@ -9,12 +9,12 @@ import pytest
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import Mode
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from support.desk import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from support.world import World, mapping_key, refusing
 
 TAG = "workload=web"
-WINDOW = codec.window_key(mapping_key(TAG))
+WINDOW = layout.window_key(mapping_key(TAG))
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ import pytest
 from botocore.stub import Stubber
 
 from rolekeeper.aws.errors import DeniedError, RetryableError
-from rolekeeper.aws.iam import Iam
-from rolekeeper.permissions.policies import Document, Policies
+from rolekeeper.aws.iam import Document, Iam, Policies
 from support.desk import Desk
 from support.fake_ec2 import client_error
 from support.grants import allow, policy

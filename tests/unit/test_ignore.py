@@ -7,7 +7,7 @@ import pytest
 
 from rolekeeper.instances.resolve import exclusion
 from rolekeeper.model import IGNORE_TAG
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Store
 from support.values import NOW
 from support.world import World, new_world
@@ -21,7 +21,7 @@ def world() -> Iterator[World]:
 
 
 def timers(store: Store) -> list[codec.Item]:
-    return store.first(codec.TIMERS, "9999", 10)
+    return store.first(layout.TIMERS, "9999", 10)
 
 
 @pytest.mark.parametrize("text", ["true", "True", " TRUE "])
@@ -63,7 +63,7 @@ def test_until_a_moment_it_waits_is_shown_once_and_a_timer_is_set(world: World) 
     assert condition
     assert (condition.action, condition.code) == ("Wait", "ignored")
     (timer,) = timers(world.store)
-    assert timer["due"] == codec.timestamp(until)
+    assert timer["due"] == layout.timestamp(until)
     assert codec.timer_from(timer).subject == world.key(instance)
     world.quiet()
     world.reconcile(instance)

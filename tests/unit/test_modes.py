@@ -4,7 +4,7 @@ import pytest
 
 from rolekeeper.fleet.overrides import DeployedMode
 from rolekeeper.model import Mode
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from support.world import World, refusing
 
 
@@ -18,7 +18,7 @@ def deploy(world: World, mode: Mode) -> None:
 def test_a_first_deployment_is_no_change(world: World) -> None:
     deploy(world, Mode.OBSERVE)
     assert world.events.kinds == []
-    assert world.store.get([codec.DEPLOYED])[codec.DEPLOYED]["mode"] == "observe"
+    assert world.store.get([layout.DEPLOYED])[layout.DEPLOYED]["mode"] == "observe"
 
 
 def test_a_change_is_reported_once_and_says_what_is_in_effect(world: World) -> None:

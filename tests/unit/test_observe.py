@@ -10,7 +10,7 @@ from rolekeeper.aws.errors import DamagedError, RetryableError
 from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe, observe_page, waits_for_room
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model import NO_PROFILE, Action, Decision, Pin, WhenOccupied, WhenUnmatched
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from support.state_table import STATE_TABLE
 from support.world import ACCOUNT, REGION, KilledError, World, kill, mapping_key, refusing
 
@@ -141,7 +141,7 @@ def test_a_pin_that_is_over_stands_for_itself_without_being_read(world: World) -
     pin = codec.pin_item(world.key(instance), Pin("web", world.profile("web"), by="me"))
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(pin))
     world.reconcile(instance)
-    pk, sk = codec.pin_key(world.key(instance))
+    pk, sk = layout.pin_key(world.key(instance))
     world.dynamodb.delete_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
     world.quiet()
     owner = _one(world, instance).owner
@@ -185,7 +185,7 @@ def test_a_function_that_read_older_tags_holds_an_older_association(world: World
 def test_a_damaged_record_is_reported_beside_the_sound_ones_with_the_mappings_of_its_tags(world: World) -> None:
     web = world.publish("workload=web", "web")
     damaged, sound = world.running(workload="web"), world.running(workload="web")
-    world.garble(codec.record_key(world.key(damaged)))
+    world.garble(layout.record_key(world.key(damaged)))
     world.quiet()
     unreadable, seen = _observe(world, damaged, sound)
     assert isinstance(unreadable, Unreadable)
@@ -201,7 +201,7 @@ def test_a_damaged_mapping_makes_unreadable_whichever_carries_its_tag(world: Wor
     world.publish("workload=web", "web")
     world.publish("team=a", "a", priority=1)
     world.publish("workload=db", "db")
-    world.garble(codec.published_key(mapping_key("workload=web")))
+    world.garble(layout.published_key(mapping_key("workload=web")))
     first, second, other = world.running(workload="web"), world.running(workload="web", team="a"), world.running()
     world.tag(other, workload="db")
     *unreadable, seen = _observe(world, first, second, other)
@@ -218,7 +218,7 @@ def test_a_damaged_mapping_that_gave_a_role_makes_the_instance_unreadable_once_i
     instance = world.running(workload="web")
     world.reconcile(instance)
     world.tag(instance, workload="db")
-    world.garble(codec.published_key(mapping_key("workload=web")))
+    world.garble(layout.published_key(mapping_key("workload=web")))
     (unreadable,) = _observe(world, instance)
     assert isinstance(unreadable, Unreadable)
     assert isinstance(unreadable.error, DamagedError)
@@ -227,7 +227,7 @@ def test_a_damaged_mapping_that_gave_a_role_makes_the_instance_unreadable_once_i
 
 def test_a_damaged_record_holds_the_instance_though_ec2_no_longer_knows_it(world: World) -> None:
     unknown = "i-00000000000000bad"
-    world.garble(codec.record_key(world.key(unknown)))
+    world.garble(layout.record_key(world.key(unknown)))
     (unreadable,) = _observe(world, unknown)
     assert isinstance(unreadable, Unreadable)
     assert (unreadable.instance, unreadable.published) == (None, ())
@@ -354,10 +354,10 @@ def test_a_change_that_waits_for_room_has_its_turn_until_that_moment(world: Worl
     assert (waits.action, waits.code, waits.until) == (Action.WAIT, "window", until)
     assert _one(world, instance).turn(decision, world.clock.now()) is None
     # As the reconciler shows it.
-    record = codec.record_key(world.key(instance))
+    record = layout.record_key(world.key(instance))
     item = world.store.get([record])[record]
-    shown = {"action": "Wait", "code": "window", "reason": "", "since": codec.timestamp(world.clock.now())}
-    item["condition"] = {**shown, "fingerprint": waits.fingerprint, "watched_until": codec.timestamp(until)}
+    shown = {"action": "Wait", "code": "window", "reason": "", "since": layout.timestamp(world.clock.now())}
+    item["condition"] = {**shown, "fingerprint": waits.fingerprint, "watched_until": layout.timestamp(until)}
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
     seen = _one(world, instance)
     assert seen.turn(decision, world.clock.now()) == until
@@ -593,7 +593,7 @@ def test_what_is_withheld_is_shown_once_and_not_sent_by_every_sweep(world: World
 
 def test_the_sweeps_own_reading_of_a_page_decides_the_same(world: World) -> None:
     instance, damaged = missed(world), world.running(workload="web")
-    world.garble(codec.record_key(world.key(damaged)))
+    world.garble(layout.record_key(world.key(damaged)))
     ec2 = Ec2(world.ec2, ACCOUNT, REGION)  # type: ignore[arg-type]  # shaped like a client
     (page,) = ec2.fleet()
     world.quiet()

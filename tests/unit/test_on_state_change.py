@@ -13,7 +13,7 @@ import on_state_change
 import runtime
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.fleet.overrides import UnknownKeyError
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from support.world import World
 
 SAMPLES = Path(__file__).parents[2] / "events"
@@ -30,10 +30,10 @@ class RecordedSteering:
     """Remembers what it was told; `fails` says for which partition keys, and how."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[codec.Key, str]] = []
+        self.told: list[tuple[layout.Key, str]] = []
         self.fails: dict[str, Exception] = {}
 
-    def written(self, key: codec.Key, correlation_id: str) -> None:
+    def written(self, key: layout.Key, correlation_id: str) -> None:
         self.told.append((key, correlation_id))
         if error := self.fails.get(key[0]):
             raise error
@@ -67,14 +67,14 @@ def record(pk: str, number: int = 1) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "key"),
     [
-        ("control-written", codec.CONTROL),
+        ("control-written", layout.CONTROL),
         ("pin-written", (INSTANCE, "pin")),
         ("pin-released", (INSTANCE, "pin")),
         ("timer-armed", ("timers", f"2026-03-02T09:16:00.000000Z#{INSTANCE}")),
     ],
 )
 def test_what_was_written_is_acted_on_under_the_id_of_its_stream_record(
-    steering: RecordedSteering, name: str, key: codec.Key
+    steering: RecordedSteering, name: str, key: layout.Key
 ) -> None:
     batch = json.loads((SAMPLES / f"{name}.json").read_text())
     assert on_state_change.handler(batch, CONTEXT) == {"batchItemFailures": []}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rolekeeper.model import NO_ROLE, Pin
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from support.state_table import STATE_TABLE
 from support.world import World, new_world
 
@@ -32,13 +32,13 @@ def pin(world: World, instance: str, role: str, *, minutes: float | None = None,
 
 def put_pin(world: World, instance: str, **attributes: Any) -> None:
     """Write a pin as a person without the command line would."""
-    pk, sk = codec.pin_key(world.key(instance))
+    pk, sk = layout.pin_key(world.key(instance))
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes({"pk": pk, "sk": sk, **attributes}))
 
 
 def release(world: World, instance: str) -> None:
     """Delete the pin, and let Rolekeeper look."""
-    pk, sk = codec.pin_key(world.key(instance))
+    pk, sk = layout.pin_key(world.key(instance))
     world.dynamodb.delete_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
     world.reconcile(instance)
 

@@ -6,15 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.permissions.policies import (
-    MOST_RULES,
-    Policies,
-    Rule,
-    TooManyRulesError,
-    listed,
-    permissions,
-    statements,
-)
+from rolekeeper.aws.iam import Policies
+from rolekeeper.permissions.policies import MOST_RULES, Rule, TooManyRulesError, listed, permissions, statements
 from support.grants import allow, deny, policy
 
 

@@ -14,7 +14,7 @@ from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import Mode, WhenOccupied
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from support.desk import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from support.dynamodb_values import ITEM_BYTES
 from support.fake_ec2 import client_error
@@ -960,7 +960,7 @@ def test_rows_of_one_role_ask_iam_once_for_each_sweep(desk: Desk) -> None:
 
 def test_a_row_whose_published_record_is_damaged_says_what_to_do(desk: Desk) -> None:
     desk.edit("workload=web", role="web")
-    desk.world.garble(codec.published_key(mapping_key("workload=web")))
+    desk.world.garble(layout.published_key(mapping_key("workload=web")))
 
     with pytest.raises(DamagedError):
         desk.edit("workload=web", role="web", owner="somebody")
@@ -973,7 +973,7 @@ def test_a_row_whose_published_record_is_damaged_says_what_to_do(desk: Desk) -> 
 
 def test_a_row_is_published_anew_when_the_damaged_item_is_deleted(desk: Desk) -> None:
     desk.edit("workload=web", role="web")
-    desk.world.garble(codec.published_key(mapping_key("workload=web")))
+    desk.world.garble(layout.published_key(mapping_key("workload=web")))
     for _ in range(2):
         with pytest.raises(DamagedError):
             desk.recheck("workload=web")
@@ -985,7 +985,7 @@ def test_a_row_is_published_anew_when_the_damaged_item_is_deleted(desk: Desk) ->
 
 def test_a_row_that_went_while_its_record_was_damaged_does_not_rise_again(desk: Desk) -> None:
     desk.edit("workload=web", role="web")
-    desk.world.garble(codec.published_key(mapping_key("workload=web")))
+    desk.world.garble(layout.published_key(mapping_key("workload=web")))
     desk.delete("workload=web")
     with pytest.raises(DamagedError):
         desk.publish("workload=web")

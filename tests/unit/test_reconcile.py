@@ -21,7 +21,7 @@ from rolekeeper.model import (
     WhenStopped,
     WhenUnmatched,
 )
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from support.state_table import STATE_TABLE
 from support.world import ACCOUNT, REGION, World, mapping_key, refusing
 
@@ -643,7 +643,7 @@ def test_nothing_is_changed_before_a_sweep_came_to_its_end_on_the_table(
 
 def test_the_number_of_instances_alone_as_the_first_edition_wrote_it_is_no_marker(world: World) -> None:
     instance = _to_detach(world)
-    pk, sk = codec.FLEET
+    pk, sk = layout.FLEET
     counted = codec.to_attributes({"pk": pk, "sk": sk, "instances": 1})
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=counted)
     world.reconcile(instance)
@@ -721,7 +721,7 @@ def test_keys_that_stay_unprocessed_are_never_taken_for_absent(world: World) -> 
 def test_one_damaged_record_doesnt_keep_the_others_from_their_roles(world: World) -> None:
     world.publish("app=web", "web")
     damaged, sound = world.running(app="web"), world.running(app="web")
-    world.garble(codec.record_key(world.key(damaged)))
+    world.garble(layout.record_key(world.key(damaged)))
     outcomes = world.reconcile_all(damaged, sound)
     assert world.carries(sound) == "web"
     assert world.carries(damaged) == ""
@@ -737,7 +737,7 @@ def test_a_damaged_mapping_holds_its_own_instances_and_no_others(world: World) -
     _converged(world)
     world.publish("workload=db", "db")
     tagged, other = world.running(workload="web"), world.running(workload="db")
-    world.garble(codec.published_key(mapping_key("workload=web")))
+    world.garble(layout.published_key(mapping_key("workload=web")))
     outcomes = world.reconcile_all(tagged, other)
     assert isinstance(outcomes[world.key(tagged)].error, DamagedError)
     assert world.carries(tagged) == ""
@@ -747,7 +747,7 @@ def test_a_damaged_mapping_holds_its_own_instances_and_no_others(world: World) -
 def test_an_instance_whose_tag_went_keeps_its_role_while_its_mapping_is_damaged(world: World) -> None:
     instance = _converged(world)
     world.untag(instance, "workload")
-    world.garble(codec.published_key(mapping_key("workload=web")))
+    world.garble(layout.published_key(mapping_key("workload=web")))
     outcome = world.reconcile(instance)
     assert isinstance(outcome.error, DamagedError)
     assert not world.mutations

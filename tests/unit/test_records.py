@@ -34,7 +34,7 @@ from rolekeeper.model import (
     WhenUnmatched,
 )
 from rolekeeper.settings import ContentionRule, Ownership, Rules
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from support import values
 from support.values import KEY, NOW, OWNERSHIP, arn, association, foreign, grant, instance, key, published
 from support.workers import Worker, applied_changes, conditions, state_table, worker
@@ -519,7 +519,7 @@ def test_after_the_next_write_the_table_holds_the_same_grants_and_nothing_of_the
     at_work = worker(state_table())
     mapping = {"tag_key": "workload", "tag_value": "web"}
     assignment = {"profile_arn": arn("web"), "role": "web", "mapping": mapping, "revision": 1, "association_id": "a"}
-    intent = {**assignment, "target_profile_arn": arn("db"), "role": "db", "at": codec.timestamp(NOW)}
+    intent = {**assignment, "target_profile_arn": arn("db"), "role": "db", "at": layout.timestamp(NOW)}
     del intent["profile_arn"]
     _put(at_work, {"assignment:a": assignment, "intent:1": intent, "standing": {"code": "occupied"}, "made": {}})
     first = at_work.state.read([KEY], []).record(KEY)
@@ -535,7 +535,7 @@ def test_after_the_next_write_the_table_holds_the_same_grants_and_nothing_of_the
 
 
 def _put(at_work: Worker, attributes: Mapping[str, Any]) -> None:
-    pk, sk = codec.record_key(KEY)
+    pk, sk = layout.record_key(KEY)
     at_work.store.write(at_work.store.put({"pk": pk, "sk": sk, **attributes}))
 
 
@@ -576,9 +576,9 @@ def test_what_was_written_is_written_once(
 ) -> None:
     """Whatever a look at an instance writes, the next one that sees the same finds nothing more to write."""
     at_work = worker(state_table())
-    kept = {codec.grant_name(each.profile_arn): codec.encode(each) for each in grants}
-    kept |= {codec.change_name(each): codec.encode(each) for each in changes}
-    kept |= {codec.CONDITION: codec.encode(condition)} if condition else {}
+    kept = {layout.grant_name(each.profile_arn): codec.encode(each) for each in grants}
+    kept |= {layout.change_name(each): codec.encode(each) for each in changes}
+    kept |= {layout.CONDITION: codec.encode(condition)} if condition else {}
     if kept:
         _put(at_work, kept)
     if pin:

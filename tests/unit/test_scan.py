@@ -7,7 +7,7 @@ from rolekeeper.mappings.conflicts import Conflicts
 from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.scan import ImpactScanner, Scan
 from rolekeeper.model import PublishedMapping, WhenOccupied
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from support.state_table import table_keys
 from support.values import published
 from support.world import MAPPING_TABLE, World, mapping_key
@@ -62,7 +62,7 @@ def test_a_foreign_role_is_met_either_way_and_changed_only_where_the_stack_lets_
 def test_an_instance_with_a_damaged_record_is_governed_and_changes_not(world: World) -> None:
     present = world.publish("workload=web", "web")
     instance = world.running(profile="theirs", workload="web")
-    world.garble(codec.record_key(world.key(instance)))
+    world.garble(layout.record_key(world.key(instance)))
     found = scan(world, TO_API, present)
     assert (found.matched, found.published_matched) == (1, 1)
     # What it carries isn't looked at.
@@ -74,7 +74,7 @@ def test_an_instance_of_which_a_mapping_is_damaged_isnt_counted_and_hides_no_oth
     world.publish("team=a", "api")
     world.running(workload="web", team="a")
     world.running(workload="web")
-    world.garble(codec.published_key(mapping_key("team=a")))
+    world.garble(layout.published_key(mapping_key("team=a")))
     found = scan(world, WEB)
     assert (found.matched, found.impact.attach) == (1, 1)
 
@@ -97,13 +97,13 @@ def test_a_star_row_looks_for_conflicts_with_the_exact_rows_and_not_past_a_damag
 ) -> None:
     star = published("workload=*", "api")
     for value in ("web", "db"):
-        key = codec.to_attributes(codec.mapping_text(mapping_key(f"workload={value}")))
+        key = codec.to_attributes(layout.mapping_text(mapping_key(f"workload={value}")))
         world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=key)
         world.publish(f"workload={value}", "web")
     conflicts = Conflicts()
     scanner.add_possible_conflicts(conflicts, star, None, None, world.clock.now())
     assert {str(each) for each in conflicts} == {"workload=web", "workload=db"}
     assert conflicts.new
-    world.garble(codec.published_key(mapping_key("workload=db")))
+    world.garble(layout.published_key(mapping_key("workload=db")))
     with pytest.raises(DamagedError):
         scanner.add_possible_conflicts(Conflicts(), star, None, None, world.clock.now())

@@ -10,13 +10,13 @@ from rolekeeper.aws.queue import Task, Tasks, WorkQueue
 from rolekeeper.fleet.expiry import AHEAD
 from rolekeeper.fleet.overrides import Steering, UnknownKeyError
 from rolekeeper.model import InstanceKey, MappingKey, Pin, Timer
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Timers
 from support.state_table import STATE_TABLE
 from support.values import KEY, NOW
 from support.world import World, refusing
 
-PIN = codec.pin_key(KEY)
+PIN = layout.pin_key(KEY)
 
 
 class StartedTasks(Tasks):
@@ -80,13 +80,13 @@ def armed(timers: Timers) -> list[Any]:
 
 
 def test_the_control_item_starts_a_sweep(steering: Steering, tasks: StartedTasks) -> None:
-    steering.written(codec.CONTROL, "event-1")
+    steering.written(layout.CONTROL, "event-1")
     assert tasks.started == [Task.SWEEP]
 
 
 def test_a_batch_starts_each_task_once(world: World, steering: Steering, tasks: StartedTasks) -> None:
-    soon = codec.key_of(codec.timer_item(Timer(world.clock.now() + timedelta(seconds=30), KEY)))
-    for key in (codec.CONTROL, soon, codec.CONTROL, soon):
+    soon = layout.key_of(codec.timer_item(Timer(world.clock.now() + timedelta(seconds=30), KEY)))
+    for key in (layout.CONTROL, soon, layout.CONTROL, soon):
         steering.written(key, "event-1")
     assert tasks.started == [Task.SWEEP, Task.EXPIRIES]
 
@@ -94,8 +94,8 @@ def test_a_batch_starts_each_task_once(world: World, steering: Steering, tasks: 
 def test_a_task_that_wasnt_taken_is_started_by_the_next_record(steering: Steering, tasks: StartedTasks) -> None:
     tasks.refuses = 1
     with pytest.raises(RetryableError):
-        steering.written(codec.CONTROL, "event-1")
-    steering.written(codec.CONTROL, "event-1")
+        steering.written(layout.CONTROL, "event-1")
+    steering.written(layout.CONTROL, "event-1")
     assert tasks.started == [Task.SWEEP]
 
 
@@ -143,7 +143,7 @@ def test_an_instance_whose_record_is_damaged_is_sent_all_the_same(
     world: World, steering: Steering, queue: SentInstances
 ) -> None:
     """What is wrong there is told where it is reconciled; other pins must not wait behind it."""
-    world.garble(codec.record_key(KEY))
+    world.garble(layout.record_key(KEY))
     put_pin(world)
     steering.written(PIN, "event-1")
     assert queue.sent == [KEY]
@@ -169,7 +169,7 @@ def test_a_timer_that_the_next_minute_could_miss_is_looked_at_now(
     world: World, steering: Steering, tasks: StartedTasks, subject: Any, seconds: float, started: list[Task]
 ) -> None:
     timer = Timer(world.clock.now() + timedelta(seconds=seconds), subject)
-    steering.written(codec.key_of(codec.timer_item(timer)), "event-1")
+    steering.written(layout.key_of(codec.timer_item(timer)), "event-1")
     assert tasks.started == started
 
 
@@ -178,13 +178,13 @@ def test_a_timer_that_the_next_minute_could_miss_is_looked_at_now(
     [
         ("instance#only", "pin"),
         ("mapping#8:workload#web", "pin"),
-        (codec.TIMERS, "soon#instance"),
-        codec.record_key(KEY),
+        (layout.TIMERS, "soon#instance"),
+        layout.record_key(KEY),
         ("control", "mode"),
         ("", ""),
     ],
 )
-def test_what_steers_nothing_says_so(steering: Steering, key: codec.Key) -> None:
+def test_what_steers_nothing_says_so(steering: Steering, key: layout.Key) -> None:
     with pytest.raises(UnknownKeyError):
         steering.written(key, "event-1")
 

@@ -12,7 +12,7 @@ from rolekeeper.aws.errors import DeniedError, RetryableError
 from rolekeeper.fleet.sweep import FLEET_RESERVE, MAPPINGS_RESERVE, Swept
 from rolekeeper.model import InstanceRecord
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from support.desk import TRUSTS_LAMBDA, Desk
 from support.state_table import STATE_TABLE
 from support.world import World, mapping_key, refusing
@@ -123,7 +123,7 @@ def test_an_instance_that_an_aws_service_manages_is_seen_and_never_sent(desk: De
 def test_a_converged_instance_that_the_first_edition_recorded_is_left_as_it_is(desk: Desk) -> None:
     """Its record is written anew when something else is written: no deployment writes to the whole fleet."""
     instance = converged(desk, app="web")
-    pk, sk = codec.record_key(desk.world.key(instance))
+    pk, sk = layout.record_key(desk.world.key(instance))
     given = {
         "association_id": "iip-assoc-1",
         "profile_arn": desk.world.profiles["web"].arn,
@@ -254,7 +254,7 @@ def test_what_is_damaged_keeps_nothing_else_from_being_found(desk: Desk, damaged
     assert desk.edit("app=db", role="db").status == "Published"
     touched = converged(desk, app="web")
     lost = [desk.world.running(app="db") for _ in range(2)]
-    of_instance, of_mapping = codec.record_key(desk.world.key(touched)), codec.published_key(mapping_key("app=web"))
+    of_instance, of_mapping = layout.record_key(desk.world.key(touched)), layout.published_key(mapping_key("app=web"))
     bad = of_instance if damaged == "an instance's record" else of_mapping
     desk.world.garble(bad)
     desk.quiet()
@@ -322,7 +322,7 @@ def test_a_large_fleet_is_paged_and_costs_two_reads_of_ec2_a_page(desk: Desk) ->
 
 
 def fleet(desk: Desk) -> Any:
-    pk, sk = codec.FLEET
+    pk, sk = layout.FLEET
     item = desk.world.dynamodb.get_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
     return codec.from_attributes(item.get("Item", {}))
 
@@ -409,7 +409,7 @@ def no_permission(desk: Desk) -> None:
 
 
 def damaged_mapping(desk: Desk) -> None:
-    desk.world.garble(codec.published_key(mapping_key("app=web")))
+    desk.world.garble(layout.published_key(mapping_key("app=web")))
 
 
 def no_answer_about_a_deleted_row(desk: Desk) -> None:
@@ -477,7 +477,7 @@ def expired(desk: Desk) -> None:
 
 
 def damaged_record(desk: Desk) -> None:
-    desk.world.garble(codec.record_key(desk.world.key(desk.world.running(app="web"))))
+    desk.world.garble(layout.record_key(desk.world.key(desk.world.running(app="web"))))
 
 
 @pytest.mark.parametrize("trouble", [rejected, in_a_tie, held, expired, damaged_record])

@@ -11,7 +11,7 @@ from moto.events.models import EventPattern
 
 from rolekeeper.aws.queue import Task
 from rolekeeper.model import MappingKey
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from support import templates
 from support.values import KEY
 
@@ -512,19 +512,19 @@ def test_of_the_state_table_only_what_steers_reaches_its_function() -> None:
     assert _properties("OnStateChange")["Events"]["StateStream"]["Properties"]["Stream"] == {
         "GetAtt": "StateTable.StreamArn"
     }
-    instance, mapping = codec.instance_pk(KEY), MappingKey("a", "b")
+    instance, mapping = layout.instance_pk(KEY), MappingKey("a", "b")
     passing = {
-        ("INSERT", *codec.CONTROL), ("MODIFY", *codec.CONTROL), ("REMOVE", *codec.CONTROL),
+        ("INSERT", *layout.CONTROL), ("MODIFY", *layout.CONTROL), ("REMOVE", *layout.CONTROL),
         ("INSERT", instance, "pin"), ("MODIFY", instance, "pin"), ("REMOVE", instance, "pin"),
-        ("INSERT", codec.TIMERS, "2026-03-02T09:16:00.000000Z#x"),
+        ("INSERT", layout.TIMERS, "2026-03-02T09:16:00.000000Z#x"),
     }  # fmt: skip
     others = {
-        ("REMOVE", codec.TIMERS, "2026-03-02T09:16:00.000000Z#x"),
-        ("MODIFY", *codec.record_key(KEY)),
+        ("REMOVE", layout.TIMERS, "2026-03-02T09:16:00.000000Z#x"),
+        ("MODIFY", *layout.record_key(KEY)),
         ("INSERT", instance, "history#2026-03-02T09:16:00.000000Z#x"),
-        ("MODIFY", *codec.published_key(mapping)),
-        ("MODIFY", *codec.window_key(mapping)),
-        ("MODIFY", *codec.FLEET),
+        ("MODIFY", *layout.published_key(mapping)),
+        ("MODIFY", *layout.window_key(mapping)),
+        ("MODIFY", *layout.FLEET),
     }
     assert {each for each in passing | others if _steers(*each)} == passing
 

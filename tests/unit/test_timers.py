@@ -7,7 +7,7 @@ import pytest
 
 from rolekeeper.aws.errors import DamagedError
 from rolekeeper.model import MappingKey, Timer
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import PAGE, Timers
 from support.state_table import STATE_TABLE
 from support.values import KEY, NOW, key
@@ -68,7 +68,7 @@ def test_a_full_last_page_ends(timers: Timers) -> None:
     "garbled", [{}, {"due": "soon"}, {"due": 7}, {"due": "2026-03-01T09:00:05Z", "mapping": "web"}]
 )
 def test_a_timer_that_cant_be_read_hides_no_other(world: World, timers: Timers, garbled: dict[str, Any]) -> None:
-    item = {"pk": codec.TIMERS, "sk": f"{codec.timestamp(NOW)}#garbled", **garbled}
+    item = {"pk": layout.TIMERS, "sk": f"{layout.timestamp(NOW)}#garbled", **garbled}
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
     timers.arm(in_(10))
     damaged, other = timers.due(NOW + timedelta(minutes=1))

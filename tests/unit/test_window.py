@@ -13,7 +13,7 @@ from rolekeeper.instances.observe import Observation, observe
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model import InstanceKey, Timer, WhenOccupied
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Timers
 from support.state_table import STATE_TABLE
 from support.world import ACCOUNT, REGION, World, mapping_key, new_world, refusing
@@ -62,7 +62,7 @@ def ring(world: World) -> list[str]:
 
 
 def window(world: World, tag: str) -> codec.Item:
-    key = codec.window_key(mapping_key(tag))
+    key = layout.window_key(mapping_key(tag))
     return world.store.get([key]).get(key, {})
 
 
@@ -190,7 +190,7 @@ def test_an_approval_lets_so_many_more_through_for_its_revision_only(world: Worl
     approved = world.revisions.published(mapping_key("workload=db"))
     assert approved
     update = codec.to_attributes({":credit": 2, ":revision": approved.revision})
-    pk, sk = codec.window_key(mapping_key("workload=db"))
+    pk, sk = layout.window_key(mapping_key("workload=db"))
     world.dynamodb.update_item(
         TableName=STATE_TABLE,
         Key=codec.to_attributes({"pk": pk, "sk": sk}),
@@ -327,5 +327,5 @@ def test_a_table_that_gives_no_answer_is_asked_once_for_a_change(world: World) -
     world.calls.after("TransactWriteItems", lose_the_answer)
     assert world.reconcile(instance).error
     assert world.calls["TransactWriteItems"] == 1
-    window = codec.window_key(mapping_key("app=web"))
+    window = layout.window_key(mapping_key("app=web"))
     assert world.store.get([window])[window]["total"] == 1

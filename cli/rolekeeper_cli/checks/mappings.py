@@ -3,7 +3,7 @@
 import shlex
 
 from rolekeeper.model import MappingKey
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper.storage.state import FLEET_NEWS
 from rolekeeper_cli.edits import GOOD, mapping_rows, said
 from rolekeeper_cli.findings import Findings, fail, warn
@@ -31,12 +31,12 @@ def mode(patient: Patient) -> Findings:
 
 def sweep(patient: Patient) -> Findings:
     """When a sweep last saw the whole fleet. It writes down the fleet's size then, if that changed, else once a day."""
-    item = patient.app.store.get([codec.FLEET]).get(codec.FLEET)
+    item = patient.app.store.get([layout.FLEET]).get(layout.FLEET)
     if item is None:
         if patient.now() - patient.stack.created > patient.sweep_overdue:
             yield fail("no sweep ever saw the whole fleet", _SWEEP)
         return "the stack is new: its first sweep is still to come"
-    at = codec.parse_time(str(item["at"]))
+    at = layout.parse_time(str(item["at"]))
     if patient.now() - at > FLEET_NEWS + patient.sweep_overdue:
         yield fail(f"no sweep saw the whole fleet since {at:{_TIME}}", _SWEEP)
     return f"sweeps come: one wrote down {item['instances']:,} instances at {at:{_TIME}}"

@@ -53,13 +53,13 @@ def mode(mode: str | None) -> ExitCode:
 
 def _switch(update: Any) -> ExitCode:
     """Change one attribute of the control item, and leave the other; then show how things stand."""
-    from rolekeeper.storage import codec
+    from rolekeeper.storage import layout
     from rolekeeper_cli import forms, tables
     from rolekeeper_cli.deployment import deployment
 
     there = deployment()
     if update is not None:
-        there.app.store.write(there.app.store.update(codec.CONTROL, update))
+        there.app.store.write(there.app.store.update(layout.CONTROL, update))
     control = there.app.state.read([], []).control
     if control.unclear:
         raise CommandError(f"nothing is changed, as {control.unclear}", "set it: rolekeeper mode, pause or resume")

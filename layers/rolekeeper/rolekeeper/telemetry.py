@@ -12,8 +12,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import AwsRefusalError, DeniedError, UnreachableError, classified
+from rolekeeper.aws.queue import SOURCE
 from rolekeeper.mail import Mail, Mailer
-from rolekeeper.model import Action, Association, Decision, Instance, InstanceKey, MappingKey, Wake
+from rolekeeper.model import Action, Association, Decision, Instance, MappingKey, Wake
 
 if TYPE_CHECKING:
     # The functions bring them; the command line, which imports this module too, is installed without Powertools.
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from types_boto3_events.client import EventBridgeClient
 
 
-SOURCE = "rolekeeper"
 # PutEvents takes at most 10 entries, of 256 KB together (AWS_FACTS.md "Limits and names").
 ENTRIES, BYTES = 10, 262_144
 # An event that is too large by itself is cut: texts to so many characters, lists and maps to so many members.
@@ -37,17 +37,6 @@ COUNTED = {"ignored": "Ignored", "contested": "Contested", "window": "ChangesWit
 REFUSED = "Role Change Refused"
 PARKED = "Instance Parked"
 PERMISSION_MISSING = "Permission Missing"
-
-# How the Regions of each partition begin; all others are of `aws` (botocore's partitions.json, `regionRegex`).
-PARTITIONS = {
-    "cn-": "aws-cn",
-    "eu-isoe-": "aws-iso-e",
-    "eusc-": "aws-eusc",
-    "us-gov-": "aws-us-gov",
-    "us-iso-": "aws-iso",
-    "us-isob-": "aws-iso-b",
-    "us-isof-": "aws-iso-f",
-}
 
 
 class Announcer:
@@ -105,7 +94,7 @@ class Announcer:
             self.count(COUNTED[decision.code])
         if event:
             read = {key: value for key, value in observed["tags"].items() if key in reads}
-            self.send(event, {**detail, "seen": {**observed, "tags": read}}, [instance_arn(wake.instance)])
+            self.send(event, {**detail, "seen": {**observed, "tags": read}}, [wake.instance.arn])
 
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
         """Log, count and send what happened to a mapping; `event` is the detail-type."""
@@ -218,16 +207,6 @@ def _cut(value: Any, text: int, members: int) -> Any:
         case list() | tuple():
             return [_cut(each, text, members) for each in value[:members]]
     return value
-
-
-def instance_arn(key: InstanceKey) -> str:
-    """The instance's ARN; its partition follows from the Region's name."""
-    return f"arn:{partition_of(key.region)}:ec2:{key.region}:{key.account}:instance/{key.id}"
-
-
-def partition_of(region: str) -> str:
-    """The partition of a Region."""
-    return next((partition for prefix, partition in PARTITIONS.items() if region.startswith(prefix)), "aws")
 
 
 def seen(instance: Instance | None, association: Association | None) -> dict[str, Any]:

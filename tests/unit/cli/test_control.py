@@ -2,13 +2,13 @@
 
 import pytest
 
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from support.desk import Desk
 from support.terminal import Terminal, lines
 
 
 def control(desk: Desk) -> dict[str, object]:
-    item = desk.world.store.get([codec.CONTROL]).get(codec.CONTROL, {})
+    item = desk.world.store.get([layout.CONTROL]).get(layout.CONTROL, {})
     return {name: item[name] for name in ("mode", "paused") if name in item}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper_cli.checks import queues
 from rolekeeper_cli.checks.caller import NEEDS
 from rolekeeper_cli.checks.stack import OUTPUTS, PARAMETERS
@@ -309,7 +309,7 @@ def test_sweeps_that_don_t_come(finds: Finds, desk: Desk) -> None:
 
 
 def test_a_stack_that_never_swept(finds: Finds, desk: Desk) -> None:
-    desk.world.store.write(desk.world.store.delete(codec.FLEET))
+    desk.world.store.write(desk.world.store.delete(layout.FLEET))
     assert only(finds("sweep")) == ("ok", "the stack is new: its first sweep is still to come", "")
     desk.world.clock.sleep(timedelta(hours=2, minutes=1).total_seconds())
     assert only(finds("sweep"))[:2] == ("fail", "no sweep ever saw the whole fleet")

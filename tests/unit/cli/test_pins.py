@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from rolekeeper.model import Pin
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from support.desk import TRUSTS_LAMBDA, Desk
 from support.terminal import CALLER, Terminal
 from support.world import refusing
@@ -45,7 +45,7 @@ def test_an_instance_without_a_role_is_pinned_to_one(terminal: Terminal, desk: D
 def test_without_a_time_it_stays_until_it_is_released(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running()
     assert terminal("attach", instance, "web", "--no-wait").stdout == f"{instance} is pinned to web.\n"
-    pk, sk = codec.pin_key(desk.world.key(instance))
+    pk, sk = layout.pin_key(desk.world.key(instance))
     item = desk.world.store.get([(pk, sk)])[pk, sk]
     assert not {"expires_at", "expires"} & item.keys()
 

@@ -144,11 +144,11 @@ def test_it_shows_what_is_withheld_now(terminal: Terminal, desk: Desk, given: di
 
 
 def test_a_damaged_record_is_told_and_the_others_are_planned(terminal: Terminal, desk: Desk) -> None:
-    from rolekeeper.storage import codec  # noqa: PLC0415  # beside its one use
+    from rolekeeper.storage import layout  # noqa: PLC0415  # beside its one use
 
     desk.edit("app=web", role="web")
     damaged, fine = desk.world.running(app="web"), desk.world.running(app="web")
-    desk.world.garble(codec.record_key(desk.world.key(damaged)))
+    desk.world.garble(layout.record_key(desk.world.key(damaged)))
     ran = terminal("plan")
     assert f"Warning: {damaged} is left out" in ran.stderr
     assert fine in ran.stdout

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from rolekeeper.aws.errors import ObserveAgainError
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.model import ANY_VALUE, Held, MappingKey, PublishedMapping, Timer
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from support.clock import START
 from support.happenings import at_most
 from support.state_table import STATE_TABLE
@@ -180,7 +180,7 @@ class Mappings(RuleBasedStateMachine):
     def teardown(self) -> None:
         store = self.workers[0].store
         for key in self.keys:
-            pk = codec.mapping_pk(key)
+            pk = layout.mapping_pk(key)
             kept = [codec.published_from(each) for each in store.last(pk, "revision#", 50)]
             numbers = sorted((each.revision for each in kept), reverse=True)
             assert [each.revision for each in kept] == numbers
@@ -188,7 +188,7 @@ class Mappings(RuleBasedStateMachine):
                 at: each for at, each in self.revisions.items() if at[0] == key
             }
             assert len(store.history(pk)) == min(50, self.entries[key])
-            window = store.get([codec.window_key(key)]).get(codec.window_key(key), {})
+            window = store.get([layout.window_key(key)]).get(layout.window_key(key), {})
             granted = (window["credit"], window["credit_revision"]) if window else None
             assert granted == self.budget.get(key)
 

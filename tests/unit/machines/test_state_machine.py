@@ -23,8 +23,8 @@ from hypothesis.stateful import (
 
 from rolekeeper.aws.errors import ObserveAgainError
 from rolekeeper.model import InstanceKey, InstanceRecord, Pin, RecordChange, Timer
-from rolekeeper.storage import codec
-from rolekeeper.storage.codec import Key
+from rolekeeper.storage import codec, layout
+from rolekeeper.storage.layout import Key
 from support.clock import START
 from support.happenings import at_most
 from support.state_table import STATE_TABLE
@@ -122,7 +122,7 @@ class Records(RuleBasedStateMachine):
         if not older:
             return
         for key in (IT, TWIN):
-            pk, sk = codec.record_key(key)
+            pk, sk = layout.record_key(key)
             item = codec.to_attributes({"pk": pk, "sk": sk, **LEGACY})
             self.client.put_item(TableName=STATE_TABLE, Item=item)
         self.record, self.there = {("legacy", name): text for name, text in LEGACY.items()}, True
@@ -166,7 +166,7 @@ class Records(RuleBasedStateMachine):
     def complete_an_entry_that_is_no_more(self, who: int) -> None:
         """As it was never written, or has expired: then nothing at all is written."""
         before = self._table()
-        gone = codec.instance_pk(IT), "history#2026-03-01T09:00:00.000000Z#0"
+        gone = layout.instance_pk(IT), "history#2026-03-01T09:00:00.000000Z#0"
         change = RecordChange(clears=True)
         with pytest.raises(ObserveAgainError):
             self.workers[who].state.save(IT, change, START, completes=(gone, {"outcome": "done"}))
@@ -224,7 +224,7 @@ class Records(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for key in (IT, TWIN):
-            history = self.workers[0].store.history(codec.instance_pk(key))
+            history = self.workers[0].store.history(layout.instance_pk(key))
             assert len(history) == min(50, len(self.outcomes))
             for each in history:
                 assert each["outcome"] == self.outcomes[int(each["number"])]

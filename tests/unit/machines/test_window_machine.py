@@ -15,7 +15,7 @@ from rolekeeper.aws.errors import ObserveAgainError
 from rolekeeper.instances.change_limit import HORIZON, SPREAD, Room
 from rolekeeper.model import RecordChange
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Update
 from support.calls import Calls
 from support.clock import START
@@ -40,7 +40,7 @@ class Change:
     approved: bool
     room: Room
     profile_arn: str
-    entry: codec.Key
+    entry: layout.Key
     given_back: bool = False
 
 
@@ -89,7 +89,7 @@ class Windows(RuleBasedStateMachine):
         self.approved[mapping] += 1
         store = self.workers[0].store
         granted = Update().set("credit", credit).set("credit_revision", self.approved[mapping])
-        store.write(store.update(codec.window_key(MAPPINGS[mapping]), granted))
+        store.write(store.update(layout.window_key(MAPPINGS[mapping]), granted))
         self.credit[mapping] = credit
 
     # ---- what workers do ----
@@ -159,8 +159,8 @@ class Windows(RuleBasedStateMachine):
         assert self.workers[0].state.read([KEY], []).record(KEY).grants.keys() == asked
 
     def teardown(self) -> None:
-        history = self.workers[0].store.history(codec.instance_pk(KEY), limit=1_000)
-        outcomes = {codec.key_of(each): each["outcome"] for each in history}
+        history = self.workers[0].store.history(layout.instance_pk(KEY), limit=1_000)
+        outcomes = {layout.key_of(each): each["outcome"] for each in history}
         assert outcomes == {each.entry: "refused" if each.given_back else "started" for each in self.changes}
 
     @invariant()
@@ -204,7 +204,7 @@ class Windows(RuleBasedStateMachine):
         return [each for each in self.changes if not each.given_back and self.now - each.at < WINDOW]
 
     def _window(self, mapping: int) -> codec.Item:
-        at = codec.window_key(MAPPINGS[mapping])
+        at = layout.window_key(MAPPINGS[mapping])
         return self.workers[0].store.get([at]).get(at, {})
 
     def _table(self) -> list[Any]:

@@ -6,10 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import AwsRefusalError, GoneError, RetryableError, classified
-from rolekeeper.permissions.policies import Document, Policies
 
 if TYPE_CHECKING:
     from types_boto3_iam.client import IAMClient
+
+
+type Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The permission policies of a role, inline and managed, and its permissions boundary if it has one."""
+
+    documents: tuple[Document, ...] = ()
+    boundary: Document | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import RetryableError, classified
 from rolekeeper.model import InstanceKey
-from rolekeeper.telemetry import SOURCE, instance_arn
 
 if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from types_boto3_lambda.client import LambdaClient
 
 
+# Who sends our events and messages.
+SOURCE = "rolekeeper"
 RECONCILE_REQUESTED = "Reconcile Requested"
 # SendMessageBatch takes at most 10 entries (SQS API reference).
 ENTRIES = 10
@@ -71,7 +72,7 @@ def request(key: InstanceKey, cause: str, correlation_id: str, at: datetime) -> 
         "account": key.account,
         "region": key.region,
         "time": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "resources": [instance_arn(key)],
+        "resources": [key.arn],
         "detail": {"instance-id": key.id, "cause": cause, "correlation-id": correlation_id},
     }
 

@@ -12,8 +12,8 @@ from rolekeeper.aws.errors import AwsRefusalError, ObserveAgainError
 from rolekeeper.aws.queue import Task, Tasks, WorkQueue
 from rolekeeper.fleet.expiry import AHEAD
 from rolekeeper.model import Mode, Timer
-from rolekeeper.storage import codec
-from rolekeeper.storage.codec import Key
+from rolekeeper.storage import codec, layout
+from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import State, Timers
 from rolekeeper.storage.table import Store, Update
 from rolekeeper.telemetry import Announcer
@@ -46,18 +46,18 @@ class Steering:
             RetryableError: AWS is throttled or has a fault. Doing all of it again is harmless.
         """
         pk, sk = key
-        if key == codec.CONTROL:
+        if key == layout.CONTROL:
             # Also what was withheld while paused: the sweep finds it.
             self._start(Task.SWEEP, correlation_id)
-        elif pk == codec.TIMERS:
+        elif pk == layout.TIMERS:
             self._timer(sk, correlation_id)
-        elif sk == codec.PIN:
+        elif sk == layout.PIN:
             self._pin(pk, correlation_id)
         else:
             raise UnknownKeyError(f"nothing is steered by {pk!r:.80} {sk!r:.80}")
 
     def _pin(self, pk: str, correlation_id: str) -> None:
-        key = codec.instance_key_from(pk)
+        key = layout.instance_key_from(pk)
         if key is None:
             raise UnknownKeyError(f"a pin lies under {pk!r:.80}, which names no instance")
         pin = self.state.pin(key)
@@ -68,7 +68,7 @@ class Steering:
     def _timer(self, sk: str, correlation_id: str) -> None:
         """A timer that rings before the next minute would have looked ahead for it: look now."""
         try:
-            due = codec.due_from(sk)
+            due = layout.due_from(sk)
         except ValueError as error:
             raise UnknownKeyError(f"a timer's key tells no time: {sk!r:.80}") from error
         if self.now() < due <= self.now() + AHEAD:
@@ -112,20 +112,20 @@ class DeployedMode:
             self.announce.failed("the deployed mode can't be compared", error=str(error))
 
     def _compare(self, correlation_id: str, at: datetime) -> None:
-        items = self.store.get([codec.DEPLOYED, codec.CONTROL])
-        was = items.get(codec.DEPLOYED, {}).get("mode")
+        items = self.store.get([layout.DEPLOYED, layout.CONTROL])
+        was = items.get(layout.DEPLOYED, {}).get("mode")
         if was == self.mode:
             return
-        known = Update().set("mode", self.mode.value).set("at", codec.timestamp(at))
+        known = Update().set("mode", self.mode.value).set("at", layout.timestamp(at))
         # Of two that see it at once, one reports it.
         known = known.only_if("mode", "=", was) if was else known.only_if_absent("mode")
         try:
-            self.store.write(self.store.update(codec.DEPLOYED, known))
+            self.store.write(self.store.update(layout.DEPLOYED, known))
         except ObserveAgainError:
             return
         if was is None:
             return
-        control = codec.control_from(items.get(codec.CONTROL, {}))
+        control = codec.control_from(items.get(layout.CONTROL, {}))
         effective = control.mode or self.mode
         detail = {"from": str(was), "to": self.mode.value, "in-effect": effective.value, "means": MEANS[effective]}
         self.announce.send(MODE_CHANGED, {**detail, "cause": "a deployment", "correlation-id": correlation_id}, [])

@@ -27,7 +27,7 @@ from rolekeeper.instances.change_limit import ChangeWindow, Room
 from rolekeeper.instances.observe import Observation, waits_for_room
 from rolekeeper.model import Action, Association, Decision, InstanceRecord, MappingKey, RecordChange, Wake
 from rolekeeper.settings import Rules
-from rolekeeper.storage.codec import Key
+from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import State
 from rolekeeper.storage.table import Write
 from rolekeeper.telemetry import CHANGED, Announcer, history_entry

@@ -21,7 +21,7 @@ from typing import Any
 from rolekeeper.aws.errors import ObserveAgainError, RetryableError
 from rolekeeper.model import MappingKey
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper.storage.table import Store, Update, Write
 
 MINUTE = 60
@@ -60,16 +60,16 @@ class ChangeWindow:
 
     def room(self, mapping: MappingKey, now: datetime) -> Room:
         """Room by the plain limit, if there is any when it is taken."""
-        return self._taking(codec.window_key(mapping), now, self._limits.per_edit)
+        return self._taking(layout.window_key(mapping), now, self._limits.per_edit)
 
     def look_for_room(self, mapping: MappingKey, revision: int, now: datetime) -> Room | datetime:
         """After a refusal: room for the change all the same, or when its turn is.
 
         Now the fleet's size matters, as the last sweep counted it, and what somebody approved for this revision.
         """
-        key = codec.window_key(mapping)
-        found = self._store.get([key, codec.FLEET])
-        item, fleet = found.get(key, {}), found.get(codec.FLEET, {})
+        key = layout.window_key(mapping)
+        found = self._store.get([key, layout.FLEET])
+        item, fleet = found.get(key, {}), found.get(layout.FLEET, {})
         total = int(item.get("total", 0)) - self._forget(key, item, now)
         if total < (allowed := self._limits.allowed(int(fleet.get("instances", 0)))):
             return self._taking(key, now, allowed)
@@ -78,7 +78,7 @@ class ChangeWindow:
             return Room(self._store.update(key, used), self._store.update(key, Update().add("credit", 1)))
         return self._turn(key, item, now)
 
-    def _taking(self, key: codec.Key, now: datetime, allowed: int) -> Room:
+    def _taking(self, key: layout.Key, now: datetime, allowed: int) -> Room:
         update = self._counting(now, 1).only_if("total", "<", allowed, or_absent=allowed > 0)
         return Room(self._store.update(key, update), self._store.update(key, self._counting(now, -1)))
 
@@ -88,7 +88,7 @@ class ChangeWindow:
         counting = Update().add("total", number).add(f"m{_minute(now)}", number)
         return counting.set("expires", int(expires.timestamp()))
 
-    def _forget(self, key: codec.Key, item: Mapping[str, Any], now: datetime) -> int:
+    def _forget(self, key: layout.Key, item: Mapping[str, Any], now: datetime) -> int:
         """Take the minutes that are over out of the total; how many changes left, 0 also when another worker did it."""
         over = {name: int(item[name]) for name in item if _is_minute(name) and self._leaves(name) <= now}
         if not over:
@@ -109,7 +109,7 @@ class ChangeWindow:
         """When a minute's share leaves: the window's length after the minute's end."""
         return datetime.fromtimestamp((int(name[1:]) + 1 + self._minutes) * MINUTE, UTC)
 
-    def _turn(self, key: codec.Key, item: Mapping[str, Any], now: datetime) -> datetime:
+    def _turn(self, key: layout.Key, item: Mapping[str, Any], now: datetime) -> datetime:
         """The first minute with room that nobody waits for yet, a little spread; counts one more who waits for it."""
         this = _minute(now)
         for turn in range(this + 1, this + 1 + HORIZON):
@@ -123,7 +123,7 @@ class ChangeWindow:
         spread = random.Random().uniform(0, SPREAD)  # noqa: S311  # spreads load, guards nothing
         return datetime.fromtimestamp(turn * MINUTE + spread, UTC)
 
-    def _count_waiting(self, key: codec.Key, turn: int) -> None:
+    def _count_waiting(self, key: layout.Key, turn: int) -> None:
         try:
             self._store.write(self._store.update(key, Update().add(f"w{turn}", 1)))
         except RetryableError:

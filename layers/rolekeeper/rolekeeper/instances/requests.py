@@ -13,10 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from rolekeeper.aws.errors import classified
-from rolekeeper.aws.queue import RECONCILE_REQUESTED
+from rolekeeper.aws.queue import RECONCILE_REQUESTED, SOURCE
 from rolekeeper.model import InstanceKey, Wake
-from rolekeeper.storage.codec import parse_time, timestamp
-from rolekeeper.telemetry import SOURCE
+from rolekeeper.storage.layout import parse_time, timestamp
 
 if TYPE_CHECKING:
     from types_boto3_stepfunctions.client import SFNClient

@@ -28,7 +28,7 @@ from rolekeeper.mappings.verdict import (
 from rolekeeper.model import MappingSpec, Mode, PublishedMapping, WhenOccupied
 from rolekeeper.permissions.roles import RoleCheck, Roles
 from rolekeeper.settings import Ownership
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 
 # A row's reason may not fit from this size on (characters of its printed form, which is longer than its bytes' worth).
 NEARLY_FULL = 300_000
@@ -245,7 +245,7 @@ class Assessor:
         """
         if not verdict_differs(seen.row, columns):
             return False
-        if not codec.fits_partition(seen.key) or len(str(seen.row)) < NEARLY_FULL:
+        if not layout.fits_partition(seen.key) or len(str(seen.row)) < NEARLY_FULL:
             return True
         shown: dict[str, object] = {"status": columns.status, "fingerprint": fingerprint(seen.row)}
         shown |= {"revision": columns.held} if columns.held else {"reason": columns.reason}

@@ -19,7 +19,7 @@ from rolekeeper.mappings.table import MappingTable, already_says
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Verdict
 from rolekeeper.model import Held, MappingKey, PublishedMapping
 from rolekeeper.permissions.roles import Roles
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper.telemetry import Announcer
 
 # The most mappings that a row notes itself beside, and the most rows beside one mapping; the sweep looks at all.
@@ -157,7 +157,7 @@ class Committer:
             budget = verdict.report.impact.takes if verdict.report and verdict.approved else 0
             in_conflict = seen.stored.in_conflict
             self._revisions.publish(mapping, entry, seen.at, approved_budget=budget, in_conflict=in_conflict)
-        elif entry and codec.fits_partition(seen.key):
+        elif entry and layout.fits_partition(seen.key):
             self._revisions.note(seen.key, entry, seen.at)
 
     def _publish_event(self, seen: RowSnapshot, entry: Entry) -> None:

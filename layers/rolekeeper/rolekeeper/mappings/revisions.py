@@ -7,7 +7,7 @@ from typing import Any
 
 from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.model import ANY_VALUE, Control, Held, MappingKey, MappingSpec, PublishedMapping, Timer
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Store, Update
 
 # The attribute of a published mapping that names the rows in conflict with it, by their partitions.
@@ -52,15 +52,15 @@ class Revisions:
             RetryableError: some of it stayed unread.
         """
         any_value = MappingKey(key.tag_key, ANY_VALUE)
-        published_at, held_at, any_at = codec.published_key(key), codec.held_key(key), codec.published_key(any_value)
-        wanted = {codec.CONTROL, published_at, held_at, any_at} if codec.fits_partition(key) else {codec.CONTROL}
+        published_at, held_at, any_at = layout.published_key(key), layout.held_key(key), layout.published_key(any_value)
+        wanted = {layout.CONTROL, published_at, held_at, any_at} if layout.fits_partition(key) else {layout.CONTROL}
         items = self._store.get(sorted(wanted))
         decode = self._store.decode
         return StoredMapping(
             published=decode(codec.published_from, items[published_at]) if published_at in items else None,
             held=decode(codec.held_from, items[held_at]) if held_at in items else None,
             any_value=decode(codec.published_from, items[any_at]) if any_at in items else None,
-            control=codec.control_from(items.get(codec.CONTROL, {})),
+            control=codec.control_from(items.get(layout.CONTROL, {})),
             in_conflict=decode(_in_conflict, items[published_at]) if published_at in items else frozenset(),
         )
 
@@ -70,7 +70,7 @@ class Revisions:
         Raises:
             DamagedError: it isn't what we wrote.
         """
-        at = codec.published_key(key)
+        at = layout.published_key(key)
         items = self._store.get([at])
         return self._store.decode(codec.published_from, items[at]) if items else None
 
@@ -80,7 +80,7 @@ class Revisions:
         Raises:
             DamagedError: it isn't what we wrote.
         """
-        at = codec.held_key(key)
+        at = layout.held_key(key)
         items = self._store.get([at])
         return self._store.decode(codec.held_from, items[at]) if items else None
 
@@ -106,20 +106,20 @@ class Revisions:
             ObserveAgainError: somebody published another revision meanwhile, or a row came into conflict with it.
         """
         item = codec.published_item(mapping)
-        revision = {**entry, **item, "sk": codec.revision_sk(mapping.revision), "at": codec.timestamp(at)}
-        if blocked := {codec.mapping_pk(each) for each in in_conflict}:
+        revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}
+        if blocked := {layout.mapping_pk(each) for each in in_conflict}:
             item[BLOCKS] = blocked
         writes = [
             self._store.put(item, if_higher="revision", if_same=BLOCKS),
             self._store.put(revision),
-            self._store.entry(codec.mapping_pk(mapping.key), entry, at),
+            self._store.entry(layout.mapping_pk(mapping.key), entry, at),
         ]
         expires_at = mapping.spec.expires_at
         if expires_at and expires_at > at and not mapping.deleted:
             writes.append(self._store.put(codec.timer_item(Timer(expires_at, mapping.key))))
         if approved_budget:
             granted = Update().set("credit", approved_budget).set("credit_revision", mapping.revision)
-            writes.append(self._store.update(codec.window_key(mapping.key), granted))
+            writes.append(self._store.update(layout.window_key(mapping.key), granted))
         self._store.write(*writes)
 
     def hold(self, held: Held, entry: Mapping[str, object], at: datetime) -> None:
@@ -128,7 +128,7 @@ class Revisions:
         Raises:
             ObserveAgainError: somebody held another one meanwhile.
         """
-        history = self._store.entry(codec.mapping_pk(held.key), entry, at)
+        history = self._store.entry(layout.mapping_pk(held.key), entry, at)
         self._store.write(self._store.put(codec.held_item(held), if_higher="revision"), history)
 
     def refresh(self, mapping: PublishedMapping, entry: Mapping[str, object] | None, at: datetime) -> None:
@@ -146,8 +146,8 @@ class Revisions:
         update = Update().only_if("revision", "=", mapping.revision)
         for name in ("suspended", "profile_id", "former_profile_ids"):
             update.set(name, item[name])
-        told = [self._store.entry(codec.mapping_pk(mapping.key), entry, at)] if entry else []
-        self._store.write(self._store.update(codec.published_key(mapping.key), update), *told)
+        told = [self._store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
+        self._store.write(self._store.update(layout.published_key(mapping.key), update), *told)
 
     # ---- rows in conflict with a mapping (see `conflict_notes`) ----
 
@@ -157,8 +157,8 @@ class Revisions:
         Raises:
             ObserveAgainError: it is another revision by now.
         """
-        update = Update().add(BLOCKS, frozenset({codec.mapping_pk(row)})).only_if("revision", "=", other.revision)
-        self._store.write(self._store.update(codec.published_key(other.key), update))
+        update = Update().add(BLOCKS, frozenset({layout.mapping_pk(row)})).only_if("revision", "=", other.revision)
+        self._store.write(self._store.update(layout.published_key(other.key), update))
 
     def remove_conflicts(self, key: MappingKey, rows: Iterable[MappingKey]) -> None:
         """Drop what `add_conflict` noted: these rows are no longer in conflict.
@@ -167,25 +167,25 @@ class Revisions:
             ObserveAgainError: nothing is published there.
         """
         # Only where it is published: an update would make an item that means nothing.
-        update = Update().discard(BLOCKS, frozenset(map(codec.mapping_pk, rows))).only_if("revision", ">", 0)
-        self._store.write(self._store.update(codec.published_key(key), update))
+        update = Update().discard(BLOCKS, frozenset(map(layout.mapping_pk, rows))).only_if("revision", ">", 0)
+        self._store.write(self._store.update(layout.published_key(key), update))
 
     # ---- history ----
 
     def note(self, key: MappingKey, entry: Mapping[str, object], at: datetime) -> None:
         """Write a history entry alone."""
-        self._store.write(self._store.entry(codec.mapping_pk(key), entry, at))
+        self._store.write(self._store.entry(layout.mapping_pk(key), entry, at))
 
     def history(self, key: MappingKey, limit: int = 50) -> list[codec.Item]:
         """The newest history entries of a mapping."""
-        return self._store.history(codec.mapping_pk(key), limit)
+        return self._store.history(layout.mapping_pk(key), limit)
 
 
 def _in_conflict(item: Mapping[str, object]) -> frozenset[MappingKey]:
     rows = item.get(BLOCKS, frozenset())
     if not isinstance(rows, set | frozenset):
         raise TypeError(f"{BLOCKS} is no set")
-    return frozenset(codec.mapping_of(each) for each in rows)
+    return frozenset(layout.mapping_of(each) for each in rows)
 
 
 # The longest value that is told whole.

@@ -13,7 +13,7 @@ from rolekeeper.mappings.impact import Impact, Ranked
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.model import ANY_VALUE, Association, AssociationState, Instance, InstanceState, PublishedMapping
 from rolekeeper.settings import Ownership
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper.storage.state import State
 
 # How nodes are told, by the tags that the services and their tools set on them, and by the profiles that they make:
@@ -196,7 +196,7 @@ class ImpactScanner:
         """The published mappings of one tag key: an exact row meets only the `*` row, but that one meets them all."""
         found: list[PublishedMapping] = []
         for keys in self._table.keys_of(tag_key):
-            snapshot = self._state.read([], [key for key in keys if codec.fits_partition(key)])
+            snapshot = self._state.read([], [key for key in keys if layout.fits_partition(key)])
             for damaged in snapshot.damaged.values():
                 raise damaged
             found += snapshot.published.values()

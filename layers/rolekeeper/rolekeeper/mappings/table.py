@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.model import MappingKey
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
@@ -174,7 +174,7 @@ def _plain(attribute: Any) -> Any:
 
 
 def _key(key: MappingKey) -> Attributes:
-    return codec.to_attributes(codec.mapping_text(key))
+    return codec.to_attributes(layout.mapping_text(key))
 
 
 def _as_read(row: Attributes, names: Iterable[str]) -> tuple[list[str], dict[str, str], Attributes]:

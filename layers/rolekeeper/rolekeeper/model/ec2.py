@@ -7,6 +7,22 @@ from enum import StrEnum
 # In the place of a profile's ARN: no profile.
 NO_PROFILE = ""
 
+# How the Regions of each partition begin; all others are of `aws` (botocore's partitions.json, `regionRegex`).
+PARTITIONS = {
+    "cn-": "aws-cn",
+    "eu-isoe-": "aws-iso-e",
+    "eusc-": "aws-eusc",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "us-isof-": "aws-iso-f",
+}
+
+
+def partition_of(region: str) -> str:
+    """The partition of a Region."""
+    return next((partition for prefix, partition in PARTITIONS.items() if region.startswith(prefix)), "aws")
+
 
 class InstanceState(StrEnum):
     """EC2's six instance states (AWS_FACTS.md, "Events")."""
@@ -35,6 +51,11 @@ class InstanceKey:
     account: str
     region: str
     id: str
+
+    @property
+    def arn(self) -> str:
+        """The instance's ARN; its partition follows from the Region's name."""
+        return f"arn:{partition_of(self.region)}:ec2:{self.region}:{self.account}:instance/{self.id}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.aws.iam import Iam
-from rolekeeper.permissions.policies import Document, Permissions, Policies, Rule, Scope, TooManyRulesError, permissions
+from rolekeeper.aws.iam import Document, Iam, Policies
+from rolekeeper.permissions.policies import Permissions, Rule, Scope, TooManyRulesError, permissions
 
 # The longest condition that is shown whole.
 CONDITION = 120

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
+from rolekeeper.aws.iam import Document, Policies
 from rolekeeper.permissions import patterns
-
-type Document = Mapping[str, Any]
 
 # Comparing takes the square of it. IAM's quotas leave room for about twice as many, each for a resource of its own
 # (IAM user guide, "IAM and AWS STS quotas"); real roles have tens.
@@ -24,14 +23,6 @@ class TooManyRulesError(Exception):
 
     def __init__(self) -> None:
         super().__init__(f"a role's policies hold more than {MOST_RULES} different statements")
-
-
-@dataclass(frozen=True, slots=True)
-class Policies:
-    """The permission policies of a role, inline and managed, and its permissions boundary if it has one."""
-
-    documents: tuple[Document, ...] = ()
-    boundary: Document | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

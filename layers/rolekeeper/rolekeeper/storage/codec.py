@@ -1,8 +1,7 @@
 """How the domain's values are stored in the state table: DynamoDB attribute values, and back.
 
-A value is stored field by field, as its type hints say. Keys encode their parts unambiguously: a tag key may hold any
-separator, so its length is written before it. Items carry the version of their format; those of the first edition have
-none, and are read as what they mean now.
+A value is stored field by field, as its type hints say. Items carry the version of their format; those of the first
+edition have none, and are read as what they mean now.
 """
 
 import dataclasses
@@ -34,22 +33,28 @@ from rolekeeper.model import (
     Timer,
     WhenUnmatched,
 )
+from rolekeeper.storage.layout import (
+    CHANGE,
+    CONDITION,
+    GRANT,
+    SUBJECT_BYTES,
+    TIMERS,
+    WRITES,
+    held_key,
+    instance_pk,
+    mapping_pk,
+    parse_time,
+    pin_key,
+    published_key,
+    timestamp,
+)
 
-type Key = tuple[str, str]
 type Item = dict[str, Any]
 
 # The format's version, in each record and each mapping that is published or held. The first edition wrote none.
 VERSION = 2
-CONTROL: Key = ("control", "control")
-FLEET: Key = ("fleet", "fleet")
-DEPLOYED: Key = ("deployed", "deployed")
-TIMERS, PIN = "timers", "pin"
 # A pin that expired is kept for a week, to be looked at.
 PIN_KEPT = timedelta(days=7)
-# DynamoDB "Service quotas": a sort key holds at most 1,024 bytes. The longest tags make a longer name than this.
-SUBJECT_BYTES = 900
-PARTITION_KEY_BYTES = 2_048
-GRANT, CHANGE, CONDITION, WRITES = "grant:", "change:", "condition", "writes"
 # What the first edition wrote into a record: associations that it made, changes under way, and what it showed.
 _ASSIGNMENT, _INTENT = "assignment:", "intent:"
 _LEGACY = (_ASSIGNMENT, _INTENT, "undone:", "standing", "made")
@@ -80,86 +85,7 @@ def from_attributes(attributes: Mapping[str, Any]) -> Item:
     return {name: plain(value) for name, value in attributes.items()}
 
 
-# ---- keys ----
-
-
-def instance_pk(key: InstanceKey) -> str:
-    """The partition of one instance: its record and its history."""
-    return f"instance#{key.account}#{key.region}#{key.id}"
-
-
-def instance_key_from(pk: str) -> InstanceKey | None:
-    """The instance whose partition this is; None when it is no instance's."""
-    kind, *parts = pk.split("#")
-    return InstanceKey(*parts) if kind == "instance" and len(parts) == 3 and all(parts) else None  # noqa: PLR2004  # as `instance_pk` makes it
-
-
-def record_key(key: InstanceKey) -> Key:
-    """The key of an instance's record."""
-    return instance_pk(key), "record"
-
-
-def pin_key(key: InstanceKey) -> Key:
-    """The key of an instance's pin."""
-    return instance_pk(key), PIN
-
-
-def mapping_pk(key: MappingKey) -> str:
-    """The partition of one mapping: what is published, its revisions and its history."""
-    return f"mapping#{len(key.tag_key)}:{key.tag_key}#{key.tag_value}"
-
-
-def mapping_of(pk: str) -> MappingKey:
-    """The mapping whose partition this is."""
-    length, _, rest = pk.removeprefix("mapping#").partition(":")
-    return MappingKey(rest[: int(length)], rest[int(length) + 1 :])
-
-
-def fits_partition(key: MappingKey) -> bool:
-    """Whether a mapping can have a partition: a key holds at most 2,048 bytes (DynamoDB, "Service quotas").
-
-    A row's own key may be longer than that; no tag is, so nothing was ever published under it.
-    """
-    return len(mapping_pk(key).encode("utf-8", "surrogatepass")) <= PARTITION_KEY_BYTES
-
-
-def published_key(key: MappingKey) -> Key:
-    """The key of the published mapping."""
-    return mapping_pk(key), "published"
-
-
-def held_key(key: MappingKey) -> Key:
-    """The key of the revision that waits for approval."""
-    return mapping_pk(key), "held"
-
-
-def window_key(key: MappingKey) -> Key:
-    """The key of the item that counts a mapping's recent changes."""
-    return mapping_pk(key), "window"
-
-
-def revision_sk(revision: int) -> str:
-    """The sort key of one revision; text order is number order."""
-    return f"revision#{revision:08d}"
-
-
-def key_of(item: Mapping[str, Any]) -> Key:
-    """An item's own key."""
-    return item["pk"], item["sk"]
-
-
 # ---- values, as their type hints say ----
-
-
-def timestamp(at: datetime) -> str:
-    """UTC in ISO 8601 with microseconds, so that text order is time order."""
-    # Not strftime: on Linux its %Y writes the year 999 with three digits, which nobody can read back.
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def parse_time(text: str) -> datetime:
-    """What `timestamp` wrote."""
-    return datetime.fromisoformat(text)
 
 
 def encode(value: Any) -> Any:
@@ -274,16 +200,6 @@ def _legacy_grant(item: Mapping[str, Any]) -> Grant:
     )
 
 
-def grant_name(profile_arn: str) -> str:
-    """The attribute that holds a grant: one for each profile, so that two writers never undo each other's."""
-    return GRANT + profile_arn
-
-
-def change_name(applied: AppliedChange) -> str:
-    """The attribute that holds a change that EC2 took."""
-    return CHANGE + timestamp(applied.at)
-
-
 def pin_item(key: InstanceKey, pin: Pin) -> Item:
     """A pin as it is stored; `expires` lets DynamoDB drop it, long after it ended."""
     pk, sk = pin_key(key)
@@ -343,11 +259,6 @@ def held_from(item: Mapping[str, Any]) -> Held:
     return Held(published_from(item), parse_time(item["at"]), item["by"])
 
 
-def mapping_text(key: MappingKey) -> Item:
-    """A mapping's key as a map."""
-    return {"tag_key": key.tag_key, "tag_value": key.tag_value}
-
-
 # ---- the rest ----
 
 
@@ -371,11 +282,6 @@ def timer_item(timer: Timer) -> Item:
     name = pk.encode("utf-8", "surrogatepass")
     shown = pk if len(name) <= SUBJECT_BYTES else hashlib.sha256(name).hexdigest()
     return {"pk": TIMERS, "sk": f"{due}#{shown}", "due": due, kind: encode(subject)}
-
-
-def due_from(sk: str) -> datetime:
-    """When a timer rings, by its sort key."""
-    return parse_time(sk.partition("#")[0])
 
 
 def timer_from(item: Mapping[str, Any]) -> Timer:

@@ -22,8 +22,9 @@ from rolekeeper.model import (
     RecordChange,
     Timer,
 )
-from rolekeeper.storage import codec
-from rolekeeper.storage.codec import Item, Key
+from rolekeeper.storage import codec, layout
+from rolekeeper.storage.codec import Item
+from rolekeeper.storage.layout import Key
 from rolekeeper.storage.table import Store, Update, Write
 
 # After so long the size of the fleet is written again though it is the same: it shows that somebody still counts.
@@ -62,19 +63,19 @@ class State:
             RetryableError: some keys stayed unread; they are never taken for absent.
         """
         keys = list(instances)
-        records = {codec.record_key(key): key for key in keys}
-        pins = {codec.pin_key(key): key for key in keys}
-        published = {codec.published_key(key): key for key in mappings}
-        items = self._store.get([codec.CONTROL, codec.FLEET, *records, *pins, *published])
+        records = {layout.record_key(key): key for key in keys}
+        pins = {layout.pin_key(key): key for key in keys}
+        published = {layout.published_key(key): key for key in mappings}
+        items = self._store.get([layout.CONTROL, layout.FLEET, *records, *pins, *published])
         damaged: dict[InstanceKey | MappingKey, DamagedError] = {}
         return Snapshot(
-            control=codec.control_from(items.get(codec.CONTROL, {})),
+            control=codec.control_from(items.get(layout.CONTROL, {})),
             records=self._decoded(codec.record_from, records, items, damaged),
             # People write pins: what can't be read of one holds its instance alone, and says why.
             pins={key: codec.pin_from(items[at]) for at, key in pins.items() if at in items},
             published=self._decoded(codec.published_from, published, items, damaged),
             damaged=damaged,
-            swept="mappings" in items.get(codec.FLEET, {}),
+            swept="mappings" in items.get(layout.FLEET, {}),
         )
 
     def _decoded[Subject: (InstanceKey, MappingKey), Value](
@@ -95,14 +96,14 @@ class State:
 
     def pin(self, key: InstanceKey) -> Pin | None:
         """An instance's pin alone."""
-        items = self._store.get([codec.pin_key(key)])
-        return codec.pin_from(items[codec.pin_key(key)]) if items else None
+        items = self._store.get([layout.pin_key(key)])
+        return codec.pin_from(items[layout.pin_key(key)]) if items else None
 
     # ---- the fleet ----
 
     def swept(self) -> bool:
         """Whether a sweep ever came to its end on this table."""
-        return "mappings" in self._store.get([codec.FLEET]).get(codec.FLEET, {})
+        return "mappings" in self._store.get([layout.FLEET]).get(layout.FLEET, {})
 
     def note_sweep(self, instances: int, mappings: int, at: datetime) -> None:
         """Keep what a sweep that came to its end saw. Written when it changed, and once a day.
@@ -112,13 +113,13 @@ class State:
             mappings: how many are published.
             at: when.
         """
-        item = self._store.get([codec.FLEET]).get(codec.FLEET, {})
+        item = self._store.get([layout.FLEET]).get(layout.FLEET, {})
         seen = {"instances": instances, "mappings": mappings}
         same = all(item.get(name) == number for name, number in seen.items())
-        if same and str(item.get("at")) > codec.timestamp(at - FLEET_NEWS):
+        if same and str(item.get("at")) > layout.timestamp(at - FLEET_NEWS):
             return
-        pk, sk = codec.FLEET
-        self._store.write(self._store.put({"pk": pk, "sk": sk, **seen, "at": codec.timestamp(at)}))
+        pk, sk = layout.FLEET
+        self._store.write(self._store.put({"pk": pk, "sk": sk, **seen, "at": layout.timestamp(at)}))
 
     # ---- an instance's record ----
 
@@ -152,8 +153,8 @@ class State:
         writes: list[Write] = []
         at_key: Key = ("", "")
         if entry is not None:
-            put = self._store.entry(codec.instance_pk(key), entry, at)
-            at_key = codec.instance_pk(key), put["Put"]["Item"]["sk"]["S"]
+            put = self._store.entry(layout.instance_pk(key), entry, at)
+            at_key = layout.instance_pk(key), put["Put"]["Item"]["sk"]["S"]
             writes.append(put)
         if completes:
             started, known = completes
@@ -169,10 +170,10 @@ class State:
 
     def _record_writes(self, key: InstanceKey, change: RecordChange) -> list[Write]:
         if change.ends or change.unpins:
-            ended = [codec.record_key(key)] if change.ends else []
-            return [self._store.delete(each) for each in (*ended, *([codec.pin_key(key)] if change.unpins else []))]
+            ended = [layout.record_key(key)] if change.ends else []
+            return [self._store.delete(each) for each in (*ended, *([layout.pin_key(key)] if change.unpins else []))]
         update = _update(change)
-        writes = [self._store.update(codec.record_key(key), update)] if update else []
+        writes = [self._store.update(layout.record_key(key), update)] if update else []
         return [*writes, *([self._store.put(codec.timer_item(change.timer))] if change.timer else [])]
 
 
@@ -180,23 +181,25 @@ def _update(change: RecordChange) -> Update:
     """What changes in a record; guarded, where it says over which record."""
     update = Update()
     for grant in change.grants:
-        update.set(codec.grant_name(grant.profile_arn), codec.encode(grant))
+        update.set(layout.grant_name(grant.profile_arn), codec.encode(grant))
     if change.applied:
-        update.set(codec.change_name(change.applied), codec.encode(change.applied))
+        update.set(layout.change_name(change.applied), codec.encode(change.applied))
     if change.condition:
-        update.set(codec.CONDITION, codec.encode(change.condition))
-    removed = [codec.grant_name(each) for each in change.revoked] + [codec.change_name(each) for each in change.lapsed]
-    removed += [codec.CONDITION] if change.clears and not change.condition else []
+        update.set(layout.CONDITION, codec.encode(change.condition))
+    removed = [layout.grant_name(each) for each in change.revoked] + [
+        layout.change_name(each) for each in change.lapsed
+    ]
+    removed += [layout.CONDITION] if change.clears and not change.condition else []
     for name in sorted({*removed, *change.legacy}):
         update.remove(name)
     if update:
-        update.set("version", codec.VERSION).add(codec.WRITES, 1)
+        update.set("version", codec.VERSION).add(layout.WRITES, 1)
     if update and change.expected:
         # A slow look must neither hide nor undo what a newer one wrote; or the record went with its instance.
         if change.expected.writes:
-            update.only_if(codec.WRITES, "=", change.expected.writes)
+            update.only_if(layout.WRITES, "=", change.expected.writes)
         else:
-            update.only_if_absent(codec.WRITES)
+            update.only_if_absent(layout.WRITES)
     return update
 
 
@@ -221,7 +224,7 @@ class Timers:
         """
         after = ""
         while True:
-            items = self._store.first(codec.TIMERS, codec.timestamp(until), PAGE, after)
+            items = self._store.first(layout.TIMERS, layout.timestamp(until), PAGE, after)
             for item in items:
                 try:
                     yield self._store.decode(codec.timer_from, item)
@@ -234,5 +237,5 @@ class Timers:
     def clear(self, *timers: Timer) -> None:
         """Delete timers that have rung. One that is gone already is no error."""
         for some in batched(timers, PAGE, strict=False):
-            keys = (codec.key_of(codec.timer_item(timer)) for timer in some)
+            keys = (layout.key_of(codec.timer_item(timer)) for timer in some)
             self._store.write(*(self._store.delete(key) for key in keys))

@@ -11,8 +11,9 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import DamagedError, RetryableError, classified
-from rolekeeper.storage import codec
-from rolekeeper.storage.codec import Item, Key
+from rolekeeper.storage import codec, layout
+from rolekeeper.storage.codec import Item
+from rolekeeper.storage.layout import Key
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
@@ -68,7 +69,7 @@ class Store:
                 )
                 for attributes in answer.get("Responses", {}).get(self._table, ()):
                     item = codec.from_attributes(attributes)
-                    found[codec.key_of(item)] = item
+                    found[layout.key_of(item)] = item
                 wanted = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
                 if not wanted:
                     break
@@ -108,7 +109,7 @@ class Store:
         return self._query(pk, prefix, ScanIndexForward=False, Limit=limit, **condition)
 
     def history(self, pk: str, limit: int = 50) -> list[Item]:
-        """The newest history entries of an instance or a mapping (`codec.instance_pk`, `codec.mapping_pk`)."""
+        """The newest history entries of an instance or a mapping (`layout.instance_pk`, `layout.mapping_pk`)."""
         return self.last(pk, "history#", limit)
 
     def _query(self, pk: str, sk: str, **arguments: Any) -> list[Item]:
@@ -161,8 +162,8 @@ class Store:
         item = {
             **entry,
             "pk": pk,
-            "sk": f"history#{codec.timestamp(at)}#{uuid.uuid4().hex[:8]}",
-            "at": codec.timestamp(at),
+            "sk": f"history#{layout.timestamp(at)}#{uuid.uuid4().hex[:8]}",
+            "at": layout.timestamp(at),
             "expires": int((at + self._keep).timestamp()),
         }
         return self.put(item)
