@@ -51,9 +51,10 @@ help:
 setup: .venv/done .envs/sam/done .envs/emulator/done ## set up what running needs (the other targets do it by themselves)
 
 .PHONY: lint
-lint: .venv/done .envs/checkov/done .envs/sam/done ## ruff, cfn-lint, sam validate and checkov
+lint: .venv/done .envs/checkov/done .envs/sam/done ## ruff, import-linter, cfn-lint, sam validate and checkov
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports
 	.venv/bin/cfn-lint $(TEMPLATES)
 	SAM_CLI_TELEMETRY=0 .envs/sam/bin/sam validate --lint --region us-east-1
 	.envs/checkov/bin/checkov --config-file .checkov.yaml --file $(TEMPLATES)
@@ -62,10 +63,14 @@ lint: .venv/done .envs/checkov/done .envs/sam/done ## ruff, cfn-lint, sam valida
 types: .venv/done ## mypy, strict
 	.venv/bin/mypy
 
+.PHONY: shape
+shape: .venv/done ## how large the code is: modules, lines, the largest module; fails beyond a limit
+	@.venv/bin/python bench/shape.py
+
 # ---- tests: lint, types, unit, integration (moto), end to end (embedded AWS) ----
 
 .PHONY: test
-test: lint types unit simulate mutants integration e2e ## everything: lint, types, unit tests, simulation, mutants, integration and end to end
+test: lint types shape unit simulate mutants integration e2e ## everything: lint, types, unit tests, simulation, mutants, integration and end to end
 
 .PHONY: unit
 unit: .venv/done .envs/sam/done ## the fast tests: no socket, no emulator
