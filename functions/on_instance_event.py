@@ -8,7 +8,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 import runtime
 from rolekeeper.app import App
 from rolekeeper.instances.requests import DroppedError, parse
-from rolekeeper.model import Wake
+from rolekeeper.model import ReconcileRequest
 
 
 @runtime.logger.inject_lambda_context
@@ -16,19 +16,19 @@ from rolekeeper.model import Wake
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Reconcile; answer with the messages that must come again (Lambda's partial batch response)."""
     app = runtime.app(context.invoked_function_arn)
-    wakes: list[Wake] = []
+    requests: list[ReconcileRequest] = []
     for record in event["Records"]:
         try:
-            wakes.append(_wake(record, app))
+            requests.append(_request(record, app))
         except DroppedError as dropped:
-            app.announcer.dropped(str(dropped), record["body"], message_id=record["messageId"])
-    outcomes = app.reconciler().run(wakes)
-    app.announcer.flush()
-    failed = [wake.message_id for wake in wakes if outcomes[wake.instance].error]
+            app.telemetry.dropped(str(dropped), record["body"], message_id=record["messageId"])
+    outcomes = app.reconciler().run(requests)
+    app.telemetry.flush()
+    failed = [request.message_id for request in requests if outcomes[request.instance].error]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
-def _wake(record: dict[str, Any], app: App) -> Wake:
+def _request(record: dict[str, Any], app: App) -> ReconcileRequest:
     try:
         message = json.loads(record["body"])
     except (ValueError, RecursionError) as error:

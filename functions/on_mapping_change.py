@@ -18,7 +18,7 @@ from rolekeeper.model import MappingKey
 def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
     """Judge each changed row; those that AWS gave no answer for are reported, and the stream brings them again."""
     app = runtime.app(context.invoked_function_arn)
-    announcer, publisher = app.announcer, app.publisher
+    telemetry, publisher = app.telemetry, app.publisher
 
     def judge(record: DynamoDBRecord) -> None:
         change = record.raw_event.get("dynamodb")
@@ -29,18 +29,18 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
         except (AttributeError, KeyError, TypeError):
             # Trying again would never help, and would hold up the shard.
             event_id = record.raw_event.get("eventID", "")
-            announcer.dropped("the stream record names no mapping row", record.raw_event, message_id=event_id)
+            telemetry.dropped("the stream record names no mapping row", record.raw_event, message_id=event_id)
             return
         if only_ours:
-            announcer.count("StatusWriteSeen")
+            telemetry.count("StatusWriteSeen")
             return
-        announcer.count("MappingChangeSeen")
+        telemetry.count("MappingChangeSeen")
         publisher.publish(key, record.raw_event.get("eventID", context.aws_request_id), by)
 
     processor = BatchProcessor(EventType.DynamoDBStreams, raise_on_entire_batch_failure=False)
     with processor(event["Records"], judge):
         processor.process()
-    announcer.flush()
+    telemetry.flush()
     return processor.response()
 
 

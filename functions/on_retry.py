@@ -5,7 +5,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
-from rolekeeper.instances.requests import Tick
+from rolekeeper.instances.requests import RetryState
 
 
 @runtime.logger.inject_lambda_context
@@ -18,9 +18,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """
     app = runtime.app(context.invoked_function_arn)
     reconciler = app.reconciler(in_loop=True)
-    tick = Tick.parse(event)
+    tick = RetryState.parse(event)
     try:
-        outcome = reconciler.run([tick.wake])[tick.wake.instance]
+        outcome = reconciler.run([tick.request])[tick.request.instance]
         if not (outcome.waiting or outcome.error):
             return tick.document("done", 0)
         propagating = outcome.decision is not None and outcome.decision.code == "propagating"
@@ -29,7 +29,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             return following
         if outcome.decision is None or outcome.error:
             raise outcome.error or RuntimeError("waiting without a decision")
-        reconciler.park(tick.wake, outcome.decision)
+        reconciler.park(tick.request, outcome.decision)
         return tick.document("parked", 0)
     finally:
-        app.announcer.flush()
+        app.telemetry.flush()

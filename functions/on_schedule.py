@@ -25,6 +25,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         else:
             done = app.sweep(correlation_id, lambda: context.get_remaining_time_in_millis() / 1000).run().document()
     finally:
-        app.announcer.flush()
+        app.telemetry.flush()
     runtime.logger.info(task.value, extra=done)
     return done

@@ -17,15 +17,15 @@ from rolekeeper.storage.layout import Key
 def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
     """Act on each item that was written; those that AWS gave no answer for are reported, and come again."""
     app = runtime.app(context.invoked_function_arn)
-    announcer, steering = app.announcer, app.steering
+    telemetry, overrides = app.telemetry, app.overrides
 
     def act(record: DynamoDBRecord) -> None:
         event_id = record.raw_event.get("eventID", context.aws_request_id)
         try:
-            steering.written(_key(record.raw_event), event_id)
+            overrides.written(_key(record.raw_event), event_id)
         except UnknownKeyError as error:
             # Trying again would never help, and would hold up the shard.
-            announcer.dropped(str(error), record.raw_event, message_id=event_id)
+            telemetry.dropped(str(error), record.raw_event, message_id=event_id)
 
     processor = BatchProcessor(EventType.DynamoDBStreams, raise_on_entire_batch_failure=False)
     with processor(event["Records"], act):

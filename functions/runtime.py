@@ -23,5 +23,5 @@ def settings(function_arn: str) -> Settings:
 
 
 def app(function_arn: str) -> App:
-    """The parts of one invocation; flush its announcer at the end."""
+    """The parts of one invocation; flush its telemetry at the end."""
     return App(settings(function_arn), client, logger=logger, metrics=metrics, now=now, sleep=sleep)

@@ -26,7 +26,7 @@ def explain(deployment: Deployment, text: str) -> ExitCode:
     """Explain the instance that a text names.
 
     Raises:
-        DamagedError: an item of the state table isn't what Rolekeeper wrote, so it decides nothing for the instance.
+        CorruptItemError: an item of the state table isn't what Rolekeeper wrote: it decides nothing for the instance.
     """
     key = find_instance(deployment.app.ec2, text).key
     observed = observe([key], deployment.app.ec2, Enforced(deployment.app.store), deployment.now())[key]
@@ -43,7 +43,7 @@ def explain(deployment: Deployment, text: str) -> ExitCode:
         "decision": described(seen.decision),
         "withheld": withheld(deployment),
         "mapping": _mapping(observed.candidates.winner),
-        "losers": [{"mapping": str(each.mapping), "why": each.why} for each in seen.decision.losers],
+        "losers": [{"mapping": str(each.mapping), "why": each.why} for each in seen.decision.overridden],
         "pin": _pin(observed.pin),
         "condition": _condition(observed.record.condition),
         "took_over_from": _former(entries, seen),

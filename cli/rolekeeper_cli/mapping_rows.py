@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import batched
 from typing import Any
 
-from rolekeeper.aws.errors import ObserveAgainError, classified
+from rolekeeper.aws.errors import ConflictError, classified
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.model import MappingKey
 from rolekeeper.storage import codec, layout
@@ -56,7 +56,7 @@ class MappingRows:
                 self._update(change.key, self._edit(change))
             else:
                 self._delete(change)
-        except ObserveAgainError:
+        except ConflictError:
             return False
         return True
 
@@ -65,7 +65,7 @@ class MappingRows:
         update = Update().set("approve", revision).set("edited_by", self._by()).only_if("held_revision", "=", revision)
         try:
             self._update(key, update)
-        except ObserveAgainError:
+        except ConflictError:
             return False
         return True
 

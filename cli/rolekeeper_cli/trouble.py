@@ -98,15 +98,15 @@ def _about_setup(error: Any) -> ConfigurationError | None:
 
 
 def _about_refusal(error: Any) -> CommandError:
-    from rolekeeper.aws.errors import BAD_CREDENTIALS, DamagedError, DeniedError, RetryableError
+    from rolekeeper.aws.errors import BAD_CREDENTIALS, AccessDeniedError, CorruptItemError, RetryableError
 
     if error.code in BAD_CREDENTIALS:
         return ConfigurationError(f"AWS doesn't take these credentials: {_line(error)}", "sign in again: aws sso login")
-    if isinstance(error, DeniedError):
+    if isinstance(error, AccessDeniedError):
         return ServiceError(
             f"you aren't allowed {error.action} on {error.resource}", "have it allowed, or use another --profile"
         )
-    if isinstance(error, DamagedError):
+    if isinstance(error, CorruptItemError):
         return ServiceError(f"an item of the state table can't be read: {error.message}", "see docs/operations.md")
     what = f"AWS refused {error.action} on {error.resource}: {_line(error)}"
     if isinstance(error, RetryableError):

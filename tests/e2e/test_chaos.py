@@ -46,7 +46,7 @@ TRIES, PATIENCE, PATIENCE_IN_OUTAGE = 3, 20, 5
 OUTAGE_SECONDS = max(SECONDS * 0.2, 25)
 # Between two acts of people; and how often the weather changes, functions start anew and a sweep is asked for.
 BREAK, WEATHER_SECONDS, RESTART_SECONDS, SWEEP_SECONDS = 0.1, 5, 25, 15
-# Room in a mapping's window comes after two minutes, a retry loop after one; and all that on a slow machine.
+# Reservation in a mapping's window comes after two minutes, a retry loop after one; and all that on a slow machine.
 QUIET_WITHIN = 600
 
 

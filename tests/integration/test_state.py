@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from rolekeeper.aws.errors import DamagedError, GoneError, ObserveAgainError, PermanentError, RetryableError
+from rolekeeper.aws.errors import ConflictError, CorruptItemError, NotFoundError, PermanentError, RetryableError
 from rolekeeper.mappings.revisions import Revisions, StoredMapping
 from rolekeeper.model import (
     NO_PROFILE,
@@ -152,7 +152,7 @@ def test_what_is_damaged_is_reported_beside_what_is_sound(table: Table) -> None:
     assert snapshot.published == {web.key: web}
     assert snapshot.damaged.keys() == {other, bad}
     for key, item in ((other, "record"), (bad, "published")):
-        assert isinstance(snapshot.damaged[key], DamagedError)
+        assert isinstance(snapshot.damaged[key], CorruptItemError)
         assert snapshot.damaged[key].code == "Damaged"
         assert f" {item}: " in snapshot.damaged[key].message
 
@@ -198,7 +198,7 @@ def test_keys_that_stay_unprocessed_fail_the_read(table: Table) -> None:
 
 
 def test_a_table_that_isnt_there_is_an_error(table: Table) -> None:
-    with pytest.raises(GoneError):
+    with pytest.raises(NotFoundError):
         State(Store(table.client, "no-such-table")).read([KEY], [])
 
 
@@ -272,7 +272,7 @@ def test_a_slow_look_neither_hides_nor_undoes_what_a_newer_one_wrote(
     read = table.record
     table.state.save(KEY, newer, NOW)
     written = table.record
-    with pytest.raises(ObserveAgainError):
+    with pytest.raises(ConflictError):
         table.state.save(KEY, replace(slow, expected=read), NOW, entry={"cause": "the slow one"})
     assert table.record == written
     assert table.history == []
@@ -282,7 +282,7 @@ def test_a_slow_look_neither_hides_nor_undoes_what_a_newer_one_wrote(
 def test_of_two_who_saw_no_record_the_second_looks_again(table: Table) -> None:
     read = table.record
     for fits in (True, False):
-        with nullcontext() if fits else pytest.raises(ObserveAgainError):
+        with nullcontext() if fits else pytest.raises(ConflictError):
             table.state.save(KEY, RecordChange(condition=HELD if fits else WAITS, expected=read), NOW)
     assert table.record.condition == HELD
 
@@ -291,7 +291,7 @@ def test_of_two_who_saw_what_the_first_edition_wrote_the_second_looks_again(tabl
     table.put(layout.record_key(KEY), **FORMER)
     read = table.record
     for fits in (True, False):
-        with nullcontext() if fits else pytest.raises(ObserveAgainError):
+        with nullcontext() if fits else pytest.raises(ConflictError):
             table.state.save(KEY, RecordChange(condition=HELD if fits else WAITS, expected=read).after(read), NOW)
     assert table.record.condition == HELD
 
@@ -307,7 +307,7 @@ def test_an_instance_that_ended_meanwhile_shows_nothing_again(table: Table) -> N
     table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
     slow = table.record
     table.state.save(KEY, RecordChange(ends=True), NOW)
-    with pytest.raises(ObserveAgainError):
+    with pytest.raises(ConflictError):
         table.state.save(KEY, RecordChange(condition=HELD, expected=slow), NOW)
     assert table.item(layout.record_key(KEY)) == {}
 
@@ -338,7 +338,7 @@ def test_where_nothing_is_to_be_written_nothing_is(table: Table) -> None:
 def test_an_entry_is_completed_only_where_it_was_started(table: Table) -> None:
     """It may have expired: what was left would be an entry of which nobody knows what it is about."""
     gone = layout.instance_pk(KEY), "history#2026-03-01T09:00:00.000000Z#0"
-    with pytest.raises(ObserveAgainError):
+    with pytest.raises(ConflictError):
         table.state.save(KEY, RecordChange(applied=CHANGE), NOW, completes=(gone, {"outcome": "done"}))
     assert table.record == InstanceRecord()
     assert table.history == []
@@ -349,7 +349,7 @@ def test_what_goes_with_a_change_is_written_with_it_or_not_at_all(table: Table) 
     counted = Update().add("total", 1).only_if("total", "<", 1, or_absent=True)
     room = table.store.update(layout.window_key(web.key), counted)
     for fits in (True, False):
-        with nullcontext() if fits else pytest.raises(ObserveAgainError):
+        with nullcontext() if fits else pytest.raises(ConflictError):
             table.state.save(KEY, RecordChange(grants=(WEB if fits else DB,)), NOW, entry={}, also=[room])
     assert table.item(layout.window_key(web.key)) == {"total": 1}
     assert table.record.grants == {WEB.profile_arn: WEB}
@@ -495,7 +495,7 @@ def test_a_published_mapping_is_served_and_kept_as_a_revision(table: Table) -> N
 def test_of_two_who_publish_one_revision_the_second_observes_again(table: Table) -> None:
     web, rival = published("workload=web", "web"), published("workload=web", "db")
     table.revisions.publish(web, {}, NOW)
-    with pytest.raises(ObserveAgainError):
+    with pytest.raises(ConflictError):
         table.revisions.publish(rival, {}, NOW)
     assert table.revisions.published(web.key) == web
     assert len(table.store.history(layout.mapping_pk(web.key))) == 1
@@ -512,11 +512,11 @@ def test_mappings_of_tricky_tags_are_found_again(table: Table, tag: str) -> None
 def test_a_mapping_is_suspended_and_resumed(table: Table) -> None:
     web = published("workload=web", "web")
     table.revisions.publish(web, {}, NOW)
-    table.revisions.refresh(replace(web, suspended="its role is gone"), {"cause": "sweep"}, NOW)
+    table.revisions.refresh(replace(web, suspended_because="its role is gone"), {"cause": "sweep"}, NOW)
     found = table.revisions.published(web.key)
     assert found
-    assert found.suspended == "its role is gone"
-    table.revisions.refresh(replace(found, suspended=""), {"cause": "sweep"}, NOW)
+    assert found.suspended_because == "its role is gone"
+    table.revisions.refresh(replace(found, suspended_because=""), {"cause": "sweep"}, NOW)
     assert table.revisions.published(web.key) == web
     assert len(table.store.history(layout.mapping_pk(web.key))) == 3
 
@@ -526,8 +526,8 @@ def test_a_revision_published_meanwhile_isnt_suspended(table: Table) -> None:
     newer = replace(web, revision=2)
     for each in (web, newer):
         table.revisions.publish(each, {}, NOW)
-    with pytest.raises(ObserveAgainError):
-        table.revisions.refresh(replace(web, suspended="its role is gone"), {}, NOW)
+    with pytest.raises(ConflictError):
+        table.revisions.refresh(replace(web, suspended_because="its role is gone"), {}, NOW)
     assert table.revisions.published(web.key) == newer
 
 
@@ -550,7 +550,7 @@ def test_a_key_too_long_for_a_partition_has_nothing_kept(table: Table) -> None:
 def test_of_two_who_hold_one_number_the_second_observes_again(table: Table) -> None:
     web, rival = published("workload=web", "web"), published("workload=web", "db")
     table.revisions.hold(Held(web, NOW), {"event": "first"}, NOW)
-    with pytest.raises(ObserveAgainError):
+    with pytest.raises(ConflictError):
         table.revisions.hold(Held(rival, NOW), {"event": "second"}, NOW)
     assert table.revisions.held(web.key) == Held(web, NOW)
     assert [each["event"] for each in table.store.history(layout.mapping_pk(web.key))] == ["first"]
@@ -573,20 +573,20 @@ def test_a_row_that_came_into_a_tie_meanwhile_makes_a_publication_observe_again(
     web = published("workload=web", "web")
     table.revisions.publish(web, {}, NOW)
     table.revisions.add_conflict(web, MappingKey("a", "b"))
-    with pytest.raises(ObserveAgainError):
+    with pytest.raises(ConflictError):
         table.revisions.publish(replace(web, revision=2), {}, NOW)
 
 
 def test_a_mapping_published_meanwhile_makes_a_row_in_a_tie_observe_again(table: Table) -> None:
     web = published("workload=web", "web")
     table.revisions.publish(replace(web, revision=2), {}, NOW)
-    with pytest.raises(ObserveAgainError):
+    with pytest.raises(ConflictError):
         table.revisions.add_conflict(web, MappingKey("a", "b"))
 
 
 def test_nothing_is_noted_where_nothing_is_published(table: Table) -> None:
     web = published("workload=web", "web")
-    with pytest.raises(ObserveAgainError):
+    with pytest.raises(ConflictError):
         table.revisions.remove_conflicts(web.key, [MappingKey("a", "b")])
     assert table.revisions.read(web.key) == StoredMapping()
 
@@ -595,7 +595,7 @@ def test_what_names_the_rows_in_a_tie_must_be_ours(table: Table) -> None:
     web = published("workload=web", "web")
     table.revisions.publish(web, {}, NOW)
     table.store.write(table.store.update(layout.published_key(web.key), Update().set("blocks", "garbled")))
-    with pytest.raises(DamagedError):
+    with pytest.raises(CorruptItemError):
         table.revisions.read(web.key)
 
 

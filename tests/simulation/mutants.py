@@ -134,8 +134,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "asks EC2 before it wrote the start",
         "rolekeeper.instances.apply",
-        "                at = self.state.save(wake.instance, change, now, entry=entry,",
-        '                at = (lambda *_, **__: ("", ""))(wake.instance, change, now, entry=entry,',
+        "                at = self.state.save(request.instance, change, now, entry=entry,",
+        '                at = (lambda *_, **__: ("", ""))(request.instance, change, now, entry=entry,',
     ),
     _mutant(
         "writes an entry that doesn't say that it is started",
@@ -243,7 +243,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "gives back the room of what may have happened",
         "rolekeeper.instances.apply",
-        "if started.room and not error.resent else ()",
+        "if started.room and not error.possibly_applied else ()",
         "if started.room else ()",
         seed=3637,
     ),
@@ -302,8 +302,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "acknowledges what it couldn't finish",
         "on_instance_event",
-        "for wake in wakes if outcomes[wake.instance].error]",
-        "for wake in wakes if False]",
+        "for request in requests if outcomes[request.instance].error]",
+        "for request in requests if False]",
     ),
     _mutant(
         "acknowledges rows that it couldn't judge",
@@ -314,7 +314,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "starts no retry loop",
         "rolekeeper.instances.reconcile",
-        "        return self.retries.start(wake, now) if self.retries else None",
+        "        return self.retries.start(request, now) if self.retries else None",
         "        return now + timedelta(hours=1)",
     ),
     _mutant(

@@ -83,9 +83,9 @@ class Outside:
         if fault in CRASHES_BEFORE:
             self._engine.kill()
         elif fault is Fault.THROTTLE:
-            raise resent(client_error(THROTTLED[call.service], "slow down"), rng.choice((0, 2)))
+            raise possibly_applied(client_error(THROTTLED[call.service], "slow down"), rng.choice((0, 2)))
         elif fault is Fault.SERVER_ERROR:
-            raise resent(client_error("InternalError", "a fault", status=500), rng.choice((0, 2)))
+            raise possibly_applied(client_error("InternalError", "a fault", status=500), rng.choice((0, 2)))
         elif fault is Fault.TIMEOUT_BEFORE:
             raise ConnectTimeoutError(endpoint_url=call.service)
         elif fault is Fault.DENIED:
@@ -117,7 +117,7 @@ class Outside:
         except ClientError as error:
             self._engine.say(f"the first of two is refused: {error}")
         if self._weather.rng.random() < 0.3:
-            raise resent(client_error(THROTTLED[call.service], "slow down"), 3)
+            raise possibly_applied(client_error(THROTTLED[call.service], "slow down"), 3)
         self._engine.pause(self._weather.latency())
         return self._told(call.act, 1)
 
@@ -128,10 +128,10 @@ class Outside:
         except ClientError as error:
             self._engine.say(f"is refused: {error}")
             self._engine.pause(self._weather.latency())
-            raise resent(error, retries) from None
+            raise possibly_applied(error, retries) from None
 
 
-def resent(error: ClientError, times: int) -> ClientError:
+def possibly_applied(error: ClientError, times: int) -> ClientError:
     """The same error after botocore sent the call so many times more (`endpoint.py`, `_send_request`)."""
     error.response["ResponseMetadata"]["RetryAttempts"] = times
     return error

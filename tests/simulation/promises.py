@@ -340,7 +340,7 @@ class Promises:
         if mapping.deleted and run and not (former and former.deleted):
             swept = run.name.startswith("sweep")
             self.check(6, not (swept and key in self.hidden), lambda: f"{run.name} removes {key} on an empty read")
-        if mapping.profile_arn and not mapping.deleted and not mapping.suspended and run:
+        if mapping.profile_arn and not mapping.deleted and not mapping.suspended_because and run:
             there = self.account.find_profile(mapping.profile_arn) is None or self.account.under_the_path(
                 mapping.profile_arn, run.began - self.lag
             )

@@ -86,7 +86,7 @@ class View:
     @property
     def left_alone(self) -> bool:
         """Nobody may change anything, whatever the mappings say."""
-        suspended = self.winner is not None and bool(self.winner.suspended)
+        suspended = self.winner is not None and bool(self.winner.suspended_because)
         return (
             self.instance.state in _OVER
             or bool(self.instance.managed_by)
@@ -120,7 +120,7 @@ def says_one_documented_thing(view: View, decision: Decision) -> None:
 
 
 def names_the_mappings(view: View, decision: Decision) -> None:
-    assert decision.losers == view.candidates.losers
+    assert decision.overridden == view.candidates.overridden
     for each in view.candidates.tied if decision.code == "tie" else ():
         assert str(each.key) in decision.reason
         assert each.spec.role in decision.reason

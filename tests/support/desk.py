@@ -141,7 +141,7 @@ class Desk:
         try:
             return app.publisher.publish(mapping_key(tag), "edit-1", by)
         finally:
-            app.announcer.flush()
+            app.telemetry.flush()
 
     def recheck(self, tag: str, scan: Scan | None = None) -> Verdict:
         """The sweep comes by a row, a moment later."""
@@ -150,7 +150,7 @@ class Desk:
         try:
             return app.publisher.recheck(mapping_key(tag), "sweep-1", scan)
         finally:
-            app.announcer.flush()
+            app.telemetry.flush()
 
     def approve(self, tag: str, revision: int) -> Verdict:
         """Approve a revision, and have the row judged."""

@@ -17,12 +17,12 @@ class Ranked:
 
     Attributes:
         best: those with the lowest number, of all that apply; several agree, or are a tie.
-        losers: the words that must be in the reason of each other one whose tag the instance carries; one set of them.
+        overridden: the words that must be in the reason of each other one whose tag the instance carries.
     """
 
     best: frozenset[MappingKey] = frozenset()
     tie: bool = False
-    losers: dict[MappingKey, list[tuple[str, ...]]] = field(default_factory=dict)
+    overridden: dict[MappingKey, list[tuple[str, ...]]] = field(default_factory=dict)
 
 
 def carries(instance: Instance, key: str, value: str) -> bool:

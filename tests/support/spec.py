@@ -67,7 +67,7 @@ def wanted(seen: Situation) -> Wanted:
     if not best:
         return _ungoverned(seen)
     first = min(best, key=lambda each: each.key)
-    if first.suspended:
+    if first.suspended_because:
         return Wanted(seen.carries, "suspended")
     allows, when_stopped = first.spec.when_occupied is WhenOccupied.REPLACE, first.spec.when_stopped
     found = _governed(seen, first.profile_arn, allows=allows, when_stopped=when_stopped)

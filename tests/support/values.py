@@ -47,9 +47,11 @@ def instance(state: str = "running", /, **tags: str) -> Instance:
     return Instance(KEY, InstanceState(state), tags)
 
 
-def published(tag: str, role: str, *, suspended: str = "", deleted: bool = False, **columns: Any) -> PublishedMapping:
+def published(
+    tag: str, role: str, *, suspended_because: str = "", deleted: bool = False, **columns: Any
+) -> PublishedMapping:
     """A published mapping, at revision 1."""
-    return PublishedMapping(MappingSpec(key(tag), role, **columns), 1, arn(role), suspended, deleted)
+    return PublishedMapping(MappingSpec(key(tag), role, **columns), 1, arn(role), suspended_because, deleted)
 
 
 def association(role: str, *, id: str = "iip-assoc-1", state: str = "associated") -> Association:  # noqa: A002  # the field's own name

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from rolekeeper.fleet.sweep import Swept
+from rolekeeper.fleet.sweep import SweepResult
 from rolekeeper_cli.deployment import Caller, Deployment
 from support.desk import Desk, session
 from support.templates import load
@@ -86,7 +86,7 @@ class Ward:
             "GetTrailStatus": lambda asked: {"IsLogging": self.trails[_short(asked["Name"])]["logging"]},
             "GetEventSelectors": lambda asked: self.trails[_short(asked["TrailName"])],
             "FilterLogEvents": lambda _: {"events": []},
-            "Invoke": lambda _: {"Payload": io.BytesIO(json.dumps(Swept().document()).encode())},
+            "Invoke": lambda _: {"Payload": io.BytesIO(json.dumps(SweepResult().document()).encode())},
             # moto has no move tasks.
             "StartMessageMoveTask": lambda _: {"TaskHandle": "task"},
             "ListMessageMoveTasks": lambda _: {"Results": [{"Status": "COMPLETED", "StartedTimestamp": 1}]},

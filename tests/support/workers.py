@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
-from rolekeeper.instances.change_limit import ChangeWindow
+from rolekeeper.instances.change_limit import ChangeLimiter
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.model import (
     Action,
@@ -36,7 +36,7 @@ class Worker:
     state: State
     revisions: Revisions
     timers: Timers
-    window: ChangeWindow
+    window: ChangeLimiter
 
 
 def state_table(calls: Calls | None = None) -> FakeDynamoDB:
@@ -47,7 +47,7 @@ def state_table(calls: Calls | None = None) -> FakeDynamoDB:
 def worker(client: FakeDynamoDB, limits: Limits = Limits(2, 0)) -> Worker:  # noqa: B008  # a value
     """One more worker at the table."""
     store = Store(client, STATE_TABLE, sleep=lambda _seconds: None)  # type: ignore[arg-type]  # shaped like a client
-    window = ChangeWindow(store, limits, WINDOW_MINUTES)
+    window = ChangeLimiter(store, limits, WINDOW_MINUTES)
     return Worker(store, State(store), Revisions(store), Timers(store), window)
 
 

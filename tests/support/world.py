@@ -16,10 +16,18 @@ from aws_lambda_powertools import Logger
 
 from rolekeeper.app import App
 from rolekeeper.instances.reconcile import Outcome, Reconciler
-from rolekeeper.model import InstanceKey, InstanceRecord, MappingKey, MappingSpec, Mode, PublishedMapping, Wake
+from rolekeeper.model import (
+    InstanceKey,
+    InstanceRecord,
+    MappingKey,
+    MappingSpec,
+    Mode,
+    PublishedMapping,
+    ReconcileRequest,
+)
 from rolekeeper.settings import ContentionRule, Limits, Rules, Settings
 from rolekeeper.storage import codec, layout
-from rolekeeper.telemetry import Announcer
+from rolekeeper.telemetry import Telemetry
 from rolekeeper_local.ec2_model import Association, Event, Profile
 from rolekeeper_local.ec2_truth import Ec2Truth
 from support.calls import Calls
@@ -223,9 +231,9 @@ class World:
 
     # ---- what Rolekeeper does ----
 
-    def wake(self, instance: str, *, cause: str = "test") -> Wake:
+    def wake(self, instance: str, *, cause: str = "test") -> ReconcileRequest:
         """A message that names an instance."""
-        return Wake(self.key(instance), cause, "correlation-1", self.clock.now(), f"message-{instance}")
+        return ReconcileRequest(self.key(instance), cause, "correlation-1", self.clock.now(), f"message-{instance}")
 
     @property
     def settings(self) -> Settings:
@@ -273,12 +281,12 @@ class World:
         """A function's process, fresh."""
         return self.app().reconciler(in_loop=in_loop)
 
-    def announcer(self) -> Announcer:
+    def telemetry(self) -> Telemetry:
         """An announcer over the fakes."""
-        return self.app().announcer
+        return self.app().telemetry
 
     def reconcile(self, *instances: str, in_loop: bool = False) -> Outcome:
-        """Wake Rolekeeper for these instances, as one batch; returns the first one's outcome."""
+        """ReconcileRequest Rolekeeper for these instances, as one batch; returns the first one's outcome."""
         return self.reconcile_all(*instances, in_loop=in_loop)[self.key(instances[0])]
 
     def reconcile_all(self, *instances: str, in_loop: bool = False) -> Mapping[InstanceKey, Outcome]:
@@ -287,7 +295,7 @@ class World:
         try:
             return reconciler.run([self.wake(each) for each in instances])
         finally:
-            reconciler.announce.flush()
+            reconciler.telemetry.flush()
 
     # ---- what there is to see ----
 

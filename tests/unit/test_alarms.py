@@ -38,7 +38,7 @@ MUST_RING = [
     ("AWS/States", "ExecutionsTimedOut", "RetryLoopTimedOutAlarm"),
     ("Rolekeeper", "PermissionDenied", "PermissionDeniedAlarm"),
     ("Rolekeeper", "Refused", "ChangeRefusedAlarm"),
-    ("Rolekeeper", "Retryable", "RetriesHighAlarm"),
+    ("Rolekeeper", "WillRetry", "RetriesHighAlarm"),
     ("Rolekeeper", "MappingHeld", "MappingHeldAlarm"),
     ("Rolekeeper", "ChangesWithheld", "ChangeLimitReachedAlarm"),
     ("Rolekeeper", "Contested", "ContestedAlarm"),

@@ -11,17 +11,17 @@ import pytest
 from aws_lambda_powertools import Logger
 from botocore.exceptions import ConnectTimeoutError
 
-from rolekeeper.aws.errors import DeniedError
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mail import Mailer
-from rolekeeper.model import Action, Decision, Loser, Wake
+from rolekeeper.model import Action, Decision, Overridden, ReconcileRequest
 from rolekeeper.model.ec2 import partition_of
-from rolekeeper.telemetry import CHANGED, Announcer, described, history_entry, seen
+from rolekeeper.telemetry import CHANGED, Telemetry, described, history_entry, seen
 from support.calls import Calls
 from support.fake_ec2 import client_error
 from support.fakes import CountedMetrics, FakeEvents, FakeTopic
 from support.values import KEY, NOW, arn, association, foreign, foreign_arn, instance, key
 
-WAKE = Wake(KEY, "tags changed: workload", "correlation-1", NOW)
+WAKE = ReconcileRequest(KEY, "tags changed: workload", "correlation-1", NOW)
 ATTACH = Decision(
     Action.ATTACH,
     "unoccupied",
@@ -30,7 +30,7 @@ ATTACH = Decision(
     revision=3,
     role="web",
     profile_arn=arn("web"),
-    losers=(Loser(key("env=prod"), "it is disabled"),),
+    overridden=(Overridden(key("env=prod"), "it is disabled"),),
 )
 
 
@@ -44,7 +44,7 @@ class Desk:
         self._stream = io.StringIO()
         logger = Logger(service=f"desk-{uuid.uuid4()}", stream=self._stream)
         mailer = Mailer(lambda: FakeTopic(self.calls), "topic", "account 1, us-east-1", lambda: NOW)  # type: ignore[arg-type, return-value]  # shaped like a client
-        self.announce = Announcer(self.events, logger, self.metrics, mailer)  # type: ignore[arg-type]  # the same
+        self.telemetry = Telemetry(self.events, logger, self.metrics, mailer)  # type: ignore[arg-type]  # the same
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self._stream.getvalue().splitlines()]
@@ -56,7 +56,7 @@ def desk() -> Desk:
 
 
 def test_a_decision_is_one_log_line_with_everything_and_one_metric(desk: Desk) -> None:
-    desk.announce.decision(WAKE, instance(workload="web"), None, ATTACH, {"association-id": "iip-assoc-1"})
+    desk.telemetry.decision(WAKE, instance(workload="web"), None, ATTACH, {"association-id": "iip-assoc-1"})
     (line,) = desk.lines()
     assert (line["level"], line["message"], line["correlation_id"]) == ("INFO", "decided", "correlation-1")
     assert (line["instance-id"], line["cause"]) == (KEY.id, "tags changed: workload")
@@ -68,16 +68,16 @@ def test_a_decision_is_one_log_line_with_everything_and_one_metric(desk: Desk) -
 
 
 def test_a_no_op_sends_no_event(desk: Desk) -> None:
-    desk.announce.decision(WAKE, instance(), None, Decision(Action.NOTHING, "converged", "as it should be"))
-    desk.announce.flush()
+    desk.telemetry.decision(WAKE, instance(), None, Decision(Action.NOTHING, "converged", "as it should be"))
+    desk.telemetry.flush()
     assert desk.calls["PutEvents"] == 0
 
 
 def test_a_change_is_an_event_that_names_the_instance(desk: Desk) -> None:
     carried = association("db", id="iip-assoc-7")
     tagged = instance(workload="web", Name="no mapping reads this")
-    desk.announce.decision(WAKE, tagged, carried, ATTACH, event=CHANGED[Action.REPLACE], reads={"workload"})
-    desk.announce.flush()
+    desk.telemetry.decision(WAKE, tagged, carried, ATTACH, event=CHANGED[Action.REPLACE], reads={"workload"})
+    desk.telemetry.flush()
     (event,) = desk.events.sent
     assert (event["Source"], event["DetailType"]) == ("rolekeeper", "Role Replaced")
     assert event["Resources"] == [f"arn:aws:ec2:us-east-1:123456789012:instance/{KEY.id}"]
@@ -97,8 +97,8 @@ def test_a_change_is_an_event_that_names_the_instance(desk: Desk) -> None:
 @pytest.mark.parametrize("takes_over", [False, True])
 def test_a_take_over_of_a_foreign_role_says_so_in_log_event_and_history(desk: Desk, *, takes_over: bool) -> None:
     decision, carried = replace(ATTACH, action=Action.REPLACE, takes_over=takes_over), foreign()
-    desk.announce.decision(WAKE, instance(workload="web"), carried, decision, event=CHANGED[Action.REPLACE])
-    desk.announce.flush()
+    desk.telemetry.decision(WAKE, instance(workload="web"), carried, decision, event=CHANGED[Action.REPLACE])
+    desk.telemetry.flush()
     (event,) = desk.events.named("Role Replaced")
     entry = history_entry(WAKE, instance(workload="web"), carried, decision, {})
     for told in (desk.lines()[0], event, entry):
@@ -128,19 +128,21 @@ def test_a_history_entry_says_what_woke_us_what_was_seen_and_decided_and_what_aw
     [("ignored", "Ignored"), ("contested", "Contested"), ("window", "ChangesWithheld"), ("refused", "Refused")],
 )
 def test_some_decisions_are_counted_by_their_code_too(desk: Desk, code: str, metric: str) -> None:
-    desk.announce.decision(WAKE, instance(), None, Decision(Action.HOLD, code, "a reason"))
+    desk.telemetry.decision(WAKE, instance(), None, Decision(Action.HOLD, code, "a reason"))
     assert desk.metrics.counts == {"Hold": 1, metric: 1}
 
 
 def test_an_instance_that_ec2_doesnt_know_can_be_told_of(desk: Desk) -> None:
-    desk.announce.decision(WAKE, None, None, Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance"))
+    desk.telemetry.decision(WAKE, None, None, Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance"))
     assert desk.lines()[0]["seen"]["state"] == "unknown"
 
 
 def test_a_missing_permission_is_an_error_a_metric_and_an_event_that_name_it(desk: Desk) -> None:
-    error = DeniedError("UnauthorizedOperation", "You are not authorized…", "iam:PassRole", "arn:aws:iam::1:role/web")
-    desk.announce.denied(error, correlation_id="correlation-1")
-    desk.announce.flush()
+    error = AccessDeniedError(
+        "UnauthorizedOperation", "You are not authorized…", "iam:PassRole", "arn:aws:iam::1:role/web"
+    )
+    desk.telemetry.denied(error, correlation_id="correlation-1")
+    desk.telemetry.flush()
     (line,) = desk.lines()
     assert (line["level"], line["message"]) == ("ERROR", "permission missing")
     assert (line["action"], line["resource"]) == ("iam:PassRole", "arn:aws:iam::1:role/web")
@@ -157,8 +159,8 @@ def test_a_missing_permission_is_an_error_a_metric_and_an_event_that_name_it(des
 
 
 def test_what_happens_to_a_mapping_is_told_too(desk: Desk) -> None:
-    desk.announce.mapping(key("workload=web"), "Mapping Rejected", {"reason": "no such role"}, correlation_id="c")
-    desk.announce.flush()
+    desk.telemetry.mapping(key("workload=web"), "Mapping Rejected", {"reason": "no such role"}, correlation_id="c")
+    desk.telemetry.flush()
     (detail,) = desk.events.named("Mapping Rejected")
     assert detail == {"tag-key": "workload", "tag-value": "web", "correlation-id": "c", "reason": "no such role"}
     assert desk.lines()[0]["correlation_id"] == "c"
@@ -166,7 +168,7 @@ def test_what_happens_to_a_mapping_is_told_too(desk: Desk) -> None:
 
 
 def test_a_dropped_message_is_logged_with_its_beginning_and_counted(desk: Desk) -> None:
-    desk.announce.dropped("not a JSON object", "x" * 300_000, message_id="message-1")
+    desk.telemetry.dropped("not a JSON object", "x" * 300_000, message_id="message-1")
     (line,) = desk.lines()
     assert (line["level"], line["reason"]) == ("WARNING", "not a JSON object")
     assert line["message_begins"] == "x" * 500
@@ -175,18 +177,18 @@ def test_a_dropped_message_is_logged_with_its_beginning_and_counted(desk: Desk) 
 
 
 def test_something_to_try_again_is_a_warning(desk: Desk) -> None:
-    desk.announce.failed("could not observe", error="Throttling", instances=["i-1"])
+    desk.telemetry.will_retry("could not observe", error="Throttling", instances=["i-1"])
     (line,) = desk.lines()
     assert (line["level"], line["message"], line["error"]) == ("WARNING", "could not observe", "Throttling")
-    assert desk.metrics.counts == {"Retryable": 1}
+    assert desk.metrics.counts == {"WillRetry": 1}
 
 
 @pytest.mark.parametrize(("count", "batches"), [(0, []), (1, [1]), (10, [10]), (23, [10, 10, 3])])
 def test_events_go_out_once_in_tens(desk: Desk, count: int, batches: list[int]) -> None:
     for number in range(count):
-        desk.announce.send("Role Attached", {"number": number}, [])
-    desk.announce.flush()
-    desk.announce.flush()
+        desk.telemetry.send("Role Attached", {"number": number}, [])
+    desk.telemetry.flush()
+    desk.telemetry.flush()
     assert desk.events.batches == batches
     assert [each["Detail"]["number"] for each in desk.events.sent] == list(range(count))
 
@@ -195,17 +197,17 @@ def test_events_go_out_in_batches_of_no_more_bytes_than_eventbridge_takes(desk: 
     """It refuses a larger request whole: ten instances with the longest tags were lost."""
     tags = {f"{number:03}" + "k" * 125: "\u00e4" * 256 for number in range(50)}
     for _ in range(10):
-        desk.announce.decision(WAKE, instance(**tags), None, ATTACH, event="Role Attached", reads=tags)
-    desk.announce.flush()
+        desk.telemetry.decision(WAKE, instance(**tags), None, ATTACH, event="Role Attached", reads=tags)
+    desk.telemetry.flush()
     assert len(desk.events.sent) == 10
     assert len(desk.events.batches) > 1
     assert desk.metrics.counts["EventsFailed"] == 0
 
 
 def test_an_event_that_is_too_large_by_itself_is_cut_and_says_so(desk: Desk) -> None:
-    losers = tuple(Loser(key(f"tag{number}=x"), "why " * 1_000) for number in range(100))
-    desk.announce.decision(WAKE, instance(), None, replace(ATTACH, losers=losers), event="Role Attached")
-    desk.announce.flush()
+    losers = tuple(Overridden(key(f"tag{number}=x"), "why " * 1_000) for number in range(100))
+    desk.telemetry.decision(WAKE, instance(), None, replace(ATTACH, overridden=losers), event="Role Attached")
+    desk.telemetry.flush()
     (event,) = desk.events.sent
     assert event["Detail"]["cut"] is True
     assert event["Detail"]["decision"]["reason"] == ATTACH.reason
@@ -228,8 +230,8 @@ def test_events_that_cant_be_sent_are_logged_and_counted_and_stop_nothing(
 ) -> None:
     trouble(desk)
     for number in range(12):
-        desk.announce.send("Role Attached", {"number": number}, [])
-    desk.announce.flush()
+        desk.telemetry.send("Role Attached", {"number": number}, [])
+    desk.telemetry.flush()
     assert desk.metrics.counts["EventsFailed"] == lost
     assert desk.lines()[0]["level"] == "ERROR"
     assert desk.calls["PutEvents"] == 2
@@ -241,8 +243,8 @@ def test_when_eventbridge_doesnt_answer_the_rest_isnt_tried_and_counts_as_lost(d
 
     desk.calls.before("PutEvents", silence)
     for number in range(25):
-        desk.announce.send("Role Attached", {"number": number}, [])
-    desk.announce.flush()
+        desk.telemetry.send("Role Attached", {"number": number}, [])
+    desk.telemetry.flush()
     assert desk.calls["PutEvents"] == 1
     assert desk.metrics.counts["EventsFailed"] == 25
 
@@ -254,8 +256,8 @@ def test_not_being_allowed_to_send_events_rings_the_alarm_and_names_the_action_i
         )
 
     desk.calls.before("PutEvents", deny)
-    desk.announce.send("Role Attached", {}, [])
-    desk.announce.flush()
+    desk.telemetry.send("Role Attached", {}, [])
+    desk.telemetry.flush()
     assert desk.metrics.counts == {"EventsFailed": 1, "PermissionDenied": 1}
     (line,) = desk.lines()
     assert (line["level"], line["action"], line["resource"]) == ("ERROR", "events:PutEvents", "arn:the-bus")

@@ -48,7 +48,7 @@ published_mappings = st.builds(
     spec=specs,
     revision=st.integers(1, 10**9),
     profile_arn=texts,
-    suspended=texts,
+    suspended_because=texts,
     deleted=st.booleans(),
     profile_id=texts,
     former_profile_ids=st.frozensets(texts, max_size=3),
@@ -316,7 +316,7 @@ def _first_published(mapping: PublishedMapping, when_unmatched: str) -> codec.It
         },
         "revision": mapping.revision,
         "profile_arn": mapping.profile_arn,
-        "suspended": mapping.suspended,
+        "suspended": mapping.suspended_because,
         "deleted": mapping.deleted,
         "profile_id": mapping.profile_id,
         "former_profile_ids": sorted(mapping.former_profile_ids),
@@ -339,6 +339,11 @@ def test_a_mapping_of_the_first_edition_that_knows_no_profile_ids_is_read() -> N
     del item["profile_id"], item["former_profile_ids"]
     assert codec.published_from(_stored(item)) == published("workload=web", "web")
     assert codec.published_from(_stored(item)).former_profile_ids == frozenset()
+
+
+def test_a_mapping_of_the_first_edition_that_was_refreshed_since_says_why_by_the_new_name() -> None:
+    item = _first_published(published("workload=web", "web", suspended_because="its role is gone"), "detach")
+    assert codec.published_from(_stored({**item, "suspended_because": ""})).suspended_because == ""
 
 
 @given(published_mappings, moments, texts)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rolekeeper.aws.clients import CONFIG
-from rolekeeper.aws.errors import DamagedError
+from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.aws.queue import LONGEST_DELAY
 from rolekeeper.fleet import expiry
 from rolekeeper.fleet.sweep import FLEET_RESERVE, MAPPINGS_RESERVE
@@ -143,7 +143,7 @@ def test_a_batch_with_any_number_of_damaged_items_pauses_no_more_than_a_sound_on
     assert pauses + len(world.calls.made) * CALL < timeout("OnInstanceEvent")
     assert len(world.calls.made) <= CALLS_OF_A_LOOK * (len(LOOKS) + 1) + 3 * BATCH, "a loop, a write and an event each"
     errors = [outcomes[world.key(each)].error for each in batch]
-    assert [isinstance(each, DamagedError) for each in errors] == [True] * damaged + [False] * (BATCH - damaged)
+    assert [isinstance(each, CorruptItemError) for each in errors] == [True] * damaged + [False] * (BATCH - damaged)
     assert all(outcomes[world.key(each)].waiting for each in batch[damaged:])
 
 

@@ -344,7 +344,7 @@ def test_an_instance_that_an_aws_service_manages_is_left_to_it(state: str, carri
             decision = decide(seen, carries, GAVE_DB, candidates, WEB, TAKES_OVER)
             assert (decision.action, decision.code) == (Action.NOTHING, "service-managed")
             assert decision.reason == "eks.amazonaws.com manages the instance, and its role with it"
-            assert decision.losers == candidates.losers
+            assert decision.overridden == candidates.overridden
 
 
 def test_an_instance_that_ended_is_over_whoever_managed_it() -> None:
@@ -376,7 +376,7 @@ def test_until_another_moment_it_is_another_wait() -> None:
 @pytest.mark.parametrize("carries", [None, association("db"), association("web"), foreign()])
 @pytest.mark.parametrize("state", LIVE)
 def test_a_suspended_mapping_holds(state: str, carries: Association | None) -> None:
-    suspended = replace(TAKES, suspended="role web is gone")
+    suspended = replace(TAKES, suspended_because="role web is gone")
     decision = _check(Case(state, suspended, carries, None, "Hold", "suspended", ownership=TAKES_OVER))
     assert "role web is gone" in decision.reason
 
@@ -515,7 +515,7 @@ def test_the_role_that_a_mapping_gave_goes_when_the_mapping_is_disabled_or_expir
     seen = instance(workload="web")
     decision = decide(seen, association("web"), GAVE_WEB, resolve(seen, [owner], NOW), owner, OWNERSHIP)
     assert (decision.action, decision.code) == (Action.DETACH, "unmatched")
-    assert [each.mapping for each in decision.losers] == [key("workload=web")]
+    assert [each.mapping for each in decision.overridden] == [key("workload=web")]
 
 
 def test_the_role_that_a_pin_gave_goes_when_the_pin_is_over() -> None:
@@ -544,7 +544,7 @@ def test_a_mapping_that_says_keep_lets_its_role_stay(state: str, *, deleted: boo
 
 def test_a_decision_that_is_worded_otherwise_says_the_same() -> None:
     decision = _decide(Case("running", WEB, foreign(), None, "", ""))
-    assert replace(decision, reason="in other words", role="web 2", losers=()).fingerprint == decision.fingerprint
+    assert replace(decision, reason="in other words", role="web 2", overridden=()).fingerprint == decision.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -626,7 +626,7 @@ def test_a_decision_is_a_function_of_what_was_seen(shown: Shown) -> None:
     assert first == second
     assert first.fingerprint == second.fingerprint
     assert first.reason
-    assert first.losers == shown.candidates.losers
+    assert first.overridden == shown.candidates.overridden
 
 
 @everything
@@ -682,5 +682,5 @@ def test_without_a_winner_only_a_mapping_that_can_be_read_takes_its_own_role_awa
 @everything
 def test_nobody_overrules_a_tie_a_suspension_or_a_service(shown: Shown) -> None:
     winner = shown.candidates.winner
-    if shown.candidates.tied or (winner and winner.suspended) or shown.instance.managed_by:
+    if shown.candidates.tied or (winner and winner.suspended_because) or shown.instance.managed_by:
         assert not shown.decide().action.mutates

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rolekeeper.aws.ec2 import Ec2
-from rolekeeper.aws.errors import DeniedError, RetryableError
+from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.model import MappingKey
 from support.fake_ec2 import EC2_META
 from support.world import ACCOUNT, REGION, World, refusing
@@ -206,7 +206,7 @@ def test_the_sdk_of_the_tests_can_ask_for_hidden_instances() -> None:
 def test_errors_come_classified_with_action_and_resource(world: World) -> None:
     instance = world.running()
     world.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation"))
-    with pytest.raises(DeniedError) as denied:
+    with pytest.raises(AccessDeniedError) as denied:
         _ec2(world.ec2).associate(instance, "arn")
     assert denied.value.action == "ec2:AssociateIamInstanceProfile"
     assert denied.value.resource == f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{instance}"

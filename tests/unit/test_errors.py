@@ -12,14 +12,14 @@ from rolekeeper.aws.clients import CONFIG
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import (
     THROTTLES,
+    AccessDeniedError,
     AwsRefusalError,
-    DeniedError,
-    GoneError,
+    ConflictError,
+    NoResponseError,
+    NotFoundError,
     NotReadyError,
-    ObserveAgainError,
     PermanentError,
     RetryableError,
-    UnreachableError,
     classify,
 )
 from support.fake_ec2 import client_error
@@ -30,8 +30,8 @@ ROWS = [
         "The instance 'i-0123456789abcdef0' is not in the 'running' or 'stopped' states.",
         NotReadyError,
     ),
-    ("IncorrectState", "There is an existing association for instance i-0123456789abcdef0", ObserveAgainError),
-    ("IncorrectState", "The association iip-assoc-028d is not the active association", ObserveAgainError),
+    ("IncorrectState", "There is an existing association for instance i-0123456789abcdef0", ConflictError),
+    ("IncorrectState", "The association iip-assoc-028d is not the active association", ConflictError),
     ("IncorrectState", "Could not find InstanceIdentityProfileNotFound for instance", NotReadyError),
     ("IncorrectState", "Instance Identity Profile Not Found", NotReadyError),
     (
@@ -46,25 +46,25 @@ ROWS = [
     ),
     ("InvalidParameterValue", 'IAM Instance Profile "arn:…/web" has no associated IAM Roles', NotReadyError),
     ("InvalidParameterValue", "The filter 'instance-id' has no values", PermanentError),
-    ("InvalidInstanceID.NotFound", "The instance ID 'i-0123456789abcdef0' does not exist", GoneError),
-    ("InvalidAssociationID.NotFound", "An invalid association-id of 'iip-assoc-028d' was given", GoneError),
+    ("InvalidInstanceID.NotFound", "The instance ID 'i-0123456789abcdef0' does not exist", NotFoundError),
+    ("InvalidAssociationID.NotFound", "An invalid association-id of 'iip-assoc-028d' was given", NotFoundError),
     (
         "UnauthorizedOperation",
         "You are not authorized to perform this operation. Encoded authorization failure message: 4f-5k…",
-        DeniedError,
+        AccessDeniedError,
     ),
     ("RequestLimitExceeded", "Request limit exceeded.", RetryableError),
-    ("NoSuchEntity", "Instance Profile web cannot be found.", GoneError),
+    ("NoSuchEntity", "Instance Profile web cannot be found.", NotFoundError),
     ("LimitExceeded", "Cannot exceed quota for InstanceProfilesPerAccount: 1000", PermanentError),
     # beyond the table: what the other services say
     ("ProvisionedThroughputExceededException", "", RetryableError),
     ("ThrottlingException", "Rate exceeded", RetryableError),
     ("InternalError", "An internal error has occurred", RetryableError),
     ("Unavailable", "The service is unavailable. Please try again shortly.", RetryableError),
-    ("AccessDeniedException", "", DeniedError),
-    ("AccessDenied", "", DeniedError),
-    ("ResourceNotFoundException", "Requested resource not found", GoneError),
-    ("ConditionalCheckFailedException", "The conditional request failed", ObserveAgainError),
+    ("AccessDeniedException", "", AccessDeniedError),
+    ("AccessDenied", "", AccessDeniedError),
+    ("ResourceNotFoundException", "Requested resource not found", NotFoundError),
+    ("ConditionalCheckFailedException", "The conditional request failed", ConflictError),
     ("ValidationException", "", PermanentError),
     ("InvalidAMIID.NotFound", "", PermanentError),
 ]
@@ -98,7 +98,7 @@ def test_a_fault_of_an_unknown_name_is_known_by_its_status() -> None:
 )
 def test_a_broken_connection_is_tried_again(error: Any) -> None:
     found = classify(error, "ec2:Some", "i-1")
-    assert type(found) is UnreachableError
+    assert type(found) is NoResponseError
     assert isinstance(found, RetryableError)
     assert found.code == type(error).__name__
 
@@ -110,7 +110,7 @@ def _cancelled(*reasons: str) -> AwsRefusalError:
 
 
 def test_a_transaction_whose_condition_failed_means_that_somebody_was_faster() -> None:
-    assert type(_cancelled("None", "ConditionalCheckFailed")) is ObserveAgainError
+    assert type(_cancelled("None", "ConditionalCheckFailed")) is ConflictError
 
 
 def test_a_transaction_in_conflict_or_throttled_is_tried_again() -> None:
@@ -131,7 +131,7 @@ ROLE = "arn:aws:iam::123456789012:role/rolekeeper/web"
 
 def _denied(code: str, message: str) -> tuple[str, str]:
     found = classify(client_error(code, message), "ec2:AssociateIamInstanceProfile", "arn:aws:ec2:…:instance/i-1")
-    assert isinstance(found, DeniedError)
+    assert isinstance(found, AccessDeniedError)
     return found.action, found.resource
 
 
@@ -215,18 +215,18 @@ class _Raw:
 
 
 @pytest.mark.parametrize(
-    ("answers", "resent"),
+    ("answers", "possibly_applied"),
     [
         ([(400, "IncorrectState")], False),
         ([(503, "Unavailable"), (400, "IncorrectState")], True),
     ],
 )
 def test_an_error_tells_whether_botocore_had_sent_the_call_before(
-    monkeypatch: pytest.MonkeyPatch, answers: list[tuple[int, str]], *, resent: bool
+    monkeypatch: pytest.MonkeyPatch, answers: list[tuple[int, str]], *, possibly_applied: bool
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
     client = boto3.client("ec2", region_name="us-east-1", config=CONFIG)
     _answers(client, *answers)
-    with pytest.raises(ObserveAgainError) as refused:
+    with pytest.raises(ConflictError) as refused:
         Ec2(client, "123456789012", "us-east-1").associate("i-1", "arn:aws:iam::1:instance-profile/web")
-    assert refused.value.resent is resent
+    assert refused.value.possibly_applied is possibly_applied

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rolekeeper.aws.queue import request
 from rolekeeper.instances.requests import DroppedError, parse
-from rolekeeper.model import InstanceKey, Wake
+from rolekeeper.model import InstanceKey, ReconcileRequest
 from rolekeeper.storage.layout import timestamp
 from support.values import KEY, NOW
 
@@ -41,7 +41,7 @@ REQUESTED = request(KEY, "mapping changed: workload=web", "correlation-7", NOW)
 EVERY_KIND = {"state change": STATE_CHANGE, "tag change": TAG_CHANGE, "requested": REQUESTED}
 
 
-def _parse(message: Any) -> Wake:
+def _parse(message: Any) -> ReconcileRequest:
     return parse(message, account=KEY.account, region=KEY.region, now=NOW, message_id="message-1")
 
 
@@ -52,7 +52,7 @@ def _why_dropped(message: Any) -> str:
 
 
 def test_a_state_change_names_its_instance() -> None:
-    assert _parse(STATE_CHANGE) == Wake(
+    assert _parse(STATE_CHANGE) == ReconcileRequest(
         instance=KEY,
         cause="instance running",
         correlation_id="7bf73129-1428-4cd3-a780-95db273d1602",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rolekeeper.aws.queue import WorkQueue
-from rolekeeper.fleet.expiry import AHEAD, MARGIN, WORK, Expiries, Rung
+from rolekeeper.fleet.expiry import AHEAD, MARGIN, WORK, Expiries, ExpiryResult
 from rolekeeper.model import InstanceKey, MappingKey, Timer
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Timers
@@ -52,9 +52,9 @@ def expiries(desk: Desk, timers: Timers, queue: Delays) -> Expiries:
     return replace(desk.app().expiries("minute-1", waits=True), timers=timers, queue=queue)
 
 
-def minute(expiries: Expiries) -> Rung:
+def minute(expiries: Expiries) -> ExpiryResult:
     rung = expiries.run()
-    expiries.announce.flush()
+    expiries.telemetry.flush()
     return rung
 
 
@@ -112,7 +112,7 @@ def test_a_timer_is_met_in_two_minutes_before_it_rings_so_one_may_be_missed(
 def test_what_expires_later_is_left_alone(desk: Desk, expiries: Expiries, queue: Delays) -> None:
     desk.world.running(app="web")
     expiring(desk, "app=web", AHEAD.total_seconds() + 5)
-    assert minute(expiries) == Rung()
+    assert minute(expiries) == ExpiryResult()
     assert queue.sent == []
 
 
@@ -128,7 +128,7 @@ def test_once_it_has_passed_the_row_says_so_and_its_instances_are_sent_at_once(
     assert desk.world.events.kinds == ["Mapping Expired"]
     assert waiting(timers) == []
     desk.quiet()
-    assert minute(expiries) == Rung()
+    assert minute(expiries) == ExpiryResult()
     assert desk.world.calls.counted() == {"Query": 1}, "a quiet minute costs one read"
 
 
@@ -297,7 +297,7 @@ def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung
     assert sorted(queue.sent) == sorted([(fine, 0), (pinned_one, 0)])
     assert desk.shows("app=fine")[0] == "Expired"
     assert len(rung.problems) == 2
-    assert desk.world.metrics.counts["Retryable"] == 2
+    assert desk.world.metrics.counts["WillRetry"] == 2
     subjects = [each.subject for each in waiting(timers) if isinstance(each, Timer)]
     assert subjects == [MappingKey("app", "bad")]
 
@@ -339,7 +339,7 @@ def test_timers_that_cant_be_read_are_tried_again_in_the_next_minute(desk: Desk,
     rung = minute(expiries)
     assert len(rung.problems) == 1
     denied = code == "AccessDeniedException"
-    assert desk.world.metrics.counts == ({"PermissionDenied": 1} if denied else {"Retryable": 1})
+    assert desk.world.metrics.counts == ({"PermissionDenied": 1} if denied else {"WillRetry": 1})
     assert desk.world.events.sent == [], "an alarm rings; a mail each minute would say no more"
 
 

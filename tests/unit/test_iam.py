@@ -7,7 +7,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from rolekeeper.aws.errors import DeniedError, RetryableError
+from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.aws.iam import Document, Iam, Policies
 from support.desk import Desk
 from support.fake_ec2 import client_error
@@ -39,7 +39,7 @@ def test_what_is_not_there_is_none() -> None:
 
 
 def test_a_missing_permission_names_the_action_and_the_resource() -> None:
-    with pytest.raises(DeniedError) as denied:
+    with pytest.raises(AccessDeniedError) as denied:
         iam("AccessDenied").get_role("web")
     assert denied.value.action == "iam:GetRole"
     assert denied.value.resource == "arn:aws:iam::123456789012:role/web"
@@ -156,7 +156,7 @@ def test_a_managed_policy_that_is_known_is_not_read_again(desk: Desk) -> None:
 def test_each_read_of_policies_names_its_permission(desk: Desk, operation: str, action: str, resource: str) -> None:
     known: dict[str, Document] = {managed("limit"): {}}
     client: Any = Refuses(desk.iam, operation)
-    with pytest.raises(DeniedError) as denied:
+    with pytest.raises(AccessDeniedError) as denied:
         Iam(client, ACCOUNT).policies("web", known)
     assert (denied.value.action, denied.value.resource) == (action, resource)
 

@@ -31,7 +31,7 @@ def test_an_excluded_instance_is_left_alone_counted_and_costs_no_write(world: Wo
     outcome = world.reconcile(instance)
     assert outcome.decision
     assert (outcome.decision.action, outcome.decision.code) == ("Nothing", "ignored")
-    assert [str(each.mapping) for each in outcome.decision.losers] == ["workload=web"]
+    assert [str(each.mapping) for each in outcome.decision.overridden] == ["workload=web"]
     assert not world.mutations
     assert not world.writes
     assert world.metrics.counts["Ignored"] == 1

@@ -163,7 +163,7 @@ STORIES: dict[str, tuple[Story, str]] = {
     "what would happen anyway": (Story(DB, published(TAG, "db", owner="x"), CARRIES_WEB, GAVE), ""),
     "no longer what would happen anyway": (Story(DB, WEB, CARRIES_WEB, GAVE), ""),
     "a published role that can't be used": (
-        Story(published(TAG, "web", suspended="its role is gone"), DB, CARRIES_WEB, GAVE),
+        Story(published(TAG, "web", suspended_because="its role is gone"), DB, CARRIES_WEB, GAVE),
         "replace web db",
     ),
     "a stopped instance": (

@@ -7,7 +7,7 @@ from botocore.exceptions import ConnectTimeoutError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.aws.errors import DeniedError
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mail import SUBJECT, TEXTS, mail
 from rolekeeper.settings import Limits
 from support.desk import Desk
@@ -38,8 +38,8 @@ def the_mail(desk: Desk) -> tuple[str, str]:
 
 
 def test_a_missing_permission_names_action_and_resource(desk: Desk) -> None:
-    announcer = desk.world.announcer()
-    error = DeniedError("AccessDenied", "no", "iam:PassRole", "arn:aws:iam::123456789012:role/web")
+    announcer = desk.world.telemetry()
+    error = AccessDeniedError("AccessDenied", "no", "iam:PassRole", "arn:aws:iam::123456789012:role/web")
     announcer.denied(error, correlation_id="c")
     announcer.flush()
     subject, text = the_mail(desk)

@@ -10,7 +10,7 @@ from support.world import World, refusing
 
 def deploy(world: World, mode: Mode) -> None:
     """A deployment, and the next minute."""
-    announcer = world.announcer()
+    announcer = world.telemetry()
     DeployedMode(world.store, announcer, mode).compare("minute-1", world.clock.now())
     announcer.flush()
 
@@ -62,6 +62,6 @@ def test_what_aws_refuses_in_one_minute_is_reported_in_the_next(world: World, co
     world.calls.before("UpdateItem", refusing(code))
     deploy(world, Mode.OBSERVE)
     assert world.events.kinds == []
-    assert world.metrics.counts["Retryable"] == 1
+    assert world.metrics.counts["WillRetry"] == 1
     deploy(world, Mode.OBSERVE)
     assert world.events.kinds == ["Mode Changed"]

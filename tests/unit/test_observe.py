@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from rolekeeper.aws.ec2 import Ec2
-from rolekeeper.aws.errors import DamagedError, RetryableError
+from rolekeeper.aws.errors import CorruptItemError, RetryableError
 from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe, observe_page, waits_for_room
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model import NO_PROFILE, Action, Decision, Pin, WhenOccupied, WhenUnmatched
@@ -61,7 +61,7 @@ def test_everything_that_a_decision_rests_on_is_there(world: World) -> None:
     assert seen.grant.mapping == web.key
     assert seen.candidates.winner == web
     assert seen.published == (base, web)
-    assert [each.mapping for each in seen.candidates.losers] == [base.key]
+    assert [each.mapping for each in seen.candidates.overridden] == [base.key]
     assert seen.owner == web
     assert seen.recorded
     assert seen.swept
@@ -221,7 +221,7 @@ def test_a_damaged_mapping_that_gave_a_role_makes_the_instance_unreadable_once_i
     world.garble(layout.published_key(mapping_key("workload=web")))
     (unreadable,) = _observe(world, instance)
     assert isinstance(unreadable, Unreadable)
-    assert isinstance(unreadable.error, DamagedError)
+    assert isinstance(unreadable.error, CorruptItemError)
     assert unreadable.published == (base,)
 
 

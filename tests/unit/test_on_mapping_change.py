@@ -45,7 +45,7 @@ class RecordedPublisher:
 @pytest.fixture
 def publisher(world: World, monkeypatch: pytest.MonkeyPatch) -> RecordedPublisher:
     made = RecordedPublisher()
-    monkeypatch.setattr(runtime, "app", lambda _arn: SimpleNamespace(announcer=world.announcer(), publisher=made))
+    monkeypatch.setattr(runtime, "app", lambda _arn: SimpleNamespace(telemetry=world.telemetry(), publisher=made))
     return made
 
 

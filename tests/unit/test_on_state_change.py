@@ -42,7 +42,7 @@ class RecordedSteering:
 @pytest.fixture
 def steering(world: World, monkeypatch: pytest.MonkeyPatch) -> RecordedSteering:
     made = RecordedSteering()
-    monkeypatch.setattr(runtime, "app", lambda _arn: SimpleNamespace(announcer=world.announcer(), steering=made))
+    monkeypatch.setattr(runtime, "app", lambda _arn: SimpleNamespace(telemetry=world.telemetry(), overrides=made))
     monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
     monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")
     # The world counts its metrics itself, so none is left for the handler's own to print.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.aws.errors import DamagedError, RetryableError
+from rolekeeper.aws.errors import CorruptItemError, RetryableError
 from rolekeeper.instances.resolve import mapping_keys, resolve
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Status
@@ -780,7 +780,7 @@ def test_a_role_that_can_no_longer_be_used_suspends_its_mapping_until_it_can(des
 
     mapping = desk.served("workload=web")
     assert mapping
-    assert "role 'web'" in mapping.suspended
+    assert "role 'web'" in mapping.suspended_because
     status, reason, revision = desk.shows("workload=web")
     assert (status, revision) == ("Rejected", 1)
     assert reason.endswith("(revision 1 is suspended: its instances stay as they are)")
@@ -800,7 +800,7 @@ def test_a_role_that_can_no_longer_be_used_suspends_its_mapping_until_it_can(des
 
     mapping = desk.served("workload=web")
     assert mapping
-    assert mapping.suspended == ""
+    assert mapping.suspended_because == ""
     assert desk.shows("workload=web") == ("Published", "serving", 1)
     assert desk.world.events.kinds == ["Mapping Resumed", "Mapping Published"]
     assert set(desk.sent_ids()) == {instance}
@@ -866,7 +866,7 @@ def test_a_bad_edit_does_not_hide_that_the_served_role_is_gone(desk: Desk) -> No
     desk.recheck("workload=web")
     mapping = desk.served("workload=web")
     assert mapping
-    assert mapping.suspended
+    assert mapping.suspended_because
     assert "suspended" in desk.shows("workload=web")[1]
 
 
@@ -962,7 +962,7 @@ def test_a_row_whose_published_record_is_damaged_says_what_to_do(desk: Desk) -> 
     desk.edit("workload=web", role="web")
     desk.world.garble(layout.published_key(mapping_key("workload=web")))
 
-    with pytest.raises(DamagedError):
+    with pytest.raises(CorruptItemError):
         desk.edit("workload=web", role="web", owner="somebody")
 
     row = desk.row("workload=web")
@@ -975,7 +975,7 @@ def test_a_row_is_published_anew_when_the_damaged_item_is_deleted(desk: Desk) ->
     desk.edit("workload=web", role="web")
     desk.world.garble(layout.published_key(mapping_key("workload=web")))
     for _ in range(2):
-        with pytest.raises(DamagedError):
+        with pytest.raises(CorruptItemError):
             desk.recheck("workload=web")
         assert desk.shows("workload=web")[::2] == ("Waiting", 1)
     desk.world.damage("workload=web")
@@ -987,6 +987,6 @@ def test_a_row_that_went_while_its_record_was_damaged_does_not_rise_again(desk: 
     desk.edit("workload=web", role="web")
     desk.world.garble(layout.published_key(mapping_key("workload=web")))
     desk.delete("workload=web")
-    with pytest.raises(DamagedError):
+    with pytest.raises(CorruptItemError):
         desk.publish("workload=web")
     assert desk.row("workload=web") == {}

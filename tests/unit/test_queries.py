@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.aws.errors import DeniedError, RetryableError
+from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.model import Action
 from rolekeeper.settings import Limits
 from support import templates
@@ -105,8 +105,8 @@ def logged(world: World) -> list[dict[str, Any]]:
     world.calls.before("UpdateItem", refusing("ThrottlingException"))
     with pytest.raises(RetryableError):
         desk.edit("workload=slow", role="web")
-    announcer = world.announcer()
-    announcer.denied(DeniedError("AccessDenied", "no", "iam:PassRole", "a role"), correlation_id="c")
+    announcer = world.telemetry()
+    announcer.denied(AccessDeniedError("AccessDenied", "no", "iam:PassRole", "a role"), correlation_id="c")
     world.calls.before("PutEvents", refusing("AccessDeniedException"))
     announcer.flush()
     return world.logged()

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from rolekeeper.aws.errors import DamagedError, DeniedError, RetryableError
+from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError
 from rolekeeper.model import (
     Action,
     Condition,
@@ -156,7 +156,7 @@ def test_an_instance_that_gave_up_waiting_resumes_on_its_next_event(world: World
     world.wait(1)
     reconciler = world.reconciler(in_loop=True)
     reconciler.park(world.wake(instance), outcome.decision)
-    reconciler.announce.flush()
+    reconciler.telemetry.flush()
     condition = _condition(world, instance)
     assert condition.parked
     assert "gave up waiting" in condition.reason
@@ -694,7 +694,7 @@ def test_a_read_that_isnt_allowed_is_reported_once_and_holds(world: World) -> No
     words = "User: fn is not authorized to perform: dynamodb:BatchGetItem on resource: arn:aws:dynamodb:table/state"
     world.calls.before("BatchGetItem", refusing("AccessDeniedException", words))
     outcomes = world.reconcile_all(instance, other)
-    assert all(isinstance(outcome.error, DeniedError) for outcome in outcomes.values())
+    assert all(isinstance(outcome.error, AccessDeniedError) for outcome in outcomes.values())
     (event,) = world.events.named("Permission Missing")
     assert (event["action"], event["resource"]) == ("dynamodb:BatchGetItem", "arn:aws:dynamodb:table/state")
     assert not world.mutations
@@ -726,7 +726,7 @@ def test_one_damaged_record_doesnt_keep_the_others_from_their_roles(world: World
     assert world.carries(sound) == "web"
     assert world.carries(damaged) == ""
     error = outcomes[world.key(damaged)].error
-    assert isinstance(error, DamagedError)
+    assert isinstance(error, CorruptItemError)
     assert damaged in str(error)
     assert outcomes[world.key(sound)].error is None
     (line,) = [each for each in world.logged() if each["message"] == "could not observe"]
@@ -739,7 +739,7 @@ def test_a_damaged_mapping_holds_its_own_instances_and_no_others(world: World) -
     tagged, other = world.running(workload="web"), world.running(workload="db")
     world.garble(layout.published_key(mapping_key("workload=web")))
     outcomes = world.reconcile_all(tagged, other)
-    assert isinstance(outcomes[world.key(tagged)].error, DamagedError)
+    assert isinstance(outcomes[world.key(tagged)].error, CorruptItemError)
     assert world.carries(tagged) == ""
     assert world.carries(other) == "db"
 
@@ -749,7 +749,7 @@ def test_an_instance_whose_tag_went_keeps_its_role_while_its_mapping_is_damaged(
     world.untag(instance, "workload")
     world.garble(layout.published_key(mapping_key("workload=web")))
     outcome = world.reconcile(instance)
-    assert isinstance(outcome.error, DamagedError)
+    assert isinstance(outcome.error, CorruptItemError)
     assert not world.mutations
     # Published anew, it says again what to do.
     world.damage("workload=web")
@@ -900,7 +900,7 @@ def test_a_write_that_isnt_allowed_is_reported_and_the_message_comes_back(world:
     words = "User: fn is not authorized to perform: dynamodb:PutItem on resource: arn:aws:dynamodb:table/state"
     world.calls.before("TransactWriteItems", refusing("AccessDeniedException", words))
     outcome = world.reconcile(instance)
-    assert isinstance(outcome.error, DeniedError)
+    assert isinstance(outcome.error, AccessDeniedError)
     assert not world.mutations, "without a grant nothing is asked"
     (event,) = world.events.named("Permission Missing")
     assert event["action"] == "dynamodb:PutItem"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.instances.resolve import mapping_keys, resolve, why_not
+from rolekeeper.instances.resolve import mapping_keys, not_applicable_because, resolve
 from rolekeeper.model import Instance, MappingKey, PublishedMapping
 from support.values import NOW, instance, instances, key, mappings, published
 
@@ -15,7 +15,7 @@ def test_the_mapping_of_the_instances_tag_wins() -> None:
     web, db = published("workload=web", "web"), published("workload=db", "db")
     found = resolve(instance(workload="web"), [db, web], NOW)
     assert found.winner == web
-    assert found.losers == ()
+    assert found.overridden == ()
 
 
 def test_any_value_matches_whatever_the_tag_says() -> None:
@@ -41,7 +41,7 @@ def test_the_lowest_priority_number_wins_and_the_loser_is_told_why() -> None:
     second = published("workload=web", "web", priority=20)
     found = resolve(instance(env="prod", workload="web"), [second, first], NOW)
     assert found.winner == first
-    (loser,) = found.losers
+    (loser,) = found.overridden
     assert loser.mapping == key("workload=web")
     assert loser.why == "priority 20 comes after 10 of env=prod"
 
@@ -57,7 +57,7 @@ def test_two_that_want_the_same_role_agree() -> None:
     prod, web = published("env=prod", "web"), published("workload=web", "web")
     found = resolve(instance(env="prod", workload="web"), [web, prod], NOW)
     assert found.winner == prod
-    assert [each.why for each in found.losers] == ["it agrees with env=prod, which stands for it"]
+    assert [each.why for each in found.overridden] == ["it agrees with env=prod, which stands for it"]
 
 
 def test_a_tie_further_down_doesnt_matter() -> None:
@@ -65,7 +65,7 @@ def test_a_tie_further_down_doesnt_matter() -> None:
     rivals = [published("b=1", "x"), published("c=1", "y")]
     found = resolve(instance(a="1", b="1", c="1"), [*rivals, best], NOW)
     assert found.winner == best
-    assert len(found.losers) == 2
+    assert len(found.overridden) == 2
 
 
 def test_the_exact_value_isnt_better_than_any_value_priority_decides() -> None:
@@ -91,7 +91,7 @@ def test_a_mapping_that_doesnt_apply_loses_and_says_why(columns: dict[str, objec
     fallback = published("workload=*", "base")
     found = resolve(instance(workload="web"), [excluded, fallback], NOW)
     assert found.winner == fallback
-    assert [(each.mapping, each.why) for each in found.losers] == [(excluded.key, why)]
+    assert [(each.mapping, each.why) for each in found.overridden] == [(excluded.key, why)]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_mapping_within_its_scope_applies(columns: dict[str, object]) -> None:
 
 
 def test_a_suspended_mapping_still_wins_it_holds_its_instances() -> None:
-    suspended = published("workload=web", "web", suspended="its role is gone", priority=1)
+    suspended = published("workload=web", "web", suspended_because="its role is gone", priority=1)
     found = resolve(instance(workload="web"), [suspended, published("workload=*", "base")], NOW)
     assert found.winner == suspended
 
@@ -145,7 +145,7 @@ def test_every_mapping_of_the_instances_tags_is_accounted_for_once(
     seen: Instance, read: list[PublishedMapping]
 ) -> None:
     found = resolve(seen, read, NOW)
-    named = [each.mapping for each in found.losers] + [each.key for each in found.tied]
+    named = [each.mapping for each in found.overridden] + [each.key for each in found.tied]
     named += [found.winner.key] if found.winner else []
     assert sorted(named) == sorted(each.key for each in read if each.key.matches(seen.tags))
     assert not (found.winner and found.tied)
@@ -155,4 +155,4 @@ def test_every_mapping_of_the_instances_tags_is_accounted_for_once(
 def test_nothing_that_doesnt_apply_ever_wins_or_ties(seen: Instance, read: list[PublishedMapping]) -> None:
     found = resolve(seen, read, NOW)
     for each in (*found.tied, *([found.winner] if found.winner else [])):
-        assert not why_not(each, seen, NOW)
+        assert not not_applicable_because(each, seen, NOW)

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.aws.errors import DeniedError, RetryableError
-from rolekeeper.instances.requests import FIRST_WAIT, LONGEST_WAIT, PROPAGATION, RetryLoop, Tick, wait_seconds
-from rolekeeper.model import Wake
+from rolekeeper.aws.errors import AccessDeniedError, RetryableError
+from rolekeeper.instances.requests import FIRST_WAIT, LONGEST_WAIT, PROPAGATION, RetryLoop, RetryState, wait_seconds
+from rolekeeper.model import ReconcileRequest
 from support.calls import Calls
 from support.fake_ec2 import client_error
 from support.fakes import FakeStepFunctions
 from support.values import KEY, NOW
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:retry"
-WAKE = Wake(KEY, "instance pending", "correlation-1", NOW)
+WAKE = ReconcileRequest(KEY, "instance pending", "correlation-1", NOW)
 
 
 @given(st.integers(0, 10_000), st.integers())
@@ -44,7 +44,7 @@ def test_a_start_hands_over_all_that_the_loop_needs() -> None:
     assert given["instance"] == {"account": KEY.account, "region": KEY.region, "id": KEY.id}
     assert (given["attempt"], given["outcome"]) == (0, "waiting")
     assert 1 <= given["wait_seconds"] <= FIRST_WAIT
-    assert Tick.parse(given) == Tick(WAKE, deadline, 0)
+    assert RetryState.parse(given) == RetryState(WAKE, deadline, 0)
 
 
 def test_every_start_has_a_name_of_its_own_that_step_functions_takes() -> None:
@@ -58,7 +58,7 @@ def test_every_start_has_a_name_of_its_own_that_step_functions_takes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [("AccessDeniedException", DeniedError), ("ThrottlingException", RetryableError)]
+    ("code", "kind"), [("AccessDeniedException", AccessDeniedError), ("ThrottlingException", RetryableError)]
 )
 def test_a_start_that_is_refused_says_what_to_do(code: str, kind: type[Exception]) -> None:
     calls = Calls()
@@ -75,27 +75,27 @@ def test_a_start_that_is_refused_says_what_to_do(code: str, kind: type[Exception
 
 @pytest.mark.parametrize("spoilt", ["instance", "cause", "correlation_id", "asked_at", "deadline", "attempt"])
 def test_a_state_that_no_start_made_is_refused(spoilt: str) -> None:
-    document = Tick(WAKE, NOW, 3).document("waiting", 5)
+    document = RetryState(WAKE, NOW, 3).document("waiting", 5)
     with pytest.raises(KeyError):
-        Tick.parse({name: value for name, value in document.items() if name != spoilt})
+        RetryState.parse({name: value for name, value in document.items() if name != spoilt})
 
 
 def test_the_next_state_counts_on_and_keeps_the_rest() -> None:
-    tick = Tick(WAKE, NOW + timedelta(hours=1), 3)
+    tick = RetryState(WAKE, NOW + timedelta(hours=1), 3)
     following = tick.following(NOW)
     assert following
-    assert Tick.parse(following) == Tick(WAKE, tick.deadline, 4)
+    assert RetryState.parse(following) == RetryState(WAKE, tick.deadline, 4)
     assert following["outcome"] == "waiting"
 
 
 def test_no_look_is_planned_after_the_deadline() -> None:
-    tick = Tick(WAKE, NOW, 3)
+    tick = RetryState(WAKE, NOW, 3)
     assert tick.following(NOW) is None
     assert tick.following(NOW - timedelta(seconds=LONGEST_WAIT))
 
 
 def test_a_profile_that_doesnt_propagate_in_minutes_is_given_up_early() -> None:
-    tick = Tick(WAKE, NOW + timedelta(hours=1), 3)
+    tick = RetryState(WAKE, NOW + timedelta(hours=1), 3)
     later = NOW + PROPAGATION
     assert tick.following(NOW, propagating_since=NOW)
     assert tick.following(later, propagating_since=NOW) is None

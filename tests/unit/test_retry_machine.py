@@ -88,7 +88,7 @@ def test_the_longest_loop_fits_its_history_and_its_timeout() -> None:
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-class Room:
+class Reservation:
     """The machine on moto, with on_retry answered by a function of the test's."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,16 +140,16 @@ class Room:
 
 
 @pytest.fixture
-def room(monkeypatch: pytest.MonkeyPatch) -> Iterator[Room]:
+def room(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reservation]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws(config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}):
-        yield Room(monkeypatch)
+        yield Reservation(monkeypatch)
 
 
-def test_an_instance_is_asked_about_until_it_is_done(room: Room) -> None:
+def test_an_instance_is_asked_about_until_it_is_done(room: Reservation) -> None:
     def answer(tick: dict[str, Any]) -> dict[str, Any]:
         attempt = tick["attempt"] + 1
         return {**tick, "attempt": attempt, "outcome": "waiting" if attempt < 3 else "done"}
@@ -162,14 +162,14 @@ def test_an_instance_is_asked_about_until_it_is_done(room: Room) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["done", "parked", "gone"])
-def test_whatever_is_not_waiting_ends_the_loop(room: Room, outcome: str) -> None:
+def test_whatever_is_not_waiting_ends_the_loop(room: Reservation, outcome: str) -> None:
     ended = room.run(lambda tick: {**tick, "outcome": outcome})
 
     assert ended["status"] == "SUCCEEDED"
     assert len(room.asked) == 1
 
 
-def test_a_fault_of_ours_is_not_repeated_but_leaves_a_request_that_can_be_redriven(room: Room) -> None:
+def test_a_fault_of_ours_is_not_repeated_but_leaves_a_request_that_can_be_redriven(room: Reservation) -> None:
     def answer(_tick: dict[str, Any]) -> dict[str, Any]:
         raise RuntimeError("boom")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rolekeeper.aws.errors import DamagedError
+from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.conflicts import Conflicts
 from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.scan import ImpactScanner, Scan
@@ -105,5 +105,5 @@ def test_a_star_row_looks_for_conflicts_with_the_exact_rows_and_not_past_a_damag
     assert {str(each) for each in conflicts} == {"workload=web", "workload=db"}
     assert conflicts.new
     world.garble(layout.published_key(mapping_key("workload=db")))
-    with pytest.raises(DamagedError):
+    with pytest.raises(CorruptItemError):
         scanner.add_possible_conflicts(Conflicts(), star, None, None, world.clock.now())

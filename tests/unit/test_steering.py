@@ -8,7 +8,7 @@ import pytest
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, Tasks, WorkQueue
 from rolekeeper.fleet.expiry import AHEAD
-from rolekeeper.fleet.overrides import Steering, UnknownKeyError
+from rolekeeper.fleet.overrides import OperatorOverrides, UnknownKeyError
 from rolekeeper.model import InstanceKey, MappingKey, Pin, Timer
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Timers
@@ -65,8 +65,8 @@ def timers(world: World) -> Timers:
 
 
 @pytest.fixture
-def steering(world: World, timers: Timers, queue: SentInstances, tasks: StartedTasks) -> Steering:
-    return Steering(state=world.state, timers=timers, queue=queue, tasks=tasks, now=world.clock.now)
+def steering(world: World, timers: Timers, queue: SentInstances, tasks: StartedTasks) -> OperatorOverrides:
+    return OperatorOverrides(state=world.state, timers=timers, queue=queue, tasks=tasks, now=world.clock.now)
 
 
 def put_pin(world: World, **attributes: Any) -> None:
@@ -79,19 +79,21 @@ def armed(timers: Timers) -> list[Any]:
     return list(timers.due(NOW + timedelta(days=9999)))
 
 
-def test_the_control_item_starts_a_sweep(steering: Steering, tasks: StartedTasks) -> None:
+def test_the_control_item_starts_a_sweep(steering: OperatorOverrides, tasks: StartedTasks) -> None:
     steering.written(layout.CONTROL, "event-1")
     assert tasks.started == [Task.SWEEP]
 
 
-def test_a_batch_starts_each_task_once(world: World, steering: Steering, tasks: StartedTasks) -> None:
+def test_a_batch_starts_each_task_once(world: World, steering: OperatorOverrides, tasks: StartedTasks) -> None:
     soon = layout.key_of(codec.timer_item(Timer(world.clock.now() + timedelta(seconds=30), KEY)))
     for key in (layout.CONTROL, soon, layout.CONTROL, soon):
         steering.written(key, "event-1")
     assert tasks.started == [Task.SWEEP, Task.EXPIRIES]
 
 
-def test_a_task_that_wasnt_taken_is_started_by_the_next_record(steering: Steering, tasks: StartedTasks) -> None:
+def test_a_task_that_wasnt_taken_is_started_by_the_next_record(
+    steering: OperatorOverrides, tasks: StartedTasks
+) -> None:
     tasks.refuses = 1
     with pytest.raises(RetryableError):
         steering.written(layout.CONTROL, "event-1")
@@ -101,7 +103,7 @@ def test_a_task_that_wasnt_taken_is_started_by_the_next_record(steering: Steerin
 
 @pytest.mark.parametrize("expires_at", ["", "2026-03-01T10:30:00Z", "2026-03-01T09:00:00+00:00", "tomorrow"])
 def test_a_pin_has_its_instance_looked_at_whatever_it_says(
-    world: World, steering: Steering, queue: SentInstances, expires_at: str
+    world: World, steering: OperatorOverrides, queue: SentInstances, expires_at: str
 ) -> None:
     put_pin(world, expires_at=expires_at)
     steering.written(PIN, "event-1")
@@ -109,7 +111,7 @@ def test_a_pin_has_its_instance_looked_at_whatever_it_says(
 
 
 def test_the_history_tells_whether_a_pin_was_written_or_removed(
-    world: World, steering: Steering, queue: SentInstances
+    world: World, steering: OperatorOverrides, queue: SentInstances
 ) -> None:
     put_pin(world, expires_at="")
     steering.written(PIN, "event-1")
@@ -118,7 +120,7 @@ def test_the_history_tells_whether_a_pin_was_written_or_removed(
     assert queue.causes == ["its pin was written", "its pin was removed"]
 
 
-def test_a_pin_that_expires_has_a_timer_for_it(world: World, steering: Steering, timers: Timers) -> None:
+def test_a_pin_that_expires_has_a_timer_for_it(world: World, steering: OperatorOverrides, timers: Timers) -> None:
     until = world.clock.now() + timedelta(hours=1)
     put_pin(world, expires_at=until.isoformat())
     steering.written(PIN, "event-1")
@@ -127,20 +129,22 @@ def test_a_pin_that_expires_has_a_timer_for_it(world: World, steering: Steering,
 
 
 @pytest.mark.parametrize("expires_at", ["", "2026-03-01T08:59:59Z", "tomorrow", 7])
-def test_one_that_doesnt_has_none(world: World, steering: Steering, timers: Timers, expires_at: Any) -> None:
+def test_one_that_doesnt_has_none(world: World, steering: OperatorOverrides, timers: Timers, expires_at: Any) -> None:
     put_pin(world, expires_at=expires_at)
     steering.written(PIN, "event-1")
     assert armed(timers) == []
 
 
-def test_a_released_pin_has_its_instance_looked_at(steering: Steering, queue: SentInstances, timers: Timers) -> None:
+def test_a_released_pin_has_its_instance_looked_at(
+    steering: OperatorOverrides, queue: SentInstances, timers: Timers
+) -> None:
     steering.written(PIN, "event-1")
     assert queue.sent == [KEY]
     assert armed(timers) == []
 
 
 def test_an_instance_whose_record_is_damaged_is_sent_all_the_same(
-    world: World, steering: Steering, queue: SentInstances
+    world: World, steering: OperatorOverrides, queue: SentInstances
 ) -> None:
     """What is wrong there is told where it is reconciled; other pins must not wait behind it."""
     world.garble(layout.record_key(KEY))
@@ -150,7 +154,7 @@ def test_an_instance_whose_record_is_damaged_is_sent_all_the_same(
 
 
 def test_a_pin_whose_timer_cant_be_armed_comes_again(
-    world: World, steering: Steering, queue: SentInstances, timers: Timers
+    world: World, steering: OperatorOverrides, queue: SentInstances, timers: Timers
 ) -> None:
     put_pin(world, expires_at="2026-03-01T10:00:00Z")
     world.calls.before("PutItem", refusing("InternalServerError", status=500))
@@ -166,7 +170,7 @@ def test_a_pin_whose_timer_cant_be_armed_comes_again(
     [(-60, []), (1, [Task.EXPIRIES]), (AHEAD.total_seconds(), [Task.EXPIRIES]), (AHEAD.total_seconds() + 1, [])],
 )
 def test_a_timer_that_the_next_minute_could_miss_is_looked_at_now(
-    world: World, steering: Steering, tasks: StartedTasks, subject: Any, seconds: float, started: list[Task]
+    world: World, steering: OperatorOverrides, tasks: StartedTasks, subject: Any, seconds: float, started: list[Task]
 ) -> None:
     timer = Timer(world.clock.now() + timedelta(seconds=seconds), subject)
     steering.written(layout.key_of(codec.timer_item(timer)), "event-1")
@@ -184,12 +188,14 @@ def test_a_timer_that_the_next_minute_could_miss_is_looked_at_now(
         ("", ""),
     ],
 )
-def test_what_steers_nothing_says_so(steering: Steering, key: layout.Key) -> None:
+def test_what_steers_nothing_says_so(steering: OperatorOverrides, key: layout.Key) -> None:
     with pytest.raises(UnknownKeyError):
         steering.written(key, "event-1")
 
 
-def test_a_pin_that_the_command_line_wrote_is_read_the_same(world: World, steering: Steering, timers: Timers) -> None:
+def test_a_pin_that_the_command_line_wrote_is_read_the_same(
+    world: World, steering: OperatorOverrides, timers: Timers
+) -> None:
     until = world.clock.now() + timedelta(minutes=30)
     world.store.write(world.store.put(codec.pin_item(KEY, Pin("NONE", expires_at=until, by="somebody"))))
     steering.written(PIN, "event-1")

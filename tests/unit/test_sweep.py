@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rolekeeper.aws.ec2 import FILTER_VALUES
-from rolekeeper.aws.errors import DeniedError, RetryableError
-from rolekeeper.fleet.sweep import FLEET_RESERVE, MAPPINGS_RESERVE, Swept
+from rolekeeper.aws.errors import AccessDeniedError, RetryableError
+from rolekeeper.fleet.sweep import FLEET_RESERVE, MAPPINGS_RESERVE, SweepResult
 from rolekeeper.model import InstanceRecord
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
@@ -29,14 +29,14 @@ def desk(world: World) -> Desk:
     return made
 
 
-def sweep(desk: Desk, *seconds: float) -> Swept:
+def sweep(desk: Desk, *seconds: float) -> SweepResult:
     """One sweep; of its time so much is left each time that it asks, and at last for good."""
     left = chain(seconds or (840,), repeat(seconds[-1] if seconds else 840))
     app = desk.app()
     try:
         return app.sweep("sweep-1", lambda: next(left)).run()
     finally:
-        app.announcer.flush()
+        app.telemetry.flush()
 
 
 def converged(desk: Desk, **tags: str) -> str:
@@ -174,7 +174,7 @@ def test_a_mapping_whose_role_is_gone_is_suspended_and_its_instances_hold(desk: 
     assert "doesn't exist" in reason
     served = desk.served("app=web")
     assert served is not None
-    assert served.suspended
+    assert served.suspended_because
     desk.world.reconcile(instance)
     assert desk.world.carries(instance) == "web"
 
@@ -293,7 +293,7 @@ def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Desk, 
     desk.world.running(app="web")
     desk.quiet()
     desk.world.calls.before(operation, refusing("AccessDenied", "no"))
-    with pytest.raises(DeniedError):
+    with pytest.raises(AccessDeniedError):
         sweep(desk)
     (told,) = desk.world.events.named("Permission Missing")
     assert told["action"].partition(":")[2] in operation

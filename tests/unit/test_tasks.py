@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.aws.errors import DeniedError, RetryableError
+from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.aws.queue import Task, Tasks
 from support.fake_ec2 import client_error
 
@@ -34,7 +34,7 @@ def test_a_task_is_started_and_not_waited_for(task: Task) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [("TooManyRequestsException", RetryableError), ("AccessDeniedException", DeniedError)]
+    ("code", "kind"), [("TooManyRequestsException", RetryableError), ("AccessDeniedException", AccessDeniedError)]
 )
 def test_a_refusal_says_what_to_do(code: str, kind: type[Exception]) -> None:
     tasks = Tasks(FakeLambda(client_error(code, "no")), "sweeper")  # type: ignore[arg-type]  # shaped like a client

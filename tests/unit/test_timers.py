@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.aws.errors import DamagedError
+from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.model import MappingKey, Timer
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import PAGE, Timers
@@ -72,7 +72,7 @@ def test_a_timer_that_cant_be_read_hides_no_other(world: World, timers: Timers, 
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
     timers.arm(in_(10))
     damaged, other = timers.due(NOW + timedelta(minutes=1))
-    assert isinstance(damaged, DamagedError)
+    assert isinstance(damaged, CorruptItemError)
     assert "garbled" in str(damaged)
     assert other == in_(10)
 

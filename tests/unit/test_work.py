@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from rolekeeper.aws.errors import DeniedError, RetryableError
+from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.aws.queue import WorkQueue, request
 from rolekeeper.instances.requests import parse
 from rolekeeper.model import InstanceKey
@@ -83,7 +83,7 @@ def test_a_queue_that_takes_only_some_has_failed() -> None:
 
 
 def test_a_queue_that_refuses_or_cant_be_reached_says_what_to_do() -> None:
-    with pytest.raises(DeniedError) as denied:
+    with pytest.raises(AccessDeniedError) as denied:
         _queue(FakeSqs(error=client_error("AccessDenied"))).send(_fleet(1), "sweep", "c")
     assert (denied.value.action, denied.value.resource) == ("sqs:SendMessage", URL)
     with pytest.raises(RetryableError):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rolekeeper.aws.errors import DeniedError, PermanentError, classified
+from rolekeeper.aws.errors import AccessDeniedError, PermanentError, classified
 from rolekeeper.model import IGNORE_TAG
 from rolekeeper_cli.findings import Findings, several, unknown, warn
 from rolekeeper_cli.patient import Patient
@@ -79,7 +79,7 @@ def tags(patient: Patient) -> Findings:
         return ""
     try:
         found = list(_control_policies(client, account))
-    except DeniedError as error:
+    except AccessDeniedError as error:
         # To ask is for the organization's managers only (Organizations API reference, `ListPoliciesForTarget`).
         asked = f"aws organizations list-policies-for-target --target-id {account} --filter SERVICE_CONTROL_POLICY"
         remedy = f"in account {manager}: {asked}, and the same for each of its parents; compare them with {_PAGE}"

@@ -1,6 +1,6 @@
 """What CloudFormation made: the stack, its rules, its functions and what wakes them, its alarms and whom they reach."""
 
-from rolekeeper.aws.errors import GoneError, classified
+from rolekeeper.aws.errors import NotFoundError, classified
 from rolekeeper_cli.findings import Finding, Findings, fail, several, warn
 from rolekeeper_cli.patient import Patient, Resource
 
@@ -63,7 +63,7 @@ def rules(patient: Patient) -> Findings:
         try:
             with classified("events:DescribeRule", each.id):
                 state = client.describe_rule(Name=each.id)["State"]
-        except GoneError:
+        except NotFoundError:
             yield _gone("rule", each)
             continue
         if state == "DISABLED":
@@ -81,7 +81,7 @@ def functions(patient: Patient) -> Findings:
         try:
             with classified("lambda:GetFunction", each.id):
                 answer = client.get_function(FunctionName=each.id)
-        except GoneError:
+        except NotFoundError:
             yield _gone("function", each)
             continue
         is_ = answer["Configuration"]
@@ -108,7 +108,7 @@ def sources(patient: Patient) -> Findings:
         try:
             with classified("lambda:GetEventSourceMapping", each.id):
                 state = client.get_event_source_mapping(UUID=each.id)["State"]
-        except GoneError:
+        except NotFoundError:
             yield _gone("event source mapping", each)
             continue
         if state in {"Creating", "Enabling", "Updating"}:

@@ -10,10 +10,10 @@ from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.iam import Iam
 from rolekeeper.aws.queue import Tasks, WorkQueue
 from rolekeeper.fleet.expiry import Expiries
-from rolekeeper.fleet.overrides import DeployedMode, Steering
+from rolekeeper.fleet.overrides import DeployedMode, OperatorOverrides
 from rolekeeper.fleet.sweep import Sweep
 from rolekeeper.instances.apply import Applier
-from rolekeeper.instances.change_limit import ChangeWindow
+from rolekeeper.instances.change_limit import ChangeLimiter
 from rolekeeper.instances.reconcile import Reconciler
 from rolekeeper.instances.requests import RetryLoop
 from rolekeeper.mail import Mailer
@@ -29,7 +29,7 @@ from rolekeeper.permissions.roles import Roles
 from rolekeeper.settings import Settings
 from rolekeeper.storage.state import State, Timers
 from rolekeeper.storage.table import Store
-from rolekeeper.telemetry import Announcer
+from rolekeeper.telemetry import Telemetry
 
 if TYPE_CHECKING:
     # The functions bring them; the command line is installed without Powertools.
@@ -107,19 +107,19 @@ class App:
         return Timers(self.store)
 
     @cached_property
-    def announcer(self) -> Announcer:
+    def telemetry(self) -> Telemetry:
         """Logs, metrics, events and mails; `flush` it at the end of an invocation."""
         if not (self._logger and self._metrics):
             raise TypeError("these parts were made to look, not to announce: they have no logger and no metrics")
         mailer = Mailer(lambda: self.client("sns"), self.settings.alarm_topic, self.settings.where, self.now)
-        return Announcer(self.client("events"), self._logger, self._metrics, mailer)
+        return Telemetry(self.client("events"), self._logger, self._metrics, mailer)
 
     # ---- instances ----
 
     @cached_property
-    def window(self) -> ChangeWindow:
+    def window(self) -> ChangeLimiter:
         """The limit on changes by one mapping at once."""
-        return ChangeWindow(self.store, self.settings.limits, self.settings.change_window_minutes)
+        return ChangeLimiter(self.store, self.settings.limits, self.settings.change_window_minutes)
 
     @cached_property
     def retry_loop(self) -> RetryLoop:
@@ -133,7 +133,7 @@ class App:
             ec2=self.ec2,
             state=self.state,
             window=self.window,
-            announce=self.announcer,
+            telemetry=self.telemetry,
             rules=self.settings.rules,
             now=self.now,
             sleep=self.sleep,
@@ -141,7 +141,7 @@ class App:
         return Reconciler(
             ec2=self.ec2,
             state=self.state,
-            announce=self.announcer,
+            telemetry=self.telemetry,
             applier=applier,
             rules=self.settings.rules,
             retries=None if in_loop else self.retry_loop,
@@ -185,22 +185,22 @@ class App:
             assessor=self.assessor(),
             ec2=self.ec2,
             queue=self.queue,
-            announcer=self.announcer,
+            telemetry=self.telemetry,
             now=self.now,
         )
 
     # ---- the fleet ----
 
     @cached_property
-    def steering(self) -> Steering:
+    def overrides(self) -> OperatorOverrides:
         """Acts on what people write into the state table."""
         tasks = Tasks(self.client("lambda"), self.settings.sweep_function)
-        return Steering(state=self.state, timers=self.timers, queue=self.queue, tasks=tasks, now=self.now)
+        return OperatorOverrides(state=self.state, timers=self.timers, queue=self.queue, tasks=tasks, now=self.now)
 
     @cached_property
     def deployed_mode(self) -> DeployedMode:
         """Reports a mode that a deployment changed."""
-        return DeployedMode(self.store, self.announcer, self.settings.mode)
+        return DeployedMode(self.store, self.telemetry, self.settings.mode)
 
     def sweep(self, correlation_id: str, seconds_left: Callable[[], float]) -> Sweep:
         """The pass over the fleet and the mappings."""
@@ -210,7 +210,7 @@ class App:
             table=self.table,
             publisher=self.publisher,
             queue=self.queue,
-            announce=self.announcer,
+            telemetry=self.telemetry,
             rules=self.settings.rules,
             correlation_id=correlation_id,
             seconds_left=seconds_left,
@@ -225,7 +225,7 @@ class App:
             timers=self.timers,
             publisher=self.publisher,
             queue=self.queue,
-            announce=self.announcer,
+            telemetry=self.telemetry,
             correlation_id=correlation_id,
             now=self.now,
             waits=waits,

@@ -11,10 +11,10 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.aws.errors import AwsRefusalError, DeniedError, UnreachableError, classified
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NoResponseError, classified
 from rolekeeper.aws.queue import SOURCE
 from rolekeeper.mail import Mail, Mailer
-from rolekeeper.model import Action, Association, Decision, Instance, MappingKey, Wake
+from rolekeeper.model import Action, Association, Decision, Instance, MappingKey, ReconcileRequest
 
 if TYPE_CHECKING:
     # The functions bring them; the command line, which imports this module too, is installed without Powertools.
@@ -39,7 +39,7 @@ PARKED = "Instance Parked"
 PERMISSION_MISSING = "Permission Missing"
 
 
-class Announcer:
+class Telemetry:
     """Collects the events of one invocation and sends them at its end.
 
     An event is news, not the record: if EventBridge can't be reached, that is logged and counted, and the work that
@@ -57,7 +57,7 @@ class Announcer:
 
     def decision(  # noqa: PLR0913  # a log line says everything at once
         self,
-        wake: Wake,
+        request: ReconcileRequest,
         instance: Instance | None,
         association: Association | None,
         decision: Decision,
@@ -69,7 +69,7 @@ class Announcer:
         """Log and count one decision.
 
         Args:
-            wake: why the instance was looked at.
+            request: why the instance was looked at.
             instance: as it was seen.
             association: the same.
             decision: what was decided.
@@ -79,22 +79,22 @@ class Announcer:
         """
         observed = seen(instance, association)
         detail = {
-            "account": wake.instance.account,
-            "region": wake.instance.region,
-            "instance-id": wake.instance.id,
-            "cause": wake.cause,
-            "correlation-id": wake.correlation_id,
+            "account": request.instance.account,
+            "region": request.instance.region,
+            "instance-id": request.instance.id,
+            "cause": request.cause,
+            "correlation-id": request.correlation_id,
             "seen": observed,
             "decision": described(decision),
             "answer": dict(answer or {}),
         }
-        self._logger.info("decided", extra={**detail, "correlation_id": wake.correlation_id})
+        self._logger.info("decided", extra={**detail, "correlation_id": request.correlation_id})
         self.count(decision.action.value)
         if decision.code in COUNTED:
             self.count(COUNTED[decision.code])
         if event:
             read = {key: value for key, value in observed["tags"].items() if key in reads}
-            self.send(event, {**detail, "seen": {**observed, "tags": read}}, [wake.instance.arn])
+            self.send(event, {**detail, "seen": {**observed, "tags": read}}, [request.instance.arn])
 
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
         """Log, count and send what happened to a mapping; `event` is the detail-type."""
@@ -103,7 +103,7 @@ class Announcer:
         self.count(event.replace(" ", ""))
         self.send(event, full, [])
 
-    def denied(self, error: DeniedError, *, correlation_id: str, news: bool = True) -> None:
+    def denied(self, error: AccessDeniedError, *, correlation_id: str, news: bool = True) -> None:
         """A permission is missing: the alarm that names the action and the resource.
 
         Every refusal is logged and counted. The event, which becomes a mail, goes out once per invocation, and only for
@@ -122,10 +122,10 @@ class Announcer:
         self._logger.warning("dropped", extra=said)
         self.count("Dropped")
 
-    def failed(self, text: str, **detail: Any) -> None:
+    def will_retry(self, text: str, **detail: Any) -> None:
         """Something to try again: logged as a warning and counted."""
         self._logger.warning(text, extra=detail)
-        self.count("Retryable")
+        self.count("WillRetry")
 
     def count(self, name: str, value: float = 1) -> None:
         """Add to a metric of the deployment."""
@@ -158,10 +158,10 @@ class Announcer:
                 named = {"events": number, "action": error.action, "resource": error.resource}
                 self._logger.exception("events were not sent", extra=named)
                 self.count("EventsFailed", number)
-                if isinstance(error, DeniedError):
+                if isinstance(error, AccessDeniedError):
                     # No event can tell of it, so the alarm on the metric has to, and this log line.
                     self.count("PermissionDenied")
-                if isinstance(error, UnreachableError):
+                if isinstance(error, NoResponseError):
                     self.count("EventsFailed", left)
                     return
 
@@ -231,12 +231,12 @@ def described(decision: Decision) -> dict[str, Any]:
         "role": decision.role,
         "profile-arn": decision.profile_arn,
         "takes-over": decision.takes_over,
-        "losers": [{"mapping": str(each.mapping), "why": each.why} for each in decision.losers],
+        "losers": [{"mapping": str(each.mapping), "why": each.why} for each in decision.overridden],
     }
 
 
 def history_entry(
-    wake: Wake,
+    request: ReconcileRequest,
     instance: Instance | None,
     association: Association | None,
     decision: Decision,
@@ -244,8 +244,8 @@ def history_entry(
 ) -> dict[str, Any]:
     """An instance's history entry: what woke us, what was seen, what was decided and why, what AWS answered."""
     return {
-        "cause": wake.cause,
-        "correlation_id": wake.correlation_id,
+        "cause": request.cause,
+        "correlation_id": request.correlation_id,
         "seen": seen(instance, association),
         "decision": described(decision),
         "answer": dict(answer),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rolekeeper.aws.queue import request
-from rolekeeper.model import Wake
+from rolekeeper.model import ReconcileRequest
 from support.desk import Desk
 from support.terminal import Terminal, lines
 
@@ -117,7 +117,7 @@ def letter(desk: Desk, dead: str, body: Any) -> None:
 
 
 def asked_for(desk: Desk, instance: str) -> dict[str, Any]:
-    wake: Wake = desk.world.wake(instance)
+    wake: ReconcileRequest = desk.world.wake(instance)
     return request(wake.instance, "sweep", "c", desk.world.clock.now())
 
 

@@ -190,7 +190,7 @@ class OneInstance(RuleBasedStateMachine):
     def delete_row(self, data: st.DataObject, *, meant: bool) -> None:
         mapping = self._any_row(data)
         if meant:
-            self._publish(replace(mapping, deleted=True, suspended=""))
+            self._publish(replace(mapping, deleted=True, suspended_because=""))
         else:
             self.rows.pop(mapping.key, None)
 
@@ -204,7 +204,7 @@ class OneInstance(RuleBasedStateMachine):
     def suspend(self, data: st.DataObject, why: str) -> None:
         mapping = self._any_row(data)
         if mapping.key in self.rows and not mapping.deleted:
-            self.rows[mapping.key] = replace(mapping, suspended=why)
+            self.rows[mapping.key] = replace(mapping, suspended_because=why)
 
     @rule(data=st.data(), release=st.booleans())
     def pin_or_release(self, data: st.DataObject, *, release: bool) -> None:

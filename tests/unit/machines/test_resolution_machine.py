@@ -115,7 +115,9 @@ class Resolution(RuleBasedStateMachine):
         if gone == "missing":
             del self.rows[row.key]
         else:
-            self.rows[row.key] = replace(row, deleted=gone == "deleted", suspended="" if gone == "deleted" else "gone")
+            self.rows[row.key] = replace(
+                row, deleted=gone == "deleted", suspended_because="" if gone == "deleted" else "gone"
+            )
 
     @rule(key=tag_keys, value=st.sampled_from([None, "web", "web", "", "*"]))
     def tag(self, key: str, value: str | None) -> None:
@@ -180,7 +182,7 @@ class Resolution(RuleBasedStateMachine):
 
     def who_loses_could_as_well_not_be_there(self) -> None:
         found = self._found()
-        for loser in found.losers:
+        for loser in found.overridden:
             others = self._found([row for key, row in self.rows.items() if key != loser.mapping])
             if found.exclusion or found.winner:
                 assert _governing(others) == _governing(found)
@@ -203,7 +205,7 @@ class Resolution(RuleBasedStateMachine):
         self.rows[key] = PublishedMapping(MappingSpec(key, role, **losing), 1, arn(role), deleted=way == "deleted")
         after = self._found()
         assert _governing(after) == _governing(before)
-        assert {each.mapping for each in after.losers} - {each.mapping for each in before.losers} <= {key}
+        assert {each.mapping for each in after.overridden} - {each.mapping for each in before.overridden} <= {key}
 
     # ---- how ----
 
@@ -225,15 +227,15 @@ class Resolution(RuleBasedStateMachine):
     def _losers_are_told_why(self, found: Candidates, *, overruled: bool) -> None:
         """Every row of its tags is named once: it governs, or it lost, for a reason that is true of it."""
         ranked = rank(self.instance, self.rows.values(), self.now)
-        told = {each.mapping: each.why for each in found.losers}
-        assert len(told) == len(found.losers)
+        told = {each.mapping: each.why for each in found.overridden}
+        assert len(told) == len(found.overridden)
         governing = {each.key for each in (*found.tied, *([found.winner] if found.winner else ())) if not each.key.pins}
-        assert told.keys() | governing == ranked.losers.keys() | ranked.best
+        assert told.keys() | governing == ranked.overridden.keys() | ranked.best
         assert not told.keys() & governing
         for key, why in told.items():
-            if key in ranked.losers:
-                true = [words for words in ranked.losers[key] if all(word in why for word in words)]
-                assert true, f"{key} is told {why!r}, where {ranked.losers[key]} are true"
+            if key in ranked.overridden:
+                true = [words for words in ranked.overridden[key] if all(word in why for word in words)]
+                assert true, f"{key} is told {why!r}, where {ranked.overridden[key]} are true"
                 self.met.add(true[0][0])
             elif overruled and (ranked.tie or key == min(ranked.best)):
                 assert ("pin" if pinned(self.pin, self.now) else IGNORE_TAG) in why

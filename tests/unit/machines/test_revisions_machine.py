@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from rolekeeper.aws.errors import ObserveAgainError
+from rolekeeper.aws.errors import ConflictError
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.model import ANY_VALUE, Held, MappingKey, PublishedMapping, Timer
 from rolekeeper.storage import codec, layout
@@ -125,10 +125,11 @@ class Mappings(RuleBasedStateMachine):
         read, there = kept.published, self.published.get(key)
         fits = there is not None and there.revision == read.revision
         self._write(
-            lambda: self.workers[who].revisions.refresh(replace(read, suspended=why), ENTRY, self.now), fits=fits
+            lambda: self.workers[who].revisions.refresh(replace(read, suspended_because=why), ENTRY, self.now),
+            fits=fits,
         )
         if fits and there:
-            self.published[key] = replace(there, suspended=why)
+            self.published[key] = replace(there, suspended_because=why)
             self.entries[key] += 1
 
     @rule(reads=readers, row=tricky_keys)
@@ -199,7 +200,7 @@ class Mappings(RuleBasedStateMachine):
         if fits:
             write()
             return
-        with pytest.raises(ObserveAgainError):
+        with pytest.raises(ConflictError):
             write()
         assert self._table() == before, "a write that is refused writes nothing at all"
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from rolekeeper.aws.errors import ObserveAgainError
+from rolekeeper.aws.errors import ConflictError
 from rolekeeper.model import InstanceKey, InstanceRecord, Pin, RecordChange, Timer
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.layout import Key
@@ -168,7 +168,7 @@ class Records(RuleBasedStateMachine):
         before = self._table()
         gone = layout.instance_pk(IT), "history#2026-03-01T09:00:00.000000Z#0"
         change = RecordChange(clears=True)
-        with pytest.raises(ObserveAgainError):
+        with pytest.raises(ConflictError):
             self.workers[who].state.save(IT, change, START, completes=(gone, {"outcome": "done"}))
         assert self._table() == before
 
@@ -272,7 +272,7 @@ class Records(RuleBasedStateMachine):
         completes = None
         if write.completes is not None:
             completes = self.entries[write.completes, key], {"outcome": f"by {write.entry}"}
-        with nullcontext() if self._fits(write) else pytest.raises(ObserveAgainError):
+        with nullcontext() if self._fits(write) else pytest.raises(ConflictError):
             made = state.save(key, write.change, START, entry=entry, completes=completes)
             if write.entry is not None:
                 self.entries[write.entry, key] = made

@@ -11,8 +11,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from rolekeeper.aws.errors import ObserveAgainError
-from rolekeeper.instances.change_limit import HORIZON, SPREAD, Room
+from rolekeeper.aws.errors import ConflictError
+from rolekeeper.instances.change_limit import HORIZON, SPREAD, Reservation
 from rolekeeper.model import RecordChange
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
@@ -38,7 +38,7 @@ class Change:
     mapping: int
     at: datetime
     approved: bool
-    room: Room
+    room: Reservation
     profile_arn: str
     entry: layout.Key
     given_back: bool = False
@@ -49,7 +49,7 @@ class Asking:
     """A worker that was told that there is no room, and what it was told when it looked for some."""
 
     mapping: int
-    room: Room | None = None
+    room: Reservation | None = None
     allowed: int = 0
     approved: bool = False
     revision: int = 0
@@ -102,12 +102,12 @@ class Windows(RuleBasedStateMachine):
             room = self.workers[who].window.room(MAPPINGS[mapping], self.now)
             self._open(who, Asking(mapping, room, LIMITS.per_edit))
             if not in_between:
-                self.look_for_room(who, at_once=at_once)
+                self.reserve_or_wait(who, at_once=at_once)
                 self.take_the_room(who, overtaken=overtaken)
 
     @rule(who=workers, at_once=st.booleans(), older=st.integers(0, 1))
     @precondition(lambda self: self.asking)
-    def look_for_room(self, who: int, older: int = 0, *, at_once: bool = False) -> None:
+    def reserve_or_wait(self, who: int, older: int = 0, *, at_once: bool = False) -> None:
         """By the newest revision, or by one that is overtaken; another worker may look between the read and its use."""
         asking = self.asking.get(who)
         if not asking or asking.room:
@@ -117,9 +117,9 @@ class Windows(RuleBasedStateMachine):
         credit = 0 if older else self.credit[asking.mapping]
         if at_once:
             other = self.workers[(who + 1) % 3].window
-            self.calls.after("BatchGetItem", lambda: other.look_for_room(mapping, revision, self.now))
-        room = self.workers[who].window.look_for_room(mapping, revision, self.now)
-        approved = isinstance(room, Room) and "credit" in str(room.take)
+            self.calls.after("BatchGetItem", lambda: other.reserve_or_wait(mapping, revision, self.now))
+        room = self.workers[who].window.reserve_or_wait(mapping, revision, self.now)
+        approved = isinstance(room, Reservation) and "credit" in str(room.take)
         if isinstance(room, datetime):
             # Who is overtaken between may miss room that has just been cleared, and asks again.
             assert counted >= allowed or at_once, "room that is there is given"
@@ -177,7 +177,7 @@ class Windows(RuleBasedStateMachine):
         before, state, starting = self._table(), self.workers[who].state, RecordChange(grants=(given,))
         try:
             entry = state.save(KEY, starting, self.now, entry={"outcome": "started"}, also=[asking.room.take])
-        except ObserveAgainError:
+        except ConflictError:
             assert self._table() == before, "without room there is no grant"
             self.asking[who] = Asking(asking.mapping)
             return

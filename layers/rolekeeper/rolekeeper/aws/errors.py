@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 class AwsRefusalError(Exception):
     """AWS refused a call. Carries what people need to act: the code, AWS's words, the action and the resource.
 
-    `resent`: botocore had sent the call before, and only the last sending is known to be refused. EC2's mutations take
-    no idempotency token, so an earlier one may have happened.
+    `possibly_applied`: botocore had sent the call before, and only the last sending is known to be refused. EC2's
+    mutations take no idempotency token, so an earlier one may have happened.
     """
 
-    resent = False
+    possibly_applied = False
 
     def __init__(self, code: str, message: str, action: str = "", resource: str = "") -> None:
         super().__init__(f"{code}: {message}" if message else code)
@@ -36,11 +36,11 @@ class RetryableError(AwsRefusalError):
     """Passing: throttled, or AWS had a fault. The same call may succeed later; nothing is known to have changed."""
 
 
-class UnreachableError(RetryableError):
+class NoResponseError(RetryableError):
     """No answer came, after all the time that the SDK gives it: asking again at once would cost as much."""
 
 
-class ObserveAgainError(AwsRefusalError):
+class ConflictError(AwsRefusalError):
     """What we acted on is no longer so: somebody was faster, or the association id is stale. Read again."""
 
 
@@ -48,7 +48,7 @@ class NotReadyError(AwsRefusalError):
     """True but too early: the instance changes state, or IAM still propagates. Wait, bounded."""
 
 
-class GoneError(AwsRefusalError):
+class NotFoundError(AwsRefusalError):
     """The thing named doesn't exist (any more)."""
 
 
@@ -56,11 +56,11 @@ class PermanentError(AwsRefusalError):
     """Waiting won't help: somebody must change a configuration."""
 
 
-class DeniedError(PermanentError):
+class AccessDeniedError(PermanentError):
     """A permission is missing. `action` and `resource` name it."""
 
 
-class DamagedError(PermanentError):
+class CorruptItemError(PermanentError):
     """An item of our own table can't be read: it isn't what we wrote."""
 
 
@@ -173,12 +173,12 @@ def classify(error: ClientError | BotoCoreError, action: str, resource: str) -> 
     """
     if not isinstance(error, ClientError):
         # A connection that broke or timed out: the call may or may not have happened.
-        return UnreachableError(type(error).__name__, str(error), action, resource)
+        return NoResponseError(type(error).__name__, str(error), action, resource)
     details: Mapping[str, str] = error.response.get("Error", {})  # type: ignore[assignment]  # botocore's stub is looser
     code, message = details.get("Code", "Unknown"), details.get("Message", "")
     refusal = _kind(code, message, error)(code, message, *_named(message, action, resource, code))
     # botocore counts what it sends again by itself (botocore 1.43 `endpoint.py`, `_send_request`).
-    refusal.resent = error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
+    refusal.possibly_applied = error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
     return refusal
 
 
@@ -186,8 +186,8 @@ def _kind(code: str, message: str, error: ClientError) -> type[AwsRefusalError]:
     by_code: tuple[tuple[frozenset[str], type[AwsRefusalError]], ...] = (
         (THROTTLES, RetryableError),
         (FAULTS, RetryableError),
-        (DENIALS, DeniedError),
-        (ABSENCES, GoneError),
+        (DENIALS, AccessDeniedError),
+        (ABSENCES, NotFoundError),
     )
     for codes, kind in by_code:
         if code in codes:
@@ -197,11 +197,11 @@ def _kind(code: str, message: str, error: ClientError) -> type[AwsRefusalError]:
         return NotReadyError
     if code == "IncorrectState":
         # "existing association", "not the active association" (aws-cli #5251), or IAM still propagating.
-        return NotReadyError if _IDENTITY_PROPAGATING in said.replace(" ", "") else ObserveAgainError
+        return NotReadyError if _IDENTITY_PROPAGATING in said.replace(" ", "") else ConflictError
     if code == "InvalidParameterValue" and any(words in said for words in _PROPAGATING):
         return NotReadyError
     if code == "ConditionalCheckFailedException":
-        return ObserveAgainError
+        return ConflictError
     if code == "TransactionCanceledException":
         return _why_cancelled(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -214,7 +214,7 @@ def _why_cancelled(error: ClientError) -> type[AwsRefusalError]:
     reasons = {reason.get("Code") for reason in answer.get("CancellationReasons", ())}
     if reasons & {"ValidationError", "ItemCollectionSizeLimitExceeded"}:
         return PermanentError
-    return ObserveAgainError if "ConditionalCheckFailed" in reasons else RetryableError
+    return ConflictError if "ConditionalCheckFailed" in reasons else RetryableError
 
 
 def _named(message: str, action: str, resource: str, code: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.aws.errors import AwsRefusalError, GoneError, RetryableError, classified
+from rolekeeper.aws.errors import AwsRefusalError, NotFoundError, RetryableError, classified
 
 if TYPE_CHECKING:
     from types_boto3_iam.client import IAMClient
@@ -65,7 +65,7 @@ class Iam:
         try:
             with classified("iam:GetRole", self.arn("role", "/", name)):
                 role = self._client.get_role(RoleName=name)["Role"]
-        except GoneError:
+        except NotFoundError:
             return None
         boundary_arn = role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")
         trust = _document(role.get("AssumeRolePolicyDocument"))
@@ -114,7 +114,7 @@ class Iam:
         try:
             with classified("iam:GetInstanceProfile", self.arn("instance-profile", "/", name)):
                 profile = self._client.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
-        except GoneError:
+        except NotFoundError:
             return None
         # A profile holds at most one role (AWS_FACTS.md "IAM").
         role_arn, role_name = next(((each["Arn"], each["RoleName"]) for each in profile["Roles"]), ("", ""))

@@ -16,13 +16,13 @@ from operator import itemgetter
 from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
-from rolekeeper.aws.errors import AwsRefusalError, DamagedError, DeniedError
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError
 from rolekeeper.aws.queue import WorkQueue
 from rolekeeper.instances.resolve import mapping_keys
 from rolekeeper.mappings.publish import Publisher
 from rolekeeper.model import InstanceKey, MappingKey, PublishedMapping, Timer
 from rolekeeper.storage.state import PAGE, State, Timers
-from rolekeeper.telemetry import Announcer
+from rolekeeper.telemetry import Telemetry
 
 CAUSE = "expiry"
 # Each timer is met twice before it rings, so that a minute may be missed (throttled, say).
@@ -35,7 +35,7 @@ WORK = timedelta(seconds=50)
 
 
 @dataclass(slots=True)
-class Rung:
+class ExpiryResult:
     """What a minute saw and did. `finished` is False when its time ran out first."""
 
     timers: int = 0
@@ -65,19 +65,19 @@ class Expiries:
     timers: Timers
     publisher: Publisher
     queue: WorkQueue
-    announce: Announcer
+    telemetry: Telemetry
     correlation_id: str
     now: Callable[[], datetime]
     waits: bool = True
     sleep: Callable[[float], None] = time.sleep
 
-    def run(self) -> Rung:
+    def run(self) -> ExpiryResult:
         """Ring the timers that are due soon, or were.
 
         What can't be rung now keeps its timer and the next minute tries again, so no refusal of AWS is raised: each is
         logged and counted, and a missing permission has its alarm.
         """
-        rung, began = Rung(), self.now()
+        rung, began = ExpiryResult(), self.now()
         expired: dict[Timer, MappingKey] = {}
         # All instances first: they are what matters, and rows take longer.
         with self._attempt(rung, "the timers can't be read"):
@@ -93,14 +93,16 @@ class Expiries:
                 self._show(timer, key, rung)
         return rung
 
-    def _ring(self, page: Sequence[Timer | DamagedError], until: datetime, rung: Rung) -> dict[Timer, MappingKey]:
+    def _ring(
+        self, page: Sequence[Timer | CorruptItemError], until: datetime, rung: ExpiryResult
+    ) -> dict[Timer, MappingKey]:
         """Send the instances of these timers; returns those of mappings whose rows are to say so, by `until`."""
         at = self.now()
         instances: dict[Timer, InstanceKey] = {}
         mappings: dict[Timer, MappingKey] = {}
         for each in page:
             with self._attempt(rung, "a timer can't be read; delete that item"):
-                if isinstance(each, DamagedError):
+                if isinstance(each, CorruptItemError):
                     raise each
                 rung.timers += 1
                 if isinstance(each.subject, InstanceKey):
@@ -115,13 +117,13 @@ class Expiries:
                 return self._ring_mappings(mappings, at, until, rung)
         return {}
 
-    def _ring_instances(self, timers: Mapping[Timer, InstanceKey], at: datetime, rung: Rung) -> None:
+    def _ring_instances(self, timers: Mapping[Timer, InstanceKey], at: datetime, rung: ExpiryResult) -> None:
         # A pin that was changed or released since costs a look that finds nothing to do.
         self._send([(_delay(timer, at), key) for timer, key in timers.items()], rung)
         self.timers.clear(*(timer for timer in timers if _passed(timer, at)))
 
     def _ring_mappings(
-        self, timers: Mapping[Timer, MappingKey], at: datetime, until: datetime, rung: Rung
+        self, timers: Mapping[Timer, MappingKey], at: datetime, until: datetime, rung: ExpiryResult
     ) -> dict[Timer, MappingKey]:
         served, unread = self._served(timers.values(), rung)
         meant = {timer: key for timer, key in timers.items() if _meant(timer, served.get(key))}
@@ -135,7 +137,7 @@ class Expiries:
         return {each: key for each, key in meant.items() if _passed(each, until)}
 
     def _served(
-        self, keys: Iterable[MappingKey], rung: Rung
+        self, keys: Iterable[MappingKey], rung: ExpiryResult
     ) -> tuple[Mapping[MappingKey, PublishedMapping], set[MappingKey]]:
         """What is published under these keys, and those that can't be read: a damaged item must not hide the others."""
         keys = list(keys)
@@ -146,33 +148,33 @@ class Expiries:
                 raise snapshot.damaged[key]
         return snapshot.published, unread
 
-    def _send(self, instances: Iterable[tuple[int, InstanceKey]], rung: Rung) -> None:
+    def _send(self, instances: Iterable[tuple[int, InstanceKey]], rung: ExpiryResult) -> None:
         """Send instances, each after so many seconds."""
         for delay, group in groupby(sorted(instances), key=itemgetter(0)):
             keys = [key for _, key in group]
             rung.sent += self.queue.send(keys, CAUSE, self.correlation_id, delay_seconds=delay)
 
-    def _show(self, timer: Timer, key: MappingKey, rung: Rung) -> None:
+    def _show(self, timer: Timer, key: MappingKey, rung: ExpiryResult) -> None:
         """Have a mapping's row say that it expired; the sweep comes back to a row that can't be judged for long."""
         self.publisher.recheck(key, self.correlation_id)
         self.timers.clear(timer)
         rung.mappings += 1
 
-    def _out_of_time(self, began: datetime, rung: Rung) -> bool:
+    def _out_of_time(self, began: datetime, rung: ExpiryResult) -> bool:
         rung.finished = self.now() - began < WORK
         return not rung.finished
 
     @contextmanager
-    def _attempt(self, rung: Rung, problem: str) -> Iterator[None]:
+    def _attempt(self, rung: ExpiryResult, problem: str) -> Iterator[None]:
         """What AWS refuses in here is noted, and the work goes on behind it."""
         try:
             yield
-        except DeniedError as error:
+        except AccessDeniedError as error:
             # The alarm rings; a mail each minute would say no more.
-            self.announce.denied(error, correlation_id=self.correlation_id, news=False)
+            self.telemetry.denied(error, correlation_id=self.correlation_id, news=False)
             rung.problems.append(f"{problem}: {error}")
         except AwsRefusalError as error:
-            self.announce.failed(problem, error=str(error))
+            self.telemetry.will_retry(problem, error=str(error))
             rung.problems.append(f"{problem}: {error}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rolekeeper.aws.errors import AwsRefusalError, ObserveAgainError
+from rolekeeper.aws.errors import AwsRefusalError, ConflictError
 from rolekeeper.aws.queue import Task, Tasks, WorkQueue
 from rolekeeper.fleet.expiry import AHEAD
 from rolekeeper.model import Mode, Timer
@@ -16,7 +16,7 @@ from rolekeeper.storage import codec, layout
 from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import State, Timers
 from rolekeeper.storage.table import Store, Update
-from rolekeeper.telemetry import Announcer
+from rolekeeper.telemetry import Telemetry
 
 
 class UnknownKeyError(Exception):
@@ -24,7 +24,7 @@ class UnknownKeyError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Steering:
+class OperatorOverrides:
     """Acts on what was written; made anew for each batch, which starts each task once.
 
     Attributes:
@@ -93,12 +93,12 @@ class DeployedMode:
 
     Attributes:
         store: the state table.
-        announce: the event and its mail.
+        telemetry: the event and its mail.
         mode: as deployed now.
     """
 
     store: Store
-    announce: Announcer
+    telemetry: Telemetry
     mode: Mode
 
     def compare(self, correlation_id: str, at: datetime) -> None:
@@ -109,7 +109,7 @@ class DeployedMode:
         try:
             self._compare(correlation_id, at)
         except AwsRefusalError as error:
-            self.announce.failed("the deployed mode can't be compared", error=str(error))
+            self.telemetry.will_retry("the deployed mode can't be compared", error=str(error))
 
     def _compare(self, correlation_id: str, at: datetime) -> None:
         items = self.store.get([layout.DEPLOYED, layout.CONTROL])
@@ -121,11 +121,11 @@ class DeployedMode:
         known = known.only_if("mode", "=", was) if was else known.only_if_absent("mode")
         try:
             self.store.write(self.store.update(layout.DEPLOYED, known))
-        except ObserveAgainError:
+        except ConflictError:
             return
         if was is None:
             return
         control = codec.control_from(items.get(layout.CONTROL, {}))
         effective = control.mode or self.mode
         detail = {"from": str(was), "to": self.mode.value, "in-effect": effective.value, "means": MEANS[effective]}
-        self.announce.send(MODE_CHANGED, {**detail, "cause": "a deployment", "correlation-id": correlation_id}, [])
+        self.telemetry.send(MODE_CHANGED, {**detail, "cause": "a deployment", "correlation-id": correlation_id}, [])

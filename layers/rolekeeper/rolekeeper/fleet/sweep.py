@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
-from rolekeeper.aws.errors import AwsRefusalError, DeniedError, RetryableError
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import WorkQueue
 from rolekeeper.instances.observe import Observation, Unreadable, observe_page
 from rolekeeper.instances.records import needs_reconcile
@@ -21,7 +21,7 @@ from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import Instance, InstanceState, MappingKey
 from rolekeeper.settings import Rules
 from rolekeeper.storage.state import State
-from rolekeeper.telemetry import Announcer
+from rolekeeper.telemetry import Telemetry
 
 CAUSE = "sweep"
 # A sweep that ends here starts anew with the next schedule; the fleet gets most of the 15 minutes that Lambda allows.
@@ -32,7 +32,7 @@ type Scans = dict[MappingKey, Scan]
 
 
 @dataclass(slots=True)
-class Swept:
+class SweepResult:
     """What a sweep saw and sent. `finished` is False when its time ran out first."""
 
     instances: int = 0
@@ -63,19 +63,19 @@ class Sweep:
     table: MappingTable
     publisher: Publisher
     queue: WorkQueue
-    announce: Announcer
+    telemetry: Telemetry
     rules: Rules
     correlation_id: str
     seconds_left: Callable[[], float]
     now: Callable[[], datetime]
 
-    def run(self) -> Swept:
+    def run(self) -> SweepResult:
         """Look at every instance and every mapping.
 
         Raises:
             AwsRefusalError: a page could not be read or sent; the schedule's retry begins anew, which is harmless.
         """
-        swept = Swept()
+        swept = SweepResult()
         try:
             first = not self.state.swept()
             live, scans = self._fleet(swept)
@@ -84,18 +84,18 @@ class Sweep:
                 self.state.note_sweep(live, swept.published, self.now())
                 if first:
                     # Until now every change was held: now they are due.
-                    again = Swept(problems=swept.problems)
+                    again = SweepResult(problems=swept.problems)
                     self._fleet(again)
                     swept.sent, swept.finished = swept.sent + again.sent, again.finished
-        except DeniedError as error:
-            self.announce.denied(error, correlation_id=self.correlation_id)
+        except AccessDeniedError as error:
+            self.telemetry.denied(error, correlation_id=self.correlation_id)
             raise
         if not swept.finished:
-            self.announce.count("SweepUnfinished")
-        self.announce.count("InstancesSwept", swept.instances)
+            self.telemetry.count("SweepUnfinished")
+        self.telemetry.count("InstancesSwept", swept.instances)
         return swept
 
-    def _fleet(self, swept: Swept) -> tuple[int, Scans]:
+    def _fleet(self, swept: SweepResult) -> tuple[int, Scans]:
         """Send the instances for which a reconcile would do or write anything, and count what each mapping governs.
 
         Only a hint is sent: the reconciler reads the truth again, association first.
@@ -119,7 +119,7 @@ class Sweep:
             swept.sent += self.queue.send(differing, CAUSE, self.correlation_id)
         return live, scans
 
-    def _observe(self, page: Sequence[Instance], at: datetime, swept: Swept) -> list[Observation]:
+    def _observe(self, page: Sequence[Instance], at: datetime, swept: SweepResult) -> list[Observation]:
         """The instances of a page that can be decided on; those that can't are reported."""
         readable: list[Observation] = []
         for each in observe_page(page, self.ec2, self.state, at):
@@ -127,7 +127,7 @@ class Sweep:
                 readable.append(each)
             elif (problem := str(each.error)) not in swept.problems:
                 swept.problems.append(problem)
-                self.announce.failed("an instance can't be swept", instance=each.key.id, error=problem)
+                self.telemetry.will_retry("an instance can't be swept", instance=each.key.id, error=problem)
         return readable
 
     def _count(self, observed: Observation, scans: Scans, at: datetime) -> None:
@@ -140,7 +140,7 @@ class Sweep:
             scan = scans.setdefault(mapping.key, Scan())
             scan.add(instance, observed.association, (mapping, ranked), (mapping, ranked), self.rules.ownership)
 
-    def _mappings(self, swept: Swept, scans: Scans) -> bool:
+    def _mappings(self, swept: SweepResult, scans: Scans) -> bool:
         """Check every row again, then what is served although its row is gone.
 
         Returns:
@@ -158,13 +158,13 @@ class Sweep:
         if unseen and empty:
             # An empty read never means that every row was deleted (DESIGN, rule 5): hold everything.
             swept.problems.append(f"the mapping table reads empty, and {len(unseen)} mappings are served: kept")
-            self.announce.count("MappingTableEmpty")
+            self.telemetry.count("MappingTableEmpty")
             return False
         for key in sorted(unseen):
             judged &= self._recheck(key, swept, scans, whole=whole, seen=False)
         return judged
 
-    def _recheck(self, key: MappingKey, swept: Swept, scans: Scans, *, whole: bool, seen: bool) -> bool:
+    def _recheck(self, key: MappingKey, swept: SweepResult, scans: Scans, *, whole: bool, seen: bool) -> bool:
         """Check one row again; returns whether it could be judged."""
         if self.seconds_left() < MAPPINGS_RESERVE:
             swept.finished = False
@@ -176,10 +176,10 @@ class Sweep:
         except RetryableError as error:
             # One row that AWS gave no answer for doesn't keep the others from being checked.
             swept.problems.append(f"{key}: {error}")
-            self.announce.failed("a mapping was not checked", mapping=str(key), error=str(error))
+            self.telemetry.will_retry("a mapping was not checked", mapping=str(key), error=str(error))
         except AwsRefusalError as error:
             swept.problems.append(f"{key}: {error}")
-            self.announce.failed("a mapping can't be checked", mapping=str(key), error=str(error))
+            self.telemetry.will_retry("a mapping can't be checked", mapping=str(key), error=str(error))
         else:
             swept.mappings_changed += verdict.changed
             swept.published += verdict.revision > 0 and verdict.status is not Status.REMOVED

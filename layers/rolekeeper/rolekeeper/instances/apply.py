@@ -13,24 +13,24 @@ from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import (
+    AccessDeniedError,
     AwsRefusalError,
-    DeniedError,
-    GoneError,
+    ConflictError,
+    NoResponseError,
+    NotFoundError,
     NotReadyError,
-    ObserveAgainError,
     PermanentError,
     RetryableError,
-    UnreachableError,
 )
 from rolekeeper.instances import records
-from rolekeeper.instances.change_limit import ChangeWindow, Room
+from rolekeeper.instances.change_limit import ChangeLimiter, Reservation
 from rolekeeper.instances.observe import Observation, waits_for_room
-from rolekeeper.model import Action, Association, Decision, InstanceRecord, MappingKey, RecordChange, Wake
+from rolekeeper.model import Action, Association, Decision, InstanceRecord, MappingKey, ReconcileRequest, RecordChange
 from rolekeeper.settings import Rules
 from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import State
 from rolekeeper.storage.table import Write
-from rolekeeper.telemetry import CHANGED, Announcer, history_entry
+from rolekeeper.telemetry import CHANGED, Telemetry, history_entry
 
 # Seconds between attempts to count a change while other workers count theirs; each attempt lets one of them through.
 CROWDED = (0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.8)
@@ -77,7 +77,7 @@ class _Started:
 
     entry: Key
     left: InstanceRecord
-    room: Room | None
+    room: Reservation | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class Applier:
         ec2: the instances and their associations.
         state: the state table.
         window: how much each mapping may still change.
-        announce: logs, metrics and events.
+        telemetry: logs, metrics and events.
         rules: what the deployment allows.
         now: the clock (UTC).
         sleep: waits between attempts, in seconds.
@@ -96,40 +96,44 @@ class Applier:
 
     ec2: Ec2
     state: State
-    window: ChangeWindow
-    announce: Announcer
+    window: ChangeLimiter
+    telemetry: Telemetry
     rules: Rules
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     sleep: Callable[[float], None] = time.sleep
 
-    def apply(self, wake: Wake, observed: Observation, decision: Decision) -> Retry | OutcomeUnknown | NotApplied:
+    def apply(
+        self, request: ReconcileRequest, observed: Observation, decision: Decision
+    ) -> Retry | OutcomeUnknown | NotApplied:
         """Do what was decided for one instance, if there is room for it, and record what became of it.
 
         Raises:
             AwsRefusalError: our own table failed. What EC2 was asked stands, and its grant explains it.
         """
         # Asked before its turn, it would be counted as one more that waits, and those behind it would wait longer.
-        started = observed.turn(decision, self.now()) or self._start(wake, observed, decision)
+        started = observed.turn(decision, self.now()) or self._start(request, observed, decision)
         if isinstance(started, datetime):
             return NotApplied(waits_for_room(decision, started))
         try:
-            made = self._mutate(decision, wake.instance.id)
+            made = self._mutate(decision, request.instance.id)
         except RetryableError as error:
-            self.announce.failed("the outcome of a change is unknown", error=str(error), instance=wake.instance.id)
+            self.telemetry.will_retry(
+                "the outcome of a change is unknown", error=str(error), instance=request.instance.id
+            )
             return OutcomeUnknown(error)
-        except (NotReadyError, ObserveAgainError, GoneError, PermanentError) as error:
-            return self._refused(wake, observed, decision, started, error)
-        self._complete(wake, observed, decision, started, made)
+        except (NotReadyError, ConflictError, NotFoundError, PermanentError) as error:
+            return self._refused(request, observed, decision, started, error)
+        self._complete(request, observed, decision, started, made)
         return Retry()
 
     # ---- how ----
 
-    def _start(self, wake: Wake, observed: Observation, decision: Decision) -> _Started | datetime:
+    def _start(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> _Started | datetime:
         """Write the grant and the entry, with the room that the change takes, if any; or say when its turn is."""
         mapping = _counted_for(decision)
-        found: Room | None = None
+        found: Reservation | None = None
         entry = {
-            **history_entry(wake, observed.instance, observed.association, decision, {}),
+            **history_entry(request, observed.instance, observed.association, decision, {}),
             "outcome": STARTED,
         }
         for wait in (*CROWDED, None):
@@ -137,15 +141,15 @@ class Applier:
             room = found or (self.window.room(mapping, now) if mapping else None)
             change = records.starting(observed, decision, now)
             try:
-                at = self.state.save(wake.instance, change, now, entry=entry, also=[room.take] if room else [])
-            except ObserveAgainError:
+                at = self.state.save(request.instance, change, now, entry=entry, also=[room.take] if room else [])
+            except ConflictError:
                 if mapping is None:
                     raise
-                turn = self.window.look_for_room(mapping, decision.revision, self.now())
+                turn = self.window.reserve_or_wait(mapping, decision.revision, self.now())
                 if isinstance(turn, datetime):
                     return turn
                 found = turn
-            except UnreachableError:
+            except NoResponseError:
                 # It may have been written: once more would count it twice.
                 raise
             except RetryableError:
@@ -165,14 +169,14 @@ class Applier:
         return self.ec2.disassociate(decision.association_id, instance_id)
 
     def _complete(
-        self, wake: Wake, observed: Observation, decision: Decision, started: _Started, made: Association
+        self, request: ReconcileRequest, observed: Observation, decision: Decision, started: _Started, made: Association
     ) -> None:
         now = self.now()
         answer = {"association-id": made.id, "state": made.state.value}
         change = records.completed(observed, decision, self.rules.contention, now)
-        self.state.save(wake.instance, change, now, completes=(started.entry, {"outcome": DONE, "answer": answer}))
-        self.announce.decision(
-            wake,
+        self.state.save(request.instance, change, now, completes=(started.entry, {"outcome": DONE, "answer": answer}))
+        self.telemetry.decision(
+            request,
             observed.instance,
             observed.association,
             decision,
@@ -182,20 +186,27 @@ class Applier:
         )
 
     def _refused(
-        self, wake: Wake, observed: Observation, decision: Decision, started: _Started, error: AwsRefusalError
+        self,
+        request: ReconcileRequest,
+        observed: Observation,
+        decision: Decision,
+        started: _Started,
+        error: AwsRefusalError,
     ) -> Retry | NotApplied:
         """EC2 said no: complete the entry with its answer, then observe again, wait, or show why not."""
         answer = {"code": error.code, "message": error.message, "action": error.action, "resource": error.resource}
         # Sent twice and refused once, the call may have happened: the entry stays "started", and keeps its room.
-        outcome = {"answer": answer} if error.resent else {"outcome": REFUSED, "answer": answer}
-        also = (started.room.back,) if started.room and not error.resent else ()
+        outcome = {"answer": answer} if error.possibly_applied else {"outcome": REFUSED, "answer": answer}
+        also = (started.room.back,) if started.room and not error.possibly_applied else ()
         completes = started.entry, outcome
-        if isinstance(error, ObserveAgainError | GoneError):
-            self.state.save(wake.instance, RecordChange(), self.now(), completes=completes, also=also)
+        if isinstance(error, ConflictError | NotFoundError):
+            self.state.save(request.instance, RecordChange(), self.now(), completes=completes, also=also)
             return Retry(RetryableError(error.code, error.message, error.action, error.resource))
-        return NotApplied(self._instead(wake, observed, decision, error), answer, completes, started.left, also)
+        return NotApplied(self._instead(request, observed, decision, error), answer, completes, started.left, also)
 
-    def _instead(self, wake: Wake, observed: Observation, decision: Decision, error: AwsRefusalError) -> Decision:
+    def _instead(
+        self, request: ReconcileRequest, observed: Observation, decision: Decision, error: AwsRefusalError
+    ) -> Decision:
         """What the instance shows after a refusal that looking again doesn't change."""
         if isinstance(error, NotReadyError):
             propagating = error.code != "IncorrectInstanceState"
@@ -207,7 +218,7 @@ class Applier:
                 polls=True,
                 arguments=(error.code,),
             )
-        if isinstance(error, DeniedError):
+        if isinstance(error, AccessDeniedError):
             holds = replace(
                 decision,
                 action=Action.HOLD,
@@ -215,7 +226,7 @@ class Applier:
                 reason=f"permission {error.action} on {error.resource} is missing ({error.code})",
                 arguments=(error.action, error.resource),
             )
-            self.announce.denied(error, correlation_id=wake.correlation_id, news=not observed.shows(holds))
+            self.telemetry.denied(error, correlation_id=request.correlation_id, news=not observed.shows(holds))
             return holds
         reason = f"EC2 refused role {decision.role}: {error}"
         return replace(decision, action=Action.HOLD, code="refused", reason=reason, arguments=(error.code,))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rolekeeper.aws.errors import ObserveAgainError, RetryableError
+from rolekeeper.aws.errors import ConflictError, RetryableError
 from rolekeeper.model import MappingKey
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
@@ -32,8 +32,8 @@ SPREAD = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """Room for one replace or detach.
+class Reservation:
+    """Reservation for one replace or detach.
 
     Attributes:
         take: counts the change; its condition fails when there is no room.
@@ -44,7 +44,7 @@ class Room:
     back: Write
 
 
-class ChangeWindow:
+class ChangeLimiter:
     """The windows of all mappings.
 
     Args:
@@ -58,11 +58,11 @@ class ChangeWindow:
         self._limits = limits
         self._minutes = minutes
 
-    def room(self, mapping: MappingKey, now: datetime) -> Room:
-        """Room by the plain limit, if there is any when it is taken."""
+    def room(self, mapping: MappingKey, now: datetime) -> Reservation:
+        """Reservation by the plain limit, if there is any when it is taken."""
         return self._taking(layout.window_key(mapping), now, self._limits.per_edit)
 
-    def look_for_room(self, mapping: MappingKey, revision: int, now: datetime) -> Room | datetime:
+    def reserve_or_wait(self, mapping: MappingKey, revision: int, now: datetime) -> Reservation | datetime:
         """After a refusal: room for the change all the same, or when its turn is.
 
         Now the fleet's size matters, as the last sweep counted it, and what somebody approved for this revision.
@@ -75,12 +75,12 @@ class ChangeWindow:
             return self._taking(key, now, allowed)
         if int(item.get("credit", 0)) > 0 and int(item.get("credit_revision", 0)) == revision:
             used = Update().add("credit", -1).only_if("credit", ">", 0).only_if("credit_revision", "=", revision)
-            return Room(self._store.update(key, used), self._store.update(key, Update().add("credit", 1)))
+            return Reservation(self._store.update(key, used), self._store.update(key, Update().add("credit", 1)))
         return self._turn(key, item, now)
 
-    def _taking(self, key: layout.Key, now: datetime, allowed: int) -> Room:
+    def _taking(self, key: layout.Key, now: datetime, allowed: int) -> Reservation:
         update = self._counting(now, 1).only_if("total", "<", allowed, or_absent=allowed > 0)
-        return Room(self._store.update(key, update), self._store.update(key, self._counting(now, -1)))
+        return Reservation(self._store.update(key, update), self._store.update(key, self._counting(now, -1)))
 
     def _counting(self, now: datetime, number: int) -> Update:
         # The item is of use for a window and no longer; what DynamoDB drops late is forgotten by the next burst.
@@ -101,7 +101,7 @@ class ChangeWindow:
                 update.remove(name)
         try:
             self._store.write(self._store.update(key, update))
-        except ObserveAgainError:
+        except ConflictError:
             return 0
         return sum(over.values())
 

@@ -47,16 +47,16 @@ def decide(  # noqa: PLR0913, PLR0917  # all that one decision depends on
         One decision. A `Wait` with `polls` needs the retry loop; one without is ended by an event or at `until`.
     """
     if instance.state in ENDED:
-        return Decision(Action.NOTHING, "ended", f"the instance is {instance.state}", losers=candidates.losers)
+        return Decision(Action.NOTHING, "ended", f"the instance is {instance.state}", overridden=candidates.overridden)
     if instance.managed_by:
         reason = f"{instance.managed_by} manages the instance, and its role with it"
-        return Decision(Action.NOTHING, "service-managed", reason, losers=candidates.losers)
+        return Decision(Action.NOTHING, "service-managed", reason, overridden=candidates.overridden)
     if excluded := candidates.exclusion:
         return Decision(
             excluded.action,
             excluded.code,
             excluded.reason,
-            losers=candidates.losers,
+            overridden=candidates.overridden,
             until=excluded.until,
             arguments=(str(excluded.until), excluded.text),
         )
@@ -67,7 +67,7 @@ def decide(  # noqa: PLR0913, PLR0917  # all that one decision depends on
             "EC2 is still detaching the former role",
             association_id=association.id,
             polls=True,
-            losers=candidates.losers,
+            overridden=candidates.overridden,
         )
     if candidates.tied:
         return _hold_tie(candidates)
@@ -82,7 +82,7 @@ def _hold_tie(candidates: Candidates) -> Decision:
         Action.HOLD,
         "tie",
         f"{rivals} share priority {candidates.tied[0].spec.priority} but want different roles; give one a lower number",
-        losers=candidates.losers,
+        overridden=candidates.overridden,
         arguments=tuple(f"{each.key} {each.revision}" for each in candidates.tied),
     )
 
@@ -115,13 +115,13 @@ def _govern(  # noqa: C901, PLR0912, PLR0913, PLR0917  # one ladder, one rung pe
             polls=polls,
             swap=swap,
             takes_over=action.mutates and foreign,
-            losers=candidates.losers,
+            overridden=candidates.overridden,
             arguments=arguments,
         )
 
-    if winner.suspended:
-        reason = f"mapping {winner.key} can't be served: {winner.suspended}"
-        return decision(Action.HOLD, "suspended", reason, winner.suspended)
+    if winner.suspended_because:
+        reason = f"mapping {winner.key} can't be served: {winner.suspended_because}"
+        return decision(Action.HOLD, "suspended", reason, winner.suspended_because)
     missing = _lost(instance, grant, winner, owner)
     if not association:
         if not spec.carries_role:
@@ -195,21 +195,21 @@ def _ungoverned(  # noqa: PLR0913, PLR0917  # as `decide`
             role=grant.role if grant else "",
             association_id=association.id if association else "",
             polls=polls,
-            losers=candidates.losers,
+            overridden=candidates.overridden,
             arguments=arguments,
         )
 
     if not association:
         if grant and owner is None and grant.mapping.matches(instance.tags):
             return decision(Action.HOLD, "mapping-missing", _missing(grant))
-        return Decision(Action.NOTHING, "unmatched", "no mapping for its tags", losers=candidates.losers)
+        return Decision(Action.NOTHING, "unmatched", "no mapping for its tags", overridden=candidates.overridden)
     if not ownership.manages(association.profile_arn):
         return Decision(
             Action.NOTHING,
             "not-ours",
             f"no mapping for its tags; {association.profile_arn} is foreign",
             association_id=association.id,
-            losers=candidates.losers,
+            overridden=candidates.overridden,
         )
     if grant is None:
         reason = (

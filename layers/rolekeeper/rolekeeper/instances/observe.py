@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rolekeeper.aws.ec2 import Ec2, ids_of
-from rolekeeper.aws.errors import DamagedError
+from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.instances.decide import ENDED, decide
 from rolekeeper.instances.resolve import ended, mapping_keys, resolve
 from rolekeeper.model import (
@@ -119,7 +119,7 @@ class Unreadable:
 
     key: InstanceKey
     instance: Instance | None
-    error: DamagedError
+    error: CorruptItemError
     published: tuple[PublishedMapping, ...] | None = None
 
 

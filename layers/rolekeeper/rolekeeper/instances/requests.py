@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rolekeeper.aws.errors import classified
 from rolekeeper.aws.queue import RECONCILE_REQUESTED, SOURCE
-from rolekeeper.model import InstanceKey, Wake
+from rolekeeper.model import InstanceKey, ReconcileRequest
 from rolekeeper.storage.layout import parse_time, timestamp
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class DroppedError(Exception):
     """The message names no instance of ours; `args[0]` says why."""
 
 
-def parse(message: Any, *, account: str, region: str, now: datetime, message_id: str = "") -> Wake:
+def parse(message: Any, *, account: str, region: str, now: datetime, message_id: str = "") -> ReconcileRequest:
     """Read one message of the work queue.
 
     Args:
@@ -61,7 +61,7 @@ def parse(message: Any, *, account: str, region: str, now: datetime, message_id:
     if key.region != region:
         raise DroppedError(f"from another region: {key.region:.60}")
     correlation = detail.get("correlation-id") if kind[0] == SOURCE else message.get("id")
-    return Wake(
+    return ReconcileRequest(
         instance=key,
         cause=cause,
         correlation_id=str(correlation or message_id),
@@ -131,10 +131,10 @@ def wait_seconds(attempt: int, rng: random.Random | None = None) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class RetryState:
     """The machine's state: what goes into `on_retry`, and comes out with the next wait."""
 
-    wake: Wake
+    request: ReconcileRequest
     deadline: datetime
     attempt: int
 
@@ -146,13 +146,13 @@ class Tick:
             KeyError, ValueError: it isn't one that `RetryLoop.start` made.
         """
         instance = event["instance"]
-        wake = Wake(
+        request = ReconcileRequest(
             instance=InstanceKey(instance["account"], instance["region"], instance["id"]),
             cause=event["cause"],
             correlation_id=event["correlation_id"],
             at=parse_time(event["asked_at"]),
         )
-        return cls(wake, parse_time(event["deadline"]), int(event["attempt"]))
+        return cls(request, parse_time(event["deadline"]), int(event["attempt"]))
 
     def following(self, now: datetime, *, propagating_since: datetime | None = None) -> dict[str, Any] | None:
         """The machine's next state, or None when the next look would come after the deadline.
@@ -170,12 +170,12 @@ class Tick:
 
     def document(self, outcome: str, wait: int) -> dict[str, Any]:
         """The machine's state as JSON values."""
-        key = self.wake.instance
+        key = self.request.instance
         return {
             "instance": {"account": key.account, "region": key.region, "id": key.id},
-            "cause": self.wake.cause,
-            "correlation_id": self.wake.correlation_id,
-            "asked_at": timestamp(self.wake.at),
+            "cause": self.request.cause,
+            "correlation_id": self.request.correlation_id,
+            "asked_at": timestamp(self.request.at),
             "deadline": timestamp(self.deadline),
             "attempt": self.attempt,
             "wait_seconds": wait,
@@ -191,17 +191,17 @@ class RetryLoop:
         self._machine_arn = machine_arn
         self._timeout = timedelta(minutes=timeout_minutes)
 
-    def start(self, wake: Wake, now: datetime) -> datetime:
+    def start(self, request: ReconcileRequest, now: datetime) -> datetime:
         """Start a loop for one instance; returns its deadline.
 
         The execution's name is unique: a bare instance id would block that name for 90 days (AWS_FACTS.md, "Lambda,
         SQS, DynamoDB streams, Step Functions").
         """
-        tick = Tick(wake, now + self._timeout, 0)
+        tick = RetryState(request, now + self._timeout, 0)
         with classified("states:StartExecution", self._machine_arn):
             self._client.start_execution(
                 stateMachineArn=self._machine_arn,
-                name=f"{wake.instance.id}-{uuid.uuid4().hex[:12]}",
+                name=f"{request.instance.id}-{uuid.uuid4().hex[:12]}",
                 input=json.dumps(tick.document("waiting", wait_seconds(0))),
             )
         return tick.deadline

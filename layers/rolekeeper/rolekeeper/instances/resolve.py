@@ -13,9 +13,9 @@ from rolekeeper.model import (
     Exclusion,
     Instance,
     InstanceKey,
-    Loser,
     MappingKey,
     MappingSpec,
+    Overridden,
     Pin,
     PublishedMapping,
 )
@@ -27,7 +27,7 @@ def mapping_keys(tags: Mapping[str, str]) -> list[MappingKey]:
     return sorted(keys)
 
 
-def why_not(mapping: PublishedMapping, instance: Instance, now: datetime) -> str:
+def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: datetime) -> str:
     """Why this mapping doesn't apply to this instance, in words; empty when it applies."""
     spec = mapping.spec
     if mapping.deleted:
@@ -71,8 +71,8 @@ def resolve(
 def _overruled(ranked: Candidates, why: str, excluded: Exclusion | None = None) -> Candidates:
     """The same with no winner: whichever would have governed loses."""
     would = ranked.tied or ((ranked.winner,) if ranked.winner else ())
-    lost = tuple(Loser(each.key, why) for each in would)
-    return Candidates(losers=(*lost, *ranked.losers), exclusion=excluded)
+    lost = tuple(Overridden(each.key, why) for each in would)
+    return Candidates(overridden=(*lost, *ranked.overridden), exclusion=excluded)
 
 
 def _rank(instance: Instance, published: Iterable[PublishedMapping], now: datetime) -> Candidates:
@@ -82,25 +82,25 @@ def _rank(instance: Instance, published: Iterable[PublishedMapping], now: dateti
     profile agree, and the first by key stands for them; if they want different ones it is a tie, which holds.
     """
     applicable: list[PublishedMapping] = []
-    losers: list[Loser] = []
+    overridden: list[Overridden] = []
     for mapping in sorted(published, key=lambda each: (each.spec.priority, each.key)):
-        if why := why_not(mapping, instance, now):
+        if why := not_applicable_because(mapping, instance, now):
             if mapping.key.matches(instance.tags):
-                losers.append(Loser(mapping.key, why))
+                overridden.append(Overridden(mapping.key, why))
         else:
             applicable.append(mapping)
     if not applicable:
-        return Candidates(losers=tuple(losers))
+        return Candidates(overridden=tuple(overridden))
     first = applicable[0]
     top = [each for each in applicable if each.spec.priority == first.spec.priority]
-    losers += [
-        Loser(each.key, f"priority {each.spec.priority} comes after {first.spec.priority} of {first.key}")
+    overridden += [
+        Overridden(each.key, f"priority {each.spec.priority} comes after {first.spec.priority} of {first.key}")
         for each in applicable[len(top) :]
     ]
     if {_asks_for(each) for each in top} != {_asks_for(first)}:
-        return Candidates(tied=tuple(top), losers=tuple(losers))
-    losers += [Loser(each.key, f"it agrees with {first.key}, which stands for it") for each in top[1:]]
-    return Candidates(winner=first, losers=tuple(losers))
+        return Candidates(tied=tuple(top), overridden=tuple(overridden))
+    overridden += [Overridden(each.key, f"it agrees with {first.key}, which stands for it") for each in top[1:]]
+    return Candidates(winner=first, overridden=tuple(overridden))
 
 
 def _asks_for(mapping: PublishedMapping) -> tuple[str, str]:

@@ -121,11 +121,11 @@ class Assessor:
         # Where the row says the same, its own verdict makes what is missing.
         edited = seen.parsed.spec != published.spec
         missing = role if edited and role.missing and not seen.stored.control.withholds(self._mode) else None
-        now = replace(published, suspended=role.problem)
+        now = replace(published, suspended_because=role.problem)
         if role.profile_id:
             carried = seen.trigger.scan.profile_ids if seen.trigger.scan else frozenset[str]()
             now = now.with_profile_id(role.profile_id, carried)
-        if now.suspended != published.suspended:
+        if now.suspended_because != published.suspended_because:
             event = "Mapping Suspended" if role.problem else "Mapping Resumed"
             return Refresh(now, event, role.problem, missing)
         if now.former_profile_ids != published.former_profile_ids:

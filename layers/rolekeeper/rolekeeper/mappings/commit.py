@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from rolekeeper.aws.errors import AwsRefusalError, ObserveAgainError, RetryableError
+from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
 from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor
 from rolekeeper.mappings.conflicts import Conflicts
 from rolekeeper.mappings.impact import ImpactReport
@@ -20,7 +20,7 @@ from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Ve
 from rolekeeper.model import Held, MappingKey, PublishedMapping
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import layout
-from rolekeeper.telemetry import Announcer
+from rolekeeper.telemetry import Telemetry
 
 # The most mappings that a row notes itself beside, and the most rows beside one mapping; the sweep looks at all.
 OTHERS, ROWS = 5, 20
@@ -34,20 +34,20 @@ _PUBLISHED = ("status", "reason", "revision", "role", "profile_arn", "cause", "b
 class ConflictNotes:
     """Remembers which rows are in conflict with which mappings."""
 
-    def __init__(self, revisions: Revisions, announcer: Announcer) -> None:
+    def __init__(self, revisions: Revisions, telemetry: Telemetry) -> None:
         self._revisions = revisions
-        self._announcer = announcer
+        self._telemetry = telemetry
 
     def write(self, row: MappingKey, conflicts: Conflicts) -> None:
         """Note a row beside the mappings that it is in conflict with.
 
         Raises:
-            ObserveAgainError: one of them is published anew: look whether there still is a conflict.
+            ConflictError: one of them is published anew: look whether there still is a conflict.
         """
         for conflict in conflicts.largest_first[:OTHERS]:
             stored = self._revisions.read(conflict.other.key)
             if stored.published is None or stored.published.revision != conflict.other.revision:
-                raise ObserveAgainError("OtherChanged", f"{conflict.other.key} is published anew")
+                raise ConflictError("OtherChanged", f"{conflict.other.key} is published anew")
             if row not in stored.in_conflict and len(stored.in_conflict) < ROWS:
                 self._revisions.add_conflict(stored.published, row)
 
@@ -81,7 +81,7 @@ class ConflictNotes:
 
     def _log(self, row: MappingKey, error: AwsRefusalError, correlation_id: str) -> None:
         text = {"mapping": str(row), "error": str(error), "correlation_id": correlation_id}
-        self._announcer.failed("a conflict was not checked again", **text)
+        self._telemetry.will_retry("a conflict was not checked again", **text)
 
 
 class Committer:
@@ -95,7 +95,7 @@ class Committer:
         roles: Roles,
         assessor: Assessor,
         notes: ConflictNotes,
-        announcer: Announcer,
+        telemetry: Telemetry,
         fan_out: Callable[[RowSnapshot], int],
     ) -> None:
         self._table = table
@@ -103,14 +103,14 @@ class Committer:
         self._roles = roles
         self._assessor = assessor
         self._notes = notes
-        self._announcer = announcer
+        self._telemetry = telemetry
         self._fan_out = fan_out
 
     def commit(self, seen: RowSnapshot, verdict: Verdict) -> Verdict:
         """Carry out a verdict; returns it as it came true.
 
         Raises:
-            ObserveAgainError: the row, or what is stored of it, changed meanwhile: judge it again.
+            ConflictError: the row, or what is stored of it, changed meanwhile: judge it again.
             AwsRefusalError: AWS gave no answer, or refused one; judging again makes good what is left.
         """
         if verdict.refresh:
@@ -134,7 +134,7 @@ class Committer:
     def _refresh(self, seen: RowSnapshot, refresh: Refresh) -> None:
         mapping = refresh.mapping
         if refresh.missing and (problem := self._roles.make(mapping.spec, refresh.missing)):
-            self._announcer.failed(
+            self._telemetry.will_retry(
                 "the profile of a published mapping can't be made", mapping=str(seen.key), error=problem
             )
         entry = _entry(seen, refresh.event, "", refresh.reason, mapping) if refresh.event else None
@@ -162,7 +162,7 @@ class Committer:
 
     def _publish_event(self, seen: RowSnapshot, entry: Entry) -> None:
         detail = {name.replace("_", "-"): entry[name] for name in _PUBLISHED}
-        self._announcer.mapping(seen.key, entry["event"], detail, correlation_id=seen.trigger.correlation_id)
+        self._telemetry.mapping(seen.key, entry["event"], detail, correlation_id=seen.trigger.correlation_id)
 
     def _write_row(self, seen: RowSnapshot, verdict: Verdict) -> None:
         if verdict.ending is Ending.DELETE_ROW:
@@ -173,7 +173,7 @@ class Committer:
             fits = self._table.write(seen.key, seen.row, verdict.columns)
             if not fits:
                 status = verdict.columns.status
-                self._announcer.failed("the row has no room for its status", mapping=str(seen.key), status=status)
+                self._telemetry.will_retry("the row has no room for its status", mapping=str(seen.key), status=status)
 
 
 def _sends(verdict: Verdict) -> bool:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from rolekeeper.aws.ec2 import Ec2
-from rolekeeper.aws.errors import AwsRefusalError, DamagedError, DeniedError, ObserveAgainError, RetryableError
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.aws.queue import WorkQueue
 from rolekeeper.mappings.assess import Assessor
 from rolekeeper.mappings.commit import Committer, ConflictNotes
@@ -21,7 +21,7 @@ from rolekeeper.mappings.table import Columns, MappingTable, already_says, numbe
 from rolekeeper.mappings.verdict import RowSnapshot, Status, Trigger, Verdict, denial, sentence, waiting
 from rolekeeper.model import MappingKey
 from rolekeeper.permissions.roles import Roles
-from rolekeeper.telemetry import Announcer
+from rolekeeper.telemetry import Telemetry
 
 # How often a row is judged again when it changes under the judge's hands, before the stream or the sweep has to.
 ATTEMPTS = 3
@@ -41,7 +41,7 @@ class Publisher:
         assessor: Assessor,
         ec2: Ec2,
         queue: WorkQueue,
-        announcer: Announcer,
+        telemetry: Telemetry,
         now: Callable[[], datetime],
     ) -> None:
         self._home = home
@@ -50,16 +50,16 @@ class Publisher:
         self._assessor = assessor
         self._ec2 = ec2
         self._queue = queue
-        self._announcer = announcer
+        self._telemetry = telemetry
         self._now = now
-        self._notes = ConflictNotes(revisions, announcer)
+        self._notes = ConflictNotes(revisions, telemetry)
         self._committer = Committer(
             table=table,
             revisions=revisions,
             roles=roles,
             assessor=assessor,
             notes=self._notes,
-            announcer=announcer,
+            telemetry=telemetry,
             fan_out=self._fan_out,
         )
 
@@ -73,7 +73,7 @@ class Publisher:
 
         Raises:
             RetryableError: AWS is throttled or has a fault; the row says `Waiting`. Try again.
-            DamagedError: an item of the state table isn't what we wrote; the row says `Waiting`, and what to do.
+            CorruptItemError: an item of the state table isn't what we wrote; the row says `Waiting`, and what to do.
         """
         return self._recheck_conflicts(self._judge(key, Trigger("the row changed", correlation_id, by)), correlation_id)
 
@@ -93,7 +93,7 @@ class Publisher:
 
         Raises:
             RetryableError: AWS is throttled or has a fault. The next sweep tries again.
-            DamagedError: as `publish`.
+            CorruptItemError: as `publish`.
         """
         verdict = self._judge(key, Trigger("swept", correlation_id, recheck=True, scan=scan, seen=seen))
         return self._recheck_conflicts(verdict, correlation_id) if verdict.changed else verdict
@@ -105,7 +105,7 @@ class Publisher:
         revision. The revision number is the lock.
 
         Raises:
-            ObserveAgainError: the row is gone, and what is stored is no longer what it was before.
+            ConflictError: the row is gone, and what is stored is no longer what it was before.
         """
         stored, row = self._revisions.read(key), self._table.get_row(key)
         if row and number_in(row, "held_revision") > stored.last:
@@ -113,7 +113,7 @@ class Publisher:
             stored, row = self._revisions.read(key), self._table.get_row(key)
         if not row and self._revisions.read(key) != stored:
             # Another judge may have deleted the row, as approved: to miss that would be to put it back.
-            raise ObserveAgainError("RowGone", f"{key} went while it was looked at")
+            raise ConflictError("RowGone", f"{key} went while it was looked at")
         parsed = read_row(row, self._home) if row else _NO_ROW
         return RowSnapshot(key, row or {}, parsed, stored, self._now(), trigger)
 
@@ -123,13 +123,13 @@ class Publisher:
         try:
             for _ in range(ATTEMPTS):
                 # Gone, edited or judged by another while we looked: look again.
-                with suppress(ObserveAgainError):
+                with suppress(ConflictError):
                     return self._once(self.load(key, trigger))
-        except DeniedError as error:
+        except AccessDeniedError as error:
             # Trying at once won't help, and the shard mustn't stand still: the alarm rings, and the sweep comes back.
-            self._announcer.denied(error, correlation_id=trigger.correlation_id)
+            self._telemetry.denied(error, correlation_id=trigger.correlation_id)
             return Verdict(key, Status.WAITING, reason=denial(error))
-        except DamagedError as error:
+        except CorruptItemError as error:
             self._show_damage(key, error)
             raise
         raise RetryableError("RowChanging", f"{key} keeps changing while it is checked")
@@ -137,23 +137,23 @@ class Publisher:
     def _once(self, seen: RowSnapshot) -> Verdict:
         try:
             return self._committer.commit(seen, self._assessor.assess(seen))
-        except (RetryableError, DeniedError) as error:
+        except (RetryableError, AccessDeniedError) as error:
             verdict = self._wait(seen, error)
             if isinstance(error, RetryableError):
                 raise
-            self._announcer.denied(error, correlation_id=seen.trigger.correlation_id)
+            self._telemetry.denied(error, correlation_id=seen.trigger.correlation_id)
             return verdict
 
-    def _wait(self, seen: RowSnapshot, error: RetryableError | DeniedError) -> Verdict:
+    def _wait(self, seen: RowSnapshot, error: RetryableError | AccessDeniedError) -> Verdict:
         """Say in the row what it waits for."""
         verdict = waiting(seen, error)
         try:
             return self._committer.commit(seen, verdict)
         except AwsRefusalError as other:
-            self._announcer.failed("the row's status was not written", mapping=str(seen.key), error=str(other))
+            self._telemetry.will_retry("the row's status was not written", mapping=str(seen.key), error=str(other))
             return verdict
 
-    def _show_damage(self, key: MappingKey, error: DamagedError) -> None:
+    def _show_damage(self, key: MappingKey, error: CorruptItemError) -> None:
         """Say in the row which item can't be read; which revision is in effect isn't known, so that column stays."""
         row = self._table.get_row(key)
         if row is None:

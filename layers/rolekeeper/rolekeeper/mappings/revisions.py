@@ -48,7 +48,7 @@ class Revisions:
         """All that is stored of a mapping, in one read.
 
         Raises:
-            DamagedError: some of it isn't what we wrote.
+            CorruptItemError: some of it isn't what we wrote.
             RetryableError: some of it stayed unread.
         """
         any_value = MappingKey(key.tag_key, ANY_VALUE)
@@ -68,7 +68,7 @@ class Revisions:
         """One published mapping or its tombstone, as it is now.
 
         Raises:
-            DamagedError: it isn't what we wrote.
+            CorruptItemError: it isn't what we wrote.
         """
         at = layout.published_key(key)
         items = self._store.get([at])
@@ -78,7 +78,7 @@ class Revisions:
         """The revision of a mapping that was held last, which may have been approved or overtaken since.
 
         Raises:
-            DamagedError: it isn't what we wrote.
+            CorruptItemError: it isn't what we wrote.
         """
         at = layout.held_key(key)
         items = self._store.get([at])
@@ -103,7 +103,7 @@ class Revisions:
             in_conflict: the rows in conflict with it, as they were read: who adds one is judged before or after us.
 
         Raises:
-            ObserveAgainError: somebody published another revision meanwhile, or a row came into conflict with it.
+            ConflictError: somebody published another revision meanwhile, or a row came into conflict with it.
         """
         item = codec.published_item(mapping)
         revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}
@@ -126,7 +126,7 @@ class Revisions:
         """Keep a revision that waits for approval, with its history entry, in one transaction.
 
         Raises:
-            ObserveAgainError: somebody held another one meanwhile.
+            ConflictError: somebody held another one meanwhile.
         """
         history = self._store.entry(layout.mapping_pk(held.key), entry, at)
         self._store.write(self._store.put(codec.held_item(held), if_higher="revision"), history)
@@ -140,11 +140,11 @@ class Revisions:
             at: when.
 
         Raises:
-            ObserveAgainError: another revision was published meanwhile.
+            ConflictError: another revision was published meanwhile.
         """
         item = codec.published_item(mapping)
         update = Update().only_if("revision", "=", mapping.revision)
-        for name in ("suspended", "profile_id", "former_profile_ids"):
+        for name in ("suspended_because", "profile_id", "former_profile_ids"):
             update.set(name, item[name])
         told = [self._store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
         self._store.write(self._store.update(layout.published_key(mapping.key), update), *told)
@@ -155,7 +155,7 @@ class Revisions:
         """Note beside a published mapping that a row is in conflict with it.
 
         Raises:
-            ObserveAgainError: it is another revision by now.
+            ConflictError: it is another revision by now.
         """
         update = Update().add(BLOCKS, frozenset({layout.mapping_pk(row)})).only_if("revision", "=", other.revision)
         self._store.write(self._store.update(layout.published_key(other.key), update))
@@ -164,7 +164,7 @@ class Revisions:
         """Drop what `add_conflict` noted: these rows are no longer in conflict.
 
         Raises:
-            ObserveAgainError: nothing is published there.
+            ConflictError: nothing is published there.
         """
         # Only where it is published: an update would make an item that means nothing.
         update = Update().discard(BLOCKS, frozenset(map(layout.mapping_pk, rows))).only_if("revision", ">", 0)

@@ -88,7 +88,7 @@ class MappingTable:
             False when the row is so near to 400 KB that not even a short reason fits.
 
         Raises:
-            ObserveAgainError: the row is gone, was put again, or got another verdict meanwhile.
+            ConflictError: the row is gone, was put again, or got another verdict meanwhile.
         """
         for reason in (columns.reason, NO_ROOM, ""):
             try:
@@ -105,7 +105,7 @@ class MappingTable:
         """Put a row where there is none.
 
         Raises:
-            ObserveAgainError: there is one by now.
+            ConflictError: there is one by now.
         """
         item = {**row, **codec.to_attributes(columns.shown)}
         self._call("PutItem", self._client.put_item, Item=item, ConditionExpression="attribute_not_exists(tag_key)")
@@ -119,7 +119,7 @@ class MappingTable:
             names: the columns that must say the same, or still be absent.
 
         Raises:
-            ObserveAgainError: it was edited meanwhile, or is gone.
+            ConflictError: it was edited meanwhile, or is gone.
         """
         conditions, attributes, values = _as_read(row, names)
         self._call(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from rolekeeper.aws.errors import AwsRefusalError, DeniedError
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.mappings.impact import ImpactReport
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.rows.columns import Attributes
@@ -83,7 +83,7 @@ class RowSnapshot:
 
     def tombstone(self) -> PublishedMapping | None:
         """What would be published in the place of what is, if its row were deleted; None when nothing is."""
-        return self.numbered(replace(self.published, deleted=True, suspended="")) if self.published else None
+        return self.numbered(replace(self.published, deleted=True, suspended_because="")) if self.published else None
 
     # ---- held ----
 
@@ -125,7 +125,7 @@ class RowSnapshot:
             and held
             and held.mapping.deleted
             and self.holds(held.mapping)
-            and held.mapping == replace(self.published, revision=held.revision, deleted=True, suspended="")
+            and held.mapping == replace(self.published, revision=held.revision, deleted=True, suspended_because="")
             and self._put_back(held.mapping)
         )
 
@@ -234,7 +234,7 @@ class Verdict:
 def waiting(seen: RowSnapshot, error: AwsRefusalError) -> Verdict:
     """The verdict on a row for which AWS gave no answer, or refused it: unless what it says is in effect or held."""
     why = f"AWS gave no answer ({error.code} to {error.action}); it is asked again"
-    if isinstance(error, DeniedError):
+    if isinstance(error, AccessDeniedError):
         why = denial(error)
     published = seen.published
     reason = sentence([why], what_is_in_effect(published))
@@ -246,7 +246,7 @@ def waiting(seen: RowSnapshot, error: AwsRefusalError) -> Verdict:
     return Verdict(seen.key, Status.WAITING, ending, reason, revision, columns=None if stays else columns)
 
 
-def denial(error: DeniedError) -> str:
+def denial(error: AccessDeniedError) -> str:
     """What to do about a missing permission."""
     return f"Rolekeeper isn't allowed {error.action} on {error.resource}; allow it, the next sweep tries again"
 
@@ -263,7 +263,7 @@ def what_is_in_effect(published: PublishedMapping | None) -> str:
     """What stays in effect while an edit doesn't come into it, in brackets; empty when nothing is."""
     if published is None:
         return ""
-    if published.suspended:
+    if published.suspended_because:
         return f"(revision {published.revision} is suspended: its instances stay as they are)"
     return f"(revision {published.revision} keeps serving)"
 

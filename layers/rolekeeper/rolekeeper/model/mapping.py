@@ -102,16 +102,16 @@ class MappingSpec:
 class PublishedMapping:
     """A mapping that passed every check: the only kind that the reconciler obeys.
 
-    `profile_arn` is empty for `NONE`. `suspended` says why it can't be served for now (its role is gone, say): it
-    holds its instances. `deleted` marks the tombstone that a removed row leaves: a deliberate act that detaches,
-    where a record merely missing is damage and holds. `profile_id` is the profile's own id (empty where nobody has seen
+    `profile_arn` is empty for `NONE`. `suspended_because` says why it can't be in effect for now (its role is gone,
+    say): it holds its instances. `deleted` marks the tombstone that a removed row leaves: a deliberate act that
+    detaches, where a record merely missing is damage and holds. `profile_id` is the profile's own id (empty where nobody has seen
     it yet), `former_profile_ids` those of the profiles that had its name before and were deleted.
     """
 
     spec: MappingSpec
     revision: int
     profile_arn: str
-    suspended: str = ""
+    suspended_because: str = ""
     deleted: bool = False
     profile_id: str = field(default="", compare=False)
     former_profile_ids: frozenset[str] = field(default=frozenset(), compare=False)

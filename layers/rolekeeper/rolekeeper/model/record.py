@@ -150,7 +150,7 @@ class RecordChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Loser:
+class Overridden:
     """A mapping whose tag the instance carries and that doesn't govern it, and why not."""
 
     mapping: MappingKey
@@ -181,7 +181,7 @@ class Candidates:
 
     winner: PublishedMapping | None = None
     tied: tuple[PublishedMapping, ...] = ()
-    losers: tuple[Loser, ...] = ()
+    overridden: tuple[Overridden, ...] = ()
     exclusion: Exclusion | None = None
 
 
@@ -206,7 +206,7 @@ class Decision:
     swap: bool = False
     takes_over: bool = False
     polls: bool = False
-    losers: tuple[Loser, ...] = ()
+    overridden: tuple[Overridden, ...] = ()
     until: datetime | None = None
     arguments: tuple[str, ...] = ()
 
@@ -223,7 +223,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Wake:
+class ReconcileRequest:
     """A message that names an instance to reconcile: a hint, never the truth.
 
     `loop_failed` marks what a failed retry loop left in the dead-letter queue: no loop watches the instance any more.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rolekeeper.aws.errors import DeniedError, PermanentError
+from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.iam import Iam, InstanceProfile, Role
 from rolekeeper.model import MappingSpec
 from rolekeeper.permissions import patterns
@@ -51,7 +51,7 @@ class Roles:
             if check.missing == "profile":
                 self._iam.create_profile(spec.profile_name, self._path)
             self._iam.add_role(spec.profile_name, self._path, spec.role)
-        except DeniedError:
+        except AccessDeniedError:
             raise
         except PermanentError as error:
             return f"instance profile '{spec.profile_name}' can't be made: IAM answers {error}"

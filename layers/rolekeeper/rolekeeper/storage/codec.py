@@ -239,6 +239,8 @@ def published_item(mapping: PublishedMapping) -> Item:
 
 def published_from(item: Mapping[str, Any]) -> PublishedMapping:
     """The published mapping that `published_item` wrote."""
+    # Who refreshes a mapping of the first edition writes the new name beside the old one.
+    item = {"suspended_because": item.get("suspended", ""), **item}
     if "version" in item:
         return decode(PublishedMapping, item)
     # The first edition kept the mapping's key beside its columns, and could put a former role back.

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import batched
 from typing import Any
 
-from rolekeeper.aws.errors import DamagedError
+from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.model import (
     Control,
     InstanceKey,
@@ -42,7 +42,7 @@ class Snapshot:
     records: Mapping[InstanceKey, InstanceRecord] = field(default_factory=dict)
     pins: Mapping[InstanceKey, Pin] = field(default_factory=dict)
     published: Mapping[MappingKey, PublishedMapping] = field(default_factory=dict)
-    damaged: Mapping[InstanceKey | MappingKey, DamagedError] = field(default_factory=dict)
+    damaged: Mapping[InstanceKey | MappingKey, CorruptItemError] = field(default_factory=dict)
     swept: bool = True
 
     def record(self, key: InstanceKey) -> InstanceRecord:
@@ -67,7 +67,7 @@ class State:
         pins = {layout.pin_key(key): key for key in keys}
         published = {layout.published_key(key): key for key in mappings}
         items = self._store.get([layout.CONTROL, layout.FLEET, *records, *pins, *published])
-        damaged: dict[InstanceKey | MappingKey, DamagedError] = {}
+        damaged: dict[InstanceKey | MappingKey, CorruptItemError] = {}
         return Snapshot(
             control=codec.control_from(items.get(layout.CONTROL, {})),
             records=self._decoded(codec.record_from, records, items, damaged),
@@ -83,14 +83,14 @@ class State:
         decode: Callable[[Item], Value],
         wanted: Mapping[Key, Subject],
         items: Mapping[Key, Item],
-        damaged: dict[InstanceKey | MappingKey, DamagedError],
+        damaged: dict[InstanceKey | MappingKey, CorruptItemError],
     ) -> dict[Subject, Value]:
         found: dict[Subject, Value] = {}
         for at, subject in wanted.items():
             if at in items:
                 try:
                     found[subject] = self._store.decode(decode, items[at])
-                except DamagedError as error:
+                except CorruptItemError as error:
                     damaged[subject] = error
         return found
 
@@ -147,7 +147,7 @@ class State:
             The key of the new history entry, to complete it.
 
         Raises:
-            ObserveAgainError: the instance shows something else by now, or a condition of what goes with it doesn't
+            ConflictError: the instance shows something else by now, or a condition of what goes with it doesn't
                 hold; nothing was written.
         """
         writes: list[Write] = []
@@ -217,7 +217,7 @@ class Timers:
         """Have its subject looked at when it is due. Arming it again changes nothing."""
         self._store.write(self._store.put(codec.timer_item(timer)))
 
-    def due(self, until: datetime) -> Iterator[Timer | DamagedError]:
+    def due(self, until: datetime) -> Iterator[Timer | CorruptItemError]:
         """The timers that ring before `until`, in order, read as they are asked for.
 
         One that can't be read comes as the error that says so: it must not hide the others.
@@ -228,7 +228,7 @@ class Timers:
             for item in items:
                 try:
                     yield self._store.decode(codec.timer_from, item)
-                except DamagedError as damaged:
+                except CorruptItemError as damaged:
                     yield damaged
             if len(items) < PAGE:
                 return

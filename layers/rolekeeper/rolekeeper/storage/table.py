@@ -1,6 +1,6 @@
 """The state table as DynamoDB gives it: items read and written, with classified errors. What they mean is elsewhere.
 
-`State` (instances), `Revisions` (mappings), `Timers` and `ChangeWindow` share one store.
+`State` (instances), `Revisions` (mappings), `Timers` and `ChangeLimiter` share one store.
 """
 
 import time
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.aws.errors import DamagedError, RetryableError, classified
+from rolekeeper.aws.errors import CorruptItemError, RetryableError, classified
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.codec import Item
 from rolekeeper.storage.layout import Key
@@ -87,12 +87,12 @@ class Store:
         """What an item means.
 
         Raises:
-            DamagedError: it isn't what we wrote.
+            CorruptItemError: it isn't what we wrote.
         """
         try:
             return decode(item)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DamagedError(
+            raise CorruptItemError(
                 "Damaged", f"{item['pk']} {item['sk']}: {error!r}", "dynamodb:BatchGetItem", self._table
             ) from error
 
@@ -172,7 +172,7 @@ class Store:
         """Make these writes: one by itself, several in one transaction.
 
         Raises:
-            ObserveAgainError: a condition of one of them doesn't hold; nothing was written.
+            ConflictError: a condition of one of them doesn't hold; nothing was written.
         """
         if len(writes) > 1:
             self._call("TransactWriteItems", self._client.transact_write_items, TransactItems=list(writes))
