@@ -6,29 +6,19 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.aws.ec2 import Ec2
-from rolekeeper.aws.iam import Iam
-from rolekeeper.aws.queue import Tasks, WorkQueue
-from rolekeeper.fleet.expiry import Expiries
-from rolekeeper.fleet.overrides import DeployedMode, OperatorOverrides
-from rolekeeper.fleet.sweep import Sweep
-from rolekeeper.instances.apply import Applier
+from rolekeeper.aws import Ec2, Iam, Tasks, WorkQueue
+from rolekeeper.fleet import DeployedMode, Expiries, OperatorOverrides, Sweep
+from rolekeeper.instances import Applier, Reconciler, RetryLoop
 from rolekeeper.instances.change_limit import ChangeLimiter
-from rolekeeper.instances.reconcile import Reconciler
-from rolekeeper.instances.requests import RetryLoop
 from rolekeeper.mail import Mailer
-from rolekeeper.mappings.assess import Assessor
+from rolekeeper.mappings import Assessor, MappingTable, Publisher
 from rolekeeper.mappings.impact import ImpactAssessor
-from rolekeeper.mappings.publish import Publisher
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.scan import ImpactScanner
-from rolekeeper.mappings.table import MappingTable
-from rolekeeper.permissions.compare import PolicyReader
-from rolekeeper.permissions.roles import Roles
+from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.settings import Settings
-from rolekeeper.storage.state import State, Timers
-from rolekeeper.storage.table import Store
+from rolekeeper.storage import State, Store, Timers
 from rolekeeper.telemetry import Telemetry
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from itertools import batched, groupby
 from operator import itemgetter
 from typing import Any
 
-from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.aws import Ec2, WorkQueue
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError
-from rolekeeper.aws.queue import WorkQueue
 from rolekeeper.instances.resolve import mapping_keys
-from rolekeeper.mappings.publish import Publisher
+from rolekeeper.mappings import Publisher
 from rolekeeper.model import InstanceKey, MappingKey, PublishedMapping, Timer
-from rolekeeper.storage.state import PAGE, State, Timers
+from rolekeeper.storage import State, Timers
+from rolekeeper.storage.state import PAGE
 from rolekeeper.telemetry import Telemetry
 
 CAUSE = "expiry"

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from rolekeeper.aws import Tasks, WorkQueue
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError
-from rolekeeper.aws.queue import Task, Tasks, WorkQueue
+from rolekeeper.aws.queue import Task
 from rolekeeper.fleet.expiry import AHEAD
 from rolekeeper.model import Mode, Timer
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import State, Store, Timers, Update, codec, layout
 from rolekeeper.storage.layout import Key
-from rolekeeper.storage.state import State, Timers
-from rolekeeper.storage.table import Store, Update
 from rolekeeper.telemetry import Telemetry
 
 

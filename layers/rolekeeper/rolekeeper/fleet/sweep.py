@@ -8,19 +8,17 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.aws import Ec2, WorkQueue
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
-from rolekeeper.aws.queue import WorkQueue
-from rolekeeper.instances.observe import Observation, Unreadable, observe_page
+from rolekeeper.instances import Observation, observe_page
+from rolekeeper.instances.observe import Unreadable
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.instances.resolve import resolve
-from rolekeeper.mappings.publish import Publisher
+from rolekeeper.mappings import MappingTable, Publisher, Status
 from rolekeeper.mappings.scan import Scan
-from rolekeeper.mappings.table import MappingTable
-from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import Instance, InstanceState, MappingKey
 from rolekeeper.settings import Rules
-from rolekeeper.storage.state import State
+from rolekeeper.storage import State
 from rolekeeper.telemetry import Telemetry
 
 CAUSE = "sweep"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import (
     AccessDeniedError,
     AwsRefusalError,
@@ -27,8 +27,8 @@ from rolekeeper.instances.change_limit import ChangeLimiter, Reservation
 from rolekeeper.instances.observe import Observation, waits_for_room
 from rolekeeper.model import Action, Association, Decision, InstanceRecord, MappingKey, ReconcileRequest, RecordChange
 from rolekeeper.settings import Rules
+from rolekeeper.storage import State
 from rolekeeper.storage.layout import Key
-from rolekeeper.storage.state import State
 from rolekeeper.storage.table import Write
 from rolekeeper.telemetry import CHANGED, Telemetry, history_entry
 

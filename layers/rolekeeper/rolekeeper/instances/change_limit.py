@@ -21,8 +21,8 @@ from typing import Any
 from rolekeeper.aws.errors import ConflictError, RetryableError
 from rolekeeper.model import MappingKey
 from rolekeeper.settings import Limits
-from rolekeeper.storage import layout
-from rolekeeper.storage.table import Store, Update, Write
+from rolekeeper.storage import Store, Update, layout
+from rolekeeper.storage.table import Write
 
 MINUTE = 60
 # How far ahead turns are given, in minutes: a week. What would wait for longer asks again.

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from rolekeeper.aws.ec2 import Ec2, ids_of
+from rolekeeper.aws import Ec2
+from rolekeeper.aws.ec2 import ids_of
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.instances.decide import ENDED, decide
 from rolekeeper.instances.resolve import ended, mapping_keys, resolve
@@ -32,7 +33,8 @@ from rolekeeper.model import (
     repeated,
 )
 from rolekeeper.settings import Rules
-from rolekeeper.storage.state import Snapshot, State
+from rolekeeper.storage import State
+from rolekeeper.storage.state import Snapshot
 
 NO_CANDIDATES = Candidates()
 UNSWEPT = Withheld("unswept", "no sweep has come to its end on this state table yet")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, RetryableError
 from rolekeeper.instances.apply import Applier, NotApplied, OutcomeUnknown, Retry
 from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe
@@ -18,7 +18,7 @@ from rolekeeper.instances.records import needs_watch, next_record
 from rolekeeper.instances.requests import RetryLoop
 from rolekeeper.model import Action, Condition, Decision, InstanceKey, ReconcileRequest, RecordChange
 from rolekeeper.settings import Rules
-from rolekeeper.storage.state import State
+from rolekeeper.storage import State
 from rolekeeper.telemetry import PARKED, REFUSED, Telemetry, history_entry
 
 # Seconds between looks at an instance that we changed or that changed under us; EC2 associates within seconds.

@@ -1,1 +1,8 @@
 """A mapping's way: its row, the verdict on it, and what is published."""
+
+from rolekeeper.mappings.assess import Assessor
+from rolekeeper.mappings.publish import Publisher
+from rolekeeper.mappings.table import MappingTable
+from rolekeeper.mappings.verdict import Status, Verdict
+
+__all__ = ["Assessor", "MappingTable", "Publisher", "Status", "Verdict"]

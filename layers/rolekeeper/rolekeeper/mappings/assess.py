@@ -26,7 +26,7 @@ from rolekeeper.mappings.verdict import (
     what_is_in_effect,
 )
 from rolekeeper.model import MappingSpec, Mode, PublishedMapping, WhenOccupied
-from rolekeeper.permissions.roles import RoleCheck, Roles
+from rolekeeper.permissions import RoleCheck, Roles
 from rolekeeper.settings import Ownership
 from rolekeeper.storage import layout
 

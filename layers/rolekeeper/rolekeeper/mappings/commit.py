@@ -18,7 +18,7 @@ from rolekeeper.mappings.rows.reader import fingerprint, row_of
 from rolekeeper.mappings.table import MappingTable, already_says
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Verdict
 from rolekeeper.model import Held, MappingKey, PublishedMapping
-from rolekeeper.permissions.roles import Roles
+from rolekeeper.permissions import Roles
 from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rolekeeper.instances import Observation
 from rolekeeper.instances.decide import ENDED, decide
-from rolekeeper.instances.observe import Observation
 from rolekeeper.model import (
     NO_PROFILE,
     Action,
@@ -23,7 +23,8 @@ from rolekeeper.model import (
     InstanceState,
     PublishedMapping,
 )
-from rolekeeper.permissions.compare import Difference, PolicyReader, in_words
+from rolekeeper.permissions import Difference, PolicyReader
+from rolekeeper.permissions.compare import in_words
 from rolekeeper.settings import Limits, Ownership
 
 # The most pairs of profiles that are told apart; instances beyond them are counted all the same.

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 
-from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.aws import Ec2, WorkQueue
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
-from rolekeeper.aws.queue import WorkQueue
 from rolekeeper.mappings.assess import Assessor
 from rolekeeper.mappings.commit import Committer, ConflictNotes
 from rolekeeper.mappings.revisions import Revisions
@@ -20,7 +19,7 @@ from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.table import Columns, MappingTable, already_says, number_in
 from rolekeeper.mappings.verdict import RowSnapshot, Status, Trigger, Verdict, denial, sentence, waiting
 from rolekeeper.model import MappingKey
-from rolekeeper.permissions.roles import Roles
+from rolekeeper.permissions import Roles
 from rolekeeper.telemetry import Telemetry
 
 # How often a row is judged again when it changes under the judge's hands, before the stream or the sweep has to.

@@ -7,8 +7,7 @@ from typing import Any
 
 from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.model import ANY_VALUE, Control, Held, MappingKey, MappingSpec, PublishedMapping, Timer
-from rolekeeper.storage import codec, layout
-from rolekeeper.storage.table import Store, Update
+from rolekeeper.storage import Store, Update, codec, layout
 
 # The attribute of a published mapping that names the rows in conflict with it, by their partitions.
 BLOCKS = "blocks"

@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rolekeeper.aws.ec2 import Ec2
-from rolekeeper.instances.observe import Observation, Observed, observe_page
+from rolekeeper.aws import Ec2
+from rolekeeper.instances import Observation, observe_page
+from rolekeeper.instances.observe import Observed
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings.conflicts import Conflicts, could_conflict, differ
 from rolekeeper.mappings.impact import Impact, Ranked
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.model import ANY_VALUE, Association, AssociationState, Instance, InstanceState, PublishedMapping
 from rolekeeper.settings import Ownership
-from rolekeeper.storage import layout
-from rolekeeper.storage.state import State
+from rolekeeper.storage import State, layout
 
 # How nodes are told, by the tags that the services and their tools set on them, and by the profiles that they make:
 # EKS user guide, "Tagging your resources" and "Amazon EKS node IAM role"; Karpenter, "NodeClasses"; eksctl's stacks;

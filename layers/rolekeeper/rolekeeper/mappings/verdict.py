@@ -13,7 +13,7 @@ from rolekeeper.mappings.rows.reader import ParsedRow, content, row_of
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.table import Columns, number_in
 from rolekeeper.model import MappingKey, MappingSpec, PublishedMapping
-from rolekeeper.permissions.roles import RoleCheck
+from rolekeeper.permissions import RoleCheck
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ told than is so, where only several rules together cover one.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from rolekeeper.aws import Iam
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.aws.iam import Document, Iam, Policies
+from rolekeeper.aws.iam import Document, Policies
 from rolekeeper.permissions.policies import Permissions, Rule, Scope, TooManyRulesError, permissions
 
 # The longest condition that is shown whole.

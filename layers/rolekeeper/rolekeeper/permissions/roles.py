@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rolekeeper.aws import Iam
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
-from rolekeeper.aws.iam import Iam, InstanceProfile, Role
+from rolekeeper.aws.iam import InstanceProfile, Role
 from rolekeeper.model import MappingSpec
 from rolekeeper.permissions import patterns
 from rolekeeper.permissions.policies import listed, statements
