@@ -13,14 +13,14 @@ from itertools import cycle
 from rich.console import Console
 from rich.table import Table
 
+from fixtures.desk import Desk
+from fixtures.state_table import STATE_TABLE
+from fixtures.world import ACCOUNT, REGION, World, new_world
 from rolekeeper.instances.decide import decide
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.model import Instance, InstanceKey, InstanceState, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.storage import codec
-from support.desk import Desk
-from support.state_table import STATE_TABLE
-from support.values import OWNERSHIP
-from support.world import ACCOUNT, REGION, World, new_world
+from strategies.values import OWNERSHIP
 
 ROUNDS = 15
 FEW, MANY = 1, 10_000

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from support.world import World, new_world
+from fixtures.world import World, new_world
 
 # The same examples each time, and no limit by the clock: a busy machine is no bug.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, database=None)
@@ -26,6 +26,6 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """One account and Region in the process; see `support.world`."""
+    """One account and Region in the process; see `fixtures.world`."""
     with new_world() as made:
         yield made

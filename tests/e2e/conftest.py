@@ -7,10 +7,10 @@ from socket import socket
 
 import pytest
 
+from fixtures.aws_cli import Aws, aws_command
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.world import World, starter_mappings
-from support.aws_cli import Aws, aws_command
 from support.pages import Shell
 from support.waiting import eventually
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from fixtures.aws_cli import Aws, association, carries, make_role
 from rolekeeper_local.embedded import EmbeddedAws
-from support.aws_cli import Aws, association, carries, make_role
 from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator

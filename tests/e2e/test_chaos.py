@@ -17,12 +17,12 @@ from rolekeeper.storage import codec, layout
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import REGION, EmbeddedAws
 from rolekeeper_local.world import World
+from spec.carries import Wanted
 from support import chaos_weather
 from support.chaos_letters import explanation
 from support.chaos_oracle import Difference, difference, is_contested
 from support.chaos_queues import POISON, Queues
 from support.chaos_story import Story
-from support.spec import Wanted
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator

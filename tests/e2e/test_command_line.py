@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fixtures.aws_cli import Aws, association, carries
+from fixtures.command import COMMAND, Command
 from rolekeeper_local.world import World
-from support.aws_cli import Aws, association, carries
-from support.command import COMMAND, Command
 from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from fixtures.command import Command
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.world import World
-from support.command import Command
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator

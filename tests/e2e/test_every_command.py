@@ -12,13 +12,13 @@ import click
 import pytest
 import yaml
 
+from fixtures.command import COMMAND, Command
 from rolekeeper.aws.queue import request
 from rolekeeper.model import InstanceKey
 from rolekeeper_cli.main import cli
 from rolekeeper_cli.reference import commands
 from rolekeeper_local.embedded import REGION
 from rolekeeper_local.world import World
-from support.command import COMMAND, Command
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator

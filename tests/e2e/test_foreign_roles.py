@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from fixtures.aws_cli import Aws, association, aws_command, carries, make_role
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import STACK, EmbeddedAws
-from support.aws_cli import Aws, association, aws_command, carries, make_role
 from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator

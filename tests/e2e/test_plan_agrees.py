@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import yaml
 
+from fixtures.command import Command
 from rolekeeper.storage import codec
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.world import IMAGE, World
-from support.command import Command
-from support.random_fleets import ROLES, THEIRS, Fleet, Member, Rows, random_fleet
+from strategies.random_fleets import ROLES, THEIRS, Fleet, Member, Rows, random_fleet
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator

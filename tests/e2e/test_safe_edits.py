@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from fixtures.aws_cli import Aws, make_role, roles_of
 from rolekeeper_local.embedded import EmbeddedAws
-from support.aws_cli import Aws, make_role, roles_of
 from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator

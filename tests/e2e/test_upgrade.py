@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from fixtures.command import Command
 from rolekeeper.model import InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper_local.embedded import REGION
 from rolekeeper_local.world import World
-from support.command import Command
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator

@@ -11,14 +11,14 @@ from moto import mock_aws
 
 import on_mapping_change
 import runtime
+from fixtures.desk import TRUSTS_EC2, TRUSTS_LAMBDA
+from fixtures.state_table import STATE_TABLE, state_table_client, table_properties
+from fixtures.world import MAPPING_TABLE
 from rolekeeper.aws import clients
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.model import MappingKey, PublishedMapping
 from rolekeeper.storage import codec
 from rolekeeper.storage.table import Store
-from support.desk import TRUSTS_EC2, TRUSTS_LAMBDA
-from support.state_table import STATE_TABLE, state_table_client, table_properties
-from support.world import MAPPING_TABLE
 
 REGION, ACCOUNT = "us-east-1", "123456789012"
 CONTEXT = SimpleNamespace(

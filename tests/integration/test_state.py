@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
+from fakes.calls import Calls
+from fixtures.state_table import STATE_TABLE, leave_unprocessed, state_table_client
+from fixtures.world import refusing
 from rolekeeper.aws.errors import ConflictError, CorruptItemError, NotFoundError, PermanentError, RetryableError
 from rolekeeper.mappings.revisions import Revisions, StoredMapping
 from rolekeeper.model import (
@@ -31,10 +34,7 @@ from rolekeeper.model import (
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import FLEET_NEWS, State, Timers
 from rolekeeper.storage.table import BATCH_KEYS, UNPROCESSED_WAITS, Store, Update
-from support.calls import Calls
-from support.state_table import STATE_TABLE, leave_unprocessed, state_table_client
-from support.values import KEY, NOW, arn, grant, published
-from support.world import refusing
+from strategies.values import KEY, NOW, arn, grant, published
 
 
 class Table:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from fakes.listener import Listener, make_table
 from rolekeeper_local.embedded import EmbeddedAws
-from support.listener import Listener, make_table
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]

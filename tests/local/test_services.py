@@ -11,9 +11,9 @@ from typing import Any, Literal
 import pytest
 from botocore.exceptions import ClientError
 
+from fakes.listener import Listener, make_table
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
-from support.listener import Listener, make_table
 from support.waiting import eventually, stays
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from fakes.dynamodb import FakeDynamoDB
+from fakes.ec2 import EC2_META, association_row, client_error, instance_row
 from rolekeeper.storage import codec
 from rolekeeper_local import ec2_filters
 from rolekeeper_local.ec2_model import Association, Ec2Error, Instance, Profile
@@ -12,8 +14,6 @@ from simulation.engine import Engine
 from simulation.outside import Call, Outside
 from simulation.promises import Promises
 from simulation.weather import Fault, Kind, Weather
-from support.fake_dynamodb import FakeDynamoDB
-from support.fake_ec2 import EC2_META, association_row, client_error, instance_row
 
 
 class Pages:

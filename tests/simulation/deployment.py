@@ -23,6 +23,7 @@ import on_retry
 import on_schedule
 import on_state_change
 import runtime
+from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.aws import queue as work
 from rolekeeper.instances import apply
 from rolekeeper.instances import change_limit as window
@@ -38,7 +39,6 @@ from simulation.outside import Outside
 from simulation.promises import ROWS, STATE, Promises
 from simulation.weather import Fault, Weather
 from support import templates
-from support.fake_dynamodb import FakeDynamoDB
 
 ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:rolekeeper"
 RESOURCES = templates.load()["Resources"]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
+from fakes.ec2 import client_error
 from simulation.engine import Engine
 from simulation.weather import CRASHES_AFTER, CRASHES_BEFORE, Fault, Kind, Weather
-from support.fake_ec2 import client_error
 
 # Each service's own word for it (AWS_FACTS.md "Errors"; the API references' "Common errors").
 THROTTLED = {

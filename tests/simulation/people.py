@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.model import IGNORE_TAG, MappingKey, Pin
 from rolekeeper.storage import codec, layout
 from rolekeeper_local.ec2_model import Ec2Error, State
@@ -14,7 +15,6 @@ from simulation.deployment import Deployment
 from simulation.engine import Engine
 from simulation.promises import ROWS, STATE, Promises, instance_key
 from simulation.weather import Fault, Kind, Weather
-from support.fake_dynamodb import FakeDynamoDB
 
 TAGS = ("app=web", "app=db", "app=web", "app=db", "team=x", "lock=y", "app=")
 MAPPINGS = ("app=web", "app=db", "app=*", "team=x", "lock=*")

@@ -27,7 +27,7 @@ from rolekeeper.storage.layout import GRANT
 from rolekeeper_local.ec2_model import Association, State
 from simulation.account import ACCOUNT, REGION, Account, Maker
 from simulation.engine import START, Engine, Run
-from support.spec import excluded
+from spec.carries import excluded
 
 STATE, ROWS = "state", "rows"
 

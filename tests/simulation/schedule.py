@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
 from rolekeeper_local.ec2_model import Event, Timings
@@ -16,7 +17,6 @@ from simulation.people import LOOSE, MAPPINGS, OPERATOR, TAGS, THEIRS, UNMAPPED,
 from simulation.promises import ROWS, STATE, Promises, Violation
 from simulation.settled import Settled
 from simulation.weather import STRIKES, Fault, Kind, Weather
-from support.fake_dynamodb import FakeDynamoDB
 
 WINDOW_MINUTES = 10
 # Of a hundred schedules so many retag 500 instances at once, and so many more work on a small fleet.

@@ -1,12 +1,13 @@
 """What holds once all is quiet: every instance is as its tags and the mappings ask, or shows why not.
 
-What it should carry is told by `support.spec`, without the code under test.
+What it should carry is told by `spec.carries`, without the code under test.
 """
 
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.instances.apply import STARTED
 from rolekeeper.model import InstanceRecord, MappingKey, Pin, PublishedMapping
 from rolekeeper.storage import codec, layout
@@ -14,8 +15,7 @@ from rolekeeper_local.ec2_model import Association, Instance, State
 from simulation.account import Account, Maker
 from simulation.engine import Engine
 from simulation.promises import STATE, Asked, Promises, instance_key
-from support.fake_dynamodb import FakeDynamoDB
-from support.spec import Situation, excluded, governing, wanted
+from spec.carries import Situation, excluded, governing, wanted
 
 ENDED = frozenset({State.SHUTTING_DOWN, State.TERMINATED})
 # A timer rings at its minute, and what it wakes takes its time.

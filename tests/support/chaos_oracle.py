@@ -14,7 +14,7 @@ from rolekeeper.model import (
     WhenOccupied,
     WhenStopped,
 )
-from support.spec import Situation, Wanted, wanted
+from spec.carries import Situation, Wanted, wanted
 
 type Row = Mapping[str, Any]
 

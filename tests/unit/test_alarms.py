@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from support import templates, told
+from spec import telemetry_scan as told
+from support import templates
 
 TEMPLATE = templates.load()
 RESOURCES = TEMPLATE["Resources"]

@@ -11,15 +11,15 @@ import pytest
 from aws_lambda_powertools import Logger
 from botocore.exceptions import ConnectTimeoutError
 
+from fakes.calls import Calls
+from fakes.ec2 import client_error
+from fakes.others import CountedMetrics, FakeEvents, FakeTopic
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mail import Mailer
 from rolekeeper.model import Action, Decision, Overridden, ReconcileRequest
 from rolekeeper.model.ec2 import partition_of
 from rolekeeper.telemetry import CHANGED, Telemetry, described, history_entry, seen
-from support.calls import Calls
-from support.fake_ec2 import client_error
-from support.fakes import CountedMetrics, FakeEvents, FakeTopic
-from support.values import KEY, NOW, arn, association, foreign, foreign_arn, instance, key
+from strategies.values import KEY, NOW, arn, association, foreign, foreign_arn, instance, key
 
 WAKE = ReconcileRequest(KEY, "tags changed: workload", "correlation-1", NOW)
 ATTACH = Decision(

@@ -3,6 +3,8 @@
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
+from fixtures.state_table import STATE_TABLE
+from fixtures.world import ACCOUNT, REGION, World, mapping_key, refusing
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.instances.apply import CROWDED
 from rolekeeper.model import (
@@ -17,8 +19,6 @@ from rolekeeper.model import (
     WhenStopped,
 )
 from rolekeeper.storage import codec, layout
-from support.state_table import STATE_TABLE
-from support.world import ACCOUNT, REGION, World, mapping_key, refusing
 
 ATTACH, REPLACE, DETACH = (
     "AssociateIamInstanceProfile",

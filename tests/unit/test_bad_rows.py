@@ -11,11 +11,11 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 import on_mapping_change
 import runtime
+from fixtures.desk import TRUSTS_LAMBDA, Desk
+from fixtures.state_table import STATE_TABLE
+from fixtures.world import MAPPING_TABLE, new_world, refusing
 from rolekeeper.model import MappingKey, PublishedMapping
-from support.bad_rows import REFUSED, BadRow, corpus
-from support.desk import TRUSTS_LAMBDA, Desk
-from support.state_table import STATE_TABLE
-from support.world import MAPPING_TABLE, new_world, refusing
+from strategies.bad_rows import REFUSED, BadRow, corpus
 
 ROWS = list(corpus())
 PUT = [row for row in ROWS if row.status != REFUSED]

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from fixtures.state_table import STATE_TABLE
+from fixtures.world import World
 from rolekeeper.storage import codec
-from support.state_table import STATE_TABLE
-from support.values import published
-from support.world import World
+from strategies.values import published
 
 ONE_LOOK = {"DescribeIamInstanceProfileAssociations": 1, "DescribeInstances": 1, "BatchGetItem": 1}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rolekeeper.mappings.revisions import SHOWN, changes
-from support.values import NOW, arn, published
+from strategies.values import NOW, arn, published
 
 TAG = "a=1"
 WEB = published(TAG, "web")

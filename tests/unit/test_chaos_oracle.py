@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from rolekeeper.model import Action, Condition, InstanceRecord
+from spec.carries import Wanted
 from support.chaos_letters import explanation
 from support.chaos_oracle import Difference, Seen, difference, is_contested
-from support.spec import Wanted
 
 PREFIX = "arn:aws:iam::000000000000:instance-profile/rolekeeper/"
 OUTSIDE = "arn:aws:iam::000000000000:instance-profile/outsider"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.workers import applied_changes, conditions, grants, moments, texts, tricky_keys, tricky_specs
 from rolekeeper.model import (
     NO_PROFILE,
     NO_ROLE,
@@ -30,8 +31,7 @@ from rolekeeper.model import (
     WhenUnmatched,
 )
 from rolekeeper.storage import codec, layout
-from support.values import KEY, NOW, arn, grant, key, published, times
-from support.workers import applied_changes, conditions, grants, moments, texts, tricky_keys, tricky_specs
+from strategies.values import KEY, NOW, arn, grant, key, published, times
 
 any_keys = st.builds(MappingKey, st.text(min_size=1, max_size=20), st.text(max_size=20))
 specs = st.builds(

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from fixtures.desk import TRUSTS_LAMBDA, Desk
+from fixtures.world import KilledError, World, kill, mapping_key, refusing
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.commit import OTHERS, ROWS
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.storage import layout
-from support.desk import TRUSTS_LAMBDA, Desk
-from support.world import KilledError, World, kill, mapping_key, refusing
 
 STAR, EXACT = "workload=*", "workload=web"
 

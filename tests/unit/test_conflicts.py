@@ -9,7 +9,7 @@ from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings.conflicts import Conflicts, could_conflict
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.model import Association, Instance, Pin, PublishedMapping
-from support.values import KEY, NOW, OWNERSHIP, TAKES_OVER, arn, association, foreign, instance, published
+from strategies.values import KEY, NOW, OWNERSHIP, TAKES_OVER, arn, association, foreign, instance, published
 
 WEB = published("workload=web", "web")
 BOTH = instance(workload="web", env="prod")

@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import pytest
 
+from fixtures.world import KilledError, World, kill, new_world
 from rolekeeper.model import AppliedChange, DesiredChange, Pin, WhenOccupied, repeated
 from rolekeeper.settings import ContentionRule
 from rolekeeper.storage import codec
-from support.values import NOW, arn, key
-from support.world import KilledError, World, kill, new_world
+from strategies.values import NOW, arn, key
 
 
 @pytest.fixture

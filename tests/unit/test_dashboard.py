@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from support import templates, told
+from spec import telemetry_scan as told
+from support import templates
 
 RESOURCES = templates.load()["Resources"]
 PROPERTIES = RESOURCES["Dashboard"]["Properties"]

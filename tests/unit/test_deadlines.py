@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.world import World, mapping_key
 from rolekeeper.aws.clients import CONFIG
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.aws.queue import LONGEST_DELAY
@@ -24,7 +25,6 @@ from rolekeeper.instances.requests import LONGEST_WAIT, PROPAGATION
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import UNPROCESSED_WAITS
 from support import templates
-from support.world import World, mapping_key
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = templates.load()

@@ -28,7 +28,7 @@ from rolekeeper.model import (
     WhenUnmatched,
 )
 from rolekeeper.settings import Ownership
-from support.values import (
+from strategies.values import (
     KEY,
     NOW,
     OWNERSHIP,

@@ -14,8 +14,9 @@ from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import Action
-from support import templates, told
-from support.told import LAYER, constants, parsed
+from spec import telemetry_scan as told
+from spec.telemetry_scan import LAYER, constants, parsed
+from support import templates
 
 ROOT = Path(__file__).parents[2]
 LOCAL = ROOT / "local/rolekeeper_local"

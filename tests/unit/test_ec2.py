@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from fakes.ec2 import EC2_META
+from fixtures.world import ACCOUNT, REGION, World, refusing
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.model import MappingKey
-from support.fake_ec2 import EC2_META
-from support.world import ACCOUNT, REGION, World, refusing
 
 
 def _ec2(client: Any) -> Ec2:

@@ -8,6 +8,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
+from fakes.ec2 import client_error
 from rolekeeper.aws.clients import CONFIG
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import (
@@ -22,7 +23,6 @@ from rolekeeper.aws.errors import (
     RetryableError,
     classify,
 )
-from support.fake_ec2 import client_error
 
 ROWS = [
     (

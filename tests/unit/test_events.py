@@ -11,7 +11,7 @@ from rolekeeper.aws.queue import request
 from rolekeeper.instances.requests import DroppedError, parse
 from rolekeeper.model import InstanceKey, ReconcileRequest
 from rolekeeper.storage.layout import timestamp
-from support.values import KEY, NOW
+from strategies.values import KEY, NOW
 
 ARN = f"arn:aws:ec2:{KEY.region}:{KEY.account}:instance/{KEY.id}"
 STATE_CHANGE: dict[str, Any] = {

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from fixtures.desk import Desk
+from fixtures.state_table import STATE_TABLE
+from fixtures.world import World, mapping_key, refusing
 from rolekeeper.aws.queue import WorkQueue
 from rolekeeper.fleet.expiry import AHEAD, MARGIN, WORK, Expiries, ExpiryResult
 from rolekeeper.model import InstanceKey, MappingKey, Timer
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Timers
-from support.desk import Desk
-from support.state_table import STATE_TABLE
-from support.world import World, mapping_key, refusing
 
 
 class Delays(WorkQueue):

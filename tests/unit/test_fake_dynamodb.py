@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
+from fakes.calls import Calls
+from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.mappings.table import Columns, MappingTable
 from rolekeeper.model import MappingKey
 from rolekeeper.storage import codec
 from rolekeeper.storage.table import Store, Update
-from support.calls import Calls
-from support.fake_dynamodb import FakeDynamoDB
 
 STATE, MAPPINGS = "state", "mappings"
 TABLES = {STATE: ("pk", "sk"), MAPPINGS: ("tag_key", "tag_value")}

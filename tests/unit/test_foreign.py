@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rolekeeper.mappings.scan import ForeignRoles, node_of
 from rolekeeper.model import Instance
-from support.values import foreign, foreign_arn, instance
+from strategies.values import foreign, foreign_arn, instance
 
 
 def tagged(tag: str) -> Instance:

@@ -14,11 +14,11 @@ import on_retry
 import on_schedule
 import on_state_change
 import runtime
+from fixtures.desk import Desk
+from fixtures.world import ACCOUNT, REGION, World, refusing
 from rolekeeper.model import Action, InstanceRecord, Timer
 from rolekeeper.storage.layout import timestamp
 from rolekeeper.storage.state import Timers
-from support.desk import Desk
-from support.world import ACCOUNT, REGION, World, refusing
 
 SAMPLES = Path(__file__).parents[2] / "events"
 # The instance of the samples.

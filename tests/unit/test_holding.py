@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from fixtures.desk import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
+from fixtures.world import World, mapping_key, refusing
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import Mode
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
-from support.desk import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
-from support.world import World, mapping_key, refusing
 
 TAG = "workload=web"
 WINDOW = layout.window_key(mapping_key(TAG))

@@ -7,13 +7,13 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
+from fakes.ec2 import client_error
+from fixtures.desk import Desk
+from fixtures.world import ACCOUNT, PATH, World
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.aws.iam import Document, Iam, Policies
-from support.desk import Desk
-from support.fake_ec2 import client_error
+from strategies.values import NOW
 from support.grants import allow, policy
-from support.values import NOW
-from support.world import ACCOUNT, PATH, World
 
 
 class Refusing:

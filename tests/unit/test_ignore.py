@@ -5,12 +5,12 @@ from datetime import timedelta
 
 import pytest
 
+from fixtures.world import World, new_world
 from rolekeeper.instances.resolve import exclusion
 from rolekeeper.model import IGNORE_TAG
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Store
-from support.values import NOW
-from support.world import World, new_world
+from strategies.values import NOW
 
 
 @pytest.fixture

@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.desk import Desk
+from fixtures.state_table import STATE_TABLE
+from fixtures.world import MUTATIONS, World
 from rolekeeper.instances.observe import Observation
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings.impact import MOVES, Impact, Move
@@ -28,11 +31,8 @@ from rolekeeper.model import (
 )
 from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage.codec import pin_item, to_attributes
-from support import values
-from support.desk import Desk
-from support.state_table import STATE_TABLE
-from support.values import NOW, OWNERSHIP, TAKES_OVER, arn, association, foreign, grant, instance, published
-from support.world import MUTATIONS, World
+from strategies import values
+from strategies.values import NOW, OWNERSHIP, TAKES_OVER, arn, association, foreign, grant, instance, published
 
 TAG = "a=1"
 

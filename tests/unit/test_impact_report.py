@@ -7,7 +7,7 @@ import pytest
 from rolekeeper.mappings.impact import COMPARED, PHRASES, Impact, ImpactAssessor, ImpactReport, Move
 from rolekeeper.permissions.compare import Difference, PolicyReader
 from rolekeeper.settings import Limits
-from support.values import arn, published
+from strategies.values import arn, published
 
 
 class Fleet:

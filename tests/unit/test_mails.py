@@ -7,13 +7,13 @@ from botocore.exceptions import ConnectTimeoutError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes.ec2 import client_error
+from fixtures.desk import Desk
+from fixtures.world import ACCOUNT, REGION, World
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mail import SUBJECT, TEXTS, mail
 from rolekeeper.settings import Limits
-from support.desk import Desk
-from support.fake_ec2 import client_error
-from support.values import NOW
-from support.world import ACCOUNT, REGION, World
+from strategies.values import NOW
 
 TAG = "workload=web"
 

@@ -13,7 +13,7 @@ from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS
 from rolekeeper.mappings.rows.reader import ParsedRow, content, fingerprint, read_row, row_of
 from rolekeeper.model import MappingKey, MappingSpec, WhenOccupied, WhenStopped, WhenUnmatched
-from support import values
+from strategies import values
 
 HOME = HomeAccount("123456789012", "aws")
 GOOD: dict[str, Any] = {"tag_key": {"S": "workload"}, "tag_value": {"S": "web"}, "role": {"S": "web"}}

@@ -2,10 +2,10 @@
 
 import pytest
 
+from fixtures.world import World, refusing
 from rolekeeper.fleet.overrides import DeployedMode
 from rolekeeper.model import Mode
 from rolekeeper.storage import layout
-from support.world import World, refusing
 
 
 def deploy(world: World, mode: Mode) -> None:

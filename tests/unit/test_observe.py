@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from fixtures.state_table import STATE_TABLE
+from fixtures.world import ACCOUNT, REGION, KilledError, World, kill, mapping_key, refusing
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import CorruptItemError, RetryableError
 from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe, observe_page, waits_for_room
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model import NO_PROFILE, Action, Decision, Pin, WhenOccupied, WhenUnmatched
 from rolekeeper.storage import codec, layout
-from support.state_table import STATE_TABLE
-from support.world import ACCOUNT, REGION, KilledError, World, kill, mapping_key, refusing
 
 
 def _observe(world: World, *instances: str) -> list[Observed]:

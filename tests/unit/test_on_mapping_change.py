@@ -12,11 +12,11 @@ from aws_lambda_powertools import Metrics
 
 import on_mapping_change
 import runtime
+from fixtures.desk import Desk
+from fixtures.world import World, refusing
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import MappingKey
-from support.desk import Desk
-from support.world import World, refusing
 
 SAMPLES = Path(__file__).parents[2] / "events"
 CONTEXT = SimpleNamespace(

@@ -11,10 +11,10 @@ from aws_lambda_powertools import Metrics
 
 import on_state_change
 import runtime
+from fixtures.world import World
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.fleet.overrides import UnknownKeyError
 from rolekeeper.storage import layout
-from support.world import World
 
 SAMPLES = Path(__file__).parents[2] / "events"
 INSTANCE = "instance#123456789012#us-east-1#i-0abcd1234ef567890"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from fixtures.state_table import STATE_TABLE
+from fixtures.world import World, new_world
 from rolekeeper.model import NO_ROLE, Pin
 from rolekeeper.storage import codec, layout
-from support.state_table import STATE_TABLE
-from support.world import World, new_world
 
 
 @pytest.fixture

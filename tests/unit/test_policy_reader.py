@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from fakes.ec2 import client_error
+from fixtures.desk import Desk
+from fixtures.world import ACCOUNT, PATH, World
 from rolekeeper.aws.iam import Iam
 from rolekeeper.permissions.compare import Difference, PolicyReader
-from support.desk import Desk
-from support.fake_ec2 import client_error
 from support.grants import allow, policy
-from support.world import ACCOUNT, PATH, World
 
 PROFILES = f"arn:aws:iam::{ACCOUNT}:instance-profile{PATH}"
 

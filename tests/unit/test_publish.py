@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from fakes.dynamodb_values import ITEM_BYTES
+from fakes.ec2 import client_error
+from fixtures.desk import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
+from fixtures.world import ACCOUNT, MAPPING_TABLE, KilledError, World, kill, mapping_key
 from rolekeeper.aws.errors import CorruptItemError, RetryableError
 from rolekeeper.instances.resolve import mapping_keys, resolve
 from rolekeeper.mappings.scan import Scan
@@ -15,10 +19,6 @@ from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import Mode, WhenOccupied
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
-from support.desk import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
-from support.dynamodb_values import ITEM_BYTES
-from support.fake_ec2 import client_error
-from support.world import ACCOUNT, MAPPING_TABLE, KilledError, World, kill, mapping_key
 
 PROFILE = f"arn:aws:iam::{ACCOUNT}:instance-profile/rolekeeper/"
 

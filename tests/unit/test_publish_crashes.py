@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from fixtures.desk import Desk
+from fixtures.world import KilledError, World, kill
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.settings import Limits
-from support.desk import Desk
-from support.world import KilledError, World, kill
 
 # Each call has two steps, before it and after it. What can be done after one can be done before the next.
 STEPS = range(1, 200, 2)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from fixtures.world import KilledError, World, kill, refusing
 from rolekeeper.model import NO_PROFILE, WhenOccupied, WhenStopped
-from support.world import KilledError, World, kill, refusing
 
 ATTACH, DETACH = "AssociateIamInstanceProfile", "DisassociateIamInstanceProfile"
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from fixtures.desk import Desk
+from fixtures.world import World, refusing
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.model import Action
 from rolekeeper.settings import Limits
 from support import templates
-from support.desk import Desk
-from support.world import World, refusing
 
 RESOURCES = templates.load()["Resources"]
 QUERIES: dict[str, dict[str, Any]] = {

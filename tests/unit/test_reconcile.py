@@ -9,6 +9,8 @@ from datetime import timedelta
 
 import pytest
 
+from fixtures.state_table import STATE_TABLE
+from fixtures.world import ACCOUNT, REGION, World, mapping_key, refusing
 from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError
 from rolekeeper.model import (
     Action,
@@ -22,8 +24,6 @@ from rolekeeper.model import (
     WhenUnmatched,
 )
 from rolekeeper.storage import codec, layout
-from support.state_table import STATE_TABLE
-from support.world import ACCOUNT, REGION, World, mapping_key, refusing
 
 ATTACH, REPLACE, DETACH = (
     "AssociateIamInstanceProfile",

@@ -11,10 +11,10 @@ from itertools import product
 
 import pytest
 
+from fixtures.world import KilledError, World, kill, refusing
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.model import NO_PROFILE, WhenOccupied, WhenStopped
 from rolekeeper.settings import Limits
-from support.world import KilledError, World, kill, refusing
 
 ATTACH, REPLACE, DETACH = (
     "AssociateIamInstanceProfile",

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
+from fixtures.world import KilledError, World, kill, refusing
 from rolekeeper.model import WhenUnmatched
-from support.world import KilledError, World, kill, refusing
 
 
 @pytest.fixture(autouse=True)

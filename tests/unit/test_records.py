@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from fixtures.workers import Worker, applied_changes, conditions, state_table, worker
 from rolekeeper.instances.observe import Observation, waits_for_room
 from rolekeeper.instances.records import completed, is_hopeless, needs_reconcile, needs_watch, next_record, starting
 from rolekeeper.instances.resolve import as_mapping, resolve
@@ -35,9 +36,8 @@ from rolekeeper.model import (
 )
 from rolekeeper.settings import ContentionRule, Ownership, Rules
 from rolekeeper.storage import codec, layout
-from support import values
-from support.values import KEY, NOW, OWNERSHIP, arn, association, foreign, grant, instance, key, published
-from support.workers import Worker, applied_changes, conditions, state_table, worker
+from strategies import values
+from strategies.values import KEY, NOW, OWNERSHIP, arn, association, foreign, grant, instance, key, published
 
 RULE = ContentionRule()
 RULES = Rules(Mode.ENFORCE, OWNERSHIP, RULE)

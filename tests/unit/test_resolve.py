@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rolekeeper.instances.resolve import mapping_keys, not_applicable_because, resolve
 from rolekeeper.model import Instance, MappingKey, PublishedMapping
-from support.values import NOW, instance, instances, key, mappings, published
+from strategies.values import NOW, instance, instances, key, mappings, published
 
 
 def test_the_mapping_of_the_instances_tag_wins() -> None:

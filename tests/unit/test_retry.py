@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes.calls import Calls
+from fakes.ec2 import client_error
+from fakes.others import FakeStepFunctions
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.instances.requests import FIRST_WAIT, LONGEST_WAIT, PROPAGATION, RetryLoop, RetryState, wait_seconds
 from rolekeeper.model import ReconcileRequest
-from support.calls import Calls
-from support.fake_ec2 import client_error
-from support.fakes import FakeStepFunctions
-from support.values import KEY, NOW
+from strategies.values import KEY, NOW
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:retry"
 WAKE = ReconcileRequest(KEY, "instance pending", "correlation-1", NOW)

@@ -6,7 +6,7 @@ import pytest
 
 from rolekeeper.model import NO_PROFILE, Mode
 from rolekeeper.settings import ContentionRule, Ownership, Rules, Settings
-from support.values import OWNERSHIP, PREFIX, arn, foreign_arn
+from strategies.values import OWNERSHIP, PREFIX, arn, foreign_arn
 
 PARAMETERS = {
     "MAPPING_TABLE": "mappings",

@@ -2,15 +2,15 @@
 
 import pytest
 
+from fixtures.state_table import table_keys
+from fixtures.world import MAPPING_TABLE, World, mapping_key
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.conflicts import Conflicts
 from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.scan import ImpactScanner, Scan
 from rolekeeper.model import PublishedMapping, WhenOccupied
 from rolekeeper.storage import codec, layout
-from support.state_table import table_keys
-from support.values import published
-from support.world import MAPPING_TABLE, World, mapping_key
+from strategies.values import published
 
 WEB, TO_API = published("workload=web", "web"), published("workload=web", "api")
 

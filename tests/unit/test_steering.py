@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from fixtures.state_table import STATE_TABLE
+from fixtures.world import World, refusing
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, Tasks, WorkQueue
 from rolekeeper.fleet.expiry import AHEAD
@@ -12,9 +14,7 @@ from rolekeeper.fleet.overrides import OperatorOverrides, UnknownKeyError
 from rolekeeper.model import InstanceKey, MappingKey, Pin, Timer
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Timers
-from support.state_table import STATE_TABLE
-from support.values import KEY, NOW
-from support.world import World, refusing
+from strategies.values import KEY, NOW
 
 PIN = layout.pin_key(KEY)
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
+from fixtures.desk import TRUSTS_LAMBDA, Desk
+from fixtures.state_table import STATE_TABLE
+from fixtures.world import World, mapping_key, refusing
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.fleet.sweep import FLEET_RESERVE, MAPPINGS_RESERVE, SweepResult
 from rolekeeper.model import InstanceRecord
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
-from support.desk import TRUSTS_LAMBDA, Desk
-from support.state_table import STATE_TABLE
-from support.world import World, mapping_key, refusing
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from fakes.ec2 import client_error
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.aws.queue import Task, Tasks
-from support.fake_ec2 import client_error
 
 
 class FakeLambda:

@@ -12,8 +12,8 @@ from moto.events.models import EventPattern
 from rolekeeper.aws.queue import Task
 from rolekeeper.model import MappingKey
 from rolekeeper.storage import layout
+from strategies.values import KEY
 from support import templates
-from support.values import KEY
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "template.yaml").read_text()

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from fixtures.state_table import STATE_TABLE
+from fixtures.world import World
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.model import MappingKey, Timer
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import PAGE, Timers
-from support.state_table import STATE_TABLE
-from support.values import KEY, NOW, key
-from support.world import World
+from strategies.values import KEY, NOW, key
 
 WEB = key("workload=web")
 

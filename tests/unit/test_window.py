@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
+from fixtures.state_table import STATE_TABLE
+from fixtures.world import ACCOUNT, REGION, World, mapping_key, new_world, refusing
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.instances.observe import Observation, observe
 from rolekeeper.instances.records import needs_reconcile
@@ -15,8 +17,6 @@ from rolekeeper.model import InstanceKey, Timer, WhenOccupied
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Timers
-from support.state_table import STATE_TABLE
-from support.world import ACCOUNT, REGION, World, mapping_key, new_world, refusing
 
 REPLACE, DETACH = "ReplaceIamInstanceProfileAssociation", "DisassociateIamInstanceProfile"
 

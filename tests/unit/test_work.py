@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from fakes.ec2 import client_error
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.aws.queue import WorkQueue, request
 from rolekeeper.instances.requests import parse
 from rolekeeper.model import InstanceKey
-from support.fake_ec2 import client_error
-from support.values import KEY, NOW
+from strategies.values import KEY, NOW
 
 URL = "https://sqs.us-east-1.amazonaws.com/123456789012/work"
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from support.desk import Desk
-from support.terminal import Terminal
-from support.world import World
+from fixtures.desk import Desk
+from fixtures.terminal import Terminal
+from fixtures.world import World
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from fixtures.desk import Desk
+from fixtures.terminal import CALLER, Terminal
+from fixtures.world import refusing
 from rolekeeper.settings import Limits
-from support.desk import Desk
-from support.terminal import CALLER, Terminal
-from support.world import refusing
 
 
 @pytest.fixture(autouse=True)

@@ -23,15 +23,15 @@ from botocore.stub import Stubber
 from click.testing import CliRunner
 
 import rolekeeper_cli
+from fakes.ec2 import client_error
+from fixtures.desk import Desk
+from fixtures.terminal import Terminal
 from rolekeeper_cli import deployment, output
 from rolekeeper_cli.command import Root, command
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.main import cli
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.trouble import CommandError, ConfigurationError, ExitCode
-from support.desk import Desk
-from support.fake_ec2 import client_error
-from support.terminal import Terminal
 
 
 def commands(group: click.Group, path: str = "rolekeeper") -> Iterator[tuple[str, Any]]:

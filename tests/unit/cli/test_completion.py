@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.command import COMMAND
 from rolekeeper_cli import reference
-from support.command import COMMAND
 
 # What a completion, pressed at a prompt, must not wait for.
 SLOW = {"boto3", "botocore", "yaml", "rich", "jmespath", "rolekeeper", "socket"}

@@ -2,9 +2,9 @@
 
 import pytest
 
+from fixtures.desk import Desk
+from fixtures.terminal import Terminal, lines
 from rolekeeper.storage import layout
-from support.desk import Desk
-from support.terminal import Terminal, lines
 
 
 def control(desk: Desk) -> dict[str, object]:

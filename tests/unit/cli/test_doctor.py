@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from fixtures.desk import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
+from fixtures.terminal import Terminal, lines
+from fixtures.ward import SIMULATED, TOPIC, Ward
+from fixtures.world import ACCOUNT, REGION
 from rolekeeper.storage import layout
 from rolekeeper_cli.checks import queues
 from rolekeeper_cli.checks.caller import NEEDS
 from rolekeeper_cli.checks.stack import OUTPUTS, PARAMETERS
-from support.desk import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from support.templates import load
-from support.terminal import Terminal, lines
-from support.ward import SIMULATED, TOPIC, Ward
-from support.world import ACCOUNT, REGION
 
 PAGE = (Path(__file__).parents[3] / "docs/security.md").read_text()
 TABLE = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/rolekeeper-mappings"
@@ -504,7 +504,7 @@ def test_what_depends_on_the_request(finds: Finds, ward: Ward) -> None:
 
 def test_a_user_is_asked_for_as_it_is(finds: Finds, ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     user = f"arn:aws:iam::{ACCOUNT}:user/ops/me"
-    monkeypatch.setattr("support.ward.SIMULATED", user)
+    monkeypatch.setattr("fixtures.ward.SIMULATED", user)
     ward.is_called_by(user)
     assert only(finds("caller"))[:2] == ("ok", f"{user} may do what the commands need")
 

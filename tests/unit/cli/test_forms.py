@@ -15,12 +15,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from fixtures.desk import Desk
+from fixtures.terminal import Terminal
 from rolekeeper_cli import forms, tables
 from rolekeeper_cli.command import Root, command
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.trouble import ExitCode
-from support.desk import Desk
-from support.terminal import Terminal
 
 ROWS: list[dict[str, Any]] = [
     {"instance": "i-1", "tags": {"app": "wéb"}, "carries": None, "revision": Decimal(3), "ours": True},

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from support.desk import Desk
-from support.terminal import CALLER, Terminal, lines
+from fixtures.desk import Desk
+from fixtures.terminal import CALLER, Terminal, lines
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 
@@ -223,7 +223,7 @@ def test_history_tells_each_change_newest_first(terminal: Terminal, desk: Desk) 
 
 
 def test_what_aws_refused_is_told(terminal: Terminal, desk: Desk) -> None:
-    from support.world import refusing  # noqa: PLC0415  # beside its one use
+    from fixtures.world import refusing  # noqa: PLC0415  # beside its one use
 
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web")

@@ -2,9 +2,9 @@
 
 import pytest
 
+from fixtures.desk import Desk
+from fixtures.terminal import CALLER, Terminal, lines
 from rolekeeper.settings import Limits
-from support.desk import Desk
-from support.terminal import CALLER, Terminal, lines
 
 
 @pytest.fixture(autouse=True)

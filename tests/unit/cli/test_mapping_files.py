@@ -6,12 +6,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fixtures.desk import Desk
+from fixtures.terminal import CALLER, Terminal
+from fixtures.world import MAPPING_TABLE
 from rolekeeper.mappings.rows.reader import row_of
 from rolekeeper.model import MappingSpec
-from support.desk import Desk
-from support.terminal import CALLER, Terminal
-from support.values import row_specs
-from support.world import MAPPING_TABLE
+from strategies.values import row_specs
 
 TWO = """\
 mappings:

@@ -17,7 +17,7 @@ from rolekeeper_cli import csv_form, yaml_form
 from rolekeeper_cli.entries import FileError, Reading, format_of, read_file
 from rolekeeper_cli.row_document import file_row, plain
 from rolekeeper_cli.trouble import UsageError
-from support.values import row_specs
+from strategies.values import row_specs
 
 HOME = HomeAccount("123456789012")
 FORMS = ["yaml", "csv"]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from support.desk import Desk
-from support.terminal import Terminal
-from support.ward import Ward
+from fixtures.desk import Desk
+from fixtures.terminal import Terminal
+from fixtures.ward import Ward
 
 PAGE = (Path(__file__).parents[3] / "docs/security.md").read_text()
 # Asked by clients that the desk doesn't watch.

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from fixtures.desk import TRUSTS_LAMBDA, Desk
+from fixtures.terminal import CALLER, Terminal
+from fixtures.world import refusing
 from rolekeeper.model import Pin
 from rolekeeper.storage import layout
-from support.desk import TRUSTS_LAMBDA, Desk
-from support.terminal import CALLER, Terminal
-from support.world import refusing
 
 PROFILE = "arn:aws:iam::123456789012:instance-profile/rolekeeper/"
 

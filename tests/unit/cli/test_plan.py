@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from fixtures.desk import TRUSTS_LAMBDA, Desk
+from fixtures.terminal import Terminal, lines
 from rolekeeper.settings import Limits
-from support.desk import TRUSTS_LAMBDA, Desk
-from support.terminal import Terminal, lines
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 

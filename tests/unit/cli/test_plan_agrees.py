@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from support.desk import Desk
-from support.random_fleets import ROLES, THEIRS, Fleet, Member, random_fleet
-from support.terminal import Terminal
+from fixtures.desk import Desk
+from fixtures.terminal import Terminal
+from strategies.random_fleets import ROLES, THEIRS, Fleet, Member, random_fleet
 
 FLEETS = 100
 

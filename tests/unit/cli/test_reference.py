@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from fixtures.terminal import Terminal
 from rolekeeper_cli import reference
 from rolekeeper_cli.schema import text
 from rolekeeper_cli.trouble import ExitCode
-from support.terminal import Terminal
 
 PAGE = Path(__file__).parents[3] / "docs/cli.md"
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from fakes.ec2 import client_error
 from rolekeeper_cli.sam_deploy import ask, declared, deployed, merged, overrides, told
-from support.fake_ec2 import client_error
 
 KNOWN: dict[str, dict[str, Any]] = {
     "Mode": {"Type": "String", "Default": "observe", "Description": "observe or\n  enforce"},

@@ -16,8 +16,8 @@ from rolekeeper.mappings.rows.columns import COLUMNS, KEYS
 from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.model import MappingSpec
 from rolekeeper_cli import schema
-from support import values
-from support.bad_rows import BadRow, corpus
+from strategies import values
+from strategies.bad_rows import BadRow, corpus
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 HOME = HomeAccount("123456789012")

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from fixtures.desk import Desk
+from fixtures.terminal import Terminal, lines
 from rolekeeper.aws.queue import request
 from rolekeeper.model import ReconcileRequest
-from support.desk import Desk
-from support.terminal import Terminal, lines
 
 # ---- sweep ----
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from support.desk import Desk
-from support.terminal import Terminal, lines
+from fixtures.desk import Desk
+from fixtures.terminal import Terminal, lines
 
 GROUPS = ("OnInstanceEventLogs", "OnRetryLogs")
 PAGE = 2

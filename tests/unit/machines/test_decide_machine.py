@@ -1,7 +1,7 @@
 """One instance over its life: people do what they may in any order, and `decide` is asked after each step.
 
 EC2 is the pure truth about it. What we remember is the simplest model that can be: for each profile that we ever asked
-for, the mapping that it was for. What must hold is in `support.decision_laws`.
+for, the mapping that it was for. What must hold is in `spec.decision_laws`.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from fakes.clock import START, Clock
 from rolekeeper.instances.decide import decide
 from rolekeeper.instances.resolve import ended, resolve
 from rolekeeper.model import (
@@ -38,10 +39,9 @@ from rolekeeper.model import (
 )
 from rolekeeper_local.ec2_model import Ec2Error, Profile
 from rolekeeper_local.ec2_truth import Ec2Truth
-from support.clock import START, Clock
-from support.decision_laws import FROM_DECIDE, LAWS, View, where_it_ends
-from support.happenings import at_most, columns, ignores, pins, policies, roles
-from support.values import KEY, OWNERSHIP, TAKES_OVER, arn, foreign_arn
+from spec.decision_laws import FROM_DECIDE, LAWS, View, where_it_ends
+from strategies.happenings import at_most, columns, ignores, pins, policies, roles
+from strategies.values import KEY, OWNERSHIP, TAKES_OVER, arn, foreign_arn
 
 BECOMES = {InstanceState.PENDING: InstanceState.RUNNING, InstanceState.STOPPING: InstanceState.STOPPED}
 # People ask at any time; EC2 refuses what it can't do now, and they see why.

@@ -1,6 +1,6 @@
 """Mappings, tags, pins and the clock change in any order; `resolve` always says what trying everything says.
 
-What is right is in `support.mapping_rules`, which shares nothing with `rolekeeper.resolve`.
+What is right is in `spec.mapping_rules`, which shares nothing with `rolekeeper.resolve`.
 """
 
 from dataclasses import replace
@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from fakes.clock import START
 from rolekeeper.instances.resolve import mapping_keys as keys_for
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.model import (
@@ -31,8 +32,8 @@ from rolekeeper.model import (
     Pin,
     PublishedMapping,
 )
-from support.clock import START
-from support.happenings import (
+from spec.mapping_rules import excluded, pinned, rank
+from strategies.happenings import (
     Ignore,
     accounts,
     ages,
@@ -47,8 +48,7 @@ from support.happenings import (
     tag_keys,
     tag_maps,
 )
-from support.mapping_rules import excluded, pinned, rank
-from support.values import KEY, arn
+from strategies.values import KEY, arn
 
 # What makes a row lose, whatever else it says.
 WAYS_TO_LOSE: dict[str, dict[str, Any]] = {

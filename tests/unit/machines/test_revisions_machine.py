@@ -20,14 +20,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from fakes.clock import START
+from fixtures.state_table import STATE_TABLE
+from fixtures.workers import Worker, state_table, texts, tricky_keys, tricky_specs, worker
 from rolekeeper.aws.errors import ConflictError
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.model import ANY_VALUE, Held, MappingKey, PublishedMapping, Timer
 from rolekeeper.storage import codec, layout
-from support.clock import START
-from support.happenings import at_most
-from support.state_table import STATE_TABLE
-from support.workers import Worker, state_table, texts, tricky_keys, tricky_specs, worker
+from strategies.happenings import at_most
 
 ENTRY = {"reason": "somebody edited it"}
 workers = st.integers(0, 1)

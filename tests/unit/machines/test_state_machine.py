@@ -21,14 +21,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from rolekeeper.aws.errors import ConflictError
-from rolekeeper.model import InstanceKey, InstanceRecord, Pin, RecordChange, Timer
-from rolekeeper.storage import codec, layout
-from rolekeeper.storage.layout import Key
-from support.clock import START
-from support.happenings import at_most
-from support.state_table import STATE_TABLE
-from support.workers import (
+from fakes.clock import START
+from fixtures.state_table import STATE_TABLE
+from fixtures.workers import (
     Worker,
     applied_changes,
     conditions,
@@ -39,6 +34,11 @@ from support.workers import (
     tricky_keys,
     worker,
 )
+from rolekeeper.aws.errors import ConflictError
+from rolekeeper.model import InstanceKey, InstanceRecord, Pin, RecordChange, Timer
+from rolekeeper.storage import codec, layout
+from rolekeeper.storage.layout import Key
+from strategies.happenings import at_most
 
 IT, TWIN = (InstanceKey("123456789012", "us-east-1", f"i-{number}") for number in (1, 2))
 workers = st.integers(0, 2)

@@ -11,18 +11,18 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from fakes.calls import Calls
+from fakes.clock import START
+from fixtures.state_table import STATE_TABLE
+from fixtures.workers import WINDOW_MINUTES, Worker, state_table, worker
 from rolekeeper.aws.errors import ConflictError
 from rolekeeper.instances.change_limit import HORIZON, SPREAD, Reservation
 from rolekeeper.model import RecordChange
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Update
-from support.calls import Calls
-from support.clock import START
-from support.happenings import at_most
-from support.state_table import STATE_TABLE
-from support.values import KEY, grant, key
-from support.workers import WINDOW_MINUTES, Worker, state_table, worker
+from strategies.happenings import at_most
+from strategies.values import KEY, grant, key
 
 LIMITS = Limits(1, 20)
 WINDOW = timedelta(minutes=WINDOW_MINUTES)

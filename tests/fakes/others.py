@@ -7,8 +7,8 @@ from typing import Any
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from support.calls import Calls
-from support.fake_ec2 import client_error
+from fakes.calls import Calls
+from fakes.ec2 import client_error
 
 # AWS_FACTS.md, "Limits and names".
 PUT_EVENTS_BYTES = 262_144

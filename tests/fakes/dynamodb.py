@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from botocore.exceptions import ParamValidationError
 
-from support import dynamodb_expressions as expressions
-from support.dynamodb_expressions import Change, Condition, Names, Values
-from support.dynamodb_tables import MATCHES, Key, Row, Table
-from support.dynamodb_values import ITEM_BYTES, Item, RefusedError, item_size, stored_item
+from fakes import dynamodb_expressions as expressions
+from fakes.dynamodb_expressions import Change, Condition, Names, Values
+from fakes.dynamodb_tables import MATCHES, Key, Row, Table
+from fakes.dynamodb_values import ITEM_BYTES, Item, RefusedError, item_size, stored_item
 
 type Request = Mapping[str, Any]
 

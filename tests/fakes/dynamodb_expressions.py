@@ -11,8 +11,8 @@ from typing import NoReturn
 
 from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 
-from support import dynamodb_values as values_of
-from support.dynamodb_values import Item, RefusedError, Value
+from fakes import dynamodb_values as values_of
+from fakes.dynamodb_values import Item, RefusedError, Value
 
 type Names = Mapping[str, str]
 type Values = Mapping[str, Value]

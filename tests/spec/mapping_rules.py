@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from rolekeeper.model import Action, Instance, MappingKey, Pin, PublishedMapping
-from support.happenings import Ignore
+from strategies.happenings import Ignore
 
 
 @dataclass(frozen=True)

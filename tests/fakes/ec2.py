@@ -7,9 +7,9 @@ from typing import Any
 import botocore.session
 from botocore.exceptions import ClientError
 
+from fakes.calls import Calls
 from rolekeeper_local.ec2_model import Association, Ec2Error, Instance
 from rolekeeper_local.ec2_truth import Ec2Truth
-from support.calls import Calls
 
 
 def client_error(code: str, message: str = "", operation: str = "Operation", *, status: int = 400) -> ClientError:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from support.dynamodb_expressions import KeyCondition, Names, Values
-from support.dynamodb_values import Item, RefusedError, Value, stored_item, text_size
+from fakes.dynamodb_expressions import KeyCondition, Names, Values
+from fakes.dynamodb_values import Item, RefusedError, Value, stored_item, text_size
 
 type Key = tuple[str, ...]
 """The key's values in the order of the table's key attributes."""
