@@ -72,6 +72,10 @@ shape: .venv/done ## how large the code is: modules, lines, the largest module; 
 .PHONY: test
 test: lint types shape unit simulate mutants integration e2e ## everything: lint, types, unit tests, simulation, mutants, integration and end to end
 
+.PHONY: check
+check: lint types ## the inner loop: lint, types, and the unit tests without the state machines; under 3 minutes
+	.venv/bin/pytest tests/unit --ignore tests/unit/machines -n 2 -q
+
 .PHONY: unit
 unit: .venv/done .envs/sam/done ## the fast tests: no socket, no emulator
 	.venv/bin/pytest tests/unit tests/local tests/simulation -m "not emulator" -n 2 -q
@@ -85,7 +89,8 @@ simulate: .venv/done ## play SEEDS schedules of faults from seed START on (the c
 	@PYTHONPATH=tests .venv/bin/python -m simulation --seeds $(SEEDS) --start $(START)
 
 .PHONY: soak
-soak: ## the same with 1,000,000 schedules: hours
+soak: .venv/done ## all examples of the state machines, then 1,000,000 schedules: hours
+	ROLEKEEPER_SOAK=1 .venv/bin/pytest tests/unit/machines -n 2 -q
 	@$(MAKE) --no-print-directory simulate SEEDS=1000000
 
 .PHONY: mutants

@@ -104,8 +104,8 @@ class PublishedMapping:
 
     `profile_arn` is empty for `NONE`. `suspended_because` says why it can't be in effect for now (its role is gone,
     say): it holds its instances. `deleted` marks the tombstone that a removed row leaves: a deliberate act that
-    detaches, where a record merely missing is damage and holds. `profile_id` is the profile's own id (empty where nobody
-    has seen it yet), `former_profile_ids` those of the profiles that had its name before and were deleted.
+    detaches, where a record merely missing is damage and holds. `profile_id` is the profile's own id (empty where
+    nobody has seen it yet), `former_profile_ids` those of the profiles that had its name before and were deleted.
     """
 
     spec: MappingSpec
