@@ -93,11 +93,11 @@ def _refuse_unserved(plan: PlanFile, *, approve: bool) -> None:
         key = output.one_line(str(edit.key))
         if edit.status == Status.HELD and not approve:
             raise CommandError(
-                f"{key} changes so many instances that it would be held; nothing was applied",
+                f"{key} changes too many instances without approval, so it would be held; nothing was applied",
                 "give --approve to approve what the plan shows",
             )
-        if not edit.serves:
-            raise CommandError(f"{key} would be {edit.status}; nothing was applied", "mend the file, and plan anew")
+        if not edit.takes_effect:
+            raise CommandError(f"{key} would be {edit.status}; nothing was applied", "fix the file, and plan again")
 
 
 def _moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> Iterator[str]:
@@ -112,7 +112,7 @@ def _moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> 
             yield f"the row of {key} was edited"
         elif present.revision != edit.revision:
             yield f"mapping {key} was at revision {edit.revision}, and is at {present.revision}"
-        elif (present.status, present.serves) != (edit.status, edit.serves):
+        elif (present.status, present.takes_effect) != (edit.status, edit.takes_effect):
             yield f"mapping {key} would be {present.status} now: {present.reason}"
     yield from (f"mapping {output.one_line(str(key))} is no longer as the file says" for key in now)
 
@@ -193,7 +193,7 @@ def _write_rows(deployment: Deployment, proposed: Proposal) -> None:
     if held and approve_held(deployment, held, wait=True) is not ExitCode.DONE:
         code = ExitCode.NO
     if code is not ExitCode.DONE:
-        raise CommandError("Rolekeeper doesn't serve every row as it was planned", "mend what stands above; plan anew")
+        raise CommandError("not every row was published as planned", "fix what is shown above, then plan again")
 
 
 def _send(deployment: Deployment, ids: Iterable[str]) -> None:

@@ -26,7 +26,7 @@ class MovedError(CommandError):
 
     def __init__(self, moved: Sequence[MappingKey], written: int) -> None:
         rows = ", ".join(output.one_line(str(key)) for key in moved)
-        what = f"somebody changed {rows} since the plan: left as it is now; {written:,} others were written"
+        what = f"another actor changed {rows} since the plan: left as it is now; {written:,} others were written"
         super().__init__(what, "run the command again: it plans anew")
 
 
@@ -97,7 +97,7 @@ def approve_held(deployment: Deployment, held: Mapping[MappingKey, int], *, wait
     rows = mapping_rows(deployment)
     for key, revision in held.items():
         if not rows.approve(key, revision):
-            raise CommandError(f"revision {revision} of {key} isn't held any more; it wasn't approved", "look again")
+            raise CommandError(f"revision {revision} of {key} is no longer held; it wasn't approved", "look again")
     if not wait:
         return ExitCode.DONE
 
@@ -147,11 +147,13 @@ def tell(judged: Rows) -> ExitCode:
         told = f"{output.one_line(str(key))} is {said(row, 'status')}: {said(row, 'status_reason')}"
         output.bad([told])
         if said(row, "status") == Status.HELD:
-            output.say(f"  rolekeeper mapping approve {key} serves it")
+            output.say(f"  rolekeeper mapping approve {key} publishes it")
     if bad:
         return ExitCode.NO
     if judged:
-        output.say(f"Rolekeeper serves {'it' if len(judged) == 1 else f'all {len(judged):,}'} as written.")
+        output.say(
+            "Published as written." if len(judged) == 1 else f"All {len(judged):,} rows are published as written."
+        )
     return ExitCode.DONE
 
 

@@ -157,7 +157,7 @@ def _lines(seen: Seen, document: Mapping[str, Any]) -> Iterator[tuple[str, str]]
     if pin := document["pin"]:
         until = f" until {pin['expires_at']:%Y-%m-%dT%H:%M:%SZ}" if pin["expires_at"] else ""
         why = f": {pin['reason']}" if pin["reason"] else ""
-        yield "pin", f"{pin['role'] or pin['unclear']}{until}, by {pin['by'] or 'somebody'}{why}"
+        yield "pin", f"{pin['role'] or pin['unclear']}{until}, by {pin['by'] or 'a person'}{why}"
     if shown := document["condition"]:
         parked = ", parked" if shown["parked"] else ""
         yield "shows", f"{shown['reason']} (since {shown['since']:%Y-%m-%dT%H:%M:%SZ}{parked})"

@@ -14,7 +14,7 @@ from rolekeeper_cli.trouble import ExitCode
 
 HEAD = ("instance", "name", "state", "carries", "should carry", "mapping", "stands", "reason")
 # What a decision means for a list: whether the instance is as it should be.
-_STANDS = {Action.NOTHING: "ok", Action.WAIT: "waits", Action.HOLD: "held"}
+_STANDS = {Action.NOTHING: "ok", Action.WAIT: "waits", Action.HOLD: "blocked"}
 
 
 @dataclass(frozen=True, slots=True)

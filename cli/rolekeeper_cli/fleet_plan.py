@@ -66,7 +66,7 @@ class Tally:
         said = self.summary()
         return (
             f"{said['attach']:,} to attach, {said['replace']:,} to replace, {said['detach']:,} to detach; "
-            f"{said['wait']:,} waiting, {said['hold']:,} held: "
+            f"{said['wait']:,} waiting, {said['hold']:,} blocked: "
             f"{said['changes']:,} of {said['instances']:,} instances change ({said['percent']} %)"
         )
 
@@ -150,7 +150,7 @@ def show(
 
     forms.show_with_rows("changes", documents(), rest, draw)
     if why := withheld(deployment):
-        output.say(f"Nothing of this happens now: {why}.")
+        output.say(f"No changes will be made now: {why}.")
     return tally
 
 

@@ -47,7 +47,7 @@ class MappingRows:
         """Make a change, if the row is still as it was seen.
 
         Returns:
-            False when somebody changed it meanwhile; then nothing was written.
+            False when another actor changed it meanwhile; then nothing was written.
         """
         try:
             if change.kind == "new":

@@ -29,7 +29,7 @@ def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | N
         return found
     published = deployment.app.revisions.published(key)
     if published is None:
-        raise CommandError(f"no revision of {key} was ever served", f"see: rolekeeper mapping history {key}")
+        raise CommandError(f"no revision of {key} was ever published", f"see: rolekeeper mapping history {key}")
     for item in store.last(pk, "revision#", _LOOKED_AT):
         old = store.decode(codec.published_from, item)
         if old.revision < published.revision and not old.deleted:

@@ -51,7 +51,7 @@ class PlannedEdit:
     row: Attributes
     revision: int
     status: str
-    serves: bool
+    takes_effect: bool
 
     @property
     def key(self) -> MappingKey:
@@ -126,7 +126,7 @@ def writing(path: Path, basis: Basis, proposed: Proposal) -> Iterator[Callable[[
             write({"rolekeeper_plan": FORM, **asdict(replace(basis, specs=())), "specs": rows})
             for each in proposed.edits:
                 row, key = each.change.row if each.change else {}, each.key
-                edit = PlannedEdit(key.tag_key, key.tag_value, row, each.revision, each.status.value, each.serves)
+                edit = PlannedEdit(key.tag_key, key.tag_value, row, each.revision, each.status.value, each.takes_effect)
                 write({"edit": asdict(edit)})
             yield keep
             write({"end": True})

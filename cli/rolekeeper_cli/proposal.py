@@ -11,7 +11,7 @@ from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.mappings.rows.reader import ParsedRow, read_row
 from rolekeeper.mappings.scan import Scan
-from rolekeeper.mappings.verdict import SERVING, Ending, RowSnapshot, Status, Trigger
+from rolekeeper.mappings.verdict import IN_EFFECT, Ending, RowSnapshot, Status, Trigger
 from rolekeeper.model import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper_cli import output, row_plan
 from rolekeeper_cli.deployment import Deployment
@@ -31,7 +31,7 @@ class Edit:
     Attributes:
         key: the mapping.
         status: what Rolekeeper would write into its row (`Removed` where none is left), and `reason` why.
-        serves: whether it would be served as the file asks, if need be once somebody approved it.
+        takes_effect: whether it would be served as the file asks, if need be once somebody approved it.
         revision: what is published now, 0 for nothing.
         change: the change of its row; None where the row says so already.
         warns: whether `reason` says more than what the change itself does.
@@ -40,7 +40,7 @@ class Edit:
     key: MappingKey
     status: Status
     reason: str
-    serves: bool
+    takes_effect: bool
     revision: int
     change: Change | None = None
     warns: bool = False
@@ -56,7 +56,7 @@ class Edit:
             "kind": kind,
             "columns": columns,
             "status": self.status.value,
-            "serves": self.serves,
+            "takes_effect": self.takes_effect,
             "reason": self.reason,
         }
 
@@ -97,7 +97,7 @@ def propose(deployment: Deployment, specs: Sequence[MappingSpec], *, prune: bool
     tied = {key: wanted[key] for key, edit in edits.items() if edit.status is Status.CONFLICT} | freed
     while True:
         again = judged(sorted(tied), tied)
-        edits |= {key: edit for key, edit in again.items() if edit.serves}
+        edits |= {key: edit for key, edit in again.items() if edit.takes_effect}
         left = {key: tied[key] for key, edit in again.items() if edit.status is Status.CONFLICT}
         if len(left) == len(tied):
             return Proposal(rows, sorted(edits.values(), key=lambda each: each.key), judge.served)
@@ -121,7 +121,7 @@ def show(proposal: Proposal) -> None:
         else:
             output.line(f"= {output.one_line(str(edit.key))}")
         if edit.status not in _PLAIN or edit.warns:
-            output.line(f"    would be {edit.status}: {edit.reason}", "yellow" if edit.serves else "red")
+            output.line(f"    would be {edit.status}: {edit.reason}", "yellow" if edit.takes_effect else "red")
 
 
 class _Judge:
@@ -148,17 +148,19 @@ class _Judge:
         if verdict.ending is Ending.KEEP and change is None:
             return None
         # A deletion that is held isn't what a file asks for that has the row.
-        serves = verdict.ending is not Ending.SAY and not (spec and mapping and mapping.deleted)
-        if serves and mapping and verdict.ending is not Ending.KEEP:
+        takes_effect = verdict.ending is not Ending.SAY and not (spec and mapping and mapping.deleted)
+        if takes_effect and mapping and verdict.ending is not Ending.KEEP:
             self._state.served[key] = mapping
-        warns = verdict.reason not in ("", SERVING) and verdict.status is not Status.REMOVED
+        warns = verdict.reason not in ("", IN_EFFECT) and verdict.status is not Status.REMOVED
         told = verdict.reason if warns else ""
         if warns and verdict.scan and verdict.scan.foreign.count:
             told += f"; foreign roles: {verdict.scan.foreign.count:,}"
         if verdict.report and verdict.ending is not Ending.HOLD:
             told = f"{told}; {verdict.report}" if told else str(verdict.report)
         revision = stored.published.revision if stored.published else 0
-        return Edit(key, verdict.status, told or "nothing of it is served", serves, revision, change, warns=warns)
+        return Edit(
+            key, verdict.status, told or "nothing of it is published", takes_effect, revision, change, warns=warns
+        )
 
     def _seen(self, key: MappingKey, stored: StoredMapping, change: Change | None) -> RowSnapshot:
         """The row as it would be, with what would be stored by then."""

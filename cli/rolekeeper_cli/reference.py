@@ -14,8 +14,8 @@ _WIDTH = 100
 _COMMON = "Options of every command:"
 _CODES = {
     ExitCode.DONE: "it is done, or there was nothing to do",
-    ExitCode.NO: "it ran, and the answer is no: a bad row, a row that isn't served as written, a refusal, a question "
-    "answered with no, rows that somebody changed meanwhile",
+    ExitCode.NO: "it ran, and the answer is no: a bad row, a row that isn't published as written, a refusal, a "
+    "question answered with no, rows that another actor changed meanwhile",
     ExitCode.CHANGES: "with `--detailed-exitcode`: something would change",
     ExitCode.INTERRUPTED: "Ctrl-C; what was written stays written",
     ExitCode.USAGE: "the command line can't be meant, or nobody can be asked (no terminal, and no `--yes`)",

@@ -36,7 +36,7 @@ def edited(key: MappingKey, row: Attributes, assignments: Sequence[str], home: H
             raise UsageError(f"{name}: {error}", "nothing was written") from error
     verdict = read_row(after, home)
     if verdict.spec is None:
-        raise UsageError("; ".join(verdict.problems), "nothing was written; mend it and try again")
+        raise UsageError("; ".join(verdict.problems), "nothing was written; fix it and try again")
     return verdict.spec
 
 

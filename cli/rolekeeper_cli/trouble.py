@@ -111,7 +111,7 @@ def _about_refusal(error: Any) -> CommandError:
     what = f"AWS refused {error.action} on {error.resource}: {_line(error)}"
     if isinstance(error, RetryableError):
         return ServiceError(f"AWS gave no answer to {error.action}: {_line(error)}", "try again in a moment")
-    return ServiceError(what, "read AWS's words, mend it, and try again")
+    return ServiceError(what, "read AWS's words, fix it, and try again")
 
 
 def _line(error: object) -> str:

@@ -62,7 +62,7 @@ def _composed(text: str, name: str) -> yaml.Node:
         said = " ".join(part for part in (error.problem, error.context) if part)
         if mark and _at_tab(text, mark):
             raise FileError(f"{place}: a tab", "indent with blanks: YAML takes no tabs there") from error
-        raise FileError(f"{place}: isn't YAML: {said}", "mend it at that place") from error
+        raise FileError(f"{place}: isn't YAML: {said}", "fix it at that place") from error
     except (yaml.YAMLError, ValueError) as error:
         # A character that no YAML file may hold, as NUL; its number is told, not itself.
         raise FileError(f"{name}: isn't YAML: {' '.join(str(error).split())}", "remove that character") from error
@@ -89,7 +89,7 @@ def _rows(top: yaml.Node, name: str) -> list[yaml.Node]:
             meant = f"; did you mean {TOP}?" if close else ""
             raise FileError(f"{name}:{_line(key)}: {quote(str(key.value))} is unknown here{meant}", form)
         if found is not None:
-            raise FileError(f"{name}:{_line(key)}: '{TOP}' stands there twice", "put all mappings under one")
+            raise FileError(f"{name}:{_line(key)}: '{TOP}' is there twice", "put all mappings under one")
         if not isinstance(value, yaml.SequenceNode):
             raise FileError(f"{name}:{_line(value)}: '{TOP}' is no list", "write each mapping as '- tag_key: …'")
         found = value.value

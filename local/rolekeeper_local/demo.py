@@ -39,7 +39,7 @@ class Demo:
             ("Change the tag: the role is replaced in one call, with a new association", self.retagged),
             ("Change the tag while stopped: the replace waits, and comes at start", self.retagged_while_stopped),
             ("Launch one with a role from outside the path: it keeps it, and shows why", self.foreign_role),
-            ("Write a bad mapping row: rejected with the reason, the old one keeps serving", self.bad_row),
+            ("Write a bad mapping row: rejected with the reason, the old one stays in effect", self.bad_row),
             ("Edit a mapping: its instances follow", self.edited_mapping),
             ("Remove the tag: the role that Rolekeeper attached is detached", self.untagged),
             ("Lose an event: the sweep finds and repairs it", self.lost_event),
@@ -136,7 +136,7 @@ class Demo:
         self.timeline.does("ec2 create-tags workload=s3-writer, and the event is lost on its way")
         self.world.tag(self.web, workload="s3-writer")
         self.timeline.stays(f"{self.web} carries no role", lambda: self.world.shown(self.web) is None, 2)
-        self.timeline.does("the sweep runs (by itself every so often; here by hand)")
+        self.timeline.does("the sweep runs (every 15 minutes by default; here by hand)")
         self.world.sweep()
         self.attached(self.web, TABLE)
 

@@ -1,4 +1,4 @@
-"""Bad mapping rows on the embedded AWS: refused in words, and what was published keeps serving."""
+"""Bad mapping rows on the embedded AWS: refused in words, and what was published stays in effect."""
 
 import json
 from typing import Any
@@ -57,7 +57,7 @@ def test_a_bad_row_says_why_and_changes_nothing(
     deployed.dynamodb.put_item(TableName=deployed.mapping_table, Item={**row, column: value})
     shown = eventually(lambda: deployed.mapping_status("bad", "row", status))
     assert words in shown["status_reason"]
-    assert "keeps serving" in shown["status_reason"]
+    assert "stays in effect" in shown["status_reason"]
     assert shown["status_revision"] == 1
     deployed.dynamodb.put_item(TableName=deployed.mapping_table, Item=row)
     eventually(lambda: deployed.mapping_status("bad", "row", "Published"))

@@ -48,7 +48,7 @@ def test_the_table_goes_into_a_file_and_back(rolekeeper: Command, deployed: Worl
     rolekeeper("mapping", "validate", str(added))
     done = rolekeeper("mapping", "import", str(added), "--yes")
     assert "+ file=a  role=s3-read accounts=000000000000" in done.stdout
-    assert "Rolekeeper serves it as written." in done.stderr
+    assert "Published as written." in done.stderr
     [row] = [row for row in rolekeeper.json("mapping", "ls") if row["mapping"] == "file=a"]
     assert (row["status"], row["columns"]["accounts"]) == ("Published", ["000000000000"])
 

@@ -212,7 +212,7 @@ def test_a_plan_that_is_out_of_date_is_refused_and_names_what_moved(
         plan = str(tmp_path / "change.plan")
         said = rolekeeper("plan", "--instance", "every-command", "--out", plan)
         assert f"+  {instance}  every-command  none → s3-read  workload=s3-reader gives it role s3-read" in said.stdout
-        assert "Nothing of this happens now: Rolekeeper is paused." in said.stderr
+        assert "No changes will be made now: Rolekeeper is paused." in said.stderr
         assert "Rolekeeper is paused" in rolekeeper("apply", plan, code=1).stderr
         deployed.tag(instance, workload="s3-writer")
     finally:

@@ -80,7 +80,7 @@ def test_a_bad_edit_is_rejected_with_the_reason_while_the_old_role_stays(editor:
     editor.put(role={"S": "safe-reeder"})
     row = editor.shows("Rejected")
     assert row["status_reason"]["S"].startswith("role 'safe-reeder' doesn't exist in account")
-    assert row["status_reason"]["S"].endswith("(revision 1 keeps serving)")
+    assert row["status_reason"]["S"].endswith("(revision 1 stays in effect)")
     assert (row["status_revision"], row["matched"]) == ({"N": "1"}, {"N": str(FLEET)})
     assert editor.roles() == {"safe-reader"}
 

@@ -143,7 +143,7 @@ def test_an_edit_goes_all_the_way_and_our_status_write_ends_there(account: Accou
     row = account.row()
     assert (row["status"], row["status_reason"], row["status_revision"], row["matched"]) == (
         "Published",
-        "serving",
+        "in effect",
         1,
         1,
     )

@@ -111,7 +111,7 @@ def test_a_malformed_edit_leaves_the_good_revision_serving(desk: Desk, row: BadR
 
     assert (status, revision) == ("Rejected", 1)
     assert row.reason in reason
-    assert reason.endswith("(revision 1 keeps serving)")
+    assert reason.endswith("(revision 1 stays in effect)")
     assert len(reason) <= 1000
     assert before
     assert served(desk, row) == before

@@ -48,7 +48,7 @@ def test_mending_the_rival_serves_the_row_that_was_refused(desk: Desk, columns: 
 
     desk.publish(STAR)
 
-    assert desk.shows(EXACT) == ("Published", "serving", 1)
+    assert desk.shows(EXACT) == ("Published", "in effect", 1)
     assert instance in desk.sent_ids()
     assert beside(desk, STAR) == set()
     entry = desk.history(EXACT)[-1]
@@ -60,7 +60,7 @@ def test_mending_the_row_itself_serves_it_and_a_note_left_does_no_harm(desk: Des
     assert desk.edit(EXACT, role="web", priority=50).status is Status.PUBLISHED
     desk.edit(STAR, role="api", owner="ada")
     assert beside(desk, STAR) == set()
-    assert desk.shows(EXACT) == ("Published", "serving", 1)
+    assert desk.shows(EXACT) == ("Published", "in effect", 1)
 
 
 def test_an_edit_that_leaves_the_tie_leaves_the_note(desk: Desk) -> None:
@@ -78,8 +78,8 @@ def test_a_tie_that_tagging_made_is_cleared_in_both_rows_by_mending_either(desk:
     for tag in ("env=prod", "team=x"):
         assert desk.recheck(tag).status is Status.CONFLICT
     desk.edit("team=x", role="web", priority=50)
-    assert desk.shows("env=prod") == ("Published", "serving", 1)
-    assert desk.shows("team=x") == ("Published", "serving", 2)
+    assert desk.shows("env=prod") == ("Published", "in effect", 1)
+    assert desk.shows("team=x") == ("Published", "in effect", 2)
 
 
 def test_a_tie_that_an_edit_finds_there_already_is_noted_too(desk: Desk) -> None:
@@ -88,7 +88,7 @@ def test_a_tie_that_an_edit_finds_there_already_is_noted_too(desk: Desk) -> None
     desk.world.running(env="prod", team="x")
     assert desk.edit("team=x", role="web", owner="ada").status is Status.CONFLICT
     desk.edit("env=prod", role="api", priority=50)
-    assert desk.shows("team=x") == ("Published", "serving", 2)
+    assert desk.shows("team=x") == ("Published", "in effect", 2)
 
 
 def test_a_rival_that_expires_frees_the_row_too(desk: Desk) -> None:
@@ -176,13 +176,13 @@ def test_a_freed_row_that_aws_gave_no_answer_for_is_looked_at_when_the_record_co
     no_answer_about_the_next(desk)
     with pytest.raises(RetryableError, match="Throttling"):
         desk.publish(STAR)
-    assert desk.shows(STAR) == ("Published", "serving", 2), "the row itself was published all the same"
+    assert desk.shows(STAR) == ("Published", "in effect", 2), "the row itself was published all the same"
     assert desk.shows(EXACT)[0] == "Waiting"
     assert beside(desk, STAR) == {EXACT}
 
     assert desk.publish(STAR).status is Status.PUBLISHED
 
-    assert desk.shows(EXACT) == ("Published", "serving", 1)
+    assert desk.shows(EXACT) == ("Published", "in effect", 1)
     assert beside(desk, STAR) == set()
 
 

@@ -58,7 +58,8 @@ def test_an_edit_that_would_change_too_much_is_held_and_says_what_it_would_do(de
     assert (row["status"], row["held_revision"], row["status_revision"], row["matched"]) == ("Held", 2, 1, 4)
     assert row["status_reason"] == (
         "it would attach 1, replace 3 and detach 0 instances (4 of 4; 1 may change without approval); "
-        "gains s3:PutObject on *; loses s3:GetObject on *; to serve it, write 2 into approve (revision 1 keeps serving)"
+        "gains s3:PutObject on *; loses s3:GetObject on *; to approve it, write 2 into approve "
+        "(revision 1 stays in effect)"
     )
     assert serves(desk) == ("web", 1)
     assert desk.sent() == []
@@ -159,7 +160,7 @@ def test_approving_the_number_serves_it_and_tidies_the_row(desk: Desk) -> None:
     assert (verdict.status, verdict.revision, verdict.sent) == (Status.PUBLISHED, 2, 3)
     assert serves(desk) == ("api", 2)
     row = desk.row(TAG)
-    assert (row["status"], row["status_reason"], row["status_revision"]) == ("Published", "serving", 2)
+    assert (row["status"], row["status_reason"], row["status_revision"]) == ("Published", "in effect", 2)
     assert not {"approve", "held_revision"} & row.keys()
     assert credit(desk) == (3, 2), "the window lets through what somebody approved"
     assert desk.world.events.kinds == ["Mapping Published"]
@@ -176,7 +177,7 @@ def test_a_number_written_as_text_is_read(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.set(TAG, approve="2")
     assert desk.publish(TAG).status is Status.PUBLISHED
-    assert desk.row(TAG)["status_reason"] == "serving"
+    assert desk.row(TAG)["status_reason"] == "in effect"
     assert "approve" not in desk.row(TAG)
     desk.quiet()
     assert not desk.recheck(TAG).changed
@@ -190,7 +191,7 @@ def test_a_wrong_number_changes_nothing_and_is_told(desk: Desk, number: int) -> 
     assert (verdict.status, verdict.changed) == (Status.HELD, False)
     row = desk.row(TAG)
     assert (row["approve"], row["held_revision"]) == (number, 2)
-    assert row["status_reason"].endswith(f"(revision 1 keeps serving); approve is {number}, but 2 is held")
+    assert row["status_reason"].endswith(f"(revision 1 stays in effect); approve is {number}, but 2 is held")
     assert serves(desk) == ("web", 1)
 
 
@@ -271,7 +272,7 @@ def test_taking_the_edit_back_ends_it(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.edit(TAG, role="web")
     row = desk.row(TAG)
-    assert (row["status"], row["status_reason"], row["status_revision"]) == ("Published", "serving", 1)
+    assert (row["status"], row["status_reason"], row["status_revision"]) == ("Published", "in effect", 1)
     assert "held_revision" not in row
     assert desk.approve(TAG, 2).status is Status.PUBLISHED
     assert serves(desk) == ("web", 1)
@@ -367,7 +368,7 @@ def test_a_deletion_that_would_change_too_much_is_undone_and_held(desk: Desk) ->
     assert row["status_reason"] == (
         "deleting it would attach 0, replace 0 and detach 3 instances (3 of 3; 1 may change without approval); "
         "loses s3:GetObject on *; to delete it, write 3 into approve; to keep it, remove status "
-        "(revision 2 keeps serving)"
+        "(revision 2 stays in effect)"
     )
     assert serves(desk) == ("web", 2)
     assert desk.sent() == []
@@ -425,7 +426,7 @@ def test_a_deletion_can_be_taken_back(desk: Desk, cancel: Any) -> None:
     cancel(desk)
     assert desk.publish(TAG).status is Status.PUBLISHED
     row = desk.row(TAG)
-    assert (row["status"], row["status_reason"], row["status_revision"]) == ("Published", "serving", 1)
+    assert (row["status"], row["status_reason"], row["status_revision"]) == ("Published", "in effect", 1)
     assert "held_revision" not in row
     desk.approve(TAG, 2)
     assert serves(desk) == ("web", 1)

@@ -55,7 +55,7 @@ def test_a_held_edit_says_what_it_would_do_who_made_it_and_how_to_approve_it(des
     assert subject == "Rolekeeper: Mapping Held: workload=web"
     assert "The mapping workload=web is not in effect as its row says." in text
     assert "it would attach 0, replace 3 and detach 0 instances" in text
-    assert "to serve it, write 2 into approve" in text
+    assert "to approve it, write 2 into approve" in text
     assert "rolekeeper mapping approve workload=web" in text
     assert "Cause: the row changed. Edited by: ada" in text
 

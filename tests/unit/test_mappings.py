@@ -500,7 +500,7 @@ def test_our_own_columns_and_the_order_of_sets_are_no_change() -> None:
         "accounts": {"SS": ["2", "1"]},
         "require_tags": {"M": {"a": {"S": "b"}}},
         "status": {"S": "Published"},
-        "status_reason": {"S": "serving"},
+        "status_reason": {"S": "in effect"},
         "status_revision": {"N": "1"},
         "matched": {"N": "3"},
         "occupied": {"N": "1"},

@@ -48,7 +48,7 @@ def test_a_good_row_is_published_shown_and_fanned_out(desk: Desk) -> None:
     verdict = desk.edit("workload=web", role="web")
 
     assert verdict.status is Status.PUBLISHED
-    assert desk.shows("workload=web") == ("Published", "serving", 1)
+    assert desk.shows("workload=web") == ("Published", "in effect", 1)
     assert desk.row("workload=web")["matched"] == 2
     mapping = desk.served("workload=web")
     assert mapping
@@ -78,19 +78,19 @@ def test_the_same_again_is_no_new_revision_and_no_word(desk: Desk) -> None:
 def test_putting_the_same_row_again_writes_the_status_again_but_no_revision(desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     desk.edit("workload=web", role="web")
-    assert desk.shows("workload=web") == ("Published", "serving", 1)
+    assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
 def test_an_edit_is_the_next_revision(desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     desk.edit("workload=web", role="api")
     assert served_role(desk) == ("api", 2)
-    assert desk.shows("workload=web") == ("Published", "serving", 2)
+    assert desk.shows("workload=web") == ("Published", "in effect", 2)
 
 
 def test_status_columns_copied_from_another_row_fool_nobody(desk: Desk) -> None:
     instance = desk.world.running(workload="web")
-    ours = {"status": "Published", "status_reason": "serving", "status_revision": 1, "matched": 1, "occupied": 9}
+    ours = {"status": "Published", "status_reason": "in effect", "status_revision": 1, "matched": 1, "occupied": 9}
     desk.edit("workload=web", role="web", **ours)
     assert desk.row("workload=web")["occupied"] == 0
     assert served_role(desk) == ("web", 1)
@@ -202,7 +202,7 @@ def test_a_bad_row_is_rejected_and_the_last_good_one_keeps_serving(desk: Desk, b
     status, reason, revision = desk.shows("workload=web")
     assert (verdict.status, status, revision) == (Status.REJECTED, "Rejected", 1)
     assert words in reason
-    assert reason.endswith("(revision 1 keeps serving)")
+    assert reason.endswith("(revision 1 stays in effect)")
     assert len(reason) <= 1000
     assert desk.served("workload=web") == before
     assert desk.sent() == []
@@ -248,7 +248,7 @@ def test_a_bad_edit_taken_back_serves_on_with_the_same_revision(desk: Desk) -> N
     desk.edit("workload=web", role="web")
     desk.edit("workload=web", role="wbe")
     desk.edit("workload=web", role="web")
-    assert desk.shows("workload=web") == ("Published", "serving", 1)
+    assert desk.shows("workload=web") == ("Published", "in effect", 1)
     assert desk.world.events.kinds == ["Mapping Published", "Mapping Rejected", "Mapping Published"]
 
 
@@ -351,7 +351,7 @@ def test_observe_mode_makes_no_profile_and_enforce_makes_it_at_the_next_sweep(de
     desk.recheck("workload=bare")
 
     assert desk.world.calls["CreateInstanceProfile"] == 1
-    assert desk.shows("workload=bare") == ("Published", "serving", 1)
+    assert desk.shows("workload=bare") == ("Published", "in effect", 1)
 
 
 def test_a_profile_that_waits_for_enforce_is_made_though_the_row_was_edited_and_is_refused(desk: Desk) -> None:
@@ -436,7 +436,7 @@ def test_a_conflict_keeps_the_last_good_revision_and_ends_when_a_priority_is_giv
     assert mapping.spec.priority == 50
 
     assert desk.edit("workload=web", role="web", priority=40).status is Status.PUBLISHED
-    assert desk.shows("workload=web") == ("Published", "serving", 2)
+    assert desk.shows("workload=web") == ("Published", "in effect", 2)
 
 
 def test_a_tie_that_tagging_made_is_shown_but_does_not_bar_an_edit(desk: Desk) -> None:
@@ -517,7 +517,7 @@ def test_a_mapping_to_none_that_meets_foreign_roles_is_no_other(desk: Desk, *, t
     assert effect(desk)["detach"] == take_over
 
 
-@pytest.mark.parametrize(("take_over", "says"), [(False, NO_EFFECT), (True, "serving")])
+@pytest.mark.parametrize(("take_over", "says"), [(False, NO_EFFECT), (True, "in effect")])
 def test_where_no_instance_carries_a_foreign_role_only_a_word_without_effect_is_warned_of(
     desk: Desk, says: str, *, take_over: bool
 ) -> None:
@@ -625,7 +625,7 @@ def test_a_row_that_comes_back_goes_on_with_the_numbers(desk: Desk) -> None:
     desk.delete("workload=web")
     desk.publish("workload=web")
     desk.edit("workload=web", role="web")
-    assert desk.shows("workload=web") == ("Published", "serving", 3)
+    assert desk.shows("workload=web") == ("Published", "in effect", 3)
     assert served_role(desk) == ("web", 3)
 
 
@@ -644,7 +644,7 @@ def test_a_publication_that_was_cut_short_wakes_its_instances_when_it_comes_agai
 
     assert served_role(desk) == ("web", 1)
     assert desk.sent_ids() == [instance]
-    assert desk.shows("workload=web") == ("Published", "serving", 1)
+    assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
 def test_an_instance_tagged_while_a_row_is_published_is_woken(desk: Desk) -> None:
@@ -666,7 +666,7 @@ def test_a_row_edited_while_it_is_judged_is_judged_again(desk: Desk) -> None:
     desk.put("workload=web", role="wbe", **status_of(desk, "workload=web"))
     desk.world.calls.after("GetRole", lambda: desk.put("workload=web", role="web"))
     desk.publish("workload=web")
-    assert desk.shows("workload=web") == ("Published", "serving", 2)
+    assert desk.shows("workload=web") == ("Published", "in effect", 2)
     assert served_role(desk) == ("web", 2)
 
 
@@ -675,7 +675,7 @@ def test_of_two_judges_the_slower_one_looks_again(desk: Desk) -> None:
     desk.world.calls.before("TransactWriteItems", lambda: desk.edit("workload=web", role="api"))
     desk.publish("workload=web")
     assert served_role(desk) == ("api", 1)
-    assert desk.shows("workload=web") == ("Published", "serving", 1)
+    assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
 def test_a_row_that_never_stands_still_is_left_to_the_stream(desk: Desk) -> None:
@@ -723,7 +723,7 @@ def test_no_answer_leaves_the_row_waiting_and_the_stream_retries(desk: Desk, ope
     assert desk.served("workload=web") is None
 
     desk.publish("workload=web")
-    assert desk.shows("workload=web") == ("Published", "serving", 1)
+    assert desk.shows("workload=web") == ("Published", "in effect", 1)
     assert desk.sent_ids() == [instance]
 
 
@@ -732,7 +732,7 @@ def test_no_answer_about_a_row_that_is_served_leaves_its_status_alone(desk: Desk
     refuse(desk, "GetRole", "Throttling")
     with pytest.raises(RetryableError):
         desk.recheck("workload=web")
-    assert desk.shows("workload=web") == ("Published", "serving", 1)
+    assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
 def test_a_missing_permission_rings_and_waits_for_the_sweep(desk: Desk) -> None:
@@ -801,7 +801,7 @@ def test_a_role_that_can_no_longer_be_used_suspends_its_mapping_until_it_can(des
     mapping = desk.served("workload=web")
     assert mapping
     assert mapping.suspended_because == ""
-    assert desk.shows("workload=web") == ("Published", "serving", 1)
+    assert desk.shows("workload=web") == ("Published", "in effect", 1)
     assert desk.world.events.kinds == ["Mapping Resumed", "Mapping Published"]
     assert set(desk.sent_ids()) == {instance}
 
@@ -980,7 +980,7 @@ def test_a_row_is_published_anew_when_the_damaged_item_is_deleted(desk: Desk) ->
         assert desk.shows("workload=web")[::2] == ("Waiting", 1)
     desk.world.damage("workload=web")
     desk.recheck("workload=web")
-    assert desk.shows("workload=web") == ("Published", "serving", 1)
+    assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
 def test_a_row_that_went_while_its_record_was_damaged_does_not_rise_again(desk: Desk) -> None:

@@ -58,8 +58,8 @@ def rows(patient: Patient) -> Findings:
     for key, what in bad[:_ROWS]:
         yield warn(what, f"rolekeeper mapping get {_argument(key)}")
     if len(bad) > _ROWS:
-        yield warn(f"{len(bad) - _ROWS:,} more rows aren't served as they are written", "rolekeeper mapping ls")
-    return f"all mappings are served as they are written: {len(found):,}" if found else "there are no mappings yet"
+        yield warn(f"{len(bad) - _ROWS:,} more rows aren't published as they are written", "rolekeeper mapping ls")
+    return f"all rows are published as they are written: {len(found):,}" if found else "there are no mappings yet"
 
 
 def _argument(key: MappingKey) -> str:

@@ -18,7 +18,7 @@ def work(patient: Patient) -> Findings:
     """How many messages wait in the work queue, and how long the oldest does."""
     waiting, in_flight, delayed = _counts(patient, patient.output("WorkQueue"))
     depth = waiting + in_flight + delayed
-    shown = f"messages in the work queue: {waiting:,} to do, {in_flight:,} being done, {delayed:,} kept back"
+    shown = f"messages in the work queue: {waiting:,} to do, {in_flight:,} being done, {delayed:,} delayed"
     if depth > MANY:
         yield warn(shown, _WAITS)
     if not depth:
@@ -39,7 +39,7 @@ def dead_letters(patient: Patient) -> Findings:
     count = sum(_counts(patient, patient.output("DeadLetterQueue")))
     if count:
         lie = "message lies" if count == 1 else "messages lie"
-        remedy = "see docs/runbook/dead-letters.md; when the cause is mended: rolekeeper redrive"
+        remedy = "see docs/runbook/dead-letters.md; when the cause is fixed: rolekeeper redrive"
         yield fail(f"{count:,} {lie} in the dead-letter queue: what could not be done", remedy)
     return "the dead-letter queue is empty"
 

@@ -142,7 +142,7 @@ def subscribers(patient: Patient) -> Findings:
         waits = f"; {pending} waits to be confirmed, in a mail that AWS sent" if pending else ""
         remedy = f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint ADDRESS"
         yield warn(f"nobody hears the alarms: their topic has no subscriber{waits}", remedy)
-    return f"alarms have somebody who hears them: {confirmed}"
+    return f"alarms have a subscriber: {confirmed}"
 
 
 def _gone(kind: str, resource: Resource) -> Finding:

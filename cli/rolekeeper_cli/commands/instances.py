@@ -63,7 +63,9 @@ def explain(instance: str) -> ExitCode:
 
 @command("history", "rolekeeper history i-0123456789abcdef0", "rolekeeper history web-1 --limit 5")
 @click.argument("instance", help=f"{INSTANCE} Of one that is gone, its id.")
-@click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest ones: this number."
+)
 def history(instance: str, limit: int) -> ExitCode:
     """Show what Rolekeeper did to an instance.
 
@@ -79,8 +81,8 @@ def history(instance: str, limit: int) -> ExitCode:
     "watch", "rolekeeper watch", "rolekeeper watch --instance web-1 --since 10m", "rolekeeper watch --for 5m --all"
 )
 @click.option("--instance", metavar="ID", help="Only this one, by id or Name tag.")
-@click.option("--since", type=Duration(), default="10s", metavar="DURATION", help="Begin so long ago; 10s unless told.")
-@click.option("--for", "length", type=Duration(), metavar="DURATION", help="End after so long; else with Ctrl-C.")
+@click.option("--since", type=Duration(), default="10s", metavar="DURATION", help="Begin this long ago (default: 10s).")
+@click.option("--for", "length", type=Duration(), metavar="DURATION", help="End after this time (default: at Ctrl-C).")
 @click.option("--all", "all_", is_flag=True, help="Also decisions that change nothing.")
 def watch(instance: str | None, since: "timedelta", length: "timedelta | None", *, all_: bool) -> ExitCode:
     """Show decisions as they happen.
@@ -97,9 +99,13 @@ def watch(instance: str | None, since: "timedelta", length: "timedelta | None", 
 @click.argument("instance", help=INSTANCE)
 @click.option("--role", required=True, metavar="ROLE", help="The role to wait for; NONE for none.")
 @click.option(
-    "--every", type=click.FloatRange(0.1), default=15, metavar="SECONDS", help="Look so often; 15 unless told."
+    "--every",
+    type=click.FloatRange(0.1),
+    default=15,
+    metavar="SECONDS",
+    help="Seconds between two looks (default: 15).",
 )
-@click.option("--attempts", type=click.IntRange(1), default=40, show_default=True, help="Look so many times.")
+@click.option("--attempts", type=click.IntRange(1), default=40, show_default=True, help="The number of looks.")
 def wait(instance: str, role: str, every: float, attempts: int) -> ExitCode:
     """Wait until EC2 shows a role on an instance.
 

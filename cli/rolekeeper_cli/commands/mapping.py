@@ -47,7 +47,7 @@ def _listed(document: Mapping[str, Any]) -> list[object]:
         document["status"],
         document["status_revision"],
         document["matched"],
-        "" if document["status_reason"] == "serving" else document["status_reason"],
+        "" if document["status_reason"] == "in effect" else document["status_reason"],
     ]
 
 
@@ -56,7 +56,7 @@ def _listed(document: Mapping[str, Any]) -> list[object]:
 def get(key: "MappingKey") -> ExitCode:
     """Show one mapping.
 
-    Its columns, and what became of the last edit.
+    Its columns, and the result of the last edit.
     """
     from rolekeeper_cli import forms, tables
     from rolekeeper_cli.deployment import deployment

@@ -74,8 +74,8 @@ def export(form: str | None, target: str | None) -> ExitCode:
 def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: bool, wait: bool) -> ExitCode:
     """Write a file's mappings into the table.
 
-    First it shows what changes, and asks. Nothing is written when any row of the file is bad. A row that somebody
-    changes meanwhile is left alone.
+    First it shows what changes, and asks. Nothing is written when any row of the file is bad. A row that
+    another actor changes meanwhile is left alone.
     """
     from rolekeeper_cli import asking, row_plan
     from rolekeeper_cli.deployment import deployment
@@ -144,10 +144,10 @@ def validate(file: str, form: str | None) -> ExitCode:
 
 
 def read_mappings(file: str, form: str | None, deployment: "Deployment | None") -> "Reading":
-    """A file's mappings; its warnings are told, and a bad row ends it.
+    """A file's mappings; its warnings are shown, and a bad row ends it.
 
     Raises:
-        CommandError: rows are bad; all that is wrong with them was told.
+        CommandError: rows are bad; all that is wrong with them was shown.
     """
     from rolekeeper_cli.entries import format_of, read_file
 
@@ -165,7 +165,7 @@ def read_mappings(file: str, form: str | None, deployment: "Deployment | None") 
 
 def _bad(problems: Sequence[str], name: str) -> CommandError:
     many = f"{len(problems):,} things are" if len(problems) > 1 else "one thing is"
-    return CommandError(f"{many} wrong with {name}", "nothing was written; mend what stands above, then run it again")
+    return CommandError(f"{many} wrong with {name}", "nothing was written; fix what is shown above, then run it again")
 
 
 def _bytes_of(file: str) -> bytes:

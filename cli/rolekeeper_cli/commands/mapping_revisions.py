@@ -21,9 +21,11 @@ _STORED = frozenset({"pk", "sk", "expires", "fingerprint"})
 
 @command("history", "rolekeeper mapping history workload=web", "rolekeeper mapping history workload=web --limit 5")
 @takes_key
-@click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest ones: this number."
+)
 def history(key: "MappingKey", limit: int) -> ExitCode:
-    """Show what became of a mapping's edits.
+    """Show a mapping's edits and their results.
 
     Newest first: when, by whom, what changed.
     """
@@ -52,7 +54,7 @@ def _listed(entry: Mapping[str, Any]) -> list[object]:
 @command("rollback", "rolekeeper mapping rollback workload=web", "rolekeeper mapping rollback workload=web --to 3")
 @takes_key
 @click.option(
-    "--to", type=click.IntRange(1), metavar="N", help="The revision; the one before what is served unless told."
+    "--to", type=click.IntRange(1), metavar="N", help="The revision (default: the one before the published one)."
 )
 @yes
 @no_wait
@@ -88,7 +90,7 @@ def rollback(key: "MappingKey", to: int | None, *, yes: bool, wait: bool) -> Exi
 @yes
 @no_wait
 def approve(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool) -> ExitCode:
-    """Have a held edit served.
+    """Approve a held edit, so that it is published.
 
     It was held because it changes many instances; how many, and which permissions they gain and lose, is shown.
     """

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     "rolekeeper plan --detailed-exitcode --query summary",
 )
 @click.option(
-    "-f", "--file", metavar="FILE", type=click.Path(), help="As if these mappings were served; YAML or CSV, - is stdin."
+    "-f",
+    "--file",
+    metavar="FILE",
+    type=click.Path(),
+    help="As if these mappings were published; YAML or CSV, - is stdin.",
 )
 @form
 @click.option("--prune", is_flag=True, help="With -f: and as if the rows that aren't in the file were deleted.")
@@ -44,8 +48,8 @@ def plan(
 ) -> ExitCode:
     """Show what would change in the fleet, and why.
 
-    Now, or if a file's mappings were served. Each line is an instance: + gets a role, ~ gets another, - loses its own,
-    ! waits or is held. It decides as the functions do, and changes nothing.
+    Now, or if a file's mappings were published. Each line is an instance: + gets a role, ~ gets another, - loses its
+    own, ! waits or is blocked. It decides as the functions do, and changes nothing.
     """
     from contextlib import nullcontext
     from pathlib import Path

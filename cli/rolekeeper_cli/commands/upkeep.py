@@ -21,13 +21,13 @@ def sweep(*, wait: bool) -> ExitCode:
 
 
 @command("redrive", "rolekeeper redrive --dry-run", "rolekeeper redrive", "rolekeeper redrive --yes --output json")
-@click.option("--dry-run", is_flag=True, help="Show what lies there, and leave it.")
+@click.option("--dry-run", is_flag=True, help="Show what is there, and leave it.")
 @yes
 @click.option("--wait/--no-wait", default=True, help="Wait until all of them are sent. It waits by default.")
 def redrive(*, dry_run: bool, yes: bool, wait: bool) -> ExitCode:
     """Send dead letters to the work queue again.
 
-    First it shows what lies there, and asks. It is always safe: a message is a hint, and the truth is read again.
+    First it shows what is there, and asks. It is always safe: a message is a hint, and the truth is read again.
     """
     from rolekeeper_cli import asking
     from rolekeeper_cli.dead_letters import redrive as send_again

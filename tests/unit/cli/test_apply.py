@@ -103,7 +103,7 @@ def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
     desk.world.reconcile_all(*ids)
     terminal("plan", "-f", mappings(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
     desk.quiet()
-    untouched(desk, terminal("apply", plan), "app=web changes so many instances", "give --approve")
+    untouched(desk, terminal("apply", plan), "app=web changes too many instances without approval", "give --approve")
 
     def rolekeeper_works() -> None:
         desk.publish("app=web")

@@ -74,10 +74,10 @@ def test_a_deployment_that_is_well_is_a_line_for_each_check(terminal: Terminal, 
         "ok mode changes are made",
         "ok sweep sweeps come: one wrote down 3 instances at 2026-03-01 09:00 UTC",
         "ok alarms no alarm rings, of 2",
-        "ok subscribers alarms have somebody who hears them: 1",
+        "ok subscribers alarms have a subscriber: 1",
         "ok work-queue the work queue is empty",
         "ok dead-letters the dead-letter queue is empty",
-        "ok mappings all mappings are served as they are written: 1",
+        "ok mappings all rows are published as they are written: 1",
         "ok roles EC2 can assume all roles under /rolekeeper/: 1",
         "ok profiles every role that EC2 can assume has its instance profile, or gets it with its first mapping",
         f"ok caller arn:aws:sts::{ACCOUNT}:assumed-role/people/me may do what the commands need",
@@ -336,7 +336,7 @@ def test_of_many_such_rows_some_are_named(finds: Finds, desk: Desk) -> None:
         *(f"rolekeeper mapping get workload={each}" for each in "abcde"),
         "rolekeeper mapping ls",
     ]
-    assert found[-1][1] == "3 more rows aren't served as they are written"
+    assert found[-1][1] == "3 more rows aren't published as they are written"
 
 
 def test_a_row_that_nobody_judges(finds: Finds, terminal: Terminal, desk: Desk) -> None:
@@ -348,7 +348,7 @@ def test_a_row_that_nobody_judges(finds: Finds, terminal: Terminal, desk: Desk) 
     assert found[1][1] == "x=y isn't judged yet: its function, on_mapping_change, didn't look at it"
     desk.delete("w=z")
     terminal.judges("x=y")
-    assert only(finds("mappings")) == ("ok", "all mappings are served as they are written: 1", "")
+    assert only(finds("mappings")) == ("ok", "all rows are published as they are written: 1", "")
 
 
 # ---- the queues ----
@@ -362,7 +362,7 @@ def test_what_waits(finds: Finds, desk: Desk, ward: Ward) -> None:
     desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody="{}")
     desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody="{}", DelaySeconds=900)
     ward.ages = [(now - timedelta(minutes=20), 9000)]
-    shown = "messages in the work queue: 1 to do, 1 being done, 1 kept back"
+    shown = "messages in the work queue: 1 to do, 1 being done, 1 delayed"
     assert only(finds("work-queue")) == (
         "unknown",
         f"{shown}; for how long isn't known yet",
@@ -394,7 +394,7 @@ def test_a_dead_letter(finds: Finds, desk: Desk, terminal: Terminal) -> None:
     assert only(finds("dead-letters")) == (
         "fail",
         "1 message lies in the dead-letter queue: what could not be done",
-        "see docs/runbook/dead-letters.md; when the cause is mended: rolekeeper redrive",
+        "see docs/runbook/dead-letters.md; when the cause is fixed: rolekeeper redrive",
     )
 
 
@@ -417,7 +417,7 @@ def test_it_fails_where_a_mapping_gives_the_role(finds: Finds, desk: Desk) -> No
     desk.role("web")
     desk.role("db")
     desk.edit("workload=web", role="web")
-    # The row says db by now, and revision 1 with web keeps serving.
+    # The row says db by now, and revision 1 with web stays in effect.
     desk.put("workload=web", role="db")
     for each in ("web", "db"):
         desk.retrust(each, TRUSTS_LAMBDA)

@@ -218,7 +218,7 @@ def test_a_rollback_to_a_revision_that_is_named(
 def test_a_rollback_needs_something_to_go_back_to(terminal: Terminal, desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     assert "has no revision before 1" in terminal("mapping", "rollback", "workload=web", "--yes").stderr
-    assert "no revision of a=b was ever served" in terminal("mapping", "rollback", "a=b", "--yes").stderr
+    assert "no revision of a=b was ever published" in terminal("mapping", "rollback", "a=b", "--yes").stderr
 
 
 # ---- approve ----
@@ -257,7 +257,7 @@ def test_an_edit_that_is_held_is_told_with_how_to_have_it_served(terminal: Termi
     ran = terminal("mapping", "set", "workload=web", "priority=7")
     assert ran.exit_code == 1
     assert "! workload=web is Held: it would attach 0, replace 2 and detach 0 instances" in ran.stderr
-    assert "rolekeeper mapping approve workload=web serves it" in ran.stderr
+    assert "rolekeeper mapping approve workload=web publishes it" in ran.stderr
     assert held.row("workload=web")["held_revision"] == 3
 
 
@@ -280,7 +280,7 @@ def test_another_revision_than_the_one_meant_isnt_approved(terminal: Terminal, h
     assert (ran.exit_code, "revision 2 of workload=web is held, not 4" in ran.stderr) == (1, True)
     held.world.calls.before("UpdateItem", lambda: held.edit("workload=web", role="db", priority=7))
     ran = terminal("mapping", "approve", "workload=web", "--yes")
-    assert (ran.exit_code, "revision 2 of workload=web isn't held any more" in ran.stderr) == (1, True)
+    assert (ran.exit_code, "revision 2 of workload=web is no longer held" in ran.stderr) == (1, True)
     row = held.row("workload=web")
     assert (row["held_revision"], "approve" in row) == (3, False)
 

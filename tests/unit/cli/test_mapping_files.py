@@ -65,9 +65,9 @@ def test_a_new_file_is_written_and_judged(terminal: Terminal, desk: Desk, file: 
         "= 0 unchanged",
     ]
     assert "2 new, 0 changed, 0 deleted, 0 unchanged." in ran.stderr
-    assert "Rolekeeper serves all 2 as written." in ran.stderr
+    assert "All 2 rows are published as written." in ran.stderr
     assert desk.history("workload=web")[-1]["by"] == CALLER
-    assert desk.shows("workload=web") == ("Published", "serving", 1)
+    assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
 def test_a_second_import_writes_nothing(terminal: Terminal, desk: Desk, file: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_row_that_moved_since_the_plan_is_left_alone_and_named(terminal: Termi
     desk.world.calls.before("UpdateItem", meanwhile)
     ran = terminal("mapping", "import", str(file), "--prune", "--yes", "--no-wait")
     assert ran.exit_code == 1
-    assert "somebody changed old=1, workload=db, workload=web since the plan" in ran.stderr
+    assert "another actor changed old=1, workload=db, workload=web since the plan" in ran.stderr
     assert (desk.row("workload=db")["priority"], desk.row("workload=web")["role"]) == (7, "db")
     assert desk.row("old=1") == {"tag_key": "old", "tag_value": "1", "role": "db"}
 

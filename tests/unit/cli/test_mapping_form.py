@@ -201,7 +201,7 @@ def test_shared_defaults_dont_nest() -> None:
         ("just text", "isn't a map with 'mappings'"),
         ("mapping: []", "'mapping' is unknown here; did you mean mappings?"),
         ("mappings: {a: b}", "m.yaml:1: 'mappings' is no list"),
-        ("mappings: []\nmappings: []", "m.yaml:2: 'mappings' stands there twice"),
+        ("mappings: []\nmappings: []", "m.yaml:2: 'mappings' is there twice"),
         ("{}", "holds nothing"),
         ("# nothing", "holds only comments"),
         ("mappings:\n\t- a", "m.yaml:2:1: a tab"),

@@ -63,7 +63,9 @@ def test_a_line_for_each_instance_that_would_change_wait_or_be_held(terminal: Te
         f"! {kept} kept theirs → web {occupied}",
         f"! {pending} pending none → web the instance is pending; role web waits until it is running or stopped",
     ]
-    assert said[-1] == ("1 to attach, 1 to replace, 1 to detach; 2 waiting, 1 held: 3 of 7 instances change (42.9 %).")
+    assert said[-1] == (
+        "1 to attach, 1 to replace, 1 to detach; 2 waiting, 1 blocked: 3 of 7 instances change (42.9 %)."
+    )
     assert fine not in ran.stdout
 
 
@@ -139,7 +141,7 @@ def test_it_shows_what_is_withheld_now(terminal: Terminal, desk: Desk, given: di
     desk.world.control(**given)
     ran = terminal("plan")
     assert "1 to attach" in ran.stdout
-    assert ran.stderr == f"Nothing of this happens now: {words}.\n"
+    assert ran.stderr == f"No changes will be made now: {words}.\n"
     assert terminal.document("plan")["withheld"] == words
 
 
@@ -243,7 +245,7 @@ def test_a_row_that_is_held_and_unchanged_is_held_in_the_plan_too_and_apply_wait
     assert desk.world.writes == []
     refused = terminal("apply", str(tmp_path / "plan"))
     assert refused.exit_code != 0
-    assert "app=web changes so many instances that it would be held" in refused.output
+    assert "app=web changes too many instances without approval, so it would be held" in refused.output
     terminal.meanwhile = lambda: [desk.publish("app=web"), desk.world.reconcile_all(*ids)]
     applied = terminal("apply", str(tmp_path / "plan"), "--approve")
     assert (applied.exit_code, {desk.world.carries(each) for each in ids}) == (0, {"db"})
@@ -261,7 +263,7 @@ def test_a_row_whose_deletion_is_held_is_told_and_not_planned_as_deleted(
     assert desk.publish("app=web").status == "Held"
     told = terminal.document("plan", "-f", file_of(tmp_path, "tag_key: app, tag_value: web, role: web"))
     (edit,) = told["mappings"]
-    assert (edit["status"], edit["serves"], told["changes"]) == ("Held", False, [])
+    assert (edit["status"], edit["takes_effect"], told["changes"]) == ("Held", False, [])
     assert edit["reason"].startswith("deleting it would attach 0, replace 0 and detach 3 instances")
 
 

@@ -58,7 +58,7 @@ class OperatorOverrides:
     def _pin(self, pk: str, correlation_id: str) -> None:
         key = layout.instance_key_from(pk)
         if key is None:
-            raise UnknownKeyError(f"a pin lies under {pk!r:.80}, which names no instance")
+            raise UnknownKeyError(f"a pin is under {pk!r:.80}, which names no instance")
         pin = self.state.pin(key)
         if pin and pin.expires_at and pin.expires_at > self.now():
             self.timers.arm(Timer(pin.expires_at, key))

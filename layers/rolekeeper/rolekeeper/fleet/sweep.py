@@ -155,7 +155,7 @@ class Sweep:
                 judged &= self._recheck(key, swept, scans, whole=whole, seen=True)
         if unseen and empty:
             # An empty read never means that every row was deleted (DESIGN, rule 5): hold everything.
-            swept.problems.append(f"the mapping table reads empty, and {len(unseen)} mappings are served: kept")
+            swept.problems.append(f"the mapping table reads empty, and {len(unseen)} mappings are published: kept")
             self.telemetry.count("MappingTableEmpty")
             return False
         for key in sorted(unseen):

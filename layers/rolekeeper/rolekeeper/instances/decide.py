@@ -120,7 +120,7 @@ def _govern(  # noqa: C901, PLR0912, PLR0913, PLR0917  # one ladder, one rung pe
         )
 
     if winner.suspended_because:
-        reason = f"mapping {winner.key} can't be served: {winner.suspended_because}"
+        reason = f"mapping {winner.key} can't be used: {winner.suspended_because}"
         return decision(Action.HOLD, "suspended", reason, winner.suspended_because)
     missing = _lost(instance, grant, winner, owner)
     if not association:

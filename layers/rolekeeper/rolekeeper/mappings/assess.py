@@ -15,7 +15,7 @@ from rolekeeper.mappings.rows.reader import fingerprint
 from rolekeeper.mappings.scan import ImpactScanner, Scan
 from rolekeeper.mappings.table import Columns, verdict_differs
 from rolekeeper.mappings.verdict import (
-    SERVING,
+    IN_EFFECT,
     Ending,
     Refresh,
     RowSnapshot,
@@ -219,7 +219,7 @@ class Assessor:
             status, text = Status.EXPIRED, [f"it expired at {spec.expires_at:%Y-%m-%dT%H:%M:%SZ}", *text]
         elif not spec.enabled:
             text = ["it is disabled and governs no instance", *text]
-        reason = sentence([*text, "" if "approve" in done else seen.about_approval(0)]) or SERVING
+        reason = sentence([*text, "" if "approve" in done else seen.about_approval(0)]) or IN_EFFECT
         return Columns(status.value, reason, mapping.revision, scan.matched, scan.foreign.count, done=done)
 
     def _verdict(
@@ -274,4 +274,4 @@ def _about_held(candidate: PublishedMapping, report: ImpactReport) -> str:
             f"deleting it would {report}; to delete it, write {candidate.revision} into approve; "
             f"to keep it, remove status"
         )
-    return f"it would {report}; to serve it, write {candidate.revision} into approve"
+    return f"it would {report}; to approve it, write {candidate.revision} into approve"

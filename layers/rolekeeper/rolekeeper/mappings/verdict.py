@@ -150,7 +150,7 @@ class RowSnapshot:
 # The longest reason that goes into a row.
 REASON = 1_000
 # What a row says when all is well.
-SERVING = "serving"
+IN_EFFECT = "in effect"
 
 
 class Status(StrEnum):
@@ -265,7 +265,7 @@ def what_is_in_effect(published: PublishedMapping | None) -> str:
         return ""
     if published.suspended_because:
         return f"(revision {published.revision} is suspended: its instances stay as they are)"
-    return f"(revision {published.revision} keeps serving)"
+    return f"(revision {published.revision} stays in effect)"
 
 
 def revision_of(published: PublishedMapping | None) -> int:

@@ -234,7 +234,7 @@ ASKS = (
         "N",
         "none",
         "the number that held_revision shows",
-        "serve the edit that is held, although it changes many instances",
+        "publish the edit that is held, although it changes many instances",
         read_approval,
         {"minimum": REVISIONS[0], "maximum": REVISIONS[1]},
         tolerates=("S",),
