@@ -29,6 +29,7 @@ class Situation:
         grants: by a profile's ARN, the mapping for which Rolekeeper asked EC2 to attach it.
         service: whether an AWS service manages the instance.
         take_over: whether the deployment lets foreign roles be taken away.
+        account: where the instance is, and `region`: for mappings that are for some only.
     """
 
     tags: Mapping[str, str]
@@ -40,6 +41,8 @@ class Situation:
     state: str = "running"
     service: bool = False
     take_over: bool = False
+    account: str = ""
+    region: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,11 @@ class Wanted:
 
 
 def wanted(seen: Situation) -> Wanted:
-    """What an instance carries once Rolekeeper is through with it, while nothing is withheld."""
+    """What an instance carries once Rolekeeper has finished, while nothing is withheld."""
     stays = Wanted(seen.carries)
-    if seen.state in ("shutting-down", "terminated") or seen.service:
+    if seen.state in ("shutting-down", "terminated"):
+        return Wanted("")
+    if seen.service:
         return stays
     if seen.pin and not seen.pin.expired(seen.now):
         if seen.pin.unclear:
@@ -125,8 +130,9 @@ def _ungoverned(seen: Situation) -> Wanted:
 def _applies(mapping: PublishedMapping, seen: Situation) -> bool:
     spec = mapping.spec
     over = spec.expires_at is not None and spec.expires_at <= seen.now
+    scoped = (spec.accounts and seen.account not in spec.accounts) or (spec.regions and seen.region not in spec.regions)
     required = all(_carries(seen.tags, MappingKey(*each)) for each in spec.require_tags.items())
-    return not mapping.deleted and spec.enabled and not over and _carries(seen.tags, spec.key) and required
+    return not (mapping.deleted or over or scoped) and spec.enabled and _carries(seen.tags, spec.key) and required
 
 
 def _carries(tags: Mapping[str, str], key: MappingKey) -> bool:

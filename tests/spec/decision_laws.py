@@ -289,19 +289,3 @@ LAWS: tuple[Callable[[View, Decision], None], ...] = (
     honours_when_stopped,
     honours_when_unmatched,
 )
-
-
-def where_it_ends(view: View) -> str:
-    """What the instance carries when our decisions were followed until nothing is left to do: an ARN, or nothing."""
-    stays, stopped = view.carries, view.instance.state is InstanceState.STOPPED
-    if view.instance.state in _OVER:
-        return ""
-    if view.left_alone or view.damaged or view.kept:
-        return stays
-    if view.winner:
-        wanted = view.winner.profile_arn
-        waits = stopped and stays and wanted and view.winner.spec.when_stopped is WhenStopped.WAIT
-        return stays if waits else wanted
-    if view.foreign or view.grant is None or view.owner is None:
-        return stays
-    return stays if view.owner.spec.when_unmatched is WhenUnmatched.KEEP else ""

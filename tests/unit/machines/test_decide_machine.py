@@ -39,7 +39,8 @@ from rolekeeper.model import (
 )
 from rolekeeper_local.ec2_model import Ec2Error, Profile
 from rolekeeper_local.ec2_truth import Ec2Truth
-from spec.decision_laws import FROM_DECIDE, LAWS, View, where_it_ends
+from spec.carries import Situation, wanted
+from spec.decision_laws import FROM_DECIDE, LAWS, View
 from strategies.happenings import PART, at_most, columns, ignores, pins, policies, roles
 from strategies.values import KEY, OWNERSHIP, TAKES_OVER, arn, foreign_arn
 
@@ -242,7 +243,7 @@ class OneInstance(RuleBasedStateMachine):
     @rule()
     def follow_to_the_end(self) -> None:
         """While nobody changes anything, few steps lead to an end, at most one change (a swap: two), and never back."""
-        ends = where_it_ends(self._seen(when_ec2_is_done=True))
+        ends = wanted(self._situation()).carries
         given: list[str] = []
         _, decision = self._decided()
         for _ in range(8):
@@ -301,6 +302,22 @@ class OneInstance(RuleBasedStateMachine):
         lost = lost and not (candidates.winner is not None and candidates.winner.key == gave)
         ownership = TAKES_OVER if self.take_over else OWNERSHIP
         return View(instance, association, grant, candidates, owner, ownership, MANAGED, lost)
+
+    def _situation(self) -> Situation:
+        view = self._seen(when_ec2_is_done=True)
+        return Situation(
+            tags=view.instance.tags,
+            carries=view.carries,
+            mappings=list(self.rows.values()),
+            now=self.now,
+            grants={each.profile_arn: each.mapping for each in self.grants.values()},
+            pin=self.pin,
+            state=view.instance.state,
+            service=bool(view.instance.managed_by),
+            take_over=self.take_over,
+            account=KEY.account,
+            region=KEY.region,
+        )
 
     def _follow(self, decision: Decision) -> None:
         """Do what was decided, as EC2 takes it, and remember what it was for."""
