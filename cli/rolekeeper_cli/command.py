@@ -7,9 +7,9 @@ from typing import Any, Never
 
 import click
 
+from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, explained
 from rolekeeper_cli.options import CommonOption, common_options
 from rolekeeper_cli.output import printable
-from rolekeeper_cli.trouble import CommandError, ExitCode, UsageError, explained
 
 
 class _WithExamples(click.Command):

@@ -9,10 +9,10 @@ from typing import Any
 
 from rolekeeper.aws.errors import classified
 from rolekeeper.instances.requests import DroppedError, parse
-from rolekeeper_cli import asking, forms, output, tables
+from rolekeeper_cli import output, prompts, render, tables
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
 from rolekeeper_cli.progress import Progress
-from rolekeeper_cli.trouble import CommandError, ExitCode, WaitedInVainError
 
 HEAD = ("since", "what", "of", "why")
 # The most that are looked at: they say what happened, and a redrive takes all of them anyway.
@@ -28,14 +28,14 @@ def redrive(deployment: Deployment, *, yes: bool, dry_run: bool, wait: bool) -> 
 
     Raises:
         CommandError: the person said no, or SQS couldn't move them.
-        WaitedInVainError: they weren't all moved in time.
+        WaitTimeoutError: they weren't all moved in time.
     """
     queue = _DeadLetters(deployment)
     with queue.looked_at() as letters:
         documents = [letter_document(each, deployment) for each in letters]
     documents.sort(key=lambda each: str(each["since"]))
     there = max(queue.count(), len(documents))
-    forms.show(
+    render.show(
         {"letters": there, "shown": documents},
         lambda: tables.show_table(HEAD, map(_cells, documents)) if documents else None,
     )
@@ -46,7 +46,7 @@ def redrive(deployment: Deployment, *, yes: bool, dry_run: bool, wait: bool) -> 
         output.say(f"and about {there - len(documents):,} more")
     if dry_run:
         return ExitCode.DONE
-    asking.confirm(f"Send all {there:,} to the work queue? Mend what is wrong first, or they come back.", yes=yes)
+    prompts.confirm(f"Send all {there:,} to the work queue? Mend what is wrong first, or they come back.", yes=yes)
     task = queue.move()
     if wait:
         moved = queue.wait(task, there)
@@ -94,7 +94,7 @@ class _DeadLetters:
 
         Raises:
             CommandError: SQS gave up.
-            WaitedInVainError: it takes too long.
+            WaitTimeoutError: it takes too long.
         """
         deadline = self._deployment.now().timestamp() + _PATIENCE_SECONDS
         with Progress(there, "sent to the work queue") as progress:
@@ -112,7 +112,7 @@ class _DeadLetters:
                     why = mine.get("FailureReason", mine["Status"])
                     raise CommandError(f"SQS stopped after {moved:,} of them: {why}", "run rolekeeper redrive again")
                 if self._deployment.now().timestamp() >= deadline:
-                    raise WaitedInVainError(
+                    raise WaitTimeoutError(
                         f"SQS has moved {moved:,} of {there:,} after {_PATIENCE_SECONDS} s, and goes on",
                         f"see: aws sqs list-message-move-tasks --source-arn {self._arn}",
                     )

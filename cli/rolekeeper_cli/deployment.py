@@ -17,8 +17,8 @@ from rolekeeper.aws.clients import CONFIG
 from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.settings import Settings
 from rolekeeper_cli import output
+from rolekeeper_cli.errors import ConfigurationError
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.trouble import ConfigurationError
 
 STACK = "rolekeeper"
 

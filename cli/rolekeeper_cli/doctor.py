@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper_cli import forms, output, tables
+from rolekeeper_cli import output, render, tables
 from rolekeeper_cli.checks import caller, guards, mappings, queues, roles, stack
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.errors import CommandError, ExitCode, explained
 from rolekeeper_cli.findings import Finding, Findings, Level, unknown
-from rolekeeper_cli.forms import Document
-from rolekeeper_cli.patient import Patient
 from rolekeeper_cli.progress import Progress
-from rolekeeper_cli.trouble import CommandError, ExitCode, explained
+from rolekeeper_cli.render import Document
 
-type Check = Callable[[Patient], Findings]
+type Check = Callable[[DoctorDeployment], Findings]
 
 CHECKS: Mapping[str, Check] = {
     "stack": stack.stack,
@@ -36,33 +36,33 @@ _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red", Level.UN
 _COUNTED = {Level.FAIL: "to fix", Level.WARN: "to look at", Level.UNKNOWN: "unknown", Level.OK: "well"}
 
 
-def examine(patient: Patient) -> ExitCode:
+def examine(deployment: DoctorDeployment) -> ExitCode:
     """Run every check and show what it finds; the answer is no if anything failed.
 
     Raises:
         ConfigurationError: there is no such stack, or AWS can't even be asked.
     """
-    _ = patient.stack
+    _ = deployment.stack
     counts = dict.fromkeys(_COUNTED, 0)
 
     def documents() -> Iterator[Document]:
         with Progress(len(CHECKS), "checks") as progress:
             for name, check in progress.over(CHECKS.items()):
-                found = run(name, check, patient)
+                found = run(name, check, deployment)
                 progress.hide()
                 for each in found:
                     counts[each.level] += 1
                     yield each.document()
 
-    forms.show_with_rows("findings", documents(), lambda: {"summary": counts}, _draw)
+    render.show_with_rows("findings", documents(), lambda: {"summary": counts}, _draw)
     output.say(f"{', '.join(f'{count:,} {_COUNTED[level]}' for level, count in counts.items())}.")
     return ExitCode.NO if counts[Level.FAIL] else ExitCode.DONE
 
 
-def run(name: str, check: Check, patient: Patient) -> list[Finding]:
+def run(name: str, check: Check, deployment: DoctorDeployment) -> list[Finding]:
     """What one check finds. What AWS refuses it isn't known, and keeps no other check from being made."""
     found: list[Finding] = []
-    steps = check(patient)
+    steps = check(deployment)
     try:
         while True:
             found.append(next(steps))

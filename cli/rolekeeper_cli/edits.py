@@ -9,10 +9,10 @@ from rolekeeper.model import MappingKey
 from rolekeeper.storage import layout
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
 from rolekeeper_cli.mapping_rows import MappingRows, Rows
 from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.row_plan import Change, RowPlan
-from rolekeeper_cli.trouble import CommandError, ExitCode, WaitedInVainError
 
 # Serving as it was written; all else wants somebody's attention.
 GOOD = frozenset({Status.PUBLISHED, Status.EXPIRED})
@@ -42,7 +42,7 @@ def carry_out(deployment: Deployment, plan: RowPlan, *, wait: bool) -> ExitCode:
 
     Raises:
         MovedError: rows weren't as the plan saw them any more. The others were written, and judged if waited for.
-        WaitedInVainError: Rolekeeper judged none of the rows for a minute.
+        WaitTimeoutError: Rolekeeper judged none of the rows for a minute.
     """
     rows = mapping_rows(deployment)
     written, moved = write(rows, plan)
@@ -72,7 +72,7 @@ def judgements(deployment: Deployment, rows: MappingRows, written: Sequence[Chan
     that would change too much comes back as a row that is held.
 
     Raises:
-        WaitedInVainError: Rolekeeper judged none of them for a minute.
+        WaitTimeoutError: Rolekeeper judged none of them for a minute.
     """
     put = [each.key for each in written if each.kind != "deleted"]
     deleted = [each.key for each in written if each.kind == "deleted"]
@@ -92,7 +92,7 @@ def approve_held(deployment: Deployment, held: Mapping[MappingKey, int], *, wait
 
     Raises:
         CommandError: one isn't held any more.
-        WaitedInVainError: Rolekeeper judged none of the rows for a minute.
+        WaitTimeoutError: Rolekeeper judged none of the rows for a minute.
     """
     rows = mapping_rows(deployment)
     for key, revision in held.items():
@@ -113,7 +113,7 @@ def wait_until_judged(deployment: Deployment, keys: Sequence[MappingKey], look: 
     """Look until every row is judged.
 
     Raises:
-        WaitedInVainError: for a minute, none more was.
+        WaitTimeoutError: for a minute, none more was.
     """
     judged: Rows = {}
     deadline = deployment.now().timestamp() + PATIENCE_SECONDS
@@ -131,10 +131,10 @@ def wait_until_judged(deployment: Deployment, keys: Sequence[MappingKey], look: 
     return judged
 
 
-def _no_verdict(missing: Sequence[MappingKey]) -> WaitedInVainError:
+def _no_verdict(missing: Sequence[MappingKey]) -> WaitTimeoutError:
     first = output.one_line(str(missing[0]))
     others = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
-    return WaitedInVainError(
+    return WaitTimeoutError(
         f"written, but Rolekeeper said nothing of {first}{others} for {PATIENCE_SECONDS} s",
         f"see its row later: rolekeeper mapping get {first}; its function is on_mapping_change",
     )

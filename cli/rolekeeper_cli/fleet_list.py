@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper.model import NO_ROLE, Action, InstanceState, MappingKey
-from rolekeeper_cli import forms, output
+from rolekeeper_cli import output, render
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.fleet import Enforced, Seen, look, pages, profile_name
 from rolekeeper_cli.fleet_plan import withheld
 from rolekeeper_cli.instances import name_of
-from rolekeeper_cli.trouble import ExitCode
 
 HEAD = ("instance", "name", "state", "carries", "should carry", "mapping", "stands", "reason")
 # What a decision means for a list: whether the instance is as it should be.
@@ -49,7 +49,7 @@ class Filters:
 def show(deployment: Deployment, filters: Filters) -> ExitCode:
     """List the instances."""
     seen = look(deployment, Enforced(deployment.app.store), pages(deployment, filters.tags))
-    forms.show_rows(HEAD, _documents(seen, filters), cells)
+    render.show_rows(HEAD, _documents(seen, filters), cells)
     if why := withheld(deployment):
         output.say(f"Nothing is changed now: {why}.")
     return ExitCode.DONE

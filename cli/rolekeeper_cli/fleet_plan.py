@@ -8,7 +8,7 @@ from typing import Any
 from rolekeeper.instances.observe import withholding
 from rolekeeper.model import Action
 from rolekeeper.permissions.compare import Difference, PolicyReader, in_words
-from rolekeeper_cli import forms, output, proposal, tables
+from rolekeeper_cli import output, proposal, render, tables
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.fleet import Seen, profile_name
 from rolekeeper_cli.instances import name_of
@@ -148,7 +148,7 @@ def show(
             )
         output.line(f"{tally}.")
 
-    forms.show_with_rows("changes", documents(), rest, draw)
+    render.show_with_rows("changes", documents(), rest, draw)
     if why := withheld(deployment):
         output.say(f"No changes will be made now: {why}.")
     return tally

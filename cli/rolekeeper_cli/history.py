@@ -6,11 +6,11 @@ from typing import Any
 from rolekeeper.instances.apply import STARTED
 from rolekeeper.model import InstanceKey
 from rolekeeper.storage import layout
-from rolekeeper_cli import forms
+from rolekeeper_cli import render
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.fleet import profile_name
 from rolekeeper_cli.instances import ID, find_instance
-from rolekeeper_cli.trouble import CommandError, ExitCode
 
 HEAD = ("at", "cause", "decided", "role", "mapping", "answer", "reason")
 
@@ -30,7 +30,7 @@ def history(deployment: Deployment, text: str, limit: int) -> ExitCode:
         # Either a slip in the id, which this says, or Rolekeeper never had anything to do with it.
         find_instance(deployment.app.ec2, text)
         raise CommandError(f"{key.id} has no history", f"see how it stands: rolekeeper explain {key.id}")
-    forms.show_rows(HEAD, map(entry_document, entries), cells)
+    render.show_rows(HEAD, map(entry_document, entries), cells)
     return ExitCode.DONE
 
 

@@ -6,8 +6,8 @@ from difflib import get_close_matches
 
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.model import Association, AssociationState, Instance, InstanceState, MappingKey
+from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.output import one_line
-from rolekeeper_cli.trouble import CommandError
 
 ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
 _NEAR = 3

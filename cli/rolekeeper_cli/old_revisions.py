@@ -3,7 +3,7 @@
 from rolekeeper.model import MappingKey, PublishedMapping
 from rolekeeper.storage import codec, layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.trouble import CommandError
+from rolekeeper_cli.errors import CommandError
 
 _LOOKED_AT = 100
 

@@ -16,15 +16,15 @@ from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.model import MappingKey, MappingSpec
+from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.fleet import Seen
 from rolekeeper_cli.proposal import Proposal
-from rolekeeper_cli.trouble import CommandError, UsageError
 
 FORM = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Basis:
+class PlanHeader:
     """Where and of what a plan was made.
 
     Attributes:
@@ -100,7 +100,7 @@ def planned_change(seen: Seen) -> PlannedChange:
 
 
 @contextmanager
-def writing(path: Path, basis: Basis, proposed: Proposal) -> Iterator[Callable[[Seen], None]]:
+def writing(path: Path, basis: PlanHeader, proposed: Proposal) -> Iterator[Callable[[Seen], None]]:
     """Write a plan; gives what takes its instances. The file is there once it is whole.
 
     Raises:
@@ -153,8 +153,8 @@ class PlanFile:
             raise self._no_plan("doesn't begin as one")
         last: Mapping[str, Any] = {}
         try:
-            told = {each.name: head[each.name] for each in fields(Basis)}
-            self.basis = Basis(**told | {"specs": [self._spec(row, home) for row in head["specs"]]})
+            told = {each.name: head[each.name] for each in fields(PlanHeader)}
+            self.basis = PlanHeader(**told | {"specs": [self._spec(row, home) for row in head["specs"]]})
             self.edits: list[PlannedEdit] = []
             for last in documents:
                 if "edit" in last:

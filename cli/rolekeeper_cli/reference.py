@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import click
 
+from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.main import cli
-from rolekeeper_cli.trouble import ExitCode
 
 _WIDTH = 100
 _COMMON = "Options of every command:"

@@ -8,8 +8,8 @@ from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model import MappingKey, MappingSpec
 from rolekeeper.storage import codec, layout
+from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.text_cells import from_text
-from rolekeeper_cli.trouble import UsageError
 
 _BY_NAME = {column.name: column for column in COLUMNS}
 

@@ -15,7 +15,7 @@ import yaml
 from rolekeeper.mappings.rows.cells import CellError
 from rolekeeper.mappings.rows.columns import Column
 from rolekeeper.mappings.rows.confusables import quote
-from rolekeeper_cli.entries import FILE_COLUMNS, Entry, FileError
+from rolekeeper_cli.file_reader import FILE_COLUMNS, Entry, FileError
 from rolekeeper_cli.text_cells import Attribute
 
 TOP = "mappings"

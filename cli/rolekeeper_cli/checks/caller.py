@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper.aws.errors import classified
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.findings import Findings, unknown, warn
-from rolekeeper_cli.patient import Patient
 
 _PAGE = 'have it allowed: docs/security.md, "What the command needs"'
 
@@ -71,16 +71,16 @@ NEEDS = (
 )
 
 
-def caller(patient: Patient) -> Findings:
+def caller(deployment: DoctorDeployment) -> Findings:
     """What the caller's policies deny of it."""
-    arn = patient.caller.arn
+    arn = deployment.caller.arn
     if arn.endswith(":root"):
         return "you are the account's root user, whom no policy of IAM limits; better be a role"
-    if (principal := _principal(patient)) is None:
+    if (principal := _principal(deployment)) is None:
         yield unknown(f"IAM can't tell what {arn} may do: it is no user and no role", _PAGE)
         return ""
-    where = _arns(patient)
-    said = {on: _simulated(patient, principal, on, resource) for on, resource in where.items()}
+    where = _arns(deployment)
+    said = {on: _simulated(deployment, principal, on, resource) for on, resource in where.items()}
     for need in NEEDS:
         refused = [each for each in need.actions if said[need.on][each]["EvalDecision"] != "allowed"]
         keys = sorted({key for each in refused for key in said[need.on][each].get("MissingContextValues", ())})
@@ -95,41 +95,41 @@ def caller(patient: Patient) -> Findings:
     return f"{arn} may do what the commands need"
 
 
-def _principal(patient: Patient) -> str | None:
+def _principal(deployment: DoctorDeployment) -> str | None:
     """The user or role whose policies count, by its ARN in IAM: a role's session doesn't show the role's path."""
-    kind, *rest = patient.caller.arn.split(":", 5)[5].split("/")
+    kind, *rest = deployment.caller.arn.split(":", 5)[5].split("/")
     if kind == "assumed-role":
-        role = patient.app.iam.get_role(rest[0])
+        role = deployment.app.iam.get_role(rest[0])
         return role.arn if role else None
-    return patient.caller.arn if ":iam::" in patient.caller.arn and kind == "user" else None
+    return deployment.caller.arn if ":iam::" in deployment.caller.arn and kind == "user" else None
 
 
-def _arns(patient: Patient) -> dict[str, str]:
+def _arns(deployment: DoctorDeployment) -> dict[str, str]:
     """What the needs are about, by ARN."""
-    partition, account, region = patient.caller.partition, patient.caller.account, patient.session.region_name
+    partition, account, region = deployment.caller.partition, deployment.caller.account, deployment.session.region_name
     here = f"{region}:{account}"
     return {
-        "mapping table": f"arn:{partition}:dynamodb:{here}:table/{patient.settings.mapping_table}",
-        "state table": f"arn:{partition}:dynamodb:{here}:table/{patient.output('StateTable')}",
-        "work queue": f"arn:{partition}:sqs:{here}:{patient.output('WorkQueue').rsplit('/', 1)[-1]}",
-        "dead-letter queue": f"arn:{partition}:sqs:{here}:{patient.output('DeadLetterQueue').rsplit('/', 1)[-1]}",
-        "stack": f"arn:{partition}:cloudformation:{here}:stack/{patient.stack.name}/any",
-        "log groups": f"arn:{partition}:logs:{here}:log-group:/aws/lambda/{patient.stack.name}/on-instance-event:*",
-        "sweep's function": f"arn:{partition}:lambda:{here}:function:{patient.stack.name}-OnSchedule-any",
+        "mapping table": f"arn:{partition}:dynamodb:{here}:table/{deployment.settings.mapping_table}",
+        "state table": f"arn:{partition}:dynamodb:{here}:table/{deployment.output('StateTable')}",
+        "work queue": f"arn:{partition}:sqs:{here}:{deployment.output('WorkQueue').rsplit('/', 1)[-1]}",
+        "dead-letter queue": f"arn:{partition}:sqs:{here}:{deployment.output('DeadLetterQueue').rsplit('/', 1)[-1]}",
+        "stack": f"arn:{partition}:cloudformation:{here}:stack/{deployment.stack.name}/any",
+        "log groups": f"arn:{partition}:logs:{here}:log-group:/aws/lambda/{deployment.stack.name}/on-instance-event:*",
+        "sweep's function": f"arn:{partition}:lambda:{here}:function:{deployment.stack.name}-OnSchedule-any",
         "instances": "*",
         "managed policies": "*",
         # Those of a name that nothing has: a policy for the whole path holds for it too.
-        "roles": patient.app.iam.arn("role", patient.settings.role_path, "any"),
-        "profiles": patient.app.iam.arn("instance-profile", patient.settings.role_path, "any"),
+        "roles": deployment.app.iam.arn("role", deployment.settings.role_path, "any"),
+        "profiles": deployment.app.iam.arn("instance-profile", deployment.settings.role_path, "any"),
     }
 
 
-def _simulated(patient: Patient, principal: str, on: str, resource: str) -> dict[str, Any]:
+def _simulated(deployment: DoctorDeployment, principal: str, on: str, resource: str) -> dict[str, Any]:
     """By each action that is needed on a thing, what IAM says of it."""
     actions: Sequence[str] = sorted({action for need in NEEDS if need.on == on for action in need.actions})
     with classified("iam:SimulatePrincipalPolicy", principal):
         pages = (
-            patient.client("iam")
+            deployment.client("iam")
             .get_paginator("simulate_principal_policy")
             .paginate(PolicySourceArn=principal, ActionNames=actions, ResourceArns=[resource])
         )

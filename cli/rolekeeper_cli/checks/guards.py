@@ -6,16 +6,16 @@ from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError, classified
 from rolekeeper.model import IGNORE_TAG
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.findings import Findings, several, unknown, warn
-from rolekeeper_cli.patient import Patient
 from rolekeeper_cli.tag_guard import CREATE_TAGS, DELETE_TAGS, denies
 
 _PAGE = 'docs/security.md, "Who may tag"'
 
 
-def trail(patient: Patient) -> Findings:
+def trail(deployment: DoctorDeployment) -> Findings:
     """Whether CloudTrail keeps who changed a tag: the events of tags don't say."""
-    client = patient.client("cloudtrail")
+    client = deployment.client("cloudtrail")
     with classified("cloudtrail:DescribeTrails", "*"):
         # Those that reach this Region, the organization's and those of other home Regions too.
         found = client.describe_trails(includeShadowTrails=True)["trailList"]
@@ -60,10 +60,10 @@ def _has_writes(selectors: Mapping[str, Any]) -> bool:
     )
 
 
-def tags(patient: Patient) -> Findings:
+def tags(deployment: DoctorDeployment) -> Findings:
     """Whether service control policies guard the tags that mean a role."""
-    keys = sorted({key.tag_key for key in patient.rows} | {IGNORE_TAG})
-    account, client = patient.caller.account, patient.client("organizations")
+    keys = sorted({key.tag_key for key in deployment.rows} | {IGNORE_TAG})
+    account, client = deployment.caller.account, deployment.client("organizations")
     try:
         with classified("organizations:DescribeOrganization", "*"):
             manager = client.describe_organization()["Organization"]["MasterAccountId"]
@@ -85,7 +85,7 @@ def tags(patient: Patient) -> Findings:
         remedy = f"in account {manager}: {asked}, and the same for each of its parents; compare them with {_PAGE}"
         yield unknown(f"whether the tags {several(keys)} are guarded: you aren't allowed {error.action}", remedy)
         return ""
-    instances = f"arn:{patient.caller.partition}:ec2:{patient.session.region_name}:{account}:instance/*"
+    instances = f"arn:{deployment.caller.partition}:ec2:{deployment.session.region_name}:{account}:instance/*"
     for action in (CREATE_TAGS, DELETE_TAGS):
         if bare := [each for each in keys if not denies(found, action, instances, each)]:
             yield warn(f"no service control policy denies ec2:{action} of the tags {several(bare)}", f"see {_PAGE}")

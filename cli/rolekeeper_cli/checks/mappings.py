@@ -5,9 +5,9 @@ import shlex
 from rolekeeper.model import MappingKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import FLEET_NEWS
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.edits import GOOD, mapping_rows, said
 from rolekeeper_cli.findings import Findings, fail, warn
-from rolekeeper_cli.patient import Patient
 
 # Rolekeeper judges a row in about a second, after a cold start in a few.
 _JUDGED_SECONDS = 10
@@ -16,10 +16,10 @@ _TIME = "%Y-%m-%d %H:%M UTC"
 _ROWS = 5
 
 
-def mode(patient: Patient) -> Findings:
+def mode(deployment: DoctorDeployment) -> Findings:
     """Whether changes are made."""
-    control = patient.app.state.read([], []).control
-    withheld = control.withholds(patient.settings.mode)
+    control = deployment.app.state.read([], []).control
+    withheld = control.withholds(deployment.settings.mode)
     if control.unclear:
         yield fail(f"nothing changes: {control.unclear}", "set it: rolekeeper mode, pause or resume")
     elif control.paused:
@@ -29,26 +29,26 @@ def mode(patient: Patient) -> Findings:
     return "changes are made"
 
 
-def sweep(patient: Patient) -> Findings:
+def sweep(deployment: DoctorDeployment) -> Findings:
     """When a sweep last saw the whole fleet. It writes down the fleet's size then, if that changed, else once a day."""
-    item = patient.app.store.get([layout.FLEET]).get(layout.FLEET)
+    item = deployment.app.store.get([layout.FLEET]).get(layout.FLEET)
     if item is None:
-        if patient.now() - patient.stack.created > patient.sweep_overdue:
+        if deployment.now() - deployment.stack.created > deployment.sweep_overdue:
             yield fail("no sweep ever saw the whole fleet", _SWEEP)
         return "the stack is new: its first sweep is still to come"
     at = layout.parse_time(str(item["at"]))
-    if patient.now() - at > FLEET_NEWS + patient.sweep_overdue:
+    if deployment.now() - at > FLEET_NEWS + deployment.sweep_overdue:
         yield fail(f"no sweep saw the whole fleet since {at:{_TIME}}", _SWEEP)
     return f"sweeps come: one wrote down {item['instances']:,} instances at {at:{_TIME}}"
 
 
-def rows(patient: Patient) -> Findings:
+def rows(deployment: DoctorDeployment) -> Findings:
     """Which rows aren't served as they are written."""
-    found = patient.rows
+    found = deployment.rows
     unjudged = [key for key, row in found.items() if "status" not in row]
     if unjudged:
-        patient.sleep(_JUDGED_SECONDS)
-        unjudged = [key for key, row in mapping_rows(patient).some(unjudged).items() if "status" not in row]
+        deployment.sleep(_JUDGED_SECONDS)
+        unjudged = [key for key, row in mapping_rows(deployment).some(unjudged).items() if "status" not in row]
     bad = [
         (key, f"{key} is {said(row, 'status')}: {said(row, 'status_reason')}")
         for key, row in found.items()

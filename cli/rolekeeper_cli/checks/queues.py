@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 from rolekeeper.aws.errors import classified
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.findings import Findings, fail, unknown, warn
-from rolekeeper_cli.patient import Patient
 
 # In the normal course of things nothing waits; so many are minutes of changes at the rate that EC2 allows.
 MANY = 1_000
@@ -14,16 +14,16 @@ _PARTS = (_IN_QUEUE, f"{_IN_QUEUE}NotVisible", f"{_IN_QUEUE}Delayed")
 _WAITS = "see docs/runbook/work-waits.md"
 
 
-def work(patient: Patient) -> Findings:
+def work(deployment: DoctorDeployment) -> Findings:
     """How many messages wait in the work queue, and how long the oldest does."""
-    waiting, in_flight, delayed = _counts(patient, patient.output("WorkQueue"))
+    waiting, in_flight, delayed = _counts(deployment, deployment.output("WorkQueue"))
     depth = waiting + in_flight + delayed
     shown = f"messages in the work queue: {waiting:,} to do, {in_flight:,} being done, {delayed:,} delayed"
     if depth > MANY:
         yield warn(shown, _WAITS)
     if not depth:
         return "the work queue is empty"
-    age, limit = _oldest_seconds(patient), patient.alarms.get("OldestMessageAlarm", {}).get("Threshold")
+    age, limit = _oldest_seconds(deployment), deployment.alarms.get("OldestMessageAlarm", {}).get("Threshold")
     if age is None or limit is None:
         what = f"{shown}; for how long isn't known yet"
         yield unknown(what, "look again in some minutes: CloudWatch learns of a queue with a delay")
@@ -34,9 +34,9 @@ def work(patient: Patient) -> Findings:
     return shown
 
 
-def dead_letters(patient: Patient) -> Findings:
+def dead_letters(deployment: DoctorDeployment) -> Findings:
     """Whether anything could not be done."""
-    count = sum(_counts(patient, patient.output("DeadLetterQueue")))
+    count = sum(_counts(deployment, deployment.output("DeadLetterQueue")))
     if count:
         lie = "message lies" if count == 1 else "messages lie"
         remedy = "see docs/runbook/dead-letters.md; when the cause is fixed: rolekeeper redrive"
@@ -44,18 +44,18 @@ def dead_letters(patient: Patient) -> Findings:
     return "the dead-letter queue is empty"
 
 
-def _counts(patient: Patient, url: str) -> list[int]:
+def _counts(deployment: DoctorDeployment, url: str) -> list[int]:
     with classified("sqs:GetQueueAttributes", url):
-        answer = patient.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=list(_PARTS))
+        answer = deployment.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=list(_PARTS))
     return [int(answer["Attributes"][each]) for each in _PARTS]
 
 
-def _oldest_seconds(patient: Patient) -> float | None:
+def _oldest_seconds(deployment: DoctorDeployment) -> float | None:
     """The age of the work queue's oldest message as CloudWatch saw it last; SQS itself doesn't tell."""
-    name = patient.output("WorkQueue").rsplit("/", 1)[-1]
-    now = patient.now()
+    name = deployment.output("WorkQueue").rsplit("/", 1)[-1]
+    now = deployment.now()
     with classified("cloudwatch:GetMetricStatistics", name):
-        points = patient.client("cloudwatch").get_metric_statistics(
+        points = deployment.client("cloudwatch").get_metric_statistics(
             Namespace="AWS/SQS",
             MetricName="ApproximateAgeOfOldestMessage",
             Dimensions=[{"Name": "QueueName", "Value": name}],

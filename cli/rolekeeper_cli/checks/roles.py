@@ -8,43 +8,43 @@ from typing import Any
 from rolekeeper.aws.errors import classified
 from rolekeeper.permissions.policies import listed
 from rolekeeper.permissions.roles import STATEMENT, trust_problem
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.findings import Findings, fail, several, warn
-from rolekeeper_cli.patient import Patient
 
 
-def roles(patient: Patient) -> Findings:
+def roles(deployment: DoctorDeployment) -> Findings:
     """Roles under the path that EC2 can't assume."""
-    found = patient.path_roles
+    found = deployment.path_roles
     for each in found:
         if trust_problem(each.trust):
-            users = patient.role_users.get(each.name, ())
+            users = deployment.role_users.get(each.name, ())
             given = f", which {several(users)} is to give" if users else "; no mapping gives it"
             what = f"EC2 can't assume role {each.name}{given}"
             yield (fail if users else warn)(what, _retrust(each.name, each.trust))
-    where = f"under {patient.settings.role_path}"
+    where = f"under {deployment.settings.role_path}"
     return f"EC2 can assume all roles {where}: {len(found):,}" if found else f"there are no roles {where} yet"
 
 
-def profiles(patient: Patient) -> Findings:
+def profiles(deployment: DoctorDeployment) -> Findings:
     """Roles under the path that EC2 can assume, and that no instance profile there holds."""
-    path = patient.settings.role_path
-    with classified("iam:ListInstanceProfiles", patient.app.iam.arn("instance-profile", path, "*")):
+    path = deployment.settings.role_path
+    with classified("iam:ListInstanceProfiles", deployment.app.iam.arn("instance-profile", path, "*")):
         held = {
             role["RoleName"]
-            for page in patient.client("iam").get_paginator("list_instance_profiles").paginate(PathPrefix=path)
+            for page in deployment.client("iam").get_paginator("list_instance_profiles").paginate(PathPrefix=path)
             for each in page["InstanceProfiles"]
             for role in each["Roles"]
         }
-    for each in patient.path_roles:
+    for each in deployment.path_roles:
         if each.name in held or trust_problem(each.trust):
             continue
-        users = patient.role_users.get(each.name, ())
+        users = deployment.role_users.get(each.name, ())
         remedy = (
             f"aws iam create-instance-profile --instance-profile-name {each.name} --path {path} && "
             f"aws iam add-role-to-instance-profile --instance-profile-name {each.name} --role-name {each.name}"
         )
         what = f"role {each.name} has no instance profile under {path}"
-        if not patient.settings.create_missing_profiles:
+        if not deployment.settings.create_missing_profiles:
             given = f"{what}, and {several(users)} is to give it" if users else f"{what}; no mapping gives it"
             yield (fail if users else warn)(given, remedy)
         elif users:

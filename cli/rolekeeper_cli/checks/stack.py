@@ -1,8 +1,8 @@
 """What CloudFormation made: the stack, its rules, its functions and what wakes them, its alarms and whom they reach."""
 
 from rolekeeper.aws.errors import NotFoundError, classified
+from rolekeeper_cli.doctor_deployment import DoctorDeployment, Resource
 from rolekeeper_cli.findings import Finding, Findings, fail, several, warn
-from rolekeeper_cli.patient import Patient, Resource
 
 # What this version's template has; a test compares them.
 OUTPUTS = frozenset(
@@ -35,9 +35,9 @@ _GOOD = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
 _ROLLED_BACK = frozenset({"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"})
 
 
-def stack(patient: Patient) -> Findings:
+def stack(deployment: DoctorDeployment) -> Findings:
     """Whether the stack is whole, and of the command's own version."""
-    found = patient.stack
+    found = deployment.stack
     events = f"see why: aws cloudformation describe-stack-events --stack-name {found.name}"
     if found.status in _ROLLED_BACK:
         yield warn(f"the last change of the stack was undone: it is {found.status}", f"{events}; then: make deploy")
@@ -55,10 +55,10 @@ def stack(patient: Patient) -> Findings:
     return f"stack {found.name} is {found.status}, with all its outputs and parameters"
 
 
-def rules(patient: Patient) -> Findings:
+def rules(deployment: DoctorDeployment) -> Findings:
     """Whether EventBridge wakes the functions."""
-    client = patient.client("events")
-    found = patient.of("AWS::Events::Rule")
+    client = deployment.client("events")
+    found = deployment.of("AWS::Events::Rule")
     for each in found:
         try:
             with classified("events:DescribeRule", each.id):
@@ -73,10 +73,10 @@ def rules(patient: Patient) -> Findings:
     return f"all rules are enabled: {len(found)}"
 
 
-def functions(patient: Patient) -> Findings:
+def functions(deployment: DoctorDeployment) -> Findings:
     """Whether Lambda runs the functions."""
-    client = patient.client("lambda")
-    found = patient.of("AWS::Lambda::Function")
+    client = deployment.client("lambda")
+    found = deployment.of("AWS::Lambda::Function")
     for each in found:
         try:
             with classified("lambda:GetFunction", each.id):
@@ -100,10 +100,10 @@ def functions(patient: Patient) -> Findings:
     return f"all functions are active: {len(found)}"
 
 
-def sources(patient: Patient) -> Findings:
+def sources(deployment: DoctorDeployment) -> Findings:
     """Whether Lambda hands the work queue and the tables' streams to the functions."""
-    client = patient.client("lambda")
-    found = patient.of("AWS::Lambda::EventSourceMapping")
+    client = deployment.client("lambda")
+    found = deployment.of("AWS::Lambda::EventSourceMapping")
     for each in found:
         try:
             with classified("lambda:GetEventSourceMapping", each.id):
@@ -119,24 +119,24 @@ def sources(patient: Patient) -> Findings:
     return f"all event source mappings are enabled: {len(found)}"
 
 
-def alarms(patient: Patient) -> Findings:
+def alarms(deployment: DoctorDeployment) -> Findings:
     """Which alarms ring."""
-    found = patient.of("AWS::CloudWatch::Alarm")
+    found = deployment.of("AWS::CloudWatch::Alarm")
     for each in found:
-        alarm = patient.alarms.get(each.name)
+        alarm = deployment.alarms.get(each.name)
         if alarm is None:
             yield _gone("alarm", each)
         elif alarm["StateValue"] == "ALARM":
-            page = each.id.removeprefix(f"{patient.stack.name}-")
+            page = each.id.removeprefix(f"{deployment.stack.name}-")
             yield fail(f"alarm {each.id} rings: {alarm['StateReason']}", f"see docs/runbook/{page}.md")
     return f"no alarm rings, of {len(found)}"
 
 
-def subscribers(patient: Patient) -> Findings:
+def subscribers(deployment: DoctorDeployment) -> Findings:
     """Whether anybody hears an alarm."""
-    topic = patient.output("AlarmTopic")
+    topic = deployment.output("AlarmTopic")
     with classified("sns:GetTopicAttributes", topic):
-        counts = patient.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
+        counts = deployment.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
     confirmed, pending = int(counts["SubscriptionsConfirmed"]), int(counts["SubscriptionsPending"])
     if not confirmed:
         waits = f"; {pending} waits to be confirmed, in a mail that AWS sent" if pending else ""

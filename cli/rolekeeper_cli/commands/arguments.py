@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from rolekeeper_cli.trouble import ExitCode
-from rolekeeper_cli.words import key_and_rest, only_key
+from rolekeeper_cli.arguments import key_and_rest, only_key
+from rolekeeper_cli.errors import ExitCode
 
 type Function = Callable[..., ExitCode]
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from rolekeeper_cli.command import command
-from rolekeeper_cli.trouble import CommandError, ExitCode
+from rolekeeper_cli.errors import CommandError, ExitCode
 
 _AS_DEPLOYED = "deployed"
 
@@ -54,7 +54,7 @@ def mode(mode: str | None) -> ExitCode:
 def _switch(update: Any) -> ExitCode:
     """Change one attribute of the control item, and leave the other; then show how things stand."""
     from rolekeeper.storage import layout
-    from rolekeeper_cli import forms, tables
+    from rolekeeper_cli import render, tables
     from rolekeeper_cli.deployment import deployment
 
     there = deployment()
@@ -67,7 +67,7 @@ def _switch(update: Any) -> ExitCode:
     chosen = control.mode or deployed
     origin = "set" if control.mode else "as deployed"
     row = chosen.value, origin, "yes" if control.paused else "no"
-    forms.show(
+    render.show(
         {"mode": chosen.value, "deployed": deployed.value, "paused": control.paused},
         lambda: tables.show_table(("mode", "is", "paused"), [row]),
     )

@@ -1,7 +1,7 @@
 """`rolekeeper doctor`: is the deployment healthy, and what is to be fixed?"""
 
 from rolekeeper_cli.command import command
-from rolekeeper_cli.trouble import ExitCode
+from rolekeeper_cli.errors import ExitCode
 
 
 @command("doctor", "rolekeeper doctor", "rolekeeper doctor --query \"findings[?level=='fail'].[what, remedy]\"")
@@ -13,9 +13,9 @@ def doctor() -> ExitCode:
     """
     from rolekeeper_cli import output
     from rolekeeper_cli.doctor import examine
-    from rolekeeper_cli.patient import Patient
+    from rolekeeper_cli.doctor_deployment import DoctorDeployment
 
-    return examine(Patient(output.options()))
+    return examine(DoctorDeployment(output.options()))
 
 
 COMMANDS = (doctor,)

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rolekeeper_cli.arguments import Duration
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import INSTANCE
-from rolekeeper_cli.trouble import ExitCode, UsageError
-from rolekeeper_cli.words import Duration
+from rolekeeper_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -34,8 +34,8 @@ def fleet(tags: tuple[str, ...], role: str, state: str | None, mapping: str | No
     """
     from rolekeeper.model import InstanceState
     from rolekeeper_cli import fleet_list
+    from rolekeeper_cli.arguments import mapping_key, tag_filter
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.words import mapping_key, tag_filter
 
     filters = fleet_list.Filters(
         tags=tuple(map(tag_filter, tags)),
@@ -56,7 +56,7 @@ def explain(instance: str) -> ExitCode:
     last, what AWS answered, and how to undo it.
     """
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.explaining import explain as explain_instance
+    from rolekeeper_cli.explain import explain as explain_instance
 
     return explain_instance(deployment(), instance)
 
@@ -90,7 +90,7 @@ def watch(instance: str | None, since: "timedelta", length: "timedelta | None", 
     They come from the functions' logs, some seconds late. As JSON, each is one line.
     """
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.watching import watch as show_decisions
+    from rolekeeper_cli.watch import watch as show_decisions
 
     return show_decisions(deployment(), instance, since, length, all_=all_)
 
@@ -112,7 +112,7 @@ def wait(instance: str, role: str, every: float, attempts: int) -> ExitCode:
     Exits with 255 when it didn't come in time.
     """
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.waiting import wait as wait_for
+    from rolekeeper_cli.wait import wait as wait_for
 
     if not role:
         raise UsageError("--role is empty", "name a role, or NONE")

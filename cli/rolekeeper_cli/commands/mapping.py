@@ -8,7 +8,7 @@ import click
 from rolekeeper_cli import output
 from rolekeeper_cli.command import Group, command
 from rolekeeper_cli.commands.arguments import no_wait, takes_key, takes_key_and_columns, yes
-from rolekeeper_cli.trouble import CommandError, ExitCode
+from rolekeeper_cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
     from rolekeeper.model import MappingKey
@@ -26,14 +26,14 @@ def group() -> None:
 @click.option("--status", metavar="STATUS", help="Only rows with this status, as Rejected or Held.")
 def list_(status: str | None) -> ExitCode:
     """List the mappings."""
-    from rolekeeper_cli import forms
+    from rolekeeper_cli import render
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import mapping_rows
     from rolekeeper_cli.row_document import row_document
 
     documents = [row_document(row) for row in mapping_rows(deployment()).all().values()]
     shown = [each for each in documents if not status or each["status"].casefold() == status.casefold()]
-    forms.show_rows(_LISTED, shown, _listed)
+    render.show_rows(_LISTED, shown, _listed)
     return ExitCode.DONE
 
 
@@ -58,7 +58,7 @@ def get(key: "MappingKey") -> ExitCode:
 
     Its columns, and the result of the last edit.
     """
-    from rolekeeper_cli import forms, tables
+    from rolekeeper_cli import render, tables
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.row_document import row_document
 
@@ -68,7 +68,7 @@ def get(key: "MappingKey") -> ExitCode:
     document = row_document(row)
     beside = {name: value for name, value in document.items() if name != "columns" and value != ""}
     lines = [*document["columns"].items(), *beside.items()]
-    forms.show(document, lambda: tables.show_table(("column", "value"), lines))
+    render.show(document, lambda: tables.show_table(("column", "value"), lines))
     return ExitCode.DONE
 
 
@@ -105,11 +105,11 @@ def remove(key: "MappingKey", *, yes: bool, wait: bool) -> ExitCode:
 
     Its instances give up the role that it gave them, or keep it, as its `when_unmatched` says.
     """
-    from rolekeeper_cli import asking, row_plan
+    from rolekeeper_cli import prompts, row_plan
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import carry_out
 
-    asking.require_answer(yes=yes)
+    prompts.require_answer(yes=yes)
     there = deployment()
     row = there.app.table.get_row(key)
     if row is None:
@@ -117,7 +117,7 @@ def remove(key: "MappingKey", *, yes: bool, wait: bool) -> ExitCode:
     intended = row_plan.planned([], {key: row}, there.app.home, prune=True)
 
     def delete() -> ExitCode:
-        asking.confirm(f"Delete {key}?", yes=yes)
+        prompts.confirm(f"Delete {key}?", yes=yes)
         return carry_out(there, intended, wait=wait)
 
     return show_and(intended, delete)
@@ -125,9 +125,9 @@ def remove(key: "MappingKey", *, yes: bool, wait: bool) -> ExitCode:
 
 def show_and(intended: "RowPlan", act: Callable[[], ExitCode]) -> ExitCode:
     """Show a plan, and do it if there is anything to do."""
-    from rolekeeper_cli import forms, row_plan
+    from rolekeeper_cli import render, row_plan
 
-    forms.show(intended.document(), lambda: row_plan.show(intended) if intended.changes else None)
+    render.show(intended.document(), lambda: row_plan.show(intended) if intended.changes else None)
     if not intended.changes:
         output.say("Nothing to do: the table says so already.")
         return ExitCode.DONE

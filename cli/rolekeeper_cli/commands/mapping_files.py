@@ -10,11 +10,11 @@ from rolekeeper_cli import output
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import detailed_exitcode, form, no_wait, yes
 from rolekeeper_cli.commands.mapping import show_and
-from rolekeeper_cli.trouble import CommandError, ExitCode, UsageError
+from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
-    from rolekeeper_cli.entries import Reading
+    from rolekeeper_cli.file_reader import Reading
 
 _STDIN = "-"
 # Where `rolekeeper schema > mappings.schema.json` beside the file puts it.
@@ -35,7 +35,7 @@ def export(form: str | None, target: str | None) -> ExitCode:
     """
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import mapping_rows
-    from rolekeeper_cli.entries import format_of
+    from rolekeeper_cli.file_reader import format_of
     from rolekeeper_cli.row_document import file_row, plain
 
     chosen = format_of(target, form) if target else form or "yaml"
@@ -77,13 +77,13 @@ def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: boo
     First it shows what changes, and asks. Nothing is written when any row of the file is bad. A row that
     another actor changes meanwhile is left alone.
     """
-    from rolekeeper_cli import asking, row_plan
+    from rolekeeper_cli import prompts, row_plan
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import carry_out, mapping_rows
 
     if not dry_run:
         # Who types the answer can't type the file.
-        asking.require_answer(yes=yes)
+        prompts.require_answer(yes=yes)
         if file == _STDIN and not yes:
             raise UsageError(
                 "the file comes from stdin, so there is nowhere to ask", "give --yes, or look first: --dry-run"
@@ -97,7 +97,7 @@ def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: boo
         output.say(f"{intended.counts()}.")
         if dry_run:
             return ExitCode.DONE
-        asking.confirm("Write these changes?", yes=yes)
+        prompts.confirm("Write these changes?", yes=yes)
         return carry_out(there, intended, wait=wait)
 
     return show_and(intended, write)
@@ -115,14 +115,14 @@ def diff(file: str, form: str | None, *, prune: bool, detailed_exitcode: bool) -
 
     What an import would write. What that would do to instances: rolekeeper plan -f FILE.
     """
-    from rolekeeper_cli import forms, row_plan
+    from rolekeeper_cli import render, row_plan
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import mapping_rows
 
     there = deployment()
     reading = read_mappings(file, form, there)
     intended = row_plan.planned(reading.specs, mapping_rows(there).all(), there.app.home, prune=prune)
-    forms.show(intended.document(), lambda: row_plan.show(intended))
+    render.show(intended.document(), lambda: row_plan.show(intended))
     return ExitCode.CHANGES if detailed_exitcode and intended.changes else ExitCode.DONE
 
 
@@ -134,11 +134,11 @@ def validate(file: str, form: str | None) -> ExitCode:
 
     Whether a role exists and may be used is seen only when its row is written.
     """
-    from rolekeeper_cli import forms
+    from rolekeeper_cli import render
 
     reading = read_mappings(file, form, None)
     # For people, the message says it.
-    forms.show({"mappings": len(reading.specs), "warnings": reading.warnings}, lambda: None)
+    render.show({"mappings": len(reading.specs), "warnings": reading.warnings}, lambda: None)
     output.say(f"Mappings that are fine: {len(reading.specs):,}.")
     return ExitCode.DONE
 
@@ -149,7 +149,7 @@ def read_mappings(file: str, form: str | None, deployment: "Deployment | None") 
     Raises:
         CommandError: rows are bad; all that is wrong with them was shown.
     """
-    from rolekeeper_cli.entries import format_of, read_file
+    from rolekeeper_cli.file_reader import format_of, read_file
 
     chosen = format_of("" if file == _STDIN else file, form)
     data = _bytes_of(file)

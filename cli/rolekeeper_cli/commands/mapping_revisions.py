@@ -9,7 +9,7 @@ from rolekeeper_cli import output
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import no_wait, takes_key, yes
 from rolekeeper_cli.commands.mapping import no_such_row, show_and
-from rolekeeper_cli.trouble import CommandError, ExitCode
+from rolekeeper_cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
     from rolekeeper.model import MappingKey
@@ -29,14 +29,14 @@ def history(key: "MappingKey", limit: int) -> ExitCode:
 
     Newest first: when, by whom, what changed.
     """
-    from rolekeeper_cli import forms
+    from rolekeeper_cli import render
     from rolekeeper_cli.deployment import deployment
 
     entries = deployment().app.revisions.history(key, limit)
     if not entries:
         raise CommandError(f"{key} has no history", "see: rolekeeper mapping ls")
     told = [{name: value for name, value in each.items() if name not in _STORED} for each in entries]
-    forms.show_rows(_SHOWN, told, _listed)
+    render.show_rows(_SHOWN, told, _listed)
     return ExitCode.DONE
 
 
@@ -63,12 +63,12 @@ def rollback(key: "MappingKey", to: int | None, *, yes: bool, wait: bool) -> Exi
 
     It passes through all checks, as a new revision.
     """
-    from rolekeeper_cli import asking, row_plan
+    from rolekeeper_cli import prompts, row_plan
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import carry_out
     from rolekeeper_cli.old_revisions import revision_to_restore
 
-    asking.require_answer(yes=yes)
+    prompts.require_answer(yes=yes)
     there = deployment()
     old = revision_to_restore(there, key, to)
     row = there.app.table.get_row(key)
@@ -76,7 +76,7 @@ def rollback(key: "MappingKey", to: int | None, *, yes: bool, wait: bool) -> Exi
     output.say(f"Revision {old.revision}:")
 
     def write() -> ExitCode:
-        asking.confirm(f"Write revision {old.revision} into the row of {key}?", yes=yes)
+        prompts.confirm(f"Write revision {old.revision} into the row of {key}?", yes=yes)
         return carry_out(there, intended, wait=wait)
 
     return show_and(intended, write)
@@ -94,11 +94,11 @@ def approve(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool) -
 
     It was held because it changes many instances; how many, and which permissions they gain and lose, is shown.
     """
-    from rolekeeper_cli import asking, forms
+    from rolekeeper_cli import prompts, render
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import approve_held, said
 
-    asking.require_answer(yes=yes)
+    prompts.require_answer(yes=yes)
     there = deployment()
     row = there.app.table.get_row(key)
     if row is None:
@@ -111,11 +111,11 @@ def approve(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool) -
     if revision not in {None, int(held)}:
         raise CommandError(f"revision {held} of {key} is held, not {revision}", "look at that one, then approve it")
     reason = said(row, "status_reason")
-    forms.show(
+    render.show(
         {"mapping": str(key), "revision": int(held), "reason": reason},
         lambda: output.line(f"Revision {held} of {key} is held: {reason}"),
     )
-    asking.confirm(f"Serve revision {held}?", yes=yes)
+    prompts.confirm(f"Serve revision {held}?", yes=yes)
     return approve_held(there, {key: int(held)}, wait=wait)
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
+from rolekeeper_cli.arguments import Duration
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import INSTANCE
-from rolekeeper_cli.trouble import ExitCode
-from rolekeeper_cli.words import Duration
+from rolekeeper_cli.errors import ExitCode
 
 _ROLE = "The role's name, under the role path."
 
@@ -58,7 +58,7 @@ def attach(
     It keeps it whatever its tags say, until the time is over or it is released: a pin.
     """
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.pinning import Wish, pin
+    from rolekeeper_cli.pins import Wish, pin
 
     return pin(deployment(), instance, Wish("attach", role, instance_profile, length, reason), wait=wait)
 
@@ -77,7 +77,7 @@ def replace(
     EC2 replaces the role of a running instance only; on a stopped one it is replaced at its start.
     """
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.pinning import Wish, pin
+    from rolekeeper_cli.pins import Wish, pin
 
     return pin(deployment(), instance, Wish("replace", role, instance_profile, length, reason), wait=wait)
 
@@ -92,11 +92,11 @@ def detach(instance: str, confirm: str | None, length: timedelta | None, reason:
     It carries none whatever its tags say, until the time is over or it is released: a pin.
     """
     from rolekeeper.model import NO_ROLE
-    from rolekeeper_cli import asking
+    from rolekeeper_cli import prompts
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.pinning import Wish, pin
+    from rolekeeper_cli.pins import Wish, pin
 
-    asking.require_word("Detach", confirm)
+    prompts.require_word("Detach", confirm)
     return pin(deployment(), instance, Wish("detach", NO_ROLE, "", length, reason), wait=wait, confirm=confirm)
 
 
@@ -109,7 +109,7 @@ def release(instance: str) -> ExitCode:
     another actor kept reverting its change is taken up again.
     """
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.pinning import release as release_pin
+    from rolekeeper_cli.pins import release as release_pin
 
     return release_pin(deployment(), instance)
 

@@ -7,7 +7,7 @@ import click
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import detailed_exitcode, form
 from rolekeeper_cli.commands.mapping_files import read_mappings
-from rolekeeper_cli.trouble import ExitCode, UsageError
+from rolekeeper_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,9 @@ def plan(
     seen = fleet.look(
         there, fleet.Enforced(there.app.store, proposed.served), [instances] if texts else fleet.pages(there)
     )
-    basis = plan_file.Basis(there.caller.account, str(there.session.region_name), there.stack.name, ids, specs, prune)
+    basis = plan_file.PlanHeader(
+        there.caller.account, str(there.session.region_name), there.stack.name, ids, specs, prune
+    )
     with plan_file.writing(Path(out), basis, proposed) if out else nullcontext(lambda _: None) as keep:
         tally = fleet_plan.show(there, proposed, seen, narrowed=bool(texts), keep=keep)
     if detailed_exitcode and (tally.changes or proposed.edits):
@@ -96,12 +98,12 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
     """
     from pathlib import Path
 
-    from rolekeeper_cli import applying
+    from rolekeeper_cli import apply
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.plan_file import PlanFile
 
     there = deployment()
-    return applying.apply(there, PlanFile(Path(plan), there.app.home), approve=approve)
+    return apply.apply(there, PlanFile(Path(plan), there.app.home), approve=approve)
 
 
 COMMANDS = (plan, apply)

@@ -3,7 +3,7 @@
 import click
 
 from rolekeeper_cli.command import command
-from rolekeeper_cli.trouble import ExitCode
+from rolekeeper_cli.errors import ExitCode
 
 
 @command("schema", "rolekeeper schema > mappings.schema.json")

@@ -4,7 +4,7 @@ import click
 
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import yes
-from rolekeeper_cli.trouble import ExitCode
+from rolekeeper_cli.errors import ExitCode
 
 
 @command("sweep", "rolekeeper sweep", "rolekeeper sweep --no-wait")
@@ -15,7 +15,7 @@ def sweep(*, wait: bool) -> ExitCode:
     As the schedule does: instances that differ are looked at again, whatever events said.
     """
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.sweeping import sweep as sweep_now
+    from rolekeeper_cli.sweep import sweep as sweep_now
 
     return sweep_now(deployment(), wait=wait)
 
@@ -29,12 +29,12 @@ def redrive(*, dry_run: bool, yes: bool, wait: bool) -> ExitCode:
 
     First it shows what is there, and asks. It is always safe: a message is a hint, and the truth is read again.
     """
-    from rolekeeper_cli import asking
+    from rolekeeper_cli import prompts
     from rolekeeper_cli.dead_letters import redrive as send_again
     from rolekeeper_cli.deployment import deployment
 
     if not dry_run:
-        asking.require_answer(yes=yes)
+        prompts.require_answer(yes=yes)
     return send_again(deployment(), yes=yes, dry_run=dry_run, wait=wait)
 
 

@@ -29,9 +29,9 @@ from fixtures.terminal import Terminal
 from rolekeeper_cli import deployment, output
 from rolekeeper_cli.command import Root, command
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode
 from rolekeeper_cli.main import cli
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.trouble import CommandError, ConfigurationError, ExitCode
 
 
 def commands(group: click.Group, path: str = "rolekeeper") -> Iterator[tuple[str, Any]]:

@@ -17,10 +17,10 @@ from click.testing import CliRunner
 
 from fixtures.desk import Desk
 from fixtures.terminal import Terminal
-from rolekeeper_cli import forms, tables
+from rolekeeper_cli import render, tables
 from rolekeeper_cli.command import Root, command
+from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.trouble import ExitCode
 
 ROWS: list[dict[str, Any]] = [
     {"instance": "i-1", "tags": {"app": "wéb"}, "carries": None, "revision": Decimal(3), "ours": True},
@@ -46,7 +46,7 @@ def shown(act: Any, *options: str) -> str:
 
 
 def rows(*options: str, documents: Any = ROWS) -> str:
-    return shown(lambda: forms.show_rows(("instance",), documents, lambda each: [each["instance"]]), *options)
+    return shown(lambda: render.show_rows(("instance",), documents, lambda each: [each["instance"]]), *options)
 
 
 def nested(*options: str, documents: Any = ROWS) -> str:
@@ -57,7 +57,7 @@ def nested(*options: str, documents: Any = ROWS) -> str:
             click.echo(f"* {each['instance']}")
 
     return shown(
-        lambda: forms.show_with_rows("changes", documents, lambda: {"sum": {"n": 2}, "odd": []}, draw), *options
+        lambda: render.show_with_rows("changes", documents, lambda: {"sum": {"n": 2}, "odd": []}, draw), *options
     )
 
 
@@ -100,7 +100,7 @@ def test_one_document_is_drawn_or_written() -> None:
     document = {"at": datetime(2026, 1, 1, tzinfo=UTC), "names": {"b", "a"}}
 
     def show() -> None:
-        forms.show(document, lambda: click.echo("drawn"))
+        render.show(document, lambda: click.echo("drawn"))
 
     assert shown(show) == "drawn\n"
     assert json.loads(shown(show, "--output", "json")) == {"at": "2026-01-01T00:00:00Z", "names": ["a", "b"]}
@@ -111,7 +111,7 @@ def test_one_document_is_drawn_or_written() -> None:
 def test_what_goes_on_and_on_is_one_line_each() -> None:
     def show() -> None:
         for each in ROWS:
-            forms.show_line(each, lambda: click.echo("drawn"))
+            render.show_line(each, lambda: click.echo("drawn"))
 
     assert [json.loads(line) for line in shown(show, "--output", "json").splitlines()] == PLAIN
     assert list(yaml.safe_load_all(shown(show, "--output", "yaml"))) == PLAIN
@@ -179,7 +179,7 @@ def test_a_list_of_any_length_goes_out_while_it_comes(form: str, monkeypatch: py
     def most(count: int) -> int:
         documents = ({"instance": f"i-{number:017x}", "why": "x" * 200} for number in range(count))
         with traced() as peak:
-            forms.show_rows(("instance", "why"), documents, lambda each: [each["instance"], each["why"]])
+            render.show_rows(("instance", "why"), documents, lambda each: [each["instance"], each["why"]])
         return peak[0]
 
     most(500)  # what is imported at first

@@ -7,9 +7,9 @@ from botocore.config import Config
 
 from rolekeeper.aws.errors import classified
 from rolekeeper.aws.queue import Task
-from rolekeeper_cli import forms, output
+from rolekeeper_cli import output, render
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.trouble import CommandError, ExitCode
+from rolekeeper_cli.errors import CommandError, ExitCode
 
 # The longest that a function may run (Lambda quotas); the answer comes at its end. Asked once: a second sweep beside
 # the first would do no harm, and no good.
@@ -38,7 +38,7 @@ def sweep(deployment: Deployment, *, wait: bool) -> ExitCode:
     if answer.get("FunctionError"):
         said = swept.get("errorMessage", swept) if isinstance(swept, dict) else swept
         raise CommandError(f"the sweep failed: {said}", "see its log: the saved query 'errors and retries'")
-    forms.show(swept, lambda: output.line(_in_words(swept)))
+    render.show(swept, lambda: output.line(_in_words(swept)))
     output.bad(swept["problems"])
     if not swept["finished"]:
         output.warn("its time ran out before the end; the next one begins anew (docs/runbook/sweep-unfinished.md)")

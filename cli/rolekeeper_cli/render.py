@@ -15,9 +15,9 @@ from typing import Any
 import click
 
 from rolekeeper_cli import output
+from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.output import one_line, printable
 from rolekeeper_cli.tables import show_table, stream_table
-from rolekeeper_cli.trouble import UsageError
 
 type Document = Mapping[str, Any]
 type Cells = Callable[[Document], Sequence[object]]

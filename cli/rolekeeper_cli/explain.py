@@ -10,13 +10,13 @@ from rolekeeper.model import IGNORE_TAG, Association, Condition, Pin, PublishedM
 from rolekeeper.settings import Ownership
 from rolekeeper.storage import layout
 from rolekeeper.telemetry import described
-from rolekeeper_cli import forms, tables
+from rolekeeper_cli import render, tables
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.fleet import Enforced, Seen, profile_name
 from rolekeeper_cli.fleet_plan import withheld
 from rolekeeper_cli.history import answered, entry_document
 from rolekeeper_cli.instances import find_instance, name_of, title
-from rolekeeper_cli.trouble import ExitCode
 
 # How far back the last take-over is looked for, in history entries.
 _LOOKED_THROUGH = 100
@@ -50,7 +50,7 @@ def explain(deployment: Deployment, text: str) -> ExitCode:
         "last": entry_document(entries[0]) if entries else None,
         "undo": [{"command": command, "does": does} for command, does in undoing(seen, deployment.settings.ownership)],
     }
-    forms.show(document, lambda: tables.show_table(("", ""), _lines(seen, document)))
+    render.show(document, lambda: tables.show_table(("", ""), _lines(seen, document)))
     return ExitCode.DONE
 
 

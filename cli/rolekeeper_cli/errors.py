@@ -49,7 +49,7 @@ class ServiceError(CommandError):
     exit_code = ExitCode.SERVICE
 
 
-class WaitedInVainError(CommandError):
+class WaitTimeoutError(CommandError):
     """What was waited for didn't come in time."""
 
     exit_code = ExitCode.FAILED

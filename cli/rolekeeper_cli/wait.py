@@ -3,12 +3,12 @@
 from functools import cache
 
 from rolekeeper.model import NO_ROLE, Association, AssociationState
-from rolekeeper_cli import forms, output
+from rolekeeper_cli import output, render
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import ExitCode, WaitTimeoutError
 from rolekeeper_cli.fleet import profile_name
 from rolekeeper_cli.instances import find_instance, title
 from rolekeeper_cli.progress import Progress
-from rolekeeper_cli.trouble import ExitCode, WaitedInVainError
 
 
 def wait(deployment: Deployment, text: str, role: str, every: float, attempts: int) -> ExitCode:
@@ -22,7 +22,7 @@ def wait(deployment: Deployment, text: str, role: str, every: float, attempts: i
         attempts: how many looks.
 
     Raises:
-        WaitedInVainError: EC2 showed something else each time.
+        WaitTimeoutError: EC2 showed something else each time.
     """
     instance = find_instance(deployment.app.ec2, text)
 
@@ -42,7 +42,7 @@ def wait(deployment: Deployment, text: str, role: str, every: float, attempts: i
             if looks == attempts:
                 has = f"{profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
                 wanted = "no role" if role == NO_ROLE else role
-                raise WaitedInVainError(
+                raise WaitTimeoutError(
                     f"{title(instance)} carries {has} and not {wanted}, after {attempts:,} looks",
                     f"see what hinders it: rolekeeper explain {instance.key.id}",
                 )
@@ -55,5 +55,5 @@ def wait(deployment: Deployment, text: str, role: str, every: float, attempts: i
         "instance_profile": profile_name(shown.profile_arn) if shown else None,
         "association": shown.id if shown else None,
     }
-    forms.show(document, lambda: output.line(f"{title(instance)} carries {document['role'] or 'no role'}."))
+    render.show(document, lambda: output.line(f"{title(instance)} carries {document['role'] or 'no role'}."))
     return ExitCode.DONE

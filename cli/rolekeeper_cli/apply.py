@@ -14,23 +14,23 @@ from rolekeeper.mappings.rows.reader import content
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import InstanceKey
-from rolekeeper_cli import forms, output
+from rolekeeper_cli import output, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.edits import MovedError, approve_held, judgements, mapping_rows, tell, write
+from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
 from rolekeeper_cli.fleet import Enforced, Seen, look, named, pages, profile_name
 from rolekeeper_cli.fleet_plan import withheld
 from rolekeeper_cli.instances import shows
 from rolekeeper_cli.plan_file import PlanFile, PlannedChange, planned_change
 from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.proposal import Proposal, propose
-from rolekeeper_cli.trouble import CommandError, ExitCode, WaitedInVainError
 
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 60
 _TOLD = 10
 
 
-class PlanMovedError(CommandError):
+class StalePlanError(CommandError):
     """Something that the plan rested on is otherwise by now."""
 
     def __init__(self, moved: Sequence[str]) -> None:
@@ -48,8 +48,8 @@ def apply(deployment: Deployment, plan: PlanFile, *, approve: bool) -> ExitCode:
         approve: whether edits that are held for the number of instances that they change are approved too.
 
     Raises:
-        CommandError: it is another deployment's, can't be applied now, or (`PlanMovedError`) something moved.
-        WaitedInVainError: EC2 didn't show some of it in time.
+        CommandError: it is another deployment's, can't be applied now, or (`StalePlanError`) something moved.
+        WaitTimeoutError: EC2 didn't show some of it in time.
     """
     basis = plan.basis
     _refuse_elsewhere(deployment, plan)
@@ -61,7 +61,7 @@ def apply(deployment: Deployment, plan: PlanFile, *, approve: bool) -> ExitCode:
     moved = [*_moved_edits(deployment, plan, proposed), *_moved_instances(deployment, plan, state)]
     if moved:
         output.bad(moved)
-        raise PlanMovedError(moved)
+        raise StalePlanError(moved)
     wanted = {each.instance: each.after for each in plan.changes()}
     if not wanted and not proposed.edits:
         output.say("Nothing to do: the plan changes nothing.")
@@ -71,7 +71,7 @@ def apply(deployment: Deployment, plan: PlanFile, *, approve: bool) -> ExitCode:
     _wait(deployment, wanted)
     document = {"instances": len(wanted), "mappings": [str(each.key) for each in proposed.edits]}
     said = f"Applied: {len(wanted):,} instances as planned, {len(proposed.edits):,} mappings."
-    forms.show(document, lambda: output.line(said))
+    render.show(document, lambda: output.line(said))
     return ExitCode.DONE
 
 
@@ -221,7 +221,7 @@ def _wait(deployment: Deployment, wanted: Mapping[str, str]) -> None:
                 ids = sorted(waiting)[:_TOLD]
                 output.bad(_hindrances(deployment, ids))
                 missing = f"{len(waiting):,} of {len(wanted):,} instances"
-                raise WaitedInVainError(
+                raise WaitTimeoutError(
                     f"{missing} don't show it after {_PATIENCE_SECONDS} s: {', '.join(ids)}",
                     f"it stays wanted; see what hinders it: rolekeeper explain {min(waiting)}",
                 )

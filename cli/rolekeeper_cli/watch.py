@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 from rolekeeper.aws.errors import classified
-from rolekeeper_cli import forms, output
+from rolekeeper_cli import output, render
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.fleet_plan import ACTION_COLOURS
 from rolekeeper_cli.history import answered, decided
 from rolekeeper_cli.instances import find_instance
 from rolekeeper_cli.tables import Lines
-from rolekeeper_cli.trouble import ExitCode
 
 # The functions that decide about instances, by their log groups in the stack.
 _GROUPS = ("OnInstanceEventLogs", "OnRetryLogs")
@@ -64,7 +64,7 @@ def watch(
     while True:
         for each in log.news():
             if wanted in ("", each["instance"]) and (all_ or each["action"] != "Nothing"):
-                forms.show_line(each, partial(_draw, lines, each))
+                render.show_line(each, partial(_draw, lines, each))
         if end and deployment.now() >= end:
             return ExitCode.DONE
         deployment.sleep(_POLL_SECONDS)

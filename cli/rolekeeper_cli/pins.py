@@ -22,11 +22,11 @@ from rolekeeper.permissions.roles import Roles
 from rolekeeper.settings import Ownership
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Snapshot
-from rolekeeper_cli import asking, forms, output
+from rolekeeper_cli import output, prompts, render
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
 from rolekeeper_cli.instances import find_instance, shows, title
 from rolekeeper_cli.progress import Progress
-from rolekeeper_cli.trouble import CommandError, ExitCode, UsageError, WaitedInVainError
 
 _POLL_SECONDS = 0.5
 # What can come now comes in seconds; what has to be waited for, as long as the AWS CLI's waiters wait.
@@ -56,7 +56,7 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, con
 
     Raises:
         CommandError: the role can't be used, or the instance isn't as the verb takes it.
-        WaitedInVainError: EC2 didn't show it in time. The pin stands.
+        WaitTimeoutError: EC2 didn't show it in time. The pin stands.
     """
     ec2 = deployment.app.ec2
     # Checked before the instance is looked for: it is the commoner slip.
@@ -67,7 +67,7 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, con
     _refuse_foreign(instance, shown, deployment.settings.ownership)
     if wish.verb == "detach":
         carries = f"carries {_name(shown)}" if shown else "carries no role already, and is to carry none"
-        asking.confirm_word("Detach", f"{title(instance)} {carries}.", confirm)
+        prompts.confirm_word("Detach", f"{title(instance)} {carries}.", confirm)
     now = deployment.now()
     snapshot = deployment.app.state.read([instance.key], [])
     if former := snapshot.pins.get(instance.key):
@@ -86,7 +86,7 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, con
     if later:
         output.say(later)
     if wait is None:
-        wait = not later or asking.offer("Wait for it?")
+        wait = not later or prompts.offer("Wait for it?")
     if wait:
         _wait(deployment, instance, made, _LONG_PATIENCE_SECONDS if later else _PATIENCE_SECONDS)
     return ExitCode.DONE
@@ -111,7 +111,7 @@ def release(deployment: Deployment, text: str) -> ExitCode:
     else:
         said = f"{title(instance)} has no pin; its tags rule."
     told = {"instance": instance.key.id, "released": former.role if former else None, "contested": contested}
-    forms.show(told, lambda: output.line(said))
+    render.show(told, lambda: output.line(said))
     if contested:
         output.say("Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again.")
     return ExitCode.DONE
@@ -190,7 +190,7 @@ def _wait(deployment: Deployment, instance: Instance, made: Pin, patience: int) 
             progress.at(waited)
             _stop_where_held(deployment, instance, began)
             if waited >= patience:
-                raise WaitedInVainError(
+                raise WaitTimeoutError(
                     f"the pin is written, but EC2 doesn't show it after {patience} s",
                     f"it stays wanted; see what hinders it: rolekeeper explain {instance.key.id}",
                 )
@@ -223,7 +223,7 @@ def _show(instance: Instance, made: Pin) -> None:
         "reason": made.reason,
     }
     pinned = "to no role" if made.role == NO_ROLE else f"to {made.role}"
-    forms.show(told, lambda: output.line(f"{title(instance)} is pinned {pinned}{_until(made.expires_at)}."))
+    render.show(told, lambda: output.line(f"{title(instance)} is pinned {pinned}{_until(made.expires_at)}."))
     output.say(f"  rolekeeper release {instance.key.id} gives it back to its tags")
 
 

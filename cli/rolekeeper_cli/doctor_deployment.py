@@ -24,7 +24,7 @@ class Resource:
     id: str
 
 
-class Patient(Deployment):
+class DoctorDeployment(Deployment):
     """See the module."""
 
     def output(self, name: str) -> str:

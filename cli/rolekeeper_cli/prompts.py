@@ -3,7 +3,7 @@
 import click
 
 from rolekeeper_cli import output
-from rolekeeper_cli.trouble import CommandError, UsageError
+from rolekeeper_cli.errors import CommandError, UsageError
 
 
 class DeclinedError(CommandError):

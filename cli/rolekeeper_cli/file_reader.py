@@ -10,7 +10,7 @@ from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS
 from rolekeeper.mappings.rows.confusables import quote
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model import MappingKey, MappingSpec
-from rolekeeper_cli.trouble import CommandError, UsageError
+from rolekeeper_cli.errors import CommandError, UsageError
 
 FILE_COLUMNS = {column.name: column for column in (*KEYS, *COLUMNS)}
 # What people ask of Rolekeeper isn't part of a mapping, and what it answers even less.

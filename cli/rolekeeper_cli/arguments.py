@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rolekeeper_cli.trouble import UsageError
+from rolekeeper_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from rolekeeper.model import MappingKey
