@@ -13,9 +13,9 @@ from itertools import cycle
 from rich.console import Console
 from rich.table import Table
 
-from fixtures.desk import Desk
+from fixtures.account import ACCOUNT, REGION, FakeAccount, new_account
+from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from fixtures.world import ACCOUNT, REGION, World, new_world
 from rolekeeper.instances.decide import decide
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.model import Instance, InstanceKey, InstanceState, MappingKey, MappingSpec, PublishedMapping
@@ -53,7 +53,7 @@ def one_decision() -> float:
     )
 
 
-def fill(world: World, count: int) -> None:
+def fill(world: FakeAccount, count: int) -> None:
     """Put published mappings straight into the state table."""
     for number in range(count):
         item = codec.to_attributes(codec.published_item(published("filler", number)))
@@ -62,7 +62,7 @@ def fill(world: World, count: int) -> None:
 
 def no_op(mappings: int) -> tuple[float, dict[str, int]]:
     """A no-op reconcile of a batch: its time, and its calls."""
-    with new_world() as world:
+    with new_account() as world:
         world.publish("app=web", "web")
         instances = [world.running(app="web") for _ in range(INSTANCES)]
         world.reconcile_all(*instances)
@@ -75,8 +75,8 @@ def no_op(mappings: int) -> tuple[float, dict[str, int]]:
 
 def one_edit(rows: int) -> tuple[float, dict[str, int]]:
     """Judging and publishing one edit beside other rows: its time, and its calls."""
-    with new_world() as world:
-        desk = Desk(world)
+    with new_account() as world:
+        desk = MappingsFixture(world)
         for role in ("web", "db"):
             desk.role(role)
             world.profile(role)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from fixtures.world import World, new_world
+from fixtures.account import FakeAccount, new_account
 
 # The same examples each time, and no limit by the clock: a busy machine is no bug.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, database=None)
@@ -25,7 +25,7 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    """One account and Region in the process; see `fixtures.world`."""
-    with new_world() as made:
+def world() -> Iterator[FakeAccount]:
+    """One account and Region in the process; see `fixtures.account`."""
+    with new_account() as made:
         yield made

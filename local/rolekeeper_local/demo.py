@@ -11,9 +11,9 @@ from rich.table import Table
 from rolekeeper.model import InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import Store
+from rolekeeper_local.account import EmulatedAccount, Shown
 from rolekeeper_local.embedded import REGION, EmbeddedAws, EmbeddedAwsError, leave_by_interrupt
 from rolekeeper_local.timeline import StepFailedError, Timeline
-from rolekeeper_local.world import Shown, World
 
 READ, WRITE, TABLE = "s3-read", "s3-write", "dynamodb-app"
 WRITER = ("workload", "s3-writer")
@@ -27,7 +27,7 @@ SETTLES = 1.5
 class Demo:
     """The story. Each method is one step."""
 
-    def __init__(self, world: World, timeline: Timeline) -> None:
+    def __init__(self, world: EmulatedAccount, timeline: Timeline) -> None:
         self.world = world
         self.timeline = timeline
 
@@ -179,7 +179,7 @@ class Demo:
         )
 
 
-def fleet_table(world: World) -> Table:
+def fleet_table(world: EmulatedAccount) -> Table:
     """The fleet as it is: the role from EC2, mapping and reason from the last history entry."""
     table = Table(title="The fleet", title_justify="left")
     for column in ("instance", "name", "state", "tags", "role", "mapping", "reason"):
@@ -213,7 +213,7 @@ def main() -> int:
     try:
         with EmbeddedAws(progress=timeline.says) as aws:
             aws.deploy()
-            world = World(aws)
+            world = EmulatedAccount(aws)
             world.deploy_starter_roles()
             # Made early: EC2 takes a while to know a new profile.
             world.make_role(FOREIGN, path="/")

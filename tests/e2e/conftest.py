@@ -8,9 +8,9 @@ from socket import socket
 import pytest
 
 from fixtures.aws_cli import Aws, aws_command
+from rolekeeper_local.account import EmulatedAccount, starter_mappings
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
-from rolekeeper_local.world import World, starter_mappings
 from support.pages import Shell
 from support.waiting import eventually
 
@@ -40,9 +40,9 @@ def cli(aws: EmbeddedAws) -> Aws:
 
 
 @pytest.fixture(scope="session")
-def deployed(aws: EmbeddedAws) -> World:
+def deployed(aws: EmbeddedAws) -> EmulatedAccount:
     """The deployment with the starter roles and mappings, each published."""
-    world = World(aws)
+    world = EmulatedAccount(aws)
     world.deploy_starter_roles()
     world.seed_mappings()
     for row in starter_mappings():

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper_local.world import World
+from rolekeeper_local.account import EmulatedAccount
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -18,7 +18,7 @@ TRUSTS_LAMBDA = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def roles(deployed: World) -> None:
+def roles(deployed: EmulatedAccount) -> None:
     """A role outside the path, and one that EC2 can't assume."""
     iam = deployed.aws.session().client("iam")
     ec2_trust = json.dumps(TRUSTS_LAMBDA).replace("lambda", "ec2")
@@ -27,7 +27,7 @@ def roles(deployed: World) -> None:
 
 
 @pytest.fixture(scope="module")
-def row(deployed: World) -> dict[str, Any]:
+def row(deployed: EmulatedAccount) -> dict[str, Any]:
     """A good row that serves an instance."""
     deployed.put_mapping("bad", "row", role=SERVED)
     eventually(lambda: deployed.mapping_status("bad", "row", "Published"))
@@ -52,7 +52,7 @@ def row(deployed: World) -> dict[str, Any]:
     ],
 )
 def test_a_bad_row_says_why_and_changes_nothing(
-    deployed: World, row: dict[str, Any], column: str, value: Any, status: str, words: str
+    deployed: EmulatedAccount, row: dict[str, Any], column: str, value: Any, status: str, words: str
 ) -> None:
     deployed.dynamodb.put_item(TableName=deployed.mapping_table, Item={**row, column: value})
     shown = eventually(lambda: deployed.mapping_status("bad", "row", status))
@@ -63,7 +63,7 @@ def test_a_bad_row_says_why_and_changes_nothing(
     eventually(lambda: deployed.mapping_status("bad", "row", "Published"))
 
 
-def test_a_tie_is_a_conflict_that_names_the_other_row(deployed: World, row: dict[str, Any]) -> None:
+def test_a_tie_is_a_conflict_that_names_the_other_row(deployed: EmulatedAccount, row: dict[str, Any]) -> None:
     tie = {**row, "tag_value": {"S": "*"}, "role": {"S": "s3-write"}}
     deployed.dynamodb.put_item(TableName=deployed.mapping_table, Item=tie)
     shown = eventually(lambda: deployed.mapping_status("bad", "*", "Conflict"))

@@ -7,8 +7,8 @@ import pytest
 
 from rolekeeper.model import InstanceKey
 from rolekeeper.storage.table import Store
+from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import REGION
-from rolekeeper_local.world import World
 from support.changes import changes_of
 from support.waiting import eventually
 
@@ -19,7 +19,7 @@ ROWS, INSTANCES = 1_000, 10
 SECONDS = 400
 
 
-def put(deployed: World, role: str) -> None:
+def put(deployed: EmulatedAccount, role: str) -> None:
     """Edit every row, 25 in a call."""
     items = [
         {"tag_key": {"S": "burst"}, "tag_value": {"S": str(number)}, "role": {"S": role}} for number in range(ROWS)
@@ -31,7 +31,7 @@ def put(deployed: World, role: str) -> None:
             requests = answer["UnprocessedItems"].get(deployed.mapping_table, [])
 
 
-def published(deployed: World, revision: int) -> bool:
+def published(deployed: EmulatedAccount, revision: int) -> bool:
     """Whether every row says that this revision serves."""
     rows = [
         row
@@ -48,7 +48,7 @@ def published(deployed: World, revision: int) -> bool:
 
 
 def test_a_burst_of_edits_loses_nothing_and_changes_each_instance_once(
-    deployed: World, capsys: pytest.CaptureFixture[str]
+    deployed: EmulatedAccount, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(deployed, "s3-read")
     began = time.monotonic()

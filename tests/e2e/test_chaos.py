@@ -14,9 +14,9 @@ import pytest
 
 from rolekeeper.model import InstanceKey, InstanceRecord
 from rolekeeper.storage import codec, layout
+from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import REGION, EmbeddedAws
-from rolekeeper_local.world import World
 from spec.carries import Wanted
 from support import chaos_weather
 from support.chaos_letters import explanation
@@ -51,10 +51,10 @@ QUIET_WITHIN = 600
 
 
 @pytest.fixture(scope="module")
-def world(free_port: Callable[[], int]) -> Iterator[World]:
+def world(free_port: Callable[[], int]) -> Iterator[EmulatedAccount]:
     with EmbeddedAws(port=free_port(), timings=TIMINGS) as aws:
         aws.deploy(**PARAMETERS)
-        yield World(aws)
+        yield EmulatedAccount(aws)
 
 
 def break_loose(story: Story, queues: Queues) -> None:
@@ -85,7 +85,7 @@ def break_loose(story: Story, queues: Queues) -> None:
     aws.steer_chaos()
 
 
-def record(world: World, instance: str) -> InstanceRecord:
+def record(world: EmulatedAccount, instance: str) -> InstanceRecord:
     """What Rolekeeper itself remembers of an instance."""
     pk, sk = layout.record_key(InstanceKey(world.account, REGION, instance))
     answer = world.dynamodb.get_item(TableName=world.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
@@ -110,12 +110,12 @@ def compared(story: Story) -> tuple[list[Difference], list[str]]:
     return unexplained, explained
 
 
-def path_arn(world: World) -> str:
+def path_arn(world: EmulatedAccount) -> str:
     """How the ARNs of profiles under the role path begin."""
     return f"arn:aws:iam::{world.account}:instance-profile/rolekeeper/"
 
 
-def dropped(world: World) -> int:
+def dropped(world: EmulatedAccount) -> int:
     """How many of the poisonous messages the function's log says that it dropped."""
     said = world.aws.log.read_text(errors="replace").splitlines()
     return sum(any(body in line.replace('\\"', '"') for line in said if '"dropped"' in line) for body in POISON)
@@ -132,7 +132,9 @@ def report(title: str, counts: Mapping[str, int]) -> list[str]:
     return [f"{title}:", *(f"  {number:6} {name}" for name, number in sorted(counts.items()))]
 
 
-def test_after_chaos_every_instance_is_as_its_tags_say(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_after_chaos_every_instance_is_as_its_tags_say(
+    world: EmulatedAccount, capsys: pytest.CaptureFixture[str]
+) -> None:
     aws, queues, story, began = world.aws, Queues(world, TRIES), Story(world, SEED), time.monotonic()
 
     def say(*lines: str) -> None:

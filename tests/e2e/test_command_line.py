@@ -10,7 +10,7 @@ import yaml
 
 from fixtures.aws_cli import Aws, association, carries
 from fixtures.command import COMMAND, Command
-from rolekeeper_local.world import World
+from rolekeeper_local.account import EmulatedAccount
 from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator
@@ -19,12 +19,12 @@ MANY = 26  # one more than may change without approval
 
 
 @pytest.fixture(scope="module")
-def rolekeeper(deployed: World) -> Command:
+def rolekeeper(deployed: EmulatedAccount) -> Command:
     return Command(deployed.aws.env)
 
 
 @pytest.fixture
-def running(deployed: World) -> Iterator[str]:
+def running(deployed: EmulatedAccount) -> Iterator[str]:
     """An instance that no mapping is for."""
     instance = deployed.launch("by-hand")
     eventually(lambda: deployed.state(instance) == "running")
@@ -35,7 +35,7 @@ def running(deployed: World) -> Iterator[str]:
 # ---- mappings ----
 
 
-def test_the_table_goes_into_a_file_and_back(rolekeeper: Command, deployed: World, tmp_path: Path) -> None:
+def test_the_table_goes_into_a_file_and_back(rolekeeper: Command, deployed: EmulatedAccount, tmp_path: Path) -> None:
     file = tmp_path / "all.yaml"
     rolekeeper("mapping", "export", "-o", str(file))
     again = rolekeeper("mapping", "import", str(file), "--prune", "--yes")
@@ -66,7 +66,7 @@ def test_a_sheet_is_as_good_as_a_file(rolekeeper: Command, tmp_path: Path) -> No
     assert "Nothing to do" in rolekeeper("mapping", "import", str(sheet), "--prune", "--yes").stderr
 
 
-def test_one_bad_row_and_nothing_is_written(rolekeeper: Command, deployed: World, tmp_path: Path) -> None:
+def test_one_bad_row_and_nothing_is_written(rolekeeper: Command, deployed: EmulatedAccount, tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(
         "mappings:\n"
@@ -85,7 +85,7 @@ def test_what_is_rejected_is_told_with_its_reason(rolekeeper: Command) -> None:
     rolekeeper("mapping", "rm", "rejected=a", "--yes")
 
 
-def test_a_rollback_brings_the_former_role_back(rolekeeper: Command, deployed: World) -> None:
+def test_a_rollback_brings_the_former_role_back(rolekeeper: Command, deployed: EmulatedAccount) -> None:
     rolekeeper("mapping", "set", "rolled=a", "role=s3-read")
     instance = deployed.launch("rolled", rolled="a")
     eventually(lambda: deployed.carries(instance, "s3-read"), 40)
@@ -98,7 +98,7 @@ def test_a_rollback_brings_the_former_role_back(rolekeeper: Command, deployed: W
     assert "role: s3-write → s3-read" in rolekeeper("mapping", "history", "rolled=a").stdout
 
 
-def test_what_changes_many_is_held_until_it_is_approved(rolekeeper: Command, deployed: World) -> None:
+def test_what_changes_many_is_held_until_it_is_approved(rolekeeper: Command, deployed: EmulatedAccount) -> None:
     ids = [deployed.launch(f"many-{number}", many="a") for number in range(MANY)]
     done = rolekeeper("mapping", "set", "many=a", "role=s3-read", code=1)
     assert f"! many=a is Held: it would attach {MANY}, replace 0 and detach 0 instances" in done.stderr
@@ -117,7 +117,7 @@ def test_what_changes_many_is_held_until_it_is_approved(rolekeeper: Command, dep
 
 
 def test_attach_replace_and_detach_as_in_the_console(
-    rolekeeper: Command, deployed: World, cli: Aws, running: str
+    rolekeeper: Command, deployed: EmulatedAccount, cli: Aws, running: str
 ) -> None:
     rolekeeper("replace", running, "s3-read", code=1)
     first = rolekeeper("attach", running, "s3-read", "--for", "8h", "--reason", "incident 42")
@@ -153,7 +153,9 @@ def test_a_role_or_an_instance_that_isnt_there_is_told(rolekeeper: Command, runn
 # ---- the switches ----
 
 
-def test_paused_nothing_moves_and_resumed_everything_does(rolekeeper: Command, deployed: World, running: str) -> None:
+def test_paused_nothing_moves_and_resumed_everything_does(
+    rolekeeper: Command, deployed: EmulatedAccount, running: str
+) -> None:
     assert rolekeeper.json("mode") == {"mode": "enforce", "deployed": "enforce", "paused": False}
     try:
         assert "yes" in rolekeeper("pause").stdout

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fixtures.command import Command
+from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import EmbeddedAws
-from rolekeeper_local.world import World
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -21,15 +21,15 @@ TRUSTS_LAMBDA = (
 
 
 @pytest.fixture(scope="module")
-def deployed(free_port: Callable[[], int]) -> Iterator[World]:
+def deployed(free_port: Callable[[], int]) -> Iterator[EmulatedAccount]:
     """A deployment of its own: what other tests leave behind would be found here."""
     with EmbeddedAws(port=free_port()) as aws:
         aws.deploy()
-        yield World(aws)
+        yield EmulatedAccount(aws)
 
 
 @pytest.fixture(scope="module")
-def rolekeeper(deployed: World) -> Command:
+def rolekeeper(deployed: EmulatedAccount) -> Command:
     return Command(deployed.aws.env)
 
 
@@ -39,7 +39,7 @@ def findings(rolekeeper: Command, check: str, *, code: int = 0) -> list[dict[str
 
 
 @contextmanager
-def a_role_for_lambda(deployed: World) -> Iterator[str]:
+def a_role_for_lambda(deployed: EmulatedAccount) -> Iterator[str]:
     iam = deployed.aws.session().client("iam")
     iam.create_role(RoleName="for-lambda", Path="/rolekeeper/", AssumeRolePolicyDocument=TRUSTS_LAMBDA)
     try:
@@ -49,7 +49,7 @@ def a_role_for_lambda(deployed: World) -> Iterator[str]:
 
 
 @pytest.fixture
-def no_dead_letters(deployed: World) -> Iterator[str]:
+def no_dead_letters(deployed: EmulatedAccount) -> Iterator[str]:
     """The dead-letter queue, without what other tests left in it."""
     sqs, url = deployed.aws.session().client("sqs"), deployed.aws.stack_outputs()["DeadLetterQueue"]
     sqs.purge_queue(QueueUrl=url)
@@ -73,7 +73,7 @@ def test_a_deployment_that_is_well(rolekeeper: Command) -> None:
     assert set(shown.values()) == {"ok", "warn"}, ran.stdout
 
 
-def test_a_rule_that_somebody_disabled(rolekeeper: Command, deployed: World) -> None:
+def test_a_rule_that_somebody_disabled(rolekeeper: Command, deployed: EmulatedAccount) -> None:
     events = deployed.aws.session().client("events")
     [rule] = [each["Name"] for each in events.list_rules()["Rules"] if "InstanceTagRule" in each["Name"]]
     events.disable_rule(Name=rule)
@@ -92,7 +92,7 @@ def test_a_rule_that_somebody_disabled(rolekeeper: Command, deployed: World) -> 
     assert findings(rolekeeper, "rules")[0]["level"] == "ok"
 
 
-def test_a_function_that_isn_t_woken(rolekeeper: Command, deployed: World) -> None:
+def test_a_function_that_isn_t_woken(rolekeeper: Command, deployed: EmulatedAccount) -> None:
     client = deployed.aws.session().client("lambda")
     [source] = client.list_event_source_mappings(FunctionName=deployed.function_name("OnStateChange"))[
         "EventSourceMappings"
@@ -106,7 +106,7 @@ def test_a_function_that_isn_t_woken(rolekeeper: Command, deployed: World) -> No
     assert findings(rolekeeper, "sources")[0]["level"] == "ok"
 
 
-def test_a_dead_letter(rolekeeper: Command, deployed: World, no_dead_letters: str) -> None:
+def test_a_dead_letter(rolekeeper: Command, deployed: EmulatedAccount, no_dead_letters: str) -> None:
     deployed.aws.session().client("sqs").send_message(QueueUrl=no_dead_letters, MessageBody="{}")
     [found] = findings(rolekeeper, "dead-letters", code=1)
     assert (found["level"], found["what"]) == (
@@ -116,7 +116,7 @@ def test_a_dead_letter(rolekeeper: Command, deployed: World, no_dead_letters: st
     assert found["remedy"].endswith("rolekeeper redrive")
 
 
-def test_a_role_that_only_lambda_can_assume(rolekeeper: Command, deployed: World) -> None:
+def test_a_role_that_only_lambda_can_assume(rolekeeper: Command, deployed: EmulatedAccount) -> None:
     with a_role_for_lambda(deployed) as role:
         [found] = findings(rolekeeper, "roles")
         assert (found["level"], found["what"]) == ("warn", f"EC2 can't assume role {role}; no mapping gives it")

@@ -17,8 +17,8 @@ from rolekeeper.aws.queue import request
 from rolekeeper.model import InstanceKey
 from rolekeeper_cli.main import cli
 from rolekeeper_cli.reference import commands
+from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import REGION
-from rolekeeper_local.world import World
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -49,7 +49,7 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def rolekeeper(deployed: World) -> Command:
+def rolekeeper(deployed: EmulatedAccount) -> Command:
     return Command(deployed.aws.env)
 
 
@@ -59,7 +59,7 @@ def told(request: pytest.FixtureRequest, rolekeeper: Command) -> Told:
 
 
 @pytest.fixture
-def instance(deployed: World) -> Iterator[str]:
+def instance(deployed: EmulatedAccount) -> Iterator[str]:
     """An instance that no mapping is for."""
     made = deployed.launch("every-command")
     eventually(lambda: deployed.state(made) == "running")
@@ -68,7 +68,7 @@ def instance(deployed: World) -> Iterator[str]:
 
 
 def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
-    told: Told, deployed: World, instance: str, tmp_path: Path
+    told: Told, deployed: EmulatedAccount, instance: str, tmp_path: Path
 ) -> None:
     key, form = f"every-{told.form}=a", told.form
     in_json = form == "json"
@@ -156,7 +156,7 @@ def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
     assert told.ran | {"rolekeeper watch"} == {path for path, _ in commands()}, "watch has a story of its own"
 
 
-def test_watch_shows_decisions_as_they_happen(rolekeeper: Command, deployed: World, instance: str) -> None:
+def test_watch_shows_decisions_as_they_happen(rolekeeper: Command, deployed: EmulatedAccount, instance: str) -> None:
     watching = subprocess.Popen(
         [COMMAND, "watch", "--instance", instance, "--output", "json"],
         env=rolekeeper.env,
@@ -185,7 +185,7 @@ def test_watch_shows_decisions_as_they_happen(rolekeeper: Command, deployed: Wor
 
 
 def test_what_lies_in_the_dead_letter_queue_is_shown_sent_again_and_done(
-    rolekeeper: Command, deployed: World, instance: str
+    rolekeeper: Command, deployed: EmulatedAccount, instance: str
 ) -> None:
     sqs, dead = deployed.aws.session().client("sqs"), deployed.aws.stack_outputs()["DeadLetterQueue"]
     sqs.purge_queue(QueueUrl=dead)
@@ -204,7 +204,7 @@ def test_what_lies_in_the_dead_letter_queue_is_shown_sent_again_and_done(
 
 
 def test_a_plan_that_is_out_of_date_is_refused_and_names_what_moved(
-    rolekeeper: Command, deployed: World, instance: str, tmp_path: Path
+    rolekeeper: Command, deployed: EmulatedAccount, instance: str, tmp_path: Path
 ) -> None:
     rolekeeper("pause")
     try:

@@ -10,8 +10,8 @@ import pytest
 from rolekeeper.model import InstanceKey
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Store
+from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import REGION, STACK
-from rolekeeper_local.world import World
 from support.changes import changes_of
 from support.waiting import eventually, stays
 
@@ -31,7 +31,7 @@ def lets_send(service: str, queue_arn: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def told(deployed: World) -> Iterator[Any]:
+def told(deployed: EmulatedAccount) -> Iterator[Any]:
     """The events that Rolekeeper emits, as a rule and a queue of somebody else's get them."""
     session = deployed.aws.session()
     sqs, events = session.client("sqs"), session.client("events")
@@ -53,7 +53,7 @@ def told(deployed: World) -> Iterator[Any]:
     events.remove_targets(Rule="told", Ids=["told"])
 
 
-def role(world: World, *, path: str = "/rolekeeper/", trust: Any = TRUST, profile: bool = True) -> str:
+def role(world: EmulatedAccount, *, path: str = "/rolekeeper/", trust: Any = TRUST, profile: bool = True) -> str:
     """A role of a new name, with a profile as the console makes it."""
     iam, name = world.aws.session().client("iam"), f"role-{uuid.uuid4().hex[:8]}"
     iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=json.dumps(trust))
@@ -63,18 +63,18 @@ def role(world: World, *, path: str = "/rolekeeper/", trust: Any = TRUST, profil
     return name
 
 
-def attached(world: World, instance: str, profile: str, seconds: float = 30) -> None:
+def attached(world: EmulatedAccount, instance: str, profile: str, seconds: float = 30) -> None:
     eventually(lambda: world.carries(instance, profile), seconds)
 
 
-def record(world: World, instance: str) -> dict[str, Any]:
+def record(world: EmulatedAccount, instance: str) -> dict[str, Any]:
     """What the state table holds of an instance, its history aside."""
     pk, sk = layout.record_key(InstanceKey(world.account, REGION, instance))
     answer = world.dynamodb.get_item(TableName=world.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
     return codec.from_attributes(answer.get("Item", {}))
 
 
-def queue_is_empty(world: World, output: str) -> bool:
+def queue_is_empty(world: EmulatedAccount, output: str) -> bool:
     answer = (
         world.aws.session()
         .client("sqs")
@@ -83,7 +83,7 @@ def queue_is_empty(world: World, output: str) -> bool:
     return {answer["ApproximateNumberOfMessages"], answer["ApproximateNumberOfMessagesNotVisible"]} == {"0"}
 
 
-def test_a_lost_running_event_is_made_good_by_the_retry_loop(deployed: World) -> None:
+def test_a_lost_running_event_is_made_good_by_the_retry_loop(deployed: EmulatedAccount) -> None:
     instance = deployed.launch("loop", workload="s3-reader")
     # The tag event of the launch has been delivered: the running event is the next, and is lost.
     deployed.aws.drop_events(instance)
@@ -91,7 +91,7 @@ def test_a_lost_running_event_is_made_good_by_the_retry_loop(deployed: World) ->
     attached(deployed, instance, "s3-read")
 
 
-def test_a_role_without_a_profile_gets_one_and_is_attached_once_ec2_knows_it(deployed: World) -> None:
+def test_a_role_without_a_profile_gets_one_and_is_attached_once_ec2_knows_it(deployed: EmulatedAccount) -> None:
     name = role(deployed, profile=False)
     instance = deployed.launch("new-profile", fresh=name)
     eventually(lambda: deployed.state(instance) == "running")
@@ -100,7 +100,7 @@ def test_a_role_without_a_profile_gets_one_and_is_attached_once_ec2_knows_it(dep
     assert deployed.mapping("fresh", name)["status"] == "Published"
 
 
-def test_a_missing_permission_is_told_by_action_and_resource_and_heals(deployed: World, told: Any) -> None:
+def test_a_missing_permission_is_told_by_action_and_resource_and_heals(deployed: EmulatedAccount, told: Any) -> None:
     iam = deployed.aws.session().client("iam")
     resource = deployed.cloudformation.describe_stack_resource(StackName=STACK, LogicalResourceId="OnInstanceEventRole")
     function_role = str(resource["StackResourceDetail"]["PhysicalResourceId"])
@@ -123,7 +123,7 @@ def test_a_missing_permission_is_told_by_action_and_resource_and_heals(deployed:
     attached(deployed, instance, "s3-read")
 
 
-def test_the_functions_cant_attach_a_role_outside_the_path_whatever_the_table_says(deployed: World) -> None:
+def test_the_functions_cant_attach_a_role_outside_the_path_whatever_the_table_says(deployed: EmulatedAccount) -> None:
     outside = role(deployed, path="/")
     arn = f"arn:aws:iam::{deployed.account}:instance-profile/{outside}"
     deployed.put_mapping("ceiling", "x", role=role(deployed))
@@ -142,7 +142,7 @@ def test_the_functions_cant_attach_a_role_outside_the_path_whatever_the_table_sa
     stays(lambda: deployed.shown(instance) is None)
 
 
-def test_published_mappings_that_vanish_detach_nothing(deployed: World) -> None:
+def test_published_mappings_that_vanish_detach_nothing(deployed: EmulatedAccount) -> None:
     name = role(deployed)
     deployed.put_mapping("vanish", "x", role=name)
     eventually(lambda: deployed.mapping_status("vanish", "x", "Published"))
@@ -156,7 +156,7 @@ def test_published_mappings_that_vanish_detach_nothing(deployed: World) -> None:
     assert deployed.carries(instance, name)
 
 
-def test_a_deleted_row_detaches_what_it_gave_and_nothing_else(deployed: World) -> None:
+def test_a_deleted_row_detaches_what_it_gave_and_nothing_else(deployed: EmulatedAccount) -> None:
     name = role(deployed)
     deployed.put_mapping("deleted", "x", role=name)
     instance = deployed.launch("deleted", deleted="x")
@@ -165,7 +165,7 @@ def test_a_deleted_row_detaches_what_it_gave_and_nothing_else(deployed: World) -
     eventually(lambda: deployed.shown(instance) is None)
 
 
-def test_a_role_that_somebody_else_attached_stays_when_the_tag_goes(deployed: World) -> None:
+def test_a_role_that_somebody_else_attached_stays_when_the_tag_goes(deployed: EmulatedAccount) -> None:
     theirs = role(deployed, path="/")
     instance = deployed.launch("theirs", monitoring="nothing-we-know")
     eventually(lambda: deployed.state(instance) == "running")
@@ -181,7 +181,7 @@ def test_a_role_that_somebody_else_attached_stays_when_the_tag_goes(deployed: Wo
     stays(lambda: deployed.shown(instance) is not None)
 
 
-def test_an_unknown_instance_and_a_malformed_message_leave_nothing_behind(deployed: World) -> None:
+def test_an_unknown_instance_and_a_malformed_message_leave_nothing_behind(deployed: EmulatedAccount) -> None:
     sqs, queue = deployed.aws.session().client("sqs"), deployed.aws.stack_outputs()["WorkQueue"]
     unknown = "i-0000000000000dead"
     event = {
@@ -199,7 +199,7 @@ def test_an_unknown_instance_and_a_malformed_message_leave_nothing_behind(deploy
     assert record(deployed, unknown) == {}
 
 
-def test_the_history_explains_a_mutation(deployed: World, told: Any) -> None:
+def test_the_history_explains_a_mutation(deployed: EmulatedAccount, told: Any) -> None:
     instance = deployed.launch("history", workload="s3-reader")
     attached(deployed, instance, "s3-read")
     store = Store(deployed.dynamodb, deployed.state_table)

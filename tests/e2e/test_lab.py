@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import EmbeddedAws
-from rolekeeper_local.world import World
 from support.pages import Shell, bash_blocks
 from support.waiting import stays
 
@@ -16,7 +16,7 @@ class _Lab:
     """The page, block after block, and EC2's own answers."""
 
     def __init__(self, aws: EmbeddedAws, shell: Shell) -> None:
-        self.world = World(aws)
+        self.world = EmulatedAccount(aws)
         self._blocks = iter(bash_blocks("docs/lab.md"))
         self._shell = shell
 

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
+from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import REGION
-from rolekeeper_local.world import World
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
 
-def test_a_row_that_is_rejected_is_mailed_with_its_reason_whatever_people_wrote(deployed: World) -> None:
+def test_a_row_that_is_rejected_is_mailed_with_its_reason_whatever_people_wrote(deployed: EmulatedAccount) -> None:
     session = deployed.aws.session()
     sns, sqs = session.client("sns"), session.client("sqs")
     mailbox = sqs.create_queue(QueueName="mailbox")["QueueUrl"]
@@ -40,7 +40,7 @@ def test_a_row_that_is_rejected_is_mailed_with_its_reason_whatever_people_wrote(
     deployed.delete_mapping("mailed", value)
 
 
-def test_the_dashboard_and_every_alarm_are_deployed(deployed: World) -> None:
+def test_the_dashboard_and_every_alarm_are_deployed(deployed: EmulatedAccount) -> None:
     cloudwatch = deployed.aws.session().client("cloudwatch")
     drawn = json.loads(cloudwatch.get_dashboard(DashboardName=f"rolekeeper-{REGION}")["DashboardBody"])
     [listed] = [widget["properties"]["alarms"] for widget in drawn["widgets"] if widget["type"] == "alarm"]

@@ -18,9 +18,9 @@ import yaml
 
 from fixtures.command import Command
 from rolekeeper.storage import codec
+from rolekeeper_local.account import IMAGE, EmulatedAccount
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
-from rolekeeper_local.world import IMAGE, World
 from strategies.random_fleets import ROLES, THEIRS, Fleet, Member, Rows, random_fleet
 from support.waiting import eventually
 
@@ -33,13 +33,13 @@ SECONDS = 400
 
 
 @pytest.fixture(scope="module")
-def world(free_port: Callable[[], int]) -> Iterator[World]:
+def world(free_port: Callable[[], int]) -> Iterator[EmulatedAccount]:
     with EmbeddedAws(port=free_port(), timings=Timings(pending=0.5, stopping=0.5, propagation=0)) as aws:
         aws.deploy(Mode="enforce")
-        yield World(aws)
+        yield EmulatedAccount(aws)
 
 
-def write_rows(world: World, rows: Rows) -> None:
+def write_rows(world: EmulatedAccount, rows: Rows) -> None:
     """Put rows, and wait until each is judged."""
     items = [
         codec.to_attributes({"tag_key": key, "tag_value": value, **columns}) for (key, value), columns in rows.items()
@@ -55,7 +55,7 @@ def write_rows(world: World, rows: Rows) -> None:
     eventually(judged, SECONDS)
 
 
-def launch(world: World, members: Iterable[tuple[str, Member]]) -> dict[str, Member]:
+def launch(world: EmulatedAccount, members: Iterable[tuple[str, Member]]) -> dict[str, Member]:
     """Launch them all without tags, then tag them: while pending, each would wait in a loop of its own."""
     by_profile: dict[str, list[Member]] = {}
     for _, member in members:
@@ -73,7 +73,7 @@ def launch(world: World, members: Iterable[tuple[str, Member]]) -> dict[str, Mem
     return found
 
 
-def in_state(world: World, ids: list[str], state: str) -> None:
+def in_state(world: EmulatedAccount, ids: list[str], state: str) -> None:
     def all_are() -> bool:
         pages = world.ec2.get_paginator("describe_instances").paginate(
             Filters=[{"Name": "instance-state-name", "Values": [state]}]
@@ -85,7 +85,7 @@ def in_state(world: World, ids: list[str], state: str) -> None:
         eventually(all_are, 60)
 
 
-def settle(world: World) -> None:
+def settle(world: EmulatedAccount) -> None:
     """Wait until Rolekeeper is done with everything that was asked of it."""
     queue, sqs = world.aws.stack_outputs()["WorkQueue"], world.aws.session().client("sqs")
     names: Any = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
@@ -99,7 +99,7 @@ def settle(world: World) -> None:
         time.sleep(0.5)
 
 
-def shown(world: World) -> dict[str, tuple[str, str]]:
+def shown(world: EmulatedAccount) -> dict[str, tuple[str, str]]:
     """EC2's own answer: each instance's profile and association."""
     pages = world.ec2.get_paginator("describe_iam_instance_profile_associations").paginate(
         Filters=[{"Name": "state", "Values": ["associating", "associated"]}]
@@ -110,7 +110,7 @@ def shown(world: World) -> dict[str, tuple[str, str]]:
     }
 
 
-def change(world: World, members: dict[str, Member]) -> None:
+def change(world: EmulatedAccount, members: dict[str, Member]) -> None:
     """What people do while Rolekeeper is paused."""
     associations = shown(world)
     for instance, member in members.items():
@@ -142,7 +142,7 @@ def disagreement(planned: dict[str, Any], before: tuple[str, str], after: tuple[
 
 
 def test_what_plan_says_of_500_fleets_is_what_the_functions_then_do(
-    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: EmulatedAccount, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng, began = random.Random(SEED), time.monotonic()
     fleets: list[Fleet] = [random_fleet(rng, f"f{number}-", members=2) for number in range(FLEETS)]

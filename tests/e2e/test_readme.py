@@ -9,8 +9,8 @@ import pytest
 
 from rolekeeper.model import MappingKey
 from rolekeeper.storage import codec, layout
+from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import EmbeddedAws
-from rolekeeper_local.world import World
 from support.pages import ROOT, Shell, bash_blocks
 from support.waiting import eventually
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.emulator
 
 def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell) -> None:
     launch, ask, retag, untag, edit = bash_blocks("README.md")
-    world = World(aws)
+    world = EmulatedAccount(aws)
 
     shell(launch)
     instance = shell('echo "$instance"').strip()
@@ -42,7 +42,7 @@ def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell) -> Non
     assert (served["status"], served["role"], served["status_revision"]) == ("Published", "web", 3)
 
 
-def test_the_operators_page_can_be_typed(deployed: World, shell: Shell) -> None:
+def test_the_operators_page_can_be_typed(deployed: EmulatedAccount, shell: Shell) -> None:
     """Its placeholders are an instance and a mapping that are there; the control item is as deployed in the end."""
     instance = deployed.launch("operations", workload="s3-reader")
     eventually(lambda: deployed.carries(instance, "s3-read"), 40)
@@ -68,7 +68,7 @@ def test_the_operators_page_can_be_typed(deployed: World, shell: Shell) -> None:
     assert published["event"].startswith("Mapping ")
 
 
-def test_every_page_of_the_runbook_can_be_typed(deployed: World, shell: Shell) -> None:
+def test_every_page_of_the_runbook_can_be_typed(deployed: EmulatedAccount, shell: Shell) -> None:
     """What a page says to look at answers, with the names that docs/operations.md begins with."""
     instance = deployed.launch("runbook", workload="s3-reader")
     eventually(lambda: deployed.carries(instance, "s3-read"), 40)

@@ -15,8 +15,8 @@ import pytest
 from fixtures.command import Command
 from rolekeeper.model import InstanceKey
 from rolekeeper.storage import layout
+from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import REGION
-from rolekeeper_local.world import World
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -26,7 +26,7 @@ ROLES = ("first-web", "first-db")
 
 
 @pytest.fixture(scope="module")
-def upgraded(deployed: World) -> dict[str, str]:
+def upgraded(deployed: EmulatedAccount) -> dict[str, str]:
     """The instances of the first edition by name, with what it stored of them, after one sweep of this edition."""
     world, first = deployed, json.loads(DATA)
     for role in ROLES:
@@ -51,11 +51,11 @@ def upgraded(deployed: World) -> dict[str, str]:
     return ids
 
 
-def is_running(world: World, instance: str) -> bool:
+def is_running(world: EmulatedAccount, instance: str) -> bool:
     return world.state(instance) == "running"
 
 
-def associated(world: World, instance: str, profile_arn: str) -> str:
+def associated(world: EmulatedAccount, instance: str, profile_arn: str) -> str:
     """Attach as the first edition did, once EC2 knows the profile; returns the association's id."""
     try:
         made = world.ec2.associate_iam_instance_profile(InstanceId=instance, IamInstanceProfile={"Arn": profile_arn})
@@ -67,17 +67,17 @@ def associated(world: World, instance: str, profile_arn: str) -> str:
 
 
 @pytest.fixture
-def rolekeeper(deployed: World) -> Command:
+def rolekeeper(deployed: EmulatedAccount) -> Command:
     return Command(deployed.aws.env)
 
 
-def record(world: World, instance: str) -> Mapping[str, Any]:
+def record(world: EmulatedAccount, instance: str) -> Mapping[str, Any]:
     pk, sk = layout.record_key(InstanceKey(world.account, REGION, instance))
     return world.dynamodb.get_item(TableName=world.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})["Item"]
 
 
 def test_mappings_keep_their_revisions_and_histories(
-    upgraded: Mapping[str, str], deployed: World, rolekeeper: Command
+    upgraded: Mapping[str, str], deployed: EmulatedAccount, rolekeeper: Command
 ) -> None:
     assert upgraded
     web = eventually(partial(deployed.mapping_status, "1st", "web", "Published"))
@@ -90,7 +90,7 @@ def test_mappings_keep_their_revisions_and_histories(
 
 
 def test_instances_keep_their_roles_pins_and_histories(
-    upgraded: Mapping[str, str], deployed: World, rolekeeper: Command
+    upgraded: Mapping[str, str], deployed: EmulatedAccount, rolekeeper: Command
 ) -> None:
     for name, profile in (("web", ROLES[0]), ("midway", ROLES[0]), ("pinned", ROLES[1]), ("db", "first-theirs")):
         instance = upgraded[name]
@@ -104,7 +104,7 @@ def test_instances_keep_their_roles_pins_and_histories(
 
 @pytest.mark.parametrize("name", ["web", "midway"])
 def test_what_the_first_edition_attached_is_given_up_when_its_tag_goes(
-    upgraded: Mapping[str, str], deployed: World, name: str
+    upgraded: Mapping[str, str], deployed: EmulatedAccount, name: str
 ) -> None:
     """An assignment explains the one, an intent whose outcome nobody recorded the other."""
     instance = upgraded[name]
@@ -115,7 +115,7 @@ def test_what_the_first_edition_attached_is_given_up_when_its_tag_goes(
 
 
 def test_a_released_pin_gives_the_instance_back_to_its_tags(
-    upgraded: Mapping[str, str], deployed: World, rolekeeper: Command
+    upgraded: Mapping[str, str], deployed: EmulatedAccount, rolekeeper: Command
 ) -> None:
     rolekeeper("release", upgraded["pinned"])
     eventually(lambda: deployed.carries(upgraded["pinned"], ROLES[0]))

@@ -11,9 +11,9 @@ from moto import mock_aws
 
 import on_mapping_change
 import runtime
-from fixtures.desk import TRUSTS_EC2, TRUSTS_LAMBDA
+from fixtures.account import MAPPING_TABLE
+from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA
 from fixtures.state_table import STATE_TABLE, state_table_client, table_properties
-from fixtures.world import MAPPING_TABLE
 from rolekeeper.aws import clients
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.model import MappingKey, PublishedMapping

@@ -10,8 +10,8 @@ import pytest
 from moto import mock_aws
 
 from fakes.calls import Calls
+from fixtures.account import refusing
 from fixtures.state_table import STATE_TABLE, leave_unprocessed, state_table_client
-from fixtures.world import refusing
 from rolekeeper.aws.errors import ConflictError, CorruptItemError, NotFoundError, PermanentError, RetryableError
 from rolekeeper.mappings.revisions import Revisions, StoredMapping
 from rolekeeper.model import (

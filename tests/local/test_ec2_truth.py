@@ -10,7 +10,7 @@ from rolekeeper_local.ec2_truth import Ec2Truth
 ROLE = "arn:aws:iam::000000000000:role/rolekeeper/web"
 
 
-class World:
+class FakeAccount:
     """An Ec2Truth with a clock to move, profiles to make and events to read."""
 
     def __init__(self) -> None:
@@ -76,8 +76,8 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> FakeAccount:
+    return FakeAccount()
 
 
 def refusal(call: Callable[[], object]) -> tuple[str, str]:
@@ -89,7 +89,7 @@ def refusal(call: Callable[[], object]) -> tuple[str, str]:
 # ---- states take time, and are told ----
 
 
-def test_a_launched_instance_is_pending_for_two_seconds_and_then_running(world: World) -> None:
+def test_a_launched_instance_is_pending_for_two_seconds_and_then_running(world: FakeAccount) -> None:
     instance = world.ec2.launch()
     world.wait(1.9)
     assert str(instance.state) == "pending"
@@ -98,7 +98,7 @@ def test_a_launched_instance_is_pending_for_two_seconds_and_then_running(world: 
     assert world.states_told() == ["pending", "running"]
 
 
-def test_a_state_event_names_the_instance_and_the_state_and_nothing_else(world: World) -> None:
+def test_a_state_event_names_the_instance_and_the_state_and_nothing_else(world: FakeAccount) -> None:
     instance = world.ec2.launch()
     (event,) = world.events
     assert event == Event(
@@ -109,7 +109,7 @@ def test_a_state_event_names_the_instance_and_the_state_and_nothing_else(world: 
     )
 
 
-def test_stop_and_start_each_pass_through_their_own_state(world: World) -> None:
+def test_stop_and_start_each_pass_through_their_own_state(world: FakeAccount) -> None:
     instance = world.running()
     assert world.ec2.stop(instance.id) == (State.RUNNING, State.STOPPING)
     world.wait(2)
@@ -119,7 +119,7 @@ def test_stop_and_start_each_pass_through_their_own_state(world: World) -> None:
     assert world.states_told() == ["stopping", "stopped", "pending", "running"]
 
 
-def test_terminate_shuts_down_first_and_the_instance_stays_visible_for_an_hour(world: World) -> None:
+def test_terminate_shuts_down_first_and_the_instance_stays_visible_for_an_hour(world: FakeAccount) -> None:
     instance = world.running()
     assert world.ec2.terminate(instance.id) == (State.RUNNING, State.SHUTTING_DOWN)
     world.wait(1)
@@ -132,14 +132,14 @@ def test_terminate_shuts_down_first_and_the_instance_stays_visible_for_an_hour(w
     )
 
 
-def test_starting_a_running_and_stopping_a_stopped_instance_change_and_tell_nothing(world: World) -> None:
+def test_starting_a_running_and_stopping_a_stopped_instance_change_and_tell_nothing(world: FakeAccount) -> None:
     running, stopped = world.running(), world.stopped()
     assert world.ec2.start(running.id) == (State.RUNNING, State.RUNNING)
     assert world.ec2.stop(stopped.id) == (State.STOPPED, State.STOPPED)
     assert world.events == []
 
 
-def test_a_stopping_instance_cannot_be_started_and_a_pending_one_not_stopped(world: World) -> None:
+def test_a_stopping_instance_cannot_be_started_and_a_pending_one_not_stopped(world: FakeAccount) -> None:
     stopping = world.running()
     world.ec2.stop(stopping.id)
     pending = world.ec2.launch()
@@ -147,7 +147,7 @@ def test_a_stopping_instance_cannot_be_started_and_a_pending_one_not_stopped(wor
     assert refusal(lambda: world.ec2.stop(pending.id))[0] == "IncorrectInstanceState"
 
 
-def test_a_terminated_instance_can_be_neither_started_nor_stopped(world: World) -> None:
+def test_a_terminated_instance_can_be_neither_started_nor_stopped(world: FakeAccount) -> None:
     instance = world.running()
     world.ec2.terminate(instance.id)
     world.wait(1)
@@ -155,7 +155,7 @@ def test_a_terminated_instance_can_be_neither_started_nor_stopped(world: World) 
     assert refusal(lambda: world.ec2.stop(instance.id))[0] == "IncorrectInstanceState"
 
 
-def test_what_happened_meanwhile_is_told_in_the_order_in_which_it_happened(world: World) -> None:
+def test_what_happened_meanwhile_is_told_in_the_order_in_which_it_happened(world: FakeAccount) -> None:
     late = world.ec2.launch()
     world.time += 1
     later = world.ec2.launch()
@@ -167,7 +167,7 @@ def test_what_happened_meanwhile_is_told_in_the_order_in_which_it_happened(world
 # ---- tags ----
 
 
-def test_tags_given_at_launch_are_told_too(world: World) -> None:
+def test_tags_given_at_launch_are_told_too(world: FakeAccount) -> None:
     instance = world.ec2.launch(tags={"workload": "web"})
     state, tags = world.events
     assert state.source == "aws.ec2"
@@ -185,7 +185,7 @@ def test_tags_given_at_launch_are_told_too(world: World) -> None:
     )
 
 
-def test_a_tag_event_carries_the_changed_keys_and_the_whole_set_after_the_change(world: World) -> None:
+def test_a_tag_event_carries_the_changed_keys_and_the_whole_set_after_the_change(world: FakeAccount) -> None:
     instance = world.running(Name="a", workload="web")
     world.ec2.create_tags(instance.id, {"workload": "db", "Name": "a"})
     (event,) = world.events
@@ -194,7 +194,7 @@ def test_a_tag_event_carries_the_changed_keys_and_the_whole_set_after_the_change
     assert event.detail["version"] == 2.0
 
 
-def test_a_deleted_key_is_among_the_changed_keys_and_not_among_the_tags(world: World) -> None:
+def test_a_deleted_key_is_among_the_changed_keys_and_not_among_the_tags(world: FakeAccount) -> None:
     instance = world.running(Name="a", workload="web")
     world.ec2.delete_tags(instance.id, {"workload": None})
     (event,) = world.events
@@ -202,7 +202,7 @@ def test_a_deleted_key_is_among_the_changed_keys_and_not_among_the_tags(world: W
     assert event.detail["tags"] == {"Name": "a"}
 
 
-def test_delete_with_a_value_removes_only_that_value_and_with_no_keys_everything(world: World) -> None:
+def test_delete_with_a_value_removes_only_that_value_and_with_no_keys_everything(world: FakeAccount) -> None:
     instance = world.running(Name="a", workload="web")
     world.ec2.delete_tags(instance.id, {"workload": "db"})
     assert instance.tags == {"Name": "a", "workload": "web"}
@@ -210,14 +210,14 @@ def test_delete_with_a_value_removes_only_that_value_and_with_no_keys_everything
     assert instance.tags == {}
 
 
-def test_tagging_with_what_is_so_already_tells_nothing(world: World) -> None:
+def test_tagging_with_what_is_so_already_tells_nothing(world: FakeAccount) -> None:
     instance = world.running(workload="web")
     world.ec2.create_tags(instance.id, {"workload": "web"})
     world.ec2.delete_tags(instance.id, {"absent": None})
     assert world.events == []
 
 
-def test_events_can_be_lost_for_one_instance_while_the_others_are_told(world: World) -> None:
+def test_events_can_be_lost_for_one_instance_while_the_others_are_told(world: FakeAccount) -> None:
     unlucky, other = world.running(), world.running()
     world.ec2.drop_events(unlucky.id, 1)
     for instance in (unlucky, other):
@@ -232,7 +232,7 @@ def test_events_can_be_lost_for_one_instance_while_the_others_are_told(world: Wo
 # ---- attach ----
 
 
-def test_an_attached_profile_is_associating_and_a_moment_later_associated(world: World) -> None:
+def test_an_attached_profile_is_associating_and_a_moment_later_associated(world: FakeAccount) -> None:
     instance = world.running()
     made = world.ec2.associate(instance.id, "web")
     assert (made.state, made.profile_arn, made.profile_id) == (
@@ -244,12 +244,12 @@ def test_an_attached_profile_is_associating_and_a_moment_later_associated(world:
     assert [(r.id, r.state) for r in world.rows(instance.id)] == [(made.id, AssociationState.ASSOCIATED)]
 
 
-def test_a_stopped_instance_can_be_attached_to_by_the_profiles_arn(world: World) -> None:
+def test_a_stopped_instance_can_be_attached_to_by_the_profiles_arn(world: FakeAccount) -> None:
     assert world.ec2.associate(world.stopped().id, world.profiles["db"].arn).profile_id == "AIPADB"
 
 
 @pytest.mark.parametrize("state", ["pending", "stopping", "shutting-down", "terminated"])
-def test_attach_refuses_an_instance_that_is_neither_running_nor_stopped(world: World, state: str) -> None:
+def test_attach_refuses_an_instance_that_is_neither_running_nor_stopped(world: FakeAccount, state: str) -> None:
     instance = world.ec2.launch()
     if state != "pending":
         world.wait(2)
@@ -266,7 +266,7 @@ def test_attach_refuses_an_instance_that_is_neither_running_nor_stopped(world: W
     )
 
 
-def test_attach_refuses_an_instance_that_has_an_association_even_of_the_same_profile(world: World) -> None:
+def test_attach_refuses_an_instance_that_has_an_association_even_of_the_same_profile(world: FakeAccount) -> None:
     instance_id = world.associated().instance_id
     assert refusal(lambda: world.ec2.associate(instance_id, "web")) == (
         "IncorrectState",
@@ -274,11 +274,11 @@ def test_attach_refuses_an_instance_that_has_an_association_even_of_the_same_pro
     )
 
 
-def test_attach_to_an_unknown_instance_is_refused(world: World) -> None:
+def test_attach_to_an_unknown_instance_is_refused(world: FakeAccount) -> None:
     assert refusal(lambda: world.ec2.associate("i-00000000", "web"))[0] == "InvalidInstanceID.NotFound"
 
 
-def test_a_profile_given_at_launch_makes_an_association_that_nobody_asked_for(world: World) -> None:
+def test_a_profile_given_at_launch_makes_an_association_that_nobody_asked_for(world: FakeAccount) -> None:
     instance = world.ec2.launch(profile="web")
     world.wait(2)
     assert [(r.profile_id, r.state) for r in world.rows(instance.id)] == [("AIPAWEB", "associated")]
@@ -287,7 +287,7 @@ def test_a_profile_given_at_launch_makes_an_association_that_nobody_asked_for(wo
 # ---- profiles that EC2 refuses ----
 
 
-def test_a_profile_made_just_now_is_refused_for_three_seconds(world: World) -> None:
+def test_a_profile_made_just_now_is_refused_for_three_seconds(world: FakeAccount) -> None:
     instance = world.running()
     arn = world.profile("new", made_now=True).arn
     assert refusal(lambda: world.ec2.associate(instance.id, "new")) == (
@@ -302,14 +302,14 @@ def test_a_profile_made_just_now_is_refused_for_three_seconds(world: World) -> N
     assert world.ec2.associate(instance.id, "new").profile_arn == arn
 
 
-def test_a_missing_profile_is_refused_in_the_same_words(world: World) -> None:
+def test_a_missing_profile_is_refused_in_the_same_words(world: FakeAccount) -> None:
     assert refusal(lambda: world.ec2.associate(world.running().id, "none")) == (
         "InvalidParameterValue",
         "Value (none) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
     )
 
 
-def test_a_profile_without_a_role_is_refused(world: World) -> None:
+def test_a_profile_without_a_role_is_refused(world: FakeAccount) -> None:
     world.profile("empty", roles=())
     code, message = refusal(lambda: world.ec2.associate(world.running().id, "empty"))
     assert code == "InvalidParameterValue"
@@ -319,7 +319,7 @@ def test_a_profile_without_a_role_is_refused(world: World) -> None:
 # ---- replace ----
 
 
-def test_a_replace_makes_a_new_association_id_and_the_old_one_is_dead(world: World) -> None:
+def test_a_replace_makes_a_new_association_id_and_the_old_one_is_dead(world: FakeAccount) -> None:
     old = world.associated()
     new = world.ec2.replace(old.id, "db")
     assert new.id != old.id
@@ -331,7 +331,7 @@ def test_a_replace_makes_a_new_association_id_and_the_old_one_is_dead(world: Wor
     )
 
 
-def test_a_replace_on_a_stopped_instance_is_refused_as_not_active(world: World) -> None:
+def test_a_replace_on_a_stopped_instance_is_refused_as_not_active(world: FakeAccount) -> None:
     row = world.associated()
     world.ec2.stop(row.instance_id)
     world.wait(2)
@@ -341,17 +341,17 @@ def test_a_replace_on_a_stopped_instance_is_refused_as_not_active(world: World) 
     )
 
 
-def test_a_replace_on_a_stopping_instance_is_refused_for_its_state(world: World) -> None:
+def test_a_replace_on_a_stopping_instance_is_refused_for_its_state(world: FakeAccount) -> None:
     row = world.associated()
     world.ec2.stop(row.instance_id)
     assert refusal(lambda: world.ec2.replace(row.id, "db"))[0] == "IncorrectInstanceState"
 
 
-def test_a_replace_of_an_unknown_association_is_not_found(world: World) -> None:
+def test_a_replace_of_an_unknown_association_is_not_found(world: FakeAccount) -> None:
     assert refusal(lambda: world.ec2.replace("iip-assoc-0", "db"))[0] == "InvalidAssociationID.NotFound"
 
 
-def test_a_refused_replace_leaves_the_old_association_in_place(world: World) -> None:
+def test_a_refused_replace_leaves_the_old_association_in_place(world: FakeAccount) -> None:
     row = world.associated()
     refusal(lambda: world.ec2.replace(row.id, "none"))
     assert [(r.id, r.state) for r in world.rows(row.instance_id)] == [(row.id, "associated")]
@@ -360,7 +360,7 @@ def test_a_refused_replace_leaves_the_old_association_in_place(world: World) -> 
 # ---- detach ----
 
 
-def test_a_detach_keeps_the_id_while_disassociating_and_then_the_row_is_gone(world: World) -> None:
+def test_a_detach_keeps_the_id_while_disassociating_and_then_the_row_is_gone(world: FakeAccount) -> None:
     row = world.associated()
     assert world.ec2.disassociate(row.id).state == "disassociating"
     assert [(r.id, r.state) for r in world.rows(row.instance_id)] == [(row.id, "disassociating")]
@@ -370,14 +370,14 @@ def test_a_detach_keeps_the_id_while_disassociating_and_then_the_row_is_gone(wor
 
 
 @pytest.mark.parametrize("seconds_later", [0.0, 1.0])
-def test_a_second_detach_finds_nothing(world: World, seconds_later: float) -> None:
+def test_a_second_detach_finds_nothing(world: FakeAccount, seconds_later: float) -> None:
     row = world.associated()
     world.ec2.disassociate(row.id)
     world.wait(seconds_later)
     assert refusal(lambda: world.ec2.disassociate(row.id))[0] == "InvalidAssociationID.NotFound"
 
 
-def test_a_stopped_instance_can_be_detached_from_and_a_stopping_one_cannot(world: World) -> None:
+def test_a_stopped_instance_can_be_detached_from_and_a_stopping_one_cannot(world: FakeAccount) -> None:
     row = world.associated()
     world.ec2.stop(row.instance_id)
     assert refusal(lambda: world.ec2.disassociate(row.id))[0] == "IncorrectInstanceState"
@@ -385,7 +385,7 @@ def test_a_stopped_instance_can_be_detached_from_and_a_stopping_one_cannot(world
     assert world.ec2.disassociate(row.id).id == row.id
 
 
-def test_a_terminated_instance_loses_its_association(world: World) -> None:
+def test_a_terminated_instance_loses_its_association(world: FakeAccount) -> None:
     row = world.associated()
     world.ec2.terminate(row.instance_id)
     world.wait(1)
@@ -395,7 +395,7 @@ def test_a_terminated_instance_loses_its_association(world: World) -> None:
 # ---- describe ----
 
 
-def test_associations_are_found_by_instance_by_id_and_by_state(world: World) -> None:
+def test_associations_are_found_by_instance_by_id_and_by_state(world: FakeAccount) -> None:
     first, second = world.associated(), world.ec2.associate(world.running().id, "db")
     assert world.rows(first.instance_id) == [first]
     assert world.ec2.describe_associations(association_ids=[second.id])[0] == [second]
@@ -403,12 +403,12 @@ def test_associations_are_found_by_instance_by_id_and_by_state(world: World) -> 
     assert world.ec2.describe_associations()[0] == [first, second]
 
 
-def test_a_filter_on_an_unknown_instance_finds_nothing_and_is_no_error(world: World) -> None:
+def test_a_filter_on_an_unknown_instance_finds_nothing_and_is_no_error(world: FakeAccount) -> None:
     assert world.rows("i-00000000") == []
     assert world.ec2.describe_instances(filters=[("instance-id", ["i-00000000"])]) == ([], None)
 
 
-def test_an_empty_filter_is_refused_and_so_are_too_many_or_too_long_values(world: World) -> None:
+def test_an_empty_filter_is_refused_and_so_are_too_many_or_too_long_values(world: FakeAccount) -> None:
     many = [f"i-{n:08x}" for n in range(201)]
     for describe in (world.ec2.describe_associations, world.ec2.describe_instances):
         assert refusal(lambda d=describe: d(filters=[("instance-id", [])]))[0] == "InvalidParameterValue"  # type: ignore[misc]
@@ -418,7 +418,7 @@ def test_an_empty_filter_is_refused_and_so_are_too_many_or_too_long_values(world
         assert describe(filters=[("instance-id", many[:200])])[0] == []
 
 
-def test_pages_follow_each_other_to_the_end_even_when_an_instance_comes_meanwhile(world: World) -> None:
+def test_pages_follow_each_other_to_the_end_even_when_an_instance_comes_meanwhile(world: FakeAccount) -> None:
     launched = [world.ec2.launch().id for _ in range(5)]
     first, token = world.ec2.describe_instances(max_results=2)
     launched.append(world.ec2.launch().id)
@@ -429,7 +429,7 @@ def test_pages_follow_each_other_to_the_end_even_when_an_instance_comes_meanwhil
     assert [i.id for i in first + rest] == launched
 
 
-def test_a_made_up_page_token_is_refused(world: World) -> None:
+def test_a_made_up_page_token_is_refused(world: FakeAccount) -> None:
     assert refusal(lambda: world.ec2.describe_instances(next_token="?"))[0] == "InvalidParameterValue"
 
 
@@ -444,14 +444,14 @@ def test_a_made_up_page_token_is_refused(world: World) -> None:
         ("", [""]),
     ],
 )
-def test_a_tag_filter_knows_wildcards_and_their_escapes(world: World, pattern: str, found: list[str]) -> None:
+def test_a_tag_filter_knows_wildcards_and_their_escapes(world: FakeAccount, pattern: str, found: list[str]) -> None:
     for value in ("web-1", "web-*", r"a\b", ""):
         world.running(workload=value)
     rows, _ = world.ec2.describe_instances(filters=[("tag:workload", [pattern])])
     assert [r.tags["workload"] for r in rows] == found
 
 
-def test_instances_are_found_by_state_tag_key_and_profile(world: World) -> None:
+def test_instances_are_found_by_state_tag_key_and_profile(world: FakeAccount) -> None:
     row = world.associated()
     tagged = world.ec2.launch(tags={"workload": ""})
     assert [i.id for i in world.ec2.describe_instances(filters=[("instance-state-name", ["pending"])])[0]] == [

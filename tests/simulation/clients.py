@@ -11,9 +11,9 @@ from rolekeeper_local import ec2_filters
 from rolekeeper_local.ec2_model import Association, Ec2Error, Instance, Profile
 from simulation.account import TRUSTS_EC2, Account, Maker
 from simulation.engine import Engine
-from simulation.outside import Call, Outside
-from simulation.promises import Promises
-from simulation.weather import Fault, Kind, Weather
+from simulation.faults import Fault, Kind, Weather
+from simulation.faulty_clients import Call, Outside
+from simulation.invariants import Promises
 
 
 class Pages:

@@ -35,9 +35,9 @@ from rolekeeper.storage import table as store
 from rolekeeper_local.ec2_model import Event
 from simulation.account import ACCOUNT, PATH, REGION, Account
 from simulation.engine import Engine
-from simulation.outside import Outside
-from simulation.promises import ROWS, STATE, Promises
-from simulation.weather import Fault, Weather
+from simulation.faults import Fault, Weather
+from simulation.faulty_clients import Outside
+from simulation.invariants import ROWS, STATE, Promises
 from support import templates
 
 ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:rolekeeper"

@@ -16,9 +16,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from simulation import branches
-from simulation.promises import PROMISES
+from simulation.faults import Fault
+from simulation.invariants import PROMISES
 from simulation.schedule import Played, Schedule, play
-from simulation.weather import Fault
 
 CHUNK = 25
 # From so many schedules on, each fault has to happen in this share of them.

@@ -10,13 +10,13 @@ from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
 from rolekeeper_local.ec2_model import Event, Timings
 from simulation.account import PATH, Account
+from simulation.actors import LOOSE, MAPPINGS, OPERATOR, TAGS, THEIRS, UNMAPPED, Habits, People
 from simulation.clients import DynamoDbClient, Ec2Client, IamClient, Senders
+from simulation.convergence import Settled
 from simulation.deployment import Deployment, settings
 from simulation.engine import Engine
-from simulation.people import LOOSE, MAPPINGS, OPERATOR, TAGS, THEIRS, UNMAPPED, Habits, People
-from simulation.promises import ROWS, STATE, Promises, Violation
-from simulation.settled import Settled
-from simulation.weather import STRIKES, Fault, Kind, Weather
+from simulation.faults import STRIKES, Fault, Kind, Weather
+from simulation.invariants import ROWS, STATE, Promises, Violation
 
 WINDOW_MINUTES = 10
 # Of a hundred schedules so many retag 500 instances at once, and so many more work on a small fleet.

@@ -13,11 +13,11 @@ import pytest
 from simulation import branches
 from simulation.deployment import HANDLERS
 from simulation.engine import Engine, KilledError
+from simulation.faults import CRASHES_AFTER, CRASHES_BEFORE, STRIKES, Fault
+from simulation.invariants import PROMISES
 from simulation.mutants import MUTANTS, Edit, edited
-from simulation.promises import PROMISES
 from simulation.run import Total
 from simulation.schedule import Schedule, play
-from simulation.weather import CRASHES_AFTER, CRASHES_BEFORE, STRIKES, Fault
 
 ROOT = Path(__file__).parents[2]
 # Seeds that break a promise when a bug which the simulation found is put back, and what the code did wrong then. The

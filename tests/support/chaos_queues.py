@@ -4,7 +4,7 @@ import json
 import time
 from typing import Any
 
-from rolekeeper_local.world import World
+from rolekeeper_local.account import EmulatedAccount
 from support.waiting import eventually
 
 POISON = ("no JSON at all", '{"requestPayload": "written by hand"}', '{"resources": [], "detail": {}}')
@@ -18,7 +18,7 @@ class Queues:
         poisoned: ids of the messages that `poison` put among the dead letters.
     """
 
-    def __init__(self, world: World, tries: int) -> None:
+    def __init__(self, world: EmulatedAccount, tries: int) -> None:
         session, outputs = world.aws.session(), world.aws.stack_outputs()
         self._sqs, self._steps = session.client("sqs"), session.client("stepfunctions")
         self._machine = outputs["RetryStateMachine"]

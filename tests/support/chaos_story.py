@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from rolekeeper_local.world import IMAGE, World
+from rolekeeper_local.account import IMAGE, EmulatedAccount
 from support.chaos_oracle import Seen
 
 ROLES = ("red", "crimson", "green", "olive", "blue", "navy", "gold", "agent", "base", "ground", "theirs")
@@ -46,7 +46,7 @@ class Story:
         kept: instances whose mapping leaves foreign roles, or that have none: what the other tool attaches there stays.
     """
 
-    def __init__(self, world: World, seed: int) -> None:
+    def __init__(self, world: EmulatedAccount, seed: int) -> None:
         self.world = world
         self.rng = random.Random(seed)
         self.done: Counter[str] = Counter()

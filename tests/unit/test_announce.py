@@ -34,7 +34,7 @@ ATTACH = Decision(
 )
 
 
-class Desk:
+class MappingsFixture:
     """An announcer with everything that it reaches."""
 
     def __init__(self) -> None:
@@ -51,11 +51,11 @@ class Desk:
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return Desk()
+def desk() -> MappingsFixture:
+    return MappingsFixture()
 
 
-def test_a_decision_is_one_log_line_with_everything_and_one_metric(desk: Desk) -> None:
+def test_a_decision_is_one_log_line_with_everything_and_one_metric(desk: MappingsFixture) -> None:
     desk.telemetry.decision(WAKE, instance(workload="web"), None, ATTACH, {"association-id": "iip-assoc-1"})
     (line,) = desk.lines()
     assert (line["level"], line["message"], line["correlation_id"]) == ("INFO", "decided", "correlation-1")
@@ -67,13 +67,13 @@ def test_a_decision_is_one_log_line_with_everything_and_one_metric(desk: Desk) -
     assert desk.metrics.counts == {"Attach": 1}
 
 
-def test_a_no_op_sends_no_event(desk: Desk) -> None:
+def test_a_no_op_sends_no_event(desk: MappingsFixture) -> None:
     desk.telemetry.decision(WAKE, instance(), None, Decision(Action.NOTHING, "converged", "as it should be"))
     desk.telemetry.flush()
     assert desk.calls["PutEvents"] == 0
 
 
-def test_a_change_is_an_event_that_names_the_instance(desk: Desk) -> None:
+def test_a_change_is_an_event_that_names_the_instance(desk: MappingsFixture) -> None:
     carried = association("db", id="iip-assoc-7")
     tagged = instance(workload="web", Name="no mapping reads this")
     desk.telemetry.decision(WAKE, tagged, carried, ATTACH, event=CHANGED[Action.REPLACE], reads={"workload"})
@@ -95,7 +95,9 @@ def test_a_change_is_an_event_that_names_the_instance(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("takes_over", [False, True])
-def test_a_take_over_of_a_foreign_role_says_so_in_log_event_and_history(desk: Desk, *, takes_over: bool) -> None:
+def test_a_take_over_of_a_foreign_role_says_so_in_log_event_and_history(
+    desk: MappingsFixture, *, takes_over: bool
+) -> None:
     decision, carried = replace(ATTACH, action=Action.REPLACE, takes_over=takes_over), foreign()
     desk.telemetry.decision(WAKE, instance(workload="web"), carried, decision, event=CHANGED[Action.REPLACE])
     desk.telemetry.flush()
@@ -127,17 +129,17 @@ def test_a_history_entry_says_what_woke_us_what_was_seen_and_decided_and_what_aw
     ("code", "metric"),
     [("ignored", "Ignored"), ("contested", "Contested"), ("window", "ChangesWithheld"), ("refused", "Refused")],
 )
-def test_some_decisions_are_counted_by_their_code_too(desk: Desk, code: str, metric: str) -> None:
+def test_some_decisions_are_counted_by_their_code_too(desk: MappingsFixture, code: str, metric: str) -> None:
     desk.telemetry.decision(WAKE, instance(), None, Decision(Action.HOLD, code, "a reason"))
     assert desk.metrics.counts == {"Hold": 1, metric: 1}
 
 
-def test_an_instance_that_ec2_doesnt_know_can_be_told_of(desk: Desk) -> None:
+def test_an_instance_that_ec2_doesnt_know_can_be_told_of(desk: MappingsFixture) -> None:
     desk.telemetry.decision(WAKE, None, None, Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance"))
     assert desk.lines()[0]["seen"]["state"] == "unknown"
 
 
-def test_a_missing_permission_is_an_error_a_metric_and_an_event_that_name_it(desk: Desk) -> None:
+def test_a_missing_permission_is_an_error_a_metric_and_an_event_that_name_it(desk: MappingsFixture) -> None:
     error = AccessDeniedError(
         "UnauthorizedOperation", "You are not authorized…", "iam:PassRole", "arn:aws:iam::1:role/web"
     )
@@ -158,7 +160,7 @@ def test_a_missing_permission_is_an_error_a_metric_and_an_event_that_name_it(des
     }
 
 
-def test_what_happens_to_a_mapping_is_told_too(desk: Desk) -> None:
+def test_what_happens_to_a_mapping_is_told_too(desk: MappingsFixture) -> None:
     desk.telemetry.mapping(key("workload=web"), "Mapping Rejected", {"reason": "no such role"}, correlation_id="c")
     desk.telemetry.flush()
     (detail,) = desk.events.named("Mapping Rejected")
@@ -167,7 +169,7 @@ def test_what_happens_to_a_mapping_is_told_too(desk: Desk) -> None:
     assert desk.metrics.counts == {"MappingRejected": 1}
 
 
-def test_a_dropped_message_is_logged_with_its_beginning_and_counted(desk: Desk) -> None:
+def test_a_dropped_message_is_logged_with_its_beginning_and_counted(desk: MappingsFixture) -> None:
     desk.telemetry.dropped("not a JSON object", "x" * 300_000, message_id="message-1")
     (line,) = desk.lines()
     assert (line["level"], line["reason"]) == ("WARNING", "not a JSON object")
@@ -176,7 +178,7 @@ def test_a_dropped_message_is_logged_with_its_beginning_and_counted(desk: Desk) 
     assert desk.metrics.counts == {"Dropped": 1}
 
 
-def test_something_to_try_again_is_a_warning(desk: Desk) -> None:
+def test_something_to_try_again_is_a_warning(desk: MappingsFixture) -> None:
     desk.telemetry.will_retry("could not observe", error="Throttling", instances=["i-1"])
     (line,) = desk.lines()
     assert (line["level"], line["message"], line["error"]) == ("WARNING", "could not observe", "Throttling")
@@ -184,7 +186,7 @@ def test_something_to_try_again_is_a_warning(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("count", "batches"), [(0, []), (1, [1]), (10, [10]), (23, [10, 10, 3])])
-def test_events_go_out_once_in_tens(desk: Desk, count: int, batches: list[int]) -> None:
+def test_events_go_out_once_in_tens(desk: MappingsFixture, count: int, batches: list[int]) -> None:
     for number in range(count):
         desk.telemetry.send("Role Attached", {"number": number}, [])
     desk.telemetry.flush()
@@ -193,7 +195,7 @@ def test_events_go_out_once_in_tens(desk: Desk, count: int, batches: list[int]) 
     assert [each["Detail"]["number"] for each in desk.events.sent] == list(range(count))
 
 
-def test_events_go_out_in_batches_of_no_more_bytes_than_eventbridge_takes(desk: Desk) -> None:
+def test_events_go_out_in_batches_of_no_more_bytes_than_eventbridge_takes(desk: MappingsFixture) -> None:
     """It refuses a larger request whole: ten instances with the longest tags were lost."""
     tags = {f"{number:03}" + "k" * 125: "\u00e4" * 256 for number in range(50)}
     for _ in range(10):
@@ -204,7 +206,7 @@ def test_events_go_out_in_batches_of_no_more_bytes_than_eventbridge_takes(desk: 
     assert desk.metrics.counts["EventsFailed"] == 0
 
 
-def test_an_event_that_is_too_large_by_itself_is_cut_and_says_so(desk: Desk) -> None:
+def test_an_event_that_is_too_large_by_itself_is_cut_and_says_so(desk: MappingsFixture) -> None:
     losers = tuple(Overridden(key(f"tag{number}=x"), "why " * 1_000) for number in range(100))
     desk.telemetry.decision(WAKE, instance(), None, replace(ATTACH, overridden=losers), event="Role Attached")
     desk.telemetry.flush()
@@ -213,20 +215,20 @@ def test_an_event_that_is_too_large_by_itself_is_cut_and_says_so(desk: Desk) -> 
     assert event["Detail"]["decision"]["reason"] == ATTACH.reason
 
 
-def _refuse(desk: Desk) -> None:
+def _refuse(desk: MappingsFixture) -> None:
     def refuse() -> None:
         raise client_error("ThrottlingException")
 
     desk.calls.before("PutEvents", refuse)
 
 
-def _lose_two(desk: Desk) -> None:
+def _lose_two(desk: MappingsFixture) -> None:
     desk.events.refuses = 2
 
 
 @pytest.mark.parametrize(("trouble", "lost"), [(_refuse, 10), (_lose_two, 4)])
 def test_events_that_cant_be_sent_are_logged_and_counted_and_stop_nothing(
-    desk: Desk, trouble: Callable[[Desk], None], lost: int
+    desk: MappingsFixture, trouble: Callable[[MappingsFixture], None], lost: int
 ) -> None:
     trouble(desk)
     for number in range(12):
@@ -237,7 +239,7 @@ def test_events_that_cant_be_sent_are_logged_and_counted_and_stop_nothing(
     assert desk.calls["PutEvents"] == 2
 
 
-def test_when_eventbridge_doesnt_answer_the_rest_isnt_tried_and_counts_as_lost(desk: Desk) -> None:
+def test_when_eventbridge_doesnt_answer_the_rest_isnt_tried_and_counts_as_lost(desk: MappingsFixture) -> None:
     def silence() -> None:
         raise ConnectTimeoutError(endpoint_url="the-bus")
 
@@ -249,7 +251,9 @@ def test_when_eventbridge_doesnt_answer_the_rest_isnt_tried_and_counts_as_lost(d
     assert desk.metrics.counts["EventsFailed"] == 25
 
 
-def test_not_being_allowed_to_send_events_rings_the_alarm_and_names_the_action_in_the_log(desk: Desk) -> None:
+def test_not_being_allowed_to_send_events_rings_the_alarm_and_names_the_action_in_the_log(
+    desk: MappingsFixture,
+) -> None:
     def deny() -> None:
         raise client_error(
             "AccessDeniedException", "not authorized to perform: events:PutEvents on resource: arn:the-bus"

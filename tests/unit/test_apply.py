@@ -3,8 +3,8 @@
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
+from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, refusing
 from fixtures.state_table import STATE_TABLE
-from fixtures.world import ACCOUNT, REGION, World, mapping_key, refusing
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.instances.apply import CROWDED
 from rolekeeper.model import (
@@ -28,7 +28,7 @@ ATTACH, REPLACE, DETACH = (
 CONFLICT = ("TransactionCanceledException", "TransactionConflict")
 
 
-def _unoccupied(world: World) -> str:
+def _unoccupied(world: FakeAccount) -> str:
     """An instance whose tag asks for a role that it doesn't carry yet."""
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
@@ -36,7 +36,7 @@ def _unoccupied(world: World) -> str:
     return instance
 
 
-def _differing(world: World) -> str:
+def _differing(world: FakeAccount) -> str:
     """An instance that carries web, and whose tag asks for db by now."""
     instance = _unoccupied(world)
     world.reconcile(instance)
@@ -47,7 +47,7 @@ def _differing(world: World) -> str:
     return instance
 
 
-def _unmatched(world: World) -> str:
+def _unmatched(world: FakeAccount) -> str:
     """An instance that carries web, and whose tag is gone."""
     instance = _unoccupied(world)
     world.reconcile(instance)
@@ -57,13 +57,13 @@ def _unmatched(world: World) -> str:
     return instance
 
 
-def _condition(world: World, instance: str) -> Condition:
+def _condition(world: FakeAccount, instance: str) -> Condition:
     condition = world.record(instance).condition
     assert condition
     return condition
 
 
-def _room_taken(world: World, tag: str) -> int:
+def _room_taken(world: FakeAccount, tag: str) -> int:
     """How many changes count in a mapping's window."""
     key = layout.window_key(mapping_key(tag))
     return int(world.store.get([key]).get(key, {}).get("total", 0))
@@ -76,7 +76,7 @@ def _time_out() -> None:
 # ---- before the call ----
 
 
-def test_the_grant_and_the_start_of_the_entry_are_written_before_ec2_is_asked(world: World) -> None:
+def test_the_grant_and_the_start_of_the_entry_are_written_before_ec2_is_asked(world: FakeAccount) -> None:
     instance = _unoccupied(world)
     seen: list[tuple[list[Grant], list[str]]] = []
 
@@ -91,7 +91,7 @@ def test_the_grant_and_the_start_of_the_entry_are_written_before_ec2_is_asked(wo
     assert seen == [([granted], ["started"])]
 
 
-def test_a_change_is_one_write_one_call_and_one_write(world: World) -> None:
+def test_a_change_is_one_write_one_call_and_one_write(world: FakeAccount) -> None:
     for instance, call in ((_unoccupied(world), ATTACH), (_differing(world), REPLACE), (_unmatched(world), DETACH)):
         world.calls.clear()
         world.reconcile(instance)
@@ -101,14 +101,14 @@ def test_a_change_is_one_write_one_call_and_one_write(world: World) -> None:
         assert changing == ["TransactWriteItems", call, "TransactWriteItems"]
 
 
-def test_a_role_given_up_is_no_grant_of_no_role(world: World) -> None:
+def test_a_role_given_up_is_no_grant_of_no_role(world: FakeAccount) -> None:
     instance = _unmatched(world)
     world.reconcile(instance)
     assert world.carries(instance) == ""
     assert world.record(instance).grants.keys() == {world.profiles["web"].arn}
 
 
-def test_a_mapping_to_none_grants_no_role_and_the_next_role_ends_that(world: World) -> None:
+def test_a_mapping_to_none_grants_no_role_and_the_next_role_ends_that(world: FakeAccount) -> None:
     instance = _unmatched(world)
     quarantine = world.publish("quarantine=*", "NONE", priority=1)
     world.tag(instance, quarantine="")
@@ -122,7 +122,7 @@ def test_a_mapping_to_none_grants_no_role_and_the_next_role_ends_that(world: Wor
     assert before == [{world.profiles["web"].arn}]
 
 
-def test_a_replace_and_a_detach_take_room_and_an_attach_takes_none(world: World) -> None:
+def test_a_replace_and_a_detach_take_room_and_an_attach_takes_none(world: FakeAccount) -> None:
     world.reconcile(_unoccupied(world))
     assert _room_taken(world, "workload=web") == 0
     world.reconcile(_differing(world))
@@ -131,7 +131,7 @@ def test_a_replace_and_a_detach_take_room_and_an_attach_takes_none(world: World)
     assert _room_taken(world, "workload=web") == 1
 
 
-def test_what_a_pin_changes_takes_no_room(world: World) -> None:
+def test_what_a_pin_changes_takes_no_room(world: FakeAccount) -> None:
     instance = _differing(world)
     pin = codec.to_attributes(codec.pin_item(world.key(instance), Pin("debug", world.profile("debug"), by="me")))
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=pin)
@@ -141,7 +141,7 @@ def test_what_a_pin_changes_takes_no_room(world: World) -> None:
     assert not world.store.get([layout.window_key(MappingKey("rolekeeper:pin", instance))])
 
 
-def test_workers_that_count_at_the_same_time_let_each_other_through(world: World) -> None:
+def test_workers_that_count_at_the_same_time_let_each_other_through(world: FakeAccount) -> None:
     instance = _differing(world)
     for _ in CROWDED:
         world.calls.before("TransactWriteItems", refusing(*CONFLICT))
@@ -152,7 +152,7 @@ def test_workers_that_count_at_the_same_time_let_each_other_through(world: World
     assert [each["outcome"] for each in world.history(instance)] == ["done", "done"]
 
 
-def test_a_change_that_is_crowded_out_comes_back_without_having_been_asked_for(world: World) -> None:
+def test_a_change_that_is_crowded_out_comes_back_without_having_been_asked_for(world: FakeAccount) -> None:
     instance = _differing(world)
     for _ in (*CROWDED, None):
         world.calls.before("TransactWriteItems", refusing(*CONFLICT))
@@ -163,7 +163,7 @@ def test_a_change_that_is_crowded_out_comes_back_without_having_been_asked_for(w
     assert _room_taken(world, "workload=db") == 0
 
 
-def test_an_attach_waits_for_nobody_who_counts(world: World) -> None:
+def test_an_attach_waits_for_nobody_who_counts(world: FakeAccount) -> None:
     instance = _unoccupied(world)
     world.calls.before("TransactWriteItems", refusing(*CONFLICT))
     outcome = world.reconcile(instance)
@@ -174,7 +174,7 @@ def test_an_attach_waits_for_nobody_who_counts(world: World) -> None:
 # ---- EC2 takes it ----
 
 
-def test_the_entry_of_a_change_that_ec2_took_is_done_and_has_its_answer(world: World) -> None:
+def test_the_entry_of_a_change_that_ec2_took_is_done_and_has_its_answer(world: FakeAccount) -> None:
     instance = _differing(world)
     world.reconcile(instance)
     entry, made = world.history(instance)[-1], world.truth.association_of(instance)
@@ -185,7 +185,7 @@ def test_the_entry_of_a_change_that_ec2_took_is_done_and_has_its_answer(world: W
     assert world.events.kinds == ["Role Replaced"]
 
 
-def test_a_change_that_ec2_took_is_kept_for_contention_and_half_a_swap_is_none(world: World) -> None:
+def test_a_change_that_ec2_took_is_kept_for_contention_and_half_a_swap_is_none(world: FakeAccount) -> None:
     instance = _unoccupied(world)
     world.reconcile(instance)
     web = DesiredChange(mapping_key("workload=web"), 1, world.profiles["web"].arn)
@@ -201,7 +201,7 @@ def test_a_change_that_ec2_took_is_kept_for_contention_and_half_a_swap_is_none(w
     assert [each.change for each in world.record(instance).changes] == [db]
 
 
-def test_what_the_instance_showed_is_cleared_with_the_change_that_ends_it(world: World) -> None:
+def test_what_the_instance_showed_is_cleared_with_the_change_that_ends_it(world: FakeAccount) -> None:
     instance = _unoccupied(world)
     world.control(paused=True)
     world.reconcile(instance)
@@ -222,7 +222,7 @@ def test_what_the_instance_showed_is_cleared_with_the_change_that_ends_it(world:
 
 @pytest.mark.parametrize("happened", [True, False], ids=["the call happened", "the call didn't happen"])
 def test_a_lost_answer_leaves_its_entry_started_and_its_room_taken_and_the_message_comes_back(
-    world: World, *, happened: bool
+    world: FakeAccount, *, happened: bool
 ) -> None:
     instance = _differing(world)
     (world.calls.after if happened else world.calls.before)(REPLACE, _time_out)
@@ -237,7 +237,7 @@ def test_a_lost_answer_leaves_its_entry_started_and_its_room_taken_and_the_messa
     assert [each["instance"] for each in world.logged() if each["message"] == "the outcome of a change is unknown"]
 
 
-def test_what_a_lost_answer_did_is_explained_by_its_grant_and_the_entry_stays_started(world: World) -> None:
+def test_what_a_lost_answer_did_is_explained_by_its_grant_and_the_entry_stays_started(world: FakeAccount) -> None:
     instance = _unoccupied(world)
     world.calls.after(ATTACH, _time_out)
     world.reconcile(instance)
@@ -247,7 +247,7 @@ def test_what_a_lost_answer_did_is_explained_by_its_grant_and_the_entry_stays_st
     assert [each["outcome"] for each in world.history(instance)] == ["started"]
 
 
-def test_a_throttled_call_is_made_again_with_an_entry_of_its_own(world: World) -> None:
+def test_a_throttled_call_is_made_again_with_an_entry_of_its_own(world: FakeAccount) -> None:
     instance = _unoccupied(world)
     world.calls.before(ATTACH, refusing("RequestLimitExceeded", status=503))
     outcome = world.reconcile(instance)
@@ -260,7 +260,7 @@ def test_a_throttled_call_is_made_again_with_an_entry_of_its_own(world: World) -
 
 
 def test_a_call_that_the_sdk_sent_twice_keeps_its_room_and_its_entry_stays_started_with_the_second_answer(
-    world: World,
+    world: FakeAccount,
 ) -> None:
     instance = _differing(world)
     world.ec2.lose_the_answer(REPLACE)
@@ -272,7 +272,7 @@ def test_a_call_that_the_sdk_sent_twice_keeps_its_room_and_its_entry_stays_start
     assert _room_taken(world, "workload=db") == 1
 
 
-def test_a_change_whose_result_cant_be_written_stands(world: World) -> None:
+def test_a_change_whose_result_cant_be_written_stands(world: FakeAccount) -> None:
     instance = _unoccupied(world)
     fail = refusing("InternalServerError", status=500)
     world.calls.after(ATTACH, lambda: world.calls.before("TransactWriteItems", fail))
@@ -287,7 +287,7 @@ def test_a_change_whose_result_cant_be_written_stands(world: World) -> None:
 # ---- EC2 refuses ----
 
 
-def test_a_refusal_is_one_write_with_its_answer_and_what_the_instance_shows(world: World) -> None:
+def test_a_refusal_is_one_write_with_its_answer_and_what_the_instance_shows(world: FakeAccount) -> None:
     instance = _unoccupied(world)
     world.calls.before(ATTACH, refusing("UnauthorizedOperation", "You are not authorized"))
     world.reconcile(instance)
@@ -314,7 +314,7 @@ def test_a_refusal_is_one_write_with_its_answer_and_what_the_instance_shows(worl
         ("UnsupportedOperation", "not on this kind of instance"),
     ],
 )
-def test_what_ec2_refuses_gives_its_room_back(world: World, code: str, message: str) -> None:
+def test_what_ec2_refuses_gives_its_room_back(world: FakeAccount, code: str, message: str) -> None:
     instance = _differing(world)
     for _ in range(6):
         world.calls.before(REPLACE, refusing(code, message))
@@ -324,7 +324,7 @@ def test_what_ec2_refuses_gives_its_room_back(world: World, code: str, message: 
     assert world.history(instance)[-1]["outcome"] == "refused"
 
 
-def test_a_new_profile_is_waited_for_and_then_attached(world: World) -> None:
+def test_a_new_profile_is_waited_for_and_then_attached(world: FakeAccount) -> None:
     world.profile("web", made_now=True)
     # The truth refuses a new profile for 3 s; the instance runs after 2.
     instance = _unoccupied(world)
@@ -343,7 +343,7 @@ def test_a_new_profile_is_waited_for_and_then_attached(world: World) -> None:
     assert world.shows(instance) == ""
 
 
-def test_a_profile_that_never_propagates_starts_no_second_loop_once_parked(world: World) -> None:
+def test_a_profile_that_never_propagates_starts_no_second_loop_once_parked(world: FakeAccount) -> None:
     world.profile("web", empty=True)
     instance = _unoccupied(world)
     outcome = world.reconcile(instance)
@@ -359,7 +359,7 @@ def test_a_profile_that_never_propagates_starts_no_second_loop_once_parked(world
     assert world.granted(instance)
 
 
-def test_an_instance_that_changes_its_state_before_the_call_waits_for_it(world: World) -> None:
+def test_an_instance_that_changes_its_state_before_the_call_waits_for_it(world: FakeAccount) -> None:
     instance = _unoccupied(world)
     world.calls.before(ATTACH, lambda: world.truth.stop(instance))
     outcome = world.reconcile(instance)
@@ -376,7 +376,7 @@ PASS_ROLE = (
 )
 
 
-def test_a_missing_permission_holds_and_names_action_and_resource(world: World) -> None:
+def test_a_missing_permission_holds_and_names_action_and_resource(world: FakeAccount) -> None:
     instance = _unoccupied(world)
     world.calls.before(ATTACH, refusing("UnauthorizedOperation", PASS_ROLE, status=403))
     outcome = world.reconcile(instance)
@@ -401,7 +401,7 @@ def test_a_missing_permission_holds_and_names_action_and_resource(world: World) 
     assert world.shows(instance) == ""
 
 
-def test_a_missing_permission_is_reported_once_and_counted_each_time(world: World) -> None:
+def test_a_missing_permission_is_reported_once_and_counted_each_time(world: FakeAccount) -> None:
     instance = _unoccupied(world)
     for _ in range(3):
         world.calls.before(ATTACH, refusing("UnauthorizedOperation", "You are not authorized"))
@@ -412,7 +412,7 @@ def test_a_missing_permission_is_reported_once_and_counted_each_time(world: Worl
     assert world.carries(instance) == "web"
 
 
-def test_an_encoded_denial_names_what_we_attempted(world: World) -> None:
+def test_an_encoded_denial_names_what_we_attempted(world: FakeAccount) -> None:
     instance = _differing(world)
     words = "You are not authorized to perform this operation. Encoded authorization failure message: 4f-5k"
     world.calls.before(REPLACE, refusing("UnauthorizedOperation", words, status=403))
@@ -425,7 +425,7 @@ def test_an_encoded_denial_names_what_we_attempted(world: World) -> None:
 
 @pytest.mark.parametrize(("role", "call"), [("web", REPLACE), ("NONE", DETACH)])
 def test_a_take_over_that_iam_refuses_leaves_the_foreign_role_and_shows_which_permission_is_missing(
-    world: World, role: str, call: str
+    world: FakeAccount, role: str, call: str
 ) -> None:
     """IAM draws the same line as the code: without its statement no word of ours moves a foreign role."""
     world.take_over = True
@@ -444,7 +444,7 @@ def test_a_take_over_that_iam_refuses_leaves_the_foreign_role_and_shows_which_pe
     assert {each["outcome"] for each in world.history(instance)} == {"refused"}
 
 
-def test_any_other_refusal_holds_with_awss_words(world: World) -> None:
+def test_any_other_refusal_holds_with_awss_words(world: FakeAccount) -> None:
     instance = _unoccupied(world)
     world.calls.before(ATTACH, refusing("UnsupportedOperation", "not on this kind of instance"))
     outcome = world.reconcile(instance)
@@ -455,7 +455,7 @@ def test_any_other_refusal_holds_with_awss_words(world: World) -> None:
     assert world.metrics.counts["Refused"] == 1, "an alarm rings"
 
 
-def test_an_instance_that_is_gone_when_it_is_asked_for_is_looked_at_again(world: World) -> None:
+def test_an_instance_that_is_gone_when_it_is_asked_for_is_looked_at_again(world: FakeAccount) -> None:
     instance = _unoccupied(world)
     world.calls.before(ATTACH, refusing("InvalidInstanceID.NotFound", f"The instance ID '{instance}' does not exist"))
     outcome = world.reconcile(instance)

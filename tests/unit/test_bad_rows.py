@@ -11,9 +11,9 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 import on_mapping_change
 import runtime
-from fixtures.desk import TRUSTS_LAMBDA, Desk
+from fixtures.account import MAPPING_TABLE, new_account, refusing
+from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from fixtures.world import MAPPING_TABLE, new_world, refusing
 from rolekeeper.model import MappingKey, PublishedMapping
 from strategies.bad_rows import REFUSED, BadRow, corpus
 
@@ -38,10 +38,10 @@ DENIES_EC2 = {
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Desk]:
+def shared() -> Iterator[MappingsFixture]:
     """One desk for the whole corpus, as a thousand new ones would take minutes."""
-    with new_world() as world:
-        made = Desk(world)
+    with new_account() as world:
+        made = MappingsFixture(world)
         made.role("web")
         made.role("api")
         made.role("outside", path="/")
@@ -52,7 +52,7 @@ def shared() -> Iterator[Desk]:
 
 
 @pytest.fixture
-def desk(shared: Desk) -> Iterator[Desk]:
+def desk(shared: MappingsFixture) -> Iterator[MappingsFixture]:
     """The desk, its tables empty."""
     yield shared
     for table, key in ((MAPPING_TABLE, ("tag_key", "tag_value")), (STATE_TABLE, ("pk", "sk"))):
@@ -65,7 +65,7 @@ def item(row: BadRow) -> dict[str, Any]:
     return {name: attribute for name, attribute in {**GOOD, **row.columns}.items() if attribute is not None}
 
 
-def edit(desk: Desk, item: dict[str, Any]) -> tuple[str, str, int]:
+def edit(desk: MappingsFixture, item: dict[str, Any]) -> tuple[str, str, int]:
     """Put an item and have it judged; returns what the row says of itself."""
     desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item)
     key = MappingKey(item["tag_key"]["S"], item["tag_value"]["S"])
@@ -73,7 +73,7 @@ def edit(desk: Desk, item: dict[str, Any]) -> tuple[str, str, int]:
     return desk.shows(str(key))
 
 
-def served(desk: Desk, row: BadRow) -> PublishedMapping | None:
+def served(desk: MappingsFixture, row: BadRow) -> PublishedMapping | None:
     """What is published of an entry's mapping."""
     return desk.served(f"{item(row)['tag_key']['S']}={item(row)['tag_value']['S']}")
 
@@ -94,7 +94,7 @@ def test_every_reason_can_be_read() -> None:
 
 
 @pytest.mark.parametrize("row", REJECTED, ids=lambda row: row.name)
-def test_a_malformed_first_edit_serves_nothing_and_says_why(desk: Desk, row: BadRow) -> None:
+def test_a_malformed_first_edit_serves_nothing_and_says_why(desk: MappingsFixture, row: BadRow) -> None:
     status, reason, revision = edit(desk, item(row))
     assert (status, revision) == ("Rejected", 0)
     assert agrees(reason, row), reason
@@ -102,7 +102,7 @@ def test_a_malformed_first_edit_serves_nothing_and_says_why(desk: Desk, row: Bad
 
 
 @pytest.mark.parametrize("row", [row for row in REJECTED if not row.has_its_own_tag], ids=lambda row: row.name)
-def test_a_malformed_edit_leaves_the_good_revision_serving(desk: Desk, row: BadRow) -> None:
+def test_a_malformed_edit_leaves_the_good_revision_serving(desk: MappingsFixture, row: BadRow) -> None:
     edit(desk, {**GOOD, "role": {"S": "api"}})
     before = served(desk, row)
     desk.quiet()
@@ -120,7 +120,7 @@ def test_a_malformed_edit_leaves_the_good_revision_serving(desk: Desk, row: BadR
 
 
 @pytest.mark.parametrize("row", READ, ids=lambda row: row.name)
-def test_a_row_that_can_be_read_is_served_with_its_warning(desk: Desk, row: BadRow) -> None:
+def test_a_row_that_can_be_read_is_served_with_its_warning(desk: MappingsFixture, row: BadRow) -> None:
     status, reason, revision = edit(desk, item(row))
     assert (status, revision) == (row.status, 1)
     assert agrees(reason, row), reason
@@ -130,7 +130,7 @@ def test_a_row_that_can_be_read_is_served_with_its_warning(desk: Desk, row: BadR
 
 
 @pytest.mark.parametrize("row", [row for row in READ if not row.has_its_own_tag], ids=lambda row: row.name)
-def test_a_row_that_can_be_read_is_the_next_revision(desk: Desk, row: BadRow) -> None:
+def test_a_row_that_can_be_read_is_the_next_revision(desk: MappingsFixture, row: BadRow) -> None:
     edit(desk, {**GOOD, "role": {"S": "api"}})
     status, reason, revision = edit(desk, item(row))
     assert (status, revision) == (row.status, 2)
@@ -138,7 +138,7 @@ def test_a_row_that_can_be_read_is_the_next_revision(desk: Desk, row: BadRow) ->
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.status == REFUSED], ids=lambda row: row.name)
-def test_what_dynamodb_refuses_never_becomes_a_row(desk: Desk, row: BadRow) -> None:
+def test_what_dynamodb_refuses_never_becomes_a_row(desk: MappingsFixture, row: BadRow) -> None:
     with pytest.raises((ClientError, ParamValidationError)) as refused:
         desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item(row))
     if isinstance(refused.value, ClientError):
@@ -149,7 +149,9 @@ def test_what_dynamodb_refuses_never_becomes_a_row(desk: Desk, row: BadRow) -> N
 
 
 @pytest.fixture
-def handle(shared: Desk, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[dict[str, Any]]], Any]:
+def handle(
+    shared: MappingsFixture, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[list[dict[str, Any]]], Any]:
     """The stream's function, over the desk: puts the items, and hands over a record for each."""
     monkeypatch.setattr(runtime, "app", lambda _arn: shared.app())
     monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
@@ -173,7 +175,7 @@ def record(number: int, item: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_of_a_hundred_rows_the_bad_one_is_rejected_alone_and_the_unanswered_one_comes_again_alone(
-    desk: Desk, handle: Callable[[list[dict[str, Any]]], Any]
+    desk: MappingsFixture, handle: Callable[[list[dict[str, Any]]], Any]
 ) -> None:
     items = [{**GOOD, "tag_value": {"S": f"web-{number}"}} for number in range(100)]
     items[50]["role"] = {"S": "../x"}

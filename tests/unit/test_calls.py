@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
+from fixtures.account import FakeAccount
 from fixtures.state_table import STATE_TABLE
-from fixtures.world import World
 from rolekeeper.storage import codec
 from strategies.values import published
 
 ONE_LOOK = {"DescribeIamInstanceProfileAssociations": 1, "DescribeInstances": 1, "BatchGetItem": 1}
 
 
-def _fill(world: World, mappings: int) -> None:
+def _fill(world: FakeAccount, mappings: int) -> None:
     """Put so many more published mappings into the state table."""
     for number in range(mappings):
         item = codec.published_item(published(f"workload=other-{number}", "web"))
@@ -21,7 +21,7 @@ def _fill(world: World, mappings: int) -> None:
 
 @pytest.mark.parametrize("mappings", [1, 10_000])
 def test_a_converged_batch_of_ten_costs_two_ec2_reads_and_one_table_read_and_no_write(
-    world: World, mappings: int
+    world: FakeAccount, mappings: int
 ) -> None:
     world.publish("workload=web", "web")
     _fill(world, mappings - 1)
@@ -34,7 +34,7 @@ def test_a_converged_batch_of_ten_costs_two_ec2_reads_and_one_table_read_and_no_
 
 
 def test_the_table_is_asked_for_the_tags_of_the_batch_and_for_nothing_else(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FakeAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
     answer = world.dynamodb.batch_get_item
@@ -50,7 +50,7 @@ def test_the_table_is_asked_for_the_tags_of_the_batch_and_for_nothing_else(
     assert asked == [1 + 1 + 10 + 10 + 2]
 
 
-def test_fifty_tags_on_ten_instances_are_read_in_hundreds(world: World) -> None:
+def test_fifty_tags_on_ten_instances_are_read_in_hundreds(world: FakeAccount) -> None:
     fleet = [world.running(**{f"key-{number}-{tag}": "value" for tag in range(50)}) for number in range(10)]
     world.quiet()
     world.reconcile(*fleet)
@@ -58,13 +58,13 @@ def test_fifty_tags_on_ten_instances_are_read_in_hundreds(world: World) -> None:
     assert world.calls.counted() == {**ONE_LOOK, "BatchGetItem": 11}
 
 
-def test_an_untagged_instance_costs_one_look(world: World) -> None:
+def test_an_untagged_instance_costs_one_look(world: FakeAccount) -> None:
     instance = world.running()
     world.reconcile(instance)
     assert world.calls.counted() == ONE_LOOK
 
 
-def test_an_attach_costs_one_mutation_and_two_writes(world: World) -> None:
+def test_an_attach_costs_one_mutation_and_two_writes(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.quiet()
@@ -82,7 +82,7 @@ def test_an_attach_costs_one_mutation_and_two_writes(world: World) -> None:
     ids=["replace", "detach"],
 )
 def test_a_replace_and_a_detach_cost_one_mutation_and_two_writes_each(
-    world: World, tags: dict[str, str], mutation: str
+    world: FakeAccount, tags: dict[str, str], mutation: str
 ) -> None:
     world.publish("workload=web", "web")
     world.publish("workload=db", "db")
@@ -99,7 +99,7 @@ def test_a_replace_and_a_detach_cost_one_mutation_and_two_writes_each(
     assert world.calls["PutEvents"] == 1
 
 
-def test_only_those_of_a_batch_that_differ_cost_more(world: World) -> None:
+def test_only_those_of_a_batch_that_differ_cost_more(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     fleet = [world.running(workload="web") for _ in range(9)]
     world.reconcile(*fleet)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from fixtures.desk import TRUSTS_LAMBDA, Desk
-from fixtures.world import KilledError, World, kill, mapping_key, refusing
+from fixtures.account import FakeAccount, KilledError, kill, mapping_key, refusing
+from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.commit import OTHERS, ROWS
 from rolekeeper.mappings.revisions import Revisions
@@ -17,9 +17,9 @@ STAR, EXACT = "workload=*", "workload=web"
 
 
 @pytest.fixture
-def desk(world: World) -> Desk:
+def desk(world: FakeAccount) -> MappingsFixture:
     """`workload=*` serves; `workload=web` was refused, as it would tie with it."""
-    made = Desk(world)
+    made = MappingsFixture(world)
     for role in ("web", "api"):
         made.role(role)
     made.edit(STAR, role="api")
@@ -28,18 +28,20 @@ def desk(world: World) -> Desk:
     return made
 
 
-def beside(desk: Desk, tag: str) -> set[str]:
+def beside(desk: MappingsFixture, tag: str) -> set[str]:
     return {str(each) for each in desk.world.revisions.read(mapping_key(tag)).in_conflict}
 
 
-def test_a_row_that_is_refused_is_noted_beside_its_rival(desk: Desk) -> None:
+def test_a_row_that_is_refused_is_noted_beside_its_rival(desk: MappingsFixture) -> None:
     assert beside(desk, STAR) == {EXACT}
     assert desk.recheck(EXACT).status is Status.CONFLICT
     assert desk.world.writes == [], "once"
 
 
 @pytest.mark.parametrize("columns", [{"priority": 200}, {"role": "web"}, {"enabled": False}, None], ids=repr)
-def test_mending_the_rival_serves_the_row_that_was_refused(desk: Desk, columns: dict[str, Any] | None) -> None:
+def test_mending_the_rival_serves_the_row_that_was_refused(
+    desk: MappingsFixture, columns: dict[str, Any] | None
+) -> None:
     instance = desk.world.running(workload="web")
     if columns is None:
         desk.delete(STAR)
@@ -56,14 +58,14 @@ def test_mending_the_rival_serves_the_row_that_was_refused(desk: Desk, columns: 
     assert (entry["by"], entry["correlation_id"]) == ("", "edit-1")
 
 
-def test_mending_the_row_itself_serves_it_and_a_note_left_does_no_harm(desk: Desk) -> None:
+def test_mending_the_row_itself_serves_it_and_a_note_left_does_no_harm(desk: MappingsFixture) -> None:
     assert desk.edit(EXACT, role="web", priority=50).status is Status.PUBLISHED
     desk.edit(STAR, role="api", owner="ada")
     assert beside(desk, STAR) == set()
     assert desk.shows(EXACT) == ("Published", "in effect", 1)
 
 
-def test_an_edit_that_leaves_the_tie_leaves_the_note(desk: Desk) -> None:
+def test_an_edit_that_leaves_the_tie_leaves_the_note(desk: MappingsFixture) -> None:
     desk.edit(STAR, role="api", owner="ada")
     assert desk.shows(EXACT)[0] == "Conflict"
     assert beside(desk, STAR) == {EXACT}
@@ -71,7 +73,7 @@ def test_an_edit_that_leaves_the_tie_leaves_the_note(desk: Desk) -> None:
     assert desk.shows(EXACT)[0] == "Published"
 
 
-def test_a_tie_that_tagging_made_is_cleared_in_both_rows_by_mending_either(desk: Desk) -> None:
+def test_a_tie_that_tagging_made_is_cleared_in_both_rows_by_mending_either(desk: MappingsFixture) -> None:
     desk.edit("env=prod", role="api")
     desk.edit("team=x", role="web")
     desk.world.running(env="prod", team="x")
@@ -82,7 +84,7 @@ def test_a_tie_that_tagging_made_is_cleared_in_both_rows_by_mending_either(desk:
     assert desk.shows("team=x") == ("Published", "in effect", 2)
 
 
-def test_a_tie_that_an_edit_finds_there_already_is_noted_too(desk: Desk) -> None:
+def test_a_tie_that_an_edit_finds_there_already_is_noted_too(desk: MappingsFixture) -> None:
     desk.edit("env=prod", role="api")
     desk.edit("team=x", role="web")
     desk.world.running(env="prod", team="x")
@@ -91,7 +93,7 @@ def test_a_tie_that_an_edit_finds_there_already_is_noted_too(desk: Desk) -> None
     assert desk.shows("team=x") == ("Published", "in effect", 2)
 
 
-def test_a_rival_that_expires_frees_the_row_too(desk: Desk) -> None:
+def test_a_rival_that_expires_frees_the_row_too(desk: MappingsFixture) -> None:
     at = desk.world.clock.now().replace(hour=23)
     desk.edit(STAR, role="api", expires_at=at.isoformat())
     desk.world.later(days=1)
@@ -99,7 +101,7 @@ def test_a_rival_that_expires_frees_the_row_too(desk: Desk) -> None:
     assert desk.shows(EXACT)[0] == "Published"
 
 
-def test_where_there_is_no_tie_it_costs_nothing(desk: Desk) -> None:
+def test_where_there_is_no_tie_it_costs_nothing(desk: MappingsFixture) -> None:
     desk.put("env=prod", role="api")
     desk.publish("env=prod")
     # What is kept of the mapping; no instance carries the tag, so no page had to be decided on.
@@ -107,7 +109,7 @@ def test_where_there_is_no_tie_it_costs_nothing(desk: Desk) -> None:
     assert desk.world.calls["Query"] == 0
 
 
-def test_the_freed_row_frees_no_other_in_turn(desk: Desk) -> None:
+def test_the_freed_row_frees_no_other_in_turn(desk: MappingsFixture) -> None:
     desk.edit("env=prod", role="api")
     desk.world.running(workload="web", env="prod")
     desk.edit(EXACT, role="web")
@@ -119,7 +121,7 @@ def test_the_freed_row_frees_no_other_in_turn(desk: Desk) -> None:
     assert desk.shows(EXACT)[0] == "Published"
 
 
-def test_what_is_noted_is_bounded(desk: Desk) -> None:
+def test_what_is_noted_is_bounded(desk: MappingsFixture) -> None:
     for number in range(ROWS + 2):
         desk.edit(f"workload=w{number}", role="web")
     assert len(beside(desk, STAR)) == ROWS
@@ -129,7 +131,7 @@ def test_what_is_noted_is_bounded(desk: Desk) -> None:
     assert desk.recheck(f"workload=w{ROWS + 1}").status is Status.PUBLISHED
 
 
-def test_a_row_notes_itself_beside_few_rivals(desk: Desk) -> None:
+def test_a_row_notes_itself_beside_few_rivals(desk: MappingsFixture) -> None:
     desk.delete(STAR)
     desk.publish(STAR)
     for number in range(OTHERS + 2):
@@ -139,7 +141,7 @@ def test_a_row_notes_itself_beside_few_rivals(desk: Desk) -> None:
     assert desk.world.writes.count("UpdateItem") == OTHERS + 1, "and the row's status"
 
 
-def test_of_two_who_are_judged_at_once_the_slower_one_looks_again(desk: Desk) -> None:
+def test_of_two_who_are_judged_at_once_the_slower_one_looks_again(desk: MappingsFixture) -> None:
     desk.put("workload=db", role="web")
     # The star row is mended between the refusal of the other and its note.
     desk.world.calls.before("UpdateItem", partial(desk.edit, STAR, role="api", priority=200))
@@ -147,7 +149,7 @@ def test_of_two_who_are_judged_at_once_the_slower_one_looks_again(desk: Desk) ->
     assert desk.shows("workload=db")[0] == "Published"
 
 
-def test_a_note_written_while_the_rival_is_judged_is_seen(desk: Desk) -> None:
+def test_a_note_written_while_the_rival_is_judged_is_seen(desk: MappingsFixture) -> None:
     desk.put(STAR, role="api", priority=200)
     desk.world.calls.before("TransactWriteItems", partial(desk.edit, "workload=db", role="web"))
     desk.publish(STAR)
@@ -155,7 +157,9 @@ def test_a_note_written_while_the_rival_is_judged_is_seen(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("operation", ["TransactWriteItems", "UpdateItem"])
-def test_killed_before_it_looked_at_the_other_it_does_so_when_it_comes_again(desk: Desk, operation: str) -> None:
+def test_killed_before_it_looked_at_the_other_it_does_so_when_it_comes_again(
+    desk: MappingsFixture, operation: str
+) -> None:
     desk.put(STAR, role="api", priority=200)
     desk.world.calls.after(operation, kill)
     with pytest.raises(KilledError):
@@ -165,13 +169,15 @@ def test_killed_before_it_looked_at_the_other_it_does_so_when_it_comes_again(des
     assert beside(desk, STAR) == set()
 
 
-def no_answer_about_the_next(desk: Desk) -> None:
+def no_answer_about_the_next(desk: MappingsFixture) -> None:
     """AWS gives no answer about the role of the first row that is looked at once the star row was judged."""
     # The star row's own status is the first to be written.
     desk.world.calls.after("UpdateItem", partial(desk.world.calls.before, "GetRole", refusing("Throttling", "slow")))
 
 
-def test_a_freed_row_that_aws_gave_no_answer_for_is_looked_at_when_the_record_comes_again(desk: Desk) -> None:
+def test_a_freed_row_that_aws_gave_no_answer_for_is_looked_at_when_the_record_comes_again(
+    desk: MappingsFixture,
+) -> None:
     desk.put(STAR, role="api", priority=200)
     no_answer_about_the_next(desk)
     with pytest.raises(RetryableError, match="Throttling"):
@@ -186,7 +192,7 @@ def test_a_freed_row_that_aws_gave_no_answer_for_is_looked_at_when_the_record_co
     assert beside(desk, STAR) == set()
 
 
-def test_no_answer_about_one_freed_row_keeps_no_other_from_being_looked_at(desk: Desk) -> None:
+def test_no_answer_about_one_freed_row_keeps_no_other_from_being_looked_at(desk: MappingsFixture) -> None:
     assert desk.edit("workload=aaa", role="web").status is Status.CONFLICT
     assert desk.edit("workload=zzz", role="web").status is Status.CONFLICT
     desk.put(STAR, role="api", priority=200)
@@ -197,7 +203,7 @@ def test_no_answer_about_one_freed_row_keeps_no_other_from_being_looked_at(desk:
     assert beside(desk, STAR) == {"workload=aaa"}
 
 
-def test_a_freed_row_that_the_sweep_gets_no_answer_for_is_a_problem_of_the_sweep(desk: Desk) -> None:
+def test_a_freed_row_that_the_sweep_gets_no_answer_for_is_a_problem_of_the_sweep(desk: MappingsFixture) -> None:
     desk.put(STAR, role="api", priority=200)
     no_answer_about_the_next(desk)
     with pytest.raises(RetryableError):
@@ -206,7 +212,7 @@ def test_a_freed_row_that_the_sweep_gets_no_answer_for_is_a_problem_of_the_sweep
     assert desk.recheck(EXACT).status is Status.PUBLISHED, "it comes by the other row itself"
 
 
-def test_what_is_wrong_with_the_other_is_left_to_the_sweep(desk: Desk) -> None:
+def test_what_is_wrong_with_the_other_is_left_to_the_sweep(desk: MappingsFixture) -> None:
     held = layout.held_key(mapping_key(EXACT))
     desk.world.garble(held)
     assert desk.edit(STAR, role="api", priority=200).status is Status.PUBLISHED
@@ -218,7 +224,7 @@ def test_what_is_wrong_with_the_other_is_left_to_the_sweep(desk: Desk) -> None:
     assert desk.recheck(EXACT).status is Status.PUBLISHED
 
 
-def test_a_note_that_cant_be_taken_back_does_no_harm(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_note_that_cant_be_taken_back_does_no_harm(desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise RetryableError("Throttling", "slow", "dynamodb:UpdateItem")
 
@@ -230,7 +236,7 @@ def test_a_note_that_cant_be_taken_back_does_no_harm(desk: Desk, monkeypatch: py
     assert line["mapping"] == STAR
 
 
-def test_a_freed_row_with_another_fault_is_rejected(desk: Desk) -> None:
+def test_a_freed_row_with_another_fault_is_rejected(desk: MappingsFixture) -> None:
     desk.retrust("web", TRUSTS_LAMBDA)
     desk.edit(STAR, role="api", priority=200)
     assert desk.shows(EXACT)[0] == "Rejected"

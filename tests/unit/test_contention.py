@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from fixtures.world import KilledError, World, kill, new_world
+from fixtures.account import FakeAccount, KilledError, kill, new_account
 from rolekeeper.model import AppliedChange, DesiredChange, Pin, WhenOccupied, repeated
 from rolekeeper.settings import ContentionRule
 from rolekeeper.storage import codec
@@ -13,22 +13,22 @@ from strategies.values import NOW, arn, key
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    with new_world() as made:
+def world() -> Iterator[FakeAccount]:
+    with new_account() as made:
         made.publish("workload=web", "web")
         made.profile("other")
         yield made
 
 
 @pytest.fixture
-def instance(world: World) -> str:
+def instance(world: FakeAccount) -> str:
     made = world.running(workload="web")
     world.reconcile(made)
     assert world.carries(made) == "web"
     return made
 
 
-def revert(world: World, instance: str, *, minutes: float = 1, to: str = "other") -> str:
+def revert(world: FakeAccount, instance: str, *, minutes: float = 1, to: str = "other") -> str:
     """Another actor puts another role there, or none; Rolekeeper looks. Returns what the instance then carries."""
     world.later(minutes=minutes)
     if to:
@@ -40,19 +40,19 @@ def revert(world: World, instance: str, *, minutes: float = 1, to: str = "other"
     return world.carries(instance)
 
 
-def code(world: World, instance: str) -> str:
+def code(world: FakeAccount, instance: str) -> str:
     condition = world.record(instance).condition
     return condition.code if condition else ""
 
 
-def contend(world: World, instance: str, *, to: str = "other") -> None:
+def contend(world: FakeAccount, instance: str, *, to: str = "other") -> None:
     """Another actor reverts our change until we stop."""
     for _ in range(3):
         revert(world, instance, to=to)
     assert code(world, instance) == "contested"
 
 
-def test_the_fourth_time_within_half_an_hour_we_stop_and_say_how_it_goes_on(world: World, instance: str) -> None:
+def test_the_fourth_time_within_half_an_hour_we_stop_and_say_how_it_goes_on(world: FakeAccount, instance: str) -> None:
     assert revert(world, instance) == "web"
     assert revert(world, instance) == "web"
     world.quiet()
@@ -68,12 +68,12 @@ def test_the_fourth_time_within_half_an_hour_we_stop_and_say_how_it_goes_on(worl
     assert world.events.kinds == ["Role Change Refused"]
 
 
-def test_another_actor_that_detaches_reverts_as_well(world: World, instance: str) -> None:
+def test_another_actor_that_detaches_reverts_as_well(world: FakeAccount, instance: str) -> None:
     assert [revert(world, instance, to="") for _ in range(3)] == ["web", "web", ""]
     assert code(world, instance) == "contested"
 
 
-def test_a_take_over_that_is_reverted_is_contended_too(world: World) -> None:
+def test_a_take_over_that_is_reverted_is_contended_too(world: FakeAccount) -> None:
     world.take_over = True
     world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
     instance = world.running(workload="web", profile="theirs")
@@ -82,13 +82,13 @@ def test_a_take_over_that_is_reverted_is_contended_too(world: World) -> None:
     assert code(world, instance) == "contested"
 
 
-def test_a_foreign_role_that_stays_is_never_contended(world: World, instance: str) -> None:
+def test_a_foreign_role_that_stays_is_never_contended(world: FakeAccount, instance: str) -> None:
     for _ in range(4):
         assert revert(world, instance, to="theirs") == "theirs"
     assert code(world, instance) == "occupied"
 
 
-def test_a_quarantine_is_contended_too(world: World) -> None:
+def test_a_quarantine_is_contended_too(world: FakeAccount) -> None:
     world.publish("quarantine=yes", "NONE", priority=1)
     instance = world.running(quarantine="yes")
     world.attach_by_hand(instance, "other")
@@ -97,7 +97,7 @@ def test_a_quarantine_is_contended_too(world: World) -> None:
     assert code(world, instance) == "contested"
 
 
-def test_a_role_that_is_given_up_and_put_back_is_contended_too(world: World, instance: str) -> None:
+def test_a_role_that_is_given_up_and_put_back_is_contended_too(world: FakeAccount, instance: str) -> None:
     world.untag(instance, "workload")
     world.reconcile(instance)
     assert world.carries(instance) == ""
@@ -105,7 +105,9 @@ def test_a_role_that_is_given_up_and_put_back_is_contended_too(world: World, ins
     assert code(world, instance) == "contested"
 
 
-def test_it_stays_so_and_costs_no_write_however_often_and_however_late_we_look(world: World, instance: str) -> None:
+def test_it_stays_so_and_costs_no_write_however_often_and_however_late_we_look(
+    world: FakeAccount, instance: str
+) -> None:
     contend(world, instance)
     for _ in range(3):
         world.later(hours=5)
@@ -116,17 +118,17 @@ def test_it_stays_so_and_costs_no_write_however_often_and_however_late_we_look(w
     assert code(world, instance) == "contested"
 
 
-def test_a_change_that_is_seldom_reverted_is_made_again_for_ever(world: World, instance: str) -> None:
+def test_a_change_that_is_seldom_reverted_is_made_again_for_ever(world: FakeAccount, instance: str) -> None:
     assert [revert(world, instance, minutes=16) for _ in range(6)] == ["web"] * 6
     assert len(world.record(instance).changes) <= 3
 
 
-def test_how_often_and_within_how_long_can_be_set(world: World, instance: str) -> None:
+def test_how_often_and_within_how_long_can_be_set(world: FakeAccount, instance: str) -> None:
     world.contention = ContentionRule(after=2, within=timedelta(minutes=90))
     assert [revert(world, instance, minutes=60) for _ in range(2)] == ["web", "other"]
 
 
-def test_when_more_is_allowed_later_the_change_is_made_again(world: World, instance: str) -> None:
+def test_when_more_is_allowed_later_the_change_is_made_again(world: FakeAccount, instance: str) -> None:
     contend(world, instance)
     world.contention = ContentionRule(after=5)
     world.later(hours=1)
@@ -135,7 +137,7 @@ def test_when_more_is_allowed_later_the_change_is_made_again(world: World, insta
     assert code(world, instance) == ""
 
 
-def test_people_who_change_their_own_tags_contend_with_nobody(world: World, instance: str) -> None:
+def test_people_who_change_their_own_tags_contend_with_nobody(world: FakeAccount, instance: str) -> None:
     world.publish("workload=db", "db")
     for _ in range(4):
         for workload in ("db", "web"):
@@ -150,7 +152,7 @@ def test_people_who_change_their_own_tags_contend_with_nobody(world: World, inst
     assert world.carries(instance) == "web"
 
 
-def test_a_new_revision_of_the_mapping_ends_it(world: World, instance: str) -> None:
+def test_a_new_revision_of_the_mapping_ends_it(world: FakeAccount, instance: str) -> None:
     contend(world, instance)
     world.publish("workload=web", "web", description="agreed with the other team")
     world.reconcile(instance)
@@ -159,7 +161,7 @@ def test_a_new_revision_of_the_mapping_ends_it(world: World, instance: str) -> N
 
 
 @pytest.mark.parametrize("left", ["theirs", ""], ids=["a foreign role", "no role"])
-def test_a_tag_that_goes_and_comes_back_ends_it(world: World, instance: str, left: str) -> None:
+def test_a_tag_that_goes_and_comes_back_ends_it(world: FakeAccount, instance: str, left: str) -> None:
     world.take_over = True
     world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
     revert(world, instance, to=left)
@@ -172,7 +174,7 @@ def test_a_tag_that_goes_and_comes_back_ends_it(world: World, instance: str, lef
     assert world.carries(instance) == "web"
 
 
-def test_another_mapping_that_changes_the_role_ends_it(world: World, instance: str) -> None:
+def test_another_mapping_that_changes_the_role_ends_it(world: FakeAccount, instance: str) -> None:
     world.publish("workload=db", "db")
     contend(world, instance)
     for workload in ("db", "web"):
@@ -181,7 +183,7 @@ def test_another_mapping_that_changes_the_role_ends_it(world: World, instance: s
         assert world.carries(instance) == workload
 
 
-def test_a_pin_ends_it(world: World, instance: str) -> None:
+def test_a_pin_ends_it(world: FakeAccount, instance: str) -> None:
     contend(world, instance)
     pin = Pin("web", world.profiles["web"].arn)
     world.store.write(world.store.put(codec.pin_item(world.key(instance), pin)))
@@ -190,7 +192,7 @@ def test_a_pin_ends_it(world: World, instance: str) -> None:
 
 
 def test_another_actor_that_puts_our_role_back_converges_the_instance_and_may_start_no_new_fight(
-    world: World, instance: str
+    world: FakeAccount, instance: str
 ) -> None:
     contend(world, instance)
     world.attach_by_hand(instance, "web")
@@ -202,7 +204,9 @@ def test_another_actor_that_puts_our_role_back_converges_the_instance_and_may_st
 
 
 @pytest.mark.parametrize("to", ["other", "theirs", ""])
-def test_two_of_ours_at_once_make_one_change_and_contend_with_nobody(world: World, instance: str, to: str) -> None:
+def test_two_of_ours_at_once_make_one_change_and_contend_with_nobody(
+    world: FakeAccount, instance: str, to: str
+) -> None:
     world.take_over = True
     world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
     call = "ReplaceIamInstanceProfileAssociation" if to else "AssociateIamInstanceProfile"
@@ -213,7 +217,7 @@ def test_two_of_ours_at_once_make_one_change_and_contend_with_nobody(world: Worl
     assert change.change == DesiredChange(key("workload=web"), 2, arn("web"))
 
 
-def test_a_change_whose_outcome_nobody_recorded_is_not_counted(world: World, instance: str) -> None:
+def test_a_change_whose_outcome_nobody_recorded_is_not_counted(world: FakeAccount, instance: str) -> None:
     """We know of no change that EC2 took, so there is nothing that another actor could have reverted."""
     counted = world.record(instance).changes
     world.attach_by_hand(instance, "other")
@@ -280,7 +284,7 @@ def test_the_same_changes_count_back_to_the_first_and_nothing_counts_for_no_chan
     assert repeated(changes(0, 1, 2), None) == ()
 
 
-def test_what_another_mapping_or_a_pin_gave_meanwhile_ends_the_contention(world: World, instance: str) -> None:
+def test_what_another_mapping_or_a_pin_gave_meanwhile_ends_the_contention(world: FakeAccount, instance: str) -> None:
     """Tags, mappings or a pin changed: so nobody reverts the former change any more."""
     world.publish("workload=other", "other")
     contend(world, instance)
@@ -292,7 +296,7 @@ def test_what_another_mapping_or_a_pin_gave_meanwhile_ends_the_contention(world:
     assert world.carries(instance) == "web"
 
 
-def test_a_tag_that_goes_and_comes_back_ends_the_contention(world: World, instance: str) -> None:
+def test_a_tag_that_goes_and_comes_back_ends_the_contention(world: FakeAccount, instance: str) -> None:
     contend(world, instance)
     world.untag(instance, "workload")
     world.reconcile(instance)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.world import World, mapping_key
+from fixtures.account import FakeAccount, mapping_key
 from rolekeeper.aws.clients import CONFIG
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.aws.queue import LONGEST_DELAY
@@ -123,7 +123,7 @@ DAMAGES = ["record", "mapping", "former mapping"]
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("damaged", [0, 1, BATCH // 2, BATCH - 1, BATCH])
 def test_a_batch_with_any_number_of_damaged_items_pauses_no_more_than_a_sound_one_and_ends_within_the_functions_time(
-    world: World, damaged: int, damage: str
+    world: FakeAccount, damaged: int, damage: str
 ) -> None:
     """In the first edition one damaged record in a batch of ten had each reconciled alone: 55.8 s of pauses."""
     batch = [_never_settling(world, f"role-{number}") for number in range(BATCH)]
@@ -147,7 +147,7 @@ def test_a_batch_with_any_number_of_damaged_items_pauses_no_more_than_a_sound_on
     assert all(outcomes[world.key(each)].waiting for each in batch[damaged:])
 
 
-def _never_settling(world: World, role: str) -> str:
+def _never_settling(world: FakeAccount, role: str) -> str:
     """An instance whose association stays `associating`: it is looked at as often as any."""
     world.publish(f"workload={role}", role)
     instance = world.running(workload=role)

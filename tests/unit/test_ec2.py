@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fakes.ec2 import EC2_META
-from fixtures.world import ACCOUNT, REGION, World, refusing
+from fixtures.account import ACCOUNT, REGION, FakeAccount, refusing
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.model import MappingKey
@@ -58,15 +58,15 @@ def test_ended_rows_beside_the_present_one_dont_count(states: list[str], present
     assert (found["i-1"].id if found else None) == (None if present is None else f"iip-assoc-{present}")
 
 
-def _all(world: World, *keys: MappingKey) -> list[str]:
+def _all(world: FakeAccount, *keys: MappingKey) -> list[str]:
     return [each.key.id for page in _ec2(world.ec2).tagged(*keys) for each in page]
 
 
-def _found(world: World, key: str, value: str) -> list[str]:
+def _found(world: FakeAccount, key: str, value: str) -> list[str]:
     return _all(world, MappingKey(key, value))
 
 
-def test_a_tag_finds_its_instances_that_arent_terminated(world: World) -> None:
+def test_a_tag_finds_its_instances_that_arent_terminated(world: FakeAccount) -> None:
     web, _, stopped = world.running(workload="web"), world.running(workload="db"), world.stopped(workload="web")
     world.truth.terminate(world.running(workload="web"))
     world.wait(5)
@@ -76,14 +76,14 @@ def test_a_tag_finds_its_instances_that_arent_terminated(world: World) -> None:
 
 
 @pytest.mark.parametrize("value", ["a*", "?b", "a\\b", "*b"])
-def test_a_value_that_looks_like_a_pattern_finds_only_itself(world: World, value: str) -> None:
+def test_a_value_that_looks_like_a_pattern_finds_only_itself(world: FakeAccount, value: str) -> None:
     itself = world.running(workload=value)
     for other in ("ab", "aab", "xb", "a"):
         world.running(workload=other)
     assert _found(world, "workload", value) == [itself]
 
 
-def test_a_value_as_long_as_a_tag_may_be_finds_only_itself_though_no_filter_takes_it(world: World) -> None:
+def test_a_value_as_long_as_a_tag_may_be_finds_only_itself_though_no_filter_takes_it(world: FakeAccount) -> None:
     longest = "x" * 256
     itself = world.running(workload=longest)
     fits = world.running(workload=longest[:255])
@@ -91,14 +91,14 @@ def test_a_value_as_long_as_a_tag_may_be_finds_only_itself_though_no_filter_take
     assert _found(world, "workload", longest[:255]) == [fits]
 
 
-def test_a_key_that_looks_like_a_pattern_finds_only_itself(world: World) -> None:
+def test_a_key_that_looks_like_a_pattern_finds_only_itself(world: FakeAccount) -> None:
     itself = world.running(**{"work*": "web"})
     world.running(workload="web")
     assert _found(world, "work*", "web") == [itself]
     assert _found(world, "work*", "*") == [itself]
 
 
-def test_the_tags_of_many_mappings_find_their_instances_in_one_call_for_each_tag_key(world: World) -> None:
+def test_the_tags_of_many_mappings_find_their_instances_in_one_call_for_each_tag_key(world: FakeAccount) -> None:
     web, db, other = world.running(workload="web"), world.running(workload="db"), world.running(team="a", workload="x")
     world.running(workload="nobody's")
     keys = [MappingKey("workload", "web"), MappingKey("team", "*"), MappingKey("workload", "db")]
@@ -108,20 +108,20 @@ def test_the_tags_of_many_mappings_find_their_instances_in_one_call_for_each_tag
     assert _all(world) == []
 
 
-def test_of_many_mappings_of_one_tag_key_each_finds_its_own_though_one_looks_like_a_pattern(world: World) -> None:
+def test_of_many_mappings_of_one_tag_key_each_finds_its_own_though_one_looks_like_a_pattern(world: FakeAccount) -> None:
     web, pattern = world.running(workload="web"), world.running(workload="w*")
     world.running(workload="wx")
     assert _all(world, MappingKey("workload", "web"), MappingKey("workload", "w*")) == [web, pattern]
 
 
-def test_more_values_than_a_filter_takes_are_more_calls(world: World) -> None:
+def test_more_values_than_a_filter_takes_are_more_calls(world: FakeAccount) -> None:
     last = world.running(workload="w400")
     world.calls.clear()
     assert _all(world, *(MappingKey("workload", f"w{number}") for number in range(401))) == [last]
     assert world.calls["DescribeInstances"] == 3
 
 
-def test_a_fleet_comes_in_pages_of_two_hundred(world: World) -> None:
+def test_a_fleet_comes_in_pages_of_two_hundred(world: FakeAccount) -> None:
     for _ in range(401):
         world.launch()
     assert [len(page) for page in _ec2(world.ec2).fleet()] == [200, 200, 1]
@@ -133,7 +133,7 @@ def test_a_fleet_comes_in_pages_of_two_hundred(world: World) -> None:
 class Older:
     """A client of an SDK that knows only these members of a request, and takes no other."""
 
-    def __init__(self, world: World, members: Iterable[str] | None) -> None:
+    def __init__(self, world: FakeAccount, members: Iterable[str] | None) -> None:
         self._world = world
         self._known = None if members is None else {"PaginationConfig", *members}
         shape = None if members is None else SimpleNamespace(members=dict.fromkeys(members))
@@ -148,7 +148,7 @@ class Older:
         return SimpleNamespace(paginate=paginate)
 
 
-def _managed(world: World, *, hidden: bool) -> str:
+def _managed(world: FakeAccount, *, hidden: bool) -> str:
     instance = world.truth.launch(tags={"workload": "web"}, operator="eks.amazonaws.com", hidden=hidden)
     world.wait(2)
     return instance.id
@@ -163,7 +163,7 @@ READS: dict[str, Callable[[Ec2, str], list[str]]] = {
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_an_instance_that_a_service_manages_is_shown_though_the_account_hides_it(
-    world: World, read: Callable[[Ec2, str], list[str]]
+    world: FakeAccount, read: Callable[[Ec2, str], list[str]]
 ) -> None:
     instance = _managed(world, hidden=True)
     assert read(_ec2(world.ec2), instance) == [instance]
@@ -172,7 +172,7 @@ def test_an_instance_that_a_service_manages_is_shown_though_the_account_hides_it
 @pytest.mark.parametrize("members", [("Filters", "MaxResults", "NextToken"), None])
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_an_sdk_that_cant_ask_for_hidden_instances_shows_the_others_and_who_manages_them(
-    world: World, read: Callable[[Ec2, str], list[str]], members: Iterable[str] | None
+    world: FakeAccount, read: Callable[[Ec2, str], list[str]], members: Iterable[str] | None
 ) -> None:
     hidden, shown = _managed(world, hidden=True), _managed(world, hidden=False)
     ec2 = _ec2(Older(world, members))
@@ -203,7 +203,7 @@ def test_the_sdk_of_the_tests_can_ask_for_hidden_instances() -> None:
     assert "IncludeManagedResources" in shape.members
 
 
-def test_errors_come_classified_with_action_and_resource(world: World) -> None:
+def test_errors_come_classified_with_action_and_resource(world: FakeAccount) -> None:
     instance = world.running()
     world.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation"))
     with pytest.raises(AccessDeniedError) as denied:

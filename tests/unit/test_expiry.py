@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from fixtures.desk import Desk
+from fixtures.account import FakeAccount, mapping_key, refusing
+from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from fixtures.world import World, mapping_key, refusing
 from rolekeeper.aws.queue import WorkQueue
 from rolekeeper.fleet.expiry import AHEAD, MARGIN, WORK, Expiries, ExpiryResult
 from rolekeeper.model import InstanceKey, MappingKey, Timer
@@ -30,15 +30,15 @@ class Delays(WorkQueue):
 
 
 @pytest.fixture
-def desk(world: World) -> Desk:
-    made = Desk(world)
+def desk(world: FakeAccount) -> MappingsFixture:
+    made = MappingsFixture(world)
     made.role("web")
     world.profile("web")
     return made
 
 
 @pytest.fixture
-def timers(desk: Desk) -> Timers:
+def timers(desk: MappingsFixture) -> Timers:
     return Timers(desk.world.store)
 
 
@@ -48,7 +48,7 @@ def queue() -> Delays:
 
 
 @pytest.fixture
-def expiries(desk: Desk, timers: Timers, queue: Delays) -> Expiries:
+def expiries(desk: MappingsFixture, timers: Timers, queue: Delays) -> Expiries:
     return replace(desk.app().expiries("minute-1", waits=True), timers=timers, queue=queue)
 
 
@@ -58,11 +58,11 @@ def minute(expiries: Expiries) -> ExpiryResult:
     return rung
 
 
-def after(desk: Desk, seconds: float) -> datetime:
+def after(desk: MappingsFixture, seconds: float) -> datetime:
     return desk.world.clock.now() + timedelta(seconds=seconds)
 
 
-def expiring(desk: Desk, tag: str, seconds: float) -> datetime:
+def expiring(desk: MappingsFixture, tag: str, seconds: float) -> datetime:
     """A published mapping that expires so soon."""
     # The row says it to the second.
     until = after(desk, seconds).replace(microsecond=0)
@@ -71,7 +71,7 @@ def expiring(desk: Desk, tag: str, seconds: float) -> datetime:
     return until
 
 
-def pinned(desk: Desk, timers: Timers, instance: str, seconds: float) -> Timer:
+def pinned(desk: MappingsFixture, timers: Timers, instance: str, seconds: float) -> Timer:
     timer = Timer(after(desk, seconds), desk.world.key(instance))
     timers.arm(timer)
     return timer
@@ -85,7 +85,7 @@ def waiting(timers: Timers) -> list[Any]:
 
 
 def test_the_instances_of_a_mapping_are_sent_so_that_they_arrive_just_after_it_expires(
-    desk: Desk, expiries: Expiries, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, queue: Delays
 ) -> None:
     instances = sorted(desk.world.running(app="web") for _ in range(3))
     desk.world.running(app="other")
@@ -98,7 +98,7 @@ def test_the_instances_of_a_mapping_are_sent_so_that_they_arrive_just_after_it_e
 
 
 def test_a_timer_is_met_in_two_minutes_before_it_rings_so_one_may_be_missed(
-    desk: Desk, expiries: Expiries, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, queue: Delays
 ) -> None:
     instance = desk.world.running(app="web")
     expiring(desk, "app=web", AHEAD.total_seconds() - 1)
@@ -109,7 +109,7 @@ def test_a_timer_is_met_in_two_minutes_before_it_rings_so_one_may_be_missed(
     assert queue.sent[0][1] - queue.sent[1][1] == 60
 
 
-def test_what_expires_later_is_left_alone(desk: Desk, expiries: Expiries, queue: Delays) -> None:
+def test_what_expires_later_is_left_alone(desk: MappingsFixture, expiries: Expiries, queue: Delays) -> None:
     desk.world.running(app="web")
     expiring(desk, "app=web", AHEAD.total_seconds() + 5)
     assert minute(expiries) == ExpiryResult()
@@ -117,7 +117,7 @@ def test_what_expires_later_is_left_alone(desk: Desk, expiries: Expiries, queue:
 
 
 def test_once_it_has_passed_the_row_says_so_and_its_instances_are_sent_at_once(
-    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
 ) -> None:
     expiring(desk, "app=web", 30)
     desk.world.later(minutes=1)
@@ -133,7 +133,7 @@ def test_once_it_has_passed_the_row_says_so_and_its_instances_are_sent_at_once(
 
 
 def test_an_instance_that_got_its_tag_between_the_look_ahead_and_the_moment_gives_the_role_up(
-    desk: Desk, expiries: Expiries, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, queue: Delays
 ) -> None:
     expiring(desk, "app=web", WORK.total_seconds() + 5)
     minute(expiries)
@@ -149,7 +149,7 @@ def test_an_instance_that_got_its_tag_between_the_look_ahead_and_the_moment_give
 
 
 def test_a_moment_within_the_minute_is_waited_for_until_it_is_past_on_every_clock(
-    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
 ) -> None:
     instance = desk.world.running(app="web")
     until = expiring(desk, "app=web", 30)
@@ -161,7 +161,7 @@ def test_a_moment_within_the_minute_is_waited_for_until_it_is_past_on_every_cloc
 
 
 def test_one_that_is_started_between_the_minutes_waits_for_nothing(
-    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
 ) -> None:
     instance = desk.world.running(app="web")
     expiring(desk, "app=web", 30)
@@ -172,7 +172,7 @@ def test_one_that_is_started_between_the_minutes_waits_for_nothing(
     assert len(waiting(timers)) == 1
 
 
-def test_a_minute_that_runs_twice_does_no_harm(desk: Desk, expiries: Expiries, timers: Timers) -> None:
+def test_a_minute_that_runs_twice_does_no_harm(desk: MappingsFixture, expiries: Expiries, timers: Timers) -> None:
     expiring(desk, "app=web", 30)
     desk.world.later(minutes=1)
     timer = waiting(timers)[0]
@@ -187,7 +187,7 @@ def test_a_minute_that_runs_twice_does_no_harm(desk: Desk, expiries: Expiries, t
 
 @pytest.mark.parametrize("later", [{}, {"expires_at": "2026-03-01T12:00:00Z"}])
 def test_the_timer_of_a_mapping_that_expires_later_or_no_more_rings_nothing_and_goes(
-    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays, later: dict[str, str]
+    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays, later: dict[str, str]
 ) -> None:
     desk.world.running(app="web")
     expiring(desk, "app=web", 30)
@@ -202,7 +202,7 @@ def test_the_timer_of_a_mapping_that_expires_later_or_no_more_rings_nothing_and_
 
 
 def test_the_timer_of_a_deleted_mapping_rings_nothing_and_goes(
-    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
 ) -> None:
     desk.world.running(app="web")
     expiring(desk, "app=web", 30)
@@ -215,7 +215,7 @@ def test_the_timer_of_a_deleted_mapping_rings_nothing_and_goes(
 
 
 def test_a_date_that_is_written_again_before_its_moment_finds_its_timer(
-    desk: Desk, expiries: Expiries, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, queue: Delays
 ) -> None:
     instance = desk.world.running(app="web")
     until = expiring(desk, "app=web", 100)
@@ -228,7 +228,7 @@ def test_a_date_that_is_written_again_before_its_moment_finds_its_timer(
 
 
 def test_what_serves_expires_although_its_row_is_rejected_by_now(
-    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
 ) -> None:
     instance = desk.world.running(app="web")
     desk.world.reconcile(instance)
@@ -245,7 +245,7 @@ def test_what_serves_expires_although_its_row_is_rejected_by_now(
 
 
 def test_a_pinned_instance_is_sent_for_the_moment_and_once_more_after_it(
-    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
 ) -> None:
     instance = desk.world.running()
     pinned(desk, timers, instance, 20.25)
@@ -257,7 +257,7 @@ def test_a_pinned_instance_is_sent_for_the_moment_and_once_more_after_it(
 
 
 def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(
-    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays, monkeypatch: pytest.MonkeyPatch
+    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(110):
         pinned(desk, timers, f"i-{number:017x}", 20)
@@ -278,12 +278,12 @@ def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(
 # ---- what goes wrong ----
 
 
-def garble(desk: Desk, tag: str) -> None:
+def garble(desk: MappingsFixture, tag: str) -> None:
     desk.world.garble(layout.published_key(mapping_key(tag)))
 
 
 def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung_and_stay(
-    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
 ) -> None:
     fine, pinned_one = desk.world.running(app="fine"), desk.world.running()
     for tag in ("app=bad", "app=fine"):
@@ -303,7 +303,7 @@ def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung
 
 
 def test_a_row_that_cant_be_checked_keeps_its_timer_and_its_instances_are_sent_all_the_same(
-    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
 ) -> None:
     instance = desk.world.running(app="web")
     for tag in ("app=web", "app=other"):
@@ -320,7 +320,7 @@ def test_a_row_that_cant_be_checked_keeps_its_timer_and_its_instances_are_sent_a
 
 
 def test_ec2_that_doesnt_answer_keeps_no_pin_from_being_rung(
-    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
 ) -> None:
     instance = desk.world.running(app="web")
     expiring(desk, "app=web", 30)
@@ -334,7 +334,9 @@ def test_ec2_that_doesnt_answer_keeps_no_pin_from_being_rung(
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "InternalServerError"])
-def test_timers_that_cant_be_read_are_tried_again_in_the_next_minute(desk: Desk, expiries: Expiries, code: str) -> None:
+def test_timers_that_cant_be_read_are_tried_again_in_the_next_minute(
+    desk: MappingsFixture, expiries: Expiries, code: str
+) -> None:
     desk.world.calls.before("Query", refusing(code, "no", status=500 if code.startswith("Internal") else 400))
     rung = minute(expiries)
     assert len(rung.problems) == 1
@@ -344,7 +346,7 @@ def test_timers_that_cant_be_read_are_tried_again_in_the_next_minute(desk: Desk,
 
 
 def test_a_minute_leaves_the_rest_to_the_next_one(
-    desk: Desk, expiries: Expiries, timers: Timers, monkeypatch: pytest.MonkeyPatch
+    desk: MappingsFixture, expiries: Expiries, timers: Timers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(4):
         expiring(desk, f"app=w{number}", 30)
@@ -359,7 +361,7 @@ def test_a_minute_leaves_the_rest_to_the_next_one(
 
 
 def test_an_instance_of_another_region_is_sent_as_it_is_named(
-    desk: Desk, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
 ) -> None:
     """Whom the queue's function drops, counted and logged."""
     timers.arm(Timer(after(desk, -10), InstanceKey("123456789012", "eu-west-1", "i-1")))

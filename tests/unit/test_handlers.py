@@ -14,8 +14,8 @@ import on_retry
 import on_schedule
 import on_state_change
 import runtime
-from fixtures.desk import Desk
-from fixtures.world import ACCOUNT, REGION, World, refusing
+from fixtures.account import ACCOUNT, REGION, FakeAccount, refusing
+from fixtures.mappings import MappingsFixture
 from rolekeeper.model import Action, InstanceRecord, Timer
 from rolekeeper.storage.layout import timestamp
 from rolekeeper.storage.state import Timers
@@ -43,9 +43,9 @@ def queued(*messages: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def desk(world: World, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def desk(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> MappingsFixture:
     """The functions' own wiring over the world's clients, with the sample's instance running and tagged."""
-    made = Desk(world)
+    made = MappingsFixture(world)
     made.role("s3-read")
     world.profile("s3-read")
     assert made.edit("workload=s3-reader", role="s3-read").status == "Published"
@@ -59,7 +59,7 @@ def desk(world: World, monkeypatch: pytest.MonkeyPatch) -> Desk:
     return made
 
 
-def launched(desk: Desk, *, runs: bool = True, **tags: str) -> str:
+def launched(desk: MappingsFixture, *, runs: bool = True, **tags: str) -> str:
     desk.world.truth.launch(instance_id=INSTANCE, tags=tags)
     if runs:
         desk.world.wait(2)
@@ -70,7 +70,7 @@ def launched(desk: Desk, *, runs: bool = True, **tags: str) -> str:
     "name",
     ["instance-running", "instance-stopped", "tags-changed", "tags-changed-float-version", "reconcile-requested"],
 )
-def test_each_event_that_names_an_instance_gets_it_the_role_of_its_tags(desk: Desk, name: str) -> None:
+def test_each_event_that_names_an_instance_gets_it_the_role_of_its_tags(desk: MappingsFixture, name: str) -> None:
     instance = launched(desk, workload="s3-reader")
     answer = on_instance_event.handler(queued(sample(name)), CONTEXT)
     assert answer == {"batchItemFailures": []}
@@ -78,7 +78,7 @@ def test_each_event_that_names_an_instance_gets_it_the_role_of_its_tags(desk: De
     assert desk.world.events.kinds == ["Role Attached"]
 
 
-def test_a_removed_tag_detaches(desk: Desk) -> None:
+def test_a_removed_tag_detaches(desk: MappingsFixture) -> None:
     instance = launched(desk, workload="s3-reader")
     on_instance_event.handler(queued(sample("tags-changed")), CONTEXT)
     desk.world.untag(instance, "workload")
@@ -86,7 +86,7 @@ def test_a_removed_tag_detaches(desk: Desk) -> None:
     assert desk.world.carries(instance) == ""
 
 
-def test_a_pending_instance_starts_the_retry_loop_and_its_tick_attaches(desk: Desk) -> None:
+def test_a_pending_instance_starts_the_retry_loop_and_its_tick_attaches(desk: MappingsFixture) -> None:
     instance = launched(desk, runs=False, workload="s3-reader")
     on_instance_event.handler(queued(sample("instance-pending")), CONTEXT)
     (started,) = desk.world.machine.started
@@ -96,7 +96,7 @@ def test_a_pending_instance_starts_the_retry_loop_and_its_tick_attaches(desk: De
     assert desk.world.carries(instance) == "s3-read"
 
 
-def test_a_terminated_instance_leaves_nothing_behind(desk: Desk) -> None:
+def test_a_terminated_instance_leaves_nothing_behind(desk: MappingsFixture) -> None:
     instance = launched(desk, workload="s3-reader")
     on_instance_event.handler(queued(sample("tags-changed")), CONTEXT)
     desk.world.truth.terminate(instance)
@@ -105,7 +105,7 @@ def test_a_terminated_instance_leaves_nothing_behind(desk: Desk) -> None:
     assert desk.world.key(instance) not in desk.world.state.read([desk.world.key(instance)], []).records
 
 
-def test_an_instance_that_ec2_doesnt_know_costs_nothing_but_reads(desk: Desk) -> None:
+def test_an_instance_that_ec2_doesnt_know_costs_nothing_but_reads(desk: MappingsFixture) -> None:
     answer = on_instance_event.handler(queued(sample("instance-running")), CONTEXT)
     assert answer == {"batchItemFailures": []}
     assert desk.world.mutations == []
@@ -113,7 +113,7 @@ def test_an_instance_that_ec2_doesnt_know_costs_nothing_but_reads(desk: Desk) ->
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-def test_an_instance_that_an_aws_service_manages_is_left_alone_visibly(desk: Desk, *, hidden: bool) -> None:
+def test_an_instance_that_an_aws_service_manages_is_left_alone_visibly(desk: MappingsFixture, *, hidden: bool) -> None:
     tags = {"workload": "s3-reader"}
     desk.world.truth.launch(instance_id=INSTANCE, tags=tags, operator="eks.amazonaws.com", hidden=hidden)
     desk.world.wait(2)
@@ -126,7 +126,7 @@ def test_an_instance_that_an_aws_service_manages_is_left_alone_visibly(desk: Des
 
 
 @pytest.mark.parametrize("take_over", [False, True])
-def test_a_foreign_role_is_replaced_only_where_the_stack_lets_it(desk: Desk, *, take_over: bool) -> None:
+def test_a_foreign_role_is_replaced_only_where_the_stack_lets_it(desk: MappingsFixture, *, take_over: bool) -> None:
     desk.edit("workload=s3-reader", role="s3-read", when_occupied="replace")
     desk.world.take_over = take_over
     instance = launched(desk, workload="s3-reader")
@@ -137,7 +137,7 @@ def test_a_foreign_role_is_replaced_only_where_the_stack_lets_it(desk: Desk, *, 
     assert len(desk.world.mutations) == take_over
 
 
-def test_two_messages_for_one_instance_are_one_reconcile(desk: Desk) -> None:
+def test_two_messages_for_one_instance_are_one_reconcile(desk: MappingsFixture) -> None:
     launched(desk, workload="s3-reader")
     on_instance_event.handler(sample("work-queue-batch"), CONTEXT)
     assert desk.world.mutations == ["AssociateIamInstanceProfile"]
@@ -158,7 +158,7 @@ def test_two_messages_for_one_instance_are_one_reconcile(desk: Desk) -> None:
         {**sample("tags-changed"), "resources": []},
     ],
 )
-def test_what_names_no_instance_of_ours_is_dropped_counted_and_logged(desk: Desk, message: Any) -> None:
+def test_what_names_no_instance_of_ours_is_dropped_counted_and_logged(desk: MappingsFixture, message: Any) -> None:
     answer = on_instance_event.handler(queued(message), CONTEXT)
     assert answer == {"batchItemFailures": []}
     assert desk.world.metrics.counts["Dropped"] == 1
@@ -166,7 +166,7 @@ def test_what_names_no_instance_of_ours_is_dropped_counted_and_logged(desk: Desk
     assert desk.world.calls.made == []
 
 
-def test_only_the_messages_of_an_instance_that_failed_come_again(desk: Desk) -> None:
+def test_only_the_messages_of_an_instance_that_failed_come_again(desk: MappingsFixture) -> None:
     launched(desk, workload="s3-reader")
     other = desk.world.running(workload="s3-reader")
     desk.world.calls.before("AssociateIamInstanceProfile", refusing("RequestLimitExceeded", "slow down"))
@@ -177,7 +177,7 @@ def test_only_the_messages_of_an_instance_that_failed_come_again(desk: Desk) -> 
     assert desk.world.carries(other) == "s3-read"
 
 
-def test_a_table_that_cant_be_read_gives_every_message_back(desk: Desk) -> None:
+def test_a_table_that_cant_be_read_gives_every_message_back(desk: MappingsFixture) -> None:
     launched(desk, workload="s3-reader")
     desk.world.calls.before("BatchGetItem", refusing("InternalServerError", "sorry", status=500))
     answer = on_instance_event.handler(sample("work-queue-batch"), CONTEXT)
@@ -185,7 +185,7 @@ def test_a_table_that_cant_be_read_gives_every_message_back(desk: Desk) -> None:
     assert desk.world.mutations == []
 
 
-def test_a_tick_while_the_instance_still_waits_asks_for_the_next_one(desk: Desk) -> None:
+def test_a_tick_while_the_instance_still_waits_asks_for_the_next_one(desk: MappingsFixture) -> None:
     launched(desk, runs=False, workload="s3-reader")
     now = desk.world.clock.now()
     tick = {**sample("retry-tick"), "asked_at": timestamp(now), "deadline": timestamp(now + timedelta(days=3650))}
@@ -194,7 +194,7 @@ def test_a_tick_while_the_instance_still_waits_asks_for_the_next_one(desk: Desk)
     assert 1 <= answer["wait_seconds"] <= 60
 
 
-def test_a_tick_at_its_deadline_parks_the_instance_visibly(desk: Desk) -> None:
+def test_a_tick_at_its_deadline_parks_the_instance_visibly(desk: MappingsFixture) -> None:
     desk.world.later(days=2)
     instance = launched(desk, runs=False, workload="s3-reader")
     answer = on_retry.handler(sample("retry-tick"), CONTEXT)
@@ -208,14 +208,14 @@ def test_a_tick_at_its_deadline_parks_the_instance_visibly(desk: Desk) -> None:
     assert desk.world.carries(instance) == "s3-read"
 
 
-def test_a_tick_at_its_deadline_that_can_read_nothing_fails_so_that_it_is_dead_lettered(desk: Desk) -> None:
+def test_a_tick_at_its_deadline_that_can_read_nothing_fails_so_that_it_is_dead_lettered(desk: MappingsFixture) -> None:
     desk.world.later(days=2)
     desk.world.calls.before("BatchGetItem", refusing("InternalServerError", "sorry", status=500))
     with pytest.raises(Exception, match="InternalServerError"):
         on_retry.handler(sample("retry-tick"), CONTEXT)
 
 
-def test_the_schedule_sweeps(desk: Desk) -> None:
+def test_the_schedule_sweeps(desk: MappingsFixture) -> None:
     instance = launched(desk, workload="s3-reader")
     answer = on_schedule.handler(sample("sweep"), CONTEXT)
     assert (answer["instances"], answer["sent"], answer["finished"]) == (1, 1, True)
@@ -224,7 +224,7 @@ def test_the_schedule_sweeps(desk: Desk) -> None:
     assert desk.world.carries(instance) == "s3-read"
 
 
-def test_the_minute_rings_what_expires(desk: Desk) -> None:
+def test_the_minute_rings_what_expires(desk: MappingsFixture) -> None:
     instance = launched(desk)
     Timers(desk.world.store).arm(Timer(desk.world.clock.now() - timedelta(seconds=10), desk.world.key(instance)))
     answer = on_schedule.handler(sample("expiries"), CONTEXT)
@@ -233,7 +233,9 @@ def test_the_minute_rings_what_expires(desk: Desk) -> None:
     assert message["detail"]["correlation-id"] == "request-1"
 
 
-def test_on_a_state_table_that_was_never_swept_an_event_changes_nothing_and_the_first_minute_sweeps(desk: Desk) -> None:
+def test_on_a_state_table_that_was_never_swept_an_event_changes_nothing_and_the_first_minute_sweeps(
+    desk: MappingsFixture,
+) -> None:
     desk.world.never_swept()
     instance = launched(desk, workload="s3-reader")
     on_instance_event.handler(queued(sample("tags-changed")), CONTEXT)
@@ -248,7 +250,7 @@ def test_on_a_state_table_that_was_never_swept_an_event_changes_nothing_and_the_
     assert "timers" in on_schedule.handler(sample("expiries"), CONTEXT), "from then on a minute is a minute"
 
 
-def test_a_minute_sweeps_again_until_a_sweep_came_to_its_end(desk: Desk) -> None:
+def test_a_minute_sweeps_again_until_a_sweep_came_to_its_end(desk: MappingsFixture) -> None:
     desk.world.never_swept()
     launched(desk, workload="s3-reader")
     hurried: Any = SimpleNamespace(**vars(CONTEXT) | {"get_remaining_time_in_millis": lambda: 1_000})
@@ -257,21 +259,23 @@ def test_a_minute_sweeps_again_until_a_sweep_came_to_its_end(desk: Desk) -> None
     assert "timers" in on_schedule.handler(sample("expiries"), CONTEXT)
 
 
-def test_a_pin_that_is_written_has_its_instance_reconciled(desk: Desk) -> None:
+def test_a_pin_that_is_written_has_its_instance_reconciled(desk: MappingsFixture) -> None:
     launched(desk)
     assert on_state_change.handler(sample("pin-written"), CONTEXT) == {"batchItemFailures": []}
     assert desk.sent_ids() == [INSTANCE]
 
 
 @pytest.mark.parametrize("task", [{}, {"task": "sweep"}])
-def test_a_task_that_was_started_early_keeps_the_id_of_what_started_it(desk: Desk, task: dict[str, str]) -> None:
+def test_a_task_that_was_started_early_keeps_the_id_of_what_started_it(
+    desk: MappingsFixture, task: dict[str, str]
+) -> None:
     launched(desk, workload="s3-reader")
     on_schedule.handler({**task, "id": "event-1"}, CONTEXT)
     (message,) = desk.sent()
     assert message["detail"]["correlation-id"] == "event-1"
 
 
-def test_an_unknown_task_fails_so_that_somebody_looks(desk: Desk) -> None:
+def test_an_unknown_task_fails_so_that_somebody_looks(desk: MappingsFixture) -> None:
     with pytest.raises(ValueError, match="dance"):
         on_schedule.handler({"task": "dance"}, CONTEXT)
     assert desk.world.calls.made == []

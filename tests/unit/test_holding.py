@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from fixtures.desk import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
-from fixtures.world import World, mapping_key, refusing
+from fixtures.account import FakeAccount, mapping_key, refusing
+from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import Mode
 from rolekeeper.settings import Limits
@@ -18,9 +18,9 @@ WINDOW = layout.window_key(mapping_key(TAG))
 
 
 @pytest.fixture
-def desk(world: World) -> Desk:
+def desk(world: FakeAccount) -> MappingsFixture:
     """Two roles; `workload=web` gives three running instances the first. One change passes without approval."""
-    made = Desk(world)
+    made = MappingsFixture(world)
     for role in ("web", "api"):
         made.role(role)
         world.profile(role)
@@ -34,13 +34,13 @@ def desk(world: World) -> Desk:
     return made
 
 
-def serves(desk: Desk) -> tuple[str, int]:
+def serves(desk: MappingsFixture) -> tuple[str, int]:
     mapping = desk.served(TAG)
     assert mapping
     return "" if mapping.deleted else mapping.spec.role, mapping.revision
 
 
-def credit(desk: Desk) -> tuple[int, int]:
+def credit(desk: MappingsFixture) -> tuple[int, int]:
     item = desk.world.store.get([WINDOW]).get(WINDOW, {})
     return int(item.get("credit", 0)), int(item.get("credit_revision", 0))
 
@@ -48,7 +48,7 @@ def credit(desk: Desk) -> tuple[int, int]:
 # ---- held ----
 
 
-def test_an_edit_that_would_change_too_much_is_held_and_says_what_it_would_do(desk: Desk) -> None:
+def test_an_edit_that_would_change_too_much_is_held_and_says_what_it_would_do(desk: MappingsFixture) -> None:
     desk.world.running(workload="web")
 
     verdict = desk.edit(TAG, role="api")
@@ -70,13 +70,13 @@ def test_an_edit_that_would_change_too_much_is_held_and_says_what_it_would_do(de
     assert (entry["effect"]["replace"], entry["effect"]["gained"]) == (3, ["s3:PutObject on *"])
 
 
-def test_an_edit_within_the_limit_is_served_at_once(desk: Desk) -> None:
+def test_an_edit_within_the_limit_is_served_at_once(desk: MappingsFixture) -> None:
     desk.limits = Limits(3, 0)
     assert desk.edit(TAG, role="api").status is Status.PUBLISHED
     assert desk.world.calls["DescribeInstances"] == 2, "the fleet is not counted for it"
 
 
-def test_a_share_of_the_fleet_passes(desk: Desk) -> None:
+def test_a_share_of_the_fleet_passes(desk: MappingsFixture) -> None:
     for _ in range(3):
         desk.world.running(Name="of nobody's concern")
     gone = desk.world.running(Name="gone")
@@ -89,7 +89,7 @@ def test_a_share_of_the_fleet_passes(desk: Desk) -> None:
     assert "(3 of 6; 2 may change without approval)" in desk.edit(TAG, role="web").reason
 
 
-def test_a_new_row_can_be_held_too(desk: Desk) -> None:
+def test_a_new_row_can_be_held_too(desk: MappingsFixture) -> None:
     for _ in range(2):
         desk.world.running(env="prod")
     assert desk.edit("env=prod", role="api").status is Status.HELD
@@ -100,7 +100,7 @@ def test_a_new_row_can_be_held_too(desk: Desk) -> None:
     assert len(desk.sent()) == 2
 
 
-def test_what_is_held_is_told_once_and_a_repeated_check_writes_nothing(desk: Desk) -> None:
+def test_what_is_held_is_told_once_and_a_repeated_check_writes_nothing(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.quiet()
     for look in (desk.publish, desk.recheck):
@@ -110,7 +110,7 @@ def test_what_is_held_is_told_once_and_a_repeated_check_writes_nothing(desk: Des
     assert desk.world.events.kinds == []
 
 
-def test_its_counts_are_kept_up_without_a_word(desk: Desk) -> None:
+def test_its_counts_are_kept_up_without_a_word(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.converged("web", workload="web")
     desk.quiet()
@@ -120,7 +120,7 @@ def test_its_counts_are_kept_up_without_a_word(desk: Desk) -> None:
     assert desk.world.events.kinds == []
 
 
-def test_it_stays_held_even_if_it_would_change_little_by_now(desk: Desk) -> None:
+def test_it_stays_held_even_if_it_would_change_little_by_now(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.limits = Limits(25, 0)
     assert desk.recheck(TAG).status is Status.HELD
@@ -128,12 +128,12 @@ def test_it_stays_held_even_if_it_would_change_little_by_now(desk: Desk) -> None
     assert serves(desk) == ("web", 1)
 
 
-def test_in_observe_mode_it_is_held_as_well(desk: Desk) -> None:
+def test_in_observe_mode_it_is_held_as_well(desk: MappingsFixture) -> None:
     desk.world.mode = Mode.OBSERVE
     assert desk.edit(TAG, role="api").status is Status.HELD
 
 
-def test_a_profile_is_made_only_for_what_is_served(desk: Desk) -> None:
+def test_a_profile_is_made_only_for_what_is_served(desk: MappingsFixture) -> None:
     desk.role("bare", profile=False)
     assert desk.edit(TAG, role="bare").status is Status.HELD
     assert desk.world.calls["CreateInstanceProfile"] == 0
@@ -141,7 +141,7 @@ def test_a_profile_is_made_only_for_what_is_served(desk: Desk) -> None:
     assert desk.world.calls["CreateInstanceProfile"] == 1
 
 
-def test_permissions_that_cant_be_compared_hold_nothing_up(desk: Desk) -> None:
+def test_permissions_that_cant_be_compared_hold_nothing_up(desk: MappingsFixture) -> None:
     desk.put(TAG, role="api")
     desk.world.calls.before("ListAttachedRolePolicies", refusing("AccessDenied", "no"))
     assert desk.publish(TAG).status is Status.HELD
@@ -151,7 +151,7 @@ def test_permissions_that_cant_be_compared_hold_nothing_up(desk: Desk) -> None:
 # ---- approved ----
 
 
-def test_approving_the_number_serves_it_and_tidies_the_row(desk: Desk) -> None:
+def test_approving_the_number_serves_it_and_tidies_the_row(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.quiet()
 
@@ -167,13 +167,13 @@ def test_approving_the_number_serves_it_and_tidies_the_row(desk: Desk) -> None:
     assert len(desk.sent_ids()) == 3
 
 
-def test_a_revision_that_needed_no_approval_gets_no_credit(desk: Desk) -> None:
+def test_a_revision_that_needed_no_approval_gets_no_credit(desk: MappingsFixture) -> None:
     desk.limits = Limits(3, 0)
     desk.edit(TAG, role="api")
     assert credit(desk) == (0, 0)
 
 
-def test_a_number_written_as_text_is_read(desk: Desk) -> None:
+def test_a_number_written_as_text_is_read(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.set(TAG, approve="2")
     assert desk.publish(TAG).status is Status.PUBLISHED
@@ -184,7 +184,7 @@ def test_a_number_written_as_text_is_read(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_a_wrong_number_changes_nothing_and_is_told(desk: Desk, number: int) -> None:
+def test_a_wrong_number_changes_nothing_and_is_told(desk: MappingsFixture, number: int) -> None:
     desk.edit(TAG, role="api")
     desk.quiet()
     verdict = desk.approve(TAG, number)
@@ -195,12 +195,12 @@ def test_a_wrong_number_changes_nothing_and_is_told(desk: Desk, number: int) -> 
     assert serves(desk) == ("web", 1)
 
 
-def test_a_number_where_nothing_is_held_is_told(desk: Desk) -> None:
+def test_a_number_where_nothing_is_held_is_told(desk: MappingsFixture) -> None:
     desk.approve(TAG, 7)
     assert desk.shows(TAG) == ("Published", "approve is 7, but nothing is held", 1)
 
 
-def test_what_is_malformed_in_approve_is_told_and_stays(desk: Desk) -> None:
+def test_what_is_malformed_in_approve_is_told_and_stays(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.set(TAG, approve="yes")
     assert desk.publish(TAG).status is Status.HELD
@@ -209,7 +209,7 @@ def test_what_is_malformed_in_approve_is_told_and_stays(desk: Desk) -> None:
     assert row["approve"] == "yes"
 
 
-def test_an_approval_written_with_an_edit_approves_only_what_was_held(desk: Desk) -> None:
+def test_an_approval_written_with_an_edit_approves_only_what_was_held(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.set(TAG, role="NONE", approve=2)
     verdict = desk.publish(TAG)
@@ -218,7 +218,7 @@ def test_an_approval_written_with_an_edit_approves_only_what_was_held(desk: Desk
     assert "approve is 2, but 3 is held" in verdict.reason
 
 
-def test_nobody_can_approve_beforehand(desk: Desk) -> None:
+def test_nobody_can_approve_beforehand(desk: MappingsFixture) -> None:
     desk.put(TAG, role="api", approve=2)
     verdict = desk.publish(TAG)
     assert (verdict.status, verdict.held) == (Status.HELD, 3)
@@ -228,13 +228,13 @@ def test_nobody_can_approve_beforehand(desk: Desk) -> None:
     assert serves(desk) == ("web", 1)
 
 
-def test_the_row_put_again_with_the_number_is_approved(desk: Desk) -> None:
+def test_the_row_put_again_with_the_number_is_approved(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     assert desk.edit(TAG, role="api", approve=2).status is Status.PUBLISHED
     assert serves(desk) == ("api", 2)
 
 
-def test_columns_copied_from_a_held_row_hold_and_approve_nothing(desk: Desk) -> None:
+def test_columns_copied_from_a_held_row_hold_and_approve_nothing(desk: MappingsFixture) -> None:
     desk.put(TAG, role="api", status="Held", status_reason="x", status_revision=1, held_revision=2, matched=3)
     assert desk.publish(TAG).status is Status.HELD
     held = desk.held(TAG)
@@ -244,7 +244,7 @@ def test_columns_copied_from_a_held_row_hold_and_approve_nothing(desk: Desk) -> 
     assert desk.approve(TAG, 2).status is Status.PUBLISHED
 
 
-def test_an_approval_outlives_what_keeps_it_from_being_served(desk: Desk) -> None:
+def test_an_approval_outlives_what_keeps_it_from_being_served(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.retrust("api", TRUSTS_LAMBDA)
     assert desk.approve(TAG, 2).status is Status.REJECTED
@@ -259,7 +259,7 @@ def test_an_approval_outlives_what_keeps_it_from_being_served(desk: Desk) -> Non
 # ---- edited and taken back ----
 
 
-def test_another_content_has_another_number(desk: Desk) -> None:
+def test_another_content_has_another_number(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     assert desk.edit(TAG, role="NONE").held == 3
     assert desk.approve(TAG, 2).status is Status.HELD
@@ -268,7 +268,7 @@ def test_another_content_has_another_number(desk: Desk) -> None:
     assert serves(desk) == ("NONE", 3)
 
 
-def test_taking_the_edit_back_ends_it(desk: Desk) -> None:
+def test_taking_the_edit_back_ends_it(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.edit(TAG, role="web")
     row = desk.row(TAG)
@@ -278,35 +278,35 @@ def test_taking_the_edit_back_ends_it(desk: Desk) -> None:
     assert serves(desk) == ("web", 1)
 
 
-def test_the_same_edit_again_is_held_under_the_same_number(desk: Desk) -> None:
+def test_the_same_edit_again_is_held_under_the_same_number(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.edit(TAG, role="web")
     verdict = desk.edit(TAG, role="api")
     assert (verdict.status, verdict.held, verdict.changed) == (Status.HELD, 2, True)
 
 
-def test_the_same_edit_again_is_weighed_anew(desk: Desk) -> None:
+def test_the_same_edit_again_is_weighed_anew(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.edit(TAG, role="web")
     desk.limits = Limits(3, 0)
     assert desk.edit(TAG, role="api").revision == 2
 
 
-def test_an_edit_that_changes_little_is_served_under_the_next_number(desk: Desk) -> None:
+def test_an_edit_that_changes_little_is_served_under_the_next_number(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     assert desk.edit(TAG, role="web", owner="ada").revision == 3
     assert "held_revision" not in desk.row(TAG)
     assert desk.edit(TAG, role="api").held == 4, "what was held as 2 is overtaken"
 
 
-def test_a_bad_edit_ends_it_and_the_good_one_again_is_held_again(desk: Desk) -> None:
+def test_a_bad_edit_ends_it_and_the_good_one_again_is_held_again(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.edit(TAG, role="wbe")
     assert "held_revision" not in desk.row(TAG)
     assert desk.edit(TAG, role="api").held == 2
 
 
-def test_a_role_that_goes_bad_meanwhile_comes_first(desk: Desk) -> None:
+def test_a_role_that_goes_bad_meanwhile_comes_first(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.retrust("api", TRUSTS_LAMBDA)
     assert desk.recheck(TAG).status is Status.REJECTED
@@ -317,7 +317,7 @@ def test_a_role_that_goes_bad_meanwhile_comes_first(desk: Desk) -> None:
     assert desk.row(TAG)["held_revision"] == 2
 
 
-def test_what_is_held_stays_shown_while_aws_gives_no_answer(desk: Desk) -> None:
+def test_what_is_held_stays_shown_while_aws_gives_no_answer(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.world.calls.before("DescribeInstances", refusing("RequestLimitExceeded", "slow down"))
     with pytest.raises(Exception, match="slow down"):
@@ -325,7 +325,7 @@ def test_what_is_held_stays_shown_while_aws_gives_no_answer(desk: Desk) -> None:
     assert (desk.shows(TAG)[0], desk.row(TAG)["held_revision"]) == ("Held", 2)
 
 
-def test_a_profile_that_moved_is_another_content(desk: Desk) -> None:
+def test_a_profile_that_moved_is_another_content(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.iam.delete_role_policy(RoleName="api", PolicyName="grants")
     desk.delete_role("api")
@@ -336,7 +336,7 @@ def test_a_profile_that_moved_is_another_content(desk: Desk) -> None:
 # ---- by whom ----
 
 
-def test_who_edited_and_who_approved_is_kept_and_leaves_the_row(desk: Desk) -> None:
+def test_who_edited_and_who_approved_is_kept_and_leaves_the_row(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api", edited_by="ada")
     assert "edited_by" not in desk.row(TAG)
     held = desk.held(TAG)
@@ -353,7 +353,7 @@ def test_who_edited_and_who_approved_is_kept_and_leaves_the_row(desk: Desk) -> N
 # ---- a deletion that would change too much ----
 
 
-def test_a_deletion_that_would_change_too_much_is_undone_and_held(desk: Desk) -> None:
+def test_a_deletion_that_would_change_too_much_is_undone_and_held(desk: MappingsFixture) -> None:
     desk.set(TAG, owner="ada")
     desk.publish(TAG)
     desk.quiet()
@@ -377,7 +377,7 @@ def test_a_deletion_that_would_change_too_much_is_undone_and_held(desk: Desk) ->
     assert (entry["changes"], entry["by"], entry["effect"]["detach"]) == (["the row was deleted"], "ada", 3)
 
 
-def test_the_row_that_was_put_back_rests(desk: Desk) -> None:
+def test_the_row_that_was_put_back_rests(desk: MappingsFixture) -> None:
     desk.delete(TAG)
     desk.publish(TAG)
     desk.quiet()
@@ -387,7 +387,7 @@ def test_the_row_that_was_put_back_rests(desk: Desk) -> None:
     assert desk.world.events.kinds == []
 
 
-def test_approving_a_deletion_deletes_the_row_for_good(desk: Desk) -> None:
+def test_approving_a_deletion_deletes_the_row_for_good(desk: MappingsFixture) -> None:
     desk.delete(TAG)
     desk.publish(TAG)
     desk.quiet()
@@ -403,7 +403,7 @@ def test_approving_a_deletion_deletes_the_row_for_good(desk: Desk) -> None:
     assert desk.row(TAG) == {}
 
 
-def test_a_wrong_number_deletes_nothing(desk: Desk) -> None:
+def test_a_wrong_number_deletes_nothing(desk: MappingsFixture) -> None:
     desk.delete(TAG)
     desk.publish(TAG)
     assert "approve is 9, but 2 is held" in desk.approve(TAG, 9).reason
@@ -411,16 +411,16 @@ def test_a_wrong_number_deletes_nothing(desk: Desk) -> None:
     assert desk.row(TAG)["role"] == "web"
 
 
-def unsay(desk: Desk) -> None:
+def unsay(desk: MappingsFixture) -> None:
     desk.unset(TAG, "status")
 
 
-def put_again(desk: Desk) -> None:
+def put_again(desk: MappingsFixture) -> None:
     desk.put(TAG, role="web")
 
 
 @pytest.mark.parametrize("cancel", [unsay, put_again])
-def test_a_deletion_can_be_taken_back(desk: Desk, cancel: Any) -> None:
+def test_a_deletion_can_be_taken_back(desk: MappingsFixture, cancel: Any) -> None:
     desk.delete(TAG)
     desk.publish(TAG)
     cancel(desk)
@@ -432,7 +432,7 @@ def test_a_deletion_can_be_taken_back(desk: Desk, cancel: Any) -> None:
     assert serves(desk) == ("web", 1)
 
 
-def test_an_edit_of_the_row_that_was_put_back_takes_the_deletion_back(desk: Desk) -> None:
+def test_an_edit_of_the_row_that_was_put_back_takes_the_deletion_back(desk: MappingsFixture) -> None:
     desk.delete(TAG)
     desk.publish(TAG)
     desk.set(TAG, description="needed after all", approve=2)
@@ -442,7 +442,9 @@ def test_an_edit_of_the_row_that_was_put_back_takes_the_deletion_back(desk: Desk
 
 
 @pytest.mark.parametrize("edit", [{"role": "api"}, {"description": "needed after all"}], ids=repr)
-def test_an_edit_made_while_an_approved_deletion_is_carried_out_is_not_lost(desk: Desk, edit: dict[str, str]) -> None:
+def test_an_edit_made_while_an_approved_deletion_is_carried_out_is_not_lost(
+    desk: MappingsFixture, edit: dict[str, str]
+) -> None:
     desk.delete(TAG)
     desk.publish(TAG)
     desk.world.calls.before("DeleteItem", partial(desk.set, TAG, **edit))
@@ -452,7 +454,7 @@ def test_an_edit_made_while_an_approved_deletion_is_carried_out_is_not_lost(desk
     assert row["status"] in {"Published", "Held"}
 
 
-def test_a_deletion_taken_back_while_it_is_carried_out_is_not_carried_to_the_row(desk: Desk) -> None:
+def test_a_deletion_taken_back_while_it_is_carried_out_is_not_carried_to_the_row(desk: MappingsFixture) -> None:
     desk.delete(TAG)
     desk.publish(TAG)
     desk.world.calls.before("DeleteItem", partial(desk.unset, TAG, "status"))
@@ -460,7 +462,7 @@ def test_a_deletion_taken_back_while_it_is_carried_out_is_not_carried_to_the_row
     assert desk.shows(TAG)[::2] == ("Published", 3)
 
 
-def test_an_approval_written_while_counts_are_kept_up_is_not_lost(desk: Desk) -> None:
+def test_an_approval_written_while_counts_are_kept_up_is_not_lost(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.converged("web", workload="web")
     desk.world.calls.before("UpdateItem", partial(desk.set, TAG, approve=2, edited_by="grace"))
@@ -469,7 +471,7 @@ def test_an_approval_written_while_counts_are_kept_up_is_not_lost(desk: Desk) ->
     assert desk.publish(TAG).status is Status.PUBLISHED
 
 
-def test_an_approval_of_the_next_edit_written_while_the_last_is_served_is_not_lost(desk: Desk) -> None:
+def test_an_approval_of_the_next_edit_written_while_the_last_is_served_is_not_lost(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.set(TAG, approve=2)
     # Just before the row is tidied, somebody puts another number there.
@@ -479,7 +481,7 @@ def test_an_approval_of_the_next_edit_written_while_the_last_is_served_is_not_lo
     assert desk.shows(TAG) == ("Published", "approve is 3, but nothing is held", 2)
 
 
-def test_who_edits_while_a_verdict_is_written_is_not_taken_away_unnoticed(desk: Desk) -> None:
+def test_who_edits_while_a_verdict_is_written_is_not_taken_away_unnoticed(desk: MappingsFixture) -> None:
     desk.put(TAG, role="wbe", edited_by="ada")
     desk.world.calls.before("UpdateItem", partial(desk.set, TAG, role="nobody", edited_by="grace"))
     desk.publish(TAG)
@@ -487,7 +489,7 @@ def test_who_edits_while_a_verdict_is_written_is_not_taken_away_unnoticed(desk: 
     assert "role 'nobody'" in desk.shows(TAG)[1]
 
 
-def test_a_row_of_a_tag_that_is_no_longer_allowed_can_be_deleted_with_approval(desk: Desk) -> None:
+def test_a_row_of_a_tag_that_is_no_longer_allowed_can_be_deleted_with_approval(desk: MappingsFixture) -> None:
     tag = "rolekeeper:old=1"
     desk.world.publish(tag, "web")
     for _ in range(2):
@@ -498,7 +500,7 @@ def test_a_row_of_a_tag_that_is_no_longer_allowed_can_be_deleted_with_approval(d
     assert desk.row(tag) == {}
 
 
-def test_a_deletion_within_the_limit_goes_on(desk: Desk) -> None:
+def test_a_deletion_within_the_limit_goes_on(desk: MappingsFixture) -> None:
     desk.limits = Limits(3, 0)
     desk.delete(TAG)
     assert desk.publish(TAG).status is Status.REMOVED
@@ -506,7 +508,7 @@ def test_a_deletion_within_the_limit_goes_on(desk: Desk) -> None:
     assert desk.row(TAG) == {}
 
 
-def test_a_deletion_while_an_edit_is_held_is_weighed_by_itself(desk: Desk) -> None:
+def test_a_deletion_while_an_edit_is_held_is_weighed_by_itself(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.delete(TAG)
     verdict = desk.publish(TAG)
@@ -516,14 +518,14 @@ def test_a_deletion_while_an_edit_is_held_is_weighed_by_itself(desk: Desk) -> No
     assert serves(desk) == ("web", 1)
 
 
-def test_a_row_deleted_again_comes_back_again(desk: Desk) -> None:
+def test_a_row_deleted_again_comes_back_again(desk: MappingsFixture) -> None:
     for _ in range(2):
         desk.delete(TAG)
         assert desk.publish(TAG).held == 2
         assert desk.row(TAG)["held_revision"] == 2
 
 
-def test_a_row_whose_role_is_gone_can_be_deleted_with_approval(desk: Desk) -> None:
+def test_a_row_whose_role_is_gone_can_be_deleted_with_approval(desk: MappingsFixture) -> None:
     desk.delete(TAG)
     desk.publish(TAG)
     desk.retrust("web", TRUSTS_LAMBDA)
@@ -534,13 +536,13 @@ def test_a_row_whose_role_is_gone_can_be_deleted_with_approval(desk: Desk) -> No
     assert desk.row(TAG) == {}
 
 
-def test_the_sweep_holds_a_deletion_that_nobody_told_of(desk: Desk) -> None:
+def test_the_sweep_holds_a_deletion_that_nobody_told_of(desk: MappingsFixture) -> None:
     desk.delete(TAG)
     assert desk.recheck(TAG).status is Status.HELD
     assert desk.row(TAG)["status"] == "Held"
 
 
-def test_a_row_written_again_after_an_approved_deletion_is_a_new_one(desk: Desk) -> None:
+def test_a_row_written_again_after_an_approved_deletion_is_a_new_one(desk: MappingsFixture) -> None:
     desk.delete(TAG)
     desk.publish(TAG)
     desk.approve(TAG, 2)
@@ -552,11 +554,11 @@ def test_a_row_written_again_after_an_approved_deletion_is_a_new_one(desk: Desk)
 
 
 @pytest.mark.parametrize("columns", [{"role": "wbe"}, {"role": "api"}, {"role": "web", "enabled": "no"}], ids=repr)
-def test_a_row_that_is_put_anew_and_not_served_tells_how_many_are_governed(desk: Desk, columns: Any) -> None:
+def test_a_row_that_is_put_anew_and_not_served_tells_how_many_are_governed(desk: MappingsFixture, columns: Any) -> None:
     assert desk.edit(TAG, **columns).status in {Status.REJECTED, Status.HELD}
     assert desk.row(TAG)["matched"] == Decimal(3)
 
 
-def test_a_row_that_never_served_governs_none(desk: Desk) -> None:
+def test_a_row_that_never_served_governs_none(desk: MappingsFixture) -> None:
     desk.edit("workload=api", role="wbe")
     assert desk.row("workload=api")["matched"] == 0

@@ -8,8 +8,8 @@ import pytest
 from botocore.stub import Stubber
 
 from fakes.ec2 import client_error
-from fixtures.desk import Desk
-from fixtures.world import ACCOUNT, PATH, World
+from fixtures.account import ACCOUNT, PATH, FakeAccount
+from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.aws.iam import Document, Iam, Policies
 from strategies.values import NOW
@@ -77,9 +77,9 @@ class Refuses:
 
 
 @pytest.fixture
-def desk(world: World) -> Desk:
+def desk(world: FakeAccount) -> MappingsFixture:
     """A desk with a managed policy of two versions, a role with it and one inline, and a boundary."""
-    desk = Desk(world)
+    desk = MappingsFixture(world)
     desk.role("web")
     for name in ("ssm", "limit"):
         desk.iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(policy(allow(f"{name}:Old"))))
@@ -98,14 +98,14 @@ def managed(name: str) -> str:
     return f"arn:aws:iam::{ACCOUNT}:policy/{name}"
 
 
-def test_the_policies_of_a_role_are_those_inline_those_attached_and_its_boundary(desk: Desk) -> None:
+def test_the_policies_of_a_role_are_those_inline_those_attached_and_its_boundary(desk: MappingsFixture) -> None:
     read = Iam(desk.iam, ACCOUNT).policies("web")
     assert read == Policies(
         (policy(allow("s3:*", "arn:aws:s3:::é/*")), policy(allow("ssm:*"))), policy(allow("limit:*"))
     )
 
 
-def test_a_role_without_policies_has_none_and_no_role_is_none(desk: Desk) -> None:
+def test_a_role_without_policies_has_none_and_no_role_is_none(desk: MappingsFixture) -> None:
     desk.role("bare")
     reading = Iam(desk.iam, ACCOUNT)
     assert reading.policies("bare") == Policies()
@@ -132,7 +132,7 @@ def test_every_page_of_policies_is_read() -> None:
     assert read.documents[2:] == (policy(allow("one:*")), policy(allow("two:*")))
 
 
-def test_a_managed_policy_that_is_known_is_not_read_again(desk: Desk) -> None:
+def test_a_managed_policy_that_is_known_is_not_read_again(desk: MappingsFixture) -> None:
     known: dict[str, Document] = {}
     reading = Iam(desk.iam, ACCOUNT)
     first = reading.policies("web", known)
@@ -153,7 +153,9 @@ def test_a_managed_policy_that_is_known_is_not_read_again(desk: Desk) -> None:
         ("get_policy_version", "iam:GetPolicyVersion", managed("ssm")),
     ],
 )
-def test_each_read_of_policies_names_its_permission(desk: Desk, operation: str, action: str, resource: str) -> None:
+def test_each_read_of_policies_names_its_permission(
+    desk: MappingsFixture, operation: str, action: str, resource: str
+) -> None:
     known: dict[str, Document] = {managed("limit"): {}}
     client: Any = Refuses(desk.iam, operation)
     with pytest.raises(AccessDeniedError) as denied:
@@ -161,7 +163,7 @@ def test_each_read_of_policies_names_its_permission(desk: Desk, operation: str, 
     assert (denied.value.action, denied.value.resource) == (action, resource)
 
 
-def test_a_policy_that_cannot_be_decoded_says_nothing(desk: Desk) -> None:
+def test_a_policy_that_cannot_be_decoded_says_nothing(desk: MappingsFixture) -> None:
     class Garbled(Refuses):
         def get_role_policy(self, **asked: Any) -> Any:
             return {**desk.iam.get_role_policy(**asked), "PolicyDocument": "{not json"}

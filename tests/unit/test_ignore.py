@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from fixtures.world import World, new_world
+from fixtures.account import FakeAccount, new_account
 from rolekeeper.instances.resolve import exclusion
 from rolekeeper.model import IGNORE_TAG
 from rolekeeper.storage import codec, layout
@@ -14,8 +14,8 @@ from strategies.values import NOW
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    with new_world() as made:
+def world() -> Iterator[FakeAccount]:
+    with new_account() as made:
         made.publish("workload=web", "web")
         yield made
 
@@ -25,7 +25,7 @@ def timers(store: Store) -> list[codec.Item]:
 
 
 @pytest.mark.parametrize("text", ["true", "True", " TRUE "])
-def test_an_excluded_instance_is_left_alone_counted_and_costs_no_write(world: World, text: str) -> None:
+def test_an_excluded_instance_is_left_alone_counted_and_costs_no_write(world: FakeAccount, text: str) -> None:
     instance = world.running(workload="web", **{IGNORE_TAG: text})
     world.quiet()
     outcome = world.reconcile(instance)
@@ -39,7 +39,7 @@ def test_an_excluded_instance_is_left_alone_counted_and_costs_no_write(world: Wo
 
 
 @pytest.mark.parametrize("text", ["false", "FALSE", "2020-01-01T00:00:00Z"])
-def test_false_or_a_moment_that_has_passed_excludes_nothing(world: World, text: str) -> None:
+def test_false_or_a_moment_that_has_passed_excludes_nothing(world: FakeAccount, text: str) -> None:
     instance = world.running(workload="web", **{IGNORE_TAG: text})
     world.reconcile(instance)
     assert world.carries(instance) == "web"
@@ -55,7 +55,7 @@ def test_an_exclusion_ends_at_its_moment(seconds: int, code: str) -> None:
     assert (found.code if found else "nothing") == code
 
 
-def test_until_a_moment_it_waits_is_shown_once_and_a_timer_is_set(world: World) -> None:
+def test_until_a_moment_it_waits_is_shown_once_and_a_timer_is_set(world: FakeAccount) -> None:
     until = world.clock.now() + timedelta(hours=1)
     instance = world.running(workload="web", **{IGNORE_TAG: until.isoformat()})
     world.reconcile(instance)
@@ -76,7 +76,9 @@ def test_until_a_moment_it_waits_is_shown_once_and_a_timer_is_set(world: World) 
 
 
 @pytest.mark.parametrize("text", ["", "yes", "2026-12-31", "2026-12-31T18:00:00", "soon"])
-def test_a_value_that_can_not_be_read_leaves_the_instance_alone_and_says_what_to_write(world: World, text: str) -> None:
+def test_a_value_that_can_not_be_read_leaves_the_instance_alone_and_says_what_to_write(
+    world: FakeAccount, text: str
+) -> None:
     instance = world.running(workload="web", **{IGNORE_TAG: text})
     world.reconcile(instance)
     condition = world.record(instance).condition
@@ -87,7 +89,7 @@ def test_a_value_that_can_not_be_read_leaves_the_instance_alone_and_says_what_to
 
 
 def test_an_excluded_instance_keeps_its_role_until_the_exclusion_goes_whatever_happens_to_its_tags(
-    world: World,
+    world: FakeAccount,
 ) -> None:
     instance = world.running(workload="web")
     world.reconcile(instance)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.desk import Desk
+from fixtures.account import MUTATIONS, FakeAccount
+from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from fixtures.world import MUTATIONS, World
 from rolekeeper.instances.observe import Observation
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings.impact import MOVES, Impact, Move
@@ -280,8 +280,8 @@ EDITS: dict[str, dict[str, Any] | None] = {
 
 @pytest.mark.parametrize("take_over", [False, True], ids=["", "TakeOver"])
 @pytest.mark.parametrize("name", EDITS)
-def test_what_is_foretold_of_an_edit_is_what_happens(world: World, name: str, *, take_over: bool) -> None:
-    desk = Desk(world)
+def test_what_is_foretold_of_an_edit_is_what_happens(world: FakeAccount, name: str, *, take_over: bool) -> None:
+    desk = MappingsFixture(world)
     world.take_over = take_over
     for role in ("web", "api", "other"):
         desk.role(role)

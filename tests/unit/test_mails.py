@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.ec2 import client_error
-from fixtures.desk import Desk
-from fixtures.world import ACCOUNT, REGION, World
+from fixtures.account import ACCOUNT, REGION, FakeAccount
+from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mail import SUBJECT, TEXTS, mail
 from rolekeeper.settings import Limits
@@ -19,9 +19,9 @@ TAG = "workload=web"
 
 
 @pytest.fixture
-def desk(world: World) -> Desk:
+def desk(world: FakeAccount) -> MappingsFixture:
     """Two roles, and `workload=web` gives the first to three running instances."""
-    made = Desk(world)
+    made = MappingsFixture(world)
     for role in ("web", "api"):
         made.role(role)
         world.profile(role)
@@ -32,12 +32,12 @@ def desk(world: World) -> Desk:
     return made
 
 
-def the_mail(desk: Desk) -> tuple[str, str]:
+def the_mail(desk: MappingsFixture) -> tuple[str, str]:
     [found] = desk.world.topic.mails
     return found
 
 
-def test_a_missing_permission_names_action_and_resource(desk: Desk) -> None:
+def test_a_missing_permission_names_action_and_resource(desk: MappingsFixture) -> None:
     announcer = desk.world.telemetry()
     error = AccessDeniedError("AccessDenied", "no", "iam:PassRole", "arn:aws:iam::123456789012:role/web")
     announcer.denied(error, correlation_id="c")
@@ -48,7 +48,7 @@ def test_a_missing_permission_names_action_and_resource(desk: Desk) -> None:
     assert f"In account {ACCOUNT}, {REGION}, at 2026-03-" in text
 
 
-def test_a_held_edit_says_what_it_would_do_who_made_it_and_how_to_approve_it(desk: Desk) -> None:
+def test_a_held_edit_says_what_it_would_do_who_made_it_and_how_to_approve_it(desk: MappingsFixture) -> None:
     desk.limits = Limits(1, 0)
     desk.edit(TAG, role="api", edited_by="ada")
     subject, text = the_mail(desk)
@@ -60,7 +60,7 @@ def test_a_held_edit_says_what_it_would_do_who_made_it_and_how_to_approve_it(des
     assert "Cause: the row changed. Edited by: ada" in text
 
 
-def test_a_rejected_row_says_what_is_wrong_with_it(desk: Desk) -> None:
+def test_a_rejected_row_says_what_is_wrong_with_it(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="no-such-role")
     subject, text = the_mail(desk)
     assert subject == "Rolekeeper: Mapping Rejected: workload=web"
@@ -68,7 +68,7 @@ def test_a_rejected_row_says_what_is_wrong_with_it(desk: Desk) -> None:
     assert "Edited by: unknown" in text
 
 
-def test_a_role_that_ec2_may_not_assume_is_mailed_with_the_statement_to_add(desk: Desk) -> None:
+def test_a_role_that_ec2_may_not_assume_is_mailed_with_the_statement_to_add(desk: MappingsFixture) -> None:
     """The reason holds JSON with its quotes: as EventBridge fills in a template, this mail was never delivered."""
     desk.role("other", trust={"Statement": []})
     desk.edit(TAG, role="other")
@@ -76,7 +76,7 @@ def test_a_role_that_ec2_may_not_assume_is_mailed_with_the_statement_to_add(desk
     assert '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}' in text
 
 
-def test_a_tie_names_the_other_row(desk: Desk) -> None:
+def test_a_tie_names_the_other_row(desk: MappingsFixture) -> None:
     desk.edit("workload=*", role="api")
     subject, text = the_mail(desk)
     assert subject == "Rolekeeper: Mapping Conflict: workload=*"
@@ -84,7 +84,7 @@ def test_a_tie_names_the_other_row(desk: Desk) -> None:
     assert "rolekeeper mapping get 'workload=*'" in text, "as a shell takes it"
 
 
-def test_a_role_that_is_gone_is_told_though_nobody_edited_the_row(desk: Desk) -> None:
+def test_a_role_that_is_gone_is_told_though_nobody_edited_the_row(desk: MappingsFixture) -> None:
     desk.delete_role("web")
     desk.recheck(TAG)
     (_, suspended), (_, rejected) = desk.world.topic.mails
@@ -94,7 +94,7 @@ def test_a_role_that_is_gone_is_told_though_nobody_edited_the_row(desk: Desk) ->
     assert "Cause: swept." in suspended
 
 
-def test_what_befalls_a_whole_fleet_at_once_is_no_mail_for_each_instance(desk: Desk) -> None:
+def test_what_befalls_a_whole_fleet_at_once_is_no_mail_for_each_instance(desk: MappingsFixture) -> None:
     """Alarms tell of it, once."""
     desk.limits = Limits(100, 0)
     desk.edit(TAG, role="api", when_occupied="keep")
@@ -153,7 +153,7 @@ def test_no_text_breaks_a_mail(event: str, value: str) -> None:
 # ---- when it can't be sent ----
 
 
-def test_a_mail_that_cant_be_sent_is_logged_and_counted_and_stops_nothing(desk: Desk) -> None:
+def test_a_mail_that_cant_be_sent_is_logged_and_counted_and_stops_nothing(desk: MappingsFixture) -> None:
     def deny() -> None:
         raise client_error("KMSAccessDenied", "no identity-based policy allows the kms:GenerateDataKey action")
 
@@ -165,7 +165,7 @@ def test_a_mail_that_cant_be_sent_is_logged_and_counted_and_stops_nothing(desk: 
     assert desk.row(TAG)["status"] == "Rejected"
 
 
-def test_when_aws_doesnt_answer_for_events_no_mail_is_tried_and_all_count_as_lost(desk: Desk) -> None:
+def test_when_aws_doesnt_answer_for_events_no_mail_is_tried_and_all_count_as_lost(desk: MappingsFixture) -> None:
     def silence() -> None:
         raise ConnectTimeoutError(endpoint_url="the-bus")
 

@@ -2,26 +2,26 @@
 
 import pytest
 
-from fixtures.world import World, refusing
+from fixtures.account import FakeAccount, refusing
 from rolekeeper.fleet.overrides import DeployedMode
 from rolekeeper.model import Mode
 from rolekeeper.storage import layout
 
 
-def deploy(world: World, mode: Mode) -> None:
+def deploy(world: FakeAccount, mode: Mode) -> None:
     """A deployment, and the next minute."""
     announcer = world.telemetry()
     DeployedMode(world.store, announcer, mode).compare("minute-1", world.clock.now())
     announcer.flush()
 
 
-def test_a_first_deployment_is_no_change(world: World) -> None:
+def test_a_first_deployment_is_no_change(world: FakeAccount) -> None:
     deploy(world, Mode.OBSERVE)
     assert world.events.kinds == []
     assert world.store.get([layout.DEPLOYED])[layout.DEPLOYED]["mode"] == "observe"
 
 
-def test_a_change_is_reported_once_and_says_what_is_in_effect(world: World) -> None:
+def test_a_change_is_reported_once_and_says_what_is_in_effect(world: FakeAccount) -> None:
     deploy(world, Mode.ENFORCE)
     for _ in range(3):
         deploy(world, Mode.OBSERVE)
@@ -34,7 +34,7 @@ def test_a_change_is_reported_once_and_says_what_is_in_effect(world: World) -> N
     assert "rolekeeper mode enforce" in text
 
 
-def test_the_control_item_is_what_is_in_effect(world: World) -> None:
+def test_the_control_item_is_what_is_in_effect(world: FakeAccount) -> None:
     deploy(world, Mode.ENFORCE)
     world.control(mode="enforce")
     deploy(world, Mode.OBSERVE)
@@ -42,14 +42,14 @@ def test_the_control_item_is_what_is_in_effect(world: World) -> None:
     assert (detail["to"], detail["in-effect"]) == ("observe", "enforce")
 
 
-def test_an_unchanged_mode_costs_a_read_and_no_write(world: World) -> None:
+def test_an_unchanged_mode_costs_a_read_and_no_write(world: FakeAccount) -> None:
     deploy(world, Mode.ENFORCE)
     world.quiet()
     deploy(world, Mode.ENFORCE)
     assert world.calls.made == ["BatchGetItem"]
 
 
-def test_of_two_that_see_it_at_once_one_reports_it(world: World) -> None:
+def test_of_two_that_see_it_at_once_one_reports_it(world: FakeAccount) -> None:
     deploy(world, Mode.ENFORCE)
     world.calls.after("BatchGetItem", lambda: deploy(world, Mode.OBSERVE))
     deploy(world, Mode.OBSERVE)
@@ -57,7 +57,7 @@ def test_of_two_that_see_it_at_once_one_reports_it(world: World) -> None:
 
 
 @pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "AccessDeniedException"])
-def test_what_aws_refuses_in_one_minute_is_reported_in_the_next(world: World, code: str) -> None:
+def test_what_aws_refuses_in_one_minute_is_reported_in_the_next(world: FakeAccount, code: str) -> None:
     deploy(world, Mode.ENFORCE)
     world.calls.before("UpdateItem", refusing(code))
     deploy(world, Mode.OBSERVE)

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from fixtures.account import ACCOUNT, REGION, FakeAccount, KilledError, kill, mapping_key, refusing
 from fixtures.state_table import STATE_TABLE
-from fixtures.world import ACCOUNT, REGION, KilledError, World, kill, mapping_key, refusing
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import CorruptItemError, RetryableError
 from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe, observe_page, waits_for_room
@@ -15,23 +15,23 @@ from rolekeeper.model import NO_PROFILE, Action, Decision, Pin, WhenOccupied, Wh
 from rolekeeper.storage import codec, layout
 
 
-def _observe(world: World, *instances: str) -> list[Observed]:
+def _observe(world: FakeAccount, *instances: str) -> list[Observed]:
     ec2 = Ec2(world.ec2, ACCOUNT, REGION)  # type: ignore[arg-type]  # shaped like a client
     found = observe([world.key(each) for each in instances], ec2, world.state, world.clock.now())
     return list(found.values())
 
 
-def _one(world: World, instance: str) -> Observation:
+def _one(world: FakeAccount, instance: str) -> Observation:
     (found,) = _observe(world, instance)
     assert isinstance(found, Observation)
     return found
 
 
-def _decision(world: World, instance: str) -> Decision:
+def _decision(world: FakeAccount, instance: str) -> Decision:
     return _one(world, instance).decision(world.rules)
 
 
-def _needs_reconcile(world: World, instance: str) -> bool:
+def _needs_reconcile(world: FakeAccount, instance: str) -> bool:
     """Whether the sweep would send the instance."""
     seen = _one(world, instance)
     return needs_reconcile(seen, seen.decision(world.rules), world.clock.now())
@@ -40,14 +40,14 @@ def _needs_reconcile(world: World, instance: str) -> bool:
 # ---- what is read, and in which order ----
 
 
-def test_the_association_is_read_first_then_the_tags_then_the_mappings(world: World) -> None:
+def test_the_association_is_read_first_then_the_tags_then_the_mappings(world: FakeAccount) -> None:
     instance = world.running(workload="web")
     world.quiet()
     _observe(world, instance)
     assert world.calls.made == ["DescribeIamInstanceProfileAssociations", "DescribeInstances", "BatchGetItem"]
 
 
-def test_everything_that_a_decision_rests_on_is_there(world: World) -> None:
+def test_everything_that_a_decision_rests_on_is_there(world: FakeAccount) -> None:
     web, base = world.publish("workload=web", "web"), world.publish("workload=*", "base", priority=200)
     world.publish("workload=other", "other")
     instance = world.running(workload="web", Name="x")
@@ -67,7 +67,7 @@ def test_everything_that_a_decision_rests_on_is_there(world: World) -> None:
     assert seen.swept
 
 
-def test_a_grant_explains_the_very_profile_that_is_carried(world: World) -> None:
+def test_a_grant_explains_the_very_profile_that_is_carried(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.reconcile(instance)
@@ -78,7 +78,7 @@ def test_a_grant_explains_the_very_profile_that_is_carried(world: World) -> None
     assert _one(world, instance).grant is None
 
 
-def test_an_instance_that_carries_nothing_has_the_grant_of_no_role_if_it_was_quarantined(world: World) -> None:
+def test_an_instance_that_carries_nothing_has_the_grant_of_no_role_if_it_was_quarantined(world: FakeAccount) -> None:
     quarantine = world.publish("quarantine=*", "NONE", priority=1)
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
@@ -92,12 +92,12 @@ def test_an_instance_that_carries_nothing_has_the_grant_of_no_role_if_it_was_qua
     assert (seen.grant.profile_arn, seen.grant.mapping) == (NO_PROFILE, quarantine.key)
 
 
-def test_no_instances_cost_no_call_to_ec2(world: World) -> None:
+def test_no_instances_cost_no_call_to_ec2(world: FakeAccount) -> None:
     assert _observe(world) == []
     assert "DescribeInstances" not in world.calls.made
 
 
-def test_an_unknown_instance_among_known_ones_is_no_error(world: World) -> None:
+def test_an_unknown_instance_among_known_ones_is_no_error(world: FakeAccount) -> None:
     known = world.running()
     gone, seen = _observe(world, "i-00000000000000bad", known)
     assert isinstance(gone, Observation)
@@ -106,7 +106,7 @@ def test_an_unknown_instance_among_known_ones_is_no_error(world: World) -> None:
     assert seen.instance
 
 
-def test_more_instances_than_a_filter_takes_are_read_in_several_calls(world: World) -> None:
+def test_more_instances_than_a_filter_takes_are_read_in_several_calls(world: FakeAccount) -> None:
     fleet = [world.launch() for _ in range(201)]
     world.quiet()
     seen = _observe(world, *fleet)
@@ -115,7 +115,7 @@ def test_more_instances_than_a_filter_takes_are_read_in_several_calls(world: Wor
     assert world.calls["DescribeIamInstanceProfileAssociations"] == 2
 
 
-def test_a_mapping_that_lost_its_tag_is_read_by_itself(world: World) -> None:
+def test_a_mapping_that_lost_its_tag_is_read_by_itself(world: FakeAccount) -> None:
     web = world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.reconcile(instance)
@@ -125,7 +125,7 @@ def test_a_mapping_that_lost_its_tag_is_read_by_itself(world: World) -> None:
     assert world.calls["BatchGetItem"] == 2
 
 
-def test_a_mapping_that_gave_a_role_isnt_read_where_another_governs_by_now(world: World) -> None:
+def test_a_mapping_that_gave_a_role_isnt_read_where_another_governs_by_now(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     world.publish("workload=db", "db")
     instance = world.running(workload="web")
@@ -136,7 +136,7 @@ def test_a_mapping_that_gave_a_role_isnt_read_where_another_governs_by_now(world
     assert world.calls["BatchGetItem"] == 1
 
 
-def test_a_pin_that_is_over_stands_for_itself_without_being_read(world: World) -> None:
+def test_a_pin_that_is_over_stands_for_itself_without_being_read(world: FakeAccount) -> None:
     instance = world.running()
     pin = codec.pin_item(world.key(instance), Pin("web", world.profile("web"), by="me"))
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(pin))
@@ -151,14 +151,14 @@ def test_a_pin_that_is_over_stands_for_itself_without_being_read(world: World) -
     assert _decision(world, instance).action is Action.DETACH
 
 
-def test_an_unreadable_table_is_an_error_never_an_empty_answer(world: World) -> None:
+def test_an_unreadable_table_is_an_error_never_an_empty_answer(world: FakeAccount) -> None:
     instance = world.running(workload="web")
     world.calls.before("BatchGetItem", refusing("InternalServerError", status=500))
     with pytest.raises(RetryableError):
         _observe(world, instance)
 
 
-def test_a_function_that_read_older_tags_holds_an_older_association(world: World) -> None:
+def test_a_function_that_read_older_tags_holds_an_older_association(world: FakeAccount) -> None:
     # Between the read of the association and that of the tags, another function follows newer tags.
     world.publish("workload=web", "web")
     world.publish("workload=db", "db")
@@ -182,7 +182,7 @@ def test_a_function_that_read_older_tags_holds_an_older_association(world: World
 # ---- what isn't what we wrote ----
 
 
-def test_a_damaged_record_is_reported_beside_the_sound_ones_with_the_mappings_of_its_tags(world: World) -> None:
+def test_a_damaged_record_is_reported_beside_the_sound_ones_with_the_mappings_of_its_tags(world: FakeAccount) -> None:
     web = world.publish("workload=web", "web")
     damaged, sound = world.running(workload="web"), world.running(workload="web")
     world.garble(layout.record_key(world.key(damaged)))
@@ -197,7 +197,7 @@ def test_a_damaged_record_is_reported_beside_the_sound_ones_with_the_mappings_of
     assert world.calls["BatchGetItem"] == 1, "the damage costs no further read"
 
 
-def test_a_damaged_mapping_makes_unreadable_whichever_carries_its_tag(world: World) -> None:
+def test_a_damaged_mapping_makes_unreadable_whichever_carries_its_tag(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     world.publish("team=a", "a", priority=1)
     world.publish("workload=db", "db")
@@ -212,7 +212,9 @@ def test_a_damaged_mapping_makes_unreadable_whichever_carries_its_tag(world: Wor
     assert isinstance(seen, Observation)
 
 
-def test_a_damaged_mapping_that_gave_a_role_makes_the_instance_unreadable_once_its_tag_is_gone(world: World) -> None:
+def test_a_damaged_mapping_that_gave_a_role_makes_the_instance_unreadable_once_its_tag_is_gone(
+    world: FakeAccount,
+) -> None:
     world.publish("workload=web", "web")
     base = world.publish("workload=db", "db", enabled=False)
     instance = world.running(workload="web")
@@ -225,7 +227,7 @@ def test_a_damaged_mapping_that_gave_a_role_makes_the_instance_unreadable_once_i
     assert unreadable.published == (base,)
 
 
-def test_a_damaged_record_holds_the_instance_though_ec2_no_longer_knows_it(world: World) -> None:
+def test_a_damaged_record_holds_the_instance_though_ec2_no_longer_knows_it(world: FakeAccount) -> None:
     unknown = "i-00000000000000bad"
     world.garble(layout.record_key(world.key(unknown)))
     (unreadable,) = _observe(world, unknown)
@@ -236,7 +238,7 @@ def test_a_damaged_record_holds_the_instance_though_ec2_no_longer_knows_it(world
 # ---- why a change is withheld ----
 
 
-def _reverted(world: World) -> str:
+def _reverted(world: FakeAccount) -> str:
     """An instance whose change another actor reverted as often as the rule lets them."""
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
@@ -250,14 +252,14 @@ def _reverted(world: World) -> str:
     return instance
 
 
-def test_a_change_that_was_reverted_too_often_is_withheld_and_says_what_it_would_be(world: World) -> None:
+def test_a_change_that_was_reverted_too_often_is_withheld_and_says_what_it_would_be(world: FakeAccount) -> None:
     decision = _decision(world, _reverted(world))
     assert (decision.action, decision.code) == (Action.HOLD, "contested")
     assert decision.reason.startswith("another actor reverted this change 3 times")
     assert decision.reason.endswith("It would attach: workload=web gives it role web")
 
 
-def test_a_contested_instance_with_nothing_to_change_says_nothing_of_it(world: World) -> None:
+def test_a_contested_instance_with_nothing_to_change_says_nothing_of_it(world: FakeAccount) -> None:
     instance = _reverted(world)
     world.attach_by_hand(instance, "web")
     world.wait(1)
@@ -277,7 +279,7 @@ def test_a_contested_instance_with_nothing_to_change_says_nothing_of_it(world: W
     ],
 )
 def test_a_change_is_withheld_with_the_first_reason_that_holds(
-    world: World, control: dict[str, object], code: str, *, swept: bool
+    world: FakeAccount, control: dict[str, object], code: str, *, swept: bool
 ) -> None:
     instance = missed(world)
     world.control(**control)
@@ -288,7 +290,9 @@ def test_a_change_is_withheld_with_the_first_reason_that_holds(
     assert decision.reason.endswith("; it would attach: workload=web gives it role web")
 
 
-def test_a_change_that_another_actor_reverts_is_contested_whether_or_not_it_might_be_made_now(world: World) -> None:
+def test_a_change_that_another_actor_reverts_is_contested_whether_or_not_it_might_be_made_now(
+    world: FakeAccount,
+) -> None:
     instance = _reverted(world)
     world.never_swept()
     assert _decision(world, instance).code == "contested"
@@ -299,7 +303,7 @@ def test_a_change_that_another_actor_reverts_is_contested_whether_or_not_it_migh
     [(None, {"workload": "web"}, "converged"), (None, {}, "unmatched"), ("theirs", {"workload": "web"}, "occupied")],
 )
 def test_where_nothing_would_be_changed_a_pause_is_named_and_nothing_else_is(
-    world: World, profile: str | None, tags: dict[str, str], code: str
+    world: FakeAccount, profile: str | None, tags: dict[str, str], code: str
 ) -> None:
     world.publish("workload=web", "web")
     instance = world.running(profile=profile, **tags)
@@ -316,21 +320,21 @@ def test_where_nothing_would_be_changed_a_pause_is_named_and_nothing_else_is(
 # ---- what an observation says of itself ----
 
 
-def test_an_event_names_the_tags_that_a_mapping_reads_and_no_others(world: World) -> None:
+def test_an_event_names_the_tags_that_a_mapping_reads_and_no_others(world: FakeAccount) -> None:
     world.publish("workload=web", "web", require_tags={"env": "prod"})
     instance = world.running(workload="web", Name="secret", env="test")
     assert _one(world, instance).tags_read == {"workload", "env", "rolekeeper:ignore"}
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_an_instance_that_is_shutting_down_has_ended(world: World, *, ended: bool) -> None:
+def test_an_instance_that_is_shutting_down_has_ended(world: FakeAccount, *, ended: bool) -> None:
     instance = world.running()
     if ended:
         world.truth.terminate(instance)
     assert _one(world, instance).ended is ended
 
 
-def test_a_look_is_outdated_when_the_record_shows_what_was_seen_after_it_began(world: World) -> None:
+def test_a_look_is_outdated_when_the_record_shows_what_was_seen_after_it_began(world: FakeAccount) -> None:
     instance = world.launch(workload="web")
     world.publish("workload=web", "web")
 
@@ -343,7 +347,7 @@ def test_a_look_is_outdated_when_the_record_shows_what_was_seen_after_it_began(w
     assert not _one(world, instance).outdated
 
 
-def test_a_change_that_waits_for_room_has_its_turn_until_that_moment(world: World) -> None:
+def test_a_change_that_waits_for_room_has_its_turn_until_that_moment(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.reconcile(instance)
@@ -368,18 +372,18 @@ def test_a_change_that_waits_for_room_has_its_turn_until_that_moment(world: Worl
 # ---- what the sweep sends: what a reconcile would do or write something for ----
 
 
-def converged(world: World) -> str:
+def converged(world: FakeAccount) -> str:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.reconcile(instance)
     return instance
 
 
-def untouched(world: World) -> str:
+def untouched(world: FakeAccount) -> str:
     return world.running(profile="theirs")
 
 
-def occupied(world: World) -> str:
+def occupied(world: FakeAccount) -> str:
     world.publish("workload=web", "web")
     instance = world.running(profile="theirs", workload="web")
     world.wait(1)
@@ -387,7 +391,7 @@ def occupied(world: World) -> str:
     return instance
 
 
-def unexplained(world: World) -> str:
+def unexplained(world: FakeAccount) -> str:
     world.profile("web")
     instance = world.running()
     world.attach_by_hand(instance, "web")
@@ -396,20 +400,20 @@ def unexplained(world: World) -> str:
     return instance
 
 
-def kept(world: World) -> str:
+def kept(world: FakeAccount) -> str:
     instance = untagged_and_kept(world)
     world.reconcile(instance)
     return instance
 
 
-def watched(world: World) -> str:
+def watched(world: FakeAccount) -> str:
     world.publish("workload=web", "web")
     instance = world.launch(workload="web")
     world.reconcile(instance)
     return instance
 
 
-def waiting_for_its_start(world: World) -> str:
+def waiting_for_its_start(world: FakeAccount) -> str:
     instance = converged(world)
     world.publish("workload=db", "db")
     world.stop(instance)
@@ -418,7 +422,7 @@ def waiting_for_its_start(world: World) -> str:
     return instance
 
 
-def interrupted_and_stopped_again(world: World) -> str:
+def interrupted_and_stopped_again(world: FakeAccount) -> str:
     """It shows what it showed before; an attempt in between left a grant and an entry that is started."""
     instance = waiting_for_its_start(world)
     world.start(instance)
@@ -429,7 +433,7 @@ def interrupted_and_stopped_again(world: World) -> str:
     return instance
 
 
-def crashed_after_its_call(world: World) -> str:
+def crashed_after_its_call(world: FakeAccount) -> str:
     """Its grant was written before the call, so nothing is left to write."""
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
@@ -440,7 +444,7 @@ def crashed_after_its_call(world: World) -> str:
     return instance
 
 
-def quarantined(world: World) -> str:
+def quarantined(world: FakeAccount) -> str:
     instance = converged(world)
     world.publish("quarantine=*", "NONE", priority=1)
     world.tag(instance, quarantine="")
@@ -448,39 +452,39 @@ def quarantined(world: World) -> str:
     return instance
 
 
-def terminated_and_forgotten(world: World) -> str:
+def terminated_and_forgotten(world: FakeAccount) -> str:
     instance = converged(world)
     world.truth.terminate(instance)
     world.reconcile(instance)
     return instance
 
 
-def missed(world: World) -> str:
+def missed(world: FakeAccount) -> str:
     world.publish("workload=web", "web")
     return world.running(workload="web")
 
 
-def missed_untagging(world: World) -> str:
+def missed_untagging(world: FakeAccount) -> str:
     instance = converged(world)
     world.untag(instance, "workload")
     return instance
 
 
-def missed_refusal(world: World) -> str:
+def missed_refusal(world: FakeAccount) -> str:
     world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
     instance = world.running(profile="theirs", workload="web")
     world.wait(1)
     return instance
 
 
-def relieved(world: World) -> str:
+def relieved(world: FakeAccount) -> str:
     """Held once, and as it should be by now."""
     instance = occupied(world)
     world.untag(instance, "workload")
     return instance
 
 
-def untagged_and_kept(world: World) -> str:
+def untagged_and_kept(world: FakeAccount) -> str:
     """Nothing asks any longer for the change that was made: it must not count if the tag comes back."""
     world.publish("workload=web", "web", when_unmatched=WhenUnmatched.KEEP)
     instance = world.running(workload="web")
@@ -489,12 +493,12 @@ def untagged_and_kept(world: World) -> str:
     return instance
 
 
-def unwatched(world: World) -> str:
+def unwatched(world: FakeAccount) -> str:
     world.publish("workload=web", "web")
     return world.launch(workload="web")
 
 
-def governed_by_another_mapping(world: World) -> str:
+def governed_by_another_mapping(world: FakeAccount) -> str:
     """The same role, and other words on what happens when the tag goes."""
     instance = converged(world)
     world.publish("app=*", "web", when_unmatched=WhenUnmatched.KEEP)
@@ -503,14 +507,14 @@ def governed_by_another_mapping(world: World) -> str:
     return instance
 
 
-def released_from_quarantine(world: World) -> str:
+def released_from_quarantine(world: FakeAccount) -> str:
     """Nothing governs it now, and its record still says that a mapping took its role."""
     instance = quarantined(world)
     world.untag(instance, "quarantine", "workload")
     return instance
 
 
-def terminated(world: World) -> str:
+def terminated(world: FakeAccount) -> str:
     instance = converged(world)
     world.truth.terminate(instance)
     return instance
@@ -533,7 +537,7 @@ def terminated(world: World) -> str:
     ],
 )
 def test_an_instance_that_the_sweep_leaves_out_really_needs_nothing(
-    world: World, begin: Callable[[World], str]
+    world: FakeAccount, begin: Callable[[FakeAccount], str]
 ) -> None:
     instance = begin(world)
     assert not _needs_reconcile(world, instance)
@@ -560,7 +564,7 @@ def test_an_instance_that_the_sweep_leaves_out_really_needs_nothing(
     ],
 )
 def test_an_instance_that_the_sweep_sends_needs_it_and_then_no_more(
-    world: World, begin: Callable[[World], str]
+    world: FakeAccount, begin: Callable[[FakeAccount], str]
 ) -> None:
     instance = begin(world)
     assert _needs_reconcile(world, instance)
@@ -570,7 +574,7 @@ def test_an_instance_that_the_sweep_sends_needs_it_and_then_no_more(
     assert not _needs_reconcile(world, instance)
 
 
-def test_a_parked_instance_is_sent_again(world: World) -> None:
+def test_a_parked_instance_is_sent_again(world: FakeAccount) -> None:
     instance = unwatched(world)
     outcome = world.reconcile(instance, in_loop=True)
     assert outcome.decision
@@ -579,7 +583,7 @@ def test_a_parked_instance_is_sent_again(world: World) -> None:
 
 
 @pytest.mark.parametrize("withheld", ["observing", "paused", "unswept"])
-def test_what_is_withheld_is_shown_once_and_not_sent_by_every_sweep(world: World, withheld: str) -> None:
+def test_what_is_withheld_is_shown_once_and_not_sent_by_every_sweep(world: FakeAccount, withheld: str) -> None:
     instance = missed(world)
     if withheld == "unswept":
         world.never_swept()
@@ -591,7 +595,7 @@ def test_what_is_withheld_is_shown_once_and_not_sent_by_every_sweep(world: World
     assert not _needs_reconcile(world, instance)
 
 
-def test_the_sweeps_own_reading_of_a_page_decides_the_same(world: World) -> None:
+def test_the_sweeps_own_reading_of_a_page_decides_the_same(world: FakeAccount) -> None:
     instance, damaged = missed(world), world.running(workload="web")
     world.garble(layout.record_key(world.key(damaged)))
     ec2 = Ec2(world.ec2, ACCOUNT, REGION)  # type: ignore[arg-type]  # shaped like a client
@@ -605,7 +609,7 @@ def test_the_sweeps_own_reading_of_a_page_decides_the_same(world: World) -> None
     assert isinstance(found[1], Unreadable)
 
 
-def test_a_page_without_instances_costs_nothing(world: World) -> None:
+def test_a_page_without_instances_costs_nothing(world: FakeAccount) -> None:
     ec2 = Ec2(world.ec2, ACCOUNT, REGION)  # type: ignore[arg-type]  # shaped like a client
     world.quiet()
     assert list(observe_page([], ec2, world.state, world.clock.now())) == []

@@ -12,8 +12,8 @@ from aws_lambda_powertools import Metrics
 
 import on_mapping_change
 import runtime
-from fixtures.desk import Desk
-from fixtures.world import World, refusing
+from fixtures.account import FakeAccount, refusing
+from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import MappingKey
@@ -43,7 +43,7 @@ class RecordedPublisher:
 
 
 @pytest.fixture
-def publisher(world: World, monkeypatch: pytest.MonkeyPatch) -> RecordedPublisher:
+def publisher(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> RecordedPublisher:
     made = RecordedPublisher()
     monkeypatch.setattr(runtime, "app", lambda _arn: SimpleNamespace(telemetry=world.telemetry(), publisher=made))
     return made
@@ -86,7 +86,7 @@ def test_a_changed_row_is_judged_under_the_id_of_its_stream_record(publisher: Re
     assert publisher.asked == [(text, sample(name)["eventID"])]
 
 
-def test_our_own_status_write_wakes_nobody(publisher: RecordedPublisher, world: World) -> None:
+def test_our_own_status_write_wakes_nobody(publisher: RecordedPublisher, world: FakeAccount) -> None:
     assert handle(sample("mapping-status-written")) == {"batchItemFailures": []}
     assert publisher.asked == []
     assert world.metrics.counts == {"StatusWriteSeen": 1}
@@ -158,10 +158,10 @@ def test_a_batch_that_fails_altogether_is_reported_record_by_record(publisher: R
 
 
 def test_a_record_comes_again_for_a_row_that_it_freed_and_that_aws_gave_no_answer_for(
-    publisher: RecordedPublisher, world: World, monkeypatch: pytest.MonkeyPatch
+    publisher: RecordedPublisher, world: FakeAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del publisher  # the real one is asked here
-    desk = Desk(world)
+    desk = MappingsFixture(world)
     for role in ("web", "api"):
         desk.role(role)
     desk.edit("workload=*", role="api")
@@ -195,7 +195,7 @@ def with_text(change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("harm", [without_keys, without_stream, with_numbers, with_text])
 def test_a_malformed_record_is_dropped_with_a_metric_and_a_log_line(
-    publisher: RecordedPublisher, world: World, harm: Callable[[dict[str, Any]], None]
+    publisher: RecordedPublisher, world: FakeAccount, harm: Callable[[dict[str, Any]], None]
 ) -> None:
     bad = record("bad", 1)
     harm(bad)

@@ -11,7 +11,7 @@ from aws_lambda_powertools import Metrics
 
 import on_state_change
 import runtime
-from fixtures.world import World
+from fixtures.account import FakeAccount
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.fleet.overrides import UnknownKeyError
 from rolekeeper.storage import layout
@@ -40,7 +40,7 @@ class RecordedSteering:
 
 
 @pytest.fixture
-def steering(world: World, monkeypatch: pytest.MonkeyPatch) -> RecordedSteering:
+def steering(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> RecordedSteering:
     made = RecordedSteering()
     monkeypatch.setattr(runtime, "app", lambda _arn: SimpleNamespace(telemetry=world.telemetry(), overrides=made))
     monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
@@ -106,7 +106,7 @@ def with_text(change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("harm", [without_keys, without_stream, with_numbers, with_text])
 def test_a_malformed_record_is_dropped_with_a_metric_and_a_log_line(
-    steering: RecordedSteering, world: World, harm: Callable[[dict[str, Any]], None]
+    steering: RecordedSteering, world: FakeAccount, harm: Callable[[dict[str, Any]], None]
 ) -> None:
     bad = record("bad", 1)
     harm(bad)
@@ -116,7 +116,7 @@ def test_a_malformed_record_is_dropped_with_a_metric_and_a_log_line(
     assert any(line["message"] == "dropped" for line in world.logged())
 
 
-def test_what_steers_nothing_is_dropped_and_not_tried_again(steering: RecordedSteering, world: World) -> None:
+def test_what_steers_nothing_is_dropped_and_not_tried_again(steering: RecordedSteering, world: FakeAccount) -> None:
     steering.fails = {"bad": UnknownKeyError("it names no instance")}
     assert handle(record("bad")) == {"batchItemFailures": []}
     assert [line["reason"] for line in world.logged() if line["message"] == "dropped"] == ["it names no instance"]

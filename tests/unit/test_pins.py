@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
+from fixtures.account import FakeAccount, new_account
 from fixtures.state_table import STATE_TABLE
-from fixtures.world import World, new_world
 from rolekeeper.model import NO_ROLE, Pin
 from rolekeeper.storage import codec, layout
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    with new_world() as made:
+def world() -> Iterator[FakeAccount]:
+    with new_account() as made:
         made.publish("workload=web", "web")
         made.profile("debug")
         yield made
 
 
-def pin(world: World, instance: str, role: str, *, minutes: float | None = None, **more: Any) -> None:
+def pin(world: FakeAccount, instance: str, role: str, *, minutes: float | None = None, **more: Any) -> None:
     """Pin an instance, and let Rolekeeper look."""
     expires_at = None if minutes is None else world.clock.now() + timedelta(minutes=minutes)
     arn = "" if role == NO_ROLE else world.profiles[role].arn
@@ -30,20 +30,20 @@ def pin(world: World, instance: str, role: str, *, minutes: float | None = None,
     world.reconcile(instance)
 
 
-def put_pin(world: World, instance: str, **attributes: Any) -> None:
+def put_pin(world: FakeAccount, instance: str, **attributes: Any) -> None:
     """Write a pin as a person without the command line would."""
     pk, sk = layout.pin_key(world.key(instance))
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes({"pk": pk, "sk": sk, **attributes}))
 
 
-def release(world: World, instance: str) -> None:
+def release(world: FakeAccount, instance: str) -> None:
     """Delete the pin, and let Rolekeeper look."""
     pk, sk = layout.pin_key(world.key(instance))
     world.dynamodb.delete_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
     world.reconcile(instance)
 
 
-def test_a_pinned_role_comes_before_the_mapping_and_goes_back_to_it_when_released(world: World) -> None:
+def test_a_pinned_role_comes_before_the_mapping_and_goes_back_to_it_when_released(world: FakeAccount) -> None:
     instance = world.running(workload="web")
     world.reconcile(instance)
     pin(world, instance, "debug")
@@ -57,7 +57,9 @@ def test_a_pinned_role_comes_before_the_mapping_and_goes_back_to_it_when_release
     assert world.granted(instance)
 
 
-def test_an_instance_without_a_mapping_is_attached_by_hand_and_detached_when_the_pin_expires(world: World) -> None:
+def test_an_instance_without_a_mapping_is_attached_by_hand_and_detached_when_the_pin_expires(
+    world: FakeAccount,
+) -> None:
     instance = world.running()
     pin(world, instance, "debug", minutes=30)
     assert world.carries(instance) == "debug"
@@ -71,7 +73,7 @@ def test_an_instance_without_a_mapping_is_attached_by_hand_and_detached_when_the
     assert world.record(instance).condition is None
 
 
-def test_what_a_pin_gave_is_explained_by_it(world: World) -> None:
+def test_what_a_pin_gave_is_explained_by_it(world: FakeAccount) -> None:
     instance = world.running()
     pin(world, instance, "debug")
     (grant,) = world.record(instance).grants.values()
@@ -79,7 +81,7 @@ def test_what_a_pin_gave_is_explained_by_it(world: World) -> None:
 
 
 @pytest.mark.parametrize("role", ["debug", NO_ROLE])
-def test_a_pin_takes_over_a_foreign_role_where_the_stack_lets_it(world: World, role: str) -> None:
+def test_a_pin_takes_over_a_foreign_role_where_the_stack_lets_it(world: FakeAccount, role: str) -> None:
     world.take_over = True
     instance = world.running(profile="theirs")
     pin(world, instance, role)
@@ -93,7 +95,9 @@ def test_a_pin_takes_over_a_foreign_role_where_the_stack_lets_it(world: World, r
 
 
 @pytest.mark.parametrize("role", ["debug", NO_ROLE])
-def test_a_pin_leaves_a_foreign_role_where_the_stack_forbids_to_take_over_and_says_so(world: World, role: str) -> None:
+def test_a_pin_leaves_a_foreign_role_where_the_stack_forbids_to_take_over_and_says_so(
+    world: FakeAccount, role: str
+) -> None:
     instance = world.running(profile="theirs")
     pin(world, instance, role)
     condition = world.record(instance).condition
@@ -106,7 +110,7 @@ def test_a_pin_leaves_a_foreign_role_where_the_stack_forbids_to_take_over_and_sa
     assert world.record(instance).condition is None
 
 
-def test_a_pin_to_the_role_that_is_there_changes_nothing_and_nor_does_its_release(world: World) -> None:
+def test_a_pin_to_the_role_that_is_there_changes_nothing_and_nor_does_its_release(world: FakeAccount) -> None:
     instance = world.running(workload="web")
     world.reconcile(instance)
     world.quiet()
@@ -116,14 +120,14 @@ def test_a_pin_to_the_role_that_is_there_changes_nothing_and_nor_does_its_releas
     assert world.carries(instance) == "web"
 
 
-def test_a_pin_comes_before_a_tie_and_before_the_tag_that_excludes(world: World) -> None:
+def test_a_pin_comes_before_a_tie_and_before_the_tag_that_excludes(world: FakeAccount) -> None:
     world.publish("team=db", "db")
     instance = world.running(workload="web", team="db", **{"rolekeeper:ignore": "true"})
     pin(world, instance, "debug")
     assert world.carries(instance) == "debug"
 
 
-def test_a_pin_on_a_running_instance_is_one_replace_and_takes_no_room_in_a_window(world: World) -> None:
+def test_a_pin_on_a_running_instance_is_one_replace_and_takes_no_room_in_a_window(world: FakeAccount) -> None:
     instance = world.running(workload="web")
     world.reconcile(instance)
     world.quiet()
@@ -132,7 +136,7 @@ def test_a_pin_on_a_running_instance_is_one_replace_and_takes_no_room_in_a_windo
     assert world.writes == ["PutItem", "TransactWriteItems", "TransactWriteItems"]  # the pin, the grant, the outcome
 
 
-def test_on_a_stopped_instance_the_pinned_role_waits_for_the_start(world: World) -> None:
+def test_on_a_stopped_instance_the_pinned_role_waits_for_the_start(world: FakeAccount) -> None:
     instance = world.stopped(workload="web")
     world.reconcile(instance)
     pin(world, instance, "debug")
@@ -158,7 +162,7 @@ def test_on_a_stopped_instance_the_pinned_role_waits_for_the_start(world: World)
     ],
 )
 def test_a_pin_that_can_not_be_read_leaves_the_instance_as_it_is_and_says_why(
-    world: World, attributes: dict[str, Any], why: str
+    world: FakeAccount, attributes: dict[str, Any], why: str
 ) -> None:
     instance = world.running(workload="db", profile="theirs")
     put_pin(world, instance, **attributes)
@@ -171,14 +175,14 @@ def test_a_pin_that_can_not_be_read_leaves_the_instance_as_it_is_and_says_why(
     assert world.carries(other) == "web"
 
 
-def test_a_hand_written_pin_needs_only_its_role_and_profile(world: World) -> None:
+def test_a_hand_written_pin_needs_only_its_role_and_profile(world: FakeAccount) -> None:
     instance = world.running(workload="web")
     put_pin(world, instance, role="debug", profile_arn=world.profiles["debug"].arn)
     world.reconcile(instance)
     assert world.carries(instance) == "debug"
 
 
-def test_the_pin_of_a_terminated_instance_goes_with_its_record(world: World) -> None:
+def test_the_pin_of_a_terminated_instance_goes_with_its_record(world: FakeAccount) -> None:
     instance = world.running(workload="web")
     pin(world, instance, "debug")
     world.truth.terminate(instance)
@@ -189,7 +193,7 @@ def test_the_pin_of_a_terminated_instance_goes_with_its_record(world: World) -> 
     assert not snapshot.records
 
 
-def test_a_pin_waits_while_rolekeeper_is_paused(world: World) -> None:
+def test_a_pin_waits_while_rolekeeper_is_paused(world: FakeAccount) -> None:
     world.control(paused=True)
     instance = world.running(workload="web")
     pin(world, instance, "debug")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from fakes.ec2 import client_error
-from fixtures.desk import Desk
-from fixtures.world import ACCOUNT, PATH, World
+from fixtures.account import ACCOUNT, PATH, FakeAccount
+from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.iam import Iam
 from rolekeeper.permissions.compare import Difference, PolicyReader
 from support.grants import allow, policy
@@ -15,7 +15,7 @@ from support.grants import allow, policy
 PROFILES = f"arn:aws:iam::{ACCOUNT}:instance-profile{PATH}"
 
 
-class Office(Desk):
+class Office(MappingsFixture):
     """A desk with roles that may do things."""
 
     def role_with(self, name: str, *actions: str, managed: str = "") -> None:
@@ -47,7 +47,7 @@ class Office(Desk):
 
 
 @pytest.fixture
-def office(world: World) -> Office:
+def office(world: FakeAccount) -> Office:
     return Office(world)
 
 

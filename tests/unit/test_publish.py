@@ -10,8 +10,8 @@ import pytest
 
 from fakes.dynamodb_values import ITEM_BYTES
 from fakes.ec2 import client_error
-from fixtures.desk import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
-from fixtures.world import ACCOUNT, MAPPING_TABLE, KilledError, World, kill, mapping_key
+from fixtures.account import ACCOUNT, MAPPING_TABLE, FakeAccount, KilledError, kill, mapping_key
+from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
 from rolekeeper.aws.errors import CorruptItemError, RetryableError
 from rolekeeper.instances.resolve import mapping_keys, resolve
 from rolekeeper.mappings.scan import Scan
@@ -24,15 +24,15 @@ PROFILE = f"arn:aws:iam::{ACCOUNT}:instance-profile/rolekeeper/"
 
 
 @pytest.fixture
-def desk(world: World) -> Desk:
-    made = Desk(world)
+def desk(world: FakeAccount) -> MappingsFixture:
+    made = MappingsFixture(world)
     made.role("web")
     made.role("api")
     made.world.calls.clear()
     return made
 
 
-def served_role(desk: Desk, tag: str = "workload=web") -> tuple[str, int]:
+def served_role(desk: MappingsFixture, tag: str = "workload=web") -> tuple[str, int]:
     mapping = desk.served(tag)
     assert mapping
     return mapping.spec.role, mapping.revision
@@ -41,7 +41,7 @@ def served_role(desk: Desk, tag: str = "workload=web") -> tuple[str, int]:
 # ---- accepted ----
 
 
-def test_a_good_row_is_published_shown_and_fanned_out(desk: Desk) -> None:
+def test_a_good_row_is_published_shown_and_fanned_out(desk: MappingsFixture) -> None:
     one, two = desk.world.running(workload="web"), desk.world.running(workload="web")
     desk.world.running(workload="api")
 
@@ -62,7 +62,7 @@ def test_a_good_row_is_published_shown_and_fanned_out(desk: Desk) -> None:
     assert (entry["event"], entry["revision"], entry["role"]) == ("Mapping Published", 1, "web")
 
 
-def test_the_same_again_is_no_new_revision_and_no_word(desk: Desk) -> None:
+def test_the_same_again_is_no_new_revision_and_no_word(desk: MappingsFixture) -> None:
     desk.world.running(workload="web")
     desk.edit("workload=web", role="web")
     desk.quiet()
@@ -75,20 +75,20 @@ def test_the_same_again_is_no_new_revision_and_no_word(desk: Desk) -> None:
     assert desk.world.events.kinds == []
 
 
-def test_putting_the_same_row_again_writes_the_status_again_but_no_revision(desk: Desk) -> None:
+def test_putting_the_same_row_again_writes_the_status_again_but_no_revision(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.edit("workload=web", role="web")
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
-def test_an_edit_is_the_next_revision(desk: Desk) -> None:
+def test_an_edit_is_the_next_revision(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.edit("workload=web", role="api")
     assert served_role(desk) == ("api", 2)
     assert desk.shows("workload=web") == ("Published", "in effect", 2)
 
 
-def test_status_columns_copied_from_another_row_fool_nobody(desk: Desk) -> None:
+def test_status_columns_copied_from_another_row_fool_nobody(desk: MappingsFixture) -> None:
     instance = desk.world.running(workload="web")
     ours = {"status": "Published", "status_reason": "in effect", "status_revision": 1, "matched": 1, "occupied": 9}
     desk.edit("workload=web", role="web", **ours)
@@ -97,7 +97,7 @@ def test_status_columns_copied_from_another_row_fool_nobody(desk: Desk) -> None:
     assert desk.sent_ids() == [instance]
 
 
-def test_none_needs_no_role(desk: Desk) -> None:
+def test_none_needs_no_role(desk: MappingsFixture) -> None:
     assert desk.edit("quarantine=*", role="NONE").status is Status.PUBLISHED
     mapping = desk.served("quarantine=*")
     assert mapping
@@ -105,7 +105,7 @@ def test_none_needs_no_role(desk: Desk) -> None:
     assert desk.world.calls["GetRole"] == 0
 
 
-def test_warnings_stand_in_the_row(desk: Desk) -> None:
+def test_warnings_stand_in_the_row(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web", priority="7", prioritty=5)
     status, reason, _ = desk.shows("workload=web")
     assert status == "Published"
@@ -113,7 +113,7 @@ def test_warnings_stand_in_the_row(desk: Desk) -> None:
     assert "did you mean priority?" in reason
 
 
-def test_an_expired_row_is_published_so_that_its_instances_are_let_go(desk: Desk) -> None:
+def test_an_expired_row_is_published_so_that_its_instances_are_let_go(desk: MappingsFixture) -> None:
     desk.world.running(workload="web")
     desk.edit("workload=web", role="web", expires_at="2020-01-01T00:00:00Z")
     assert desk.shows("workload=web") == ("Expired", "it expired at 2020-01-01T00:00:00Z", 1)
@@ -121,7 +121,7 @@ def test_an_expired_row_is_published_so_that_its_instances_are_let_go(desk: Desk
     assert len(desk.sent()) == 1
 
 
-def test_expiry_is_noticed_by_the_sweep(desk: Desk) -> None:
+def test_expiry_is_noticed_by_the_sweep(desk: MappingsFixture) -> None:
     instance = desk.world.running(workload="web")
     at = desk.world.clock.now() + timedelta(hours=1)
     desk.edit("workload=web", role="web", expires_at=at.isoformat())
@@ -136,7 +136,7 @@ def test_expiry_is_noticed_by_the_sweep(desk: Desk) -> None:
     assert served_role(desk) == ("web", 1)
 
 
-def test_a_disabled_row_governs_nothing_and_says_so(desk: Desk) -> None:
+def test_a_disabled_row_governs_nothing_and_says_so(desk: MappingsFixture) -> None:
     desk.world.running(workload="web")
     desk.edit("workload=web", role="web", enabled=False)
     assert desk.shows("workload=web") == ("Published", "it is disabled and governs no instance", 1)
@@ -187,7 +187,7 @@ BAD_ROWS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("bad", BAD_ROWS)
-def test_a_bad_row_is_rejected_and_the_last_good_one_keeps_serving(desk: Desk, bad: str) -> None:
+def test_a_bad_row_is_rejected_and_the_last_good_one_keeps_serving(desk: MappingsFixture, bad: str) -> None:
     attributes, words = BAD_ROWS[bad]
     desk.role("outside", path="/")
     desk.role("lambda", trust=TRUSTS_LAMBDA)
@@ -212,7 +212,7 @@ def test_a_bad_row_is_rejected_and_the_last_good_one_keeps_serving(desk: Desk, b
 
 
 @pytest.mark.parametrize("bad", BAD_ROWS)
-def test_a_rejected_row_that_is_checked_again_writes_and_sends_nothing(desk: Desk, bad: str) -> None:
+def test_a_rejected_row_that_is_checked_again_writes_and_sends_nothing(desk: MappingsFixture, bad: str) -> None:
     desk.role("outside", path="/")
     desk.role("lambda", trust=TRUSTS_LAMBDA)
     desk.put_raw("workload=web", BAD_ROWS[bad][0])
@@ -230,21 +230,21 @@ def test_a_rejected_row_that_is_checked_again_writes_and_sends_nothing(desk: Des
 @pytest.mark.parametrize(
     "tag", ["workload=we\u200bb", "workload= web", "w\u043erkload=web", "k" * 2000 + "=" + "v" * 1000]
 )
-def test_a_tag_that_is_not_what_it_looks_like_is_rejected(desk: Desk, tag: str) -> None:
+def test_a_tag_that_is_not_what_it_looks_like_is_rejected(desk: MappingsFixture, tag: str) -> None:
     assert desk.edit(tag, role="web").status is Status.REJECTED
     assert desk.shows(tag)[0] == "Rejected"
     desk.delete(tag)
     assert desk.publish(tag).status is Status.REMOVED
 
 
-def test_all_that_is_wrong_is_told_at_once(desk: Desk) -> None:
+def test_all_that_is_wrong_is_told_at_once(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="none", enabled="false", prioritty=5)
     reason = desk.shows("workload=web")[1]
     for words in ("write NONE in capitals", "Boolean (BOOL)", "did you mean priority?"):
         assert words in reason
 
 
-def test_a_bad_edit_taken_back_serves_on_with_the_same_revision(desk: Desk) -> None:
+def test_a_bad_edit_taken_back_serves_on_with_the_same_revision(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.edit("workload=web", role="wbe")
     desk.edit("workload=web", role="web")
@@ -252,7 +252,7 @@ def test_a_bad_edit_taken_back_serves_on_with_the_same_revision(desk: Desk) -> N
     assert desk.world.events.kinds == ["Mapping Published", "Mapping Rejected", "Mapping Published"]
 
 
-def test_a_row_of_400_kb_is_rejected_as_well_as_it_fits_and_told_once(desk: Desk) -> None:
+def test_a_row_of_400_kb_is_rejected_as_well_as_it_fits_and_told_once(desk: MappingsFixture) -> None:
     room = ITEM_BYTES - len("tag_keyworkloadtag_valuewebrole")
     desk.put_raw("workload=web", {"role": {"S": "x" * room}})
 
@@ -264,7 +264,7 @@ def test_a_row_of_400_kb_is_rejected_as_well_as_it_fits_and_told_once(desk: Desk
     assert [each["status"] for each in desk.history("workload=web")] == ["Rejected"]
 
 
-def test_a_served_row_of_400_kb_is_told_once_and_not_fanned_out_by_every_sweep(desk: Desk) -> None:
+def test_a_served_row_of_400_kb_is_told_once_and_not_fanned_out_by_every_sweep(desk: MappingsFixture) -> None:
     desk.world.running(workload="web")
     room = ITEM_BYTES - len("tag_keyworkloadtag_valuewebrolewebnotes")
     desk.put_raw("workload=web", {"role": {"S": "web"}, "notes": {"S": "x" * room}})
@@ -279,7 +279,7 @@ def test_a_served_row_of_400_kb_is_told_once_and_not_fanned_out_by_every_sweep(d
     assert [each["status"] for each in desk.history("workload=web")] == ["Published"]
 
 
-def test_a_row_with_little_room_gets_a_short_reason(desk: Desk) -> None:
+def test_a_row_with_little_room_gets_a_short_reason(desk: MappingsFixture) -> None:
     room = ITEM_BYTES - len("tag_keyworkloadtag_valuewebrole") - 130
     desk.put_raw("workload=web", {"role": {"S": "x" * room}})
     desk.publish("workload=web")
@@ -293,7 +293,7 @@ def test_a_row_with_little_room_gets_a_short_reason(desk: Desk) -> None:
 # ---- instance profiles ----
 
 
-def test_a_missing_profile_is_made_as_the_console_does(desk: Desk) -> None:
+def test_a_missing_profile_is_made_as_the_console_does(desk: MappingsFixture) -> None:
     desk.role("bare", profile=False)
     assert desk.edit("workload=bare", role="bare").status is Status.PUBLISHED
     profile = desk.iam.get_instance_profile(InstanceProfileName="bare")["InstanceProfile"]
@@ -304,7 +304,7 @@ def test_a_missing_profile_is_made_as_the_console_does(desk: Desk) -> None:
     assert mapping.profile_arn == profile["Arn"]
 
 
-def test_a_creation_that_was_interrupted_is_completed(desk: Desk) -> None:
+def test_a_creation_that_was_interrupted_is_completed(desk: MappingsFixture) -> None:
     desk.role("bare", profile=False)
     desk.put("workload=bare", role="bare")
     desk.world.calls.after("CreateInstanceProfile", kill)
@@ -318,7 +318,7 @@ def test_a_creation_that_was_interrupted_is_completed(desk: Desk) -> None:
     assert desk.world.calls["CreateInstanceProfile"] == 1
 
 
-def test_a_missing_profile_is_asked_for_when_none_is_to_be_made(desk: Desk) -> None:
+def test_a_missing_profile_is_asked_for_when_none_is_to_be_made(desk: MappingsFixture) -> None:
     desk.world.makes_profiles = False
     desk.role("bare", profile=False)
     assert desk.edit("workload=bare", role="bare").status is Status.REJECTED
@@ -330,14 +330,14 @@ def test_a_missing_profile_is_asked_for_when_none_is_to_be_made(desk: Desk) -> N
     assert desk.world.calls["AddRoleToInstanceProfile"] == 0
 
 
-def test_a_full_account_is_a_reason_to_reject(desk: Desk) -> None:
+def test_a_full_account_is_a_reason_to_reject(desk: MappingsFixture) -> None:
     desk.role("bare", profile=False)
     refuse(desk, "CreateInstanceProfile", "LimitExceeded", "Cannot exceed quota for InstanceProfilesPerAccount: 1000")
     assert desk.edit("workload=bare", role="bare").status is Status.REJECTED
     assert "InstanceProfilesPerAccount" in desk.shows("workload=bare")[1]
 
 
-def test_observe_mode_makes_no_profile_and_enforce_makes_it_at_the_next_sweep(desk: Desk) -> None:
+def test_observe_mode_makes_no_profile_and_enforce_makes_it_at_the_next_sweep(desk: MappingsFixture) -> None:
     desk.role("bare", profile=False)
     desk.world.mode = Mode.OBSERVE
     desk.edit("workload=bare", role="bare")
@@ -354,7 +354,9 @@ def test_observe_mode_makes_no_profile_and_enforce_makes_it_at_the_next_sweep(de
     assert desk.shows("workload=bare") == ("Published", "in effect", 1)
 
 
-def test_a_profile_that_waits_for_enforce_is_made_though_the_row_was_edited_and_is_refused(desk: Desk) -> None:
+def test_a_profile_that_waits_for_enforce_is_made_though_the_row_was_edited_and_is_refused(
+    desk: MappingsFixture,
+) -> None:
     desk.role("bare", profile=False)
     desk.world.mode = Mode.OBSERVE
     desk.edit("workload=bare", role="bare")
@@ -373,7 +375,7 @@ def test_a_profile_that_waits_for_enforce_is_made_though_the_row_was_edited_and_
 # ---- ties ----
 
 
-def test_an_exact_row_and_a_star_row_with_equal_priority_conflict(desk: Desk) -> None:
+def test_an_exact_row_and_a_star_row_with_equal_priority_conflict(desk: MappingsFixture) -> None:
     desk.edit("workload=*", role="api")
     desk.quiet()
     verdict = desk.edit("workload=web", role="web")
@@ -384,7 +386,7 @@ def test_an_exact_row_and_a_star_row_with_equal_priority_conflict(desk: Desk) ->
     assert desk.world.events.kinds == ["Mapping Conflict"]
 
 
-def test_a_star_row_conflicts_with_the_exact_rows_that_are_there(desk: Desk) -> None:
+def test_a_star_row_conflicts_with_the_exact_rows_that_are_there(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.edit("workload=api", role="api", priority=50)
     assert desk.edit("workload=*", role="api").status is Status.CONFLICT
@@ -406,12 +408,12 @@ def test_a_star_row_conflicts_with_the_exact_rows_that_are_there(desk: Desk) -> 
     ],
     ids=repr,
 )
-def test_what_can_never_meet_is_no_conflict(desk: Desk, columns: dict[str, Any]) -> None:
+def test_what_can_never_meet_is_no_conflict(desk: MappingsFixture, columns: dict[str, Any]) -> None:
     desk.edit("workload=*", role="api", accounts={ACCOUNT}, regions={"us-east-1"}, require_tags={"env": "prod"})
     assert desk.edit("workload=web", **{"role": "web", **columns}).status in {Status.PUBLISHED, Status.EXPIRED}
 
 
-def test_rows_of_different_tags_conflict_on_the_instances_that_carry_both(desk: Desk) -> None:
+def test_rows_of_different_tags_conflict_on_the_instances_that_carry_both(desk: MappingsFixture) -> None:
     both = sorted(desk.world.running(workload="web", env="prod") for _ in range(7))
     desk.world.running(workload="web")
     desk.edit("env=prod", role="api")
@@ -425,7 +427,7 @@ def test_rows_of_different_tags_conflict_on_the_instances_that_carry_both(desk: 
     assert desk.sent() == []
 
 
-def test_a_conflict_keeps_the_last_good_revision_and_ends_when_a_priority_is_given(desk: Desk) -> None:
+def test_a_conflict_keeps_the_last_good_revision_and_ends_when_a_priority_is_given(desk: MappingsFixture) -> None:
     desk.world.running(workload="web", env="prod")
     desk.edit("env=prod", role="api")
     desk.edit("workload=web", role="web", priority=50)
@@ -439,7 +441,7 @@ def test_a_conflict_keeps_the_last_good_revision_and_ends_when_a_priority_is_giv
     assert desk.shows("workload=web") == ("Published", "in effect", 2)
 
 
-def test_a_tie_that_tagging_made_is_shown_but_does_not_bar_an_edit(desk: Desk) -> None:
+def test_a_tie_that_tagging_made_is_shown_but_does_not_bar_an_edit(desk: MappingsFixture) -> None:
     desk.edit("env=prod", role="api")
     desk.edit("workload=web", role="web")
     tied = desk.world.running(workload="web", env="prod")
@@ -462,13 +464,13 @@ TAKEN = "it takes over instances that carry foreign roles (occupied says how man
 NO_EFFECT = "when_occupied: replace has no effect, as the stack is deployed with TakeOver=false"
 
 
-def counts(desk: Desk) -> tuple[int, int]:
+def counts(desk: MappingsFixture) -> tuple[int, int]:
     """How many instances the row says that it governs, and how many of them carry a foreign role."""
     row = desk.row("workload=web")
     return int(row["matched"]), int(row["occupied"])
 
 
-def effect(desk: Desk) -> dict[str, int]:
+def effect(desk: MappingsFixture) -> dict[str, int]:
     """What the last revision was said to change."""
     told = desk.history("workload=web")[-1]["effect"]
     return {name: int(told[name]) for name in ("attach", "replace", "detach")}
@@ -484,7 +486,7 @@ def effect(desk: Desk) -> dict[str, int]:
     ],
 )
 def test_a_row_that_meets_foreign_roles_is_published_with_a_warning(
-    desk: Desk, when_occupied: str, warned: str, *, take_over: bool
+    desk: MappingsFixture, when_occupied: str, warned: str, *, take_over: bool
 ) -> None:
     desk.world.take_over = take_over
     for _ in range(2):
@@ -508,7 +510,7 @@ def test_a_row_that_meets_foreign_roles_is_published_with_a_warning(
 
 
 @pytest.mark.parametrize("take_over", [False, True])
-def test_a_mapping_to_none_that_meets_foreign_roles_is_no_other(desk: Desk, *, take_over: bool) -> None:
+def test_a_mapping_to_none_that_meets_foreign_roles_is_no_other(desk: MappingsFixture, *, take_over: bool) -> None:
     desk.world.take_over = take_over
     desk.world.running(profile="theirs", workload="web")
     desk.edit("workload=web", role="NONE", when_occupied="replace")
@@ -519,7 +521,7 @@ def test_a_mapping_to_none_that_meets_foreign_roles_is_no_other(desk: Desk, *, t
 
 @pytest.mark.parametrize(("take_over", "says"), [(False, NO_EFFECT), (True, "in effect")])
 def test_where_no_instance_carries_a_foreign_role_only_a_word_without_effect_is_warned_of(
-    desk: Desk, says: str, *, take_over: bool
+    desk: MappingsFixture, says: str, *, take_over: bool
 ) -> None:
     desk.world.take_over = take_over
     desk.edit("workload=web", role="api")
@@ -529,14 +531,14 @@ def test_where_no_instance_carries_a_foreign_role_only_a_word_without_effect_is_
     assert counts(desk) == (1, 0), "another managed role is no foreign one"
 
 
-def test_nodes_of_a_cluster_are_named(desk: Desk) -> None:
+def test_nodes_of_a_cluster_are_named(desk: MappingsFixture) -> None:
     desk.world.running(profile="theirs", workload="web", **{"eks:cluster-name": "prod"})
     desk.world.running(profile="ecsInstanceRole", workload="web")
     desk.edit("workload=web", role="web")
     assert "keep them, ECS and EKS nodes among them (occupied" in desk.shows("workload=web")[1]
 
 
-def test_one_more_foreign_role_changes_the_count_and_no_word(desk: Desk) -> None:
+def test_one_more_foreign_role_changes_the_count_and_no_word(desk: MappingsFixture) -> None:
     desk.world.running(profile="theirs", workload="web")
     desk.edit("workload=web", role="web")
     desk.world.running(profile="theirs", workload="web")
@@ -547,7 +549,7 @@ def test_one_more_foreign_role_changes_the_count_and_no_word(desk: Desk) -> None
     assert desk.world.events.kinds == []
 
 
-def test_a_stack_that_is_deployed_with_take_over_has_the_instances_looked_at_again(desk: Desk) -> None:
+def test_a_stack_that_is_deployed_with_take_over_has_the_instances_looked_at_again(desk: MappingsFixture) -> None:
     instance = desk.world.running(profile="theirs", workload="web")
     desk.edit("workload=web", role="web", when_occupied="replace")
     desk.quiet()
@@ -557,7 +559,7 @@ def test_a_stack_that_is_deployed_with_take_over_has_the_instances_looked_at_aga
     assert desk.sent_ids() == [instance]
 
 
-def test_an_edit_that_takes_over_too_many_is_held_with_the_warning(desk: Desk) -> None:
+def test_an_edit_that_takes_over_too_many_is_held_with_the_warning(desk: MappingsFixture) -> None:
     desk.world.take_over = True
     desk.limits = Limits(0, 0)
     for _ in range(2):
@@ -569,7 +571,7 @@ def test_an_edit_that_takes_over_too_many_is_held_with_the_warning(desk: Desk) -
     assert desk.edit("workload=web", role="web").status is Status.PUBLISHED, "which takes nothing over"
 
 
-def test_an_instance_that_a_service_manages_is_not_said_to_change(desk: Desk) -> None:
+def test_an_instance_that_a_service_manages_is_not_said_to_change(desk: MappingsFixture) -> None:
     desk.world.truth.launch(tags={"workload": "web"}, operator="eks.amazonaws.com", hidden=True)
     desk.world.wait(2)
     desk.edit("workload=web", role="web")
@@ -579,7 +581,7 @@ def test_an_instance_that_a_service_manages_is_not_said_to_change(desk: Desk) ->
 # ---- removed ----
 
 
-def test_a_deleted_row_leaves_a_tombstone_and_wakes_its_instances(desk: Desk) -> None:
+def test_a_deleted_row_leaves_a_tombstone_and_wakes_its_instances(desk: MappingsFixture) -> None:
     instance = desk.world.running(workload="web")
     desk.edit("workload=web", role="web")
     desk.quiet()
@@ -595,7 +597,7 @@ def test_a_deleted_row_leaves_a_tombstone_and_wakes_its_instances(desk: Desk) ->
     assert desk.row("workload=web") == {}
 
 
-def test_a_row_that_was_never_published_goes_without_a_trace(desk: Desk) -> None:
+def test_a_row_that_was_never_published_goes_without_a_trace(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="wbe")
     desk.delete("workload=web")
     desk.quiet()
@@ -604,7 +606,7 @@ def test_a_row_that_was_never_published_goes_without_a_trace(desk: Desk) -> None
     assert desk.world.writes == []
 
 
-def test_a_removal_that_was_cut_short_wakes_its_instances_when_it_comes_again(desk: Desk) -> None:
+def test_a_removal_that_was_cut_short_wakes_its_instances_when_it_comes_again(desk: MappingsFixture) -> None:
     instance = desk.world.running(workload="web")
     desk.edit("workload=web", role="web")
     desk.quiet()
@@ -620,7 +622,7 @@ def test_a_removal_that_was_cut_short_wakes_its_instances_when_it_comes_again(de
     assert desk.sent_ids() == [], "the sweep finds a tombstone quite in order"
 
 
-def test_a_row_that_comes_back_goes_on_with_the_numbers(desk: Desk) -> None:
+def test_a_row_that_comes_back_goes_on_with_the_numbers(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.delete("workload=web")
     desk.publish("workload=web")
@@ -632,7 +634,7 @@ def test_a_row_that_comes_back_goes_on_with_the_numbers(desk: Desk) -> None:
 # ---- crashes and races ----
 
 
-def test_a_publication_that_was_cut_short_wakes_its_instances_when_it_comes_again(desk: Desk) -> None:
+def test_a_publication_that_was_cut_short_wakes_its_instances_when_it_comes_again(desk: MappingsFixture) -> None:
     instance = desk.world.running(workload="web")
     desk.put("workload=web", role="web")
     desk.world.calls.after("TransactWriteItems", kill)
@@ -647,21 +649,21 @@ def test_a_publication_that_was_cut_short_wakes_its_instances_when_it_comes_agai
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
-def test_an_instance_tagged_while_a_row_is_published_is_woken(desk: Desk) -> None:
+def test_an_instance_tagged_while_a_row_is_published_is_woken(desk: MappingsFixture) -> None:
     instance = desk.world.running()
     desk.world.calls.before("TransactWriteItems", lambda: desk.world.tag(instance, workload="web"))
     desk.edit("workload=web", role="web")
     assert desk.sent_ids() == [instance]
 
 
-def test_a_row_deleted_while_it_is_judged_does_not_rise_again(desk: Desk) -> None:
+def test_a_row_deleted_while_it_is_judged_does_not_rise_again(desk: MappingsFixture) -> None:
     desk.put("workload=web", role="wbe")
     desk.world.calls.after("GetRole", lambda: desk.delete("workload=web"))
     assert desk.publish("workload=web").status is Status.REMOVED
     assert desk.row("workload=web") == {}
 
 
-def test_a_row_edited_while_it_is_judged_is_judged_again(desk: Desk) -> None:
+def test_a_row_edited_while_it_is_judged_is_judged_again(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="api")
     desk.put("workload=web", role="wbe", **status_of(desk, "workload=web"))
     desk.world.calls.after("GetRole", lambda: desk.put("workload=web", role="web"))
@@ -670,7 +672,7 @@ def test_a_row_edited_while_it_is_judged_is_judged_again(desk: Desk) -> None:
     assert served_role(desk) == ("web", 2)
 
 
-def test_of_two_judges_the_slower_one_looks_again(desk: Desk) -> None:
+def test_of_two_judges_the_slower_one_looks_again(desk: MappingsFixture) -> None:
     desk.put("workload=web", role="web")
     desk.world.calls.before("TransactWriteItems", lambda: desk.edit("workload=web", role="api"))
     desk.publish("workload=web")
@@ -678,7 +680,7 @@ def test_of_two_judges_the_slower_one_looks_again(desk: Desk) -> None:
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
-def test_a_row_that_never_stands_still_is_left_to_the_stream(desk: Desk) -> None:
+def test_a_row_that_never_stands_still_is_left_to_the_stream(desk: MappingsFixture) -> None:
     desk.put("workload=web", role="wbe")
     for status in ("a", "b", "c"):
         desk.world.calls.before("UpdateItem", partial(desk.put, "workload=web", role="wbe", status=status))
@@ -686,7 +688,7 @@ def test_a_row_that_never_stands_still_is_left_to_the_stream(desk: Desk) -> None
         desk.publish("workload=web")
 
 
-def status_of(desk: Desk, tag: str) -> dict[str, Any]:
+def status_of(desk: MappingsFixture, tag: str) -> dict[str, Any]:
     names = ("status", "status_reason", "status_revision", "matched")
     return {name: value for name, value in desk.row(tag).items() if name in names}
 
@@ -694,7 +696,7 @@ def status_of(desk: Desk, tag: str) -> dict[str, Any]:
 # ---- AWS gives no answer, or refuses ----
 
 
-def refuse(desk: Desk, operation: str, code: str, message: str = "", status: int = 400) -> None:
+def refuse(desk: MappingsFixture, operation: str, code: str, message: str = "", status: int = 400) -> None:
     def raises() -> None:
         raise client_error(code, message, operation, status=status)
 
@@ -709,7 +711,9 @@ def refuse(desk: Desk, operation: str, code: str, message: str = "", status: int
         ("DescribeInstances", "RequestLimitExceeded"),
     ],
 )
-def test_no_answer_leaves_the_row_waiting_and_the_stream_retries(desk: Desk, operation: str, code: str) -> None:
+def test_no_answer_leaves_the_row_waiting_and_the_stream_retries(
+    desk: MappingsFixture, operation: str, code: str
+) -> None:
     instance = desk.world.running(workload="web")
     desk.put("workload=web", role="web")
     refuse(desk, operation, code)
@@ -727,7 +731,7 @@ def test_no_answer_leaves_the_row_waiting_and_the_stream_retries(desk: Desk, ope
     assert desk.sent_ids() == [instance]
 
 
-def test_no_answer_about_a_row_that_is_served_leaves_its_status_alone(desk: Desk) -> None:
+def test_no_answer_about_a_row_that_is_served_leaves_its_status_alone(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     refuse(desk, "GetRole", "Throttling")
     with pytest.raises(RetryableError):
@@ -735,7 +739,7 @@ def test_no_answer_about_a_row_that_is_served_leaves_its_status_alone(desk: Desk
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
-def test_a_missing_permission_rings_and_waits_for_the_sweep(desk: Desk) -> None:
+def test_a_missing_permission_rings_and_waits_for_the_sweep(desk: MappingsFixture) -> None:
     desk.put("workload=web", role="web")
     words = (
         "User: arn:aws:sts::123456789012:assumed-role/x/y is not authorized to perform: iam:GetRole on resource: "
@@ -755,7 +759,7 @@ def test_a_missing_permission_rings_and_waits_for_the_sweep(desk: Desk) -> None:
     assert served_role(desk) == ("web", 1)
 
 
-def test_a_permission_missing_for_our_own_table_rings_too(desk: Desk) -> None:
+def test_a_permission_missing_for_our_own_table_rings_too(desk: MappingsFixture) -> None:
     desk.put("workload=web", role="web")
     refuse(desk, "GetItem", "AccessDeniedException")
     assert desk.publish("workload=web").status is Status.WAITING
@@ -767,7 +771,7 @@ def test_a_permission_missing_for_our_own_table_rings_too(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("harm", ["gone", "distrusted"])
-def test_a_role_that_can_no_longer_be_used_suspends_its_mapping_until_it_can(desk: Desk, harm: str) -> None:
+def test_a_role_that_can_no_longer_be_used_suspends_its_mapping_until_it_can(desk: MappingsFixture, harm: str) -> None:
     instance = desk.world.running(workload="web")
     desk.edit("workload=web", role="web")
     desk.quiet()
@@ -806,7 +810,7 @@ def test_a_role_that_can_no_longer_be_used_suspends_its_mapping_until_it_can(des
     assert set(desk.sent_ids()) == {instance}
 
 
-def test_a_profile_that_was_deleted_and_made_anew_under_its_name_is_attached_again(desk: Desk) -> None:
+def test_a_profile_that_was_deleted_and_made_anew_under_its_name_is_attached_again(desk: MappingsFixture) -> None:
     """It keeps its ARN, so an instance with the former one looked as it should be, with credentials that end."""
     desk.world.profile("web")
     instance = desk.world.running(workload="web")
@@ -840,7 +844,9 @@ def test_a_profile_that_was_deleted_and_made_anew_under_its_name_is_attached_aga
     assert desk.world.mutations == []
 
 
-def test_the_id_of_a_profile_that_rolekeeper_made_is_noted_by_the_next_sweep_and_sends_nobody(desk: Desk) -> None:
+def test_the_id_of_a_profile_that_rolekeeper_made_is_noted_by_the_next_sweep_and_sends_nobody(
+    desk: MappingsFixture,
+) -> None:
     desk.world.running(workload="web")
     desk.role("bare", profile=False)
     desk.edit("workload=web", role="bare")
@@ -859,7 +865,7 @@ def test_the_id_of_a_profile_that_rolekeeper_made_is_noted_by_the_next_sweep_and
     assert desk.world.writes == []
 
 
-def test_a_bad_edit_does_not_hide_that_the_served_role_is_gone(desk: Desk) -> None:
+def test_a_bad_edit_does_not_hide_that_the_served_role_is_gone(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.edit("workload=web", role="wbe")
     desk.delete_role("web")
@@ -870,7 +876,7 @@ def test_a_bad_edit_does_not_hide_that_the_served_role_is_gone(desk: Desk) -> No
     assert "suspended" in desk.shows("workload=web")[1]
 
 
-def test_a_row_whose_deletion_nobody_told_of_is_found_by_the_sweep(desk: Desk) -> None:
+def test_a_row_whose_deletion_nobody_told_of_is_found_by_the_sweep(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.delete("workload=web")
     assert desk.recheck("workload=web").changed
@@ -879,7 +885,7 @@ def test_a_row_whose_deletion_nobody_told_of_is_found_by_the_sweep(desk: Desk) -
     assert mapping.deleted
 
 
-def test_the_sweep_counts_for_every_mapping_and_a_recheck_asks_ec2_nothing(desk: Desk) -> None:
+def test_the_sweep_counts_for_every_mapping_and_a_recheck_asks_ec2_nothing(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.edit("env=prod", role="api")
     instances = [desk.world.running(workload="web"), desk.world.running(workload="web", env="prod")]
@@ -900,7 +906,7 @@ def test_the_sweep_counts_for_every_mapping_and_a_recheck_asks_ec2_nothing(desk:
     assert desk.world.calls["DescribeInstances"] == 0
 
 
-def test_a_count_that_changed_is_written_without_a_word(desk: Desk) -> None:
+def test_a_count_that_changed_is_written_without_a_word(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.world.running(workload="web")
     desk.quiet()
@@ -915,7 +921,7 @@ def test_a_count_that_changed_is_written_without_a_word(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 40])
-def test_what_an_edit_costs_does_not_grow_with_the_rows_that_are_there(desk: Desk, rows: int) -> None:
+def test_what_an_edit_costs_does_not_grow_with_the_rows_that_are_there(desk: MappingsFixture, rows: int) -> None:
     for at in range(rows):
         desk.edit(f"workload=other-{at}", role="web")
         desk.edit(f"tag-{at}=x", role="api")
@@ -945,7 +951,7 @@ def test_what_an_edit_costs_does_not_grow_with_the_rows_that_are_there(desk: Des
     )
 
 
-def test_rows_of_one_role_ask_iam_once_for_each_sweep(desk: Desk) -> None:
+def test_rows_of_one_role_ask_iam_once_for_each_sweep(desk: MappingsFixture) -> None:
     for at in range(5):
         desk.edit(f"workload=w{at}", role="web")
     desk.quiet()
@@ -958,7 +964,7 @@ def test_rows_of_one_role_ask_iam_once_for_each_sweep(desk: Desk) -> None:
 # ---- damage ----
 
 
-def test_a_row_whose_published_record_is_damaged_says_what_to_do(desk: Desk) -> None:
+def test_a_row_whose_published_record_is_damaged_says_what_to_do(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.world.garble(layout.published_key(mapping_key("workload=web")))
 
@@ -971,7 +977,7 @@ def test_a_row_whose_published_record_is_damaged_says_what_to_do(desk: Desk) -> 
     assert "delete that item" in row["status_reason"]
 
 
-def test_a_row_is_published_anew_when_the_damaged_item_is_deleted(desk: Desk) -> None:
+def test_a_row_is_published_anew_when_the_damaged_item_is_deleted(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.world.garble(layout.published_key(mapping_key("workload=web")))
     for _ in range(2):
@@ -983,7 +989,7 @@ def test_a_row_is_published_anew_when_the_damaged_item_is_deleted(desk: Desk) ->
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
-def test_a_row_that_went_while_its_record_was_damaged_does_not_rise_again(desk: Desk) -> None:
+def test_a_row_that_went_while_its_record_was_damaged_does_not_rise_again(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.world.garble(layout.published_key(mapping_key("workload=web")))
     desk.delete("workload=web")

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from fixtures.desk import Desk
-from fixtures.world import KilledError, World, kill
+from fixtures.account import FakeAccount, KilledError, kill
+from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.settings import Limits
@@ -38,8 +38,8 @@ FREELY = Limits(1_000, 0)
 class Scenario:
     """What people did before, what they do now, and how it ends: what the row shows, and what is served."""
 
-    before: Callable[[Desk, str], object]
-    act: Callable[[Desk, str], object]
+    before: Callable[[MappingsFixture, str], object]
+    act: Callable[[MappingsFixture, str], object]
     row: dict[str, Any] | None
     served: tuple[str, int]
     sends: bool = True
@@ -47,64 +47,64 @@ class Scenario:
 
 
 @pytest.fixture
-def desk(world: World) -> Desk:
-    made = Desk(world)
+def desk(world: FakeAccount) -> MappingsFixture:
+    made = MappingsFixture(world)
     for role in ("web", "api"):
         made.role(role)
         world.profile(role)
     return made
 
 
-def nothing(_desk: Desk, _tag: str) -> None:
+def nothing(_desk: MappingsFixture, _tag: str) -> None:
     """Only what `begin` does."""
 
 
-def hold(desk: Desk, tag: str) -> None:
+def hold(desk: MappingsFixture, tag: str) -> None:
     desk.edit(tag, role="api")
 
 
-def hold_deletion(desk: Desk, tag: str) -> None:
+def hold_deletion(desk: MappingsFixture, tag: str) -> None:
     desk.delete(tag)
     desk.publish(tag)
 
 
-def lift_the_limit(desk: Desk, _tag: str) -> None:
+def lift_the_limit(desk: MappingsFixture, _tag: str) -> None:
     desk.limits = FREELY
 
 
-def to_api(desk: Desk, tag: str) -> None:
+def to_api(desk: MappingsFixture, tag: str) -> None:
     desk.put(tag, role="api", edited_by="ada")
 
 
-def to_none(desk: Desk, tag: str) -> None:
+def to_none(desk: MappingsFixture, tag: str) -> None:
     desk.put(tag, role="NONE")
 
 
-def approve(desk: Desk, tag: str) -> None:
+def approve(desk: MappingsFixture, tag: str) -> None:
     desk.set(tag, approve=2, edited_by="grace")
 
 
-def approve_wrongly(desk: Desk, tag: str) -> None:
+def approve_wrongly(desk: MappingsFixture, tag: str) -> None:
     desk.set(tag, approve=7)
 
 
-def approve_beforehand(desk: Desk, tag: str) -> None:
+def approve_beforehand(desk: MappingsFixture, tag: str) -> None:
     desk.put(tag, role="api", approve=2)
 
 
-def take_back(desk: Desk, tag: str) -> None:
+def take_back(desk: MappingsFixture, tag: str) -> None:
     desk.put(tag, role="web")
 
 
-def unsay(desk: Desk, tag: str) -> None:
+def unsay(desk: MappingsFixture, tag: str) -> None:
     desk.unset(tag, "status")
 
 
-def delete(desk: Desk, tag: str) -> None:
+def delete(desk: MappingsFixture, tag: str) -> None:
     desk.delete(tag)
 
 
-def spoil(desk: Desk, tag: str) -> None:
+def spoil(desk: MappingsFixture, tag: str) -> None:
     desk.put(tag, role="wbe")
 
 
@@ -131,7 +131,7 @@ SCENARIOS = {
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
 
 
-def begin(desk: Desk, scenario: Scenario, number: int) -> tuple[str, str]:
+def begin(desk: MappingsFixture, scenario: Scenario, number: int) -> tuple[str, str]:
     """A row of its own with one converged instance; no change passes without approval. Returns the tag and it."""
     tag = f"workload=web-{number}"
     desk.limits = FREELY
@@ -144,24 +144,24 @@ def begin(desk: Desk, scenario: Scenario, number: int) -> tuple[str, str]:
     return tag, instance
 
 
-def judged(desk: Desk, tag: str) -> None:
+def judged(desk: MappingsFixture, tag: str) -> None:
     """Judge a row in a process that may be killed, or that finds the row changing all the time."""
     with suppress(KilledError, RetryableError):
         desk.publish(tag)
 
 
-def shows(desk: Desk, tag: str) -> dict[str, Any]:
+def shows(desk: MappingsFixture, tag: str) -> dict[str, Any]:
     names = ("status", "status_revision", "held_revision", "approve")
     return {name: value for name, value in desk.row(tag).items() if name in names}
 
 
-def served(desk: Desk, tag: str) -> tuple[str, int]:
+def served(desk: MappingsFixture, tag: str) -> tuple[str, int]:
     mapping = desk.served(tag)
     assert mapping
     return "" if mapping.deleted else mapping.spec.role, mapping.revision
 
 
-def has_ended_well(desk: Desk, scenario: Scenario, tag: str, instance: str) -> None:
+def has_ended_well(desk: MappingsFixture, scenario: Scenario, tag: str, instance: str) -> None:
     """The row and what is served are as they should be, its instances were sent, and nothing more is to be done."""
     assert shows(desk, tag) == (scenario.row or {})
     assert served(desk, tag) == scenario.served
@@ -177,7 +177,7 @@ def has_ended_well(desk: Desk, scenario: Scenario, tag: str, instance: str) -> N
 
 
 @every_scenario
-def test_undisturbed_it_ends_well(desk: Desk, scenario: Scenario) -> None:
+def test_undisturbed_it_ends_well(desk: MappingsFixture, scenario: Scenario) -> None:
     tag, instance = begin(desk, scenario, 0)
     desk.publish(tag)
     has_ended_well(desk, scenario, tag, instance)
@@ -185,7 +185,9 @@ def test_undisturbed_it_ends_well(desk: Desk, scenario: Scenario) -> None:
 
 @every_scenario
 @pytest.mark.parametrize("found_by", ["the stream", "the sweep"])
-def test_killed_anywhere_and_looked_at_again_it_ends_the_same(desk: Desk, scenario: Scenario, found_by: str) -> None:
+def test_killed_anywhere_and_looked_at_again_it_ends_the_same(
+    desk: MappingsFixture, scenario: Scenario, found_by: str
+) -> None:
     for step in STEPS:
         tag, instance = begin(desk, scenario, step)
         desk.world.calls.at_step(step, kill)
@@ -204,7 +206,7 @@ def test_killed_anywhere_and_looked_at_again_it_ends_the_same(desk: Desk, scenar
 
 
 @every_scenario
-def test_a_sweep_at_the_same_moment_changes_nothing_of_how_it_ends(desk: Desk, scenario: Scenario) -> None:
+def test_a_sweep_at_the_same_moment_changes_nothing_of_how_it_ends(desk: MappingsFixture, scenario: Scenario) -> None:
     for number, operation in enumerate(MOMENTS):
         tag, instance = begin(desk, scenario, number)
         desk.world.calls.before(operation, partial(desk.recheck, tag))
@@ -218,7 +220,7 @@ def test_a_sweep_at_the_same_moment_changes_nothing_of_how_it_ends(desk: Desk, s
 @pytest.mark.parametrize("name", ["serve", "hold", "approve", "hold a deletion", "approve a deletion"])
 @pytest.mark.parametrize("edit", [to_none, approve, take_back, delete], ids=lambda each: each.__name__)
 def test_an_edit_at_any_moment_is_what_is_served_or_held_in_the_end(
-    desk: Desk, name: str, edit: Callable[[Desk, str], object]
+    desk: MappingsFixture, name: str, edit: Callable[[MappingsFixture, str], object]
 ) -> None:
     for number, operation in enumerate(MOMENTS):
         tag, _ = begin(desk, SCENARIOS[name], number)
@@ -248,7 +250,7 @@ def test_an_edit_at_any_moment_is_what_is_served_or_held_in_the_end(
         assert desk.world.writes == []
 
 
-def nothing_slipped_through(desk: Desk, tag: str, *, approved: bool) -> None:
+def nothing_slipped_through(desk: MappingsFixture, tag: str, *, approved: bool) -> None:
     """Whatever changed an instance was served under the number that somebody approved, unless all may be."""
     for each in desk.revisions(tag)[1:]:
         effect = each["effect"]

@@ -2,19 +2,19 @@
 
 import pytest
 
-from fixtures.world import KilledError, World, kill, refusing
+from fixtures.account import FakeAccount, KilledError, kill, refusing
 from rolekeeper.model import NO_PROFILE, WhenOccupied, WhenStopped
 
 ATTACH, DETACH = "AssociateIamInstanceProfile", "DisassociateIamInstanceProfile"
 
 
 @pytest.fixture(autouse=True)
-def mappings(world: World) -> None:
+def mappings(world: FakeAccount) -> None:
     world.publish("app=web", "web")
     world.publish("quarantine=yes", "NONE", priority=1)
 
 
-def quarantined(world: World, **tags: str) -> str:
+def quarantined(world: FakeAccount, **tags: str) -> str:
     """An instance that carried web, and carries nothing now."""
     instance = world.running(app="web", **tags)
     world.reconcile(instance)
@@ -28,7 +28,7 @@ def quarantined(world: World, **tags: str) -> str:
 
 
 @pytest.mark.parametrize("begin", ["running", "stopped"])
-def test_a_managed_role_is_taken_away_in_one_call(world: World, begin: str) -> None:
+def test_a_managed_role_is_taken_away_in_one_call(world: FakeAccount, begin: str) -> None:
     instance = world.running(app="web")
     world.reconcile(instance)
     if begin == "stopped":
@@ -42,7 +42,7 @@ def test_a_managed_role_is_taken_away_in_one_call(world: World, begin: str) -> N
     assert world.history(instance)[-1]["decision"]["code"] == "quarantined"
 
 
-def test_a_managed_role_that_nobody_was_granted_is_taken_away_too(world: World) -> None:
+def test_a_managed_role_that_nobody_was_granted_is_taken_away_too(world: FakeAccount) -> None:
     instance = world.running(quarantine="yes")
     world.attach_by_hand(instance, "web")
     world.wait(1)
@@ -53,7 +53,7 @@ def test_a_managed_role_that_nobody_was_granted_is_taken_away_too(world: World) 
 @pytest.mark.parametrize("when_occupied", WhenOccupied)
 @pytest.mark.parametrize("take_over", [True, False])
 def test_a_foreign_role_is_taken_away_only_where_the_stack_and_the_row_both_say_so(
-    world: World, when_occupied: WhenOccupied, *, take_over: bool
+    world: FakeAccount, when_occupied: WhenOccupied, *, take_over: bool
 ) -> None:
     world.take_over = take_over
     world.publish("quarantine=yes", "NONE", priority=1, when_occupied=when_occupied)
@@ -68,7 +68,7 @@ def test_a_foreign_role_is_taken_away_only_where_the_stack_and_the_row_both_say_
     assert entry["decision"]["takes-over"] is taken
 
 
-def test_a_foreign_role_that_was_taken_away_isnt_given_back(world: World) -> None:
+def test_a_foreign_role_that_was_taken_away_isnt_given_back(world: FakeAccount) -> None:
     world.take_over = True
     world.publish("quarantine=yes", "NONE", priority=1, when_occupied=WhenOccupied.REPLACE)
     instance = world.running(profile="theirs", quarantine="yes")
@@ -84,7 +84,7 @@ def test_a_foreign_role_that_was_taken_away_isnt_given_back(world: World) -> Non
     assert world.writes == []
 
 
-def test_the_role_of_another_mapping_comes_back_when_the_tag_goes(world: World) -> None:
+def test_the_role_of_another_mapping_comes_back_when_the_tag_goes(world: FakeAccount) -> None:
     instance = quarantined(world)
     world.untag(instance, "quarantine")
     world.reconcile(instance)
@@ -94,7 +94,7 @@ def test_the_role_of_another_mapping_comes_back_when_the_tag_goes(world: World) 
     assert NO_PROFILE not in world.record(instance).grants
 
 
-def test_an_instance_that_had_no_role_is_only_left_without(world: World) -> None:
+def test_an_instance_that_had_no_role_is_only_left_without(world: FakeAccount) -> None:
     instance = world.running(quarantine="yes")
     world.quiet()
     world.reconcile(instance)
@@ -102,7 +102,7 @@ def test_an_instance_that_had_no_role_is_only_left_without(world: World) -> None
     assert world.writes == []
 
 
-def test_a_quarantine_that_lasts_costs_no_write(world: World) -> None:
+def test_a_quarantine_that_lasts_costs_no_write(world: FakeAccount) -> None:
     instance = quarantined(world)
     world.reconcile(instance)
     assert world.writes == []
@@ -110,7 +110,7 @@ def test_a_quarantine_that_lasts_costs_no_write(world: World) -> None:
 
 @pytest.mark.parametrize("tags", [["quarantine"], ["quarantine", "app"]], ids=["one mapping left", "no mapping left"])
 def test_an_end_while_the_instance_changes_its_state_takes_effect_when_it_has_settled(
-    world: World, tags: list[str]
+    world: FakeAccount, tags: list[str]
 ) -> None:
     instance = quarantined(world)
     world.truth.stop(instance)
@@ -122,7 +122,7 @@ def test_an_end_while_the_instance_changes_its_state_takes_effect_when_it_has_se
     assert world.carries(instance) == ("web" if len(tags) == 1 else "")
 
 
-def test_a_quarantine_that_waits_for_the_instance_to_settle_takes_the_role_then(world: World) -> None:
+def test_a_quarantine_that_waits_for_the_instance_to_settle_takes_the_role_then(world: FakeAccount) -> None:
     instance = world.running(app="web")
     world.reconcile(instance)
     world.truth.stop(instance)
@@ -134,7 +134,7 @@ def test_a_quarantine_that_waits_for_the_instance_to_settle_takes_the_role_then(
     assert world.carries(instance) == ""
 
 
-def test_while_the_mappings_record_is_missing_no_other_mapping_gives_a_role(world: World) -> None:
+def test_while_the_mappings_record_is_missing_no_other_mapping_gives_a_role(world: FakeAccount) -> None:
     instance = quarantined(world)
     world.damage("quarantine=yes")
     world.reconcile(instance)
@@ -146,7 +146,9 @@ def test_while_the_mappings_record_is_missing_no_other_mapping_gives_a_role(worl
     assert world.shows(instance) == ""
 
 
-def test_while_the_mappings_record_is_missing_an_instance_without_another_mapping_shows_it_too(world: World) -> None:
+def test_while_the_mappings_record_is_missing_an_instance_without_another_mapping_shows_it_too(
+    world: FakeAccount,
+) -> None:
     instance = quarantined(world)
     world.untag(instance, "app")
     world.damage("quarantine=yes")
@@ -155,14 +157,14 @@ def test_while_the_mappings_record_is_missing_an_instance_without_another_mappin
     assert NO_PROFILE in world.record(instance).grants
 
 
-def test_a_deleted_row_ends_a_quarantine(world: World) -> None:
+def test_a_deleted_row_ends_a_quarantine(world: FakeAccount) -> None:
     instance = quarantined(world)
     world.unpublish("quarantine=yes")
     world.reconcile(instance)
     assert world.carries(instance) == "web"
 
 
-def test_a_removed_tag_ends_a_quarantine_though_its_record_is_missing(world: World) -> None:
+def test_a_removed_tag_ends_a_quarantine_though_its_record_is_missing(world: FakeAccount) -> None:
     instance = quarantined(world)
     world.untag(instance, "quarantine")
     world.damage("quarantine=yes")
@@ -170,7 +172,9 @@ def test_a_removed_tag_ends_a_quarantine_though_its_record_is_missing(world: Wor
     assert world.carries(instance) == "web"
 
 
-def test_a_role_that_another_actor_attaches_during_a_quarantine_is_taken_away_if_it_is_managed(world: World) -> None:
+def test_a_role_that_another_actor_attaches_during_a_quarantine_is_taken_away_if_it_is_managed(
+    world: FakeAccount,
+) -> None:
     instance = quarantined(world)
     world.attach_by_hand(instance, "web")
     world.wait(1)
@@ -183,7 +187,7 @@ def test_a_role_that_another_actor_attaches_during_a_quarantine_is_taken_away_if
     assert world.shows(instance) == "occupied"
 
 
-def test_an_attach_that_lands_during_a_quarantine_is_taken_away(world: World) -> None:
+def test_an_attach_that_lands_during_a_quarantine_is_taken_away(world: FakeAccount) -> None:
     instance = world.running(app="web")
     world.calls.before(ATTACH, refusing("InternalError", status=500))
     world.reconcile(instance)
@@ -196,7 +200,7 @@ def test_an_attach_that_lands_during_a_quarantine_is_taken_away(world: World) ->
     assert world.carries(instance) == ""
 
 
-def test_a_crash_between_call_and_record_still_keeps_other_mappings_away(world: World) -> None:
+def test_a_crash_between_call_and_record_still_keeps_other_mappings_away(world: FakeAccount) -> None:
     instance = world.running(app="web")
     world.reconcile(instance)
     world.tag(instance, quarantine="yes")
@@ -210,7 +214,7 @@ def test_a_crash_between_call_and_record_still_keeps_other_mappings_away(world: 
     assert world.shows(instance) == "mapping-missing"
 
 
-def test_a_crash_before_the_call_leaves_no_memory_of_a_quarantine_that_was_called_off(world: World) -> None:
+def test_a_crash_before_the_call_leaves_no_memory_of_a_quarantine_that_was_called_off(world: FakeAccount) -> None:
     instance = world.running(app="web")
     world.reconcile(instance)
     world.tag(instance, quarantine="yes")
@@ -226,7 +230,7 @@ def test_a_crash_before_the_call_leaves_no_memory_of_a_quarantine_that_was_calle
     assert world.writes == []
 
 
-def test_a_swap_after_a_quarantine_needs_one_call_as_there_is_nothing_to_detach(world: World) -> None:
+def test_a_swap_after_a_quarantine_needs_one_call_as_there_is_nothing_to_detach(world: FakeAccount) -> None:
     world.publish("app=web", "web", when_stopped=WhenStopped.SWAP)
     instance = quarantined(world)
     world.stop(instance)

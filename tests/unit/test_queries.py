@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fixtures.desk import Desk
-from fixtures.world import World, refusing
+from fixtures.account import FakeAccount, refusing
+from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.model import Action
 from rolekeeper.settings import Limits
@@ -80,9 +80,9 @@ def flat(line: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 @pytest.fixture
-def logged(world: World) -> list[dict[str, Any]]:
+def logged(world: FakeAccount) -> list[dict[str, Any]]:
     """The lines of a day: roles given and refused, edits served, held and rejected, a throttle and a denial."""
-    desk = Desk(world)
+    desk = MappingsFixture(world)
     for role in ("web", "api"):
         desk.role(role)
         world.profile(role)

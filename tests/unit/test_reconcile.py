@@ -9,8 +9,8 @@ from datetime import timedelta
 
 import pytest
 
+from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, refusing
 from fixtures.state_table import STATE_TABLE
-from fixtures.world import ACCOUNT, REGION, World, mapping_key, refusing
 from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError
 from rolekeeper.model import (
     Action,
@@ -32,7 +32,7 @@ ATTACH, REPLACE, DETACH = (
 )
 
 
-def _converged(world: World, **tags: str) -> str:
+def _converged(world: FakeAccount, **tags: str) -> str:
     """A running instance that carries the managed role web, as its tag asks."""
     world.publish("workload=web", "web")
     instance = world.running(**(tags or {"workload": "web"}))
@@ -43,14 +43,14 @@ def _converged(world: World, **tags: str) -> str:
     return instance
 
 
-def _condition(world: World, instance: str) -> Condition:
+def _condition(world: FakeAccount, instance: str) -> Condition:
     """What an instance shows."""
     condition = world.record(instance).condition
     assert condition
     return condition
 
 
-def _is_left_alone(world: World, instance: str) -> bool:
+def _is_left_alone(world: FakeAccount, instance: str) -> bool:
     """Whether another look does nothing: no mutation, no write, no event."""
     world.quiet()
     world.reconcile(instance)
@@ -60,7 +60,7 @@ def _is_left_alone(world: World, instance: str) -> bool:
 # ---- attach ----
 
 
-def test_a_running_instance_gets_the_role_of_its_tag(world: World) -> None:
+def test_a_running_instance_gets_the_role_of_its_tag(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     outcome = world.reconcile(instance)
@@ -77,7 +77,7 @@ def test_a_running_instance_gets_the_role_of_its_tag(world: World) -> None:
     assert _is_left_alone(world, instance)
 
 
-def test_a_stopped_instance_gets_its_role_at_once(world: World) -> None:
+def test_a_stopped_instance_gets_its_role_at_once(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.stopped(workload="web")
     world.reconcile(instance)
@@ -86,7 +86,7 @@ def test_a_stopped_instance_gets_its_role_at_once(world: World) -> None:
     assert not world.machine.started
 
 
-def test_an_association_is_followed_until_it_is_associated(world: World) -> None:
+def test_an_association_is_followed_until_it_is_associated(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.reconcile(instance)
@@ -95,7 +95,7 @@ def test_an_association_is_followed_until_it_is_associated(world: World) -> None
     assert row.state == "associated"
 
 
-def test_a_pending_instance_waits_in_one_loop_and_gets_its_role_when_it_runs(world: World) -> None:
+def test_a_pending_instance_waits_in_one_loop_and_gets_its_role_when_it_runs(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.launch(workload="web")
     outcome = world.reconcile(instance)
@@ -114,7 +114,7 @@ def test_a_pending_instance_waits_in_one_loop_and_gets_its_role_when_it_runs(wor
     assert len(world.machine.started) == 1
 
 
-def test_two_loops_never_share_a_name(world: World) -> None:
+def test_two_loops_never_share_a_name(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     first, second = world.launch(workload="web"), world.launch(workload="web")
     world.reconcile(first, second)
@@ -126,7 +126,7 @@ def test_two_loops_never_share_a_name(world: World) -> None:
     assert len(set(names)) == 3
 
 
-def test_a_loop_whose_time_has_passed_is_started_anew(world: World) -> None:
+def test_a_loop_whose_time_has_passed_is_started_anew(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.launch(workload="web")
     began = world.clock.now()
@@ -141,14 +141,14 @@ def test_a_loop_whose_time_has_passed_is_started_anew(world: World) -> None:
     assert _condition(world, instance).since == began
 
 
-def test_inside_a_loop_no_other_is_started(world: World) -> None:
+def test_inside_a_loop_no_other_is_started(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.launch(workload="web")
     assert world.reconcile(instance, in_loop=True).waiting
     assert not world.machine.started
 
 
-def test_an_instance_that_gave_up_waiting_resumes_on_its_next_event(world: World) -> None:
+def test_an_instance_that_gave_up_waiting_resumes_on_its_next_event(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.launch(workload="web")
     outcome = world.reconcile(instance, in_loop=True)
@@ -171,7 +171,7 @@ def test_an_instance_that_gave_up_waiting_resumes_on_its_next_event(world: World
     assert world.shows(instance) == ""
 
 
-def test_a_message_that_a_failed_loop_left_starts_another_loop(world: World) -> None:
+def test_a_message_that_a_failed_loop_left_starts_another_loop(world: FakeAccount) -> None:
     world.publish("app=web", "web")
     instance = world.launch(app="web")
     world.reconcile(instance)
@@ -185,7 +185,7 @@ def test_a_message_that_a_failed_loop_left_starts_another_loop(world: World) -> 
 # ---- replace ----
 
 
-def test_a_retagged_instance_changes_its_role_in_one_call(world: World) -> None:
+def test_a_retagged_instance_changes_its_role_in_one_call(world: FakeAccount) -> None:
     instance = _converged(world)
     before = world.association(instance)
     world.publish("workload=db", "db")
@@ -203,7 +203,7 @@ def test_a_retagged_instance_changes_its_role_in_one_call(world: World) -> None:
     assert _is_left_alone(world, instance)
 
 
-def test_an_edited_mapping_is_followed(world: World) -> None:
+def test_an_edited_mapping_is_followed(world: FakeAccount) -> None:
     instance = _converged(world)
     world.publish("workload=web", "web-2")
     world.reconcile(instance)
@@ -212,7 +212,7 @@ def test_an_edited_mapping_is_followed(world: World) -> None:
 
 
 def test_a_managed_role_that_another_actor_attached_is_replaced_whatever_the_row_says_of_foreign_ones(
-    world: World,
+    world: FakeAccount,
 ) -> None:
     world.publish("workload=web", "web", when_occupied=WhenOccupied.KEEP)
     world.profile("db")
@@ -224,7 +224,7 @@ def test_a_managed_role_that_another_actor_attached_is_replaced_whatever_the_row
     assert world.carries(instance) == "web"
 
 
-def test_a_replace_on_a_stopped_instance_waits_for_its_start_without_a_loop(world: World) -> None:
+def test_a_replace_on_a_stopped_instance_waits_for_its_start_without_a_loop(world: FakeAccount) -> None:
     instance = _converged(world)
     world.publish("workload=db", "db")
     world.stop(instance)
@@ -242,7 +242,7 @@ def test_a_replace_on_a_stopped_instance_waits_for_its_start_without_a_loop(worl
     assert world.shows(instance) == ""
 
 
-def test_a_mapping_that_says_swap_replaces_on_a_stopped_instance_by_two_calls(world: World) -> None:
+def test_a_mapping_that_says_swap_replaces_on_a_stopped_instance_by_two_calls(world: FakeAccount) -> None:
     instance = _converged(world)
     world.publish("workload=db", "db", when_stopped=WhenStopped.SWAP)
     world.stop(instance)
@@ -259,7 +259,7 @@ def test_a_mapping_that_says_swap_replaces_on_a_stopped_instance_by_two_calls(wo
     assert _is_left_alone(world, instance)
 
 
-def test_a_mapping_that_agrees_takes_over_from_another_without_a_call_and_says_so_once(world: World) -> None:
+def test_a_mapping_that_agrees_takes_over_from_another_without_a_call_and_says_so_once(world: FakeAccount) -> None:
     instance = _converged(world)
     world.publish("env=prod", "web", when_unmatched=WhenUnmatched.KEEP)
     world.tag(instance, env="prod")
@@ -280,7 +280,7 @@ def test_a_mapping_that_agrees_takes_over_from_another_without_a_call_and_says_s
 # ---- detach ----
 
 
-def test_a_removed_tag_takes_the_role_away_in_one_call(world: World) -> None:
+def test_a_removed_tag_takes_the_role_away_in_one_call(world: FakeAccount) -> None:
     instance = _converged(world)
     world.untag(instance, "workload")
     world.reconcile(instance)
@@ -290,14 +290,14 @@ def test_a_removed_tag_takes_the_role_away_in_one_call(world: World) -> None:
     assert _is_left_alone(world, instance)
 
 
-def test_a_deleted_row_takes_its_roles_away(world: World) -> None:
+def test_a_deleted_row_takes_its_roles_away(world: FakeAccount) -> None:
     instance = _converged(world)
     world.unpublish("workload=web")
     world.reconcile(instance)
     assert world.association(instance) is None
 
 
-def test_a_mapping_that_expires_takes_its_roles_away(world: World) -> None:
+def test_a_mapping_that_expires_takes_its_roles_away(world: FakeAccount) -> None:
     world.publish("workload=web", "web", expires_at=world.clock.now() + timedelta(hours=1))
     instance = world.running(workload="web")
     world.reconcile(instance)
@@ -307,7 +307,7 @@ def test_a_mapping_that_expires_takes_its_roles_away(world: World) -> None:
     assert world.carries(instance) == ""
 
 
-def test_a_mapping_that_says_keep_lets_the_role_stay(world: World) -> None:
+def test_a_mapping_that_says_keep_lets_the_role_stay(world: FakeAccount) -> None:
     world.publish("workload=web", "web", when_unmatched=WhenUnmatched.KEEP)
     instance = world.running(workload="web")
     world.reconcile(instance)
@@ -321,7 +321,7 @@ def test_a_mapping_that_says_keep_lets_the_role_stay(world: World) -> None:
 
 
 def test_a_managed_role_that_was_asked_for_once_is_taken_away_again_when_another_actor_attaches_it(
-    world: World,
+    world: FakeAccount,
 ) -> None:
     instance = _converged(world)
     world.untag(instance, "workload")
@@ -333,7 +333,7 @@ def test_a_managed_role_that_was_asked_for_once_is_taken_away_again_when_another
     assert world.carries(instance) == ""
 
 
-def test_a_managed_role_that_nobody_was_granted_stays_visibly_until_a_person_acts(world: World) -> None:
+def test_a_managed_role_that_nobody_was_granted_stays_visibly_until_a_person_acts(world: FakeAccount) -> None:
     world.profile("web")
     instance = world.running(owner="me")
     by_hand = world.attach_by_hand(instance, "web")
@@ -354,7 +354,7 @@ def test_a_managed_role_that_nobody_was_granted_stays_visibly_until_a_person_act
 # ---- foreign roles ----
 
 
-def _enter(world: World, instance: str, state: InstanceState) -> None:
+def _enter(world: FakeAccount, instance: str, state: InstanceState) -> None:
     """Bring a launched instance into a state."""
     if state is not InstanceState.PENDING:
         world.wait(2)
@@ -374,7 +374,7 @@ def _enter(world: World, instance: str, state: InstanceState) -> None:
     [(False, WhenOccupied.KEEP), (False, WhenOccupied.REPLACE), (True, WhenOccupied.KEEP)],
 )
 def test_a_foreign_role_is_left_alone_in_every_state(
-    world: World, state: InstanceState, role: str, when_occupied: WhenOccupied, *, take_over: bool
+    world: FakeAccount, state: InstanceState, role: str, when_occupied: WhenOccupied, *, take_over: bool
 ) -> None:
     world.take_over = take_over
     if role:
@@ -389,7 +389,7 @@ def test_a_foreign_role_is_left_alone_in_every_state(
     assert world.shows(instance) == ("occupied" if role and not ended else "")
 
 
-def test_a_foreign_role_is_taken_over_where_the_stack_and_the_row_both_say_so(world: World) -> None:
+def test_a_foreign_role_is_taken_over_where_the_stack_and_the_row_both_say_so(world: FakeAccount) -> None:
     world.take_over = True
     world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
     instance = world.running(profile="theirs", workload="web")
@@ -418,7 +418,7 @@ def test_a_foreign_role_is_taken_over_where_the_stack_and_the_row_both_say_so(wo
     ids=["the stack alone", "the row alone", "neither"],
 )
 def test_the_stacks_word_or_the_rows_alone_takes_nothing_over_and_the_instance_shows_what_is_missing(
-    world: World, when_occupied: WhenOccupied, missing: list[str], given: list[str], *, take_over: bool
+    world: FakeAccount, when_occupied: WhenOccupied, missing: list[str], given: list[str], *, take_over: bool
 ) -> None:
     world.take_over = take_over
     world.publish("workload=web", "web", when_occupied=when_occupied)
@@ -440,7 +440,7 @@ def test_the_stacks_word_or_the_rows_alone_takes_nothing_over_and_the_instance_s
     assert _is_left_alone(world, instance)
 
 
-def test_an_occupied_instance_gets_its_role_once_a_person_detached_the_foreign_one(world: World) -> None:
+def test_an_occupied_instance_gets_its_role_once_a_person_detached_the_foreign_one(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.running(profile="theirs", workload="web")
     world.wait(1)
@@ -454,7 +454,7 @@ def test_an_occupied_instance_gets_its_role_once_a_person_detached_the_foreign_o
 
 
 @pytest.mark.parametrize("take_over", [True, False])
-def test_a_pin_is_a_persons_own_word_and_needs_the_stacks_alone(world: World, *, take_over: bool) -> None:
+def test_a_pin_is_a_persons_own_word_and_needs_the_stacks_alone(world: FakeAccount, *, take_over: bool) -> None:
     world.take_over = take_over
     debug = world.profile("debug")
     instance = world.running(profile="theirs")
@@ -466,7 +466,7 @@ def test_a_pin_is_a_persons_own_word_and_needs_the_stacks_alone(world: World, *,
     assert world.shows(instance) == ("" if take_over else "occupied")
 
 
-def test_what_was_taken_over_isnt_put_back_when_the_tag_goes(world: World) -> None:
+def test_what_was_taken_over_isnt_put_back_when_the_tag_goes(world: FakeAccount) -> None:
     world.take_over = True
     world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
     instance = world.running(profile="theirs", workload="web")
@@ -478,7 +478,7 @@ def test_what_was_taken_over_isnt_put_back_when_the_tag_goes(world: World) -> No
     assert world.carries(instance) == ""
 
 
-def test_a_foreign_role_that_replaced_ours_stays_whether_the_instance_is_tagged_or_not(world: World) -> None:
+def test_a_foreign_role_that_replaced_ours_stays_whether_the_instance_is_tagged_or_not(world: FakeAccount) -> None:
     instance = _converged(world)
     theirs = world.attach_by_hand(instance, "theirs")
     world.wait(1)
@@ -493,7 +493,7 @@ def test_a_foreign_role_that_replaced_ours_stays_whether_the_instance_is_tagged_
     assert world.shows(instance) == ""
 
 
-def test_an_instance_that_an_aws_service_manages_is_left_alone(world: World) -> None:
+def test_an_instance_that_an_aws_service_manages_is_left_alone(world: FakeAccount) -> None:
     world.take_over = True
     world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
     world.profile("theirs", path="/")
@@ -516,7 +516,7 @@ def test_an_instance_that_an_aws_service_manages_is_left_alone(world: World) -> 
 # ---- holds ----
 
 
-def test_a_tie_holds_and_says_so_once(world: World) -> None:
+def test_a_tie_holds_and_says_so_once(world: FakeAccount) -> None:
     instance = _converged(world)
     world.publish("env=prod", "prod")
     world.tag(instance, env="prod")
@@ -534,7 +534,7 @@ def test_a_tie_holds_and_says_so_once(world: World) -> None:
 
 
 @pytest.mark.parametrize("untagged", [True, False], ids=["tag removed too", "still tagged"])
-def test_a_mapping_whose_record_is_missing_holds(world: World, *, untagged: bool) -> None:
+def test_a_mapping_whose_record_is_missing_holds(world: FakeAccount, *, untagged: bool) -> None:
     instance = _converged(world)
     world.damage("workload=web")
     if untagged:
@@ -546,7 +546,7 @@ def test_a_mapping_whose_record_is_missing_holds(world: World, *, untagged: bool
     assert _is_left_alone(world, instance)
 
 
-def test_a_missing_record_doesnt_let_the_next_mapping_take_over(world: World) -> None:
+def test_a_missing_record_doesnt_let_the_next_mapping_take_over(world: FakeAccount) -> None:
     world.publish("workload=*", "base", priority=900)
     instance = _converged(world)
     world.damage("workload=web")
@@ -560,7 +560,7 @@ def test_a_missing_record_doesnt_let_the_next_mapping_take_over(world: World) ->
     assert world.carries(instance) == "base"
 
 
-def test_observing_only_reports(world: World) -> None:
+def test_observing_only_reports(world: FakeAccount) -> None:
     world.mode = Mode.OBSERVE
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
@@ -576,7 +576,7 @@ def test_observing_only_reports(world: World) -> None:
     assert world.granted(instance)
 
 
-def test_the_control_item_can_take_an_enforcing_deployment_back_to_observing(world: World) -> None:
+def test_the_control_item_can_take_an_enforcing_deployment_back_to_observing(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     world.control(mode="observe")
     instance = world.running(workload="web")
@@ -584,7 +584,7 @@ def test_the_control_item_can_take_an_enforcing_deployment_back_to_observing(wor
     assert world.carries(instance) == ""
 
 
-def test_paused_means_hands_off_until_resumed(world: World) -> None:
+def test_paused_means_hands_off_until_resumed(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.control(paused=True)
@@ -600,18 +600,18 @@ def test_paused_means_hands_off_until_resumed(world: World) -> None:
 # ---- an empty or restored state table ----
 
 
-def _to_attach(world: World) -> str:
+def _to_attach(world: FakeAccount) -> str:
     world.publish("workload=web", "web")
     return world.running(workload="web")
 
 
-def _to_replace(world: World) -> str:
+def _to_replace(world: FakeAccount) -> str:
     instance = _converged(world)
     world.publish("workload=web", "web-2")
     return instance
 
 
-def _to_detach(world: World) -> str:
+def _to_detach(world: FakeAccount) -> str:
     instance = _converged(world)
     world.unpublish("workload=web")
     return instance
@@ -623,7 +623,7 @@ def _to_detach(world: World) -> str:
     ids=["attach", "replace", "detach"],
 )
 def test_nothing_is_changed_before_a_sweep_came_to_its_end_on_the_table(
-    world: World, begin: Callable[[World], str], would: str, carried: str, then: str
+    world: FakeAccount, begin: Callable[[FakeAccount], str], would: str, carried: str, then: str
 ) -> None:
     instance = begin(world)
     world.never_swept()
@@ -641,7 +641,7 @@ def test_nothing_is_changed_before_a_sweep_came_to_its_end_on_the_table(
     assert world.shows(instance) == ""
 
 
-def test_the_number_of_instances_alone_as_the_first_edition_wrote_it_is_no_marker(world: World) -> None:
+def test_the_number_of_instances_alone_as_the_first_edition_wrote_it_is_no_marker(world: FakeAccount) -> None:
     instance = _to_detach(world)
     pk, sk = layout.FLEET
     counted = codec.to_attributes({"pk": pk, "sk": sk, "instances": 1})
@@ -650,14 +650,14 @@ def test_the_number_of_instances_alone_as_the_first_edition_wrote_it_is_no_marke
     assert world.shows(instance) == "unswept"
 
 
-def test_an_instance_that_carries_what_it_should_shows_nothing_on_an_unswept_table(world: World) -> None:
+def test_an_instance_that_carries_what_it_should_shows_nothing_on_an_unswept_table(world: FakeAccount) -> None:
     instance = _converged(world)
     world.never_swept()
     assert _is_left_alone(world, instance)
     assert world.shows(instance) == ""
 
 
-def test_a_state_table_that_was_lost_changes_nothing_whatever_instances_carry(world: World) -> None:
+def test_a_state_table_that_was_lost_changes_nothing_whatever_instances_carry(world: FakeAccount) -> None:
     world.profile("web")
     bare, managed, foreign = (world.running(workload="web", **more) for more in ({}, {}, {"profile": "theirs"}))
     world.attach_by_hand(managed, "web")
@@ -675,7 +675,7 @@ def test_a_state_table_that_was_lost_changes_nothing_whatever_instances_carry(wo
 @pytest.mark.parametrize("operation", ["BatchGetItem", "DescribeInstances", "DescribeIamInstanceProfileAssociations"])
 @pytest.mark.parametrize("code", ["InternalServerError", "ThrottlingException", "ResourceNotFoundException"])
 def test_when_the_truth_cant_be_read_every_message_comes_back_and_nothing_changes(
-    world: World, operation: str, code: str
+    world: FakeAccount, operation: str, code: str
 ) -> None:
     instance, other = _converged(world), world.running(workload="web")
     world.untag(instance, "workload")
@@ -689,7 +689,7 @@ def test_when_the_truth_cant_be_read_every_message_comes_back_and_nothing_change
     assert (world.carries(instance), world.carries(other)) == ("", "web")
 
 
-def test_a_read_that_isnt_allowed_is_reported_once_and_holds(world: World) -> None:
+def test_a_read_that_isnt_allowed_is_reported_once_and_holds(world: FakeAccount) -> None:
     instance, other = _converged(world), world.running(workload="web")
     words = "User: fn is not authorized to perform: dynamodb:BatchGetItem on resource: arn:aws:dynamodb:table/state"
     world.calls.before("BatchGetItem", refusing("AccessDeniedException", words))
@@ -700,7 +700,7 @@ def test_a_read_that_isnt_allowed_is_reported_once_and_holds(world: World) -> No
     assert not world.mutations
 
 
-def test_keys_left_unprocessed_are_asked_for_again(world: World) -> None:
+def test_keys_left_unprocessed_are_asked_for_again(world: FakeAccount) -> None:
     instance = _converged(world)
     world.dynamodb.unprocessed = 3
     world.reconcile(instance)
@@ -709,7 +709,7 @@ def test_keys_left_unprocessed_are_asked_for_again(world: World) -> None:
     assert world.calls["BatchGetItem"] == 4
 
 
-def test_keys_that_stay_unprocessed_are_never_taken_for_absent(world: World) -> None:
+def test_keys_that_stay_unprocessed_are_never_taken_for_absent(world: FakeAccount) -> None:
     instance = _converged(world)
     world.dynamodb.unprocessed = 100
     outcome = world.reconcile(instance)
@@ -718,7 +718,7 @@ def test_keys_that_stay_unprocessed_are_never_taken_for_absent(world: World) -> 
     assert world.carries(instance) == "web"
 
 
-def test_one_damaged_record_doesnt_keep_the_others_from_their_roles(world: World) -> None:
+def test_one_damaged_record_doesnt_keep_the_others_from_their_roles(world: FakeAccount) -> None:
     world.publish("app=web", "web")
     damaged, sound = world.running(app="web"), world.running(app="web")
     world.garble(layout.record_key(world.key(damaged)))
@@ -733,7 +733,7 @@ def test_one_damaged_record_doesnt_keep_the_others_from_their_roles(world: World
     assert line["instances"] == [damaged]
 
 
-def test_a_damaged_mapping_holds_its_own_instances_and_no_others(world: World) -> None:
+def test_a_damaged_mapping_holds_its_own_instances_and_no_others(world: FakeAccount) -> None:
     _converged(world)
     world.publish("workload=db", "db")
     tagged, other = world.running(workload="web"), world.running(workload="db")
@@ -744,7 +744,7 @@ def test_a_damaged_mapping_holds_its_own_instances_and_no_others(world: World) -
     assert world.carries(other) == "db"
 
 
-def test_an_instance_whose_tag_went_keeps_its_role_while_its_mapping_is_damaged(world: World) -> None:
+def test_an_instance_whose_tag_went_keeps_its_role_while_its_mapping_is_damaged(world: FakeAccount) -> None:
     instance = _converged(world)
     world.untag(instance, "workload")
     world.garble(layout.published_key(mapping_key("workload=web")))
@@ -761,7 +761,7 @@ def test_an_instance_whose_tag_went_keeps_its_role_while_its_mapping_is_damaged(
 # ---- races ----
 
 
-def test_a_lost_race_observes_again(world: World) -> None:
+def test_a_lost_race_observes_again(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     world.profile("db")
     instance = world.running(workload="web")
@@ -775,7 +775,7 @@ def test_a_lost_race_observes_again(world: World) -> None:
     assert second["outcome"] == "done"
 
 
-def test_a_race_lost_against_a_foreign_role_holds(world: World) -> None:
+def test_a_race_lost_against_a_foreign_role_holds(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.calls.before(ATTACH, lambda: world.attach_by_hand(instance, "theirs"))
@@ -785,7 +785,7 @@ def test_a_race_lost_against_a_foreign_role_holds(world: World) -> None:
     assert world.mutations == [ATTACH]
 
 
-def test_a_race_lost_for_the_very_same_role_is_won(world: World) -> None:
+def test_a_race_lost_for_the_very_same_role_is_won(world: FakeAccount) -> None:
     """A managed role exists for Rolekeeper alone, and its grant was written before the call."""
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
@@ -798,7 +798,7 @@ def test_a_race_lost_for_the_very_same_role_is_won(world: World) -> None:
     assert world.carries(instance) == ""
 
 
-def test_a_stale_id_observes_again(world: World) -> None:
+def test_a_stale_id_observes_again(world: FakeAccount) -> None:
     instance = _converged(world)
     world.publish("workload=db", "db")
     world.publish("workload=other", "other")
@@ -810,7 +810,7 @@ def test_a_stale_id_observes_again(world: World) -> None:
     assert world.mutations == [REPLACE, REPLACE]
 
 
-def test_a_foreign_role_that_comes_between_the_look_and_the_call_is_not_replaced(world: World) -> None:
+def test_a_foreign_role_that_comes_between_the_look_and_the_call_is_not_replaced(world: FakeAccount) -> None:
     instance = _converged(world)
     world.publish("workload=db", "db")
     world.tag(instance, workload="db")
@@ -820,7 +820,7 @@ def test_a_foreign_role_that_comes_between_the_look_and_the_call_is_not_replaced
     assert world.shows(instance) == "occupied"
 
 
-def test_a_detach_of_what_is_gone_already_is_done(world: World) -> None:
+def test_a_detach_of_what_is_gone_already_is_done(world: FakeAccount) -> None:
     instance = _converged(world)
     world.untag(instance, "workload")
 
@@ -836,7 +836,7 @@ def test_a_detach_of_what_is_gone_already_is_done(world: World) -> None:
     assert world.history(instance)[-1]["outcome"] == "refused", "it was gone before we asked"
 
 
-def test_an_instance_that_stops_before_the_call_waits(world: World) -> None:
+def test_an_instance_that_stops_before_the_call_waits(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.calls.before(ATTACH, lambda: world.truth.stop(instance))
@@ -849,7 +849,7 @@ def test_an_instance_that_stops_before_the_call_waits(world: World) -> None:
     assert world.granted(instance)
 
 
-def test_an_instance_that_stops_before_a_replace_ends_waiting_for_its_start(world: World) -> None:
+def test_an_instance_that_stops_before_a_replace_ends_waiting_for_its_start(world: FakeAccount) -> None:
     instance = _converged(world)
     world.publish("workload=db", "db")
     world.tag(instance, workload="db")
@@ -860,7 +860,7 @@ def test_an_instance_that_stops_before_a_replace_ends_waiting_for_its_start(worl
     assert world.granted(instance)
 
 
-def test_one_instances_trouble_is_its_own(world: World) -> None:
+def test_one_instances_trouble_is_its_own(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     first, second, third = (world.running(workload="web") for _ in range(3))
     world.calls.before(ATTACH, refusing("RequestLimitExceeded", status=503))
@@ -870,7 +870,7 @@ def test_one_instances_trouble_is_its_own(world: World) -> None:
     assert world.granted(third)
 
 
-def test_an_instance_that_keeps_changing_comes_back_after_a_bounded_number_of_looks(world: World) -> None:
+def test_an_instance_that_keeps_changing_comes_back_after_a_bounded_number_of_looks(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     for _ in range(50):
@@ -881,7 +881,7 @@ def test_an_instance_that_keeps_changing_comes_back_after_a_bounded_number_of_lo
     assert {each["outcome"] for each in world.history(instance)} == {"refused"}
 
 
-def test_an_association_that_never_settles_waits_in_a_loop(world: World) -> None:
+def test_an_association_that_never_settles_waits_in_a_loop(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.truth.associate(instance, "web").changes_at = None
@@ -894,7 +894,7 @@ def test_an_association_that_never_settles_waits_in_a_loop(world: World) -> None
 # ---- our own table, queue or machine fails ----
 
 
-def test_a_write_that_isnt_allowed_is_reported_and_the_message_comes_back(world: World) -> None:
+def test_a_write_that_isnt_allowed_is_reported_and_the_message_comes_back(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     words = "User: fn is not authorized to perform: dynamodb:PutItem on resource: arn:aws:dynamodb:table/state"
@@ -908,7 +908,7 @@ def test_a_write_that_isnt_allowed_is_reported_and_the_message_comes_back(world:
     assert world.granted(instance)
 
 
-def test_a_loop_that_cant_be_started_lets_the_message_come_back(world: World) -> None:
+def test_a_loop_that_cant_be_started_lets_the_message_come_back(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.launch(workload="web")
     world.calls.before("StartExecution", refusing("ThrottlingException"))
@@ -922,7 +922,7 @@ def test_a_loop_that_cant_be_started_lets_the_message_come_back(world: World) ->
 # ---- instances that have ended ----
 
 
-def test_an_unknown_instance_is_no_action_and_no_record(world: World) -> None:
+def test_an_unknown_instance_is_no_action_and_no_record(world: FakeAccount) -> None:
     unknown = "i-00000000000000bad"
     outcome = world.reconcile(unknown)
     assert outcome.decision
@@ -933,14 +933,14 @@ def test_an_unknown_instance_is_no_action_and_no_record(world: World) -> None:
     assert world.clock.seconds < 10
 
 
-def test_an_old_message_about_an_unknown_instance_isnt_looked_at_twice(world: World) -> None:
+def test_an_old_message_about_an_unknown_instance_isnt_looked_at_twice(world: FakeAccount) -> None:
     wake = world.wake("i-00000000000000bad")
     world.later(minutes=3)
     world.reconciler().run([wake])
     assert world.calls["DescribeInstances"] == 1
 
 
-def test_an_instance_that_isnt_visible_yet_is_looked_for_again(world: World) -> None:
+def test_an_instance_that_isnt_visible_yet_is_looked_for_again(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = "i-0000000000000abcd"
     world.clock.after(1, lambda: world.truth.launch(instance_id=instance, tags={"workload": "web"}))
@@ -954,7 +954,7 @@ def test_an_instance_that_isnt_visible_yet_is_looked_for_again(world: World) -> 
     [((), "ended"), ((1,), "ended"), ((1, 2), "gone")],
     ids=["ending", "terminated", "no longer shown"],
 )
-def test_a_terminated_instances_record_is_forgotten(world: World, hours: tuple[int, ...], code: str) -> None:
+def test_a_terminated_instances_record_is_forgotten(world: FakeAccount, hours: tuple[int, ...], code: str) -> None:
     instance = _converged(world)
     world.truth.terminate(instance)
     for each in hours:
@@ -971,7 +971,7 @@ def test_a_terminated_instances_record_is_forgotten(world: World, hours: tuple[i
 # ---- looking again ----
 
 
-def test_a_tag_that_changes_during_the_mutation_is_followed(world: World) -> None:
+def test_a_tag_that_changes_during_the_mutation_is_followed(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     world.publish("workload=db", "db")
     instance = world.running(workload="web")
@@ -982,7 +982,7 @@ def test_a_tag_that_changes_during_the_mutation_is_followed(world: World) -> Non
     assert world.mutations == [ATTACH, REPLACE]
 
 
-def test_a_tag_removed_during_the_mutation_takes_the_role_away(world: World) -> None:
+def test_a_tag_removed_during_the_mutation_takes_the_role_away(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.calls.after(ATTACH, lambda: world.untag(instance, "workload"))
@@ -991,7 +991,7 @@ def test_a_tag_removed_during_the_mutation_takes_the_role_away(world: World) -> 
     assert world.mutations == [ATTACH, DETACH]
 
 
-def test_several_messages_for_one_instance_are_one_reconcile(world: World) -> None:
+def test_several_messages_for_one_instance_are_one_reconcile(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     outcomes = world.reconcile_all(instance, instance, instance)
@@ -999,7 +999,7 @@ def test_several_messages_for_one_instance_are_one_reconcile(world: World) -> No
     assert world.mutations == [ATTACH]
 
 
-def test_every_decision_is_logged_with_its_correlation_id(world: World) -> None:
+def test_every_decision_is_logged_with_its_correlation_id(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.reconcile(instance)

@@ -11,7 +11,7 @@ from itertools import product
 
 import pytest
 
-from fixtures.world import KilledError, World, kill, refusing
+from fixtures.account import FakeAccount, KilledError, kill, refusing
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.model import NO_PROFILE, WhenOccupied, WhenStopped
 from rolekeeper.settings import Limits
@@ -30,13 +30,13 @@ LAST_STEP = 200
 class Scenario:
     """What an edit or a tag changes, and how it ends: what the instance carries, and by how many calls."""
 
-    begin: Callable[[World], str]
+    begin: Callable[[FakeAccount], str]
     carries: str
     mutations: int = 1
 
 
 @pytest.fixture(autouse=True)
-def mappings(world: World) -> None:
+def mappings(world: FakeAccount) -> None:
     world.take_over = True
     for role in ("web", "db"):
         world.publish(f"workload={role}", role)
@@ -45,44 +45,44 @@ def mappings(world: World) -> None:
     world.publish("urgent=*", "urgent", priority=1, when_occupied=WhenOccupied.REPLACE, when_stopped=WhenStopped.SWAP)
 
 
-def attach(world: World) -> str:
+def attach(world: FakeAccount) -> str:
     return world.running(workload="web")
 
 
-def attach_while_stopped(world: World) -> str:
+def attach_while_stopped(world: FakeAccount) -> str:
     return world.stopped(workload="web")
 
 
-def take_over(world: World) -> str:
+def take_over(world: FakeAccount) -> str:
     return world.running(profile="theirs", careful="web")
 
 
-def replace(world: World) -> str:
+def replace(world: FakeAccount) -> str:
     instance = world.running(careful="web")
     world.reconcile(instance)
     world.tag(instance, careful="db")
     return instance
 
 
-def detach(world: World) -> str:
+def detach(world: FakeAccount) -> str:
     instance = attach(world)
     world.reconcile(instance)
     world.untag(instance, "workload")
     return instance
 
 
-def quarantine(world: World) -> str:
+def quarantine(world: FakeAccount) -> str:
     instance = attach(world)
     world.reconcile(instance)
     world.tag(instance, quarantine="")
     return instance
 
 
-def quarantine_foreign(world: World) -> str:
+def quarantine_foreign(world: FakeAccount) -> str:
     return world.running(profile="theirs", quarantine="")
 
 
-def release(world: World) -> str:
+def release(world: FakeAccount) -> str:
     """Was quarantined, and its tag is gone: its other mapping gives it a role again."""
     instance = quarantine(world)
     world.reconcile(instance)
@@ -90,7 +90,7 @@ def release(world: World) -> str:
     return instance
 
 
-def swap(world: World) -> str:
+def swap(world: FakeAccount) -> str:
     instance = world.running(careful="web")
     world.reconcile(instance)
     world.stop(instance)
@@ -98,7 +98,7 @@ def swap(world: World) -> str:
     return instance
 
 
-def swap_foreign(world: World) -> str:
+def swap_foreign(world: FakeAccount) -> str:
     return world.stopped(profile="theirs", careful="web")
 
 
@@ -117,7 +117,7 @@ SCENARIOS = {
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
 
 
-def _begin(world: World, scenario: Scenario) -> str:
+def _begin(world: FakeAccount, scenario: Scenario) -> str:
     world.limits = Limits(10_000, 100)  # every story here happens within one window
     instance = scenario.begin(world)
     world.wait(1)
@@ -125,7 +125,7 @@ def _begin(world: World, scenario: Scenario) -> str:
     return instance
 
 
-def _has_converged(world: World, scenario: Scenario, instance: str) -> None:
+def _has_converged(world: FakeAccount, scenario: Scenario, instance: str) -> None:
     """EC2 shows what it should, a grant explains it, the instance shows nothing, and nothing is left to do."""
     assert world.carries(instance) == scenario.carries
     assert world.shows(instance) == ""
@@ -141,7 +141,7 @@ def _has_converged(world: World, scenario: Scenario, instance: str) -> None:
     assert not world.writes
 
 
-def _disturbed(world: World, instance: str, step: int, disturb: Callable[[], object]) -> bool:
+def _disturbed(world: FakeAccount, instance: str, step: int, disturb: Callable[[], object]) -> bool:
     """Reconcile, with something happening at a step; returns whether it came to that step."""
     world.calls.at_step(step, disturb)
     with suppress(KilledError):
@@ -149,17 +149,17 @@ def _disturbed(world: World, instance: str, step: int, disturb: Callable[[], obj
     return world.calls.reached()
 
 
-def _outcomes(world: World, instance: str) -> list[str]:
+def _outcomes(world: FakeAccount, instance: str) -> list[str]:
     return [each["outcome"] for each in world.history(instance)]
 
 
-def _killed(world: World, instance: str) -> None:
+def _killed(world: FakeAccount, instance: str) -> None:
     with pytest.raises(KilledError):
         world.reconcile(instance)
 
 
 @every_scenario
-def test_undisturbed_it_takes_as_few_mutations_as_can_be(world: World, scenario: Scenario) -> None:
+def test_undisturbed_it_takes_as_few_mutations_as_can_be(world: FakeAccount, scenario: Scenario) -> None:
     instance = _begin(world, scenario)
     world.reconcile(instance)
     assert len(world.mutations) == scenario.mutations
@@ -168,7 +168,7 @@ def test_undisturbed_it_takes_as_few_mutations_as_can_be(world: World, scenario:
 
 
 @every_scenario
-def test_killed_anywhere_and_replayed_it_converges(world: World, scenario: Scenario) -> None:
+def test_killed_anywhere_and_replayed_it_converges(world: FakeAccount, scenario: Scenario) -> None:
     for step in range(1, LAST_STEP):
         instance = _begin(world, scenario)
         if not _disturbed(world, instance, step, kill):
@@ -184,7 +184,7 @@ def test_killed_anywhere_and_replayed_it_converges(world: World, scenario: Scena
 
 
 @every_scenario
-def test_killed_again_during_the_replay_it_converges(world: World, scenario: Scenario) -> None:
+def test_killed_again_during_the_replay_it_converges(world: FakeAccount, scenario: Scenario) -> None:
     for first, second in product(AROUND_THE_MUTATION, AROUND_THE_MUTATION):
         instance = _begin(world, scenario)
         assert _disturbed(world, instance, first, kill)
@@ -194,7 +194,7 @@ def test_killed_again_during_the_replay_it_converges(world: World, scenario: Sce
 
 
 @every_scenario
-def test_two_reconciles_at_once_converge_wherever_they_meet(world: World, scenario: Scenario) -> None:
+def test_two_reconciles_at_once_converge_wherever_they_meet(world: FakeAccount, scenario: Scenario) -> None:
     for step in range(1, LAST_STEP):
         instance = _begin(world, scenario)
         if not _disturbed(world, instance, step, partial(world.reconcile, instance)):
@@ -208,7 +208,7 @@ def test_two_reconciles_at_once_converge_wherever_they_meet(world: World, scenar
 
 @every_scenario
 def test_a_tag_that_changes_anywhere_and_is_followed_by_another_function_is_followed(
-    world: World, scenario: Scenario
+    world: FakeAccount, scenario: Scenario
 ) -> None:
     def change(instance: str) -> None:
         world.tag(instance, urgent="")
@@ -230,7 +230,7 @@ def test_a_tag_that_changes_anywhere_and_is_followed_by_another_function_is_foll
 
 @pytest.mark.parametrize("begin", [attach, replace, take_over])
 def test_killed_between_the_call_and_its_record_it_ends_with_one_association_that_its_grant_explains(
-    world: World, begin: Callable[[World], str]
+    world: FakeAccount, begin: Callable[[FakeAccount], str]
 ) -> None:
     instance = begin(world)
     call = ATTACH if begin is attach else REPLACE
@@ -246,7 +246,7 @@ def test_killed_between_the_call_and_its_record_it_ends_with_one_association_tha
     assert _outcomes(world, instance)[-1] == "started", "nobody was there to complete it"
 
 
-def test_killed_between_the_grant_and_the_call_it_asks_again_and_says_so_in_a_second_entry(world: World) -> None:
+def test_killed_between_the_grant_and_the_call_it_asks_again_and_says_so_in_a_second_entry(world: FakeAccount) -> None:
     instance = attach(world)
     world.calls.before(ATTACH, kill)
     _killed(world, instance)
@@ -258,7 +258,7 @@ def test_killed_between_the_grant_and_the_call_it_asks_again_and_says_so_in_a_se
     assert _outcomes(world, instance) == ["started", "done"]
 
 
-def test_killed_before_the_grant_it_leaves_nothing(world: World) -> None:
+def test_killed_before_the_grant_it_leaves_nothing(world: FakeAccount) -> None:
     instance = attach(world)
     world.calls.before("TransactWriteItems", kill)
     _killed(world, instance)
@@ -267,7 +267,7 @@ def test_killed_before_the_grant_it_leaves_nothing(world: World) -> None:
     assert world.carries(instance) == ""
 
 
-def test_what_nobody_looked_at_for_days_is_explained_all_the_same(world: World) -> None:
+def test_what_nobody_looked_at_for_days_is_explained_all_the_same(world: FakeAccount) -> None:
     instance = attach(world)
     world.calls.after(ATTACH, kill)
     _killed(world, instance)
@@ -278,7 +278,7 @@ def test_what_nobody_looked_at_for_days_is_explained_all_the_same(world: World) 
 
 
 def test_an_attach_that_lands_late_is_explained_by_its_grant_and_taken_away_where_its_tag_is_gone(
-    world: World,
+    world: FakeAccount,
 ) -> None:
     instance = attach(world)
     world.calls.before(ATTACH, refusing("InternalError", status=500))
@@ -297,7 +297,7 @@ def test_an_attach_that_lands_late_is_explained_by_its_grant_and_taken_away_wher
     assert world.shows(instance) == ""
 
 
-def test_an_attach_that_lands_late_where_it_is_still_asked_for_stays(world: World) -> None:
+def test_an_attach_that_lands_late_where_it_is_still_asked_for_stays(world: FakeAccount) -> None:
     instance = attach(world)
     world.calls.before(ATTACH, refusing("InternalError", status=500))
     world.reconcile(instance)
@@ -310,7 +310,7 @@ def test_an_attach_that_lands_late_where_it_is_still_asked_for_stays(world: Worl
     assert _outcomes(world, instance) == ["started"]
 
 
-def test_an_attach_that_lands_after_another_role_was_asked_for_is_replaced(world: World) -> None:
+def test_an_attach_that_lands_after_another_role_was_asked_for_is_replaced(world: FakeAccount) -> None:
     instance = attach(world)
     world.calls.before(ATTACH, refusing("InternalError", status=500))
     world.reconcile(instance)
@@ -321,7 +321,7 @@ def test_an_attach_that_lands_after_another_role_was_asked_for_is_replaced(world
     assert world.granted(instance)
 
 
-def test_what_was_shown_before_a_crash_is_cleared_when_the_replay_finds_the_role(world: World) -> None:
+def test_what_was_shown_before_a_crash_is_cleared_when_the_replay_finds_the_role(world: FakeAccount) -> None:
     instance = world.launch(workload="web")
     world.reconcile(instance)
     assert world.shows(instance) == "changing"
@@ -334,7 +334,7 @@ def test_what_was_shown_before_a_crash_is_cleared_when_the_replay_finds_the_role
     assert world.shows(instance) == ""
 
 
-def test_the_former_role_of_a_take_over_is_in_the_history_though_it_was_interrupted(world: World) -> None:
+def test_the_former_role_of_a_take_over_is_in_the_history_though_it_was_interrupted(world: FakeAccount) -> None:
     instance = take_over(world)
     world.wait(1)
     world.calls.after(REPLACE, kill)
@@ -346,7 +346,7 @@ def test_the_former_role_of_a_take_over_is_in_the_history_though_it_was_interrup
     assert entry["outcome"] == "started"
 
 
-def test_what_a_crash_left_is_explained_when_the_next_change_crashes_before_its_call(world: World) -> None:
+def test_what_a_crash_left_is_explained_when_the_next_change_crashes_before_its_call(world: FakeAccount) -> None:
     instance = attach(world)
     world.calls.after(ATTACH, kill)
     _killed(world, instance)
@@ -358,7 +358,7 @@ def test_what_a_crash_left_is_explained_when_the_next_change_crashes_before_its_
     assert world.association(instance) is None
 
 
-def test_what_a_crash_left_is_explained_while_the_next_change_waits(world: World) -> None:
+def test_what_a_crash_left_is_explained_while_the_next_change_waits(world: FakeAccount) -> None:
     instance = attach(world)
     world.calls.after(ATTACH, kill)
     _killed(world, instance)
@@ -369,7 +369,7 @@ def test_what_a_crash_left_is_explained_while_the_next_change_waits(world: World
     assert world.granted(instance)
 
 
-def test_a_tag_removed_after_a_crash_takes_away_what_the_crash_left(world: World) -> None:
+def test_a_tag_removed_after_a_crash_takes_away_what_the_crash_left(world: FakeAccount) -> None:
     instance = attach(world)
     world.calls.after(ATTACH, kill)
     _killed(world, instance)
@@ -378,7 +378,7 @@ def test_a_tag_removed_after_a_crash_takes_away_what_the_crash_left(world: World
     assert world.association(instance) is None
 
 
-def test_a_replace_that_never_happened_claims_no_foreign_role_later(world: World) -> None:
+def test_a_replace_that_never_happened_claims_no_foreign_role_later(world: FakeAccount) -> None:
     instance = replace(world)
     world.calls.before(REPLACE, kill)
     _killed(world, instance)
@@ -391,7 +391,7 @@ def test_a_replace_that_never_happened_claims_no_foreign_role_later(world: World
     assert world.carries(instance) == "theirs"
 
 
-def test_an_interrupted_swap_ends_with_its_role_and_both_halves_are_in_the_history(world: World) -> None:
+def test_an_interrupted_swap_ends_with_its_role_and_both_halves_are_in_the_history(world: FakeAccount) -> None:
     instance = swap_foreign(world)
     world.calls.after(DETACH, kill)
     _killed(world, instance)
@@ -404,7 +404,7 @@ def test_an_interrupted_swap_ends_with_its_role_and_both_halves_are_in_the_histo
     assert (second["decision"]["action"], second["outcome"]) == ("Attach", "done")
 
 
-def test_an_instance_that_ended_after_a_crash_is_forgotten_and_its_history_stays(world: World) -> None:
+def test_an_instance_that_ended_after_a_crash_is_forgotten_and_its_history_stays(world: FakeAccount) -> None:
     instance = attach(world)
     world.calls.after(ATTACH, kill)
     _killed(world, instance)
@@ -419,7 +419,7 @@ def test_an_instance_that_ended_after_a_crash_is_forgotten_and_its_history_stays
 # record says: it proves nothing of what was written since.
 
 
-def test_a_look_that_was_overtaken_takes_no_grant_away(world: World) -> None:
+def test_a_look_that_was_overtaken_takes_no_grant_away(world: FakeAccount) -> None:
     instance = world.running()
 
     def overtake() -> None:
@@ -438,7 +438,7 @@ def test_a_look_that_was_overtaken_takes_no_grant_away(world: World) -> None:
     assert world.association(instance) is None
 
 
-def test_a_look_that_was_overtaken_by_a_call_that_is_on_its_way_leaves_its_grant(world: World) -> None:
+def test_a_look_that_was_overtaken_by_a_call_that_is_on_its_way_leaves_its_grant(world: FakeAccount) -> None:
     instance = world.running(careful="web")
 
     def overtake() -> None:
@@ -461,7 +461,9 @@ def test_a_look_that_was_overtaken_by_a_call_that_is_on_its_way_leaves_its_grant
 
 
 @pytest.mark.parametrize("begin", [attach, attach_while_stopped])
-def test_an_attach_that_the_sdk_sent_twice_is_explained(world: World, begin: Callable[[World], str]) -> None:
+def test_an_attach_that_the_sdk_sent_twice_is_explained(
+    world: FakeAccount, begin: Callable[[FakeAccount], str]
+) -> None:
     instance = begin(world)
     world.ec2.lose_the_answer(ATTACH)
     world.reconcile(instance)
@@ -472,7 +474,7 @@ def test_an_attach_that_the_sdk_sent_twice_is_explained(world: World, begin: Cal
     assert world.association(instance) is None
 
 
-def test_a_replace_that_the_sdk_sent_twice_is_explained(world: World) -> None:
+def test_a_replace_that_the_sdk_sent_twice_is_explained(world: FakeAccount) -> None:
     instance = replace(world)
     world.ec2.lose_the_answer(REPLACE)
     world.reconcile(instance)
@@ -480,7 +482,7 @@ def test_a_replace_that_the_sdk_sent_twice_is_explained(world: World) -> None:
     assert world.granted(instance)
 
 
-def test_a_detach_that_the_sdk_sent_twice_is_done(world: World) -> None:
+def test_a_detach_that_the_sdk_sent_twice_is_done(world: FakeAccount) -> None:
     instance = detach(world)
     world.ec2.lose_the_answer(DETACH)
     outcome = world.reconcile(instance)

@@ -7,17 +7,17 @@ from contextlib import suppress
 
 import pytest
 
-from fixtures.world import KilledError, World, kill, refusing
+from fixtures.account import FakeAccount, KilledError, kill, refusing
 from rolekeeper.model import WhenUnmatched
 
 
 @pytest.fixture(autouse=True)
-def mappings(world: World) -> None:
+def mappings(world: FakeAccount) -> None:
     for role in ("web", "db"):
         world.publish(f"workload={role}", role)
 
 
-def _stopped_with_a_role(world: World) -> str:
+def _stopped_with_a_role(world: FakeAccount) -> str:
     """A stopped instance that carries web: another role waits for its start."""
     instance = world.stopped(workload="web")
     world.reconcile(instance)
@@ -25,7 +25,7 @@ def _stopped_with_a_role(world: World) -> str:
     return instance
 
 
-def test_a_mapping_that_comes_back_between_two_reads_detaches_nothing(world: World) -> None:
+def test_a_mapping_that_comes_back_between_two_reads_detaches_nothing(world: FakeAccount) -> None:
     instance = world.running(workload="web")
     world.reconcile(instance)
     world.damage("workload=web")
@@ -36,7 +36,7 @@ def test_a_mapping_that_comes_back_between_two_reads_detaches_nothing(world: Wor
     assert world.carries(instance) == "web"
 
 
-def test_a_slow_look_doesnt_hide_what_a_newer_one_wrote_while_it_looked(world: World) -> None:
+def test_a_slow_look_doesnt_hide_what_a_newer_one_wrote_while_it_looked(world: FakeAccount) -> None:
     instance = _stopped_with_a_role(world)
 
     def meanwhile() -> None:
@@ -49,7 +49,7 @@ def test_a_slow_look_doesnt_hide_what_a_newer_one_wrote_while_it_looked(world: W
     assert world.shows(instance) == "stopped"
 
 
-def test_a_slow_look_doesnt_hide_what_a_newer_one_wrote_before_it_could_write(world: World) -> None:
+def test_a_slow_look_doesnt_hide_what_a_newer_one_wrote_before_it_could_write(world: FakeAccount) -> None:
     world.publish("workload=third", "third")
     instance = _stopped_with_a_role(world)
     world.tag(instance, workload="db")
@@ -68,7 +68,7 @@ def test_a_slow_look_doesnt_hide_what_a_newer_one_wrote_before_it_could_write(wo
     assert "third" in condition.reason
 
 
-def test_a_slow_look_that_would_show_something_doesnt_replace_what_a_newer_one_shows(world: World) -> None:
+def test_a_slow_look_that_would_show_something_doesnt_replace_what_a_newer_one_shows(world: FakeAccount) -> None:
     world.publish("workload=third", "third")
     instance = _stopped_with_a_role(world)
     world.tag(instance, workload="db")
@@ -85,7 +85,7 @@ def test_a_slow_look_that_would_show_something_doesnt_replace_what_a_newer_one_s
     assert "third" in condition.reason
 
 
-def test_a_slow_look_writes_nothing_into_the_record_of_an_instance_that_ended_meanwhile(world: World) -> None:
+def test_a_slow_look_writes_nothing_into_the_record_of_an_instance_that_ended_meanwhile(world: FakeAccount) -> None:
     instance = _stopped_with_a_role(world)
     world.tag(instance, workload="db")
 
@@ -99,7 +99,7 @@ def test_a_slow_look_writes_nothing_into_the_record_of_an_instance_that_ended_me
     assert world.key(instance) not in world.state.read([world.key(instance)], []).records
 
 
-def test_a_slow_look_whose_call_ec2_refuses_leaves_the_grant_of_the_newer_one(world: World) -> None:
+def test_a_slow_look_whose_call_ec2_refuses_leaves_the_grant_of_the_newer_one(world: FakeAccount) -> None:
     instance = world.running(workload="web")
     world.reconcile(instance)
     world.wait(1)
@@ -119,7 +119,7 @@ def test_a_slow_look_whose_call_ec2_refuses_leaves_the_grant_of_the_newer_one(wo
     assert outcomes == {"web": "done", "db": "refused", "third": "done"}
 
 
-def test_a_slow_look_that_ec2_keeps_waiting_hides_nothing_of_the_newer_one(world: World) -> None:
+def test_a_slow_look_that_ec2_keeps_waiting_hides_nothing_of_the_newer_one(world: FakeAccount) -> None:
     instance = world.running(workload="web")
     world.reconcile(instance)
     world.tag(instance, workload="db")
@@ -138,7 +138,7 @@ def test_a_slow_look_that_ec2_keeps_waiting_hides_nothing_of_the_newer_one(world
     assert outcomes == {"web": "done", "db": "refused", "third": "done"}
 
 
-def test_what_ec2_refused_while_a_newer_look_wrote_is_recorded_and_looked_at_again(world: World) -> None:
+def test_what_ec2_refused_while_a_newer_look_wrote_is_recorded_and_looked_at_again(world: FakeAccount) -> None:
     instance = world.running(workload="web")
 
     def meanwhile() -> None:
@@ -155,7 +155,9 @@ def test_what_ec2_refused_while_a_newer_look_wrote_is_recorded_and_looked_at_aga
     assert [each["outcome"] for each in world.history(instance) if "outcome" in each] == ["refused", "done"]
 
 
-def test_two_that_agree_on_a_change_make_it_once_and_each_entry_says_what_became_of_its_call(world: World) -> None:
+def test_two_that_agree_on_a_change_make_it_once_and_each_entry_says_what_became_of_its_call(
+    world: FakeAccount,
+) -> None:
     instance = world.running(workload="web")
     world.calls.before("AssociateIamInstanceProfile", lambda: world.reconcile(instance))
     world.reconcile(instance)
@@ -164,7 +166,7 @@ def test_two_that_agree_on_a_change_make_it_once_and_each_entry_says_what_became
     assert len(world.record(instance).changes) == 1
 
 
-def test_a_detach_whose_result_nobody_recorded_stays_started_in_the_history(world: World) -> None:
+def test_a_detach_whose_result_nobody_recorded_stays_started_in_the_history(world: FakeAccount) -> None:
     instance = world.running(workload="web")
     world.reconcile(instance)
     world.untag(instance, "workload")
@@ -178,7 +180,7 @@ def test_a_detach_whose_result_nobody_recorded_stays_started_in_the_history(worl
     assert last["outcome"] == "started"
 
 
-def test_a_slow_look_hands_no_grant_back_to_the_mapping_that_gave_it_before(world: World) -> None:
+def test_a_slow_look_hands_no_grant_back_to_the_mapping_that_gave_it_before(world: FakeAccount) -> None:
     world.publish("a=1", "web", when_unmatched=WhenUnmatched.KEEP)
     world.publish("b=1", "web")
     instance = world.running(a="1")
@@ -195,7 +197,7 @@ def test_a_slow_look_hands_no_grant_back_to_the_mapping_that_gave_it_before(worl
     assert {str(each.mapping) for each in world.record(instance).grants.values()} == {"b=1"}
 
 
-def test_a_slow_look_takes_nothing_away_of_a_newer_quarantine(world: World) -> None:
+def test_a_slow_look_takes_nothing_away_of_a_newer_quarantine(world: FakeAccount) -> None:
     world.publish("quarantine=yes", "NONE", priority=1)
     instance = world.running(workload="web")
     world.reconcile(instance)
@@ -212,7 +214,7 @@ def test_a_slow_look_takes_nothing_away_of_a_newer_quarantine(world: World) -> N
     assert (world.carries(instance), world.shows(instance)) == ("", "mapping-missing")
 
 
-def test_a_grant_that_another_reconcile_just_handed_over_is_not_handed_over_again(world: World) -> None:
+def test_a_grant_that_another_reconcile_just_handed_over_is_not_handed_over_again(world: FakeAccount) -> None:
     """The write goes through only while the grant reads as this look read it."""
     world.publish("a=1", "web")
     world.publish("b=1", "web")

@@ -2,8 +2,8 @@
 
 import pytest
 
+from fixtures.account import MAPPING_TABLE, FakeAccount, mapping_key
 from fixtures.state_table import table_keys
-from fixtures.world import MAPPING_TABLE, World, mapping_key
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.conflicts import Conflicts
 from rolekeeper.mappings.impact import Impact
@@ -16,7 +16,7 @@ WEB, TO_API = published("workload=web", "web"), published("workload=web", "api")
 
 
 @pytest.fixture
-def scanner(world: World) -> ImpactScanner:
+def scanner(world: FakeAccount) -> ImpactScanner:
     """Roles `web` and `api`, and nothing published."""
     for role in ("web", "api"):
         world.profile(role)
@@ -24,17 +24,17 @@ def scanner(world: World) -> ImpactScanner:
     return anew(world)
 
 
-def anew(world: World) -> ImpactScanner:
+def anew(world: FakeAccount) -> ImpactScanner:
     app = world.app()
     return ImpactScanner(app.ec2, app.state, app.table, world.rules.ownership)
 
 
-def scan(world: World, candidate: PublishedMapping, present: PublishedMapping | None = None) -> Scan:
+def scan(world: FakeAccount, candidate: PublishedMapping, present: PublishedMapping | None = None) -> Scan:
     return anew(world).scan(candidate, present, world.clock.now())
 
 
 @pytest.mark.usefixtures("scanner")
-def test_it_finds_what_a_candidate_governs_changes_and_meets(world: World) -> None:
+def test_it_finds_what_a_candidate_governs_changes_and_meets(world: FakeAccount) -> None:
     present = world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.reconcile(instance)
@@ -49,7 +49,7 @@ def test_it_finds_what_a_candidate_governs_changes_and_meets(world: World) -> No
 
 @pytest.mark.parametrize("take_over", [False, True])
 def test_a_foreign_role_is_met_either_way_and_changed_only_where_the_stack_lets_it(
-    world: World, scanner: ImpactScanner, *, take_over: bool
+    world: FakeAccount, scanner: ImpactScanner, *, take_over: bool
 ) -> None:
     del scanner
     world.take_over = take_over
@@ -59,7 +59,7 @@ def test_a_foreign_role_is_met_either_way_and_changed_only_where_the_stack_lets_
 
 
 @pytest.mark.usefixtures("scanner")
-def test_an_instance_with_a_damaged_record_is_governed_and_changes_not(world: World) -> None:
+def test_an_instance_with_a_damaged_record_is_governed_and_changes_not(world: FakeAccount) -> None:
     present = world.publish("workload=web", "web")
     instance = world.running(profile="theirs", workload="web")
     world.garble(layout.record_key(world.key(instance)))
@@ -70,7 +70,7 @@ def test_an_instance_with_a_damaged_record_is_governed_and_changes_not(world: Wo
 
 
 @pytest.mark.usefixtures("scanner")
-def test_an_instance_of_which_a_mapping_is_damaged_isnt_counted_and_hides_no_other(world: World) -> None:
+def test_an_instance_of_which_a_mapping_is_damaged_isnt_counted_and_hides_no_other(world: FakeAccount) -> None:
     world.publish("team=a", "api")
     world.running(workload="web", team="a")
     world.running(workload="web")
@@ -80,7 +80,7 @@ def test_an_instance_of_which_a_mapping_is_damaged_isnt_counted_and_hides_no_oth
 
 
 def test_the_fleet_is_counted_once_with_hidden_and_without_terminated_instances(
-    world: World, scanner: ImpactScanner
+    world: FakeAccount, scanner: ImpactScanner
 ) -> None:
     world.running()
     world.truth.launch(operator="eks.amazonaws.com", hidden=True)
@@ -93,7 +93,7 @@ def test_the_fleet_is_counted_once_with_hidden_and_without_terminated_instances(
 
 
 def test_a_star_row_looks_for_conflicts_with_the_exact_rows_and_not_past_a_damaged_one(
-    world: World, scanner: ImpactScanner
+    world: FakeAccount, scanner: ImpactScanner
 ) -> None:
     star = published("workload=*", "api")
     for value in ("web", "db"):

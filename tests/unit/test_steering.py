@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from fixtures.account import FakeAccount, refusing
 from fixtures.state_table import STATE_TABLE
-from fixtures.world import World, refusing
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, Tasks, WorkQueue
 from rolekeeper.fleet.expiry import AHEAD
@@ -60,16 +60,16 @@ def queue() -> SentInstances:
 
 
 @pytest.fixture
-def timers(world: World) -> Timers:
+def timers(world: FakeAccount) -> Timers:
     return Timers(world.store)
 
 
 @pytest.fixture
-def steering(world: World, timers: Timers, queue: SentInstances, tasks: StartedTasks) -> OperatorOverrides:
+def steering(world: FakeAccount, timers: Timers, queue: SentInstances, tasks: StartedTasks) -> OperatorOverrides:
     return OperatorOverrides(state=world.state, timers=timers, queue=queue, tasks=tasks, now=world.clock.now)
 
 
-def put_pin(world: World, **attributes: Any) -> None:
+def put_pin(world: FakeAccount, **attributes: Any) -> None:
     pk, sk = PIN
     item = {"pk": pk, "sk": sk, "role": "NONE", **attributes}
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
@@ -84,7 +84,7 @@ def test_the_control_item_starts_a_sweep(steering: OperatorOverrides, tasks: Sta
     assert tasks.started == [Task.SWEEP]
 
 
-def test_a_batch_starts_each_task_once(world: World, steering: OperatorOverrides, tasks: StartedTasks) -> None:
+def test_a_batch_starts_each_task_once(world: FakeAccount, steering: OperatorOverrides, tasks: StartedTasks) -> None:
     soon = layout.key_of(codec.timer_item(Timer(world.clock.now() + timedelta(seconds=30), KEY)))
     for key in (layout.CONTROL, soon, layout.CONTROL, soon):
         steering.written(key, "event-1")
@@ -103,7 +103,7 @@ def test_a_task_that_wasnt_taken_is_started_by_the_next_record(
 
 @pytest.mark.parametrize("expires_at", ["", "2026-03-01T10:30:00Z", "2026-03-01T09:00:00+00:00", "tomorrow"])
 def test_a_pin_has_its_instance_looked_at_whatever_it_says(
-    world: World, steering: OperatorOverrides, queue: SentInstances, expires_at: str
+    world: FakeAccount, steering: OperatorOverrides, queue: SentInstances, expires_at: str
 ) -> None:
     put_pin(world, expires_at=expires_at)
     steering.written(PIN, "event-1")
@@ -111,7 +111,7 @@ def test_a_pin_has_its_instance_looked_at_whatever_it_says(
 
 
 def test_the_history_tells_whether_a_pin_was_written_or_removed(
-    world: World, steering: OperatorOverrides, queue: SentInstances
+    world: FakeAccount, steering: OperatorOverrides, queue: SentInstances
 ) -> None:
     put_pin(world, expires_at="")
     steering.written(PIN, "event-1")
@@ -120,7 +120,7 @@ def test_the_history_tells_whether_a_pin_was_written_or_removed(
     assert queue.causes == ["its pin was written", "its pin was removed"]
 
 
-def test_a_pin_that_expires_has_a_timer_for_it(world: World, steering: OperatorOverrides, timers: Timers) -> None:
+def test_a_pin_that_expires_has_a_timer_for_it(world: FakeAccount, steering: OperatorOverrides, timers: Timers) -> None:
     until = world.clock.now() + timedelta(hours=1)
     put_pin(world, expires_at=until.isoformat())
     steering.written(PIN, "event-1")
@@ -129,7 +129,9 @@ def test_a_pin_that_expires_has_a_timer_for_it(world: World, steering: OperatorO
 
 
 @pytest.mark.parametrize("expires_at", ["", "2026-03-01T08:59:59Z", "tomorrow", 7])
-def test_one_that_doesnt_has_none(world: World, steering: OperatorOverrides, timers: Timers, expires_at: Any) -> None:
+def test_one_that_doesnt_has_none(
+    world: FakeAccount, steering: OperatorOverrides, timers: Timers, expires_at: Any
+) -> None:
     put_pin(world, expires_at=expires_at)
     steering.written(PIN, "event-1")
     assert armed(timers) == []
@@ -144,7 +146,7 @@ def test_a_released_pin_has_its_instance_looked_at(
 
 
 def test_an_instance_whose_record_is_damaged_is_sent_all_the_same(
-    world: World, steering: OperatorOverrides, queue: SentInstances
+    world: FakeAccount, steering: OperatorOverrides, queue: SentInstances
 ) -> None:
     """What is wrong there is told where it is reconciled; other pins must not wait behind it."""
     world.garble(layout.record_key(KEY))
@@ -154,7 +156,7 @@ def test_an_instance_whose_record_is_damaged_is_sent_all_the_same(
 
 
 def test_a_pin_whose_timer_cant_be_armed_comes_again(
-    world: World, steering: OperatorOverrides, queue: SentInstances, timers: Timers
+    world: FakeAccount, steering: OperatorOverrides, queue: SentInstances, timers: Timers
 ) -> None:
     put_pin(world, expires_at="2026-03-01T10:00:00Z")
     world.calls.before("PutItem", refusing("InternalServerError", status=500))
@@ -170,7 +172,12 @@ def test_a_pin_whose_timer_cant_be_armed_comes_again(
     [(-60, []), (1, [Task.EXPIRIES]), (AHEAD.total_seconds(), [Task.EXPIRIES]), (AHEAD.total_seconds() + 1, [])],
 )
 def test_a_timer_that_the_next_minute_could_miss_is_looked_at_now(
-    world: World, steering: OperatorOverrides, tasks: StartedTasks, subject: Any, seconds: float, started: list[Task]
+    world: FakeAccount,
+    steering: OperatorOverrides,
+    tasks: StartedTasks,
+    subject: Any,
+    seconds: float,
+    started: list[Task],
 ) -> None:
     timer = Timer(world.clock.now() + timedelta(seconds=seconds), subject)
     steering.written(layout.key_of(codec.timer_item(timer)), "event-1")
@@ -194,7 +201,7 @@ def test_what_steers_nothing_says_so(steering: OperatorOverrides, key: layout.Ke
 
 
 def test_a_pin_that_the_command_line_wrote_is_read_the_same(
-    world: World, steering: OperatorOverrides, timers: Timers
+    world: FakeAccount, steering: OperatorOverrides, timers: Timers
 ) -> None:
     until = world.clock.now() + timedelta(minutes=30)
     world.store.write(world.store.put(codec.pin_item(KEY, Pin("NONE", expires_at=until, by="somebody"))))

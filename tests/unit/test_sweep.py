@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fixtures.desk import TRUSTS_LAMBDA, Desk
+from fixtures.account import FakeAccount, mapping_key, refusing
+from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from fixtures.world import World, mapping_key, refusing
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.fleet.sweep import FLEET_RESERVE, MAPPINGS_RESERVE, SweepResult
@@ -19,9 +19,9 @@ from rolekeeper.storage import codec, layout
 
 
 @pytest.fixture
-def desk(world: World) -> Desk:
+def desk(world: FakeAccount) -> MappingsFixture:
     """Two roles, known to IAM and to EC2, and a mapping for one of them."""
-    made = Desk(world)
+    made = MappingsFixture(world)
     for role in ("web", "db"):
         made.role(role)
         world.profile(role)
@@ -29,7 +29,7 @@ def desk(world: World) -> Desk:
     return made
 
 
-def sweep(desk: Desk, *seconds: float) -> SweepResult:
+def sweep(desk: MappingsFixture, *seconds: float) -> SweepResult:
     """One sweep; of its time so much is left each time that it asks, and at last for good."""
     left = chain(seconds or (840,), repeat(seconds[-1] if seconds else 840))
     app = desk.app()
@@ -39,13 +39,13 @@ def sweep(desk: Desk, *seconds: float) -> SweepResult:
         app.telemetry.flush()
 
 
-def converged(desk: Desk, **tags: str) -> str:
+def converged(desk: MappingsFixture, **tags: str) -> str:
     instance = desk.world.running(**tags)
     desk.world.reconcile(instance)
     return instance
 
 
-def test_an_instance_whose_tag_event_was_lost_is_sent(desk: Desk) -> None:
+def test_an_instance_whose_tag_event_was_lost_is_sent(desk: MappingsFixture) -> None:
     lost = desk.world.running(app="web")
     desk.quiet()
     swept = sweep(desk)
@@ -54,7 +54,7 @@ def test_an_instance_whose_tag_event_was_lost_is_sent(desk: Desk) -> None:
     assert message["detail"] == {"instance-id": lost, "cause": "sweep", "correlation-id": "sweep-1"}
 
 
-def test_a_converged_fleet_sends_and_writes_nothing(desk: Desk) -> None:
+def test_a_converged_fleet_sends_and_writes_nothing(desk: MappingsFixture) -> None:
     for _ in range(3):
         converged(desk, app="web")
     desk.world.running(Name="of nobody's concern")
@@ -67,7 +67,7 @@ def test_a_converged_fleet_sends_and_writes_nothing(desk: Desk) -> None:
     assert desk.world.events.sent == []
 
 
-def test_an_instance_whose_tag_went_unnoticed_is_sent_to_be_detached(desk: Desk) -> None:
+def test_an_instance_whose_tag_went_unnoticed_is_sent_to_be_detached(desk: MappingsFixture) -> None:
     instance = converged(desk, app="web")
     desk.world.untag(instance, "app")
     desk.quiet()
@@ -75,7 +75,7 @@ def test_an_instance_whose_tag_went_unnoticed_is_sent_to_be_detached(desk: Desk)
     assert desk.sent_ids() == [instance]
 
 
-def test_a_stopped_instance_that_waits_is_not_sent_again_until_it_runs(desk: Desk) -> None:
+def test_a_stopped_instance_that_waits_is_not_sent_again_until_it_runs(desk: MappingsFixture) -> None:
     desk.edit("app=db", role="db")
     instance = converged(desk, app="web")
     desk.world.stop(instance)
@@ -87,7 +87,7 @@ def test_a_stopped_instance_that_waits_is_not_sent_again_until_it_runs(desk: Des
     assert sweep(desk).sent == 1
 
 
-def test_a_refusal_that_is_already_shown_is_not_sent_again(desk: Desk) -> None:
+def test_a_refusal_that_is_already_shown_is_not_sent_again(desk: MappingsFixture) -> None:
     instance = desk.world.running(profile="theirs", app="web")
     desk.quiet()
     assert sweep(desk).sent == 1
@@ -97,7 +97,7 @@ def test_a_refusal_that_is_already_shown_is_not_sent_again(desk: Desk) -> None:
     assert sweep(desk).sent == 0
 
 
-def test_a_managed_role_that_nothing_explains_is_sent_once_and_then_shown(desk: Desk) -> None:
+def test_a_managed_role_that_nothing_explains_is_sent_once_and_then_shown(desk: MappingsFixture) -> None:
     instance = desk.world.running()
     desk.world.attach_by_hand(instance, "web")
     assert sweep(desk).sent == 1
@@ -106,13 +106,13 @@ def test_a_managed_role_that_nothing_explains_is_sent_once_and_then_shown(desk: 
     assert sweep(desk).sent == 0
 
 
-def test_a_foreign_role_that_nothing_governs_is_nobodys_concern(desk: Desk) -> None:
+def test_a_foreign_role_that_nothing_governs_is_nobodys_concern(desk: MappingsFixture) -> None:
     desk.world.running(profile="theirs")
     assert sweep(desk).sent == 0
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-def test_an_instance_that_an_aws_service_manages_is_seen_and_never_sent(desk: Desk, *, hidden: bool) -> None:
+def test_an_instance_that_an_aws_service_manages_is_seen_and_never_sent(desk: MappingsFixture, *, hidden: bool) -> None:
     desk.world.truth.launch(tags={"app": "web"}, operator="eks.amazonaws.com", hidden=hidden)
     desk.world.wait(2)
     swept = sweep(desk)
@@ -120,7 +120,7 @@ def test_an_instance_that_an_aws_service_manages_is_seen_and_never_sent(desk: De
     assert fleet(desk)["instances"] == 1
 
 
-def test_a_converged_instance_that_the_first_edition_recorded_is_left_as_it_is(desk: Desk) -> None:
+def test_a_converged_instance_that_the_first_edition_recorded_is_left_as_it_is(desk: MappingsFixture) -> None:
     """Its record is written anew when something else is written: no deployment writes to the whole fleet."""
     instance = converged(desk, app="web")
     pk, sk = layout.record_key(desk.world.key(instance))
@@ -140,14 +140,14 @@ def test_a_converged_instance_that_the_first_edition_recorded_is_left_as_it_is(d
     assert desk.world.carries(instance) == ""
 
 
-def test_the_row_shows_how_many_instances_it_governs(desk: Desk) -> None:
+def test_the_row_shows_how_many_instances_it_governs(desk: MappingsFixture) -> None:
     for _ in range(3):
         desk.world.running(app="web")
     sweep(desk)
     assert desk.row("app=web")["matched"] == 3
 
 
-def test_the_row_shows_how_many_instances_keep_a_foreign_role_and_which_are_nodes(desk: Desk) -> None:
+def test_the_row_shows_how_many_instances_keep_a_foreign_role_and_which_are_nodes(desk: MappingsFixture) -> None:
     converged(desk, app="web")
     node = desk.world.running(profile="theirs", app="web", **{"eks:cluster-name": "prod"})
     desk.world.running(profile="theirs", app="web")
@@ -164,7 +164,7 @@ def test_the_row_shows_how_many_instances_keep_a_foreign_role_and_which_are_node
     assert "nodes" not in row["status_reason"]
 
 
-def test_a_mapping_whose_role_is_gone_is_suspended_and_its_instances_hold(desk: Desk) -> None:
+def test_a_mapping_whose_role_is_gone_is_suspended_and_its_instances_hold(desk: MappingsFixture) -> None:
     instance = converged(desk, app="web")
     desk.delete_role("web")
     swept = sweep(desk)
@@ -179,7 +179,7 @@ def test_a_mapping_whose_role_is_gone_is_suspended_and_its_instances_hold(desk: 
     assert desk.world.carries(instance) == "web"
 
 
-def test_a_mapping_whose_role_ec2_may_no_longer_assume_is_suspended_until_it_may(desk: Desk) -> None:
+def test_a_mapping_whose_role_ec2_may_no_longer_assume_is_suspended_until_it_may(desk: MappingsFixture) -> None:
     desk.retrust("web", TRUSTS_LAMBDA)
     sweep(desk)
     assert desk.shows("app=web")[0] == "Rejected"
@@ -188,7 +188,7 @@ def test_a_mapping_whose_role_ec2_may_no_longer_assume_is_suspended_until_it_may
     assert desk.shows("app=web")[0] == "Published"
 
 
-def test_an_expired_mapping_is_shown_as_such_and_its_instances_give_the_role_up(desk: Desk) -> None:
+def test_an_expired_mapping_is_shown_as_such_and_its_instances_give_the_role_up(desk: MappingsFixture) -> None:
     until = desk.world.clock.now().replace(microsecond=0)
     desk.edit("app=web", role="web", expires_at=f"{until:%Y-%m-%d}T23:59:59Z")
     instance = converged(desk, app="web")
@@ -201,7 +201,7 @@ def test_an_expired_mapping_is_shown_as_such_and_its_instances_give_the_role_up(
     assert desk.world.carries(instance) == ""
 
 
-def test_an_edit_whose_stream_record_was_lost_is_published(desk: Desk) -> None:
+def test_an_edit_whose_stream_record_was_lost_is_published(desk: MappingsFixture) -> None:
     desk.put("app=web", role="db")
     sweep(desk)
     served = desk.served("app=web")
@@ -209,7 +209,9 @@ def test_an_edit_whose_stream_record_was_lost_is_published(desk: Desk) -> None:
     assert served.spec.role == "db"
 
 
-def test_a_deletion_whose_stream_record_was_lost_is_honoured_if_the_table_holds_other_rows(desk: Desk) -> None:
+def test_a_deletion_whose_stream_record_was_lost_is_honoured_if_the_table_holds_other_rows(
+    desk: MappingsFixture,
+) -> None:
     desk.edit("app=db", role="db")
     converged(desk, app="web")
     desk.delete("app=web")
@@ -219,7 +221,7 @@ def test_a_deletion_whose_stream_record_was_lost_is_honoured_if_the_table_holds_
     assert served.deleted
 
 
-def test_a_table_that_is_lost_while_it_is_swept_changes_nothing(desk: Desk) -> None:
+def test_a_table_that_is_lost_while_it_is_swept_changes_nothing(desk: MappingsFixture) -> None:
     instance = converged(desk, app="web")
     desk.world.calls.after("Scan", lambda: desk.delete("app=web"))
     sweep(desk)
@@ -229,7 +231,7 @@ def test_a_table_that_is_lost_while_it_is_swept_changes_nothing(desk: Desk) -> N
     assert desk.world.carries(instance) == "web"
 
 
-def test_a_mapping_table_that_reads_empty_changes_nothing(desk: Desk) -> None:
+def test_a_mapping_table_that_reads_empty_changes_nothing(desk: MappingsFixture) -> None:
     instance = converged(desk, app="web")
     desk.delete("app=web")
     swept = sweep(desk)
@@ -241,7 +243,7 @@ def test_a_mapping_table_that_reads_empty_changes_nothing(desk: Desk) -> None:
     assert desk.world.carries(instance) == "web"
 
 
-def test_one_mapping_that_cant_be_checked_doesnt_keep_the_others_from_being_checked(desk: Desk) -> None:
+def test_one_mapping_that_cant_be_checked_doesnt_keep_the_others_from_being_checked(desk: MappingsFixture) -> None:
     desk.edit("app=db", role="db")
     desk.world.calls.before("GetRole", refusing("Throttling", "Rate exceeded"))
     swept = sweep(desk)
@@ -250,7 +252,7 @@ def test_one_mapping_that_cant_be_checked_doesnt_keep_the_others_from_being_chec
 
 
 @pytest.mark.parametrize("damaged", ["an instance's record", "a mapping's record"])
-def test_what_is_damaged_keeps_nothing_else_from_being_found(desk: Desk, damaged: str) -> None:
+def test_what_is_damaged_keeps_nothing_else_from_being_found(desk: MappingsFixture, damaged: str) -> None:
     assert desk.edit("app=db", role="db").status == "Published"
     touched = converged(desk, app="web")
     lost = [desk.world.running(app="db") for _ in range(2)]
@@ -264,7 +266,7 @@ def test_what_is_damaged_keeps_nothing_else_from_being_found(desk: Desk, damaged
     assert any(each.startswith("Damaged") and bad[0] in each for each in swept.problems)
 
 
-def test_the_record_of_an_instance_whose_end_went_unnoticed_is_forgotten(desk: Desk) -> None:
+def test_the_record_of_an_instance_whose_end_went_unnoticed_is_forgotten(desk: MappingsFixture) -> None:
     instance = converged(desk, app="web")
     desk.world.truth.terminate(instance)
     desk.world.wait(5)
@@ -278,7 +280,7 @@ def test_the_record_of_an_instance_whose_end_went_unnoticed_is_forgotten(desk: D
     assert sweep(desk).sent == 0
 
 
-def test_a_page_that_cant_be_read_ends_the_sweep_and_nothing_was_changed(desk: Desk) -> None:
+def test_a_page_that_cant_be_read_ends_the_sweep_and_nothing_was_changed(desk: MappingsFixture) -> None:
     converged(desk, app="web")
     desk.quiet()
     desk.world.calls.before("BatchGetItem", refusing("ProvisionedThroughputExceededException", "slow down"))
@@ -289,7 +291,7 @@ def test_a_page_that_cant_be_read_ends_the_sweep_and_nothing_was_changed(desk: D
 
 
 @pytest.mark.parametrize("operation", ["DescribeInstances", "SendMessageBatch", "Scan"])
-def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Desk, operation: str) -> None:
+def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: MappingsFixture, operation: str) -> None:
     desk.world.running(app="web")
     desk.quiet()
     desk.world.calls.before(operation, refusing("AccessDenied", "no"))
@@ -301,14 +303,14 @@ def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Desk, 
     assert desk.world.metrics.counts["PermissionDenied"] == 1
 
 
-def test_a_sweep_without_time_says_that_it_is_unfinished(desk: Desk) -> None:
+def test_a_sweep_without_time_says_that_it_is_unfinished(desk: MappingsFixture) -> None:
     desk.world.running(app="web")
     swept = sweep(desk, FLEET_RESERVE - 1)
     assert not swept.finished
     assert desk.world.metrics.counts["SweepUnfinished"] == 1
 
 
-def test_a_large_fleet_is_paged_and_costs_two_reads_of_ec2_a_page(desk: Desk) -> None:
+def test_a_large_fleet_is_paged_and_costs_two_reads_of_ec2_a_page(desk: MappingsFixture) -> None:
     for _ in range(2 * FILTER_VALUES + 1):
         desk.world.launch(Name="of nobody's concern")
     desk.world.wait(3)
@@ -321,13 +323,13 @@ def test_a_large_fleet_is_paged_and_costs_two_reads_of_ec2_a_page(desk: Desk) ->
     assert desk.world.calls["BatchGetItem"] == 1 + 5 + 5 + 1 + 1 + 1
 
 
-def fleet(desk: Desk) -> Any:
+def fleet(desk: MappingsFixture) -> Any:
     pk, sk = layout.FLEET
     item = desk.world.dynamodb.get_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
     return codec.from_attributes(item.get("Item", {}))
 
 
-def test_a_whole_sweep_notes_how_many_instances_there_are_when_that_is_news_or_a_day_old(desk: Desk) -> None:
+def test_a_whole_sweep_notes_how_many_instances_there_are_when_that_is_news_or_a_day_old(desk: MappingsFixture) -> None:
     for _ in range(3):
         desk.world.stopped()
     desk.world.truth.terminate(desk.world.running())
@@ -346,7 +348,7 @@ def test_a_whole_sweep_notes_how_many_instances_there_are_when_that_is_news_or_a
     assert fleet(desk)["instances"] == 4
 
 
-def test_a_sweep_that_saw_only_a_part_leaves_the_size_of_the_fleet_as_it_was(desk: Desk) -> None:
+def test_a_sweep_that_saw_only_a_part_leaves_the_size_of_the_fleet_as_it_was(desk: MappingsFixture) -> None:
     desk.world.running()
     sweep(desk)
     desk.world.running()
@@ -357,7 +359,7 @@ def test_a_sweep_that_saw_only_a_part_leaves_the_size_of_the_fleet_as_it_was(des
 # ---- the marker, without which every change is held ----
 
 
-def test_a_sweep_notes_how_many_mappings_are_published(desk: Desk) -> None:
+def test_a_sweep_notes_how_many_mappings_are_published(desk: MappingsFixture) -> None:
     for tag in ("app=gone", "app=lost", "app=spoilt"):
         desk.edit(tag, role="web")
     desk.delete("app=gone")
@@ -372,7 +374,7 @@ def test_a_sweep_notes_how_many_mappings_are_published(desk: Desk) -> None:
     assert fleet(desk)["mappings"] == 2
 
 
-def test_the_first_sweep_on_a_table_sends_what_was_held_until_it_came_to_its_end(desk: Desk) -> None:
+def test_the_first_sweep_on_a_table_sends_what_was_held_until_it_came_to_its_end(desk: MappingsFixture) -> None:
     desk.world.never_swept()
     instance, fine = desk.world.running(app="web"), desk.world.running()
     desk.world.reconcile(instance)
@@ -387,7 +389,7 @@ def test_the_first_sweep_on_a_table_sends_what_was_held_until_it_came_to_its_end
     assert sweep(desk).sent == 0
 
 
-def test_a_first_sweep_that_has_no_time_to_send_what_was_held_leaves_it_to_the_next_one(desk: Desk) -> None:
+def test_a_first_sweep_that_has_no_time_to_send_what_was_held_leaves_it_to_the_next_one(desk: MappingsFixture) -> None:
     desk.world.never_swept()
     instance = desk.world.running(app="web")
     desk.world.reconcile(instance)
@@ -400,19 +402,19 @@ def test_a_first_sweep_that_has_no_time_to_send_what_was_held_leaves_it_to_the_n
     assert desk.sent_ids() == [instance]
 
 
-def no_answer(desk: Desk) -> None:
+def no_answer(desk: MappingsFixture) -> None:
     desk.world.calls.before("GetRole", refusing("Throttling", "Rate exceeded"))
 
 
-def no_permission(desk: Desk) -> None:
+def no_permission(desk: MappingsFixture) -> None:
     desk.world.calls.before("GetRole", refusing("AccessDenied", "no"))
 
 
-def damaged_mapping(desk: Desk) -> None:
+def damaged_mapping(desk: MappingsFixture) -> None:
     desk.world.garble(layout.published_key(mapping_key("app=web")))
 
 
-def no_answer_about_a_deleted_row(desk: Desk) -> None:
+def no_answer_about_a_deleted_row(desk: MappingsFixture) -> None:
     """Whose deletion nobody told of: EC2 is asked once for the fleet, and then about it."""
     desk.edit("app=lost", role="web")
     desk.world.running(app="lost")
@@ -421,12 +423,12 @@ def no_answer_about_a_deleted_row(desk: Desk) -> None:
     desk.world.calls.before("DescribeInstances", refuse)
 
 
-def lost_table(desk: Desk) -> None:
+def lost_table(desk: MappingsFixture) -> None:
     desk.world.running(app="web")
     desk.delete("app=web")
 
 
-def nothing(_desk: Desk) -> None:
+def nothing(_desk: MappingsFixture) -> None:
     """It is the time that is short."""
 
 
@@ -443,7 +445,7 @@ def nothing(_desk: Desk) -> None:
     ],
 )
 def test_a_sweep_that_didnt_judge_every_row_leaves_no_marker(
-    desk: Desk, harm: Callable[[Desk], None], seconds: tuple[float, ...]
+    desk: MappingsFixture, harm: Callable[[MappingsFixture], None], seconds: tuple[float, ...]
 ) -> None:
     desk.edit("app=db", role="db")
     desk.delete("app=db")
@@ -457,31 +459,33 @@ def test_a_sweep_that_didnt_judge_every_row_leaves_no_marker(
     assert desk.world.carries(instance) == ""
 
 
-def rejected(desk: Desk) -> None:
+def rejected(desk: MappingsFixture) -> None:
     desk.put("app=web", role="wbe")
 
 
-def in_a_tie(desk: Desk) -> None:
+def in_a_tie(desk: MappingsFixture) -> None:
     desk.edit("team=a", role="db")
     desk.world.running(app="web", team="a")
 
 
-def held(desk: Desk) -> None:
+def held(desk: MappingsFixture) -> None:
     converged(desk, app="web")
     desk.limits = Limits(0, 0)
     desk.put("app=web", role="db")
 
 
-def expired(desk: Desk) -> None:
+def expired(desk: MappingsFixture) -> None:
     desk.put("app=web", role="web", expires_at="2020-01-01T00:00:00Z")
 
 
-def damaged_record(desk: Desk) -> None:
+def damaged_record(desk: MappingsFixture) -> None:
     desk.world.garble(layout.record_key(desk.world.key(desk.world.running(app="web"))))
 
 
 @pytest.mark.parametrize("trouble", [rejected, in_a_tie, held, expired, damaged_record])
-def test_a_row_that_people_have_to_look_at_is_judged_all_the_same(desk: Desk, trouble: Callable[[Desk], None]) -> None:
+def test_a_row_that_people_have_to_look_at_is_judged_all_the_same(
+    desk: MappingsFixture, trouble: Callable[[MappingsFixture], None]
+) -> None:
     trouble(desk)
     desk.world.never_swept()
     sweep(desk)
@@ -492,7 +496,7 @@ def _ec2_statement() -> dict[str, Any]:
     return {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
 
 
-def test_a_fleet_that_was_seen_only_in_part_is_counted_by_asking_ec2(desk: Desk) -> None:
+def test_a_fleet_that_was_seen_only_in_part_is_counted_by_asking_ec2(desk: MappingsFixture) -> None:
     for _ in range(3):
         converged(desk, app="web")
     damaged_record(desk)

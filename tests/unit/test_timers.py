@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from fixtures.account import FakeAccount
 from fixtures.state_table import STATE_TABLE
-from fixtures.world import World
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.model import MappingKey, Timer
 from rolekeeper.storage import codec, layout
@@ -17,7 +17,7 @@ WEB = key("workload=web")
 
 
 @pytest.fixture
-def timers(world: World) -> Timers:
+def timers(world: FakeAccount) -> Timers:
     return Timers(world.store)
 
 
@@ -46,7 +46,7 @@ def test_a_cleared_timer_is_gone_and_clearing_it_again_is_no_error(timers: Timer
     assert list(timers.due(NOW + timedelta(minutes=1))) == [in_(10, WEB)]
 
 
-def test_many_timers_are_read_in_pages_and_cleared_in_transactions(world: World, timers: Timers) -> None:
+def test_many_timers_are_read_in_pages_and_cleared_in_transactions(world: FakeAccount, timers: Timers) -> None:
     many = [in_(number / 10, key(f"workload=w{number}")) for number in range(2 * PAGE + 1)]
     for timer in many:
         timers.arm(timer)
@@ -67,7 +67,7 @@ def test_a_full_last_page_ends(timers: Timers) -> None:
 @pytest.mark.parametrize(
     "garbled", [{}, {"due": "soon"}, {"due": 7}, {"due": "2026-03-01T09:00:05Z", "mapping": "web"}]
 )
-def test_a_timer_that_cant_be_read_hides_no_other(world: World, timers: Timers, garbled: dict[str, Any]) -> None:
+def test_a_timer_that_cant_be_read_hides_no_other(world: FakeAccount, timers: Timers, garbled: dict[str, Any]) -> None:
     item = {"pk": layout.TIMERS, "sk": f"{layout.timestamp(NOW)}#garbled", **garbled}
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
     timers.arm(in_(10))

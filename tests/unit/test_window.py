@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
+from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, new_account, refusing
 from fixtures.state_table import STATE_TABLE
-from fixtures.world import ACCOUNT, REGION, World, mapping_key, new_world, refusing
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.instances.observe import Observation, observe
 from rolekeeper.instances.records import needs_reconcile
@@ -22,36 +22,36 @@ REPLACE, DETACH = "ReplaceIamInstanceProfileAssociation", "DisassociateIamInstan
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    with new_world() as made:
+def world() -> Iterator[FakeAccount]:
+    with new_account() as made:
         made.publish("workload=web", "web")
         made.publish("workload=db", "db")
         made.limits = Limits(3, 20)
         yield made
 
 
-def fleet(world: World, count: int, **tags: str) -> list[str]:
+def fleet(world: FakeAccount, count: int, **tags: str) -> list[str]:
     """Instances that carry their mapping's role."""
     made = [world.running(**(tags or {"workload": "web"})) for _ in range(count)]
     world.reconcile(*made)
     return made
 
 
-def retag(world: World, instances: list[str], workload: str) -> None:
+def retag(world: FakeAccount, instances: list[str], workload: str) -> None:
     for each in instances:
         world.tag(each, workload=workload)
 
 
-def carrying(world: World, instances: list[str], role: str) -> int:
+def carrying(world: FakeAccount, instances: list[str], role: str) -> int:
     return [world.carries(each) for each in instances].count(role)
 
 
-def armed(world: World) -> list[Timer]:
+def armed(world: FakeAccount) -> list[Timer]:
     """What is to be looked at again, in order."""
     return [each for each in Timers(world.store).due(datetime.max.replace(tzinfo=UTC)) if isinstance(each, Timer)]
 
 
-def ring(world: World) -> list[str]:
+def ring(world: FakeAccount) -> list[str]:
     """Go to the next moment for which a timer is armed, and take the instances of that minute from their timers."""
     timers = armed(world)
     first = timers[0].due
@@ -61,17 +61,17 @@ def ring(world: World) -> list[str]:
     return [each.subject.id for each in due if isinstance(each.subject, InstanceKey)]
 
 
-def window(world: World, tag: str) -> codec.Item:
+def window(world: FakeAccount, tag: str) -> codec.Item:
     key = layout.window_key(mapping_key(tag))
     return world.store.get([key]).get(key, {})
 
 
-def test_launches_by_the_hundred_are_never_held(world: World) -> None:
+def test_launches_by_the_hundred_are_never_held(world: FakeAccount) -> None:
     assert carrying(world, fleet(world, 40), "web") == 40
     assert window(world, "workload=web") == {}
 
 
-def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world: World) -> None:
+def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world: FakeAccount) -> None:
     instances = fleet(world, 8)
     retag(world, instances, "db")
     world.quiet()
@@ -97,7 +97,7 @@ def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world
     assert not world.machine.started
 
 
-def test_of_a_burst_of_detaches_too_and_each_mapping_has_a_window_of_its_own(world: World) -> None:
+def test_of_a_burst_of_detaches_too_and_each_mapping_has_a_window_of_its_own(world: FakeAccount) -> None:
     web, db = fleet(world, 5), fleet(world, 5, workload="db")
     for each in (*web, *db):
         world.untag(each, "workload")
@@ -107,7 +107,7 @@ def test_of_a_burst_of_detaches_too_and_each_mapping_has_a_window_of_its_own(wor
     assert (carrying(world, web, "web"), carrying(world, db, "db")) == (2, 2)
 
 
-def test_those_that_wait_go_in_turn_and_never_more_than_the_limit_in_any_window(world: World) -> None:
+def test_those_that_wait_go_in_turn_and_never_more_than_the_limit_in_any_window(world: FakeAccount) -> None:
     instances = fleet(world, 10)
     retag(world, instances, "db")
     changed_at: list[float] = []
@@ -121,7 +121,7 @@ def test_those_that_wait_go_in_turn_and_never_more_than_the_limit_in_any_window(
         assert sum(at <= other < at + 600 for other in changed_at) <= 3
 
 
-def test_one_that_waits_is_not_written_or_sent_again_until_its_turn(world: World) -> None:
+def test_one_that_waits_is_not_written_or_sent_again_until_its_turn(world: FakeAccount) -> None:
     instances = fleet(world, 4)
     retag(world, instances, "db")
     world.reconcile(*instances)
@@ -135,7 +135,7 @@ def test_one_that_waits_is_not_written_or_sent_again_until_its_turn(world: World
     assert carrying(world, instances, "db") == 3
 
 
-def test_one_that_waits_is_left_to_its_turn_by_the_sweep_unless_it_is_to_change_otherwise(world: World) -> None:
+def test_one_that_waits_is_left_to_its_turn_by_the_sweep_unless_it_is_to_change_otherwise(world: FakeAccount) -> None:
     instances = fleet(world, 4)
     retag(world, instances, "db")
     world.reconcile(*instances)
@@ -149,7 +149,7 @@ def test_one_that_waits_is_left_to_its_turn_by_the_sweep_unless_it_is_to_change_
     assert is_sent(world, waiting), "its turn has passed"
 
 
-def is_sent(world: World, instance: str) -> bool:
+def is_sent(world: FakeAccount, instance: str) -> bool:
     """Whether the sweep would send an instance."""
     now = world.clock.now()
     observed = observe([world.key(instance)], Ec2(world.ec2, ACCOUNT, REGION), world.state, now)[world.key(instance)]  # type: ignore[arg-type]  # shaped like a client
@@ -159,7 +159,7 @@ def is_sent(world: World, instance: str) -> bool:
 
 @pytest.mark.parametrize("minutes", [10, 720])
 def test_however_many_wait_and_however_long_the_window_is_each_is_looked_at_a_few_times(
-    world: World, minutes: int
+    world: FakeAccount, minutes: int
 ) -> None:
     """With turns by guess, ten thousand instances were each looked at up to 32 times, and up to 98 in a long window."""
     world.window_minutes, world.limits = minutes, Limits(20, 0)
@@ -176,7 +176,7 @@ def test_however_many_wait_and_however_long_the_window_is_each_is_looked_at_a_fe
     assert sum(looks.values()) <= 2.2 * len(instances)
 
 
-def test_the_larger_of_the_two_limits_counts_and_the_fleet_is_as_the_sweep_counted_it(world: World) -> None:
+def test_the_larger_of_the_two_limits_counts_and_the_fleet_is_as_the_sweep_counted_it(world: FakeAccount) -> None:
     world.swept(30, 2)
     instances = fleet(world, 9)
     retag(world, instances, "db")
@@ -184,7 +184,7 @@ def test_the_larger_of_the_two_limits_counts_and_the_fleet_is_as_the_sweep_count
     assert carrying(world, instances, "db") == 6
 
 
-def test_an_approval_lets_so_many_more_through_for_its_revision_only(world: World) -> None:
+def test_an_approval_lets_so_many_more_through_for_its_revision_only(world: FakeAccount) -> None:
     instances = fleet(world, 9)
     retag(world, instances, "db")
     approved = world.revisions.published(mapping_key("workload=db"))
@@ -204,7 +204,7 @@ def test_an_approval_lets_so_many_more_through_for_its_revision_only(world: Worl
     assert carrying(world, instances, "db") == 5
 
 
-def test_a_limit_of_nothing_holds_every_replace(world: World) -> None:
+def test_a_limit_of_nothing_holds_every_replace(world: FakeAccount) -> None:
     world.limits = Limits(0, 0)
     instances = fleet(world, 2)
     retag(world, instances, "db")
@@ -212,7 +212,7 @@ def test_a_limit_of_nothing_holds_every_replace(world: World) -> None:
     assert carrying(world, instances, "db") == 0
 
 
-def test_what_ec2_refuses_takes_no_room(world: World) -> None:
+def test_what_ec2_refuses_takes_no_room(world: FakeAccount) -> None:
     instances = fleet(world, 3)
     retag(world, instances, "db")
     for _ in range(5):
@@ -223,7 +223,7 @@ def test_what_ec2_refuses_takes_no_room(world: World) -> None:
     assert carrying(world, instances, "db") == 3
 
 
-def test_a_refusal_in_the_next_minute_makes_no_room_for_one_more(world: World) -> None:
+def test_a_refusal_in_the_next_minute_makes_no_room_for_one_more(world: FakeAccount) -> None:
     world.limits = Limits(1, 0)
     instances = fleet(world, 3)
     retag(world, instances, "db")
@@ -240,7 +240,7 @@ def test_a_refusal_in_the_next_minute_makes_no_room_for_one_more(world: World) -
     assert carrying(world, instances, "db") == 1
 
 
-def test_an_approved_change_that_ec2_refuses_stays_approved_for_its_revision_only(world: World) -> None:
+def test_an_approved_change_that_ec2_refuses_stays_approved_for_its_revision_only(world: FakeAccount) -> None:
     world.limits = Limits(0, 0)
     (instance,) = fleet(world, 1)
     published = world.revisions.published(mapping_key("workload=db"))
@@ -256,7 +256,7 @@ def test_an_approved_change_that_ec2_refuses_stays_approved_for_its_revision_onl
 
 
 @pytest.mark.parametrize("happened", [True, False], ids=["the change happened", "the change didn't happen"])
-def test_a_change_whose_outcome_nobody_knows_keeps_its_room(world: World, *, happened: bool) -> None:
+def test_a_change_whose_outcome_nobody_knows_keeps_its_room(world: FakeAccount, *, happened: bool) -> None:
     world.limits = Limits(1, 0)
     first, second = fleet(world, 2)
     retag(world, [first, second], "db")
@@ -272,7 +272,9 @@ def test_a_change_whose_outcome_nobody_knows_keeps_its_room(world: World, *, hap
     assert window(world, "workload=db")["total"] == 1
 
 
-def test_a_change_that_waits_makes_its_change_when_its_turn_comes_and_shows_nothing_any_longer(world: World) -> None:
+def test_a_change_that_waits_makes_its_change_when_its_turn_comes_and_shows_nothing_any_longer(
+    world: FakeAccount,
+) -> None:
     world.limits = Limits(1, 0)
     instances = fleet(world, 2)
     retag(world, instances, "db")
@@ -284,7 +286,7 @@ def test_a_change_that_waits_makes_its_change_when_its_turn_comes_and_shows_noth
     assert world.shows(waiting) == ""
 
 
-def test_a_take_over_takes_room_as_every_change_that_takes_a_role_away(world: World) -> None:
+def test_a_take_over_takes_room_as_every_change_that_takes_a_role_away(world: FakeAccount) -> None:
     world.take_over = True
     world.limits = Limits(1, 0)
     world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
@@ -294,7 +296,7 @@ def test_a_take_over_takes_room_as_every_change_that_takes_a_role_away(world: Wo
     assert sorted(map(world.carries, instances)) == ["theirs", "web"]
 
 
-def test_workers_in_each_others_way_try_again(world: World) -> None:
+def test_workers_in_each_others_way_try_again(world: FakeAccount) -> None:
     (instance,) = fleet(world, 1)
     retag(world, [instance], "db")
     for _ in range(3):
@@ -304,7 +306,7 @@ def test_workers_in_each_others_way_try_again(world: World) -> None:
     assert window(world, "workload=db")["total"] == 1
 
 
-def test_the_item_expires_when_it_is_of_no_use_any_more(world: World) -> None:
+def test_the_item_expires_when_it_is_of_no_use_any_more(world: FakeAccount) -> None:
     (instance,) = fleet(world, 1)
     retag(world, [instance], "db")
     world.reconcile(instance)
@@ -312,7 +314,7 @@ def test_the_item_expires_when_it_is_of_no_use_any_more(world: World) -> None:
     assert expires > (world.clock.now() + timedelta(hours=24)).timestamp()
 
 
-def test_a_table_that_gives_no_answer_is_asked_once_for_a_change(world: World) -> None:
+def test_a_table_that_gives_no_answer_is_asked_once_for_a_change(world: FakeAccount) -> None:
     """The write may have happened: once more would take room twice, and leave a second entry as started."""
     world.publish("app=web", "web")
     instance = world.running(app="web")

@@ -2,16 +2,16 @@
 
 import pytest
 
-from fixtures.desk import Desk
+from fixtures.account import FakeAccount
+from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
-from fixtures.world import World
 
 
 @pytest.fixture
-def desk(world: World) -> Desk:
-    return Desk(world)
+def desk(world: FakeAccount) -> MappingsFixture:
+    return MappingsFixture(world)
 
 
 @pytest.fixture
-def terminal(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def terminal(desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return Terminal(desk, monkeypatch)

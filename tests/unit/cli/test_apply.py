@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from fixtures.desk import Desk
+from fixtures.account import refusing
+from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
-from fixtures.world import refusing
 from rolekeeper.settings import Limits
 
 
 @pytest.fixture(autouse=True)
-def roles(desk: Desk) -> None:
+def roles(desk: MappingsFixture) -> None:
     for role in ("web", "db"):
         desk.role(role)
         desk.world.profile(role)
@@ -32,7 +32,7 @@ def mappings(tmp_path: Path, *rows: str) -> str:
     return str(file)
 
 
-def untouched(desk: Desk, ran: Result, *words: str) -> None:
+def untouched(desk: MappingsFixture, ran: Result, *words: str) -> None:
     """Nothing was applied, for this reason."""
     assert ran.exit_code == 1, ran.output
     assert "nothing was applied" in ran.stderr
@@ -44,7 +44,7 @@ def untouched(desk: Desk, ran: Result, *words: str) -> None:
 # ---- the plan comes true ----
 
 
-def test_the_instances_of_a_plan_are_sent_and_watched(terminal: Terminal, desk: Desk, plan: str) -> None:
+def test_the_instances_of_a_plan_are_sent_and_watched(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
     desk.edit("app=web", role="web")
     one, two = desk.world.running(app="web"), desk.world.running(app="web")
     assert terminal("plan", "--out", plan).exit_code == 0
@@ -59,7 +59,7 @@ def test_the_instances_of_a_plan_are_sent_and_watched(terminal: Terminal, desk: 
     assert {each["detail"]["cause"] for each in sent} == {f"plan applied by {CALLER}"}
 
 
-def test_a_plan_that_was_narrowed_applies_to_those_alone(terminal: Terminal, desk: Desk, plan: str) -> None:
+def test_a_plan_that_was_narrowed_applies_to_those_alone(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
     desk.edit("app=web", role="web")
     one, other = desk.world.running(app="web"), desk.world.running(app="web")
     terminal("plan", "--out", plan, "--instance", one)
@@ -71,7 +71,7 @@ def test_a_plan_that_was_narrowed_applies_to_those_alone(terminal: Terminal, des
 
 
 def test_a_files_rows_are_written_and_what_they_do_comes_true(
-    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
+    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
 ) -> None:
     desk.edit("app=web", role="web")
     desk.edit("old=yes", role="web")
@@ -94,7 +94,7 @@ def test_a_files_rows_are_written_and_what_they_do_comes_true(
 
 
 def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
-    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
+    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
 ) -> None:
     terminal.parameters["MaxChangesPerEdit"] = "1"
     desk.limits = Limits(1, 20)
@@ -119,7 +119,7 @@ def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
     assert {desk.world.carries(each) for each in ids} == {"db"}
 
 
-def test_a_plan_without_changes_is_done_at_once(terminal: Terminal, desk: Desk, plan: str) -> None:
+def test_a_plan_without_changes_is_done_at_once(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
     desk.edit("app=web", role="web")
     terminal("plan", "--out", plan)
     ran = terminal("apply", plan)
@@ -148,7 +148,7 @@ def test_a_plan_without_changes_is_done_at_once(terminal: Terminal, desk: Desk, 
     ids=["tag", "another tag", "tag gone", "association", "revision", "mapping", "stopped", "gone", "a new one"],
 )
 def test_what_moved_since_is_named_and_nothing_is_applied(
-    terminal: Terminal, desk: Desk, plan: str, move: Callable[[Desk, str], Any], words: str
+    terminal: Terminal, desk: MappingsFixture, plan: str, move: Callable[[MappingsFixture, str], Any], words: str
 ) -> None:
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web", Name="one")
@@ -165,7 +165,7 @@ def test_what_moved_since_is_named_and_nothing_is_applied(
 
 
 def test_a_row_or_a_mapping_that_was_edited_since_is_named(
-    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
+    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
 ) -> None:
     desk.edit("app=web", role="web")
     file = mappings(tmp_path, "tag_key: app, tag_value: web, role: db", "tag_key: new, tag_value: a, role: web")
@@ -186,13 +186,15 @@ def test_a_row_or_a_mapping_that_was_edited_since_is_named(
     untouched(desk, terminal("apply", plan), "mapping app=web would be Rejected now: role 'db' doesn't exist")
 
 
-def test_a_file_that_would_be_rejected_isnt_applied(terminal: Terminal, desk: Desk, plan: str, tmp_path: Path) -> None:
+def test_a_file_that_would_be_rejected_isnt_applied(
+    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
+) -> None:
     terminal("plan", "-f", mappings(tmp_path, "tag_key: a, tag_value: b, role: nobody"), "--out", plan)
     desk.quiet()
     untouched(desk, terminal("apply", plan), "a=b would be Rejected")
 
 
-def test_while_changes_are_withheld_nothing_is_applied(terminal: Terminal, desk: Desk, plan: str) -> None:
+def test_while_changes_are_withheld_nothing_is_applied(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
     desk.edit("app=web", role="web")
     desk.world.running(app="web")
     terminal("plan", "--out", plan)
@@ -203,7 +205,7 @@ def test_while_changes_are_withheld_nothing_is_applied(terminal: Terminal, desk:
     assert desk.sent() == []
 
 
-def test_what_ec2_doesnt_show_in_time_is_named(terminal: Terminal, desk: Desk, plan: str) -> None:
+def test_what_ec2_doesnt_show_in_time_is_named(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web")
     terminal("plan", "--out", plan)
@@ -213,7 +215,7 @@ def test_what_ec2_doesnt_show_in_time_is_named(terminal: Terminal, desk: Desk, p
     assert f"rolekeeper explain {one}" in ran.stderr
 
 
-def test_and_what_hinders_it_as_far_as_rolekeeper_says(terminal: Terminal, desk: Desk, plan: str) -> None:
+def test_and_what_hinders_it_as_far_as_rolekeeper_says(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web")
     terminal("plan", "--out", plan)
@@ -230,7 +232,7 @@ def test_and_what_hinders_it_as_far_as_rolekeeper_says(terminal: Terminal, desk:
 # ---- the file ----
 
 
-def test_a_plan_of_another_deployment_is_refused(terminal: Terminal, desk: Desk, plan: str) -> None:
+def test_a_plan_of_another_deployment_is_refused(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
     desk.edit("app=web", role="web")
     terminal("plan", "--out", plan)
     text = Path(plan).read_text()
@@ -252,7 +254,7 @@ def test_a_plan_of_another_deployment_is_refused(terminal: Terminal, desk: Desk,
     ids=["cut", "empty", "yaml", "list", "head", "change"],
 )
 def test_what_is_no_plan_is_refused(
-    terminal: Terminal, desk: Desk, plan: str, spoil: Callable[[str], str], words: str
+    terminal: Terminal, desk: MappingsFixture, plan: str, spoil: Callable[[str], str], words: str
 ) -> None:
     desk.edit("app=web", role="web")
     desk.world.running(app="web")
@@ -269,7 +271,7 @@ def test_a_file_that_cant_be_read_or_written_is_a_matter_of_usage(terminal: Term
     assert terminal("plan", "--out", str(tmp_path / "nosuch" / "a.plan")).exit_code == 252
 
 
-def test_a_plan_that_fails_midway_leaves_no_file(terminal: Terminal, desk: Desk, plan: str) -> None:
+def test_a_plan_that_fails_midway_leaves_no_file(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
     desk.edit("app=web", role="web")
     desk.world.running(app="web")
 
@@ -281,7 +283,9 @@ def test_a_plan_that_fails_midway_leaves_no_file(terminal: Terminal, desk: Desk,
     assert list(Path(plan).parent.iterdir()) == []
 
 
-def test_a_plan_is_for_its_owners_eyes_and_holds_what_it_rests_on(terminal: Terminal, desk: Desk, plan: str) -> None:
+def test_a_plan_is_for_its_owners_eyes_and_holds_what_it_rests_on(
+    terminal: Terminal, desk: MappingsFixture, plan: str
+) -> None:
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web")
     terminal("plan", "--out", plan)

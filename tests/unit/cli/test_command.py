@@ -24,7 +24,7 @@ from click.testing import CliRunner
 
 import rolekeeper_cli
 from fakes.ec2 import client_error
-from fixtures.desk import Desk
+from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper_cli import deployment, output
 from rolekeeper_cli.command import Root, command
@@ -251,7 +251,7 @@ def test_every_way_to_end_has_its_code_and_its_words(error: BaseException, code:
     assert (ended, words in said) == (code, True), said
 
 
-def test_a_refusal_within_the_layer_is_told_by_what_caused_it(terminal: Terminal, desk: Desk) -> None:
+def test_a_refusal_within_the_layer_is_told_by_what_caused_it(terminal: Terminal, desk: MappingsFixture) -> None:
     def no_credentials() -> None:
         raise NoCredentialsError
 
@@ -276,7 +276,7 @@ def test_what_was_meant_is_guessed() -> None:
 
 @pytest.mark.parametrize(("no_color", "coloured"), [(None, True), ("1", False), ("", True)])
 def test_colours_are_for_terminals_and_for_those_who_want_them(
-    desk: Desk, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, no_color: str | None, *, coloured: bool
+    desk: MappingsFixture, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, no_color: str | None, *, coloured: bool
 ) -> None:
     desk.role("web")
     if no_color is not None:

@@ -2,23 +2,23 @@
 
 import pytest
 
-from fixtures.desk import Desk
+from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.storage import layout
 
 
-def control(desk: Desk) -> dict[str, object]:
+def control(desk: MappingsFixture) -> dict[str, object]:
     item = desk.world.store.get([layout.CONTROL]).get(layout.CONTROL, {})
     return {name: item[name] for name in ("mode", "paused") if name in item}
 
 
-def test_the_mode_is_shown_and_nothing_written(terminal: Terminal, desk: Desk) -> None:
+def test_the_mode_is_shown_and_nothing_written(terminal: Terminal, desk: MappingsFixture) -> None:
     assert lines(terminal("mode").stdout) == ["MODE IS PAUSED", "enforce as deployed no"]
     assert terminal.document("mode") == {"mode": "enforce", "deployed": "enforce", "paused": False}
     assert control(desk) == {}
 
 
-def test_pause_and_mode_leave_each_other_alone(terminal: Terminal, desk: Desk) -> None:
+def test_pause_and_mode_leave_each_other_alone(terminal: Terminal, desk: MappingsFixture) -> None:
     assert lines(terminal("pause").stdout)[1] == "enforce as deployed yes"
     assert lines(terminal("mode", "observe").stdout)[1] == "observe set yes"
     assert control(desk) == {"mode": "observe", "paused": True}
@@ -27,13 +27,13 @@ def test_pause_and_mode_leave_each_other_alone(terminal: Terminal, desk: Desk) -
     assert control(desk) == {"paused": False}
 
 
-def test_pausing_twice_is_pausing(terminal: Terminal, desk: Desk) -> None:
+def test_pausing_twice_is_pausing(terminal: Terminal, desk: MappingsFixture) -> None:
     terminal("pause")
     assert terminal("pause").exit_code == 0
     assert control(desk) == {"paused": True}
 
 
-def test_what_cant_be_read_there_is_told_and_mended_by_setting_it(terminal: Terminal, desk: Desk) -> None:
+def test_what_cant_be_read_there_is_told_and_mended_by_setting_it(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.world.control(mode="obsreve")
     ran = terminal("mode")
     assert ran.exit_code == 1

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from fixtures.desk import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
+from fixtures.account import ACCOUNT, REGION
+from fixtures.doctor import SIMULATED, TOPIC, DoctorFixture
+from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
 from fixtures.terminal import Terminal, lines
-from fixtures.ward import SIMULATED, TOPIC, Ward
-from fixtures.world import ACCOUNT, REGION
 from rolekeeper.storage import layout
 from rolekeeper_cli.checks import queues
 from rolekeeper_cli.checks.caller import NEEDS
@@ -25,15 +25,15 @@ TABLE = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/rolekeeper-mappings"
 
 
 @pytest.fixture
-def ward(terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Ward:
-    return Ward(terminal, desk, monkeypatch)
+def ward(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> DoctorFixture:
+    return DoctorFixture(terminal, desk, monkeypatch)
 
 
 type Finds = Callable[..., list[tuple[str, str, str]]]
 
 
 @pytest.fixture
-def finds(terminal: Terminal, ward: Ward) -> Finds:
+def finds(terminal: Terminal, ward: DoctorFixture) -> Finds:
     """What one check finds: level, what, remedy. The exit code has to agree with all of them."""
     del ward
 
@@ -59,7 +59,9 @@ def only(findings: list[tuple[str, str, str]]) -> tuple[str, str, str]:
 # ---- the whole ----
 
 
-def test_a_deployment_that_is_well_is_a_line_for_each_check(terminal: Terminal, ward: Ward, desk: Desk) -> None:
+def test_a_deployment_that_is_well_is_a_line_for_each_check(
+    terminal: Terminal, ward: DoctorFixture, desk: MappingsFixture
+) -> None:
     desk.role("web")
     desk.edit("workload=web", role="web")
     desk.quiet()
@@ -87,7 +89,7 @@ def test_a_deployment_that_is_well_is_a_line_for_each_check(terminal: Terminal, 
     assert ward.denied == set()
 
 
-def test_what_is_wrong_has_its_remedy_on_the_next_line(terminal: Terminal, ward: Ward) -> None:
+def test_what_is_wrong_has_its_remedy_on_the_next_line(terminal: Terminal, ward: DoctorFixture) -> None:
     ward.rules["InstanceTagRule"] = "DISABLED"
     ran = terminal("doctor")
     assert (ran.exit_code, ran.stderr) == (1, "1 to fix, 0 to look at, 0 unknown, 15 well.\n")
@@ -95,7 +97,7 @@ def test_what_is_wrong_has_its_remedy_on_the_next_line(terminal: Terminal, ward:
     assert lines(ran.stdout)[at + 1] == "aws events enable-rule --name rolekeeper-InstanceTagRule-1A2B"
 
 
-def test_it_changes_nothing(terminal: Terminal, ward: Ward, desk: Desk) -> None:
+def test_it_changes_nothing(terminal: Terminal, ward: DoctorFixture, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="none-such")
     desk.quiet()
     assert terminal("doctor").exit_code == 0
@@ -130,14 +132,14 @@ def test_it_changes_nothing(terminal: Terminal, ward: Ward, desk: Desk) -> None:
     ],
 )
 def test_what_isn_t_allowed_is_unknown_and_stops_no_other_check(
-    finds: Finds, ward: Ward, operation: str, check: str, what: str
+    finds: Finds, ward: DoctorFixture, operation: str, check: str, what: str
 ) -> None:
     ward.denied.add(operation)
     assert only(finds(check)) == ("unknown", what, "have it allowed, or use another --profile")
     assert only(finds("mappings"))[0] == "ok"
 
 
-def test_so_is_what_aws_can_t_answer_now_or_at_all(finds: Finds, ward: Ward) -> None:
+def test_so_is_what_aws_can_t_answer_now_or_at_all(finds: Finds, ward: DoctorFixture) -> None:
     ward.errors = {"DescribeRule": "ThrottlingException", "DescribeTrails": "UnknownOperationException"}
     assert only(finds("rules"))[:2] == (
         "unknown",
@@ -149,13 +151,13 @@ def test_so_is_what_aws_can_t_answer_now_or_at_all(finds: Finds, ward: Ward) -> 
     )
 
 
-def test_what_was_found_before_aws_refused_is_told_too(finds: Finds, ward: Ward) -> None:
+def test_what_was_found_before_aws_refused_is_told_too(finds: Finds, ward: DoctorFixture) -> None:
     ward.rules["InstanceTagRule"] = "DISABLED"
     ward.denied.add("DescribeRule rolekeeper-OnScheduleSweep-1A2B")
     assert [each[0] for each in finds("rules")] == ["fail", "unknown"]
 
 
-def test_a_bug_is_no_finding(terminal: Terminal, ward: Ward) -> None:
+def test_a_bug_is_no_finding(terminal: Terminal, ward: DoctorFixture) -> None:
     ward.functions["OnRetry"] = {"Configuration": None}
     ran = terminal("doctor")
     assert ran.exit_code == 255
@@ -208,7 +210,7 @@ def test_a_stack_of_another_version(finds: Finds, terminal: Terminal) -> None:
     assert only(finds("sweep"))[0] == "unknown"
 
 
-def test_what_was_deleted_by_hand(finds: Finds, ward: Ward) -> None:
+def test_what_was_deleted_by_hand(finds: Finds, ward: DoctorFixture) -> None:
     del ward.rules["InstanceTagRule"], ward.functions["OnRetry"], ward.alarms["DeadLettersAlarm"]
     ward.sources.clear()
     deleted = "was deleted beside CloudFormation"
@@ -222,7 +224,7 @@ def test_what_was_deleted_by_hand(finds: Finds, ward: Ward) -> None:
     assert only(finds("alarms"))[:2] == ("fail", f"alarm DeadLettersAlarm (rolekeeper-dead-letters) {deleted}")
 
 
-def test_a_function_that_doesn_t_run(finds: Finds, ward: Ward) -> None:
+def test_a_function_that_doesn_t_run(finds: Finds, ward: DoctorFixture) -> None:
     ward.functions = {
         "OnInstanceEvent": {
             "Configuration": {"State": "Failed", "StateReason": "no key", "LastUpdateStatus": "Failed"},
@@ -250,7 +252,7 @@ def test_a_function_that_doesn_t_run(finds: Finds, ward: Ward) -> None:
 
 
 @pytest.mark.parametrize(("state", "level"), [("Disabled", "fail"), ("Disabling", "fail"), ("Enabling", "warn")])
-def test_a_function_that_isn_t_woken(finds: Finds, ward: Ward, state: str, level: str) -> None:
+def test_a_function_that_isn_t_woken(finds: Finds, ward: DoctorFixture, state: str, level: str) -> None:
     ward.sources["OnInstanceEventWorkQueue"] = state
     found, what, remedy = only(finds("sources"))
     assert (found, f"OnInstanceEventWorkQueue is {state}" in what) == (level, True)
@@ -259,7 +261,7 @@ def test_a_function_that_isn_t_woken(finds: Finds, ward: Ward, state: str, level
         assert remedy == f"aws lambda update-event-source-mapping --uuid {uuid} --enabled"
 
 
-def test_an_alarm_that_rings_names_its_page(finds: Finds, ward: Ward) -> None:
+def test_an_alarm_that_rings_names_its_page(finds: Finds, ward: DoctorFixture) -> None:
     ward.alarms["OldestMessageAlarm"] |= {"StateValue": "ALARM", "StateReason": "too old"}
     ward.alarms["DeadLettersAlarm"] |= {"StateValue": "INSUFFICIENT_DATA"}
     assert only(finds("alarms")) == (
@@ -269,7 +271,7 @@ def test_an_alarm_that_rings_names_its_page(finds: Finds, ward: Ward) -> None:
     )
 
 
-def test_alarms_that_nobody_hears(finds: Finds, ward: Ward) -> None:
+def test_alarms_that_nobody_hears(finds: Finds, ward: DoctorFixture) -> None:
     ward.subscriptions = {"SubscriptionsConfirmed": "0", "SubscriptionsPending": "1"}
     level, what, remedy = only(finds("subscribers"))
     assert (level, what) == (
@@ -282,7 +284,7 @@ def test_alarms_that_nobody_hears(finds: Finds, ward: Ward) -> None:
 # ---- what it does ----
 
 
-def test_the_switches(finds: Finds, terminal: Terminal, desk: Desk) -> None:
+def test_the_switches(finds: Finds, terminal: Terminal, desk: MappingsFixture) -> None:
     desk.world.control(mode="observe")
     assert only(finds("mode")) == ("warn", "nothing changes: the mode is observe", "rolekeeper mode enforce")
     desk.world.control(paused=True)
@@ -296,7 +298,7 @@ def test_the_switches(finds: Finds, terminal: Terminal, desk: Desk) -> None:
     assert only(finds("mode"))[0] == "warn"
 
 
-def test_sweeps_that_don_t_come(finds: Finds, desk: Desk) -> None:
+def test_sweeps_that_don_t_come(finds: Finds, desk: MappingsFixture) -> None:
     # The fleet's size is written once a day where it stays the same, so a younger note says nothing.
     desk.world.clock.sleep(timedelta(hours=25).total_seconds())
     assert only(finds("sweep"))[0] == "ok"
@@ -308,14 +310,14 @@ def test_sweeps_that_don_t_come(finds: Finds, desk: Desk) -> None:
     )
 
 
-def test_a_stack_that_never_swept(finds: Finds, desk: Desk) -> None:
+def test_a_stack_that_never_swept(finds: Finds, desk: MappingsFixture) -> None:
     desk.world.store.write(desk.world.store.delete(layout.FLEET))
     assert only(finds("sweep")) == ("ok", "the stack is new: its first sweep is still to come", "")
     desk.world.clock.sleep(timedelta(hours=2, minutes=1).total_seconds())
     assert only(finds("sweep"))[:2] == ("fail", "no sweep ever saw the whole fleet")
 
 
-def test_rows_that_aren_t_served_as_written(finds: Finds, desk: Desk) -> None:
+def test_rows_that_aren_t_served_as_written(finds: Finds, desk: MappingsFixture) -> None:
     desk.role("web")
     desk.edit("workload=web", role="web")
     desk.edit("workload=gone", role="web", expires_at="2020-01-01T00:00:00Z")
@@ -328,7 +330,7 @@ def test_rows_that_aren_t_served_as_written(finds: Finds, desk: Desk) -> None:
     assert second[1].startswith("workload=bad is Rejected: role 'none-such' doesn't exist")
 
 
-def test_of_many_such_rows_some_are_named(finds: Finds, desk: Desk) -> None:
+def test_of_many_such_rows_some_are_named(finds: Finds, desk: MappingsFixture) -> None:
     for each in "abcdefgh":
         desk.edit(f"workload={each}", role="none-such")
     found = finds("mappings")
@@ -339,7 +341,7 @@ def test_of_many_such_rows_some_are_named(finds: Finds, desk: Desk) -> None:
     assert found[-1][1] == "3 more rows aren't published as they are written"
 
 
-def test_a_row_that_nobody_judges(finds: Finds, terminal: Terminal, desk: Desk) -> None:
+def test_a_row_that_nobody_judges(finds: Finds, terminal: Terminal, desk: MappingsFixture) -> None:
     desk.role("web")
     desk.put("x=y", role="web")
     desk.put_raw("w=z", {})
@@ -354,7 +356,7 @@ def test_a_row_that_nobody_judges(finds: Finds, terminal: Terminal, desk: Desk) 
 # ---- the queues ----
 
 
-def test_what_waits(finds: Finds, desk: Desk, ward: Ward) -> None:
+def test_what_waits(finds: Finds, desk: MappingsFixture, ward: DoctorFixture) -> None:
     now = desk.world.clock.now()
     desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody="{}")
     desk.sqs.receive_message(QueueUrl=desk.queue_url, VisibilityTimeout=600)
@@ -382,14 +384,16 @@ def test_what_waits(finds: Finds, desk: Desk, ward: Ward) -> None:
     assert only(finds("work-queue"))[0] == "ok"
 
 
-def test_more_messages_than_there_should_be(finds: Finds, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_messages_than_there_should_be(
+    finds: Finds, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(queues, "MANY", 2)
     for at in range(3):
         desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody="{}")
         assert ("warn" in [each[0] for each in finds("work-queue")]) == (at == 2)
 
 
-def test_a_dead_letter(finds: Finds, desk: Desk, terminal: Terminal) -> None:
+def test_a_dead_letter(finds: Finds, desk: MappingsFixture, terminal: Terminal) -> None:
     desk.sqs.send_message(QueueUrl=terminal.outputs["DeadLetterQueue"], MessageBody="{}")
     assert only(finds("dead-letters")) == (
         "fail",
@@ -401,7 +405,7 @@ def test_a_dead_letter(finds: Finds, desk: Desk, terminal: Terminal) -> None:
 # ---- roles ----
 
 
-def test_a_role_that_only_lambda_can_assume(finds: Finds, desk: Desk) -> None:
+def test_a_role_that_only_lambda_can_assume(finds: Finds, desk: MappingsFixture) -> None:
     desk.role("web", trust=TRUSTS_LAMBDA)
     desk.role("elsewhere", path="/", trust=TRUSTS_LAMBDA)
     level, what, remedy = only(finds("roles"))
@@ -413,7 +417,7 @@ def test_a_role_that_only_lambda_can_assume(finds: Finds, desk: Desk) -> None:
     assert json.loads(document)["Statement"][0] == TRUSTS_LAMBDA["Statement"][0]
 
 
-def test_it_fails_where_a_mapping_gives_the_role(finds: Finds, desk: Desk) -> None:
+def test_it_fails_where_a_mapping_gives_the_role(finds: Finds, desk: MappingsFixture) -> None:
     desk.role("web")
     desk.role("db")
     desk.edit("workload=web", role="web")
@@ -427,7 +431,7 @@ def test_it_fails_where_a_mapping_gives_the_role(finds: Finds, desk: Desk) -> No
     ]
 
 
-def test_a_role_that_denies_ec2(finds: Finds, desk: Desk) -> None:
+def test_a_role_that_denies_ec2(finds: Finds, desk: MappingsFixture) -> None:
     trust: Any = json.loads(json.dumps(TRUSTS_EC2))
     trust["Statement"].append({**trust["Statement"][0], "Effect": "Deny"})
     desk.role("web", trust=trust)
@@ -443,7 +447,7 @@ def test_a_role_that_denies_ec2(finds: Finds, desk: Desk) -> None:
 def test_a_role_without_a_profile(
     finds: Finds,
     terminal: Terminal,
-    desk: Desk,
+    desk: MappingsFixture,
     makes: str,
     given: str,
     level: str,
@@ -482,7 +486,7 @@ def test_the_page_s_needs_are_asked_for() -> None:
     assert asked == {name: each for name, each in listed.items() if name not in {"everything", "doctor"}}
 
 
-def test_what_the_caller_may_not(finds: Finds, ward: Ward) -> None:
+def test_what_the_caller_may_not(finds: Finds, ward: DoctorFixture) -> None:
     ward.decisions = {
         "dynamodb:PutItem": {"EvalDecision": "explicitDeny"},
         f"dynamodb:DeleteItem {TABLE}": {"EvalDecision": "implicitDeny"},
@@ -495,28 +499,28 @@ def test_what_the_caller_may_not(finds: Finds, ward: Ward) -> None:
     ]
 
 
-def test_what_depends_on_the_request(finds: Finds, ward: Ward) -> None:
+def test_what_depends_on_the_request(finds: Finds, ward: DoctorFixture) -> None:
     narrowed = {"EvalDecision": "implicitDeny", "MissingContextValues": ["aws:SourceIp"]}
     ward.decisions = {"sqs:ReceiveMessage": narrowed}
     level, what, _ = only(finds("caller"))
     assert (level, what.startswith("whether you may depends on aws:SourceIp, for redrive")) == ("unknown", True)
 
 
-def test_a_user_is_asked_for_as_it_is(finds: Finds, ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_is_asked_for_as_it_is(finds: Finds, ward: DoctorFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     user = f"arn:aws:iam::{ACCOUNT}:user/ops/me"
-    monkeypatch.setattr("fixtures.ward.SIMULATED", user)
+    monkeypatch.setattr("fixtures.doctor.SIMULATED", user)
     ward.is_called_by(user)
     assert only(finds("caller"))[:2] == ("ok", f"{user} may do what the commands need")
 
 
-def test_root_isn_t_asked_for(finds: Finds, ward: Ward, desk: Desk) -> None:
+def test_root_isn_t_asked_for(finds: Finds, ward: DoctorFixture, desk: MappingsFixture) -> None:
     ward.is_called_by(f"arn:aws:iam::{ACCOUNT}:root")
     assert only(finds("caller"))[0] == "ok"
     assert desk.world.calls["SimulatePrincipalPolicy"] == 0
 
 
 @pytest.mark.parametrize("who", ["federated-user/me", "assumed-role/deleted/me"])
-def test_who_is_neither_user_nor_role(finds: Finds, ward: Ward, who: str) -> None:
+def test_who_is_neither_user_nor_role(finds: Finds, ward: DoctorFixture, who: str) -> None:
     ward.is_called_by(f"arn:aws:sts::{ACCOUNT}:{who}")
     assert only(finds("caller"))[0] == "unknown"
 
@@ -532,7 +536,7 @@ def advanced(*fields: dict[str, Any]) -> dict[str, Any]:
     return {"logging": True, "AdvancedEventSelectors": [{"FieldSelectors": list(fields)}]}
 
 
-def test_any_trail_that_keeps_writes_will_do(finds: Finds, ward: Ward) -> None:
+def test_any_trail_that_keeps_writes_will_do(finds: Finds, ward: DoctorFixture) -> None:
     silent = ward.trails["all"] | {"logging": False}
     management = {"Field": "eventCategory", "Equals": ["Management"]}
     ward.trails = {"a": READS, "b": silent, "c": advanced(management)}
@@ -557,7 +561,9 @@ def test_any_trail_that_keeps_writes_will_do(finds: Finds, ward: Ward) -> None:
         ({"a": READS, "b": {"logging": False}}, "aws cloudtrail start-logging --name b"),
     ],
 )
-def test_no_trail_keeps_who_changed_a_tag(finds: Finds, ward: Ward, trails: dict[str, Any], remedy: str) -> None:
+def test_no_trail_keeps_who_changed_a_tag(
+    finds: Finds, ward: DoctorFixture, trails: dict[str, Any], remedy: str
+) -> None:
     ward.trails = trails
     level, what, told = only(finds("trail"))
     assert (level, told.startswith(remedy)) == ("warn", True), told
@@ -576,7 +582,9 @@ def guard(*keys: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("target", [ACCOUNT, "ou-1", "r-1"])
-def test_tags_that_nothing_guards_are_named(finds: Finds, ward: Ward, desk: Desk, target: str) -> None:
+def test_tags_that_nothing_guards_are_named(
+    finds: Finds, ward: DoctorFixture, desk: MappingsFixture, target: str
+) -> None:
     for each in ("workload=web", "workload=db", "team=a"):
         desk.put(each, role="NONE")
     ward.policies["ou-1"] = []
@@ -593,13 +601,13 @@ def test_tags_that_nothing_guards_are_named(finds: Finds, ward: Ward, desk: Desk
     ]
 
 
-def test_the_management_account_isn_t_bound(finds: Finds, ward: Ward) -> None:
+def test_the_management_account_isn_t_bound(finds: Finds, ward: DoctorFixture) -> None:
     ward.manager = ACCOUNT
     level, what, _ = only(finds("tags"))
     assert (level, what.startswith("the account manages its organization")) == ("warn", True)
 
 
-def test_who_can_t_ask_the_organization_is_told_where_to_look(finds: Finds, ward: Ward) -> None:
+def test_who_can_t_ask_the_organization_is_told_where_to_look(finds: Finds, ward: DoctorFixture) -> None:
     ward.denied = {"ListPoliciesForTarget"}
     level, what, remedy = only(finds("tags"))
     assert (level, "you aren't allowed organizations:ListPoliciesForTarget" in what) == ("unknown", True)
@@ -608,7 +616,7 @@ def test_who_can_t_ask_the_organization_is_told_where_to_look(finds: Finds, ward
     )
 
 
-def test_without_an_organization_only_iam_guards(finds: Finds, ward: Ward) -> None:
+def test_without_an_organization_only_iam_guards(finds: Finds, ward: DoctorFixture) -> None:
     ward.errors = {"DescribeOrganization": "AWSOrganizationsNotInUseException"}
     level, what, _ = only(finds("tags"))
     assert (level, what.startswith("the account is in no organization")) == ("unknown", True)

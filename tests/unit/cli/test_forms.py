@@ -15,7 +15,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from fixtures.desk import Desk
+from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper_cli import render, tables
 from rolekeeper_cli.command import Root, command
@@ -141,7 +141,7 @@ def test_a_query_finds_what_it_finds_in_the_aws_cli(query: str, form: str, said:
     assert rows("--query", query, "--output", form) == said
 
 
-def test_what_is_no_query_is_refused_before_anything_is_asked(terminal: Terminal, desk: Desk) -> None:
+def test_what_is_no_query_is_refused_before_anything_is_asked(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.quiet()
     ran = terminal("mapping", "ls", "--query", "[?")
     assert (ran.exit_code, "'[?' is no JMESPath expression" in ran.stderr) == (252, True)

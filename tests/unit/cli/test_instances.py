@@ -4,14 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from fixtures.desk import Desk
+from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal, lines
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 
 
 @pytest.fixture(autouse=True)
-def roles(desk: Desk) -> None:
+def roles(desk: MappingsFixture) -> None:
     for role in ("web", "db"):
         desk.role(role)
         desk.world.profile(role)
@@ -20,7 +20,9 @@ def roles(desk: Desk) -> None:
 # ---- fleet ----
 
 
-def test_the_fleet_is_listed_with_the_role_it_carries_and_the_one_it_should(terminal: Terminal, desk: Desk) -> None:
+def test_the_fleet_is_listed_with_the_role_it_carries_and_the_one_it_should(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
     desk.edit("app=web", role="web")
     fine = desk.converged("web", app="web", Name="fine")
     drifts = desk.world.running(app="web", Name="drifts")
@@ -37,7 +39,7 @@ def test_the_fleet_is_listed_with_the_role_it_carries_and_the_one_it_should(term
     ]
 
 
-def test_filters_narrow_it(terminal: Terminal, desk: Desk) -> None:
+def test_filters_narrow_it(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("app=web", role="web")
     desk.edit("app=db", role="db")
     web = desk.converged("web", app="web", tier="gold")
@@ -62,7 +64,7 @@ def test_filters_narrow_it(terminal: Terminal, desk: Desk) -> None:
     assert terminal("fleet", "--mapping", "web").exit_code == 252
 
 
-def test_drift_shows_while_changes_are_withheld_and_that_is_said(terminal: Terminal, desk: Desk) -> None:
+def test_drift_shows_while_changes_are_withheld_and_that_is_said(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("app=web", role="web")
     desk.world.running(app="web")
     desk.world.control(mode="observe")
@@ -71,7 +73,7 @@ def test_drift_shows_while_changes_are_withheld_and_that_is_said(terminal: Termi
     assert ran.stderr == "Nothing is changed now: the mode is observe.\n"
 
 
-def test_a_large_fleet_is_listed_page_by_page(terminal: Terminal, desk: Desk) -> None:
+def test_a_large_fleet_is_listed_page_by_page(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("app=web", role="web")
     for _ in range(450):
         desk.world.launch(app="web")
@@ -97,7 +99,7 @@ def explained(terminal: Terminal, *arguments: str) -> dict[str, str]:
     return told
 
 
-def test_a_role_is_explained_by_its_mapping_and_what_woke_us(terminal: Terminal, desk: Desk) -> None:
+def test_a_role_is_explained_by_its_mapping_and_what_woke_us(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("app=web", role="web", owner="team-a")
     desk.edit("app=*", role="db", priority=200)
     one = desk.converged("web", app="web", Name="web-1")
@@ -123,7 +125,7 @@ def test_a_role_is_explained_by_its_mapping_and_what_woke_us(terminal: Terminal,
     }
 
 
-def test_the_same_for_programs(terminal: Terminal, desk: Desk) -> None:
+def test_the_same_for_programs(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("app=web", role="web")
     one = desk.converged("web", app="web")
     document = terminal.document("explain", one)
@@ -135,7 +137,7 @@ def test_the_same_for_programs(terminal: Terminal, desk: Desk) -> None:
     assert [each["command"] for each in document["undo"]][-1] == f"rolekeeper detach {one}"
 
 
-def test_what_it_shows_while_it_is_refused_is_explained(terminal: Terminal, desk: Desk) -> None:
+def test_what_it_shows_while_it_is_refused_is_explained(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("app=web", role="web", when_occupied="keep")
     one = desk.world.running(profile="theirs", app="web")
     desk.world.reconcile(one)
@@ -147,7 +149,7 @@ def test_what_it_shows_while_it_is_refused_is_explained(terminal: Terminal, desk
     assert told["AWS answered"] == "nothing: it wasn't asked"
 
 
-def test_a_take_over_names_the_role_that_was_there_before(terminal: Terminal, desk: Desk) -> None:
+def test_a_take_over_names_the_role_that_was_there_before(terminal: Terminal, desk: MappingsFixture) -> None:
     terminal.parameters["TakeOver"] = "true"
     desk.world.take_over = True
     desk.edit("app=web", role="web", when_occupied="replace")
@@ -161,7 +163,7 @@ def test_a_take_over_names_the_role_that_was_there_before(terminal: Terminal, de
     assert (entry["outcome"], entry["from"], entry["to"]) == ("done", "theirs", "web")
 
 
-def test_a_pin_is_explained_and_undone_by_a_release(terminal: Terminal, desk: Desk) -> None:
+def test_a_pin_is_explained_and_undone_by_a_release(terminal: Terminal, desk: MappingsFixture) -> None:
     one = desk.world.running(app="web")
     terminal("attach", one, "db", "--for", "8h", "--reason", "incident 42", "--no-wait")
     told = explained(terminal, one)
@@ -171,7 +173,9 @@ def test_a_pin_is_explained_and_undone_by_a_release(terminal: Terminal, desk: De
     assert told["to undo"] == f"rolekeeper release {one}  (ends the pin; its tags rule again)"
 
 
-def test_an_ignored_instance_a_withheld_change_and_one_that_was_never_seen(terminal: Terminal, desk: Desk) -> None:
+def test_an_ignored_instance_a_withheld_change_and_one_that_was_never_seen(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
     ignored = desk.world.running(app="web", **{"rolekeeper:ignore": "true"})
     undone = explained(terminal, ignored)["to undo"]
     assert f"aws ec2 delete-tags --resources {ignored} --tags Key=rolekeeper:ignore" in undone
@@ -184,7 +188,7 @@ def test_an_ignored_instance_a_withheld_change_and_one_that_was_never_seen(termi
     assert "last woken by" not in told
 
 
-def test_a_contested_instance_is_undone_by_a_release(terminal: Terminal, desk: Desk) -> None:
+def test_a_contested_instance_is_undone_by_a_release(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web")
     for _ in range(3):
@@ -197,7 +201,7 @@ def test_a_contested_instance_is_undone_by_a_release(terminal: Terminal, desk: D
     assert told["to undo"].startswith(f"rolekeeper release {one}  (has Rolekeeper try again)")
 
 
-def test_an_instance_that_isnt_there_is_told_with_near_names(terminal: Terminal, desk: Desk) -> None:
+def test_an_instance_that_isnt_there_is_told_with_near_names(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.world.running(Name="web-1")
     ran = terminal("explain", "web-l")
     assert (ran.exit_code, "there is no instance web-l\n  did you mean web-1?" in ran.stderr) == (1, True)
@@ -206,7 +210,7 @@ def test_an_instance_that_isnt_there_is_told_with_near_names(terminal: Terminal,
 # ---- history ----
 
 
-def test_history_tells_each_change_newest_first(terminal: Terminal, desk: Desk) -> None:
+def test_history_tells_each_change_newest_first(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("app=web", role="web")
     one = desk.converged("web", app="web", Name="web-1")
     attached = desk.world.association(one)
@@ -222,8 +226,8 @@ def test_history_tells_each_change_newest_first(terminal: Terminal, desk: Desk) 
     assert len(lines(terminal("history", one, "--limit", "1").stdout)) == 2
 
 
-def test_what_aws_refused_is_told(terminal: Terminal, desk: Desk) -> None:
-    from fixtures.world import refusing  # noqa: PLC0415  # beside its one use
+def test_what_aws_refused_is_told(terminal: Terminal, desk: MappingsFixture) -> None:
+    from fixtures.account import refusing  # noqa: PLC0415  # beside its one use
 
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web")
@@ -233,7 +237,9 @@ def test_what_aws_refused_is_told(terminal: Terminal, desk: Desk) -> None:
     assert explained(terminal, one)["AWS answered"] == "UnauthorizedOperation: not you"
 
 
-def test_the_history_of_an_instance_that_is_gone_is_kept_under_its_id(terminal: Terminal, desk: Desk) -> None:
+def test_the_history_of_an_instance_that_is_gone_is_kept_under_its_id(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
     desk.edit("app=web", role="web")
     one = desk.converged("web", app="web", Name="web-1")
     desk.world.truth.terminate(one)
@@ -243,7 +249,7 @@ def test_the_history_of_an_instance_that_is_gone_is_kept_under_its_id(terminal: 
     assert (ran.exit_code, "there is no instance web-1" in ran.stderr) == (1, True)
 
 
-def test_an_instance_without_a_history_is_told_as_that(terminal: Terminal, desk: Desk) -> None:
+def test_an_instance_without_a_history_is_told_as_that(terminal: Terminal, desk: MappingsFixture) -> None:
     one = desk.world.running()
     ran = terminal("history", one)
     assert (ran.exit_code, f"{one} has no history" in ran.stderr) == (1, True)
@@ -253,7 +259,7 @@ def test_an_instance_without_a_history_is_told_as_that(terminal: Terminal, desk:
 # ---- wait ----
 
 
-def test_it_waits_until_ec2_shows_the_role(terminal: Terminal, desk: Desk) -> None:
+def test_it_waits_until_ec2_shows_the_role(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web", Name="web-1")
     terminal.reconciles(one)
@@ -265,7 +271,9 @@ def test_it_waits_until_ec2_shows_the_role(terminal: Terminal, desk: Desk) -> No
     assert told == {"instance": one, "role": "web", "instance_profile": "web", "association": association.id}
 
 
-def test_it_waits_for_a_role_in_a_profile_of_another_name_and_for_none(terminal: Terminal, desk: Desk) -> None:
+def test_it_waits_for_a_role_in_a_profile_of_another_name_and_for_none(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
     desk.iam.create_instance_profile(InstanceProfileName="web-2024", Path="/rolekeeper/")
     desk.iam.add_role_to_instance_profile(InstanceProfileName="web-2024", RoleName="web")
     desk.world.profile("web-2024")
@@ -276,7 +284,7 @@ def test_it_waits_for_a_role_in_a_profile_of_another_name_and_for_none(terminal:
     assert terminal("wait", bare, "--role", "NONE").stdout == f"{bare} carries no role.\n"
 
 
-def test_after_so_many_looks_it_gives_up_with_255(terminal: Terminal, desk: Desk) -> None:
+def test_after_so_many_looks_it_gives_up_with_255(terminal: Terminal, desk: MappingsFixture) -> None:
     one = desk.world.running(profile="theirs")
     began = desk.world.clock.now()
     ran = terminal("wait", one, "--role", "web")

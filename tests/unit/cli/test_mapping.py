@@ -2,13 +2,13 @@
 
 import pytest
 
-from fixtures.desk import Desk
+from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal, lines
 from rolekeeper.settings import Limits
 
 
 @pytest.fixture(autouse=True)
-def roles(desk: Desk) -> None:
+def roles(desk: MappingsFixture) -> None:
     for role in ("web", "db"):
         desk.role(role)
 
@@ -16,7 +16,7 @@ def roles(desk: Desk) -> None:
 # ---- ls, get ----
 
 
-def test_the_list_shows_what_became_of_each_row(terminal: Terminal, desk: Desk) -> None:
+def test_the_list_shows_what_became_of_each_row(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web", priority=5)
     desk.edit("workload=bad", role="no such")
     desk.put("app=new", role="db")
@@ -30,7 +30,7 @@ def test_the_list_shows_what_became_of_each_row(terminal: Terminal, desk: Desk) 
     assert ran.stderr == ""
 
 
-def test_the_list_can_be_narrowed_and_read_by_programs(terminal: Terminal, desk: Desk) -> None:
+def test_the_list_can_be_narrowed_and_read_by_programs(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web", accounts={"123456789012"})
     desk.edit("workload=bad", role="no such")
     [row] = terminal.document("mapping", "ls", "--status", "published")
@@ -43,7 +43,7 @@ def test_the_list_can_be_narrowed_and_read_by_programs(terminal: Terminal, desk:
     assert row["columns"]["accounts"] == ["123456789012"]
 
 
-def test_one_mapping_is_shown_whole(terminal: Terminal, desk: Desk) -> None:
+def test_one_mapping_is_shown_whole(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web", require_tags={"env": "prod"})
     shown = lines(terminal("mapping", "get", "workload=web").stdout)
     assert "role web" in shown
@@ -52,7 +52,7 @@ def test_one_mapping_is_shown_whole(terminal: Terminal, desk: Desk) -> None:
     assert document["columns"]["require_tags"] == {"env": "prod"}
 
 
-def test_a_key_that_holds_an_equals_sign_can_be_named(terminal: Terminal, desk: Desk) -> None:
+def test_a_key_that_holds_an_equals_sign_can_be_named(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.world.dynamodb.put_item(
         TableName="rolekeeper-mappings",
         Item={"tag_key": {"S": "a=b"}, "tag_value": {"S": "c"}, "role": {"S": "web"}},
@@ -86,7 +86,7 @@ def test_a_mapping_that_isnt_there_is_told(terminal: Terminal) -> None:
         assert "a=b" in ran.stderr
 
 
-def test_what_a_row_holds_cant_move_the_cursor(terminal: Terminal, desk: Desk) -> None:
+def test_what_a_row_holds_cant_move_the_cursor(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.put("workload=web", role="web", description="\x1b[2Jgone\nnext")
     for arguments in (("mapping", "get", "workload=web"), ("mapping", "export")):
         assert "\x1b" not in terminal(*arguments).output
@@ -96,7 +96,7 @@ def test_what_a_row_holds_cant_move_the_cursor(terminal: Terminal, desk: Desk) -
 # ---- set, rm ----
 
 
-def test_columns_are_set_and_taken_away(terminal: Terminal, desk: Desk) -> None:
+def test_columns_are_set_and_taken_away(terminal: Terminal, desk: MappingsFixture) -> None:
     terminal.judges("workload=web")
     assert terminal("mapping", "set", "workload=web", "role=db", "owner=me").exit_code == 0
     terminal.judges("workload=web")
@@ -112,7 +112,7 @@ def test_columns_are_set_and_taken_away(terminal: Terminal, desk: Desk) -> None:
     assert desk.shows("workload=web")[::2] == ("Published", 2)
 
 
-def test_setting_what_is_so_already_writes_nothing(terminal: Terminal, desk: Desk) -> None:
+def test_setting_what_is_so_already_writes_nothing(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.quiet()
     assert "Nothing to do" in terminal("mapping", "set", "workload=web", "role=web", "priority=100").stderr
@@ -132,14 +132,14 @@ def test_setting_what_is_so_already_writes_nothing(terminal: Terminal, desk: Des
     ],
 )
 def test_what_no_row_can_say_is_refused(
-    terminal: Terminal, desk: Desk, assignments: tuple[str, ...], words: str
+    terminal: Terminal, desk: MappingsFixture, assignments: tuple[str, ...], words: str
 ) -> None:
     ran = terminal("mapping", "set", "workload=web", *assignments)
     assert (ran.exit_code, words in ran.stderr) == (252, True), ran.stderr
     assert desk.row("workload=web") == {}
 
 
-def test_a_mapping_is_deleted_once_it_is_said(terminal: Terminal, desk: Desk) -> None:
+def test_a_mapping_is_deleted_once_it_is_said(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     assert terminal("mapping", "rm", "workload=web").exit_code == 252
     assert terminal.types("n\n", "mapping", "rm", "workload=web").exit_code == 1
@@ -153,7 +153,7 @@ def test_a_mapping_is_deleted_once_it_is_said(terminal: Terminal, desk: Desk) ->
 # ---- history, rollback ----
 
 
-def test_history_is_newest_first(terminal: Terminal, desk: Desk) -> None:
+def test_history_is_newest_first(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.edit("workload=web", role="db")
     head, second, first = lines(terminal("mapping", "history", "workload=web").stdout)
@@ -165,7 +165,7 @@ def test_history_is_newest_first(terminal: Terminal, desk: Desk) -> None:
     assert "pk" not in entry
 
 
-def test_a_rollback_goes_to_the_revision_before_through_all_checks(terminal: Terminal, desk: Desk) -> None:
+def test_a_rollback_goes_to_the_revision_before_through_all_checks(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web", owner="me")
     desk.edit("workload=web", role="db", priority=5)
     terminal.judges("workload=web")
@@ -178,7 +178,7 @@ def test_a_rollback_goes_to_the_revision_before_through_all_checks(terminal: Ter
     assert desk.shows("workload=web")[::2] == ("Published", 3)
 
 
-def test_a_rollback_brings_a_deleted_mapping_back(terminal: Terminal, desk: Desk) -> None:
+def test_a_rollback_brings_a_deleted_mapping_back(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.delete("workload=web")
     desk.publish("workload=web")
@@ -187,7 +187,7 @@ def test_a_rollback_brings_a_deleted_mapping_back(terminal: Terminal, desk: Desk
     assert desk.shows("workload=web")[::2] == ("Published", 3)
 
 
-def test_a_rollback_never_goes_to_a_deletion_by_itself(terminal: Terminal, desk: Desk) -> None:
+def test_a_rollback_never_goes_to_a_deletion_by_itself(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.delete("workload=web")
     desk.publish("workload=web")
@@ -206,7 +206,7 @@ def test_a_rollback_never_goes_to_a_deletion_by_itself(terminal: Terminal, desk:
     ],
 )
 def test_a_rollback_to_a_revision_that_is_named(
-    terminal: Terminal, desk: Desk, arguments: tuple[str, ...], words: str
+    terminal: Terminal, desk: MappingsFixture, arguments: tuple[str, ...], words: str
 ) -> None:
     desk.edit("workload=web", role="web")
     desk.delete("workload=web")
@@ -215,7 +215,7 @@ def test_a_rollback_to_a_revision_that_is_named(
     assert words in terminal("mapping", "rollback", "workload=web", "--yes", *arguments).stderr
 
 
-def test_a_rollback_needs_something_to_go_back_to(terminal: Terminal, desk: Desk) -> None:
+def test_a_rollback_needs_something_to_go_back_to(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     assert "has no revision before 1" in terminal("mapping", "rollback", "workload=web", "--yes").stderr
     assert "no revision of a=b was ever published" in terminal("mapping", "rollback", "a=b", "--yes").stderr
@@ -225,7 +225,7 @@ def test_a_rollback_needs_something_to_go_back_to(terminal: Terminal, desk: Desk
 
 
 @pytest.fixture
-def held(desk: Desk) -> Desk:
+def held(desk: MappingsFixture) -> MappingsFixture:
     """A served mapping with two instances, and an edit of it that is held as it changes both."""
     for role in ("web", "db"):
         desk.world.profile(role)
@@ -239,7 +239,7 @@ def held(desk: Desk) -> Desk:
     return desk
 
 
-def test_a_held_edit_is_shown_and_approved(terminal: Terminal, held: Desk) -> None:
+def test_a_held_edit_is_shown_and_approved(terminal: Terminal, held: MappingsFixture) -> None:
     terminal.judges("workload=web")
     ran = terminal.types("y\n", "mapping", "approve", "workload=web")
     assert ran.exit_code == 0, ran.output
@@ -252,7 +252,7 @@ def test_a_held_edit_is_shown_and_approved(terminal: Terminal, held: Desk) -> No
     assert f"al (approved by {CALLER})" in newest
 
 
-def test_an_edit_that_is_held_is_told_with_how_to_have_it_served(terminal: Terminal, held: Desk) -> None:
+def test_an_edit_that_is_held_is_told_with_how_to_have_it_served(terminal: Terminal, held: MappingsFixture) -> None:
     terminal.judges("workload=web")
     ran = terminal("mapping", "set", "workload=web", "priority=7")
     assert ran.exit_code == 1
@@ -261,7 +261,9 @@ def test_an_edit_that_is_held_is_told_with_how_to_have_it_served(terminal: Termi
     assert held.row("workload=web")["held_revision"] == 3
 
 
-def test_a_deletion_that_is_held_comes_back_and_goes_for_good_once_approved(terminal: Terminal, held: Desk) -> None:
+def test_a_deletion_that_is_held_comes_back_and_goes_for_good_once_approved(
+    terminal: Terminal, held: MappingsFixture
+) -> None:
     terminal.judges("workload=web")
     ran = terminal("mapping", "rm", "workload=web", "--yes")
     assert ran.exit_code == 1
@@ -275,7 +277,7 @@ def test_a_deletion_that_is_held_comes_back_and_goes_for_good_once_approved(term
     assert served.deleted
 
 
-def test_another_revision_than_the_one_meant_isnt_approved(terminal: Terminal, held: Desk) -> None:
+def test_another_revision_than_the_one_meant_isnt_approved(terminal: Terminal, held: MappingsFixture) -> None:
     ran = terminal("mapping", "approve", "workload=web", "--revision", "4", "--yes")
     assert (ran.exit_code, "revision 2 of workload=web is held, not 4" in ran.stderr) == (1, True)
     held.world.calls.before("UpdateItem", lambda: held.edit("workload=web", role="db", priority=7))
@@ -285,7 +287,7 @@ def test_another_revision_than_the_one_meant_isnt_approved(terminal: Terminal, h
     assert (row["held_revision"], "approve" in row) == (3, False)
 
 
-def test_what_isnt_held_cant_be_approved(terminal: Terminal, desk: Desk) -> None:
+def test_what_isnt_held_cant_be_approved(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     ran = terminal("mapping", "approve", "workload=web", "--yes")
     assert (ran.exit_code, "no edit of workload=web is held: it is Published" in ran.stderr) == (1, True)

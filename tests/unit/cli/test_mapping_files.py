@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fixtures.desk import Desk
+from fixtures.account import MAPPING_TABLE
+from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
-from fixtures.world import MAPPING_TABLE
 from rolekeeper.mappings.rows.reader import row_of
 from rolekeeper.model import MappingSpec
 from strategies.values import row_specs
@@ -26,7 +26,7 @@ mappings:
 
 
 @pytest.fixture(autouse=True)
-def roles(desk: Desk) -> None:
+def roles(desk: MappingsFixture) -> None:
     desk.role("web")
     desk.role("db")
 
@@ -36,25 +36,25 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "mappings.yaml"
 
 
-def keys(desk: Desk) -> list[str]:
+def keys(desk: MappingsFixture) -> list[str]:
     rows = desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]
     return sorted(f"{row['tag_key']['S']}={row['tag_value']['S']}" for row in rows)
 
 
-def empty(desk: Desk) -> None:
+def empty(desk: MappingsFixture) -> None:
     for row in desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]:
         key = {name: row[name] for name in ("tag_key", "tag_value")}
         desk.world.dynamodb.delete_item(TableName=MAPPING_TABLE, Key=key)
 
 
-def writes(desk: Desk) -> list[str]:
+def writes(desk: MappingsFixture) -> list[str]:
     return [each for each in desk.world.calls.made if each in {"PutItem", "UpdateItem", "DeleteItem"}]
 
 
 # ---- import ----
 
 
-def test_a_new_file_is_written_and_judged(terminal: Terminal, desk: Desk, file: Path) -> None:
+def test_a_new_file_is_written_and_judged(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
     file.write_text(TWO)
     terminal.judges("workload=db", "workload=web")
     ran = terminal("mapping", "import", str(file), "--yes")
@@ -70,7 +70,7 @@ def test_a_new_file_is_written_and_judged(terminal: Terminal, desk: Desk, file: 
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
-def test_a_second_import_writes_nothing(terminal: Terminal, desk: Desk, file: Path) -> None:
+def test_a_second_import_writes_nothing(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
     file.write_text(TWO)
     assert terminal("mapping", "import", str(file), "--yes", "--no-wait").exit_code == 0
     desk.quiet()
@@ -81,7 +81,7 @@ def test_a_second_import_writes_nothing(terminal: Terminal, desk: Desk, file: Pa
 
 
 def test_a_default_is_as_good_as_nothing_and_a_moment_is_one_however_it_is_written(
-    terminal: Terminal, desk: Desk, file: Path
+    terminal: Terminal, desk: MappingsFixture, file: Path
 ) -> None:
     desk.put("workload=web", role="web", priority=100, enabled=True, owner="", expires_at="2030-01-01T01:00:00+01:00")
     file.write_text("mappings:\n- {tag_key: workload, tag_value: web, role: web, expires_at: '2030-01-01T00:00:00Z'}\n")
@@ -91,7 +91,7 @@ def test_a_default_is_as_good_as_nothing_and_a_moment_is_one_however_it_is_writt
 
 
 def test_a_change_is_shown_column_by_column_and_touches_nothing_else(
-    terminal: Terminal, desk: Desk, file: Path
+    terminal: Terminal, desk: MappingsFixture, file: Path
 ) -> None:
     desk.put("workload=web", role="db", owner="me", note="of somebody's own", enabled=True)
     desk.publish("workload=web")
@@ -112,7 +112,7 @@ def test_a_change_is_shown_column_by_column_and_touches_nothing_else(
     assert desk.shows("workload=web")[::2] == ("Published", 2)
 
 
-def test_rows_that_arent_in_the_file_stay_unless_pruned(terminal: Terminal, desk: Desk, file: Path) -> None:
+def test_rows_that_arent_in_the_file_stay_unless_pruned(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
     desk.put("old=1", role="web")
     desk.publish("old=1")
     file.write_text(TWO)
@@ -130,7 +130,7 @@ def test_rows_that_arent_in_the_file_stay_unless_pruned(terminal: Terminal, desk
     assert served.deleted
 
 
-def test_who_deletes_a_row_stands_in_it_first(terminal: Terminal, desk: Desk, file: Path) -> None:
+def test_who_deletes_a_row_stands_in_it_first(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
     """The stream's record of the deletion carries the row as it was."""
     desk.put("old=1", role="web")
     file.write_text(TWO)
@@ -140,7 +140,7 @@ def test_who_deletes_a_row_stands_in_it_first(terminal: Terminal, desk: Desk, fi
     assert seen == [CALLER]
 
 
-def test_one_bad_row_keeps_all_from_being_written(terminal: Terminal, desk: Desk, file: Path) -> None:
+def test_one_bad_row_keeps_all_from_being_written(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
     file.write_text(f"{TWO}- tag_key: x\n  tag_value: y\n  role: a/b\n- tag_key: z\n")
     desk.quiet()
     ran = terminal("mapping", "import", str(file), "--yes")
@@ -152,7 +152,7 @@ def test_one_bad_row_keeps_all_from_being_written(terminal: Terminal, desk: Desk
     assert keys(desk) == []
 
 
-def test_the_plan_is_shown_and_nothing_done_on_a_dry_run(terminal: Terminal, desk: Desk, file: Path) -> None:
+def test_the_plan_is_shown_and_nothing_done_on_a_dry_run(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
     file.write_text(TWO)
     ran = terminal("mapping", "import", str(file), "--dry-run")
     assert ran.exit_code == 0
@@ -161,7 +161,7 @@ def test_the_plan_is_shown_and_nothing_done_on_a_dry_run(terminal: Terminal, des
 
 
 def test_without_a_terminal_and_without_yes_it_is_refused_before_anything(
-    terminal: Terminal, desk: Desk, file: Path
+    terminal: Terminal, desk: MappingsFixture, file: Path
 ) -> None:
     file.write_text(TWO)
     desk.quiet()
@@ -172,7 +172,9 @@ def test_without_a_terminal_and_without_yes_it_is_refused_before_anything(
 
 
 @pytest.mark.parametrize(("answer", "code", "written"), [("y\n", 0, 2), ("n\n", 1, 0), ("", 130, 0)])
-def test_a_person_is_asked(terminal: Terminal, desk: Desk, file: Path, answer: str, code: int, written: int) -> None:
+def test_a_person_is_asked(
+    terminal: Terminal, desk: MappingsFixture, file: Path, answer: str, code: int, written: int
+) -> None:
     file.write_text(TWO)
     ran = terminal.types(answer, "mapping", "import", str(file), "--no-wait")
     assert ran.exit_code == code
@@ -180,13 +182,15 @@ def test_a_person_is_asked(terminal: Terminal, desk: Desk, file: Path, answer: s
     assert len(keys(desk)) == written
 
 
-def test_a_file_from_stdin_leaves_nowhere_to_ask(terminal: Terminal, desk: Desk) -> None:
+def test_a_file_from_stdin_leaves_nowhere_to_ask(terminal: Terminal, desk: MappingsFixture) -> None:
     assert terminal.types(TWO, "mapping", "import", "-", "--format", "yaml").exit_code == 252
     assert terminal("mapping", "import", "-", "--format", "yaml", "--yes", "--no-wait", stdin=TWO).exit_code == 0
     assert len(keys(desk)) == 2
 
 
-def test_a_row_that_moved_since_the_plan_is_left_alone_and_named(terminal: Terminal, desk: Desk, file: Path) -> None:
+def test_a_row_that_moved_since_the_plan_is_left_alone_and_named(
+    terminal: Terminal, desk: MappingsFixture, file: Path
+) -> None:
     desk.put("workload=db", role="web")
     desk.put("old=1", role="web")
     file.write_text(TWO)
@@ -213,7 +217,7 @@ def test_what_isnt_served_as_written_is_told_with_its_reason(terminal: Terminal,
     assert "workload=db is" not in ran.stderr
 
 
-def test_when_rolekeeper_says_nothing_the_wait_ends(terminal: Terminal, desk: Desk, file: Path) -> None:
+def test_when_rolekeeper_says_nothing_the_wait_ends(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
     file.write_text(TWO)
     ran = terminal("mapping", "import", str(file), "--yes")
     assert ran.exit_code == 255
@@ -221,7 +225,7 @@ def test_when_rolekeeper_says_nothing_the_wait_ends(terminal: Terminal, desk: De
     assert len(keys(desk)) == 2
 
 
-def test_the_plan_as_json(terminal: Terminal, desk: Desk, file: Path) -> None:
+def test_the_plan_as_json(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
     desk.put("workload=web", role="db")
     desk.put("old=1", role="db")
     file.write_text(TWO)
@@ -255,7 +259,7 @@ def test_a_file_that_isnt_there_is_a_slip_in_the_command(terminal: Terminal, fil
 # ---- export ----
 
 
-def test_an_export_is_sorted_and_says_only_what_differs(terminal: Terminal, desk: Desk) -> None:
+def test_an_export_is_sorted_and_says_only_what_differs(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.put("workload=web", role="web", priority=100, accounts={"012345678901"}, edited_by="x", note="ours")
     desk.publish("workload=web")
     desk.put("app=b", role="NONE", require_tags={"size": "7"})
@@ -270,7 +274,7 @@ def test_an_export_is_sorted_and_says_only_what_differs(terminal: Terminal, desk
 
 @pytest.mark.parametrize("name", ["all.yaml", "all.csv"])
 def test_what_was_exported_is_imported_without_a_change(
-    terminal: Terminal, desk: Desk, tmp_path: Path, name: str
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path, name: str
 ) -> None:
     desk.put("workload=web", role="web", priority=5, accounts={"012345678901"}, description="=1+1; größer")
     desk.put("workload=*", role="db", require_tags={"a=b": "c;d"}, expires_at="2030-01-01T00:00:00Z")
@@ -286,7 +290,7 @@ def test_what_was_exported_is_imported_without_a_change(
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(specs=st.lists(row_specs, min_size=1, max_size=5, unique_by=lambda spec: spec.key))
 def test_any_table_is_imported_into_an_empty_one_and_exported_the_same(
-    terminal: Terminal, desk: Desk, form: str, specs: list[MappingSpec]
+    terminal: Terminal, desk: MappingsFixture, form: str, specs: list[MappingSpec]
 ) -> None:
     # One desk for all examples: an empty table is as good as a new one.
     empty(desk)
@@ -301,7 +305,7 @@ def test_any_table_is_imported_into_an_empty_one_and_exported_the_same(
     assert "Nothing to do" in terminal(*arguments, "--prune", stdin=first.stdout_bytes).stderr
 
 
-def test_a_row_that_cant_be_read_is_exported_as_it_is_and_said(terminal: Terminal, desk: Desk) -> None:
+def test_a_row_that_cant_be_read_is_exported_as_it_is_and_said(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.put("workload=web", role="a/b", enabled="yes")
     ran = terminal("mapping", "export")
     assert "role: a/b\n  enabled: yes\n" in ran.stdout.replace("'yes'", "yes")
@@ -320,7 +324,7 @@ def test_a_target_that_cant_be_written_or_has_no_form_is_told(terminal: Terminal
 # ---- validate ----
 
 
-def test_a_file_is_checked_without_aws(terminal: Terminal, desk: Desk, file: Path) -> None:
+def test_a_file_is_checked_without_aws(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
     file.write_text(TWO)
     desk.quiet()
     ran = terminal("mapping", "validate", str(file))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.desk import Desk
+from fixtures.doctor import DoctorFixture
+from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
-from fixtures.ward import Ward
 
 PAGE = (Path(__file__).parents[3] / "docs/security.md").read_text()
 # Asked by clients that the desk doesn't watch.
@@ -28,7 +28,7 @@ PERMISSION_OF = {
 
 
 def test_every_action_of_the_command_is_listed_and_no_other(
-    terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for role in ("web", "db"):
         desk.role(role)
@@ -40,7 +40,7 @@ def test_every_action_of_the_command_is_listed_and_no_other(
         desk.world.reconcile(contested)
         desk.world.attach_by_hand(contested, "web")
         desk.world.wait(60)
-    Ward(terminal, desk, monkeypatch)
+    DoctorFixture(terminal, desk, monkeypatch)
     managed = desk.iam.create_policy(PolicyName="any", PolicyDocument=json.dumps(POLICY))["Policy"]["Arn"]
     desk.iam.attach_role_policy(RoleName="web", PolicyArn=managed)
     desk.grant("web", "s3:GetObject")

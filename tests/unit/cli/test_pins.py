@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from fixtures.desk import TRUSTS_LAMBDA, Desk
+from fixtures.account import refusing
+from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from fixtures.terminal import CALLER, Terminal
-from fixtures.world import refusing
 from rolekeeper.model import Pin
 from rolekeeper.storage import layout
 
@@ -14,18 +14,18 @@ PROFILE = "arn:aws:iam::123456789012:instance-profile/rolekeeper/"
 
 
 @pytest.fixture(autouse=True)
-def roles(desk: Desk) -> None:
+def roles(desk: MappingsFixture) -> None:
     for role in ("web", "db"):
         desk.role(role)
         desk.world.profile(role)
 
 
-def pin_of(desk: Desk, instance: str) -> Pin | None:
+def pin_of(desk: MappingsFixture, instance: str) -> Pin | None:
     key = desk.world.key(instance)
     return desk.world.state.read([key], []).pins.get(key)
 
 
-def test_an_instance_without_a_role_is_pinned_to_one(terminal: Terminal, desk: Desk) -> None:
+def test_an_instance_without_a_role_is_pinned_to_one(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.running(Name="web-1")
     terminal.meanwhile = lambda: desk.world.attach_by_hand(instance, "web")
     ran = terminal("attach", instance, "web", "--for", "8h", "--reason", "incident 42")
@@ -42,7 +42,7 @@ def test_an_instance_without_a_role_is_pinned_to_one(terminal: Terminal, desk: D
     assert f"rolekeeper release {instance}" in ran.stderr
 
 
-def test_without_a_time_it_stays_until_it_is_released(terminal: Terminal, desk: Desk) -> None:
+def test_without_a_time_it_stays_until_it_is_released(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.running()
     assert terminal("attach", instance, "web", "--no-wait").stdout == f"{instance} is pinned to web.\n"
     pk, sk = layout.pin_key(desk.world.key(instance))
@@ -50,7 +50,9 @@ def test_without_a_time_it_stays_until_it_is_released(terminal: Terminal, desk: 
     assert not {"expires_at", "expires"} & item.keys()
 
 
-def test_attach_takes_nothing_away_and_replace_needs_something_to_take(terminal: Terminal, desk: Desk) -> None:
+def test_attach_takes_nothing_away_and_replace_needs_something_to_take(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
     occupied, free = desk.world.running(profile="theirs"), desk.world.running()
     ran = terminal("attach", occupied, "web")
     assert ran.exit_code == 1
@@ -63,7 +65,9 @@ def test_attach_takes_nothing_away_and_replace_needs_something_to_take(terminal:
     assert (pin_of(desk, occupied), pin_of(desk, free)) == (None, None)
 
 
-def test_a_replace_of_a_stopped_instance_says_when_it_is_done_and_doesnt_wait(terminal: Terminal, desk: Desk) -> None:
+def test_a_replace_of_a_stopped_instance_says_when_it_is_done_and_doesnt_wait(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
     instance = desk.world.stopped(profile="web")
     ran = terminal("replace", instance, "db")
     assert ran.exit_code == 0, ran.output
@@ -74,20 +78,22 @@ def test_a_replace_of_a_stopped_instance_says_when_it_is_done_and_doesnt_wait(te
 @pytest.mark.parametrize(
     ("given", "words"), [({"paused": True}, "Rolekeeper is paused"), ({"mode": "observe"}, "the mode is observe")]
 )
-def test_what_is_withheld_now_is_said(terminal: Terminal, desk: Desk, given: dict[str, object], words: str) -> None:
+def test_what_is_withheld_now_is_said(
+    terminal: Terminal, desk: MappingsFixture, given: dict[str, object], words: str
+) -> None:
     instance = desk.world.running()
     desk.world.control(**given)
     ran = terminal("attach", instance, "web")
     assert (ran.exit_code, f"Nothing changes yet: {words}" in ran.stderr) == (0, True)
 
 
-def test_the_mode_as_deployed_counts_too(terminal: Terminal, desk: Desk) -> None:
+def test_the_mode_as_deployed_counts_too(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.running()
     terminal.parameters["Mode"] = "observe"
     assert "the mode is observe" in terminal("attach", instance, "web").stderr
 
 
-def test_when_ec2_doesnt_show_it_the_wait_ends_and_the_pin_stays(terminal: Terminal, desk: Desk) -> None:
+def test_when_ec2_doesnt_show_it_the_wait_ends_and_the_pin_stays(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.running()
     ran = terminal("attach", instance, "web")
     assert (ran.exit_code, "EC2 doesn't show it after 60 s" in ran.stderr) == (255, True)
@@ -97,7 +103,7 @@ def test_when_ec2_doesnt_show_it_the_wait_ends_and_the_pin_stays(terminal: Termi
 # ---- detach ----
 
 
-def test_detach_asks_for_the_word(terminal: Terminal, desk: Desk) -> None:
+def test_detach_asks_for_the_word(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.running(profile="web")
     ran = terminal.types("detach\n", "detach", instance)
     assert ran.exit_code == 1
@@ -113,7 +119,7 @@ def test_detach_asks_for_the_word(terminal: Terminal, desk: Desk) -> None:
     assert "EC2 shows no role on it." in ran.stderr
 
 
-def test_without_a_terminal_detach_needs_the_word_at_once(terminal: Terminal, desk: Desk) -> None:
+def test_without_a_terminal_detach_needs_the_word_at_once(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.running(profile="web")
     desk.quiet()
     for arguments in ((), ("--confirm", "yes")):
@@ -129,7 +135,7 @@ def test_without_a_terminal_detach_needs_the_word_at_once(terminal: Terminal, de
 # ---- release ----
 
 
-def test_a_release_gives_the_instance_back_to_its_tags(terminal: Terminal, desk: Desk) -> None:
+def test_a_release_gives_the_instance_back_to_its_tags(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.running()
     terminal("attach", instance, "web", "--no-wait")
     assert terminal("release", instance).stdout == f"{instance} is released from web and goes back to its tags.\n"
@@ -137,7 +143,7 @@ def test_a_release_gives_the_instance_back_to_its_tags(terminal: Terminal, desk:
     assert terminal("release", instance).stdout == f"{instance} has no pin; its tags rule.\n"
 
 
-def test_a_contested_instance_is_taken_up_again(terminal: Terminal, desk: Desk) -> None:
+def test_a_contested_instance_is_taken_up_again(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.world.publish("workload=web", "web")
     instance = desk.world.running(workload="web")
     for _ in range(4):
@@ -155,14 +161,14 @@ def test_a_contested_instance_is_taken_up_again(terminal: Terminal, desk: Desk) 
     assert desk.world.carries(instance) == "web"
 
 
-def test_a_pin_in_place_of_another_says_what_was(terminal: Terminal, desk: Desk) -> None:
+def test_a_pin_in_place_of_another_says_what_was(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.running()
     terminal("attach", instance, "web", "--for", "7d", "--no-wait")
     ran = terminal("attach", instance, "db", "--no-wait")
     assert "It was pinned to web until 2026-03-08T09:00:0" in ran.stderr
 
 
-def test_pins_as_json(terminal: Terminal, desk: Desk) -> None:
+def test_pins_as_json(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.running()
     document = terminal.document("attach", instance, "web", "--for", "7d", "--no-wait")
     assert (document["instance"], document["role"], document["by"]) == (instance, "web", CALLER)
@@ -177,32 +183,32 @@ def test_pins_as_json(terminal: Terminal, desk: Desk) -> None:
 # ---- which instance, which role ----
 
 
-def test_a_name_that_only_one_has_will_do(terminal: Terminal, desk: Desk) -> None:
+def test_a_name_that_only_one_has_will_do(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.running(Name="web-*")
     desk.world.running(Name="web-1")
     assert terminal("attach", "web-*", "web", "--no-wait").exit_code == 0
     assert pin_of(desk, instance)
 
 
-def test_a_lone_star_is_a_name_and_not_any(terminal: Terminal, desk: Desk) -> None:
+def test_a_lone_star_is_a_name_and_not_any(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.world.running(Name="web-1")
     assert "there is no instance *" in terminal("attach", "*", "web").stderr
 
 
-def test_a_name_that_several_have_wont_do(terminal: Terminal, desk: Desk) -> None:
+def test_a_name_that_several_have_wont_do(terminal: Terminal, desk: MappingsFixture) -> None:
     ids = sorted(desk.world.running(Name="web") for _ in range(2))
     ran = terminal("attach", "web", "web")
     assert (ran.exit_code, f"2 instances are named web: {', '.join(ids)}" in ran.stderr) == (1, True)
 
 
-def test_an_instance_that_isnt_there_is_told_with_what_is_near(terminal: Terminal, desk: Desk) -> None:
+def test_an_instance_that_isnt_there_is_told_with_what_is_near(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.world.running(Name="web-1")
     ran = terminal("attach", "wbe-1", "web")
     assert (ran.exit_code, ran.stderr) == (1, "Error: there is no instance wbe-1\n  did you mean web-1?\n")
     assert "maybe it is in another --region" in terminal("release", "something-else").stderr
 
 
-def test_an_instance_that_is_gone_cant_be_pinned(terminal: Terminal, desk: Desk) -> None:
+def test_an_instance_that_is_gone_cant_be_pinned(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.running()
     desk.world.truth.terminate(instance)
     assert "is shutting-down" in terminal("attach", instance, "web").stderr
@@ -210,7 +216,7 @@ def test_an_instance_that_is_gone_cant_be_pinned(terminal: Terminal, desk: Desk)
     assert "is terminated" in terminal("attach", instance, "web").stderr
 
 
-def test_a_role_that_cant_be_used_is_told_in_the_checks_own_words(terminal: Terminal, desk: Desk) -> None:
+def test_a_role_that_cant_be_used_is_told_in_the_checks_own_words(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.running()
     desk.role("outside", path="/")
     desk.role("lambda", trust=TRUSTS_LAMBDA)
@@ -233,7 +239,7 @@ def test_a_role_that_cant_be_used_is_told_in_the_checks_own_words(terminal: Term
     assert pin_of(desk, instance) is None
 
 
-def test_a_profile_that_is_named_otherwise_can_be_given(terminal: Terminal, desk: Desk) -> None:
+def test_a_profile_that_is_named_otherwise_can_be_given(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.running()
     desk.iam.create_instance_profile(InstanceProfileName="web-box", Path="/rolekeeper/")
     desk.iam.add_role_to_instance_profile(InstanceProfileName="web-box", RoleName="web")
@@ -252,7 +258,7 @@ def test_a_duration_that_is_none_is_a_slip_in_the_command(terminal: Terminal, te
 # ---- waiting for what can't come now ----
 
 
-def test_a_replace_of_a_stopped_instance_offers_to_wait(terminal: Terminal, desk: Desk) -> None:
+def test_a_replace_of_a_stopped_instance_offers_to_wait(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.stopped(profile="web")
     ran = terminal.types("n\n", "replace", instance, "db")
     assert (ran.exit_code, "EC2 replaces the role of a running one only" in ran.stderr) == (0, True)
@@ -268,7 +274,7 @@ def test_a_replace_of_a_stopped_instance_offers_to_wait(terminal: Terminal, desk
     assert (ran.exit_code, "EC2 shows db on it." in ran.stderr) == (0, True), ran.output
 
 
-def test_who_says_wait_waits_as_long_as_the_aws_cli_does(terminal: Terminal, desk: Desk) -> None:
+def test_who_says_wait_waits_as_long_as_the_aws_cli_does(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.stopped(profile="web")
     began = desk.world.clock.now()
     ran = terminal("replace", instance, "db", "--wait")
@@ -276,7 +282,9 @@ def test_who_says_wait_waits_as_long_as_the_aws_cli_does(terminal: Terminal, des
     assert desk.world.clock.now() - began >= timedelta(minutes=10)
 
 
-def test_a_missing_permission_ends_the_wait_and_is_named_with_its_arn(terminal: Terminal, desk: Desk) -> None:
+def test_a_missing_permission_ends_the_wait_and_is_named_with_its_arn(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
     instance = desk.world.running()
     role = "arn:aws:iam::123456789012:role/rolekeeper/web"
     said = f"User: x is not authorized to perform: iam:PassRole on resource: {role}"

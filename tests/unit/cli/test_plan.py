@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.desk import TRUSTS_LAMBDA, Desk
+from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.settings import Limits
 
@@ -13,7 +13,7 @@ THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 
 
 @pytest.fixture(autouse=True)
-def roles(desk: Desk) -> None:
+def roles(desk: MappingsFixture) -> None:
     for role in ("web", "db"):
         desk.role(role)
         desk.world.profile(role)
@@ -28,7 +28,7 @@ def file_of(tmp_path: Path, *rows: str) -> str:
 # ---- now ----
 
 
-def test_a_line_for_each_instance_that_would_change_wait_or_be_held(terminal: Terminal, desk: Desk) -> None:
+def test_a_line_for_each_instance_that_would_change_wait_or_be_held(terminal: Terminal, desk: MappingsFixture) -> None:
     world = desk.world
     desk.edit("app=web", role="web")
     desk.edit("keep=yes", role="web", when_occupied="keep")
@@ -69,7 +69,7 @@ def test_a_line_for_each_instance_that_would_change_wait_or_be_held(terminal: Te
     assert fine not in ran.stdout
 
 
-def test_it_says_which_permissions_are_gained_and_lost(terminal: Terminal, desk: Desk) -> None:
+def test_it_says_which_permissions_are_gained_and_lost(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.grant("web", "s3:GetObject", "arn:aws:s3:::reports/*")
     desk.grant("db", "rds:Connect")
     desk.edit("app=web", role="web")
@@ -89,7 +89,7 @@ def test_it_says_which_permissions_are_gained_and_lost(terminal: Terminal, desk:
     }
 
 
-def test_the_same_for_programs(terminal: Terminal, desk: Desk) -> None:
+def test_the_same_for_programs(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("app=web", role="web")
     bare = desk.world.running(app="web", Name="bare")
     document = terminal.document("plan")
@@ -112,7 +112,9 @@ def test_the_same_for_programs(terminal: Terminal, desk: Desk) -> None:
     assert document["summary"] == {**summary, "changes": 1, "instances": 1, "percent": 100.0}
 
 
-def test_its_exit_code_tells_whether_something_would_change_if_that_is_asked(terminal: Terminal, desk: Desk) -> None:
+def test_its_exit_code_tells_whether_something_would_change_if_that_is_asked(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
     desk.edit("app=web", role="web")
     assert terminal("plan", "--detailed-exitcode").exit_code == 0
     bare = desk.world.running(app="web")
@@ -122,7 +124,7 @@ def test_its_exit_code_tells_whether_something_would_change_if_that_is_asked(ter
     assert terminal("plan", "--detailed-exitcode").exit_code == 0
 
 
-def test_it_is_narrowed_to_instances_by_id_or_name(terminal: Terminal, desk: Desk) -> None:
+def test_it_is_narrowed_to_instances_by_id_or_name(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("app=web", role="web")
     one, two, three = (desk.world.running(app="web", Name=f"web-{number}") for number in (1, 2, 3))
     document = terminal.document("plan", "--instance", one, "--instance", "web-2", "--instance", one)
@@ -135,7 +137,9 @@ def test_it_is_narrowed_to_instances_by_id_or_name(terminal: Terminal, desk: Des
 @pytest.mark.parametrize(
     ("given", "words"), [({"mode": "observe"}, "the mode is observe"), ({"paused": True}, "Rolekeeper is paused")]
 )
-def test_it_shows_what_is_withheld_now(terminal: Terminal, desk: Desk, given: dict[str, Any], words: str) -> None:
+def test_it_shows_what_is_withheld_now(
+    terminal: Terminal, desk: MappingsFixture, given: dict[str, Any], words: str
+) -> None:
     desk.edit("app=web", role="web")
     desk.world.running(app="web")
     desk.world.control(**given)
@@ -145,7 +149,7 @@ def test_it_shows_what_is_withheld_now(terminal: Terminal, desk: Desk, given: di
     assert terminal.document("plan")["withheld"] == words
 
 
-def test_a_damaged_record_is_told_and_the_others_are_planned(terminal: Terminal, desk: Desk) -> None:
+def test_a_damaged_record_is_told_and_the_others_are_planned(terminal: Terminal, desk: MappingsFixture) -> None:
     from rolekeeper.storage import layout  # noqa: PLC0415  # beside its one use
 
     desk.edit("app=web", role="web")
@@ -156,7 +160,7 @@ def test_a_damaged_record_is_told_and_the_others_are_planned(terminal: Terminal,
     assert fine in ran.stdout
 
 
-def test_it_writes_nothing_and_asks_for_pages_only(terminal: Terminal, desk: Desk) -> None:
+def test_it_writes_nothing_and_asks_for_pages_only(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("app=web", role="web")
     for _ in range(3):
         desk.world.running(app="web")
@@ -172,7 +176,9 @@ def test_it_writes_nothing_and_asks_for_pages_only(terminal: Terminal, desk: Des
 # ---- if a file's mappings were served ----
 
 
-def test_a_files_mappings_are_planned_as_if_they_were_served(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
+def test_a_files_mappings_are_planned_as_if_they_were_served(
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
+) -> None:
     desk.edit("app=web", role="web")
     desk.edit("tier=gold", role="web")
     web = desk.converged("web", app="web")
@@ -199,7 +205,7 @@ def test_a_files_mappings_are_planned_as_if_they_were_served(terminal: Terminal,
 
 
 def test_what_rolekeeper_would_not_serve_is_told_and_changes_nothing(
-    terminal: Terminal, desk: Desk, tmp_path: Path
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
 ) -> None:
     desk.role("lambdas", trust=TRUSTS_LAMBDA)
     desk.edit("app=web", role="web")
@@ -218,7 +224,7 @@ def test_what_rolekeeper_would_not_serve_is_told_and_changes_nothing(
     assert [each["status"] for each in told] == ["Rejected", "Conflict"]
 
 
-def test_what_would_be_held_is_told_with_its_number(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
+def test_what_would_be_held_is_told_with_its_number(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
     terminal.parameters["MaxChangesPerEdit"] = "1"
     desk.edit("app=web", role="web")
     for _ in range(3):
@@ -229,7 +235,7 @@ def test_what_would_be_held_is_told_with_its_number(terminal: Terminal, desk: De
 
 
 def test_a_row_that_is_held_and_unchanged_is_held_in_the_plan_too_and_apply_waits_for_nothing(
-    terminal: Terminal, desk: Desk, tmp_path: Path
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
 ) -> None:
     terminal.parameters["MaxChangesPerEdit"] = "1"
     desk.limits = Limits(1, 20)
@@ -252,7 +258,7 @@ def test_a_row_that_is_held_and_unchanged_is_held_in_the_plan_too_and_apply_wait
 
 
 def test_a_row_whose_deletion_is_held_is_told_and_not_planned_as_deleted(
-    terminal: Terminal, desk: Desk, tmp_path: Path
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
 ) -> None:
     terminal.parameters["MaxChangesPerEdit"] = "1"
     desk.limits = Limits(1, 20)
@@ -268,7 +274,7 @@ def test_a_row_whose_deletion_is_held_is_told_and_not_planned_as_deleted(
 
 
 def test_a_row_that_meets_foreign_roles_is_published_with_a_warning(
-    terminal: Terminal, desk: Desk, tmp_path: Path
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
 ) -> None:
     desk.world.running(profile="theirs", app="web", **{"eks:cluster-name": "prod"})
     ran = terminal("plan", "-f", file_of(tmp_path, "tag_key: app, tag_value: web, role: web"))
@@ -276,7 +282,9 @@ def test_a_row_that_meets_foreign_roles_is_published_with_a_warning(
     assert "; foreign roles: 1;" in ran.stdout
 
 
-def test_an_edit_is_judged_with_those_before_it_served(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
+def test_an_edit_is_judged_with_those_before_it_served(
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
+) -> None:
     """Alone, the second would tie with what the first one changes."""
     desk.edit("app=web", role="web", priority=10)
     desk.converged("web", app="web", tier="gold")
@@ -290,7 +298,7 @@ def test_an_edit_is_judged_with_those_before_it_served(terminal: Terminal, desk:
     assert [each["to"] for each in told["changes"]] == ["db"]
 
 
-def test_more_than_a_window_lets_through_is_told(terminal: Terminal, desk: Desk) -> None:
+def test_more_than_a_window_lets_through_is_told(terminal: Terminal, desk: MappingsFixture) -> None:
     terminal.parameters["MaxChangesPerEdit"] = "1"
     desk.edit("app=web", role="web")
     for _ in range(3):
@@ -301,7 +309,7 @@ def test_more_than_a_window_lets_through_is_told(terminal: Terminal, desk: Desk)
     assert paced == {"mapping": "app=web", "changes": 3, "at_once": 1, "minutes": 10}
 
 
-def test_a_profile_that_is_made_later_is_planned(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
+def test_a_profile_that_is_made_later_is_planned(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
     desk.role("bare", profile=False)
     desk.world.running(app="web")
     file = file_of(tmp_path, "tag_key: app, tag_value: web, role: bare")
@@ -321,7 +329,7 @@ def test_a_bad_file_and_a_prune_without_a_file_are_refused(terminal: Terminal, t
 # ---- mapping diff ----
 
 
-def test_diff_compares_a_file_with_the_table(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
+def test_diff_compares_a_file_with_the_table(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
     desk.edit("app=web", role="web")
     desk.edit("old=yes", role="web")
     file = file_of(tmp_path, "tag_key: app, tag_value: web, role: db")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fixtures.desk import Desk
+from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
 
 GROUPS = ("OnInstanceEventLogs", "OnRetryLogs")
@@ -17,7 +17,7 @@ PAGE = 2
 class FakeLogs:
     """CloudWatch Logs' FilterLogEvents, in small pages, over what the functions in the process logged."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: MappingsFixture) -> None:
         self.desk = desk
         self.asked: list[dict[str, Any]] = []
         self.group = GROUPS[0]
@@ -42,7 +42,7 @@ class FakeLogs:
 
 
 @pytest.fixture
-def logs(terminal: Terminal, desk: Desk) -> FakeLogs:
+def logs(terminal: Terminal, desk: MappingsFixture) -> FakeLogs:
     made = FakeLogs(desk)
     terminal.clients["logs"] = made
     desk.role("web")
@@ -51,7 +51,9 @@ def logs(terminal: Terminal, desk: Desk) -> FakeLogs:
     return made
 
 
-def test_decisions_are_shown_once_each_in_their_order(terminal: Terminal, desk: Desk, logs: FakeLogs) -> None:
+def test_decisions_are_shown_once_each_in_their_order(
+    terminal: Terminal, desk: MappingsFixture, logs: FakeLogs
+) -> None:
     one, two = desk.converged("web", app="web"), desk.world.running(app="web")
     terminal.meanwhile = lambda: desk.world.reconcile(two)
     ran = terminal("watch", "--since", "10m", "--for", "6s")
@@ -64,7 +66,7 @@ def test_decisions_are_shown_once_each_in_their_order(terminal: Terminal, desk: 
     assert {each["logGroupName"] for each in logs.asked} == set(GROUPS)
 
 
-def test_no_ops_are_shown_to_those_who_want_all(terminal: Terminal, desk: Desk, logs: FakeLogs) -> None:  # noqa: ARG001  # they are there
+def test_no_ops_are_shown_to_those_who_want_all(terminal: Terminal, desk: MappingsFixture, logs: FakeLogs) -> None:  # noqa: ARG001  # they are there
     desk.converged("web", app="web")
     line = ("watch", "--since", "10m", "--for", "1s")
     told = terminal(*line, "--all", "--output", "json").stdout.splitlines()
@@ -73,14 +75,14 @@ def test_no_ops_are_shown_to_those_who_want_all(terminal: Terminal, desk: Desk, 
     assert "Nothing" not in terminal(*line).stdout
 
 
-def test_one_instance_can_be_watched(terminal: Terminal, desk: Desk, logs: FakeLogs) -> None:  # noqa: ARG001  # the same
+def test_one_instance_can_be_watched(terminal: Terminal, desk: MappingsFixture, logs: FakeLogs) -> None:  # noqa: ARG001  # the same
     one, two = desk.converged("web", app="web", Name="web-1"), desk.converged("web", app="web")
     ran = terminal("watch", "--instance", "web-1", "--since", "10m", "--for", "1s")
     assert one in ran.stdout
     assert two not in ran.stdout
 
 
-def test_for_programs_each_is_a_line_or_a_document(terminal: Terminal, desk: Desk, logs: FakeLogs) -> None:  # noqa: ARG001  # the same
+def test_for_programs_each_is_a_line_or_a_document(terminal: Terminal, desk: MappingsFixture, logs: FakeLogs) -> None:  # noqa: ARG001  # the same
     one = desk.converged("web", app="web")
     line = ("watch", "--since", "10m", "--for", "1s")
     first, *_ = map(json.loads, terminal(*line, "--output", "json").stdout.splitlines())
@@ -92,7 +94,7 @@ def test_for_programs_each_is_a_line_or_a_document(terminal: Terminal, desk: Des
     assert terminal(*line, "--output", "json", "--query", "instance").stdout.splitlines()[0] == f'"{one}"'
 
 
-def test_it_begins_as_far_back_as_it_is_told(terminal: Terminal, desk: Desk, logs: FakeLogs) -> None:
+def test_it_begins_as_far_back_as_it_is_told(terminal: Terminal, desk: MappingsFixture, logs: FakeLogs) -> None:
     now = desk.world.clock.now()
     terminal("watch", "--since", "5m", "--for", "1s")
     assert logs.asked[0]["startTime"] == int((now - timedelta(minutes=5)).timestamp() * 1_000)

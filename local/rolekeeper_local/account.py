@@ -30,7 +30,7 @@ class Shown:
     state: str
 
 
-class World:
+class EmulatedAccount:
     """A person's calls. What it tells of roles is EC2's own answer, never our records."""
 
     def __init__(self, aws: EmbeddedAws) -> None:

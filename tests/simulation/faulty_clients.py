@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutErr
 
 from fakes.ec2 import client_error
 from simulation.engine import Engine
-from simulation.weather import CRASHES_AFTER, CRASHES_BEFORE, Fault, Kind, Weather
+from simulation.faults import CRASHES_AFTER, CRASHES_BEFORE, Fault, Kind, Weather
 
 # Each service's own word for it (AWS_FACTS.md "Errors"; the API references' "Common errors").
 THROTTLED = {

@@ -13,8 +13,8 @@ from rolekeeper_local.ec2_model import Ec2Error, State
 from simulation.account import PATH, Account, Maker
 from simulation.deployment import Deployment
 from simulation.engine import Engine
-from simulation.promises import ROWS, STATE, Promises, instance_key
-from simulation.weather import Fault, Kind, Weather
+from simulation.faults import Fault, Kind, Weather
+from simulation.invariants import ROWS, STATE, Promises, instance_key
 
 TAGS = ("app=web", "app=db", "app=web", "app=db", "team=x", "lock=y", "app=")
 MAPPINGS = ("app=web", "app=db", "app=*", "team=x", "lock=*")

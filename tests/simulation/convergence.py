@@ -14,7 +14,7 @@ from rolekeeper.storage import codec, layout
 from rolekeeper_local.ec2_model import Association, Instance, State
 from simulation.account import Account, Maker
 from simulation.engine import Engine
-from simulation.promises import STATE, Asked, Promises, instance_key
+from simulation.invariants import STATE, Asked, Promises, instance_key
 from spec.carries import Situation, excluded, governing, wanted
 
 ENDED = frozenset({State.SHUTTING_DOWN, State.TERMINATED})
