@@ -46,7 +46,7 @@ def _mutant(name: str, module: str, old: str, new: str, seed: int = 0) -> Mutant
     return Mutant(name, (Edit(module, old, new),), seed)
 
 
-_TRUSTED = "\n\nTRUSTED: dict[str, dict[str, str]] = {}\n\n\ndef parse("
+_TRUSTED = "\n\nTRUSTED: dict[str, dict[str, str]] = {}\n\n\ndef partition_of("
 MUTANTS: tuple[Mutant, ...] = (
     # ---- the path ----
     _mutant(
@@ -154,17 +154,18 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "trusts the tags in an event",
         (
-            Edit("rolekeeper.instances.requests", "\n\ndef parse(", _TRUSTED),
+            Edit("rolekeeper.model.ec2", "\n\ndef partition_of(", _TRUSTED),
             Edit(
                 "rolekeeper.instances.requests",
                 "    key, cause = reader(message, detail)\n",
                 "    key, cause = reader(message, detail)\n"
-                '    TRUSTED.update({key.id: detail["tags"]} if "tags" in detail else {})\n',
+                '    __import__("rolekeeper.model.ec2", fromlist=[""]).TRUSTED.update(\n'
+                '        {key.id: detail["tags"]} if "tags" in detail else {})\n',
             ),
             Edit(
                 "rolekeeper.aws.ec2",
                 "from rolekeeper.aws.errors import",
-                "from rolekeeper.instances.requests import TRUSTED\nfrom rolekeeper.aws.errors import",
+                "from rolekeeper.model.ec2 import TRUSTED\nfrom rolekeeper.aws.errors import",
             ),
             Edit(
                 "rolekeeper.aws.ec2", "            tags={tag", '            tags=TRUSTED.get(row["InstanceId"]) or {tag'
