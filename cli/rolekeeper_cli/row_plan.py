@@ -11,7 +11,7 @@ from rolekeeper.mappings.rows.columns import COLUMNS, Attributes, Column
 from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.model import MappingKey, MappingSpec
 from rolekeeper_cli import output
-from rolekeeper_cli.text_cells import to_text
+from rolekeeper_cli.files.text_cells import to_text
 
 _SIGNS = {"new": ("+", "green"), "changed": ("~", "yellow"), "deleted": ("-", "red")}
 

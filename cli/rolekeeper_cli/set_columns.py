@@ -9,7 +9,7 @@ from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model import MappingKey, MappingSpec
 from rolekeeper.storage import codec, layout
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.text_cells import from_text
+from rolekeeper_cli.files.text_cells import from_text
 
 _BY_NAME = {column.name: column for column in COLUMNS}
 

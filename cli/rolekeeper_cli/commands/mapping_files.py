@@ -14,7 +14,7 @@ from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
-    from rolekeeper_cli.file_reader import Reading
+    from rolekeeper_cli.files.reader import Reading
 
 _STDIN = "-"
 # Where `rolekeeper schema > mappings.schema.json` beside the file puts it.
@@ -35,7 +35,7 @@ def export(form: str | None, target: str | None) -> ExitCode:
     """
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import mapping_rows
-    from rolekeeper_cli.file_reader import format_of
+    from rolekeeper_cli.files.reader import format_of
     from rolekeeper_cli.row_document import file_row, plain
 
     chosen = format_of(target, form) if target else form or "yaml"
@@ -47,11 +47,11 @@ def export(form: str | None, target: str | None) -> ExitCode:
         if problems:
             output.warn(f"{key} can't be read, and is in the file as it is: {'; '.join(problems)}")
     if chosen == "csv":
-        from rolekeeper_cli import csv_form
+        from rolekeeper_cli.files import csv_form
 
         text = csv_form.write(rows)
     else:
-        from rolekeeper_cli import yaml_form
+        from rolekeeper_cli.files import yaml_form
 
         text = SCHEMA_LINE + yaml_form.write([{name: plain(each) for name, each in row.items()} for row in rows])
     _write(text, target)
@@ -149,7 +149,7 @@ def read_mappings(file: str, form: str | None, deployment: "Deployment | None") 
     Raises:
         CommandError: rows are bad; all that is wrong with them was shown.
     """
-    from rolekeeper_cli.file_reader import format_of, read_file
+    from rolekeeper_cli.files.reader import format_of, read_file
 
     chosen = format_of("" if file == _STDIN else file, form)
     data = _bytes_of(file)

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.reader import row_of
 from rolekeeper.model import MappingKey, MappingSpec
-from rolekeeper_cli import csv_form, yaml_form
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.file_reader import FileError, Reading, format_of, read_file
+from rolekeeper_cli.files import csv_form, yaml_form
+from rolekeeper_cli.files.entry import FileError
+from rolekeeper_cli.files.reader import Reading, format_of, read_file
 from rolekeeper_cli.row_document import file_row, plain
 from strategies.values import row_specs
 

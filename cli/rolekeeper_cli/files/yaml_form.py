@@ -15,8 +15,8 @@ import yaml
 from rolekeeper.mappings.rows.cells import CellError
 from rolekeeper.mappings.rows.columns import Column
 from rolekeeper.mappings.rows.confusables import quote
-from rolekeeper_cli.file_reader import FILE_COLUMNS, Entry, FileError
-from rolekeeper_cli.text_cells import Attribute
+from rolekeeper_cli.files.entry import FILE_COLUMNS, Entry, FileError
+from rolekeeper_cli.files.text_cells import Attribute
 
 TOP = "mappings"
 # In C where libyaml is there; the same otherwise.

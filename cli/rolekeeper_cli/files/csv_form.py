@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from rolekeeper.mappings.rows.cells import CellError
-from rolekeeper_cli.file_reader import FILE_COLUMNS, Entry, FileError
-from rolekeeper_cli.text_cells import Attribute, from_text, to_text
+from rolekeeper_cli.files.entry import FILE_COLUMNS, Entry, FileError
+from rolekeeper_cli.files.text_cells import Attribute, from_text, to_text
 
 _DELIMITERS = ",;\t"
 _REQUIRED = ("tag_key", "tag_value", "role")

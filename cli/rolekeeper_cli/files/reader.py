@@ -1,42 +1,21 @@
-"""A file's rows before they are judged: where each stands, and what it says in DynamoDB's form."""
+"""Reading a file's mappings, with the same reader that judges the table's rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 from rolekeeper.mappings.rows.cells import HomeAccount
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS
+from rolekeeper.mappings.rows.columns import ASKS, OURS
 from rolekeeper.mappings.rows.confusables import quote
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model import MappingKey, MappingSpec
-from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.files.entry import Entry, FileError, column_of
 
-FILE_COLUMNS = {column.name: column for column in (*KEYS, *COLUMNS)}
 # What people ask of Rolekeeper isn't part of a mapping, and what it answers even less.
 _NOT_IN_FILES = frozenset({*OURS, *(column.name for column in ASKS)})
 FORMATS = {".yaml": "yaml", ".yml": "yaml", ".json": "yaml", ".csv": "csv"}
-
-
-class FileError(CommandError):
-    """A file can't be read as a whole."""
-
-
-@dataclass(slots=True)
-class Entry:
-    """One row of a file. `lines` are those of its columns, where the form knows them.
-
-    `problems` are the form's own, what couldn't even be made out, each with its line.
-    """
-
-    line: int
-    attributes: dict[str, Any] = field(default_factory=dict)
-    lines: dict[str, int] = field(default_factory=dict)
-    problems: list[tuple[int, str]] = field(default_factory=list)
-
-    def placed(self, said: Iterable[str]) -> list[tuple[int, str]]:
-        """What is said of columns, each with its column's line."""
-        return [(self.lines.get(_column(each), self.line), each) for each in said]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +53,9 @@ def read_file(data: bytes, name: str, form: str, home: HomeAccount | None) -> Re
     """
     text = _decoded(data, name)
     if form == "csv":
-        from rolekeeper_cli.csv_form import read
+        from rolekeeper_cli.files.csv_form import read
     else:
-        from rolekeeper_cli.yaml_form import read
+        from rolekeeper_cli.files.yaml_form import read
     return _judged(read(text, name), name, home)
 
 
@@ -108,16 +87,12 @@ def _judge(
     row = {name: value for name, value in entry.attributes.items() if name not in _NOT_IN_FILES}
     verdict = read_row(row, home or _home_of(row))
     # What the form couldn't make out isn't missing.
-    unclear = {_column(said) for _, said in entry.problems}
-    problems = entry.problems + entry.placed(each for each in verdict.problems if _column(each) not in unclear)
+    unclear = {column_of(said) for _, said in entry.problems}
+    problems = entry.problems + entry.placed(each for each in verdict.problems if column_of(each) not in unclear)
     problems += entry.placed(
         f"{each}: isn't written in a file; leave it out" for each in sorted(entry.attributes.keys() - row.keys())
     )
     return (None if problems else verdict.spec), problems, entry.placed(verdict.warnings)
-
-
-def _column(said: str) -> str:
-    return said.partition(":")[0]
 
 
 def _title(attributes: Mapping[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""Mappings as files: YAML and CSV, read and written."""
