@@ -72,6 +72,7 @@ class Started:
     role: str
     profile_arn: str
     association: str
+    state: str
     at: float
 
     @property
@@ -393,6 +394,7 @@ def _started(entry: Mapping[str, Any]) -> Started:
         decision["role"],
         decision["profile-arn"],
         entry["seen"]["association-id"],
+        entry["seen"]["state"],
         (layout.parse_time(entry["at"]) - START).total_seconds(),
     )
 
@@ -406,7 +408,8 @@ def _announces(started: Started | None, asked: Asked) -> bool:
     same = started.association == asked.association
     if asked.operation == "Replace":
         return same and started.action == "Replace" and started.profile_arn == asked.arn
-    return same and started.action in ("Detach", "Replace")
+    # Only a stopped instance is swapped: a running one would be without a role in between.
+    return same and (started.action == "Detach" or (started.action == "Replace" and started.state == "stopped"))
 
 
 def _held[Value](log: Sequence[tuple[float, Value]], since: float, until: float) -> list[Value]:
