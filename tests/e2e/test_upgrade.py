@@ -86,7 +86,7 @@ def test_mappings_keep_their_revisions_and_histories(
     assert kept[-1]["revision"] == 1
     assert kept[-1]["at"].startswith("2026-03-01")
     restore = eventually(partial(deployed.mapping_status, "1st", "db", "Rejected"))
-    assert "write detach or keep (revision 1 keeps" in restore["status_reason"]
+    assert "write detach or keep (revision 1 stays" in restore["status_reason"]
 
 
 def test_instances_keep_their_roles_pins_and_histories(
