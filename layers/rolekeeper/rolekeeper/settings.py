@@ -1,4 +1,4 @@
-"""The deployment's settings, as the template tells them to the functions."""
+"""What the deployment's parameters say: limits, which roles are managed, contention; and where its tables are."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

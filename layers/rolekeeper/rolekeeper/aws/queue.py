@@ -1,4 +1,4 @@
-"""The work queue: sending the names of instances to reconcile."""
+"""The work queue: sending the names of instances to reconcile; and starting the scheduled function's tasks early."""
 
 import json
 import uuid

@@ -1,7 +1,7 @@
-"""What people write into the state table takes effect at once: the control item by a sweep, a pin on its instance.
+"""What operators write into the state table takes effect at once: the control item by a sweep, a pin on its instance.
 
-The table's stream tells where something was written; what it says is read here. So a plain `put-item` steers as well as
-the command line does.
+The table's stream says where something was written; what it says is read here. So a plain `put-item` does as much as
+the command. A mode that a deployment changed is reported here too.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
-"""Reading messages: each becomes the name of an instance to reconcile, or an explicit drop with its reason.
+"""Requests to reconcile: read from messages, and repeated by the retry loop while an instance isn't ready.
 
-A message is a hint. Its state and tags are not looked at: the reconciler reads the truth again.
+A message is a hint: each becomes the name of an instance, or an explicit drop with its reason. Its state and tags are
+not looked at: the reconciler reads the truth again. `RetryState` is what the retry loop's machine hands on.
 """
 
 import json

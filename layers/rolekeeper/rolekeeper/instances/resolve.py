@@ -1,4 +1,4 @@
-"""Which mapping governs an instance: pure, and the same for the functions, the sweep and the command line."""
+"""Which mapping governs an instance, or its pin, or the tag that excludes it: pure, and the same for all who ask."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace

@@ -1,7 +1,13 @@
 """Carrying out a verdict: for every ending in the same order, so that a crash anywhere is made good by judging again.
 
-What is missing of the profile is made, then the state table is written, the instances are sent, the event is published,
-and the row is written or deleted last: as long as it doesn't say what is in effect, somebody judges it again.
+What is missing of the profile is made, then the state table is written, the instances are sent, the event is
+published, and the row is written or deleted last: as long as it doesn't say what is in effect, somebody judges it
+again.
+
+`ConflictNotes` remember rows in conflict with a mapping: editing either of the two clears both, without waiting for
+the sweep. A row notes itself beside the other mapping, in the very item that is read and written when that is
+published. So it costs nothing where there is no conflict, and of two that are published at the same moment one looks
+again.
 """
 
 from collections.abc import Callable, Iterable

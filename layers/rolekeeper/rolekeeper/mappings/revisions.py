@@ -1,4 +1,4 @@
-"""Published mappings and their revisions, in the state table. What is served is the last one; all are kept."""
+"""Published mappings and their revisions, in the state table: the last one is in effect, all are kept."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,9 @@
-"""What is to become of a row: a value, without I/O. `assess` makes it, `commit` carries it out."""
+"""What was read of a row (`RowSnapshot`), and what is to become of it (`Verdict`): values, without I/O.
+
+`assess` makes a verdict of a snapshot, `commit` carries it out. A revision that is held is known by its number:
+whoever writes that number into the row approves the very content that was held, and nothing else. So no number is ever
+given to two contents, and none that the row says already.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

@@ -1,7 +1,8 @@
-"""What a change from one role's policies to another's gains and loses, in words: pure.
+"""What a change from one role's policies to another's gains and loses, in words.
 
 Whatever becomes allowed is in what is gained, and whatever was allowed and no longer is in what is lost. More may be
-told than is so, where only several rules together cover one.
+shown than is so, where only several rules together cover one. `PolicyReader` asks IAM for the policies, once for each
+role.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Whether a mapping's role can be served: it exists under the role path, EC2 may assume it, its profile holds it."""
+"""Whether a mapping's role can be given: it exists under the role path, EC2 may assume it, its profile holds it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
