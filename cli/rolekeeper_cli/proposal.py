@@ -93,23 +93,25 @@ def propose(deployment: Deployment, specs: Sequence[MappingSpec], *, prune: bool
 
     with Progress(len(wanted), "mappings judged") as progress:
         edits |= judged(progress.over(sorted(wanted)), wanted)
-    # Of two rows in a tie, mending either clears both: so do the file's rows that of others.
-    tied = {key: wanted[key] for key, edit in edits.items() if edit.status is Status.CONFLICT} | freed
+    # Of two rows in conflict, editing either clears both: so do the file's rows that of others.
+    in_conflict = {key: wanted[key] for key, edit in edits.items() if edit.status is Status.CONFLICT} | freed
     while True:
-        again = judged(sorted(tied), tied)
+        again = judged(sorted(in_conflict), in_conflict)
         edits |= {key: edit for key, edit in again.items() if edit.takes_effect}
-        left = {key: tied[key] for key, edit in again.items() if edit.status is Status.CONFLICT}
-        if len(left) == len(tied):
+        left = {key: in_conflict[key] for key, edit in again.items() if edit.status is Status.CONFLICT}
+        if len(left) == len(in_conflict):
             return Proposal(rows, sorted(edits.values(), key=lambda each: each.key), judge.served)
-        tied = left
+        in_conflict = left
 
 
 def _in_conflict(
     table: Mapping[MappingKey, Attributes], deployment: Deployment, wanted: Mapping[MappingKey, object]
 ) -> dict[MappingKey, MappingSpec]:
-    """What the table's other rows say that aren't served because of a tie."""
-    tied = {key: row for key, row in table.items() if key not in wanted and said(row, "status") == Status.CONFLICT}
-    specs = {key: read_row(row, deployment.app.home).spec for key, row in tied.items()}
+    """What the table's other rows say that are kept from publishing by a conflict."""
+    in_conflict = {
+        key: row for key, row in table.items() if key not in wanted and said(row, "status") == Status.CONFLICT
+    }
+    specs = {key: read_row(row, deployment.app.home).spec for key, row in in_conflict.items()}
     return {key: spec for key, spec in specs.items() if spec}
 
 

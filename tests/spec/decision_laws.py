@@ -91,7 +91,7 @@ class View:
             self.instance.state in _OVER
             or bool(self.instance.managed_by)
             or self.candidates.exclusion is not None
-            or bool(self.candidates.tied)
+            or bool(self.candidates.in_conflict)
             or suspended
         )
 
@@ -121,7 +121,7 @@ def says_one_documented_thing(view: View, decision: Decision) -> None:
 
 def names_the_mappings(view: View, decision: Decision) -> None:
     assert decision.overridden == view.candidates.overridden
-    for each in view.candidates.tied if decision.code == "tie" else ():
+    for each in view.candidates.in_conflict if decision.code == "tie" else ():
         assert str(each.key) in decision.reason
         assert each.spec.role in decision.reason
     if decision.mapping and (decision.action.mutates or decision.action is Action.HOLD):

@@ -54,7 +54,7 @@ def test_mending_the_rival_serves_the_row_that_was_refused(
     assert instance in desk.sent_ids()
     assert beside(desk, STAR) == set()
     entry = desk.history(EXACT)[-1]
-    assert entry["cause"] == "workload=* changed, which it was in a tie with"
+    assert entry["cause"] == "workload=* changed, which it was in conflict with"
     assert (entry["by"], entry["correlation_id"]) == ("", "edit-1")
 
 

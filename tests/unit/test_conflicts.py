@@ -116,7 +116,7 @@ def test_the_conflicts_on_the_most_instances_are_told_first_and_few_of_them() ->
             conflicts.of(rival).add(f"i-{at}", new=True)
     text = str(conflicts)
     assert text.startswith(
-        "ties with env=e7 (priority 100, role api) on i-0, i-1, i-2, i-3, i-4 and 2 more; ties with env=e6"
+        "conflicts with env=e7 (priority 100, role api) on i-0, i-1, i-2, i-3, i-4 and 2 more; conflicts with env=e6"
     )
     assert text.endswith("; and with 2 more mappings; give one of them a lower number as its priority")
 

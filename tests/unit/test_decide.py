@@ -682,5 +682,5 @@ def test_without_a_winner_only_a_mapping_that_can_be_read_takes_its_own_role_awa
 @everything
 def test_nobody_overrules_a_tie_a_suspension_or_a_service(shown: Shown) -> None:
     winner = shown.candidates.winner
-    if shown.candidates.tied or (winner and winner.suspended_because) or shown.instance.managed_by:
+    if shown.candidates.in_conflict or (winner and winner.suspended_because) or shown.instance.managed_by:
         assert not shown.decide().action.mutates

@@ -80,7 +80,7 @@ def test_a_tie_names_the_other_row(desk: MappingsFixture) -> None:
     desk.edit("workload=*", role="api")
     subject, text = the_mail(desk)
     assert subject == "Rolekeeper: Mapping Conflict: workload=*"
-    assert "ties with workload=web" in text
+    assert "conflicts with workload=web" in text
     assert "rolekeeper mapping get 'workload=*'" in text, "as a shell takes it"
 
 

@@ -380,7 +380,7 @@ def test_an_exact_row_and_a_star_row_with_equal_priority_conflict(desk: Mappings
     desk.quiet()
     verdict = desk.edit("workload=web", role="web")
     assert verdict.status is Status.CONFLICT
-    assert "ties with workload=* (priority 100, role api); give one" in desk.shows("workload=web")[1]
+    assert "conflicts with workload=* (priority 100, role api); give one" in desk.shows("workload=web")[1]
     assert desk.served("workload=web") is None
     assert desk.sent() == []
     assert desk.world.events.kinds == ["Mapping Conflict"]
@@ -390,7 +390,7 @@ def test_a_star_row_conflicts_with_the_exact_rows_that_are_there(desk: MappingsF
     desk.edit("workload=web", role="web")
     desk.edit("workload=api", role="api", priority=50)
     assert desk.edit("workload=*", role="api").status is Status.CONFLICT
-    assert "ties with workload=web" in desk.shows("workload=*")[1]
+    assert "conflicts with workload=web" in desk.shows("workload=*")[1]
     assert "workload=api" not in desk.shows("workload=*")[1]
 
 
@@ -422,7 +422,7 @@ def test_rows_of_different_tags_conflict_on_the_instances_that_carry_both(desk: 
     assert desk.edit("workload=web", role="web").status is Status.CONFLICT
 
     reason = desk.shows("workload=web")[1]
-    assert f"ties with env=prod (priority 100, role api) on {', '.join(both[:5])} and 2 more" in reason
+    assert f"conflicts with env=prod (priority 100, role api) on {', '.join(both[:5])} and 2 more" in reason
     assert desk.served("workload=web") is None
     assert desk.sent() == []
 

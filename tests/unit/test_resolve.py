@@ -50,7 +50,7 @@ def test_two_with_one_priority_and_different_roles_tie() -> None:
     prod, web = published("env=prod", "prod"), published("workload=web", "web")
     found = resolve(instance(env="prod", workload="web"), [web, prod], NOW)
     assert found.winner is None
-    assert found.tied == (prod, web)
+    assert found.in_conflict == (prod, web)
 
 
 def test_two_that_want_the_same_role_agree() -> None:
@@ -145,14 +145,14 @@ def test_every_mapping_of_the_instances_tags_is_accounted_for_once(
     seen: Instance, read: list[PublishedMapping]
 ) -> None:
     found = resolve(seen, read, NOW)
-    named = [each.mapping for each in found.overridden] + [each.key for each in found.tied]
+    named = [each.mapping for each in found.overridden] + [each.key for each in found.in_conflict]
     named += [found.winner.key] if found.winner else []
     assert sorted(named) == sorted(each.key for each in read if each.key.matches(seen.tags))
-    assert not (found.winner and found.tied)
+    assert not (found.winner and found.in_conflict)
 
 
 @given(instances, st.lists(mappings, max_size=6, unique_by=lambda each: each.key))
 def test_nothing_that_doesnt_apply_ever_wins_or_ties(seen: Instance, read: list[PublishedMapping]) -> None:
     found = resolve(seen, read, NOW)
-    for each in (*found.tied, *([found.winner] if found.winner else [])):
+    for each in (*found.in_conflict, *([found.winner] if found.winner else [])):
         assert not not_applicable_because(each, seen, NOW)

@@ -218,7 +218,7 @@ def test_what_rolekeeper_would_not_serve_is_told_and_changes_nothing(
     )
     ran = terminal("plan", "-f", file)
     assert "    would be Rejected: EC2 can't assume role 'lambdas'" in ran.stdout
-    assert "    would be Conflict: ties with app=web (priority 100, role web) on" in ran.stdout
+    assert "    would be Conflict: conflicts with app=web (priority 100, role web) on" in ran.stdout
     assert terminal.document("plan", "-f", file)["changes"] == []
     told = terminal.document("plan", "-f", file)["mappings"]
     assert [each["status"] for each in told] == ["Rejected", "Conflict"]

@@ -295,7 +295,7 @@ class OneInstance(RuleBasedStateMachine):
         owner = None
         if gave and gave.pins:
             owner = ended(gave)
-        elif gave and (gave.matches(instance.tags) or not (candidates.winner or candidates.tied)):
+        elif gave and (gave.matches(instance.tags) or not (candidates.winner or candidates.in_conflict)):
             # As it is observed: the mapping of a tag that is gone is read only where nothing else governs.
             owner = self.rows.get(gave)
         lost = gave is not None and not gave.pins and gave not in self.rows

@@ -162,11 +162,11 @@ class Resolution(RuleBasedStateMachine):
         if overruled:
             self._pin_or_nothing_governs(found)
         elif ranked.tie:
-            assert {each.key for each in found.tied} == ranked.best
+            assert {each.key for each in found.in_conflict} == ranked.best
             assert found.winner is None
             self.met.add("tie")
         else:
-            assert not found.tied
+            assert not found.in_conflict
             assert (found.winner.key if found.winner else None) == min(ranked.best, default=None)
             self.met.add("winner" if found.winner else "nothing")
         self._losers_are_told_why(found, overruled=overruled)
@@ -186,8 +186,8 @@ class Resolution(RuleBasedStateMachine):
             others = self._found([row for key, row in self.rows.items() if key != loser.mapping])
             if found.exclusion or found.winner:
                 assert _governing(others) == _governing(found)
-            elif loser.mapping not in {each.key for each in found.tied}:
-                assert others.tied == found.tied
+            elif loser.mapping not in {each.key for each in found.in_conflict}:
+                assert others.in_conflict == found.in_conflict
 
     def until_the_next_moment_nothing_changes(self) -> None:
         moments = [row.spec.expires_at for row in self.rows.values()]
@@ -213,7 +213,7 @@ class Resolution(RuleBasedStateMachine):
         return resolve(self.instance, self.rows.values() if rows is None else rows, self.now, self.pin)
 
     def _pin_or_nothing_governs(self, found: Candidates) -> None:
-        assert not found.tied
+        assert not found.in_conflict
         if found.exclusion:
             assert found.winner is None
             self.met.add(found.exclusion.code)
@@ -229,7 +229,9 @@ class Resolution(RuleBasedStateMachine):
         ranked = rank(self.instance, self.rows.values(), self.now)
         told = {each.mapping: each.why for each in found.overridden}
         assert len(told) == len(found.overridden)
-        governing = {each.key for each in (*found.tied, *([found.winner] if found.winner else ())) if not each.key.pins}
+        governing = {
+            each.key for each in (*found.in_conflict, *([found.winner] if found.winner else ())) if not each.key.pins
+        }
         assert told.keys() | governing == ranked.overridden.keys() | ranked.best
         assert not told.keys() & governing
         for key, why in told.items():
@@ -248,7 +250,7 @@ class Resolution(RuleBasedStateMachine):
 
 
 def _governing(found: Candidates) -> tuple[object, ...]:
-    return found.winner, found.tied, found.exclusion
+    return found.winner, found.in_conflict, found.exclusion
 
 
 def test_whatever_is_edited_tagged_or_pinned_it_is_what_trying_everything_finds() -> None:

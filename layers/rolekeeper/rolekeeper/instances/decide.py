@@ -69,21 +69,22 @@ def decide(  # noqa: PLR0913, PLR0917  # all that one decision depends on
             polls=True,
             overridden=candidates.overridden,
         )
-    if candidates.tied:
-        return _hold_tie(candidates)
+    if candidates.in_conflict:
+        return _hold_conflict(candidates)
     if candidates.winner:
         return _govern(instance, association, grant, candidates.winner, candidates, owner, ownership)
     return _ungoverned(instance, association, grant, candidates, owner, ownership)
 
 
-def _hold_tie(candidates: Candidates) -> Decision:
-    rivals = " and ".join(f"{each.key} (role {each.spec.role})" for each in candidates.tied)
+def _hold_conflict(candidates: Candidates) -> Decision:
+    named = " and ".join(f"{each.key} (role {each.spec.role})" for each in candidates.in_conflict)
+    priority = candidates.in_conflict[0].spec.priority
     return Decision(
         Action.HOLD,
         "tie",
-        f"{rivals} share priority {candidates.tied[0].spec.priority} but want different roles; give one a lower number",
+        f"{named} share priority {priority} but want different roles; give one a lower number",
         overridden=candidates.overridden,
-        arguments=tuple(f"{each.key} {each.revision}" for each in candidates.tied),
+        arguments=tuple(f"{each.key} {each.revision}" for each in candidates.in_conflict),
     )
 
 

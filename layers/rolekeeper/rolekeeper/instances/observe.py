@@ -202,7 +202,9 @@ def _with_owners(
     """
     owned = {key: each for key, each in observed.items() if isinstance(each, Observation) and each.grant}
     grants = {key: each.grant.mapping for key, each in owned.items() if each.grant}
-    orphans = {grants[key] for key, each in owned.items() if not each.candidates.winner and not each.candidates.tied}
+    orphans = {
+        grants[key] for key, each in owned.items() if not each.candidates.winner and not each.candidates.in_conflict
+    }
     over = {mapping: ended(mapping) for mapping in grants.values() if mapping.pins}
     unread = sorted(orphans - asked - set(over))
     late = state.read((), unread) if unread else Snapshot()

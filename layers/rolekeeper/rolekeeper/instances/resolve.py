@@ -70,7 +70,7 @@ def resolve(
 
 def _overruled(ranked: Candidates, why: str, excluded: Exclusion | None = None) -> Candidates:
     """The same with no winner: whichever would have governed loses."""
-    would = ranked.tied or ((ranked.winner,) if ranked.winner else ())
+    would = ranked.in_conflict or ((ranked.winner,) if ranked.winner else ())
     lost = tuple(Overridden(each.key, why) for each in would)
     return Candidates(overridden=(*lost, *ranked.overridden), exclusion=excluded)
 
@@ -98,7 +98,7 @@ def _rank(instance: Instance, published: Iterable[PublishedMapping], now: dateti
         for each in applicable[len(top) :]
     ]
     if {_asks_for(each) for each in top} != {_asks_for(first)}:
-        return Candidates(tied=tuple(top), overridden=tuple(overridden))
+        return Candidates(in_conflict=tuple(top), overridden=tuple(overridden))
     overridden += [Overridden(each.key, f"it agrees with {first.key}, which stands for it") for each in top[1:]]
     return Candidates(winner=first, overridden=tuple(overridden))
 

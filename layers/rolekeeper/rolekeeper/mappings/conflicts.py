@@ -24,7 +24,7 @@ class Conflict:
     def __str__(self) -> str:
         """In words, for the row."""
         spec = self.other.spec
-        text = f"ties with {spec.key} (priority {spec.priority}, role {spec.role})"
+        text = f"conflicts with {spec.key} (priority {spec.priority}, role {spec.role})"
         if not self.count:
             return text
         more = f" and {self.count - NAMED:,} more" if self.count > NAMED else ""

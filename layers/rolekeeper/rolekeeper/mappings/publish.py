@@ -169,7 +169,7 @@ class Publisher:
     def _recheck_conflicts(self, verdict: Verdict, correlation_id: str) -> Verdict:
         """Look again at the rows that were in conflict with one that was judged; they free no others in turn."""
         if verdict.in_conflict:
-            trigger = Trigger(f"{verdict.key} changed, which it was in a tie with", correlation_id, recheck=True)
+            trigger = Trigger(f"{verdict.key} changed, which it was in conflict with", correlation_id, recheck=True)
             self._notes.recheck(verdict.key, verdict.in_conflict, correlation_id, lambda row: self._judge(row, trigger))
         return verdict
 

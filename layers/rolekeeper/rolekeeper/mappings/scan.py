@@ -98,10 +98,10 @@ class Scan:
                 self.profile_ids.add(association.profile_id)
             elif association and not ownership.manages(association.profile_arn) and _stays(instance, association):
                 self.foreign.add(instance, association)
-        if mapping in after.tied:
-            for other in after.tied:
+        if mapping in after.in_conflict:
+            for other in after.in_conflict:
                 if differ(other, mapping):
-                    there_already = present in before.tied and other in before.tied
+                    there_already = present in before.in_conflict and other in before.in_conflict
                     self.conflicts.of(other).add(instance.key.id, new=not there_already)
 
 

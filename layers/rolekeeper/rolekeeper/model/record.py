@@ -175,12 +175,12 @@ class Exclusion:
 class Candidates:
     """The mappings for one instance, ranked (see `resolve`). A pin is the winner over them all.
 
-    `tied` holds the mappings that share the winning priority but want different roles; then there is no winner.
+    `in_conflict` holds the mappings that share the winning priority but want different roles; then there is no winner.
     Nor is there one where an `exclusion` leaves the instance as it is.
     """
 
     winner: PublishedMapping | None = None
-    tied: tuple[PublishedMapping, ...] = ()
+    in_conflict: tuple[PublishedMapping, ...] = ()
     overridden: tuple[Overridden, ...] = ()
     exclusion: Exclusion | None = None
 

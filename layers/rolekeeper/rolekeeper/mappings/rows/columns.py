@@ -121,7 +121,7 @@ COLUMNS = (
         "N",
         "100",
         f"a whole number from {PRIORITIES[0]} to {PRIORITIES[1]}",
-        "the lowest number wins; a tie between different roles is a conflict",
+        "the lowest number wins; different roles of the same number are a conflict",
         read_priority,
         {"minimum": PRIORITIES[0], "maximum": PRIORITIES[1]},
         tolerates=("S",),
