@@ -154,18 +154,18 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "trusts the tags in an event",
         (
-            Edit("rolekeeper.model.ec2", "\n\ndef partition_of(", _TRUSTED),
+            Edit("rolekeeper.model.instance", "\n\ndef partition_of(", _TRUSTED),
             Edit(
                 "rolekeeper.instances.requests",
                 "    key, cause = reader(message, detail)\n",
                 "    key, cause = reader(message, detail)\n"
-                '    __import__("rolekeeper.model.ec2", fromlist=[""]).TRUSTED.update(\n'
+                '    __import__("rolekeeper.model.instance", fromlist=[""]).TRUSTED.update(\n'
                 '        {key.id: detail["tags"]} if "tags" in detail else {})\n',
             ),
             Edit(
                 "rolekeeper.aws.ec2",
                 "from rolekeeper.aws.errors import",
-                "from rolekeeper.model.ec2 import TRUSTED\nfrom rolekeeper.aws.errors import",
+                "from rolekeeper.model.instance import TRUSTED\nfrom rolekeeper.aws.errors import",
             ),
             Edit(
                 "rolekeeper.aws.ec2", "            tags={tag", '            tags=TRUSTED.get(row["InstanceId"]) or {tag'

@@ -1,6 +1,27 @@
-"""The values that everything works with, without I/O: EC2's, mappings', and what is remembered of an instance."""
+"""The values that everything works with, without I/O: mappings, instances, and what is remembered of an instance."""
 
-from rolekeeper.model.ec2 import NO_PROFILE, Association, AssociationState, Instance, InstanceKey, InstanceState
+from rolekeeper.model.instance import (
+    NO_PROFILE,
+    Action,
+    AppliedChange,
+    Association,
+    AssociationState,
+    Candidates,
+    Condition,
+    Decision,
+    DesiredChange,
+    Exclusion,
+    Grant,
+    Instance,
+    InstanceKey,
+    InstanceRecord,
+    InstanceState,
+    Overridden,
+    ReconcileRequest,
+    RecordChange,
+    Timer,
+    repeated,
+)
 from rolekeeper.model.mapping import (
     ANY_VALUE,
     IGNORE_TAG,
@@ -14,26 +35,10 @@ from rolekeeper.model.mapping import (
     Mode,
     Pin,
     PublishedMapping,
-    Timer,
     WhenOccupied,
     WhenStopped,
     WhenUnmatched,
     Withheld,
-)
-from rolekeeper.model.record import (
-    Action,
-    AppliedChange,
-    Candidates,
-    Condition,
-    Decision,
-    DesiredChange,
-    Exclusion,
-    Grant,
-    InstanceRecord,
-    Overridden,
-    ReconcileRequest,
-    RecordChange,
-    repeated,
 )
 
 __all__ = [

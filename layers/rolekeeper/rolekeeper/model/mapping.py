@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from rolekeeper.model.ec2 import InstanceKey
-
 ANY_VALUE = "*"
 NO_ROLE = "NONE"
 # Tags that begin so tell Rolekeeper itself something, as rolekeeper:ignore: none of them means a role.
@@ -56,7 +54,7 @@ class MappingKey:
 
     @property
     def pins(self) -> bool:
-        """Whether this stands for a pin, not for a row (see `pins`)."""
+        """Whether this stands for a pin, not for a row."""
         return self.tag_key == PIN_TAG
 
     def matches(self, tags: Mapping[str, str]) -> bool:
@@ -94,7 +92,6 @@ class MappingSpec:
         return self.instance_profile or self.role
 
     def expired(self, now: datetime) -> bool:
-        """Whether `expires_at` has passed."""
         return self.expires_at is not None and self.expires_at <= now
 
 
@@ -118,7 +115,6 @@ class PublishedMapping:
 
     @property
     def key(self) -> MappingKey:
-        """The mapping's key."""
         return self.spec.key
 
     def with_profile_id(self, profile_id: str, carried: AbstractSet[str] = frozenset()) -> "PublishedMapping":
@@ -137,12 +133,10 @@ class Held:
 
     @property
     def key(self) -> MappingKey:
-        """The mapping's key."""
         return self.mapping.key
 
     @property
     def revision(self) -> int:
-        """The number to approve."""
         return self.mapping.revision
 
 
@@ -162,16 +156,7 @@ class Pin:
     unclear: str = ""
 
     def expired(self, now: datetime) -> bool:
-        """Whether `expires_at` has passed."""
         return self.expires_at is not None and self.expires_at <= now
-
-
-@dataclass(frozen=True, slots=True)
-class Timer:
-    """When an instance or a mapping has to be looked at again: at the end of a pin, of `expires_at`, say."""
-
-    due: datetime
-    subject: InstanceKey | MappingKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,86 @@
-"""What is decided of an instance, and what is remembered of it."""
+"""Instances as EC2 shows them, what is decided of one, and what is remembered of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from rolekeeper.model.ec2 import InstanceKey
-from rolekeeper.model.mapping import MappingKey, PublishedMapping, Timer
+from rolekeeper.model.mapping import MappingKey, PublishedMapping
+
+# In the place of a profile's ARN: no profile.
+NO_PROFILE = ""
+
+# How the Regions of each partition begin; all others are of `aws` (botocore's partitions.json, `regionRegex`).
+PARTITIONS = {
+    "cn-": "aws-cn",
+    "eu-isoe-": "aws-iso-e",
+    "eusc-": "aws-eusc",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "us-isof-": "aws-iso-f",
+}
+
+
+def partition_of(region: str) -> str:
+    return next((partition for prefix, partition in PARTITIONS.items() if region.startswith(prefix)), "aws")
+
+
+class InstanceState(StrEnum):
+    """EC2's six instance states (AWS_FACTS.md, "Events")."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    SHUTTING_DOWN = "shutting-down"
+    TERMINATED = "terminated"
+
+
+class AssociationState(StrEnum):
+    """The states in which EC2 lists an association (AWS_FACTS.md, "Attach, replace, detach")."""
+
+    ASSOCIATING = "associating"
+    ASSOCIATED = "associated"
+    DISASSOCIATING = "disassociating"
+    DISASSOCIATED = "disassociated"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InstanceKey:
+    """An EC2 instance, known by account, region and instance id."""
+
+    account: str
+    region: str
+    id: str
+
+    @property
+    def arn(self) -> str:
+        return f"arn:{partition_of(self.region)}:ec2:{self.region}:{self.account}:instance/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance as EC2 describes it now. `managed_by` is the AWS service that runs it, if one does."""
+
+    key: InstanceKey
+    state: InstanceState
+    tags: Mapping[str, str]
+    managed_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """EC2's record that a profile is attached; every attach and every replace makes a new id.
+
+    `profile_id` tells a profile from another that was made anew under its name: both have the same ARN.
+    """
+
+    id: str
+    instance_id: str
+    profile_arn: str
+    state: AssociationState
+    profile_id: str = ""
 
 
 class Action(StrEnum):
@@ -21,8 +95,15 @@ class Action(StrEnum):
 
     @property
     def mutates(self) -> bool:
-        """Whether EC2 is asked to change something."""
         return self in {Action.ATTACH, Action.REPLACE, Action.DETACH}
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """When an instance or a mapping has to be looked at again: at the end of a pin, of `expires_at`, say."""
+
+    due: datetime
+    subject: InstanceKey | MappingKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +150,7 @@ def repeated(changes: Sequence[AppliedChange], desired: DesiredChange | None) ->
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What an instance shows while it doesn't carry what it should.
-
-    The last refusal or wait, since when, and until when it is watched (by a retry loop or a timer).
-    """
+    """What an instance shows while it doesn't carry what it should: a retry loop or a timer watches it, or it is parked."""
 
     action: Action
     code: str
@@ -85,14 +163,10 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class InstanceRecord:
-    """All that we remember of one instance.
+    """All that we remember of one instance: grants by profile ARN, and the last changes, oldest first.
 
-    Attributes:
-        grants: by profile ARN.
-        condition: what it shows while it isn't as it should be.
-        changes: the last changes that EC2 took, oldest first.
-        writes: how often it was written: by this a slow reconcile knows that a newer one wrote meanwhile.
-        legacy: the attributes of the item that the first edition wrote; they go with the next write.
+    `writes` counts the writes: by it a slow reconcile knows that a newer one wrote meanwhile. `legacy` are the
+    attributes that the first edition wrote; they go with the next write.
     """
 
     grants: Mapping[str, Grant] = field(default_factory=dict)
@@ -107,13 +181,9 @@ class RecordChange:
     """All that one write changes in an instance's record.
 
     Attributes:
-        grants: to set.
         revoked: the profiles whose grants go.
-        condition: what the instance shows from now on.
-        clears: whether it no longer shows anything.
-        applied: a change that EC2 took.
+        clears: whether the instance no longer shows a condition.
         lapsed: changes that no longer count.
-        timer: when the instance is to be looked at again.
         ends: whether the whole record goes, and `unpins` whether its pin does: the instance has ended.
         expected: the record as it was read, if this may be written only over that.
         legacy: what the first edition wrote and goes now, told anew by `grants`.
@@ -132,16 +202,10 @@ class RecordChange:
     legacy: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __bool__(self) -> bool:
-        """Whether anything is to be written."""
         return self != RecordChange()
 
     def after(self, record: InstanceRecord, *, written: bool = False) -> "RecordChange":
-        """The same, with what the first edition wrote told anew: only where something is written anyway.
-
-        Args:
-            record: as it was read.
-            written: whether it is written even if this changes nothing, with a history entry.
-        """
+        """The same, with what the first edition wrote told anew: only where something is `written` anyway."""
         if not record.legacy or self.ends or not (self or written):
             return self
         told = {each.profile_arn: each for each in (*record.grants.values(), *self.grants)}
@@ -212,7 +276,6 @@ class Decision:
 
     @property
     def desired(self) -> DesiredChange | None:
-        """What the change is for."""
         return DesiredChange(self.mapping, self.revision, self.profile_arn) if self.mapping else None
 
     @property
