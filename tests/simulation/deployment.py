@@ -29,7 +29,7 @@ from rolekeeper.instances import apply
 from rolekeeper.instances import change_limit as window
 from rolekeeper.instances import requests as retry
 from rolekeeper.model import Mode
-from rolekeeper.settings import Limits, Settings
+from rolekeeper.settings import ContentionRule, Limits, Settings
 from rolekeeper.storage import layout
 from rolekeeper.storage import table as store
 from rolekeeper_local.ec2_model import Event
@@ -474,11 +474,9 @@ def settings(limits: Limits, window_minutes: int, *, take_over: bool) -> Setting
         mode=Mode.ENFORCE,
         retry_timeout_minutes=60,
         history_days=90,
-        max_changes_per_edit=limits.per_edit,
-        max_changes_percent=limits.percent,
+        limits=limits,
+        contention=ContentionRule(),
         change_window_minutes=window_minutes,
-        contested_after=3,
-        contested_window_minutes=30,
         alarm_topic="topic",
         sweep_function="on-schedule",
     )

@@ -9,11 +9,9 @@ from rolekeeper.model import AppliedChange, Mode
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The larger of a number and a share of the fleet: few changes pass in a small fleet, a share in a large one.
+    """How many instances may change at once: a number always may, in a large fleet a percentage of it.
 
-    Attributes:
-        per_edit: instances that always pass (`MaxChangesPerEdit`).
-        percent: of the fleet that passes (`MaxChangesPercent`).
+    The parameters `MaxChangesPerEdit` and `MaxChangesPercent`.
     """
 
     per_edit: int
@@ -28,23 +26,14 @@ class Limits:
 class Ownership:
     """Which instance profiles are managed: those under the role path, which exist for Rolekeeper alone.
 
-    All others are foreign. IAM enforces the same line for the functions' own roles (`template.yaml`).
-
-    Attributes:
-        prefix: how the ARNs of managed profiles begin.
-        take_over: whether a foreign profile may be replaced or detached at all (`TakeOver`).
+    All others are foreign. IAM enforces the same line for the functions' own roles (`template.yaml`). `prefix` is how
+    the ARNs of managed profiles begin; `take_over`, whether a foreign profile may be replaced or detached at all.
     """
 
     prefix: str
     take_over: bool = False
 
-    @classmethod
-    def under(cls, role_path: str, account: str, partition: str, *, take_over: bool) -> "Ownership":
-        """What is managed under a path in an account."""
-        return cls(f"arn:{partition}:iam::{account}:instance-profile{role_path}", take_over)
-
     def manages(self, profile_arn: str) -> bool:
-        """Whether a profile is managed."""
         return profile_arn.startswith(self.prefix)
 
 
@@ -84,16 +73,14 @@ class Settings:
     state_table: str
     work_queue_url: str
     role_path: str
+    take_over: bool
     create_missing_profiles: bool
     mode: Mode
+    limits: Limits
+    contention: ContentionRule
+    change_window_minutes: int
     retry_timeout_minutes: int
     history_days: int
-    max_changes_per_edit: int
-    max_changes_percent: int
-    change_window_minutes: int
-    contested_after: int
-    contested_window_minutes: int
-    take_over: bool
     alarm_topic: str = ""
     retry_state_machine_arn: str = ""
     sweep_function: str = ""
@@ -104,20 +91,13 @@ class Settings:
         return f"account {self.account}, {self.region}"
 
     @property
-    def limits(self) -> Limits:
-        """How many instances may change at once without approval."""
-        return Limits(self.max_changes_per_edit, self.max_changes_percent)
-
-    @property
     def ownership(self) -> Ownership:
-        """Which profiles are managed."""
-        return Ownership.under(self.role_path, self.account, self.partition, take_over=self.take_over)
+        prefix = f"arn:{self.partition}:iam::{self.account}:instance-profile{self.role_path}"
+        return Ownership(prefix, self.take_over)
 
     @property
     def rules(self) -> Rules:
-        """What the deployment lets Rolekeeper do with an instance."""
-        contention = ContentionRule(self.contested_after, timedelta(minutes=self.contested_window_minutes))
-        return Rules(self.mode, self.ownership, contention)
+        return Rules(self.mode, self.ownership, self.contention)
 
     @classmethod
     def of_function(cls, function_arn: str, environ: Mapping[str, str]) -> "Settings":
@@ -136,6 +116,7 @@ class Settings:
         Raises:
             KeyError: one is missing: the template and the code are of different versions.
         """
+        contested_within = timedelta(minutes=int(environ["CONTESTED_WINDOW_MINUTES"]))
         return cls(
             account=account,
             region=region,
@@ -144,16 +125,14 @@ class Settings:
             state_table=environ["STATE_TABLE"],
             work_queue_url=environ["WORK_QUEUE_URL"],
             role_path=environ["ROLE_PATH"],
+            take_over=environ["TAKE_OVER"] == "true",
             create_missing_profiles=environ["CREATE_MISSING_PROFILES"] == "true",
             mode=Mode(environ["MODE"]),
+            limits=Limits(int(environ["MAX_CHANGES_PER_EDIT"]), int(environ["MAX_CHANGES_PERCENT"])),
+            contention=ContentionRule(int(environ["CONTESTED_AFTER"]), contested_within),
+            change_window_minutes=int(environ["CHANGE_WINDOW_MINUTES"]),
             retry_timeout_minutes=int(environ["RETRY_TIMEOUT_MINUTES"]),
             history_days=int(environ["HISTORY_DAYS"]),
-            max_changes_per_edit=int(environ["MAX_CHANGES_PER_EDIT"]),
-            max_changes_percent=int(environ["MAX_CHANGES_PERCENT"]),
-            change_window_minutes=int(environ["CHANGE_WINDOW_MINUTES"]),
-            contested_after=int(environ["CONTESTED_AFTER"]),
-            contested_window_minutes=int(environ["CONTESTED_WINDOW_MINUTES"]),
-            take_over=environ["TAKE_OVER"] == "true",
             alarm_topic=environ.get("ALARM_TOPIC", ""),
             retry_state_machine_arn=environ.get("RETRY_STATE_MACHINE_ARN", ""),
             sweep_function=environ.get("SWEEP_FUNCTION", ""),

@@ -150,7 +150,7 @@ def repeated(changes: Sequence[AppliedChange], desired: DesiredChange | None) ->
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What an instance shows while it doesn't carry what it should: a retry loop or a timer watches it, or it is parked."""
+    """What an instance shows while it doesn't carry what it should, watched by a retry loop or a timer, or parked."""
 
     action: Action
     code: str
