@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 
 def utc_now() -> datetime:
-    """The time."""
     return datetime.now(UTC)
 
 
@@ -58,42 +57,34 @@ class App:
 
     @cached_property
     def ec2(self) -> Ec2:
-        """EC2 in our account and Region."""
         return Ec2(self.client("ec2"), self.settings.account, self.settings.region, self.settings.partition)
 
     @cached_property
     def iam(self) -> Iam:
-        """IAM in our account."""
         return Iam(self.client("iam"), self.settings.account, self.settings.partition)
 
     @cached_property
     def queue(self) -> WorkQueue:
-        """The work queue."""
         return WorkQueue(self.client("sqs"), self.settings.work_queue_url, self.now)
 
     @cached_property
     def table(self) -> MappingTable:
-        """The mapping table."""
         return MappingTable(self.client("dynamodb"), self.settings.mapping_table)
 
     @cached_property
     def store(self) -> Store:
-        """The state table."""
         return Store(self.client("dynamodb"), self.settings.state_table, self.settings.history_days, self.sleep)
 
     @cached_property
     def state(self) -> State:
-        """What the state table knows of instances."""
         return State(self.store)
 
     @cached_property
     def revisions(self) -> Revisions:
-        """What the state table knows of mappings."""
         return Revisions(self.store)
 
     @cached_property
     def timers(self) -> Timers:
-        """What expires when."""
         return Timers(self.store)
 
     @cached_property
@@ -108,12 +99,10 @@ class App:
 
     @cached_property
     def window(self) -> ChangeLimiter:
-        """The limit on changes by one mapping at once."""
         return ChangeLimiter(self.store, self.settings.limits, self.settings.change_window_minutes)
 
     @cached_property
     def retry_loop(self) -> RetryLoop:
-        """Has instances that aren't ready looked at again."""
         settings = self.settings
         return RetryLoop(self.client("stepfunctions"), settings.retry_state_machine_arn, settings.retry_timeout_minutes)
 
@@ -148,7 +137,6 @@ class App:
 
     @cached_property
     def roles(self) -> Roles:
-        """The checks of roles."""
         settings = self.settings
         return Roles(self.iam, settings.account, settings.role_path, makes_profiles=settings.create_missing_profiles)
 
@@ -166,7 +154,6 @@ class App:
 
     @cached_property
     def publisher(self) -> Publisher:
-        """Judges rows and carries the verdicts out."""
         return Publisher(
             home=self.home,
             table=self.table,
@@ -183,17 +170,14 @@ class App:
 
     @cached_property
     def overrides(self) -> OperatorOverrides:
-        """Acts on what people write into the state table."""
         tasks = Tasks(self.client("lambda"), self.settings.sweep_function)
         return OperatorOverrides(state=self.state, timers=self.timers, queue=self.queue, tasks=tasks, now=self.now)
 
     @cached_property
     def deployed_mode(self) -> DeployedMode:
-        """Reports a mode that a deployment changed."""
         return DeployedMode(self.store, self.telemetry, self.settings.mode)
 
     def sweep(self, correlation_id: str, seconds_left: Callable[[], float]) -> Sweep:
-        """The pass over the fleet and the mappings."""
         return Sweep(
             ec2=self.ec2,
             state=self.state,
@@ -208,7 +192,6 @@ class App:
         )
 
     def expiries(self, correlation_id: str, *, waits: bool) -> Expiries:
-        """A minute's work."""
         return Expiries(
             ec2=self.ec2,
             state=self.state,

@@ -71,14 +71,7 @@ class Mail:
 
 
 def mail(event: str, detail: Mapping[str, Any], where: str, at: datetime) -> Mail | None:
-    """What to mail of an event; None for one that nobody has to act on.
-
-    Args:
-        event: the detail-type.
-        detail: the event's.
-        where: the account and Region.
-        at: when.
-    """
+    """What to mail of an event with this detail-type; None for one that nobody has to act on."""
     if event not in TEXTS:
         return None
     values = defaultdict(str, {name: _shown(value) for name, value in detail.items() if isinstance(value, str)})
@@ -101,33 +94,18 @@ def _subject(text: str) -> str:
     return plain if len(plain) <= SUBJECT else f"{plain[: SUBJECT - 3]}..."
 
 
+@dataclass(frozen=True, slots=True)
 class Mailer:
-    """Publishes mails to the alarm topic of one deployment.
+    """Publishes mails to the alarm topic of one deployment; `client` is asked for when there is one to publish."""
 
-    Args:
-        client: gives SNS's client when there is something to publish.
-        topic_arn: the topic.
-        where: the account and Region, for the text.
-        now: the clock (UTC).
-    """
-
-    def __init__(
-        self, client: "Callable[[], SNSClient]", topic_arn: str, where: str, now: Callable[[], datetime]
-    ) -> None:
-        self._client = client
-        self._topic = topic_arn
-        self._where = where
-        self._now = now
+    client: "Callable[[], SNSClient]"
+    topic_arn: str
+    where: str
+    now: Callable[[], datetime]
 
     def mail(self, event: str, detail: Mapping[str, Any]) -> Mail | None:
-        """What to mail of an event; None for one that nobody has to act on."""
-        return mail(event, detail, self._where, self._now())
+        return mail(event, detail, self.where, self.now())
 
     def publish(self, mail: Mail) -> None:
-        """Publish one mail.
-
-        Raises:
-            AwsRefusalError: SNS or KMS refuses, or gives no answer.
-        """
-        with classified("sns:Publish", self._topic):
-            self._client().publish(TopicArn=self._topic, Subject=mail.subject, Message=mail.text)
+        with classified("sns:Publish", self.topic_arn):
+            self.client().publish(TopicArn=self.topic_arn, Subject=mail.subject, Message=mail.text)

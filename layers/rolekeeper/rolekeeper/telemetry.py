@@ -27,16 +27,10 @@ ENTRIES, BYTES = 10, 262_144
 # An event that is too large by itself is cut: texts to so many characters, lists and maps to so many members.
 CUTS = ((1_000, 50), (200, 10))
 
-CHANGED = {
-    Action.ATTACH: "Role Attached",
-    Action.REPLACE: "Role Replaced",
-    Action.DETACH: "Role Detached",
-}
+CHANGED = {Action.ATTACH: "Role Attached", Action.REPLACE: "Role Replaced", Action.DETACH: "Role Detached"}
 # Decisions that are counted by themselves too, beside their action.
 COUNTED = {"ignored": "Ignored", "contested": "Contested", "window": "ChangesWithheld", "refused": "Refused"}
-REFUSED = "Role Change Refused"
-PARKED = "Instance Parked"
-PERMISSION_MISSING = "Permission Missing"
+REFUSED, PARKED, PERMISSION_MISSING = "Role Change Refused", "Instance Parked", "Permission Missing"
 
 
 class Telemetry:
@@ -66,16 +60,9 @@ class Telemetry:
         event: str = "",
         reads: Collection[str] = (),
     ) -> None:
-        """Log and count one decision.
+        """Log and count one decision, with what was seen and what AWS answered.
 
-        Args:
-            request: why the instance was looked at.
-            instance: as it was seen.
-            association: the same.
-            decision: what was decided.
-            answer: what AWS answered.
-            event: the detail-type to send, empty for none.
-            reads: the keys of the tags that some mapping reads: the event names no others.
+        `event` is the detail-type to send, empty for none. It names only the tags that some mapping `reads`.
         """
         observed = seen(instance, association)
         detail = {
@@ -117,18 +104,16 @@ class Telemetry:
             self.send(PERMISSION_MISSING, {**detail, "correlation-id": correlation_id}, [])
 
     def dropped(self, reason: str, message: Any, *, message_id: str) -> None:
-        """A message that names no instance of ours: counted and logged, with its id and its beginning."""
+        """Log and count a message that names no instance of ours, with its id and its beginning."""
         said = {"reason": reason, "message_begins": str(message)[:500], "correlation_id": message_id}
         self._logger.warning("dropped", extra=said)
         self.count("Dropped")
 
     def will_retry(self, text: str, **detail: Any) -> None:
-        """Something to try again: logged as a warning and counted."""
         self._logger.warning(text, extra=detail)
         self.count("WillRetry")
 
     def count(self, name: str, value: float = 1) -> None:
-        """Add to a metric of the deployment."""
         self._metrics.add_metric(name=name, unit="Count", value=value)
 
     def send(self, event: str, detail: Mapping[str, Any], resources: list[str]) -> None:
@@ -209,8 +194,10 @@ def _cut(value: Any, text: int, members: int) -> Any:
     return value
 
 
+# ---- the same in the log, the event and the history ----
+
+
 def seen(instance: Instance | None, association: Association | None) -> dict[str, Any]:
-    """What was observed, for the log, the event and the history."""
     return {
         "state": instance.state.value if instance else "unknown",
         "tags": dict(instance.tags) if instance else {},
@@ -221,7 +208,6 @@ def seen(instance: Instance | None, association: Association | None) -> dict[str
 
 
 def described(decision: Decision) -> dict[str, Any]:
-    """A decision with its reason, its winner and its losers, for the log, the event and the history."""
     return {
         "action": decision.action.value,
         "code": decision.code,
@@ -242,7 +228,6 @@ def history_entry(
     decision: Decision,
     answer: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """An instance's history entry: what woke us, what was seen, what was decided and why, what AWS answered."""
     return {
         "cause": request.cause,
         "correlation_id": request.correlation_id,
