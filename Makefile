@@ -89,8 +89,9 @@ simulate: .venv/done ## play SEEDS schedules of faults from seed START on (the c
 	@PYTHONPATH=tests .venv/bin/python -m simulation --seeds $(SEEDS) --start $(START)
 
 .PHONY: soak
-soak: .venv/done ## all examples of the state machines, then 1,000,000 schedules: hours
+soak: setup ## all examples of the state machines, 500 fleets, 1,000 edits at once, then 1,000,000 schedules: hours
 	ROLEKEEPER_SOAK=1 .venv/bin/pytest tests/unit/machines -n 2 -q
+	ROLEKEEPER_PLAN_FLEETS=500 ROLEKEEPER_BURST_ROWS=1000 .venv/bin/pytest tests/e2e/test_plan_agrees.py tests/e2e/test_burst.py -n 2 -q
 	@$(MAKE) --no-print-directory simulate SEEDS=1000000
 
 .PHONY: mutants

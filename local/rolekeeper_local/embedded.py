@@ -6,6 +6,7 @@ with EmbeddedAws() as aws:
     aws.stack_outputs()["MappingTable"]
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -14,8 +15,8 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Any, Self
@@ -35,6 +36,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 
 #: Named, because the SAM CLI looks for it beside the built template.
 _SAM_CONFIG = ("--config-file", str(REPOSITORY / "samconfig.toml"), "--config-env", "local")
+_BUILDING = REPOSITORY / ".local" / "building"
 _READY_SECONDS = 30
 _STOP_SECONDS = 10
 _STEP_SECONDS = 300
@@ -134,7 +136,8 @@ class EmbeddedAws:
             EmbeddedAwsError: With the whole output of the step that failed.
         """
         build = self.directory / "build"
-        self.sam("sam build", "build", "--build-dir", str(build), "--cache-dir", str(self.directory / "sam-cache"))
+        with _alone(_BUILDING):
+            self.sam("sam build", "build", "--build-dir", str(build), "--cache-dir", str(_BUILDING / "cache"))
         given = [f"{name}={value}" for name, value in parameters.items()]
         overrides = ["--parameter-overrides", *given] if given else []
         self.sam("sam deploy", "deploy", "--template-file", str(build / "template.yaml"), *overrides)
@@ -334,6 +337,15 @@ class _LocalSession(boto3.Session):
     def resource(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
         kwargs.setdefault("endpoint_url", self.endpoint)
         return super().resource(*args, **kwargs)  # type: ignore[call-overload]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process builds: the SAM CLI keeps what it builds in folders that all builds here share."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _only(environment: Mapping[str, str], *names: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
-"""A thousand mappings edited at once: none is lost, and no instance is changed twice."""
+"""Hundreds of mappings edited at once: none is lost, and no instance is changed twice. `make soak` edits a thousand."""
 
+import os
 import time
 from typing import Any
 
@@ -14,7 +15,7 @@ from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
-ROWS, INSTANCES = 1_000, 10
+ROWS, INSTANCES = int(os.environ.get("ROLEKEEPER_BURST_ROWS") or 300), 10
 # Of all rows: on a slow machine that does much else at the same time.
 SECONDS = 400
 
@@ -54,7 +55,7 @@ def test_a_burst_of_edits_loses_nothing_and_changes_each_instance_once(
     began = time.monotonic()
     eventually(lambda: published(deployed, 1), SECONDS)
     took = time.monotonic() - began
-    instances = [deployed.launch("burst", burst=str(number * 97)) for number in range(INSTANCES)]
+    instances = [deployed.launch("burst", burst=str(number * ROWS // INSTANCES)) for number in range(INSTANCES)]
     first = [eventually(lambda each=each: deployed.carries(each, "s3-read"), 60) for each in instances]  # type: ignore[misc]
 
     put(deployed, "s3-write")
