@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
-from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
@@ -18,30 +16,26 @@ from rolekeeper.model import MappingKey
 def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
     """Judge each changed row; those that AWS gave no answer for are reported, and the stream brings them again."""
     app = runtime.app(context.invoked_function_arn)
-    telemetry, publisher = app.telemetry, app.publisher
 
-    def judge(record: DynamoDBRecord) -> None:
-        change = record.raw_event.get("dynamodb")
+    def judge(record: Mapping[str, Any]) -> None:
+        event_id = record.get("eventID", context.aws_request_id)
         try:
-            key = MappingKey(change["Keys"]["tag_key"]["S"], change["Keys"]["tag_value"]["S"])  # type: ignore[index]  # a malformed one is dropped
-            only_ours = _only_ours(change.get("OldImage"), change.get("NewImage"))  # type: ignore[union-attr]  # the same
-            by = _by(record.raw_event)
+            change = record["dynamodb"]
+            key = MappingKey(change["Keys"]["tag_key"]["S"], change["Keys"]["tag_value"]["S"])
+            only_ours, by = _only_ours(change.get("OldImage"), change.get("NewImage")), _by(record)
         except (AttributeError, KeyError, TypeError):
             # Trying again would never help, and would hold up the shard.
-            event_id = record.raw_event.get("eventID", "")
-            telemetry.dropped("the stream record names no mapping row", record.raw_event, message_id=event_id)
+            app.telemetry.dropped("the stream record names no mapping row", record, message_id=event_id)
             return
         if only_ours:
-            telemetry.count("StatusWriteSeen")
+            app.telemetry.count("StatusWriteSeen")
             return
-        telemetry.count("MappingChangeSeen")
-        publisher.publish(key, record.raw_event.get("eventID", context.aws_request_id), by)
+        app.telemetry.count("MappingChangeSeen")
+        app.publisher.publish(key, event_id, by)
 
-    processor = BatchProcessor(EventType.DynamoDBStreams, raise_on_entire_batch_failure=False)
-    with processor(event["Records"], judge):
-        processor.process()
-    telemetry.flush()
-    return processor.response()
+    answer = runtime.each_record(event, judge)
+    app.telemetry.flush()
+    return answer
 
 
 def _only_ours(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> bool:

@@ -2,9 +2,13 @@
 
 import os
 import time
+from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
+from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
 
 from rolekeeper.app import App, utc_now
 from rolekeeper.aws.clients import client
@@ -18,10 +22,21 @@ sleep = time.sleep
 
 @cache
 def settings(function_arn: str) -> Settings:
-    """The deployment's settings."""
     return Settings.of_function(function_arn, os.environ)
 
 
 def app(function_arn: str) -> App:
     """The parts of one invocation; flush its telemetry at the end."""
     return App(settings(function_arn), client, logger=logger, metrics=metrics, now=now, sleep=sleep)
+
+
+def each_record(event: dict[str, Any], act: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:
+    """Act on each record of a stream; those that failed are reported, and the stream brings them again."""
+
+    def unwrapped(record: DynamoDBRecord) -> None:
+        act(record.raw_event)
+
+    processor = BatchProcessor(EventType.DynamoDBStreams, raise_on_entire_batch_failure=False)
+    with processor(event["Records"], unwrapped):
+        processor.process()
+    return processor.response()

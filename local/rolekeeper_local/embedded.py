@@ -38,7 +38,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 _SAM_CONFIG = ("--config-file", str(REPOSITORY / "samconfig.toml"), "--config-env", "local")
 _BUILDING = REPOSITORY / ".local" / "building"
 _READY_SECONDS = 30
-_STOP_SECONDS = 10
+_STOP_SECONDS = 3
 _STEP_SECONDS = 300
 
 

@@ -308,7 +308,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "acknowledges rows that it couldn't judge",
-        "on_mapping_change",
+        "runtime",
         "    return processor.response()",
         '    return {"batchItemFailures": []}',
     ),
