@@ -6,6 +6,13 @@ Those above 251 are the AWS CLI's ("Command line return codes" in its user guide
 from enum import IntEnum
 from typing import Any
 
+# Credentials that AWS doesn't know or that have expired (API references, "Common error codes"; DynamoDB and EC2 have
+# their own words for it).
+_BAD_CREDENTIALS = frozenset(
+    {"AuthFailure", "IncompleteSignature", "InvalidClientTokenId", "SignatureDoesNotMatch"}
+    | {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "UnrecognizedClientException"}
+)
+
 
 class ExitCode(IntEnum):
     """What a command's exit code says."""
@@ -98,9 +105,9 @@ def _about_setup(error: Any) -> ConfigurationError | None:
 
 
 def _about_refusal(error: Any) -> CommandError:
-    from rolekeeper.aws.errors import BAD_CREDENTIALS, AccessDeniedError, CorruptItemError, RetryableError
+    from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError
 
-    if error.code in BAD_CREDENTIALS:
+    if error.code in _BAD_CREDENTIALS:
         return ConfigurationError(f"AWS doesn't take these credentials: {_line(error)}", "sign in again: aws sso login")
     if isinstance(error, AccessDeniedError):
         return ServiceError(

@@ -117,21 +117,6 @@ DENIALS = frozenset(
     }
 )
 
-# Credentials that AWS doesn't know or that have expired (API references, "Common error codes"; DynamoDB and EC2 have
-# their own words for it).
-BAD_CREDENTIALS = frozenset(
-    {
-        "AuthFailure",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "InvalidClientTokenId",
-        "RequestExpired",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
-
 # AWS_FACTS.md "Errors": EC2 and IAM names for a thing that isn't there.
 ABSENCES = frozenset(
     {
