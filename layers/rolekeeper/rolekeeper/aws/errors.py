@@ -1,18 +1,16 @@
 """What an AWS error means for us: the one place that looks at codes and messages.
 
-Each set names what the caller should do. Sources: docs/AWS_FACTS.md "Errors" and "Throttles", with the public threads
+Each class names what the caller should do. Sources: docs/AWS_FACTS.md "Errors" and "Throttles", with the public threads
 where users met them.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from http import HTTPStatus
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class AwsRefusalError(Exception):
@@ -64,68 +62,30 @@ class CorruptItemError(PermanentError):
     """An item of our own table can't be read: it isn't what we wrote."""
 
 
-# botocore retries these by itself; seeing one means that its attempts are used up. botocore 1.43
-# `data/_retry.json` and `retries/standard.py`; EC2's own are in the EC2 API reference, "Error codes", SNS's in botocore
-# `data/sns/2010-03-31/service-2.json`.
+# botocore retries these by itself; seeing one means that its attempts are used up (botocore 1.43 `data/_retry.json`,
+# `retries/standard.py`; EC2 API reference, "Error codes"; botocore `data/sns/2010-03-31/service-2.json`).
 THROTTLES = frozenset(
-    {
-        "RequestLimitExceeded",
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "TooManyRequestsException",
-        "ProvisionedThroughputExceededException",
-        "TransactionInProgressException",
-        "LimitExceededException",
-        "SlowDown",
-        "PriorRequestNotComplete",
-        "EC2ThrottledException",
-        "BandwidthLimitExceeded",
-        "Throttled",
-        "KMSThrottling",
-    }
+    {"Throttling", "ThrottlingException", "Throttled", "ThrottledException", "EC2ThrottledException", "KMSThrottling"}
+    | {"RequestThrottled", "RequestThrottledException", "RequestLimitExceeded", "LimitExceededException"}
+    | {"BandwidthLimitExceeded", "ProvisionedThroughputExceededException", "TooManyRequestsException"}
+    | {"PriorRequestNotComplete", "SlowDown", "TransactionInProgressException"}
 )
-
 # EC2 API reference, "Server error codes"; DynamoDB developer guide, "Error handling".
-FAULTS = frozenset(
-    {
-        "InternalError",
-        "InternalFailure",
-        "InternalServerError",
-        "ServiceUnavailable",
-        "ServiceFailure",
-        "ServiceFailureException",
-        "Unavailable",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "TransactionConflictException",
-        "ConcurrentModification",
-        "EntityTemporarilyUnmodifiable",
-    }
+_FAULTS = frozenset(
+    {"InternalError", "InternalFailure", "InternalServerError", "RequestTimeout", "RequestTimeoutException"}
+    | {"ServiceFailure", "ServiceFailureException", "ServiceUnavailable", "Unavailable"}
+    | {"ConcurrentModification", "EntityTemporarilyUnmodifiable", "TransactionConflictException"}
 )
-
-# AWS_FACTS.md "Errors": a missing permission, each service in its own words.
-DENIALS = frozenset(
-    {
-        "UnauthorizedOperation",
-        "AccessDenied",
-        "AccessDeniedException",
-        "AuthorizationError",
-        "KMSAccessDenied",
-    }
-)
-
-# AWS_FACTS.md "Errors": EC2 and IAM names for a thing that isn't there.
-ABSENCES = frozenset(
-    {
-        "InvalidInstanceID.NotFound",
-        "InvalidAssociationID.NotFound",
-        "NoSuchEntity",
-        "ResourceNotFoundException",
-    }
-)
+# AWS_FACTS.md "Errors": a missing permission, each service in its own words; and a thing that isn't there.
+_DENIALS = {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "AuthorizationError", "KMSAccessDenied"}
+_ABSENCES = {"InvalidInstanceID.NotFound", "InvalidAssociationID.NotFound", "NoSuchEntity", "ResourceNotFoundException"}
+_BY_CODE: dict[str, type[AwsRefusalError]] = {
+    **dict.fromkeys(THROTTLES | _FAULTS, RetryableError),
+    **dict.fromkeys(_DENIALS, AccessDeniedError),
+    **dict.fromkeys(_ABSENCES, NotFoundError),
+    "IncorrectInstanceState": NotReadyError,
+    "ConditionalCheckFailedException": ConflictError,
+}
 
 # What a denial names: an ARN, or words as `role web`, `instance profile web`, `policy arn:…` (AWS_FACTS.md "IAM").
 # Names of IAM hold dots and commas, so an ARN ends at a space; a sentence's own full stop comes off it after that.
@@ -159,51 +119,36 @@ def classify(error: ClientError | BotoCoreError, action: str, resource: str) -> 
     if not isinstance(error, ClientError):
         # A connection that broke or timed out: the call may or may not have happened.
         return NoResponseError(type(error).__name__, str(error), action, resource)
-    details: Mapping[str, str] = error.response.get("Error", {})  # type: ignore[assignment]  # botocore's stub is looser
+    answer: Mapping[str, Any] = error.response
+    details, metadata = answer.get("Error", {}), answer.get("ResponseMetadata", {})
     code, message = details.get("Code", "Unknown"), details.get("Message", "")
-    refusal = _kind(code, message, error)(code, message, *_named(message, action, resource, code))
+    if code == "TransactionCanceledException":
+        kind = _why_cancelled(answer)
+    else:
+        kind = _kind(code, message.lower(), metadata.get("HTTPStatusCode", 0))
+    if kind is AccessDeniedError and (found := _NOT_AUTHORIZED.search(message)):
+        # EC2 encodes its message: there it stays with what was asked.
+        action, resource = found["action"], (found["arn"] or resource).rstrip(".,")
+    refusal = kind(code, message, action, resource)
     # botocore counts what it sends again by itself (botocore 1.43 `endpoint.py`, `_send_request`).
-    refusal.possibly_applied = error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
+    refusal.possibly_applied = metadata.get("RetryAttempts", 0) > 0
     return refusal
 
 
-def _kind(code: str, message: str, error: ClientError) -> type[AwsRefusalError]:
-    by_code: tuple[tuple[frozenset[str], type[AwsRefusalError]], ...] = (
-        (THROTTLES, RetryableError),
-        (FAULTS, RetryableError),
-        (DENIALS, AccessDeniedError),
-        (ABSENCES, NotFoundError),
-    )
-    for codes, kind in by_code:
-        if code in codes:
-            return kind
-    said = message.lower()
-    if code == "IncorrectInstanceState":
-        return NotReadyError
+def _kind(code: str, said: str, status: int) -> type[AwsRefusalError]:
+    if code in _BY_CODE:
+        return _BY_CODE[code]
     if code == "IncorrectState":
         # "existing association", "not the active association" (aws-cli #5251), or IAM still propagating.
         return NotReadyError if _IDENTITY_PROPAGATING in said.replace(" ", "") else ConflictError
     if code == "InvalidParameterValue" and any(words in said for words in _PROPAGATING):
         return NotReadyError
-    if code == "ConditionalCheckFailedException":
-        return ConflictError
-    if code == "TransactionCanceledException":
-        return _why_cancelled(error)
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return RetryableError if status >= 500 else PermanentError  # noqa: PLR2004  # HTTP's own class of server faults
+    return RetryableError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else PermanentError
 
 
-def _why_cancelled(error: ClientError) -> type[AwsRefusalError]:
+def _why_cancelled(answer: Mapping[str, Any]) -> type[AwsRefusalError]:
     """A transaction says per item why it was cancelled (DynamoDB API reference, `TransactWriteItems`)."""
-    answer: Mapping[str, Any] = error.response
     reasons = {reason.get("Code") for reason in answer.get("CancellationReasons", ())}
     if reasons & {"ValidationError", "ItemCollectionSizeLimitExceeded"}:
         return PermanentError
     return ConflictError if "ConditionalCheckFailed" in reasons else RetryableError
-
-
-def _named(message: str, action: str, resource: str, code: str) -> tuple[str, str]:
-    """The action and the ARN that AWS names in a denial, or else those of the call (EC2 encodes its message)."""
-    if code in DENIALS and (found := _NOT_AUTHORIZED.search(message)):
-        return found["action"], (found["arn"] or resource).rstrip(".,")
-    return action, resource
