@@ -6,18 +6,25 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+import boto3
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
 from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
 
 from rolekeeper.app import App, utc_now
-from rolekeeper.aws.clients import client
+from rolekeeper.aws import CONFIG
 from rolekeeper.settings import Settings
 
 logger = Logger()
 metrics = Metrics()
 now = utc_now
 sleep = time.sleep
+
+
+@cache
+def client(service: str) -> Any:
+    """The client of one AWS service, kept for the life of the process."""
+    return boto3.client(service, config=CONFIG)  # type: ignore[call-overload]  # the stubs want a literal name
 
 
 @cache

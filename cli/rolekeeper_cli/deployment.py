@@ -13,7 +13,7 @@ import boto3
 from botocore.config import Config
 
 from rolekeeper.app import App
-from rolekeeper.aws.clients import CONFIG
+from rolekeeper.aws import CONFIG
 from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.settings import Settings
 from rolekeeper_cli import output

@@ -14,7 +14,6 @@ import runtime
 from fixtures.account import MAPPING_TABLE
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA
 from fixtures.state_table import STATE_TABLE, state_table_client, table_properties
-from rolekeeper.aws import clients
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.model import MappingKey, PublishedMapping
 from rolekeeper.storage import codec
@@ -106,7 +105,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
     monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")
     with mock_aws():
-        clients.client.cache_clear()
+        runtime.client.cache_clear()
         runtime.settings.cache_clear()
         made = Account()
         for name, value in {
@@ -128,7 +127,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
         }.items():
             monkeypatch.setenv(name, value)
         yield made
-    clients.client.cache_clear()
+    runtime.client.cache_clear()
     runtime.settings.cache_clear()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import FakeAccount, mapping_key
-from rolekeeper.aws.clients import CONFIG
+from rolekeeper.aws import CONFIG
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.aws.queue import LONGEST_DELAY
 from rolekeeper.fleet import expiry

@@ -9,7 +9,7 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
 from fakes.ec2 import client_error
-from rolekeeper.aws.clients import CONFIG
+from rolekeeper.aws import CONFIG
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import (
     THROTTLES,

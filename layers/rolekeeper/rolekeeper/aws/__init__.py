@@ -1,7 +1,12 @@
 """AWS as the domain asks it: EC2, IAM, the work queue; their errors by what the caller should do."""
 
+from botocore.config import Config
+
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.iam import Iam
 from rolekeeper.aws.queue import Tasks, WorkQueue
 
-__all__ = ["Ec2", "Iam", "Tasks", "WorkQueue"]
+__all__ = ["CONFIG", "Ec2", "Iam", "Tasks", "WorkQueue"]
+
+# Connect and read limits keep four attempts well inside a function's 60 seconds; "standard" backs off with jitter.
+CONFIG = Config(connect_timeout=2, read_timeout=8, retries={"mode": "standard", "total_max_attempts": 4})
