@@ -33,7 +33,6 @@ class Ec2:
         self._managed_too = {hidden: True} if known and hidden in known.members else {}
 
     def arn(self, instance_id: str) -> str:
-        """The instance's ARN."""
         return f"arn:{self._partition}:ec2:{self._region}:{self._account}:instance/{instance_id}"
 
     def associations(self, instance_ids: Sequence[str]) -> dict[str, Association]:
@@ -45,12 +44,13 @@ class Ec2:
         found: dict[str, Association] = {}
         for ids in batched(instance_ids, FILTER_VALUES, strict=False):
             with classified("ec2:DescribeIamInstanceProfileAssociations", "*"):
-                pages = self._client.get_paginator("describe_iam_instance_profile_associations").paginate(
-                    Filters=[{"Name": "instance-id", "Values": list(ids)}]
-                )
-                for page in pages:
-                    for row in page["IamInstanceProfileAssociations"]:
-                        _keep_present(found, _association(row))
+                paginator = self._client.get_paginator("describe_iam_instance_profile_associations")
+                pages = list(paginator.paginate(Filters=[{"Name": "instance-id", "Values": list(ids)}]))
+            for each in (_association(row) for page in pages for row in page["IamInstanceProfileAssociations"]):
+                # EC2 may list ended rows beside the present one: an ended one doesn't count, an ending one only alone.
+                ending = each.state is AssociationState.DISASSOCIATING and each.instance_id in found
+                if each.state is not AssociationState.DISASSOCIATED and not ending:
+                    found[each.instance_id] = each
         return found
 
     def instances(self, instance_ids: Sequence[str]) -> dict[str, Instance]:
@@ -146,15 +146,6 @@ def _association(row: Any) -> Association:
         state=AssociationState(row["State"]),
         profile_id=row["IamInstanceProfile"].get("Id", ""),
     )
-
-
-def _keep_present(found: dict[str, Association], row: Association) -> None:
-    """EC2 may list ended rows beside the present one: only the present one counts, and an ending one only alone."""
-    if row.state is AssociationState.DISASSOCIATED:
-        return
-    if row.state is AssociationState.DISASSOCIATING and row.instance_id in found:
-        return
-    found[row.instance_id] = row
 
 
 def ids_of(instances: Iterable[Instance]) -> list[str]:

@@ -24,7 +24,7 @@ class Policies:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role, with the policy that says who may assume it, and the ARN of its permissions boundary if it has one."""
+    """A role; its trust policy says who may assume it."""
 
     name: str
     arn: str
@@ -57,7 +57,7 @@ class Iam:
         self._partition = partition
 
     def arn(self, kind: str, path: str, name: str) -> str:
-        """The ARN of a `role` or an `instance-profile` in this account; `path` begins and ends with a slash."""
+        """The ARN of a `role` or an `instance-profile`; `path` begins and ends with a slash."""
         return f"arn:{self._partition}:iam::{self._account}:{kind}{path}{name}"
 
     def get_role(self, name: str) -> Role | None:
@@ -72,11 +72,9 @@ class Iam:
         return Role(role["RoleName"], role["Arn"], role["Path"], trust, boundary_arn)
 
     def policies(self, role_name: str, managed: MutableMapping[str, Document] | None = None) -> Policies | None:
-        """A role's permission policies, inline and managed, and its permissions boundary; None when there is no role.
+        """What a role's policies say; None when there is no role.
 
-        Args:
-            role_name: the role.
-            managed: managed policies that are known, by ARN; roles share many. What is read is added.
+        `managed` are the managed policies that are known, by ARN; roles share many. What is read is added.
         """
         if (role := self.get_role(role_name)) is None:
             return None
@@ -96,7 +94,6 @@ class Iam:
         return [_document(each["PolicyDocument"]) for each in found]
 
     def _attached(self, role: Role) -> list[str]:
-        """The ARNs of a role's managed policies."""
         with classified("iam:ListAttachedRolePolicies", role.arn):
             pages = self._client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
             return [each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]]
@@ -127,10 +124,8 @@ class Iam:
         Raises:
             RetryableError: somebody made it meanwhile. Reading again shows it.
         """
-        with (
-            _raced("EntityAlreadyExists"),
-            classified("iam:CreateInstanceProfile", self.arn("instance-profile", path, name)),
-        ):
+        arn = self.arn("instance-profile", path, name)
+        with _raced("EntityAlreadyExists"), classified("iam:CreateInstanceProfile", arn):
             self._client.create_instance_profile(InstanceProfileName=name, Path=path)
 
     def add_role(self, profile: str, path: str, role: str) -> None:
@@ -140,10 +135,8 @@ class Iam:
             RetryableError: the profile got a role meanwhile, or isn't visible yet. Reading again shows which.
         """
         # A second role answers LimitExceeded, a profile made just now may answer NoSuchEntity (AWS_FACTS.md "IAM").
-        with (
-            _raced("LimitExceeded", "NoSuchEntity"),
-            classified("iam:AddRoleToInstanceProfile", self.arn("instance-profile", path, profile)),
-        ):
+        arn = self.arn("instance-profile", path, profile)
+        with _raced("LimitExceeded", "NoSuchEntity"), classified("iam:AddRoleToInstanceProfile", arn):
             self._client.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=role)
 
 

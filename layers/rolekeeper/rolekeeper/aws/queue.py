@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from enum import StrEnum
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,8 @@ from rolekeeper.aws.errors import RetryableError, classified
 from rolekeeper.model import InstanceKey
 
 if TYPE_CHECKING:
-    from types_boto3_sqs.client import SQSClient
-from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
     from types_boto3_lambda.client import LambdaClient
+    from types_boto3_sqs.client import SQSClient
 
 
 # Who sends our events and messages.
@@ -43,7 +40,7 @@ class WorkQueue:
             instances: which.
             cause: why, for logs and history.
             correlation_id: ties together what one event caused.
-            delay_seconds: how long the queue keeps the messages back, 0 to 900.
+            delay_seconds: how long the queue keeps the messages back, at most `LONGEST_DELAY`.
 
         Raises:
             RetryableError: SQS took only some. Sending all again is harmless: a message is only a hint.
