@@ -1,6 +1,6 @@
 """EC2 as the reconciler needs it: two reads per batch, and the three mutations. Errors come classified."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import batched, groupby
 from typing import TYPE_CHECKING, Any
 
@@ -146,8 +146,3 @@ def _association(row: Any) -> Association:
         state=AssociationState(row["State"]),
         profile_id=row["IamInstanceProfile"].get("Id", ""),
     )
-
-
-def ids_of(instances: Iterable[Instance]) -> list[str]:
-    """The instance ids, in order."""
-    return [each.key.id for each in instances]

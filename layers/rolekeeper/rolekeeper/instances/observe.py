@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rolekeeper.aws import Ec2
-from rolekeeper.aws.ec2 import ids_of
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.instances.decide import ENDED, decide
 from rolekeeper.instances.resolve import ended, mapping_keys, resolve
@@ -147,8 +146,8 @@ def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime
         now: when the page was asked for.
     """
     if page:
-        associations, known = ec2.associations(ids_of(page)), {each.key.id: each for each in page}
-        yield from complete([each.key for each in page], associations, known, state, now).values()
+        known = {each.key.id: each for each in page}
+        yield from complete([each.key for each in page], ec2.associations(list(known)), known, state, now).values()
 
 
 def complete(
