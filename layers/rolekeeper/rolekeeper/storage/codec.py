@@ -17,37 +17,8 @@ from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from rolekeeper.model import (
-    NO_ROLE,
-    AppliedChange,
-    Condition,
-    Control,
-    Grant,
-    Held,
-    InstanceKey,
-    InstanceRecord,
-    MappingKey,
-    Mode,
-    Pin,
-    PublishedMapping,
-    Timer,
-    WhenUnmatched,
-)
-from rolekeeper.storage.layout import (
-    CHANGE,
-    CONDITION,
-    GRANT,
-    SUBJECT_BYTES,
-    TIMERS,
-    WRITES,
-    held_key,
-    instance_pk,
-    mapping_pk,
-    parse_time,
-    pin_key,
-    published_key,
-    timestamp,
-)
+from rolekeeper import model
+from rolekeeper.storage import layout
 
 type Item = dict[str, Any]
 
@@ -71,8 +42,8 @@ class _Deserializer(TypeDeserializer):
 
 
 _serialize = TypeSerializer().serialize
+# A DynamoDB attribute value to a plain one.
 plain: Callable[[Any], Any] = _Deserializer().deserialize
-"""A DynamoDB attribute value to a plain one."""
 
 
 def to_attributes(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,7 +68,7 @@ def encode(value: Any) -> Any:
         case StrEnum():
             return value.value
         case datetime():
-            return timestamp(value)
+            return layout.timestamp(value)
         case Mapping():
             return {name: encode(each) for name, each in value.items()}
         case frozenset():
@@ -114,8 +85,7 @@ def decode[T](kind: type[T], item: Mapping[str, Any]) -> T:
         KeyError, TypeError, ValueError: it isn't one.
     """
     readers: dict[str, Callable[[Any], Any]] = _readers(kind)  # type: ignore[arg-type]  # a class is hashable
-    read = {name: reader(item[name]) for name, reader in readers.items() if name in item}
-    return kind(**read)
+    return kind(**{name: reader(item[name]) for name, reader in readers.items() if name in item})
 
 
 @cache
@@ -133,13 +103,13 @@ def _reader(hint: Any) -> Any:
         (inner,) = (_reader(each) for each in arguments if each is not types.NoneType)
         return lambda value: None if value in (None, "") else inner(value)
     if origin is frozenset:
-        return lambda value: frozenset(map(_text, _several(value)))
+        return _texts
     if origin is not None and issubclass(origin, Mapping):
         return lambda value: {_text(name): _text(each) for name, each in value.items()}
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return partial(decode, hint)
     # An enum reads itself.
-    return {datetime: parse_time, bool: _boolean, str: _text}.get(hint, hint)
+    return {datetime: layout.parse_time, bool: _boolean, str: _text}.get(hint, hint)
 
 
 def _text(value: Any) -> str:
@@ -148,10 +118,10 @@ def _text(value: Any) -> str:
     return value
 
 
-def _several(value: Any) -> Any:
+def _texts(value: Any) -> frozenset[str]:
     if isinstance(value, str):
         raise TypeError(f"{value!r:.40} is no list")
-    return value
+    return frozenset(map(_text, value))
 
 
 def _boolean(value: Any) -> bool:
@@ -163,131 +133,123 @@ def _boolean(value: Any) -> bool:
 # ---- instances ----
 
 
-def record_from(item: Mapping[str, Any]) -> InstanceRecord:
-    """An instance's record."""
-    grants = [decode(Grant, value) for name, value in item.items() if name.startswith(GRANT)]
-    changes = [decode(AppliedChange, value) for name, value in item.items() if name.startswith(CHANGE)]
-    shown = item.get(CONDITION)
-    legacy = frozenset(name for name in item if name.startswith(_LEGACY))
-    if legacy:
-        grants = [*_legacy_grants(item), *grants]
-    return InstanceRecord(
-        grants={each.profile_arn: each for each in grants},
-        condition=decode(Condition, shown) if shown else None,
+def record_from(item: Mapping[str, Any]) -> model.InstanceRecord:
+    # A role that the first edition was to put back is none that it gave. Its assignments have no time: an intent that
+    # is still open came after them.
+    legacy = [_legacy_grant(each) for each in _under(item, _ASSIGNMENT, _INTENT) if not each.get("gives_back")]
+    grants = [decode(model.Grant, each) for each in _under(item, layout.GRANT)]
+    changes = [decode(model.AppliedChange, each) for each in _under(item, layout.CHANGE)]
+    shown = item.get(layout.CONDITION)
+    return model.InstanceRecord(
+        grants={each.profile_arn: each for each in (*sorted(legacy, key=lambda each: each.at), *grants)},
+        condition=decode(model.Condition, shown) if shown else None,
         changes=tuple(sorted(changes, key=lambda each: each.at)),
-        writes=int(item.get(WRITES, 0)),
-        legacy=legacy,
+        writes=int(item.get(layout.WRITES, 0)),
+        legacy=frozenset(name for name in item if name.startswith(_LEGACY)),
     )
 
 
-def _legacy_grants(item: Mapping[str, Any]) -> list[Grant]:
-    """What the first edition's assignments and intents explain, oldest first; not a role that it was to put back.
-
-    Assignments have no time: an intent that is still open came after them.
-    """
-    told = [value for name, value in item.items() if name.startswith((_ASSIGNMENT, _INTENT))]
-    return sorted((_legacy_grant(each) for each in told if not each.get("gives_back")), key=lambda each: each.at)
+def _under(item: Mapping[str, Any], *prefixes: str) -> list[Any]:
+    """The values of the attributes whose names begin so."""
+    return [value for name, value in item.items() if name.startswith(prefixes)]
 
 
-def _legacy_grant(item: Mapping[str, Any]) -> Grant:
+def _legacy_grant(item: Mapping[str, Any]) -> model.Grant:
     """An association that the first edition made, or was about to make."""
-    return Grant(
+    return model.Grant(
         profile_arn=_text(item.get("profile_arn", item.get("target_profile_arn"))),
         role=_text(item["role"]),
-        mapping=decode(MappingKey, item["mapping"]),
+        mapping=decode(model.MappingKey, item["mapping"]),
         revision=int(item["revision"]),
-        at=parse_time(item["at"]) if "at" in item else datetime.min.replace(tzinfo=UTC),
+        at=layout.parse_time(item["at"]) if "at" in item else datetime.min.replace(tzinfo=UTC),
     )
 
 
-def pin_item(key: InstanceKey, pin: Pin) -> Item:
+def pin_item(key: model.InstanceKey, pin: model.Pin) -> Item:
     """A pin as it is stored; `expires` lets DynamoDB drop it, long after it ended."""
-    pk, sk = pin_key(key)
-    item = {"pk": pk, "sk": sk, **encode(pin)}
+    item = {**layout.key_attributes(layout.pin_key(key)), **encode(pin)}
     if pin.expires_at:
         item["expires"] = int((pin.expires_at + PIN_KEPT).timestamp())
     return item
 
 
-def pin_from(item: Mapping[str, Any]) -> Pin:
+def pin_from(item: Mapping[str, Any]) -> model.Pin:
     """A pin, which people write too; what can't be read of it is `unclear`."""
     texts = {name: item.get(name, "") for name in ("role", "profile_arn", "expires_at", "at", "by", "reason")}
     if wrong := next((name for name, text in texts.items() if not isinstance(text, str)), ""):
-        return Pin("", unclear=f"the pin's {wrong} isn't a String")
+        return model.Pin("", unclear=f"the pin's {wrong} isn't a String")
     until = texts.pop("expires_at")
     try:
         expires_at = datetime.fromisoformat(until) if until else None
     except ValueError:
         expires_at = None
     if until and (expires_at is None or expires_at.tzinfo is None):
-        return Pin("", unclear=f"the pin's expires_at is {until!r:.60}; write date, time and zone in ISO 8601")
+        return model.Pin("", unclear=f"the pin's expires_at is {until!r:.60}; write date, time and zone in ISO 8601")
     if not texts["role"]:
-        return Pin("", unclear=f"the pin names no role; write one, or {NO_ROLE}")
-    if (texts["role"] == NO_ROLE) == bool(texts["profile_arn"]):
-        return Pin("", unclear=f"the pin's profile_arn must be the profile of its role, and absent for {NO_ROLE}")
-    return Pin(expires_at=expires_at, **texts)
+        return model.Pin("", unclear=f"the pin names no role; write one, or {model.NO_ROLE}")
+    if (texts["role"] == model.NO_ROLE) == bool(texts["profile_arn"]):
+        return model.Pin(
+            "", unclear=f"the pin's profile_arn must be the profile of its role, and absent for {model.NO_ROLE}"
+        )
+    return model.Pin(expires_at=expires_at, **texts)
 
 
 # ---- mappings ----
 
 
-def published_item(mapping: PublishedMapping) -> Item:
-    """A published mapping as it is stored."""
-    pk, sk = published_key(mapping.key)
-    return {"pk": pk, "sk": sk, "version": VERSION, **encode(mapping)}
+def published_item(mapping: model.PublishedMapping) -> Item:
+    return {**layout.key_attributes(layout.published_key(mapping.key)), "version": VERSION, **encode(mapping)}
 
 
-def published_from(item: Mapping[str, Any]) -> PublishedMapping:
-    """The published mapping that `published_item` wrote."""
+def published_from(item: Mapping[str, Any]) -> model.PublishedMapping:
     # Who refreshes a mapping of the first edition writes the new name beside the old one.
     item = {"suspended_because": item.get("suspended", ""), **item}
     if "version" in item:
-        return decode(PublishedMapping, item)
+        return decode(model.PublishedMapping, item)
     # The first edition kept the mapping's key beside its columns, and could put a former role back.
     spec = {**item["spec"], "key": {name: item[name] for name in ("tag_key", "tag_value")}}
     if spec["when_unmatched"] == "restore":
-        spec["when_unmatched"] = WhenUnmatched.DETACH.value
-    return decode(PublishedMapping, {**item, "spec": spec})
+        spec["when_unmatched"] = model.WhenUnmatched.DETACH.value
+    return decode(model.PublishedMapping, {**item, "spec": spec})
 
 
-def held_item(held: Held) -> Item:
-    """A held revision as it is stored."""
-    pk, sk = held_key(held.key)
-    return {**published_item(held.mapping), "pk": pk, "sk": sk, "at": timestamp(held.at), "by": held.by}
+def held_item(held: model.Held) -> Item:
+    """As its mapping would be published, under its own key and with who wrote it."""
+    key = layout.key_attributes(layout.held_key(held.key))
+    return {**published_item(held.mapping), **key, "at": layout.timestamp(held.at), "by": held.by}
 
 
-def held_from(item: Mapping[str, Any]) -> Held:
-    """The held revision that `held_item` wrote."""
-    return Held(published_from(item), parse_time(item["at"]), item["by"])
+def held_from(item: Mapping[str, Any]) -> model.Held:
+    return model.Held(published_from(item), layout.parse_time(item["at"]), item["by"])
 
 
 # ---- the rest ----
 
 
-def control_from(item: Mapping[str, Any]) -> Control:
+def control_from(item: Mapping[str, Any]) -> model.Control:
     """The control item, which people write. Absent attributes mean: as deployed, not paused."""
     mode, paused = item.get("mode") or None, item.get("paused", False)
-    if mode not in (None, *Mode):
-        return Control(unclear=f"the control item's mode is {mode!r:.40}; write {' or '.join(Mode)}")
+    if mode not in (None, *model.Mode):
+        return model.Control(unclear=f"the control item's mode is {mode!r:.40}; write {' or '.join(model.Mode)}")
     if not isinstance(paused, bool):
-        return Control(unclear=f"the control item's paused is {paused!r:.40}; write a Boolean")
-    return Control(Mode(mode) if mode else None, paused)
+        return model.Control(unclear=f"the control item's paused is {paused!r:.40}; write a Boolean")
+    return model.Control(model.Mode(mode) if mode else None, paused)
 
 
-def timer_item(timer: Timer) -> Item:
-    """A timer as it is stored: one partition, in the order in which they ring."""
-    due, subject = timestamp(timer.due), timer.subject
-    if isinstance(subject, InstanceKey):
-        kind, pk = "instance", instance_pk(subject)
+def timer_item(timer: model.Timer) -> Item:
+    """All timers are in one partition, in the order in which they ring."""
+    due, subject = layout.timestamp(timer.due), timer.subject
+    if isinstance(subject, model.InstanceKey):
+        kind, pk = "instance", layout.instance_pk(subject)
     else:
-        kind, pk = "mapping", mapping_pk(subject)
+        kind, pk = "mapping", layout.mapping_pk(subject)
     name = pk.encode("utf-8", "surrogatepass")
-    shown = pk if len(name) <= SUBJECT_BYTES else hashlib.sha256(name).hexdigest()
-    return {"pk": TIMERS, "sk": f"{due}#{shown}", "due": due, kind: encode(subject)}
+    shown = pk if len(name) <= layout.SUBJECT_BYTES else hashlib.sha256(name).hexdigest()
+    return {"pk": layout.TIMERS, "sk": f"{due}#{shown}", "due": due, kind: encode(subject)}
 
 
-def timer_from(item: Mapping[str, Any]) -> Timer:
-    """The timer that `timer_item` wrote."""
-    kind: type[InstanceKey | MappingKey] = InstanceKey if "instance" in item else MappingKey
-    subject = decode(kind, item["instance" if kind is InstanceKey else "mapping"])
-    return Timer(parse_time(item["due"]), subject)
+def timer_from(item: Mapping[str, Any]) -> model.Timer:
+    due = layout.parse_time(item["due"])
+    if "instance" in item:
+        return model.Timer(due, decode(model.InstanceKey, item["instance"]))
+    return model.Timer(due, decode(model.MappingKey, item["mapping"]))

@@ -44,12 +44,10 @@ def instance_key_from(pk: str) -> InstanceKey | None:
 
 
 def record_key(key: InstanceKey) -> Key:
-    """The key of an instance's record."""
     return instance_pk(key), "record"
 
 
 def pin_key(key: InstanceKey) -> Key:
-    """The key of an instance's pin."""
     return instance_pk(key), PIN
 
 
@@ -73,7 +71,6 @@ def fits_partition(key: MappingKey) -> bool:
 
 
 def published_key(key: MappingKey) -> Key:
-    """The key of the published mapping."""
     return mapping_pk(key), "published"
 
 
@@ -93,12 +90,14 @@ def revision_sk(revision: int) -> str:
 
 
 def key_of(item: Mapping[str, Any]) -> Key:
-    """An item's own key."""
     return item["pk"], item["sk"]
 
 
+def key_attributes(key: Key) -> dict[str, Any]:
+    return {"pk": key[0], "sk": key[1]}
+
+
 def mapping_text(key: MappingKey) -> dict[str, str]:
-    """A mapping's key as a map."""
     return {"tag_key": key.tag_key, "tag_value": key.tag_value}
 
 
