@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import batched
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rolekeeper.aws.errors import CorruptItemError, RetryableError, classified
 from rolekeeper.storage import codec, layout
@@ -24,19 +24,12 @@ BATCH_KEYS = 100
 # UnprocessedKeys are asked for again, never taken for absent; after these waits (seconds) the read has failed.
 UNPROCESSED_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
+# One write of a transaction, as `Store.put`, `Store.update`, `Store.delete` and `Store.entry` make it.
 type Write = dict[str, Any]
-"""One write of a transaction, as `Store.put`, `Store.update` and `Store.entry` make it."""
 
 
 class Store:
-    """The state table of one deployment.
-
-    Args:
-        client: DynamoDB's.
-        table: the table's name.
-        history_days: after how many days a history entry expires.
-        sleep: waits between attempts, in seconds.
-    """
+    """The state table of one deployment. A history entry expires after `history_days`; `sleep` takes seconds."""
 
     def __init__(
         self,
@@ -61,26 +54,20 @@ class Store:
         found: dict[Key, Item] = {}
         for chunk in batched(keys, BATCH_KEYS, strict=False):
             wanted: Any = [_key(key) for key in chunk]
-            for wait in (*UNPROCESSED_WAITS, None):
-                answer = self._call(
-                    "BatchGetItem",
-                    self._client.batch_get_item,
-                    RequestItems={self._table: {"Keys": wanted, "ConsistentRead": True}},
-                )
+            for wait in (0, *UNPROCESSED_WAITS):
+                if wait:
+                    self._sleep(wait)
+                asked: Any = {self._table: {"Keys": wanted, "ConsistentRead": True}}
+                answer = self._call("BatchGetItem", self._client.batch_get_item, RequestItems=asked)
                 for attributes in answer.get("Responses", {}).get(self._table, ()):
                     item = codec.from_attributes(attributes)
                     found[layout.key_of(item)] = item
                 wanted = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
                 if not wanted:
                     break
-                if wait is None:
-                    raise RetryableError(
-                        "UnprocessedKeys",
-                        f"{len(wanted)} keys were not read after {len(UNPROCESSED_WAITS)} more attempts",
-                        "dynamodb:BatchGetItem",
-                        self._table,
-                    )
-                self._sleep(wait)
+            else:
+                unread = f"{len(wanted)} keys were not read after {len(UNPROCESSED_WAITS)} more attempts"
+                raise RetryableError("UnprocessedKeys", unread, "dynamodb:BatchGetItem", self._table)
         return found
 
     def decode[T](self, decode: Callable[[Item], T], item: Item) -> T:
@@ -92,36 +79,26 @@ class Store:
         try:
             return decode(item)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise CorruptItemError(
-                "Damaged", f"{item['pk']} {item['sk']}: {error!r}", "dynamodb:BatchGetItem", self._table
-            ) from error
+            which = f"{item['pk']} {item['sk']}: {error!r}"
+            raise CorruptItemError("Damaged", which, "dynamodb:BatchGetItem", self._table) from error
 
     def first(self, pk: str, until: str, limit: int, after: str = "") -> list[Item]:
         """The first items of a partition, in order, up to and including the sort key `until`; those after `after`."""
-        arguments: dict[str, Any] = {"KeyConditionExpression": "pk = :pk AND sk <= :sk"}
-        if after:
-            arguments["ExclusiveStartKey"] = _key((pk, after))
-        return self._query(pk, until, ScanIndexForward=True, Limit=limit, **arguments)
+        start = {"ExclusiveStartKey": _key((pk, after))} if after else {}
+        return self._query("sk <= :sk", pk, until, ScanIndexForward=True, Limit=limit, **start)
 
     def last(self, pk: str, prefix: str, limit: int) -> list[Item]:
         """The last items of a partition whose sort key begins so, newest first."""
-        condition = {"KeyConditionExpression": "pk = :pk AND begins_with(sk, :sk)"}
-        return self._query(pk, prefix, ScanIndexForward=False, Limit=limit, **condition)
+        return self._query("begins_with(sk, :sk)", pk, prefix, ScanIndexForward=False, Limit=limit)
 
     def history(self, pk: str, limit: int = 50) -> list[Item]:
         """The newest history entries of an instance or a mapping (`layout.instance_pk`, `layout.mapping_pk`)."""
         return self.last(pk, "history#", limit)
 
-    def _query(self, pk: str, sk: str, **arguments: Any) -> list[Item]:
-        values = codec.to_attributes({":pk": pk, ":sk": sk})
-        answer = self._call(
-            "Query",
-            self._client.query,
-            TableName=self._table,
-            ExpressionAttributeValues=values,
-            ConsistentRead=True,
-            **arguments,
-        )
+    def _query(self, which: str, pk: str, sk: str, **arguments: Any) -> list[Item]:
+        arguments["KeyConditionExpression"] = f"pk = :pk AND {which}"
+        arguments["ExpressionAttributeValues"] = codec.to_attributes({":pk": pk, ":sk": sk})
+        answer = self._call("Query", self._client.query, TableName=self._table, ConsistentRead=True, **arguments)
         return [codec.from_attributes(each) for each in answer["Items"]]
 
     # ---- writes, to be made alone or in one transaction ----
@@ -136,17 +113,13 @@ class Store:
         """
         put: dict[str, Any] = {"TableName": self._table, "Item": codec.to_attributes(item)}
         if if_higher:
-            names, values = {"#number": if_higher}, {":number": item[if_higher]}
-            condition = "#number < :number"
-            if if_same:
-                names["#same"] = if_same
-                condition += " AND #same = :same" if if_same in item else " AND attribute_not_exists(#same)"
-                values |= {":same": item[if_same]} if if_same in item else {}
-            put |= {
-                "ConditionExpression": f"attribute_not_exists(pk) OR ({condition})",
-                "ExpressionAttributeNames": names,
-                "ExpressionAttributeValues": codec.to_attributes(values),
-            }
+            older = Update().only_if(if_higher, "<", item[if_higher])
+            if if_same and if_same in item:
+                older.only_if(if_same, "=", item[if_same])
+            elif if_same:
+                older.only_if_absent(if_same)
+            put |= older.condition()
+            put["ConditionExpression"] = f"attribute_not_exists(pk) OR ({put['ConditionExpression']})"
         return {"Put": put}
 
     def update(self, key: Key, update: "Update") -> Write:
@@ -154,19 +127,13 @@ class Store:
         return {"Update": {"TableName": self._table, "Key": _key(key), **update.expression()}}
 
     def delete(self, key: Key) -> Write:
-        """Delete an item."""
         return {"Delete": {"TableName": self._table, "Key": _key(key)}}
 
     def entry(self, pk: str, entry: Mapping[str, Any], at: datetime) -> Write:
         """Put a history entry; it expires."""
-        item = {
-            **entry,
-            "pk": pk,
-            "sk": f"history#{layout.timestamp(at)}#{uuid.uuid4().hex[:8]}",
-            "at": layout.timestamp(at),
-            "expires": int((at + self._keep).timestamp()),
-        }
-        return self.put(item)
+        written, expires = layout.timestamp(at), int((at + self._keep).timestamp())
+        sk = f"history#{written}#{uuid.uuid4().hex[:8]}"
+        return self.put({**entry, "pk": pk, "sk": sk, "at": written, "expires": expires})
 
     def write(self, *writes: Write) -> None:
         """Make these writes: one by itself, several in one transaction.
@@ -178,12 +145,12 @@ class Store:
             self._call("TransactWriteItems", self._client.transact_write_items, TransactItems=list(writes))
             return
         ((kind, arguments),) = writes[0].items()
-        if kind == "Put":
-            self._call("PutItem", self._client.put_item, **arguments)
-        elif kind == "Update":
-            self._call("UpdateItem", self._client.update_item, **arguments)
-        else:
-            self._call("DeleteItem", self._client.delete_item, **arguments)
+        calls: Any = {
+            "Put": self._client.put_item,
+            "Update": self._client.update_item,
+            "Delete": self._client.delete_item,
+        }
+        self._call(f"{kind}Item", calls[kind], **arguments)
 
     def _call(self, operation: str, call: Callable[..., Any], **arguments: Any) -> Any:
         with classified(f"dynamodb:{operation}", self._table):
@@ -191,15 +158,14 @@ class Store:
 
 
 def _key(key: Key) -> dict[str, Any]:
-    pk, sk = key
-    return codec.to_attributes({"pk": pk, "sk": sk})
+    return codec.to_attributes(layout.key_attributes(key))
 
 
 class Update:
-    """A DynamoDB update expression over top-level attributes, with a condition if one is given."""
+    """A DynamoDB update expression over top-level attributes, with the conditions, if any, that must all hold."""
 
     def __init__(self) -> None:
-        self._names: dict[str, str] = {}
+        self._slots: dict[str, str] = {}
         self._values: dict[str, Any] = {}
         self._clauses: dict[str, list[str]] = {"SET": [], "REMOVE": [], "ADD": [], "DELETE": []}
         self._conditions: list[str] = []
@@ -207,39 +173,35 @@ class Update:
     def __bool__(self) -> bool:
         return any(self._clauses.values())
 
-    def set(self, name: str, value: Any) -> "Update":
-        """Set an attribute."""
+    def set(self, name: str, value: Any) -> Self:
         self._clauses["SET"].append(f"{self._name(name)} = {self._value(value)}")
         return self
 
-    def add(self, name: str, more: int | frozenset[str]) -> "Update":
+    def add(self, name: str, more: int | frozenset[str]) -> Self:
         """Add to a number or to a set; an absent one counts as 0, or as empty."""
         self._clauses["ADD"].append(f"{self._name(name)} {self._value(more)}")
         return self
 
-    def discard(self, name: str, fewer: frozenset[str]) -> "Update":
+    def discard(self, name: str, fewer: frozenset[str]) -> Self:
         """Take away from a set; an empty one is gone."""
         self._clauses["DELETE"].append(f"{self._name(name)} {self._value(fewer)}")
         return self
 
-    def remove(self, name: str) -> "Update":
-        """Remove an attribute."""
+    def remove(self, name: str) -> Self:
         self._clauses["REMOVE"].append(self._name(name))
         return self
 
-    def only_if(self, name: str, comparison: str, value: Any, *, or_absent: bool = False) -> "Update":
-        """Only if an attribute compares so; several must all hold."""
-        slot = self._name(name)
-        holds = f"{slot} {comparison} {self._value(value)}"
-        self._conditions.append(f"(attribute_not_exists({slot}) OR {holds})" if or_absent else holds)
+    def only_if(self, name: str, comparison: str, value: Any, *, or_absent: bool = False) -> Self:
+        """Only if an attribute compares so."""
+        holds = f"{self._name(name)} {comparison} {self._value(value)}"
+        self._conditions.append(f"(attribute_not_exists({self._name(name)}) OR {holds})" if or_absent else holds)
         return self
 
-    def only_if_absent(self, name: str) -> "Update":
-        """Only if there is no such attribute."""
+    def only_if_absent(self, name: str) -> Self:
         self._conditions.append(f"attribute_not_exists({self._name(name)})")
         return self
 
-    def only_if_present(self, name: str) -> "Update":
+    def only_if_present(self, name: str) -> Self:
         """Only if there is such an attribute, whatever it is."""
         self._conditions.append(f"attribute_exists({self._name(name)})")
         return self
@@ -251,7 +213,7 @@ class Update:
 
     def condition(self) -> dict[str, Any]:
         """The arguments of `DeleteItem`: the conditions alone."""
-        parts: dict[str, Any] = {"ExpressionAttributeNames": self._names}
+        parts: dict[str, Any] = {"ExpressionAttributeNames": {slot: name for name, slot in self._slots.items()}}
         if self._values:
             parts["ExpressionAttributeValues"] = codec.to_attributes(self._values)
         if self._conditions:
@@ -259,12 +221,7 @@ class Update:
         return parts
 
     def _name(self, name: str) -> str:
-        for slot, known in self._names.items():
-            if known == name:
-                return slot
-        slot = f"#n{len(self._names)}"
-        self._names[slot] = name
-        return slot
+        return self._slots.setdefault(name, f"#n{len(self._slots)}")
 
     def _value(self, value: Any) -> str:
         slot = f":v{len(self._values)}"
