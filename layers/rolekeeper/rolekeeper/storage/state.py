@@ -46,7 +46,6 @@ class Snapshot:
     swept: bool = True
 
     def record(self, key: InstanceKey) -> InstanceRecord:
-        """An instance's record; an empty one when there is none."""
         return self.records.get(key, InstanceRecord())
 
 
@@ -68,34 +67,30 @@ class State:
         published = {layout.published_key(key): key for key in mappings}
         items = self._store.get([layout.CONTROL, layout.FLEET, *records, *pins, *published])
         damaged: dict[InstanceKey | MappingKey, CorruptItemError] = {}
+
+        def decoded[Subject: (InstanceKey, MappingKey), Value](
+            decode: Callable[[Item], Value], wanted: Mapping[Key, Subject]
+        ) -> dict[Subject, Value]:
+            found: dict[Subject, Value] = {}
+            for at, subject in wanted.items():
+                if at in items:
+                    try:
+                        found[subject] = self._store.decode(decode, items[at])
+                    except CorruptItemError as error:
+                        damaged[subject] = error
+            return found
+
         return Snapshot(
             control=codec.control_from(items.get(layout.CONTROL, {})),
-            records=self._decoded(codec.record_from, records, items, damaged),
+            records=decoded(codec.record_from, records),
             # People write pins: what can't be read of one holds its instance alone, and says why.
             pins={key: codec.pin_from(items[at]) for at, key in pins.items() if at in items},
-            published=self._decoded(codec.published_from, published, items, damaged),
+            published=decoded(codec.published_from, published),
             damaged=damaged,
             swept="mappings" in items.get(layout.FLEET, {}),
         )
 
-    def _decoded[Subject: (InstanceKey, MappingKey), Value](
-        self,
-        decode: Callable[[Item], Value],
-        wanted: Mapping[Key, Subject],
-        items: Mapping[Key, Item],
-        damaged: dict[InstanceKey | MappingKey, CorruptItemError],
-    ) -> dict[Subject, Value]:
-        found: dict[Subject, Value] = {}
-        for at, subject in wanted.items():
-            if at in items:
-                try:
-                    found[subject] = self._store.decode(decode, items[at])
-                except CorruptItemError as error:
-                    damaged[subject] = error
-        return found
-
     def pin(self, key: InstanceKey) -> Pin | None:
-        """An instance's pin alone."""
         items = self._store.get([layout.pin_key(key)])
         return codec.pin_from(items[layout.pin_key(key)]) if items else None
 
@@ -106,20 +101,17 @@ class State:
         return "mappings" in self._store.get([layout.FLEET]).get(layout.FLEET, {})
 
     def note_sweep(self, instances: int, mappings: int, at: datetime) -> None:
-        """Keep what a sweep that came to its end saw. Written when it changed, and once a day.
+        """Keep how many instances and mappings a sweep that came to its end saw; written on a change, and once a day.
 
-        Args:
-            instances: how many there are, which limits are a share of.
-            mappings: how many are published.
-            at: when.
+        Limits are a share of the instances.
         """
         item = self._store.get([layout.FLEET]).get(layout.FLEET, {})
         seen = {"instances": instances, "mappings": mappings}
         same = all(item.get(name) == number for name, number in seen.items())
         if same and str(item.get("at")) > layout.timestamp(at - FLEET_NEWS):
             return
-        pk, sk = layout.FLEET
-        self._store.write(self._store.put({"pk": pk, "sk": sk, **seen, "at": layout.timestamp(at)}))
+        fleet = {**layout.key_attributes(layout.FLEET), **seen, "at": layout.timestamp(at)}
+        self._store.write(self._store.put(fleet))
 
     # ---- an instance's record ----
 
@@ -133,11 +125,11 @@ class State:
         completes: tuple[Key, Mapping[str, Any]] | None = None,
         also: Iterable[Write] = (),
     ) -> Key:
-        """Write what changes in an instance's record, with its history, in one transaction.
+        """Write what changes in an instance's record, with its history, in one transaction; nothing if all is empty.
 
         Args:
             key: the instance.
-            change: what changes; where it is empty, and there is nothing else, nothing is written.
+            change: what changes.
             at: when; orders the history.
             entry: a new history entry.
             completes: the key of a history entry that was started, with what is known by now.
@@ -147,8 +139,7 @@ class State:
             The key of the new history entry, to complete it.
 
         Raises:
-            ConflictError: the instance shows something else by now, or a condition of what goes with it doesn't
-                hold; nothing was written.
+            ConflictError: the record, or what a condition of the rest is about, is another by now; nothing was written.
         """
         writes: list[Write] = []
         at_key: Key = ("", "")
@@ -169,16 +160,22 @@ class State:
         return at_key
 
     def _record_writes(self, key: InstanceKey, change: RecordChange) -> list[Write]:
+        writes: list[Write] = []
+        if change.ends:
+            writes.append(self._store.delete(layout.record_key(key)))
+        if change.unpins:
+            writes.append(self._store.delete(layout.pin_key(key)))
         if change.ends or change.unpins:
-            ended = [layout.record_key(key)] if change.ends else []
-            return [self._store.delete(each) for each in (*ended, *([layout.pin_key(key)] if change.unpins else []))]
-        update = _update(change)
-        writes = [self._store.update(layout.record_key(key), update)] if update else []
-        return [*writes, *([self._store.put(codec.timer_item(change.timer))] if change.timer else [])]
+            return writes
+        if update := _update(change):
+            writes.append(self._store.update(layout.record_key(key), update))
+        if change.timer:
+            writes.append(self._store.put(codec.timer_item(change.timer)))
+        return writes
 
 
 def _update(change: RecordChange) -> Update:
-    """What changes in a record; guarded, where it says over which record."""
+    """What changes in a record, if anything; guarded, where it says over which record."""
     update = Update()
     for grant in change.grants:
         update.set(layout.grant_name(grant.profile_arn), codec.encode(grant))
@@ -186,21 +183,20 @@ def _update(change: RecordChange) -> Update:
         update.set(layout.change_name(change.applied), codec.encode(change.applied))
     if change.condition:
         update.set(layout.CONDITION, codec.encode(change.condition))
-    removed = [layout.grant_name(each) for each in change.revoked] + [
-        layout.change_name(each) for each in change.lapsed
-    ]
-    removed += [layout.CONDITION] if change.clears and not change.condition else []
-    for name in sorted({*removed, *change.legacy}):
+    removed = {*map(layout.grant_name, change.revoked), *map(layout.change_name, change.lapsed), *change.legacy}
+    if change.clears and not change.condition:
+        removed.add(layout.CONDITION)
+    for name in sorted(removed):
         update.remove(name)
-    if update:
-        update.set("version", codec.VERSION).add(layout.WRITES, 1)
-    if update and change.expected:
-        # A slow look must neither hide nor undo what a newer one wrote; or the record went with its instance.
-        if change.expected.writes:
-            update.only_if(layout.WRITES, "=", change.expected.writes)
-        else:
-            update.only_if_absent(layout.WRITES)
-    return update
+    if not update:
+        return update
+    update.set("version", codec.VERSION).add(layout.WRITES, 1)
+    if change.expected is None:
+        return update
+    # A slow look must neither hide nor undo what a newer one wrote; or the record went with its instance.
+    if change.expected.writes:
+        return update.only_if(layout.WRITES, "=", change.expected.writes)
+    return update.only_if_absent(layout.WRITES)
 
 
 # A transaction holds at most 100 writes (DynamoDB API reference); a page of timers is as long.
@@ -237,5 +233,4 @@ class Timers:
     def clear(self, *timers: Timer) -> None:
         """Delete timers that have rung. One that is gone already is no error."""
         for some in batched(timers, PAGE, strict=False):
-            keys = (layout.key_of(codec.timer_item(timer)) for timer in some)
-            self._store.write(*(self._store.delete(key) for key in keys))
+            self._store.write(*(self._store.delete(layout.key_of(codec.timer_item(timer))) for timer in some))
