@@ -1,5 +1,6 @@
 """The schedules' function: the sweep, and each minute what expires."""
 
+from dataclasses import asdict
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -21,9 +22,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     try:
         if task is Task.EXPIRIES:
             app.deployed_mode.compare(correlation_id, app.now())
-            done = app.expiries(correlation_id, waits=event.get("waits") is True).run().document()
+            done = asdict(app.expiries(correlation_id, waits=event.get("waits") is True).run())
         else:
-            done = app.sweep(correlation_id, lambda: context.get_remaining_time_in_millis() / 1000).run().document()
+            done = asdict(app.sweep(correlation_id, lambda: context.get_remaining_time_in_millis() / 1000).run())
     finally:
         app.telemetry.flush()
     runtime.logger.info(task.value, extra=done)

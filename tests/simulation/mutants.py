@@ -218,8 +218,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "takes rows that go while they are swept for deleted",
         "rolekeeper.fleet.sweep",
-        "scans, whole=whole, seen=True)",
-        "scans, whole=whole, seen=False)",
+        "self._recheck(key, whole, seen=True)",
+        "self._recheck(key, whole, seen=False)",
         seed=1841,
     ),
     # ---- how much at once ----
@@ -297,8 +297,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "finds nothing in the fleet by sweeping",
         "rolekeeper.fleet.sweep",
-        "            swept.sent += self.queue.send(differing",
-        "            swept.sent += self.queue.send([]",
+        "            self.result.sent += self.queue.send(differing",
+        "            self.result.sent += self.queue.send([]",
     ),
     _mutant(
         "acknowledges what it couldn't finish",

@@ -24,11 +24,7 @@ class UnknownKeyError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorOverrides:
-    """Acts on what was written; made anew for each batch, which starts each task once.
-
-    Attributes:
-        now: the clock (UTC).
-    """
+    """Acts on what was written; made anew for each batch, which starts each task once."""
 
     state: State
     timers: Timers
@@ -88,13 +84,7 @@ MEANS = {
 
 @dataclass(frozen=True, slots=True)
 class DeployedMode:
-    """The mode as deployed, compared with the one that was deployed before.
-
-    Attributes:
-        store: the state table.
-        telemetry: the event and its mail.
-        mode: as deployed now.
-    """
+    """The mode as deployed now, compared with the one that was deployed before."""
 
     store: Store
     telemetry: Telemetry
@@ -107,6 +97,9 @@ class DeployedMode:
         """
         try:
             self._compare(correlation_id, at)
+        except ConflictError:
+            # Of two that see it at once, the other one reports it.
+            return
         except AwsRefusalError as error:
             self.telemetry.will_retry("the deployed mode can't be compared", error=str(error))
 
@@ -116,12 +109,8 @@ class DeployedMode:
         if was == self.mode:
             return
         known = Update().set("mode", self.mode.value).set("at", layout.timestamp(at))
-        # Of two that see it at once, one reports it.
         known = known.only_if("mode", "=", was) if was else known.only_if_absent("mode")
-        try:
-            self.store.write(self.store.update(layout.DEPLOYED, known))
-        except ConflictError:
-            return
+        self.store.write(self.store.update(layout.DEPLOYED, known))
         if was is None:
             return
         control = codec.control_from(items.get(layout.CONTROL, {}))

@@ -4,9 +4,8 @@ Pages stream through: memory holds one page, and one count for each mapping in u
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from rolekeeper.aws import Ec2, WorkQueue
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
@@ -41,20 +40,10 @@ class SweepResult:
     finished: bool = True
     problems: list[str] = field(default_factory=list)
 
-    def document(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """One sweep with what it works on.
-
-    Attributes:
-        rules: what the deployment allows.
-        seconds_left: of the function's time.
-        now: the clock (UTC).
-    """
+    """One sweep with what it works on; made anew for each. `seconds_left` is of the function's time."""
 
     ec2: Ec2
     state: State
@@ -66,6 +55,7 @@ class Sweep:
     correlation_id: str
     seconds_left: Callable[[], float]
     now: Callable[[], datetime]
+    result: SweepResult = field(default_factory=SweepResult, init=False)
 
     def run(self) -> SweepResult:
         """Look at every instance and every mapping.
@@ -73,18 +63,18 @@ class Sweep:
         Raises:
             AwsRefusalError: a page could not be read or sent; the schedule's retry begins anew, which is harmless.
         """
-        swept = SweepResult()
+        swept = self.result
         try:
             first = not self.state.swept()
-            live, scans = self._fleet(swept)
-            judged = self._mappings(swept, scans)
+            live, scans = self._fleet()
+            judged = self._mappings(scans)
             if swept.finished and judged:
                 self.state.note_sweep(live, swept.published, self.now())
                 if first:
-                    # Until now every change was held: now they are due.
-                    again = SweepResult(problems=swept.problems)
-                    self._fleet(again)
-                    swept.sent, swept.finished = swept.sent + again.sent, again.finished
+                    # Until now every change was held: now they are due. No instance counts twice.
+                    seen = swept.instances
+                    self._fleet()
+                    swept.instances = seen
         except AccessDeniedError as error:
             self.telemetry.denied(error, correlation_id=self.correlation_id)
             raise
@@ -93,7 +83,7 @@ class Sweep:
         self.telemetry.count("InstancesSwept", swept.instances)
         return swept
 
-    def _fleet(self, swept: SweepResult) -> tuple[int, Scans]:
+    def _fleet(self) -> tuple[int, Scans]:
         """Send the instances for which a reconcile would do or write anything, and count what each mapping governs.
 
         Only a hint is sent: the reconciler reads the truth again, association first.
@@ -105,26 +95,26 @@ class Sweep:
         live = 0
         for page in self.ec2.fleet():
             if self.seconds_left() < FLEET_RESERVE:
-                swept.finished = False
-                return live, scans
+                self.result.finished = False
+                break
             at = self.now()
-            observed = self._observe(page, at, swept)
+            observed = self._observe(page, at)
             for each in observed:
                 self._count(each, scans, at)
             differing = [each.key for each in observed if needs_reconcile(each, each.decision(self.rules), at)]
-            swept.instances += len(page)
+            self.result.instances += len(page)
             live += sum(each.state is not InstanceState.TERMINATED for each in page)
-            swept.sent += self.queue.send(differing, CAUSE, self.correlation_id)
+            self.result.sent += self.queue.send(differing, CAUSE, self.correlation_id)
         return live, scans
 
-    def _observe(self, page: Sequence[Instance], at: datetime, swept: SweepResult) -> list[Observation]:
+    def _observe(self, page: Sequence[Instance], at: datetime) -> list[Observation]:
         """The instances of a page that can be decided on; those that can't are reported."""
         readable: list[Observation] = []
         for each in observe_page(page, self.ec2, self.state, at):
             if not isinstance(each, Unreadable):
                 readable.append(each)
-            elif (problem := str(each.error)) not in swept.problems:
-                swept.problems.append(problem)
+            elif (problem := str(each.error)) not in self.result.problems:
+                self.result.problems.append(problem)
                 self.telemetry.will_retry("an instance can't be swept", instance=each.key.id, error=problem)
         return readable
 
@@ -138,7 +128,7 @@ class Sweep:
             scan = scans.setdefault(mapping.key, Scan())
             scan.add(instance, observed.association, (mapping, ranked), (mapping, ranked), self.rules.ownership)
 
-    def _mappings(self, swept: SweepResult, scans: Scans) -> bool:
+    def _mappings(self, scans: Scans) -> bool:
         """Check every row again, then what is served although its row is gone.
 
         Returns:
@@ -146,40 +136,40 @@ class Sweep:
         """
         judged = True
         # What counts only a part of the fleet would be told as if it were all: then each check asks EC2 itself.
-        whole = swept.finished and not swept.problems
+        whole = scans if self.result.finished and not self.result.problems else None
         unseen, empty = set(scans), True
         for keys in self.table.keys():  # noqa: SIM118  # pages of keys, no dict
             unseen -= set(keys)
             empty = empty and not keys
             for key in keys:
-                judged &= self._recheck(key, swept, scans, whole=whole, seen=True)
+                judged &= self._recheck(key, whole, seen=True)
         if unseen and empty:
             # An empty read never means that every row was deleted (DESIGN, rule 5): hold everything.
-            swept.problems.append(f"the mapping table reads empty, and {len(unseen)} mappings are published: kept")
+            self.result.problems.append(
+                f"the mapping table reads empty, and {len(unseen)} mappings are published: kept"
+            )
             self.telemetry.count("MappingTableEmpty")
             return False
         for key in sorted(unseen):
-            judged &= self._recheck(key, swept, scans, whole=whole, seen=False)
+            judged &= self._recheck(key, whole, seen=False)
         return judged
 
-    def _recheck(self, key: MappingKey, swept: SweepResult, scans: Scans, *, whole: bool, seen: bool) -> bool:
+    def _recheck(self, key: MappingKey, scans: Scans | None, *, seen: bool) -> bool:
         """Check one row again; returns whether it could be judged."""
         if self.seconds_left() < MAPPINGS_RESERVE:
-            swept.finished = False
+            self.result.finished = False
             return False
-        swept.mappings += 1
+        self.result.mappings += 1
+        scan = None if scans is None else scans.get(key, Scan())
         try:
-            scan = scans.get(key, Scan()) if whole else None
             verdict = self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
-        except RetryableError as error:
-            # One row that AWS gave no answer for doesn't keep the others from being checked.
-            swept.problems.append(f"{key}: {error}")
-            self.telemetry.will_retry("a mapping was not checked", mapping=str(key), error=str(error))
         except AwsRefusalError as error:
-            swept.problems.append(f"{key}: {error}")
-            self.telemetry.will_retry("a mapping can't be checked", mapping=str(key), error=str(error))
-        else:
-            swept.mappings_changed += verdict.changed
-            swept.published += verdict.revision > 0 and verdict.status is not Status.REMOVED
-            return verdict.status is not Status.WAITING
-        return False
+            # One row that can't be checked doesn't keep the others from being checked.
+            unanswered = isinstance(error, RetryableError)
+            problem = "a mapping was not checked" if unanswered else "a mapping can't be checked"
+            self.telemetry.will_retry(problem, mapping=str(key), error=str(error))
+            self.result.problems.append(f"{key}: {error}")
+            return False
+        self.result.mappings_changed += verdict.changed
+        self.result.published += verdict.revision > 0 and verdict.status is not Status.REMOVED
+        return verdict.status is not Status.WAITING
