@@ -109,13 +109,7 @@ def classified(action: str, resource: str) -> Iterator[None]:
 
 
 def classify(error: ClientError | BotoCoreError, action: str, resource: str) -> AwsRefusalError:
-    """Turn an SDK error into what to do about it.
-
-    Args:
-        error: what botocore raised.
-        action: the IAM action that was attempted, as `service:Operation`.
-        resource: the ARN or id that it was attempted on.
-    """
+    """What to do about an SDK error; `action` is the IAM action that was attempted, as `service:Operation`."""
     if not isinstance(error, ClientError):
         # A connection that broke or timed out: the call may or may not have happened.
         return NoResponseError(type(error).__name__, str(error), action, resource)

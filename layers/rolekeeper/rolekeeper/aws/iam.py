@@ -61,7 +61,7 @@ class Iam:
         return f"arn:{self._partition}:iam::{self._account}:{kind}{path}{name}"
 
     def get_role(self, name: str) -> Role | None:
-        """A role by name, wherever its path; None when there is none."""
+        """A role by name, wherever its path."""
         try:
             with classified("iam:GetRole", self.arn("role", "/", name)):
                 role = self._client.get_role(RoleName=name)["Role"]
@@ -107,7 +107,7 @@ class Iam:
         return _document(answer["PolicyVersion"]["Document"])
 
     def get_instance_profile(self, name: str) -> InstanceProfile | None:
-        """An instance profile by name, wherever its path; None when there is none."""
+        """An instance profile by name, wherever its path."""
         try:
             with classified("iam:GetInstanceProfile", self.arn("instance-profile", "/", name)):
                 profile = self._client.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]

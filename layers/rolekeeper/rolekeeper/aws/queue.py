@@ -36,11 +36,8 @@ class WorkQueue:
     def send(self, instances: Iterable[InstanceKey], cause: str, correlation_id: str, *, delay_seconds: int = 0) -> int:
         """Ask for these instances to be reconciled; returns how many were sent.
 
-        Args:
-            instances: which.
-            cause: why, for logs and history.
-            correlation_id: ties together what one event caused.
-            delay_seconds: how long the queue keeps the messages back, at most `LONGEST_DELAY`.
+        `correlation_id` ties together what one event caused. The queue holds the messages for `delay_seconds`, at most
+        `LONGEST_DELAY`.
 
         Raises:
             RetryableError: SQS took only some. Sending all again is harmless: a message is only a hint.

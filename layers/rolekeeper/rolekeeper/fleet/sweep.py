@@ -145,9 +145,8 @@ class Sweep:
                 judged &= self._recheck(key, whole, seen=True)
         if unseen and empty:
             # An empty read never means that every row was deleted (DESIGN, rule 5): hold everything.
-            self.result.problems.append(
-                f"the mapping table reads empty, and {len(unseen)} mappings are published: kept"
-            )
+            problem = f"the mapping table reads empty, and {len(unseen)} mappings are published: kept"
+            self.result.problems.append(problem)
             self.telemetry.count("MappingTableEmpty")
             return False
         for key in sorted(unseen):

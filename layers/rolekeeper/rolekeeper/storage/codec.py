@@ -41,18 +41,16 @@ class _Deserializer(TypeDeserializer):
         return self._context.create_decimal(value)
 
 
+# A plain value to a DynamoDB attribute value, and back.
 _serialize = TypeSerializer().serialize
-# A DynamoDB attribute value to a plain one.
 plain: Callable[[Any], Any] = _Deserializer().deserialize
 
 
 def to_attributes(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values to DynamoDB attribute values."""
     return {name: _serialize(value) for name, value in item.items()}
 
 
 def from_attributes(attributes: Mapping[str, Any]) -> Item:
-    """DynamoDB attribute values to plain ones."""
     return {name: plain(value) for name, value in attributes.items()}
 
 
@@ -84,7 +82,7 @@ def decode[T](kind: type[T], item: Mapping[str, Any]) -> T:
     Raises:
         KeyError, TypeError, ValueError: it isn't one.
     """
-    readers: dict[str, Callable[[Any], Any]] = _readers(kind)  # type: ignore[arg-type]  # a class is hashable
+    readers = _readers(kind)  # type: ignore[arg-type]  # a class is hashable
     return kind(**{name: reader(item[name]) for name, reader in readers.items() if name in item})
 
 

@@ -57,7 +57,6 @@ def mapping_pk(key: MappingKey) -> str:
 
 
 def mapping_of(pk: str) -> MappingKey:
-    """The mapping whose partition this is."""
     length, _, rest = pk.removeprefix("mapping#").partition(":")
     return MappingKey(rest[: int(length)], rest[int(length) + 1 :])
 
@@ -112,5 +111,4 @@ def grant_name(profile_arn: str) -> str:
 
 
 def change_name(applied: AppliedChange) -> str:
-    """The attribute that holds a change that EC2 took."""
     return CHANGE + timestamp(applied.at)

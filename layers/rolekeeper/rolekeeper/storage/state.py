@@ -127,16 +127,9 @@ class State:
     ) -> Key:
         """Write what changes in an instance's record, with its history, in one transaction; nothing if all is empty.
 
-        Args:
-            key: the instance.
-            change: what changes.
-            at: when; orders the history.
-            entry: a new history entry.
-            completes: the key of a history entry that was started, with what is known by now.
-            also: what is written with it or not at all: the room that a change takes in its mapping's window.
-
-        Returns:
-            The key of the new history entry, to complete it.
+        `entry` is a new history entry; its key is returned, to complete it. `completes` has the key of one that was
+        started, and what is known by now. `also` is written with it or not at all: the room that a change takes in its
+        mapping's window.
 
         Raises:
             ConflictError: the record, or what a condition of the rest is about, is another by now; nothing was written.
@@ -154,8 +147,8 @@ class State:
                 update.set(name, value)
             # Without its start it would be an entry of which nobody knows what it is about.
             writes.append(self._store.update(started, update.only_if_present("pk")))
-        writes += self._record_writes(key, change)
-        if writes := [*writes, *also]:
+        writes += [*self._record_writes(key, change), *also]
+        if writes:
             self._store.write(*writes)
         return at_key
 

@@ -71,11 +71,7 @@ class Store:
         return found
 
     def decode[T](self, decode: Callable[[Item], T], item: Item) -> T:
-        """What an item means.
-
-        Raises:
-            CorruptItemError: it isn't what we wrote.
-        """
+        """What an item means; CorruptItemError where it isn't what we wrote."""
         try:
             return decode(item)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -92,7 +88,7 @@ class Store:
         return self._query("begins_with(sk, :sk)", pk, prefix, ScanIndexForward=False, Limit=limit)
 
     def history(self, pk: str, limit: int = 50) -> list[Item]:
-        """The newest history entries of an instance or a mapping (`layout.instance_pk`, `layout.mapping_pk`)."""
+        """The newest history entries of an instance or a mapping, newest first."""
         return self.last(pk, "history#", limit)
 
     def _query(self, which: str, pk: str, sk: str, **arguments: Any) -> list[Item]:
@@ -104,12 +100,9 @@ class Store:
     # ---- writes, to be made alone or in one transaction ----
 
     def put(self, item: Mapping[str, Any], *, if_higher: str = "", if_same: str = "") -> Write:
-        """Put an item.
+        """Put an item: in the place of another only if the number `if_higher` is higher than there, where given.
 
-        Args:
-            item: the item.
-            if_higher: names a number that must be higher than the one in the item that is replaced.
-            if_same: names an attribute that must be equal there, or absent from both.
+        Then `if_same` may name an attribute that must also be equal there, or absent from both.
         """
         put: dict[str, Any] = {"TableName": self._table, "Item": codec.to_attributes(item)}
         if if_higher:
