@@ -40,12 +40,11 @@ class InstanceProfile:
     Its `id` tells it from another that is made under its name later.
     """
 
-    name: str
     arn: str
     path: str
-    role_arn: str = ""
-    role_name: str = ""
-    id: str = ""
+    role_arn: str
+    role_name: str
+    id: str
 
 
 class Iam:
@@ -115,8 +114,7 @@ class Iam:
             return None
         # A profile holds at most one role (AWS_FACTS.md "IAM").
         role_arn, role_name = next(((each["Arn"], each["RoleName"]) for each in profile["Roles"]), ("", ""))
-        name, arn, path = (profile[each] for each in ("InstanceProfileName", "Arn", "Path"))
-        return InstanceProfile(name, arn, path, role_arn, role_name, profile["InstanceProfileId"])
+        return InstanceProfile(profile["Arn"], profile["Path"], role_arn, role_name, profile["InstanceProfileId"])
 
     def create_profile(self, name: str, path: str) -> None:
         """Make an empty instance profile.
