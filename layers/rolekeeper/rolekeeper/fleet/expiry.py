@@ -48,9 +48,8 @@ class ExpiryResult:
 class Expiries:
     """One minute's work with what it works on; made anew for each minute.
 
-    Attributes:
-        waits: whether to wait for the moments of this minute. The schedule's one does; those that are started between,
-            of which there may be many, don't.
+    `waits` for the moments of this minute if it is the schedule's; those that are started between, of which there may
+    be many, don't.
     """
 
     ec2: Ec2

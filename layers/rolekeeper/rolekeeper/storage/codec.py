@@ -60,8 +60,8 @@ def from_attributes(attributes: Mapping[str, Any]) -> Item:
 def encode(value: Any) -> Any:
     """A value as DynamoDB stores it: a map for a dataclass, without its fields that aren't set."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        shown = ((each.name, getattr(value, each.name)) for each in dataclasses.fields(value) if each.repr)
-        return {name: encode(each) for name, each in shown if each is not None}
+        named = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+        return {name: encode(each) for name, each in named.items() if each is not None}
     match value:
         case StrEnum():
             return value.value
@@ -71,8 +71,6 @@ def encode(value: Any) -> Any:
             return {name: encode(each) for name, each in value.items()}
         case frozenset():
             return sorted(value)
-        case tuple():
-            return [encode(each) for each in value]
     return value
 
 
@@ -89,8 +87,7 @@ def decode[T](kind: type[T], item: Mapping[str, Any]) -> T:
 @cache
 def _readers(kind: type) -> dict[str, Callable[[Any], Any]]:
     """How each field of a dataclass is read."""
-    hints = typing.get_type_hints(kind)
-    return {each.name: _reader(hints[each.name]) for each in dataclasses.fields(kind) if each.repr}
+    return {name: _reader(hint) for name, hint in typing.get_type_hints(kind).items()}
 
 
 def _reader(hint: Any) -> Any:
