@@ -61,7 +61,7 @@ def called() -> set[str]:
 
 
 def _operation(node: ast.AST) -> str:
-    """The operation of `self._client.operation`, or of `self._client.get_paginator("operation")`."""
+    """The operation of `self.client.operation`, or of `self.client.get_paginator("operation")`."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get_paginator":
         (name,) = node.args
         assert isinstance(name, ast.Constant)
@@ -69,7 +69,7 @@ def _operation(node: ast.AST) -> str:
     value = node.value if isinstance(node, ast.Attribute) else None
     if isinstance(value, ast.Call):  # a client that is made when it is used
         value = value.func
-    if isinstance(node, ast.Attribute) and isinstance(value, ast.Attribute) and value.attr == "_client":
+    if isinstance(node, ast.Attribute) and isinstance(value, ast.Attribute) and value.attr in {"client", "_client"}:
         return "" if node.attr == "get_paginator" else node.attr
     return ""
 
@@ -96,7 +96,7 @@ def test_no_module_calls_aws_beside_those_listed() -> None:
     callers = {
         str(path.relative_to(CODE))
         for path in CODE.rglob("*.py")
-        if re.search(r"self\._client(\(\))?\.", path.read_text())
+        if re.search(r"self\._?client(\(\))?\.", path.read_text())
     }
     assert callers == set(SERVICES)
 
