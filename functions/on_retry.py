@@ -21,15 +21,16 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     tick = RetryState.parse(event)
     try:
         outcome = reconciler.run([tick.request])[tick.request.instance]
-        if not (outcome.waiting or outcome.error):
+        decision = outcome.decision
+        if decision and not decision.polls:
             return tick.document("done", 0)
-        propagating = outcome.decision is not None and outcome.decision.code == "propagating"
-        since = outcome.since if propagating else None
-        if following := tick.following(app.now(), propagating_since=since):
+        propagating_since = outcome.since if decision and decision.code == "propagating" else None
+        if following := tick.following(app.now(), propagating_since=propagating_since):
             return following
-        if outcome.decision is None or outcome.error:
-            raise outcome.error or RuntimeError("waiting without a decision")
-        reconciler.park(tick.request, outcome.decision)
+        if outcome.error:
+            raise outcome.error
+        assert decision  # where nothing failed something was decided
+        reconciler.park(tick.request, decision)
         return tick.document("parked", 0)
     finally:
         app.telemetry.flush()

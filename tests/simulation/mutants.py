@@ -140,8 +140,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "writes an entry that doesn't say that it is started",
         "rolekeeper.instances.apply",
-        '            "outcome": STARTED,\n',
-        "",
+        ' | {"outcome": STARTED}\n',
+        "\n",
     ),
     # ---- in which order, and on what ----
     _mutant(
@@ -314,9 +314,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "starts no retry loop",
-        "rolekeeper.instances.reconcile",
-        "        return self.retries.start(request, now) if self.retries else None",
-        "        return now + timedelta(hours=1)",
+        "rolekeeper.instances.apply",
+        "decision.until or (self.retries.start(request, now) if self.retries else None)",
+        "decision.until or datetime.fromtimestamp(now.timestamp() + 3600, now.tzinfo)",
     ),
     _mutant(
         "sets no timer",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws import Ec2, Iam, Tasks, WorkQueue
 from rolekeeper.fleet import DeployedMode, Expiries, OperatorOverrides, Sweep
-from rolekeeper.instances import Applier, Reconciler, RetryLoop
+from rolekeeper.instances import Reconciler, RetryLoop
 from rolekeeper.instances.change_limit import ChangeLimiter
 from rolekeeper.mail import Mailer
 from rolekeeper.mappings import Assessor, MappingTable, Publisher
@@ -108,20 +108,11 @@ class App:
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
         """The reconciler; one that runs inside a retry loop starts none."""
-        applier = Applier(
+        return Reconciler(
             ec2=self.ec2,
             state=self.state,
             window=self.window,
             telemetry=self.telemetry,
-            rules=self.settings.rules,
-            now=self.now,
-            sleep=self.sleep,
-        )
-        return Reconciler(
-            ec2=self.ec2,
-            state=self.state,
-            telemetry=self.telemetry,
-            applier=applier,
             rules=self.settings.rules,
             retries=None if in_loop else self.retry_loop,
             now=self.now,

@@ -1,14 +1,14 @@
-"""Making one change at EC2: the grant and the start of a history entry, the call, and what became of it.
+"""Carrying a decision out: one change at EC2, or what the instance shows in its place.
 
-One write, one mutation, one write. A replace or a detach takes room in its mapping's window, in the same write as its
-grant. A history entry that stays "started" says that nobody knows the outcome: what the instance carries tells.
+One write, one mutation, one write: the grant and the start of a history entry, the call, its outcome. A replace or a
+detach takes room in its mapping's window, in the same write as its grant. A history entry that stays "started" says
+that nobody knows the outcome: what the instance carries tells.
 """
 
 import random
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from rolekeeper.aws import Ec2
@@ -19,18 +19,19 @@ from rolekeeper.aws.errors import (
     NoResponseError,
     NotFoundError,
     NotReadyError,
-    PermanentError,
     RetryableError,
 )
 from rolekeeper.instances import records
 from rolekeeper.instances.change_limit import ChangeLimiter, Reservation
 from rolekeeper.instances.observe import Observation, waits_for_room
+from rolekeeper.instances.requests import RetryLoop
 from rolekeeper.model import Action, Association, Decision, InstanceRecord, MappingKey, ReconcileRequest, RecordChange
 from rolekeeper.settings import Rules
 from rolekeeper.storage import State
 from rolekeeper.storage.layout import Key
 from rolekeeper.storage.table import Write
 from rolekeeper.telemetry import CHANGED, Telemetry, history_entry
+from rolekeeper.telemetry import REFUSED as REFUSAL_EVENT
 
 # Seconds between attempts to count a change while other workers count theirs; each attempt lets one of them through.
 CROWDED = (0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.8)
@@ -39,36 +40,17 @@ STARTED, DONE, REFUSED = "started", "done", "refused"
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
-    """Look again; `error` is what to say when no look is left."""
+class Outcome:
+    """How one instance's reconcile ended: it shows the decision `since` then, or an error has its message retried."""
 
+    decision: Decision | None = None
+    since: datetime | None = None
     error: AwsRefusalError | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class OutcomeUnknown:
-    """The call may have happened. Its grant explains what the instance carries then."""
-
-    error: RetryableError
-
-
-@dataclass(frozen=True, slots=True)
-class NotApplied:
-    """Nothing was changed, and `decision` says what the instance shows instead.
-
-    Attributes:
-        decision: a wait or a hold.
-        answer: what EC2 said, if it was asked.
-        completes: the history entry that was started for it, with what is known.
-        left: the record as its start left it.
-        also: the room in the mapping's window that this gives back.
-    """
-
-    decision: Decision
-    answer: Mapping[str, str] | None = None
-    completes: tuple[Key, Mapping[str, Any]] | None = None
-    left: InstanceRecord | None = None
-    also: tuple[Write, ...] = ()
+    @property
+    def waiting(self) -> bool:
+        """Whether the retry loop has to look again."""
+        return self.decision is not None and self.decision.polls
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +62,29 @@ class _Started:
     room: Reservation | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """EC2's answer to a change: with what completes its history entry, the record by now, and the room given back."""
+
+    answer: Mapping[str, str] | None = None
+    completes: tuple[Key, Mapping[str, Any]] | None = None
+    left: InstanceRecord | None = None
+    also: tuple[Write, ...] = ()
+
+
+_NOT_ASKED = _Refusal()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Applier:
-    """Applies decisions.
+    """Carries decisions out.
 
     Attributes:
-        ec2: the instances and their associations.
-        state: the state table.
         window: how much each mapping may still change.
-        telemetry: logs, metrics and events.
-        rules: what the deployment allows.
+        rules: what the deployment allows; the control item overrides the mode.
+        retries: has an instance looked at again until it is ready; None inside a retry loop, which does.
         now: the clock (UTC).
-        sleep: waits between attempts, in seconds.
+        sleep: waits, in seconds.
     """
 
     ec2: Ec2
@@ -99,43 +92,91 @@ class Applier:
     window: ChangeLimiter
     telemetry: Telemetry
     rules: Rules
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    sleep: Callable[[float], None] = time.sleep
+    retries: RetryLoop | None
+    now: Callable[[], datetime]
+    sleep: Callable[[float], None]
 
-    def apply(
-        self, request: ReconcileRequest, observed: Observation, decision: Decision
-    ) -> Retry | OutcomeUnknown | NotApplied:
-        """Do what was decided for one instance, if there is room for it, and record what became of it.
+    def apply(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Outcome | None:
+        """Change one instance, if there is room for it, and record the outcome; None where it is to be looked at again.
 
         Raises:
+            ConflictError: what was decided on is no longer so; look again.
             AwsRefusalError: our own table failed. What EC2 was asked stands, and its grant explains it.
         """
         # Asked before its turn, it would be counted as one more that waits, and those behind it would wait longer.
         started = observed.turn(decision, self.now()) or self._start(request, observed, decision)
         if isinstance(started, datetime):
-            return NotApplied(waits_for_room(decision, started))
+            return self.hold(request, observed, waits_for_room(decision, started))
         try:
             made = self._mutate(decision, request.instance.id)
         except RetryableError as error:
-            self.telemetry.will_retry(
-                "the outcome of a change is unknown", error=str(error), instance=request.instance.id
-            )
-            return OutcomeUnknown(error)
-        except (NotReadyError, ConflictError, NotFoundError, PermanentError) as error:
+            # The call may have happened. Its grant explains what the instance carries then.
+            return self.failed("the outcome of a change is unknown", error, request, instance=request.instance.id)
+        except AwsRefusalError as error:
             return self._refused(request, observed, decision, started, error)
-        self._complete(request, observed, decision, started, made)
-        return Retry()
+        now = self.now()
+        answer = {"association-id": made.id, "state": made.state.value}
+        change = records.completed(observed, decision, self.rules.contention, now)
+        self.state.save(request.instance, change, now, completes=(started.entry, {"outcome": DONE, "answer": answer}))
+        self.telemetry.decision(
+            request,
+            observed.instance,
+            observed.association,
+            decision,
+            answer,
+            event=CHANGED[Action.DETACH if decision.swap else decision.action],
+            reads=observed.tags_read,
+        )
+        return None
 
-    # ---- how ----
+    def hold(
+        self, request: ReconcileRequest, observed: Observation, decision: Decision, refusal: _Refusal = _NOT_ASKED
+    ) -> Outcome:
+        """Show why the instance doesn't carry what it should, and see that it is watched if it has to be."""
+        now = self.now()
+        shown = observed.record.condition if observed.shows(decision) else None
+        watched_until = None
+        if records.needs_watch(observed, decision, now, loop_failed=request.loop_failed):
+            # By a timer or a retry loop: of messages that the queue delays this function would make a chain, which
+            # Lambda takes for a loop and stops (AWS_FACTS.md "Lambda, SQS, ...").
+            watched_until = decision.until or (self.retries.start(request, now) if self.retries else None)
+        change = records.next_record(observed, decision, now, watched_until)
+        entry = None
+        if refusal.left:
+            change = replace(change, expected=refusal.left)
+        elif change:
+            entry = history_entry(request, observed.instance, observed.association, decision, {})
+        completes, also = refusal.completes, refusal.also
+        try:
+            self.state.save(request.instance, change, now, entry=entry, completes=completes, also=also)
+        except ConflictError:
+            if completes:
+                # Another look wrote since: what it says of the instance stands; of this one only the answer is kept.
+                self.state.save(request.instance, RecordChange(), now, completes=completes, also=also)
+            raise
+        self.telemetry.decision(
+            request,
+            observed.instance,
+            observed.association,
+            decision,
+            refusal.answer,
+            event=REFUSAL_EVENT if decision.action is Action.HOLD and not shown else "",
+            reads=observed.tags_read,
+        )
+        return Outcome(decision, since=shown.since if shown else now)
+
+    def failed(self, text: str, error: AwsRefusalError, request: ReconcileRequest, **named: Any) -> Outcome:
+        """Log an error that has the message retried."""
+        if isinstance(error, AccessDeniedError):
+            self.telemetry.denied(error, correlation_id=request.correlation_id)
+        self.telemetry.will_retry(text, error=str(error), **named)
+        return Outcome(error=error)
 
     def _start(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> _Started | datetime:
         """Write the grant and the entry, with the room that the change takes, if any; or say when its turn is."""
         mapping = _counted_for(decision)
         found: Reservation | None = None
-        entry = {
-            **history_entry(request, observed.instance, observed.association, decision, {}),
-            "outcome": STARTED,
-        }
+        entry = history_entry(request, observed.instance, observed.association, decision, {}) | {"outcome": STARTED}
         for wait in (*CROWDED, None):
             now = self.now()
             room = found or (self.window.room(mapping, now) if mapping else None)
@@ -168,23 +209,6 @@ class Applier:
             return self.ec2.replace(decision.association_id, decision.profile_arn, instance_id)
         return self.ec2.disassociate(decision.association_id, instance_id)
 
-    def _complete(
-        self, request: ReconcileRequest, observed: Observation, decision: Decision, started: _Started, made: Association
-    ) -> None:
-        now = self.now()
-        answer = {"association-id": made.id, "state": made.state.value}
-        change = records.completed(observed, decision, self.rules.contention, now)
-        self.state.save(request.instance, change, now, completes=(started.entry, {"outcome": DONE, "answer": answer}))
-        self.telemetry.decision(
-            request,
-            observed.instance,
-            observed.association,
-            decision,
-            answer,
-            event=CHANGED[Action.DETACH if decision.swap else decision.action],
-            reads=observed.tags_read,
-        )
-
     def _refused(
         self,
         request: ReconcileRequest,
@@ -192,8 +216,8 @@ class Applier:
         decision: Decision,
         started: _Started,
         error: AwsRefusalError,
-    ) -> Retry | NotApplied:
-        """EC2 said no: complete the entry with its answer, then observe again, wait, or show why not."""
+    ) -> Outcome:
+        """EC2 said no: complete the entry with its answer, then have it looked at again, wait, or show why not."""
         answer = {"code": error.code, "message": error.message, "action": error.action, "resource": error.resource}
         # Sent twice and refused once, the call may have happened: the entry stays "started", and keeps its room.
         outcome = {"answer": answer} if error.possibly_applied else {"outcome": REFUSED, "answer": answer}
@@ -201,38 +225,28 @@ class Applier:
         completes = started.entry, outcome
         if isinstance(error, ConflictError | NotFoundError):
             self.state.save(request.instance, RecordChange(), self.now(), completes=completes, also=also)
-            return Retry(RetryableError(error.code, error.message, error.action, error.resource))
-        return NotApplied(self._instead(request, observed, decision, error), answer, completes, started.left, also)
-
-    def _instead(
-        self, request: ReconcileRequest, observed: Observation, decision: Decision, error: AwsRefusalError
-    ) -> Decision:
-        """What the instance shows after a refusal that looking again doesn't change."""
-        if isinstance(error, NotReadyError):
-            propagating = error.code != "IncorrectInstanceState"
-            return replace(
-                decision,
-                action=Action.WAIT,
-                code="propagating" if propagating else "changing",
-                reason=f"EC2 isn't ready for role {decision.role}: {error}",
-                polls=True,
-                arguments=(error.code,),
-            )
+            raise ConflictError(error.code, error.message, error.action, error.resource) from error
+        instead = _instead(decision, error)
         if isinstance(error, AccessDeniedError):
-            holds = replace(
-                decision,
-                action=Action.HOLD,
-                code="denied",
-                reason=f"permission {error.action} on {error.resource} is missing ({error.code})",
-                arguments=(error.action, error.resource),
-            )
-            self.telemetry.denied(error, correlation_id=request.correlation_id, news=not observed.shows(holds))
-            return holds
-        reason = f"EC2 refused role {decision.role}: {error}"
-        return replace(decision, action=Action.HOLD, code="refused", reason=reason, arguments=(error.code,))
+            self.telemetry.denied(error, correlation_id=request.correlation_id, news=not observed.shows(instead))
+        return self.hold(request, observed, instead, _Refusal(answer, completes, started.left, also))
 
 
 def _counted_for(decision: Decision) -> MappingKey | None:
     """The mapping in whose window a change takes room: one that takes a role away. A pin is a person's own act."""
     mapping = decision.mapping
     return mapping if decision.action is not Action.ATTACH and mapping and not mapping.pins else None
+
+
+def _instead(decision: Decision, error: AwsRefusalError) -> Decision:
+    """What the instance shows after a refusal that looking again doesn't change."""
+    if isinstance(error, NotReadyError):
+        code = "changing" if error.code == "IncorrectInstanceState" else "propagating"
+        reason = f"EC2 isn't ready for role {decision.role}: {error}"
+        return replace(decision, action=Action.WAIT, code=code, reason=reason, polls=True, arguments=(error.code,))
+    if isinstance(error, AccessDeniedError):
+        reason = f"permission {error.action} on {error.resource} is missing ({error.code})"
+        named = (error.action, error.resource)
+        return replace(decision, action=Action.HOLD, code="denied", reason=reason, arguments=named)
+    reason = f"EC2 refused role {decision.role}: {error}"
+    return replace(decision, action=Action.HOLD, code="refused", reason=reason, arguments=(error.code,))
