@@ -187,14 +187,14 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "replaces on a stopped instance",
         "rolekeeper.instances.decide",
-        '    if instance.state is InstanceState.RUNNING:\n        return decision(Action.REPLACE, "differs"',
-        '    if True:\n        return decision(Action.REPLACE, "differs"',
+        "    if instance.state is InstanceState.RUNNING:\n        reason",
+        "    if True:\n        reason",
     ),
     _mutant(
         "overlooks that a profile was made anew",
         "rolekeeper.instances.decide",
-        "    same = association.profile_arn == winner.profile_arn and not remade",
-        "    same = association.profile_arn == winner.profile_arn",
+        "    if association and association.profile_arn == winner.profile_arn and not remade:",
+        "    if association and association.profile_arn == winner.profile_arn:",
     ),
     # ---- unreadable means hold ----
     _mutant(

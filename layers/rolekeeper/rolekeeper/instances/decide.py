@@ -3,7 +3,11 @@
 The same function serves the reconciler, the sweep and the command line.
 """
 
+from dataclasses import dataclass
+from functools import partial
+
 from rolekeeper.model import (
+    NO_PROFILE,
     Action,
     Association,
     AssociationState,
@@ -23,6 +27,29 @@ ENDED = {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}
 _CHANGING = {InstanceState.PENDING, InstanceState.STOPPING}
 
 
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """All that one decision depends on; see `decide`."""
+
+    instance: Instance
+    association: Association | None
+    grant: Grant | None
+    candidates: Candidates
+    owner: PublishedMapping | None
+    ownership: Ownership
+
+    @property
+    def carried(self) -> str:
+        """The ARN of the profile that it carries."""
+        return self.association.profile_arn if self.association else NO_PROFILE
+
+    @property
+    def lost(self) -> Grant | None:
+        """The grant, if its mapping's record is missing: its tag is there and no row was deleted: nobody meant it."""
+        grant = self.grant
+        return grant if grant and not self.owner and grant.mapping.matches(self.instance.tags) else None
+
+
 def decide(  # noqa: PLR0913, PLR0917  # all that one decision depends on
     instance: Instance,
     association: Association | None,
@@ -31,7 +58,7 @@ def decide(  # noqa: PLR0913, PLR0917  # all that one decision depends on
     owner: PublishedMapping | None,
     ownership: Ownership,
 ) -> Decision:
-    """Decide what one instance needs.
+    """Decide what one instance needs. A `Wait` with `polls` needs the retry loop; one without is ended by an event.
 
     Args:
         instance: as EC2 describes it now.
@@ -42,122 +69,105 @@ def decide(  # noqa: PLR0913, PLR0917  # all that one decision depends on
             tag goes. None where there is no grant, or where the mapping's record is missing, or where neither the
             instance carries its tag any more nor is it asked for because another mapping governs.
         ownership: which profiles are managed.
-
-    Returns:
-        One decision. A `Wait` with `polls` needs the retry loop; one without is ended by an event or at `until`.
     """
+    decision = partial(Decision, overridden=candidates.overridden)
     if instance.state in ENDED:
-        return Decision(Action.NOTHING, "ended", f"the instance is {instance.state}", overridden=candidates.overridden)
+        return decision(Action.NOTHING, "ended", f"the instance is {instance.state}")
     if instance.managed_by:
         reason = f"{instance.managed_by} manages the instance, and its role with it"
-        return Decision(Action.NOTHING, "service-managed", reason, overridden=candidates.overridden)
+        return decision(Action.NOTHING, "service-managed", reason)
     if excluded := candidates.exclusion:
-        return Decision(
-            excluded.action,
-            excluded.code,
-            excluded.reason,
-            overridden=candidates.overridden,
-            until=excluded.until,
-            arguments=(str(excluded.until), excluded.text),
-        )
+        said = (str(excluded.until), excluded.text)
+        return decision(excluded.action, excluded.code, excluded.reason, until=excluded.until, arguments=said)
     if association and association.state is AssociationState.DISASSOCIATING:
-        return Decision(
-            Action.WAIT,
-            "disassociating",
-            "EC2 is still detaching the former role",
-            association_id=association.id,
-            polls=True,
-            overridden=candidates.overridden,
-        )
-    if candidates.in_conflict:
-        return _hold_conflict(candidates)
+        reason = "EC2 is still detaching the former role"
+        return decision(Action.WAIT, "disassociating", reason, association_id=association.id, polls=True)
+    if tied := candidates.in_conflict:
+        named = " and ".join(f"{each.key} (role {each.spec.role})" for each in tied)
+        reason = f"{named} share priority {tied[0].spec.priority} but want different roles; give one a lower number"
+        return decision(Action.HOLD, "tie", reason, arguments=tuple(f"{each.key} {each.revision}" for each in tied))
+    case = _Case(instance, association, grant, candidates, owner, ownership)
     if candidates.winner:
-        return _govern(instance, association, grant, candidates.winner, candidates, owner, ownership)
-    return _ungoverned(instance, association, grant, candidates, owner, ownership)
+        return _govern(case, candidates.winner)
+    return _ungoverned(case)
 
 
-def _hold_conflict(candidates: Candidates) -> Decision:
-    named = " and ".join(f"{each.key} (role {each.spec.role})" for each in candidates.in_conflict)
-    priority = candidates.in_conflict[0].spec.priority
-    return Decision(
-        Action.HOLD,
-        "tie",
-        f"{named} share priority {priority} but want different roles; give one a lower number",
-        overridden=candidates.overridden,
-        arguments=tuple(f"{each.key} {each.revision}" for each in candidates.in_conflict),
-    )
-
-
-def _govern(  # noqa: C901, PLR0912, PLR0913, PLR0917  # one ladder, one rung per rule of the design
-    instance: Instance,
-    association: Association | None,
-    grant: Grant | None,
-    winner: PublishedMapping,
-    candidates: Candidates,
-    owner: PublishedMapping | None,
-    ownership: Ownership,
-) -> Decision:
+def _govern(case: _Case, winner: PublishedMapping) -> Decision:  # noqa: C901  # one ladder, one rung per rule of the design
     """The instance has a governing mapping: attach, replace or (for `NONE`) detach."""
-    spec = winner.spec
-    foreign = association is not None and not ownership.manages(association.profile_arn)
-
-    def decision(
-        action: Action, code: str, reason: str, *arguments: str, polls: bool = False, swap: bool = False
-    ) -> Decision:
-        return Decision(
-            action,
-            code,
-            reason,
-            mapping=winner.key,
-            revision=winner.revision,
-            role=spec.role,
-            profile_arn=winner.profile_arn,
-            association_id=association.id if association else "",
-            polls=polls,
-            swap=swap,
-            takes_over=action.mutates and foreign,
-            overridden=candidates.overridden,
-            arguments=arguments,
-        )
-
+    instance, association, ownership, spec = case.instance, case.association, case.ownership, winner.spec
+    decision = partial(
+        Decision,
+        mapping=winner.key,
+        revision=winner.revision,
+        role=spec.role,
+        profile_arn=winner.profile_arn,
+        association_id=association.id if association else "",
+        overridden=case.candidates.overridden,
+    )
     if winner.suspended_because:
         reason = f"mapping {winner.key} can't be used: {winner.suspended_because}"
-        return decision(Action.HOLD, "suspended", reason, winner.suspended_because)
-    missing = _lost(instance, grant, winner, owner)
-    if not association:
-        if not spec.carries_role:
-            return decision(Action.NOTHING, "converged", f"it carries no role, as {winner.key} asks")
-        if grant and missing:
-            return decision(Action.HOLD, "mapping-missing", missing, str(grant.mapping))
-        if instance.state in _CHANGING:
-            return decision(
-                Action.WAIT, "changing", _until_settled(instance, f"role {spec.role}"), instance.state, polls=True
-            )
-        return decision(Action.ATTACH, "unoccupied", f"{winner.key} gives it role {spec.role}")
-    remade = association.profile_id in winner.former_profile_ids
-    same = association.profile_arn == winner.profile_arn and not remade
-    if same and association.state is AssociationState.ASSOCIATING:
-        return decision(Action.WAIT, "associating", f"EC2 is still attaching role {spec.role}", polls=True)
-    if same:
+        return decision(Action.HOLD, "suspended", reason, arguments=(winner.suspended_because,))
+    if not association and not spec.carries_role:
+        return decision(Action.NOTHING, "converged", f"it carries no role, as {winner.key} asks")
+    remade = association is not None and association.profile_id in winner.former_profile_ids
+    if association and association.profile_arn == winner.profile_arn and not remade:
+        if association.state is AssociationState.ASSOCIATING:
+            return decision(Action.WAIT, "associating", f"EC2 is still attaching role {spec.role}", polls=True)
         return decision(Action.NOTHING, "converged", f"it carries role {spec.role}, as {winner.key} asks")
+    foreign = association if association and not ownership.manages(association.profile_arn) else None
     if foreign and not _may_take_over(winner, ownership):
-        return decision(Action.HOLD, "occupied", _occupied(association, winner, ownership), str(ownership.take_over))
-    if grant and missing:
-        return decision(Action.HOLD, "mapping-missing", missing, str(grant.mapping))
+        reason = _occupied(foreign, winner, ownership)
+        return decision(Action.HOLD, "occupied", reason, arguments=(str(ownership.take_over),))
+    # A pin is meant, so it takes over all the same.
+    if (lost := case.lost) and lost.mapping != winner.key and not winner.key.pins:
+        return decision(Action.HOLD, "mapping-missing", _missing(lost), arguments=(str(lost.mapping),))
     if instance.state in _CHANGING:
-        return decision(
-            Action.WAIT, "changing", _until_settled(instance, f"role {spec.role}"), instance.state, polls=True
-        )
-    former = f", in the place of the foreign {association.profile_arn}" if foreign else ""
+        reason = _until_settled(instance, f"role {spec.role}")
+        return decision(Action.WAIT, "changing", reason, polls=True, arguments=(instance.state,))
+    if not association:
+        return decision(Action.ATTACH, "unoccupied", f"{winner.key} gives it role {spec.role}")
+    takes_over = foreign is not None
+    former = f", in the place of the foreign {association.profile_arn}" if takes_over else ""
     if not spec.carries_role:
-        return decision(Action.DETACH, "quarantined", f"{winner.key} says that it carries no role{former}")
+        reason = f"{winner.key} says that it carries no role{former}"
+        return decision(Action.DETACH, "quarantined", reason, takes_over=takes_over)
     former += f"; its instance profile {spec.profile_name} was deleted and made anew" if remade else ""
     if instance.state is InstanceState.RUNNING:
-        return decision(Action.REPLACE, "differs", f"{winner.key} gives it role {spec.role}{former}")
+        reason = f"{winner.key} gives it role {spec.role}{former}"
+        return decision(Action.REPLACE, "differs", reason, takes_over=takes_over)
     if spec.when_stopped is WhenStopped.SWAP:
         reason = f"{winner.key} gives it role {spec.role}, swapped while stopped{former}"
-        return decision(Action.REPLACE, "differs", reason, swap=True)
+        return decision(Action.REPLACE, "differs", reason, swap=True, takes_over=takes_over)
     return decision(Action.WAIT, "stopped", f"role {spec.role} replaces the present one when the instance runs again")
+
+
+def _ungoverned(case: _Case) -> Decision:
+    """No mapping governs the instance: give up what a mapping gave, as that mapping says."""
+    instance, grant, owner = case.instance, case.grant, case.owner
+    association_id = case.association.id if case.association else ""
+    decision = partial(Decision, association_id=association_id, overridden=case.candidates.overridden)
+    if not case.association and not case.lost:
+        return decision(Action.NOTHING, "unmatched", "no mapping for its tags")
+    if case.association and not case.ownership.manages(case.carried):
+        return decision(Action.NOTHING, "not-ours", f"no mapping for its tags; {case.carried} is foreign")
+    if grant is None:
+        reason = (
+            f"it carries {case.carried}, which is under the role path though no mapping gives it and Rolekeeper didn't "
+            f"attach it; map its tags, or detach it: "
+            f"aws ec2 disassociate-iam-instance-profile --association-id {association_id}"
+        )
+        return decision(Action.HOLD, "unexplained", reason)
+    revision = owner.revision if owner else grant.revision
+    decision = partial(decision, mapping=grant.mapping, revision=revision, role=grant.role)
+    if owner is None:
+        return decision(Action.HOLD, "mapping-missing", _missing(grant))
+    if owner.spec.when_unmatched is WhenUnmatched.KEEP:
+        return decision(Action.NOTHING, "kept", f"{owner.key} no longer matches and says keep")
+    if instance.state in _CHANGING:
+        reason = _until_settled(instance, "what follows the removed tag")
+        return decision(Action.WAIT, "changing", reason, polls=True, arguments=(instance.state,))
+    over = "is over" if owner.key.pins else "no longer matches"
+    return decision(Action.DETACH, "unmatched", f"{owner.key}, which gave it role {grant.role}, {over}")
 
 
 def _may_take_over(winner: PublishedMapping, ownership: Ownership) -> bool:
@@ -174,70 +184,6 @@ def _occupied(association: Association, winner: PublishedMapping, ownership: Own
         f"it carries the foreign {association.profile_arn}, which is outside the role path, so {winner.key} leaves it; "
         f"to hand the instance over, detach it ({detach}), or {' and '.join(wants)}"
     )
-
-
-def _ungoverned(  # noqa: PLR0913, PLR0917  # as `decide`
-    instance: Instance,
-    association: Association | None,
-    grant: Grant | None,
-    candidates: Candidates,
-    owner: PublishedMapping | None,
-    ownership: Ownership,
-) -> Decision:
-    """No mapping governs the instance: give up what a mapping gave, as that mapping says."""
-
-    def decision(action: Action, code: str, reason: str, *arguments: str, polls: bool = False) -> Decision:
-        return Decision(
-            action,
-            code,
-            reason,
-            mapping=grant.mapping if grant else None,
-            revision=(owner.revision if owner else grant.revision) if grant else 0,
-            role=grant.role if grant else "",
-            association_id=association.id if association else "",
-            polls=polls,
-            overridden=candidates.overridden,
-            arguments=arguments,
-        )
-
-    if not association:
-        if grant and owner is None and grant.mapping.matches(instance.tags):
-            return decision(Action.HOLD, "mapping-missing", _missing(grant))
-        return Decision(Action.NOTHING, "unmatched", "no mapping for its tags", overridden=candidates.overridden)
-    if not ownership.manages(association.profile_arn):
-        return Decision(
-            Action.NOTHING,
-            "not-ours",
-            f"no mapping for its tags; {association.profile_arn} is foreign",
-            association_id=association.id,
-            overridden=candidates.overridden,
-        )
-    if grant is None:
-        reason = (
-            f"it carries {association.profile_arn}, which is under the role path though no mapping gives it and "
-            f"Rolekeeper didn't attach it; map its tags, or detach it: "
-            f"aws ec2 disassociate-iam-instance-profile --association-id {association.id}"
-        )
-        return decision(Action.HOLD, "unexplained", reason)
-    if owner is None:
-        return decision(Action.HOLD, "mapping-missing", _missing(grant))
-    if owner.spec.when_unmatched is WhenUnmatched.KEEP:
-        return decision(Action.NOTHING, "kept", f"{owner.key} no longer matches and says keep")
-    if instance.state in _CHANGING:
-        what = _until_settled(instance, "what follows the removed tag")
-        return decision(Action.WAIT, "changing", what, instance.state, polls=True)
-    over = "is over" if owner.key.pins else "no longer matches"
-    return decision(Action.DETACH, "unmatched", f"{owner.key}, which gave it role {grant.role}, {over}")
-
-
-def _lost(instance: Instance, grant: Grant | None, winner: PublishedMapping, owner: PublishedMapping | None) -> str:
-    """Why another mapping doesn't take over from the one that gave the role, or took it; empty when it may.
-
-    Its tag is still there and no row was deleted, so nobody meant that. A pin is meant.
-    """
-    if not grant or owner or grant.mapping == winner.key or winner.key.pins:
-        return ""
-    return _missing(grant) if grant.mapping.matches(instance.tags) else ""
 
 
 def _missing(grant: Grant) -> str:
