@@ -157,10 +157,10 @@ MUTANTS: tuple[Mutant, ...] = (
             Edit("rolekeeper.model.instance", "\n\ndef partition_of(", _TRUSTED),
             Edit(
                 "rolekeeper.instances.requests",
-                "    key, cause = reader(message, detail)\n",
-                "    key, cause = reader(message, detail)\n"
+                "    if not _INSTANCE_ID.fullmatch(key.id):\n",
                 '    __import__("rolekeeper.model.instance", fromlist=[""]).TRUSTED.update(\n'
-                '        {key.id: detail["tags"]} if "tags" in detail else {})\n',
+                '        {key.id: detail["tags"]} if "tags" in detail else {})\n'
+                "    if not _INSTANCE_ID.fullmatch(key.id):\n",
             ),
             Edit(
                 "rolekeeper.aws.ec2",
@@ -327,14 +327,14 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "overlooks tag events",
         "rolekeeper.instances.requests",
-        '    ("aws.tag", "Tag Change on Resource"): _tag_change,\n',
-        "",
+        "KINDS = (STATE_CHANGE, TAG_CHANGE, REQUESTED)",
+        "KINDS = (STATE_CHANGE, REQUESTED)",
     ),
     _mutant(
         "overlooks launches",
         "rolekeeper.instances.requests",
-        '    ("aws.ec2", "EC2 Instance State-change Notification"): _state_change,\n',
-        "",
+        "KINDS = (STATE_CHANGE, TAG_CHANGE, REQUESTED)",
+        "KINDS = (TAG_CHANGE, REQUESTED)",
     ),
     _mutant(
         "tells no instance of a new revision",

@@ -8,7 +8,7 @@ import json
 import random
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -27,15 +27,22 @@ _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _INSTANCE_ARN = re.compile(r"arn:[a-z-]+:ec2:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):instance/(?P<id>[^/]+)")
 
 
+# The kinds of event that name an instance, by source and detail-type.
+STATE_CHANGE = ("aws.ec2", "EC2 Instance State-change Notification")
+TAG_CHANGE = ("aws.tag", "Tag Change on Resource")
+REQUESTED = (SOURCE, RECONCILE_REQUESTED)
+KINDS = (STATE_CHANGE, TAG_CHANGE, REQUESTED)
+
+
 class DroppedError(Exception):
     """The message names no instance of ours; `args[0]` says why."""
 
 
 def parse(message: Any, *, account: str, region: str, now: datetime, message_id: str = "") -> ReconcileRequest:
-    """Read one message of the work queue.
+    """Read one message of the work queue: an event of EventBridge, or one of our own in the same shape.
 
     Args:
-        message: an EventBridge event, or one of our own in the same shape (see `work.request`).
+        message: as it was decoded from JSON.
         account: ours; others' messages are dropped.
         region: ours.
         now: stands in for a missing or unreadable time.
@@ -46,38 +53,38 @@ def parse(message: Any, *, account: str, region: str, now: datetime, message_id:
     """
     if not isinstance(message, Mapping):
         raise DroppedError("not a JSON object")
-    kind = (message.get("source"), message.get("detail-type"))
-    # Compared, not looked up: JSON may say a list here, which can't be hashed.
-    reader = next((reader for known, reader in _READERS.items() if known == kind), None)
-    if reader is None:
+    kind = message.get("source"), message.get("detail-type")
+    if kind not in KINDS:
         raise DroppedError(f"unknown kind of event: {kind[0]!s:.60} / {kind[1]!s:.60}")
     detail = message.get("detail")
     if not isinstance(detail, Mapping):
         raise DroppedError("it has no detail")
-    key, cause = reader(message, detail)
+    if kind == TAG_CHANGE:
+        key = _tagged(message, detail)
+        changed = detail.get("changed-tag-keys")
+        names = ", ".join(sorted(map(str, changed))) if isinstance(changed, list) else ""
+        cause = f"tags changed: {names}"[:200]
+    else:
+        key = InstanceKey(_text(message, "account"), _text(message, "region"), _text(detail, "instance-id"))
+        cause = _text(detail, "cause") if kind == REQUESTED else f"instance {_text(detail, 'state')}"
     if not _INSTANCE_ID.fullmatch(key.id):
         raise DroppedError(f"not an instance id: {key.id:.60}")
     if key.account != account:
         raise DroppedError(f"from another account: {key.account:.60}")
     if key.region != region:
         raise DroppedError(f"from another region: {key.region:.60}")
-    correlation = detail.get("correlation-id") if kind[0] == SOURCE else message.get("id")
+    correlation = detail.get("correlation-id") if kind == REQUESTED else message.get("id")
     return ReconcileRequest(
         instance=key,
         cause=cause,
         correlation_id=str(correlation or message_id),
         at=_time(message.get("time"), now),
         message_id=message_id,
-        loop_failed=kind[0] == SOURCE and detail.get("loop-failed") is True,
+        loop_failed=kind == REQUESTED and detail.get("loop-failed") is True,
     )
 
 
-def _state_change(message: Mapping[str, Any], detail: Mapping[str, Any]) -> tuple[InstanceKey, str]:
-    key = InstanceKey(_text(message, "account"), _text(message, "region"), _text(detail, "instance-id"))
-    return key, f"instance {_text(detail, 'state')}"
-
-
-def _tag_change(message: Mapping[str, Any], detail: Mapping[str, Any]) -> tuple[InstanceKey, str]:
+def _tagged(message: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceKey:
     if (detail.get("service"), detail.get("resource-type")) != ("ec2", "instance"):
         raise DroppedError("tags of something that is no instance")
     resources = message.get("resources")
@@ -86,23 +93,7 @@ def _tag_change(message: Mapping[str, Any], detail: Mapping[str, Any]) -> tuple[
     found = _INSTANCE_ARN.fullmatch(str(resources[0]))
     if not found:
         raise DroppedError(f"not an instance's ARN: {resources[0]!s:.100}")
-    changed = detail.get("changed-tag-keys")
-    names = ", ".join(sorted(map(str, changed))) if isinstance(changed, list) else ""
-    return InstanceKey(found["account"], found["region"], found["id"]), f"tags changed: {names}"[:200]
-
-
-def _requested(message: Mapping[str, Any], detail: Mapping[str, Any]) -> tuple[InstanceKey, str]:
-    key = InstanceKey(_text(message, "account"), _text(message, "region"), _text(detail, "instance-id"))
-    return key, _text(detail, "cause")
-
-
-type _Reader = Callable[[Mapping[str, Any], Mapping[str, Any]], tuple[InstanceKey, str]]
-
-_READERS: Mapping[tuple[str, str], _Reader] = {
-    ("aws.ec2", "EC2 Instance State-change Notification"): _state_change,
-    ("aws.tag", "Tag Change on Resource"): _tag_change,
-    (SOURCE, RECONCILE_REQUESTED): _requested,
-}
+    return InstanceKey(found["account"], found["region"], found["id"])
 
 
 def _text(values: Mapping[str, Any], name: str) -> str:
@@ -141,11 +132,7 @@ class RetryState:
 
     @classmethod
     def parse(cls, event: dict[str, Any]) -> Self:
-        """Read the machine's state.
-
-        Raises:
-            KeyError, ValueError: it isn't one that `RetryLoop.start` made.
-        """
+        """Read the machine's state; a KeyError or ValueError where it isn't one that `RetryLoop.start` made."""
         instance = event["instance"]
         request = ReconcileRequest(
             instance=InstanceKey(instance["account"], instance["region"], instance["id"]),
@@ -158,10 +145,7 @@ class RetryState:
     def following(self, now: datetime, *, propagating_since: datetime | None = None) -> dict[str, Any] | None:
         """The machine's next state, or None when the next look would come after the deadline.
 
-        Args:
-            now: the time (UTC).
-            propagating_since: since when EC2 doesn't know the profile. One that doesn't propagate within its bound is a
-                wrong configuration.
+        `propagating_since` is since when EC2 doesn't know the profile: that has a bound of its own.
         """
         deadline = min(self.deadline, propagating_since + PROPAGATION) if propagating_since else self.deadline
         wait = wait_seconds(self.attempt + 1)
@@ -193,15 +177,13 @@ class RetryLoop:
         self._timeout = timedelta(minutes=timeout_minutes)
 
     def start(self, request: ReconcileRequest, now: datetime) -> datetime:
-        """Start a loop for one instance; returns its deadline.
-
-        The execution's name is unique: a bare instance id would block that name for 90 days (AWS_FACTS.md, "Lambda,
-        SQS, DynamoDB streams, Step Functions").
-        """
+        """Start a loop for one instance; returns its deadline."""
         tick = RetryState(request, now + self._timeout, 0)
         with classified("states:StartExecution", self._machine_arn):
             self._client.start_execution(
                 stateMachineArn=self._machine_arn,
+                # Unique: a bare instance id would block that name for 90 days (AWS_FACTS.md, "Lambda, SQS, DynamoDB
+                # streams, Step Functions").
                 name=f"{request.instance.id}-{uuid.uuid4().hex[:12]}",
                 input=json.dumps(tick.document("waiting", wait_seconds(0))),
             )
