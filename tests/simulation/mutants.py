@@ -238,7 +238,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "counts a change for a minute only",
         "rolekeeper.instances.change_limit",
-        "(int(name[1:]) + 1 + self._minutes) * MINUTE",
+        "(int(name[1:]) + 1 + self.minutes) * MINUTE",
         "(int(name[1:]) + 1) * MINUTE",
     ),
     _mutant(

@@ -14,6 +14,7 @@ those who wait for it, and their room leaves a window later in turn. So each wai
 
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,34 +34,26 @@ SPREAD = 20
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Reservation for one replace or detach.
+    """Room for one replace or detach. `take` counts it, on the condition that there is room.
 
-    Attributes:
-        take: counts the change; its condition fails when there is no room.
-        back: undoes that where EC2 refuses the change: in the very minute, or the very credit, that it was taken from.
+    `back` undoes that where EC2 refuses the change: in the very minute, or the very credit, that it was taken from.
     """
 
     take: Write
     back: Write
 
 
+@dataclass(frozen=True)
 class ChangeLimiter:
-    """The windows of all mappings.
+    """The windows of all mappings, each of so many `minutes`."""
 
-    Args:
-        store: the state table.
-        limits: how much may change at once.
-        minutes: how long a window is.
-    """
-
-    def __init__(self, store: Store, limits: Limits, minutes: int) -> None:
-        self._store = store
-        self._limits = limits
-        self._minutes = minutes
+    store: Store
+    limits: Limits
+    minutes: int
 
     def room(self, mapping: MappingKey, now: datetime) -> Reservation:
-        """Reservation by the plain limit, if there is any when it is taken."""
-        return self._taking(layout.window_key(mapping), now, self._limits.per_edit)
+        """Room by the plain limit, if there is any when it is taken."""
+        return self._taking(layout.window_key(mapping), now, self.limits.per_edit)
 
     def reserve_or_wait(self, mapping: MappingKey, revision: int, now: datetime) -> Reservation | datetime:
         """After a refusal: room for the change all the same, or when its turn is.
@@ -68,23 +61,23 @@ class ChangeLimiter:
         Now the fleet's size matters, as the last sweep counted it, and what somebody approved for this revision.
         """
         key = layout.window_key(mapping)
-        found = self._store.get([key, layout.FLEET])
+        found = self.store.get([key, layout.FLEET])
         item, fleet = found.get(key, {}), found.get(layout.FLEET, {})
         total = int(item.get("total", 0)) - self._forget(key, item, now)
-        if total < (allowed := self._limits.allowed(int(fleet.get("instances", 0)))):
+        if total < (allowed := self.limits.allowed(int(fleet.get("instances", 0)))):
             return self._taking(key, now, allowed)
         if int(item.get("credit", 0)) > 0 and int(item.get("credit_revision", 0)) == revision:
             used = Update().add("credit", -1).only_if("credit", ">", 0).only_if("credit_revision", "=", revision)
-            return Reservation(self._store.update(key, used), self._store.update(key, Update().add("credit", 1)))
+            return Reservation(self.store.update(key, used), self.store.update(key, Update().add("credit", 1)))
         return self._turn(key, item, now)
 
     def _taking(self, key: layout.Key, now: datetime, allowed: int) -> Reservation:
         update = self._counting(now, 1).only_if("total", "<", allowed, or_absent=allowed > 0)
-        return Reservation(self._store.update(key, update), self._store.update(key, self._counting(now, -1)))
+        return Reservation(self.store.update(key, update), self.store.update(key, self._counting(now, -1)))
 
     def _counting(self, now: datetime, number: int) -> Update:
         # The item is of use for a window and no longer; what DynamoDB drops late is forgotten by the next burst.
-        expires = now + timedelta(minutes=2 * self._minutes, days=1)
+        expires = now + timedelta(minutes=2 * self.minutes, days=1)
         counting = Update().add("total", number).add(f"m{_minute(now)}", number)
         return counting.set("expires", int(expires.timestamp()))
 
@@ -93,42 +86,38 @@ class ChangeLimiter:
         over = {name: int(item[name]) for name in item if _is_minute(name) and self._leaves(name) <= now}
         if not over:
             return 0
-        update = Update().add("total", -sum(over.values()))
+        left = sum(over.values())
+        update = Update().add("total", -left)
         for name, number in over.items():
             update.remove(name).only_if(name, "=", number)
         for name in item:
             if _is_minute(name, "w") and int(name[1:]) < _minute(now):
                 update.remove(name)
         try:
-            self._store.write(self._store.update(key, update))
+            self.store.write(self.store.update(key, update))
         except ConflictError:
             return 0
-        return sum(over.values())
+        return left
 
     def _leaves(self, name: str) -> datetime:
         """When a minute's share leaves: the window's length after the minute's end."""
-        return datetime.fromtimestamp((int(name[1:]) + 1 + self._minutes) * MINUTE, UTC)
+        return datetime.fromtimestamp((int(name[1:]) + 1 + self.minutes) * MINUTE, UTC)
 
     def _turn(self, key: layout.Key, item: Mapping[str, Any], now: datetime) -> datetime:
         """The first minute with room that nobody waits for yet, a little spread; counts one more who waits for it."""
         this = _minute(now)
         for turn in range(this + 1, this + 1 + HORIZON):
-            left = turn - 1 - self._minutes  # the minute whose share leaves then
+            left = turn - 1 - self.minutes  # the minute whose share leaves then
             leaving = int(item.get(f"m{left}" if left <= this else f"w{left}", 0))
             if leaving > int(item.get(f"w{turn}", 0)):
-                self._count_waiting(key, turn)
+                with suppress(RetryableError):
+                    # Others count here too, and DynamoDB lets one through. A turn is a hint: two may wait for the same.
+                    self.store.write(self.store.update(key, Update().add(f"w{turn}", 1)))
                 break
         else:
-            turn = this + 1 + self._minutes
+            turn = this + 1 + self.minutes
         spread = random.Random().uniform(0, SPREAD)  # noqa: S311  # spreads load, guards nothing
         return datetime.fromtimestamp(turn * MINUTE + spread, UTC)
-
-    def _count_waiting(self, key: layout.Key, turn: int) -> None:
-        try:
-            self._store.write(self._store.update(key, Update().add(f"w{turn}", 1)))
-        except RetryableError:
-            # Others count here too, and DynamoDB lets one through. A turn is a hint: two may wait for the same room.
-            return
 
 
 def _minute(at: datetime) -> int:
