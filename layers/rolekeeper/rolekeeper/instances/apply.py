@@ -134,7 +134,7 @@ class Applier:
     ) -> Outcome:
         """Show why the instance doesn't carry what it should, and see that it is watched if it has to be."""
         now = self.now()
-        shown = observed.record.condition if observed.shows(decision) else None
+        shown = observed.shown(decision)
         watched_until = None
         if records.needs_watch(observed, decision, now, loop_failed=request.loop_failed):
             # By a timer or a retry loop: of messages that the queue delays this function would make a chain, which
@@ -228,7 +228,7 @@ class Applier:
             raise ConflictError(error.code, error.message, error.action, error.resource) from error
         instead = _instead(decision, error)
         if isinstance(error, AccessDeniedError):
-            self.telemetry.denied(error, correlation_id=request.correlation_id, news=not observed.shows(instead))
+            self.telemetry.denied(error, correlation_id=request.correlation_id, news=not observed.shown(instead))
         return self.hold(request, observed, instead, _Refusal(answer, completes, started.left, also))
 
 

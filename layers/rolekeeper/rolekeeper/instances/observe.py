@@ -4,7 +4,7 @@ The association first, then tags and state, then the mappings: whoever read olde
 refuses it. A batch costs two EC2 reads and one DynamoDB read, however many mappings there are.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,6 +18,7 @@ from rolekeeper.model import (
     Action,
     Association,
     Candidates,
+    Condition,
     Control,
     Decision,
     Grant,
@@ -71,10 +72,9 @@ class Observation:
         if self.instance is None:
             return Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance")
         decided = decide(self.instance, self.association, self.grant, self.candidates, self.owner, rules.ownership)
-        if decided.action.mutates:
-            same = repeated(self.record.changes, decided.desired)
-            if rules.contention.contended(same):
-                decided = _contended(decided, len(same))
+        same = repeated(self.record.changes, decided.desired)
+        if decided.action.mutates and rules.contention.contended(same):
+            decided = _contended(decided, len(same))
         withheld = withholding(self.control, rules.mode, swept=self.swept)
         if withheld and decided.action.mutates:
             return _withheld(decided, withheld)
@@ -100,22 +100,27 @@ class Observation:
         condition = self.record.condition
         return condition is not None and condition.since > self.asked_at
 
-    def shows(self, decision: Decision) -> bool:
-        """Whether the instance already shows this very decision."""
+    def shown(self, decision: Decision) -> Condition | None:
+        """What the instance shows, if that is this very decision."""
         condition = self.record.condition
-        return condition is not None and condition.fingerprint == decision.fingerprint
+        return condition if condition and condition.fingerprint == decision.fingerprint else None
+
+    def watched_until(self, now: datetime) -> datetime | None:
+        """Until when a retry loop or a timer watches it; None where none does."""
+        until = self.record.condition.watched_until if self.record.condition else None
+        return until if until and until > now else None
 
     def turn(self, decision: Decision, now: datetime) -> datetime | None:
         """When this very change has its turn, if it waits for room in its mapping's window: its timer rings then."""
-        until = self.record.condition.watched_until if self.record.condition else None
-        return until if until and until > now and self.shows(waits_for_room(decision, until)) else None
+        until = self.watched_until(now)
+        return until if until and self.shown(waits_for_room(decision, until)) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
     """An instance of which an item in the state table isn't what we wrote: it can't be decided on.
 
-    `published` are the mappings for its tags, where all of those can be read.
+    `published` are the mappings for its tags, where all of them can be read.
     """
 
     key: InstanceKey
@@ -137,13 +142,8 @@ def observe(keys: Sequence[InstanceKey], ec2: Ec2, state: State, now: datetime) 
 def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime) -> Iterator[Observed]:
     """Observe a page of instances that EC2 just described: one more EC2 read, one DynamoDB read.
 
-    The association is read after tags and state here, so a change that is decided on it is a hint and no more.
-
-    Args:
-        page: the instances.
-        ec2: for their associations.
-        state: the state table.
-        now: when the page was asked for.
+    The association is read after tags and state here, so a change that is decided on it is a hint and no more. `now`
+    is when the page was asked for.
     """
     if page:
         known = {each.key.id: each for each in page}
@@ -151,14 +151,13 @@ def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime
 
 
 def complete(
-    keys: Iterable[InstanceKey],
+    keys: Sequence[InstanceKey],
     associations: Mapping[str, Association],
     instances: Mapping[str, Instance],
     state: State,
     now: datetime,
 ) -> dict[InstanceKey, Observed]:
     """Add what the state table knows to what EC2 answered since `now`."""
-    keys = list(keys)
     wanted = {mapping for each in instances.values() for mapping in mapping_keys(each.tags)}
     snapshot = state.read(keys, sorted(wanted))
     observed = {key: _joined(snapshot, key, instances.get(key.id), associations.get(key.id), now) for key in keys}

@@ -34,13 +34,13 @@ def starting(observed: Observation, decision: Decision, now: datetime) -> Record
 
 def completed(observed: Observation, decision: Decision, rule: ContentionRule, now: datetime) -> RecordChange:
     """What is written after EC2 took a change. Of a swap this is the first half, which isn't the change itself."""
+    cleared = RecordChange(clears=observed.record.condition is not None)
     if decision.swap or decision.desired is None:
-        return RecordChange(clears=observed.record.condition is not None)
+        return cleared
     same = repeated(observed.record.changes, decision.desired)
     counted = same[len(same) + 1 - rule.after :] if len(same) >= rule.after else same
     lapsed = tuple(each for each in observed.record.changes if each not in counted)
-    applied = AppliedChange(decision.desired, now)
-    return RecordChange(applied=applied, lapsed=lapsed, clears=observed.record.condition is not None)
+    return replace(cleared, applied=AppliedChange(decision.desired, now), lapsed=lapsed)
 
 
 def next_record(
@@ -48,11 +48,7 @@ def next_record(
 ) -> RecordChange:
     """What to write for a decision that changes nothing at EC2.
 
-    Args:
-        observed: the instance.
-        decision: converged, a wait or a hold, or that the instance has ended.
-        now: the time (UTC).
-        watched_until: until when a watch over the instance goes that begins now, if one does.
+    `watched_until` is until when a watch over the instance goes that begins now, if one does.
     """
     if decision.code in ("gone", "ended"):
         return RecordChange(ends=observed.recorded, unpins=observed.ended and observed.pin is not None)
@@ -60,23 +56,19 @@ def next_record(
         change = _at_rest(observed, decision, now)
     else:
         change = _condition(observed, decision, now, watched_until)
-    return replace(change, expected=observed.record).after(observed.record)
+    return replace(change, lapsed=_lapsed(observed.record, decision), expected=observed.record).after(observed.record)
 
 
 def needs_watch(observed: Observation, decision: Decision, now: datetime, *, loop_failed: bool = False) -> bool:
     """Whether something has to see that the instance is looked at again: a retry loop or a timer.
 
-    Args:
-        observed: the instance.
-        decision: what was decided.
-        now: the time (UTC).
-        loop_failed: whether its retry loop ended in failure: then nothing watches it, whatever the record says.
+    Where its retry loop failed nothing watches it, whatever the record says.
     """
     if decision.until:
-        return not (observed.shows(decision) and _watched(observed.record, now))
+        return not (observed.shown(decision) and observed.watched_until(now))
     if not decision.polls or is_hopeless(observed, decision):
         return False
-    return loop_failed or not _watched(observed.record, now)
+    return loop_failed or not observed.watched_until(now)
 
 
 def needs_reconcile(observed: Observation, decision: Decision, now: datetime) -> bool:
@@ -88,31 +80,45 @@ def needs_reconcile(observed: Observation, decision: Decision, now: datetime) ->
 
 def is_hopeless(observed: Observation, decision: Decision) -> bool:
     """A profile that EC2 didn't know within its bound is asked for once a sweep, without another loop."""
-    former = observed.record.condition
-    return former is not None and former.parked and observed.shows(decision) and decision.code == "propagating"
-
-
-def _watched(record: InstanceRecord, now: datetime) -> datetime | None:
-    until = record.condition.watched_until if record.condition else None
-    return until if until and until > now else None
+    shown = observed.shown(decision)
+    return shown is not None and shown.parked and decision.code == "propagating"
 
 
 def _at_rest(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
-    """Nothing has to change at EC2: what is no longer so goes, and a grant tells which mapping stands for it now."""
-    record, grant = observed.record, observed.grant
+    """Nothing has to change at EC2: what is no longer so goes, and a grant tells which mapping stands for it now.
+
+    Of grants only those count that this look can know: whoever gave a later one looked later. The record is read last.
+    """
+    record = observed.record
     grants: tuple[Grant, ...] = ()
-    revoked = set[str]()
-    if grant and grant.at > observed.asked_at:
-        # Whoever gave it looked later than this look did: the record is read last.
-        grant = None
+    grant = observed.grant if observed.grant and observed.grant.at <= observed.asked_at else None
     if decision.code == "converged" and grant and decision.mapping and decision.mapping != grant.mapping:
         grants = (replace(grant, mapping=decision.mapping, revision=decision.revision, role=decision.role, at=now),)
-    carried = observed.association.profile_arn if observed.association else ""
-    stale = NO_PROFILE in record.grants and record.grants[NO_PROFILE].at <= observed.asked_at
-    if stale and (carried or decision.code == "unmatched"):
-        revoked.add(NO_PROFILE)
+    bare = record.grants.get(NO_PROFILE)
+    stale = bare and bare.at <= observed.asked_at and (observed.association or decision.code == "unmatched")
+    revoked = frozenset({NO_PROFILE} if stale else ())
     clears = record.condition is not None
-    return RecordChange(grants=grants, revoked=frozenset(revoked), lapsed=_lapsed(record, decision), clears=clears)
+    return RecordChange(grants=grants, revoked=revoked, clears=clears)
+
+
+def _condition(
+    observed: Observation, decision: Decision, now: datetime, watched_until: datetime | None
+) -> RecordChange:
+    """What the instance shows while it waits or is held; nothing to write where it shows it already."""
+    shown = observed.shown(decision)
+    if shown and not watched_until:
+        return RecordChange()
+    condition = Condition(
+        decision.action,
+        decision.code,
+        decision.reason,
+        since=shown.since if shown else now,
+        fingerprint=decision.fingerprint,
+        watched_until=watched_until or (observed.watched_until(now) if decision.polls else None),
+        parked=not (decision.polls or decision.until) or is_hopeless(observed, decision),
+    )
+    timer = Timer(decision.until, observed.key) if decision.until and watched_until else None
+    return RecordChange(condition=condition, timer=timer)
 
 
 def _lapsed(record: InstanceRecord, decision: Decision) -> tuple[AppliedChange, ...]:
@@ -125,25 +131,3 @@ def _lapsed(record: InstanceRecord, decision: Decision) -> tuple[AppliedChange, 
     if decision.desired is None:
         return tuple(each for each in record.changes if each.change.profile_arn)
     return tuple(each for each in record.changes if each.change != decision.desired)
-
-
-def _condition(
-    observed: Observation, decision: Decision, now: datetime, watched_until: datetime | None
-) -> RecordChange:
-    """What the instance shows while it waits or is held; nothing to write where it shows it already."""
-    shown = observed.record.condition if observed.shows(decision) else None
-    lapsed = _lapsed(observed.record, decision)
-    if shown and not watched_until:
-        return RecordChange(lapsed=lapsed)
-    watched = watched_until or (_watched(observed.record, now) if decision.polls else None)
-    condition = Condition(
-        decision.action,
-        decision.code,
-        decision.reason,
-        since=shown.since if shown else now,
-        fingerprint=decision.fingerprint,
-        watched_until=watched,
-        parked=not (decision.polls or decision.until) or is_hopeless(observed, decision),
-    )
-    timer = Timer(decision.until, observed.key) if decision.until and watched_until else None
-    return RecordChange(condition=condition, lapsed=lapsed, timer=timer)
