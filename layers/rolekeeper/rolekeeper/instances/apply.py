@@ -106,7 +106,7 @@ class Applier:
         # Asked before its turn, it would be counted as one more that waits, and those behind it would wait longer.
         started = observed.turn(decision, self.now()) or self._start(request, observed, decision)
         if isinstance(started, datetime):
-            return self.hold(request, observed, waits_for_room(decision, started))
+            return self.show(request, observed, waits_for_room(decision, started))
         try:
             made = self._mutate(decision, request.instance.id)
         except RetryableError as error:
@@ -118,21 +118,17 @@ class Applier:
         answer = {"association-id": made.id, "state": made.state.value}
         change = records.completed(observed, decision, self.rules.contention, now)
         self.state.save(request.instance, change, now, completes=(started.entry, {"outcome": DONE, "answer": answer}))
+        event = CHANGED[Action.DETACH if decision.swap else decision.action]
+        reads = observed.tags_read
         self.telemetry.decision(
-            request,
-            observed.instance,
-            observed.association,
-            decision,
-            answer,
-            event=CHANGED[Action.DETACH if decision.swap else decision.action],
-            reads=observed.tags_read,
+            request, observed.instance, observed.association, decision, answer, event=event, reads=reads
         )
         return None
 
-    def hold(
+    def show(
         self, request: ReconcileRequest, observed: Observation, decision: Decision, refusal: _Refusal = _NOT_ASKED
     ) -> Outcome:
-        """Show why the instance doesn't carry what it should, and see that it is watched if it has to be."""
+        """Record a decision that changed nothing, where there is news, and have the instance watched if it must be."""
         now = self.now()
         shown = observed.shown(decision)
         watched_until = None
@@ -141,11 +137,12 @@ class Applier:
             # Lambda takes for a loop and stops (AWS_FACTS.md "Lambda, SQS, ...").
             watched_until = decision.until or (self.retries.start(request, now) if self.retries else None)
         change = records.next_record(observed, decision, now, watched_until)
-        entry = None
+        # That another mapping stands for the same role by now is worth an entry; that a wait is over is not.
+        handed_over = any(each.at == now for each in change.grants)
+        news = handed_over if decision.action is Action.NOTHING else change
+        entry = history_entry(request, observed.instance, observed.association, decision, {}) if news else None
         if refusal.left:
-            change = replace(change, expected=refusal.left)
-        elif change:
-            entry = history_entry(request, observed.instance, observed.association, decision, {})
+            change, entry = replace(change, expected=refusal.left), None
         completes, also = refusal.completes, refusal.also
         try:
             self.state.save(request.instance, change, now, entry=entry, completes=completes, also=also)
@@ -154,14 +151,10 @@ class Applier:
                 # Another look wrote since: what it says of the instance stands; of this one only the answer is kept.
                 self.state.save(request.instance, RecordChange(), now, completes=completes, also=also)
             raise
+        event = REFUSAL_EVENT if decision.action is Action.HOLD and not shown else ""
+        reads = observed.tags_read
         self.telemetry.decision(
-            request,
-            observed.instance,
-            observed.association,
-            decision,
-            refusal.answer,
-            event=REFUSAL_EVENT if decision.action is Action.HOLD and not shown else "",
-            reads=observed.tags_read,
+            request, observed.instance, observed.association, decision, refusal.answer, event=event, reads=reads
         )
         return Outcome(decision, since=shown.since if shown else now)
 
@@ -190,12 +183,10 @@ class Applier:
                 if isinstance(turn, datetime):
                     return turn
                 found = turn
-            except NoResponseError:
-                # It may have been written: once more would count it twice.
-                raise
-            except RetryableError:
-                # Workers that count for the same mapping at the same time: DynamoDB lets one of them through.
-                if mapping is None or wait is None:
+            except RetryableError as error:
+                # Workers that count for the same mapping at the same time: DynamoDB lets one of them through. But where
+                # no answer came it may have been written: once more would count it twice.
+                if mapping is None or wait is None or isinstance(error, NoResponseError):
                     raise
                 self.sleep(wait * random.Random().uniform(0.5, 1))  # noqa: S311  # spreads load, guards nothing
             else:
@@ -229,7 +220,7 @@ class Applier:
         instead = _instead(decision, error)
         if isinstance(error, AccessDeniedError):
             self.telemetry.denied(error, correlation_id=request.correlation_id, news=not observed.shown(instead))
-        return self.hold(request, observed, instead, _Refusal(answer, completes, started.left, also))
+        return self.show(request, observed, instead, _Refusal(answer, completes, started.left, also))
 
 
 def _counted_for(decision: Decision) -> MappingKey | None:

@@ -12,8 +12,7 @@ from datetime import timedelta
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
 from rolekeeper.instances.apply import Applier, Outcome
 from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe
-from rolekeeper.instances.records import next_record
-from rolekeeper.model import Action, Condition, Decision, InstanceKey, ReconcileRequest, RecordChange
+from rolekeeper.model import Condition, Decision, InstanceKey, ReconcileRequest, RecordChange
 from rolekeeper.telemetry import PARKED, history_entry
 
 # Seconds between looks at an instance that we changed or that changed under us; EC2 associates within seconds.
@@ -86,20 +85,7 @@ class Reconciler(Applier):
         invisible = decision.code == "gone" and self.now() - request.at < VISIBLE_WITHIN
         if not last and (invisible or decision.code in _FOLLOWED or observed.outdated):
             return None
-        if decision.action is Action.NOTHING:
-            return self._rest(request, observed, decision)
-        return self.hold(request, observed, decision)
-
-    def _rest(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Outcome:
-        """Nothing to do: no write, unless something from before has to be cleared up."""
-        now = self.now()
-        change = next_record(observed, decision, now)
-        # That another mapping stands for the same role by now is worth an entry; that a wait is over is not.
-        handed_over = any(each.at == now for each in change.grants)
-        entry = history_entry(request, observed.instance, observed.association, decision, {}) if handed_over else None
-        self.state.save(request.instance, change, now, entry=entry)
-        self.telemetry.decision(request, observed.instance, observed.association, decision)
-        return Outcome(decision)
+        return self.show(request, observed, decision)
 
 
 def _by_instance(requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, ReconcileRequest]:
