@@ -148,8 +148,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "reads what is wished before the association",
         "rolekeeper.instances.observe",
         "    associations = ec2.associations(ids)\n"
-        "    return complete(keys, associations, ec2.instances(ids), state, now)",
-        "    instances = ec2.instances(ids)\n    return complete(keys, ec2.associations(ids), instances, state, now)",
+        "    instances = ec2.instances(ids) if shown is None else shown\n",
+        "    instances = ec2.instances(ids) if shown is None else shown\n"
+        "    associations = ec2.associations(ids)\n",
     ),
     Mutant(
         "trusts the tags in an event",

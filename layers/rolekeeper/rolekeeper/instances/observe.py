@@ -132,11 +132,20 @@ class Unreadable:
 type Observed = Observation | Unreadable
 
 
-def observe(keys: Sequence[InstanceKey], ec2: Ec2, state: State, now: datetime) -> dict[InstanceKey, Observed]:
-    """Observe these instances: two EC2 reads, one DynamoDB read (a second one only where a mapping lost its tag)."""
+def observe(
+    keys: Sequence[InstanceKey], ec2: Ec2, state: State, now: datetime, shown: Mapping[str, Instance] | None = None
+) -> dict[InstanceKey, Observed]:
+    """Observe these instances: two EC2 reads, one DynamoDB read (a second one only where a mapping lost its tag).
+
+    `shown` are the instances by id where EC2 just described them, so that it isn't asked for them again.
+    """
     ids = [key.id for key in keys]
     associations = ec2.associations(ids)
-    return complete(keys, associations, ec2.instances(ids), state, now)
+    instances = ec2.instances(ids) if shown is None else shown
+    wanted = {mapping for each in instances.values() for mapping in mapping_keys(each.tags)}
+    snapshot = state.read(keys, sorted(wanted))
+    observed = {key: _joined(snapshot, key, instances.get(key.id), associations.get(key.id), now) for key in keys}
+    return _with_owners(observed, wanted, snapshot, state)
 
 
 def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime) -> Iterator[Observed]:
@@ -146,22 +155,8 @@ def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime
     is when the page was asked for.
     """
     if page:
-        known = {each.key.id: each for each in page}
-        yield from complete([each.key for each in page], ec2.associations(list(known)), known, state, now).values()
-
-
-def complete(
-    keys: Sequence[InstanceKey],
-    associations: Mapping[str, Association],
-    instances: Mapping[str, Instance],
-    state: State,
-    now: datetime,
-) -> dict[InstanceKey, Observed]:
-    """Add what the state table knows to what EC2 answered since `now`."""
-    wanted = {mapping for each in instances.values() for mapping in mapping_keys(each.tags)}
-    snapshot = state.read(keys, sorted(wanted))
-    observed = {key: _joined(snapshot, key, instances.get(key.id), associations.get(key.id), now) for key in keys}
-    return _with_owners(observed, wanted, snapshot, state)
+        shown = {each.key.id: each for each in page}
+        yield from observe([each.key for each in page], ec2, state, now, shown).values()
 
 
 def _joined(
