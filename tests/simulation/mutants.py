@@ -147,10 +147,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "reads what is wished before the association",
         "rolekeeper.instances.observe",
-        "    associations = ec2.associations(ids)\n"
-        "    instances = ec2.instances(ids) if shown is None else shown\n",
-        "    instances = ec2.instances(ids) if shown is None else shown\n"
-        "    associations = ec2.associations(ids)\n",
+        "    associations = ec2.associations(ids)\n    instances = ec2.instances(ids) if shown is None else shown\n",
+        "    instances = ec2.instances(ids) if shown is None else shown\n    associations = ec2.associations(ids)\n",
     ),
     Mutant(
         "trusts the tags in an event",
@@ -266,7 +264,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "takes the first of a tie",
         "rolekeeper.instances.resolve",
-        "    if {_asks_for(each) for each in top} != {_asks_for(first)}:",
+        "    if len({(each.spec.role, each.profile_arn) for each in top}) > 1:",
         "    if False:",
     ),
     _mutant("obeys a deleted mapping", "rolekeeper.instances.resolve", "    if mapping.deleted:", "    if False:"),

@@ -42,11 +42,8 @@ def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: d
         return f"it is not for account {instance.key.account}"
     if spec.regions and instance.key.region not in spec.regions:
         return f"it is not for region {instance.key.region}"
-    missing = [
-        f"{key}={value}"
-        for key, value in spec.require_tags.items()
-        if not MappingKey(key, value).matches(instance.tags)
-    ]
+    required = {MappingKey(key, value) for key, value in spec.require_tags.items()}
+    missing = [str(each) for each in required if not each.matches(instance.tags)]
     if missing:
         return f"it also requires {', '.join(sorted(missing))}"
     return ""
@@ -55,13 +52,12 @@ def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: d
 def resolve(
     instance: Instance, published: Iterable[PublishedMapping], now: datetime, pin: Pin | None = None
 ) -> Candidates:
-    """Find what governs one instance: its pin, nothing where its tag excludes it, or the best of its mappings."""
+    """What governs one instance: its pin, nothing where its tag excludes it, or the best of its mappings."""
     ranked = _rank(instance, published, now)
     if pin and not pin.expired(now):
         if pin.unclear:
-            return _overruled(
-                ranked, "the pin can't be read", Exclusion(Action.HOLD, "pin-unclear", pin.unclear, text=pin.unclear)
-            )
+            unclear = Exclusion(Action.HOLD, "pin-unclear", pin.unclear, text=pin.unclear)
+            return _overruled(ranked, "the pin can't be read", unclear)
         return replace(_overruled(ranked, "the pin comes before every mapping"), winner=as_mapping(pin, instance.key))
     if excluded := exclusion(instance.tags, now):
         return _overruled(ranked, excluded.reason, excluded)
@@ -76,10 +72,10 @@ def _overruled(ranked: Candidates, why: str, excluded: Exclusion | None = None) 
 
 
 def _rank(instance: Instance, published: Iterable[PublishedMapping], now: datetime) -> Candidates:
-    """Rank the published mappings for one instance.
+    """The lowest priority number wins, as in load-balancer rules.
 
-    The lowest priority number wins, as in load-balancer rules. Mappings that share it and want the same role and
-    profile agree, and the first by key stands for them; if they want different ones it is a tie, which holds.
+    Mappings that share it and want the same role and profile agree, and the first by key stands for them; if they want
+    different ones it is a tie, which holds.
     """
     applicable: list[PublishedMapping] = []
     overridden: list[Overridden] = []
@@ -97,14 +93,10 @@ def _rank(instance: Instance, published: Iterable[PublishedMapping], now: dateti
         Overridden(each.key, f"priority {each.spec.priority} comes after {first.spec.priority} of {first.key}")
         for each in applicable[len(top) :]
     ]
-    if {_asks_for(each) for each in top} != {_asks_for(first)}:
+    if len({(each.spec.role, each.profile_arn) for each in top}) > 1:
         return Candidates(in_conflict=tuple(top), overridden=tuple(overridden))
     overridden += [Overridden(each.key, f"it agrees with {first.key}, which stands for it") for each in top[1:]]
     return Candidates(winner=first, overridden=tuple(overridden))
-
-
-def _asks_for(mapping: PublishedMapping) -> tuple[str, str]:
-    return mapping.spec.role, mapping.profile_arn
 
 
 def exclusion(tags: Mapping[str, str], now: datetime) -> Exclusion | None:
