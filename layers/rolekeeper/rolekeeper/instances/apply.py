@@ -80,7 +80,6 @@ class Applier:
     """Carries decisions out.
 
     Attributes:
-        window: how much each mapping may still change.
         rules: what the deployment allows; the control item overrides the mode.
         retries: has an instance looked at again until it is ready; None inside a retry loop, which does.
         now: the clock (UTC).

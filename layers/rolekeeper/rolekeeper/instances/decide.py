@@ -58,17 +58,12 @@ def decide(  # noqa: PLR0913, PLR0917  # all that one decision depends on
     owner: PublishedMapping | None,
     ownership: Ownership,
 ) -> Decision:
-    """Decide what one instance needs. A `Wait` with `polls` needs the retry loop; one without is ended by an event.
+    """Decide what one instance needs, as EC2 and the state table show it now.
 
-    Args:
-        instance: as EC2 describes it now.
-        association: the one that EC2 shows now, if any.
-        grant: the one that explains what it carries: of the association's profile, or of no role where it has none.
-        candidates: the published mappings, ranked by `resolve` for this instance.
-        owner: the published mapping of `grant` (or its tombstone) as it reads now; it says what happens when the
-            tag goes. None where there is no grant, or where the mapping's record is missing, or where neither the
-            instance carries its tag any more nor is it asked for because another mapping governs.
-        ownership: which profiles are managed.
+    `grant` explains what it carries: it is of the association's profile, or of no role where it has none. `owner` is
+    the published mapping of `grant` (or its tombstone), and says what happens when the tag goes. It is None where there
+    is no grant, where the mapping's record is missing, or where the instance no longer carries its tag and it isn't
+    asked for because another mapping governs.
     """
     decision = partial(Decision, overridden=candidates.overridden)
     if instance.state in ENDED:

@@ -41,12 +41,7 @@ class DroppedError(Exception):
 def parse(message: Any, *, account: str, region: str, now: datetime, message_id: str = "") -> ReconcileRequest:
     """Read one message of the work queue: an event of EventBridge, or one of our own in the same shape.
 
-    Args:
-        message: as it was decoded from JSON.
-        account: ours; others' messages are dropped.
-        region: ours.
-        now: stands in for a missing or unreadable time.
-        message_id: SQS's id, to answer with.
+    `account` and `region` are ours, and `now` stands in for a missing or unreadable time.
 
     Raises:
         DroppedError: it names no instance of ours, and why.
