@@ -147,8 +147,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "reads what is wished before the association",
         "rolekeeper.instances.observe",
-        "    associations = ec2.associations(ids)\n    instances = ec2.instances(ids) if shown is None else shown\n",
-        "    instances = ec2.instances(ids) if shown is None else shown\n    associations = ec2.associations(ids)\n",
+        "    associations = ec2.associations(ids)\n    instances = ec2.instances(ids) if described",
+        "    early = ec2.instances(ids)\n    associations = ec2.associations(ids)\n    instances = early if described",
     ),
     Mutant(
         "trusts the tags in an event",

@@ -133,15 +133,15 @@ type Observed = Observation | Unreadable
 
 
 def observe(
-    keys: Sequence[InstanceKey], ec2: Ec2, state: State, now: datetime, shown: Mapping[str, Instance] | None = None
+    keys: Sequence[InstanceKey], ec2: Ec2, state: State, now: datetime, described: Mapping[str, Instance] | None = None
 ) -> dict[InstanceKey, Observed]:
     """Observe these instances: two EC2 reads, one DynamoDB read (a second one only where a mapping lost its tag).
 
-    `shown` are the instances by id where EC2 just described them, so that it isn't asked for them again.
+    `described` are the instances by id where EC2 has just described them: it isn't asked for them again.
     """
     ids = [key.id for key in keys]
     associations = ec2.associations(ids)
-    instances = ec2.instances(ids) if shown is None else shown
+    instances = ec2.instances(ids) if described is None else described
     wanted = {mapping for each in instances.values() for mapping in mapping_keys(each.tags)}
     snapshot = state.read(keys, sorted(wanted))
     observed = {key: _joined(snapshot, key, instances.get(key.id), associations.get(key.id), now) for key in keys}
@@ -155,8 +155,8 @@ def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime
     is when the page was asked for.
     """
     if page:
-        shown = {each.key.id: each for each in page}
-        yield from observe([each.key for each in page], ec2, state, now, shown).values()
+        described = {each.key.id: each for each in page}
+        yield from observe([each.key for each in page], ec2, state, now, described).values()
 
 
 def _joined(
