@@ -11,16 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from rolekeeper.aws import Ec2
-from rolekeeper.aws.errors import (
-    AccessDeniedError,
-    AwsRefusalError,
-    ConflictError,
-    NoResponseError,
-    NotFoundError,
-    NotReadyError,
-    RetryableError,
-)
+from rolekeeper.aws import Ec2, errors
 from rolekeeper.instances import records
 from rolekeeper.instances.change_limit import ChangeLimiter, Reservation
 from rolekeeper.instances.observe import Observation, waits_for_room
@@ -45,7 +36,7 @@ class Outcome:
 
     decision: Decision | None = None
     since: datetime | None = None
-    error: AwsRefusalError | None = None
+    error: errors.AwsRefusalError | None = None
 
     @property
     def waiting(self) -> bool:
@@ -108,10 +99,10 @@ class Applier:
             return self.show(request, observed, waits_for_room(decision, started))
         try:
             made = self._mutate(decision, request.instance.id)
-        except RetryableError as error:
+        except errors.RetryableError as error:
             # The call may have happened. Its grant explains what the instance carries then.
             return self.failed("the outcome of a change is unknown", error, request, instance=request.instance.id)
-        except AwsRefusalError as error:
+        except errors.AwsRefusalError as error:
             return self._refused(request, observed, decision, started, error)
         now = self.now()
         answer = {"association-id": made.id, "state": made.state.value}
@@ -145,7 +136,7 @@ class Applier:
         completes, also = refusal.completes, refusal.also
         try:
             self.state.save(request.instance, change, now, entry=entry, completes=completes, also=also)
-        except ConflictError:
+        except errors.ConflictError:
             if completes:
                 # Another look wrote since: what it says of the instance stands; of this one only the answer is kept.
                 self.state.save(request.instance, RecordChange(), now, completes=completes, also=also)
@@ -157,9 +148,9 @@ class Applier:
         )
         return Outcome(decision, since=shown.since if shown else now)
 
-    def failed(self, text: str, error: AwsRefusalError, request: ReconcileRequest, **named: Any) -> Outcome:
+    def failed(self, text: str, error: errors.AwsRefusalError, request: ReconcileRequest, **named: Any) -> Outcome:
         """Log an error that has the message retried."""
-        if isinstance(error, AccessDeniedError):
+        if isinstance(error, errors.AccessDeniedError):
             self.telemetry.denied(error, correlation_id=request.correlation_id)
         self.telemetry.will_retry(text, error=str(error), **named)
         return Outcome(error=error)
@@ -175,22 +166,24 @@ class Applier:
             change = records.starting(observed, decision, now)
             try:
                 at = self.state.save(request.instance, change, now, entry=entry, also=[room.take] if room else [])
-            except ConflictError:
+            except errors.ConflictError:
                 if mapping is None:
                     raise
                 turn = self.window.reserve_or_wait(mapping, decision.revision, self.now())
                 if isinstance(turn, datetime):
                     return turn
                 found = turn
-            except RetryableError as error:
+            except errors.RetryableError as error:
                 # Workers that count for the same mapping at the same time: DynamoDB lets one of them through. But where
                 # no answer came it may have been written: once more would count it twice.
-                if mapping is None or wait is None or isinstance(error, NoResponseError):
+                if mapping is None or wait is None or isinstance(error, errors.NoResponseError):
                     raise
                 self.sleep(wait * random.Random().uniform(0.5, 1))  # noqa: S311  # spreads load, guards nothing
             else:
                 return _Started(at, replace(observed.record, writes=observed.record.writes + bool(change)), room)
-        raise RetryableError("WindowBusy", f"the changes of {mapping} could not be counted", "dynamodb:UpdateItem")
+        raise errors.RetryableError(
+            "WindowBusy", f"the changes of {mapping} could not be counted", "dynamodb:UpdateItem"
+        )
 
     def _mutate(self, decision: Decision, instance_id: str) -> Association:
         if decision.action is Action.ATTACH:
@@ -205,7 +198,7 @@ class Applier:
         observed: Observation,
         decision: Decision,
         started: _Started,
-        error: AwsRefusalError,
+        error: errors.AwsRefusalError,
     ) -> Outcome:
         """EC2 said no: complete the entry with its answer, then have it looked at again, wait, or show why not."""
         answer = {"code": error.code, "message": error.message, "action": error.action, "resource": error.resource}
@@ -213,11 +206,11 @@ class Applier:
         outcome = {"answer": answer} if error.possibly_applied else {"outcome": REFUSED, "answer": answer}
         also = (started.room.back,) if started.room and not error.possibly_applied else ()
         completes = started.entry, outcome
-        if isinstance(error, ConflictError | NotFoundError):
+        if isinstance(error, errors.ConflictError | errors.NotFoundError):
             self.state.save(request.instance, RecordChange(), self.now(), completes=completes, also=also)
-            raise ConflictError(error.code, error.message, error.action, error.resource) from error
+            raise errors.ConflictError(error.code, error.message, error.action, error.resource) from error
         instead = _instead(decision, error)
-        if isinstance(error, AccessDeniedError):
+        if isinstance(error, errors.AccessDeniedError):
             self.telemetry.denied(error, correlation_id=request.correlation_id, news=not observed.shown(instead))
         return self.show(request, observed, instead, _Refusal(answer, completes, started.left, also))
 
@@ -228,13 +221,13 @@ def _counted_for(decision: Decision) -> MappingKey | None:
     return mapping if decision.action is not Action.ATTACH and mapping and not mapping.pins else None
 
 
-def _instead(decision: Decision, error: AwsRefusalError) -> Decision:
+def _instead(decision: Decision, error: errors.AwsRefusalError) -> Decision:
     """What the instance shows after a refusal that looking again doesn't change."""
-    if isinstance(error, NotReadyError):
+    if isinstance(error, errors.NotReadyError):
         code = "changing" if error.code == "IncorrectInstanceState" else "propagating"
         reason = f"EC2 isn't ready for role {decision.role}: {error}"
         return replace(decision, action=Action.WAIT, code=code, reason=reason, polls=True, arguments=(error.code,))
-    if isinstance(error, AccessDeniedError):
+    if isinstance(error, errors.AccessDeniedError):
         reason = f"permission {error.action} on {error.resource} is missing ({error.code})"
         named = (error.action, error.resource)
         return replace(decision, action=Action.HOLD, code="denied", reason=reason, arguments=named)
