@@ -3,7 +3,7 @@
 What a condition on the principal exempts isn't judged: somebody has to be allowed to tag.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rolekeeper.aws.iam import Document
@@ -12,7 +12,7 @@ from rolekeeper.permissions.policies import listed, statements
 
 CREATE_TAGS, DELETE_TAGS = "CreateTags", "DeleteTags"
 # ForAllValues is none of them: one more tag in the request, and it doesn't deny.
-_HOLDS_ONE = {
+_HOLDS_ONE: Mapping[str, Callable[[str, str], bool]] = {
     "foranyvalue:stringequals": str.__eq__,
     "foranyvalue:stringlike": patterns.covers,
 }

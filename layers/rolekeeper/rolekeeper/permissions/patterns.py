@@ -10,61 +10,52 @@ from functools import lru_cache
 
 # What a policy variable such as `${aws:PrincipalTag/team}` comes to is known only when a request is made.
 _VARIABLE = re.compile(r"\$\{[^}]*\}")
-_WILDCARDS = re.compile(r"([*?]+)")
+# Wildcards that match texts of any length from some length on.
+_OPEN_RUN = re.compile(r"(\?*\*[*?]*)")
 # In characters by characters: two ARNs are walked, and of longer ones it is taken that they may meet.
 _LONGEST_WALK = 50_000
 # More than the patterns of two roles; a Lambda function's memory is to stay small.
 _KEPT = 16_384
 
 
+@lru_cache(_KEPT)
 def covers(wide: str, narrow: str) -> bool:
     """Whether everything that one pattern matches is matched by another; never true wrongly."""
-    return wide in {"*", narrow} or _covers(wide, narrow)
+    return wide == narrow or bool(_covered_by(wide).fullmatch(_without_variables(narrow)))
 
 
 def meet(one: str, other: str) -> bool:
     """Whether two patterns may match the same text; never false wrongly."""
     mine, theirs = head(one), head(other)
-    return (mine.startswith(theirs) or theirs.startswith(mine)) and _meet(_anything(one), _anything(other))
+    alike = mine.startswith(theirs) or theirs.startswith(mine)
+    return alike and _meet(_without_variables(one), _without_variables(other))
 
 
 @lru_cache(_KEPT)
 def head(pattern: str) -> str:
     """What stands before a pattern's first wildcard or variable: all that it covers begins so."""
-    return _WILDCARDS.split(_anything(pattern), 1)[0]
+    return re.split(r"[*?]", _without_variables(pattern), maxsplit=1)[0]
 
 
-def _anything(pattern: str) -> str:
+def _without_variables(pattern: str) -> str:
     return _VARIABLE.sub("*", pattern)
 
 
 @lru_cache(_KEPT)
-def _covers(wide: str, narrow: str) -> bool:
-    return bool(_compiled(wide).fullmatch(_anything(narrow)))
-
-
-@lru_cache(_KEPT)
-def _compiled(wide: str) -> re.Pattern[str]:
+def _covered_by(wide: str) -> re.Pattern[str]:
     """An expression for the patterns that one covers: it reads a pattern's wildcards as characters.
 
     A `?` takes a character or a `?`, never a `*`, for that may be empty. A `*` takes anything. Between two of them the
-    first fit is as good as any later one, so what lies between is atomic: matching never takes exponential time.
+    first fit is as good as any later one, so what lies between is atomic: matching never takes exponential time. Only
+    the last text has to end where the pattern does.
     """
-    head, *rest = _WILDCARDS.split(wide)
-    least, pieces = [], [re.escape(head)]  # before each piece but the first stands a `*`, and takes so many at least
-    for run, text in zip(rest[::2], rest[1::2], strict=True):
-        singles = len(run.replace("*", ""))
-        if "*" in run:
-            least.append(singles)
-            pieces.append(re.escape(text))
-        else:
-            pieces[-1] += f"[^*]{{{singles}}}{re.escape(text)}"
-    first, *others = pieces
-    if not others:
-        return re.compile(first, re.DOTALL)
-    gaps = [rf"(?:\**[^*]){{{count}}}" for count in least]
-    between = "".join(f"(?>{gap}.*?{piece})" for gap, piece in zip(gaps[:-1], others[:-1], strict=True))
-    return re.compile(f"{first}{between}{gaps[-1]}.*{others[-1]}", re.DOTALL)
+    parts = _OPEN_RUN.split(wide)
+    first, *texts = [re.escape(text).replace(r"\?", "[^*]") for text in parts[::2]]
+    if texts:
+        texts[-1] += r"\Z"
+    least = [len(run.replace("*", "")) for run in parts[1::2]]
+    rest = [rf"(?>(?:\**[^*]){{{count}}}.*?{text})" for count, text in zip(least, texts, strict=True)]
+    return re.compile(first + "".join(rest), re.DOTALL)
 
 
 @lru_cache(_KEPT)
