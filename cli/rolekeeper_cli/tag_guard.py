@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rolekeeper.aws.iam import Document
-from rolekeeper.permissions import patterns
-from rolekeeper.permissions.policies import listed, statements
+from rolekeeper.permissions.policies import listed, pattern_covers, patterns_meet, statements
 
 CREATE_TAGS, DELETE_TAGS = "CreateTags", "DeleteTags"
 # ForAllValues is none of them: one more tag in the request, and it doesn't deny.
 _HOLDS_ONE: Mapping[str, Callable[[str, str], bool]] = {
     "foranyvalue:stringequals": str.__eq__,
-    "foranyvalue:stringlike": patterns.covers,
+    "foranyvalue:stringlike": pattern_covers,
 }
 
 
@@ -41,8 +40,8 @@ def denies(policies: Iterable[Document], action: str, instances: str, key: str |
 def _takes_in(statement: Mapping[str, Any], element: str, asked: str) -> bool:
     wide, barred = ([each.lower() for each in listed(statement.get(name))] for name in (element, f"Not{element}"))
     if barred:
-        return not any(patterns.meet(each, asked.lower()) for each in barred)
-    return any(patterns.covers(each, asked.lower()) for each in wide)
+        return not any(patterns_meet(each, asked.lower()) for each in barred)
+    return any(pattern_covers(each, asked.lower()) for each in wide)
 
 
 def _tests(statement: Mapping[str, Any]) -> Iterable[tuple[str, str, list[Any]]]:

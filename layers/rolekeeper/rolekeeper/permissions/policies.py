@@ -5,13 +5,14 @@ Conditions are compared, never evaluated (IAM user guide, "Policy evaluation log
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal
 
 from rolekeeper.aws.iam import Document, Policies
-from rolekeeper.permissions import patterns
 
 # Comparing takes the square of it. IAM's quotas leave room for about twice as many, each for a resource of its own
 # (IAM user guide, "IAM and AWS STS quotas"); real roles have tens.
@@ -25,6 +26,80 @@ class TooManyRulesError(Exception):
         super().__init__(f"a role's policies hold more than {MOST_RULES} different statements")
 
 
+# ---- patterns ----
+# `*` stands for any characters, `?` for exactly one, and nothing else is special (IAM user guide, "IAM JSON policy
+# elements: Resource"). There `*` within an ARN's segment doesn't reach over a colon, except at the segment's end; here
+# it always does, which differs only for ARNs that leave a colon to a wildcard.
+
+# What a policy variable such as `${aws:PrincipalTag/team}` comes to is known only when a request is made.
+_VARIABLE = re.compile(r"\$\{[^}]*\}")
+# Wildcards that match texts of any length from some length on.
+_OPEN_RUN = re.compile(r"(\?*\*[*?]*)")
+# In characters by characters: two ARNs are walked, and of longer ones it is taken that they may meet.
+_LONGEST_WALK = 50_000
+# More than the patterns of two roles; a Lambda function's memory is to stay small.
+_KEPT = 16_384
+
+
+@lru_cache(_KEPT)
+def pattern_covers(wide: str, narrow: str) -> bool:
+    """Whether everything that one pattern matches is matched by another; never true wrongly."""
+    return wide == narrow or bool(_covered_by(wide).fullmatch(_without_variables(narrow)))
+
+
+def patterns_meet(one: str, other: str) -> bool:
+    """Whether two patterns may match the same text; never false wrongly."""
+    mine, theirs = pattern_head(one), pattern_head(other)
+    alike = mine.startswith(theirs) or theirs.startswith(mine)
+    return alike and _meet(_without_variables(one), _without_variables(other))
+
+
+@lru_cache(_KEPT)
+def pattern_head(pattern: str) -> str:
+    """What stands before a pattern's first wildcard or variable: all that it covers begins so."""
+    return re.split(r"[*?]", _without_variables(pattern), maxsplit=1)[0]
+
+
+def _without_variables(pattern: str) -> str:
+    return _VARIABLE.sub("*", pattern)
+
+
+@lru_cache(_KEPT)
+def _covered_by(wide: str) -> re.Pattern[str]:
+    """An expression for the patterns that one covers: it reads a pattern's wildcards as characters.
+
+    A `?` takes a character or a `?`, never a `*`, for that may be empty. A `*` takes anything. Between two of them the
+    first fit is as good as any later one, so what lies between is atomic: matching never takes exponential time. Only
+    the last text has to end where the pattern does.
+    """
+    parts = _OPEN_RUN.split(wide)
+    first, *texts = [re.escape(text).replace(r"\?", "[^*]") for text in parts[::2]]
+    if texts:
+        texts[-1] += r"\Z"
+    least = [len(run.replace("*", "")) for run in parts[1::2]]
+    rest = [rf"(?>(?:\**[^*]){{{count}}}.*?{text})" for count, text in zip(least, texts, strict=True)]
+    return re.compile(first + "".join(rest), re.DOTALL)
+
+
+@lru_cache(_KEPT)
+def _meet(one: str, other: str) -> bool:
+    """Walk both patterns at once; the row tells with which beginnings of `other` the beginning of `one` can agree."""
+    if pattern_covers(one, other) or pattern_covers(other, one) or len(one) * len(other) > _LONGEST_WALK:
+        return True
+    row = [not other[:end].strip("*") for end in range(len(other) + 1)]
+    for mine in one:
+        above, row = row, [row[0] and mine == "*"]
+        for at, theirs in enumerate(other):
+            if "*" in {mine, theirs}:
+                row.append(above[at + 1] or row[at])
+            else:
+                row.append(above[at] and (mine == theirs or "?" in {mine, theirs}))
+    return row[-1]
+
+
+# ---- scopes and rules ----
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Scope:
     """The actions, or the resources, that match all of some patterns and none of others. `shown` says it in words."""
@@ -35,17 +110,17 @@ class Scope:
 
     def covers(self, other: "Scope") -> bool:
         """Whether all that is in the other scope is in this one; never true wrongly."""
-        return all(any(patterns.covers(mine, each) for each in other.within) for mine in self.within) and all(
-            any(patterns.covers(each, mine) for each in other.without)
-            or not all(patterns.meet(each, mine) for each in other.within)
+        return all(any(pattern_covers(mine, each) for each in other.within) for mine in self.within) and all(
+            any(pattern_covers(each, mine) for each in other.without)
+            or not all(patterns_meet(each, mine) for each in other.within)
             for mine in self.without
         )
 
     def meets(self, other: "Scope") -> bool:
         """Whether something may be in both scopes; never false wrongly."""
         within, without = {*self.within, *other.within}, {*self.without, *other.without}
-        return all(patterns.meet(mine, each) for mine in self.within for each in other.within) and not any(
-            patterns.covers(barred, each) for barred in without for each in within
+        return all(patterns_meet(mine, each) for mine in self.within for each in other.within) and not any(
+            pattern_covers(barred, each) for barred in without for each in within
         )
 
     def and_also(self, other: "Scope") -> "Scope":
@@ -69,7 +144,7 @@ class Index:
 
     def add(self, scope: Scope) -> None:
         """Take in one more."""
-        begins = patterns.head(scope.within[0]) if scope.within else ""
+        begins = pattern_head(scope.within[0]) if scope.within else ""
         self._scopes.setdefault(begins, []).append(scope)
         self._lengths.add(len(begins))
 

@@ -8,8 +8,7 @@ from rolekeeper.aws import Iam
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.iam import InstanceProfile, Role
 from rolekeeper.model import MappingSpec
-from rolekeeper.permissions import patterns
-from rolekeeper.permissions.policies import listed, statements
+from rolekeeper.permissions.policies import listed, pattern_covers, statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +147,7 @@ def trust_note(trust_policy: Mapping[str, Any]) -> str:
 
 def _is(statement: Mapping[str, Any], effect: str) -> bool:
     return statement.get("Effect") == effect and any(
-        patterns.covers(str(each).lower(), ASSUME) for each in listed(statement.get("Action"))
+        pattern_covers(str(each).lower(), ASSUME) for each in listed(statement.get("Action"))
     )
 
 
