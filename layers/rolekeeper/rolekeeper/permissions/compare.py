@@ -1,12 +1,12 @@
 """What a change from one role's policies to another's gains and loses, in words.
 
 Whatever becomes allowed is in what is gained, and whatever was allowed and no longer is in what is lost. More may be
-shown than is so, where only several rules together cover one. `PolicyReader` asks IAM for the policies, once for each
-role.
+shown than is so, where only several rules together cover one.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from rolekeeper.aws import Iam
 from rolekeeper.aws.errors import AwsRefusalError
@@ -60,13 +60,11 @@ def _more(these: Permissions, those: Permissions, denial: str) -> tuple[str, ...
     common = [part for rule in these.allowed for part in rule.beyond(allowed)]
     lifted = [part for rule in those.denied for part in rule.beyond(these.denied)]
     denied = [part for rule in lifted for other in common if (part := rule.meeting(other))]
-    partly = ["in part denied" if any(rule.meeting(each) for each in these.denied) else "" for rule in allowed]
-    return (
-        *_phrases(
-            (rule, "; ".join(filter(None, (_when(rule), part)))) for rule, part in zip(allowed, partly, strict=True)
-        ),
-        *_phrases((rule, f"{denial} {_when(rule)}".rstrip()) for rule in denied),
-    )
+    gains = []
+    for rule in allowed:
+        partly = "in part denied" if any(rule.meeting(each) for each in these.denied) else ""
+        gains.append((rule, "; ".join(filter(None, (_when(rule), partly)))))
+    return (*_phrases(gains), *_phrases((rule, f"{denial} {_when(rule)}".rstrip()) for rule in denied))
 
 
 def _phrases(rules: Iterable[tuple[Rule, str]]) -> list[str]:
@@ -94,16 +92,13 @@ def _half(verb: str, phrases: Sequence[str], room: int) -> str:
     """As many phrases as there is room for, at least a piece of the first; empty when there are none."""
     if not phrases:
         return ""
-    for count in range(min(len(phrases), room), 0, -1):
-        said = f"{verb} {'; '.join(phrases[:count])}{_rest(len(phrases) - count)}"
-        if len(said) <= room:
-            return said
-    rest = _rest(len(phrases) - 1)
-    return _cut(f"{verb} {phrases[0]}", room - len(rest)) + rest
-
-
-def _rest(count: int) -> str:
-    return f", and {count} more" if count else ""
+    count = min(len(phrases), max(room, 1))
+    while True:
+        rest = f", and {len(phrases) - count} more" if count < len(phrases) else ""
+        said = f"{verb} {'; '.join(phrases[:count])}"
+        if count == 1 or len(said + rest) <= room:
+            return _cut(said, room - len(rest)) + rest
+        count -= 1
 
 
 def _cut(text: str, room: int) -> str:
@@ -111,32 +106,26 @@ def _cut(text: str, room: int) -> str:
 
 
 class PolicyReader:
-    """Reads the policies of roles, and remembers them for its life: one invocation.
+    """Reads the policies of roles, each once in its life: one invocation.
 
     What IAM refuses, and what it throttles, is no error here: the difference says that it couldn't be told, and why.
     """
 
     def __init__(self, iam: Iam) -> None:
         self._iam = iam
-        self._roles: dict[str, Policies | str] = {"": Policies()}
-        self._profiles: dict[str, str] = {"": ""}
         self._managed: dict[str, Document] = {}
-        self._known: dict[tuple[str, str], Difference] = {}
+        self._policies = cache(self._read_policies)
+        self._role_in = cache(self._read_profile)
+        self._difference = cache(self._compare)
 
     def difference(self, from_role: str, to_role: str) -> Difference:
         """What going from one role to another gains and loses, by name; an empty name is no role."""
-        asked = (from_role, to_role)
-        if asked not in self._known:
-            self._known[asked] = self._compare(*asked)
-        return self._known[asked]
+        return self._difference(from_role, to_role)
 
     def profile_difference(self, from_profile: str, to_profile: str, to_role: str = "") -> Difference:
         """The same between two instance profiles, by ARN; an empty one, or one that isn't there, holds no role.
 
-        Args:
-            from_profile: what is carried.
-            to_profile: what would be.
-            to_role: the role that `to_profile` will hold, where that is known. Then the profile needn't exist yet.
+        `to_role` is the role that `to_profile` will hold, where that is known. Then the profile needn't exist yet.
         """
         try:
             return self.difference(self._role_in(from_profile), to_role or self._role_in(to_profile))
@@ -151,22 +140,19 @@ class PolicyReader:
             return Difference(unknown="; ".join(each for each in (before, after) if isinstance(each, str)))
         return difference(before, after)
 
-    def _policies(self, role: str) -> Policies | str:
-        """A role's policies, or why they can't be told."""
-        if role not in self._roles:
-            try:
-                found = self._iam.policies(role, self._managed)
-                self._roles[role] = f"role '{role}' doesn't exist" if found is None else found
-            except AwsRefusalError as error:
-                self._roles[role] = _refused(error)
-        return self._roles[role]
+    def _read_policies(self, role: str) -> Policies | str:
+        """A role's policies, or why they can't be known."""
+        if not role:
+            return Policies()
+        try:
+            return self._iam.policies(role, self._managed) or f"role '{role}' doesn't exist"
+        except AwsRefusalError as error:
+            return _refused(error)
 
-    def _role_in(self, profile_arn: str) -> str:
+    def _read_profile(self, arn: str) -> str:
         """The name of the role in an instance profile; empty if there is none."""
-        if profile_arn not in self._profiles:
-            profile = self._iam.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
-            self._profiles[profile_arn] = profile.role_name if profile and profile.arn == profile_arn else ""
-        return self._profiles[profile_arn]
+        profile = self._iam.get_instance_profile(arn.rsplit("/", 1)[-1]) if arn else None
+        return profile.role_name if profile and profile.arn == arn else ""
 
 
 def _refused(error: AwsRefusalError) -> str:

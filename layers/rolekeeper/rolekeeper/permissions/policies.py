@@ -22,9 +22,6 @@ MOST_RULES = 500
 class TooManyRulesError(Exception):
     """The policies hold more rules than can be compared in a function's time."""
 
-    def __init__(self) -> None:
-        super().__init__(f"a role's policies hold more than {MOST_RULES} different statements")
-
 
 # ---- patterns ----
 # `*` stands for any characters, `?` for exactly one, and nothing else is special (IAM user guide, "IAM JSON policy
@@ -133,25 +130,38 @@ class Scope:
         return Scope(tuple(sorted(within)), tuple(sorted(without)), f"{self.shown} within {other.shown}")
 
 
-class Index:
+class _Index:
     """Scopes by what stands before their first wildcard: one covers only what begins so. Spares most comparisons."""
 
-    def __init__(self, scopes: Iterable[Scope] = ()) -> None:
+    def __init__(self) -> None:
         self._scopes: dict[str, list[Scope]] = {}
         self._lengths: set[int] = set()
-        for scope in scopes:
-            self.add(scope)
 
     def add(self, scope: Scope) -> None:
-        """Take in one more."""
         begins = pattern_head(scope.within[0]) if scope.within else ""
         self._scopes.setdefault(begins, []).append(scope)
         self._lengths.add(len(begins))
 
-    def covers(self, one: Scope) -> bool:
-        """Whether any of the scopes covers one."""
-        begins = {text[:length] for text in one.within or ("",) for length in self._lengths}
-        return any(each.covers(one) for begin in begins for each in self._scopes.get(begin, ()))
+    def covers(self, scope: Scope) -> bool:
+        begins = {text[:length] for text in scope.within or ("",) for length in self._lengths}
+        return any(each.covers(scope) for begin in begins for each in self._scopes.get(begin, ()))
+
+
+def _broadest(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
+    """Scopes in order, without most of those that another covers: a wildcard sorts before nearly all it stands for."""
+    kept, index = [], _Index()
+    for scope in sorted(scopes):
+        if not index.covers(scope):
+            kept.append(scope)
+            index.add(scope)
+    return tuple(kept)
+
+
+def _covered(scopes: Iterable[Scope], others: Iterable[Scope]) -> list[Scope]:
+    index = _Index()
+    for scope in others:
+        index.add(scope)
+    return [each for each in scopes if index.covers(each)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +201,6 @@ class Rule:
         )
 
     def __bool__(self) -> bool:
-        """Whether it applies to anything."""
         return bool(self.actions and self.resources)
 
 
@@ -245,7 +254,7 @@ def _rules(documents: Iterable[Document], effect: Literal["Allow", "Deny"]) -> l
 def _few(rules: Iterable[Rule]) -> list[Rule]:
     found = list(islice(rules, MOST_RULES + 1))
     if len(found) > MOST_RULES:
-        raise TooManyRulesError
+        raise TooManyRulesError(f"a role's policies hold more than {MOST_RULES} different statements")
     return found
 
 
@@ -287,18 +296,3 @@ def _values(values: Any) -> str:
     """A condition's values in JSON: quotes keep one that holds a comma apart from two."""
     texts = sorted({each if isinstance(each, str) else json.dumps(each, sort_keys=True) for each in listed(values)})
     return ", ".join(json.dumps(each, ensure_ascii=False) for each in texts)
-
-
-def _broadest(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
-    """Scopes in order, without most of those that another covers: a wildcard sorts before nearly all it stands for."""
-    kept, index = [], Index()
-    for scope in sorted(scopes):
-        if not index.covers(scope):
-            kept.append(scope)
-            index.add(scope)
-    return tuple(kept)
-
-
-def _covered(scopes: Iterable[Scope], others: Iterable[Scope]) -> list[Scope]:
-    index = Index(others)
-    return [each for each in scopes if index.covers(each)]
