@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from rolekeeper.aws import Iam
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
-from rolekeeper.aws.iam import InstanceProfile, Role
+from rolekeeper.aws.iam import Document, Role
 from rolekeeper.model import MappingSpec
 from rolekeeper.permissions.policies import listed, pattern_covers, statements
 
@@ -41,7 +40,7 @@ class Roles:
             return RoleCheck()
         asked = (spec.role, spec.profile_name)
         if asked not in self._known:
-            self._known[asked] = self._look(*asked)
+            self._known[asked] = self._check_role(*asked)
         return self._known[asked]
 
     def make(self, spec: MappingSpec, check: RoleCheck) -> str:
@@ -57,53 +56,45 @@ class Roles:
             return f"instance profile '{spec.profile_name}' can't be made: IAM answers {error}"
         return ""
 
-    def _look(self, role_name: str, profile_name: str) -> RoleCheck:
-        role = self._iam.get_role(role_name)
-        if problem := self._about_role(role_name, role):
-            return RoleCheck(problem)
-        assert role is not None  # _about_role says so otherwise
-        profile = self._iam.get_instance_profile(profile_name)
-        if problem := self._about_profile(profile_name, profile, role):
-            return RoleCheck(problem)
-        note = trust_note(role.trust)
-        if profile is None:
-            arn = self._iam.arn("instance-profile", self._path, profile_name)
-            return RoleCheck("", note, arn, "profile")
-        return RoleCheck("", note, profile.arn, "" if profile.role_arn else "role", profile.id)
-
-    def _about_role(self, name: str, role: Role | None) -> str:
+    def _check_role(self, name: str, profile_name: str) -> RoleCheck:
+        role = self._iam.get_role(name)
         if role is None:
-            return (
+            return RoleCheck(
                 f"role '{name}' doesn't exist in account {self._account}; "
                 f"create it under the path {self._path}, or correct the name"
             )
         if not role.path.startswith(self._path):
-            return (
+            return RoleCheck(
                 f"role '{name}' is at the path {role.path} and must be under {self._path}; a role can't be moved: "
                 f"create one with --path {self._path}"
             )
         if problem := trust_problem(role.trust):
-            return f"EC2 can't assume role '{name}': {problem}"
-        return ""
+            return RoleCheck(f"EC2 can't assume role '{name}': {problem}")
+        return self._check_profile(profile_name, role)
 
-    def _about_profile(self, name: str, profile: InstanceProfile | None, role: Role) -> str:
-        create = f"aws iam create-instance-profile --instance-profile-name {name} --path {self._path}"
+    def _check_profile(self, name: str, role: Role) -> RoleCheck:
+        profile, note = self._iam.get_instance_profile(name), trust_note(role.trust)
         add = f"aws iam add-role-to-instance-profile --instance-profile-name {name} --role-name {role.name}"
         if profile is None:
-            return "" if self._makes_profiles else f"instance profile '{name}' doesn't exist; run: {create} && {add}"
+            if self._makes_profiles:
+                return RoleCheck("", note, self._iam.arn("instance-profile", self._path, name), "profile")
+            create = f"aws iam create-instance-profile --instance-profile-name {name} --path {self._path}"
+            return RoleCheck(f"instance profile '{name}' doesn't exist; run: {create} && {add}")
         if not profile.path.startswith(self._path):
-            return (
+            return RoleCheck(
                 f"instance profile '{name}' is at the path {profile.path} and must be under {self._path}; "
                 f"make another and name it in the column instance_profile"
             )
         if not profile.role_arn:
-            return "" if self._makes_profiles else f"instance profile '{name}' holds no role; run: {add}"
+            if self._makes_profiles:
+                return RoleCheck("", note, profile.arn, "role", profile.id)
+            return RoleCheck(f"instance profile '{name}' holds no role; run: {add}")
         if profile.role_arn != role.arn:
-            return (
+            return RoleCheck(
                 f"instance profile '{name}' holds role '{profile.role_name}', not '{role.name}'; "
                 f"name the right profile in the column instance_profile"
             )
-        return ""
+        return RoleCheck("", note, profile.arn, "", profile.id)
 
 
 # EC2's service principal, as the partitions name it (IAM user guide, "AWS service principals"; botocore's
@@ -123,41 +114,44 @@ ASSUME = "sts:assumerole"
 STATEMENT = '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}'
 
 
-def trust_problem(trust_policy: Mapping[str, Any]) -> str:
+def trust_problem(trust_policy: Document) -> str:
     """Why EC2 can't assume a role with this trust policy, with what to add; empty when it can.
 
     Conditions aren't evaluated: an Allow with one is taken to allow (`trust_note` says so), a Deny with one isn't
     taken to deny.
     """
-    found = statements(trust_policy)
-    if any(_is(each, "Deny") and not each.get("Condition") and _meets_ec2(each) for each in found):
+    if any(not each.get("Condition") and _meets_ec2(each) for each in _on_assuming("Deny", trust_policy)):
         return "its trust policy denies EC2 sts:AssumeRole; remove that statement"
-    if any(_is(each, "Allow") and _names_ec2(each) for each in found):
+    if any(_names_ec2(each) for each in _on_assuming("Allow", trust_policy)):
         return ""
     return f"its trust policy doesn't let EC2 assume it; add the statement {STATEMENT}"
 
 
-def trust_note(trust_policy: Mapping[str, Any]) -> str:
+def trust_note(trust_policy: Document) -> str:
     """What to look at in a trust policy that lets EC2 assume the role only under a condition; empty otherwise."""
-    allowing = [each for each in statements(trust_policy) if _is(each, "Allow") and _names_ec2(each)]
+    allowing = [each for each in _on_assuming("Allow", trust_policy) if _names_ec2(each)]
     if allowing and all(each.get("Condition") for each in allowing):
         return "its trust policy has a condition, which isn't evaluated here: see that EC2 meets it"
     return ""
 
 
-def _is(statement: Mapping[str, Any], effect: str) -> bool:
-    return statement.get("Effect") == effect and any(
-        pattern_covers(str(each).lower(), ASSUME) for each in listed(statement.get("Action"))
-    )
+def _on_assuming(effect: str, trust_policy: Document) -> list[Document]:
+    """The statements that allow, or deny, `sts:AssumeRole`."""
+    return [
+        each
+        for each in statements(trust_policy)
+        if each.get("Effect") == effect
+        and any(pattern_covers(str(action).lower(), ASSUME) for action in listed(each.get("Action")))
+    ]
 
 
-def _names_ec2(statement: Mapping[str, Any]) -> bool:
+def _names_ec2(statement: Document) -> bool:
     principal = statement.get("Principal")
     services = listed(principal.get("Service")) if isinstance(principal, Mapping) else []
     return any(each in EC2_PRINCIPALS for each in services)
 
 
-def _meets_ec2(statement: Mapping[str, Any]) -> bool:
+def _meets_ec2(statement: Document) -> bool:
     """Whether a Deny reaches EC2: by its name, or as everybody."""
     principal = statement.get("Principal")
     everybody = principal.get("AWS") if isinstance(principal, Mapping) else principal
