@@ -6,7 +6,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
-from rolekeeper.mappings.rows.cells import EDITOR
+from rolekeeper.mappings.rows.columns import EDITOR
 from rolekeeper.mappings.rows.reader import content
 from rolekeeper.model import MappingKey
 

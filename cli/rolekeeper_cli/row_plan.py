@@ -154,4 +154,4 @@ def _shown(column: Column, row: Attributes) -> str:
         return "" if column.default == "required" else column.default
     text = to_text(attribute)
     kind = next(iter(attribute))
-    return text if kind == column.type else f"{text} ({TYPES.get(kind, kind)})"
+    return text if kind == column.kind.type else f"{text} ({TYPES.get(kind, kind)})"

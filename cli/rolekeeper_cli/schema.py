@@ -50,9 +50,9 @@ def text() -> str:
 def _property(column: Column) -> dict[str, Any]:
     default = "" if column.default == "required" else f" Default: {column.default}."
     said = {
-        "description": f"{column.meaning[0].upper()}{column.meaning[1:]}. Takes {column.range}.{default}",
-        "type": _TYPES[column.type],
-        **column.accepts,
+        "description": f"{column.meaning[0].upper()}{column.meaning[1:]}. Takes {column.kind.range}.{default}",
+        "type": _TYPES[column.kind.type],
+        **column.kind.accepts,
     }
     # Where the default is a value and not the absence of one, editors fill it in.
     value = getattr(_PLAIN, column.name, None)

@@ -5,9 +5,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rolekeeper.mappings.rows.cells import ACCOUNT, PRIORITIES, REGION, YEARS
-from rolekeeper.mappings.rows.confusables import mistakable
-from rolekeeper.mappings.rows.names import NAME
+from rolekeeper.mappings.rows.cells import YEARS
+from rolekeeper.mappings.rows.columns import ACCOUNT, PRIORITIES, REGION
+from rolekeeper.mappings.rows.names import NAME, mistakable
 from rolekeeper.model import (
     NO_ROLE,
     RESERVED,

@@ -75,7 +75,7 @@ def blocks(page: str, kind: str) -> list[str]:
 @pytest.mark.parametrize("column", [*KEYS, *COLUMNS, *ASKS], ids=lambda column: column.name)
 def test_a_column_is_explained_with_its_type_and_default(column: Any) -> None:
     [row] = [row for row in rows(section(MAPPINGS, "Columns")) if row[0] == f"`{column.name}`"]
-    assert (row[1], row[2].strip("`")) == (column.type, column.default)
+    assert (row[1], row[2].strip("`")) == (column.kind.type, column.default)
     assert all(row[3:])
 
 

@@ -82,7 +82,7 @@ def test_every_column_is_read() -> None:
 def test_the_definition_names_every_field_of_a_mapping() -> None:
     fields = {name for name in MappingSpec.__dataclass_fields__ if name != "key"}
     assert {column.name for column in COLUMNS} == fields
-    assert all(column.meaning and column.range and column.default for column in (*KEYS, *COLUMNS, *ASKS))
+    assert all(column.meaning and column.kind.range and column.default for column in (*KEYS, *COLUMNS, *ASKS))
     assert {column.name for column in ASKS} < set(ParsedRow.__dataclass_fields__)
 
 
@@ -174,7 +174,7 @@ def test_an_instance_profile_may_be_twice_as_long() -> None:
     ids=repr,
 )
 def test_a_wrong_type_is_refused_for_every_column_and_the_right_one_named(column: Any, attribute: Any) -> None:
-    if attribute and column.type in attribute and column.type == "BOOL":
+    if attribute and column.kind.type in attribute and column.kind.type == "BOOL":
         return
     verdict = read(**{column.name: attribute})
     assert verdict.spec is None

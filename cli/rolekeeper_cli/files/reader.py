@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from rolekeeper.mappings.rows.cells import HomeAccount
+from rolekeeper.mappings.rows.cells import HomeAccount, quote
 from rolekeeper.mappings.rows.columns import ASKS, OURS
-from rolekeeper.mappings.rows.confusables import quote
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model import MappingKey, MappingSpec
 from rolekeeper_cli.errors import UsageError

@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rolekeeper.mappings.rows.cells import CellError
+from rolekeeper.mappings.rows.cells import CellError, quote
 from rolekeeper.mappings.rows.columns import Column
-from rolekeeper.mappings.rows.confusables import quote
 
 type Attribute = Mapping[str, Any]
 """A low-level DynamoDB value, as `{"S": "web"}`."""
@@ -29,7 +28,7 @@ def from_text(column: Column, text: str) -> Attribute:
     Raises:
         CellError: it has no meaning there.
     """
-    match column.type:
+    match column.kind.type:
         case "BOOL":
             if text.casefold() not in {"true", "false"}:
                 raise CellError(f"is {quote(text)}; write true or false")
@@ -38,7 +37,7 @@ def from_text(column: Column, text: str) -> Attribute:
             return {"SS": [each for each in _BETWEEN.split(text) if each]}
         case "M":
             return {"M": dict(_tags(text))}
-    return {column.type: text}
+    return {column.kind.type: text}
 
 
 def to_text(attribute: Attribute) -> str:

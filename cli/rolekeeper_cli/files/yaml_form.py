@@ -12,9 +12,8 @@ from typing import Any
 
 import yaml
 
-from rolekeeper.mappings.rows.cells import CellError
+from rolekeeper.mappings.rows.cells import CellError, quote
 from rolekeeper.mappings.rows.columns import Column
-from rolekeeper.mappings.rows.confusables import quote
 from rolekeeper_cli.files.entry import FILE_COLUMNS, Entry, FileError
 from rolekeeper_cli.files.text_cells import Attribute
 
@@ -148,7 +147,7 @@ def _attribute(node: yaml.Node, column: Column) -> Attribute:
     """
     if isinstance(node, yaml.ScalarNode) and node.tag == _NULL:
         raise CellError("is empty; leave the column out, or give it a value")
-    match column.type:
+    match column.kind.type:
         case "SS":
             if not isinstance(node, yaml.SequenceNode):
                 raise CellError(f"is {_kind(node)}; write a list, as [{_shown(node)}]")

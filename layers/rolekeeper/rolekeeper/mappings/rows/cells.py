@@ -1,10 +1,11 @@
-"""Reading one cell of a mapping row. Pure.
+"""The cells of a mapping row, and the kinds that columns are of, each with its reader. Pure.
 
 A reader takes a cell and returns its value, or raises a `CellError` that says, in words that an operator can act on,
 what is wrong and what to write instead.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,8 +14,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any
 
-from rolekeeper.mappings.rows.confusables import decomposed, mistakable, quote, quote_plain
-from rolekeeper.model import ANY_VALUE, RESERVED, WhenUnmatched
+from rolekeeper.model import ANY_VALUE
 
 TYPES = {
     "S": "String (S)",
@@ -28,25 +28,6 @@ TYPES = {
     "B": "Binary (B)",
     "NULL": "Null (NULL)",
 }
-# EC2 user guide, "Tag restrictions": 50 tags an instance, keys to 128 characters, values to 256.
-TAGS, TAG_KEY, TAG_VALUE = 50, 128, 256
-# Elastic Load Balancing, "Listener rules": the priorities that people know.
-PRIORITIES = (1, 50_000)
-# A published mapping has to fit into one item (400 KB) with room to spare.
-ACCOUNTS, REGIONS, OWNER, DESCRIPTION, EDITOR = 1_000, 100, 256, 1024, 1024
-YEARS = (2000, 9998)
-# More revisions than a mapping edited every second for thirty years has.
-REVISIONS = (1, 10**9)
-
-# Patterns as both Python and JSON Schema (ECMA 262) read them: no \\w or \\d, which mean more in Python.
-ACCOUNT = "[0-9]{12}"
-REGION = "[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}"
-# ISO 8601 in its extended form; `fromisoformat` takes much more, week dates and any character for the T among them.
-DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-TIME = "[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?"
-ZONE = "(Z|[+-][0-9]{2}:?[0-9]{2})"
-
-_INSTANT = re.compile(f"{DATE}({TIME}({ZONE})?)?")
 
 
 class CellError(Exception):
@@ -83,46 +64,38 @@ def cell_of(attribute: Any, home: HomeAccount) -> Cell:
     return Cell(kind, value, home)
 
 
-def wrong_type(expected: str, cell: Cell, takes: str = "") -> str:
-    """What to say of a cell of another type than its column's; `takes` says what belongs there."""
-    want, got = TYPES[expected], TYPES.get(cell.type, cell.type)
-    if cell.type == "NULL":
-        return f"is Null; remove the attribute, or give it as a {want}"
-    if expected == "BOOL" and cell.type == "S":
-        return f"is the text {quote(cell.value)}; use the {want} type, true or false without quotes"
-    return f"is a {got}; use a {want}: {takes}" if takes else f"is a {got}; use a {want}"
+# ---- showing a piece of text in a reason ----
+
+# The longest piece of a person's text that a reason repeats.
+_QUOTED = 60
+# Drawn as nothing, though their category says letter, mark or symbol (Unicode, "Default_Ignorable_Code_Point").
+UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]")
 
 
-# ---- readers ----
+def quote(text: str) -> str:
+    """A piece of text, cut to a readable length, with the unprintable made visible."""
+    characters = (
+        each if each.isprintable() and not UNSEEN.match(each) else f"\\u{ord(each):04x}" for each in text[:_QUOTED]
+    )
+    return f"'{''.join(characters)}{'…' if len(text) > _QUOTED else ''}'"
 
 
-def read_tag_key(cell: Cell) -> str:
-    """The key of a mapping's tag."""
-    text = _tag_text(cell, TAG_KEY)
-    if text.startswith(RESERVED):
-        raise CellError(f"is {quote(text)}, and what begins with {quote(RESERVED)} is reserved; use another tag key")
-    return text
+def quote_plain(text: str) -> str:
+    """The same for a text that belongs in plain letters: the first other character is named, as it may mislead."""
+    for position, character in enumerate(text, 1):
+        if not character.isascii():
+            return f"{quote(text)}, with {name_of(character)} at position {position}"
+    return quote(text)
 
 
-def read_tag_value(cell: Cell) -> str:
-    """The value of a tag, or `*` for any."""
-    text = _tag_text(cell, TAG_VALUE)
-    if ANY_VALUE in text and text != ANY_VALUE:
-        cell.warnings.append(f"{quote(text)} matches that very text: only a lone * stands for any value")
-    return text
+def name_of(character: str) -> str:
+    """A character by its Unicode name and number, as `ZERO WIDTH SPACE (U+200B)`; control characters have no name."""
+    number = f"U+{ord(character):04X}"
+    name = unicodedata.name(character, "")
+    return f"{name} ({number})" if name else number
 
 
-def _tag_text(cell: Cell, limit: int) -> str:
-    text: str = cell.value
-    within(text, limit, "a tag takes")
-    if said := mistakable(text):
-        raise CellError(f"{said}: {quote(text)}" if text.strip() else f"{said}; write the text that the tag has")
-    if said := decomposed(text):
-        cell.warnings.append(said)
-    return text
-
-
-def within(text: str, limit: int, whose: str) -> None:
+def check_length(text: str, limit: int, whose: str) -> None:
     """Refuse a text that is too long.
 
     Raises:
@@ -132,89 +105,85 @@ def within(text: str, limit: int, whose: str) -> None:
         raise CellError(f"is {len(text):,} characters long; {whose} at most {limit:,}: {quote(text)}")
 
 
-def read_priority(cell: Cell) -> int:
-    """A rank."""
-    lowest, highest = PRIORITIES
-    return _whole(cell, PRIORITIES, f"use a whole number from {lowest} to {highest}")
+# ---- kinds ----
 
 
-def read_approval(cell: Cell) -> int:
-    """The number of a revision."""
-    return _whole(cell, REVISIONS, "write the number that held_revision shows")
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a column takes: a DynamoDB type, and of its values those in a range; `read` reads one.
+
+    `range` says it in words, and `accepts` in the keywords of JSON Schema.
+    """
+
+    type: str
+    range: str
+    accepts: Mapping[str, Any]
+    read: Callable[[Cell], Any]
+    tolerates: tuple[str, ...] = ()
+
+    def value(self, cell: Cell) -> Any:
+        """Read a cell of any type.
+
+        Raises:
+            CellError: it can't be read.
+        """
+        if cell.type == self.type or cell.type in self.tolerates:
+            return self.read(cell)
+        want, got = TYPES[self.type], TYPES.get(cell.type, cell.type)
+        if cell.type == "NULL":
+            raise CellError(f"is Null; remove the attribute, or give it as a {want}")
+        if self.type == "BOOL" and cell.type == "S":
+            raise CellError(f"is the text {quote(cell.value)}; use the {want} type, true or false without quotes")
+        raise CellError(f"is a {got}; use a {want}: {self.range}" if self.range else f"is a {got}; use a {want}")
 
 
-def _whole(cell: Cell, bounds: tuple[int, int], ask: str) -> int:
+def text(limit: int) -> Kind:
+    """Free text."""
+
+    def read(cell: Cell) -> str:
+        said: str = cell.value
+        check_length(said, limit, "this column takes")
+        return said
+
+    return Kind("S", f"up to {limit:,} characters", {"maxLength": limit}, read)
+
+
+def whole(bounds: tuple[int, int], what: str, ask: str) -> Kind:
     """A whole number; a text that holds a plain one is read, with a warning."""
-    text: str = cell.value
-    if cell.type == "S":
-        if not (text.isascii() and text.isdigit()):
-            raise CellError(f"is the text {quote_plain(text)}; {ask}, as a {TYPES['N']}")
-        cell.warnings.append(f"the text {quote(text)} was read as a number; use a {TYPES['N']}")
-    try:
-        number = Decimal(text)
-    except InvalidOperation:  # no number at all: DynamoDB refuses it, and a file may hold it
-        number = Decimal("NaN")
-    # NaN equals nothing, but can't be compared.
-    if number.is_nan() or not bounds[0] <= number <= bounds[1] or number != number.to_integral_value():
-        raise CellError(f"is {quote(text)}; {ask}")
-    return int(number)
+    lowest, highest = bounds
+
+    def read(cell: Cell) -> int:
+        digits: str = cell.value
+        if cell.type == "S":
+            if not (digits.isascii() and digits.isdigit()):
+                raise CellError(f"is the text {quote_plain(digits)}; {ask} {what}, as a {TYPES['N']}")
+            cell.warnings.append(f"the text {quote(digits)} was read as a number; use a {TYPES['N']}")
+        # What is no number, or is NaN, which can't be compared, DynamoDB refuses; a file may hold it.
+        with suppress(InvalidOperation):
+            number = Decimal(digits)
+            if lowest <= number <= highest and number == int(number):
+                return int(number)
+        raise CellError(f"is {quote(digits)}; {ask} {what}")
+
+    return Kind("N", what, {"minimum": lowest, "maximum": highest}, read, tolerates=("S",))
 
 
-def read_boolean(cell: Cell) -> bool:
-    """True or false."""
-    return bool(cell.value)
+def choice(choices: type[StrEnum], gone: Mapping[str, str] | None = None) -> Kind:
+    """One of a few words; `gone` are words of former versions, each with the reason."""
+    words, former = " or ".join(choices), gone or {}
+
+    def read(cell: Cell) -> StrEnum:
+        if cell.value in former:
+            raise CellError(f"is {quote(cell.value)}, which is gone: {former[cell.value]}; write {words}")
+        if cell.value not in choices:
+            raise CellError(f"is {quote_plain(cell.value)}; write {words}, in small letters")
+        return choices(cell.value)
+
+    return Kind("S", words, {"enum": [*choices]}, read)
 
 
-def choice_reader[Choice: StrEnum](choices: type[Choice]) -> Callable[[Cell], Choice]:
-    """A reader of one of a few words."""
-
-    def read(cell: Cell) -> Choice:
-        try:
-            return choices(cell.value)
-        except ValueError:
-            ask = f"write {' or '.join(choices)}, in small letters"
-            raise CellError(f"is {quote_plain(cell.value)}; {ask}") from None
-
-    return read
-
-
-def read_when_unmatched(cell: Cell) -> WhenUnmatched:
-    """What happens to the role when the tag goes."""
-    if cell.value == "restore":
-        raise CellError("is 'restore', which is gone: a foreign role can't be put back; write detach or keep")
-    return choice_reader(WhenUnmatched)(cell)
-
-
-def read_tags(cell: Cell) -> dict[str, str]:
-    """Tags, key to value; every wrong one is told."""
-    if len(cell.value) > TAGS:
-        raise CellError(f"has {len(cell.value):,} tags; an instance carries at most {TAGS}")
-    tags: dict[str, str] = {}
-    problems: list[str] = []
-    for key, attribute in cell.value.items():
-        try:
-            name = Cell("S", key, cell.home)
-            _tag_text(name, TAG_KEY)
-            cell.warnings.extend(name.warnings)
-        except CellError as error:
-            problems.append(f"a key {error}")
-            continue
-        try:
-            value = cell_of(attribute, cell.home)
-            if value.type != "S":
-                raise CellError(wrong_type("S", value))  # noqa: TRY301  # joins the reader's own refusals
-            # An instance's tag may be empty, so a required one may ask for that.
-            tags[key] = read_tag_value(value) if value.value else ""
-            cell.warnings.extend(value.warnings)
-        except CellError as error:
-            problems.append(f"the value of {quote(key)} {error}")
-    if problems:
-        raise CellError("; ".join(problems))
-    return tags
-
-
-def text_set_reader(pattern: str, limit: int, ask: str) -> Callable[[Cell], frozenset[str]]:
-    """A reader of a string set whose entries all look as `pattern` says; `ask` tells what to write."""
+def text_set(pattern: str, limit: int, what: str, hint: str = "") -> Kind:
+    """A string set whose entries all look as `pattern` says."""
     accepted = re.compile(pattern)
 
     def read(cell: Cell) -> frozenset[str]:
@@ -226,26 +195,39 @@ def text_set_reader(pattern: str, limit: int, ask: str) -> Callable[[Cell], froz
         if wrong:
             more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""  # noqa: PLR2004  # enough to see the pattern
             none = ", or remove the column for all" if ANY_VALUE in wrong else ""
-            raise CellError(f"holds {', '.join(map(quote_plain, wrong[:3]))}{more}; {ask}{none}")
+            raise CellError(f"holds {', '.join(map(quote_plain, wrong[:3]))}{more}; write {what}{hint}{none}")
         return frozenset(cell.value)
 
-    return read
+    accepts = {"items": {"type": "string", "pattern": f"^{pattern}$"}, "minItems": 1, "maxItems": limit}
+    return Kind("SS", f"{what}, at most {limit:,}", accepts, read)
 
 
-def read_instant(cell: Cell) -> datetime:
+FLAG = Kind("BOOL", "true or false", {}, lambda cell: bool(cell.value))
+
+
+# ISO 8601 in its extended form; `fromisoformat` takes much more, week dates and any character for the T among them.
+# As both Python and JSON Schema (ECMA 262) read it: no \d, which means more in Python.
+_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = "[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?"
+_ZONE = "(Z|[+-][0-9]{2}:?[0-9]{2})"
+_INSTANT = re.compile(f"{_DATE}({_TIME}({_ZONE})?)?")
+YEARS = (2000, 9998)
+
+
+def _read_instant(cell: Cell) -> datetime:
     """A moment, in UTC."""
-    text: str = cell.value
+    said: str = cell.value
     ask = "write date, time and zone in ISO 8601, as 2026-12-31T18:00:00Z"
-    if text.strip().casefold() in {"", "never"}:
-        raise CellError(f"is {quote(text)}; remove it for no end, or {ask}")
-    if not _INSTANT.fullmatch(text):
-        raise CellError(f"is {quote_plain(text)}; {ask}")
+    if said.strip().casefold() in {"", "never"}:
+        raise CellError(f"is {quote(said)}; remove it for no end, or {ask}")
+    if not _INSTANT.fullmatch(said):
+        raise CellError(f"is {quote_plain(said)}; {ask}")
     try:
-        at = datetime.fromisoformat(text)
+        at = datetime.fromisoformat(said)
     except ValueError:
-        raise CellError(f"is {quote(text)}, a time that doesn't exist; {ask}") from None
+        raise CellError(f"is {quote(said)}, a time that doesn't exist; {ask}") from None
     if at.tzinfo is None:
-        raise CellError(f"is {quote(text)}, which has no time zone; add Z for UTC: {quote(f'{at.isoformat()}Z')}")
+        raise CellError(f"is {quote(said)}, which has no time zone; add Z for UTC: {quote(f'{at.isoformat()}Z')}")
     # The first and the last day of all can't be told in UTC, and are out of range as they are.
     with suppress(OverflowError):
         at = at.astimezone(UTC)
@@ -254,12 +236,9 @@ def read_instant(cell: Cell) -> datetime:
     return at
 
 
-def text_reader(limit: int) -> Callable[[Cell], str]:
-    """A reader of free text."""
-
-    def read(cell: Cell) -> str:
-        text: str = cell.value
-        within(text, limit, "this column takes")
-        return text
-
-    return read
+INSTANT = Kind(
+    "S",
+    "ISO 8601 with a time zone, as 2026-12-31T18:00:00Z",
+    {"pattern": f"^{_DATE}{_TIME}{_ZONE}$"},
+    _read_instant,
+)

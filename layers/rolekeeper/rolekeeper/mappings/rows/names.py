@@ -1,52 +1,148 @@
-"""Reading the names of IAM roles and instance profiles, where people write ARNs, paths and wildcards too. Pure."""
+r"""Reading the names that people write, of tags, IAM roles and instance profiles, where a text misleads easily. Pure.
+
+A tag is matched character by character, so a row that merely looks right governs nothing, and nobody sees why.
+Categories and names of characters are Unicode's own (`unicodedata`), the idea of mixed scripts is of Unicode TS 39.
+Patterns are as both Python and JSON Schema (ECMA 262) read them: without \w, which means more in Python.
+"""
 
 import re
+import unicodedata
 
-from rolekeeper.mappings.rows.cells import Cell, CellError, HomeAccount, within
-from rolekeeper.mappings.rows.confusables import edge_blank, hidden, name_of, quote
-from rolekeeper.model import NO_ROLE
+from rolekeeper.mappings.rows.cells import UNSEEN, Cell, CellError, Kind, cell_of, check_length, name_of, quote
+from rolekeeper.model import ANY_VALUE, NO_ROLE, RESERVED
+
+# ---- tags ----
+
+# EC2 user guide, "Tag restrictions": 50 tags an instance, keys to 128 characters, values to 256.
+_TAGS, _TAG_KEY, _TAG_VALUE = 50, 128, 256
+_NO_BLANK_AT_ITS_ENDS = r"\S(.*\S)?"
+
+
+def _check_tag(text: str, limit: int, warnings: list[str]) -> None:
+    check_length(text, limit, "a tag takes")
+    _refuse(text, mistakable(text), "write the text that the tag has")
+    composed = unicodedata.normalize("NFC", text)
+    if text != composed:
+        pairs = enumerate(zip(text, f"{composed}\0", strict=False), 1)
+        position = next(at for at, (one, other) in pairs if one != other)
+        warnings.append(
+            f"{quote(text)} isn't composed from position {position} on: the same text in composed letters, as most "
+            f"keyboards write it, is another tag"
+        )
+
+
+def _refuse(text: str, wrong: str, ask: str) -> None:
+    """Refuse a text for what is wrong with it, if anything is; one that shows nothing isn't repeated."""
+    if wrong:
+        raise CellError(f"{wrong}: {quote(text)}" if text.strip() else f"{wrong}; {ask}")
+
+
+def _read_tag_key(cell: Cell) -> str:
+    key: str = cell.value
+    _check_tag(key, _TAG_KEY, cell.warnings)
+    if key.startswith(RESERVED):
+        raise CellError(f"is {quote(key)}, and what begins with {quote(RESERVED)} is reserved; use another tag key")
+    return key
+
+
+def _read_tag_value(cell: Cell) -> str:
+    value: str = cell.value
+    _check_tag(value, _TAG_VALUE, cell.warnings)
+    if ANY_VALUE in value and value != ANY_VALUE:
+        cell.warnings.append(f"{quote(value)} matches that very text: only a lone * stands for any value")
+    return value
+
+
+def _read_tags(cell: Cell) -> dict[str, str]:
+    """Tags, key to value; every wrong one is reported."""
+    if len(cell.value) > _TAGS:
+        raise CellError(f"has {len(cell.value):,} tags; an instance carries at most {_TAGS}")
+    tags: dict[str, str] = {}
+    problems: list[str] = []
+    for key, attribute in cell.value.items():
+        try:
+            _check_tag(key, _TAG_KEY, cell.warnings)
+        except CellError as error:
+            problems.append(f"a key {error}")
+            continue
+        try:
+            value = cell_of(attribute, cell.home)
+            tags[key] = _REQUIRED_VALUE.value(value)
+            cell.warnings.extend(value.warnings)
+        except CellError as error:
+            problems.append(f"the value of {quote(key)} {error}")
+    if problems:
+        raise CellError("; ".join(problems))
+    return tags
+
+
+TAG_KEY = Kind(
+    "S",
+    f"1 to {_TAG_KEY} characters",
+    {"pattern": f"^(?!{RESERVED}){_NO_BLANK_AT_ITS_ENDS}$", "maxLength": _TAG_KEY},
+    _read_tag_key,
+)
+TAG_VALUE = Kind(
+    "S",
+    f"1 to {_TAG_VALUE} characters, or *",
+    {"pattern": f"^{_NO_BLANK_AT_ITS_ENDS}$", "maxLength": _TAG_VALUE},
+    _read_tag_value,
+)
+# An instance's tag may be empty, so a required one may ask for that.
+_REQUIRED_VALUE = Kind(
+    "S",
+    "",
+    {"type": "string", "pattern": f"^({_NO_BLANK_AT_ITS_ENDS})?$", "maxLength": _TAG_VALUE},
+    lambda cell: _read_tag_value(cell) if cell.value else "",
+)
+TAGS = Kind(
+    "M",
+    f"at most {_TAGS} tags, key to value (String); * for any value",
+    {
+        "maxProperties": _TAGS,
+        "propertyNames": {"pattern": f"^{_NO_BLANK_AT_ITS_ENDS}$", "maxLength": _TAG_KEY},
+        "additionalProperties": _REQUIRED_VALUE.accepts,
+    },
+    _read_tags,
+)
+
+
+# ---- roles and instance profiles, where people write ARNs, paths and wildcards too ----
 
 # IAM user guide, "IAM object quotas": role names to 64 characters, instance profile names to 128.
-ROLE_NAME, PROFILE_NAME = 64, 128
-# IAM API reference, "CreateRole"; written out, as Python's \w means more than that of JSON Schema (ECMA 262).
+_ROLE_NAME, _PROFILE_NAME = 64, 128
+# IAM API reference, "CreateRole".
 _CHARACTERS = "A-Za-z0-9_+=,.@-"
 NAME = f"[{_CHARACTERS}]+"
-
-_NAME = re.compile(NAME)
-_FOREIGN = re.compile(f"[^{_CHARACTERS}]")
+# `none` for NONE is a slip that the readers name.
+_NO_ROLE_BUT_FOR_CASE = "".join(f"[{each.upper()}{each.lower()}]" for each in NO_ROLE)
 _ARN_FIELDS = 6
 
 
-def read_role(cell: Cell) -> str:
-    """A role's name, or `NONE`."""
-    text: str = cell.value
-    if text == NO_ROLE:
-        return text
-    if text.casefold() == NO_ROLE.casefold():
-        raise CellError(f"is {quote(text)}; write {NO_ROLE} in capitals to carry no role")
-    return _iam_name(cell, "role", ROLE_NAME)
+def _read_role(cell: Cell) -> str:
+    if cell.value != NO_ROLE and cell.value.casefold() == NO_ROLE.casefold():
+        raise CellError(f"is {quote(cell.value)}; write {NO_ROLE} in capitals to carry no role")
+    return _iam_name(cell, "role", _ROLE_NAME)
 
 
-def read_profile(cell: Cell) -> str:
-    """An instance profile's name."""
+def _read_profile(cell: Cell) -> str:
     if cell.value.casefold() == NO_ROLE.casefold():
         raise CellError(f"is {quote(cell.value)}; remove it for the profile that is named as the role")
-    return _iam_name(cell, "instance profile", PROFILE_NAME)
+    return _iam_name(cell, "instance profile", _PROFILE_NAME)
 
 
 def _iam_name(cell: Cell, what: str, limit: int) -> str:
-    """A name as IAM takes it. The first thing wrong is told; the order puts the most telling first."""
+    """A name as IAM takes it. The first thing wrong is reported; the order puts the most telling first."""
     text: str = cell.value
     if text[:4].casefold() == "arn:":
-        raise CellError(_about_arn(text, what, cell.home))
+        raise CellError(_about_arn(cell, what))
     if "/" in text:
         raise CellError(f"is {quote(text)}, which holds a path; give the {what}'s name only{_last_name(text)}")
-    within(text, limit, "IAM takes")
-    if said := edge_blank(text) or hidden(text):
-        raise CellError(f"{said}: {quote(text)}" if text.strip() else f"{said}; give the name of the {what}")
+    check_length(text, limit, "IAM takes")
+    _refuse(text, _edge_blank(text) or _hidden(text), f"give the name of the {what}")
     if "*" in text or "?" in text:
         raise CellError(f"is {quote(text)}; wildcards can't be used: give the name of one {what}")
-    if foreign := _FOREIGN.search(text):
+    if foreign := re.search(f"[^{_CHARACTERS}]", text):
         raise CellError(
             f"has {name_of(foreign[0])} at position {foreign.start() + 1}; IAM names take ASCII letters, digits "
             f"and +=,.@_-: {quote(text)}"
@@ -54,15 +150,17 @@ def _iam_name(cell: Cell, what: str, limit: int) -> str:
     return text
 
 
-def _about_arn(text: str, what: str, home: HomeAccount) -> str:
-    cut_short = f"is {quote(text)}, an ARN cut short; give the {what}'s name"
-    fields = text.split(":", _ARN_FIELDS - 1)
+def _about_arn(cell: Cell, what: str) -> str:
+    """Why an ARN isn't taken, with what to write instead."""
+    shown, home = quote(cell.value), cell.home
+    cut_short = f"is {shown}, an ARN cut short; give the {what}'s name"
+    fields = cell.value.split(":", _ARN_FIELDS - 1)
     if len(fields) < _ARN_FIELDS:
         return cut_short
     _, partition, service, _, account, resource = fields
     kind, _, path = resource.partition("/")
     if service != "iam" or kind != what.replace(" ", "-"):
-        return f"is {quote(text)}, the ARN of something else; give the name of the {what}"
+        return f"is {shown}, the ARN of something else; give the name of the {what}"
     if not (partition and account and path.rsplit("/", 1)[-1]):
         return cut_short
     if partition != home.partition:
@@ -75,10 +173,82 @@ def _about_arn(text: str, what: str, home: HomeAccount) -> str:
             f"is the ARN of another account ({quote(account)}), whose {what} EC2 can't attach here; "
             f"give a name in account {home.account}"
         )
-    return f"is {quote(text)}; give the {what}'s name, not its ARN{_last_name(path)}"
+    return f"is {shown}; give the {what}'s name, not its ARN{_last_name(path)}"
 
 
 def _last_name(path: str) -> str:
     """The name at the end of a path, to write instead; nothing when it is none."""
     name = path.rsplit("/", 1)[-1]
-    return f": {quote(name)}" if _NAME.fullmatch(name) and name.strip(".") else ""
+    return f": {quote(name)}" if re.fullmatch(NAME, name) and name.strip(".") else ""
+
+
+ROLE = Kind(
+    "S",
+    f"an IAM role's name of up to {_ROLE_NAME} characters, or {NO_ROLE}",
+    {"pattern": f"^({NO_ROLE}|(?!{_NO_ROLE_BUT_FOR_CASE}$){NAME})$", "maxLength": _ROLE_NAME},
+    _read_role,
+)
+PROFILE = Kind(
+    "S",
+    f"an instance profile's name of up to {_PROFILE_NAME} characters",
+    {"pattern": f"^(?!{_NO_ROLE_BUT_FOR_CASE}$){NAME}$", "maxLength": _PROFILE_NAME},
+    _read_profile,
+)
+
+
+# ---- texts that aren't what they look like: invisible characters, foreign blanks, mixed letters ----
+
+_HIDDEN = {
+    "Cc": "a control character",
+    "Cf": "an invisible character",
+    "Cs": "half of a character",
+    "Zl": "a line break",
+    "Zp": "a line break",
+}
+_WORDS = re.compile(r"[^\W\d_]+")
+# The first words of the names of letters that look like Latin ones (Unicode, "confusables.txt").
+_TWINS = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "FULLWIDTH", "MATHEMATICAL")
+
+
+def mistakable(text: str) -> str:
+    """Why a tag's key or value would be mistaken for another, in words; empty when it wouldn't.
+
+    Text that is wholly of one script, whichever, is fine.
+    """
+    if said := _edge_blank(text) or _hidden(text):
+        return said
+    plain = unicodedata.normalize("NFKC", text)
+    if plain.isascii() and not text.isascii():
+        position, character = next((at, each) for at, each in enumerate(text, 1) if not each.isascii())
+        return f"has {name_of(character)} at position {position}, which looks like plain text; write {quote(plain)}"
+    return _mixed(text)
+
+
+def _edge_blank(text: str) -> str:
+    if not text.strip():
+        return "is blank" if text else "is empty"
+    if text != text.strip():
+        return f"{'begins' if text[0].isspace() else 'ends'} with a blank; remove it"
+    return ""
+
+
+def _hidden(text: str) -> str:
+    for position, character in enumerate(text, 1):
+        category = unicodedata.category(character)
+        if what := "an invisible character" if UNSEEN.match(character) else _HIDDEN.get(category):
+            return f"has {what}, {name_of(character)}, at position {position}; remove it"
+        if category == "Zs" and character != " ":
+            return f"has {name_of(character)} at position {position}, which looks like a blank; use a plain blank"
+    return ""
+
+
+def _mixed(text: str) -> str:
+    for word in _WORDS.finditer(text):
+        scripts = [unicodedata.name(each, "").split(" ", 1)[0] for each in word[0]]
+        twin = next((at for at, script in enumerate(scripts) if script in _TWINS), None)
+        if twin is not None and "LATIN" in scripts:
+            return (
+                f"mixes alphabets: {name_of(word[0][twin])} at position {word.start() + twin + 1} "
+                f"stands among Latin letters; write the word in one alphabet"
+            )
+    return ""

@@ -8,9 +8,8 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
-from rolekeeper.mappings.rows.cells import CellError, HomeAccount, cell_of
+from rolekeeper.mappings.rows.cells import CellError, HomeAccount, cell_of, quote
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, Attributes, Column
-from rolekeeper.mappings.rows.confusables import quote
 from rolekeeper.model import ANY_VALUE, RESERVED, MappingKey, MappingSpec
 
 KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS, *ASKS))
@@ -50,7 +49,7 @@ def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
     for column in (*KEYS, *COLUMNS):
         if column.name not in attributes:
             if column.default == "required":
-                problems.append(f"{column.name}: is missing; give {column.range}")
+                problems.append(f"{column.name}: is missing; give {column.kind.range}")
             continue
         try:
             values[column.name] = _read(column, attributes[column.name], home, warnings)
@@ -73,7 +72,7 @@ def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
 
 def _read(column: Column, attribute: Any, home: HomeAccount, warnings: list[str]) -> Any:
     cell = cell_of(attribute, home)
-    value = column.value(cell)
+    value = column.kind.value(cell)
     warnings += [f"{column.name}: {each}" for each in cell.warnings]
     return value
 
@@ -125,7 +124,7 @@ def row_of(spec: MappingSpec) -> dict[str, Any]:
     for column in COLUMNS:
         value = getattr(spec, column.name)
         if column.default == "required" or value != getattr(plain, column.name):
-            row[column.name] = {column.type: _written(value)}
+            row[column.name] = {column.kind.type: _written(value)}
     return row
 
 
