@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from rolekeeper.mappings.rows.cells import CellError, HomeAccount, cell_of, quote
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, Attributes, Column
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, Attributes
 from rolekeeper.model import ANY_VALUE, RESERVED, MappingKey, MappingSpec
 
 KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS, *ASKS))
@@ -18,7 +18,6 @@ _BESIDE = frozenset({*OURS, *(column.name for column in ASKS)})
 # A row may hold thousands of unknown columns; the first few tell what happened.
 _UNKNOWN_SHOWN = 5
 _SHORTEST_WORD, _LONGEST_NAME = 3, 64
-_SETS = frozenset({"SS", "NS", "BS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,44 +36,29 @@ class ParsedRow:
 
 
 def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
-    """Read a row as DynamoDB's low-level API gives it.
-
-    Args:
-        attributes: the item, as `{"role": {"S": "web"}, …}`.
-        home: our own account and partition, to tell whose an ARN is.
-    """
+    """Read a row as DynamoDB's low-level API gives it."""
     values: dict[str, Any] = {}
     problems: list[str] = []
     warnings: list[str] = []
-    for column in (*KEYS, *COLUMNS):
+    for column in (*KEYS, *COLUMNS, *ASKS):
         if column.name not in attributes:
             if column.default == "required":
                 problems.append(f"{column.name}: is missing; give {column.kind.range}")
             continue
         try:
-            values[column.name] = _read(column, attributes[column.name], home, warnings)
+            cell = cell_of(attributes[column.name], home)
+            values[column.name] = column.kind.value(cell)
+            warnings += [f"{column.name}: {each}" for each in cell.warnings]
         except CellError as error:
-            problems.append(f"{column.name}: {error}")
-    asks: dict[str, Any] = {}
-    for column in ASKS:
-        if column.name in attributes:
-            try:
-                asks[column.name] = _read(column, attributes[column.name], home, warnings)
-            except CellError as error:
-                warnings.append(f"{column.name}: {error}")
+            said = warnings if column in ASKS else problems
+            said.append(f"{column.name}: {error}")
     warnings += _about_unknown(attributes)
+    asks = {column.name: values.pop(column.name) for column in ASKS if column.name in values}
     if problems:
         return ParsedRow(None, tuple(problems), tuple(warnings), **asks)
     key = MappingKey(values.pop("tag_key"), values.pop("tag_value"))
     spec = MappingSpec(key=key, **values)
     return ParsedRow(spec, (), (*warnings, *_about_sense(spec)), **asks)
-
-
-def _read(column: Column, attribute: Any, home: HomeAccount, warnings: list[str]) -> Any:
-    cell = cell_of(attribute, home)
-    value = column.kind.value(cell)
-    warnings += [f"{column.name}: {each}" for each in cell.warnings]
-    return value
 
 
 def _about_unknown(attributes: Attributes) -> list[str]:
@@ -84,8 +68,8 @@ def _about_unknown(attributes: Attributes) -> list[str]:
         close = _close_to(name)
         meant = f"; did you mean {close}?" if close else ""
         said.append(f"unknown column {quote(name)} is not used{meant}")
-    if more := len(unknown) - _UNKNOWN_SHOWN:
-        said += [f"and {more:,} more unknown columns"] if more > 0 else []
+    if len(unknown) > _UNKNOWN_SHOWN:
+        said.append(f"and {len(unknown) - _UNKNOWN_SHOWN:,} more unknown columns")
     return said
 
 
@@ -114,11 +98,7 @@ def _about_sense(spec: MappingSpec) -> list[str]:
 
 
 def row_of(spec: MappingSpec) -> dict[str, Any]:
-    """The row that says this mapping, its defaults left out: `read_row` gives the mapping back.
-
-    Returns:
-        The item as DynamoDB's low-level API takes it.
-    """
+    """The low-level item that says this mapping, its defaults left out: `read_row` gives the mapping back."""
     plain = MappingSpec(spec.key, spec.role)
     row: dict[str, Any] = {"tag_key": {"S": spec.key.tag_key}, "tag_value": {"S": spec.key.tag_value}}
     for column in COLUMNS:
@@ -129,7 +109,6 @@ def row_of(spec: MappingSpec) -> dict[str, Any]:
 
 
 def _written(value: Any) -> Any:
-    """A column's value as it stands under its DynamoDB type."""
     match value:
         case bool():
             return value
@@ -151,16 +130,18 @@ def _ordered(attribute: Any) -> Any:
     """An attribute value with every set in order; DynamoDB promises none."""
     if not isinstance(attribute, Mapping):
         return attribute
-    return {
-        kind: sorted(value, key=repr)
-        if kind in _SETS
-        else {name: _ordered(each) for name, each in value.items()}
-        if kind == "M"
-        else [_ordered(each) for each in value]
-        if kind == "L"
-        else value
-        for kind, value in attribute.items()
-    }
+    return {kind: _value_in_order(kind, value) for kind, value in attribute.items()}
+
+
+def _value_in_order(kind: str, value: Any) -> Any:
+    match kind:
+        case "SS" | "NS" | "BS":
+            return sorted(value, key=repr)
+        case "M":
+            return {name: _ordered(each) for name, each in value.items()}
+        case "L":
+            return [_ordered(each) for each in value]
+    return value
 
 
 def fingerprint(attributes: Attributes) -> str:
