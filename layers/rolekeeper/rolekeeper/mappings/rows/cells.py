@@ -53,11 +53,7 @@ class Cell:
 
 
 def cell_of(attribute: Any, home: HomeAccount) -> Cell:
-    """The cell of a low-level attribute value.
-
-    Raises:
-        CellError: it isn't one type and one value.
-    """
+    """The cell of a low-level attribute value: one type and one value, or a `CellError`."""
     if not isinstance(attribute, Mapping) or len(attribute) != 1:
         raise CellError(f"can't be read: {quote(str(attribute))} is no DynamoDB value")
     ((kind, value),) = attribute.items()
@@ -96,11 +92,6 @@ def name_of(character: str) -> str:
 
 
 def check_length(text: str, limit: int, whose: str) -> None:
-    """Refuse a text that is too long.
-
-    Raises:
-        CellError: it is.
-    """
     if len(text) > limit:
         raise CellError(f"is {len(text):,} characters long; {whose} at most {limit:,}: {quote(text)}")
 
@@ -122,11 +113,7 @@ class Kind:
     tolerates: tuple[str, ...] = ()
 
     def value(self, cell: Cell) -> Any:
-        """Read a cell of any type.
-
-        Raises:
-            CellError: it can't be read.
-        """
+        """What a cell of any type says, or a `CellError`."""
         if cell.type == self.type or cell.type in self.tolerates:
             return self.read(cell)
         want, got = TYPES[self.type], TYPES.get(cell.type, cell.type)

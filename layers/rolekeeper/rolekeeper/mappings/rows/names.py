@@ -151,7 +151,6 @@ def _iam_name(cell: Cell, what: str, limit: int) -> str:
 
 
 def _about_arn(cell: Cell, what: str) -> str:
-    """Why an ARN isn't taken, with what to write instead."""
     shown, home = quote(cell.value), cell.home
     cut_short = f"is {shown}, an ARN cut short; give the {what}'s name"
     fields = cell.value.split(":", _ARN_FIELDS - 1)
