@@ -128,7 +128,7 @@ def _profile_of(deployment: Deployment, wish: Wish) -> str:
     for column in COLUMNS:
         if text := texts.get(column.name):
             try:
-                column.kind.value(Cell("S", text, deployment.app.home))
+                column.kind.read(Cell("S", text, deployment.app.home))
             except CellError as error:
                 raise UsageError(f"{column.name}: {error}", "nothing was changed") from error
     if wish.role == NO_ROLE:

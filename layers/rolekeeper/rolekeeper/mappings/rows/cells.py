@@ -101,21 +101,18 @@ def check_length(text: str, limit: int, whose: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a column takes: a DynamoDB type, and of its values those in a range; `read` reads one.
-
-    `range` says it in words, and `accepts` in the keywords of JSON Schema.
-    """
+    """What a column takes: a DynamoDB type, and of its values those in `range`, which `accepts` says as JSON Schema."""
 
     type: str
     range: str
     accepts: Mapping[str, Any]
-    read: Callable[[Cell], Any]
+    reader: Callable[[Cell], Any]
     tolerates: tuple[str, ...] = ()
 
-    def value(self, cell: Cell) -> Any:
+    def read(self, cell: Cell) -> Any:
         """What a cell of any type says, or a `CellError`."""
         if cell.type == self.type or cell.type in self.tolerates:
-            return self.read(cell)
+            return self.reader(cell)
         want, got = TYPES[self.type], TYPES.get(cell.type, cell.type)
         if cell.type == "NULL":
             raise CellError(f"is Null; remove the attribute, or give it as a {want}")

@@ -67,7 +67,7 @@ def _read_tags(cell: Cell) -> dict[str, str]:
             continue
         try:
             value = cell_of(attribute, cell.home)
-            tags[key] = _REQUIRED_VALUE.value(value)
+            tags[key] = _REQUIRED_VALUE.read(value)
             cell.warnings.extend(value.warnings)
         except CellError as error:
             problems.append(f"the value of {quote(key)} {error}")

@@ -47,7 +47,7 @@ def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
             continue
         try:
             cell = cell_of(attributes[column.name], home)
-            values[column.name] = column.kind.value(cell)
+            values[column.name] = column.kind.read(cell)
             warnings += [f"{column.name}: {each}" for each in cell.warnings]
         except CellError as error:
             said = warnings if column in ASKS else problems
