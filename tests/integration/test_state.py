@@ -552,7 +552,7 @@ def test_of_two_who_hold_one_number_the_second_observes_again(table: Table) -> N
     table.revisions.hold(Held(web, NOW), {"event": "first"}, NOW)
     with pytest.raises(ConflictError):
         table.revisions.hold(Held(rival, NOW), {"event": "second"}, NOW)
-    assert table.revisions.held(web.key) == Held(web, NOW)
+    assert table.revisions.read(web.key).held == Held(web, NOW)
     assert [each["event"] for each in table.store.history(layout.mapping_pk(web.key))] == ["first"]
 
 

@@ -1,6 +1,6 @@
 """Published mappings and their revisions, in the state table: the last one is in effect, all are kept."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -37,11 +37,11 @@ class StoredMapping:
         return max(self.published.revision if self.published else 0, self.held.revision if self.held else 0)
 
 
+@dataclass(frozen=True)
 class Revisions:
     """The mappings' part of the state table. Errors come classified."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    store: Store
 
     def read(self, key: MappingKey) -> StoredMapping:
         """All that is stored of a mapping, in one read.
@@ -53,14 +53,13 @@ class Revisions:
         any_value = MappingKey(key.tag_key, ANY_VALUE)
         published_at, held_at, any_at = layout.published_key(key), layout.held_key(key), layout.published_key(any_value)
         wanted = {layout.CONTROL, published_at, held_at, any_at} if layout.fits_partition(key) else {layout.CONTROL}
-        items = self._store.get(sorted(wanted))
-        decode = self._store.decode
+        items = self.store.get(sorted(wanted))
         return StoredMapping(
-            published=decode(codec.published_from, items[published_at]) if published_at in items else None,
-            held=decode(codec.held_from, items[held_at]) if held_at in items else None,
-            any_value=decode(codec.published_from, items[any_at]) if any_at in items else None,
+            published=self._decoded(codec.published_from, items.get(published_at)),
+            held=self._decoded(codec.held_from, items.get(held_at)),
+            any_value=self._decoded(codec.published_from, items.get(any_at)),
             control=codec.control_from(items.get(layout.CONTROL, {})),
-            in_conflict=decode(_in_conflict, items[published_at]) if published_at in items else frozenset(),
+            in_conflict=self._decoded(_in_conflict, items.get(published_at)) or frozenset(),
         )
 
     def published(self, key: MappingKey) -> PublishedMapping | None:
@@ -70,18 +69,10 @@ class Revisions:
             CorruptItemError: it isn't what we wrote.
         """
         at = layout.published_key(key)
-        items = self._store.get([at])
-        return self._store.decode(codec.published_from, items[at]) if items else None
+        return self._decoded(codec.published_from, self.store.get([at]).get(at))
 
-    def held(self, key: MappingKey) -> Held | None:
-        """The revision of a mapping that was held last, which may have been approved or overtaken since.
-
-        Raises:
-            CorruptItemError: it isn't what we wrote.
-        """
-        at = layout.held_key(key)
-        items = self._store.get([at])
-        return self._store.decode(codec.held_from, items[at]) if items else None
+    def _decoded[T](self, decode: Callable[[codec.Item], T], item: codec.Item | None) -> T | None:
+        return self.store.decode(decode, item) if item else None
 
     def publish(
         self,
@@ -94,12 +85,8 @@ class Revisions:
     ) -> None:
         """Serve a mapping from now on, and keep it as a revision with its history entry, in one transaction.
 
-        Args:
-            mapping: the new revision.
-            entry: the history entry; the revision keeps it too.
-            at: when.
-            approved_budget: replaces and detaches that a person approved: its window lets them through (see `window`).
-            in_conflict: the rows in conflict with it, as they were read: who adds one is judged before or after us.
+        `approved_budget` are the replaces and detaches that a person approved: its window lets them through.
+        `in_conflict` are the rows in conflict with it, as they were read: who adds one is judged before or after us.
 
         Raises:
             ConflictError: somebody published another revision meanwhile, or a row came into conflict with it.
@@ -109,17 +96,17 @@ class Revisions:
         if blocked := {layout.mapping_pk(each) for each in in_conflict}:
             item[BLOCKS] = blocked
         writes = [
-            self._store.put(item, if_higher="revision", if_same=BLOCKS),
-            self._store.put(revision),
-            self._store.entry(layout.mapping_pk(mapping.key), entry, at),
+            self.store.put(item, if_higher="revision", if_same=BLOCKS),
+            self.store.put(revision),
+            self.store.entry(layout.mapping_pk(mapping.key), entry, at),
         ]
         expires_at = mapping.spec.expires_at
         if expires_at and expires_at > at and not mapping.deleted:
-            writes.append(self._store.put(codec.timer_item(Timer(expires_at, mapping.key))))
+            writes.append(self.store.put(codec.timer_item(Timer(expires_at, mapping.key))))
         if approved_budget:
             granted = Update().set("credit", approved_budget).set("credit_revision", mapping.revision)
-            writes.append(self._store.update(layout.window_key(mapping.key), granted))
-        self._store.write(*writes)
+            writes.append(self.store.update(layout.window_key(mapping.key), granted))
+        self.store.write(*writes)
 
     def hold(self, held: Held, entry: Mapping[str, object], at: datetime) -> None:
         """Keep a revision that waits for approval, with its history entry, in one transaction.
@@ -127,16 +114,11 @@ class Revisions:
         Raises:
             ConflictError: somebody held another one meanwhile.
         """
-        history = self._store.entry(layout.mapping_pk(held.key), entry, at)
-        self._store.write(self._store.put(codec.held_item(held), if_higher="revision"), history)
+        history = self.store.entry(layout.mapping_pk(held.key), entry, at)
+        self.store.write(self.store.put(codec.held_item(held), if_higher="revision"), history)
 
     def refresh(self, mapping: PublishedMapping, entry: Mapping[str, object] | None, at: datetime) -> None:
-        """Write what IAM says of a published mapping now: whether it can be served, and its profile's ids.
-
-        Args:
-            mapping: the same revision, as it is now.
-            entry: the history entry, for what is news.
-            at: when.
+        """Write what IAM says of a published revision now: whether it can be served, and its profile's ids.
 
         Raises:
             ConflictError: another revision was published meanwhile.
@@ -145,10 +127,10 @@ class Revisions:
         update = Update().only_if("revision", "=", mapping.revision)
         for name in ("suspended_because", "profile_id", "former_profile_ids"):
             update.set(name, item[name])
-        told = [self._store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
-        self._store.write(self._store.update(layout.published_key(mapping.key), update), *told)
+        history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
+        self.store.write(self.store.update(layout.published_key(mapping.key), update), *history)
 
-    # ---- rows in conflict with a mapping (see `conflict_notes`) ----
+    # ---- rows in conflict with a mapping ----
 
     def add_conflict(self, other: PublishedMapping, row: MappingKey) -> None:
         """Note beside a published mapping that a row is in conflict with it.
@@ -157,7 +139,7 @@ class Revisions:
             ConflictError: it is another revision by now.
         """
         update = Update().add(BLOCKS, frozenset({layout.mapping_pk(row)})).only_if("revision", "=", other.revision)
-        self._store.write(self._store.update(layout.published_key(other.key), update))
+        self.store.write(self.store.update(layout.published_key(other.key), update))
 
     def remove_conflicts(self, key: MappingKey, rows: Iterable[MappingKey]) -> None:
         """Drop what `add_conflict` noted: these rows are no longer in conflict.
@@ -167,17 +149,16 @@ class Revisions:
         """
         # Only where it is published: an update would make an item that means nothing.
         update = Update().discard(BLOCKS, frozenset(map(layout.mapping_pk, rows))).only_if("revision", ">", 0)
-        self._store.write(self._store.update(layout.published_key(key), update))
+        self.store.write(self.store.update(layout.published_key(key), update))
 
     # ---- history ----
 
     def note(self, key: MappingKey, entry: Mapping[str, object], at: datetime) -> None:
-        """Write a history entry alone."""
-        self._store.write(self._store.entry(layout.mapping_pk(key), entry, at))
+        self.store.write(self.store.entry(layout.mapping_pk(key), entry, at))
 
     def history(self, key: MappingKey, limit: int = 50) -> list[codec.Item]:
         """The newest history entries of a mapping."""
-        return self._store.history(layout.mapping_pk(key), limit)
+        return self.store.history(layout.mapping_pk(key), limit)
 
 
 def _in_conflict(item: Mapping[str, object]) -> frozenset[MappingKey]:
