@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from rolekeeper.instances.resolve import resolve
-from rolekeeper.mappings.conflicts import Conflicts, could_conflict
-from rolekeeper.mappings.scan import Scan
+from rolekeeper.mappings.scan import Conflicts, Scan, could_conflict
 from rolekeeper.model import Association, Instance, Pin, PublishedMapping
 from strategies.values import KEY, NOW, OWNERSHIP, TAKES_OVER, arn, association, foreign, instance, published
 

@@ -5,9 +5,8 @@ import pytest
 from fixtures.account import MAPPING_TABLE, FakeAccount, mapping_key
 from fixtures.state_table import table_keys
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.mappings.conflicts import Conflicts
 from rolekeeper.mappings.impact import Impact
-from rolekeeper.mappings.scan import ImpactScanner, Scan
+from rolekeeper.mappings.scan import Conflicts, ImpactScanner, Scan
 from rolekeeper.model import PublishedMapping, WhenOccupied
 from rolekeeper.storage import codec, layout
 from strategies.values import published
@@ -86,10 +85,10 @@ def test_the_fleet_is_counted_once_with_hidden_and_without_terminated_instances(
     world.truth.launch(operator="eks.amazonaws.com", hidden=True)
     world.truth.terminate(world.running())
     world.wait(5)
-    assert scanner.fleet() == 2
+    assert scanner.fleet == 2
     world.running()
-    assert scanner.fleet() == 2, "within one invocation"
-    assert anew(world).fleet() == 3
+    assert scanner.fleet == 2, "within one invocation"
+    assert anew(world).fleet == 3
 
 
 def test_a_star_row_looks_for_conflicts_with_the_exact_rows_and_not_past_a_damaged_one(

@@ -137,7 +137,7 @@ class App:
         return Assessor(
             roles=self.roles,
             scanner=scanner,
-            impacts=ImpactAssessor(self.settings.limits, scanner.fleet, PolicyReader(self.iam)),
+            impacts=ImpactAssessor(self.settings.limits, lambda: scanner.fleet, PolicyReader(self.iam)),
             revisions=self.revisions,
             ownership=self.settings.ownership,
             mode=self.settings.mode,

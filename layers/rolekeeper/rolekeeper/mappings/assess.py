@@ -264,7 +264,7 @@ class Assessor:
             return None
         # A mere count must not keep a row from saying what is wrong with it; the sweep counts again.
         with suppress(AwsRefusalError):
-            return self._scanner.governed(seen.published, seen.at)
+            return self._scanner.scan(seen.published, seen.published, seen.at).published_matched
         return None
 
 

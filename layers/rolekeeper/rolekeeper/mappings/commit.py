@@ -16,11 +16,11 @@ from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
 from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor
-from rolekeeper.mappings.conflicts import Conflicts
 from rolekeeper.mappings.impact import ImpactReport
 from rolekeeper.mappings.revisions import Revisions, changes
 from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.mappings.rows.reader import fingerprint, row_of
+from rolekeeper.mappings.scan import Conflicts
 from rolekeeper.mappings.table import MappingTable, already_says
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Verdict
 from rolekeeper.model import Held, MappingKey, PublishedMapping

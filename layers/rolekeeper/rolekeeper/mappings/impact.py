@@ -59,7 +59,6 @@ class Impact:
 
     @property
     def changes(self) -> int:
-        """The instances that would change."""
         return self.attach + self.replace + self.detach
 
     @property
@@ -132,11 +131,9 @@ class ImpactReport:
 
     @property
     def needs_approval(self) -> bool:
-        """Whether a person has to approve it."""
         return self.allowed is not None and self.impact.changes > self.allowed
 
     def __str__(self) -> str:
-        """In words, for the row."""
         impact = self.impact
         counts = f"attach {impact.attach:,}, replace {impact.replace:,} and detach {impact.detach:,} instances"
         if self.fleet is not None:
@@ -156,13 +153,13 @@ class ImpactReport:
         return shown | ({"unknown": difference.unknown} if difference.unknown else {})
 
 
+@dataclass(frozen=True)
 class ImpactAssessor:
     """Assesses the edits of one invocation. `fleet` counts all instances."""
 
-    def __init__(self, limits: Limits, fleet: Callable[[], int], policies: PolicyReader) -> None:
-        self._limits = limits
-        self._fleet = fleet
-        self._policies = policies
+    limits: Limits
+    fleet: Callable[[], int]
+    policies: PolicyReader
 
     def report(self, candidate: PublishedMapping, impact: Impact) -> ImpactReport:
         """What a candidate (or a tombstone) would do.
@@ -171,17 +168,17 @@ class ImpactAssessor:
             AwsRefusalError: the fleet can't be counted. IAM's refusals are no error: the report says them.
         """
         difference = self._difference(candidate, impact)
-        if impact.changes <= self._limits.per_edit:
+        if impact.changes <= self.limits.per_edit:
             return ImpactReport(impact, difference)
-        fleet = self._fleet()
-        return ImpactReport(impact, difference, fleet, self._limits.allowed(fleet))
+        fleet = self.fleet()
+        return ImpactReport(impact, difference, fleet, self.limits.allowed(fleet))
 
     def _difference(self, candidate: PublishedMapping, impact: Impact) -> Difference:
         found: list[Difference] = []
         for move, _ in impact.moves.most_common(COMPARED):
             # The candidate's own profile may have still to be made; it will hold the candidate's role.
             role = candidate.spec.role if move.after and move.after == candidate.profile_arn else ""
-            found.append(self._policies.profile_difference(move.before, move.after, role))
+            found.append(self.policies.profile_difference(move.before, move.after, role))
         return Difference(
             gained=_once(phrase for each in found for phrase in each.gained),
             lost=_once(phrase for each in found for phrase in each.lost),

@@ -4,17 +4,118 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from rolekeeper.aws import Ec2
 from rolekeeper.instances import Observation, observe_page
 from rolekeeper.instances.observe import Observed
 from rolekeeper.instances.resolve import resolve
-from rolekeeper.mappings.conflicts import Conflicts, could_conflict, differ
 from rolekeeper.mappings.impact import Impact, Ranked
 from rolekeeper.mappings.table import MappingTable
-from rolekeeper.model import ANY_VALUE, Association, AssociationState, Instance, InstanceState, PublishedMapping
+from rolekeeper.model import (
+    ANY_VALUE,
+    Association,
+    AssociationState,
+    Instance,
+    InstanceState,
+    MappingKey,
+    MappingSpec,
+    PublishedMapping,
+)
 from rolekeeper.settings import Ownership
 from rolekeeper.storage import State, layout
+
+# Instance ids, and other mappings, that a reason names.
+NAMED = 5
+
+
+@dataclass(slots=True)
+class Conflict:
+    """A conflict with another mapping: of equal priority, it wants another role for an instance.
+
+    `instances` names some of those that have it today, `count` says how many do. `new` unless the mapping as it is
+    published has it there already.
+    """
+
+    other: PublishedMapping
+    instances: list[str] = field(default_factory=list)
+    count: int = 0
+    new: bool = False
+
+    def __str__(self) -> str:
+        spec = self.other.spec
+        text = f"conflicts with {spec.key} (priority {spec.priority}, role {spec.role})"
+        if not self.count:
+            return text
+        more = f" and {self.count - NAMED:,} more" if self.count > NAMED else ""
+        return f"{text} on {', '.join(self.instances)}{more}"
+
+    def add(self, instance_id: str, *, new: bool) -> None:
+        self.count += 1
+        self.new |= new
+        # The first by id, so that the same conflict reads the same however EC2 orders its pages.
+        self.instances = sorted([*self.instances, instance_id])[:NAMED]
+
+
+class Conflicts(dict[MappingKey, Conflict]):
+    """The conflicts of one mapping, by the other mapping's key."""
+
+    @property
+    def new(self) -> bool:
+        return any(each.new for each in self.values())
+
+    @property
+    def largest_first(self) -> list[Conflict]:
+        """Those on the most instances first."""
+        return sorted(self.values(), key=lambda each: (-each.count, each.other.key))
+
+    def __str__(self) -> str:
+        named = self.largest_first[:NAMED]
+        more = f"; and with {len(self) - NAMED} more mappings" if len(self) > NAMED else ""
+        return f"{'; '.join(map(str, named))}{more}; give one of them a lower number as its priority"
+
+    def of(self, other: PublishedMapping) -> Conflict:
+        """The conflict with another mapping, begun when there is none yet."""
+        return self.setdefault(other.key, Conflict(other))
+
+
+def could_conflict(one: PublishedMapping, other: PublishedMapping, now: datetime) -> bool:
+    """Whether some instance could carry the tags of both and be in the scope of both, and so meet the conflict."""
+    a, b = one.spec, other.spec
+    return (
+        a.key != b.key
+        and a.priority == b.priority
+        and _differ(one, other)
+        and _live(one, now)
+        and _live(other, now)
+        and _meet(a.accounts, b.accounts)
+        and _meet(a.regions, b.regions)
+        and _agree(a, b)
+    )
+
+
+def _differ(one: PublishedMapping, other: PublishedMapping) -> bool:
+    """Whether two mappings want different roles or profiles."""
+    return (one.spec.role, one.profile_arn) != (other.spec.role, other.profile_arn)
+
+
+def _live(mapping: PublishedMapping, now: datetime) -> bool:
+    return mapping.spec.enabled and not mapping.deleted and not mapping.spec.expired(now)
+
+
+def _meet(one: frozenset[str], other: frozenset[str]) -> bool:
+    return not one or not other or bool(one & other)
+
+
+def _agree(*specs: MappingSpec) -> bool:
+    """Whether one set of tags can satisfy every demand of both."""
+    asked: dict[str, str] = {}
+    for spec in specs:
+        for key, value in ((spec.key.tag_key, spec.key.tag_value), *spec.require_tags.items()):
+            if value != ANY_VALUE and asked.setdefault(key, value) != value:
+                return False
+    return True
+
 
 # How nodes are told, by the tags that the services and their tools set on them, and by the profiles that they make:
 # EKS user guide, "Tagging your resources" and "Amazon EKS node IAM role"; Karpenter, "NodeClasses"; eksctl's stacks;
@@ -46,15 +147,13 @@ class ForeignRoles:
     nodes: set[str] = field(default_factory=set)
 
     def add(self, instance: Instance, association: Association) -> None:
-        """Add one instance."""
         self.count += 1
         self.nodes |= {node_of(instance, association.profile_arn)} - {""}
 
     def warning(self, *, taken: bool) -> str:
-        """What to tell people of them, without their number, which changes with the fleet; empty when there are none.
+        """What to tell people, without a number, which changes with the fleet; `taken` if the mapping takes them over.
 
-        Args:
-            taken: whether the mapping takes them over.
+        Empty when there are none.
         """
         if not self.count:
             return ""
@@ -100,7 +199,7 @@ class Scan:
                 self.foreign.add(instance, association)
         if mapping in after.in_conflict:
             for other in after.in_conflict:
-                if differ(other, mapping):
+                if _differ(other, mapping):
                     there_already = present in before.in_conflict and other in before.in_conflict
                     self.conflicts.of(other).add(instance.key.id, new=not there_already)
 
@@ -110,22 +209,20 @@ def _stays(instance: Instance, association: Association) -> bool:
     return not instance.managed_by and association.state is not AssociationState.DISASSOCIATING
 
 
+@dataclass(frozen=True)
 class ImpactScanner:
     """Scans for mappings that are about to be published. Made anew for each invocation: it counts the fleet once."""
 
-    def __init__(self, ec2: Ec2, state: State, table: MappingTable, ownership: Ownership) -> None:
-        self._ec2 = ec2
-        self._state = state
-        self._table = table
-        self._ownership = ownership
-        self._fleet: int | None = None
+    ec2: Ec2
+    state: State
+    table: MappingTable
+    ownership: Ownership
 
+    @cached_property
     def fleet(self) -> int:
         """How many instances there are in the account and Region that aren't terminated."""
-        if self._fleet is None:
-            shown = (each for page in self._ec2.fleet() for each in page)
-            self._fleet = sum(each.state is not InstanceState.TERMINATED for each in shown)
-        return self._fleet
+        shown = (each for page in self.ec2.fleet() for each in page)
+        return sum(each.state is not InstanceState.TERMINATED for each in shown)
 
     def scan(self, candidate: PublishedMapping, published: PublishedMapping | None, now: datetime) -> Scan:
         """Look at every instance that carries a candidate's tag; memory holds one page.
@@ -136,17 +233,13 @@ class ImpactScanner:
             now: for what has expired.
         """
         found = Scan()
-        for page in self._ec2.tagged(candidate.key):
-            for seen in observe_page(page, self._ec2, self._state, now):
+        for page in self.ec2.tagged(candidate.key):
+            for seen in observe_page(page, self.ec2, self.state, now):
                 # One with a damaged record can't be reconciled, so it doesn't change. It counts as governed all the
                 # same, as long as its mappings can be read.
                 if seen.published is not None:
                     self._add(found, seen, candidate, published, now)
         return found
-
-    def governed(self, published: PublishedMapping, now: datetime) -> int:
-        """How many instances a published mapping governs."""
-        return self.scan(published, published, now).published_matched
 
     def _add(
         self,
@@ -162,10 +255,10 @@ class ImpactScanner:
         pin = observed.pin if observed else None
         before = published, resolve(seen.instance, [*rest, published] if published else rest, now, pin)
         after = candidate, resolve(seen.instance, [*rest, candidate], now, pin)
-        found.add(seen.instance, observed.association if observed else None, before, after, self._ownership)
+        found.add(seen.instance, observed.association if observed else None, before, after, self.ownership)
         found.published_matched += published is not None and before[1].winner is published
         if observed:
-            found.impact.add(observed, before, after, self._ownership)
+            found.impact.add(observed, before, after, self.ownership)
 
     def add_possible_conflicts(
         self,
@@ -195,8 +288,8 @@ class ImpactScanner:
     def _exact(self, tag_key: str) -> list[PublishedMapping]:
         """The published mappings of one tag key: an exact row meets only the `*` row, but that one meets them all."""
         found: list[PublishedMapping] = []
-        for keys in self._table.keys_of(tag_key):
-            snapshot = self._state.read([], [key for key in keys if layout.fits_partition(key)])
+        for keys in self.table.keys_of(tag_key):
+            snapshot = self.state.read([], [key for key in keys if layout.fits_partition(key)])
             for damaged in snapshot.damaged.values():
                 raise damaged
             found += snapshot.published.values()
