@@ -250,7 +250,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "serves a large edit without approval",
         "rolekeeper.mappings.assess",
-        "        if not approved and (report.needs_approval",
+        "        if not seen.approves(candidate) and (report.needs_approval",
         "        if False and (report.needs_approval",
         seed=2857,
     ),

@@ -8,7 +8,7 @@ import pytest
 from fixtures.account import FakeAccount, KilledError, kill, mapping_key, refusing
 from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from rolekeeper.aws.errors import RetryableError
-from rolekeeper.mappings.commit import OTHERS, ROWS
+from rolekeeper.mappings.publish import OTHERS, ROWS
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.storage import layout

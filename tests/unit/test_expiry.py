@@ -11,6 +11,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.queue import WorkQueue
 from rolekeeper.fleet.expiry import AHEAD, MARGIN, WORK, Expiries, ExpiryResult
+from rolekeeper.mappings import Publisher
 from rolekeeper.model import InstanceKey, MappingKey, Timer
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Timers
@@ -264,7 +265,7 @@ def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(
         desk.world.publish(f"app=w{number}", "web", expires_at=after(desk, 20))
     tagged = [desk.world.running(app=f"w{number}") for number in (0, 100, 109)]
     desk.world.wait(30)
-    monkeypatch.setattr(expiries.publisher, "recheck", lambda *_: None)
+    monkeypatch.setattr(Publisher, "recheck", lambda *_: None)
     desk.world.calls.clear()
     rung = minute(expiries)
     assert (rung.timers, rung.sent, rung.mappings) == (220, 113, 110)
@@ -352,7 +353,7 @@ def test_a_minute_leaves_the_rest_to_the_next_one(
         expiring(desk, f"app=w{number}", 30)
     desk.world.later(minutes=2)
     slow = WORK.total_seconds() / 2
-    monkeypatch.setattr(expiries.publisher, "recheck", lambda *_: desk.world.clock.sleep(slow))
+    monkeypatch.setattr(Publisher, "recheck", lambda *_: desk.world.clock.sleep(slow))
     rung = minute(expiries)
     assert (rung.mappings, rung.finished) == (2, False)
     assert len(waiting(timers)) == 2

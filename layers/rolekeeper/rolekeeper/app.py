@@ -138,7 +138,6 @@ class App:
             roles=self.roles,
             scanner=scanner,
             impacts=ImpactAssessor(self.settings.limits, lambda: scanner.fleet, PolicyReader(self.iam)),
-            revisions=self.revisions,
             ownership=self.settings.ownership,
             mode=self.settings.mode,
         )

@@ -6,14 +6,11 @@ that would change too many instances, until it is approved.
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.mappings.impact import ImpactAssessor, ImpactReport
-from rolekeeper.mappings.revisions import Revisions
-from rolekeeper.mappings.rows.reader import fingerprint
 from rolekeeper.mappings.scan import ImpactScanner, Scan
-from rolekeeper.mappings.table import Columns, verdict_differs
 from rolekeeper.mappings.verdict import (
     IN_EFFECT,
     Ending,
@@ -21,14 +18,11 @@ from rolekeeper.mappings.verdict import (
     RowSnapshot,
     Status,
     Verdict,
-    revision_of,
     sentence,
-    what_is_in_effect,
 )
 from rolekeeper.model import MappingSpec, Mode, PublishedMapping, WhenOccupied
 from rolekeeper.permissions import RoleCheck, Roles
 from rolekeeper.settings import Ownership
-from rolekeeper.storage import layout
 
 # A row's reason may not fit from this size on (characters of its printed form, which is longer than its bytes' worth).
 NEARLY_FULL = 300_000
@@ -36,25 +30,15 @@ NEARLY_FULL = 300_000
 PROFILE_RECREATED = "Profile Recreated"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Assessor:
     """Judges rows. It remembers what IAM said and how large the fleet is, so it is made anew for each invocation."""
 
-    def __init__(  # noqa: PLR0913  # its collaborators, each once
-        self,
-        *,
-        roles: Roles,
-        scanner: ImpactScanner,
-        impacts: ImpactAssessor,
-        revisions: Revisions,
-        ownership: Ownership,
-        mode: Mode,
-    ) -> None:
-        self._roles = roles
-        self._scanner = scanner
-        self._impacts = impacts
-        self._revisions = revisions
-        self._ownership = ownership
-        self._mode = mode
+    roles: Roles
+    scanner: ImpactScanner
+    impacts: ImpactAssessor
+    ownership: Ownership
+    mode: Mode
 
     def assess(self, seen: RowSnapshot) -> Verdict:
         """Judge a row, or a deleted one.
@@ -66,30 +50,36 @@ class Assessor:
         if seen.row and seen.published and (seen.trigger.recheck or seen.parsed.spec == seen.published.spec):
             refresh = self._refreshed(seen, seen.published)
             if refresh:
-                seen = replace(seen, stored=replace(seen.stored, published=refresh.mapping))
+                seen = seen.with_published(refresh.mapping)
         verdict = self._row(seen) if seen.row else self._gone(seen)
-        return replace(verdict, refresh=refresh, in_conflict=seen.stored.in_conflict)
+        return replace(verdict, refresh=refresh)
 
     def refuse(self, seen: RowSnapshot, status: Status, why: Iterable[str], scan: Scan | None = None) -> Verdict:
         """Nothing is to change, and the row is to say why."""
-        published = seen.published
-        reason = sentence(why, what_is_in_effect(published))
-        matched = self._matched(seen, scan)
-        columns = Columns(status.value, reason, revision_of(published), matched, done=seen.acted_on())
-        return replace(self._verdict(seen, columns, Ending.SAY, published), scan=scan)
+        return Verdict(
+            status,
+            sentence(why, seen.still_in_effect),
+            seen.revision,
+            self._matched(seen, scan),
+            done=seen.acted_on(),
+            key=seen.key,
+            ending=Ending.SAY,
+            mapping=seen.published,
+            scan=scan,
+        )
 
     # ---- a row ----
 
     def _row(self, seen: RowSnapshot) -> Verdict:
         if seen.deletion_approved:
             # A crash left it: the tombstone is published, and only the row is still there.
-            return Verdict(seen.key, Status.REMOVED, Ending.DELETE_ROW)
+            return Verdict(Status.REMOVED, key=seen.key, ending=Ending.DELETE_ROW)
         if seen.holds_deletion:
             return self._deletion(seen)
         spec, warnings = seen.parsed.spec, seen.parsed.warnings
         if spec is None:
             return self.refuse(seen, Status.REJECTED, (*seen.parsed.problems, *warnings))
-        role = self._roles.check(spec)
+        role = self.roles.check(spec)
         if role.problem:
             return self.refuse(seen, Status.REJECTED, (role.problem, *warnings))
         candidate = seen.candidate(spec, role.profile_arn, role.profile_id)
@@ -97,30 +87,25 @@ class Assessor:
         scan = self._scan(seen, candidate, same=same)
         if role.profile_id:
             candidate = candidate.with_profile_id(role.profile_id, scan.profile_ids)
-        self._scanner.add_possible_conflicts(scan.conflicts, candidate, seen.published, seen.stored.any_value, seen.at)
+        self.scanner.add_possible_conflicts(scan.conflicts, candidate, seen.published, seen.stored.any_value, seen.at)
         if scan.conflicts.new and not same:
             return self.refuse(seen, Status.CONFLICT, (str(scan.conflicts),), scan)
         missing, notes = self._about_profile(seen, spec, role)
         notes = [each for each in (*warnings, role.note, *self._about_foreign(spec, scan), *notes) if each]
         if same:
-            assert seen.published  # it is the same as the candidate
-            in_effect = replace(candidate, revision=seen.published.revision)
-            verdict = self._verdict(seen, self._columns(seen, in_effect, scan, notes), Ending.KEEP, seen.published)
-            return replace(verdict, scan=scan, missing=missing)
-        report = self._impacts.report(candidate, scan.impact)
-        approved = seen.approves(candidate)
-        if not approved and (report.needs_approval or seen.shows_held(candidate)):
+            return self._in_effect(seen, replace(candidate, revision=seen.revision), scan, notes, missing)
+        report = self.impacts.report(candidate, scan.impact)
+        if not seen.approves(candidate) and (report.needs_approval or seen.shows_held(candidate)):
             return self._hold(seen, candidate, report, scan.published_matched, notes)
-        columns = self._columns(seen, candidate, scan, notes)
-        verdict = self._verdict(seen, columns, Ending.PUBLISH, candidate)
-        return replace(verdict, changed=True, report=report, approved=approved, scan=scan, missing=missing)
+        verdict = self._in_effect(seen, candidate, scan, notes, missing)
+        return replace(verdict, ending=Ending.PUBLISH, report=report)
 
     def _refreshed(self, seen: RowSnapshot, published: PublishedMapping) -> Refresh | None:
         """Suspend what is published when its role can't be used, resume it when it can, and see its profile's id."""
-        role = self._roles.check(published.spec)
+        role = self.roles.check(published.spec)
         # Where the row says the same, its own verdict makes what is missing.
         edited = seen.parsed.spec != published.spec
-        missing = role if edited and role.missing and not seen.stored.control.withholds(self._mode) else None
+        missing = role if edited and role.missing and not seen.stored.control.withholds(self.mode) else None
         now = replace(published, suspended_because=role.problem)
         if role.profile_id:
             carried = seen.trigger.scan.profile_ids if seen.trigger.scan else frozenset[str]()
@@ -138,7 +123,7 @@ class Assessor:
         idle = not candidate.spec.enabled or candidate.spec.expired(seen.at)
         if same and (seen.trigger.scan or idle):
             return seen.trigger.scan or Scan()
-        return self._scanner.scan(candidate, seen.stored.published, seen.at)
+        return self.scanner.scan(candidate, seen.stored.published, seen.at)
 
     def _about_profile(
         self, seen: RowSnapshot, spec: MappingSpec, role: RoleCheck
@@ -146,15 +131,15 @@ class Assessor:
         """What has to be made of the profile first; or a note that it isn't made yet."""
         if not role.missing:
             return None, []
-        if withheld := seen.stored.control.withholds(self._mode):
+        if withheld := seen.stored.control.withholds(self.mode):
             return None, [f"instance profile '{spec.profile_name}' is made later: {withheld.reason}"]
         return role, []
 
     def _about_foreign(self, spec: MappingSpec, scan: Scan) -> list[str]:
         """That some instances carry foreign roles, and that asking to take them over has no effect."""
         asks = spec.when_occupied is WhenOccupied.REPLACE
-        notes = [scan.foreign.warning(taken=asks and self._ownership.take_over)]
-        if asks and not self._ownership.take_over:
+        notes = [scan.foreign.warning(taken=asks and self.ownership.take_over)]
+        if asks and not self.ownership.take_over:
             notes.append("when_occupied: replace has no effect, as the stack is deployed with TakeOver=false")
         return notes
 
@@ -163,31 +148,28 @@ class Assessor:
     def _gone(self, seen: RowSnapshot) -> Verdict:
         """The row is gone: a tombstone takes the mapping's place, or the row is put back."""
         if seen.trigger.seen:
-            return Verdict(seen.key, Status.REMOVED)
+            return Verdict(Status.REMOVED, key=seen.key)
         if seen.published is None:
             # A tombstone met on the way of an edit may be one whose instances weren't sent before a crash.
             sends = seen.stored.published is not None and not seen.trigger.recheck
-            return Verdict(seen.key, Status.REMOVED, Ending.REMOVE if sends else Ending.NOTHING)
+            return Verdict(Status.REMOVED, key=seen.key, ending=Ending.REMOVE if sends else Ending.NOTHING)
         return self._deletion(seen)
 
     def _deletion(self, seen: RowSnapshot) -> Verdict:
         tombstone = seen.tombstone()
         assert tombstone is not None  # the deletion of nothing is never held
-        scan = self._scanner.scan(tombstone, seen.published, seen.at)
-        report, approved = self._impacts.report(tombstone, scan.impact), seen.approves(tombstone)
+        scan = self.scanner.scan(tombstone, seen.published, seen.at)
+        report, approved = self.impacts.report(tombstone, scan.impact), seen.approves(tombstone)
         if (seen.row and not approved) or (not seen.row and report.needs_approval):
             return self._hold(seen, tombstone, report, scan.published_matched)
-        reason = "its row was deleted" + (", as approved" if approved else "")
         return Verdict(
-            seen.key,
             Status.REMOVED,
-            Ending.DELETE_ROW if seen.row else Ending.REMOVE,
-            reason,
+            "its row was deleted" + (", as approved" if approved else ""),
             tombstone.revision,
-            changed=True,
+            key=seen.key,
+            ending=Ending.DELETE_ROW if seen.row else Ending.REMOVE,
             mapping=tombstone,
             report=report,
-            approved=approved and bool(seen.row),
         )
 
     # ---- what the row is to say ----
@@ -200,13 +182,29 @@ class Assessor:
         matched: int,
         notes: Iterable[str] = (),
     ) -> Verdict:
-        number, published = candidate.revision, seen.published
-        ending = "; ".join(each for each in (what_is_in_effect(published), seen.about_approval(number)) if each)
-        reason = sentence([_about_held(candidate, report), *notes], ending)
-        columns = Columns(Status.HELD.value, reason, revision_of(published), matched, held=number, done=seen.acted_on())
-        return replace(self._verdict(seen, columns, Ending.HOLD, candidate), report=report)
+        number = candidate.revision
+        last = "; ".join(each for each in (seen.still_in_effect, seen.about_approval(number)) if each)
+        return Verdict(
+            Status.HELD,
+            sentence([_about_held(candidate, report), *notes], last),
+            seen.revision,
+            matched,
+            held=number,
+            done=seen.acted_on(),
+            key=seen.key,
+            ending=Ending.HOLD,
+            mapping=candidate,
+            report=report,
+        )
 
-    def _columns(self, seen: RowSnapshot, mapping: PublishedMapping, scan: Scan, notes: Iterable[str]) -> Columns:
+    def _in_effect(
+        self,
+        seen: RowSnapshot,
+        mapping: PublishedMapping,
+        scan: Scan,
+        notes: Iterable[str],
+        missing: RoleCheck | None,
+    ) -> Verdict:
         """What the row of a mapping that is in effect says."""
         spec = mapping.spec
         done = seen.acted_on(mapping.revision)
@@ -219,38 +217,19 @@ class Assessor:
             status, text = Status.EXPIRED, [f"it expired at {spec.expires_at:%Y-%m-%dT%H:%M:%SZ}", *text]
         elif not spec.enabled:
             text = ["it is disabled and governs no instance", *text]
-        reason = sentence([*text, "" if "approve" in done else seen.about_approval(0)]) or IN_EFFECT
-        return Columns(status.value, reason, mapping.revision, scan.matched, scan.foreign.count, done=done)
-
-    def _verdict(
-        self, seen: RowSnapshot, columns: Columns, ending: Ending, mapping: PublishedMapping | None
-    ) -> Verdict:
         return Verdict(
-            seen.key,
-            Status(columns.status),
-            ending,
-            columns.reason,
-            columns.revision,
-            columns.held or 0,
-            columns.matched,
-            changed=self._is_news(seen, columns),
-            columns=columns,
+            status,
+            sentence([*text, "" if "approve" in done else seen.about_approval(0)]) or IN_EFFECT,
+            mapping.revision,
+            scan.matched,
+            scan.foreign.count,
+            done=done,
+            key=seen.key,
+            ending=Ending.KEEP,
             mapping=mapping,
+            scan=scan,
+            missing=missing,
         )
-
-    def _is_news(self, seen: RowSnapshot, columns: Columns) -> bool:
-        """Whether the row says something else; and the history too, where the row may have no room.
-
-        What is held is reported once for its number: its counts may change every day.
-        """
-        if not verdict_differs(seen.row, columns):
-            return False
-        if not layout.fits_partition(seen.key) or len(str(seen.row)) < NEARLY_FULL:
-            return True
-        shown: dict[str, object] = {"status": columns.status, "fingerprint": fingerprint(seen.row)}
-        shown |= {"revision": columns.held} if columns.held else {"reason": columns.reason}
-        last = next(iter(self._revisions.history(seen.key, limit=1)), {})
-        return any(last.get(name) != value for name, value in shown.items())
 
     def _matched(self, seen: RowSnapshot, scan: Scan | None) -> int | None:
         """How many instances what is published governs; None where that isn't known, or the row says it."""
@@ -264,7 +243,7 @@ class Assessor:
             return None
         # A mere count must not keep a row from saying what is wrong with it; the sweep counts again.
         with suppress(AwsRefusalError):
-            return self._scanner.scan(seen.published, seen.published, seen.at).published_matched
+            return self.scanner.scan(seen.published, seen.published, seen.at).published_matched
         return None
 
 

@@ -2,79 +2,82 @@
 
 A message only names a row. The row and what is stored of it are read again, and something is written only where they
 differ; so duplicates, reordering and a sweep at the same time do no harm.
+
+A row that is in conflict with a mapping notes itself beside it, in the very item that is read and written when that is
+published: so editing either of the two clears both, without waiting for the sweep. It costs nothing where there is no
+conflict, and of two that are published at the same moment one looks again.
 """
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rolekeeper.aws import Ec2, WorkQueue
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
-from rolekeeper.mappings.assess import Assessor
-from rolekeeper.mappings.commit import Committer, ConflictNotes
+from rolekeeper.mappings import history
+from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.mappings.rows.cells import HomeAccount
-from rolekeeper.mappings.rows.reader import ParsedRow, read_row
-from rolekeeper.mappings.scan import Scan
-from rolekeeper.mappings.table import Columns, MappingTable, already_says, number_in
-from rolekeeper.mappings.verdict import RowSnapshot, Status, Trigger, Verdict, denial, sentence, waiting
-from rolekeeper.model import MappingKey
+from rolekeeper.mappings.rows.columns import COLUMNS
+from rolekeeper.mappings.rows.reader import ParsedRow, read_row, row_of
+from rolekeeper.mappings.scan import Conflicts, Scan
+from rolekeeper.mappings.table import Columns, MappingTable, already_says, number_in, verdict_differs
+from rolekeeper.mappings.verdict import (
+    Ending,
+    Refresh,
+    RowSnapshot,
+    Status,
+    Trigger,
+    Verdict,
+    denial,
+    sentence,
+    waiting,
+)
+from rolekeeper.model import Held, MappingKey
 from rolekeeper.permissions import Roles
+from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
 
 # How often a row is judged again when it changes under the judge's hands, before the stream or the sweep has to.
 ATTEMPTS = 3
+# The most mappings that a row notes itself beside, and the most rows beside one mapping; the sweep looks at all.
+OTHERS, ROWS = 5, 20
+# A row's reason may not fit from this size on (characters of its printed form, which is longer than its bytes' worth).
+NEARLY_FULL = 300_000
 _NO_ROW = ParsedRow(None)
+# The endings that put another revision, or a tombstone, in the place of what is published.
+_PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE, Ending.DELETE_ROW})
+# What must be as it was read where a row is deleted.
+_APPROVED = ("status", "held_revision", "approve", *(column.name for column in COLUMNS))
+# What an event carries of a history entry.
+_PUBLISHED = ("status", "reason", "revision", "role", "profile_arn", "cause", "by", "changes")
 
 
+@dataclass(frozen=True, kw_only=True)
 class Publisher:
     """Judges rows and carries the verdicts out. Made anew for each invocation, as its assessor is."""
 
-    def __init__(  # noqa: PLR0913  # its collaborators, each once
-        self,
-        *,
-        home: HomeAccount,
-        table: MappingTable,
-        revisions: Revisions,
-        roles: Roles,
-        assessor: Assessor,
-        ec2: Ec2,
-        queue: WorkQueue,
-        telemetry: Telemetry,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._home = home
-        self._table = table
-        self._revisions = revisions
-        self._assessor = assessor
-        self._ec2 = ec2
-        self._queue = queue
-        self._telemetry = telemetry
-        self._now = now
-        self._notes = ConflictNotes(revisions, telemetry)
-        self._committer = Committer(
-            table=table,
-            revisions=revisions,
-            roles=roles,
-            assessor=assessor,
-            notes=self._notes,
-            telemetry=telemetry,
-            fan_out=self._fan_out,
-        )
+    home: HomeAccount
+    table: MappingTable
+    revisions: Revisions
+    roles: Roles
+    assessor: Assessor
+    ec2: Ec2
+    queue: WorkQueue
+    telemetry: Telemetry
+    now: Callable[[], datetime]
 
     def publish(self, key: MappingKey, correlation_id: str, by: str = "") -> Verdict:
         """Judge a row that a person changed or deleted.
 
-        Args:
-            key: the mapping.
-            correlation_id: the stream record's.
-            by: who did it, where the stream knows it; the row's `edited_by` goes before.
+        `by` is who did it, where the stream knows it; the row's `edited_by` goes before.
 
         Raises:
             RetryableError: AWS is throttled or has a fault; the row says `Waiting`. Try again.
             CorruptItemError: an item of the state table isn't what we wrote; the row says `Waiting`, and what to do.
         """
-        return self._recheck_conflicts(self._judge(key, Trigger("the row changed", correlation_id, by)), correlation_id)
+        return self._free_others(self._judge(key, Trigger("the row changed", correlation_id, by)), correlation_id)
 
     def recheck(self, key: MappingKey, correlation_id: str, scan: Scan | None = None, *, seen: bool = False) -> Verdict:
         """Judge a row, or a published mapping whose row may be gone, although nobody changed it: for the sweep.
@@ -95,9 +98,26 @@ class Publisher:
             CorruptItemError: as `publish`.
         """
         verdict = self._judge(key, Trigger("swept", correlation_id, recheck=True, scan=scan, seen=seen))
-        return self._recheck_conflicts(verdict, correlation_id) if verdict.changed else verdict
+        return self._free_others(verdict, correlation_id) if verdict.changed else verdict
 
-    def load(self, key: MappingKey, trigger: Trigger) -> RowSnapshot:
+    # ---- judging ----
+
+    def _judge(self, key: MappingKey, trigger: Trigger) -> Verdict:
+        try:
+            for _ in range(ATTEMPTS):
+                # Gone, edited or judged by another while we looked: look again.
+                with suppress(ConflictError):
+                    return self._once(self._load(key, trigger))
+        except AccessDeniedError as error:
+            # Trying at once won't help, and the shard mustn't stand still: the alarm rings, and the sweep comes back.
+            self.telemetry.denied(error, correlation_id=trigger.correlation_id)
+            return Verdict(Status.WAITING, denial(error), key=key)
+        except CorruptItemError as error:
+            self._show_damage(key, error)
+            raise
+        raise RetryableError("RowChanging", f"{key} keeps changing while it is checked")
+
+    def _load(self, key: MappingKey, trigger: Trigger) -> RowSnapshot:
         """Read what is stored of a mapping, and then its row.
 
         So the row is at least as new. The other way round, a slow judge could take an old row for an edit of a newer
@@ -106,74 +126,181 @@ class Publisher:
         Raises:
             ConflictError: the row is gone, and what is stored is no longer what it was before.
         """
-        stored, row = self._revisions.read(key), self._table.get_row(key)
+        stored, row = self.revisions.read(key), self.table.get_row(key)
         if row and number_in(row, "held_revision") > stored.last:
             # Held since we read, and the row put back perhaps; or somebody wrote that number, which means nothing.
-            stored, row = self._revisions.read(key), self._table.get_row(key)
-        if not row and self._revisions.read(key) != stored:
+            stored, row = self.revisions.read(key), self.table.get_row(key)
+        if not row and self.revisions.read(key) != stored:
             # Another judge may have deleted the row, as approved: to miss that would be to put it back.
             raise ConflictError("RowGone", f"{key} went while it was looked at")
-        parsed = read_row(row, self._home) if row else _NO_ROW
-        return RowSnapshot(key, row or {}, parsed, stored, self._now(), trigger)
-
-    # ---- how ----
-
-    def _judge(self, key: MappingKey, trigger: Trigger) -> Verdict:
-        try:
-            for _ in range(ATTEMPTS):
-                # Gone, edited or judged by another while we looked: look again.
-                with suppress(ConflictError):
-                    return self._once(self.load(key, trigger))
-        except AccessDeniedError as error:
-            # Trying at once won't help, and the shard mustn't stand still: the alarm rings, and the sweep comes back.
-            self._telemetry.denied(error, correlation_id=trigger.correlation_id)
-            return Verdict(key, Status.WAITING, reason=denial(error))
-        except CorruptItemError as error:
-            self._show_damage(key, error)
-            raise
-        raise RetryableError("RowChanging", f"{key} keeps changing while it is checked")
+        parsed = read_row(row, self.home) if row else _NO_ROW
+        return RowSnapshot(key, row or {}, parsed, stored, self.now(), trigger)
 
     def _once(self, seen: RowSnapshot) -> Verdict:
         try:
-            return self._committer.commit(seen, self._assessor.assess(seen))
+            return self._commit(seen, self.assessor.assess(seen))
         except (RetryableError, AccessDeniedError) as error:
-            verdict = self._wait(seen, error)
+            verdict = waiting(seen, error)
+            try:
+                self._commit(seen, verdict)
+            except AwsRefusalError as other:
+                self.telemetry.will_retry("the row's status was not written", mapping=str(seen.key), error=str(other))
             if isinstance(error, RetryableError):
                 raise
-            self._telemetry.denied(error, correlation_id=seen.trigger.correlation_id)
-            return verdict
-
-    def _wait(self, seen: RowSnapshot, error: RetryableError | AccessDeniedError) -> Verdict:
-        """Say in the row what it waits for."""
-        verdict = waiting(seen, error)
-        try:
-            return self._committer.commit(seen, verdict)
-        except AwsRefusalError as other:
-            self._telemetry.will_retry("the row's status was not written", mapping=str(seen.key), error=str(other))
+            self.telemetry.denied(error, correlation_id=seen.trigger.correlation_id)
             return verdict
 
     def _show_damage(self, key: MappingKey, error: CorruptItemError) -> None:
         """Say in the row which item can't be read; which revision is in effect isn't known, so that column stays."""
-        row = self._table.get_row(key)
+        row = self.table.get_row(key)
         if row is None:
             return
         reason = (
             f"an item of the state table can't be read ({error.message}); delete that item, and the next sweep "
             f"publishes its mapping anew"
         )
-        revision = number_in(row, "status_revision")
-        columns = Columns(Status.WAITING.value, sentence([reason]), revision, held=None)
+        columns = Columns(Status.WAITING, sentence([reason]), number_in(row, "status_revision"), held=None)
         if not already_says(row, columns):
-            self._table.write(key, row, columns)
+            self.table.write(key, row, columns)
 
-    def _recheck_conflicts(self, verdict: Verdict, correlation_id: str) -> Verdict:
-        """Look again at the rows that were in conflict with one that was judged; they free no others in turn."""
-        if verdict.in_conflict:
-            trigger = Trigger(f"{verdict.key} changed, which it was in conflict with", correlation_id, recheck=True)
-            self._notes.recheck(verdict.key, verdict.in_conflict, correlation_id, lambda row: self._judge(row, trigger))
-        return verdict
+    # ---- carrying out a verdict ----
+
+    def _commit(self, seen: RowSnapshot, verdict: Verdict) -> Verdict:
+        """Carry out a verdict, always in this order, so that a crash anywhere is made good by judging again.
+
+        What is missing of the profile is made, then the state table is written, the instances are sent, the event is
+        published, and the row is written or deleted last: as long as it doesn't say what is in effect, somebody judges
+        it again.
+
+        Returns:
+            The verdict as it came true.
+
+        Raises:
+            ConflictError: the row, or what is stored of it, changed meanwhile: judge it again.
+            AwsRefusalError: AWS gave no answer, or refused one; judging again makes good what is left.
+        """
+        changed = self._is_news(seen, verdict)
+        if verdict.refresh:
+            self._refresh(seen, verdict.refresh)
+            seen = seen.with_published(verdict.refresh.mapping)
+        if verdict.missing and verdict.mapping and (problem := self.roles.make(verdict.mapping.spec, verdict.missing)):
+            verdict = self.assessor.refuse(seen, Status.REJECTED, (problem,))
+            changed = self._is_news(seen, verdict)
+        entry = history.entry_for(seen, verdict) if changed else None
+        if entry and verdict.scan:
+            self._note_conflicts(seen.key, verdict.scan.conflicts)
+        self._store(seen, verdict, entry)
+        # What is in effect is looked at too where it is news: a crash may have kept the instances from it.
+        sends = verdict.ending in _PUBLISHES or (verdict.ending is Ending.KEEP and changed)
+        sent = self._fan_out(seen) if sends else 0
+        if entry:
+            self._publish_event(seen, entry)
+        self._write_row(seen, verdict)
+        return replace(verdict, changed=changed, sent=sent, in_conflict=seen.stored.in_conflict)
+
+    def _is_news(self, seen: RowSnapshot, verdict: Verdict) -> bool:
+        """Whether the row is to say something else; and the history too, where the row may have no room."""
+        if verdict.ending in _PUBLISHES:
+            # The tombstone of a deletion that was left unfinished is published already.
+            return verdict.mapping is not None
+        if verdict.ending is Ending.NOTHING or verdict.status is Status.WAITING:
+            return False
+        if not verdict_differs(seen.row, verdict):
+            return False
+        if not layout.fits_partition(seen.key) or len(str(seen.row)) < NEARLY_FULL:
+            return True
+        last = self.revisions.history(seen.key, limit=1)
+        return not (last and history.shows(last[0], seen, verdict))
+
+    def _refresh(self, seen: RowSnapshot, refresh: Refresh) -> None:
+        mapping = refresh.mapping
+        if refresh.missing and (problem := self.roles.make(mapping.spec, refresh.missing)):
+            self.telemetry.will_retry(
+                "the profile of a published mapping can't be made", mapping=str(seen.key), error=problem
+            )
+        entry = history.entry_of(seen, refresh.event, refresh.reason, mapping) if refresh.event else None
+        self.revisions.refresh(mapping, entry, seen.at)
+        if entry:
+            self._fan_out(seen)
+        if entry and refresh.event != PROFILE_RECREATED:
+            self._publish_event(seen, entry)
+
+    def _store(self, seen: RowSnapshot, verdict: Verdict, entry: history.Entry | None) -> None:
+        mapping = verdict.mapping
+        if verdict.ending is Ending.HOLD and mapping and not seen.holds(mapping):
+            entry = entry or history.entry_for(seen, verdict)
+            self.revisions.hold(Held(mapping, seen.at, seen.by), entry, seen.at)
+        elif entry and mapping and verdict.ending in _PUBLISHES:
+            budget = verdict.report.impact.takes if verdict.report and seen.approves(mapping) else 0
+            in_conflict = seen.stored.in_conflict
+            self.revisions.publish(mapping, entry, seen.at, approved_budget=budget, in_conflict=in_conflict)
+        elif entry and layout.fits_partition(seen.key):
+            self.revisions.note(seen.key, entry, seen.at)
 
     def _fan_out(self, seen: RowSnapshot) -> int:
         """Have every instance that carries the tag reconciled; memory holds one page."""
-        keys = (instance.key for page in self._ec2.tagged(seen.key) for instance in page)
-        return self._queue.send(keys, f"mapping changed: {seen.key}", seen.trigger.correlation_id)
+        keys = (instance.key for page in self.ec2.tagged(seen.key) for instance in page)
+        return self.queue.send(keys, f"mapping changed: {seen.key}", seen.trigger.correlation_id)
+
+    def _publish_event(self, seen: RowSnapshot, entry: history.Entry) -> None:
+        detail = {name.replace("_", "-"): entry[name] for name in _PUBLISHED}
+        self.telemetry.mapping(seen.key, entry["event"], detail, correlation_id=seen.trigger.correlation_id)
+
+    def _write_row(self, seen: RowSnapshot, verdict: Verdict) -> None:
+        if verdict.ending is Ending.DELETE_ROW:
+            self.table.delete(seen.key, seen.row, _APPROVED)
+        elif verdict.ending in {Ending.NOTHING, Ending.REMOVE}:
+            return
+        elif verdict.mapping and not seen.row:
+            self.table.put_back(row_of(verdict.mapping.spec), verdict)
+        elif not already_says(seen.row, verdict) and not self.table.write(seen.key, seen.row, verdict):
+            self.telemetry.will_retry(
+                "the row has no room for its status", mapping=str(seen.key), status=verdict.status.value
+            )
+
+    # ---- rows in conflict ----
+
+    def _note_conflicts(self, row: MappingKey, conflicts: Conflicts) -> None:
+        """Note a row beside the mappings that it is in conflict with.
+
+        Raises:
+            ConflictError: one of them is published anew: look whether there still is a conflict.
+        """
+        for conflict in conflicts.largest_first[:OTHERS]:
+            stored = self.revisions.read(conflict.other.key)
+            if stored.published is None or stored.published.revision != conflict.other.revision:
+                raise ConflictError("OtherChanged", f"{conflict.other.key} is published anew")
+            if row not in stored.in_conflict and len(stored.in_conflict) < ROWS:
+                self.revisions.add_conflict(stored.published, row)
+
+    def _free_others(self, verdict: Verdict, correlation_id: str) -> Verdict:
+        """Judge again the rows that were in conflict with one that was judged; they free no others in turn.
+
+        What is wrong with one of them is no fault of the mapping's: it is logged, and the sweep comes by.
+
+        Raises:
+            RetryableError: AWS gave no answer for one of them, after all were looked at. Try again.
+        """
+        trigger = Trigger(f"{verdict.key} changed, which it was in conflict with", correlation_id, recheck=True)
+        over: list[MappingKey] = []
+        unanswered: RetryableError | None = None
+        for row in sorted(verdict.in_conflict)[:ROWS]:
+            try:
+                if self._judge(row, trigger).status not in {Status.CONFLICT, Status.WAITING}:
+                    over.append(row)
+            except RetryableError as error:
+                unanswered = unanswered or error
+            except AwsRefusalError as error:
+                self._will_recheck(row, error, correlation_id)
+        if over:
+            try:
+                self.revisions.remove_conflicts(verdict.key, over)
+            except AwsRefusalError as error:
+                self._will_recheck(verdict.key, error, correlation_id)
+        if unanswered:
+            raise unanswered
+        return verdict
+
+    def _will_recheck(self, key: MappingKey, error: AwsRefusalError, correlation_id: str) -> None:
+        text = {"mapping": str(key), "error": str(error), "correlation_id": correlation_id}
+        self.telemetry.will_retry("a conflict was not checked again", **text)

@@ -6,7 +6,7 @@ given to two contents, and none that the row says already.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -59,19 +59,27 @@ class RowSnapshot:
         return None if self.stored.published is None or self.stored.published.deleted else self.stored.published
 
     @property
+    def revision(self) -> int:
+        """The number of what is in effect, 0 for nothing."""
+        return self.published.revision if self.published else 0
+
+    @property
+    def still_in_effect(self) -> str:
+        """What stays in effect while an edit doesn't come into it, in brackets; empty when nothing is."""
+        if self.published is None:
+            return ""
+        if self.published.suspended_because:
+            return f"(revision {self.revision} is suspended: its instances stay as they are)"
+        return f"(revision {self.revision} stays in effect)"
+
+    @property
     def by(self) -> str:
         """Who made the edit, where that is known."""
         return self.parsed.edited_by or self.trigger.by
 
-    def numbered(self, mapping: PublishedMapping) -> PublishedMapping:
-        """A candidate under its own number: the held one's if it says the same, or else the next that is free.
-
-        A number that the row's `approve` says already isn't free: nobody can have approved what wasn't held yet.
-        """
-        if held := self._held_like(mapping):
-            return held
-        last = self.stored.last
-        return replace(mapping, revision=last + (2 if self.parsed.approve == last + 1 else 1))
+    def with_published(self, mapping: PublishedMapping) -> "RowSnapshot":
+        """The same after what is published was refreshed."""
+        return replace(self, stored=replace(self.stored, published=mapping))
 
     def candidate(self, spec: MappingSpec, profile_arn: str, profile_id: str) -> PublishedMapping:
         """What would be published for this row."""
@@ -79,22 +87,39 @@ class RowSnapshot:
         mapping = PublishedMapping(spec, 0, profile_arn)
         if before and before.profile_arn == profile_arn:
             mapping = replace(mapping, profile_id=before.profile_id, former_profile_ids=before.former_profile_ids)
-        return self.numbered(mapping.with_profile_id(profile_id) if profile_id else mapping)
+        return self._numbered(mapping.with_profile_id(profile_id) if profile_id else mapping)
+
+    def tombstone(self) -> PublishedMapping | None:
+        """What would be published in the place of what is, if its row were deleted; None when nothing is."""
+        return self._numbered(replace(self.published, deleted=True, suspended_because="")) if self.published else None
+
+    def _numbered(self, mapping: PublishedMapping) -> PublishedMapping:
+        """A candidate under its own number: the held one's if it says the same, or else the next that is free.
+
+        A number that the row's `approve` says already isn't free: nobody can have approved what wasn't held yet.
+        """
+        held = self._held
+        if held and held == replace(mapping, revision=held.revision):
+            return held
+        last = self.stored.last
+        return replace(mapping, revision=last + (2 if self.parsed.approve == last + 1 else 1))
 
     def is_published(self, mapping: PublishedMapping) -> bool:
         """Whether this is in effect already."""
         now = self.published
         return bool(now and (now.spec, now.profile_arn) == (mapping.spec, mapping.profile_arn))
 
-    def tombstone(self) -> PublishedMapping | None:
-        """What would be published in the place of what is, if its row were deleted; None when nothing is."""
-        return self.numbered(replace(self.published, deleted=True, suspended_because="")) if self.published else None
-
     # ---- held ----
+
+    @property
+    def _held(self) -> PublishedMapping | None:
+        """The revision that waits for approval: not one that was published or overtaken since."""
+        held, published = self.stored.held, self.stored.published
+        return held.mapping if held and held.revision > (published.revision if published else 0) else None
 
     def holds(self, candidate: PublishedMapping) -> bool:
         """Whether this very candidate is stored as held."""
-        return self._held_like(candidate) == candidate
+        return self._held == candidate
 
     def approves(self, candidate: PublishedMapping) -> bool:
         """Whether a person approved this very candidate after it was held."""
@@ -124,15 +149,8 @@ class RowSnapshot:
 
         It is known by its content, not by what can be read of it: so a row that an older version published can go too.
         """
-        held = self.stored.held
-        return bool(
-            self.published
-            and held
-            and held.mapping.deleted
-            and self.holds(held.mapping)
-            and held.mapping == replace(self.published, revision=held.revision, deleted=True, suspended_because="")
-            and self._put_back(held.mapping)
-        )
+        tombstone = self.tombstone()
+        return tombstone is not None and self.holds(tombstone) and self._put_back(tombstone)
 
     @property
     def deletion_approved(self) -> bool:
@@ -143,13 +161,6 @@ class RowSnapshot:
     def _put_back(self, tombstone: PublishedMapping) -> bool:
         shown = "status" in self.row and number_in(self.row, "held_revision") == tombstone.revision
         return shown and content(self.row) == content(row_of(tombstone.spec))
-
-    def _held_like(self, mapping: PublishedMapping) -> PublishedMapping | None:
-        held = self.stored.held
-        published = self.stored.published.revision if self.stored.published else 0
-        if held is None or held.revision <= published:
-            return None
-        return held.mapping if held.mapping == replace(mapping, revision=held.revision) else None
 
 
 # The longest reason that goes into a row.
@@ -200,38 +211,30 @@ class Refresh:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is to become of a row.
+class Verdict(Columns):
+    """What is to become of a row: what it is to say, and what has to be done for it.
 
     Attributes:
-        ending: what has to be done for it.
-        revision: the one in effect, 0 for none; `held` the one that waits for approval.
-        matched: how many instances the mapping governs; None: as the row says.
-        changed: whether this is news.
-        columns: what the row is to say; None where there is no row.
         mapping: the revision that this is about.
-        report: what it would change, for one that isn't in effect yet; `approved` whether a person approved it.
+        report: what it would change, for one that isn't in effect yet.
         scan: what was found among the instances.
         missing: what has to be made of the profile first.
         refresh: what is to be written of the published mapping first.
-        sent: how many instances were asked to be reconciled, once it is committed.
+        changed: whether this is news; known once it is committed, as are the rest.
+        sent: how many instances were asked to be reconciled.
+        in_conflict: the rows to judge again, as they were in conflict with this one.
     """
 
-    key: MappingKey
     status: Status
+    _: KW_ONLY
+    key: MappingKey
     ending: Ending = Ending.NOTHING
-    reason: str = ""
-    revision: int = 0
-    held: int = 0
-    matched: int | None = None
-    changed: bool = False
-    columns: Columns | None = None
     mapping: PublishedMapping | None = None
     report: ImpactReport | None = None
-    approved: bool = False
     scan: Scan | None = None
     missing: RoleCheck | None = None
     refresh: Refresh | None = None
+    changed: bool = False
     sent: int = 0
     in_conflict: frozenset[MappingKey] = frozenset()
 
@@ -241,14 +244,11 @@ def waiting(seen: RowSnapshot, error: AwsRefusalError) -> Verdict:
     why = f"AWS gave no answer ({error.code} to {error.action}); it is asked again"
     if isinstance(error, AccessDeniedError):
         why = denial(error)
-    published = seen.published
-    reason = sentence([why], what_is_in_effect(published))
-    revision = revision_of(published)
-    columns = Columns(Status.WAITING.value, reason, revision, None if published else 0, held=None)
+    reason, matched = sentence([why], seen.still_in_effect), None if seen.published else 0
     held = seen.trigger.recheck and "held_revision" in seen.row
-    stays = held or (published is not None and seen.parsed.spec == published.spec) or not seen.row
+    stays = held or not seen.row or bool(seen.published and seen.parsed.spec == seen.published.spec)
     ending = Ending.NOTHING if stays else Ending.SAY
-    return Verdict(seen.key, Status.WAITING, ending, reason, revision, columns=None if stays else columns)
+    return Verdict(Status.WAITING, reason, seen.revision, matched, held=None, key=seen.key, ending=ending)
 
 
 def denial(error: AccessDeniedError) -> str:
@@ -262,17 +262,3 @@ def sentence(parts: Iterable[str], ending: str = "") -> str:
     room = REASON - len(ending) - 1
     text = f"{text[: room - 1]}…" if len(text) > room else text
     return f"{text} {ending}".strip()
-
-
-def what_is_in_effect(published: PublishedMapping | None) -> str:
-    """What stays in effect while an edit doesn't come into it, in brackets; empty when nothing is."""
-    if published is None:
-        return ""
-    if published.suspended_because:
-        return f"(revision {published.revision} is suspended: its instances stay as they are)"
-    return f"(revision {published.revision} stays in effect)"
-
-
-def revision_of(published: PublishedMapping | None) -> int:
-    """The number of what is in effect, 0 for nothing."""
-    return published.revision if published else 0
