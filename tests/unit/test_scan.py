@@ -6,6 +6,7 @@ from fixtures.account import MAPPING_TABLE, FakeAccount, mapping_key
 from fixtures.state_table import table_keys
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.impact import Impact
+from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.scan import Conflicts, ImpactScanner, Scan
 from rolekeeper.model import PublishedMapping, WhenOccupied
 from rolekeeper.storage import codec, layout
@@ -100,9 +101,9 @@ def test_a_star_row_looks_for_conflicts_with_the_exact_rows_and_not_past_a_damag
         world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=key)
         world.publish(f"workload={value}", "web")
     conflicts = Conflicts()
-    scanner.add_possible_conflicts(conflicts, star, None, None, world.clock.now())
+    scanner.add_possible_conflicts(conflicts, star, StoredMapping(), world.clock.now())
     assert {str(each) for each in conflicts} == {"workload=web", "workload=db"}
     assert conflicts.new
     world.garble(layout.published_key(mapping_key("workload=db")))
     with pytest.raises(CorruptItemError):
-        scanner.add_possible_conflicts(Conflicts(), star, None, None, world.clock.now())
+        scanner.add_possible_conflicts(Conflicts(), star, StoredMapping(), world.clock.now())

@@ -21,11 +21,9 @@ from rolekeeper.mappings.verdict import (
     sentence,
 )
 from rolekeeper.model import MappingSpec, Mode, PublishedMapping, WhenOccupied
-from rolekeeper.permissions import RoleCheck, Roles
+from rolekeeper.permissions import Roles
 from rolekeeper.settings import Ownership
 
-# A row's reason may not fit from this size on (characters of its printed form, which is longer than its bytes' worth).
-NEARLY_FULL = 300_000
 # In the mapping's history alone: each instance's replace is an event of its own.
 PROFILE_RECREATED = "Profile Recreated"
 
@@ -62,7 +60,6 @@ class Assessor:
             seen.revision,
             self._matched(seen, scan),
             done=seen.acted_on(),
-            key=seen.key,
             ending=Ending.SAY,
             mapping=seen.published,
             scan=scan,
@@ -73,7 +70,7 @@ class Assessor:
     def _row(self, seen: RowSnapshot) -> Verdict:
         if seen.deletion_approved:
             # A crash left it: the tombstone is published, and only the row is still there.
-            return Verdict(Status.REMOVED, key=seen.key, ending=Ending.DELETE_ROW)
+            return Verdict(Status.REMOVED, ending=Ending.DELETE_ROW)
         if seen.holds_deletion:
             return self._deletion(seen)
         spec, warnings = seen.parsed.spec, seen.parsed.warnings
@@ -87,18 +84,22 @@ class Assessor:
         scan = self._scan(seen, candidate, same=same)
         if role.profile_id:
             candidate = candidate.with_profile_id(role.profile_id, scan.profile_ids)
-        self.scanner.add_possible_conflicts(scan.conflicts, candidate, seen.published, seen.stored.any_value, seen.at)
+        self.scanner.add_possible_conflicts(scan.conflicts, candidate, seen.stored, seen.at)
         if scan.conflicts.new and not same:
             return self.refuse(seen, Status.CONFLICT, (str(scan.conflicts),), scan)
-        missing, notes = self._about_profile(seen, spec, role)
-        notes = [each for each in (*warnings, role.note, *self._about_foreign(spec, scan), *notes) if each]
+        notes = [*warnings, role.note, *self._about_foreign(spec, scan)]
+        missing = role if role.missing else None
+        if missing and (withheld := seen.stored.control.withholds(self.mode)):
+            missing = None
+            notes.append(f"instance profile '{spec.profile_name}' is made later: {withheld.reason}")
         if same:
-            return self._in_effect(seen, replace(candidate, revision=seen.revision), scan, notes, missing)
+            in_effect = self._in_effect(seen, replace(candidate, revision=seen.revision), scan, notes)
+            return replace(in_effect, missing=missing)
         report = self.impacts.report(candidate, scan.impact)
         if not seen.approves(candidate) and (report.needs_approval or seen.shows_held(candidate)):
             return self._hold(seen, candidate, report, scan.published_matched, notes)
-        verdict = self._in_effect(seen, candidate, scan, notes, missing)
-        return replace(verdict, ending=Ending.PUBLISH, report=report)
+        in_effect = self._in_effect(seen, candidate, scan, notes)
+        return replace(in_effect, ending=Ending.PUBLISH, report=report, missing=missing)
 
     def _refreshed(self, seen: RowSnapshot, published: PublishedMapping) -> Refresh | None:
         """Suspend what is published when its role can't be used, resume it when it can, and see its profile's id."""
@@ -125,16 +126,6 @@ class Assessor:
             return seen.trigger.scan or Scan()
         return self.scanner.scan(candidate, seen.stored.published, seen.at)
 
-    def _about_profile(
-        self, seen: RowSnapshot, spec: MappingSpec, role: RoleCheck
-    ) -> tuple[RoleCheck | None, list[str]]:
-        """What has to be made of the profile first; or a note that it isn't made yet."""
-        if not role.missing:
-            return None, []
-        if withheld := seen.stored.control.withholds(self.mode):
-            return None, [f"instance profile '{spec.profile_name}' is made later: {withheld.reason}"]
-        return role, []
-
     def _about_foreign(self, spec: MappingSpec, scan: Scan) -> list[str]:
         """That some instances carry foreign roles, and that asking to take them over has no effect."""
         asks = spec.when_occupied is WhenOccupied.REPLACE
@@ -148,11 +139,11 @@ class Assessor:
     def _gone(self, seen: RowSnapshot) -> Verdict:
         """The row is gone: a tombstone takes the mapping's place, or the row is put back."""
         if seen.trigger.seen:
-            return Verdict(Status.REMOVED, key=seen.key)
+            return Verdict(Status.REMOVED)
         if seen.published is None:
             # A tombstone met on the way of an edit may be one whose instances weren't sent before a crash.
             sends = seen.stored.published is not None and not seen.trigger.recheck
-            return Verdict(Status.REMOVED, key=seen.key, ending=Ending.REMOVE if sends else Ending.NOTHING)
+            return Verdict(Status.REMOVED, ending=Ending.REMOVE if sends else Ending.NOTHING)
         return self._deletion(seen)
 
     def _deletion(self, seen: RowSnapshot) -> Verdict:
@@ -166,7 +157,6 @@ class Assessor:
             Status.REMOVED,
             "its row was deleted" + (", as approved" if approved else ""),
             tombstone.revision,
-            key=seen.key,
             ending=Ending.DELETE_ROW if seen.row else Ending.REMOVE,
             mapping=tombstone,
             report=report,
@@ -191,20 +181,12 @@ class Assessor:
             matched,
             held=number,
             done=seen.acted_on(),
-            key=seen.key,
             ending=Ending.HOLD,
             mapping=candidate,
             report=report,
         )
 
-    def _in_effect(
-        self,
-        seen: RowSnapshot,
-        mapping: PublishedMapping,
-        scan: Scan,
-        notes: Iterable[str],
-        missing: RoleCheck | None,
-    ) -> Verdict:
+    def _in_effect(self, seen: RowSnapshot, mapping: PublishedMapping, scan: Scan, notes: Iterable[str]) -> Verdict:
         """What the row of a mapping that is in effect says."""
         spec = mapping.spec
         done = seen.acted_on(mapping.revision)
@@ -224,11 +206,9 @@ class Assessor:
             scan.matched,
             scan.foreign.count,
             done=done,
-            key=seen.key,
             ending=Ending.KEEP,
             mapping=mapping,
             scan=scan,
-            missing=missing,
         )
 
     def _matched(self, seen: RowSnapshot, scan: Scan | None) -> int | None:

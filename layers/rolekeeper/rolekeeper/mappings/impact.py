@@ -71,8 +71,14 @@ class Impact:
         if observed.instance is None or observed.instance.state in ENDED:
             return
         association, grant = _settled(observed)
-        now = _decision(observed, association, grant, published, ownership)
-        then = _decision(observed, association, grant, candidate, ownership)
+        running = replace(observed.instance, state=InstanceState.RUNNING)
+
+        def decided(mapping: PublishedMapping | None, candidates: Candidates) -> Decision:
+            known = {each.key: each for each in (*observed.published, observed.owner, mapping) if each}
+            owner = known.get(grant.mapping) if grant else None
+            return decide(running, association, grant, candidates, owner, ownership)
+
+        now, then = decided(*published), decided(*candidate)
         action = _change(now, then, association)
         if action is None:
             return
@@ -104,17 +110,6 @@ def _settled(observed: Observation) -> tuple[Association | None, Grant | None]:
     if association and association.state is AssociationState.DISASSOCIATING:
         return None, observed.record.grants.get(NO_PROFILE)
     return association, observed.grant
-
-
-def _decision(
-    observed: Observation, association: Association | None, grant: Grant | None, ranked: Ranked, ownership: Ownership
-) -> Decision:
-    assert observed.instance is not None  # `add` leaves out the others
-    mapping, candidates = ranked
-    running = replace(observed.instance, state=InstanceState.RUNNING)
-    known = {each.key: each for each in (*observed.published, observed.owner, mapping) if each}
-    owner = known.get(grant.mapping) if grant else None
-    return decide(running, association, grant, candidates, owner, ownership)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ _PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE, Ending.DELETE_ROW})
 # What must be as it was read where a row is deleted.
 _APPROVED = ("status", "held_revision", "approve", *(column.name for column in COLUMNS))
 # What an event carries of a history entry.
-_PUBLISHED = ("status", "reason", "revision", "role", "profile_arn", "cause", "by", "changes")
+_EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause", "by", "changes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,9 @@ class Publisher:
             RetryableError: AWS is throttled or has a fault; the row says `Waiting`. Try again.
             CorruptItemError: an item of the state table isn't what we wrote; the row says `Waiting`, and what to do.
         """
-        return self._free_others(self._judge(key, Trigger("the row changed", correlation_id, by)), correlation_id)
+        verdict = self._judge(key, Trigger("the row changed", correlation_id, by))
+        self._free_others(key, verdict, correlation_id)
+        return verdict
 
     def recheck(self, key: MappingKey, correlation_id: str, scan: Scan | None = None, *, seen: bool = False) -> Verdict:
         """Judge a row, or a published mapping whose row may be gone, although nobody changed it: for the sweep.
@@ -85,20 +87,18 @@ class Publisher:
         Also suspends a published mapping whose role can't be used any more, and resumes it when it can. Writes and
         sends nothing when all is as the row says.
 
-        Args:
-            key: the mapping.
-            correlation_id: the sweep's.
-            scan: what the sweep itself counted for the published mapping while it paged through the fleet. None: the
-                instances that carry the tag are asked for here.
-            seen: whether the sweep just saw the row. If it is gone by now, its deletion is left to the stream, and to
-                the next sweep: rows that go while they are read may be those of a table that is being lost.
+        `scan` is what the sweep itself counted for the published mapping while it paged through the fleet; without it,
+        the instances that carry the tag are asked for here. `seen` says that the sweep just saw the row. If it is gone
+        by now, its deletion is left to the stream, and to the next sweep: rows that go while they are read may be those
+        of a table that is being lost.
 
         Raises:
-            RetryableError: AWS is throttled or has a fault. The next sweep tries again.
-            CorruptItemError: as `publish`.
+            RetryableError, CorruptItemError: as `publish`. The next sweep tries again.
         """
         verdict = self._judge(key, Trigger("swept", correlation_id, recheck=True, scan=scan, seen=seen))
-        return self._free_others(verdict, correlation_id) if verdict.changed else verdict
+        if verdict.changed:
+            self._free_others(key, verdict, correlation_id)
+        return verdict
 
     # ---- judging ----
 
@@ -111,7 +111,7 @@ class Publisher:
         except AccessDeniedError as error:
             # Trying at once won't help, and the shard mustn't stand still: the alarm rings, and the sweep comes back.
             self.telemetry.denied(error, correlation_id=trigger.correlation_id)
-            return Verdict(Status.WAITING, denial(error), key=key)
+            return Verdict(Status.WAITING, denial(error))
         except CorruptItemError as error:
             self._show_damage(key, error)
             raise
@@ -122,9 +122,6 @@ class Publisher:
 
         So the row is at least as new. The other way round, a slow judge could take an old row for an edit of a newer
         revision. The revision number is the lock.
-
-        Raises:
-            ConflictError: the row is gone, and what is stored is no longer what it was before.
         """
         stored, row = self.revisions.read(key), self.table.get_row(key)
         if row and number_in(row, "held_revision") > stored.last:
@@ -140,15 +137,11 @@ class Publisher:
         try:
             return self._commit(seen, self.assessor.assess(seen))
         except (RetryableError, AccessDeniedError) as error:
-            verdict = waiting(seen, error)
             try:
-                self._commit(seen, verdict)
+                self._commit(seen, waiting(seen, error))
             except AwsRefusalError as other:
                 self.telemetry.will_retry("the row's status was not written", mapping=str(seen.key), error=str(other))
-            if isinstance(error, RetryableError):
-                raise
-            self.telemetry.denied(error, correlation_id=seen.trigger.correlation_id)
-            return verdict
+            raise
 
     def _show_damage(self, key: MappingKey, error: CorruptItemError) -> None:
         """Say in the row which item can't be read; which revision is in effect isn't known, so that column stays."""
@@ -170,14 +163,7 @@ class Publisher:
 
         What is missing of the profile is made, then the state table is written, the instances are sent, the event is
         published, and the row is written or deleted last: as long as it doesn't say what is in effect, somebody judges
-        it again.
-
-        Returns:
-            The verdict as it came true.
-
-        Raises:
-            ConflictError: the row, or what is stored of it, changed meanwhile: judge it again.
-            AwsRefusalError: AWS gave no answer, or refused one; judging again makes good what is left.
+        it again. A ConflictError says that the row, or what is stored of it, changed meanwhile: judge it again at once.
         """
         changed = self._is_news(seen, verdict)
         if verdict.refresh:
@@ -243,7 +229,7 @@ class Publisher:
         return self.queue.send(keys, f"mapping changed: {seen.key}", seen.trigger.correlation_id)
 
     def _publish_event(self, seen: RowSnapshot, entry: history.Entry) -> None:
-        detail = {name.replace("_", "-"): entry[name] for name in _PUBLISHED}
+        detail = {name.replace("_", "-"): entry[name] for name in _EVENT_DETAIL}
         self.telemetry.mapping(seen.key, entry["event"], detail, correlation_id=seen.trigger.correlation_id)
 
     def _write_row(self, seen: RowSnapshot, verdict: Verdict) -> None:
@@ -261,27 +247,22 @@ class Publisher:
     # ---- rows in conflict ----
 
     def _note_conflicts(self, row: MappingKey, conflicts: Conflicts) -> None:
-        """Note a row beside the mappings that it is in conflict with.
-
-        Raises:
-            ConflictError: one of them is published anew: look whether there still is a conflict.
-        """
+        """Note a row beside the mappings that it is in conflict with."""
         for conflict in conflicts.largest_first[:OTHERS]:
             stored = self.revisions.read(conflict.other.key)
             if stored.published is None or stored.published.revision != conflict.other.revision:
+                # Perhaps there is no conflict any longer: look again.
                 raise ConflictError("OtherChanged", f"{conflict.other.key} is published anew")
             if row not in stored.in_conflict and len(stored.in_conflict) < ROWS:
                 self.revisions.add_conflict(stored.published, row)
 
-    def _free_others(self, verdict: Verdict, correlation_id: str) -> Verdict:
+    def _free_others(self, key: MappingKey, verdict: Verdict, correlation_id: str) -> None:
         """Judge again the rows that were in conflict with one that was judged; they free no others in turn.
 
-        What is wrong with one of them is no fault of the mapping's: it is logged, and the sweep comes by.
-
-        Raises:
-            RetryableError: AWS gave no answer for one of them, after all were looked at. Try again.
+        What is wrong with one of them is no fault of the mapping's: it is logged, and the sweep comes by. That AWS gave
+        no answer for one is raised once all were looked at.
         """
-        trigger = Trigger(f"{verdict.key} changed, which it was in conflict with", correlation_id, recheck=True)
+        trigger = Trigger(f"{key} changed, which it was in conflict with", correlation_id, recheck=True)
         over: list[MappingKey] = []
         unanswered: RetryableError | None = None
         for row in sorted(verdict.in_conflict)[:ROWS]:
@@ -294,12 +275,11 @@ class Publisher:
                 self._will_recheck(row, error, correlation_id)
         if over:
             try:
-                self.revisions.remove_conflicts(verdict.key, over)
+                self.revisions.remove_conflicts(key, over)
             except AwsRefusalError as error:
-                self._will_recheck(verdict.key, error, correlation_id)
+                self._will_recheck(key, error, correlation_id)
         if unanswered:
             raise unanswered
-        return verdict
 
     def _will_recheck(self, key: MappingKey, error: AwsRefusalError, correlation_id: str) -> None:
         text = {"mapping": str(key), "error": str(error), "correlation_id": correlation_id}

@@ -15,12 +15,9 @@ BLOCKS = "blocks"
 class StoredMapping:
     """All that is stored of a mapping, from one consistent read.
 
-    Attributes:
-        published: the last revision or its tombstone.
-        held: the revision that was held last, which may have been approved or overtaken since.
-        any_value: what is published for the same tag key and any value.
-        control: the control item.
-        in_conflict: rows that were in conflict with this mapping when they were judged.
+    `published` is the last revision or its tombstone. `held` was held last, and may have been approved or overtaken
+    since. `any_value` is what is published for the same tag key and any value. The rows `in_conflict` with this mapping
+    were so when they were judged.
     """
 
     published: PublishedMapping | None = None
@@ -37,17 +34,16 @@ class StoredMapping:
 
 @dataclass(frozen=True)
 class Revisions:
-    """The mappings' part of the state table. Errors come classified."""
+    """The mappings' part of the state table. Errors come classified.
+
+    What isn't as we wrote it is a CorruptItemError. Each write is made as a whole, or not at all, with a ConflictError,
+    when another actor published, held or noted something else meanwhile.
+    """
 
     store: Store
 
     def read(self, key: MappingKey) -> StoredMapping:
-        """All that is stored of a mapping, in one read.
-
-        Raises:
-            CorruptItemError: some of it isn't what we wrote.
-            RetryableError: some of it stayed unread.
-        """
+        """All that is stored of a mapping, in one read."""
         any_value = MappingKey(key.tag_key, ANY_VALUE)
         published_at, held_at, any_at = layout.published_key(key), layout.held_key(key), layout.published_key(any_value)
         wanted = {layout.CONTROL, published_at, held_at, any_at} if layout.fits_partition(key) else {layout.CONTROL}
@@ -61,11 +57,7 @@ class Revisions:
         )
 
     def published(self, key: MappingKey) -> PublishedMapping | None:
-        """One published mapping or its tombstone, as it is now.
-
-        Raises:
-            CorruptItemError: it isn't what we wrote.
-        """
+        """One published mapping or its tombstone, as it is now."""
         at = layout.published_key(key)
         return self._decoded(codec.published_from, self.store.get([at]).get(at))
 
@@ -85,9 +77,6 @@ class Revisions:
 
         `approved_budget` are the replaces and detaches that a person approved: its window lets them through.
         `in_conflict` are the rows in conflict with it, as they were read: who adds one is judged before or after us.
-
-        Raises:
-            ConflictError: somebody published another revision meanwhile, or a row came into conflict with it.
         """
         item = codec.published_item(mapping)
         revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}
@@ -107,20 +96,12 @@ class Revisions:
         self.store.write(*writes)
 
     def hold(self, held: Held, entry: Mapping[str, object], at: datetime) -> None:
-        """Keep a revision that waits for approval, with its history entry, in one transaction.
-
-        Raises:
-            ConflictError: somebody held another one meanwhile.
-        """
+        """Keep a revision that waits for approval, with its history entry, in one transaction."""
         history = self.store.entry(layout.mapping_pk(held.key), entry, at)
         self.store.write(self.store.put(codec.held_item(held), if_higher="revision"), history)
 
     def refresh(self, mapping: PublishedMapping, entry: Mapping[str, object] | None, at: datetime) -> None:
-        """Write what IAM says of a published revision now: whether it can be served, and its profile's ids.
-
-        Raises:
-            ConflictError: another revision was published meanwhile.
-        """
+        """Write what IAM says of a published revision now: whether it can be served, and its profile's ids."""
         item = codec.published_item(mapping)
         update = Update().only_if("revision", "=", mapping.revision)
         for name in ("suspended_because", "profile_id", "former_profile_ids"):
@@ -131,20 +112,12 @@ class Revisions:
     # ---- rows in conflict with a mapping ----
 
     def add_conflict(self, other: PublishedMapping, row: MappingKey) -> None:
-        """Note beside a published mapping that a row is in conflict with it.
-
-        Raises:
-            ConflictError: it is another revision by now.
-        """
+        """Note beside a published mapping that a row is in conflict with it."""
         update = Update().add(BLOCKS, frozenset({layout.mapping_pk(row)})).only_if("revision", "=", other.revision)
         self.store.write(self.store.update(layout.published_key(other.key), update))
 
     def remove_conflicts(self, key: MappingKey, rows: Iterable[MappingKey]) -> None:
-        """Drop what `add_conflict` noted: these rows are no longer in conflict.
-
-        Raises:
-            ConflictError: nothing is published there.
-        """
+        """Drop what `add_conflict` noted: these rows are no longer in conflict."""
         # Only where it is published: an update would make an item that means nothing.
         update = Update().discard(BLOCKS, frozenset(map(layout.mapping_pk, rows))).only_if("revision", ">", 0)
         self.store.write(self.store.update(layout.published_key(key), update))

@@ -1,16 +1,16 @@
 """Looking at the instances with a mapping's tag: how many it governs, conflicts, foreign roles, its impact."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
 from rolekeeper.aws import Ec2
 from rolekeeper.instances import Observation, observe_page
-from rolekeeper.instances.observe import Observed
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings.impact import Impact, Ranked
+from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.model import (
     ANY_VALUE,
@@ -151,10 +151,7 @@ class ForeignRoles:
         self.nodes |= {node_of(instance, association.profile_arn)} - {""}
 
     def warning(self, *, taken: bool) -> str:
-        """What to tell people, without a number, which changes with the fleet; `taken` if the mapping takes them over.
-
-        Empty when there are none.
-        """
+        """What to tell people, without a number, which changes with the fleet; empty when there are none."""
         if not self.count:
             return ""
         among = f", {' and '.join(sorted(self.nodes))} nodes among them" if self.nodes else ""
@@ -167,9 +164,8 @@ class ForeignRoles:
 class Scan:
     """What a pass over the instances with a mapping's tag found. Memory: bounded by the conflicts and the moves.
 
-    Attributes:
-        matched: how many the candidate would govern; `published_matched`, how many what is published governs.
-        profile_ids: of the profiles under the candidate's own ARN that these carry.
+    The candidate would govern `matched` of them, what is published governs `published_matched`. The `profile_ids` are
+    those of the profiles under the candidate's own ARN that they carry.
     """
 
     matched: int = 0
@@ -227,70 +223,41 @@ class ImpactScanner:
     def scan(self, candidate: PublishedMapping, published: PublishedMapping | None, now: datetime) -> Scan:
         """Look at every instance that carries a candidate's tag; memory holds one page.
 
-        Args:
-            candidate: the mapping that is about to be published, or a tombstone.
-            published: the mapping or tombstone that it takes the place of, if there is one.
-            now: for what has expired.
+        A candidate may be a tombstone, and so may what is published in its place now.
         """
         found = Scan()
         for page in self.ec2.tagged(candidate.key):
             for seen in observe_page(page, self.ec2, self.state, now):
                 # One with a damaged record can't be reconciled, so it doesn't change. It counts as governed all the
                 # same, as long as its mappings can be read.
-                if seen.published is not None:
-                    self._add(found, seen, candidate, published, now)
+                if seen.published is None:
+                    continue
+                assert seen.instance is not None  # it is one of the page
+                observed = seen if isinstance(seen, Observation) else None
+                association, pin = (observed.association, observed.pin) if observed else (None, None)
+                rest = [each for each in seen.published if each.key != candidate.key]
+                before = published, resolve(seen.instance, [*rest, published] if published else rest, now, pin)
+                after = candidate, resolve(seen.instance, [*rest, candidate], now, pin)
+                found.add(seen.instance, association, before, after, self.ownership)
+                found.published_matched += published is not None and before[1].winner is published
+                if observed:
+                    found.impact.add(observed, before, after, self.ownership)
         return found
 
-    def _add(
-        self,
-        found: Scan,
-        seen: Observed,
-        candidate: PublishedMapping,
-        published: PublishedMapping | None,
-        now: datetime,
-    ) -> None:
-        assert seen.instance is not None  # it is one of the page
-        observed = seen if isinstance(seen, Observation) else None
-        rest = [each for each in seen.published or () if each.key != candidate.key]
-        pin = observed.pin if observed else None
-        before = published, resolve(seen.instance, [*rest, published] if published else rest, now, pin)
-        after = candidate, resolve(seen.instance, [*rest, candidate], now, pin)
-        found.add(seen.instance, observed.association if observed else None, before, after, self.ownership)
-        found.published_matched += published is not None and before[1].winner is published
-        if observed:
-            found.impact.add(observed, before, after, self.ownership)
-
     def add_possible_conflicts(
-        self,
-        conflicts: Conflicts,
-        candidate: PublishedMapping,
-        published: PublishedMapping | None,
-        any_value: PublishedMapping | None,
-        now: datetime,
+        self, conflicts: Conflicts, candidate: PublishedMapping, stored: StoredMapping, now: datetime
     ) -> None:
-        """Add the conflicts with mappings of the same tag key that instances could meet, though none does today.
-
-        Args:
-            conflicts: what to add to.
-            candidate: the mapping that is about to be published.
-            published: the same mapping as it is in effect now, if it is.
-            any_value: the published mapping of the same tag key and `*`, if there is one.
-            now: for what has expired.
-        """
-        if candidate.key.tag_value == ANY_VALUE:
-            others = self._exact(candidate.key.tag_key)
-        else:
-            others = [any_value] if any_value else []
-        for other in others:
-            if could_conflict(candidate, other, now):
+        """Add the conflicts with mappings of the same tag key that instances could meet, though none does today."""
+        exact = candidate.key.tag_value != ANY_VALUE
+        published = stored.published
+        for other in [stored.any_value] if exact else self._exact(candidate.key.tag_key):
+            if other and could_conflict(candidate, other, now):
                 conflicts.of(other).new |= not (published and could_conflict(published, other, now))
 
-    def _exact(self, tag_key: str) -> list[PublishedMapping]:
+    def _exact(self, tag_key: str) -> Iterator[PublishedMapping]:
         """The published mappings of one tag key: an exact row meets only the `*` row, but that one meets them all."""
-        found: list[PublishedMapping] = []
         for keys in self.table.keys_of(tag_key):
             snapshot = self.state.read([], [key for key in keys if layout.fits_partition(key)])
             for damaged in snapshot.damaged.values():
                 raise damaged
-            found += snapshot.published.values()
-        return found
+            yield from snapshot.published.values()

@@ -55,7 +55,11 @@ class Columns:
 
 
 class MappingTable:
-    """The mapping table of one deployment. Errors come classified."""
+    """The mapping table of one deployment. Errors come classified.
+
+    A row is only written while it is as it was read: a ConflictError says that it was edited, or went, meanwhile. So of
+    two verdicts the later reader's stands, and nothing that somebody asks meanwhile is lost.
+    """
 
     def __init__(self, client: "DynamoDBClient", table: str) -> None:
         self._client = client
@@ -81,13 +85,7 @@ class MappingTable:
     def write(self, key: MappingKey, row: Attributes, columns: Columns) -> bool:
         """Write our verdict into a row whose verdict is still the one that `row` shows, and take away what is done.
 
-        So of two verdicts the later reader's stands, and nothing that somebody asks meanwhile is lost.
-
-        Returns:
-            False when the row is so near to 400 KB that not even a short reason fits.
-
-        Raises:
-            ConflictError: the row is gone, was put again, or got another verdict meanwhile.
+        False when the row is so near to 400 KB that not even a short reason fits.
         """
         gone = columns.gone(row)
         for reason in (columns.reason, NO_ROOM, ""):
@@ -107,20 +105,12 @@ class MappingTable:
         return False
 
     def put_back(self, row: Attributes, columns: Columns) -> None:
-        """Put a row where there is none.
-
-        Raises:
-            ConflictError: there is one by now.
-        """
+        """Put a row where there is none."""
         item = {**row, **codec.to_attributes(columns.shown)}
         self._call("PutItem", self._client.put_item, Item=item, ConditionExpression="attribute_not_exists(tag_key)")
 
     def delete(self, key: MappingKey, row: Attributes, names: Iterable[str]) -> None:
-        """Delete a row for which somebody approved that, while these columns read as they did.
-
-        Raises:
-            ConflictError: it was edited meanwhile, or is gone.
-        """
+        """Delete a row for which somebody approved that, while these columns read as they did."""
         condition = _if_as_read(row, names).condition()
         self._call("DeleteItem", self._client.delete_item, Key=_key(key), **condition)
 

@@ -1,6 +1,6 @@
 """What was read of a row (`RowSnapshot`), and what is to become of it (`Verdict`): values, without I/O.
 
-`assess` makes a verdict of a snapshot, `commit` carries it out. A revision that is held is known by its number:
+`assess` makes a verdict of a snapshot, `publish` carries it out. A revision that is held is known by its number:
 whoever writes that number into the row approves the very content that was held, and nothing else. So no number is ever
 given to two contents, and none that the row says already.
 """
@@ -23,15 +23,10 @@ from rolekeeper.permissions import RoleCheck
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Why a row is judged.
+    """Why a row is judged: `cause` in words, for the history, and `by` who edited the row, where the stream knows it.
 
-    Attributes:
-        cause: in words, for the history.
-        correlation_id: ties together what one event caused.
-        by: who edited the row, where the stream knows it.
-        recheck: nobody need have edited it.
-        scan: what the sweep counted for the mapping as it is published.
-        seen: whether the sweep just saw the row.
+    With `recheck`, nobody need have edited it. `scan` is what the sweep counted for the mapping as it is published,
+    `seen` whether it just saw the row.
     """
 
     cause: str
@@ -195,13 +190,10 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """What IAM says of a published mapping by now: whether it can be used, and its profile's ids.
+    """What IAM says of a published mapping by now, as it is to be stored: whether it can be used, its profile's ids.
 
-    Attributes:
-        mapping: the published mapping as it is to be stored.
-        event: what the history calls it; empty where it is no news.
-        reason: why.
-        missing: what has to be made of its profile, which was to wait when it was published.
+    `event` is what the history calls it, empty where it is no news. `missing` says what has to be made of its profile,
+    which was to wait when it was published.
     """
 
     mapping: PublishedMapping
@@ -227,7 +219,6 @@ class Verdict(Columns):
 
     status: Status
     _: KW_ONLY
-    key: MappingKey
     ending: Ending = Ending.NOTHING
     mapping: PublishedMapping | None = None
     report: ImpactReport | None = None
@@ -241,14 +232,13 @@ class Verdict(Columns):
 
 def waiting(seen: RowSnapshot, error: AwsRefusalError) -> Verdict:
     """The verdict on a row for which AWS gave no answer, or refused it: unless what it says is in effect or held."""
-    why = f"AWS gave no answer ({error.code} to {error.action}); it is asked again"
-    if isinstance(error, AccessDeniedError):
-        why = denial(error)
+    slow = f"AWS gave no answer ({error.code} to {error.action}); it is asked again"
+    why = denial(error) if isinstance(error, AccessDeniedError) else slow
     reason, matched = sentence([why], seen.still_in_effect), None if seen.published else 0
     held = seen.trigger.recheck and "held_revision" in seen.row
     stays = held or not seen.row or bool(seen.published and seen.parsed.spec == seen.published.spec)
     ending = Ending.NOTHING if stays else Ending.SAY
-    return Verdict(Status.WAITING, reason, seen.revision, matched, held=None, key=seen.key, ending=ending)
+    return Verdict(Status.WAITING, reason, seen.revision, matched, held=None, ending=ending)
 
 
 def denial(error: AccessDeniedError) -> str:
