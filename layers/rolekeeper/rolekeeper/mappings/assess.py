@@ -11,15 +11,7 @@ from dataclasses import dataclass, replace
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.mappings.impact import ImpactAssessor, ImpactReport
 from rolekeeper.mappings.scan import ImpactScanner, Scan
-from rolekeeper.mappings.verdict import (
-    IN_EFFECT,
-    Ending,
-    Refresh,
-    RowSnapshot,
-    Status,
-    Verdict,
-    sentence,
-)
+from rolekeeper.mappings.verdict import IN_EFFECT, Ending, Refresh, RowSnapshot, Status, Verdict, sentence
 from rolekeeper.model import MappingSpec, Mode, PublishedMapping, WhenOccupied
 from rolekeeper.permissions import Roles
 from rolekeeper.settings import Ownership
@@ -187,7 +179,6 @@ class Assessor:
         )
 
     def _in_effect(self, seen: RowSnapshot, mapping: PublishedMapping, scan: Scan, notes: Iterable[str]) -> Verdict:
-        """What the row of a mapping that is in effect says."""
         spec = mapping.spec
         done = seen.acted_on(mapping.revision)
         # What is taken out of the row needs no warning any more.

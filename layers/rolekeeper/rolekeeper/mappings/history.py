@@ -34,7 +34,6 @@ def entry_of(seen: RowSnapshot, event: str, reason: str, mapping: PublishedMappi
 
 
 def entry_for(seen: RowSnapshot, verdict: Verdict) -> Entry:
-    """The entry for a verdict."""
     entry = entry_of(seen, f"Mapping {verdict.status}", verdict.reason, verdict.mapping)
     if verdict.status is not Status.REMOVED:
         entry["status"] = verdict.status.value
@@ -56,12 +55,7 @@ SHOWN = 80
 
 
 def changes(before: PublishedMapping | None, after: PublishedMapping) -> list[str]:
-    """The columns that differ, each as `role: web → db`.
-
-    Args:
-        before: what was published last, or its tombstone; None for the first revision.
-        after: the new revision, or a tombstone.
-    """
+    """The columns that differ between two revisions or tombstones, each as `role: web → db`; None before the first."""
     if after.deleted:
         return ["the row was deleted"]
     if before is None or before.deleted:

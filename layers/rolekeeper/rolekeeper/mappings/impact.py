@@ -136,7 +136,6 @@ class ImpactReport:
         return f"{counts}; {_words(self.difference)}" if impact.changes else counts
 
     def document(self) -> dict[str, Any]:
-        """For the history."""
         impact, difference = self.impact, self.difference
         shown = {
             "attach": impact.attach,

@@ -247,7 +247,6 @@ class Publisher:
     # ---- rows in conflict ----
 
     def _note_conflicts(self, row: MappingKey, conflicts: Conflicts) -> None:
-        """Note a row beside the mappings that it is in conflict with."""
         for conflict in conflicts.largest_first[:OTHERS]:
             stored = self.revisions.read(conflict.other.key)
             if stored.published is None or stored.published.revision != conflict.other.revision:

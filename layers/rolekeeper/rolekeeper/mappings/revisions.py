@@ -112,7 +112,6 @@ class Revisions:
     # ---- rows in conflict with a mapping ----
 
     def add_conflict(self, other: PublishedMapping, row: MappingKey) -> None:
-        """Note beside a published mapping that a row is in conflict with it."""
         update = Update().add(BLOCKS, frozenset({layout.mapping_pk(row)})).only_if("revision", "=", other.revision)
         self.store.write(self.store.update(layout.published_key(other.key), update))
 
@@ -128,7 +127,6 @@ class Revisions:
         self.store.write(self.store.entry(layout.mapping_pk(key), entry, at))
 
     def history(self, key: MappingKey, limit: int = 50) -> list[codec.Item]:
-        """The newest history entries of a mapping."""
         return self.store.history(layout.mapping_pk(key), limit)
 
 

@@ -66,7 +66,6 @@ class Conflicts(dict[MappingKey, Conflict]):
 
     @property
     def largest_first(self) -> list[Conflict]:
-        """Those on the most instances first."""
         return sorted(self.values(), key=lambda each: (-each.count, each.other.key))
 
     def __str__(self) -> str:

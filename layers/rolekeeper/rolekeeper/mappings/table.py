@@ -76,7 +76,6 @@ class MappingTable:
         return self._pages("Scan", self._client.scan)
 
     def keys_of(self, tag_key: str) -> Iterator[list[MappingKey]]:
-        """Pages of the keys of the rows of one tag key."""
         values = {":tag_key": {"S": tag_key}}
         return self._pages(
             "Query", self._client.query, KeyConditionExpression="tag_key = :tag_key", ExpressionAttributeValues=values

@@ -73,7 +73,6 @@ class RowSnapshot:
         return self.parsed.edited_by or self.trigger.by
 
     def with_published(self, mapping: PublishedMapping) -> "RowSnapshot":
-        """The same after what is published was refreshed."""
         return replace(self, stored=replace(self.stored, published=mapping))
 
     def candidate(self, spec: MappingSpec, profile_arn: str, profile_id: str) -> PublishedMapping:
@@ -100,7 +99,6 @@ class RowSnapshot:
         return replace(mapping, revision=last + (2 if self.parsed.approve == last + 1 else 1))
 
     def is_published(self, mapping: PublishedMapping) -> bool:
-        """Whether this is in effect already."""
         now = self.published
         return bool(now and (now.spec, now.profile_arn) == (mapping.spec, mapping.profile_arn))
 
