@@ -18,7 +18,8 @@ from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.instances.decide import decide
 from rolekeeper.instances.resolve import resolve
-from rolekeeper.model import Instance, InstanceKey, InstanceState, MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model.instance import Instance, InstanceKey, InstanceState
+from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.storage import codec
 from strategies.values import OWNERSHIP
 

@@ -8,7 +8,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 import runtime
 from rolekeeper.app import App
 from rolekeeper.instances.requests import DroppedError, parse
-from rolekeeper.model import ReconcileRequest
+from rolekeeper.model.instance import ReconcileRequest
 
 
 @runtime.logger.inject_lambda_context

@@ -8,7 +8,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 import runtime
 from rolekeeper.mappings.rows.columns import EDITOR
 from rolekeeper.mappings.rows.reader import content
-from rolekeeper.model import MappingKey
+from rolekeeper.model.mapping import MappingKey
 
 
 @runtime.metrics.log_metrics

@@ -13,7 +13,7 @@ from rolekeeper.instances.decide import ENDED
 from rolekeeper.mappings.rows.reader import content
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model import InstanceKey
+from rolekeeper.model.instance import InstanceKey
 from rolekeeper_cli import output, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.edits import MovedError, approve_held, judgements, mapping_rows, tell, write

@@ -9,7 +9,7 @@ import click
 from rolekeeper_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from rolekeeper.model import MappingKey
+    from rolekeeper.model.mapping import MappingKey
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST = timedelta(days=3650)
@@ -33,7 +33,7 @@ def tag_filter(text: str) -> "MappingKey":
     Raises:
         UsageError: it is none.
     """
-    from rolekeeper.model import ANY_VALUE, MappingKey
+    from rolekeeper.model.mapping import ANY_VALUE, MappingKey
 
     tag_key, equals, tag_value = text.partition("=")
     if not tag_key:
@@ -71,7 +71,7 @@ def only_key(words: tuple[str, ...], tag_key: str | None, tag_value: str | None)
 
 
 def _key(tag_key: str, tag_value: str) -> "MappingKey":
-    from rolekeeper.model import ANY_VALUE, MappingKey
+    from rolekeeper.model.mapping import ANY_VALUE, MappingKey
 
     if not tag_value:
         raise UsageError(f"the tag value of {tag_key!r} is empty", f"write {tag_key}={ANY_VALUE} for any value")

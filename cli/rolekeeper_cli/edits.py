@@ -5,7 +5,7 @@ from typing import Any
 
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model import MappingKey
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment

@@ -6,7 +6,8 @@ from typing import Any
 
 from rolekeeper.instances.apply import REFUSED
 from rolekeeper.instances.observe import Unreadable, observe
-from rolekeeper.model import IGNORE_TAG, Association, Condition, Pin, PublishedMapping
+from rolekeeper.model.instance import Association, Condition
+from rolekeeper.model.mapping import IGNORE_TAG, Pin, PublishedMapping
 from rolekeeper.settings import Ownership
 from rolekeeper.storage import layout
 from rolekeeper.telemetry import described

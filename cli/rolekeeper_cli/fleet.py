@@ -9,18 +9,8 @@ from itertools import batched
 
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.instances.observe import Observation, Unreadable, observe_page
-from rolekeeper.model import (
-    NO_ROLE,
-    Action,
-    Control,
-    Decision,
-    Instance,
-    InstanceKey,
-    InstanceState,
-    MappingKey,
-    Mode,
-    PublishedMapping,
-)
+from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, InstanceState
+from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, PublishedMapping
 from rolekeeper.storage.state import Snapshot, State
 from rolekeeper.storage.table import Store
 from rolekeeper_cli import output

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rolekeeper.model import NO_ROLE, Action, InstanceState, MappingKey
+from rolekeeper.model.instance import Action, InstanceState
+from rolekeeper.model.mapping import NO_ROLE, MappingKey
 from rolekeeper_cli import output, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode

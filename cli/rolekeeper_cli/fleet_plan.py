@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rolekeeper.instances.observe import withholding
-from rolekeeper.model import Action
+from rolekeeper.model.instance import Action
 from rolekeeper.permissions.compare import Difference, PolicyReader, in_words
 from rolekeeper_cli import output, proposal, render, tables
 from rolekeeper_cli.deployment import Deployment

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rolekeeper.instances.apply import STARTED
-from rolekeeper.model import InstanceKey
+from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper_cli import render
 from rolekeeper_cli.deployment import Deployment

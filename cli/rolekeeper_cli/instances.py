@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from rolekeeper.aws.ec2 import Ec2
-from rolekeeper.model import Association, AssociationState, Instance, InstanceState, MappingKey
+from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.output import one_line
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import ConflictError, classified
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
-from rolekeeper.model import MappingKey
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import BATCH_KEYS, Update
 from rolekeeper_cli.row_plan import Change

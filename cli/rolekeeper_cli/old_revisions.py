@@ -1,6 +1,6 @@
 """Which revision of a mapping a rollback goes to."""
 
-from rolekeeper.model import MappingKey, PublishedMapping
+from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.storage import codec, layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError

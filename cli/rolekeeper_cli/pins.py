@@ -7,17 +7,8 @@ from datetime import datetime, timedelta
 from rolekeeper.instances.observe import withholding
 from rolekeeper.mappings.rows.cells import Cell, CellError
 from rolekeeper.mappings.rows.columns import COLUMNS
-from rolekeeper.model import (
-    NO_ROLE,
-    Action,
-    Association,
-    Instance,
-    InstanceState,
-    MappingKey,
-    MappingSpec,
-    Pin,
-    RecordChange,
-)
+from rolekeeper.model.instance import Action, Association, Instance, InstanceState, RecordChange
+from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, Pin
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.settings import Ownership
 from rolekeeper.storage import codec, layout

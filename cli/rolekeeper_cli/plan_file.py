@@ -15,7 +15,7 @@ from typing import Any
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.rows.reader import read_row, row_of
-from rolekeeper.model import MappingKey, MappingSpec
+from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.fleet import Seen
 from rolekeeper_cli.proposal import Proposal

@@ -12,7 +12,7 @@ from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.mappings.rows.reader import ParsedRow, read_row
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import IN_EFFECT, Ending, RowSnapshot, Status, Trigger
-from rolekeeper.model import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper_cli import output, row_plan
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.edits import mapping_rows, said

@@ -9,7 +9,7 @@ import click
 from rolekeeper.mappings.rows.cells import TYPES, HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes, Column
 from rolekeeper.mappings.rows.reader import read_row, row_of
-from rolekeeper.model import MappingKey, MappingSpec
+from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli import output
 from rolekeeper_cli.files.text_cells import to_text
 

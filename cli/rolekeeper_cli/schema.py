@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from rolekeeper.mappings.rows.columns import COLUMNS, KEYS, Column
-from rolekeeper.model import MappingKey, MappingSpec
+from rolekeeper.model.mapping import MappingKey, MappingSpec
 
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 # What a file writes for each of DynamoDB's types.

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from rolekeeper.mappings.rows.cells import CellError, HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.mappings.rows.reader import read_row
-from rolekeeper.model import MappingKey, MappingSpec
+from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.storage import codec, layout
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.files.text_cells import from_text

@@ -2,7 +2,8 @@
 
 from functools import cache
 
-from rolekeeper.model import NO_ROLE, Association, AssociationState
+from rolekeeper.model.instance import Association, AssociationState
+from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli import output, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode, WaitTimeoutError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from rolekeeper.model import Condition, InstanceKey
+from rolekeeper.model.instance import Condition, InstanceKey
 from rolekeeper.storage.state import State
 from rolekeeper.storage.table import Store
 from rolekeeper_local.embedded import REGION, REPOSITORY, STACK, EmbeddedAws

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from rolekeeper.model import InstanceKey
+from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import Store
 from rolekeeper_local.account import EmulatedAccount, Shown

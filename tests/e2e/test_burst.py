@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.model import InstanceKey
+from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage.table import Store
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import REGION

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from rolekeeper.model import InstanceKey, InstanceRecord
+from rolekeeper.model.instance import InstanceKey, InstanceRecord
 from rolekeeper.storage import codec, layout
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.ec2_model import Timings

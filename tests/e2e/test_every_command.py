@@ -14,7 +14,7 @@ import yaml
 
 from fixtures.command import COMMAND, Command
 from rolekeeper.aws.queue import request
-from rolekeeper.model import InstanceKey
+from rolekeeper.model.instance import InstanceKey
 from rolekeeper_cli.main import cli
 from rolekeeper_cli.reference import commands
 from rolekeeper_local.account import EmulatedAccount

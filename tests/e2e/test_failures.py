@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.model import InstanceKey
+from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Store
 from rolekeeper_local.account import EmulatedAccount

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from rolekeeper.model import MappingKey
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import codec, layout
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import EmbeddedAws

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fixtures.command import Command
-from rolekeeper.model import InstanceKey
+from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import REGION

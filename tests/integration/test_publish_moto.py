@@ -15,7 +15,7 @@ from fixtures.account import MAPPING_TABLE
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA
 from fixtures.state_table import STATE_TABLE, state_table_client, table_properties
 from rolekeeper.mappings.revisions import Revisions
-from rolekeeper.model import MappingKey, PublishedMapping
+from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.storage import codec
 from rolekeeper.storage.table import Store
 

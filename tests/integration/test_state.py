@@ -14,23 +14,19 @@ from fixtures.account import refusing
 from fixtures.state_table import STATE_TABLE, leave_unprocessed, state_table_client
 from rolekeeper.aws.errors import ConflictError, CorruptItemError, NotFoundError, PermanentError, RetryableError
 from rolekeeper.mappings.revisions import Revisions, StoredMapping
-from rolekeeper.model import (
+from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
     AppliedChange,
     Condition,
-    Control,
     DesiredChange,
     Grant,
-    Held,
     InstanceKey,
     InstanceRecord,
-    MappingKey,
-    Mode,
-    Pin,
     RecordChange,
     Timer,
 )
+from rolekeeper.model.mapping import Control, Held, MappingKey, Mode, Pin
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import FLEET_NEWS, State, Timers
 from rolekeeper.storage.table import BATCH_KEYS, UNPROCESSED_WAITS, Store, Update

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from fakes.dynamodb import FakeDynamoDB
-from rolekeeper.model import IGNORE_TAG, MappingKey, Pin
+from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, Pin
 from rolekeeper.storage import codec, layout
 from rolekeeper_local.ec2_model import Ec2Error, State
 from simulation.account import PATH, Account, Maker

@@ -28,7 +28,7 @@ from rolekeeper.aws import queue as work
 from rolekeeper.instances import apply
 from rolekeeper.instances import change_limit as window
 from rolekeeper.instances import requests as retry
-from rolekeeper.model import Mode
+from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import ContentionRule, Limits, Settings
 from rolekeeper.storage import layout
 from rolekeeper.storage import table as store

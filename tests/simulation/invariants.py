@@ -12,15 +12,8 @@ from datetime import timedelta
 from typing import Any
 
 from rolekeeper.instances.apply import STARTED
-from rolekeeper.model import (
-    PIN_TAG,
-    InstanceKey,
-    MappingKey,
-    Pin,
-    PublishedMapping,
-    WhenOccupied,
-    WhenUnmatched,
-)
+from rolekeeper.model.instance import InstanceKey
+from rolekeeper.model.mapping import PIN_TAG, MappingKey, Pin, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.layout import GRANT

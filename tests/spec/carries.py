@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rolekeeper.model import (
+from rolekeeper.model.mapping import (
     IGNORE_TAG,
     PIN_TAG,
     MappingKey,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rolekeeper.model import (
+from rolekeeper.model.instance import (
     Action,
     Association,
     AssociationState,
@@ -19,11 +19,8 @@ from rolekeeper.model import (
     Grant,
     Instance,
     InstanceState,
-    PublishedMapping,
-    WhenOccupied,
-    WhenStopped,
-    WhenUnmatched,
 )
+from rolekeeper.model.mapping import PublishedMapping, WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper.settings import Ownership
 
 CONCEPTS = Path(__file__).parents[2] / "docs" / "concepts.md"

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rolekeeper.model import Action, Instance, MappingKey, Pin, PublishedMapping
+from rolekeeper.model.instance import Action, Instance
+from rolekeeper.model.mapping import MappingKey, Pin, PublishedMapping
 from strategies.happenings import Ignore
 
 

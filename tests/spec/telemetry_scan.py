@@ -8,7 +8,7 @@ from pathlib import Path
 from rolekeeper import telemetry
 from rolekeeper.fleet import overrides
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model import Action
+from rolekeeper.model.instance import Action
 
 ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "layers/rolekeeper/rolekeeper"

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from rolekeeper.model import NO_ROLE, MappingKey, Pin, WhenOccupied, WhenStopped, WhenUnmatched
+from rolekeeper.model.mapping import NO_ROLE, MappingKey, Pin, WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper.storage import layout
 from strategies.values import KEY, arn
 

@@ -8,15 +8,10 @@ from hypothesis import strategies as st
 from rolekeeper.mappings.rows.cells import YEARS
 from rolekeeper.mappings.rows.columns import ACCOUNT, PRIORITIES, REGION
 from rolekeeper.mappings.rows.names import NAME, mistakable
-from rolekeeper.model import (
+from rolekeeper.model.instance import Association, AssociationState, Grant, Instance, InstanceKey, InstanceState
+from rolekeeper.model.mapping import (
     NO_ROLE,
     RESERVED,
-    Association,
-    AssociationState,
-    Grant,
-    Instance,
-    InstanceKey,
-    InstanceState,
     MappingKey,
     MappingSpec,
     PublishedMapping,

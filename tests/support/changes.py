@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rolekeeper.model import Action, InstanceKey
+from rolekeeper.model.instance import Action, InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import Store
 

@@ -5,15 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rolekeeper.model import (
-    NO_ROLE,
-    InstanceRecord,
-    MappingKey,
-    MappingSpec,
-    PublishedMapping,
-    WhenOccupied,
-    WhenStopped,
-)
+from rolekeeper.model.instance import InstanceRecord
+from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, PublishedMapping, WhenOccupied, WhenStopped
 from spec.carries import Situation, Wanted, wanted
 
 type Row = Mapping[str, Any]

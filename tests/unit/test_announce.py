@@ -16,8 +16,7 @@ from fakes.ec2 import client_error
 from fakes.others import CountedMetrics, FakeEvents, FakeTopic
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mail import Mailer
-from rolekeeper.model import Action, Decision, Overridden, ReconcileRequest
-from rolekeeper.model.instance import partition_of
+from rolekeeper.model.instance import Action, Decision, Overridden, ReconcileRequest, partition_of
 from rolekeeper.telemetry import CHANGED, Telemetry, described, history_entry, seen
 from strategies.values import KEY, NOW, arn, association, foreign, foreign_arn, instance, key
 

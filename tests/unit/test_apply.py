@@ -7,17 +7,8 @@ from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, refusing
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.instances.apply import CROWDED
-from rolekeeper.model import (
-    NO_PROFILE,
-    Action,
-    Condition,
-    DesiredChange,
-    Grant,
-    MappingKey,
-    Pin,
-    WhenOccupied,
-    WhenStopped,
-)
+from rolekeeper.model.instance import NO_PROFILE, Action, Condition, DesiredChange, Grant
+from rolekeeper.model.mapping import MappingKey, Pin, WhenOccupied, WhenStopped
 from rolekeeper.storage import codec, layout
 
 ATTACH, REPLACE, DETACH = (

@@ -14,7 +14,7 @@ import runtime
 from fixtures.account import MAPPING_TABLE, new_account, refusing
 from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.model import MappingKey, PublishedMapping
+from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from strategies.bad_rows import REFUSED, BadRow, corpus
 
 ROWS = list(corpus())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.model import Action, Condition, InstanceRecord
+from rolekeeper.model.instance import Action, Condition, InstanceRecord
 from spec.carries import Wanted
 from support.chaos_letters import explanation
 from support.chaos_oracle import Difference, Seen, difference, is_contested

@@ -11,22 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.workers import applied_changes, conditions, grants, moments, texts, tricky_keys, tricky_specs
-from rolekeeper.model import (
+from rolekeeper.model.instance import (
     NO_PROFILE,
-    NO_ROLE,
     AppliedChange,
     Condition,
-    Control,
     DesiredChange,
     Grant,
-    Held,
     InstanceKey,
     InstanceRecord,
+    Timer,
+)
+from rolekeeper.model.mapping import (
+    NO_ROLE,
+    Control,
+    Held,
     MappingKey,
     Mode,
     Pin,
     PublishedMapping,
-    Timer,
     WhenOccupied,
     WhenUnmatched,
 )

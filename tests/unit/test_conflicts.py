@@ -7,7 +7,8 @@ import pytest
 
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings.scan import Conflicts, Scan, could_conflict
-from rolekeeper.model import Association, Instance, Pin, PublishedMapping
+from rolekeeper.model.instance import Association, Instance
+from rolekeeper.model.mapping import Pin, PublishedMapping
 from strategies.values import KEY, NOW, OWNERSHIP, TAKES_OVER, arn, association, foreign, instance, published
 
 WEB = published("workload=web", "web")

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from fixtures.account import FakeAccount, KilledError, kill, new_account
-from rolekeeper.model import AppliedChange, DesiredChange, Pin, WhenOccupied, repeated
+from rolekeeper.model.instance import AppliedChange, DesiredChange, repeated
+from rolekeeper.model.mapping import Pin, WhenOccupied
 from rolekeeper.settings import ContentionRule
 from rolekeeper.storage import codec
 from strategies.values import NOW, arn, key

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from rolekeeper.instances.decide import decide
 from rolekeeper.instances.resolve import as_mapping, ended, resolve
-from rolekeeper.model import (
-    IGNORE_TAG,
+from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
     Association,
@@ -21,12 +20,8 @@ from rolekeeper.model import (
     DesiredChange,
     Grant,
     Instance,
-    Pin,
-    PublishedMapping,
-    WhenOccupied,
-    WhenStopped,
-    WhenUnmatched,
 )
+from rolekeeper.model.mapping import IGNORE_TAG, Pin, PublishedMapping, WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper.settings import Ownership
 from strategies.values import (
     KEY,

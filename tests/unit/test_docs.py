@@ -13,7 +13,7 @@ from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model import Action
+from rolekeeper.model.instance import Action
 from spec import telemetry_scan as told
 from spec.telemetry_scan import LAYER, constants, parsed
 from support import templates

@@ -10,7 +10,7 @@ from fakes.ec2 import EC2_META
 from fixtures.account import ACCOUNT, REGION, FakeAccount, refusing
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
-from rolekeeper.model import MappingKey
+from rolekeeper.model.mapping import MappingKey
 
 
 def _ec2(client: Any) -> Ec2:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rolekeeper.aws.queue import request
 from rolekeeper.instances.requests import DroppedError, parse
-from rolekeeper.model import InstanceKey, ReconcileRequest
+from rolekeeper.model.instance import InstanceKey, ReconcileRequest
 from rolekeeper.storage.layout import timestamp
 from strategies.values import KEY, NOW
 

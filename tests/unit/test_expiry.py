@@ -12,7 +12,8 @@ from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.queue import WorkQueue
 from rolekeeper.fleet.expiry import AHEAD, MARGIN, WORK, Expiries, ExpiryResult
 from rolekeeper.mappings import Publisher
-from rolekeeper.model import InstanceKey, MappingKey, Timer
+from rolekeeper.model.instance import InstanceKey, Timer
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Timers
 

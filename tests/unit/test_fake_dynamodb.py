@@ -18,7 +18,7 @@ from fakes.calls import Calls
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.mappings.table import Columns, MappingTable
-from rolekeeper.model import MappingKey
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import codec
 from rolekeeper.storage.table import Store, Update
 

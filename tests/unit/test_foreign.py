@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.mappings.scan import ForeignRoles, node_of
-from rolekeeper.model import Instance
+from rolekeeper.model.instance import Instance
 from strategies.values import foreign, foreign_arn, instance
 
 

@@ -16,7 +16,7 @@ import on_state_change
 import runtime
 from fixtures.account import ACCOUNT, REGION, FakeAccount, refusing
 from fixtures.mappings import MappingsFixture
-from rolekeeper.model import Action, InstanceRecord, Timer
+from rolekeeper.model.instance import Action, InstanceRecord, Timer
 from rolekeeper.storage.layout import timestamp
 from rolekeeper.storage.state import Timers
 

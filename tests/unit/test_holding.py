@@ -9,7 +9,7 @@ import pytest
 from fixtures.account import FakeAccount, mapping_key, refusing
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model import Mode
+from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 

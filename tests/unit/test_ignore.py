@@ -7,7 +7,7 @@ import pytest
 
 from fixtures.account import FakeAccount, new_account
 from rolekeeper.instances.resolve import exclusion
-from rolekeeper.model import IGNORE_TAG
+from rolekeeper.model.mapping import IGNORE_TAG
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Store
 from strategies.values import NOW

@@ -15,20 +15,16 @@ from fixtures.state_table import STATE_TABLE
 from rolekeeper.instances.observe import Observation
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings.impact import MOVES, Impact, Move
-from rolekeeper.model import (
+from rolekeeper.model.instance import (
     NO_PROFILE,
     Association,
     AssociationState,
-    Control,
     Grant,
     Instance,
     InstanceRecord,
     InstanceState,
-    Pin,
-    PublishedMapping,
-    WhenOccupied,
-    WhenUnmatched,
 )
+from rolekeeper.model.mapping import Control, Pin, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage.codec import pin_item, to_attributes
 from strategies import values

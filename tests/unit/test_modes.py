@@ -4,7 +4,7 @@ import pytest
 
 from fixtures.account import FakeAccount, refusing
 from rolekeeper.fleet.overrides import DeployedMode
-from rolekeeper.model import Mode
+from rolekeeper.model.mapping import Mode
 from rolekeeper.storage import layout
 
 

@@ -11,7 +11,8 @@ from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import CorruptItemError, RetryableError
 from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe, observe_page, waits_for_room
 from rolekeeper.instances.records import needs_reconcile
-from rolekeeper.model import NO_PROFILE, Action, Decision, Pin, WhenOccupied, WhenUnmatched
+from rolekeeper.model.instance import NO_PROFILE, Action, Decision
+from rolekeeper.model.mapping import Pin, WhenOccupied, WhenUnmatched
 from rolekeeper.storage import codec, layout
 
 

@@ -16,7 +16,7 @@ from fixtures.account import FakeAccount, refusing
 from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model import MappingKey
+from rolekeeper.model.mapping import MappingKey
 
 SAMPLES = Path(__file__).parents[2] / "events"
 CONTEXT = SimpleNamespace(

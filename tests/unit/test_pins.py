@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.account import FakeAccount, new_account
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.model import NO_ROLE, Pin
+from rolekeeper.model.mapping import NO_ROLE, Pin
 from rolekeeper.storage import codec, layout
 
 

@@ -16,7 +16,7 @@ from rolekeeper.aws.errors import CorruptItemError, RetryableError
 from rolekeeper.instances.resolve import mapping_keys, resolve
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model import Mode, WhenOccupied
+from rolekeeper.model.mapping import Mode, WhenOccupied
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 

@@ -3,7 +3,8 @@
 import pytest
 
 from fixtures.account import FakeAccount, KilledError, kill, refusing
-from rolekeeper.model import NO_PROFILE, WhenOccupied, WhenStopped
+from rolekeeper.model.instance import NO_PROFILE
+from rolekeeper.model.mapping import WhenOccupied, WhenStopped
 
 ATTACH, DETACH = "AssociateIamInstanceProfile", "DisassociateIamInstanceProfile"
 

@@ -10,7 +10,7 @@ import pytest
 from fixtures.account import FakeAccount, refusing
 from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
-from rolekeeper.model import Action
+from rolekeeper.model.instance import Action
 from rolekeeper.settings import Limits
 from support import templates
 

@@ -12,17 +12,8 @@ import pytest
 from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, refusing
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError
-from rolekeeper.model import (
-    Action,
-    Condition,
-    InstanceKey,
-    InstanceState,
-    Mode,
-    Pin,
-    WhenOccupied,
-    WhenStopped,
-    WhenUnmatched,
-)
+from rolekeeper.model.instance import Action, Condition, InstanceKey, InstanceState
+from rolekeeper.model.mapping import Mode, Pin, WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper.storage import codec, layout
 
 ATTACH, REPLACE, DETACH = (

@@ -13,7 +13,8 @@ import pytest
 
 from fixtures.account import FakeAccount, KilledError, kill, refusing
 from rolekeeper.aws.errors import RetryableError
-from rolekeeper.model import NO_PROFILE, WhenOccupied, WhenStopped
+from rolekeeper.model.instance import NO_PROFILE
+from rolekeeper.model.mapping import WhenOccupied, WhenStopped
 from rolekeeper.settings import Limits
 
 ATTACH, REPLACE, DETACH = (

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from fixtures.account import FakeAccount, KilledError, kill, refusing
-from rolekeeper.model import WhenUnmatched
+from rolekeeper.model.mapping import WhenUnmatched
 
 
 @pytest.fixture(autouse=True)

@@ -13,27 +13,21 @@ from fixtures.workers import Worker, applied_changes, conditions, state_table, w
 from rolekeeper.instances.observe import Observation, waits_for_room
 from rolekeeper.instances.records import completed, is_hopeless, needs_reconcile, needs_watch, next_record, starting
 from rolekeeper.instances.resolve import as_mapping, resolve
-from rolekeeper.model import (
-    IGNORE_TAG,
+from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
     AppliedChange,
     Association,
     Condition,
-    Control,
     Decision,
     DesiredChange,
     Grant,
     Instance,
     InstanceRecord,
-    Mode,
-    Pin,
-    PublishedMapping,
     RecordChange,
     Timer,
-    WhenStopped,
-    WhenUnmatched,
 )
+from rolekeeper.model.mapping import IGNORE_TAG, Control, Mode, Pin, PublishedMapping, WhenStopped, WhenUnmatched
 from rolekeeper.settings import ContentionRule, Ownership, Rules
 from rolekeeper.storage import codec, layout
 from strategies import values

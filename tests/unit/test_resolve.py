@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.instances.resolve import mapping_keys, not_applicable_because, resolve
-from rolekeeper.model import Instance, MappingKey, PublishedMapping
+from rolekeeper.model.instance import Instance
+from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from strategies.values import NOW, instance, instances, key, mappings, published
 
 

@@ -12,7 +12,7 @@ from fakes.ec2 import client_error
 from fakes.others import FakeStepFunctions
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.instances.requests import FIRST_WAIT, LONGEST_WAIT, PROPAGATION, RetryLoop, RetryState, wait_seconds
-from rolekeeper.model import ReconcileRequest
+from rolekeeper.model.instance import ReconcileRequest
 from strategies.values import KEY, NOW
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:retry"

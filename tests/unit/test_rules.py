@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from rolekeeper.model import NO_PROFILE, Mode
+from rolekeeper.model.instance import NO_PROFILE
+from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import ContentionRule, Ownership, Rules, Settings
 from strategies.values import OWNERSHIP, PREFIX, arn, foreign_arn
 

@@ -8,7 +8,7 @@ from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.scan import Conflicts, ImpactScanner, Scan
-from rolekeeper.model import PublishedMapping, WhenOccupied
+from rolekeeper.model.mapping import PublishedMapping, WhenOccupied
 from rolekeeper.storage import codec, layout
 from strategies.values import published
 

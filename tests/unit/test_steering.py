@@ -11,7 +11,8 @@ from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, Tasks, WorkQueue
 from rolekeeper.fleet.expiry import AHEAD
 from rolekeeper.fleet.overrides import OperatorOverrides, UnknownKeyError
-from rolekeeper.model import InstanceKey, MappingKey, Pin, Timer
+from rolekeeper.model.instance import InstanceKey, Timer
+from rolekeeper.model.mapping import MappingKey, Pin
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Timers
 from strategies.values import KEY, NOW

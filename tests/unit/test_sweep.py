@@ -13,7 +13,7 @@ from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.fleet.sweep import FLEET_RESERVE, MAPPINGS_RESERVE, SweepResult
-from rolekeeper.model import InstanceRecord
+from rolekeeper.model.instance import InstanceRecord
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
 

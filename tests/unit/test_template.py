@@ -10,7 +10,7 @@ import pytest
 from moto.events.models import EventPattern
 
 from rolekeeper.aws.queue import Task
-from rolekeeper.model import MappingKey
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
 from strategies.values import KEY
 from support import templates

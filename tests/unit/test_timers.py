@@ -8,7 +8,8 @@ import pytest
 from fixtures.account import FakeAccount
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.model import MappingKey, Timer
+from rolekeeper.model.instance import Timer
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import PAGE, Timers
 from strategies.values import KEY, NOW, key

@@ -13,7 +13,8 @@ from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.instances.observe import Observation, observe
 from rolekeeper.instances.records import needs_reconcile
-from rolekeeper.model import InstanceKey, Timer, WhenOccupied
+from rolekeeper.model.instance import InstanceKey, Timer
+from rolekeeper.model.mapping import WhenOccupied
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Timers

@@ -10,7 +10,7 @@ from fakes.ec2 import client_error
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.aws.queue import WorkQueue, request
 from rolekeeper.instances.requests import parse
-from rolekeeper.model import InstanceKey
+from rolekeeper.model.instance import InstanceKey
 from strategies.values import KEY, NOW
 
 URL = "https://sqs.us-east-1.amazonaws.com/123456789012/work"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError, classified
-from rolekeeper.model import IGNORE_TAG
+from rolekeeper.model.mapping import IGNORE_TAG
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.findings import Findings, several, unknown, warn
 from rolekeeper_cli.tag_guard import CREATE_TAGS, DELETE_TAGS, denies

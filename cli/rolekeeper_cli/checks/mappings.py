@@ -2,7 +2,7 @@
 
 import shlex
 
-from rolekeeper.model import MappingKey
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import FLEET_NEWS
 from rolekeeper_cli.doctor_deployment import DoctorDeployment

@@ -32,7 +32,7 @@ def fleet(tags: tuple[str, ...], role: str, state: str | None, mapping: str | No
 
     They stand ok, in drift (Rolekeeper would change them), waiting, or held.
     """
-    from rolekeeper.model import InstanceState
+    from rolekeeper.model.instance import InstanceState
     from rolekeeper_cli import fleet_list
     from rolekeeper_cli.arguments import mapping_key, tag_filter
     from rolekeeper_cli.deployment import deployment

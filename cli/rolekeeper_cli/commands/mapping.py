@@ -11,7 +11,7 @@ from rolekeeper_cli.commands.arguments import no_wait, takes_key, takes_key_and_
 from rolekeeper_cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
-    from rolekeeper.model import MappingKey
+    from rolekeeper.model.mapping import MappingKey
     from rolekeeper_cli.row_plan import RowPlan
 
 _LISTED = ("mapping", "role", "priority", "enabled", "status", "revision", "matched", "reason")

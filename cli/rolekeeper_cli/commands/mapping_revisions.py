@@ -12,7 +12,7 @@ from rolekeeper_cli.commands.mapping import no_such_row, show_and
 from rolekeeper_cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
-    from rolekeeper.model import MappingKey
+    from rolekeeper.model.mapping import MappingKey
 
 _SHOWN = ("at", "event", "revision", "by", "what")
 # How an item lies in the table, which says nothing of the mapping.

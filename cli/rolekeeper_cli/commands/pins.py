@@ -91,7 +91,7 @@ def detach(instance: str, confirm: str | None, length: timedelta | None, reason:
 
     It carries none whatever its tags say, until the time is over or it is released: a pin.
     """
-    from rolekeeper.model import NO_ROLE
+    from rolekeeper.model.mapping import NO_ROLE
     from rolekeeper_cli import prompts
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.pins import Wish, pin

@@ -12,7 +12,7 @@ from rolekeeper_cli.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rolekeeper.model import Instance
+    from rolekeeper.model.instance import Instance
     from rolekeeper_cli.deployment import Deployment
 
 

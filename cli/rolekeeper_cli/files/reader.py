@@ -8,7 +8,7 @@ from typing import Any
 from rolekeeper.mappings.rows.cells import HomeAccount, quote
 from rolekeeper.mappings.rows.columns import ASKS, OURS
 from rolekeeper.mappings.rows.reader import read_row
-from rolekeeper.model import MappingKey, MappingSpec
+from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.files.entry import Entry, FileError, column_of
 

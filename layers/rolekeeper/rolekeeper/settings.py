@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from rolekeeper.model import AppliedChange, Mode
+from rolekeeper.model.instance import AppliedChange
+from rolekeeper.model.mapping import Mode
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NoResponseError, classified
 from rolekeeper.aws.queue import SOURCE
 from rolekeeper.mail import Mail, Mailer
-from rolekeeper.model import Action, Association, Decision, Instance, MappingKey, ReconcileRequest
+from rolekeeper.model.instance import Action, Association, Decision, Instance, ReconcileRequest
+from rolekeeper.model.mapping import MappingKey
 
 if TYPE_CHECKING:
     # The functions bring them; the command line, which imports this module too, is installed without Powertools.

@@ -10,7 +10,7 @@ from fixtures.account import MAPPING_TABLE
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.mappings.rows.reader import row_of
-from rolekeeper.model import MappingSpec
+from rolekeeper.model.mapping import MappingSpec
 from strategies.values import row_specs
 
 TWO = """\

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.reader import row_of
-from rolekeeper.model import MappingKey, MappingSpec
+from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.files import csv_form, yaml_form
 from rolekeeper_cli.files.entry import FileError

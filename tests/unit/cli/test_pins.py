@@ -7,7 +7,7 @@ import pytest
 from fixtures.account import refusing
 from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from fixtures.terminal import CALLER, Terminal
-from rolekeeper.model import Pin
+from rolekeeper.model.mapping import Pin
 from rolekeeper.storage import layout
 
 PROFILE = "arn:aws:iam::123456789012:instance-profile/rolekeeper/"

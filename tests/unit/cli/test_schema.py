@@ -14,7 +14,7 @@ from jsonschema import Draft7Validator, ValidationError, validators
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS, KEYS
 from rolekeeper.mappings.rows.reader import read_row, row_of
-from rolekeeper.model import MappingSpec
+from rolekeeper.model.mapping import MappingSpec
 from rolekeeper_cli import schema
 from strategies import values
 from strategies.bad_rows import BadRow, corpus

@@ -9,7 +9,7 @@ import pytest
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.aws.queue import request
-from rolekeeper.model import ReconcileRequest
+from rolekeeper.model.instance import ReconcileRequest
 
 # ---- sweep ----
 

@@ -23,20 +23,8 @@ from hypothesis.stateful import (
 from fakes.clock import START, Clock
 from rolekeeper.instances.decide import decide
 from rolekeeper.instances.resolve import ended, resolve
-from rolekeeper.model import (
-    IGNORE_TAG,
-    Action,
-    Association,
-    AssociationState,
-    Decision,
-    Grant,
-    Instance,
-    InstanceState,
-    MappingKey,
-    MappingSpec,
-    Pin,
-    PublishedMapping,
-)
+from rolekeeper.model.instance import Action, Association, AssociationState, Decision, Grant, Instance, InstanceState
+from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper_local.ec2_model import Ec2Error, Profile
 from rolekeeper_local.ec2_truth import Ec2Truth
 from spec.carries import Situation, wanted

@@ -20,18 +20,8 @@ from hypothesis.stateful import (
 from fakes.clock import START
 from rolekeeper.instances.resolve import mapping_keys as keys_for
 from rolekeeper.instances.resolve import resolve
-from rolekeeper.model import (
-    IGNORE_TAG,
-    NO_ROLE,
-    Candidates,
-    Instance,
-    InstanceKey,
-    InstanceState,
-    MappingKey,
-    MappingSpec,
-    Pin,
-    PublishedMapping,
-)
+from rolekeeper.model.instance import Candidates, Instance, InstanceKey, InstanceState
+from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, MappingKey, MappingSpec, Pin, PublishedMapping
 from spec.mapping_rules import excluded, pinned, rank
 from strategies.happenings import (
     Ignore,

@@ -25,7 +25,8 @@ from fixtures.state_table import STATE_TABLE
 from fixtures.workers import Worker, state_table, texts, tricky_keys, tricky_specs, worker
 from rolekeeper.aws.errors import ConflictError
 from rolekeeper.mappings.revisions import StoredMapping
-from rolekeeper.model import ANY_VALUE, Held, MappingKey, PublishedMapping, Timer
+from rolekeeper.model.instance import Timer
+from rolekeeper.model.mapping import ANY_VALUE, Held, MappingKey, PublishedMapping
 from rolekeeper.storage import codec, layout
 from strategies.happenings import at_most
 

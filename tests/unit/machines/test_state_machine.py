@@ -35,7 +35,8 @@ from fixtures.workers import (
     worker,
 )
 from rolekeeper.aws.errors import ConflictError
-from rolekeeper.model import InstanceKey, InstanceRecord, Pin, RecordChange, Timer
+from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Timer
+from rolekeeper.model.mapping import Pin
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.layout import Key
 from strategies.happenings import at_most

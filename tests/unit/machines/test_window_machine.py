@@ -17,7 +17,7 @@ from fixtures.state_table import STATE_TABLE
 from fixtures.workers import WINDOW_MINUTES, Worker, state_table, worker
 from rolekeeper.aws.errors import ConflictError
 from rolekeeper.instances.change_limit import HORIZON, SPREAD, Reservation
-from rolekeeper.model import RecordChange
+from rolekeeper.model.instance import RecordChange
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Update

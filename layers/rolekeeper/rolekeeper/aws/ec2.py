@@ -5,7 +5,8 @@ from itertools import batched, groupby
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import classified
-from rolekeeper.model import Association, AssociationState, Instance, InstanceKey, InstanceState, MappingKey
+from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState
+from rolekeeper.model.mapping import MappingKey
 
 if TYPE_CHECKING:
     from types_boto3_ec2.client import EC2Client

@@ -9,7 +9,7 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import RetryableError, classified
-from rolekeeper.model import InstanceKey
+from rolekeeper.model.instance import InstanceKey
 
 if TYPE_CHECKING:
     from types_boto3_lambda.client import LambdaClient

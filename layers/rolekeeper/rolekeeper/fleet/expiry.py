@@ -18,7 +18,8 @@ from rolekeeper.aws import Ec2, WorkQueue
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError
 from rolekeeper.instances.resolve import mapping_keys
 from rolekeeper.mappings import Publisher
-from rolekeeper.model import InstanceKey, MappingKey, PublishedMapping, Timer
+from rolekeeper.model.instance import InstanceKey, Timer
+from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.storage import State, Timers
 from rolekeeper.storage.state import PAGE
 from rolekeeper.telemetry import Telemetry

@@ -12,7 +12,8 @@ from rolekeeper.aws import Tasks, WorkQueue
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError
 from rolekeeper.aws.queue import Task
 from rolekeeper.fleet.expiry import AHEAD
-from rolekeeper.model import Mode, Timer
+from rolekeeper.model.instance import Timer
+from rolekeeper.model.mapping import Mode
 from rolekeeper.storage import State, Store, Timers, Update, codec, layout
 from rolekeeper.storage.layout import Key
 from rolekeeper.telemetry import Telemetry

@@ -15,7 +15,8 @@ from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings import MappingTable, Publisher, Status
 from rolekeeper.mappings.scan import Scan
-from rolekeeper.model import Instance, InstanceState, MappingKey
+from rolekeeper.model.instance import Instance, InstanceState
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Rules
 from rolekeeper.storage import State
 from rolekeeper.telemetry import Telemetry

@@ -16,7 +16,8 @@ from rolekeeper.instances import records
 from rolekeeper.instances.change_limit import ChangeLimiter, Reservation
 from rolekeeper.instances.observe import Observation, waits_for_room
 from rolekeeper.instances.requests import RetryLoop
-from rolekeeper.model import Action, Association, Decision, InstanceRecord, MappingKey, ReconcileRequest, RecordChange
+from rolekeeper.model.instance import Action, Association, Decision, InstanceRecord, ReconcileRequest, RecordChange
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Rules
 from rolekeeper.storage import State
 from rolekeeper.storage.layout import Key

@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rolekeeper.aws.errors import ConflictError, RetryableError
-from rolekeeper.model import MappingKey
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Limits
 from rolekeeper.storage import Store, Update, layout
 from rolekeeper.storage.table import Write

@@ -6,7 +6,7 @@ The same function serves the reconciler, the sweep and the command line.
 from dataclasses import dataclass
 from functools import partial
 
-from rolekeeper.model import (
+from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
     Association,
@@ -16,11 +16,8 @@ from rolekeeper.model import (
     Grant,
     Instance,
     InstanceState,
-    PublishedMapping,
-    WhenOccupied,
-    WhenStopped,
-    WhenUnmatched,
 )
+from rolekeeper.model.mapping import PublishedMapping, WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper.settings import Ownership
 
 ENDED = {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}

@@ -12,26 +12,20 @@ from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.instances.decide import ENDED, decide
 from rolekeeper.instances.resolve import ended, mapping_keys, resolve
-from rolekeeper.model import (
-    IGNORE_TAG,
+from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
     Association,
     Candidates,
     Condition,
-    Control,
     Decision,
     Grant,
     Instance,
     InstanceKey,
     InstanceRecord,
-    MappingKey,
-    Mode,
-    Pin,
-    PublishedMapping,
-    Withheld,
     repeated,
 )
+from rolekeeper.model.mapping import IGNORE_TAG, Control, MappingKey, Mode, Pin, PublishedMapping, Withheld
 from rolekeeper.settings import Rules
 from rolekeeper.storage import State
 from rolekeeper.storage.state import Snapshot

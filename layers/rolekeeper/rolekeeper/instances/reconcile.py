@@ -12,7 +12,7 @@ from datetime import timedelta
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
 from rolekeeper.instances.apply import Applier, Outcome
 from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe
-from rolekeeper.model import Condition, Decision, InstanceKey, ReconcileRequest, RecordChange
+from rolekeeper.model.instance import Condition, Decision, InstanceKey, ReconcileRequest, RecordChange
 from rolekeeper.telemetry import PARKED, history_entry
 
 # Seconds between looks at an instance that we changed or that changed under us; EC2 associates within seconds.

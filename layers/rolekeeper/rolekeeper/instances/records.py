@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from rolekeeper.instances.observe import Observation
-from rolekeeper.model import (
+from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
     AppliedChange,

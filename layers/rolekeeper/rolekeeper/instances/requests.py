@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rolekeeper.aws.errors import classified
 from rolekeeper.aws.queue import RECONCILE_REQUESTED, SOURCE
-from rolekeeper.model import InstanceKey, ReconcileRequest
+from rolekeeper.model.instance import InstanceKey, ReconcileRequest
 from rolekeeper.storage.layout import parse_time, timestamp
 
 if TYPE_CHECKING:

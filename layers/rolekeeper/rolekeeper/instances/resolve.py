@@ -4,21 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from rolekeeper.model import (
-    ANY_VALUE,
-    IGNORE_TAG,
-    PIN_TAG,
-    Action,
-    Candidates,
-    Exclusion,
-    Instance,
-    InstanceKey,
-    MappingKey,
-    MappingSpec,
-    Overridden,
-    Pin,
-    PublishedMapping,
-)
+from rolekeeper.model.instance import Action, Candidates, Exclusion, Instance, InstanceKey, Overridden
+from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 
 
 def mapping_keys(tags: Mapping[str, str]) -> list[MappingKey]:

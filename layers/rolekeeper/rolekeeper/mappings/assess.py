@@ -12,7 +12,7 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.mappings.impact import ImpactAssessor, ImpactReport
 from rolekeeper.mappings.scan import ImpactScanner, Scan
 from rolekeeper.mappings.verdict import IN_EFFECT, Ending, Refresh, RowSnapshot, Status, Verdict, sentence
-from rolekeeper.model import MappingSpec, Mode, PublishedMapping, WhenOccupied
+from rolekeeper.model.mapping import MappingSpec, Mode, PublishedMapping, WhenOccupied
 from rolekeeper.permissions import Roles
 from rolekeeper.settings import Ownership
 

@@ -7,7 +7,7 @@ from typing import Any
 from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.mappings.rows.reader import fingerprint
 from rolekeeper.mappings.verdict import RowSnapshot, Status, Verdict
-from rolekeeper.model import MappingSpec, PublishedMapping
+from rolekeeper.model.mapping import MappingSpec, PublishedMapping
 
 type Entry = dict[str, Any]
 

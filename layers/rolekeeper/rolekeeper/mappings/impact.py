@@ -12,7 +12,7 @@ from typing import Any
 
 from rolekeeper.instances import Observation
 from rolekeeper.instances.decide import ENDED, decide
-from rolekeeper.model import (
+from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
     Association,
@@ -21,8 +21,8 @@ from rolekeeper.model import (
     Decision,
     Grant,
     InstanceState,
-    PublishedMapping,
 )
+from rolekeeper.model.mapping import PublishedMapping
 from rolekeeper.permissions import Difference, PolicyReader
 from rolekeeper.permissions.compare import in_words
 from rolekeeper.settings import Limits, Ownership

@@ -34,7 +34,7 @@ from rolekeeper.mappings.verdict import (
     sentence,
     waiting,
 )
-from rolekeeper.model import Held, MappingKey
+from rolekeeper.model.mapping import Held, MappingKey
 from rolekeeper.permissions import Roles
 from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry

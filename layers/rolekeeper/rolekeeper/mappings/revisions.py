@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rolekeeper.model import ANY_VALUE, Control, Held, MappingKey, PublishedMapping, Timer
+from rolekeeper.model.instance import Timer
+from rolekeeper.model.mapping import ANY_VALUE, Control, Held, MappingKey, PublishedMapping
 from rolekeeper.storage import Store, Update, codec, layout
 
 # The attribute of a published mapping that names the rows in conflict with it, by their partitions.

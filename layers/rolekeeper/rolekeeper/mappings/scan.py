@@ -12,16 +12,8 @@ from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings.impact import Impact, Ranked
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable
-from rolekeeper.model import (
-    ANY_VALUE,
-    Association,
-    AssociationState,
-    Instance,
-    InstanceState,
-    MappingKey,
-    MappingSpec,
-    PublishedMapping,
-)
+from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
+from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.settings import Ownership
 from rolekeeper.storage import State, layout
 

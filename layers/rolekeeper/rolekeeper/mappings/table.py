@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.mappings.rows.columns import Attributes
-from rolekeeper.model import MappingKey
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import Update, codec, layout
 
 if TYPE_CHECKING:

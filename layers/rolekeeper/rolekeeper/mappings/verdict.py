@@ -17,7 +17,7 @@ from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.rows.reader import ParsedRow, content, row_of
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.table import Columns, number_in
-from rolekeeper.model import MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.permissions import RoleCheck
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rolekeeper.aws import Iam
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.iam import Document, Role
-from rolekeeper.model import MappingSpec
+from rolekeeper.model.mapping import MappingSpec
 from rolekeeper.permissions.policies import listed, pattern_covers, statements
 
 

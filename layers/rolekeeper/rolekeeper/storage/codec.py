@@ -17,7 +17,8 @@ from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from rolekeeper import model
+from rolekeeper.model.instance import AppliedChange, Condition, Grant, InstanceKey, InstanceRecord, Timer
+from rolekeeper.model.mapping import NO_ROLE, Control, Held, MappingKey, Mode, Pin, PublishedMapping, WhenUnmatched
 from rolekeeper.storage import layout
 
 type Item = dict[str, Any]
@@ -128,16 +129,16 @@ def _boolean(value: Any) -> bool:
 # ---- instances ----
 
 
-def record_from(item: Mapping[str, Any]) -> model.InstanceRecord:
+def record_from(item: Mapping[str, Any]) -> InstanceRecord:
     # A role that the first edition was to put back is none that it gave. Its assignments have no time: an intent that
     # is still open came after them.
     legacy = [_legacy_grant(each) for each in _under(item, _ASSIGNMENT, _INTENT) if not each.get("gives_back")]
-    grants = [decode(model.Grant, each) for each in _under(item, layout.GRANT)]
-    changes = [decode(model.AppliedChange, each) for each in _under(item, layout.CHANGE)]
+    grants = [decode(Grant, each) for each in _under(item, layout.GRANT)]
+    changes = [decode(AppliedChange, each) for each in _under(item, layout.CHANGE)]
     shown = item.get(layout.CONDITION)
-    return model.InstanceRecord(
+    return InstanceRecord(
         grants={each.profile_arn: each for each in (*sorted(legacy, key=lambda each: each.at), *grants)},
-        condition=decode(model.Condition, shown) if shown else None,
+        condition=decode(Condition, shown) if shown else None,
         changes=tuple(sorted(changes, key=lambda each: each.at)),
         writes=int(item.get(layout.WRITES, 0)),
         legacy=frozenset(name for name in item if name.startswith(_LEGACY)),
@@ -149,18 +150,18 @@ def _under(item: Mapping[str, Any], *prefixes: str) -> list[Any]:
     return [value for name, value in item.items() if name.startswith(prefixes)]
 
 
-def _legacy_grant(item: Mapping[str, Any]) -> model.Grant:
+def _legacy_grant(item: Mapping[str, Any]) -> Grant:
     """An association that the first edition made, or was about to make."""
-    return model.Grant(
+    return Grant(
         profile_arn=_text(item.get("profile_arn", item.get("target_profile_arn"))),
         role=_text(item["role"]),
-        mapping=decode(model.MappingKey, item["mapping"]),
+        mapping=decode(MappingKey, item["mapping"]),
         revision=int(item["revision"]),
         at=layout.parse_time(item["at"]) if "at" in item else datetime.min.replace(tzinfo=UTC),
     )
 
 
-def pin_item(key: model.InstanceKey, pin: model.Pin) -> Item:
+def pin_item(key: InstanceKey, pin: Pin) -> Item:
     """A pin as it is stored; `expires` lets DynamoDB drop it, long after it ended."""
     item = {**layout.key_attributes(layout.pin_key(key)), **encode(pin)}
     if pin.expires_at:
@@ -168,73 +169,71 @@ def pin_item(key: model.InstanceKey, pin: model.Pin) -> Item:
     return item
 
 
-def pin_from(item: Mapping[str, Any]) -> model.Pin:
+def pin_from(item: Mapping[str, Any]) -> Pin:
     """A pin, which people write too; what can't be read of it is `unclear`."""
     texts = {name: item.get(name, "") for name in ("role", "profile_arn", "expires_at", "at", "by", "reason")}
     if wrong := next((name for name, text in texts.items() if not isinstance(text, str)), ""):
-        return model.Pin("", unclear=f"the pin's {wrong} isn't a String")
+        return Pin("", unclear=f"the pin's {wrong} isn't a String")
     until = texts.pop("expires_at")
     try:
         expires_at = datetime.fromisoformat(until) if until else None
     except ValueError:
         expires_at = None
     if until and (expires_at is None or expires_at.tzinfo is None):
-        return model.Pin("", unclear=f"the pin's expires_at is {until!r:.60}; write date, time and zone in ISO 8601")
+        return Pin("", unclear=f"the pin's expires_at is {until!r:.60}; write date, time and zone in ISO 8601")
     if not texts["role"]:
-        return model.Pin("", unclear=f"the pin names no role; write one, or {model.NO_ROLE}")
-    if (texts["role"] == model.NO_ROLE) == bool(texts["profile_arn"]):
-        return model.Pin(
-            "", unclear=f"the pin's profile_arn must be the profile of its role, and absent for {model.NO_ROLE}"
-        )
-    return model.Pin(expires_at=expires_at, **texts)
+        return Pin("", unclear=f"the pin names no role; write one, or {NO_ROLE}")
+    if (texts["role"] == NO_ROLE) == bool(texts["profile_arn"]):
+        return Pin("", unclear=f"the pin's profile_arn must be the profile of its role, and absent for {NO_ROLE}")
+    return Pin(expires_at=expires_at, **texts)
 
 
 # ---- mappings ----
 
 
-def published_item(mapping: model.PublishedMapping) -> Item:
+def published_item(mapping: PublishedMapping) -> Item:
     return {**layout.key_attributes(layout.published_key(mapping.key)), "version": VERSION, **encode(mapping)}
 
 
-def published_from(item: Mapping[str, Any]) -> model.PublishedMapping:
+def published_from(item: Mapping[str, Any]) -> PublishedMapping:
     # Who refreshes a mapping of the first edition writes the new name beside the old one.
     item = {"suspended_because": item.get("suspended", ""), **item}
     if "version" in item:
-        return decode(model.PublishedMapping, item)
+        return decode(PublishedMapping, item)
     # The first edition kept the mapping's key beside its columns, and could put a former role back.
     spec = {**item["spec"], "key": {name: item[name] for name in ("tag_key", "tag_value")}}
     if spec["when_unmatched"] == "restore":
-        spec["when_unmatched"] = model.WhenUnmatched.DETACH.value
-    return decode(model.PublishedMapping, {**item, "spec": spec})
+        spec["when_unmatched"] = WhenUnmatched.DETACH.value
+    return decode(PublishedMapping, {**item, "spec": spec})
 
 
-def held_item(held: model.Held) -> Item:
+def held_item(held: Held) -> Item:
     """As its mapping would be published, under its own key and with who wrote it."""
     key = layout.key_attributes(layout.held_key(held.key))
     return {**published_item(held.mapping), **key, "at": layout.timestamp(held.at), "by": held.by}
 
 
-def held_from(item: Mapping[str, Any]) -> model.Held:
-    return model.Held(published_from(item), layout.parse_time(item["at"]), item["by"])
+def held_from(item: Mapping[str, Any]) -> Held:
+    return Held(published_from(item), layout.parse_time(item["at"]), item["by"])
 
 
 # ---- the rest ----
 
 
-def control_from(item: Mapping[str, Any]) -> model.Control:
+def control_from(item: Mapping[str, Any]) -> Control:
     """The control item, which people write. Absent attributes mean: as deployed, not paused."""
     mode, paused = item.get("mode") or None, item.get("paused", False)
-    if mode not in (None, *model.Mode):
-        return model.Control(unclear=f"the control item's mode is {mode!r:.40}; write {' or '.join(model.Mode)}")
+    if mode not in (None, *Mode):
+        return Control(unclear=f"the control item's mode is {mode!r:.40}; write {' or '.join(Mode)}")
     if not isinstance(paused, bool):
-        return model.Control(unclear=f"the control item's paused is {paused!r:.40}; write a Boolean")
-    return model.Control(model.Mode(mode) if mode else None, paused)
+        return Control(unclear=f"the control item's paused is {paused!r:.40}; write a Boolean")
+    return Control(Mode(mode) if mode else None, paused)
 
 
-def timer_item(timer: model.Timer) -> Item:
+def timer_item(timer: Timer) -> Item:
     """All timers are in one partition, in the order in which they ring."""
     due, subject = layout.timestamp(timer.due), timer.subject
-    if isinstance(subject, model.InstanceKey):
+    if isinstance(subject, InstanceKey):
         kind, pk = "instance", layout.instance_pk(subject)
     else:
         kind, pk = "mapping", layout.mapping_pk(subject)
@@ -243,8 +242,8 @@ def timer_item(timer: model.Timer) -> Item:
     return {"pk": layout.TIMERS, "sk": f"{due}#{shown}", "due": due, kind: encode(subject)}
 
 
-def timer_from(item: Mapping[str, Any]) -> model.Timer:
+def timer_from(item: Mapping[str, Any]) -> Timer:
     due = layout.parse_time(item["due"])
     if "instance" in item:
-        return model.Timer(due, decode(model.InstanceKey, item["instance"]))
-    return model.Timer(due, decode(model.MappingKey, item["mapping"]))
+        return Timer(due, decode(InstanceKey, item["instance"]))
+    return Timer(due, decode(MappingKey, item["mapping"]))

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from rolekeeper.model import AppliedChange, InstanceKey, MappingKey
+from rolekeeper.model.instance import AppliedChange, InstanceKey
+from rolekeeper.model.mapping import MappingKey
 
 type Key = tuple[str, str]
 

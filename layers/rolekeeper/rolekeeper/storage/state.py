@@ -12,16 +12,8 @@ from itertools import batched
 from typing import Any
 
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.model import (
-    Control,
-    InstanceKey,
-    InstanceRecord,
-    MappingKey,
-    Pin,
-    PublishedMapping,
-    RecordChange,
-    Timer,
-)
+from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Timer
+from rolekeeper.model.mapping import Control, MappingKey, Pin, PublishedMapping
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.codec import Item
 from rolekeeper.storage.layout import Key

@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any
 
-from rolekeeper.model import ANY_VALUE
+from rolekeeper.model.mapping import ANY_VALUE
 
 TYPES = {
     "S": "String (S)",

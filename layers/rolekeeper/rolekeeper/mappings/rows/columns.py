@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper.mappings.rows import cells, names
-from rolekeeper.model import NO_ROLE, WhenOccupied, WhenStopped, WhenUnmatched
+from rolekeeper.model.mapping import NO_ROLE, WhenOccupied, WhenStopped, WhenUnmatched
 
 type Attributes = Mapping[str, Any]
 """A low-level DynamoDB item: attribute name to a value under its type, as `{"role": {"S": "web"}}`."""

@@ -9,7 +9,7 @@ import re
 import unicodedata
 
 from rolekeeper.mappings.rows.cells import UNSEEN, Cell, CellError, Kind, cell_of, check_length, name_of, quote
-from rolekeeper.model import ANY_VALUE, NO_ROLE, RESERVED
+from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, RESERVED
 
 # ---- tags ----
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from rolekeeper.mappings.rows.cells import CellError, HomeAccount, cell_of, quote
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, Attributes
-from rolekeeper.model import ANY_VALUE, RESERVED, MappingKey, MappingSpec
+from rolekeeper.model.mapping import ANY_VALUE, RESERVED, MappingKey, MappingSpec
 
 KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS, *ASKS))
 # What the mapping itself says is in the other columns.
