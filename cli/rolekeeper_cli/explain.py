@@ -161,12 +161,15 @@ def _lines(seen: Seen, document: Mapping[str, Any]) -> Iterator[tuple[str, str]]
         yield "pin", f"{pin['role'] or pin['unclear']}{until}, by {pin['by'] or 'a person'}{why}"
     if shown := document["condition"]:
         parked = ", parked" if shown["parked"] else ""
-        yield "shows", f"{shown['reason']} (since {shown['since']:%Y-%m-%dT%H:%M:%SZ}{parked})"
+        # A reason can be long: it is told once.
+        reason = "that" if shown["reason"] == decision["reason"] else shown["reason"]
+        yield "shows", f"{reason} (since {shown['since']:%Y-%m-%dT%H:%M:%SZ}{parked})"
     if former := document["took_over_from"]:
         yield "took over from", f"{former['profile_arn']} ({former['at'][:19]}Z)"
     if last:
         yield "last woken by", f"{last['cause']} ({last['at'][:19]}Z)"
-        yield "it decided", f"{last['action']} ({last['code']}): {last['reason']}"
+        reason = "for that reason" if last["reason"] == decision["reason"] else last["reason"]
+        yield "it decided", f"{last['action']} ({last['code']}): {reason}"
         yield "AWS answered", answered(last["answer"], last["outcome"]) or "nothing: it wasn't asked"
     for at, each in enumerate(document["undo"]):
         yield "" if at else "to undo", f"{each['command']}  ({each['does']})"

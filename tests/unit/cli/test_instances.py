@@ -144,8 +144,10 @@ def test_what_it_shows_while_it_is_refused_is_explained(terminal: Terminal, desk
     told = explained(terminal, one)
     assert told["carries"].endswith("foreign: outside the role path")
     assert told["should carry"] == "web"
-    assert told["shows"].startswith("it carries the foreign arn:aws:iam::123456789012:instance-profile/theirs")
-    assert "deploy with TakeOver=true and set when_occupied=replace" in told["shows"]
+    assert told["because"].startswith("it carries the foreign arn:aws:iam::123456789012:instance-profile/theirs")
+    assert "deploy with TakeOver=true and set when_occupied=replace" in told["because"]
+    assert told["shows"].startswith("that (since ")
+    assert told["it decided"] == "Hold (occupied): for that reason"
     assert told["AWS answered"] == "nothing: it wasn't asked"
 
 
