@@ -6,16 +6,25 @@ from collections.abc import Callable
 
 def eventually[T](look: Callable[[], T | None], seconds: float = 20) -> T:
     """Wait until `look` gives something true, and give that."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
+    deadline = began + seconds
     while not (seen := look()):
         assert time.monotonic() < deadline, f"not within {seconds} s; last seen: {seen!r}"
-        time.sleep(0.05)
+        began = _rest(began)
     return seen
 
 
 def stays(holds: Callable[[], bool], seconds: float = 2) -> None:
     """Watch for a while that something holds."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
+    deadline = began + seconds
     while time.monotonic() < deadline:
         assert holds(), "it stopped holding"
-        time.sleep(0.05)
+        began = _rest(began)
+
+
+def _rest(began: float) -> float:
+    """Three times as long as the look took: looking must not take the time of what is looked at."""
+    took = time.monotonic() - began
+    time.sleep(min(max(0.05, 3 * took), 2))
+    return time.monotonic()
