@@ -28,7 +28,7 @@ from rolekeeper.model.instance import (
 )
 from rolekeeper.model.mapping import Control, Held, MappingKey, Mode, Pin
 from rolekeeper.storage import codec, layout
-from rolekeeper.storage.state import FLEET_NEWS, State, Timers
+from rolekeeper.storage.state import FLEET_NEWS, State
 from rolekeeper.storage.table import BATCH_KEYS, UNPROCESSED_WAITS, Store, Update
 from strategies.values import KEY, NOW, arn, grant, published
 
@@ -316,7 +316,7 @@ def test_an_instance_that_was_never_seen_may_show_something(table: Table) -> Non
 def test_what_is_to_be_looked_at_again_is_written_with_the_condition(table: Table) -> None:
     due = NOW + timedelta(hours=1)
     table.state.save(KEY, RecordChange(condition=HELD, timer=Timer(due, KEY)), NOW)
-    assert list(Timers(table.store).due(due + timedelta(seconds=1))) == [Timer(due, KEY)]
+    assert list(table.state.timers_due(due + timedelta(seconds=1))) == [Timer(due, KEY)]
 
 
 def test_an_entry_alone_writes_only_history(table: Table) -> None:

@@ -15,7 +15,7 @@ from rolekeeper.mappings import Publisher
 from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import codec, layout
-from rolekeeper.storage.state import Timers
+from rolekeeper.storage.state import State
 
 
 class Delays(WorkQueue):
@@ -40,8 +40,8 @@ def desk(world: FakeAccount) -> MappingsFixture:
 
 
 @pytest.fixture
-def timers(desk: MappingsFixture) -> Timers:
-    return Timers(desk.world.store)
+def state(desk: MappingsFixture) -> State:
+    return desk.world.state
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def queue() -> Delays:
 
 
 @pytest.fixture
-def expiries(desk: MappingsFixture, timers: Timers, queue: Delays) -> Expiries:
-    return replace(desk.app().expiries("minute-1", waits=True), timers=timers, queue=queue)
+def expiries(desk: MappingsFixture, queue: Delays) -> Expiries:
+    return replace(desk.app().expiries("minute-1", waits=True), queue=queue)
 
 
 def minute(expiries: Expiries) -> ExpiryResult:
@@ -73,14 +73,14 @@ def expiring(desk: MappingsFixture, tag: str, seconds: float) -> datetime:
     return until
 
 
-def pinned(desk: MappingsFixture, timers: Timers, instance: str, seconds: float) -> Timer:
+def pinned(desk: MappingsFixture, state: State, instance: str, seconds: float) -> Timer:
     timer = Timer(after(desk, seconds), desk.world.key(instance))
-    timers.arm(timer)
+    state.arm(timer)
     return timer
 
 
-def waiting(timers: Timers) -> list[Any]:
-    return list(timers.due(datetime.fromisoformat("2999-01-01T00:00:00Z")))
+def waiting(state: State) -> list[Any]:
+    return list(state.timers_due(datetime.fromisoformat("2999-01-01T00:00:00Z")))
 
 
 # ---- a mapping ----
@@ -119,7 +119,7 @@ def test_what_expires_later_is_left_alone(desk: MappingsFixture, expiries: Expir
 
 
 def test_once_it_has_passed_the_row_says_so_and_its_instances_are_sent_at_once(
-    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
 ) -> None:
     expiring(desk, "app=web", 30)
     desk.world.later(minutes=1)
@@ -128,7 +128,7 @@ def test_once_it_has_passed_the_row_says_so_and_its_instances_are_sent_at_once(
     assert desk.shows("app=web")[0] == "Expired"
     assert (late, 0) in queue.sent
     assert desk.world.events.kinds == ["Mapping Expired"]
-    assert waiting(timers) == []
+    assert waiting(state) == []
     desk.quiet()
     assert minute(expiries) == ExpiryResult()
     assert desk.world.calls.counted() == {"Query": 1}, "a quiet minute costs one read"
@@ -151,7 +151,7 @@ def test_an_instance_that_got_its_tag_between_the_look_ahead_and_the_moment_give
 
 
 def test_a_moment_within_the_minute_is_waited_for_until_it_is_past_on_every_clock(
-    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
 ) -> None:
     instance = desk.world.running(app="web")
     until = expiring(desk, "app=web", 30)
@@ -159,11 +159,11 @@ def test_a_moment_within_the_minute_is_waited_for_until_it_is_past_on_every_cloc
     assert queue.sent[0][0] == instance
     assert desk.world.clock.now() == until + MARGIN
     assert desk.shows("app=web")[0] == "Expired"
-    assert waiting(timers) == []
+    assert waiting(state) == []
 
 
 def test_one_that_is_started_between_the_minutes_waits_for_nothing(
-    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
 ) -> None:
     instance = desk.world.running(app="web")
     expiring(desk, "app=web", 30)
@@ -171,25 +171,25 @@ def test_one_that_is_started_between_the_minutes_waits_for_nothing(
     assert minute(replace(expiries, waits=False)).mappings == 0
     assert [sent for sent, _ in queue.sent] == [instance]
     assert desk.world.clock.now() == began
-    assert len(waiting(timers)) == 1
+    assert len(waiting(state)) == 1
 
 
-def test_a_minute_that_runs_twice_does_no_harm(desk: MappingsFixture, expiries: Expiries, timers: Timers) -> None:
+def test_a_minute_that_runs_twice_does_no_harm(desk: MappingsFixture, expiries: Expiries, state: State) -> None:
     expiring(desk, "app=web", 30)
     desk.world.later(minutes=1)
-    timer = waiting(timers)[0]
+    timer = waiting(state)[0]
     minute(expiries)
-    timers.arm(timer)  # the other one had read it before
+    state.arm(timer)  # the other one had read it before
     desk.quiet()
     minute(expiries)
     assert desk.shows("app=web")[0] == "Expired"
     assert desk.world.events.sent == []
-    assert waiting(timers) == []
+    assert waiting(state) == []
 
 
 @pytest.mark.parametrize("later", [{}, {"expires_at": "2026-03-01T12:00:00Z"}])
 def test_the_timer_of_a_mapping_that_expires_later_or_no_more_rings_nothing_and_goes(
-    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays, later: dict[str, str]
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays, later: dict[str, str]
 ) -> None:
     desk.world.running(app="web")
     expiring(desk, "app=web", 30)
@@ -200,11 +200,11 @@ def test_the_timer_of_a_mapping_that_expires_later_or_no_more_rings_nothing_and_
     minute(expiries)
     assert queue.sent == []
     assert desk.shows("app=web")[0] == "Published"
-    assert len(waiting(timers)) == len(later)
+    assert len(waiting(state)) == len(later)
 
 
 def test_the_timer_of_a_deleted_mapping_rings_nothing_and_goes(
-    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
 ) -> None:
     desk.world.running(app="web")
     expiring(desk, "app=web", 30)
@@ -213,7 +213,7 @@ def test_the_timer_of_a_deleted_mapping_rings_nothing_and_goes(
     desk.world.later(minutes=1)
     assert minute(expiries).mappings == 0
     assert queue.sent == []
-    assert waiting(timers) == []
+    assert waiting(state) == []
 
 
 def test_a_date_that_is_written_again_before_its_moment_finds_its_timer(
@@ -230,7 +230,7 @@ def test_a_date_that_is_written_again_before_its_moment_finds_its_timer(
 
 
 def test_what_serves_expires_although_its_row_is_rejected_by_now(
-    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
 ) -> None:
     instance = desk.world.running(app="web")
     desk.world.reconcile(instance)
@@ -240,29 +240,29 @@ def test_what_serves_expires_although_its_row_is_rejected_by_now(
     minute(expiries)
     assert queue.sent == [(instance, 0)]
     assert desk.shows("app=web")[0] == "Rejected"
-    assert waiting(timers) == []
+    assert waiting(state) == []
 
 
 # ---- instances ----
 
 
 def test_a_pinned_instance_is_sent_for_the_moment_and_once_more_after_it(
-    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
 ) -> None:
     instance = desk.world.running()
-    pinned(desk, timers, instance, 20.25)
+    pinned(desk, state, instance, 20.25)
     minute(expiries)
     desk.world.later(minutes=1)
     minute(expiries)
     assert queue.sent == [(instance, 23), (instance, 0)], "a part of a second is waited for too"
-    assert waiting(timers) == []
+    assert waiting(state) == []
 
 
 def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(
-    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays, monkeypatch: pytest.MonkeyPatch
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(110):
-        pinned(desk, timers, f"i-{number:017x}", 20)
+        pinned(desk, state, f"i-{number:017x}", 20)
         desk.world.publish(f"app=w{number}", "web", expires_at=after(desk, 20))
     tagged = [desk.world.running(app=f"w{number}") for number in (0, 100, 109)]
     desk.world.wait(30)
@@ -274,7 +274,7 @@ def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(
     # A page holds 100 timers, and its mappings of one tag key are read and asked for together.
     assert (desk.world.calls["Query"], desk.world.calls["BatchGetItem"]) == (3, 2)
     assert desk.world.calls["DescribeInstances"] == 2
-    assert waiting(timers) == []
+    assert waiting(state) == []
 
 
 # ---- what goes wrong ----
@@ -285,12 +285,12 @@ def garble(desk: MappingsFixture, tag: str) -> None:
 
 
 def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung_and_stay(
-    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
 ) -> None:
     fine, pinned_one = desk.world.running(app="fine"), desk.world.running()
     for tag in ("app=bad", "app=fine"):
         expiring(desk, tag, 30)
-    pinned(desk, timers, pinned_one, 30)
+    pinned(desk, state, pinned_one, 30)
     garble(desk, "app=bad")
     item = {"pk": layout.TIMERS, "sk": "2026-03-01T09:00:00.000000Z#garbled"}
     desk.world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
@@ -300,12 +300,12 @@ def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung
     assert desk.shows("app=fine")[0] == "Expired"
     assert len(rung.problems) == 2
     assert desk.world.metrics.counts["WillRetry"] == 2
-    subjects = [each.subject for each in waiting(timers) if isinstance(each, Timer)]
+    subjects = [each.subject for each in waiting(state) if isinstance(each, Timer)]
     assert subjects == [MappingKey("app", "bad")]
 
 
 def test_a_row_that_cant_be_checked_keeps_its_timer_and_its_instances_are_sent_all_the_same(
-    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
 ) -> None:
     instance = desk.world.running(app="web")
     for tag in ("app=web", "app=other"):
@@ -315,24 +315,24 @@ def test_a_row_that_cant_be_checked_keeps_its_timer_and_its_instances_are_sent_a
     rung = minute(expiries)
     assert (instance, 0) in queue.sent
     assert (rung.mappings, len(rung.problems)) == (1, 1)
-    assert len(waiting(timers)) == 1
+    assert len(waiting(state)) == 1
     minute(expiries)
-    assert waiting(timers) == []
+    assert waiting(state) == []
     assert desk.shows("app=web")[0] == desk.shows("app=other")[0] == "Expired"
 
 
 def test_ec2_that_doesnt_answer_keeps_no_pin_from_being_rung(
-    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
 ) -> None:
     instance = desk.world.running(app="web")
     expiring(desk, "app=web", 30)
-    pinned(desk, timers, instance, 30)
+    pinned(desk, state, instance, 30)
     desk.world.later(minutes=1)
     desk.world.calls.before("DescribeInstances", refusing("RequestLimitExceeded", "slow down"))
     rung = minute(expiries)
     assert queue.sent == [(instance, 0)]
     assert rung.problems
-    assert [each.subject for each in waiting(timers)] == [MappingKey("app", "web")]
+    assert [each.subject for each in waiting(state)] == [MappingKey("app", "web")]
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "InternalServerError"])
@@ -348,7 +348,7 @@ def test_timers_that_cant_be_read_are_tried_again_in_the_next_minute(
 
 
 def test_a_minute_leaves_the_rest_to_the_next_one(
-    desk: MappingsFixture, expiries: Expiries, timers: Timers, monkeypatch: pytest.MonkeyPatch
+    desk: MappingsFixture, expiries: Expiries, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(4):
         expiring(desk, f"app=w{number}", 30)
@@ -357,16 +357,16 @@ def test_a_minute_leaves_the_rest_to_the_next_one(
     monkeypatch.setattr(Publisher, "recheck", lambda *_: desk.world.clock.sleep(slow))
     rung = minute(expiries)
     assert (rung.mappings, rung.finished) == (2, False)
-    assert len(waiting(timers)) == 2
+    assert len(waiting(state)) == 2
     assert minute(expiries).mappings == 2
     assert minute(expiries).finished
 
 
 def test_an_instance_of_another_region_is_sent_as_it_is_named(
-    desk: MappingsFixture, expiries: Expiries, timers: Timers, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
 ) -> None:
     """Whom the queue's function drops, counted and logged."""
-    timers.arm(Timer(after(desk, -10), InstanceKey("123456789012", "eu-west-1", "i-1")))
+    state.arm(Timer(after(desk, -10), InstanceKey("123456789012", "eu-west-1", "i-1")))
     minute(expiries)
     assert queue.sent == [("i-1", 0)]
-    assert waiting(timers) == []
+    assert waiting(state) == []

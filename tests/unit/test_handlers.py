@@ -18,7 +18,6 @@ from fixtures.account import ACCOUNT, REGION, FakeAccount, refusing
 from fixtures.mappings import MappingsFixture
 from rolekeeper.model.instance import Action, InstanceRecord, Timer
 from rolekeeper.storage.layout import timestamp
-from rolekeeper.storage.state import Timers
 
 SAMPLES = Path(__file__).parents[2] / "events"
 # The instance of the samples.
@@ -226,7 +225,7 @@ def test_the_schedule_sweeps(desk: MappingsFixture) -> None:
 
 def test_the_minute_rings_what_expires(desk: MappingsFixture) -> None:
     instance = launched(desk)
-    Timers(desk.world.store).arm(Timer(desk.world.clock.now() - timedelta(seconds=10), desk.world.key(instance)))
+    desk.world.state.arm(Timer(desk.world.clock.now() - timedelta(seconds=10), desk.world.key(instance)))
     answer = on_schedule.handler(sample("expiries"), CONTEXT)
     assert (answer["timers"], answer["sent"], answer["finished"], answer["problems"]) == (1, 1, True, [])
     (message,) = desk.sent()

@@ -14,7 +14,7 @@ from rolekeeper.fleet.overrides import OperatorOverrides, UnknownKeyError
 from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.model.mapping import MappingKey, Pin
 from rolekeeper.storage import codec, layout
-from rolekeeper.storage.state import Timers
+from rolekeeper.storage.state import State
 from strategies.values import KEY, NOW
 
 PIN = layout.pin_key(KEY)
@@ -61,13 +61,13 @@ def queue() -> SentInstances:
 
 
 @pytest.fixture
-def timers(world: FakeAccount) -> Timers:
-    return Timers(world.store)
+def state(world: FakeAccount) -> State:
+    return world.state
 
 
 @pytest.fixture
-def steering(world: FakeAccount, timers: Timers, queue: SentInstances, tasks: StartedTasks) -> OperatorOverrides:
-    return OperatorOverrides(state=world.state, timers=timers, queue=queue, tasks=tasks, now=world.clock.now)
+def steering(world: FakeAccount, state: State, queue: SentInstances, tasks: StartedTasks) -> OperatorOverrides:
+    return OperatorOverrides(state=state, queue=queue, tasks=tasks, now=world.clock.now)
 
 
 def put_pin(world: FakeAccount, **attributes: Any) -> None:
@@ -76,8 +76,8 @@ def put_pin(world: FakeAccount, **attributes: Any) -> None:
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
 
 
-def armed(timers: Timers) -> list[Any]:
-    return list(timers.due(NOW + timedelta(days=9999)))
+def armed(state: State) -> list[Any]:
+    return list(state.timers_due(NOW + timedelta(days=9999)))
 
 
 def test_the_control_item_starts_a_sweep(steering: OperatorOverrides, tasks: StartedTasks) -> None:
@@ -121,29 +121,29 @@ def test_the_history_tells_whether_a_pin_was_written_or_removed(
     assert queue.causes == ["its pin was written", "its pin was removed"]
 
 
-def test_a_pin_that_expires_has_a_timer_for_it(world: FakeAccount, steering: OperatorOverrides, timers: Timers) -> None:
+def test_a_pin_that_expires_has_a_timer_for_it(world: FakeAccount, steering: OperatorOverrides, state: State) -> None:
     until = world.clock.now() + timedelta(hours=1)
     put_pin(world, expires_at=until.isoformat())
     steering.written(PIN, "event-1")
     steering.written(PIN, "event-1")
-    assert armed(timers) == [Timer(until, KEY)]
+    assert armed(state) == [Timer(until, KEY)]
 
 
 @pytest.mark.parametrize("expires_at", ["", "2026-03-01T08:59:59Z", "tomorrow", 7])
 def test_one_that_doesnt_has_none(
-    world: FakeAccount, steering: OperatorOverrides, timers: Timers, expires_at: Any
+    world: FakeAccount, steering: OperatorOverrides, state: State, expires_at: Any
 ) -> None:
     put_pin(world, expires_at=expires_at)
     steering.written(PIN, "event-1")
-    assert armed(timers) == []
+    assert armed(state) == []
 
 
 def test_a_released_pin_has_its_instance_looked_at(
-    steering: OperatorOverrides, queue: SentInstances, timers: Timers
+    steering: OperatorOverrides, queue: SentInstances, state: State
 ) -> None:
     steering.written(PIN, "event-1")
     assert queue.sent == [KEY]
-    assert armed(timers) == []
+    assert armed(state) == []
 
 
 def test_an_instance_whose_record_is_damaged_is_sent_all_the_same(
@@ -157,14 +157,14 @@ def test_an_instance_whose_record_is_damaged_is_sent_all_the_same(
 
 
 def test_a_pin_whose_timer_cant_be_armed_comes_again(
-    world: FakeAccount, steering: OperatorOverrides, queue: SentInstances, timers: Timers
+    world: FakeAccount, steering: OperatorOverrides, queue: SentInstances, state: State
 ) -> None:
     put_pin(world, expires_at="2026-03-01T10:00:00Z")
     world.calls.before("PutItem", refusing("InternalServerError", status=500))
     with pytest.raises(RetryableError):
         steering.written(PIN, "event-1")
     steering.written(PIN, "event-1")
-    assert (queue.sent, len(armed(timers))) == ([KEY], 1)
+    assert (queue.sent, len(armed(state))) == ([KEY], 1)
 
 
 @pytest.mark.parametrize("subject", [KEY, MappingKey("workload", "web")])
@@ -202,9 +202,9 @@ def test_what_steers_nothing_says_so(steering: OperatorOverrides, key: layout.Ke
 
 
 def test_a_pin_that_the_command_line_wrote_is_read_the_same(
-    world: FakeAccount, steering: OperatorOverrides, timers: Timers
+    world: FakeAccount, steering: OperatorOverrides, state: State
 ) -> None:
     until = world.clock.now() + timedelta(minutes=30)
     world.store.write(world.store.put(codec.pin_item(KEY, Pin("NONE", expires_at=until, by="somebody"))))
     steering.written(PIN, "event-1")
-    assert armed(timers) == [Timer(until, KEY)]
+    assert armed(state) == [Timer(until, KEY)]

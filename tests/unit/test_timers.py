@@ -11,78 +11,78 @@ from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import codec, layout
-from rolekeeper.storage.state import PAGE, Timers
+from rolekeeper.storage.state import PAGE, State
 from strategies.values import KEY, NOW, key
 
 WEB = key("workload=web")
 
 
 @pytest.fixture
-def timers(world: FakeAccount) -> Timers:
-    return Timers(world.store)
+def state(world: FakeAccount) -> State:
+    return world.state
 
 
 def in_(seconds: float, subject: Any = KEY) -> Timer:
     return Timer(NOW + timedelta(seconds=seconds), subject)
 
 
-def test_what_is_due_comes_in_order_and_what_is_not_yet_doesnt(timers: Timers) -> None:
+def test_what_is_due_comes_in_order_and_what_is_not_yet_doesnt(state: State) -> None:
     for timer in (in_(30), in_(10, WEB), in_(20), in_(61, WEB)):
-        timers.arm(timer)
-    assert list(timers.due(NOW + timedelta(seconds=60))) == [in_(10, WEB), in_(20), in_(30)]
+        state.arm(timer)
+    assert list(state.timers_due(NOW + timedelta(seconds=60))) == [in_(10, WEB), in_(20), in_(30)]
 
 
-def test_arming_twice_is_one_timer(timers: Timers) -> None:
-    timers.arm(in_(10))
-    timers.arm(in_(10))
-    assert list(timers.due(NOW + timedelta(minutes=1))) == [in_(10)]
+def test_arming_twice_is_one_timer(state: State) -> None:
+    state.arm(in_(10))
+    state.arm(in_(10))
+    assert list(state.timers_due(NOW + timedelta(minutes=1))) == [in_(10)]
 
 
-def test_a_cleared_timer_is_gone_and_clearing_it_again_is_no_error(timers: Timers) -> None:
-    timers.arm(in_(10))
-    timers.arm(in_(10, WEB))
-    timers.clear(in_(10))
-    timers.clear(in_(10), in_(99))
-    timers.clear()
-    assert list(timers.due(NOW + timedelta(minutes=1))) == [in_(10, WEB)]
+def test_a_cleared_timer_is_gone_and_clearing_it_again_is_no_error(state: State) -> None:
+    state.arm(in_(10))
+    state.arm(in_(10, WEB))
+    state.clear_timers(in_(10))
+    state.clear_timers(in_(10), in_(99))
+    state.clear_timers()
+    assert list(state.timers_due(NOW + timedelta(minutes=1))) == [in_(10, WEB)]
 
 
-def test_many_timers_are_read_in_pages_and_cleared_in_transactions(world: FakeAccount, timers: Timers) -> None:
+def test_many_timers_are_read_in_pages_and_cleared_in_transactions(world: FakeAccount, state: State) -> None:
     many = [in_(number / 10, key(f"workload=w{number}")) for number in range(2 * PAGE + 1)]
     for timer in many:
-        timers.arm(timer)
+        state.arm(timer)
     world.calls.clear()
-    assert list(timers.due(NOW + timedelta(minutes=5))) == many
-    timers.clear(*many)
+    assert list(state.timers_due(NOW + timedelta(minutes=5))) == many
+    state.clear_timers(*many)
     assert world.calls.counted() == {"Query": 3, "TransactWriteItems": 2, "DeleteItem": 1}
-    assert list(timers.due(NOW + timedelta(minutes=5))) == []
+    assert list(state.timers_due(NOW + timedelta(minutes=5))) == []
 
 
-def test_a_full_last_page_ends(timers: Timers) -> None:
+def test_a_full_last_page_ends(state: State) -> None:
     many = [in_(number, key(f"workload=w{number}")) for number in range(PAGE)]
     for timer in many:
-        timers.arm(timer)
-    assert list(timers.due(NOW + timedelta(hours=1))) == many
+        state.arm(timer)
+    assert list(state.timers_due(NOW + timedelta(hours=1))) == many
 
 
 @pytest.mark.parametrize(
     "garbled", [{}, {"due": "soon"}, {"due": 7}, {"due": "2026-03-01T09:00:05Z", "mapping": "web"}]
 )
-def test_a_timer_that_cant_be_read_hides_no_other(world: FakeAccount, timers: Timers, garbled: dict[str, Any]) -> None:
+def test_a_timer_that_cant_be_read_hides_no_other(world: FakeAccount, state: State, garbled: dict[str, Any]) -> None:
     item = {"pk": layout.TIMERS, "sk": f"{layout.timestamp(NOW)}#garbled", **garbled}
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
-    timers.arm(in_(10))
-    damaged, other = timers.due(NOW + timedelta(minutes=1))
+    state.arm(in_(10))
+    damaged, other = state.timers_due(NOW + timedelta(minutes=1))
     assert isinstance(damaged, CorruptItemError)
     assert "garbled" in str(damaged)
     assert other == in_(10)
 
 
-def test_the_longest_tags_have_timers_of_their_own(timers: Timers) -> None:
+def test_the_longest_tags_have_timers_of_their_own(state: State) -> None:
     """A sort key holds 1,024 bytes; the longest tag has more in UTF-8."""
     longest = [MappingKey("\U0001f511" * 128, "\U0001f511" * 255 + last) for last in "ab"]
     for each in longest:
-        timers.arm(in_(10, each))
+        state.arm(in_(10, each))
         assert len(codec.timer_item(in_(10, each))["sk"].encode()) <= 1024
-    found = [timer.subject for timer in timers.due(NOW + timedelta(minutes=1)) if isinstance(timer, Timer)]
+    found = [timer.subject for timer in state.timers_due(NOW + timedelta(minutes=1)) if isinstance(timer, Timer)]
     assert sorted(found, key=str) == longest

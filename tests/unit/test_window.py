@@ -17,7 +17,6 @@ from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.model.mapping import WhenOccupied
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
-from rolekeeper.storage.state import Timers
 
 REPLACE, DETACH = "ReplaceIamInstanceProfileAssociation", "DisassociateIamInstanceProfile"
 
@@ -49,7 +48,7 @@ def carrying(world: FakeAccount, instances: list[str], role: str) -> int:
 
 def armed(world: FakeAccount) -> list[Timer]:
     """What is to be looked at again, in order."""
-    return [each for each in Timers(world.store).due(datetime.max.replace(tzinfo=UTC)) if isinstance(each, Timer)]
+    return [each for each in world.state.timers_due(datetime.max.replace(tzinfo=UTC)) if isinstance(each, Timer)]
 
 
 def ring(world: FakeAccount) -> list[str]:
@@ -58,7 +57,7 @@ def ring(world: FakeAccount) -> list[str]:
     first = timers[0].due
     due = [each for each in timers if each.due - first < timedelta(minutes=1)]
     world.wait(max(0, (due[-1].due - world.clock.now()).total_seconds()))
-    Timers(world.store).clear(*due)
+    world.state.clear_timers(*due)
     return [each.subject.id for each in due if isinstance(each.subject, InstanceKey)]
 
 

@@ -18,7 +18,7 @@ from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.scan import ImpactScanner
 from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.settings import Settings
-from rolekeeper.storage import State, Store, Timers
+from rolekeeper.storage import State, Store
 from rolekeeper.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -82,10 +82,6 @@ class App:
     @cached_property
     def revisions(self) -> Revisions:
         return Revisions(self.store)
-
-    @cached_property
-    def timers(self) -> Timers:
-        return Timers(self.store)
 
     @cached_property
     def telemetry(self) -> Telemetry:
@@ -161,7 +157,7 @@ class App:
     @cached_property
     def overrides(self) -> OperatorOverrides:
         tasks = Tasks(self.client("lambda"), self.settings.sweep_function)
-        return OperatorOverrides(state=self.state, timers=self.timers, queue=self.queue, tasks=tasks, now=self.now)
+        return OperatorOverrides(state=self.state, queue=self.queue, tasks=tasks, now=self.now)
 
     @cached_property
     def deployed_mode(self) -> DeployedMode:
@@ -185,7 +181,6 @@ class App:
         return Expiries(
             ec2=self.ec2,
             state=self.state,
-            timers=self.timers,
             publisher=self.publisher,
             queue=self.queue,
             telemetry=self.telemetry,

@@ -177,7 +177,7 @@ class Mappings(RuleBasedStateMachine):
             given_out = [each.revision for each in (kept.published, kept.held) if each]
             assert kept.last == max(given_out, default=0)
         assert fresh.state.read([], self.keys).published == self.published
-        assert set(fresh.timers.due(START + timedelta(days=1))) == self.timers
+        assert set(fresh.state.timers_due(START + timedelta(days=1))) == self.timers
 
     def teardown(self) -> None:
         store = self.workers[0].store

@@ -193,14 +193,14 @@ class Records(RuleBasedStateMachine):
     @rule(data=st.data(), who=workers)
     def arm(self, data: st.DataObject, who: int) -> None:
         timer = Timer(data.draw(moments), data.draw(st.just(IT) | tricky_keys))
-        self.workers[who].timers.arm(timer)
+        self.workers[who].state.arm(timer)
         self.timers.add(timer)
 
     @rule(data=st.data(), who=workers)
     @precondition(lambda self: self.timers)
     def ring(self, data: st.DataObject, who: int) -> None:
         until = data.draw(moments)
-        rung = list(self.workers[who].timers.due(until))
+        rung = list(self.workers[who].state.timers_due(until))
         assert [each.due for each in rung if isinstance(each, Timer)] == sorted(
             each.due for each in self.timers if each.due < until
         )
@@ -208,7 +208,7 @@ class Records(RuleBasedStateMachine):
         some = [each for each in rung if isinstance(each, Timer) and data.draw(st.booleans())]
         # Whoever rings the same ones clears them too.
         for each in self.workers[:2]:
-            each.timers.clear(*some)
+            each.state.clear_timers(*some)
         self.timers -= set(some)
 
     # ---- what holds ----
@@ -229,7 +229,7 @@ class Records(RuleBasedStateMachine):
             assert len(history) == min(50, len(self.outcomes))
             for each in history:
                 assert each["outcome"] == self.outcomes[int(each["number"])]
-        assert set(self.workers[0].timers.due(START + timedelta(days=1))) == self.timers
+        assert set(self.workers[0].state.timers_due(START + timedelta(days=1))) == self.timers
 
     # ---- how ----
 

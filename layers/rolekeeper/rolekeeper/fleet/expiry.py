@@ -20,7 +20,7 @@ from rolekeeper.instances.resolve import mapping_keys
 from rolekeeper.mappings import Publisher
 from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
-from rolekeeper.storage import State, Timers
+from rolekeeper.storage import State
 from rolekeeper.storage.state import PAGE
 from rolekeeper.telemetry import Telemetry
 
@@ -55,7 +55,6 @@ class Expiries:
 
     ec2: Ec2
     state: State
-    timers: Timers
     publisher: Publisher
     queue: WorkQueue
     telemetry: Telemetry
@@ -75,7 +74,7 @@ class Expiries:
         expired: dict[Timer, MappingKey] = {}
         # All instances first: they are what matters, and rows take longer.
         with self._attempt("the timers can't be read"):
-            for page in batched(self.timers.due(began + AHEAD), PAGE, strict=False):
+            for page in batched(self.state.timers_due(began + AHEAD), PAGE, strict=False):
                 if self._out_of_time(began):
                     break
                 expired |= self._ring(page, began + WORK if self.waits else began)
@@ -86,7 +85,7 @@ class Expiries:
             with self._attempt(f"the row of {key} can't be checked"):
                 # The sweep comes back to a row that can't be judged for long.
                 self.publisher.recheck(key, self.correlation_id)
-                self.timers.clear(timer)
+                self.state.clear_timers(timer)
                 self.result.mappings += 1
         return self.result
 
@@ -106,7 +105,7 @@ class Expiries:
         with self._attempt("instances can't be sent"):
             # A pin that was changed or released since costs a look that finds nothing to do.
             self._send((math.ceil(_seconds_left(timer, at)), key) for timer, key in instances.items())
-            self.timers.clear(*(timer for timer in instances if not _seconds_left(timer, at)))
+            self.state.clear_timers(*(timer for timer in instances if not _seconds_left(timer, at)))
         if mappings:
             with self._attempt("the instances of mappings can't be sent"):
                 return self._ring_mappings(mappings, at, until)
@@ -124,7 +123,7 @@ class Expiries:
             self._send({(delays[key], one.key) for one in page for key in mapping_keys(one.tags) if key in delays})
         # An overtaken timer goes only once it passed: until then the same date may be written again, and must find it.
         overtaken = [each for each, key in timers.items() if each not in meant and key not in snapshot.damaged]
-        self.timers.clear(*(each for each in overtaken if not _seconds_left(each, at)))
+        self.state.clear_timers(*(each for each in overtaken if not _seconds_left(each, at)))
         return {each: key for each, key in meant.items() if not _seconds_left(each, until)}
 
     def _send(self, instances: Iterable[tuple[int, InstanceKey]]) -> None:

@@ -14,7 +14,7 @@ from rolekeeper.aws.queue import Task
 from rolekeeper.fleet.expiry import AHEAD
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import Mode
-from rolekeeper.storage import State, Store, Timers, Update, codec, layout
+from rolekeeper.storage import State, Store, Update, codec, layout
 from rolekeeper.storage.layout import Key
 from rolekeeper.telemetry import Telemetry
 
@@ -28,7 +28,6 @@ class OperatorOverrides:
     """Acts on what was written; made anew for each batch, which starts each task once."""
 
     state: State
-    timers: Timers
     queue: WorkQueue
     tasks: Tasks
     now: Callable[[], datetime]
@@ -58,7 +57,7 @@ class OperatorOverrides:
             raise UnknownKeyError(f"a pin is under {pk!r:.80}, which names no instance")
         pin = self.state.pin(key)
         if pin and pin.expires_at and pin.expires_at > self.now():
-            self.timers.arm(Timer(pin.expires_at, key))
+            self.state.arm(Timer(pin.expires_at, key))
         self.queue.send([key], "its pin was written" if pin else "its pin was removed", correlation_id)
 
     def _timer(self, sk: str, correlation_id: str) -> None:

@@ -1,6 +1,6 @@
 """The state table: its items, their form, and what is kept of instances."""
 
-from rolekeeper.storage.state import State, Timers
+from rolekeeper.storage.state import State
 from rolekeeper.storage.table import Store, Update
 
-__all__ = ["State", "Store", "Timers", "Update"]
+__all__ = ["State", "Store", "Update"]

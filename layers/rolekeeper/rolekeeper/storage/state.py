@@ -1,4 +1,4 @@
-"""What we remember of instances. One strongly consistent batch read holds all that a reconcile needs.
+"""What we remember of instances, and their timers. One strongly consistent batch read holds all that a reconcile needs.
 
 Writes to an instance's record are commutative: every grant and every change is an attribute of its own. So two racing
 reconciles can't overwrite each other's, and need no lock beyond the association id. An item that isn't what we wrote is
@@ -19,6 +19,8 @@ from rolekeeper.storage.codec import Item
 from rolekeeper.storage.layout import Key
 from rolekeeper.storage.table import Store, Update, Write
 
+# A transaction holds at most 100 writes (DynamoDB API reference); a page of timers is as long.
+PAGE = 100
 # After so long the size of the fleet is written again though it is the same: it shows that somebody still counts.
 FLEET_NEWS = timedelta(days=1)
 
@@ -42,7 +44,7 @@ class Snapshot:
 
 
 class State:
-    """The instances' part of the state table, and the read that a reconcile needs. Errors come classified."""
+    """The state table's instances and timers, and the read that a reconcile needs. Errors come classified."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -158,6 +160,34 @@ class State:
             writes.append(self._store.put(codec.timer_item(change.timer)))
         return writes
 
+    # ---- timers ----
+
+    def arm(self, timer: Timer) -> None:
+        """Have its subject looked at when it is due. Arming it again changes nothing."""
+        self._store.write(self._store.put(codec.timer_item(timer)))
+
+    def timers_due(self, until: datetime) -> Iterator[Timer | CorruptItemError]:
+        """The timers that ring before `until`, in order, read as they are asked for.
+
+        One that can't be read comes as the error that says so: it must not hide the others.
+        """
+        after = ""
+        while True:
+            items = self._store.first(layout.TIMERS, layout.timestamp(until), PAGE, after)
+            for item in items:
+                try:
+                    yield self._store.decode(codec.timer_from, item)
+                except CorruptItemError as damaged:
+                    yield damaged
+            if len(items) < PAGE:
+                return
+            after = items[-1]["sk"]
+
+    def clear_timers(self, *timers: Timer) -> None:
+        """Delete timers that have rung. One that is gone already is no error."""
+        for some in batched(timers, PAGE, strict=False):
+            self._store.write(*(self._store.delete(layout.key_of(codec.timer_item(timer))) for timer in some))
+
 
 def _update(change: RecordChange) -> Update:
     """What changes in a record, if anything; guarded, where it says over which record."""
@@ -182,40 +212,3 @@ def _update(change: RecordChange) -> Update:
     if change.expected.writes:
         return update.only_if(layout.WRITES, "=", change.expected.writes)
     return update.only_if_absent(layout.WRITES)
-
-
-# A transaction holds at most 100 writes (DynamoDB API reference); a page of timers is as long.
-PAGE = 100
-
-
-class Timers:
-    """The timers' part of the state table. Errors come classified."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def arm(self, timer: Timer) -> None:
-        """Have its subject looked at when it is due. Arming it again changes nothing."""
-        self._store.write(self._store.put(codec.timer_item(timer)))
-
-    def due(self, until: datetime) -> Iterator[Timer | CorruptItemError]:
-        """The timers that ring before `until`, in order, read as they are asked for.
-
-        One that can't be read comes as the error that says so: it must not hide the others.
-        """
-        after = ""
-        while True:
-            items = self._store.first(layout.TIMERS, layout.timestamp(until), PAGE, after)
-            for item in items:
-                try:
-                    yield self._store.decode(codec.timer_from, item)
-                except CorruptItemError as damaged:
-                    yield damaged
-            if len(items) < PAGE:
-                return
-            after = items[-1]["sk"]
-
-    def clear(self, *timers: Timer) -> None:
-        """Delete timers that have rung. One that is gone already is no error."""
-        for some in batched(timers, PAGE, strict=False):
-            self._store.write(*(self._store.delete(layout.key_of(codec.timer_item(timer))) for timer in some))

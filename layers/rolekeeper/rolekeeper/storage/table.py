@@ -1,6 +1,6 @@
 """The state table as DynamoDB gives it: items read and written, with classified errors. What they mean is elsewhere.
 
-`State` (instances), `Revisions` (mappings), `Timers` and `ChangeLimiter` share one store.
+`State` (instances), `Revisions` (mappings) and `ChangeLimiter` share one store.
 """
 
 import time
