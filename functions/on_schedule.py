@@ -7,6 +7,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
 from rolekeeper.aws.queue import Task
+from rolekeeper.fleet import report_deployed_mode
 
 
 @runtime.logger.inject_lambda_context
@@ -21,7 +22,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         task = Task.SWEEP
     try:
         if task is Task.EXPIRIES:
-            app.deployed_mode.compare(correlation_id, app.now())
+            report_deployed_mode(app.store, app.telemetry, app.settings.mode, correlation_id, app.now())
             done = asdict(app.expiries(correlation_id, waits=event.get("waits") is True).run())
         else:
             done = asdict(app.sweep(correlation_id, lambda: context.get_remaining_time_in_millis() / 1000).run())

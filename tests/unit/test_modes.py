@@ -3,7 +3,7 @@
 import pytest
 
 from fixtures.account import FakeAccount, refusing
-from rolekeeper.fleet.overrides import DeployedMode
+from rolekeeper.fleet.overrides import report_deployed_mode
 from rolekeeper.model.mapping import Mode
 from rolekeeper.storage import layout
 
@@ -11,7 +11,7 @@ from rolekeeper.storage import layout
 def deploy(world: FakeAccount, mode: Mode) -> None:
     """A deployment, and the next minute."""
     announcer = world.telemetry()
-    DeployedMode(world.store, announcer, mode).compare("minute-1", world.clock.now())
+    report_deployed_mode(world.store, announcer, mode, "minute-1", world.clock.now())
     announcer.flush()
 
 

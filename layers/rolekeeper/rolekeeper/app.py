@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws import Ec2, Iam, Tasks, WorkQueue
-from rolekeeper.fleet import DeployedMode, Expiries, OperatorOverrides, Sweep
+from rolekeeper.fleet import Expiries, OperatorOverrides, Sweep
 from rolekeeper.instances import Reconciler, RetryLoop
 from rolekeeper.instances.change_limit import ChangeLimiter
 from rolekeeper.mail import Mailer
@@ -30,28 +31,20 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+@dataclass(frozen=True)
 class App:
     """One deployment's parts, each made when it is first asked for. Made anew for each invocation: parts remember.
 
     `client` gives the client of an AWS service by its name in boto3.
     """
 
-    def __init__(  # noqa: PLR0913  # what comes from outside, each once
-        self,
-        settings: Settings,
-        client: Callable[[str], Any],
-        *,
-        logger: "Logger | None" = None,
-        metrics: "Metrics | None" = None,
-        now: Callable[[], datetime] = utc_now,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self.settings = settings
-        self.client = client
-        self.now = now
-        self.sleep = sleep
-        self._logger = logger
-        self._metrics = metrics
+    settings: Settings
+    client: Callable[[str], Any]
+    _: KW_ONLY
+    logger: "Logger | None" = None
+    metrics: "Metrics | None" = None
+    now: Callable[[], datetime] = utc_now
+    sleep: Callable[[float], None] = time.sleep
 
     # ---- AWS ----
 
@@ -86,31 +79,24 @@ class App:
     @cached_property
     def telemetry(self) -> Telemetry:
         """Logs, metrics, events and mails; `flush` it at the end of an invocation."""
-        if not (self._logger and self._metrics):
+        if not (self.logger and self.metrics):
             raise TypeError("these parts were made to look, not to announce: they have no logger and no metrics")
         mailer = Mailer(lambda: self.client("sns"), self.settings.alarm_topic, self.settings.where, self.now)
-        return Telemetry(self.client("events"), self._logger, self._metrics, mailer)
+        return Telemetry(self.client("events"), self.logger, self.metrics, mailer)
 
     # ---- instances ----
 
-    @cached_property
-    def window(self) -> ChangeLimiter:
-        return ChangeLimiter(self.store, self.settings.limits, self.settings.change_window_minutes)
-
-    @cached_property
-    def retry_loop(self) -> RetryLoop:
-        settings = self.settings
-        return RetryLoop(self.client("stepfunctions"), settings.retry_state_machine_arn, settings.retry_timeout_minutes)
-
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
         """The reconciler; one that runs inside a retry loop starts none."""
+        settings = self.settings
+        machine, minutes = settings.retry_state_machine_arn, settings.retry_timeout_minutes
         return Reconciler(
             ec2=self.ec2,
             state=self.state,
-            window=self.window,
+            window=ChangeLimiter(self.store, settings.limits, settings.change_window_minutes),
             telemetry=self.telemetry,
-            rules=self.settings.rules,
-            retries=None if in_loop else self.retry_loop,
+            rules=settings.rules,
+            retries=None if in_loop else RetryLoop(self.client("stepfunctions"), machine, minutes),
             now=self.now,
             sleep=self.sleep,
         )
@@ -158,10 +144,6 @@ class App:
     def overrides(self) -> OperatorOverrides:
         tasks = Tasks(self.client("lambda"), self.settings.sweep_function)
         return OperatorOverrides(state=self.state, queue=self.queue, tasks=tasks, now=self.now)
-
-    @cached_property
-    def deployed_mode(self) -> DeployedMode:
-        return DeployedMode(self.store, self.telemetry, self.settings.mode)
 
     def sweep(self, correlation_id: str, seconds_left: Callable[[], float]) -> Sweep:
         return Sweep(

@@ -82,38 +82,26 @@ MEANS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class DeployedMode:
-    """The mode as deployed now, compared with the one that was deployed before."""
+def report_deployed_mode(store: Store, telemetry: Telemetry, mode: Mode, correlation_id: str, at: datetime) -> None:
+    """Report once that a deployment changed the mode. A first deployment changes nothing.
 
-    store: Store
-    telemetry: Telemetry
-    mode: Mode
-
-    def compare(self, correlation_id: str, at: datetime) -> None:
-        """Report once that a deployment changed the mode. A first deployment changes nothing.
-
-        What AWS refuses now is logged and counted, and the next minute tries again.
-        """
-        try:
-            self._compare(correlation_id, at)
-        except ConflictError:
-            # Of two that see it at once, the other one reports it.
-            return
-        except AwsRefusalError as error:
-            self.telemetry.will_retry("the deployed mode can't be compared", error=str(error))
-
-    def _compare(self, correlation_id: str, at: datetime) -> None:
-        items = self.store.get([layout.DEPLOYED, layout.CONTROL])
+    What AWS refuses now is logged and counted, and the next minute tries again.
+    """
+    try:
+        items = store.get([layout.DEPLOYED, layout.CONTROL])
         was = items.get(layout.DEPLOYED, {}).get("mode")
-        if was == self.mode:
+        if was == mode:
             return
-        known = Update().set("mode", self.mode.value).set("at", layout.timestamp(at))
+        known = Update().set("mode", mode.value).set("at", layout.timestamp(at))
         known = known.only_if("mode", "=", was) if was else known.only_if_absent("mode")
-        self.store.write(self.store.update(layout.DEPLOYED, known))
-        if was is None:
-            return
-        control = codec.control_from(items.get(layout.CONTROL, {}))
-        effective = control.mode or self.mode
-        detail = {"from": str(was), "to": self.mode.value, "in-effect": effective.value, "means": MEANS[effective]}
-        self.telemetry.send(MODE_CHANGED, {**detail, "cause": "a deployment", "correlation-id": correlation_id}, [])
+        store.write(store.update(layout.DEPLOYED, known))
+    except ConflictError:
+        # Of two that see it at once, the other one reports it.
+        return
+    except AwsRefusalError as error:
+        telemetry.will_retry("the deployed mode can't be compared", error=str(error))
+        return
+    if was:
+        effective = codec.control_from(items.get(layout.CONTROL, {})).mode or mode
+        detail = {"from": str(was), "to": mode.value, "in-effect": effective.value, "means": MEANS[effective]}
+        telemetry.send(MODE_CHANGED, {**detail, "cause": "a deployment", "correlation-id": correlation_id}, [])
