@@ -207,7 +207,7 @@ def test_errors_come_classified_with_action_and_resource(world: FakeAccount) -> 
     instance = world.running()
     world.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation"))
     with pytest.raises(AccessDeniedError) as denied:
-        _ec2(world.ec2).associate(instance, "arn")
+        _ec2(world.ec2).associate(world.key(instance), "arn")
     assert denied.value.action == "ec2:AssociateIamInstanceProfile"
     assert denied.value.resource == f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{instance}"
     world.calls.before("DescribeInstances", refusing("RequestLimitExceeded"))

@@ -23,6 +23,7 @@ from rolekeeper.aws.errors import (
     RetryableError,
     classify,
 )
+from strategies.values import KEY
 
 ROWS = [
     (
@@ -228,5 +229,5 @@ def test_an_error_tells_whether_botocore_had_sent_the_call_before(
     client = boto3.client("ec2", region_name="us-east-1", config=CONFIG)
     _answers(client, *answers)
     with pytest.raises(ConflictError) as refused:
-        Ec2(client, "123456789012", "us-east-1").associate("i-1", "arn:aws:iam::1:instance-profile/web")
+        Ec2(client, KEY.account, KEY.region).associate(KEY, "arn:aws:iam::1:instance-profile/web")
     assert refused.value.possibly_applied is possibly_applied

@@ -70,7 +70,7 @@ def _operation(node: ast.AST) -> str:
     if isinstance(value, ast.Call):  # a client that is made when it is used
         value = value.func
     if isinstance(node, ast.Attribute) and isinstance(value, ast.Attribute) and value.attr in {"client", "_client"}:
-        return "" if node.attr == "get_paginator" else node.attr
+        return "" if node.attr in {"get_paginator", "meta"} else node.attr
     return ""
 
 

@@ -50,7 +50,7 @@ class App:
 
     @cached_property
     def ec2(self) -> Ec2:
-        return Ec2(self.client("ec2"), self.settings.account, self.settings.region, self.settings.partition)
+        return Ec2(self.client("ec2"), self.settings.account, self.settings.region)
 
     @cached_property
     def iam(self) -> Iam:

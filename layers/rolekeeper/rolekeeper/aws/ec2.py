@@ -1,6 +1,8 @@
 """EC2 as the reconciler needs it: two reads per batch, and the three mutations. Errors come classified."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import batched, groupby
 from typing import TYPE_CHECKING, Any
 
@@ -19,22 +21,13 @@ FILTER_VALUE = 255
 _WILDCARDS = frozenset("*?\\")
 
 
+@dataclass(frozen=True)
 class Ec2:
     """The calls to EC2 in one account and Region."""
 
-    def __init__(self, client: "EC2Client", account: str, region: str, partition: str = "aws") -> None:
-        self._client = client
-        self._account = account
-        self._region = region
-        self._partition = partition
-        # Instances that an AWS service manages may be hidden, and would look as if they were gone. Lambda's own SDK may
-        # be older than the member (AWS_FACTS.md "Managed instances").
-        hidden = "IncludeManagedResources"
-        known = client.meta.service_model.operation_model("DescribeInstances").input_shape
-        self._managed_too = {hidden: True} if known and hidden in known.members else {}
-
-    def arn(self, instance_id: str) -> str:
-        return f"arn:{self._partition}:ec2:{self._region}:{self._account}:instance/{instance_id}"
+    client: "EC2Client"
+    account: str
+    region: str
 
     def associations(self, instance_ids: Sequence[str]) -> dict[str, Association]:
         """The present association of each instance, by instance id; instances without one are absent.
@@ -45,7 +38,7 @@ class Ec2:
         found: dict[str, Association] = {}
         for ids in batched(instance_ids, FILTER_VALUES, strict=False):
             with classified("ec2:DescribeIamInstanceProfileAssociations", "*"):
-                paginator = self._client.get_paginator("describe_iam_instance_profile_associations")
+                paginator = self.client.get_paginator("describe_iam_instance_profile_associations")
                 pages = list(paginator.paginate(Filters=[{"Name": "instance-id", "Values": list(ids)}]))
             for each in (_association(row) for page in pages for row in page["IamInstanceProfileAssociations"]):
                 # EC2 may list ended rows beside the present one: an ended one doesn't count, an ending one only alone.
@@ -78,42 +71,52 @@ class Ec2:
         """Pages of every instance that EC2 shows, at most 200 each; a terminated one is shown for about an hour."""
         return self._pages([])
 
+    @cached_property
+    def _managed_too(self) -> dict[str, bool]:
+        """Has instances shown that an AWS service manages: they may be hidden, and would look as if they were gone."""
+        member = "IncludeManagedResources"
+        # Lambda's own SDK may be older than the member (AWS_FACTS.md "Managed instances").
+        known = self.client.meta.service_model.operation_model("DescribeInstances").input_shape
+        return {member: True} if known and member in known.members else {}
+
     def _pages(self, filters: list[dict[str, Any]]) -> Iterator[list[Instance]]:
         with classified("ec2:DescribeInstances", "*"):
-            paginator = self._client.get_paginator("describe_instances")
+            paginator = self.client.get_paginator("describe_instances")
             # An unpaginated call has a token bucket of half the size (AWS_FACTS.md "Throttles").
             asked: Any = {"Filters": filters, **self._managed_too}
             for page in paginator.paginate(**asked, PaginationConfig={"PageSize": FILTER_VALUES}):
                 yield [self._instance(row) for group in page["Reservations"] for row in group["Instances"]]
 
-    def associate(self, instance_id: str, profile_arn: str) -> Association:
+    def associate(self, instance: InstanceKey, profile_arn: str) -> Association:
         """Attach a profile to a running or stopped instance that has none."""
-        with classified("ec2:AssociateIamInstanceProfile", self.arn(instance_id)):
-            answer = self._client.associate_iam_instance_profile(
-                InstanceId=instance_id, IamInstanceProfile={"Arn": profile_arn}
+        with classified("ec2:AssociateIamInstanceProfile", instance.arn):
+            answer = self.client.associate_iam_instance_profile(
+                InstanceId=instance.id, IamInstanceProfile={"Arn": profile_arn}
             )
             return _association(answer["IamInstanceProfileAssociation"])
 
-    def replace(self, association_id: str, profile_arn: str, instance_id: str) -> Association:
+    def replace(self, instance: InstanceKey, association_id: str, profile_arn: str) -> Association:
         """Replace the profile of a running instance by the id of its association; the answer has a new id."""
-        with classified("ec2:ReplaceIamInstanceProfileAssociation", self.arn(instance_id)):
-            answer = self._client.replace_iam_instance_profile_association(
+        with classified("ec2:ReplaceIamInstanceProfileAssociation", instance.arn):
+            answer = self.client.replace_iam_instance_profile_association(
                 AssociationId=association_id, IamInstanceProfile={"Arn": profile_arn}
             )
             return _association(answer["IamInstanceProfileAssociation"])
 
-    def disassociate(self, association_id: str, instance_id: str) -> Association:
+    def disassociate(self, instance: InstanceKey, association_id: str) -> Association:
         """Detach the profile of a running or stopped instance by the id of its association."""
-        with classified("ec2:DisassociateIamInstanceProfile", self.arn(instance_id)):
-            answer = self._client.disassociate_iam_instance_profile(AssociationId=association_id)
+        with classified("ec2:DisassociateIamInstanceProfile", instance.arn):
+            answer = self.client.disassociate_iam_instance_profile(AssociationId=association_id)
             return _association(answer["IamInstanceProfileAssociation"])
 
     def _instance(self, row: Any) -> Instance:
+        operator = row.get("Operator", {})
         return Instance(
-            key=InstanceKey(self._account, self._region, row["InstanceId"]),
+            key=InstanceKey(self.account, self.region, row["InstanceId"]),
             state=InstanceState(row["State"]["Name"]),
             tags={tag["Key"]: tag["Value"] for tag in row.get("Tags", ())},
-            managed_by=_manager(row.get("Operator", {})),
+            # The name of its principal.
+            managed_by=str(operator.get("Principal") or "an AWS service") if operator.get("Managed") else "",
         )
 
 
@@ -132,11 +135,6 @@ _NOT_TERMINATED = {
     "Name": "instance-state-name",
     "Values": [state.value for state in InstanceState if state is not InstanceState.TERMINATED],
 }
-
-
-def _manager(operator: Any) -> str:
-    """The AWS service that manages an instance, by the name of its principal; empty when none does."""
-    return str(operator.get("Principal") or "an AWS service") if operator.get("Managed") else ""
 
 
 def _association(row: Any) -> Association:

@@ -100,16 +100,19 @@ _IDENTITY_PROPAGATING = "instanceidentityprofilenotfound"
 
 
 @contextmanager
-def classified(action: str, resource: str) -> Iterator[None]:
+def classified(action: str, resource: str, *passing: str) -> Iterator[None]:
     """Around one call to AWS: what the SDK raises comes out as what to do about it; see `classify`."""
     try:
         yield
     except (ClientError, BotoCoreError) as error:
-        raise classify(error, action, resource) from error
+        raise classify(error, action, resource, *passing) from error
 
 
-def classify(error: ClientError | BotoCoreError, action: str, resource: str) -> AwsRefusalError:
-    """What to do about an SDK error; `action` is the IAM action that was attempted, as `service:Operation`."""
+def classify(error: ClientError | BotoCoreError, action: str, resource: str, *passing: str) -> AwsRefusalError:
+    """What to do about an SDK error; `action` is the IAM action that was attempted, as `service:Operation`.
+
+    `passing` are the codes that mean of this very call that it may succeed later.
+    """
     if not isinstance(error, ClientError):
         # A connection that broke or timed out: the call may or may not have happened.
         return NoResponseError(type(error).__name__, str(error), action, resource)
@@ -118,6 +121,8 @@ def classify(error: ClientError | BotoCoreError, action: str, resource: str) -> 
     code, message = details.get("Code", "Unknown"), details.get("Message", "")
     if code == "TransactionCanceledException":
         kind = _why_cancelled(answer)
+    elif code in passing:
+        kind = RetryableError
     else:
         kind = _kind(code, message.lower(), metadata.get("HTTPStatusCode", 0))
     if kind is AccessDeniedError and (found := _NOT_AUTHORIZED.search(message)):

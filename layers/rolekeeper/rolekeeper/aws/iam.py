@@ -1,11 +1,10 @@
 """IAM as the checks need it: roles, what their policies say, instance profiles. Errors come classified."""
 
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.aws.errors import AwsRefusalError, NotFoundError, RetryableError, classified
+from rolekeeper.aws.errors import NotFoundError, classified
 
 if TYPE_CHECKING:
     from types_boto3_iam.client import IAMClient
@@ -47,23 +46,23 @@ class InstanceProfile:
     id: str
 
 
+@dataclass(frozen=True)
 class Iam:
     """The calls to IAM in one account."""
 
-    def __init__(self, client: "IAMClient", account: str, partition: str = "aws") -> None:
-        self._client = client
-        self._account = account
-        self._partition = partition
+    client: "IAMClient"
+    account: str
+    partition: str = "aws"
 
     def arn(self, kind: str, path: str, name: str) -> str:
         """The ARN of a `role` or an `instance-profile`; `path` begins and ends with a slash."""
-        return f"arn:{self._partition}:iam::{self._account}:{kind}{path}{name}"
+        return f"arn:{self.partition}:iam::{self.account}:{kind}{path}{name}"
 
     def get_role(self, name: str) -> Role | None:
         """A role by name, wherever its path."""
         try:
             with classified("iam:GetRole", self.arn("role", "/", name)):
-                role = self._client.get_role(RoleName=name)["Role"]
+                role = self.client.get_role(RoleName=name)["Role"]
         except NotFoundError:
             return None
         boundary_arn = role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")
@@ -86,30 +85,30 @@ class Iam:
 
     def _inline(self, role: Role) -> list[Document]:
         with classified("iam:ListRolePolicies", role.arn):
-            pages = self._client.get_paginator("list_role_policies").paginate(RoleName=role.name)
+            pages = self.client.get_paginator("list_role_policies").paginate(RoleName=role.name)
             names = [name for page in pages for name in page["PolicyNames"]]
         with classified("iam:GetRolePolicy", role.arn):
-            found = [self._client.get_role_policy(RoleName=role.name, PolicyName=name) for name in names]
+            found = [self.client.get_role_policy(RoleName=role.name, PolicyName=name) for name in names]
         return [_document(each["PolicyDocument"]) for each in found]
 
     def _attached(self, role: Role) -> list[str]:
         with classified("iam:ListAttachedRolePolicies", role.arn):
-            pages = self._client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
+            pages = self.client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
             return [each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]]
 
     def _managed(self, arn: str) -> Document:
         """What a managed policy says: its default version."""
         with classified("iam:GetPolicy", arn):
-            version = self._client.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+            version = self.client.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
         with classified("iam:GetPolicyVersion", arn):
-            answer = self._client.get_policy_version(PolicyArn=arn, VersionId=version)
+            answer = self.client.get_policy_version(PolicyArn=arn, VersionId=version)
         return _document(answer["PolicyVersion"]["Document"])
 
     def get_instance_profile(self, name: str) -> InstanceProfile | None:
         """An instance profile by name, wherever its path."""
         try:
             with classified("iam:GetInstanceProfile", self.arn("instance-profile", "/", name)):
-                profile = self._client.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+                profile = self.client.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
         except NotFoundError:
             return None
         # A profile holds at most one role (AWS_FACTS.md "IAM").
@@ -123,8 +122,8 @@ class Iam:
             RetryableError: somebody made it meanwhile. Reading again shows it.
         """
         arn = self.arn("instance-profile", path, name)
-        with _raced("EntityAlreadyExists"), classified("iam:CreateInstanceProfile", arn):
-            self._client.create_instance_profile(InstanceProfileName=name, Path=path)
+        with classified("iam:CreateInstanceProfile", arn, "EntityAlreadyExists"):
+            self.client.create_instance_profile(InstanceProfileName=name, Path=path)
 
     def add_role(self, profile: str, path: str, role: str) -> None:
         """Put a role into an empty instance profile.
@@ -134,21 +133,10 @@ class Iam:
         """
         # A second role answers LimitExceeded, a profile made just now may answer NoSuchEntity (AWS_FACTS.md "IAM").
         arn = self.arn("instance-profile", path, profile)
-        with _raced("LimitExceeded", "NoSuchEntity"), classified("iam:AddRoleToInstanceProfile", arn):
-            self._client.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=role)
+        with classified("iam:AddRoleToInstanceProfile", arn, "LimitExceeded", "NoSuchEntity"):
+            self.client.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=role)
 
 
 def _document(policy: Any) -> Document:
     """A policy as botocore decodes it; one that it can't decode stays text, and says nothing."""
     return policy if isinstance(policy, Mapping) else {}
-
-
-@contextmanager
-def _raced(*codes: str) -> Iterator[None]:
-    """Refusals that mean that somebody was faster, or that IAM still propagates: a later check sees the truth."""
-    try:
-        yield
-    except AwsRefusalError as error:
-        if error.code in codes:
-            raise RetryableError(error.code, error.message, error.action, error.resource) from error
-        raise

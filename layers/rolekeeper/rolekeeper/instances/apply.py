@@ -16,7 +16,15 @@ from rolekeeper.instances import records
 from rolekeeper.instances.change_limit import ChangeLimiter, Reservation
 from rolekeeper.instances.observe import Observation, waits_for_room
 from rolekeeper.instances.requests import RetryLoop
-from rolekeeper.model.instance import Action, Association, Decision, InstanceRecord, ReconcileRequest, RecordChange
+from rolekeeper.model.instance import (
+    Action,
+    Association,
+    Decision,
+    InstanceKey,
+    InstanceRecord,
+    ReconcileRequest,
+    RecordChange,
+)
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Rules
 from rolekeeper.storage import State
@@ -99,7 +107,7 @@ class Applier:
         if isinstance(started, datetime):
             return self.show(request, observed, waits_for_room(decision, started))
         try:
-            made = self._mutate(decision, request.instance.id)
+            made = self._mutate(decision, request.instance)
         except errors.RetryableError as error:
             # The call may have happened. Its grant explains what the instance carries then.
             return self.failed("the outcome of a change is unknown", error, request, instance=request.instance.id)
@@ -186,12 +194,12 @@ class Applier:
             "WindowBusy", f"the changes of {mapping} could not be counted", "dynamodb:UpdateItem"
         )
 
-    def _mutate(self, decision: Decision, instance_id: str) -> Association:
+    def _mutate(self, decision: Decision, instance: InstanceKey) -> Association:
         if decision.action is Action.ATTACH:
-            return self.ec2.associate(instance_id, decision.profile_arn)
+            return self.ec2.associate(instance, decision.profile_arn)
         if decision.action is Action.REPLACE and not decision.swap:
-            return self.ec2.replace(decision.association_id, decision.profile_arn, instance_id)
-        return self.ec2.disassociate(decision.association_id, instance_id)
+            return self.ec2.replace(instance, decision.association_id, decision.profile_arn)
+        return self.ec2.disassociate(instance, decision.association_id)
 
     def _refused(
         self,
