@@ -7,7 +7,7 @@ from typing import Any
 from rolekeeper.aws.errors import ConflictError, classified
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import codec
 from rolekeeper.storage.table import BATCH_KEYS, Update
 from rolekeeper_cli.row_plan import Change
 
@@ -129,7 +129,7 @@ def _as_seen(row: Attributes) -> Update:
 
 
 def _key(key: MappingKey) -> dict[str, Any]:
-    return codec.to_attributes(layout.mapping_text(key))
+    return codec.to_attributes(codec.encode(key))
 
 
 def _key_of(row: Attributes) -> MappingKey:

@@ -7,7 +7,7 @@ from rolekeeper.mappings.rows.cells import CellError, HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model.mapping import MappingKey, MappingSpec
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import codec
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.files.text_cells import from_text
 
@@ -22,7 +22,7 @@ def edited(key: MappingKey, row: Attributes, assignments: Sequence[str], home: H
     """
     if not assignments:
         raise UsageError("no column is given", "give some as column=value, like role=web")
-    after = {**row, **codec.to_attributes(layout.mapping_text(key))}
+    after = {**row, **codec.to_attributes(codec.encode(key))}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if name not in _BY_NAME or not equals:

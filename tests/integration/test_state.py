@@ -213,7 +213,7 @@ def test_a_grant_and_its_outcome_are_two_writes(table: Table) -> None:
     assert table.record == InstanceRecord(grants={WEB.profile_arn: WEB}, changes=(CHANGE,))
     (entry,) = table.history
     assert (entry["cause"], entry["outcome"], entry["answer"]) == ("test", "done", answer)
-    assert layout.key_of(entry) == started
+    assert (entry["pk"], entry["sk"]) == started
 
 
 def test_each_profile_has_a_grant_of_its_own(table: Table) -> None:

@@ -8,7 +8,7 @@ read what.
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from rolekeeper.instances.apply import STARTED
@@ -388,7 +388,7 @@ def _started(entry: Mapping[str, Any]) -> Started:
         decision["profile-arn"],
         entry["seen"]["association-id"],
         entry["seen"]["state"],
-        (layout.parse_time(entry["at"]) - START).total_seconds(),
+        (datetime.fromisoformat(entry["at"]) - START).total_seconds(),
     )
 
 

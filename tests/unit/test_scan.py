@@ -97,7 +97,7 @@ def test_a_star_row_looks_for_conflicts_with_the_exact_rows_and_not_past_a_damag
 ) -> None:
     star = published("workload=*", "api")
     for value in ("web", "db"):
-        key = codec.to_attributes(layout.mapping_text(mapping_key(f"workload={value}")))
+        key = codec.to_attributes(codec.encode(mapping_key(f"workload={value}")))
         world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=key)
         world.publish(f"workload={value}", "web")
     conflicts = Conflicts()

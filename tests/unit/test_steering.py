@@ -86,7 +86,7 @@ def test_the_control_item_starts_a_sweep(steering: OperatorOverrides, tasks: Sta
 
 
 def test_a_batch_starts_each_task_once(world: FakeAccount, steering: OperatorOverrides, tasks: StartedTasks) -> None:
-    soon = layout.key_of(codec.timer_item(Timer(world.clock.now() + timedelta(seconds=30), KEY)))
+    soon = layout.timer_key(Timer(world.clock.now() + timedelta(seconds=30), KEY))
     for key in (layout.CONTROL, soon, layout.CONTROL, soon):
         steering.written(key, "event-1")
     assert tasks.started == [Task.SWEEP, Task.EXPIRIES]
@@ -181,7 +181,7 @@ def test_a_timer_that_the_next_minute_could_miss_is_looked_at_now(
     started: list[Task],
 ) -> None:
     timer = Timer(world.clock.now() + timedelta(seconds=seconds), subject)
-    steering.written(layout.key_of(codec.timer_item(timer)), "event-1")
+    steering.written(layout.timer_key(timer), "event-1")
     assert tasks.started == started
 
 

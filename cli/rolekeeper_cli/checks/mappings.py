@@ -1,6 +1,7 @@
 """What Rolekeeper does at all: the switches, the sweep, and the rows that people wrote."""
 
 import shlex
+from datetime import datetime
 
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
@@ -36,7 +37,7 @@ def sweep(deployment: DoctorDeployment) -> Findings:
         if deployment.now() - deployment.stack.created > deployment.sweep_overdue:
             yield fail("no sweep ever saw the whole fleet", _SWEEP)
         return "the stack is new: its first sweep is still to come"
-    at = layout.parse_time(str(item["at"]))
+    at = datetime.fromisoformat(str(item["at"]))
     if deployment.now() - at > FLEET_NEWS + deployment.sweep_overdue:
         yield fail(f"no sweep saw the whole fleet since {at:{_TIME}}", _SWEEP)
     return f"sweeps come: one wrote down {item['instances']:,} instances at {at:{_TIME}}"

@@ -160,7 +160,7 @@ class Windows(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         history = self.workers[0].store.history(layout.instance_pk(KEY), limit=1_000)
-        outcomes = {layout.key_of(each): each["outcome"] for each in history}
+        outcomes = {(each["pk"], each["sk"]): each["outcome"] for each in history}
         assert outcomes == {each.entry: "refused" if each.given_back else "started" for each in self.changes}
 
     @invariant()

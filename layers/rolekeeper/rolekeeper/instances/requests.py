@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rolekeeper.aws.errors import classified
 from rolekeeper.aws.queue import RECONCILE_REQUESTED, SOURCE
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest
-from rolekeeper.storage.layout import parse_time, timestamp
+from rolekeeper.storage.layout import timestamp
 
 if TYPE_CHECKING:
     from types_boto3_stepfunctions.client import SFNClient
@@ -133,9 +133,9 @@ class RetryState:
             instance=InstanceKey(instance["account"], instance["region"], instance["id"]),
             cause=event["cause"],
             correlation_id=event["correlation_id"],
-            at=parse_time(event["asked_at"]),
+            at=datetime.fromisoformat(event["asked_at"]),
         )
-        return cls(request, parse_time(event["deadline"]), int(event["attempt"]))
+        return cls(request, datetime.fromisoformat(event["deadline"]), int(event["attempt"]))
 
     def following(self, now: datetime, *, propagating_since: datetime | None = None) -> dict[str, Any] | None:
         """The machine's next state, or None when the next look would come after the deadline.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper.storage import Update, codec, layout
+from rolekeeper.storage import Update, codec
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
@@ -156,7 +156,7 @@ def _plain(attribute: Any) -> Any:
 
 
 def _key(key: MappingKey) -> Attributes:
-    return codec.to_attributes(layout.mapping_text(key))
+    return codec.to_attributes(codec.encode(key))
 
 
 def _if_as_read(row: Attributes, names: Iterable[str]) -> Update:

@@ -5,7 +5,6 @@ edition have none, and are read as what they mean now.
 """
 
 import dataclasses
-import hashlib
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -99,31 +98,23 @@ def _reader(hint: Any) -> Any:
         (inner,) = (_reader(each) for each in arguments if each is not types.NoneType)
         return lambda value: None if value in (None, "") else inner(value)
     if origin is frozenset:
-        return _texts
+        return lambda value: frozenset(map(_text, _list(value)))
     if origin is not None and issubclass(origin, Mapping):
         return lambda value: {_text(name): _text(each) for name, each in value.items()}
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return partial(decode, hint)
     # An enum reads itself.
-    return {datetime: layout.parse_time, bool: _boolean, str: _text}.get(hint, hint)
+    return {datetime: datetime.fromisoformat, bool: _boolean, str: _text}.get(hint, hint)
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.40} is no text")
+def _checked(kind: type, name: str, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r:.40} is no {name}")
     return value
 
 
-def _texts(value: Any) -> frozenset[str]:
-    if isinstance(value, str):
-        raise TypeError(f"{value!r:.40} is no list")
-    return frozenset(map(_text, value))
-
-
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{value!r:.40} is no Boolean")
-    return value
+_text, _list = partial(_checked, str, "text"), partial(_checked, list, "list")
+_boolean = partial(_checked, bool, "Boolean")
 
 
 # ---- instances ----
@@ -157,7 +148,7 @@ def _legacy_grant(item: Mapping[str, Any]) -> Grant:
         role=_text(item["role"]),
         mapping=decode(MappingKey, item["mapping"]),
         revision=int(item["revision"]),
-        at=layout.parse_time(item["at"]) if "at" in item else datetime.min.replace(tzinfo=UTC),
+        at=datetime.fromisoformat(item["at"]) if "at" in item else datetime.min.replace(tzinfo=UTC),
     )
 
 
@@ -214,7 +205,7 @@ def held_item(held: Held) -> Item:
 
 
 def held_from(item: Mapping[str, Any]) -> Held:
-    return Held(published_from(item), layout.parse_time(item["at"]), item["by"])
+    return Held(published_from(item), datetime.fromisoformat(item["at"]), item["by"])
 
 
 # ---- the rest ----
@@ -231,19 +222,13 @@ def control_from(item: Mapping[str, Any]) -> Control:
 
 
 def timer_item(timer: Timer) -> Item:
-    """All timers are in one partition, in the order in which they ring."""
-    due, subject = layout.timestamp(timer.due), timer.subject
-    if isinstance(subject, InstanceKey):
-        kind, pk = "instance", layout.instance_pk(subject)
-    else:
-        kind, pk = "mapping", layout.mapping_pk(subject)
-    name = pk.encode("utf-8", "surrogatepass")
-    shown = pk if len(name) <= layout.SUBJECT_BYTES else hashlib.sha256(name).hexdigest()
-    return {"pk": layout.TIMERS, "sk": f"{due}#{shown}", "due": due, kind: encode(subject)}
+    kind = "instance" if isinstance(timer.subject, InstanceKey) else "mapping"
+    key = layout.key_attributes(layout.timer_key(timer))
+    return {**key, "due": layout.timestamp(timer.due), kind: encode(timer.subject)}
 
 
 def timer_from(item: Mapping[str, Any]) -> Timer:
-    due = layout.parse_time(item["due"])
+    due = datetime.fromisoformat(item["due"])
     if "instance" in item:
         return Timer(due, decode(InstanceKey, item["instance"]))
     return Timer(due, decode(MappingKey, item["mapping"]))

@@ -3,11 +3,11 @@
 Keys encode their parts unambiguously: a tag key may hold any separator, so its length is written before it.
 """
 
-from collections.abc import Mapping
+import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
-from rolekeeper.model.instance import AppliedChange, InstanceKey
+from rolekeeper.model.instance import AppliedChange, InstanceKey, Timer
 from rolekeeper.model.mapping import MappingKey
 
 type Key = tuple[str, str]
@@ -26,11 +26,6 @@ def timestamp(at: datetime) -> str:
     """UTC in ISO 8601 with microseconds, so that text order is time order."""
     # Not strftime: on Linux its %Y writes the year 999 with three digits, which nobody can read back.
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def parse_time(text: str) -> datetime:
-    """What `timestamp` wrote."""
-    return datetime.fromisoformat(text)
 
 
 def instance_pk(key: InstanceKey) -> str:
@@ -89,21 +84,22 @@ def revision_sk(revision: int) -> str:
     return f"revision#{revision:08d}"
 
 
-def key_of(item: Mapping[str, Any]) -> Key:
-    return item["pk"], item["sk"]
-
-
-def key_attributes(key: Key) -> dict[str, Any]:
-    return {"pk": key[0], "sk": key[1]}
-
-
-def mapping_text(key: MappingKey) -> dict[str, str]:
-    return {"tag_key": key.tag_key, "tag_value": key.tag_value}
+def timer_key(timer: Timer) -> Key:
+    """All timers are in one partition, in the order in which they ring."""
+    subject = timer.subject
+    name = instance_pk(subject) if isinstance(subject, InstanceKey) else mapping_pk(subject)
+    encoded = name.encode("utf-8", "surrogatepass")
+    shown = name if len(encoded) <= SUBJECT_BYTES else hashlib.sha256(encoded).hexdigest()
+    return TIMERS, f"{timestamp(timer.due)}#{shown}"
 
 
 def due_from(sk: str) -> datetime:
     """When a timer rings, by its sort key."""
-    return parse_time(sk.partition("#")[0])
+    return datetime.fromisoformat(sk.partition("#")[0])
+
+
+def key_attributes(key: Key) -> dict[str, Any]:
+    return {"pk": key[0], "sk": key[1]}
 
 
 def grant_name(profile_arn: str) -> str:

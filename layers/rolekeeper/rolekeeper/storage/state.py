@@ -186,7 +186,7 @@ class State:
     def clear_timers(self, *timers: Timer) -> None:
         """Delete timers that have rung. One that is gone already is no error."""
         for some in batched(timers, PAGE, strict=False):
-            self._store.write(*(self._store.delete(layout.key_of(codec.timer_item(timer))) for timer in some))
+            self._store.write(*(self._store.delete(layout.timer_key(timer)) for timer in some))
 
 
 def _update(change: RecordChange) -> Update:

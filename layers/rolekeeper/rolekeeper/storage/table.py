@@ -61,7 +61,7 @@ class Store:
                 answer = self._call("BatchGetItem", self._client.batch_get_item, RequestItems=asked)
                 for attributes in answer.get("Responses", {}).get(self._table, ()):
                     item = codec.from_attributes(attributes)
-                    found[layout.key_of(item)] = item
+                    found[item["pk"], item["sk"]] = item
                 wanted = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
                 if not wanted:
                     break
