@@ -3,8 +3,8 @@
 The decisions are the functions' own. Whether changes are withheld now, by the mode or by a pause, is told beside them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import batched
 
 from rolekeeper.aws.ec2 import FILTER_VALUES
@@ -12,23 +12,20 @@ from rolekeeper.instances.observe import Observation, Unreadable, observe_page
 from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, PublishedMapping
 from rolekeeper.storage.state import Snapshot, State
-from rolekeeper.storage.table import Store
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.progress import Progress
 
 
+@dataclass(frozen=True)
 class Enforced(State):
     """The state table as it would read if some mappings were served, and changes were made.
 
     Args:
-        store: the state table.
         served: mappings, and tombstones, in the place of those that are published.
     """
 
-    def __init__(self, store: Store, served: Mapping[MappingKey, PublishedMapping] | None = None) -> None:
-        super().__init__(store)
-        self.served = dict(served or {})
+    served: dict[MappingKey, PublishedMapping] = field(default_factory=dict)
 
     def read(self, instances: Iterable[InstanceKey], mappings: Iterable[MappingKey]) -> Snapshot:
         """Read what is there, and put the others in its place."""

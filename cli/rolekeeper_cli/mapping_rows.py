@@ -62,7 +62,7 @@ class MappingRows:
 
     def approve(self, key: MappingKey, revision: int) -> bool:
         """Approve a held revision; False when another is held by now, or none."""
-        update = Update().set("approve", revision).set("edited_by", self._by()).only_if("held_revision", "=", revision)
+        update = Update().set({"approve": revision, "edited_by": self._by()}).only_if("held_revision", "=", revision)
         try:
             self._update(key, update)
         except ConflictError:
@@ -83,19 +83,15 @@ class MappingRows:
 
     def _edit(self, change: Change) -> Update:
         """Only what changes is touched, so unknown columns stay. Without `status`, a verdict is seen to be new."""
-        update = _as_seen(change.row).set("edited_by", self._by()).remove("status")
+        update = _as_seen(change.row).set({"edited_by": self._by()}).remove("status")
         after = codec.from_attributes(change.after)
         changed = [each.column for each in change.differences()]
-        for name in changed:
-            if name in after:
-                update.set(name, after[name])
-            else:
-                update.remove(name)
-        return update
+        update.set({name: after[name] for name in changed if name in after})
+        return update.remove(*(name for name in changed if name not in after))
 
     def _delete(self, change: Change) -> None:
         # The stream's record of a deletion shows the row as it was: that tells who deleted it.
-        self._update(change.key, _as_seen(change.row).set("edited_by", self._by()))
+        self._update(change.key, _as_seen(change.row).set({"edited_by": self._by()}))
         condition = _as_seen(change.row).condition()
         self._call("DeleteItem", self._client.delete_item, TableName=self._table, Key=_key(change.key), **condition)
 
@@ -118,14 +114,7 @@ class MappingRows:
 
 def _as_seen(row: Attributes) -> Update:
     """Conditions that hold while people's columns of a row say what they said."""
-    update = Update().only_if_present("tag_key")
-    plain = codec.from_attributes(row)
-    for column in COLUMNS:
-        if column.name in plain:
-            update.only_if(column.name, "=", plain[column.name])
-        else:
-            update.only_if_absent(column.name)
-    return update
+    return Update().only_if_present("tag_key").only_as(codec.from_attributes(row), *(column.name for column in COLUMNS))
 
 
 def _key(key: MappingKey) -> dict[str, Any]:

@@ -590,7 +590,7 @@ def test_nothing_is_noted_where_nothing_is_published(table: Table) -> None:
 def test_what_names_the_rows_in_a_tie_must_be_ours(table: Table) -> None:
     web = published("workload=web", "web")
     table.revisions.publish(web, {}, NOW)
-    table.store.write(table.store.update(layout.published_key(web.key), Update().set("blocks", "garbled")))
+    table.store.write(table.store.update(layout.published_key(web.key), Update().set({"blocks": "garbled"})))
     with pytest.raises(CorruptItemError):
         table.revisions.read(web.key)
 

@@ -120,7 +120,7 @@ def updates(draw: st.DrawFn) -> Update:
     for name in draw(st.lists(names, unique=True, min_size=1, max_size=3)):
         how = draw(st.sampled_from(["set", "remove", "add"]))
         if how == "set":
-            update.set(name, draw(values[name]))
+            update.set({name: draw(values[name])})
         elif how == "add" and name in {"revision", "total"}:
             update.add(name, draw(numbers))
         elif how == "add" and name == "blocks":
@@ -130,7 +130,7 @@ def updates(draw: st.DrawFn) -> Update:
     for name, value in draw(st.lists(st.tuples(names, st.one_of(*values.values())), max_size=2)):
         kind = draw(st.sampled_from(["=", "<", "<=", ">", ">=", "<>", "absent", "present", "or absent"]))
         if kind == "absent":
-            update.only_if_absent(name)
+            update.only_as({}, name)
         elif kind == "present":
             update.only_if_present(name)
         elif kind == "or absent":

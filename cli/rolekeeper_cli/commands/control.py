@@ -18,7 +18,7 @@ def pause() -> ExitCode:
     """
     from rolekeeper.storage.table import Update
 
-    return _switch(Update().set("paused", True))  # noqa: FBT003  # an attribute and its value
+    return _switch(Update().set({"paused": True}))
 
 
 @command("resume", "rolekeeper resume")
@@ -29,7 +29,7 @@ def resume() -> ExitCode:
     """
     from rolekeeper.storage.table import Update
 
-    return _switch(Update().set("paused", False))  # noqa: FBT003  # the same
+    return _switch(Update().set({"paused": False}))
 
 
 @command("mode", "rolekeeper mode", "rolekeeper mode observe", "rolekeeper mode deployed")
@@ -48,7 +48,7 @@ def mode(mode: str | None) -> ExitCode:
 
     if mode is None:
         return _switch(None)
-    return _switch(Update().remove("mode") if mode == _AS_DEPLOYED else Update().set("mode", mode))
+    return _switch(Update().remove("mode") if mode == _AS_DEPLOYED else Update().set({"mode": mode}))
 
 
 def _switch(update: Any) -> ExitCode:

@@ -88,7 +88,7 @@ class Windows(RuleBasedStateMachine):
         """As `Revisions.publish` grants it (`test_revisions_machine`)."""
         self.approved[mapping] += 1
         store = self.workers[0].store
-        granted = Update().set("credit", credit).set("credit_revision", self.approved[mapping])
+        granted = Update().set({"credit": credit, "credit_revision": self.approved[mapping]})
         store.write(store.update(layout.window_key(MAPPINGS[mapping]), granted))
         self.credit[mapping] = credit
 

@@ -89,11 +89,11 @@ def report_deployed_mode(store: Store, telemetry: Telemetry, mode: Mode, correla
     """
     try:
         items = store.get([layout.DEPLOYED, layout.CONTROL])
-        was = items.get(layout.DEPLOYED, {}).get("mode")
+        deployed = items.get(layout.DEPLOYED, {})
+        was = deployed.get("mode")
         if was == mode:
             return
-        known = Update().set("mode", mode.value).set("at", layout.timestamp(at))
-        known = known.only_if("mode", "=", was) if was else known.only_if_absent("mode")
+        known = Update().set({"mode": mode.value, "at": layout.timestamp(at)}).only_as(deployed, "mode")
         store.write(store.update(layout.DEPLOYED, known))
     except ConflictError:
         # Of two that see it at once, the other one reports it.

@@ -79,7 +79,7 @@ class ChangeLimiter:
         # The item is of use for a window and no longer; what DynamoDB drops late is forgotten by the next burst.
         expires = now + timedelta(minutes=2 * self.minutes, days=1)
         counting = Update().add("total", number).add(f"m{_minute(now)}", number)
-        return counting.set("expires", int(expires.timestamp()))
+        return counting.set({"expires": int(expires.timestamp())})
 
     def _forget(self, key: layout.Key, item: Mapping[str, Any], now: datetime) -> int:
         """Take the minutes that are over out of the total; how many changes left, 0 also when another worker did it."""

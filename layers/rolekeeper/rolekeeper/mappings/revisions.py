@@ -92,7 +92,7 @@ class Revisions:
         if expires_at and expires_at > at and not mapping.deleted:
             writes.append(self.store.put(codec.timer_item(Timer(expires_at, mapping.key))))
         if approved_budget:
-            granted = Update().set("credit", approved_budget).set("credit_revision", mapping.revision)
+            granted = Update().set({"credit": approved_budget, "credit_revision": mapping.revision})
             writes.append(self.store.update(layout.window_key(mapping.key), granted))
         self.store.write(*writes)
 
@@ -104,9 +104,8 @@ class Revisions:
     def refresh(self, mapping: PublishedMapping, entry: Mapping[str, object] | None, at: datetime) -> None:
         """Write what IAM says of a published revision now: whether it can be served, and its profile's ids."""
         item = codec.published_item(mapping)
-        update = Update().only_if("revision", "=", mapping.revision)
-        for name in ("suspended_because", "profile_id", "former_profile_ids"):
-            update.set(name, item[name])
+        seen = {name: item[name] for name in ("suspended_because", "profile_id", "former_profile_ids")}
+        update = Update().set(seen).only_if("revision", "=", mapping.revision)
         history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
         self.store.write(self.store.update(layout.published_key(mapping.key), update), *history)
 

@@ -1,6 +1,6 @@
 """The mapping table, which ops teams edit: reading rows as they are, and writing our verdict into them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -88,11 +88,8 @@ class MappingTable:
         """
         gone = columns.gone(row)
         for reason in (columns.reason, NO_ROOM, ""):
-            update = _if_as_read(row, (*_VERDICT, *gone))
-            for name, value in {**columns.shown, "status_reason": reason}.items():
-                update.set(name, value)
-            for name in gone:
-                update.remove(name)
+            update = _if_as_read(row, (*_VERDICT, *gone)).remove(*gone)
+            update.set({**columns.shown, "status_reason": reason})
             try:
                 self._call("UpdateItem", self._client.update_item, Key=_key(key), **update.expression())
             except PermanentError as error:
@@ -108,7 +105,7 @@ class MappingTable:
         item = {**row, **codec.to_attributes(columns.shown)}
         self._call("PutItem", self._client.put_item, Item=item, ConditionExpression="attribute_not_exists(tag_key)")
 
-    def delete(self, key: MappingKey, row: Attributes, names: Iterable[str]) -> None:
+    def delete(self, key: MappingKey, row: Attributes, names: Sequence[str]) -> None:
         """Delete a row for which somebody approved that, while these columns read as they did."""
         condition = _if_as_read(row, names).condition()
         self._call("DeleteItem", self._client.delete_item, Key=_key(key), **condition)
@@ -159,15 +156,10 @@ def _key(key: MappingKey) -> Attributes:
     return codec.to_attributes(codec.encode(key))
 
 
-def _if_as_read(row: Attributes, names: Iterable[str]) -> Update:
+def _if_as_read(row: Attributes, names: Sequence[str]) -> Update:
     """An update that holds only while there is a row, and these columns of it read as they did.
 
     The first condition keeps a row that was deleted meanwhile from rising again as a stub.
     """
-    update = Update().only_if_present("tag_key")
-    for name in names:
-        if name in row:
-            update.only_if(name, "=", codec.plain(row[name]))
-        else:
-            update.only_if_absent(name)
-    return update
+    seen = {name: codec.plain(row[name]) for name in names if name in row}
+    return Update().only_if_present("tag_key").only_as(seen, *names)

@@ -43,11 +43,11 @@ class Snapshot:
         return self.records.get(key, InstanceRecord())
 
 
+@dataclass(frozen=True)
 class State:
     """The state table's instances and timers, and the read that a reconcile needs. Errors come classified."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    store: Store
 
     def read(self, instances: Iterable[InstanceKey], mappings: Iterable[MappingKey]) -> Snapshot:
         """Read the control item, the instances' records and pins, and the published mappings under these keys.
@@ -59,7 +59,7 @@ class State:
         records = {layout.record_key(key): key for key in keys}
         pins = {layout.pin_key(key): key for key in keys}
         published = {layout.published_key(key): key for key in mappings}
-        items = self._store.get([layout.CONTROL, layout.FLEET, *records, *pins, *published])
+        items = self.store.get([layout.CONTROL, layout.FLEET, *records, *pins, *published])
         damaged: dict[InstanceKey | MappingKey, CorruptItemError] = {}
 
         def decoded[Subject: (InstanceKey, MappingKey), Value](
@@ -69,7 +69,7 @@ class State:
             for at, subject in wanted.items():
                 if at in items:
                     try:
-                        found[subject] = self._store.decode(decode, items[at])
+                        found[subject] = self.store.decode(decode, items[at])
                     except CorruptItemError as error:
                         damaged[subject] = error
             return found
@@ -85,27 +85,27 @@ class State:
         )
 
     def pin(self, key: InstanceKey) -> Pin | None:
-        items = self._store.get([layout.pin_key(key)])
+        items = self.store.get([layout.pin_key(key)])
         return codec.pin_from(items[layout.pin_key(key)]) if items else None
 
     # ---- the fleet ----
 
     def swept(self) -> bool:
         """Whether a sweep ever came to its end on this table."""
-        return "mappings" in self._store.get([layout.FLEET]).get(layout.FLEET, {})
+        return "mappings" in self.store.get([layout.FLEET]).get(layout.FLEET, {})
 
     def note_sweep(self, instances: int, mappings: int, at: datetime) -> None:
         """Keep how many instances and mappings a sweep that came to its end saw; written on a change, and once a day.
 
         Limits are a share of the instances.
         """
-        item = self._store.get([layout.FLEET]).get(layout.FLEET, {})
+        item = self.store.get([layout.FLEET]).get(layout.FLEET, {})
         seen = {"instances": instances, "mappings": mappings}
         same = all(item.get(name) == number for name, number in seen.items())
         if same and str(item.get("at")) > layout.timestamp(at - FLEET_NEWS):
             return
         fleet = {**layout.key_attributes(layout.FLEET), **seen, "at": layout.timestamp(at)}
-        self._store.write(self._store.put(fleet))
+        self.store.write(self.store.put(fleet))
 
     # ---- an instance's record ----
 
@@ -131,40 +131,30 @@ class State:
         writes: list[Write] = []
         at_key: Key = ("", "")
         if entry is not None:
-            put = self._store.entry(layout.instance_pk(key), entry, at)
+            put = self.store.entry(layout.instance_pk(key), entry, at)
             at_key = layout.instance_pk(key), put["Put"]["Item"]["sk"]["S"]
             writes.append(put)
         if completes:
             started, known = completes
-            update = Update()
-            for name, value in known.items():
-                update.set(name, value)
             # Without its start it would be an entry of which nobody knows what it is about.
-            writes.append(self._store.update(started, update.only_if_present("pk")))
-        writes += [*self._record_writes(key, change), *also]
-        if writes:
-            self._store.write(*writes)
-        return at_key
-
-    def _record_writes(self, key: InstanceKey, change: RecordChange) -> list[Write]:
-        writes: list[Write] = []
+            writes.append(self.store.update(started, Update().set(known).only_if_present("pk")))
         if change.ends:
-            writes.append(self._store.delete(layout.record_key(key)))
+            writes.append(self.store.delete(layout.record_key(key)))
+        elif update := _update(change):
+            writes.append(self.store.update(layout.record_key(key), update))
         if change.unpins:
-            writes.append(self._store.delete(layout.pin_key(key)))
-        if change.ends or change.unpins:
-            return writes
-        if update := _update(change):
-            writes.append(self._store.update(layout.record_key(key), update))
+            writes.append(self.store.delete(layout.pin_key(key)))
         if change.timer:
-            writes.append(self._store.put(codec.timer_item(change.timer)))
-        return writes
+            writes.append(self.store.put(codec.timer_item(change.timer)))
+        if writes := [*writes, *also]:
+            self.store.write(*writes)
+        return at_key
 
     # ---- timers ----
 
     def arm(self, timer: Timer) -> None:
         """Have its subject looked at when it is due. Arming it again changes nothing."""
-        self._store.write(self._store.put(codec.timer_item(timer)))
+        self.store.write(self.store.put(codec.timer_item(timer)))
 
     def timers_due(self, until: datetime) -> Iterator[Timer | CorruptItemError]:
         """The timers that ring before `until`, in order, read as they are asked for.
@@ -173,10 +163,10 @@ class State:
         """
         after = ""
         while True:
-            items = self._store.first(layout.TIMERS, layout.timestamp(until), PAGE, after)
+            items = self.store.first(layout.TIMERS, layout.timestamp(until), PAGE, after)
             for item in items:
                 try:
-                    yield self._store.decode(codec.timer_from, item)
+                    yield self.store.decode(codec.timer_from, item)
                 except CorruptItemError as damaged:
                     yield damaged
             if len(items) < PAGE:
@@ -186,29 +176,24 @@ class State:
     def clear_timers(self, *timers: Timer) -> None:
         """Delete timers that have rung. One that is gone already is no error."""
         for some in batched(timers, PAGE, strict=False):
-            self._store.write(*(self._store.delete(layout.timer_key(timer)) for timer in some))
+            self.store.write(*(self.store.delete(layout.timer_key(timer)) for timer in some))
 
 
-def _update(change: RecordChange) -> Update:
+def _update(change: RecordChange) -> Update | None:
     """What changes in a record, if anything; guarded, where it says over which record."""
-    update = Update()
-    for grant in change.grants:
-        update.set(layout.grant_name(grant.profile_arn), codec.encode(grant))
+    values = {layout.grant_name(each.profile_arn): codec.encode(each) for each in change.grants}
     if change.applied:
-        update.set(layout.change_name(change.applied), codec.encode(change.applied))
+        values[layout.change_name(change.applied)] = codec.encode(change.applied)
     if change.condition:
-        update.set(layout.CONDITION, codec.encode(change.condition))
+        values[layout.CONDITION] = codec.encode(change.condition)
     removed = {*map(layout.grant_name, change.revoked), *map(layout.change_name, change.lapsed), *change.legacy}
     if change.clears and not change.condition:
         removed.add(layout.CONDITION)
-    for name in sorted(removed):
-        update.remove(name)
-    if not update:
-        return update
-    update.set("version", codec.VERSION).add(layout.WRITES, 1)
-    if change.expected is None:
-        return update
-    # A slow look must neither hide nor undo what a newer one wrote; or the record went with its instance.
-    if change.expected.writes:
-        return update.only_if(layout.WRITES, "=", change.expected.writes)
-    return update.only_if_absent(layout.WRITES)
+    if not values and not removed:
+        return None
+    update = Update().set({**values, "version": codec.VERSION}).remove(*sorted(removed)).add(layout.WRITES, 1)
+    if change.expected:
+        # A slow look must neither hide nor undo what a newer one wrote; or the record went with its instance.
+        writes = change.expected.writes
+        update.only_as({layout.WRITES: writes} if writes else {}, layout.WRITES)
+    return update

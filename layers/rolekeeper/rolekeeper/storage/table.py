@@ -6,6 +6,7 @@
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import batched
 from typing import TYPE_CHECKING, Any, Self
@@ -28,20 +29,14 @@ UNPROCESSED_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 type Write = dict[str, Any]
 
 
+@dataclass(frozen=True)
 class Store:
     """The state table of one deployment. A history entry expires after `history_days`; `sleep` takes seconds."""
 
-    def __init__(
-        self,
-        client: "DynamoDBClient",
-        table: str,
-        history_days: int = 90,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._client = client
-        self._table = table
-        self._keep = timedelta(days=history_days)
-        self._sleep = sleep
+    client: "DynamoDBClient"
+    table: str
+    history_days: int = 90
+    sleep: Callable[[float], None] = time.sleep
 
     # ---- reading, always strongly consistent ----
 
@@ -56,18 +51,18 @@ class Store:
             wanted: Any = [_key(key) for key in chunk]
             for wait in (0, *UNPROCESSED_WAITS):
                 if wait:
-                    self._sleep(wait)
-                asked: Any = {self._table: {"Keys": wanted, "ConsistentRead": True}}
-                answer = self._call("BatchGetItem", self._client.batch_get_item, RequestItems=asked)
-                for attributes in answer.get("Responses", {}).get(self._table, ()):
+                    self.sleep(wait)
+                asked: Any = {self.table: {"Keys": wanted, "ConsistentRead": True}}
+                answer = self._call("BatchGetItem", self.client.batch_get_item, RequestItems=asked)
+                for attributes in answer.get("Responses", {}).get(self.table, ()):
                     item = codec.from_attributes(attributes)
                     found[item["pk"], item["sk"]] = item
-                wanted = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+                wanted = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
                 if not wanted:
                     break
             else:
                 unread = f"{len(wanted)} keys were not read after {len(UNPROCESSED_WAITS)} more attempts"
-                raise RetryableError("UnprocessedKeys", unread, "dynamodb:BatchGetItem", self._table)
+                raise RetryableError("UnprocessedKeys", unread, "dynamodb:BatchGetItem", self.table)
         return found
 
     def decode[T](self, decode: Callable[[Item], T], item: Item) -> T:
@@ -76,7 +71,7 @@ class Store:
             return decode(item)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             which = f"{item['pk']} {item['sk']}: {error!r}"
-            raise CorruptItemError("Damaged", which, "dynamodb:BatchGetItem", self._table) from error
+            raise CorruptItemError("Damaged", which, "dynamodb:BatchGetItem", self.table) from error
 
     def first(self, pk: str, until: str, limit: int, after: str = "") -> list[Item]:
         """The first items of a partition, in order, up to and including the sort key `until`; those after `after`."""
@@ -94,7 +89,7 @@ class Store:
     def _query(self, which: str, pk: str, sk: str, **arguments: Any) -> list[Item]:
         arguments["KeyConditionExpression"] = f"pk = :pk AND {which}"
         arguments["ExpressionAttributeValues"] = codec.to_attributes({":pk": pk, ":sk": sk})
-        answer = self._call("Query", self._client.query, TableName=self._table, ConsistentRead=True, **arguments)
+        answer = self._call("Query", self.client.query, TableName=self.table, ConsistentRead=True, **arguments)
         return [codec.from_attributes(each) for each in answer["Items"]]
 
     # ---- writes, to be made alone or in one transaction ----
@@ -104,27 +99,23 @@ class Store:
 
         Then `if_same` may name an attribute that must also be equal there, or absent from both.
         """
-        put: dict[str, Any] = {"TableName": self._table, "Item": codec.to_attributes(item)}
+        put: dict[str, Any] = {"TableName": self.table, "Item": codec.to_attributes(item)}
         if if_higher:
             older = Update().only_if(if_higher, "<", item[if_higher])
-            if if_same and if_same in item:
-                older.only_if(if_same, "=", item[if_same])
-            elif if_same:
-                older.only_if_absent(if_same)
-            put |= older.condition()
+            put |= older.only_as(item, *([if_same] if if_same else [])).condition()
             put["ConditionExpression"] = f"attribute_not_exists(pk) OR ({put['ConditionExpression']})"
         return {"Put": put}
 
     def update(self, key: Key, update: "Update") -> Write:
         """Change attributes of an item, and make it where there is none."""
-        return {"Update": {"TableName": self._table, "Key": _key(key), **update.expression()}}
+        return {"Update": {"TableName": self.table, "Key": _key(key), **update.expression()}}
 
     def delete(self, key: Key) -> Write:
-        return {"Delete": {"TableName": self._table, "Key": _key(key)}}
+        return {"Delete": {"TableName": self.table, "Key": _key(key)}}
 
     def entry(self, pk: str, entry: Mapping[str, Any], at: datetime) -> Write:
         """Put a history entry; it expires."""
-        written, expires = layout.timestamp(at), int((at + self._keep).timestamp())
+        written, expires = layout.timestamp(at), int((at + timedelta(days=self.history_days)).timestamp())
         sk = f"history#{written}#{uuid.uuid4().hex[:8]}"
         return self.put({**entry, "pk": pk, "sk": sk, "at": written, "expires": expires})
 
@@ -135,18 +126,18 @@ class Store:
             ConflictError: a condition of one of them doesn't hold; nothing was written.
         """
         if len(writes) > 1:
-            self._call("TransactWriteItems", self._client.transact_write_items, TransactItems=list(writes))
+            self._call("TransactWriteItems", self.client.transact_write_items, TransactItems=list(writes))
             return
         ((kind, arguments),) = writes[0].items()
         calls: Any = {
-            "Put": self._client.put_item,
-            "Update": self._client.update_item,
-            "Delete": self._client.delete_item,
+            "Put": self.client.put_item,
+            "Update": self.client.update_item,
+            "Delete": self.client.delete_item,
         }
         self._call(f"{kind}Item", calls[kind], **arguments)
 
     def _call(self, operation: str, call: Callable[..., Any], **arguments: Any) -> Any:
-        with classified(f"dynamodb:{operation}", self._table):
+        with classified(f"dynamodb:{operation}", self.table):
             return call(**arguments)
 
 
@@ -163,11 +154,8 @@ class Update:
         self._clauses: dict[str, list[str]] = {"SET": [], "REMOVE": [], "ADD": [], "DELETE": []}
         self._conditions: list[str] = []
 
-    def __bool__(self) -> bool:
-        return any(self._clauses.values())
-
-    def set(self, name: str, value: Any) -> Self:
-        self._clauses["SET"].append(f"{self._name(name)} = {self._value(value)}")
+    def set(self, values: Mapping[str, Any]) -> Self:
+        self._clauses["SET"] += [f"{self._name(name)} = {self._value(value)}" for name, value in values.items()]
         return self
 
     def add(self, name: str, more: int | frozenset[str]) -> Self:
@@ -180,8 +168,8 @@ class Update:
         self._clauses["DELETE"].append(f"{self._name(name)} {self._value(fewer)}")
         return self
 
-    def remove(self, name: str) -> Self:
-        self._clauses["REMOVE"].append(self._name(name))
+    def remove(self, *names: str) -> Self:
+        self._clauses["REMOVE"] += map(self._name, names)
         return self
 
     def only_if(self, name: str, comparison: str, value: Any, *, or_absent: bool = False) -> Self:
@@ -190,8 +178,13 @@ class Update:
         self._conditions.append(f"(attribute_not_exists({self._name(name)}) OR {holds})" if or_absent else holds)
         return self
 
-    def only_if_absent(self, name: str) -> Self:
-        self._conditions.append(f"attribute_not_exists({self._name(name)})")
+    def only_as(self, item: Mapping[str, Any], *names: str) -> Self:
+        """Only if these attributes are as in an item: equal, or absent from both."""
+        for name in names:
+            if name in item:
+                self.only_if(name, "=", item[name])
+            else:
+                self._conditions.append(f"attribute_not_exists({self._name(name)})")
         return self
 
     def only_if_present(self, name: str) -> Self:
