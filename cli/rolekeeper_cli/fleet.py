@@ -33,7 +33,7 @@ class Enforced(State):
         snapshot = super().read(instances, [key for key in keys if key not in self.served])
         others = {key: self.served[key] for key in keys if key in self.served}
         published = {**snapshot.published, **others}
-        return replace(snapshot, control=Control(mode=Mode.ENFORCE), swept=True, published=published)
+        return replace(snapshot, control=Control(mode=Mode.ENFORCE), published=published)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rolekeeper.instances.observe import withholding
 from rolekeeper.model.instance import Action
 from rolekeeper.permissions.compare import Difference, PolicyReader, in_words
 from rolekeeper_cli import output, proposal, render, tables
@@ -156,8 +155,7 @@ def show(
 
 def withheld(deployment: Deployment) -> str:
     """Why nothing may be changed now; empty when it may."""
-    snapshot = deployment.app.state.read([], [])
-    found = withholding(snapshot.control, deployment.settings.mode, swept=snapshot.swept)
+    found = deployment.app.state.read([], []).control.withholds(deployment.settings.mode)
     return found.reason if found else ""
 
 

@@ -4,7 +4,6 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rolekeeper.instances.observe import withholding
 from rolekeeper.mappings.rows.cells import Cell, CellError
 from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.model.instance import Action, Association, Instance, InstanceState, RecordChange
@@ -160,7 +159,7 @@ def _what_delays(
     instance: Instance, shown: Association | None, made: Pin, snapshot: Snapshot, deployment: Deployment
 ) -> str:
     """Why EC2 won't show the change soon; empty when it will."""
-    if withheld := withholding(snapshot.control, deployment.settings.mode, swept=snapshot.swept):
+    if withheld := snapshot.control.withholds(deployment.settings.mode):
         return f"Nothing changes yet: {withheld.reason}. The pin is kept; it is done when that ends."
     if instance.state in {InstanceState.PENDING, InstanceState.STOPPING}:
         return f"The instance is {instance.state}, when EC2 takes no change: it is done as soon as EC2 takes it."

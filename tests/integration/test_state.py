@@ -110,10 +110,9 @@ FORMER = {
 
 def test_an_empty_table_reads_as_nothing_known(table: Table) -> None:
     snapshot = table.state.read([KEY], [MappingKey("workload", "web")])
-    assert snapshot.control == Control()
+    assert snapshot.control == Control(swept=False)
     assert snapshot.record(KEY) == InstanceRecord()
     assert (snapshot.records, snapshot.pins, snapshot.published, snapshot.damaged) == ({}, {}, {}, {})
-    assert not snapshot.swept
     assert table.calls.counted() == {"BatchGetItem": 1}
 
 
@@ -132,7 +131,7 @@ def test_one_read_holds_all_that_was_asked_for(table: Table) -> None:
     assert snapshot.published == {web.key: web, gone.key: gone}
     assert snapshot.record(KEY).grants == {WEB.profile_arn: WEB}
     assert snapshot.pins == {KEY: pin}
-    assert snapshot.swept
+    assert snapshot.control.swept
     assert table.calls.counted() == {"BatchGetItem": 1}
 
 
@@ -432,10 +431,10 @@ def test_a_record_says_in_which_format_it_is(table: Table) -> None:
 def test_a_fleet_that_the_first_edition_counted_isnt_swept_yet(table: Table) -> None:
     table.put(layout.FLEET, instances=3, at=layout.timestamp(NOW))
     assert not table.state.swept()
-    assert not table.state.read([], []).swept
+    assert not table.state.read([], []).control.swept
     table.state.note_sweep(3, 0, NOW)
     assert table.state.swept()
-    assert table.state.read([], []).swept
+    assert table.state.read([], []).control.swept
 
 
 # ---- the fleet ----

@@ -198,9 +198,9 @@ MUTANTS: tuple[Mutant, ...] = (
     # ---- unreadable means hold ----
     _mutant(
         "changes instances before a sweep came to its end",
-        "rolekeeper.instances.observe",
-        "or (None if swept else UNSWEPT)",
-        "or None",
+        "rolekeeper.model.mapping",
+        "        if not self.swept:",
+        "        if False:",
     ),
     _mutant(
         "takes an empty mapping table for deleted rows",

@@ -65,7 +65,7 @@ def test_everything_that_a_decision_rests_on_is_there(world: FakeAccount) -> Non
     assert [each.mapping for each in seen.candidates.overridden] == [base.key]
     assert seen.owner == web
     assert seen.recorded
-    assert seen.swept
+    assert seen.control.swept
 
 
 def test_a_grant_explains_the_very_profile_that_is_carried(world: FakeAccount) -> None:

@@ -25,18 +25,12 @@ from rolekeeper.model.instance import (
     InstanceRecord,
     repeated,
 )
-from rolekeeper.model.mapping import IGNORE_TAG, Control, MappingKey, Mode, Pin, PublishedMapping, Withheld
+from rolekeeper.model.mapping import IGNORE_TAG, Control, MappingKey, Pin, PublishedMapping, Withheld
 from rolekeeper.settings import Rules
 from rolekeeper.storage import State
 from rolekeeper.storage.state import Snapshot
 
 NO_CANDIDATES = Candidates()
-UNSWEPT = Withheld("unswept", "no sweep has come to its end on this state table yet")
-
-
-def withholding(control: Control, mode: Mode, *, swept: bool) -> Withheld | None:
-    """Why nothing may be changed now, in the whole deployment; None when it may."""
-    return control.withholds(mode) or (None if swept else UNSWEPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +48,6 @@ class Observation:
     recorded: bool
     record: InstanceRecord
     control: Control
-    swept: bool = True
     grant: Grant | None = None
     candidates: Candidates = NO_CANDIDATES
     owner: PublishedMapping | None = None
@@ -69,7 +62,7 @@ class Observation:
         same = repeated(self.record.changes, decided.desired)
         if decided.action.mutates and rules.contention.contended(same):
             decided = _contended(decided, len(same))
-        withheld = withholding(self.control, rules.mode, swept=self.swept)
+        withheld = self.control.withholds(rules.mode)
         if withheld and decided.action.mutates:
             return _withheld(decided, withheld)
         if withheld and self.control.paused:
@@ -171,7 +164,6 @@ def _joined(
         recorded=key in snapshot.records,
         record=record,
         control=snapshot.control,
-        swept=snapshot.swept,
         grant=record.grants.get(association.profile_arn if association else NO_PROFILE),
         candidates=resolve(instance, published, now, pin) if instance else NO_CANDIDATES,
         published=published,

@@ -170,11 +170,15 @@ class Withheld:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """The switch for the whole deployment. `mode` None: as deployed. `unclear` says what can't be read: it holds."""
+    """The switch for the whole deployment. `mode` None: as deployed. `unclear` says what can't be read: it holds.
+
+    `swept` says whether a sweep ever came to its end on this state table: before, nothing is changed.
+    """
 
     mode: Mode | None = None
     paused: bool = False
     unclear: str = ""
+    swept: bool = True
 
     def withholds(self, deployed: Mode) -> Withheld | None:
         """Why nothing may be changed now; None when it may."""
@@ -184,4 +188,6 @@ class Control:
             return Withheld("paused", "Rolekeeper is paused")
         if (self.mode or deployed) is Mode.OBSERVE:
             return Withheld("observed", "the mode is observe")
+        if not self.swept:
+            return Withheld("unswept", "no sweep has come to its end on this state table yet")
         return None

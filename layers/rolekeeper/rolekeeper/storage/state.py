@@ -6,7 +6,7 @@ reported beside the sound ones: it must keep nobody else from being seen.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import batched
 from typing import Any
@@ -27,17 +27,13 @@ FLEET_NEWS = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One consistent read of the state table.
-
-    `swept` says whether a sweep ever came to its end on this table. `damaged` are the items that aren't what we wrote.
-    """
+    """One consistent read of the state table. `damaged` are the items that aren't what we wrote."""
 
     control: Control = field(default_factory=Control)
     records: Mapping[InstanceKey, InstanceRecord] = field(default_factory=dict)
     pins: Mapping[InstanceKey, Pin] = field(default_factory=dict)
     published: Mapping[MappingKey, PublishedMapping] = field(default_factory=dict)
     damaged: Mapping[InstanceKey | MappingKey, CorruptItemError] = field(default_factory=dict)
-    swept: bool = True
 
     def record(self, key: InstanceKey) -> InstanceRecord:
         return self.records.get(key, InstanceRecord())
@@ -75,13 +71,12 @@ class State:
             return found
 
         return Snapshot(
-            control=codec.control_from(items.get(layout.CONTROL, {})),
+            control=replace(codec.control_from(items.get(layout.CONTROL, {})), swept=_swept(items)),
             records=decoded(codec.record_from, records),
             # People write pins: what can't be read of one holds its instance alone, and says why.
             pins={key: codec.pin_from(items[at]) for at, key in pins.items() if at in items},
             published=decoded(codec.published_from, published),
             damaged=damaged,
-            swept="mappings" in items.get(layout.FLEET, {}),
         )
 
     def pin(self, key: InstanceKey) -> Pin | None:
@@ -92,7 +87,7 @@ class State:
 
     def swept(self) -> bool:
         """Whether a sweep ever came to its end on this table."""
-        return "mappings" in self.store.get([layout.FLEET]).get(layout.FLEET, {})
+        return _swept(self.store.get([layout.FLEET]))
 
     def note_sweep(self, instances: int, mappings: int, at: datetime) -> None:
         """Keep how many instances and mappings a sweep that came to its end saw; written on a change, and once a day.
@@ -177,6 +172,10 @@ class State:
         """Delete timers that have rung. One that is gone already is no error."""
         for some in batched(timers, PAGE, strict=False):
             self.store.write(*(self.store.delete(layout.timer_key(timer)) for timer in some))
+
+
+def _swept(items: Mapping[Key, Item]) -> bool:
+    return "mappings" in items.get(layout.FLEET, {})
 
 
 def _update(change: RecordChange) -> Update | None:
