@@ -27,7 +27,7 @@ def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | N
                 f"revision {number} of {key} is its deletion", f"to delete it again: rolekeeper mapping rm {key}"
             )
         return found
-    published = deployment.app.revisions.published(key)
+    published = deployment.app.revisions.read(key).published
     if published is None:
         raise CommandError(f"no revision of {key} was ever published", f"see: rolekeeper mapping history {key}")
     for item in store.last(pk, "revision#", _LOOKED_AT):

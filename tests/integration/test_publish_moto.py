@@ -86,7 +86,7 @@ class Account:
 
     def served(self) -> PublishedMapping:
         """What is published under workload=web."""
-        mapping = Revisions(Store(self.dynamodb, STATE_TABLE)).published(MappingKey("workload", "web"))
+        mapping = Revisions(Store(self.dynamodb, STATE_TABLE)).read(MappingKey("workload", "web")).published
         assert mapping
         return mapping
 
@@ -193,4 +193,4 @@ def test_a_row_put_and_deleted_before_anybody_looked_leaves_nothing(account: Acc
     account.put(role={"S": "web"})
     account.delete()
     assert account.deliver() == 2
-    assert Revisions(Store(account.dynamodb, STATE_TABLE)).published(MappingKey("workload", "web")) is None
+    assert Revisions(Store(account.dynamodb, STATE_TABLE)).read(MappingKey("workload", "web")).published is None

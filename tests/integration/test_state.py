@@ -159,7 +159,7 @@ def test_every_read_is_strongly_consistent(table: Table) -> None:
         lambda params, **_: asked.append(params["RequestItems"][STATE_TABLE]["ConsistentRead"]),
     )
     table.state.read([KEY], [])
-    table.revisions.published(MappingKey("a", "b"))
+    table.revisions.read(MappingKey("a", "b"))
     assert asked == [True, True]
 
 
@@ -478,9 +478,9 @@ def test_two_entries_of_one_moment_are_both_kept(table: Table) -> None:
 
 def test_a_published_mapping_is_served_and_kept_as_a_revision(table: Table) -> None:
     web = published("workload=web", "web")
-    assert table.revisions.published(web.key) is None
+    assert table.revisions.read(web.key).published is None
     table.revisions.publish(web, {"cause": "row changed"}, NOW)
-    assert table.revisions.published(web.key) == web
+    assert table.revisions.read(web.key).published == web
     (entry,) = table.store.history(layout.mapping_pk(web.key))
     assert entry["cause"] == "row changed"
     key = codec.to_attributes({"pk": layout.mapping_pk(web.key), "sk": "revision#00000001"})
@@ -492,7 +492,7 @@ def test_of_two_who_publish_one_revision_the_second_observes_again(table: Table)
     table.revisions.publish(web, {}, NOW)
     with pytest.raises(ConflictError):
         table.revisions.publish(rival, {}, NOW)
-    assert table.revisions.published(web.key) == web
+    assert table.revisions.read(web.key).published == web
     assert len(table.store.history(layout.mapping_pk(web.key))) == 1
 
 
@@ -501,18 +501,18 @@ def test_mappings_of_tricky_tags_are_found_again(table: Table, tag: str) -> None
     mapping = published(tag, "web")
     table.revisions.publish(published("a=b", "other"), {}, NOW)
     table.revisions.publish(mapping, {}, NOW)
-    assert table.revisions.published(mapping.key) == mapping
+    assert table.revisions.read(mapping.key).published == mapping
 
 
 def test_a_mapping_is_suspended_and_resumed(table: Table) -> None:
     web = published("workload=web", "web")
     table.revisions.publish(web, {}, NOW)
     table.revisions.refresh(replace(web, suspended_because="its role is gone"), {"cause": "sweep"}, NOW)
-    found = table.revisions.published(web.key)
+    found = table.revisions.read(web.key).published
     assert found
     assert found.suspended_because == "its role is gone"
     table.revisions.refresh(replace(found, suspended_because=""), {"cause": "sweep"}, NOW)
-    assert table.revisions.published(web.key) == web
+    assert table.revisions.read(web.key).published == web
     assert len(table.store.history(layout.mapping_pk(web.key))) == 3
 
 
@@ -523,7 +523,7 @@ def test_a_revision_published_meanwhile_isnt_suspended(table: Table) -> None:
         table.revisions.publish(each, {}, NOW)
     with pytest.raises(ConflictError):
         table.revisions.refresh(replace(web, suspended_because="its role is gone"), {}, NOW)
-    assert table.revisions.published(web.key) == newer
+    assert table.revisions.read(web.key).published == newer
 
 
 def test_all_that_is_kept_of_a_mapping_comes_in_one_read(table: Table) -> None:
@@ -605,4 +605,4 @@ def test_an_item_that_is_too_large_isnt_tried_again(table: Table) -> None:
     words = published("workload=web", "web", description="x" * 500_000)
     with pytest.raises(PermanentError):
         table.revisions.publish(words, {}, NOW)
-    assert table.revisions.published(words.key) is None
+    assert table.revisions.read(words.key).published is None

@@ -1,6 +1,6 @@
 """Each minute's work: what expires is seen at its moment, by those whom it concerns, whatever else goes wrong."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,16 +18,19 @@ from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import State
 
 
+@dataclass(frozen=True)
 class Delays(WorkQueue):
     """The work queue, which notes each instance with its delay."""
 
-    def __init__(self) -> None:
-        self.sent: list[tuple[str, int]] = []
+    client: Any = None
+    url: str = ""
+    now: Any = None
+    sent: list[tuple[str, int]] = field(default_factory=list)
 
     def send(self, instances: Any, cause: str, correlation_id: str, *, delay_seconds: int = 0) -> int:
         assert (cause, correlation_id) == ("expiry", "minute-1")
         keys = list(instances)
-        self.sent += [(key.id, delay_seconds) for key in keys]
+        self.sent.extend((key.id, delay_seconds) for key in keys)
         return len(keys)
 
 

@@ -1,5 +1,6 @@
 """What people write into the state table takes effect at once."""
 
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -20,33 +21,37 @@ from strategies.values import KEY, NOW
 PIN = layout.pin_key(KEY)
 
 
+@dataclass(frozen=True)
 class StartedTasks(Tasks):
-    """Notes what was started; `refuses` so many times first."""
+    """Notes what was started; raises the `refusals` first."""
 
-    def __init__(self) -> None:
-        self.started: list[Task] = []
-        self.refuses = 0
+    client: Any = None
+    function: str = ""
+    started: list[Task] = field(default_factory=list)
+    refusals: list[Exception] = field(default_factory=list)
 
     def start(self, task: Task, correlation_id: str) -> None:
         assert correlation_id == "event-1"
-        if self.refuses:
-            self.refuses -= 1
-            raise RetryableError("TooManyRequestsException", "slow down")
+        if self.refusals:
+            raise self.refusals.pop()
         self.started.append(task)
 
 
+@dataclass(frozen=True)
 class SentInstances(WorkQueue):
     """Notes what was sent."""
 
-    def __init__(self) -> None:
-        self.sent: list[InstanceKey] = []
-        self.causes: list[str] = []
+    client: Any = None
+    url: str = ""
+    now: Any = None
+    sent: list[InstanceKey] = field(default_factory=list)
+    causes: list[str] = field(default_factory=list)
 
     def send(self, instances: Any, cause: str, correlation_id: str, *, delay_seconds: int = 0) -> int:
         assert correlation_id == "event-1"
         assert delay_seconds == 0
         self.causes.append(cause)
-        self.sent += instances
+        self.sent.extend(instances)
         return len(self.sent)
 
 
@@ -95,7 +100,7 @@ def test_a_batch_starts_each_task_once(world: FakeAccount, steering: OperatorOve
 def test_a_task_that_wasnt_taken_is_started_by_the_next_record(
     steering: OperatorOverrides, tasks: StartedTasks
 ) -> None:
-    tasks.refuses = 1
+    tasks.refusals.append(RetryableError("TooManyRequestsException", "slow down"))
     with pytest.raises(RetryableError):
         steering.written(layout.CONTROL, "event-1")
     steering.written(layout.CONTROL, "event-1")

@@ -187,7 +187,7 @@ def test_the_larger_of_the_two_limits_counts_and_the_fleet_is_as_the_sweep_count
 def test_an_approval_lets_so_many_more_through_for_its_revision_only(world: FakeAccount) -> None:
     instances = fleet(world, 9)
     retag(world, instances, "db")
-    approved = world.revisions.published(mapping_key("workload=db"))
+    approved = world.revisions.read(mapping_key("workload=db")).published
     assert approved
     update = codec.to_attributes({":credit": 2, ":revision": approved.revision})
     pk, sk = layout.window_key(mapping_key("workload=db"))
@@ -243,7 +243,7 @@ def test_a_refusal_in_the_next_minute_makes_no_room_for_one_more(world: FakeAcco
 def test_an_approved_change_that_ec2_refuses_stays_approved_for_its_revision_only(world: FakeAccount) -> None:
     world.limits = Limits(0, 0)
     (instance,) = fleet(world, 1)
-    published = world.revisions.published(mapping_key("workload=db"))
+    published = world.revisions.read(mapping_key("workload=db")).published
     assert published
     world.revisions.publish(replace(published, revision=2), {}, world.clock.now(), approved_budget=1)
     retag(world, [instance], "db")

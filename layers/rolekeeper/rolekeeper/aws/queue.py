@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import batched
@@ -25,13 +26,13 @@ ENTRIES = 10
 LONGEST_DELAY = 900
 
 
+@dataclass(frozen=True)
 class WorkQueue:
     """The one queue that every request to reconcile goes through."""
 
-    def __init__(self, client: "SQSClient", url: str, now: Callable[[], datetime]) -> None:
-        self._client = client
-        self._url = url
-        self._now = now
+    client: "SQSClient"
+    url: str
+    now: Callable[[], datetime]
 
     def send(self, instances: Iterable[InstanceKey], cause: str, correlation_id: str, *, delay_seconds: int = 0) -> int:
         """Ask for these instances to be reconciled; returns how many were sent.
@@ -44,14 +45,14 @@ class WorkQueue:
         """
         sent = 0
         for batch in batched(instances, ENTRIES, strict=False):
-            bodies = [json.dumps(request(key, cause, correlation_id, self._now())) for key in batch]
+            bodies = [json.dumps(request(key, cause, correlation_id, self.now())) for key in batch]
             delay = {"DelaySeconds": delay_seconds} if delay_seconds else {}
             entries = [{"Id": str(at), "MessageBody": body, **delay} for at, body in enumerate(bodies)]
-            with classified("sqs:SendMessage", self._url):
-                answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]  # built above
+            with classified("sqs:SendMessage", self.url):
+                answer = self.client.send_message_batch(QueueUrl=self.url, Entries=entries)  # type: ignore[arg-type]  # built above
             if failed := answer.get("Failed"):
                 first = failed[0]
-                raise RetryableError(first["Code"], first.get("Message", ""), "sqs:SendMessage", self._url)
+                raise RetryableError(first["Code"], first.get("Message", ""), "sqs:SendMessage", self.url)
             sent += len(batch)
         return sent
 
@@ -78,12 +79,12 @@ class Task(StrEnum):
     EXPIRIES = "expiries"
 
 
+@dataclass(frozen=True)
 class Tasks:
     """Starts tasks of the scheduled function."""
 
-    def __init__(self, client: "LambdaClient", function: str) -> None:
-        self._client = client
-        self._function = function
+    client: "LambdaClient"
+    function: str
 
     def start(self, task: Task, correlation_id: str) -> None:
         """Start a task now, and don't wait for it.
@@ -92,5 +93,5 @@ class Tasks:
             RetryableError: Lambda took no more. Starting twice is harmless.
         """
         payload = json.dumps({"task": task.value, "id": correlation_id}).encode()
-        with classified("lambda:InvokeFunction", self._function):
-            self._client.invoke(FunctionName=self._function, InvocationType="Event", Payload=payload)
+        with classified("lambda:InvokeFunction", self.function):
+            self.client.invoke(FunctionName=self.function, InvocationType="Event", Payload=payload)

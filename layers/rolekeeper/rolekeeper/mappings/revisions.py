@@ -57,11 +57,6 @@ class Revisions:
             in_conflict=self._decoded(_in_conflict, items.get(published_at)) or frozenset(),
         )
 
-    def published(self, key: MappingKey) -> PublishedMapping | None:
-        """One published mapping or its tombstone, as it is now."""
-        at = layout.published_key(key)
-        return self._decoded(codec.published_from, self.store.get([at]).get(at))
-
     def _decoded[T](self, decode: Callable[[codec.Item], T], item: codec.Item | None) -> T | None:
         return self.store.decode(decode, item) if item else None
 
