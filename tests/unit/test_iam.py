@@ -126,7 +126,7 @@ def test_every_page_of_policies_is_read() -> None:
             document = json.dumps(policy(allow(f"{name}:*")))
             answers.add_response("get_role_policy", {"RoleName": "web", "PolicyName": name, "PolicyDocument": document})
         known: dict[str, Document] = {managed(name): policy(allow(f"{name}:*")) for name in ("one", "two")}
-        read = Iam(client, ACCOUNT).policies("web", known)
+        read = Iam(client, ACCOUNT, managed=known).policies("web")
         answers.assert_no_pending_responses()
     assert read
     assert read.documents[2:] == (policy(allow("one:*")), policy(allow("two:*")))
@@ -134,11 +134,11 @@ def test_every_page_of_policies_is_read() -> None:
 
 def test_a_managed_policy_that_is_known_is_not_read_again(desk: MappingsFixture) -> None:
     known: dict[str, Document] = {}
-    reading = Iam(desk.iam, ACCOUNT)
-    first = reading.policies("web", known)
+    reading = Iam(desk.iam, ACCOUNT, managed=known)
+    first = reading.policies("web")
     assert set(known) == {managed("ssm"), managed("limit")}
     desk.world.calls.clear()
-    assert reading.policies("web", known) == first
+    assert reading.policies("web") == first
     assert desk.world.calls["GetPolicy"] == desk.world.calls["GetPolicyVersion"] == 0
 
 
@@ -159,7 +159,7 @@ def test_each_read_of_policies_names_its_permission(
     known: dict[str, Document] = {managed("limit"): {}}
     client: Any = Refuses(desk.iam, operation)
     with pytest.raises(AccessDeniedError) as denied:
-        Iam(client, ACCOUNT).policies("web", known)
+        Iam(client, ACCOUNT, managed=known).policies("web")
     assert (denied.value.action, denied.value.resource) == (action, resource)
 
 

@@ -1,7 +1,7 @@
 """IAM as the checks need it: roles, what their policies say, instance profiles. Errors come classified."""
 
-from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import NotFoundError, classified
@@ -48,11 +48,12 @@ class InstanceProfile:
 
 @dataclass(frozen=True)
 class Iam:
-    """The calls to IAM in one account."""
+    """The calls to IAM in one account. `managed` are the managed policies that are known, by ARN: roles share many."""
 
     client: "IAMClient"
     account: str
     partition: str = "aws"
+    managed: dict[str, Document] = field(default_factory=dict)
 
     def arn(self, kind: str, path: str, name: str) -> str:
         """The ARN of a `role` or an `instance-profile`; `path` begins and ends with a slash."""
@@ -69,19 +70,15 @@ class Iam:
         trust = _document(role.get("AssumeRolePolicyDocument"))
         return Role(role["RoleName"], role["Arn"], role["Path"], trust, boundary_arn)
 
-    def policies(self, role_name: str, managed: MutableMapping[str, Document] | None = None) -> Policies | None:
-        """What a role's policies say; None when there is no role.
-
-        `managed` are the managed policies that are known, by ARN; roles share many. What is read is added.
-        """
+    def policies(self, role_name: str) -> Policies | None:
+        """What a role's policies say; None when there is no role."""
         if (role := self.get_role(role_name)) is None:
             return None
-        known = {} if managed is None else managed
         attached = self._attached(role)
-        for arn in {*attached, role.boundary_arn} - {*known, ""}:
-            known[arn] = self._managed(arn)
-        documents = (*self._inline(role), *(known[arn] for arn in attached))
-        return Policies(documents, known[role.boundary_arn] if role.boundary_arn else None)
+        for arn in {*attached, role.boundary_arn} - {*self.managed, ""}:
+            self.managed[arn] = self._default_version(arn)
+        documents = (*self._inline(role), *(self.managed[arn] for arn in attached))
+        return Policies(documents, self.managed[role.boundary_arn] if role.boundary_arn else None)
 
     def _inline(self, role: Role) -> list[Document]:
         with classified("iam:ListRolePolicies", role.arn):
@@ -96,7 +93,7 @@ class Iam:
             pages = self.client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
             return [each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]]
 
-    def _managed(self, arn: str) -> Document:
+    def _default_version(self, arn: str) -> Document:
         """What a managed policy says: its default version."""
         with classified("iam:GetPolicy", arn):
             version = self.client.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]

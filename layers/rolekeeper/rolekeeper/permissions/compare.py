@@ -10,7 +10,7 @@ from functools import cache
 
 from rolekeeper.aws import Iam
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.aws.iam import Document, Policies
+from rolekeeper.aws.iam import Policies
 from rolekeeper.permissions.policies import Permissions, Rule, Scope, TooManyRulesError, permissions
 
 # The longest condition that is shown whole.
@@ -113,7 +113,6 @@ class PolicyReader:
 
     def __init__(self, iam: Iam) -> None:
         self._iam = iam
-        self._managed: dict[str, Document] = {}
         self._policies = cache(self._read_policies)
         self._role_in = cache(self._read_profile)
         self._difference = cache(self._compare)
@@ -145,7 +144,7 @@ class PolicyReader:
         if not role:
             return Policies()
         try:
-            return self._iam.policies(role, self._managed) or f"role '{role}' doesn't exist"
+            return self._iam.policies(role) or f"role '{role}' doesn't exist"
         except AwsRefusalError as error:
             return _refused(error)
 

@@ -8,7 +8,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Context, Decimal
 from enum import StrEnum
 from functools import cache, partial
@@ -28,6 +28,7 @@ VERSION = 2
 PIN_KEPT = timedelta(days=7)
 # What the first edition wrote into a record: associations that it made, changes under way, and what it showed.
 _ASSIGNMENT, _INTENT = "assignment:", "intent:"
+_LONG_AGO = "0001-01-01T00:00:00Z"
 _LEGACY = (_ASSIGNMENT, _INTENT, "undone:", "standing", "made")
 
 
@@ -143,13 +144,8 @@ def _under(item: Mapping[str, Any], *prefixes: str) -> list[Any]:
 
 def _legacy_grant(item: Mapping[str, Any]) -> Grant:
     """An association that the first edition made, or was about to make."""
-    return Grant(
-        profile_arn=_text(item.get("profile_arn", item.get("target_profile_arn"))),
-        role=_text(item["role"]),
-        mapping=decode(MappingKey, item["mapping"]),
-        revision=int(item["revision"]),
-        at=datetime.fromisoformat(item["at"]) if "at" in item else datetime.min.replace(tzinfo=UTC),
-    )
+    profile_arn = item.get("profile_arn", item.get("target_profile_arn"))
+    return decode(Grant, {"at": _LONG_AGO, **item, "profile_arn": profile_arn})
 
 
 def pin_item(key: InstanceKey, pin: Pin) -> Item:

@@ -129,11 +129,7 @@ class Store:
             self._call("TransactWriteItems", self.client.transact_write_items, TransactItems=list(writes))
             return
         ((kind, arguments),) = writes[0].items()
-        calls: Any = {
-            "Put": self.client.put_item,
-            "Update": self.client.update_item,
-            "Delete": self.client.delete_item,
-        }
+        calls: Any = {"Put": self.client.put_item, "Update": self.client.update_item, "Delete": self.client.delete_item}
         self._call(f"{kind}Item", calls[kind], **arguments)
 
     def _call(self, operation: str, call: Callable[..., Any], **arguments: Any) -> Any:
