@@ -157,7 +157,7 @@ def writes(draw: st.DrawFn) -> Step:
         item, higher, same = (
             draw(items()),
             draw(st.sampled_from(["", "revision"])),
-            draw(st.sampled_from(["", "blocks"])),
+            draw(st.sampled_from([[], ["blocks"]])),
         )
         return Step("put", (item, higher, same), lambda at: at.store.put(item, if_higher=higher, if_same=same))
     key = draw(keys)

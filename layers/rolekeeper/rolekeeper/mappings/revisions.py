@@ -79,7 +79,7 @@ class Revisions:
         if blocked := {layout.mapping_pk(each) for each in in_conflict}:
             item[BLOCKS] = blocked
         writes = [
-            self.store.put(item, if_higher="revision", if_same=BLOCKS),
+            self.store.put(item, if_higher="revision", if_same=[BLOCKS]),
             self.store.put(revision),
             self.store.entry(layout.mapping_pk(mapping.key), entry, at),
         ]

@@ -94,15 +94,15 @@ class Store:
 
     # ---- writes, to be made alone or in one transaction ----
 
-    def put(self, item: Mapping[str, Any], *, if_higher: str = "", if_same: str = "") -> Write:
+    def put(self, item: Mapping[str, Any], *, if_higher: str = "", if_same: Sequence[str] = ()) -> Write:
         """Put an item: in the place of another only if the number `if_higher` is higher than there, where given.
 
-        Then `if_same` may name an attribute that must also be equal there, or absent from both.
+        Then the attributes `if_same` must also be equal there, or absent from both.
         """
         put: dict[str, Any] = {"TableName": self.table, "Item": codec.to_attributes(item)}
         if if_higher:
             older = Update().only_if(if_higher, "<", item[if_higher])
-            put |= older.only_as(item, *([if_same] if if_same else [])).condition()
+            put |= older.only_as(item, *if_same).condition()
             put["ConditionExpression"] = f"attribute_not_exists(pk) OR ({put['ConditionExpression']})"
         return {"Put": put}
 
