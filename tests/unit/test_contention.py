@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from fixtures.account import FakeAccount, KilledError, kill, new_account
-from rolekeeper.model.instance import AppliedChange, DesiredChange, repeated
+from rolekeeper.model.instance import AppliedChange, DesiredChange, InstanceRecord
 from rolekeeper.model.mapping import Pin, WhenOccupied
 from rolekeeper.settings import ContentionRule
 from rolekeeper.storage import codec
@@ -234,6 +234,10 @@ def test_a_change_whose_outcome_nobody_recorded_is_not_counted(world: FakeAccoun
 # ---- the rule itself ----
 
 WEB = DesiredChange(key("workload=web"), 1, arn("web"))
+
+
+def repeated(changes: tuple[AppliedChange, ...], desired: DesiredChange | None) -> tuple[AppliedChange, ...]:
+    return InstanceRecord(changes=changes).repeated(desired)
 
 
 def changes(*minutes: float, desired: DesiredChange = WEB) -> tuple[AppliedChange, ...]:

@@ -132,7 +132,7 @@ def decision_codes() -> set[str]:
     codes: set[str] = set()
     for node in parsed(*(LAYER / "instances").glob("*.py"), *(LAYER / "model").glob("*.py")):
         if isinstance(node, ast.Call):
-            if isinstance(node.func, ast.Name) and node.func.id in {"Decision", "decision", "Exclusion"}:
+            if isinstance(node.func, ast.Name) and node.func.id in {"Decision", "decision", "_left_alone"}:
                 codes |= constants(node.args[1]) if len(node.args) > 1 else set()
             if isinstance(node.func, ast.Name) and node.func.id == "Withheld":
                 codes |= constants(node.args[0])

@@ -25,7 +25,7 @@ def mode(deployment: DoctorDeployment) -> Findings:
         yield fail(f"nothing changes: {control.unclear}", "set it: rolekeeper mode, pause or resume")
     elif control.paused:
         yield warn("nothing changes: Rolekeeper is paused", "rolekeeper resume")
-    elif withheld:
+    elif withheld and withheld.code == "observed":
         yield warn(f"nothing changes: {withheld.reason}", "rolekeeper mode enforce")
     return "changes are made"
 

@@ -3,7 +3,7 @@
 The same function serves the reconciler, the sweep and the command line.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from rolekeeper.model.instance import (
@@ -68,9 +68,8 @@ def decide(  # noqa: PLR0913, PLR0917  # all that one decision depends on
     if instance.managed_by:
         reason = f"{instance.managed_by} manages the instance, and its role with it"
         return decision(Action.NOTHING, "service-managed", reason)
-    if excluded := candidates.exclusion:
-        said = (str(excluded.until), excluded.text)
-        return decision(excluded.action, excluded.code, excluded.reason, until=excluded.until, arguments=said)
+    if candidates.exclusion:
+        return replace(candidates.exclusion, overridden=candidates.overridden)
     if association and association.state is AssociationState.DISASSOCIATING:
         reason = "EC2 is still detaching the former role"
         return decision(Action.WAIT, "disassociating", reason, association_id=association.id, polls=True)

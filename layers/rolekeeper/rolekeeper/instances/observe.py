@@ -23,9 +23,8 @@ from rolekeeper.model.instance import (
     Instance,
     InstanceKey,
     InstanceRecord,
-    repeated,
 )
-from rolekeeper.model.mapping import IGNORE_TAG, Control, MappingKey, Pin, PublishedMapping, Withheld
+from rolekeeper.model.mapping import IGNORE_TAG, Control, MappingKey, Pin, PublishedMapping
 from rolekeeper.settings import Rules
 from rolekeeper.storage import State
 from rolekeeper.storage.state import Snapshot
@@ -59,12 +58,17 @@ class Observation:
         if self.instance is None:
             return Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance")
         decided = decide(self.instance, self.association, self.grant, self.candidates, self.owner, rules.ownership)
-        same = repeated(self.record.changes, decided.desired)
+        same = self.record.repeated(decided.desired)
         if decided.action.mutates and rules.contention.contended(same):
-            decided = _contended(decided, len(same))
+            reason = (
+                f"another actor reverted this change {len(same)} times; it is left alone until its mapping, its tags "
+                f"or a pin changes, or rolekeeper release. It {decided.would}"
+            )
+            decided = replace(decided, action=Action.HOLD, code="contested", reason=reason)
         withheld = self.control.withholds(rules.mode)
         if withheld and decided.action.mutates:
-            return _withheld(decided, withheld)
+            reason, told = f"{withheld.reason}; it {decided.would}", (*decided.arguments, self.control.unclear)
+            return replace(decided, action=Action.HOLD, code=withheld.code, reason=reason, arguments=told)
         if withheld and self.control.paused:
             # Whoever asks why sees that Rolekeeper is paused, even where there is nothing to do.
             return replace(decided, reason=f"{withheld.reason}; {decided.reason}")
@@ -197,14 +201,6 @@ def _with_owners(
     return observed
 
 
-def _contended(decision: Decision, times: int) -> Decision:
-    reason = (
-        f"another actor reverted this change {times} times; it is left alone until its mapping, its tags or a pin "
-        f"changes, or rolekeeper release. It would {decision.action.value.lower()}: {decision.reason}"
-    )
-    return replace(decision, action=Action.HOLD, code="contested", reason=reason)
-
-
 def waits_for_room(decision: Decision, until: datetime) -> Decision:
     """The same, waiting until its mapping may change more instances."""
     reason = (
@@ -212,13 +208,3 @@ def waits_for_room(decision: Decision, until: datetime) -> Decision:
         f"until there is room, and then: {decision.reason}"
     )
     return replace(decision, action=Action.WAIT, code="window", reason=reason, until=until)
-
-
-def _withheld(decision: Decision, withheld: Withheld) -> Decision:
-    return replace(
-        decision,
-        action=Action.HOLD,
-        code=withheld.code,
-        reason=f"{withheld.reason}; it would {decision.action.value.lower()}: {decision.reason}",
-        arguments=(*decision.arguments, withheld.text),
-    )

@@ -17,7 +17,6 @@ from rolekeeper.model.instance import (
     InstanceRecord,
     RecordChange,
     Timer,
-    repeated,
 )
 from rolekeeper.settings import ContentionRule
 
@@ -37,8 +36,8 @@ def completed(observed: Observation, decision: Decision, rule: ContentionRule, n
     cleared = RecordChange(clears=observed.record.condition is not None)
     if decision.swap or decision.desired is None:
         return cleared
-    same = repeated(observed.record.changes, decision.desired)
-    counted = same[len(same) + 1 - rule.after :] if len(same) >= rule.after else same
+    same = observed.record.repeated(decision.desired)
+    counted = same[max(0, len(same) + 1 - rule.after) :]
     lapsed = tuple(each for each in observed.record.changes if each not in counted)
     return replace(cleared, applied=AppliedChange(decision.desired, now), lapsed=lapsed)
 

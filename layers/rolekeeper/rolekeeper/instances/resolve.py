@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from rolekeeper.model.instance import Action, Candidates, Exclusion, Instance, InstanceKey, Overridden
+from rolekeeper.model.instance import Action, Candidates, Decision, Instance, InstanceKey, Overridden
 from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 
 
@@ -43,7 +43,7 @@ def resolve(
     ranked = _rank(instance, published, now)
     if pin and not pin.expired(now):
         if pin.unclear:
-            unclear = Exclusion(Action.HOLD, "pin-unclear", pin.unclear, text=pin.unclear)
+            unclear = _left_alone(Action.HOLD, "pin-unclear", pin.unclear, unclear=pin.unclear)
             return _overruled(ranked, "the pin can't be read", unclear)
         return replace(_overruled(ranked, "the pin comes before every mapping"), winner=as_mapping(pin, instance.key))
     if excluded := exclusion(instance.tags, now):
@@ -51,7 +51,7 @@ def resolve(
     return ranked
 
 
-def _overruled(ranked: Candidates, why: str, excluded: Exclusion | None = None) -> Candidates:
+def _overruled(ranked: Candidates, why: str, excluded: Decision | None = None) -> Candidates:
     """The same with no winner: whichever would have governed loses."""
     would = ranked.in_conflict or ((ranked.winner,) if ranked.winner else ())
     lost = tuple(Overridden(each.key, why) for each in would)
@@ -86,7 +86,7 @@ def _rank(instance: Instance, published: Iterable[PublishedMapping], now: dateti
     return Candidates(winner=first, overridden=tuple(overridden))
 
 
-def exclusion(tags: Mapping[str, str], now: datetime) -> Exclusion | None:
+def exclusion(tags: Mapping[str, str], now: datetime) -> Decision | None:
     """Why the instance is left alone by its own tag; None where it isn't.
 
     `true` leaves it alone for good, a moment (ISO 8601 with a zone) until then. `false`, or a moment that has passed,
@@ -96,7 +96,7 @@ def exclusion(tags: Mapping[str, str], now: datetime) -> Exclusion | None:
     if text is None or text.strip().lower() == "false":
         return None
     if text.strip().lower() == "true":
-        return Exclusion(Action.NOTHING, "ignored", f"its tag {IGNORE_TAG} says true")
+        return _left_alone(Action.NOTHING, "ignored", f"its tag {IGNORE_TAG} says true")
     try:
         until = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -104,10 +104,17 @@ def exclusion(tags: Mapping[str, str], now: datetime) -> Exclusion | None:
     if until is None or until.tzinfo is None:
         wanted = "write true, or a time with its zone, as 2026-12-31T18:00:00Z"
         reason = f"its tag {IGNORE_TAG} says {text!r:.60}; {wanted}"
-        return Exclusion(Action.HOLD, "ignore-unclear", reason, text=text)
+        return _left_alone(Action.HOLD, "ignore-unclear", reason, unclear=text)
     if until <= now:
         return None
-    return Exclusion(Action.WAIT, "ignored", f"its tag {IGNORE_TAG} says until {text.strip()}", until)
+    return _left_alone(Action.WAIT, "ignored", f"its tag {IGNORE_TAG} says until {text.strip()}", until)
+
+
+def _left_alone(
+    action: Action, code: str, reason: str, until: datetime | None = None, *, unclear: str = ""
+) -> Decision:
+    """The instance is left as it is until then, or for what a tag or a pin says that can't be read."""
+    return Decision(action, code, reason, until=until, arguments=(str(until), unclear))
 
 
 def as_mapping(pin: Pin, instance: InstanceKey) -> PublishedMapping:

@@ -1,9 +1,10 @@
 """Instances as EC2 shows them, what is decided of one, and what is remembered of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from itertools import takewhile
 
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 
@@ -138,16 +139,6 @@ class AppliedChange:
     at: datetime
 
 
-def repeated(changes: Sequence[AppliedChange], desired: DesiredChange | None) -> tuple[AppliedChange, ...]:
-    """The last changes, as far back as each was this very one; oldest first."""
-    found: list[AppliedChange] = []
-    for each in reversed(changes):
-        if each.change != desired:
-            break
-        found.append(each)
-    return tuple(reversed(found))
-
-
 @dataclass(frozen=True, slots=True)
 class Condition:
     """What an instance shows while it doesn't carry what it should, watched by a retry loop or a timer, or parked."""
@@ -174,6 +165,11 @@ class InstanceRecord:
     changes: tuple[AppliedChange, ...] = ()
     writes: int = field(default=0, compare=False)
     legacy: frozenset[str] = field(default=frozenset(), compare=False)
+
+    def repeated(self, desired: DesiredChange | None) -> tuple[AppliedChange, ...]:
+        """The last changes, as far back as each was this very one; oldest first."""
+        newest_first = takewhile(lambda each: each.change == desired, reversed(self.changes))
+        return tuple(newest_first)[::-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,34 +218,6 @@ class Overridden:
 
 
 @dataclass(frozen=True, slots=True)
-class Exclusion:
-    """Why an instance is left as it is, whatever its mappings say.
-
-    `until` says when that ends, if it does; `text` is what a tag or a pin says that can't be read.
-    """
-
-    action: Action
-    code: str
-    reason: str
-    until: datetime | None = None
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """The mappings for one instance, ranked (see `resolve`). A pin is the winner over them all.
-
-    `in_conflict` holds the mappings that share the winning priority but want different roles; then there is no winner.
-    Nor is there one where an `exclusion` leaves the instance as it is.
-    """
-
-    winner: PublishedMapping | None = None
-    in_conflict: tuple[PublishedMapping, ...] = ()
-    overridden: tuple[Overridden, ...] = ()
-    exclusion: Exclusion | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
     """What to do for one instance, and why.
 
@@ -279,10 +247,29 @@ class Decision:
         return DesiredChange(self.mapping, self.revision, self.profile_arn) if self.mapping else None
 
     @property
+    def would(self) -> str:
+        """What it would do, in words, where it is held."""
+        return f"would {self.action.value.lower()}: {self.reason}"
+
+    @property
     def fingerprint(self) -> str:
         """Equal for two decisions that say the same, however it is worded: then no condition is written again."""
         said = (self.action, self.code, self.association_id, self.profile_arn, str(self.mapping or ""), self.revision)
         return "|".join(map(str, (*said, *self.arguments)))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The mappings for one instance, ranked (see `resolve`). A pin is the winner over them all.
+
+    `in_conflict` holds the mappings that share the winning priority but want different roles; then there is no winner.
+    Nor is there one where an `exclusion` leaves the instance as it is, whatever its mappings say.
+    """
+
+    winner: PublishedMapping | None = None
+    in_conflict: tuple[PublishedMapping, ...] = ()
+    overridden: tuple[Overridden, ...] = ()
+    exclusion: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,11 +161,10 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """Why nothing may be changed now: a code for machines, and words; `text` is what can't be read."""
+    """Why nothing may be changed now: a code for machines, and words."""
 
     code: str
     reason: str
-    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +182,7 @@ class Control:
     def withholds(self, deployed: Mode) -> Withheld | None:
         """Why nothing may be changed now; None when it may."""
         if self.unclear:
-            return Withheld("control-unclear", self.unclear, self.unclear)
+            return Withheld("control-unclear", self.unclear)
         if self.paused:
             return Withheld("paused", "Rolekeeper is paused")
         if (self.mode or deployed) is Mode.OBSERVE:
