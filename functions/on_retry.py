@@ -6,6 +6,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
 from rolekeeper.instances.requests import RetryState
+from rolekeeper.storage import codec
 
 
 @runtime.logger.inject_lambda_context
@@ -18,7 +19,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """
     app = runtime.app(context.invoked_function_arn)
     reconciler = app.reconciler(in_loop=True)
-    tick = RetryState.parse(event)
+    tick = codec.decode(RetryState, event)
     try:
         outcome = reconciler.run([tick.request])[tick.request.instance]
         decision = outcome.decision

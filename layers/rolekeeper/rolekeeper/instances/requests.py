@@ -11,12 +11,12 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import classified
 from rolekeeper.aws.queue import RECONCILE_REQUESTED, SOURCE
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest
-from rolekeeper.storage.layout import timestamp
+from rolekeeper.storage import codec
 
 if TYPE_CHECKING:
     from types_boto3_stepfunctions.client import SFNClient
@@ -119,23 +119,18 @@ def wait_seconds(attempt: int, rng: random.Random | None = None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RetryState:
-    """The machine's state: what goes into `on_retry`, and comes out with the next wait."""
+    """The machine's state: what goes into `on_retry`, and comes out with the next wait. Its fields are the JSON's."""
 
-    request: ReconcileRequest
+    instance: InstanceKey
+    cause: str
+    correlation_id: str
+    asked_at: datetime
     deadline: datetime
     attempt: int
 
-    @classmethod
-    def parse(cls, event: dict[str, Any]) -> Self:
-        """Read the machine's state; a KeyError or ValueError where it isn't one that `RetryLoop.start` made."""
-        instance = event["instance"]
-        request = ReconcileRequest(
-            instance=InstanceKey(instance["account"], instance["region"], instance["id"]),
-            cause=event["cause"],
-            correlation_id=event["correlation_id"],
-            at=datetime.fromisoformat(event["asked_at"]),
-        )
-        return cls(request, datetime.fromisoformat(event["deadline"]), int(event["attempt"]))
+    @property
+    def request(self) -> ReconcileRequest:
+        return ReconcileRequest(self.instance, self.cause, self.correlation_id, self.asked_at)
 
     def following(self, now: datetime, *, propagating_since: datetime | None = None) -> dict[str, Any] | None:
         """The machine's next state, or None when the next look would come after the deadline.
@@ -149,37 +144,27 @@ class RetryState:
         return replace(self, attempt=self.attempt + 1).document("waiting", wait)
 
     def document(self, outcome: str, wait: int) -> dict[str, Any]:
-        """The machine's state as JSON values."""
-        key = self.request.instance
-        return {
-            "instance": {"account": key.account, "region": key.region, "id": key.id},
-            "cause": self.request.cause,
-            "correlation_id": self.request.correlation_id,
-            "asked_at": timestamp(self.request.at),
-            "deadline": timestamp(self.deadline),
-            "attempt": self.attempt,
-            "wait_seconds": wait,
-            "outcome": outcome,
-        }
+        return {**codec.encode(self), "wait_seconds": wait, "outcome": outcome}
 
 
+@dataclass(frozen=True, slots=True)
 class RetryLoop:
     """Starts executions of the retry machine."""
 
-    def __init__(self, client: "SFNClient", machine_arn: str, timeout_minutes: int) -> None:
-        self._client = client
-        self._machine_arn = machine_arn
-        self._timeout = timedelta(minutes=timeout_minutes)
+    client: "SFNClient"
+    machine_arn: str
+    timeout_minutes: int
 
     def start(self, request: ReconcileRequest, now: datetime) -> datetime:
         """Start a loop for one instance; returns its deadline."""
-        tick = RetryState(request, now + self._timeout, 0)
-        with classified("states:StartExecution", self._machine_arn):
-            self._client.start_execution(
-                stateMachineArn=self._machine_arn,
+        deadline = now + timedelta(minutes=self.timeout_minutes)
+        tick = RetryState(request.instance, request.cause, request.correlation_id, request.at, deadline, attempt=0)
+        with classified("states:StartExecution", self.machine_arn):
+            self.client.start_execution(
+                stateMachineArn=self.machine_arn,
                 # Unique: a bare instance id would block that name for 90 days (AWS_FACTS.md, "Lambda, SQS, DynamoDB
                 # streams, Step Functions").
                 name=f"{request.instance.id}-{uuid.uuid4().hex[:12]}",
                 input=json.dumps(tick.document("waiting", wait_seconds(0))),
             )
-        return tick.deadline
+        return deadline
