@@ -11,7 +11,7 @@ from fakes.ec2 import client_error
 from fixtures.account import ACCOUNT, REGION, FakeAccount
 from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.errors import AccessDeniedError
-from rolekeeper.mail import SUBJECT, TEXTS, mail
+from rolekeeper.mail import SUBJECT, TEXTS, Mailer
 from rolekeeper.settings import Limits
 from strategies.values import NOW
 
@@ -126,14 +126,15 @@ def _detail(value: str) -> dict[str, Any]:
 
 
 def _takes(event: str, value: str) -> str:
-    made = mail(event, _detail(value), f"account {ACCOUNT}, {REGION}", NOW)
+    mailer = Mailer(lambda: None, "topic", f"account {ACCOUNT}, {REGION}", lambda: NOW)  # type: ignore[arg-type, return-value]  # nothing is published
+    made = mailer.mail(event, _detail(value))
     assert made
-    assert made.subject.isascii()
-    assert made.subject.isprintable()
-    assert len(made.subject) <= SUBJECT
-    assert len(made.text.encode()) <= 64_000, "bounded"
-    assert all(line.isprintable() for line in made.text.split("\n"))
-    return made.text
+    assert made["Subject"].isascii()
+    assert made["Subject"].isprintable()
+    assert len(made["Subject"]) <= SUBJECT
+    assert len(made["Message"].encode()) <= 64_000, "bounded"
+    assert all(line.isprintable() for line in made["Message"].split("\n"))
+    return made["Message"]
 
 
 @pytest.mark.parametrize("event", TEXTS)

@@ -63,24 +63,30 @@ TEXTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Mail:
-    """A subject and a text, as SNS takes them."""
+class Mailer:
+    """Publishes mails to the alarm topic of one deployment; `client` is asked for when there is one to publish."""
 
-    subject: str
-    text: str
+    client: "Callable[[], SNSClient]"
+    topic_arn: str
+    where: str
+    now: Callable[[], datetime]
 
+    def mail(self, event: str, detail: Mapping[str, Any]) -> dict[str, str] | None:
+        """What to mail of an event with this detail-type, as SNS takes it; None where nobody has to act on it."""
+        if event not in TEXTS:
+            return None
+        values = defaultdict(str, {name: _shown(value) for name, value in detail.items() if isinstance(value, str)})
+        mapping = f"{detail.get('tag-key', '')}={detail.get('tag-value', '')}"
+        values |= {"mapping": _shown(mapping), "argument": _shown(quote(mapping))}
+        values["by"] = values["by"] or "unknown"
+        about = {"Permission Missing": values["action"], "Mode Changed": values["to"]}.get(event, values["mapping"])
+        place = f"In {self.where}, at {self.now():%Y-%m-%dT%H:%M:%SZ}."
+        text = f"{event}\n\n{TEXTS[event].format_map(values)}\n{place}\n"
+        return {"Subject": _subject(f"Rolekeeper: {event}: {about}"), "Message": text}
 
-def mail(event: str, detail: Mapping[str, Any], where: str, at: datetime) -> Mail | None:
-    """What to mail of an event with this detail-type; None for one that nobody has to act on."""
-    if event not in TEXTS:
-        return None
-    values = defaultdict(str, {name: _shown(value) for name, value in detail.items() if isinstance(value, str)})
-    mapping = f"{detail.get('tag-key', '')}={detail.get('tag-value', '')}"
-    values |= {"mapping": _shown(mapping), "argument": _shown(quote(mapping))}
-    values["by"] = values["by"] or "unknown"
-    about = {"Permission Missing": values["action"], "Mode Changed": values["to"]}.get(event, values["mapping"])
-    text = f"{event}\n\n{TEXTS[event].format_map(values)}\nIn {where}, at {at:%Y-%m-%dT%H:%M:%SZ}.\n"
-    return Mail(_subject(f"Rolekeeper: {event}: {about}"), text)
+    def publish(self, mail: Mapping[str, Any]) -> None:
+        with classified("sns:Publish", self.topic_arn):
+            self.client().publish(TopicArn=self.topic_arn, **mail)
 
 
 def _shown(text: str) -> str:
@@ -92,20 +98,3 @@ def _shown(text: str) -> str:
 def _subject(text: str) -> str:
     plain = text.encode("ascii", "replace").decode()
     return plain if len(plain) <= SUBJECT else f"{plain[: SUBJECT - 3]}..."
-
-
-@dataclass(frozen=True, slots=True)
-class Mailer:
-    """Publishes mails to the alarm topic of one deployment; `client` is asked for when there is one to publish."""
-
-    client: "Callable[[], SNSClient]"
-    topic_arn: str
-    where: str
-    now: Callable[[], datetime]
-
-    def mail(self, event: str, detail: Mapping[str, Any]) -> Mail | None:
-        return mail(event, detail, self.where, self.now())
-
-    def publish(self, mail: Mail) -> None:
-        with classified("sns:Publish", self.topic_arn):
-            self.client().publish(TopicArn=self.topic_arn, Subject=mail.subject, Message=mail.text)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NoResponseError, classified
 from rolekeeper.aws.queue import SOURCE
-from rolekeeper.mail import Mail, Mailer
+from rolekeeper.mail import Mailer
 from rolekeeper.model.instance import Action, Association, Decision, Instance, ReconcileRequest
 from rolekeeper.model.mapping import MappingKey
 
@@ -47,42 +47,37 @@ class Telemetry:
         self._metrics = metrics
         self._mailer = mailer
         self._waiting: list[dict[str, Any]] = []
-        self._mails: list[Mail] = []
+        self._mails: list[dict[str, str]] = []
         self._denied: set[tuple[str, str]] = set()
 
-    def decision(  # noqa: PLR0913  # a log line says everything at once
+    def decision(
         self,
         request: ReconcileRequest,
-        instance: Instance | None,
-        association: Association | None,
-        decision: Decision,
-        answer: Mapping[str, Any] | None = None,
+        said: Mapping[str, Any],
         *,
         event: str = "",
         reads: Collection[str] = (),
     ) -> None:
-        """Log and count one decision, with what was seen and what AWS answered.
+        """Log and count one decision; `said` is what was `told` of it.
 
         `event` is the detail-type to send, empty for none. It names only the tags that some mapping `reads`.
         """
-        observed = seen(instance, association)
         detail = {
             "account": request.instance.account,
             "region": request.instance.region,
             "instance-id": request.instance.id,
             "cause": request.cause,
             "correlation-id": request.correlation_id,
-            "seen": observed,
-            "decision": described(decision),
-            "answer": dict(answer or {}),
+            **said,
         }
         self._logger.info("decided", extra={**detail, "correlation_id": request.correlation_id})
-        self.count(decision.action.value)
-        if decision.code in COUNTED:
-            self.count(COUNTED[decision.code])
+        self.count(said["decision"]["action"])
+        if (code := said["decision"]["code"]) in COUNTED:
+            self.count(COUNTED[code])
         if event:
-            read = {key: value for key, value in observed["tags"].items() if key in reads}
-            self.send(event, {**detail, "seen": {**observed, "tags": read}}, [request.instance.arn])
+            tags = {key: value for key, value in said["seen"]["tags"].items() if key in reads}
+            seen = {**said["seen"], "tags": tags}
+            self.send(event, {**detail, "seen": seen}, [request.instance.arn])
 
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
         """Log, count and send what happened to a mapping; `event` is the detail-type."""
@@ -124,7 +119,7 @@ class Telemetry:
             if _size(entry) > BYTES:
                 entry["Detail"] = _json({**_cut(detail, text, members), "cut": True})
         self._waiting.append(entry)
-        if (mail := self._mailer.mail(event, detail)) is not None:
+        if mail := self._mailer.mail(event, detail):
             self._mails.append(mail)
 
     def flush(self) -> None:
@@ -198,14 +193,18 @@ def _cut(value: Any, text: int, members: int) -> Any:
 # ---- the same in the log, the event and the history ----
 
 
-def seen(instance: Instance | None, association: Association | None) -> dict[str, Any]:
-    return {
+def told(
+    instance: Instance | None, association: Association | None, decision: Decision, answer: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was seen and decided, and what AWS answered."""
+    seen = {
         "state": instance.state.value if instance else "unknown",
         "tags": dict(instance.tags) if instance else {},
         "association-id": association.id if association else "",
         "association-state": association.state.value if association else "",
         "profile-arn": association.profile_arn if association else "",
     }
+    return {"seen": seen, "decision": described(decision), "answer": dict(answer)}
 
 
 def described(decision: Decision) -> dict[str, Any]:
@@ -222,17 +221,5 @@ def described(decision: Decision) -> dict[str, Any]:
     }
 
 
-def history_entry(
-    request: ReconcileRequest,
-    instance: Instance | None,
-    association: Association | None,
-    decision: Decision,
-    answer: Mapping[str, Any],
-) -> dict[str, Any]:
-    return {
-        "cause": request.cause,
-        "correlation_id": request.correlation_id,
-        "seen": seen(instance, association),
-        "decision": described(decision),
-        "answer": dict(answer),
-    }
+def history_entry(request: ReconcileRequest, said: Mapping[str, Any]) -> dict[str, Any]:
+    return {"cause": request.cause, "correlation_id": request.correlation_id, **said}

@@ -7,7 +7,7 @@ that nobody knows the outcome: what the instance carries tells.
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +30,7 @@ from rolekeeper.settings import Rules
 from rolekeeper.storage import State
 from rolekeeper.storage.layout import Key
 from rolekeeper.storage.table import Write
-from rolekeeper.telemetry import CHANGED, Telemetry, history_entry
+from rolekeeper.telemetry import CHANGED, Telemetry, history_entry, told
 from rolekeeper.telemetry import REFUSED as REFUSAL_EVENT
 
 # Seconds between attempts to count a change while other workers count theirs; each attempt lets one of them through.
@@ -66,7 +66,7 @@ class _Started:
 class _Refusal:
     """EC2's answer to a change: with what completes its history entry, the record by now, and the room given back."""
 
-    answer: Mapping[str, str] | None = None
+    answer: Mapping[str, str] = field(default_factory=dict)
     completes: tuple[Key, Mapping[str, Any]] | None = None
     left: InstanceRecord | None = None
     also: tuple[Write, ...] = ()
@@ -118,10 +118,8 @@ class Applier:
         change = records.completed(observed, decision, self.rules.contention, now)
         self.state.save(request.instance, change, now, completes=(started.entry, {"outcome": DONE, "answer": answer}))
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
-        reads = observed.tags_read
-        self.telemetry.decision(
-            request, observed.instance, observed.association, decision, answer, event=event, reads=reads
-        )
+        said = told(observed.instance, observed.association, decision, answer)
+        self.telemetry.decision(request, said, event=event, reads=observed.tags_read)
         return None
 
     def show(
@@ -139,7 +137,8 @@ class Applier:
         # That another mapping stands for the same role by now is worth an entry; that a wait is over is not.
         handed_over = any(each.at == now for each in change.grants)
         news = handed_over if decision.action is Action.NOTHING else change
-        entry = history_entry(request, observed.instance, observed.association, decision, {}) if news else None
+        said = told(observed.instance, observed.association, decision, refusal.answer)
+        entry = history_entry(request, said) if news else None
         if refusal.left:
             change, entry = replace(change, expected=refusal.left), None
         completes, also = refusal.completes, refusal.also
@@ -151,10 +150,7 @@ class Applier:
                 self.state.save(request.instance, RecordChange(), now, completes=completes, also=also)
             raise
         event = REFUSAL_EVENT if decision.action is Action.HOLD and not shown else ""
-        reads = observed.tags_read
-        self.telemetry.decision(
-            request, observed.instance, observed.association, decision, refusal.answer, event=event, reads=reads
-        )
+        self.telemetry.decision(request, said, event=event, reads=observed.tags_read)
         return Outcome(decision, since=shown.since if shown else now)
 
     def failed(self, text: str, error: errors.AwsRefusalError, request: ReconcileRequest, **named: Any) -> Outcome:
@@ -168,7 +164,8 @@ class Applier:
         """Write the grant and the entry, with the room that the change takes, if any; or say when its turn is."""
         mapping = _counted_for(decision)
         found: Reservation | None = None
-        entry = history_entry(request, observed.instance, observed.association, decision, {}) | {"outcome": STARTED}
+        said = told(observed.instance, observed.association, decision, {})
+        entry = history_entry(request, said) | {"outcome": STARTED}
         for wait in (*CROWDED, None):
             now = self.now()
             room = found or (self.window.room(mapping, now) if mapping else None)
