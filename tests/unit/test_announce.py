@@ -17,7 +17,7 @@ from fakes.others import CountedMetrics, FakeEvents, FakeTopic
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mail import Mailer
 from rolekeeper.model.instance import Action, Decision, Overridden, ReconcileRequest, partition_of
-from rolekeeper.telemetry import CHANGED, Telemetry, described, history_entry, told
+from rolekeeper.telemetry import CHANGED, Telemetry, described, history_entry
 from strategies.values import KEY, NOW, arn, association, foreign, foreign_arn, instance, key
 
 WAKE = ReconcileRequest(KEY, "tags changed: workload", "correlation-1", NOW)
@@ -55,7 +55,9 @@ def desk() -> MappingsFixture:
 
 
 def test_a_decision_is_one_log_line_with_everything_and_one_metric(desk: MappingsFixture) -> None:
-    desk.telemetry.decision(WAKE, told(instance(workload="web"), None, ATTACH, {"association-id": "iip-assoc-1"}))
+    desk.telemetry.decision(
+        WAKE, history_entry(WAKE, instance(workload="web"), None, ATTACH, {"association-id": "iip-assoc-1"})
+    )
     (line,) = desk.lines()
     assert (line["level"], line["message"], line["correlation_id"]) == ("INFO", "decided", "correlation-1")
     assert (line["instance-id"], line["cause"]) == (KEY.id, "tags changed: workload")
@@ -67,7 +69,9 @@ def test_a_decision_is_one_log_line_with_everything_and_one_metric(desk: Mapping
 
 
 def test_a_no_op_sends_no_event(desk: MappingsFixture) -> None:
-    desk.telemetry.decision(WAKE, told(instance(), None, Decision(Action.NOTHING, "converged", "as it should be"), {}))
+    desk.telemetry.decision(
+        WAKE, history_entry(WAKE, instance(), None, Decision(Action.NOTHING, "converged", "as it should be"), {})
+    )
     desk.telemetry.flush()
     assert desk.calls["PutEvents"] == 0
 
@@ -75,7 +79,7 @@ def test_a_no_op_sends_no_event(desk: MappingsFixture) -> None:
 def test_a_change_is_an_event_that_names_the_instance(desk: MappingsFixture) -> None:
     carried = association("db", id="iip-assoc-7")
     tagged = instance(workload="web", Name="no mapping reads this")
-    said, replaced = told(tagged, carried, ATTACH, {}), CHANGED[Action.REPLACE]
+    said, replaced = history_entry(WAKE, tagged, carried, ATTACH, {}), CHANGED[Action.REPLACE]
     desk.telemetry.decision(WAKE, said, event=replaced, reads={"workload"})
     desk.telemetry.flush()
     (event,) = desk.events.sent
@@ -99,11 +103,11 @@ def test_a_take_over_of_a_foreign_role_says_so_in_log_event_and_history(
     desk: MappingsFixture, *, takes_over: bool
 ) -> None:
     decision, carried = replace(ATTACH, action=Action.REPLACE, takes_over=takes_over), foreign()
-    said = told(instance(workload="web"), carried, decision, {})
+    said = history_entry(WAKE, instance(workload="web"), carried, decision, {})
     desk.telemetry.decision(WAKE, said, event=CHANGED[Action.REPLACE])
     desk.telemetry.flush()
     (event,) = desk.events.named("Role Replaced")
-    for each in (desk.lines()[0], event, history_entry(WAKE, said)):
+    for each in (desk.lines()[0], event, said):
         assert each["decision"]["takes-over"] is takes_over
         # Which is all that is left of the former role: nobody but a person can put it back.
         assert each["seen"]["profile-arn"] == foreign_arn()
@@ -111,7 +115,7 @@ def test_a_take_over_of_a_foreign_role_says_so_in_log_event_and_history(
 
 def test_a_history_entry_says_what_woke_us_what_was_seen_and_decided_and_what_aws_answered() -> None:
     answer = {"association-id": "iip-assoc-1", "state": "associating"}
-    entry = history_entry(WAKE, told(instance(workload="web"), None, ATTACH, answer))
+    entry = history_entry(WAKE, instance(workload="web"), None, ATTACH, answer)
     assert entry == {
         "cause": "tags changed: workload",
         "correlation_id": "correlation-1",
@@ -136,13 +140,13 @@ def test_a_history_entry_says_what_woke_us_what_was_seen_and_decided_and_what_aw
     [("ignored", "Ignored"), ("contested", "Contested"), ("window", "ChangesWithheld"), ("refused", "Refused")],
 )
 def test_some_decisions_are_counted_by_their_code_too(desk: MappingsFixture, code: str, metric: str) -> None:
-    desk.telemetry.decision(WAKE, told(instance(), None, Decision(Action.HOLD, code, "a reason"), {}))
+    desk.telemetry.decision(WAKE, history_entry(WAKE, instance(), None, Decision(Action.HOLD, code, "a reason"), {}))
     assert desk.metrics.counts == {"Hold": 1, metric: 1}
 
 
 def test_an_instance_that_ec2_doesnt_know_can_be_told_of(desk: MappingsFixture) -> None:
     desk.telemetry.decision(
-        WAKE, told(None, None, Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance"), {})
+        WAKE, history_entry(WAKE, None, None, Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance"), {})
     )
     assert desk.lines()[0]["seen"]["state"] == "unknown"
 
@@ -207,7 +211,9 @@ def test_events_go_out_in_batches_of_no_more_bytes_than_eventbridge_takes(desk: 
     """It refuses a larger request whole: ten instances with the longest tags were lost."""
     tags = {f"{number:03}" + "k" * 125: "\u00e4" * 256 for number in range(50)}
     for _ in range(10):
-        desk.telemetry.decision(WAKE, told(instance(**tags), None, ATTACH, {}), event="Role Attached", reads=tags)
+        desk.telemetry.decision(
+            WAKE, history_entry(WAKE, instance(**tags), None, ATTACH, {}), event="Role Attached", reads=tags
+        )
     desk.telemetry.flush()
     assert len(desk.events.sent) == 10
     assert len(desk.events.batches) > 1
@@ -216,7 +222,7 @@ def test_events_go_out_in_batches_of_no_more_bytes_than_eventbridge_takes(desk: 
 
 def test_an_event_that_is_too_large_by_itself_is_cut_and_says_so(desk: MappingsFixture) -> None:
     losers = tuple(Overridden(key(f"tag{number}=x"), "why " * 1_000) for number in range(100))
-    said = told(instance(), None, replace(ATTACH, overridden=losers), {})
+    said = history_entry(WAKE, instance(), None, replace(ATTACH, overridden=losers), {})
     desk.telemetry.decision(WAKE, said, event="Role Attached")
     desk.telemetry.flush()
     (event,) = desk.events.sent

@@ -3,7 +3,7 @@
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, refusing
+from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, refusing, waiting
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.instances.apply import CROWDED
@@ -320,7 +320,7 @@ def test_a_new_profile_is_waited_for_and_then_attached(world: FakeAccount) -> No
     # The truth refuses a new profile for 3 s; the instance runs after 2.
     instance = _unoccupied(world)
     outcome = world.reconcile(instance)
-    assert outcome.waiting
+    assert waiting(outcome)
     assert outcome.decision
     assert outcome.decision.code == "propagating"
     assert outcome.since == (began := world.clock.now())
@@ -354,7 +354,7 @@ def test_an_instance_that_changes_its_state_before_the_call_waits_for_it(world: 
     instance = _unoccupied(world)
     world.calls.before(ATTACH, lambda: world.truth.stop(instance))
     outcome = world.reconcile(instance)
-    assert outcome.waiting
+    assert waiting(outcome)
     assert _condition(world, instance).action is Action.WAIT
     assert world.shows(instance) == "changing"
     assert world.history(instance)[-1]["answer"]["code"] == "IncorrectInstanceState"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import FakeAccount, mapping_key
+from fixtures.account import FakeAccount, mapping_key, waiting
 from rolekeeper.aws import CONFIG
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.aws.queue import LONGEST_DELAY
@@ -144,7 +144,7 @@ def test_a_batch_with_any_number_of_damaged_items_pauses_no_more_than_a_sound_on
     assert len(world.calls.made) <= CALLS_OF_A_LOOK * (len(LOOKS) + 1) + 3 * BATCH, "a loop, a write and an event each"
     errors = [outcomes[world.key(each)].error for each in batch]
     assert [isinstance(each, CorruptItemError) for each in errors] == [True] * damaged + [False] * (BATCH - damaged)
-    assert all(outcomes[world.key(each)].waiting for each in batch[damaged:])
+    assert all(waiting(outcomes[world.key(each)]) for each in batch[damaged:])
 
 
 def _never_settling(world: FakeAccount, role: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.account import FakeAccount, KilledError, kill, refusing
+from fixtures.account import FakeAccount, KilledError, kill, refusing, waiting
 from rolekeeper.model.instance import NO_PROFILE
 from rolekeeper.model.mapping import WhenOccupied, WhenStopped
 
@@ -117,7 +117,7 @@ def test_an_end_while_the_instance_changes_its_state_takes_effect_when_it_has_se
     world.truth.stop(instance)
     world.untag(instance, *tags)
     assert world.truth.instance(instance).state.value == "stopping"
-    assert world.reconcile(instance).waiting is (len(tags) == 1)
+    assert waiting(world.reconcile(instance)) is (len(tags) == 1)
     world.wait(2)
     world.reconcile(instance)
     assert world.carries(instance) == ("web" if len(tags) == 1 else "")
@@ -128,7 +128,7 @@ def test_a_quarantine_that_waits_for_the_instance_to_settle_takes_the_role_then(
     world.reconcile(instance)
     world.truth.stop(instance)
     world.tag(instance, quarantine="yes")
-    assert world.reconcile(instance).waiting
+    assert waiting(world.reconcile(instance))
     assert world.carries(instance) == "web"
     world.wait(2)
     world.reconcile(instance, in_loop=True)

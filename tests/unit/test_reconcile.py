@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, refusing
+from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, refusing, waiting
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError
 from rolekeeper.model.instance import Action, Condition, InstanceKey, InstanceState
@@ -58,7 +58,7 @@ def test_a_running_instance_gets_the_role_of_its_tag(world: FakeAccount) -> None
     assert world.carries(instance) == "web"
     assert world.granted(instance)
     assert outcome.decision
-    assert (outcome.decision.code, outcome.waiting, outcome.error) == ("converged", False, None)
+    assert (outcome.decision.code, waiting(outcome), outcome.error) == ("converged", False, None)
     assert world.mutations == [ATTACH]
     assert world.events.kinds == ["Role Attached"]
     (entry,) = world.history(instance)
@@ -90,7 +90,7 @@ def test_a_pending_instance_waits_in_one_loop_and_gets_its_role_when_it_runs(wor
     world.publish("workload=web", "web")
     instance = world.launch(workload="web")
     outcome = world.reconcile(instance)
-    assert outcome.waiting
+    assert waiting(outcome)
     assert not world.mutations
     world.reconcile(instance)
     world.reconcile(instance)
@@ -126,7 +126,7 @@ def test_a_loop_whose_time_has_passed_is_started_anew(world: FakeAccount) -> Non
     world.stop(instance)
     world.truth.start(instance)
     outcome = world.reconcile(instance)
-    assert outcome.waiting
+    assert waiting(outcome)
     assert len(world.machine.started) == 2
     # It has waited for the same thing since the first time.
     assert _condition(world, instance).since == began
@@ -135,7 +135,7 @@ def test_a_loop_whose_time_has_passed_is_started_anew(world: FakeAccount) -> Non
 def test_inside_a_loop_no_other_is_started(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.launch(workload="web")
-    assert world.reconcile(instance, in_loop=True).waiting
+    assert waiting(world.reconcile(instance, in_loop=True))
     assert not world.machine.started
 
 
@@ -221,7 +221,7 @@ def test_a_replace_on_a_stopped_instance_waits_for_its_start_without_a_loop(worl
     world.stop(instance)
     world.tag(instance, workload="db")
     outcome = world.reconcile(instance)
-    assert not outcome.waiting
+    assert not waiting(outcome)
     assert not world.machine.started
     assert not world.mutations
     assert world.carries(instance) == "web"
@@ -832,7 +832,7 @@ def test_an_instance_that_stops_before_the_call_waits(world: FakeAccount) -> Non
     instance = world.running(workload="web")
     world.calls.before(ATTACH, lambda: world.truth.stop(instance))
     outcome = world.reconcile(instance)
-    assert outcome.waiting
+    assert waiting(outcome)
     assert len(world.machine.started) == 1
     assert world.shows(instance) == "changing"
     world.wait(2)
@@ -877,7 +877,7 @@ def test_an_association_that_never_settles_waits_in_a_loop(world: FakeAccount) -
     instance = world.running(workload="web")
     world.truth.associate(instance, "web").changes_at = None
     outcome = world.reconcile(instance)
-    assert outcome.waiting
+    assert waiting(outcome)
     assert world.shows(instance) == "associating"
     assert len(world.machine.started) == 1
 
@@ -906,7 +906,7 @@ def test_a_loop_that_cant_be_started_lets_the_message_come_back(world: FakeAccou
     outcome = world.reconcile(instance)
     assert isinstance(outcome.error, RetryableError)
     assert world.shows(instance) == "", "nothing may claim that a loop watches it"
-    assert world.reconcile(instance).waiting
+    assert waiting(world.reconcile(instance))
     assert len(world.machine.started) == 1
 
 

@@ -53,12 +53,12 @@ class Telemetry:
     def decision(
         self,
         request: ReconcileRequest,
-        said: Mapping[str, Any],
+        entry: Mapping[str, Any],
         *,
         event: str = "",
         reads: Collection[str] = (),
     ) -> None:
-        """Log and count one decision; `said` is what was `told` of it.
+        """Log and count one decision, told as its history entry.
 
         `event` is the detail-type to send, empty for none. It names only the tags that some mapping `reads`.
         """
@@ -66,17 +66,16 @@ class Telemetry:
             "account": request.instance.account,
             "region": request.instance.region,
             "instance-id": request.instance.id,
-            "cause": request.cause,
             "correlation-id": request.correlation_id,
-            **said,
+            **{name: entry[name] for name in ("cause", "seen", "decision", "answer")},
         }
         self._logger.info("decided", extra={**detail, "correlation_id": request.correlation_id})
-        self.count(said["decision"]["action"])
-        if (code := said["decision"]["code"]) in COUNTED:
+        self.count(entry["decision"]["action"])
+        if (code := entry["decision"]["code"]) in COUNTED:
             self.count(COUNTED[code])
         if event:
-            tags = {key: value for key, value in said["seen"]["tags"].items() if key in reads}
-            seen = {**said["seen"], "tags": tags}
+            tags = {key: value for key, value in entry["seen"]["tags"].items() if key in reads}
+            seen = {**entry["seen"], "tags": tags}
             self.send(event, {**detail, "seen": seen}, [request.instance.arn])
 
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
@@ -193,10 +192,14 @@ def _cut(value: Any, text: int, members: int) -> Any:
 # ---- the same in the log, the event and the history ----
 
 
-def told(
-    instance: Instance | None, association: Association | None, decision: Decision, answer: Mapping[str, Any]
+def history_entry(
+    request: ReconcileRequest,
+    instance: Instance | None,
+    association: Association | None,
+    decision: Decision,
+    answer: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What was seen and decided, and what AWS answered."""
+    """What woke us, what was seen and decided, and what AWS answered."""
     seen = {
         "state": instance.state.value if instance else "unknown",
         "tags": dict(instance.tags) if instance else {},
@@ -204,7 +207,13 @@ def told(
         "association-state": association.state.value if association else "",
         "profile-arn": association.profile_arn if association else "",
     }
-    return {"seen": seen, "decision": described(decision), "answer": dict(answer)}
+    return {
+        "cause": request.cause,
+        "correlation_id": request.correlation_id,
+        "seen": seen,
+        "decision": described(decision),
+        "answer": dict(answer),
+    }
 
 
 def described(decision: Decision) -> dict[str, Any]:
@@ -219,7 +228,3 @@ def described(decision: Decision) -> dict[str, Any]:
         "takes-over": decision.takes_over,
         "losers": [{"mapping": str(each.mapping), "why": each.why} for each in decision.overridden],
     }
-
-
-def history_entry(request: ReconcileRequest, said: Mapping[str, Any]) -> dict[str, Any]:
-    return {"cause": request.cause, "correlation_id": request.correlation_id, **said}

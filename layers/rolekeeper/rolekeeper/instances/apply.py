@@ -7,7 +7,7 @@ that nobody knows the outcome: what the instance carries tells.
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +30,7 @@ from rolekeeper.settings import Rules
 from rolekeeper.storage import State
 from rolekeeper.storage.layout import Key
 from rolekeeper.storage.table import Write
-from rolekeeper.telemetry import CHANGED, Telemetry, history_entry, told
+from rolekeeper.telemetry import CHANGED, Telemetry, history_entry
 from rolekeeper.telemetry import REFUSED as REFUSAL_EVENT
 
 # Seconds between attempts to count a change while other workers count theirs; each attempt lets one of them through.
@@ -47,32 +47,14 @@ class Outcome:
     since: datetime | None = None
     error: errors.AwsRefusalError | None = None
 
-    @property
-    def waiting(self) -> bool:
-        """Whether the retry loop has to look again."""
-        return self.decision is not None and self.decision.polls
-
 
 @dataclass(frozen=True, slots=True)
 class _Started:
-    """A change that is about to be made: the key of its history entry, the record by now, and the room that it took."""
+    """A change that is about to be made: the key of its history entry, the room that it took, and the record by now."""
 
     entry: Key
-    left: InstanceRecord
     room: Reservation | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    """EC2's answer to a change: with what completes its history entry, the record by now, and the room given back."""
-
-    answer: Mapping[str, str] = field(default_factory=dict)
-    completes: tuple[Key, Mapping[str, Any]] | None = None
-    left: InstanceRecord | None = None
-    also: tuple[Write, ...] = ()
-
-
-_NOT_ASKED = _Refusal()
+    record: InstanceRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +88,7 @@ class Applier:
         started = observed.turn(decision, self.now()) or self._start(request, observed, decision)
         if isinstance(started, datetime):
             return self.show(request, observed, waits_for_room(decision, started))
+        observed = replace(observed, record=started.record)
         try:
             made = self._mutate(decision, request.instance)
         except errors.RetryableError as error:
@@ -118,14 +101,22 @@ class Applier:
         change = records.completed(observed, decision, self.rules.contention, now)
         self.state.save(request.instance, change, now, completes=(started.entry, {"outcome": DONE, "answer": answer}))
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
-        said = told(observed.instance, observed.association, decision, answer)
-        self.telemetry.decision(request, said, event=event, reads=observed.tags_read)
+        entry = history_entry(request, observed.instance, observed.association, decision, answer)
+        self.telemetry.decision(request, entry, event=event, reads=observed.tags_read)
         return None
 
     def show(
-        self, request: ReconcileRequest, observed: Observation, decision: Decision, refusal: _Refusal = _NOT_ASKED
+        self,
+        request: ReconcileRequest,
+        observed: Observation,
+        decision: Decision,
+        completes: tuple[Key, Mapping[str, Any]] | None = None,
+        also: tuple[Write, ...] = (),
     ) -> Outcome:
-        """Record a decision that changed nothing, where there is news, and have the instance watched if it must be."""
+        """Record a decision that changed nothing, where there is news, and have the instance watched if it must be.
+
+        `completes` has the key of the entry whose change EC2 refused, and its answer; `also` is written with it.
+        """
         now = self.now()
         shown = observed.shown(decision)
         watched_until = None
@@ -137,20 +128,18 @@ class Applier:
         # That another mapping stands for the same role by now is worth an entry; that a wait is over is not.
         handed_over = any(each.at == now for each in change.grants)
         news = handed_over if decision.action is Action.NOTHING else change
-        said = told(observed.instance, observed.association, decision, refusal.answer)
-        entry = history_entry(request, said) if news else None
-        if refusal.left:
-            change, entry = replace(change, expected=refusal.left), None
-        completes, also = refusal.completes, refusal.also
+        answer = completes[1]["answer"] if completes else {}
+        entry = history_entry(request, observed.instance, observed.association, decision, answer)
+        new = entry if news and not completes else None
         try:
-            self.state.save(request.instance, change, now, entry=entry, completes=completes, also=also)
+            self.state.save(request.instance, change, now, entry=new, completes=completes, also=also)
         except errors.ConflictError:
             if completes:
                 # Another look wrote since: what it says of the instance stands; of this one only the answer is kept.
                 self.state.save(request.instance, RecordChange(), now, completes=completes, also=also)
             raise
         event = REFUSAL_EVENT if decision.action is Action.HOLD and not shown else ""
-        self.telemetry.decision(request, said, event=event, reads=observed.tags_read)
+        self.telemetry.decision(request, entry, event=event, reads=observed.tags_read)
         return Outcome(decision, since=shown.since if shown else now)
 
     def failed(self, text: str, error: errors.AwsRefusalError, request: ReconcileRequest, **named: Any) -> Outcome:
@@ -164,8 +153,7 @@ class Applier:
         """Write the grant and the entry, with the room that the change takes, if any; or say when its turn is."""
         mapping = _counted_for(decision)
         found: Reservation | None = None
-        said = told(observed.instance, observed.association, decision, {})
-        entry = history_entry(request, said) | {"outcome": STARTED}
+        entry = history_entry(request, observed.instance, observed.association, decision, {}) | {"outcome": STARTED}
         for wait in (*CROWDED, None):
             now = self.now()
             room = found or (self.window.room(mapping, now) if mapping else None)
@@ -186,7 +174,7 @@ class Applier:
                     raise
                 self.sleep(wait * random.Random().uniform(0.5, 1))  # noqa: S311  # spreads load, guards nothing
             else:
-                return _Started(at, replace(observed.record, writes=observed.record.writes + bool(change)), room)
+                return _Started(at, room, replace(observed.record, writes=observed.record.writes + bool(change)))
         raise errors.RetryableError(
             "WindowBusy", f"the changes of {mapping} could not be counted", "dynamodb:UpdateItem"
         )
@@ -218,7 +206,7 @@ class Applier:
         instead = _instead(decision, error)
         if isinstance(error, errors.AccessDeniedError):
             self.telemetry.denied(error, correlation_id=request.correlation_id, news=not observed.shown(instead))
-        return self.show(request, observed, instead, _Refusal(answer, completes, started.left, also))
+        return self.show(request, observed, instead, completes, also)
 
 
 def _counted_for(decision: Decision) -> MappingKey | None:

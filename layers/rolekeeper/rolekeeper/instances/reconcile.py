@@ -13,7 +13,7 @@ from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
 from rolekeeper.instances.apply import Applier, Outcome
 from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe
 from rolekeeper.model.instance import Condition, Decision, InstanceKey, ReconcileRequest, RecordChange
-from rolekeeper.telemetry import PARKED, history_entry, told
+from rolekeeper.telemetry import PARKED, history_entry
 
 # Seconds between looks at an instance that we changed or that changed under us; EC2 associates within seconds.
 LOOKS = (0.2, 0.4, 0.8, 1.6, 3.2)
@@ -54,10 +54,9 @@ class Reconciler(Applier):
         condition = Condition(
             parked.action, parked.code, parked.reason, now, fingerprint=decision.fingerprint, parked=True
         )
-        said = told(None, None, parked, {})
-        entry = history_entry(request, said)
+        entry = history_entry(request, None, None, parked, {})
         self.state.save(request.instance, RecordChange(condition=condition), now, entry=entry)
-        self.telemetry.decision(request, said, event=PARKED)
+        self.telemetry.decision(request, entry, event=PARKED)
         self.telemetry.count("Parked")
 
     def _look(self, request: ReconcileRequest, observed: Observed, *, last: bool) -> Outcome | None:
