@@ -16,7 +16,7 @@ from rich.table import Table
 from fixtures.account import ACCOUNT, REGION, FakeAccount, new_account
 from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.instances.decide import decide
+from rolekeeper.instances.decide import Case, decide
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.model.instance import Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
@@ -50,7 +50,7 @@ def one_decision() -> float:
     mappings = [published(f"tag-{number}", number) for number in range(50)]
     now = datetime.now(UTC)
     return median_ms(
-        lambda: decide(instance, None, None, resolve(instance, mappings, now), None, OWNERSHIP), rounds=200
+        lambda: decide(Case(instance, None, None, resolve(instance, mappings, now), None, OWNERSHIP)), rounds=200
     )
 
 

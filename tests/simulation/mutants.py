@@ -52,20 +52,20 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "changes a foreign role though nobody lets it",
         "rolekeeper.instances.decide",
-        "    if foreign and not _may_take_over(winner, ownership):",
+        "    if foreign and (wanted := _wanted_for_take_over(winner, case.ownership)):",
         "    if False:",
     ),
     _mutant(
         "takes a foreign role over where the mapping says keep",
         "rolekeeper.instances.decide",
-        "    return ownership.take_over and (winner.key.pins or ",
-        "    return ownership.take_over and (True or ",
+        "    if not winner.key.pins and winner.spec.when_occupied is WhenOccupied.KEEP:",
+        "    if False:",
     ),
     _mutant(
         "takes a foreign role over where the stack says no",
         "rolekeeper.instances.decide",
-        "    return ownership.take_over and (winner.key.pins or ",
-        "    return True and (winner.key.pins or ",
+        "    wanted = [] if ownership.take_over else [",
+        "    wanted = [] if True else [",
     ),
     _mutant(
         "takes every profile for a managed one",

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.instances.decide import decide
+from rolekeeper.instances.decide import Case as DecisionCase
+from rolekeeper.instances.decide import decide as decide_of
 from rolekeeper.instances.resolve import as_mapping, ended, resolve
 from rolekeeper.model.instance import (
     NO_PROFILE,
@@ -50,6 +51,11 @@ TAKES = published("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
 SWAP = published("workload=web", "web", when_stopped=WhenStopped.SWAP)
 QUARANTINE = published("workload=web", "NONE")
 GAVE_DB = grant("db", "workload=db")
+
+
+def decide(*case: Any) -> Decision:
+    """What is decided of the parts of a case."""
+    return decide_of(DecisionCase(*case))
 
 
 @dataclass(frozen=True)

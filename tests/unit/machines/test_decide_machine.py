@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from fakes.clock import START, Clock
-from rolekeeper.instances.decide import decide
+from rolekeeper.instances.decide import Case, decide
 from rolekeeper.instances.resolve import ended, resolve
 from rolekeeper.model.instance import Action, Association, AssociationState, Decision, Grant, Instance, InstanceState
 from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
@@ -263,8 +263,8 @@ class OneInstance(RuleBasedStateMachine):
     def _decided(self) -> tuple[View, Decision]:
         view = self._seen()
         untouched = copy.deepcopy(view)
-        decision = decide(*view.arguments)
-        assert decide(*view.arguments) == decision, "the same is decided of the same"
+        decision = decide(Case(*view.arguments))
+        assert decide(Case(*view.arguments)) == decision, "the same is decided of the same"
         assert view == untouched, "what was given to decide is as it was"
         self.reached.add((decision.action.value, decision.code))
         return view, decision

@@ -25,8 +25,14 @@ _CHANGING = {InstanceState.PENDING, InstanceState.STOPPING}
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
-    """All that one decision depends on; see `decide`."""
+class Case:
+    """All that one decision depends on, as EC2 and the state table show it now.
+
+    `grant` explains what the instance carries: it is of the association's profile, or of no role where it has none.
+    `owner` is the published mapping of `grant` (or its tombstone), and says what happens when the tag goes. It is None
+    where there is no grant, where the mapping's record is missing, or where the instance no longer carries its tag and
+    it isn't asked for because another mapping governs.
+    """
 
     instance: Instance
     association: Association | None
@@ -36,32 +42,15 @@ class _Case:
     ownership: Ownership
 
     @property
-    def carried(self) -> str:
-        """The ARN of the profile that it carries."""
-        return self.association.profile_arn if self.association else NO_PROFILE
-
-    @property
     def lost(self) -> Grant | None:
         """The grant, if its mapping's record is missing: its tag is there and no row was deleted: nobody meant it."""
         grant = self.grant
         return grant if grant and not self.owner and grant.mapping.matches(self.instance.tags) else None
 
 
-def decide(  # noqa: PLR0913, PLR0917  # all that one decision depends on
-    instance: Instance,
-    association: Association | None,
-    grant: Grant | None,
-    candidates: Candidates,
-    owner: PublishedMapping | None,
-    ownership: Ownership,
-) -> Decision:
-    """Decide what one instance needs, as EC2 and the state table show it now.
-
-    `grant` explains what it carries: it is of the association's profile, or of no role where it has none. `owner` is
-    the published mapping of `grant` (or its tombstone), and says what happens when the tag goes. It is None where there
-    is no grant, where the mapping's record is missing, or where the instance no longer carries its tag and it isn't
-    asked for because another mapping governs.
-    """
+def decide(case: Case) -> Decision:
+    """Decide what one instance needs."""
+    instance, association, candidates = case.instance, case.association, case.candidates
     decision = partial(Decision, overridden=candidates.overridden)
     if instance.state in ENDED:
         return decision(Action.NOTHING, "ended", f"the instance is {instance.state}")
@@ -77,15 +66,14 @@ def decide(  # noqa: PLR0913, PLR0917  # all that one decision depends on
         named = " and ".join(f"{each.key} (role {each.spec.role})" for each in tied)
         reason = f"{named} share priority {tied[0].spec.priority} but want different roles; give one a lower number"
         return decision(Action.HOLD, "tie", reason, arguments=tuple(f"{each.key} {each.revision}" for each in tied))
-    case = _Case(instance, association, grant, candidates, owner, ownership)
     if candidates.winner:
         return _govern(case, candidates.winner)
     return _ungoverned(case)
 
 
-def _govern(case: _Case, winner: PublishedMapping) -> Decision:  # noqa: C901  # one ladder, one rung per rule of the design
+def _govern(case: Case, winner: PublishedMapping) -> Decision:  # noqa: C901  # one ladder, one rung per rule of the design
     """The instance has a governing mapping: attach, replace or (for `NONE`) detach."""
-    instance, association, ownership, spec = case.instance, case.association, case.ownership, winner.spec
+    instance, association, spec = case.instance, case.association, winner.spec
     decision = partial(
         Decision,
         mapping=winner.key,
@@ -105,10 +93,14 @@ def _govern(case: _Case, winner: PublishedMapping) -> Decision:  # noqa: C901  #
         if association.state is AssociationState.ASSOCIATING:
             return decision(Action.WAIT, "associating", f"EC2 is still attaching role {spec.role}", polls=True)
         return decision(Action.NOTHING, "converged", f"it carries role {spec.role}, as {winner.key} asks")
-    foreign = association if association and not ownership.manages(association.profile_arn) else None
-    if foreign and not _may_take_over(winner, ownership):
-        reason = _occupied(foreign, winner, ownership)
-        return decision(Action.HOLD, "occupied", reason, arguments=(str(ownership.take_over),))
+    foreign = association if association and not case.ownership.manages(association.profile_arn) else None
+    if foreign and (wanted := _wanted_for_take_over(winner, case.ownership)):
+        detach = f"aws ec2 disassociate-iam-instance-profile --association-id {foreign.id}"
+        reason = (
+            f"it carries the foreign {foreign.profile_arn}, which is outside the role path, so {winner.key} leaves it; "
+            f"to hand the instance over, detach it ({detach}), or {' and '.join(wanted)}"
+        )
+        return decision(Action.HOLD, "occupied", reason, arguments=(str(case.ownership.take_over),))
     # A pin is meant, so it takes over all the same.
     if (lost := case.lost) and lost.mapping != winner.key and not winner.key.pins:
         return decision(Action.HOLD, "mapping-missing", _missing(lost), arguments=(str(lost.mapping),))
@@ -132,18 +124,18 @@ def _govern(case: _Case, winner: PublishedMapping) -> Decision:  # noqa: C901  #
     return decision(Action.WAIT, "stopped", f"role {spec.role} replaces the present one when the instance runs again")
 
 
-def _ungoverned(case: _Case) -> Decision:
+def _ungoverned(case: Case) -> Decision:
     """No mapping governs the instance: give up what a mapping gave, as that mapping says."""
-    instance, grant, owner = case.instance, case.grant, case.owner
-    association_id = case.association.id if case.association else ""
+    instance, association, grant, owner = case.instance, case.association, case.grant, case.owner
+    association_id, carried = (association.id, association.profile_arn) if association else ("", NO_PROFILE)
     decision = partial(Decision, association_id=association_id, overridden=case.candidates.overridden)
-    if not case.association and not case.lost:
+    if not association and not case.lost:
         return decision(Action.NOTHING, "unmatched", "no mapping for its tags")
-    if case.association and not case.ownership.manages(case.carried):
-        return decision(Action.NOTHING, "not-ours", f"no mapping for its tags; {case.carried} is foreign")
+    if association and not case.ownership.manages(carried):
+        return decision(Action.NOTHING, "not-ours", f"no mapping for its tags; {carried} is foreign")
     if grant is None:
         reason = (
-            f"it carries {case.carried}, which is under the role path though no mapping gives it and Rolekeeper didn't "
+            f"it carries {carried}, which is under the role path though no mapping gives it and Rolekeeper didn't "
             f"attach it; map its tags, or detach it: "
             f"aws ec2 disassociate-iam-instance-profile --association-id {association_id}"
         )
@@ -161,20 +153,12 @@ def _ungoverned(case: _Case) -> Decision:
     return decision(Action.DETACH, "unmatched", f"{owner.key}, which gave it role {grant.role}, {over}")
 
 
-def _may_take_over(winner: PublishedMapping, ownership: Ownership) -> bool:
-    """Whether the stack and the mapping both let a foreign role be replaced. A pin is a person's own word on it."""
-    return ownership.take_over and (winner.key.pins or winner.spec.when_occupied is WhenOccupied.REPLACE)
-
-
-def _occupied(association: Association, winner: PublishedMapping, ownership: Ownership) -> str:
-    detach = f"aws ec2 disassociate-iam-instance-profile --association-id {association.id}"
-    wants = [] if ownership.take_over else ["deploy with TakeOver=true"]
+def _wanted_for_take_over(winner: PublishedMapping, ownership: Ownership) -> list[str]:
+    """What the stack and the mapping have yet to say before a foreign role may go. A pin is a person's own word."""
+    wanted = [] if ownership.take_over else ["deploy with TakeOver=true"]
     if not winner.key.pins and winner.spec.when_occupied is WhenOccupied.KEEP:
-        wants.append("set when_occupied=replace")
-    return (
-        f"it carries the foreign {association.profile_arn}, which is outside the role path, so {winner.key} leaves it; "
-        f"to hand the instance over, detach it ({detach}), or {' and '.join(wants)}"
-    )
+        wanted.append("set when_occupied=replace")
+    return wanted
 
 
 def _missing(grant: Grant) -> str:

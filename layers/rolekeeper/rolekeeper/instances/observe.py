@@ -10,7 +10,7 @@ from datetime import datetime
 
 from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.instances.decide import ENDED, decide
+from rolekeeper.instances.decide import ENDED, Case, decide
 from rolekeeper.instances.resolve import ended, mapping_keys, resolve
 from rolekeeper.model.instance import (
     NO_PROFILE,
@@ -57,7 +57,9 @@ class Observation:
         """What to do: the pure decision, held where it is contended, while paused, only observing or not yet swept."""
         if self.instance is None:
             return Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance")
-        decided = decide(self.instance, self.association, self.grant, self.candidates, self.owner, rules.ownership)
+        decided = decide(
+            Case(self.instance, self.association, self.grant, self.candidates, self.owner, rules.ownership)
+        )
         same = self.record.repeated(decided.desired)
         if decided.action.mutates and rules.contention.contended(same):
             reason = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rolekeeper.instances import Observation
-from rolekeeper.instances.decide import ENDED, decide
+from rolekeeper.instances.decide import ENDED, Case, decide
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
@@ -76,7 +76,7 @@ class Impact:
         def decided(mapping: PublishedMapping | None, candidates: Candidates) -> Decision:
             known = {each.key: each for each in (*observed.published, observed.owner, mapping) if each}
             owner = known.get(grant.mapping) if grant else None
-            return decide(running, association, grant, candidates, owner, ownership)
+            return decide(Case(running, association, grant, candidates, owner, ownership))
 
         now, then = decided(*published), decided(*candidate)
         action = _change(now, then, association)
