@@ -49,9 +49,9 @@ class Seen:
     def of(cls, observed: Observation, deployment: Deployment) -> "Seen":
         """What was observed of an instance that EC2 knows."""
         assert observed.instance is not None  # EC2 knows it
-        rules = replace(deployment.settings.rules, mode=Mode.ENFORCE)
+        settings = replace(deployment.settings, mode=Mode.ENFORCE)
         carried = observed.association.profile_arn if observed.association else ""
-        return cls(observed.instance, observed, observed.decision(rules), rules.ownership.manages(carried))
+        return cls(observed.instance, observed, observed.decision(settings), settings.ownership.manages(carried))
 
     @property
     def carries(self) -> str:

@@ -29,13 +29,13 @@ def _one(world: FakeAccount, instance: str) -> Observation:
 
 
 def _decision(world: FakeAccount, instance: str) -> Decision:
-    return _one(world, instance).decision(world.rules)
+    return _one(world, instance).decision(world.settings)
 
 
 def _needs_reconcile(world: FakeAccount, instance: str) -> bool:
     """Whether the sweep would send the instance."""
     seen = _one(world, instance)
-    return needs_reconcile(seen, seen.decision(world.rules), world.clock.now())
+    return needs_reconcile(seen, seen.decision(world.settings), world.clock.now())
 
 
 # ---- what is read, and in which order ----
@@ -103,7 +103,7 @@ def test_an_unknown_instance_among_known_ones_is_no_error(world: FakeAccount) ->
     gone, seen = _observe(world, "i-00000000000000bad", known)
     assert isinstance(gone, Observation)
     assert gone.instance is None
-    assert gone.decision(world.rules).code == "gone"
+    assert gone.decision(world.settings).code == "gone"
     assert seen.instance
 
 
@@ -194,7 +194,7 @@ def test_a_damaged_record_is_reported_beside_the_sound_ones_with_the_mappings_of
     assert unreadable.instance
     assert damaged in str(unreadable.error)
     assert isinstance(seen, Observation)
-    assert seen.decision(world.rules).action is Action.ATTACH
+    assert seen.decision(world.settings).action is Action.ATTACH
     assert world.calls["BatchGetItem"] == 1, "the damage costs no further read"
 
 

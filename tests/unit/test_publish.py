@@ -894,7 +894,7 @@ def test_the_sweep_counts_for_every_mapping_and_a_recheck_asks_ec2_nothing(desk:
         published = desk.world.state.read([], mapping_keys(instance.tags)).published
         mapping = published[mapping_key("workload=web")]
         ranked = resolve(instance, published.values(), desk.world.clock.now())
-        scan.add(instance, None, (mapping, ranked), (mapping, ranked), desk.world.rules.ownership)
+        scan.add(instance, None, (mapping, ranked), (mapping, ranked), desk.world.settings.ownership)
     desk.quiet()
 
     verdict = desk.recheck("workload=web", deepcopy(scan))

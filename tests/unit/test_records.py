@@ -28,13 +28,30 @@ from rolekeeper.model.instance import (
     Timer,
 )
 from rolekeeper.model.mapping import IGNORE_TAG, Control, Mode, Pin, PublishedMapping, WhenStopped, WhenUnmatched
-from rolekeeper.settings import ContentionRule, Ownership, Rules
+from rolekeeper.settings import ContentionRule, Limits, Settings
 from rolekeeper.storage import codec, layout
 from strategies import values
 from strategies.values import KEY, NOW, OWNERSHIP, arn, association, foreign, grant, instance, key, published
 
 RULE = ContentionRule()
-RULES = Rules(Mode.ENFORCE, OWNERSHIP, RULE)
+SETTINGS = Settings(
+    account=KEY.account,
+    region=KEY.region,
+    partition="aws",
+    mapping_table="mappings",
+    state_table="state",
+    work_queue_url="",
+    role_path="/rolekeeper/",
+    take_over=False,
+    create_missing_profiles=False,
+    mode=Mode.ENFORCE,
+    limits=Limits(25, 20),
+    contention=RULE,
+    change_window_minutes=10,
+    retry_timeout_minutes=60,
+    history_days=90,
+)
+assert SETTINGS.ownership == OWNERSHIP
 EMPTY = InstanceRecord()
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 WEB = published("workload=web", "web")
@@ -81,7 +98,7 @@ def observed(
 
 
 def decided(look: Observation) -> Decision:
-    return look.decision(RULES)
+    return look.decision(SETTINGS)
 
 
 def shown(look: Observation, **more: Any) -> Condition:
@@ -555,7 +572,7 @@ tagged = st.builds(
     | st.sampled_from(
         [Pin("web", arn("web")), Pin("NONE"), Pin("", unclear="the pin names no role; write one, or NONE")]
     ),
-    ownership=values.ownerships,
+    take_over=st.booleans(),
 )
 def test_what_was_written_is_written_once(
     seen: Instance,
@@ -566,7 +583,8 @@ def test_what_was_written_is_written_once(
     read: list[PublishedMapping],
     owner: PublishedMapping | None,
     pin: Pin | None,
-    ownership: Ownership,
+    *,
+    take_over: bool,
 ) -> None:
     """Whatever a look at an instance writes, the next one that sees the same finds nothing more to write."""
     at_work = worker(state_table())
@@ -577,7 +595,7 @@ def test_what_was_written_is_written_once(
         _put(at_work, kept)
     if pin:
         at_work.store.write(at_work.store.put(codec.pin_item(KEY, pin)))
-    rules = Rules(Mode.ENFORCE, ownership, RULE)
+    settings = replace(SETTINGS, take_over=take_over)
 
     def look() -> tuple[Observation, Decision]:
         snapshot = at_work.state.read([KEY], [])
@@ -587,7 +605,7 @@ def test_what_was_written_is_written_once(
             candidates=resolve(seen, read, NOW, pin),
             published=tuple(read),
         )
-        return seen_now, seen_now.decision(rules)
+        return seen_now, seen_now.decision(settings)
 
     first, decision = look()
     assume(not decision.action.mutates)

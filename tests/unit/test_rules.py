@@ -6,7 +6,7 @@ import pytest
 
 from rolekeeper.model.instance import NO_PROFILE
 from rolekeeper.model.mapping import Mode
-from rolekeeper.settings import ContentionRule, Ownership, Rules, Settings
+from rolekeeper.settings import ContentionRule, Ownership, Settings
 from strategies.values import OWNERSHIP, PREFIX, arn, foreign_arn
 
 PARAMETERS = {
@@ -55,10 +55,11 @@ def test_every_other_profile_is_foreign(profile: str) -> None:
 
 def test_a_deployment_takes_nothing_over_unless_it_says_so() -> None:
     assert not Ownership(PREFIX).take_over
-    assert Settings.of_function(FUNCTION, {**PARAMETERS, "TAKE_OVER": "true"}).rules.ownership.take_over
+    assert Settings.of_function(FUNCTION, {**PARAMETERS, "TAKE_OVER": "true"}).ownership.take_over
 
 
 def test_the_rules_are_what_the_parameters_say_in_the_functions_own_account_and_partition() -> None:
     ownership = Ownership("arn:aws-cn:iam::123456789012:instance-profile/teams/rolekeeper/")
     contention = ContentionRule(after=5, within=timedelta(minutes=45))
-    assert Settings.of_function(FUNCTION, PARAMETERS).rules == Rules(Mode.OBSERVE, ownership, contention)
+    read = Settings.of_function(FUNCTION, PARAMETERS)
+    assert (read.mode, read.ownership, read.contention) == (Mode.OBSERVE, ownership, contention)

@@ -26,7 +26,7 @@ def scanner(world: FakeAccount) -> ImpactScanner:
 
 def anew(world: FakeAccount) -> ImpactScanner:
     app = world.app()
-    return ImpactScanner(app.ec2, app.state, app.table, world.rules.ownership)
+    return ImpactScanner(app.ec2, app.state, app.table, world.settings.ownership)
 
 
 def scan(world: FakeAccount, candidate: PublishedMapping, present: PublishedMapping | None = None) -> Scan:

@@ -154,7 +154,7 @@ def is_sent(world: FakeAccount, instance: str) -> bool:
     now = world.clock.now()
     observed = observe([world.key(instance)], Ec2(world.ec2, ACCOUNT, REGION), world.state, now)[world.key(instance)]  # type: ignore[arg-type]  # shaped like a client
     assert isinstance(observed, Observation)
-    return needs_reconcile(observed, observed.decision(world.rules), now)
+    return needs_reconcile(observed, observed.decision(world.settings), now)
 
 
 @pytest.mark.parametrize("minutes", [10, 720])

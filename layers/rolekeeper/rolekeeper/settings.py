@@ -55,15 +55,6 @@ class ContentionRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """All that a decision depends on beside what was observed."""
-
-    mode: Mode
-    ownership: Ownership
-    contention: ContentionRule
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """Where the deployment is, its tables and queues, and what its parameters say."""
 
@@ -95,10 +86,6 @@ class Settings:
     def ownership(self) -> Ownership:
         prefix = f"arn:{self.partition}:iam::{self.account}:instance-profile{self.role_path}"
         return Ownership(prefix, self.take_over)
-
-    @property
-    def rules(self) -> Rules:
-        return Rules(self.mode, self.ownership, self.contention)
 
     @classmethod
     def of_function(cls, function_arn: str, environ: Mapping[str, str]) -> "Settings":

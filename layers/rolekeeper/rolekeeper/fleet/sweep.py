@@ -17,7 +17,7 @@ from rolekeeper.mappings import MappingTable, Publisher, Status
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.model.instance import Instance, InstanceState
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper.settings import Rules
+from rolekeeper.settings import Settings
 from rolekeeper.storage import State
 from rolekeeper.telemetry import Telemetry
 
@@ -52,7 +52,7 @@ class Sweep:
     publisher: Publisher
     queue: WorkQueue
     telemetry: Telemetry
-    rules: Rules
+    settings: Settings
     correlation_id: str
     seconds_left: Callable[[], float]
     now: Callable[[], datetime]
@@ -102,7 +102,7 @@ class Sweep:
             observed = self._observe(page, at)
             for each in observed:
                 self._count(each, scans, at)
-            differing = [each.key for each in observed if needs_reconcile(each, each.decision(self.rules), at)]
+            differing = [each.key for each in observed if needs_reconcile(each, each.decision(self.settings), at)]
             self.result.instances += len(page)
             live += sum(each.state is not InstanceState.TERMINATED for each in page)
             self.result.sent += self.queue.send(differing, CAUSE, self.correlation_id)
@@ -127,7 +127,7 @@ class Sweep:
         ranked = resolve(instance, live, at, observed.pin)
         for mapping in live:
             scan = scans.setdefault(mapping.key, Scan())
-            scan.add(instance, observed.association, (mapping, ranked), (mapping, ranked), self.rules.ownership)
+            scan.add(instance, observed.association, (mapping, ranked), (mapping, ranked), self.settings.ownership)
 
     def _mappings(self, scans: Scans) -> bool:
         """Check every row again, then what is served although its row is gone.

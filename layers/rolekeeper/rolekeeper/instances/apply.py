@@ -26,7 +26,7 @@ from rolekeeper.model.instance import (
     RecordChange,
 )
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper.settings import Rules
+from rolekeeper.settings import Settings
 from rolekeeper.storage import State
 from rolekeeper.storage.layout import Key
 from rolekeeper.storage.table import Write
@@ -62,7 +62,6 @@ class Applier:
     """Carries decisions out.
 
     Attributes:
-        rules: what the deployment allows; the control item overrides the mode.
         retries: has an instance looked at again until it is ready; None inside a retry loop, which does.
         now: the clock (UTC).
         sleep: waits, in seconds.
@@ -72,7 +71,7 @@ class Applier:
     state: State
     window: ChangeLimiter
     telemetry: Telemetry
-    rules: Rules
+    settings: Settings
     retries: RetryLoop | None
     now: Callable[[], datetime]
     sleep: Callable[[float], None]
@@ -98,7 +97,7 @@ class Applier:
             return self._refused(request, observed, decision, started, error)
         now = self.now()
         answer = {"association-id": made.id, "state": made.state.value}
-        change = records.completed(observed, decision, self.rules.contention, now)
+        change = records.completed(observed, decision, self.settings.contention, now)
         self.state.save(request.instance, change, now, completes=(started.entry, {"outcome": DONE, "answer": answer}))
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
         entry = history_entry(request, observed.instance, observed.association, decision, answer)

@@ -25,7 +25,7 @@ from rolekeeper.model.instance import (
     InstanceRecord,
 )
 from rolekeeper.model.mapping import IGNORE_TAG, Control, MappingKey, Pin, PublishedMapping
-from rolekeeper.settings import Rules
+from rolekeeper.settings import Settings
 from rolekeeper.storage import State
 from rolekeeper.storage.state import Snapshot
 
@@ -53,21 +53,21 @@ class Observation:
     published: tuple[PublishedMapping, ...] = ()
     pin: Pin | None = None
 
-    def decision(self, rules: Rules) -> Decision:
+    def decision(self, settings: Settings) -> Decision:
         """What to do: the pure decision, held where it is contended, while paused, only observing or not yet swept."""
         if self.instance is None:
             return Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance")
         decided = decide(
-            Case(self.instance, self.association, self.grant, self.candidates, self.owner, rules.ownership)
+            Case(self.instance, self.association, self.grant, self.candidates, self.owner, settings.ownership)
         )
         same = self.record.repeated(decided.desired)
-        if decided.action.mutates and rules.contention.contended(same):
+        if decided.action.mutates and settings.contention.contended(same):
             reason = (
                 f"another actor reverted this change {len(same)} times; it is left alone until its mapping, its tags "
                 f"or a pin changes, or rolekeeper release. It {decided.would}"
             )
             decided = replace(decided, action=Action.HOLD, code="contested", reason=reason)
-        withheld = self.control.withholds(rules.mode)
+        withheld = self.control.withholds(settings.mode)
         if withheld and decided.action.mutates:
             reason, told = f"{withheld.reason}; it {decided.would}", (*decided.arguments, self.control.unclear)
             return replace(decided, action=Action.HOLD, code=withheld.code, reason=reason, arguments=told)

@@ -79,7 +79,7 @@ class Reconciler(Applier):
         return ended
 
     def _carry_out(self, request: ReconcileRequest, observed: Observation, *, last: bool) -> Outcome | None:
-        decision = observed.decision(self.rules)
+        decision = observed.decision(self.settings)
         if decision.action.mutates:
             return self.apply(request, observed, decision)
         invisible = decision.code == "gone" and self.now() - request.at < VISIBLE_WITHIN
