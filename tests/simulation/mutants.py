@@ -264,7 +264,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "takes the first of a tie",
         "rolekeeper.instances.resolve",
-        "    if len({(each.spec.role, each.profile_arn) for each in top}) > 1:",
+        "    if len({each.wants for each in top}) > 1:",
         "    if False:",
     ),
     _mutant("obeys a deleted mapping", "rolekeeper.instances.resolve", "    if mapping.deleted:", "    if False:"),

@@ -80,7 +80,7 @@ def _rank(instance: Instance, published: Iterable[PublishedMapping], now: dateti
         Overridden(each.key, f"priority {each.spec.priority} comes after {first.spec.priority} of {first.key}")
         for each in applicable[len(top) :]
     ]
-    if len({(each.spec.role, each.profile_arn) for each in top}) > 1:
+    if len({each.wants for each in top}) > 1:
         return Candidates(in_conflict=tuple(top), overridden=tuple(overridden))
     overridden += [Overridden(each.key, f"it agrees with {first.key}, which stands for it") for each in top[1:]]
     return Candidates(winner=first, overridden=tuple(overridden))

@@ -93,7 +93,7 @@ class Revisions:
 
     def hold(self, held: Held, entry: Mapping[str, object], at: datetime) -> None:
         """Keep a revision that waits for approval, with its history entry, in one transaction."""
-        history = self.store.entry(layout.mapping_pk(held.key), entry, at)
+        history = self.store.entry(layout.mapping_pk(held.mapping.key), entry, at)
         self.store.write(self.store.put(codec.held_item(held), if_higher="revision"), history)
 
     def refresh(self, mapping: PublishedMapping, entry: Mapping[str, object] | None, at: datetime) -> None:

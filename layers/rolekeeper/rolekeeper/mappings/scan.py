@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cached_property
 
 from rolekeeper.aws import Ec2
-from rolekeeper.instances import Observation, observe_page
+from rolekeeper.instances.observe import Observation, observe_page
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings.impact import Impact, Ranked
 from rolekeeper.mappings.revisions import StoredMapping
@@ -76,18 +76,13 @@ def could_conflict(one: PublishedMapping, other: PublishedMapping, now: datetime
     return (
         a.key != b.key
         and a.priority == b.priority
-        and _differ(one, other)
+        and one.wants != other.wants
         and _live(one, now)
         and _live(other, now)
         and _meet(a.accounts, b.accounts)
         and _meet(a.regions, b.regions)
         and _agree(a, b)
     )
-
-
-def _differ(one: PublishedMapping, other: PublishedMapping) -> bool:
-    """Whether two mappings want different roles or profiles."""
-    return (one.spec.role, one.profile_arn) != (other.spec.role, other.profile_arn)
 
 
 def _live(mapping: PublishedMapping, now: datetime) -> bool:
@@ -186,7 +181,7 @@ class Scan:
                 self.foreign.add(instance, association)
         if mapping in after.in_conflict:
             for other in after.in_conflict:
-                if _differ(other, mapping):
+                if other.wants != mapping.wants:
                     there_already = present in before.in_conflict and other in before.in_conflict
                     self.conflicts.of(other).add(instance.key.id, new=not there_already)
 

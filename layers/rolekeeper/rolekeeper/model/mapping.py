@@ -117,6 +117,11 @@ class PublishedMapping:
     def key(self) -> MappingKey:
         return self.spec.key
 
+    @property
+    def wants(self) -> tuple[str, str]:
+        """Mappings that want the same agree."""
+        return self.spec.role, self.profile_arn
+
     def with_profile_id(self, profile_id: str, carried: AbstractSet[str] = frozenset()) -> "PublishedMapping":
         """The same with the profile's id as IAM tells it now: any other that was known, or is carried, was deleted."""
         former = (self.former_profile_ids | {self.profile_id} | carried) - {"", profile_id}
@@ -130,10 +135,6 @@ class Held:
     mapping: PublishedMapping
     at: datetime
     by: str = ""
-
-    @property
-    def key(self) -> MappingKey:
-        return self.mapping.key
 
     @property
     def revision(self) -> int:

@@ -196,7 +196,7 @@ def published_from(item: Mapping[str, Any]) -> PublishedMapping:
 
 def held_item(held: Held) -> Item:
     """As its mapping would be published, under its own key and with who wrote it."""
-    key = layout.key_attributes(layout.held_key(held.key))
+    key = layout.key_attributes(layout.held_key(held.mapping.key))
     return {**published_item(held.mapping), **key, "at": layout.timestamp(held.at), "by": held.by}
 
 
