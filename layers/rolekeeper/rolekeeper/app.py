@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws import Ec2, Iam, Tasks, WorkQueue
 from rolekeeper.fleet import Expiries, OperatorOverrides, Sweep
-from rolekeeper.instances import Reconciler, RetryLoop
 from rolekeeper.instances.change_limit import ChangeLimiter
+from rolekeeper.instances.reconcile import Reconciler
+from rolekeeper.instances.requests import RetryLoop
 from rolekeeper.mail import Mailer
 from rolekeeper.mappings import Assessor, MappingTable, Publisher
 from rolekeeper.mappings.impact import ImpactAssessor
@@ -81,7 +82,9 @@ class App:
         """Logs, metrics, events and mails; `flush` it at the end of an invocation."""
         if not (self.logger and self.metrics):
             raise TypeError("these parts were made to look, not to announce: they have no logger and no metrics")
-        mailer = Mailer(lambda: self.client("sns"), self.settings.alarm_topic, self.settings.where, self.now)
+        settings = self.settings
+        where = f"account {settings.account}, {settings.region}"
+        mailer = Mailer(lambda: self.client("sns"), settings.alarm_topic, where, self.now)
         return Telemetry(self.client("events"), self.logger, self.metrics, mailer)
 
     # ---- instances ----

@@ -78,22 +78,13 @@ class Settings:
     sweep_function: str = ""
 
     @property
-    def where(self) -> str:
-        """Account and Region, in words."""
-        return f"account {self.account}, {self.region}"
-
-    @property
     def ownership(self) -> Ownership:
         prefix = f"arn:{self.partition}:iam::{self.account}:instance-profile{self.role_path}"
         return Ownership(prefix, self.take_over)
 
     @classmethod
     def of_function(cls, function_arn: str, environ: Mapping[str, str]) -> "Settings":
-        """Read a function's environment; its own ARN tells partition, Region and account.
-
-        Raises:
-            KeyError: as `read`.
-        """
+        """Read a function's environment; its own ARN tells partition, Region and account."""
         _, partition, _, region, account, *_ = function_arn.split(":")
         return cls.read(environ, account=account, region=region, partition=partition)
 

@@ -9,8 +9,7 @@ from datetime import datetime
 
 from rolekeeper.aws import Ec2, WorkQueue
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
-from rolekeeper.instances import Observation, observe_page
-from rolekeeper.instances.observe import Unreadable
+from rolekeeper.instances.observe import Observation, Unreadable, observe_page
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings import MappingTable, Publisher, Status

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rolekeeper.instances import Observation
 from rolekeeper.instances.decide import ENDED, Case, decide
+from rolekeeper.instances.observe import Observation
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
