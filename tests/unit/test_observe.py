@@ -332,7 +332,7 @@ def test_an_instance_that_is_shutting_down_has_ended(world: FakeAccount, *, ende
     instance = world.running()
     if ended:
         world.truth.terminate(instance)
-    assert _one(world, instance).ended is ended
+    assert (_decision(world, instance).code == "ended") is ended
 
 
 def test_a_look_is_outdated_when_the_record_shows_what_was_seen_after_it_began(world: FakeAccount) -> None:

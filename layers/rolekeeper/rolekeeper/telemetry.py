@@ -129,9 +129,7 @@ class Telemetry:
         sends = [(len(batch), partial(self._put, batch)) for batch in _batches(self._waiting)]
         sends += [(1, partial(self._mailer.publish, mail)) for mail in self._mails]
         self._waiting, self._mails = [], []
-        left = sum(number for number, _ in sends)
-        for number, send in sends:
-            left -= number
+        for at, (number, send) in enumerate(sends, start=1):
             try:
                 send()
             except AwsRefusalError as error:
@@ -142,7 +140,7 @@ class Telemetry:
                     # No event can tell of it, so the alarm on the metric has to, and this log line.
                     self.count("PermissionDenied")
                 if isinstance(error, NoResponseError):
-                    self.count("EventsFailed", left)
+                    self.count("EventsFailed", sum(others for others, _ in sends[at:]))
                     return
 
     def _put(self, entries: list[dict[str, Any]]) -> None:

@@ -4,13 +4,13 @@ The association first, then tags and state, then the mappings: whoever read olde
 refuses it. A batch costs two EC2 reads and one DynamoDB read, however many mappings there are.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.instances.decide import ENDED, Case, decide
+from rolekeeper.instances.decide import Case, decide
 from rolekeeper.instances.resolve import ended, mapping_keys, resolve
 from rolekeeper.model.instance import (
     NO_PROFILE,
@@ -83,11 +83,6 @@ class Observation:
         return frozenset(mapped | {IGNORE_TAG})
 
     @property
-    def ended(self) -> bool:
-        """Whether EC2 shows the instance as ended: nothing that was written for it is of use any more."""
-        return self.instance is not None and self.instance.state in ENDED
-
-    @property
     def outdated(self) -> bool:
         """Whether somebody who looked later already said what the instance shows: the record is read last."""
         condition = self.record.condition
@@ -141,15 +136,14 @@ def observe(
     return _with_owners(observed, wanted, snapshot, state)
 
 
-def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime) -> Iterator[Observed]:
+def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime) -> list[Observed]:
     """Observe a page of instances that EC2 just described: one more EC2 read, one DynamoDB read.
 
     The association is read after tags and state here, so a change that is decided on it is a hint and no more. `now`
     is when the page was asked for.
     """
-    if page:
-        described = {each.key.id: each for each in page}
-        yield from observe([each.key for each in page], ec2, state, now, described).values()
+    described = {each.key.id: each for each in page}
+    return list(observe([each.key for each in page], ec2, state, now, described).values()) if page else []
 
 
 def _joined(
@@ -185,21 +179,18 @@ def _with_owners(
     One that was asked for already is never read again: what was published since would make an owner whose instances
     it doesn't seem to govern.
     """
-    owned = {key: each for key, each in observed.items() if isinstance(each, Observation) and each.grant}
-    grants = {key: each.grant.mapping for key, each in owned.items() if each.grant}
-    orphans = {
-        grants[key] for key, each in owned.items() if not each.candidates.winner and not each.candidates.in_conflict
-    }
-    over = {mapping: ended(mapping) for mapping in grants.values() if mapping.pins}
+    owned = [(each, each.grant.mapping) for each in observed.values() if isinstance(each, Observation) and each.grant]
+    orphans = {owner for each, owner in owned if not each.candidates.winner and not each.candidates.in_conflict}
+    over = {owner: ended(owner) for _, owner in owned if owner.pins}
     unread = sorted(orphans - asked - set(over))
     late = state.read((), unread) if unread else Snapshot()
     published = {**snapshot.published, **over, **late.published}
     damaged = {**snapshot.damaged, **late.damaged}
-    for key, each in owned.items():
-        if error := damaged.get(grants[key]):
-            observed[key] = Unreadable(key, each.instance, error, each.published)
+    for each, owner in owned:
+        if error := damaged.get(owner):
+            observed[each.key] = Unreadable(each.key, each.instance, error, each.published)
         else:
-            observed[key] = replace(each, owner=published.get(grants[key]))
+            observed[each.key] = replace(each, owner=published.get(owner))
     return observed
 
 

@@ -28,7 +28,7 @@ def starting(observed: Observation, decision: Decision, now: datetime) -> Record
     grant = Grant(decision.profile_arn, decision.role, decision.mapping, decision.revision, now)
     stale = {NO_PROFILE} & observed.record.grants.keys() if decision.profile_arn else set[str]()
     change = RecordChange(grants=() if gives_up else (grant,), revoked=frozenset(stale))
-    return change.after(observed.record, written=True)
+    return change.after(observed.record)
 
 
 def completed(observed: Observation, decision: Decision, rule: ContentionRule, now: datetime) -> RecordChange:
@@ -50,12 +50,13 @@ def next_record(
     `watched_until` is until when a watch over the instance goes that begins now, if one does.
     """
     if decision.code in ("gone", "ended"):
-        return RecordChange(ends=observed.recorded, unpins=observed.ended and observed.pin is not None)
+        return RecordChange(ends=observed.recorded, unpins=decision.code == "ended" and observed.pin is not None)
     if decision.action is Action.NOTHING:
         change = _at_rest(observed, decision, now)
     else:
         change = _condition(observed, decision, now, watched_until)
-    return replace(change, lapsed=_lapsed(observed.record, decision), expected=observed.record).after(observed.record)
+    change = replace(change, lapsed=_lapsed(observed.record, decision), expected=observed.record)
+    return change.after(observed.record) if change else change
 
 
 def needs_watch(observed: Observation, decision: Decision, now: datetime, *, loop_failed: bool = False) -> bool:

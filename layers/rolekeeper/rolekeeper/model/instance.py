@@ -200,9 +200,9 @@ class RecordChange:
     def __bool__(self) -> bool:
         return self != RecordChange()
 
-    def after(self, record: InstanceRecord, *, written: bool = False) -> "RecordChange":
-        """The same, with what the first edition wrote told anew: only where something is `written` anyway."""
-        if not record.legacy or self.ends or not (self or written):
+    def after(self, record: InstanceRecord) -> "RecordChange":
+        """The same, with what the first edition wrote told anew."""
+        if not record.legacy:
             return self
         told = {each.profile_arn: each for each in (*record.grants.values(), *self.grants)}
         kept = tuple(each for arn, each in told.items() if arn not in self.revoked)
