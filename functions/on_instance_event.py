@@ -6,7 +6,6 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
-from rolekeeper.app import App
 from rolekeeper.instances.requests import DroppedError, parse
 from rolekeeper.model.instance import ReconcileRequest
 
@@ -16,27 +15,23 @@ from rolekeeper.model.instance import ReconcileRequest
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Reconcile; answer with the messages that must come again (Lambda's partial batch response)."""
     app = runtime.app(context.invoked_function_arn)
+    account, region = app.settings.account, app.settings.region
     requests: list[ReconcileRequest] = []
     for record in event["Records"]:
+        body, message_id = record["body"], record["messageId"]
         try:
-            requests.append(_request(record, app))
+            message = _message(body)
+            requests.append(parse(message, account=account, region=region, now=app.now(), message_id=message_id))
         except DroppedError as dropped:
-            app.telemetry.dropped(str(dropped), record["body"], message_id=record["messageId"])
+            app.telemetry.dropped(str(dropped), body, message_id=message_id)
     outcomes = app.reconciler().run(requests)
     app.telemetry.flush()
     failed = [request.message_id for request in requests if outcomes[request.instance].error]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
-def _request(record: dict[str, Any], app: App) -> ReconcileRequest:
+def _message(body: str) -> Any:
     try:
-        message = json.loads(record["body"])
+        return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise DroppedError(f"not JSON: {error}") from error
-    return parse(
-        message,
-        account=app.settings.account,
-        region=app.settings.region,
-        now=app.now(),
-        message_id=record["messageId"],
-    )

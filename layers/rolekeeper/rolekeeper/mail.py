@@ -82,7 +82,8 @@ class Mailer:
         about = {"Permission Missing": values["action"], "Mode Changed": values["to"]}.get(event, values["mapping"])
         place = f"In {self.where}, at {self.now():%Y-%m-%dT%H:%M:%SZ}."
         text = f"{event}\n\n{TEXTS[event].format_map(values)}\n{place}\n"
-        return {"Subject": _subject(f"Rolekeeper: {event}: {about}"), "Message": text}
+        subject = f"Rolekeeper: {event}: {about}".encode("ascii", "replace").decode()
+        return {"Subject": subject if len(subject) <= SUBJECT else f"{subject[: SUBJECT - 3]}...", "Message": text}
 
     def publish(self, mail: Mapping[str, Any]) -> None:
         with classified("sns:Publish", self.topic_arn):
@@ -93,8 +94,3 @@ def _shown(text: str) -> str:
     """A value on one line, as long as a mail has room for: what can't be printed is written as its code."""
     plain = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text[:VALUE])
     return f"{plain}…" if len(text) > VALUE else plain
-
-
-def _subject(text: str) -> str:
-    plain = text.encode("ascii", "replace").decode()
-    return plain if len(plain) <= SUBJECT else f"{plain[: SUBJECT - 3]}..."

@@ -7,6 +7,7 @@ nothing.
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ COUNTED = {"ignored": "Ignored", "contested": "Contested", "window": "ChangesWit
 REFUSED, PARKED, PERMISSION_MISSING = "Role Change Refused", "Instance Parked", "Permission Missing"
 
 
+@dataclass(eq=False)
 class Telemetry:
     """Collects the events of one invocation and sends them at its end.
 
@@ -41,14 +43,13 @@ class Telemetry:
     the event tells of stands (its history entry is already written). So it is with mails.
     """
 
-    def __init__(self, client: "EventBridgeClient", logger: "Logger", metrics: "Metrics", mailer: Mailer) -> None:
-        self._client = client
-        self._logger = logger
-        self._metrics = metrics
-        self._mailer = mailer
-        self._waiting: list[dict[str, Any]] = []
-        self._mails: list[dict[str, str]] = []
-        self._denied: set[tuple[str, str]] = set()
+    client: "EventBridgeClient"
+    logger: "Logger"
+    metrics: "Metrics"
+    mailer: Mailer
+    _waiting: list[dict[str, Any]] = field(default_factory=list, init=False)
+    _mails: list[dict[str, str]] = field(default_factory=list, init=False)
+    _denied: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     def decision(
         self,
@@ -69,7 +70,7 @@ class Telemetry:
             "correlation-id": request.correlation_id,
             **{name: entry[name] for name in ("cause", "seen", "decision", "answer")},
         }
-        self._logger.info("decided", extra={**detail, "correlation_id": request.correlation_id})
+        self.logger.info("decided", extra={**detail, "correlation_id": request.correlation_id})
         self.count(entry["decision"]["action"])
         if (code := entry["decision"]["code"]) in COUNTED:
             self.count(COUNTED[code])
@@ -81,7 +82,7 @@ class Telemetry:
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
         """Log, count and send what happened to a mapping; `event` is the detail-type."""
         full = {"tag-key": key.tag_key, "tag-value": key.tag_value, "correlation-id": correlation_id, **detail}
-        self._logger.info(event, extra={**full, "correlation_id": correlation_id})
+        self.logger.info(event, extra={**full, "correlation_id": correlation_id})
         self.count(event.replace(" ", ""))
         self.send(event, full, [])
 
@@ -92,7 +93,7 @@ class Telemetry:
         `news`: an instance that already shows this very refusal is asked again by each sweep.
         """
         detail = {"action": error.action, "resource": error.resource, "code": error.code, "aws-says": error.message}
-        self._logger.error("permission missing", extra={**detail, "correlation_id": correlation_id})
+        self.logger.error("permission missing", extra={**detail, "correlation_id": correlation_id})
         self.count("PermissionDenied")
         if news and (named := (error.action, error.resource)) not in self._denied:
             self._denied.add(named)
@@ -101,24 +102,29 @@ class Telemetry:
     def dropped(self, reason: str, message: Any, *, message_id: str) -> None:
         """Log and count a message that names no instance of ours, with its id and its beginning."""
         said = {"reason": reason, "message_begins": str(message)[:500], "correlation_id": message_id}
-        self._logger.warning("dropped", extra=said)
+        self.logger.warning("dropped", extra=said)
         self.count("Dropped")
 
     def will_retry(self, text: str, **detail: Any) -> None:
-        self._logger.warning(text, extra=detail)
+        self.logger.warning(text, extra=detail)
         self.count("WillRetry")
 
     def count(self, name: str, value: float = 1) -> None:
-        self._metrics.add_metric(name=name, unit="Count", value=value)
+        self.metrics.add_metric(name=name, unit="Count", value=value)
 
     def send(self, event: str, detail: Mapping[str, Any], resources: list[str]) -> None:
         """Queue an event for `flush`, and its mail; an event larger than EventBridge takes is cut, and says so."""
-        entry = {"Source": SOURCE, "DetailType": event, "Detail": _json(detail), "Resources": resources}
+        entry = {
+            "Source": SOURCE,
+            "DetailType": event,
+            "Detail": json.dumps(detail, default=str),
+            "Resources": resources,
+        }
         for text, members in CUTS:
             if _size(entry) > BYTES:
-                entry["Detail"] = _json({**_cut(detail, text, members), "cut": True})
+                entry["Detail"] = json.dumps({**_cut(detail, text, members), "cut": True}, default=str)
         self._waiting.append(entry)
-        if mail := self._mailer.mail(event, detail):
+        if mail := self.mailer.mail(event, detail):
             self._mails.append(mail)
 
     def flush(self) -> None:
@@ -127,14 +133,14 @@ class Telemetry:
         When AWS doesn't answer, the rest isn't tried: the function has to end in time.
         """
         sends = [(len(batch), partial(self._put, batch)) for batch in _batches(self._waiting)]
-        sends += [(1, partial(self._mailer.publish, mail)) for mail in self._mails]
+        sends += [(1, partial(self.mailer.publish, mail)) for mail in self._mails]
         self._waiting, self._mails = [], []
         for at, (number, send) in enumerate(sends, start=1):
             try:
                 send()
             except AwsRefusalError as error:
                 named = {"events": number, "action": error.action, "resource": error.resource}
-                self._logger.exception("events were not sent", extra=named)
+                self.logger.exception("events were not sent", extra=named)
                 self.count("EventsFailed", number)
                 if isinstance(error, AccessDeniedError):
                     # No event can tell of it, so the alarm on the metric has to, and this log line.
@@ -145,9 +151,9 @@ class Telemetry:
 
     def _put(self, entries: list[dict[str, Any]]) -> None:
         with classified("events:PutEvents", "the default bus"):
-            answer = self._client.put_events(Entries=entries)  # type: ignore[arg-type]  # built above
+            answer = self.client.put_events(Entries=entries)  # type: ignore[arg-type]  # built above
         if lost := answer["FailedEntryCount"]:
-            self._logger.error("events were refused", extra={"events": lost, "answer": answer["Entries"]})
+            self.logger.error("events were refused", extra={"events": lost, "answer": answer["Entries"]})
             self.count("EventsFailed", lost)
 
 
@@ -169,10 +175,6 @@ def _size(entry: Mapping[str, Any]) -> int:
     """How EventBridge counts an entry: its texts in bytes (user guide, "Calculating PutEvents event entry size")."""
     texts = (entry["Source"], entry["DetailType"], entry["Detail"], *entry["Resources"])
     return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
-
-
-def _json(detail: Any) -> str:
-    return json.dumps(detail, default=str)
 
 
 def _cut(value: Any, text: int, members: int) -> Any:

@@ -59,13 +59,7 @@ class _Started:
 
 @dataclass(frozen=True, kw_only=True)
 class Applier:
-    """Carries decisions out.
-
-    Attributes:
-        retries: has an instance looked at again until it is ready; None inside a retry loop, which does.
-        now: the clock (UTC).
-        sleep: waits, in seconds.
-    """
+    """Carries decisions out. `retries` starts retry loops; None inside one, which looks again by itself."""
 
     ec2: Ec2
     state: State
