@@ -10,8 +10,7 @@ from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, PIN_TAG, MappingKey,
 
 def mapping_keys(tags: Mapping[str, str]) -> list[MappingKey]:
     """The keys of every mapping that could match these tags: for each tag its exact value and any value."""
-    keys = {MappingKey(key, value) for tag, text in tags.items() for key, value in ((tag, text), (tag, ANY_VALUE))}
-    return sorted(keys)
+    return sorted({MappingKey(tag, value) for tag, text in tags.items() for value in (text, ANY_VALUE)})
 
 
 def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: datetime) -> str:
