@@ -105,8 +105,7 @@ def _govern(case: Case, winner: PublishedMapping) -> Decision:  # noqa: C901  # 
     if (lost := case.lost) and lost.mapping != winner.key and not winner.key.pins:
         return decision(Action.HOLD, "mapping-missing", _missing(lost), arguments=(str(lost.mapping),))
     if instance.state in _CHANGING:
-        reason = _until_settled(instance, f"role {spec.role}")
-        return decision(Action.WAIT, "changing", reason, polls=True, arguments=(instance.state,))
+        return _until_settled(decision, instance, f"role {spec.role}")
     if not association:
         return decision(Action.ATTACH, "unoccupied", f"{winner.key} gives it role {spec.role}")
     takes_over = foreign is not None
@@ -147,8 +146,7 @@ def _ungoverned(case: Case) -> Decision:
     if owner.spec.when_unmatched is WhenUnmatched.KEEP:
         return decision(Action.NOTHING, "kept", f"{owner.key} no longer matches and says keep")
     if instance.state in _CHANGING:
-        reason = _until_settled(instance, "what follows the removed tag")
-        return decision(Action.WAIT, "changing", reason, polls=True, arguments=(instance.state,))
+        return _until_settled(decision, instance, "what follows the removed tag")
     over = "is over" if owner.key.pins else "no longer matches"
     return decision(Action.DETACH, "unmatched", f"{owner.key}, which gave it role {grant.role}, {over}")
 
@@ -165,5 +163,6 @@ def _missing(grant: Grant) -> str:
     return f"the published record of {grant.mapping} can't be found; a missing record changes nothing"
 
 
-def _until_settled(instance: Instance, what: str) -> str:
-    return f"the instance is {instance.state}; {what} waits until it is running or stopped"
+def _until_settled(decision: partial[Decision], instance: Instance, what: str) -> Decision:
+    reason = f"the instance is {instance.state}; {what} waits until it is running or stopped"
+    return decision(Action.WAIT, "changing", reason, polls=True, arguments=(instance.state,))

@@ -176,13 +176,9 @@ class InstanceRecord:
 class RecordChange:
     """All that one write changes in an instance's record.
 
-    Attributes:
-        revoked: the profiles whose grants go.
-        clears: whether the instance no longer shows a condition.
-        lapsed: changes that no longer count.
-        ends: whether the whole record goes, and `unpins` whether its pin does: the instance has ended.
-        expected: the record as it was read, if this may be written only over that.
-        legacy: what the first edition wrote and goes now, told anew by `grants`.
+    `revoked` are the profiles whose grants go, `lapsed` the changes that no longer count, `legacy` what the first
+    edition wrote and `grants` tell anew. It `clears` the condition, or the instance has ended: then its record `ends`,
+    and `unpins` says that its pin goes too. `expected` is the record as it was read, where nothing newer may be there.
     """
 
     grants: tuple[Grant, ...] = ()
