@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rolekeeper.mappings.assess import IN_EFFECT
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.mappings.rows.reader import ParsedRow, read_row
 from rolekeeper.mappings.scan import Scan
-from rolekeeper.mappings.verdict import IN_EFFECT, Ending, RowSnapshot, Status, Trigger
+from rolekeeper.mappings.verdict import Ending, RowSnapshot, Status, Trigger
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper_cli import output, row_plan
 from rolekeeper_cli.deployment import Deployment
@@ -157,8 +158,8 @@ class _Judge:
         told = verdict.reason if warns else ""
         if warns and verdict.scan and verdict.scan.foreign.count:
             told += f"; foreign roles: {verdict.scan.foreign.count:,}"
-        if verdict.report and verdict.ending is not Ending.HOLD:
-            told = f"{told}; {verdict.report}" if told else str(verdict.report)
+        if verdict.impact and verdict.ending is not Ending.HOLD:
+            told = f"{told}; {verdict.impact}" if told else str(verdict.impact)
         revision = stored.published.revision if stored.published else 0
         return Edit(
             key, verdict.status, told or "nothing of it is published", takes_effect, revision, change, warns=warns

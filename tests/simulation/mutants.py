@@ -250,8 +250,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "serves a large edit without approval",
         "rolekeeper.mappings.assess",
-        "        if not seen.approves(candidate) and (report.needs_approval",
-        "        if False and (report.needs_approval",
+        "        if seen.approves(candidate) or not (impact.needs_approval",
+        "        if True or not (impact.needs_approval",
         seed=2857,
     ),
     # ---- which mapping ----

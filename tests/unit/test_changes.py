@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.mappings.history import SHOWN, changes
+from rolekeeper.mappings.rows.reader import SHOWN, changes
 from strategies.values import NOW, arn, published
 
 TAG = "a=1"

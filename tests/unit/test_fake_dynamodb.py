@@ -17,7 +17,8 @@ from moto import mock_aws
 from fakes.calls import Calls
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.mappings.table import Columns, MappingTable
+from rolekeeper.mappings.table import MappingTable
+from rolekeeper.mappings.verdict import Status, Verdict
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import codec
 from rolekeeper.storage.table import Store, Update
@@ -194,8 +195,8 @@ def mapping_steps(draw: st.DrawFn) -> Step:
     key = draw(st.builds(MappingKey, st.sampled_from(["k", "l"]), st.sampled_from(["v", "w", "*"])))
     kind = draw(st.sampled_from(["write", "write", "put_back", "delete", "keys", "keys_of", "get_row", "put"]))
     shown = st.builds(
-        Columns,
-        st.sampled_from(["Published", "Held"]),
+        Verdict,
+        st.sampled_from([Status.PUBLISHED, Status.HELD]),
         texts,
         st.integers(1, 2),
         matched=st.none() | st.just(3),
@@ -204,17 +205,17 @@ def mapping_steps(draw: st.DrawFn) -> Step:
     )
     row = {"tag_key": key.tag_key, "tag_value": key.tag_value, "role": "web"}
     row |= draw(st.sampled_from([{}, {"status": "Held", "status_reason": "", "status_revision": 1}, {"approve": 7}]))
-    attributes, columns = codec.to_attributes(row), draw(shown)
+    attributes, verdict = codec.to_attributes(row), draw(shown)
     steps: dict[str, Callable[[Side], Any]] = {
         "put": lambda at: at.put_row(attributes),
-        "write": lambda at: at.mappings.write(key, attributes, columns),
-        "put_back": lambda at: at.mappings.put_back(attributes, columns),
+        "write": lambda at: at.mappings.write(key, attributes, verdict.columns, verdict.gone(attributes)),
+        "put_back": lambda at: at.mappings.put_back(attributes, verdict.columns),
         "delete": lambda at: at.mappings.delete(key, attributes, ["role", "approve"]),
         "keys": lambda at: sorted(chain.from_iterable(at.mappings.keys())),
         "keys_of": lambda at: list(at.mappings.keys_of(key.tag_key)),
         "get_row": lambda at: codec.from_attributes(at.mappings.get_row(key) or {}),
     }
-    return Step(kind, (key, row, columns), steps[kind])
+    return Step(kind, (key, row, verdict), steps[kind])
 
 
 @settings(max_examples=60)

@@ -14,7 +14,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.instances.observe import Observation
 from rolekeeper.instances.resolve import resolve
-from rolekeeper.mappings.impact import MOVES, Impact, Move
+from rolekeeper.mappings.impact import MOVES, Impact
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Association,
@@ -78,7 +78,7 @@ def counts(impact: Impact) -> str:
     assert number == impact.changes == 1
     action = next(name for name in ("attach", "replace", "detach") if getattr(impact, name))
     assert impact.takes == (action != "attach")
-    names = (each.rsplit("/", maxsplit=1)[-1] for each in (move.before, move.after) if each)
+    names = (each.rsplit("/", maxsplit=1)[-1] for each in move if each)
     return " ".join((action, *names))
 
 
@@ -234,7 +234,7 @@ def test_moves_are_bounded_and_counts_are_not() -> None:
         Story(None, WEB, association(f"other-{number}")).add_to(impact)
     assert (impact.replace, len(impact.moves)) == (2 * MOVES, MOVES)
     Story(None, WEB, association("other-0")).add_to(impact)
-    assert impact.moves[Move(arn("other-0"), arn("web"))] == 2
+    assert impact.moves[arn("other-0"), arn("web")] == 2
 
 
 @given(

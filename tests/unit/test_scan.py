@@ -1,5 +1,7 @@
 """Looking at every instance with a mapping's tag before the mapping is published, damaged items and all."""
 
+from typing import Any
+
 import pytest
 
 from fixtures.account import MAPPING_TABLE, FakeAccount, mapping_key
@@ -26,7 +28,15 @@ def scanner(world: FakeAccount) -> ImpactScanner:
 
 def anew(world: FakeAccount) -> ImpactScanner:
     app = world.app()
-    return ImpactScanner(app.ec2, app.state, app.table, world.settings.ownership)
+    policies: Any = None  # permissions are compared once the scan is through
+    return ImpactScanner(
+        ec2=app.ec2,
+        state=app.state,
+        table=app.table,
+        policies=policies,
+        limits=app.settings.limits,
+        ownership=world.settings.ownership,
+    )
 
 
 def scan(world: FakeAccount, candidate: PublishedMapping, present: PublishedMapping | None = None) -> Scan:

@@ -14,7 +14,6 @@ from rolekeeper.instances.reconcile import Reconciler
 from rolekeeper.instances.requests import RetryLoop
 from rolekeeper.mail import Mailer
 from rolekeeper.mappings import Assessor, MappingTable, Publisher
-from rolekeeper.mappings.impact import ImpactAssessor
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.scan import ImpactScanner
@@ -118,14 +117,15 @@ class App:
 
     def assessor(self, state: State | None = None) -> Assessor:
         """The judge of rows, over the state table, or over what it would hold (`plan`)."""
-        scanner = ImpactScanner(self.ec2, state or self.state, self.table, self.settings.ownership)
-        return Assessor(
-            roles=self.roles,
-            scanner=scanner,
-            impacts=ImpactAssessor(self.settings.limits, lambda: scanner.fleet, PolicyReader(self.iam)),
+        scanner = ImpactScanner(
+            ec2=self.ec2,
+            state=state or self.state,
+            table=self.table,
+            policies=PolicyReader(self.iam),
+            limits=self.settings.limits,
             ownership=self.settings.ownership,
-            mode=self.settings.mode,
         )
+        return Assessor(roles=self.roles, scanner=scanner, mode=self.settings.mode)
 
     @cached_property
     def publisher(self) -> Publisher:

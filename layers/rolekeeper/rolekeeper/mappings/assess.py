@@ -8,16 +8,18 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.mappings.impact import ImpactAssessor, ImpactReport
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.mappings.scan import ImpactScanner, Scan
-from rolekeeper.mappings.verdict import IN_EFFECT, Ending, Refresh, RowSnapshot, Status, Verdict, sentence
+from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Verdict
 from rolekeeper.model.mapping import MappingSpec, Mode, PublishedMapping, WhenOccupied
 from rolekeeper.permissions import Roles
-from rolekeeper.settings import Ownership
 
 # In the mapping's history alone: each instance's replace is an event of its own.
 PROFILE_RECREATED = "Profile Recreated"
+# The longest reason that goes into a row.
+REASON = 1_000
+# What a row says when all is well.
+IN_EFFECT = "in effect"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +28,6 @@ class Assessor:
 
     roles: Roles
     scanner: ImpactScanner
-    impacts: ImpactAssessor
-    ownership: Ownership
     mode: Mode
 
     def assess(self, seen: RowSnapshot) -> Verdict:
@@ -41,7 +41,7 @@ class Assessor:
             refresh = self._refreshed(seen, seen.published)
             if refresh:
                 seen = seen.with_published(refresh.mapping)
-        verdict = self._row(seen) if seen.row else self._gone(seen)
+        verdict = self._row(seen) if seen.row and not seen.holds_deletion else self._deletion(seen)
         return replace(verdict, refresh=refresh)
 
     def refuse(self, seen: RowSnapshot, status: Status, why: Iterable[str], scan: Scan | None = None) -> Verdict:
@@ -57,14 +57,7 @@ class Assessor:
             scan=scan,
         )
 
-    # ---- a row ----
-
     def _row(self, seen: RowSnapshot) -> Verdict:
-        if seen.deletion_approved:
-            # A crash left it: the tombstone is published, and only the row is still there.
-            return Verdict(Status.REMOVED, ending=Ending.DELETE_ROW)
-        if seen.holds_deletion:
-            return self._deletion(seen)
         spec, warnings = seen.parsed.spec, seen.parsed.warnings
         if spec is None:
             return self.refuse(seen, Status.REJECTED, (*seen.parsed.problems, *warnings))
@@ -72,7 +65,8 @@ class Assessor:
         if role.problem:
             return self.refuse(seen, Status.REJECTED, (role.problem, *warnings))
         candidate = seen.candidate(spec, role.profile_arn, role.profile_id)
-        same = seen.is_published(candidate)
+        now = seen.published
+        same = now is not None and (now.spec, now.profile_arn) == (spec, role.profile_arn)
         scan = self._scan(seen, candidate, same=same)
         if role.profile_id:
             candidate = candidate.with_profile_id(role.profile_id, scan.profile_ids)
@@ -85,13 +79,11 @@ class Assessor:
             missing = None
             notes.append(f"instance profile '{spec.profile_name}' is made later: {withheld.reason}")
         if same:
-            in_effect = self._in_effect(seen, replace(candidate, revision=seen.revision), scan, notes)
-            return replace(in_effect, missing=missing)
-        report = self.impacts.report(candidate, scan.impact)
-        if not seen.approves(candidate) and (report.needs_approval or seen.shows_held(candidate)):
-            return self._hold(seen, candidate, report, scan.published_matched, notes)
-        in_effect = self._in_effect(seen, candidate, scan, notes)
-        return replace(in_effect, ending=Ending.PUBLISH, report=report, missing=missing)
+            candidate = replace(candidate, revision=seen.revision)
+        in_effect = replace(self._in_effect(seen, candidate, scan, notes), missing=missing)
+        if same:
+            return in_effect
+        return self._unless_held(seen, candidate, scan, replace(in_effect, ending=Ending.PUBLISH), notes)
 
     def _refreshed(self, seen: RowSnapshot, published: PublishedMapping) -> Refresh | None:
         """Suspend what is published when its role can't be used, resume it when it can, and see its profile's id."""
@@ -120,63 +112,11 @@ class Assessor:
 
     def _about_foreign(self, spec: MappingSpec, scan: Scan) -> list[str]:
         """That some instances carry foreign roles, and that asking to take them over has no effect."""
-        asks = spec.when_occupied is WhenOccupied.REPLACE
-        notes = [scan.foreign.warning(taken=asks and self.ownership.take_over)]
-        if asks and not self.ownership.take_over:
+        asks, may = spec.when_occupied is WhenOccupied.REPLACE, self.scanner.ownership.take_over
+        notes = [scan.foreign.warning(taken=asks and may)]
+        if asks and not may:
             notes.append("when_occupied: replace has no effect, as the stack is deployed with TakeOver=false")
         return notes
-
-    # ---- a deletion ----
-
-    def _gone(self, seen: RowSnapshot) -> Verdict:
-        """The row is gone: a tombstone takes the mapping's place, or the row is put back."""
-        if seen.trigger.seen:
-            return Verdict(Status.REMOVED)
-        if seen.published is None:
-            # A tombstone met on the way of an edit may be one whose instances weren't sent before a crash.
-            sends = seen.stored.published is not None and not seen.trigger.recheck
-            return Verdict(Status.REMOVED, ending=Ending.REMOVE if sends else Ending.NOTHING)
-        return self._deletion(seen)
-
-    def _deletion(self, seen: RowSnapshot) -> Verdict:
-        tombstone = seen.tombstone()
-        assert tombstone is not None  # the deletion of nothing is never held
-        scan = self.scanner.scan(tombstone, seen.published, seen.at)
-        report, approved = self.impacts.report(tombstone, scan.impact), seen.approves(tombstone)
-        if (seen.row and not approved) or (not seen.row and report.needs_approval):
-            return self._hold(seen, tombstone, report, scan.published_matched)
-        return Verdict(
-            Status.REMOVED,
-            "its row was deleted" + (", as approved" if approved else ""),
-            tombstone.revision,
-            ending=Ending.DELETE_ROW if seen.row else Ending.REMOVE,
-            mapping=tombstone,
-            report=report,
-        )
-
-    # ---- what the row is to say ----
-
-    def _hold(
-        self,
-        seen: RowSnapshot,
-        candidate: PublishedMapping,
-        report: ImpactReport,
-        matched: int,
-        notes: Iterable[str] = (),
-    ) -> Verdict:
-        number = candidate.revision
-        last = "; ".join(each for each in (seen.still_in_effect, seen.about_approval(number)) if each)
-        return Verdict(
-            Status.HELD,
-            sentence([_about_held(candidate, report), *notes], last),
-            seen.revision,
-            matched,
-            held=number,
-            done=seen.acted_on(),
-            ending=Ending.HOLD,
-            mapping=candidate,
-            report=report,
-        )
 
     def _in_effect(self, seen: RowSnapshot, mapping: PublishedMapping, scan: Scan, notes: Iterable[str]) -> Verdict:
         spec = mapping.spec
@@ -202,6 +142,44 @@ class Assessor:
             scan=scan,
         )
 
+    def _deletion(self, seen: RowSnapshot) -> Verdict:
+        """The row is gone, or was put back as its deletion is held: a tombstone is to take the mapping's place."""
+        if seen.trigger.seen and not seen.row:
+            return Verdict(Status.REMOVED)
+        ending = Ending.DELETE_ROW if seen.row else Ending.REMOVE
+        if seen.published is None:
+            # It is deleted. A crash may have left the row, or kept the instances from it, as an edit's way shows.
+            left = seen.row or (seen.stored.published and not seen.trigger.recheck)
+            return Verdict(Status.REMOVED, ending=ending if left else Ending.NOTHING)
+        tombstone = seen.tombstone
+        assert tombstone is not None  # something is published
+        why = "its row was deleted" + (", as approved" if seen.approves(tombstone) else "")
+        removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=ending, mapping=tombstone)
+        return self._unless_held(seen, tombstone, self.scanner.scan(tombstone, seen.published, seen.at), removed)
+
+    def _unless_held(
+        self, seen: RowSnapshot, candidate: PublishedMapping, scan: Scan, verdict: Verdict, notes: Iterable[str] = ()
+    ) -> Verdict:
+        """This verdict on a candidate, or that it is held until somebody approves what it would do."""
+        impact, number = self.scanner.compared(scan.impact, candidate), candidate.revision
+        if seen.approves(candidate) or not (impact.needs_approval or seen.shows_held(candidate)):
+            return replace(verdict, impact=impact)
+        why = f"it would {impact}; to approve it, write {number} into approve"
+        if candidate.deleted:
+            why = f"deleting it would {impact}; to delete it, write {number} into approve; to keep it, remove status"
+        last = "; ".join(each for each in (seen.still_in_effect, seen.about_approval(number)) if each)
+        return Verdict(
+            Status.HELD,
+            sentence([why, *notes], last),
+            seen.revision,
+            scan.published_matched,
+            held=number,
+            done=seen.acted_on(),
+            ending=Ending.HOLD,
+            mapping=candidate,
+            impact=impact,
+        )
+
     def _matched(self, seen: RowSnapshot, scan: Scan | None) -> int | None:
         """How many instances what is published governs; None where that isn't known, or the row says it."""
         if seen.published is None:
@@ -218,10 +196,25 @@ class Assessor:
         return None
 
 
-def _about_held(candidate: PublishedMapping, report: ImpactReport) -> str:
-    if candidate.deleted:
-        return (
-            f"deleting it would {report}; to delete it, write {candidate.revision} into approve; "
-            f"to keep it, remove status"
-        )
-    return f"it would {report}; to approve it, write {candidate.revision} into approve"
+def waiting(seen: RowSnapshot, error: AwsRefusalError) -> Verdict:
+    """The verdict on a row for which AWS gave no answer, or refused it: unless what it says is in effect or held."""
+    slow = f"AWS gave no answer ({error.code} to {error.action}); it is asked again"
+    why = denial(error) if isinstance(error, AccessDeniedError) else slow
+    reason, matched = sentence([why], seen.still_in_effect), None if seen.published else 0
+    held = seen.trigger.recheck and "held_revision" in seen.row
+    stays = held or not seen.row or bool(seen.published and seen.parsed.spec == seen.published.spec)
+    ending = Ending.NOTHING if stays else Ending.SAY
+    return Verdict(Status.WAITING, reason, seen.revision, matched, held=None, ending=ending)
+
+
+def denial(error: AccessDeniedError) -> str:
+    """What to do about a missing permission."""
+    return f"Rolekeeper isn't allowed {error.action} on {error.resource}; allow it, the next sweep tries again"
+
+
+def sentence(parts: Iterable[str], ending: str = "") -> str:
+    """One reason from its parts, cut to what a row shows; the ending stays whole."""
+    text = "; ".join(part for part in parts if part)
+    room = REASON - len(ending) - 1
+    text = f"{text[: room - 1]}…" if len(text) > room else text
+    return f"{text} {ending}".strip()

@@ -6,7 +6,6 @@ are withheld now doesn't matter.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,14 +22,12 @@ from rolekeeper.model.instance import (
     InstanceState,
 )
 from rolekeeper.model.mapping import PublishedMapping
-from rolekeeper.permissions import Difference, PolicyReader
+from rolekeeper.permissions import Difference
 from rolekeeper.permissions.compare import in_words
-from rolekeeper.settings import Limits, Ownership
+from rolekeeper.settings import Ownership
 
 # The most pairs of profiles that are told apart; instances beyond them are counted all the same.
 MOVES = 50
-# Pairs of profiles whose roles are compared, those of the most instances first: each costs a few calls to IAM.
-COMPARED = 5
 # The most that a reason says of permissions, in characters; of that, why some couldn't be compared.
 WORDS, UNKNOWN = 500, 150
 # The most phrases of permissions that the history keeps.
@@ -40,22 +37,21 @@ type Ranked = tuple[PublishedMapping | None, Candidates]
 """A mapping (or its tombstone), and the mappings for an instance ranked with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
-    """Instances that go from one instance profile to another, by ARN; empty for none."""
-
-    before: str
-    after: str
-
-
 @dataclass(slots=True)
 class Impact:
-    """How many instances a revision would change, and from which profile to which. Memory: bounded by `MOVES`."""
+    """How many instances a revision would change, and from which profile to which, by ARN. Memory: bounded by `MOVES`.
+
+    The rest is known once it is compared: the permissions that the instances would gain and lose, and, where the number
+    alone doesn't let it pass, how many of the `fleet` are `allowed` to change without approval.
+    """
 
     attach: int = 0
     replace: int = 0
     detach: int = 0
-    moves: Counter[Move] = field(default_factory=Counter)
+    moves: Counter[tuple[str, str]] = field(default_factory=Counter)
+    difference: Difference = Difference()  # noqa: RUF009  # frozen
+    fleet: int | None = None
+    allowed: int | None = None
 
     @property
     def changes(self) -> int:
@@ -89,9 +85,30 @@ class Impact:
                 self.replace += 1
             case _:
                 self.detach += 1
-        move = Move(association.profile_arn if association else "", "" if action is Action.DETACH else then.profile_arn)
+        move = (association.profile_arn if association else "", "" if action is Action.DETACH else then.profile_arn)
         if move in self.moves or len(self.moves) < MOVES:
             self.moves[move] += 1
+
+    @property
+    def needs_approval(self) -> bool:
+        return self.allowed is not None and self.changes > self.allowed
+
+    def __str__(self) -> str:
+        counts = f"attach {self.attach:,}, replace {self.replace:,} and detach {self.detach:,} instances"
+        if self.fleet is not None:
+            counts += f" ({self.changes:,} of {self.fleet:,}; {self.allowed:,} may change without approval)"
+        return f"{counts}; {_words(self.difference)}" if self.changes else counts
+
+    def document(self) -> dict[str, Any]:
+        """For the history."""
+        shown = {
+            "attach": self.attach,
+            "replace": self.replace,
+            "detach": self.detach,
+            "gained": list(self.difference.gained[:PHRASES]),
+            "lost": list(self.difference.lost[:PHRASES]),
+        }
+        return shown | ({"unknown": self.difference.unknown} if self.difference.unknown else {})
 
 
 def _change(now: Decision, then: Decision, association: Association | None) -> Action | None:
@@ -112,80 +129,8 @@ def _settled(observed: Observation) -> tuple[Association | None, Grant | None]:
     return association, observed.grant
 
 
-@dataclass(frozen=True, slots=True)
-class ImpactReport:
-    """An edit's impact, with the permissions that instances would gain and lose.
-
-    `fleet` and `allowed` are None as long as the number alone lets it pass, which needs no count of the fleet.
-    """
-
-    impact: Impact
-    difference: Difference
-    fleet: int | None = None
-    allowed: int | None = None
-
-    @property
-    def needs_approval(self) -> bool:
-        return self.allowed is not None and self.impact.changes > self.allowed
-
-    def __str__(self) -> str:
-        impact = self.impact
-        counts = f"attach {impact.attach:,}, replace {impact.replace:,} and detach {impact.detach:,} instances"
-        if self.fleet is not None:
-            counts += f" ({impact.changes:,} of {self.fleet:,}; {self.allowed:,} may change without approval)"
-        return f"{counts}; {_words(self.difference)}" if impact.changes else counts
-
-    def document(self) -> dict[str, Any]:
-        impact, difference = self.impact, self.difference
-        shown = {
-            "attach": impact.attach,
-            "replace": impact.replace,
-            "detach": impact.detach,
-            "gained": list(difference.gained[:PHRASES]),
-            "lost": list(difference.lost[:PHRASES]),
-        }
-        return shown | ({"unknown": difference.unknown} if difference.unknown else {})
-
-
-@dataclass(frozen=True)
-class ImpactAssessor:
-    """Assesses the edits of one invocation. `fleet` counts all instances."""
-
-    limits: Limits
-    fleet: Callable[[], int]
-    policies: PolicyReader
-
-    def report(self, candidate: PublishedMapping, impact: Impact) -> ImpactReport:
-        """What a candidate (or a tombstone) would do.
-
-        Raises:
-            AwsRefusalError: the fleet can't be counted. IAM's refusals are no error: the report says them.
-        """
-        difference = self._difference(candidate, impact)
-        if impact.changes <= self.limits.per_edit:
-            return ImpactReport(impact, difference)
-        fleet = self.fleet()
-        return ImpactReport(impact, difference, fleet, self.limits.allowed(fleet))
-
-    def _difference(self, candidate: PublishedMapping, impact: Impact) -> Difference:
-        found: list[Difference] = []
-        for move, _ in impact.moves.most_common(COMPARED):
-            # The candidate's own profile may have still to be made; it will hold the candidate's role.
-            role = candidate.spec.role if move.after and move.after == candidate.profile_arn else ""
-            found.append(self.policies.profile_difference(move.before, move.after, role))
-        return Difference(
-            gained=_once(phrase for each in found for phrase in each.gained),
-            lost=_once(phrase for each in found for phrase in each.lost),
-            unknown="; ".join(_once(each.unknown for each in found if each.unknown)),
-        )
-
-
 def _words(difference: Difference) -> str:
     if not difference.unknown or not (difference.gained or difference.lost):
         return in_words(difference, WORDS)
     known = in_words(Difference(difference.gained, difference.lost), WORDS - UNKNOWN)
     return f"{known}; {in_words(Difference(unknown=difference.unknown), UNKNOWN)}"
-
-
-def _once(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(texts))

@@ -15,25 +15,14 @@ from datetime import datetime
 
 from rolekeeper.aws import Ec2, WorkQueue
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
-from rolekeeper.mappings import history
-from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor
+from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor, denial, sentence, waiting
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.mappings.rows.reader import ParsedRow, read_row, row_of
 from rolekeeper.mappings.scan import Conflicts, Scan
-from rolekeeper.mappings.table import Columns, MappingTable, already_says, number_in, verdict_differs
-from rolekeeper.mappings.verdict import (
-    Ending,
-    Refresh,
-    RowSnapshot,
-    Status,
-    Trigger,
-    Verdict,
-    denial,
-    sentence,
-    waiting,
-)
+from rolekeeper.mappings.table import MappingTable, number_in
+from rolekeeper.mappings.verdict import Ending, Entry, Refresh, RowSnapshot, Status, Trigger, Verdict
 from rolekeeper.model.mapping import Held, MappingKey
 from rolekeeper.permissions import Roles
 from rolekeeper.storage import layout
@@ -152,9 +141,9 @@ class Publisher:
             f"an item of the state table can't be read ({error.message}); delete that item, and the next sweep "
             f"publishes its mapping anew"
         )
-        columns = Columns(Status.WAITING, sentence([reason]), number_in(row, "status_revision"), held=None)
-        if not already_says(row, columns):
-            self.table.write(key, row, columns)
+        verdict = Verdict(Status.WAITING, sentence([reason]), number_in(row, "status_revision"), held=None)
+        if not verdict.is_in(row):
+            self.table.write(key, row, verdict.columns, verdict.gone(row))
 
     # ---- carrying out a verdict ----
 
@@ -172,17 +161,18 @@ class Publisher:
         if verdict.missing and verdict.mapping and (problem := self.roles.make(verdict.mapping.spec, verdict.missing)):
             verdict = self.assessor.refuse(seen, Status.REJECTED, (problem,))
             changed = self._is_news(seen, verdict)
-        entry = history.entry_for(seen, verdict) if changed else None
+        entry = seen.entry_for(verdict) if changed else None
         if entry and verdict.scan:
             self._note_conflicts(seen.key, verdict.scan.conflicts)
         self._store(seen, verdict, entry)
         # What is in effect is looked at too where it is news: a crash may have kept the instances from it.
         sends = verdict.ending in _PUBLISHES or (verdict.ending is Ending.KEEP and changed)
-        sent = self._fan_out(seen) if sends else 0
+        if sends:
+            self._fan_out(seen)
         if entry:
             self._publish_event(seen, entry)
         self._write_row(seen, verdict)
-        return replace(verdict, changed=changed, sent=sent, in_conflict=seen.stored.in_conflict)
+        return replace(verdict, changed=changed, in_conflict=seen.stored.in_conflict)
 
     def _is_news(self, seen: RowSnapshot, verdict: Verdict) -> bool:
         """Whether the row is to say something else; and the history too, where the row may have no room."""
@@ -191,12 +181,12 @@ class Publisher:
             return verdict.mapping is not None
         if verdict.ending is Ending.NOTHING or verdict.status is Status.WAITING:
             return False
-        if not verdict_differs(seen.row, verdict):
+        if not verdict.is_news(seen.row):
             return False
         if not layout.fits_partition(seen.key) or len(str(seen.row)) < NEARLY_FULL:
             return True
         last = self.revisions.history(seen.key, limit=1)
-        return not (last and history.shows(last[0], seen, verdict))
+        return not (last and verdict.is_shown(last[0], seen.row))
 
     def _refresh(self, seen: RowSnapshot, refresh: Refresh) -> None:
         mapping = refresh.mapping
@@ -204,31 +194,31 @@ class Publisher:
             self.telemetry.will_retry(
                 "the profile of a published mapping can't be made", mapping=str(seen.key), error=problem
             )
-        entry = history.entry_of(seen, refresh.event, refresh.reason, mapping) if refresh.event else None
+        entry = seen.entry(refresh.event, refresh.reason, mapping) if refresh.event else None
         self.revisions.refresh(mapping, entry, seen.at)
         if entry:
             self._fan_out(seen)
         if entry and refresh.event != PROFILE_RECREATED:
             self._publish_event(seen, entry)
 
-    def _store(self, seen: RowSnapshot, verdict: Verdict, entry: history.Entry | None) -> None:
+    def _store(self, seen: RowSnapshot, verdict: Verdict, entry: Entry | None) -> None:
         mapping = verdict.mapping
         if verdict.ending is Ending.HOLD and mapping and not seen.holds(mapping):
-            entry = entry or history.entry_for(seen, verdict)
+            entry = entry or seen.entry_for(verdict)
             self.revisions.hold(Held(mapping, seen.at, seen.by), entry, seen.at)
         elif entry and mapping and verdict.ending in _PUBLISHES:
-            budget = verdict.report.impact.takes if verdict.report and seen.approves(mapping) else 0
+            budget = verdict.impact.takes if verdict.impact and seen.approves(mapping) else 0
             in_conflict = seen.stored.in_conflict
             self.revisions.publish(mapping, entry, seen.at, approved_budget=budget, in_conflict=in_conflict)
         elif entry and layout.fits_partition(seen.key):
             self.revisions.note(seen.key, entry, seen.at)
 
-    def _fan_out(self, seen: RowSnapshot) -> int:
+    def _fan_out(self, seen: RowSnapshot) -> None:
         """Have every instance that carries the tag reconciled; memory holds one page."""
         keys = (instance.key for page in self.ec2.tagged(seen.key) for instance in page)
-        return self.queue.send(keys, f"mapping changed: {seen.key}", seen.trigger.correlation_id)
+        self.queue.send(keys, f"mapping changed: {seen.key}", seen.trigger.correlation_id)
 
-    def _publish_event(self, seen: RowSnapshot, entry: history.Entry) -> None:
+    def _publish_event(self, seen: RowSnapshot, entry: Entry) -> None:
         detail = {name.replace("_", "-"): entry[name] for name in _EVENT_DETAIL}
         self.telemetry.mapping(seen.key, entry["event"], detail, correlation_id=seen.trigger.correlation_id)
 
@@ -238,11 +228,12 @@ class Publisher:
         elif verdict.ending in {Ending.NOTHING, Ending.REMOVE}:
             return
         elif verdict.mapping and not seen.row:
-            self.table.put_back(row_of(verdict.mapping.spec), verdict)
-        elif not already_says(seen.row, verdict) and not self.table.write(seen.key, seen.row, verdict):
-            self.telemetry.will_retry(
-                "the row has no room for its status", mapping=str(seen.key), status=verdict.status.value
-            )
+            self.table.put_back(row_of(verdict.mapping.spec), verdict.columns)
+        elif not (
+            verdict.is_in(seen.row) or self.table.write(seen.key, seen.row, verdict.columns, verdict.gone(seen.row))
+        ):
+            status = verdict.status.value
+            self.telemetry.will_retry("the row has no room for its status", mapping=str(seen.key), status=status)
 
     # ---- rows in conflict ----
 

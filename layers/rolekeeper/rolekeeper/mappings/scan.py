@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -14,11 +14,14 @@ from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
-from rolekeeper.settings import Ownership
+from rolekeeper.permissions import Difference, PolicyReader
+from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage import State, layout
 
 # Instance ids, and other mappings, that a reason names.
 NAMED = 5
+# Pairs of profiles whose roles are compared, those of the most instances first: each costs a few calls to IAM.
+COMPARED = 5
 
 
 @dataclass(slots=True)
@@ -191,13 +194,15 @@ def _stays(instance: Instance, association: Association) -> bool:
     return not instance.managed_by and association.state is not AssociationState.DISASSOCIATING
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImpactScanner:
     """Scans for mappings that are about to be published. Made anew for each invocation: it counts the fleet once."""
 
     ec2: Ec2
     state: State
     table: MappingTable
+    policies: PolicyReader
+    limits: Limits
     ownership: Ownership
 
     @cached_property
@@ -229,6 +234,26 @@ class ImpactScanner:
                 if observed:
                     found.impact.add(observed, before, after, self.ownership)
         return found
+
+    def compared(self, impact: Impact, candidate: PublishedMapping) -> Impact:
+        """What a candidate (or a tombstone) would do, with permissions, and with the fleet where that decides.
+
+        Raises:
+            AwsRefusalError: the fleet can't be counted. IAM's refusals are no error: the difference says them.
+        """
+        found: list[Difference] = []
+        for (before, after), _ in impact.moves.most_common(COMPARED):
+            # The candidate's own profile may have still to be made; it will hold the candidate's role.
+            role = candidate.spec.role if after and after == candidate.profile_arn else ""
+            found.append(self.policies.profile_difference(before, after, role))
+        difference = Difference(
+            gained=tuple(dict.fromkeys(phrase for each in found for phrase in each.gained)),
+            lost=tuple(dict.fromkeys(phrase for each in found for phrase in each.lost)),
+            unknown="; ".join(dict.fromkeys(each.unknown for each in found if each.unknown)),
+        )
+        fleet = self.fleet if impact.changes > self.limits.per_edit else None
+        allowed = None if fleet is None else self.limits.allowed(fleet)
+        return replace(impact, difference=difference, fleet=fleet, allowed=allowed)
 
     def add_possible_conflicts(
         self, conflicts: Conflicts, candidate: PublishedMapping, stored: StoredMapping, now: datetime

@@ -1,7 +1,6 @@
 """The mapping table, which ops teams edit: reading rows as they are, and writing our verdict into them."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -16,42 +15,8 @@ if TYPE_CHECKING:
 
 # Said in a row that has no room for more (an item holds 400 KB, DynamoDB "Service quotas").
 NO_ROOM = "The row is too large for the reason; see the mapping's history."
-_VERDICT = ("status", "status_reason", "status_revision")
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Our columns of a row: the verdict on it.
-
-    Attributes:
-        matched: how many instances it governs, and `occupied` how many of them carry a foreign role; None: as it was.
-        held: the revision that waits for approval; 0: none does, and the column goes. None: as it was.
-        done: the columns that people ask by and that are acted on: they go, as long as they say what was read.
-    """
-
-    status: str
-    reason: str = ""
-    revision: int = 0
-    matched: int | None = None
-    occupied: int | None = None
-    held: int | None = 0
-    done: tuple[str, ...] = ()
-
-    @property
-    def shown(self) -> dict[str, Any]:
-        """The columns to set, by name."""
-        counts = {"matched": self.matched, "occupied": self.occupied, "held_revision": self.held or None}
-        return {
-            "status": str(self.status),
-            "status_reason": self.reason,
-            "status_revision": self.revision,
-            **{name: value for name, value in counts.items() if value is not None},
-        }
-
-    def gone(self, row: Attributes) -> list[str]:
-        """The columns to take away from a row."""
-        held = ["held_revision"] if self.held == 0 else []
-        return [name for name in (*held, *self.done) if name in row]
+# The columns that hold a verdict: who changed one of them meanwhile judged later.
+VERDICT = ("status", "status_reason", "status_revision")
 
 
 class MappingTable:
@@ -81,15 +46,14 @@ class MappingTable:
             "Query", self._client.query, KeyConditionExpression="tag_key = :tag_key", ExpressionAttributeValues=values
         )
 
-    def write(self, key: MappingKey, row: Attributes, columns: Columns) -> bool:
-        """Write our verdict into a row whose verdict is still the one that `row` shows, and take away what is done.
+    def write(self, key: MappingKey, row: Attributes, columns: Mapping[str, Any], gone: Sequence[str]) -> bool:
+        """Write our columns into a row whose verdict is still the one that `row` shows, and take away what is `gone`.
 
         False when the row is so near to 400 KB that not even a short reason fits.
         """
-        gone = columns.gone(row)
-        for reason in (columns.reason, NO_ROOM, ""):
-            update = _if_as_read(row, (*_VERDICT, *gone)).remove(*gone)
-            update.set({**columns.shown, "status_reason": reason})
+        for reason in (columns["status_reason"], NO_ROOM, ""):
+            update = _if_as_read(row, (*VERDICT, *gone)).remove(*gone)
+            update.set({**columns, "status_reason": reason})
             try:
                 self._call("UpdateItem", self._client.update_item, Key=_key(key), **update.expression())
             except PermanentError as error:
@@ -100,9 +64,9 @@ class MappingTable:
                 return True
         return False
 
-    def put_back(self, row: Attributes, columns: Columns) -> None:
-        """Put a row where there is none."""
-        item = {**row, **codec.to_attributes(columns.shown)}
+    def put_back(self, row: Attributes, columns: Mapping[str, Any]) -> None:
+        """Put a row with our columns where there is none."""
+        item = {**row, **codec.to_attributes(columns)}
         self._call("PutItem", self._client.put_item, Item=item, ConditionExpression="attribute_not_exists(tag_key)")
 
     def delete(self, key: MappingKey, row: Attributes, names: Sequence[str]) -> None:
@@ -124,32 +88,12 @@ class MappingTable:
             return call(TableName=self._table, **arguments)
 
 
-def already_says(row: Attributes, columns: Columns) -> bool:
-    """Whether a row already holds exactly this verdict."""
-    return not columns.gone(row) and all(_plain(row.get(name)) == value for name, value in columns.shown.items())
-
-
-def verdict_differs(row: Attributes, columns: Columns) -> bool:
-    """Whether this is news to a row: another status, reason or revision, or another revision held.
-
-    A mere count isn't, and what would happen if the revision that is held were approved is such a count.
-    """
-    was = tuple(_plain(row.get(name)) for name in _VERDICT)
-    if columns.held:
-        return (was[0], number_in(row, "held_revision")) != (columns.status, columns.held)
-    return was != (columns.status, columns.reason, columns.revision)
-
-
 def number_in(row: Attributes, name: str) -> int:
     """The whole number in one of our columns; people can write anything there, and that is 0."""
     try:
         return int(Decimal(row.get(name, {}).get("N", "0")))
     except (AttributeError, ArithmeticError, TypeError, ValueError):
         return 0
-
-
-def _plain(attribute: Any) -> Any:
-    return codec.plain(attribute) if attribute else None
 
 
 def _key(key: MappingKey) -> Attributes:

@@ -5,20 +5,24 @@ whoever writes that number into the row approves the very content that was held,
 given to two contents, and none that the row says already.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
-from rolekeeper.mappings.impact import ImpactReport
+from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.rows.columns import Attributes
-from rolekeeper.mappings.rows.reader import ParsedRow, content, row_of
+from rolekeeper.mappings.rows.reader import ParsedRow, changes, content, fingerprint, row_of
 from rolekeeper.mappings.scan import Scan
-from rolekeeper.mappings.table import Columns, number_in
+from rolekeeper.mappings.table import VERDICT, number_in
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.permissions import RoleCheck
+from rolekeeper.storage import codec
+
+type Entry = dict[str, Any]
+"""What the history says of a mapping at one time; the event carries the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,8 @@ class RowSnapshot:
     def with_published(self, mapping: PublishedMapping) -> "RowSnapshot":
         return replace(self, stored=replace(self.stored, published=mapping))
 
+    # ---- what would be published ----
+
     def candidate(self, spec: MappingSpec, profile_arn: str, profile_id: str) -> PublishedMapping:
         """What would be published for this row."""
         before = self.stored.published
@@ -83,9 +89,12 @@ class RowSnapshot:
             mapping = replace(mapping, profile_id=before.profile_id, former_profile_ids=before.former_profile_ids)
         return self._numbered(mapping.with_profile_id(profile_id) if profile_id else mapping)
 
+    @property
     def tombstone(self) -> PublishedMapping | None:
-        """What would be published in the place of what is, if its row were deleted; None when nothing is."""
-        return self._numbered(replace(self.published, deleted=True, suspended_because="")) if self.published else None
+        """What is published without its row, or would be if that were deleted; None where nothing ever was."""
+        if self.published is None:
+            return self.stored.published
+        return self._numbered(replace(self.published, deleted=True, suspended_because=""))
 
     def _numbered(self, mapping: PublishedMapping) -> PublishedMapping:
         """A candidate under its own number: the held one's if it says the same, or else the next that is free.
@@ -98,11 +107,7 @@ class RowSnapshot:
         last = self.stored.last
         return replace(mapping, revision=last + (2 if self.parsed.approve == last + 1 else 1))
 
-    def is_published(self, mapping: PublishedMapping) -> bool:
-        now = self.published
-        return bool(now and (now.spec, now.profile_arn) == (mapping.spec, mapping.profile_arn))
-
-    # ---- held ----
+    # ---- what is held ----
 
     @property
     def _held(self) -> PublishedMapping | None:
@@ -122,6 +127,19 @@ class RowSnapshot:
         """Whether the row shows this very candidate as held: so it stays, even when it would change less by now."""
         return self.holds(candidate) and number_in(self.row, "held_revision") == candidate.revision
 
+    @property
+    def holds_deletion(self) -> bool:
+        """Whether the row was put back because its deletion is held, or is left of one that was approved since.
+
+        Put again, or without `status`, it isn't that. It is known by its content, not by what can be read of it: so a
+        row that an older version published can go too.
+        """
+        tombstone = self.tombstone
+        if tombstone is None or "status" not in self.row or number_in(self.row, "held_revision") != tombstone.revision:
+            return False
+        asked = self.holds(tombstone) or self.parsed.approve == tombstone.revision
+        return asked and content(self.row) == content(row_of(tombstone.spec))
+
     def acted_on(self, revision: int = 0) -> tuple[str, ...]:
         """The columns that are done: who edited is noted, and where this revision is published, its approval."""
         edited_by = ("edited_by",) if self.parsed.edited_by else ()
@@ -134,32 +152,35 @@ class RowSnapshot:
             return ""
         return f"approve is {approve}, but {f'{held} is held' if held else 'nothing is held'}"
 
-    # ---- a deletion that is held: its row was put back ----
+    # ---- the history ----
 
-    @property
-    def holds_deletion(self) -> bool:
-        """Whether the row was put back because its deletion is held. Put again, or without `status`, it isn't that.
+    def entry(self, event: str, reason: str, mapping: PublishedMapping | None) -> Entry:
+        entry: Entry = {
+            "event": event,
+            "status": "",
+            "reason": reason,
+            "revision": mapping.revision if mapping else 0,
+            "role": mapping.spec.role if mapping else "",
+            "profile_arn": mapping.profile_arn if mapping else "",
+            "fingerprint": fingerprint(self.row) if self.row else "",
+            "cause": self.trigger.cause,
+            "by": self.by,
+            "changes": [],
+            "correlation_id": self.trigger.correlation_id,
+        }
+        if mapping and self.stored.held and self.approves(mapping):
+            # The edit is whose it was when it was held; who is known now approved it.
+            entry |= {"cause": "approved", "by": self.stored.held.by, "approved_by": self.by}
+        return entry
 
-        It is known by its content, not by what can be read of it: so a row that an older version published can go too.
-        """
-        tombstone = self.tombstone()
-        return tombstone is not None and self.holds(tombstone) and self._put_back(tombstone)
-
-    @property
-    def deletion_approved(self) -> bool:
-        """Whether the tombstone of such a row is published already, as approved, and only the row is left."""
-        stored = self.stored.published
-        return bool(stored and stored.deleted and self.parsed.approve == stored.revision and self._put_back(stored))
-
-    def _put_back(self, tombstone: PublishedMapping) -> bool:
-        shown = "status" in self.row and number_in(self.row, "held_revision") == tombstone.revision
-        return shown and content(self.row) == content(row_of(tombstone.spec))
-
-
-# The longest reason that goes into a row.
-REASON = 1_000
-# What a row says when all is well.
-IN_EFFECT = "in effect"
+    def entry_for(self, verdict: "Verdict") -> Entry:
+        entry = self.entry(f"Mapping {verdict.status}", verdict.reason, verdict.mapping)
+        if verdict.status is not Status.REMOVED:
+            entry["status"] = verdict.status.value
+        if verdict.mapping and verdict.impact:
+            changed = changes(self.stored.published, verdict.mapping)
+            entry |= {"changes": changed, "effect": verdict.impact.document()}
+        return entry
 
 
 class Status(StrEnum):
@@ -201,52 +222,69 @@ class Refresh:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict(Columns):
-    """What is to become of a row: what it is to say, and what has to be done for it.
+class Verdict:
+    """What is to become of a row: what our columns of it are to say, and what has to be done for it.
 
     Attributes:
+        matched: how many instances it governs, and `occupied` how many of them carry a foreign role; None: as it was.
+        held: the revision that waits for approval; 0: none does, and the column goes. None: as it was.
+        done: the columns that people ask by and that are acted on: they go, as long as they say what was read.
         mapping: the revision that this is about.
-        report: what it would change, for one that isn't in effect yet.
-        scan: what was found among the instances.
+        impact: what it would change, for one that isn't in effect yet.
         missing: what has to be made of the profile first.
         refresh: what is to be written of the published mapping first.
-        changed: whether this is news; known once it is committed, as are the rest.
-        sent: how many instances were asked to be reconciled.
+        changed: whether this is news; known once it is committed, as is the next.
         in_conflict: the rows to judge again, as they were in conflict with this one.
     """
 
     status: Status
+    reason: str = ""
+    revision: int = 0
+    matched: int | None = None
+    occupied: int | None = None
+    held: int | None = 0
+    done: tuple[str, ...] = ()
     _: KW_ONLY
     ending: Ending = Ending.NOTHING
     mapping: PublishedMapping | None = None
-    report: ImpactReport | None = None
+    impact: Impact | None = None
     scan: Scan | None = None
     missing: RoleCheck | None = None
     refresh: Refresh | None = None
     changed: bool = False
-    sent: int = 0
     in_conflict: frozenset[MappingKey] = frozenset()
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns to set, by name."""
+        counts = {"matched": self.matched, "occupied": self.occupied, "held_revision": self.held or None}
+        said = dict(zip(VERDICT, (self.status.value, self.reason, self.revision), strict=True))
+        return said | {name: value for name, value in counts.items() if value is not None}
 
-def waiting(seen: RowSnapshot, error: AwsRefusalError) -> Verdict:
-    """The verdict on a row for which AWS gave no answer, or refused it: unless what it says is in effect or held."""
-    slow = f"AWS gave no answer ({error.code} to {error.action}); it is asked again"
-    why = denial(error) if isinstance(error, AccessDeniedError) else slow
-    reason, matched = sentence([why], seen.still_in_effect), None if seen.published else 0
-    held = seen.trigger.recheck and "held_revision" in seen.row
-    stays = held or not seen.row or bool(seen.published and seen.parsed.spec == seen.published.spec)
-    ending = Ending.NOTHING if stays else Ending.SAY
-    return Verdict(Status.WAITING, reason, seen.revision, matched, held=None, ending=ending)
+    def gone(self, row: Attributes) -> list[str]:
+        """The columns to take away from a row."""
+        held = ["held_revision"] if self.held == 0 else []
+        return [name for name in (*held, *self.done) if name in row]
+
+    def is_in(self, row: Attributes) -> bool:
+        """Whether a row already says exactly this."""
+        return not self.gone(row) and all(_said(row, name) == value for name, value in self.columns.items())
+
+    def is_news(self, row: Attributes) -> bool:
+        """Whether a row says another status, reason or revision, or another revision held.
+
+        A mere count isn't news, and what would happen if the revision that is held were approved is such a count.
+        """
+        if self.held:
+            return (_said(row, "status"), number_in(row, "held_revision")) != (self.status, self.held)
+        return [_said(row, name) for name in VERDICT] != [self.status, self.reason, self.revision]
+
+    def is_shown(self, entry: Mapping[str, Any], row: Attributes) -> bool:
+        """Whether a history entry says the same of a row. What is held is said once: its counts may change daily."""
+        shown: dict[str, object] = {"status": self.status.value, "fingerprint": fingerprint(row)}
+        shown |= {"revision": self.held} if self.held else {"reason": self.reason}
+        return all(entry.get(name) == value for name, value in shown.items())
 
 
-def denial(error: AccessDeniedError) -> str:
-    """What to do about a missing permission."""
-    return f"Rolekeeper isn't allowed {error.action} on {error.resource}; allow it, the next sweep tries again"
-
-
-def sentence(parts: Iterable[str], ending: str = "") -> str:
-    """One reason from its parts, cut to what a row shows; the ending stays whole."""
-    text = "; ".join(part for part in parts if part)
-    room = REASON - len(ending) - 1
-    text = f"{text[: room - 1]}…" if len(text) > room else text
-    return f"{text} {ending}".strip()
+def _said(row: Attributes, name: str) -> Any:
+    return codec.plain(row[name]) if row.get(name) else None

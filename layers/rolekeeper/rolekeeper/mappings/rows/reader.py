@@ -4,13 +4,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
 from rolekeeper.mappings.rows.cells import CellError, HomeAccount, cell_of, quote
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, Attributes
-from rolekeeper.model.mapping import ANY_VALUE, RESERVED, MappingKey, MappingSpec
+from rolekeeper.model.mapping import ANY_VALUE, RESERVED, MappingKey, MappingSpec, PublishedMapping
 
 KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS, *ASKS))
 # What the mapping itself says is in the other columns.
@@ -18,6 +18,9 @@ _BESIDE = frozenset({*OURS, *(column.name for column in ASKS)})
 # A row may hold thousands of unknown columns; the first few tell what happened.
 _UNKNOWN_SHOWN = 5
 _SHORTEST_WORD, _LONGEST_NAME = 3, 64
+_SETS = ("SS", "NS", "BS")
+# The longest value of a column that a change shows whole.
+SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ def _written(value: Any) -> Any:
         case bool():
             return value
         case datetime():
-            return value.isoformat().replace("+00:00", "Z")
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
         case frozenset():
             return sorted(value)
         case Mapping():
@@ -126,25 +129,54 @@ def content(attributes: Attributes) -> dict[str, Any]:
     return {name: _ordered(value) for name, value in attributes.items() if name not in _BESIDE}
 
 
-def _ordered(attribute: Any) -> Any:
+def _ordered(value: Any) -> Any:
     """An attribute value with every set in order; DynamoDB promises none."""
-    if not isinstance(attribute, Mapping):
-        return attribute
-    return {kind: _value_in_order(kind, value) for kind, value in attribute.items()}
-
-
-def _value_in_order(kind: str, value: Any) -> Any:
-    match kind:
-        case "SS" | "NS" | "BS":
-            return sorted(value, key=repr)
-        case "M":
-            return {name: _ordered(each) for name, each in value.items()}
-        case "L":
-            return [_ordered(each) for each in value]
-    return value
+    if isinstance(value, list):
+        return [_ordered(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    # Under an attribute of that name in a map there is no list, but its type and value.
+    return {
+        name: sorted(each, key=repr) if name in _SETS and isinstance(each, list) else _ordered(each)
+        for name, each in value.items()
+    }
 
 
 def fingerprint(attributes: Attributes) -> str:
     """A short text that is equal for two rows with equal `content`."""
     text = json.dumps(content(attributes), sort_keys=True, default=repr)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def changes(before: PublishedMapping | None, after: PublishedMapping) -> list[str]:
+    """The columns that differ between two revisions or tombstones, each as `role: web → db`; None before the first."""
+    if after.deleted:
+        return ["the row was deleted"]
+    if before is None or before.deleted:
+        plain = MappingSpec(after.key, "")
+        said = ["a new row" if before is None else "the row is back"]
+        return said + [f"{name}: {_shown(now)}" for name, _, now in _differing(plain, after.spec)]
+    said = [f"{name}: {_shown(was)} → {_shown(now)}" for name, was, now in _differing(before.spec, after.spec)]
+    if before.profile_arn != after.profile_arn and before.spec.profile_name == after.spec.profile_name:
+        said.append(f"the instance profile: {before.profile_arn or 'none'} → {after.profile_arn or 'none'}")
+    return said
+
+
+def _differing(before: MappingSpec, after: MappingSpec) -> list[tuple[str, Any, Any]]:
+    both = [(column.name, getattr(before, column.name), getattr(after, column.name)) for column in COLUMNS]
+    return [(name, was, now) for name, was, now in both if was != now]
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None:
+            text = ""
+        case bool():
+            text = str(value).lower()
+        case frozenset():
+            text = ", ".join(_written(value))
+        case Mapping():
+            text = ", ".join(f"{key}={each}" for key, each in sorted(value.items()))
+        case _:
+            text = _written(value)
+    return (text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…") or "none"
