@@ -10,7 +10,7 @@ from typing import Any
 from rolekeeper.mappings.assess import IN_EFFECT
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
-from rolekeeper.mappings.rows.reader import ParsedRow, read_row
+from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Ending, RowSnapshot, Status, Trigger
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
@@ -174,7 +174,7 @@ class _Judge:
             published=self.served.get(key, stored.published),
             any_value=self.served.get(any_value, stored.any_value),
         )
-        parsed = read_row(row, self._deployment.app.home) if row else ParsedRow(None)
+        parsed = read_row(row, self._deployment.app.home)
         # Of a row that is served as it says, nothing is asked: so its instances aren't looked at.
         trigger = Trigger("planned", "") if change else Trigger("planned", "", recheck=True, scan=Scan())
         return RowSnapshot(key, row, parsed, stored, self._deployment.now(), trigger)

@@ -133,7 +133,6 @@ class App:
             home=self.home,
             table=self.table,
             revisions=self.revisions,
-            roles=self.roles,
             assessor=self.assessor(),
             ec2=self.ec2,
             queue=self.queue,

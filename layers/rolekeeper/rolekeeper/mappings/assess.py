@@ -74,9 +74,9 @@ class Assessor:
         if scan.conflicts.new and not same:
             return self.refuse(seen, Status.CONFLICT, (str(scan.conflicts),), scan)
         notes = [*warnings, role.note, *self._about_foreign(spec, scan)]
-        missing = role if role.missing else None
+        missing = role.missing
         if missing and (withheld := seen.stored.control.withholds(self.mode)):
-            missing = None
+            missing = ""
             notes.append(f"instance profile '{spec.profile_name}' is made later: {withheld.reason}")
         if same:
             candidate = replace(candidate, revision=seen.revision)
@@ -90,7 +90,7 @@ class Assessor:
         role = self.roles.check(published.spec)
         # Where the row says the same, its own verdict makes what is missing.
         edited = seen.parsed.spec != published.spec
-        missing = role if edited and role.missing and not seen.stored.control.withholds(self.mode) else None
+        missing = role.missing if edited and not seen.stored.control.withholds(self.mode) else ""
         now = replace(published, suspended_because=role.problem)
         if role.profile_id:
             carried = seen.trigger.scan.profile_ids if seen.trigger.scan else frozenset[str]()

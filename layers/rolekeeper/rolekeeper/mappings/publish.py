@@ -19,12 +19,11 @@ from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor, denial, sent
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS
-from rolekeeper.mappings.rows.reader import ParsedRow, read_row, row_of
+from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.mappings.scan import Conflicts, Scan
 from rolekeeper.mappings.table import MappingTable, number_in
 from rolekeeper.mappings.verdict import Ending, Entry, Refresh, RowSnapshot, Status, Trigger, Verdict
 from rolekeeper.model.mapping import Held, MappingKey
-from rolekeeper.permissions import Roles
 from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
 
@@ -34,7 +33,6 @@ ATTEMPTS = 3
 OTHERS, ROWS = 5, 20
 # A row's reason may not fit from this size on (characters of its printed form, which is longer than its bytes' worth).
 NEARLY_FULL = 300_000
-_NO_ROW = ParsedRow(None)
 # The endings that put another revision, or a tombstone, in the place of what is published.
 _PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE, Ending.DELETE_ROW})
 # What must be as it was read where a row is deleted.
@@ -50,7 +48,6 @@ class Publisher:
     home: HomeAccount
     table: MappingTable
     revisions: Revisions
-    roles: Roles
     assessor: Assessor
     ec2: Ec2
     queue: WorkQueue
@@ -119,8 +116,8 @@ class Publisher:
         if not row and self.revisions.read(key) != stored:
             # Another judge may have deleted the row, as approved: to miss that would be to put it back.
             raise ConflictError("RowGone", f"{key} went while it was looked at")
-        parsed = read_row(row, self.home) if row else _NO_ROW
-        return RowSnapshot(key, row or {}, parsed, stored, self.now(), trigger)
+        row = row or {}
+        return RowSnapshot(key, row, read_row(row, self.home), stored, self.now(), trigger)
 
     def _once(self, seen: RowSnapshot) -> Verdict:
         try:
@@ -158,7 +155,11 @@ class Publisher:
         if verdict.refresh:
             self._refresh(seen, verdict.refresh)
             seen = seen.with_published(verdict.refresh.mapping)
-        if verdict.missing and verdict.mapping and (problem := self.roles.make(verdict.mapping.spec, verdict.missing)):
+        if (
+            verdict.missing
+            and verdict.mapping
+            and (problem := self.assessor.roles.make(verdict.mapping.spec, verdict.missing))
+        ):
             verdict = self.assessor.refuse(seen, Status.REJECTED, (problem,))
             changed = self._is_news(seen, verdict)
         entry = seen.entry_for(verdict) if changed else None
@@ -190,7 +191,7 @@ class Publisher:
 
     def _refresh(self, seen: RowSnapshot, refresh: Refresh) -> None:
         mapping = refresh.mapping
-        if refresh.missing and (problem := self.roles.make(mapping.spec, refresh.missing)):
+        if refresh.missing and (problem := self.assessor.roles.make(mapping.spec, refresh.missing)):
             self.telemetry.will_retry(
                 "the profile of a published mapping can't be made", mapping=str(seen.key), error=problem
             )

@@ -18,7 +18,6 @@ from rolekeeper.mappings.rows.reader import ParsedRow, changes, content, fingerp
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.table import VERDICT, number_in
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
-from rolekeeper.permissions import RoleCheck
 from rolekeeper.storage import codec
 
 type Entry = dict[str, Any]
@@ -211,14 +210,14 @@ class Ending(StrEnum):
 class Refresh:
     """What IAM says of a published mapping by now, as it is to be stored: whether it can be used, its profile's ids.
 
-    `event` is what the history calls it, empty where it is no news. `missing` says what has to be made of its profile,
-    which was to wait when it was published.
+    `event` is what the history calls it, empty where it is no news. `missing` is as in a `Verdict`, where that was to
+    wait when it was published.
     """
 
     mapping: PublishedMapping
     event: str = ""
     reason: str = ""
-    missing: RoleCheck | None = None
+    missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +230,7 @@ class Verdict:
         done: the columns that people ask by and that are acted on: they go, as long as they say what was read.
         mapping: the revision that this is about.
         impact: what it would change, for one that isn't in effect yet.
-        missing: what has to be made of the profile first.
+        missing: what has to be made of the profile first (`RoleCheck.missing`).
         refresh: what is to be written of the published mapping first.
         changed: whether this is news; known once it is committed, as is the next.
         in_conflict: the rows to judge again, as they were in conflict with this one.
@@ -249,7 +248,7 @@ class Verdict:
     mapping: PublishedMapping | None = None
     impact: Impact | None = None
     scan: Scan | None = None
-    missing: RoleCheck | None = None
+    missing: str = ""
     refresh: Refresh | None = None
     changed: bool = False
     in_conflict: frozenset[MappingKey] = frozenset()

@@ -115,14 +115,10 @@ class PolicyReader:
         self._iam = iam
         self._policies = cache(self._read_policies)
         self._role_in = cache(self._read_profile)
-        self._difference = cache(self._compare)
-
-    def difference(self, from_role: str, to_role: str) -> Difference:
-        """What going from one role to another gains and loses, by name; an empty name is no role."""
-        return self._difference(from_role, to_role)
+        self.difference = cache(self._difference)
 
     def profile_difference(self, from_profile: str, to_profile: str, to_role: str = "") -> Difference:
-        """The same between two instance profiles, by ARN; an empty one, or one that isn't there, holds no role.
+        """What going from one instance profile to another gains and loses, by ARN; one that isn't there holds no role.
 
         `to_role` is the role that `to_profile` will hold, where that is known. Then the profile needn't exist yet.
         """
@@ -131,7 +127,8 @@ class PolicyReader:
         except AwsRefusalError as error:
             return Difference(unknown=_refused(error))
 
-    def _compare(self, from_role: str, to_role: str) -> Difference:
+    def _difference(self, from_role: str, to_role: str) -> Difference:
+        """The same between two roles, by name; an empty name is no role."""
         if from_role == to_role:
             return Difference()
         before, after = self._policies(from_role), self._policies(to_role)

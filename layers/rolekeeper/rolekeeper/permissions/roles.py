@@ -43,11 +43,11 @@ class Roles:
             self._known[asked] = self._check_role(*asked)
         return self._known[asked]
 
-    def make(self, spec: MappingSpec, check: RoleCheck) -> str:
-        """Make what is missing of the profile, as the console does with a role; answers with a problem, if any."""
+    def make(self, spec: MappingSpec, missing: str) -> str:
+        """Make what a check found missing of the profile, as the console does; answers with a problem, if any."""
         self._known.pop((spec.role, spec.profile_name), None)
         try:
-            if check.missing == "profile":
+            if missing == "profile":
                 self._iam.create_profile(spec.profile_name, self._path)
             self._iam.add_role(spec.profile_name, self._path, spec.role)
         except AccessDeniedError:

@@ -39,7 +39,7 @@ class ParsedRow:
 
 
 def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
-    """Read a row as DynamoDB's low-level API gives it."""
+    """Read a row as DynamoDB's low-level API gives it; an empty one, where there is none, has problems."""
     values: dict[str, Any] = {}
     problems: list[str] = []
     warnings: list[str] = []
