@@ -156,8 +156,8 @@ class _Judge:
             self._state.served[key] = mapping
         warns = verdict.reason not in ("", IN_EFFECT) and verdict.status is not Status.REMOVED
         told = verdict.reason if warns else ""
-        if warns and verdict.scan and verdict.scan.foreign.count:
-            told += f"; foreign roles: {verdict.scan.foreign.count:,}"
+        if warns and verdict.scan and verdict.scan.foreign:
+            told += f"; foreign roles: {verdict.scan.foreign:,}"
         if verdict.impact and verdict.ending is not Ending.HOLD:
             told = f"{told}; {verdict.impact}" if told else str(verdict.impact)
         revision = stored.published.revision if stored.published else 0

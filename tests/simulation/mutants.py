@@ -89,13 +89,13 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "publishes a role outside the path",
         "rolekeeper.permissions.roles",
-        "        if not role.path.startswith(self._path):",
+        "        if not role.path.startswith(self.path):",
         "        if False:",
     ),
     _mutant(
         "publishes a profile outside the path",
         "rolekeeper.permissions.roles",
-        "        if not profile.path.startswith(self._path):",
+        "        if not profile.path.startswith(self.path):",
         "        if False:",
     ),
     _mutant(

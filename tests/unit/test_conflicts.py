@@ -37,7 +37,7 @@ def scanned(
 @pytest.mark.parametrize("carries", [None, association("web"), association("api")])
 def test_an_instance_without_a_role_or_with_a_managed_one_carries_no_foreign_role(carries: Association | None) -> None:
     scan = scanned(instance(workload="web"), carries)
-    assert (scan.matched, scan.foreign.count) == (1, 0)
+    assert (scan.matched, scan.foreign) == (1, 0)
 
 
 @pytest.mark.parametrize("ownership", [OWNERSHIP, TAKES_OVER])
@@ -49,7 +49,7 @@ def test_a_governed_instance_with_a_foreign_role_is_counted_whether_or_not_it_ma
     ranked = resolve(seen, [candidate], NOW)
     for _ in range(2):
         scan.add(seen, foreign(), (candidate, ranked), (candidate, ranked), ownership)
-    assert (scan.matched, scan.foreign.count, scan.foreign.nodes) == (2, 2, set())
+    assert (scan.matched, scan.foreign, scan.nodes) == (2, 2, set())
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ def test_a_governed_instance_with_a_foreign_role_is_counted_whether_or_not_it_ma
     ],
 )
 def test_the_nodes_among_them_are_named(seen: Instance, profile: str, nodes: set[str]) -> None:
-    assert scanned(seen, foreign(profile)).foreign.nodes == nodes
+    assert scanned(seen, foreign(profile)).nodes == nodes
 
 
 def test_a_node_with_a_managed_role_loses_no_foreign_one() -> None:
     node = instance(workload="web", **{"eks:cluster-name": "prod"})
-    assert scanned(node, association("api")).foreign.nodes == set()
+    assert scanned(node, association("api")).nodes == set()
 
 
 def test_the_id_of_its_own_profile_is_noted_where_it_is_carried() -> None:
@@ -90,7 +90,7 @@ def test_the_id_of_its_own_profile_is_noted_where_it_is_carried() -> None:
 )
 def test_what_it_doesnt_govern_it_doesnt_count(seen: Instance, others: list[PublishedMapping], pin: Pin | None) -> None:
     scan = scanned(seen, foreign("ecsInstanceRole"), *others, pin=pin)
-    assert (scan.matched, scan.foreign.count, scan.foreign.nodes) == (0, 0, set())
+    assert (scan.matched, scan.foreign, scan.nodes) == (0, 0, set())
 
 
 # ---- conflicts ----

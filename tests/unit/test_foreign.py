@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.mappings.scan import ForeignRoles, node_of
+from rolekeeper.instances.resolve import resolve
+from rolekeeper.mappings.scan import Scan, node_of
 from rolekeeper.model.instance import Instance
-from strategies.values import foreign, foreign_arn, instance
+from strategies.values import NOW, OWNERSHIP, foreign, foreign_arn, instance, published
 
 
 def tagged(tag: str) -> Instance:
@@ -70,43 +71,44 @@ def test_the_path_of_a_profile_makes_no_node() -> None:
 # ---- what people are warned of ----
 
 
-def foreign_roles(*profiles: str) -> ForeignRoles:
+def foreign_roles(*profiles: str) -> Scan:
     """What is counted of instances that carry these profiles."""
-    found = ForeignRoles()
+    seen, mapping, found = tagged("Name"), published("Name=x", "web"), Scan()
+    ranked = mapping, resolve(seen, [mapping], NOW)
     for profile in profiles:
-        found.add(tagged("Name"), foreign(profile))
+        found.add(seen, foreign(profile), ranked, ranked, OWNERSHIP)
     return found
 
 
 @pytest.mark.parametrize("taken", [False, True])
 def test_where_no_instance_carries_a_foreign_role_there_is_nothing_to_warn_of(*, taken: bool) -> None:
-    assert ForeignRoles().warning(taken=taken) == ""
+    assert Scan().about_foreign(taken=taken) == ""
 
 
 def test_people_are_warned_that_foreign_roles_stay_and_where_to_read_more() -> None:
-    warning = foreign_roles("team-web").warning(taken=False)
+    warning = foreign_roles("team-web").about_foreign(taken=False)
     assert warning == ("instances that carry foreign roles keep them (occupied says how many; explain says what to do)")
 
 
 def test_people_are_warned_of_a_take_over() -> None:
-    warning = foreign_roles("team-web").warning(taken=True)
+    warning = foreign_roles("team-web").about_foreign(taken=True)
     assert warning == "it takes over instances that carry foreign roles (occupied says how many)"
 
 
 @pytest.mark.parametrize("taken", [False, True])
 def test_nodes_are_named_by_their_service_each_once(*, taken: bool) -> None:
     found = foreign_roles("eks-1", "team-web", "ecsInstanceRole", "eks-2")
-    assert found.count == 4
-    assert ", ECS and EKS nodes among them" in found.warning(taken=taken)
-    assert ", EKS nodes among them" in foreign_roles("eks-1").warning(taken=taken)
+    assert found.foreign == 4
+    assert ", ECS and EKS nodes among them" in found.about_foreign(taken=taken)
+    assert ", EKS nodes among them" in foreign_roles("eks-1").about_foreign(taken=taken)
 
 
 @given(st.integers(1, 30))
 def test_a_warning_stays_the_same_while_the_fleet_grows(count: int) -> None:
     # Otherwise the row's reason, its history and its mail would change with every launch.
     found = foreign_roles(*["team-web"] * count)
-    assert found.count == count
-    assert found.warning(taken=False) == foreign_roles("team-web").warning(taken=False)
+    assert found.foreign == count
+    assert found.about_foreign(taken=False) == foreign_roles("team-web").about_foreign(taken=False)
 
 
 @pytest.mark.parametrize("profile", ["weeks-report", "geeks-eksctl", "decs-instancer"])

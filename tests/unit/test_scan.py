@@ -53,7 +53,7 @@ def test_it_finds_what_a_candidate_governs_changes_and_meets(world: FakeAccount)
     world.running(profile="theirs", workload="other")
     found = scan(world, TO_API, present)
     assert (found.matched, found.published_matched) == (3, 3)
-    assert (found.foreign.count, found.foreign.nodes) == (1, {"EKS"})
+    assert (found.foreign, found.nodes) == (1, {"EKS"})
     assert (found.impact.attach, found.impact.replace, found.impact.detach) == (1, 1, 0)
 
 
@@ -65,7 +65,7 @@ def test_a_foreign_role_is_met_either_way_and_changed_only_where_the_stack_lets_
     world.take_over = take_over
     world.running(profile="theirs", workload="web")
     found = scan(world, published("workload=web", "web", when_occupied=WhenOccupied.REPLACE))
-    assert (found.foreign.count, found.impact.replace) == (1, take_over)
+    assert (found.foreign, found.impact.replace) == (1, take_over)
 
 
 @pytest.mark.usefixtures("scanner")
@@ -76,7 +76,7 @@ def test_an_instance_with_a_damaged_record_is_governed_and_changes_not(world: Fa
     found = scan(world, TO_API, present)
     assert (found.matched, found.published_matched) == (1, 1)
     # What it carries isn't looked at.
-    assert (found.foreign.count, found.impact) == (0, Impact())
+    assert (found.foreign, found.impact) == (0, Impact())
 
 
 @pytest.mark.usefixtures("scanner")

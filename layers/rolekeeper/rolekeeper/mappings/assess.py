@@ -97,10 +97,10 @@ class Assessor:
             now = now.with_profile_id(role.profile_id, carried)
         if now.suspended_because != published.suspended_because:
             event = "Mapping Suspended" if role.problem else "Mapping Resumed"
-            return Refresh(now, event, role.problem, missing)
+            return Refresh(now, seen.entry(event, role.problem, now), missing)
         if now.former_profile_ids != published.former_profile_ids:
             what = f"instance profile '{published.spec.profile_name}' was deleted and made anew"
-            return Refresh(now, PROFILE_RECREATED, what)
+            return Refresh(now, seen.entry(PROFILE_RECREATED, what, now))
         return Refresh(now, missing=missing) if missing or now.profile_id != published.profile_id else None
 
     def _scan(self, seen: RowSnapshot, candidate: PublishedMapping, *, same: bool) -> Scan:
@@ -113,7 +113,7 @@ class Assessor:
     def _about_foreign(self, spec: MappingSpec, scan: Scan) -> list[str]:
         """That some instances carry foreign roles, and that asking to take them over has no effect."""
         asks, may = spec.when_occupied is WhenOccupied.REPLACE, self.scanner.ownership.take_over
-        notes = [scan.foreign.warning(taken=asks and may)]
+        notes = [scan.about_foreign(taken=asks and may)]
         if asks and not may:
             notes.append("when_occupied: replace has no effect, as the stack is deployed with TakeOver=false")
         return notes
@@ -135,7 +135,7 @@ class Assessor:
             sentence([*text, "" if "approve" in done else seen.about_approval(0)]) or IN_EFFECT,
             mapping.revision,
             scan.matched,
-            scan.foreign.count,
+            scan.foreign,
             done=done,
             ending=Ending.KEEP,
             mapping=mapping,
@@ -146,15 +146,14 @@ class Assessor:
         """The row is gone, or was put back as its deletion is held: a tombstone is to take the mapping's place."""
         if seen.trigger.seen and not seen.row:
             return Verdict(Status.REMOVED)
-        ending = Ending.DELETE_ROW if seen.row else Ending.REMOVE
         if seen.published is None:
             # It is deleted. A crash may have left the row, or kept the instances from it, as an edit's way shows.
             left = seen.row or (seen.stored.published and not seen.trigger.recheck)
-            return Verdict(Status.REMOVED, ending=ending if left else Ending.NOTHING)
+            return Verdict(Status.REMOVED, ending=Ending.REMOVE if left else Ending.NOTHING)
         tombstone = seen.tombstone
         assert tombstone is not None  # something is published
         why = "its row was deleted" + (", as approved" if seen.approves(tombstone) else "")
-        removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=ending, mapping=tombstone)
+        removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
         return self._unless_held(seen, tombstone, self.scanner.scan(tombstone, seen.published, seen.at), removed)
 
     def _unless_held(

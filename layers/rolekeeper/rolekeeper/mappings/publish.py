@@ -34,7 +34,7 @@ OTHERS, ROWS = 5, 20
 # A row's reason may not fit from this size on (characters of its printed form, which is longer than its bytes' worth).
 NEARLY_FULL = 300_000
 # The endings that put another revision, or a tombstone, in the place of what is published.
-_PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE, Ending.DELETE_ROW})
+_PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE})
 # What must be as it was read where a row is deleted.
 _APPROVED = ("status", "held_revision", "approve", *(column.name for column in COLUMNS))
 # What an event carries of a history entry.
@@ -73,10 +73,9 @@ class Publisher:
         Also suspends a published mapping whose role can't be used any more, and resumes it when it can. Writes and
         sends nothing when all is as the row says.
 
-        `scan` is what the sweep itself counted for the published mapping while it paged through the fleet; without it,
-        the instances that carry the tag are asked for here. `seen` says that the sweep just saw the row. If it is gone
-        by now, its deletion is left to the stream, and to the next sweep: rows that go while they are read may be those
-        of a table that is being lost.
+        Without a `scan`, the instances that carry the tag are asked for here. A row that was `seen` and is gone by now
+        is left to the stream, and to the next sweep: rows that go while they are read may be those of a table that is
+        being lost.
 
         Raises:
             RetryableError, CorruptItemError: as `publish`. The next sweep tries again.
@@ -124,7 +123,7 @@ class Publisher:
             return self._commit(seen, self.assessor.assess(seen))
         except (RetryableError, AccessDeniedError) as error:
             try:
-                self._commit(seen, waiting(seen, error))
+                self._write_row(seen, waiting(seen, error))
             except AwsRefusalError as other:
                 self.telemetry.will_retry("the row's status was not written", mapping=str(seen.key), error=str(other))
             raise
@@ -155,11 +154,8 @@ class Publisher:
         if verdict.refresh:
             self._refresh(seen, verdict.refresh)
             seen = seen.with_published(verdict.refresh.mapping)
-        if (
-            verdict.missing
-            and verdict.mapping
-            and (problem := self.assessor.roles.make(verdict.mapping.spec, verdict.missing))
-        ):
+        roles = self.assessor.roles
+        if verdict.missing and verdict.mapping and (problem := roles.make(verdict.mapping.spec, verdict.missing)):
             verdict = self.assessor.refuse(seen, Status.REJECTED, (problem,))
             changed = self._is_news(seen, verdict)
         entry = seen.entry_for(verdict) if changed else None
@@ -167,8 +163,7 @@ class Publisher:
             self._note_conflicts(seen.key, verdict.scan.conflicts)
         self._store(seen, verdict, entry)
         # What is in effect is looked at too where it is news: a crash may have kept the instances from it.
-        sends = verdict.ending in _PUBLISHES or (verdict.ending is Ending.KEEP and changed)
-        if sends:
+        if verdict.ending in _PUBLISHES or (verdict.ending is Ending.KEEP and changed):
             self._fan_out(seen)
         if entry:
             self._publish_event(seen, entry)
@@ -190,17 +185,16 @@ class Publisher:
         return not (last and verdict.is_shown(last[0], seen.row))
 
     def _refresh(self, seen: RowSnapshot, refresh: Refresh) -> None:
-        mapping = refresh.mapping
+        mapping, entry = refresh.mapping, refresh.entry
         if refresh.missing and (problem := self.assessor.roles.make(mapping.spec, refresh.missing)):
             self.telemetry.will_retry(
                 "the profile of a published mapping can't be made", mapping=str(seen.key), error=problem
             )
-        entry = seen.entry(refresh.event, refresh.reason, mapping) if refresh.event else None
         self.revisions.refresh(mapping, entry, seen.at)
         if entry:
             self._fan_out(seen)
-        if entry and refresh.event != PROFILE_RECREATED:
-            self._publish_event(seen, entry)
+            if entry["event"] != PROFILE_RECREATED:
+                self._publish_event(seen, entry)
 
     def _store(self, seen: RowSnapshot, verdict: Verdict, entry: Entry | None) -> None:
         mapping = verdict.mapping
@@ -224,17 +218,18 @@ class Publisher:
         self.telemetry.mapping(seen.key, entry["event"], detail, correlation_id=seen.trigger.correlation_id)
 
     def _write_row(self, seen: RowSnapshot, verdict: Verdict) -> None:
-        if verdict.ending is Ending.DELETE_ROW:
-            self.table.delete(seen.key, seen.row, _APPROVED)
-        elif verdict.ending in {Ending.NOTHING, Ending.REMOVE}:
+        if verdict.ending is Ending.NOTHING:
             return
+        if verdict.ending is Ending.REMOVE:
+            if seen.row:
+                self.table.delete(seen.key, seen.row, _APPROVED)
         elif verdict.mapping and not seen.row:
             self.table.put_back(row_of(verdict.mapping.spec), verdict.columns)
-        elif not (
-            verdict.is_in(seen.row) or self.table.write(seen.key, seen.row, verdict.columns, verdict.gone(seen.row))
-        ):
-            status = verdict.status.value
-            self.telemetry.will_retry("the row has no room for its status", mapping=str(seen.key), status=status)
+        elif not verdict.is_in(seen.row):
+            fits = self.table.write(seen.key, seen.row, verdict.columns, verdict.gone(seen.row))
+            if not fits:
+                status = verdict.status.value
+                self.telemetry.will_retry("the row has no room for its status", mapping=str(seen.key), status=status)
 
     # ---- rows in conflict ----
 

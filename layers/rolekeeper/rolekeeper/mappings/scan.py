@@ -129,38 +129,19 @@ def node_of(instance: Instance, profile_arn: str) -> str:
 
 
 @dataclass(slots=True)
-class ForeignRoles:
-    """The instances of a mapping that carry a foreign role, and the services whose nodes are among them."""
-
-    count: int = 0
-    nodes: set[str] = field(default_factory=set)
-
-    def add(self, instance: Instance, association: Association) -> None:
-        self.count += 1
-        self.nodes |= {node_of(instance, association.profile_arn)} - {""}
-
-    def warning(self, *, taken: bool) -> str:
-        """What to tell people, without a number, which changes with the fleet; empty when there are none."""
-        if not self.count:
-            return ""
-        among = f", {' and '.join(sorted(self.nodes))} nodes among them" if self.nodes else ""
-        if taken:
-            return f"it takes over instances that carry foreign roles{among} (occupied says how many)"
-        return f"instances that carry foreign roles keep them{among} (occupied says how many; explain says what to do)"
-
-
-@dataclass(slots=True)
 class Scan:
     """What a pass over the instances with a mapping's tag found. Memory: bounded by the conflicts and the moves.
 
-    The candidate would govern `matched` of them, what is published governs `published_matched`. The `profile_ids` are
-    those of the profiles under the candidate's own ARN that they carry.
+    The candidate would govern `matched` of them, what is published governs `published_matched`. Of the former, `foreign`
+    carry a foreign role, and are `nodes` of these services; the `profile_ids` are those of the profiles under the
+    candidate's own ARN that they carry.
     """
 
     matched: int = 0
     published_matched: int = 0
     conflicts: Conflicts = field(default_factory=Conflicts)
-    foreign: ForeignRoles = field(default_factory=ForeignRoles)
+    foreign: int = 0
+    nodes: set[str] = field(default_factory=set)
     profile_ids: set[str] = field(default_factory=set)
     impact: Impact = field(default_factory=Impact)
 
@@ -181,12 +162,22 @@ class Scan:
             if association and association.profile_arn == mapping.profile_arn:
                 self.profile_ids.add(association.profile_id)
             elif association and not ownership.manages(association.profile_arn) and _stays(instance, association):
-                self.foreign.add(instance, association)
+                self.foreign += 1
+                self.nodes |= {node_of(instance, association.profile_arn)} - {""}
         if mapping in after.in_conflict:
             for other in after.in_conflict:
                 if other.wants != mapping.wants:
                     there_already = present in before.in_conflict and other in before.in_conflict
                     self.conflicts.of(other).add(instance.key.id, new=not there_already)
+
+    def about_foreign(self, *, taken: bool) -> str:
+        """What to tell people, without a number, which changes with the fleet; empty when there are none."""
+        if not self.foreign:
+            return ""
+        among = f", {' and '.join(sorted(self.nodes))} nodes among them" if self.nodes else ""
+        if taken:
+            return f"it takes over instances that carry foreign roles{among} (occupied says how many)"
+        return f"instances that carry foreign roles keep them{among} (occupied says how many; explain says what to do)"
 
 
 def _stays(instance: Instance, association: Association) -> bool:

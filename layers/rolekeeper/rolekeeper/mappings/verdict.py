@@ -202,21 +202,19 @@ class Ending(StrEnum):
     KEEP = "keep"
     PUBLISH = "publish"
     HOLD = "hold"
-    REMOVE = "remove"
-    DELETE_ROW = "delete row"
+    REMOVE = "remove, with its row"
 
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
     """What IAM says of a published mapping by now, as it is to be stored: whether it can be used, its profile's ids.
 
-    `event` is what the history calls it, empty where it is no news. `missing` is as in a `Verdict`, where that was to
-    wait when it was published.
+    Without an `entry` for the history it is no news. `missing` is as in a `Verdict`, where that was to wait when it was
+    published.
     """
 
     mapping: PublishedMapping
-    event: str = ""
-    reason: str = ""
+    entry: Entry | None = None
     missing: str = ""
 
 

@@ -1,7 +1,7 @@
 """Whether a mapping's role can be given: it exists under the role path, EC2 may assume it, its profile holds it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rolekeeper.aws import Iam
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
@@ -24,15 +24,15 @@ class RoleCheck:
     profile_id: str = ""
 
 
+@dataclass(frozen=True)
 class Roles:
     """The checks, each pair of role and profile asked for once in this object's life: one invocation."""
 
-    def __init__(self, iam: Iam, account: str, role_path: str, *, makes_profiles: bool) -> None:
-        self._iam = iam
-        self._account = account
-        self._path = role_path
-        self._makes_profiles = makes_profiles
-        self._known: dict[tuple[str, str], RoleCheck] = {}
+    iam: Iam
+    account: str
+    path: str
+    makes_profiles: bool = field(kw_only=True)
+    _known: dict[tuple[str, str], RoleCheck] = field(default_factory=dict, init=False)
 
     def check(self, spec: MappingSpec) -> RoleCheck:
         """Look at the role and its profile; changes nothing."""
@@ -48,8 +48,8 @@ class Roles:
         self._known.pop((spec.role, spec.profile_name), None)
         try:
             if missing == "profile":
-                self._iam.create_profile(spec.profile_name, self._path)
-            self._iam.add_role(spec.profile_name, self._path, spec.role)
+                self.iam.create_profile(spec.profile_name, self.path)
+            self.iam.add_role(spec.profile_name, self.path, spec.role)
         except AccessDeniedError:
             raise
         except PermanentError as error:
@@ -57,36 +57,36 @@ class Roles:
         return ""
 
     def _check_role(self, name: str, profile_name: str) -> RoleCheck:
-        role = self._iam.get_role(name)
+        role = self.iam.get_role(name)
         if role is None:
             return RoleCheck(
-                f"role '{name}' doesn't exist in account {self._account}; "
-                f"create it under the path {self._path}, or correct the name"
+                f"role '{name}' doesn't exist in account {self.account}; "
+                f"create it under the path {self.path}, or correct the name"
             )
-        if not role.path.startswith(self._path):
+        if not role.path.startswith(self.path):
             return RoleCheck(
-                f"role '{name}' is at the path {role.path} and must be under {self._path}; a role can't be moved: "
-                f"create one with --path {self._path}"
+                f"role '{name}' is at the path {role.path} and must be under {self.path}; a role can't be moved: "
+                f"create one with --path {self.path}"
             )
         if problem := trust_problem(role.trust):
             return RoleCheck(f"EC2 can't assume role '{name}': {problem}")
         return self._check_profile(profile_name, role)
 
     def _check_profile(self, name: str, role: Role) -> RoleCheck:
-        profile, note = self._iam.get_instance_profile(name), trust_note(role.trust)
+        profile, note = self.iam.get_instance_profile(name), trust_note(role.trust)
         add = f"aws iam add-role-to-instance-profile --instance-profile-name {name} --role-name {role.name}"
         if profile is None:
-            if self._makes_profiles:
-                return RoleCheck("", note, self._iam.arn("instance-profile", self._path, name), "profile")
-            create = f"aws iam create-instance-profile --instance-profile-name {name} --path {self._path}"
+            if self.makes_profiles:
+                return RoleCheck("", note, self.iam.arn("instance-profile", self.path, name), "profile")
+            create = f"aws iam create-instance-profile --instance-profile-name {name} --path {self.path}"
             return RoleCheck(f"instance profile '{name}' doesn't exist; run: {create} && {add}")
-        if not profile.path.startswith(self._path):
+        if not profile.path.startswith(self.path):
             return RoleCheck(
-                f"instance profile '{name}' is at the path {profile.path} and must be under {self._path}; "
+                f"instance profile '{name}' is at the path {profile.path} and must be under {self.path}; "
                 f"make another and name it in the column instance_profile"
             )
         if not profile.role_arn:
-            if self._makes_profiles:
+            if self.makes_profiles:
                 return RoleCheck("", note, profile.arn, "role", profile.id)
             return RoleCheck(f"instance profile '{name}' holds no role; run: {add}")
         if profile.role_arn != role.arn:

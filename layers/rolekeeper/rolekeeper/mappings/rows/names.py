@@ -139,7 +139,7 @@ def _iam_name(cell: Cell, what: str, limit: int) -> str:
     if "/" in text:
         raise CellError(f"is {quote(text)}, which holds a path; give the {what}'s name only{_last_name(text)}")
     check_length(text, limit, "IAM takes")
-    _refuse(text, _edge_blank(text) or _hidden(text), f"give the name of the {what}")
+    _refuse(text, _hidden(text), f"give the name of the {what}")
     if "*" in text or "?" in text:
         raise CellError(f"is {quote(text)}; wildcards can't be used: give the name of one {what}")
     if foreign := re.search(f"[^{_CHARACTERS}]", text):
@@ -214,7 +214,7 @@ def mistakable(text: str) -> str:
 
     Text that is wholly of one script, whichever, is fine.
     """
-    if said := _edge_blank(text) or _hidden(text):
+    if said := _hidden(text):
         return said
     plain = unicodedata.normalize("NFKC", text)
     if plain.isascii() and not text.isascii():
@@ -223,15 +223,12 @@ def mistakable(text: str) -> str:
     return _mixed(text)
 
 
-def _edge_blank(text: str) -> str:
+def _hidden(text: str) -> str:
+    """What of a text isn't seen, or isn't seen as what it is; empty when all is."""
     if not text.strip():
         return "is blank" if text else "is empty"
     if text != text.strip():
         return f"{'begins' if text[0].isspace() else 'ends'} with a blank; remove it"
-    return ""
-
-
-def _hidden(text: str) -> str:
     for position, character in enumerate(text, 1):
         category = unicodedata.category(character)
         if what := "an invisible character" if UNSEEN.match(character) else _HIDDEN.get(category):
