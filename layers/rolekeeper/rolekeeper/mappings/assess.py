@@ -197,18 +197,14 @@ class Assessor:
 
 def waiting(seen: RowSnapshot, error: AwsRefusalError) -> Verdict:
     """The verdict on a row for which AWS gave no answer, or refused it: unless what it says is in effect or held."""
-    slow = f"AWS gave no answer ({error.code} to {error.action}); it is asked again"
-    why = denial(error) if isinstance(error, AccessDeniedError) else slow
+    why = f"AWS gave no answer ({error.code} to {error.action}); it is asked again"
+    if isinstance(error, AccessDeniedError):
+        why = f"Rolekeeper isn't allowed {error.action} on {error.resource}; allow it, the next sweep tries again"
     reason, matched = sentence([why], seen.still_in_effect), None if seen.published else 0
     held = seen.trigger.recheck and "held_revision" in seen.row
     stays = held or not seen.row or bool(seen.published and seen.parsed.spec == seen.published.spec)
     ending = Ending.NOTHING if stays else Ending.SAY
     return Verdict(Status.WAITING, reason, seen.revision, matched, held=None, ending=ending)
-
-
-def denial(error: AccessDeniedError) -> str:
-    """What to do about a missing permission."""
-    return f"Rolekeeper isn't allowed {error.action} on {error.resource}; allow it, the next sweep tries again"
 
 
 def sentence(parts: Iterable[str], ending: str = "") -> str:

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from rolekeeper.aws import Ec2, WorkQueue
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
-from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor, denial, sentence, waiting
+from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor, sentence, waiting
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS
@@ -96,7 +96,7 @@ class Publisher:
         except AccessDeniedError as error:
             # Trying at once won't help, and the shard mustn't stand still: the alarm rings, and the sweep comes back.
             self.telemetry.denied(error, correlation_id=trigger.correlation_id)
-            return Verdict(Status.WAITING, denial(error))
+            return Verdict(Status.WAITING)
         except CorruptItemError as error:
             self._show_damage(key, error)
             raise

@@ -44,7 +44,6 @@ class Revisions:
     store: Store
 
     def read(self, key: MappingKey) -> StoredMapping:
-        """All that is stored of a mapping, in one read."""
         any_value = MappingKey(key.tag_key, ANY_VALUE)
         published_at, held_at, any_at = layout.published_key(key), layout.held_key(key), layout.published_key(any_value)
         wanted = {layout.CONTROL, published_at, held_at, any_at} if layout.fits_partition(key) else {layout.CONTROL}
@@ -69,7 +68,7 @@ class Revisions:
         approved_budget: int = 0,
         in_conflict: Iterable[MappingKey] = (),
     ) -> None:
-        """Serve a mapping from now on, and keep it as a revision with its history entry, in one transaction.
+        """Put a mapping in effect, and keep it as a revision with its history entry, in one transaction.
 
         `approved_budget` are the replaces and detaches that a person approved: its window lets them through.
         `in_conflict` are the rows in conflict with it, as they were read: who adds one is judged before or after us.
@@ -111,7 +110,6 @@ class Revisions:
         self.store.write(self.store.update(layout.published_key(other.key), update))
 
     def remove_conflicts(self, key: MappingKey, rows: Iterable[MappingKey]) -> None:
-        """Drop what `add_conflict` noted: these rows are no longer in conflict."""
         # Only where it is published: an update would make an item that means nothing.
         update = Update().discard(BLOCKS, frozenset(map(layout.mapping_pk, rows))).only_if("revision", ">", 0)
         self.store.write(self.store.update(layout.published_key(key), update))

@@ -132,8 +132,8 @@ def node_of(instance: Instance, profile_arn: str) -> str:
 class Scan:
     """What a pass over the instances with a mapping's tag found. Memory: bounded by the conflicts and the moves.
 
-    The candidate would govern `matched` of them, what is published governs `published_matched`. Of the former, `foreign`
-    carry a foreign role, and are `nodes` of these services; the `profile_ids` are those of the profiles under the
+    The candidate would govern `matched` of them, what is published governs `published_matched`. Of the former so many
+    carry a `foreign` role, and are `nodes` of these services; the `profile_ids` are those of the profiles under the
     candidate's own ARN that they carry.
     """
 
