@@ -18,7 +18,6 @@ from rolekeeper.model.instance import (
     AssociationState,
     Candidates,
     Decision,
-    Grant,
     InstanceState,
 )
 from rolekeeper.model.mapping import PublishedMapping
@@ -66,7 +65,10 @@ class Impact:
         """Add one instance, as it is decided with what is published and with the candidate in its place."""
         if observed.instance is None or observed.instance.state in ENDED:
             return
-        association, grant = _settled(observed)
+        association, grant = observed.association, observed.grant
+        if association and association.state is AssociationState.DISASSOCIATING:
+            # As it will be once EC2 is done.
+            association, grant = None, observed.record.grants.get(NO_PROFILE)
         running = replace(observed.instance, state=InstanceState.RUNNING)
 
         def decided(mapping: PublishedMapping | None, candidates: Candidates) -> Decision:
@@ -78,13 +80,9 @@ class Impact:
         action = _change(now, then, association)
         if action is None:
             return
-        match action:
-            case Action.ATTACH:
-                self.attach += 1
-            case Action.REPLACE:
-                self.replace += 1
-            case _:
-                self.detach += 1
+        self.attach += action is Action.ATTACH
+        self.replace += action is Action.REPLACE
+        self.detach += action is Action.DETACH
         move = (association.profile_arn if association else "", "" if action is Action.DETACH else then.profile_arn)
         if move in self.moves or len(self.moves) < MOVES:
             self.moves[move] += 1
@@ -119,14 +117,6 @@ def _change(now: Decision, then: Decision, association: Association | None) -> A
     if not then.action.mutates or (then.action, then.profile_arn) == (now.action, now.profile_arn):
         return None
     return then.action
-
-
-def _settled(observed: Observation) -> tuple[Association | None, Grant | None]:
-    """The association as it will be once EC2 is done, and the grant that explains it."""
-    association = observed.association
-    if association and association.state is AssociationState.DISASSOCIATING:
-        return None, observed.record.grants.get(NO_PROFILE)
-    return association, observed.grant
 
 
 def _words(difference: Difference) -> str:

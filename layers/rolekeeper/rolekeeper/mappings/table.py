@@ -1,6 +1,7 @@
 """The mapping table, which ops teams edit: reading rows as they are, and writing our verdict into them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ NO_ROOM = "The row is too large for the reason; see the mapping's history."
 VERDICT = ("status", "status_reason", "status_revision")
 
 
+@dataclass(frozen=True)
 class MappingTable:
     """The mapping table of one deployment. Errors come classified.
 
@@ -26,24 +28,23 @@ class MappingTable:
     two verdicts the later reader's stands, and nothing that somebody asks meanwhile is lost.
     """
 
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
-        self._client = client
-        self._table = table
+    client: "DynamoDBClient"
+    name: str
 
     def get_row(self, key: MappingKey) -> Attributes | None:
         """A row as it is now, in DynamoDB's low-level form."""
-        answer = self._call("GetItem", self._client.get_item, Key=_key(key), ConsistentRead=True)
+        answer = self._call("GetItem", self.client.get_item, Key=_key(key), ConsistentRead=True)
         row: Attributes | None = answer.get("Item")
         return row
 
     def keys(self) -> Iterator[list[MappingKey]]:
         """Pages of the keys of every row."""
-        return self._pages("Scan", self._client.scan)
+        return self._pages("Scan", self.client.scan)
 
     def keys_of(self, tag_key: str) -> Iterator[list[MappingKey]]:
         values = {":tag_key": {"S": tag_key}}
         return self._pages(
-            "Query", self._client.query, KeyConditionExpression="tag_key = :tag_key", ExpressionAttributeValues=values
+            "Query", self.client.query, KeyConditionExpression="tag_key = :tag_key", ExpressionAttributeValues=values
         )
 
     def write(self, key: MappingKey, row: Attributes, columns: Mapping[str, Any], gone: Sequence[str]) -> bool:
@@ -55,7 +56,7 @@ class MappingTable:
             update = _if_as_read(row, (*VERDICT, *gone)).remove(*gone)
             update.set({**columns, "status_reason": reason})
             try:
-                self._call("UpdateItem", self._client.update_item, Key=_key(key), **update.expression())
+                self._call("UpdateItem", self.client.update_item, Key=_key(key), **update.expression())
             except PermanentError as error:
                 # What DynamoDB answers to an item that would outgrow 400 KB; nothing else here can be invalid.
                 if error.code != "ValidationException":
@@ -67,12 +68,12 @@ class MappingTable:
     def put_back(self, row: Attributes, columns: Mapping[str, Any]) -> None:
         """Put a row with our columns where there is none."""
         item = {**row, **codec.to_attributes(columns)}
-        self._call("PutItem", self._client.put_item, Item=item, ConditionExpression="attribute_not_exists(tag_key)")
+        self._call("PutItem", self.client.put_item, Item=item, ConditionExpression="attribute_not_exists(tag_key)")
 
     def delete(self, key: MappingKey, row: Attributes, names: Sequence[str]) -> None:
         """Delete a row for which somebody approved that, while these columns read as they did."""
         condition = _if_as_read(row, names).condition()
-        self._call("DeleteItem", self._client.delete_item, Key=_key(key), **condition)
+        self._call("DeleteItem", self.client.delete_item, Key=_key(key), **condition)
 
     def _pages(self, operation: str, call: Any, **arguments: Any) -> Iterator[list[MappingKey]]:
         arguments |= {"ConsistentRead": True, "ProjectionExpression": "tag_key, tag_value"}
@@ -84,8 +85,8 @@ class MappingTable:
             arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def _call(self, operation: str, call: Any, **arguments: Any) -> Any:
-        with classified(f"dynamodb:{operation}", self._table):
-            return call(TableName=self._table, **arguments)
+        with classified(f"dynamodb:{operation}", self.name):
+            return call(TableName=self.name, **arguments)
 
 
 def number_in(row: Attributes, name: str) -> int:
