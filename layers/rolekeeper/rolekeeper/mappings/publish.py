@@ -130,15 +130,13 @@ class Publisher:
 
     def _show_damage(self, key: MappingKey, error: CorruptItemError) -> None:
         """Say in the row which item can't be read; which revision is in effect isn't known, so that column stays."""
-        row = self.table.get_row(key)
-        if row is None:
-            return
+        row = self.table.get_row(key) or {}
         reason = (
             f"an item of the state table can't be read ({error.message}); delete that item, and the next sweep "
             f"publishes its mapping anew"
         )
         verdict = Verdict(Status.WAITING, sentence([reason]), number_in(row, "status_revision"), held=None)
-        if not verdict.is_in(row):
+        if row and not verdict.is_in(row):
             self.table.write(key, row, verdict.columns, verdict.gone(row))
 
     # ---- carrying out a verdict ----
@@ -218,18 +216,17 @@ class Publisher:
         self.telemetry.mapping(seen.key, entry["event"], detail, correlation_id=seen.trigger.correlation_id)
 
     def _write_row(self, seen: RowSnapshot, verdict: Verdict) -> None:
+        key, row = seen.key, seen.row
         if verdict.ending is Ending.NOTHING:
             return
         if verdict.ending is Ending.REMOVE:
-            if seen.row:
-                self.table.delete(seen.key, seen.row, _APPROVED)
-        elif verdict.mapping and not seen.row:
+            if row:
+                self.table.delete(key, row, _APPROVED)
+        elif verdict.mapping and not row:
             self.table.put_back(row_of(verdict.mapping.spec), verdict.columns)
-        elif not verdict.is_in(seen.row):
-            fits = self.table.write(seen.key, seen.row, verdict.columns, verdict.gone(seen.row))
-            if not fits:
-                status = verdict.status.value
-                self.telemetry.will_retry("the row has no room for its status", mapping=str(seen.key), status=status)
+        elif not verdict.is_in(row) and not self.table.write(key, row, verdict.columns, verdict.gone(row)):
+            status = verdict.status.value
+            self.telemetry.will_retry("the row has no room for its status", mapping=str(key), status=status)
 
     # ---- rows in conflict ----
 

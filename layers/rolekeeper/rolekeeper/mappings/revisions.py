@@ -114,8 +114,6 @@ class Revisions:
         update = Update().discard(BLOCKS, frozenset(map(layout.mapping_pk, rows))).only_if("revision", ">", 0)
         self.store.write(self.store.update(layout.published_key(key), update))
 
-    # ---- history ----
-
     def note(self, key: MappingKey, entry: Mapping[str, object], at: datetime) -> None:
         self.store.write(self.store.entry(layout.mapping_pk(key), entry, at))
 

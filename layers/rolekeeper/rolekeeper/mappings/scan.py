@@ -215,15 +215,14 @@ class ImpactScanner:
                 if seen.published is None:
                     continue
                 assert seen.instance is not None  # it is one of the page
-                observed = seen if isinstance(seen, Observation) else None
-                association, pin = (observed.association, observed.pin) if observed else (None, None)
+                association, pin = (seen.association, seen.pin) if isinstance(seen, Observation) else (None, None)
                 rest = [each for each in seen.published if each.key != candidate.key]
                 before = published, resolve(seen.instance, [*rest, published] if published else rest, now, pin)
                 after = candidate, resolve(seen.instance, [*rest, candidate], now, pin)
                 found.add(seen.instance, association, before, after, self.ownership)
                 found.published_matched += published is not None and before[1].winner is published
-                if observed:
-                    found.impact.add(observed, before, after, self.ownership)
+                if isinstance(seen, Observation):
+                    found.impact.add(seen, before, after, self.ownership)
         return found
 
     def compared(self, impact: Impact, candidate: PublishedMapping) -> Impact:
@@ -242,9 +241,9 @@ class ImpactScanner:
             lost=tuple(dict.fromkeys(phrase for each in found for phrase in each.lost)),
             unknown="; ".join(dict.fromkeys(each.unknown for each in found if each.unknown)),
         )
-        fleet = self.fleet if impact.changes > self.limits.per_edit else None
-        allowed = None if fleet is None else self.limits.allowed(fleet)
-        return replace(impact, difference=difference, fleet=fleet, allowed=allowed)
+        if impact.changes <= self.limits.per_edit:
+            return replace(impact, difference=difference)
+        return replace(impact, difference=difference, fleet=self.fleet, allowed=self.limits.allowed(self.fleet))
 
     def add_possible_conflicts(
         self, conflicts: Conflicts, candidate: PublishedMapping, stored: StoredMapping, now: datetime

@@ -63,7 +63,6 @@ class RowSnapshot:
 
     @property
     def still_in_effect(self) -> str:
-        """What stays in effect while an edit doesn't come into it, in brackets; empty when nothing is."""
         if self.published is None:
             return ""
         if self.published.suspended_because:
@@ -81,7 +80,6 @@ class RowSnapshot:
     # ---- what would be published ----
 
     def candidate(self, spec: MappingSpec, profile_arn: str, profile_id: str) -> PublishedMapping:
-        """What would be published for this row."""
         before = self.stored.published
         mapping = PublishedMapping(spec, 0, profile_arn)
         if before and before.profile_arn == profile_arn:
@@ -115,7 +113,6 @@ class RowSnapshot:
         return held.mapping if held and held.revision > (published.revision if published else 0) else None
 
     def holds(self, candidate: PublishedMapping) -> bool:
-        """Whether this very candidate is stored as held."""
         return self._held == candidate
 
     def approves(self, candidate: PublishedMapping) -> bool:
@@ -272,9 +269,8 @@ class Verdict:
 
         A mere count isn't news, and what would happen if the revision that is held were approved is such a count.
         """
-        if self.held:
-            return (_said(row, "status"), number_in(row, "held_revision")) != (self.status, self.held)
-        return [_said(row, name) for name in VERDICT] != [self.status, self.reason, self.revision]
+        names = ("status", "held_revision") if self.held else VERDICT
+        return any(_said(row, name) != self.columns[name] for name in names)
 
     def is_shown(self, entry: Mapping[str, Any], row: Attributes) -> bool:
         """Whether a history entry says the same of a row. What is held is said once: its counts may change daily."""

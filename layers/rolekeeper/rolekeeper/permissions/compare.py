@@ -118,9 +118,10 @@ class PolicyReader:
         self.difference = cache(self._difference)
 
     def profile_difference(self, from_profile: str, to_profile: str, to_role: str = "") -> Difference:
-        """What going from one instance profile to another gains and loses, by ARN; one that isn't there holds no role.
+        """What going from one instance profile to another gains and loses, by ARN.
 
-        `to_role` is the role that `to_profile` will hold, where that is known. Then the profile needn't exist yet.
+        An empty one, or one that isn't there, holds no role. `to_role` is the role that `to_profile` will hold, where
+        that is known: then the profile needn't exist yet.
         """
         try:
             return self.difference(self._role_in(from_profile), to_role or self._role_in(to_profile))

@@ -15,7 +15,6 @@ from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, RESERVED
 
 # EC2 user guide, "Tag restrictions": 50 tags an instance, keys to 128 characters, values to 256.
 _TAGS, _TAG_KEY, _TAG_VALUE = 50, 128, 256
-_NO_BLANK_AT_ITS_ENDS = r"\S(.*\S)?"
 
 
 def _check_tag(text: str, limit: int, warnings: list[str]) -> None:
@@ -76,23 +75,18 @@ def _read_tags(cell: Cell) -> dict[str, str]:
     return tags
 
 
-TAG_KEY = Kind(
-    "S",
-    f"1 to {_TAG_KEY} characters",
-    {"pattern": f"^(?!{RESERVED}){_NO_BLANK_AT_ITS_ENDS}$", "maxLength": _TAG_KEY},
-    _read_tag_key,
-)
-TAG_VALUE = Kind(
-    "S",
-    f"1 to {_TAG_VALUE} characters, or *",
-    {"pattern": f"^{_NO_BLANK_AT_ITS_ENDS}$", "maxLength": _TAG_VALUE},
-    _read_tag_value,
-)
+def _pattern(pattern: str, limit: int) -> dict[str, object]:
+    return {"pattern": f"^{pattern}$", "maxLength": limit}
+
+
+_TEXT = r"\S(.*\S)?"  # without a blank at its ends
+TAG_KEY = Kind("S", f"1 to {_TAG_KEY} characters", _pattern(f"(?!{RESERVED}){_TEXT}", _TAG_KEY), _read_tag_key)
+TAG_VALUE = Kind("S", f"1 to {_TAG_VALUE} characters, or *", _pattern(_TEXT, _TAG_VALUE), _read_tag_value)
 # An instance's tag may be empty, so a required one may ask for that.
 _REQUIRED_VALUE = Kind(
     "S",
     "",
-    {"type": "string", "pattern": f"^({_NO_BLANK_AT_ITS_ENDS})?$", "maxLength": _TAG_VALUE},
+    {"type": "string", **_pattern(f"({_TEXT})?", _TAG_VALUE)},
     lambda cell: _read_tag_value(cell) if cell.value else "",
 )
 TAGS = Kind(
@@ -100,7 +94,7 @@ TAGS = Kind(
     f"at most {_TAGS} tags, key to value (String); * for any value",
     {
         "maxProperties": _TAGS,
-        "propertyNames": {"pattern": f"^{_NO_BLANK_AT_ITS_ENDS}$", "maxLength": _TAG_KEY},
+        "propertyNames": _pattern(_TEXT, _TAG_KEY),
         "additionalProperties": _REQUIRED_VALUE.accepts,
     },
     _read_tags,
@@ -184,13 +178,13 @@ def _last_name(path: str) -> str:
 ROLE = Kind(
     "S",
     f"an IAM role's name of up to {_ROLE_NAME} characters, or {NO_ROLE}",
-    {"pattern": f"^({NO_ROLE}|(?!{_NO_ROLE_BUT_FOR_CASE}$){NAME})$", "maxLength": _ROLE_NAME},
+    _pattern(f"({NO_ROLE}|(?!{_NO_ROLE_BUT_FOR_CASE}$){NAME})", _ROLE_NAME),
     _read_role,
 )
 PROFILE = Kind(
     "S",
     f"an instance profile's name of up to {_PROFILE_NAME} characters",
-    {"pattern": f"^(?!{_NO_ROLE_BUT_FOR_CASE}$){NAME}$", "maxLength": _PROFILE_NAME},
+    _pattern(f"(?!{_NO_ROLE_BUT_FOR_CASE}$){NAME}", _PROFILE_NAME),
     _read_profile,
 )
 
