@@ -148,4 +148,4 @@ lock: .envs/uv/done ## lock the dependencies again, with hashes and without an i
 
 .PHONY: clean
 clean: ## remove everything that make made
-	rm -rf .venv .envs .local .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .envs .local .aws-sam .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
