@@ -6,6 +6,7 @@ What one change writes and what EC2's refusals mean is in `test_apply`.
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -938,6 +939,24 @@ def test_an_instance_that_isnt_visible_yet_is_looked_for_again(world: FakeAccoun
     outcome = world.reconcile(instance)
     assert outcome.decision
     assert outcome.decision.code in ("changing", "converged")
+
+
+def test_an_instance_that_ec2_doesnt_show_for_a_moment_keeps_what_explains_its_role(
+    world: FakeAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish("workload=web", "web")
+    instance = world.running(workload="web")
+    old_message = world.wake(instance)
+    world.later(minutes=3)
+    stale = partial(monkeypatch.setattr, world.truth, "describe_instances", lambda **_: ([], None))
+    world.calls.after("AssociateIamInstanceProfile", stale)
+    (outcome,) = world.reconciler().run([old_message]).values()
+    assert isinstance(outcome.error, RetryableError), "the message comes again"
+    assert world.granted(instance)
+    monkeypatch.undo()
+    assert world.reconcile(instance).error is None
+    assert world.carries(instance) == "web"
+    assert world.granted(instance)
 
 
 @pytest.mark.parametrize(

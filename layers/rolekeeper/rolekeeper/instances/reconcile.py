@@ -82,7 +82,11 @@ class Reconciler(Applier):
         decision = observed.decision(self.settings)
         if decision.action.mutates:
             return self.apply(request, observed, decision)
-        invisible = decision.code == "gone" and self.now() - request.at < VISIBLE_WITHIN
+        visible_from = self.now() - VISIBLE_WITHIN
+        if decision.code == "gone" and any(each.at > visible_from for each in observed.record.grants.values()):
+            # We changed it a moment ago, so this answer of EC2's is older: the grant must not go.
+            return None
+        invisible = decision.code == "gone" and request.at > visible_from
         if not last and (invisible or decision.code in _FOLLOWED or observed.outdated):
             return None
         return self.show(request, observed, decision)
