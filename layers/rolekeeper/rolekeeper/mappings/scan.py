@@ -13,7 +13,7 @@ from rolekeeper.mappings.impact import Impact, Ranked
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
-from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model.mapping import ANY_VALUE, MappingKey, PublishedMapping
 from rolekeeper.permissions import Difference, PolicyReader
 from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage import State, layout
@@ -26,10 +26,9 @@ COMPARED = 5
 
 @dataclass(slots=True)
 class Conflict:
-    """A conflict with another mapping: of equal priority, it wants another role for an instance.
+    """A conflict with another mapping: of equal priority, it wants another role for `count` instances, some named.
 
-    `instances` names some of those that have it today, `count` says how many do. `new` unless the mapping as it is
-    published has it there already.
+    It is `new` unless the mapping as it is published has it there already.
     """
 
     other: PublishedMapping
@@ -76,30 +75,16 @@ class Conflicts(dict[MappingKey, Conflict]):
 def could_conflict(one: PublishedMapping, other: PublishedMapping, now: datetime) -> bool:
     """Whether some instance could carry the tags of both and be in the scope of both, and so meet the conflict."""
     a, b = one.spec, other.spec
-    return (
-        a.key != b.key
-        and a.priority == b.priority
-        and one.wants != other.wants
-        and _live(one, now)
-        and _live(other, now)
-        and _meet(a.accounts, b.accounts)
-        and _meet(a.regions, b.regions)
-        and _agree(a, b)
-    )
-
-
-def _live(mapping: PublishedMapping, now: datetime) -> bool:
-    return mapping.spec.enabled and not mapping.deleted and not mapping.spec.expired(now)
-
-
-def _meet(one: frozenset[str], other: frozenset[str]) -> bool:
-    return not one or not other or bool(one & other)
-
-
-def _agree(*specs: MappingSpec) -> bool:
-    """Whether one set of tags can satisfy every demand of both."""
+    if a.key == b.key or a.priority != b.priority or one.wants == other.wants:
+        return False
+    if any(each.deleted or not each.spec.enabled or each.spec.expired(now) for each in (one, other)):
+        return False
+    scopes = ((a.accounts, b.accounts), (a.regions, b.regions))
+    if any(mine and theirs and not mine & theirs for mine, theirs in scopes):
+        return False
+    # One set of tags has to satisfy every demand of both.
     asked: dict[str, str] = {}
-    for spec in specs:
+    for spec in (a, b):
         for key, value in ((spec.key.tag_key, spec.key.tag_value), *spec.require_tags.items()):
             if value != ANY_VALUE and asked.setdefault(key, value) != value:
                 return False
@@ -130,11 +115,10 @@ def node_of(instance: Instance, profile_arn: str) -> str:
 
 @dataclass(slots=True)
 class Scan:
-    """What a pass over the instances with a mapping's tag found. Memory: bounded by the conflicts and the moves.
+    """What a pass over the instances with a mapping's tag found.
 
     The candidate would govern `matched` of them, what is published governs `published_matched`. Of the former so many
-    carry a `foreign` role, and are `nodes` of these services; the `profile_ids` are those of the profiles under the
-    candidate's own ARN that they carry.
+    carry a `foreign` role, and are `nodes` of these services; `profile_ids` are carried under the candidate's own ARN.
     """
 
     matched: int = 0
@@ -171,7 +155,7 @@ class Scan:
                     self.conflicts.of(other).add(instance.key.id, new=not there_already)
 
     def about_foreign(self, *, taken: bool) -> str:
-        """What to tell people, without a number, which changes with the fleet; empty when there are none."""
+        """What to tell people, without a number, which changes with the fleet."""
         if not self.foreign:
             return ""
         among = f", {' and '.join(sorted(self.nodes))} nodes among them" if self.nodes else ""
@@ -228,8 +212,7 @@ class ImpactScanner:
     def compared(self, impact: Impact, candidate: PublishedMapping) -> Impact:
         """What a candidate (or a tombstone) would do, with permissions, and with the fleet where that decides.
 
-        Raises:
-            AwsRefusalError: the fleet can't be counted. IAM's refusals are no error: the difference says them.
+        IAM's refusals are no error: the difference says them.
         """
         found: list[Difference] = []
         for (before, after), _ in impact.moves.most_common(COMPARED):
@@ -241,9 +224,10 @@ class ImpactScanner:
             lost=tuple(dict.fromkeys(phrase for each in found for phrase in each.lost)),
             unknown="; ".join(dict.fromkeys(each.unknown for each in found if each.unknown)),
         )
+        impact = replace(impact, difference=difference)
         if impact.changes <= self.limits.per_edit:
-            return replace(impact, difference=difference)
-        return replace(impact, difference=difference, fleet=self.fleet, allowed=self.limits.allowed(self.fleet))
+            return impact
+        return replace(impact, fleet=self.fleet, allowed=self.limits.allowed(self.fleet))
 
     def add_possible_conflicts(
         self, conflicts: Conflicts, candidate: PublishedMapping, stored: StoredMapping, now: datetime
