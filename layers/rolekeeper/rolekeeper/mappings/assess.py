@@ -1,7 +1,6 @@
 """Judging a row, without writing anything: the functions commit the verdict, `plan` only shows it.
 
-A row that fails its checks changes nothing: the last good revision stays in effect, and the row says why. So does one
-that would change too many instances, until it is approved.
+A row that fails its checks, or isn't approved yet, changes nothing: the last good revision stays in effect.
 """
 
 from collections.abc import Iterable
@@ -31,11 +30,7 @@ class Assessor:
     mode: Mode
 
     def assess(self, seen: RowSnapshot) -> Verdict:
-        """Judge a row, or a deleted one.
-
-        Raises:
-            AwsRefusalError: AWS gave no answer, or refused one.
-        """
+        """Judge a row, or a deleted one; an AwsRefusalError says that AWS gave no answer, or refused one."""
         refresh: Refresh | None = None
         if seen.row and seen.published and (seen.trigger.recheck or seen.parsed.spec == seen.published.spec):
             refresh = self._refreshed(seen, seen.published)

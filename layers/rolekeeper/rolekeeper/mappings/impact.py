@@ -1,8 +1,7 @@
 """What a new revision would do to the instances with its tag, and whether that needs approval.
 
-`decide` itself is asked twice for each instance: with what is published now, and with the candidate in its place. The
-instance counts as running and its association as settled, so that what would only wait is counted too; whether changes
-are withheld now doesn't matter.
+`decide` is asked twice for each: with what is published now, and with the candidate in its place. The instance counts
+as running and its association as settled, so that what would only wait, or is withheld, is counted too.
 """
 
 from collections import Counter
@@ -38,10 +37,10 @@ type Ranked = tuple[PublishedMapping | None, Candidates]
 
 @dataclass(slots=True)
 class Impact:
-    """How many instances a revision would change, and from which profile to which, by ARN. Memory: bounded by `MOVES`.
+    """How many instances a revision would change, and from which profile to which, by ARN.
 
-    The rest is known once it is compared: the permissions that the instances would gain and lose, and, where the number
-    alone doesn't let it pass, how many of the `fleet` are `allowed` to change without approval.
+    The rest is known once it is compared: the permissions gained and lost, and, where the number alone doesn't let it
+    pass, how many of the `fleet` are `allowed` to change without approval.
     """
 
     attach: int = 0
@@ -99,14 +98,10 @@ class Impact:
 
     def document(self) -> dict[str, Any]:
         """For the history."""
-        shown = {
-            "attach": self.attach,
-            "replace": self.replace,
-            "detach": self.detach,
-            "gained": list(self.difference.gained[:PHRASES]),
-            "lost": list(self.difference.lost[:PHRASES]),
-        }
-        return shown | ({"unknown": self.difference.unknown} if self.difference.unknown else {})
+        counts = {"attach": self.attach, "replace": self.replace, "detach": self.detach}
+        gained, lost, unknown = self.difference.gained, self.difference.lost, self.difference.unknown
+        shown = counts | {"gained": list(gained[:PHRASES]), "lost": list(lost[:PHRASES])}
+        return shown | ({"unknown": unknown} if unknown else {})
 
 
 def _change(now: Decision, then: Decision, association: Association | None) -> Action | None:

@@ -1,11 +1,8 @@
-"""Publishing mapping rows: load, assess, commit. Level-triggered, as everything here.
-
-A message only names a row. The row and what is stored of it are read again, and something is written only where they
-differ; so duplicates, reordering and a sweep at the same time do no harm.
+"""Publishing mapping rows: load, assess, commit. Level-triggered: duplicates, reordering and a sweep do no harm.
 
 A row that is in conflict with a mapping notes itself beside it, in the very item that is read and written when that is
-published: so editing either of the two clears both, without waiting for the sweep. It costs nothing where there is no
-conflict, and of two that are published at the same moment one looks again.
+published: so editing either clears both, without waiting for the sweep, and of two that are published at the same
+moment one looks again.
 """
 
 from collections.abc import Callable
@@ -55,9 +52,7 @@ class Publisher:
     now: Callable[[], datetime]
 
     def publish(self, key: MappingKey, correlation_id: str, by: str = "") -> Verdict:
-        """Judge a row that a person changed or deleted.
-
-        `by` is who did it, where the stream knows it; the row's `edited_by` goes before.
+        """Judge a row that a person changed or deleted; `by` is who, where the stream knows it and the row doesn't say.
 
         Raises:
             RetryableError: AWS is throttled or has a fault; the row says `Waiting`. Try again.
@@ -68,17 +63,11 @@ class Publisher:
         return verdict
 
     def recheck(self, key: MappingKey, correlation_id: str, scan: Scan | None = None, *, seen: bool = False) -> Verdict:
-        """Judge a row, or a published mapping whose row may be gone, although nobody changed it: for the sweep.
+        """Judge a row, or a published mapping whose row may be gone, although nobody changed it; raises as `publish`.
 
-        Also suspends a published mapping whose role can't be used any more, and resumes it when it can. Writes and
-        sends nothing when all is as the row says.
-
-        Without a `scan`, the instances that carry the tag are asked for here. A row that was `seen` and is gone by now
-        is left to the stream, and to the next sweep: rows that go while they are read may be those of a table that is
-        being lost.
-
-        Raises:
-            RetryableError, CorruptItemError: as `publish`. The next sweep tries again.
+        `scan` is what the sweep counted for the mapping as it is published; without one it is counted here. A row that
+        the sweep has `seen` and that is gone by now is left to the stream and the next sweep: the table may be being
+        lost.
         """
         verdict = self._judge(key, Trigger("swept", correlation_id, recheck=True, scan=scan, seen=seen))
         if verdict.changed:
@@ -103,10 +92,9 @@ class Publisher:
         raise RetryableError("RowChanging", f"{key} keeps changing while it is checked")
 
     def _load(self, key: MappingKey, trigger: Trigger) -> RowSnapshot:
-        """Read what is stored of a mapping, and then its row.
+        """Read what is stored of a mapping, and then its row: so the row is at least as new.
 
-        So the row is at least as new. The other way round, a slow judge could take an old row for an edit of a newer
-        revision. The revision number is the lock.
+        The other way round, a slow judge could take an old row for an edit of a newer revision.
         """
         stored, row = self.revisions.read(key), self.table.get_row(key)
         if row and number_in(row, "held_revision") > stored.last:
@@ -144,9 +132,8 @@ class Publisher:
     def _commit(self, seen: RowSnapshot, verdict: Verdict) -> Verdict:
         """Carry out a verdict, always in this order, so that a crash anywhere is made good by judging again.
 
-        What is missing of the profile is made, then the state table is written, the instances are sent, the event is
-        published, and the row is written or deleted last: as long as it doesn't say what is in effect, somebody judges
-        it again. A ConflictError says that the row, or what is stored of it, changed meanwhile: judge it again at once.
+        The row is written or deleted last: as long as it doesn't say what is in effect, somebody judges it again. A
+        ConflictError says that it, or what is stored of it, changed meanwhile: judge it again at once.
         """
         changed = self._is_news(seen, verdict)
         if verdict.refresh:
@@ -207,7 +194,7 @@ class Publisher:
             self.revisions.note(seen.key, entry, seen.at)
 
     def _fan_out(self, seen: RowSnapshot) -> None:
-        """Have every instance that carries the tag reconciled; memory holds one page."""
+        """Have every instance that carries the tag reconciled."""
         keys = (instance.key for page in self.ec2.tagged(seen.key) for instance in page)
         self.queue.send(keys, f"mapping changed: {seen.key}", seen.trigger.correlation_id)
 
@@ -242,8 +229,7 @@ class Publisher:
     def _free_others(self, key: MappingKey, verdict: Verdict, correlation_id: str) -> None:
         """Judge again the rows that were in conflict with one that was judged; they free no others in turn.
 
-        What is wrong with one of them is no fault of the mapping's: it is logged, and the sweep comes by. That AWS gave
-        no answer for one is raised once all were looked at.
+        What is refused for one of them is logged, and the sweep comes by; that AWS gave no answer is raised at the end.
         """
         trigger = Trigger(f"{key} changed, which it was in conflict with", correlation_id, recheck=True)
         over: list[MappingKey] = []

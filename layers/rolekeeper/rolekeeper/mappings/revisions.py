@@ -17,8 +17,7 @@ class StoredMapping:
     """All that is stored of a mapping, from one consistent read.
 
     `published` is the last revision or its tombstone. `held` was held last, and may have been approved or overtaken
-    since. `any_value` is what is published for the same tag key and any value. The rows `in_conflict` with this mapping
-    were so when they were judged.
+    since. `any_value` is what is published for the same tag key and any value; `in_conflict` are rows.
     """
 
     published: PublishedMapping | None = None
@@ -35,10 +34,9 @@ class StoredMapping:
 
 @dataclass(frozen=True)
 class Revisions:
-    """The mappings' part of the state table. Errors come classified.
+    """The mappings' part of the state table. What isn't as we wrote it is a CorruptItemError.
 
-    What isn't as we wrote it is a CorruptItemError. Each write is made as a whole, or not at all, with a ConflictError,
-    when another actor published, held or noted something else meanwhile.
+    Each write is made as a whole, or not at all, with a ConflictError, when another actor wrote meanwhile.
     """
 
     store: Store
@@ -70,8 +68,8 @@ class Revisions:
     ) -> None:
         """Put a mapping in effect, and keep it as a revision with its history entry, in one transaction.
 
-        `approved_budget` are the replaces and detaches that a person approved: its window lets them through.
-        `in_conflict` are the rows in conflict with it, as they were read: who adds one is judged before or after us.
+        `approved_budget` are the replaces and detaches that a person approved: its window lets them through. The rows
+        `in_conflict` are as they were read.
         """
         item = codec.published_item(mapping)
         revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}

@@ -22,10 +22,9 @@ VERDICT = ("status", "status_reason", "status_revision")
 
 @dataclass(frozen=True)
 class MappingTable:
-    """The mapping table of one deployment. Errors come classified.
+    """The mapping table of one deployment.
 
-    A row is only written while it is as it was read: a ConflictError says that it was edited, or went, meanwhile. So of
-    two verdicts the later reader's stands, and nothing that somebody asks meanwhile is lost.
+    A row is only written while it is as it was read: a ConflictError says that it was edited, or went, meanwhile.
     """
 
     client: "DynamoDBClient"
@@ -33,9 +32,8 @@ class MappingTable:
 
     def get_row(self, key: MappingKey) -> Attributes | None:
         """A row as it is now, in DynamoDB's low-level form."""
-        answer = self._call("GetItem", self.client.get_item, Key=_key(key), ConsistentRead=True)
-        row: Attributes | None = answer.get("Item")
-        return row
+        found: dict[str, Any] = self._call("GetItem", self.client.get_item, Key=_key(key), ConsistentRead=True)
+        return found.get("Item")
 
     def keys(self) -> Iterator[list[MappingKey]]:
         """Pages of the keys of every row."""
@@ -48,7 +46,7 @@ class MappingTable:
         )
 
     def write(self, key: MappingKey, row: Attributes, columns: Mapping[str, Any], gone: Sequence[str]) -> bool:
-        """Write our columns into a row whose verdict is still the one that `row` shows, and take away what is `gone`.
+        """Write our columns and take away what is `gone`, while the row has the verdict that it was read with.
 
         False when the row is so near to 400 KB that not even a short reason fits.
         """

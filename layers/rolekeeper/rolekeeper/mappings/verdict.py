@@ -1,8 +1,7 @@
 """What was read of a row (`RowSnapshot`), and what is to become of it (`Verdict`): values, without I/O.
 
-`assess` makes a verdict of a snapshot, `publish` carries it out. A revision that is held is known by its number:
-whoever writes that number into the row approves the very content that was held, and nothing else. So no number is ever
-given to two contents, and none that the row says already.
+A revision that is held is known by its number: whoever writes that into the row approves the very content that was
+held. So no number is ever given to two contents, and none that the row says already.
 """
 
 from collections.abc import Mapping
@@ -28,8 +27,7 @@ type Entry = dict[str, Any]
 class Trigger:
     """Why a row is judged: `cause` in words, for the history, and `by` who edited the row, where the stream knows it.
 
-    With `recheck`, nobody need have edited it. `scan` is what the sweep counted for the mapping as it is published,
-    `seen` whether it just saw the row.
+    With `recheck`, nobody need have edited it. `scan` and `seen` are what the sweep found (`Publisher.recheck`).
     """
 
     cause: str
@@ -71,13 +69,10 @@ class RowSnapshot:
 
     @property
     def by(self) -> str:
-        """Who made the edit, where that is known."""
         return self.parsed.edited_by or self.trigger.by
 
     def with_published(self, mapping: PublishedMapping) -> "RowSnapshot":
         return replace(self, stored=replace(self.stored, published=mapping))
-
-    # ---- what would be published ----
 
     def candidate(self, spec: MappingSpec, profile_arn: str, profile_id: str) -> PublishedMapping:
         before = self.stored.published
@@ -94,17 +89,12 @@ class RowSnapshot:
         return self._numbered(replace(self.published, deleted=True, suspended_because=""))
 
     def _numbered(self, mapping: PublishedMapping) -> PublishedMapping:
-        """A candidate under its own number: the held one's if it says the same, or else the next that is free.
-
-        A number that the row's `approve` says already isn't free: nobody can have approved what wasn't held yet.
-        """
+        """A candidate under its number: the held one's if it says the same, or else the next that `approve` isn't."""
         held = self._held
         if held and held == replace(mapping, revision=held.revision):
             return held
         last = self.stored.last
         return replace(mapping, revision=last + (2 if self.parsed.approve == last + 1 else 1))
-
-    # ---- what is held ----
 
     @property
     def _held(self) -> PublishedMapping | None:
@@ -127,8 +117,7 @@ class RowSnapshot:
     def holds_deletion(self) -> bool:
         """Whether the row was put back because its deletion is held, or is left of one that was approved since.
 
-        Put again, or without `status`, it isn't that. It is known by its content, not by what can be read of it: so a
-        row that an older version published can go too.
+        It is known by its content, not by what can be read of it: so a row that an older version published can go too.
         """
         tombstone = self.tombstone
         if tombstone is None or "status" not in self.row or number_in(self.row, "held_revision") != tombstone.revision:
@@ -147,8 +136,6 @@ class RowSnapshot:
         if approve in (0, held):
             return ""
         return f"approve is {approve}, but {f'{held} is held' if held else 'nothing is held'}"
-
-    # ---- the history ----
 
     def entry(self, event: str, reason: str, mapping: PublishedMapping | None) -> Entry:
         entry: Entry = {
@@ -180,7 +167,7 @@ class RowSnapshot:
 
 
 class Status(StrEnum):
-    """What a row says (docs/mappings.md, "Status"). `Removed` is never written: there is no row left to say it."""
+    """What a row says (docs/mappings.md, "Status"); never `Removed`, as no row is left then."""
 
     PUBLISHED = "Published"
     EXPIRED = "Expired"
@@ -204,11 +191,7 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """What IAM says of a published mapping by now, as it is to be stored: whether it can be used, its profile's ids.
-
-    Without an `entry` for the history it is no news. `missing` is as in a `Verdict`, where that was to wait when it was
-    published.
-    """
+    """What IAM says of a published mapping by now. Without an `entry` it is no news; `missing` is as in a `Verdict`."""
 
     mapping: PublishedMapping
     entry: Entry | None = None
@@ -223,12 +206,9 @@ class Verdict:
         matched: how many instances it governs, and `occupied` how many of them carry a foreign role; None: as it was.
         held: the revision that waits for approval; 0: none does, and the column goes. None: as it was.
         done: the columns that people ask by and that are acted on: they go, as long as they say what was read.
-        mapping: the revision that this is about.
-        impact: what it would change, for one that isn't in effect yet.
-        missing: what has to be made of the profile first (`RoleCheck.missing`).
-        refresh: what is to be written of the published mapping first.
-        changed: whether this is news; known once it is committed, as is the next.
-        in_conflict: the rows to judge again, as they were in conflict with this one.
+        mapping: the revision that this is about; `impact` is what it would change, where it isn't in effect yet.
+        missing: what has to be made of the profile first (`RoleCheck.missing`), as `refresh` has to be written.
+        changed: whether this is news, and `in_conflict` the rows to judge again; known once it is committed.
     """
 
     status: Status
@@ -250,14 +230,13 @@ class Verdict:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The columns to set, by name."""
         counts = {"matched": self.matched, "occupied": self.occupied, "held_revision": self.held or None}
         said = dict(zip(VERDICT, (self.status.value, self.reason, self.revision), strict=True))
         return said | {name: value for name, value in counts.items() if value is not None}
 
     def gone(self, row: Attributes) -> list[str]:
         """The columns to take away from a row."""
-        held = ["held_revision"] if self.held == 0 else []
+        held = ("held_revision",) if self.held == 0 else ()
         return [name for name in (*held, *self.done) if name in row]
 
     def is_in(self, row: Attributes) -> bool:
@@ -265,9 +244,9 @@ class Verdict:
         return not self.gone(row) and all(_said(row, name) == value for name, value in self.columns.items())
 
     def is_news(self, row: Attributes) -> bool:
-        """Whether a row says another status, reason or revision, or another revision held.
+        """Whether a row says another status, reason or revision, or another revision held; never for a mere count.
 
-        A mere count isn't news, and what would happen if the revision that is held were approved is such a count.
+        What would happen if the revision that is held were approved is such a count.
         """
         names = ("status", "held_revision") if self.held else VERDICT
         return any(_said(row, name) != self.columns[name] for name in names)
