@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from rolekeeper.aws import Iam
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
@@ -12,7 +13,7 @@ from rolekeeper.permissions.policies import listed, pattern_covers, statements
 
 @dataclass(frozen=True, slots=True)
 class RoleCheck:
-    """What IAM says of a mapping's role: what is wrong, in words, or the profile to attach.
+    """What IAM says of a mapping's role: the `problem` with it, in words, or the profile to attach.
 
     `missing` says what of the profile has still to be made: `profile`, its `role`, or nothing.
     """
@@ -35,7 +36,6 @@ class Roles:
     _known: dict[tuple[str, str], RoleCheck] = field(default_factory=dict, init=False)
 
     def check(self, spec: MappingSpec) -> RoleCheck:
-        """Look at the role and its profile; changes nothing."""
         if not spec.carries_role:
             return RoleCheck()
         asked = (spec.role, spec.profile_name)
@@ -99,16 +99,14 @@ class Roles:
 
 # EC2's service principal, as the partitions name it (IAM user guide, "AWS service principals"; botocore's
 # partitions.json has the suffixes). The first is understood everywhere.
-EC2_PRINCIPALS = frozenset(
-    {
-        "ec2.amazonaws.com",
-        "ec2.amazonaws.com.cn",
-        "ec2.amazonaws.eu",
-        "ec2.c2s.ic.gov",
-        "ec2.cloud.adc-e.uk",
-        "ec2.csp.hci.ic.gov",
-        "ec2.sc2s.sgov.gov",
-    }
+EC2_PRINCIPALS = (
+    "ec2.amazonaws.com",
+    "ec2.amazonaws.com.cn",
+    "ec2.amazonaws.eu",
+    "ec2.c2s.ic.gov",
+    "ec2.cloud.adc-e.uk",
+    "ec2.csp.hci.ic.gov",
+    "ec2.sc2s.sgov.gov",
 )
 ASSUME = "sts:assumerole"
 STATEMENT = '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}'
@@ -117,42 +115,32 @@ STATEMENT = '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, 
 def trust_problem(trust_policy: Document) -> str:
     """Why EC2 can't assume a role with this trust policy, with what to add; empty when it can.
 
-    Conditions aren't evaluated: an Allow with one is taken to allow (`trust_note` says so), a Deny with one isn't
-    taken to deny.
+    Conditions aren't evaluated: an Allow with one allows (`trust_note` says so), a Deny with one doesn't deny.
     """
-    if any(not each.get("Condition") and _meets_ec2(each) for each in _on_assuming("Deny", trust_policy)):
+    if any(not each.get("Condition") for each in _for_ec2("Deny", trust_policy)):
         return "its trust policy denies EC2 sts:AssumeRole; remove that statement"
-    if any(_names_ec2(each) for each in _on_assuming("Allow", trust_policy)):
+    if _for_ec2("Allow", trust_policy):
         return ""
     return f"its trust policy doesn't let EC2 assume it; add the statement {STATEMENT}"
 
 
 def trust_note(trust_policy: Document) -> str:
     """What to look at in a trust policy that lets EC2 assume the role only under a condition; empty otherwise."""
-    allowing = [each for each in _on_assuming("Allow", trust_policy) if _names_ec2(each)]
+    allowing = _for_ec2("Allow", trust_policy)
     if allowing and all(each.get("Condition") for each in allowing):
         return "its trust policy has a condition, which isn't evaluated here: see that EC2 meets it"
     return ""
 
 
-def _on_assuming(effect: str, trust_policy: Document) -> list[Document]:
-    """The statements that allow, or deny, `sts:AssumeRole`."""
-    return [
-        each
-        for each in statements(trust_policy)
-        if each.get("Effect") == effect
-        and any(pattern_covers(str(action).lower(), ASSUME) for action in listed(each.get("Action")))
-    ]
-
-
-def _names_ec2(statement: Document) -> bool:
-    principal = statement.get("Principal")
-    services = listed(principal.get("Service")) if isinstance(principal, Mapping) else []
-    return any(each in EC2_PRINCIPALS for each in services)
-
-
-def _meets_ec2(statement: Document) -> bool:
-    """Whether a Deny reaches EC2: by its name, or as everybody."""
-    principal = statement.get("Principal")
-    everybody = principal.get("AWS") if isinstance(principal, Mapping) else principal
-    return "*" in listed(everybody) or _names_ec2(statement)
+def _for_ec2(effect: Literal["Allow", "Deny"], trust_policy: Document) -> list[Document]:
+    """The statements that allow EC2 `sts:AssumeRole`, by its name, or deny it that, by its name or as everybody."""
+    found = []
+    for each in statements(trust_policy):
+        principal = each.get("Principal")
+        kinds = principal if isinstance(principal, Mapping) else {"AWS": principal}
+        named = any(service in EC2_PRINCIPALS for service in listed(kinds.get("Service")))
+        reached = named or (effect == "Deny" and "*" in listed(kinds.get("AWS")))
+        assumes = any(pattern_covers(str(action).lower(), ASSUME) for action in listed(each.get("Action")))
+        if each.get("Effect") == effect and reached and assumes:
+            found.append(each)
+    return found
