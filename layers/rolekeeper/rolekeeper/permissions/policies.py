@@ -133,9 +133,11 @@ class Scope:
 class _Index:
     """Scopes by what stands before their first wildcard: one covers only what begins so. Spares most comparisons."""
 
-    def __init__(self) -> None:
+    def __init__(self, scopes: Iterable[Scope] = ()) -> None:
         self._scopes: dict[str, list[Scope]] = {}
         self._lengths: set[int] = set()
+        for scope in scopes:
+            self.add(scope)
 
     def add(self, scope: Scope) -> None:
         begins = pattern_head(scope.within[0]) if scope.within else ""
@@ -146,6 +148,9 @@ class _Index:
         begins = {text[:length] for text in scope.within or ("",) for length in self._lengths}
         return any(each.covers(scope) for begin in begins for each in self._scopes.get(begin, ()))
 
+    def covered(self, scopes: Iterable[Scope]) -> list[Scope]:
+        return [each for each in scopes if self.covers(each)]
+
 
 def _broadest(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
     """Scopes in order, without most of those that another covers: a wildcard sorts before nearly all it stands for."""
@@ -155,13 +160,6 @@ def _broadest(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
             kept.append(scope)
             index.add(scope)
     return tuple(kept)
-
-
-def _covered(scopes: Iterable[Scope], others: Iterable[Scope]) -> list[Scope]:
-    index = _Index()
-    for scope in others:
-        index.add(scope)
-    return [each for each in scopes if index.covers(each)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +175,9 @@ class Rule:
         left = dict.fromkeys(self.actions, self.resources)
         for other in others:
             # A rule under fewer conditions applies whenever one under these and more does.
-            if not other.conditions <= self.conditions or not (actions := _covered(left, other.actions)):
-                continue
-            resources = set(_covered(self.resources, other.resources))
-            for action in actions:
-                left[action] = tuple(each for each in left[action] if each not in resources)
+            if other.conditions <= self.conditions and (actions := _Index(other.actions).covered(left)):
+                covered = set(_Index(other.resources).covered(self.resources))
+                left |= {each: tuple(on for on in left[each] if on not in covered) for each in actions}
         return _merged(Rule((action,), resources, self.conditions) for action, resources in left.items() if resources)
 
     def meeting(self, other: "Rule") -> "Rule":
@@ -213,13 +209,9 @@ class Permissions:
 
 
 def permissions(policies: Policies) -> Permissions:
-    """What policies come to.
+    """What policies come to; raises TooManyRulesError.
 
-    What is allowed is already cut to the boundary, and what a Deny covers whole is no longer in it; what a Deny takes
-    away in part still is.
-
-    Raises:
-        TooManyRulesError: they are too large to be worked on.
+    What is allowed is cut to the boundary, and without what a Deny covers whole; what one takes away in part is in it.
     """
     boundary = () if policies.boundary is None else (policies.boundary,)
     allowed, denied = _rules(policies.documents, "Allow"), _rules((*policies.documents, *boundary), "Deny")
