@@ -10,15 +10,7 @@ from typing import Any
 
 from rolekeeper.instances.decide import ENDED, Case, decide
 from rolekeeper.instances.observe import Observation
-from rolekeeper.model.instance import (
-    NO_PROFILE,
-    Action,
-    Association,
-    AssociationState,
-    Candidates,
-    Decision,
-    InstanceState,
-)
+from rolekeeper.model.instance import NO_PROFILE, Action, AssociationState, Candidates, Decision, InstanceState
 from rolekeeper.model.mapping import PublishedMapping
 from rolekeeper.permissions import Difference
 from rolekeeper.permissions.compare import in_words
@@ -76,8 +68,13 @@ class Impact:
             return decide(Case(running, association, grant, candidates, owner, ownership))
 
         now, then = decided(*published), decided(*candidate)
-        action = _change(now, then, association)
-        if action is None:
+        action = then.action
+        if then.code == "mapping-missing" and now.code != then.code and association:
+            # What gave the role can't be found, and the candidate no longer keeps it: whoever repairs that record
+            # detaches.
+            action = Action.DETACH
+        elif not action.mutates or (action, then.profile_arn) == (now.action, now.profile_arn):
+            # It would happen anyway, or nothing would.
             return
         self.attach += action is Action.ATTACH
         self.replace += action is Action.REPLACE
@@ -102,16 +99,6 @@ class Impact:
         gained, lost, unknown = self.difference.gained, self.difference.lost, self.difference.unknown
         shown = counts | {"gained": list(gained[:PHRASES]), "lost": list(lost[:PHRASES])}
         return shown | ({"unknown": unknown} if unknown else {})
-
-
-def _change(now: Decision, then: Decision, association: Association | None) -> Action | None:
-    """What the candidate does to an instance that would not happen anyway."""
-    if then.code == "mapping-missing" and now.code != then.code and association:
-        # What gave the role can't be found, and the candidate no longer keeps it: whoever repairs that record detaches.
-        return Action.DETACH
-    if not then.action.mutates or (then.action, then.profile_arn) == (now.action, now.profile_arn):
-        return None
-    return then.action
 
 
 def _words(difference: Difference) -> str:

@@ -1,7 +1,7 @@
 """Looking at the instances with a mapping's tag: how many it governs, conflicts, foreign roles, its impact."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -94,23 +94,22 @@ def could_conflict(one: PublishedMapping, other: PublishedMapping, now: datetime
 # How nodes are told, by the tags that the services and their tools set on them, and by the profiles that they make:
 # EKS user guide, "Tagging your resources" and "Amazon EKS node IAM role"; Karpenter, "NodeClasses"; eksctl's stacks;
 # ECS developer guide, "Tagging resources" and "Amazon ECS container instance IAM role".
-_TAGS: Mapping[str, tuple[str, ...]] = {
+_TAGS = {
     "EKS": ("eks:", "aws:eks:", "kubernetes.io/cluster/", "k8s.io/", "karpenter.sh/", "alpha.eksctl.io/"),
     "ECS": ("AmazonECSManaged", "aws:ecs:"),
 }
-_PROFILES: Mapping[str, re.Pattern[str]] = {
+_PROFILES = {
     "EKS": re.compile(r"^eks(ctl)?-|noderole|nodeinstance(role|profile)|karpenternode", re.IGNORECASE),
     "ECS": re.compile(r"^ecs-instance|ecsinstancerole", re.IGNORECASE),
 }
 
 
 def node_of(instance: Instance, profile_arn: str) -> str:
-    """The service whose node an instance is, `EKS` or `ECS`, by its tags or its profile; empty when nothing says so."""
+    """The service whose node an instance is, by its tags, or else its profile; empty when nothing says so."""
     name = profile_arn.rsplit("/", 1)[-1]
-    for service, prefixes in _TAGS.items():
-        if any(key.startswith(prefixes) for key in instance.tags):
-            return service
-    return next((service for service, pattern in _PROFILES.items() if pattern.search(name)), "")
+    tagged = [each for each, prefixes in _TAGS.items() if any(key.startswith(prefixes) for key in instance.tags)]
+    named = [each for each, pattern in _PROFILES.items() if pattern.search(name)]
+    return next(iter(tagged + named), "")
 
 
 @dataclass(slots=True)
