@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.mappings.scan import ImpactScanner, Scan
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Verdict
-from rolekeeper.model.mapping import MappingSpec, Mode, PublishedMapping, WhenOccupied
+from rolekeeper.model.mapping import Mode, PublishedMapping, WhenOccupied
 from rolekeeper.permissions import Roles
 
 # In the mapping's history alone: each instance's replace is an event of its own.
@@ -41,16 +41,9 @@ class Assessor:
 
     def refuse(self, seen: RowSnapshot, status: Status, why: Iterable[str], scan: Scan | None = None) -> Verdict:
         """Nothing is to change, and the row is to say why."""
-        return Verdict(
-            status,
-            sentence(why, seen.still_in_effect),
-            seen.revision,
-            self._matched(seen, scan),
-            done=seen.acted_on(),
-            ending=Ending.SAY,
-            mapping=seen.published,
-            scan=scan,
-        )
+        reason, matched = sentence(why, seen.still_in_effect), self._matched(seen, scan)
+        said = Verdict(status, reason, seen.revision, matched, done=seen.acted_on())
+        return replace(said, ending=Ending.SAY, mapping=seen.published, scan=scan)
 
     def _row(self, seen: RowSnapshot) -> Verdict:
         spec, warnings = seen.parsed.spec, seen.parsed.warnings
@@ -63,22 +56,23 @@ class Assessor:
         now = seen.published
         same = now is not None and (now.spec, now.profile_arn) == (spec, role.profile_arn)
         scan = self._scan(seen, candidate, same=same)
-        if role.profile_id:
-            candidate = candidate.with_profile_id(role.profile_id, scan.profile_ids)
+        candidate = candidate.with_profile_id(role.profile_id, scan.profile_ids)
         self.scanner.add_possible_conflicts(scan.conflicts, candidate, seen.stored, seen.at)
         if scan.conflicts.new and not same:
             return self.refuse(seen, Status.CONFLICT, (str(scan.conflicts),), scan)
-        notes = [*warnings, role.note, *self._about_foreign(spec, scan)]
+        takes, may = spec.when_occupied is WhenOccupied.REPLACE, self.scanner.ownership.take_over
+        notes = [*warnings, role.note, scan.about_foreign(taken=takes and may)]
+        if takes and not may:
+            notes.append("when_occupied: replace has no effect, as the stack is deployed with TakeOver=false")
         missing = role.missing
         if missing and (withheld := seen.stored.control.withholds(self.mode)):
             missing = ""
             notes.append(f"instance profile '{spec.profile_name}' is made later: {withheld.reason}")
         if same:
             candidate = replace(candidate, revision=seen.revision)
-        in_effect = replace(self._in_effect(seen, candidate, scan, notes), missing=missing)
-        if same:
-            return in_effect
-        return self._unless_held(seen, candidate, scan, replace(in_effect, ending=Ending.PUBLISH), notes)
+        ending = Ending.KEEP if same else Ending.PUBLISH
+        verdict = replace(self._in_effect(seen, candidate, scan, notes), ending=ending, scan=scan, missing=missing)
+        return verdict if same else self._unless_held(seen, candidate, scan, verdict, notes)
 
     def _refreshed(self, seen: RowSnapshot, published: PublishedMapping) -> Refresh | None:
         """Suspend what is published when its role can't be used, resume it when it can, and see its profile's id."""
@@ -86,10 +80,8 @@ class Assessor:
         # Where the row says the same, its own verdict makes what is missing.
         edited = seen.parsed.spec != published.spec
         missing = role.missing if edited and not seen.stored.control.withholds(self.mode) else ""
-        now = replace(published, suspended_because=role.problem)
-        if role.profile_id:
-            carried = seen.trigger.scan.profile_ids if seen.trigger.scan else frozenset[str]()
-            now = now.with_profile_id(role.profile_id, carried)
+        carried = seen.trigger.scan.profile_ids if seen.trigger.scan else frozenset[str]()
+        now = replace(published, suspended_because=role.problem).with_profile_id(role.profile_id, carried)
         if now.suspended_because != published.suspended_because:
             event = "Mapping Suspended" if role.problem else "Mapping Resumed"
             return Refresh(now, seen.entry(event, role.problem, now), missing)
@@ -105,14 +97,6 @@ class Assessor:
             return seen.trigger.scan or Scan()
         return self.scanner.scan(candidate, seen.stored.published, seen.at)
 
-    def _about_foreign(self, spec: MappingSpec, scan: Scan) -> list[str]:
-        """That some instances carry foreign roles, and that asking to take them over has no effect."""
-        asks, may = spec.when_occupied is WhenOccupied.REPLACE, self.scanner.ownership.take_over
-        notes = [scan.about_foreign(taken=asks and may)]
-        if asks and not may:
-            notes.append("when_occupied: replace has no effect, as the stack is deployed with TakeOver=false")
-        return notes
-
     def _in_effect(self, seen: RowSnapshot, mapping: PublishedMapping, scan: Scan, notes: Iterable[str]) -> Verdict:
         spec = mapping.spec
         done = seen.acted_on(mapping.revision)
@@ -125,17 +109,8 @@ class Assessor:
             status, text = Status.EXPIRED, [f"it expired at {spec.expires_at:%Y-%m-%dT%H:%M:%SZ}", *text]
         elif not spec.enabled:
             text = ["it is disabled and governs no instance", *text]
-        return Verdict(
-            status,
-            sentence([*text, "" if "approve" in done else seen.about_approval(0)]) or IN_EFFECT,
-            mapping.revision,
-            scan.matched,
-            scan.foreign,
-            done=done,
-            ending=Ending.KEEP,
-            mapping=mapping,
-            scan=scan,
-        )
+        reason = sentence([*text, "" if "approve" in done else seen.about_approval(0)]) or IN_EFFECT
+        return Verdict(status, reason, mapping.revision, scan.matched, scan.foreign, done=done, mapping=mapping)
 
     def _deletion(self, seen: RowSnapshot) -> Verdict:
         """The row is gone, or was put back as its deletion is held: a tombstone is to take the mapping's place."""
@@ -162,17 +137,9 @@ class Assessor:
         if candidate.deleted:
             why = f"deleting it would {impact}; to delete it, write {number} into approve; to keep it, remove status"
         last = "; ".join(each for each in (seen.still_in_effect, seen.about_approval(number)) if each)
-        return Verdict(
-            Status.HELD,
-            sentence([why, *notes], last),
-            seen.revision,
-            scan.published_matched,
-            held=number,
-            done=seen.acted_on(),
-            ending=Ending.HOLD,
-            mapping=candidate,
-            impact=impact,
-        )
+        reason, matched = sentence([why, *notes], last), scan.published_matched
+        said = Verdict(Status.HELD, reason, seen.revision, matched, held=number, done=seen.acted_on())
+        return replace(said, ending=Ending.HOLD, mapping=candidate, impact=impact)
 
     def _matched(self, seen: RowSnapshot, scan: Scan | None) -> int | None:
         """How many instances what is published governs; None where that isn't known, or the row says it."""

@@ -79,7 +79,7 @@ class RowSnapshot:
         mapping = PublishedMapping(spec, 0, profile_arn)
         if before and before.profile_arn == profile_arn:
             mapping = replace(mapping, profile_id=before.profile_id, former_profile_ids=before.former_profile_ids)
-        return self._numbered(mapping.with_profile_id(profile_id) if profile_id else mapping)
+        return self._numbered(mapping.with_profile_id(profile_id))
 
     @property
     def tombstone(self) -> PublishedMapping | None:

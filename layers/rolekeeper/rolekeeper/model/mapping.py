@@ -123,7 +123,9 @@ class PublishedMapping:
         return self.spec.role, self.profile_arn
 
     def with_profile_id(self, profile_id: str, carried: AbstractSet[str] = frozenset()) -> "PublishedMapping":
-        """The same with the profile's id as IAM tells it now: any other that was known, or is carried, was deleted."""
+        """The same with the profile's id as IAM tells it now, if any: any other that was known, or carried, is gone."""
+        if not profile_id:
+            return self
         former = (self.former_profile_ids | {self.profile_id} | carried) - {"", profile_id}
         return replace(self, profile_id=profile_id, former_profile_ids=former)
 
