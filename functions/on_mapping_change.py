@@ -22,7 +22,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
         try:
             change = record["dynamodb"]
             key = MappingKey(change["Keys"]["tag_key"]["S"], change["Keys"]["tag_value"]["S"])
-            only_ours, by = _only_ours(change.get("OldImage"), change.get("NewImage")), _by(record)
+            old, new = change.get("OldImage"), change.get("NewImage")
+            only_ours, by = _only_ours(old, new), _by(record.get("userIdentity"), old if new is None else None)
         except (AttributeError, KeyError, TypeError):
             # Trying again would never help, and would hold up the shard.
             app.telemetry.dropped("the stream record names no mapping row", record, message_id=event_id)
@@ -49,15 +50,8 @@ def _only_ours(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> 
     return not approves and content(old) == content(new)
 
 
-def _by(record: Mapping[str, Any]) -> str:
-    """Who made the change, as far as the stream knows: DynamoDB itself for an expired row, or whom the row named last.
-
-    A row that is there says itself who edited it (`edited_by`).
-    """
-    identity = record.get("userIdentity")
+def _by(identity: object, deleted: Mapping[str, Any] | None) -> str:
+    """Who made the change, as far as the stream knows: DynamoDB, for an expired row, or whom a deleted one named."""
     if isinstance(identity, Mapping) and (principal := identity.get("principalId")):
         return str(principal)
-    change = record["dynamodb"]
-    gone = change.get("OldImage", {}) if "NewImage" not in change else {}
-    named = gone.get("edited_by", {}).get("S", "")
-    return str(named)[:EDITOR]
+    return str(deleted.get("edited_by", {}).get("S", ""))[:EDITOR] if deleted else ""
