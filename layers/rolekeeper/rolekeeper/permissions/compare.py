@@ -52,7 +52,7 @@ def in_words(difference: Difference, room: int) -> str:
 
 
 def _more(these: Permissions, those: Permissions, denial: str) -> tuple[str, ...]:
-    """What one role may do beyond another, in phrases: what it is allowed, and where the other is denied."""
+    """What one role may do beyond another: what it is allowed, and where the other is denied."""
     allowed: list[Rule] = []
     for rule in sorted(these.allowed, key=lambda each: (each.actions, each.resources)):
         allowed += rule.beyond([*those.allowed, *allowed])
@@ -90,15 +90,13 @@ def _list(scopes: Iterable[Scope]) -> str:
 
 def _half(verb: str, phrases: Sequence[str], room: int) -> str:
     """As many phrases as there is room for, at least a piece of the first; empty when there are none."""
-    if not phrases:
-        return ""
-    count = min(len(phrases), max(room, 1))
-    while True:
+    said = rest = ""
+    for count in range(min(len(phrases), max(room, 1)), 0, -1):
         rest = f", and {len(phrases) - count} more" if count < len(phrases) else ""
         said = f"{verb} {'; '.join(phrases[:count])}"
-        if count == 1 or len(said + rest) <= room:
-            return _cut(said, room - len(rest)) + rest
-        count -= 1
+        if len(said + rest) <= room:
+            break
+    return _cut(said, room - len(rest)) + rest
 
 
 def _cut(text: str, room: int) -> str:
@@ -106,10 +104,7 @@ def _cut(text: str, room: int) -> str:
 
 
 class PolicyReader:
-    """Reads the policies of roles, each once in its life: one invocation.
-
-    What IAM refuses, and what it throttles, is no error here: the difference says that it couldn't be told, and why.
-    """
+    """Reads the policies of roles, each once in its life: one invocation. The difference says what IAM refuses."""
 
     def __init__(self, iam: Iam) -> None:
         self._iam = iam
@@ -118,10 +113,9 @@ class PolicyReader:
         self.difference = cache(self._difference)
 
     def profile_difference(self, from_profile: str, to_profile: str, to_role: str = "") -> Difference:
-        """What going from one instance profile to another gains and loses, by ARN.
+        """What going from one instance profile to another gains and loses, by ARN; one that isn't there holds no role.
 
-        An empty one, or one that isn't there, holds no role. `to_role` is the role that `to_profile` will hold, where
-        that is known: then the profile needn't exist yet.
+        `to_role` is the role that `to_profile` will hold, where that is known: then the profile needn't exist yet.
         """
         try:
             return self.difference(self._role_in(from_profile), to_role or self._role_in(to_profile))

@@ -65,9 +65,8 @@ def _without_variables(pattern: str) -> str:
 def _covered_by(wide: str) -> re.Pattern[str]:
     """An expression for the patterns that one covers: it reads a pattern's wildcards as characters.
 
-    A `?` takes a character or a `?`, never a `*`, for that may be empty. A `*` takes anything. Between two of them the
-    first fit is as good as any later one, so what lies between is atomic: matching never takes exponential time. Only
-    the last text has to end where the pattern does.
+    A `?` takes a character or a `?`, never a `*`, for that may be empty. Between two `*` the first fit is as good as
+    any later one, so what is between is atomic: matching never takes exponential time.
     """
     parts = _OPEN_RUN.split(wide)
     first, *texts = [re.escape(text).replace(r"\?", "[^*]") for text in parts[::2]]
