@@ -66,8 +66,7 @@ class Publisher:
         """Judge a row, or a published mapping whose row may be gone, although nobody changed it; raises as `publish`.
 
         `scan` is what the sweep counted for the mapping as it is published; without one it is counted here. A row that
-        the sweep has `seen` and that is gone by now is left to the stream and the next sweep: the table may be being
-        lost.
+        it has `seen` and that is gone by now is left to the next sweep: the table may be on its way to being lost.
         """
         verdict = self._judge(key, Trigger("swept", correlation_id, recheck=True, scan=scan, seen=seen))
         if verdict.changed:
@@ -83,7 +82,7 @@ class Publisher:
                 with suppress(ConflictError):
                     return self._once(self._load(key, trigger))
         except AccessDeniedError as error:
-            # Trying at once won't help, and the shard mustn't stand still: the alarm rings, and the sweep comes back.
+            # Trying at once won't help, and would hold up the shard: the alarm rings, and the sweep comes back.
             self.telemetry.denied(error, correlation_id=trigger.correlation_id)
             return Verdict(Status.WAITING)
         except CorruptItemError as error:
@@ -160,9 +159,7 @@ class Publisher:
         if verdict.ending in _PUBLISHES:
             # The tombstone of a deletion that was left unfinished is published already.
             return verdict.mapping is not None
-        if verdict.ending is Ending.NOTHING or verdict.status is Status.WAITING:
-            return False
-        if not verdict.is_news(seen.row):
+        if verdict.ending is Ending.NOTHING or verdict.status is Status.WAITING or not verdict.is_news(seen.row):
             return False
         if not layout.fits_partition(seen.key) or len(str(seen.row)) < NEARLY_FULL:
             return True

@@ -94,14 +94,12 @@ class Revisions:
         self.store.write(self.store.put(codec.held_item(held), if_higher="revision"), history)
 
     def refresh(self, mapping: PublishedMapping, entry: Mapping[str, object] | None, at: datetime) -> None:
-        """Write what IAM says of a published revision now: whether it can be served, and its profile's ids."""
+        """Write what IAM says of a published revision now: whether it can be used, and its profile's ids."""
         item = codec.published_item(mapping)
         seen = {name: item[name] for name in ("suspended_because", "profile_id", "former_profile_ids")}
         update = Update().set(seen).only_if("revision", "=", mapping.revision)
         history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
         self.store.write(self.store.update(layout.published_key(mapping.key), update), *history)
-
-    # ---- rows in conflict with a mapping ----
 
     def add_conflict(self, other: PublishedMapping, row: MappingKey) -> None:
         update = Update().add(BLOCKS, frozenset({layout.mapping_pk(row)})).only_if("revision", "=", other.revision)

@@ -13,7 +13,6 @@ from rolekeeper.storage import Update, codec
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
 
-
 # Said in a row that has no room for more (an item holds 400 KB, DynamoDB "Service quotas").
 NO_ROOM = "The row is too large for the reason; see the mapping's history."
 # The columns that hold a verdict: who changed one of them meanwhile judged later.

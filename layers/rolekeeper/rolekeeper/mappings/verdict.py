@@ -63,9 +63,8 @@ class RowSnapshot:
     def still_in_effect(self) -> str:
         if self.published is None:
             return ""
-        if self.published.suspended_because:
-            return f"(revision {self.revision} is suspended: its instances stay as they are)"
-        return f"(revision {self.revision} stays in effect)"
+        suspended = "is suspended: its instances stay as they are" if self.published.suspended_because else ""
+        return f"(revision {self.revision} {suspended or 'stays in effect'})"
 
     @property
     def by(self) -> str:
@@ -133,9 +132,7 @@ class RowSnapshot:
     def about_approval(self, held: int) -> str:
         """What is wrong with the number in the row's `approve`, in words; empty when nothing is."""
         approve = self.parsed.approve
-        if approve in (0, held):
-            return ""
-        return f"approve is {approve}, but {f'{held} is held' if held else 'nothing is held'}"
+        return "" if approve in (0, held) else f"approve is {approve}, but {held or 'nothing'} is held"
 
     def entry(self, event: str, reason: str, mapping: PublishedMapping | None) -> Entry:
         entry: Entry = {
@@ -230,8 +227,8 @@ class Verdict:
 
     @property
     def columns(self) -> dict[str, Any]:
+        said = {"status": self.status.value, "status_reason": self.reason, "status_revision": self.revision}
         counts = {"matched": self.matched, "occupied": self.occupied, "held_revision": self.held or None}
-        said = dict(zip(VERDICT, (self.status.value, self.reason, self.revision), strict=True))
         return said | {name: value for name, value in counts.items() if value is not None}
 
     def gone(self, row: Attributes) -> list[str]:
