@@ -191,7 +191,6 @@ class Publisher:
             self.revisions.note(seen.key, entry, seen.at)
 
     def _fan_out(self, seen: RowSnapshot) -> None:
-        """Have every instance that carries the tag reconciled."""
         keys = (instance.key for page in self.ec2.tagged(seen.key) for instance in page)
         self.queue.send(keys, f"mapping changed: {seen.key}", seen.trigger.correlation_id)
 
