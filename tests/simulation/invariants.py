@@ -274,6 +274,8 @@ class Promises:
     def _within_the_window(self, asked: Asked, started: Started) -> None:
         if started.action == "Attach" or started.mapping.pins or started.mapping.tag_key.startswith("rolekeeper:"):
             return
+        if started.at <= self.lost_at:
+            return  # it was counted in a table that was emptied before EC2 was asked
         times = self._counted[started.mapping]
         times.append(started.at)
         # A minute's count is taken by the counting function's own clock.
