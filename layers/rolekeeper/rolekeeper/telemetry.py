@@ -1,12 +1,11 @@
 """Telling people and programs what was decided: a log line, a metric, an EventBridge event, and a mail.
 
 Every decision is one structured log line with its correlation id, and one metric. Those that change something or
-refuse to are also an event with source `rolekeeper`, and what somebody has to act on a mail (`mails`). No-ops send
-nothing.
+refuse to are also an event, and what somebody has to act on a mail (`mail.py`). No-ops send nothing.
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -47,17 +46,12 @@ class Telemetry:
     logger: "Logger"
     metrics: "Metrics"
     mailer: Mailer
-    _waiting: list[dict[str, Any]] = field(default_factory=list, init=False)
+    _batches: list[list[dict[str, Any]]] = field(default_factory=list, init=False)
     _mails: list[dict[str, str]] = field(default_factory=list, init=False)
     _denied: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     def decision(
-        self,
-        request: ReconcileRequest,
-        entry: Mapping[str, Any],
-        *,
-        event: str = "",
-        reads: Collection[str] = (),
+        self, request: ReconcileRequest, entry: Mapping[str, Any], *, event: str = "", reads: Collection[str] = ()
     ) -> None:
         """Log and count one decision, told as its history entry.
 
@@ -76,8 +70,8 @@ class Telemetry:
             self.count(COUNTED[code])
         if event:
             tags = {key: value for key, value in entry["seen"]["tags"].items() if key in reads}
-            seen = {**entry["seen"], "tags": tags}
-            self.send(event, {**detail, "seen": seen}, [request.instance.arn])
+            detail["seen"] = {**entry["seen"], "tags": tags}
+            self.send(event, detail, [request.instance.arn])
 
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
         """Log, count and send what happened to a mapping; `event` is the detail-type."""
@@ -87,10 +81,9 @@ class Telemetry:
         self.send(event, full, [])
 
     def denied(self, error: AccessDeniedError, *, correlation_id: str, news: bool = True) -> None:
-        """A permission is missing: the alarm that names the action and the resource.
+        """Log and count a missing permission; its event, which becomes a mail, goes out once per invocation.
 
-        Every refusal is logged and counted. The event, which becomes a mail, goes out once per invocation, and only for
-        `news`: an instance that already shows this very refusal is asked again by each sweep.
+        And only for `news`: an instance that already shows this very refusal is asked again by each sweep.
         """
         detail = {"action": error.action, "resource": error.resource, "code": error.code, "aws-says": error.message}
         self.logger.error("permission missing", extra={**detail, "correlation_id": correlation_id})
@@ -114,27 +107,24 @@ class Telemetry:
 
     def send(self, event: str, detail: Mapping[str, Any], resources: list[str]) -> None:
         """Queue an event for `flush`, and its mail; an event larger than EventBridge takes is cut, and says so."""
-        entry = {
-            "Source": SOURCE,
-            "DetailType": event,
-            "Detail": json.dumps(detail, default=str),
-            "Resources": resources,
-        }
+        said = json.dumps(detail, default=str)
+        entry = {"Source": SOURCE, "DetailType": event, "Detail": said, "Resources": resources}
         for text, members in CUTS:
             if _size(entry) > BYTES:
                 entry["Detail"] = json.dumps({**_cut(detail, text, members), "cut": True}, default=str)
-        self._waiting.append(entry)
+        batch = self._batches[-1] if self._batches else []
+        if batch and len(batch) < ENTRIES and sum(map(_size, [*batch, entry])) <= BYTES:
+            batch.append(entry)
+        else:
+            self._batches.append([entry])
         if mail := self.mailer.mail(event, detail):
             self._mails.append(mail)
 
     def flush(self) -> None:
-        """Send the queued events and mails.
-
-        When AWS doesn't answer, the rest isn't tried: the function has to end in time.
-        """
-        sends = [(len(batch), partial(self._put, batch)) for batch in _batches(self._waiting)]
+        """Send the queued events and mails; where AWS doesn't answer, not the rest: the function has to end in time."""
+        sends = [(len(batch), partial(self._put, batch)) for batch in self._batches]
         sends += [(1, partial(self.mailer.publish, mail)) for mail in self._mails]
-        self._waiting, self._mails = [], []
+        self._batches, self._mails = [], []
         for at, (number, send) in enumerate(sends, start=1):
             try:
                 send()
@@ -157,20 +147,6 @@ class Telemetry:
             self.count("EventsFailed", lost)
 
 
-def _batches(entries: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Entries in order, as many together as one `PutEvents` takes."""
-    batch: list[dict[str, Any]] = []
-    size = 0
-    for entry in entries:
-        if batch and (len(batch) == ENTRIES or size + _size(entry) > BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(entry)
-        size += _size(entry)
-    if batch:
-        yield batch
-
-
 def _size(entry: Mapping[str, Any]) -> int:
     """How EventBridge counts an entry: its texts in bytes (user guide, "Calculating PutEvents event entry size")."""
     texts = (entry["Source"], entry["DetailType"], entry["Detail"], *entry["Resources"])
@@ -189,9 +165,6 @@ def _cut(value: Any, text: int, members: int) -> Any:
     return value
 
 
-# ---- the same in the log, the event and the history ----
-
-
 def history_entry(
     request: ReconcileRequest,
     instance: Instance | None,
@@ -199,18 +172,17 @@ def history_entry(
     decision: Decision,
     answer: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What woke us, what was seen and decided, and what AWS answered."""
-    seen = {
-        "state": instance.state.value if instance else "unknown",
-        "tags": dict(instance.tags) if instance else {},
-        "association-id": association.id if association else "",
-        "association-state": association.state.value if association else "",
-        "profile-arn": association.profile_arn if association else "",
-    }
+    """What woke us, what was seen and decided, and what AWS answered, for the log, the event and the history."""
     return {
         "cause": request.cause,
         "correlation_id": request.correlation_id,
-        "seen": seen,
+        "seen": {
+            "state": instance.state.value if instance else "unknown",
+            "tags": dict(instance.tags) if instance else {},
+            "association-id": association.id if association else "",
+            "association-state": association.state.value if association else "",
+            "profile-arn": association.profile_arn if association else "",
+        },
         "decision": described(decision),
         "answer": dict(answer),
     }
