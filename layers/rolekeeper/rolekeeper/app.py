@@ -33,10 +33,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class App:
-    """One deployment's parts, each made when it is first asked for. Made anew for each invocation: parts remember.
-
-    `client` gives the client of an AWS service by its name in boto3.
-    """
+    """One deployment's parts, made anew for each invocation: parts remember. `client` is by a service's boto3 name."""
 
     settings: Settings
     client: Callable[[str], Any]
@@ -45,8 +42,6 @@ class App:
     metrics: "Metrics | None" = None
     now: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
-
-    # ---- AWS ----
 
     @cached_property
     def ec2(self) -> Ec2:
@@ -81,12 +76,9 @@ class App:
         """Logs, metrics, events and mails; `flush` it at the end of an invocation."""
         if not (self.logger and self.metrics):
             raise TypeError("these parts were made to look, not to announce: they have no logger and no metrics")
-        settings = self.settings
-        where = f"account {settings.account}, {settings.region}"
-        mailer = Mailer(lambda: self.client("sns"), settings.alarm_topic, where, self.now)
+        where = f"account {self.settings.account}, {self.settings.region}"
+        mailer = Mailer(lambda: self.client("sns"), self.settings.alarm_topic, where, self.now)
         return Telemetry(self.client("events"), self.logger, self.metrics, mailer)
-
-    # ---- instances ----
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
         """The reconciler; one that runs inside a retry loop starts none."""
@@ -103,11 +95,8 @@ class App:
             sleep=self.sleep,
         )
 
-    # ---- mappings ----
-
     @property
     def home(self) -> HomeAccount:
-        """To tell the ARNs of other accounts from our own."""
         return HomeAccount(self.settings.account, self.settings.partition)
 
     @cached_property
@@ -139,8 +128,6 @@ class App:
             telemetry=self.telemetry,
             now=self.now,
         )
-
-    # ---- the fleet ----
 
     @cached_property
     def overrides(self) -> OperatorOverrides:

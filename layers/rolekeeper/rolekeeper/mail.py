@@ -75,10 +75,9 @@ class Mailer:
         """What to mail of an event with this detail-type, as SNS takes it; None where nobody has to act on it."""
         if event not in TEXTS:
             return None
-        values = defaultdict(str, {name: _shown(value) for name, value in detail.items() if isinstance(value, str)})
         mapping = f"{detail.get('tag-key', '')}={detail.get('tag-value', '')}"
-        values |= {"mapping": _shown(mapping), "argument": _shown(quote(mapping))}
-        values["by"] = values["by"] or "unknown"
+        said = {**detail, "mapping": mapping, "argument": quote(mapping), "by": detail.get("by") or "unknown"}
+        values = defaultdict(str, {name: _shown(value) for name, value in said.items() if isinstance(value, str)})
         about = {"Permission Missing": values["action"], "Mode Changed": values["to"]}.get(event, values["mapping"])
         place = f"In {self.where}, at {self.now():%Y-%m-%dT%H:%M:%SZ}."
         text = f"{event}\n\n{TEXTS[event].format_map(values)}\n{place}\n"
