@@ -24,7 +24,7 @@ class Fleet(Ec2):
         self.size = size
         self.asked = 0
 
-    def fleet(self) -> Iterator[list[Instance]]:
+    def fleet(self, *_filters: object) -> Iterator[list[Instance]]:
         self.asked += 1
         yield [instance()] * self.size
 

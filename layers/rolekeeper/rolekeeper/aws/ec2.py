@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import batched, groupby
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +31,8 @@ class Ec2:
     def associations(self, instance_ids: Sequence[str]) -> dict[str, Association]:
         """The present association of each instance, by instance id; instances without one are absent.
 
-        Ids go as filter values, so that an unknown one is no error. An empty list makes no call: EC2 refuses an empty
-        filter (AWS_FACTS.md "Errors").
+        Ids go as filter values, so that an unknown one is no error. No ids make no call: EC2 refuses an empty filter
+        (AWS_FACTS.md "Errors").
         """
         found: dict[str, Association] = {}
         for ids in batched(instance_ids, FILTER_VALUES, strict=False):
@@ -51,39 +50,33 @@ class Ec2:
         """The instances that EC2 knows, by id; unknown ones are absent."""
         found: dict[str, Instance] = {}
         for ids in batched(instance_ids, FILTER_VALUES, strict=False):
-            for page in self._pages([{"Name": "instance-id", "Values": list(ids)}]):
+            for page in self.fleet({"Name": "instance-id", "Values": list(ids)}):
                 found |= {each.key.id: each for each in page}
         return found
 
     def tagged(self, *keys: MappingKey) -> Iterator[list[Instance]]:
         """Pages of the instances that carry a tag of these mappings and aren't terminated.
 
-        Mappings of one tag key are asked for together. EC2 filters read `*`, `?` and a backslash as patterns; a value
-        that holds one, or is too long for a filter, is compared here instead.
+        EC2's filters read `*`, `?` and a backslash as patterns: a value that holds one, or is too long for a filter, is
+        compared here instead.
         """
         for tag_key, group in groupby(sorted(keys), key=lambda key: key.tag_key):
             wanted = list(group)
             for filters in _tag_filters(tag_key, [key.tag_value for key in wanted]):
-                for page in self._pages([*filters, _NOT_TERMINATED]):
+                for page in self.fleet(*filters, _NOT_TERMINATED):
                     yield [each for each in page if any(key.matches(each.tags) for key in wanted)]
 
-    def fleet(self) -> Iterator[list[Instance]]:
-        """Pages of every instance that EC2 shows, at most 200 each; a terminated one is shown for about an hour."""
-        return self._pages([])
-
-    @cached_property
-    def _managed_too(self) -> dict[str, bool]:
-        """Has instances shown that an AWS service manages: they may be hidden, and would look as if they were gone."""
-        member = "IncludeManagedResources"
-        # Lambda's own SDK may be older than the member (AWS_FACTS.md "Managed instances").
+    def fleet(self, *filters: dict[str, Any]) -> Iterator[list[Instance]]:
+        """Pages of the instances that EC2 shows, at most 200 each; a terminated one is shown for about an hour."""
+        asked: dict[str, Any] = {"Filters": list(filters)}
+        # Those that an AWS service manages may be hidden, and would look as if they were gone. Lambda's own SDK may be
+        # older than the member that has them shown (AWS_FACTS.md "Managed instances").
         known = self.client.meta.service_model.operation_model("DescribeInstances").input_shape
-        return {member: True} if known and member in known.members else {}
-
-    def _pages(self, filters: list[dict[str, Any]]) -> Iterator[list[Instance]]:
+        if known and "IncludeManagedResources" in known.members:
+            asked["IncludeManagedResources"] = True
         with classified("ec2:DescribeInstances", "*"):
             paginator = self.client.get_paginator("describe_instances")
             # An unpaginated call has a token bucket of half the size (AWS_FACTS.md "Throttles").
-            asked: Any = {"Filters": filters, **self._managed_too}
             for page in paginator.paginate(**asked, PaginationConfig={"PageSize": FILTER_VALUES}):
                 yield [self._instance(row) for group in page["Reservations"] for row in group["Instances"]]
 

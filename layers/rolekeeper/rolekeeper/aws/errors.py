@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 class AwsRefusalError(Exception):
-    """AWS refused a call. Carries what people need to act: the code, AWS's words, the action and the resource.
+    """AWS refused a call: its code and words, the IAM action and the resource, for people to act on.
 
     `possibly_applied`: botocore had sent the call before, and only the last sending is known to be refused. EC2's
     mutations take no idempotency token, so an earlier one may have happened.
@@ -109,22 +109,14 @@ def classified(action: str, resource: str, *passing: str) -> Iterator[None]:
 
 
 def classify(error: ClientError | BotoCoreError, action: str, resource: str, *passing: str) -> AwsRefusalError:
-    """What to do about an SDK error; `action` is the IAM action that was attempted, as `service:Operation`.
-
-    `passing` are the codes that mean of this very call that it may succeed later.
-    """
+    """What to do about an SDK error of an IAM action. With a `passing` code this very call may succeed later."""
     if not isinstance(error, ClientError):
         # A connection that broke or timed out: the call may or may not have happened.
         return NoResponseError(type(error).__name__, str(error), action, resource)
     answer: Mapping[str, Any] = error.response
     details, metadata = answer.get("Error", {}), answer.get("ResponseMetadata", {})
     code, message = details.get("Code", "Unknown"), details.get("Message", "")
-    if code == "TransactionCanceledException":
-        kind = _why_cancelled(answer)
-    elif code in passing:
-        kind = RetryableError
-    else:
-        kind = _kind(code, message.lower(), metadata.get("HTTPStatusCode", 0))
+    kind = RetryableError if code in passing else _kind(code, message.lower(), answer)
     if kind is AccessDeniedError and (found := _NOT_AUTHORIZED.search(message)):
         # EC2 encodes its message: there it stays with what was asked.
         action, resource = found["action"], (found["arn"] or resource).rstrip(".,")
@@ -134,20 +126,19 @@ def classify(error: ClientError | BotoCoreError, action: str, resource: str, *pa
     return refusal
 
 
-def _kind(code: str, said: str, status: int) -> type[AwsRefusalError]:
+def _kind(code: str, said: str, answer: Mapping[str, Any]) -> type[AwsRefusalError]:
     if code in _BY_CODE:
         return _BY_CODE[code]
+    if code == "TransactionCanceledException":
+        # It says per item why it was cancelled (DynamoDB API reference, `TransactWriteItems`).
+        reasons = {reason.get("Code") for reason in answer.get("CancellationReasons", ())}
+        if reasons & {"ValidationError", "ItemCollectionSizeLimitExceeded"}:
+            return PermanentError
+        return ConflictError if "ConditionalCheckFailed" in reasons else RetryableError
     if code == "IncorrectState":
         # "existing association", "not the active association" (aws-cli #5251), or IAM still propagating.
         return NotReadyError if _IDENTITY_PROPAGATING in said.replace(" ", "") else ConflictError
     if code == "InvalidParameterValue" and any(words in said for words in _PROPAGATING):
         return NotReadyError
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return RetryableError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else PermanentError
-
-
-def _why_cancelled(answer: Mapping[str, Any]) -> type[AwsRefusalError]:
-    """A transaction says per item why it was cancelled (DynamoDB API reference, `TransactWriteItems`)."""
-    reasons = {reason.get("Code") for reason in answer.get("CancellationReasons", ())}
-    if reasons & {"ValidationError", "ItemCollectionSizeLimitExceeded"}:
-        return PermanentError
-    return ConflictError if "ConditionalCheckFailed" in reasons else RetryableError

@@ -1,6 +1,7 @@
 """IAM as the checks need it: roles, what their policies say, instance profiles. Errors come classified."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +35,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class InstanceProfile:
-    """An instance profile and the role that it holds, by ARN and name; empty when it holds none.
-
-    Its `id` tells it from another that is made under its name later.
-    """
+    """An instance profile and the role that it holds, if any. Its `id` tells it from a later one of the same name."""
 
     arn: str
     path: str
@@ -61,20 +59,20 @@ class Iam:
 
     def get_role(self, name: str) -> Role | None:
         """A role by name, wherever its path."""
-        try:
-            with classified("iam:GetRole", self.arn("role", "/", name)):
-                role = self.client.get_role(RoleName=name)["Role"]
-        except NotFoundError:
-            return None
-        boundary_arn = role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")
-        trust = _document(role.get("AssumeRolePolicyDocument"))
-        return Role(role["RoleName"], role["Arn"], role["Path"], trust, boundary_arn)
+        with suppress(NotFoundError), classified("iam:GetRole", self.arn("role", "/", name)):
+            role = self.client.get_role(RoleName=name)["Role"]
+            boundary_arn = role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")
+            trust = _document(role.get("AssumeRolePolicyDocument"))
+            return Role(role["RoleName"], role["Arn"], role["Path"], trust, boundary_arn)
+        return None
 
     def policies(self, role_name: str) -> Policies | None:
         """What a role's policies say; None when there is no role."""
         if (role := self.get_role(role_name)) is None:
             return None
-        attached = self._attached(role)
+        with classified("iam:ListAttachedRolePolicies", role.arn):
+            pages = self.client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
+            attached = [each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]]
         for arn in {*attached, role.boundary_arn} - {*self.managed, ""}:
             self.managed[arn] = self._default_version(arn)
         documents = (*self._inline(role), *(self.managed[arn] for arn in attached))
@@ -88,11 +86,6 @@ class Iam:
             found = [self.client.get_role_policy(RoleName=role.name, PolicyName=name) for name in names]
         return [_document(each["PolicyDocument"]) for each in found]
 
-    def _attached(self, role: Role) -> list[str]:
-        with classified("iam:ListAttachedRolePolicies", role.arn):
-            pages = self.client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
-            return [each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]]
-
     def _default_version(self, arn: str) -> Document:
         """What a managed policy says: its default version."""
         with classified("iam:GetPolicy", arn):
@@ -103,31 +96,21 @@ class Iam:
 
     def get_instance_profile(self, name: str) -> InstanceProfile | None:
         """An instance profile by name, wherever its path."""
-        try:
-            with classified("iam:GetInstanceProfile", self.arn("instance-profile", "/", name)):
-                profile = self.client.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
-        except NotFoundError:
-            return None
-        # A profile holds at most one role (AWS_FACTS.md "IAM").
-        role_arn, role_name = next(((each["Arn"], each["RoleName"]) for each in profile["Roles"]), ("", ""))
-        return InstanceProfile(profile["Arn"], profile["Path"], role_arn, role_name, profile["InstanceProfileId"])
+        with suppress(NotFoundError), classified("iam:GetInstanceProfile", self.arn("instance-profile", "/", name)):
+            profile = self.client.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+            # A profile holds at most one role (AWS_FACTS.md "IAM").
+            role_arn, role_name = next(((each["Arn"], each["RoleName"]) for each in profile["Roles"]), ("", ""))
+            return InstanceProfile(profile["Arn"], profile["Path"], role_arn, role_name, profile["InstanceProfileId"])
+        return None
 
     def create_profile(self, name: str, path: str) -> None:
-        """Make an empty instance profile.
-
-        Raises:
-            RetryableError: somebody made it meanwhile. Reading again shows it.
-        """
+        """Make an empty instance profile; RetryableError where it was made meanwhile: reading again shows it."""
         arn = self.arn("instance-profile", path, name)
         with classified("iam:CreateInstanceProfile", arn, "EntityAlreadyExists"):
             self.client.create_instance_profile(InstanceProfileName=name, Path=path)
 
     def add_role(self, profile: str, path: str, role: str) -> None:
-        """Put a role into an empty instance profile.
-
-        Raises:
-            RetryableError: the profile got a role meanwhile, or isn't visible yet. Reading again shows which.
-        """
+        """Put a role into an empty instance profile; after a RetryableError, reading again shows why it failed."""
         # A second role answers LimitExceeded, a profile made just now may answer NoSuchEntity (AWS_FACTS.md "IAM").
         arn = self.arn("instance-profile", path, profile)
         with classified("iam:AddRoleToInstanceProfile", arn, "LimitExceeded", "NoSuchEntity"):

@@ -37,8 +37,7 @@ class WorkQueue:
     def send(self, instances: Iterable[InstanceKey], cause: str, correlation_id: str, *, delay_seconds: int = 0) -> int:
         """Ask for these instances to be reconciled; returns how many were sent.
 
-        `correlation_id` ties together what one event caused. The queue holds the messages for `delay_seconds`, at most
-        `LONGEST_DELAY`.
+        `correlation_id` ties together what one event caused; `delay_seconds` is at most `LONGEST_DELAY`.
 
         Raises:
             RetryableError: SQS took only some. Sending all again is harmless: a message is only a hint.
@@ -87,11 +86,7 @@ class Tasks:
     function: str
 
     def start(self, task: Task, correlation_id: str) -> None:
-        """Start a task now, and don't wait for it.
-
-        Raises:
-            RetryableError: Lambda took no more. Starting twice is harmless.
-        """
+        """Start a task now, and don't wait for it; starting twice is harmless."""
         payload = json.dumps({"task": task.value, "id": correlation_id}).encode()
         with classified("lambda:InvokeFunction", self.function):
             self.client.invoke(FunctionName=self.function, InvocationType="Event", Payload=payload)
