@@ -55,9 +55,6 @@ def from_attributes(attributes: Mapping[str, Any]) -> Item:
     return {name: plain(value) for name, value in attributes.items()}
 
 
-# ---- values, as their type hints say ----
-
-
 def encode(value: Any) -> Any:
     """A value as DynamoDB stores it: a map for a dataclass, without its fields that aren't set."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -81,16 +78,14 @@ def decode[T](kind: type[T], item: Mapping[str, Any]) -> T:
     Raises:
         KeyError, TypeError, ValueError: it isn't one.
     """
-    readers = _readers(kind)  # type: ignore[arg-type]  # a class is hashable
-    return kind(**{name: reader(item[name]) for name, reader in readers.items() if name in item})
+    hints = _hints(kind)  # type: ignore[arg-type]  # a class is hashable
+    return kind(**{name: _reader(hint)(item[name]) for name, hint in hints.items() if name in item})
+
+
+_hints = cache(typing.get_type_hints)
 
 
 @cache
-def _readers(kind: type) -> dict[str, Callable[[Any], Any]]:
-    """How each field of a dataclass is read."""
-    return {name: _reader(hint) for name, hint in typing.get_type_hints(kind).items()}
-
-
 def _reader(hint: Any) -> Any:
     """What reads a field of this type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -118,18 +113,17 @@ _text, _list = partial(_checked, str, "text"), partial(_checked, list, "list")
 _boolean = partial(_checked, bool, "Boolean")
 
 
-# ---- instances ----
-
-
 def record_from(item: Mapping[str, Any]) -> InstanceRecord:
     # A role that the first edition was to put back is none that it gave. Its assignments have no time: an intent that
-    # is still open came after them.
-    legacy = [_legacy_grant(each) for each in _under(item, _ASSIGNMENT, _INTENT) if not each.get("gives_back")]
+    # is still open, which names its profile as the target, came after them.
+    former = [each for each in _under(item, _ASSIGNMENT, _INTENT) if not each.get("gives_back")]
+    asked = [{"at": _LONG_AGO, "profile_arn": each.get("target_profile_arn"), **each} for each in former]
+    legacy = sorted((decode(Grant, each) for each in asked), key=lambda each: each.at)
     grants = [decode(Grant, each) for each in _under(item, layout.GRANT)]
     changes = [decode(AppliedChange, each) for each in _under(item, layout.CHANGE)]
     shown = item.get(layout.CONDITION)
     return InstanceRecord(
-        grants={each.profile_arn: each for each in (*sorted(legacy, key=lambda each: each.at), *grants)},
+        grants={each.profile_arn: each for each in (*legacy, *grants)},
         condition=decode(Condition, shown) if shown else None,
         changes=tuple(sorted(changes, key=lambda each: each.at)),
         writes=int(item.get(layout.WRITES, 0)),
@@ -138,14 +132,7 @@ def record_from(item: Mapping[str, Any]) -> InstanceRecord:
 
 
 def _under(item: Mapping[str, Any], *prefixes: str) -> list[Any]:
-    """The values of the attributes whose names begin so."""
     return [value for name, value in item.items() if name.startswith(prefixes)]
-
-
-def _legacy_grant(item: Mapping[str, Any]) -> Grant:
-    """An association that the first edition made, or was about to make."""
-    profile_arn = item.get("profile_arn", item.get("target_profile_arn"))
-    return decode(Grant, {"at": _LONG_AGO, **item, "profile_arn": profile_arn})
 
 
 def pin_item(key: InstanceKey, pin: Pin) -> Item:
@@ -175,9 +162,6 @@ def pin_from(item: Mapping[str, Any]) -> Pin:
     return Pin(expires_at=expires_at, **texts)
 
 
-# ---- mappings ----
-
-
 def published_item(mapping: PublishedMapping) -> Item:
     return {**layout.key_attributes(layout.published_key(mapping.key)), "version": VERSION, **encode(mapping)}
 
@@ -204,9 +188,6 @@ def held_from(item: Mapping[str, Any]) -> Held:
     return Held(published_from(item), datetime.fromisoformat(item["at"]), item["by"])
 
 
-# ---- the rest ----
-
-
 def control_from(item: Mapping[str, Any]) -> Control:
     """The control item, which people write. Absent attributes mean: as deployed, not paused."""
     mode, paused = item.get("mode") or None, item.get("paused", False)
@@ -224,7 +205,5 @@ def timer_item(timer: Timer) -> Item:
 
 
 def timer_from(item: Mapping[str, Any]) -> Timer:
-    due = datetime.fromisoformat(item["due"])
-    if "instance" in item:
-        return Timer(due, decode(InstanceKey, item["instance"]))
-    return Timer(due, decode(MappingKey, item["mapping"]))
+    subject = decode(InstanceKey, item["instance"]) if "instance" in item else decode(MappingKey, item["mapping"])
+    return Timer(datetime.fromisoformat(item["due"]), subject)

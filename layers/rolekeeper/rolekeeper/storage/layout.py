@@ -16,9 +16,8 @@ CONTROL: Key = ("control", "control")
 FLEET: Key = ("fleet", "fleet")
 DEPLOYED: Key = ("deployed", "deployed")
 TIMERS, PIN = "timers", "pin"
-# DynamoDB "Service quotas": a sort key holds at most 1,024 bytes. The longest tags make a longer name than this.
-SUBJECT_BYTES = 900
-PARTITION_KEY_BYTES = 2_048
+# DynamoDB "Service quotas": a sort key holds at most 1,024 bytes, a timer's time too; the longest tags don't fit.
+SUBJECT_BYTES, PARTITION_KEY_BYTES = 900, 2_048
 GRANT, CHANGE, CONDITION, WRITES = "grant:", "change:", "condition", "writes"
 
 
@@ -29,7 +28,7 @@ def timestamp(at: datetime) -> str:
 
 
 def instance_pk(key: InstanceKey) -> str:
-    """The partition of one instance: its record and its history."""
+    """The partition of one instance: its record, its pin and its history."""
     return f"instance#{key.account}#{key.region}#{key.id}"
 
 
@@ -48,7 +47,7 @@ def pin_key(key: InstanceKey) -> Key:
 
 
 def mapping_pk(key: MappingKey) -> str:
-    """The partition of one mapping: what is published, its revisions and its history."""
+    """The partition of one mapping: what is published or held, its revisions, its window and its history."""
     return f"mapping#{len(key.tag_key)}:{key.tag_key}#{key.tag_value}"
 
 
@@ -58,10 +57,7 @@ def mapping_of(pk: str) -> MappingKey:
 
 
 def fits_partition(key: MappingKey) -> bool:
-    """Whether a mapping can have a partition: a key holds at most 2,048 bytes (DynamoDB, "Service quotas").
-
-    A row's own key may be longer than that; no tag is, so nothing was ever published under it.
-    """
+    """Whether a mapping can have a partition: a row's key may be longer, but no tag is, so it was never published."""
     return len(mapping_pk(key).encode("utf-8", "surrogatepass")) <= PARTITION_KEY_BYTES
 
 
@@ -70,17 +66,15 @@ def published_key(key: MappingKey) -> Key:
 
 
 def held_key(key: MappingKey) -> Key:
-    """The key of the revision that waits for approval."""
     return mapping_pk(key), "held"
 
 
 def window_key(key: MappingKey) -> Key:
-    """The key of the item that counts a mapping's recent changes."""
     return mapping_pk(key), "window"
 
 
 def revision_sk(revision: int) -> str:
-    """The sort key of one revision; text order is number order."""
+    # Text order is number order.
     return f"revision#{revision:08d}"
 
 
@@ -94,7 +88,6 @@ def timer_key(timer: Timer) -> Key:
 
 
 def due_from(sk: str) -> datetime:
-    """When a timer rings, by its sort key."""
     return datetime.fromisoformat(sk.partition("#")[0])
 
 

@@ -46,11 +46,7 @@ class State:
     store: Store
 
     def read(self, instances: Iterable[InstanceKey], mappings: Iterable[MappingKey]) -> Snapshot:
-        """Read the control item, the instances' records and pins, and the published mappings under these keys.
-
-        Raises:
-            RetryableError: some keys stayed unread; they are never taken for absent.
-        """
+        """Read the control item, the instances' records and pins, and the published mappings under these keys."""
         keys = list(instances)
         records = {layout.record_key(key): key for key in keys}
         pins = {layout.pin_key(key): key for key in keys}
@@ -83,17 +79,12 @@ class State:
         items = self.store.get([layout.pin_key(key)])
         return codec.pin_from(items[layout.pin_key(key)]) if items else None
 
-    # ---- the fleet ----
-
     def swept(self) -> bool:
         """Whether a sweep ever came to its end on this table."""
         return _swept(self.store.get([layout.FLEET]))
 
     def note_sweep(self, instances: int, mappings: int, at: datetime) -> None:
-        """Keep how many instances and mappings a sweep that came to its end saw; written on a change, and once a day.
-
-        Limits are a share of the instances.
-        """
+        """Keep how many instances and mappings a whole sweep saw, on a change and once a day: limits are a share."""
         item = self.store.get([layout.FLEET]).get(layout.FLEET, {})
         seen = {"instances": instances, "mappings": mappings}
         same = all(item.get(name) == number for name, number in seen.items())
@@ -101,8 +92,6 @@ class State:
             return
         fleet = {**layout.key_attributes(layout.FLEET), **seen, "at": layout.timestamp(at)}
         self.store.write(self.store.put(fleet))
-
-    # ---- an instance's record ----
 
     def save(  # noqa: PLR0913  # one write says all that changes
         self,
@@ -117,8 +106,7 @@ class State:
         """Write what changes in an instance's record, with its history, in one transaction; nothing if all is empty.
 
         `entry` is a new history entry; its key is returned, to complete it. `completes` has the key of one that was
-        started, and what is known by now. `also` is written with it or not at all: the room that a change takes in its
-        mapping's window.
+        started, and what is known by now; `also` is the room that a change takes in its mapping's window.
 
         Raises:
             ConflictError: the record, or what a condition of the rest is about, is another by now; nothing was written.
@@ -145,17 +133,12 @@ class State:
             self.store.write(*writes)
         return at_key
 
-    # ---- timers ----
-
     def arm(self, timer: Timer) -> None:
         """Have its subject looked at when it is due. Arming it again changes nothing."""
         self.store.write(self.store.put(codec.timer_item(timer)))
 
     def timers_due(self, until: datetime) -> Iterator[Timer | CorruptItemError]:
-        """The timers that ring before `until`, in order, read as they are asked for.
-
-        One that can't be read comes as the error that says so: it must not hide the others.
-        """
+        """The timers that ring before `until`, in order; in the place of one that can't be read, its error."""
         after = ""
         while True:
             items = self.store.first(layout.TIMERS, layout.timestamp(until), PAGE, after)

@@ -1,7 +1,4 @@
-"""The state table as DynamoDB gives it: items read and written, with classified errors. What they mean is elsewhere.
-
-`State` (instances), `Revisions` (mappings) and `ChangeLimiter` share one store.
-"""
+"""The state table as DynamoDB gives it: items read and written. What they mean, say those who share the store."""
 
 import time
 import uuid
@@ -25,27 +22,24 @@ BATCH_KEYS = 100
 # UnprocessedKeys are asked for again, never taken for absent; after these waits (seconds) the read has failed.
 UNPROCESSED_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
-# One write of a transaction, as `Store.put`, `Store.update`, `Store.delete` and `Store.entry` make it.
+# One write, as `Store` makes it.
 type Write = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Store:
-    """The state table of one deployment. A history entry expires after `history_days`; `sleep` takes seconds."""
+    """The state table of one deployment: reads are strongly consistent, writes are made alone or in one transaction.
+
+    A history entry expires after `history_days`; `sleep` takes seconds.
+    """
 
     client: "DynamoDBClient"
     table: str
     history_days: int = 90
     sleep: Callable[[float], None] = time.sleep
 
-    # ---- reading, always strongly consistent ----
-
     def get(self, keys: Sequence[Key]) -> dict[Key, Item]:
-        """The items under these keys; absent ones are absent.
-
-        Raises:
-            RetryableError: some keys stayed unread; they are never taken for absent.
-        """
+        """The items under these keys; absent ones are absent. RetryableError where some stayed unread."""
         found: dict[Key, Item] = {}
         for chunk in batched(keys, BATCH_KEYS, strict=False):
             wanted: Any = [_key(key) for key in chunk]
@@ -92,13 +86,8 @@ class Store:
         answer = self._call("Query", self.client.query, TableName=self.table, ConsistentRead=True, **arguments)
         return [codec.from_attributes(each) for each in answer["Items"]]
 
-    # ---- writes, to be made alone or in one transaction ----
-
     def put(self, item: Mapping[str, Any], *, if_higher: str = "", if_same: Sequence[str] = ()) -> Write:
-        """Put an item: in the place of another only if the number `if_higher` is higher than there, where given.
-
-        Then the attributes `if_same` must also be equal there, or absent from both.
-        """
+        """Put an item; with `if_higher`, over another only where that number is lower, and `if_same` are the same."""
         put: dict[str, Any] = {"TableName": self.table, "Item": codec.to_attributes(item)}
         if if_higher:
             older = Update().only_if(if_higher, "<", item[if_higher])
@@ -120,11 +109,7 @@ class Store:
         return self.put({**entry, "pk": pk, "sk": sk, "at": written, "expires": expires})
 
     def write(self, *writes: Write) -> None:
-        """Make these writes: one by itself, several in one transaction.
-
-        Raises:
-            ConflictError: a condition of one of them doesn't hold; nothing was written.
-        """
+        """Make these writes, or none: ConflictError where a condition of one of them doesn't hold."""
         if len(writes) > 1:
             self._call("TransactWriteItems", self.client.transact_write_items, TransactItems=list(writes))
             return
