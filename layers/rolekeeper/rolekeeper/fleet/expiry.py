@@ -7,7 +7,7 @@ sent again, for those that got their tag in between.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptIte
 from rolekeeper.instances.resolve import mapping_keys
 from rolekeeper.mappings import Publisher
 from rolekeeper.model.instance import InstanceKey, Timer
-from rolekeeper.model.mapping import MappingKey, PublishedMapping
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import State
 from rolekeeper.storage.state import PAGE
 from rolekeeper.telemetry import Telemetry
@@ -32,6 +32,8 @@ AHEAD = timedelta(minutes=2)
 MARGIN = timedelta(seconds=2)
 # A minute leaves the rest to the next one, so that two hardly ever work side by side.
 WORK = timedelta(seconds=50)
+
+type MappingTimers = dict[Timer, MappingKey]
 
 
 @dataclass(slots=True)
@@ -47,11 +49,7 @@ class ExpiryResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Expiries:
-    """One minute's work with what it works on; made anew for each minute.
-
-    `waits` for the moments of this minute if it is the schedule's; those that are started between, of which there may
-    be many, don't.
-    """
+    """One minute's work with what it works on. The schedule's `waits` for its moments, those started between don't."""
 
     ec2: Ec2
     state: State
@@ -65,13 +63,12 @@ class Expiries:
     result: ExpiryResult = field(default_factory=ExpiryResult, init=False)
 
     def run(self) -> ExpiryResult:
-        """Ring the timers that are due soon, or were.
+        """Ring the timers that are due soon, or were. What can't be rung now keeps its timer for the next minute.
 
-        What can't be rung now keeps its timer and the next minute tries again, so no refusal of AWS is raised: each is
-        logged and counted, and a missing permission has its alarm.
+        So no refusal of AWS is raised: each is logged and counted, and a missing permission has its alarm.
         """
         began = self.now()
-        expired: dict[Timer, MappingKey] = {}
+        expired: MappingTimers = {}
         # All instances first: they are what matters, and rows take longer.
         with self._attempt("the timers can't be read"):
             for page in batched(self.state.timers_due(began + AHEAD), PAGE, strict=False):
@@ -89,11 +86,11 @@ class Expiries:
                 self.result.mappings += 1
         return self.result
 
-    def _ring(self, page: Sequence[Timer | CorruptItemError], until: datetime) -> dict[Timer, MappingKey]:
+    def _ring(self, page: Sequence[Timer | CorruptItemError], until: datetime) -> MappingTimers:
         """Send the instances of these timers; returns those of mappings whose rows are to say so, by `until`."""
         at = self.now()
         instances: dict[Timer, InstanceKey] = {}
-        mappings: dict[Timer, MappingKey] = {}
+        mappings: MappingTimers = {}
         for each in page:
             if isinstance(each, CorruptItemError):
                 self._note("a timer can't be read; delete that item", each)
@@ -111,13 +108,12 @@ class Expiries:
                 return self._ring_mappings(mappings, at, until)
         return {}
 
-    def _ring_mappings(
-        self, timers: Mapping[Timer, MappingKey], at: datetime, until: datetime
-    ) -> dict[Timer, MappingKey]:
+    def _ring_mappings(self, timers: MappingTimers, at: datetime, until: datetime) -> MappingTimers:
         snapshot = self.state.read((), timers.values())
         for damaged, error in snapshot.damaged.items():
             self._note(f"mapping {damaged} can't be read", error)
-        meant = {timer: key for timer, key in timers.items() if _meant(timer, snapshot.published.get(key))}
+        ends = {key: each.spec.expires_at for key, each in snapshot.published.items() if not each.deleted}
+        meant = {timer: key for timer, key in timers.items() if ends.get(key) == timer.due}
         delays = {key: math.ceil(_seconds_left(timer, at)) for timer, key in meant.items()}
         for page in self.ec2.tagged(*delays):
             self._send({(delays[key], one.key) for one in page for key in mapping_keys(one.tags) if key in delays})
@@ -127,7 +123,6 @@ class Expiries:
         return {each: key for each, key in meant.items() if not _seconds_left(each, until)}
 
     def _send(self, instances: Iterable[tuple[int, InstanceKey]]) -> None:
-        """Send instances, each after so many seconds."""
         for delay, group in groupby(sorted(instances), key=itemgetter(0)):
             keys = [key for _, key in group]
             self.result.sent += self.queue.send(keys, CAUSE, self.correlation_id, delay_seconds=delay)
@@ -156,8 +151,3 @@ class Expiries:
 def _seconds_left(timer: Timer, at: datetime) -> float:
     """Until a timer's instances are to be looked at; 0 once it has passed."""
     return max(0, (timer.due + MARGIN - at).total_seconds())
-
-
-def _meant(timer: Timer, served: PublishedMapping | None) -> bool:
-    """Whether the mapping as it is served still expires then."""
-    return served is not None and not served.deleted and served.spec.expires_at == timer.due

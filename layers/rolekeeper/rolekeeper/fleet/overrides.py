@@ -34,12 +34,7 @@ class OperatorOverrides:
     started: set[Task] = field(default_factory=set)
 
     def written(self, key: Key, correlation_id: str) -> None:
-        """An item was put, changed or deleted.
-
-        Raises:
-            UnknownKeyError: it is none of those that steer; trying again never helps.
-            RetryableError: AWS is throttled or has a fault. Doing all of it again is harmless.
-        """
+        """An item was put, changed or deleted; UnknownKeyError where it steers nothing. Doing it again is harmless."""
         pk, sk = key
         if key == layout.CONTROL:
             # Also what was withheld while paused: the sweep finds it.
@@ -83,10 +78,7 @@ MEANS = {
 
 
 def report_deployed_mode(store: Store, telemetry: Telemetry, mode: Mode, correlation_id: str, at: datetime) -> None:
-    """Report once that a deployment changed the mode. A first deployment changes nothing.
-
-    What AWS refuses now is logged and counted, and the next minute tries again.
-    """
+    """Report once that a deployment changed the mode, which a first one doesn't; what AWS refuses, the next minute."""
     try:
         items = store.get([layout.DEPLOYED, layout.CONTROL])
         deployed = items.get(layout.DEPLOYED, {})

@@ -3,7 +3,7 @@
 Pages stream through: memory holds one page, and one count for each mapping in use.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings import MappingTable, Publisher, Status
 from rolekeeper.mappings.scan import Scan
-from rolekeeper.model.instance import Instance, InstanceState
+from rolekeeper.model.instance import Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State
@@ -58,16 +58,13 @@ class Sweep:
     result: SweepResult = field(default_factory=SweepResult, init=False)
 
     def run(self) -> SweepResult:
-        """Look at every instance and every mapping.
-
-        Raises:
-            AwsRefusalError: a page could not be read or sent; the schedule's retry begins anew, which is harmless.
-        """
+        """Look at every instance and every mapping; on any AwsRefusalError the schedule's retry begins anew."""
         swept = self.result
         try:
             first = not self.state.swept()
             live, scans = self._fleet()
             judged = self._mappings(scans)
+            # Only then what is published is all that governs.
             if swept.finished and judged:
                 self.state.note_sweep(live, swept.published, self.now())
                 if first:
@@ -84,12 +81,9 @@ class Sweep:
         return swept
 
     def _fleet(self) -> tuple[int, Scans]:
-        """Send the instances for which a reconcile would do or write anything, and count what each mapping governs.
+        """Send the instances for which a reconcile would do or write anything, as a hint: it reads the truth again.
 
-        Only a hint is sent: the reconciler reads the truth again, association first.
-
-        Returns:
-            How many instances aren't terminated, and the counts.
+        Returns how many aren't terminated, and what each mapping governs.
         """
         scans: Scans = {}
         live = 0
@@ -98,25 +92,24 @@ class Sweep:
                 self.result.finished = False
                 break
             at = self.now()
-            observed = self._observe(page, at)
-            for each in observed:
+            differing: list[InstanceKey] = []
+            for each in self._observe(page, at):
                 self._count(each, scans, at)
-            differing = [each.key for each in observed if needs_reconcile(each, each.decision(self.settings), at)]
+                if needs_reconcile(each, each.decision(self.settings), at):
+                    differing.append(each.key)
             self.result.instances += len(page)
-            live += sum(each.state is not InstanceState.TERMINATED for each in page)
+            live += sum(one.state is not InstanceState.TERMINATED for one in page)
             self.result.sent += self.queue.send(differing, CAUSE, self.correlation_id)
         return live, scans
 
-    def _observe(self, page: Sequence[Instance], at: datetime) -> list[Observation]:
+    def _observe(self, page: Sequence[Instance], at: datetime) -> Iterator[Observation]:
         """The instances of a page that can be decided on; those that can't are reported."""
-        readable: list[Observation] = []
         for each in observe_page(page, self.ec2, self.state, at):
             if not isinstance(each, Unreadable):
-                readable.append(each)
+                yield each
             elif (problem := str(each.error)) not in self.result.problems:
                 self.result.problems.append(problem)
                 self.telemetry.will_retry("an instance can't be swept", instance=each.key.id, error=problem)
-        return readable
 
     def _count(self, observed: Observation, scans: Scans, at: datetime) -> None:
         instance = observed.instance
@@ -129,11 +122,7 @@ class Sweep:
             scan.add(instance, observed.association, (mapping, ranked), (mapping, ranked), self.settings.ownership)
 
     def _mappings(self, scans: Scans) -> bool:
-        """Check every row again, then what is served although its row is gone.
-
-        Returns:
-            Whether all could be judged: only then what is published is all that governs.
-        """
+        """Check every row again, then what is served although its row is gone; returns whether all could be judged."""
         judged = True
         # What counts only a part of the fleet would be told as if it were all: then each check asks EC2 itself.
         whole = scans if self.result.finished and not self.result.problems else None
