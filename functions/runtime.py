@@ -9,7 +9,6 @@ from typing import Any
 import boto3
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
-from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
 
 from rolekeeper.app import App, utc_now
 from rolekeeper.aws import CONFIG
@@ -39,11 +38,7 @@ def app(function_arn: str) -> App:
 
 def each_record(event: dict[str, Any], act: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:
     """Act on each record of a stream; those that failed are reported, and the stream brings them again."""
-
-    def unwrapped(record: DynamoDBRecord) -> None:
-        act(record.raw_event)
-
     processor = BatchProcessor(EventType.DynamoDBStreams, raise_on_entire_batch_failure=False)
-    with processor(event["Records"], unwrapped):
+    with processor(event["Records"], lambda record: act(record.raw_event)):
         processor.process()
     return processor.response()

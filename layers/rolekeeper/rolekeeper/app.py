@@ -99,22 +99,19 @@ class App:
     def home(self) -> HomeAccount:
         return HomeAccount(self.settings.account, self.settings.partition)
 
-    @cached_property
-    def roles(self) -> Roles:
-        settings = self.settings
-        return Roles(self.iam, settings.account, settings.role_path, makes_profiles=settings.create_missing_profiles)
-
     def assessor(self, state: State | None = None) -> Assessor:
         """The judge of rows, over the state table, or over what it would hold (`plan`)."""
+        settings = self.settings
         scanner = ImpactScanner(
             ec2=self.ec2,
             state=state or self.state,
             table=self.table,
             policies=PolicyReader(self.iam),
-            limits=self.settings.limits,
-            ownership=self.settings.ownership,
+            limits=settings.limits,
+            ownership=settings.ownership,
         )
-        return Assessor(roles=self.roles, scanner=scanner, mode=self.settings.mode)
+        roles = Roles(self.iam, settings.account, settings.role_path, makes_profiles=settings.create_missing_profiles)
+        return Assessor(roles=roles, scanner=scanner, mode=settings.mode)
 
     @cached_property
     def publisher(self) -> Publisher:

@@ -18,7 +18,6 @@ from rolekeeper.aws.errors import classified
 if TYPE_CHECKING:
     from types_boto3_sns.client import SNSClient
 
-
 # SNS API reference, `Publish`: a subject is ASCII without line breaks, of at most 100 characters.
 SUBJECT = 100
 # The longest that a mail says of one value, in characters.

@@ -12,7 +12,6 @@ from rolekeeper.model.mapping import MappingKey
 if TYPE_CHECKING:
     from types_boto3_ec2.client import EC2Client
 
-
 # AWS_FACTS.md "Attach, replace, detach": at most 200 values per filter.
 FILTER_VALUES = 200
 # A filter's value has at most 255 characters, a tag's 256 (AWS_FACTS.md "Limits and names").

@@ -10,7 +10,6 @@ from rolekeeper.aws.errors import NotFoundError, classified
 if TYPE_CHECKING:
     from types_boto3_iam.client import IAMClient
 
-
 type Document = Mapping[str, Any]
 
 
@@ -76,7 +75,7 @@ class Iam:
         for arn in {*attached, role.boundary_arn} - {*self.managed, ""}:
             self.managed[arn] = self._default_version(arn)
         documents = (*self._inline(role), *(self.managed[arn] for arn in attached))
-        return Policies(documents, self.managed[role.boundary_arn] if role.boundary_arn else None)
+        return Policies(documents, self.managed.get(role.boundary_arn))
 
     def _inline(self, role: Role) -> list[Document]:
         with classified("iam:ListRolePolicies", role.arn):

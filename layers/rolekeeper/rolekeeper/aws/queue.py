@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from types_boto3_lambda.client import LambdaClient
     from types_boto3_sqs.client import SQSClient
 
-
 # Who sends our events and messages.
 SOURCE = "rolekeeper"
 RECONCILE_REQUESTED = "Reconcile Requested"
@@ -35,9 +34,7 @@ class WorkQueue:
     now: Callable[[], datetime]
 
     def send(self, instances: Iterable[InstanceKey], cause: str, correlation_id: str, *, delay_seconds: int = 0) -> int:
-        """Ask for these instances to be reconciled; returns how many were sent.
-
-        `correlation_id` ties together what one event caused; `delay_seconds` is at most `LONGEST_DELAY`.
+        """Ask for these instances to be reconciled; returns how many were sent. A delay is at most `LONGEST_DELAY`.
 
         Raises:
             RetryableError: SQS took only some. Sending all again is harmless: a message is only a hint.

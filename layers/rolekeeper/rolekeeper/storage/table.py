@@ -16,7 +16,6 @@ from rolekeeper.storage.layout import Key
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
 
-
 # BatchGetItem takes at most 100 keys (DynamoDB API reference).
 BATCH_KEYS = 100
 # UnprocessedKeys are asked for again, never taken for absent; after these waits (seconds) the read has failed.
@@ -154,7 +153,6 @@ class Update:
         return self
 
     def only_if(self, name: str, comparison: str, value: Any, *, or_absent: bool = False) -> Self:
-        """Only if an attribute compares so."""
         holds = f"{self._name(name)} {comparison} {self._value(value)}"
         self._conditions.append(f"(attribute_not_exists({self._name(name)}) OR {holds})" if or_absent else holds)
         return self
@@ -169,7 +167,6 @@ class Update:
         return self
 
     def only_if_present(self, name: str) -> Self:
-        """Only if there is such an attribute, whatever it is."""
         self._conditions.append(f"attribute_exists({self._name(name)})")
         return self
 
