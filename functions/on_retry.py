@@ -12,11 +12,7 @@ from rolekeeper.storage import codec
 @runtime.logger.inject_lambda_context
 @runtime.metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Reconcile one instance; answer with the machine's next state.
-
-    Raises:
-        AwsRefusalError: nothing could be read or written up to the deadline; the machine dead-letters the instance.
-    """
+    """Reconcile one instance; answer with the machine's next state, or raise what AWS refused up to the deadline."""
     app = runtime.app(context.invoked_function_arn)
     reconciler = app.reconciler(in_loop=True)
     tick = codec.decode(RetryState, event)

@@ -23,15 +23,6 @@ SUBJECT = 100
 # The longest that a mail says of one value, in characters.
 VALUE = 1_200
 
-ACTION_MISSING = """\
-Rolekeeper was refused {action} on {resource}.
-
-Until it is allowed, the instances and mappings that need it stay as they are. Check whether the resource is under
-Rolekeeper's role path, and whether a service control policy, a permissions boundary or a change to Rolekeeper's own
-roles denies {action}. Once it is allowed, the next sweep goes on automatically.
-
-AWS says: {aws-says}
-"""
 NOT_PUBLISHED = """\
 The mapping {mapping} is not in effect as its row says.
 
@@ -42,19 +33,26 @@ No instance changes because of this edit; what was published before stays in eff
 See it: rolekeeper mapping get {argument}
 Cause: {cause}. Edited by: {by}
 """
-HELD = NOT_PUBLISHED + "See what it would change, and approve it: rolekeeper mapping approve {argument}\n"
-MODE = """\
+# By the event's detail-type.
+TEXTS = {
+    "Mode Changed": """\
 A deployment changed the mode from {from} to {to}.
 
 The mode that is in effect is {in-effect}: {means}.
 
 If that isn't meant: rolekeeper mode enforce, or rolekeeper mode observe. It takes effect at once, needs no deployment,
 and a later deployment doesn't change it.
-"""
-TEXTS = {
-    "Mode Changed": MODE,
-    "Permission Missing": ACTION_MISSING,
-    "Mapping Held": HELD,
+""",
+    "Permission Missing": """\
+Rolekeeper was refused {action} on {resource}.
+
+Until it is allowed, the instances and mappings that need it stay as they are. Check whether the resource is under
+Rolekeeper's role path, and whether a service control policy, a permissions boundary or a change to Rolekeeper's own
+roles denies {action}. Once it is allowed, the next sweep goes on automatically.
+
+AWS says: {aws-says}
+""",
+    "Mapping Held": NOT_PUBLISHED + "See what it would change, and approve it: rolekeeper mapping approve {argument}\n",
     "Mapping Rejected": NOT_PUBLISHED,
     "Mapping Conflict": NOT_PUBLISHED,
     "Mapping Suspended": NOT_PUBLISHED,

@@ -35,10 +35,9 @@ REFUSED, PARKED, PERMISSION_MISSING = "Role Change Refused", "Instance Parked", 
 
 @dataclass(eq=False)
 class Telemetry:
-    """Collects the events of one invocation and sends them at its end.
+    """Collects the events and mails of one invocation and sends them at its end.
 
-    An event is news, not the record: if EventBridge can't be reached, that is logged and counted, and the work that
-    the event tells of stands (its history entry is already written). So it is with mails.
+    They are news, not the record: what can't be sent is logged and counted, and the work stands, as its history says.
     """
 
     client: "EventBridgeClient"
@@ -52,10 +51,7 @@ class Telemetry:
     def decision(
         self, request: ReconcileRequest, entry: Mapping[str, Any], *, event: str = "", reads: Collection[str] = ()
     ) -> None:
-        """Log and count one decision, told as its history entry.
-
-        `event` is the detail-type to send, empty for none. It names only the tags that some mapping `reads`.
-        """
+        """Log and count one decision by its history entry; an `event` names only the tags that some mapping `reads`."""
         detail = {
             "account": request.instance.account,
             "region": request.instance.region,
@@ -80,13 +76,11 @@ class Telemetry:
         self.send(event, full, [])
 
     def denied(self, error: AccessDeniedError, *, correlation_id: str, news: bool = True) -> None:
-        """Log and count a missing permission; its event, which becomes a mail, goes out once per invocation.
-
-        And only for `news`: an instance that already shows this very refusal is asked again by each sweep.
-        """
+        """Log and count a missing permission; where it is `news`, send it once per invocation, and mail it."""
         detail = {"action": error.action, "resource": error.resource, "code": error.code, "aws-says": error.message}
         self.logger.error("permission missing", extra={**detail, "correlation_id": correlation_id})
         self.count("PermissionDenied")
+        # It is none where an instance already shows this very refusal: each sweep asks again.
         if news and (named := (error.action, error.resource)) not in self._denied:
             self._denied.add(named)
             self.send(PERMISSION_MISSING, {**detail, "correlation-id": correlation_id}, [])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FILTER_VALUES = 200
 # A filter's value has at most 255 characters, a tag's 256 (AWS_FACTS.md "Limits and names").
 FILTER_VALUE = 255
+# EC2's filters read these as patterns: what holds one, or is too long, is compared in `tagged` instead.
 _WILDCARDS = frozenset("*?\\")
 
 
@@ -28,12 +29,9 @@ class Ec2:
     region: str
 
     def associations(self, instance_ids: Sequence[str]) -> dict[str, Association]:
-        """The present association of each instance, by instance id; instances without one are absent.
-
-        Ids go as filter values, so that an unknown one is no error. No ids make no call: EC2 refuses an empty filter
-        (AWS_FACTS.md "Errors").
-        """
+        """The present association of each instance, by instance id; instances without one are absent."""
         found: dict[str, Association] = {}
+        # Unknown ids are no error in a filter. No ids make no call: EC2 refuses an empty one (AWS_FACTS.md "Errors").
         for ids in batched(instance_ids, FILTER_VALUES, strict=False):
             with classified("ec2:DescribeIamInstanceProfileAssociations", "*"):
                 paginator = self.client.get_paginator("describe_iam_instance_profile_associations")
@@ -54,11 +52,7 @@ class Ec2:
         return found
 
     def tagged(self, *keys: MappingKey) -> Iterator[list[Instance]]:
-        """Pages of the instances that carry a tag of these mappings and aren't terminated.
-
-        EC2's filters read `*`, `?` and a backslash as patterns: a value that holds one, or is too long for a filter, is
-        compared here instead.
-        """
+        """Pages of the instances that carry a tag of these mappings and aren't terminated."""
         for tag_key, group in groupby(sorted(keys), key=lambda key: key.tag_key):
             wanted = list(group)
             for filters in _tag_filters(tag_key, [key.tag_value for key in wanted]):

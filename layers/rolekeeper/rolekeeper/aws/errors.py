@@ -14,12 +14,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 class AwsRefusalError(Exception):
-    """AWS refused a call: its code and words, the IAM action and the resource, for people to act on.
+    """AWS refused a call: its code and words, the IAM action and the resource, for people to act on."""
 
-    `possibly_applied`: botocore had sent the call before, and only the last sending is known to be refused. EC2's
-    mutations take no idempotency token, so an earlier one may have happened.
-    """
-
+    # Whether botocore had sent the call before, and only the last sending is known to be refused. EC2's mutations take
+    # no idempotency token, so an earlier one may have happened.
     possibly_applied = False
 
     def __init__(self, code: str, message: str, action: str = "", resource: str = "") -> None:
@@ -94,9 +92,8 @@ _NOT_AUTHORIZED = re.compile(
     re.IGNORECASE,
 )
 
-# AWS_FACTS.md "Errors"; terraform-provider-aws #838 and #3055 (profile not yet visible), #12533 (identity profile).
+# AWS_FACTS.md "Errors"; terraform-provider-aws #838 and #3055: a profile that isn't visible yet.
 _PROPAGATING = ("invalid iam instance profile name", "invalid iam instance profile arn", "has no associated iam roles")
-_IDENTITY_PROPAGATING = "instanceidentityprofilenotfound"
 
 
 @contextmanager
@@ -136,8 +133,9 @@ def _kind(code: str, said: str, answer: Mapping[str, Any]) -> type[AwsRefusalErr
             return PermanentError
         return ConflictError if "ConditionalCheckFailed" in reasons else RetryableError
     if code == "IncorrectState":
-        # "existing association", "not the active association" (aws-cli #5251), or IAM still propagating.
-        return NotReadyError if _IDENTITY_PROPAGATING in said.replace(" ", "") else ConflictError
+        # "existing association", "not the active association" (aws-cli #5251); or IAM still propagating an instance's
+        # own identity profile (terraform-provider-aws #12533).
+        return NotReadyError if "instanceidentityprofilenotfound" in said.replace(" ", "") else ConflictError
     if code == "InvalidParameterValue" and any(words in said for words in _PROPAGATING):
         return NotReadyError
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

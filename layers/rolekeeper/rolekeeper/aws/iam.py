@@ -73,7 +73,11 @@ class Iam:
             pages = self.client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
             attached = [each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]]
         for arn in {*attached, role.boundary_arn} - {*self.managed, ""}:
-            self.managed[arn] = self._default_version(arn)
+            with classified("iam:GetPolicy", arn):
+                version = self.client.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+            with classified("iam:GetPolicyVersion", arn):
+                answer = self.client.get_policy_version(PolicyArn=arn, VersionId=version)
+            self.managed[arn] = _document(answer["PolicyVersion"]["Document"])
         documents = (*self._inline(role), *(self.managed[arn] for arn in attached))
         return Policies(documents, self.managed.get(role.boundary_arn))
 
@@ -84,14 +88,6 @@ class Iam:
         with classified("iam:GetRolePolicy", role.arn):
             found = [self.client.get_role_policy(RoleName=role.name, PolicyName=name) for name in names]
         return [_document(each["PolicyDocument"]) for each in found]
-
-    def _default_version(self, arn: str) -> Document:
-        """What a managed policy says: its default version."""
-        with classified("iam:GetPolicy", arn):
-            version = self.client.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-        with classified("iam:GetPolicyVersion", arn):
-            answer = self.client.get_policy_version(PolicyArn=arn, VersionId=version)
-        return _document(answer["PolicyVersion"]["Document"])
 
     def get_instance_profile(self, name: str) -> InstanceProfile | None:
         """An instance profile by name, wherever its path."""

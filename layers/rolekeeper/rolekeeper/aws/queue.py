@@ -34,11 +34,7 @@ class WorkQueue:
     now: Callable[[], datetime]
 
     def send(self, instances: Iterable[InstanceKey], cause: str, correlation_id: str, *, delay_seconds: int = 0) -> int:
-        """Ask for these instances to be reconciled; returns how many were sent. A delay is at most `LONGEST_DELAY`.
-
-        Raises:
-            RetryableError: SQS took only some. Sending all again is harmless: a message is only a hint.
-        """
+        """Ask for these instances to be reconciled; returns how many were sent. A delay is at most `LONGEST_DELAY`."""
         sent = 0
         for batch in batched(instances, ENTRIES, strict=False):
             bodies = [json.dumps(request(key, cause, correlation_id, self.now())) for key in batch]
@@ -47,6 +43,7 @@ class WorkQueue:
             with classified("sqs:SendMessage", self.url):
                 answer = self.client.send_message_batch(QueueUrl=self.url, Entries=entries)  # type: ignore[arg-type]  # built above
             if failed := answer.get("Failed"):
+                # Sending all again is harmless: a message is only a hint.
                 first = failed[0]
                 raise RetryableError(first["Code"], first.get("Message", ""), "sqs:SendMessage", self.url)
             sent += len(batch)

@@ -63,10 +63,7 @@ class Expiries:
     result: ExpiryResult = field(default_factory=ExpiryResult, init=False)
 
     def run(self) -> ExpiryResult:
-        """Ring the timers that are due soon, or were. What can't be rung now keeps its timer for the next minute.
-
-        So no refusal of AWS is raised: each is logged and counted, and a missing permission has its alarm.
-        """
+        """Ring the timers that are due soon, or were; what AWS refuses is noted and keeps its timer, to be retried."""
         began = self.now()
         expired: MappingTimers = {}
         # All instances first: they are what matters, and rows take longer.
@@ -89,16 +86,13 @@ class Expiries:
     def _ring(self, page: Sequence[Timer | CorruptItemError], until: datetime) -> MappingTimers:
         """Send the instances of these timers; returns those of mappings whose rows are to say so, by `until`."""
         at = self.now()
-        instances: dict[Timer, InstanceKey] = {}
-        mappings: MappingTimers = {}
         for each in page:
             if isinstance(each, CorruptItemError):
                 self._note("a timer can't be read; delete that item", each)
-            elif isinstance(each.subject, InstanceKey):
-                instances[each] = each.subject
-            else:
-                mappings[each] = each.subject
-        self.result.timers += len(instances) + len(mappings)
+        timers = {each: each.subject for each in page if isinstance(each, Timer)}
+        instances = {each: key for each, key in timers.items() if isinstance(key, InstanceKey)}
+        mappings = {each: key for each, key in timers.items() if isinstance(key, MappingKey)}
+        self.result.timers += len(timers)
         with self._attempt("instances can't be sent"):
             # A pin that was changed or released since costs a look that finds nothing to do.
             self._send((math.ceil(_seconds_left(timer, at)), key) for timer, key in instances.items())

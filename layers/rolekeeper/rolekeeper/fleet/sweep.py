@@ -81,10 +81,7 @@ class Sweep:
         return swept
 
     def _fleet(self) -> tuple[int, Scans]:
-        """Send the instances for which a reconcile would do or write anything, as a hint: it reads the truth again.
-
-        Returns how many aren't terminated, and what each mapping governs.
-        """
+        """Send the instances that need a reconcile; returns how many aren't terminated, and what mappings govern."""
         scans: Scans = {}
         live = 0
         for page in self.ec2.fleet():

@@ -73,11 +73,7 @@ def encode(value: Any) -> Any:
 
 
 def decode[T](kind: type[T], item: Mapping[str, Any]) -> T:
-    """The value of a dataclass that `encode` wrote; a field that isn't there has its default.
-
-    Raises:
-        KeyError, TypeError, ValueError: it isn't one.
-    """
+    """What `encode` wrote, absent fields by their defaults; KeyError, TypeError or ValueError where it isn't that."""
     hints = _hints(kind)  # type: ignore[arg-type]  # a class is hashable
     return kind(**{name: _reader(hint)(item[name]) for name, hint in hints.items() if name in item})
 
@@ -87,7 +83,6 @@ _hints = cache(typing.get_type_hints)
 
 @cache
 def _reader(hint: Any) -> Any:
-    """What reads a field of this type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         # The only unions are with None, which the first edition wrote as an empty text.

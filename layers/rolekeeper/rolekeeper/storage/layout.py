@@ -33,7 +33,6 @@ def instance_pk(key: InstanceKey) -> str:
 
 
 def instance_key_from(pk: str) -> InstanceKey | None:
-    """The instance whose partition this is; None when it is no instance's."""
     kind, *parts = pk.split("#")
     return InstanceKey(*parts) if kind == "instance" and len(parts) == 3 and all(parts) else None  # noqa: PLR2004  # as `instance_pk` makes it
 

@@ -27,10 +27,7 @@ type Write = dict[str, Any]
 
 @dataclass(frozen=True)
 class Store:
-    """The state table of one deployment: reads are strongly consistent, writes are made alone or in one transaction.
-
-    A history entry expires after `history_days`; `sleep` takes seconds.
-    """
+    """The state table of one deployment, read with strong consistency. History entries expire after `history_days`."""
 
     client: "DynamoDBClient"
     table: str
@@ -47,9 +44,8 @@ class Store:
                     self.sleep(wait)
                 asked: Any = {self.table: {"Keys": wanted, "ConsistentRead": True}}
                 answer = self._call("BatchGetItem", self.client.batch_get_item, RequestItems=asked)
-                for attributes in answer.get("Responses", {}).get(self.table, ()):
-                    item = codec.from_attributes(attributes)
-                    found[item["pk"], item["sk"]] = item
+                items = map(codec.from_attributes, answer.get("Responses", {}).get(self.table, ()))
+                found |= {(item["pk"], item["sk"]): item for item in items}
                 wanted = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
                 if not wanted:
                     break
