@@ -28,7 +28,9 @@ def client(service: str) -> Any:
 
 @cache
 def settings(function_arn: str) -> Settings:
-    return Settings.of_function(function_arn, os.environ)
+    """The function's environment; its own ARN tells partition, Region and account."""
+    _, partition, _, region, account, *_ = function_arn.split(":")
+    return Settings.read(os.environ, account=account, region=region, partition=partition)
 
 
 def app(function_arn: str) -> App:

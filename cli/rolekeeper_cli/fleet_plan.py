@@ -52,8 +52,8 @@ class Tally:
             move = Move(seen.carries, seen.should_carry, decision.role if decision.profile_arn else "")
             if move in self.moves or len(self.moves) < _MOVES:
                 self.moves[move] += 1
-            if decision.action is not Action.ATTACH and decision.mapping and not decision.mapping.pins:
-                self.taken[str(decision.mapping)] += 1
+            if counted_for := decision.counted_for:
+                self.taken[str(counted_for)] += 1
 
     def summary(self) -> dict[str, Any]:
         """The sum, for programs."""

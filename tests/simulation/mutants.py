@@ -225,7 +225,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "counts no changes",
         "rolekeeper.instances.apply",
-        "        mapping = _counted_for(decision)\n        found",
+        "        mapping = decision.counted_for\n        found",
         "        mapping = None\n        found",
     ),
     _mutant(

@@ -237,7 +237,8 @@ WEB = DesiredChange(key("workload=web"), 1, arn("web"))
 
 
 def repeated(changes: tuple[AppliedChange, ...], desired: DesiredChange | None) -> tuple[AppliedChange, ...]:
-    return InstanceRecord(changes=changes).repeated(desired)
+    """The oldest first, as they are remembered."""
+    return InstanceRecord(changes=changes).repeated(desired)[::-1]
 
 
 def changes(*minutes: float, desired: DesiredChange = WEB) -> tuple[AppliedChange, ...]:
@@ -258,7 +259,7 @@ def changes(*minutes: float, desired: DesiredChange = WEB) -> tuple[AppliedChang
 def test_a_change_that_was_made_three_times_within_half_an_hour_is_contended(
     minutes: tuple[float, ...], *, contended: bool
 ) -> None:
-    assert ContentionRule().contended(changes(*minutes)) is contended
+    assert ContentionRule().contended(changes(*minutes)[::-1]) is contended
 
 
 def test_a_rule_of_one_stops_before_the_second_time() -> None:

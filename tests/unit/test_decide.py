@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rolekeeper.instances.decide import Case as DecisionCase
 from rolekeeper.instances.decide import decide as decide_of
-from rolekeeper.instances.resolve import as_mapping, ended, resolve
+from rolekeeper.instances.resolve import resolve
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
@@ -22,7 +22,17 @@ from rolekeeper.model.instance import (
     Grant,
     Instance,
 )
-from rolekeeper.model.mapping import IGNORE_TAG, Pin, PublishedMapping, WhenOccupied, WhenStopped, WhenUnmatched
+from rolekeeper.model.mapping import (
+    IGNORE_TAG,
+    PIN_TAG,
+    MappingKey,
+    MappingSpec,
+    Pin,
+    PublishedMapping,
+    WhenOccupied,
+    WhenStopped,
+    WhenUnmatched,
+)
 from rolekeeper.settings import Ownership
 from strategies.values import (
     KEY,
@@ -520,9 +530,9 @@ def test_the_role_that_a_mapping_gave_goes_when_the_mapping_is_disabled_or_expir
 
 
 def test_the_role_that_a_pin_gave_goes_when_the_pin_is_over() -> None:
-    pin = as_mapping(Pin("web", arn("web")), KEY)
-    gave = Grant(arn("web"), "web", pin.key, 0, NOW)
-    decision = _unmatched("running", gave, ended(pin.key), association("web"))
+    pin = MappingKey(PIN_TAG, KEY.id)
+    gave = Grant(arn("web"), "web", pin, 0, NOW)
+    decision = _unmatched("running", gave, PublishedMapping(MappingSpec(pin, ""), 0, ""), association("web"))
     assert (decision.action, decision.code) == (Action.DETACH, "unmatched")
     assert decision.reason == "the pin, which gave it role web, is over"
 

@@ -239,7 +239,7 @@ def test_columns_copied_from_a_held_row_hold_and_approve_nothing(desk: MappingsF
     assert desk.publish(TAG).status is Status.HELD
     held = desk.held(TAG)
     assert held
-    assert held.revision == 2
+    assert held.mapping.revision == 2
     assert held.mapping.spec.role == "api"
     assert desk.approve(TAG, 2).status is Status.PUBLISHED
 

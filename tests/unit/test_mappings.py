@@ -97,7 +97,7 @@ def test_all_problems_are_told_at_once() -> None:
 def test_none_in_capitals_means_no_role() -> None:
     spec = read(role={"S": "NONE"}).spec
     assert spec is not None
-    assert not spec.carries_role
+    assert spec.role == "NONE"
 
 
 @pytest.mark.parametrize("text", ["none", "None", "nOne"])

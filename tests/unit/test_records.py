@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fixtures.workers import Worker, applied_changes, conditions, state_table, worker
 from rolekeeper.instances.observe import Observation, waits_for_room
 from rolekeeper.instances.records import completed, is_hopeless, needs_reconcile, needs_watch, next_record, starting
-from rolekeeper.instances.resolve import as_mapping, resolve
+from rolekeeper.instances.resolve import resolve
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
@@ -27,7 +27,17 @@ from rolekeeper.model.instance import (
     RecordChange,
     Timer,
 )
-from rolekeeper.model.mapping import IGNORE_TAG, Control, Mode, Pin, PublishedMapping, WhenStopped, WhenUnmatched
+from rolekeeper.model.mapping import (
+    IGNORE_TAG,
+    PIN_TAG,
+    Control,
+    MappingKey,
+    Mode,
+    Pin,
+    PublishedMapping,
+    WhenStopped,
+    WhenUnmatched,
+)
 from rolekeeper.settings import ContentionRule, Limits, Settings
 from rolekeeper.storage import codec, layout
 from strategies import values
@@ -159,7 +169,7 @@ def test_before_a_pinned_role_is_attached_its_grant_names_the_pin() -> None:
     pin = Pin("debug", arn("debug"))
     look = observed(pin=pin)
     (given_,) = starting(look, decided(look), NOW).grants
-    assert (given_.profile_arn, given_.mapping) == (arn("debug"), as_mapping(pin, KEY).key)
+    assert (given_.profile_arn, given_.mapping) == (arn("debug"), MappingKey(PIN_TAG, KEY.id))
 
 
 # ---- after EC2 took a change ----
@@ -195,7 +205,7 @@ def test_no_more_changes_are_kept_than_the_rule_asks_for(after: int, times: int)
         assert change.applied
         kept = (*(each for each in kept if each not in change.lapsed), change.applied)
     assert len(kept) == min(after, times)
-    assert rule.contended(kept) is (after == 1)
+    assert rule.contended(kept[::-1]) is (after == 1)
 
 
 def test_the_first_half_of_a_swap_is_no_change_yet() -> None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+import runtime
 from rolekeeper.model.instance import NO_PROFILE
 from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import ContentionRule, Ownership, Settings
@@ -27,6 +28,13 @@ PARAMETERS = {
     "TAKE_OVER": "false",
 }
 FUNCTION = "arn:aws-cn:lambda:cn-north-1:123456789012:function:rolekeeper"
+
+
+def settings_with(monkeypatch: pytest.MonkeyPatch, **changed: str) -> Settings:
+    """What a function reads of its environment and its own ARN."""
+    for name, value in {**PARAMETERS, **changed}.items():
+        monkeypatch.setenv(name, value)
+    return runtime.settings.__wrapped__(FUNCTION)
 
 
 @pytest.mark.parametrize("profile", [arn("web"), f"{PREFIX}team-a/web", f"{PREFIX}eks-node"])
@@ -53,13 +61,15 @@ def test_every_other_profile_is_foreign(profile: str) -> None:
     assert not OWNERSHIP.manages(profile)
 
 
-def test_a_deployment_takes_nothing_over_unless_it_says_so() -> None:
+def test_a_deployment_takes_nothing_over_unless_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Ownership(PREFIX).take_over
-    assert Settings.of_function(FUNCTION, {**PARAMETERS, "TAKE_OVER": "true"}).ownership.take_over
+    assert settings_with(monkeypatch, TAKE_OVER="true").ownership.take_over
 
 
-def test_the_rules_are_what_the_parameters_say_in_the_functions_own_account_and_partition() -> None:
+def test_the_rules_are_what_the_parameters_say_in_the_functions_own_account_and_partition(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ownership = Ownership("arn:aws-cn:iam::123456789012:instance-profile/teams/rolekeeper/")
     contention = ContentionRule(after=5, within=timedelta(minutes=45))
-    read = Settings.of_function(FUNCTION, PARAMETERS)
+    read = settings_with(monkeypatch)
     assert (read.mode, read.ownership, read.contention) == (Mode.OBSERVE, ownership, contention)

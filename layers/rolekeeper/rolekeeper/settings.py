@@ -10,16 +10,13 @@ from rolekeeper.model.mapping import Mode
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many instances may change at once: a number always may, in a large fleet a percentage of it.
-
-    The parameters `MaxChangesPerEdit` and `MaxChangesPercent`.
-    """
+    """How many instances may change at once: `MaxChangesPerEdit`, or `MaxChangesPercent` of a large fleet."""
 
     per_edit: int
     percent: int
 
     def allowed(self, fleet: int) -> int:
-        """How many may change, of so many instances in the account and Region that aren't terminated."""
+        """How many may change, where this many instances of the account and Region aren't terminated."""
         return max(self.per_edit, fleet * self.percent // 100)
 
 
@@ -27,8 +24,8 @@ class Limits:
 class Ownership:
     """Which instance profiles are managed: those under the role path, which exist for Rolekeeper alone.
 
-    All others are foreign. IAM enforces the same line for the functions' own roles (`template.yaml`). `prefix` is how
-    the ARNs of managed profiles begin; `take_over`, whether a foreign profile may be replaced or detached at all.
+    All others are foreign; `take_over` says whether one may be replaced or detached at all. IAM enforces the same line
+    for the functions' own roles (`template.yaml`).
     """
 
     prefix: str
@@ -46,12 +43,9 @@ class ContentionRule:
     within: timedelta = timedelta(minutes=30)
 
     def contended(self, same: Sequence[AppliedChange]) -> bool:
-        """Whether these changes, each the same and the oldest first, are too many.
-
-        They are one after the other: it stays so however long they are past.
-        """
-        times = [each.at for each in same]
-        return any(last - first <= self.within for first, last in zip(times, times[self.after - 1 :], strict=False))
+        """Whether these changes, each the same and the newest first, are too many; it stays so, whatever their age."""
+        pairs = zip(same, same[self.after - 1 :], strict=False)
+        return any(newer.at - older.at <= self.within for newer, older in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +77,8 @@ class Settings:
         return Ownership(prefix, self.take_over)
 
     @classmethod
-    def of_function(cls, function_arn: str, environ: Mapping[str, str]) -> "Settings":
-        """Read a function's environment; its own ARN tells partition, Region and account."""
-        _, partition, _, region, account, *_ = function_arn.split(":")
-        return cls.read(environ, account=account, region=region, partition=partition)
-
-    @classmethod
     def read(cls, environ: Mapping[str, str], *, account: str, region: str, partition: str) -> "Settings":
-        """Read what the template says, by the names of the functions' environment variables.
-
-        Raises:
-            KeyError: one is missing: the template and the code are of different versions.
-        """
+        """Read a function's environment; a KeyError says that the template and the code are of different versions."""
         contested_within = timedelta(minutes=int(environ["CONTESTED_WINDOW_MINUTES"]))
         return cls(
             account=account,

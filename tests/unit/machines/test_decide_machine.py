@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 
 from fakes.clock import START, Clock
 from rolekeeper.instances.decide import Case, decide
-from rolekeeper.instances.resolve import ended, resolve
+from rolekeeper.instances.resolve import resolve
 from rolekeeper.model.instance import Action, Association, AssociationState, Decision, Grant, Instance, InstanceState
 from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper_local.ec2_model import Ec2Error, Profile
@@ -282,7 +282,7 @@ class OneInstance(RuleBasedStateMachine):
         gave = grant.mapping if grant else None
         owner = None
         if gave and gave.pins:
-            owner = ended(gave)
+            owner = PublishedMapping(MappingSpec(gave, ""), 0, "")
         elif gave and (gave.matches(instance.tags) or not (candidates.winner or candidates.in_conflict)):
             # As it is observed: the mapping of a tag that is gone is read only where nothing else governs.
             owner = self.rows.get(gave)

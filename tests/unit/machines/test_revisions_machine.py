@@ -112,7 +112,7 @@ class Mappings(RuleBasedStateMachine):
         who, key, kept = self._read_by(reads)
         held = Held(PublishedMapping(replace(spec, key=key), kept.last + 1, "arn"), self.now, by)
         former = self.held.get(key)
-        fits = former is None or former.revision < held.revision
+        fits = former is None or former.mapping.revision < held.mapping.revision
         self._write(lambda: self.workers[who].revisions.hold(held, ENTRY, self.now), fits=fits)
         if fits:
             self.held[key] = held
@@ -174,7 +174,8 @@ class Mappings(RuleBasedStateMachine):
             )
             kept = fresh.revisions.read(key)
             assert kept == expected
-            given_out = [each.revision for each in (kept.published, kept.held) if each]
+            held = kept.held.mapping if kept.held else None
+            given_out = [each.revision for each in (kept.published, held) if each]
             assert kept.last == max(given_out, default=0)
         assert fresh.state.read([], self.keys).published == self.published
         assert set(fresh.state.timers_due(START + timedelta(days=1))) == self.timers

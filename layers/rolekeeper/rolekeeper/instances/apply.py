@@ -1,8 +1,7 @@
 """Carrying a decision out: one change at EC2, or what the instance shows in its place.
 
-One write, one mutation, one write: the grant and the start of a history entry, the call, its outcome. A replace or a
-detach takes room in its mapping's window, in the same write as its grant. A history entry that stays "started" says
-that nobody knows the outcome: what the instance carries tells.
+One write, one mutation, one write: the grant, the start of a history entry and the room in the mapping's window; the
+call; its outcome. An entry that stays "started" says that nobody knows the outcome: what the instance carries tells.
 """
 
 import random
@@ -21,11 +20,9 @@ from rolekeeper.model.instance import (
     Association,
     Decision,
     InstanceKey,
-    InstanceRecord,
     ReconcileRequest,
     RecordChange,
 )
-from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State
 from rolekeeper.storage.layout import Key
@@ -50,11 +47,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Started:
-    """A change that is about to be made: the key of its history entry, the room that it took, and the record by now."""
+    """A change that is about to be made: its history entry's key, the room that it took, and the record by now."""
 
     entry: Key
     room: Reservation | None
-    record: InstanceRecord
+    observed: Observation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +78,14 @@ class Applier:
         started = observed.turn(decision, self.now()) or self._start(request, observed, decision)
         if isinstance(started, datetime):
             return self.show(request, observed, waits_for_room(decision, started))
-        observed = replace(observed, record=started.record)
+        observed = started.observed
         try:
             made = self._mutate(decision, request.instance)
         except errors.RetryableError as error:
             # The call may have happened. Its grant explains what the instance carries then.
             return self.failed("the outcome of a change is unknown", error, request, instance=request.instance.id)
         except errors.AwsRefusalError as error:
-            return self._refused(request, observed, decision, started, error)
+            return self._refused(request, decision, started, error)
         now = self.now()
         answer = {"association-id": made.id, "state": made.state.value}
         change = records.completed(observed, decision, self.settings.contention, now)
@@ -108,7 +105,7 @@ class Applier:
     ) -> Outcome:
         """Record a decision that changed nothing, where there is news, and have the instance watched if it must be.
 
-        `completes` has the key of the entry whose change EC2 refused, and its answer; `also` is written with it.
+        After a refusal by EC2 `completes` has the change's entry and its outcome; `also` is written with it.
         """
         now = self.now()
         shown = observed.shown(decision)
@@ -144,7 +141,7 @@ class Applier:
 
     def _start(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> _Started | datetime:
         """Write the grant and the entry, with the room that the change takes, if any; or say when its turn is."""
-        mapping = _counted_for(decision)
+        mapping = decision.counted_for
         found: Reservation | None = None
         entry = history_entry(request, observed.instance, observed.association, decision, {}) | {"outcome": STARTED}
         for wait in (*CROWDED, None):
@@ -167,10 +164,10 @@ class Applier:
                     raise
                 self.sleep(wait * random.Random().uniform(0.5, 1))  # noqa: S311  # spreads load, guards nothing
             else:
-                return _Started(at, room, replace(observed.record, writes=observed.record.writes + bool(change)))
-        raise errors.RetryableError(
-            "WindowBusy", f"the changes of {mapping} could not be counted", "dynamodb:UpdateItem"
-        )
+                record = replace(observed.record, writes=observed.record.writes + bool(change))
+                return _Started(at, room, replace(observed, record=record))
+        reason = f"the changes of {mapping} could not be counted"
+        raise errors.RetryableError("WindowBusy", reason, "dynamodb:UpdateItem")
 
     def _mutate(self, decision: Decision, instance: InstanceKey) -> Association:
         if decision.action is Action.ATTACH:
@@ -180,12 +177,7 @@ class Applier:
         return self.ec2.disassociate(instance, decision.association_id)
 
     def _refused(
-        self,
-        request: ReconcileRequest,
-        observed: Observation,
-        decision: Decision,
-        started: _Started,
-        error: errors.AwsRefusalError,
+        self, request: ReconcileRequest, decision: Decision, started: _Started, error: errors.AwsRefusalError
     ) -> Outcome:
         """EC2 said no: complete the entry with its answer, then have it looked at again, wait, or show why not."""
         answer = {"code": error.code, "message": error.message, "action": error.action, "resource": error.resource}
@@ -198,14 +190,9 @@ class Applier:
             raise errors.ConflictError(error.code, error.message, error.action, error.resource) from error
         instead = _instead(decision, error)
         if isinstance(error, errors.AccessDeniedError):
-            self.telemetry.denied(error, correlation_id=request.correlation_id, news=not observed.shown(instead))
-        return self.show(request, observed, instead, completes, also)
-
-
-def _counted_for(decision: Decision) -> MappingKey | None:
-    """The mapping in whose window a change takes room: one that takes a role away. A pin is a person's own act."""
-    mapping = decision.mapping
-    return mapping if decision.action is not Action.ATTACH and mapping and not mapping.pins else None
+            news = not started.observed.shown(instead)
+            self.telemetry.denied(error, correlation_id=request.correlation_id, news=news)
+        return self.show(request, started.observed, instead, completes, also)
 
 
 def _instead(decision: Decision, error: errors.AwsRefusalError) -> Decision:

@@ -1,7 +1,4 @@
-"""What to do for one instance, and why: pure, with no I/O and no clock of its own.
-
-The same function serves the reconciler, the sweep and the command line.
-"""
+"""What to do for one instance, and why: pure, and the same for the reconciler, the sweep and the command line."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,11 +14,12 @@ from rolekeeper.model.instance import (
     Instance,
     InstanceState,
 )
-from rolekeeper.model.mapping import PublishedMapping, WhenOccupied, WhenStopped, WhenUnmatched
+from rolekeeper.model.mapping import NO_ROLE, PublishedMapping, WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper.settings import Ownership
 
 ENDED = {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}
 _CHANGING = {InstanceState.PENDING, InstanceState.STOPPING}
+_DETACH = "aws ec2 disassociate-iam-instance-profile --association-id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +27,8 @@ class Case:
     """All that one decision depends on, as EC2 and the state table show it now.
 
     `grant` explains what the instance carries: it is of the association's profile, or of no role where it has none.
-    `owner` is the published mapping of `grant` (or its tombstone), and says what happens when the tag goes. It is None
-    where there is no grant, where the mapping's record is missing, or where the instance no longer carries its tag and
-    it isn't asked for because another mapping governs.
+    `owner` is its published mapping (or tombstone), and says what happens when the tag goes. It is None where there is
+    no grant, where the record is missing, or where the tag is gone and another mapping governs: then it isn't read.
     """
 
     instance: Instance
@@ -43,13 +40,12 @@ class Case:
 
     @property
     def lost(self) -> Grant | None:
-        """The grant, if its mapping's record is missing: its tag is there and no row was deleted: nobody meant it."""
+        """The grant, if its mapping's record is missing though the tag is there: nobody meant it."""
         grant = self.grant
         return grant if grant and not self.owner and grant.mapping.matches(self.instance.tags) else None
 
 
 def decide(case: Case) -> Decision:
-    """Decide what one instance needs."""
     instance, association, candidates = case.instance, case.association, case.candidates
     decision = partial(Decision, overridden=candidates.overridden)
     if instance.state in ENDED:
@@ -86,7 +82,7 @@ def _govern(case: Case, winner: PublishedMapping) -> Decision:  # noqa: C901  # 
     if winner.suspended_because:
         reason = f"mapping {winner.key} can't be used: {winner.suspended_because}"
         return decision(Action.HOLD, "suspended", reason, arguments=(winner.suspended_because,))
-    if not association and not spec.carries_role:
+    if not association and spec.role == NO_ROLE:
         return decision(Action.NOTHING, "converged", f"it carries no role, as {winner.key} asks")
     remade = association is not None and association.profile_id in winner.former_profile_ids
     if association and association.profile_arn == winner.profile_arn and not remade:
@@ -95,10 +91,9 @@ def _govern(case: Case, winner: PublishedMapping) -> Decision:  # noqa: C901  # 
         return decision(Action.NOTHING, "converged", f"it carries role {spec.role}, as {winner.key} asks")
     foreign = association if association and not case.ownership.manages(association.profile_arn) else None
     if foreign and (wanted := _wanted_for_take_over(winner, case.ownership)):
-        detach = f"aws ec2 disassociate-iam-instance-profile --association-id {foreign.id}"
         reason = (
             f"it carries the foreign {foreign.profile_arn}, which is outside the role path, so {winner.key} leaves it; "
-            f"to hand the instance over, detach it ({detach}), or {' and '.join(wanted)}"
+            f"to hand the instance over, detach it ({_DETACH} {foreign.id}), or {' and '.join(wanted)}"
         )
         return decision(Action.HOLD, "occupied", reason, arguments=(str(case.ownership.take_over),))
     # A pin is meant, so it takes over all the same.
@@ -110,7 +105,7 @@ def _govern(case: Case, winner: PublishedMapping) -> Decision:  # noqa: C901  # 
         return decision(Action.ATTACH, "unoccupied", f"{winner.key} gives it role {spec.role}")
     takes_over = foreign is not None
     former = f", in the place of the foreign {association.profile_arn}" if takes_over else ""
-    if not spec.carries_role:
+    if spec.role == NO_ROLE:
         reason = f"{winner.key} says that it carries no role{former}"
         return decision(Action.DETACH, "quarantined", reason, takes_over=takes_over)
     former += f"; its instance profile {spec.profile_name} was deleted and made anew" if remade else ""
@@ -124,7 +119,7 @@ def _govern(case: Case, winner: PublishedMapping) -> Decision:  # noqa: C901  # 
 
 
 def _ungoverned(case: Case) -> Decision:
-    """No mapping governs the instance: give up what a mapping gave, as that mapping says."""
+    """No mapping governs the instance: what a mapping gave goes or stays as that mapping says."""
     instance, association, grant, owner = case.instance, case.association, case.grant, case.owner
     association_id, carried = (association.id, association.profile_arn) if association else ("", NO_PROFILE)
     decision = partial(Decision, association_id=association_id, overridden=case.candidates.overridden)
@@ -135,8 +130,7 @@ def _ungoverned(case: Case) -> Decision:
     if grant is None:
         reason = (
             f"it carries {carried}, which is under the role path though no mapping gives it and Rolekeeper didn't "
-            f"attach it; map its tags, or detach it: "
-            f"aws ec2 disassociate-iam-instance-profile --association-id {association_id}"
+            f"attach it; map its tags, or detach it: {_DETACH} {association_id}"
         )
         return decision(Action.HOLD, "unexplained", reason)
     revision = owner.revision if owner else grant.revision

@@ -5,13 +5,13 @@ refuses it. A batch costs two EC2 reads and one DynamoDB read, however many mapp
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.instances.decide import Case, decide
-from rolekeeper.instances.resolve import ended, mapping_keys, resolve
+from rolekeeper.instances.resolve import mapping_keys, resolve
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
@@ -24,20 +24,18 @@ from rolekeeper.model.instance import (
     InstanceKey,
     InstanceRecord,
 )
-from rolekeeper.model.mapping import IGNORE_TAG, Control, MappingKey, Pin, PublishedMapping
+from rolekeeper.model.mapping import IGNORE_TAG, Control, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State
 from rolekeeper.storage.state import Snapshot
-
-NO_CANDIDATES = Candidates()
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """All that one decision rests on. `instance` is None when EC2 doesn't know it (yet, or any more).
 
-    `asked_at` is when EC2 was asked for the association, before all else. `published` are the mappings for its tags,
-    `candidates` the same ranked, under its `pin`. `grant` explains what it carries, `owner` is the grant's mapping.
+    `asked_at` is when EC2 was asked for the association, before all else. `published` are the mappings for its tags.
+    `grant` explains what it carries, `owner` is the grant's mapping.
     """
 
     key: InstanceKey
@@ -48,7 +46,7 @@ class Observation:
     record: InstanceRecord
     control: Control
     grant: Grant | None = None
-    candidates: Candidates = NO_CANDIDATES
+    candidates: Candidates = field(default_factory=Candidates)
     owner: PublishedMapping | None = None
     published: tuple[PublishedMapping, ...] = ()
     pin: Pin | None = None
@@ -60,16 +58,17 @@ class Observation:
         decided = decide(
             Case(self.instance, self.association, self.grant, self.candidates, self.owner, settings.ownership)
         )
+        would = f"would {decided.action.value.lower()}: {decided.reason}"
         same = self.record.repeated(decided.desired)
         if decided.action.mutates and settings.contention.contended(same):
             reason = (
                 f"another actor reverted this change {len(same)} times; it is left alone until its mapping, its tags "
-                f"or a pin changes, or rolekeeper release. It {decided.would}"
+                f"or a pin changes, or rolekeeper release. It {would}"
             )
             decided = replace(decided, action=Action.HOLD, code="contested", reason=reason)
         withheld = self.control.withholds(settings.mode)
         if withheld and decided.action.mutates:
-            reason, told = f"{withheld.reason}; it {decided.would}", (*decided.arguments, self.control.unclear)
+            reason, told = f"{withheld.reason}; it {would}", (*decided.arguments, self.control.unclear)
             return replace(decided, action=Action.HOLD, code=withheld.code, reason=reason, arguments=told)
         if withheld and self.control.paused:
             # Whoever asks why sees that Rolekeeper is paused, even where there is nothing to do.
@@ -84,7 +83,7 @@ class Observation:
 
     @property
     def outdated(self) -> bool:
-        """Whether somebody who looked later already said what the instance shows: the record is read last."""
+        """Whether a later look already said what the instance shows: the record is read last."""
         condition = self.record.condition
         return condition is not None and condition.since > self.asked_at
 
@@ -99,17 +98,14 @@ class Observation:
         return until if until and until > now else None
 
     def turn(self, decision: Decision, now: datetime) -> datetime | None:
-        """When this very change has its turn, if it waits for room in its mapping's window: its timer rings then."""
+        """When this very change has its turn, if it waits for room in its mapping's window."""
         until = self.watched_until(now)
         return until if until and self.shown(waits_for_room(decision, until)) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An instance of which an item in the state table isn't what we wrote: it can't be decided on.
-
-    `published` are the mappings for its tags, where all of them can be read.
-    """
+    """An instance that can't be decided on. `published` are the mappings for its tags, where all can be read."""
 
     key: InstanceKey
     instance: Instance | None
@@ -123,9 +119,9 @@ type Observed = Observation | Unreadable
 def observe(
     keys: Sequence[InstanceKey], ec2: Ec2, state: State, now: datetime, described: Mapping[str, Instance] | None = None
 ) -> dict[InstanceKey, Observed]:
-    """Observe these instances: two EC2 reads, one DynamoDB read (a second one only where a mapping lost its tag).
+    """Observe these instances: two EC2 reads (one of those that are `described` by id), and one of DynamoDB.
 
-    `described` are the instances by id where EC2 has just described them: it isn't asked for them again.
+    DynamoDB is read a second time only where a mapping lost its tag.
     """
     ids = [key.id for key in keys]
     associations = ec2.associations(ids)
@@ -137,10 +133,9 @@ def observe(
 
 
 def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime) -> list[Observed]:
-    """Observe a page of instances that EC2 just described: one more EC2 read, one DynamoDB read.
+    """Observe a page of instances that EC2 described when it was asked for them `now`.
 
-    The association is read after tags and state here, so a change that is decided on it is a hint and no more. `now`
-    is when the page was asked for.
+    The association is read after tags and state here, so a change that is decided on it is a hint and no more.
     """
     described = {each.key.id: each for each in page}
     return list(observe([each.key for each in page], ec2, state, now, described).values()) if page else []
@@ -165,7 +160,7 @@ def _joined(
         record=record,
         control=snapshot.control,
         grant=record.grants.get(association.profile_arn if association else NO_PROFILE),
-        candidates=resolve(instance, published, now, pin) if instance else NO_CANDIDATES,
+        candidates=resolve(instance, published, now, pin) if instance else Candidates(),
         published=published,
         pin=pin,
     )
@@ -174,14 +169,14 @@ def _joined(
 def _with_owners(
     observed: dict[InstanceKey, Observed], asked: set[MappingKey], snapshot: Snapshot, state: State
 ) -> dict[InstanceKey, Observed]:
-    """Add the mapping of each grant; where no mapping governs any more, it may have to be read by itself.
+    """Add the mapping of each grant, read by itself where no mapping governs any more.
 
-    One that was asked for already is never read again: what was published since would make an owner whose instances
-    it doesn't seem to govern.
+    It is never asked for twice: what was published since would make an owner whose instances it doesn't seem to govern.
     """
     owned = [(each, each.grant.mapping) for each in observed.values() if isinstance(each, Observation) and each.grant]
     orphans = {owner for each, owner in owned if not each.candidates.winner and not each.candidates.in_conflict}
-    over = {owner: ended(owner) for _, owner in owned if owner.pins}
+    # Of a pin that was released or has expired nothing else is left: a person meant it.
+    over = {owner: PublishedMapping(MappingSpec(owner, ""), 0, "") for _, owner in owned if owner.pins}
     unread = sorted(orphans - asked - set(over))
     late = state.read((), unread) if unread else Snapshot()
     published = {**snapshot.published, **over, **late.published}

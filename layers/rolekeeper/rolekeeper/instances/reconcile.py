@@ -1,8 +1,7 @@
 """Observe, decide, apply: for a batch of instances, until each is as it should be or shows why not.
 
 Nothing is locked. A mutation names the association that was observed; when EC2 refuses a stale one, we observe again.
-After a mutation we observe again too: that follows the association until it is `associated`, and meets what
-changed meanwhile.
+After a mutation too: that follows the association until it is `associated`, and meets what changed meanwhile.
 """
 
 from collections.abc import Iterable
@@ -28,7 +27,11 @@ class Reconciler(Applier):
 
     def run(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
         """Reconcile the instances that these messages name; several messages for one instance are one reconcile."""
-        pending = _by_instance(requests)
+        pending: dict[InstanceKey, ReconcileRequest] = {}
+        for request in requests:
+            # The first for an instance stands for all, unless a later one knows that no loop watches it.
+            if request.loop_failed or request.instance not in pending:
+                pending[request.instance] = request
         outcomes: dict[InstanceKey, Outcome] = {}
         for pause in (*LOOKS, None):
             if not pending:
@@ -51,9 +54,7 @@ class Reconciler(Applier):
         """Give up waiting, visibly: the next `running` event or sweep takes it up again."""
         parked = replace(decision, reason=f"{decision.reason}; gave up waiting, resumes on its next event or the sweep")
         now = self.now()
-        condition = Condition(
-            parked.action, parked.code, parked.reason, now, fingerprint=decision.fingerprint, parked=True
-        )
+        condition = Condition(parked.action, parked.code, parked.reason, now, decision.fingerprint, parked=True)
         entry = history_entry(request, None, None, parked, {})
         self.state.save(request.instance, RecordChange(condition=condition), now, entry=entry)
         self.telemetry.decision(request, entry, event=PARKED)
@@ -90,12 +91,3 @@ class Reconciler(Applier):
         if not last and (invisible or decision.code in _FOLLOWED or observed.outdated):
             return None
         return self.show(request, observed, decision)
-
-
-def _by_instance(requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, ReconcileRequest]:
-    """One message for each instance: the first, unless a later one knows that no loop watches it any more."""
-    chosen: dict[InstanceKey, ReconcileRequest] = {}
-    for request in requests:
-        if request.loop_failed or request.instance not in chosen:
-            chosen[request.instance] = request
-    return chosen

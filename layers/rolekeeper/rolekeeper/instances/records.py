@@ -1,7 +1,4 @@
-"""What a reconcile writes into an instance's record: a pure function of what was observed and decided.
-
-It is empty where nothing is to be written, so the sweep asks it too whether a reconcile would write anything.
-"""
+"""What a reconcile writes into an instance's record, if anything: pure, so the sweep asks it too."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -23,7 +20,7 @@ from rolekeeper.settings import ContentionRule
 
 def starting(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
     """What is written before EC2 is asked: the grant by which whatever comes of the call is explained."""
-    assert decision.mapping is not None  # nothing is changed without one
+    assert decision.mapping  # nothing is changed without one
     gives_up = decision.code == "unmatched"
     grant = Grant(decision.profile_arn, decision.role, decision.mapping, decision.revision, now)
     stale = {NO_PROFILE} & observed.record.grants.keys() if decision.profile_arn else set[str]()
@@ -36,8 +33,7 @@ def completed(observed: Observation, decision: Decision, rule: ContentionRule, n
     cleared = RecordChange(clears=observed.record.condition is not None)
     if decision.swap or decision.desired is None:
         return cleared
-    same = observed.record.repeated(decision.desired)
-    counted = same[max(0, len(same) + 1 - rule.after) :]
+    counted = observed.record.repeated(decision.desired)[: rule.after - 1]
     lapsed = tuple(each for each in observed.record.changes if each not in counted)
     return replace(cleared, applied=AppliedChange(decision.desired, now), lapsed=lapsed)
 
@@ -45,10 +41,7 @@ def completed(observed: Observation, decision: Decision, rule: ContentionRule, n
 def next_record(
     observed: Observation, decision: Decision, now: datetime, watched_until: datetime | None = None
 ) -> RecordChange:
-    """What to write for a decision that changes nothing at EC2.
-
-    `watched_until` is until when a watch over the instance goes that begins now, if one does.
-    """
+    """What to write for a decision that changes nothing at EC2; `watched_until`: when a watch that begins now ends."""
     if decision.code in ("gone", "ended"):
         return RecordChange(ends=observed.recorded, unpins=decision.code == "ended" and observed.pin is not None)
     if decision.action is Action.NOTHING:
@@ -60,10 +53,7 @@ def next_record(
 
 
 def needs_watch(observed: Observation, decision: Decision, now: datetime, *, loop_failed: bool = False) -> bool:
-    """Whether something has to see that the instance is looked at again: a retry loop or a timer.
-
-    Where its retry loop failed nothing watches it, whatever the record says.
-    """
+    """Whether a retry loop or a timer has to start: where a loop failed none watches it, whatever the record says."""
     if decision.until:
         return not (observed.shown(decision) and observed.watched_until(now))
     if not decision.polls or is_hopeless(observed, decision):
@@ -89,16 +79,15 @@ def _at_rest(observed: Observation, decision: Decision, now: datetime) -> Record
 
     Of grants only those count that this look can know: whoever gave a later one looked later. The record is read last.
     """
-    record = observed.record
+    record, asked_at = observed.record, observed.asked_at
     grants: tuple[Grant, ...] = ()
-    grant = observed.grant if observed.grant and observed.grant.at <= observed.asked_at else None
+    grant = observed.grant if observed.grant and observed.grant.at <= asked_at else None
     if decision.code == "converged" and grant and decision.mapping and decision.mapping != grant.mapping:
         grants = (replace(grant, mapping=decision.mapping, revision=decision.revision, role=decision.role, at=now),)
     bare = record.grants.get(NO_PROFILE)
-    stale = bare and bare.at <= observed.asked_at and (observed.association or decision.code == "unmatched")
-    revoked = frozenset({NO_PROFILE} if stale else ())
+    stale = bare and bare.at <= asked_at and (observed.association or decision.code == "unmatched")
     clears = record.condition is not None
-    return RecordChange(grants=grants, revoked=revoked, clears=clears)
+    return RecordChange(grants=grants, revoked=frozenset({NO_PROFILE} if stale else ()), clears=clears)
 
 
 def _condition(
@@ -122,12 +111,9 @@ def _condition(
 
 
 def _lapsed(record: InstanceRecord, decision: Decision) -> tuple[AppliedChange, ...]:
-    """The changes that nothing asks for any more: tags, mappings or a pin changed, so nobody reverts them any more.
-
-    An instance without a role, as a detach left it, has nothing that governs it either.
-    """
+    """The changes that nothing asks for any more: tags, mappings or a pin changed, so nobody reverts them any more."""
     if decision.code == "disassociating":
         return ()
-    if decision.desired is None:
+    if decision.desired is None:  # as a detach left it, too
         return tuple(each for each in record.changes if each.change.profile_arn)
     return tuple(each for each in record.changes if each.change != decision.desired)

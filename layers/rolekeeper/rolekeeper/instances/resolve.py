@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from rolekeeper.model.instance import Action, Candidates, Decision, Instance, InstanceKey, Overridden
+from rolekeeper.model.instance import Action, Candidates, Decision, Instance, Overridden
 from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 
 
@@ -14,7 +14,7 @@ def mapping_keys(tags: Mapping[str, str]) -> list[MappingKey]:
 
 
 def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: datetime) -> str:
-    """Why this mapping doesn't apply to this instance, in words; empty when it applies."""
+    """In words; empty when it applies."""
     spec = mapping.spec
     if mapping.deleted:
         return "its row was deleted"
@@ -44,7 +44,9 @@ def resolve(
         if pin.unclear:
             unclear = _left_alone(Action.HOLD, "pin-unclear", pin.unclear, unclear=pin.unclear)
             return _overruled(ranked, "the pin can't be read", unclear)
-        return replace(_overruled(ranked, "the pin comes before every mapping"), winner=as_mapping(pin, instance.key))
+        spec = MappingSpec(MappingKey(PIN_TAG, instance.key.id), pin.role)
+        winner = PublishedMapping(spec, 0, pin.profile_arn)
+        return replace(_overruled(ranked, "the pin comes before every mapping"), winner=winner)
     if excluded := exclusion(instance.tags, now):
         return _overruled(ranked, excluded.reason, excluded)
     return ranked
@@ -58,11 +60,7 @@ def _overruled(ranked: Candidates, why: str, excluded: Decision | None = None) -
 
 
 def _rank(instance: Instance, published: Iterable[PublishedMapping], now: datetime) -> Candidates:
-    """The lowest priority number wins, as in load-balancer rules.
-
-    Mappings that share it and want the same role and profile agree, and the first by key stands for them; if they want
-    different ones it is a tie, which holds.
-    """
+    """The lowest priority number wins, as in load-balancer rules; of those that share it and agree the first by key."""
     applicable: list[PublishedMapping] = []
     overridden: list[Overridden] = []
     for mapping in sorted(published, key=lambda each: (each.spec.priority, each.key)):
@@ -86,11 +84,7 @@ def _rank(instance: Instance, published: Iterable[PublishedMapping], now: dateti
 
 
 def exclusion(tags: Mapping[str, str], now: datetime) -> Decision | None:
-    """Why the instance is left alone by its own tag; None where it isn't.
-
-    `true` leaves it alone for good, a moment (ISO 8601 with a zone) until then. `false`, or a moment that has passed,
-    is as if there were no tag. What can't be read leaves it alone too, and says so.
-    """
+    """Why the instance is left alone by its own tag: for good, until a moment, or as the tag can't be read."""
     text = tags.get(IGNORE_TAG)
     if text is None or text.strip().lower() == "false":
         return None
@@ -114,13 +108,3 @@ def _left_alone(
 ) -> Decision:
     """The instance is left as it is until then, or for what a tag or a pin says that can't be read."""
     return Decision(action, code, reason, until=until, arguments=(str(until), unclear))
-
-
-def as_mapping(pin: Pin, instance: InstanceKey) -> PublishedMapping:
-    """The mapping that a pin amounts to, for its one instance."""
-    return PublishedMapping(MappingSpec(MappingKey(PIN_TAG, instance.id), pin.role), 0, pin.profile_arn)
-
-
-def ended(key: MappingKey) -> PublishedMapping:
-    """What is left of a pin that was released or has expired: it says that a person meant it."""
-    return PublishedMapping(MappingSpec(key, ""), 0, "")

@@ -29,7 +29,7 @@ class StoredMapping:
     @property
     def last(self) -> int:
         """The highest number that was given out: to what was published, or held."""
-        return max(self.published.revision if self.published else 0, self.held.revision if self.held else 0)
+        return max(self.published.revision if self.published else 0, self.held.mapping.revision if self.held else 0)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ class RowSnapshot:
     def _held(self) -> PublishedMapping | None:
         """The revision that waits for approval: not one that was published or overtaken since."""
         held, published = self.stored.held, self.stored.published
-        return held.mapping if held and held.revision > (published.revision if published else 0) else None
+        return held.mapping if held and held.mapping.revision > (published.revision if published else 0) else None
 
     def holds(self, candidate: PublishedMapping) -> bool:
         return self._held == candidate

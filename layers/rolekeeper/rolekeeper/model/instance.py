@@ -109,10 +109,9 @@ class Timer:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """That Rolekeeper asked EC2 to give an instance a managed profile, and for which mapping.
+    """That EC2 was asked to give an instance a profile (empty for `NONE`), and for which mapping.
 
-    It is written before the call, so it explains what the instance carries whatever became of the call. `profile_arn`
-    is empty where a mapping asked for no role (`NONE`).
+    It is written before the call, so it explains what the instance carries, whatever the outcome.
     """
 
     profile_arn: str
@@ -156,8 +155,8 @@ class Condition:
 class InstanceRecord:
     """All that we remember of one instance: grants by profile ARN, and the last changes, oldest first.
 
-    `writes` counts the writes: by it a slow reconcile knows that a newer one wrote meanwhile. `legacy` are the
-    attributes that the first edition wrote; they go with the next write.
+    By the number of `writes` a slow reconcile knows that a newer one wrote meanwhile. `legacy` are the attributes that
+    the first edition wrote.
     """
 
     grants: Mapping[str, Grant] = field(default_factory=dict)
@@ -167,18 +166,16 @@ class InstanceRecord:
     legacy: frozenset[str] = field(default=frozenset(), compare=False)
 
     def repeated(self, desired: DesiredChange | None) -> tuple[AppliedChange, ...]:
-        """The last changes, as far back as each was this very one; oldest first."""
-        newest_first = takewhile(lambda each: each.change == desired, reversed(self.changes))
-        return tuple(newest_first)[::-1]
+        """The last changes, as far back as each was this very one; the newest first."""
+        return tuple(takewhile(lambda each: each.change == desired, reversed(self.changes)))
 
 
 @dataclass(frozen=True, slots=True)
 class RecordChange:
     """All that one write changes in an instance's record.
 
-    `revoked` are the profiles whose grants go, `lapsed` the changes that no longer count, `legacy` what the first
-    edition wrote and `grants` tell anew. It `clears` the condition, or the instance has ended: then its record `ends`,
-    and `unpins` says that its pin goes too. `expected` is the record as it was read, where nothing newer may be there.
+    `revoked` are the profiles whose grants go. Of an instance that has ended the record `ends`, and `unpins` says that
+    its pin goes too. `expected` is the record as it was read, where nothing newer may be there.
     """
 
     grants: tuple[Grant, ...] = ()
@@ -197,7 +194,7 @@ class RecordChange:
         return self != RecordChange()
 
     def after(self, record: InstanceRecord) -> "RecordChange":
-        """The same, with what the first edition wrote told anew."""
+        """The same, with what the first edition wrote told anew as `grants`, and its attributes removed."""
         if not record.legacy:
             return self
         told = {each.profile_arn: each for each in (*record.grants.values(), *self.grants)}
@@ -217,10 +214,8 @@ class Overridden:
 class Decision:
     """What to do for one instance, and why.
 
-    `code` is a short constant for machines; `reason` is for people, `arguments` what else it depends on.
-    `association_id` is what a replace or a detach acts on: the lock. `takes_over` marks a change to a foreign profile.
-    `polls` tells a wait that needs the retry loop from one that an event ends, and `until` one that ends at a known
-    moment.
+    `code` is for machines, `reason` for people; `arguments` are what else it depends on. `association_id` is what a
+    replace or a detach acts on: the lock. A wait that `polls` needs the retry loop; others end by an event or `until`.
     """
 
     action: Action
@@ -239,13 +234,13 @@ class Decision:
     arguments: tuple[str, ...] = ()
 
     @property
-    def desired(self) -> DesiredChange | None:
-        return DesiredChange(self.mapping, self.revision, self.profile_arn) if self.mapping else None
+    def counted_for(self) -> MappingKey | None:
+        """The mapping in whose window this takes room: it takes a role away. A pin is a person's own act."""
+        return self.mapping if self.action is not Action.ATTACH and self.mapping and not self.mapping.pins else None
 
     @property
-    def would(self) -> str:
-        """What it would do, in words, where it is held."""
-        return f"would {self.action.value.lower()}: {self.reason}"
+    def desired(self) -> DesiredChange | None:
+        return DesiredChange(self.mapping, self.revision, self.profile_arn) if self.mapping else None
 
     @property
     def fingerprint(self) -> str:
@@ -258,8 +253,7 @@ class Decision:
 class Candidates:
     """The mappings for one instance, ranked (see `resolve`). A pin is the winner over them all.
 
-    `in_conflict` holds the mappings that share the winning priority but want different roles; then there is no winner.
-    Nor is there one where an `exclusion` leaves the instance as it is, whatever its mappings say.
+    There is none under an `exclusion`, or where those `in_conflict` share the best priority but want different roles.
     """
 
     winner: PublishedMapping | None = None
@@ -270,10 +264,7 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileRequest:
-    """A message that names an instance to reconcile: a hint, never the truth.
-
-    `loop_failed` marks what a failed retry loop left in the dead-letter queue: no loop watches the instance any more.
-    """
+    """A message that names an instance to reconcile; `loop_failed` where the retry loop that watched it has failed."""
 
     instance: InstanceKey
     cause: str

@@ -49,12 +49,11 @@ class MappingKey:
     tag_value: str
 
     def __str__(self) -> str:
-        """As people write it: `workload=web`; what stands for a pin in a grant reads `the pin`."""
         return "the pin" if self.pins else f"{self.tag_key}={self.tag_value}"
 
     @property
     def pins(self) -> bool:
-        """Whether this stands for a pin, not for a row."""
+        """Whether this stands for a pin, in a grant or a decision, and not for a row."""
         return self.tag_key == PIN_TAG
 
     def matches(self, tags: Mapping[str, str]) -> bool:
@@ -82,13 +81,7 @@ class MappingSpec:
     description: str = ""
 
     @property
-    def carries_role(self) -> bool:
-        """False for a mapping to `NONE` (quarantine)."""
-        return self.role != NO_ROLE
-
-    @property
     def profile_name(self) -> str:
-        """The instance profile to attach: named like the role unless the row says otherwise."""
         return self.instance_profile or self.role
 
     def expired(self, now: datetime) -> bool:
@@ -99,10 +92,9 @@ class MappingSpec:
 class PublishedMapping:
     """A mapping that passed every check: the only kind that the reconciler obeys.
 
-    `profile_arn` is empty for `NONE`. `suspended_because` says why it can't be in effect for now (its role is gone,
-    say): it holds its instances. `deleted` marks the tombstone that a removed row leaves: a deliberate act that
-    detaches, where a record merely missing is damage and holds. `profile_id` is the profile's own id (empty where
-    nobody has seen it yet), `former_profile_ids` those of the profiles that had its name before and were deleted.
+    `profile_arn` is empty for `NONE`. `suspended_because` (its role is gone, say) holds its instances. `deleted` marks
+    the tombstone of a removed row: a deliberate act that detaches, where a record merely missing is damage and holds.
+    `profile_id` is empty where nobody has seen it yet; profiles with the `former_profile_ids` were deleted.
     """
 
     spec: MappingSpec
@@ -138,17 +130,10 @@ class Held:
     at: datetime
     by: str = ""
 
-    @property
-    def revision(self) -> int:
-        return self.mapping.revision
-
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """An operator's word on one instance, above all mappings: carry this role, or none, until it expires.
-
-    `unclear` says what of it can't be read: then the instance stays as it is.
-    """
+    """An operator's word on one instance, above all mappings. `unclear` says what can't be read: it holds."""
 
     role: str
     profile_arn: str = ""
@@ -174,7 +159,7 @@ class Withheld:
 class Control:
     """The switch for the whole deployment. `mode` None: as deployed. `unclear` says what can't be read: it holds.
 
-    `swept` says whether a sweep ever came to its end on this state table: before, nothing is changed.
+    `swept` says whether a sweep ever came to its end on this state table.
     """
 
     mode: Mode | None = None

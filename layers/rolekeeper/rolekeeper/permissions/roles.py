@@ -7,7 +7,7 @@ from typing import Literal
 from rolekeeper.aws import Iam
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.iam import Document, Role
-from rolekeeper.model.mapping import MappingSpec
+from rolekeeper.model.mapping import NO_ROLE, MappingSpec
 from rolekeeper.permissions.policies import listed, pattern_covers, statements
 
 
@@ -36,7 +36,7 @@ class Roles:
     _known: dict[tuple[str, str], RoleCheck] = field(default_factory=dict, init=False)
 
     def check(self, spec: MappingSpec) -> RoleCheck:
-        if not spec.carries_role:
+        if spec.role == NO_ROLE:
             return RoleCheck()
         asked = (spec.role, spec.profile_name)
         if asked not in self._known:

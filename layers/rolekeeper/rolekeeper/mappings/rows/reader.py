@@ -10,7 +10,7 @@ from typing import Any
 
 from rolekeeper.mappings.rows.cells import CellError, HomeAccount, cell_of, quote
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, Attributes
-from rolekeeper.model.mapping import ANY_VALUE, RESERVED, MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, RESERVED, MappingKey, MappingSpec, PublishedMapping
 
 KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS, *ASKS))
 # What the mapping itself says is in the other columns.
@@ -86,7 +86,7 @@ def _close_to(name: str) -> str:
 def _about_sense(spec: MappingSpec) -> list[str]:
     """What is allowed and yet surely not meant."""
     said = []
-    if spec.instance_profile and not spec.carries_role:
+    if spec.instance_profile and spec.role == NO_ROLE:
         said.append(f"instance_profile: is not used, as role is {spec.role}")
     if ANY_VALUE in spec.key.tag_key:
         said.append(f"tag_key: {quote(spec.key.tag_key)} is that very key: only a value takes * for any")
