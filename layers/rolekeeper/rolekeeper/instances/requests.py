@@ -1,7 +1,6 @@
 """Requests to reconcile: read from messages, and repeated by the retry loop while an instance isn't ready.
 
-A message is a hint: each becomes the name of an instance, or an explicit drop with its reason. Its state and tags are
-not looked at: the reconciler reads the truth again. `RetryState` is what the retry loop's machine hands on.
+A message is a hint: of what it says only the instance's name counts, as the reconciler reads the truth again.
 """
 
 import json
@@ -21,7 +20,6 @@ from rolekeeper.storage import codec
 if TYPE_CHECKING:
     from types_boto3_stepfunctions.client import SFNClient
 
-
 # EC2's ids: eight hex digits until 2016, seventeen since (EC2 user guide, "Resource IDs").
 _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _INSTANCE_ARN = re.compile(r"arn:[a-z-]+:ec2:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):instance/(?P<id>[^/]+)")
@@ -39,12 +37,9 @@ class DroppedError(Exception):
 
 
 def parse(message: Any, *, account: str, region: str, now: datetime, message_id: str = "") -> ReconcileRequest:
-    """Read one message of the work queue: an event of EventBridge, or one of our own in the same shape.
+    """Read one message of the work queue, an event of EventBridge or of our own, or raise a `DroppedError`.
 
     `account` and `region` are ours, and `now` stands in for a missing or unreadable time.
-
-    Raises:
-        DroppedError: it names no instance of ours, and why.
     """
     if not isinstance(message, Mapping):
         raise DroppedError("not a JSON object")
@@ -112,14 +107,14 @@ PROPAGATION = timedelta(minutes=5)
 
 
 def wait_seconds(attempt: int, rng: random.Random | None = None) -> int:
-    """Seconds to wait before an attempt (counted from 0): doubling up to the cap, with full jitter, at least one."""
+    """Seconds before an attempt (counted from 0): doubling up to the cap, with full jitter, at least one."""
     longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(attempt, 10))
     return max(1, round((rng or random.Random()).uniform(0, longest)))  # noqa: S311  # spreads load, guards nothing
 
 
 @dataclass(frozen=True, slots=True)
 class RetryState:
-    """The machine's state: what goes into `on_retry`, and comes out with the next wait. Its fields are the JSON's."""
+    """What the machine hands to `on_retry`, and gets back with the next wait. Its fields are the JSON's."""
 
     instance: InstanceKey
     cause: str
@@ -135,13 +130,12 @@ class RetryState:
     def following(self, now: datetime, *, propagating_since: datetime | None = None) -> dict[str, Any] | None:
         """The machine's next state, or None when the next look would come after the deadline.
 
-        `propagating_since` is since when EC2 doesn't know the profile: that has a bound of its own.
+        That EC2 doesn't know the profile, `propagating_since`, has a deadline of its own.
         """
         deadline = min(self.deadline, propagating_since + PROPAGATION) if propagating_since else self.deadline
-        wait = wait_seconds(self.attempt + 1)
-        if now + timedelta(seconds=wait) > deadline:
-            return None
-        return replace(self, attempt=self.attempt + 1).document("waiting", wait)
+        following = replace(self, attempt=self.attempt + 1)
+        wait = wait_seconds(following.attempt)
+        return following.document("waiting", wait) if now + timedelta(seconds=wait) <= deadline else None
 
     def document(self, outcome: str, wait: int) -> dict[str, Any]:
         return {**codec.encode(self), "wait_seconds": wait, "outcome": outcome}
@@ -160,11 +154,8 @@ class RetryLoop:
         deadline = now + timedelta(minutes=self.timeout_minutes)
         tick = RetryState(request.instance, request.cause, request.correlation_id, request.at, deadline, attempt=0)
         with classified("states:StartExecution", self.machine_arn):
-            self.client.start_execution(
-                stateMachineArn=self.machine_arn,
-                # Unique: a bare instance id would block that name for 90 days (AWS_FACTS.md, "Lambda, SQS, DynamoDB
-                # streams, Step Functions").
-                name=f"{request.instance.id}-{uuid.uuid4().hex[:12]}",
-                input=json.dumps(tick.document("waiting", wait_seconds(0))),
-            )
+            # A bare instance id would block that name for 90 days (AWS_FACTS.md, "Lambda, SQS, ...").
+            name = f"{request.instance.id}-{uuid.uuid4().hex[:12]}"
+            first = json.dumps(tick.document("waiting", wait_seconds(0)))
+            self.client.start_execution(stateMachineArn=self.machine_arn, name=name, input=first)
         return deadline

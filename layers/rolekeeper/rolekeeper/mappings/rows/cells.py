@@ -1,8 +1,4 @@
-"""The cells of a mapping row, and the kinds that columns are of, each with its reader. Pure.
-
-A reader takes a cell and returns its value, or raises a `CellError` that says, in words that an operator can act on,
-what is wrong and what to write instead.
-"""
+"""The cells of a mapping row, and the kinds that columns are of, each with its reader. Pure."""
 
 import re
 import unicodedata
@@ -31,7 +27,7 @@ TYPES = {
 
 
 class CellError(Exception):
-    """A cell can't be read: what is wrong with it, and what to write instead."""
+    """A cell can't be read: what is wrong with it, and what to write instead, in words that an operator can act on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,7 @@ class Cell:
 
 
 def cell_of(attribute: Any, home: HomeAccount) -> Cell:
-    """The cell of a low-level attribute value: one type and one value, or a `CellError`."""
+    """The cell of a low-level attribute value, which has one type, or a `CellError`."""
     if not isinstance(attribute, Mapping) or len(attribute) != 1:
         raise CellError(f"can't be read: {quote(str(attribute))} is no DynamoDB value")
     ((kind, value),) = attribute.items()
@@ -85,9 +81,8 @@ def quote_plain(text: str) -> str:
 
 
 def name_of(character: str) -> str:
-    """A character by its Unicode name and number, as `ZERO WIDTH SPACE (U+200B)`; control characters have no name."""
-    number = f"U+{ord(character):04X}"
-    name = unicodedata.name(character, "")
+    """As `ZERO WIDTH SPACE (U+200B)`; control characters have no name."""
+    name, number = unicodedata.name(character, ""), f"U+{ord(character):04X}"
     return f"{name} ({number})" if name else number
 
 
@@ -107,11 +102,10 @@ class Kind:
     range: str
     accepts: Mapping[str, Any]
     reader: Callable[[Cell], Any]
-    tolerates: tuple[str, ...] = ()
 
     def read(self, cell: Cell) -> Any:
-        """What a cell of any type says, or a `CellError`."""
-        if cell.type == self.type or cell.type in self.tolerates:
+        """What a cell of any type says, or a `CellError`. A number may be given as a text too."""
+        if cell.type == self.type or (self.type, cell.type) == ("N", "S"):
             return self.reader(cell)
         want, got = TYPES[self.type], TYPES.get(cell.type, cell.type)
         if cell.type == "NULL":
@@ -149,7 +143,7 @@ def whole(bounds: tuple[int, int], what: str, ask: str) -> Kind:
                 return int(number)
         raise CellError(f"is {quote(digits)}; {ask} {what}")
 
-    return Kind("N", what, {"minimum": lowest, "maximum": highest}, read, tolerates=("S",))
+    return Kind("N", what, {"minimum": lowest, "maximum": highest}, read)
 
 
 def choice(choices: type[StrEnum], gone: Mapping[str, str] | None = None) -> Kind:
@@ -199,7 +193,6 @@ YEARS = (2000, 9998)
 
 
 def _read_instant(cell: Cell) -> datetime:
-    """A moment, in UTC."""
     said: str = cell.value
     ask = "write date, time and zone in ISO 8601, as 2026-12-31T18:00:00Z"
     if said.strip().casefold() in {"", "never"}:

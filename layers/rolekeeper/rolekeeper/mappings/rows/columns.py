@@ -15,8 +15,6 @@ OURS = ("status", "status_reason", "status_revision", "matched", "occupied", "he
 
 # Elastic Load Balancing, "Listener rules": the priorities that people know.
 PRIORITIES = (1, 50_000)
-# More revisions than a mapping edited every second for thirty years has.
-REVISIONS = (1, 10**9)
 # A published mapping has to fit into one item (400 KB) with room to spare.
 ACCOUNTS, REGIONS, OWNER, DESCRIPTION, EDITOR = 1_000, 100, 256, 1024, 1024
 # As both Python and JSON Schema read them: no \d, which means more in Python.
@@ -95,14 +93,15 @@ COLUMNS = (
     Column("description", "none", "what it is for", cells.text(DESCRIPTION)),
 )
 
-# What people ask of Rolekeeper beside the mapping itself: taken out of the row once it is done, and no part of what the
-# mapping says. A malformed one is warned about and never keeps a row from being read.
+# What people ask beside the mapping itself: taken out of the row once it is done. A malformed one is warned about and
+# never keeps a row from being read.
 ASKS = (
     Column(
         "approve",
         "none",
         "publish the edit that is held, although it changes many instances",
-        cells.whole(REVISIONS, "the number that held_revision shows", ask="write"),
+        # More revisions than a mapping edited every second for thirty years has.
+        cells.whole((1, 10**9), "the number that held_revision shows", ask="write"),
     ),
     Column("edited_by", "none", "who made this edit", cells.text(EDITOR)),
 )

@@ -1,8 +1,8 @@
 r"""Reading the names that people write, of tags, IAM roles and instance profiles, where a text misleads easily. Pure.
 
 A tag is matched character by character, so a row that merely looks right governs nothing, and nobody sees why.
-Categories and names of characters are Unicode's own (`unicodedata`), the idea of mixed scripts is of Unicode TS 39.
-Patterns are as both Python and JSON Schema (ECMA 262) read them: without \w, which means more in Python.
+The idea of mixed scripts is of Unicode TS 39. Patterns are as both Python and JSON Schema (ECMA 262) read them: without
+\w, which means more in Python.
 """
 
 import re
@@ -126,7 +126,7 @@ def _read_profile(cell: Cell) -> str:
 
 
 def _iam_name(cell: Cell, what: str, limit: int) -> str:
-    """A name as IAM takes it. The first thing wrong is reported; the order puts the most telling first."""
+    """A name as IAM takes it; of what is wrong the most telling is reported."""
     text: str = cell.value
     if text[:4].casefold() == "arn:":
         raise CellError(_about_arn(cell, what))
@@ -137,10 +137,8 @@ def _iam_name(cell: Cell, what: str, limit: int) -> str:
     if "*" in text or "?" in text:
         raise CellError(f"is {quote(text)}; wildcards can't be used: give the name of one {what}")
     if foreign := re.search(f"[^{_CHARACTERS}]", text):
-        raise CellError(
-            f"has {name_of(foreign[0])} at position {foreign.start() + 1}; IAM names take ASCII letters, digits "
-            f"and +=,.@_-: {quote(text)}"
-        )
+        where = f"{name_of(foreign[0])} at position {foreign.start() + 1}"
+        raise CellError(f"has {where}; IAM names take ASCII letters, digits and +=,.@_-: {quote(text)}")
     return text
 
 
@@ -156,16 +154,11 @@ def _about_arn(cell: Cell, what: str) -> str:
         return f"is {shown}, the ARN of something else; give the name of the {what}"
     if not (partition and account and path.rsplit("/", 1)[-1]):
         return cut_short
+    here = f"give a name in account {home.account}"
     if partition != home.partition:
-        return (
-            f"is the ARN of another partition ({quote(partition)}; Rolekeeper runs in {home.partition}); "
-            f"give a name in account {home.account}"
-        )
+        return f"is the ARN of another partition ({quote(partition)}; Rolekeeper runs in {home.partition}); {here}"
     if account != home.account:
-        return (
-            f"is the ARN of another account ({quote(account)}), whose {what} EC2 can't attach here; "
-            f"give a name in account {home.account}"
-        )
+        return f"is the ARN of another account ({quote(account)}), whose {what} EC2 can't attach here; {here}"
     return f"is {shown}; give the {what}'s name, not its ARN{_last_name(path)}"
 
 
@@ -214,7 +207,15 @@ def mistakable(text: str) -> str:
     if plain.isascii() and not text.isascii():
         position, character = next((at, each) for at, each in enumerate(text, 1) if not each.isascii())
         return f"has {name_of(character)} at position {position}, which looks like plain text; write {quote(plain)}"
-    return _mixed(text)
+    for word in _WORDS.finditer(text):
+        scripts = [unicodedata.name(each, "").split(" ", 1)[0] for each in word[0]]
+        twins = [at for at, script in enumerate(scripts, word.start()) if script in _TWINS]
+        if twins and "LATIN" in scripts:
+            return (
+                f"mixes alphabets: {name_of(text[twins[0]])} at position {twins[0] + 1} stands among Latin letters; "
+                f"write the word in one alphabet"
+            )
+    return ""
 
 
 def _hidden(text: str) -> str:
@@ -229,16 +230,4 @@ def _hidden(text: str) -> str:
             return f"has {what}, {name_of(character)}, at position {position}; remove it"
         if category == "Zs" and character != " ":
             return f"has {name_of(character)} at position {position}, which looks like a blank; use a plain blank"
-    return ""
-
-
-def _mixed(text: str) -> str:
-    for word in _WORDS.finditer(text):
-        scripts = [unicodedata.name(each, "").split(" ", 1)[0] for each in word[0]]
-        twin = next((at for at, script in enumerate(scripts) if script in _TWINS), None)
-        if twin is not None and "LATIN" in scripts:
-            return (
-                f"mixes alphabets: {name_of(word[0][twin])} at position {word.start() + twin + 1} "
-                f"stands among Latin letters; write the word in one alphabet"
-            )
     return ""

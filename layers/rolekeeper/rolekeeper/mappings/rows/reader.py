@@ -9,10 +9,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from rolekeeper.mappings.rows.cells import CellError, HomeAccount, cell_of, quote
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, Attributes
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, Attributes, Column
 from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, RESERVED, MappingKey, MappingSpec, PublishedMapping
 
-KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS, *ASKS))
+_KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS, *ASKS))
 # What the mapping itself says is in the other columns.
 _BESIDE = frozenset({*OURS, *(column.name for column in ASKS)})
 # A row may hold thousands of unknown columns; the first few tell what happened.
@@ -25,11 +25,7 @@ SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class ParsedRow:
-    """What a row says: a mapping, or all the problems that keep it from being one.
-
-    Warnings go with either, and so does what people ask: `approve` is the revision that may be served (0: none),
-    `edited_by` who made the edit.
-    """
+    """What a row says: a mapping, or all the problems that keep it from being one; and what people ask beside it."""
 
     spec: MappingSpec | None
     problems: tuple[str, ...] = ()
@@ -65,22 +61,18 @@ def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
 
 
 def _about_unknown(attributes: Attributes) -> list[str]:
-    unknown = sorted(attributes.keys() - set(KNOWN) - set(OURS))
+    unknown = sorted(attributes.keys() - set(_KNOWN) - set(OURS))
     said = []
     for name in unknown[:_UNKNOWN_SHOWN]:
-        close = _close_to(name)
-        meant = f"; did you mean {close}?" if close else ""
+        word = name.casefold()[:_LONGEST_NAME]
+        # The only column that holds the word was meant, or else the most alike.
+        holding = [known for known in _KNOWN if word in known or known in word] if len(word) >= _SHORTEST_WORD else []
+        close = holding if len(holding) == 1 else get_close_matches(word, _KNOWN, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
         said.append(f"unknown column {quote(name)} is not used{meant}")
     if len(unknown) > _UNKNOWN_SHOWN:
         said.append(f"and {len(unknown) - _UNKNOWN_SHOWN:,} more unknown columns")
     return said
-
-
-def _close_to(name: str) -> str:
-    """The column that was probably meant: the only one that holds the word, or the most alike; empty for none."""
-    word = name.casefold()[:_LONGEST_NAME]
-    holding = [known for known in KNOWN if word in known or known in word] if len(word) >= _SHORTEST_WORD else []
-    return holding[0] if len(holding) == 1 else next(iter(get_close_matches(word, KNOWN, n=1)), "")
 
 
 def _about_sense(spec: MappingSpec) -> list[str]:
@@ -102,12 +94,9 @@ def _about_sense(spec: MappingSpec) -> list[str]:
 
 def row_of(spec: MappingSpec) -> dict[str, Any]:
     """The low-level item that says this mapping, its defaults left out: `read_row` gives the mapping back."""
-    plain = MappingSpec(spec.key, spec.role)
     row: dict[str, Any] = {"tag_key": {"S": spec.key.tag_key}, "tag_value": {"S": spec.key.tag_value}}
-    for column in COLUMNS:
-        value = getattr(spec, column.name)
-        if column.default == "required" or value != getattr(plain, column.name):
-            row[column.name] = {column.kind.type: _written(value)}
+    for column, _, value in _differing(MappingSpec(spec.key, ""), spec):
+        row[column.name] = {column.kind.type: _written(value)}
     return row
 
 
@@ -153,18 +142,19 @@ def changes(before: PublishedMapping | None, after: PublishedMapping) -> list[st
     if after.deleted:
         return ["the row was deleted"]
     if before is None or before.deleted:
-        plain = MappingSpec(after.key, "")
         said = ["a new row" if before is None else "the row is back"]
-        return said + [f"{name}: {_shown(now)}" for name, _, now in _differing(plain, after.spec)]
-    said = [f"{name}: {_shown(was)} → {_shown(now)}" for name, was, now in _differing(before.spec, after.spec)]
+        plain = MappingSpec(after.key, "")
+        return said + [f"{column.name}: {_shown(now)}" for column, _, now in _differing(plain, after.spec)]
+    differing = _differing(before.spec, after.spec)
+    said = [f"{column.name}: {_shown(was)} → {_shown(now)}" for column, was, now in differing]
     if before.profile_arn != after.profile_arn and before.spec.profile_name == after.spec.profile_name:
         said.append(f"the instance profile: {before.profile_arn or 'none'} → {after.profile_arn or 'none'}")
     return said
 
 
-def _differing(before: MappingSpec, after: MappingSpec) -> list[tuple[str, Any, Any]]:
-    both = [(column.name, getattr(before, column.name), getattr(after, column.name)) for column in COLUMNS]
-    return [(name, was, now) for name, was, now in both if was != now]
+def _differing(before: MappingSpec, after: MappingSpec) -> list[tuple[Column, Any, Any]]:
+    both = [(column, getattr(before, column.name), getattr(after, column.name)) for column in COLUMNS]
+    return [(column, was, now) for column, was, now in both if was != now]
 
 
 def _shown(value: Any) -> str:
