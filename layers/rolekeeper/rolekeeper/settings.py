@@ -10,23 +10,18 @@ from rolekeeper.model.mapping import Mode
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many instances may change at once: `MaxChangesPerEdit`, or `MaxChangesPercent` of a large fleet."""
+    """How many instances may change at once: `MaxChangesPerEdit`, or `MaxChangesPercent` of those not terminated."""
 
     per_edit: int
     percent: int
 
     def allowed(self, fleet: int) -> int:
-        """How many may change, where this many instances of the account and Region aren't terminated."""
         return max(self.per_edit, fleet * self.percent // 100)
 
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """Which instance profiles are managed: those under the role path, which exist for Rolekeeper alone.
-
-    All others are foreign; `take_over` says whether one may be replaced or detached at all. IAM enforces the same line
-    for the functions' own roles (`template.yaml`).
-    """
+    """Which profiles are managed: those under the role path, as IAM enforces too. `take_over`: a foreign one may go."""
 
     prefix: str
     take_over: bool = False

@@ -15,14 +15,7 @@ from rolekeeper.instances import records
 from rolekeeper.instances.change_limit import ChangeLimiter, Reservation
 from rolekeeper.instances.observe import Observation, waits_for_room
 from rolekeeper.instances.requests import RetryLoop
-from rolekeeper.model.instance import (
-    Action,
-    Association,
-    Decision,
-    InstanceKey,
-    ReconcileRequest,
-    RecordChange,
-)
+from rolekeeper.model.instance import Action, Association, Decision, InstanceKey, ReconcileRequest, RecordChange
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State
 from rolekeeper.storage.layout import Key
@@ -103,10 +96,7 @@ class Applier:
         completes: tuple[Key, Mapping[str, Any]] | None = None,
         also: tuple[Write, ...] = (),
     ) -> Outcome:
-        """Record a decision that changed nothing, where there is news, and have the instance watched if it must be.
-
-        After a refusal by EC2 `completes` has the change's entry and its outcome; `also` is written with it.
-        """
+        """Record a decision that changed nothing or was refused, if it is news; have the instance watched if needed."""
         now = self.now()
         shown = observed.shown(decision)
         watched_until = None
@@ -133,7 +123,6 @@ class Applier:
         return Outcome(decision, since=shown.since if shown else now)
 
     def failed(self, text: str, error: errors.AwsRefusalError, request: ReconcileRequest, **named: Any) -> Outcome:
-        """Log an error that has the message retried."""
         if isinstance(error, errors.AccessDeniedError):
             self.telemetry.denied(error, correlation_id=request.correlation_id)
         self.telemetry.will_retry(text, error=str(error), **named)

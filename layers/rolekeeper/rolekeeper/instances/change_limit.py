@@ -1,12 +1,10 @@
 """How many roles one mapping replaces and detaches in a while: a burst beyond the limit waits.
 
-A wrong edit, or a wrong script that tags, is noticed before it reached the whole fleet. Attaching to an instance
-without a role takes nothing away and is never held.
+So a wrong edit, or a wrong script that tags, is noticed before it reached the whole fleet.
 
-Changes are counted by the minute, in one item for each mapping: `total`, and `m<minute>` for each minute's share of it.
-A minute's share leaves when the whole window has passed since its end, so at no time does any window hold more than the
-limit. A change is counted in the transaction that writes its grant: without room it isn't begun, and a change costs no
-further call.
+Changes are counted by the minute, in one item for each mapping: `total`, and `m<minute>` for each minute's share of it,
+which leaves when the whole window has passed since its end. A change is counted in the transaction that writes its
+grant: without room it isn't begun, and it costs no further call.
 
 What finds no room gets a turn: the first minute in which some leaves that nobody else waits for. `w<minute>` counts
 those who wait for it, and their room leaves a window later in turn. So each waits about once, however many they are.
@@ -34,10 +32,7 @@ SPREAD = 20
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Room for one replace or detach. `take` counts it, on the condition that there is room.
-
-    `back` undoes that where EC2 refuses the change: in the very minute, or the very credit, that it was taken from.
-    """
+    """Room for one change: `take` counts it, if there is some; `back` undoes that in the same minute, or credit."""
 
     take: Write
     back: Write
@@ -52,14 +47,10 @@ class ChangeLimiter:
     minutes: int
 
     def room(self, mapping: MappingKey, now: datetime) -> Reservation:
-        """Room by the plain limit, if there is any when it is taken."""
         return self._taking(layout.window_key(mapping), now, self.limits.per_edit)
 
     def reserve_or_wait(self, mapping: MappingKey, revision: int, now: datetime) -> Reservation | datetime:
-        """After a refusal: room for the change all the same, or when its turn is.
-
-        Now the fleet's size matters, as the last sweep counted it, and what somebody approved for this revision.
-        """
+        """After a refusal: room by the fleet's size at the last sweep or by this revision's approval, or a turn."""
         key = layout.window_key(mapping)
         found = self.store.get([key, layout.FLEET])
         item, fleet = found.get(key, {}), found.get(layout.FLEET, {})
@@ -100,7 +91,6 @@ class ChangeLimiter:
         return left
 
     def _leaves(self, name: str) -> datetime:
-        """When a minute's share leaves: the window's length after the minute's end."""
         return datetime.fromtimestamp((int(name[1:]) + 1 + self.minutes) * MINUTE, UTC)
 
     def _turn(self, key: layout.Key, item: Mapping[str, Any], now: datetime) -> datetime:

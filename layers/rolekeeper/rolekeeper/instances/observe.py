@@ -119,10 +119,7 @@ type Observed = Observation | Unreadable
 def observe(
     keys: Sequence[InstanceKey], ec2: Ec2, state: State, now: datetime, described: Mapping[str, Instance] | None = None
 ) -> dict[InstanceKey, Observed]:
-    """Observe these instances: two EC2 reads (one of those that are `described` by id), and one of DynamoDB.
-
-    DynamoDB is read a second time only where a mapping lost its tag.
-    """
+    """Two EC2 reads, or one of what is `described`; one DynamoDB read, and a second where a mapping lost its tag."""
     ids = [key.id for key in keys]
     associations = ec2.associations(ids)
     instances = ec2.instances(ids) if described is None else described
@@ -133,10 +130,7 @@ def observe(
 
 
 def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime) -> list[Observed]:
-    """Observe a page of instances that EC2 described when it was asked for them `now`.
-
-    The association is read after tags and state here, so a change that is decided on it is a hint and no more.
-    """
+    """Observe instances that EC2 has just described: before their associations, so what is decided is a hint only."""
     described = {each.key.id: each for each in page}
     return list(observe([each.key for each in page], ec2, state, now, described).values()) if page else []
 

@@ -4,17 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from rolekeeper.instances.observe import Observation
-from rolekeeper.model.instance import (
-    NO_PROFILE,
-    Action,
-    AppliedChange,
-    Condition,
-    Decision,
-    Grant,
-    InstanceRecord,
-    RecordChange,
-    Timer,
-)
+from rolekeeper.model.instance import NO_PROFILE, Action, AppliedChange, Condition, Decision, Grant, RecordChange, Timer
 from rolekeeper.settings import ContentionRule
 
 
@@ -48,7 +38,7 @@ def next_record(
         change = _at_rest(observed, decision, now)
     else:
         change = _condition(observed, decision, now, watched_until)
-    change = replace(change, lapsed=_lapsed(observed.record, decision), expected=observed.record)
+    change = replace(change, lapsed=_lapsed(observed, decision), expected=observed.record)
     return change.after(observed.record) if change else change
 
 
@@ -110,10 +100,11 @@ def _condition(
     return RecordChange(condition=condition, timer=timer)
 
 
-def _lapsed(record: InstanceRecord, decision: Decision) -> tuple[AppliedChange, ...]:
+def _lapsed(observed: Observation, decision: Decision) -> tuple[AppliedChange, ...]:
     """The changes that nothing asks for any more: tags, mappings or a pin changed, so nobody reverts them any more."""
     if decision.code == "disassociating":
         return ()
+    changes = observed.record.changes
     if decision.desired is None:  # as a detach left it, too
-        return tuple(each for each in record.changes if each.change.profile_arn)
-    return tuple(each for each in record.changes if each.change != decision.desired)
+        return tuple(each for each in changes if each.change.profile_arn)
+    return tuple(each for each in changes if each.change != decision.desired)

@@ -1,7 +1,4 @@
-"""Requests to reconcile: read from messages, and repeated by the retry loop while an instance isn't ready.
-
-A message is a hint: of what it says only the instance's name counts, as the reconciler reads the truth again.
-"""
+"""Requests to reconcile: hints that name an instance, read from messages, and repeated while it isn't ready."""
 
 import json
 import random
@@ -37,10 +34,7 @@ class DroppedError(Exception):
 
 
 def parse(message: Any, *, account: str, region: str, now: datetime, message_id: str = "") -> ReconcileRequest:
-    """Read one message of the work queue, an event of EventBridge or of our own, or raise a `DroppedError`.
-
-    `account` and `region` are ours, and `now` stands in for a missing or unreadable time.
-    """
+    """Read a message of the work queue, or raise a `DroppedError`; `now` stands in for a time that can't be read."""
     if not isinstance(message, Mapping):
         raise DroppedError("not a JSON object")
     kind = message.get("source"), message.get("detail-type")
@@ -128,10 +122,7 @@ class RetryState:
         return ReconcileRequest(self.instance, self.cause, self.correlation_id, self.asked_at)
 
     def following(self, now: datetime, *, propagating_since: datetime | None = None) -> dict[str, Any] | None:
-        """The machine's next state, or None when the next look would come after the deadline.
-
-        That EC2 doesn't know the profile, `propagating_since`, has a deadline of its own.
-        """
+        """The machine's next state, or None after the deadline: a closer one since EC2 doesn't know the profile."""
         deadline = min(self.deadline, propagating_since + PROPAGATION) if propagating_since else self.deadline
         following = replace(self, attempt=self.attempt + 1)
         wait = wait_seconds(following.attempt)

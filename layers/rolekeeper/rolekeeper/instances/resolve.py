@@ -9,7 +9,7 @@ from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, PIN_TAG, MappingKey,
 
 
 def mapping_keys(tags: Mapping[str, str]) -> list[MappingKey]:
-    """The keys of every mapping that could match these tags: for each tag its exact value and any value."""
+    """The keys of every mapping that could match these tags."""
     return sorted({MappingKey(tag, value) for tag, text in tags.items() for value in (text, ANY_VALUE)})
 
 
@@ -61,14 +61,10 @@ def _overruled(ranked: Candidates, why: str, excluded: Decision | None = None) -
 
 def _rank(instance: Instance, published: Iterable[PublishedMapping], now: datetime) -> Candidates:
     """The lowest priority number wins, as in load-balancer rules; of those that share it and agree the first by key."""
-    applicable: list[PublishedMapping] = []
-    overridden: list[Overridden] = []
-    for mapping in sorted(published, key=lambda each: (each.spec.priority, each.key)):
-        if why := not_applicable_because(mapping, instance, now):
-            if mapping.key.matches(instance.tags):
-                overridden.append(Overridden(mapping.key, why))
-        else:
-            applicable.append(mapping)
+    ranked = sorted(published, key=lambda each: (each.spec.priority, each.key))
+    judged = [(each, not_applicable_because(each, instance, now)) for each in ranked]
+    applicable = [each for each, why in judged if not why]
+    overridden = [Overridden(each.key, why) for each, why in judged if why and each.key.matches(instance.tags)]
     if not applicable:
         return Candidates(overridden=tuple(overridden))
     first = applicable[0]
@@ -103,8 +99,6 @@ def exclusion(tags: Mapping[str, str], now: datetime) -> Decision | None:
     return _left_alone(Action.WAIT, "ignored", f"its tag {IGNORE_TAG} says until {text.strip()}", until)
 
 
-def _left_alone(
-    action: Action, code: str, reason: str, until: datetime | None = None, *, unclear: str = ""
-) -> Decision:
+def _left_alone(action: Action, code: str, reason: str, until: datetime | None = None, unclear: str = "") -> Decision:
     """The instance is left as it is until then, or for what a tag or a pin says that can't be read."""
     return Decision(action, code, reason, until=until, arguments=(str(until), unclear))

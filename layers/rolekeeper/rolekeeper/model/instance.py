@@ -72,10 +72,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """EC2's record that a profile is attached; every attach and every replace makes a new id.
-
-    `profile_id` tells a profile from another that was made anew under its name: both have the same ARN.
-    """
+    """EC2's record that a profile is attached, with a new id at every change. A remade profile has the same ARN."""
 
     id: str
     instance_id: str
@@ -109,10 +106,7 @@ class Timer:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """That EC2 was asked to give an instance a profile (empty for `NONE`), and for which mapping.
-
-    It is written before the call, so it explains what the instance carries, whatever the outcome.
-    """
+    """Written before EC2 is asked for a profile (empty for `NONE`): so it explains what the instance carries."""
 
     profile_arn: str
     role: str
@@ -251,10 +245,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The mappings for one instance, ranked (see `resolve`). A pin is the winner over them all.
-
-    There is none under an `exclusion`, or where those `in_conflict` share the best priority but want different roles.
-    """
+    """The mappings for one instance, ranked. None wins under an `exclusion`, or where those `in_conflict` disagree."""
 
     winner: PublishedMapping | None = None
     in_conflict: tuple[PublishedMapping, ...] = ()

@@ -57,7 +57,6 @@ class MappingKey:
         return self.tag_key == PIN_TAG
 
     def matches(self, tags: Mapping[str, str]) -> bool:
-        """Whether an instance with these tags carries this mapping's tag (case-sensitive, as EC2 tags are)."""
         return self.tag_key in tags and self.tag_value in (ANY_VALUE, tags[self.tag_key])
 
 
@@ -92,9 +91,9 @@ class MappingSpec:
 class PublishedMapping:
     """A mapping that passed every check: the only kind that the reconciler obeys.
 
-    `profile_arn` is empty for `NONE`. `suspended_because` (its role is gone, say) holds its instances. `deleted` marks
-    the tombstone of a removed row: a deliberate act that detaches, where a record merely missing is damage and holds.
-    `profile_id` is empty where nobody has seen it yet; profiles with the `former_profile_ids` were deleted.
+    `profile_arn` is empty for `NONE`. `suspended_because` says why its instances are held: its role is gone, say.
+    `deleted` marks a removed row's tombstone: it detaches, where a record merely missing is damage and holds.
+    `former_profile_ids` are of deleted profiles of the same name; `profile_id` is empty where nobody has seen it yet.
     """
 
     spec: MappingSpec
@@ -157,10 +156,7 @@ class Withheld:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """The switch for the whole deployment. `mode` None: as deployed. `unclear` says what can't be read: it holds.
-
-    `swept` says whether a sweep ever came to its end on this state table.
-    """
+    """The switch for the whole deployment. `mode` None: as deployed. `unclear` says what of it can't be read."""
 
     mode: Mode | None = None
     paused: bool = False

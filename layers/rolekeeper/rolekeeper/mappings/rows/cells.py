@@ -56,8 +56,6 @@ def cell_of(attribute: Any, home: HomeAccount) -> Cell:
     return Cell(kind, value, home)
 
 
-# ---- showing a piece of text in a reason ----
-
 # The longest piece of a person's text that a reason repeats.
 _QUOTED = 60
 # Drawn as nothing, though their category says letter, mark or symbol (Unicode, "Default_Ignorable_Code_Point").
@@ -91,9 +89,6 @@ def check_length(text: str, limit: int, whose: str) -> None:
         raise CellError(f"is {len(text):,} characters long; {whose} at most {limit:,}: {quote(text)}")
 
 
-# ---- kinds ----
-
-
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What a column takes: a DynamoDB type, and of its values those in `range`, which `accepts` says as JSON Schema."""
@@ -116,8 +111,6 @@ class Kind:
 
 
 def text(limit: int) -> Kind:
-    """Free text."""
-
     def read(cell: Cell) -> str:
         said: str = cell.value
         check_length(said, limit, "this column takes")
@@ -126,9 +119,8 @@ def text(limit: int) -> Kind:
     return Kind("S", f"up to {limit:,} characters", {"maxLength": limit}, read)
 
 
-def whole(bounds: tuple[int, int], what: str, ask: str) -> Kind:
+def whole(lowest: int, highest: int, what: str, ask: str) -> Kind:
     """A whole number; a text that holds a plain one is read, with a warning."""
-    lowest, highest = bounds
 
     def read(cell: Cell) -> int:
         digits: str = cell.value

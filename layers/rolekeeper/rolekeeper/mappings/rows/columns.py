@@ -54,7 +54,7 @@ COLUMNS = (
         "priority",
         "100",
         "the lowest number wins; different roles of the same number are a conflict",
-        cells.whole(PRIORITIES, "a whole number from {} to {}".format(*PRIORITIES), ask="use"),
+        cells.whole(*PRIORITIES, "a whole number from {} to {}".format(*PRIORITIES), ask="use"),
     ),
     Column("enabled", "true", "whether the row matches at all; false: it is checked and matches nothing", cells.FLAG),
     Column(
@@ -101,7 +101,7 @@ ASKS = (
         "none",
         "publish the edit that is held, although it changes many instances",
         # More revisions than a mapping edited every second for thirty years has.
-        cells.whole((1, 10**9), "the number that held_revision shows", ask="write"),
+        cells.whole(1, 10**9, "the number that held_revision shows", ask="write"),
     ),
     Column("edited_by", "none", "who made this edit", cells.text(EDITOR)),
 )

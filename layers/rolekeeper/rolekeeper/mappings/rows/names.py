@@ -11,8 +11,6 @@ import unicodedata
 from rolekeeper.mappings.rows.cells import UNSEEN, Cell, CellError, Kind, cell_of, check_length, name_of, quote
 from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, RESERVED
 
-# ---- tags ----
-
 # EC2 user guide, "Tag restrictions": 50 tags an instance, keys to 128 characters, values to 256.
 _TAGS, _TAG_KEY, _TAG_VALUE = 50, 128, 256
 
@@ -31,7 +29,7 @@ def _check_tag(text: str, limit: int, warnings: list[str]) -> None:
 
 
 def _refuse(text: str, wrong: str, ask: str) -> None:
-    """Refuse a text for what is wrong with it, if anything is; one that shows nothing isn't repeated."""
+    """Refuse a text that is wrong; one that shows nothing isn't repeated."""
     if wrong:
         raise CellError(f"{wrong}: {quote(text)}" if text.strip() else f"{wrong}; {ask}")
 
@@ -59,17 +57,15 @@ def _read_tags(cell: Cell) -> dict[str, str]:
     tags: dict[str, str] = {}
     problems: list[str] = []
     for key, attribute in cell.value.items():
+        what = "a key"
         try:
             _check_tag(key, _TAG_KEY, cell.warnings)
-        except CellError as error:
-            problems.append(f"a key {error}")
-            continue
-        try:
+            what = f"the value of {quote(key)}"
             value = cell_of(attribute, cell.home)
             tags[key] = _REQUIRED_VALUE.read(value)
             cell.warnings.extend(value.warnings)
         except CellError as error:
-            problems.append(f"the value of {quote(key)} {error}")
+            problems.append(f"{what} {error}")
     if problems:
         raise CellError("; ".join(problems))
     return tags
@@ -197,10 +193,7 @@ _TWINS = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "FULLWI
 
 
 def mistakable(text: str) -> str:
-    """Why a tag's key or value would be mistaken for another, in words; empty when it wouldn't.
-
-    Text that is wholly of one script, whichever, is fine.
-    """
+    """Why a tag's key or value would be mistaken for another, in words; empty for text of one script, whichever."""
     if said := _hidden(text):
         return said
     plain = unicodedata.normalize("NFKC", text)

@@ -159,8 +159,6 @@ def _differing(before: MappingSpec, after: MappingSpec) -> list[tuple[Column, An
 
 def _shown(value: Any) -> str:
     match value:
-        case None:
-            text = ""
         case bool():
             text = str(value).lower()
         case frozenset():
@@ -168,5 +166,5 @@ def _shown(value: Any) -> str:
         case Mapping():
             text = ", ".join(f"{key}={each}" for key, each in sorted(value.items()))
         case _:
-            text = _written(value)
+            text = "" if value is None else _written(value)
     return (text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…") or "none"
