@@ -14,7 +14,7 @@ def mapping_keys(tags: Mapping[str, str]) -> list[MappingKey]:
 
 
 def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: datetime) -> str:
-    """In words; empty when it applies."""
+    """Why it doesn't apply to this instance, in words; empty when it does."""
     spec = mapping.spec
     if mapping.deleted:
         return "its row was deleted"
@@ -44,8 +44,7 @@ def resolve(
         if pin.unclear:
             unclear = _left_alone(Action.HOLD, "pin-unclear", pin.unclear, unclear=pin.unclear)
             return _overruled(ranked, "the pin can't be read", unclear)
-        spec = MappingSpec(MappingKey(PIN_TAG, instance.key.id), pin.role)
-        winner = PublishedMapping(spec, 0, pin.profile_arn)
+        winner = PublishedMapping(MappingSpec(MappingKey(PIN_TAG, instance.key.id), pin.role), 0, pin.profile_arn)
         return replace(_overruled(ranked, "the pin comes before every mapping"), winner=winner)
     if excluded := exclusion(instance.tags, now):
         return _overruled(ranked, excluded.reason, excluded)

@@ -84,9 +84,10 @@ def name_of(character: str) -> str:
     return f"{name} ({number})" if name else number
 
 
-def check_length(text: str, limit: int, whose: str) -> None:
+def check_length(text: str, limit: int, whose: str) -> str:
     if len(text) > limit:
         raise CellError(f"is {len(text):,} characters long; {whose} at most {limit:,}: {quote(text)}")
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +113,7 @@ class Kind:
 
 def text(limit: int) -> Kind:
     def read(cell: Cell) -> str:
-        said: str = cell.value
-        check_length(said, limit, "this column takes")
-        return said
+        return check_length(cell.value, limit, "this column takes")
 
     return Kind("S", f"up to {limit:,} characters", {"maxLength": limit}, read)
 
