@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws import Ec2, Iam, Tasks, WorkQueue
 from rolekeeper.fleet import Expiries, OperatorOverrides, Sweep
+from rolekeeper.instances import Reconciler, RetryLoop
 from rolekeeper.instances.change_limit import ChangeLimiter
-from rolekeeper.instances.reconcile import Reconciler
-from rolekeeper.instances.requests import RetryLoop
 from rolekeeper.mail import Mailer
 from rolekeeper.mappings import Assessor, MappingTable, Publisher
 from rolekeeper.mappings.revisions import Revisions

@@ -21,7 +21,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """Which profiles are managed: those under the role path, as IAM enforces too. `take_over`: a foreign one may go."""
+    """Which profiles are managed: those whose ARN has the role path's `prefix`, as IAM enforces too (`template.yaml`).
+
+    All others are foreign; they may be replaced or detached only with `take_over`.
+    """
 
     prefix: str
     take_over: bool = False

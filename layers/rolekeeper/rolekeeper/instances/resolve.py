@@ -79,7 +79,10 @@ def _rank(instance: Instance, published: Iterable[PublishedMapping], now: dateti
 
 
 def exclusion(tags: Mapping[str, str], now: datetime) -> Decision | None:
-    """Why the instance is left alone by its own tag: for good, until a moment, or as the tag can't be read."""
+    """Why the instance is left alone by its own tag: `true` does for good, a moment until then; `false` doesn't.
+
+    What can't be read leaves it alone too, and says so.
+    """
     text = tags.get(IGNORE_TAG)
     if text is None or text.strip().lower() == "false":
         return None

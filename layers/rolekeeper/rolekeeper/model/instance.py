@@ -10,7 +10,6 @@ from rolekeeper.model.mapping import MappingKey, PublishedMapping
 
 # In the place of a profile's ARN: no profile.
 NO_PROFILE = ""
-
 # How the Regions of each partition begin; all others are of `aws` (botocore's partitions.json, `regionRegex`).
 PARTITIONS = {
     "cn-": "aws-cn",
@@ -106,7 +105,10 @@ class Timer:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Written before EC2 is asked for a profile (empty for `NONE`): so it explains what the instance carries."""
+    """That EC2 was asked to give an instance a managed profile (none, for `NONE`), and for which mapping.
+
+    It is written before the call, so it explains what the instance carries, whatever became of the call.
+    """
 
     profile_arn: str
     role: str

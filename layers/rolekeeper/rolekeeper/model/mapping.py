@@ -156,7 +156,10 @@ class Withheld:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """The switch for the whole deployment. `mode` None: as deployed. `unclear` says what of it can't be read."""
+    """The switch for the whole deployment. `mode` None: as deployed. `unclear` says what of it can't be read: it holds.
+
+    `swept` is whether a sweep ever came to its end on this state table: before, nothing is changed.
+    """
 
     mode: Mode | None = None
     paused: bool = False
