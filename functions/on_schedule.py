@@ -17,7 +17,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     app = runtime.app(context.invoked_function_arn)
     correlation_id = str(event.get("id") or context.aws_request_id)
     task = Task(event.get("task", Task.SWEEP))
-    if task is Task.EXPIRIES and not app.state.swept():
+    if task is Task.EXPIRIES and not app.state.read().control.swept:
         # Nothing changes before a sweep came to its end: on a new state table the first minute makes one.
         task = Task.SWEEP
     try:

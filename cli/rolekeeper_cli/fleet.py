@@ -27,7 +27,7 @@ class Enforced(State):
 
     served: dict[MappingKey, PublishedMapping] = field(default_factory=dict)
 
-    def read(self, instances: Iterable[InstanceKey], mappings: Iterable[MappingKey]) -> Snapshot:
+    def read(self, instances: Iterable[InstanceKey] = (), mappings: Iterable[MappingKey] = ()) -> Snapshot:
         """Read what is there, and put the others in its place."""
         keys = list(mappings)
         snapshot = super().read(instances, [key for key in keys if key not in self.served])

@@ -374,11 +374,11 @@ def test_an_instance_that_ended_leaves_its_history(table: Table) -> None:
 def test_the_pin_of_an_instance_that_ended_goes_with_its_record_or_alone(table: Table, *, recorded: bool) -> None:
     table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
     table.store.write(table.store.put(codec.pin_item(KEY, Pin("db", arn("db")))))
-    assert table.state.pin(KEY)
+    assert table.state.read([KEY]).pins.get(KEY)
     table.state.save(KEY, RecordChange(ends=recorded, unpins=True), NOW)
     snapshot = table.state.read([KEY], [])
     assert snapshot.pins == {}
-    assert table.state.pin(KEY) is None
+    assert table.state.read([KEY]).pins.get(KEY) is None
     assert (KEY in snapshot.records) != recorded
 
 
@@ -430,10 +430,10 @@ def test_a_record_says_in_which_format_it_is(table: Table) -> None:
 
 def test_a_fleet_that_the_first_edition_counted_isnt_swept_yet(table: Table) -> None:
     table.put(layout.FLEET, instances=3, at=layout.timestamp(NOW))
-    assert not table.state.swept()
+    assert not table.state.read().control.swept
     assert not table.state.read([], []).control.swept
     table.state.note_sweep(3, 0, NOW)
-    assert table.state.swept()
+    assert table.state.read().control.swept
     assert table.state.read([], []).control.swept
 
 
@@ -446,14 +446,14 @@ def test_what_a_sweep_saw_is_written_when_it_is_news_or_a_day_old(table: Table) 
         table.state.note_sweep(instances, mappings, at)
         return table.calls["PutItem"] == 1
 
-    assert not table.state.swept()
+    assert not table.state.read().control.swept
     assert noted(3, 2, NOW)
     assert table.item(layout.FLEET) == {"instances": 3, "mappings": 2, "at": layout.timestamp(NOW)}
     assert not noted(3, 2, NOW + FLEET_NEWS - timedelta(seconds=1))
     assert noted(3, 2, NOW + FLEET_NEWS)
     assert noted(4, 2, NOW + FLEET_NEWS)
     assert noted(4, 0, NOW + FLEET_NEWS)
-    assert table.state.swept()
+    assert table.state.read().control.swept
 
 
 # ---- history ----
@@ -557,7 +557,7 @@ def test_rows_in_a_tie_are_kept_beside_a_mapping_from_revision_to_revision(table
     table.revisions.add_conflict(web, one)
     table.revisions.add_conflict(web, two)
     assert table.revisions.read(web.key).in_conflict == {one, two}
-    table.revisions.publish(replace(web, revision=2), {}, NOW, in_conflict={one, two})
+    table.revisions.publish(replace(web, revision=2), {}, NOW, blocks={one, two})
     table.revisions.remove_conflicts(web.key, [one])
     assert table.revisions.read(web.key).in_conflict == {two}
     table.revisions.remove_conflicts(web.key, [two])
@@ -596,7 +596,7 @@ def test_what_names_the_rows_in_a_tie_must_be_ours(table: Table) -> None:
 
 def test_an_approval_grants_the_window_its_credit(table: Table) -> None:
     web = published("workload=web", "web")
-    table.revisions.publish(web, {}, NOW, approved_budget=40)
+    table.revisions.publish(web, {}, NOW, budget=40)
     (window,) = table.store.get([layout.window_key(web.key)]).values()
     assert (window["credit"], window["credit_revision"]) == (40, 1)
 

@@ -237,8 +237,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "counts a change for a minute only",
         "rolekeeper.instances.change_limit",
-        "(int(name[1:]) + 1 + self.minutes) * MINUTE",
-        "(int(name[1:]) + 1) * MINUTE",
+        "last = _minute(now) - self.minutes - 1",
+        "last = _minute(now) - 1",
     ),
     _mutant(
         "gives back the room of what may have happened",

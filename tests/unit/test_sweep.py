@@ -381,7 +381,7 @@ def test_the_first_sweep_on_a_table_sends_what_was_held_until_it_came_to_its_end
     assert (desk.world.carries(instance), desk.world.shows(instance)) == ("", "unswept")
     desk.quiet()
     sweep(desk)
-    assert desk.world.state.swept()
+    assert desk.world.state.read().control.swept
     assert desk.sent_ids() == [instance]
     desk.world.reconcile(instance, fine)
     assert (desk.world.carries(instance), desk.world.shows(instance)) == ("web", "")
@@ -396,7 +396,7 @@ def test_a_first_sweep_that_has_no_time_to_send_what_was_held_leaves_it_to_the_n
     desk.quiet()
     # The fleet, its one mapping, and the fleet again.
     swept = sweep(desk, 840, 840, FLEET_RESERVE - 1)
-    assert (swept.finished, desk.world.state.swept()) == (False, True)
+    assert (swept.finished, desk.world.state.read().control.swept) == (False, True)
     assert desk.sent_ids() == []
     sweep(desk)
     assert desk.sent_ids() == [instance]
@@ -453,7 +453,7 @@ def test_a_sweep_that_didnt_judge_every_row_leaves_no_marker(
     desk.world.running()
     harm(desk)
     sweep(desk, *seconds)
-    assert not desk.world.state.swept()
+    assert not desk.world.state.read().control.swept
     instance = desk.world.running(app="web")
     desk.world.reconcile(instance)
     assert desk.world.carries(instance) == ""
@@ -489,7 +489,7 @@ def test_a_row_that_people_have_to_look_at_is_judged_all_the_same(
     trouble(desk)
     desk.world.never_swept()
     sweep(desk)
-    assert desk.world.state.swept()
+    assert desk.world.state.read().control.swept
 
 
 def _ec2_statement() -> dict[str, Any]:

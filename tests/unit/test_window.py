@@ -245,7 +245,7 @@ def test_an_approved_change_that_ec2_refuses_stays_approved_for_its_revision_onl
     (instance,) = fleet(world, 1)
     published = world.revisions.read(mapping_key("workload=db")).published
     assert published
-    world.revisions.publish(replace(published, revision=2), {}, world.clock.now(), approved_budget=1)
+    world.revisions.publish(replace(published, revision=2), {}, world.clock.now(), budget=1)
     retag(world, [instance], "db")
     world.calls.before(REPLACE, refusing("InvalidParameterValue", "Invalid IAM Instance Profile name db"))
     world.reconcile(instance)

@@ -96,7 +96,7 @@ class Mappings(RuleBasedStateMachine):
         )
         revisions = self.workers[who].revisions
         self._write(
-            lambda: revisions.publish(made, ENTRY, self.now, approved_budget=budget, in_conflict=kept.in_conflict),
+            lambda: revisions.publish(made, ENTRY, self.now, budget=budget, blocks=kept.in_conflict),
             fits=fits,
         )
         if fits:

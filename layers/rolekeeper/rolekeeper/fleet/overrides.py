@@ -50,7 +50,7 @@ class OperatorOverrides:
         key = layout.instance_key_from(pk)
         if key is None:
             raise UnknownKeyError(f"a pin is under {pk!r:.80}, which names no instance")
-        pin = self.state.pin(key)
+        pin = self.state.read([key]).pins.get(key)
         if pin and pin.expires_at and pin.expires_at > self.now():
             self.state.arm(Timer(pin.expires_at, key))
         self.queue.send([key], "its pin was written" if pin else "its pin was removed", correlation_id)
@@ -58,7 +58,7 @@ class OperatorOverrides:
     def _timer(self, sk: str, correlation_id: str) -> None:
         """A timer that rings before the next minute would have looked ahead for it: look now."""
         try:
-            due = layout.due_from(sk)
+            due = datetime.fromisoformat(sk.partition("#")[0])
         except ValueError as error:
             raise UnknownKeyError(f"a timer's key tells no time: {sk!r:.80}") from error
         if self.now() < due <= self.now() + AHEAD:

@@ -61,7 +61,7 @@ class Sweep:
         """Look at every instance and every mapping; on any AwsRefusalError the schedule's retry begins anew."""
         swept = self.result
         try:
-            first = not self.state.swept()
+            first = not self.state.read().control.swept
             live, scans = self._fleet()
             judged = self._mappings(scans)
             # Only then what is published is all that governs.

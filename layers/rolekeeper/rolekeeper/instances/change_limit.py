@@ -74,7 +74,8 @@ class ChangeLimiter:
 
     def _forget(self, key: layout.Key, item: Mapping[str, Any], now: datetime) -> int:
         """Take the minutes that are over out of the total; how many changes left, 0 also when another worker did it."""
-        over = {name: int(item[name]) for name in item if _is_minute(name) and self._leaves(name) <= now}
+        last = _minute(now) - self.minutes - 1  # its share leaves now
+        over = {name: int(item[name]) for name in item if _is_minute(name) and int(name[1:]) <= last}
         if not over:
             return 0
         left = sum(over.values())
@@ -89,9 +90,6 @@ class ChangeLimiter:
         except ConflictError:
             return 0
         return left
-
-    def _leaves(self, name: str) -> datetime:
-        return datetime.fromtimestamp((int(name[1:]) + 1 + self.minutes) * MINUTE, UTC)
 
     def _turn(self, key: layout.Key, item: Mapping[str, Any], now: datetime) -> datetime:
         """The first minute with room that nobody waits for yet, a little spread; counts one more who waits for it."""

@@ -55,9 +55,8 @@ class Observation:
         """What to do: the pure decision, held where it is contended, while paused, only observing or not yet swept."""
         if self.instance is None:
             return Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance")
-        decided = decide(
-            Case(self.instance, self.association, self.grant, self.candidates, self.owner, settings.ownership)
-        )
+        case = Case(self.instance, self.association, self.grant, self.candidates, self.owner, settings.ownership)
+        decided = decide(case)
         would = f"would {decided.action.value.lower()}: {decided.reason}"
         same = self.record.repeated(decided.desired)
         if decided.action.mutates and settings.contention.contended(same):

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 # EC2's ids: eight hex digits until 2016, seventeen since (EC2 user guide, "Resource IDs").
 _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _INSTANCE_ARN = re.compile(r"arn:[a-z-]+:ec2:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):instance/(?P<id>[^/]+)")
-
-
 # The kinds of event that name an instance, by source and detail-type.
 STATE_CHANGE = ("aws.ec2", "EC2 Instance State-change Notification")
 TAG_CHANGE = ("aws.tag", "Tag Change on Resource")

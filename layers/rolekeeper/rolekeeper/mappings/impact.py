@@ -70,8 +70,7 @@ class Impact:
         now, then = decided(*published), decided(*candidate)
         action = then.action
         if then.code == "mapping-missing" and now.code != then.code and association:
-            # What gave the role can't be found, and the candidate no longer keeps it: whoever repairs that record
-            # detaches.
+            # What gave the role can't be found, and the candidate no longer keeps it: to repair that record detaches.
             action = Action.DETACH
         elif not action.mutates or (action, then.profile_arn) == (now.action, now.profile_arn):
             # It would happen anyway, or nothing would.

@@ -13,13 +13,13 @@ from datetime import datetime
 from rolekeeper.aws import Ec2, WorkQueue
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor, sentence, waiting
-from rolekeeper.mappings.revisions import Revisions
+from rolekeeper.mappings.revisions import Entry, Revisions
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.mappings.scan import Conflicts, Scan
 from rolekeeper.mappings.table import MappingTable, number_in
-from rolekeeper.mappings.verdict import Ending, Entry, Refresh, RowSnapshot, Status, Trigger, Verdict
+from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Trigger, Verdict
 from rolekeeper.model.mapping import Held, MappingKey
 from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
@@ -73,8 +73,6 @@ class Publisher:
             self._free_others(key, verdict, correlation_id)
         return verdict
 
-    # ---- judging ----
-
     def _judge(self, key: MappingKey, trigger: Trigger) -> Verdict:
         try:
             for _ in range(ATTEMPTS):
@@ -125,8 +123,6 @@ class Publisher:
         verdict = Verdict(Status.WAITING, sentence([reason]), number_in(row, "status_revision"), held=None)
         if row and not verdict.is_in(row):
             self.table.write(key, row, verdict.columns, verdict.gone(row))
-
-    # ---- carrying out a verdict ----
 
     def _commit(self, seen: RowSnapshot, verdict: Verdict) -> Verdict:
         """Carry out a verdict, always in this order, so that a crash anywhere is made good by judging again.
@@ -185,8 +181,7 @@ class Publisher:
             self.revisions.hold(Held(mapping, seen.at, seen.by), entry, seen.at)
         elif entry and mapping and verdict.ending in _PUBLISHES:
             budget = verdict.impact.takes if verdict.impact and seen.approves(mapping) else 0
-            in_conflict = seen.stored.in_conflict
-            self.revisions.publish(mapping, entry, seen.at, approved_budget=budget, in_conflict=in_conflict)
+            self.revisions.publish(mapping, entry, seen.at, budget, seen.stored.in_conflict)
         elif entry and layout.fits_partition(seen.key):
             self.revisions.note(seen.key, entry, seen.at)
 
@@ -210,8 +205,6 @@ class Publisher:
         elif not verdict.is_in(row) and not self.table.write(key, row, verdict.columns, verdict.gone(row)):
             status = verdict.status.value
             self.telemetry.will_retry("the row has no room for its status", mapping=str(key), status=status)
-
-    # ---- rows in conflict ----
 
     def _note_conflicts(self, row: MappingKey, conflicts: Conflicts) -> None:
         for conflict in conflicts.largest_first[:OTHERS]:

@@ -3,10 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import ANY_VALUE, Control, Held, MappingKey, PublishedMapping
 from rolekeeper.storage import Store, Update, codec, layout
+
+# What the history says of a mapping at one time; the event carries the same.
+type Entry = dict[str, Any]
 
 # The attribute of a published mapping that names the rows in conflict with it, by their partitions.
 BLOCKS = "blocks"
@@ -58,22 +62,15 @@ class Revisions:
         return self.store.decode(decode, item) if item else None
 
     def publish(
-        self,
-        mapping: PublishedMapping,
-        entry: Mapping[str, object],
-        at: datetime,
-        *,
-        approved_budget: int = 0,
-        in_conflict: Iterable[MappingKey] = (),
+        self, mapping: PublishedMapping, entry: Entry, at: datetime, budget: int = 0, blocks: Iterable[MappingKey] = ()
     ) -> None:
         """Put a mapping in effect, and keep it as a revision with its history entry, in one transaction.
 
-        `approved_budget` are the replaces and detaches that a person approved: its window lets them through. The rows
-        `in_conflict` are as they were read.
+        `budget`: the replaces and detaches that a person approved; `blocks`: the rows in conflict, as they were read.
         """
         item = codec.published_item(mapping)
         revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}
-        if blocked := {layout.mapping_pk(each) for each in in_conflict}:
+        if blocked := {layout.mapping_pk(each) for each in blocks}:
             item[BLOCKS] = blocked
         writes = [
             self.store.put(item, if_higher="revision", if_same=[BLOCKS]),
@@ -83,17 +80,17 @@ class Revisions:
         expires_at = mapping.spec.expires_at
         if expires_at and expires_at > at and not mapping.deleted:
             writes.append(self.store.put(codec.timer_item(Timer(expires_at, mapping.key))))
-        if approved_budget:
-            granted = Update().set({"credit": approved_budget, "credit_revision": mapping.revision})
+        if budget:
+            granted = Update().set({"credit": budget, "credit_revision": mapping.revision})
             writes.append(self.store.update(layout.window_key(mapping.key), granted))
         self.store.write(*writes)
 
-    def hold(self, held: Held, entry: Mapping[str, object], at: datetime) -> None:
+    def hold(self, held: Held, entry: Entry, at: datetime) -> None:
         """Keep a revision that waits for approval, with its history entry, in one transaction."""
         history = self.store.entry(layout.mapping_pk(held.mapping.key), entry, at)
         self.store.write(self.store.put(codec.held_item(held), if_higher="revision"), history)
 
-    def refresh(self, mapping: PublishedMapping, entry: Mapping[str, object] | None, at: datetime) -> None:
+    def refresh(self, mapping: PublishedMapping, entry: Entry | None, at: datetime) -> None:
         """Write what IAM says of a published revision now: whether it can be used, and its profile's ids."""
         item = codec.published_item(mapping)
         seen = {name: item[name] for name in ("suspended_because", "profile_id", "former_profile_ids")}
@@ -110,7 +107,7 @@ class Revisions:
         update = Update().discard(BLOCKS, frozenset(map(layout.mapping_pk, rows))).only_if("revision", ">", 0)
         self.store.write(self.store.update(layout.published_key(key), update))
 
-    def note(self, key: MappingKey, entry: Mapping[str, object], at: datetime) -> None:
+    def note(self, key: MappingKey, entry: Entry, at: datetime) -> None:
         self.store.write(self.store.entry(layout.mapping_pk(key), entry, at))
 
     def history(self, key: MappingKey, limit: int = 50) -> list[codec.Item]:

@@ -142,9 +142,11 @@ class Scan:
         assert mapping is not None  # it is what this is about
         if after.winner is mapping:
             self.matched += 1
+            # A role that is going isn't in the way, and an AWS service's instance isn't the mapping's.
+            stays = association and association.state is not AssociationState.DISASSOCIATING and not instance.managed_by
             if association and association.profile_arn == mapping.profile_arn:
                 self.profile_ids.add(association.profile_id)
-            elif association and not ownership.manages(association.profile_arn) and _stays(instance, association):
+            elif association and stays and not ownership.manages(association.profile_arn):
                 self.foreign += 1
                 self.nodes |= {node_of(instance, association.profile_arn)} - {""}
         if mapping in after.in_conflict:
@@ -161,11 +163,6 @@ class Scan:
         if taken:
             return f"it takes over instances that carry foreign roles{among} (occupied says how many)"
         return f"instances that carry foreign roles keep them{among} (occupied says how many; explain says what to do)"
-
-
-def _stays(instance: Instance, association: Association) -> bool:
-    """Whether a foreign role is in the mapping's way: it isn't going, and the instance isn't an AWS service's."""
-    return not instance.managed_by and association.state is not AssociationState.DISASSOCIATING
 
 
 @dataclass(frozen=True, kw_only=True)

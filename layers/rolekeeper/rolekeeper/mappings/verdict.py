@@ -11,16 +11,13 @@ from enum import StrEnum
 from typing import Any
 
 from rolekeeper.mappings.impact import Impact
-from rolekeeper.mappings.revisions import StoredMapping
+from rolekeeper.mappings.revisions import Entry, StoredMapping
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.rows.reader import ParsedRow, changes, content, fingerprint, row_of
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.table import VERDICT, number_in
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.storage import codec
-
-type Entry = dict[str, Any]
-"""What the history says of a mapping at one time; the event carries the same."""
 
 
 @dataclass(frozen=True, slots=True)

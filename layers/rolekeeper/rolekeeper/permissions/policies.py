@@ -23,10 +23,9 @@ class TooManyRulesError(Exception):
     """The policies hold more rules than can be compared in a function's time."""
 
 
-# ---- patterns ----
-# `*` stands for any characters, `?` for exactly one, and nothing else is special (IAM user guide, "IAM JSON policy
-# elements: Resource"). There `*` within an ARN's segment doesn't reach over a colon, except at the segment's end; here
-# it always does, which differs only for ARNs that leave a colon to a wildcard.
+# In a pattern `*` stands for any characters, `?` for exactly one (IAM user guide, "IAM JSON policy elements: Resource").
+# There `*` within an ARN's segment doesn't reach over a colon, except at the segment's end; here it always does, which
+# differs only for ARNs that leave a colon to a wildcard.
 
 # What a policy variable such as `${aws:PrincipalTag/team}` comes to is known only when a request is made.
 _VARIABLE = re.compile(r"\$\{[^}]*\}")
@@ -91,9 +90,6 @@ def _meet(one: str, other: str) -> bool:
             else:
                 row.append(above[at] and (mine == theirs or "?" in {mine, theirs}))
     return row[-1]
-
-
-# ---- scopes and rules ----
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -86,10 +86,6 @@ def timer_key(timer: Timer) -> Key:
     return TIMERS, f"{timestamp(timer.due)}#{shown}"
 
 
-def due_from(sk: str) -> datetime:
-    return datetime.fromisoformat(sk.partition("#")[0])
-
-
 def key_attributes(key: Key) -> dict[str, Any]:
     return {"pk": key[0], "sk": key[1]}
 

@@ -45,7 +45,7 @@ class State:
 
     store: Store
 
-    def read(self, instances: Iterable[InstanceKey], mappings: Iterable[MappingKey]) -> Snapshot:
+    def read(self, instances: Iterable[InstanceKey] = (), mappings: Iterable[MappingKey] = ()) -> Snapshot:
         """Read the control item, the instances' records and pins, and the published mappings under these keys."""
         keys = list(instances)
         records = {layout.record_key(key): key for key in keys}
@@ -66,22 +66,15 @@ class State:
                         damaged[subject] = error
             return found
 
+        swept = "mappings" in items.get(layout.FLEET, {})
         return Snapshot(
-            control=replace(codec.control_from(items.get(layout.CONTROL, {})), swept=_swept(items)),
+            control=replace(codec.control_from(items.get(layout.CONTROL, {})), swept=swept),
             records=decoded(codec.record_from, records),
             # People write pins: what can't be read of one holds its instance alone, and says why.
             pins={key: codec.pin_from(items[at]) for at, key in pins.items() if at in items},
             published=decoded(codec.published_from, published),
             damaged=damaged,
         )
-
-    def pin(self, key: InstanceKey) -> Pin | None:
-        items = self.store.get([layout.pin_key(key)])
-        return codec.pin_from(items[layout.pin_key(key)]) if items else None
-
-    def swept(self) -> bool:
-        """Whether a sweep ever came to its end on this table."""
-        return _swept(self.store.get([layout.FLEET]))
 
     def note_sweep(self, instances: int, mappings: int, at: datetime) -> None:
         """Keep how many instances and mappings a whole sweep saw, on a change and once a day: limits are a share."""
@@ -155,10 +148,6 @@ class State:
         """Delete timers that have rung. One that is gone already is no error."""
         for some in batched(timers, PAGE, strict=False):
             self.store.write(*(self.store.delete(layout.timer_key(timer)) for timer in some))
-
-
-def _swept(items: Mapping[Key, Item]) -> bool:
-    return "mappings" in items.get(layout.FLEET, {})
 
 
 def _update(change: RecordChange) -> Update | None:

@@ -205,8 +205,5 @@ def _read_instant(cell: Cell) -> datetime:
 
 
 INSTANT = Kind(
-    "S",
-    "ISO 8601 with a time zone, as 2026-12-31T18:00:00Z",
-    {"pattern": f"^{_DATE}{_TIME}{_ZONE}$"},
-    _read_instant,
+    "S", "ISO 8601 with a time zone, as 2026-12-31T18:00:00Z", {"pattern": f"^{_DATE}{_TIME}{_ZONE}$"}, _read_instant
 )
