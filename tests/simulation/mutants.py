@@ -79,6 +79,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        grant=record.grants.get(association.profile_arn if association else NO_PROFILE),",
         "        grant=record.grants.get(association.profile_arn if association else NO_PROFILE)"
         " or next(iter(record.grants.values()), None),",
+        seed=141,
     ),
     _mutant(
         "changes instances that an AWS service manages",
@@ -91,18 +92,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.permissions.roles",
         "        if not role.path.startswith(self.path):",
         "        if False:",
+        seed=19,
     ),
     _mutant(
         "publishes a profile outside the path",
         "rolekeeper.permissions.roles",
         "        if not profile.path.startswith(self.path):",
         "        if False:",
+        seed=106,
     ),
     _mutant(
         "publishes a profile that holds another role",
         "rolekeeper.permissions.roles",
         "        if profile.role_arn != role.arn:",
         "        if False:",
+        seed=78,
     ),
     # ---- grants ----
     _mutant("grants nothing", "rolekeeper.instances.records", "grants=() if gives_up else (grant,)", "grants=()"),
@@ -124,12 +128,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "    change = RecordChange(grants=() if gives_up else (grant,), revoked=frozenset(stale))",
         "    others = observed.record.grants.keys() - {decision.profile_arn}\n"
         "    change = RecordChange(grants=() if gives_up else (grant,), revoked=frozenset(others))",
+        seed=64,
     ),
     _mutant(
         "grants to the mapping that gave it before",
         "rolekeeper.instances.records",
         "        grants = (replace(grant, mapping=decision.mapping,",
         "        grants = (replace(grant, mapping=grant.mapping,",
+        seed=57,
     ),
     _mutant(
         "asks EC2 before it wrote the start",
@@ -149,6 +155,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.observe",
         "    associations = ec2.associations(ids)\n    instances = ec2.instances(ids) if described",
         "    early = ec2.instances(ids)\n    associations = ec2.associations(ids)\n    instances = early if described",
+        seed=827,
     ),
     Mutant(
         "trusts the tags in an event",
@@ -170,12 +177,14 @@ MUTANTS: tuple[Mutant, ...] = (
                 "rolekeeper.aws.ec2", "            tags={tag", '            tags=TRUSTED.get(row["InstanceId"]) or {tag'
             ),
         ),
+        seed=34,
     ),
     _mutant(
         "reads again a mapping that it didn't find",
         "rolekeeper.instances.observe",
         "orphans - asked - set(over)",
         "orphans - set(snapshot.published) - set(over)",
+        seed=3687,
     ),
     _mutant(
         "detaches and attaches instead of replacing",
@@ -188,12 +197,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.decide",
         "    if instance.state is InstanceState.RUNNING:\n        reason",
         "    if True:\n        reason",
+        seed=37,
     ),
     _mutant(
         "overlooks that a profile was made anew",
         "rolekeeper.instances.decide",
         "    if association and association.profile_arn == winner.profile_arn and not remade:",
         "    if association and association.profile_arn == winner.profile_arn:",
+        seed=19,
     ),
     # ---- unreadable means hold ----
     _mutant(
@@ -201,6 +212,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.model.mapping",
         "        if not self.swept:",
         "        if False:",
+        seed=11,
     ),
     _mutant(
         "takes an empty mapping table for deleted rows",
@@ -213,6 +225,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.decide",
         '    if owner is None:\n        return decision(Action.HOLD, "mapping-missing", _missing(grant))',
         '    if owner is None:\n        return decision(Action.DETACH, "unmatched", _missing(grant))',
+        seed=69,
     ),
     _mutant(
         "takes rows that go while they are swept for deleted",
@@ -227,18 +240,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.apply",
         "        mapping = decision.counted_for\n        found",
         "        mapping = None\n        found",
+        seed=191,
     ),
     _mutant(
         "lets one change too many through",
         "rolekeeper.instances.change_limit",
         '"total", "<", allowed',
         '"total", "<=", allowed',
+        seed=191,
     ),
     _mutant(
         "counts a change for a minute only",
         "rolekeeper.instances.change_limit",
         "last = _minute(now) - self.minutes - 1",
         "last = _minute(now) - 1",
+        seed=191,
     ),
     _mutant(
         "gives back the room of what may have happened",
@@ -266,31 +282,47 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.resolve",
         "    if len({each.wants for each in top}) > 1:",
         "    if False:",
+        seed=125,
     ),
-    _mutant("obeys a deleted mapping", "rolekeeper.instances.resolve", "    if mapping.deleted:", "    if False:"),
+    _mutant(
+        "obeys a deleted mapping", "rolekeeper.instances.resolve", "    if mapping.deleted:", "    if False:", seed=70
+    ),
     _mutant("obeys a disabled mapping", "rolekeeper.instances.resolve", "    if not spec.enabled:", "    if False:"),
     _mutant(
-        "obeys a mapping that has expired", "rolekeeper.instances.resolve", "    if spec.expired(now):", "    if False:"
+        "obeys a mapping that has expired",
+        "rolekeeper.instances.resolve",
+        "    if spec.expired(now):",
+        "    if False:",
+        seed=64,
     ),
     _mutant("overlooks the tags that are required", "rolekeeper.instances.resolve", "    if missing:", "    if False:"),
-    _mutant("overlooks pins", "rolekeeper.instances.resolve", "    if pin and not pin.expired(now):", "    if False:"),
+    _mutant(
+        "overlooks pins",
+        "rolekeeper.instances.resolve",
+        "    if pin and not pin.expired(now):",
+        "    if False:",
+        seed=36,
+    ),
     _mutant(
         "obeys a pin that has expired",
         "rolekeeper.instances.resolve",
         "    if pin and not pin.expired(now):",
         "    if pin:",
+        seed=19,
     ),
     _mutant(
         "overlooks the tag that excludes an instance",
         "rolekeeper.instances.resolve",
         "    if excluded := exclusion(instance.tags, now):",
         "    if excluded := None:",
+        seed=228,
     ),
     _mutant(
         "detaches though the mapping says keep",
         "rolekeeper.instances.decide",
         "    if owner.spec.when_unmatched is WhenUnmatched.KEEP:",
         "    if False:",
+        seed=70,
     ),
     # ---- nothing is lost ----
     _mutant(
@@ -304,36 +336,42 @@ MUTANTS: tuple[Mutant, ...] = (
         "on_instance_event",
         "for request in requests if outcomes[request.instance].error]",
         "for request in requests if False]",
+        seed=16,
     ),
     _mutant(
         "acknowledges rows that it couldn't judge",
         "runtime",
         "    return processor.response()",
         '    return {"batchItemFailures": []}',
+        seed=178,
     ),
     _mutant(
         "starts no retry loop",
         "rolekeeper.instances.apply",
         "decision.until or (self.retries.start(request, now) if self.retries else None)",
         "decision.until or datetime.fromtimestamp(now.timestamp() + 3600, now.tzinfo)",
+        seed=58,
     ),
     _mutant(
         "sets no timer",
         "rolekeeper.instances.records",
         "    timer = Timer(decision.until, observed.key) if decision.until and watched_until else None",
         "    timer = None",
+        seed=39,
     ),
     _mutant(
         "overlooks tag events",
         "rolekeeper.instances.requests",
         "KINDS = (STATE_CHANGE, TAG_CHANGE, REQUESTED)",
         "KINDS = (STATE_CHANGE, REQUESTED)",
+        seed=53,
     ),
     _mutant(
         "overlooks launches",
         "rolekeeper.instances.requests",
         "KINDS = (STATE_CHANGE, TAG_CHANGE, REQUESTED)",
         "KINDS = (TAG_CHANGE, REQUESTED)",
+        seed=213,
     ),
     _mutant(
         "tells no instance of a new revision",
@@ -341,6 +379,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        for batch in batched(instances, ENTRIES, strict=False):",
         '        told = () if cause.startswith("mapping changed") else instances\n'
         "        for batch in batched(told, ENTRIES, strict=False):",
+        seed=38,
     ),
     # ---- what is written ----
     _mutant(
@@ -354,6 +393,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.records",
         "    clears = record.condition is not None\n",
         "    clears = False\n",
+        seed=28,
     ),
     _mutant(
         "writes where nothing is to be said",

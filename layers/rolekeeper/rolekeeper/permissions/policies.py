@@ -23,7 +23,7 @@ class TooManyRulesError(Exception):
     """The policies hold more rules than can be compared in a function's time."""
 
 
-# In a pattern `*` stands for any characters, `?` for exactly one (IAM user guide, "IAM JSON policy elements: Resource").
+# In a pattern `*` is any characters, `?` exactly one (IAM user guide, "IAM JSON policy elements: Resource").
 # There `*` within an ARN's segment doesn't reach over a colon, except at the segment's end; here it always does, which
 # differs only for ARNs that leave a colon to a wildcard.
 
