@@ -17,7 +17,8 @@ from rolekeeper.telemetry import PARKED, history_entry
 # Seconds between looks at an instance that we changed or that changed under us; EC2 associates within seconds.
 LOOKS = (0.2, 0.4, 0.8, 1.6, 3.2)
 # A new instance may not be visible at once (AWS_FACTS.md "Errors"); a message older than this names one that is gone.
-VISIBLE_WITHIN = timedelta(minutes=2)
+# An ended one is shown for an hour: with a grant of the last half of that, by whoever's clock, it isn't gone.
+VISIBLE_WITHIN, SHOWN_FOR = timedelta(minutes=2), timedelta(minutes=30)
 # Decisions that the next look may change.
 _FOLLOWED = frozenset({"associating", "disassociating"})
 
@@ -83,11 +84,11 @@ class Reconciler(Applier):
         decision = observed.decision(self.settings)
         if decision.action.mutates:
             return self.apply(request, observed, decision)
-        visible_from = self.now() - VISIBLE_WITHIN
-        if decision.code == "gone" and any(each.at > visible_from for each in observed.record.grants.values()):
-            # We changed it a moment ago, so this answer of EC2's is older: the grant must not go.
+        now = self.now()
+        if decision.code == "gone" and any(now - each.at < SHOWN_FOR for each in observed.record.grants.values()):
+            # This answer of EC2's is older than the change: the grant must not go.
             return None
-        invisible = decision.code == "gone" and request.at > visible_from
+        invisible = decision.code == "gone" and now - request.at < VISIBLE_WITHIN
         if not last and (invisible or decision.code in _FOLLOWED or observed.outdated):
             return None
         return self.show(request, observed, decision)
