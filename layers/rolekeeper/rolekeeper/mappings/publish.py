@@ -142,8 +142,9 @@ class Publisher:
         if entry and verdict.scan:
             self._note_conflicts(seen.key, verdict.scan.conflicts)
         self._store(seen, verdict, entry)
-        # What is in effect is looked at too where it is news: a crash may have kept the instances from it.
-        if verdict.ending in _PUBLISHES or (verdict.ending is Ending.KEEP and changed):
+        # A crash may have kept the instances from what is in effect, or from a deletion that another row came after.
+        ended = bool(seen.stored.published and seen.stored.published.deleted)
+        if verdict.ending in _PUBLISHES or (changed and (verdict.ending is Ending.KEEP or ended)):
             self._fan_out(seen)
         if entry:
             self._publish_event(seen, entry)

@@ -173,7 +173,6 @@ def text_set(pattern: str, limit: int, what: str, hint: str = "") -> Kind:
 
 FLAG = Kind("BOOL", "true or false", {}, lambda cell: bool(cell.value))
 
-
 # ISO 8601 in its extended form; `fromisoformat` takes much more, week dates and any character for the T among them.
 # As both Python and JSON Schema (ECMA 262) read it: no \d, which means more in Python.
 _DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
