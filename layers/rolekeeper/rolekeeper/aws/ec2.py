@@ -60,7 +60,7 @@ class Ec2:
                     yield [each for each in page if any(key.matches(each.tags) for key in wanted)]
 
     def fleet(self, *filters: dict[str, Any]) -> Iterator[list[Instance]]:
-        """Pages of the instances that EC2 shows, at most 200 each; a terminated one is shown for about an hour."""
+        """Pages of the instances that EC2 shows, at most 200 each; a terminated one usually for less than an hour."""
         asked: dict[str, Any] = {"Filters": list(filters)}
         # Those that an AWS service manages may be hidden, and would look as if they were gone. Lambda's own SDK may be
         # older than the member that has them shown (AWS_FACTS.md "Managed instances").

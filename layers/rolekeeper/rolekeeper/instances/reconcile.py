@@ -17,7 +17,7 @@ from rolekeeper.telemetry import PARKED, history_entry
 # Seconds between looks at an instance that we changed or that changed under us; EC2 associates within seconds.
 LOOKS = (0.2, 0.4, 0.8, 1.6, 3.2)
 # A new instance may not be visible at once (AWS_FACTS.md "Errors"); a message older than this names one that is gone.
-# An ended one is shown for an hour: with a grant of the last half of that, by whoever's clock, it isn't gone.
+# One with a younger grant isn't: EC2 shows terminated ones too, usually for less than an hour (`DescribeInstances`).
 VISIBLE_WITHIN, SHOWN_FOR = timedelta(minutes=2), timedelta(minutes=30)
 # Decisions that the next look may change.
 _FOLLOWED = frozenset({"associating", "disassociating"})
