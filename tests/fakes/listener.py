@@ -63,7 +63,7 @@ class Listener:
                 Runtime="python3.13",
                 Role=role,
                 Handler="module.handler",
-                Timeout=20,
+                Timeout=60,
                 Environment={"Variables": {"HEARD": self.name, **environment}},
                 Code={"ZipFile": code.getvalue()},
             )

@@ -134,7 +134,7 @@ def test_a_message_with_a_delay_is_not_shown_before(aws: EmbeddedAws) -> None:
 
     assert eventually(arrived) == ["now"]
     assert eventually(arrived) == ["late"]
-    assert 1.9 <= time.monotonic() - sent <= 4
+    assert time.monotonic() - sent >= 1.9
 
 
 def test_a_function_gets_a_delayed_message_when_it_is_due(aws: EmbeddedAws) -> None:
@@ -149,7 +149,7 @@ def test_a_function_gets_a_delayed_message_when_it_is_due(aws: EmbeddedAws) -> N
     sent = time.time()
     sqs.send_message(QueueUrl=url, MessageBody="late", DelaySeconds=3)
     at = eventually(lambda: listener.heard()[1:])[0][0]
-    assert 2.9 <= at - sent <= 5
+    assert 2.9 <= at - sent <= 60  # not the 120 s of its visibility
 
 
 # ---- the state table ----
@@ -246,7 +246,7 @@ def test_a_bad_record_is_put_aside_alone_and_those_around_it_are_given(aws: Embe
 
 
 def test_a_slow_reader_of_one_stream_holds_up_no_other(aws: EmbeddedAws) -> None:
-    dynamodb, slow, quick = aws.session().client("dynamodb"), Listener(aws, TAKES="6"), Listener(aws)
+    dynamodb, slow, quick = aws.session().client("dynamodb"), Listener(aws, TAKES="45"), Listener(aws)
     keys_only = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
     for name, listener in (("slow", slow), ("quick", quick)):
         read_stream(aws, listener, make_table(aws, name, StreamSpecification=keys_only))
@@ -254,7 +254,7 @@ def test_a_slow_reader_of_one_stream_holds_up_no_other(aws: EmbeddedAws) -> None
     eventually(slow.heard)
     for number in range(3):
         dynamodb.put_item(TableName="quick", Item={"pk": {"S": str(number)}, "sk": {"S": "x"}})
-    eventually(lambda: sum(len(event["Records"]) for _, event in quick.heard()) == 3, 5)
+    eventually(lambda: sum(len(event["Records"]) for _, event in quick.heard()) == 3, 40)
 
 
 def test_a_condition_that_fails_can_show_the_item_that_it_failed_on(aws: EmbeddedAws) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def eventually[T](look: Callable[[], T | None], seconds: float = 20) -> T:
+def eventually[T](look: Callable[[], T | None], seconds: float = 60) -> T:
     """Wait until `look` gives something true, and give that."""
     began = time.monotonic()
     deadline = began + seconds
