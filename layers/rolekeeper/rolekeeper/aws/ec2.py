@@ -117,10 +117,8 @@ def _tag_filters(tag_key: str, values: Sequence[str]) -> Iterator[list[dict[str,
             yield [{"Name": f"tag:{tag_key}", "Values": list(some)}]
 
 
-_NOT_TERMINATED = {
-    "Name": "instance-state-name",
-    "Values": [state.value for state in InstanceState if state is not InstanceState.TERMINATED],
-}
+_LIVE = [state.value for state in InstanceState if state is not InstanceState.TERMINATED]
+_NOT_TERMINATED = {"Name": "instance-state-name", "Values": _LIVE}
 
 
 def _association(row: Any) -> Association:

@@ -22,10 +22,8 @@ class AwsRefusalError(Exception):
 
     def __init__(self, code: str, message: str, action: str = "", resource: str = "") -> None:
         super().__init__(f"{code}: {message}" if message else code)
-        self.code = code
-        self.message = message
-        self.action = action
-        self.resource = resource
+        self.code, self.message = code, message
+        self.action, self.resource = action, resource
 
 
 class RetryableError(AwsRefusalError):

@@ -97,17 +97,11 @@ class Roles:
         return RoleCheck("", note, profile.arn, "", profile.id)
 
 
-# EC2's service principal, as the partitions name it (IAM user guide, "AWS service principals"; botocore's
-# partitions.json has the suffixes). The first is understood everywhere.
-EC2_PRINCIPALS = (
-    "ec2.amazonaws.com",
-    "ec2.amazonaws.com.cn",
-    "ec2.amazonaws.eu",
-    "ec2.c2s.ic.gov",
-    "ec2.cloud.adc-e.uk",
-    "ec2.csp.hci.ic.gov",
-    "ec2.sc2s.sgov.gov",
-)
+# The partitions' DNS suffixes (botocore's partitions.json): each names EC2's service principal by its own (IAM user
+# guide, "AWS service principals"). The first is understood everywhere.
+_AWS = ("amazonaws.com", "amazonaws.com.cn", "amazonaws.eu")
+_ISOLATED = ("c2s.ic.gov", "cloud.adc-e.uk", "csp.hci.ic.gov", "sc2s.sgov.gov")
+EC2_PRINCIPALS = tuple(f"ec2.{suffix}" for suffix in (*_AWS, *_ISOLATED))
 ASSUME = "sts:assumerole"
 STATEMENT = '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}'
 

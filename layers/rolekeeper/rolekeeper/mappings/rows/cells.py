@@ -12,18 +12,9 @@ from typing import Any
 
 from rolekeeper.model.mapping import ANY_VALUE
 
-TYPES = {
-    "S": "String (S)",
-    "N": "Number (N)",
-    "BOOL": "Boolean (BOOL)",
-    "M": "Map (M)",
-    "L": "List (L)",
-    "SS": "String set (SS)",
-    "NS": "Number set (NS)",
-    "BS": "Binary set (BS)",
-    "B": "Binary (B)",
-    "NULL": "Null (NULL)",
-}
+_NAMES = {"S": "String", "N": "Number", "BOOL": "Boolean", "M": "Map", "L": "List", "B": "Binary", "NULL": "Null"}
+_NAMES |= {"SS": "String set", "NS": "Number set", "BS": "Binary set"}
+TYPES = {code: f"{name} ({code})" for code, name in _NAMES.items()}
 
 
 class CellError(Exception):
