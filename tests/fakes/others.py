@@ -70,6 +70,7 @@ class FakeStepFunctions:
     def start_execution(self, **arguments: Any) -> dict[str, Any]:
         self._calls.starts("StartExecution")
         self.started.append({**arguments, "input": json.loads(arguments["input"])})
+        self._calls.ends("StartExecution")
         return {"executionArn": arguments["name"]}
 
 

@@ -348,9 +348,16 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "starts no retry loop",
         "rolekeeper.instances.apply",
-        "decision.until or (self.retries.start(request, now) if self.retries else None)",
+        "decision.until or (self.retries.start(request, now, writes) if self.retries else None)",
         "decision.until or datetime.fromtimestamp(now.timestamp() + 3600, now.tzinfo)",
         seed=58,
+    ),
+    _mutant(
+        "lets an older look write after its loop has ended",
+        "rolekeeper.instances.apply",
+        "        change = change or records.unchanged(observed, decision, request.writes_at_start)\n",
+        "",
+        seed=36530432,
     ),
     _mutant(
         "sets no timer",

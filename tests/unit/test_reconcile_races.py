@@ -7,8 +7,10 @@ from contextlib import suppress
 
 import pytest
 
-from fixtures.account import FakeAccount, KilledError, kill, refusing
+from fixtures.account import FakeAccount, KilledError, kill, refusing, waiting
+from rolekeeper.instances.requests import RetryState
 from rolekeeper.model.mapping import WhenUnmatched
+from rolekeeper.storage import codec
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +98,70 @@ def test_a_slow_look_writes_nothing_into_the_record_of_an_instance_that_ended_me
 
     world.calls.after("BatchGetItem", meanwhile)
     world.reconcile(instance)
+    assert world.key(instance) not in world.state.read([world.key(instance)], []).records
+
+
+def _loop_ends(world: FakeAccount, tick: RetryState) -> None:
+    """A retry loop looks for the first time, and that is the end of it."""
+    (ended,) = world.reconciler(in_loop=True).run([tick.request]).values()
+    assert not waiting(ended)
+
+
+def _started_last(world: FakeAccount) -> RetryState:
+    return codec.decode(RetryState, world.machine.started[-1]["input"])
+
+
+def test_a_look_that_started_a_loop_shows_no_wait_once_that_loop_has_ended(world: FakeAccount) -> None:
+    instance = world.launch(workload="web")
+
+    def meanwhile() -> None:
+        world.wait(2)
+        world.reconcile(instance)
+
+    world.calls.before("BatchGetItem", meanwhile)
+    world.calls.after("StartExecution", lambda: _loop_ends(world, _started_last(world)))
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+    assert world.shows(instance) == ""
+
+
+def test_a_look_that_started_a_loop_leaves_what_is_shown_once_that_loop_has_ended(world: FakeAccount) -> None:
+    world.publish("app=db", "db")
+    instance = world.stopped(workload="web", app="db")
+    world.reconcile(instance)
+    assert world.shows(instance) == "tie"
+    told = world.history(instance)
+    world.truth.start(instance)
+    world.untag(instance, "app")
+
+    def meanwhile() -> None:
+        world.tag(instance, app="db")
+        _loop_ends(world, _started_last(world))
+
+    world.calls.after("StartExecution", meanwhile)
+    world.reconcile(instance)
+    assert world.shows(instance) == "tie"
+    assert world.history(instance) == told
+
+
+def test_a_loop_whose_start_is_recorded_ends_without_a_write(world: FakeAccount) -> None:
+    instance = world.launch(workload="web")
+    world.reconcile(instance)
+    tick = _started_last(world)
+    world.wait(2)
+    world.reconcile(instance)
+    world.quiet()
+    _loop_ends(world, tick)
+    assert world.writes == []
+
+
+def test_a_loop_makes_no_record_for_an_instance_that_is_gone(world: FakeAccount) -> None:
+    instance = world.launch(workload="web")
+    world.calls.before("TransactWriteItems", refusing("InternalServerError", status=500))
+    world.reconcile(instance)
+    world.truth.terminate(instance)
+    world.wait(5)
+    _loop_ends(world, _started_last(world))
     assert world.key(instance) not in world.state.read([world.key(instance)], []).records
 
 

@@ -103,7 +103,8 @@ class Applier:
         if records.needs_watch(observed, decision, now, loop_failed=request.loop_failed):
             # By a timer or a retry loop: of messages that the queue delays this function would make a chain, which
             # Lambda takes for a loop and stops (AWS_FACTS.md "Lambda, SQS, ...").
-            watched_until = decision.until or (self.retries.start(request, now) if self.retries else None)
+            writes = observed.record.writes
+            watched_until = decision.until or (self.retries.start(request, now, writes) if self.retries else None)
         change = records.next_record(observed, decision, now, watched_until)
         # That another mapping stands for the same role by now is worth an entry; that a wait is over is not.
         handed_over = any(each.at == now for each in change.grants)
@@ -111,6 +112,7 @@ class Applier:
         answer = completes[1]["answer"] if completes else {}
         entry = history_entry(request, observed.instance, observed.association, decision, answer)
         new = entry if news and not completes else None
+        change = change or records.unchanged(observed, decision, request.writes_at_start)
         try:
             self.state.save(request.instance, change, now, entry=new, completes=completes, also=also)
         except errors.ConflictError:

@@ -42,6 +42,13 @@ def next_record(
     return change.after(observed.record) if change else change
 
 
+def unchanged(observed: Observation, decision: Decision, writes_at_start: int | None) -> RecordChange:
+    """What a loop that ends writes in place of nothing: the look that started it has to fail if it writes only now."""
+    if decision.polls or observed.record.writes != writes_at_start or decision.code in ("gone", "ended"):
+        return RecordChange()
+    return RecordChange(condition=observed.record.condition, clears=True, expected=observed.record)
+
+
 def needs_watch(observed: Observation, decision: Decision, now: datetime, *, loop_failed: bool = False) -> bool:
     """Whether a retry loop or a timer has to start: where a loop failed none watches it, whatever the record says."""
     if decision.until:

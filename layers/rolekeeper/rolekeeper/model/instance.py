@@ -257,7 +257,10 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileRequest:
-    """A message that names an instance to reconcile; `loop_failed` where the retry loop that watched it has failed."""
+    """A message that names an instance to reconcile; `loop_failed` where the retry loop that watched it has failed.
+
+    In a loop that goes on, `writes_at_start` are the writes that the instance's record had when the loop was started.
+    """
 
     instance: InstanceKey
     cause: str
@@ -265,3 +268,4 @@ class ReconcileRequest:
     at: datetime
     message_id: str = ""
     loop_failed: bool = False
+    writes_at_start: int | None = None
