@@ -20,10 +20,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     for record in event["Records"]:
         body, message_id = record["body"], record["messageId"]
         try:
-            message = _message(body)
-            requests.append(parse(message, account=account, region=region, now=app.now(), message_id=message_id))
+            requests.append(parse(_message(body), account=account, region=region, now=app.now(), message_id=message_id))
         except DroppedError as dropped:
-            app.telemetry.dropped(str(dropped), body, message_id=message_id)
+            app.telemetry.dropped(str(dropped), message_id)
     outcomes = app.reconciler().run(requests)
     app.telemetry.flush()
     failed = [request.message_id for request in requests if outcomes[request.instance].error]

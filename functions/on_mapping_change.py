@@ -26,7 +26,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
             only_ours, by = _only_ours(old, new), _by(record.get("userIdentity"), old if new is None else None)
         except (AttributeError, KeyError, TypeError):
             # Trying again would never help, and would hold up the shard.
-            app.telemetry.dropped("the stream record names no mapping row", record, message_id=event_id)
+            app.telemetry.dropped("the stream record names no mapping row", event_id)
             return
         if only_ours:
             app.telemetry.count("StatusWriteSeen")

@@ -5,7 +5,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import runtime
-from rolekeeper.instances.requests import RetryState
+from rolekeeper.instances.requests import DroppedError, RetryState, require_ours
 from rolekeeper.storage import codec
 
 
@@ -17,6 +17,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     reconciler = app.reconciler(in_loop=True)
     tick = codec.decode(RetryState, event)
     try:
+        require_ours(tick.instance, app.settings.account, app.settings.region)
         outcome = reconciler.run([tick.request])[tick.request.instance]
         decision = outcome.decision
         if decision and not decision.polls:
@@ -29,5 +30,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         assert decision  # where nothing failed something was decided
         reconciler.park(tick.request, decision)
         return tick.document("parked", 0)
+    except DroppedError as dropped:
+        app.telemetry.dropped(str(dropped), tick.correlation_id)
+        return tick.document("dropped", 0)
     finally:
         app.telemetry.flush()

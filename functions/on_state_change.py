@@ -22,11 +22,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
             key = keys["pk"]["S"], keys["sk"]["S"]
         except (KeyError, TypeError):
             # Trying again would never help, and would hold up the shard.
-            app.telemetry.dropped("the stream record has no keys", record, message_id=event_id)
+            app.telemetry.dropped("the stream record has no keys", event_id)
             return
         try:
             app.overrides.written(key, event_id)
         except UnknownKeyError as error:
-            app.telemetry.dropped(str(error), record, message_id=event_id)
+            app.telemetry.dropped(str(error), event_id)
 
     return runtime.each_record(event, act)

@@ -3,7 +3,7 @@
 import io
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +15,22 @@ from fakes.calls import Calls
 from fakes.ec2 import client_error
 from fakes.others import CountedMetrics, FakeEvents, FakeTopic
 from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper.instances.observe import Observation
+from rolekeeper.instances.records import history_entry
 from rolekeeper.mail import Mailer
-from rolekeeper.model.instance import Action, Decision, Overridden, ReconcileRequest, partition_of
-from rolekeeper.telemetry import CHANGED, Telemetry, described, history_entry
-from strategies.values import KEY, NOW, arn, association, foreign, foreign_arn, instance, key
+from rolekeeper.model.instance import (
+    Action,
+    Association,
+    Decision,
+    Instance,
+    InstanceRecord,
+    Overridden,
+    ReconcileRequest,
+    partition_of,
+)
+from rolekeeper.model.mapping import Control
+from rolekeeper.telemetry import CHANGED, Telemetry, described
+from strategies.values import KEY, NOW, arn, association, foreign, foreign_arn, instance, key, published
 
 WAKE = ReconcileRequest(KEY, "tags changed: workload", "correlation-1", NOW)
 ATTACH = Decision(
@@ -31,6 +43,20 @@ ATTACH = Decision(
     profile_arn=arn("web"),
     overridden=(Overridden(key("env=prod"), "it is disabled"),),
 )
+
+
+def entry(
+    request: ReconcileRequest,
+    seen: Instance | None,
+    carries: Association | None,
+    decision: Decision,
+    answer: Mapping[str, Any],
+    reads: Iterable[str] = ("workload",),
+) -> dict[str, Any]:
+    """The history entry of an instance, of whose tags some mappings read these."""
+    mappings = tuple(published(f"{tag}=*", "web") for tag in reads)
+    observed = Observation(KEY, NOW, seen, carries, True, InstanceRecord(), Control(), published=mappings)  # noqa: FBT003  # it has a record
+    return history_entry(request, observed, decision, answer)
 
 
 class MappingsFixture:
@@ -56,7 +82,7 @@ def desk() -> MappingsFixture:
 
 def test_a_decision_is_one_log_line_with_everything_and_one_metric(desk: MappingsFixture) -> None:
     desk.telemetry.decision(
-        WAKE, history_entry(WAKE, instance(workload="web"), None, ATTACH, {"association-id": "iip-assoc-1"})
+        WAKE, entry(WAKE, instance(workload="web"), None, ATTACH, {"association-id": "iip-assoc-1"})
     )
     (line,) = desk.lines()
     assert (line["level"], line["message"], line["correlation_id"]) == ("INFO", "decided", "correlation-1")
@@ -70,7 +96,7 @@ def test_a_decision_is_one_log_line_with_everything_and_one_metric(desk: Mapping
 
 def test_a_no_op_sends_no_event(desk: MappingsFixture) -> None:
     desk.telemetry.decision(
-        WAKE, history_entry(WAKE, instance(), None, Decision(Action.NOTHING, "converged", "as it should be"), {})
+        WAKE, entry(WAKE, instance(), None, Decision(Action.NOTHING, "converged", "as it should be"), {})
     )
     desk.telemetry.flush()
     assert desk.calls["PutEvents"] == 0
@@ -79,8 +105,7 @@ def test_a_no_op_sends_no_event(desk: MappingsFixture) -> None:
 def test_a_change_is_an_event_that_names_the_instance(desk: MappingsFixture) -> None:
     carried = association("db", id="iip-assoc-7")
     tagged = instance(workload="web", Name="no mapping reads this")
-    said, replaced = history_entry(WAKE, tagged, carried, ATTACH, {}), CHANGED[Action.REPLACE]
-    desk.telemetry.decision(WAKE, said, event=replaced, reads={"workload"})
+    desk.telemetry.decision(WAKE, entry(WAKE, tagged, carried, ATTACH, {}), event=CHANGED[Action.REPLACE])
     desk.telemetry.flush()
     (event,) = desk.events.sent
     assert (event["Source"], event["DetailType"]) == ("rolekeeper", "Role Replaced")
@@ -103,7 +128,7 @@ def test_a_take_over_of_a_foreign_role_says_so_in_log_event_and_history(
     desk: MappingsFixture, *, takes_over: bool
 ) -> None:
     decision, carried = replace(ATTACH, action=Action.REPLACE, takes_over=takes_over), foreign()
-    said = history_entry(WAKE, instance(workload="web"), carried, decision, {})
+    said = entry(WAKE, instance(workload="web"), carried, decision, {})
     desk.telemetry.decision(WAKE, said, event=CHANGED[Action.REPLACE])
     desk.telemetry.flush()
     (event,) = desk.events.named("Role Replaced")
@@ -115,8 +140,8 @@ def test_a_take_over_of_a_foreign_role_says_so_in_log_event_and_history(
 
 def test_a_history_entry_says_what_woke_us_what_was_seen_and_decided_and_what_aws_answered() -> None:
     answer = {"association-id": "iip-assoc-1", "state": "associating"}
-    entry = history_entry(WAKE, instance(workload="web"), None, ATTACH, answer)
-    assert entry == {
+    said = entry(WAKE, instance(workload="web", Name="no mapping reads this"), None, ATTACH, answer)
+    assert said == {
         "cause": "tags changed: workload",
         "correlation_id": "correlation-1",
         "seen": {
@@ -129,7 +154,7 @@ def test_a_history_entry_says_what_woke_us_what_was_seen_and_decided_and_what_aw
         "decision": described(ATTACH),
         "answer": answer,
     }
-    assert (entry["decision"]["code"], entry["decision"]["losers"]) == (
+    assert (said["decision"]["code"], said["decision"]["losers"]) == (
         "unoccupied",
         [{"mapping": "env=prod", "why": "it is disabled"}],
     )
@@ -140,13 +165,13 @@ def test_a_history_entry_says_what_woke_us_what_was_seen_and_decided_and_what_aw
     [("ignored", "Ignored"), ("contested", "Contested"), ("window", "ChangesWithheld"), ("refused", "Refused")],
 )
 def test_some_decisions_are_counted_by_their_code_too(desk: MappingsFixture, code: str, metric: str) -> None:
-    desk.telemetry.decision(WAKE, history_entry(WAKE, instance(), None, Decision(Action.HOLD, code, "a reason"), {}))
+    desk.telemetry.decision(WAKE, entry(WAKE, instance(), None, Decision(Action.HOLD, code, "a reason"), {}))
     assert desk.metrics.counts == {"Hold": 1, metric: 1}
 
 
 def test_an_instance_that_ec2_doesnt_know_can_be_told_of(desk: MappingsFixture) -> None:
     desk.telemetry.decision(
-        WAKE, history_entry(WAKE, None, None, Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance"), {})
+        WAKE, entry(WAKE, None, None, Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance"), {})
     )
     assert desk.lines()[0]["seen"]["state"] == "unknown"
 
@@ -181,11 +206,10 @@ def test_what_happens_to_a_mapping_is_told_too(desk: MappingsFixture) -> None:
     assert desk.metrics.counts == {"MappingRejected": 1}
 
 
-def test_a_dropped_message_is_logged_with_its_beginning_and_counted(desk: MappingsFixture) -> None:
-    desk.telemetry.dropped("not a JSON object", "x" * 300_000, message_id="message-1")
+def test_a_dropped_message_is_logged_and_counted(desk: MappingsFixture) -> None:
+    desk.telemetry.dropped("not a JSON object", "message-1")
     (line,) = desk.lines()
     assert (line["level"], line["reason"]) == ("WARNING", "not a JSON object")
-    assert line["message_begins"] == "x" * 500
     assert line["correlation_id"] == "message-1"
     assert desk.metrics.counts == {"Dropped": 1}
 
@@ -212,7 +236,7 @@ def test_events_go_out_in_batches_of_no_more_bytes_than_eventbridge_takes(desk: 
     tags = {f"{number:03}" + "k" * 125: "\u00e4" * 256 for number in range(50)}
     for _ in range(10):
         desk.telemetry.decision(
-            WAKE, history_entry(WAKE, instance(**tags), None, ATTACH, {}), event="Role Attached", reads=tags
+            WAKE, entry(WAKE, instance(**tags), None, ATTACH, {}, reads=tags), event="Role Attached"
         )
     desk.telemetry.flush()
     assert len(desk.events.sent) == 10
@@ -222,7 +246,7 @@ def test_events_go_out_in_batches_of_no_more_bytes_than_eventbridge_takes(desk: 
 
 def test_an_event_that_is_too_large_by_itself_is_cut_and_says_so(desk: MappingsFixture) -> None:
     losers = tuple(Overridden(key(f"tag{number}=x"), "why " * 1_000) for number in range(100))
-    said = history_entry(WAKE, instance(), None, replace(ATTACH, overridden=losers), {})
+    said = entry(WAKE, instance(), None, replace(ATTACH, overridden=losers), {})
     desk.telemetry.decision(WAKE, said, event="Role Attached")
     desk.telemetry.flush()
     (event,) = desk.events.sent

@@ -214,6 +214,26 @@ def test_a_tick_at_its_deadline_that_can_read_nothing_fails_so_that_it_is_dead_l
         on_retry.handler(sample("retry-tick"), CONTEXT)
 
 
+@pytest.mark.parametrize(
+    ("instance", "why"),
+    [
+        ({"account": "999999999999"}, "from another account: 999999999999"),
+        ({"region": "eu-west-1"}, "from another region: eu-west-1"),
+        ({"id": "../../etc"}, "not an instance id: ../../etc"),
+    ],
+)
+def test_a_tick_for_what_is_no_instance_of_ours_does_nothing_and_says_so(
+    desk: MappingsFixture, instance: dict[str, str], why: str
+) -> None:
+    tick = sample("retry-tick")
+    answer = on_retry.handler({**tick, "instance": {**tick["instance"], **instance}}, CONTEXT)
+    assert answer["outcome"] == "dropped"
+    assert desk.world.calls.made == []
+    (line,) = (each for each in desk.world.logged() if each["message"] == "dropped")
+    assert (line["reason"], line["correlation_id"]) == (why, tick["correlation_id"])
+    assert desk.world.metrics.counts["Dropped"] == 1
+
+
 def test_the_schedule_sweeps(desk: MappingsFixture) -> None:
     instance = launched(desk, workload="s3-reader")
     answer = on_schedule.handler(sample("sweep"), CONTEXT)

@@ -1019,3 +1019,29 @@ def test_every_decision_is_logged_with_its_correlation_id(world: FakeAccount) ->
     assert [line["decision"]["action"] for line in decisions] == ["Attach", "Nothing"]
     assert {line["correlation_id"] for line in decisions} == {"correlation-1"}
     assert (world.metrics.counts["Attach"], world.metrics.counts["Nothing"]) == (1, 1)
+
+
+# ---- secrets ----
+
+
+def test_a_secret_in_a_tag_that_no_mapping_reads_appears_nowhere(world: FakeAccount) -> None:
+    world.publish("workload=web", "web")
+    secret = {"password": "hunter2"}
+    instance = world.launch(workload="web", **secret)
+    waits = world.reconcile(instance)
+    assert waits.decision
+    world.reconciler().park(world.wake(instance), waits.decision)
+    occupied = world.running(profile="theirs", workload="web", **secret)
+    world.reconcile(instance, occupied)
+    world.tag(instance, workload="nothing")
+    world.reconcile(instance)
+    assert world.carries(instance) == ""
+    assert [each["decision"]["action"] for each in world.history(instance)] == ["Wait", "Wait", "Attach", "Detach"]
+    assert world.shows(occupied) == "occupied"
+    kept = [world.history(instance), world.history(occupied), world.record(instance), world.record(occupied)]
+    told = [world.log.getvalue(), world.events.sent, world.topic.mails]
+    assert "workload" in str(kept)
+    assert "workload" in str(told)
+    for name, value in secret.items():
+        assert name not in str([*kept, *told])
+        assert value not in str([*kept, *told])

@@ -5,7 +5,7 @@ refuse to are also an event, and what somebody has to act on a mail (`mail.py`).
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NoResponseError, classified
 from rolekeeper.aws.queue import SOURCE
 from rolekeeper.mail import Mailer
-from rolekeeper.model.instance import Action, Association, Decision, Instance, ReconcileRequest
+from rolekeeper.model.instance import Action, Decision, ReconcileRequest
 from rolekeeper.model.mapping import MappingKey
 
 if TYPE_CHECKING:
@@ -48,10 +48,8 @@ class Telemetry:
     _mails: list[dict[str, str]] = field(default_factory=list, init=False)
     _denied: set[tuple[str, str]] = field(default_factory=set, init=False)
 
-    def decision(
-        self, request: ReconcileRequest, entry: Mapping[str, Any], *, event: str = "", reads: Collection[str] = ()
-    ) -> None:
-        """Log and count one decision by its history entry; an `event` names only the tags that some mapping `reads`."""
+    def decision(self, request: ReconcileRequest, entry: Mapping[str, Any], *, event: str = "") -> None:
+        """Log and count one decision by its history entry, and send it where it is an `event`."""
         detail = {
             "account": request.instance.account,
             "region": request.instance.region,
@@ -64,8 +62,6 @@ class Telemetry:
         if (code := entry["decision"]["code"]) in COUNTED:
             self.count(COUNTED[code])
         if event:
-            tags = {key: value for key, value in entry["seen"]["tags"].items() if key in reads}
-            detail["seen"] = {**entry["seen"], "tags": tags}
             self.send(event, detail, [request.instance.arn])
 
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
@@ -85,10 +81,9 @@ class Telemetry:
             self._denied.add(named)
             self.send(PERMISSION_MISSING, {**detail, "correlation-id": correlation_id}, [])
 
-    def dropped(self, reason: str, message: Any, *, message_id: str) -> None:
-        """Log and count a message that names no instance of ours, with its id and its beginning."""
-        said = {"reason": reason, "message_begins": str(message)[:500], "correlation_id": message_id}
-        self.logger.warning("dropped", extra=said)
+    def dropped(self, reason: str, message_id: str) -> None:
+        """Log and count a message that asks for nothing that we do. What else it says may be a secret."""
+        self.logger.warning("dropped", extra={"reason": reason, "correlation_id": message_id})
         self.count("Dropped")
 
     def will_retry(self, text: str, **detail: Any) -> None:
@@ -156,29 +151,6 @@ def _cut(value: Any, text: int, members: int) -> Any:
         case list() | tuple():
             return [_cut(each, text, members) for each in value[:members]]
     return value
-
-
-def history_entry(
-    request: ReconcileRequest,
-    instance: Instance | None,
-    association: Association | None,
-    decision: Decision,
-    answer: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What woke us, what was seen and decided, and what AWS answered, for the log, the event and the history."""
-    return {
-        "cause": request.cause,
-        "correlation_id": request.correlation_id,
-        "seen": {
-            "state": instance.state.value if instance else "unknown",
-            "tags": dict(instance.tags) if instance else {},
-            "association-id": association.id if association else "",
-            "association-state": association.state.value if association else "",
-            "profile-arn": association.profile_arn if association else "",
-        },
-        "decision": described(decision),
-        "answer": dict(answer),
-    }
 
 
 def described(decision: Decision) -> dict[str, Any]:

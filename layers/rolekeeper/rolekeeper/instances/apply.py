@@ -20,7 +20,7 @@ from rolekeeper.settings import Settings
 from rolekeeper.storage import State
 from rolekeeper.storage.layout import Key
 from rolekeeper.storage.table import Write
-from rolekeeper.telemetry import CHANGED, Telemetry, history_entry
+from rolekeeper.telemetry import CHANGED, Telemetry
 from rolekeeper.telemetry import REFUSED as REFUSAL_EVENT
 
 # Seconds between attempts to count a change while other workers count theirs; each attempt lets one of them through.
@@ -84,8 +84,8 @@ class Applier:
         change = records.completed(observed, decision, self.settings.contention, now)
         self.state.save(request.instance, change, now, completes=(started.entry, {"outcome": DONE, "answer": answer}))
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
-        entry = history_entry(request, observed.instance, observed.association, decision, answer)
-        self.telemetry.decision(request, entry, event=event, reads=observed.tags_read)
+        entry = records.history_entry(request, observed, decision, answer)
+        self.telemetry.decision(request, entry, event=event)
         return None
 
     def show(
@@ -110,7 +110,7 @@ class Applier:
         handed_over = any(each.at == now for each in change.grants)
         news = handed_over if decision.action is Action.NOTHING else change
         answer = completes[1]["answer"] if completes else {}
-        entry = history_entry(request, observed.instance, observed.association, decision, answer)
+        entry = records.history_entry(request, observed, decision, answer)
         new = entry if news and not completes else None
         change = change or records.unchanged(observed, decision, request.writes_at_start)
         try:
@@ -121,7 +121,7 @@ class Applier:
                 self.state.save(request.instance, RecordChange(), now, completes=completes, also=also)
             raise
         event = REFUSAL_EVENT if decision.action is Action.HOLD and not shown else ""
-        self.telemetry.decision(request, entry, event=event, reads=observed.tags_read)
+        self.telemetry.decision(request, entry, event=event)
         return Outcome(decision, since=shown.since if shown else now)
 
     def failed(self, text: str, error: errors.AwsRefusalError, request: ReconcileRequest, **named: Any) -> Outcome:
@@ -134,7 +134,7 @@ class Applier:
         """Write the grant and the entry, with the room that the change takes, if any; or say when its turn is."""
         mapping = decision.counted_for
         found: Reservation | None = None
-        entry = history_entry(request, observed.instance, observed.association, decision, {}) | {"outcome": STARTED}
+        entry = records.history_entry(request, observed, decision, {}) | {"outcome": STARTED}
         for wait in (*CROWDED, None):
             now = self.now()
             room = found or (self.window.room(mapping, now) if mapping else None)

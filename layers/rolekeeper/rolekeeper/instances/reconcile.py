@@ -9,10 +9,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
+from rolekeeper.instances import records
 from rolekeeper.instances.apply import Applier, Outcome
 from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe
 from rolekeeper.model.instance import Condition, Decision, InstanceKey, ReconcileRequest, RecordChange
-from rolekeeper.telemetry import PARKED, history_entry
+from rolekeeper.telemetry import PARKED
 
 # Seconds between looks at an instance that we changed or that changed under us; EC2 associates within seconds.
 LOOKS = (0.2, 0.4, 0.8, 1.6, 3.2)
@@ -56,7 +57,7 @@ class Reconciler(Applier):
         parked = replace(decision, reason=f"{decision.reason}; gave up waiting, resumes on its next event or the sweep")
         now = self.now()
         condition = Condition(parked.action, parked.code, parked.reason, now, decision.fingerprint, parked=True)
-        entry = history_entry(request, None, None, parked, {})
+        entry = records.history_entry(request, None, parked, {})
         self.state.save(request.instance, RecordChange(condition=condition), now, entry=entry)
         self.telemetry.decision(request, entry, event=PARKED)
         self.telemetry.count("Parked")

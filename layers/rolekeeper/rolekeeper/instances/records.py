@@ -1,11 +1,24 @@
-"""What a reconcile writes into an instance's record, if anything: pure, so the sweep asks it too."""
+"""What a reconcile writes into an instance's record and history, if anything: pure, so the sweep asks it too."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from rolekeeper.instances.observe import Observation
-from rolekeeper.model.instance import NO_PROFILE, Action, AppliedChange, Condition, Decision, Grant, RecordChange, Timer
+from rolekeeper.model.instance import (
+    NO_PROFILE,
+    Action,
+    AppliedChange,
+    Condition,
+    Decision,
+    Grant,
+    ReconcileRequest,
+    RecordChange,
+    Timer,
+)
 from rolekeeper.settings import ContentionRule
+from rolekeeper.telemetry import described
 
 
 def starting(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
@@ -47,6 +60,26 @@ def unchanged(observed: Observation, decision: Decision, writes_at_start: int | 
     if decision.polls or observed.record.writes != writes_at_start or decision.code in ("gone", "ended"):
         return RecordChange()
     return RecordChange(condition=observed.record.condition, clears=True, expected=observed.record)
+
+
+def history_entry(
+    request: ReconcileRequest, observed: Observation | None, decision: Decision, answer: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What woke us, what was seen and decided, and what AWS answered, for the log, the event and the history."""
+    instance, association = (observed.instance, observed.association) if observed else (None, None)
+    return {
+        "cause": request.cause,
+        "correlation_id": request.correlation_id,
+        "seen": {
+            "state": instance.state.value if instance else "unknown",
+            "tags": observed.tags_read if observed else {},
+            "association-id": association.id if association else "",
+            "association-state": association.state.value if association else "",
+            "profile-arn": association.profile_arn if association else "",
+        },
+        "decision": described(decision),
+        "answer": dict(answer),
+    }
 
 
 def needs_watch(observed: Observation, decision: Decision, now: datetime, *, loop_failed: bool = False) -> bool:

@@ -49,12 +49,7 @@ def parse(message: Any, *, account: str, region: str, now: datetime, message_id:
     else:
         key = InstanceKey(_text(message, "account"), _text(message, "region"), _text(detail, "instance-id"))
         cause = _text(detail, "cause") if kind == REQUESTED else f"instance {_text(detail, 'state')}"
-    if not _INSTANCE_ID.fullmatch(key.id):
-        raise DroppedError(f"not an instance id: {key.id:.60}")
-    if key.account != account:
-        raise DroppedError(f"from another account: {key.account:.60}")
-    if key.region != region:
-        raise DroppedError(f"from another region: {key.region:.60}")
+    require_ours(key, account, region)
     correlation = detail.get("correlation-id") if kind == REQUESTED else message.get("id")
     return ReconcileRequest(
         instance=key,
@@ -64,6 +59,16 @@ def parse(message: Any, *, account: str, region: str, now: datetime, message_id:
         message_id=message_id,
         loop_failed=kind == REQUESTED and detail.get("loop-failed") is True,
     )
+
+
+def require_ours(key: InstanceKey, account: str, region: str) -> None:
+    """Raise a `DroppedError` unless a key from outside names an instance of this account and Region."""
+    if not _INSTANCE_ID.fullmatch(key.id):
+        raise DroppedError(f"not an instance id: {key.id:.60}")
+    if key.account != account:
+        raise DroppedError(f"from another account: {key.account:.60}")
+    if key.region != region:
+        raise DroppedError(f"from another region: {key.region:.60}")
 
 
 def _tagged(message: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceKey:

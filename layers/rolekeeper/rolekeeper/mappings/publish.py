@@ -166,9 +166,7 @@ class Publisher:
     def _refresh(self, seen: RowSnapshot, refresh: Refresh) -> None:
         mapping, entry = refresh.mapping, refresh.entry
         if refresh.missing and (problem := self.assessor.roles.make(mapping.spec, refresh.missing)):
-            self.telemetry.will_retry(
-                "the profile of a published mapping can't be made", mapping=str(seen.key), error=problem
-            )
+            self.telemetry.will_retry("an instance profile can't be made", mapping=str(seen.key), error=problem)
         self.revisions.refresh(mapping, entry, seen.at)
         if entry:
             self._fan_out(seen)

@@ -39,10 +39,8 @@ class MappingTable:
         return self._pages("Scan", self.client.scan)
 
     def keys_of(self, tag_key: str) -> Iterator[list[MappingKey]]:
-        values = {":tag_key": {"S": tag_key}}
-        return self._pages(
-            "Query", self.client.query, KeyConditionExpression="tag_key = :tag_key", ExpressionAttributeValues=values
-        )
+        asked = {"KeyConditionExpression": "tag_key = :key", "ExpressionAttributeValues": {":key": {"S": tag_key}}}
+        return self._pages("Query", self.client.query, **asked)
 
     def write(self, key: MappingKey, row: Attributes, columns: Mapping[str, Any], gone: Sequence[str]) -> bool:
         """Write our columns and take away what is `gone`, while the row has the verdict that it was read with.

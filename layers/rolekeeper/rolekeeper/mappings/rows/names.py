@@ -62,7 +62,7 @@ def _read_tags(cell: Cell) -> dict[str, str]:
             _check_tag(key, _TAG_KEY, cell.warnings)
             what = f"the value of {quote(key)}"
             value = cell_of(attribute, cell.home)
-            tags[key] = _REQUIRED_VALUE.read(value)
+            tags[key] = _REQUIRED.read(value)
             cell.warnings.extend(value.warnings)
         except CellError as error:
             problems.append(f"{what} {error}")
@@ -79,7 +79,7 @@ _TEXT = r"\S(.*\S)?"  # without a blank at its ends
 TAG_KEY = Kind("S", f"1 to {_TAG_KEY} characters", _pattern(f"(?!{RESERVED}){_TEXT}", _TAG_KEY), _read_tag_key)
 TAG_VALUE = Kind("S", f"1 to {_TAG_VALUE} characters, or *", _pattern(_TEXT, _TAG_VALUE), _read_tag_value)
 # An instance's tag may be empty, so a required one may ask for that.
-_REQUIRED_VALUE = Kind(
+_REQUIRED = Kind(
     "S",
     "",
     {"type": "string", **_pattern(f"({_TEXT})?", _TAG_VALUE)},
@@ -88,11 +88,7 @@ _REQUIRED_VALUE = Kind(
 TAGS = Kind(
     "M",
     f"at most {_TAGS} tags, key to value (String); * for any value",
-    {
-        "maxProperties": _TAGS,
-        "propertyNames": _pattern(_TEXT, _TAG_KEY),
-        "additionalProperties": _REQUIRED_VALUE.accepts,
-    },
+    {"maxProperties": _TAGS, "propertyNames": _pattern(_TEXT, _TAG_KEY), "additionalProperties": _REQUIRED.accepts},
     _read_tags,
 )
 
@@ -180,13 +176,8 @@ PROFILE = Kind(
 
 # ---- texts that aren't what they look like: invisible characters, foreign blanks, mixed letters ----
 
-_HIDDEN = {
-    "Cc": "a control character",
-    "Cf": "an invisible character",
-    "Cs": "half of a character",
-    "Zl": "a line break",
-    "Zp": "a line break",
-}
+_HIDDEN = {"Cc": "a control character", "Cf": "an invisible character", "Cs": "half of a character"}
+_HIDDEN |= dict.fromkeys(("Zl", "Zp"), "a line break")
 _WORDS = re.compile(r"[^\W\d_]+")
 # The first words of the names of letters that look like Latin ones (Unicode, "confusables.txt").
 _TWINS = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "FULLWIDTH", "MATHEMATICAL")
