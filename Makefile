@@ -47,6 +47,13 @@ help:
 	@$(UV) pip sync --quiet --require-hashes --python .envs/checkov requirements/checkov.txt
 	@touch $@
 
+# Without Node the tests that simulate IAM's policies skip and say so; ROLEKEEPER_REQUIRE_NODE lets them fail instead.
+.envs/node/done: requirements/node/package.json requirements/node/package-lock.json
+	@command -v npm >/dev/null || { echo "not set up: .envs/node (the simulation of IAM's policies), as npm is missing" >&2; exit 0; }; \
+		echo "setting up: .envs/node (the simulation of IAM's policies)"; \
+		mkdir -p .envs/node && cp $^ .envs/node/ && \
+		(cd .envs/node && npm ci --silent --ignore-scripts --no-audit --no-fund) && touch $@
+
 .PHONY: setup
 setup: .venv/done .envs/sam/done .envs/emulator/done ## set up what running needs (the other targets do it by themselves)
 
@@ -73,11 +80,11 @@ shape: .venv/done ## how large the code is: modules, lines, the largest module; 
 test: lint types shape unit simulate mutants integration e2e ## everything: lint, types, unit tests, simulation, mutants, integration and end to end
 
 .PHONY: check
-check: lint types ## the inner loop: lint, types, and the unit tests without the state machines; under 3 minutes
+check: lint types .envs/node/done ## the inner loop: lint, types, and the unit tests without the state machines; under 3 minutes
 	.venv/bin/pytest tests/unit --ignore tests/unit/machines -n 2 -q
 
 .PHONY: unit
-unit: .venv/done .envs/sam/done ## the fast tests: no socket, no emulator
+unit: .venv/done .envs/sam/done .envs/node/done ## the fast tests: no socket, no emulator
 	.venv/bin/pytest tests/unit tests/local tests/simulation -m "not emulator" -n 2 -q
 
 SEEDS := 5000
@@ -145,6 +152,8 @@ lock: .envs/uv/done ## lock the dependencies again, with hashes and without an i
 	@for lock in $(LOCKS); do echo "locking $$lock"; \
 		env -u PIP_FIND_LINKS $(UV) pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
 			--no-header --python-version 3.13 $$lock.in --output-file $$lock.txt || exit 1; done
+	@echo "locking requirements/node"; cd requirements/node && rm -f package-lock.json && \
+		npm install --silent --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 .PHONY: clean
 clean: ## remove everything that make made
