@@ -360,6 +360,13 @@ MUTANTS: tuple[Mutant, ...] = (
         seed=36530432,
     ),
     _mutant(
+        "forgets the instances of an edit that was cut short",
+        "rolekeeper.mappings.publish",
+        "(seen.stored.published if seen.stored.untold else None)",
+        "None",
+        seed=139580887,
+    ),
+    _mutant(
         "sets no timer",
         "rolekeeper.instances.records",
         "    timer = Timer(decision.until, observed.key) if decision.until and watched_until else None",

@@ -274,3 +274,26 @@ def test_a_deletion_that_was_cut_short_is_told_though_a_row_that_is_refused_came
     desk.publish("team=x")
     assert desk.row("team=x")["status"] == Status.REJECTED
     assert desk.sent_ids() == [instance]
+
+
+@pytest.mark.parametrize(
+    ("then", "status"), [({"role": "nobody"}, Status.REJECTED), ({"role": "api"}, Status.HELD)], ids=["bad", "held"]
+)
+def test_the_instances_of_an_edit_that_was_cut_short_are_sent_though_another_edit_came_after(
+    desk: MappingsFixture, then: dict[str, str], status: Status
+) -> None:
+    instances = [desk.world.running(team="x") for _ in range(3)]
+    desk.limits = FREELY
+    desk.put("team=x", role="web")
+    desk.world.calls.after("TransactWriteItems", kill)
+    with suppress(KilledError):
+        desk.publish("team=x")
+    assert desk.sent_ids() == []
+    desk.limits = Limits(1, 0)
+    desk.put("team=x", **then)
+    desk.publish("team=x")
+    assert desk.row("team=x")["status"] == status
+    assert sorted(desk.sent_ids()) == sorted(instances)
+    desk.edit("team=x", role="somebody")
+    assert desk.row("team=x")["status"] == Status.REJECTED
+    assert desk.sent_ids() == []

@@ -59,6 +59,7 @@ class Mappings(RuleBasedStateMachine):
         self.published: dict[MappingKey, PublishedMapping] = {}
         self.held: dict[MappingKey, Held] = {}
         self.in_conflict: dict[MappingKey, frozenset[MappingKey]] = {}
+        self.untold: set[MappingKey] = set()
         self.budget: dict[MappingKey, tuple[int, int]] = {}
         self.revisions: dict[tuple[MappingKey, int], PublishedMapping] = {}
         self.entries = Counter[MappingKey]()
@@ -101,6 +102,7 @@ class Mappings(RuleBasedStateMachine):
         )
         if fits:
             self.published[key], self.in_conflict[key] = made, kept.in_conflict
+            self.untold.add(key)
             self.revisions[key, made.revision] = made
             self.entries[key] += 1
             self.budget |= {key: (budget, made.revision)} if budget else {}
@@ -131,7 +133,19 @@ class Mappings(RuleBasedStateMachine):
         )
         if fits and there:
             self.published[key] = replace(there, suspended_because=why)
+            self.untold.add(key)
             self.entries[key] += 1
+
+    @rule(reads=readers)
+    def tell(self, reads: Reads) -> None:
+        who, key, kept = self._read_by(reads)
+        if not kept.published:
+            return
+        read, there = kept.published, self.published.get(key)
+        fits = there is not None and there.revision == read.revision
+        self._write(lambda: self.workers[who].revisions.told(read), fits=fits)
+        if fits:
+            self.untold.discard(key)
 
     @rule(reads=readers, row=tricky_keys)
     def block(self, reads: Reads, row: MappingKey) -> None:
@@ -171,6 +185,7 @@ class Mappings(RuleBasedStateMachine):
                 self.held.get(key),
                 self.published.get(MappingKey(key.tag_key, ANY_VALUE)),
                 in_conflict=self.in_conflict.get(key, frozenset()),
+                untold=key in self.untold,
             )
             kept = fresh.revisions.read(key)
             assert kept == expected

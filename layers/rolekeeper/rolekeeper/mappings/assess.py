@@ -35,7 +35,7 @@ class Assessor:
         if seen.row and seen.published and (seen.trigger.recheck or seen.parsed.spec == seen.published.spec):
             refresh = self._refreshed(seen, seen.published)
             if refresh:
-                seen = seen.with_published(refresh.mapping)
+                seen = seen.refreshed(refresh)
         verdict = self._row(seen) if seen.row and not seen.holds_deletion else self._deletion(seen)
         return replace(verdict, refresh=refresh)
 
@@ -117,9 +117,8 @@ class Assessor:
         if seen.trigger.seen and not seen.row:
             return Verdict(Status.REMOVED)
         if seen.published is None:
-            # It is deleted. A crash may have left the row, or kept the instances from it, as an edit's way shows.
-            left = seen.row or (seen.stored.published and not seen.trigger.recheck)
-            return Verdict(Status.REMOVED, ending=Ending.REMOVE if left else Ending.NOTHING)
+            # It is deleted; a crash may have left the row.
+            return Verdict(Status.REMOVED, ending=Ending.REMOVE if seen.row else Ending.NOTHING)
         tombstone = seen.tombstone
         assert tombstone is not None  # something is published
         why = "its row was deleted" + (", as approved" if seen.approves(tombstone) else "")

@@ -133,7 +133,7 @@ class Publisher:
         changed = self._is_news(seen, verdict)
         if verdict.refresh:
             self._refresh(seen, verdict.refresh)
-            seen = seen.with_published(verdict.refresh.mapping)
+            seen = seen.refreshed(verdict.refresh)
         roles = self.assessor.roles
         if verdict.missing and verdict.mapping and (problem := roles.make(verdict.mapping.spec, verdict.missing)):
             verdict = self.assessor.refuse(seen, Status.REJECTED, (problem,))
@@ -142,10 +142,13 @@ class Publisher:
         if entry and verdict.scan:
             self._note_conflicts(seen.key, verdict.scan.conflicts)
         self._store(seen, verdict, entry)
-        # A crash may have kept the instances from what is in effect, or from a deletion that another row came after.
-        ended = bool(seen.stored.published and seen.stored.published.deleted)
-        if verdict.ending in _PUBLISHES or (changed and (verdict.ending is Ending.KEEP or ended)):
+        # A crash may have kept the instances from what was published before, whatever the verdict is now.
+        untold = verdict.mapping if verdict.ending in _PUBLISHES else None
+        untold = untold or (seen.stored.published if seen.stored.untold else None)
+        if untold or (changed and verdict.ending is Ending.KEEP):
             self._fan_out(seen)
+        if untold:
+            self.revisions.told(untold)
         if entry:
             self._publish_event(seen, entry)
         self._write_row(seen, verdict)
@@ -168,10 +171,8 @@ class Publisher:
         if refresh.missing and (problem := self.assessor.roles.make(mapping.spec, refresh.missing)):
             self.telemetry.will_retry("an instance profile can't be made", mapping=str(seen.key), error=problem)
         self.revisions.refresh(mapping, entry, seen.at)
-        if entry:
-            self._fan_out(seen)
-            if entry["event"] != PROFILE_RECREATED:
-                self._publish_event(seen, entry)
+        if entry and entry["event"] != PROFILE_RECREATED:
+            self._publish_event(seen, entry)
 
     def _store(self, seen: RowSnapshot, verdict: Verdict, entry: Entry | None) -> None:
         mapping = verdict.mapping

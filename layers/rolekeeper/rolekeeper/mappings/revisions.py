@@ -12,8 +12,8 @@ from rolekeeper.storage import Store, Update, codec, layout
 # What the history says of a mapping at one time; the event carries the same.
 type Entry = dict[str, Any]
 
-# The attribute of a published mapping that names the rows in conflict with it, by their partitions.
-BLOCKS = "blocks"
+# Attributes of a published mapping: the rows in conflict with it, by their partitions; that its instances are unsent.
+BLOCKS, UNTOLD = "blocks", "untold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class StoredMapping:
     """All that is stored of a mapping, from one consistent read.
 
     `published` is the last revision or its tombstone. `held` was held last, and may have been approved or overtaken
-    since. `any_value` is what is published for the same tag key and any value; `in_conflict` are rows.
+    since. `any_value` is what is published for the same tag key and any value; `in_conflict` are rows. `untold`: the
+    instances of what is published haven't all been sent yet.
     """
 
     published: PublishedMapping | None = None
@@ -29,6 +30,7 @@ class StoredMapping:
     any_value: PublishedMapping | None = None
     control: Control = field(default_factory=Control)
     in_conflict: frozenset[MappingKey] = frozenset()
+    untold: bool = False
 
     @property
     def last(self) -> int:
@@ -56,6 +58,7 @@ class Revisions:
             any_value=self._decoded(codec.published_from, items.get(any_at)),
             control=codec.control_from(items.get(layout.CONTROL, {})),
             in_conflict=self._decoded(_in_conflict, items.get(published_at)) or frozenset(),
+            untold=UNTOLD in items.get(published_at, {}),
         )
 
     def _decoded[T](self, decode: Callable[[codec.Item], T], item: codec.Item | None) -> T | None:
@@ -72,6 +75,7 @@ class Revisions:
         revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}
         if blocked := {layout.mapping_pk(each) for each in blocks}:
             item[BLOCKS] = blocked
+        item[UNTOLD] = True
         writes = [
             self.store.put(item, if_higher="revision", if_same=[BLOCKS]),
             self.store.put(revision),
@@ -94,9 +98,15 @@ class Revisions:
         """Write what IAM says of a published revision now: whether it can be used, and its profile's ids."""
         item = codec.published_item(mapping)
         seen = {name: item[name] for name in ("suspended_because", "profile_id", "former_profile_ids")}
-        update = Update().set(seen).only_if("revision", "=", mapping.revision)
+        told = {} if entry is None else {UNTOLD: True}
+        update = Update().set({**seen, **told}).only_if("revision", "=", mapping.revision)
         history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
         self.store.write(self.store.update(layout.published_key(mapping.key), update), *history)
+
+    def told(self, mapping: PublishedMapping) -> None:
+        """All instances of what is published were sent."""
+        update = Update().remove(UNTOLD).only_if("revision", "=", mapping.revision)
+        self.store.write(self.store.update(layout.published_key(mapping.key), update))
 
     def add_conflict(self, other: PublishedMapping, row: MappingKey) -> None:
         update = Update().add(BLOCKS, frozenset({layout.mapping_pk(row)})).only_if("revision", "=", other.revision)

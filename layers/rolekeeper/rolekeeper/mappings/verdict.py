@@ -67,8 +67,9 @@ class RowSnapshot:
     def by(self) -> str:
         return self.parsed.edited_by or self.trigger.by
 
-    def with_published(self, mapping: PublishedMapping) -> "RowSnapshot":
-        return replace(self, stored=replace(self.stored, published=mapping))
+    def refreshed(self, refresh: "Refresh") -> "RowSnapshot":
+        untold = self.stored.untold or refresh.entry is not None
+        return replace(self, stored=replace(self.stored, published=refresh.mapping, untold=untold))
 
     def candidate(self, spec: MappingSpec, profile_arn: str, profile_id: str) -> PublishedMapping:
         before = self.stored.published

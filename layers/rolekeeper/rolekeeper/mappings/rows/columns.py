@@ -19,6 +19,7 @@ PRIORITIES = (1, 50_000)
 ACCOUNTS, REGIONS, OWNER, DESCRIPTION, EDITOR = 1_000, 100, 256, 1024, 1024
 # As both Python and JSON Schema read them: no \d, which means more in Python.
 ACCOUNT = "[0-9]{12}"
+REGION_CODES = "Region codes, as us-east-1"
 REGION = "[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}"
 
 
@@ -44,12 +45,7 @@ COLUMNS = (
         f"the role that these instances carry, by name, under the role path; {NO_ROLE}: they carry no role",
         names.ROLE,
     ),
-    Column(
-        "instance_profile",
-        "the role's name",
-        "the instance profile that holds the role, when it is named otherwise",
-        names.PROFILE,
-    ),
+    Column("instance_profile", "the role's name", "the profile that holds the role, if named otherwise", names.PROFILE),
     Column(
         "priority",
         "100",
@@ -82,12 +78,7 @@ COLUMNS = (
         "the accounts in which the mapping matches",
         cells.text_set(ACCOUNT, ACCOUNTS, "account ids of 12 digits", hint=", leading zeros included"),
     ),
-    Column(
-        "regions",
-        "all",
-        "the Regions in which the mapping matches",
-        cells.text_set(REGION, REGIONS, "Region codes, as us-east-1"),
-    ),
+    Column("regions", "all", "the Regions in which the mapping matches", cells.text_set(REGION, REGIONS, REGION_CODES)),
     Column("expires_at", "never", "after it the mapping no longer matches", cells.INSTANT),
     Column("owner", "none", "who answers for the row", cells.text(OWNER)),
     Column("description", "none", "what it is for", cells.text(DESCRIPTION)),
