@@ -88,6 +88,7 @@ async def serve(port: int, directory: Path) -> None:
     from rolekeeper_local.chaos import Chaos  # noqa: PLC0415
     from rolekeeper_local.ec2_api import Ec2Api  # noqa: PLC0415
     from rolekeeper_local.front import Control, front  # noqa: PLC0415
+    from rolekeeper_local.origin import guarded  # noqa: PLC0415
 
     hypercorn_compat.install()
     loop = asyncio.get_running_loop()
@@ -120,7 +121,8 @@ async def serve(port: int, directory: Path) -> None:
     # An emulator whose time stands still would only mislead: it ends, and the launcher shows the log.
     ticking.add_done_callback(lambda _task: stop.set())
     try:
-        await hypercorn_serve(front(app.app, control, chaos, running), config, shutdown_trigger=stop.wait)
+        answer = guarded(front(app.app, control, chaos, running), port)
+        await hypercorn_serve(answer, config, shutdown_trigger=stop.wait)
     finally:
         lambda_runtime.reset()
     if ticking.done():

@@ -1,0 +1,351 @@
+"""The embedded AWS and web pages: who opens one in a browser must not have it act as the developer."""
+
+import base64
+import http.client
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from socket import socket
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from rolekeeper_local.embedded import REGION, EmbeddedAws
+from rolekeeper_local.origin import refusal
+
+EVIL = "https://evil.example"
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    with EmbeddedAws(port=port, directory=tmp_path_factory.mktemp("aws")) as embedded:
+        yield embedded
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def refused(self) -> bool:
+        """In one line, and nothing that lets a page read it."""
+        assert not self.cors
+        return self.status == 403 and self.body.startswith(b"the embedded AWS answers") and b"\n" not in self.body
+
+    @property
+    def cors(self) -> list[str]:
+        return [name for name in self.headers if name.startswith("access-control-")]
+
+
+def ask(aws: EmbeddedAws, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Answer:
+    """Send exactly these headers, with the `Host` that clients send unless they name another."""
+    connection = http.client.HTTPConnection("127.0.0.1", aws.port, timeout=30)
+    connection.request(method, path, body or None, {"Host": f"127.0.0.1:{aws.port}", **(headers or {})})
+    answer = connection.getresponse()
+    try:
+        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+    finally:
+        connection.close()
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page in a browser: what it may send by itself, with the headers that the browser adds (Fetch standard)."""
+
+    aws: EmbeddedAws
+    origin: str = EVIL
+    site: str = "cross-site"
+    names: dict[str, str] = field(default_factory=dict)
+
+    def post(self, path: str, body: bytes) -> Answer:
+        """`fetch(…, {method: "POST", mode: "no-cors", body})`: no preflight; the page sees no answer."""
+        return self._send("POST", path, "no-cors", {"Origin": self.origin, "Content-Type": "text/plain"}, body)
+
+    def form(self, path: str, body: bytes) -> Answer:
+        """A form that sends itself."""
+        kind = {"Origin": self.origin, "Content-Type": "application/x-www-form-urlencoded"}
+        return self._send("POST", path, "navigate", kind, body)
+
+    def picture(self, path: str) -> Answer:
+        """`<img src=…>`: no `Origin` with it."""
+        return self._send("GET", path, "no-cors", {})
+
+    def cors_post(self, path: str, headers: dict[str, str], body: bytes) -> Answer | None:
+        """`fetch(…, {method: "POST", headers, body})`: the request itself only after a preflight that allows it."""
+        asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": ",".join(headers).lower()}
+        allows = self._send("OPTIONS", path, "cors", {"Origin": self.origin, **asks})
+        allowed = allows.headers.get("access-control-allow-origin") in ("*", self.origin)
+        if allows.status not in range(200, 300) or not allowed:
+            return None
+        return self._send("POST", path, "cors", {"Origin": self.origin, **headers}, body)
+
+    def _send(self, method: str, path: str, mode: str, headers: dict[str, str], body: bytes = b"") -> Answer:
+        fetched = {"Sec-Fetch-Site": self.site, "Sec-Fetch-Mode": mode} if self.site else {}
+        return ask(self.aws, method, path, {"User-Agent": "Mozilla/5.0", **fetched, **self.names, **headers}, body)
+
+
+def signed(service: str) -> str:
+    """A made-up signature in the address: it makes a stranger the administrator, and needs no header."""
+    now = datetime.now(UTC)
+    key = quote(f"page/{now:%Y%m%d}/{REGION}/{service}/aws4_request", safe="")
+    return (
+        f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={key}&X-Amz-Date={now:%Y%m%dT%H%M%SZ}"
+        "&X-Amz-Expires=600&X-Amz-SignedHeaders=host&X-Amz-Signature=00"
+    )
+
+
+def by_header(service: str) -> dict[str, str]:
+    """The same as clients send it."""
+    key = f"Credential=page/20261126/{REGION}/{service}/aws4_request"
+    return {"Authorization": f"AWS4-HMAC-SHA256 {key}, SignedHeaders=host, Signature=00"}
+
+
+def function(aws: EmbeddedAws, name: str) -> bytes:
+    """What Lambda's CreateFunction takes."""
+    iam = aws.session().client("iam")
+    allow = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("module.py", "def handler(event, context):\n    return 'I ran as the developer'\n")
+    zipped = {"ZipFile": base64.b64encode(code.getvalue()).decode()}
+    asked = {"FunctionName": name, "Runtime": "python3.13", "Role": role, "Handler": "module.handler", "Code": zipped}
+    return json.dumps(asked).encode()
+
+
+FUNCTIONS = "/2015-03-31/functions"
+CREATE_USER = "/?Action=CreateUser&Version=2010-05-08&UserName="
+
+
+def functions(aws: EmbeddedAws) -> list[str]:
+    return [each["FunctionName"] for each in aws.session().client("lambda").list_functions()["Functions"]]
+
+
+def users(aws: EmbeddedAws) -> list[str]:
+    return [each["UserName"] for each in aws.session().client("iam").list_users()["Users"]]
+
+
+def rebound(aws: EmbeddedAws) -> Page:
+    """A page whose own name means 127.0.0.1 by now: for the browser it talks to itself."""
+    name = f"evil.example:{aws.port}"
+    return Page(aws, f"http://{name}", site="", names={"Host": name})
+
+
+# ---- what a page may try ----
+
+
+@pytest.mark.emulator
+def test_a_web_page_can_not_create_and_run_a_function(aws: EmbeddedAws) -> None:
+    code, page = function(aws, "planted"), Page(aws)
+    assert page.post(f"{FUNCTIONS}?{signed('lambda')}", code).refused
+    assert page.form(f"{FUNCTIONS}?{signed('lambda')}", code).refused
+    assert page.post(f"{FUNCTIONS}/planted/invocations?{signed('lambda')}", b"{}").refused
+    assert functions(aws) == []
+    # The same bytes from a client of the developer's do it.
+    assert ask(aws, "POST", f"{FUNCTIONS}?{signed('lambda')}", {"Content-Type": "text/plain"}, code).status == 201
+    assert functions(aws) == ["planted"]
+    assert page.post(f"{FUNCTIONS}/planted/invocations?{signed('lambda')}", b"{}").refused
+    assert "refused POST '/2015-03-31/functions'" in aws.log.read_text()
+
+
+@pytest.mark.emulator
+def test_a_preflight_allows_a_web_page_nothing(aws: EmbeddedAws) -> None:
+    headers = {"Content-Type": "application/json", **by_header("lambda")}
+    code, page = function(aws, "preflighted"), Page(aws)
+    assert page.cors_post(FUNCTIONS, headers, code) is None
+    # Whoever remembers a preflight of another day, or asks none, is refused all the same.
+    assert ask(aws, "POST", FUNCTIONS, {"Origin": EVIL, **headers}, code).refused
+    assert "preflighted" not in functions(aws)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_picture_whose_address_is_a_call_does_nothing(aws: EmbeddedAws, site: str) -> None:
+    assert Page(aws, site=site).picture(f"{CREATE_USER}pictured&{signed('iam')}").refused
+    assert users(aws) == []
+
+
+@pytest.mark.emulator
+def test_a_page_whose_own_name_means_127_0_0_1_is_not_answered(aws: EmbeddedAws) -> None:
+    page = rebound(aws)
+    assert page.picture(f"{CREATE_USER}rebound&{signed('iam')}").refused
+    assert page.form(f"{CREATE_USER}rebound&{signed('iam')}", b"").refused
+    assert page.picture("/_rolekeeper/ping").refused
+    assert users(aws) == []
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("origin", ["null", "http://127.0.0.1:3000", "http://localhost", "http://evil.localhost:3000"])
+def test_a_page_from_a_sandbox_or_another_port_of_this_machine_is_foreign_too(aws: EmbeddedAws, origin: str) -> None:
+    assert Page(aws, origin, site="same-site").post(f"{CREATE_USER}local&{signed('iam')}", b"").refused
+    assert ask(aws, "POST", f"{CREATE_USER}local&{signed('iam')}", {"Origin": origin}).refused
+    assert users(aws) == []
+
+
+@pytest.mark.emulator
+def test_the_control_door_and_the_emulators_own_doors_are_shut_too(aws: EmbeddedAws) -> None:
+    sqs = aws.session().client("sqs")
+    url = sqs.create_queue(QueueName="kept")["QueueUrl"]
+    for page in (Page(aws), rebound(aws)):
+        for path, body in (
+            ("/_rolekeeper/chaos", b'{"calls": {"*": {"error": 1}}}'),
+            ("/_rolekeeper/drop-events", b'{"instance-id": "i-1", "count": 9}'),
+            ("/_rolekeeper/restart-functions", b""),
+            ("/_ministack/reset", b""),
+            ("/_ministack/config", b"{}"),
+            ("/nowhere", b""),
+        ):
+            assert page.post(path, body).refused
+        for path in ("/_rolekeeper/messages", "/_rolekeeper/chaos", "/_ministack/health", "/_localstack/health", "/"):
+            assert page.picture(path).refused
+    assert sqs.list_queues()["QueueUrls"] == [url], "a reset would have emptied it"
+
+
+@pytest.mark.emulator
+def test_a_page_opens_no_web_socket(aws: EmbeddedAws) -> None:
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": base64.b64encode(b"sixteen bytes ok").decode(),
+    }
+    assert ask(aws, "GET", "/_aws/execute-api/api/stage", {**upgrade, "Origin": EVIL}).refused
+    assert ask(aws, "GET", "/_aws/execute-api/api/stage", {**upgrade, "Host": f"evil.example:{aws.port}"}).refused
+
+
+# ---- no answer is for a page ----
+
+
+@pytest.mark.emulator
+def test_no_answer_lets_a_page_read_it(aws: EmbeddedAws) -> None:
+    s3 = aws.session().client("s3")
+    s3.create_bucket(Bucket="shared")
+    rule: Any = {"AllowedMethods": ["GET"], "AllowedOrigins": ["*"], "AllowedHeaders": ["*"]}
+    s3.put_bucket_cors(Bucket="shared", CORSConfiguration={"CORSRules": [rule]})
+    s3.put_object(Bucket="shared", Key="key", Body=b"text")
+    # It is no foreign one, so these come through.
+    own = {"Origin": f"http://127.0.0.1:{aws.port}", "Sec-Fetch-Site": "same-origin"}
+    preflight = {**own, "Access-Control-Request-Method": "GET"}
+    for status, method, path, headers in (
+        (200, "GET", f"/?Action=DescribeInstances&Version=2016-11-15&{signed('ec2')}", own),
+        (400, "GET", f"/?Action=DescribeInstances&MaxResults=1&Version=2016-11-15&{signed('ec2')}", own),
+        (404, "GET", f"{FUNCTIONS}/missing?{signed('lambda')}", own),
+        (403, "POST", FUNCTIONS, own),
+        (200, "GET", "/shared/key", {**own, **by_header("s3")}),
+        (200, "OPTIONS", "/shared/key", preflight),
+        (200, "OPTIONS", "/", preflight),
+        (200, "GET", "/_ministack/health", own),
+        (200, "GET", "/_rolekeeper/ping", own),
+    ):
+        answer = ask(aws, method, path, headers)
+        assert (path, answer.status, answer.cors) == (path, status, [])
+        assert not answer.refused
+
+
+# ---- whom it answers ----
+
+
+@pytest.mark.emulator
+def test_clients_of_this_machine_are_answered_by_either_name(aws: EmbeddedAws) -> None:
+    def by_name(service: Any, **how: Any) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=f"http://localhost:{aws.port}",
+            region_name=REGION,
+            aws_access_key_id="any",
+            aws_secret_access_key="any",
+            config=Config(**how),
+        )
+
+    assert by_name("sts").get_caller_identity()["Account"] == "000000000000"
+    s3 = aws.session().client("s3")
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="key", Body=b"text")
+    # SDKs may put a bucket's name before that of the endpoint.
+    virtual = by_name("s3", s3={"addressing_style": "virtual"})
+    at = urlsplit(virtual.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "key"}))
+    assert at.netloc == f"bucket.localhost:{aws.port}"
+    assert ask(aws, "GET", at.path, {"Host": at.netloc, **by_header("s3")}).body == b"text"
+
+
+@pytest.mark.emulator
+def test_a_person_who_types_the_address_is_answered(aws: EmbeddedAws) -> None:
+    assert ask(aws, "GET", "/_rolekeeper/ping", {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}).status == 200
+
+
+@pytest.mark.emulator
+def test_an_sdk_that_is_refused_shows_why(aws: EmbeddedAws) -> None:
+    client = aws.session().client("lambda")
+    client.meta.events.register("before-send", lambda request, **_: request.headers.update({"Host": "aws.test:1"}))
+    with pytest.raises(ClientError, match=f"answers at 127.0.0.1:{aws.port} and localhost:{aws.port} only"):
+        client.list_functions()
+    assert ask(aws, "HEAD", "/", {"Host": "aws.test:1"}).status == 403
+
+
+def headers_of(**given: str) -> list[tuple[bytes, bytes]]:
+    return [(name.replace("_", "-").encode(), value.encode()) for name, value in given.items()]
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:4566", "localhost:4566", "LocalHost:4566", "bucket.localhost:4566", "a.b.localhost:4566"]
+)
+def test_its_own_names_are_taken(host: str) -> None:
+    assert refusal(headers_of(host=host), 4566) is None
+    assert refusal(headers_of(host=host, origin=f"http://{host.lower()}"), 4566) is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "127.0.0.1",
+        "localhost",
+        ":4566",
+        "127.0.0.1:80",
+        "evil.example:4566",
+        "127.0.0.1.evil.example:4566",
+        "localhost.evil.example:4566",
+        "evillocalhost:4566",
+        "127.0.0.1.nip.io:4566",
+        "s3.localhost.localstack.cloud:4566",
+        "sqs.us-east-1.amazonaws.com",
+        "localhost:4566.evil.example",
+        "evil.example:4566@localhost:80",
+        "0.0.0.0:4566",
+        "[::1]:4566",
+        "[::ffff:127.0.0.1]:4566",
+        "2130706433:4566",
+    ],
+)
+def test_any_other_name_is_refused(host: str) -> None:
+    assert "Host" in str(refusal(headers_of(host=host), 4566))
+
+
+def test_no_name_and_two_names_are_refused() -> None:
+    assert "Host" in str(refusal([], 4566))
+    assert "Host" in str(refusal(headers_of(host="localhost:4566", Host="localhost:4566"), 4566))
+
+
+def test_a_second_origin_is_not_overlooked() -> None:
+    own = headers_of(host="localhost:4566", origin="http://localhost:4566")
+    assert refusal(own, 4566) is None
+    assert "Origin" in str(refusal([*own, *headers_of(origin=EVIL)], 4566))
+    assert "Origin" in str(refusal(headers_of(host="127.0.0.1:4566", origin="http://localhost:4566"), 4566))
+
+
+def test_at_port_80_clients_name_no_port() -> None:
+    assert refusal(headers_of(host="127.0.0.1", origin="http://127.0.0.1"), 80) is None
+    assert "Host" in str(refusal(headers_of(host="evil.example"), 80))
