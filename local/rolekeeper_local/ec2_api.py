@@ -18,7 +18,7 @@ from xml.sax.saxutils import escape
 from ministack.core.responses import get_account_id, get_region, request_scope  # type: ignore[import-not-found]
 from ministack.services import ec2, eventbridge, iam  # type: ignore[import-not-found]
 
-from rolekeeper_local import ec2_wire
+from rolekeeper_local import ec2_tags, ec2_wire
 from rolekeeper_local.ec2_model import Ec2Error, Event, Instance, Profile, Timings
 from rolekeeper_local.ec2_truth import Ec2Truth
 from rolekeeper_local.ec2_wire import Params, Response
@@ -89,6 +89,7 @@ class Ec2Api:
         ec2._ensure_defaults_initialized()
         self.truth().tick()
         try:
+            ec2_tags.check(params, lambda resource: [tag["Key"] for tag in ec2._tags.get(resource, [])])
             if action is not None:
                 return action(params)
             self._show_all()

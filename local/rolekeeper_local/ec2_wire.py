@@ -8,12 +8,24 @@ from xml.sax.saxutils import escape
 
 from ministack.services import ec2  # type: ignore[import-not-found]
 
+from rolekeeper_local import ec2_tags
 from rolekeeper_local.ec2_model import Association, Ec2Error
 
 type Params = dict[str, str]
 type Response = tuple[int, dict[str, str], bytes]
 
 SMALLEST_PAGE, LARGEST_PAGE = 5, 1000
+
+
+def install() -> None:
+    """Keep all of EC2's answers parsable, ministack's own too; call once, before the first request.
+
+    Not everything comes in through EC2's API, where it is checked: tags in a CloudFormation template don't. A character
+    that XML can't carry would make a describe call's answer useless to everybody.
+    """
+    answer, error = ec2._xml, ec2._error
+    ec2._xml = lambda status, root, inner: answer(status, root, ec2_tags.parsable(inner))
+    ec2._error = lambda code, message, status: error(code, ec2_tags.parsable(message), status)
 
 
 def members(params: Params, prefix: str) -> list[str]:

@@ -76,6 +76,7 @@ async def serve(port: int, directory: Path) -> None:
     from ministack.services import ec2  # type: ignore[import-not-found]  # noqa: PLC0415
 
     from rolekeeper_local import (  # noqa: PLC0415
+        ec2_wire,
         eventbridge_refusals,
         iam_exceptions,
         invocations,
@@ -96,6 +97,7 @@ async def serve(port: int, directory: Path) -> None:
     chaos, running = Chaos(), invocations.install()
     ec2_api = Ec2Api(timings, loop.call_soon, chaos.arrivals)
     ec2.handle_request = ec2_api.handle_request
+    ec2_wire.install()
     iam_exceptions.install(ec2_api)
     eventbridge_refusals.install()
     schedules.install(timings.minute)

@@ -1,0 +1,213 @@
+"""Tags of the embedded AWS's EC2: what it takes reads back everywhere as it was, and what it can't write it refuses."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+from socket import socket
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolekeeper_local import ec2_tags
+from rolekeeper_local.ec2_model import Ec2Error
+from rolekeeper_local.embedded import EmbeddedAws
+from support.waiting import eventually
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    with EmbeddedAws(port=port, directory=tmp_path_factory.mktemp("aws")) as embedded:
+        yield embedded
+
+
+@pytest.fixture(scope="module")
+def ec2(aws: EmbeddedAws) -> Any:
+    return aws.session().client("ec2")
+
+
+def pairs(tags: dict[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def launch(ec2: Any, tags: dict[str, str]) -> str:
+    specifications = [{"ResourceType": "instance", "Tags": pairs(tags)}] if tags else []
+    made = ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1, TagSpecifications=specifications)
+    return str(made["Instances"][0]["InstanceId"])
+
+
+def shown(ec2: Any, instance_id: str) -> dict[str, str]:
+    """The tags in DescribeInstances; DescribeTags agrees."""
+    (group,) = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"]
+    tags = {tag["Key"]: tag["Value"] for tag in group["Instances"][0].get("Tags", [])}
+    listed = ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": [instance_id]}])["Tags"]
+    assert {tag["Key"]: tag["Value"] for tag in listed} == tags
+    return tags
+
+
+def everybody(ec2: Any) -> int:
+    """How many instances the whole account has: the answer that one bad character made unreadable."""
+    return sum(len(group["Instances"]) for group in ec2.describe_instances()["Reservations"])
+
+
+def code(call: Callable[[], object]) -> str:
+    with pytest.raises(ClientError) as caught:
+        call()
+    return str(caught.value.response["Error"]["Code"])
+
+
+BAD = ["\0", "\x01", "\x08", "\x0b", "\x0c", "\x1b", "\x1f", "\ufffe", "\uffff"]
+ODD = {
+    "tab\tand line feed\n": "\t\n",
+    "carriage return\r": "\r, and with a line feed\r\n",
+    "<key>&amp;\"'": "</value>]]>&#1;<![CDATA[",
+    "\x7f\x80\x85\x9f": "\u2028\u202e\u200b\ufeff",
+    "🔑 ключ": "\U0010ffff\ue000\ufffd",
+    " ": "",
+}
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("bad", BAD)
+def test_a_tag_that_xml_can_not_carry_is_refused_and_changes_nothing(ec2: Any, bad: str) -> None:
+    instance_id, before = launch(ec2, {"kept": "as it was"}), everybody(ec2)
+    for tags in ({"fine": "too", "key": f"a{bad}b"}, {f"a{bad}b": "value"}):
+        assert code(partial(ec2.create_tags, Resources=[instance_id], Tags=pairs(tags))) == "InvalidCharacter"
+        assert code(partial(launch, ec2, tags)) == "InvalidCharacter"
+    assert shown(ec2, instance_id) == {"kept": "as it was"}
+    assert everybody(ec2) == before
+
+
+@pytest.mark.emulator
+def test_any_other_character_reads_back_as_it_was_from_calls_filters_and_events(aws: EmbeddedAws, ec2: Any) -> None:
+    sqs, events, name = aws.session().client("sqs"), aws.session().client("events"), uuid.uuid4().hex
+    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events.put_rule(Name=name, EventPattern=json.dumps({"source": ["aws.tag"]}))
+    events.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": arn}])
+
+    instance_id = launch(ec2, ODD)
+    assert shown(ec2, instance_id) == ODD
+    message = eventually(lambda: sqs.receive_message(QueueUrl=url).get("Messages"))[0]
+    assert json.loads(message["Body"])["detail"]["tags"] == ODD
+    for key, value in ODD.items():
+        found = ec2.describe_instances(Filters=[{"Name": f"tag:{key}", "Values": [value.replace("\\", "\\\\")]}])
+        assert [group["Instances"][0]["InstanceId"] for group in found["Reservations"]] == [instance_id]
+    ec2.delete_tags(Resources=[instance_id], Tags=[{"Key": key} for key in ODD])
+    assert shown(ec2, instance_id) == {}
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("bad", BAD)
+def test_a_filter_that_xml_can_not_carry_finds_nothing(ec2: Any, bad: str) -> None:
+    launch(ec2, {"app": "web"})
+    for filters in ([{"Name": "tag:app", "Values": [f"web{bad}"]}], [{"Name": f"tag:app{bad}", "Values": ["web"]}]):
+        assert ec2.describe_instances(Filters=filters)["Reservations"] == []
+    assert code(lambda: ec2.describe_instances(Filters=[{"Name": f"no-{bad}", "Values": ["x"]}])) == (
+        "InvalidParameterValue"
+    )
+
+
+@pytest.mark.emulator
+def test_tags_that_come_in_by_a_stack_break_no_answer(aws: EmbeddedAws, ec2: Any) -> None:
+    tags = [{"Key": "control", "Value": "a\x01b"}, {"Key": "surrogate", "Value": "\ud800"}]
+    vpc = {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.9.0.0/16", "Tags": tags}}
+    cloudformation = aws.session().client("cloudformation")
+    cloudformation.create_stack(StackName="network", TemplateBody=json.dumps({"Resources": {"Vpc": vpc}}))
+    cloudformation.get_waiter("stack_create_complete").wait(StackName="network", WaiterConfig={"Delay": 1})
+    listed = {tag["Key"]: tag["Value"] for tag in ec2.describe_tags()["Tags"]}
+    assert (listed["control"], listed["surrogate"]) == ("a\ufffdb", "\ufffd")
+    assert ec2.describe_vpcs()["Vpcs"]
+
+
+@pytest.mark.emulator
+def test_more_or_longer_tags_than_ec2_takes_are_refused(ec2: Any) -> None:
+    longest = {"k" * 128: "v" * 256, "🔑" * 128: "🔑" * 256}
+    fifty = {**longest, **{f"key-{n}": "" for n in range(48)}}
+    instance_id = launch(ec2, fifty)
+    assert shown(ec2, instance_id) == fifty
+
+    def tag(**tags: str) -> Callable[[], object]:
+        return lambda: ec2.create_tags(Resources=[instance_id], Tags=pairs(tags))
+
+    assert code(tag(one_more="")) == "TagLimitExceeded"
+    assert code(lambda: launch(ec2, {**fifty, "one-more": ""})) == "TagLimitExceeded"
+    assert code(tag(**{"k" * 129: "v"})) == "InvalidParameterValue"
+    assert code(tag(key="v" * 257)) == "InvalidParameterValue"
+    assert shown(ec2, instance_id) == fifty
+    # One that is there already may change, and what goes makes room.
+    tag(**{"key-1": "changed"})()
+    ec2.delete_tags(Resources=[instance_id], Tags=[{"Key": "key-2"}])
+    tag(one_more="")()
+    assert shown(ec2, instance_id)["one_more"] == ""
+
+
+@pytest.mark.emulator
+def test_what_is_no_instance_has_the_same_limits(ec2: Any) -> None:
+    volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
+    assert code(lambda: ec2.create_tags(Resources=[volume], Tags=pairs({"a": "\x01"}))) == "InvalidCharacter"
+    ec2.create_tags(Resources=[volume], Tags=pairs({f"key-{n}": "" for n in range(50)}))
+    assert code(lambda: ec2.create_tags(Resources=[volume], Tags=pairs({"a": "b"}))) == "TagLimitExceeded"
+    template = {"TagSpecifications": [{"ResourceType": "instance", "Tags": pairs({"a": "\x01"})}]}
+    assert code(lambda: ec2.create_launch_template(LaunchTemplateName="bad", LaunchTemplateData=template)) == (
+        "InvalidCharacter"
+    )
+
+
+@pytest.mark.emulator
+def test_a_lone_surrogate_on_the_wire_is_a_replacement_character(ec2: Any) -> None:
+    """No SDK sends one; these are its bytes as other programs encode it."""
+    instance_id = launch(ec2, {"key": "MARK"})
+    ec2.meta.events.register("before-sign.ec2.CreateTags", _with_surrogate)
+    try:
+        ec2.create_tags(Resources=[instance_id], Tags=pairs({"key": "MARK"}))
+    finally:
+        ec2.meta.events.unregister("before-sign.ec2.CreateTags", _with_surrogate)
+    assert set(shown(ec2, instance_id)["key"]) == {"\ufffd"}
+    assert everybody(ec2) > 0
+
+
+def _with_surrogate(request: Any, **_: Any) -> None:
+    request.data = "&".join(f"{name}={value}" for name, value in request.data.items()).replace("MARK", "%ED%A0%80")
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=()), max_size=256))
+def test_content_of_an_answer_is_always_parsable_and_what_is_taken_reads_back(text: str) -> None:
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    read = ET.fromstring(f"<a>{ec2_tags.parsable(escaped)}</a>".encode()).text or ""
+    assert len(read) == len(text)
+    assert (read == text) == taken(text)
+
+
+def taken(value: str) -> bool:
+    try:
+        ec2_tags.check({"Action": "CreateTags", "Tag.1.Key": "key", "Tag.1.Value": value}, lambda _: ())
+    except Ec2Error:
+        return False
+    return True
+
+
+def test_tags_of_aws_are_not_counted() -> None:
+    had = [f"aws:{n}" for n in range(10)] + [f"key-{n}" for n in range(49)]
+    asked = {"Action": "CreateTags", "ResourceId.1": "i-1", "Tag.1.Key": "new", "Tag.1.Value": ""}
+    ec2_tags.check(asked, lambda _: had)
+    with pytest.raises(Ec2Error, match="TagLimitExceeded"):
+        ec2_tags.check({**asked, "Tag.2.Key": "newer"}, lambda _: had)
+
+
+def test_one_resource_of_many_that_is_full_refuses_the_request() -> None:
+    had = {"i-1": [], "i-2": [f"key-{n}" for n in range(50)]}
+    asked = {"Action": "CreateTags", "ResourceId.1": "i-1", "ResourceId.2": "i-2", "Tag.1.Key": "new"}
+    with pytest.raises(Ec2Error, match="TagLimitExceeded"):
+        ec2_tags.check(asked, had.__getitem__)
+
+
+def test_a_tag_that_came_in_another_way_can_be_deleted() -> None:
+    ec2_tags.check({"Action": "DeleteTags", "ResourceId.1": "i-1", "Tag.1.Key": "a\x01" * 100}, lambda _: ())
