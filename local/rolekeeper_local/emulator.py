@@ -77,6 +77,7 @@ async def serve(port: int, directory: Path) -> None:
 
     from rolekeeper_local import (  # noqa: PLC0415
         ec2_wire,
+        event_history,
         eventbridge_refusals,
         iam_exceptions,
         invocations,
@@ -96,7 +97,7 @@ async def serve(port: int, directory: Path) -> None:
     timings = timings_from(os.environ)
     chaos, running = Chaos(), invocations.install()
     ec2_api = Ec2Api(timings, loop.call_soon, chaos.arrivals)
-    ec2.handle_request = ec2_api.handle_request
+    ec2.handle_request = event_history.install().recording(ec2_api.handle_request)
     ec2_wire.install()
     iam_exceptions.install(ec2_api)
     eventbridge_refusals.install()
