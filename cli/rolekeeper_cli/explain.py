@@ -11,7 +11,7 @@ from rolekeeper.model.mapping import IGNORE_TAG, Pin, PublishedMapping
 from rolekeeper.settings import Ownership
 from rolekeeper.storage import layout
 from rolekeeper.telemetry import described
-from rolekeeper_cli import render, tables
+from rolekeeper_cli import render, tables, who
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.fleet import Enforced, Seen, profile_name
@@ -23,8 +23,8 @@ from rolekeeper_cli.instances import find_instance, name_of, title
 _LOOKED_THROUGH = 100
 
 
-def explain(deployment: Deployment, text: str) -> ExitCode:
-    """Explain the instance that a text names.
+def explain(deployment: Deployment, text: str, *, ask_who: bool) -> ExitCode:
+    """Explain the instance that a text names; who did what, only if that is asked for.
 
     Raises:
         CorruptItemError: an item of the state table isn't what Rolekeeper wrote: it decides nothing for the instance.
@@ -35,6 +35,7 @@ def explain(deployment: Deployment, text: str) -> ExitCode:
         raise observed.error
     seen = Seen.of(observed, deployment)
     entries = deployment.app.store.history(layout.instance_pk(key), _LOOKED_THROUGH)
+    answers = who.ask(deployment, key.id, who.about_now(observed, entries)) if ask_who else []
     document = {
         "instance": key.id,
         "name": name_of(seen.instance),
@@ -48,10 +49,11 @@ def explain(deployment: Deployment, text: str) -> ExitCode:
         "pin": _pin(observed.pin),
         "condition": _condition(observed.record.condition),
         "took_over_from": _former(entries, seen),
+        "who": [each.document() for each in answers],
         "last": entry_document(entries[0]) if entries else None,
         "undo": [{"command": command, "does": does} for command, does in undoing(seen, deployment.settings.ownership)],
     }
-    render.show(document, lambda: tables.show_table(("", ""), _lines(seen, document)))
+    render.show(document, lambda: tables.show_table(("", ""), _lines(seen, document, key.account)))
     return ExitCode.DONE
 
 
@@ -142,7 +144,7 @@ def _former(entries: Iterable[Mapping[str, Any]], seen: Seen) -> dict[str, str] 
 # ---- for people ----
 
 
-def _lines(seen: Seen, document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _lines(seen: Seen, document: Mapping[str, Any], account: str) -> Iterator[tuple[str, str]]:
     decision, mapping, last = document["decision"], document["mapping"], document["last"]
     yield "instance", f"{title(seen.instance)}, {document['state']}"
     yield "carries", _carried_in_words(document["carries"])
@@ -166,6 +168,7 @@ def _lines(seen: Seen, document: Mapping[str, Any]) -> Iterator[tuple[str, str]]
         yield "shows", f"{reason} (since {shown['since']:%Y-%m-%dT%H:%M:%SZ}{parked})"
     if former := document["took_over_from"]:
         yield "took over from", f"{former['profile_arn']} ({former['at'][:19]}Z)"
+    yield from who.lines(document["who"], account)
     if last:
         yield "last woken by", f"{last['cause']} ({last['at'][:19]}Z)"
         reason = "for that reason" if last["reason"] == decision["reason"] else last["reason"]

@@ -1,12 +1,14 @@
 """An instance's history: every change, wait and hold, with what woke Rolekeeper and what AWS answered."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from rolekeeper.instances.apply import STARTED
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
-from rolekeeper_cli import render
+from rolekeeper_cli import output, render, tables, who
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.fleet import profile_name
@@ -15,8 +17,10 @@ from rolekeeper_cli.instances import ID, find_instance
 HEAD = ("at", "cause", "decided", "role", "mapping", "answer", "reason")
 
 
-def history(deployment: Deployment, text: str, limit: int) -> ExitCode:
+def history(deployment: Deployment, text: str, limit: int, *, ask_who: bool) -> ExitCode:
     """Show the newest entries of an instance; of one that is gone, as long as they are kept, by its id.
+
+    With `ask_who`, each with who changed before it what it saw.
 
     Raises:
         CommandError: there are none, or no such instance.
@@ -30,8 +34,37 @@ def history(deployment: Deployment, text: str, limit: int) -> ExitCode:
         # Either a slip in the id, which this says, or Rolekeeper never had anything to do with it.
         find_instance(deployment.app.ec2, text)
         raise CommandError(f"{key.id} has no history", f"see how it stands: rolekeeper explain {key.id}")
-    render.show_rows(HEAD, map(entry_document, entries), cells)
+    if not ask_who:
+        render.show_rows(HEAD, map(entry_document, entries), cells)
+        return ExitCode.DONE
+    documents = list(_with_who(deployment, key, entries))
+    render.show(documents, lambda: tables.show_table(("at", "decided, and who"), _who_rows(documents, key.account)))
+    unknown = Counter(each["unknown_because"] for document in documents for each in document["who"])
+    for because, count in unknown.items():
+        if because:
+            output.warn(f"who did {count} of these things is unknown: {because}")
     return ExitCode.DONE
+
+
+def _with_who(
+    deployment: Deployment, key: InstanceKey, entries: Sequence[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    asked = [who.about_entry(key.id, entry, older) for entry, older in pairwise((*entries, None)) if entry]
+    answers = iter(who.ask(deployment, key.id, [each for some in asked for each in some]))
+    for entry, some in zip(entries, asked, strict=True):
+        yield {**entry_document(entry), "who": [next(answers).document() for _ in some]}
+
+
+def _who_rows(documents: Iterable[Mapping[str, Any]], account: str) -> Iterator[tuple[str, str]]:
+    """Below each entry, who did what it saw: beside the other columns there is no room for that."""
+    for each in documents:
+        what = [f"{each['action']} ({each['code']})", each["role"] or "", each["mapping"] or ""]
+        yield f"{each['at'][:19]}Z", "  ".join(filter(None, what))
+        for answer in each["who"]:
+            if answer["by"]:
+                yield "", f"{answer['what']} by {who.in_words(answer, account)}"
+            else:
+                yield "", f"{answer['what']} {answer['about']} by: unknown"
 
 
 def entry_document(entry: Mapping[str, Any]) -> dict[str, Any]:

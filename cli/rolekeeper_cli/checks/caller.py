@@ -49,6 +49,7 @@ NEEDS = (
     ),
     Need(_LOOKS, "profiles", ("iam:GetInstanceProfile",)),
     Need(_LOOKS, "managed policies", ("iam:GetPolicy", "iam:GetPolicyVersion")),
+    Need("explain, history --who", "event history", ("cloudtrail:LookupEvents",)),
     Need("plan -f", "mapping table", ("dynamodb:Scan", "dynamodb:Query")),
     Need("watch", "log groups", ("logs:FilterLogEvents",)),
     Need("watch", "stack", ("cloudformation:DescribeStackResource",)),
@@ -117,6 +118,7 @@ def _arns(deployment: DoctorDeployment) -> dict[str, str]:
         "log groups": f"arn:{partition}:logs:{here}:log-group:/aws/lambda/{deployment.stack.name}/on-instance-event:*",
         "sweep's function": f"arn:{partition}:lambda:{here}:function:{deployment.stack.name}-OnSchedule-any",
         "instances": "*",
+        "event history": "*",
         "managed policies": "*",
         # Those of a name that nothing has: a policy for the whole path holds for it too.
         "roles": deployment.app.iam.arn("role", deployment.settings.role_path, "any"),

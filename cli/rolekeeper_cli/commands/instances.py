@@ -49,24 +49,29 @@ def fleet(tags: tuple[str, ...], role: str, state: str | None, mapping: str | No
 
 @command("explain", "rolekeeper explain i-0123456789abcdef0", "rolekeeper explain web-1 --output json")
 @click.argument("instance", help=INSTANCE)
-def explain(instance: str) -> ExitCode:
+@click.option(
+    "--who/--no-who", "ask_who", default=True, help="Whether to ask CloudTrail who did it. It is asked by default."
+)
+def explain(instance: str, *, ask_who: bool) -> ExitCode:
     """Explain why an instance has its role.
 
     The role it has and the one it should have, the mapping that governs it and those that don't, what woke Rolekeeper
-    last, what AWS answered, and how to undo it.
+    last, what AWS answered, and how to undo it. CloudTrail's event history says who set or removed the tag that
+    decides, who attached a role that isn't Rolekeeper's, and who reverted one that is.
     """
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.explain import explain as explain_instance
 
-    return explain_instance(deployment(), instance)
+    return explain_instance(deployment(), instance, ask_who=ask_who)
 
 
-@command("history", "rolekeeper history i-0123456789abcdef0", "rolekeeper history web-1 --limit 5")
+@command("history", "rolekeeper history i-0123456789abcdef0", "rolekeeper history web-1 --limit 5 --who")
 @click.argument("instance", help=f"{INSTANCE} Of one that is gone, its id.")
 @click.option(
     "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest ones: this number."
 )
-def history(instance: str, limit: int) -> ExitCode:
+@click.option("--who", "ask_who", is_flag=True, help="Ask CloudTrail who changed its tags and its role before each.")
+def history(instance: str, limit: int, *, ask_who: bool) -> ExitCode:
     """Show what Rolekeeper did to an instance.
 
     Newest first: every change, wait and hold, what caused it, and what AWS answered.
@@ -74,7 +79,7 @@ def history(instance: str, limit: int) -> ExitCode:
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.history import history as show_history
 
-    return show_history(deployment(), instance, limit)
+    return show_history(deployment(), instance, limit, ask_who=ask_who)
 
 
 @command(

@@ -1,0 +1,482 @@
+"""explain and history --who: who set or removed the tag, attached a foreign role or reverted ours."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fakes.cloudtrail import AUTO_SCALING, role, user
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal, lines
+from rolekeeper_cli.progress import Progress
+
+THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
+ALICE, BOB = role("team/deployer", "alice"), user("bob")
+NOWHERE = (
+    "not in CloudTrail's event history of us-east-1: older than 90 days, not there yet (up to 15 minutes late), "
+    "or another Region's"
+)
+
+
+@pytest.fixture(autouse=True)
+def roles(desk: MappingsFixture) -> None:
+    for name in ("web", "db"):
+        desk.role(name)
+        desk.world.profile(name)
+    desk.edit("app=web", role="web")
+
+
+def told(terminal: Terminal, *arguments: str) -> list[str]:
+    """What explain says of who did it."""
+    ran = terminal("explain", *arguments)
+    assert ran.exit_code == 0, ran.output
+    rows = [(line[:14].strip(), line[14:].strip()) for line in ran.stdout.splitlines()]
+    return [f"{name}: {text}" for name, text in rows if name.endswith(" by") or name.startswith("unknown")][:-1] + [
+        f"{name}: {text}" for name, text in rows[-1:] if name.startswith("unknown")
+    ]
+
+
+def who(terminal: Terminal, instance: str) -> list[Any]:
+    """The same for programs, without when."""
+    answers = terminal.document("explain", instance)["who"]
+    return [(each["what"], each["about"], each["by"] and each["by"]["arn"], each["event"]) for each in answers]
+
+
+def attached_by_hand(terminal: Terminal, desk: MappingsFixture, instance: str, by: Any) -> str:
+    """A foreign profile on a bare instance, with its event; returns the association."""
+    association = desk.world.attach_by_hand(instance, "theirs")
+    terminal.trail.associated("AssociateIamInstanceProfile", by, made=association)
+    return association
+
+
+# ---- the tag that decides ----
+
+
+def test_the_newest_call_that_set_the_deciding_tag_is_named(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web")
+    terminal.trail.tagged(BOB, one, app="web")
+    desk.world.wait(60)
+    terminal.trail.tagged(ALICE, one, app="web", Name="x")
+    at = desk.world.clock.now()
+    desk.world.wait(60)
+    terminal.trail.tagged(BOB, one, other="web")
+    terminal.trail.tagged(BOB, "i-0000000000000ffff", app="web")
+    assert f"role/team/deployer, session alice (CreateTags app=web, {at:%Y-%m-%dT%H:%M:%SZ})" in (
+        terminal("explain", one).stdout
+    )
+    [answer] = terminal.document("explain", one)["who"]
+    assert answer == {
+        "what": "tagged",
+        "about": "app=web",
+        "by": {
+            "arn": "arn:aws:sts::123456789012:assumed-role/deployer/alice",
+            "role": "arn:aws:iam::123456789012:role/team/deployer",
+            "session": "alice",
+            "invoked_by": "",
+        },
+        "event": "CreateTags",
+        "event_id": "event-1",
+        "at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
+        "unknown_because": None,
+    }
+
+
+def test_a_tag_given_at_launch_is_by_whoever_launched_it(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web")
+    terminal.trail.launched(AUTO_SCALING, one, app="web")
+    text = terminal("explain", one).stdout
+    assert "AWSServiceRoleForAutoScaling, session AutoScaling, for autoscaling.amazonaws.com (RunInstances" in text
+
+
+def test_a_tag_in_the_request_counts_where_the_answer_is_left_out(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web")
+    tags = [{"key": "app", "value": "web"}]
+    asked = {"tagSpecificationSet": {"items": [{"resourceType": "volume", "tags": tags}]}}
+    answer = {"instancesSet": {"items": [{"instanceId": one}]}}
+    terminal.trail.happened("RunInstances", BOB, asked, answer, resources=(one,))
+    assert who(terminal, one) == [("tagged", "app=web", None, None)]
+    asked["tagSpecificationSet"]["items"].append({"resourceType": "instance", "tags": tags})
+    terminal.trail.happened("RunInstances", BOB, asked, answer, resources=(one,))
+    assert who(terminal, one) == [("tagged", "app=web", BOB["arn"], "RunInstances")]
+
+
+@pytest.mark.parametrize("keys", [{"app": "", "other": ""}, {}])
+def test_whoever_removed_the_tag_by_its_key_or_all_of_them_is_named(
+    terminal: Terminal, desk: MappingsFixture, keys: dict[str, str]
+) -> None:
+    one = desk.converged("web", app="web")
+    desk.world.untag(one, "app")
+    terminal.trail.tagged(BOB, one, removed=True, **keys)
+    terminal.trail.tagged(ALICE, one, removed=True, other="")
+    assert who(terminal, one) == [("untagged", "app", BOB["arn"], "DeleteTags")]
+    desk.world.reconcile(one)
+    assert not desk.world.association(one)
+    assert who(terminal, one) == [("untagged", "app", BOB["arn"], "DeleteTags")], "once the role is gone, too"
+
+
+def test_whoever_changed_the_tag_to_what_no_mapping_wants_is_named(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    desk.world.tag(one, app="none")
+    terminal.trail.tagged(BOB, one, app="none")
+    desk.world.reconcile(one)
+    assert who(terminal, one) == [("tagged", "app=none", BOB["arn"], "CreateTags")]
+
+
+def test_the_tag_that_excludes_and_each_of_a_conflict_are_asked_about(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    ignored = desk.world.running(app="web", **{"rolekeeper:ignore": "true"})
+    assert who(terminal, ignored) == [("tagged", "rolekeeper:ignore=true", None, None)]
+    desk.edit("team=a", role="db")
+    tied = desk.world.running(app="web", team="a")
+    assert [each[1] for each in who(terminal, tied)] == ["app=web", "team=a"]
+
+
+def test_a_call_that_was_refused_set_no_tag(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web")
+    asked = {"resourcesSet": {"items": [{"resourceId": one}]}, "tagSet": {"items": [{"key": "app", "value": "web"}]}}
+    terminal.trail.happened("CreateTags", BOB, asked, resources=(one,), errorCode="Client.UnauthorizedOperation")
+    assert who(terminal, one) == [("tagged", "app=web", None, None)]
+
+
+def test_nothing_is_asked_where_no_tag_and_nobody_decided(terminal: Terminal, desk: MappingsFixture) -> None:
+    bare, pinned = desk.world.running(), desk.world.running(app="web")
+    terminal("attach", pinned, "db", "--no-wait")
+    desk.quiet()
+    assert who(terminal, bare) == who(terminal, pinned) == []
+    assert terminal("explain", desk.world.running(app="web"), "--no-who").exit_code == 0
+    assert not desk.world.calls["LookupEvents"]
+
+
+# ---- roles of others ----
+
+
+def test_whoever_attached_a_foreign_role_is_found_by_the_association(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web")
+    desk.world.profile("theirs", path="/")
+    association = attached_by_hand(terminal, desk, one, ALICE)
+    terminal.trail.associated("AssociateIamInstanceProfile", BOB, made="iip-assoc-other")
+    terminal.trail.tagged(BOB, one, app="web")
+    assert desk.world.association(one).id == association  # type: ignore[union-attr]  # it was just made
+    assert who(terminal, one) == [
+        ("tagged", "app=web", BOB["arn"], "CreateTags"),
+        ("attached", "theirs", ALICE["arn"], "AssociateIamInstanceProfile"),
+    ]
+    assert "attached by" in terminal("explain", one).stdout
+
+
+def test_a_foreign_role_from_the_launch_is_by_whoever_launched_it(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running(profile="theirs")
+    terminal.trail.launched(BOB, one, profile_arn=THEIRS)
+    assert who(terminal, one) == [("attached", "theirs", BOB["arn"], "RunInstances")]
+    terminal.trail.launched(ALICE, one, profile_arn=f"{THEIRS}-other")
+    assert who(terminal, one) == [("attached", "theirs", None, None)]
+
+
+def test_a_role_that_went_and_came_back_is_not_by_whoever_launched_it(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    one = desk.world.running(profile="theirs", app="web")
+    terminal.trail.launched(BOB, one, profile_arn=THEIRS, app="web")
+    desk.world.reconcile(one)
+    desk.world.detach_by_hand(one)
+    desk.world.wait(5)
+    attached_by_hand(terminal, desk, one, ALICE)
+    assert who(terminal, one)[1:] == [("attached", "theirs", ALICE["arn"], "AssociateIamInstanceProfile")]
+
+
+def test_whoever_reverted_our_role_is_named_and_we_never_are(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    ours = desk.world.association(one)
+    assert ours
+    terminal.trail.tagged(ALICE, one, app="web")
+    terminal.trail.associated("AssociateIamInstanceProfile", role("rolekeeper", "us"), made=ours.id)
+    assert [each[0] for each in who(terminal, one)] == ["tagged"], "as long as ours is attached nobody reverted it"
+    desk.world.detach_by_hand(one)
+    terminal.trail.associated("DisassociateIamInstanceProfile", BOB, ended=ours.id)
+    assert who(terminal, one)[1:] == [("reverted", ours.id, BOB["arn"], "DisassociateIamInstanceProfile")]
+
+
+def test_one_replace_by_another_both_reverts_ours_and_attaches_theirs(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    one = desk.converged("web", app="web")
+    ours = desk.world.association(one)
+    assert ours
+    desk.world.profile("theirs", path="/")
+    theirs = desk.world.truth.replace(ours.id, "theirs").id
+    desk.world.wait(5)
+    terminal.trail.associated("ReplaceIamInstanceProfileAssociation", BOB, ended=ours.id, made=theirs)
+    assert who(terminal, one)[1:] == [
+        ("attached", "theirs", BOB["arn"], "ReplaceIamInstanceProfileAssociation"),
+        ("reverted", ours.id, BOB["arn"], "ReplaceIamInstanceProfileAssociation"),
+    ]
+
+
+def test_calls_by_name_are_looked_up_only_in_the_time_that_the_history_leaves(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    one = desk.converged("web", app="web")
+    attached = desk.world.clock.now()
+    desk.world.wait(3600)
+    desk.world.detach_by_hand(one)
+    desk.world.profile("theirs", path="/")
+    desk.world.wait(5)
+    desk.world.attach_by_hand(one, "theirs")
+    desk.world.reconcile(one)
+    seen = desk.world.clock.now()
+    desk.world.wait(3600)
+    terminal("explain", one)
+    asked = len(terminal.trail.asked)
+    windows = {each["LookupAttributes"][0]["AttributeValue"]: each for each in terminal.trail.asked}
+    made = windows["AssociateIamInstanceProfile"]
+    assert attached - timedelta(minutes=2) < made["StartTime"] < attached
+    assert seen < made["EndTime"] < seen + timedelta(minutes=2)
+    assert windows["DisassociateIamInstanceProfile"]["StartTime"] < attached
+    assert seen < windows["DisassociateIamInstanceProfile"]["EndTime"] < seen + timedelta(minutes=2)
+    desk.world.later(days=91)
+    assert NOWHERE in terminal("explain", one).stdout
+    assert len(terminal.trail.asked) == asked, "of that time CloudTrail has nothing"
+
+
+# ---- what CloudTrail answers ----
+
+
+def test_without_the_permission_one_line_names_it_and_the_rest_is_explained(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    one = desk.world.running(app="web", profile="theirs")
+    terminal.trail.refuses = "AccessDeniedException"
+    text = terminal("explain", one).stdout
+    [line] = [each for each in text.splitlines() if "cloudtrail" in each]
+    assert line.split(None, 2)[2] == "tagged app=web, attached theirs: you aren't allowed cloudtrail:LookupEvents"
+    assert "to undo" in text
+    assert desk.world.calls["LookupEvents"] == 1
+    answers = terminal.document("explain", one)["who"]
+    assert {each["unknown_because"] for each in answers} == {"you aren't allowed cloudtrail:LookupEvents"}
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("ThrottlingException", "CloudTrail gave no answer (ThrottlingException)"),
+        ("UnsupportedOperationException", "CloudTrail refused: UnsupportedOperationException: no"),
+    ],
+)
+def test_throttled_or_refused_it_says_so_and_goes_on(
+    terminal: Terminal, desk: MappingsFixture, code: str, said: str
+) -> None:
+    one = desk.world.running(app="web")
+    terminal.trail.refuses = code
+    assert f"tagged app=web: {said}" in terminal("explain", one).stdout
+
+
+def test_what_was_found_before_it_was_throttled_is_shown(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web", profile="theirs")
+    terminal.trail.tagged(BOB, one, app="web")
+    desk.world.calls.after("LookupEvents", lambda: setattr(terminal.trail, "refuses", "ThrottlingException"))
+    text = terminal("explain", one).stdout
+    assert "user/bob (CreateTags app=web" in text
+    assert "attached theirs: CloudTrail gave no answer (ThrottlingException)" in text
+
+
+def test_pages_are_read_until_all_is_answered_and_no_further(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web")
+    terminal.trail.tagged(ALICE, one, app="web")
+    terminal.trail.page = 2
+    for number in range(5):
+        terminal.trail.tagged(BOB, one, backup=str(number))
+    began = desk.world.clock.now()
+    assert who(terminal, one) == [("tagged", "app=web", ALICE["arn"], "CreateTags")]
+    assert desk.world.calls["LookupEvents"] == 3
+    assert desk.world.clock.now() - began == timedelta(seconds=1), "two calls a second, and others call too"
+
+
+def test_the_sessions_of_its_role_since_then_are_not_looked_through(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web")
+    terminal.trail.tagged(ALICE, one, app="web")
+    desk.world.reconcile(one)
+    desk.world.wait(300)
+    terminal.trail.page = 2
+    for _ in range(100):
+        terminal.trail.happened("AssumeRole", {"type": "AWSService"}, resources=(one,))
+    terminal.trail.tagged(BOB, one, app="web")
+    assert who(terminal, one) == [("tagged", "app=web", ALICE["arn"], "CreateTags")], (
+        "who made it so, not who said it again"
+    )
+    assert desk.world.calls["LookupEvents"] == 1
+
+
+def test_an_entry_that_saw_another_value_says_since_when(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    before = desk.world.clock.now()
+    desk.edit("app=db", role="db")
+    desk.world.tag(one, app="db")
+    terminal("explain", one)
+    [asked] = [each for each in terminal.trail.asked if "StartTime" in each]
+    assert before - timedelta(minutes=2) < asked["StartTime"] < before
+    assert "EndTime" not in asked
+
+
+def test_an_instance_with_endless_events_is_asked_about_within_bounds(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    one = desk.world.running(app="web")
+    terminal.trail.page = 2
+    for number in range(100):
+        terminal.trail.tagged(BOB, one, backup=str(number))
+    text = terminal("explain", one).stdout
+    assert "tagged app=web: not among the 20 events that were looked through, and there are more" in text
+    assert desk.world.calls["LookupEvents"] == 10
+
+
+def test_a_slow_cloudtrail_is_asked_within_a_time(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web")
+    terminal.trail.page = 1
+    for number in range(100):
+        terminal.trail.tagged(BOB, one, backup=str(number))
+
+    def slowly() -> None:
+        desk.world.wait(5)
+        desk.world.calls.before("LookupEvents", slowly)
+
+    slowly()
+    terminal("explain", one)
+    assert desk.world.calls["LookupEvents"] == 3
+
+
+def test_the_launch_is_the_last_that_is_looked_at(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web")
+    for number in range(4):
+        terminal.trail.tagged(BOB, one, backup=str(number))
+    terminal.trail.launched(BOB, one)
+    terminal.trail.page = 1
+    assert who(terminal, one) == [("tagged", "app=web", None, None)]
+    assert desk.world.calls["LookupEvents"] == 1
+
+
+def test_how_many_events_were_looked_through_is_counted_while_it_lasts(
+    terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = desk.world.running(app="web")
+    for number in range(3):
+        terminal.trail.tagged(BOB, one, backup=str(number))
+    counted: list[int] = []
+    monkeypatch.setattr(Progress, "at", lambda _self, done: counted.append(done))
+    terminal("explain", one)
+    assert counted == [0, 1, 2]
+
+
+# ---- text from outside ----
+
+
+def test_what_comes_from_cloudtrail_is_cut_and_escaped(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web")
+    evil = {"type": "IAMUser", "arn": f"arn:aws:iam::1:user/\x1b[2J\u202e\u2028\n{'x' * 5_000}"}
+    terminal.trail.tagged(evil, one, app="web")
+    for ran in (terminal("explain", one), terminal("explain", one, "--output", "json")):
+        assert not {"\x1b", "\u202e", "\u2028"} & set(ran.stdout)
+        assert "xxx…" in ran.stdout
+        assert len(ran.stdout) < 4_000
+    assert r"user/\u001b[2J\u202e\u2028\nxxx" in terminal("explain", one).stdout
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "no JSON",
+        "[]",
+        json.dumps({"userIdentity": "me", "requestParameters": [], "responseElements": None}),
+        json.dumps({"requestParameters": {"resourcesSet": {"items": ["i-1"]}, "tagSet": {"items": {"key": "app"}}}}),
+    ],
+)
+def test_a_record_of_another_shape_answers_nothing(terminal: Terminal, desk: MappingsFixture, record: str) -> None:
+    one = desk.world.running(app="web")
+    for name in ("CreateTags", "DeleteTags", "RunInstances"):
+        terminal.trail.happened(name, None, resources=(one,))
+    for event in terminal.trail.events:
+        event["CloudTrailEvent"] = record
+    assert who(terminal, one) == [("tagged", "app=web", None, None)]
+
+
+@pytest.mark.parametrize(
+    ("identity", "words"),
+    [
+        ({"type": "Root", "arn": "arn:aws:iam::123456789012:root"}, "root"),
+        (role("deployer", "alice", "999999999999"), "arn:aws:iam::999999999999:role/deployer, session alice"),
+        ({"type": "AWSService", "invokedBy": "ec2.amazonaws.com"}, "ec2.amazonaws.com"),
+        ({"type": "WebIdentityUser", "userName": "joe"}, "joe"),
+        ({"type": "AWSAccount", "principalId": "AIDA:joe", "accountId": "999999999999"}, "AIDA:joe"),
+        (None, "nobody that CloudTrail names"),
+    ],
+)
+def test_every_kind_of_caller_has_words(terminal: Terminal, desk: MappingsFixture, identity: Any, words: str) -> None:
+    one = desk.world.running(app="web")
+    terminal.trail.tagged(identity, one, app="web")
+    assert f"{words} (CreateTags app=web," in terminal("explain", one).stdout
+
+
+# ---- history ----
+
+
+def test_history_says_who_changed_what_each_entry_saw(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.edit("app=db", role="db")
+    one = desk.world.running(app="web")
+    terminal.trail.launched(AUTO_SCALING, one, app="web", secret="s3cr3t")
+    desk.world.reconcile(one)
+    desk.world.wait(3600)
+    desk.world.tag(one, app="db", secret="0ther")
+    terminal.trail.tagged(ALICE, one, app="db", secret="0ther")
+    desk.world.reconcile(one)
+    desk.world.wait(3600)
+    ours = desk.world.association(one)
+    assert ours
+    desk.world.detach_by_hand(one)
+    terminal.trail.associated("DisassociateIamInstanceProfile", BOB, ended=ours.id)
+    desk.world.reconcile(one)
+    rows = terminal.document("history", one, "--who")
+    found = [
+        [(each["what"], each["about"], each["by"]["session"] or each["by"]["arn"]) for each in row["who"]]
+        for row in rows
+    ]
+    assert found == [
+        [("reverted", ours.id, BOB["arn"])],
+        [("tagged", "app=db", "alice")],
+        [("tagged", "app=web", "AutoScaling")],
+    ]
+    text = terminal("history", one, "--who").stdout
+    assert "tagged by role/team/deployer, session alice (CreateTags app=db" in text
+    assert lines(text)[3] == "2026-03-01T10:00:04Z Replace (differs) db app=db"
+    assert "s3cr3t" not in text
+    assert "0ther" not in text
+
+
+def test_history_asks_only_when_it_is_told_to(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    desk.quiet()
+    [entry] = terminal.document("history", one)
+    at = f"{entry['at'][:19]}Z"
+    assert "who" not in entry
+    assert not desk.world.calls["LookupEvents"]
+    terminal.trail.refuses = "AccessDeniedException"
+    ran = terminal("history", one, "--who")
+    assert ran.exit_code == 0
+    assert ran.stderr == "Warning: who did 1 of these things is unknown: you aren't allowed cloudtrail:LookupEvents\n"
+    assert lines(ran.stdout)[1:] == [f"{at} Attach (unoccupied) web app=web", "tagged app=web by: unknown"]
+
+
+def test_a_foreign_role_that_came_and_went_is_in_the_history(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web")
+    desk.world.profile("theirs", path="/")
+    theirs = attached_by_hand(terminal, desk, one, ALICE)
+    desk.world.reconcile(one)
+    desk.world.wait(3600)
+    desk.world.detach_by_hand(one)
+    terminal.trail.associated("DisassociateIamInstanceProfile", BOB, ended=theirs)
+    desk.world.reconcile(one)
+    rows = [
+        [(each["what"], each["about"]) for each in row["who"] if each["by"]]
+        for row in terminal.document("history", one, "--who")
+    ]
+    assert rows == [[("detached", theirs)], [("attached", "theirs")]]
