@@ -1,0 +1,387 @@
+"""What each of the stack's roles may do, and what it may not, as a table of requests: one line for a story.
+
+It is written from docs/security.md, not from the policies. `tests/unit/test_policy_matrix.py` asks IAM's evaluator.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from support.policy_simulation import ACCOUNT, REGION
+
+OTHER_ACCOUNT, OTHER_REGION = "999999999999", "eu-west-1"
+
+EVENT, RETRY, MAPPING, SCHEDULE, STATE = (
+    *("OnInstanceEventRole", "OnRetryRole", "OnMappingChangeRole", "OnScheduleRole", "OnStateChangeRole"),
+)
+LOOP = "RetryStateMachineRole"
+RECONCILING, PUBLISHING = (EVENT, RETRY), (MAPPING, SCHEDULE)
+LOOKING = (*RECONCILING, *PUBLISHING)
+FUNCTIONS = (*LOOKING, STATE)
+ALL = (*FUNCTIONS, LOOP)
+STRANGER = "an administrator of another account"
+USER = "a user without permissions"
+EVENTBRIDGE, CLOUDWATCH, LAMBDA, STATES = (
+    *("events.amazonaws.com", "cloudwatch.amazonaws.com", "lambda.amazonaws.com", "states.amazonaws.com"),
+)
+
+# The service, as AWS names the condition key's value.
+EC2 = "ec2.amazonaws.com"
+
+_IAM, _THEIRS = f"arn:aws:iam::{ACCOUNT}", f"arn:aws:iam::{OTHER_ACCOUNT}"
+
+
+def _here(service: str, name: str) -> str:
+    return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{name}"
+
+
+def _there(service: str, name: str) -> str:
+    return f"arn:aws:{service}:{REGION}:{OTHER_ACCOUNT}:{name}"
+
+
+# What isn't the stack's own, by the name that the table uses. The stack's own has its name in the template.
+PLACES = {
+    "everything": "*",
+    "instance": _here("ec2", "instance/i-0123456789abcdef0"),
+    "instance elsewhere": f"arn:aws:ec2:{OTHER_REGION}:{ACCOUNT}:instance/i-0123456789abcdef0",
+    "instance of others": _there("ec2", "instance/i-0123456789abcdef0"),
+    "volume": _here("ec2", "volume/vol-0123456789abcdef0"),
+    "role": f"{_IAM}:role/rolekeeper/web",
+    "role deeper": f"{_IAM}:role/rolekeeper/team/web",
+    "role outside": f"{_IAM}:role/admin",
+    "role beside": f"{_IAM}:role/rolekeeper-admin",
+    "role under a longer path": f"{_IAM}:role/rolekeeper2/admin",
+    "role of others": f"{_THEIRS}:role/rolekeeper/web",
+    "profile": f"{_IAM}:instance-profile/rolekeeper/web",
+    "other profile": f"{_IAM}:instance-profile/rolekeeper/batch",
+    "profile outside": f"{_IAM}:instance-profile/admin",
+    "profile beside": f"{_IAM}:instance-profile/rolekeeper-admin",
+    "profile of others": f"{_THEIRS}:instance-profile/rolekeeper/web",
+    "policy": f"{_IAM}:policy/some",
+    "policy of AWS": "arn:aws:iam::aws:policy/AdministratorAccess",
+    "user": f"{_IAM}:user/somebody",
+    "bus": _here("events", "event-bus/default"),
+    "other bus": _here("events", "event-bus/other"),
+    "bus elsewhere": f"arn:aws:events:{OTHER_REGION}:{ACCOUNT}:event-bus/default",
+    "bus of others": _there("events", "event-bus/default"),
+    "rule": _here("events", "rule/somebodys"),
+    "rule of others": _there("events", "rule/InstanceStateRule"),
+    "table": _here("dynamodb", "table/somebodys"),
+    "table of others": _there("dynamodb", "table/StateTable"),
+    "queue": _here("sqs", "somebodys"),
+    "queue of others": _there("sqs", "WorkQueue"),
+    "topic": _here("sns", "somebodys"),
+    "topic of others": _there("sns", "AlarmTopic"),
+    "key": _here("kms", "key/somebodys"),
+    "function": _here("lambda", "function:somebodys"),
+    "machine": _here("states", "stateMachine:somebodys"),
+    "log": _here("logs", "log-group:somebodys:log-stream:one"),
+    "alarm": _here("cloudwatch", "alarm:somebodys"),
+    "alarm elsewhere": f"arn:aws:cloudwatch:{OTHER_REGION}:{ACCOUNT}:alarm:rolekeeper-contested",
+    "alarm of others": _there("cloudwatch", "alarm:rolekeeper-contested"),
+}
+KEYS = {
+    "new": "ec2:NewInstanceProfile",
+    "now": "ec2:InstanceProfile",
+    "to": "iam:PassedToService",
+    "source": "events:source",
+    "by": "aws:SourceArn",
+    "of": "aws:SourceAccount",
+    "tls": "aws:SecureTransport",
+    "item": "dynamodb:LeadingKeys",
+}
+INSTANCE_ITEM, MAPPING_ITEM = f"instance#{ACCOUNT}#{REGION}#i-0123456789abcdef0", "mapping#3:app#web"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One request, and whether it is allowed.
+
+    Attributes:
+        who: a role of the template, a service, STRANGER or USER.
+        on: a resource of the template, or one of PLACES. After a colon: what is in it, as a log's stream.
+        given: values of KEYS; a resource's name stands for its ARN.
+        takes_over: whether the stack has TakeOver=true.
+    """
+
+    who: str
+    action: str
+    on: str
+    given: tuple[tuple[str, str | tuple[str, ...]], ...]
+    allowed: bool
+    takes_over: bool = False
+
+    def __str__(self) -> str:
+        given = "".join(f", {key} {value}" for key, value in self.given)
+        stack = ", TakeOver" if self.takes_over else ""
+        return f"{self.who} {'may' if self.allowed else 'may not'} {self.action} on {self.on}{given}{stack}"
+
+
+def _cases(
+    allowed: bool,  # noqa: FBT001  # only `may` and `may_not` call it
+    who: str | Sequence[str],
+    actions: str,
+    on: str | Sequence[str],
+    **given: str | tuple[str, ...],
+) -> Iterator[Case]:
+    assert given.keys() <= KEYS.keys()
+    for each in (who,) if isinstance(who, str) else who:
+        for action in actions.split():
+            for place in (on,) if isinstance(on, str) else on:
+                yield Case(each, action, place, tuple(given.items()), allowed)
+
+
+def may(
+    who: str | Sequence[str], actions: str, on: str | Sequence[str], **given: str | tuple[str, ...]
+) -> Iterator[Case]:
+    return _cases(True, who, actions, on, **given)  # noqa: FBT003  # the same
+
+
+def may_not(
+    who: str | Sequence[str], actions: str, on: str | Sequence[str], **given: str | tuple[str, ...]
+) -> Iterator[Case]:
+    return _cases(False, who, actions, on, **given)  # noqa: FBT003  # the same
+
+
+def taking_over(cases: Iterator[Case]) -> Iterator[Case]:
+    for each in cases:
+        yield Case(each.who, each.action, each.on, each.given, each.allowed, takes_over=True)
+
+
+ATTACH, REPLACE, DETACH = (
+    "ec2:AssociateIamInstanceProfile",
+    "ec2:ReplaceIamInstanceProfileAssociation",
+    "ec2:DisassociateIamInstanceProfile",
+)
+OUTSIDE = ("profile outside", "profile beside", "profile of others")
+ELSEWHERE = ("instance elsewhere", "instance of others")
+
+INSTANCES = [
+    *may(LOOKING, "ec2:DescribeInstances ec2:DescribeIamInstanceProfileAssociations", "everything"),
+    *may_not((STATE, LOOP), "ec2:DescribeInstances ec2:DescribeIamInstanceProfileAssociations", "everything"),
+    *may_not(LOOKING, "ec2:DescribeVolumes", "everything"),
+    *may(RECONCILING, ATTACH, "instance", new="profile"),
+    *may_not((*PUBLISHING, STATE, LOOP), ATTACH, "instance", new="profile"),
+    *(each for new in OUTSIDE for each in may_not(RECONCILING, ATTACH, "instance", new=new)),
+    *may_not(RECONCILING, ATTACH, ELSEWHERE, new="profile"),
+    *may_not(RECONCILING, ATTACH, "instance"),
+    *may(RECONCILING, REPLACE, "instance", now="profile", new="other profile"),
+    *may_not((*PUBLISHING, STATE, LOOP), REPLACE, "instance", now="profile", new="other profile"),
+    *(each for new in OUTSIDE for each in may_not(RECONCILING, REPLACE, "instance", now="profile", new=new)),
+    *may_not(RECONCILING, REPLACE, "instance", now="profile outside", new="profile"),
+    *may_not(RECONCILING, REPLACE, "instance", now="profile beside", new="profile"),
+    *may_not(RECONCILING, REPLACE, "instance", new="profile"),
+    *may_not(RECONCILING, REPLACE, ELSEWHERE, now="profile", new="other profile"),
+    *may(RECONCILING, DETACH, "instance", now="profile"),
+    *may_not((*PUBLISHING, STATE, LOOP), DETACH, "instance", now="profile"),
+    *may_not(RECONCILING, DETACH, "instance", now="profile outside"),
+    *may_not(RECONCILING, DETACH, "instance", now="profile beside"),
+    *may_not(RECONCILING, DETACH, "instance"),
+    *may_not(RECONCILING, DETACH, ELSEWHERE, now="profile"),
+    *may_not(RECONCILING, "ec2:TerminateInstances ec2:StopInstances", "instance", now="profile"),
+    *may_not(RECONCILING, "ec2:CreateTags ec2:DeleteTags", "instance"),
+    *may_not(ALL, "ec2:DeleteVolume", "volume"),
+]
+
+TAKE_OVER = [
+    *taking_over(may(RECONCILING, REPLACE, "instance", now="profile outside", new="profile")),
+    *taking_over(may(RECONCILING, DETACH, "instance", now="profile outside")),
+    # What an instance gets stays under the path, whatever is taken away for it.
+    *(
+        each
+        for new in OUTSIDE
+        for each in taking_over(may_not(RECONCILING, REPLACE, "instance", now="profile outside", new=new))
+    ),
+    *taking_over(may_not(RECONCILING, ATTACH, "instance", new="profile outside")),
+    *taking_over(may_not(RECONCILING, REPLACE, ELSEWHERE, now="profile outside", new="profile")),
+    *taking_over(may_not(RECONCILING, DETACH, ELSEWHERE, now="profile outside")),
+    *taking_over(may_not((*PUBLISHING, STATE, LOOP), DETACH, "instance", now="profile outside")),
+    *taking_over(may_not(RECONCILING, "ec2:TerminateInstances", "instance", now="profile outside")),
+]
+
+ROLES = [
+    *may(LOOKING, "iam:PassRole", ("role", "role deeper"), to=EC2),
+    *may_not((STATE, LOOP), "iam:PassRole", "role", to=EC2),
+    *may_not(LOOKING, "iam:PassRole", ("role outside", "role beside", "role under a longer path"), to=EC2),
+    *may_not(LOOKING, "iam:PassRole", "role of others", to=EC2),
+    *may_not(LOOKING, "iam:PassRole", "role", to="lambda.amazonaws.com"),
+    *may_not(LOOKING, "iam:PassRole", "role", to="ec2.evil.example"),
+    *may_not(LOOKING, "iam:PassRole", "role"),
+    *may_not(ALL, "sts:AssumeRole", ("role", "role outside")),
+    *may(PUBLISHING, "iam:GetRole iam:ListAttachedRolePolicies iam:ListRolePolicies", ("role", "role outside")),
+    *may(PUBLISHING, "iam:GetRolePolicy", "role"),
+    *may(PUBLISHING, "iam:GetInstanceProfile", ("profile", "profile outside")),
+    *may(PUBLISHING, "iam:GetPolicy iam:GetPolicyVersion", ("policy", "policy of AWS")),
+    *may_not((*RECONCILING, STATE, LOOP), "iam:GetRole", "role"),
+    *may_not((*RECONCILING, STATE, LOOP), "iam:GetPolicy", "policy"),
+    *may(PUBLISHING, "iam:CreateInstanceProfile iam:AddRoleToInstanceProfile", "profile"),
+    *may_not(
+        PUBLISHING, "iam:CreateInstanceProfile iam:AddRoleToInstanceProfile", ("profile outside", "profile beside")
+    ),
+    *may_not((*RECONCILING, STATE, LOOP), "iam:CreateInstanceProfile iam:AddRoleToInstanceProfile", "profile"),
+    *may_not(PUBLISHING, "iam:RemoveRoleFromInstanceProfile iam:DeleteInstanceProfile", "profile"),
+    *may_not(LOOKING, "iam:PutRolePolicy iam:AttachRolePolicy iam:UpdateAssumeRolePolicy iam:CreateRole", "role"),
+    *may_not(PUBLISHING, "iam:CreatePolicyVersion iam:DeletePolicy", "policy"),
+    *may_not(ALL, "iam:CreateAccessKey", "user"),
+]
+
+TABLES = [
+    *may(RECONCILING, "dynamodb:BatchGetItem dynamodb:UpdateItem", "StateTable", item=INSTANCE_ITEM),
+    *may(PUBLISHING, "dynamodb:Query dynamodb:PutItem", "StateTable", item=MAPPING_ITEM),
+    *may(STATE, "dynamodb:BatchGetItem", "StateTable", item=INSTANCE_ITEM),
+    *may(STATE, "dynamodb:PutItem", "StateTable", item="timers"),
+    *may_not(STATE, "dynamodb:DeleteItem dynamodb:UpdateItem", "StateTable", item=INSTANCE_ITEM),
+    *may_not(FUNCTIONS, "dynamodb:Scan dynamodb:DeleteTable dynamodb:PartiQLSelect", "StateTable"),
+    *may_not(FUNCTIONS, "dynamodb:UpdateTable dynamodb:UpdateTimeToLive", "StateTable"),
+    *may(PUBLISHING, "dynamodb:GetItem dynamodb:Query dynamodb:UpdateItem", "MappingTable", item="app"),
+    *may(SCHEDULE, "dynamodb:Scan", "MappingTable"),
+    *may_not(MAPPING, "dynamodb:Scan", "MappingTable"),
+    *may_not((*RECONCILING, STATE, LOOP), "dynamodb:GetItem dynamodb:PutItem", "MappingTable", item="app"),
+    *may_not(PUBLISHING, "dynamodb:DeleteTable dynamodb:UpdateTable dynamodb:PartiQLDelete", "MappingTable"),
+    *may_not(ALL, "dynamodb:GetItem dynamodb:PutItem dynamodb:BatchGetItem dynamodb:DeleteItem", "table"),
+    *may_not(SCHEDULE, "dynamodb:Scan", "table"),
+    *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:BatchGetItem dynamodb:UpdateItem", "table of others"),
+    *may(MAPPING, "dynamodb:GetRecords dynamodb:GetShardIterator dynamodb:DescribeStream", "MappingTable:stream/1"),
+    *may(STATE, "dynamodb:GetRecords dynamodb:GetShardIterator dynamodb:DescribeStream", "StateTable:stream/1"),
+    *may_not(MAPPING, "dynamodb:GetRecords", ("StateTable:stream/1", "table:stream/1")),
+    *may_not(STATE, "dynamodb:GetRecords", ("MappingTable:stream/1", "table:stream/1")),
+    *may_not(MAPPING, "dynamodb:PutResourcePolicy dynamodb:DeleteResourcePolicy", "MappingTable:stream/1"),
+    *may_not(STATE, "dynamodb:PutResourcePolicy dynamodb:DeleteResourcePolicy", "StateTable:stream/1"),
+    *may_not((EVENT, RETRY, SCHEDULE), "dynamodb:GetRecords", ("MappingTable:stream/1", "StateTable:stream/1")),
+    *may_not(STRANGER, "dynamodb:GetItem dynamodb:PutItem", ("MappingTable", "StateTable")),
+]
+
+QUEUES = [
+    *may(EVENT, "sqs:ReceiveMessage sqs:DeleteMessage sqs:GetQueueAttributes", "WorkQueue"),
+    *may_not((RETRY, MAPPING, SCHEDULE, STATE, LOOP), "sqs:ReceiveMessage sqs:DeleteMessage", "WorkQueue"),
+    *may_not(EVENT, "sqs:ReceiveMessage sqs:DeleteMessage", ("DeadLetterQueue", "queue", "queue of others")),
+    *may((*PUBLISHING, STATE), "sqs:SendMessage", "WorkQueue"),
+    *may_not((*RECONCILING, LOOP), "sqs:SendMessage", "WorkQueue"),
+    *may((*PUBLISHING, STATE, LOOP), "sqs:SendMessage", "DeadLetterQueue"),
+    *may_not(RECONCILING, "sqs:SendMessage", "DeadLetterQueue"),
+    *may_not(ALL, "sqs:SendMessage", ("queue", "queue of others")),
+    *may_not(ALL, "sqs:PurgeQueue sqs:DeleteQueue sqs:SetQueueAttributes", ("WorkQueue", "DeadLetterQueue")),
+    *may(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="InstanceStateRule"),
+    *may(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="InstanceTagRule"),
+    *may(EVENTBRIDGE, "sqs:SendMessage", "DeadLetterQueue", by="OnScheduleSweep"),
+    *may_not(EVENTBRIDGE, "sqs:SendMessage", "WorkQueue", by="OnScheduleSweep"),
+    *may_not(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="rule"),
+    *may_not(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="rule of others"),
+    *may_not(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue")),
+    *may_not(
+        EVENTBRIDGE, "sqs:ReceiveMessage sqs:PurgeQueue", ("WorkQueue", "DeadLetterQueue"), by="InstanceStateRule"
+    ),
+    *may_not("sns.amazonaws.com", "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="InstanceStateRule"),
+    *may_not((STRANGER, USER), "sqs:SendMessage sqs:ReceiveMessage", ("WorkQueue", "DeadLetterQueue")),
+    *may_not(STRANGER, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="InstanceStateRule"),
+    *may_not(EVENT, "sqs:ReceiveMessage", "WorkQueue", tls="false"),
+    *may_not(MAPPING, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), tls="false"),
+]
+
+MAILS = [
+    *may(LOOKING, "events:PutEvents", "bus", source="rolekeeper"),
+    *may_not((STATE, LOOP), "events:PutEvents", "bus", source="rolekeeper"),
+    *may_not(LOOKING, "events:PutEvents", "bus", source="aws.ec2"),
+    *may_not(LOOKING, "events:PutEvents", "bus", source=("rolekeeper", "somebody")),
+    *may_not(LOOKING, "events:PutEvents", ("other bus", "bus elsewhere", "bus of others"), source="rolekeeper"),
+    *may_not(LOOKING, "events:DeleteEventBus", "bus"),
+    *may_not(LOOKING, "events:PutRule events:PutTargets events:DisableRule", ("InstanceStateRule", "rule")),
+    *may(LOOKING, "sns:Publish", "AlarmTopic"),
+    *may_not((STATE, LOOP), "sns:Publish", "AlarmTopic"),
+    *may_not(LOOKING, "sns:Publish", "AlarmTopic", tls="false"),
+    *may_not(LOOKING, "sns:Publish", ("topic", "topic of others")),
+    *may_not(LOOKING, "sns:Subscribe sns:SetTopicAttributes sns:DeleteTopic", "AlarmTopic"),
+    *may(LOOKING, "kms:GenerateDataKey kms:Decrypt", "AlarmKey"),
+    *may_not((STATE, LOOP), "kms:Decrypt", "AlarmKey"),
+    *may_not(LOOKING, "kms:Decrypt kms:GenerateDataKey", "key"),
+    *may_not(LOOKING, "kms:ScheduleKeyDeletion kms:PutKeyPolicy", "AlarmKey"),
+    *may(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT),
+    *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="alarm", of=ACCOUNT),
+    *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="alarm elsewhere", of=ACCOUNT),
+    *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="ContestedAlarm"),
+    *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", of=ACCOUNT),
+    *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="alarm of others", of=OTHER_ACCOUNT),
+    *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT, tls="false"),
+    *may_not(CLOUDWATCH, "sns:Subscribe", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT),
+    *may_not(EVENTBRIDGE, "sns:Publish", "AlarmTopic", by="rule", of=ACCOUNT),
+    *may_not((STRANGER, USER), "sns:Publish sns:Subscribe", "AlarmTopic"),
+    *may_not(STRANGER, "sns:Publish", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT),
+    *may(CLOUDWATCH, "kms:GenerateDataKey kms:Decrypt", "AlarmKey", of=ACCOUNT),
+    *may_not(CLOUDWATCH, "kms:GenerateDataKey kms:Decrypt", "AlarmKey", of=OTHER_ACCOUNT),
+    *may_not(CLOUDWATCH, "kms:GenerateDataKey kms:Decrypt", "AlarmKey"),
+    *may_not(CLOUDWATCH, "kms:ScheduleKeyDeletion", "AlarmKey", of=ACCOUNT),
+    *may_not(EVENTBRIDGE, "kms:Decrypt", "AlarmKey", of=ACCOUNT),
+    *may_not((STRANGER, USER), "kms:Decrypt", "AlarmKey"),
+    *may_not(STRANGER, "kms:Decrypt", "AlarmKey", of=ACCOUNT),
+]
+
+CODE = [
+    *may(EVENT, "states:StartExecution", "RetryStateMachine"),
+    *may_not((RETRY, *PUBLISHING, STATE, LOOP), "states:StartExecution", "RetryStateMachine"),
+    *may_not(EVENT, "states:StartExecution", "machine"),
+    *may_not(EVENT, "states:DeleteStateMachine states:UpdateStateMachine", "RetryStateMachine"),
+    *may(STATE, "lambda:InvokeFunction", "OnSchedule"),
+    *may_not(STATE, "lambda:InvokeFunction", ("OnRetry", "OnInstanceEvent", "function")),
+    *may(LOOP, "lambda:InvokeFunction", "OnRetry"),
+    *may_not(LOOP, "lambda:InvokeFunction", ("OnSchedule", "OnMappingChange", "function")),
+    *may_not(LOOKING, "lambda:InvokeFunction", ("OnRetry", "OnSchedule", "function")),
+    *may_not(STATE, "lambda:UpdateFunctionCode lambda:AddPermission", "OnSchedule"),
+    *may_not(LOOP, "lambda:UpdateFunctionCode lambda:AddPermission", "OnRetry"),
+    *may(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by="OnScheduleSweep"),
+    *may(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by="OnScheduleExpiries"),
+    *may_not(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by="rule"),
+    *may_not(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by="rule of others"),
+    *may_not(EVENTBRIDGE, "lambda:UpdateFunctionCode", "OnSchedule", by="OnScheduleSweep"),
+    *may_not(EVENTBRIDGE, "lambda:UpdateFunctionCode", "OnSchedule", by="OnScheduleExpiries"),
+    *may_not(EVENTBRIDGE, "lambda:InvokeFunction", ("OnRetry", "OnInstanceEvent"), by="OnScheduleSweep"),
+    *may_not((STRANGER, USER), "lambda:InvokeFunction", ("OnSchedule", "OnRetry", "OnMappingChange")),
+    *may_not(STRANGER, "lambda:InvokeFunction", "OnSchedule", by="OnScheduleSweep"),
+    *may_not(STRANGER, "lambda:InvokeFunction", "OnSchedule", by="OnScheduleExpiries"),
+]
+
+LOGS = {
+    EVENT: "OnInstanceEventLogs",
+    RETRY: "OnRetryLogs",
+    MAPPING: "OnMappingChangeLogs",
+    SCHEDULE: "OnScheduleLogs",
+    STATE: "OnStateChangeLogs",
+}
+WRITING = [
+    *(each for role, log in LOGS.items() for each in may(role, "logs:CreateLogStream logs:PutLogEvents", f"{log}:1")),
+    *(
+        each
+        for role, log in LOGS.items()
+        for each in may_not(role, "logs:DeleteLogStream logs:GetLogEvents", f"{log}:1")
+    ),
+    *may_not((RETRY, MAPPING, SCHEDULE, STATE, LOOP), "logs:PutLogEvents", "OnInstanceEventLogs:1"),
+    *may_not(EVENT, "logs:PutLogEvents", "OnRetryLogs:1"),
+    *may_not(ALL, "logs:PutLogEvents logs:CreateLogStream", "log"),
+    *may(LOOP, "logs:CreateLogDelivery logs:ListLogDeliveries", "everything"),
+    *may_not(LOOP, "logs:DeleteResourcePolicy", "everything"),
+    *may_not(LOOP, "logs:PutLogEvents logs:DeleteLogStream", "RetryStateMachineLogs:1"),
+]
+
+TRUST = [
+    *may(LAMBDA, "sts:AssumeRole", FUNCTIONS),
+    *may(STATES, "sts:AssumeRole", LOOP, of=ACCOUNT),
+    *may_not(STATES, "sts:AssumeRole", LOOP, of=OTHER_ACCOUNT),
+    *may_not(STATES, "sts:AssumeRole", LOOP),
+    *may_not(STATES, "sts:TagSession", LOOP, of=ACCOUNT),
+    *may_not(STATES, "sts:AssumeRole", FUNCTIONS),
+    *may_not(LAMBDA, "sts:AssumeRole", LOOP, of=ACCOUNT),
+    *may_not(LAMBDA, "sts:TagSession", FUNCTIONS),
+    *may_not((EC2, EVENTBRIDGE, STRANGER, USER), "sts:AssumeRole", ALL),
+    *may_not(STRANGER, "sts:AssumeRole", LOOP, of=ACCOUNT),
+]
+
+SECTIONS = {
+    "what instances carry": INSTANCES,
+    "what instances carry, with TakeOver": TAKE_OVER,
+    "roles and profiles": ROLES,
+    "tables": TABLES,
+    "queues": QUEUES,
+    "events and mails": MAILS,
+    "functions and the retry loop": CODE,
+    "logs": WRITING,
+    "who may be one of the roles": TRUST,
+}
+CASES = [case for section in SECTIONS.values() for case in section]

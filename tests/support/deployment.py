@@ -1,0 +1,232 @@
+"""What CloudFormation makes of template.yaml: SAM's shorthands expanded, parameters, conditions and names filled in.
+
+`python -m support.deployment FILE` writes the expanded template, for the linters that don't know SAM's shorthands.
+"""
+
+import functools
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+from support.policy_simulation import ACCOUNT, REGION, Document
+from support.templates import ROOT
+
+STACK = "rolekeeper"
+# As `sam package` leaves it: code that was uploaded. SAM refuses local folders.
+UPLOADED = "s3://bucket/key"
+NO_VALUE = object()
+# What Ref and GetAtt give, by type. {0} is the resource's name.
+REFS = {
+    "AWS::IAM::ManagedPolicy": "arn:aws:iam::{account}:policy/{0}",
+    "AWS::SNS::Topic": "arn:aws:sns:{region}:{account}:{0}",
+    "AWS::SQS::Queue": "https://sqs.{region}.amazonaws.com/{account}/{0}",
+    "AWS::StepFunctions::StateMachine": "arn:aws:states:{region}:{account}:stateMachine:{0}",
+}
+ARNS = {
+    "AWS::CloudWatch::Alarm": "arn:aws:cloudwatch:{region}:{account}:alarm:{0}",
+    "AWS::DynamoDB::Table": "arn:aws:dynamodb:{region}:{account}:table/{0}",
+    "AWS::Events::Rule": "arn:aws:events:{region}:{account}:rule/{0}",
+    "AWS::IAM::Role": "arn:aws:iam::{account}:role/{0}",
+    "AWS::KMS::Key": "arn:aws:kms:{region}:{account}:key/{0}",
+    "AWS::Lambda::Function": "arn:aws:lambda:{region}:{account}:function:{0}",
+    "AWS::Logs::LogGroup": "arn:aws:logs:{region}:{account}:log-group:{0}:*",
+    "AWS::SNS::Topic": REFS["AWS::SNS::Topic"],
+    "AWS::SQS::Queue": "arn:aws:sqs:{region}:{account}:{0}",
+    "AWS::StepFunctions::StateMachine": REFS["AWS::StepFunctions::StateMachine"],
+}
+# The property by which a resource names itself. The others' names are CloudFormation's: the stack's and their own here.
+NAMES = {"AWS::CloudWatch::Alarm": "AlarmName", "AWS::Logs::LogGroup": "LogGroupName"}
+
+
+@functools.cache
+def _translated(path: str) -> str:
+    template = yaml_parse((ROOT / path).read_text())
+    for place in (*(each["Properties"] for each in template["Resources"].values()), template["Globals"]["Function"]):
+        place.update({name: UPLOADED for name in ("CodeUri", "ContentUri", "DefinitionUri") if name in place})
+    translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
+    return json.dumps(translator.translate(template, {}, passthrough_metadata=True), indent=1)
+
+
+def translated(path: str = "template.yaml") -> Any:
+    """The template as CloudFormation gets it from SAM's transform; a copy of the caller's own."""
+    return json.loads(_translated(path))
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The template's resources without any function left to resolve."""
+
+    resources: Mapping[str, Any]
+    arns: Mapping[str, str]
+
+    def of_type(self, kind: str) -> dict[str, Any]:
+        return {name: each["Properties"] for name, each in self.resources.items() if each["Type"] == kind}
+
+    def identity_policies(self, role: str) -> tuple[Document, ...]:
+        """A role's own policies, and the template's that it names."""
+        properties = self.resources[role]["Properties"]
+        ours = {
+            self.arns[name]: each["PolicyDocument"] for name, each in self.of_type("AWS::IAM::ManagedPolicy").items()
+        }
+        own = [each["PolicyDocument"] for each in properties.get("Policies", [])]
+        return (*own, *(ours[arn] for arn in properties.get("ManagedPolicyArns", [])))
+
+    def resource_policy(self, name: str) -> Document | None:
+        """What a resource itself says of who may use it: the policy of a queue, topic, key, table, function or role."""
+        properties = self.resources[name]["Properties"]
+        for key in ("KeyPolicy", "AssumeRolePolicyDocument", "ResourcePolicy"):
+            if key in properties:
+                document: Document = properties[key].get("PolicyDocument", properties[key])
+                return document
+        for kind, named in (("AWS::SQS::QueuePolicy", "Queues"), ("AWS::SNS::TopicPolicy", "Topics")):
+            for each in self.of_type(kind).values():
+                if self._ref(name) in each[named]:
+                    policy: Document = each["PolicyDocument"]
+                    return policy
+        permissions = [
+            each for each in self.of_type("AWS::Lambda::Permission").values() if each["FunctionName"] == name
+        ]
+        return (
+            {"Version": "2012-10-17", "Statement": [self._allow(each) for each in permissions]} if permissions else None
+        )
+
+    def _ref(self, name: str) -> str:
+        return _ref(name, self.resources[name])
+
+    def _allow(self, permission: Any) -> dict[str, Any]:
+        conditions = {
+            "ArnLike": {"aws:SourceArn": permission["SourceArn"]} if "SourceArn" in permission else {},
+            "StringEquals": {"aws:SourceAccount": permission["SourceAccount"]} if "SourceAccount" in permission else {},
+        }
+        return {
+            "Effect": "Allow",
+            "Principal": {"AWS": "*"} if permission["Principal"] == "*" else {"Service": permission["Principal"]},
+            "Action": permission["Action"],
+            "Resource": self.arns[permission["FunctionName"]],
+            "Condition": {operator: keys for operator, keys in conditions.items() if keys},
+        }
+
+
+def deployment(template: Any, **parameters: str) -> Deployment:
+    """A translated template as it is deployed with `parameters`, and the defaults of the others."""
+    resolver = _Resolver(template, parameters)
+    kept = {
+        name: each
+        for name, each in template["Resources"].items()
+        if "Condition" not in each or resolver.condition(each["Condition"])
+    }
+    resources = {name: resolver.resolve(each) for name, each in kept.items()}
+    arns = {name: _arn(name, each) for name, each in resources.items() if each["Type"] in ARNS | REFS}
+    return Deployment(resources, arns)
+
+
+def _name(name: str, resource: Any) -> str:
+    named: str = resource["Properties"].get(NAMES.get(resource["Type"]), name)
+    return named
+
+
+def _filled(pattern: str, name: str) -> str:
+    return pattern.format(name, account=ACCOUNT, region=REGION)
+
+
+def _ref(name: str, resource: Any) -> str:
+    return _filled(REFS.get(resource["Type"], "{0}"), _name(name, resource))
+
+
+def _arn(name: str, resource: Any) -> str:
+    return _filled((REFS | ARNS)[resource["Type"]], _name(name, resource))
+
+
+class _Resolver:
+    """CloudFormation's functions, as far as the template uses them; any other is an error."""
+
+    def __init__(self, template: Any, parameters: Mapping[str, str]) -> None:
+        self._resources = template["Resources"]
+        self._conditions = template["Conditions"]
+        unknown = parameters.keys() - template["Parameters"].keys()
+        assert not unknown, f"the template has no parameter {unknown}"
+        defaults = {name: str(each["Default"]) for name, each in template["Parameters"].items()}
+        self._values = {
+            "AWS::AccountId": ACCOUNT,
+            "AWS::NoValue": NO_VALUE,
+            "AWS::Partition": "aws",
+            "AWS::Region": REGION,
+            "AWS::StackName": STACK,
+            "AWS::URLSuffix": "amazonaws.com",
+            **defaults,
+            **parameters,
+        }
+
+    def condition(self, name: str) -> bool:
+        return bool(self.resolve(self._conditions[name]))
+
+    def resolve(self, node: Any) -> Any:
+        if isinstance(node, list):
+            return [each for each in map(self.resolve, node) if each is not NO_VALUE]
+        if not isinstance(node, dict):
+            return node
+        if len(node) == 1:
+            ((function, argument),) = node.items()
+            if function == "Ref" or function.startswith("Fn::"):
+                return self._call(function.removeprefix("Fn::"), argument)
+        return {key: value for key, each in node.items() if (value := self.resolve(each)) is not NO_VALUE}
+
+    def _call(self, function: str, argument: Any) -> Any:
+        match function:
+            case "Ref":
+                return self._named(argument)
+            case "GetAtt":
+                return self._attribute(*(argument if isinstance(argument, list) else argument.split(".", 1)))
+            case "Sub":
+                return re.sub(r"\$\{([^}!]+)\}", lambda found: self._in_text(found[1]), argument)
+            case "If":
+                return self.resolve(argument[1] if self.condition(argument[0]) else argument[2])
+            case "Equals":
+                left, right = self.resolve(argument)
+                return left == right
+            case "Not":
+                return not self.resolve(argument[0])
+            case _:
+                raise NotImplementedError(function)
+
+    def _in_text(self, name: str) -> str:
+        return str(self._attribute(*name.split(".", 1)) if "." in name else self._named(name))
+
+    def _named(self, name: str) -> Any:
+        return self._values[name] if name in self._values else _ref(name, self._resolved(name))
+
+    def _attribute(self, name: str, attribute: str) -> str:
+        resource = self._resolved(name)
+        if attribute == "Arn":
+            return _arn(name, resource)
+        if attribute == "StreamArn":
+            return f"{_arn(name, resource)}/stream/2026-01-01T00:00:00.000"
+        if attribute in {"QueueName", "TopicName"}:
+            return _name(name, resource)
+        raise NotImplementedError(f"{name}.{attribute}")
+
+    def _resolved(self, name: str) -> Any:
+        """The resource with nothing but its type, and its name where it gives itself one."""
+        resource = self._resources[name]
+        key = NAMES.get(resource["Type"], "")
+        own = resource["Properties"].get(key)
+        return {"Type": resource["Type"], "Properties": {} if own is None else {key: self.resolve(own)}}
+
+
+def main() -> None:
+    to = Path(sys.argv[1])
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(json.dumps(translated(), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

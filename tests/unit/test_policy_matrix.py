@@ -1,0 +1,134 @@
+"""IAM's answer to each request of `spec.permitted`, and that no guard of a policy can be lost unnoticed."""
+
+import functools
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from spec import permitted
+from spec.permitted import CASES, KEYS, PLACES, SECTIONS, Case
+from support import deployment, weakenings
+from support.deployment import Deployment
+from support.policy_simulation import ACCOUNT, FULL_ACCESS, Document, Policies, Request, needs_node, simulate
+
+ANY_ROLE = f"arn:aws:iam::{ACCOUNT}:role/any"
+STRANGERS_ARN = f"arn:aws:iam::{permitted.OTHER_ACCOUNT}:role/admin"
+
+
+def _statement(principal: Any, action: str) -> Document:
+    return {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": principal, "Action": action, "Resource": "*"}],
+    }
+
+
+# What other accounts let us do is no guard of ours, so they let us do everything where their resources can say so.
+# IAM's word counts for a key only if the key's policy says that, as the console writes it.
+OTHERS_POLICIES = {
+    **dict.fromkeys(("bus of others", "queue of others", "table of others", "topic of others"), _statement("*", "*")),
+    "key": _statement({"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "kms:*"),
+}
+
+
+def _arn(place: str, deployed: Deployment) -> str:
+    name, _, inside = place.partition(":")
+    if name in PLACES:
+        arn = PLACES[name]
+    elif name in deployed.arns:
+        arn = deployed.arns[name].removesuffix(":*")
+        inside = f"log-stream:{inside}" if ":log-group:" in arn else inside
+    else:
+        raise KeyError(place)
+    return f"{arn}{':' if ':log-group:' in arn else '/'}{inside}" if inside else arn
+
+
+def _values(key: str, value: str | tuple[str, ...], deployed: Deployment) -> str | list[str]:
+    if isinstance(value, tuple) or key == "item":
+        return [value] if isinstance(value, str) else list(value)
+    return _arn(value, deployed) if value in PLACES or value in deployed.arns else value
+
+
+def _asked(case: Case, deployed: Deployment) -> tuple[Request, Policies]:
+    identity: tuple[Document, ...] = ()
+    match case.who:
+        case permitted.STRANGER:
+            principal, identity = STRANGERS_ARN, (FULL_ACCESS,)
+        case permitted.USER:
+            principal = PLACES["user"]
+        case service if service.endswith(".amazonaws.com"):
+            principal = service
+        case role:
+            principal, identity = deployed.arns[role], deployed.identity_policies(role)
+    name = case.on.partition(":")[0]
+    on_log = name in deployed.resources and deployed.resources[name]["Type"] == "AWS::Logs::LogGroup"
+    policy = OTHERS_POLICIES.get(name) if name in PLACES else deployed.resource_policy(name)
+    account = permitted.OTHER_ACCOUNT if name.endswith("of others") else ACCOUNT
+    context = {KEYS[key]: _values(key, value, deployed) for key, value in case.given}
+    request = Request(
+        principal=principal, action=case.action, resource=_arn(case.on, deployed), account=account, context=context
+    )
+    return request, Policies(identity=identity, resource=None if on_log else policy)
+
+
+def _deployments(template: Any) -> dict[bool, Deployment]:
+    return {over: deployment.deployment(template, TakeOver=str(over).lower()) for over in (False, True)}
+
+
+@functools.cache
+def _today() -> dict[bool, Deployment]:
+    return _deployments(deployment.translated())
+
+
+def test_no_request_is_asked_twice() -> None:
+    assert [str(case) for case, times in Counter(CASES).items() if times > 1] == []
+    assert len(CASES) >= 150
+
+
+@needs_node
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_role_may_do_what_its_function_does_and_no_more(section: str) -> None:
+    cases = SECTIONS[section]
+    answers = simulate([_asked(case, _today()[case.takes_over]) for case in cases])
+    assert [
+        f"{case}: {answer}" for case, answer in zip(cases, answers, strict=True) if answer.allowed is not case.allowed
+    ] == []
+
+
+# What can be lost without a request that tells, and why.
+UNNOTICED = {
+    # The account's roles, profiles and policies, and AWS's policies, are all that the account can ask for.
+    "PublishPolicy.PolicyDocument: SeeRolesAndProfiles on everything",
+    "PublishPolicy.PolicyDocument: SeePolicies on everything",
+    # No other action has the condition keys that the statement asks for.
+    "ReconcilePolicy.PolicyDocument: ReplaceUnderThePath with ec2:*",
+    "SharedPolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
+}
+
+
+@needs_node
+def test_no_guard_can_be_lost_unnoticed() -> None:
+    """A guard that is lost allows more, so one of the requests that are refused today has to be allowed."""
+    template = deployment.translated()
+    before = {case: _asked(case, _today()[case.takes_over]) for case in CASES if not case.allowed}
+    lost: dict[str, list[tuple[Request, Policies]]] = {}
+    for weakening in weakenings.weakenings(template):
+        weaker = _deployments(weakening.applied(template))
+        asked = lost[weakening.name] = []
+        for case, (_, policies_before) in before.items():
+            if not weakening.concerns(case.action):
+                continue
+            request, policies = _asked(case, weaker[case.takes_over])
+            # What the role's other policies allow is no more than before.
+            changed = [each for each in policies.identity if each not in policies_before.identity]
+            if changed and case.who in permitted.ALL:
+                # What several roles share is asked once, as what one of them asks.
+                request, policies = replace(request, principal=ANY_ROLE), replace(policies, identity=changed)
+            if (changed or policies != policies_before) and (request, policies) not in asked:
+                asked.append((request, policies))
+    answers = iter(simulate([each for asked in lost.values() for each in asked]))
+    allowed = {name: sum(answer.allowed for answer in islice(answers, len(asked))) for name, asked in lost.items()}
+    assert len(allowed) >= 20
+    assert {name for name, times in allowed.items() if not times} == UNNOTICED
