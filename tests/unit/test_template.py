@@ -177,6 +177,19 @@ def test_what_is_no_schedule_is_refused(schedule: str) -> None:
     assert not re.search(PARAMETERS["SweepSchedule"]["AllowedPattern"], schedule)
 
 
+# ---- linters ----
+
+
+def test_a_check_that_is_left_out_says_why() -> None:
+    skipped = [
+        (name, each)
+        for name, resource in RESOURCES.items()
+        for each in resource.get("Metadata", {}).get("checkov", {}).get("skip", [])
+    ]
+    assert ("WorkQueue", "CKV_AWS_27") in [(name, each["id"]) for name, each in skipped], "the scan finds less"
+    assert [(name, each["id"]) for name, each in skipped if len(each.get("comment", "").split()) < 4] == []
+
+
 # ---- every partition ----
 
 

@@ -1,0 +1,71 @@
+"""What a linter of IAM policies finds in the template's: actions, resources and condition keys that don't fit together.
+
+It knows AWS's reference of actions by heart, so it asks nobody.
+"""
+
+import json
+from typing import Any
+
+import pytest
+from parliament import analyze_policy_string
+
+from support.deployment import Deployment, deployment, translated
+
+# What it finds, and why it stays.
+STAYS = {
+    # AWS's own managed policies have no account in their ARN.
+    ("PublishPolicy", "INVALID_ARN", "Account expected to be of form like 123456789012"),
+    # The statement is for replacing too, and asks for the key only where an action has it (IfExists).
+    (
+        "ReconcilePolicy",
+        "UNKNOWN_CONDITION_FOR_ACTION",
+        "Unknown condition ec2:NewInstanceProfile for action ec2:DisassociateIamInstanceProfile",
+    ),
+    # DynamoDB developer guide, "IAM policy to allow a Lambda function to access DynamoDB stream records", has it on the
+    # stream, though the reference knows no resource for it.
+    *(
+        (role, "RESOURCE_MISMATCH", "[{'action': 'dynamodb:ListStreams', 'required_format': '*'}]")
+        for role in ("OnMappingChangeRole", "OnStateChangeRole")
+    ),
+}
+
+
+def _documents(deployed: Deployment) -> dict[str, list[Any]]:
+    kinds = ("AWS::IAM::Role", "AWS::IAM::ManagedPolicy")
+    return {
+        name: [
+            *[each["PolicyDocument"] for each in properties.get("Policies", [])],
+            *[properties[key] for key in ("PolicyDocument",) if key in properties],
+        ]
+        for kind in kinds
+        for name, properties in deployed.of_type(kind).items()
+    }
+
+
+def _found(document: Any) -> set[tuple[str, str]]:
+    findings = analyze_policy_string(json.dumps(document)).findings
+    return {(each.issue, str(each.detail or each.title)) for each in findings}
+
+
+def test_a_policys_actions_resources_and_conditions_fit_together() -> None:
+    # With everything that a parameter may add.
+    documents = _documents(deployment(translated(), TakeOver="true"))
+    assert len(documents) > 5
+    found = {(name, *finding) for name, each in documents.items() for one in each for finding in _found(one)}
+    assert found == STAYS
+
+
+@pytest.mark.parametrize(
+    ("statement", "issue"),
+    [
+        ({"Action": "iam:PasRole", "Resource": "*"}, "UNKNOWN_ACTION"),
+        ({"Action": "sqs:SendMessage", "Resource": "arn:aws:sns:us-east-1:123456789012:topic"}, "RESOURCE_MISMATCH"),
+        (
+            {"Action": "iam:GetRole", "Resource": "*", "Condition": {"StringEquals": {"iam:PassedToService": "ec2"}}},
+            "UNKNOWN_CONDITION_FOR_ACTION",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_found(statement: dict[str, Any], issue: str) -> None:
+    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]}
+    assert issue in {each for each, _ in _found(document)}
