@@ -47,6 +47,12 @@ help:
 	@$(UV) pip sync --quiet --require-hashes --python .envs/checkov requirements/checkov.txt
 	@touch $@
 
+.envs/audit/done: requirements/audit.txt .envs/uv/done
+	@echo "setting up: .envs/audit (known vulnerabilities, bill of materials)"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/audit
+	@$(UV) pip sync --quiet --require-hashes --python .envs/audit requirements/audit.txt
+	@touch $@
+
 # Without Node the tests that simulate IAM's policies skip and say so; ROLEKEEPER_REQUIRE_NODE lets them fail instead.
 .envs/node/done: requirements/node/package.json requirements/node/package-lock.json
 	@command -v npm >/dev/null || { echo "not set up: .envs/node (the simulation of IAM's policies), as npm is missing" >&2; exit 0; }; \
@@ -147,7 +153,7 @@ format: .venv/done ## format the code and fix what lint can
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-LOCKS := requirements/dev requirements/sam requirements/uv requirements/checkov local/requirements layers/rolekeeper/requirements
+LOCKS := requirements/dev requirements/sam requirements/uv requirements/checkov requirements/audit local/requirements layers/rolekeeper/requirements
 
 .PHONY: lock
 lock: .envs/uv/done ## lock the dependencies again, with hashes and without an index
@@ -156,6 +162,20 @@ lock: .envs/uv/done ## lock the dependencies again, with hashes and without an i
 			--no-header --python-version 3.13 $$lock.in --output-file $$lock.txt || exit 1; done
 	@echo "locking requirements/node"; cd requirements/node && rm -f package-lock.json && \
 		npm install --silent --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
+
+.PHONY: audit
+audit: .envs/audit/done ## known vulnerabilities in all that is locked, from the network: without an answer it fails; bills of materials in .build/sbom
+	@mkdir -p .build/sbom
+	@for lock in $(LOCKS); do \
+		.envs/audit/bin/cyclonedx-py requirements --short-PURLs --output-reproducible \
+			--output-file .build/sbom/$$(tr / - <<<$$lock).cdx.json $$lock.txt || exit 1; done
+	@cd requirements/node && npm sbom --sbom-format cyclonedx --package-lock-only > ../../.build/sbom/requirements-node.cdx.json
+	@# All are asked before it fails, so that one run tells everything.
+	@failed=0; for lock in $(LOCKS); do echo "auditing $$lock"; \
+		.envs/audit/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off --requirement $$lock.txt \
+			|| failed=1; done; \
+	echo "auditing requirements/node"; (cd requirements/node && npm audit --package-lock-only) || failed=1; \
+	[ $$failed = 0 ] || { echo "audit failed: something is vulnerable, or couldn't be asked about" >&2; exit 1; }
 
 .PHONY: clean
 clean: ## remove everything that make made
