@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,12 @@ class Deployment:
 
     resources: Mapping[str, Any]
     arns: Mapping[str, str]
+    parameters: Mapping[str, str]
+
+    def changed(self, template: Any, name: str) -> "Deployment":
+        """The same of a template in which one resource differs, though not in its name."""
+        resource = _Resolver(template, self.parameters).resolve(template["Resources"][name])
+        return replace(self, resources={**self.resources, name: resource})
 
     def of_type(self, kind: str) -> dict[str, Any]:
         return {name: each["Properties"] for name, each in self.resources.items() if each["Type"] == kind}
@@ -126,7 +132,7 @@ def deployment(template: Any, **parameters: str) -> Deployment:
     }
     resources = {name: resolver.resolve(each) for name, each in kept.items()}
     arns = {name: _arn(name, each) for name, each in resources.items() if each["Type"] in ARNS | REFS}
-    return Deployment(resources, arns)
+    return Deployment(resources, arns, parameters)
 
 
 def _name(name: str, resource: Any) -> str:

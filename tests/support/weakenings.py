@@ -36,17 +36,25 @@ class Weakening:
     def concerns(self, action: str) -> bool:
         return any(fnmatch.fnmatchcase(action, pattern) for pattern in self.actions)
 
+    @property
+    def resource(self) -> str:
+        return str(self.path[1])
+
     def applied(self, template: Any) -> Any:
-        weaker = copy.deepcopy(template)
-        *above, last = self.path
-        place = weaker
-        for each in above:
-            place = place[each]
-        if self.value is DROPPED:
-            del place[last]
-        else:
-            place[last] = self.value
-        return weaker
+        """The template with this one change; the rest is shared with the one that is given."""
+        return _put(template, self.path, self.value)
+
+
+def _put(node: Any, path: Path, value: Any) -> Any:
+    first, *rest = path
+    changed = copy.copy(node)
+    if rest:
+        changed[first] = _put(node[first], tuple(rest), value)
+    elif value is DROPPED:
+        del changed[first]
+    else:
+        changed[first] = value
+    return changed
 
 
 def weakenings(template: Any) -> Iterator[Weakening]:

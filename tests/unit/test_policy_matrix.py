@@ -73,13 +73,10 @@ def _asked(case: Case, deployed: Deployment) -> tuple[Request, Policies]:
     return request, Policies(identity=identity, resource=None if on_log else policy)
 
 
-def _deployments(template: Any) -> dict[bool, Deployment]:
-    return {over: deployment.deployment(template, TakeOver=str(over).lower()) for over in (False, True)}
-
-
 @functools.cache
 def _today() -> dict[bool, Deployment]:
-    return _deployments(deployment.translated())
+    template = deployment.translated()
+    return {over: deployment.deployment(template, TakeOver=str(over).lower()) for over in (False, True)}
 
 
 def test_no_request_is_asked_twice() -> None:
@@ -115,7 +112,8 @@ def test_no_guard_can_be_lost_unnoticed() -> None:
     before = {case: _asked(case, _today()[case.takes_over]) for case in CASES if not case.allowed}
     lost: dict[str, list[tuple[Request, Policies]]] = {}
     for weakening in weakenings.weakenings(template):
-        weaker = _deployments(weakening.applied(template))
+        changed_template = weakening.applied(template)
+        weaker = {over: each.changed(changed_template, weakening.resource) for over, each in _today().items()}
         asked = lost[weakening.name] = []
         for case, (_, policies_before) in before.items():
             if not weakening.concerns(case.action):
