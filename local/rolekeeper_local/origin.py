@@ -66,7 +66,7 @@ def refusal(headers: Iterable[tuple[bytes, bytes]], port: int) -> str | None:
     if any(origin != f"http://{hosts[0]}" for origin in given.get("origin", [])):
         return "the embedded AWS answers no web pages; the Origin header names one"
     if any(site not in _OUR_SITES for site in given.get("sec-fetch-site", [])):
-        return "the embedded AWS answers no web pages; the Sec-Fetch-Site header tells of one"
+        return "the embedded AWS answers no web pages; the Sec-Fetch-Site header names one"
     return None
 
 
