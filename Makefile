@@ -53,12 +53,13 @@ help:
 	@$(UV) pip sync --quiet --require-hashes --python .envs/audit requirements/audit.txt
 	@touch $@
 
-# Without Node the tests that simulate IAM's policies skip and say so; ROLEKEEPER_REQUIRE_NODE lets them fail instead.
-.envs/node/done: requirements/node/package.json requirements/node/package-lock.json
-	@command -v npm >/dev/null || { echo "not set up: .envs/node (the simulation of IAM's policies), as npm is missing" >&2; exit 0; }; \
-		echo "setting up: .envs/node (the simulation of IAM's policies)"; \
-		mkdir -p .envs/node && cp $^ .envs/node/ && \
-		(cd .envs/node && npm ci --silent --ignore-scripts --no-audit --no-fund) && touch $@
+.envs/node/done: requirements/node.txt requirements/node/package.json requirements/node/package-lock.json .envs/uv/done
+	@echo "setting up: .envs/node (the simulation of IAM's policies, with the Node that it runs in)"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/node
+	@$(UV) pip sync --quiet --require-hashes --python .envs/node requirements/node.txt
+	@cp requirements/node/package.json requirements/node/package-lock.json .envs/node/
+	@cd .envs/node && PATH="$$PWD/bin:$$PATH" npm ci --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 .PHONY: setup
 setup: .venv/done .envs/sam/done .envs/emulator/done ## set up what running needs (the other targets do it by themselves)
@@ -153,28 +154,28 @@ format: .venv/done ## format the code and fix what lint can
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-LOCKS := requirements/dev requirements/sam requirements/uv requirements/checkov requirements/audit local/requirements layers/rolekeeper/requirements
+LOCKS := requirements/dev requirements/sam requirements/uv requirements/node requirements/checkov requirements/audit local/requirements layers/rolekeeper/requirements
 
 .PHONY: lock
-lock: .envs/uv/done ## lock the dependencies again, with hashes and without an index
+lock: .envs/uv/done .envs/node/done ## lock the dependencies again, with hashes and without an index
 	@for lock in $(LOCKS); do echo "locking $$lock"; \
 		env -u PIP_FIND_LINKS $(UV) pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
 			--no-header --python-version 3.13 $$lock.in --output-file $$lock.txt || exit 1; done
-	@echo "locking requirements/node"; cd requirements/node && rm -f package-lock.json && \
+	@echo "locking requirements/node"; export PATH="$$PWD/.envs/node/bin:$$PATH"; cd requirements/node && rm -f package-lock.json && \
 		npm install --silent --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 .PHONY: audit
-audit: .envs/audit/done ## known vulnerabilities in all that is locked, from the network: without an answer it fails; bills of materials in .build/sbom
+audit: .envs/audit/done .envs/node/done ## known vulnerabilities in all that is locked, from the network: without an answer it fails; bills of materials in .build/sbom
 	@mkdir -p .build/sbom
 	@for lock in $(LOCKS); do \
 		.envs/audit/bin/cyclonedx-py requirements --short-PURLs --output-reproducible \
 			--output-file .build/sbom/$$(tr / - <<<$$lock).cdx.json $$lock.txt || exit 1; done
-	@cd requirements/node && npm sbom --sbom-format cyclonedx --package-lock-only > ../../.build/sbom/requirements-node.cdx.json
+	@export PATH="$$PWD/.envs/node/bin:$$PATH"; cd requirements/node && npm sbom --sbom-format cyclonedx --package-lock-only > ../../.build/sbom/requirements-node.cdx.json
 	@# All are asked before it fails, so that one run tells everything.
 	@failed=0; for lock in $(LOCKS); do echo "auditing $$lock"; \
 		.envs/audit/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off --requirement $$lock.txt \
 			|| failed=1; done; \
-	echo "auditing requirements/node"; (cd requirements/node && npm audit --package-lock-only) || failed=1; \
+	echo "auditing requirements/node"; (export PATH="$$PWD/.envs/node/bin:$$PATH"; cd requirements/node && npm audit --package-lock-only) || failed=1; \
 	[ $$failed = 0 ] || { echo "audit failed: something is vulnerable, or couldn't be asked about" >&2; exit 1; }
 
 .PHONY: clean
