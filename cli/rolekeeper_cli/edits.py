@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rolekeeper.mappings.rows.columns import Attributes
+from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
@@ -102,9 +103,15 @@ def approve_held(deployment: Deployment, held: Mapping[MappingKey, int], *, wait
         return ExitCode.DONE
 
     def look() -> Rows:
-        seen = rows.some(held)
         # An approved deletion takes the row away for good.
-        return {key: seen.get(key, {}) for key in held if "approve" not in seen.get(key, {})}
+        found = rows.some(held)
+        seen = {key: found.get(key, {}) for key in held}
+        # Where another edit is held by now, the number stays in the row and approves nothing.
+        return {
+            key: row
+            for key, row in seen.items()
+            if "approve" not in row or number_in(row, "held_revision") not in {0, held[key]}
+        }
 
     return tell(wait_until_judged(deployment, list(held), look))
 

@@ -1,11 +1,12 @@
 """The mapping table as people edit it: whole rows read, and each written only while it is as it was seen."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import batched
 from typing import Any
 
 from rolekeeper.aws.errors import ConflictError, classified
-from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, OURS, Attributes
+from rolekeeper.mappings.table import number_in
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import codec
 from rolekeeper.storage.table import BATCH_KEYS, Update
@@ -14,6 +15,8 @@ from rolekeeper_cli.row_plan import Change
 type Rows = dict[MappingKey, Attributes]
 
 _ATTEMPTS = 8
+# What of a row isn't the mapping: ours, and what people ask beside it.
+_BESIDE = frozenset(OURS) | {column.name for column in ASKS}
 
 
 class MappingRows:
@@ -51,9 +54,9 @@ class MappingRows:
         """
         try:
             if change.kind == "new":
-                self._put(change)
+                self._put(change.after, {"ConditionExpression": "attribute_not_exists(tag_key)"})
             elif change.kind == "changed":
-                self._update(change.key, self._edit(change))
+                self._edit(change)
             else:
                 self._delete(change)
         except ConflictError:
@@ -61,33 +64,35 @@ class MappingRows:
         return True
 
     def approve(self, key: MappingKey, revision: int) -> bool:
-        """Approve a held revision; False when another is held by now, or none."""
-        update = Update().set({"approve": revision, "edited_by": self._by()}).only_if("held_revision", "=", revision)
+        """Approve a held revision; False when another is held by now, or none.
+
+        It is read before and isn't a condition of the write: an approver's policy names no column of Rolekeeper's, not
+        even in a condition. A number that is overtaken meanwhile approves nothing.
+        """
+        if number_in(self.some([key]).get(key, {}), "held_revision") != revision:
+            return False
         try:
-            self._update(key, update)
+            self._update(key, Update().set({"approve": revision, "edited_by": self._by()}).only_if_present("tag_key"))
         except ConflictError:
             return False
         return True
 
     # ---- how ----
 
-    def _put(self, change: Change) -> None:
-        item = {**change.after, "edited_by": {"S": self._by()}}
-        self._call(
-            "PutItem",
-            self._client.put_item,
-            TableName=self._table,
-            Item=item,
-            ConditionExpression="attribute_not_exists(tag_key)",
-        )
+    def _put(self, columns: Attributes, condition: Mapping[str, Any]) -> None:
+        item = {**columns, "edited_by": {"S": self._by()}}
+        self._call("PutItem", self._client.put_item, TableName=self._table, Item=item, **condition)
 
-    def _edit(self, change: Change) -> Update:
-        """Only what changes is touched, so unknown columns stay. Without `status`, a verdict is seen to be new."""
-        update = _as_seen(change.row).set({"edited_by": self._by()}).remove("status")
-        after = codec.from_attributes(change.after)
+    def _edit(self, change: Change) -> None:
+        """Put the row again, without our columns: so a verdict is seen to be new, and all but what changes stays.
+
+        An update that took `status` away would do too, but only for those who may write that column.
+        """
+        kept = {name: value for name, value in change.row.items() if name not in _BESIDE}
         changed = [each.column for each in change.differences()]
-        update.set({name: after[name] for name in changed if name in after})
-        return update.remove(*(name for name in changed if name not in after))
+        after = {name: change.after[name] for name in changed if name in change.after}
+        unchanged = {name: value for name, value in kept.items() if name not in changed}
+        self._put({**unchanged, **after}, _as_seen(change.row, *kept).condition())
 
     def _delete(self, change: Change) -> None:
         # The stream's record of a deletion shows the row as it was: that tells who deleted it.
@@ -112,9 +117,10 @@ class MappingRows:
             return call(**arguments)
 
 
-def _as_seen(row: Attributes) -> Update:
-    """Conditions that hold while people's columns of a row say what they said."""
-    return Update().only_if_present("tag_key").only_as(codec.from_attributes(row), *(column.name for column in COLUMNS))
+def _as_seen(row: Attributes, *others: str) -> Update:
+    """Conditions that hold while people's columns of a row, and others of it, say what they said."""
+    names = dict.fromkeys([*(column.name for column in COLUMNS), *others])
+    return Update().only_if_present("tag_key").only_as(codec.from_attributes(row), *names)
 
 
 def _key(key: MappingKey) -> dict[str, Any]:

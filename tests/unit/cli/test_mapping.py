@@ -1,9 +1,12 @@
 """ls, get, set, rm, history, rollback and approve: one mapping at a time."""
 
+from typing import Any
+
 import pytest
 
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal, lines
+from rolekeeper.mappings.rows.columns import OURS
 from rolekeeper.settings import Limits
 
 
@@ -280,11 +283,43 @@ def test_a_deletion_that_is_held_comes_back_and_goes_for_good_once_approved(
 def test_another_revision_than_the_one_meant_isnt_approved(terminal: Terminal, held: MappingsFixture) -> None:
     ran = terminal("mapping", "approve", "workload=web", "--revision", "4", "--yes")
     assert (ran.exit_code, "revision 2 of workload=web is held, not 4" in ran.stderr) == (1, True)
-    held.world.calls.before("UpdateItem", lambda: held.edit("workload=web", role="db", priority=7))
+    held.world.calls.before("BatchGetItem", lambda: held.edit("workload=web", role="db", priority=7))
     ran = terminal("mapping", "approve", "workload=web", "--yes")
     assert (ran.exit_code, "revision 2 of workload=web is no longer held" in ran.stderr) == (1, True)
     row = held.row("workload=web")
     assert (row["held_revision"], "approve" in row) == (3, False)
+
+
+def test_an_edit_that_overtakes_an_approval_is_held_and_shown(terminal: Terminal, held: MappingsFixture) -> None:
+    held.world.calls.before("UpdateItem", lambda: held.edit("workload=web", role="db", priority=7))
+    terminal.judges("workload=web")
+    ran = terminal("mapping", "approve", "workload=web", "--yes")
+    assert (ran.exit_code, "! workload=web is Held: " in ran.stderr) == (1, True)
+    assert (held.row("workload=web")["held_revision"], held.shows("workload=web")[2]) == (3, 1)
+
+
+def test_a_row_that_is_gone_isnt_made_by_approving_it(terminal: Terminal, held: MappingsFixture) -> None:
+    held.world.calls.before("UpdateItem", lambda: held.delete("workload=web"))
+    ran = terminal("mapping", "approve", "workload=web", "--yes")
+    assert (ran.exit_code, "no longer held" in ran.stderr, held.row("workload=web")) == (1, True, {})
+
+
+def test_an_edit_names_no_column_of_rolekeepers(
+    terminal: Terminal, held: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the editors' policy would have to let them write it."""
+    held.set("workload=web", unheard_of="kept", approve=7)
+    puts: list[dict[str, Any]] = []
+    monkeypatch.setattr(held.world.dynamodb, "put_item", lambda **asked: puts.append(asked))
+    terminal("mapping", "set", "workload=web", "owner=al", "--no-wait")
+    [put] = puts
+    compared = set(put["ExpressionAttributeNames"].values())
+    assert ({*put["Item"]} | compared).isdisjoint({*OURS, "approve"})
+    assert (put["Item"]["unheard_of"], put["Item"]["owner"], "unheard_of" in compared) == (
+        {"S": "kept"},
+        {"S": "al"},
+        True,
+    )
 
 
 def test_what_isnt_held_cant_be_approved(terminal: Terminal, desk: MappingsFixture) -> None:
