@@ -8,11 +8,11 @@ from typing import Any
 
 from rolekeeper.aws.errors import classified
 from rolekeeper.aws.iam import Role
-from rolekeeper.mappings.rows.reader import read_row
-from rolekeeper.storage import layout
+from rolekeeper.model.mapping import MappingSpec
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.edits import mapping_rows
 from rolekeeper_cli.mapping_rows import Rows
+from rolekeeper_cli.policies.deployed import specs
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,15 @@ class DoctorDeployment(Deployment):
         return mapping_rows(self).all()
 
     @cached_property
+    def specs(self) -> Sequence[MappingSpec]:
+        """Every mapping, as its row says and as it is published."""
+        return specs(self, self.rows)
+
+    @cached_property
     def role_users(self) -> Mapping[str, Sequence[str]]:
         """By a role's name, the mappings that give it: as their rows say, or as they serve."""
         users: dict[str, set[str]] = {}
-        served = self.app.state.read([], filter(layout.fits_partition, self.rows)).published.values()
-        written = [spec for row in self.rows.values() if (spec := read_row(row, self.app.home).spec)]
-        for spec in [*written, *(each.spec for each in served if not each.deleted)]:
+        for spec in self.specs:
             users.setdefault(spec.role, set()).add(str(spec.key))
         return {role: sorted(keys) for role, keys in users.items()}
 

@@ -8,6 +8,7 @@ from rolekeeper_cli.command import Root
 from rolekeeper_cli.commands import (
     control,
     doctor,
+    guard,
     instances,
     mapping,
     mapping_files,
@@ -34,6 +35,8 @@ def cli() -> None:
     """Run Rolekeeper: tag an EC2 instance, and it gets the role."""
 
 
+for each in guard.COMMANDS:
+    guard.group.add_command(each)
 for each in (*mapping.COMMANDS, *mapping_files.COMMANDS, *mapping_revisions.COMMANDS):
     mapping.group.add_command(each)
 for each in (
@@ -47,6 +50,7 @@ for each in (
 ):
     cli.add_command(each)
 cli.add_command(mapping.group)
+cli.add_command(guard.group)
 
 
 def main() -> Never:

@@ -65,12 +65,12 @@ def page() -> str:
 
 
 def commands(group: click.Group = cli, path: str = "rolekeeper") -> Iterator[tuple[str, click.Command]]:
-    """Every command that isn't a group, by its whole name, in alphabetical order."""
+    """Every command that can be run, by its whole name, in alphabetical order."""
     for name, each in sorted(group.commands.items()):
+        if not isinstance(each, click.Group) or each.invoke_without_command:
+            yield f"{path} {name}", each
         if isinstance(each, click.Group):
             yield from commands(each, f"{path} {name}")
-        else:
-            yield f"{path} {name}", each
 
 
 def _help(path: str, command: click.Command) -> str:

@@ -193,15 +193,6 @@ def test_every_permission_of_a_function_is_listed() -> None:
             assert [each for each in actions if f"`{each}`" not in text and not each.startswith("logs:")] == []
 
 
-@pytest.mark.parametrize("policy", blocks("docs/security.md", "json"))
-def test_a_policy_is_readable(policy: str) -> None:
-    assert {"Sid", "Effect", "Action", "Resource", "Condition"} == set(json.loads(policy)["Statement"][0])
-
-
-def test_deleting_all_tags_is_guarded_by_a_null_test() -> None:
-    assert '"Null": {"aws:TagKeys": "true"}' in text_of("docs/security.md")
-
-
 def test_every_exception_of_the_embedded_aws_is_listed_with_its_reason() -> None:
     said = ast.get_docstring(ast.parse((LOCAL / "iam_exceptions.py").read_text())) or ""
     exceptions = [line for line in said.splitlines() if line.startswith("- ")]

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError, classified
-from rolekeeper.model.mapping import IGNORE_TAG
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.findings import Findings, several, unknown, warn
+from rolekeeper_cli.policies.deployed import mapped_keys
 from rolekeeper_cli.tag_guard import CREATE_TAGS, DELETE_TAGS, denies
 
 _PAGE = 'docs/security.md, "Who may tag"'
+_PRINT = "print one that does, and attach it: rolekeeper guard scp-tags --except ARN"
 
 
 def trail(deployment: DoctorDeployment) -> Findings:
@@ -62,7 +63,7 @@ def _has_writes(selectors: Mapping[str, Any]) -> bool:
 
 def tags(deployment: DoctorDeployment) -> Findings:
     """Whether service control policies guard the tags that mean a role."""
-    keys = sorted({key.tag_key for key in deployment.rows} | {IGNORE_TAG})
+    keys = mapped_keys(deployment.rows, deployment.specs)
     account, client = deployment.caller.account, deployment.client("organizations")
     try:
         with classified("organizations:DescribeOrganization", "*"):
@@ -82,16 +83,16 @@ def tags(deployment: DoctorDeployment) -> Findings:
     except AccessDeniedError as error:
         # To ask is for the organization's managers only (Organizations API reference, `ListPoliciesForTarget`).
         asked = f"aws organizations list-policies-for-target --target-id {account} --filter SERVICE_CONTROL_POLICY"
-        remedy = f"in account {manager}: {asked}, and the same for each of its parents; compare them with {_PAGE}"
+        remedy = f"in account {manager}: {asked}, and the same for each parent; compare with: rolekeeper guard scp-tags"
         yield unknown(f"whether the tags {several(keys)} are guarded: you aren't allowed {error.action}", remedy)
         return ""
     instances = f"arn:{deployment.caller.partition}:ec2:{deployment.session.region_name}:{account}:instance/*"
     for action in (CREATE_TAGS, DELETE_TAGS):
         if bare := [each for each in keys if not denies(found, action, instances, each)]:
-            yield warn(f"no service control policy denies ec2:{action} of the tags {several(bare)}", f"see {_PAGE}")
+            yield warn(f"no service control policy denies ec2:{action} of the tags {several(bare)}", _PRINT)
     if not denies(found, DELETE_TAGS, instances, None):
         what = "no service control policy denies ec2:DeleteTags without keys, which deletes all tags"
-        yield warn(what, f"see {_PAGE}, for the statement with Null")
+        yield warn(what, _PRINT)
     return f"service control policies guard the tags {several(keys)}"
 
 

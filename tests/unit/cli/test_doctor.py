@@ -586,18 +586,14 @@ def test_tags_that_nothing_guards_are_named(
     finds: Finds, ward: DoctorFixture, desk: MappingsFixture, target: str
 ) -> None:
     for each in ("workload=web", "workload=db", "team=a"):
-        desk.put(each, role="NONE")
+        desk.put(each, role="NONE", require_tags={"environment": "production"})
     ward.policies["ou-1"] = []
     ward.policies[target].append(guard("workload", "rolekeeper:ignore"))
-    page = 'see docs/security.md, "Who may tag"'
+    remedy = "print one that does, and attach it: rolekeeper guard scp-tags --except ARN"
     assert finds("tags") == [
-        ("warn", "no service control policy denies ec2:CreateTags of the tags team", page),
-        ("warn", "no service control policy denies ec2:DeleteTags of the tags team", page),
-        (
-            "warn",
-            "no service control policy denies ec2:DeleteTags without keys, which deletes all tags",
-            f"{page}, for the statement with Null",
-        ),
+        ("warn", "no service control policy denies ec2:CreateTags of the tags environment, team", remedy),
+        ("warn", "no service control policy denies ec2:DeleteTags of the tags environment, team", remedy),
+        ("warn", "no service control policy denies ec2:DeleteTags without keys, which deletes all tags", remedy),
     ]
 
 

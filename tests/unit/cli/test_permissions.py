@@ -69,6 +69,8 @@ def test_every_action_of_the_command_is_listed_and_no_other(
         ["wait", instance, "--role", "web", "--attempts", "1"],
         ["watch", "--for", "1s"],
         ["sweep"],
+        *(["guard", part] for part in ("editors", "approvers", "detection")),
+        *(["guard", part, "--except", "arn:aws:iam::123456789012:role/admin"] for part in ("scp-tags", "scp-path")),
     ):
         assert terminal(*line).exit_code == 0, line
     desk.sqs.send_message(QueueUrl=terminal.outputs["DeadLetterQueue"], MessageBody="x")

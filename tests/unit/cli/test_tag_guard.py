@@ -1,17 +1,13 @@
 """Which policies keep people from changing a tag."""
 
-import json
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rolekeeper_cli.tag_guard import CREATE_TAGS, DELETE_TAGS, denies
+from rolekeeper_cli.tag_guard import CREATE_TAGS, denies
 
 INSTANCES = "arn:aws:ec2:eu-central-1:123456789012:instance/*"
 FEW = {"ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/may-tag-roles"}}
-PAGE = (Path(__file__).parents[3] / "docs/security.md").read_text()
 
 
 def policy(condition: Any = None, **others: Any) -> dict[str, Any]:
@@ -25,18 +21,6 @@ def keys(test: str, *values: str) -> dict[str, Any]:
 
 def denies_creating(document: dict[str, Any]) -> bool:
     return denies([document], CREATE_TAGS, INSTANCES, "workload")
-
-
-def test_the_page_s_own_policy_guards_what_it_names() -> None:
-    [block] = [each for each in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL) if "GuardTheMappedTags" in each]
-    guard = json.loads(block)
-    for action in (CREATE_TAGS, DELETE_TAGS):
-        assert denies([guard], action, INSTANCES, "workload")
-        assert denies([guard], action, INSTANCES, "rolekeeper:ignore")
-        assert not denies([guard], action, INSTANCES, "Workload")
-    assert denies([guard], DELETE_TAGS, INSTANCES, None)
-    guard["Statement"].pop()
-    assert not denies([guard], DELETE_TAGS, INSTANCES, None)
 
 
 @pytest.mark.parametrize(

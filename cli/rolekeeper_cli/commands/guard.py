@@ -1,0 +1,152 @@
+"""`rolekeeper guard`: what to put around a deployment, as JSON."""
+
+import click
+
+from rolekeeper_cli.command import Group, command
+from rolekeeper_cli.errors import ExitCode, UsageError
+
+_except = click.option(
+    "--except",
+    "excepted",
+    metavar="ARN",
+    multiple=True,
+    help="A role or user that may; * and ? are wildcards; may be given again.",
+)
+_tag_key = click.option(
+    "--tag-key", "tag_keys", metavar="KEY", multiple=True, help="Only the rows of this tag key; may be given again."
+)
+_ADMIN = "--except arn:aws:iam::123456789012:role/admin"
+
+
+@click.group(
+    "guard",
+    cls=Group,
+    invoke_without_command=True,
+    examples=["rolekeeper guard", f"rolekeeper guard scp-tags {_ADMIN} > tags.json", "rolekeeper guard editors"],
+)
+@click.pass_context
+def group(context: click.Context) -> ExitCode:
+    """Print what to put around the deployment.
+
+    Each part is one JSON document on stdout, ready for a file; what JSON can't say is on stderr. Without a part it
+    lists them. Nothing is changed: attach the documents yourself.
+    """
+    if context.invoked_subcommand is None:
+        from rolekeeper_cli.guard import show_parts
+
+        show_parts()
+    return ExitCode.DONE
+
+
+@command(
+    "scp-tags",
+    f"rolekeeper guard scp-tags {_ADMIN} > tags.json",
+    "rolekeeper guard scp-tags --except 'arn:aws:iam::*:role/may-tag-*' --part 2",
+)
+@_except
+@click.option(
+    "--part", type=click.IntRange(1), default=1, metavar="N", help="Which, where all keys don't fit into one."
+)
+def scp_tags(excepted: tuple[str, ...], part: int) -> ExitCode:
+    """Print the service control policy for the mapped tags.
+
+    Only those you except may set, change or remove a tag on an instance that a mapping reads, require_tags included,
+    or the tag rolekeeper:ignore; by a launch too, and by the tags of Auto Scaling groups.
+    """
+    from rolekeeper_cli import guard
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.edits import mapping_rows
+    from rolekeeper_cli.policies import control, deployed
+    from rolekeeper_cli.policies.document import SCP_LIMIT, fitting
+
+    principals = control.principals(excepted)
+    there = deployment()
+    rows = mapping_rows(there).all()
+    keys = deployed.mapped_keys(rows, deployed.specs(there, rows))
+    documents = control.tag_policies(deployed.arns(there), keys, principals)
+    if part > len(documents):
+        raise UsageError(f"there is no part {part}: all keys fit into {len(documents)}", "give a lower --part")
+    about = [f"It is for account {there.caller.account} in {there.session.region_name}: attach it to that account."]
+    if len(documents) > 1:
+        about += [f"Part {part} of {len(documents)}, as {len(keys):,} keys don't fit into one: print each with --part."]
+    document = documents[part - 1]
+    guard.show(document, fitting(document, SCP_LIMIT), [*about, *control.ABOUT_TAGS])
+    return ExitCode.DONE
+
+
+@command("scp-path", f"rolekeeper guard scp-path {_ADMIN} > path.json")
+@_except
+def scp_path(excepted: tuple[str, ...]) -> ExitCode:
+    """Print the service control policy for the role path.
+
+    Only those you except may make, change or delete roles, instance profiles and policies under the role path; the
+    stack's own functions may make profiles.
+    """
+    from rolekeeper_cli import guard
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.policies import control, deployed
+    from rolekeeper_cli.policies.document import SCP_LIMIT, fitting
+
+    principals = control.principals(excepted)
+    there = deployment()
+    makers = deployed.roles_that_make_profiles(there)
+    document = control.path_policy(deployed.arns(there), makers, principals)
+    about = f"It is for account {there.caller.account}: attach it to that account."
+    guard.show(document, fitting(document, SCP_LIMIT), [about, *control.ABOUT_PATH])
+    return ExitCode.DONE
+
+
+@command("editors", "rolekeeper guard editors > editors.json", "rolekeeper guard editors --tag-key workload")
+@_tag_key
+def editors(tag_keys: tuple[str, ...]) -> ExitCode:
+    """Print the IAM policy of those who edit mappings.
+
+    They write rows, but neither the columns that Rolekeeper writes nor the approval of a held edit.
+    """
+    from rolekeeper_cli import guard
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.policies import deployed, mapping_table
+    from rolekeeper_cli.policies.document import MANAGED_LIMIT, fitting
+
+    document = mapping_table.editors_policy(deployed.arns(deployment()), tag_keys)
+    guard.show(document, fitting(document, MANAGED_LIMIT), mapping_table.ABOUT_EDITORS)
+    return ExitCode.DONE
+
+
+@command("approvers", "rolekeeper guard approvers > approvers.json")
+@_tag_key
+def approvers(tag_keys: tuple[str, ...]) -> ExitCode:
+    """Print the IAM policy of those who approve held edits.
+
+    They write the approval into a row, and nothing else.
+    """
+    from rolekeeper_cli import guard
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.policies import deployed, mapping_table
+    from rolekeeper_cli.policies.document import MANAGED_LIMIT, fitting
+
+    document = mapping_table.approvers_policy(deployed.arns(deployment()), tag_keys)
+    guard.show(document, fitting(document, MANAGED_LIMIT), mapping_table.ABOUT_APPROVERS)
+    return ExitCode.DONE
+
+
+@command("detection", "rolekeeper guard detection", "rolekeeper guard detection --query event_pattern --output json")
+def detection() -> ExitCode:
+    """Print what detection rules leave out.
+
+    The roles whose calls to attach, replace and detach are Rolekeeper's own, and an event pattern of EventBridge that
+    matches these calls by anybody else.
+    """
+    from rolekeeper_cli import guard
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.policies import deployed
+    from rolekeeper_cli.policies import detection as exclusion
+    from rolekeeper_cli.policies.document import readable
+
+    there = deployment()
+    document = exclusion.detection(deployed.arns(there), deployed.roles_that_change_associations(there))
+    guard.show(document, readable(document), exclusion.ABOUT)
+    return ExitCode.DONE
+
+
+COMMANDS = (scp_tags, scp_path, editors, approvers, detection)

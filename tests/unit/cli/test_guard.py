@@ -1,0 +1,248 @@
+"""`rolekeeper guard` prints what a deployment's mappings, tables and functions call for."""
+
+import json
+from typing import Any
+
+import pytest
+from moto.events.models import EventPattern
+
+from fixtures.account import ACCOUNT, REGION
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal, lines
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.guard import PARTS
+from rolekeeper_cli.main import cli
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.policies import control, mapping_table
+from rolekeeper_cli.policies.deployed import Arns, roles_that_change_associations, roles_that_make_profiles
+from rolekeeper_cli.policies.document import MANAGED_LIMIT, SCP_LIMIT, compact, fitting, readable
+from rolekeeper_cli.tag_guard import CREATE_TAGS, DELETE_TAGS, denies
+from support import templates
+
+ARNS = Arns("aws", ACCOUNT, REGION, "/rolekeeper/", "rolekeeper", "mappings", "state")
+ADMIN = f"arn:aws:iam::{ACCOUNT}:role/admin"
+EXCEPT = ("--except", ADMIN)
+
+
+def printed(terminal: Terminal, *line: str) -> Any:
+    """The document, as a shell's `>` would write it."""
+    ran = terminal("guard", *line)
+    assert ran.exit_code == 0, ran.output
+    return json.loads(ran.stdout)
+
+
+# ---- the parts ----
+
+
+def test_without_a_part_it_lists_them(terminal: Terminal) -> None:
+    head, *rows = lines(terminal("guard").stdout)
+    assert head == "PART IS FOR"
+    assert [row.split()[0] for row in rows] == list(PARTS) == [*cli.commands["guard"].commands]  # type: ignore[attr-defined]  # a group
+    assert [each["part"] for each in terminal.document("guard")] == list(PARTS)
+
+
+def test_a_part_that_isn_t_there_is_refused(terminal: Terminal) -> None:
+    ran = terminal("guard", "scp-tag")
+    assert (ran.exit_code, "No such command 'scp-tag'" in ran.stderr) == (252, True)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_document_is_json_on_stdout_and_its_remarks_are_on_stderr(terminal: Terminal, part: str) -> None:
+    line = ("guard", part, *(EXCEPT if part.startswith("scp") else ()))
+    ran = terminal(*line)
+    assert ran.stdout == readable(json.loads(ran.stdout)) + "\n"
+    assert all(each.startswith(("- ", "  ")) and len(each) < 80 for each in ran.stderr.splitlines())
+    assert ran.stderr.startswith("- ")
+    assert terminal(*line, "--output", "json").stdout == ran.stdout
+
+
+def test_a_query_finds_a_piece_of_it(terminal: Terminal) -> None:
+    assert terminal.document("guard", "editors", "--query", "Statement[0].Sid") == "ReadRows"
+    assert terminal("guard", "editors", "--output", "yaml").stdout.startswith("Version: '2012-10-17'\n")
+
+
+# ---- the mapped tags ----
+
+
+def test_the_keys_are_those_that_any_mapping_reads(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.role("web")
+    desk.edit("workload=web", role="web", require_tags={"environment": "production"})
+    # What is published stays so until the edit is right; what the edit asks for comes with it.
+    desk.edit("workload=web", role="none-such", require_tags={"stage": "*"})
+    desk.edit("team=a", role="no such")
+    [guard, _] = printed(terminal, "scp-tags", *EXCEPT)["Statement"]
+    keys = guard["Condition"]["ForAnyValue:StringEquals"]["aws:TagKeys"]
+    assert keys == ["environment", "rolekeeper:ignore", "stage", "team", "workload"]
+
+
+def test_a_deleted_mapping_s_tags_are_guarded_no_longer(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.role("web")
+    desk.edit("workload=web", role="web", require_tags={"environment": "production"})
+    desk.delete("workload=web")
+    desk.publish("workload=web")
+    [guard, _] = printed(terminal, "scp-tags", *EXCEPT)["Statement"]
+    assert guard["Condition"]["ForAnyValue:StringEquals"]["aws:TagKeys"] == ["rolekeeper:ignore"]
+
+
+def test_doctor_sees_that_it_guards(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.put("workload=web", role="NONE", require_tags={"environment": "production"})
+    guard = printed(terminal, "scp-tags", *EXCEPT)
+    instances = ARNS.here("ec2", "instance/*")
+    for key in ("workload", "environment", "rolekeeper:ignore"):
+        assert denies([guard], CREATE_TAGS, instances, key)
+        assert denies([guard], DELETE_TAGS, instances, key)
+    assert not denies([guard], CREATE_TAGS, instances, "Workload")
+    assert denies([guard], DELETE_TAGS, instances, None)
+    guard["Statement"].pop()
+    assert not denies([guard], DELETE_TAGS, instances, None)
+
+
+@pytest.mark.parametrize("part", ["scp-tags", "scp-path"])
+@pytest.mark.parametrize(
+    ("excepted", "says"),
+    [
+        ([], "nobody is excepted, so the policy would bind everybody, you too"),
+        ([f"arn:aws:sts::{ACCOUNT}:assumed-role/admin/me"], "is a session, which IAM knows by its role"),
+        (["admin"], "'admin' is not the ARN of a role or a user"),
+        (["*"], "'*' is not the ARN of a role or a user"),
+        ([ADMIN, f"arn:aws:iam::{ACCOUNT}:group/admins"], "group/admins' is not the ARN of a role or a user"),
+    ],
+)
+def test_who_is_excepted_has_to_be_a_principal(terminal: Terminal, part: str, excepted: list[str], says: str) -> None:
+    ran = terminal("guard", part, *(word for each in excepted for word in ("--except", each)))
+    assert (ran.exit_code, ran.stdout, says in ran.stderr) == (252, "", True), ran.stderr
+
+
+@pytest.mark.parametrize(
+    "principal", ["arn:aws:iam::*:role/ops/*", f"arn:aws-cn:iam::{ACCOUNT}:user/me", f"arn:aws:iam::{ACCOUNT}:root"]
+)
+def test_wildcards_users_and_root_can_be_excepted(principal: str) -> None:
+    assert control.principals([principal]) == [principal]
+
+
+def test_keys_that_don_t_fit_into_one_policy_are_split(terminal: Terminal, desk: MappingsFixture) -> None:
+    keys = [f"{number:03}{'k' * 100}" for number in range(60)]
+    for key in keys:
+        desk.put(f"{key}=a", role="NONE")
+    found: list[str] = []
+    for part in ("1", "2"):
+        ran = terminal("guard", "scp-tags", *EXCEPT, "--part", part)
+        assert f"Part {part} of 2, as 61 keys don't fit into one" in " ".join(ran.stderr.split())
+        assert len(ran.stdout) - 1 <= SCP_LIMIT
+        document = json.loads(ran.stdout)
+        found += document["Statement"][0]["Condition"]["ForAnyValue:StringEquals"]["aws:TagKeys"]
+        assert denies([document], DELETE_TAGS, ARNS.here("ec2", "instance/*"), None), "each guards by itself"
+    assert found == [*keys, "rolekeeper:ignore"]
+    ran = terminal("guard", "scp-tags", *EXCEPT, "--part", "3")
+    assert (ran.exit_code, "there is no part 3" in ran.stderr) == (252, True)
+
+
+def test_blanks_go_where_they_would_make_it_too_long(terminal: Terminal, desk: MappingsFixture) -> None:
+    for number in range(55):
+        desk.put(f"{number:03}{'k' * 60}=a", role="NONE")
+    text = terminal("guard", "scp-tags", *EXCEPT).stdout.rstrip("\n")
+    document = json.loads(text)
+    assert len(readable(document)) > SCP_LIMIT > len(text)
+    assert text == compact(document)
+
+
+def test_so_many_excepted_that_there_is_no_room_are_refused(terminal: Terminal) -> None:
+    many = [word for number in range(60) for word in ("--except", f"arn:aws:iam::{ACCOUNT}:role/{'a' * 60}{number}")]
+    for part in ("scp-tags", "scp-path"):
+        ran = terminal("guard", part, *many)
+        assert (ran.exit_code, ran.stdout) == (1, ""), part
+        assert "fewer" in ran.stderr
+
+
+# ---- the tables ----
+
+
+def test_editors_and_approvers_have_every_column_but_rolekeepers() -> None:
+    """A column that is added has to be somebody's."""
+    columns = {column.name for column in (*KEYS, *COLUMNS, *ASKS)}
+    editors, approvers = set(mapping_table.EDITORS_COLUMNS), set(mapping_table.APPROVERS_COLUMNS)
+    assert editors | approvers == columns
+    assert (editors | approvers).isdisjoint(OURS)
+    assert approvers - editors == {mapping_table.APPROVAL} <= columns
+
+
+def test_the_tables_are_the_deployment_s(terminal: Terminal) -> None:
+    for part in ("editors", "approvers"):
+        text = json.dumps(printed(terminal, part))
+        assert f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/rolekeeper-mappings" in text
+        assert f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/rolekeeper-state" in text
+
+
+@pytest.mark.parametrize("key", ["部署", "a${b}"])
+def test_a_tag_key_that_no_policy_can_hold_is_refused(terminal: Terminal, key: str) -> None:
+    ran = terminal("guard", "editors", "--tag-key", key)
+    assert (ran.exit_code, f"no policy can hold the tag key '{key}'" in ran.stderr) == (252, True)
+
+
+def test_a_policy_that_would_be_too_long_is_refused() -> None:
+    keys = [f"{number:03}{'k' * 120}" for number in range(60)]
+    with pytest.raises(Exception, match=r"the policy has [\d,]+ characters, and AWS takes 6,144"):
+        fitting(mapping_table.editors_policy(ARNS, keys), MANAGED_LIMIT)
+
+
+def test_all_documents_fit_with_names_as_long_as_they_get() -> None:
+    """Names of tables to 255 and of stacks to 128 characters, role paths to 200 (the template)."""
+    long = Arns("aws-us-gov", ACCOUNT, "us-gov-west-1", f"/{'p' * 198}/", "s" * 128, "m" * 255, "t" * 255)
+    for document in (mapping_table.editors_policy(long, ["k" * 128]), mapping_table.approvers_policy(long)):
+        assert len(compact(document)) <= MANAGED_LIMIT
+    assert len(compact(control.path_policy(long, ["r" * 64] * 2, [ADMIN] * 5))) <= SCP_LIMIT
+
+
+# ---- the functions ----
+
+
+@pytest.mark.usefixtures("terminal")  # where a resource is called by its name in the template
+def test_the_roles_are_those_that_the_template_lets_do_it() -> None:
+    resources = templates.load()["Resources"]
+    roles = [name for name, each in resources.items() if each["Type"] == "AWS::IAM::Role"]
+
+    def may(action: str) -> list[str]:
+        said = {role: json.dumps(templates.policy_statements(resources, role, met=True)) for role in roles}
+        return [role for role, statements in said.items() if f'"{action}"' in statements]
+
+    deployment = Deployment(Options())
+    for action in ("iam:CreateInstanceProfile", "iam:AddRoleToInstanceProfile"):
+        assert sorted(roles_that_make_profiles(deployment)) == sorted(may(action))
+    for action in ("Associate", "Disassociate"):
+        assert sorted(roles_that_change_associations(deployment)) == sorted(may(f"ec2:{action}IamInstanceProfile"))
+    assert [role for role in roles if {"Path", "RoleName"} & resources[role]["Properties"].keys()] == []
+
+
+def association_call(name: str, **identity: Any) -> Any:
+    detail = {"eventSource": "ec2.amazonaws.com", "eventName": name, "userIdentity": identity}
+    return {"source": "aws.ec2", "detail-type": "AWS API Call via CloudTrail", "detail": detail}
+
+
+def session_of(role: str) -> dict[str, Any]:
+    issuer = {"sessionContext": {"sessionIssuer": {"type": "Role", "arn": f"arn:aws:iam::{ACCOUNT}:role/{role}"}}}
+    return {"type": "AssumedRole", "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/{role}/x", **issuer}
+
+
+def test_the_pattern_matches_the_association_calls_of_all_others(terminal: Terminal) -> None:
+    document = printed(terminal, "detection")
+    pattern = EventPattern.load(json.dumps(document["event_pattern"]))
+    names = ("AssociateIamInstanceProfile", "ReplaceIamInstanceProfileAssociation", "DisassociateIamInstanceProfile")
+    others: list[dict[str, Any]] = [
+        session_of("admin"),
+        session_of("OnRetryRole-2"),
+        {"type": "IAMUser", "userName": "me"},
+        {"type": "Root"},
+    ]
+    for name in names:
+        assert all(pattern.matches_event(association_call(name, **each)) for each in others)
+        for ours in ("OnInstanceEventRole", "OnRetryRole"):
+            assert not pattern.matches_event(association_call(name, **session_of(ours)))
+    assert not pattern.matches_event(association_call("RunInstances", **session_of("admin")))
+    assert document["roles"] == [
+        f"arn:aws:iam::{ACCOUNT}:role/OnInstanceEventRole",
+        f"arn:aws:iam::{ACCOUNT}:role/OnRetryRole",
+    ]
+    assert document["sessions"] == [
+        each.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/*" for each in document["roles"]
+    ]
