@@ -1,0 +1,213 @@
+"""What IAM would answer with the editors' and the approvers' policies; and that nothing in them is idle.
+
+Each is weakened in every way, by leaving out one thing of it: a case has to notice.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal
+from rolekeeper.mappings.rows.columns import OURS
+from rolekeeper.settings import Limits
+from rolekeeper_cli.policies import mapping_table
+from support.policy_cases import ARNS, Case, Story, ask, may, may_not
+from support.policy_simulation import ACCOUNT, FULL_ACCESS, REGION, Document, Policies, Request, needs_node, simulate
+
+pytestmark = needs_node
+
+TABLE, STATE, OTHER = (f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}" for name in ("mappings", "state", "other"))
+STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/rolekeeper/1"
+WRITES = ["PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete"]
+
+
+def item(action: str, *columns: str, on: str = TABLE, key: str = "workload", **context: str) -> Request:
+    """A request on a row; DynamoDB names the keys among its attributes."""
+    named = {"dynamodb:Attributes": ["tag_key", "tag_value", *columns], "dynamodb:LeadingKeys": [key]}
+    return ask(f"dynamodb:{action}", on, context={**named, **context})
+
+
+def whatever_else(cases: Iterable[Case]) -> Iterable[Case]:
+    """The same where the person may do everything by another policy."""
+    for case in cases:
+        yield case
+        yield replace(case, says=f"{case.says}, who is allowed everything", more=[FULL_ACCESS])
+
+
+def both_cases() -> Iterable[Case]:
+    for action in ("GetItem", "BatchGetItem", "Query", "Scan"):
+        yield may(f"{action} of rows", ask(f"dynamodb:{action}", TABLE))
+    for action in ("BatchGetItem", "Query"):
+        yield may(f"{action} of history", ask(f"dynamodb:{action}", STATE))
+    yield may("finds the tables", ask("cloudformation:DescribeStacks", STACK))
+    yield may_not("another stack", ask("cloudformation:DescribeStacks", STACK.replace("rolekeeper", "rolekeeper-2")))
+    yield may_not("rows of another table", item("UpdateItem", on=OTHER))
+    yield may_not("an update that names no attribute", ask("dynamodb:UpdateItem", TABLE))
+    yield from whatever_else(may_not(f"{each} to the state table", item(each, on=STATE)) for each in WRITES)
+    for each in ("BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete"):
+        yield from whatever_else([may_not(each, item(each))])
+    for column in (*OURS, "unknown"):
+        yield from whatever_else([may_not(f"writes {column}", item("UpdateItem", column))])
+    in_transaction = {"dynamodb:EnclosingOperation": "TransactWriteItems"}
+    yield from whatever_else([may_not("status in a transaction", item("UpdateItem", "status", **in_transaction))])
+
+
+def editor_cases() -> Iterable[Case]:
+    yield from both_cases()
+    edited = [each for each in mapping_table.EDITORS_COLUMNS if each not in {"tag_key", "tag_value"}]
+    for column in edited:
+        yield from whatever_else([may(f"edits {column}", item("UpdateItem", column))])
+    yield from whatever_else([may("puts a row", item("PutItem", *edited))])
+    yield from whatever_else([may("deletes a row", item("DeleteItem"))])
+    for action in ("PutItem", "UpdateItem"):
+        approves = [may_not(f"approves: {action}", item(action, "role", "approve"))]
+        yield from whatever_else(approves)
+        yield from whatever_else([may_not(f"hand-written status: {action}", item(action, "role", "status"))])
+    for answer, allowed in {"NONE": True, "UPDATED_OLD": True, "UPDATED_NEW": True, "ALL_OLD": False}.items():
+        answers = item("UpdateItem", "role", **{"dynamodb:ReturnValues": answer})
+        yield Case(f"an update answers {answer}", answers, allowed=allowed)
+
+
+def approver_cases() -> Iterable[Case]:
+    yield from both_cases()
+    yield from whatever_else([may("approves", item("UpdateItem", "approve", "edited_by"))])
+    yield from whatever_else([may("approves without a name", item("UpdateItem", "approve"))])
+    for column in ("role", "priority", "owner"):
+        yield from whatever_else([may_not(f"edits {column}", item("UpdateItem", "approve", column))])
+    yield from whatever_else([may_not("puts an approval", item("PutItem", "approve"))])
+    yield from whatever_else([may_not("deletes a row", item("DeleteItem"))])
+    for answer, allowed in {"NONE": True, "UPDATED_OLD": True, "UPDATED_NEW": True, "ALL_NEW": False}.items():
+        answers = item("UpdateItem", "approve", **{"dynamodb:ReturnValues": answer})
+        yield Case(f"an update answers {answer}", answers, allowed=allowed)
+
+
+def narrow_cases() -> Iterable[Case]:
+    """An editor of the rows of two tag keys."""
+    for key, allowed in {"workload": True, "team": True, "quarantine": False}.items():
+        yield Case(f"edits {key}", item("UpdateItem", "role", key=key), allowed=allowed)
+        yield Case(f"puts {key}", item("PutItem", "role", key=key), allowed=allowed)
+        yield Case(f"deletes {key}", item("DeleteItem", key=key), allowed=allowed)
+    for key in ("dynamodb:Attributes", "dynamodb:LeadingKeys"):
+        only = ask("dynamodb:UpdateItem", TABLE, context={key: ["role" if key.endswith("Attributes") else "workload"]})
+        yield may_not(f"an update with nothing but {key}", only)
+    yield may_not("a deletion of no key", ask("dynamodb:DeleteItem", TABLE))
+    yield from editor_cases()
+    yield may("reads every row", ask("dynamodb:Scan", TABLE))
+
+
+EDITORS, APPROVERS = mapping_table.editors_policy(ARNS), mapping_table.approvers_policy(ARNS)
+STORIES = {
+    "editors": Story(EDITORS, [*editor_cases()]),
+    "approvers": Story(APPROVERS, [*approver_cases()]),
+    "editors of two tag keys": Story(mapping_table.editors_policy(ARNS, ["workload", "team"]), [*narrow_cases()]),
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_each_may_do_what_is_meant_and_no_more(name: str) -> None:
+    assert STORIES[name].wrong() == []
+
+
+# The narrow one has all that the other editors' has.
+@pytest.mark.parametrize("name", [name for name in STORIES if name != "editors"])
+def test_nothing_can_be_left_out_unnoticed(name: str) -> None:
+    assert STORIES[name].unnoticed() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "noticed_by"),
+    [
+        ("editors", '"description"', '"description", "status"', "hand-written status: PutItem"),
+        ("editors", '"description"', '"description", "held_revision"', "writes held_revision"),
+        ("editors", '"description"', '"description", "approve"', "approves: UpdateItem, who is allowed everything"),
+        ("approvers", '"approve"', '"approve", "role"', "edits role"),
+        ("approvers", '"approve"', '"approve", "held_revision"', "writes held_revision"),
+        ("editors of two tag keys", '"team"', '"team", "quarantine"', "deletes quarantine"),
+    ],
+)
+def test_what_is_widened_is_noticed(name: str, before: str, after: str, noticed_by: str) -> None:
+    assert STORIES[name].notices(before, after, noticed_by)
+
+
+def test_a_person_with_both_policies_can_neither_edit_nor_approve() -> None:
+    both = Policies(identity=[EDITORS, APPROVERS, FULL_ACCESS])
+    asked = [item("UpdateItem", "role"), item("PutItem", "role"), item("DeleteItem"), item("UpdateItem", "approve")]
+    reads = item("Query")
+    assert [answer.allowed for answer in simulate([(each, both) for each in (*asked, reads)])] == [*[False] * 4, True]
+
+
+# ---- the command, with exactly these policies ----
+
+
+@pytest.fixture
+def requests(desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+    """What the command asks of DynamoDB, as IAM sees it."""
+    asked: list[Request] = []
+    for operation in ("GetItem", "BatchGetItem", "Query", "Scan", "PutItem", "UpdateItem", "DeleteItem"):
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower()
+        call = getattr(desk.world.dynamodb, name)
+
+        def record(operation: str = operation, call: Any = call, **arguments: Any) -> Any:
+            asked.append(seen_by_iam(operation, arguments))
+            return call(**arguments)
+
+        monkeypatch.setattr(desk.world.dynamodb, name, record)
+    return asked
+
+
+def seen_by_iam(operation: str, arguments: Mapping[str, Any]) -> Request:
+    [table] = [arguments["TableName"]] if "TableName" in arguments else arguments["RequestItems"]
+    row = {**arguments.get("Item", {}), **arguments.get("Key", {})}
+    columns = {*row, *arguments.get("ExpressionAttributeNames", {}).values()}
+    context: dict[str, Sequence[str]] = {}
+    if operation in {"PutItem", "UpdateItem", "DeleteItem"}:
+        context = {"dynamodb:Attributes": sorted(columns), "dynamodb:LeadingKeys": [row["tag_key"]["S"]]}
+    return ask(f"dynamodb:{operation}", ARNS.here("dynamodb", f"table/{table}"), context=context)
+
+
+def refused(document: Document, requests: Sequence[Request]) -> list[Request]:
+    answers = simulate([(request, Policies(identity=[document])) for request in requests])
+    return [request for request, answer in zip(requests, answers, strict=True) if not answer.allowed]
+
+
+def test_editors_and_approvers_can_use_the_command(
+    terminal: Terminal, desk: MappingsFixture, requests: list[Request]
+) -> None:
+    for role in ("web", "db"):
+        desk.role(role)
+    editors, approvers = (
+        json.loads(terminal("guard", part, "--tag-key", "workload").stdout) for part in ("editors", "approvers")
+    )
+
+    def runs(*line: str) -> None:
+        ran = terminal(*line)
+        assert ran.exit_code == 0, ran.output
+
+    rows = "mappings:\n- {tag_key: workload, tag_value: a, role: db, owner: me}\n"
+    desk.edit("workload=web", role="web")
+    desk.converged("web", workload="web")
+    requests.clear()
+    runs("mapping", "set", "workload=new", "role=web", "--no-wait")
+    runs("mapping", "set", "workload=web", "owner=me", "--no-wait")
+    runs("mapping", "ls")
+    assert terminal("mapping", "import", "-", "--format", "yaml", "--yes", "--no-wait", stdin=rows).exit_code == 0
+    runs("mapping", "rollback", "workload=web", "--to", "1", "--yes", "--no-wait")
+    runs("mapping", "history", "workload=web")
+    runs("mapping", "rm", "workload=a", "--yes", "--no-wait")
+    assert {each.action for each in requests} >= {
+        f"dynamodb:{name}" for name in ("PutItem", "UpdateItem", "DeleteItem")
+    }
+    assert refused(editors, requests) == []
+
+    desk.limits = Limits(0, 0)
+    desk.put("workload=web", role="db")
+    desk.publish("workload=web")
+    requests.clear()
+    runs("mapping", "approve", "workload=web", "--yes", "--no-wait")
+    assert refused(approvers, requests) == []
+    assert [each.action for each in refused(editors, requests)] == ["dynamodb:UpdateItem"]
