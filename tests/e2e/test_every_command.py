@@ -1,6 +1,7 @@
 """Every command of `rolekeeper`, as a process against the embedded AWS: as a table for people, and in JSON."""
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -65,6 +66,12 @@ def instance(deployed: EmulatedAccount) -> Iterator[str]:
     eventually(lambda: deployed.state(made) == "running")
     yield made
     deployed.ec2.terminate_instances(InstanceIds=[made])
+
+
+def roles_of(deployed: EmulatedAccount) -> set[str]:
+    """The ARNs of all roles of the account, as IAM says them."""
+    pages = deployed.aws.session().client("iam").get_paginator("list_roles").paginate()
+    return {role["Arn"] for page in pages for role in page["Roles"]}
 
 
 def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
@@ -140,6 +147,24 @@ def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
     assert said["letters"] == 0 if in_json else said == ""
     said = told("doctor")
     assert said["summary"] if in_json else "rules" in said
+
+    # ---- what to put around it: policies are JSON in every form ----
+    assert told("guard")[0]["part"] == "scp-tags" if in_json else "scp-tags   SCP" in told("guard")
+    excepted = ("--except", f"arn:aws:iam::{deployed.account}:role/admin")
+    documents = {}
+    for part, options in {"scp-tags": excepted, "scp-path": excepted, "editors": (), "approvers": ()}.items():
+        said = told("guard", part, *options)
+        documents[part] = said if in_json else json.loads(said)
+    [tags, _] = documents["scp-tags"]["Statement"]
+    assert f"every-{form}" in tags["Condition"]["ForAnyValue:StringEquals"]["aws:TagKeys"]
+    table = deployed.aws.stack_outputs()["MappingTable"]
+    assert f":{deployed.account}:table/{table}" in json.dumps(documents["editors"])
+    assert f":{deployed.account}:table/{table}" in json.dumps(documents["approvers"])
+    functions = {role for role in roles_of(deployed) if re.search("OnMappingChangeRole|OnScheduleRole", role)}
+    assert {role for role in roles_of(deployed) if role in json.dumps(documents["scp-path"])} == functions
+    said = told("guard", "detection")
+    own = {role for role in roles_of(deployed) if re.search("OnInstanceEventRole|OnRetryRole", role)}
+    assert set((said if in_json else json.loads(said))["roles"]) == own
 
     # ---- a held edit ----
     ids = [deployed.launch(f"every-{number}", **{f"held-{form}": "a"}) for number in range(MANY)]
