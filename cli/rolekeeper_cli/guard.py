@@ -10,11 +10,11 @@ from rolekeeper_cli import output, render
 
 # What each part is, and what it is for.
 PARTS = {
-    "scp-tags": ("SCP", "only those you name set, change or remove the tags that mean a role"),
-    "scp-path": ("SCP", "only those you name change roles and profiles under the role path"),
-    "editors": ("IAM policy", "write rows, and neither approve nor write Rolekeeper's columns"),
+    "scp-tags": ("SCP", "only some set or remove the tags that mean a role"),
+    "scp-path": ("SCP", "only some change roles and profiles under the path"),
+    "editors": ("IAM policy", "write rows, but no approval and no status"),
     "approvers": ("IAM policy", "approve held edits, and write nothing else"),
-    "detection": ("exclusion", "leave Rolekeeper's own calls out of detection; a pattern for all others"),
+    "detection": ("exclusion", "leave Rolekeeper's own calls out of detection rules"),
 }
 _WIDTH = 79
 

@@ -10,7 +10,7 @@ _except = click.option(
     "excepted",
     metavar="ARN",
     multiple=True,
-    help="A role or user that may; * and ? are wildcards; may be given again.",
+    help="Who may, a role or a user; * and ? are wildcards. Needed; may be given again.",
 )
 _tag_key = click.option(
     "--tag-key", "tag_keys", metavar="KEY", multiple=True, help="Only the rows of this tag key; may be given again."
