@@ -166,7 +166,8 @@ def seen_by_iam(operation: str, arguments: Mapping[str, Any]) -> Request:
     columns = {*row, *arguments.get("ExpressionAttributeNames", {}).values()}
     context: dict[str, Sequence[str]] = {}
     if operation in {"PutItem", "UpdateItem", "DeleteItem"}:
-        context = {"dynamodb:Attributes": sorted(columns), "dynamodb:LeadingKeys": [row["tag_key"]["S"]]}
+        leading = [row[key]["S"] for key in ("tag_key", "pk") if key in row]
+        context = {"dynamodb:Attributes": sorted(columns), "dynamodb:LeadingKeys": leading}
     return ask(f"dynamodb:{operation}", ARNS.here("dynamodb", f"table/{table}"), context=context)
 
 
