@@ -46,7 +46,7 @@ def pin_key(key: InstanceKey) -> Key:
 
 
 def mapping_pk(key: MappingKey) -> str:
-    """The partition of one mapping: what is published or held, its revisions, its window and its history."""
+    """The partition of one mapping: what is published or held, its revisions and its history."""
     return f"mapping#{len(key.tag_key)}:{key.tag_key}#{key.tag_value}"
 
 
@@ -69,7 +69,7 @@ def held_key(key: MappingKey) -> Key:
 
 
 def window_key(key: MappingKey) -> Key:
-    return mapping_pk(key), "window"
+    return mapping_pk(key).replace("mapping", "window", 1), "window"  # IAM tells partitions apart, but no sort keys
 
 
 def revision_sk(revision: int) -> str:
