@@ -13,7 +13,10 @@ evaluation lacks, so that the policy's own words are enforced.
 - SQS's batch calls: taken for actions of their own. Here the action that AWS asks for: `sqs:SendMessage` and the like
   (service authorization reference, SQS: there are no batch actions).
 - `events:source`, `events:detail-type` (send only events of our own): not supplied. Here from the request's entries.
+- `dynamodb:LeadingKeys`, `dynamodb:Attributes` (the items that a function may use): not supplied, so a false deny.
+  Here from the request, for each item of a transaction its own (`dynamodb_keys.py`).
 - `iam:PassRole` (the ceiling: roles under the path, to EC2): never checked. Here checked too, on the profile's role.
+- `aws:PrincipalArn` (who may publish to the alarm topic): the session's ARN. Here the role's, as AWS has it.
 - `aws:SecureTransport` (no plain HTTP to queues): false, truly. Here the embedded AWS answers as if by TLS.
 """
 # ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
@@ -26,6 +29,7 @@ from ministack import app  # type: ignore[import-not-found]
 from ministack.core import iam_actions, iam_evaluator  # type: ignore[import-not-found]
 from ministack.services import iam  # type: ignore[import-not-found]
 
+from rolekeeper_local import dynamodb_keys
 from rolekeeper_local.ec2_api import Ec2Api
 from rolekeeper_local.ec2_model import Ec2Error, Instance
 
@@ -40,6 +44,8 @@ _PASSING = frozenset(
 )
 #: How the role on its way travels from the request to the check; no policy can name such a key.
 _ROLE = "rolekeeper-local/role-passed"
+#: The same for the keys of a transaction's items, in the order in which they are checked.
+_ITEMS = "rolekeeper-local/items"
 
 
 def install(ec2_api: Ec2Api) -> None:
@@ -49,6 +55,7 @@ def install(ec2_api: Ec2Api) -> None:
     iam_actions.request_tag_context = _with_keys(iam_actions.request_tag_context, ec2_api)
     iam_actions.extract_iam_action = _without_batch(iam_actions.extract_iam_action)
     iam_actions.extract_resource_arn = _with_instance(iam_actions.extract_resource_arn, ec2_api)
+    iam_evaluator._resolve_condition_key = _with_role(iam_evaluator._resolve_condition_key)
     passed = _PassRoleCheck(iam_evaluator.enforce, iam_actions.access_denied_response)
     iam_evaluator.enforce = passed.enforce
     iam_actions.access_denied_response = passed.access_denied_response
@@ -66,6 +73,7 @@ class _PassRoleCheck:
         resource = rest.get("resource_arn", "*")
         context = dict(rest.pop("service_context", None) or {})
         role = context.pop(_ROLE, "")
+        context |= next(context.pop(_ITEMS, iter(())), {})
         self._refused_role = ""
         refused = self._enforce(access_key_id, iam_action, service, region, service_context=context, **rest)
         if refused or not role:
@@ -88,6 +96,9 @@ def _with_keys(original: Callable[..., dict[str, Any]], ec2_api: Ec2Api) -> Call
         context = original(service, iam_action, body, params)
         if service == "ec2":
             context |= _ec2_keys(iam_action, params, ec2_api)
+        elif service == "dynamodb":
+            whole, items = dynamodb_keys.keys_of(body)
+            context |= whole | ({_ITEMS: iter(items)} if items else {})
         elif service == "events" and iam_action == "events:PutEvents":
             context |= _events_keys(body)
         elif iam_action == "iam:AddRoleToInstanceProfile":
@@ -122,6 +133,17 @@ def _events_keys(body: bytes) -> dict[str, Any]:
         values = list(dict.fromkeys(str(entry.get(field, "")) for entry in entries))
         keys[key] = values[0] if len(values) == 1 else values
     return keys
+
+
+def _with_role(original: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    def resolve_condition_key(key: str, context: Any) -> Any:
+        value = original(key, context)
+        if key.lower() == "aws:principalarn" and ":assumed-role/" in value:
+            role = iam._roles.get(iam_evaluator._role_name_from_assumed_arn(value))
+            return role["Arn"] if role else value
+        return value
+
+    return resolve_condition_key
 
 
 def _without_batch(original: Callable[..., str | None]) -> Callable[..., str | None]:

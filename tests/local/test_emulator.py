@@ -451,6 +451,137 @@ def test_the_source_of_an_event_and_the_tags_of_an_instance_are_conditions(aws: 
     assert refusal(lambda: role.stop_instances(InstanceIds=[foreign]))[0] == "UnauthorizedOperation"
 
 
+def test_a_session_is_its_role_to_a_topics_policy_which_denies_all_others(aws: EmbeddedAws) -> None:
+    owner = aws.session().client("sns")
+    topic = owner.create_topic(Name="mails")["TopicArn"]
+    ours, theirs = (as_role(aws, {"Action": "sns:Publish"}) for _ in range(2))
+    arns = [each.client("sts", endpoint_url=aws.endpoint).get_caller_identity()["Arn"] for each in (ours, theirs)]
+    role = arns[0].split("/")[1]
+    statement = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "sns:Publish",
+        "Resource": topic,
+        "Condition": {
+            "ArnNotEquals": {"aws:PrincipalArn": [f"arn:aws:iam::000000000000:role/{role}"]},
+            "BoolIfExists": {"aws:PrincipalIsAWSService": "false"},
+        },
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    owner.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
+    ours.client("sns", endpoint_url=aws.endpoint).publish(TopicArn=topic, Message="believed")
+    stranger = theirs.client("sns", endpoint_url=aws.endpoint)
+    assert "Auth" in refusal(lambda: stranger.publish(TopicArn=topic, Message="forged"))[0]
+
+
+def keyed(*keys: str, without: str = "") -> dict[str, Any]:
+    """A condition on the items' partition keys, and on what they may not hold."""
+    none = {"ForAllValues:StringNotEquals": {"dynamodb:Attributes": [without]}} if without else {}
+    has_key = {"Null": {"dynamodb:LeadingKeys": "false"}}
+    return {"Condition": {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": list(keys)}, **has_key, **none}}
+
+
+def item(pk: str, sk: str = "s", **texts: str) -> dict[str, Any]:
+    return {name: {"S": text} for name, text in {"pk": pk, "sk": sk, **texts}.items()}
+
+
+@pytest.fixture(scope="module")
+def keys_role(aws: EmbeddedAws) -> Any:
+    """DynamoDB for a role that reads `a#...` and `fleet`, and writes `a#...` without the attribute `role`."""
+    owner = aws.session().client("dynamodb")
+    schema: Any = [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
+    types: Any = [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")]
+    owner.create_table(TableName="items", KeySchema=schema, AttributeDefinitions=types, BillingMode="PAY_PER_REQUEST")
+    reads = ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:Scan", "dynamodb:PartiQLSelect"]
+    writes = ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"]
+    session = as_role(
+        aws,
+        {"Action": reads, **keyed("a#*", "fleet")},
+        {"Action": writes, **keyed("a#*", without="role")},
+    )
+    return session.client("dynamodb", endpoint_url=aws.endpoint)
+
+
+def query(client: Any, pk: str) -> None:
+    values = {":pk": {"S": pk}, ":sk": {"S": "s"}}
+    condition = "#p = :pk AND begins_with(sk, :sk)"
+    names = {"#p": "pk"}
+    client.query(
+        TableName="items",
+        KeyConditionExpression=condition,
+        ExpressionAttributeValues=values,
+        ExpressionAttributeNames=names,
+    )
+
+
+def update(pk: str, name: str) -> dict[str, Any]:
+    values = {":v": {"S": "x"}, ":n": {"N": "1"}}
+    expression = "SET #n = :v, another = if_not_exists(another, :v) ADD writes :n"
+    names = {"#n": name}
+    key = item(pk)
+    return {
+        "TableName": "items",
+        "Key": key,
+        "UpdateExpression": expression,
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }
+
+
+def test_a_role_reads_and_writes_the_items_under_its_keys_and_nothing_else(keys_role: Any) -> None:
+    allowed: list[Callable[[], object]] = [
+        lambda: keys_role.put_item(TableName="items", Item=item("a#1", note="x")),
+        lambda: keys_role.update_item(**update("a#1", "note")),
+        lambda: keys_role.get_item(TableName="items", Key=item("a#1")),
+        lambda: keys_role.batch_get_item(RequestItems={"items": {"Keys": [item("a#1"), item("fleet")]}}),
+        lambda: query(keys_role, "a#1"),
+        lambda: keys_role.transact_write_items(
+            TransactItems=[{"Put": {"TableName": "items", "Item": item("a#2")}}, {"Update": update("a#3", "note")}]
+        ),
+        lambda: keys_role.batch_write_item(RequestItems={"items": [{"DeleteRequest": {"Key": item("a#2")}}]}),
+        lambda: keys_role.delete_item(TableName="items", Key=item("a#1")),
+    ]
+    for call in allowed:
+        call()
+    refused: list[Callable[[], object]] = [
+        lambda: keys_role.put_item(TableName="items", Item=item("b#1")),
+        lambda: keys_role.update_item(**update("fleet", "note")),
+        lambda: keys_role.get_item(TableName="items", Key=item("b#1")),
+        lambda: keys_role.batch_get_item(RequestItems={"items": {"Keys": [item("a#1"), item("b#1")]}}),
+        lambda: query(keys_role, "b#1"),
+        lambda: keys_role.scan(TableName="items"),
+        lambda: keys_role.execute_statement(Statement="SELECT * FROM items WHERE pk = 'a#1'"),
+        lambda: keys_role.delete_item(TableName="items", Key=item("fleet")),
+        lambda: keys_role.batch_write_item(RequestItems={"items": [{"PutRequest": {"Item": item("b#1")}}]}),
+    ]
+    assert [refusal(call)[0] for call in refused] == ["AccessDeniedException"] * len(refused)
+
+
+def test_each_item_of_a_transaction_is_judged_by_its_own_key(keys_role: Any) -> None:
+    good, bad = (
+        {"Put": {"TableName": "items", "Item": item("a#2")}},
+        {"Put": {"TableName": "items", "Item": item("b#2")}},
+    )
+    for items in ([good, bad], [bad, good], [good, {"Update": update("b#3", "note")}]):
+        assert refusal(lambda items=items: keys_role.transact_write_items(TransactItems=items))[0] == (  # type: ignore[misc]  # a default binds the loop's items
+            "AccessDeniedException"
+        )
+
+
+def test_what_an_item_holds_and_what_an_update_names_are_conditions_too(keys_role: Any) -> None:
+    put = {"TableName": "items", "Item": item("a#1", role="web")}
+    guarded = {"TableName": "items", "Key": item("a#1"), "ConditionExpression": "attribute_exists(pk) AND role = :r"}
+    removal = {"TableName": "items", "Key": item("a#1"), "UpdateExpression": "REMOVE role"}
+    for call in (
+        lambda: keys_role.put_item(**put),
+        lambda: keys_role.update_item(**update("a#1", "role")),
+        lambda: keys_role.update_item(**removal),
+        lambda: keys_role.delete_item(**guarded, ExpressionAttributeValues={":r": {"S": "x"}}),
+        lambda: keys_role.transact_write_items(TransactItems=[{"Update": update("a#1", "note")}, {"Put": put}]),
+    ):
+        assert refusal(call)[0] == "AccessDeniedException"
+
+
 def test_a_role_with_a_wrong_secret_is_refused(aws: EmbeddedAws) -> None:
     got = as_role(aws, {"Action": "*"}).get_credentials()
     assert got is not None
