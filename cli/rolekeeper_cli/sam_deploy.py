@@ -6,7 +6,9 @@ every parameter as the stack has it now, but for those that are given.
 """
 
 import argparse
+import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -84,6 +86,27 @@ def merged(known: Mapping[str, Any], present: Mapping[str, str], given: Mapping[
     return {**{name: str(each["Default"]) for name, each in known.items()}, **kept, **given}
 
 
+def refused(known: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, str]) -> list[str]:
+    """What CloudFormation would refuse of the parameters, and why: better known before all is built."""
+    return [
+        f"{name}={value}: {known[name].get('ConstraintDescription', 'is not allowed')}"
+        for name, value in parameters.items()
+        if not _is_allowed(value, known[name])
+    ]
+
+
+def _is_allowed(value: str, parameter: Mapping[str, Any]) -> bool:
+    """By the template's own limits, as CloudFormation reads them (user guide, "Parameters")."""
+    if parameter["Type"] == "Number":
+        within = (parameter.get("MinValue", 0), parameter.get("MaxValue", math.inf))
+        if not (value.isdecimal() and within[0] <= int(value) <= within[1]):
+            return False
+    if "AllowedValues" in parameter and value not in map(str, parameter["AllowedValues"]):
+        return False
+    fits = len(value) <= parameter.get("MaxLength", math.inf)
+    return fits and bool(re.fullmatch(parameter.get("AllowedPattern", "(?s:.*)"), value))
+
+
 def told(present: Mapping[str, str] | None, parameters: Mapping[str, str]) -> str:
     """What becomes of the parameters, a line each."""
     width = max(map(len, parameters))
@@ -115,6 +138,9 @@ def main(arguments: Sequence[str]) -> int:
     if options.guided:
         given = {**ask(known, {**(present or {}), **given}, _prompt), **given}
     parameters = merged(known, present or {}, given)
+    if wrong := refused(known, parameters):
+        click.echo("\n".join(f"make deploy: {each}" for each in wrong), err=True)
+        return 2
     what = "a new stack" if present is None else "the stack"
     click.echo(f"\nParameters of {what} {options.stack_name} in {session.region_name}:\n{told(present, parameters)}\n")
     account = [*_named("--region", options.region), *_named("--profile", options.profile)]

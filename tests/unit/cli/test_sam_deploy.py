@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fakes.ec2 import client_error
-from rolekeeper_cli.sam_deploy import ask, declared, deployed, merged, overrides, told
+from rolekeeper_cli.sam_deploy import ask, declared, deployed, main, merged, overrides, refused, told
 
 KNOWN: dict[str, dict[str, Any]] = {
     "Mode": {"Type": "String", "Default": "observe", "Description": "observe or\n  enforce"},
@@ -105,3 +105,36 @@ def test_each_parameter_is_shown_with_what_it_was() -> None:
         "  RolePath    /x/   (new)",
     ]
     assert told(None, {"Mode": "observe"}) == "  Mode  observe"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RolePath", "/service-role/rolekeeper/"),
+        ("RolePath", "/"),
+        ("RolePath", f"/{'x' * 200}/"),
+        ("Mode", "on"),
+        ("LogRetentionDays", "31"),
+        ("MaxChangesPercent", "101"),
+        ("MaxChangesPercent", "-1"),
+        ("RetryTimeoutMinutes", "4"),
+        ("KmsKeyArn", "alias/mine"),
+    ],
+)
+def test_what_cloudformation_would_refuse_is_refused_with_the_templates_reason(name: str, value: str) -> None:
+    known = declared()
+    assert refused(known, {name: value}) == [f"{name}={value}: {known[name]['ConstraintDescription']}"]
+
+
+def test_what_a_template_has_by_default_and_what_it_takes_is_not_refused() -> None:
+    known = declared()
+    assert refused(known, merged(known, {}, {"RolePath": "/org/roles/", "LogRetentionDays": "365"})) == []
+
+
+def test_nothing_is_built_for_a_parameter_that_would_be_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("boto3.Session.client", lambda *_, **__: Stacks("none"))
+    monkeypatch.setattr("rolekeeper_cli.sam_deploy._sam", lambda *_: pytest.fail("it is built"))
+    assert main(["--parameter-overrides", "RolePath=/aws-reserved/x/"]) == 2
+    assert "RolePath=/aws-reserved/x/: must begin and end with a slash" in capsys.readouterr().err
