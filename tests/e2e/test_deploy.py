@@ -109,6 +109,27 @@ def test_three_deployments_keep_what_is_deployed_and_write_no_answer_down(fresh:
     assert CONFIG.read_text() == config
 
 
+def test_a_key_a_boundary_and_a_limit_of_ones_own_are_taken_and_taken_back(fresh: EmbeddedAws, tmp_path: Path) -> None:
+    """The emulator's CloudFormation drops the boundary and the limit, so of those only that a deployment takes them."""
+    deploy, clients = Deployer(fresh, tmp_path), fresh.session().client
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    made = clients("iam").create_policy(PolicyName="bounds", PolicyDocument=json.dumps(everything))
+    boundary, key = made["Policy"]["Arn"], clients("kms").create_key()["KeyMetadata"]["Arn"]
+
+    def keys() -> list[str | None]:
+        """The work queue's and a log's."""
+        url = fresh.stack_outputs()["WorkQueue"]
+        queue = clients("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        (log,) = clients("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{STACK}/on-retry")["logGroups"]
+        return [queue.get("KmsMasterKeyId"), log.get("kmsKeyId")]
+
+    deploy("--parameter-overrides", f"PermissionsBoundary={boundary}", f"KmsKeyArn={key}", "RetryConcurrency=3")
+    assert keys() == [key, key]
+    assert (deploy.parameters["PermissionsBoundary"], deploy.parameters["RetryConcurrency"]) == (boundary, "3")
+    deploy("--parameter-overrides", "PermissionsBoundary=", "KmsKeyArn=", "RetryConcurrency=0")
+    assert keys() == [None, None]
+
+
 def test_no_answer_stands_in_the_tracked_file() -> None:
     default = CONFIG.read_text().partition("[local.")[0]
     assert "parameter_overrides" not in default

@@ -1,5 +1,7 @@
 """Reading CloudFormation templates with their short tags."""
 
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +31,38 @@ def load(path: str = "template.yaml") -> Any:
     return yaml.load((ROOT / path).read_text(), Loader=_Loader)
 
 
-def policy_statements(resources: Any, role: str, *, met: bool = False) -> list[dict[str, Any]]:
+def filled(value: Any, values: Mapping[str, str]) -> Any:
+    """The same with what references stand for: `values` are by what is written, as "StateTable.Arn"."""
+    if isinstance(value, list):
+        return [filled(each, values) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() <= {"Ref", "GetAtt"}:
+        return values[next(iter(value.values()))]
+    if value.keys() == {"Sub"}:
+        return re.sub(r"\$\{([^}]+)\}", lambda found: values[found[1]], value["Sub"])
+    return {name: filled(each, values) for name, each in value.items()}
+
+
+def policy_statements(resources: Any, role: str, *, met: Collection[str] = ()) -> list[dict[str, Any]]:
     """All statements of a role: its own, and those of the template's own managed policies that it names.
 
     Args:
         resources: the template's.
         role: its name.
-        met: whether the template's conditions are taken for met: as deployed with `TakeOver=true`.
+        met: the template's conditions that are taken for met, as `MayTakeOver` is with `TakeOver=true`.
     """
+
+    def chosen(listed: list[Any]) -> list[Any]:
+        picked = [each["If"][1 if each["If"][0] in met else 2] if "If" in each else each for each in listed]
+        return [each for each in picked if each != {"Ref": "AWS::NoValue"}]
+
     properties = resources[role]["Properties"]
     documents = [policy["PolicyDocument"] for policy in properties["Policies"]]
-    for policy in properties.get("ManagedPolicyArns", []):
-        managed = resources.get(policy.get("Ref") if isinstance(policy, dict) else None, {})
+    for policy in chosen(
+        [each if isinstance(each, dict) else {"Ref": each} for each in properties.get("ManagedPolicyArns", [])]
+    ):
+        managed = resources.get(policy.get("Ref"), {})
         assert managed.get("Type") == "AWS::IAM::ManagedPolicy", f"{role}: AWS's {policy} reaches the whole account"
         documents.append(managed["Properties"]["PolicyDocument"])
-    written = [statement for document in documents for statement in document["Statement"]]
-    chosen = [each["If"][1 if met else 2] if "If" in each else each for each in written]
-    return [each for each in chosen if each != {"Ref": "AWS::NoValue"}]
+    return chosen([statement for document in documents for statement in document["Statement"]])

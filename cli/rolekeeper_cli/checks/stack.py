@@ -27,6 +27,9 @@ PARAMETERS = frozenset(
         "LogLevel",
         "AlarmEmail",
         "Architecture",
+        "RetryConcurrency",
+        "KmsKeyArn",
+        "PermissionsBoundary",
     }
 )
 # CloudFormation user guide, "Stack status codes".

@@ -1,0 +1,308 @@
+"""Each function's policy against what that function calls, both ways: all that it calls is allowed, and no more.
+
+What it calls is heard at its clients, in schedules of the simulation, which plays all functions, and in the stories
+below for what is rare there. No list has to be kept. That no call is left unheard, test_permissions says: it reads
+the code for all functions together.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aws_lambda_powertools import Metrics
+
+import on_mapping_change
+import on_retry
+import on_schedule
+import runtime
+from fixtures.account import ACCOUNT, MAPPING_TABLE, REGION, FakeAccount, mapping_key, new_account, refusing
+from fixtures.mappings import MappingsFixture
+from fixtures.state_table import STATE_TABLE
+from rolekeeper.instances.requests import RetryState
+from rolekeeper.mappings.publish import NEARLY_FULL
+from rolekeeper.model.mapping import Mode
+from rolekeeper.settings import Limits
+from rolekeeper.storage import codec, layout
+from simulation.deployment import FUNCTIONS
+from simulation.invariants import ROWS
+from simulation.schedule import Schedule
+from support import templates
+from support.iam_requests import IamRequest, Recorded
+
+RESOURCES = templates.load()["Resources"]
+NAMES = sorted(set(FUNCTIONS.values()))
+# The schedules of the simulation that are heard: in some dozens each function does most of what it can.
+SEEDS = range(40)
+# What Lambda calls on a function's behalf, and SNS for a mail (SNS developer guide, "Key management").
+LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+MAIL = {"kms:GenerateDataKey", "kms:Decrypt"}
+STREAM = {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"}
+PLUMBING = {
+    "OnInstanceEvent": LOGS | MAIL | {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+    "OnRetry": LOGS | MAIL,
+    "OnMappingChange": LOGS | MAIL | STREAM,
+    "OnSchedule": LOGS | MAIL,
+    "OnStateChange": LOGS | STREAM,
+}
+# Lambda sends it what a stream or a schedule gave up, as the function.
+DEAD_LETTERS = "SendDeadLetters"
+TABLES = {STATE_TABLE: "StateTable", "state": "StateTable", MAPPING_TABLE: "MappingTable", ROWS: "MappingTable"}
+
+# The template's conditions as a deployment meets them by default.
+DEPLOYED = ("MakesProfiles",)
+
+type Heard = dict[str, list[list[IamRequest]]]
+
+
+def statements(function: str, *met: str) -> list[dict[str, Any]]:
+    """What a function's own calls may do, where these conditions of the template are met; without the plumbing."""
+    found = templates.policy_statements(RESOURCES, f"{function}Role", met=met)
+    own = [each for each in found if not set(_listed(each["Action"])) <= PLUMBING[function]]
+    return [each for each in own if each["Sid"] != DEAD_LETTERS]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def table(request: IamRequest) -> str:
+    return TABLES[request.table] if request.table else ""
+
+
+# ---- what is heard ----
+
+
+def simulated(seed: int, heard: Heard) -> None:
+    """Play a schedule, and hear each function's calls."""
+    schedule = Schedule(seed)
+
+    def hear(requests: list[IamRequest]) -> None:
+        if running := schedule.engine.running:
+            heard[FUNCTIONS[running.name.split()[0]]].append(requests)
+
+    clients = schedule.deployment.clients
+    clients.update({service: Recorded(service, client, hear) for service, client in clients.items()})
+    assert not schedule.play().violations
+
+
+class Stories:
+    """The functions over one account; the calls of the one that runs are heard."""
+
+    def __init__(self, world: FakeAccount, heard: Heard, patch: pytest.MonkeyPatch) -> None:
+        self.desk, self.world = MappingsFixture(world), world
+        self._heard, self._running = heard, ""
+        self.desk.clients = {
+            service: Recorded(service, client, self._hear) for service, client in self.desk.clients.items()
+        }
+        patch.setattr(runtime, "app", lambda _arn: self.desk.app())
+        for emitter in (Metrics, runtime.metrics.provider):
+            patch.setattr(emitter, "flush_metrics", lambda *_, **__: None)
+        patch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
+        patch.setattr(runtime.metrics.provider, "service", "rolekeeper")
+
+    def _hear(self, asked: list[IamRequest]) -> None:
+        self._heard[self._running].append(asked)
+
+    def run(self, function: str, event: Any) -> Any:
+        """Run a function once; what it calls is heard."""
+        self._running = function
+        self.world.clock.sleep(1)
+        context: Any = SimpleNamespace(
+            function_name=function,
+            memory_limit_in_mb=512,
+            invoked_function_arn=f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}",
+            aws_request_id="request-1",
+            get_remaining_time_in_millis=lambda: 840_000,
+        )
+        handlers: dict[str, Callable[[Any, Any], Any]] = {
+            "OnMappingChange": on_mapping_change.handler,
+            "OnSchedule": on_schedule.handler,
+            "OnRetry": on_retry.handler,
+        }
+        return handlers[function](event, context)
+
+    def judge(self, function: str, tag: str) -> str:
+        """A row changed: the stream says so, or the sweep comes by. What the row shows then."""
+        names = codec.to_attributes(codec.encode(mapping_key(tag)))
+        record = {"eventID": "1", "dynamodb": {"Keys": names, "SequenceNumber": "1"}}
+        self.run(function, {"Records": [record]} if function == "OnMappingChange" else {"id": "sweep"})
+        return str(self.desk.row(tag).get("status", "gone"))
+
+    def retry(self, instance: str) -> Any:
+        """The retry loop looks at an instance for the last time."""
+        now = self.world.clock.now()
+        state = RetryState(self.world.key(instance), "test", "correlation-1", now, now, 0)
+        return self.run("OnRetry", codec.encode(state))
+
+
+def a_mapping_lives(stories: Stories, function: str) -> None:
+    """It is published with its profile, held, approved, and at last deleted as a person approved."""
+    desk, world, tag = stories.desk, stories.world, "workload=web"
+    expires_at = layout.timestamp(world.clock.now().replace(year=world.clock.now().year + 1))
+    for role in ("web", "api"):
+        desk.role(role, profile=False)
+        desk.grant(role, "s3:GetObject")
+        document = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}]}'
+        policy = desk.iam.create_policy(PolicyName=role, PolicyDocument=document)["Policy"]["Arn"]
+        desk.iam.attach_role_policy(RoleName=role, PolicyArn=policy)
+    desk.put(tag, role="web", expires_at=expires_at)
+    assert stories.judge(function, tag) == "Published"
+    for _ in range(3):
+        desk.converged("web", workload="web")
+    desk.limits = Limits(1, 0)
+    desk.put(tag, role="api", expires_at=expires_at)
+    assert stories.judge(function, tag) == "Held"
+    desk.set(tag, approve=2)
+    assert stories.judge(function, tag) == "Published"
+    desk.delete(tag)
+    assert stories.judge(function, tag) == ("Held" if function == "OnMappingChange" else "gone")
+    if function == "OnSchedule":
+        # The table reads empty to a sweep, which then holds everything: another row shows that it isn't lost.
+        desk.put("workload=other", role="web")
+        assert stories.judge(function, tag) == "Held"
+    desk.set(tag, approve=3)
+    assert stories.judge(function, tag) == "gone"
+
+
+def a_row_is_nearly_full(stories: Stories, function: str) -> None:
+    """Its reason may not fit, so the history says whether it was said before."""
+    stories.desk.put("workload=large", role="x" * NEARLY_FULL)
+    for _ in range(2):
+        assert stories.judge(function, "workload=large") == "Rejected"
+
+
+def the_mode_is_deployed_anew(stories: Stories, function: str) -> None:
+    stories.run(function, {"id": "sweep"})
+    for mode in (Mode.ENFORCE, Mode.OBSERVE):
+        stories.world.mode = mode
+        stories.run(function, {"task": "expiries", "id": "minute"})
+
+
+def a_loop_changes_an_instance(stories: Stories, _function: str) -> None:
+    """Replace, detach, a full window, a refusal that is mailed, and the end."""
+    world = stories.world
+    for role in ("web", "db"):
+        world.publish(f"workload={role}", role)
+    world.limits = stories.desk.limits = Limits(1, 0)
+    instances = [world.running(workload="web") for _ in range(3)]
+    for each in instances:
+        stories.retry(each)
+        world.tag(each, workload="db")
+    stories.retry(instances[0])
+    assert world.carries(instances[0]) == "db"
+    stories.retry(instances[1])
+    assert world.shows(instances[1]) == "window"
+    world.later(hours=1)
+    world.untag(instances[0], "workload")
+    stories.retry(instances[0])
+    assert world.carries(instances[0]) == ""
+    world.calls.before("ReplaceIamInstanceProfileAssociation", refusing("UnauthorizedOperation", status=403))
+    world.later(hours=1)
+    stories.retry(instances[2])
+    assert world.topic.mails
+    world.truth.terminate(instances[2])
+    world.wait(2)
+    stories.retry(instances[2])
+
+
+STORIES = [
+    *((story, name) for story in (a_mapping_lives, a_row_is_nearly_full) for name in ("OnMappingChange", "OnSchedule")),
+    (the_mode_is_deployed_anew, "OnSchedule"),
+    (a_loop_changes_an_instance, "OnRetry"),
+]
+
+
+@pytest.fixture(scope="module")
+def heard() -> Heard:
+    """What each function called, call by call."""
+    found: Heard = defaultdict(list)
+    for seed in SEEDS:
+        simulated(seed, found)
+    for story, function in STORIES:
+        with new_account() as world, pytest.MonkeyPatch.context() as patch:
+            story(Stories(world, found, patch), function)
+    return found
+
+
+# ---- both ways ----
+
+
+@pytest.mark.parametrize("function", NAMES)
+def test_all_that_a_function_calls_is_allowed(heard: Heard, function: str) -> None:
+    allowed = statements(function, *DEPLOYED)
+    # However IAM judges the items of a transaction: each by its own key, or by those of all.
+    asked = {each for call in heard[function] for own in call for each in (own, own.joined(call))}
+    assert _refused(asked, allowed)[:3] == []
+
+
+@pytest.mark.parametrize("function", NAMES)
+def test_a_function_may_do_nothing_that_it_does_not(heard: Heard, function: str) -> None:
+    """Without any one action, or any one family of items, something that the function called would be refused."""
+    asked = {_family(each) for call in heard[function] for each in call}
+    allowed = statements(function, *DEPLOYED)
+    unused = [
+        (statement["Sid"], what)
+        for at, statement in enumerate(allowed)
+        for what, less in _narrower(statement)
+        if not _refused(asked, [*allowed[:at], less, *allowed[at + 1 :]])
+    ]
+    assert unused == []
+
+
+def _refused(asked: set[IamRequest], allowed: list[dict[str, Any]]) -> list[IamRequest]:
+    return [each for each in asked if not any(each.passes(statement, table(each)) for statement in allowed)]
+
+
+def _family(request: IamRequest) -> IamRequest:
+    """One request for many that differ in nothing that a policy can tell apart."""
+    keys = frozenset(re.sub("#.*", "#*", key) if table(request) == "StateTable" else "any" for key in request.keys)
+    return IamRequest(request.action, request.table, keys, frozenset({"pk"}) if request.attributes else frozenset())
+
+
+def _narrower(statement: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A statement without one of its actions, or without one of its families of items."""
+    actions = _listed(statement["Action"])
+    for action in actions:
+        yield action, {**statement, "Action": [each for each in actions if each != action]}
+    condition = statement.get("Condition", {})
+    families = _listed(condition.get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys"))
+    for family in families if families != [None] else []:
+        fewer = {"dynamodb:LeadingKeys": [each for each in families if each != family]}
+        yield family, {**statement, "Condition": {**condition, "ForAllValues:StringLike": fewer}}
+
+
+@pytest.mark.parametrize("function", NAMES)
+def test_a_request_without_a_key_reaches_no_item_of_the_state_table(function: str) -> None:
+    """ForAllValues is true of nothing at all: PartiQL, a scan, or whatever DynamoDB learns."""
+    for statement in statements(function):
+        if statement["Resource"] == {"GetAtt": "StateTable.Arn"}:
+            assert statement["Condition"]["Null"]["dynamodb:LeadingKeys"] == "false", statement["Sid"]
+            for action in _listed(statement["Action"]):
+                assert not IamRequest(action, STATE_TABLE, attributes=frozenset({"pk"})).passes(statement, "StateTable")
+
+
+@pytest.mark.parametrize("function", NAMES)
+def test_a_function_may_send_dead_letters_where_lambda_does_so_in_its_name(function: str) -> None:
+    found = templates.policy_statements(RESOURCES, f"{function}Role")
+    allowed = [each["Resource"] for each in found if each["Sid"] == DEAD_LETTERS]
+    sent = "OnFailure" in json.dumps(RESOURCES[function])
+    assert allowed == ([{"GetAtt": "DeadLetterQueue.Arn"}] if sent else [])
+
+
+@pytest.mark.parametrize("function", NAMES)
+def test_lambda_may_do_what_it_does_in_a_functions_name_and_no_more(function: str) -> None:
+    found = templates.policy_statements(RESOURCES, f"{function}Role")
+    allowed = {action for each in found for action in _listed(each["Action"])}
+    own = {action for each in statements(function) for action in _listed(each["Action"])}
+    assert allowed - own - PLUMBING[function] <= {"sqs:SendMessage"}
+    assert allowed >= PLUMBING[function]
+
+
+@pytest.mark.parametrize("function", ["OnMappingChange", "OnSchedule"])
+def test_a_deployment_that_makes_no_profiles_may_make_none_and_pass_no_role_to_them(function: str) -> None:
+    more = [each["Sid"] for each in statements(function, *DEPLOYED) if each not in statements(function)]
+    assert more == ["MakeProfilesUnderThePath", "PassOnlyUnderThePath"]

@@ -1,0 +1,209 @@
+"""What whoever steals a function's session can't do: in the state table by that function's policy, and to the topic."""
+
+from collections import defaultdict
+from dataclasses import fields
+from itertools import product
+from typing import Any
+
+import pytest
+
+from fixtures.account import mapping_key
+from fixtures.state_table import STATE_TABLE
+from rolekeeper.model.instance import InstanceKey
+from rolekeeper.model.mapping import Pin
+from rolekeeper.storage import layout
+from support import templates
+from support.iam_requests import IamRequest
+from support.policy_simulation import ACCOUNT, REGION, Policies, Request, needs_node, simulate
+
+RESOURCES = templates.load()["Resources"]
+FUNCTIONS = [name for name, each in RESOURCES.items() if each["Type"] == "AWS::Serverless::Function"]
+PUBLISHING = {"OnMappingChange", "OnSchedule"}
+RECONCILING = {"OnInstanceEvent", "OnRetry"}
+WRITES = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem")
+INSTANCE, MAPPING = InstanceKey("123456789012", "us-east-1", "i-0abcd1234ef567890"), mapping_key("workload=web")
+# A partition of each family.
+PARTITIONS = {
+    "control": layout.CONTROL[0],
+    "fleet": layout.FLEET[0],
+    "deployed": layout.DEPLOYED[0],
+    "timers": layout.TIMERS,
+    "instances": layout.instance_pk(INSTANCE),
+    "mappings": layout.mapping_pk(MAPPING),
+    "windows": layout.window_key(MAPPING)[0],
+}
+WRITTEN = {
+    "OnInstanceEvent": {"instances", "timers", "windows"},
+    "OnRetry": {"instances", "timers", "windows"},
+    "OnMappingChange": {"mappings", "timers", "windows"},
+    "OnSchedule": {"mappings", "timers", "windows", "fleet", "deployed"},
+    "OnStateChange": {"timers"},
+}
+READ = {
+    "OnInstanceEvent": {"control", "fleet", "instances", "mappings", "windows"},
+    "OnRetry": {"control", "fleet", "instances", "mappings", "windows"},
+    "OnMappingChange": {"control", "fleet", "instances", "mappings"},
+    "OnSchedule": {"control", "fleet", "instances", "mappings", "timers", "deployed"},
+    "OnStateChange": {"control", "fleet", "instances"},
+}
+
+
+def statements(function: str) -> list[dict[str, Any]]:
+    return templates.policy_statements(RESOURCES, f"{function}Role", met={"MakesProfiles", "MayTakeOver"})
+
+
+def may(function: str, action: str, *partitions: str, attributes: tuple[str, ...] = ()) -> bool:
+    request = IamRequest(action, STATE_TABLE, frozenset(partitions), frozenset({"pk", "sk", *attributes}))
+    return any(request.passes(each, "StateTable") for each in statements(function))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_writes_its_own_families_of_items_and_no_other(function: str) -> None:
+    written = {name for name, key in PARTITIONS.items() for action in WRITES if may(function, action, key)}
+    assert written == WRITTEN[function]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_reads_the_families_that_it_needs_and_no_other(function: str) -> None:
+    reads = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:Scan")
+    assert {name for name, key in PARTITIONS.items() for action in reads if may(function, action, key)} == READ[
+        function
+    ]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_one_key_of_anothers_among_its_own_spoils_the_request(function: str) -> None:
+    own, theirs = PARTITIONS["instances"], PARTITIONS["control"]
+    assert not any(may(function, action, own, theirs) for action in WRITES)
+    assert not may(function, "dynamodb:BatchGetItem", own, "anything else")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(
+    "action", ["dynamodb:PartiQLUpdate", "dynamodb:PartiQLInsert", "dynamodb:BatchWriteItem", *WRITES]
+)
+def test_no_way_leads_to_the_control_item(function: str, action: str) -> None:
+    """Who writes it pauses, or enforces what was only to be observed."""
+    assert not may(function, action, PARTITIONS["control"])
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("action", WRITES[:2])
+@pytest.mark.parametrize("attribute", ["role", "profile_arn", "expires_at", "by", "reason"])
+def test_no_function_pins_nor_makes_a_pin_another(function: str, action: str, attribute: str) -> None:
+    assert not may(function, action, PARTITIONS["instances"], attributes=(attribute,))
+
+
+def test_what_makes_a_pin_is_what_no_reconcile_may_write() -> None:
+    (kept,) = (each for each in statements("OnRetry") if each["Sid"] == "KeepRecordsButNoPins")
+    refused = set(kept["Condition"]["ForAllValues:StringNotEquals"]["dynamodb:Attributes"])
+    # `at` a history entry has too, and `unclear` is never stored.
+    assert refused == {each.name for each in fields(Pin)} - {"at", "unclear"}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("action", WRITES)
+def test_only_those_that_publish_write_what_is_published_and_none_deletes_it(function: str, action: str) -> None:
+    publishes = function in PUBLISHING and action != "dynamodb:DeleteItem"
+    assert may(function, action, PARTITIONS["mappings"]) is publishes
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_only_those_that_reconcile_forget_instances(function: str) -> None:
+    assert may(function, "dynamodb:DeleteItem", PARTITIONS["instances"]) is (function in RECONCILING)
+
+
+# ---- the same as IAM answers it ----
+
+STATE = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/state"
+TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:alarms"
+
+
+def role_arn(function: str) -> str:
+    return f"arn:aws:iam::{ACCOUNT}:role/{function}"
+
+
+VALUES = defaultdict(
+    lambda: f"arn:aws:sqs:{REGION}:{ACCOUNT}:any",
+    {
+        "AWS::Partition": "aws",
+        "AWS::AccountId": ACCOUNT,
+        "AWS::Region": REGION,
+        "AWS::URLSuffix": "amazonaws.com",
+        "AWS::StackName": "rolekeeper",
+        "RolePath": "/rolekeeper/",
+        "StateTable.Arn": STATE,
+        "AlarmTopic": TOPIC,
+        **{f"{each}Role.Arn": role_arn(each) for each in FUNCTIONS},
+    },
+)
+DOCUMENTS = {
+    each: {"Version": "2012-10-17", "Statement": templates.filled(statements(each), VALUES)} for each in FUNCTIONS
+}
+
+
+@needs_node
+def test_iam_answers_for_each_function_action_and_family_as_these_tests_do() -> None:
+    """Also for items with a pin's attributes, and for a family's keys among another's."""
+    reads = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query")
+    more = [("instances", "control"), ("instances", "timers"), ("mappings", "instances")]
+    families = [(name,) for name in PARTITIONS] + more
+    cases = [
+        (function, action, tuple(PARTITIONS[each] for each in names), attributes)
+        for function, action, names in product(FUNCTIONS, (*reads, *WRITES), families)
+        for attributes in ((), ("note",), ("role", "profile_arn"))
+    ]
+    asked = [
+        (
+            Request(
+                principal=role_arn(function),
+                action=action,
+                resource=STATE,
+                context={"dynamodb:LeadingKeys": keys, "dynamodb:Attributes": ("pk", "sk", *attributes)},
+            ),
+            Policies(identity=[DOCUMENTS[function]]),
+        )
+        for function, action, keys, attributes in cases
+    ]
+    answers = [answer.allowed for answer in simulate(asked)]
+    expected = [may(function, action, *keys, attributes=attributes) for function, action, keys, attributes in cases]
+    assert [case for case, answer, ours in zip(cases, answers, expected, strict=True) if answer != ours] == []
+    assert 0 < sum(answers) < len(answers)
+
+
+@needs_node
+def test_iam_lets_nothing_without_a_key_into_the_state_table() -> None:
+    actions = ("dynamodb:Scan", "dynamodb:PartiQLSelect", "dynamodb:PartiQLUpdate", "dynamodb:Query", *WRITES)
+    asked = [
+        (Request(principal=role_arn(each), action=action, resource=STATE), Policies(identity=[DOCUMENTS[each]]))
+        for each, action in product(FUNCTIONS, actions)
+    ]
+    assert not any(answer.allowed for answer in simulate(asked))
+
+
+@needs_node
+def test_iam_lets_our_functions_and_alarms_publish_and_no_administrator() -> None:
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": templates.filled(
+            RESOURCES["AlarmTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"], VALUES
+        ),
+    }
+    admin = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    alarm = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:rolekeeper-parked"
+
+    def asking(principal: str, *identity: Any, **context: str) -> tuple[Request, Policies]:
+        request = Request(principal=principal, action="sns:Publish", resource=TOPIC, context=context)
+        return request, Policies(identity=identity, resource=policy)
+
+    ours = [asking(role_arn(each), DOCUMENTS[each]) for each in FUNCTIONS]
+    from_alarm = {"aws:SourceArn": alarm, "aws:SourceAccount": ACCOUNT}
+    others = [
+        asking(f"arn:aws:iam::{ACCOUNT}:user/admin", admin),
+        asking(f"arn:aws:iam::{ACCOUNT}:role/admin", admin),
+        asking("events.amazonaws.com"),
+        asking("cloudwatch.amazonaws.com", **(from_alarm | {"aws:SourceArn": alarm.replace("rolekeeper", "another")})),
+    ]
+    answers = [each.allowed for each in simulate([*ours, asking("cloudwatch.amazonaws.com", **from_alarm), *others])]
+    assert dict(zip(FUNCTIONS, answers, strict=False)) == {each: each != "OnStateChange" for each in FUNCTIONS}
+    assert answers[len(FUNCTIONS) :] == [True, False, False, False, False]
