@@ -88,6 +88,7 @@ KEYS = {
     "of": "aws:SourceAccount",
     "tls": "aws:SecureTransport",
     "item": "dynamodb:LeadingKeys",
+    "attributes": "dynamodb:Attributes",
 }
 INSTANCE_ITEM, MAPPING_ITEM = f"instance#{ACCOUNT}#{REGION}#i-0123456789abcdef0", "mapping#3:app#web"
 
@@ -230,6 +231,26 @@ TABLES = [
     *may(STATE, "dynamodb:BatchGetItem", "StateTable", item=INSTANCE_ITEM),
     *may(STATE, "dynamodb:PutItem", "StateTable", item="timers"),
     *may_not(STATE, "dynamodb:DeleteItem dynamodb:UpdateItem", "StateTable", item=INSTANCE_ITEM),
+    # A request without a key, and with one of no family; then what none may do with its own families.
+    *may_not(FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query", "StateTable"),
+    *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable"),
+    *may_not(FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query", "StateTable", item="another"),
+    *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item="control"),
+    *(
+        case
+        for item in (INSTANCE_ITEM, MAPPING_ITEM, "timers", "fleet", "deployed", "control")
+        for case in (
+            *may_not(FUNCTIONS, "dynamodb:PartiQLUpdate dynamodb:BatchWriteItem", "StateTable", item=item),
+            *may_not(FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query dynamodb:PutItem", "table", item=item),
+            *may_not(FUNCTIONS, "dynamodb:UpdateItem dynamodb:DeleteItem", "table", item=item),
+        )
+    ),
+    *may_not(RECONCILING, "dynamodb:PutItem", "StateTable", item=INSTANCE_ITEM, attributes=("pk", "sk", "role")),
+    *may_not(PUBLISHING, "dynamodb:PutItem dynamodb:UpdateItem", "StateTable", item=INSTANCE_ITEM),
+    *may_not(RECONCILING, "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item=MAPPING_ITEM),
+    *may_not(STATE, "dynamodb:PutItem", "StateTable", item=(INSTANCE_ITEM, "timers")),
+    *may_not(RECONCILING, "dynamodb:BatchGetItem", "StateTable", item=INSTANCE_ITEM, tls="false"),
+    *may_not(PUBLISHING, "dynamodb:GetItem", "MappingTable", item="app", tls="false"),
     *may_not(FUNCTIONS, "dynamodb:Scan dynamodb:DeleteTable dynamodb:PartiQLSelect", "StateTable"),
     *may_not(FUNCTIONS, "dynamodb:UpdateTable dynamodb:UpdateTimeToLive", "StateTable"),
     *may(PUBLISHING, "dynamodb:GetItem dynamodb:Query dynamodb:UpdateItem", "MappingTable", item="app"),

@@ -60,6 +60,8 @@ def _put(node: Any, path: Path, value: Any) -> Any:
 def weakenings(template: Any) -> Iterator[Weakening]:
     """Each condition dropped or lenient; resource, action and principal wider; what denies dropped."""
     for name, resource in template["Resources"].items():
+        if "Condition" in resource:
+            continue  # not in a deployment with the defaults, of which is asked
         properties, above = resource["Properties"], ("Resources", name, "Properties")
         assert len(properties.get("Policies", [])) <= 1, f"{name}: only the first document would be weakened"
         for path in DOCUMENTS.get(resource["Type"], []):
@@ -100,7 +102,7 @@ def _of_statement(document: str, statement: Any, path: Path) -> Iterator[Weakeni
             here = (*path, "Condition", operator, key)
             yield Weakening(f"{name} without {key}", here, DROPPED, actions)
             yield from _wider(f"{name}, {key}", value, here, actions)
-        if not operator.startswith("ForAllValues:"):
+        if operator != "Null" and not operator.startswith("ForAllValues:"):
             lenient = {other: tests for other, tests in conditions.items() if other != operator}
             lenient[f"{operator.removesuffix('IfExists')}IfExists"] = keys
             if lenient != conditions:

@@ -101,7 +101,13 @@ UNNOTICED = {
     "PublishPolicy.PolicyDocument: SeePolicies on everything",
     # No other action has the condition keys that the statement asks for.
     "ReconcilePolicy.PolicyDocument: ReplaceUnderThePath with ec2:*",
-    "SharedPolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
+    "PublishPolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
+    "ReconcilePolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
+    # It is met by default.
+    "PublishPolicy.PolicyDocument: MakesProfiles taken for met",
+    # Each holds alone against strangers; of the account's own identities test_stolen_sessions asks.
+    "AlarmTopicPolicy.PolicyDocument: OurAlarmsMayPublish for everybody",
+    "AlarmTopicPolicy.PolicyDocument: NobodyElseMayPublish dropped",
 }
 
 
@@ -129,4 +135,4 @@ def test_no_guard_can_be_lost_unnoticed() -> None:
     answers = iter(simulate([each for asked in lost.values() for each in asked]))
     allowed = {name: sum(answer.allowed for answer in islice(answers, len(asked))) for name, asked in lost.items()}
     assert len(allowed) >= 20
-    assert {name for name, times in allowed.items() if not times} == UNNOTICED
+    assert sorted({name for name, times in allowed.items() if not times} ^ UNNOTICED) == []
