@@ -101,6 +101,24 @@ def test_a_slow_look_writes_nothing_into_the_record_of_an_instance_that_ended_me
     assert world.key(instance) not in world.state.read([world.key(instance)], []).records
 
 
+def test_a_slow_look_is_made_again_as_a_newer_one_may_have_had_nothing_to_write(world: FakeAccount) -> None:
+    instance = world.running(workload="other")
+    world.attach_by_hand(instance, "web")
+    world.wait(5)
+    world.reconcile(instance)
+    assert world.shows(instance) == "unexplained"
+    world.publish("workload=other", "web")
+
+    def meanwhile() -> None:
+        world.unpublish("workload=other")
+        world.reconcile(instance)
+        world.wait(6)
+
+    world.calls.after("BatchGetItem", meanwhile)
+    world.reconcile(instance)
+    assert world.shows(instance) == "unexplained"
+
+
 def _loop_ends(world: FakeAccount, tick: RetryState) -> None:
     """A retry loop looks for the first time, and that is the end of it."""
     (ended,) = world.reconciler(in_loop=True).run([tick.request]).values()

@@ -19,7 +19,8 @@ from rolekeeper.telemetry import PARKED
 LOOKS = (0.2, 0.4, 0.8, 1.6, 3.2)
 # A new instance may not be visible at once (AWS_FACTS.md "Errors"); a message older than this names one that is gone.
 # One with a younger grant isn't: EC2 shows terminated ones too, usually for less than an hour (`DescribeInstances`).
-VISIBLE_WITHIN, SHOWN_FOR = timedelta(minutes=2), timedelta(minutes=30)
+# A look that took longer than `SLOW` is made once more: a newer one that had nothing to write left no trace.
+VISIBLE_WITHIN, SHOWN_FOR, SLOW = timedelta(minutes=2), timedelta(minutes=30), timedelta(seconds=5)
 # Decisions that the next look may change.
 _FOLLOWED = frozenset({"associating", "disassociating"})
 
@@ -45,7 +46,7 @@ class Reconciler(Applier):
                 failed = self.failed("could not observe", error, first, instances=ids)
                 return outcomes | dict.fromkeys(pending, failed)
             for key, request in list(pending.items()):
-                if ended := self._look(request, observed[key], last=pause is None):
+                if ended := self._look(request, observed[key], pause):
                     outcomes[key] = ended
                     del pending[key]
             if pending and pause is not None:
@@ -62,14 +63,14 @@ class Reconciler(Applier):
         self.telemetry.decision(request, entry, event=PARKED)
         self.telemetry.count("Parked")
 
-    def _look(self, request: ReconcileRequest, observed: Observed, *, last: bool) -> Outcome | None:
-        """How an instance's reconcile ended; None where it has to be looked at again."""
+    def _look(self, request: ReconcileRequest, observed: Observed, pause: float | None) -> Outcome | None:
+        """How an instance's reconcile ended; None where it has to be looked at again, after the `pause`."""
         instance = request.instance.id
         if isinstance(observed, Unreadable):
             return self.failed("could not observe", observed.error, request, instances=[instance])
         unsettled = RetryableError("NotSettled", "it kept changing while we looked", "", instance)
         try:
-            ended = self._carry_out(request, observed, last=last)
+            ended = self._carry_out(request, observed, pause)
         except ConflictError as error:
             # Another was faster, at EC2 or with its own reconcile of this instance: what it did stands.
             ended = None
@@ -77,11 +78,11 @@ class Reconciler(Applier):
         except AwsRefusalError as error:
             # Our own table, queue or machine failed: what EC2 was asked stands, and its grant explains it.
             return self.failed("could not finish", error, request, instance=instance)
-        if last and not ended:
+        if pause is None and not ended:
             return self.failed("did not settle", unsettled, request, instance=instance)
         return ended
 
-    def _carry_out(self, request: ReconcileRequest, observed: Observation, *, last: bool) -> Outcome | None:
+    def _carry_out(self, request: ReconcileRequest, observed: Observation, pause: float | None) -> Outcome | None:
         decision = observed.decision(self.settings)
         if decision.action.mutates:
             return self.apply(request, observed, decision)
@@ -90,6 +91,7 @@ class Reconciler(Applier):
             # This answer of EC2's is older than the change: the grant must not go.
             return None
         invisible = decision.code == "gone" and now - request.at < VISIBLE_WITHIN
-        if not last and (invisible or decision.code in _FOLLOWED or observed.outdated):
+        slow = pause == LOOKS[0] and now - observed.asked_at > SLOW
+        if slow or (pause is not None and (invisible or decision.code in _FOLLOWED or observed.outdated)):
             return None
         return self.show(request, observed, decision)

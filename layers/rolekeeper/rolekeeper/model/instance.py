@@ -257,10 +257,7 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileRequest:
-    """A message that names an instance to reconcile; `loop_failed` where the retry loop that watched it has failed.
-
-    In a loop that goes on, `writes_at_start` are the writes that the instance's record had when the loop was started.
-    """
+    """A message that names an instance to reconcile; `loop_failed` where the retry loop that watched it has failed."""
 
     instance: InstanceKey
     cause: str
@@ -268,4 +265,5 @@ class ReconcileRequest:
     at: datetime
     message_id: str = ""
     loop_failed: bool = False
+    # In a retry loop: how many writes the instance's record had when it was started.
     writes_at_start: int | None = None
