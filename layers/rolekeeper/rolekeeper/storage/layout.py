@@ -51,7 +51,7 @@ def mapping_pk(key: MappingKey) -> str:
 
 
 def mapping_of(pk: str) -> MappingKey:
-    length, _, rest = pk.removeprefix("mapping#").partition(":")
+    length, _, rest = pk.partition("#")[2].partition(":")
     return MappingKey(rest[: int(length)], rest[int(length) + 1 :])
 
 
