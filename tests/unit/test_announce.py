@@ -32,7 +32,7 @@ from rolekeeper.model.mapping import Control
 from rolekeeper.telemetry import CHANGED, Telemetry, described
 from strategies.values import KEY, NOW, arn, association, foreign, foreign_arn, instance, key, published
 
-WAKE = ReconcileRequest(KEY, "tags changed: workload", "correlation-1", NOW)
+WAKE = ReconcileRequest(KEY, "tags changed", "correlation-1", NOW, changed_tags=frozenset({"workload", "Name"}))
 ATTACH = Decision(
     Action.ATTACH,
     "unoccupied",

@@ -63,7 +63,7 @@ def test_a_state_change_names_its_instance() -> None:
 
 def test_a_tag_change_names_its_instance_and_the_tags_that_changed() -> None:
     found = _parse(TAG_CHANGE)
-    assert (found.instance, found.cause) == (KEY, "tags changed: env, workload")
+    assert (found.instance, found.cause, found.changed_tags) == (KEY, "tags changed", frozenset({"env", "workload"}))
     assert found.correlation_id == TAG_CHANGE["id"]
 
 

@@ -150,8 +150,7 @@ class Sweep:
             verdict = self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
         except AwsRefusalError as error:
             # One row that can't be checked doesn't keep the others from being checked.
-            unanswered = isinstance(error, RetryableError)
-            problem = "a mapping was not checked" if unanswered else "a mapping can't be checked"
+            problem = "a mapping was not checked" if isinstance(error, RetryableError) else "a mapping can't be checked"
             self.telemetry.will_retry(problem, mapping=str(key), error=str(error))
             self.result.problems.append(f"{key}: {error}")
             return False

@@ -75,11 +75,11 @@ class Observation:
         return decided
 
     @property
-    def tags_read(self) -> dict[str, str]:
-        """Its tags that a mapping reads, or Rolekeeper itself: the only ones to show, as another may hold a secret."""
+    def tags_read(self) -> frozenset[str]:
+        """The keys of the tags that a mapping for it reads, or Rolekeeper itself; any other may hold a secret."""
         mappings = [*self.published, *([self.owner] if self.owner else [])]
-        read = {IGNORE_TAG, *(name for each in mappings for name in (each.key.tag_key, *each.spec.require_tags))}
-        return {key: value for key, value in self.instance.tags.items() if key in read} if self.instance else {}
+        read = (name for each in mappings for name in (each.key.tag_key, *each.spec.require_tags))
+        return frozenset({IGNORE_TAG, *read})
 
     @property
     def outdated(self) -> bool:

@@ -67,12 +67,14 @@ def history_entry(
 ) -> dict[str, Any]:
     """What woke us, what was seen and decided, and what AWS answered, for the log, the event and the history."""
     instance, association = (observed.instance, observed.association) if observed else (None, None)
+    read = observed.tags_read if observed else frozenset[str]()
+    changed = ", ".join(sorted(request.changed_tags & read))
     return {
-        "cause": request.cause,
+        "cause": f"{request.cause}: {changed}" if changed else request.cause,
         "correlation_id": request.correlation_id,
         "seen": {
             "state": instance.state.value if instance else "unknown",
-            "tags": observed.tags_read if observed else {},
+            "tags": {key: instance.tags[key] for key in instance.tags if key in read} if instance else {},
             "association-id": association.id if association else "",
             "association-state": association.state.value if association else "",
             "profile-arn": association.profile_arn if association else "",

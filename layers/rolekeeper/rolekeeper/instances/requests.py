@@ -41,11 +41,10 @@ def parse(message: Any, *, account: str, region: str, now: datetime, message_id:
     detail = message.get("detail")
     if not isinstance(detail, Mapping):
         raise DroppedError("it has no detail")
+    changed = detail.get("changed-tag-keys") if kind == TAG_CHANGE else None
+    tags = frozenset(map(str, changed)) if isinstance(changed, list) else frozenset[str]()
     if kind == TAG_CHANGE:
-        key = _tagged(message, detail)
-        changed = detail.get("changed-tag-keys")
-        names = ", ".join(sorted(map(str, changed))) if isinstance(changed, list) else ""
-        cause = f"tags changed: {names}"[:200]
+        key, cause = _tagged(message, detail), "tags changed"
     else:
         key = InstanceKey(_text(message, "account"), _text(message, "region"), _text(detail, "instance-id"))
         cause = _text(detail, "cause") if kind == REQUESTED else f"instance {_text(detail, 'state')}"
@@ -58,6 +57,7 @@ def parse(message: Any, *, account: str, region: str, now: datetime, message_id:
         at=_time(message.get("time"), now),
         message_id=message_id,
         loop_failed=kind == REQUESTED and detail.get("loop-failed") is True,
+        changed_tags=tags,
     )
 
 

@@ -98,8 +98,7 @@ class Revisions:
         """Write what IAM says of a published revision now: whether it can be used, and its profile's ids."""
         item = codec.published_item(mapping)
         seen = {name: item[name] for name in ("suspended_because", "profile_id", "former_profile_ids")}
-        told = {} if entry is None else {UNTOLD: True}
-        update = Update().set({**seen, **told}).only_if("revision", "=", mapping.revision)
+        update = Update().set(seen | ({UNTOLD: True} if entry else {})).only_if("revision", "=", mapping.revision)
         history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
         self.store.write(self.store.update(layout.published_key(mapping.key), update), *history)
 

@@ -265,5 +265,6 @@ class ReconcileRequest:
     at: datetime
     message_id: str = ""
     loop_failed: bool = False
+    changed_tags: frozenset[str] = frozenset()
     # In a retry loop: how many writes the instance's record had when it was started.
     writes_at_start: int | None = None

@@ -80,8 +80,7 @@ class State:
         """Keep how many instances and mappings a whole sweep saw, on a change and once a day: limits are a share."""
         item = self.store.get([layout.FLEET]).get(layout.FLEET, {})
         seen = {"instances": instances, "mappings": mappings}
-        same = all(item.get(name) == number for name, number in seen.items())
-        if same and str(item.get("at")) > layout.timestamp(at - FLEET_NEWS):
+        if item.items() >= seen.items() and str(item.get("at")) > layout.timestamp(at - FLEET_NEWS):
             return
         fleet = {**layout.key_attributes(layout.FLEET), **seen, "at": layout.timestamp(at)}
         self.store.write(self.store.put(fleet))
