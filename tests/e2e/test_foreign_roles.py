@@ -5,19 +5,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fixtures.aws_cli import Aws, association, aws_command, carries, make_role
+from fixtures.aws_cli import ANYBODY, Aws, association, aws_command, carries, make_role
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import STACK, EmbeddedAws
 from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator
-
-ANYBODY = json.dumps(
-    {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}],
-    }
-)
 
 
 @pytest.fixture(scope="module")

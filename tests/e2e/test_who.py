@@ -1,12 +1,11 @@
 """Who did it: `rolekeeper` names who tagged an instance and who gave it a role, as CloudTrail has it."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from fixtures.aws_cli import Aws, aws_command, make_role
+from fixtures.aws_cli import Aws, aws_command, make_role, session
 from fixtures.command import Command
 from rolekeeper_local.account import EmulatedAccount
 from support.waiting import eventually
@@ -14,25 +13,6 @@ from support.waiting import eventually
 pytestmark = pytest.mark.emulator
 
 FOREIGN = "theirs"
-ANYBODY = json.dumps(
-    {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}],
-    }
-)
-
-
-def session(cli: Aws, name: str, person: str, *statements: Any) -> dict[str, str]:
-    """A role that may do these things, and the variables of a person's session in it."""
-    role = cli("iam", "create-role", "--role-name", name, "--assume-role-policy-document", ANYBODY)["Role"]
-    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
-    cli("iam", "put-role-policy", "--role-name", name, "--policy-name", "it", "--policy-document", policy)
-    got = cli("sts", "assume-role", "--role-arn", role["Arn"], "--role-session-name", person)["Credentials"]
-    return {
-        "AWS_ACCESS_KEY_ID": got["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": got["SecretAccessKey"],
-        "AWS_SESSION_TOKEN": got["SessionToken"],
-    }
 
 
 def allow(*actions: str) -> dict[str, Any]:
