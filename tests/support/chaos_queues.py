@@ -7,7 +7,12 @@ from typing import Any
 from rolekeeper_local.account import EmulatedAccount
 from support.waiting import eventually
 
-POISON = ("no JSON at all", '{"requestPayload": "written by hand"}', '{"resources": [], "detail": {}}')
+# Messages that ask for nothing, with the reason for which they are dropped.
+POISON = {
+    "no JSON at all": "not JSON",
+    '{"requestPayload": "written by hand"}': "unknown kind of event",
+    '{"resources": [], "detail": {}}': "unknown kind of event",
+}
 
 
 class Queues:
