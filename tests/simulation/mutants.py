@@ -54,6 +54,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.decide",
         "    if foreign and (wanted := _wanted_for_take_over(winner, case.ownership)):",
         "    if False:",
+        seed=3,
     ),
     _mutant(
         "takes a foreign role over where the mapping says keep",
@@ -66,12 +67,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.decide",
         "    wanted = [] if ownership.take_over else [",
         "    wanted = [] if True else [",
+        seed=3,
     ),
     _mutant(
         "takes every profile for a managed one",
         "rolekeeper.settings",
         "        return profile_arn.startswith(self.prefix)",
         "        return True",
+        seed=3,
     ),
     _mutant(
         "gives up what it never gave",
@@ -86,6 +89,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.decide",
         "    if instance.managed_by:",
         "    if False:",
+        seed=10,
     ),
     _mutant(
         "publishes a role outside the path",
@@ -99,7 +103,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.permissions.roles",
         "        if not profile.path.startswith(self.path):",
         "        if False:",
-        seed=106,
+        seed=599,
     ),
     _mutant(
         "publishes a profile that holds another role",
@@ -155,7 +159,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.observe",
         "    associations = ec2.associations(ids)\n    instances = ec2.instances(ids) if described",
         "    early = ec2.instances(ids)\n    associations = ec2.associations(ids)\n    instances = early if described",
-        seed=827,
+        seed=15,
     ),
     Mutant(
         "trusts the tags in an event",
@@ -191,6 +195,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.apply",
         "        if decision.action is Action.REPLACE and not decision.swap:",
         "        if False:",
+        seed=3,
     ),
     _mutant(
         "replaces on a stopped instance",
@@ -240,21 +245,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.apply",
         "        mapping = decision.counted_for\n        found",
         "        mapping = None\n        found",
-        seed=191,
+        seed=118,
     ),
     _mutant(
         "lets one change too many through",
         "rolekeeper.instances.change_limit",
         '"total", "<", allowed',
         '"total", "<=", allowed',
-        seed=191,
+        seed=118,
     ),
     _mutant(
         "counts a change for a minute only",
         "rolekeeper.instances.change_limit",
         "last = _minute(now) - self.minutes - 1",
         "last = _minute(now) - 1",
-        seed=191,
+        seed=192,
     ),
     _mutant(
         "gives back the room of what may have happened",
@@ -268,7 +273,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.mappings.assess",
         "        if seen.approves(candidate) or not (impact.needs_approval",
         "        if True or not (impact.needs_approval",
-        seed=2857,
+        seed=1628,
     ),
     # ---- which mapping ----
     _mutant(
@@ -330,20 +335,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.fleet.sweep",
         "            self.result.sent += self.queue.send(differing",
         "            self.result.sent += self.queue.send([]",
+        seed=2,
     ),
     _mutant(
         "acknowledges what it couldn't finish",
         "on_instance_event",
         "for request in requests if outcomes[request.instance].error]",
         "for request in requests if False]",
-        seed=16,
+        seed=193,
     ),
     _mutant(
         "acknowledges rows that it couldn't judge",
         "runtime",
         "    return processor.response()",
         '    return {"batchItemFailures": []}',
-        seed=178,
+        seed=756,
     ),
     _mutant(
         "starts no retry loop",
@@ -353,18 +359,18 @@ MUTANTS: tuple[Mutant, ...] = (
         seed=58,
     ),
     _mutant(
-        "lets an older look write after its loop has ended",
-        "rolekeeper.instances.apply",
-        "        change = change or records.unchanged(observed, decision, request.writes_at_start)\n",
-        "",
-        seed=36530432,
+        "shows what a slow look saw",
+        "rolekeeper.instances.reconcile",
+        "        if slow or (pause is not None",
+        "        if (pause is not None",
+        seed=174914901,
     ),
     _mutant(
         "forgets the instances of an edit that was cut short",
         "rolekeeper.mappings.publish",
         "(seen.stored.published if seen.stored.untold else None)",
         "None",
-        seed=139580887,
+        seed=451,
     ),
     _mutant(
         "sets no timer",
@@ -401,6 +407,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.records",
         "    if shown and not watched_until:",
         "    if False:",
+        seed=3,
     ),
     _mutant(
         "goes on showing what is over",
@@ -420,6 +427,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.records",
         "        return RecordChange(ends=observed.recorded,",
         "        return RecordChange(ends=False,",
+        seed=6,
     ),
 )
 
