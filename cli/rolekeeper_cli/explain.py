@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from shlex import quote
 from typing import Any
 
-from rolekeeper.instances.apply import REFUSED
 from rolekeeper.instances.observe import Unreadable, observe
 from rolekeeper.model.instance import Association, Condition
 from rolekeeper.model.mapping import IGNORE_TAG, Pin, PublishedMapping
 from rolekeeper.settings import Ownership
 from rolekeeper.storage import layout
+from rolekeeper.storage.layout import REFUSED
 from rolekeeper.telemetry import described
 from rolekeeper_cli import render, tables, who
 from rolekeeper_cli.deployment import Deployment

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from rolekeeper.instances.apply import STARTED
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
+from rolekeeper.storage.layout import STARTED
 from rolekeeper_cli import output, render, tables, who
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode

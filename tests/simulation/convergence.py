@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 from fakes.dynamodb import FakeDynamoDB
-from rolekeeper.instances.apply import STARTED
 from rolekeeper.model.instance import InstanceRecord
 from rolekeeper.model.mapping import MappingKey, Pin, PublishedMapping
 from rolekeeper.storage import codec, layout
+from rolekeeper.storage.layout import STARTED
 from rolekeeper_local.ec2_model import Association, Instance, State
 from simulation.account import Account, Maker
 from simulation.engine import Engine

@@ -223,6 +223,22 @@ def test_what_ec2_refuses_takes_no_room(world: FakeAccount) -> None:
     assert carrying(world, instances, "db") == 3
 
 
+def test_the_room_of_a_refused_change_comes_back_once_though_that_is_written_twice(world: FakeAccount) -> None:
+    """An SDK that had no answer sends a write again; the second is refused, as the first took effect."""
+    (instance,) = fleet(world, 1)
+    retag(world, [instance], "db")
+
+    def refuse() -> None:
+        world.calls.after("TransactWriteItems", refusing("ConditionalCheckFailedException"))
+        refusing("UnauthorizedOperation")()
+
+    world.calls.before(REPLACE, refuse)
+    world.calls.before(REPLACE, refusing("UnauthorizedOperation"))
+    world.reconcile(instance)
+    assert world.shows(instance) == "denied"
+    assert window(world, "workload=db")["total"] == 0
+
+
 def test_a_refusal_in_the_next_minute_makes_no_room_for_one_more(world: FakeAccount) -> None:
     world.limits = Limits(1, 0)
     instances = fleet(world, 3)

@@ -18,15 +18,13 @@ from rolekeeper.instances.requests import RetryLoop
 from rolekeeper.model.instance import Action, Association, Decision, InstanceKey, ReconcileRequest, RecordChange
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State
-from rolekeeper.storage.layout import Key
+from rolekeeper.storage.layout import DONE, REFUSED, STARTED, Key
 from rolekeeper.storage.table import Write
 from rolekeeper.telemetry import CHANGED, Telemetry
 from rolekeeper.telemetry import REFUSED as REFUSAL_EVENT
 
 # Seconds between attempts to count a change while other workers count theirs; each attempt lets one of them through.
 CROWDED = (0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.8)
-# What a history entry says of a change: it is about to be made, EC2 took it, EC2 refused it.
-STARTED, DONE, REFUSED = "started", "done", "refused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ CONTROL: Key = ("control", "control")
 FLEET: Key = ("fleet", "fleet")
 DEPLOYED: Key = ("deployed", "deployed")
 TIMERS, PIN = "timers", "pin"
+# What a history entry says of a change: it is about to be made, EC2 took it, EC2 refused it.
+STARTED, DONE, REFUSED = "started", "done", "refused"
 # DynamoDB "Service quotas": a sort key holds at most 1,024 bytes, a timer's time too; the longest tags don't fit.
 SUBJECT_BYTES, PARTITION_KEY_BYTES = 900, 2_048
 GRANT, CHANGE, CONDITION, WRITES = "grant:", "change:", "condition", "writes"

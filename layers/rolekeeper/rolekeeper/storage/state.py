@@ -111,8 +111,8 @@ class State:
             writes.append(put)
         if completes:
             started, known = completes
-            # Without its start it would be an entry of which nobody knows what it is about.
-            writes.append(self.store.update(started, Update().set(known).only_if_present("pk")))
+            # Once completed it stays so: another sending of this write must not give the room back twice.
+            writes.append(self.store.update(started, Update().set(known).only_if("outcome", "=", layout.STARTED)))
         if change.ends:
             writes.append(self.store.delete(layout.record_key(key)))
         elif update := _update(change):
