@@ -184,13 +184,6 @@ MUTANTS: tuple[Mutant, ...] = (
         seed=34,
     ),
     _mutant(
-        "reads again a mapping that it didn't find",
-        "rolekeeper.instances.observe",
-        "orphans - asked - set(over)",
-        "orphans - set(snapshot.published) - set(over)",
-        seed=3687,
-    ),
-    _mutant(
         "detaches and attaches instead of replacing",
         "rolekeeper.instances.apply",
         "        if decision.action is Action.REPLACE and not decision.swap:",
@@ -260,13 +253,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "last = _minute(now) - self.minutes - 1",
         "last = _minute(now) - 1",
         seed=192,
-    ),
-    _mutant(
-        "gives back the room of what may have happened",
-        "rolekeeper.instances.apply",
-        "if started.room and not error.possibly_applied else ()",
-        "if started.room else ()",
-        seed=3637,
     ),
     _mutant(
         "serves a large edit without approval",
