@@ -38,7 +38,7 @@ from rolekeeper.aws.errors import ConflictError
 from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Timer
 from rolekeeper.model.mapping import Pin
 from rolekeeper.storage import codec, layout
-from rolekeeper.storage.layout import Key
+from rolekeeper.storage.layout import STARTED, Key
 from strategies.happenings import at_most
 
 IT, TWIN = (InstanceKey("123456789012", "us-east-1", f"i-{number}") for number in (1, 2))
@@ -269,7 +269,7 @@ class Records(RuleBasedStateMachine):
 
     def _makes(self, write: Write, who: int, key: InstanceKey) -> None:
         before, state = self._table(), self.workers[who].state
-        entry = None if write.entry is None else {"number": write.entry, "outcome": "started"}
+        entry = None if write.entry is None else {"number": write.entry, "outcome": STARTED}
         completes = None
         if write.completes is not None:
             completes = self.entries[write.completes, key], {"outcome": f"by {write.entry}"}
@@ -281,8 +281,12 @@ class Records(RuleBasedStateMachine):
             assert self._table() == before, "a write that is refused writes nothing at all"
 
     def _fits(self, write: Write) -> bool:
-        """A slow worker must neither hide nor undo what a newer one wrote, nor write after the instance's end."""
-        return write.over is None or write.over.writes == self.writes
+        """A slow worker must neither hide nor undo what a newer one wrote, nor write after the instance's end.
+
+        An entry is completed once.
+        """
+        is_open = write.completes is None or self.outcomes[write.completes] == STARTED
+        return is_open and (write.over is None or write.over.writes == self.writes)
 
     def _happens(self, write: Write) -> None:
         if not self._fits(write):
@@ -293,7 +297,7 @@ class Records(RuleBasedStateMachine):
         if write.sets or write.removes:
             self.there, self.writes = True, self.writes + 1
         if write.entry is not None:
-            self.outcomes[write.entry] = "started"
+            self.outcomes[write.entry] = STARTED
         if write.completes is not None:
             self.outcomes[write.completes] = f"by {write.entry}"
         self.timers |= {write.change.timer} if write.change.timer else set()
