@@ -4,7 +4,6 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
-from socket import socket
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -16,15 +15,13 @@ from hypothesis import strategies as st
 from rolekeeper_local import ec2_tags
 from rolekeeper_local.ec2_model import Ec2Error
 from rolekeeper_local.embedded import EmbeddedAws
+from support.ports import free_port
 from support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    with EmbeddedAws(port=port, directory=tmp_path_factory.mktemp("aws")) as embedded:
+    with EmbeddedAws(port=free_port(), directory=tmp_path_factory.mktemp("aws")) as embedded:
         yield embedded
 
 

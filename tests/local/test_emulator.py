@@ -4,7 +4,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from botocore.exceptions import ClientError
 
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import REGION, EmbeddedAws, EmbeddedAwsError
+from support.ports import free_port
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 
@@ -60,12 +60,6 @@ def profiles(aws: EmbeddedAws) -> None:
         make_profile(aws, name)
     make_profile(aws, "admin", path="/")
     time.sleep(PROPAGATED)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def make_profile(aws: EmbeddedAws, name: str, path: str = "/rolekeeper/") -> str:

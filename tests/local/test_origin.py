@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from socket import socket
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -19,16 +18,14 @@ from botocore.exceptions import ClientError
 
 from rolekeeper_local.embedded import REGION, EmbeddedAws
 from rolekeeper_local.origin import refusal
+from support.ports import free_port
 
 EVIL = "https://evil.example"
 
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    with EmbeddedAws(port=port, directory=tmp_path_factory.mktemp("aws")) as embedded:
+    with EmbeddedAws(port=free_port(), directory=tmp_path_factory.mktemp("aws")) as embedded:
         yield embedded
 
 
