@@ -844,7 +844,7 @@ def test_a_profile_that_was_deleted_and_made_anew_under_its_name_is_attached_aga
     assert desk.world.mutations == []
 
 
-def test_the_id_of_a_profile_that_rolekeeper_made_is_noted_by_the_next_sweep_and_sends_nobody(
+def test_a_profile_that_rolekeeper_made_is_published_with_its_id_so_that_the_next_sweep_writes_nothing(
     desk: MappingsFixture,
 ) -> None:
     desk.world.running(workload="web")
@@ -852,17 +852,32 @@ def test_the_id_of_a_profile_that_rolekeeper_made_is_noted_by_the_next_sweep_and
     desk.edit("workload=web", role="bare")
     served = desk.served("workload=web")
     assert served
-    assert served.profile_id == ""
-    desk.quiet()
-    desk.recheck("workload=web")
-    noted = desk.served("workload=web")
-    assert noted
-    assert noted.profile_id
-    assert noted.former_profile_ids == frozenset()
-    assert desk.sent_ids() == []
+    assert (
+        served.profile_id
+        == desk.iam.get_instance_profile(InstanceProfileName="bare")["InstanceProfile"]["InstanceProfileId"]
+    )
+    assert served.former_profile_ids == frozenset()
     desk.quiet()
     desk.recheck("workload=web")
     assert desk.world.writes == []
+    assert desk.sent_ids() == []
+
+
+def test_a_profile_that_rolekeeper_makes_anew_is_sent_to_its_instances(desk: MappingsFixture) -> None:
+    instance = desk.world.running(workload="web")
+    desk.role("bare", profile=False)
+    desk.edit("workload=web", role="bare")
+    served = desk.served("workload=web")
+    assert served
+    desk.delete_role("bare")
+    desk.role("bare", profile=False)
+    desk.quiet()
+    desk.recheck("workload=web")
+    desk.recheck("workload=web")
+    anew = desk.served("workload=web")
+    assert anew
+    assert anew.former_profile_ids == {served.profile_id}
+    assert desk.sent_ids() == [instance]
 
 
 def test_a_bad_edit_does_not_hide_that_the_served_role_is_gone(desk: MappingsFixture) -> None:

@@ -98,11 +98,12 @@ class Iam:
             return InstanceProfile(profile["Arn"], profile["Path"], role_arn, role_name, profile["InstanceProfileId"])
         return None
 
-    def create_profile(self, name: str, path: str) -> None:
-        """Make an empty instance profile; RetryableError where it was made meanwhile: reading again shows it."""
+    def create_profile(self, name: str, path: str) -> str:
+        """Make an empty instance profile, and tell its id; RetryableError where it was made meanwhile: read again."""
         arn = self.arn("instance-profile", path, name)
         with classified("iam:CreateInstanceProfile", arn, "EntityAlreadyExists"):
-            self.client.create_instance_profile(InstanceProfileName=name, Path=path)
+            made = self.client.create_instance_profile(InstanceProfileName=name, Path=path)
+        return made["InstanceProfile"]["InstanceProfileId"]
 
     def add_role(self, profile: str, path: str, role: str) -> None:
         """Put a role into an empty instance profile; after a RetryableError, reading again shows why it failed."""

@@ -134,10 +134,12 @@ class Publisher:
         if verdict.refresh:
             self._refresh(seen, verdict.refresh)
             seen = seen.refreshed(verdict.refresh)
-        roles = self.assessor.roles
-        if verdict.missing and verdict.mapping and (problem := roles.make(verdict.mapping.spec, verdict.missing)):
-            verdict = self.assessor.refuse(seen, Status.REJECTED, (problem,))
-            changed = self._is_news(seen, verdict)
+        if verdict.missing and (mapping := verdict.mapping):
+            made = self.assessor.roles.make(mapping.spec, verdict.missing)
+            verdict = replace(verdict, mapping=mapping.with_profile_id(made.profile_id))
+            if made.problem:
+                verdict = self.assessor.refuse(seen, Status.REJECTED, (made.problem,))
+                changed = self._is_news(seen, verdict)
         entry = seen.entry_for(verdict) if changed else None
         if entry and verdict.scan:
             self._note_conflicts(seen.key, verdict.scan.conflicts)
@@ -168,7 +170,7 @@ class Publisher:
 
     def _refresh(self, seen: RowSnapshot, refresh: Refresh) -> None:
         mapping, entry = refresh.mapping, refresh.entry
-        if refresh.missing and (problem := self.assessor.roles.make(mapping.spec, refresh.missing)):
+        if refresh.missing and (problem := self.assessor.roles.make(mapping.spec, refresh.missing).problem):
             self.telemetry.will_retry("an instance profile can't be made", mapping=str(seen.key), error=problem)
         self.revisions.refresh(mapping, entry, seen.at)
         if entry and entry["event"] != PROFILE_RECREATED:

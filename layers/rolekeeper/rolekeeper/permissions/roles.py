@@ -43,18 +43,19 @@ class Roles:
             self._known[asked] = self._check_role(*asked)
         return self._known[asked]
 
-    def make(self, spec: MappingSpec, missing: str) -> str:
-        """Make what a check found missing of the profile, as the console does; answers with a problem, if any."""
+    def make(self, spec: MappingSpec, missing: str) -> RoleCheck:
+        """Make what a check found missing of the profile, as the console does: a problem, or the new profile's id."""
         self._known.pop((spec.role, spec.profile_name), None)
+        profile_id = ""
         try:
             if missing == "profile":
-                self.iam.create_profile(spec.profile_name, self.path)
+                profile_id = self.iam.create_profile(spec.profile_name, self.path)
             self.iam.add_role(spec.profile_name, self.path, spec.role)
         except AccessDeniedError:
             raise
         except PermanentError as error:
-            return f"instance profile '{spec.profile_name}' can't be made: IAM answers {error}"
-        return ""
+            return RoleCheck(f"instance profile '{spec.profile_name}' can't be made: IAM answers {error}")
+        return RoleCheck(profile_id=profile_id)
 
     def _check_role(self, name: str, profile_name: str) -> RoleCheck:
         role = self.iam.get_role(name)
