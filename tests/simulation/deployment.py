@@ -25,8 +25,8 @@ import on_state_change
 import runtime
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.aws import queue as work
-from rolekeeper.instances import apply
 from rolekeeper.instances import change_limit as window
+from rolekeeper.instances import reconcile
 from rolekeeper.instances import requests as retry
 from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import ContentionRule, Limits, Settings
@@ -385,7 +385,7 @@ class Deployment:
             (runtime, "settings", lambda _: self._settings),
             (runtime, "logger", Silent()),
             (runtime, "metrics", Silent()),
-            *((module, "random", seeded) for module in (apply, retry, window)),
+            *((module, "random", seeded) for module in (reconcile, retry, window)),
             *((module, "uuid", ids) for module in (retry, store, work)),
         ]
         with ExitStack() as stack:

@@ -116,7 +116,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant("grants nothing", "rolekeeper.instances.records", "grants=() if gives_up else (grant,)", "grants=()"),
     _mutant(
         "grants only after the call",
-        "rolekeeper.instances.apply",
+        "rolekeeper.instances.reconcile",
         "            change = records.starting(observed, decision, now)",
         "            change = RecordChange()",
     ),
@@ -143,13 +143,13 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "asks EC2 before it wrote the start",
-        "rolekeeper.instances.apply",
+        "rolekeeper.instances.reconcile",
         "                at = self.state.save(request.instance, change, now, entry=entry,",
         '                at = (lambda *_, **__: ("", ""))(request.instance, change, now, entry=entry,',
     ),
     _mutant(
         "writes an entry that doesn't say that it is started",
-        "rolekeeper.instances.apply",
+        "rolekeeper.instances.reconcile",
         ' | {"outcome": STARTED}\n',
         "\n",
     ),
@@ -185,7 +185,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "detaches and attaches instead of replacing",
-        "rolekeeper.instances.apply",
+        "rolekeeper.instances.reconcile",
         "        if decision.action is Action.REPLACE and not decision.swap:",
         "        if False:",
         seed=3,
@@ -235,7 +235,7 @@ MUTANTS: tuple[Mutant, ...] = (
     # ---- how much at once ----
     _mutant(
         "counts no changes",
-        "rolekeeper.instances.apply",
+        "rolekeeper.instances.reconcile",
         "        mapping = decision.counted_for\n        found",
         "        mapping = None\n        found",
         seed=118,
@@ -339,7 +339,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "starts no retry loop",
-        "rolekeeper.instances.apply",
+        "rolekeeper.instances.reconcile",
         "decision.until or (self.retries.start(request, now, writes) if self.retries else None)",
         "decision.until or datetime.fromtimestamp(now.timestamp() + 3600, now.tzinfo)",
         seed=58,

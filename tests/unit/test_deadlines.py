@@ -19,8 +19,7 @@ from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.aws.queue import LONGEST_DELAY
 from rolekeeper.fleet import expiry
 from rolekeeper.fleet.sweep import FLEET_RESERVE, MAPPINGS_RESERVE
-from rolekeeper.instances.apply import CROWDED
-from rolekeeper.instances.reconcile import LOOKS, VISIBLE_WITHIN
+from rolekeeper.instances.reconcile import CROWDED, LOOKS, VISIBLE_WITHIN
 from rolekeeper.instances.requests import LONGEST_WAIT, PROPAGATION
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import UNPROCESSED_WAITS

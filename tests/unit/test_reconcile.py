@@ -1,6 +1,6 @@
 """Observe, decide, apply: stories on a clock that moves, against EC2's truth and the state table.
 
-What one change writes and what EC2's refusals mean is in `test_apply`.
+What one change writes and what EC2's refusals mean is in `test_reconcile_apply`.
 """
 
 from collections.abc import Callable

@@ -2,18 +2,38 @@
 
 Nothing is locked. A mutation names the association that was observed; when EC2 refuses a stale one, we observe again.
 After a mutation too: that follows the association until it is `associated`, and meets what changed meanwhile.
+
+A change is one write, one mutation, one write: the grant, the start of a history entry and the room in the mapping's
+window; the call; its outcome. An entry that stays "started" says that nobody knows the outcome: what the instance
+carries tells.
 """
 
-from collections.abc import Iterable
-from dataclasses import replace
-from datetime import timedelta
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
 
-from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
+from rolekeeper.aws import Ec2, errors
 from rolekeeper.instances import records
-from rolekeeper.instances.apply import Applier, Outcome
-from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe
-from rolekeeper.model.instance import Condition, Decision, InstanceKey, ReconcileRequest, RecordChange
-from rolekeeper.telemetry import PARKED
+from rolekeeper.instances.change_limit import ChangeLimiter, Reservation
+from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe, waits_for_room
+from rolekeeper.instances.requests import RetryLoop
+from rolekeeper.model.instance import (
+    Action,
+    Association,
+    Condition,
+    Decision,
+    InstanceKey,
+    ReconcileRequest,
+    RecordChange,
+)
+from rolekeeper.settings import Settings
+from rolekeeper.storage import State
+from rolekeeper.storage.layout import DONE, REFUSED, STARTED, Key
+from rolekeeper.storage.table import Write
+from rolekeeper.telemetry import CHANGED, PARKED, Telemetry
+from rolekeeper.telemetry import REFUSED as REFUSAL_EVENT
 
 # Seconds between looks at an instance that we changed or that changed under us; EC2 associates within seconds.
 LOOKS = (0.2, 0.4, 0.8, 1.6, 3.2)
@@ -23,10 +43,43 @@ LOOKS = (0.2, 0.4, 0.8, 1.6, 3.2)
 VISIBLE_WITHIN, SHOWN_FOR, SLOW = timedelta(minutes=2), timedelta(minutes=30), timedelta(seconds=5)
 # Decisions that the next look may change.
 _FOLLOWED = frozenset({"associating", "disassociating"})
+# Seconds between attempts to count a change while other workers count theirs; each attempt lets one of them through.
+CROWDED = (0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.8)
 
 
-class Reconciler(Applier):
-    """Looks at instances, decides, and carries out what was decided."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one instance's reconcile ended: it shows the decision `since` then, or an error has its message retried."""
+
+    decision: Decision | None = None
+    since: datetime | None = None
+    error: errors.AwsRefusalError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A change that is about to be made: its history entry's key, the room that it took, and the record by now."""
+
+    entry: Key
+    room: Reservation | None
+    observed: Observation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconciler:
+    """Looks at instances, decides, and carries out what was decided.
+
+    `retries` starts retry loops; None inside one, which looks again by itself.
+    """
+
+    ec2: Ec2
+    state: State
+    window: ChangeLimiter
+    telemetry: Telemetry
+    settings: Settings
+    retries: RetryLoop | None
+    now: Callable[[], datetime]
+    sleep: Callable[[float], None]
 
     def run(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
         """Reconcile the instances that these messages name; several messages for one instance are one reconcile."""
@@ -41,9 +94,9 @@ class Reconciler(Applier):
                 break
             try:
                 observed = observe(list(pending), self.ec2, self.state, self.now())
-            except AwsRefusalError as error:
+            except errors.AwsRefusalError as error:
                 first, ids = next(iter(pending.values())), [key.id for key in pending]
-                failed = self.failed("could not observe", error, first, instances=ids)
+                failed = self._failed("could not observe", error, first, instances=ids)
                 return outcomes | dict.fromkeys(pending, failed)
             for key, request in list(pending.items()):
                 if ended := self._look(request, observed[key], pause):
@@ -67,25 +120,25 @@ class Reconciler(Applier):
         """How an instance's reconcile ended; None where it has to be looked at again, after the `pause`."""
         instance = request.instance.id
         if isinstance(observed, Unreadable):
-            return self.failed("could not observe", observed.error, request, instances=[instance])
-        unsettled = RetryableError("NotSettled", "it kept changing while we looked", "", instance)
+            return self._failed("could not observe", observed.error, request, instances=[instance])
+        unsettled = errors.RetryableError("NotSettled", "it kept changing while we looked", "", instance)
         try:
             ended = self._carry_out(request, observed, pause)
-        except ConflictError as error:
+        except errors.ConflictError as error:
             # Another was faster, at EC2 or with its own reconcile of this instance: what it did stands.
             ended = None
-            unsettled = RetryableError(error.code, error.message, error.action, error.resource)
-        except AwsRefusalError as error:
+            unsettled = errors.RetryableError(error.code, error.message, error.action, error.resource)
+        except errors.AwsRefusalError as error:
             # Our own table, queue or machine failed: what EC2 was asked stands, and its grant explains it.
-            return self.failed("could not finish", error, request, instance=instance)
+            return self._failed("could not finish", error, request, instance=instance)
         if pause is None and not ended:
-            return self.failed("did not settle", unsettled, request, instance=instance)
+            return self._failed("did not settle", unsettled, request, instance=instance)
         return ended
 
     def _carry_out(self, request: ReconcileRequest, observed: Observation, pause: float | None) -> Outcome | None:
         decision = observed.decision(self.settings)
         if decision.action.mutates:
-            return self.apply(request, observed, decision)
+            return self._apply(request, observed, decision)
         now = self.now()
         if decision.code == "gone" and any(now - each.at < SHOWN_FOR for each in observed.record.grants.values()):
             # This answer of EC2's is older than the change: the grant must not go.
@@ -94,4 +147,143 @@ class Reconciler(Applier):
         slow = pause == LOOKS[0] and now - observed.asked_at > SLOW
         if slow or (pause is not None and (invisible or decision.code in _FOLLOWED or observed.outdated)):
             return None
-        return self.show(request, observed, decision)
+        return self._show(request, observed, decision)
+
+    def _apply(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Outcome | None:
+        """Change one instance, if there is room for it, and record the outcome; None where it is to be looked at again.
+
+        Raises:
+            ConflictError: what was decided on is no longer so; look again.
+            AwsRefusalError: our own table failed. What EC2 was asked stands, and its grant explains it.
+        """
+        # Asked before its turn, it would be counted as one more that waits, and those behind it would wait longer.
+        started = observed.turn(decision, self.now()) or self._start(request, observed, decision)
+        if isinstance(started, datetime):
+            return self._show(request, observed, waits_for_room(decision, started))
+        observed = started.observed
+        try:
+            made = self._mutate(decision, request.instance)
+        except errors.RetryableError as error:
+            # The call may have happened. Its grant explains what the instance carries then.
+            return self._failed("the outcome of a change is unknown", error, request, instance=request.instance.id)
+        except errors.AwsRefusalError as error:
+            return self._refused(request, decision, started, error)
+        now = self.now()
+        answer = {"association-id": made.id, "state": made.state.value}
+        change = records.completed(observed, decision, self.settings.contention, now)
+        self.state.save(request.instance, change, now, completes=(started.entry, {"outcome": DONE, "answer": answer}))
+        event = CHANGED[Action.DETACH if decision.swap else decision.action]
+        entry = records.history_entry(request, observed, decision, answer)
+        self.telemetry.decision(request, entry, event=event)
+        return None
+
+    def _show(
+        self,
+        request: ReconcileRequest,
+        observed: Observation,
+        decision: Decision,
+        completes: tuple[Key, Mapping[str, Any]] | None = None,
+        also: tuple[Write, ...] = (),
+    ) -> Outcome:
+        """Record a decision that changed nothing or was refused, if it is news; have the instance watched if needed."""
+        now = self.now()
+        shown = observed.shown(decision)
+        watched_until = None
+        if records.needs_watch(observed, decision, now, loop_failed=request.loop_failed):
+            # By a timer or a retry loop: of messages that the queue delays this function would make a chain, which
+            # Lambda takes for a loop and stops (AWS_FACTS.md "Lambda, SQS, ...").
+            writes = observed.record.writes
+            watched_until = decision.until or (self.retries.start(request, now, writes) if self.retries else None)
+        change = records.next_record(observed, decision, now, watched_until)
+        # That another mapping stands for the same role by now is worth an entry; that a wait is over is not.
+        handed_over = any(each.at == now for each in change.grants)
+        news = handed_over if decision.action is Action.NOTHING else change
+        answer = completes[1]["answer"] if completes else {}
+        entry = records.history_entry(request, observed, decision, answer)
+        new = entry if news and not completes else None
+        change = change or records.unchanged(observed, decision, request.writes_at_start)
+        try:
+            self.state.save(request.instance, change, now, entry=new, completes=completes, also=also)
+        except errors.ConflictError:
+            if completes:
+                # Another look wrote since: what it says of the instance stands; of this one only the answer is kept.
+                self.state.save(request.instance, RecordChange(), now, completes=completes, also=also)
+            raise
+        event = REFUSAL_EVENT if decision.action is Action.HOLD and not shown else ""
+        self.telemetry.decision(request, entry, event=event)
+        return Outcome(decision, since=shown.since if shown else now)
+
+    def _failed(self, text: str, error: errors.AwsRefusalError, request: ReconcileRequest, **named: Any) -> Outcome:
+        if isinstance(error, errors.AccessDeniedError):
+            self.telemetry.denied(error, correlation_id=request.correlation_id)
+        self.telemetry.will_retry(text, error=str(error), **named)
+        return Outcome(error=error)
+
+    def _start(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> _Started | datetime:
+        """Write the grant and the entry, with the room that the change takes, if any; or say when its turn is."""
+        mapping = decision.counted_for
+        found: Reservation | None = None
+        entry = records.history_entry(request, observed, decision, {}) | {"outcome": STARTED}
+        for wait in (*CROWDED, None):
+            now = self.now()
+            room = found or (self.window.room(mapping, now) if mapping else None)
+            change = records.starting(observed, decision, now)
+            try:
+                at = self.state.save(request.instance, change, now, entry=entry, also=[room.take] if room else [])
+            except errors.ConflictError:
+                if mapping is None:
+                    raise
+                turn = self.window.reserve_or_wait(mapping, decision.revision, self.now())
+                if isinstance(turn, datetime):
+                    return turn
+                found = turn
+            except errors.RetryableError as error:
+                # Workers that count for the same mapping at the same time: DynamoDB lets one of them through. But where
+                # no answer came it may have been written: once more would count it twice.
+                if mapping is None or wait is None or isinstance(error, errors.NoResponseError):
+                    raise
+                self.sleep(wait * random.Random().uniform(0.5, 1))  # noqa: S311  # spreads load, guards nothing
+            else:
+                record = replace(observed.record, writes=observed.record.writes + bool(change))
+                return _Started(at, room, replace(observed, record=record))
+        reason = f"the changes of {mapping} could not be counted"
+        raise errors.RetryableError("WindowBusy", reason, "dynamodb:UpdateItem")
+
+    def _mutate(self, decision: Decision, instance: InstanceKey) -> Association:
+        if decision.action is Action.ATTACH:
+            return self.ec2.associate(instance, decision.profile_arn)
+        if decision.action is Action.REPLACE and not decision.swap:
+            return self.ec2.replace(instance, decision.association_id, decision.profile_arn)
+        return self.ec2.disassociate(instance, decision.association_id)
+
+    def _refused(
+        self, request: ReconcileRequest, decision: Decision, started: _Started, error: errors.AwsRefusalError
+    ) -> Outcome:
+        """EC2 said no: complete the entry with its answer, then have it looked at again, wait, or show why not."""
+        answer = {"code": error.code, "message": error.message, "action": error.action, "resource": error.resource}
+        # Sent twice and refused once, the call may have happened: the entry stays "started", and keeps its room.
+        outcome = {"answer": answer} if error.possibly_applied else {"outcome": REFUSED, "answer": answer}
+        also = (started.room.back,) if started.room and not error.possibly_applied else ()
+        completes = started.entry, outcome
+        if isinstance(error, errors.ConflictError | errors.NotFoundError):
+            self.state.save(request.instance, RecordChange(), self.now(), completes=completes, also=also)
+            raise errors.ConflictError(error.code, error.message, error.action, error.resource) from error
+        instead = _instead(decision, error)
+        if isinstance(error, errors.AccessDeniedError):
+            news = not started.observed.shown(instead)
+            self.telemetry.denied(error, correlation_id=request.correlation_id, news=news)
+        return self._show(request, started.observed, instead, completes, also)
+
+
+def _instead(decision: Decision, error: errors.AwsRefusalError) -> Decision:
+    """What the instance shows after a refusal that looking again doesn't change."""
+    if isinstance(error, errors.NotReadyError):
+        code = "changing" if error.code == "IncorrectInstanceState" else "propagating"
+        reason = f"EC2 isn't ready for role {decision.role}: {error}"
+        return replace(decision, action=Action.WAIT, code=code, reason=reason, polls=True, arguments=(error.code,))
+    if isinstance(error, errors.AccessDeniedError):
+        reason = f"permission {error.action} on {error.resource} is missing ({error.code})"
+        named = (error.action, error.resource)
+        return replace(decision, action=Action.HOLD, code="denied", reason=reason, arguments=named)
+    reason = f"EC2 refused role {decision.role}: {error}"
+    return replace(decision, action=Action.HOLD, code="refused", reason=reason, arguments=(error.code,))

@@ -6,7 +6,7 @@ from botocore.exceptions import ReadTimeoutError
 from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, refusing, waiting
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import RetryableError
-from rolekeeper.instances.apply import CROWDED
+from rolekeeper.instances.reconcile import CROWDED
 from rolekeeper.model.instance import NO_PROFILE, Action, Condition, DesiredChange, Grant
 from rolekeeper.model.mapping import MappingKey, Pin, WhenOccupied, WhenStopped
 from rolekeeper.storage import codec, layout
