@@ -8,8 +8,17 @@ import json
 import sys
 from typing import Any
 
+from rolekeeper.mappings.rows import cells, columns, names
 from rolekeeper.mappings.rows.columns import COLUMNS, KEYS, Column
-from rolekeeper.model.mapping import MappingKey, MappingSpec
+from rolekeeper.model.mapping import (
+    NO_ROLE,
+    RESERVED,
+    MappingKey,
+    MappingSpec,
+    WhenOccupied,
+    WhenStopped,
+    WhenUnmatched,
+)
 
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 # What a file writes for each of DynamoDB's types.
@@ -17,9 +26,45 @@ _TYPES = {"S": "string", "N": "integer", "BOOL": "boolean", "M": "object", "SS":
 _PLAIN = MappingSpec(MappingKey("", ""), "")
 
 
+def _pattern(pattern: str, limit: int) -> dict[str, Any]:
+    return {"pattern": f"^{pattern}$", "maxLength": limit}
+
+
+def _set(pattern: str, limit: int) -> dict[str, Any]:
+    return {"items": {"type": "string", "pattern": f"^{pattern}$"}, "minItems": 1, "maxItems": limit}
+
+
+# Patterns are as both Python and JSON Schema (ECMA 262) read them: without \w, which means more in Python.
+_TEXT = r"\S(.*\S)?"  # without a blank at its ends
+# `none` for NONE is a slip that the readers name.
+_NO_ROLE_BUT_FOR_CASE = "".join(f"[{each.upper()}{each.lower()}]" for each in NO_ROLE)
+_NAME = f"(?!{_NO_ROLE_BUT_FOR_CASE}$){names.NAME}"
+# What the reader of each column takes, as far as a schema can say it.
+_ACCEPTS = {
+    "tag_key": _pattern(f"(?!{RESERVED}){_TEXT}", names.LONGEST_KEY),
+    "tag_value": _pattern(_TEXT, names.LONGEST_VALUE),
+    "role": _pattern(f"({NO_ROLE}|{_NAME})", names.LONGEST_ROLE),
+    "instance_profile": _pattern(_NAME, names.LONGEST_PROFILE),
+    "priority": {"minimum": columns.PRIORITIES[0], "maximum": columns.PRIORITIES[1]},
+    "when_occupied": {"enum": [*WhenOccupied]},
+    "when_unmatched": {"enum": [*WhenUnmatched]},
+    "when_stopped": {"enum": [*WhenStopped]},
+    "require_tags": {
+        "maxProperties": names.MOST_TAGS,
+        "propertyNames": _pattern(_TEXT, names.LONGEST_KEY),
+        "additionalProperties": {"type": "string", **_pattern(f"({_TEXT})?", names.LONGEST_VALUE)},
+    },
+    "accounts": _set(columns.ACCOUNT, columns.ACCOUNTS),
+    "regions": _set(columns.REGION, columns.REGIONS),
+    "expires_at": {"pattern": f"^{cells.DATE}{cells.TIME}{cells.ZONE}$"},
+    "owner": {"maxLength": columns.OWNER},
+    "description": {"maxLength": columns.DESCRIPTION},
+}
+
+
 def schema() -> dict[str, Any]:
     """The schema: a map with a list of rows under `mappings`, with the columns that people fill in and no others."""
-    columns = (*KEYS, *COLUMNS)
+    named = (*KEYS, *COLUMNS)
     return {
         "$schema": DRAFT_7,
         "title": "Rolekeeper mappings",
@@ -31,8 +76,8 @@ def schema() -> dict[str, Any]:
                 "type": "array",
                 "items": {
                     "type": "object",
-                    "properties": {column.name: _property(column) for column in columns},
-                    "required": [column.name for column in columns if column.default == "required"],
+                    "properties": {column.name: _property(column) for column in named},
+                    "required": [column.name for column in named if column.default == "required"],
                     "additionalProperties": False,
                 },
             }
@@ -52,7 +97,7 @@ def _property(column: Column) -> dict[str, Any]:
     said = {
         "description": f"{column.meaning[0].upper()}{column.meaning[1:]}. Takes {column.kind.range}.{default}",
         "type": _TYPES[column.kind.type],
-        **column.kind.accepts,
+        **_ACCEPTS.get(column.name, {}),
     }
     # Where the default is a value and not the absence of one, editors fill it in.
     value = getattr(_PLAIN, column.name, None)

@@ -1,8 +1,7 @@
-r"""Reading the names that people write, of tags, IAM roles and instance profiles, where a text misleads easily. Pure.
+"""Reading the names that people write, of tags, IAM roles and instance profiles, where a text misleads easily. Pure.
 
 A tag is matched character by character, so a row that merely looks right governs nothing, and nobody sees why.
-The idea of mixed scripts is of Unicode TS 39. Patterns are as both Python and JSON Schema (ECMA 262) read them: without
-\w, which means more in Python.
+The idea of mixed scripts is of Unicode TS 39.
 """
 
 import re
@@ -12,7 +11,7 @@ from rolekeeper.mappings.rows.cells import UNSEEN, Cell, CellError, Kind, cell_o
 from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, RESERVED
 
 # EC2 user guide, "Tag restrictions": 50 tags an instance, keys to 128 characters, values to 256.
-_TAGS, _TAG_KEY, _TAG_VALUE = 50, 128, 256
+MOST_TAGS, LONGEST_KEY, LONGEST_VALUE = 50, 128, 256
 
 
 def _check_tag(text: str, limit: int, warnings: list[str]) -> None:
@@ -36,7 +35,7 @@ def _refuse(text: str, wrong: str, ask: str) -> None:
 
 def _read_tag_key(cell: Cell) -> str:
     key: str = cell.value
-    _check_tag(key, _TAG_KEY, cell.warnings)
+    _check_tag(key, LONGEST_KEY, cell.warnings)
     if key.startswith(RESERVED):
         raise CellError(f"is {quote(key)}, and what begins with {quote(RESERVED)} is reserved; use another tag key")
     return key
@@ -44,7 +43,7 @@ def _read_tag_key(cell: Cell) -> str:
 
 def _read_tag_value(cell: Cell) -> str:
     value: str = cell.value
-    _check_tag(value, _TAG_VALUE, cell.warnings)
+    _check_tag(value, LONGEST_VALUE, cell.warnings)
     if ANY_VALUE in value and value != ANY_VALUE:
         cell.warnings.append(f"{quote(value)} matches that very text: only a lone * stands for any value")
     return value
@@ -52,14 +51,14 @@ def _read_tag_value(cell: Cell) -> str:
 
 def _read_tags(cell: Cell) -> dict[str, str]:
     """Tags, key to value; every wrong one is reported."""
-    if len(cell.value) > _TAGS:
-        raise CellError(f"has {len(cell.value):,} tags; an instance carries at most {_TAGS}")
+    if len(cell.value) > MOST_TAGS:
+        raise CellError(f"has {len(cell.value):,} tags; an instance carries at most {MOST_TAGS}")
     tags: dict[str, str] = {}
     problems: list[str] = []
     for key, attribute in cell.value.items():
         what = "a key"
         try:
-            _check_tag(key, _TAG_KEY, cell.warnings)
+            _check_tag(key, LONGEST_KEY, cell.warnings)
             what = f"the value of {quote(key)}"
             value = cell_of(attribute, cell.home)
             tags[key] = _REQUIRED.read(value)
@@ -71,50 +70,33 @@ def _read_tags(cell: Cell) -> dict[str, str]:
     return tags
 
 
-def _pattern(pattern: str, limit: int) -> dict[str, object]:
-    return {"pattern": f"^{pattern}$", "maxLength": limit}
-
-
-_TEXT = r"\S(.*\S)?"  # without a blank at its ends
-TAG_KEY = Kind("S", f"1 to {_TAG_KEY} characters", _pattern(f"(?!{RESERVED}){_TEXT}", _TAG_KEY), _read_tag_key)
-TAG_VALUE = Kind("S", f"1 to {_TAG_VALUE} characters, or *", _pattern(_TEXT, _TAG_VALUE), _read_tag_value)
+TAG_KEY = Kind("S", f"1 to {LONGEST_KEY} characters", _read_tag_key)
+TAG_VALUE = Kind("S", f"1 to {LONGEST_VALUE} characters, or *", _read_tag_value)
 # An instance's tag may be empty, so a required one may ask for that.
-_REQUIRED = Kind(
-    "S",
-    "",
-    {"type": "string", **_pattern(f"({_TEXT})?", _TAG_VALUE)},
-    lambda cell: _read_tag_value(cell) if cell.value else "",
-)
-TAGS = Kind(
-    "M",
-    f"at most {_TAGS} tags, key to value (String); * for any value",
-    {"maxProperties": _TAGS, "propertyNames": _pattern(_TEXT, _TAG_KEY), "additionalProperties": _REQUIRED.accepts},
-    _read_tags,
-)
+_REQUIRED = Kind("S", "", lambda cell: _read_tag_value(cell) if cell.value else "")
+TAGS = Kind("M", f"at most {MOST_TAGS} tags, key to value (String); * for any value", _read_tags)
 
 
 # ---- roles and instance profiles, where people write ARNs, paths and wildcards too ----
 
 # IAM user guide, "IAM object quotas": role names to 64 characters, instance profile names to 128.
-_ROLE_NAME, _PROFILE_NAME = 64, 128
+LONGEST_ROLE, LONGEST_PROFILE = 64, 128
 # IAM API reference, "CreateRole".
 _CHARACTERS = "A-Za-z0-9_+=,.@-"
 NAME = f"[{_CHARACTERS}]+"
-# `none` for NONE is a slip that the readers name.
-_NO_ROLE_BUT_FOR_CASE = "".join(f"[{each.upper()}{each.lower()}]" for each in NO_ROLE)
 _ARN_FIELDS = 6
 
 
 def _read_role(cell: Cell) -> str:
     if cell.value != NO_ROLE and cell.value.casefold() == NO_ROLE.casefold():
         raise CellError(f"is {quote(cell.value)}; write {NO_ROLE} in capitals to carry no role")
-    return _iam_name(cell, "role", _ROLE_NAME)
+    return _iam_name(cell, "role", LONGEST_ROLE)
 
 
 def _read_profile(cell: Cell) -> str:
     if cell.value.casefold() == NO_ROLE.casefold():
         raise CellError(f"is {quote(cell.value)}; remove it for the profile that is named as the role")
-    return _iam_name(cell, "instance profile", _PROFILE_NAME)
+    return _iam_name(cell, "instance profile", LONGEST_PROFILE)
 
 
 def _iam_name(cell: Cell, what: str, limit: int) -> str:
@@ -160,18 +142,8 @@ def _last_name(path: str) -> str:
     return f": {quote(name)}" if re.fullmatch(NAME, name) and name.strip(".") else ""
 
 
-ROLE = Kind(
-    "S",
-    f"an IAM role's name of up to {_ROLE_NAME} characters, or {NO_ROLE}",
-    _pattern(f"({NO_ROLE}|(?!{_NO_ROLE_BUT_FOR_CASE}$){NAME})", _ROLE_NAME),
-    _read_role,
-)
-PROFILE = Kind(
-    "S",
-    f"an instance profile's name of up to {_PROFILE_NAME} characters",
-    _pattern(f"(?!{_NO_ROLE_BUT_FOR_CASE}$){NAME}", _PROFILE_NAME),
-    _read_profile,
-)
+ROLE = Kind("S", f"an IAM role's name of up to {LONGEST_ROLE} characters, or {NO_ROLE}", _read_role)
+PROFILE = Kind("S", f"an instance profile's name of up to {LONGEST_PROFILE} characters", _read_profile)
 
 
 # ---- texts that aren't what they look like: invisible characters, foreign blanks, mixed letters ----
