@@ -72,7 +72,7 @@ def state(world: FakeAccount) -> State:
 
 @pytest.fixture
 def steering(world: FakeAccount, state: State, queue: SentInstances, tasks: StartedTasks) -> OperatorOverrides:
-    return OperatorOverrides(state=state, queue=queue, tasks=tasks, now=world.clock.now)
+    return OperatorOverrides(state, queue, tasks, world.clock.now)
 
 
 def put_pin(world: FakeAccount, **attributes: Any) -> None:

@@ -115,44 +115,18 @@ class App:
     @cached_property
     def publisher(self) -> Publisher:
         return Publisher(
-            home=self.home,
-            table=self.table,
-            revisions=self.revisions,
-            assessor=self.assessor(),
-            ec2=self.ec2,
-            queue=self.queue,
-            telemetry=self.telemetry,
-            now=self.now,
+            self.home, self.table, self.revisions, self.assessor(), self.ec2, self.queue, self.telemetry, self.now
         )
 
     @cached_property
     def overrides(self) -> OperatorOverrides:
         tasks = Tasks(self.client("lambda"), self.settings.sweep_function)
-        return OperatorOverrides(state=self.state, queue=self.queue, tasks=tasks, now=self.now)
+        return OperatorOverrides(self.state, self.queue, tasks, self.now)
 
     def sweep(self, correlation_id: str, seconds_left: Callable[[], float]) -> Sweep:
-        return Sweep(
-            ec2=self.ec2,
-            state=self.state,
-            table=self.table,
-            publisher=self.publisher,
-            queue=self.queue,
-            telemetry=self.telemetry,
-            settings=self.settings,
-            correlation_id=correlation_id,
-            seconds_left=seconds_left,
-            now=self.now,
-        )
+        parts = self.ec2, self.state, self.table, self.publisher, self.queue, self.telemetry, self.settings
+        return Sweep(*parts, correlation_id, seconds_left, self.now)
 
     def expiries(self, correlation_id: str, *, waits: bool) -> Expiries:
-        return Expiries(
-            ec2=self.ec2,
-            state=self.state,
-            publisher=self.publisher,
-            queue=self.queue,
-            telemetry=self.telemetry,
-            correlation_id=correlation_id,
-            now=self.now,
-            waits=waits,
-            sleep=self.sleep,
-        )
+        parts = self.ec2, self.state, self.publisher, self.queue, self.telemetry
+        return Expiries(*parts, correlation_id, self.now, waits, self.sleep)

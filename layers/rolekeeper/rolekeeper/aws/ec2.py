@@ -122,10 +122,5 @@ _NOT_TERMINATED = {"Name": "instance-state-name", "Values": _LIVE}
 
 
 def _association(row: Any) -> Association:
-    return Association(
-        id=row["AssociationId"],
-        instance_id=row["InstanceId"],
-        profile_arn=row["IamInstanceProfile"]["Arn"],
-        state=AssociationState(row["State"]),
-        profile_id=row["IamInstanceProfile"].get("Id", ""),
-    )
+    profile, state = row["IamInstanceProfile"], AssociationState(row["State"])
+    return Association(row["AssociationId"], row["InstanceId"], profile["Arn"], state, profile.get("Id", ""))

@@ -6,7 +6,6 @@ sent again, for those that got their tag in between.
 """
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,7 +46,7 @@ class ExpiryResult:
     problems: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Expiries:
     """One minute's work with what it works on. The schedule's `waits` for its moments, those started between don't."""
 
@@ -58,8 +57,8 @@ class Expiries:
     telemetry: Telemetry
     correlation_id: str
     now: Callable[[], datetime]
-    waits: bool = True
-    sleep: Callable[[float], None] = time.sleep
+    waits: bool
+    sleep: Callable[[float], None]
     result: ExpiryResult = field(default_factory=ExpiryResult, init=False)
 
     def run(self) -> ExpiryResult:

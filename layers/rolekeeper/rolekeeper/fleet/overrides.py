@@ -23,7 +23,7 @@ class UnknownKeyError(Exception):
     """Nothing is steered by an item with this key; `args[0]` says why, for people."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class OperatorOverrides:
     """Acts on what was written; made anew for each batch, which starts each task once."""
 

@@ -41,7 +41,7 @@ class SweepResult:
     problems: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Sweep:
     """One sweep with what it works on; made anew for each. `seconds_left` is of the function's time."""
 

@@ -38,7 +38,7 @@ _APPROVED = ("status", "held_revision", "approve", *(column.name for column in C
 _EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause", "by", "changes")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Publisher:
     """Judges rows and carries the verdicts out. Made anew for each invocation, as its assessor is."""
 
