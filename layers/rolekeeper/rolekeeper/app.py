@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws import Ec2, Iam, Tasks, WorkQueue
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+utc_now = partial(datetime.now, UTC)
 
 
 @dataclass(frozen=True)
@@ -83,16 +82,9 @@ class App:
         """The reconciler; one that runs inside a retry loop starts none."""
         settings = self.settings
         machine, minutes = settings.retry_state_machine_arn, settings.retry_timeout_minutes
-        return Reconciler(
-            ec2=self.ec2,
-            state=self.state,
-            window=ChangeLimiter(self.store, settings.limits, settings.change_window_minutes),
-            telemetry=self.telemetry,
-            settings=settings,
-            retries=None if in_loop else RetryLoop(self.client("stepfunctions"), machine, minutes),
-            now=self.now,
-            sleep=self.sleep,
-        )
+        window = ChangeLimiter(self.store, settings.limits, settings.change_window_minutes)
+        retries = None if in_loop else RetryLoop(self.client("stepfunctions"), machine, minutes)
+        return Reconciler(self.ec2, self.state, window, self.telemetry, settings, retries, self.now, self.sleep)
 
     @property
     def home(self) -> HomeAccount:
@@ -101,16 +93,10 @@ class App:
     def assessor(self, state: State | None = None) -> Assessor:
         """The judge of rows, over the state table, or over what it would hold (`plan`)."""
         settings = self.settings
-        scanner = ImpactScanner(
-            ec2=self.ec2,
-            state=state or self.state,
-            table=self.table,
-            policies=PolicyReader(self.iam),
-            limits=settings.limits,
-            ownership=settings.ownership,
-        )
+        policies, limits, ownership = PolicyReader(self.iam), settings.limits, settings.ownership
+        scanner = ImpactScanner(self.ec2, state or self.state, self.table, policies, limits, ownership)
         roles = Roles(self.iam, settings.account, settings.role_path, makes_profiles=settings.create_missing_profiles)
-        return Assessor(roles=roles, scanner=scanner, mode=settings.mode)
+        return Assessor(roles, scanner, settings.mode)
 
     @cached_property
     def publisher(self) -> Publisher:

@@ -76,9 +76,8 @@ class Ec2:
     def associate(self, instance: InstanceKey, profile_arn: str) -> Association:
         """Attach a profile to a running or stopped instance that has none."""
         with classified("ec2:AssociateIamInstanceProfile", instance.arn):
-            answer = self.client.associate_iam_instance_profile(
-                InstanceId=instance.id, IamInstanceProfile={"Arn": profile_arn}
-            )
+            profile: Any = {"Arn": profile_arn}
+            answer = self.client.associate_iam_instance_profile(InstanceId=instance.id, IamInstanceProfile=profile)
             return _association(answer["IamInstanceProfileAssociation"])
 
     def replace(self, instance: InstanceKey, association_id: str, profile_arn: str) -> Association:

@@ -1,7 +1,6 @@
 """What an AWS error means for us: the one place that looks at codes and messages.
 
-Each class names what the caller should do. Sources: docs/AWS_FACTS.md "Errors" and "Throttles", with the public threads
-where users met them.
+Each class names what the caller should do. Sources: docs/AWS_FACTS.md "Errors" and "Throttles".
 """
 
 import re
@@ -22,8 +21,7 @@ class AwsRefusalError(Exception):
 
     def __init__(self, code: str, message: str, action: str = "", resource: str = "") -> None:
         super().__init__(f"{code}: {message}" if message else code)
-        self.code, self.message = code, message
-        self.action, self.resource = action, resource
+        self.code, self.message, self.action, self.resource = code, message, action, resource
 
 
 class RetryableError(AwsRefusalError):
@@ -109,7 +107,7 @@ def classify(error: ClientError | BotoCoreError, action: str, resource: str, *pa
         # A connection that broke or timed out: the call may or may not have happened.
         return NoResponseError(type(error).__name__, str(error), action, resource)
     answer: Mapping[str, Any] = error.response
-    details, metadata = answer.get("Error", {}), answer.get("ResponseMetadata", {})
+    details = answer.get("Error", {})
     code, message = details.get("Code", "Unknown"), details.get("Message", "")
     kind = RetryableError if code in passing else _kind(code, message.lower(), answer)
     if kind is AccessDeniedError and (found := _NOT_AUTHORIZED.search(message)):
@@ -117,7 +115,7 @@ def classify(error: ClientError | BotoCoreError, action: str, resource: str, *pa
         action, resource = found["action"], (found["arn"] or resource).rstrip(".,")
     refusal = kind(code, message, action, resource)
     # botocore counts what it sends again by itself (botocore 1.43 `endpoint.py`, `_send_request`).
-    refusal.possibly_applied = metadata.get("RetryAttempts", 0) > 0
+    refusal.possibly_applied = answer.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
     return refusal
 
 

@@ -65,7 +65,7 @@ class _Started:
     observed: Observation
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Reconciler:
     """Looks at instances, decides, and carries out what was decided.
 

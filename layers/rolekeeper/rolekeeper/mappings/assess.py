@@ -21,7 +21,7 @@ REASON = 1_000
 IN_EFFECT = "in effect"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Assessor:
     """Judges rows. It remembers what IAM said and how large the fleet is, so it is made anew for each invocation."""
 

@@ -165,7 +165,7 @@ class Scan:
         return f"instances that carry foreign roles keep them{among} (occupied says how many; explain says what to do)"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ImpactScanner:
     """Scans for mappings that are about to be published. Made anew for each invocation: it counts the fleet once."""
 

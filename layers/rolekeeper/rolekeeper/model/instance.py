@@ -8,8 +8,7 @@ from itertools import takewhile
 
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 
-# In the place of a profile's ARN: no profile.
-NO_PROFILE = ""
+NO_PROFILE = ""  # in the place of a profile's ARN
 # How the Regions of each partition begin; all others are of `aws` (botocore's partitions.json, `regionRegex`).
 PARTITIONS = {
     "cn-": "aws-cn",
@@ -105,10 +104,7 @@ class Timer:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """That EC2 was asked to give an instance a managed profile (none, for `NONE`), and for which mapping.
-
-    It is written before the call, so it explains what the instance carries, whatever became of the call.
-    """
+    """A managed profile (none, for `NONE`) that EC2 was asked to give: written first, so it explains any outcome."""
 
     profile_arn: str
     role: str
@@ -151,8 +147,7 @@ class Condition:
 class InstanceRecord:
     """All that we remember of one instance: grants by profile ARN, and the last changes, oldest first.
 
-    By the number of `writes` a slow reconcile knows that a newer one wrote meanwhile. `legacy` are the attributes that
-    the first edition wrote.
+    `writes` tells a slow reconcile that a newer one wrote; `legacy` are the attributes that the first edition wrote.
     """
 
     grants: Mapping[str, Grant] = field(default_factory=dict)
@@ -266,5 +261,4 @@ class ReconcileRequest:
     message_id: str = ""
     loop_failed: bool = False
     changed_tags: frozenset[str] = frozenset()
-    # In a retry loop: how many writes the instance's record had when it was started.
-    writes_at_start: int | None = None
+    writes_at_start: int | None = None  # the record's, when the retry loop was started
