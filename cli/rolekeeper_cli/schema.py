@@ -39,6 +39,25 @@ _TEXT = r"\S(.*\S)?"  # without a blank at its ends
 # `none` for NONE is a slip that the readers name.
 _NO_ROLE_BUT_FOR_CASE = "".join(f"[{each.upper()}{each.lower()}]" for each in NO_ROLE)
 _NAME = f"(?!{_NO_ROLE_BUT_FOR_CASE}$){names.NAME}"
+# What each column is for.
+_MEANING = {
+    "tag_key": "the tag's key, as instances carry it",
+    "tag_value": "the tag's value; * for any value",
+    "role": f"the role that these instances carry, by name, under the role path; {NO_ROLE}: they carry no role",
+    "instance_profile": "the profile that holds the role, if named otherwise",
+    "priority": "the lowest number wins; different roles of the same number are a conflict",
+    "enabled": "whether the row matches at all; false: it is checked and matches nothing",
+    "when_occupied": "what to do with a foreign role, one outside the role path; "
+    "replace also needs the stack's TakeOver",
+    "when_unmatched": "what to do with the role that the mapping gave when the tag goes",
+    "when_stopped": "how a role is replaced on a stopped instance: wait until it runs, or detach and attach",
+    "require_tags": "further tags that an instance must carry too",
+    "accounts": "the accounts in which the mapping matches",
+    "regions": "the Regions in which the mapping matches",
+    "expires_at": "after it the mapping no longer matches",
+    "owner": "who answers for the row",
+    "description": "what it is for",
+}
 # What the reader of each column takes, as far as a schema can say it.
 _ACCEPTS = {
     "tag_key": _pattern(f"(?!{RESERVED}){_TEXT}", names.LONGEST_KEY),
@@ -93,9 +112,9 @@ def text() -> str:
 
 
 def _property(column: Column) -> dict[str, Any]:
-    default = "" if column.default == "required" else f" Default: {column.default}."
+    meaning, default = _MEANING[column.name], "" if column.default == "required" else f" Default: {column.default}."
     said = {
-        "description": f"{column.meaning[0].upper()}{column.meaning[1:]}. Takes {column.kind.range}.{default}",
+        "description": f"{meaning[0].upper()}{meaning[1:]}. Takes {column.kind.range}.{default}",
         "type": _TYPES[column.kind.type],
         **_ACCEPTS.get(column.name, {}),
     }
