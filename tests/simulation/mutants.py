@@ -186,8 +186,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "detaches and attaches instead of replacing",
         "rolekeeper.instances.reconcile",
-        "        if decision.action is Action.REPLACE and not decision.swap:",
-        "        if False:",
+        "            elif decision.action is Action.REPLACE and not decision.swap:",
+        "            elif False:",
         seed=3,
     ),
     _mutant(

@@ -19,15 +19,7 @@ from rolekeeper.instances import records
 from rolekeeper.instances.change_limit import ChangeLimiter, Reservation
 from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe, waits_for_room
 from rolekeeper.instances.requests import RetryLoop
-from rolekeeper.model.instance import (
-    Action,
-    Association,
-    Condition,
-    Decision,
-    InstanceKey,
-    ReconcileRequest,
-    RecordChange,
-)
+from rolekeeper.model.instance import Action, Condition, Decision, InstanceKey, ReconcileRequest, RecordChange
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State
 from rolekeeper.storage.layout import DONE, REFUSED, STARTED, Key
@@ -161,8 +153,14 @@ class Reconciler:
         if isinstance(started, datetime):
             return self._show(request, observed, waits_for_room(decision, started))
         observed = started.observed
+        instance, association_id, profile_arn = request.instance, decision.association_id, decision.profile_arn
         try:
-            made = self._mutate(decision, request.instance)
+            if decision.action is Action.ATTACH:
+                made = self.ec2.associate(instance, profile_arn)
+            elif decision.action is Action.REPLACE and not decision.swap:
+                made = self.ec2.replace(instance, association_id, profile_arn)
+            else:
+                made = self.ec2.disassociate(instance, association_id)
         except errors.RetryableError as error:
             # The call may have happened. Its grant explains what the instance carries then.
             return self._failed("the outcome of a change is unknown", error, request, instance=request.instance.id)
@@ -248,13 +246,6 @@ class Reconciler:
                 return _Started(at, room, replace(observed, record=record))
         reason = f"the changes of {mapping} could not be counted"
         raise errors.RetryableError("WindowBusy", reason, "dynamodb:UpdateItem")
-
-    def _mutate(self, decision: Decision, instance: InstanceKey) -> Association:
-        if decision.action is Action.ATTACH:
-            return self.ec2.associate(instance, decision.profile_arn)
-        if decision.action is Action.REPLACE and not decision.swap:
-            return self.ec2.replace(instance, decision.association_id, decision.profile_arn)
-        return self.ec2.disassociate(instance, decision.association_id)
 
     def _refused(
         self, request: ReconcileRequest, decision: Decision, started: _Started, error: errors.AwsRefusalError
