@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from rolekeeper.mappings.rows.cells import Cell, CellError
 from rolekeeper.mappings.rows.columns import COLUMNS
-from rolekeeper.model.instance import Action, Association, Instance, InstanceState, RecordChange
+from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
 from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, Pin
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.settings import Ownership
@@ -21,6 +21,8 @@ from rolekeeper_cli.progress import Progress
 _POLL_SECONDS = 0.5
 # What can come now comes in seconds; what has to be waited for, as long as the AWS CLI's waiters wait.
 _PATIENCE_SECONDS, _LONG_PATIENCE_SECONDS = 60, 600
+# A pin that expired is kept for a week, to be looked at.
+_PIN_KEPT = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, con
         by=deployment.caller.arn,
         reason=wish.reason,
     )
-    deployment.app.store.write(deployment.app.store.put(codec.pin_item(instance.key, made)))
+    deployment.app.store.write(deployment.app.store.put(pin_item(instance.key, made)))
     _show(instance, made)
     later = _what_delays(instance, shown, made, snapshot, deployment)
     if later:
@@ -105,6 +107,14 @@ def release(deployment: Deployment, text: str) -> ExitCode:
     if contested:
         output.say("Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again.")
     return ExitCode.DONE
+
+
+def pin_item(key: InstanceKey, pin: Pin) -> codec.Item:
+    """A pin as it is stored; `expires` lets DynamoDB drop it, long after it ended."""
+    item = {**layout.key_attributes(layout.pin_key(key)), **codec.encode(pin)}
+    if pin.expires_at:
+        item["expires"] = int((pin.expires_at + _PIN_KEPT).timestamp())
+    return item
 
 
 # ---- checks ----

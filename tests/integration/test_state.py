@@ -30,6 +30,7 @@ from rolekeeper.model.mapping import Control, Held, MappingKey, Mode, Pin
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import FLEET_NEWS, State
 from rolekeeper.storage.table import BATCH_KEYS, UNPROCESSED_WAITS, Store, Update
+from rolekeeper_cli.pins import pin_item
 from strategies.values import KEY, NOW, arn, grant, published
 
 
@@ -123,7 +124,7 @@ def test_one_read_holds_all_that_was_asked_for(table: Table) -> None:
     table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
     table.state.note_sweep(3, 2, NOW)
     pin = Pin("db", arn("db"), at="2026-03-01", by="ada")
-    table.store.write(table.store.put(codec.pin_item(KEY, pin)))
+    table.store.write(table.store.put(pin_item(KEY, pin)))
     table.put(layout.CONTROL, mode="observe", paused=True)
     table.calls.clear()
     snapshot = table.state.read([KEY], [web.key, gone.key, MappingKey("workload", "*")])
@@ -373,7 +374,7 @@ def test_an_instance_that_ended_leaves_its_history(table: Table) -> None:
 @pytest.mark.parametrize("recorded", [True, False])
 def test_the_pin_of_an_instance_that_ended_goes_with_its_record_or_alone(table: Table, *, recorded: bool) -> None:
     table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
-    table.store.write(table.store.put(codec.pin_item(KEY, Pin("db", arn("db")))))
+    table.store.write(table.store.put(pin_item(KEY, Pin("db", arn("db")))))
     assert table.state.read([KEY]).pins.get(KEY)
     table.state.save(KEY, RecordChange(ends=recorded, unpins=True), NOW)
     snapshot = table.state.read([KEY], [])

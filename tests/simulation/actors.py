@@ -9,6 +9,7 @@ from typing import Any
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, Pin
 from rolekeeper.storage import codec, layout
+from rolekeeper_cli.pins import pin_item
 from rolekeeper_local.ec2_model import Ec2Error, State
 from simulation.account import PATH, Account, Maker
 from simulation.deployment import Deployment
@@ -362,7 +363,7 @@ class People:
         profile = "" if role == "NONE" else self._account.profiles[role].arn
         until = self._engine.now() + timedelta(seconds=self._rng.uniform(5, 300)) if self._rng.random() < 0.5 else None
         self._say(f"pin {instance[-4:]} to {role} until {until or 'released'}")
-        item = codec.pin_item(instance_key(instance), Pin(role, profile, until, by="somebody"))
+        item = pin_item(instance_key(instance), Pin(role, profile, until, by="somebody"))
         self._tables.put_item(TableName=STATE, Item=codec.to_attributes(item))
 
     def release(self) -> None:

@@ -33,6 +33,7 @@ from rolekeeper.model.mapping import (
     WhenUnmatched,
 )
 from rolekeeper.storage import codec, layout
+from rolekeeper_cli.pins import pin_item
 from strategies.values import KEY, NOW, arn, grant, key, published, times
 
 any_keys = st.builds(MappingKey, st.text(min_size=1, max_size=20), st.text(max_size=20))
@@ -199,15 +200,15 @@ def test_grants_of_two_profiles_and_changes_of_two_moments_never_share_an_attrib
 
 @given(pins)
 def test_a_pin_comes_back_as_it_was(pin: Pin) -> None:
-    item = _stored(codec.pin_item(KEY, pin))
+    item = _stored(pin_item(KEY, pin))
     assert codec.pin_from(item) == pin
     assert (item["pk"], item["sk"]) == layout.pin_key(KEY)
 
 
 def test_dynamodb_drops_a_pin_a_week_after_it_expired_and_never_one_without_an_end() -> None:
-    until = codec.pin_item(KEY, Pin("web", arn("web"), NOW))["expires"]
+    until = pin_item(KEY, Pin("web", arn("web"), NOW))["expires"]
     assert until == (NOW + timedelta(days=7)).timestamp()
-    assert "expires" not in codec.pin_item(KEY, Pin("web", arn("web")))
+    assert "expires" not in pin_item(KEY, Pin("web", arn("web")))
 
 
 @given(subjects, moments)

@@ -9,7 +9,7 @@ from fixtures.account import FakeAccount, KilledError, kill, new_account
 from rolekeeper.model.instance import AppliedChange, DesiredChange, InstanceRecord
 from rolekeeper.model.mapping import Pin, WhenOccupied
 from rolekeeper.settings import ContentionRule
-from rolekeeper.storage import codec
+from rolekeeper_cli.pins import pin_item
 from strategies.values import NOW, arn, key
 
 
@@ -187,7 +187,7 @@ def test_another_mapping_that_changes_the_role_ends_it(world: FakeAccount, insta
 def test_a_pin_ends_it(world: FakeAccount, instance: str) -> None:
     contend(world, instance)
     pin = Pin("web", world.profiles["web"].arn)
-    world.store.write(world.store.put(codec.pin_item(world.key(instance), pin)))
+    world.store.write(world.store.put(pin_item(world.key(instance), pin)))
     world.reconcile(instance)
     assert (world.carries(instance), code(world, instance)) == ("web", "")
 

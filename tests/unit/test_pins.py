@@ -11,6 +11,7 @@ from fixtures.account import FakeAccount, new_account
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.model.mapping import NO_ROLE, Pin
 from rolekeeper.storage import codec, layout
+from rolekeeper_cli.pins import pin_item
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def pin(world: FakeAccount, instance: str, role: str, *, minutes: float | None =
     """Pin an instance, and let Rolekeeper look."""
     expires_at = None if minutes is None else world.clock.now() + timedelta(minutes=minutes)
     arn = "" if role == NO_ROLE else world.profiles[role].arn
-    item = codec.pin_item(world.key(instance), Pin(role, arn, expires_at, by="someone", **more))
+    item = pin_item(world.key(instance), Pin(role, arn, expires_at, by="someone", **more))
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
     world.reconcile(instance)
 

@@ -16,6 +16,7 @@ from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, Retryable
 from rolekeeper.model.instance import Action, Condition, InstanceKey, InstanceState
 from rolekeeper.model.mapping import Mode, Pin, WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper.storage import codec, layout
+from rolekeeper_cli.pins import pin_item
 
 ATTACH, REPLACE, DETACH = (
     "AssociateIamInstanceProfile",
@@ -451,7 +452,7 @@ def test_a_pin_is_a_persons_own_word_and_needs_the_stacks_alone(world: FakeAccou
     debug = world.profile("debug")
     instance = world.running(profile="theirs")
     world.wait(1)
-    pin = codec.to_attributes(codec.pin_item(world.key(instance), Pin("debug", debug, by="me")))
+    pin = codec.to_attributes(pin_item(world.key(instance), Pin("debug", debug, by="me")))
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=pin)
     world.reconcile(instance)
     assert world.carries(instance) == ("debug" if take_over else "theirs")

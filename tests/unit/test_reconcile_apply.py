@@ -10,6 +10,7 @@ from rolekeeper.instances.reconcile import CROWDED
 from rolekeeper.model.instance import NO_PROFILE, Action, Condition, DesiredChange, Grant
 from rolekeeper.model.mapping import MappingKey, Pin, WhenOccupied, WhenStopped
 from rolekeeper.storage import codec, layout
+from rolekeeper_cli.pins import pin_item
 
 ATTACH, REPLACE, DETACH = (
     "AssociateIamInstanceProfile",
@@ -124,7 +125,7 @@ def test_a_replace_and_a_detach_take_room_and_an_attach_takes_none(world: FakeAc
 
 def test_what_a_pin_changes_takes_no_room(world: FakeAccount) -> None:
     instance = _differing(world)
-    pin = codec.to_attributes(codec.pin_item(world.key(instance), Pin("debug", world.profile("debug"), by="me")))
+    pin = codec.to_attributes(pin_item(world.key(instance), Pin("debug", world.profile("debug"), by="me")))
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=pin)
     world.reconcile(instance)
     assert world.carries(instance) == "debug"

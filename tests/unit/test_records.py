@@ -40,6 +40,7 @@ from rolekeeper.model.mapping import (
 )
 from rolekeeper.settings import ContentionRule, Limits, Settings
 from rolekeeper.storage import codec, layout
+from rolekeeper_cli.pins import pin_item
 from strategies import values
 from strategies.values import KEY, NOW, OWNERSHIP, arn, association, foreign, grant, instance, key, published
 
@@ -604,7 +605,7 @@ def test_what_was_written_is_written_once(
     if kept:
         _put(at_work, kept)
     if pin:
-        at_work.store.write(at_work.store.put(codec.pin_item(KEY, pin)))
+        at_work.store.write(at_work.store.put(pin_item(KEY, pin)))
     settings = replace(SETTINGS, take_over=take_over)
 
     def look() -> tuple[Observation, Decision]:

@@ -16,6 +16,7 @@ from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.model.mapping import MappingKey, Pin
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import State
+from rolekeeper_cli.pins import pin_item
 from strategies.values import KEY, NOW
 
 PIN = layout.pin_key(KEY)
@@ -210,6 +211,6 @@ def test_a_pin_that_the_command_line_wrote_is_read_the_same(
     world: FakeAccount, steering: OperatorOverrides, state: State
 ) -> None:
     until = world.clock.now() + timedelta(minutes=30)
-    world.store.write(world.store.put(codec.pin_item(KEY, Pin("NONE", expires_at=until, by="somebody"))))
+    world.store.write(world.store.put(pin_item(KEY, Pin("NONE", expires_at=until, by="somebody"))))
     steering.written(PIN, "event-1")
     assert armed(state) == [Timer(until, KEY)]

@@ -39,6 +39,7 @@ from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange,
 from rolekeeper.model.mapping import Pin
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.layout import STARTED, Key
+from rolekeeper_cli.pins import pin_item
 from strategies.happenings import at_most
 
 IT, TWIN = (InstanceKey("123456789012", "us-east-1", f"i-{number}") for number in (1, 2))
@@ -186,7 +187,7 @@ class Records(RuleBasedStateMachine):
         self.pin = Pin(role, "" if role == "NONE" else "arn", ends_at, "now", data.draw(texts), data.draw(texts))
         store = self.workers[0].store
         for key in (IT, TWIN):
-            store.write(store.put(codec.pin_item(key, self.pin)))
+            store.write(store.put(pin_item(key, self.pin)))
 
     # ---- timers ----
 

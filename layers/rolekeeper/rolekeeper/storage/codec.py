@@ -8,7 +8,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Context, Decimal
 from enum import StrEnum
 from functools import cache, partial
@@ -24,8 +24,6 @@ type Item = dict[str, Any]
 
 # The format's version, in each record and each mapping that is published or held. The first edition wrote none.
 VERSION = 2
-# A pin that expired is kept for a week, to be looked at.
-PIN_KEPT = timedelta(days=7)
 # What the first edition wrote into a record: associations that it made, changes under way, and what it showed.
 _ASSIGNMENT, _INTENT = "assignment:", "intent:"
 _LONG_AGO = "0001-01-01T00:00:00Z"
@@ -128,14 +126,6 @@ def record_from(item: Mapping[str, Any]) -> InstanceRecord:
 
 def _under(item: Mapping[str, Any], *prefixes: str) -> list[Any]:
     return [value for name, value in item.items() if name.startswith(prefixes)]
-
-
-def pin_item(key: InstanceKey, pin: Pin) -> Item:
-    """A pin as it is stored; `expires` lets DynamoDB drop it, long after it ended."""
-    item = {**layout.key_attributes(layout.pin_key(key)), **encode(pin)}
-    if pin.expires_at:
-        item["expires"] = int((pin.expires_at + PIN_KEPT).timestamp())
-    return item
 
 
 def pin_from(item: Mapping[str, Any]) -> Pin:
