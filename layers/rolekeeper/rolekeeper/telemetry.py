@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics
     from types_boto3_events.client import EventBridgeClient
 
-# PutEvents takes at most 10 entries, of 256 KB together (AWS_FACTS.md "Limits and names").
-ENTRIES, BYTES = 10, 262_144
+ENTRIES, BYTES = 10, 262_144  # of one PutEvents, at most (AWS_FACTS.md "Limits and names")
 # An event that is too large by itself is cut: texts to so many characters, lists and maps to so many members.
 CUTS = ((1_000, 50), (200, 10))
 

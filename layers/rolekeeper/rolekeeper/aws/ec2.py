@@ -12,10 +12,8 @@ from rolekeeper.model.mapping import MappingKey
 if TYPE_CHECKING:
     from types_boto3_ec2.client import EC2Client
 
-# AWS_FACTS.md "Attach, replace, detach": at most 200 values per filter.
-FILTER_VALUES = 200
-# A filter's value has at most 255 characters, a tag's 256 (AWS_FACTS.md "Limits and names").
-FILTER_VALUE = 255
+FILTER_VALUES = 200  # at most, per filter (AWS_FACTS.md "Attach, replace, detach")
+FILTER_VALUE = 255  # characters; a tag's value has up to 256 (AWS_FACTS.md "Limits and names")
 # EC2's filters read these as patterns: what holds one, or is too long, is compared in `tagged` instead.
 _WILDCARDS = frozenset("*?\\")
 

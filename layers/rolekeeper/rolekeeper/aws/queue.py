@@ -16,13 +16,10 @@ if TYPE_CHECKING:
     from types_boto3_lambda.client import LambdaClient
     from types_boto3_sqs.client import SQSClient
 
-# Who sends our events and messages.
-SOURCE = "rolekeeper"
+SOURCE = "rolekeeper"  # of our events and messages
 RECONCILE_REQUESTED = "Reconcile Requested"
-# SendMessageBatch takes at most 10 entries (SQS API reference).
-ENTRIES = 10
-# The longest that SQS keeps a message back, in seconds (SQS API reference, `SendMessageBatchRequestEntry`).
-LONGEST_DELAY = 900
+ENTRIES = 10  # of one SendMessageBatch (SQS API reference)
+LONGEST_DELAY = 900  # seconds (SQS API reference, `SendMessageBatchRequestEntry`)
 
 
 @dataclass(frozen=True)

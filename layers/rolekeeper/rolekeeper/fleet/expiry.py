@@ -24,13 +24,11 @@ from rolekeeper.storage.state import PAGE
 from rolekeeper.telemetry import Telemetry
 
 CAUSE = "expiry"
-# Each timer is met twice before it rings, so that a minute may be missed (throttled, say).
-AHEAD = timedelta(minutes=2)
+AHEAD = timedelta(minutes=2)  # each timer is met twice before it rings: a minute may be missed (throttled, say)
 # How long after the moment an instance is looked at and a timer has passed: by then it is past on every clock, that of
 # the function which reconciles too.
 MARGIN = timedelta(seconds=2)
-# A minute leaves the rest to the next one, so that two hardly ever work side by side.
-WORK = timedelta(seconds=50)
+WORK = timedelta(seconds=50)  # the rest is left to the next minute: two hardly ever work side by side
 
 type MappingTimers = dict[Timer, MappingKey]
 

@@ -33,8 +33,7 @@ LOOKS = (0.2, 0.4, 0.8, 1.6, 3.2)
 # One with a younger grant isn't: EC2 shows terminated ones too, usually for less than an hour (`DescribeInstances`).
 # A look that took longer than `SLOW` is made once more: a newer one that had nothing to write left no trace.
 VISIBLE_WITHIN, SHOWN_FOR, SLOW = timedelta(minutes=2), timedelta(minutes=30), timedelta(seconds=5)
-# Decisions that the next look may change.
-_FOLLOWED = frozenset({"associating", "disassociating"})
+_FOLLOWED = frozenset({"associating", "disassociating"})  # decisions that the next look may change
 # Seconds between attempts to count a change while other workers count theirs; each attempt lets one of them through.
 CROWDED = (0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.8)
 

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 # Said in a row that has no room for more (an item holds 400 KB, DynamoDB "Service quotas").
 NO_ROOM = "The row is too large for the reason; see the mapping's history."
-# The columns that hold a verdict: who changed one of them meanwhile judged later.
-VERDICT = ("status", "status_reason", "status_revision")
+VERDICT = ("status", "status_reason", "status_revision")  # who changed one of these columns meanwhile judged later
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,7 @@ class MappingTable:
 
     def delete(self, key: MappingKey, row: Attributes, names: Sequence[str]) -> None:
         """Delete a row for which somebody approved that, while these columns read as they did."""
-        condition = _if_as_read(row, names).condition()
-        self._call("DeleteItem", self.client.delete_item, Key=_key(key), **condition)
+        self._call("DeleteItem", self.client.delete_item, Key=_key(key), **_if_as_read(row, names).condition())
 
     def _pages(self, operation: str, call: Any, **arguments: Any) -> Iterator[list[MappingKey]]:
         arguments |= {"ConsistentRead": True, "ProjectionExpression": "tag_key, tag_value"}

@@ -8,8 +8,7 @@ from enum import StrEnum
 
 ANY_VALUE = "*"
 NO_ROLE = "NONE"
-# Tags that begin so tell Rolekeeper itself something, as rolekeeper:ignore: none of them means a role.
-RESERVED = "rolekeeper:"
+RESERVED = "rolekeeper:"  # tags that begin so tell Rolekeeper itself something: none of them means a role
 IGNORE_TAG, PIN_TAG = "rolekeeper:ignore", "rolekeeper:pin"
 
 

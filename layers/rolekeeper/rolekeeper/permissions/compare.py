@@ -13,8 +13,7 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.aws.iam import Policies
 from rolekeeper.permissions.policies import Permissions, Rule, Scope, TooManyRulesError, permissions
 
-# The longest condition that is shown whole.
-CONDITION = 120
+CONDITION = 120  # characters of the longest condition that is shown whole
 
 
 @dataclass(frozen=True, slots=True)

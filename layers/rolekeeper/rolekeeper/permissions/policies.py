@@ -29,12 +29,10 @@ class TooManyRulesError(Exception):
 
 # What a policy variable such as `${aws:PrincipalTag/team}` comes to is known only when a request is made.
 _VARIABLE = re.compile(r"\$\{[^}]*\}")
-# Wildcards that match texts of any length from some length on.
-_OPEN_RUN = re.compile(r"(\?*\*[*?]*)")
+_OPEN_RUN = re.compile(r"(\?*\*[*?]*)")  # wildcards that match texts of any length from some length on
 # In characters by characters: two ARNs are walked, and of longer ones it is taken that they may meet.
 _LONGEST_WALK = 50_000
-# More than the patterns of two roles; a Lambda function's memory is to stay small.
-_KEPT = 16_384
+_KEPT = 16_384  # more than the patterns of two roles; a Lambda function's memory is to stay small
 
 
 @lru_cache(_KEPT)

@@ -22,8 +22,7 @@ from rolekeeper.storage import layout
 
 type Item = dict[str, Any]
 
-# The format's version, in each record and each mapping that is published or held. The first edition wrote none.
-VERSION = 2
+VERSION = 2  # of the format, in each record and each mapping that is published or held; the first edition wrote none
 # What the first edition wrote into a record: associations that it made, changes under way, and what it showed.
 _ASSIGNMENT, _INTENT = "assignment:", "intent:"
 _LONG_AGO = "0001-01-01T00:00:00Z"
@@ -33,8 +32,7 @@ _LEGACY = (_ASSIGNMENT, _INTENT, "undone:", "standing", "made")
 class _Deserializer(TypeDeserializer):
     """boto3's own counts the zeros at a number's end as digits: it can't read 1E+39 of DynamoDB, boto3 issue 2500."""
 
-    # A number's 38 significant digits are all kept.
-    _context = Context(prec=38)
+    _context = Context(prec=38)  # a number's significant digits are all kept
 
     def _deserialize_n(self, value: str) -> Decimal:
         return self._context.create_decimal(value)
@@ -92,8 +90,7 @@ def _reader(hint: Any) -> Any:
         return lambda value: {_text(name): _text(each) for name, each in value.items()}
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return partial(decode, hint)
-    # An enum reads itself.
-    return {datetime: datetime.fromisoformat, bool: _boolean, str: _text}.get(hint, hint)
+    return {datetime: datetime.fromisoformat, bool: _boolean, str: _text}.get(hint, hint)  # an enum reads itself
 
 
 def _checked(kind: type, name: str, value: Any) -> Any:

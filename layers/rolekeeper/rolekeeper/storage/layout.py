@@ -75,8 +75,7 @@ def window_key(key: MappingKey) -> Key:
 
 
 def revision_sk(revision: int) -> str:
-    # Text order is number order.
-    return f"revision#{revision:08d}"
+    return f"revision#{revision:08d}"  # text order is number order
 
 
 def timer_key(timer: Timer) -> Key:

@@ -15,14 +15,10 @@ from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Timer
 from rolekeeper.model.mapping import Control, MappingKey, Pin, PublishedMapping
 from rolekeeper.storage import codec, layout
-from rolekeeper.storage.codec import Item
-from rolekeeper.storage.layout import Key
 from rolekeeper.storage.table import Store, Update, Write
 
-# A transaction holds at most 100 writes (DynamoDB API reference); a page of timers is as long.
-PAGE = 100
-# After so long the size of the fleet is written again though it is the same: it shows that somebody still counts.
-FLEET_NEWS = timedelta(days=1)
+PAGE = 100  # the most writes of a transaction (DynamoDB API reference); a page of timers is as long
+FLEET_NEWS = timedelta(days=1)  # then the same size of the fleet is written again: somebody still counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +51,7 @@ class State:
         damaged: dict[InstanceKey | MappingKey, CorruptItemError] = {}
 
         def decoded[Subject: (InstanceKey, MappingKey), Value](
-            decode: Callable[[Item], Value], wanted: Mapping[Key, Subject]
+            decode: Callable[[codec.Item], Value], wanted: Mapping[layout.Key, Subject]
         ) -> dict[Subject, Value]:
             found: dict[Subject, Value] = {}
             for at, subject in wanted.items():
@@ -92,9 +88,9 @@ class State:
         at: datetime,
         *,
         entry: Mapping[str, Any] | None = None,
-        completes: tuple[Key, Mapping[str, Any]] | None = None,
+        completes: tuple[layout.Key, Mapping[str, Any]] | None = None,
         also: Iterable[Write] = (),
-    ) -> Key:
+    ) -> layout.Key:
         """Write what changes in an instance's record, with its history, in one transaction; nothing if all is empty.
 
         `entry` is a new history entry; its key is returned, to complete it. `completes` has the key of one that was
@@ -104,7 +100,7 @@ class State:
             ConflictError: the record, or what a condition of the rest is about, is another by now; nothing was written.
         """
         writes: list[Write] = []
-        at_key: Key = ("", "")
+        at_key: layout.Key = ("", "")
         if entry is not None:
             put = self.store.entry(layout.instance_pk(key), entry, at)
             at_key = layout.instance_pk(key), put["Put"]["Item"]["sk"]["S"]

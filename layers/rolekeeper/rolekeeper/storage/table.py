@@ -16,13 +16,11 @@ from rolekeeper.storage.layout import Key
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
 
-# BatchGetItem takes at most 100 keys (DynamoDB API reference).
-BATCH_KEYS = 100
+BATCH_KEYS = 100  # of one BatchGetItem (DynamoDB API reference)
 # UnprocessedKeys are asked for again, never taken for absent; after these waits (seconds) the read has failed.
 UNPROCESSED_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
-# One write, as `Store` makes it.
-type Write = dict[str, Any]
+type Write = dict[str, Any]  # one write, as `Store` makes it
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,7 @@ def cell_of(attribute: Any, home: HomeAccount) -> Cell:
     return Cell(kind, value, home)
 
 
-# The longest piece of a person's text that a reason repeats.
-_QUOTED = 60
+_QUOTED = 60  # characters of a person's text, at most, that a reason repeats
 # Drawn as nothing, though their category says letter, mark or symbol (Unicode, "Default_Ignorable_Code_Point").
 UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]")
 
@@ -140,14 +139,13 @@ def choice(choices: type[StrEnum], gone: Mapping[str, str] | None = None) -> Kin
 
 def text_set(pattern: str, limit: int, what: str, hint: str = "") -> Kind:
     """A string set whose entries all look as `pattern` says."""
-    accepted = re.compile(pattern)
 
     def read(cell: Cell) -> frozenset[str]:
         if not cell.value:
             raise CellError("is empty; remove it for all, or list at least one")
         if len(cell.value) > limit:
             raise CellError(f"has {len(cell.value):,} entries; at most {limit:,} can be listed")
-        wrong = sorted(each for each in cell.value if not accepted.fullmatch(each))
+        wrong = sorted(each for each in cell.value if not re.fullmatch(pattern, each))
         if wrong:
             more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""  # noqa: PLR2004  # enough to see the pattern
             none = ", or remove the column for all" if ANY_VALUE in wrong else ""

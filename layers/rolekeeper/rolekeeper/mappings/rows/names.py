@@ -81,8 +81,7 @@ TAGS = Kind("M", f"at most {MOST_TAGS} tags, key to value (String); * for any va
 
 # IAM user guide, "IAM object quotas": role names to 64 characters, instance profile names to 128.
 LONGEST_ROLE, LONGEST_PROFILE = 64, 128
-# IAM API reference, "CreateRole".
-_CHARACTERS = "A-Za-z0-9_+=,.@-"
+_CHARACTERS = "A-Za-z0-9_+=,.@-"  # IAM API reference, "CreateRole"
 NAME = f"[{_CHARACTERS}]+"
 _ARN_FIELDS = 6
 
