@@ -21,10 +21,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """Which profiles are managed: those whose ARN has the role path's `prefix`, as IAM enforces too (`template.yaml`).
-
-    All others are foreign; they may be replaced or detached only with `take_over`.
-    """
+    """Profiles whose ARN has this `prefix` are managed, as IAM enforces too; foreign ones go only with `take_over`."""
 
     prefix: str
     take_over: bool = False

@@ -34,10 +34,7 @@ REFUSED, PARKED, PERMISSION_MISSING = "Role Change Refused", "Instance Parked", 
 
 @dataclass(eq=False)
 class Telemetry:
-    """Collects the events and mails of one invocation and sends them at its end.
-
-    They are news, not the record: what can't be sent is logged and counted, and the work stands, as its history says.
-    """
+    """Collects an invocation's events and mails, to send them at its end; what can't be sent is logged and counted."""
 
     client: "EventBridgeClient"
     logger: "Logger"

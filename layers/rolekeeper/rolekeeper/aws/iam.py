@@ -78,16 +78,13 @@ class Iam:
             with classified("iam:GetPolicyVersion", arn):
                 answer = self.client.get_policy_version(PolicyArn=arn, VersionId=version)
             self.managed[arn] = _document(answer["PolicyVersion"]["Document"])
-        documents = (*self._inline(role), *(self.managed[arn] for arn in attached))
-        return Policies(documents, self.managed.get(role.boundary_arn))
-
-    def _inline(self, role: Role) -> list[Document]:
         with classified("iam:ListRolePolicies", role.arn):
-            pages = self.client.get_paginator("list_role_policies").paginate(RoleName=role.name)
-            names = [name for page in pages for name in page["PolicyNames"]]
+            listed = self.client.get_paginator("list_role_policies").paginate(RoleName=role.name)
+            names = [name for page in listed for name in page["PolicyNames"]]
         with classified("iam:GetRolePolicy", role.arn):
-            found = [self.client.get_role_policy(RoleName=role.name, PolicyName=name) for name in names]
-        return [_document(each["PolicyDocument"]) for each in found]
+            inline = [self.client.get_role_policy(RoleName=role.name, PolicyName=name) for name in names]
+        documents = (*(_document(each["PolicyDocument"]) for each in inline), *(self.managed[arn] for arn in attached))
+        return Policies(documents, self.managed.get(role.boundary_arn))
 
     def get_instance_profile(self, name: str) -> InstanceProfile | None:
         """An instance profile by name, wherever its path."""

@@ -30,8 +30,6 @@ AHEAD = timedelta(minutes=2)  # each timer is met twice before it rings: a minut
 MARGIN = timedelta(seconds=2)
 WORK = timedelta(seconds=50)  # the rest is left to the next minute: two hardly ever work side by side
 
-type MappingTimers = dict[Timer, MappingKey]
-
 
 @dataclass(slots=True)
 class ExpiryResult:
@@ -62,7 +60,7 @@ class Expiries:
     def run(self) -> ExpiryResult:
         """Ring the timers that are due soon, or were; what AWS refuses is noted and keeps its timer, to be retried."""
         began = self.now()
-        expired: MappingTimers = {}
+        expired: dict[Timer, MappingKey] = {}
         # All instances first: they are what matters, and rows take longer.
         with self._attempt("the timers can't be read"):
             for page in batched(self.state.timers_due(began + AHEAD), PAGE, strict=False):
@@ -80,7 +78,7 @@ class Expiries:
                 self.result.mappings += 1
         return self.result
 
-    def _ring(self, page: Sequence[Timer | CorruptItemError], until: datetime) -> MappingTimers:
+    def _ring(self, page: Sequence[Timer | CorruptItemError], until: datetime) -> dict[Timer, MappingKey]:
         """Send the instances of these timers; returns those of mappings whose rows are to say so, by `until`."""
         at = self.now()
         for each in page:
@@ -99,7 +97,7 @@ class Expiries:
                 return self._ring_mappings(mappings, at, until)
         return {}
 
-    def _ring_mappings(self, timers: MappingTimers, at: datetime, until: datetime) -> MappingTimers:
+    def _ring_mappings(self, timers: dict[Timer, MappingKey], at: datetime, until: datetime) -> dict[Timer, MappingKey]:
         snapshot = self.state.read((), timers.values())
         for damaged, error in snapshot.damaged.items():
             self._note(f"mapping {damaged} can't be read", error)

@@ -25,8 +25,6 @@ CAUSE = "sweep"
 # Each outlasts a call that nobody answers, 47 s to its last attempt, so that the sweep can still say how far it came.
 FLEET_RESERVE, MAPPINGS_RESERVE = 300, 60
 
-type Scans = dict[MappingKey, Scan]
-
 
 @dataclass(slots=True)
 class SweepResult:
@@ -80,9 +78,9 @@ class Sweep:
         self.telemetry.count("InstancesSwept", swept.instances)
         return swept
 
-    def _fleet(self) -> tuple[int, Scans]:
+    def _fleet(self) -> tuple[int, dict[MappingKey, Scan]]:
         """Send the instances that need a reconcile; returns how many aren't terminated, and what mappings govern."""
-        scans: Scans = {}
+        scans: dict[MappingKey, Scan] = {}
         live = 0
         for page in self.ec2.fleet():
             if self.seconds_left() < FLEET_RESERVE:
@@ -108,7 +106,7 @@ class Sweep:
                 self.result.problems.append(problem)
                 self.telemetry.will_retry("an instance can't be swept", instance=each.key.id, error=problem)
 
-    def _count(self, observed: Observation, scans: Scans, at: datetime) -> None:
+    def _count(self, observed: Observation, scans: dict[MappingKey, Scan], at: datetime) -> None:
         instance = observed.instance
         if instance is None or instance.state is InstanceState.TERMINATED:
             return
@@ -118,7 +116,7 @@ class Sweep:
             scan = scans.setdefault(mapping.key, Scan())
             scan.add(instance, observed.association, (mapping, ranked), (mapping, ranked), self.settings.ownership)
 
-    def _mappings(self, scans: Scans) -> bool:
+    def _mappings(self, scans: dict[MappingKey, Scan]) -> bool:
         """Check every row again, then what is served although its row is gone; returns whether all could be judged."""
         judged = True
         # What counts only a part of the fleet would be told as if it were all: then each check asks EC2 itself.
@@ -139,7 +137,7 @@ class Sweep:
             judged &= self._recheck(key, whole, seen=False)
         return judged
 
-    def _recheck(self, key: MappingKey, scans: Scans | None, *, seen: bool) -> bool:
+    def _recheck(self, key: MappingKey, scans: dict[MappingKey, Scan] | None, *, seen: bool) -> bool:
         """Check one row again; returns whether it could be judged."""
         if self.seconds_left() < MAPPINGS_RESERVE:
             self.result.finished = False

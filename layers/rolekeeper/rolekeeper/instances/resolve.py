@@ -79,10 +79,7 @@ def _rank(instance: Instance, published: Iterable[PublishedMapping], now: dateti
 
 
 def exclusion(tags: Mapping[str, str], now: datetime) -> Decision | None:
-    """Why the instance is left alone by its own tag: `true` does for good, a moment until then; `false` doesn't.
-
-    What can't be read leaves it alone too, and says so.
-    """
+    """Why its own tag leaves the instance alone: `true`, a time yet to come, or what can't be read; `false` doesn't."""
     text = tags.get(IGNORE_TAG)
     if text is None or text.strip().lower() == "false":
         return None

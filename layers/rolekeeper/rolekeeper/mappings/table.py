@@ -20,10 +20,7 @@ VERDICT = ("status", "status_reason", "status_revision")  # who changed one of t
 
 @dataclass(frozen=True)
 class MappingTable:
-    """The mapping table of one deployment.
-
-    A row is only written while it is as it was read: a ConflictError says that it was edited, or went, meanwhile.
-    """
+    """One deployment's mapping table. A ConflictError says that a row isn't as it was read: it was edited, or went."""
 
     client: "DynamoDBClient"
     name: str
@@ -42,10 +39,7 @@ class MappingTable:
         return self._pages("Query", self.client.query, **asked)
 
     def write(self, key: MappingKey, row: Attributes, columns: Mapping[str, Any], gone: Sequence[str]) -> bool:
-        """Write our columns and take away what is `gone`, while the row has the verdict that it was read with.
-
-        False when the row is so near to 400 KB that not even a short reason fits.
-        """
+        """Write our columns, take away what is `gone`; False for a row so near to 400 KB that no short reason fits."""
         for reason in (columns["status_reason"], NO_ROOM, ""):
             update = _if_as_read(row, (*VERDICT, *gone)).remove(*gone)
             update.set({**columns, "status_reason": reason})
@@ -95,9 +89,6 @@ def _key(key: MappingKey) -> Attributes:
 
 
 def _if_as_read(row: Attributes, names: Sequence[str]) -> Update:
-    """An update that holds only while there is a row, and these columns of it read as they did.
-
-    The first condition keeps a row that was deleted meanwhile from rising again as a stub.
-    """
+    """An update that holds while these columns read as they did, and there is a row: a deleted one must not rise."""
     seen = {name: codec.plain(row[name]) for name in names if name in row}
     return Update().only_if_present("tag_key").only_as(seen, *names)

@@ -18,10 +18,7 @@ CONDITION = 120  # characters of the longest condition that is shown whole
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Permissions gained and lost, each a phrase like `s3:GetObject, s3:PutObject on arn:aws:s3:::reports/*`.
-
-    `unknown` says why they couldn't be compared; empty when they could.
-    """
+    """Permissions gained and lost, each as `s3:GetObject, s3:PutObject on arn:aws:s3:::x/*`; or why it is `unknown`."""
 
     gained: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
