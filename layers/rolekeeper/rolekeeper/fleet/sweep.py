@@ -3,7 +3,7 @@
 Pages stream through: memory holds one page, and one count for each mapping in use.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings import MappingTable, Publisher, Status
 from rolekeeper.mappings.scan import Scan
-from rolekeeper.model.instance import Instance, InstanceKey, InstanceState
+from rolekeeper.model.instance import InstanceKey, InstanceState
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State
@@ -88,7 +88,12 @@ class Sweep:
                 break
             at = self.now()
             differing: list[InstanceKey] = []
-            for each in self._observe(page, at):
+            for each in observe_page(page, self.ec2, self.state, at):
+                if isinstance(each, Unreadable):
+                    if (problem := str(each.error)) not in self.result.problems:
+                        self.result.problems.append(problem)
+                        self.telemetry.will_retry("an instance can't be swept", instance=each.key.id, error=problem)
+                    continue
                 self._count(each, scans, at)
                 if needs_reconcile(each, each.decision(self.settings), at):
                     differing.append(each.key)
@@ -96,15 +101,6 @@ class Sweep:
             live += sum(one.state is not InstanceState.TERMINATED for one in page)
             self.result.sent += self.queue.send(differing, CAUSE, self.correlation_id)
         return live, scans
-
-    def _observe(self, page: Sequence[Instance], at: datetime) -> Iterator[Observation]:
-        """The instances of a page that can be decided on; those that can't are reported."""
-        for each in observe_page(page, self.ec2, self.state, at):
-            if not isinstance(each, Unreadable):
-                yield each
-            elif (problem := str(each.error)) not in self.result.problems:
-                self.result.problems.append(problem)
-                self.telemetry.will_retry("an instance can't be swept", instance=each.key.id, error=problem)
 
     def _count(self, observed: Observation, scans: dict[MappingKey, Scan], at: datetime) -> None:
         instance = observed.instance

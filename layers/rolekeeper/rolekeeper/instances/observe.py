@@ -1,7 +1,6 @@
 """Reading the truth about instances, in the order that makes the association id a lock.
 
-The association first, then tags and state, then the mappings: whoever read older tags holds an older id, and EC2
-refuses it. A batch costs two EC2 reads and one DynamoDB read, however many mappings there are.
+The association first, then tags and state, then the mappings: who read older tags holds an older id, which EC2 refuses.
 """
 
 from collections.abc import Mapping, Sequence

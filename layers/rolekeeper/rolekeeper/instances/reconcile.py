@@ -58,10 +58,7 @@ class _Started:
 
 @dataclass(frozen=True)
 class Reconciler:
-    """Looks at instances, decides, and carries out what was decided.
-
-    `retries` starts retry loops; None inside one, which looks again by itself.
-    """
+    """Looks at instances, decides, applies. `retries` is None inside a retry loop, which looks again by itself."""
 
     ec2: Ec2
     state: State
@@ -141,12 +138,7 @@ class Reconciler:
         return self._show(request, observed, decision)
 
     def _apply(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Outcome | None:
-        """Change one instance, if there is room for it, and record the outcome; None where it is to be looked at again.
-
-        Raises:
-            ConflictError: what was decided on is no longer so; look again.
-            AwsRefusalError: our own table failed. What EC2 was asked stands, and its grant explains it.
-        """
+        """Change one instance, if there is room for it, and record the outcome; None: it is to be looked at again."""
         # Asked before its turn, it would be counted as one more that waits, and those behind it would wait longer.
         started = observed.turn(decision, self.now()) or self._start(request, observed, decision)
         if isinstance(started, datetime):

@@ -26,10 +26,7 @@ COMPARED = 5
 
 @dataclass(slots=True)
 class Conflict:
-    """A conflict with another mapping: of equal priority, it wants another role for `count` instances, some named.
-
-    It is `new` unless the mapping as it is published has it there already.
-    """
+    """Another mapping of equal priority wants another role for `count` instances; `new`: not with what is published."""
 
     other: PublishedMapping
     instances: list[str] = field(default_factory=list)
@@ -183,10 +180,7 @@ class ImpactScanner:
         return sum(each.state is not InstanceState.TERMINATED for each in shown)
 
     def scan(self, candidate: PublishedMapping, published: PublishedMapping | None, now: datetime) -> Scan:
-        """Look at every instance that carries a candidate's tag; memory holds one page.
-
-        A candidate may be a tombstone, and so may what is published in its place now.
-        """
+        """Look at every instance with a candidate's tag; that, and what is published now, may be tombstones."""
         found = Scan()
         for page in self.ec2.tagged(candidate.key):
             for seen in observe_page(page, self.ec2, self.state, now):

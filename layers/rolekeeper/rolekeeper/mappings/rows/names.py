@@ -14,7 +14,7 @@ from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, RESERVED
 MOST_TAGS, LONGEST_KEY, LONGEST_VALUE = 50, 128, 256
 
 
-def _check_tag(text: str, limit: int, warnings: list[str]) -> None:
+def _tag(text: str, limit: int, warnings: list[str]) -> str:
     check_length(text, limit, "a tag takes")
     _refuse(text, mistakable(text), "write the text that the tag has")
     composed = unicodedata.normalize("NFC", text)
@@ -25,6 +25,7 @@ def _check_tag(text: str, limit: int, warnings: list[str]) -> None:
             f"{quote(text)} isn't composed from position {position} on: the same text in composed letters, as most "
             f"keyboards write it, is another tag"
         )
+    return text
 
 
 def _refuse(text: str, wrong: str, ask: str) -> None:
@@ -34,16 +35,14 @@ def _refuse(text: str, wrong: str, ask: str) -> None:
 
 
 def _read_tag_key(cell: Cell) -> str:
-    key: str = cell.value
-    _check_tag(key, LONGEST_KEY, cell.warnings)
+    key = _tag(cell.value, LONGEST_KEY, cell.warnings)
     if key.startswith(RESERVED):
         raise CellError(f"is {quote(key)}, and what begins with {quote(RESERVED)} is reserved; use another tag key")
     return key
 
 
 def _read_tag_value(cell: Cell) -> str:
-    value: str = cell.value
-    _check_tag(value, LONGEST_VALUE, cell.warnings)
+    value = _tag(cell.value, LONGEST_VALUE, cell.warnings)
     if ANY_VALUE in value and value != ANY_VALUE:
         cell.warnings.append(f"{quote(value)} matches that very text: only a lone * stands for any value")
     return value
@@ -58,7 +57,7 @@ def _read_tags(cell: Cell) -> dict[str, str]:
     for key, attribute in cell.value.items():
         what = "a key"
         try:
-            _check_tag(key, LONGEST_KEY, cell.warnings)
+            _tag(key, LONGEST_KEY, cell.warnings)
             what = f"the value of {quote(key)}"
             value = cell_of(attribute, cell.home)
             tags[key] = _REQUIRED.read(value)
@@ -76,8 +75,6 @@ TAG_VALUE = Kind("S", f"1 to {LONGEST_VALUE} characters, or *", _read_tag_value)
 _REQUIRED = Kind("S", "", lambda cell: _read_tag_value(cell) if cell.value else "")
 TAGS = Kind("M", f"at most {MOST_TAGS} tags, key to value (String); * for any value", _read_tags)
 
-
-# ---- roles and instance profiles, where people write ARNs, paths and wildcards too ----
 
 # IAM user guide, "IAM object quotas": role names to 64 characters, instance profile names to 128.
 LONGEST_ROLE, LONGEST_PROFILE = 64, 128
@@ -144,8 +141,6 @@ def _last_name(path: str) -> str:
 ROLE = Kind("S", f"an IAM role's name of up to {LONGEST_ROLE} characters, or {NO_ROLE}", _read_role)
 PROFILE = Kind("S", f"an instance profile's name of up to {LONGEST_PROFILE} characters", _read_profile)
 
-
-# ---- texts that aren't what they look like: invisible characters, foreign blanks, mixed letters ----
 
 _HIDDEN = {"Cc": "a control character", "Cf": "an invisible character", "Cs": "half of a character"}
 _HIDDEN |= dict.fromkeys(("Zl", "Zp"), "a line break")
