@@ -163,7 +163,7 @@ def _permissions(deployment: Deployment, tally: Tally) -> Iterator[tuple[Move, i
     """What each change of role gains and loses, those of the most instances first."""
     reader = PolicyReader(deployment.app.iam)
     for move, instances in tally.moves.most_common():
-        yield move, instances, reader.profile_difference(move.before, move.after, move.role)
+        yield move, instances, reader.difference(move.before, move.role or move.after)
 
 
 def _paced(deployment: Deployment, tally: Tally) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from rolekeeper.mappings.rows.cells import Cell, CellError
 from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
 from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, Pin
-from rolekeeper.permissions.roles import Roles
+from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.settings import Ownership
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Snapshot
@@ -135,7 +135,7 @@ def _profile_of(deployment: Deployment, wish: Wish) -> str:
         raise UsageError(f"{NO_ROLE} is no role", "to let an instance carry none: rolekeeper detach")
     # The command makes nothing in IAM: the profile has to be there.
     settings = deployment.settings
-    roles = Roles(deployment.app.iam, settings.account, settings.role_path, makes_profiles=False)
+    roles = Roles(PolicyReader(deployment.app.iam), settings, makes_profiles=False)
     check = roles.check(MappingSpec(MappingKey("", ""), wish.role, wish.instance_profile))
     if check.problem:
         what, _, remedy = check.problem.partition("; ")

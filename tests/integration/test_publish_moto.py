@@ -116,6 +116,8 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
             "ROLE_PATH": "/rolekeeper/",
             "TAKE_OVER": "false",
             "CREATE_MISSING_PROFILES": "true",
+            "ALLOW_BROAD_ROLES": "false",
+            "REQUIRE_PERMISSIONS_BOUNDARY": "",
             "MODE": "enforce",
             "RETRY_TIMEOUT_MINUTES": "60",
             "HISTORY_DAYS": "90",

@@ -470,6 +470,8 @@ def settings(limits: Limits, window_minutes: int, *, take_over: bool) -> Setting
         retry_state_machine_arn="machine",
         role_path=PATH,
         create_missing_profiles=True,
+        allow_broad_roles=False,
+        require_permissions_boundary="",
         take_over=take_over,
         mode=Mode.ENFORCE,
         retry_timeout_minutes=60,

@@ -1,6 +1,7 @@
 """IAM's answers as values, and its refusals as what to do about them."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -11,8 +12,7 @@ from fakes.ec2 import client_error
 from fixtures.account import ACCOUNT, PATH, FakeAccount
 from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
-from rolekeeper.aws.iam import Document, Iam, Policies
-from strategies.values import NOW
+from rolekeeper.aws.iam import Document, Iam, Policies, Role
 from support.grants import allow, policy
 
 
@@ -98,25 +98,25 @@ def managed(name: str) -> str:
     return f"arn:aws:iam::{ACCOUNT}:policy/{name}"
 
 
+WEB = Role("web", f"arn:aws:iam::{ACCOUNT}:role{PATH}web", PATH, {}, managed("limit"))
+
+
 def test_the_policies_of_a_role_are_those_inline_those_attached_and_its_boundary(desk: MappingsFixture) -> None:
-    read = Iam(desk.iam, ACCOUNT).policies("web")
+    read = Iam(desk.iam, ACCOUNT).policies(WEB)
     assert read == Policies(
         (policy(allow("s3:*", "arn:aws:s3:::é/*")), policy(allow("ssm:*"))), policy(allow("limit:*"))
     )
 
 
-def test_a_role_without_policies_has_none_and_no_role_is_none(desk: MappingsFixture) -> None:
+def test_a_role_without_policies_has_none(desk: MappingsFixture) -> None:
     desk.role("bare")
     reading = Iam(desk.iam, ACCOUNT)
-    assert reading.policies("bare") == Policies()
-    assert reading.policies("gone") is None
+    assert reading.policies(replace(WEB, name="bare", boundary_arn="")) == Policies()
 
 
 def test_every_page_of_policies_is_read() -> None:
     client = boto3.client("iam", region_name="us-east-1")
     with Stubber(client) as answers:  # moto has no pages here
-        role = {"Path": "/", "RoleName": "web", "RoleId": "A" * 16, "Arn": f"arn:aws:iam::{ACCOUNT}:role/web"}
-        answers.add_response("get_role", {"Role": {**role, "CreateDate": NOW}})
         for names, more in ((["one"], {"IsTruncated": True, "Marker": "next"}), (["two"], {"IsTruncated": False})):
             attached = [{"PolicyName": name, "PolicyArn": managed(name)} for name in names]
             answers.add_response("list_attached_role_policies", {"AttachedPolicies": attached, **more})
@@ -126,26 +126,24 @@ def test_every_page_of_policies_is_read() -> None:
             document = json.dumps(policy(allow(f"{name}:*")))
             answers.add_response("get_role_policy", {"RoleName": "web", "PolicyName": name, "PolicyDocument": document})
         known: dict[str, Document] = {managed(name): policy(allow(f"{name}:*")) for name in ("one", "two")}
-        read = Iam(client, ACCOUNT, managed=known).policies("web")
+        read = Iam(client, ACCOUNT, managed=known).policies(replace(WEB, boundary_arn=""))
         answers.assert_no_pending_responses()
-    assert read
     assert read.documents[2:] == (policy(allow("one:*")), policy(allow("two:*")))
 
 
 def test_a_managed_policy_that_is_known_is_not_read_again(desk: MappingsFixture) -> None:
     known: dict[str, Document] = {}
     reading = Iam(desk.iam, ACCOUNT, managed=known)
-    first = reading.policies("web")
+    first = reading.policies(WEB)
     assert set(known) == {managed("ssm"), managed("limit")}
     desk.world.calls.clear()
-    assert reading.policies("web") == first
+    assert reading.policies(WEB) == first
     assert desk.world.calls["GetPolicy"] == desk.world.calls["GetPolicyVersion"] == 0
 
 
 @pytest.mark.parametrize(
     ("operation", "action", "resource"),
     [
-        ("get_role", "iam:GetRole", f"arn:aws:iam::{ACCOUNT}:role/web"),
         ("list_role_policies", "iam:ListRolePolicies", f"arn:aws:iam::{ACCOUNT}:role{PATH}web"),
         ("get_role_policy", "iam:GetRolePolicy", f"arn:aws:iam::{ACCOUNT}:role{PATH}web"),
         ("list_attached_role_policies", "iam:ListAttachedRolePolicies", f"arn:aws:iam::{ACCOUNT}:role{PATH}web"),
@@ -159,7 +157,7 @@ def test_each_read_of_policies_names_its_permission(
     known: dict[str, Document] = {managed("limit"): {}}
     client: Any = Refuses(desk.iam, operation)
     with pytest.raises(AccessDeniedError) as denied:
-        Iam(client, ACCOUNT, managed=known).policies("web")
+        Iam(client, ACCOUNT, managed=known).policies(WEB)
     assert (denied.value.action, denied.value.resource) == (action, resource)
 
 
@@ -169,6 +167,5 @@ def test_a_policy_that_cannot_be_decoded_says_nothing(desk: MappingsFixture) -> 
             return {**desk.iam.get_role_policy(**asked), "PolicyDocument": "{not json"}
 
     client: Any = Garbled(desk.iam, "")
-    read = Iam(client, ACCOUNT).policies("web")
-    assert read
+    read = Iam(client, ACCOUNT).policies(WEB)
     assert read.documents == ({}, policy(allow("ssm:*")))

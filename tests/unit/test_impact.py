@@ -233,7 +233,9 @@ def test_moves_are_bounded_and_counts_are_not() -> None:
     impact = Impact()
     for number in range(2 * MOVES):
         Story(None, WEB, association(f"other-{number}")).add_to(impact)
-    assert (impact.replace, len(impact.moves)) == (2 * MOVES, MOVES)
+    assert impact.replace == impact.moves.total() == 2 * MOVES
+    assert len(impact.moves) == MOVES + 1
+    assert impact.moves["", arn("web")] == MOVES, "of the others, what they would get"
     Story(None, WEB, association("other-0")).add_to(impact)
     assert impact.moves[arn("other-0"), arn("web")] == 2
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -32,14 +33,21 @@ class Fleet(Ec2):
 class Told(PolicyReader):
     """Policies as a test tells them, by what is carried before."""
 
-    def __init__(self, **differences: Difference) -> None:
+    def __init__(self, *severe: str, **differences: Difference) -> None:
         self.differences = differences
-        self.asked: list[tuple[str, str, str]] = []
+        self.severe_of = severe
+        self.asked: list[tuple[str, str]] = []
+        self.weighed: list[tuple[str, str]] = []
+        self.difference = cache(self._told)
 
-    def profile_difference(self, from_profile: str, to_profile: str, to_role: str = "") -> Difference:
-        before, after = (each.rsplit("/", 1)[-1] for each in (from_profile, to_profile))
-        self.asked.append((before, after, to_role))
+    def _told(self, before: str, after: str) -> Difference:
+        before = before.rsplit("/", 1)[-1]
+        self.asked.append((before, after))
         return self.differences.get(before, Difference())
+
+    def severe_gain(self, before: str, after: str) -> tuple[str, ...]:
+        self.weighed.append((before.rsplit("/", 1)[-1], after.rsplit("/", 1)[-1]))
+        return self.severe_of
 
 
 def impact(**moves: int) -> Impact:
@@ -52,14 +60,20 @@ DB = published("a=1", "db")
 
 
 def compared(
-    found: Impact, told: Told, *, per_edit: int = 10, fleet: Fleet | None = None, candidate: PublishedMapping = DB
+    found: Impact,
+    told: Told,
+    *,
+    per_edit: int = 10,
+    fleet: Fleet | None = None,
+    candidate: PublishedMapping = DB,
+    before: PublishedMapping | None = None,
 ) -> Impact:
     """What is said of an impact; of the scanner's parts only these are needed."""
     other: Any = None
     scanner = ImpactScanner(
         ec2=fleet or Fleet(100), state=other, table=other, policies=told, limits=Limits(per_edit, 20), ownership=other
     )
-    return scanner.compared(found, candidate)
+    return scanner.compared(found, candidate, before)
 
 
 @pytest.mark.parametrize(("changes", "needs_approval", "asked"), [(10, False, 0), (11, False, 1), (21, True, 1)])
@@ -78,14 +92,14 @@ def test_the_permissions_of_all_groups_are_told_together() -> None:
     assert str(report) == (
         "attach 0, replace 3 and detach 0 instances; gains s3:PutObject on *; sqs:* on *; loses s3:GetObject on *"
     )
-    assert told.asked == [("web", "db", "db"), ("api", "db", "db")]
+    assert told.asked == [("web", "db"), ("api", "db")]
 
 
 def test_only_the_largest_groups_are_compared() -> None:
     told = Told()
     moves = {f"role-{number}": number + 1 for number in range(COMPARED + 3)}
     compared(impact(**moves), told, per_edit=100, fleet=Fleet(0))
-    assert [before for before, _, _ in told.asked] == [f"role-{number}" for number in range(COMPARED + 2, 2, -1)]
+    assert [before for before, _ in told.asked] == [f"role-{number}" for number in range(COMPARED + 2, 2, -1)]
 
 
 def test_a_group_that_cant_be_compared_doesnt_hide_the_others() -> None:
@@ -98,7 +112,42 @@ def test_a_detach_is_compared_with_no_role() -> None:
     told = Told()
     gone = Impact(detach=1, moves=Counter({(arn("web"), ""): 1}))
     compared(gone, told, candidate=published("a=1", "NONE"))
-    assert told.asked == [("web", "", "")]
+    assert told.asked == [("web", "")]
+
+
+# ---- broad permissions ----
+
+
+def test_what_any_instance_would_gain_of_the_list_needs_approval_whatever_the_number() -> None:
+    report = compared(impact(web=1), Told("iam:PutRolePolicy on *", "IAM writes on *"))
+    assert report.needs_approval
+    assert str(report).startswith(
+        "give severe permissions: iam:PutRolePolicy on *; IAM writes on *; it would attach 0, replace 1 and detach 0"
+    )
+    assert report.document()["severe"] == ["iam:PutRolePolicy on *", "IAM writes on *"]
+
+
+def test_every_group_is_weighed_and_what_instances_to_come_would_gain() -> None:
+    told = Told()
+    moves = {f"role-{number}": 1 for number in range(COMPARED + 3)}
+    compared(impact(**moves), told, per_edit=100, fleet=Fleet(0))
+    assert told.weighed == [*((before, "db") for before in moves), ("", "db")]
+
+
+def test_the_role_before_counts_only_where_its_row_allowed_broad_ones() -> None:
+    for allowed, expected in ((True, ("web", "db")), (False, ("", "db"))):
+        told = Told()
+        compared(Impact(), told, before=published("a=1", "web", allow_broad=allowed))
+        assert told.weighed == [expected]
+
+
+def test_an_edit_that_gives_no_role_is_weighed_for_the_instances_that_get_another_alone() -> None:
+    gone = replace(published("a=1", "web"), deleted=True)
+    left = Impact(detach=1, replace=1, moves=Counter({(arn("web"), ""): 1, (arn("web"), arn("api")): 1}))
+    for candidate in (gone, published("a=1", "NONE")):
+        told = Told()
+        compared(left, told, candidate=candidate)
+        assert [each for each in told.weighed if each[1]] == [("web", "api")]
 
 
 def test_an_edit_that_changes_nothing_says_nothing_of_permissions() -> None:

@@ -69,8 +69,8 @@ def test_a_role_is_read_once_and_so_is_a_policy_that_roles_share(office: Office)
     reader = office.reader()
     for pair in (("web", "db"), ("db", "web"), ("web", ""), ("web", "db")):
         reader.difference(*pair)
-    reader.profile_difference(f"{PROFILES}web", f"{PROFILES}db")
-    reader.profile_difference(f"{PROFILES}db", f"{PROFILES}web")
+    reader.difference(f"{PROFILES}web", f"{PROFILES}db")
+    reader.difference(f"{PROFILES}db", f"{PROFILES}web")
     assert office.world.calls.counted() == {
         "GetRole": 2,
         "ListAttachedRolePolicies": 2,
@@ -88,15 +88,15 @@ def test_from_one_profile_to_another(office: Office) -> None:
     office.iam.create_instance_profile(InstanceProfileName="empty", Path=PATH)
     reader = office.reader()
     there = Difference(("dynamodb:* on *",), ("s3:GetObject on *",))
-    assert reader.profile_difference(f"{PROFILES}web", f"{PROFILES}db") == there
+    assert reader.difference(f"{PROFILES}web", f"{PROFILES}db") == there
     gain = Difference(("dynamodb:* on *",), ())
     for nothing in ("", f"{PROFILES}empty", f"{PROFILES}gone", "arn:aws:iam::123456789012:instance-profile/web"):
-        assert reader.profile_difference(nothing, f"{PROFILES}db") == gain, nothing
+        assert reader.difference(nothing, f"{PROFILES}db") == gain, nothing
 
 
 def test_a_profile_that_is_still_to_be_made_is_known_by_its_role(office: Office) -> None:
     office.role_with("db", "dynamodb:*")
-    change = office.reader().profile_difference("", f"{PROFILES}new", "db")
+    change = office.reader().difference("", "db")
     assert change == Difference(("dynamodb:* on *",), ())
 
 
@@ -115,7 +115,7 @@ def test_what_iam_refuses_is_said_and_is_no_error(office: Office, code: str) -> 
     assert reader.difference("web", "") == Difference(unknown=said)
     assert reader.difference("", "web").unknown == said, "it isn't asked again"
     office.refuse("GetInstanceProfile", code)
-    change = reader.profile_difference(f"{PROFILES}web", "")
+    change = reader.difference(f"{PROFILES}web", "")
     assert change.unknown.startswith(f"IAM answers {code} to iam:GetInstanceProfile on arn:")
 
 

@@ -16,6 +16,8 @@ PARAMETERS = {
     "WORK_QUEUE_URL": "https://queue",
     "ROLE_PATH": "/teams/rolekeeper/",
     "CREATE_MISSING_PROFILES": "true",
+    "ALLOW_BROAD_ROLES": "false",
+    "REQUIRE_PERMISSIONS_BOUNDARY": "",
     "MODE": "observe",
     "RETRY_TIMEOUT_MINUTES": "60",
     "HISTORY_DAYS": "90",

@@ -14,6 +14,8 @@ PARAMETERS = frozenset(
         "RolePath",
         "CreateMissingProfiles",
         "TakeOver",
+        "AllowBroadRoles",
+        "RequirePermissionsBoundary",
         "MaxChangesPerEdit",
         "MaxChangesPercent",
         "ChangeWindowMinutes",

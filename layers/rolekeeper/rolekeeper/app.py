@@ -95,7 +95,7 @@ class App:
         settings = self.settings
         policies, limits, ownership = PolicyReader(self.iam), settings.limits, settings.ownership
         scanner = ImpactScanner(self.ec2, state or self.state, self.table, policies, limits, ownership)
-        roles = Roles(self.iam, settings.account, settings.role_path, makes_profiles=settings.create_missing_profiles)
+        roles = Roles(policies, settings, makes_profiles=settings.create_missing_profiles)
         return Assessor(roles, scanner, settings.mode)
 
     @cached_property

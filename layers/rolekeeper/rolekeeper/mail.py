@@ -52,7 +52,12 @@ roles denies {action}. Once it is allowed, the next sweep goes on automatically.
 
 AWS says: {aws-says}
 """,
-    "Mapping Held": NOT_PUBLISHED + "See what it would change, and approve it: rolekeeper mapping approve {argument}\n",
+    "Mapping Held": NOT_PUBLISHED
+    + """\
+Permissions that instances would gain: {gained}
+Permissions that they would lose: {lost}
+See what it would change, and approve it: rolekeeper mapping approve {argument}
+""",
     "Mapping Rejected": NOT_PUBLISHED,
     "Mapping Conflict": NOT_PUBLISHED,
     "Mapping Suspended": NOT_PUBLISHED,
@@ -73,7 +78,15 @@ class Mailer:
         if event not in TEXTS:
             return None
         mapping = f"{detail.get('tag-key', '')}={detail.get('tag-value', '')}"
-        said = {**detail, "mapping": mapping, "argument": quote(mapping), "by": detail.get("by") or "unknown"}
+        effect = detail.get("effect", {})
+        permissions = {name: "; ".join(effect.get(name, ())) or "none" for name in ("gained", "lost")}
+        said = {
+            **detail,
+            **permissions,
+            "mapping": mapping,
+            "argument": quote(mapping),
+            "by": detail.get("by") or "unknown",
+        }
         values = defaultdict(str, {name: _shown(value) for name, value in said.items() if isinstance(value, str)})
         about = {"Permission Missing": values["action"], "Mode Changed": values["to"]}.get(event, values["mapping"])
         place = f"In {self.where}, at {self.now():%Y-%m-%dT%H:%M:%SZ}."

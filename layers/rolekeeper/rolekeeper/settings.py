@@ -56,6 +56,8 @@ class Settings:
     role_path: str
     take_over: bool
     create_missing_profiles: bool
+    allow_broad_roles: bool
+    require_permissions_boundary: str
     mode: Mode
     limits: Limits
     contention: ContentionRule
@@ -85,6 +87,8 @@ class Settings:
             role_path=environ["ROLE_PATH"],
             take_over=environ["TAKE_OVER"] == "true",
             create_missing_profiles=environ["CREATE_MISSING_PROFILES"] == "true",
+            allow_broad_roles=environ["ALLOW_BROAD_ROLES"] == "true",
+            require_permissions_boundary=environ["REQUIRE_PERMISSIONS_BOUNDARY"],
             mode=Mode(environ["MODE"]),
             limits=Limits(int(environ["MAX_CHANGES_PER_EDIT"]), int(environ["MAX_CHANGES_PERCENT"])),
             contention=ContentionRule(int(environ["CONTESTED_AFTER"]), contested_within),

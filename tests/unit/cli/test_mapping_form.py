@@ -359,5 +359,5 @@ def test_plain_words_stay_plain_and_only_other_than_ascii_has_a_mark() -> None:
     spec = MappingSpec(MappingKey("workload", "*"), "s3-read", priority=5, enabled=False)
     [head, line] = written([spec], "csv").decode().splitlines()
     assert head.startswith("tag_key,tag_value,role,instance_profile,priority,")
-    assert line == "workload,*,s3-read,,5,false,,,,,,,,,"
+    assert line == "workload,*,s3-read,,5,false,,,,,,,,,,"
     assert written([MappingSpec(MappingKey("a", "ä"), "web")], "csv").startswith(b"\xef\xbb\xbf")

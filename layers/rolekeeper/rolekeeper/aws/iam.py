@@ -65,10 +65,8 @@ class Iam:
             return Role(role["RoleName"], role["Arn"], role["Path"], trust, boundary_arn)
         return None
 
-    def policies(self, role_name: str) -> Policies | None:
-        """What a role's policies say; None when there is no role."""
-        if (role := self.get_role(role_name)) is None:
-            return None
+    def policies(self, role: Role) -> Policies:
+        """What a role's policies say."""
         with classified("iam:ListAttachedRolePolicies", role.arn):
             pages = self.client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
             attached = [each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]]

@@ -129,7 +129,7 @@ class Assessor:
         self, seen: RowSnapshot, candidate: PublishedMapping, scan: Scan, verdict: Verdict, notes: Iterable[str] = ()
     ) -> Verdict:
         """This verdict on a candidate, or that it is held until somebody approves what it would do."""
-        impact, number = self.scanner.compared(scan.impact, candidate), candidate.revision
+        impact, number = self.scanner.compared(scan.impact, candidate, seen.published), candidate.revision
         if seen.approves(candidate) or not (impact.needs_approval or seen.shows_held(candidate)):
             return replace(verdict, impact=impact)
         why = f"it would {impact}; to approve it, write {number} into approve"

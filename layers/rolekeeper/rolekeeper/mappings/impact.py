@@ -13,15 +13,15 @@ from rolekeeper.instances.observe import Observation
 from rolekeeper.model.instance import NO_PROFILE, Action, AssociationState, Candidates, Decision, InstanceState
 from rolekeeper.model.mapping import PublishedMapping
 from rolekeeper.permissions import Difference
-from rolekeeper.permissions.compare import in_words
+from rolekeeper.permissions.compare import as_many, in_words
 from rolekeeper.settings import Ownership
 
 # The most pairs of profiles that are told apart; instances beyond them are counted all the same.
 MOVES = 50
 # The most that a reason says of permissions, in characters; of that, why some couldn't be compared.
 WORDS, UNKNOWN = 500, 150
-# The most phrases of permissions that the history keeps.
-PHRASES = 50
+# The most that history and events keep of permissions: phrases, and characters of each.
+PHRASES, PHRASE = 50, 500
 
 type Ranked = tuple[PublishedMapping | None, Candidates]
 """A mapping (or its tombstone), and the mappings for an instance ranked with it."""
@@ -32,7 +32,8 @@ class Impact:
     """How many instances a revision would change, and from which profile to which, by ARN.
 
     The rest is known once it is compared: the permissions gained and lost, and, where the number alone doesn't let it
-    pass, how many of the `fleet` are `allowed` to change without approval.
+    pass, how many of the `fleet` are `allowed` to change without approval. `severe` are permissions gained that are
+    broad.
     """
 
     attach: int = 0
@@ -40,6 +41,7 @@ class Impact:
     detach: int = 0
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)
     difference: Difference = Difference()  # noqa: RUF009  # frozen
+    severe: tuple[str, ...] = ()
     fleet: int | None = None
     allowed: int | None = None
 
@@ -79,25 +81,28 @@ class Impact:
         self.replace += action is Action.REPLACE
         self.detach += action is Action.DETACH
         move = (association.profile_arn if association else "", "" if action is Action.DETACH else then.profile_arn)
-        if move in self.moves or len(self.moves) < MOVES:
-            self.moves[move] += 1
+        # Of what is beyond, only what it gives is kept.
+        self.moves[move if move in self.moves or len(self.moves) < MOVES else ("", move[1])] += 1
 
     @property
     def needs_approval(self) -> bool:
-        return self.allowed is not None and self.changes > self.allowed
+        return bool(self.severe) or (self.allowed is not None and self.changes > self.allowed)
 
     def __str__(self) -> str:
         counts = f"attach {self.attach:,}, replace {self.replace:,} and detach {self.detach:,} instances"
         if self.fleet is not None:
             counts += f" ({self.changes:,} of {self.fleet:,}; {self.allowed:,} may change without approval)"
+        if self.severe:
+            counts = f"{as_many('give severe permissions:', self.severe, WORDS)}; it would {counts}"
         return f"{counts}; {_words(self.difference)}" if self.changes else counts
 
     def document(self) -> dict[str, Any]:
-        """For the history."""
+        """For the history and the event."""
         counts = {"attach": self.attach, "replace": self.replace, "detach": self.detach}
         gained, lost, unknown = self.difference.gained, self.difference.lost, self.difference.unknown
-        shown = counts | {"gained": list(gained[:PHRASES]), "lost": list(lost[:PHRASES])}
-        return shown | ({"unknown": unknown} if unknown else {})
+        named = {"gained": gained, "lost": lost, **({"severe": self.severe} if self.severe else {})}
+        shown = {name: [each[:PHRASE] for each in phrases[:PHRASES]] for name, phrases in named.items()}
+        return counts | shown | ({"unknown": unknown[:PHRASE]} if unknown else {})
 
 
 def _words(difference: Difference) -> str:

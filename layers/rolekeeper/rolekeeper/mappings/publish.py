@@ -35,7 +35,7 @@ _PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE})
 # What must be as it was read where a row is deleted.
 _APPROVED = ("status", "held_revision", "approve", *(column.name for column in COLUMNS))
 # What an event carries of a history entry.
-_EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause", "by", "changes")
+_EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause", "by", "changes", "effect")
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class Publisher:
         self.queue.send(keys, f"mapping changed: {seen.key}", seen.trigger.correlation_id)
 
     def _publish_event(self, seen: RowSnapshot, entry: Entry) -> None:
-        detail = {name.replace("_", "-"): entry[name] for name in _EVENT_DETAIL}
+        detail = {name.replace("_", "-"): entry[name] for name in _EVENT_DETAIL if name in entry}
         self.telemetry.mapping(seen.key, entry["event"], detail, correlation_id=seen.trigger.correlation_id)
 
     def _write_row(self, seen: RowSnapshot, verdict: Verdict) -> None:

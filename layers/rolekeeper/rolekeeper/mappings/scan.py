@@ -199,22 +199,25 @@ class ImpactScanner:
                     found.impact.add(seen, before, after, self.ownership)
         return found
 
-    def compared(self, impact: Impact, candidate: PublishedMapping) -> Impact:
+    def compared(self, impact: Impact, candidate: PublishedMapping, published: PublishedMapping | None) -> Impact:
         """What a candidate (or a tombstone) would do, with permissions, and with the fleet where that decides.
 
         IAM's refusals are no error: the difference says them.
         """
-        found: list[Difference] = []
-        for (before, after), _ in impact.moves.most_common(COMPARED):
-            # The candidate's own profile may have still to be made; it will hold the candidate's role.
-            role = candidate.spec.role if after and after == candidate.profile_arn else ""
-            found.append(self.policies.profile_difference(before, after, role))
+        # The candidate's own profile may have still to be made; it will hold the candidate's role.
+        own, role = candidate.profile_arn, candidate.spec.role if candidate.profile_arn else ""
+        moves = [(was, role if to == own else to) for (was, to), _ in impact.moves.most_common()]
+        found = [self.policies.difference(*move) for move in moves[:COMPARED]]
         difference = Difference(
             gained=tuple(dict.fromkeys(phrase for each in found for phrase in each.gained)),
             lost=tuple(dict.fromkeys(phrase for each in found for phrase in each.lost)),
             unknown="; ".join(dict.fromkeys(each.unknown for each in found if each.unknown)),
         )
-        impact = replace(impact, difference=difference)
+        # What instances will gain once some match counts too. Without the row's consent none had a broad permission.
+        consented = published.profile_arn if published and published.spec.allow_broad else ""
+        moves += [("", "") if candidate.deleted else (consented, role)]
+        gains = [phrase for move in dict.fromkeys(moves) for phrase in self.policies.severe_gain(*move)]
+        impact = replace(impact, difference=difference, severe=tuple(dict.fromkeys(gains)))
         if impact.changes <= self.limits.per_edit:
             return impact
         return replace(impact, fleet=self.fleet, allowed=self.limits.allowed(self.fleet))

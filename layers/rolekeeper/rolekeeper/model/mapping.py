@@ -71,6 +71,7 @@ class MappingSpec:
     when_occupied: WhenOccupied = WhenOccupied.KEEP
     when_unmatched: WhenUnmatched = WhenUnmatched.DETACH
     when_stopped: WhenStopped = WhenStopped.WAIT
+    allow_broad: bool = False
     require_tags: Mapping[str, str] = field(default_factory=dict)
     accounts: frozenset[str] = frozenset()
     regions: frozenset[str] = frozenset()

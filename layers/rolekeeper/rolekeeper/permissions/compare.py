@@ -11,6 +11,7 @@ from functools import cache
 from rolekeeper.aws import Iam
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.aws.iam import Policies
+from rolekeeper.permissions.broadness import severe
 from rolekeeper.permissions.policies import Permissions, Rule, Scope, TooManyRulesError, permissions
 
 CONDITION = 120  # characters of the longest condition that is shown whole
@@ -28,9 +29,12 @@ class Difference:
 def difference(before: Policies, after: Policies) -> Difference:
     """Compare the policies of the role that is carried with those of the one that would be."""
     try:
-        was, will = permissions(before), permissions(after)
+        return _between(permissions(before), permissions(after))
     except TooManyRulesError as error:
         return Difference(unknown=str(error))
+
+
+def _between(was: Permissions, will: Permissions) -> Difference:
     return Difference(_more(will, was, "no longer denied"), _more(was, will, "now denied"))
 
 
@@ -38,13 +42,13 @@ def in_words(difference: Difference, room: int) -> str:
     """A difference as `gains …; loses …, and 3 more`, in at most `room` characters."""
     if difference.unknown:
         return _cut(f"the permissions couldn't be compared: {difference.unknown}", room)
-    gains, loses = _half("gains", difference.gained, room), _half("loses", difference.lost, room)
+    gains, loses = as_many("gains", difference.gained, room), as_many("loses", difference.lost, room)
     if not (gains and loses):
         return _cut(gains or loses or "the same permissions", room)
     # Each half may have half of the room, and what the other leaves.
     shared = room - len("; ")
-    gains = _half("gains", difference.gained, max(shared // 2, shared - len(loses)))
-    return _cut(f"{gains}; {_half('loses', difference.lost, shared - len(gains))}", room)
+    gains = as_many("gains", difference.gained, max(shared // 2, shared - len(loses)))
+    return _cut(f"{gains}; {as_many('loses', difference.lost, shared - len(gains))}", room)
 
 
 def _more(these: Permissions, those: Permissions, denial: str) -> tuple[str, ...]:
@@ -84,7 +88,7 @@ def _list(scopes: Iterable[Scope]) -> str:
     return ", ".join(scope.shown for scope in scopes)
 
 
-def _half(verb: str, phrases: Sequence[str], room: int) -> str:
+def as_many(verb: str, phrases: Sequence[str], room: int) -> str:
     """As many phrases as there is room for, at least a piece of the first; empty when there are none."""
     said = rest = ""
     for count in range(min(len(phrases), max(room, 1)), 0, -1):
@@ -100,47 +104,52 @@ def _cut(text: str, room: int) -> str:
 
 
 class PolicyReader:
-    """Reads the policies of roles, each once in its life: one invocation. The difference says what IAM refuses."""
+    """Reads roles and their policies, each once in its life: one invocation.
+
+    A role is named, or its instance profile is, by its ARN; an empty name and a profile that isn't there are no role.
+    """
 
     def __init__(self, iam: Iam) -> None:
-        self._iam = iam
-        self._policies = cache(self._read_policies)
-        self._role_in = cache(self._read_profile)
+        self.iam = iam
+        self.role = cache(iam.get_role)
+        self.permissions = cache(self._permissions)
         self.difference = cache(self._difference)
+        self._known = cache(self._permissions_or_why)
 
-    def profile_difference(self, from_profile: str, to_profile: str, to_role: str = "") -> Difference:
-        """What going from one instance profile to another gains and loses, by ARN; one that isn't there holds no role.
+    def severe(self, role: str) -> tuple[str, ...]:
+        """What of a role's permissions is broad; raises AwsRefusalError, TooManyRulesError."""
+        return tuple(_phrases((rule, "") for rule in severe(self.permissions(role))))
 
-        `to_role` is the role that `to_profile` will hold, where that is known: then the profile needn't exist yet.
-        """
-        try:
-            return self.difference(self._role_in(from_profile), to_role or self._role_in(to_profile))
-        except AwsRefusalError as error:
-            return Difference(unknown=_refused(error))
+    def severe_gain(self, before: str, after: str) -> tuple[str, ...]:
+        """What of it is new from one role to another; what can't be known may be."""
+        gives = self._known(after)
+        if isinstance(gives, str):
+            return (f"what can't be known ({gives})",)
+        broad = severe(gives)
+        has = self._known(before) if broad else ""
+        had = () if isinstance(has, str) else severe(has)
+        return tuple(_phrases((part, "") for rule in broad for part in rule.beyond(had)))
 
-    def _difference(self, from_role: str, to_role: str) -> Difference:
-        """The same between two roles, by name; an empty name is no role."""
-        if from_role == to_role:
+    def _difference(self, before: str, after: str) -> Difference:
+        """What going from one role to another gains and loses; it says what IAM refuses."""
+        if before == after:
             return Difference()
-        before, after = self._policies(from_role), self._policies(to_role)
-        if isinstance(before, str) or isinstance(after, str):
-            return Difference(unknown="; ".join(each for each in (before, after) if isinstance(each, str)))
-        return difference(before, after)
+        was, will = self._known(before), self._known(after)
+        if isinstance(was, str) or isinstance(will, str):
+            return Difference(unknown="; ".join(dict.fromkeys(each for each in (was, will) if isinstance(each, str))))
+        return _between(was, will)
 
-    def _read_policies(self, role: str) -> Policies | str:
-        """A role's policies, or why they can't be known."""
-        if not role:
-            return Policies()
+    def _permissions(self, name: str) -> Permissions:
+        role = self.role(name) if name else None
+        return permissions(self.iam.policies(role) if role else Policies())
+
+    def _permissions_or_why(self, name: str) -> Permissions | str:
         try:
-            return self._iam.policies(role) or f"role '{role}' doesn't exist"
+            if ":" in name:
+                profile = self.iam.get_instance_profile(name.rsplit("/", 1)[-1])
+                name = profile.role_name if profile and profile.arn == name else ""
+            return self.permissions(name) if not name or self.role(name) else f"role '{name}' doesn't exist"
         except AwsRefusalError as error:
-            return _refused(error)
-
-    def _read_profile(self, arn: str) -> str:
-        """The name of the role in an instance profile; empty if there is none."""
-        profile = self._iam.get_instance_profile(arn.rsplit("/", 1)[-1]) if arn else None
-        return profile.role_name if profile and profile.arn == arn else ""
-
-
-def _refused(error: AwsRefusalError) -> str:
-    return f"IAM answers {error.code} to {error.action} on {error.resource}"
+            return f"IAM answers {error.code} to {error.action} on {error.resource}"
+        except TooManyRulesError as error:
+            return str(error)

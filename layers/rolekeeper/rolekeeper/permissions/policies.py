@@ -38,23 +38,23 @@ _KEPT = 16_384  # more than the patterns of two roles; a Lambda function's memor
 @lru_cache(_KEPT)
 def pattern_covers(wide: str, narrow: str) -> bool:
     """Whether everything that one pattern matches is matched by another; never true wrongly."""
-    return wide == narrow or bool(_covered_by(wide).fullmatch(_without_variables(narrow)))
+    return wide == narrow or bool(_covered_by(wide).fullmatch(without_variables(narrow)))
 
 
 def patterns_meet(one: str, other: str) -> bool:
     """Whether two patterns may match the same text; never false wrongly."""
     mine, theirs = pattern_head(one), pattern_head(other)
     alike = mine.startswith(theirs) or theirs.startswith(mine)
-    return alike and _meet(_without_variables(one), _without_variables(other))
+    return alike and _meet(without_variables(one), without_variables(other))
 
 
 @lru_cache(_KEPT)
 def pattern_head(pattern: str) -> str:
     """What stands before a pattern's first wildcard or variable: all that it covers begins so."""
-    return re.split(r"[*?]", _without_variables(pattern), maxsplit=1)[0]
+    return re.split(r"[*?]", without_variables(pattern), maxsplit=1)[0]
 
 
-def _without_variables(pattern: str) -> str:
+def without_variables(pattern: str) -> str:
     return _VARIABLE.sub("*", pattern)
 
 

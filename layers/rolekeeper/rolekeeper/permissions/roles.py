@@ -1,14 +1,18 @@
-"""Whether a mapping's role can be given: it exists under the role path, EC2 may assume it, its profile holds it."""
+"""Whether a mapping's role can be given: under the role path, not broad, trusting EC2, and held by its profile."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rolekeeper.aws import Iam
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.iam import Document, Role
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec
-from rolekeeper.permissions.policies import listed, pattern_covers, statements
+from rolekeeper.permissions.broadness import EC2_PRINCIPALS, principals, trusted_besides_ec2
+from rolekeeper.permissions.compare import PolicyReader, as_many
+from rolekeeper.permissions.policies import TooManyRulesError, listed, pattern_covers, statements
+from rolekeeper.settings import Settings
+
+# The most that a reason says of what makes a role broad, in characters: its permissions, and whom it trusts.
+ALLOWED, TRUSTED = 400, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,63 +31,89 @@ class RoleCheck:
 
 @dataclass(frozen=True)
 class Roles:
-    """The checks, each pair of role and profile asked for once in this object's life: one invocation."""
+    """The checks, each made once in this object's life: one invocation; raise AwsRefusalError."""
 
-    iam: Iam
-    account: str
-    path: str
+    policies: PolicyReader
+    settings: Settings
     makes_profiles: bool = field(kw_only=True)
-    _known: dict[tuple[str, str], RoleCheck] = field(default_factory=dict, init=False)
+    _known: dict[tuple[str, str, bool], RoleCheck] = field(default_factory=dict, init=False)
 
     def check(self, spec: MappingSpec) -> RoleCheck:
         if spec.role == NO_ROLE:
             return RoleCheck()
-        asked = (spec.role, spec.profile_name)
+        asked = (spec.role, spec.profile_name, spec.allow_broad)
         if asked not in self._known:
-            self._known[asked] = self._check_role(*asked)
+            self._known[asked] = self._check_role(spec)
         return self._known[asked]
 
     def make(self, spec: MappingSpec, missing: str) -> RoleCheck:
         """Make what a check found missing of the profile, as the console does: a problem, or the new profile's id."""
-        self._known.pop((spec.role, spec.profile_name), None)
-        profile_id = ""
+        self._known.clear()
+        iam, path, profile_id = self.policies.iam, self.settings.role_path, ""
         try:
             if missing == "profile":
-                profile_id = self.iam.create_profile(spec.profile_name, self.path)
-            self.iam.add_role(spec.profile_name, self.path, spec.role)
+                profile_id = iam.create_profile(spec.profile_name, path)
+            iam.add_role(spec.profile_name, path, spec.role)
         except AccessDeniedError:
             raise
         except PermanentError as error:
             return RoleCheck(f"instance profile '{spec.profile_name}' can't be made: IAM answers {error}")
         return RoleCheck(profile_id=profile_id)
 
-    def _check_role(self, name: str, profile_name: str) -> RoleCheck:
-        role = self.iam.get_role(name)
+    def _check_role(self, spec: MappingSpec) -> RoleCheck:
+        name, path = spec.role, self.settings.role_path
+        role = self.policies.role(name)
         if role is None:
             return RoleCheck(
-                f"role '{name}' doesn't exist in account {self.account}; "
-                f"create it under the path {self.path}, or correct the name"
+                f"role '{name}' doesn't exist in account {self.settings.account}; "
+                f"create it under the path {path}, or correct the name"
             )
-        if not role.path.startswith(self.path):
+        if not role.path.startswith(path):
             return RoleCheck(
-                f"role '{name}' is at the path {role.path} and must be under {self.path}; a role can't be moved: "
-                f"create one with --path {self.path}"
+                f"role '{name}' is at the path {role.path} and must be under {path}; a role can't be moved: "
+                f"create one with --path {path}"
             )
         if problem := trust_problem(role.trust):
             return RoleCheck(f"EC2 can't assume role '{name}': {problem}")
-        return self._check_profile(profile_name, role)
+        boundary = self.settings.require_permissions_boundary
+        if boundary and not (role.boundary_arn and pattern_covers(boundary, role.boundary_arn)):
+            return RoleCheck(
+                f"role '{name}' has {role.boundary_arn or 'none'} as its permissions boundary, and the stack requires "
+                f"{boundary}; set it: aws iam put-role-permissions-boundary --role-name {name} "
+                f"--permissions-boundary {boundary}"
+            )
+        row, stack = spec.allow_broad, self.settings.allow_broad_roles
+        if not (row and stack) and (why := self._broad(role)):
+            lacks = {"set allow_broad: true in its row": not row, "deploy with AllowBroadRoles=true": not stack}
+            wanted = " and ".join(each for each, lacking in lacks.items() if lacking)
+            return RoleCheck(f"role '{name}' is broad: {why}; narrow it, or {wanted}")
+        return self._check_profile(spec.profile_name, role)
+
+    def _broad(self, role: Role) -> str:
+        """What makes a role broad, in words; empty when nothing does."""
+        others = trusted_besides_ec2(role.trust)
+        try:
+            allowed = self.policies.severe(role.name)
+        except TooManyRulesError as error:
+            allowed = (f"what can't be judged, as {error}",)
+        said = (
+            as_many("its policies allow", allowed, ALLOWED),
+            as_many("its trust policy also lets in", others, TRUSTED),
+        )
+        return "; ".join(each for each in said if each)
 
     def _check_profile(self, name: str, role: Role) -> RoleCheck:
-        profile, note = self.iam.get_instance_profile(name), trust_note(role.trust)
+        iam, path = self.policies.iam, self.settings.role_path
+        profile, note = iam.get_instance_profile(name), trust_note(role.trust)
         add = f"aws iam add-role-to-instance-profile --instance-profile-name {name} --role-name {role.name}"
         if profile is None:
             if self.makes_profiles:
-                return RoleCheck("", note, self.iam.arn("instance-profile", self.path, name), "profile")
-            create = f"aws iam create-instance-profile --instance-profile-name {name} --path {self.path}"
+                return RoleCheck("", note, iam.arn("instance-profile", path, name), "profile")
+            create = f"aws iam create-instance-profile --instance-profile-name {name} --path {path}"
             return RoleCheck(f"instance profile '{name}' doesn't exist; run: {create} && {add}")
-        if not profile.path.startswith(self.path):
+        if not profile.path.startswith(path):
             return RoleCheck(
-                f"instance profile '{name}' is at the path {profile.path} and must be under {self.path}; "
+                f"instance profile '{name}' is at the path {profile.path} and must be under {path}; "
                 f"make another and name it in the column instance_profile"
             )
         if not profile.role_arn:
@@ -98,11 +128,6 @@ class Roles:
         return RoleCheck("", note, profile.arn, "", profile.id)
 
 
-# The partitions' DNS suffixes (botocore's partitions.json): each names EC2's service principal by its own (IAM user
-# guide, "AWS service principals"). The first is understood everywhere.
-_AWS = ("amazonaws.com", "amazonaws.com.cn", "amazonaws.eu")
-_ISOLATED = ("c2s.ic.gov", "cloud.adc-e.uk", "csp.hci.ic.gov", "sc2s.sgov.gov")
-EC2_PRINCIPALS = tuple(f"ec2.{suffix}" for suffix in (*_AWS, *_ISOLATED))
 ASSUME = "sts:assumerole"
 STATEMENT = '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}'
 
@@ -131,10 +156,8 @@ def _for_ec2(effect: Literal["Allow", "Deny"], trust_policy: Document) -> list[D
     """The statements that allow EC2 `sts:AssumeRole`, by its name, or deny it that, by its name or as everybody."""
     found = []
     for each in statements(trust_policy):
-        principal = each.get("Principal")
-        kinds = principal if isinstance(principal, Mapping) else {"AWS": principal}
-        named = any(service in EC2_PRINCIPALS for service in listed(kinds.get("Service")))
-        reached = named or (effect == "Deny" and "*" in listed(kinds.get("AWS")))
+        named = principals(each)
+        reached = not EC2_PRINCIPALS.isdisjoint(named) or (effect == "Deny" and ("AWS", "*") in named)
         assumes = any(pattern_covers(str(action).lower(), ASSUME) for action in listed(each.get("Action")))
         if each.get("Effect") == effect and reached and assumes:
             found.append(each)

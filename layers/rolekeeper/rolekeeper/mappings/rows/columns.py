@@ -43,6 +43,7 @@ COLUMNS = (
     Column("when_occupied", WhenOccupied.KEEP.value, cells.choice(WhenOccupied)),
     Column("when_unmatched", WhenUnmatched.DETACH.value, cells.choice(WhenUnmatched, gone=GONE)),
     Column("when_stopped", WhenStopped.WAIT.value, cells.choice(WhenStopped)),
+    Column("allow_broad", "false", cells.FLAG),
     Column("require_tags", "none", names.TAGS),
     Column("accounts", "all", cells.text_set(ACCOUNT, ACCOUNTS, ACCOUNT_IDS, hint=", leading zeros included")),
     Column("regions", "all", cells.text_set(REGION, REGIONS, REGION_CODES)),

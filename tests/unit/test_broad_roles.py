@@ -1,0 +1,294 @@
+"""A broad role, or one without the boundary that the stack requires: refused, suspended, or held for approval."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from fixtures.account import ACCOUNT, FakeAccount, mapping_key, refusing
+from fixtures.mappings import MappingsFixture
+from rolekeeper.mappings import Status
+from rolekeeper.permissions.policies import MOST_RULES
+from support.grants import allow, policy
+
+TAG = "workload=web"
+BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/limits/web"
+
+
+@pytest.fixture
+def desk(world: FakeAccount) -> MappingsFixture:
+    made = MappingsFixture(world)
+    for role in ("web", "admin"):
+        made.role(role)
+    made.grant("web", "s3:GetObject")
+    made.grant("admin", "*")
+    return made
+
+
+def lets_broad(desk: MappingsFixture) -> None:
+    desk.world.allow_broad_roles = True
+
+
+# ---- refused ----
+
+
+@pytest.mark.parametrize(
+    ("row", "stack", "remedy"),
+    [
+        (False, False, "narrow it, or set allow_broad: true in its row and deploy with AllowBroadRoles=true"),
+        (True, False, "narrow it, or deploy with AllowBroadRoles=true"),
+        (False, True, "narrow it, or set allow_broad: true in its row"),
+    ],
+)
+def test_an_administrator_is_refused_and_it_is_said_which_word_is_missing(
+    desk: MappingsFixture, remedy: str, *, row: bool, stack: bool
+) -> None:
+    desk.world.allow_broad_roles = stack
+    desk.edit(TAG, role="admin", allow_broad=row)
+    reason = f"role 'admin' is broad: its policies allow administrator access (*) on *; {remedy}"
+    assert desk.shows(TAG) == ("Rejected", reason, 0)
+    assert desk.served(TAG) is None
+    assert desk.world.events.kinds == ["Mapping Rejected"]
+    assert len(desk.world.topic.mails) == 1
+
+
+def test_with_both_words_it_waits_for_a_second_person_and_is_given(desk: MappingsFixture) -> None:
+    lets_broad(desk)
+    assert desk.edit(TAG, role="admin", allow_broad=True).status is Status.HELD
+    assert desk.approve(TAG, 1).status is Status.PUBLISHED
+    assert desk.converged("admin", workload="web")
+
+
+def test_a_managed_policy_counts_whatever_its_name(desk: MappingsFixture) -> None:
+    document = json.dumps(policy(allow("iam:Put*")))
+    arn = desk.iam.create_policy(PolicyName="ReadOnly", PolicyDocument=document)["Policy"]["Arn"]
+    desk.iam.attach_role_policy(RoleName="web", PolicyArn=arn)
+    desk.edit(TAG, role="web")
+    assert "its policies allow iam:Put* on *" in desk.shows(TAG)[1]
+
+
+def test_a_role_that_others_may_assume_is_refused(desk: MappingsFixture) -> None:
+    principal = {"Service": ["ec2.amazonaws.com", "lambda.amazonaws.com"], "AWS": "*"}
+    desk.retrust("web", policy({"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}))
+    desk.edit(TAG, role="web")
+    status, reason, _ = desk.shows(TAG)
+    assert status == "Rejected"
+    assert "is broad: its trust policy also lets in Service lambda.amazonaws.com; AWS *; narrow it" in reason
+
+
+def test_policies_that_cannot_be_judged_are_never_passed(
+    desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rolekeeper.permissions.policies.MOST_RULES", 0)
+    desk.edit(TAG, role="web")
+    status, reason, _ = desk.shows(TAG)
+    assert status == "Rejected"
+    assert "its policies allow what can't be judged, as a role's policies hold more than 0 different" in reason
+    assert MOST_RULES
+
+
+def test_policies_that_cannot_be_read_are_waited_for(desk: MappingsFixture) -> None:
+    desk.put(TAG, role="web")
+    desk.world.calls.before("ListRolePolicies", refusing("AccessDenied", "no"))
+    desk.publish(TAG)
+    assert desk.shows(TAG)[0] == "Waiting"
+    assert "iam:ListRolePolicies" in desk.shows(TAG)[1]
+    desk.recheck(TAG)
+    assert desk.shows(TAG)[0] == "Published"
+
+
+def test_much_that_is_broad_leaves_room_for_what_to_do(desk: MappingsFixture) -> None:
+    many = [allow("iam:PutRolePolicy", f"arn:aws:iam::{ACCOUNT}:role/{at}" + "x" * 60) for at in range(50)]
+    desk.iam.put_role_policy(RoleName="web", PolicyName="many", PolicyDocument=json.dumps(policy(*many)))
+    desk.edit(TAG, role="web")
+    assert desk.shows(TAG)[1].endswith("and deploy with AllowBroadRoles=true")
+
+
+# ---- a role that became broad ----
+
+
+def test_a_role_that_became_broad_is_suspended_reported_and_taken_from_nobody(desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="web")
+    carrier = desk.converged("web", workload="web")
+    desk.quiet()
+    desk.grant("web", "iam:*")
+    desk.recheck(TAG)
+    reason = desk.shows(TAG)[1]
+    assert "role 'web' is broad: its policies allow IAM writes on *" in reason
+    assert reason.endswith("(revision 1 is suspended: its instances stay as they are)")
+    assert desk.world.events.kinds == ["Mapping Suspended", "Mapping Rejected"]
+    assert desk.world.topic.mails[0][0] == "Rolekeeper: Mapping Suspended: workload=web"
+    assert desk.world.metrics.counts["MappingSuspended"] == 1
+    later = desk.world.running(workload="web")
+    desk.world.reconcile(carrier, later)
+    assert (desk.world.carries(carrier), desk.world.carries(later)) == ("web", "")
+    assert desk.world.shows(later) == "suspended"
+
+    desk.grant("web", "s3:GetObject")
+    desk.recheck(TAG)
+    assert desk.shows(TAG)[0] == "Published"
+    desk.world.reconcile(later)
+    assert desk.world.carries(later) == "web"
+
+
+def test_the_stacks_word_can_be_taken_back(desk: MappingsFixture) -> None:
+    lets_broad(desk)
+    desk.edit(TAG, role="admin", allow_broad=True)
+    desk.approve(TAG, 1)
+    desk.world.allow_broad_roles = False
+    desk.recheck(TAG)
+    published = desk.served(TAG)
+    assert published
+    assert "deploy with AllowBroadRoles=true" in published.suspended_because
+
+
+def test_policies_are_read_at_every_sweep_once_for_each_role(desk: MappingsFixture) -> None:
+    document = json.dumps(policy(allow("ssm:UpdateInstanceInformation")))
+    arn = desk.iam.create_policy(PolicyName="core", PolicyDocument=document)["Policy"]["Arn"]
+    desk.role("db")
+    for role in ("web", "db"):
+        desk.iam.attach_role_policy(RoleName=role, PolicyArn=arn)
+    for at in range(4):
+        desk.edit(f"workload=w{at}", role="web" if at % 2 else "db")
+    desk.quiet()
+    publisher = desk.app().publisher
+    for at in range(4):
+        publisher.recheck(mapping_key(f"workload=w{at}"), "sweep-1")
+    iam = {name: number for name, number in Counter(desk.world.calls.made).items() if name.startswith(("Get", "List"))}
+    assert iam == {
+        "GetItem": 4,
+        "GetRole": 2,
+        "GetInstanceProfile": 2,
+        "ListAttachedRolePolicies": 2,
+        "ListRolePolicies": 2,
+        "GetRolePolicy": 1,
+        "GetPolicy": 1,
+        "GetPolicyVersion": 1,
+    }
+
+
+# ---- the boundary ----
+
+
+@pytest.mark.parametrize(
+    "required", [BOUNDARY, "arn:aws:iam::*:policy/limits/*", f"arn:aws:iam::{ACCOUNT}:policy/limits/w?b"]
+)
+def test_a_role_has_to_have_the_boundary_that_the_stack_requires(desk: MappingsFixture, required: str) -> None:
+    desk.world.boundary = required
+    desk.edit(TAG, role="web")
+    status, reason, _ = desk.shows(TAG)
+    assert status == "Rejected"
+    assert reason == (
+        f"role 'web' has none as its permissions boundary, and the stack requires {required}; set it: aws iam "
+        f"put-role-permissions-boundary --role-name web --permissions-boundary {required}"
+    )
+    bound(desk, BOUNDARY)
+    desk.publish(TAG)
+    assert desk.shows(TAG)[0] == "Published"
+
+
+@pytest.mark.parametrize("required", ["*", BOUNDARY[:-1], "arn:aws:iam::*:policy/web"])
+def test_another_boundary_or_none_wont_do(desk: MappingsFixture, required: str) -> None:
+    desk.world.boundary = required
+    if required != "*":
+        bound(desk, BOUNDARY)
+    desk.edit(TAG, role="web")
+    assert desk.shows(TAG)[0] == "Rejected"
+
+
+def test_a_boundary_that_is_taken_off_suspends(desk: MappingsFixture) -> None:
+    bound(desk, BOUNDARY)
+    desk.world.boundary = BOUNDARY
+    desk.edit(TAG, role="web")
+    desk.iam.delete_role_permissions_boundary(RoleName="web")
+    desk.recheck(TAG)
+    published = desk.served(TAG)
+    assert published
+    assert "has none as its permissions boundary" in published.suspended_because
+
+
+def bound(desk: MappingsFixture, arn: str) -> None:
+    _, _, path_and_name = arn.partition(":policy")
+    path, _, name = path_and_name.rpartition("/")
+    desk.iam.create_policy(PolicyName=name, Path=f"{path}/", PolicyDocument=json.dumps(policy(allow("*"))))
+    desk.iam.put_role_permissions_boundary(RoleName="web", PermissionsBoundary=arn)
+
+
+# ---- held for its severity ----
+
+
+@pytest.fixture
+def consenting(desk: MappingsFixture) -> MappingsFixture:
+    """Both words are given, and `workload=web` gives the administrator's role, as approved."""
+    lets_broad(desk)
+    desk.edit(TAG, role="admin", allow_broad=True)
+    desk.approve(TAG, 1)
+    desk.quiet()
+    return desk
+
+
+def test_one_instance_that_would_gain_is_enough(desk: MappingsFixture) -> None:
+    lets_broad(desk)
+    desk.edit(TAG, role="web", allow_broad=True)
+    desk.converged("web", workload="web")
+    desk.quiet()
+    desk.world.profile("admin")
+    assert desk.edit(TAG, role="admin", allow_broad=True).status is Status.HELD
+    reason = desk.shows(TAG)[1]
+    assert reason.startswith(
+        "it would give severe permissions: administrator access (*) on *; it would attach 0, replace 1 and detach 0 "
+        "instances; gains * on *; to approve it, write 2 into approve"
+    )
+    [event] = desk.world.events.named("Mapping Held")
+    assert event["effect"] == {
+        "attach": 0,
+        "replace": 1,
+        "detach": 0,
+        "gained": ["* on *"],
+        "lost": [],
+        "severe": ["administrator access (*) on *"],
+    }
+    [(_, mail)] = desk.world.topic.mails
+    assert "Permissions that instances would gain: * on *\nPermissions that they would lose: none\n" in mail
+    desk.approve(TAG, 2)
+    [event] = desk.world.events.named("Mapping Published")
+    assert event["effect"]["gained"] == ["* on *"]
+
+
+def test_an_edit_that_gives_no_more_passes(consenting: MappingsFixture) -> None:
+    consenting.converged("admin", workload="web")
+    assert consenting.edit(TAG, role="admin", allow_broad=True, priority=5).status is Status.PUBLISHED
+    assert consenting.edit(TAG, role="web").status is Status.PUBLISHED, "and less is no more"
+
+
+def test_a_row_that_is_switched_on_again_waits_where_an_instance_would_gain(consenting: MappingsFixture) -> None:
+    off = {"role": "admin", "allow_broad": True, "enabled": False}
+    assert consenting.edit(TAG, **off).status is Status.PUBLISHED
+    consenting.world.running(workload="web")
+    assert consenting.edit(TAG, **off | {"enabled": True}).status is Status.HELD
+
+
+def test_a_deletion_waits_where_another_mapping_would_give_more(consenting: MappingsFixture) -> None:
+    consenting.edit("workload=*", role="web", priority=5)
+    consenting.converged("web", workload="web")
+    consenting.delete("workload=*")
+    assert consenting.publish("workload=*").status is Status.HELD
+    assert "deleting it would give severe permissions: administrator access" in consenting.shows("workload=*")[1]
+
+
+def test_a_removal_says_what_it_takes(desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="web")
+    desk.converged("web", workload="web")
+    desk.quiet()
+    desk.delete(TAG)
+    desk.publish(TAG)
+    [event] = desk.world.events.named("Mapping Removed")
+    assert (event["effect"]["detach"], event["effect"]["lost"]) == (1, ["s3:GetObject on *"])
+
+
+def test_consent_to_a_role_that_grew_broad_waits_too(desk: MappingsFixture) -> None:
+    """No instance matches, and the role is the one that is published: but nobody approved it as it is now."""
+    desk.edit(TAG, role="web")
+    desk.grant("web", "iam:*")
+    lets_broad(desk)
+    assert desk.edit(TAG, role="web", allow_broad=True).status is Status.HELD

@@ -1,0 +1,222 @@
+"""What is broad: each line of the list, whatever the spelling, and what takes it away again."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolekeeper.aws.iam import Policies
+from rolekeeper.permissions import broadness
+from rolekeeper.permissions.broadness import ON_ALL, ON_ANY, severe, trusted_besides_ec2
+from rolekeeper.permissions.policies import MOST_RULES, TooManyRulesError, permissions
+from support.grants import allow, deny, policy
+
+ROLE = "arn:aws:iam::123456789012:role/app/web"
+BUCKET = "arn:aws:s3:::bucket/*"
+MFA = {"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}}
+ANY = [name for names in ON_ANY.values() for name in names.split()]
+ALL = [name for names in ON_ALL.values() for name in names.split()]
+
+
+def broad(*statements: Any, boundary: Any = None) -> list[str]:
+    """What is broad of a policy of these statements, as `actions on resources`."""
+    found = severe(permissions(Policies((policy(*statements),), boundary)))
+    return [
+        f"{', '.join(each.shown for each in rule.actions)} on {', '.join(each.shown for each in rule.resources)}"
+        for rule in found
+    ]
+
+
+# ---- the list ----
+
+
+@pytest.mark.parametrize("action", ["*", "*:*", "**"])
+@pytest.mark.parametrize("resource", ["*", "arn:*", "arn:aws:*", ["arn:aws:s3:::x", "*"]])
+def test_everything_is_an_administrator(action: str, resource: Any) -> None:
+    [found] = broad(allow(action, resource))
+    assert found.startswith(f"administrator access ({action}) on ")
+
+
+def test_everything_but_something_is_as_broad() -> None:
+    power = {"Effect": "Allow", "NotAction": ["iam:*", "organizations:*"], "Resource": "*"}
+    [found] = broad(power)
+    assert found == "everything but iam:* and organizations:* on *"
+    assert broad({**power, "Resource": BUCKET}) == [], "not on one bucket"
+
+
+@pytest.mark.parametrize(
+    "action", ["iam:*", "IAM:*", "i*:*", "iam:Put*", "iam:CreateRole", "iam:TagRole", "*:CreateUser", "iam:PassRole"]
+)
+@pytest.mark.parametrize(
+    "resource", ["*", "arn:aws:iam::*:*", "arn:*:iam::*:role/*", "arn:aws:iam::123456789012:user/*"]
+)
+def test_writes_in_iam_on_all_are_broad(action: str, resource: str) -> None:
+    assert broad(allow(action, resource))
+
+
+@pytest.mark.parametrize(
+    "action", ["iam:Get*", "iam:ListRoles", "iam:SimulatePrincipalPolicy", "iam:CreateServiceLinkedRole"]
+)
+def test_reads_in_iam_are_not_nor_roles_that_a_service_defines(action: str) -> None:
+    assert broad(allow(action)) == []
+
+
+@pytest.mark.parametrize("action", ANY)
+def test_on_any_resource(action: str) -> None:
+    resource = ROLE if action.startswith("iam:") else "arn:aws:sso:::instance/ssoins-1"
+    for spelt in (action, action.upper(), f"{action[:-2]}*", f"{action[:-1]}?"):
+        assert any(action in each or spelt in each for each in broad(allow(spelt, resource))), spelt
+    assert broad(allow(action))
+
+
+@pytest.mark.parametrize("action", ALL)
+def test_where_all_resources_are_reached(action: str) -> None:
+    for spelt in (action, action.lower(), f"{action[:-1]}*"):
+        assert broad(allow(spelt)), spelt
+
+
+@pytest.mark.parametrize("action", ["iam:PassRole", "sts:AssumeRole"])
+@pytest.mark.parametrize(
+    "role", ["role/*", "role*", "*", "role/?*", "role/????*", "role/*/*", "ro?e/*", "role/${aws:PrincipalTag/team}"]
+)
+@pytest.mark.parametrize("account", ["*", "123456789012", "${aws:PrincipalAccount}"])
+def test_patterns_that_reach_all_roles(action: str, role: str, account: str) -> None:
+    assert broad(allow(action, ["arn:aws:s3:::x", f"arn:aws:iam::{account}:{role}"]))
+
+
+@pytest.mark.parametrize("role", ["role/web", "role/web-*", "role/rolekeeper/*", "role/*-reader"])
+@pytest.mark.parametrize("action", ["iam:PassRole", "sts:AssumeRole"])
+def test_patterns_that_reach_some(action: str, role: str) -> None:
+    assert broad(allow(action, f"arn:aws:iam::123456789012:{role}")) == []
+
+
+def test_all_but_some_roles_are_taken_for_all() -> None:
+    assert broad({"Effect": "Allow", "Action": "sts:AssumeRole", "NotResource": ROLE})
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("s3:*", "*"),
+        ("*", BUCKET),
+        ("*", "arn:aws:s3:::*"),
+        (["ssm:UpdateInstanceInformation", "ssmmessages:*", "ec2messages:*"], "*"),
+        (["ec2:Describe*", "cloudwatch:PutMetricData", "logs:*"], "*"),
+        ("lambda:InvokeFunction", "*"),
+        ("lambda:UpdateFunctionCode", "arn:aws:lambda:eu-west-1:123456789012:function:mine"),
+        ("ssm:SendCommand", "arn:aws:ec2:eu-west-1:123456789012:instance/i-1"),
+        ("sts:GetCallerIdentity", "*"),
+    ],
+)
+def test_what_ordinary_roles_may_do_is_not(action: Any, resource: str) -> None:
+    assert broad(allow(action, resource)) == []
+
+
+def test_what_one_permission_covers_is_said_once() -> None:
+    assert broad(allow("*"), allow("iam:PutRolePolicy", ROLE)) == ["administrator access (*) on *"]
+    assert broad(allow(["iam:*", "sts:AssumeRole"]), allow("iam:PutRolePolicy", ROLE)) == [
+        "IAM writes on *",
+        "sts:AssumeRole on *",
+    ]
+
+
+# ---- what takes it away ----
+
+
+@pytest.mark.parametrize("action", ["iam:PutRolePolicy", "iam:*", "*"])
+def test_a_deny_that_takes_all_of_it_away(action: str) -> None:
+    assert broad(allow("iam:PutRolePolicy"), deny(action)) == []
+    assert broad(allow("iam:PutRolePolicy", **MFA), deny(action)) == []
+    assert broad(allow("iam:PutRolePolicy"), {"Effect": "Deny", "NotAction": "s3:*", "Resource": "*"}) == []
+
+
+@pytest.mark.parametrize("less", [deny("iam:*", ROLE), deny("iam:*", **MFA), deny("iam:PutUserPolicy")])
+def test_a_deny_that_leaves_some(less: Any) -> None:
+    assert broad(allow("iam:PutRolePolicy"), less) == ["iam:PutRolePolicy on *"]
+
+
+def test_an_administrator_who_may_not_write_in_iam_is_one() -> None:
+    assert broad(allow("*"), deny("iam:*")) == ["administrator access (*) on *"]
+
+
+def test_a_boundary_counts() -> None:
+    assert broad(allow("*"), boundary=policy(allow(["s3:*", "sqs:*"]))) == []
+    assert broad(allow("*"), boundary=policy(allow("*"), deny("*"))) == []
+    assert broad(allow("iam:PutRolePolicy"), boundary=policy(allow("iam:*", ROLE))) == [f"iam:PutRolePolicy on {ROLE}"]
+    assert broad(allow("*"), boundary=policy(allow("*"))) == ["administrator access (*) on *"]
+    assert broad(allow("s3:*"), boundary=policy(allow("*"))) == [], "a boundary allows nothing"
+
+
+def test_a_condition_of_what_is_allowed_is_not_evaluated() -> None:
+    assert broad(allow("*", **MFA)) == ["administrator access (*) on *"]
+
+
+def test_more_rules_than_can_be_compared_are_an_error() -> None:
+    many = [allow("s3:GetObject", f"arn:aws:s3:::bucket-{at}/*", **_when(at)) for at in range(MOST_RULES + 1)]
+    with pytest.raises(TooManyRulesError):
+        broad(*many)
+
+
+def _when(at: int) -> dict[str, Any]:
+    return {"Condition": {"StringEquals": {"aws:SourceVpc": f"vpc-{at}"}}}
+
+
+@given(st.sampled_from(ANY), st.data())
+def test_no_wildcard_hides_an_action(action: str, data: st.DataObject) -> None:
+    at = data.draw(st.integers(4, len(action) - 1))
+    to = data.draw(st.integers(at, len(action)))
+    wildcard = data.draw(st.sampled_from(["*", "?" * (to - at), "*?" if to > at else "*"]))
+    assert broad(allow(action[:at] + wildcard + action[to:]))
+
+
+def test_every_line_names_a_source_and_actions_of_a_service() -> None:
+    for source, names in [*ON_ANY.items(), *ON_ALL.items()]:
+        assert '"' in source
+        assert all(name.count(":") == 1 for name in names.split())
+    assert len({*ANY, *ALL}) == len(ANY) + len(ALL)
+
+
+# ---- trust ----
+
+EC2 = {"Service": "ec2.amazonaws.com"}
+
+
+def trust(principal: Any, action: Any = "sts:AssumeRole", **more: Any) -> dict[str, Any]:
+    return {"Effect": "Allow", "Principal": principal, "Action": action, **more}
+
+
+@pytest.mark.parametrize(
+    ("statement", "who"),
+    [
+        (trust("*"), "AWS *"),
+        (trust({"AWS": "*"}), "AWS *"),
+        (trust({"AWS": [ROLE]}), f"AWS {ROLE}"),
+        (trust({"Service": ["ec2.amazonaws.com", "lambda.amazonaws.com"]}), "Service lambda.amazonaws.com"),
+        (trust({"Federated": "cognito"}, "sts:AssumeRoleWithWebIdentity"), "Federated cognito"),
+        (trust({"AWS": ROLE}, ["sts:TagSession", "STS:*"]), f"AWS {ROLE}"),
+        (trust({"AWS": "*"}, **MFA), "AWS *"),
+        (trust({"Service": "ec2.amazonaws.com.evil.example"}), "Service ec2.amazonaws.com.evil.example"),
+        ({"Effect": "Allow", "NotPrincipal": {"AWS": ROLE}, "Action": "*"}, "everyone but those of a NotPrincipal"),
+        ({"Effect": "Allow", "Principal": {"AWS": ROLE}, "NotAction": "sts:TagSession"}, f"AWS {ROLE}"),
+    ],
+)
+def test_others_that_are_let_in(statement: Any, who: str) -> None:
+    assert trusted_besides_ec2(policy(trust(EC2), statement)) == (who,)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        trust({"Service": "ec2.amazonaws.com.cn"}),
+        trust({"AWS": "*"}, "sts:TagSession"),
+        {**trust({"AWS": "*"}), "Effect": "Deny"},
+    ],
+)
+def test_ec2_alone_is_let_in(statement: Any) -> None:
+    assert trusted_besides_ec2(policy(trust(EC2), statement)) == ()
+    assert trusted_besides_ec2({}) == ()
+
+
+def test_a_name_that_stands_for_all_is_as_long_as_iam_takes() -> None:
+    assert len(broadness._ANY_NAME) == 64  # noqa: SLF001  # what patterns of single characters are compared with
