@@ -46,6 +46,7 @@ class Account:
         truth: EC2.
         profiles: instance profiles by name.
         roles: roles by name, with their paths.
+        broad: the roles that have an administrator's policy.
         makers: who made each association, by its id.
         instance_of: the instance of each association, by its id.
         profile_of: the profile's ARN of each association, by its id.
@@ -60,21 +61,24 @@ class Account:
         *,
         keeps_past: bool,
         take_over: bool,
+        allow_broad: bool,
     ) -> None:
         self.take_over = take_over
+        self.allow_broad = allow_broad
         self._engine = engine
         self._on_event = on_event
         self._keeps_past = keeps_past
         self._ids = 0
         self.profiles: dict[str, Profile] = {}
         self.roles: dict[str, str] = {}
+        self.broad: frozenset[str] = frozenset()
         self.makers: dict[str, Maker] = {}
         self.instance_of: dict[str, str] = {}
         self.profile_of: dict[str, str] = {}
         self.instances: list[str] = []
         self.tags: defaultdict[str, list[tuple[float, dict[str, str]]]] = defaultdict(list)
         self._views: list[View] = []
-        self._iam: list[tuple[float, dict[str, Profile], dict[str, str]]] = []
+        self._iam: list[tuple[float, dict[str, Profile], dict[str, str], frozenset[str]]] = []
         self.truth = Ec2Truth(
             now=lambda: engine.seconds,
             new_id=self._new_id,
@@ -163,22 +167,28 @@ class Account:
 
     def iam_changed(self) -> None:
         """Something changed in IAM."""
-        self._iam.append((self._engine.seconds, dict(self.profiles), dict(self.roles)))
+        self._iam.append((self._engine.seconds, dict(self.profiles), dict(self.roles), self.broad))
 
-    def iam(self, lag: float) -> tuple[dict[str, Profile], dict[str, str]]:
-        """The profiles and roles as they were some seconds ago."""
+    def iam(self, lag: float) -> tuple[dict[str, Profile], dict[str, str], frozenset[str]]:
+        """The profiles, roles and broad roles as they were some seconds ago."""
         if not lag:
-            return self.profiles, self.roles
+            return self.profiles, self.roles, self.broad
         at = self._engine.seconds - lag
         known = [each for each in self._iam if each[0] <= at] or self._iam[:1]
-        return known[-1][1], known[-1][2]
+        return known[-1][1:]
 
     def under_the_path(self, arn: str, since: float) -> bool:
         """Whether a profile and the role in it lay under the path at some time since."""
         name = arn.rsplit("/", 1)[-1]
+        return any(self._passes(profiles.get(name)) for _, profiles, _, _ in self._since(since))
+
+    def narrow(self, role: str, since: float) -> bool:
+        """Whether a role wasn't broad at some time since."""
+        return any(role not in broad for _, _, _, broad in self._since(since))
+
+    def _since(self, since: float) -> list[tuple[float, dict[str, Profile], dict[str, str], frozenset[str]]]:
         older = [each for each in self._iam if each[0] <= since][-1:]
-        newer = [each for each in self._iam if each[0] > since]
-        return any(self._passes(profiles.get(name)) for _, profiles, _ in (*older, *newer))
+        return [*older, *(each for each in self._iam if each[0] > since)]
 
     def _passes(self, profile: Profile | None) -> bool:
         ceiling = self.role_arn("")

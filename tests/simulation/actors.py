@@ -92,6 +92,7 @@ class People:
             acts += [self.damage, self.lose_published, self.empty_the_table, self.poison_row, self.poison_message]
             acts += [*[self.swap_role] * 2, self.drop_role, *[self.outage] * 3]
             acts += [self.recreate_profile] * 3
+            acts += [self.broaden] * 3
             acts += [self.lose_state]
         return acts
 
@@ -269,6 +270,14 @@ class People:
             self._account.roles["db"] = PATH
         self._account.iam_changed()
 
+    def broaden(self) -> None:
+        """A role gets an administrator's policy, or loses it again."""
+        name = self._rng.choice(("web", "db"))
+        self._say(f"role {name} is {'narrow again' if name in self._account.broad else 'made broad'}")
+        self._weather.count(Fault.ROLE_BROADENED)
+        self._account.broad ^= {name}
+        self._account.iam_changed()
+
     # ---- who edits mappings ----
 
     def edit(self, tag: str = "", **columns: Any) -> None:
@@ -301,6 +310,8 @@ class People:
             columns["expires_at"] = layout.timestamp(self._engine.now() + timedelta(seconds=rng.uniform(1, 300)))
         if rng.random() < 0.1:
             columns["require_tags"] = {"team": "x"}
+        if rng.random() < 0.2:
+            columns["allow_broad"] = True
         return columns
 
     def put(self, tag: str, **columns: Any) -> None:

@@ -199,7 +199,7 @@ class DynamoDbClient:
 
 
 class IamClient:
-    """IAM: roles, profiles, and roles without policies."""
+    """IAM: roles, profiles, and roles without policies or with an administrator's."""
 
     def __init__(self, weather: Weather, outside: Outside, account: Account) -> None:
         self._weather = weather
@@ -208,7 +208,7 @@ class IamClient:
 
     def get_role(self, RoleName: str) -> Any:  # noqa: N803  # boto3's own name
         def act() -> Any:
-            _, roles = self._account.iam(self._weather.lags(Fault.STALE_IAM))
+            _, roles, _ = self._account.iam(self._weather.lags(Fault.STALE_IAM))
             if RoleName not in roles:
                 raise client_error("NoSuchEntity", f"The role with name {RoleName} cannot be found.")
             path = roles[RoleName]
@@ -219,7 +219,7 @@ class IamClient:
 
     def get_instance_profile(self, InstanceProfileName: str) -> Any:  # noqa: N803  # the same
         def act() -> Any:
-            profiles, _ = self._account.iam(self._weather.lags(Fault.STALE_IAM))
+            profiles, *_ = self._account.iam(self._weather.lags(Fault.STALE_IAM))
             if InstanceProfileName not in profiles:
                 raise client_error("NoSuchEntity", f"Instance Profile {InstanceProfileName} cannot be found.")
             return {"InstanceProfile": _profile_row(profiles[InstanceProfileName])}
@@ -249,9 +249,25 @@ class IamClient:
         )
 
     def get_paginator(self, name: str) -> Pages:
-        members = {"list_role_policies": "PolicyNames", "list_attached_role_policies": "AttachedPolicies"}
-        nothing: dict[str, Any] = {members[name]: []}
+        if name == "list_role_policies":
+            return Pages(self._inline)
+        nothing: dict[str, Any] = {"AttachedPolicies": []}
         return Pages(lambda **_: self._outside.call(Call("iam", name, Kind.READ, lambda: nothing)))
+
+    def _inline(self, RoleName: str) -> Any:  # noqa: N803  # the same
+        def act() -> Any:
+            _, _, broad = self._account.iam(self._weather.lags(Fault.STALE_IAM))
+            return {"PolicyNames": ["all"] if RoleName in broad else []}
+
+        return self._outside.call(Call("iam", "ListRolePolicies", Kind.READ, act))
+
+    def get_role_policy(self, RoleName: str, PolicyName: str) -> Any:  # noqa: N803  # the same
+        def act() -> Any:
+            if RoleName not in self._account.broad:
+                raise client_error("NoSuchEntity", f"The role policy with name {PolicyName} cannot be found.")
+            return {"PolicyDocument": {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}}
+
+        return self._outside.call(Call("iam", "GetRolePolicy", Kind.READ, act))
 
 
 class Senders:

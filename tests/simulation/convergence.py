@@ -146,6 +146,17 @@ class Settled:
         item = self.item(layout.pin_key(instance_key(instance)))
         return codec.pin_from(item) if item else None
 
+    # ---- what was published before its role became broad ----
+
+    def check_broad(self) -> None:
+        """What gives a broad role without both words is suspended."""
+        for key in self._promises.published:
+            mapping = self._last(key)
+            if mapping and not mapping.deleted and mapping.spec.role in self._account.broad:
+                allowed = mapping.spec.allow_broad and self._account.allow_broad
+                held = allowed or bool(mapping.suspended_because)
+                self._promises.check(11, held, lambda mapping=mapping: f"{mapping} gives a broad role")  # type: ignore[misc]  # a default binds the loop's
+
     # ---- what the history tells ----
 
     def check_history(self) -> None:

@@ -458,7 +458,7 @@ class Silent:
     warning = error = exception = debug = add_metric = info
 
 
-def settings(limits: Limits, window_minutes: int, *, take_over: bool) -> Settings:
+def settings(limits: Limits, window_minutes: int, *, take_over: bool, allow_broad: bool) -> Settings:
     """The deployment's settings."""
     return Settings(
         account=ACCOUNT,
@@ -470,7 +470,7 @@ def settings(limits: Limits, window_minutes: int, *, take_over: bool) -> Setting
         retry_state_machine_arn="machine",
         role_path=PATH,
         create_missing_profiles=True,
-        allow_broad_roles=False,
+        allow_broad_roles=allow_broad,
         require_permissions_boundary="",
         take_over=take_over,
         mode=Mode.ENFORCE,

@@ -57,6 +57,7 @@ class Fault(StrEnum):
     OTHER_DETACHES = "another actor detaches"
     ROLE_SWAPPED = "role swapped inside a profile"
     ROLE_DELETED = "role deleted"
+    ROLE_BROADENED = "role made broad"
     PROFILE_RECREATED = "profile deleted and made anew"
     POISON_ROW = "poison row"
     POISON_MESSAGE = "poison message"

@@ -34,6 +34,7 @@ PROMISES: Mapping[int, str] = {
     8: "a converged reconcile writes nothing",
     9: "a grant and the start of a history entry before each change, its outcome after it",
     10: "every role was justified by a tag and a mapping that held during the reconcile",
+    11: "never a role that is broad, unless stack and row both allow it",
 }
 
 # No association is of this profile: what EC2 doesn't know, it refuses.
@@ -237,6 +238,8 @@ class Promises:
         same = [each for each in known if each.revision == started.revision and not each.deleted and each.spec.enabled]
         matched = any(_matches(each, one) for each in same for one in tags)
         self.check(10, matched, lambda: f"{asked}: tags {tags}, published {[each.revision for each in known]}")
+        free = any(not each.suspended_because for each in same)
+        self.check(11, free, lambda: f"{asked}, though the mapping was suspended all the while: {same}")
         right = any(each.profile_arn == started.profile_arn for each in same) or not asked.arn
         self.check(10, right, lambda: f"{asked}: the mapping says another profile")
 
@@ -340,6 +343,9 @@ class Promises:
                 mapping.profile_arn, run.began - self.lag
             )
             self.check(1, there, lambda: f"{run.name} serves {key} with {mapping.profile_arn}, which is outside")
+            allowed = mapping.spec.allow_broad and self.account.allow_broad
+            fits = allowed or self.account.narrow(mapping.spec.role, run.began - self.lag)
+            self.check(11, fits, lambda: f"{run.name} serves {key} with {mapping.spec.role}, which is broad")
         if run and former and not former.deleted:
             # After the whole transaction: an approval is written in it too.
             credit = self._credit[key]

@@ -94,14 +94,14 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "publishes a role outside the path",
         "rolekeeper.permissions.roles",
-        "        if not role.path.startswith(self.path):",
+        "        if not role.path.startswith(path):",
         "        if False:",
         seed=19,
     ),
     _mutant(
         "publishes a profile outside the path",
         "rolekeeper.permissions.roles",
-        "        if not profile.path.startswith(self.path):",
+        "        if not profile.path.startswith(path):",
         "        if False:",
         seed=599,
     ),
@@ -111,6 +111,26 @@ MUTANTS: tuple[Mutant, ...] = (
         "        if profile.role_arn != role.arn:",
         "        if False:",
         seed=78,
+    ),
+    _mutant(
+        "gives a broad role",
+        "rolekeeper.permissions.roles",
+        "        if not (row and stack) and (why := self._broad(role)):",
+        "        if False and (why := self._broad(role)):",
+    ),
+    _mutant(
+        "gives a broad role where the row alone allows it",
+        "rolekeeper.permissions.roles",
+        "        if not (row and stack) and (why := self._broad(role)):",
+        "        if not row and (why := self._broad(role)):",
+        seed=34,
+    ),
+    _mutant(
+        "gives the role of a mapping that is suspended",
+        "rolekeeper.instances.decide",
+        "    if winner.suspended_because:",
+        "    if False:",
+        seed=19,
     ),
     # ---- grants ----
     _mutant("grants nothing", "rolekeeper.instances.records", "grants=() if gives_up else (grant,)", "grants=()"),

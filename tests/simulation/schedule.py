@@ -40,6 +40,7 @@ class Plan:
         actions: how many things people do, in `span` seconds.
         calm: whether all may settle before the trouble begins.
         take_over: whether the deployment may take over foreign roles.
+        allow_broad: whether it may give broad roles.
         swept: whether a sweep came to its end before.
         limits: how much may change at once.
     """
@@ -54,6 +55,7 @@ class Plan:
     calm: bool
     storm: bool
     take_over: bool
+    allow_broad: bool
     swept: bool
 
 
@@ -127,6 +129,7 @@ def plan(seed: int) -> Plan:
         storm=storm,
         take_over=rng.random() < 0.5,
         swept=storm or rng.random() < 0.9,
+        allow_broad=rng.random() < 0.5,
     )
 
 
@@ -145,6 +148,7 @@ class Schedule:
             self._emitted,
             keeps_past=self.weather.stale > 0,
             take_over=self.plan.take_over,
+            allow_broad=self.plan.allow_broad,
         )
         self.promises = Promises(
             engine=self.engine,
@@ -160,7 +164,9 @@ class Schedule:
             self.account,
             self.tables,
             self.promises,
-            settings(self.plan.limits, WINDOW_MINUTES, take_over=self.plan.take_over),
+            settings(
+                self.plan.limits, WINDOW_MINUTES, take_over=self.plan.take_over, allow_broad=self.plan.allow_broad
+            ),
         )
         self.people = People(
             random.Random(seed * 31 + 7),
@@ -288,6 +294,7 @@ class Schedule:
         engine.play(engine.seconds + 600)
         self.settled.check("after two sweeps", strict=True)
         self.settled.check_history()
+        self.settled.check_broad()
         if self.promises.violations:
             return
         writes = self.promises.writes

@@ -25,6 +25,7 @@ AWS_METRICS = {
 # Of these nothing is counted again while they last: an "OK" after an hour would be a lie.
 SILENT_AFTERWARDS = {
     "MappingHeldAlarm",
+    "MappingSuspendedAlarm",
     "ContestedAlarm",
     "ParkedAlarm",
     "RetryLoopFailedAlarm",
@@ -41,6 +42,7 @@ MUST_RING = [
     ("Rolekeeper", "Refused", "ChangeRefusedAlarm"),
     ("Rolekeeper", "WillRetry", "RetriesHighAlarm"),
     ("Rolekeeper", "MappingHeld", "MappingHeldAlarm"),
+    ("Rolekeeper", "MappingSuspended", "MappingSuspendedAlarm"),
     ("Rolekeeper", "ChangesWithheld", "ChangeLimitReachedAlarm"),
     ("Rolekeeper", "Contested", "ContestedAlarm"),
     ("Rolekeeper", "Parked", "ParkedAlarm"),

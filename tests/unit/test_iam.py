@@ -58,15 +58,16 @@ def test_a_profile_that_is_full_or_not_yet_visible_is_looked_at_again(code: str)
 
 
 class Refuses:
-    """An IAM client that refuses one operation with AccessDenied, and hands all else to another."""
+    """An IAM client that refuses one operation with a code, and hands all else to another."""
 
-    def __init__(self, client: Any, operation: str) -> None:
+    def __init__(self, client: Any, operation: str, code: str = "AccessDenied") -> None:
         self._client = client
+        self._code = code
         self._operation = operation
 
     def __getattr__(self, name: str) -> Any:
         if name == self._operation:
-            return getattr(Refusing("AccessDenied"), name)
+            return getattr(Refusing(self._code), name)
         return getattr(self._client, name)
 
     def get_paginator(self, operation: str) -> Any:
@@ -159,6 +160,16 @@ def test_each_read_of_policies_names_its_permission(
     with pytest.raises(AccessDeniedError) as denied:
         Iam(client, ACCOUNT, managed=known).policies(WEB)
     assert (denied.value.action, denied.value.resource) == (action, resource)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    ["list_role_policies", "get_role_policy", "list_attached_role_policies", "get_policy", "get_policy_version"],
+)
+def test_a_policy_that_goes_while_they_are_read_is_read_again(desk: MappingsFixture, operation: str) -> None:
+    client: Any = Refuses(desk.iam, operation, "NoSuchEntity")
+    with pytest.raises(RetryableError):
+        Iam(client, ACCOUNT).policies(WEB)
 
 
 def test_a_policy_that_cannot_be_decoded_says_nothing(desk: MappingsFixture) -> None:

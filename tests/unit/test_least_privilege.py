@@ -35,8 +35,9 @@ from support.iam_requests import IamRequest, Recorded
 
 RESOURCES = templates.load()["Resources"]
 NAMES = sorted(set(FUNCTIONS.values()))
-# The schedules of the simulation that are heard: in some dozens each function does most of what it can.
-SEEDS = range(40)
+# The schedules of the simulation that are heard: in some dozens each function does most of what it can. In the last
+# one a reconcile is denied a call, and mails that.
+SEEDS = (*range(40), 116)
 # What Lambda calls on a function's behalf, and SNS for a mail (SNS developer guide, "Key management").
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 MAIL = {"kms:GenerateDataKey", "kms:Decrypt"}

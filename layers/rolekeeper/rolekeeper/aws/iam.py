@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 type Document = Mapping[str, Any]
 
+_GONE = "NoSuchEntity"
+
 
 @dataclass(frozen=True, slots=True)
 class Policies:
@@ -66,20 +68,20 @@ class Iam:
         return None
 
     def policies(self, role: Role) -> Policies:
-        """What a role's policies say."""
-        with classified("iam:ListAttachedRolePolicies", role.arn):
+        """What a role's policies say; RetryableError where one goes while they are read."""
+        with classified("iam:ListAttachedRolePolicies", role.arn, _GONE):
             pages = self.client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
             attached = [each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]]
         for arn in {*attached, role.boundary_arn} - {*self.managed, ""}:
-            with classified("iam:GetPolicy", arn):
+            with classified("iam:GetPolicy", arn, _GONE):
                 version = self.client.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-            with classified("iam:GetPolicyVersion", arn):
+            with classified("iam:GetPolicyVersion", arn, _GONE):
                 answer = self.client.get_policy_version(PolicyArn=arn, VersionId=version)
             self.managed[arn] = _document(answer["PolicyVersion"]["Document"])
-        with classified("iam:ListRolePolicies", role.arn):
+        with classified("iam:ListRolePolicies", role.arn, _GONE):
             listed = self.client.get_paginator("list_role_policies").paginate(RoleName=role.name)
             names = [name for page in listed for name in page["PolicyNames"]]
-        with classified("iam:GetRolePolicy", role.arn):
+        with classified("iam:GetRolePolicy", role.arn, _GONE):
             inline = [self.client.get_role_policy(RoleName=role.name, PolicyName=name) for name in names]
         documents = (*(_document(each["PolicyDocument"]) for each in inline), *(self.managed[arn] for arn in attached))
         return Policies(documents, self.managed.get(role.boundary_arn))
@@ -104,7 +106,7 @@ class Iam:
         """Put a role into an empty instance profile; after a RetryableError, reading again shows why it failed."""
         # A second role answers LimitExceeded, a profile made just now may answer NoSuchEntity (AWS_FACTS.md "IAM").
         arn = self.arn("instance-profile", path, profile)
-        with classified("iam:AddRoleToInstanceProfile", arn, "LimitExceeded", "NoSuchEntity"):
+        with classified("iam:AddRoleToInstanceProfile", arn, "LimitExceeded", _GONE):
             self.client.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=role)
 
 
