@@ -170,6 +170,48 @@ def test_a_role_that_is_swapped_inside_its_profile_is_given_to_nobody_else(
     assert deployed.carries(before, "small"), "what carries it is left as it is"
 
 
+def may(world: EmulatedAccount, role: str, action: str) -> None:
+    """Give a role an inline policy."""
+    statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam = world.aws.session().client("iam")
+    iam.put_role_policy(RoleName=role, PolicyName="does-little", PolicyDocument=document)
+
+
+def test_an_administrators_role_is_given_to_nobody_by_the_row_alone(
+    deployed: EmulatedAccount, mails: Callable[[], list[str]]
+) -> None:
+    deployed.make_role("all-powerful")
+    may(deployed, "all-powerful", "*")
+    instance = running(deployed, power="x")
+    deployed.put_mapping("power", "x", role="all-powerful", allow_broad=True)
+    eventually(lambda: deployed.mapping_status("power", "x", "Rejected"))
+    reason = str(deployed.mapping("power", "x")["status_reason"])
+    assert "role 'all-powerful' is broad: its policies allow administrator access (*) on *" in reason
+    assert reason.endswith("deploy with AllowBroadRoles=true")
+    eventually(lambda: any("Mapping Rejected" in each and "all-powerful" in each for each in mails()))
+    stays(lambda: deployed.shown(instance) is None, 3)
+
+
+def test_a_role_that_grows_broad_once_it_is_published_is_given_to_nobody_else(
+    deployed: EmulatedAccount, mails: Callable[[], list[str]]
+) -> None:
+    deployed.make_role("modest")
+    may(deployed, "modest", "s3:GetObject")
+    deployed.put_mapping("grown", "x", role="modest")
+    eventually(lambda: deployed.mapping_status("grown", "x", "Published"))
+    before = running(deployed, grown="x")
+    eventually(lambda: deployed.carries(before, "modest"))
+
+    may(deployed, "modest", "iam:PutRolePolicy")
+    deployed.sweep()
+    eventually(lambda: any("Mapping Suspended" in each and "iam:PutRolePolicy on *" in each for each in mails()))
+    after = running(deployed, grown="x")
+    eventually(lambda: deployed.condition(after, "suspended"))
+    assert deployed.shown(after) is None
+    assert deployed.carries(before, "modest"), "what carries it is left as it is"
+
+
 # ---- secrets ----
 
 
