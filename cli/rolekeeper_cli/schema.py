@@ -51,7 +51,7 @@ _MEANING = {
     "replace also needs the stack's TakeOver",
     "when_unmatched": "what to do with the role that the mapping gave when the tag goes",
     "when_stopped": "how a role is replaced on a stopped instance: wait until it runs, or detach and attach",
-    "allow_broad": "whether the role may be broad: an administrator's, say; it also needs the stack's AllowBroadRoles",
+    "allow_broad": "whether the role may be broad; also needs the stack's AllowBroadRoles",
     "require_tags": "further tags that an instance must carry too",
     "accounts": "the accounts in which the mapping matches",
     "regions": "the Regions in which the mapping matches",

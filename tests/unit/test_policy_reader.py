@@ -10,6 +10,7 @@ from fixtures.account import ACCOUNT, PATH, FakeAccount
 from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.iam import Iam
 from rolekeeper.permissions.compare import Difference, PolicyReader
+from rolekeeper.permissions.policies import TooManyRulesError
 from support.grants import allow, policy
 
 PROFILES = f"arn:aws:iam::{ACCOUNT}:instance-profile{PATH}"
@@ -121,3 +122,39 @@ def test_what_iam_refuses_is_said_and_is_no_error(office: Office, code: str) -> 
 
 def test_two_roles_that_cannot_be_read_are_both_named(office: Office) -> None:
     assert office.reader().difference("a", "b").unknown == "role 'a' doesn't exist; role 'b' doesn't exist"
+
+
+def test_policies_too_large_are_not_compared_and_may_hold_what_is_severe(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.role_with("web", "s3:GetObject")
+    monkeypatch.setattr("rolekeeper.permissions.policies.MOST_RULES", 0)
+    said = "a role's policies hold more than 0 different statements"
+    for pair in (("web", ""), ("", "web")):
+        assert office.reader().difference(*pair) == Difference(unknown=said)
+    assert office.reader().severe_gain("", "web") == (f"what can't be known ({said})",)
+    with pytest.raises(TooManyRulesError):
+        office.reader().severe("web")
+
+
+def test_what_is_severe_is_compared_by_the_list_and_not_by_its_spelling(office: Office) -> None:
+    office.role_with("some", "iam:PutRolePolicy", "iam:PutUserPolicy", "s3:GetObject")
+    office.role_with("all", "iam:Put*")
+    office.role_with("none", "s3:*")
+    reader = office.reader()
+    assert reader.severe_gain("none", "some") == ("iam:PutRolePolicy, iam:PutUserPolicy on *",)
+    assert reader.severe_gain("all", "some") == reader.severe_gain("some", "none") == ()
+    assert reader.severe_gain("some", "all") == ("iam:Put* on *",)
+    assert reader.severe_gain(f"{PROFILES}none", f"{PROFILES}all") == ("iam:Put* on *",)
+
+
+def test_the_role_before_is_read_only_where_it_matters(office: Office) -> None:
+    office.role_with("web", "s3:GetObject")
+    office.role_with("db", "dynamodb:*")
+    assert office.reader().severe_gain("db", "web") == ()
+    assert office.world.calls["GetRole"] == 1
+
+
+def test_a_role_before_that_cannot_be_read_counts_as_none(office: Office) -> None:
+    office.role_with("admin", "*")
+    assert office.reader().severe_gain("gone", "admin") == ("administrator access (*) on *",)

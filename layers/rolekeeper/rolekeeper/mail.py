@@ -52,11 +52,9 @@ roles denies {action}. Once it is allowed, the next sweep goes on automatically.
 
 AWS says: {aws-says}
 """,
-    "Mapping Held": NOT_PUBLISHED
-    + """\
-Permissions that instances would gain: {gained}
-Permissions that they would lose: {lost}
-See what it would change, and approve it: rolekeeper mapping approve {argument}
+    "Mapping Held": f"""{NOT_PUBLISHED}Permissions that instances would gain: {{gained}}
+Permissions that they would lose: {{lost}}
+See what it would change, and approve it: rolekeeper mapping approve {{argument}}
 """,
     "Mapping Rejected": NOT_PUBLISHED,
     "Mapping Conflict": NOT_PUBLISHED,

@@ -50,11 +50,8 @@ _ANY_NAMES = (_ANY_NAME, f"{_ANY_NAME}/{_ANY_NAME}")
 EVERYTHING = Scope((f"{_ANY_NAME}:{_ANY_NAME}",))
 # Service authorization reference, "AWS Identity and Access Management (IAM)": all but what reads or simulates, and what
 # makes only roles that AWS services define (IAM user guide, "Create a service-linked role").
-IAM_WRITES = Scope(
-    ("iam:*",),
-    ("iam:createservicelinkedrole", "iam:generate*", "iam:get*", "iam:list*", "iam:simulate*"),
-    "IAM writes",
-)
+_OTHER = ("iam:createservicelinkedrole", "iam:generate*", "iam:get*", "iam:list*", "iam:simulate*")
+IAM_WRITES = Scope(("iam:*",), _OTHER, "IAM writes")
 
 
 def _scopes(lines: Mapping[str, str]) -> list[Scope]:
@@ -86,15 +83,11 @@ def _common(action: Scope, broad: Scope) -> Scope:
     return action if action.without else replace(action, shown=f"administrator access ({action.shown})")
 
 
-_ARN_PARTS = 6
-
-
 def _reaches(resources: Scope, services: Iterable[str], *, on_all: bool) -> bool:
     """Whether resources may be these services', or all of them; those named by exceptions alone are taken for all."""
     for pattern in map(policies.without_variables, resources.within):
         # What has fewer parts than an ARN has a wildcard in the place of the others.
-        parts = pattern.split(":", _ARN_PARTS - 1)
-        *_, service, _, _, last = parts if len(parts) == _ARN_PARTS else ["*"] * 4
+        _, _, service, _, _, last, *_ = [*pattern.split(":", 5), *"*****"]
         # `role/*`, `role*` and `*` reach every name, `role/web-*` doesn't.
         kind, *names = re.split("[/:]", last.lower(), maxsplit=1)
         all_names = any(patterns_meet(names[0] if names else kind[-1:], each) for each in _ANY_NAMES)

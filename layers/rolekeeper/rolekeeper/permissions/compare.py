@@ -26,15 +26,8 @@ class Difference:
     unknown: str = ""
 
 
-def difference(before: Policies, after: Policies) -> Difference:
-    """Compare the policies of the role that is carried with those of the one that would be."""
-    try:
-        return _between(permissions(before), permissions(after))
-    except TooManyRulesError as error:
-        return Difference(unknown=str(error))
-
-
-def _between(was: Permissions, will: Permissions) -> Difference:
+def difference(was: Permissions, will: Permissions) -> Difference:
+    """Compare what the role that is carried may do with what the one that would be may."""
     return Difference(_more(will, was, "no longer denied"), _more(was, will, "now denied"))
 
 
@@ -137,7 +130,7 @@ class PolicyReader:
         was, will = self._known(before), self._known(after)
         if isinstance(was, str) or isinstance(will, str):
             return Difference(unknown="; ".join(dict.fromkeys(each for each in (was, will) if isinstance(each, str))))
-        return _between(was, will)
+        return difference(was, will)
 
     def _permissions(self, name: str) -> Permissions:
         role = self.role(name) if name else None

@@ -11,8 +11,8 @@ from rolekeeper.permissions.compare import PolicyReader, as_many
 from rolekeeper.permissions.policies import TooManyRulesError, listed, pattern_covers, statements
 from rolekeeper.settings import Settings
 
-# The most that a reason says of what makes a role broad, in characters: its permissions, and whom it trusts.
-ALLOWED, TRUSTED = 400, 200
+# The most that a reason says of a broad role's permissions, and of those whom it trusts, in characters.
+WORDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +77,9 @@ class Roles:
             return RoleCheck(f"EC2 can't assume role '{name}': {problem}")
         boundary = self.settings.require_permissions_boundary
         if boundary and not (role.boundary_arn and pattern_covers(boundary, role.boundary_arn)):
-            return RoleCheck(
-                f"role '{name}' has {role.boundary_arn or 'none'} as its permissions boundary, and the stack requires "
-                f"{boundary}; set it: aws iam put-role-permissions-boundary --role-name {name} "
-                f"--permissions-boundary {boundary}"
-            )
+            has, put = role.boundary_arn or "none", f"aws iam put-role-permissions-boundary --role-name {name}"
+            why = f"role '{name}' has {has} as its permissions boundary, and the stack requires {boundary}"
+            return RoleCheck(f"{why}; set it: {put} --permissions-boundary {boundary}")
         row, stack = spec.allow_broad, self.settings.allow_broad_roles
         if not (row and stack) and (why := self._broad(role)):
             lacks = {"set allow_broad: true in its row": not row, "deploy with AllowBroadRoles=true": not stack}
@@ -91,16 +89,12 @@ class Roles:
 
     def _broad(self, role: Role) -> str:
         """What makes a role broad, in words; empty when nothing does."""
-        others = trusted_besides_ec2(role.trust)
         try:
-            allowed = self.policies.severe(role.name)
+            allowed = as_many("its policies allow", self.policies.severe(role.name), WORDS)
         except TooManyRulesError as error:
-            allowed = (f"what can't be judged, as {error}",)
-        said = (
-            as_many("its policies allow", allowed, ALLOWED),
-            as_many("its trust policy also lets in", others, TRUSTED),
-        )
-        return "; ".join(each for each in said if each)
+            allowed = f"its policies can't be judged, as {error}"
+        others = as_many("its trust policy also lets in", trusted_besides_ec2(role.trust), WORDS)
+        return "; ".join(filter(None, (allowed, others)))
 
     def _check_profile(self, name: str, role: Role) -> RoleCheck:
         iam, path = self.policies.iam, self.settings.role_path
