@@ -1,7 +1,7 @@
 """Three workers change instances by two mappings; by the model's own count no window ever holds more than it may.
 
-A worker takes room as `Reconciler` does: with its grant, in one write; when that is refused it looks for room, and tries
-once more. What EC2 refuses gives its room back.
+A worker takes room as `Reconciler` does: with its grant, in one write; when that is refused it looks for room, and
+tries once more. What EC2 refuses gives its room back.
 """
 
 from dataclasses import dataclass, replace
