@@ -18,6 +18,8 @@ ACTION_COLOURS = {"Attach": "green", "Replace": "yellow", "Detach": "red"}
 _COLOURS = {SIGNS[action]: colour for action, colour in ACTION_COLOURS.items()}
 # The most changes of role that are told apart, and the most that is said of the permissions of one, in characters.
 _MOVES, _WORDS = 50, 500
+# The most mappings that a line names.
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +142,12 @@ def show(
         for move, instances, found in _permissions(deployment, tally):
             arrow = _arrow(profile_name(move.before), profile_name(move.after))
             output.line(f"{arrow} on {instances:,}: {in_words(found, _WORDS)}")
-        for each in () if narrowed else _paced(deployment, tally):
+        if paced := [] if narrowed else list(_paced(deployment, tally)):
+            by = ", ".join(f"{each['mapping']} {each['changes']:,}" for each in paced[:_NAMED])
+            more = f" and {len(paced) - _NAMED} more mappings" if len(paced) > _NAMED else ""
             output.say(
-                f"{each['mapping']} takes {each['changes']:,} roles away, {each['at_once']:,} of them in "
-                f"{each['minutes']} minutes; the others wait their turn"
+                f"{tally.taken.total():,} roles are taken away ({by}{more}), {paced[0]['at_once']:,} of them in "
+                f"{paced[0]['minutes']} minutes; the others wait their turn"
             )
         output.line(f"{tally}.")
 
@@ -167,16 +171,12 @@ def _permissions(deployment: Deployment, tally: Tally) -> Iterator[tuple[Move, i
 
 
 def _paced(deployment: Deployment, tally: Tally) -> Iterator[dict[str, Any]]:
-    """The mappings that take more roles away than their window lets through at once."""
-    at_once = deployment.settings.limits.allowed(tally.instances)
-    for mapping, changes in tally.taken.most_common():
-        if changes > at_once:
-            yield {
-                "mapping": mapping,
-                "changes": changes,
-                "at_once": at_once,
-                "minutes": deployment.settings.change_window_minutes,
-            }
+    """The mappings that take roles away, where together they take more than the window lets through at once."""
+    limits = deployment.settings.limits
+    at_once = limits.allowed(tally.instances)
+    if tally.taken.total() > at_once:
+        for mapping, changes in tally.taken.most_common():
+            yield {"mapping": mapping, "changes": changes, "at_once": at_once, "minutes": limits.minutes}
 
 
 def _cells(row: Mapping[str, Any]) -> list[object]:

@@ -138,6 +138,7 @@ class _Judge:
         self._changes = changes
         self._state = Enforced(deployment.app.store)
         self._assessor = deployment.app.assessor(self._state)
+        self._took = 0
 
     @property
     def served(self) -> Mapping[MappingKey, PublishedMapping]:
@@ -146,7 +147,8 @@ class _Judge:
     def edit(self, key: MappingKey, spec: MappingSpec | None) -> Edit | None:
         """What would become of one row; None where it is served as it says already."""
         change, stored = self._changes.get(key), self._deployment.app.revisions.read(key)
-        verdict = self._assessor.assess(self._seen(key, stored, change))
+        seen = self._seen(key, stored, change)
+        verdict = self._assessor.assess(seen)
         mapping = verdict.mapping
         if verdict.ending is Ending.KEEP and change is None:
             return None
@@ -154,6 +156,8 @@ class _Judge:
         takes_effect = verdict.ending is not Ending.SAY and not (spec and mapping and mapping.deleted)
         if takes_effect and mapping and verdict.ending is not Ending.KEEP:
             self._state.served[key] = mapping
+            if verdict.impact and verdict.ending is not Ending.HOLD and not seen.approves(mapping):
+                self._took += verdict.impact.changes
         warns = verdict.reason not in ("", IN_EFFECT) and verdict.status is not Status.REMOVED
         told = verdict.reason if warns else ""
         if warns and verdict.scan and verdict.scan.foreign:
@@ -166,13 +170,14 @@ class _Judge:
         )
 
     def _seen(self, key: MappingKey, stored: StoredMapping, change: Change | None) -> RowSnapshot:
-        """The row as it would be, with what would be stored by then."""
+        """The row as it would be, with what would be stored and counted by then."""
         row = _as_written(change) if change else self._rows[key]
         any_value = MappingKey(key.tag_key, ANY_VALUE)
         stored = replace(
             stored,
             published=self.served.get(key, stored.published),
             any_value=self.served.get(any_value, stored.any_value),
+            edits={**stored.edits, "total": stored.edits.get("total", 0) + self._took},
         )
         parsed = read_row(row, self._deployment.app.home)
         # Of a row that is served as it says, nothing is asked: so its instances aren't looked at.

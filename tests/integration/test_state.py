@@ -343,17 +343,17 @@ def test_an_entry_is_completed_only_where_it_was_started(table: Table) -> None:
 def test_what_goes_with_a_change_is_written_with_it_or_not_at_all(table: Table) -> None:
     web = published("workload=web", "web")
     counted = Update().add("total", 1).only_if("total", "<", 1, or_absent=True)
-    room = table.store.update(layout.window_key(web.key), counted)
+    room = table.store.update(layout.budget_key(web.key), counted)
     for fits in (True, False):
         with nullcontext() if fits else pytest.raises(ConflictError):
             table.state.save(KEY, RecordChange(grants=(WEB if fits else DB,)), NOW, entry={}, also=[room])
-    assert table.item(layout.window_key(web.key)) == {"total": 1}
+    assert table.item(layout.budget_key(web.key)) == {"total": 1}
     assert table.record.grants == {WEB.profile_arn: WEB}
     assert len(table.history) == 1
 
 
 def test_what_goes_with_nothing_else_is_written_too(table: Table) -> None:
-    key = layout.window_key(MappingKey("workload", "web"))
+    key = layout.budget_key(MappingKey("workload", "web"))
     table.state.save(KEY, RecordChange(), NOW, also=[table.store.update(key, Update().add("total", 1))])
     assert table.item(key) == {"total": 1}
 
@@ -599,7 +599,7 @@ def test_what_names_the_rows_in_a_tie_must_be_ours(table: Table) -> None:
 def test_an_approval_grants_the_window_its_credit(table: Table) -> None:
     web = published("workload=web", "web")
     table.revisions.publish(web, {}, NOW, budget=40)
-    (window,) = table.store.get([layout.window_key(web.key)]).values()
+    (window,) = table.store.get([layout.budget_key(web.key)]).values()
     assert (window["credit"], window["credit_revision"]) == (40, 1)
 
 

@@ -11,7 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -476,9 +476,8 @@ def settings(limits: Limits, window_minutes: int, *, take_over: bool, allow_broa
         mode=Mode.ENFORCE,
         retry_timeout_minutes=60,
         history_days=90,
-        limits=limits,
+        limits=replace(limits, minutes=window_minutes),
         contention=ContentionRule(),
-        change_window_minutes=window_minutes,
         alarm_topic="topic",
         sweep_function="on-schedule",
     )

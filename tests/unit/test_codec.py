@@ -82,7 +82,7 @@ def test_two_mappings_never_share_a_partition(one: MappingKey, other: MappingKey
 
 @given(tricky_keys)
 def test_a_mappings_partition_reads_back_as_the_mapping(key: MappingKey) -> None:
-    assert layout.mapping_of(layout.mapping_pk(key)) == layout.mapping_of(layout.window_key(key)[0]) == key
+    assert layout.mapping_of(layout.mapping_pk(key)) == layout.mapping_of(layout.budget_key(key)[0]) == key
 
 
 def test_separators_case_and_empty_values_keep_mappings_apart() -> None:

@@ -8,13 +8,14 @@ import pytest
 
 from fixtures.account import FakeAccount, mapping_key, refusing
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
+from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import Limits
-from rolekeeper.storage import layout
+from rolekeeper.storage import Update, layout
 
 TAG = "workload=web"
-WINDOW = layout.window_key(mapping_key(TAG))
+BUDGET = layout.budget_key(mapping_key(TAG))
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def serves(desk: MappingsFixture) -> tuple[str, int]:
 
 
 def credit(desk: MappingsFixture) -> tuple[int, int]:
-    item = desk.world.store.get([WINDOW]).get(WINDOW, {})
+    item = desk.world.store.get([BUDGET]).get(BUDGET, {})
     return int(item.get("credit", 0)), int(item.get("credit_revision", 0))
 
 
@@ -86,6 +87,7 @@ def test_a_share_of_the_fleet_passes(desk: MappingsFixture) -> None:
     assert desk.edit(TAG, role="api").status is Status.PUBLISHED, "3 of 6"
     desk.limits = Limits(0, 49)
     desk.world.reconcile(*desk.sent_ids())
+    desk.world.later(minutes=11)
     assert "(3 of 6; 2 may change without approval)" in desk.edit(TAG, role="web").reason
 
 
@@ -148,6 +150,123 @@ def test_permissions_that_cant_be_compared_hold_nothing_up(desk: MappingsFixture
     calls.after("ListAttachedRolePolicies", lambda: calls.before("ListAttachedRolePolicies", refused))
     assert desk.publish(TAG).status is Status.HELD
     assert "the permissions couldn't be compared: IAM answers AccessDenied" in desk.row(TAG)["status_reason"]
+
+
+# ---- over all rows together ----
+
+
+OTHER = "app=web"
+
+
+@pytest.fixture
+def two(desk: MappingsFixture) -> MappingsFixture:
+    """Another row beside the first, with two instances; three changes pass without approval."""
+    assert desk.edit(OTHER, role="web").status is Status.PUBLISHED
+    for _ in range(2):
+        desk.converged("web", app="web")
+    desk.limits = Limits(3, 0)
+    desk.quiet()
+    return desk
+
+
+def taken(desk: MappingsFixture) -> int:
+    """What edits changed so far, as it is counted."""
+    return int(desk.world.store.get([layout.EDITS]).get(layout.EDITS, {}).get("total", 0))
+
+
+def test_a_wide_change_that_is_split_over_rows_waits_as_one_does(two: MappingsFixture) -> None:
+    assert two.edit(TAG, role="api").status is Status.PUBLISHED
+    two.world.wait(30)
+
+    verdict = two.edit(OTHER, role="api")
+
+    assert (verdict.status, verdict.held) == (Status.HELD, 2)
+    assert two.row(OTHER)["status_reason"].startswith(
+        "it would attach 0, replace 2 and detach 0 instances, and other edits changed 3 in the last 10 minutes "
+        "(5 of 5; 3 may change without approval); gains s3:PutObject on *"
+    )
+    assert two.served(OTHER).spec.role == "web"  # type: ignore[union-attr]  # it is published
+    assert two.world.events.kinds[-1] == "Mapping Held"
+    assert two.approve(OTHER, 2).status is Status.PUBLISHED
+    assert taken(two) == 3, "what somebody approved has a budget of its own"
+
+
+def test_so_does_a_change_that_is_split_over_edits_of_one_row(two: MappingsFixture) -> None:
+    two.edit(TAG, role="api")
+    two.world.reconcile(*two.sent_ids())
+    assert "and other edits changed 3 in the last 10 minutes (6 of 5;" in two.edit(TAG, role="web").reason
+
+
+def test_and_a_deletion(two: MappingsFixture) -> None:
+    two.delete(OTHER)
+    assert two.publish(OTHER).status is Status.REMOVED
+    assert taken(two) == 2
+    two.delete(TAG)
+    assert two.publish(TAG).status is Status.HELD
+
+
+@pytest.mark.parametrize("seconds", [0, 30])
+def test_of_two_that_are_judged_at_the_same_moment_one_is_held(two: MappingsFixture, seconds: int) -> None:
+    """Both see that nothing is counted; the one that writes later looks again."""
+    two.put(TAG, role="api")
+    two.put(OTHER, role="api")
+
+    def meanwhile() -> None:
+        two.world.wait(seconds)
+        assert two.publish(OTHER).status is Status.PUBLISHED
+
+    two.world.calls.before("TransactWriteItems", meanwhile)
+    assert two.publish(TAG).status is Status.HELD
+    assert (two.served(TAG).revision, two.served(OTHER).revision) == (1, 2)  # type: ignore[union-attr]  # published
+    assert taken(two) == 2
+
+
+def test_when_the_window_is_over_an_edit_passes_and_what_was_held_stays_held(two: MappingsFixture) -> None:
+    two.edit(TAG, role="api")
+    two.edit(OTHER, role="api")
+    two.world.later(minutes=11)
+    assert two.recheck(OTHER).status is Status.HELD
+    assert "replace 2 and detach 0 instances; gains" in two.row(OTHER)["status_reason"]
+    assert two.edit(OTHER, role="NONE").status is Status.PUBLISHED
+    assert taken(two) == 2, "what is over is counted no longer"
+
+
+def test_an_edit_that_changes_nothing_is_never_held_by_what_others_changed(two: MappingsFixture) -> None:
+    two.edit(TAG, role="api")
+    two.quiet()
+    assert two.edit(OTHER, role="web", description="the same").status is Status.PUBLISHED
+    assert two.edit("workload=none", role="api").status is Status.PUBLISHED
+    assert taken(two) == 3
+
+
+def test_an_edit_is_counted_once_however_often_it_is_judged(two: MappingsFixture) -> None:
+    two.put(TAG, role="api")
+    two.world.calls.before("UpdateItem", refusing("InternalServerError", status=500))
+    with pytest.raises(Exception, match="InternalServerError"):
+        two.publish(TAG)
+    for look in (two.publish, two.recheck):
+        assert look(TAG).status is Status.PUBLISHED
+    assert taken(two) == 3
+
+
+def test_counting_an_edit_costs_no_further_call(two: MappingsFixture) -> None:
+    two.edit(TAG, role="api", description="counted")
+    counted = two.world.calls.counted()
+    two.limits = Limits(3, 0)
+    two.quiet()
+    two.edit(TAG, role="api", description="nothing to count")
+    assert two.world.calls["TransactWriteItems"] == counted["TransactWriteItems"] == 1
+    assert two.world.calls["BatchGetItem"] == counted["BatchGetItem"]
+
+
+def test_a_count_that_cant_be_read_lets_nothing_through_and_says_which_item(two: MappingsFixture) -> None:
+    two.world.store.write(two.world.store.update(layout.EDITS, Update().set({"total": "garbled"})))
+    two.put(TAG, role="api")
+    with pytest.raises(CorruptItemError):
+        two.publish(TAG)
+    assert two.shows(TAG)[0] == "Waiting"
+    assert "window#edits" in two.shows(TAG)[1]
+    assert two.sent() == []
 
 
 # ---- approved ----

@@ -59,7 +59,7 @@ def impact(**moves: int) -> Impact:
 DB = published("a=1", "db")
 
 
-def compared(
+def compared(  # each with its default
     found: Impact,
     told: Told,
     *,
@@ -67,13 +67,14 @@ def compared(
     fleet: Fleet | None = None,
     candidate: PublishedMapping = DB,
     before: PublishedMapping | None = None,
+    took: int = 0,
 ) -> Impact:
     """What is said of an impact; of the scanner's parts only these are needed."""
     other: Any = None
     scanner = ImpactScanner(
         ec2=fleet or Fleet(100), state=other, table=other, policies=told, limits=Limits(per_edit, 20), ownership=other
     )
-    return scanner.compared(found, candidate, before)
+    return scanner.compared(found, candidate, before, took)
 
 
 @pytest.mark.parametrize(("changes", "needs_approval", "asked"), [(10, False, 0), (11, False, 1), (21, True, 1)])
@@ -81,6 +82,25 @@ def test_the_fleet_is_counted_only_beyond_the_number(changes: int, asked: int, *
     fleet = Fleet(100)
     report = compared(impact(web=changes), Told(), fleet=fleet)
     assert (report.needs_approval, fleet.asked) == (needs_approval, asked)
+
+
+@pytest.mark.parametrize(
+    ("changes", "took", "needs_approval", "asked"),
+    [(4, 6, False, 0), (4, 7, False, 1), (4, 17, True, 1), (0, 99, False, 0)],
+)
+def test_what_other_edits_took_counts_with_it_and_what_changes_nothing_needs_no_approval(
+    changes: int, took: int, asked: int, *, needs_approval: bool
+) -> None:
+    fleet = Fleet(100)
+    report = compared(impact(web=changes), Told(), fleet=fleet, took=took)
+    assert (report.needs_approval, fleet.asked) == (needs_approval, asked)
+
+
+def test_what_other_edits_took_is_told() -> None:
+    assert str(compared(impact(web=20), Told(), per_edit=25, took=20)) == (
+        "attach 0, replace 20 and detach 0 instances, and other edits changed 20 in the last 10 minutes "
+        "(40 of 100; 25 may change without approval); the same permissions"
+    )
 
 
 def test_the_permissions_of_all_groups_are_told_together() -> None:

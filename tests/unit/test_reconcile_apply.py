@@ -8,7 +8,7 @@ from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.instances.reconcile import CROWDED
 from rolekeeper.model.instance import NO_PROFILE, Action, Condition, DesiredChange, Grant
-from rolekeeper.model.mapping import MappingKey, Pin, WhenOccupied, WhenStopped
+from rolekeeper.model.mapping import Pin, WhenOccupied, WhenStopped
 from rolekeeper.storage import codec, layout
 from rolekeeper_cli.pins import pin_item
 
@@ -55,10 +55,9 @@ def _condition(world: FakeAccount, instance: str) -> Condition:
     return condition
 
 
-def _room_taken(world: FakeAccount, tag: str) -> int:
-    """How many changes count in a mapping's window."""
-    key = layout.window_key(mapping_key(tag))
-    return int(world.store.get([key]).get(key, {}).get("total", 0))
+def _room_taken(world: FakeAccount) -> int:
+    """How many changes count in the window."""
+    return int(world.store.get([layout.CHANGES]).get(layout.CHANGES, {}).get("total", 0))
 
 
 def _time_out() -> None:
@@ -116,11 +115,11 @@ def test_a_mapping_to_none_grants_no_role_and_the_next_role_ends_that(world: Fak
 
 def test_a_replace_and_a_detach_take_room_and_an_attach_takes_none(world: FakeAccount) -> None:
     world.reconcile(_unoccupied(world))
-    assert _room_taken(world, "workload=web") == 0
+    assert _room_taken(world) == 0
     world.reconcile(_differing(world))
-    assert _room_taken(world, "workload=db") == 1
+    assert _room_taken(world) == 1
     world.reconcile(_unmatched(world))
-    assert _room_taken(world, "workload=web") == 1
+    assert _room_taken(world) == 2
 
 
 def test_what_a_pin_changes_takes_no_room(world: FakeAccount) -> None:
@@ -129,8 +128,7 @@ def test_what_a_pin_changes_takes_no_room(world: FakeAccount) -> None:
     world.dynamodb.put_item(TableName=STATE_TABLE, Item=pin)
     world.reconcile(instance)
     assert world.carries(instance) == "debug"
-    assert _room_taken(world, "workload=db") == _room_taken(world, "workload=web") == 0
-    assert not world.store.get([layout.window_key(MappingKey("rolekeeper:pin", instance))])
+    assert not world.store.get([layout.CHANGES])
 
 
 def test_workers_that_count_at_the_same_time_let_each_other_through(world: FakeAccount) -> None:
@@ -152,7 +150,7 @@ def test_a_change_that_is_crowded_out_comes_back_without_having_been_asked_for(w
     assert isinstance(outcome.error, RetryableError)
     assert not world.mutations
     assert world.calls["TransactWriteItems"] == len(CROWDED) + 1
-    assert _room_taken(world, "workload=db") == 0
+    assert _room_taken(world) == 0
 
 
 def test_an_attach_waits_for_nobody_who_counts(world: FakeAccount) -> None:
@@ -222,7 +220,7 @@ def test_a_lost_answer_leaves_its_entry_started_and_its_room_taken_and_the_messa
     assert isinstance(outcome.error, RetryableError)
     entry = world.history(instance)[-1]
     assert (entry["outcome"], entry["answer"]) == ("started", {})
-    assert _room_taken(world, "workload=db") == 1
+    assert _room_taken(world) == 1
     assert world.profiles["db"].arn in world.record(instance).grants
     assert world.shows(instance) == ""
     assert not world.events.sent
@@ -261,7 +259,7 @@ def test_a_call_that_the_sdk_sent_twice_keeps_its_room_and_its_entry_stays_start
     entry = world.history(instance)[-1]
     assert entry["outcome"] == "started"
     assert entry["answer"]["code"] == "IncorrectState"
-    assert _room_taken(world, "workload=db") == 1
+    assert _room_taken(world) == 1
 
 
 def test_a_change_whose_result_cant_be_written_stands(world: FakeAccount) -> None:
@@ -312,7 +310,7 @@ def test_what_ec2_refuses_gives_its_room_back(world: FakeAccount, code: str, mes
         world.calls.before(REPLACE, refusing(code, message))
     world.reconcile(instance)
     assert world.carries(instance) == "web"
-    assert _room_taken(world, "workload=db") == 0
+    assert _room_taken(world) == 0
     assert world.history(instance)[-1]["outcome"] == "refused"
 
 

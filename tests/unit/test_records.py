@@ -60,7 +60,6 @@ SETTINGS = Settings(
     mode=Mode.ENFORCE,
     limits=Limits(25, 20),
     contention=RULE,
-    change_window_minutes=10,
     retry_timeout_minutes=60,
     history_days=90,
 )

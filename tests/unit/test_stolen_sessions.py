@@ -30,20 +30,22 @@ PARTITIONS = {
     "timers": layout.TIMERS,
     "instances": layout.instance_pk(INSTANCE),
     "mappings": layout.mapping_pk(MAPPING),
-    "windows": layout.window_key(MAPPING)[0],
+    "budgets": layout.budget_key(MAPPING)[0],
+    "changes": layout.CHANGES[0],
+    "edits": layout.EDITS[0],
 }
 WRITTEN = {
-    "OnInstanceEvent": {"instances", "timers", "windows"},
-    "OnRetry": {"instances", "timers", "windows"},
-    "OnMappingChange": {"mappings", "timers", "windows"},
-    "OnSchedule": {"mappings", "timers", "windows", "fleet", "deployed"},
+    "OnInstanceEvent": {"instances", "timers", "budgets", "changes"},
+    "OnRetry": {"instances", "timers", "budgets", "changes"},
+    "OnMappingChange": {"mappings", "timers", "budgets", "edits"},
+    "OnSchedule": {"mappings", "timers", "budgets", "edits", "fleet", "deployed"},
     "OnStateChange": {"timers"},
 }
 READ = {
-    "OnInstanceEvent": {"control", "fleet", "instances", "mappings", "windows"},
-    "OnRetry": {"control", "fleet", "instances", "mappings", "windows"},
-    "OnMappingChange": {"control", "fleet", "instances", "mappings"},
-    "OnSchedule": {"control", "fleet", "instances", "mappings", "timers", "deployed"},
+    "OnInstanceEvent": {"control", "fleet", "instances", "mappings", "budgets", "changes"},
+    "OnRetry": {"control", "fleet", "instances", "mappings", "budgets", "changes"},
+    "OnMappingChange": {"control", "fleet", "instances", "mappings", "edits"},
+    "OnSchedule": {"control", "fleet", "instances", "mappings", "timers", "deployed", "edits"},
     "OnStateChange": {"control", "fleet", "instances"},
 }
 

@@ -546,7 +546,7 @@ def test_of_the_state_table_only_what_steers_reaches_its_function() -> None:
         ("MODIFY", *layout.record_key(KEY)),
         ("INSERT", instance, "history#2026-03-02T09:16:00.000000Z#x"),
         ("MODIFY", *layout.published_key(mapping)),
-        ("MODIFY", *layout.window_key(mapping)),
+        ("MODIFY", *layout.budget_key(mapping)),
         ("MODIFY", *layout.FLEET),
     }
     assert {each for each in passing | others if _steers(*each)} == passing

@@ -1,4 +1,4 @@
-"""How much one mapping changes in a while: a burst of replaces and detaches waits, an attach never does."""
+"""How much changes in a while, over all mappings: a burst of replaces and detaches waits, an attach never does."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,12 +11,13 @@ from botocore.exceptions import ReadTimeoutError
 from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, new_account, refusing
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.instances.change_limit import LEAVING
 from rolekeeper.instances.observe import Observation, observe
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.model.mapping import WhenOccupied
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import Update, codec, layout
 
 REPLACE, DETACH = "ReplaceIamInstanceProfileAssociation", "DisassociateIamInstanceProfile"
 
@@ -61,14 +62,19 @@ def ring(world: FakeAccount) -> list[str]:
     return [each.subject.id for each in due if isinstance(each.subject, InstanceKey)]
 
 
-def window(world: FakeAccount, tag: str) -> codec.Item:
-    key = layout.window_key(mapping_key(tag))
-    return world.store.get([key]).get(key, {})
+def window(world: FakeAccount) -> codec.Item:
+    return world.store.get([layout.CHANGES]).get(layout.CHANGES, {})
+
+
+def credit(world: FakeAccount, tag: str) -> int:
+    """What is left of an approved edit."""
+    key = layout.budget_key(mapping_key(tag))
+    return int(world.store.get([key])[key]["credit"])
 
 
 def test_launches_by_the_hundred_are_never_held(world: FakeAccount) -> None:
     assert carrying(world, fleet(world, 40), "web") == 40
-    assert window(world, "workload=web") == {}
+    assert window(world) == {}
 
 
 def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world: FakeAccount) -> None:
@@ -83,7 +89,7 @@ def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world
     assert condition
     assert (condition.action, condition.code, condition.parked) == ("Wait", "window", False)
     assert condition.reason.startswith(
-        "workload=db has changed as many instances in a while as it may without approval"
+        "as many instances were changed in a while as may be without approval; this one waits until there is room, and"
     )
     assert world.record(waiting[0]).grants.keys() == {world.profiles["web"].arn}, "nothing was asked for"
     assert {each["outcome"] for each in world.history(waiting[0]) if "outcome" in each} == {"done"}
@@ -97,14 +103,64 @@ def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world
     assert not world.machine.started
 
 
-def test_of_a_burst_of_detaches_too_and_each_mapping_has_a_window_of_its_own(world: FakeAccount) -> None:
+def test_of_a_burst_of_detaches_too_and_all_mappings_together_have_one_window(world: FakeAccount) -> None:
     web, db = fleet(world, 5), fleet(world, 5, workload="db")
     for each in (*web, *db):
         world.untag(each, "workload")
     world.quiet()
-    world.reconcile(*web, *db)
-    assert world.mutations == [DETACH] * 6
-    assert (carrying(world, web, "web"), carrying(world, db, "db")) == (2, 2)
+    world.reconcile(*web[:2], *db, *web[2:])
+    assert world.mutations == [DETACH] * 3
+    assert (carrying(world, web, "web"), carrying(world, db, "db")) == (3, 4)
+
+
+def test_those_of_several_mappings_wait_in_one_line(world: FakeAccount) -> None:
+    """One turn for each room: those of one mapping don't wait for what another mapping's leave."""
+    world.publish("workload=other", "other")
+    instances = fleet(world, 7)
+    retag(world, instances[:4], "db")
+    retag(world, instances[4:], "other")
+    world.reconcile(*instances)
+    assert sum(world.shows(each) == "window" for each in instances) == 4
+    assert len(ring(world)) == 3, "so many of them have room then"
+
+
+def test_what_a_window_of_a_single_mapping_counted_is_over(world: FakeAccount) -> None:
+    """As a deployment of an earlier version left it."""
+    at = layout.budget_key(mapping_key("workload=db"))
+    world.store.write(world.store.update(at, Update().set({"total": 3, "m29540000": 3})))
+    instances = fleet(world, 3)
+    retag(world, instances, "db")
+    world.reconcile(*instances)
+    assert carrying(world, instances, "db") == 3
+
+
+def test_what_is_over_leaves_in_the_write_that_takes_its_room(world: FakeAccount) -> None:
+    instances = fleet(world, 6)
+    retag(world, instances[:3], "db")
+    world.reconcile(*instances[:3])
+    world.later(minutes=11)
+    retag(world, instances[3:], "db")
+    world.quiet()
+    world.reconcile(instances[3])
+    # Refused, looked at, taken; and the outcome.
+    assert world.writes == ["TransactWriteItems"] * 3
+    assert world.calls["BatchGetItem"] == 3
+    assert [name for name in window(world) if name[0] == "m"] == [f"m{int(world.clock.now().timestamp()) // 60}"]
+    assert window(world)["total"] == 1
+
+
+def test_more_minutes_than_one_write_can_take_out_leave_in_several(world: FakeAccount) -> None:
+    """A window of a day with a change in each minute, and then a day of rest."""
+    this = int(world.clock.now().timestamp()) // 60
+    over = {f"m{this - 2000 + each}": 1 for each in range(LEAVING + 50)}
+    world.store.write(world.store.update(layout.CHANGES, Update().set({**over, "total": len(over)})))
+    first, second = instances = fleet(world, 2)
+    retag(world, instances, "db")
+    world.reconcile(first)
+    assert window(world)["total"] == 50 + 1
+    world.reconcile(second)
+    assert window(world)["total"] == 2
+    assert carrying(world, instances, "db") == 2
 
 
 def test_those_that_wait_go_in_turn_and_never_more_than_the_limit_in_any_window(world: FakeAccount) -> None:
@@ -190,7 +246,7 @@ def test_an_approval_lets_so_many_more_through_for_its_revision_only(world: Fake
     approved = world.revisions.read(mapping_key("workload=db")).published
     assert approved
     update = codec.to_attributes({":credit": 2, ":revision": approved.revision})
-    pk, sk = layout.window_key(mapping_key("workload=db"))
+    pk, sk = layout.budget_key(mapping_key("workload=db"))
     world.dynamodb.update_item(
         TableName=STATE_TABLE,
         Key=codec.to_attributes({"pk": pk, "sk": sk}),
@@ -218,7 +274,7 @@ def test_what_ec2_refuses_takes_no_room(world: FakeAccount) -> None:
     for _ in range(5):
         world.calls.before(REPLACE, refusing("InvalidParameterValue", "Invalid IAM Instance Profile name db"))
         world.reconcile(instances[0])
-    assert window(world, "workload=db")["total"] == 0
+    assert window(world)["total"] == 0
     world.reconcile(*instances)
     assert carrying(world, instances, "db") == 3
 
@@ -236,7 +292,7 @@ def test_the_room_of_a_refused_change_comes_back_once_though_that_is_written_twi
     world.calls.before(REPLACE, refusing("UnauthorizedOperation"))
     world.reconcile(instance)
     assert world.shows(instance) == "denied"
-    assert window(world, "workload=db")["total"] == 0
+    assert window(world)["total"] == 0
 
 
 def test_a_refusal_in_the_next_minute_makes_no_room_for_one_more(world: FakeAccount) -> None:
@@ -265,7 +321,7 @@ def test_an_approved_change_that_ec2_refuses_stays_approved_for_its_revision_onl
     retag(world, [instance], "db")
     world.calls.before(REPLACE, refusing("InvalidParameterValue", "Invalid IAM Instance Profile name db"))
     world.reconcile(instance)
-    assert window(world, "workload=db")["credit"] == 1
+    assert credit(world, "workload=db") == 1
     world.publish("workload=db", "db", description="another revision, which nobody approved")
     world.reconcile(instance)
     assert world.carries(instance) == "web"
@@ -285,7 +341,7 @@ def test_a_change_whose_outcome_nobody_knows_keeps_its_room(world: FakeAccount, 
     # The one whose call didn't happen waits for the room that its first attempt holds.
     world.reconcile(first)
     assert world.shows(first) == ("" if happened else "window")
-    assert window(world, "workload=db")["total"] == 1
+    assert window(world)["total"] == 1
 
 
 def test_a_change_that_waits_makes_its_change_when_its_turn_comes_and_shows_nothing_any_longer(
@@ -319,14 +375,14 @@ def test_workers_in_each_others_way_try_again(world: FakeAccount) -> None:
         world.calls.before("TransactWriteItems", refusing("TransactionCanceledException", "TransactionConflict"))
     world.reconcile(instance)
     assert world.carries(instance) == "db"
-    assert window(world, "workload=db")["total"] == 1
+    assert window(world)["total"] == 1
 
 
 def test_the_item_expires_when_it_is_of_no_use_any_more(world: FakeAccount) -> None:
     (instance,) = fleet(world, 1)
     retag(world, [instance], "db")
     world.reconcile(instance)
-    expires = int(window(world, "workload=db")["expires"])
+    expires = int(window(world)["expires"])
     assert expires > (world.clock.now() + timedelta(hours=24)).timestamp()
 
 
@@ -345,5 +401,4 @@ def test_a_table_that_gives_no_answer_is_asked_once_for_a_change(world: FakeAcco
     world.calls.after("TransactWriteItems", lose_the_answer)
     assert world.reconcile(instance).error
     assert world.calls["TransactWriteItems"] == 1
-    window = layout.window_key(mapping_key("app=web"))
-    assert world.store.get([window])[window]["total"] == 1
+    assert window(world)["total"] == 1

@@ -82,7 +82,7 @@ class App:
         """The reconciler; one that runs inside a retry loop starts none."""
         settings = self.settings
         machine, minutes = settings.retry_state_machine_arn, settings.retry_timeout_minutes
-        window = ChangeLimiter(self.store, settings.limits, settings.change_window_minutes)
+        window = ChangeLimiter(self.store, settings.limits)
         retries = None if in_loop else RetryLoop(self.client("stepfunctions"), machine, minutes)
         return Reconciler(self.ec2, self.state, window, self.telemetry, settings, retries, self.now, self.sleep)
 

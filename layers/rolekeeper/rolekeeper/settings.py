@@ -10,10 +10,11 @@ from rolekeeper.model.mapping import Mode
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many instances may change at once: `MaxChangesPerEdit`, or `MaxChangesPercent` of those not terminated."""
+    """How many instances may change in so many `minutes`: `MaxChangesPerEdit`, or `MaxChangesPercent` of the fleet."""
 
     per_edit: int
     percent: int
+    minutes: int = 10
 
     def allowed(self, fleet: int) -> int:
         return max(self.per_edit, fleet * self.percent // 100)
@@ -61,7 +62,6 @@ class Settings:
     mode: Mode
     limits: Limits
     contention: ContentionRule
-    change_window_minutes: int
     retry_timeout_minutes: int
     history_days: int
     alarm_topic: str = ""
@@ -76,6 +76,7 @@ class Settings:
     @classmethod
     def read(cls, environ: Mapping[str, str], *, account: str, region: str, partition: str) -> "Settings":
         """Read a function's environment; a KeyError says that the template and the code are of different versions."""
+        minutes = int(environ["CHANGE_WINDOW_MINUTES"])
         contested_within = timedelta(minutes=int(environ["CONTESTED_WINDOW_MINUTES"]))
         return cls(
             account=account,
@@ -90,9 +91,8 @@ class Settings:
             allow_broad_roles=environ["ALLOW_BROAD_ROLES"] == "true",
             require_permissions_boundary=environ["REQUIRE_PERMISSIONS_BOUNDARY"],
             mode=Mode(environ["MODE"]),
-            limits=Limits(int(environ["MAX_CHANGES_PER_EDIT"]), int(environ["MAX_CHANGES_PERCENT"])),
+            limits=Limits(int(environ["MAX_CHANGES_PER_EDIT"]), int(environ["MAX_CHANGES_PERCENT"]), minutes),
             contention=ContentionRule(int(environ["CONTESTED_AFTER"]), contested_within),
-            change_window_minutes=int(environ["CHANGE_WINDOW_MINUTES"]),
             retry_timeout_minutes=int(environ["RETRY_TIMEOUT_MINUTES"]),
             history_days=int(environ["HISTORY_DAYS"]),
             alarm_topic=environ.get("ALARM_TOPIC", ""),

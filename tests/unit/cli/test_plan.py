@@ -234,6 +234,31 @@ def test_what_would_be_held_is_told_with_its_number(terminal: Terminal, desk: Ma
     assert "3 to replace" in ran.stdout
 
 
+def test_a_files_rows_are_counted_together_as_if_they_were_written_one_by_one(
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
+) -> None:
+    terminal.parameters["MaxChangesPerEdit"] = "3"
+    desk.limits = Limits(3, 0)
+    tags = ("app=web", "tier=web", "unit=web")
+    for tag, many in zip(tags, (2, 2, 1), strict=True):
+        desk.edit(tag, role="web")
+        for _ in range(many):
+            desk.converged("web", **dict([tag.split("=")]))
+    asked = [f"tag_key: {tag.split('=')[0]}, tag_value: web, role: db" for tag in tags]
+
+    told = terminal.document("plan", "-f", file_of(tmp_path, *asked))["mappings"]
+
+    assert [(each["mapping"], each["status"]) for each in told] == [
+        ("app=web", "Published"), ("tier=web", "Held"), ("unit=web", "Published"),
+    ]  # fmt: skip
+    assert "and other edits changed 2 in the last 10 minutes (4 of 5; 3 may change" in told[1]["reason"]
+    for tag, each in zip(tags, told, strict=True):
+        assert desk.edit(tag, role="db").status == each["status"], "as the functions do"
+    # What was counted already counts in the next plan too.
+    more = terminal.document("plan", "-f", file_of(tmp_path, "tag_key: app, tag_value: web, role: NONE"))["mappings"]
+    assert "and other edits changed 3 in the last 10 minutes" in more[0]["reason"]
+
+
 def test_a_row_that_is_held_and_unchanged_is_held_in_the_plan_too_and_apply_waits_for_nothing(
     terminal: Terminal, desk: MappingsFixture, tmp_path: Path
 ) -> None:
@@ -304,9 +329,20 @@ def test_more_than_a_window_lets_through_is_told(terminal: Terminal, desk: Mappi
     for _ in range(3):
         desk.world.attach_by_hand(desk.world.running(app="web"), "db")
     ran = terminal("plan")
-    assert "app=web takes 3 roles away, 1 of them in 10 minutes; the others wait their turn" in ran.stderr
+    assert "3 roles are taken away (app=web 3), 1 of them in 10 minutes; the others wait their turn" in ran.stderr
     [paced] = terminal.document("plan")["paced"]
     assert paced == {"mapping": "app=web", "changes": 3, "at_once": 1, "minutes": 10}
+
+
+def test_what_several_mappings_take_away_together_is_told(terminal: Terminal, desk: MappingsFixture) -> None:
+    terminal.parameters["MaxChangesPerEdit"] = "2"
+    for tag in ("app", "tier"):
+        desk.edit(f"{tag}=web", role="web")
+        for _ in range(2):
+            desk.world.attach_by_hand(desk.world.running(**{tag: "web"}), "db")
+    ran = terminal("plan")
+    assert "4 roles are taken away (app=web 2, tier=web 2), 2 of them in 10 minutes" in ran.stderr
+    assert [each["changes"] for each in terminal.document("plan")["paced"]] == [2, 2]
 
 
 def test_a_profile_that_is_made_later_is_planned(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:

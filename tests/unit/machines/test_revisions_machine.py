@@ -206,7 +206,7 @@ class Mappings(RuleBasedStateMachine):
                 at: each for at, each in self.revisions.items() if at[0] == key
             }
             assert len(store.history(pk)) == min(50, self.entries[key])
-            window = store.get([layout.window_key(key)]).get(layout.window_key(key), {})
+            window = store.get([layout.budget_key(key)]).get(layout.budget_key(key), {})
             granted = (window["credit"], window["credit_revision"]) if window else None
             assert granted == self.budget.get(key)
 

@@ -1,4 +1,4 @@
-"""Three workers change instances by two mappings; by the model's own count no window ever holds more than it may.
+"""Three workers change instances by two mappings; by the model's own count the window never holds more than it may.
 
 A worker takes room as `Reconciler` does: with its grant, in one write; when that is refused it looks for room, and
 tries once more. What EC2 refuses gives its room back.
@@ -89,7 +89,7 @@ class Windows(RuleBasedStateMachine):
         self.approved[mapping] += 1
         store = self.workers[0].store
         granted = Update().set({"credit": credit, "credit_revision": self.approved[mapping]})
-        store.write(store.update(layout.window_key(MAPPINGS[mapping]), granted))
+        store.write(store.update(layout.budget_key(MAPPINGS[mapping]), granted))
         self.credit[mapping] = credit
 
     # ---- what workers do ----
@@ -99,7 +99,7 @@ class Windows(RuleBasedStateMachine):
     def change(self, who: int, mapping: int, *, in_between: bool, at_once: bool, overtaken: bool) -> None:
         """Other workers may come in between, when there is no room at once."""
         if who not in self.asking:
-            room = self.workers[who].window.room(MAPPINGS[mapping], self.now)
+            room = self.workers[who].window.room(self.now)
             self._open(who, Asking(mapping, room, LIMITS.per_edit))
             if not in_between:
                 self.reserve_or_wait(who, at_once=at_once)
@@ -113,7 +113,7 @@ class Windows(RuleBasedStateMachine):
         if not asking or asking.room:
             return
         mapping, revision = MAPPINGS[asking.mapping], self.approved[asking.mapping] - older
-        allowed, counted = LIMITS.allowed(self.fleet), self._still_counted(asking.mapping)
+        allowed, counted = LIMITS.allowed(self.fleet), self._still_counted()
         credit = 0 if older else self.credit[asking.mapping]
         if at_once:
             other = self.workers[(who + 1) % 3].window
@@ -121,8 +121,7 @@ class Windows(RuleBasedStateMachine):
         room = self.workers[who].window.reserve_or_wait(mapping, revision, self.now)
         approved = isinstance(room, Reservation) and "credit" in str(room.take)
         if isinstance(room, datetime):
-            # Who is overtaken between may miss room that has just been cleared, and asks again.
-            assert counted >= allowed or at_once, "room that is there is given"
+            assert counted >= allowed, "room that is there is given"
             assert not credit, "what somebody approved goes on"
             assert self.now < room <= self.now + timedelta(minutes=HORIZON, seconds=SPREAD), (
                 "and it says whose turn is when"
@@ -166,7 +165,7 @@ class Windows(RuleBasedStateMachine):
     @invariant()
     def credit_is_what_was_approved_and_not_used(self) -> None:
         for mapping, credit in enumerate(self.credit):
-            assert self._window(mapping).get("credit", 0) == credit
+            assert self._budget(mapping).get("credit", 0) == credit
 
     # ---- how ----
 
@@ -188,28 +187,28 @@ class Windows(RuleBasedStateMachine):
             assert asking.revision == self.approved[change.mapping]
             self.credit[change.mapping] -= 1
         else:
-            within = [each for each in self._counted(change.mapping) if change.at - WINDOW < each.at]
-            assert len(within) <= asking.allowed, "a window holds no more than it may"
+            within = [each for each in self._counted() if change.at - WINDOW < each.at]
+            assert len(within) <= asking.allowed, "the window of all mappings holds no more than it may"
 
-    def _counted(self, mapping: int) -> list[Change]:
-        return [each for each in self.changes if each.mapping == mapping and not (each.approved or each.given_back)]
+    def _counted(self) -> list[Change]:
+        return [each for each in self.changes if not (each.approved or each.given_back)]
 
-    def _still_counted(self, mapping: int) -> int:
+    def _still_counted(self) -> int:
         """Changes whose minute hasn't left: it does when a whole window has passed since its end."""
         minute = timedelta(minutes=1)
-        ends = [each.at - (each.at - START) % minute + minute for each in self._counted(mapping)]
+        ends = [each.at - (each.at - START) % minute + minute for each in self._counted()]
         return sum(self.now < end + WINDOW for end in ends)
 
     def _recent(self) -> list[Change]:
         return [each for each in self.changes if not each.given_back and self.now - each.at < WINDOW]
 
-    def _window(self, mapping: int) -> codec.Item:
-        at = layout.window_key(MAPPINGS[mapping])
+    def _budget(self, mapping: int) -> codec.Item:
+        at = layout.budget_key(MAPPINGS[mapping])
         return self.workers[0].store.get([at]).get(at, {})
 
     def _table(self) -> list[Any]:
         return list(self.client.scan(TableName=STATE_TABLE)["Items"])
 
 
-def test_whoever_changes_whatever_when_no_window_holds_more_than_it_may() -> None:
+def test_whoever_changes_whatever_when_the_window_holds_no_more_than_it_may() -> None:
     run_state_machine_as_test(Windows, settings=at_most(800, 40))

@@ -97,7 +97,7 @@ class Observation:
         return until if until and until > now else None
 
     def turn(self, decision: Decision, now: datetime) -> datetime | None:
-        """When this very change has its turn, if it waits for room in its mapping's window."""
+        """When this very change has its turn, if it waits for room in the window."""
         until = self.watched_until(now)
         return until if until and self.shown(waits_for_room(decision, until)) else None
 
@@ -183,9 +183,7 @@ def _with_owners(
 
 
 def waits_for_room(decision: Decision, until: datetime) -> Decision:
-    """The same, waiting until its mapping may change more instances."""
-    reason = (
-        f"{decision.mapping} has changed as many instances in a while as it may without approval; this one waits "
-        f"until there is room, and then: {decision.reason}"
-    )
+    """The same, waiting until more instances may change."""
+    waits = "as many instances were changed in a while as may be without approval; this one waits until there is room"
+    reason = f"{waits}, and then: {decision.reason}"
     return replace(decision, action=Action.WAIT, code="window", reason=reason, until=until)

@@ -3,9 +3,8 @@
 Nothing is locked. A mutation names the association that was observed; when EC2 refuses a stale one, we observe again.
 After a mutation too: that follows the association until it is `associated`, and meets what changed meanwhile.
 
-A change is one write, one mutation, one write: the grant, the start of a history entry and the room in the mapping's
-window; the call; its outcome. An entry that stays "started" says that nobody knows the outcome: what the instance
-carries tells.
+A change is one write, one mutation, one write: the grant, the start of a history entry and the room in the window; the
+call; its outcome. An entry that stays "started" says that nobody knows the outcome: what the instance carries tells.
 """
 
 import random
@@ -215,7 +214,7 @@ class Reconciler:
         entry = records.history_entry(request, observed, decision, {}) | {"outcome": STARTED}
         for wait in (*CROWDED, None):
             now = self.now()
-            room = found or (self.window.room(mapping, now) if mapping else None)
+            room = found or (self.window.room(now) if mapping else None)
             change = records.starting(observed, decision, now)
             try:
                 at = self.state.save(request.instance, change, now, entry=entry, also=[room.take] if room else [])
@@ -227,16 +226,15 @@ class Reconciler:
                     return turn
                 found = turn
             except errors.RetryableError as error:
-                # Workers that count for the same mapping at the same time: DynamoDB lets one of them through. But where
-                # no answer came it may have been written: once more would count it twice.
+                # Workers that count at the same time: DynamoDB lets one of them through. But where no answer came it
+                # may have been written: once more would count it twice.
                 if mapping is None or wait is None or isinstance(error, errors.NoResponseError):
                     raise
                 self.sleep(wait * random.Random().uniform(0.5, 1))  # noqa: S311  # spreads load, guards nothing
             else:
                 record = replace(observed.record, writes=observed.record.writes + bool(change))
                 return _Started(at, room, replace(observed, record=record))
-        reason = f"the changes of {mapping} could not be counted"
-        raise errors.RetryableError("WindowBusy", reason, "dynamodb:UpdateItem")
+        raise errors.RetryableError("WindowBusy", "the change could not be counted", "dynamodb:UpdateItem")
 
     def _refused(
         self, request: ReconcileRequest, decision: Decision, started: _Started, error: errors.AwsRefusalError

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
+from rolekeeper.instances.change_limit import counted
 from rolekeeper.mappings.scan import ImpactScanner, Scan
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Verdict
 from rolekeeper.model.mapping import Mode, PublishedMapping, WhenOccupied
@@ -129,7 +130,8 @@ class Assessor:
         self, seen: RowSnapshot, candidate: PublishedMapping, scan: Scan, verdict: Verdict, notes: Iterable[str] = ()
     ) -> Verdict:
         """This verdict on a candidate, or that it is held until somebody approves what it would do."""
-        impact, number = self.scanner.compared(scan.impact, candidate, seen.published), candidate.revision
+        took = counted(seen.stored.edits, self.scanner.limits.minutes, seen.at)
+        impact, number = self.scanner.compared(scan.impact, candidate, seen.published, took), candidate.revision
         if seen.approves(candidate) or not (impact.needs_approval or seen.shows_held(candidate)):
             return replace(verdict, impact=impact)
         why = f"it would {impact}; to approve it, write {number} into approve"

@@ -31,9 +31,9 @@ type Ranked = tuple[PublishedMapping | None, Candidates]
 class Impact:
     """How many instances a revision would change, and from which profile to which, by ARN.
 
-    The rest is known once it is compared: the permissions gained and lost, and, where the number alone doesn't let it
-    pass, how many of the `fleet` are `allowed` to change without approval. `severe` are permissions gained that are
-    broad.
+    The rest is known once it is compared: the permissions gained and lost, those gained that are `severe`, how many other
+    edits `took` in the last `minutes`, how many are `allowed` without approval, and the `fleet`, where the number alone
+    doesn't let it pass.
     """
 
     attach: int = 0
@@ -42,8 +42,10 @@ class Impact:
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)
     difference: Difference = Difference()  # noqa: RUF009  # frozen
     severe: tuple[str, ...] = ()
+    took: int = 0
+    minutes: int = 0
     fleet: int | None = None
-    allowed: int | None = None
+    allowed: int = 0
 
     @property
     def changes(self) -> int:
@@ -86,12 +88,19 @@ class Impact:
 
     @property
     def needs_approval(self) -> bool:
-        return bool(self.severe) or (self.allowed is not None and self.changes > self.allowed)
+        return bool(self.severe) or self.exceeds
+
+    @property
+    def exceeds(self) -> bool:
+        """Whether it changes more instances than may change without approval."""
+        return self.changes > 0 and self.changes + self.took > self.allowed
 
     def __str__(self) -> str:
         counts = f"attach {self.attach:,}, replace {self.replace:,} and detach {self.detach:,} instances"
         if self.fleet is not None:
-            counts += f" ({self.changes:,} of {self.fleet:,}; {self.allowed:,} may change without approval)"
+            others = f", and other edits changed {self.took:,} in the last {self.minutes} minutes" if self.took else ""
+            number = f"{self.changes + self.took:,} of {self.fleet:,}"
+            counts += f"{others} ({number}; {self.allowed:,} may change without approval)"
         if self.severe:
             counts = f"{as_many('give severe permissions:', self.severe, WORDS)}; it would {counts}"
         return f"{counts}; {_words(self.difference)}" if self.changes else counts

@@ -12,7 +12,9 @@ from datetime import datetime
 
 from rolekeeper.aws import Ec2, WorkQueue
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
+from rolekeeper.instances.change_limit import counting
 from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor, sentence, waiting
+from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.revisions import Entry, Revisions
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS
@@ -182,8 +184,12 @@ class Publisher:
             entry = entry or seen.entry_for(verdict)
             self.revisions.hold(Held(mapping, seen.at, seen.by), entry, seen.at)
         elif entry and mapping and verdict.ending in _PUBLISHES:
-            budget = verdict.impact.takes if verdict.impact and seen.approves(mapping) else 0
-            self.revisions.publish(mapping, entry, seen.at, budget, seen.stored.in_conflict)
+            impact, approved = verdict.impact or Impact(), seen.approves(mapping)
+            budget, counts, blocks = impact.takes if approved else 0, None, seen.stored.in_conflict
+            if impact.changes and not approved:
+                # Another judge may have counted since: then this one looks again.
+                counts = counting(seen.stored.edits, impact.changes, impact.allowed, impact.minutes, self.now())
+            self.revisions.publish(mapping, entry, seen.at, budget=budget, blocks=blocks, counts=counts)
         elif entry and layout.fits_partition(seen.key):
             self.revisions.note(seen.key, entry, seen.at)
 

@@ -22,7 +22,7 @@ class StoredMapping:
 
     `published` is the last revision or its tombstone. `held` was held last, and may have been approved or overtaken
     since. `any_value` is what is published for the same tag key and any value; `in_conflict` are rows. `untold`: the
-    instances of what is published haven't all been sent yet.
+    instances of what is published haven't all been sent yet. `edits` counts what all edits change (`layout.EDITS`).
     """
 
     published: PublishedMapping | None = None
@@ -31,6 +31,7 @@ class StoredMapping:
     control: Control = field(default_factory=Control)
     in_conflict: frozenset[MappingKey] = frozenset()
     untold: bool = False
+    edits: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     @property
     def last(self) -> int:
@@ -50,8 +51,8 @@ class Revisions:
     def read(self, key: MappingKey) -> StoredMapping:
         any_value = MappingKey(key.tag_key, ANY_VALUE)
         published_at, held_at, any_at = layout.published_key(key), layout.held_key(key), layout.published_key(any_value)
-        wanted = {layout.CONTROL, published_at, held_at, any_at} if layout.fits_partition(key) else {layout.CONTROL}
-        items = self.store.get(sorted(wanted))
+        wanted = {published_at, held_at, any_at} if layout.fits_partition(key) else set()
+        items = self.store.get(sorted({layout.CONTROL, layout.EDITS, *wanted}))
         return StoredMapping(
             published=self._decoded(codec.published_from, items.get(published_at)),
             held=self._decoded(codec.held_from, items.get(held_at)),
@@ -59,23 +60,31 @@ class Revisions:
             control=codec.control_from(items.get(layout.CONTROL, {})),
             in_conflict=self._decoded(_in_conflict, items.get(published_at)) or frozenset(),
             untold=UNTOLD in items.get(published_at, {}),
+            edits=self._decoded(_numbers, items.get(layout.EDITS)) or {},
         )
 
     def _decoded[T](self, decode: Callable[[codec.Item], T], item: codec.Item | None) -> T | None:
         return self.store.decode(decode, item) if item else None
 
-    def publish(
-        self, mapping: PublishedMapping, entry: Entry, at: datetime, budget: int = 0, blocks: Iterable[MappingKey] = ()
+    def publish(  # noqa: PLR0913  # one transaction says all that changes
+        self,
+        mapping: PublishedMapping,
+        entry: Entry,
+        at: datetime,
+        *,
+        budget: int = 0,
+        blocks: Iterable[MappingKey] = (),
+        counts: Update | None = None,
     ) -> None:
         """Put a mapping in effect, and keep it as a revision with its history entry, in one transaction.
 
-        `budget`: the replaces and detaches that a person approved; `blocks`: the rows in conflict, as they were read.
+        `budget`: the replaces and detaches that a person approved; `blocks`: the rows in conflict, as they were read;
+        `counts` is for `layout.EDITS`, and what it asks for must hold.
         """
         item = codec.published_item(mapping)
         revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}
-        if blocked := {layout.mapping_pk(each) for each in blocks}:
-            item[BLOCKS] = blocked
-        item[UNTOLD] = True
+        blocked = {layout.mapping_pk(each) for each in blocks}
+        item |= {UNTOLD: True, **({BLOCKS: blocked} if blocked else {})}
         writes = [
             self.store.put(item, if_higher="revision", if_same=[BLOCKS]),
             self.store.put(revision),
@@ -86,7 +95,9 @@ class Revisions:
             writes.append(self.store.put(codec.timer_item(Timer(expires_at, mapping.key))))
         if budget:
             granted = Update().set({"credit": budget, "credit_revision": mapping.revision})
-            writes.append(self.store.update(layout.window_key(mapping.key), granted))
+            writes.append(self.store.update(layout.budget_key(mapping.key), granted))
+        if counts:
+            writes.append(self.store.update(layout.EDITS, counts))
         self.store.write(*writes)
 
     def hold(self, held: Held, entry: Entry, at: datetime) -> None:
@@ -121,6 +132,10 @@ class Revisions:
 
     def history(self, key: MappingKey, limit: int = 50) -> list[codec.Item]:
         return self.store.history(layout.mapping_pk(key), limit)
+
+
+def _numbers(item: Mapping[str, Any]) -> dict[str, int]:
+    return {name: int(value) for name, value in item.items() if name not in ("pk", "sk")}
 
 
 def _in_conflict(item: Mapping[str, object]) -> frozenset[MappingKey]:

@@ -199,10 +199,12 @@ class ImpactScanner:
                     found.impact.add(seen, before, after, self.ownership)
         return found
 
-    def compared(self, impact: Impact, candidate: PublishedMapping, published: PublishedMapping | None) -> Impact:
+    def compared(
+        self, impact: Impact, candidate: PublishedMapping, published: PublishedMapping | None, took: int
+    ) -> Impact:
         """What a candidate (or a tombstone) would do, with permissions, and with the fleet where that decides.
 
-        IAM's refusals are no error: the difference says them.
+        `took`: what other edits changed in the window. IAM's refusals are no error: the difference says them.
         """
         # The candidate's own profile may have still to be made; it will hold the candidate's role.
         own, role = candidate.profile_arn, candidate.spec.role if candidate.profile_arn else ""
@@ -217,10 +219,12 @@ class ImpactScanner:
         consented = published.profile_arn if published and published.spec.allow_broad else ""
         moves += [("", "") if candidate.deleted else (consented, role)]
         gains = [phrase for move in dict.fromkeys(moves) for phrase in self.policies.severe_gain(*move)]
-        impact = replace(impact, difference=difference, severe=tuple(dict.fromkeys(gains)))
-        if impact.changes <= self.limits.per_edit:
+        limits, severe = self.limits, tuple(dict.fromkeys(gains))
+        known = replace(impact, difference=difference, severe=severe)
+        impact = replace(known, took=took, minutes=limits.minutes, allowed=limits.per_edit)
+        if not impact.exceeds:
             return impact
-        return replace(impact, fleet=self.fleet, allowed=self.limits.allowed(self.fleet))
+        return replace(impact, fleet=self.fleet, allowed=limits.allowed(self.fleet))
 
     def add_possible_conflicts(
         self, conflicts: Conflicts, candidate: PublishedMapping, stored: StoredMapping, now: datetime

@@ -226,7 +226,7 @@ class Decision:
 
     @property
     def counted_for(self) -> MappingKey | None:
-        """The mapping in whose window this takes room: it takes a role away. A pin is a person's own act."""
+        """The mapping for which this takes room in the window: it takes a role away. A pin is a person's own act."""
         return self.mapping if self.action is not Action.ATTACH and self.mapping and not self.mapping.pins else None
 
     @property

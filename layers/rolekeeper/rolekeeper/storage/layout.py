@@ -15,6 +15,9 @@ type Key = tuple[str, str]
 CONTROL: Key = ("control", "control")
 FLEET: Key = ("fleet", "fleet")
 DEPLOYED: Key = ("deployed", "deployed")
+# What is counted over all mappings. IAM tells partitions apart, but no sort keys.
+CHANGES: Key = ("window#changes", "window")
+EDITS: Key = ("window#edits", "window")
 TIMERS, PIN = "timers", "pin"
 # What a history entry says of a change: it is about to be made, EC2 took it, EC2 refused it.
 STARTED, DONE, REFUSED = "started", "done", "refused"
@@ -70,8 +73,9 @@ def held_key(key: MappingKey) -> Key:
     return mapping_pk(key), "held"
 
 
-def window_key(key: MappingKey) -> Key:
-    return mapping_pk(key).replace("mapping", "window", 1), "window"  # IAM tells partitions apart, but no sort keys
+def budget_key(key: MappingKey) -> Key:
+    """What was approved of one mapping's changes: `credit` is left of it, for the revision `credit_revision`."""
+    return mapping_pk(key).replace("mapping", "window", 1), "window"
 
 
 def revision_sk(revision: int) -> str:

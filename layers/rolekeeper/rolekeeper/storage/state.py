@@ -94,7 +94,7 @@ class State:
         """Write what changes in an instance's record, with its history, in one transaction; nothing if all is empty.
 
         `entry` is a new history entry; its key is returned, to complete it. `completes` has the key of one that was
-        started, and what is known by now; `also` is the room that a change takes in its mapping's window.
+        started, and what is known by now; `also` is the room that a change takes in the window.
 
         Raises:
             ConflictError: the record, or what a condition of the rest is about, is another by now; nothing was written.
