@@ -8,6 +8,7 @@ from socket import socket
 import pytest
 
 from fixtures.aws_cli import Aws, aws_command
+from rolekeeper.storage import layout
 from rolekeeper_local.account import EmulatedAccount, starter_mappings
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
@@ -48,6 +49,15 @@ def deployed(aws: EmbeddedAws) -> EmulatedAccount:
     for row in starter_mappings():
         eventually(partial(world.mapping_status, row["tag_key"], row["tag_value"], "Published"))
     return world
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_changed_lately(request: pytest.FixtureRequest) -> None:
+    """Each test begins with empty windows: otherwise its edits would be held for what the tests before it changed."""
+    if "deployed" in request.fixturenames:
+        world: EmulatedAccount = request.getfixturevalue("deployed")
+        for pk, sk in (layout.CHANGES, layout.EDITS):
+            world.dynamodb.delete_item(TableName=world.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
 
 
 @pytest.fixture

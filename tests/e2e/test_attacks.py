@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -147,6 +148,32 @@ def test_who_edits_cannot_approve_their_own_edit(deployed: EmulatedAccount, role
         people["approvers"]("dynamodb", "put-item", *table, "--item", row)
     people["approvers"]("dynamodb", "update-item", *table, *approve)
     eventually(lambda: deployed.mapping("wide", "x")["status"] == "Published")
+
+
+def test_a_wide_change_split_over_rows_waits_as_one_row_does(
+    deployed: EmulatedAccount, mails: Callable[[], list[str]]
+) -> None:
+    deployed.make_role("split")
+    instances = {part: [deployed.launch("attacked", part=part) for _ in range(20)] for part in ("one", "two")}
+    everybody = [each for some in instances.values() for each in some]
+    eventually(lambda: all(deployed.state(each) == "running" for each in everybody))
+
+    def status(part: str) -> object:
+        return deployed.mapping("part", part).get("status")
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda part: deployed.put_mapping("part", part, role="split"), instances))
+    eventually(lambda: {status(part) for part in instances} == {"Held", "Published"})
+    waits, passed = sorted(instances, key=lambda part: str(status(part)))
+
+    row = deployed.mapping("part", waits)
+    assert "it would attach 20, replace 0 and detach 0 instances, and other edits changed 20" in row["status_reason"]
+    eventually(lambda: any("Mapping Held" in each and waits in each for each in mails()))
+    eventually(lambda: all(deployed.carries(each, "split") for each in instances[passed]))
+    assert not any(deployed.shown(each) for each in instances[waits])
+    approved = {name: row[name] for name in ("role", "status", "held_revision")} | {"approve": row["held_revision"]}
+    deployed.put_mapping("part", waits, **approved)
+    eventually(lambda: all(deployed.carries(each, "split") for each in everybody))
 
 
 def test_a_role_that_is_swapped_inside_its_profile_is_given_to_nobody_else(

@@ -21,6 +21,8 @@ TAGS = ("app=web", "app=db", "app=web", "app=db", "team=x", "lock=y", "app=")
 MAPPINGS = ("app=web", "app=db", "app=*", "team=x", "lock=*")
 UNMAPPED = "stack=blue"
 ROLES = ("web", "db", "ops")
+# With a limit of so many, people split wide changes over rows.
+FEW = 3
 THEIRS = "theirs"
 # A profile outside the path that holds a role inside.
 LOOSE = "loose"
@@ -56,6 +58,7 @@ class People:
         habits: Habits,
     ) -> None:
         self._rng = rng
+        self._split = random.Random(repr(rng.getstate()))  # chance of a schedule
         self._engine = engine
         self._weather = weather
         self._account = account
@@ -286,11 +289,14 @@ class People:
         self.put(tag, **(columns or self.row()))
 
     def change_role(self) -> None:
-        """Edit nothing but the role of a row."""
+        """Edit nothing but the role of a row; where few may change, of all rows at the same moment."""
         if rows := self._rows():
-            row = codec.from_attributes(self._rng.choice(rows))
-            tag = f"{row.pop('tag_key')}={row.pop('tag_value')}"
-            self.put(tag, **{**row, "role": self._rng.choice((*ROLES, "web", "db", "NONE"))})
+            chosen, role = self._rng.choice(rows), self._rng.choice((*ROLES, "web", "db", "NONE"))
+            # A chance of its own, so that other schedules stay as they are.
+            wide = self._promises.limits.per_edit <= FEW and self._split.random() < 1 / 2
+            for each in rows if wide else [chosen]:
+                row = codec.from_attributes(each)
+                self.put(f"{row.pop('tag_key')}={row.pop('tag_value')}", **{**row, "role": role})
 
     def row(self) -> dict[str, Any]:
         """What somebody might write into a row."""

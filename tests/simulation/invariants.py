@@ -5,9 +5,9 @@ Nothing here asks the code what it meant: it goes by EC2's truth, by what is wri
 read what.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,7 +30,7 @@ PROMISES: Mapping[int, str] = {
     4: "it converges, or the instance shows why not",
     5: "every accepted message ends converged, parked or as a dead letter",
     6: "unreadable or empty mappings hold",
-    7: "at most the allowed number of changes per edit and per window",
+    7: "over all mappings, at most the allowed number of changes by edits and per window, unless approved",
     8: "a converged reconcile writes nothing",
     9: "a grant and the start of a history entry before each change, its outcome after it",
     10: "every role was justified by a tag and a mapping that held during the reconcile",
@@ -56,7 +56,10 @@ class Violation:
 
 @dataclass(frozen=True)
 class Started:
-    """What a run wrote before a change, in its history entry: the change, and for which mapping."""
+    """What a run wrote before a change, in its history entry: the change, and for which mapping.
+
+    `approved`: it was taken from the budget of an approved revision.
+    """
 
     action: str
     code: str
@@ -67,6 +70,7 @@ class Started:
     association: str
     state: str
     at: float
+    approved: bool = False
 
     @property
     def gives_up(self) -> bool:
@@ -131,8 +135,10 @@ class Promises:
     lost_at: float = float("-inf")
     marked: list[tuple[float, bool]] = field(default_factory=list)
     _taken: set[str] = field(default_factory=set)
-    _counted: defaultdict[MappingKey, list[float]] = field(default_factory=lambda: defaultdict(list))
-    _credit: defaultdict[MappingKey, int] = field(default_factory=lambda: defaultdict(int))
+    _counted: list[float] = field(default_factory=list)
+    _edited: list[tuple[float, int]] = field(default_factory=list)
+    _granted: dict[tuple[MappingKey, int], int] = field(default_factory=dict)
+    _used: Counter[tuple[MappingKey, int]] = field(default_factory=Counter)
 
     def broken(self, promise: int, text: str) -> None:
         """Note a broken promise."""
@@ -160,7 +166,8 @@ class Promises:
     def state_lost(self) -> None:
         """The state table is about to be emptied: what was counted and granted is known to nobody any more."""
         self.lost_at = self.engine.seconds
-        self._counted.clear()
+        for each in (self._counted, self._edited, self._granted, self._used):
+            each.clear()
 
     # ---- what they ask of EC2 ----
 
@@ -278,13 +285,28 @@ class Promises:
             return
         if started.at <= self.lost_at:
             return  # it was counted in a table that was emptied before EC2 was asked
-        times = self._counted[started.mapping]
-        times.append(started.at)
-        # A minute's count is taken by the counting function's own clock.
-        length = self.window.total_seconds() - 2 * self.skew
-        recent = sum(at > started.at - length for at in times)
-        allowed = self.limits.allowed(len(self.account.instances)) + self._credit[started.mapping]
-        self.check(7, recent <= allowed, lambda: f"{asked}: change {recent} in the window, {allowed} are allowed")
+        if started.approved:
+            revision = started.mapping, started.revision
+            self._used[revision] += 1
+            used, granted = self._used[revision], self._granted.get(revision, 0)
+            self.check(7, used <= granted, lambda: f"{asked}: change {used} of the {granted} that were approved")
+            return
+        self._counted.append(started.at)
+        recent = sum(at > started.at - self._length for at in self._counted)
+        self.check(
+            7,
+            recent <= self._allowed,
+            lambda: f"{asked}: change {recent} in the window of all mappings, {self._allowed} are allowed",
+        )
+
+    @property
+    def _length(self) -> float:
+        """How many seconds a window lasts at least: a minute's count is taken by the counting function's own clock."""
+        return self.window.total_seconds() - 2 * self.skew
+
+    @property
+    def _allowed(self) -> int:
+        return self.limits.allowed(len(self.account.instances))
 
     # ---- what is written ----
 
@@ -307,10 +329,8 @@ class Promises:
                 self.pins[owner.id].append((self.engine.seconds, pin))
         elif sk == "published":
             self._wrote_published(layout.mapping_of(pk), new)
-        elif sk == "window" and new and new.get("credit") != (old or {}).get("credit"):
-            before, after = (int((each or {}).get("credit", {}).get("N", 0)) for each in (old, new))
-            if after > before:
-                self._credit[layout.mapping_of(pk)] += after
+        elif sk == "window" and new and "credit" in new:
+            self._wrote_budget(layout.mapping_of(pk), codec.from_attributes(old or {}), codec.from_attributes(new))
 
     def _wrote_record(self, pk: str, new: Attributes) -> None:
         if owner := layout.instance_key_from(pk):
@@ -323,6 +343,16 @@ class Promises:
         entry = codec.from_attributes(new)
         if entry.get("outcome") == STARTED:
             self.writer.notes.setdefault("started", {})[owner.id] = _started(entry)
+            self.writer.notes["last"] = owner.id
+
+    def _wrote_budget(self, key: MappingKey, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        """A revision was approved, or a change is taken from what was, in the very transaction that starts it."""
+        revision = int(new["credit_revision"])
+        if old.get("credit_revision") != revision:
+            self._granted[key, revision] = int(new["credit"])
+        elif new["credit"] < old["credit"] and self.writer:
+            last, started = self.writer.notes["last"], self.writer.notes["started"]
+            started[last] = replace(started[last], approved=True)
 
     def _wrote_published(self, key: MappingKey, new: Attributes) -> None:
         log = self.published[key]
@@ -348,23 +378,27 @@ class Promises:
             self.check(11, fits, lambda: f"{run.name} serves {key} with {mapping.spec.role}, which is broad")
         if run and former and not former.deleted:
             # After the whole transaction: an approval is written in it too.
-            credit = self._credit[key]
-            self.engine.after(0, lambda: self._within_the_edit(run, former, mapping, credit))
+            self.engine.after(0, lambda: self._within_the_edits(run, former, mapping))
 
-    def _within_the_edit(self, run: Run, former: PublishedMapping, mapping: PublishedMapping, credit: int) -> None:
-        """A new revision that would take more roles than are allowed at once is served only when it is approved."""
-        if self._credit[mapping.key] > credit or mapping.revision == former.revision:
+    def _within_the_edits(self, run: Run, former: PublishedMapping, mapping: PublishedMapping) -> None:
+        """Of revisions that nobody approved only so many are served in a window that together they take few roles."""
+        if (mapping.key, mapping.revision) in self._granted or mapping.revision == former.revision:
             return
         if not mapping.deleted and (mapping.spec.priority > former.spec.priority or not mapping.spec.enabled):
             return  # then another mapping may govern instead, and what changes is its doing
         if (mapping.profile_arn == former.profile_arn and not mapping.deleted) or _narrower(mapping, self.engine.now()):
             return
         taken = sum(self._loses(instance, former, run.began) for instance in self.account.instances)
-        allowed = self.limits.allowed(len(self.account.instances))
+        now = self.engine.seconds
+        self._edited.append((now, taken))
+        together = sum(number for at, number in self._edited if at > now - self._length)
         self.check(
             7,
-            taken <= allowed,
-            lambda: f"{run.name} serves {mapping.key} {mapping.revision}, which takes {taken} roles; {allowed} may go",
+            together <= self._allowed,
+            lambda: (
+                f"{run.name} serves {mapping.key} {mapping.revision}, which takes {taken} roles, and {together} "
+                f"with the edits before it; {self._allowed} may go"
+            ),
         )
 
     def _loses(self, instance: str, former: PublishedMapping, since: float) -> bool:

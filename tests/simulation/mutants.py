@@ -263,23 +263,76 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "lets one change too many through",
         "rolekeeper.instances.change_limit",
-        '"total", "<", allowed',
-        '"total", "<=", allowed',
+        "allowed - number + sum(over.values())",
+        "allowed - number + 1 + sum(over.values())",
         seed=118,
     ),
     _mutant(
         "counts a change for a minute only",
         "rolekeeper.instances.change_limit",
-        "last = _minute(now) - self.minutes - 1",
+        "last = _minute(now) - minutes - 1",
         "last = _minute(now) - 1",
         seed=192,
     ),
+    Mutant(
+        "counts the changes of each mapping by itself",
+        (
+            Edit(
+                "rolekeeper.instances.reconcile",
+                "self.window.room(now) if mapping else None",
+                "self.window.room(now, mapping=mapping) if mapping else None",
+            ),
+            Edit(
+                "rolekeeper.instances.change_limit",
+                "fleet: int = 0) -> Reservation:\n",
+                'fleet: int = 0, mapping: Any = None) -> Reservation:\n        one = f"window#0:{mapping}", "window"\n',
+            ),
+            Edit(
+                "rolekeeper.instances.change_limit",
+                "Reservation(self.store.update(layout.CHANGES, take), self.store.update(layout.CHANGES, back))",
+                "Reservation(self.store.update(one, take), self.store.update(one, back))",
+            ),
+            Edit(
+                "rolekeeper.instances.change_limit",
+                "        found = self.store.get([layout.CHANGES, budget, layout.FLEET])\n"
+                "        item, approved = found.get(layout.CHANGES, {}), found.get(budget, {})\n",
+                '        one = f"window#0:{mapping}", "window"\n'
+                "        found = self.store.get([one, budget, layout.FLEET])\n"
+                "        item, approved = found.get(one, {}), found.get(budget, {})\n",
+            ),
+            Edit(
+                "rolekeeper.instances.change_limit",
+                "            return self.room(now, item, fleet)\n",
+                "            return self.room(now, item, fleet, mapping)\n",
+            ),
+        ),
+        seed=188,
+    ),
     _mutant(
+        "lets another revision through than the approved one",
+        "rolekeeper.instances.change_limit",
+        'and int(approved.get("credit_revision", 0)) == revision:',
+        'and (revision := int(approved["credit_revision"])):',
+        seed=5778,
+    ),
+    Mutant(
         "serves a large edit without approval",
-        "rolekeeper.mappings.assess",
-        "        if seen.approves(candidate) or not (impact.needs_approval",
-        "        if True or not (impact.needs_approval",
-        seed=1628,
+        (
+            Edit(
+                "rolekeeper.mappings.assess",
+                "        if seen.approves(candidate) or not (impact.needs_approval",
+                "        if True or not (impact.needs_approval",
+            ),
+            Edit("rolekeeper.mappings.publish", "if impact.changes and not approved:", "if False:"),
+        ),
+        seed=549,
+    ),
+    _mutant(
+        "judges each edit by its own number",
+        "rolekeeper.mappings.publish",
+        "if impact.changes and not approved:",
+        "if False:",
+        seed=549,
     ),
     # ---- which mapping ----
     _mutant(

@@ -31,9 +31,9 @@ type Ranked = tuple[PublishedMapping | None, Candidates]
 class Impact:
     """How many instances a revision would change, and from which profile to which, by ARN.
 
-    The rest is known once it is compared: the permissions gained and lost, those gained that are `severe`, how many other
-    edits `took` in the last `minutes`, how many are `allowed` without approval, and the `fleet`, where the number alone
-    doesn't let it pass.
+    The rest is known once it is compared: the permissions gained and lost, which of the gained are `severe`, how many
+    other edits `took` in the last `minutes`, how many are `allowed` without approval, and the `fleet`, where the number
+    alone doesn't let it pass.
     """
 
     attach: int = 0
