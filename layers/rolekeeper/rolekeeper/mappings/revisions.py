@@ -78,8 +78,7 @@ class Revisions:
     ) -> None:
         """Put a mapping in effect, and keep it as a revision with its history entry, in one transaction.
 
-        `budget`: the replaces and detaches that a person approved; `blocks`: the rows in conflict, as they were read;
-        `counts` is for `layout.EDITS`, and what it asks for must hold.
+        `budget`: changes that a person approved; `blocks`: rows in conflict, as read; `counts`: at `layout.EDITS`.
         """
         item = codec.published_item(mapping)
         revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}
