@@ -1,8 +1,7 @@
 """Each minute's work: whatever expires is seen at its moment, not at the next sweep.
 
-The instances of a timer that is about to ring are sent with a delay, so that they arrive just after the moment; once it
-has passed, which is waited for when it comes within this minute, a mapping's row says `Expired` and its instances are
-sent again, for those that got their tag in between.
+Instances of a timer that is about to ring are sent with a delay, to arrive just after the moment. Once that has passed,
+a mapping's row says `Expired`, and its instances are sent again, for those that got their tag in between.
 """
 
 import math

@@ -76,10 +76,9 @@ class State:
         """Keep how many instances and mappings a whole sweep saw, on a change and once a day: limits are a share."""
         item = self.store.get([layout.FLEET]).get(layout.FLEET, {})
         seen = {"instances": instances, "mappings": mappings}
-        if item.items() >= seen.items() and str(item.get("at")) > layout.timestamp(at - FLEET_NEWS):
-            return
-        fleet = {**layout.key_attributes(layout.FLEET), **seen, "at": layout.timestamp(at)}
-        self.store.write(self.store.put(fleet))
+        if not (item.items() >= seen.items() and str(item.get("at")) > layout.timestamp(at - FLEET_NEWS)):
+            fleet = {**layout.key_attributes(layout.FLEET), **seen, "at": layout.timestamp(at)}
+            self.store.write(self.store.put(fleet))
 
     def save(  # noqa: PLR0913  # one write says all that changes
         self,
