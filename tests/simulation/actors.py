@@ -21,8 +21,8 @@ TAGS = ("app=web", "app=db", "app=web", "app=db", "team=x", "lock=y", "app=")
 MAPPINGS = ("app=web", "app=db", "app=*", "team=x", "lock=*")
 UNMAPPED = "stack=blue"
 ROLES = ("web", "db", "ops")
-# With a limit of so many, people split wide changes over rows.
-FEW = 3
+# With a limit of so few, people split wide changes over rows.
+FEW = 1
 THEIRS = "theirs"
 # A profile outside the path that holds a role inside.
 LOOSE = "loose"

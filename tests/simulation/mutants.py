@@ -272,7 +272,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.change_limit",
         "last = _minute(now) - minutes - 1",
         "last = _minute(now) - 1",
-        seed=192,
+        seed=191,
     ),
     Mutant(
         "counts the changes of each mapping by itself",
