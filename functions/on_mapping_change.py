@@ -23,7 +23,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
             change = record["dynamodb"]
             key = MappingKey(change["Keys"]["tag_key"]["S"], change["Keys"]["tag_value"]["S"])
             old, new = change.get("OldImage"), change.get("NewImage")
-            only_ours, by = _only_ours(old, new), _by(record.get("userIdentity"), old if new is None else None)
+            only_ours, made_by = _only_ours(old, new), str((record.get("userIdentity") or {}).get("principalId", ""))
+            by_a_person = old and not new and not made_by
+            claimed_by = str(old.get("edited_by", {}).get("S", ""))[:EDITOR] if by_a_person else ""
         except (AttributeError, KeyError, TypeError):
             # Trying again would never help, and would hold up the shard.
             app.telemetry.dropped("the stream record names no mapping row", event_id)
@@ -32,7 +34,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
             app.telemetry.count("StatusWriteSeen")
             return
         app.telemetry.count("MappingChangeSeen")
-        app.publisher.publish(key, event_id, by)
+        app.publisher.publish(key, event_id, claimed_by, made_by)
 
     answer = runtime.each_record(event, judge)
     app.telemetry.flush()
@@ -42,16 +44,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
 def _only_ours(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> bool:
     """Whether this asks for nothing: only our own columns changed, or what people ask was taken away.
 
-    Removing `status` by hand asks for another check; writing `approve`, for what is held to be served.
+    Removing `status` by hand asks for another check; writing an approval, for what is held to be served.
     """
     if not (old and new and "status" in new):
         return False
-    approves = "approve" in new and new["approve"] != old.get("approve")
+    approves = any(name in new and new[name] != old.get(name) for name in ("approve", "approved_by"))
     return not approves and content(old) == content(new)
-
-
-def _by(identity: object, deleted: Mapping[str, Any] | None) -> str:
-    """Who made the change, as far as the stream knows: DynamoDB, for an expired row, or whom a deleted one named."""
-    if isinstance(identity, Mapping) and (principal := identity.get("principalId")):
-        return str(principal)
-    return str(deleted.get("edited_by", {}).get("S", ""))[:EDITOR] if deleted else ""

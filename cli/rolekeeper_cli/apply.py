@@ -14,6 +14,7 @@ from rolekeeper.mappings.rows.reader import content
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import InstanceKey
+from rolekeeper.model.mapping import same_person
 from rolekeeper_cli import output, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.edits import MovedError, approve_held, judgements, mapping_rows, tell, write
@@ -66,6 +67,7 @@ def apply(deployment: Deployment, plan: PlanFile, *, approve: bool) -> ExitCode:
     if not wanted and not proposed.edits:
         output.say("Nothing to do: the plan changes nothing.")
         return ExitCode.DONE
+    _refuse_to_approve_own(deployment, proposed)
     _write_rows(deployment, proposed)
     _send(deployment, wanted)
     _wait(deployment, wanted)
@@ -98,6 +100,17 @@ def _refuse_unserved(plan: PlanFile, *, approve: bool) -> None:
             )
         if not edit.takes_effect:
             raise CommandError(f"{key} would be {edit.status}; nothing was applied", "fix the file, and plan again")
+
+
+def _refuse_to_approve_own(deployment: Deployment, proposed: Proposal) -> None:
+    caller = deployment.caller
+    own = [edit.key for edit in proposed.edits if edit.change and edit.status == Status.HELD]
+    if own and same_person(caller.arn, caller.arn):
+        raise CommandError(
+            f"{output.one_line(str(own[0]))} would be your own edit, and another person has to approve it; nothing was "
+            f"applied",
+            "write the rows with rolekeeper mapping import; another person runs rolekeeper mapping approve",
+        )
 
 
 def _moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> Iterator[str]:

@@ -25,9 +25,10 @@ STACK = "rolekeeper"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who runs the command, as AWS knows them."""
+    """Who runs the command, as AWS knows them; `id` is what policies call aws:userid."""
 
     arn: str
+    id: str
     account: str
     partition: str
 
@@ -115,7 +116,7 @@ class Deployment:
         """Who runs the command."""
         with classified("sts:GetCallerIdentity", "*"):
             answer = self.client("sts").get_caller_identity()
-        return Caller(answer["Arn"], answer["Account"], answer["Arn"].split(":")[1])
+        return Caller(answer["Arn"], answer["UserId"], answer["Account"], answer["Arn"].split(":")[1])
 
     @cached_property
     def settings(self) -> Settings:

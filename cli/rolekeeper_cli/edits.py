@@ -1,12 +1,13 @@
 """Writing a plan into the mapping table, and waiting for what Rolekeeper says of each row."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.mapping import MappingKey, same_person
 from rolekeeper.storage import layout
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment
@@ -92,12 +93,23 @@ def approve_held(deployment: Deployment, held: Mapping[MappingKey, int], *, wait
     """Approve revisions that are held, by their numbers, and tell of those that aren't served then.
 
     Raises:
-        CommandError: one isn't held any more.
+        CommandError: one isn't held any more, or is the caller's own edit.
         WaitTimeoutError: Rolekeeper judged none of the rows for a minute.
     """
-    rows = mapping_rows(deployment)
+    rows, caller, now = mapping_rows(deployment), deployment.caller, deployment.now()
+    expires = int((now + timedelta(days=deployment.settings.history_days)).timestamp())
+    signed = {"arn": caller.arn, "at": layout.timestamp(now), "expires": expires}
     for key, revision in held.items():
-        if not rows.approve(key, revision):
+        stored = deployment.app.revisions.read(key).held
+        if stored and same_person(stored.by, caller.arn):
+            hint = "edited_by names you; another person runs: rolekeeper mapping approve"
+            raise CommandError(f"revision {revision} of {key} is your own edit; it wasn't approved", hint)
+        if stays := stored is not None and stored.mapping.revision == revision and rows.holds(key, revision):
+            # Signed first: a row whose approval nobody signed yet is judged again by the next sweep only.
+            item = layout.key_attributes(layout.approval_key(caller.id, key, revision)) | signed
+            deployment.app.store.write(deployment.app.store.put(item))
+            stays = rows.approve(key, revision, caller.id)
+        if not stays:
             raise CommandError(f"revision {revision} of {key} is no longer held; it wasn't approved", "look again")
     if not wait:
         return ExitCode.DONE

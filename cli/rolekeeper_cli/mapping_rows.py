@@ -63,16 +63,22 @@ class MappingRows:
             return False
         return True
 
-    def approve(self, key: MappingKey, revision: int) -> bool:
-        """Approve a held revision; False when another is held by now, or none.
+    def holds(self, key: MappingKey, revision: int) -> bool:
+        """Whether a row shows a revision as held.
 
-        It is read before and isn't a condition of the write: an approver's policy names no column of Rolekeeper's, not
-        even in a condition. A number that is overtaken meanwhile approves nothing.
+        It isn't a condition of approving: an approver's policy names no column of Rolekeeper's, not even in a
+        condition. A number that is overtaken meanwhile approves nothing.
         """
-        if number_in(self.some([key]).get(key, {}), "held_revision") != revision:
-            return False
+        return number_in(self.some([key]).get(key, {}), "held_revision") == revision
+
+    def approve(self, key: MappingKey, revision: int, by: str) -> bool:
+        """Write into a row that this person signed a held revision; False when the row is gone."""
+        said = {"approve": revision, "approved_by": by}
         try:
-            self._update(key, Update().set({"approve": revision, "edited_by": self._by()}).only_if_present("tag_key"))
+            if number_in(self.some([key]).get(key, {}), "approve") == revision:
+                # An update that changes nothing isn't in the stream, so nobody would look at the row.
+                self._update(key, Update().remove("approve").only_if_present("tag_key"))
+            self._update(key, Update().set(said).only_if_present("tag_key"))
         except ConflictError:
             return False
         return True

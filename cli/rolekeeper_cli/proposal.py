@@ -182,7 +182,8 @@ class _Judge:
         parsed = read_row(row, self._deployment.app.home)
         # Of a row that is served as it says, nothing is asked: so its instances aren't looked at.
         trigger = Trigger("planned", "") if change else Trigger("planned", "", recheck=True, scan=Scan())
-        return RowSnapshot(key, row, parsed, stored, self._deployment.now(), trigger)
+        signed_as = self._deployment.app.revisions.signed_as(stored, parsed.approve, parsed.approved_by)
+        return RowSnapshot(key, row, parsed, stored, self._deployment.now(), trigger, signed_as)
 
 
 def _as_written(change: Change) -> Attributes:

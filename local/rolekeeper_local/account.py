@@ -156,6 +156,14 @@ class EmulatedAccount:
             ExpressionAttributeValues={":value": TypeSerializer().serialize(_sets(column, value))},
         )
 
+    def approve(self, tag_key: str, tag_value: str, revision: int) -> None:
+        """Sign a held revision and say so in the row, as the account's root."""
+        sk = f"mapping#{len(tag_key)}:{tag_key}#{tag_value}#{revision}"
+        signed = {"pk": {"S": f"approval#{self.account}"}, "sk": {"S": sk}}
+        self.dynamodb.put_item(TableName=self.state_table, Item=signed)
+        self.set_column(tag_key, tag_value, "approved_by", self.account)
+        self.set_column(tag_key, tag_value, "approve", revision)
+
     def delete_mapping(self, tag_key: str, tag_value: str) -> None:
         """Delete a row."""
         self.dynamodb.delete_item(

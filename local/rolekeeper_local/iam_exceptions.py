@@ -17,6 +17,7 @@ evaluation lacks, so that the policy's own words are enforced.
   Here from the request, for each item of a transaction its own (`dynamodb_keys.py`).
 - `iam:PassRole` (the ceiling: roles under the path, to EC2): never checked. Here checked too, on the profile's role.
 - `aws:PrincipalArn` (who may publish to the alarm topic): the session's ARN. Here the role's, as AWS has it.
+- `${aws:userid}` (in whose partition an approval is): taken for these very letters. Here the caller's, in conditions.
 - `aws:SecureTransport` (no plain HTTP to queues): false, truly. Here the embedded AWS answers as if by TLS.
 """
 # ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
@@ -56,6 +57,7 @@ def install(ec2_api: Ec2Api) -> None:
     iam_actions.extract_iam_action = _without_batch(iam_actions.extract_iam_action)
     iam_actions.extract_resource_arn = _with_instance(iam_actions.extract_resource_arn, ec2_api)
     iam_evaluator._resolve_condition_key = _with_role(iam_evaluator._resolve_condition_key)
+    iam_evaluator._conditions_met = _with_user_id(iam_evaluator._conditions_met)
     passed = _PassRoleCheck(iam_evaluator.enforce, iam_actions.access_denied_response)
     iam_evaluator.enforce = passed.enforce
     iam_actions.access_denied_response = passed.access_denied_response
@@ -144,6 +146,15 @@ def _with_role(original: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]
         return value
 
     return resolve_condition_key
+
+
+def _with_user_id(original: Callable[[dict[str, Any], Any], bool]) -> Callable[[dict[str, Any], Any], bool]:
+    def conditions_met(conditions: dict[str, Any], context: Any) -> bool:
+        # A service has none. A session's name has no character that JSON escapes (STS API reference, "AssumeRole").
+        user_id = context.principal_keys.get("aws:userid", "")
+        return original(json.loads(json.dumps(conditions).replace("${aws:userid}", user_id)), context)
+
+    return conditions_met
 
 
 def _without_batch(original: Callable[..., str | None]) -> Callable[..., str | None]:

@@ -121,33 +121,89 @@ def test_a_hand_written_status_puts_nothing_in_effect(deployed: EmulatedAccount)
     assert deployed.shown(instance) is None
 
 
+def launch_many(world: EmulatedAccount, value: str) -> None:
+    """More instances than an edit may change without approval."""
+    for _ in range(26):
+        world.launch("attacked", wide=value)
+
+
+def held_because(world: EmulatedAccount, value: str, words: str) -> bool:
+    row = world.mapping("wide", value)
+    return row.get("status") == "Held" and words in row["status_reason"]
+
+
 def test_who_edits_cannot_approve_their_own_edit(deployed: EmulatedAccount, rolekeeper: Command) -> None:
     cli, env = aws_command(deployed.aws.env), deployed.aws.env
     deployed.make_role("wide")
-    for _ in range(26):
-        deployed.launch("attacked", wide="x")
-    people = {}
-    for part in ("editors", "approvers"):
+    launch_many(deployed, "x")
+    people, names = {}, {}
+    for part, person in (("editors", "mallory"), ("approvers", "grace"), ("approvers", "mallory")):
         policy = json.loads(rolekeeper("guard", part).stdout)
-        people[part] = aws_command({**env, **session(cli, part, "mallory", *policy["Statement"])})
+        variables = {**env, **session(cli, f"{part}-{person}", person, *policy["Statement"])}
+        people[part, person], names[part, person] = aws_command(variables), Command(variables)
     table = ["--table-name", deployed.mapping_table]
     key = json.dumps({"tag_key": {"S": "wide"}, "tag_value": {"S": "x"}})
     row = json.dumps({"tag_key": {"S": "wide"}, "tag_value": {"S": "x"}, "role": {"S": "wide"}})
-    people["editors"]("dynamodb", "put-item", *table, "--item", row)
+    editor, approver = people["editors", "mallory"], people["approvers", "grace"]
+    editor("dynamodb", "put-item", *table, "--item", row)
     eventually(lambda: deployed.mapping("wide", "x").get("status") == "Held")
 
+    # The editor can write neither the number, nor a signature, be it in another's name.
     approved = json.dumps({**json.loads(row), "approve": {"N": "1"}})
-    approval = json.dumps({":number": {"N": "1"}})
-    approve = ["--key", key, "--update-expression", "SET approve = :number", "--expression-attribute-values", approval]
-    with pytest.raises(AssertionError, match="AccessDenied"):
-        people["editors"]("dynamodb", "update-item", *table, *approve)
-    with pytest.raises(AssertionError, match="AccessDenied"):
-        people["editors"]("dynamodb", "put-item", *table, "--item", approved)
+    number = json.dumps({":number": {"N": "1"}})
+    approve = ["--key", key, "--update-expression", "SET approve = :number", "--expression-attribute-values", number]
+    grace = approver("sts", "get-caller-identity")["UserId"]
+    sign = ["put-item", "--table-name", deployed.state_table, "--item"]
+    forged = json.dumps({"pk": {"S": f"approval#{grace}"}, "sk": {"S": "mapping#4:wide#x#1"}})
+    for asked in (["update-item", *table, *approve], ["put-item", *table, "--item", approved], [*sign, forged]):
+        with pytest.raises(AssertionError, match="AccessDenied"):
+            editor("dynamodb", *asked)
     assert deployed.mapping("wide", "x")["status"] == "Held"
-    with pytest.raises(AssertionError, match="AccessDenied"):
-        people["approvers"]("dynamodb", "put-item", *table, "--item", row)
-    people["approvers"]("dynamodb", "update-item", *table, *approve)
-    eventually(lambda: deployed.mapping("wide", "x")["status"] == "Published")
+
+    # An approver can't edit, nor sign for another; and a number that nobody signed approves nothing.
+    for asked in (["put-item", *table, "--item", row], [*sign, forged]):
+        with pytest.raises(AssertionError, match="AccessDenied"):
+            people["approvers", "mallory"]("dynamodb", *asked)
+    approver("dynamodb", "update-item", *table, *approve)
+    eventually(lambda: held_because(deployed, "x", "approve is 1, but nobody has signed it"))
+
+    names["approvers", "grace"]("mapping", "approve", "wide=x", "--yes")
+    newest = rolekeeper.json("mapping", "history", "wide=x")[0]
+    assert (newest["event"], newest["approved_by"]) == ("Mapping Published", grace)
+    assert newest["approver_claims"].endswith("/approvers-grace/grace")
+
+
+def test_who_may_write_everything_cannot_approve_what_names_them(
+    deployed: EmulatedAccount, rolekeeper: Command
+) -> None:
+    """No policy keeps this person from either; the command names who edits."""
+    cli, env = aws_command(deployed.aws.env), deployed.aws.env
+    deployed.make_role("wider")
+    launch_many(deployed, "y")
+    anything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    mallory, grace = (Command({**env, **session(cli, f"all-{who}", who, anything)}) for who in ("mallory", "grace"))
+    mallory("mapping", "set", "wide=y", "role=wider", code=1)
+    refused = mallory("mapping", "approve", "wide=y", "--yes", code=1)
+    assert "is your own edit; it wasn't approved" in refused.stderr
+
+    # By hand, then.
+    me = aws_command({**env, **session(cli, "by-hand", "mallory", anything)})("sts", "get-caller-identity")
+    number, claimed = int(deployed.mapping("wide", "y")["held_revision"]), mallory_arn(deployed)
+    item: Any = {"pk": f"approval#{me['UserId']}", "sk": f"mapping#4:wide#y#{number}", "arn": claimed}
+    deployed.dynamodb.put_item(
+        TableName=deployed.state_table, Item={name: {"S": value} for name, value in item.items()}
+    )
+    deployed.set_column("wide", "y", "approved_by", me["UserId"])
+    deployed.set_column("wide", "y", "approve", number)
+    eventually(lambda: held_because(deployed, "y", "edited_by says that the approver made this edit"))
+
+    grace("mapping", "approve", "wide=y", "--yes")
+    newest = rolekeeper.json("mapping", "history", "wide=y")[0]
+    assert (newest["claimed_by"], newest["approved_by"].partition(":")[2]) == (claimed, "grace")
+
+
+def mallory_arn(world: EmulatedAccount) -> str:
+    return f"arn:aws:sts::{world.account}:assumed-role/all-mallory/mallory"
 
 
 def test_a_wide_change_split_over_rows_waits_as_one_row_does(

@@ -56,8 +56,8 @@ def test_the_table_goes_into_a_file_and_back(rolekeeper: Command, deployed: Emul
     assert "- file=a" in done.stdout
     assert not deployed.mapping("file", "a")
     removed, published, *_ = rolekeeper.json("mapping", "history", "file=a")
-    assert (removed["event"], removed["by"]) == ("Mapping Removed", published["by"])
-    assert removed["by"].startswith("arn:aws:")
+    assert (removed["event"], removed["claimed_by"]) == ("Mapping Removed", published["claimed_by"])
+    assert removed["claimed_by"].startswith("arn:aws:")
 
 
 def test_a_sheet_is_as_good_as_a_file(rolekeeper: Command, tmp_path: Path) -> None:

@@ -37,6 +37,15 @@ class Editor:
             *("--expression-attribute-values", json.dumps({":v": value})),
         )
 
+    def approve(self, number: str) -> None:
+        """As docs/mappings.md has it: sign the number, then say so in the row."""
+        me = self.cli("sts", "get-caller-identity")
+        item = {"pk": f"approval#{me['UserId']}", "sk": f"mapping#4:safe#edits#{number}", "arn": me["Arn"]}
+        signed = json.dumps({name: {"S": value} for name, value in item.items()})
+        self.cli("dynamodb", "put-item", "--table-name", self.state, "--item", signed)
+        self.fill("approved_by", {"S": me["UserId"]})
+        self.fill("approve", {"N": number})
+
     def delete(self) -> None:
         self.cli("dynamodb", "delete-item", "--table-name", self.table, "--key", json.dumps(self.key))
 
@@ -103,11 +112,18 @@ def test_another_number_approves_nothing(editor: Editor) -> None:
     assert editor.roles() == {"safe-reader"}
 
 
-def test_approved_it_is_served_and_the_instances_follow(editor: Editor) -> None:
+def test_the_number_alone_approves_nothing_and_is_told(editor: Editor) -> None:
     editor.fill("approve", {"N": "2"})
+    eventually(lambda: "nobody has signed it" in editor.row()["status_reason"]["S"], WITHIN)
+    assert editor.shows("Held")["held_revision"] == {"N": "2"}
+    assert editor.roles() == {"safe-reader"}
+
+
+def test_approved_it_is_served_and_the_instances_follow(editor: Editor) -> None:
+    editor.approve("2")
     row = editor.shows("Published")
     assert row["status_revision"] == {"N": "2"}
-    assert not {"held_revision", "approve"} & row.keys()
+    assert not {"held_revision", "approve", "approved_by"} & row.keys()
     eventually(lambda: editor.roles() == {"safe-writer"}, 90)
 
 
@@ -127,6 +143,6 @@ def test_a_deletion_that_touches_too_many_is_put_back_and_held_until_approved(ed
     assert f"detach {FLEET - 5}" in row["status_reason"]["S"]
     assert row["role"] == {"S": "safe-writer"}
     stays(lambda: editor.roles() == {"safe-writer"}, 3)
-    editor.fill("approve", row["held_revision"])
+    editor.approve(row["held_revision"]["N"])
     eventually(lambda: not editor.row(), WITHIN)
     eventually(lambda: editor.roles() == {""}, 90)

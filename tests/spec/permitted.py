@@ -20,6 +20,7 @@ FUNCTIONS = (*LOOKING, STATE)
 ALL = (*FUNCTIONS, LOOP)
 STRANGER = "an administrator of another account"
 USER = "a user without permissions"
+ADMIN, ME, ANOTHER = "an administrator of this account", "AIDAADMIN", "AIDAGRACE"
 EVENTBRIDGE, CLOUDWATCH, LAMBDA, STATES = (
     *("events.amazonaws.com", "cloudwatch.amazonaws.com", "lambda.amazonaws.com", "states.amazonaws.com"),
 )
@@ -89,6 +90,7 @@ KEYS = {
     "tls": "aws:SecureTransport",
     "item": "dynamodb:LeadingKeys",
     "attributes": "dynamodb:Attributes",
+    "me": "aws:userid",
 }
 INSTANCE_ITEM, MAPPING_ITEM = f"instance#{ACCOUNT}#{REGION}#i-0123456789abcdef0", "mapping#3:app#web"
 
@@ -98,7 +100,7 @@ class Case:
     """One request, and whether it is allowed.
 
     Attributes:
-        who: a role of the template, a service, STRANGER or USER.
+        who: a role of the template, a service, STRANGER, USER or ADMIN.
         on: a resource of the template, or one of PLACES. After a colon: what is in it, as a log's stream.
         given: values of KEYS; a resource's name stands for its ARN.
         takes_over: whether the stack has TakeOver=true.
@@ -238,11 +240,32 @@ TABLES = [
     *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item="control"),
     *(
         case
-        for item in (INSTANCE_ITEM, MAPPING_ITEM, "timers", "fleet", "deployed", "control")
+        for item in (INSTANCE_ITEM, MAPPING_ITEM, f"approval#{ME}", "timers", "fleet", "deployed", "control")
         for case in (
             *may_not(FUNCTIONS, "dynamodb:PartiQLUpdate dynamodb:BatchWriteItem", "StateTable", item=item),
             *may_not(FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query dynamodb:PutItem", "table", item=item),
             *may_not(FUNCTIONS, "dynamodb:UpdateItem dynamodb:DeleteItem", "table", item=item),
+        )
+    ),
+    # Who signs an approval: anybody, for themselves alone. No function does, not even for itself.
+    *may(PUBLISHING, "dynamodb:BatchGetItem", "StateTable", item=f"approval#{ME}"),
+    *may_not((*RECONCILING, STATE), "dynamodb:BatchGetItem", "StateTable", item=f"approval#{ME}"),
+    *may_not(
+        FUNCTIONS,
+        "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem",
+        "StateTable",
+        item=f"approval#{ME}",
+        me=ME,
+    ),
+    *may(ADMIN, "dynamodb:PutItem dynamodb:UpdateItem", "StateTable", item=f"approval#{ME}", me=ME),
+    *may(ADMIN, "dynamodb:PutItem dynamodb:UpdateItem", "StateTable", item=INSTANCE_ITEM, me=ME),
+    *(
+        case
+        for item in (f"approval#{ANOTHER}", (f"approval#{ME}", f"approval#{ANOTHER}"), "approval#")
+        for case in (
+            *may_not(ADMIN, "dynamodb:PutItem dynamodb:UpdateItem", "StateTable", item=item, me=ME),
+            *may_not(ADMIN, "dynamodb:BatchWriteItem", "StateTable", item=item, me=ME),
+            *may_not(ADMIN, "dynamodb:PartiQLInsert dynamodb:PartiQLUpdate", "StateTable", item=item, me=ME),
         )
     ),
     *may_not(RECONCILING, "dynamodb:PutItem", "StateTable", item=INSTANCE_ITEM, attributes=("pk", "sk", "role")),

@@ -255,7 +255,7 @@ class Story:
         """Approve whatever is held; how many rows that were."""
         held = [row for row in self.rows() if row.get("status") == "Held" and not row.get("approve")]
         for row in held:
-            self.world.set_column(row["tag_key"], row["tag_value"], "approve", row["held_revision"])
+            self.world.approve(row["tag_key"], row["tag_value"], int(row["held_revision"]))
             self.done["held row approved"] += 1
         return len(held)
 

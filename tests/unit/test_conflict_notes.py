@@ -55,7 +55,7 @@ def test_mending_the_rival_serves_the_row_that_was_refused(
     assert beside(desk, STAR) == set()
     entry = desk.history(EXACT)[-1]
     assert entry["cause"] == "workload=* changed, which it was in conflict with"
-    assert (entry["by"], entry["correlation_id"]) == ("", "edit-1")
+    assert (entry["claimed_by"], entry["correlation_id"]) == ("", "edit-1")
 
 
 def test_mending_the_row_itself_serves_it_and_a_note_left_does_no_harm(desk: MappingsFixture) -> None:

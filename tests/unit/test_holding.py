@@ -59,8 +59,8 @@ def test_an_edit_that_would_change_too_much_is_held_and_says_what_it_would_do(de
     assert (row["status"], row["held_revision"], row["status_revision"], row["matched"]) == ("Held", 2, 1, 4)
     assert row["status_reason"] == (
         "it would attach 1, replace 3 and detach 0 instances (4 of 4; 1 may change without approval); "
-        "gains s3:PutObject on *; loses s3:GetObject on *; to approve it, write 2 into approve "
-        "(revision 1 stays in effect)"
+        "gains s3:PutObject on *; loses s3:GetObject on *; "
+        "to approve it: rolekeeper mapping approve workload=web --revision 2 (revision 1 stays in effect)"
     )
     assert serves(desk) == ("web", 1)
     assert desk.sent() == []
@@ -296,6 +296,7 @@ def test_a_revision_that_needed_no_approval_gets_no_credit(desk: MappingsFixture
 
 def test_a_number_written_as_text_is_read(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
+    desk.sign(TAG, 2)
     desk.set(TAG, approve="2")
     assert desk.publish(TAG).status is Status.PUBLISHED
     assert desk.row(TAG)["status_reason"] == "in effect"
@@ -332,7 +333,8 @@ def test_what_is_malformed_in_approve_is_told_and_stays(desk: MappingsFixture) -
 
 def test_an_approval_written_with_an_edit_approves_only_what_was_held(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
-    desk.set(TAG, role="NONE", approve=2)
+    desk.sign(TAG, 2)
+    desk.set(TAG, role="NONE")
     verdict = desk.publish(TAG)
     assert (verdict.status, verdict.held) == (Status.HELD, 3)
     assert serves(desk) == ("web", 1)
@@ -340,18 +342,21 @@ def test_an_approval_written_with_an_edit_approves_only_what_was_held(desk: Mapp
 
 
 def test_nobody_can_approve_beforehand(desk: MappingsFixture) -> None:
-    desk.put(TAG, role="api", approve=2)
+    desk.put(TAG, role="api")
+    desk.sign(TAG, 2)
     verdict = desk.publish(TAG)
     assert (verdict.status, verdict.held) == (Status.HELD, 3)
     assert "approve is 2, but 3 is held" in verdict.reason
-    desk.put(TAG, role="NONE", approve=4)
+    desk.put(TAG, role="NONE")
+    desk.sign(TAG, 4)
     assert desk.publish(TAG).held == 5
     assert serves(desk) == ("web", 1)
 
 
 def test_the_row_put_again_with_the_number_is_approved(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
-    assert desk.edit(TAG, role="api", approve=2).status is Status.PUBLISHED
+    desk.sign(TAG, 2)
+    assert desk.edit(TAG, role="api", approve=2, approved_by="AIDAGRACE").status is Status.PUBLISHED
     assert serves(desk) == ("api", 2)
 
 
@@ -463,12 +468,104 @@ def test_who_edited_and_who_approved_is_kept_and_leaves_the_row(desk: MappingsFi
     held = desk.held(TAG)
     assert held
     assert held.by == "ada"
-    desk.set(TAG, edited_by="grace", approve=2)
-    desk.publish(TAG)
-    assert "edited_by" not in desk.row(TAG)
+    desk.set(TAG, edited_by="mallory")
+    desk.approve(TAG, 2)
+    assert desk.row(TAG).keys().isdisjoint({"edited_by", "approve", "approved_by"})
     revision = desk.revisions(TAG)[-1]
-    assert (revision["by"], revision["approved_by"], revision["cause"]) == ("ada", "grace", "approved")
-    assert [each["by"] for each in desk.history(TAG)][-2:] == ["ada", "ada"]
+    assert (revision["claimed_by"], revision["cause"]) == ("ada", "approved")
+    assert (revision["approved_by"], revision["approver_claims"]) == ("AIDAGRACE", "grace")
+    assert [each["claimed_by"] for each in desk.history(TAG)][-2:] == ["ada", "ada"]
+    [event] = [each for each in desk.world.events.named("Mapping Published") if each["revision"] == 2]
+    assert (event["claimed-by"], event["approved-by"]) == ("ada", "AIDAGRACE")
+
+
+# ---- signed ----
+
+
+def refused_because(desk: MappingsFixture, reason: str) -> None:
+    """The row is judged, stays held, and says why its number approves nothing."""
+    assert desk.publish(TAG).status is Status.HELD
+    assert desk.row(TAG)["status_reason"].endswith(f"(revision 1 stays in effect); {reason}")
+    assert serves(desk) == ("web", 1)
+    assert credit(desk) == (0, 0)
+
+
+def test_a_number_that_nobody_signed_approves_nothing_and_is_told(desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="api")
+    desk.set(TAG, approve=2)
+    refused_because(desk, "approve is 2, but nobody has signed it")
+    desk.set(TAG, approved_by="AIDA\u202eGRACE")
+    refused_because(desk, "approve is 2, but 'AIDA\\u202eGRACE' has not signed it")
+
+
+def test_what_somebody_signed_is_for_that_number_of_that_mapping_alone(desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="api")
+    for tag, number in ((TAG, 1), (TAG, 22), ("workload=web#2", 2), ("workload=*", 2)):
+        desk.sign_alone(tag, number, "AIDA")
+    desk.sign_alone(TAG, 2, "AIDA")
+    desk.set(TAG, approve=2, approved_by="AID")
+    refused_because(desk, "approve is 2, but 'AID' has not signed it")
+    desk.set(TAG, approved_by="AIDA")
+    assert desk.publish(TAG).revision == 2
+
+
+def test_an_approval_signed_after_the_number_was_written_is_found_by_the_sweep(desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="api")
+    desk.set(TAG, approve=2, approved_by="AIDAGRACE")
+    desk.publish(TAG)
+    desk.sign_alone(TAG, 2, "AIDAGRACE")
+    assert desk.recheck(TAG).status is Status.PUBLISHED
+    assert desk.revisions(TAG)[-1]["approved_by"] == "AIDAGRACE"
+
+
+def test_nobody_approves_what_they_claim_to_have_edited(desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="api", edited_by="arn:aws:iam::1:user/mallory")
+    desk.sign(TAG, 2, "AIDAMALLORY", "arn:aws:iam::1:user/mallory")
+    refused_because(desk, "edited_by says that the approver made this edit: another person has to approve it")
+    desk.sign(TAG, 2, "AIDAGRACE", "arn:aws:iam::1:user/grace")
+    assert desk.publish(TAG).status is Status.PUBLISHED
+    published = desk.revisions(TAG)[-1]
+    assert (published["claimed_by"], published["approved_by"]) == ("arn:aws:iam::1:user/mallory", "AIDAGRACE")
+
+
+@pytest.mark.parametrize("editor", ["", "arn:aws:iam::1:root"])
+def test_an_edit_without_a_name_or_by_the_account_s_root_may_be_anybody_s(desk: MappingsFixture, editor: str) -> None:
+    desk.edit(TAG, role="api", **({"edited_by": editor} if editor else {}))
+    desk.sign(TAG, 2, "1", editor)
+    assert desk.publish(TAG).status is Status.PUBLISHED
+
+
+@pytest.mark.parametrize("arn", [7, None, {"S": "x"}, "x" * 5_000])
+def test_whatever_an_approver_writes_beside_their_key_holds_up_nothing(desk: MappingsFixture, arn: Any) -> None:
+    desk.edit(TAG, role="api", edited_by="ada")
+    desk.sign(TAG, 2, "AIDA", arn)
+    assert desk.publish(TAG).status is Status.PUBLISHED
+    assert len(desk.revisions(TAG)[-1]["approver_claims"]) <= 1_024
+
+
+def test_who_signed_is_read_only_where_the_number_is_that_of_what_is_held(desk: MappingsFixture) -> None:
+    def reads(**columns: Any) -> int:
+        desk.set(TAG, **columns)
+        desk.quiet()
+        desk.publish(TAG)
+        return desk.world.calls["BatchGetItem"]
+
+    desk.edit(TAG, role="api")
+    unread = reads(owner="ada")
+    held = int(desk.row(TAG)["held_revision"])
+    assert reads(approve=held) == unread
+    assert reads(approve=held + 5, approved_by="AIDAGRACE") == unread
+    assert reads(approve=held, approved_by="AIDAGRACE") == unread + 1
+
+
+def test_a_deletion_is_approved_by_a_signature_only(desk: MappingsFixture) -> None:
+    desk.delete(TAG)
+    desk.publish(TAG)
+    desk.set(TAG, approve=2)
+    refused_because(desk, "approve is 2, but nobody has signed it")
+    desk.sign(TAG, 2)
+    assert desk.publish(TAG).status is Status.REMOVED
+    assert desk.history(TAG)[-1]["approved_by"] == "AIDAGRACE"
 
 
 # ---- a deletion that would change too much ----
@@ -480,7 +577,7 @@ def test_a_deletion_that_would_change_too_much_is_undone_and_held(desk: Mappings
     desk.quiet()
     desk.delete(TAG)
 
-    verdict = desk.publish(TAG, by="ada")
+    verdict = desk.publish(TAG, claimed_by="ada")
 
     assert (verdict.status, verdict.held) == (Status.HELD, 3)
     row = desk.row(TAG)
@@ -488,14 +585,21 @@ def test_a_deletion_that_would_change_too_much_is_undone_and_held(desk: Mappings
     assert (row["status"], row["held_revision"], row["status_revision"], row["matched"]) == ("Held", 3, 2, 3)
     assert row["status_reason"] == (
         "deleting it would attach 0, replace 0 and detach 3 instances (3 of 3; 1 may change without approval); "
-        "loses s3:GetObject on *; to delete it, write 3 into approve; to keep it, remove status "
-        "(revision 2 stays in effect)"
+        "loses s3:GetObject on *; to delete it: rolekeeper mapping approve workload=web --revision 3; "
+        "to keep it, remove status (revision 2 stays in effect)"
     )
     assert serves(desk) == ("web", 2)
     assert desk.sent() == []
     assert desk.world.events.kinds == ["Mapping Held"]
     entry = desk.history(TAG)[-1]
-    assert (entry["changes"], entry["by"], entry["effect"]["detach"]) == (["the row was deleted"], "ada", 3)
+    assert (entry["changes"], entry["claimed_by"], entry["effect"]["detach"]) == (["the row was deleted"], "ada", 3)
+
+
+def test_of_a_row_that_expired_history_names_who_deleted_it(desk: MappingsFixture) -> None:
+    desk.delete(TAG)
+    desk.publish(TAG, made_by="dynamodb.amazonaws.com")
+    entry = desk.history(TAG)[-1]
+    assert (entry["cause"], entry["claimed_by"]) == ("the row was changed by dynamodb.amazonaws.com", "")
 
 
 def test_the_row_that_was_put_back_rests(desk: MappingsFixture) -> None:
@@ -556,7 +660,8 @@ def test_a_deletion_can_be_taken_back(desk: MappingsFixture, cancel: Any) -> Non
 def test_an_edit_of_the_row_that_was_put_back_takes_the_deletion_back(desk: MappingsFixture) -> None:
     desk.delete(TAG)
     desk.publish(TAG)
-    desk.set(TAG, description="needed after all", approve=2)
+    desk.sign(TAG, 2)
+    desk.set(TAG, description="needed after all")
     assert desk.publish(TAG).status is Status.PUBLISHED
     assert serves(desk) == ("web", 3)
     assert desk.shows(TAG)[1] == "approve is 2, but nothing is held"
@@ -586,7 +691,7 @@ def test_a_deletion_taken_back_while_it_is_carried_out_is_not_carried_to_the_row
 def test_an_approval_written_while_counts_are_kept_up_is_not_lost(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.converged("web", workload="web")
-    desk.world.calls.before("UpdateItem", partial(desk.set, TAG, approve=2, edited_by="grace"))
+    desk.world.calls.before("UpdateItem", partial(desk.sign, TAG, 2))
     desk.recheck(TAG)
     assert desk.row(TAG)["approve"] == 2
     assert desk.publish(TAG).status is Status.PUBLISHED
@@ -594,7 +699,7 @@ def test_an_approval_written_while_counts_are_kept_up_is_not_lost(desk: Mappings
 
 def test_an_approval_of_the_next_edit_written_while_the_last_is_served_is_not_lost(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
-    desk.set(TAG, approve=2)
+    desk.sign(TAG, 2)
     # Just before the row is tidied, somebody puts another number there.
     desk.world.calls.before("UpdateItem", partial(desk.set, TAG, approve=3))
     desk.publish(TAG)
@@ -606,7 +711,7 @@ def test_who_edits_while_a_verdict_is_written_is_not_taken_away_unnoticed(desk: 
     desk.put(TAG, role="wbe", edited_by="ada")
     desk.world.calls.before("UpdateItem", partial(desk.set, TAG, role="nobody", edited_by="grace"))
     desk.publish(TAG)
-    assert {each["by"] for each in desk.history(TAG)} >= {"ada", "grace"}
+    assert {each["claimed_by"] for each in desk.history(TAG)} >= {"ada", "grace"}
     assert "role 'nobody'" in desk.shows(TAG)[1]
 
 

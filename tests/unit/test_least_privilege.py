@@ -157,7 +157,7 @@ def a_mapping_lives(stories: Stories, function: str) -> None:
     desk.limits = Limits(1, 0)
     desk.put(tag, role="api", expires_at=expires_at)
     assert stories.judge(function, tag) == "Held"
-    desk.set(tag, approve=2)
+    desk.sign(tag, 2)
     assert stories.judge(function, tag) == "Published"
     desk.delete(tag)
     assert stories.judge(function, tag) == ("Held" if function == "OnMappingChange" else "gone")
@@ -165,7 +165,7 @@ def a_mapping_lives(stories: Stories, function: str) -> None:
         # The table reads empty to a sweep, which then holds everything: another row shows that it isn't lost.
         desk.put("workload=other", role="web")
         assert stories.judge(function, tag) == "Held"
-    desk.set(tag, approve=3)
+    desk.sign(tag, 3)
     assert stories.judge(function, tag) == "gone"
 
 

@@ -55,9 +55,9 @@ def test_a_held_edit_says_what_it_would_do_who_made_it_and_how_to_approve_it(des
     assert subject == "Rolekeeper: Mapping Held: workload=web"
     assert "The mapping workload=web is not in effect as its row says." in text
     assert "it would attach 0, replace 3 and detach 0 instances" in text
-    assert "to approve it, write 2 into approve" in text
+    assert "to approve it: rolekeeper mapping approve workload=web --revision 2" in text
     assert "rolekeeper mapping approve workload=web" in text
-    assert "Cause: the row changed. Edited by: ada" in text
+    assert "Cause: the row changed. Edited by (claimed): ada" in text
 
 
 def test_a_rejected_row_says_what_is_wrong_with_it(desk: MappingsFixture) -> None:
@@ -65,7 +65,7 @@ def test_a_rejected_row_says_what_is_wrong_with_it(desk: MappingsFixture) -> Non
     subject, text = the_mail(desk)
     assert subject == "Rolekeeper: Mapping Rejected: workload=web"
     assert "no-such-role" in text.partition("Why, and what to do: ")[2]
-    assert "Edited by: unknown" in text
+    assert "Edited by (claimed): unknown" in text
 
 
 def test_a_role_that_ec2_may_not_assume_is_mailed_with_the_statement_to_add(desk: MappingsFixture) -> None:
@@ -121,7 +121,7 @@ HOSTILE = [
 
 
 def _detail(value: str) -> dict[str, Any]:
-    names = ("tag-key", "tag-value", "reason", "by", "cause", "action", "resource", "aws-says", "status")
+    names = ("tag-key", "tag-value", "reason", "claimed-by", "cause", "action", "resource", "aws-says", "status")
     return {**dict.fromkeys(names, value), "revision": 3, "changes": [value]}
 
 

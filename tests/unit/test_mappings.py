@@ -375,9 +375,9 @@ def test_whatever_stands_in_a_row_it_is_a_mapping_or_has_a_problem(columns: dict
 
 
 def test_an_approval_and_who_edits_are_read_beside_the_mapping() -> None:
-    verdict = read(approve={"N": "5"}, edited_by={"S": "ada"})
-    assert verdict == ParsedRow(read().spec, approve=5, edited_by="ada")
-    assert (read().approve, read().edited_by) == (0, "")
+    verdict = read(approve={"N": "5"}, approved_by={"S": "AIDA"}, edited_by={"S": "ada"})
+    assert verdict == ParsedRow(read().spec, approve=5, approved_by="AIDA", edited_by="ada")
+    assert (read().approve, read().approved_by, read().edited_by) == (0, "", "")
 
 
 def test_an_approval_as_a_plain_text_is_read_with_a_warning() -> None:

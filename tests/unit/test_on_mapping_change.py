@@ -32,12 +32,12 @@ class RecordedPublisher:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
-        self.by: list[str] = []
+        self.by: list[tuple[str, str]] = []
         self.fails: set[str] = set()
 
-    def publish(self, key: MappingKey, correlation_id: str, by: str) -> None:
+    def publish(self, key: MappingKey, correlation_id: str, claimed_by: str, made_by: str) -> None:
         self.asked.append((str(key), correlation_id))
-        self.by.append(by)
+        self.by.append((claimed_by, made_by))
         if key.tag_value in self.fails:
             raise RetryableError("Throttling", "slow down")
 
@@ -107,6 +107,8 @@ def test_removing_the_status_by_hand_asks_for_a_check(publisher: RecordedPublish
         ({"approve": {"N": "1"}}, {"approve": {"N": "2"}}, True),
         ({"approve": {"N": "2"}}, {"approve": {"N": "2"}}, False),
         ({"approve": {"N": "2"}}, {}, False),
+        ({"approve": {"N": "2"}}, {"approve": {"N": "2"}, "approved_by": {"S": "AIDA"}}, True),
+        ({"approved_by": {"S": "AIDA"}}, {}, False),
         ({}, {"edited_by": {"S": "ada"}}, False),
         ({"edited_by": {"S": "ada"}}, {}, False),
     ],
@@ -125,7 +127,7 @@ def test_who_deleted_a_row_is_whom_it_named_last(publisher: RecordedPublisher) -
     change = sample("mapping-removed")
     change["dynamodb"]["OldImage"]["edited_by"] = {"S": "ada"}
     handle(change)
-    assert publisher.by == ["ada"]
+    assert publisher.by == [("ada", "")]
 
 
 def test_a_row_that_dynamodb_expired_was_deleted_by_dynamodb(publisher: RecordedPublisher) -> None:
@@ -133,14 +135,14 @@ def test_a_row_that_dynamodb_expired_was_deleted_by_dynamodb(publisher: Recorded
     change["dynamodb"]["OldImage"]["edited_by"] = {"S": "ada"}
     change["userIdentity"] = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
     handle(change)
-    assert publisher.by == ["dynamodb.amazonaws.com"]
+    assert publisher.by == [("", "dynamodb.amazonaws.com")]
 
 
 def test_a_row_that_is_there_says_itself_who_edited_it(publisher: RecordedPublisher) -> None:
     change = sample("mapping-modified")
     change["dynamodb"]["OldImage"]["edited_by"] = {"S": "somebody before"}
     handle(change)
-    assert publisher.by == [""]
+    assert publisher.by == [("", "")]
 
 
 def test_one_record_of_a_hundred_that_fails_is_reported_alone(publisher: RecordedPublisher) -> None:

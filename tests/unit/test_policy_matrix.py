@@ -56,6 +56,8 @@ def _asked(case: Case, deployed: Deployment) -> tuple[Request, Policies]:
     match case.who:
         case permitted.STRANGER:
             principal, identity = STRANGERS_ARN, (FULL_ACCESS,)
+        case permitted.ADMIN:
+            principal, identity = PLACES["user"], (FULL_ACCESS,)
         case permitted.USER:
             principal = PLACES["user"]
         case service if service.endswith(".amazonaws.com"):

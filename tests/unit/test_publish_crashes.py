@@ -81,7 +81,7 @@ def to_none(desk: MappingsFixture, tag: str) -> None:
 
 
 def approve(desk: MappingsFixture, tag: str) -> None:
-    desk.set(tag, approve=2, edited_by="grace")
+    desk.sign(tag, 2)
 
 
 def approve_wrongly(desk: MappingsFixture, tag: str) -> None:

@@ -509,7 +509,7 @@ def test_a_table_survives_mistakes(table: str) -> None:
 
 @pytest.mark.parametrize("table", ["MappingTable", "StateTable"])
 def test_a_table_is_taken_over_tls_only(table: str) -> None:
-    [deny] = _properties(table)["ResourcePolicy"]["PolicyDocument"]["Statement"]
+    deny, *_ = _properties(table)["ResourcePolicy"]["PolicyDocument"]["Statement"]
     # In a table's own policy "*" is that table; its ARN can't be named in its own properties.
     wanted = {"Effect": "Deny", "Principal": "*", "Action": "dynamodb:*", "Resource": "*"}
     assert deny == {"Sid": "OnlyOverTls", **wanted, "Condition": {"Bool": {"aws:SecureTransport": "false"}}}

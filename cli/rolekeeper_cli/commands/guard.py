@@ -101,7 +101,7 @@ def scp_path(excepted: tuple[str, ...]) -> ExitCode:
 def editors(tag_keys: tuple[str, ...]) -> ExitCode:
     """Print the IAM policy of those who edit mappings.
 
-    They write rows, but neither the columns that Rolekeeper writes nor the approval of a held edit.
+    They write rows, but neither the columns that Rolekeeper writes nor approvals, nor the state table.
     """
     from rolekeeper_cli import guard
     from rolekeeper_cli.deployment import deployment
@@ -118,7 +118,7 @@ def editors(tag_keys: tuple[str, ...]) -> ExitCode:
 def approvers(tag_keys: tuple[str, ...]) -> ExitCode:
     """Print the IAM policy of those who approve held edits.
 
-    They write the approval into a row, and nothing else.
+    They sign approvals under their own name, which IAM proves, and write them into rows, and nothing else.
     """
     from rolekeeper_cli import guard
     from rolekeeper_cli.deployment import deployment

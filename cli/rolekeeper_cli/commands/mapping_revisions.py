@@ -14,7 +14,7 @@ from rolekeeper_cli.errors import CommandError, ExitCode
 if TYPE_CHECKING:
     from rolekeeper.model.mapping import MappingKey
 
-_SHOWN = ("at", "event", "revision", "by", "what")
+_SHOWN = ("at", "event", "revision", "approved_by", "claimed_by", "what")
 # How an item lies in the table, which says nothing of the mapping.
 _STORED = frozenset({"pk", "sk", "expires", "fingerprint"})
 
@@ -27,7 +27,7 @@ _STORED = frozenset({"pk", "sk", "expires", "fingerprint"})
 def history(key: "MappingKey", limit: int) -> ExitCode:
     """Show a mapping's edits and their results.
 
-    Newest first: when, by whom, what changed.
+    Newest first: when, who approved it, who claims to have edited it, what changed.
     """
     from rolekeeper_cli import render
     from rolekeeper_cli.deployment import deployment
@@ -35,9 +35,17 @@ def history(key: "MappingKey", limit: int) -> ExitCode:
     entries = deployment().app.revisions.history(key, limit)
     if not entries:
         raise CommandError(f"{key} has no history", "see: rolekeeper mapping ls")
-    told = [{name: value for name, value in each.items() if name not in _STORED} for each in entries]
-    render.show_rows(_SHOWN, told, _listed)
+    render.show_rows(_SHOWN, [_told(each) for each in entries], _listed)
     return ExitCode.DONE
+
+
+def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry for programs. What earlier versions wrote of persons was all claimed."""
+    told = {name: value for name, value in entry.items() if name not in _STORED}
+    for old, new in (("by", "claimed_by"), ("approved_by", "approver_claims")) if "by" in told else ():
+        if old in told:
+            told[new] = told.pop(old)
+    return told
 
 
 def _listed(entry: Mapping[str, Any]) -> list[object]:
@@ -46,7 +54,8 @@ def _listed(entry: Mapping[str, Any]) -> list[object]:
         str(entry["at"])[:19] + "Z",
         entry.get("event", ""),
         entry.get("revision", ""),
-        entry.get("by", "") + (f" (approved by {approved_by})" if (approved_by := entry.get("approved_by")) else ""),
+        entry.get("approved_by", ""),
+        entry.get("claimed_by", ""),
         changes or entry.get("reason", ""),
     ]
 
@@ -92,7 +101,9 @@ def rollback(key: "MappingKey", to: int | None, *, yes: bool, wait: bool) -> Exi
 def approve(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool) -> ExitCode:
     """Approve a held edit, so that it is published.
 
-    It was held because it changes many instances; how many, and which permissions they gain and lose, is shown.
+    It was held because it changes many instances; how many, and which permissions they gain and lose, is shown. Your
+    approval is signed in the state table, where nobody else can write it. Your own edit (edited_by names you) you can't
+    approve.
     """
     from rolekeeper_cli import prompts, render
     from rolekeeper_cli.deployment import deployment

@@ -1,4 +1,4 @@
-"""IAM policies of those who edit mappings, and of those who approve edits: which columns each may write.
+"""IAM policies of those who edit mappings, and of those who approve edits: which columns and items each may write.
 
 Each allows what is listed, and denies all other writing, whatever else a person carries: so a person who carries both
 can neither edit nor approve. DynamoDB takes for a request's attributes what it sets, removes or names in a condition,
@@ -13,12 +13,12 @@ from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.policies.deployed import Arns
 from rolekeeper_cli.policies.document import Statement, policy, statement, writable
 
-# The one column by which a held edit is approved.
-APPROVAL = "approve"
+# The columns by which a held edit is approved, and the only partition in which the approver can have signed it.
+APPROVAL = ("approve", "approved_by")
+OWN_APPROVALS = "approval#${aws:userid}"
 _KEYS = [column.name for column in KEYS]
-# edited_by is a claim of both: the command writes into it who runs it.
-EDITORS_COLUMNS = (*_KEYS, *(column.name for column in (*COLUMNS, *ASKS) if column.name != APPROVAL))
-APPROVERS_COLUMNS = (*_KEYS, *(column.name for column in ASKS))
+EDITORS_COLUMNS = (*_KEYS, *(column.name for column in (*COLUMNS, *ASKS) if column.name not in APPROVAL))
+APPROVERS_COLUMNS = (*_KEYS, *APPROVAL)
 
 _LOOKS = ("dynamodb:BatchGetItem", "dynamodb:Query")
 _PUT, _UPDATE, _DELETE = "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"
@@ -29,16 +29,17 @@ _OTHER_WRITES = tuple(
 # ALL_OLD and ALL_NEW answer with attributes that the request doesn't name (the same page).
 _RETURNED = {"StringEqualsIfExists": {"dynamodb:ReturnValues": ["NONE", "UPDATED_OLD", "UPDATED_NEW"]}}
 
-_BOTH = "Neither may write the state table. A person who carries the policies of both can neither edit nor approve."
+_APPROVAL = " and ".join(APPROVAL)
+_BOTH = "A person who carries the policies of both can neither edit nor approve."
 ABOUT_EDITORS = (
-    f"It denies {APPROVAL} and what Rolekeeper writes into rows, whatever else a person may do.",
+    f"It denies {_APPROVAL}, what Rolekeeper writes, and the state table, whatever else a person may do.",
     _BOTH,
     "A tool that puts a whole row back, status and all, is refused: leave out what Rolekeeper wrote.",
 )
 ABOUT_APPROVERS = (
-    f"It denies every column but {APPROVAL} and edited_by, and deleting, whatever else a person may do.",
+    f"It denies every column but {_APPROVAL}, deleting, and of the state table all but one's own approvals.",
     _BOTH,
-    f"The command writes edited_by beside {APPROVAL}. It is a claim: CloudTrail's data events say who it was.",
+    "Of a role's session, IAM proves the role and the session's name: have the trust policy fix the name.",
 )
 
 
@@ -52,18 +53,22 @@ def editors_policy(arns: Arns, tag_keys: Sequence[str] = ()) -> dict[str, Any]:
             _writing("EditRows", [_PUT, _UPDATE], table, EDITORS_COLUMNS, leading),
             statement("DeleteRows", "Allow", [_DELETE], table, **_tests(leading)),
             *_nothing_else(arns, [_PUT, _UPDATE], _OTHER_WRITES, EDITORS_COLUMNS),
+            statement("NotTheStateTable", "Deny", (_PUT, _UPDATE, _DELETE, *_OTHER_WRITES), _state(arns)),
         ]
     )
 
 
 def approvers_policy(arns: Arns, tag_keys: Sequence[str] = ()) -> dict[str, Any]:
     """The policy of those who approve held edits: all, or those of some tag keys. Raises UsageError, as `_leading`."""
-    table = [arns.here("dynamodb", f"table/{arns.mapping_table}")]
+    table, own = [arns.here("dynamodb", f"table/{arns.mapping_table}")], {"dynamodb:LeadingKeys": [OWN_APPROVALS]}
     return policy(
         [
             *_reading(arns),
+            statement("SignApprovals", "Allow", [_PUT], _state(arns), **_tests(own)),
             _writing("ApproveEdits", [_UPDATE], table, APPROVERS_COLUMNS, _leading(tag_keys)),
             *_nothing_else(arns, [_UPDATE], (_PUT, _DELETE, *_OTHER_WRITES), APPROVERS_COLUMNS),
+            statement("NoOthersApprovals", "Deny", [_PUT], _state(arns), **{"ForAnyValue:StringNotEquals": own}),
+            statement("NothingElseInState", "Deny", (_UPDATE, _DELETE, *_OTHER_WRITES), _state(arns)),
         ]
     )
 
@@ -92,11 +97,11 @@ def _tests(values: dict[str, list[str]]) -> dict[str, Any]:
 
 def _reading(arns: Arns) -> list[Statement]:
     """What the command reads: mappings, and their history."""
-    table, state = ([arns.here("dynamodb", f"table/{each}")] for each in (arns.mapping_table, arns.state_table))
+    table = [arns.here("dynamodb", f"table/{arns.mapping_table}")]
     stack = arns.here("cloudformation", f"stack/{arns.stack}/*")
     return [
         statement("ReadRows", "Allow", ("dynamodb:GetItem", "dynamodb:Scan", *_LOOKS), table),
-        statement("ReadHistory", "Allow", _LOOKS, state),
+        statement("ReadHistory", "Allow", _LOOKS, _state(arns)),
         statement("FindTheTables", "Allow", ["cloudformation:DescribeStacks"], [stack]),
     ]
 
@@ -109,11 +114,14 @@ def _writing(
 
 
 def _nothing_else(arns: Arns, actions: Sequence[str], barred: Sequence[str], columns: Sequence[str]) -> list[Statement]:
-    """What no other policy can give back."""
-    table, state = ([arns.here("dynamodb", f"table/{each}")] for each in (arns.mapping_table, arns.state_table))
+    """What no other policy can give back, of the mapping table."""
+    table = [arns.here("dynamodb", f"table/{arns.mapping_table}")]
     other = {"ForAnyValue:StringNotEquals": {"dynamodb:Attributes": list(columns)}}
     return [
         statement("NoOtherColumn", "Deny", actions, table, **other),
         statement("NoOtherWay", "Deny", barred, table),
-        statement("NotTheStateTable", "Deny", (_PUT, _UPDATE, _DELETE, *_OTHER_WRITES), state),
     ]
+
+
+def _state(arns: Arns) -> list[str]:
+    return [arns.here("dynamodb", f"table/{arns.state_table}")]

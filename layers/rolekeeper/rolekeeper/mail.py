@@ -31,7 +31,7 @@ Why, and what to do: {reason}
 No instance changes because of this edit; what was published before stays in effect.
 
 See it: rolekeeper mapping get {argument}
-Cause: {cause}. Edited by: {by}
+Cause: {cause}. Edited by (claimed): {claimed-by}
 """
 # By the event's detail-type.
 TEXTS = {
@@ -76,15 +76,9 @@ class Mailer:
         if event not in TEXTS:
             return None
         mapping = f"{detail.get('tag-key', '')}={detail.get('tag-value', '')}"
-        effect = detail.get("effect", {})
+        effect, claimed_by = detail.get("effect", {}), detail.get("claimed-by") or "unknown"
         permissions = {name: "; ".join(effect.get(name, ())) or "none" for name in ("gained", "lost")}
-        said = {
-            **detail,
-            **permissions,
-            "mapping": mapping,
-            "argument": quote(mapping),
-            "by": detail.get("by") or "unknown",
-        }
+        said = {**detail, **permissions, "mapping": mapping, "argument": quote(mapping), "claimed-by": claimed_by}
         values = defaultdict(str, {name: _shown(value) for name, value in said.items() if isinstance(value, str)})
         about = {"Permission Missing": values["action"], "Mode Changed": values["to"]}.get(event, values["mapping"])
         place = f"In {self.where}, at {self.now():%Y-%m-%dT%H:%M:%SZ}."

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from fixtures.account import refusing
+from fixtures.account import ACCOUNT, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.settings import Limits
+from rolekeeper_cli.deployment import Caller, Deployment
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +95,7 @@ def test_a_files_rows_are_written_and_what_they_do_comes_true(
 
 
 def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
-    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
+    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal.parameters["MaxChangesPerEdit"] = "1"
     desk.limits = Limits(1, 20)
@@ -104,6 +105,12 @@ def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
     terminal("plan", "-f", mappings(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
     desk.quiet()
     untouched(desk, terminal("apply", plan), "app=web changes too many instances without approval", "give --approve")
+    own = terminal("apply", plan, "--approve")
+    untouched(desk, own, "app=web would be your own edit, and another person has to approve it", "mapping import")
+
+    # The account's root is no person.
+    root = Caller(f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT, ACCOUNT, "aws")
+    monkeypatch.setattr(Deployment, "caller", root)
 
     def rolekeeper_works() -> None:
         desk.publish("app=web")
@@ -114,6 +121,28 @@ def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
         desk.world.reconcile_all(*ids)
 
     terminal.meanwhile = rolekeeper_works
+    ran = terminal("apply", plan, "--approve")
+    assert ran.exit_code == 0, ran.output
+    assert {desk.world.carries(each) for each in ids} == {"db"}
+    assert desk.revisions("app=web")[-1]["approved_by"] == ACCOUNT
+
+
+def test_what_another_person_edited_is_approved_as_planned(
+    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
+) -> None:
+    terminal.parameters["MaxChangesPerEdit"] = "1"
+    desk.limits = Limits(1, 20)
+    desk.edit("app=web", role="web")
+    ids = [desk.world.running(app="web") for _ in range(3)]
+    desk.world.reconcile_all(*ids)
+    desk.edit("app=web", role="db", edited_by="al")
+    terminal("plan", "-f", mappings(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
+
+    def rolekeeper_publishes() -> None:
+        desk.publish("app=web")
+        desk.world.reconcile_all(*ids)
+
+    terminal.meanwhile = rolekeeper_publishes
     ran = terminal("apply", plan, "--approve")
     assert ran.exit_code == 0, ran.output
     assert {desk.world.carries(each) for each in ids} == {"db"}

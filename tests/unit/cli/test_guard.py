@@ -170,7 +170,7 @@ def test_editors_and_approvers_have_every_column_but_rolekeepers() -> None:
     editors, approvers = set(mapping_table.EDITORS_COLUMNS), set(mapping_table.APPROVERS_COLUMNS)
     assert editors | approvers == columns
     assert (editors | approvers).isdisjoint(OURS)
-    assert approvers - editors == {mapping_table.APPROVAL} <= columns
+    assert approvers - editors == {*mapping_table.APPROVAL} <= columns
 
 
 def test_the_tables_are_the_deployment_s(terminal: Terminal) -> None:

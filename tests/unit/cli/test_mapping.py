@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from fixtures.account import mapping_key
 from fixtures.mappings import MappingsFixture
-from fixtures.terminal import CALLER, Terminal, lines
+from fixtures.terminal import CALLER, USER_ID, Terminal, lines
 from rolekeeper.mappings.rows.columns import OURS
 from rolekeeper.settings import Limits
 
@@ -111,7 +112,7 @@ def test_columns_are_set_and_taken_away(terminal: Terminal, desk: MappingsFixtur
     row = desk.row("workload=web")
     assert (row["role"], row["enabled"], row["require_tags"], row["priority"]) == ("web", False, {"env": "prod"}, 7)
     assert "owner" not in row
-    assert desk.history("workload=web")[-1]["by"] == CALLER
+    assert desk.history("workload=web")[-1]["claimed_by"] == CALLER
     assert desk.shows("workload=web")[::2] == ("Published", 2)
 
 
@@ -160,7 +161,7 @@ def test_history_is_newest_first(terminal: Terminal, desk: MappingsFixture) -> N
     desk.edit("workload=web", role="web")
     desk.edit("workload=web", role="db")
     head, second, first = lines(terminal("mapping", "history", "workload=web").stdout)
-    assert head == "AT EVENT REVISION BY WHAT"
+    assert head == "AT EVENT REVISION APPROVED_BY CLAIMED_BY WHAT"
     assert second.endswith("Mapping Published 2 role: web → db")
     assert "Mapping Published 1" in first
     [entry] = terminal.document("mapping", "history", "workload=web", "--limit", "1")
@@ -177,7 +178,7 @@ def test_a_rollback_goes_to_the_revision_before_through_all_checks(terminal: Ter
     assert ran.stdout.splitlines()[:3] == ["~ workload=web", "    role: db → web", "    priority: 5 → 100"]
     row = desk.row("workload=web")
     assert (row["role"], row["owner"]) == ("web", "me")
-    assert desk.history("workload=web")[-1]["by"] == CALLER
+    assert desk.history("workload=web")[-1]["claimed_by"] == CALLER
     assert desk.shows("workload=web")[::2] == ("Published", 3)
 
 
@@ -251,8 +252,38 @@ def test_a_held_edit_is_shown_and_approved(terminal: Terminal, held: MappingsFix
     )
     assert "Serve revision 2?" in ran.stderr
     assert held.shows("workload=web")[::2] == ("Published", 2)
-    newest = lines(terminal("mapping", "history", "workload=web").stdout)[1]
-    assert f"al (approved by {CALLER})" in newest
+    [newest, *_] = terminal.document("mapping", "history", "workload=web")
+    assert (newest["claimed_by"], newest["approved_by"], newest["approver_claims"]) == ("al", USER_ID, CALLER)
+    assert f" 2 {USER_ID} al role: web → db" in lines(terminal("mapping", "history", "workload=web").stdout)[1]
+
+
+def test_ones_own_edit_is_anothers_to_approve(terminal: Terminal, held: MappingsFixture) -> None:
+    held.edit("workload=web", role="db", priority=7, edited_by=CALLER)
+    held.quiet()
+    ran = terminal("mapping", "approve", "workload=web", "--yes")
+    assert ran.exit_code == 1
+    assert "revision 3 of workload=web is your own edit; it wasn't approved" in ran.stderr
+    assert held.world.writes == []
+
+
+def test_a_number_that_was_written_before_it_was_signed_is_written_again(
+    terminal: Terminal, held: MappingsFixture
+) -> None:
+    """An update that changes nothing isn't in the table's stream."""
+    held.set("workload=web", approve=2, approved_by=USER_ID)
+    terminal.judges("workload=web")
+    held.quiet()
+    assert terminal("mapping", "approve", "workload=web", "--yes").exit_code == 0
+    assert held.shows("workload=web")[::2] == ("Published", 2)
+    assert held.world.writes[:3] == ["PutItem", "UpdateItem", "UpdateItem"]
+
+
+def test_persons_that_earlier_versions_wrote_of_are_told_as_claims(terminal: Terminal, desk: MappingsFixture) -> None:
+    entry = {"event": "Mapping Published", "revision": 1, "by": "al", "approved_by": "grace", "changes": ["a new row"]}
+    desk.world.revisions.note(mapping_key("workload=web"), entry, desk.world.clock.now())
+    [told] = terminal.document("mapping", "history", "workload=web")
+    assert (told["claimed_by"], told["approver_claims"]) == ("al", "grace")
+    assert told.keys().isdisjoint({"by", "approved_by"})
 
 
 def test_an_edit_that_is_held_is_told_with_how_to_have_it_served(terminal: Terminal, held: MappingsFixture) -> None:

@@ -66,7 +66,7 @@ def test_a_new_file_is_written_and_judged(terminal: Terminal, desk: MappingsFixt
     ]
     assert "2 new, 0 changed, 0 deleted, 0 unchanged." in ran.stderr
     assert "All 2 rows are published as written." in ran.stderr
-    assert desk.history("workload=web")[-1]["by"] == CALLER
+    assert desk.history("workload=web")[-1]["claimed_by"] == CALLER
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
@@ -107,7 +107,7 @@ def test_a_change_is_shown_column_by_column_and_touches_nothing_else(
     ]
     row = desk.row("workload=web")
     assert (row["role"], row["note"], row["enabled"]) == ("web", "of somebody's own", True)
-    assert desk.history("workload=web")[-1]["by"] == CALLER
+    assert desk.history("workload=web")[-1]["claimed_by"] == CALLER
     assert "owner" not in row
     assert desk.shows("workload=web")[::2] == ("Published", 2)
 

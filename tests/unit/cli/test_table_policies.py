@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fixtures.mappings import MappingsFixture
-from fixtures.terminal import Terminal
+from fixtures.terminal import USER_ID, Terminal
 from rolekeeper.mappings.rows.columns import OURS
 from rolekeeper.settings import Limits
 from rolekeeper_cli.policies import mapping_table
@@ -23,13 +23,22 @@ pytestmark = needs_node
 
 TABLE, STATE, OTHER = (f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}" for name in ("mappings", "state", "other"))
 STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/rolekeeper/1"
+ME, OTHERS = "AROAPEOPLE:grace", "AROAPEOPLE:ada"
 WRITES = ["PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete"]
 
 
 def item(action: str, *columns: str, on: str = TABLE, key: str = "workload", **context: str) -> Request:
     """A request on a row; DynamoDB names the keys among its attributes."""
-    named = {"dynamodb:Attributes": ["tag_key", "tag_value", *columns], "dynamodb:LeadingKeys": [key]}
+    named = {"dynamodb:Attributes": ["tag_key", "tag_value", *columns], "dynamodb:LeadingKeys": [key], "aws:userid": ME}
     return ask(f"dynamodb:{action}", on, context={**named, **context})
+
+
+def approval(action: str, *partitions: str, me: str = ME, **context: str) -> Request:
+    """A request on items of the state table in these partitions."""
+    named = {"dynamodb:LeadingKeys": list(partitions), "aws:userid": me}
+    return ask(
+        f"dynamodb:{action}", STATE, context={**{key: value for key, value in named.items() if value}, **context}
+    )
 
 
 def whatever_else(cases: Iterable[Case]) -> Iterable[Case]:
@@ -49,6 +58,19 @@ def both_cases() -> Iterable[Case]:
     yield may_not("rows of another table", item("UpdateItem", on=OTHER))
     yield may_not("an update that names no attribute", ask("dynamodb:UpdateItem", TABLE))
     yield from whatever_else(may_not(f"{each} to the state table", item(each, on=STATE)) for each in WRITES)
+    for partition in (
+        f"approval#{OTHERS}",
+        "approval#",
+        "approval#*",
+        f"approval#{ME}#2",
+        "control",
+        "mapping#3:app#web",
+    ):
+        yield from whatever_else([may_not(f"puts into {partition}", approval("PutItem", partition))])
+    two = approval("PutItem", f"approval#{ME}", f"approval#{OTHERS}")
+    yield from whatever_else([may_not("signs for two in one transaction", two)])
+    for each in WRITES[1:]:
+        yield from whatever_else([may_not(f"{each} of an own approval", approval(each, f"approval#{ME}"))])
     for each in ("BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete"):
         yield from whatever_else([may_not(each, item(each))])
     for column in (*OURS, "unknown"):
@@ -65,9 +87,10 @@ def editor_cases() -> Iterable[Case]:
     yield from whatever_else([may("puts a row", item("PutItem", *edited))])
     yield from whatever_else([may("deletes a row", item("DeleteItem"))])
     for action in ("PutItem", "UpdateItem"):
-        approves = [may_not(f"approves: {action}", item(action, "role", "approve"))]
-        yield from whatever_else(approves)
+        for column in mapping_table.APPROVAL:
+            yield from whatever_else([may_not(f"writes {column}: {action}", item(action, "role", column))])
         yield from whatever_else([may_not(f"hand-written status: {action}", item(action, "role", "status"))])
+    yield from whatever_else([may_not("signs", approval("PutItem", f"approval#{ME}"))])
     for answer, allowed in {"NONE": True, "UPDATED_OLD": True, "UPDATED_NEW": True, "ALL_OLD": False}.items():
         answers = item("UpdateItem", "role", **{"dynamodb:ReturnValues": answer})
         yield Case(f"an update answers {answer}", answers, allowed=allowed)
@@ -75,9 +98,12 @@ def editor_cases() -> Iterable[Case]:
 
 def approver_cases() -> Iterable[Case]:
     yield from both_cases()
-    yield from whatever_else([may("approves", item("UpdateItem", "approve", "edited_by"))])
+    yield from whatever_else([may("approves", item("UpdateItem", "approve", "approved_by"))])
     yield from whatever_else([may("approves without a name", item("UpdateItem", "approve"))])
-    for column in ("role", "priority", "owner"):
+    yield from whatever_else([may("signs", approval("PutItem", f"approval#{ME}"))])
+    yield from whatever_else([may("signs as root", approval("PutItem", f"approval#{ACCOUNT}", me=ACCOUNT))])
+    yield may_not("signs in no partition", approval("PutItem"))
+    for column in ("role", "priority", "owner", "edited_by"):
         yield from whatever_else([may_not(f"edits {column}", item("UpdateItem", "approve", column))])
     yield from whatever_else([may_not("puts an approval", item("PutItem", "approve"))])
     yield from whatever_else([may_not("deletes a row", item("DeleteItem"))])
@@ -124,9 +150,15 @@ def test_nothing_can_be_left_out_unnoticed(name: str) -> None:
     [
         ("editors", '"description"', '"description", "status"', "hand-written status: PutItem"),
         ("editors", '"description"', '"description", "held_revision"', "writes held_revision"),
-        ("editors", '"description"', '"description", "approve"', "approves: UpdateItem, who is allowed everything"),
+        (
+            "editors",
+            '"description"',
+            '"description", "approve"',
+            "writes approve: UpdateItem, who is allowed everything",
+        ),
         ("approvers", '"approve"', '"approve", "role"', "edits role"),
         ("approvers", '"approve"', '"approve", "held_revision"', "writes held_revision"),
+        ("approvers", "${aws:userid}", "AROAPEOPLE:*", "signs"),
         ("editors of two tag keys", '"team"', '"team", "quarantine"', "deletes quarantine"),
     ],
 )
@@ -137,8 +169,9 @@ def test_what_is_widened_is_noticed(name: str, before: str, after: str, noticed_
 def test_a_person_with_both_policies_can_neither_edit_nor_approve() -> None:
     both = Policies(identity=[EDITORS, APPROVERS, FULL_ACCESS])
     asked = [item("UpdateItem", "role"), item("PutItem", "role"), item("DeleteItem"), item("UpdateItem", "approve")]
+    asked += [item("UpdateItem", "approved_by"), approval("PutItem", f"approval#{ME}")]
     reads = item("Query")
-    assert [answer.allowed for answer in simulate([(each, both) for each in (*asked, reads)])] == [*[False] * 4, True]
+    assert [answer.allowed for answer in simulate([(each, both) for each in (*asked, reads)])] == [*[False] * 6, True]
 
 
 # ---- the command, with exactly these policies ----
@@ -167,7 +200,7 @@ def seen_by_iam(operation: str, arguments: Mapping[str, Any]) -> Request:
     context: dict[str, Sequence[str]] = {}
     if operation in {"PutItem", "UpdateItem", "DeleteItem"}:
         leading = [row[key]["S"] for key in ("tag_key", "pk") if key in row]
-        context = {"dynamodb:Attributes": sorted(columns), "dynamodb:LeadingKeys": leading}
+        context = {"dynamodb:Attributes": sorted(columns), "dynamodb:LeadingKeys": leading, "aws:userid": USER_ID}
     return ask(f"dynamodb:{operation}", ARNS.here("dynamodb", f"table/{table}"), context=context)
 
 
@@ -206,9 +239,9 @@ def test_editors_and_approvers_can_use_the_command(
     assert refused(editors, requests) == []
 
     desk.limits = Limits(0, 0)
-    desk.put("workload=web", role="db")
+    desk.put("workload=web", role="db", edited_by="ada")
     desk.publish("workload=web")
     requests.clear()
     runs("mapping", "approve", "workload=web", "--yes", "--no-wait")
     assert refused(approvers, requests) == []
-    assert [each.action for each in refused(editors, requests)] == ["dynamodb:UpdateItem"]
+    assert [each.action for each in refused(editors, requests)] == ["dynamodb:PutItem", "dynamodb:UpdateItem"]

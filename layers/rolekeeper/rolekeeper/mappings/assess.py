@@ -6,6 +6,7 @@ A row that fails its checks, or isn't approved yet, changes nothing: the last go
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from shlex import quote
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.instances.change_limit import counted
@@ -134,9 +135,10 @@ class Assessor:
         impact, number = self.scanner.compared(scan.impact, candidate, seen.published, took), candidate.revision
         if seen.approves(candidate) or not (impact.needs_approval or seen.shows_held(candidate)):
             return replace(verdict, impact=impact)
-        why = f"it would {impact}; to approve it, write {number} into approve"
+        command = f"rolekeeper mapping approve {quote(str(seen.key))} --revision {number}"
+        why = f"it would {impact}; to approve it: {command}"
         if candidate.deleted:
-            why = f"deleting it would {impact}; to delete it, write {number} into approve; to keep it, remove status"
+            why = f"deleting it would {impact}; to delete it: {command}; to keep it, remove status"
         last = "; ".join(each for each in (seen.still_in_effect, seen.about_approval(number)) if each)
         reason, matched = sentence([why, *notes], last), scan.published_matched
         said = Verdict(Status.HELD, reason, seen.revision, matched, held=number, done=seen.acted_on())

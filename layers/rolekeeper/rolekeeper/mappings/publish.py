@@ -37,7 +37,7 @@ _PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE})
 # What must be as it was read where a row is deleted.
 _APPROVED = ("status", "held_revision", "approve", *(column.name for column in COLUMNS))
 # What an event carries of a history entry.
-_EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause", "by", "changes", "effect")
+_EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause", "claimed_by", "approved_by", "changes")
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,15 @@ class Publisher:
     telemetry: Telemetry
     now: Callable[[], datetime]
 
-    def publish(self, key: MappingKey, correlation_id: str, by: str = "") -> Verdict:
-        """Judge a row that a person changed or deleted; `by` is who, where the stream knows it and the row doesn't say.
+    def publish(self, key: MappingKey, correlation_id: str, claimed_by: str = "", made_by: str = "") -> Verdict:
+        """Judge a row that was changed, by whom if the stream knows it, or deleted, which `claimed_by` may have done.
 
         Raises:
             RetryableError: AWS is throttled or has a fault; the row says `Waiting`. Try again.
             CorruptItemError: an item of the state table isn't what we wrote; the row says `Waiting`, and what to do.
         """
-        verdict = self._judge(key, Trigger("the row changed", correlation_id, by))
+        cause = f"the row was changed by {made_by}" if made_by else "the row changed"
+        verdict = self._judge(key, Trigger(cause, correlation_id, claimed_by))
         self._free_others(key, verdict, correlation_id)
         return verdict
 
@@ -103,7 +104,9 @@ class Publisher:
             # Another judge may have deleted the row, as approved: to miss that would be to put it back.
             raise ConflictError("RowGone", f"{key} went while it was looked at")
         row = row or {}
-        return RowSnapshot(key, row, read_row(row, self.home), stored, self.now(), trigger)
+        parsed = read_row(row, self.home)
+        signed_as = self.revisions.signed_as(stored, parsed.approve, parsed.approved_by)
+        return RowSnapshot(key, row, parsed, stored, self.now(), trigger, signed_as)
 
     def _once(self, seen: RowSnapshot) -> Verdict:
         try:
@@ -182,7 +185,7 @@ class Publisher:
         mapping = verdict.mapping
         if verdict.ending is Ending.HOLD and mapping and not seen.holds(mapping):
             entry = entry or seen.entry_for(verdict)
-            self.revisions.hold(Held(mapping, seen.at, seen.by), entry, seen.at)
+            self.revisions.hold(Held(mapping, seen.at, entry["claimed_by"]), entry, seen.at)
         elif entry and mapping and verdict.ending in _PUBLISHES:
             impact, approved = verdict.impact or Impact(), seen.approves(mapping)
             budget, counts, blocks = impact.takes if approved else 0, None, seen.stored.in_conflict
@@ -198,7 +201,7 @@ class Publisher:
         self.queue.send(keys, f"mapping changed: {seen.key}", seen.trigger.correlation_id)
 
     def _publish_event(self, seen: RowSnapshot, entry: Entry) -> None:
-        detail = {name.replace("_", "-"): entry[name] for name in _EVENT_DETAIL if name in entry}
+        detail = {name.replace("_", "-"): entry[name] for name in (*_EVENT_DETAIL, "effect") if name in entry}
         self.telemetry.mapping(seen.key, entry["event"], detail, correlation_id=seen.trigger.correlation_id)
 
     def _write_row(self, seen: RowSnapshot, verdict: Verdict) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from rolekeeper.mappings.rows.columns import EDITOR
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import ANY_VALUE, Control, Held, MappingKey, PublishedMapping
 from rolekeeper.storage import Store, Update, codec, layout
@@ -65,6 +66,14 @@ class Revisions:
 
     def _decoded[T](self, decode: Callable[[codec.Item], T], item: codec.Item | None) -> T | None:
         return self.store.decode(decode, item) if item else None
+
+    def signed_as(self, stored: StoredMapping, number: int, by: str) -> str | None:
+        """The ARN that this person claims who signed what is held; None without a read where that isn't this number."""
+        if not by or not stored.held or stored.held.mapping.revision != number:
+            return None
+        at = layout.approval_key(by, stored.held.mapping.key, number)
+        item = self.store.get([at]).get(at)
+        return None if item is None else str(item.get("arn", ""))[:EDITOR]
 
     def publish(  # noqa: PLR0913  # one transaction says all that changes
         self,

@@ -1,7 +1,7 @@
 """What was read of a row (`RowSnapshot`), and what is to become of it (`Verdict`): values, without I/O.
 
-A revision that is held is known by its number: whoever writes that into the row approves the very content that was
-held. So no number is ever given to two contents, and none that the row says already.
+A revision that is held is known by its number: who signs that approves the very content that was held. So no number is
+ever given to two contents, and none that the row says already.
 """
 
 from collections.abc import Mapping
@@ -12,24 +12,25 @@ from typing import Any
 
 from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.revisions import Entry, StoredMapping
+from rolekeeper.mappings.rows.cells import quote
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.rows.reader import ParsedRow, changes, content, fingerprint, row_of
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.table import VERDICT, number_in
-from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, same_person
 from rolekeeper.storage import codec
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Why a row is judged: `cause` in words, for the history, and `by` who edited the row, where the stream knows it.
+    """Why a row is judged: `cause` in words, for the history, and `claimed_by`, whom a row that is gone named.
 
     With `recheck`, nobody need have edited it. `scan` and `seen` are what the sweep found (`Publisher.recheck`).
     """
 
     cause: str
     correlation_id: str
-    by: str = ""
+    claimed_by: str = ""
     recheck: bool = False
     scan: Scan | None = None
     seen: bool = False
@@ -45,6 +46,7 @@ class RowSnapshot:
     stored: StoredMapping
     at: datetime
     trigger: Trigger
+    signed_as: str | None = None  # as `Revisions.signed_as` has it
 
     @property
     def published(self) -> PublishedMapping | None:
@@ -62,10 +64,6 @@ class RowSnapshot:
             return ""
         suspended = "is suspended: its instances stay as they are" if self.published.suspended_because else ""
         return f"(revision {self.revision} {suspended or 'stays in effect'})"
-
-    @property
-    def by(self) -> str:
-        return self.parsed.edited_by or self.trigger.by
 
     def refreshed(self, refresh: "Refresh") -> "RowSnapshot":
         untold = self.stored.untold or refresh.entry is not None
@@ -103,8 +101,9 @@ class RowSnapshot:
         return self._held == candidate
 
     def approves(self, candidate: PublishedMapping) -> bool:
-        """Whether a person approved this very candidate after it was held."""
-        return self.holds(candidate) and self.parsed.approve == candidate.revision
+        """Whether a person signed this very candidate after it was held, and the row says so."""
+        number = candidate.revision
+        return self.holds(candidate) and self.parsed.approve == number and not self.about_approval(number)
 
     def shows_held(self, candidate: PublishedMapping) -> bool:
         """Whether the row shows this very candidate as held: so it stays, even when it would change less by now."""
@@ -125,15 +124,23 @@ class RowSnapshot:
     def acted_on(self, revision: int = 0) -> tuple[str, ...]:
         """The columns that are done: who edited is noted, and where this revision is published, its approval."""
         edited_by = ("edited_by",) if self.parsed.edited_by else ()
-        return (*edited_by, "approve") if revision and self.parsed.approve == revision else edited_by
+        return (*edited_by, "approve", "approved_by") if revision and self.parsed.approve == revision else edited_by
 
     def about_approval(self, held: int) -> str:
-        """What is wrong with the number in the row's `approve`, in words; empty when nothing is."""
-        approve = self.parsed.approve
-        return "" if approve in (0, held) else f"approve is {approve}, but {held or 'nothing'} is held"
+        """Why the number in the row's `approve` approves nothing, in words; empty when there is none, or it does."""
+        approve, by, edit = self.parsed.approve, self.parsed.approved_by, self.stored.held
+        if approve != held:
+            return f"approve is {approve}, but {held or 'nothing'} is held" if approve else ""
+        if edit is None or self.signed_as is None:
+            return (
+                f"approve is {approve}, but {f'{quote(by)} has not' if by else 'nobody has'} signed it" if held else ""
+            )
+        same = same_person(edit.by, self.signed_as)
+        return "edited_by says that the approver made this edit: another person has to approve it" if same else ""
 
     def entry(self, event: str, reason: str, mapping: PublishedMapping | None) -> Entry:
-        entry: Entry = {
+        held = self.stored.held if mapping and self.approves(mapping) else None
+        return {
             "event": event,
             "status": "",
             "reason": reason,
@@ -141,23 +148,20 @@ class RowSnapshot:
             "role": mapping.spec.role if mapping else "",
             "profile_arn": mapping.profile_arn if mapping else "",
             "fingerprint": fingerprint(self.row) if self.row else "",
-            "cause": self.trigger.cause,
-            "by": self.by,
+            "cause": "approved" if held else self.trigger.cause,
+            # The edit is whose it was when it was held.
+            "claimed_by": held.by if held else self.parsed.edited_by or self.trigger.claimed_by,
+            "approved_by": self.parsed.approved_by if held else "",
+            "approver_claims": (self.signed_as if held else None) or "",
             "changes": [],
             "correlation_id": self.trigger.correlation_id,
         }
-        if mapping and self.stored.held and self.approves(mapping):
-            # The edit is whose it was when it was held; who is known now approved it.
-            entry |= {"cause": "approved", "by": self.stored.held.by, "approved_by": self.by}
-        return entry
 
     def entry_for(self, verdict: "Verdict") -> Entry:
         entry = self.entry(f"Mapping {verdict.status}", verdict.reason, verdict.mapping)
-        if verdict.status is not Status.REMOVED:
-            entry["status"] = verdict.status.value
+        entry["status"] = "" if verdict.status is Status.REMOVED else verdict.status.value
         if verdict.mapping and verdict.impact:
-            changed = changes(self.stored.published, verdict.mapping)
-            entry |= {"changes": changed, "effect": verdict.impact.document()}
+            entry |= {"changes": changes(self.stored.published, verdict.mapping), "effect": verdict.impact.document()}
         return entry
 
 

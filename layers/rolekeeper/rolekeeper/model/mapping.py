@@ -123,11 +123,16 @@ class PublishedMapping:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A revision that waits for approval: its mapping (or tombstone), and who wrote it, where that is known."""
+    """A revision that waits for approval: its mapping (or tombstone), and who claims to have written it, if anybody."""
 
     mapping: PublishedMapping
     at: datetime
     by: str = ""
+
+
+def same_person(editor: str, approver: str) -> bool:
+    """Whether these ARNs, which both claim, are of one person; the account's root is none."""
+    return editor == approver != "" and not editor.endswith(":root")
 
 
 @dataclass(frozen=True, slots=True)

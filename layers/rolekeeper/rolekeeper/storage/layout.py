@@ -86,9 +86,17 @@ def timer_key(timer: Timer) -> Key:
     """All timers are in one partition, in the order in which they ring."""
     subject = timer.subject
     name = instance_pk(subject) if isinstance(subject, InstanceKey) else mapping_pk(subject)
+    return TIMERS, f"{timestamp(timer.due)}#{_short(name)}"
+
+
+def approval_key(by: str, key: MappingKey, revision: int) -> Key:
+    """Only who has this aws:userid may write into this partition (template.yaml, the state table's policy)."""
+    return f"approval#{by}", f"{_short(mapping_pk(key))}#{revision}"
+
+
+def _short(name: str) -> str:
     encoded = name.encode("utf-8", "surrogatepass")
-    shown = name if len(encoded) <= SUBJECT_BYTES else hashlib.sha256(encoded).hexdigest()
-    return TIMERS, f"{timestamp(timer.due)}#{shown}"
+    return name if len(encoded) <= SUBJECT_BYTES else hashlib.sha256(encoded).hexdigest()
 
 
 def key_attributes(key: Key) -> dict[str, Any]:

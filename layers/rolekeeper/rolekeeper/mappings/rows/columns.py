@@ -16,7 +16,7 @@ OURS = ("status", "status_reason", "status_revision", "matched", "occupied", "he
 # Elastic Load Balancing, "Listener rules": the priorities that people know.
 PRIORITIES = (1, 50_000)
 # A published mapping has to fit into one item (400 KB) with room to spare.
-ACCOUNTS, REGIONS, OWNER, DESCRIPTION, EDITOR = 1_000, 100, 256, 1024, 1024
+ACCOUNTS, REGIONS, OWNER, DESCRIPTION, EDITOR, USER_ID = 1_000, 100, 256, 1024, 1024, 256
 # As both Python and JSON Schema read them: no \d, which means more in Python.
 ACCOUNT, ACCOUNT_IDS = "[0-9]{12}", "account ids of 12 digits"
 REGION, REGION_CODES = "[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", "Region codes, as us-east-1"
@@ -56,5 +56,6 @@ COLUMNS = (
 # never keeps a row from being read. `approve` has room for more revisions than thirty years of edits every second.
 ASKS = (
     Column("approve", "none", cells.whole(1, 10**9, "the number that held_revision shows", ask="write")),
+    Column("approved_by", "none", cells.text(USER_ID)),
     Column("edited_by", "none", cells.text(EDITOR)),
 )

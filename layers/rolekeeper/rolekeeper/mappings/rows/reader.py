@@ -31,6 +31,7 @@ class ParsedRow:
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     approve: int = 0
+    approved_by: str = ""
     edited_by: str = ""
 
 
