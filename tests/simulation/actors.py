@@ -337,16 +337,20 @@ class People:
         self._tables.delete_item(TableName=ROWS, Key=_row_key(tag))
 
     def approve(self) -> None:
-        """Approve what is held."""
+        """Approve what is held; half the time, nobody signs it."""
         for row in self._rows():
             if held := row.get("held_revision"):
-                self._say(f"approve {row['tag_key']['S']}={row['tag_value']['S']} {held['N']}")
+                key, number, by = MappingKey(row["tag_key"]["S"], row["tag_value"]["S"]), int(held["N"]), "AIDAGRACE"
+                signs = self._rng.random() < 0.5
+                self._say(f"approve {key} {number}{'' if signs else ', which nobody signs'}")
+                if signs:
+                    self._put_state(layout.approval_key(by, key, number), arn="grace")
                 self._tables.update_item(
                     TableName=ROWS,
                     Key={name: row[name] for name in ("tag_key", "tag_value")},
-                    UpdateExpression="SET #a = :a",
-                    ExpressionAttributeNames={"#a": "approve"},
-                    ExpressionAttributeValues={":a": held},
+                    UpdateExpression="SET #a = :a, #b = :b",
+                    ExpressionAttributeNames={"#a": "approve", "#b": "approved_by"},
+                    ExpressionAttributeValues={":a": held, ":b": {"S": by if signs else "AIDAMALLORY"}},
                 )
                 return
 

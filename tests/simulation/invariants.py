@@ -35,6 +35,7 @@ PROMISES: Mapping[int, str] = {
     9: "a grant and the start of a history entry before each change, its outcome after it",
     10: "every role was justified by a tag and a mapping that held during the reconcile",
     11: "never a role that is broad, unless stack and row both allow it",
+    12: "an edit that is too large is published only when a person signed it",
 }
 
 # No association is of this profile: what EC2 doesn't know, it refuses.
@@ -134,6 +135,7 @@ class Promises:
     hidden: set[MappingKey] = field(default_factory=set)
     lost_at: float = float("-inf")
     marked: list[tuple[float, bool]] = field(default_factory=list)
+    signed: set[layout.Key] = field(default_factory=set)
     _taken: set[str] = field(default_factory=set)
     _counted: list[float] = field(default_factory=list)
     _edited: list[tuple[float, int]] = field(default_factory=list)
@@ -327,8 +329,16 @@ class Promises:
             if owner := layout.instance_key_from(pk):
                 pin = codec.pin_from(codec.from_attributes(new)) if new else None
                 self.pins[owner.id].append((self.engine.seconds, pin))
-        elif sk == "published":
+        elif pk.startswith("approval#") and new:
+            self.signed.add(key)
+        else:
+            self._wrote_of_mapping(pk, sk, old, new)
+
+    def _wrote_of_mapping(self, pk: str, sk: str, old: Attributes, new: Attributes) -> None:
+        if sk == "published":
             self._wrote_published(layout.mapping_of(pk), new)
+        elif sk.startswith("revision#") and new:
+            self._wrote_revision(layout.mapping_of(pk), codec.from_attributes(new))
         elif sk == "window" and new and "credit" in new:
             self._wrote_budget(layout.mapping_of(pk), codec.from_attributes(old or {}), codec.from_attributes(new))
 
@@ -379,6 +389,14 @@ class Promises:
         if run and former and not former.deleted:
             # After the whole transaction: an approval is written in it too.
             self.engine.after(0, lambda: self._within_the_edits(run, former, mapping))
+
+    def _wrote_revision(self, key: MappingKey, revision: codec.Item) -> None:
+        effect, number, by = revision.get("effect", {}), int(revision["revision"]), revision["approved_by"]
+        changes = sum(int(effect.get(name, 0)) for name in ("attach", "replace", "detach"))
+        if by or changes > self.limits.allowed(len(self.account.instances)):
+            signed = layout.approval_key(by, key, number) in self.signed
+            text = f"{key} {number}, which changes {changes}, is published as approved by {by or 'nobody'}"
+            self.check(12, signed, lambda: text)
 
     def _within_the_edits(self, run: Run, former: PublishedMapping, mapping: PublishedMapping) -> None:
         """Of revisions that nobody approved only so many are served in a window that together they take few roles."""

@@ -334,6 +334,20 @@ MUTANTS: tuple[Mutant, ...] = (
         "if False:",
         seed=549,
     ),
+    _mutant(
+        "takes a number in the row for a signature",
+        "rolekeeper.mappings.verdict",
+        "self.parsed.approve == number and not self.about_approval(number)",
+        "self.parsed.approve == number",
+        seed=3,
+    ),
+    _mutant(
+        "takes anybody who is named for one who signed",
+        "rolekeeper.mappings.revisions",
+        "        return None if item is None else str(",
+        "        item = item or {}\n        return str(",
+        seed=3,
+    ),
     # ---- which mapping ----
     _mutant(
         "lets the highest number win",
