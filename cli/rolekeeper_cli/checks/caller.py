@@ -29,6 +29,8 @@ NEEDS = (
         "mapping table",
         ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchGetItem"),
     ),
+    Need("approving", "mapping table", ("dynamodb:UpdateItem", "dynamodb:BatchGetItem")),
+    Need("approving", "state table", ("dynamodb:PutItem", "dynamodb:BatchGetItem")),
     Need("history, rollback, deletions", "state table", ("dynamodb:Query", "dynamodb:BatchGetItem")),
     Need("pause, resume, mode", "state table", ("dynamodb:UpdateItem", "dynamodb:BatchGetItem")),
     Need(

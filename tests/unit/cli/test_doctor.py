@@ -495,6 +495,7 @@ def test_what_the_caller_may_not(finds: Finds, ward: DoctorFixture) -> None:
     remedy = 'have it allowed: docs/security.md, "What the command needs"'
     assert finds("caller") == [
         ("warn", f"you may not, for writing mappings: dynamodb:PutItem, dynamodb:DeleteItem on {TABLE}", remedy),
+        ("warn", f"you may not, for approving: dynamodb:PutItem on {state}", remedy),
         ("warn", f"you may not, for pins: dynamodb:PutItem on {state}", remedy),
     ]
 
