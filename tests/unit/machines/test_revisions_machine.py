@@ -45,6 +45,8 @@ class Reads:
 
 
 readers = st.builds(Reads, workers, which, st.booleans())
+SIGNERS = ("AIDAGRACE", "AROAPEOPLE:grace", "AROAPEOPLE:grace#1")
+signers = st.sampled_from(SIGNERS)
 
 
 class Mappings(RuleBasedStateMachine):
@@ -60,6 +62,7 @@ class Mappings(RuleBasedStateMachine):
         self.held: dict[MappingKey, Held] = {}
         self.in_conflict: dict[MappingKey, frozenset[MappingKey]] = {}
         self.untold: set[MappingKey] = set()
+        self.signed: dict[tuple[str, MappingKey, int], str] = {}
         self.budget: dict[MappingKey, tuple[int, int]] = {}
         self.revisions: dict[tuple[MappingKey, int], PublishedMapping] = {}
         self.entries = Counter[MappingKey]()
@@ -119,6 +122,16 @@ class Mappings(RuleBasedStateMachine):
         if fits:
             self.held[key] = held
             self.entries[key] += 1
+
+    @rule(reads=readers, by=signers, arn=texts)
+    def sign(self, reads: Reads, by: str, arn: str) -> None:
+        """A person signs what they saw held last."""
+        who, key, kept = self._read_by(reads)
+        number = kept.held.mapping.revision if kept.held else 1
+        item = {**layout.key_attributes(layout.approval_key(by, key, number)), "arn": arn}
+        store = self.workers[who].store
+        store.write(store.put(item))
+        self.signed[by, key, number] = arn
 
     @rule(reads=readers, why=texts)
     def suspend(self, reads: Reads, why: str) -> None:
@@ -190,6 +203,11 @@ class Mappings(RuleBasedStateMachine):
             kept = fresh.revisions.read(key)
             assert kept == expected
             held = kept.held.mapping if kept.held else None
+            number = kept.held.mapping.revision if kept.held else 1
+            for by in SIGNERS:
+                signed = self.signed.get((by, key, number)) if kept.held else None
+                assert fresh.revisions.signed_as(kept, number, by) == signed, "whose it is, and of which number"
+                assert fresh.revisions.signed_as(kept, number + 1, by) is None
             given_out = [each.revision for each in (kept.published, held) if each]
             assert kept.last == max(given_out, default=0)
         assert fresh.state.read([], self.keys).published == self.published
