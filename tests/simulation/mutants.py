@@ -422,7 +422,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "runtime",
         "    return processor.response()",
         '    return {"batchItemFailures": []}',
-        seed=756,
+        seed=3760,
     ),
     _mutant(
         "starts no retry loop",
