@@ -1,8 +1,7 @@
 """What is broad: permissions by which an instance could become more than its role, and trust in others than EC2. Pure.
 
-As everywhere here (`policies.py`), conditions aren't evaluated: what is allowed under one counts as allowed, and only a
-Deny that applies whenever the Allow does takes it away. Resources count one by one: several patterns that reach all
-resources only together aren't noticed.
+Conditions aren't evaluated: what is allowed under one is allowed, and only a Deny that applies whenever the Allow does
+takes it away. Resources count one by one: patterns that reach all only together aren't noticed.
 """
 
 import re
@@ -112,12 +111,10 @@ def principals(statement: Document) -> list[tuple[str, str]]:
 
 def trusted_besides_ec2(trust_policy: Document) -> tuple[str, ...]:
     """Who else may assume a role, each as `AWS *` or `Service lambda.amazonaws.com`; Denies take nobody away."""
-    found: dict[str, None] = {}
+    named: list[tuple[str, str]] = []
     for each in policies.statements(trust_policy):
-        actions = policies.listed(each.get("Action"))
-        assumes = not actions or any(patterns_meet(str(action).lower(), "sts:assumerole*") for action in actions)
-        if each.get("Effect") == "Allow" and assumes:
-            named = [f"{kind} {who}" for kind, who in principals(each) if (kind, who) not in EC2_PRINCIPALS]
-            named += ["everyone but those of a NotPrincipal"] if "NotPrincipal" in each else []
-            found |= dict.fromkeys(named)
-    return tuple(found)
+        actions = [str(action).lower() for action in policies.listed(each.get("Action", "*"))]
+        if each.get("Effect") == "Allow" and any(patterns_meet(action, "sts:assumerole*") for action in actions):
+            named += principals(each)
+            named += [("everyone", "but those of a NotPrincipal")] if "NotPrincipal" in each else []
+    return tuple(dict.fromkeys(" ".join(each) for each in named if each not in EC2_PRINCIPALS))

@@ -64,22 +64,18 @@ class Roles:
         name, path = spec.role, self.settings.role_path
         role = self.policies.role(name)
         if role is None:
-            return RoleCheck(
-                f"role '{name}' doesn't exist in account {self.settings.account}; "
-                f"create it under the path {path}, or correct the name"
-            )
+            remedy = f"create it under the path {path}, or correct the name"
+            return RoleCheck(f"role '{name}' doesn't exist in account {self.settings.account}; {remedy}")
         if not role.path.startswith(path):
-            return RoleCheck(
-                f"role '{name}' is at the path {role.path} and must be under {path}; a role can't be moved: "
-                f"create one with --path {path}"
-            )
+            remedy = f"a role can't be moved: create one with --path {path}"
+            return RoleCheck(f"role '{name}' is at the path {role.path} and must be under {path}; {remedy}")
         if problem := trust_problem(role.trust):
             return RoleCheck(f"EC2 can't assume role '{name}': {problem}")
         boundary = self.settings.require_permissions_boundary
         if boundary and not (role.boundary_arn and pattern_covers(boundary, role.boundary_arn)):
-            has, put = role.boundary_arn or "none", f"aws iam put-role-permissions-boundary --role-name {name}"
-            why = f"role '{name}' has {has} as its permissions boundary, and the stack requires {boundary}"
-            return RoleCheck(f"{why}; set it: {put} --permissions-boundary {boundary}")
+            why = f"role '{name}' has {role.boundary_arn or 'none'} as its permissions boundary"
+            remedy = f"aws iam put-role-permissions-boundary --role-name {name} --permissions-boundary {boundary}"
+            return RoleCheck(f"{why}, and the stack requires {boundary}; set it: {remedy}")
         row, stack = spec.allow_broad, self.settings.allow_broad_roles
         if not (row and stack) and (why := self._broad(role)):
             lacks = {"set allow_broad: true in its row": not row, "deploy with AllowBroadRoles=true": not stack}
@@ -106,19 +102,17 @@ class Roles:
             create = f"aws iam create-instance-profile --instance-profile-name {name} --path {path}"
             return RoleCheck(f"instance profile '{name}' doesn't exist; run: {create} && {add}")
         if not profile.path.startswith(path):
+            remedy = "make another and name it in the column instance_profile"
             return RoleCheck(
-                f"instance profile '{name}' is at the path {profile.path} and must be under {path}; "
-                f"make another and name it in the column instance_profile"
+                f"instance profile '{name}' is at the path {profile.path} and must be under {path}; {remedy}"
             )
         if not profile.role_arn:
             if self.makes_profiles:
                 return RoleCheck("", note, profile.arn, "role", profile.id)
             return RoleCheck(f"instance profile '{name}' holds no role; run: {add}")
         if profile.role_arn != role.arn:
-            return RoleCheck(
-                f"instance profile '{name}' holds role '{profile.role_name}', not '{role.name}'; "
-                f"name the right profile in the column instance_profile"
-            )
+            what = f"instance profile '{name}' holds role '{profile.role_name}', not '{role.name}'"
+            return RoleCheck(f"{what}; name the right profile in the column instance_profile")
         return RoleCheck("", note, profile.arn, "", profile.id)
 
 
@@ -148,11 +142,7 @@ def trust_note(trust_policy: Document) -> str:
 
 def _for_ec2(effect: Literal["Allow", "Deny"], trust_policy: Document) -> list[Document]:
     """The statements that allow EC2 `sts:AssumeRole`, by its name, or deny it that, by its name or as everybody."""
-    found = []
-    for each in statements(trust_policy):
-        named = principals(each)
-        reached = not EC2_PRINCIPALS.isdisjoint(named) or (effect == "Deny" and ("AWS", "*") in named)
-        assumes = any(pattern_covers(str(action).lower(), ASSUME) for action in listed(each.get("Action")))
-        if each.get("Effect") == effect and reached and assumes:
-            found.append(each)
-    return found
+    ec2 = EC2_PRINCIPALS | ({("AWS", "*")} if effect == "Deny" else set())
+    found = [each for each in statements(trust_policy) if each.get("Effect") == effect and ec2 & {*principals(each)}]
+    actions = ((each, str(action).lower()) for each in found for action in listed(each.get("Action")))
+    return [each for each, action in actions if pattern_covers(action, ASSUME)]
