@@ -237,7 +237,7 @@ def test_one_instance_that_would_gain_is_enough(desk: MappingsFixture) -> None:
     reason = desk.shows(TAG)[1]
     assert reason.startswith(
         "it would give severe permissions: administrator access (*) on *; it would attach 0, replace 1 and detach 0 "
-        "instances; gains * on *; to approve it, write 2 into approve"
+        "instances; gains * on *; to approve it: rolekeeper mapping approve"
     )
     [event] = desk.world.events.named("Mapping Held")
     assert event["effect"] == {
