@@ -1,6 +1,7 @@
 """State table stream -> what people wrote there takes effect: the control item, pins."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -18,14 +19,16 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
     def act(record: Mapping[str, Any]) -> None:
         event_id = record.get("eventID", context.aws_request_id)
         try:
-            keys = record["dynamodb"]["Keys"]
-            key = keys["pk"]["S"], keys["sk"]["S"]
+            change = record["dynamodb"]
+            key = change["Keys"]["pk"]["S"], change["Keys"]["sk"]["S"]
+            # In whole seconds, the same whenever the record comes.
+            at = datetime.fromtimestamp(change["ApproximateCreationDateTime"], UTC)
         except (KeyError, TypeError):
             # Trying again would never help, and would hold up the shard.
-            app.telemetry.dropped("the stream record has no keys", event_id)
+            app.telemetry.dropped("the stream record has no keys or no time", event_id)
             return
         try:
-            app.overrides.written(key, event_id)
+            app.overrides.written(key, event_id, at)
         except UnknownKeyError as error:
             app.telemetry.dropped(str(error), event_id)
 

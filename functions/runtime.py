@@ -13,8 +13,9 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
 from rolekeeper.app import App, utc_now
 from rolekeeper.aws import CONFIG
 from rolekeeper.settings import Settings
+from rolekeeper.telemetry import log_line
 
-logger = Logger()
+logger = Logger(json_serializer=log_line)
 metrics = Metrics()
 now = utc_now
 sleep = time.sleep

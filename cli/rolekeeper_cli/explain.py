@@ -30,7 +30,9 @@ def explain(deployment: Deployment, text: str, *, ask_who: bool) -> ExitCode:
         CorruptItemError: an item of the state table isn't what Rolekeeper wrote: it decides nothing for the instance.
     """
     key = find_instance(deployment.app.ec2, text).key
-    observed = observe([key], deployment.app.ec2, Enforced(deployment.app.store), deployment.now())[key]
+    observed = observe(
+        [key], deployment.app.ec2, Enforced(deployment.app.store, deployment.app.state.check_pin), deployment.now()
+    )[key]
     if isinstance(observed, Unreadable):
         raise observed.error
     seen = Seen.of(observed, deployment)

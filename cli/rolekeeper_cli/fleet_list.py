@@ -49,7 +49,9 @@ class Filters:
 
 def show(deployment: Deployment, filters: Filters) -> ExitCode:
     """List the instances."""
-    seen = look(deployment, Enforced(deployment.app.store), pages(deployment, filters.tags))
+    seen = look(
+        deployment, Enforced(deployment.app.store, deployment.app.state.check_pin), pages(deployment, filters.tags)
+    )
     render.show_rows(HEAD, _documents(seen, filters), cells)
     if why := withheld(deployment):
         output.say(f"Nothing is changed now: {why}.")

@@ -14,6 +14,7 @@ from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.fleet import profile_name
 from rolekeeper_cli.instances import ID, find_instance
 
+CONTROL_HEAD = ("from", "to", "in-effect", "claimed-by", "claimed-reason", "correlation-id")
 HEAD = ("at", "cause", "decided", "role", "mapping", "answer", "reason")
 
 
@@ -43,6 +44,21 @@ def history(deployment: Deployment, text: str, limit: int, *, ask_who: bool) -> 
     for because, count in unknown.items():
         if because:
             output.warn(f"who did {count} of these things is unknown: {because}")
+    return ExitCode.DONE
+
+
+def control_history(deployment: Deployment, limit: int) -> ExitCode:
+    """Show the newest writes of the control item.
+
+    Raises:
+        CommandError: there are none.
+    """
+    entries = deployment.app.store.history(layout.CONTROL_REPORTED[0], limit)
+    if not entries:
+        raise CommandError("the control item was never written", "see the mode: rolekeeper mode")
+    documents = [{name.replace("-", "_"): entry[name] for name in ("at", *CONTROL_HEAD)} for entry in entries]
+    head = ("at", *(name.replace("-", " ") for name in CONTROL_HEAD))
+    render.show_rows(head, documents, lambda each: [f"{each['at'][:19]}Z", *list(each.values())[1:]])
     return ExitCode.DONE
 
 

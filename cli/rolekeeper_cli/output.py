@@ -40,18 +40,18 @@ def line(text: str, colour: str | None = None) -> None:
 
 def printable(text: str) -> str:
     """A text in which what can't be printed is made visible; line ends stay."""
-    return "".join(each if each.isprintable() or each == "\n" else _escape(each) for each in text)
+    from rolekeeper.model import escaped  # completion imports none of the layer
+
+    return escaped(text, keep="\n")
 
 
 def one_line(text: str) -> str:
     """A text for one line of a table."""
-    return "".join(each if each.isprintable() else _escape(each) for each in text)
+    from rolekeeper.model import escaped  # completion imports none of the layer
+
+    return escaped(text)
 
 
 def is_terminal() -> bool:
     """Whether a person can be asked: what they type comes from a terminal, and they see the question."""
     return sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def _escape(character: str) -> str:
-    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character, f"\\u{ord(character):04x}")

@@ -136,7 +136,7 @@ class _Judge:
         self._deployment = deployment
         self._rows = rows
         self._changes = changes
-        self._state = Enforced(deployment.app.store)
+        self._state = Enforced(deployment.app.store, deployment.app.state.check_pin)
         self._assessor = deployment.app.assessor(self._state)
         self._took = 0
 

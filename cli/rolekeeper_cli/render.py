@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from rolekeeper.model import escaped_json
 from rolekeeper_cli import output
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.output import one_line, printable
@@ -94,7 +95,7 @@ def show_line(document: Document, draw: Callable[[], None]) -> None:
     elif options.output == "table":
         draw()
     elif options.output == "json":
-        click.echo(json.dumps(document, default=_plain, ensure_ascii=False))
+        click.echo(escaped_json(json.dumps(document, default=_plain, ensure_ascii=False)))
     elif options.output == "yaml":
         click.echo(f"---\n{_yaml(document)}", nl=False)
     else:
@@ -114,15 +115,14 @@ def _write(document: Any, form: str) -> None:
 
 
 def _json(document: Any) -> str:
-    return json.dumps(document, indent=2, default=_plain, ensure_ascii=False)
+    return escaped_json(json.dumps(document, indent=2, default=_plain, ensure_ascii=False))
 
 
 def _yaml(document: Any) -> str:
-    import yaml
+    from rolekeeper_cli.files import yaml_form
 
-    text: str = yaml.safe_dump(_simple(document), sort_keys=False, allow_unicode=True, width=1_000_000)
     # YAML ends a lone scalar with a line of its own.
-    return text.removesuffix("...\n")
+    return yaml_form.dumped(_simple(document)).removesuffix("...\n")
 
 
 def _stream_json(documents: Iterable[Document], indent: str) -> None:
@@ -182,7 +182,7 @@ def _show_found(query: str, document: Any, form: str, *, compact: bool = False) 
     if form == "table":
         _draw_found(found)
     elif compact and form == "json":
-        click.echo(json.dumps(found, ensure_ascii=False))
+        click.echo(escaped_json(json.dumps(found, ensure_ascii=False)))
     else:
         _write(found, form)
 

@@ -190,7 +190,7 @@ class EmulatedAccount:
     def condition(self, instance_id: str, code: str) -> Condition | None:
         """What the instance shows, once it is this code."""
         key = InstanceKey(self.account, REGION, instance_id)
-        found = State(Store(self.dynamodb, self.state_table)).read([key], []).record(key).condition
+        found = State(Store(self.dynamodb, self.state_table), lambda pin: pin).read([key], []).record(key).condition
         return found if found and found.code == code else None
 
     def function_name(self, logical_id: str) -> str:

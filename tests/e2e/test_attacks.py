@@ -295,6 +295,122 @@ def test_a_role_that_grows_broad_once_it_is_published_is_given_to_nobody_else(
     assert deployed.carries(before, "modest"), "what carries it is left as it is"
 
 
+# ---- the state table ----
+
+
+@pytest.fixture
+def events(deployed: EmulatedAccount) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Rolekeeper's events so far, as a rule of somebody's at a queue gets them."""
+    aws = deployed.aws.session()
+    sqs, bus = aws.client("sqs"), aws.client("events")
+    url = sqs.create_queue(QueueName="attack-events")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    bus.put_rule(Name="attack-events", EventPattern=json.dumps({"source": ["rolekeeper"]}))
+    bus.put_targets(Rule="attack-events", Targets=[{"Id": "queue", "Arn": arn}])
+    read: list[dict[str, Any]] = []
+
+    def so_far() -> list[dict[str, Any]]:
+        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", ()):
+            read.append(json.loads(message["Body"]))
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return read
+
+    yield so_far
+    bus.remove_targets(Rule="attack-events", Ids=["queue"])
+    bus.delete_rule(Name="attack-events")
+
+
+def put_state(world: EmulatedAccount, item: dict[str, Any]) -> None:
+    """As whoever may write the state table does, with the plain AWS CLI."""
+    table = ["--table-name", world.state_table]
+    aws_command(world.aws.env)("dynamodb", "put-item", *table, "--item", json.dumps(item))
+
+
+def test_a_pin_that_names_one_role_and_attaches_another_attaches_nothing_and_is_reported(
+    deployed: EmulatedAccount, rolekeeper: Command, events: Callable[[], list[dict[str, Any]]]
+) -> None:
+    deployed.make_role("humble")
+    deployed.make_role("mighty")
+    instance = running(deployed)
+    key = {"pk": {"S": f"instance#000000000000#us-east-1#{instance}"}, "sk": {"S": "pin"}}
+    arn = "arn:aws:iam::000000000000:instance-profile/rolekeeper/mighty"
+    put_state(deployed, {**key, "role": {"S": "humble"}, "profile_arn": {"S": arn}, "by": {"S": "the boss\u202e"}})
+    eventually(lambda: deployed.condition(instance, "pin-unclear"))
+    assert deployed.shown(instance) is None
+    explained = rolekeeper("explain", instance, "--no-who").stdout
+    assert "holds role 'mighty', not 'humble'" in " ".join(explained.split())
+    told = rolekeeper("history", instance, "--output", "json").stdout
+    assert r"claimed by the boss\\u202e" in told
+    eventually(lambda: any(each["detail-type"] == "Pin Set" and arn in json.dumps(each) for each in events()))
+
+
+def test_a_pause_by_a_plain_call_is_mailed_an_event_and_in_the_history(
+    deployed: EmulatedAccount,
+    rolekeeper: Command,
+    mails: Callable[[], list[str]],
+    events: Callable[[], list[dict[str, Any]]],
+) -> None:
+    key = {"pk": {"S": "control"}, "sk": {"S": "control"}}
+    try:
+        put_state(deployed, {**key, "paused": {"BOOL": True}, "reason": {"S": "quiet night\u2028"}})
+        eventually(lambda: any("Control Changed" in each and "paused, mode as deployed" in each for each in mails()))
+        eventually(lambda: any(each["detail-type"] == "Control Changed" for each in events()))
+        [told] = json.loads(rolekeeper("history", "--control", "--limit", "1", "--output", "json").stdout)
+        assert (told["to"], told["claimed_reason"]) == ("paused, mode as deployed", r"quiet night\u2028")
+    finally:
+        deployed.dynamodb.delete_item(TableName=deployed.state_table, Key=key)
+    eventually(lambda: any(each["detail"].get("from", "").startswith("paused") for each in events()))
+
+
+# ---- what is written into logs, mails and files ----
+
+EVIL = 'x\n{"message": "all is well"}\r\x1b[2J\u202e\u2066\u2028\u200f'
+
+
+def test_nothing_that_is_injected_breaks_a_line_or_turns_it_round(
+    deployed: EmulatedAccount, rolekeeper: Command, mails: Callable[[], list[str]]
+) -> None:
+    instance = running(deployed, **{"rolekeeper:ignore": "true\u202e\u2028"})
+    forged = {
+        "source": "rolekeeper",
+        "detail-type": "Reconcile Requested",
+        "account": "000000000000",
+        "region": "us-east-1",
+        "detail": {"instance-id": instance, "cause": f"injected {EVIL}", "correlation-id": f"injected {EVIL}"},
+    }
+    sqs = deployed.aws.session().client("sqs")
+    sqs.send_message(QueueUrl=deployed.aws.stack_outputs()["WorkQueue"], MessageBody=json.dumps(forged))
+    row = {"tag_key": "injected", "tag_value": "x", "role": "no-such-role", "edited_by": f"ada {EVIL}"}
+    row |= {"description": f"it is {EVIL}"}
+    item: Any = {name: {"S": value} for name, value in row.items()}
+    deployed.dynamodb.put_item(TableName=deployed.mapping_table, Item=item)
+    eventually(lambda: deployed.condition(instance, "ignore-unclear"))
+    eventually(lambda: any(str(each.get("cause", "")).startswith("injected") for each in lines(deployed)))
+    mail = eventually(lambda: next((each for each in mails() if "injected=x" in each), None))
+
+    raw = {*"\x1b\u202e\u2066\u2028\u200f"}
+    log = [*logged(deployed, "OnInstanceEvent").splitlines(), *logged(deployed, "OnMappingChange").splitlines()]
+    ours = [each for each in log if "injected" in each]
+    assert ours
+    assert all(isinstance(json.loads(each), dict) for each in ours), "each line is one object"
+    assert not any(json.loads(each).get("message") == "all is well" for each in log if each.startswith("{"))
+    seen = [
+        rolekeeper(*each.split()).stdout
+        for each in (
+            f"explain {instance} --no-who",
+            f"explain {instance} --no-who --output yaml",
+            f"history {instance} --output yaml",
+            f"history {instance} --output json",
+            "mapping get injected=x",
+            "mapping get injected=x --output yaml",
+            "mapping ls --output yaml",
+        )
+    ]
+    for text in (*ours, json.loads(mail)["Message"] if mail.startswith("{") else mail, *seen):
+        assert not raw & set(text), text
+    assert r"ada x\n" in mail.replace("\\\\", "\\")
+
+
 # ---- secrets ----
 
 

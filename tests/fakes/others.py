@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from aws_lambda_powertools import Metrics
@@ -9,6 +10,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from fakes.calls import Calls
 from fakes.ec2 import client_error
+from rolekeeper_local.ec2_model import Profile
 
 # AWS_FACTS.md, "Limits and names".
 PUT_EVENTS_BYTES = 262_144
@@ -98,3 +100,42 @@ class CountedMetrics(Metrics):
 
     def add_metric(self, name: str, unit: MetricUnit | str, value: float, resolution: Any = 60) -> None:  # noqa: ARG002  # Powertools' own shape
         self.counts[name] += int(value)
+
+
+class FakeIam:
+    """IAM's roles and instance profiles, as far as a pin is checked: every profile's role is there, and trusts EC2."""
+
+    def __init__(self, profiles: Mapping[str, Profile], calls: Calls) -> None:
+        self._profiles = profiles
+        self._calls = calls
+
+    def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803  # boto3's own name
+        self._calls.starts("GetRole")
+        arns = {arn.rpartition("/")[2]: arn for profile in self._profiles.values() for arn in profile.roles}
+        if RoleName not in arns:
+            raise client_error("NoSuchEntity", f"The role with name {RoleName} cannot be found.")
+        statement = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        named = {"RoleName": RoleName, "Arn": arns[RoleName], "Path": _path(arns[RoleName])}
+        return {"Role": {**named, "AssumeRolePolicyDocument": {"Statement": [statement]}}}
+
+    def get_instance_profile(self, InstanceProfileName: str) -> dict[str, Any]:  # noqa: N803  # the same
+        self._calls.starts("GetInstanceProfile")
+        if InstanceProfileName not in self._profiles:
+            raise client_error("NoSuchEntity", f"Instance Profile {InstanceProfileName} cannot be found.")
+        found = self._profiles[InstanceProfileName]
+        roles = [{"Arn": arn, "RoleName": arn.rpartition("/")[2]} for arn in found.roles]
+        named = {"Arn": found.arn, "Path": _path(found.arn), "InstanceProfileId": found.id}
+        return {"InstanceProfile": {**named, "Roles": roles}}
+
+    def get_paginator(self, name: str) -> "FakeIam":
+        """The role's policies: none."""
+        self._calls.starts(name)
+        return self
+
+    def paginate(self, RoleName: str) -> list[dict[str, Any]]:  # noqa: N803, ARG002  # the same
+        return [{"PolicyNames": [], "AttachedPolicies": []}]
+
+
+def _path(arn: str) -> str:
+    """The path in the ARN of a role or a profile."""
+    return f"/{arn.partition('/')[2].rpartition('/')[0]}/".replace("//", "/")

@@ -43,7 +43,7 @@ class Table:
         self.calls.watch(self.client)
         self.slept: list[float] = []
         self.store = Store(self.client, STATE_TABLE, history_days=30, sleep=self.slept.append)
-        self.state = State(self.store)
+        self.state = State(self.store, lambda pin: pin)
         self.revisions = Revisions(self.store)
 
     def put(self, key: layout.Key, **attributes: Any) -> None:
@@ -195,7 +195,7 @@ def test_keys_that_stay_unprocessed_fail_the_read(table: Table) -> None:
 
 def test_a_table_that_isnt_there_is_an_error(table: Table) -> None:
     with pytest.raises(NotFoundError):
-        State(Store(table.client, "no-such-table")).read([KEY], [])
+        State(Store(table.client, "no-such-table"), lambda pin: pin).read([KEY], [])
 
 
 # ---- an instance's record ----

@@ -4,6 +4,7 @@ What it should carry is told by `spec.carries`, without the code under test.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -144,7 +145,13 @@ class Settled:
 
     def _pin(self, instance: str) -> Pin | None:
         item = self.item(layout.pin_key(instance_key(instance)))
-        return codec.pin_from(item) if item else None
+        pin = codec.pin_from(item) if item else None
+        if pin is None or not pin.profile_arn:
+            return pin
+        profile = self._account.find_profile(pin.profile_arn)
+        role = self._account.role_arn(pin.role, self._account.roles.get(pin.role, "nowhere"))
+        belongs = profile is not None and role in profile.roles
+        return pin if belongs else replace(pin, unclear="its profile doesn't hold its role")
 
     # ---- what was published before its role became broad ----
 

@@ -412,7 +412,8 @@ class Stream:
         """A record."""
         self._count += 1
         name = "REMOVE" if new is None else "MODIFY" if old else "INSERT"
-        change_ = {"Keys": keys, "SequenceNumber": str(self._count)}
+        at = float(int(self._engine.now().timestamp()))
+        change_ = {"Keys": keys, "SequenceNumber": str(self._count), "ApproximateCreationDateTime": at}
         change_ |= ({"OldImage": old} if old else {}) | ({"NewImage": new} if new else {})
         self._records.append({"eventID": f"record-{self._count}", "eventName": name, "dynamodb": change_})
         self._soon()

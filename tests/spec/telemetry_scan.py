@@ -43,9 +43,11 @@ def events() -> set[str]:
     """The detail-type of every event."""
     return mapping_events() | {
         *telemetry.CHANGED.values(),
+        *telemetry.PINNED.values(),
         telemetry.REFUSED,
         telemetry.PARKED,
         telemetry.PERMISSION_MISSING,
+        overrides.CONTROL_CHANGED,
         overrides.MODE_CHANGED,
     }
 

@@ -245,7 +245,8 @@ def test_events_go_out_in_batches_of_no_more_bytes_than_eventbridge_takes(desk: 
 
 
 def test_an_event_that_is_too_large_by_itself_is_cut_and_says_so(desk: MappingsFixture) -> None:
-    losers = tuple(Overridden(key(f"tag{number}=x"), "why " * 1_000) for number in range(100))
+    smiles = "\U0001f600" * 1_000  # JSON writes one as twelve characters
+    losers = tuple(Overridden(key(f"tag{number}={smiles[:256]}"), smiles) for number in range(100))
     said = entry(WAKE, instance(), None, replace(ATTACH, overridden=losers), {})
     desk.telemetry.decision(WAKE, said, event="Role Attached")
     desk.telemetry.flush()

@@ -24,6 +24,8 @@ WAKES: dict[str, set[str]] = {
     "tags-changed-volume": set(),
     "permission-missing": set(),  # for rules of others; people are mailed
     "mapping-held": set(),  # the same
+    "control-changed": set(),  # the same
+    "pin-set": set(),  # for rules of others
     "reconcile-requested": set(),  # goes straight to the work queue, never over the bus
     "sweep": set(),  # its rule has a schedule and no pattern
 }

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aws_lambda_powertools import Metrics
 
+import on_instance_event
 import on_mapping_change
 import on_retry
 import on_schedule
@@ -22,11 +23,13 @@ import runtime
 from fixtures.account import ACCOUNT, MAPPING_TABLE, REGION, FakeAccount, mapping_key, new_account, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
+from rolekeeper.aws.queue import request
 from rolekeeper.instances.requests import RetryState
 from rolekeeper.mappings.publish import NEARLY_FULL
-from rolekeeper.model.mapping import Mode
+from rolekeeper.model.mapping import Mode, Pin
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
+from rolekeeper_cli.pins import pin_item
 from simulation.deployment import FUNCTIONS
 from simulation.invariants import ROWS
 from simulation.schedule import Schedule
@@ -47,7 +50,7 @@ PLUMBING = {
     "OnRetry": LOGS | MAIL,
     "OnMappingChange": LOGS | MAIL | STREAM,
     "OnSchedule": LOGS | MAIL,
-    "OnStateChange": LOGS | STREAM,
+    "OnStateChange": LOGS | MAIL | STREAM,
 }
 # Lambda sends it what a stream or a schedule gave up, as the function.
 DEAD_LETTERS = "SendDeadLetters"
@@ -123,6 +126,7 @@ class Stories:
             "OnMappingChange": on_mapping_change.handler,
             "OnSchedule": on_schedule.handler,
             "OnRetry": on_retry.handler,
+            "OnInstanceEvent": on_instance_event.handler,
         }
         return handlers[function](event, context)
 
@@ -184,7 +188,7 @@ def the_mode_is_deployed_anew(stories: Stories, function: str) -> None:
 
 
 def a_loop_changes_an_instance(stories: Stories, _function: str) -> None:
-    """Replace, detach, a full window, a refusal that is mailed, and the end."""
+    """Replace, detach, a full window, a refusal that is mailed, a pin, and the end."""
     world = stories.world
     for role in ("web", "db"):
         world.publish(f"workload={role}", role)
@@ -205,15 +209,35 @@ def a_loop_changes_an_instance(stories: Stories, _function: str) -> None:
     world.later(hours=1)
     stories.retry(instances[2])
     assert world.topic.mails
+    pinned(stories, "OnRetry")
     world.truth.terminate(instances[2])
     world.wait(2)
     stories.retry(instances[2])
+
+
+def pinned(stories: Stories, function: str) -> None:
+    """A pin is checked like a row: its role's policies are read."""
+    desk, world, instance = stories.desk, stories.world, stories.world.running()
+    desk.role("pinned")
+    desk.grant("pinned", "s3:GetObject")
+    document = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sqs:Send*", "Resource": "*"}]}'
+    policy = desk.iam.create_policy(PolicyName="pinned", PolicyDocument=document)["Policy"]["Arn"]
+    desk.iam.attach_role_policy(RoleName="pinned", PolicyArn=policy)
+    pin = pin_item(world.key(instance), Pin("pinned", world.profile("pinned")))
+    world.store.write(world.store.put(pin))
+    if function == "OnRetry":
+        stories.retry(instance)
+    else:
+        body = json.dumps(request(world.key(instance), "test", "correlation-1", world.clock.now()))
+        stories.run(function, {"Records": [{"body": body, "messageId": "message-1"}]})
+    assert world.carries(instance) == "pinned"
 
 
 STORIES = [
     *((story, name) for story in (a_mapping_lives, a_row_is_nearly_full) for name in ("OnMappingChange", "OnSchedule")),
     (the_mode_is_deployed_anew, "OnSchedule"),
     (a_loop_changes_an_instance, "OnRetry"),
+    (pinned, "OnInstanceEvent"),
 ]
 
 

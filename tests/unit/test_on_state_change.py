@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +34,8 @@ class RecordedSteering:
         self.told: list[tuple[layout.Key, str]] = []
         self.fails: dict[str, Exception] = {}
 
-    def written(self, key: layout.Key, correlation_id: str) -> None:
+    def written(self, key: layout.Key, correlation_id: str, at: datetime) -> None:
+        assert at.tzinfo
         self.told.append((key, correlation_id))
         if error := self.fails.get(key[0]):
             raise error
@@ -60,7 +62,7 @@ def record(pk: str, number: int = 1) -> dict[str, Any]:
     return {
         "eventID": f"event-{number}",
         "eventName": "INSERT",
-        "dynamodb": {"Keys": keys, "SequenceNumber": str(number)},
+        "dynamodb": {"Keys": keys, "SequenceNumber": str(number), "ApproximateCreationDateTime": 1772442003.0},
     }
 
 
@@ -104,7 +106,11 @@ def with_text(change: dict[str, Any]) -> None:
     change["dynamodb"]["Keys"] = "control"
 
 
-@pytest.mark.parametrize("harm", [without_keys, without_stream, with_numbers, with_text])
+def without_time(change: dict[str, Any]) -> None:
+    del change["dynamodb"]["ApproximateCreationDateTime"]
+
+
+@pytest.mark.parametrize("harm", [without_keys, without_stream, with_numbers, with_text, without_time])
 def test_a_malformed_record_is_dropped_with_a_metric_and_a_log_line(
     steering: RecordedSteering, world: FakeAccount, harm: Callable[[dict[str, Any]], None]
 ) -> None:

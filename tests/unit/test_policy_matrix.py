@@ -99,8 +99,8 @@ def test_a_role_may_do_what_its_function_does_and_no_more(section: str) -> None:
 # What can be lost without a request that tells, and why.
 UNNOTICED = {
     # The account's roles, profiles and policies, and AWS's policies, are all that the account can ask for.
-    "PublishPolicy.PolicyDocument: SeeRolesAndProfiles on everything",
-    "PublishPolicy.PolicyDocument: SeePolicies on everything",
+    "SharedPolicy.PolicyDocument: SeeRolesAndProfiles on everything",
+    "SharedPolicy.PolicyDocument: SeePolicies on everything",
     # No other action has the condition keys that the statement asks for.
     "ReconcilePolicy.PolicyDocument: ReplaceUnderThePath with ec2:*",
     "PublishPolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from fixtures.workers import Worker, applied_changes, conditions, state_table, worker
 from rolekeeper.instances.observe import Observation, waits_for_room
-from rolekeeper.instances.records import completed, is_hopeless, needs_reconcile, needs_watch, next_record, starting
+from rolekeeper.instances.records import (
+    completed,
+    is_hopeless,
+    needs_reconcile,
+    needs_watch,
+    next_record,
+    pin_report,
+    starting,
+)
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.model.instance import (
     NO_PROFILE,
@@ -620,6 +628,11 @@ def test_what_was_written_is_written_once(
         return seen_now, seen_now.decision(settings)
 
     first, decision = look()
+    if news := pin_report(first, NOW):
+        assert needs_reconcile(first, decision, NOW)
+        at_work.state.save(KEY, RecordChange(pin=news[0]), NOW)
+        first, decision = look()
+        assert pin_report(first, NOW) is None
     assume(not decision.action.mutates)
     watched_until = (decision.until or NOW + HOUR) if needs_watch(first, decision, NOW) else None
     change = next_record(first, decision, NOW, watched_until)

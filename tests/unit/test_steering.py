@@ -12,6 +12,7 @@ from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, Tasks, WorkQueue
 from rolekeeper.fleet.expiry import AHEAD
 from rolekeeper.fleet.overrides import OperatorOverrides, UnknownKeyError
+from rolekeeper.model import WORDS
 from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.model.mapping import MappingKey, Pin
 from rolekeeper.storage import codec, layout
@@ -73,7 +74,7 @@ def state(world: FakeAccount) -> State:
 
 @pytest.fixture
 def steering(world: FakeAccount, state: State, queue: SentInstances, tasks: StartedTasks) -> OperatorOverrides:
-    return OperatorOverrides(state, queue, tasks, world.clock.now)
+    return OperatorOverrides(state, queue, tasks, world.telemetry(), world.mode, world.clock.now)
 
 
 def put_pin(world: FakeAccount, **attributes: Any) -> None:
@@ -87,14 +88,98 @@ def armed(state: State) -> list[Any]:
 
 
 def test_the_control_item_starts_a_sweep(steering: OperatorOverrides, tasks: StartedTasks) -> None:
-    steering.written(layout.CONTROL, "event-1")
+    steering.written(layout.CONTROL, "event-1", NOW)
     assert tasks.started == [Task.SWEEP]
+
+
+# ---- a write of the control item is told ----
+
+
+def write_control(world: FakeAccount, steering: OperatorOverrides, event: str = "event-1", **attributes: Any) -> None:
+    """Put the control item as anybody may, and let its stream record come."""
+    world.control(**attributes)
+    steering.written(layout.CONTROL, event, NOW)
+
+
+def entries(world: FakeAccount) -> list[dict[str, Any]]:
+    return world.store.history(layout.CONTROL_REPORTED[0])
+
+
+def test_a_pause_is_an_event_an_entry_and_a_mail(world: FakeAccount, steering: OperatorOverrides) -> None:
+    write_control(world, steering, paused=True, by="mallory\u202e", reason="x" * 9_000)
+    (detail,) = world.events.named("Control Changed")
+    told = ("not paused, mode as deployed", "paused, mode as deployed", "Rolekeeper is paused", r"mallory\u202e")
+    assert (detail["from"], detail["to"], detail["in-effect"], detail["claimed-by"]) == told
+    assert len(detail["claimed-reason"]) == WORDS
+    ((subject, text),) = world.topic.mails
+    assert subject == "Rolekeeper: Control Changed: paused, mode as deployed"
+    assert "It was: not paused, mode as deployed. It is: paused, mode as deployed." in text
+    assert "only a claim: by mallory" in text
+    (entry,) = entries(world)
+    assert entry.items() >= detail.items()
+
+
+def test_a_deleted_control_item_is_told_by_what_it_was(world: FakeAccount, steering: OperatorOverrides) -> None:
+    write_control(world, steering, mode="enforce", paused=True)
+    pk, sk = layout.CONTROL
+    world.dynamodb.delete_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
+    steering.started.clear()
+    steering.written(layout.CONTROL, "event-1", NOW + timedelta(seconds=1))
+    change = world.events.named("Control Changed")[-1]
+    assert (change["from"], change["to"]) == ("paused, mode enforce", "not paused, mode as deployed")
+    assert len(world.topic.mails) == 2
+
+
+def test_a_write_that_leaves_pause_and_mode_is_told_without_a_mail(
+    world: FakeAccount, steering: OperatorOverrides
+) -> None:
+    write_control(world, steering, reason="a word")
+    (detail,) = world.events.named("Control Changed")
+    assert detail["from"] == detail["to"]
+    assert (len(entries(world)), world.topic.mails) == (1, [])
+
+
+def test_one_that_cant_be_read_is_told_as_what_it_is(world: FakeAccount, steering: OperatorOverrides) -> None:
+    write_control(world, steering, paused="yes\n")
+    (detail,) = world.events.named("Control Changed")
+    assert detail["to"] == detail["in-effect"] == r"the control item's paused is 'yes\n'; write a Boolean"
+
+
+def test_a_record_that_comes_twice_is_told_once(world: FakeAccount, steering: OperatorOverrides) -> None:
+    write_control(world, steering, paused=True)
+    steering.written(layout.CONTROL, "event-1", NOW)
+    assert world.events.kinds == ["Control Changed"]
+    assert (len(entries(world)), len(world.topic.mails)) == (1, 1)
+
+
+@pytest.mark.parametrize("call", ["PutEvents", "Publish"])
+def test_what_couldnt_be_sent_is_sent_when_the_record_comes_again(
+    world: FakeAccount, steering: OperatorOverrides, tasks: StartedTasks, call: str
+) -> None:
+    world.calls.before(call, refusing("ThrottlingException"))
+    with pytest.raises(RetryableError):
+        write_control(world, steering, paused=True)
+    assert tasks.started == [Task.SWEEP], "what was written takes effect all the same"
+    assert entries(world) == []
+    steering.written(layout.CONTROL, "event-1", NOW)
+    assert len(world.topic.mails) == 1
+    assert len(entries(world)) == 1
+
+
+def test_what_may_not_be_sent_is_noted_and_not_tried_for_an_hour(
+    world: FakeAccount, steering: OperatorOverrides
+) -> None:
+    """The alarm on missing permissions rings."""
+    world.calls.before("Publish", refusing("AuthorizationError"))
+    write_control(world, steering, paused=True)
+    assert world.metrics.counts["PermissionDenied"] == 1
+    assert len(entries(world)) == 1
 
 
 def test_a_batch_starts_each_task_once(world: FakeAccount, steering: OperatorOverrides, tasks: StartedTasks) -> None:
     soon = layout.timer_key(Timer(world.clock.now() + timedelta(seconds=30), KEY))
     for key in (layout.CONTROL, soon, layout.CONTROL, soon):
-        steering.written(key, "event-1")
+        steering.written(key, "event-1", NOW)
     assert tasks.started == [Task.SWEEP, Task.EXPIRIES]
 
 
@@ -103,8 +188,8 @@ def test_a_task_that_wasnt_taken_is_started_by_the_next_record(
 ) -> None:
     tasks.refusals.append(RetryableError("TooManyRequestsException", "slow down"))
     with pytest.raises(RetryableError):
-        steering.written(layout.CONTROL, "event-1")
-    steering.written(layout.CONTROL, "event-1")
+        steering.written(layout.CONTROL, "event-1", NOW)
+    steering.written(layout.CONTROL, "event-1", NOW)
     assert tasks.started == [Task.SWEEP]
 
 
@@ -113,7 +198,7 @@ def test_a_pin_has_its_instance_looked_at_whatever_it_says(
     world: FakeAccount, steering: OperatorOverrides, queue: SentInstances, expires_at: str
 ) -> None:
     put_pin(world, expires_at=expires_at)
-    steering.written(PIN, "event-1")
+    steering.written(PIN, "event-1", NOW)
     assert queue.sent == [KEY]
 
 
@@ -121,17 +206,17 @@ def test_the_history_tells_whether_a_pin_was_written_or_removed(
     world: FakeAccount, steering: OperatorOverrides, queue: SentInstances
 ) -> None:
     put_pin(world, expires_at="")
-    steering.written(PIN, "event-1")
+    steering.written(PIN, "event-1", NOW)
     world.store.write(world.store.delete(PIN))
-    steering.written(PIN, "event-1")
+    steering.written(PIN, "event-1", NOW)
     assert queue.causes == ["its pin was written", "its pin was removed"]
 
 
 def test_a_pin_that_expires_has_a_timer_for_it(world: FakeAccount, steering: OperatorOverrides, state: State) -> None:
     until = world.clock.now() + timedelta(hours=1)
     put_pin(world, expires_at=until.isoformat())
-    steering.written(PIN, "event-1")
-    steering.written(PIN, "event-1")
+    steering.written(PIN, "event-1", NOW)
+    steering.written(PIN, "event-1", NOW)
     assert armed(state) == [Timer(until, KEY)]
 
 
@@ -140,14 +225,14 @@ def test_one_that_doesnt_has_none(
     world: FakeAccount, steering: OperatorOverrides, state: State, expires_at: Any
 ) -> None:
     put_pin(world, expires_at=expires_at)
-    steering.written(PIN, "event-1")
+    steering.written(PIN, "event-1", NOW)
     assert armed(state) == []
 
 
 def test_a_released_pin_has_its_instance_looked_at(
     steering: OperatorOverrides, queue: SentInstances, state: State
 ) -> None:
-    steering.written(PIN, "event-1")
+    steering.written(PIN, "event-1", NOW)
     assert queue.sent == [KEY]
     assert armed(state) == []
 
@@ -158,7 +243,7 @@ def test_an_instance_whose_record_is_damaged_is_sent_all_the_same(
     """What is wrong there is told where it is reconciled; other pins must not wait behind it."""
     world.garble(layout.record_key(KEY))
     put_pin(world)
-    steering.written(PIN, "event-1")
+    steering.written(PIN, "event-1", NOW)
     assert queue.sent == [KEY]
 
 
@@ -168,8 +253,8 @@ def test_a_pin_whose_timer_cant_be_armed_comes_again(
     put_pin(world, expires_at="2026-03-01T10:00:00Z")
     world.calls.before("PutItem", refusing("InternalServerError", status=500))
     with pytest.raises(RetryableError):
-        steering.written(PIN, "event-1")
-    steering.written(PIN, "event-1")
+        steering.written(PIN, "event-1", NOW)
+    steering.written(PIN, "event-1", NOW)
     assert (queue.sent, len(armed(state))) == ([KEY], 1)
 
 
@@ -187,7 +272,7 @@ def test_a_timer_that_the_next_minute_could_miss_is_looked_at_now(
     started: list[Task],
 ) -> None:
     timer = Timer(world.clock.now() + timedelta(seconds=seconds), subject)
-    steering.written(layout.timer_key(timer), "event-1")
+    steering.written(layout.timer_key(timer), "event-1", NOW)
     assert tasks.started == started
 
 
@@ -204,7 +289,7 @@ def test_a_timer_that_the_next_minute_could_miss_is_looked_at_now(
 )
 def test_what_steers_nothing_says_so(steering: OperatorOverrides, key: layout.Key) -> None:
     with pytest.raises(UnknownKeyError):
-        steering.written(key, "event-1")
+        steering.written(key, "event-1", NOW)
 
 
 def test_a_pin_that_the_command_line_wrote_is_read_the_same(
@@ -212,5 +297,5 @@ def test_a_pin_that_the_command_line_wrote_is_read_the_same(
 ) -> None:
     until = world.clock.now() + timedelta(minutes=30)
     world.store.write(world.store.put(pin_item(KEY, Pin("NONE", expires_at=until, by="somebody"))))
-    steering.written(PIN, "event-1")
+    steering.written(PIN, "event-1", NOW)
     assert armed(state) == [Timer(until, KEY)]

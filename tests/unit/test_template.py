@@ -346,7 +346,7 @@ def test_profiles_are_made_under_the_path_only(function: str, action: str) -> No
     assert statement["Resource"] == {"Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:instance-profile${RolePath}*"}
 
 
-@pytest.mark.parametrize("function", LOOKING)
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_events_are_sent_in_our_own_name_only(function: str) -> None:
     [statement] = _allowing(function, "events:PutEvents")
     assert statement["Condition"] == {"ForAllValues:StringEquals": {"events:source": "rolekeeper"}}
@@ -568,7 +568,7 @@ def test_alarms_can_use_the_topics_key() -> None:
     assert set(using["Action"]) == {"kms:GenerateDataKey*", "kms:Decrypt"}
 
 
-@pytest.mark.parametrize("function", LOOKING)
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_who_tells_others_can_mail_people_too(function: str) -> None:
     [publish] = _allowing(function, "sns:Publish")
     assert publish["Resource"] == {"Ref": "AlarmTopic"}
@@ -583,11 +583,11 @@ def test_nobody_but_our_functions_and_alarms_can_send_a_mail() -> None:
     assert (refused["Effect"], refused["Principal"], refused["Action"]) == ("Deny", "*", "sns:Publish")
     assert refused["Condition"] == {
         "BoolIfExists": {"aws:PrincipalIsAWSService": "false"},
-        "ArnNotEquals": {"aws:PrincipalArn": [{"GetAtt": f"{each}Role.Arn"} for each in LOOKING]},
+        "ArnNotEquals": {"aws:PrincipalArn": [{"GetAtt": f"{each}Role.Arn"} for each in FUNCTIONS]},
     }
     allowing = [each for each in statements.values() if each["Effect"] == "Allow"]
     assert [each["Principal"] for each in allowing] == [{"Service": "cloudwatch.amazonaws.com"}]
-    assert [each for each in FUNCTIONS if _allowing(each, "sns:Publish")] == LOOKING
+    assert [each for each in FUNCTIONS if _allowing(each, "sns:Publish")] == FUNCTIONS
 
 
 def test_no_event_becomes_a_mail_whoever_sent_it() -> None:

@@ -65,21 +65,34 @@ def explain(instance: str, *, ask_who: bool) -> ExitCode:
     return explain_instance(deployment(), instance, ask_who=ask_who)
 
 
-@command("history", "rolekeeper history i-0123456789abcdef0", "rolekeeper history web-1 --limit 5 --who")
-@click.argument("instance", help=f"{INSTANCE} Of one that is gone, its id.")
+@command(
+    "history",
+    "rolekeeper history i-0123456789abcdef0",
+    "rolekeeper history web-1 --limit 5 --who",
+    "rolekeeper history --control",
+)
+@click.argument("instance", required=False, help=f"{INSTANCE} Of one that is gone, its id.")
+@click.option("--control", is_flag=True, help="Every write of the control item instead: pause, resume, mode.")
 @click.option(
     "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest ones: this number."
 )
 @click.option("--who", "ask_who", is_flag=True, help="Ask CloudTrail who changed its tags and its role before each.")
-def history(instance: str, limit: int, *, ask_who: bool) -> ExitCode:
+def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -> ExitCode:
     """Show what Rolekeeper did to an instance.
 
-    Newest first: every change, wait and hold, what caused it, and what AWS answered.
+    Newest first: every change, wait, hold and pin, what caused it, and what AWS answered.
     """
     from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.history import control_history
     from rolekeeper_cli.history import history as show_history
 
-    return show_history(deployment(), instance, limit, ask_who=ask_who)
+    if control == bool(instance) or (control and ask_who):
+        raise UsageError("history is of an instance, or of the control item", "name the instance, or say --control")
+    return (
+        control_history(deployment(), limit)
+        if control
+        else show_history(deployment(), str(instance), limit, ask_who=ask_who)
+    )
 
 
 @command(

@@ -67,7 +67,9 @@ def plan(
     proposed = propose(there, specs, prune=prune) if file else Proposal()
     ids = [each.key.id for each in instances]
     seen = fleet.look(
-        there, fleet.Enforced(there.app.store, dict(proposed.served)), [instances] if texts else fleet.pages(there)
+        there,
+        fleet.Enforced(there.app.store, there.app.state.check_pin, dict(proposed.served)),
+        [instances] if texts else fleet.pages(there),
     )
     basis = plan_file.PlanHeader(
         there.caller.account, str(there.session.region_name), there.stack.name, ids, specs, prune

@@ -14,6 +14,7 @@ import yaml
 
 from rolekeeper.mappings.rows.cells import CellError, quote
 from rolekeeper.mappings.rows.columns import Column
+from rolekeeper.model import escaped
 from rolekeeper_cli.files.entry import FILE_COLUMNS, Entry, FileError
 from rolekeeper_cli.files.text_cells import Attribute
 
@@ -44,7 +45,7 @@ def read(text: str, name: str) -> Iterator[Entry]:
 
 def write(rows: Iterable[dict[str, Any]]) -> str:
     """A file of these rows, plain values by column name, in their order."""
-    blocks = [_dumped([row]) for row in rows]
+    blocks = [dumped([row], _Written) for row in rows]
     return f"{TOP}:\n" + "\n".join(blocks) if blocks else f"{TOP}: []\n"
 
 
@@ -214,18 +215,29 @@ class _Written(_Dumper):  # type: ignore[misc]  # chosen at import
         return True
 
 
+class _Escaping(_Dumper):  # type: ignore[misc]  # the same
+    """Leaves the style to YAML."""
+
+
 def _represent_text(dumper: Any, text: str) -> yaml.ScalarNode:
-    # Digits, dates and signs are quoted even where YAML 1.1 wouldn't: 1.2 reads them otherwise.
-    style = None if text[:1].isalpha() and text[:1].isascii() else "'"
+    style = None
+    if escaped(text, keep="\n") != text:
+        # Only in these quotes does YAML know escapes, and `dumped` writes them.
+        style = '"'
+    elif isinstance(dumper, _Written) and not (text[:1].isalpha() and text[:1].isascii()):
+        # Digits, dates and signs are quoted even where YAML 1.1 wouldn't: 1.2 reads them otherwise.
+        style = "'"
     node: yaml.ScalarNode = dumper.represent_scalar(f"{_STANDARD}str", text, style=style)
     return node
 
 
 _Written.add_representer(str, _represent_text)
+_Escaping.add_representer(str, _represent_text)
 
 
-def _dumped(rows: list[dict[str, Any]]) -> str:
+def dumped(value: Any, dumper: Any = _Escaping) -> str:
+    """A value as YAML that reads back as the same, in which nothing stands raw that isn't seen."""
     text: str = yaml.dump(
-        rows, Dumper=_Written, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1_000_000
+        value, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1_000_000
     )
-    return text
+    return escaped(text, keep="\n")

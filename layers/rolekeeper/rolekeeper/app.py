@@ -11,6 +11,7 @@ from rolekeeper.aws import Ec2, Iam, Tasks, WorkQueue
 from rolekeeper.fleet import Expiries, OperatorOverrides, Sweep
 from rolekeeper.instances import Reconciler, RetryLoop
 from rolekeeper.instances.change_limit import ChangeLimiter
+from rolekeeper.instances.observe import checked_pin
 from rolekeeper.mail import Mailer
 from rolekeeper.mappings import Assessor, MappingTable, Publisher
 from rolekeeper.mappings.revisions import Revisions
@@ -63,7 +64,11 @@ class App:
 
     @cached_property
     def state(self) -> State:
-        return State(self.store)
+        return State(self.store, lambda pin: checked_pin(pin, self.roles, self.now()))
+
+    @cached_property
+    def roles(self) -> Roles:
+        return Roles(PolicyReader(self.iam), self.settings, makes_profiles=self.settings.create_missing_profiles)
 
     @cached_property
     def revisions(self) -> Revisions:
@@ -93,10 +98,9 @@ class App:
     def assessor(self, state: State | None = None) -> Assessor:
         """The judge of rows, over the state table, or over what it would hold (`plan`)."""
         settings = self.settings
-        policies, limits, ownership = PolicyReader(self.iam), settings.limits, settings.ownership
+        policies, limits, ownership = self.roles.policies, settings.limits, settings.ownership
         scanner = ImpactScanner(self.ec2, state or self.state, self.table, policies, limits, ownership)
-        roles = Roles(policies, settings, makes_profiles=settings.create_missing_profiles)
-        return Assessor(roles, scanner, settings.mode)
+        return Assessor(self.roles, scanner, settings.mode)
 
     @cached_property
     def publisher(self) -> Publisher:
@@ -107,7 +111,8 @@ class App:
     @cached_property
     def overrides(self) -> OperatorOverrides:
         tasks = Tasks(self.client("lambda"), self.settings.sweep_function)
-        return OperatorOverrides(self.state, self.queue, tasks, self.now)
+        telemetry, mode = self.telemetry, self.settings.mode
+        return OperatorOverrides(self.state, self.queue, tasks, telemetry, mode, self.now)
 
     def sweep(self, correlation_id: str, seconds_left: Callable[[], float]) -> Sweep:
         parts = self.ec2, self.state, self.table, self.publisher, self.queue, self.telemetry, self.settings

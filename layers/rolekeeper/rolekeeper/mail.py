@@ -14,14 +14,13 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import classified
+from rolekeeper.model import SENTENCE, shown
 
 if TYPE_CHECKING:
     from types_boto3_sns.client import SNSClient
 
 # SNS API reference, `Publish`: a subject is ASCII without line breaks, of at most 100 characters.
 SUBJECT = 100
-# The longest that a mail says of one value, in characters.
-VALUE = 1_200
 
 NOT_PUBLISHED = """\
 The mapping {mapping} is not in effect as its row says.
@@ -42,6 +41,14 @@ The mode that is in effect is {in-effect}: {means}.
 
 If that isn't meant: rolekeeper mode enforce, or rolekeeper mode observe. It takes effect at once, needs no deployment,
 and a later deployment doesn't change it.
+""",
+    "Control Changed": """\
+The control item was written. It was: {from}. It is: {to}.
+
+What holds now: {in-effect}.
+
+If that isn't meant: rolekeeper mode, or rolekeeper resume. Then find out who wrote it, from CloudTrail's data events of
+the state table. What it says itself is only a claim: by {claimed-by}, because: {claimed-reason}
 """,
     "Permission Missing": """\
 Rolekeeper was refused {action} on {resource}.
@@ -76,11 +83,12 @@ class Mailer:
         if event not in TEXTS:
             return None
         mapping = f"{detail.get('tag-key', '')}={detail.get('tag-value', '')}"
-        effect, claimed_by = detail.get("effect", {}), detail.get("claimed-by") or "unknown"
+        effect, by = detail.get("effect", {}), detail.get("claimed-by") or "unknown"
         permissions = {name: "; ".join(effect.get(name, ())) or "none" for name in ("gained", "lost")}
-        said = {**detail, **permissions, "mapping": mapping, "argument": quote(mapping), "claimed-by": claimed_by}
-        values = defaultdict(str, {name: _shown(value) for name, value in said.items() if isinstance(value, str)})
-        about = {"Permission Missing": values["action"], "Mode Changed": values["to"]}.get(event, values["mapping"])
+        said = {**permissions, **detail, "mapping": mapping, "argument": quote(mapping), "claimed-by": by}
+        texts = {name: shown(value, SENTENCE) for name, value in said.items() if isinstance(value, str)}
+        values = defaultdict(str, texts)
+        about = {"Permission Missing": values["action"]}.get(event, values["to"] or values["mapping"])
         place = f"In {self.where}, at {self.now():%Y-%m-%dT%H:%M:%SZ}."
         text = f"{event}\n\n{TEXTS[event].format_map(values)}\n{place}\n"
         subject = f"Rolekeeper: {event}: {about}".encode("ascii", "replace").decode()
@@ -89,9 +97,3 @@ class Mailer:
     def publish(self, mail: Mapping[str, Any]) -> None:
         with classified("sns:Publish", self.topic_arn):
             self.client().publish(TopicArn=self.topic_arn, **mail)
-
-
-def _shown(text: str) -> str:
-    """A value on one line, as long as a mail has room for: what can't be printed is written as its code."""
-    plain = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text[:VALUE])
-    return f"{plain}…" if len(text) > VALUE else plain

@@ -5,15 +5,16 @@ refuse to are also an event, and what somebody has to act on a mail (`mail.py`).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NoResponseError, classified
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NoResponseError, RetryableError, classified
 from rolekeeper.aws.queue import SOURCE
 from rolekeeper.mail import Mailer
+from rolekeeper.model import escaped, escaped_json, shown
 from rolekeeper.model.instance import Action, Decision, ReconcileRequest
 from rolekeeper.model.mapping import MappingKey
 
@@ -27,6 +28,9 @@ ENTRIES, BYTES = 10, 262_144  # of one PutEvents, at most (AWS_FACTS.md "Limits 
 CUTS = ((1_000, 50), (200, 10))
 
 CHANGED = {Action.ATTACH: "Role Attached", Action.REPLACE: "Role Replaced", Action.DETACH: "Role Detached"}
+# The most that an entry and an event name; an instance has 50 tags, so 100 mappings may lose.
+LOSERS = 50
+PINNED = {"pin-set": "Pin Set", "pin-removed": "Pin Removed"}
 # Decisions that are counted by themselves too, beside their action.
 COUNTED = {"ignored": "Ignored", "contested": "Contested", "window": "ChangesWithheld", "refused": "Refused"}
 REFUSED, PARKED, PERMISSION_MISSING = "Role Change Refused", "Instance Parked", "Permission Missing"
@@ -62,7 +66,8 @@ class Telemetry:
 
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
         """Log, count and send what happened to a mapping; `event` is the detail-type."""
-        full = {"tag-key": key.tag_key, "tag-value": key.tag_value, "correlation-id": correlation_id, **detail}
+        words = {name: escaped(each) if isinstance(each, str) else each for name, each in detail.items()}
+        full = {"tag-key": key.tag_key, "tag-value": key.tag_value, "correlation-id": correlation_id, **words}
         self.logger.info(event, extra={**full, "correlation_id": correlation_id})
         self.count(event.replace(" ", ""))
         self.send(event, full, [])
@@ -79,7 +84,7 @@ class Telemetry:
 
     def dropped(self, reason: str, message_id: str) -> None:
         """Log and count a message that asks for nothing that we do. What else it says may be a secret."""
-        self.logger.warning("dropped", extra={"reason": reason, "correlation_id": message_id})
+        self.logger.warning("dropped", extra={"reason": shown(reason), "correlation_id": shown(message_id)})
         self.count("Dropped")
 
     def will_retry(self, text: str, **detail: Any) -> None:
@@ -90,9 +95,18 @@ class Telemetry:
         self.metrics.add_metric(name=name, unit="Count", value=value)
 
     def send(self, event: str, detail: Mapping[str, Any], resources: list[str]) -> None:
-        """Queue an event for `flush`, and its mail; an event larger than EventBridge takes is cut, and says so."""
+        """Queue an event for `flush`, and its mail."""
+        self.event(event, detail, resources)
+        self.mail(event, detail)
+
+    def mail(self, event: str, detail: Mapping[str, Any]) -> None:
+        if mail := self.mailer.mail(event, detail):
+            self._mails.append(mail)
+
+    def event(self, event: str, detail: Mapping[str, Any], resources: Sequence[str] = ()) -> None:
+        """Queue an event alone; one that is larger than EventBridge takes is cut, and says so."""
         said = json.dumps(detail, default=str)
-        entry = {"Source": SOURCE, "DetailType": event, "Detail": said, "Resources": resources}
+        entry = {"Source": SOURCE, "DetailType": event, "Detail": said, "Resources": list(resources)}
         for text, members in CUTS:
             if _size(entry) > BYTES:
                 entry["Detail"] = json.dumps({**_cut(detail, text, members), "cut": True}, default=str)
@@ -101,18 +115,22 @@ class Telemetry:
             batch.append(entry)
         else:
             self._batches.append([entry])
-        if mail := self.mailer.mail(event, detail):
-            self._mails.append(mail)
 
-    def flush(self) -> None:
-        """Send the queued events and mails; where AWS doesn't answer, not the rest: the function has to end in time."""
+    def flush(self) -> bool:
+        """Send the queued events and mails; where AWS doesn't answer, not the rest: the function has to end in time.
+
+        Returns whether none failed that could be sent later.
+        """
+        sent = True
+        sends: list[tuple[int, Callable[[], bool | None]]]
         sends = [(len(batch), partial(self._put, batch)) for batch in self._batches]
         sends += [(1, partial(self.mailer.publish, mail)) for mail in self._mails]
         self._batches, self._mails = [], []
         for at, (number, send) in enumerate(sends, start=1):
             try:
-                send()
+                sent &= send() is not False
             except AwsRefusalError as error:
+                sent &= not isinstance(error, RetryableError)
                 named = {"events": number, "action": error.action, "resource": error.resource}
                 self.logger.exception("events were not sent", extra=named)
                 self.count("EventsFailed", number)
@@ -121,14 +139,21 @@ class Telemetry:
                     self.count("PermissionDenied")
                 if isinstance(error, NoResponseError):
                     self.count("EventsFailed", sum(others for others, _ in sends[at:]))
-                    return
+                    break
+        return sent
 
-    def _put(self, entries: list[dict[str, Any]]) -> None:
+    def _put(self, entries: list[dict[str, Any]]) -> bool:
         with classified("events:PutEvents", "the default bus"):
             answer = self.client.put_events(Entries=entries)  # type: ignore[arg-type]  # built above
         if lost := answer["FailedEntryCount"]:
             self.logger.error("events were refused", extra={"events": lost, "answer": answer["Entries"]})
             self.count("EventsFailed", lost)
+        return not lost
+
+
+def log_line(values: Mapping[str, Any]) -> str:
+    """What Powertools logs as one line; a log viewer shows it raw."""
+    return escaped_json(json.dumps(values, default=str, ensure_ascii=False, separators=(",", ":")))
 
 
 def _size(entry: Mapping[str, Any]) -> int:
@@ -159,5 +184,5 @@ def described(decision: Decision) -> dict[str, Any]:
         "role": decision.role,
         "profile-arn": decision.profile_arn,
         "takes-over": decision.takes_over,
-        "losers": [{"mapping": str(each.mapping), "why": each.why} for each in decision.overridden],
+        "losers": [{"mapping": str(each.mapping), "why": each.why} for each in decision.overridden[:LOSERS]],
     }

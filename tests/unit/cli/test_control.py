@@ -4,6 +4,8 @@ import pytest
 
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
+from rolekeeper.aws.queue import Task, Tasks
+from rolekeeper.fleet import OperatorOverrides
 from rolekeeper.storage import layout
 
 
@@ -47,3 +49,30 @@ def test_what_cant_be_read_there_is_told_and_mended_by_setting_it(terminal: Term
 @pytest.mark.parametrize("word", ["Observe", "off"])
 def test_another_mode_is_a_slip_in_the_command(terminal: Terminal, word: str) -> None:
     assert terminal("mode", word).exit_code == 252
+
+
+def test_who_switches_and_why_is_written_beside_it(terminal: Terminal, desk: MappingsFixture) -> None:
+    terminal("pause", "--reason", "wrong roles")
+    item = desk.world.store.get([layout.CONTROL])[layout.CONTROL]
+    assert item["reason"] == "wrong roles"
+    assert str(item["by"]).startswith("arn:aws:sts:")
+
+
+def test_every_write_is_shown(terminal: Terminal, desk: MappingsFixture) -> None:
+    world = desk.world
+    assert "the control item was never written" in terminal("history", "--control").stderr
+    for number, arguments in enumerate((["pause", "--reason", "a\nlook"], ["mode", "observe"])):
+        terminal(*arguments)
+        steering = OperatorOverrides(world.state, None, Tasks(None, ""), world.telemetry(), world.mode, world.clock.now)  # type: ignore[arg-type]  # no queue
+        steering.started.add(Task.SWEEP)
+        steering.written(layout.CONTROL, f"event-{number}", world.clock.now())
+        world.clock.sleep(1)
+    latest, first = terminal.document("history", "--control")
+    assert (latest["from"], latest["to"]) == ("paused, mode as deployed", "paused, mode observe")
+    assert (first["claimed_reason"], first["in_effect"]) == (r"a\nlook", "Rolekeeper is paused")
+    assert "paused, mode observe" in terminal("history", "--control").stdout
+
+
+def test_history_is_of_one_thing(terminal: Terminal) -> None:
+    for arguments in ([], ["web-1", "--control"], ["--control", "--who"]):
+        assert "history is of an instance, or of the control item" in terminal("history", *arguments).stderr

@@ -1,7 +1,7 @@
 """What operators write into the state table takes effect at once: the control item by a sweep, a pin on its instance.
 
 The table's stream says where something was written; what it says is read here. So a plain `put-item` does as much as
-the command. A mode that a deployment changed is reported here too.
+the command. A write of the control item is reported here, and a mode that a deployment changed.
 """
 
 from collections.abc import Callable
@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from rolekeeper.aws import Tasks, WorkQueue
-from rolekeeper.aws.errors import AwsRefusalError, ConflictError
+from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
 from rolekeeper.aws.queue import Task
 from rolekeeper.fleet.expiry import AHEAD
+from rolekeeper.model import shown
 from rolekeeper.model.instance import Timer
-from rolekeeper.model.mapping import Mode
+from rolekeeper.model.mapping import Control, Mode
 from rolekeeper.storage import State, Store, Update, codec, layout
 from rolekeeper.storage.layout import Key
 from rolekeeper.telemetry import Telemetry
@@ -30,15 +31,21 @@ class OperatorOverrides:
     state: State
     queue: WorkQueue
     tasks: Tasks
+    telemetry: Telemetry
+    mode: Mode
     now: Callable[[], datetime]
     started: set[Task] = field(default_factory=set)
 
-    def written(self, key: Key, correlation_id: str) -> None:
-        """An item was put, changed or deleted; UnknownKeyError where it steers nothing. Doing it again is harmless."""
+    def written(self, key: Key, correlation_id: str, at: datetime) -> None:
+        """An item was put, changed or deleted `at` a time; UnknownKeyError where it steers nothing.
+
+        Doing it again is harmless: a write is known by its time and `correlation_id`, its record's id in the stream.
+        """
         pk, sk = key
         if key == layout.CONTROL:
             # Also what was withheld while paused: the sweep finds it.
             self._start(Task.SWEEP, correlation_id)
+            self._report_control(correlation_id, at)
         elif pk == layout.TIMERS:
             self._timer(sk, correlation_id)
         elif sk == layout.PIN:
@@ -55,6 +62,35 @@ class OperatorOverrides:
             self.state.arm(Timer(pin.expires_at, key))
         self.queue.send([key], "its pin was written" if pin else "its pin was removed", correlation_id)
 
+    def _report_control(self, correlation_id: str, at: datetime) -> None:
+        """Tell a write of the control item: an event, an entry and, of pause and mode, a mail.
+
+        It is noted once it was sent, so none is lost. The stream has keys only: what was is what was told last.
+        """
+        store, pk = self.state.store, layout.CONTROL_REPORTED[0]
+        entry = layout.history_key(pk, at, correlation_id)
+        items = store.get([layout.CONTROL, layout.CONTROL_REPORTED, entry])
+        if entry in items:
+            return
+        item, was = items.get(layout.CONTROL, {}), items.get(layout.CONTROL_REPORTED, {}).get("control", str(Control()))
+        control = codec.control_from(item)
+        withheld = control.withholds(self.mode)
+        detail = {
+            "from": was,
+            "to": str(control),
+            "in-effect": withheld.reason if withheld else MEANS[Mode.ENFORCE],
+            **{f"claimed-{name}": shown(str(item.get(name, ""))) for name in ("by", "reason")},
+            "cause": "the control item was written",
+            "correlation-id": correlation_id,
+        }
+        # The mail by itself: what is sent again because the event failed isn't mailed twice.
+        for send in (self.telemetry.event, self.telemetry.mail)[: 1 + (was != str(control))]:
+            send(CONTROL_CHANGED, detail)
+            if not self.telemetry.flush():
+                raise RetryableError("NotSent", "a write of the control item was not reported")
+        told = {**layout.key_attributes(layout.CONTROL_REPORTED), "control": str(control)}
+        store.write(store.entry(pk, detail, at, correlation_id), store.put(told))
+
     def _timer(self, sk: str, correlation_id: str) -> None:
         """A timer that rings before the next minute would have looked ahead for it: look now."""
         try:
@@ -70,7 +106,7 @@ class OperatorOverrides:
             self.started.add(task)
 
 
-MODE_CHANGED = "Mode Changed"
+CONTROL_CHANGED, MODE_CHANGED = "Control Changed", "Mode Changed"
 MEANS = {
     Mode.OBSERVE: "Rolekeeper decides and reports what it would do, and changes nothing",
     Mode.ENFORCE: "Rolekeeper attaches, replaces and detaches roles",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from rolekeeper.aws import Ec2
-from rolekeeper.aws.errors import CorruptItemError
+from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import Case, decide
 from rolekeeper.instances.resolve import mapping_keys, resolve
 from rolekeeper.model.instance import (
@@ -23,7 +23,8 @@ from rolekeeper.model.instance import (
     InstanceKey,
     InstanceRecord,
 )
-from rolekeeper.model.mapping import IGNORE_TAG, Control, MappingKey, MappingSpec, Pin, PublishedMapping
+from rolekeeper.model.mapping import IGNORE_TAG, PIN_TAG, Control, MappingKey, MappingSpec, Pin, PublishedMapping
+from rolekeeper.permissions import Roles
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State
 from rolekeeper.storage.state import Snapshot
@@ -108,7 +109,7 @@ class Unreadable:
 
     key: InstanceKey
     instance: Instance | None
-    error: CorruptItemError
+    error: AwsRefusalError
     published: tuple[PublishedMapping, ...] | None = None
 
 
@@ -123,7 +124,7 @@ def observe(
     associations = ec2.associations(ids)
     instances = ec2.instances(ids) if described is None else described
     wanted = {mapping for each in instances.values() for mapping in mapping_keys(each.tags)}
-    snapshot = state.read(keys, sorted(wanted))
+    snapshot = state.read(keys, sorted(wanted), checked=True)
     observed = {key: _joined(snapshot, key, instances.get(key.id), associations.get(key.id), now) for key in keys}
     return _with_owners(observed, wanted, snapshot, state)
 
@@ -180,6 +181,17 @@ def _with_owners(
         else:
             observed[each.key] = replace(each, owner=published.get(owner))
     return observed
+
+
+def checked_pin(pin: Pin, roles: Roles, now: datetime) -> Pin:
+    """The same, `unclear` where its role can't be given or isn't its profile's: a row would be rejected for that."""
+    if pin.unclear or not pin.profile_arn or pin.expired(now):
+        return pin
+    name = pin.profile_arn.rpartition("/")[2]
+    check = roles.check(MappingSpec(MappingKey(PIN_TAG, ""), pin.role, name, allow_broad=pin.allow_broad))
+    other = check.missing or check.profile_arn != pin.profile_arn
+    problem = check.problem or (f"{pin.profile_arn} doesn't hold role '{pin.role}'" if other else "")
+    return replace(pin, unclear=f"the pin can't be used: {problem}" if problem else "")
 
 
 def waits_for_room(decision: Decision, until: datetime) -> Decision:

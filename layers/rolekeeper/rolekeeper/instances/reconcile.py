@@ -18,12 +18,13 @@ from rolekeeper.instances import records
 from rolekeeper.instances.change_limit import ChangeLimiter, Reservation
 from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe, waits_for_room
 from rolekeeper.instances.requests import RetryLoop
+from rolekeeper.model import SENTENCE, shown
 from rolekeeper.model.instance import Action, Condition, Decision, InstanceKey, ReconcileRequest, RecordChange
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State
 from rolekeeper.storage.layout import DONE, REFUSED, STARTED, Key
 from rolekeeper.storage.table import Write
-from rolekeeper.telemetry import CHANGED, PARKED, Telemetry
+from rolekeeper.telemetry import CHANGED, PARKED, PINNED, Telemetry
 from rolekeeper.telemetry import REFUSED as REFUSAL_EVENT
 
 # Seconds between looks at an instance that we changed or that changed under us; EC2 associates within seconds.
@@ -123,6 +124,14 @@ class Reconciler:
         return ended
 
     def _carry_out(self, request: ReconcileRequest, observed: Observation, pause: float | None) -> Outcome | None:
+        if news := records.pin_report(observed, self.now()):
+            pin, said = news
+            change = RecordChange(pin=pin, expected=observed.record)
+            entry = records.history_entry(request, observed, said, {})
+            self.state.save(request.instance, change, self.now(), entry=entry)
+            self.telemetry.decision(request, entry, event=PINNED[said.code])
+            record = replace(observed.record, pin=pin, writes=observed.record.writes + 1)
+            observed = replace(observed, record=record)
         decision = observed.decision(self.settings)
         if decision.action.mutates:
             return self._apply(request, observed, decision)
@@ -240,7 +249,8 @@ class Reconciler:
         self, request: ReconcileRequest, decision: Decision, started: _Started, error: errors.AwsRefusalError
     ) -> Outcome:
         """EC2 said no: complete the entry with its answer, then have it looked at again, wait, or show why not."""
-        answer = {"code": error.code, "message": error.message, "action": error.action, "resource": error.resource}
+        said = shown(error.message, 2 * SENTENCE)
+        answer = {"code": error.code, "message": said, "action": error.action, "resource": error.resource}
         # Sent twice and refused once, the call may have happened: the entry stays "started", and keeps its room.
         outcome = {"answer": answer} if error.possibly_applied else {"outcome": REFUSED, "answer": answer}
         also = (started.room.back,) if started.room and not error.possibly_applied else ()

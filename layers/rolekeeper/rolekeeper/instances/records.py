@@ -5,7 +5,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from rolekeeper.instances.decide import ENDED
 from rolekeeper.instances.observe import Observation
+from rolekeeper.model import SENTENCE, shown
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
@@ -17,8 +19,14 @@ from rolekeeper.model.instance import (
     RecordChange,
     Timer,
 )
+from rolekeeper.model.mapping import NO_PIN, PIN_TAG, MappingKey, Pin
 from rolekeeper.settings import ContentionRule
+from rolekeeper.storage import layout
 from rolekeeper.telemetry import described
+
+# The former grants that a record keeps, by which a call that lands late is explained. The largest record is then three
+# quarters of an item, whatever tags and profiles are called: what follows a change can always be written.
+GRANTS = 20
 
 
 def starting(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
@@ -27,6 +35,9 @@ def starting(observed: Observation, decision: Decision, now: datetime) -> Record
     gives_up = decision.code == "unmatched"
     grant = Grant(decision.profile_arn, decision.role, decision.mapping, decision.revision, now)
     stale = {NO_PROFILE} & observed.record.grants.keys() if decision.profile_arn else set[str]()
+    carried = {decision.profile_arn, observed.association.profile_arn if observed.association else NO_PROFILE}
+    former = [each for arn, each in observed.record.grants.items() if arn not in carried | stale]
+    stale |= {each.profile_arn for each in sorted(former, key=lambda each: each.at)[:-GRANTS]}
     change = RecordChange(grants=() if gives_up else (grant,), revoked=frozenset(stale))
     return change.after(observed.record)
 
@@ -39,6 +50,23 @@ def completed(observed: Observation, decision: Decision, rule: ContentionRule, n
     counted = observed.record.repeated(decision.desired)[: rule.after - 1]
     lapsed = tuple(each for each in observed.record.changes if each not in counted)
     return replace(cleared, applied=AppliedChange(decision.desired, now), lapsed=lapsed)
+
+
+def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | None:
+    """What to tell of its pin, if it was written, is over or was removed since it was told."""
+    if observed.instance is None or observed.instance.state in ENDED:
+        return None
+    told, held = observed.record.pin, observed.pin
+    # What IAM says of it is no part of what was written.
+    pin = NO_PIN if held is None or held.expired(now) else replace(held, unclear="" if held.role else held.unclear)
+    if pin == told:
+        return None
+    what, named = ("is over" if held else "was removed", told) if pin == NO_PIN else ("was set", pin)
+    until = f" until {layout.timestamp(named.expires_at)}" if named.expires_at else ""
+    who = f"claimed by {named.by or 'nobody'}, because: {named.reason or '(no reason)'}"
+    reason = f"the pin to {named.role or '(unclear)'} ({named.profile_arn or 'no profile'}){until} {what}; {who}"
+    key, code = MappingKey(PIN_TAG, observed.key.id), "pin-set" if what == "was set" else "pin-removed"
+    return pin, Decision(Action.NOTHING, code, reason, key, role=named.role, profile_arn=named.profile_arn)
 
 
 def next_record(
@@ -70,7 +98,7 @@ def history_entry(
     read = observed.tags_read if observed else frozenset[str]()
     changed = ", ".join(sorted(request.changed_tags & read))
     return {
-        "cause": f"{request.cause}: {changed}" if changed else request.cause,
+        "cause": shown(f"{request.cause}: {changed}" if changed else request.cause, SENTENCE),
         "correlation_id": request.correlation_id,
         "seen": {
             "state": instance.state.value if instance else "unknown",
@@ -95,6 +123,8 @@ def needs_watch(observed: Observation, decision: Decision, now: datetime, *, loo
 
 def needs_reconcile(observed: Observation, decision: Decision, now: datetime) -> bool:
     """Whether a reconcile would change or write anything: what the sweep sends."""
+    if pin_report(observed, now):
+        return True
     if decision.action.mutates:
         return observed.turn(decision, now) is None
     return bool(next_record(observed, decision, now)) or needs_watch(observed, decision, now)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from rolekeeper.model import shown
 from rolekeeper.model.instance import Action, Candidates, Decision, Instance, Overridden
 from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 
@@ -31,7 +32,7 @@ def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: d
     required = {MappingKey(key, value) for key, value in spec.require_tags.items()}
     missing = [str(each) for each in required if not each.matches(instance.tags)]
     if missing:
-        return f"it also requires {', '.join(sorted(missing))}"
+        return shown(f"it also requires {', '.join(sorted(missing))}")
     return ""
 
 

@@ -1,1 +1,40 @@
-"""The values that everything works with, without I/O."""
+"""Values, and how text from outside is written for people and programs: nothing in it moves a cursor or turns a line.
+
+In a sentence it is escaped. A key stays what it is, and JSON and YAML escape it.
+"""
+
+import json
+import re
+from collections.abc import Callable
+
+# Drawn as nothing, though their category says letter, mark or symbol (Unicode, "Default_Ignorable_Code_Point").
+UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]")
+_NOT_ASCII = re.compile("[^ -~]")
+# The longest that a sentence is, and what it repeats of somebody's words, in characters.
+SENTENCE, WORDS = 2_000, 300
+
+
+def _by_number(character: str) -> str:
+    number = f"\\u{ord(character):04x}" if character <= "\uffff" else f"\\U{ord(character):08x}"
+    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character, number)
+
+
+def escaped(text: str, keep: str = "", escape: Callable[[str], str] = _by_number) -> str:
+    """A text whose control, format (so bidirectional), separator, unassigned and unseen characters are escaped."""
+
+    def written(found: re.Match[str]) -> str:
+        seen = found[0].isprintable() and not UNSEEN.match(found[0])
+        return found[0] if seen or found[0] in keep else escape(found[0])
+
+    return _NOT_ASCII.sub(written, text)
+
+
+def shown(text: str, longest: int = WORDS) -> str:
+    """Somebody's words as a part of a sentence: escaped, and no longer than that."""
+    plain = escaped(text[: longest + 1])
+    return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
+
+
+def escaped_json(text: str) -> str:
+    """JSON that reads back as the same, its texts escaped; line ends are between values only."""
+    return escaped(text, "\n", lambda character: json.dumps(character)[1:-1])

@@ -1,12 +1,14 @@
 """Instances as EC2 shows them, what is decided of one, and what is remembered of it."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import takewhile
 
-from rolekeeper.model.mapping import MappingKey, PublishedMapping
+from rolekeeper.model import SENTENCE, shown
+from rolekeeper.model.mapping import NO_PIN, MappingKey, Pin, PublishedMapping
 
 NO_PROFILE = ""  # in the place of a profile's ARN
 # How the Regions of each partition begin; all others are of `aws` (botocore's partitions.json, `regionRegex`).
@@ -147,12 +149,14 @@ class Condition:
 class InstanceRecord:
     """All that we remember of one instance: grants by profile ARN, and the last changes, oldest first.
 
-    `writes` tells a slow reconcile that a newer one wrote; `legacy` are the attributes that the first edition wrote.
+    `pin` is the one that was reported last. `writes` tells a slow reconcile that a newer one wrote; `legacy` are the
+    attributes that the first edition wrote.
     """
 
     grants: Mapping[str, Grant] = field(default_factory=dict)
     condition: Condition | None = None
     changes: tuple[AppliedChange, ...] = ()
+    pin: Pin = NO_PIN
     writes: int = field(default=0, compare=False)
     legacy: frozenset[str] = field(default=frozenset(), compare=False)
 
@@ -165,8 +169,9 @@ class InstanceRecord:
 class RecordChange:
     """All that one write changes in an instance's record.
 
-    `revoked` are the profiles whose grants go. Of an instance that has ended the record `ends`, and `unpins` says that
-    its pin goes too. `expected` is the record as it was read, where nothing newer may be there.
+    `revoked` are the profiles whose grants go, `pin` is the one that is told now. Of an instance that has ended the
+    record `ends`, and `unpins` says that its pin goes too. `expected` is the record as it was read, where nothing newer
+    may be there.
     """
 
     grants: tuple[Grant, ...] = ()
@@ -176,6 +181,7 @@ class RecordChange:
     applied: AppliedChange | None = None
     lapsed: tuple[AppliedChange, ...] = ()
     timer: Timer | None = None
+    pin: Pin | None = None
     ends: bool = False
     unpins: bool = False
     expected: InstanceRecord | None = field(default=None, compare=False)
@@ -224,6 +230,9 @@ class Decision:
     until: datetime | None = None
     arguments: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", shown(self.reason, SENTENCE))
+
     @property
     def counted_for(self) -> MappingKey | None:
         """The mapping for which this takes room in the window: it takes a role away. A pin is a person's own act."""
@@ -237,7 +246,8 @@ class Decision:
     def fingerprint(self) -> str:
         """Equal for two decisions that say the same, however it is worded: then no condition is written again."""
         said = (self.action, self.code, self.association_id, self.profile_arn, str(self.mapping or ""), self.revision)
-        return "|".join(map(str, (*said, *self.arguments)))
+        text = "|".join(map(str, (*said, *self.arguments)))
+        return text if len(text) <= SENTENCE else hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,3 +272,7 @@ class ReconcileRequest:
     loop_failed: bool = False
     changed_tags: frozenset[str] = frozenset()
     writes_at_start: int | None = None  # the record's, when the retry loop was started
+
+    def __post_init__(self) -> None:
+        for name in ("cause", "correlation_id"):
+            object.__setattr__(self, name, shown(getattr(self, name)))

@@ -146,9 +146,13 @@ class Pin:
     by: str = ""
     reason: str = ""
     unclear: str = ""
+    allow_broad: bool = False
 
     def expired(self, now: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= now
+
+
+NO_PIN = Pin("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +174,9 @@ class Control:
     paused: bool = False
     unclear: str = ""
     swept: bool = True
+
+    def __str__(self) -> str:
+        return self.unclear or f"{'paused' if self.paused else 'not paused'}, mode {self.mode or 'as deployed'}"
 
     def withholds(self, deployed: Mode) -> Withheld | None:
         """Why nothing may be changed now; None when it may."""

@@ -5,6 +5,7 @@ edition have none, and are read as what they mean now.
 """
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
+from rolekeeper.model import escaped, shown
 from rolekeeper.model.instance import AppliedChange, Condition, Grant, InstanceKey, InstanceRecord, Timer
 from rolekeeper.model.mapping import NO_ROLE, Control, Held, MappingKey, Mode, Pin, PublishedMapping, WhenUnmatched
 from rolekeeper.storage import layout
@@ -23,6 +25,11 @@ from rolekeeper.storage import layout
 type Item = dict[str, Any]
 
 VERSION = 2  # of the format, in each record and each mapping that is published or held; the first edition wrote none
+# What a pin may name: IAM API reference, `GetRole` and `GetInstanceProfile`.
+_NAMED = {
+    "role": re.compile("[A-Za-z0-9_+=,.@-]{0,64}"),
+    "profile_arn": re.compile("|arn:[!-~]{0,999}[A-Za-z0-9_+=,.@-]"),
+}
 # What the first edition wrote into a record: associations that it made, changes under way, and what it showed.
 _ASSIGNMENT, _INTENT = "assignment:", "intent:"
 _LONG_AGO = "0001-01-01T00:00:00Z"
@@ -116,6 +123,7 @@ def record_from(item: Mapping[str, Any]) -> InstanceRecord:
         grants={each.profile_arn: each for each in (*legacy, *grants)},
         condition=decode(Condition, shown) if shown else None,
         changes=tuple(sorted(changes, key=lambda each: each.at)),
+        pin=decode(Pin, item.get(layout.PIN, {"role": ""})),
         writes=int(item.get(layout.WRITES, 0)),
         legacy=frozenset(name for name in item if name.startswith(_LEGACY)),
     )
@@ -130,6 +138,7 @@ def pin_from(item: Mapping[str, Any]) -> Pin:
     texts = {name: item.get(name, "") for name in ("role", "profile_arn", "expires_at", "at", "by", "reason")}
     if wrong := next((name for name, text in texts.items() if not isinstance(text, str)), ""):
         return Pin("", unclear=f"the pin's {wrong} isn't a String")
+    texts |= {name: shown(texts[name]) for name in ("at", "by", "reason")}
     until = texts.pop("expires_at")
     try:
         expires_at = datetime.fromisoformat(until) if until else None
@@ -141,7 +150,10 @@ def pin_from(item: Mapping[str, Any]) -> Pin:
         return Pin("", unclear=f"the pin names no role; write one, or {NO_ROLE}")
     if (texts["role"] == NO_ROLE) == bool(texts["profile_arn"]):
         return Pin("", unclear=f"the pin's profile_arn must be the profile of its role, and absent for {NO_ROLE}")
-    return Pin(expires_at=expires_at, **texts)
+    if wrong := next((name for name, form in _NAMED.items() if not form.fullmatch(texts[name])), ""):
+        return Pin("", unclear=f"the pin's {wrong} is {texts[wrong]!r:.60}, which names none")
+    # A row's consent is a Boolean too; anything else is none.
+    return Pin(expires_at=expires_at, allow_broad=item.get("allow_broad") is True, **texts)
 
 
 def published_item(mapping: PublishedMapping) -> Item:
@@ -163,7 +175,7 @@ def published_from(item: Mapping[str, Any]) -> PublishedMapping:
 def held_item(held: Held) -> Item:
     """As its mapping would be published, under its own key and with who wrote it."""
     key = layout.key_attributes(layout.held_key(held.mapping.key))
-    return {**published_item(held.mapping), **key, "at": layout.timestamp(held.at), "by": held.by}
+    return {**published_item(held.mapping), **key, "at": layout.timestamp(held.at), "by": escaped(held.by)}
 
 
 def held_from(item: Mapping[str, Any]) -> Held:

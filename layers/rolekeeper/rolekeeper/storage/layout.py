@@ -13,6 +13,8 @@ from rolekeeper.model.mapping import MappingKey
 type Key = tuple[str, str]
 
 CONTROL: Key = ("control", "control")
+# What was told last of the control item, beside its history: IAM tells partitions apart, but no sort keys.
+CONTROL_REPORTED: Key = ("control-history", "reported")
 FLEET: Key = ("fleet", "fleet")
 DEPLOYED: Key = ("deployed", "deployed")
 # What is counted over all mappings. IAM tells partitions apart, but no sort keys.
@@ -76,6 +78,10 @@ def held_key(key: MappingKey) -> Key:
 def budget_key(key: MappingKey) -> Key:
     """What was approved of one mapping's changes: `credit` is left of it, for the revision `credit_revision`."""
     return mapping_pk(key).replace("mapping", "window", 1), "window"
+
+
+def history_key(pk: str, at: datetime, id_: str) -> Key:
+    return pk, f"history#{timestamp(at)}#{id_}"
 
 
 def revision_sk(revision: int) -> str:

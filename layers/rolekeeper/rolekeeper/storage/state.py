@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import batched
 from typing import Any
 
-from rolekeeper.aws.errors import CorruptItemError
+from rolekeeper.aws.errors import AwsRefusalError, CorruptItemError
 from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Timer
 from rolekeeper.model.mapping import Control, MappingKey, Pin, PublishedMapping
 from rolekeeper.storage import codec, layout
@@ -23,13 +23,13 @@ FLEET_NEWS = timedelta(days=1)  # then the same size of the fleet is written aga
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One consistent read of the state table. `damaged` are the items that aren't what we wrote."""
+    """One consistent read of the state table. `damaged`: items that aren't what we wrote, or IAM doesn't tell of."""
 
     control: Control = field(default_factory=Control)
     records: Mapping[InstanceKey, InstanceRecord] = field(default_factory=dict)
     pins: Mapping[InstanceKey, Pin] = field(default_factory=dict)
     published: Mapping[MappingKey, PublishedMapping] = field(default_factory=dict)
-    damaged: Mapping[InstanceKey | MappingKey, CorruptItemError] = field(default_factory=dict)
+    damaged: Mapping[InstanceKey | MappingKey, AwsRefusalError] = field(default_factory=dict)
 
     def record(self, key: InstanceKey) -> InstanceRecord:
         return self.records.get(key, InstanceRecord())
@@ -37,18 +37,24 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class State:
-    """The state table's instances and timers, and the read that a reconcile needs. Errors come classified."""
+    """The state table's instances and timers, and the read that a reconcile needs. Errors come classified.
+
+    `check_pin` asks IAM: a pin that can't be used comes back `unclear`.
+    """
 
     store: Store
+    check_pin: Callable[[Pin], Pin]
 
-    def read(self, instances: Iterable[InstanceKey] = (), mappings: Iterable[MappingKey] = ()) -> Snapshot:
-        """Read the control item, the instances' records and pins, and the published mappings under these keys."""
+    def read(
+        self, instances: Iterable[InstanceKey] = (), mappings: Iterable[MappingKey] = (), *, checked: bool = False
+    ) -> Snapshot:
+        """Read the control item, the instances' records and pins, which are `checked`, and these published mappings."""
         keys = list(instances)
         records = {layout.record_key(key): key for key in keys}
         pins = {layout.pin_key(key): key for key in keys}
         published = {layout.published_key(key): key for key in mappings}
         items = self.store.get([layout.CONTROL, layout.FLEET, *records, *pins, *published])
-        damaged: dict[InstanceKey | MappingKey, CorruptItemError] = {}
+        damaged: dict[InstanceKey | MappingKey, AwsRefusalError] = {}
 
         def decoded[Subject: (InstanceKey, MappingKey), Value](
             decode: Callable[[codec.Item], Value], wanted: Mapping[layout.Key, Subject]
@@ -58,7 +64,7 @@ class State:
                 if at in items:
                     try:
                         found[subject] = self.store.decode(decode, items[at])
-                    except CorruptItemError as error:
+                    except AwsRefusalError as error:
                         damaged[subject] = error
             return found
 
@@ -67,7 +73,7 @@ class State:
             control=replace(codec.control_from(items.get(layout.CONTROL, {})), swept=swept),
             records=decoded(codec.record_from, records),
             # People write pins: what can't be read of one holds its instance alone, and says why.
-            pins={key: codec.pin_from(items[at]) for at, key in pins.items() if at in items},
+            pins=decoded(lambda item: self.check_pin(codec.pin_from(item)) if checked else codec.pin_from(item), pins),
             published=decoded(codec.published_from, published),
             damaged=damaged,
         )
@@ -151,6 +157,8 @@ def _update(change: RecordChange) -> Update | None:
         values[layout.change_name(change.applied)] = codec.encode(change.applied)
     if change.condition:
         values[layout.CONDITION] = codec.encode(change.condition)
+    if change.pin:
+        values[layout.PIN] = codec.encode(change.pin)
     removed = {*map(layout.grant_name, change.revoked), *map(layout.change_name, change.lapsed), *change.legacy}
     if change.clears and not change.condition:
         removed.add(layout.CONDITION)

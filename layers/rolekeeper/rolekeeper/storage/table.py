@@ -9,6 +9,7 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any, Self
 
 from rolekeeper.aws.errors import CorruptItemError, RetryableError, classified
+from rolekeeper.model import escaped
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.codec import Item
 from rolekeeper.storage.layout import Key
@@ -95,11 +96,12 @@ class Store:
     def delete(self, key: Key) -> Write:
         return {"Delete": {"TableName": self.table, "Key": _key(key)}}
 
-    def entry(self, pk: str, entry: Mapping[str, Any], at: datetime) -> Write:
-        """Put a history entry; it expires."""
+    def entry(self, pk: str, entry: Mapping[str, Any], at: datetime, id_: str = "") -> Write:
+        """Put a history entry, under its own id or a new one; it expires."""
         written, expires = layout.timestamp(at), int((at + timedelta(days=self.history_days)).timestamp())
-        sk = f"history#{written}#{uuid.uuid4().hex[:8]}"
-        return self.put({**entry, "pk": pk, "sk": sk, "at": written, "expires": expires})
+        _, sk = layout.history_key(pk, at, id_ or uuid.uuid4().hex[:8])
+        words = {name: escaped(each) if isinstance(each, str) else each for name, each in entry.items()}
+        return self.put({**words, "pk": pk, "sk": sk, "at": written, "expires": expires})
 
     def write(self, *writes: Write) -> None:
         """Make these writes, or none: ConflictError where a condition of one of them doesn't hold."""

@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any
 
+from rolekeeper.model import escaped
 from rolekeeper.model.mapping import ANY_VALUE
 
 _NAMES = {"S": "String", "N": "Number", "BOOL": "Boolean", "M": "Map", "L": "List", "B": "Binary", "NULL": "Null"}
@@ -48,16 +49,11 @@ def cell_of(attribute: Any, home: HomeAccount) -> Cell:
 
 
 _QUOTED = 60  # characters of a person's text, at most, that a reason repeats
-# Drawn as nothing, though their category says letter, mark or symbol (Unicode, "Default_Ignorable_Code_Point").
-UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]")
 
 
 def quote(text: str) -> str:
     """A piece of text, cut to a readable length, with the unprintable made visible."""
-    characters = (
-        each if each.isprintable() and not UNSEEN.match(each) else f"\\u{ord(each):04x}" for each in text[:_QUOTED]
-    )
-    return f"'{''.join(characters)}{'…' if len(text) > _QUOTED else ''}'"
+    return f"'{escaped(text[:_QUOTED])}{'…' if len(text) > _QUOTED else ''}'"
 
 
 def quote_plain(text: str) -> str:

@@ -7,7 +7,8 @@ The idea of mixed scripts is of Unicode TS 39.
 import re
 import unicodedata
 
-from rolekeeper.mappings.rows.cells import UNSEEN, Cell, CellError, Kind, cell_of, check_length, name_of, quote
+from rolekeeper.mappings.rows.cells import Cell, CellError, Kind, cell_of, check_length, name_of, quote
+from rolekeeper.model import UNSEEN
 from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, RESERVED
 
 # EC2 user guide, "Tag restrictions": 50 tags an instance, keys to 128 characters, values to 256.
