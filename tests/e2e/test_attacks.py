@@ -227,8 +227,7 @@ def test_a_wide_change_split_over_rows_waits_as_one_row_does(
     eventually(lambda: any("Mapping Held" in each and waits in each for each in mails()))
     eventually(lambda: all(deployed.carries(each, "split") for each in instances[passed]))
     assert not any(deployed.shown(each) for each in instances[waits])
-    approved = {name: row[name] for name in ("role", "status", "held_revision")} | {"approve": row["held_revision"]}
-    deployed.put_mapping("part", waits, **approved)
+    deployed.approve("part", waits, int(row["held_revision"]))
     eventually(lambda: all(deployed.carries(each, "split") for each in everybody))
 
 

@@ -93,7 +93,7 @@ def test_three_deployments_keep_what_is_deployed_and_write_no_answer_down(fresh:
     deploy, config = Deployer(fresh, tmp_path), CONFIG.read_text()
     answers = ["", "", "", "", "40", *[""] * 20]  # observe, as the template has it; and one answer of our own
     said = deploy("--guided", answers="\n".join(answers) + "\n")
-    assert "Mode: observe - decide and report" in said
+    assert "Mode: observe - only report" in said
     assert (deploy.mode, deploy.parameters["MaxChangesPerEdit"]) == ("observe", "40")
     event = heard(fresh)
 

@@ -36,7 +36,7 @@ def test_a_row_that_is_rejected_is_mailed_with_its_reason_whatever_people_wrote(
     assert mail["Subject"] == f"Rolekeeper: Mapping Rejected: mailed={value}"
     assert f"The mapping mailed={value} is not in effect as its row says." in mail["Message"]
     assert "role 'no-such-role' doesn't exist" in mail["Message"]
-    assert "Cause: the row changed. Edited by: ada" in mail["Message"]
+    assert "Cause: the row changed. Edited by (claimed): ada" in mail["Message"]
     deployed.delete_mapping("mailed", value)
 
 

@@ -14,7 +14,7 @@ from support.deployment import Deployment, deployment, translated
 # What it finds, and why it stays.
 STAYS = {
     # AWS's own managed policies have no account in their ARN.
-    ("PublishPolicy", "INVALID_ARN", "Account expected to be of form like 123456789012"),
+    ("SharedPolicy", "INVALID_ARN", "Account expected to be of form like 123456789012"),
     # The statement is for replacing too, and asks for the key only where an action has it (IfExists).
     (
         "ReconcilePolicy",

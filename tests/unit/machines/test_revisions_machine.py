@@ -25,6 +25,7 @@ from fixtures.state_table import STATE_TABLE
 from fixtures.workers import Worker, state_table, texts, tricky_keys, tricky_specs, worker
 from rolekeeper.aws.errors import ConflictError
 from rolekeeper.mappings.revisions import StoredMapping
+from rolekeeper.model import escaped
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import ANY_VALUE, Held, MappingKey, PublishedMapping
 from rolekeeper.storage import codec, layout
@@ -115,7 +116,7 @@ class Mappings(RuleBasedStateMachine):
     @rule(reads=readers, spec=tricky_specs, by=texts)
     def hold(self, reads: Reads, spec: Any, by: str) -> None:
         who, key, kept = self._read_by(reads)
-        held = Held(PublishedMapping(replace(spec, key=key), kept.last + 1, "arn"), self.now, by)
+        held = Held(PublishedMapping(replace(spec, key=key), kept.last + 1, "arn"), self.now, escaped(by))
         former = self.held.get(key)
         fits = former is None or former.mapping.revision < held.mapping.revision
         self._write(lambda: self.workers[who].revisions.hold(held, ENTRY, self.now), fits=fits)

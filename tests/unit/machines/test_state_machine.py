@@ -35,6 +35,7 @@ from fixtures.workers import (
     worker,
 )
 from rolekeeper.aws.errors import ConflictError
+from rolekeeper.model import shown
 from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Timer
 from rolekeeper.model.mapping import Pin
 from rolekeeper.storage import codec, layout
@@ -182,9 +183,10 @@ class Records(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def pin_it(self, data: st.DataObject) -> None:
-        role = data.draw(texts.filter(bool))
+        role = data.draw(st.from_regex("[A-Za-z0-9_+=,.@-]{1,64}", fullmatch=True))
         ends_at = data.draw(st.none() | moments)
-        self.pin = Pin(role, "" if role == "NONE" else "arn", ends_at, "now", data.draw(texts), data.draw(texts))
+        by, reason = (shown(data.draw(texts)) for _ in range(2))
+        self.pin = Pin(role, "" if role == "NONE" else "arn:x", ends_at, "now", by, reason)
         store = self.workers[0].store
         for key in (IT, TWIN):
             store.write(store.put(pin_item(key, self.pin)))
