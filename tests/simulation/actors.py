@@ -22,7 +22,7 @@ MAPPINGS = ("app=web", "app=db", "app=*", "team=x", "lock=*")
 UNMAPPED = "stack=blue"
 ROLES = ("web", "db", "ops")
 # With a limit of so few, people split wide changes over rows.
-FEW = 1
+FEW = 3
 THEIRS = "theirs"
 # A profile outside the path that holds a role inside.
 LOOSE = "loose"
