@@ -91,7 +91,7 @@ def heard(aws: EmbeddedAws) -> Callable[[str], Any]:
 
 def test_three_deployments_keep_what_is_deployed_and_write_no_answer_down(fresh: EmbeddedAws, tmp_path: Path) -> None:
     deploy, config = Deployer(fresh, tmp_path), CONFIG.read_text()
-    answers = ["", "", "", "", "40", *[""] * 20]  # observe, as the template has it; and one answer of our own
+    answers = [*[""] * 6, "40", *[""] * 20]  # observe, as the template has it; and one answer of our own
     said = deploy("--guided", answers="\n".join(answers) + "\n")
     assert "Mode: observe - only report" in said
     assert (deploy.mode, deploy.parameters["MaxChangesPerEdit"]) == ("observe", "40")

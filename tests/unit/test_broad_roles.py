@@ -35,9 +35,9 @@ def lets_broad(desk: MappingsFixture) -> None:
 @pytest.mark.parametrize(
     ("row", "stack", "remedy"),
     [
-        (False, False, "narrow it, or set allow_broad: true in its row and deploy with AllowBroadRoles=true"),
+        (False, False, "narrow it, or set allow_broad: true and deploy with AllowBroadRoles=true"),
         (True, False, "narrow it, or deploy with AllowBroadRoles=true"),
-        (False, True, "narrow it, or set allow_broad: true in its row"),
+        (False, True, "narrow it, or set allow_broad: true"),
     ],
 )
 def test_an_administrator_is_refused_and_it_is_said_which_word_is_missing(

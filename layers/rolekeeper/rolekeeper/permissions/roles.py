@@ -78,7 +78,7 @@ class Roles:
             return RoleCheck(f"{why}, and the stack requires {boundary}; set it: {remedy}")
         row, stack = spec.allow_broad, self.settings.allow_broad_roles
         if not (row and stack) and (why := self._broad(role)):
-            lacks = {"set allow_broad: true in its row": not row, "deploy with AllowBroadRoles=true": not stack}
+            lacks = {"set allow_broad: true": not row, "deploy with AllowBroadRoles=true": not stack}
             wanted = " and ".join(each for each, lacking in lacks.items() if lacking)
             return RoleCheck(f"role '{name}' is broad: {why}; narrow it, or {wanted}")
         return self._check_profile(spec.profile_name, role)
