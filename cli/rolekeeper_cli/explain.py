@@ -118,7 +118,8 @@ def _mapping(winner: PublishedMapping | None) -> dict[str, Any] | None:
 def _pin(pin: Pin | None) -> dict[str, Any] | None:
     if pin is None:
         return None
-    return {"role": pin.role, "expires_at": pin.expires_at, "by": pin.by, "reason": pin.reason, "unclear": pin.unclear}
+    claims = {"claimed_by": pin.by, "claimed_reason": pin.reason}
+    return {"role": pin.role, "expires_at": pin.expires_at, **claims, "unclear": pin.unclear}
 
 
 def _condition(shown: Condition | None) -> dict[str, Any] | None:
@@ -161,8 +162,8 @@ def _lines(seen: Seen, document: Mapping[str, Any], account: str) -> Iterator[tu
         yield "and not", f"{each['mapping']}: {each['why']}"
     if pin := document["pin"]:
         until = f" until {pin['expires_at']:%Y-%m-%dT%H:%M:%SZ}" if pin["expires_at"] else ""
-        why = f": {pin['reason']}" if pin["reason"] else ""
-        yield "pin", f"{pin['role'] or pin['unclear']}{until}, by {pin['by'] or 'a person'}{why}"
+        why = f": {pin['claimed_reason']}" if pin["claimed_reason"] else ""
+        yield "pin", f"{pin['role'] or pin['unclear']}{until}, claimed by {pin['claimed_by'] or 'nobody'}{why}"
     if shown := document["condition"]:
         parked = ", parked" if shown["parked"] else ""
         # A reason can be long: it is told once.

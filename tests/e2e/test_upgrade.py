@@ -97,7 +97,7 @@ def test_instances_keep_their_roles_pins_and_histories(
         assert deployed.carries(instance, profile), name
     eventually(partial(deployed.condition, upgraded["db"], "occupied"))
     explained = rolekeeper.json("explain", upgraded["pinned"])
-    assert (explained["pin"]["role"], explained["pin"]["reason"]) == ("first-db", "incident 42")
+    assert (explained["pin"]["role"], explained["pin"]["claimed_reason"]) == ("first-db", "incident 42")
     [*_, attached] = rolekeeper.json("history", upgraded["web"])
     assert (attached["action"], attached["at"][:10]) == ("Attach", "2026-03-01")
 
