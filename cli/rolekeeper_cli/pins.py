@@ -34,6 +34,7 @@ class Wish:
     instance_profile: str = ""
     length: timedelta | None = None
     reason: str = ""
+    allow_broad: bool = False
 
 
 def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, confirm: str | None = None) -> ExitCode:
@@ -71,6 +72,7 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, con
         at=layout.timestamp(now),
         by=deployment.caller.arn,
         reason=wish.reason,
+        allow_broad=wish.allow_broad,
     )
     deployment.app.store.write(deployment.app.store.put(pin_item(instance.key, made)))
     _show(instance, made)
@@ -136,7 +138,8 @@ def _profile_of(deployment: Deployment, wish: Wish) -> str:
     # The command makes nothing in IAM: the profile has to be there.
     settings = deployment.settings
     roles = Roles(PolicyReader(deployment.app.iam), settings, makes_profiles=False)
-    check = roles.check(MappingSpec(MappingKey("", ""), wish.role, wish.instance_profile))
+    spec = MappingSpec(MappingKey("", ""), wish.role, wish.instance_profile, allow_broad=wish.allow_broad)
+    check = roles.check(spec)
     if check.problem:
         what, _, remedy = check.problem.partition("; ")
         raise CommandError(what, remedy or "nothing was changed")

@@ -35,12 +35,23 @@ def _pins(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-_named_profile = click.option(
-    "--instance-profile",
-    metavar="NAME",
-    default="",
-    help="The profile that holds the role, if named otherwise.",
-)
+def _role(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command names a role."""
+    for option in (
+        click.option(
+            "--allow-broad",
+            is_flag=True,
+            help="Also where the role is broad, as an administrator's; it needs the stack's AllowBroadRoles too.",
+        ),
+        click.option(
+            "--instance-profile",
+            metavar="NAME",
+            default="",
+            help="The profile that holds the role, if named otherwise.",
+        ),
+    ):
+        function = option(function)
+    return function
 
 
 @command(
@@ -48,10 +59,17 @@ _named_profile = click.option(
 )
 @click.argument("instance", help=INSTANCE)
 @click.argument("role", help=_ROLE)
-@_named_profile
+@_role
 @_pins
-def attach(
-    instance: str, role: str, instance_profile: str, length: timedelta | None, reason: str, *, wait: bool
+def attach(  # an option each
+    instance: str,
+    role: str,
+    instance_profile: str,
+    length: timedelta | None,
+    reason: str,
+    *,
+    allow_broad: bool,
+    wait: bool | None,
 ) -> ExitCode:
     """Give a role to an instance without one.
 
@@ -60,16 +78,24 @@ def attach(
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.pins import Wish, pin
 
-    return pin(deployment(), instance, Wish("attach", role, instance_profile, length, reason), wait=wait)
+    wish = Wish("attach", role, instance_profile, length, reason, allow_broad)
+    return pin(deployment(), instance, wish, wait=wait)
 
 
 @command("replace", "rolekeeper replace i-0123456789abcdef0 web", "rolekeeper replace web-1 web-debug --for 30m")
 @click.argument("instance", help=INSTANCE)
 @click.argument("role", help=_ROLE)
-@_named_profile
+@_role
 @_pins
-def replace(
-    instance: str, role: str, instance_profile: str, length: timedelta | None, reason: str, *, wait: bool
+def replace(  # an option each
+    instance: str,
+    role: str,
+    instance_profile: str,
+    length: timedelta | None,
+    reason: str,
+    *,
+    allow_broad: bool,
+    wait: bool | None,
 ) -> ExitCode:
     """Give an instance another role.
 
@@ -79,7 +105,8 @@ def replace(
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.pins import Wish, pin
 
-    return pin(deployment(), instance, Wish("replace", role, instance_profile, length, reason), wait=wait)
+    wish = Wish("replace", role, instance_profile, length, reason, allow_broad)
+    return pin(deployment(), instance, wish, wait=wait)
 
 
 @command("detach", "rolekeeper detach i-0123456789abcdef0", "rolekeeper detach web-1 --for 7d --confirm Detach")

@@ -1,5 +1,6 @@
 """attach, replace, detach and release: one instance by hand."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -237,6 +238,23 @@ def test_a_role_that_cant_be_used_is_told_in_the_checks_own_words(terminal: Term
         ran = terminal("attach", instance, role)
         assert (ran.exit_code, words in ran.stderr) == (252, True), ran.stderr
     assert pin_of(desk, instance) is None
+
+
+def test_a_broad_role_needs_the_pins_word_and_the_stacks(terminal: Terminal, desk: MappingsFixture) -> None:
+    anything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    desk.iam.put_role_policy(RoleName="web", PolicyName="all", PolicyDocument=json.dumps(anything))
+    instance = desk.world.running()
+    ran = terminal("attach", instance, "web", "--allow-broad", "--no-wait")
+    assert ran.exit_code == 1
+    assert "narrow it, or deploy with AllowBroadRoles=true" in ran.stderr
+    assert pin_of(desk, instance) is None
+    terminal.parameters["AllowBroadRoles"] = "true"
+    assert "or set allow_broad: true" in terminal("attach", instance, "web", "--no-wait").stderr
+    ran = terminal("attach", instance, "web", "--allow-broad", "--no-wait")
+    assert ran.exit_code == 0, ran.stderr
+    made = pin_of(desk, instance)
+    assert made
+    assert made.allow_broad
 
 
 def test_a_profile_that_is_named_otherwise_can_be_given(terminal: Terminal, desk: MappingsFixture) -> None:
