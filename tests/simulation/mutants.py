@@ -437,13 +437,6 @@ MUTANTS: tuple[Mutant, ...] = (
         seed=58,
     ),
     _mutant(
-        "shows what a slow look saw",
-        "rolekeeper.instances.reconcile",
-        "        if slow or (pause is not None",
-        "        if (pause is not None",
-        seed=174914901,
-    ),
-    _mutant(
         "forgets the instances of an edit that was cut short",
         "rolekeeper.mappings.publish",
         "(seen.stored.published if seen.stored.untold else None)",
