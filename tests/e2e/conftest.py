@@ -54,8 +54,8 @@ def deployed(aws: EmbeddedAws) -> EmulatedAccount:
 @pytest.fixture(autouse=True)
 def nothing_was_changed_lately(request: pytest.FixtureRequest) -> None:
     """Each test begins with empty windows: otherwise its edits would be held for what the tests before it changed."""
-    if "deployed" in request.fixturenames:
-        world: EmulatedAccount = request.getfixturevalue("deployed")
+    if "aws" in request.fixturenames:
+        world = EmulatedAccount(request.getfixturevalue("aws"))
         for pk, sk in (layout.CHANGES, layout.EDITS):
             world.dynamodb.delete_item(TableName=world.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
 
