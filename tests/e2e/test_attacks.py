@@ -62,6 +62,14 @@ def logged(world: EmulatedAccount, name: str) -> str:
     return "\n".join(each["message"] for page in pages.paginate(logGroupName=group) for each in page["events"])
 
 
+def stays_with_who_carries_it(world: EmulatedAccount, before: str, role: str, **tags: str) -> None:
+    """A suspended role is given to nobody else."""
+    after = running(world, **tags)
+    eventually(lambda: world.condition(after, "suspended"))
+    assert world.shown(after) is None
+    assert world.carries(before, role), "what carries it is left as it is"
+
+
 def lines(world: EmulatedAccount) -> list[dict[str, Any]]:
     """The log lines of the work queue's function; what Lambda itself says is none."""
     return [json.loads(each) for each in logged(world, "OnInstanceEvent").splitlines() if each.startswith("{")]
@@ -246,10 +254,7 @@ def test_a_role_that_is_swapped_inside_its_profile_is_given_to_nobody_else(
     iam.add_role_to_instance_profile(InstanceProfileName="small", RoleName="large")
     deployed.sweep()
     eventually(lambda: any("Mapping Suspended" in each and "holds role 'large'" in each for each in mails()))
-    after = running(deployed, swapped="x")
-    eventually(lambda: deployed.condition(after, "suspended"))
-    assert deployed.shown(after) is None
-    assert deployed.carries(before, "small"), "what carries it is left as it is"
+    stays_with_who_carries_it(deployed, before, "small", swapped="x")
 
 
 def may(world: EmulatedAccount, role: str, action: str) -> None:
@@ -288,10 +293,7 @@ def test_a_role_that_grows_broad_once_it_is_published_is_given_to_nobody_else(
     may(deployed, "modest", "iam:PutRolePolicy")
     deployed.sweep()
     eventually(lambda: any("Mapping Suspended" in each and "iam:PutRolePolicy on *" in each for each in mails()))
-    after = running(deployed, grown="x")
-    eventually(lambda: deployed.condition(after, "suspended"))
-    assert deployed.shown(after) is None
-    assert deployed.carries(before, "modest"), "what carries it is left as it is"
+    stays_with_who_carries_it(deployed, before, "modest", grown="x")
 
 
 # ---- the state table ----

@@ -15,7 +15,7 @@ _ROLE = "The role's name, under the role path."
 
 
 def _pins(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A command writes a pin."""
+    """A command writes a pin. But for `wait`, the options are fields of a `Wish`, as those of `_role` are."""
     for option in (
         click.option(
             "--wait/--no-wait",
@@ -61,16 +61,7 @@ def _role(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("role", help=_ROLE)
 @_role
 @_pins
-def attach(  # an option each
-    instance: str,
-    role: str,
-    instance_profile: str,
-    length: timedelta | None,
-    reason: str,
-    *,
-    allow_broad: bool,
-    wait: bool | None,
-) -> ExitCode:
+def attach(instance: str, role: str, *, wait: bool | None, **wished: Any) -> ExitCode:
     """Give a role to an instance without one.
 
     It keeps it whatever its tags say, until the time is over or it is released: a pin.
@@ -78,8 +69,7 @@ def attach(  # an option each
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.pins import Wish, pin
 
-    wish = Wish("attach", role, instance_profile, length, reason, allow_broad)
-    return pin(deployment(), instance, wish, wait=wait)
+    return pin(deployment(), instance, Wish("attach", role, **wished), wait=wait)
 
 
 @command("replace", "rolekeeper replace i-0123456789abcdef0 web", "rolekeeper replace web-1 web-debug --for 30m")
@@ -87,16 +77,7 @@ def attach(  # an option each
 @click.argument("role", help=_ROLE)
 @_role
 @_pins
-def replace(  # an option each
-    instance: str,
-    role: str,
-    instance_profile: str,
-    length: timedelta | None,
-    reason: str,
-    *,
-    allow_broad: bool,
-    wait: bool | None,
-) -> ExitCode:
+def replace(instance: str, role: str, *, wait: bool | None, **wished: Any) -> ExitCode:
     """Give an instance another role.
 
     It keeps it whatever its tags say, until the time is over or it is released: a pin.
@@ -105,8 +86,7 @@ def replace(  # an option each
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.pins import Wish, pin
 
-    wish = Wish("replace", role, instance_profile, length, reason, allow_broad)
-    return pin(deployment(), instance, wish, wait=wait)
+    return pin(deployment(), instance, Wish("replace", role, **wished), wait=wait)
 
 
 @command("detach", "rolekeeper detach i-0123456789abcdef0", "rolekeeper detach web-1 --for 7d --confirm Detach")

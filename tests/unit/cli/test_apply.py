@@ -45,6 +45,16 @@ def untouched(desk: MappingsFixture, ran: Result, *words: str) -> None:
 # ---- the plan comes true ----
 
 
+def three_where_one_may_change(terminal: Terminal, desk: MappingsFixture) -> list[str]:
+    """Instances that carry web; an edit that changes them all is held."""
+    terminal.parameters["MaxChangesPerEdit"] = "1"
+    desk.limits = Limits(1, 20)
+    desk.edit("app=web", role="web")
+    ids = [desk.world.running(app="web") for _ in range(3)]
+    desk.world.reconcile_all(*ids)
+    return ids
+
+
 def test_the_instances_of_a_plan_are_sent_and_watched(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
     desk.edit("app=web", role="web")
     one, two = desk.world.running(app="web"), desk.world.running(app="web")
@@ -97,11 +107,7 @@ def test_a_files_rows_are_written_and_what_they_do_comes_true(
 def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
     terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terminal.parameters["MaxChangesPerEdit"] = "1"
-    desk.limits = Limits(1, 20)
-    desk.edit("app=web", role="web")
-    ids = [desk.world.running(app="web") for _ in range(3)]
-    desk.world.reconcile_all(*ids)
+    ids = three_where_one_may_change(terminal, desk)
     terminal("plan", "-f", mappings(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
     desk.quiet()
     untouched(desk, terminal("apply", plan), "app=web changes too many instances without approval", "give --approve")
@@ -130,11 +136,7 @@ def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
 def test_what_another_person_edited_is_approved_as_planned(
     terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
 ) -> None:
-    terminal.parameters["MaxChangesPerEdit"] = "1"
-    desk.limits = Limits(1, 20)
-    desk.edit("app=web", role="web")
-    ids = [desk.world.running(app="web") for _ in range(3)]
-    desk.world.reconcile_all(*ids)
+    ids = three_where_one_may_change(terminal, desk)
     desk.edit("app=web", role="db", edited_by="al")
     terminal("plan", "-f", mappings(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
 
