@@ -280,7 +280,7 @@ class Deployment:
             shard.add(names, old, new)
         elif pk == "control" or sk == "pin" or (pk == layout.TIMERS and old is None):
             self._state.add({"pk": {"S": pk}, "sk": {"S": sk}}, old, new)
-        if pk == layout.TIMERS:
+        if pk in (layout.TIMERS, layout.FOLLOW_UPS):
             (self._timers.add if new else self._timers.discard)((pk, sk))
             self.tick()
         if (pk, sk) == layout.FLEET:

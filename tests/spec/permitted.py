@@ -234,6 +234,10 @@ TABLES = [
     *may(PUBLISHING, "dynamodb:Query dynamodb:PutItem", "StateTable", item=MAPPING_ITEM),
     *may(STATE, "dynamodb:BatchGetItem", "StateTable", item=INSTANCE_ITEM),
     *may(STATE, "dynamodb:PutItem", "StateTable", item="timers"),
+    *may(RECONCILING, "dynamodb:PutItem", "StateTable", item=(INSTANCE_ITEM, "follow-ups")),
+    *may(SCHEDULE, "dynamodb:Query dynamodb:DeleteItem", "StateTable", item="follow-ups"),
+    *may_not((MAPPING, STATE), "dynamodb:Query dynamodb:PutItem dynamodb:DeleteItem", "StateTable", item="follow-ups"),
+    *may_not(RECONCILING, "dynamodb:Query dynamodb:DeleteItem", "StateTable", item="follow-ups"),
     *may(STATE, "dynamodb:BatchGetItem dynamodb:PutItem", "StateTable", item="control-history"),
     *may_not(STATE, "dynamodb:PutItem", "StateTable", item=("control-history", "control")),
     *may_not(STATE, "dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item="control-history"),
@@ -246,7 +250,16 @@ TABLES = [
     *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item="control"),
     *(
         case
-        for item in (INSTANCE_ITEM, MAPPING_ITEM, f"approval#{ME}", "timers", "fleet", "deployed", "control")
+        for item in (
+            INSTANCE_ITEM,
+            MAPPING_ITEM,
+            f"approval#{ME}",
+            "timers",
+            "follow-ups",
+            "fleet",
+            "deployed",
+            "control",
+        )
         for case in (
             *may_not(FUNCTIONS, "dynamodb:PartiQLUpdate dynamodb:BatchWriteItem", "StateTable", item=item),
             *may_not(FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query dynamodb:PutItem", "table", item=item),

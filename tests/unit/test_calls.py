@@ -64,39 +64,58 @@ def test_an_untagged_instance_costs_one_look(world: FakeAccount) -> None:
     assert world.calls.counted() == ONE_LOOK
 
 
-def test_an_attach_costs_one_mutation_and_two_writes(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.quiet()
-    world.reconcile(instance)
-    assert world.mutations == ["AssociateIamInstanceProfile"]
-    assert world.writes == ["TransactWriteItems", "TransactWriteItems"]
-
-
+@pytest.mark.parametrize("seconds", [0.2, 2.5, 60], ids=["EC2 is fast", "EC2 is slow", "EC2 takes a minute"])
 @pytest.mark.parametrize(
-    ("tags", "mutation"),
+    ("before", "after", "mutation", "reads"),
     [
-        ({"workload": "db"}, "ReplaceIamInstanceProfileAssociation"),
-        ({}, "DisassociateIamInstanceProfile"),
+        ({}, {"workload": "web"}, "AssociateIamInstanceProfile", 1),
+        ({"workload": "web"}, {"workload": "db"}, "ReplaceIamInstanceProfileAssociation", 1),
+        ({"workload": "web"}, {}, "DisassociateIamInstanceProfile", 2),
     ],
-    ids=["replace", "detach"],
+    ids=["attach", "replace", "detach, whose mapping is read by itself"],
 )
-def test_a_replace_and_a_detach_cost_one_mutation_and_two_writes_each(
-    world: FakeAccount, tags: dict[str, str], mutation: str
+def test_a_change_costs_seven_calls_and_no_time_however_long_ec2_takes(  # two tables of cases
+    world: FakeAccount, before: dict[str, str], after: dict[str, str], mutation: str, reads: int, seconds: float
 ) -> None:
+    """The grant and the history entry with their room in the window; the change; the outcome with its follow-up."""
     world.publish("workload=web", "web")
     world.publish("workload=db", "db")
-    instance = world.running(workload="web")
+    instance = world.running(**before)
     world.reconcile(instance)
-    world.untag(instance, "workload")
-    if tags:
-        world.tag(instance, **tags)
+    world.untag(instance, *before)
+    world.tag(instance, **after)
     world.quiet()
-    world.reconcile(instance)
-    assert world.mutations == [mutation]
-    # The grant and the history entry with their room in the mapping's window, and the outcome.
-    assert world.writes == ["TransactWriteItems", "TransactWriteItems"]
-    assert world.calls["PutEvents"] == 1
+    world.calls.after(mutation, lambda: _takes(world, instance, seconds))
+    began = world.clock.seconds
+    reconciler = world.reconciler()
+    reconciler.run([world.wake(instance)])
+    reconciler.telemetry.flush()
+    looks = {**ONE_LOOK, "BatchGetItem": reads}
+    assert world.calls.counted() == {**looks, "TransactWriteItems": 2, mutation: 1, "PutEvents": 1}
+    assert sum(world.calls.counted().values()) == 6 + reads
+    assert world.clock.seconds == began, "and nothing is waited for"
+
+
+def _takes(world: FakeAccount, instance: str, seconds: float) -> None:
+    """EC2 takes so long for the change that it just took."""
+    row = world.truth.association_of(instance)
+    assert row
+    row.changes_at = world.clock.seconds + seconds
+
+
+def test_a_change_is_followed_for_three_reads_and_a_share_of_the_minutes_calls(world: FakeAccount) -> None:
+    """Ten instances: the minute reads their follow-ups, sends them in one call and deletes them in one."""
+    world.publish("workload=web", "web")
+    fleet = [world.running(workload="web") for _ in range(10)]
+    world.reconcile(*fleet)
+    world.quiet()
+    world.follow()
+    # The minute's own reads are of timers and follow-ups.
+    minute = {"Query": 2, "SendMessageBatch": 1, "TransactWriteItems": 1}
+    assert world.calls.counted() == {**minute, **ONE_LOOK}
+    world.quiet()
+    world.follow()
+    assert world.calls.counted() == {"Query": 2}, "EC2 shows them as associated, so they are followed no more"
 
 
 def test_only_those_of_a_batch_that_differ_cost_more(world: FakeAccount) -> None:

@@ -82,6 +82,7 @@ def test_a_removed_tag_detaches(desk: MappingsFixture) -> None:
     on_instance_event.handler(queued(sample("tags-changed")), CONTEXT)
     desk.world.untag(instance, "workload")
     on_instance_event.handler(queued(sample("tag-removed")), CONTEXT)
+    desk.world.wait(1)
     assert desk.world.carries(instance) == ""
 
 

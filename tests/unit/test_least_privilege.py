@@ -204,6 +204,7 @@ def a_loop_changes_an_instance(stories: Stories, _function: str) -> None:
     world.later(hours=1)
     world.untag(instances[0], "workload")
     stories.retry(instances[0])
+    world.wait(1)
     assert world.carries(instances[0]) == ""
     world.calls.before("ReplaceIamInstanceProfileAssociation", refusing("UnauthorizedOperation", status=403))
     world.later(hours=1)

@@ -6,7 +6,6 @@ What one change writes and what EC2's refusals mean is in `test_reconcile_apply`
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 
 import pytest
 
@@ -60,7 +59,7 @@ def test_a_running_instance_gets_the_role_of_its_tag(world: FakeAccount) -> None
     assert world.carries(instance) == "web"
     assert world.granted(instance)
     assert outcome.decision
-    assert (outcome.decision.code, waiting(outcome), outcome.error) == ("converged", False, None)
+    assert (outcome.decision.code, waiting(outcome), outcome.error) == ("unoccupied", False, None)
     assert world.mutations == [ATTACH]
     assert world.events.kinds == ["Role Attached"]
     (entry,) = world.history(instance)
@@ -874,14 +873,58 @@ def test_an_instance_that_keeps_changing_comes_back_after_a_bounded_number_of_lo
     assert {each["outcome"] for each in world.history(instance)} == {"refused"}
 
 
-def test_an_association_that_never_settles_waits_in_a_loop(world: FakeAccount) -> None:
+def test_an_association_that_never_settles_is_shown_and_followed_minute_by_minute_without_a_loop(
+    world: FakeAccount,
+) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
-    world.truth.associate(instance, "web").changes_at = None
+    world.calls.after(ATTACH, lambda: _never_settles(world, instance))
+    world.reconcile(instance)
+    assert world.shows(instance) == "", "EC2 has some seconds"
+    for _ in range(3):
+        world.quiet()
+        world.follow()
+        assert world.shows(instance) == "associating"
+        assert _condition(world, instance).watched_until
+        assert len(world.writes) == 2, "the follow-up goes, the next one comes with what is shown"
+    assert not world.machine.started
+    assert [each["decision"]["code"] for each in world.history(instance)] == ["unoccupied", "associating"]
+    row = world.truth.association_of(instance)
+    assert row
+    row.changes_at = world.clock.seconds
+    world.follow()
+    assert world.shows(instance) == ""
+    world.quiet()
+    world.follow()
+    assert world.calls.counted() == {"Query": 2}, "it is followed no more"
+
+
+def _never_settles(world: FakeAccount, instance: str) -> None:
+    row = world.truth.association_of(instance)
+    assert row
+    row.changes_at = None
+
+
+def test_a_look_at_what_was_changed_just_now_writes_nothing_for_its_follow_up_comes(world: FakeAccount) -> None:
+    world.publish("workload=web", "web")
+    instance = world.running(workload="web")
+    world.reconciler().run([world.wake(instance)])
+    world.quiet()
     outcome = world.reconcile(instance)
-    assert waiting(outcome)
-    assert world.shows(instance) == "associating"
-    assert len(world.machine.started) == 1
+    assert outcome.decision
+    assert outcome.decision.code == "associating"
+    assert not world.writes
+    assert not world.machine.started
+
+
+def test_a_role_that_ec2_drops_after_it_took_the_change_is_given_again_a_minute_later(world: FakeAccount) -> None:
+    world.publish("workload=web", "web")
+    instance = world.running(workload="web")
+    world.reconcile(instance)
+    world.detach_by_hand(instance)
+    world.follow()
+    assert world.carries(instance) == "web"
+    assert world.mutations == [ATTACH, ATTACH]
 
 
 # ---- our own table, queue or machine fails ----
@@ -949,8 +992,8 @@ def test_an_instance_that_ec2_doesnt_show_for_a_moment_keeps_what_explains_its_r
     instance = world.running(workload="web")
     old_message = world.wake(instance)
     world.later(minutes=3)
-    stale = partial(monkeypatch.setattr, world.truth, "describe_instances", lambda **_: ([], None))
-    world.calls.after("AssociateIamInstanceProfile", stale)
+    world.reconciler().run([old_message])
+    monkeypatch.setattr(world.truth, "describe_instances", lambda **_: ([], None))
     (outcome,) = world.reconciler().run([old_message]).values()
     assert isinstance(outcome.error, RetryableError), "the message comes again"
     world.later(minutes=10)  # as another worker's clock may say
@@ -990,6 +1033,7 @@ def test_a_tag_that_changes_during_the_mutation_is_followed(world: FakeAccount) 
     instance = world.running(workload="web")
     world.calls.after(ATTACH, lambda: world.tag(instance, workload="db"))
     world.reconcile(instance)
+    world.follow()
     assert world.carries(instance) == "db"
     assert world.granted(instance)
     assert world.mutations == [ATTACH, REPLACE]
@@ -1000,6 +1044,7 @@ def test_a_tag_removed_during_the_mutation_takes_the_role_away(world: FakeAccoun
     instance = world.running(workload="web")
     world.calls.after(ATTACH, lambda: world.untag(instance, "workload"))
     world.reconcile(instance)
+    world.follow()
     assert world.association(instance) is None
     assert world.mutations == [ATTACH, DETACH]
 
@@ -1015,6 +1060,7 @@ def test_several_messages_for_one_instance_are_one_reconcile(world: FakeAccount)
 def test_every_decision_is_logged_with_its_correlation_id(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
+    world.reconcile(instance)
     world.reconcile(instance)
     decisions = [line for line in world.logged() if line["message"] == "decided"]
     assert [line["decision"]["action"] for line in decisions] == ["Attach", "Nothing"]

@@ -201,7 +201,7 @@ def test_two_reconciles_at_once_converge_wherever_they_meet(world: FakeAccount, 
         if not _disturbed(world, instance, step, partial(world.reconcile, instance)):
             return
         # EC2 refused the slower one.
-        world.reconcile(instance)
+        world.follow()
         _has_converged(world, scenario, instance)
         assert "started" not in _outcomes(world, instance)
     raise AssertionError("it never ends")

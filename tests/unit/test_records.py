@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fixtures.workers import Worker, applied_changes, conditions, state_table, worker
 from rolekeeper.instances.observe import Observation, waits_for_room
 from rolekeeper.instances.records import (
+    FOLLOW_UP,
     completed,
     is_hopeless,
     needs_reconcile,
@@ -196,7 +197,8 @@ GIVES_DB = DesiredChange(key("workload=db"), 1, arn("db"))
 def test_a_change_that_ec2_took_is_kept_beside_the_same_ones() -> None:
     former = (change_at(-2, GIVES_WEB), change_at(-1, GIVES_WEB))
     look = observed(remembered=record(changes=former))
-    assert completed(look, decided(look), RULE, NOW) == RecordChange(applied=change_at(0, GIVES_WEB))
+    follow_up = Timer(NOW + FOLLOW_UP, look.key, follows=True)
+    assert completed(look, decided(look), RULE, NOW) == RecordChange(applied=change_at(0, GIVES_WEB), timer=follow_up)
 
 
 def test_with_another_change_the_former_ones_no_longer_count() -> None:

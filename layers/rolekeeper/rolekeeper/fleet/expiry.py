@@ -1,7 +1,9 @@
-"""Each minute's work: whatever expires is seen at its moment, not at the next sweep.
+"""Each minute's work: whatever expires is seen at its moment, not at the next sweep; and what changed is followed.
 
 Instances of a timer that is about to ring are sent with a delay, to arrive just after the moment. Once that has passed,
 a mapping's row says `Expired`, and its instances are sent again, for those that got their tag in between.
+
+Follow-ups are sent once they are due, so an instance that was changed is looked at a minute later, ten for one batch.
 """
 
 import math
@@ -9,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import batched, groupby
+from itertools import batched, chain, groupby
 from operator import itemgetter
 
 from rolekeeper.aws import Ec2, WorkQueue
@@ -18,11 +20,11 @@ from rolekeeper.instances.resolve import mapping_keys
 from rolekeeper.mappings import Publisher
 from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper.storage import State
+from rolekeeper.storage import State, layout
 from rolekeeper.storage.state import PAGE
 from rolekeeper.telemetry import Telemetry
 
-CAUSE = "expiry"
+CAUSE, FOLLOWS = "expiry", "follow-up"
 AHEAD = timedelta(minutes=2)  # each timer is met twice before it rings: a minute may be missed (throttled, say)
 # How long after the moment an instance is looked at and a timer has passed: by then it is past on every clock, that of
 # the function which reconciles too.
@@ -62,7 +64,8 @@ class Expiries:
         expired: dict[Timer, MappingKey] = {}
         # All instances first: they are what matters, and rows take longer.
         with self._attempt("the timers can't be read"):
-            for page in batched(self.state.timers_due(began + AHEAD), PAGE, strict=False):
+            follow_ups = self.state.timers_due(began - MARGIN, layout.FOLLOW_UPS)
+            for page in batched(chain(self.state.timers_due(began + AHEAD), follow_ups), PAGE, strict=False):
                 if self._out_of_time(began):
                     break
                 expired |= self._ring(page, began + WORK if self.waits else began)
@@ -89,7 +92,10 @@ class Expiries:
         self.result.timers += len(timers)
         with self._attempt("instances can't be sent"):
             # A pin that was changed or released since costs a look that finds nothing to do.
-            self._send((math.ceil(_seconds_left(timer, at)), key) for timer, key in instances.items())
+            self._send(
+                ((math.ceil(_seconds_left(each, at)), key) for each, key in instances.items() if not each.follows)
+            )
+            self._send({(0, key) for each, key in instances.items() if each.follows}, FOLLOWS)
             self.state.clear_timers(*(timer for timer in instances if not _seconds_left(timer, at)))
         if mappings:
             with self._attempt("the instances of mappings can't be sent"):
@@ -110,10 +116,10 @@ class Expiries:
         self.state.clear_timers(*(each for each in overtaken if not _seconds_left(each, at)))
         return {each: key for each, key in meant.items() if not _seconds_left(each, until)}
 
-    def _send(self, instances: Iterable[tuple[int, InstanceKey]]) -> None:
+    def _send(self, instances: Iterable[tuple[int, InstanceKey]], cause: str = CAUSE) -> None:
         for delay, group in groupby(sorted(instances), key=itemgetter(0)):
             keys = [key for _, key in group]
-            self.result.sent += self.queue.send(keys, CAUSE, self.correlation_id, delay_seconds=delay)
+            self.result.sent += self.queue.send(keys, cause, self.correlation_id, delay_seconds=delay)
 
     def _out_of_time(self, began: datetime) -> bool:
         self.result.finished = self.now() - began < WORK

@@ -1,7 +1,8 @@
 """Observe, decide, apply: for a batch of instances, until each is as it should be or shows why not.
 
 Nothing is locked. A mutation names the association that was observed; when EC2 refuses a stale one, we observe again.
-After a mutation too: that follows the association until it is `associated`, and meets what changed meanwhile.
+After a mutation it is looked at a minute later (a follow-up, in the write of the outcome): that follows the association
+until it is `associated`, and meets what changed meanwhile.
 
 A change is one write, one mutation, one write: the grant, the start of a history entry and the room in the window; the
 call; its outcome. An entry that stays "started" says that nobody knows the outcome: what the instance carries tells.
@@ -27,13 +28,12 @@ from rolekeeper.storage.table import Write
 from rolekeeper.telemetry import CHANGED, PARKED, PINNED, Telemetry
 from rolekeeper.telemetry import REFUSED as REFUSAL_EVENT
 
-# Seconds between looks at an instance that we changed or that changed under us; EC2 associates within seconds.
-LOOKS = (0.2, 0.4, 0.8, 1.6, 3.2)
+# Seconds between looks at an instance that changed under us, or that is half swapped; EC2 detaches within seconds.
+LOOKS = (0.4, 1.6)
 # A new instance may not be visible at once (AWS_FACTS.md "Errors"); a message older than this names one that is gone.
 # One with a younger grant isn't: EC2 shows terminated ones too, usually for less than an hour (`DescribeInstances`).
 # A look that took longer than `SLOW` is made once more: a newer one that had nothing to write left no trace.
 VISIBLE_WITHIN, SHOWN_FOR, SLOW = timedelta(minutes=2), timedelta(minutes=30), timedelta(seconds=5)
-_FOLLOWED = frozenset({"associating", "disassociating"})  # decisions that the next look may change
 # Seconds between attempts to count a change while other workers count theirs; each attempt lets one of them through.
 CROWDED = (0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.8)
 
@@ -141,12 +141,18 @@ class Reconciler:
             return None
         invisible = decision.code == "gone" and now - request.at < VISIBLE_WITHIN
         slow = pause == LOOKS[0] and now - observed.asked_at > SLOW
-        if slow or (pause is not None and (invisible or decision.code in _FOLLOWED or observed.outdated)):
+        leaving = decision.code == "disassociating"
+        if slow or (pause is not None and (invisible or leaving or observed.outdated)):
             return None
+        if decision.code == "associating":
+            if records.is_followed(observed, now):
+                self.telemetry.decision(request, records.history_entry(request, observed, decision, {}))
+                return Outcome(decision, since=now)
+            decision = replace(decision, polls=False, until=now + records.FOLLOW_UP)
         return self._show(request, observed, decision)
 
     def _apply(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Outcome | None:
-        """Change one instance, if there is room for it, and record the outcome; None: it is to be looked at again."""
+        """Change one instance, if there is room for it, and record the outcome; None: it is but half swapped."""
         # Asked before its turn, it would be counted as one more that waits, and those behind it would wait longer.
         started = observed.turn(decision, self.now()) or self._start(request, observed, decision)
         if isinstance(started, datetime):
@@ -172,7 +178,7 @@ class Reconciler:
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
         entry = records.history_entry(request, observed, decision, answer)
         self.telemetry.decision(request, entry, event=event)
-        return None
+        return None if decision.swap else Outcome(decision, since=now)
 
     def _show(
         self,
@@ -192,9 +198,9 @@ class Reconciler:
             writes = observed.record.writes
             watched_until = decision.until or (self.retries.start(request, now, writes) if self.retries else None)
         change = records.next_record(observed, decision, now, watched_until)
-        # That another mapping stands for the same role by now is worth an entry; that a wait is over is not.
+        # That another mapping stands for the same role is worth an entry; that a wait goes on, or is over, is not.
         handed_over = any(each.at == now for each in change.grants)
-        news = handed_over if decision.action is Action.NOTHING else change
+        news = handed_over if decision.action is Action.NOTHING else change and not shown
         answer = completes[1]["answer"] if completes else {}
         entry = records.history_entry(request, observed, decision, answer)
         new = entry if news and not completes else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from rolekeeper.instances.decide import ENDED
@@ -27,6 +27,9 @@ from rolekeeper.telemetry import described
 # The former grants that a record keeps, by which a call that lands late is explained. The largest record is then three
 # quarters of an item, whatever tags and profiles are called: what follows a change can always be written.
 GRANTS = 20
+# How long after a change its follow-up is due: EC2 associates within seconds, and by then shows it everywhere.
+FOLLOW_UP = timedelta(seconds=15)
+FOLLOWED = frozenset({"associating"})  # waits that a follow-up ends, not a timer that rings at its moment
 
 
 def starting(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
@@ -49,7 +52,8 @@ def completed(observed: Observation, decision: Decision, rule: ContentionRule, n
         return cleared
     counted = observed.record.repeated(decision.desired)[: rule.after - 1]
     lapsed = tuple(each for each in observed.record.changes if each not in counted)
-    return replace(cleared, applied=AppliedChange(decision.desired, now), lapsed=lapsed)
+    follow_up = Timer(now + FOLLOW_UP, observed.key, follows=True)
+    return replace(cleared, applied=AppliedChange(decision.desired, now), lapsed=lapsed, timer=follow_up)
 
 
 def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | None:
@@ -168,8 +172,14 @@ def _condition(
         watched_until=watched_until or (observed.watched_until(now) if decision.polls else None),
         parked=not (decision.polls or decision.until) or is_hopeless(observed, decision),
     )
-    timer = Timer(decision.until, observed.key) if decision.until and watched_until else None
+    follows = decision.code in FOLLOWED
+    timer = Timer(decision.until, observed.key, follows) if decision.until and watched_until else None
     return RecordChange(condition=condition, timer=timer)
+
+
+def is_followed(observed: Observation, now: datetime) -> bool:
+    """Whether what it carries was asked for so lately that the change's own follow-up is still to come."""
+    return observed.grant is not None and now < observed.grant.at + FOLLOW_UP
 
 
 def _lapsed(observed: Observation, decision: Decision) -> tuple[AppliedChange, ...]:

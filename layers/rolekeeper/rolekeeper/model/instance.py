@@ -98,10 +98,14 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """When an instance or a mapping has to be looked at again: at the end of a pin, of `expires_at`, say."""
+    """When an instance or a mapping has to be looked at again: at the end of a pin, of `expires_at`, say.
+
+    One that `follows` a change, or an attempt, is served in the minute after it is due: nothing wakes for it earlier.
+    """
 
     due: datetime
     subject: InstanceKey | MappingKey
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

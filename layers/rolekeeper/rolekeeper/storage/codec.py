@@ -200,4 +200,4 @@ def timer_item(timer: Timer) -> Item:
 
 def timer_from(item: Mapping[str, Any]) -> Timer:
     subject = decode(InstanceKey, item["instance"]) if "instance" in item else decode(MappingKey, item["mapping"])
-    return Timer(datetime.fromisoformat(item["due"]), subject)
+    return Timer(datetime.fromisoformat(item["due"]), subject, follows=item["pk"] == layout.FOLLOW_UPS)

@@ -20,7 +20,8 @@ DEPLOYED: Key = ("deployed", "deployed")
 # What is counted over all mappings. IAM tells partitions apart, but no sort keys.
 CHANGES: Key = ("window#changes", "window")
 EDITS: Key = ("window#edits", "window")
-TIMERS, PIN = "timers", "pin"
+# The state table's stream tells of new timers, but not of follow-ups: there is one for each change.
+TIMERS, FOLLOW_UPS, PIN = "timers", "follow-ups", "pin"
 # What a history entry says of a change: it is about to be made, EC2 took it, EC2 refused it.
 STARTED, DONE, REFUSED = "started", "done", "refused"
 # DynamoDB "Service quotas": a sort key holds at most 1,024 bytes, a timer's time too; the longest tags don't fit.
@@ -89,10 +90,10 @@ def revision_sk(revision: int) -> str:
 
 
 def timer_key(timer: Timer) -> Key:
-    """All timers are in one partition, in the order in which they ring."""
+    """Timers are in one partition and follow-ups in another, each in the order in which they ring."""
     subject = timer.subject
     name = instance_pk(subject) if isinstance(subject, InstanceKey) else mapping_pk(subject)
-    return TIMERS, f"{timestamp(timer.due)}#{_short(name)}"
+    return FOLLOW_UPS if timer.follows else TIMERS, f"{timestamp(timer.due)}#{_short(name)}"
 
 
 def approval_key(by: str, key: MappingKey, revision: int) -> Key:

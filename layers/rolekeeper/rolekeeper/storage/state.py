@@ -130,11 +130,11 @@ class State:
         """Have its subject looked at when it is due. Arming it again changes nothing."""
         self.store.write(self.store.put(codec.timer_item(timer)))
 
-    def timers_due(self, until: datetime) -> Iterator[Timer | CorruptItemError]:
+    def timers_due(self, until: datetime, partition: str = layout.TIMERS) -> Iterator[Timer | CorruptItemError]:
         """The timers that ring before `until`, in order; in the place of one that can't be read, its error."""
         after = ""
         while True:
-            items = self.store.first(layout.TIMERS, layout.timestamp(until), PAGE, after)
+            items = self.store.first(partition, layout.timestamp(until), PAGE, after)
             for item in items:
                 try:
                     yield self.store.decode(codec.timer_from, item)
