@@ -315,7 +315,7 @@ def test_an_instance_that_was_never_seen_may_show_something(table: Table) -> Non
 
 def test_what_is_to_be_looked_at_again_is_written_with_the_condition(table: Table) -> None:
     due = NOW + timedelta(hours=1)
-    table.state.save(KEY, RecordChange(condition=HELD, timer=Timer(due, KEY)), NOW)
+    table.state.save(KEY, RecordChange(condition=HELD, timers=(Timer(due, KEY),)), NOW)
     assert list(table.state.timers_due(due + timedelta(seconds=1))) == [Timer(due, KEY)]
 
 

@@ -432,7 +432,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "starts no retry loop",
         "rolekeeper.instances.reconcile",
-        "decision.until or (self.retries.start(request, now, writes) if self.retries else None)",
+        "decision.until or (self.retries.start(request, now) if self.retries else None)",
         "decision.until or datetime.fromtimestamp(now.timestamp() + 3600, now.tzinfo)",
         seed=58,
     ),
@@ -446,8 +446,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "sets no timer",
         "rolekeeper.instances.records",
-        "    timer = Timer(decision.until, observed.key) if decision.until and watched_until else None",
-        "    timer = None",
+        '    rings = decision.until if watched_until and decision.code != "associating" else None',
+        "    rings = None",
         seed=188,
     ),
     _mutant(

@@ -894,6 +894,7 @@ def test_an_association_that_never_settles_is_shown_and_followed_minute_by_minut
     row.changes_at = world.clock.seconds
     world.follow()
     assert world.shows(instance) == ""
+    world.follow()
     world.quiet()
     world.follow()
     assert world.calls.counted() == {"Query": 2}, "it is followed no more"

@@ -53,6 +53,8 @@ from rolekeeper_cli.pins import pin_item
 from strategies import values
 from strategies.values import KEY, NOW, OWNERSHIP, arn, association, foreign, grant, instance, key, published
 
+# Whatever is written of an instance is looked at once more.
+FOLLOWED_UP = (Timer(NOW + FOLLOW_UP, KEY, follows=True),)
 RULE = ContentionRule()
 SETTINGS = Settings(
     account=KEY.account,
@@ -197,8 +199,8 @@ GIVES_DB = DesiredChange(key("workload=db"), 1, arn("db"))
 def test_a_change_that_ec2_took_is_kept_beside_the_same_ones() -> None:
     former = (change_at(-2, GIVES_WEB), change_at(-1, GIVES_WEB))
     look = observed(remembered=record(changes=former))
-    follow_up = Timer(NOW + FOLLOW_UP, look.key, follows=True)
-    assert completed(look, decided(look), RULE, NOW) == RecordChange(applied=change_at(0, GIVES_WEB), timer=follow_up)
+    expected = RecordChange(applied=change_at(0, GIVES_WEB), timers=FOLLOWED_UP)
+    assert completed(look, decided(look), RULE, NOW) == expected
 
 
 def test_with_another_change_the_former_ones_no_longer_count() -> None:
@@ -258,7 +260,7 @@ def test_a_role_that_another_actor_attached_is_no_grant_of_ours() -> None:
 def test_a_mapping_that_stands_for_the_same_role_takes_over_the_grant() -> None:
     look = observed(association("web"), WEB, record(grant("web", "team=old")))
     change = next_record(look, decided(look), NOW)
-    assert change == RecordChange(grants=(replace(GAVE_WEB, at=NOW),))
+    assert change == RecordChange(grants=(replace(GAVE_WEB, at=NOW),), timers=FOLLOWED_UP)
     assert change.expected == look.record
     assert needs_reconcile(look, decided(look), NOW)
 
@@ -274,7 +276,7 @@ def test_what_the_instance_showed_goes_when_it_is_as_it_should_be() -> None:
     showed = Condition(Action.HOLD, "occupied", "it carries a foreign role", NOW, "x")
     look = observed(association("web"), WEB, record(GAVE_WEB, condition=showed))
     change = next_record(look, decided(look), NOW)
-    assert change == RecordChange(clears=True)
+    assert change == RecordChange(clears=True, timers=FOLLOWED_UP)
     assert change.expected == look.record
     assert needs_reconcile(look, decided(look), NOW)
 
@@ -289,7 +291,7 @@ def test_the_grant_of_no_role_stays_for_as_long_as_the_quarantine_does() -> None
 def test_the_grant_of_no_role_goes_when_it_explains_nothing_any_longer(carries: Association | None) -> None:
     seen = instance(workload="web") if carries else instance(Name="x")
     look = observed(carries, WEB if carries else None, record(GAVE_WEB, TOOK), owner=QUARANTINE, seen=seen)
-    assert next_record(look, decided(look), NOW) == RecordChange(revoked=frozenset({NO_PROFILE}))
+    assert next_record(look, decided(look), NOW) == RecordChange(revoked=frozenset({NO_PROFILE}), timers=FOLLOWED_UP)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +310,7 @@ def test_where_no_mapping_governs_only_what_took_a_role_away_still_counts(
     former = (change_at(-3, GIVES_WEB), change_at(-2, GIVES_DB), gave_up)
     look = observed(carries, None, record(GAVE_WEB, changes=former), owner=WEB, seen=seen)
     assert decided(look).code == code
-    assert next_record(look, decided(look), NOW) == RecordChange(lapsed=former[:2])
+    assert next_record(look, decided(look), NOW) == RecordChange(lapsed=former[:2], timers=FOLLOWED_UP)
 
 
 def test_what_a_mapping_changed_counts_for_as_long_as_it_governs() -> None:
@@ -350,7 +352,7 @@ def test_a_hold_is_shown_since_it_was_first_seen_and_watched_by_nobody() -> None
     decision = decided(OCCUPIED)
     change = next_record(OCCUPIED, decision, NOW)
     condition = Condition(Action.HOLD, "occupied", decision.reason, NOW, decision.fingerprint, None, parked=True)
-    assert change == RecordChange(condition=condition)
+    assert change == RecordChange(condition=condition, timers=FOLLOWED_UP)
     assert change.expected == EMPTY
     assert not needs_watch(OCCUPIED, decision, NOW)
     assert needs_reconcile(OCCUPIED, decision, NOW)
@@ -381,7 +383,7 @@ def test_a_wait_is_watched_by_a_retry_loop_until_its_deadline() -> None:
     assert change.condition
     assert (change.condition.code, change.condition.parked) == ("changing", False)
     assert change.condition.watched_until == NOW + HOUR
-    assert change.timer is None
+    assert change.timers == FOLLOWED_UP
 
 
 def waiting(until: datetime | None, *, since: datetime = NOW) -> Observation:
@@ -439,7 +441,7 @@ def test_a_wait_that_ends_at_a_known_moment_is_watched_by_a_timer() -> None:
     assert decision.until == IGNORED_UNTIL
     assert needs_watch(IGNORED, decision, NOW)
     change = next_record(IGNORED, decision, NOW, decision.until)
-    assert change.timer == Timer(IGNORED_UNTIL, KEY)
+    assert change.timers == (Timer(IGNORED_UNTIL, KEY), *FOLLOWED_UP)
     assert change.condition
     assert (change.condition.watched_until, change.condition.parked) == (IGNORED_UNTIL, False)
     again = replace(IGNORED, record=record(condition=change.condition))
@@ -452,7 +454,7 @@ def test_a_wait_that_no_timer_watches_any_longer_gets_another_one(until: datetim
     look = replace(IGNORED, record=record(condition=shown(IGNORED, watched_until=until)))
     decision = decided(look)
     assert needs_watch(look, decision, NOW)
-    assert next_record(look, decision, NOW, decision.until).timer == Timer(IGNORED_UNTIL, KEY)
+    assert Timer(IGNORED_UNTIL, KEY) in next_record(look, decision, NOW, decision.until).timers
 
 
 def test_the_timer_of_another_wait_watches_nothing() -> None:

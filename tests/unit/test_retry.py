@@ -1,7 +1,6 @@
 """The retry loop: its waits, its state and its start."""
 
 import random
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -23,7 +22,7 @@ WAKE = ReconcileRequest(KEY, "instance pending", "correlation-1", NOW)
 
 def state(deadline: datetime, attempt: int) -> RetryState:
     """Of a loop that was started for `WAKE`."""
-    return RetryState(WAKE.instance, WAKE.cause, WAKE.correlation_id, WAKE.at, deadline, attempt, writes_at_start=3)
+    return RetryState(WAKE.instance, WAKE.cause, WAKE.correlation_id, WAKE.at, deadline, attempt)
 
 
 @given(st.integers(0, 10_000), st.integers())
@@ -43,7 +42,7 @@ def test_waits_double_up_to_the_cap_with_full_jitter() -> None:
 
 def test_a_start_hands_over_all_that_the_loop_needs() -> None:
     machine = FakeStepFunctions(Calls())
-    deadline = RetryLoop(machine, MACHINE, 30).start(WAKE, NOW, 3)  # type: ignore[arg-type]  # shaped like a client
+    deadline = RetryLoop(machine, MACHINE, 30).start(WAKE, NOW)  # type: ignore[arg-type]  # shaped like a client
     assert deadline == NOW + timedelta(minutes=30)
     (started,) = machine.started
     assert started["stateMachineArn"] == MACHINE
@@ -52,12 +51,11 @@ def test_a_start_hands_over_all_that_the_loop_needs() -> None:
     assert (given["attempt"], given["outcome"]) == (0, "waiting")
     assert 1 <= given["wait_seconds"] <= FIRST_WAIT
     assert codec.decode(RetryState, given) == state(deadline, 0)
-    assert codec.decode(RetryState, given).request == replace(WAKE, writes_at_start=3)
+    assert codec.decode(RetryState, given).request == WAKE
 
 
 def test_a_loop_that_an_older_release_started_goes_on() -> None:
-    given = state(NOW, 2).document("waiting", 4)
-    del given["writes_at_start"]
+    given = state(NOW, 2).document("waiting", 4) | {"writes_at_start": 3}
     assert codec.decode(RetryState, given).request == WAKE
 
 
@@ -65,7 +63,7 @@ def test_every_start_has_a_name_of_its_own_that_step_functions_takes() -> None:
     machine = FakeStepFunctions(Calls())
     loop = RetryLoop(machine, MACHINE, 30)  # type: ignore[arg-type]  # shaped like a client
     for _ in range(50):
-        loop.start(WAKE, NOW, 3)
+        loop.start(WAKE, NOW)
     names = {each["name"] for each in machine.started}
     assert len(names) == 50
     assert all(name.startswith(KEY.id) and len(name) <= 80 for name in names)
@@ -82,7 +80,7 @@ def test_a_start_that_is_refused_says_what_to_do(code: str, kind: type[Exception
 
     calls.before("StartExecution", refuse)
     with pytest.raises(kind) as refused:
-        RetryLoop(FakeStepFunctions(calls), MACHINE, 30).start(WAKE, NOW, 3)  # type: ignore[arg-type]  # the same
+        RetryLoop(FakeStepFunctions(calls), MACHINE, 30).start(WAKE, NOW)  # type: ignore[arg-type]  # the same
     assert refused.value.action == "states:StartExecution"  # type: ignore[attr-defined]  # both kinds carry it
     assert refused.value.resource == MACHINE  # type: ignore[attr-defined]  # the same
 

@@ -246,7 +246,7 @@ class Records(RuleBasedStateMachine):
             condition=data.draw(conditions) if "condition" in parts else None,
             clears="clears" in parts,
             applied=data.draw(applied_changes) if "applied" in parts else None,
-            timer=Timer(data.draw(moments), IT) if "timer" in parts else None,
+            timers=(Timer(data.draw(moments), IT),) if "timer" in parts else (),
             expected=seen if "expected" in parts else None,
             legacy=seen.legacy if "legacy" in parts else frozenset(),
         )
@@ -303,7 +303,7 @@ class Records(RuleBasedStateMachine):
             self.outcomes[write.entry] = STARTED
         if write.completes is not None:
             self.outcomes[write.completes] = f"by {write.entry}"
-        self.timers |= {write.change.timer} if write.change.timer else set()
+        self.timers |= set(write.change.timers)
 
     def _expected(self) -> InstanceRecord:
         given = [each for name, each in self.record.items() if name[0] == "grant"]

@@ -32,8 +32,7 @@ from rolekeeper.telemetry import REFUSED as REFUSAL_EVENT
 LOOKS = (0.4, 1.6)
 # A new instance may not be visible at once (AWS_FACTS.md "Errors"); a message older than this names one that is gone.
 # One with a younger grant isn't: EC2 shows terminated ones too, usually for less than an hour (`DescribeInstances`).
-# A look that took longer than `SLOW` is made once more: a newer one that had nothing to write left no trace.
-VISIBLE_WITHIN, SHOWN_FOR, SLOW = timedelta(minutes=2), timedelta(minutes=30), timedelta(seconds=5)
+VISIBLE_WITHIN, SHOWN_FOR = timedelta(minutes=2), timedelta(minutes=30)
 # Seconds between attempts to count a change while other workers count theirs; each attempt lets one of them through.
 CROWDED = (0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.8)
 
@@ -100,7 +99,8 @@ class Reconciler:
         now = self.now()
         condition = Condition(parked.action, parked.code, parked.reason, now, decision.fingerprint, parked=True)
         entry = records.history_entry(request, None, parked, {})
-        self.state.save(request.instance, RecordChange(condition=condition), now, entry=entry)
+        change = RecordChange(condition=condition, timers=(records.follow_up(request.instance, now),))
+        self.state.save(request.instance, change, now, entry=entry)
         self.telemetry.decision(request, entry, event=PARKED)
         self.telemetry.count("Parked")
 
@@ -140,9 +140,8 @@ class Reconciler:
             # This answer of EC2's is older than the change: the grant must not go.
             return None
         invisible = decision.code == "gone" and now - request.at < VISIBLE_WITHIN
-        slow = pause == LOOKS[0] and now - observed.asked_at > SLOW
         leaving = decision.code == "disassociating"
-        if slow or (pause is not None and (invisible or leaving or observed.outdated)):
+        if pause is not None and (invisible or leaving or observed.outdated):
             return None
         if decision.code == "associating":
             if records.is_followed(observed, now):
@@ -195,8 +194,7 @@ class Reconciler:
         if records.needs_watch(observed, decision, now, loop_failed=request.loop_failed):
             # By a timer or a retry loop: of messages that the queue delays this function would make a chain, which
             # Lambda takes for a loop and stops (AWS_FACTS.md "Lambda, SQS, ...").
-            writes = observed.record.writes
-            watched_until = decision.until or (self.retries.start(request, now, writes) if self.retries else None)
+            watched_until = decision.until or (self.retries.start(request, now) if self.retries else None)
         change = records.next_record(observed, decision, now, watched_until)
         # That another mapping stands for the same role is worth an entry; that a wait goes on, or is over, is not.
         handed_over = any(each.at == now for each in change.grants)
@@ -204,7 +202,6 @@ class Reconciler:
         answer = completes[1]["answer"] if completes else {}
         entry = records.history_entry(request, observed, decision, answer)
         new = entry if news and not completes else None
-        change = change or records.unchanged(observed, decision, request.writes_at_start)
         try:
             self.state.save(request.instance, change, now, entry=new, completes=completes, also=also)
         except errors.ConflictError:

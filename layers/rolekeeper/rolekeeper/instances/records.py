@@ -15,6 +15,7 @@ from rolekeeper.model.instance import (
     Condition,
     Decision,
     Grant,
+    InstanceKey,
     ReconcileRequest,
     RecordChange,
     Timer,
@@ -29,7 +30,6 @@ from rolekeeper.telemetry import described
 GRANTS = 20
 # How long after a change its follow-up is due: EC2 associates within seconds, and by then shows it everywhere.
 FOLLOW_UP = timedelta(seconds=15)
-FOLLOWED = frozenset({"associating"})  # waits that a follow-up ends, not a timer that rings at its moment
 
 
 def starting(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
@@ -52,8 +52,16 @@ def completed(observed: Observation, decision: Decision, rule: ContentionRule, n
         return cleared
     counted = observed.record.repeated(decision.desired)[: rule.after - 1]
     lapsed = tuple(each for each in observed.record.changes if each not in counted)
-    follow_up = Timer(now + FOLLOW_UP, observed.key, follows=True)
-    return replace(cleared, applied=AppliedChange(decision.desired, now), lapsed=lapsed, timer=follow_up)
+    timers = (follow_up(observed.key, now),)
+    return replace(cleared, applied=AppliedChange(decision.desired, now), lapsed=lapsed, timers=timers)
+
+
+def follow_up(key: InstanceKey, now: datetime) -> Timer:
+    """Whatever is written of an instance is looked at once more, until a look has nothing to write.
+
+    So what a slow look wrote is made good, though a newer one that had nothing to write left no trace.
+    """
+    return Timer(now + FOLLOW_UP, key, follows=True)
 
 
 def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | None:
@@ -84,14 +92,9 @@ def next_record(
     else:
         change = _condition(observed, decision, now, watched_until)
     change = replace(change, lapsed=_lapsed(observed, decision), expected=observed.record)
-    return change.after(observed.record) if change else change
-
-
-def unchanged(observed: Observation, decision: Decision, writes_at_start: int | None) -> RecordChange:
-    """What a loop that ends writes in place of nothing: the look that started it has to fail if it writes only now."""
-    if decision.polls or observed.record.writes != writes_at_start or decision.code in ("gone", "ended"):
-        return RecordChange()
-    return RecordChange(condition=observed.record.condition, clears=True, expected=observed.record)
+    if not change:
+        return change
+    return replace(change, timers=(*change.timers, follow_up(observed.key, now))).after(observed.record)
 
 
 def history_entry(
@@ -172,9 +175,9 @@ def _condition(
         watched_until=watched_until or (observed.watched_until(now) if decision.polls else None),
         parked=not (decision.polls or decision.until) or is_hopeless(observed, decision),
     )
-    follows = decision.code in FOLLOWED
-    timer = Timer(decision.until, observed.key, follows) if decision.until and watched_until else None
-    return RecordChange(condition=condition, timer=timer)
+    # The follow-up ends a wait for EC2 to associate.
+    rings = decision.until if watched_until and decision.code != "associating" else None
+    return RecordChange(condition=condition, timers=(Timer(rings, observed.key),) if rings else ())
 
 
 def is_followed(observed: Observation, now: datetime) -> bool:

@@ -119,12 +119,10 @@ class RetryState:
     asked_at: datetime
     deadline: datetime
     attempt: int
-    writes_at_start: int | None = None
 
     @property
     def request(self) -> ReconcileRequest:
-        request = ReconcileRequest(self.instance, self.cause, self.correlation_id, self.asked_at)
-        return replace(request, writes_at_start=self.writes_at_start)
+        return ReconcileRequest(self.instance, self.cause, self.correlation_id, self.asked_at)
 
     def following(self, now: datetime, *, propagating_since: datetime | None = None) -> dict[str, Any] | None:
         """The machine's next state, or None after the deadline: a closer one since EC2 doesn't know the profile."""
@@ -145,10 +143,10 @@ class RetryLoop:
     machine_arn: str
     timeout_minutes: int
 
-    def start(self, request: ReconcileRequest, now: datetime, writes: int) -> datetime:
-        """Start a loop for one instance, whose record had so many writes; returns the loop's deadline."""
+    def start(self, request: ReconcileRequest, now: datetime) -> datetime:
+        """Start a loop for one instance; returns the loop's deadline."""
         deadline = now + timedelta(minutes=self.timeout_minutes)
-        tick = RetryState(request.instance, request.cause, request.correlation_id, request.at, deadline, 0, writes)
+        tick = RetryState(request.instance, request.cause, request.correlation_id, request.at, deadline, 0)
         with classified("states:StartExecution", self.machine_arn):
             # A bare instance id would block that name for 90 days (AWS_FACTS.md, "Lambda, SQS, ...").
             name = f"{request.instance.id}-{uuid.uuid4().hex[:12]}"

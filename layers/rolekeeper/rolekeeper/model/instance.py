@@ -184,7 +184,7 @@ class RecordChange:
     clears: bool = False
     applied: AppliedChange | None = None
     lapsed: tuple[AppliedChange, ...] = ()
-    timer: Timer | None = None
+    timers: tuple[Timer, ...] = ()
     pin: Pin | None = None
     ends: bool = False
     unpins: bool = False
@@ -275,7 +275,6 @@ class ReconcileRequest:
     message_id: str = ""
     loop_failed: bool = False
     changed_tags: frozenset[str] = frozenset()
-    writes_at_start: int | None = None  # the record's, when the retry loop was started
 
     def __post_init__(self) -> None:
         for name in ("cause", "correlation_id"):

@@ -120,8 +120,7 @@ class State:
             writes.append(self.store.update(layout.record_key(key), update))
         if change.unpins:
             writes.append(self.store.delete(layout.pin_key(key)))
-        if change.timer:
-            writes.append(self.store.put(codec.timer_item(change.timer)))
+        writes += [self.store.put(codec.timer_item(timer)) for timer in change.timers]
         if writes := [*writes, *also]:
             self.store.write(*writes)
         return at_key
