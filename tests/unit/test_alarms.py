@@ -24,8 +24,6 @@ AWS_METRICS = {
 }
 # Of these nothing is counted again while they last: an "OK" after an hour would be a lie.
 SILENT_AFTERWARDS = {
-    "MappingHeldAlarm",
-    "MappingSuspendedAlarm",
     "ContestedAlarm",
     "ParkedAlarm",
     "RetryLoopFailedAlarm",
@@ -41,8 +39,6 @@ MUST_RING = [
     ("Rolekeeper", "PermissionDenied", "PermissionDeniedAlarm"),
     ("Rolekeeper", "Refused", "ChangeRefusedAlarm"),
     ("Rolekeeper", "WillRetry", "RetriesHighAlarm"),
-    ("Rolekeeper", "MappingHeld", "MappingHeldAlarm"),
-    ("Rolekeeper", "MappingSuspended", "MappingSuspendedAlarm"),
     ("Rolekeeper", "ChangesWithheld", "ChangeLimitReachedAlarm"),
     ("Rolekeeper", "Contested", "ContestedAlarm"),
     ("Rolekeeper", "Parked", "ParkedAlarm"),
