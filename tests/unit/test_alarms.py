@@ -84,6 +84,14 @@ def test_an_alarm_watches_what_is_really_counted(name: str) -> None:
             }
 
 
+def test_nothing_is_counted_that_no_alarm_watches() -> None:
+    """Each name of a metric costs as much as three alarms; what nobody is told of is in the log."""
+    ours = {
+        each["MetricName"] for alarm in ALARMS.values() for each in watched(alarm) if each["Namespace"] == "Rolekeeper"
+    }
+    assert told.metrics() == ours
+
+
 @pytest.mark.parametrize(("namespace", "metric", "name"), MUST_RING, ids=[name for *_, name in MUST_RING])
 def test_somebody_is_told(namespace: str, metric: str, name: str) -> None:
     assert [(each["Namespace"], each["MetricName"]) for each in watched(ALARMS[name])] == [(namespace, metric)]
