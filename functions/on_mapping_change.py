@@ -30,11 +30,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
             # Trying again would never help, and would hold up the shard.
             app.telemetry.dropped("the stream record names no mapping row", event_id)
             return
-        if only_ours:
-            app.telemetry.count("StatusWriteSeen")
-            return
-        app.telemetry.count("MappingChangeSeen")
-        app.publisher.publish(key, event_id, claimed_by, made_by)
+        if not only_ours:
+            app.publisher.publish(key, event_id, claimed_by, made_by)
 
     answer = runtime.each_record(event, judge)
     app.telemetry.flush()

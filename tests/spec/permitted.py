@@ -73,6 +73,7 @@ PLACES = {
     "topic": _here("sns", "somebodys"),
     "topic of others": _there("sns", "AlarmTopic"),
     "key": _here("kms", "key/somebodys"),
+    "own key": _here("kms", "key/own"),
     "function": _here("lambda", "function:somebodys"),
     "machine": _here("states", "stateMachine:somebodys"),
     "log": _here("logs", "log-group:somebodys:log-stream:one"),
@@ -91,6 +92,7 @@ KEYS = {
     "item": "dynamodb:LeadingKeys",
     "attributes": "dynamodb:Attributes",
     "me": "aws:userid",
+    "via": "kms:ViaService",
 }
 INSTANCE_ITEM, MAPPING_ITEM = f"instance#{ACCOUNT}#{REGION}#i-0123456789abcdef0", "mapping#3:app#web"
 
@@ -436,6 +438,19 @@ TRUST = [
     *may_not(STRANGER, "sts:AssumeRole", LOOP, of=ACCOUNT),
 ]
 
+# The key of KmsKeyArn: through the services that encrypt with it, for whoever uses them.
+_TABLES, _QUEUES = f"dynamodb.{REGION}.amazonaws.com", f"sqs.{REGION}.amazonaws.com"
+OWN_KEY = [
+    *may(ALL, "kms:Decrypt kms:GenerateDataKey", "own key", via=_TABLES),
+    *may(ALL, "kms:Decrypt kms:GenerateDataKey", "own key", via=_QUEUES),
+    *may_not(ALL, "kms:Decrypt", "own key", via=f"s3.{REGION}.amazonaws.com"),
+    *may_not(ALL, "kms:Decrypt", "own key"),
+    *may_not(ALL, "kms:Decrypt", "own key", via=f"sqs.{OTHER_REGION}.amazonaws.com"),
+    *may_not(ALL, "kms:Decrypt", "own key", via=f"dynamodb.{OTHER_REGION}.amazonaws.com"),
+    *may_not(ALL, "kms:Decrypt", "key", via=_TABLES),
+    *may_not(ALL, "kms:ScheduleKeyDeletion", "own key", via=_TABLES),
+]
+
 SECTIONS = {
     "what instances carry": INSTANCES,
     "what instances carry, with TakeOver": TAKE_OVER,
@@ -443,6 +458,7 @@ SECTIONS = {
     "tables": TABLES,
     "queues": QUEUES,
     "events and mails": MAILS,
+    "a key of the user's": OWN_KEY,
     "functions and the retry loop": CODE,
     "logs": WRITING,
     "who may be one of the roles": TRUST,

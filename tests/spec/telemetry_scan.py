@@ -8,7 +8,6 @@ from pathlib import Path
 from rolekeeper import telemetry
 from rolekeeper.fleet import overrides
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model.instance import Action
 
 ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "layers/rolekeeper/rolekeeper"
@@ -60,6 +59,5 @@ def metrics() -> set[str]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "count"
         for each in constants(node.args[0])
     }
-    assert {"Parked", "Dropped"} <= counted, "the scan finds less"
-    by_decision = set(telemetry.COUNTED.values()) | set(Action)
-    return counted | by_decision | {event.replace(" ", "") for event in mapping_events()}
+    assert {"Parked", "WillRetry"} <= counted, "the scan finds less"
+    return counted | set(telemetry.COUNTED.values())

@@ -2,7 +2,7 @@
 
 import copy
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,11 +57,16 @@ def _put(node: Any, path: Path, value: Any) -> Any:
     return changed
 
 
-def weakenings(template: Any) -> Iterator[Weakening]:
-    """Each condition dropped or lenient; resource, action and principal wider; what denies dropped."""
+def weakenings(template: Any, deployed: Collection[str]) -> Iterator[Weakening]:
+    """Each condition dropped or lenient; resource, action and principal wider; what denies dropped.
+
+    Args:
+        template: as SAM translates it.
+        deployed: the names of the resources that the deployment has, of which is asked.
+    """
     for name, resource in template["Resources"].items():
-        if "Condition" in resource:
-            continue  # not in a deployment with the defaults, of which is asked
+        if name not in deployed:
+            continue
         properties, above = resource["Properties"], ("Resources", name, "Properties")
         assert len(properties.get("Policies", [])) <= 1, f"{name}: only the first document would be weakened"
         for path in DOCUMENTS.get(resource["Type"], []):

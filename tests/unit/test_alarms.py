@@ -1,5 +1,6 @@
 """The alarms in template.yaml: what they watch is counted, who is told, and one trouble is not twenty mails."""
 
+import json
 import re
 from typing import Any
 
@@ -24,25 +25,18 @@ AWS_METRICS = {
 }
 # Of these nothing is counted again while they last: an "OK" after an hour would be a lie.
 SILENT_AFTERWARDS = {
-    "MappingHeldAlarm",
-    "MappingSuspendedAlarm",
     "ContestedAlarm",
     "ParkedAlarm",
     "RetryLoopFailedAlarm",
-    "RetryLoopTimedOutAlarm",
     "EventsFailedAlarm",
 }
 # What must ring, by the metric that it rings for.
 MUST_RING = [
     ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "DeadLettersAlarm"),
     ("AWS/SQS", "ApproximateAgeOfOldestMessage", "OldestMessageAlarm"),
-    ("AWS/States", "ExecutionsFailed", "RetryLoopFailedAlarm"),
-    ("AWS/States", "ExecutionsTimedOut", "RetryLoopTimedOutAlarm"),
     ("Rolekeeper", "PermissionDenied", "PermissionDeniedAlarm"),
     ("Rolekeeper", "Refused", "ChangeRefusedAlarm"),
     ("Rolekeeper", "WillRetry", "RetriesHighAlarm"),
-    ("Rolekeeper", "MappingHeld", "MappingHeldAlarm"),
-    ("Rolekeeper", "MappingSuspended", "MappingSuspendedAlarm"),
     ("Rolekeeper", "ChangesWithheld", "ChangeLimitReachedAlarm"),
     ("Rolekeeper", "Contested", "ContestedAlarm"),
     ("Rolekeeper", "Parked", "ParkedAlarm"),
@@ -51,8 +45,13 @@ MUST_RING = [
     ("Rolekeeper", "MappingTableEmpty", "MappingTableEmptyAlarm"),
     ("Rolekeeper", "EventsFailed", "EventsFailedAlarm"),
 ]
-# One alarm for all functions, by the metric that it adds up.
-OVER_ALL_FUNCTIONS = {"FunctionErrorsAlarm": "Errors", "FunctionThrottlesAlarm": "Throttles"}
+# One alarm for several functions or outcomes: what it adds up, by metric and by whose it is.
+SUMS = {
+    "FunctionErrorsAlarm": {("Errors", function) for function in FUNCTIONS},
+    # What throttles the whole account throttles on_schedule, which runs each minute.
+    "FunctionThrottlesAlarm": {("Throttles", "OnInstanceEvent"), ("Throttles", "OnSchedule")},
+    "RetryLoopFailedAlarm": {("ExecutionsFailed", "RetryStateMachine"), ("ExecutionsTimedOut", "RetryStateMachine")},
+}
 
 
 def watched(alarm: dict[str, Any]) -> list[dict[str, Any]]:
@@ -85,28 +84,47 @@ def test_an_alarm_watches_what_is_really_counted(name: str) -> None:
             }
 
 
+def test_nothing_is_counted_that_no_alarm_watches() -> None:
+    """Each name of a metric costs as much as three alarms; what nobody is told of is in the log."""
+    ours = {
+        each["MetricName"] for alarm in ALARMS.values() for each in watched(alarm) if each["Namespace"] == "Rolekeeper"
+    }
+    assert told.metrics() == ours
+
+
 @pytest.mark.parametrize(("namespace", "metric", "name"), MUST_RING, ids=[name for *_, name in MUST_RING])
 def test_somebody_is_told(namespace: str, metric: str, name: str) -> None:
     assert [(each["Namespace"], each["MetricName"]) for each in watched(ALARMS[name])] == [(namespace, metric)]
     assert ALARMS[name]["AlarmActions"] == [{"Ref": "AlarmTopic"}]
 
 
-@pytest.mark.parametrize(("name", "metric"), OVER_ALL_FUNCTIONS.items())
-def test_one_alarm_rings_for_every_function(name: str, metric: str) -> None:
-    assert sorted(the_value(each)["Ref"] for each in watched(ALARMS[name])) == sorted(FUNCTIONS)
-    for each in watched(ALARMS[name]):
-        assert (each["MetricName"], each["Statistic"], each["Period"]) == (metric, "Sum", 60)
+@pytest.mark.parametrize(("name", "terms"), SUMS.items())
+def test_one_alarm_rings_for_several(name: str, terms: set[tuple[str, str]]) -> None:
+    assert {(each["MetricName"], the_value(each)["Ref"]) for each in watched(ALARMS[name])} == terms
+    assert {(each["Statistic"], each["Period"]) for each in watched(ALARMS[name])} == {("Sum", 60)}
 
 
-@pytest.mark.parametrize("name", OVER_ALL_FUNCTIONS)
-def test_a_function_that_has_no_data_doesnt_hide_the_others(name: str) -> None:
+@pytest.mark.parametrize("name", SUMS)
+def test_a_term_that_has_no_data_doesnt_hide_the_others(name: str) -> None:
     """CloudWatch adds nothing where one of the terms is missing; a function that isn't invoked has no data."""
     alarm = ALARMS[name]
-    [total, *functions] = alarm["Metrics"]
+    [total, *terms] = alarm["Metrics"]
     assert total["Expression"] == "SUM(FILL(METRICS(), 0))"
     assert total.get("ReturnData", True)
-    assert [each["ReturnData"] for each in functions] == [False] * len(FUNCTIONS), "an alarm watches one result"
+    assert [each["ReturnData"] for each in terms] == [False] * len(SUMS[name]), "an alarm watches one result"
     assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
+
+
+def test_a_throttle_of_each_function_rings_an_alarm() -> None:
+    """Of these two by itself; of on_retry as its loop's failure; of a stream's reader as its delay."""
+    summed = {function for _, function in SUMS["FunctionThrottlesAlarm"]}
+    look = json.loads((told.ROOT / "statemachines/retry.asl.json").read_text())["States"]["Reconcile"]
+    assert look["Resource"] == "${OnRetryFunctionArn}"
+    assert "Lambda.TooManyRequestsException" in look["Retry"][0]["ErrorEquals"]
+    assert "States.TaskFailed" in look["Catch"][0]["ErrorEquals"], "a loop that is refused for long fails"
+    assert sorted(summed | {"OnRetry"} | set(STREAM_READERS)) == sorted(FUNCTIONS)
+    each_minute = RESOURCES["OnSchedule"]["Properties"]["Events"]["Expiries"]["Properties"]["Schedule"]
+    assert each_minute == "rate(1 minute)", "on_schedule stands for the whole account"
 
 
 @pytest.mark.parametrize(("name", "window"), [("FunctionErrorsAlarm", (1, 30)), ("FunctionThrottlesAlarm", (3, 15))])
@@ -124,7 +142,7 @@ def test_each_stream_has_an_alarm_of_its_own_whose_name_says_which_it_is() -> No
 
 def test_every_alarm_is_held_here() -> None:
     streams = {f"{function}WaitsAlarm" for function in STREAM_READERS}
-    assert set(ALARMS) == {name for *_, name in MUST_RING} | OVER_ALL_FUNCTIONS.keys() | streams
+    assert set(ALARMS) == {name for *_, name in MUST_RING} | SUMS.keys() | streams
 
 
 # ---- when they ring, and who hears it ----
@@ -148,7 +166,7 @@ def test_an_ok_is_mailed_where_quiet_means_that_it_is_over(name: str) -> None:
         name
         for namespace, _, name in MUST_RING
         # The latter two measure for how long, and so don't flap.
-        if namespace in {"Rolekeeper", "AWS/States"} and name not in {"SweepOverdueAlarm", "RetriesHighAlarm"}
+        if namespace == "Rolekeeper" and name not in {"SweepOverdueAlarm", "RetriesHighAlarm"}
     ],
 )
 def test_what_comes_again_and_again_rings_once(name: str) -> None:
@@ -156,6 +174,11 @@ def test_what_comes_again_and_again_rings_once(name: str) -> None:
     alarm = ALARMS[name]
     assert (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"]) == ("Sum", 0, "GreaterThanThreshold")
     assert alarm["Period"] == 60, "it rings at once"
+    assert (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == (1, 60)
+
+
+def test_a_retry_loop_that_fails_rings_once_within_the_hour() -> None:
+    alarm = ALARMS["RetryLoopFailedAlarm"]
     assert (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == (1, 60)
 
 

@@ -56,6 +56,15 @@ def titled(widget: dict[str, Any]) -> str:
     return str(widget["properties"]["title"])
 
 
+def test_it_is_made_only_where_somebody_asks_for_it() -> None:
+    """It would cost more than everything else together (docs/cost.md)."""
+    template = templates.load()
+    assert RESOURCES["Dashboard"]["Condition"] == "DrawsDashboard"
+    assert template["Conditions"]["DrawsDashboard"] == {"Equals": [{"Ref": "CreateDashboard"}, "true"]}
+    assert template["Parameters"]["CreateDashboard"]["Default"] == "false"
+    assert not [name for name, each in RESOURCES.items() if name != "Dashboard" and '"Dashboard"' in json.dumps(each)]
+
+
 def test_its_name_is_another_one_in_each_region() -> None:
     assert PROPERTIES["DashboardName"] == {"Sub": "${AWS::StackName}-${AWS::Region}"}
 
@@ -92,9 +101,14 @@ def test_every_metric_is_counted_by_somebody(graph: dict[str, Any]) -> None:
             assert value.strip("[]").removesuffix(".QueueName") in RESOURCES
 
 
-def test_of_what_we_count_only_the_streams_own_traffic_is_left_out() -> None:
+def test_everything_that_we_count_is_drawn() -> None:
     drawn = {metric for graph in GRAPHS for namespace, metric, *_ in rows(graph) if namespace == "Rolekeeper"}
-    assert told.metrics() - drawn == {"MappingChangeSeen", "StatusWriteSeen"}
+    assert drawn == told.metrics()
+
+
+def test_it_is_free_where_it_is_one_of_an_accounts_first_three() -> None:
+    """CloudWatch pricing, "Free tier": three dashboards of up to 50 metrics each."""
+    assert sum(len(rows(graph)) for graph in GRAPHS) <= 50
 
 
 def test_every_alarm_and_every_function_is_on_it() -> None:

@@ -65,7 +65,7 @@ def test_an_edit_that_would_change_too_much_is_held_and_says_what_it_would_do(de
     assert serves(desk) == ("web", 1)
     assert desk.sent() == []
     assert desk.world.events.kinds == ["Mapping Held"]
-    assert desk.world.metrics.counts["MappingHeld"] == 1
+    assert [subject for subject, _ in desk.world.topic.mails] == ["Rolekeeper: Mapping Held: workload=web"]
     entry = desk.history(TAG)[-1]
     assert (entry["event"], entry["revision"], entry["changes"]) == ("Mapping Held", 2, ["role: web → api"])
     assert (entry["effect"]["replace"], entry["effect"]["gained"]) == (3, ["s3:PutObject on *"])

@@ -43,14 +43,13 @@ NAMES = sorted(set(FUNCTIONS.values()))
 SEEDS = (*range(40), 116)
 # What Lambda calls on a function's behalf, and SNS for a mail (SNS developer guide, "Key management").
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
-MAIL = {"kms:GenerateDataKey", "kms:Decrypt"}
 STREAM = {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"}
 PLUMBING = {
-    "OnInstanceEvent": LOGS | MAIL | {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
-    "OnRetry": LOGS | MAIL,
-    "OnMappingChange": LOGS | MAIL | STREAM,
-    "OnSchedule": LOGS | MAIL,
-    "OnStateChange": LOGS | MAIL | STREAM,
+    "OnInstanceEvent": LOGS | {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+    "OnRetry": LOGS,
+    "OnMappingChange": LOGS | STREAM,
+    "OnSchedule": LOGS,
+    "OnStateChange": LOGS | STREAM,
 }
 # Lambda sends it what a stream or a schedule gave up, as the function.
 DEAD_LETTERS = "SendDeadLetters"

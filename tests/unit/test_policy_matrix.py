@@ -29,7 +29,7 @@ def _statement(principal: Any, action: str) -> Document:
 # IAM's word counts for a key only if the key's policy says that, as the console writes it.
 OTHERS_POLICIES = {
     **dict.fromkeys(("bus of others", "queue of others", "table of others", "topic of others"), _statement("*", "*")),
-    "key": _statement({"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "kms:*"),
+    **dict.fromkeys(("key", "own key"), _statement({"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "kms:*")),
 }
 
 
@@ -77,8 +77,9 @@ def _asked(case: Case, deployed: Deployment) -> tuple[Request, Policies]:
 
 @functools.cache
 def _today() -> dict[bool, Deployment]:
-    template = deployment.translated()
-    return {over: deployment.deployment(template, TakeOver=str(over).lower()) for over in (False, True)}
+    """By whether it may take over; with a key of somebody's, which adds what is allowed of keys."""
+    template, key = deployment.translated(), PLACES["own key"]
+    return {over: deployment.deployment(template, TakeOver=str(over).lower(), KmsKeyArn=key) for over in (False, True)}
 
 
 def test_no_request_is_asked_twice() -> None:
@@ -105,8 +106,10 @@ UNNOTICED = {
     "ReconcilePolicy.PolicyDocument: ReplaceUnderThePath with ec2:*",
     "PublishPolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
     "ReconcilePolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
-    # It is met by default.
+    # It is met by default, or here.
     "PublishPolicy.PolicyDocument: MakesProfiles taken for met",
+    "SharedPolicy.PolicyDocument: HasKey taken for met",
+    "OnStateChangeRole.Policies: HasKey taken for met",
     # Each holds alone against strangers; of the account's own identities test_stolen_sessions asks.
     "AlarmTopicPolicy.PolicyDocument: OurAlarmsMayPublish for everybody",
     "AlarmTopicPolicy.PolicyDocument: NobodyElseMayPublish dropped",
@@ -119,7 +122,7 @@ def test_no_guard_can_be_lost_unnoticed() -> None:
     template = deployment.translated()
     before = {case: _asked(case, _today()[case.takes_over]) for case in CASES if not case.allowed}
     lost: dict[str, list[tuple[Request, Policies]]] = {}
-    for weakening in weakenings.weakenings(template):
+    for weakening in weakenings.weakenings(template, _today()[False].resources):
         changed_template = weakening.applied(template)
         weaker = {over: each.changed(changed_template, weakening.resource) for over, each in _today().items()}
         asked = lost[weakening.name] = []

@@ -12,6 +12,7 @@ from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.model.instance import Action
 from rolekeeper.settings import Limits
+from spec import telemetry_scan as told
 from support import templates
 
 RESOURCES = templates.load()["Resources"]
@@ -20,16 +21,16 @@ QUERIES: dict[str, dict[str, Any]] = {
     for resource in RESOURCES.values()
     if resource["Type"] == "AWS::Logs::QueryDefinition"
 }
-[LATEST_REFUSALS] = [
-    widget["properties"]["query"]
+DRAWN = {
+    f"the dashboard's {widget['properties']['title']}": widget["properties"]["query"]
     for widget in json.loads(RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Sub"])["widgets"]
     if widget["type"] == "log"
-]
-TEXTS = {name: query["QueryString"] for name, query in QUERIES.items()} | {"the dashboard": LATEST_REFUSALS}
+}
+TEXTS = {name: query["QueryString"] for name, query in QUERIES.items()} | DRAWN
 
 # The language of CloudWatch Logs Insights, as far as it is used here (its query syntax reference).
 COMMANDS = {"fields", "filter", "stats", "sort", "limit", "SOURCE"}
-FUNCTIONS = {"coalesce", "latest", "max", "now", "toMillis"}
+FUNCTIONS = {"bin", "coalesce", "count", "latest", "max", "now", "strcontains", "sum", "toMillis"}
 WORDS = {"and", "or", "in", "like", "as", "by", "asc", "desc"}
 # What CloudWatch finds in the lines of Lambda by itself ("Supported logs and discovered fields").
 DISCOVERED = {
@@ -37,7 +38,7 @@ DISCOVERED = {
 }  # fmt: skip
 # The day below doesn't have all that happens to mappings; tests/unit/test_docs.py holds those to the code.
 ELSEWHERE = {"Conflict", "Removed", "Suspended", "Resumed", "Expired"}
-_TOKEN = re.compile(r"`(?P<quoted>[^`]+)`|(?P<bare>@?[A-Za-z_][\w.]*)")
+_TOKEN = re.compile(r"`(?P<quoted>[^`]+)`|(?<!\w)(?P<bare>@?[A-Za-z_][\w.]*)")
 
 
 def plain(text: str) -> str:
@@ -148,6 +149,18 @@ def test_a_name_with_a_dash_stands_in_backticks(text: str) -> None:
 def test_a_query_looks_into_logs_that_there_are(query: dict[str, Any]) -> None:
     groups = {name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Logs::LogGroup"}
     assert {each["Ref"] for each in query["LogGroupNames"]} <= groups
+
+
+@pytest.mark.parametrize("text", DRAWN.values(), ids=DRAWN)
+def test_the_dashboard_looks_into_logs_that_there_are(text: str) -> None:
+    groups = {name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Logs::LogGroup"}
+    named = set(re.findall(r"SOURCE '\$\{(\w+)\}'", text))
+    assert named
+    assert named <= groups
+
+
+def test_the_dashboard_counts_every_event_of_mappings() -> None:
+    assert words(DRAWN["the dashboard's Outcomes of edits"], "message") == told.mapping_events()
 
 
 def test_the_questions_that_people_ask_have_their_query() -> None:

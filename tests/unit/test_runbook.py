@@ -10,6 +10,7 @@ import click
 import pytest
 from botocore import xform_name
 
+from rolekeeper import mail
 from rolekeeper_cli.main import cli
 from support import templates
 
@@ -18,6 +19,12 @@ ALARMS = {
     resource["Properties"]["AlarmName"]["Sub"].removeprefix("${AWS::StackName}-"): (name, resource["Properties"])
     for name, resource in templates.load()["Resources"].items()
     if resource["Type"] == "AWS::CloudWatch::Alarm"
+}
+# What rings no alarm, because Rolekeeper mails each one by itself and the mail names the page.
+MAILED = {
+    found[1]: event
+    for event, text in mail.TEXTS.items()
+    if (found := re.search(r"^Runbook: docs/runbook/(.+)\.md$", text, re.MULTILINE))
 }
 PAGES = sorted(RUNBOOK.glob("*.md"))
 SECTIONS = ["What it means", "Look", "Do", "If you do nothing"]
@@ -48,11 +55,12 @@ def commands(page: Path, program: str) -> list[str]:
 # ---- complete ----
 
 
-def test_every_alarm_has_its_page_and_every_page_its_alarm() -> None:
-    assert {page.stem for page in PAGES} == set(ALARMS) | {"README"}
+def test_every_alarm_has_its_page_and_every_page_its_alarm_or_mail() -> None:
+    assert {page.stem for page in PAGES} == ALARMS.keys() | MAILED.keys() | {"README"}
+    assert ALARMS.keys().isdisjoint(MAILED)
 
 
-@pytest.mark.parametrize("name", ALARMS)
+@pytest.mark.parametrize("name", [*ALARMS, *MAILED])
 def test_a_page_says_what_it_means_what_to_look_at_what_to_do_and_what_comes_of_nothing(name: str) -> None:
     text = (RUNBOOK / f"{name}.md").read_text()
     assert text.startswith(f"# {name}\n")
@@ -68,6 +76,12 @@ def test_the_index_lists_the_alarms_in_the_templates_order_and_who_hears_that_on
         (name, f"{name}.md", resource, "yes" if "OKActions" in alarm else "no")
         for name, (resource, alarm) in ALARMS.items()
     ]
+
+
+def test_the_index_lists_what_is_mailed_instead() -> None:
+    index = (RUNBOOK / "README.md").read_text()
+    rows = re.findall(r"^\| \[`(.+?)`\]\((.+?)\) \| `(Mapping .+?)` \| .{10,} \|$", index, re.MULTILINE)
+    assert rows == [(name, f"{name}.md", event) for name, event in MAILED.items()]
 
 
 @pytest.mark.parametrize(("name", "metric"), [("function-errors", "Errors"), ("function-throttles", "Throttles")])

@@ -48,8 +48,8 @@ def _statements(function: str, *met: str) -> list[dict[str, Any]]:
     return templates.policy_statements(RESOURCES, role, met=("MakesProfiles", *met))
 
 
-def _allowing(function: str, action: str) -> list[dict[str, Any]]:
-    return [statement for statement in _statements(function) if action in _listed(statement["Action"])]
+def _allowing(function: str, action: str, *met: str) -> list[dict[str, Any]]:
+    return [statement for statement in _statements(function, *met) if action in _listed(statement["Action"])]
 
 
 # ---- parameters ----
@@ -200,7 +200,7 @@ def test_tables_queues_and_logs_take_a_key_of_the_users() -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_who_uses_tables_and_queues_may_use_the_key_through_them_where_there_is_one(role: str) -> None:
     without, with_key = (templates.policy_statements(RESOURCES, role, met=met) for met in ((), {"HasKey"}))
-    [statement] = [each for each in with_key if each not in without]
+    [statement] = [each for each in with_key if each not in without and each["Sid"] != "EncryptMails"]
     assert statement["Resource"] == {"Ref": "KmsKeyArn"}
     assert statement["Condition"] == {
         "StringEquals": {
@@ -561,8 +561,10 @@ def _steers(event: str, pk: str, sk: str) -> bool:
 # ---- the topic that alarms and messages go to ----
 
 
-def test_alarms_can_use_the_topics_key() -> None:
-    assert _properties("AlarmTopic")["KmsMasterKeyId"] == {"Ref": "AlarmKey"}
+def test_alarms_can_use_the_topics_key_where_somebody_wants_keys() -> None:
+    """A key costs a dollar a month, so it is made only beside a key of the user's."""
+    assert _properties("AlarmTopic")["KmsMasterKeyId"] == _only_if("HasKey", {"Ref": "AlarmKey"})
+    assert RESOURCES["AlarmKey"]["Condition"] == "HasKey"
     [using] = [s for s in _properties("AlarmKey")["KeyPolicy"]["Statement"] if "Service" in s["Principal"]]
     assert using["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
     assert set(using["Action"]) == {"kms:GenerateDataKey*", "kms:Decrypt"}
@@ -572,7 +574,8 @@ def test_alarms_can_use_the_topics_key() -> None:
 def test_who_tells_others_can_mail_people_too(function: str) -> None:
     [publish] = _allowing(function, "sns:Publish")
     assert publish["Resource"] == {"Ref": "AlarmTopic"}
-    [use] = _allowing(function, "kms:GenerateDataKey")
+    assert _allowing(function, "kms:GenerateDataKey") == []
+    [use] = [each for each in _allowing(function, "kms:GenerateDataKey", "HasKey") if "Condition" not in each]
     assert use["Resource"] == {"GetAtt": "AlarmKey.Arn"}
 
 

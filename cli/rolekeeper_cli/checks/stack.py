@@ -28,6 +28,7 @@ PARAMETERS = frozenset(
         "LogRetentionDays",
         "LogLevel",
         "AlarmEmail",
+        "CreateDashboard",
         "Architecture",
         "RetryConcurrency",
         "KmsKeyArn",

@@ -62,10 +62,12 @@ AWS says: {aws-says}
     "Mapping Held": f"""{NOT_PUBLISHED}Permissions that instances would gain: {{gained}}
 Permissions that they would lose: {{lost}}
 See what it would change, and approve it: rolekeeper mapping approve {{argument}}
+Runbook: docs/runbook/mapping-held.md
 """,
     "Mapping Rejected": NOT_PUBLISHED,
     "Mapping Conflict": NOT_PUBLISHED,
-    "Mapping Suspended": NOT_PUBLISHED,
+    "Mapping Suspended": f"""{NOT_PUBLISHED}Runbook: docs/runbook/mapping-suspended.md
+""",
 }
 
 

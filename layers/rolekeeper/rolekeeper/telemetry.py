@@ -1,7 +1,8 @@
-"""Telling people and programs what was decided: a log line, a metric, an EventBridge event, and a mail.
+"""Telling people and programs what was decided: a log line, an EventBridge event, a mail, and what an alarm counts.
 
-Every decision is one structured log line with its correlation id, and one metric. Those that change something or
-refuse to are also an event, and what somebody has to act on a mail (`mail.py`). No-ops send nothing.
+Every decision is one structured log line with its correlation id. Those that change something or refuse to are also an
+event, and what somebody has to act on a mail (`mail.py`). No-ops send nothing. A metric is counted only where an alarm
+watches it: each name costs as much as three alarms, and the log answers the rest (docs/cost.md).
 """
 
 import json
@@ -31,8 +32,8 @@ CHANGED = {Action.ATTACH: "Role Attached", Action.REPLACE: "Role Replaced", Acti
 # The most that an entry and an event name; an instance has 50 tags, so 100 mappings may lose.
 LOSERS = 50
 PINNED = {"pin-set": "Pin Set", "pin-removed": "Pin Removed"}
-# Decisions that are counted by themselves too, beside their action.
-COUNTED = {"ignored": "Ignored", "contested": "Contested", "window": "ChangesWithheld", "refused": "Refused"}
+# Decisions that are counted, by their code.
+COUNTED = {"contested": "Contested", "window": "ChangesWithheld", "refused": "Refused"}
 REFUSED, PARKED, PERMISSION_MISSING = "Role Change Refused", "Instance Parked", "Permission Missing"
 
 
@@ -49,7 +50,7 @@ class Telemetry:
     _denied: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     def decision(self, request: ReconcileRequest, entry: Mapping[str, Any], *, event: str = "") -> None:
-        """Log and count one decision by its history entry, and send it where it is an `event`."""
+        """Log one decision by its history entry, count it where an alarm does, and send it where it is an `event`."""
         detail = {
             "account": request.instance.account,
             "region": request.instance.region,
@@ -58,18 +59,16 @@ class Telemetry:
             **{name: entry[name] for name in ("cause", "seen", "decision", "answer")},
         }
         self.logger.info("decided", extra={**detail, "correlation_id": request.correlation_id})
-        self.count(entry["decision"]["action"])
         if (code := entry["decision"]["code"]) in COUNTED:
             self.count(COUNTED[code])
         if event:
             self.send(event, detail, [request.instance.arn])
 
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
-        """Log, count and send what happened to a mapping; `event` is the detail-type."""
+        """Log and send what happened to a mapping; `event` is the detail-type."""
         words = {name: escaped(each) if isinstance(each, str) else each for name, each in detail.items()}
         full = {"tag-key": key.tag_key, "tag-value": key.tag_value, "correlation-id": correlation_id, **words}
         self.logger.info(event, extra={**full, "correlation_id": correlation_id})
-        self.count(event.replace(" ", ""))
         self.send(event, full, [])
 
     def denied(self, error: AccessDeniedError, *, correlation_id: str, news: bool = True) -> None:
@@ -83,9 +82,8 @@ class Telemetry:
             self.send(PERMISSION_MISSING, {**detail, "correlation-id": correlation_id}, [])
 
     def dropped(self, reason: str, message_id: str) -> None:
-        """Log and count a message that asks for nothing that we do. What else it says may be a secret."""
+        """Log a message that asks for nothing that we do. What else it says may be a secret."""
         self.logger.warning("dropped", extra={"reason": shown(reason), "correlation_id": shown(message_id)})
-        self.count("Dropped")
 
     def will_retry(self, text: str, **detail: Any) -> None:
         self.logger.warning(text, extra=detail)

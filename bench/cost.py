@@ -1,0 +1,194 @@
+"""What a month and a million events cost: Rolekeeper, an AWS Config rule with remediation, and c7n.
+
+`make cost` prints it. What stands idle (alarms, metrics, dashboards, keys, schedules) is counted in template.yaml as it
+is deployed, prices are in prices.yaml, and what an event takes is in COUNTS. Every event counts as an invocation of its
+own with a cold start, the dearest that there is.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bench.assumed import CALL, COLD, FLEETS, IDLE, MONTH, Fleet
+from bench.bill import GB, Usage, bill, invocations, total
+from bench.others import config_rule, custodian
+from support.deployment import Deployment, deployment, translated
+
+TARGET = 5.0  # USD in an idle month of a small account, without what is free
+CENT = 0.01
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one happening takes: calls to AWS, DynamoDB's read and write units, our events, and bytes of our own log."""
+
+    calls: float
+    reads: float
+    writes: float = 0
+    events: int = 0
+    log: float = 0
+
+
+# Of an instance with five tags and its record; tests/unit/test_cost.py counts the events at the fakes.
+COUNTS = {
+    "attach": Counts(10, 28, 8, 1, 1_600),
+    "replace": Counts(10, 28, 10, 1, 1_650),
+    "converged": Counts(3, 14, log=800),
+    "wait": Counts(5, 14, 4, log=750),
+    "ended": Counts(4, 14, 1, log=650),
+    "minute": Counts(4, 5),
+    # A sweep, and for each instance and each row that it sees.
+    "sweep": Counts(10, 8, log=300),
+    "an instance": Counts(0.035, 3.1),
+    "a row": Counts(2, 6),
+}
+# A wait is followed by so many looks of the retry loop, each like a converged one and of so many transitions.
+LOOKS, TRANSITIONS = 5, 3
+
+# Lambda polls a queue by five receives that last 20 s each (Lambda developer guide, "Using Lambda with Amazon SQS").
+POLLS_A_MINUTE = 15
+# DynamoDB keeps a table's key for five minutes; assumed: one reader and one stream's reader of each of two tables.
+KMS_REQUESTS = 2 * 2 * MONTH / 5
+# Assumed: in one hour of twenty something happens that a metric counts, and an alarm mails that it began and ended.
+TROUBLED, MAILS = 0.05, 2
+ITEM, ENTRIES = 700, 3 * 3  # bytes of a record or a history entry; entries of three months, three a change
+
+
+def stored(counts: Counts, times: float) -> Usage:
+    return Counter({"dynamodb_reads": times * counts.reads, "dynamodb_writes": times * counts.writes})
+
+
+def happening(kind: str, times: float) -> Usage:
+    """So many events of a kind, from the message to what follows it."""
+    counts = COUNTS[kind]
+    used = invocations(times, COLD + CALL * counts.calls, counts.log) + stored(counts, times)
+    used += Counter({"sqs_requests": 3 * times, "events": counts.events * times})
+    if kind == "wait":
+        look = COUNTS["converged"]
+        used += invocations(times * LOOKS, CALL * look.calls, look.log) + stored(look, times * LOOKS)
+        used += Counter({"states_transitions": times * LOOKS * TRANSITIONS})
+    return used
+
+
+def watching(stack: Deployment, troubled: float) -> Usage:
+    """What CloudWatch and KMS ask for what stands in the template; our metrics have data in `troubled` of the hours."""
+    metrics = [each for alarm in stack.of_type("AWS::CloudWatch::Alarm").values() for each in watched(alarm)]
+    ours = {each["MetricName"] for each in metrics if each["Namespace"] == "Rolekeeper"}
+    # One is counted at each sweep's end, so it has data in every hour.
+    hours = len(ours & {"InstancesSwept"}) + troubled * len(ours - {"InstancesSwept"})
+    return Counter(
+        {
+            "alarm_metrics": len(metrics),
+            "custom_metrics": hours,
+            "dashboards": len(stack.of_type("AWS::CloudWatch::Dashboard")),
+            "kms_keys": len(stack.of_type("AWS::KMS::Key")),
+            "kms_requests": KMS_REQUESTS,
+            "sns_mails": MAILS * troubled * MONTH / 60,
+        }
+    )
+
+
+def watched(alarm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The metrics that an alarm looks at: each is paid for."""
+    if "Metrics" not in alarm:
+        return [alarm]
+    return [each["MetricStat"]["Metric"] for each in alarm["Metrics"] if "MetricStat" in each]
+
+
+def schedules(stack: Deployment) -> dict[str, int]:
+    """The minutes between two runs of what the template starts by the clock; it may be a rate only."""
+    found, units = {}, {"minute": 1, "hour": 60, "day": 24 * 60}
+    for rule in stack.of_type("AWS::Events::Rule").values():
+        if rate := re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", rule.get("ScheduleExpression", "")):
+            task = "minute" if "expiries" in rule["Targets"][0].get("Input", "") else "sweep"
+            found[task] = int(rate[1]) * units[rate[2]]
+    return found
+
+
+def ours(fleet: Fleet, **parameters: str) -> Usage:
+    """A month of Rolekeeper, deployed with these parameters."""
+    stack = deployment(translated(), **parameters)
+    used = watching(stack, TROUBLED if fleet.events else 0) + Counter({"sqs_requests": POLLS_A_MINUTE * MONTH})
+    sizes = {"minute": {"minute": 1}, "sweep": {"sweep": 1, "an instance": fleet.instances, "a row": fleet.rows}}
+    for task, minutes in schedules(stack).items():
+        runs, parts = MONTH / minutes, [(COUNTS[name], size) for name, size in sizes[task].items()]
+        used += invocations(runs, sum(CALL * each.calls * size for each, size in parts), COUNTS[task].log)
+        for each, size in parts:
+            used += stored(each, runs * size)
+    for kind, times in fleet.happenings.items():
+        used += happening(kind, times)
+    kept = (fleet.instances + ENTRIES * fleet.changes) * ITEM / GB
+    return used + Counter({"dynamodb_gb_months": kept, "dynamodb_backup_gb_months": kept})
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure for the bench; `most` is its target."""
+
+    name: str
+    usd: float
+    most: float | None = None
+
+
+def figures() -> list[Figure]:
+    """An idle month by part, and a million events of each kind."""
+    idle = ours(IDLE)
+    found = [Figure("idle month", total(idle), TARGET), Figure("idle month, free tier", total(idle, free=True))]
+    found += [Figure(f"idle month: {part}", usd) for part, usd in bill(idle).items() if usd >= CENT / 2]
+    return found + [Figure(f"million events: {kind}", total(happening(kind, 1_000_000))) for kind in IDLE.happenings]
+
+
+def tables() -> dict[str, list[list[str]]]:
+    """What docs/cost.md shows, by heading: rows of cells, the first with the names of the columns."""
+    months = {name: ours(fleet) for name, fleet in FLEETS.items()}
+    bills = [bill(usage) for usage in months.values()]
+    shown = [part for part in bills[0] if any(each[part] >= CENT / 2 for each in bills)]
+    drawn = [ours(fleet, CreateDashboard="true") for fleet in FLEETS.values()]
+    head, sweep = ["USD a month", *FLEETS], schedules(deployment(translated()))["sweep"]
+    return {
+        "Idle, and by fleet": [
+            head,
+            *([part, *(f"{each[part]:.2f}" for each in bills)] for part in shown),
+            ["all", *_totals(months.values())],
+            ["all, with a dashboard", *_totals(drawn)],
+            ["all, with the free tier", *_totals(drawn, free=True)],
+        ],
+        "Beside others": [
+            head,
+            ["Rolekeeper", *_totals(months.values())],
+            ["of that, its alarms and metrics", *(f"{each['Alarms'] + each['Metrics']:.2f}" for each in bills)],
+            ["AWS Config rule with remediation", *_totals(map(config_rule, FLEETS.values()))],
+            ["c7n in Lambda mode", *_totals(custodian(each, sweep) for each in FLEETS.values())],
+        ],
+        "By a million": [
+            ["a million of", "USD"],
+            *([kind, f"{total(happening(kind, 1_000_000)):.2f}"] for kind in IDLE.happenings),
+        ],
+    }
+
+
+def _totals(months: Iterable[Usage], *, free: bool = False) -> list[str]:
+    return [f"{total(each, free=free):.2f}" for each in months]
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A table as docs/cost.md has it, in aligned columns."""
+    first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    dashes = ["-" * first, *(f"{'-' * (size - 1)}:" for size in others)]
+    text = ""
+    for name, *cells in (rows[0], dashes, *rows[1:]):
+        padded = (cell.rjust(size) for cell, size in zip(cells, others, strict=True))
+        text += f"| {' | '.join((name.ljust(first), *padded))} |\n"
+    return text
+
+
+def main() -> None:
+    """Print the tables."""
+    for heading, rows in tables().items():
+        print(f"{heading}\n\n{markdown(rows)}")
+
+
+if __name__ == "__main__":
+    main()
