@@ -67,6 +67,6 @@ def each_record(event: dict[str, Any], act: Callable[[Mapping[str, Any]], None])
         try:
             act(record)
         except Exception:
-            logger.exception("a record failed")
+            logger.exception("a record failed", extra={"event_id": record.get("eventID")})
             failed.append({"itemIdentifier": record["dynamodb"]["SequenceNumber"]})
     return {"batchItemFailures": failed}

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -67,6 +69,29 @@ def test_every_function_of_the_template_is_known_here() -> None:
         if each["Type"] == "AWS::Serverless::Function"
     ]
     assert sorted(handlers) == sorted(f"{function}.handler" for function in STARTS)
+
+
+# ---- the records of a stream ----
+
+
+def test_a_record_that_fails_is_reported_and_logged_and_the_others_are_acted_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logged: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        runtime, "logger", SimpleNamespace(exception=lambda text, extra: logged.append((text, extra["event_id"])))
+    )
+    acted: list[str] = []
+
+    def act(record: Mapping[str, Any]) -> None:
+        acted.append(record["eventID"])
+        if record["eventID"] == "b":
+            raise ValueError("a bug")
+
+    records = [{"eventID": each, "dynamodb": {"SequenceNumber": f"number-{each}"}} for each in "abc"]
+    assert runtime.each_record({"Records": records}, act) == {"batchItemFailures": [{"itemIdentifier": "number-b"}]}
+    assert acted == ["a", "b", "c"]
+    assert logged == [("a record failed", "b")]
 
 
 # ---- clients ----
