@@ -1,18 +1,19 @@
 """The work queue's function: reconciles the instances that a batch of messages names."""
 
 import json
-from typing import Any
-
-from aws_lambda_powertools.utilities.typing import LambdaContext
+from typing import TYPE_CHECKING, Any
 
 import runtime
 from rolekeeper.instances.requests import DroppedError, parse
 from rolekeeper.model.instance import ReconcileRequest
 
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
 
 @runtime.logger.inject_lambda_context
 @runtime.metrics.log_metrics
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Reconcile; answer with the messages that must come again (Lambda's partial batch response)."""
     app = runtime.app(context.invoked_function_arn)
     account, region = app.settings.account, app.settings.region

@@ -1,19 +1,20 @@
 """Mapping table stream -> check, publish, fan out."""
 
 from collections.abc import Mapping
-from typing import Any
-
-from aws_lambda_powertools.utilities.typing import LambdaContext
+from typing import TYPE_CHECKING, Any
 
 import runtime
 from rolekeeper.mappings.rows.columns import EDITOR
 from rolekeeper.mappings.rows.reader import content
 from rolekeeper.model.mapping import MappingKey
 
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
 
 @runtime.metrics.log_metrics
 @runtime.logger.inject_lambda_context
-def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
+def handler(event: dict[str, Any], context: "LambdaContext") -> Mapping[str, Any]:
     """Judge each changed row; those that AWS gave no answer for are reported, and the stream brings them again."""
     app = runtime.app(context.invoked_function_arn)
 

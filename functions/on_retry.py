@@ -1,17 +1,18 @@
 """The retry loop's task: looks again at one instance, and says whether the loop goes on."""
 
-from typing import Any
-
-from aws_lambda_powertools.utilities.typing import LambdaContext
+from typing import TYPE_CHECKING, Any
 
 import runtime
 from rolekeeper.instances.requests import DroppedError, RetryState, require_ours
 from rolekeeper.storage import codec
 
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
 
 @runtime.logger.inject_lambda_context
 @runtime.metrics.log_metrics
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Reconcile one instance; answer with the machine's next state, or raise what AWS refused up to the deadline."""
     app = runtime.app(context.invoked_function_arn)
     reconciler = app.reconciler(in_loop=True)

@@ -1,18 +1,19 @@
 """The schedules' function: the sweep, and each minute what expires."""
 
 from dataclasses import asdict
-from typing import Any
-
-from aws_lambda_powertools.utilities.typing import LambdaContext
+from typing import TYPE_CHECKING, Any
 
 import runtime
 from rolekeeper.aws.queue import Task
 from rolekeeper.fleet import report_deployed_mode
 
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
 
 @runtime.logger.inject_lambda_context
 @runtime.metrics.log_metrics
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Do the task that the event names, or else sweep; answers with what was seen and sent."""
     app = runtime.app(context.invoked_function_arn)
     correlation_id = str(event.get("id") or context.aws_request_id)

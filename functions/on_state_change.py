@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
-
-from aws_lambda_powertools.utilities.typing import LambdaContext
+from typing import TYPE_CHECKING, Any
 
 import runtime
 from rolekeeper.fleet.overrides import UnknownKeyError
 
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
 
 @runtime.metrics.log_metrics
 @runtime.logger.inject_lambda_context
-def handler(event: dict[str, Any], context: LambdaContext) -> Mapping[str, Any]:
+def handler(event: dict[str, Any], context: "LambdaContext") -> Mapping[str, Any]:
     """Act on each item that was written; those that AWS gave no answer for are reported, and come again."""
     app = runtime.app(context.invoked_function_arn)
 

@@ -1,11 +1,15 @@
 """What every test stands on: no credentials of this machine, and no way to a real account."""
 
+import gc
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
+import runtime  # noqa: F401  # switches the collection of garbage off, as a function does while it starts
 from fixtures.account import FakeAccount, new_account
+
+gc.enable()
 
 # The same examples each time, and no limit by the clock: a busy machine is no bug.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, database=None)

@@ -48,4 +48,4 @@ def _simple(value: Any) -> Any:
             return [_simple(each) for each in value]
         case str() | bool() | None:
             return value
-    return f"({type(value).__name__} that can't be shown)"
+    return "(Binary that can't be shown)"

@@ -425,7 +425,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "acknowledges rows that it couldn't judge",
         "runtime",
-        "    return processor.response()",
+        '    return {"batchItemFailures": failed}',
         '    return {"batchItemFailures": []}',
         seed=1693,
     ),

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import Decimal, Inexact
 from typing import Any
 
 import pytest
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,6 +74,43 @@ subjects = st.just(KEY) | tricky_keys
 def _stored(item: Mapping[str, Any]) -> codec.Item:
     """What DynamoDB gives back of an item."""
     return codec.from_attributes(codec.to_attributes(item))
+
+
+# ---- DynamoDB's values ----
+
+numbers = st.integers(-(10**37), 10**37) | st.decimals(-(10**30), 10**30, places=6, allow_nan=False)
+scalars = st.text() | st.binary() | numbers | st.booleans() | st.none()
+sets = st.sets(st.text(), min_size=1) | st.sets(st.binary(), min_size=1) | st.sets(numbers, min_size=1)
+values = st.recursive(
+    scalars | sets, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+)
+
+
+@given(values)
+def test_a_value_is_written_and_read_as_the_sdk_does_it(value: Any) -> None:
+    stored = codec.attribute(value)
+    assert stored == TypeSerializer().serialize(value)
+    assert codec.plain(stored) == TypeDeserializer().deserialize(stored) == value
+
+
+def test_all_digits_of_a_number_are_kept_and_the_zeros_of_a_large_one_are_none() -> None:
+    """boto3's own counts them as digits: it can't read 1E+39 of DynamoDB (boto3 issue 2500)."""
+    digits = "12345678901234567890123456789012345678"
+    assert codec.plain({"N": digits}) == Decimal(digits)
+    assert codec.plain({"N": "1E+39"}) == 10**39
+    with pytest.raises(Inexact):
+        codec.attribute(Decimal(f"{digits}9"))
+
+
+@pytest.mark.parametrize("value", [1.5, {1, "1"}, set[str](), frozenset({None}), object()])
+def test_what_dynamodb_has_no_type_for_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError, match="DynamoDB has no value like"):
+        codec.attribute(value)
+
+
+def test_a_type_that_dynamodb_has_not_is_refused() -> None:
+    with pytest.raises(TypeError, match="'X' is no type"):
+        codec.plain({"X": "?"})
 
 
 # ---- keys ----

@@ -235,7 +235,7 @@ def test_every_dependency_has_its_line() -> None:
         re.split(r"[\[<>=~! ]", line, maxsplit=1)[0]
         for lock in [*ROOT.glob("requirements/*.in"), ROOT / "local/requirements.in", LAYER.parent / "requirements.in"]
         for line in lock.read_text().splitlines()
-        if line and not line.startswith("#")
+        if line and not line.startswith(("#", "-c "))
     }
     wanted |= set(json.loads(text_of("requirements/node/package.json"))["dependencies"])
     table = rows(section("CONTRIBUTING.md", "Dependencies"))

@@ -1,5 +1,7 @@
 """The composition root: functions, command, simulation and tests have everything built here, from the same parts."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
@@ -8,16 +10,10 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws import Ec2, Iam, Tasks, WorkQueue
-from rolekeeper.fleet import Expiries, OperatorOverrides, Sweep
 from rolekeeper.instances import Reconciler, RetryLoop
 from rolekeeper.instances.change_limit import ChangeLimiter
 from rolekeeper.instances.observe import checked_pin
 from rolekeeper.mail import Mailer
-from rolekeeper.mappings import Assessor, MappingTable, Publisher
-from rolekeeper.mappings.revisions import Revisions
-from rolekeeper.mappings.rows.cells import HomeAccount
-from rolekeeper.mappings.scan import ImpactScanner
-from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State, Store
 from rolekeeper.telemetry import Telemetry
@@ -25,6 +21,12 @@ from rolekeeper.telemetry import Telemetry
 if TYPE_CHECKING:
     # The functions bring them; the command line is installed without Powertools.
     from aws_lambda_powertools import Logger, Metrics
+
+    from rolekeeper.fleet import Expiries, OperatorOverrides, Sweep
+    from rolekeeper.mappings import Assessor, MappingTable, Publisher
+    from rolekeeper.mappings.revisions import Revisions
+    from rolekeeper.mappings.rows.cells import HomeAccount
+    from rolekeeper.permissions import Roles
 
 
 utc_now = partial(datetime.now, UTC)
@@ -37,8 +39,8 @@ class App:
     settings: Settings
     client: Callable[[str], Any]
     _: KW_ONLY
-    logger: "Logger | None" = None
-    metrics: "Metrics | None" = None
+    logger: Logger | None = None
+    metrics: Metrics | None = None
     now: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
 
@@ -56,6 +58,8 @@ class App:
 
     @cached_property
     def table(self) -> MappingTable:
+        from rolekeeper.mappings import MappingTable
+
         return MappingTable(self.client("dynamodb"), self.settings.mapping_table)
 
     @cached_property
@@ -68,10 +72,14 @@ class App:
 
     @cached_property
     def roles(self) -> Roles:
+        from rolekeeper.permissions import PolicyReader, Roles
+
         return Roles(PolicyReader(self.iam), self.settings, makes_profiles=self.settings.create_missing_profiles)
 
     @cached_property
     def revisions(self) -> Revisions:
+        from rolekeeper.mappings.revisions import Revisions
+
         return Revisions(self.store)
 
     @cached_property
@@ -93,10 +101,15 @@ class App:
 
     @property
     def home(self) -> HomeAccount:
+        from rolekeeper.mappings.rows.cells import HomeAccount
+
         return HomeAccount(self.settings.account, self.settings.partition)
 
     def assessor(self, state: State | None = None) -> Assessor:
         """The judge of rows, over the state table, or over what it would hold (`plan`)."""
+        from rolekeeper.mappings import Assessor
+        from rolekeeper.mappings.scan import ImpactScanner
+
         settings = self.settings
         policies, limits, ownership = self.roles.policies, settings.limits, settings.ownership
         scanner = ImpactScanner(self.ec2, state or self.state, self.table, policies, limits, ownership)
@@ -104,20 +117,28 @@ class App:
 
     @cached_property
     def publisher(self) -> Publisher:
+        from rolekeeper.mappings import Publisher
+
         return Publisher(
             self.home, self.table, self.revisions, self.assessor(), self.ec2, self.queue, self.telemetry, self.now
         )
 
     @cached_property
     def overrides(self) -> OperatorOverrides:
+        from rolekeeper.fleet import OperatorOverrides
+
         tasks = Tasks(self.client("lambda"), self.settings.sweep_function)
         telemetry, mode = self.telemetry, self.settings.mode
         return OperatorOverrides(self.state, self.queue, tasks, telemetry, mode, self.now)
 
     def sweep(self, correlation_id: str, seconds_left: Callable[[], float]) -> Sweep:
+        from rolekeeper.fleet import Sweep
+
         parts = self.ec2, self.state, self.table, self.publisher, self.queue, self.telemetry, self.settings
         return Sweep(*parts, correlation_id, seconds_left, self.now)
 
     def expiries(self, correlation_id: str, *, waits: bool) -> Expiries:
+        from rolekeeper.fleet import Expiries
+
         parts = self.ec2, self.state, self.publisher, self.queue, self.telemetry
         return Expiries(*parts, correlation_id, self.now, waits, self.sleep)

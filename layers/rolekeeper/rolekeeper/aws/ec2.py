@@ -60,7 +60,7 @@ class Ec2:
     def fleet(self, *filters: dict[str, Any]) -> Iterator[list[Instance]]:
         """Pages of the instances that EC2 shows, at most 200 each; a terminated one usually for less than an hour."""
         asked: dict[str, Any] = {"Filters": list(filters)}
-        # Those that an AWS service manages may be hidden, and would look as if they were gone. Lambda's own SDK may be
+        # Those that an AWS service manages may be hidden, and would look as if they were gone. The command's SDK may be
         # older than the member that has them shown (AWS_FACTS.md "Managed instances").
         known = self.client.meta.service_model.operation_model("DescribeInstances").input_shape
         if known and "IncludeManagedResources" in known.members:

@@ -6,6 +6,7 @@ The association first, then tags and state, then the mappings: who read older ta
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import AwsRefusalError
@@ -24,10 +25,12 @@ from rolekeeper.model.instance import (
     InstanceRecord,
 )
 from rolekeeper.model.mapping import IGNORE_TAG, PIN_TAG, Control, MappingKey, MappingSpec, Pin, PublishedMapping
-from rolekeeper.permissions import Roles
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State
 from rolekeeper.storage.state import Snapshot
+
+if TYPE_CHECKING:
+    from rolekeeper.permissions import Roles  # to check a pin, which few instances have
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,7 @@ def _with_owners(
     return observed
 
 
-def checked_pin(pin: Pin, roles: Roles, now: datetime) -> Pin:
+def checked_pin(pin: Pin, roles: "Roles", now: datetime) -> Pin:
     """The same, `unclear` where its role can't be given or isn't its profile's: a row would be rejected for that."""
     if pin.unclear or not pin.profile_arn or pin.expired(now):
         return pin

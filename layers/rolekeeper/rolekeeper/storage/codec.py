@@ -8,14 +8,12 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from decimal import Context, Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from enum import StrEnum
 from functools import cache, partial
 from typing import Any
-
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from rolekeeper.model import escaped, shown
 from rolekeeper.model.instance import AppliedChange, Condition, Grant, InstanceKey, InstanceRecord, Timer
@@ -36,22 +34,58 @@ _LONG_AGO = "0001-01-01T00:00:00Z"
 _LEGACY = (_ASSIGNMENT, _INTENT, "undone:", "standing", "made")
 
 
-class _Deserializer(TypeDeserializer):
-    """boto3's own counts the zeros at a number's end as digits: it can't read 1E+39 of DynamoDB, boto3 issue 2500."""
-
-    _context = Context(prec=38)  # a number's significant digits are all kept
-
-    def _deserialize_n(self, value: str) -> Decimal:
-        return self._context.create_decimal(value)
+# Up to 38 significant digits, and nothing that is rounded (DynamoDB developer guide, "Data types").
+_number = Context(prec=38, traps=[Inexact, InvalidOperation]).create_decimal
 
 
-# A plain value to a DynamoDB attribute value, and back.
-_serialize = TypeSerializer().serialize
-plain: Callable[[Any], Any] = _Deserializer().deserialize
+def attribute(value: Any) -> dict[str, Any]:
+    """A plain value as DynamoDB's; TypeError or a decimal's ArithmeticError for one that it doesn't know."""
+    match value:
+        case None:
+            return {"NULL": True}
+        case bool():
+            return {"BOOL": value}
+        case int() | Decimal():
+            return {"N": str(_number(value))}
+        case str():
+            return {"S": value}
+        case bytes():
+            return {"B": value}
+        case Mapping():
+            return {"M": to_attributes(value)}
+        case list() | tuple():
+            return {"L": [attribute(each) for each in value]}
+        case set() | frozenset():
+            members = [member for each in value for member in attribute(each).items()]
+            kinds = {kind for kind, _ in members}
+            if len(kinds) == 1 and kinds < {"S", "N", "B"}:
+                return {f"{kinds.pop()}S": [each for _, each in members]}
+    raise TypeError(f"DynamoDB has no value like {value!r:.40}")
+
+
+def plain(stored: Mapping[str, Any]) -> Any:
+    """A value of DynamoDB's as a plain one: numbers as Decimal, sets as sets."""
+    ((kind, value),) = stored.items()
+    match kind:
+        case "S" | "B" | "BOOL":
+            return value
+        case "N":
+            return _number(value)
+        case "NULL":
+            return None
+        case "M":
+            return from_attributes(value)
+        case "L":
+            return [plain(each) for each in value]
+        case "SS" | "BS":
+            return set(value)
+        case "NS":
+            return set(map(_number, value))
+    raise TypeError(f"{kind!r:.40} is no type of DynamoDB's")
 
 
 def to_attributes(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _serialize(value) for name, value in item.items()}
+    return {name: attribute(value) for name, value in item.items()}
 
 
 def from_attributes(attributes: Mapping[str, Any]) -> Item:

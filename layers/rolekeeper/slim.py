@@ -1,0 +1,136 @@
+"""Cuts botocore's data down to the operations that the layer calls: `slim.py DIRECTORY`, its `botocore/data`.
+
+Reading the whole models takes longer than all the rest of a cold start. An operation that isn't listed here isn't there
+in Lambda: its client has no such method. tests/unit/test_slim.py fails before.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from botocore.loaders import Loader
+
+# What the layer calls, by botocore's name of the service.
+OPERATIONS = {
+    "dynamodb": [
+        "BatchGetItem",
+        "DeleteItem",
+        "GetItem",
+        "PutItem",
+        "Query",
+        "Scan",
+        "TransactWriteItems",
+        "UpdateItem",
+    ],
+    "ec2": [
+        "AssociateIamInstanceProfile",
+        "DescribeIamInstanceProfileAssociations",
+        "DescribeInstances",
+        "DisassociateIamInstanceProfile",
+        "ReplaceIamInstanceProfileAssociation",
+    ],
+    "events": ["PutEvents"],
+    "iam": [
+        "AddRoleToInstanceProfile",
+        "CreateInstanceProfile",
+        "GetInstanceProfile",
+        "GetPolicy",
+        "GetPolicyVersion",
+        "GetRole",
+        "GetRolePolicy",
+        "ListAttachedRolePolicies",
+        "ListRolePolicies",
+    ],
+    "lambda": ["Invoke"],
+    "sns": ["Publish"],
+    "sqs": ["SendMessageBatch"],
+    "stepfunctions": ["StartExecution"],
+}
+# What botocore reads beside the services; of the endpoints only those of our services.
+GENERAL = ("_retry", "endpoints", "partitions", "sdk-default-configuration")
+
+type Document = dict[str, Any]
+
+
+def slim(loader: Loader, to: Path) -> None:
+    """Write what botocore reads for these operations, as it is in the data that the loader finds."""
+    prefixes = set()
+    for service, operations in OPERATIONS.items():
+        version = loader.determine_latest_version(service, "service-2")
+        model = loader.load_service_model(service, "service-2", version)
+        pages = loader.load_service_model(service, "paginators-1", version)["pagination"]
+        rules = loader.load_service_model(service, "endpoint-rule-set-1", version)
+        prefixes.add(model["metadata"]["endpointPrefix"])
+        _write(to / service / version / "service-2.json", _only(model, operations))
+        _write(to / service / version / "paginators-1.json", {"pagination": _named(pages, operations)})
+        _write(to / service / version / "endpoint-rule-set-1.json", rules)
+    for name in GENERAL:
+        document = loader.load_data(name)
+        if name == "endpoints":
+            partitions = [{**each, "services": _named(each["services"], prefixes)} for each in document["partitions"]]
+            document = {**document, "partitions": partitions}
+        _write(to / f"{name}.json", document)
+
+
+def _only(model: Document, operations: list[str]) -> Document:
+    """A service's model with these operations, the shapes that they reach, and no documentation."""
+    kept: Document = {name: model["operations"][name] for name in operations}
+    shapes: Document = {}
+    wanted = [*_shapes(kept)]
+    while wanted:
+        name = wanted.pop()
+        if name not in shapes:
+            shapes[name] = model["shapes"][name]
+            wanted += _shapes(shapes[name])
+    plain: Document = _undocumented({**model, "operations": kept, "shapes": dict(sorted(shapes.items()))})
+    return plain
+
+
+def _shapes(node: Any) -> Iterator[str]:
+    """The names of the shapes that a part of a model refers to."""
+    if isinstance(node, list):
+        for each in node:
+            yield from _shapes(each)
+    if isinstance(node, dict):
+        for name, each in node.items():
+            if name == "shape" and isinstance(each, str):
+                yield each
+            else:
+                yield from _shapes(each)
+
+
+def _undocumented(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_undocumented(each) for each in node]
+    if isinstance(node, dict):
+        # A member may be called so too: it is a map.
+        return {
+            name: _undocumented(each)
+            for name, each in node.items()
+            if not (name == "documentation" and isinstance(each, str))
+        }
+    return node
+
+
+def _named(documents: Document, names: Any) -> Document:
+    return {name: each for name, each in documents.items() if name in names}
+
+
+def _write(path: Path, document: Document) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, separators=(",", ":")))
+
+
+def main(data: Path) -> None:
+    """Put the slimmed data in the place of the whole."""
+    slimmed = data.with_name("slimmed")
+    slim(Loader([str(data)], include_default_search_paths=False), slimmed)
+    shutil.rmtree(data)
+    slimmed.rename(data)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

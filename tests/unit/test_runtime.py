@@ -1,0 +1,133 @@
+"""How a function starts: what it imports, which clients it makes, and when garbage is collected again."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import runtime
+from support import templates
+
+FUNCTION = "arn:aws:lambda:eu-west-1:123456789012:function:rolekeeper"
+LOOK = {"app", "aws", "instances", "mail", "model", "settings", "storage", "telemetry"}
+JUDGE = LOOK | {"mappings", "permissions"}
+# By function: the parts that it asks for, and the packages that it may import for them.
+STARTS = {
+    "on_instance_event": ("app.reconciler(), app.telemetry", LOOK),
+    "on_retry": ("app.reconciler(in_loop=True), app.telemetry", LOOK),
+    "on_mapping_change": ("app.publisher, app.telemetry", JUDGE),
+    "on_schedule": ("app.sweep('id', lambda: 1.0), app.expiries('id', waits=True), app.telemetry", JUDGE | {"fleet"}),
+    "on_state_change": ("app.overrides, app.telemetry", JUDGE | {"fleet"}),
+}
+# A fresh process, as Lambda starts one: no client is made, as none could be without a Region.
+START = f"""
+import json, sys
+import {{function}}
+import gc, runtime
+collects = [gc.isenabled()]
+app = runtime.app({FUNCTION!r})
+collects.append(gc.isenabled())
+parts = {{parts}}
+ours = sorted({{{{name.split(".")[1] for name in sys.modules if name.startswith("rolekeeper.")}}}})
+print(json.dumps([collects, gc.get_freeze_count() > 0, ours, sorted(sys.modules)]))
+"""
+
+
+def start(function: str) -> Any:
+    """Start a function, and have its parts made; what it says of garbage collection, our packages, and all modules."""
+    variables = templates.load()["Globals"]["Function"]["Environment"]["Variables"]
+    words = {"PATH": os.environ["PATH"], "MODE": "observe", "POWERTOOLS_LOG_LEVEL": "INFO"}
+    environ = {**dict.fromkeys(variables, "1"), **words}
+    code = START.format(function=function, parts=STARTS[function][0])
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("function", STARTS)
+def test_a_function_imports_its_own_packages_and_of_libraries_what_it_uses(function: str) -> None:
+    _, _, ours, modules = start(function)
+    assert set(ours) == STARTS[function][1]
+    unused = ("boto3", "s3transfer", "aws_lambda_powertools.utilities.batch", "aws_lambda_powertools.event_handler")
+    assert [each for each in modules if each.startswith(unused)] == []
+
+
+def test_garbage_is_collected_from_the_first_invocation_on_and_what_the_start_made_is_left_alone() -> None:
+    collects, frozen, *_ = start("on_instance_event")
+    assert collects == [False, True]
+    assert frozen
+
+
+def test_every_function_of_the_template_is_known_here() -> None:
+    handlers = [
+        each["Properties"]["Handler"]
+        for each in templates.load()["Resources"].values()
+        if each["Type"] == "AWS::Serverless::Function"
+    ]
+    assert sorted(handlers) == sorted(f"{function}.handler" for function in STARTS)
+
+
+# ---- the records of a stream ----
+
+
+def test_a_record_that_fails_is_reported_and_logged_and_the_others_are_acted_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logged: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        runtime, "logger", SimpleNamespace(exception=lambda text, extra: logged.append((text, extra["event_id"])))
+    )
+    acted: list[str] = []
+
+    def act(record: Mapping[str, Any]) -> None:
+        acted.append(record["eventID"])
+        if record["eventID"] == "b":
+            raise ValueError("a bug")
+
+    records = [{"eventID": each, "dynamodb": {"SequenceNumber": f"number-{each}"}} for each in "abc"]
+    assert runtime.each_record({"Records": records}, act) == {"batchItemFailures": [{"itemIdentifier": "number-b"}]}
+    assert acted == ["a", "b", "c"]
+    assert logged == [("a record failed", "b")]
+
+
+# ---- clients ----
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The clients that were really made."""
+    names: list[str] = []
+    session = runtime._session()  # noqa: SLF001
+    create = session.create_client
+
+    def created(service: str, **how: Any) -> Any:
+        names.append(service)
+        return create(service, **how)
+
+    monkeypatch.setattr(session, "create_client", created)
+    runtime.client.cache_clear()
+    return names
+
+
+def test_a_client_is_made_when_it_is_first_used_and_once(made: list[str]) -> None:
+    ec2, _ = runtime.client("ec2"), runtime.client("events")
+    assert made == []
+    assert ec2.meta.region_name == "us-east-1"
+    assert ec2.get_paginator("describe_instances")
+    assert made == ["ec2"]
+    assert runtime.client("ec2") is ec2
+
+
+def test_a_client_that_could_not_be_made_says_why_and_is_tried_again(
+    made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(runtime, "CONFIG", "no configuration")
+        with pytest.raises(AttributeError, match="'str' object"):
+            _ = runtime.client("sqs").meta
+    assert runtime.client("sqs").meta.service_model.service_name == "sqs"
+    assert made == ["sqs", "sqs"]

@@ -1,0 +1,217 @@
+"""What the layer keeps of botocore's data: the operations that it calls, as they are in the whole, and no other."""
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore import xform_name
+from botocore.exceptions import UnknownServiceError
+from botocore.loaders import Loader
+from botocore.model import ServiceModel, Shape
+from botocore.regions import EndpointResolver
+
+import slim
+from spec.telemetry_scan import LAYER
+from support import templates
+from support.templates import ROOT
+
+WHOLE = Loader()
+CALLED = [(service, operation) for service, operations in slim.OPERATIONS.items() for operation in operations]
+REGIONS = [
+    (partition, region)
+    for partition in ("aws", "aws-cn", "aws-us-gov")
+    for region in botocore.session.get_session().get_available_regions("ec2", partition)
+]
+
+
+@pytest.fixture(scope="module")
+def slimmed(tmp_path_factory: pytest.TempPathFactory) -> Loader:
+    """Botocore's data as the layer has it."""
+    directory = tmp_path_factory.mktemp("data")
+    slim.slim(WHOLE, directory)
+    return Loader([str(directory)], include_default_search_paths=False)
+
+
+def client(loader: Loader, service: str, region: str = "eu-west-1", **how: Any) -> Any:
+    session = botocore.session.get_session()
+    session.register_component("data_loader", loader)
+    return session.create_client(service, region_name=region, **how)
+
+
+# ---- the operations are those that are called ----
+
+
+def test_what_is_kept_is_what_the_layer_calls() -> None:
+    """One that is called and isn't listed would fail in Lambda alone: add it to `OPERATIONS` of slim.py."""
+    methods = {
+        (service, xform_name(operation)): (service, operation)
+        for service in slim.OPERATIONS
+        for operation in WHOLE.load_service_model(service, "service-2")["operations"]
+    }
+    called = [methods[each] for module in LAYER.rglob("*.py") for each in calls(module)]
+    assert sorted(set(called)) == sorted(CALLED)
+
+
+def calls(module: Path) -> Iterator[tuple[str, str]]:
+    """The service and the method of each call of a client, which is an attribute `client`, typed by its stub."""
+    tree = ast.parse(module.read_text())
+    stubs = {
+        name.name: found[1]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (found := re.fullmatch(r"types_boto3_(\w+)\.client", node.module or ""))
+        for name in node.names
+    }
+    for each in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        typed = next((ast.unparse(node) for node in each.body if _named(node, "client")), "")
+        services = [service for name, service in stubs.items() if name in typed]
+        for method in _methods(each):
+            assert len(services) == 1, f"{module.name}: what service is the client of {each.name}?"
+            if method != "meta":
+                yield services[0], method
+
+
+def _named(node: ast.stmt, name: str) -> bool:
+    return isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name
+
+
+def _methods(tree: ast.ClassDef) -> Iterator[str]:
+    above = {below: node for node in ast.walk(tree) for below in ast.iter_child_nodes(node)}
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Attribute) and node.attr == "client"):
+            continue
+        user = above[node]
+        if isinstance(user, ast.Call) and user.func is node:
+            if user.args:
+                continue  # app.py asks for a client by its service
+            user = above[user]
+        assert isinstance(user, ast.Attribute), f"line {node.lineno}: which of the client's methods is called?"
+        asked = above[user]
+        if user.attr == "get_paginator":
+            assert isinstance(asked, ast.Call)
+            assert isinstance(asked.args[0], ast.Constant)
+            yield str(asked.args[0].value)
+        else:
+            yield user.attr
+
+
+# ---- what is kept is as in the whole ----
+
+
+@pytest.mark.parametrize(("service", "operation"), CALLED)
+def test_an_operation_and_all_its_shapes_are_as_in_the_whole_model(
+    slimmed: Loader, service: str, operation: str
+) -> None:
+    ours, whole = (loader.load_service_model(service, "service-2") for loader in (slimmed, WHOLE))
+    assert _undocumented(ours["operations"][operation]) == _undocumented(whole["operations"][operation])
+    full = ServiceModel(whole, service).operation_model(operation)
+    reached: dict[str, Shape] = {}
+    for shape in (full.input_shape, full.output_shape, *full.error_shapes):
+        _reach(shape, reached)
+    assert len(reached) > 1
+    for name in reached:
+        assert _undocumented(ours["shapes"][name]) == _undocumented(whole["shapes"][name]), name
+    beside = whole.keys() - {"operations", "shapes", "documentation"}
+    assert {name: ours[name] for name in beside} == {name: _undocumented(whole[name]) for name in beside}
+
+
+def _reach(shape: Shape | None, reached: dict[str, Shape]) -> None:
+    """Add a shape and all that it holds, as botocore resolves them."""
+    if shape and shape.name not in reached:
+        reached[shape.name] = shape
+        for held in (*getattr(shape, "members", {}).values(), *(getattr(shape, part, None) for part in _PARTS)):
+            _reach(held, reached)
+
+
+_PARTS = ("member", "key", "value")  # of a list or a map
+
+
+def _undocumented(model: Any) -> Any:
+    """The same without documentation, which is a text; a member of that name is none."""
+    if isinstance(model, Mapping):
+        kept = {name: each for name, each in model.items() if name != "documentation" or not isinstance(each, str)}
+        return {name: _undocumented(each) for name, each in kept.items()}
+    return [_undocumented(each) for each in model] if isinstance(model, list) else model
+
+
+@pytest.mark.parametrize("service", slim.OPERATIONS)
+def test_pages_are_turned_as_in_the_whole(slimmed: Loader, service: str) -> None:
+    kept, whole = (loader.load_service_model(service, "paginators-1")["pagination"] for loader in (slimmed, WHOLE))
+    assert kept == {name: each for name, each in whole.items() if name in slim.OPERATIONS[service]}
+
+
+@pytest.mark.parametrize("service", slim.OPERATIONS)
+def test_every_region_has_the_endpoint_of_the_whole(slimmed: Loader, service: str) -> None:
+    kept, whole = (loader.load_service_model(service, "endpoint-rule-set-1") for loader in (slimmed, WHOLE))
+    assert kept == whole
+    resolvers = [EndpointResolver(loader.load_data("endpoints")) for loader in (slimmed, WHOLE)]
+    prefix = WHOLE.load_service_model(service, "service-2")["metadata"]["endpointPrefix"]
+    for partition, region in REGIONS:
+        ours, theirs = (each.construct_endpoint(prefix, region, partition) for each in resolvers)
+        assert ours == theirs
+    for name in ("partitions", "_retry", "sdk-default-configuration"):
+        assert slimmed.load_data(name) == WHOLE.load_data(name)
+
+
+@pytest.mark.parametrize("service", slim.OPERATIONS)
+@pytest.mark.parametrize("region", ["us-east-1", "cn-north-1", "us-gov-west-1"])
+def test_a_client_of_it_asks_where_one_of_the_whole_asks(slimmed: Loader, service: str, region: str) -> None:
+    ours, theirs = client(slimmed, service, region), client(WHOLE, service, region)
+    assert ours.meta.endpoint_url == theirs.meta.endpoint_url
+    assert ours.meta.service_model.metadata == theirs.meta.service_model.metadata
+
+
+# ---- whatever else is asked for fails ----
+
+
+def test_an_operation_that_is_not_kept_is_not_there(slimmed: Loader) -> None:
+    made = client(slimmed, "ec2")
+    assert made.describe_instances
+    with pytest.raises(AttributeError, match="terminate_instances"):
+        _ = made.terminate_instances
+    assert set(made.meta.method_to_api_mapping.values()) == set(slim.OPERATIONS["ec2"])
+
+
+def test_a_service_that_is_not_kept_is_not_there(slimmed: Loader) -> None:
+    with pytest.raises(UnknownServiceError, match="s3"):
+        client(slimmed, "s3")
+
+
+# ---- what is built is what was tested ----
+
+
+def test_the_layer_brings_the_versions_that_the_tests_run_with() -> None:
+    def pins(lock: Path) -> dict[str, str]:
+        return dict(re.findall(r"^([a-z0-9-]+)==(\S+) \\$", lock.read_text(), re.MULTILINE))
+
+    layer, ours = pins(LAYER.parent / "requirements.txt"), pins(ROOT / "requirements/dev.txt")
+    assert {"aws-lambda-powertools", "botocore"} <= layer.keys()
+    assert layer.items() <= ours.items()
+    assert botocore.__version__ == layer["botocore"]
+
+
+def test_the_build_puts_the_kept_data_in_the_place_of_the_whole(tmp_path: Path) -> None:
+    data = tmp_path / "botocore/data"
+    data.parent.mkdir()
+    slim.slim(WHOLE, data)
+    (data / "s3").mkdir()
+    slim.main(data)
+    assert not (data / "s3").exists()
+    assert {each.name for each in data.iterdir() if each.is_dir()} == set(slim.OPERATIONS)
+    assert sum(each.stat().st_size for each in data.rglob("*")) < 500_000, "what is left is small"
+    assert [*tmp_path.rglob("slimmed")] == []
+
+
+def test_the_template_has_the_layer_built_by_its_makefile() -> None:
+    """Without it `sam build` would ship the whole data, and no compiled code."""
+    ((name, layer),) = (
+        (name, each)
+        for name, each in templates.load()["Resources"].items()
+        if each["Type"] == "AWS::Serverless::LayerVersion"
+    )
+    assert layer["Metadata"]["BuildMethod"] == "makefile"
+    assert layer["Properties"]["ContentUri"] == str(LAYER.parent.relative_to(ROOT))
+    assert f"\nbuild-{name}:\n" in (LAYER.parent / "Makefile").read_text()
