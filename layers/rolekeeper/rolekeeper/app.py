@@ -1,14 +1,15 @@
 """The composition root: functions, command, simulation and tests have everything built here, from the same parts."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.aws import Ec2, Iam, Tasks, WorkQueue
-from rolekeeper.fleet import Expiries, OperatorOverrides, Sweep
+from rolekeeper.aws import Ec2, Iam, ResumeMachine, Tasks, WorkQueue
+from rolekeeper.aws.queue import Task
+from rolekeeper.fleet import Expiries, OperatorOverrides, Sweep, SweepResult
 from rolekeeper.instances import Reconciler, RetryLoop
 from rolekeeper.instances.change_limit import ChangeLimiter
 from rolekeeper.instances.observe import checked_pin
@@ -16,7 +17,7 @@ from rolekeeper.mail import Mailer
 from rolekeeper.mappings import Assessor, MappingTable, Publisher
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.mappings.rows.cells import HomeAccount
-from rolekeeper.mappings.scan import ImpactScanner
+from rolekeeper.mappings.scan import ImpactScanner, Sender
 from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State, Store
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 
 utc_now = partial(datetime.now, UTC)
+# So long does a run that publishes mappings send their instances itself; it judges rows besides.
+FANS_OUT = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class App:
     @cached_property
     def queue(self) -> WorkQueue:
         return WorkQueue(self.client("sqs"), self.settings.work_queue_url, self.now)
+
+    @cached_property
+    def machine(self) -> ResumeMachine:
+        return ResumeMachine(lambda: self.client("stepfunctions"), self.settings.resume_state_machine_arn)
 
     @cached_property
     def table(self) -> MappingTable:
@@ -103,10 +110,13 @@ class App:
         return Assessor(self.roles, scanner, settings.mode)
 
     @cached_property
+    def sender(self) -> Sender:
+        return Sender(self.ec2, self.queue, self.telemetry)
+
+    @cached_property
     def publisher(self) -> Publisher:
-        return Publisher(
-            self.home, self.table, self.revisions, self.assessor(), self.ec2, self.queue, self.telemetry, self.now
-        )
+        parts = self.home, self.table, self.revisions, self.assessor(), self.sender, self.machine, self.telemetry
+        return Publisher(*parts, self.now, self.now() + FANS_OUT)
 
     @cached_property
     def overrides(self) -> OperatorOverrides:
@@ -114,9 +124,14 @@ class App:
         telemetry, mode = self.telemetry, self.settings.mode
         return OperatorOverrides(self.state, self.queue, tasks, telemetry, mode, self.now)
 
-    def sweep(self, correlation_id: str, seconds_left: Callable[[], float]) -> Sweep:
-        parts = self.ec2, self.state, self.table, self.publisher, self.queue, self.telemetry, self.settings
-        return Sweep(*parts, correlation_id, seconds_left, self.now)
+    def sweep(
+        self, correlation_id: str, seconds_left: Callable[[], float], run_id: str, event: Mapping[str, Any]
+    ) -> Sweep:
+        """A run of a sweep; `event` is what the last run answered, or a schedule's: then it gives way to another."""
+        parts = self.ec2, self.state, self.table, self.publisher, self.queue, self.machine, self.telemetry
+        resumed, gives_way = "rest" in event, event.get("task") != Task.SWEEP
+        run = correlation_id, seconds_left, run_id, resumed, gives_way, SweepResult.read(event)
+        return Sweep(*parts, self.settings, self.now, *run)
 
     def expiries(self, correlation_id: str, *, waits: bool) -> Expiries:
         parts = self.ec2, self.state, self.publisher, self.queue, self.telemetry

@@ -35,6 +35,17 @@ class Snapshot:
         return self.records.get(key, InstanceRecord())
 
 
+@dataclass(frozen=True, slots=True)
+class SweepNote:
+    """What sweeps left: whether one `ended` on this state table, and until when one that goes on is left alone."""
+
+    ended: bool
+    until: str
+
+    def goes_on(self, now: datetime) -> bool:
+        return self.until > layout.timestamp(now)
+
+
 @dataclass(frozen=True)
 class State:
     """The state table's instances and timers, and the read that a reconcile needs. Errors come classified.
@@ -77,6 +88,16 @@ class State:
             published=decoded(codec.published_from, published),
             damaged=damaged,
         )
+
+    def last_sweep(self) -> SweepNote:
+        item = self.store.get([layout.FLEET]).get(layout.FLEET, {})
+        return SweepNote(ended="mappings" in item, until=str(item.get(layout.GOES_ON_UNTIL, "")))
+
+    def sweep_goes_on(self, until: datetime | None) -> None:
+        """Note until when the schedule leaves a sweep alone that takes several runs; None once it ended."""
+        name, update = layout.GOES_ON_UNTIL, Update()
+        update = update.set({name: layout.timestamp(until)}) if until else update.remove(name)
+        self.store.write(self.store.update(layout.FLEET, update))
 
     def note_sweep(self, instances: int, mappings: int, at: datetime) -> None:
         """Keep how many instances and mappings a whole sweep saw, on a change and once a day: limits are a share."""
