@@ -370,7 +370,7 @@ class Deployment:
             self._engine.say(f"{task} resumed: {answer if how == 'answered' else how}")
             passing = how == "killed" or (how == "failed" and type(answer).__name__ in RUN_ERRORS)
             if how == "answered" and not answer["finished"]:
-                self._engine.after(0.05, lambda: self._go_on(answer, 0))
+                self._engine.after(0.05, lambda: self._go_on(json.loads(json.dumps(answer)), 0))
             elif passing and attempt < RUN_ATTEMPTS:
                 wait = self._weather.rng.uniform(0, min(60, 5 * 2**attempt))
                 self._engine.after(wait, lambda: self._go_on(document, attempt + 1))

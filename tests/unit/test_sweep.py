@@ -1,7 +1,7 @@
 """The sweep: what events missed is found, what is as it should be is left alone."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, repeat
 from typing import Any
@@ -19,7 +19,7 @@ from rolekeeper.fleet.sweep import GOES_ON, PROBLEMS, ROWLESS, Phase, Position, 
 from rolekeeper.model.instance import InstanceRecord
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import Store, codec, layout
 from rolekeeper.storage.state import SweepNote
 
 
@@ -348,6 +348,24 @@ def test_a_large_fleet_is_paged_and_costs_two_reads_of_ec2_a_page(desk: Mappings
     # Whether a sweep came to its end before. Of a full page: 200 records and pins, the control item, what the last
     # sweep saw and two keys of mappings are five requests of 100 keys. Then one mapping, and what the last sweep saw.
     assert desk.world.calls["BatchGetItem"] == 1 + 5 + 5 + 1 + 1 + 1
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_a_published_mapping_is_read_once_in_a_pass_over_the_fleet(desk: MappingsFixture) -> None:
+    for _ in range(6):
+        converged(desk, app="web")
+    asked: list[tuple[str, str]] = []
+    get = Store.get
+
+    def noted(store: Store, keys: Sequence[layout.Key]) -> Any:
+        asked.extend(keys)
+        return get(store, keys)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "get", noted)
+        assert sweep(desk).sent == 0
+    # For the first of three pages; then as its row is checked.
+    assert asked.count(layout.published_key(mapping_key("app=web"))) == 2
 
 
 def fleet(desk: MappingsFixture) -> Any:

@@ -5,7 +5,7 @@ run of the function is swept in several: each goes on where the last one stopped
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
@@ -154,10 +154,10 @@ class Sweep:
     def _fleet(self) -> dict[MappingKey, Scan] | None:
         """Send the instances that need a reconcile; returns what mappings govern if this run saw all of the fleet."""
         swept, rest, scans = self.result, self.result.rest, dict[MappingKey, Scan]()
-        whole = not rest.token
+        whole, state = not rest.token, replace(self.state, remembers={})
         try:
             for page, token in self.ec2.pages(token=rest.token):
-                self._page(page, scans)
+                self._page(page, state, scans)
                 rest.token = token
                 if token and self._time_is_up():
                     break
@@ -177,10 +177,10 @@ class Sweep:
         self._find_rowless()
         return None
 
-    def _page(self, page: list[Instance], scans: dict[MappingKey, Scan]) -> None:
+    def _page(self, page: list[Instance], state: State, scans: dict[MappingKey, Scan]) -> None:
         at, rest = self.now(), self.result.rest
         differing: list[InstanceKey] = []
-        for each in observe_page(page, self.ec2, self.state, at):
+        for each in observe_page(page, self.ec2, state, at):
             if isinstance(each, Unreadable):
                 if self._note(str(each.error)):
                     self.telemetry.will_retry("an instance can't be swept", instance=each.key.id, error=str(each.error))
@@ -198,7 +198,9 @@ class Sweep:
         if instance is None or instance.state is InstanceState.TERMINATED:
             return
         live = [each for each in observed.published if not each.deleted]
-        ranked = resolve(instance, live, at, observed.pin)
+        # Ranked already, where none of them is a tombstone.
+        same = len(live) == len(observed.published)
+        ranked = observed.candidates if same else resolve(instance, live, at, observed.pin)
         for mapping in live:
             scan = scans.setdefault(mapping.key, Scan())
             scan.add(instance, observed.association, (mapping, ranked), (mapping, ranked), self.settings.ownership)
