@@ -41,7 +41,7 @@ def sweep(deployment: Deployment, *, wait: bool) -> ExitCode:
     render.show(swept, lambda: output.line(_in_words(swept)))
     output.bad(swept["problems"])
     if not swept["finished"]:
-        output.warn("its time ran out before the end; the next one begins anew (docs/runbook/sweep-unfinished.md)")
+        output.warn("it takes more than one run: the rest goes on by itself, from here on (docs/operations.md)")
     return ExitCode.NO if swept["problems"] or not swept["finished"] else ExitCode.DONE
 
 

@@ -42,9 +42,10 @@ class FakeEc2:
 
     def get_paginator(self, name: str) -> "_Paginator":
         """A paginator of one of the two describe calls."""
-        return _Paginator({"describe_instances": self._instances}.get(name, self._associations))
+        return _Paginator({"describe_instances": self.describe_instances}.get(name, self._associations))
 
-    def _instances(self, **arguments: Any) -> dict[str, Any]:
+    def describe_instances(self, **arguments: Any) -> dict[str, Any]:
+        """DescribeInstances."""
         rows, token = self._call(
             "DescribeInstances",
             lambda: self._truth.describe_instances(

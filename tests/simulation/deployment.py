@@ -1,7 +1,7 @@
 """Rolekeeper as deployed, in virtual time: the real handlers, and what the template puts around them.
 
 The work queue with its poller and its dead letters, the two tables' streams, the retry machine and the schedules follow
-template.yaml and statemachines/retry.asl.json in the numbers that matter: batch sizes, timeouts, attempts.
+template.yaml and the state machines in the numbers that matter: batch sizes, timeouts, attempts.
 """
 
 import inspect
@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,10 @@ import on_schedule
 import on_state_change
 import runtime
 from fakes.dynamodb import FakeDynamoDB
+from fakes.ec2 import client_error
+from rolekeeper import app
 from rolekeeper.aws import queue as work
+from rolekeeper.fleet.sweep import RESERVE
 from rolekeeper.instances import change_limit as window
 from rolekeeper.instances import reconcile
 from rolekeeper.instances import requests as retry
@@ -52,8 +56,12 @@ VISIBILITY, RECEIVES = _QUEUE["VisibilityTimeout"], _QUEUE["RedrivePolicy"]["max
 # The state table's stream may bring more at once; small batches meet more.
 STREAM_BATCH, STREAM_ATTEMPTS = _STREAM["BatchSize"], _STREAM["MaximumRetryAttempts"]
 # Lambda's own troubles are tried again so often.
-_MACHINE = json.loads((Path(__file__).parents[2] / "statemachines" / "retry.asl.json").read_text())
+_MACHINES = Path(__file__).parents[2] / "statemachines"
+_MACHINE = json.loads((_MACHINES / "retry.asl.json").read_text())
 MACHINE_ATTEMPTS = _MACHINE["States"]["Reconcile"]["Retry"][0]["MaxAttempts"]
+# So is a run of a long task, which also names the errors of ours for which it is made again.
+_RUN = json.loads((_MACHINES / "resume.asl.json").read_text())["States"]["Run"]["Retry"][0]
+RUN_ATTEMPTS, RUN_ERRORS = _RUN["MaxAttempts"], frozenset(_RUN["ErrorEquals"])
 FUNCTIONS = {
     "reconcile": "OnInstanceEvent",
     "retry": "OnRetry",
@@ -61,6 +69,7 @@ FUNCTIONS = {
     "steer": "OnStateChange",
     "sweep": "OnSchedule",
     "expiries": "OnSchedule",
+    "fan-out": "OnSchedule",
 }
 TIMEOUTS = {name: RESOURCES[function]["Properties"]["Timeout"] for name, function in FUNCTIONS.items()}
 # Lambda stops a chain of messages that has invoked the same function so often (AWS_FACTS.md, "Lambda, SQS, ...").
@@ -79,6 +88,7 @@ HANDLERS: dict[str, Handler] = {
     "steer": inspect.unwrap(on_state_change.handler),
     "sweep": inspect.unwrap(on_schedule.handler),
     "expiries": inspect.unwrap(on_schedule.handler),
+    "fan-out": inspect.unwrap(on_schedule.handler),
 }
 
 
@@ -108,6 +118,7 @@ class Deployment:
         dead_letters: what is in the dead-letter queue.
         waiting: messages that are accepted and not yet deleted.
         loops: executions of the retry machine that go on.
+        resumed: executions of the resume machine that go on.
         unheard: instances for which something was lost: only the sweep need find them.
     """
 
@@ -131,6 +142,8 @@ class Deployment:
         self.dead_letters: list[Message] = []
         self.waiting: set[Message] = set()
         self.loops = 0
+        self.resumed = 0
+        self._executions: dict[str, dict[str, Any]] = {}
         self.unheard: set[str] = set()
         self._ready: list[Message] = []
         self._at_work = 0
@@ -152,7 +165,9 @@ class Deployment:
         """Start a run of a function."""
         self._runs += 1
         name, limit = f"{function} {self._runs}", TIMEOUTS[function]
-        ends_by = self._engine.seconds + limit
+        # One that is hurried hands over soon; Lambda stops it no earlier than any other.
+        hurry = self._weather.hurry
+        ends_by = self._engine.seconds + (min(limit, RESERVE + hurry.seconds) if hurry else limit)
         context = SimpleNamespace(
             invoked_function_arn=ARN,
             aws_request_id=name,
@@ -335,6 +350,41 @@ class Deployment:
 
         self.run("retry", document, ended)
 
+    # ---- the resume machine ----
+
+    def resume(self, name: str, document: dict[str, Any]) -> None:
+        """An execution of resume.asl.json begins, if its name is new (Step Functions API reference, StartExecution)."""
+        if name in self._executions:
+            if self._executions[name] != document:
+                raise client_error("ExecutionAlreadyExists", "Execution Already Exists")
+            return
+        self._executions[name] = document
+        self.resumed += 1
+        self._weather.count(Fault.TIME_UP)
+        self._engine.after(0.05, lambda: self._go_on(document, 0))
+
+    def _go_on(self, document: dict[str, Any], attempt: int) -> None:
+        task, hurry = document["task"], self._weather.hurry
+
+        def ended(how: str, answer: Any) -> None:
+            self._engine.say(f"{task} resumed: {answer if how == 'answered' else how}")
+            passing = how == "killed" or (how == "failed" and type(answer).__name__ in RUN_ERRORS)
+            if how == "answered" and not answer["finished"]:
+                self._engine.after(0.05, lambda: self._go_on(json.loads(json.dumps(answer)), 0))
+            elif passing and attempt < RUN_ATTEMPTS:
+                wait = self._weather.rng.uniform(0, min(60, 5 * 2**attempt))
+                self._engine.after(wait, lambda: self._go_on(document, attempt + 1))
+            else:
+                self.resumed -= 1
+                if how != "answered" or answer.get("problems"):
+                    self._weather.count(Fault.DEAD_LETTER)
+                    self.unheard.update(self._account.instances)
+
+        self.run(task, document, ended)
+        if hurry and hurry.rng.random() < hurry.twice:
+            self._weather.count(Fault.RUN_TWICE)
+            self._engine.after(hurry.rng.choice((0, 1)), lambda: self.run(task, document, lambda *_: None))
+
     # ---- schedules ----
 
     def invoke(self, event: dict[str, Any], attempt: int = 0) -> None:
@@ -346,7 +396,7 @@ class Deployment:
             self._engine.say(f"{task}: {answer if how == 'answered' else how}")
             if how != "answered" and attempt < 1:
                 self._engine.after(60, lambda: self.invoke(event, attempt + 1))
-            if task == "sweep" and (how != "answered" or answer["problems"] or not answer["finished"]):
+            if task == "sweep" and (how != "answered" or answer["problems"]):
                 # What it suspended, say, it may have told nobody: the next sweep does.
                 self.unheard.update(self._account.instances)
 
@@ -378,7 +428,9 @@ class Deployment:
         chance = random.Random(seed)
         seeded = SimpleNamespace(Random=lambda: chance)
         ids = SimpleNamespace(uuid4=lambda: uuid.UUID(int=chance.getrandbits(128)))
-        replaced = [
+        hurry = self._weather.hurry
+        replaced: list[tuple[Any, str, Any]] = [
+            (app, "FANS_OUT", timedelta(seconds=hurry.seconds) if hurry else app.FANS_OUT),
             (runtime, "client", self.clients.__getitem__),
             (runtime, "now", self._engine.now),
             (runtime, "sleep", self._engine.pause),
@@ -469,6 +521,7 @@ def settings(limits: Limits, window_minutes: int, *, take_over: bool, allow_broa
         state_table=STATE,
         work_queue_url="work",
         retry_state_machine_arn="machine",
+        resume_state_machine_arn="resume",
         role_path=PATH,
         create_missing_profiles=True,
         allow_broad_roles=allow_broad,

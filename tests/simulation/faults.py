@@ -67,6 +67,9 @@ class Fault(StrEnum):
     RECORD_GARBLED = "record garbled"
     DEAD_LETTER = "dead letter"
     RETAGGED = "500 instances retagged at once"
+    TIME_UP = "a run's time is up midway"
+    RUN_TWICE = "a run is made twice"
+    TOKEN_LOST = "EC2 takes a token no longer"
 
 
 CRASHES_BEFORE = frozenset(
@@ -118,6 +121,25 @@ STRIKES: Mapping[Kind, tuple[Fault, ...]] = {
 }
 
 
+@dataclass(frozen=True)
+class Hurry:
+    """How little time a run of a sweep or a fan-out has, so that it takes several.
+
+    Attributes:
+        rng: for what this alone decides.
+        seconds: how long a run works before it hands over, at most.
+        page: how many instances EC2 shows at once.
+        twice: the chance that the machine has a run made twice.
+        lost: the chance that EC2 takes a token no longer that another run got.
+    """
+
+    rng: random.Random
+    seconds: float
+    page: int
+    twice: float
+    lost: float
+
+
 @dataclass
 class Weather:
     """How rough one schedule is.
@@ -133,6 +155,7 @@ class Weather:
         slow: how long a slow call takes at most, in seconds.
         drop, copy, late: the chances that an event is lost, comes twice, or is delayed; `delay` in seconds at most.
         rough: whether anything goes wrong at the moment.
+        hurry: how little time runs have, if they have too little for all.
         down: the calls of which none gets through at the moment.
         met: how often each fault happened.
     """
@@ -149,6 +172,7 @@ class Weather:
     copy: float
     late: float
     delay: float
+    hurry: Hurry | None = None
     rough: bool = False
     down: Kind | None = None
     met: Counter[Fault] = field(default_factory=Counter)

@@ -254,8 +254,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "takes rows that go while they are swept for deleted",
         "rolekeeper.fleet.sweep",
-        "self._recheck(key, whole, seen=True)",
-        "self._recheck(key, whole, seen=False)",
+        "self._recheck(key, scans, seen=True)",
+        "self._recheck(key, scans, seen=False)",
         seed=131,
     ),
     # ---- how much at once ----
@@ -411,9 +411,45 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "finds nothing in the fleet by sweeping",
         "rolekeeper.fleet.sweep",
-        "            self.result.sent += self.queue.send(differing",
-        "            self.result.sent += self.queue.send([]",
+        "        self.result.sent += self.queue.send(differing",
+        "        self.result.sent += self.queue.send([]",
         seed=23,
+    ),
+    _mutant(
+        "forgets the rest of a sweep",
+        "rolekeeper.fleet.sweep",
+        "                elif not swept.finished and not self.resumed:",
+        "                elif False:",
+    ),
+    _mutant(
+        "drops the token with which a sweep goes on",
+        "rolekeeper.fleet.sweep",
+        "                rest.token = token",
+        '                rest.token = ""',
+    ),
+    _mutant(
+        "goes on behind the row that a sweep has to check next",
+        "rolekeeper.fleet.sweep",
+        "                rest.row = key\n",
+        "                rest.row = keys[-1]\n",
+    ),
+    _mutant(
+        "takes the run of a sweep that dies for its end",
+        "rolekeeper.fleet.sweep",
+        "        if not (self.gives_way and last.goes_on(self.now())):",
+        "        if not (self.gives_way and last.until):",
+    ),
+    _mutant(
+        "forgets the rest of a fan-out",
+        "rolekeeper.mappings.publish",
+        "        if not done.finished:",
+        "        if False:",
+    ),
+    _mutant(
+        "drops the token with which a fan-out goes on",
+        "rolekeeper.mappings.scan",
+        "                done = replace(done, sent=done.sent + sent, token=token, finished=not token)",
+        '                done = replace(done, sent=done.sent + sent, token="", finished=not token)',
     ),
     _mutant(
         "acknowledges what it couldn't finish",

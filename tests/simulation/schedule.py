@@ -15,7 +15,7 @@ from simulation.clients import DynamoDbClient, Ec2Client, IamClient, Senders
 from simulation.convergence import Settled
 from simulation.deployment import Deployment, settings
 from simulation.engine import Engine
-from simulation.faults import STRIKES, Fault, Kind, Weather
+from simulation.faults import STRIKES, Fault, Hurry, Kind, Weather
 from simulation.invariants import ROWS, STATE, Promises, Violation
 
 WINDOW_MINUTES = 10
@@ -24,6 +24,8 @@ STORMS, FLEETS = 1.3, 6
 STORM = 500
 # As long as a profile usually takes to propagate, in seconds.
 QUICK = 3
+# In this share of the schedules a sweep or a fan-out takes several runs.
+HURRIED = 0.15
 # This share of the instances is managed by an AWS service.
 MANAGED = 0.03
 # The longest backoff: a retry loop's hour, and eight receives of a message that fails.
@@ -99,6 +101,7 @@ def plan(seed: int) -> Plan:
         copy=rng.choice((0, 0.2)),
         late=rng.choice((0, 0.2)),
         delay=rng.choice((2, 30, 300)),
+        hurry=None if storm else hurry(seed),
     )
     timings = Timings(
         pending=rng.choice((2, 20)),
@@ -131,6 +134,15 @@ def plan(seed: int) -> Plan:
         swept=storm or rng.random() < 0.9,
         allow_broad=rng.random() < 0.5,
     )
+
+
+def hurry(seed: int) -> Hurry | None:
+    """How little time runs have in a seed's schedule; decided apart, so that the others are as without it."""
+    rng = random.Random(seed * 101 + 29)
+    if rng.random() >= HURRIED:
+        return None
+    seconds, page = rng.choice((0, 0.1, 1)), rng.choice((1, 1, 3))
+    return Hurry(rng, seconds, page, twice=rng.choice((0, 0.1)), lost=rng.choice((0, 0.3)))
 
 
 class Schedule:
@@ -186,7 +198,13 @@ class Schedule:
 
     def _connect(self) -> None:
         outside = self.deployment.outside
-        senders = Senders(outside, send=self.deployment.send, loop=self.deployment.loop, invoke=self.deployment.invoke)
+        senders = Senders(
+            outside,
+            send=self.deployment.send,
+            loop=self.deployment.loop,
+            resume=self.deployment.resume,
+            invoke=self.deployment.invoke,
+        )
         self.deployment.clients.update(
             {
                 "ec2": Ec2Client(self.engine, self.weather, outside, self.account, self.promises),
@@ -287,8 +305,10 @@ class Schedule:
             return
         self.promises.check(
             5,
-            not (deployment.waiting or deployment.loops or deployment.dead_letters),
-            lambda: f"{[each.id for each in deployment.waiting]} and {deployment.loops} loops go on",
+            not (deployment.waiting or deployment.loops or deployment.resumed or deployment.dead_letters),
+            lambda: (
+                f"{[each.id for each in deployment.waiting]}, {deployment.loops + deployment.resumed} executions go on"
+            ),
         )
         deployment.sweep()
         engine.play(engine.seconds + 600)

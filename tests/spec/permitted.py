@@ -13,11 +13,12 @@ OTHER_ACCOUNT, OTHER_REGION = "999999999999", "eu-west-1"
 EVENT, RETRY, MAPPING, SCHEDULE, STATE = (
     *("OnInstanceEventRole", "OnRetryRole", "OnMappingChangeRole", "OnScheduleRole", "OnStateChangeRole"),
 )
-LOOP = "RetryStateMachineRole"
+LOOP, RESUME = "RetryStateMachineRole", "ResumeStateMachineRole"
+MACHINES = (LOOP, RESUME)
 RECONCILING, PUBLISHING = (EVENT, RETRY), (MAPPING, SCHEDULE)
 LOOKING = (*RECONCILING, *PUBLISHING)
 FUNCTIONS = (*LOOKING, STATE)
-ALL = (*FUNCTIONS, LOOP)
+ALL = (*FUNCTIONS, *MACHINES)
 STRANGER = "an administrator of another account"
 USER = "a user without permissions"
 ADMIN, ME, ANOTHER = "an administrator of this account", "AIDAADMIN", "AIDAGRACE"
@@ -76,6 +77,8 @@ PLACES = {
     "own key": _here("kms", "key/own"),
     "function": _here("lambda", "function:somebodys"),
     "machine": _here("states", "stateMachine:somebodys"),
+    "resume machine elsewhere": f"arn:aws:states:{OTHER_REGION}:{ACCOUNT}:stateMachine:rolekeeper-resume",
+    "resume machine of others": _there("states", "stateMachine:rolekeeper-resume"),
     "log": _here("logs", "log-group:somebodys:log-stream:one"),
     "alarm": _here("cloudwatch", "alarm:somebodys"),
     "alarm elsewhere": f"arn:aws:cloudwatch:{OTHER_REGION}:{ACCOUNT}:alarm:rolekeeper-contested",
@@ -317,11 +320,11 @@ TABLES = [
 
 QUEUES = [
     *may(EVENT, "sqs:ReceiveMessage sqs:DeleteMessage sqs:GetQueueAttributes", "WorkQueue"),
-    *may_not((RETRY, MAPPING, SCHEDULE, STATE, LOOP), "sqs:ReceiveMessage sqs:DeleteMessage", "WorkQueue"),
+    *may_not((RETRY, MAPPING, SCHEDULE, STATE, *MACHINES), "sqs:ReceiveMessage sqs:DeleteMessage", "WorkQueue"),
     *may_not(EVENT, "sqs:ReceiveMessage sqs:DeleteMessage", ("DeadLetterQueue", "queue", "queue of others")),
     *may((*PUBLISHING, STATE), "sqs:SendMessage", "WorkQueue"),
-    *may_not((*RECONCILING, LOOP), "sqs:SendMessage", "WorkQueue"),
-    *may((*PUBLISHING, STATE, LOOP), "sqs:SendMessage", "DeadLetterQueue"),
+    *may_not((*RECONCILING, *MACHINES), "sqs:SendMessage", "WorkQueue"),
+    *may((*PUBLISHING, STATE, *MACHINES), "sqs:SendMessage", "DeadLetterQueue"),
     *may_not(RECONCILING, "sqs:SendMessage", "DeadLetterQueue"),
     *may_not(ALL, "sqs:SendMessage", ("queue", "queue of others")),
     *may_not(ALL, "sqs:PurgeQueue sqs:DeleteQueue sqs:SetQueueAttributes", ("WorkQueue", "DeadLetterQueue")),
@@ -344,19 +347,19 @@ QUEUES = [
 
 MAILS = [
     *may(FUNCTIONS, "events:PutEvents", "bus", source="rolekeeper"),
-    *may_not(LOOP, "events:PutEvents", "bus", source="rolekeeper"),
+    *may_not(MACHINES, "events:PutEvents", "bus", source="rolekeeper"),
     *may_not(FUNCTIONS, "events:PutEvents", "bus", source="aws.ec2"),
     *may_not(FUNCTIONS, "events:PutEvents", "bus", source=("rolekeeper", "somebody")),
     *may_not(FUNCTIONS, "events:PutEvents", ("other bus", "bus elsewhere", "bus of others"), source="rolekeeper"),
     *may_not(FUNCTIONS, "events:DeleteEventBus", "bus"),
     *may_not(FUNCTIONS, "events:PutRule events:PutTargets events:DisableRule", ("InstanceStateRule", "rule")),
     *may(FUNCTIONS, "sns:Publish", "AlarmTopic"),
-    *may_not(LOOP, "sns:Publish", "AlarmTopic"),
+    *may_not(MACHINES, "sns:Publish", "AlarmTopic"),
     *may_not(FUNCTIONS, "sns:Publish", "AlarmTopic", tls="false"),
     *may_not(FUNCTIONS, "sns:Publish", ("topic", "topic of others")),
     *may_not(FUNCTIONS, "sns:Subscribe sns:SetTopicAttributes sns:DeleteTopic", "AlarmTopic"),
     *may(FUNCTIONS, "kms:GenerateDataKey kms:Decrypt", "AlarmKey"),
-    *may_not(LOOP, "kms:Decrypt", "AlarmKey"),
+    *may_not(MACHINES, "kms:Decrypt", "AlarmKey"),
     *may_not(FUNCTIONS, "kms:Decrypt kms:GenerateDataKey", "key"),
     *may_not(FUNCTIONS, "kms:ScheduleKeyDeletion kms:PutKeyPolicy", "AlarmKey"),
     *may(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT),
@@ -381,16 +384,23 @@ MAILS = [
 
 CODE = [
     *may(EVENT, "states:StartExecution", "RetryStateMachine"),
-    *may_not((RETRY, *PUBLISHING, STATE, LOOP), "states:StartExecution", "RetryStateMachine"),
-    *may_not(EVENT, "states:StartExecution", "machine"),
+    *may_not((RETRY, *PUBLISHING, STATE, *MACHINES), "states:StartExecution", "RetryStateMachine"),
+    *may(PUBLISHING, "states:StartExecution", "ResumeStateMachine"),
+    *may_not((*RECONCILING, STATE, *MACHINES), "states:StartExecution", "ResumeStateMachine"),
+    *may_not((EVENT, *PUBLISHING), "states:StartExecution", "machine"),
+    *may_not(PUBLISHING, "states:StartExecution", ("resume machine elsewhere", "resume machine of others")),
     *may_not(EVENT, "states:DeleteStateMachine states:UpdateStateMachine", "RetryStateMachine"),
+    *may_not(PUBLISHING, "states:DeleteStateMachine states:UpdateStateMachine", "ResumeStateMachine"),
     *may(STATE, "lambda:InvokeFunction", "OnSchedule"),
     *may_not(STATE, "lambda:InvokeFunction", ("OnRetry", "OnInstanceEvent", "function")),
     *may(LOOP, "lambda:InvokeFunction", "OnRetry"),
     *may_not(LOOP, "lambda:InvokeFunction", ("OnSchedule", "OnMappingChange", "function")),
+    *may(RESUME, "lambda:InvokeFunction", "OnSchedule"),
+    *may_not(RESUME, "lambda:InvokeFunction", ("OnRetry", "OnMappingChange", "function")),
     *may_not(LOOKING, "lambda:InvokeFunction", ("OnRetry", "OnSchedule", "function")),
     *may_not(STATE, "lambda:UpdateFunctionCode lambda:AddPermission", "OnSchedule"),
     *may_not(LOOP, "lambda:UpdateFunctionCode lambda:AddPermission", "OnRetry"),
+    *may_not(RESUME, "lambda:UpdateFunctionCode lambda:AddPermission", "OnSchedule"),
     *may(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by="OnScheduleSweep"),
     *may(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by="OnScheduleExpiries"),
     *may_not(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by="rule"),
@@ -417,22 +427,22 @@ WRITING = [
         for role, log in LOGS.items()
         for each in may_not(role, "logs:DeleteLogStream logs:GetLogEvents", f"{log}:1")
     ),
-    *may_not((RETRY, MAPPING, SCHEDULE, STATE, LOOP), "logs:PutLogEvents", "OnInstanceEventLogs:1"),
+    *may_not((RETRY, MAPPING, SCHEDULE, STATE, *MACHINES), "logs:PutLogEvents", "OnInstanceEventLogs:1"),
     *may_not(EVENT, "logs:PutLogEvents", "OnRetryLogs:1"),
     *may_not(ALL, "logs:PutLogEvents logs:CreateLogStream", "log"),
-    *may(LOOP, "logs:CreateLogDelivery logs:ListLogDeliveries", "everything"),
-    *may_not(LOOP, "logs:DeleteResourcePolicy", "everything"),
+    *may(MACHINES, "logs:CreateLogDelivery logs:ListLogDeliveries", "everything"),
+    *may_not(MACHINES, "logs:DeleteResourcePolicy", "everything"),
     *may_not(LOOP, "logs:PutLogEvents logs:DeleteLogStream", "RetryStateMachineLogs:1"),
 ]
 
 TRUST = [
     *may(LAMBDA, "sts:AssumeRole", FUNCTIONS),
-    *may(STATES, "sts:AssumeRole", LOOP, of=ACCOUNT),
-    *may_not(STATES, "sts:AssumeRole", LOOP, of=OTHER_ACCOUNT),
-    *may_not(STATES, "sts:AssumeRole", LOOP),
-    *may_not(STATES, "sts:TagSession", LOOP, of=ACCOUNT),
+    *may(STATES, "sts:AssumeRole", MACHINES, of=ACCOUNT),
+    *may_not(STATES, "sts:AssumeRole", MACHINES, of=OTHER_ACCOUNT),
+    *may_not(STATES, "sts:AssumeRole", MACHINES),
+    *may_not(STATES, "sts:TagSession", MACHINES, of=ACCOUNT),
     *may_not(STATES, "sts:AssumeRole", FUNCTIONS),
-    *may_not(LAMBDA, "sts:AssumeRole", LOOP, of=ACCOUNT),
+    *may_not(LAMBDA, "sts:AssumeRole", MACHINES, of=ACCOUNT),
     *may_not(LAMBDA, "sts:TagSession", FUNCTIONS),
     *may_not((EC2, EVENTBRIDGE, STRANGER, USER), "sts:AssumeRole", ALL),
     *may_not(STRANGER, "sts:AssumeRole", LOOP, of=ACCOUNT),

@@ -44,7 +44,11 @@ ARNS = {
     "AWS::StepFunctions::StateMachine": REFS["AWS::StepFunctions::StateMachine"],
 }
 # The property by which a resource names itself. The others' names are CloudFormation's: the stack's and their own here.
-NAMES = {"AWS::CloudWatch::Alarm": "AlarmName", "AWS::Logs::LogGroup": "LogGroupName"}
+NAMES = {
+    "AWS::CloudWatch::Alarm": "AlarmName",
+    "AWS::Logs::LogGroup": "LogGroupName",
+    "AWS::StepFunctions::StateMachine": "StateMachineName",
+}
 
 
 @functools.cache

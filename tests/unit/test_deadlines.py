@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from fixtures.account import FakeAccount, mapping_key, waiting
+from rolekeeper.app import FANS_OUT
 from rolekeeper.aws import CONFIG
+from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.aws.queue import LONGEST_DELAY
+from rolekeeper.aws.queue import ENTRIES, LONGEST_DELAY
 from rolekeeper.fleet import expiry
-from rolekeeper.fleet.sweep import FLEET_RESERVE, MAPPINGS_RESERVE
+from rolekeeper.fleet.sweep import GOES_ON, RESERVE
 from rolekeeper.instances.reconcile import CROWDED, LOOKS, VISIBLE_WITHIN
 from rolekeeper.instances.requests import LONGEST_WAIT, PROPAGATION
 from rolekeeper.storage import layout
@@ -250,13 +252,21 @@ def test_two_sweeps_never_run_at_the_same_time() -> None:
     assert source("OnSchedule", "Sweep")["RetryPolicy"]["MaximumEventAgeInSeconds"] <= SWEEPS_EVERY
 
 
-def test_a_sweep_has_time_to_end_properly_when_its_last_page_is_answered_by_nobody() -> None:
-    """EC2 twice, the state table, the queue."""
-    assert 4 * WORST_CALL < FLEET_RESERVE < timeout("OnSchedule") / 2
+def test_a_run_of_a_sweep_has_minutes_and_time_to_hand_over_when_its_last_page_is_answered_by_nobody() -> None:
+    """EC2 twice, the state table, the queue; then what has no row, and the machine."""
+    assert 3 * MINUTE <= timeout("OnSchedule") - RESERVE <= 6 * MINUTE, "little is done again where it dies"
+    assert 6 * WORST_CALL < RESERVE
 
 
-def test_a_sweep_has_time_to_say_that_it_is_unfinished_when_a_call_for_its_last_row_is_answered_by_nobody() -> None:
-    assert WORST_CALL + 50 * CALL < MAPPINGS_RESERVE < FLEET_RESERVE
+def test_a_run_that_publishes_has_time_to_hand_over_when_its_last_page_is_answered_by_nobody() -> None:
+    page = 2 * WORST_CALL + FILTER_VALUES / ENTRIES * CALL
+    assert FANS_OUT.total_seconds() + page + WORST_CALL < timeout("OnMappingChange")
+
+
+def test_a_sweep_that_goes_on_is_left_alone_for_a_run_and_a_few_tries_of_it_and_overdue_only_later() -> None:
+    overdue = PARAMETERS["SweepOverdueHours"]["Default"] * HOUR
+    assert 3 * timeout("OnSchedule") < GOES_ON.total_seconds()
+    assert GOES_ON.total_seconds() + 2 * SWEEPS_EVERY + timeout("OnSchedule") < overdue, "where its machine died"
 
 
 # ---- who notices, and how long what was lost is kept ----

@@ -135,17 +135,14 @@ class Older:
 
     def __init__(self, world: FakeAccount, members: Iterable[str] | None) -> None:
         self._world = world
-        self._known = None if members is None else {"PaginationConfig", *members}
+        self._known = None if members is None else set(members)
         shape = None if members is None else SimpleNamespace(members=dict.fromkeys(members))
         model = SimpleNamespace(operation_model={"DescribeInstances": SimpleNamespace(input_shape=shape)}.__getitem__)
         self.meta = SimpleNamespace(service_model=model)
 
-    def get_paginator(self, name: str) -> SimpleNamespace:
-        def paginate(**arguments: Any) -> Any:
-            assert self._known is None or arguments.keys() <= self._known, "botocore refuses what it doesn't know"
-            return self._world.ec2.get_paginator(name).paginate(**arguments)
-
-        return SimpleNamespace(paginate=paginate)
+    def describe_instances(self, **arguments: Any) -> Any:
+        assert self._known is None or arguments.keys() <= self._known, "botocore refuses what it doesn't know"
+        return self._world.ec2.describe_instances(**arguments)
 
 
 def _managed(world: FakeAccount, *, hidden: bool) -> str:
@@ -193,7 +190,7 @@ def test_an_sdk_that_cant_ask_for_hidden_instances_shows_the_others_and_who_mana
 def test_who_manages_an_instance_is_read_from_its_operator(operator: dict[str, Any], managed_by: str) -> None:
     row = {"InstanceId": "i-1", "State": {"Name": "running"}, **operator}
     page = {"Reservations": [{"Instances": [row]}]}
-    client = SimpleNamespace(meta=EC2_META, get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [page]))
+    client = SimpleNamespace(meta=EC2_META, describe_instances=lambda **_: page)
     assert _ec2(client).instances(["i-1"])["i-1"].managed_by == managed_by
 
 

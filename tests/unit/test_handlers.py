@@ -277,6 +277,20 @@ def test_a_minute_sweeps_again_until_a_sweep_came_to_its_end(desk: MappingsFixtu
     assert "timers" in on_schedule.handler(sample("expiries"), CONTEXT)
 
 
+def test_the_machine_has_the_rest_of_a_sweep_and_of_a_fan_out_done(desk: MappingsFixture) -> None:
+    launched(desk, workload="s3-reader")
+    hurried: Any = SimpleNamespace(**vars(CONTEXT) | {"get_remaining_time_in_millis": lambda: 1_000})
+    first = on_schedule.handler(sample("sweep"), hurried)
+    (started,) = desk.world.machine.started
+    assert started["input"] == {**first, "task": "sweep", "id": sample("sweep")["id"], "finished": False}
+    last = on_schedule.handler(started["input"], CONTEXT)
+    assert (last["instances"], last["sent"], last["finished"]) == (1, 1, True)
+    mapping = {"tag_key": "workload", "tag_value": "s3-reader"}
+    answer = on_schedule.handler({"task": "fan-out", "id": "edit-1", "mapping": mapping, "cause": "edited"}, CONTEXT)
+    assert (answer["sent"], answer["finished"]) == (1, True)
+    assert [each["detail"]["cause"] for each in desk.sent()] == ["sweep", "edited"]
+
+
 def test_a_pin_that_is_written_has_its_instance_reconciled(desk: MappingsFixture) -> None:
     launched(desk)
     assert on_state_change.handler(sample("pin-written"), CONTEXT) == {"batchItemFailures": []}

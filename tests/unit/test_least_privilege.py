@@ -23,6 +23,8 @@ import runtime
 from fixtures.account import ACCOUNT, MAPPING_TABLE, REGION, FakeAccount, mapping_key, new_account, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
+from rolekeeper.app import FANS_OUT
+from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.aws.queue import request
 from rolekeeper.instances.requests import RetryState
 from rolekeeper.mappings.publish import NEARLY_FULL
@@ -98,6 +100,8 @@ class Stories:
     def __init__(self, world: FakeAccount, heard: Heard, patch: pytest.MonkeyPatch) -> None:
         self.desk, self.world = MappingsFixture(world), world
         self._heard, self._running = heard, ""
+        # Of each function's time.
+        self.seconds_left = 840
         self.desk.clients = {
             service: Recorded(service, client, self._hear) for service, client in self.desk.clients.items()
         }
@@ -119,7 +123,7 @@ class Stories:
             memory_limit_in_mb=512,
             invoked_function_arn=f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}",
             aws_request_id="request-1",
-            get_remaining_time_in_millis=lambda: 840_000,
+            get_remaining_time_in_millis=lambda: self.seconds_left * 1000,
         )
         handlers: dict[str, Callable[[Any, Any], Any]] = {
             "OnMappingChange": on_mapping_change.handler,
@@ -233,8 +237,31 @@ def pinned(stories: Stories, function: str) -> None:
     assert world.carries(instance) == "pinned"
 
 
+def a_rest_is_handed_over(stories: Stories, function: str) -> None:
+    """Time is up after a page: of the sweep, or of a mapping's instances. The machine has the rest done."""
+    world, desk = stories.world, stories.desk
+    desk.role("web")
+    desk.limits = Limits(1_000, 100)
+    for _ in range(FILTER_VALUES + 1):
+        world.launch(workload="web")
+    if function == "OnMappingChange":
+        desk.put("workload=web", role="web")
+        world.calls.before("SendMessageBatch", lambda: world.clock.sleep(FANS_OUT.total_seconds()))
+        assert stories.judge(function, "workload=web") == "Published"
+    else:
+        stories.seconds_left = 0
+        stories.run(function, {"id": "sweep"})
+        stories.seconds_left = 840
+        stories.run(function, world.machine.started[0]["input"])
+    assert len(world.machine.started) == 1
+
+
 STORIES = [
-    *((story, name) for story in (a_mapping_lives, a_row_is_nearly_full) for name in ("OnMappingChange", "OnSchedule")),
+    *(
+        (story, name)
+        for story in (a_mapping_lives, a_row_is_nearly_full, a_rest_is_handed_over)
+        for name in ("OnMappingChange", "OnSchedule")
+    ),
     (the_mode_is_deployed_anew, "OnSchedule"),
     (a_loop_changes_an_instance, "OnRetry"),
     (pinned, "OnInstanceEvent"),

@@ -17,7 +17,7 @@ SERVICES = {
     "telemetry.py": ("events",),
     "aws/ec2.py": ("ec2",),
     "aws/iam.py": ("iam",),
-    "aws/queue.py": ("sqs", "lambda"),
+    "aws/queue.py": ("sqs", "states", "lambda"),
     "instances/requests.py": ("states",),
     "mail.py": ("sns",),
     "mappings/table.py": ("dynamodb",),
@@ -55,7 +55,7 @@ def called() -> set[str]:
     for module, services in SERVICES.items():
         for node in ast.walk(ast.parse((CODE / module).read_text())):
             if operation := _operation(node):
-                service = services[-1] if operation == "invoke" else services[0]
+                service = services[{"invoke": -1, "start_execution": -2}.get(operation, 0) if services[1:] else 0]
                 action = f"{service}:{''.join(word.capitalize() for word in operation.split('_'))}"
                 actions |= AUTHORIZED_AS.get(action, {action})
     return actions

@@ -1,5 +1,6 @@
 """Rows at an operator's desk: published, refused, tied, waiting, removed; and what nobody may notice."""
 
+import json
 from collections import Counter
 from copy import deepcopy
 from datetime import timedelta
@@ -10,11 +11,23 @@ import pytest
 
 from fakes.dynamodb_values import ITEM_BYTES
 from fakes.ec2 import client_error
-from fixtures.account import ACCOUNT, MAPPING_TABLE, FakeAccount, KilledError, kill, mapping_key
+from fixtures.account import (
+    ACCOUNT,
+    MAPPING_TABLE,
+    RESUME_MACHINE,
+    FakeAccount,
+    KilledError,
+    kill,
+    mapping_key,
+    refusing,
+)
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
-from rolekeeper.aws.errors import CorruptItemError, RetryableError
+from rolekeeper import app
+from rolekeeper.aws import ec2
+from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError, StaleTokenError
+from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.resolve import mapping_keys, resolve
-from rolekeeper.mappings.scan import Scan
+from rolekeeper.mappings.scan import FanOut, Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import Mode, WhenOccupied
 from rolekeeper.settings import Limits
@@ -1011,3 +1024,114 @@ def test_a_row_that_went_while_its_record_was_damaged_does_not_rise_again(desk: 
     with pytest.raises(CorruptItemError):
         desk.publish("workload=web")
     assert desk.row("workload=web") == {}
+
+
+# ---- more instances than a run has time for ----
+
+
+@pytest.fixture
+def hurried(desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run has time for 300 instances, which are three pages: each ten take a second."""
+    monkeypatch.setattr(ec2, "FILTER_VALUES", 100)
+    monkeypatch.setattr(app, "FANS_OUT", timedelta(seconds=29))
+    desk.limits = Limits(1_000, 100)
+
+    def passes() -> None:
+        desk.world.clock.sleep(1)
+        desk.world.calls.after("SendMessageBatch", passes)
+
+    passes()
+
+
+def resumed(desk: MappingsFixture, event: Any, *, in_time: bool = False) -> FanOut:
+    """A run of the machine's."""
+    return desk.app().sender.go_on(json.loads(json.dumps(event)), event["id"], lambda: in_time)
+
+
+def launched(desk: MappingsFixture, count: int) -> list[str]:
+    return [desk.world.launch(workload="web") for _ in range(count)]
+
+
+def test_a_fan_out_that_has_time_starts_no_execution(desk: MappingsFixture) -> None:
+    instances = launched(desk, 3)
+    desk.edit("workload=web", role="web")
+    assert desk.sent_ids() == instances
+    assert desk.world.machine.started == []
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_fan_out_of_a_thousand_with_time_for_300_sends_each_once(desk: MappingsFixture) -> None:
+    instances = launched(desk, 1_000)
+    assert desk.edit("workload=web", role="web").status is Status.PUBLISHED
+    assert not desk.world.revisions.read(mapping_key("workload=web")).untold, "the machine has it"
+    (started,) = desk.world.machine.started
+    assert (started["stateMachineArn"], started["input"]["sent"]) == (RESUME_MACHINE, 300)
+    event, runs = started["input"], 0
+    while not event["finished"]:
+        event, runs = resumable(Task.FAN_OUT, event["id"], resumed(desk, event)), runs + 1
+    messages = desk.sent()
+    assert sorted(each["detail"]["instance-id"] for each in messages) == sorted(instances)
+    assert {each["detail"]["cause"] for each in messages} == {"mapping changed: workload=web"}
+    assert (event["sent"], runs) == (1_000, 7)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_fan_out_whose_run_dies_after_it_was_handed_over_repeats_only_what_that_run_sent(
+    desk: MappingsFixture,
+) -> None:
+    instances = launched(desk, 700)
+    desk.world.calls.after("StartExecution", kill)
+    with pytest.raises(KilledError):
+        desk.edit("workload=web", role="web")
+    desk.publish("workload=web")
+    first, second = desk.world.machine.started
+    assert first["name"] == second["name"], "so Step Functions takes it for the one that it runs"
+    resumed(desk, first["input"], in_time=True)
+    assert Counter(desk.sent_ids()) == Counter([*instances, *instances[:300]])
+
+
+@pytest.mark.usefixtures("hurried")
+def test_each_revision_is_handed_over_by_itself(desk: MappingsFixture) -> None:
+    launched(desk, 301)
+    for role in ("web", "api"):
+        desk.edit("workload=web", role=role)
+    first, second = desk.world.machine.started
+    assert first["name"] != second["name"]
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_run_of_a_fan_out_that_dies_or_comes_twice_repeats_its_own_page_only(desk: MappingsFixture) -> None:
+    instances = launched(desk, 900)
+    desk.edit("workload=web", role="web")
+    event = desk.world.machine.started[0]["input"]
+    desk.sent()
+    assert resumed(desk, event) == resumed(desk, event)
+    assert Counter(desk.sent_ids()) == Counter(instances[300:400] * 2)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_fan_out_whose_token_ec2_takes_no_longer_begins_anew_a_few_times(desk: MappingsFixture) -> None:
+    instances = launched(desk, 301)
+    desk.edit("workload=web", role="web")
+    event = desk.world.machine.started[0]["input"]
+    desk.sent()
+    for _ in range(ec2.RESTARTS):
+        desk.world.calls.before("DescribeInstances", refusing("InvalidNextToken"))
+        event = resumable(Task.FAN_OUT, event["id"], resumed(desk, event))
+    assert any("read anew" in each["message"] for each in desk.world.logged())
+    assert resumed(desk, event, in_time=True).finished
+    assert desk.sent_ids() == instances
+    desk.world.calls.before("DescribeInstances", refusing("InvalidNextToken"))
+    with pytest.raises(StaleTokenError):
+        resumed(desk, event)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_fan_out_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: MappingsFixture) -> None:
+    launched(desk, 301)
+    desk.edit("workload=web", role="web")
+    event = desk.world.machine.started[0]["input"]
+    desk.world.calls.before("SendMessageBatch", refusing("AccessDenied", "no"))
+    with pytest.raises(AccessDeniedError):
+        resumed(desk, event)
+    assert desk.world.metrics.counts["PermissionDenied"] == 1

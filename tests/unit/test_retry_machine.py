@@ -2,17 +2,14 @@
 
 import json
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
-from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_sqs
 
+from fixtures.machines import Answer, MachineOnMoto, on_moto
 from support import templates
 
 ROOT = Path(__file__).parents[2]
@@ -85,76 +82,24 @@ def test_the_longest_loop_fits_its_history_and_its_timeout() -> None:
 
 # ---- run ----
 
-Answer = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-class Reservation:
-    """The machine on moto, with on_retry answered by a function of the test's."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.asked: list[dict[str, Any]] = []
-        self._answer: Answer = lambda tick: tick
-        room = self
-
-        def invoke(_self: Any, _name: str, _qualifier: str | None, body: Any, _headers: Any, response: Any) -> bytes:
-            tick = json.loads(body)
-            room.asked.append(tick)
-            try:
-                return json.dumps(room._answer(tick)).encode()
-            except RuntimeError as error:
-                response["x-amz-function-error"] = "Unhandled"
-                return json.dumps({"errorType": "RuntimeError", "errorMessage": str(error)}).encode()
-
-        monkeypatch.setattr(LambdaSimpleBackend, "invoke", invoke)
-        iam = boto3.client("iam")
-        role = iam.create_role(RoleName="any", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-        on_retry = boto3.client("lambda").create_function(
-            FunctionName="on-retry", Runtime="python3.13", Role=role, Handler="x.y", Code={"ZipFile": b"none"}
-        )["FunctionArn"]
-        self.sqs = boto3.client("sqs")
-        self.dead_letters = self.sqs.create_queue(QueueName="dead-letters")["QueueUrl"]
-        definition = TEXT
-        for name, value in {
-            "Partition": "aws",
-            "OnRetryFunctionArn": on_retry,
-            "DeadLetterQueueUrl": self.dead_letters,
-        }.items():
-            definition = definition.replace(f"${{{name}}}", value)
-        self.sfn = boto3.client("stepfunctions")
-        self.machine = self.sfn.create_state_machine(name="retry", definition=definition, roleArn=role)[
-            "stateMachineArn"
-        ]
-
-    def run(self, answer: Answer) -> dict[str, Any]:
-        """Start a loop with the sample tick, without its wait, and return how it ended."""
-        self._answer = answer
-        execution = self.sfn.start_execution(
-            stateMachineArn=self.machine, input=json.dumps({**TICK, "wait_seconds": 0})
-        )["executionArn"]
-        for _ in range(200):
-            ended = self.sfn.describe_execution(executionArn=execution)
-            if ended["status"] != "RUNNING":
-                return dict(ended)
-            time.sleep(0.05)
-        raise AssertionError("the loop did not end")
-
 
 @pytest.fixture
-def room(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reservation]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws(config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}):
-        yield Reservation(monkeypatch)
+def room(monkeypatch: pytest.MonkeyPatch) -> Iterator[MachineOnMoto]:
+    with on_moto(monkeypatch):
+        yield MachineOnMoto(monkeypatch, "retry", "OnRetryFunctionArn")
 
 
-def test_an_instance_is_asked_about_until_it_is_done(room: Reservation) -> None:
+def run(room: MachineOnMoto, answer: Answer) -> dict[str, Any]:
+    """A loop with the sample tick, without its wait."""
+    return room.run({**TICK, "wait_seconds": 0}, answer)
+
+
+def test_an_instance_is_asked_about_until_it_is_done(room: MachineOnMoto) -> None:
     def answer(tick: dict[str, Any]) -> dict[str, Any]:
         attempt = tick["attempt"] + 1
         return {**tick, "attempt": attempt, "outcome": "waiting" if attempt < 3 else "done"}
 
-    ended = room.run(answer)
+    ended = run(room, answer)
 
     assert ended["status"] == "SUCCEEDED"
     assert [tick["attempt"] for tick in room.asked] == [0, 1, 2]
@@ -162,18 +107,18 @@ def test_an_instance_is_asked_about_until_it_is_done(room: Reservation) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["done", "parked", "gone"])
-def test_whatever_is_not_waiting_ends_the_loop(room: Reservation, outcome: str) -> None:
-    ended = room.run(lambda tick: {**tick, "outcome": outcome})
+def test_whatever_is_not_waiting_ends_the_loop(room: MachineOnMoto, outcome: str) -> None:
+    ended = run(room, lambda tick: {**tick, "outcome": outcome})
 
     assert ended["status"] == "SUCCEEDED"
     assert len(room.asked) == 1
 
 
-def test_a_fault_of_ours_is_not_repeated_but_leaves_a_request_that_can_be_redriven(room: Reservation) -> None:
+def test_a_fault_of_ours_is_not_repeated_but_leaves_a_request_that_can_be_redriven(room: MachineOnMoto) -> None:
     def answer(_tick: dict[str, Any]) -> dict[str, Any]:
         raise RuntimeError("boom")
 
-    ended = room.run(answer)
+    ended = run(room, answer)
 
     assert ended["status"] == "FAILED"
     assert len(room.asked) == 1

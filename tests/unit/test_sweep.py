@@ -1,21 +1,26 @@
 """The sweep: what events missed is found, what is as it should be is left alone."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
 import pytest
 
-from fixtures.account import FakeAccount, mapping_key, refusing
+from fixtures.account import RESUME_MACHINE, FakeAccount, KilledError, kill, mapping_key, refusing
 from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.aws.ec2 import FILTER_VALUES
-from rolekeeper.aws.errors import AccessDeniedError, RetryableError
-from rolekeeper.fleet.sweep import FLEET_RESERVE, MAPPINGS_RESERVE, SweepResult
+from rolekeeper.aws import ec2
+from rolekeeper.aws.ec2 import FILTER_VALUES, RESTARTS
+from rolekeeper.aws.errors import AccessDeniedError, RetryableError, StaleTokenError
+from rolekeeper.aws.queue import Task, resumable
+from rolekeeper.fleet.sweep import GOES_ON, PROBLEMS, ROWLESS, Phase, Position, SweepResult
 from rolekeeper.model.instance import InstanceRecord
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import Store, codec, layout
+from rolekeeper.storage.state import SweepNote
 
 
 @pytest.fixture
@@ -29,14 +34,43 @@ def desk(world: FakeAccount) -> MappingsFixture:
     return made
 
 
-def sweep(desk: MappingsFixture, *seconds: float) -> SweepResult:
-    """One sweep; of its time so much is left each time that it asks, and at last for good."""
+def sweep(desk: MappingsFixture, *seconds: float, event: Any = None) -> SweepResult:
+    """One run of a sweep; of its time so much is left each time that it asks, and at last for good."""
     left = chain(seconds or (840,), repeat(seconds[-1] if seconds else 840))
     app = desk.app()
     try:
-        return app.sweep("sweep-1", lambda: next(left)).run()
+        return app.sweep("sweep-1", lambda: next(left), "run-1", event or {}).run()
     finally:
         app.telemetry.flush()
+
+
+def next_run(desk: MappingsFixture, event: Any, *seconds: float) -> tuple[SweepResult, Any]:
+    """A run as the machine makes it; with the event of the next one."""
+    swept = sweep(desk, *seconds, event=json.loads(json.dumps(event)))
+    return swept, resumable(Task.SWEEP, "sweep-1", swept)
+
+
+def begun(desk: MappingsFixture, *seconds: float) -> Any:
+    """A sweep's first run, which has no time for all of it: the event of the next run."""
+    assert not sweep(desk, *(seconds or (0,))).finished
+    return desk.world.machine.started[-1]["input"]
+
+
+def sweep_to_the_end(desk: MappingsFixture, *seconds: float) -> SweepResult:
+    """A sweep, each run of which has so much time: with none left it is a page of the fleet, or a row."""
+    swept = sweep(desk, *seconds)
+    event = None if swept.finished else desk.world.machine.started[-1]["input"]
+    for _ in range(100):
+        if swept.finished:
+            return swept
+        swept, event = next_run(desk, event, *seconds)
+    raise AssertionError(swept)
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """EC2 shows two instances a page."""
+    monkeypatch.setattr(ec2, "FILTER_VALUES", 2)
 
 
 def converged(desk: MappingsFixture, **tags: str) -> str:
@@ -303,13 +337,6 @@ def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Mappin
     assert desk.world.metrics.counts["PermissionDenied"] == 1
 
 
-def test_a_sweep_without_time_says_that_it_is_unfinished(desk: MappingsFixture) -> None:
-    desk.world.running(app="web")
-    swept = sweep(desk, FLEET_RESERVE - 1)
-    assert not swept.finished
-    assert desk.world.metrics.counts["SweepUnfinished"] == 1
-
-
 def test_a_large_fleet_is_paged_and_costs_two_reads_of_ec2_a_page(desk: MappingsFixture) -> None:
     for _ in range(2 * FILTER_VALUES + 1):
         desk.world.launch(Name="of nobody's concern")
@@ -321,6 +348,24 @@ def test_a_large_fleet_is_paged_and_costs_two_reads_of_ec2_a_page(desk: Mappings
     # Whether a sweep came to its end before. Of a full page: 200 records and pins, the control item, what the last
     # sweep saw and two keys of mappings are five requests of 100 keys. Then one mapping, and what the last sweep saw.
     assert desk.world.calls["BatchGetItem"] == 1 + 5 + 5 + 1 + 1 + 1
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_a_published_mapping_is_read_once_in_a_pass_over_the_fleet(desk: MappingsFixture) -> None:
+    for _ in range(6):
+        converged(desk, app="web")
+    asked: list[tuple[str, str]] = []
+    get = Store.get
+
+    def noted(store: Store, keys: Sequence[layout.Key]) -> Any:
+        asked.extend(keys)
+        return get(store, keys)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "get", noted)
+        assert sweep(desk).sent == 0
+    # For the first of three pages; then as its row is checked.
+    assert asked.count(layout.published_key(mapping_key("app=web"))) == 2
 
 
 def fleet(desk: MappingsFixture) -> Any:
@@ -346,14 +391,6 @@ def test_a_whole_sweep_notes_how_many_instances_there_are_when_that_is_news_or_a
     desk.world.running()
     sweep(desk)
     assert fleet(desk)["instances"] == 4
-
-
-def test_a_sweep_that_saw_only_a_part_leaves_the_size_of_the_fleet_as_it_was(desk: MappingsFixture) -> None:
-    desk.world.running()
-    sweep(desk)
-    desk.world.running()
-    sweep(desk, FLEET_RESERVE - 1)
-    assert fleet(desk)["instances"] == 1
 
 
 # ---- the marker, without which every change is held ----
@@ -389,19 +426,6 @@ def test_the_first_sweep_on_a_table_sends_what_was_held_until_it_came_to_its_end
     assert sweep(desk).sent == 0
 
 
-def test_a_first_sweep_that_has_no_time_to_send_what_was_held_leaves_it_to_the_next_one(desk: MappingsFixture) -> None:
-    desk.world.never_swept()
-    instance = desk.world.running(app="web")
-    desk.world.reconcile(instance)
-    desk.quiet()
-    # The fleet, its one mapping, and the fleet again.
-    swept = sweep(desk, 840, 840, FLEET_RESERVE - 1)
-    assert (swept.finished, desk.world.state.read().control.swept) == (False, True)
-    assert desk.sent_ids() == []
-    sweep(desk)
-    assert desk.sent_ids() == [instance]
-
-
 def no_answer(desk: MappingsFixture) -> None:
     desk.world.calls.before("GetRole", refusing("Throttling", "Rate exceeded"))
 
@@ -428,31 +452,17 @@ def lost_table(desk: MappingsFixture) -> None:
     desk.delete("app=web")
 
 
-def nothing(_desk: MappingsFixture) -> None:
-    """It is the time that is short."""
-
-
-@pytest.mark.parametrize(
-    ("harm", "seconds"),
-    [
-        (nothing, (FLEET_RESERVE - 1,)),
-        (nothing, (840, MAPPINGS_RESERVE - 1)),
-        (no_answer, (840,)),
-        (no_permission, (840,)),
-        (no_answer_about_a_deleted_row, (840,)),
-        (damaged_mapping, (840,)),
-        (lost_table, (840,)),
-    ],
-)
+@pytest.mark.parametrize("seconds", [840, 0])
+@pytest.mark.parametrize("harm", [no_answer, no_permission, no_answer_about_a_deleted_row, damaged_mapping, lost_table])
 def test_a_sweep_that_didnt_judge_every_row_leaves_no_marker(
-    desk: MappingsFixture, harm: Callable[[MappingsFixture], None], seconds: tuple[float, ...]
+    desk: MappingsFixture, harm: Callable[[MappingsFixture], None], seconds: float
 ) -> None:
     desk.edit("app=db", role="db")
     desk.delete("app=db")
     desk.world.never_swept()
     desk.world.running()
     harm(desk)
-    sweep(desk, *seconds)
+    sweep_to_the_end(desk, seconds)
     assert not desk.world.state.read().control.swept
     instance = desk.world.running(app="web")
     desk.world.reconcile(instance)
@@ -502,3 +512,241 @@ def test_a_fleet_that_was_seen_only_in_part_is_counted_by_asking_ec2(desk: Mappi
     damaged_record(desk)
     assert sweep(desk).problems
     assert desk.row("app=web")["matched"] == 4
+
+
+# ---- more than one run has time for ----
+
+
+def test_a_small_fleet_is_swept_in_one_run_and_starts_no_execution(desk: MappingsFixture) -> None:
+    desk.world.running(app="web")
+    desk.quiet()
+    assert sweep(desk).finished
+    assert "StartExecution" not in desk.world.calls.counted()
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_a_sweep_whose_time_is_up_goes_on_behind_its_last_page_and_reaches_the_last_instance(
+    desk: MappingsFixture,
+) -> None:
+    instances = [desk.world.running(app="web") for _ in range(9)]
+    desk.quiet()
+    swept = sweep_to_the_end(desk, 0)
+    assert (swept.instances, swept.sent, swept.mappings, swept.published) == (9, 9, 1, 1)
+    assert desk.sent_ids() == instances, "each once"
+    (started,) = desk.world.machine.started
+    assert started["stateMachineArn"] == RESUME_MACHINE
+    assert desk.world.metrics.counts["InstancesSwept"] == 9, "counted at the sweep's end"
+    assert fleet(desk)["instances"] == 9
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_a_run_that_dies_is_made_again_from_its_own_first_page(desk: MappingsFixture) -> None:
+    instances = [desk.world.running(app="web") for _ in range(8)]
+    desk.quiet()
+    event = begun(desk)
+    _, event = next_run(desk, event, 0)
+    assert desk.sent_ids() == instances[:4]
+    desk.world.calls.after("SendMessageBatch", kill)
+    with pytest.raises(KilledError):
+        next_run(desk, event, 840)
+    assert desk.sent_ids() == instances[4:6]
+    swept, _ = next_run(desk, event, 840)
+    assert swept.finished
+    assert desk.sent_ids() == instances[4:]
+    assert (swept.instances, swept.sent) == (8, 8)
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_a_run_that_the_machine_makes_twice_does_no_harm(desk: MappingsFixture) -> None:
+    for _ in range(6):
+        desk.world.running(app="web")
+    event = begun(desk)
+    once, following = next_run(desk, event, 0)
+    twice, same = next_run(desk, event, 0)
+    assert (once, following) == (twice, same)
+    while not following["finished"]:
+        _, following = next_run(desk, following, 0)
+        next_run(desk, following, 0)
+    assert (following["instances"], following["mappings"], fleet(desk)["instances"]) == (6, 1, 6)
+    assert desk.row("app=web")["matched"] == 6
+
+
+def test_each_row_is_checked_once_however_many_runs_it_takes(desk: MappingsFixture) -> None:
+    for number in range(5):
+        desk.edit(f"team=t{number}", role="web")
+    desk.quiet()
+    swept = sweep_to_the_end(desk, 0)
+    assert (swept.mappings, swept.published, swept.mappings_changed) == (6, 6, 0)
+    assert fleet(desk)["mappings"] == 6
+    (started,) = desk.world.machine.started
+    assert started["input"]["rest"]["phase"] == "rows"
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_what_a_mapping_governs_is_counted_by_asking_ec2_where_no_run_saw_the_whole_fleet(
+    desk: MappingsFixture,
+) -> None:
+    for _ in range(5):
+        converged(desk, app="web")
+    sweep_to_the_end(desk, 0)
+    assert desk.row("app=web")["matched"] == 5
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_a_deletion_that_nobody_told_of_is_found_though_several_runs_see_the_fleet(desk: MappingsFixture) -> None:
+    for role in ("db", "web"):
+        desk.edit(f"lost={role}", role=role)
+        converged(desk, lost=role)
+        desk.world.running()
+    for role in ("db", "web"):
+        desk.delete(f"lost={role}")
+    swept = sweep_to_the_end(desk, 0)
+    for role in ("db", "web"):
+        served = desk.served(f"lost={role}")
+        assert served
+        assert served.deleted
+    assert (swept.mappings, swept.published) == (3, 1)
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_a_table_that_reads_empty_to_a_sweep_of_several_runs_changes_nothing(desk: MappingsFixture) -> None:
+    instances = [converged(desk, app="web") for _ in range(5)]
+    desk.delete("app=web")
+    assert "reads empty" in sweep_to_the_end(desk, 0).problems[0]
+    assert desk.world.metrics.counts["MappingTableEmpty"] == 1
+    served = desk.served("app=web")
+    assert served
+    assert not served.deleted
+    desk.world.reconcile(*instances)
+    assert {desk.world.carries(each) for each in instances} == {"web"}
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_the_first_sweep_on_a_table_sends_what_was_held_though_it_takes_several_runs(desk: MappingsFixture) -> None:
+    desk.world.never_swept()
+    instances = [desk.world.running(app="web") for _ in range(5)]
+    desk.world.reconcile(*instances)
+    assert {desk.world.shows(each) for each in instances} == {"unswept"}
+    desk.quiet()
+    swept = sweep_to_the_end(desk, 0)
+    assert (swept.instances, swept.rest.phase) == (5, Phase.HELD)
+    assert desk.sent_ids() == instances
+    assert desk.world.state.last_sweep() == SweepNote(ended=True, until="")
+
+
+# ---- two sweeps at once ----
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_the_schedule_leaves_a_sweep_alone_that_goes_on(desk: MappingsFixture) -> None:
+    for _ in range(5):
+        desk.world.running(app="web")
+    _, event = next_run(desk, begun(desk), 0)
+    desk.quiet()
+    second = sweep(desk)
+    assert (second.finished, second.instances) == (False, 0)
+    assert "another sweep goes on" in second.problems[0]
+    assert desk.world.calls.counted() == {"BatchGetItem": 1}
+    assert desk.world.metrics.counts["SweepUnfinished"] == 1
+    swept, _ = next_run(desk, event, 840)
+    assert swept.instances == 5
+    assert sweep(desk).instances == 5, "it ended"
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_a_sweep_that_a_person_asks_for_comes_at_once(desk: MappingsFixture) -> None:
+    """What was withheld is due, also on the instances that the other sweep saw before."""
+    for _ in range(5):
+        desk.world.running(app="web")
+    next_run(desk, begun(desk), 0)
+    assert sweep(desk, event={"task": "sweep"}).instances == 5
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_a_sweep_that_died_is_left_alone_for_a_while_and_then_another_begins(desk: MappingsFixture) -> None:
+    for _ in range(5):
+        desk.world.running(app="web")
+    next_run(desk, begun(desk), 0)
+    desk.world.later(seconds=GOES_ON.total_seconds() - 1)
+    assert not sweep(desk).finished
+    desk.world.later(seconds=2)
+    assert sweep(desk).instances == 5
+
+
+def test_a_rest_that_was_handed_over_before_its_run_died_is_not_handed_over_again(desk: MappingsFixture) -> None:
+    desk.world.running()
+    for _ in range(2):
+        assert not sweep(desk, 0).finished
+    first, second = desk.world.machine.started
+    assert first["name"] == second["name"]
+    # So Step Functions refuses the second one (API reference, `StartExecution`).
+    desk.world.calls.before("StartExecution", refusing("ExecutionAlreadyExists", "Execution Already Exists"))
+    assert not sweep(desk, 0).finished
+
+
+def test_a_rest_that_cant_be_handed_over_has_the_run_tried_again(desk: MappingsFixture) -> None:
+    desk.world.running()
+    desk.world.calls.before("StartExecution", refusing("ThrottlingException", "slow down"))
+    with pytest.raises(RetryableError):
+        sweep(desk, 0)
+
+
+# ---- what EC2 makes of a token ----
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("InvalidNextToken", "The token is not valid"),
+        ("InvalidParameterValue", "Value ( x ) for parameter NextToken is invalid. The token is invalid."),
+    ],
+)
+@pytest.mark.usefixtures("small_pages")
+def test_a_fleet_whose_token_ec2_takes_no_longer_is_read_anew(desk: MappingsFixture, code: str, message: str) -> None:
+    instances = [desk.world.running(app="web") for _ in range(5)]
+    event = begun(desk)
+    desk.world.calls.before("DescribeInstances", refusing(code, message))
+    swept, event = next_run(desk, event, 0)
+    assert (swept.finished, swept.instances, swept.rest.token) == (False, 0, "")
+    assert any("read anew" in each["message"] for each in desk.world.logged())
+    desk.sent()
+    swept, _ = next_run(desk, event, 840)
+    assert (swept.instances, fleet(desk)["instances"]) == (5, 5)
+    assert desk.sent_ids() == instances
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_a_sweep_whose_tokens_never_last_ends_as_a_failure(desk: MappingsFixture) -> None:
+    for _ in range(5):
+        desk.world.running()
+    event = begun(desk)
+    for _ in range(RESTARTS):
+        desk.world.calls.before("DescribeInstances", refusing("InvalidNextToken"))
+        swept, event = next_run(desk, event, 0)
+        assert not swept.finished
+        _, event = next_run(desk, event, 0)
+    desk.world.calls.before("DescribeInstances", refusing("InvalidNextToken"))
+    with pytest.raises(StaleTokenError):
+        next_run(desk, event, 0)
+
+
+# ---- what is handed on ----
+
+
+def test_what_is_handed_on_fits_into_an_execution_whatever_it_names() -> None:
+    """AWS_FACTS.md, "Lambda, SQS, ...": 256 KB."""
+    longest = MappingKey("\N{GRINNING FACE}" * 128, "\N{GRINNING FACE}" * 256)
+    rest = Position(Phase.ROWS, "x" * 4_000, longest, [longest] * ROWLESS, 10**9, restarts=RESTARTS)
+    swept = SweepResult(
+        10**9, 10**9, 10**9, 10**9, 10**9, finished=False, problems=["\N{GRINNING FACE}" * 500] * PROBLEMS, rest=rest
+    )
+    assert len(json.dumps(resumable(Task.SWEEP, "x" * 100, swept), ensure_ascii=False).encode()) < 256_000
+    assert SweepResult.read(json.loads(json.dumps(resumable(Task.SWEEP, "id", swept)))) == swept
+
+
+def test_only_so_much_is_handed_on_and_the_rest_is_found_later(desk: MappingsFixture) -> None:
+    app = desk.app()
+    run = app.sweep("sweep-1", lambda: 0, "run-1", {})
+    run.result.rest.rowless = [mapping_key(f"gone=g{number:03}") for number in range(ROWLESS + 5)]
+    run._find_rowless()  # noqa: SLF001  # a hundred mappings without a row take a while to make
+    assert len(run.result.rest.rowless) == ROWLESS

@@ -193,7 +193,7 @@ def test_tables_queues_and_logs_take_a_key_of_the_users() -> None:
         assert _properties(queue)["KmsMasterKeyId"] == _only_if("HasKey", own)
         assert _properties(queue)["SqsManagedSseEnabled"] == {"If": ["HasKey", {"Ref": "AWS::NoValue"}, True]}
     groups = _of_type("AWS::Logs::LogGroup")
-    assert len(groups) == 6
+    assert len(groups) == 7
     assert all(_properties(group)["KmsKeyId"] == _only_if("HasKey", own) for group in groups)
 
 
@@ -218,7 +218,8 @@ def test_who_uses_tables_and_queues_may_use_the_key_through_them_where_there_is_
 
 def test_no_partition_is_written_out() -> None:
     assert not re.findall(r"arn:aws[a-z-]*:", TEXT)
-    assert not re.findall(r"arn:aws[a-z-]*:", (ROOT / "statemachines/retry.asl.json").read_text())
+    for machine in (ROOT / "statemachines").iterdir():
+        assert not re.findall(r"arn:aws[a-z-]*:", machine.read_text())
 
 
 # ---- every Region ----
@@ -357,17 +358,28 @@ def test_only_those_that_check_rows_can_touch_the_mapping_table(function: str) -
     assert "MappingTable" not in json.dumps(_statements(function))
 
 
-def test_the_retry_loop_may_ask_on_retry_and_send_dead_letters() -> None:
-    [policy] = _properties("RetryStateMachineRole")["Policies"]
+@pytest.mark.parametrize(("machine", "function"), [("Retry", "OnRetry"), ("Resume", "OnSchedule")])
+def test_a_machine_may_ask_its_function_and_send_dead_letters(machine: str, function: str) -> None:
     not_logs = [
         (statement["Action"], statement["Resource"])
-        for statement in policy["PolicyDocument"]["Statement"]
+        for statement in templates.policy_statements(RESOURCES, f"{machine}StateMachineRole")
         if not all(action.startswith("logs:") for action in _listed(statement["Action"]))
     ]
     assert not_logs == [
-        ("lambda:InvokeFunction", {"GetAtt": "OnRetry.Arn"}),
+        ("lambda:InvokeFunction", {"GetAtt": f"{function}.Arn"}),
         ("sqs:SendMessage", {"GetAtt": "DeadLetterQueue.Arn"}),
     ]
+
+
+def test_the_resume_machine_has_the_name_by_which_it_is_started() -> None:
+    """A reference would be a circle: on_schedule starts the machine, and is its task."""
+    arn = {"Sub": "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:stateMachine:${AWS::StackName}-resume"}
+    assert _properties("ResumeStateMachine")["Name"] == {"Sub": "${AWS::StackName}-resume"}
+    assert TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["RESUME_STATE_MACHINE_ARN"] == arn
+    [statement] = [
+        each for each in templates.policy_statements(RESOURCES, "OnScheduleRole") if each["Sid"] == "HandOver"
+    ]
+    assert (statement["Action"], statement["Resource"]) == ("states:StartExecution", arn)
 
 
 # ---- queues ----
@@ -445,12 +457,15 @@ def test_functions_get_the_environment_that_the_code_reads() -> None:
     optional = set(re.findall(r'environ\.get\("(\w+)"', code))
     assert "STATE_TABLE" in required, "the scan finds less"
     variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
-    assert {name for name in variables if not name.startswith("POWERTOOLS_")} == required | {"ALARM_TOPIC"}
+    assert {name for name in variables if not name.startswith("POWERTOOLS_")} == required | {
+        "ALARM_TOPIC",
+        "RESUME_STATE_MACHINE_ARN",
+    }
     assert _properties("OnInstanceEvent")["Environment"]["Variables"] == {
         "RETRY_STATE_MACHINE_ARN": {"Ref": "RetryStateMachine"}
     }
     assert _properties("OnStateChange")["Environment"]["Variables"] == {"SWEEP_FUNCTION": {"Ref": "OnSchedule"}}
-    assert optional == {"ALARM_TOPIC", "RETRY_STATE_MACHINE_ARN", "SWEEP_FUNCTION"}
+    assert optional == {"ALARM_TOPIC", "RESUME_STATE_MACHINE_ARN", "RETRY_STATE_MACHINE_ARN", "SWEEP_FUNCTION"}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -32,8 +32,8 @@ def mode(deployment: DoctorDeployment) -> Findings:
 
 def sweep(deployment: DoctorDeployment) -> Findings:
     """When a sweep last saw the whole fleet. It writes down the fleet's size then, if that changed, else once a day."""
-    item = deployment.app.store.get([layout.FLEET]).get(layout.FLEET)
-    if item is None:
+    item = deployment.app.store.get([layout.FLEET]).get(layout.FLEET, {})
+    if "at" not in item:
         if deployment.now() - deployment.stack.created > deployment.sweep_overdue:
             yield fail("no sweep ever saw the whole fleet", _SWEEP)
         return "the stack is new: its first sweep is still to come"

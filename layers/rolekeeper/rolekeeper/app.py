@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.aws import Ec2, Iam, Tasks, WorkQueue
+from rolekeeper.aws import Ec2, Iam, ResumeMachine, Tasks, WorkQueue
+from rolekeeper.aws.queue import Task
 from rolekeeper.instances import Reconciler, RetryLoop
 from rolekeeper.instances.change_limit import ChangeLimiter
 from rolekeeper.instances.observe import checked_pin
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
     from rolekeeper.mappings import Assessor, MappingTable, Publisher
     from rolekeeper.mappings.revisions import Revisions
     from rolekeeper.mappings.rows.cells import HomeAccount
+    from rolekeeper.mappings.scan import Sender
     from rolekeeper.permissions import Roles
 
 
 utc_now = partial(datetime.now, UTC)
+# So long does a run that publishes mappings send their instances itself; it judges rows besides.
+FANS_OUT = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,10 @@ class App:
     @cached_property
     def queue(self) -> WorkQueue:
         return WorkQueue(self.client("sqs"), self.settings.work_queue_url, self.now)
+
+    @cached_property
+    def machine(self) -> ResumeMachine:
+        return ResumeMachine(lambda: self.client("stepfunctions"), self.settings.resume_state_machine_arn)
 
     @cached_property
     def table(self) -> MappingTable:
@@ -116,12 +124,17 @@ class App:
         return Assessor(self.roles, scanner, settings.mode)
 
     @cached_property
+    def sender(self) -> Sender:
+        from rolekeeper.mappings.scan import Sender
+
+        return Sender(self.ec2, self.queue, self.telemetry)
+
+    @cached_property
     def publisher(self) -> Publisher:
         from rolekeeper.mappings import Publisher
 
-        return Publisher(
-            self.home, self.table, self.revisions, self.assessor(), self.ec2, self.queue, self.telemetry, self.now
-        )
+        parts = self.home, self.table, self.revisions, self.assessor(), self.sender, self.machine, self.telemetry
+        return Publisher(*parts, self.now, self.now() + FANS_OUT)
 
     @cached_property
     def overrides(self) -> OperatorOverrides:
@@ -131,11 +144,16 @@ class App:
         telemetry, mode = self.telemetry, self.settings.mode
         return OperatorOverrides(self.state, self.queue, tasks, telemetry, mode, self.now)
 
-    def sweep(self, correlation_id: str, seconds_left: Callable[[], float]) -> Sweep:
-        from rolekeeper.fleet import Sweep
+    def sweep(
+        self, correlation_id: str, seconds_left: Callable[[], float], run_id: str, event: Mapping[str, Any]
+    ) -> Sweep:
+        """A run of a sweep; `event` is what the last run answered, or a schedule's: then it gives way to another."""
+        from rolekeeper.fleet import Sweep, SweepResult
 
-        parts = self.ec2, self.state, self.table, self.publisher, self.queue, self.telemetry, self.settings
-        return Sweep(*parts, correlation_id, seconds_left, self.now)
+        parts = self.ec2, self.state, self.table, self.publisher, self.queue, self.machine, self.telemetry
+        resumed, gives_way = "rest" in event, event.get("task") != Task.SWEEP
+        run = correlation_id, seconds_left, run_id, resumed, gives_way, SweepResult.read(event)
+        return Sweep(*parts, self.settings, self.now, *run)
 
     def expiries(self, correlation_id: str, *, waits: bool) -> Expiries:
         from rolekeeper.fleet import Expiries

@@ -66,6 +66,7 @@ class Settings:
     history_days: int
     alarm_topic: str = ""
     retry_state_machine_arn: str = ""
+    resume_state_machine_arn: str = ""
     sweep_function: str = ""
 
     @property
@@ -97,5 +98,6 @@ class Settings:
             history_days=int(environ["HISTORY_DAYS"]),
             alarm_topic=environ.get("ALARM_TOPIC", ""),
             retry_state_machine_arn=environ.get("RETRY_STATE_MACHINE_ARN", ""),
+            resume_state_machine_arn=environ.get("RESUME_STATE_MACHINE_ARN", ""),
             sweep_function=environ.get("SWEEP_FUNCTION", ""),
         )

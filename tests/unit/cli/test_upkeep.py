@@ -57,7 +57,7 @@ def test_a_sweep_with_problems_or_without_an_end_says_so(terminal: Terminal) -> 
     assert (ran.exit_code, "! app=web: throttled" in ran.stderr) == (1, True)
     terminal.clients["lambda"] = FakeLambda({**SWEPT, "finished": False})
     ran = terminal("sweep")
-    assert (ran.exit_code, "its time ran out" in ran.stderr) == (1, True)
+    assert (ran.exit_code, "takes more than one run" in ran.stderr) == (1, True)
 
 
 def test_a_function_that_fails_is_told_with_its_words(terminal: Terminal) -> None:

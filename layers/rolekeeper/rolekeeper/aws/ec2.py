@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import batched, groupby
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.aws.errors import classified
+from rolekeeper.aws.errors import RetryableError, classified
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import MappingKey
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FILTER_VALUES = 200  # at most, per filter (AWS_FACTS.md "Attach, replace, detach")
 FILTER_VALUE = 255  # characters; a tag's value has up to 256 (AWS_FACTS.md "Limits and names")
+# How often what takes several runs may be read anew because EC2 takes the token no longer.
+RESTARTS = 3
 # EC2's filters read these as patterns: what holds one, or is too long, is compared in `tagged` instead.
 _WILDCARDS = frozenset("*?\\")
 
@@ -57,19 +59,42 @@ class Ec2:
                 for page in self.fleet(*filters, _NOT_TERMINATED):
                     yield [each for each in page if any(key.matches(each.tags) for key in wanted)]
 
+    def tagged_pages(self, key: MappingKey, token: str = "") -> Iterator[tuple[list[Instance], str]]:
+        """The same of one mapping, from a token on, each with the next page's token; see `pages`."""
+        (filters,) = _tag_filters(key.tag_key, [key.tag_value])
+        for page, following in self.pages(*filters, _NOT_TERMINATED, token=token):
+            yield [each for each in page if key.matches(each.tags)], following
+
     def fleet(self, *filters: dict[str, Any]) -> Iterator[list[Instance]]:
         """Pages of the instances that EC2 shows, at most 200 each; a terminated one usually for less than an hour."""
-        asked: dict[str, Any] = {"Filters": list(filters)}
+        return (page for page, _ in self.pages(*filters))
+
+    def pages(self, *filters: dict[str, Any], token: str = "") -> Iterator[tuple[list[Instance], str]]:
+        """The same from a token on, each with the next page's token, empty after the last.
+
+        Raises:
+            StaleTokenError: EC2 takes the token no longer.
+        """
+        # An unpaginated call has a token bucket of half the size (AWS_FACTS.md "Throttles").
+        asked: dict[str, Any] = {"Filters": list(filters), "MaxResults": FILTER_VALUES}
         # Those that an AWS service manages may be hidden, and would look as if they were gone. The command's SDK may be
         # older than the member that has them shown (AWS_FACTS.md "Managed instances").
         known = self.client.meta.service_model.operation_model("DescribeInstances").input_shape
         if known and "IncludeManagedResources" in known.members:
             asked["IncludeManagedResources"] = True
-        with classified("ec2:DescribeInstances", "*"):
-            paginator = self.client.get_paginator("describe_instances")
-            # An unpaginated call has a token bucket of half the size (AWS_FACTS.md "Throttles").
-            for page in paginator.paginate(**asked, PaginationConfig={"PageSize": FILTER_VALUES}):
-                yield [self._instance(row) for group in page["Reservations"] for row in group["Instances"]]
+        if token:
+            asked["NextToken"] = token
+        while True:
+            with classified("ec2:DescribeInstances", "*"):
+                # Not the SDK's paginator: it doesn't show the tokens.
+                answer = self.client.describe_instances(**asked)
+            following = answer.get("NextToken") or ""
+            if following and following == asked.get("NextToken"):
+                raise RetryableError("TokenRepeated", "the next page is this one", "ec2:DescribeInstances", "*")
+            yield [self._instance(row) for group in answer["Reservations"] for row in group["Instances"]], following
+            if not following:
+                return
+            asked["NextToken"] = following
 
     def associate(self, instance: InstanceKey, profile_arn: str) -> Association:
         """Attach a profile to a running or stopped instance that has none."""

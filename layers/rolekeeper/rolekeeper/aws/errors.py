@@ -36,6 +36,10 @@ class ConflictError(AwsRefusalError):
     """What we acted on is no longer so: somebody was faster, or the association id is stale. Read again."""
 
 
+class StaleTokenError(ConflictError):
+    """EC2 takes the token of a page no longer: read from the first page on."""
+
+
 class NotReadyError(AwsRefusalError):
     """True but too early: the instance changes state, or IAM still propagates. Wait, bounded."""
 
@@ -79,6 +83,9 @@ _BY_CODE: dict[str, type[AwsRefusalError]] = {
     **dict.fromkeys(_ABSENCES, NotFoundError),
     "IncorrectInstanceState": NotReadyError,
     "ConditionalCheckFailedException": ConflictError,
+    # A name of an execution is taken (Step Functions API reference, `StartExecution`).
+    "ExecutionAlreadyExists": ConflictError,
+    "InvalidNextToken": StaleTokenError,  # AWS_FACTS.md "Errors"
 }
 
 # What a denial names: an ARN, or words as `role web`, `instance profile web`, `policy arn:…` (AWS_FACTS.md "IAM").
@@ -90,6 +97,9 @@ _NOT_AUTHORIZED = re.compile(
 
 # AWS_FACTS.md "Errors"; terraform-provider-aws #838 and #3055: a profile that isn't visible yet.
 _PROPAGATING = ("invalid iam instance profile name", "invalid iam instance profile arn", "has no associated iam roles")
+
+# The same; the second is an emulator's.
+_STALE_TOKEN = ("parameter nexttoken is invalid", "pagination token")
 
 
 @contextmanager
@@ -134,5 +144,7 @@ def _kind(code: str, said: str, answer: Mapping[str, Any]) -> type[AwsRefusalErr
         return NotReadyError if "instanceidentityprofilenotfound" in said.replace(" ", "") else ConflictError
     if code == "InvalidParameterValue" and any(words in said for words in _PROPAGATING):
         return NotReadyError
+    if code == "InvalidParameterValue" and any(words in said for words in _STALE_TOKEN):
+        return StaleTokenError
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return RetryableError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else PermanentError

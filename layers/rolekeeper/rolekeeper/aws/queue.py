@@ -1,20 +1,23 @@
-"""The work queue: sending the names of instances to reconcile; and starting the scheduled function's tasks early."""
+"""The work queue: sending the names of instances to reconcile; and the scheduled function's tasks, begun or resumed."""
 
+import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.aws.errors import RetryableError, classified
+from rolekeeper.aws.errors import ConflictError, RetryableError, classified
 from rolekeeper.model.instance import InstanceKey
 
 if TYPE_CHECKING:
     from types_boto3_lambda.client import LambdaClient
     from types_boto3_sqs.client import SQSClient
+    from types_boto3_stepfunctions.client import SFNClient
 
 SOURCE = "rolekeeper"  # of our events and messages
 RECONCILE_REQUESTED = "Reconcile Requested"
@@ -67,6 +70,7 @@ class Task(StrEnum):
 
     SWEEP = "sweep"
     EXPIRIES = "expiries"
+    FAN_OUT = "fan-out"
 
 
 @dataclass(frozen=True)
@@ -81,3 +85,24 @@ class Tasks:
         payload = json.dumps({"task": task.value, "id": correlation_id}).encode()
         with classified("lambda:InvokeFunction", self.function):
             self.client.invoke(FunctionName=self.function, InvocationType="Event", Payload=payload)
+
+
+def resumable(task: Task, correlation_id: str, progress: Any) -> dict[str, Any]:
+    """A task's answer, and the event by which its next run goes on; `progress` is a dataclass with `finished`."""
+    return {"task": task.value, "id": correlation_id, **asdict(progress)}
+
+
+@dataclass(frozen=True)
+class ResumeMachine:
+    """Has Step Functions run a task of the scheduled function again and again, from where it stopped, until it ends."""
+
+    client: Callable[[], "SFNClient"]
+    machine_arn: str
+
+    def take_over(self, name: str, rest: dict[str, Any]) -> None:
+        """Start an execution with what `resumable` made; a second one under the same `name` isn't started."""
+        # 32 of the 80 characters that a name may have, and none that it may not have.
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        text = json.dumps(rest, ensure_ascii=False)
+        with suppress(ConflictError), classified("states:StartExecution", self.machine_arn):
+            self.client().start_execution(stateMachineArn=self.machine_arn, name=f"{rest['task']}-{digest}", input=text)

@@ -2,6 +2,6 @@
 
 from rolekeeper.fleet.expiry import Expiries
 from rolekeeper.fleet.overrides import OperatorOverrides, report_deployed_mode
-from rolekeeper.fleet.sweep import Sweep
+from rolekeeper.fleet.sweep import Sweep, SweepResult
 
-__all__ = ["Expiries", "OperatorOverrides", "Sweep", "report_deployed_mode"]
+__all__ = ["Expiries", "OperatorOverrides", "Sweep", "SweepResult", "report_deployed_mode"]

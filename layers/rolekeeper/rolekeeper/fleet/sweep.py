@@ -1,34 +1,69 @@
 """The scheduled pass: finds what events missed in the fleet, and checks every mapping again.
 
-Pages stream through: memory holds one page, and one count for each mapping in use.
+Pages stream through: memory holds one page, and one count for each mapping in use. A fleet that is too large for one
+run of the function is swept in several: each goes on where the last one stopped, and none starts over.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Self
 
-from rolekeeper.aws import Ec2, WorkQueue
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
+from rolekeeper.aws import Ec2, ResumeMachine, WorkQueue
+from rolekeeper.aws.ec2 import RESTARTS
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, StaleTokenError
+from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.observe import Observation, Unreadable, observe_page
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings import MappingTable, Publisher, Status
 from rolekeeper.mappings.scan import Scan
-from rolekeeper.model.instance import InstanceKey, InstanceState
+from rolekeeper.model.instance import Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Settings
-from rolekeeper.storage import State
+from rolekeeper.storage import State, codec
 from rolekeeper.telemetry import Telemetry
 
 CAUSE = "sweep"
-# A sweep that ends here starts anew with the next schedule; the fleet gets most of the 15 minutes that Lambda allows.
-# Each outlasts a call that nobody answers, 47 s to its last attempt, so that the sweep can still say how far it came.
-FLEET_RESERVE, MAPPINGS_RESERVE = 300, 60
+# A run hands over once less of its time is left (seconds). It has had five minutes by then, so little is done again
+# where it dies; the rest is for its last page, or its last row, which may be that of a large mapping.
+RESERVE = 540
+# So long does the schedule leave a sweep alone after its last run began: a run, and a few more tries of it.
+GOES_ON = timedelta(minutes=45)
+# What is handed on, at most: the input of an execution has 256 KB (AWS_FACTS.md "Lambda, SQS, ...").
+ROWLESS, PROBLEMS, PROBLEM = 100, 20, 500
+
+
+class Phase(StrEnum):
+    """What a sweep works on: the fleet, then the rows, and the fleet again where every change was held before."""
+
+    FLEET = "fleet"
+    ROWS = "rows"
+    HELD = "held"
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a sweep goes on, and what only all of it can tell.
+
+    `token` is EC2's, of the page to read next; `row` was judged last. `rowless` are published mappings that govern
+    instances and have no row; `live` counts the instances that aren't terminated. `first`: no sweep ended before.
+    """
+
+    phase: Phase = Phase.FLEET
+    token: str = ""
+    row: MappingKey | None = None
+    rowless: list[MappingKey] = field(default_factory=list)
+    live: int = 0
+    first: bool = False
+    judged: bool = True
+    restarts: int = 0
 
 
 @dataclass(slots=True)
 class SweepResult:
-    """What a sweep saw and sent. `finished` is False when its time ran out first."""
+    """What a sweep saw and sent so far. `finished` is False while something is left: `rest` says what."""
 
     instances: int = 0
     sent: int = 0
@@ -37,108 +72,185 @@ class SweepResult:
     published: int = 0
     finished: bool = True
     problems: list[str] = field(default_factory=list)
+    rest: Position = field(default_factory=Position)
+
+    @classmethod
+    def read(cls, event: Mapping[str, Any]) -> Self:
+        """What the last run answered; of a scheduled event a sweep that begins."""
+        read = codec.decode(cls, event)
+        read.rest.rowless = [MappingKey(**each) for each in event.get("rest", {}).get("rowless", ())]
+        return read
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One sweep with what it works on; made anew for each. `seconds_left` is of the function's time."""
+    """One run of a sweep with what it works on; made anew for each. `seconds_left` is of the function's time.
+
+    It is `resumed` where the machine runs it. One that isn't is left out while another goes on, if it `gives_way`; the
+    name of its execution comes from `run_id`, which is the same where Lambda tries the run again.
+    """
 
     ec2: Ec2
     state: State
     table: MappingTable
     publisher: Publisher
     queue: WorkQueue
+    machine: ResumeMachine
     telemetry: Telemetry
     settings: Settings
+    now: Callable[[], datetime]
     correlation_id: str
     seconds_left: Callable[[], float]
-    now: Callable[[], datetime]
-    result: SweepResult = field(default_factory=SweepResult, init=False)
+    run_id: str
+    resumed: bool = False
+    gives_way: bool = False
+    result: SweepResult = field(default_factory=SweepResult)
 
     def run(self) -> SweepResult:
-        """Look at every instance and every mapping; on any AwsRefusalError the schedule's retry begins anew."""
+        """Go on from where the result says; AwsRefusalError has the run tried again from there."""
         swept = self.result
         try:
-            first = not self.state.read().control.swept
-            live, scans = self._fleet()
-            judged = self._mappings(scans)
-            # Only then what is published is all that governs.
-            if swept.finished and judged:
-                self.state.note_sweep(live, swept.published, self.now())
-                if first:
-                    # Until now every change was held: now they are due. No instance counts twice.
-                    seen = swept.instances
-                    self._fleet()
-                    swept.instances = seen
+            if self._begins():
+                self._work()
+                if swept.finished and self.resumed:
+                    self.state.sweep_goes_on(None)
+                elif not swept.finished and not self.resumed:
+                    self.machine.take_over(self.run_id, resumable(Task.SWEEP, self.correlation_id, swept))
         except AccessDeniedError as error:
             self.telemetry.denied(error, correlation_id=self.correlation_id)
             raise
-        if not swept.finished:
-            self.telemetry.count("SweepUnfinished")
-        self.telemetry.count("InstancesSwept", swept.instances)
+        if swept.finished:
+            # Once in a sweep: the alarm for those that are overdue counts it.
+            self.telemetry.count("InstancesSwept", swept.instances)
         return swept
 
-    def _fleet(self) -> tuple[int, dict[MappingKey, Scan]]:
-        """Send the instances that need a reconcile; returns how many aren't terminated, and what mappings govern."""
-        scans: dict[MappingKey, Scan] = {}
-        live = 0
-        for page in self.ec2.fleet():
-            if self.seconds_left() < FLEET_RESERVE:
-                self.result.finished = False
-                break
-            at = self.now()
-            differing: list[InstanceKey] = []
-            for each in observe_page(page, self.ec2, self.state, at):
-                if isinstance(each, Unreadable):
-                    if (problem := str(each.error)) not in self.result.problems:
-                        self.result.problems.append(problem)
-                        self.telemetry.will_retry("an instance can't be swept", instance=each.key.id, error=problem)
-                    continue
-                self._count(each, scans, at)
-                if needs_reconcile(each, each.decision(self.settings), at):
-                    differing.append(each.key)
+    def _begins(self) -> bool:
+        """Whether this run is to work; one that the machine runs tells the schedule to leave the sweep alone."""
+        self.result.finished = True
+        if self.resumed:
+            self.state.sweep_goes_on(self.now() + GOES_ON)
+            return True
+        last = self.state.last_sweep()
+        self.result.rest.first = not last.ended
+        if not (self.gives_way and last.goes_on(self.now())):
+            return True
+        self.result.finished = False
+        self._note(f"another sweep goes on, until {last.until} at most: this one is left out")
+        if last.ended:
+            self.telemetry.count("SweepUnfinished")
+        return False
+
+    def _work(self) -> None:
+        swept, rest, scans = self.result, self.result.rest, None
+        if rest.phase is Phase.FLEET:
+            scans = self._fleet()
+            if swept.finished:
+                rest.phase = Phase.ROWS
+        if swept.finished and rest.phase is Phase.ROWS:
+            self._rows(scans)
+        if rest.phase is Phase.HELD:
+            self._fleet()
+
+    def _fleet(self) -> dict[MappingKey, Scan] | None:
+        """Send the instances that need a reconcile; returns what mappings govern if this run saw all of the fleet."""
+        swept, rest, scans = self.result, self.result.rest, dict[MappingKey, Scan]()
+        whole, state = not rest.token, replace(self.state, remembers={})
+        try:
+            for page, token in self.ec2.pages(token=rest.token):
+                self._page(page, state, scans)
+                rest.token = token
+                if token and self._time_is_up():
+                    break
+        except StaleTokenError as error:
+            if rest.restarts == RESTARTS:
+                raise
+            self.telemetry.will_retry("the fleet is read anew: EC2 takes the token no longer", error=str(error))
+            rest.token, swept.finished = "", False
+            rest.restarts += 1
+            if rest.phase is Phase.FLEET:
+                rest.live = swept.instances = 0
+        if rest.phase is Phase.FLEET:
+            rest.rowless = sorted({*rest.rowless, *scans})
+        if whole and swept.finished:
+            # What counts only a part of the fleet would be told as if it were all: then each check asks EC2 itself.
+            return None if swept.problems else scans
+        self._find_rowless()
+        return None
+
+    def _page(self, page: list[Instance], state: State, scans: dict[MappingKey, Scan]) -> None:
+        at, rest = self.now(), self.result.rest
+        differing: list[InstanceKey] = []
+        for each in observe_page(page, self.ec2, state, at):
+            if isinstance(each, Unreadable):
+                if self._note(str(each.error)):
+                    self.telemetry.will_retry("an instance can't be swept", instance=each.key.id, error=str(each.error))
+                continue
+            self._count(each, scans, at)
+            if needs_reconcile(each, each.decision(self.settings), at):
+                differing.append(each.key)
+        self.result.sent += self.queue.send(differing, CAUSE, self.correlation_id)
+        if rest.phase is Phase.FLEET:  # no instance counts twice
             self.result.instances += len(page)
-            live += sum(one.state is not InstanceState.TERMINATED for one in page)
-            self.result.sent += self.queue.send(differing, CAUSE, self.correlation_id)
-        return live, scans
+            rest.live += sum(one.state is not InstanceState.TERMINATED for one in page)
 
     def _count(self, observed: Observation, scans: dict[MappingKey, Scan], at: datetime) -> None:
         instance = observed.instance
         if instance is None or instance.state is InstanceState.TERMINATED:
             return
         live = [each for each in observed.published if not each.deleted]
-        ranked = resolve(instance, live, at, observed.pin)
+        # Ranked already, where none of them is a tombstone.
+        same = len(live) == len(observed.published)
+        ranked = observed.candidates if same else resolve(instance, live, at, observed.pin)
         for mapping in live:
             scan = scans.setdefault(mapping.key, Scan())
             scan.add(instance, observed.association, (mapping, ranked), (mapping, ranked), self.settings.ownership)
 
-    def _mappings(self, scans: dict[MappingKey, Scan]) -> bool:
-        """Check every row again, then what is served although its row is gone; returns whether all could be judged."""
-        judged = True
-        # What counts only a part of the fleet would be told as if it were all: then each check asks EC2 itself.
-        whole = scans if self.result.finished and not self.result.problems else None
-        unseen, empty = set(scans), True
-        for keys in self.table.keys():  # noqa: SIM118  # pages of keys, no dict
+    def _rows(self, scans: dict[MappingKey, Scan] | None) -> None:
+        """Check every row again, then what is published although its row is gone."""
+        rest = self.result.rest
+        unseen, empty = set(rest.rowless), rest.row is None
+        for keys in self.table.keys(rest.row):
             unseen -= set(keys)
             empty = empty and not keys
             for key in keys:
-                judged &= self._recheck(key, whole, seen=True)
+                self._recheck(key, scans, seen=True)
+                rest.row = key
+                if self._time_is_up():
+                    rest.rowless = sorted(unseen)
+                    self._find_rowless()
+                    return
+        rest.rowless = sorted(unseen)
         if unseen and empty:
             # An empty read never means that every row was deleted (DESIGN, rule 5): hold everything.
-            problem = f"the mapping table reads empty, and {len(unseen)} mappings are published: kept"
-            self.result.problems.append(problem)
+            self._note(f"the mapping table reads empty, and {len(unseen)} mappings are published: kept")
             self.telemetry.count("MappingTableEmpty")
-            return False
+            rest.judged = False
+            return
         for key in sorted(unseen):
-            judged &= self._recheck(key, whole, seen=False)
-        return judged
+            self._recheck(key, scans, seen=False)
+            unseen.remove(key)
+            rest.rowless = sorted(unseen)
+            if unseen and self._time_is_up():
+                self._find_rowless()
+                return
+        # Only then what is published is all that governs.
+        if rest.judged:
+            self.state.note_sweep(rest.live, self.result.published, self.now())
+            # Until now every change was held: now they are due.
+            rest.phase = Phase.HELD if rest.first else Phase.ROWS
 
-    def _recheck(self, key: MappingKey, scans: dict[MappingKey, Scan] | None, *, seen: bool) -> bool:
-        """Check one row again; returns whether it could be judged."""
-        if self.seconds_left() < MAPPINGS_RESERVE:
-            self.result.finished = False
-            return False
-        self.result.mappings += 1
+    def _find_rowless(self) -> None:
+        """Leave in `rowless` what has no row indeed, as much as can be handed on; the next sweep has the others."""
+        rest = self.result.rest
+        left = set(rest.rowless)
+        for keys in self.table.keys() if left else ():
+            left -= set(keys)
+        rest.rowless = sorted(left)[:ROWLESS]
+
+    def _recheck(self, key: MappingKey, scans: dict[MappingKey, Scan] | None, *, seen: bool) -> None:
+        """Check one row again."""
+        swept, rest = self.result, self.result.rest
+        swept.mappings += 1
         scan = None if scans is None else scans.get(key, Scan())
         try:
             verdict = self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
@@ -146,8 +258,21 @@ class Sweep:
             # One row that can't be checked doesn't keep the others from being checked.
             problem = "a mapping was not checked" if isinstance(error, RetryableError) else "a mapping can't be checked"
             self.telemetry.will_retry(problem, mapping=str(key), error=str(error))
-            self.result.problems.append(f"{key}: {error}")
-            return False
-        self.result.mappings_changed += verdict.changed
-        self.result.published += verdict.revision > 0 and verdict.status is not Status.REMOVED
-        return verdict.status is not Status.WAITING
+            self._note(f"{key}: {error}")
+            rest.judged = False
+            return
+        swept.mappings_changed += verdict.changed
+        swept.published += verdict.revision > 0 and verdict.status is not Status.REMOVED
+        rest.judged &= verdict.status is not Status.WAITING
+
+    def _time_is_up(self) -> bool:
+        self.result.finished = self.seconds_left() >= RESERVE
+        return not self.result.finished
+
+    def _note(self, problem: str) -> bool:
+        """Keep a problem, as far as all can be handed on; returns whether it is a new one."""
+        problems, text = self.result.problems, problem[:PROBLEM]
+        new = text not in problems
+        if new and len(problems) < PROBLEMS:
+            problems.append(text)
+        return new

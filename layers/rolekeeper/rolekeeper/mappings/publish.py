@@ -10,8 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from rolekeeper.aws import Ec2, WorkQueue
+from rolekeeper.aws import ResumeMachine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
+from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.change_limit import counting
 from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor, sentence, waiting
 from rolekeeper.mappings.impact import Impact
@@ -19,10 +20,10 @@ from rolekeeper.mappings.revisions import Entry, Revisions
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.mappings.rows.reader import read_row, row_of
-from rolekeeper.mappings.scan import Conflicts, Scan
+from rolekeeper.mappings.scan import Conflicts, FanOut, Scan, Sender
 from rolekeeper.mappings.table import MappingTable, number_in
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Trigger, Verdict
-from rolekeeper.model.mapping import Held, MappingKey
+from rolekeeper.model.mapping import Held, MappingKey, PublishedMapping
 from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
 
@@ -42,16 +43,20 @@ _EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause",
 
 @dataclass(frozen=True)
 class Publisher:
-    """Judges rows and carries the verdicts out. Made anew for each invocation, as its assessor is."""
+    """Judges rows and carries the verdicts out. Made anew for each invocation, as its assessor is.
+
+    From `hands_over_at` on it leaves the rest of a mapping's instances to the machine.
+    """
 
     home: HomeAccount
     table: MappingTable
     revisions: Revisions
     assessor: Assessor
-    ec2: Ec2
-    queue: WorkQueue
+    sender: Sender
+    machine: ResumeMachine
     telemetry: Telemetry
     now: Callable[[], datetime]
+    hands_over_at: datetime
 
     def publish(self, key: MappingKey, correlation_id: str, claimed_by: str = "", made_by: str = "") -> Verdict:
         """Judge a row that was changed, by whom if the stream knows it, or deleted, which `claimed_by` may have done.
@@ -153,7 +158,7 @@ class Publisher:
         untold = verdict.mapping if verdict.ending in _PUBLISHES else None
         untold = untold or (seen.stored.published if seen.stored.untold else None)
         if untold or (changed and verdict.ending is Ending.KEEP):
-            self._fan_out(seen)
+            self._fan_out(seen, untold or seen.stored.published)
         if untold:
             self.revisions.told(untold)
         if entry:
@@ -196,9 +201,15 @@ class Publisher:
         elif entry and layout.fits_partition(seen.key):
             self.revisions.note(seen.key, entry, seen.at)
 
-    def _fan_out(self, seen: RowSnapshot) -> None:
-        keys = (instance.key for page in self.ec2.tagged(seen.key) for instance in page)
-        self.queue.send(keys, f"mapping changed: {seen.key}", seen.trigger.correlation_id)
+    def _fan_out(self, seen: RowSnapshot, published: PublishedMapping | None) -> None:
+        """Send them, or hand what is left over, under a name by which another judge of this change does it once."""
+        correlation_id = seen.trigger.correlation_id
+        begun = FanOut(seen.key, f"mapping changed: {seen.key}")
+        done = self.sender.send(begun, correlation_id, lambda: self.now() < self.hands_over_at)
+        if not done.finished:
+            which = (published.revision, published.suspended_because) if published else ()
+            rest = resumable(Task.FAN_OUT, correlation_id, done)
+            self.machine.take_over(f"{correlation_id} {seen.key} {which}", rest)
 
     def _publish_event(self, seen: RowSnapshot, entry: Entry) -> None:
         detail = {name.replace("_", "-"): entry[name] for name in (*_EVENT_DETAIL, "effect") if name in entry}

@@ -1,12 +1,18 @@
-"""Looking at the instances with a mapping's tag: how many it governs, conflicts, foreign roles, its impact."""
+"""Looking at the instances with a mapping's tag: how many it governs, conflicts, foreign roles, its impact.
+
+And sending them to be reconciled.
+"""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
-from rolekeeper.aws import Ec2
+from rolekeeper.aws import Ec2, WorkQueue
+from rolekeeper.aws.ec2 import RESTARTS
+from rolekeeper.aws.errors import AccessDeniedError, StaleTokenError
 from rolekeeper.instances.observe import Observation, observe_page
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings.impact import Impact, Ranked
@@ -16,7 +22,8 @@ from rolekeeper.model.instance import Association, AssociationState, Instance, I
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, PublishedMapping
 from rolekeeper.permissions import Difference, PolicyReader
 from rolekeeper.settings import Limits, Ownership
-from rolekeeper.storage import State, layout
+from rolekeeper.storage import State, codec, layout
+from rolekeeper.telemetry import Telemetry
 
 # Instance ids, and other mappings, that a reason names.
 NAMED = 5
@@ -243,3 +250,48 @@ class ImpactScanner:
             for damaged in snapshot.damaged.values():
                 raise damaged
             yield from snapshot.published.values()
+
+
+@dataclass(frozen=True, slots=True)
+class FanOut:
+    """The sending of a mapping's instances: how many were sent, and EC2's `token` of the page to read next."""
+
+    mapping: MappingKey
+    cause: str
+    token: str = ""
+    sent: int = 0
+    restarts: int = 0
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Sends the instances with a mapping's tag to be reconciled, page by page."""
+
+    ec2: Ec2
+    queue: WorkQueue
+    telemetry: Telemetry
+
+    def send(self, done: FanOut, correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
+        """Go on from the token, for a page at least and for more while it is in time; returns how far it came."""
+        try:
+            for page, token in self.ec2.tagged_pages(done.mapping, done.token):
+                sent = self.queue.send((each.key for each in page), done.cause, correlation_id)
+                done = replace(done, sent=done.sent + sent, token=token, finished=not token)
+                if not in_time():
+                    break
+        except StaleTokenError as error:
+            if done.restarts == RESTARTS:
+                raise
+            text = "the instances of a mapping are read anew: EC2 takes the token no longer"
+            self.telemetry.will_retry(text, mapping=str(done.mapping), error=str(error))
+            return replace(done, token="", restarts=done.restarts + 1)
+        return done
+
+    def go_on(self, event: Mapping[str, Any], correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
+        """Go on from where the last run answered that it was; an AwsRefusalError has this run tried again."""
+        try:
+            return self.send(codec.decode(FanOut, event), correlation_id, in_time)
+        except AccessDeniedError as error:
+            self.telemetry.denied(error, correlation_id=correlation_id)
+            raise

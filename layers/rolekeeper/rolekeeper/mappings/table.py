@@ -30,9 +30,9 @@ class MappingTable:
         found: dict[str, Any] = self._call("GetItem", self.client.get_item, Key=_key(key), ConsistentRead=True)
         return found.get("Item")
 
-    def keys(self) -> Iterator[list[MappingKey]]:
-        """Pages of the keys of every row."""
-        return self._pages("Scan", self.client.scan)
+    def keys(self, after: MappingKey | None = None) -> Iterator[list[MappingKey]]:
+        """Pages of the keys of every row; of those behind one, in the table's own order, whether it is there or not."""
+        return self._pages("Scan", self.client.scan, **({"ExclusiveStartKey": _key(after)} if after else {}))
 
     def keys_of(self, tag_key: str) -> Iterator[list[MappingKey]]:
         asked = {"KeyConditionExpression": "tag_key = :key", "ExpressionAttributeValues": {":key": {"S": tag_key}}}

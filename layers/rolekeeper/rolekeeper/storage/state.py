@@ -35,15 +35,28 @@ class Snapshot:
         return self.records.get(key, InstanceRecord())
 
 
+@dataclass(frozen=True, slots=True)
+class SweepNote:
+    """What sweeps left: whether one `ended` on this state table, and until when one that goes on is left alone."""
+
+    ended: bool
+    until: str
+
+    def goes_on(self, now: datetime) -> bool:
+        return self.until > layout.timestamp(now)
+
+
 @dataclass(frozen=True)
 class State:
     """The state table's instances and timers, and the read that a reconcile needs. Errors come classified.
 
-    `check_pin` asks IAM: a pin that can't be used comes back `unclear`.
+    `check_pin` asks IAM: a pin that can't be used comes back `unclear`. One that `remembers` reads a published mapping
+    once: what is decided by it is a hint.
     """
 
     store: Store
     check_pin: Callable[[Pin], Pin]
+    remembers: dict[MappingKey, PublishedMapping] | None = None
 
     def read(
         self, instances: Iterable[InstanceKey] = (), mappings: Iterable[MappingKey] = (), *, checked: bool = False
@@ -52,7 +65,8 @@ class State:
         keys = list(instances)
         records = {layout.record_key(key): key for key in keys}
         pins = {layout.pin_key(key): key for key in keys}
-        published = {layout.published_key(key): key for key in mappings}
+        wanted, known = list(mappings), {} if self.remembers is None else self.remembers
+        published = {layout.published_key(key): key for key in wanted if key not in known}
         items = self.store.get([layout.CONTROL, layout.FLEET, *records, *pins, *published])
         damaged: dict[InstanceKey | MappingKey, AwsRefusalError] = {}
 
@@ -69,14 +83,25 @@ class State:
             return found
 
         swept = "mappings" in items.get(layout.FLEET, {})
+        known |= decoded(codec.published_from, published)
         return Snapshot(
             control=replace(codec.control_from(items.get(layout.CONTROL, {})), swept=swept),
             records=decoded(codec.record_from, records),
             # People write pins: what can't be read of one holds its instance alone, and says why.
             pins=decoded(lambda item: self.check_pin(codec.pin_from(item)) if checked else codec.pin_from(item), pins),
-            published=decoded(codec.published_from, published),
+            published={key: known[key] for key in wanted if key in known},
             damaged=damaged,
         )
+
+    def last_sweep(self) -> SweepNote:
+        item = self.store.get([layout.FLEET]).get(layout.FLEET, {})
+        return SweepNote(ended="mappings" in item, until=str(item.get(layout.GOES_ON_UNTIL, "")))
+
+    def sweep_goes_on(self, until: datetime | None) -> None:
+        """Note until when the schedule leaves a sweep alone that takes several runs; None once it ended."""
+        name, update = layout.GOES_ON_UNTIL, Update()
+        update = update.set({name: layout.timestamp(until)}) if until else update.remove(name)
+        self.store.write(self.store.update(layout.FLEET, update))
 
     def note_sweep(self, instances: int, mappings: int, at: datetime) -> None:
         """Keep how many instances and mappings a whole sweep saw, on a change and once a day: limits are a share."""
