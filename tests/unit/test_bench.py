@@ -1,0 +1,182 @@
+"""The bench's arithmetic, table, line of JSON, page and plot. No test here takes a time."""
+
+import importlib
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from bench import bench, cold_start, notes, page, plot
+from bench.rows import Row, Target, median, missed, shown
+
+HELD = Row("cold start", 90, "ms", 200, "floor", Target(0.5))
+MISSED = Row("memory", 74, "MB", 66, "stock <boto3>", Target(46, "ours"))
+RATE = Row("share of the rate", 0.98, "of the bucket", target=Target(0.95, "ours", least=True))
+PLAIN = Row("decided", 180_000, "a second")
+ROWS = [HELD, MISSED, RATE, PLAIN]
+
+
+@pytest.mark.parametrize(
+    ("row", "ratio", "held"),
+    [(HELD, 0.45, True), (MISSED, 74 / 66, False), (RATE, None, True), (PLAIN, None, None)],
+    ids=lambda value: value.name if isinstance(value, Row) else "",
+)
+def test_a_row_holds_its_target_by_its_ratio_or_by_its_own_figure(
+    row: Row, ratio: float | None, *, held: bool | None
+) -> None:
+    assert row.ratio == ratio
+    assert row.held is held
+
+
+def test_the_limit_itself_is_held_from_both_sides() -> None:
+    assert Row("most", 7, "calls", target=Target(7, "ours")).held
+    assert not Row("most", 7.1, "calls", target=Target(7, "ours")).held
+    assert Row("least", 95, "%", target=Target(95, "ours", least=True)).held
+    assert not Row("least", 94.9, "%", target=Target(95, "ours", least=True)).held
+
+
+def test_a_target_that_is_a_ratio_to_nothing_is_a_mistake_in_the_bench() -> None:
+    with pytest.raises(ValueError, match="ratio to nothing"):
+        _ = Row("alone", 1, "ms", target=Target(2)).held
+
+
+def test_the_median_is_the_middle_of_the_runs() -> None:
+    assert median([9, 1, 5]) == 5
+    assert median([1, 2, 3, 100]) == 2.5
+
+
+def test_a_row_of_json_has_what_scripts_read() -> None:
+    assert json.loads(json.dumps(HELD.document())) == {
+        "name": "cold start",
+        "ours": 90.0,
+        "against": 200.0,
+        "ratio": 0.45,
+        "target": "ratio <= 0.5",
+        "held": True,
+        "unit": "ms",
+        "peer": "floor",
+    }
+    assert PLAIN.document() | {"name": "", "ours": 0, "unit": ""} == {
+        "name": "",
+        "ours": 0,
+        "against": None,
+        "ratio": None,
+        "target": None,
+        "held": None,
+        "unit": "",
+        "peer": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(180_000, "180,000"), (1_234.5, "1,234"), (46.04, "46"), (7, "7"), (5.264, "5.26"), (0.0451, "0.045"), (0, "0")],
+)
+def test_a_figure_is_shown_with_three_digits(value: float, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_a_run_ends_with_one_line_of_json_and_a_miss_fails_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "measured", {"calls": [HELD], "decisions": [MISSED]}.__getitem__)
+    assert bench.main(["--only", "calls,decisions"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [each["name"] for each in json.loads(said[-1])] == ["cold start", "memory"]
+    assert said[-2] == "1 of 2 targets are missed in this run"
+    assert any("missed" in line and "memory" in line for line in said[:-2])
+    assert "\x1b" not in "".join(said)
+
+
+def test_a_part_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench.main(["--only", "calls,nothing"])
+    assert "there is no part nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", bench.PARTS)
+def test_every_part_is_a_module_that_gives_rows(part: str) -> None:
+    assert callable(importlib.import_module(f"bench.{part}").rows)
+
+
+# ---- the page ----
+
+
+def test_the_page_says_what_is_behind_a_miss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notes, "NOTES", {"mem": "botocore's models", "memory": "all of botocore's models"})
+    text = page.section(ROWS, "Measured on a day.")
+    assert text.startswith("Measured on a day.\n\n| what | ours |")
+    assert "| cold start | 90 ms | 200 ms (floor) | 0.45 | ratio <= 0.5 | held |" in text
+    assert "2 targets are held, 1 missed." in text
+    assert "| memory | all of botocore's models |" in text
+    assert missed(ROWS) == [MISSED]
+
+
+def test_writing_the_page_leaves_what_people_wrote(tmp_path: Path) -> None:
+    (tmp_path / "performance.md").write_text(f"# Performance\n\n{page.BEGIN}\nthe former run\n{page.END}\n\n## How\n")
+    page.write(ROWS, tmp_path)
+    text = (tmp_path / "performance.md").read_text()
+    assert text.startswith(f"# Performance\n\n{page.BEGIN}\nMeasured on ")
+    assert text.endswith(f"\n{page.END}\n\n## How\n")
+    assert "the former run" not in text
+    assert (tmp_path / "performance.svg").read_text() == plot.svg(ROWS)
+
+
+def test_a_page_without_its_marks_is_not_overwritten() -> None:
+    with pytest.raises(ValueError, match="lost the marks"):
+        page.filled("# Performance\n", "table")
+
+
+def test_the_committed_page_has_its_marks_and_explains_every_part() -> None:
+    text = (page.DOCS / "performance.md").read_text()
+    assert page.filled(text, "table") != text
+    _, _, how = text.partition("## How it is measured")
+    assert [part for part in bench.PARTS if f"`{part}`" not in how] == []
+
+
+# ---- the plot ----
+
+
+def test_the_plot_is_well_formed_and_the_same_each_time() -> None:
+    drawn = plot.svg(ROWS)
+    root = ET.fromstring(drawn)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert drawn == plot.svg(list(ROWS))
+    labels = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"cold start", "memory", "share of the rate"} <= set(labels)
+    assert "decided" not in labels
+
+
+def test_a_bar_is_left_of_the_line_where_the_target_is_held_and_right_of_it_where_it_is_missed() -> None:
+    assert plot.times_the_target(HELD) == pytest.approx(0.9)
+    assert plot.times_the_target(MISSED) == pytest.approx(74 / 46)
+    assert plot.times_the_target(RATE) == pytest.approx(0.95 / 0.98)
+    root = ET.fromstring(plot.svg(ROWS))
+    line = float(next(root.iter("{http://www.w3.org/2000/svg}line")).attrib["x1"])
+    bars = [each.attrib for each in root.iter("{http://www.w3.org/2000/svg}rect") if "x" in each.attrib]
+    sides = [(bar["fill"], float(bar["x"]) >= line - 1) for bar in bars]
+    assert sides == [(plot.HELD, False), (plot.MISSED, True), (plot.HELD, False)]
+
+
+def test_nothing_at_all_is_drawn_within_the_picture() -> None:
+    rows = [Row("none", 0, "conflicts", target=Target(0, "ours")), Row("many", 9, "", target=Target(0, "ours"))]
+    root = ET.fromstring(plot.svg(rows))
+    bars = [each.attrib for each in root.iter("{http://www.w3.org/2000/svg}rect") if "x" in each.attrib]
+    assert all(float(bar["x"]) >= plot.LABELS for bar in bars)
+    assert all(float(bar["x"]) + float(bar["width"]) <= plot.WIDTH - plot.FIGURES + 1 for bar in bars)
+
+
+# ---- the parts' own arithmetic ----
+
+
+def test_imports_are_added_up_by_whose_they_are() -> None:
+    said = (
+        "import time: self [us] | cumulative | imported package\n"
+        "import time:      1000 |       1500 |   botocore.session\n"
+        '{"level":"INFO"}\n'
+        "import time:       500 |        500 |     urllib3\n"
+        "import time:      2000 |       9000 | rolekeeper.app\n"
+        "import time:       250 |        250 | json\n"
+    )
+    found = cold_start.by_package(said)
+    assert found == {"the SDK": 1.5, "our own": 2.0, "the standard library": 0.25}
