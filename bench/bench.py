@@ -17,7 +17,7 @@ from bench.page import write
 from bench.rows import Row, missed, table
 
 # What is measured, each in the module of its name: `rows(say)` gives its rows.
-PARTS = ("calls", "decisions", "cold_start", "commands")
+PARTS = ("calls", "decisions", "cold_start", "sweep", "fan_out", "convergence", "commands")
 
 type Say = Callable[[str], None]
 """Takes how far a part has come, for people who wait."""

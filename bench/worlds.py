@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 from botocore import xform_name
 
 from bench import wire
+from bench.fleet import Fleet
+from bench.instance_fields import FIELDS
 from fakes.clock import START
 from fixtures.account import FakeAccount
 
@@ -38,7 +39,7 @@ class OneInstance:
             found: dict[str, Any] = _page(client, request)
             rows = [row for group in found.get("Reservations", ()) for row in group["Instances"]]
             for row in rows:
-                row.update({**_fields(), **row})
+                row.update({**FIELDS, **row})
             return found
         params = request.params
         if named := params.get("IamInstanceProfile", {}).get("Name"):
@@ -55,63 +56,4 @@ def _page(client: Any, request: wire.Request) -> Any:
     return next(iter(client.get_paginator(xform_name(request.operation)).paginate(**params)))
 
 
-@cache
-def _fields() -> dict[str, Any]:
-    """What EC2 says of every instance beside what the tests' own AWS does, about as much as it does."""
-    group = [{"GroupName": "web", "GroupId": "sg-0123456789abcdef0"}]
-    address = {"Primary": True, "PrivateDnsName": "ip-10-0-0-1.ec2.internal", "PrivateIpAddress": "10.0.0.1"}
-    interface = {
-        "Attachment": {"AttachmentId": "eni-attach-0123456789abcdef0", "DeviceIndex": 0, "Status": "attached"},
-        "Description": "",
-        "Groups": group,
-        "MacAddress": "0a:00:00:00:00:01",
-        "NetworkInterfaceId": "eni-0123456789abcdef0",
-        "OwnerId": "123456789012",
-        "PrivateDnsName": "ip-10-0-0-1.ec2.internal",
-        "PrivateIpAddress": "10.0.0.1",
-        "PrivateIpAddresses": [address],
-        "SourceDestCheck": True,
-        "Status": "in-use",
-        "SubnetId": "subnet-0123456789abcdef0",
-        "VpcId": "vpc-0123456789abcdef0",
-        "InterfaceType": "interface",
-    }
-    volume = {"AttachTime": "2026-11-01T00:00:00Z", "DeleteOnTermination": True, "Status": "attached"}
-    return {
-        "AmiLaunchIndex": 0,
-        "ImageId": "ami-0123456789abcdef0",
-        "InstanceType": "t3.medium",
-        "KeyName": "web",
-        "LaunchTime": "2026-11-01T00:00:00Z",
-        "Monitoring": {"State": "disabled"},
-        "Placement": {"AvailabilityZone": "us-east-1a", "GroupName": "", "Tenancy": "default"},
-        "PrivateDnsName": "ip-10-0-0-1.ec2.internal",
-        "PrivateIpAddress": "10.0.0.1",
-        "PublicDnsName": "",
-        "SubnetId": "subnet-0123456789abcdef0",
-        "VpcId": "vpc-0123456789abcdef0",
-        "Architecture": "x86_64",
-        "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {**volume, "VolumeId": "vol-0123456789abcdef0"}}],
-        "ClientToken": "01234567-89ab-cdef-0123-456789abcdef",
-        "EbsOptimized": False,
-        "EnaSupport": True,
-        "Hypervisor": "xen",
-        "NetworkInterfaces": [interface],
-        "RootDeviceName": "/dev/xvda",
-        "RootDeviceType": "ebs",
-        "SecurityGroups": group,
-        "SourceDestCheck": True,
-        "VirtualizationType": "hvm",
-        "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 2},
-        "HibernationOptions": {"Configured": False},
-        "MetadataOptions": {"State": "applied", "HttpTokens": "required", "HttpPutResponseHopLimit": 2},
-        "EnclaveOptions": {"Enabled": False},
-        "PlatformDetails": "Linux/UNIX",
-        "UsageOperation": "RunInstances",
-        "PrivateDnsNameOptions": {"HostnameType": "ip-name", "EnableResourceNameDnsARecord": False},
-        "MaintenanceOptions": {"AutoRecovery": "default"},
-        "CurrentInstanceBootMode": "legacy-bios",
-    }
-
-
-WORLDS: dict[str, Callable[..., Any]] = {"one_instance": OneInstance}
+WORLDS: dict[str, Callable[..., Any]] = {"one_instance": OneInstance, "fleet": Fleet}

@@ -4,10 +4,18 @@ import importlib
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
-from bench import bench, cold_start, notes, page, plot
+from bench import bench, calls, cold_start, convergence, notes, page, plot, wire
+from bench.fleet import Fleet
 from bench.rows import Row, Target, median, missed, shown
+from botocore.parsers import create_parser
+from botocore.serialize import create_serializer
+
+from fixtures.account import ACCOUNT, MUTATIONS, REGION
+from fixtures.state_table import STATE_TABLE
 
 HELD = Row("cold start", 90, "ms", 200, "floor", Target(0.5))
 MISSED = Row("memory", 74, "MB", 66, "stock <boto3>", Target(46, "ours"))
@@ -180,3 +188,155 @@ def test_imports_are_added_up_by_whose_they_are() -> None:
     )
     found = cold_start.by_package(said)
     assert found == {"the SDK": 1.5, "our own": 2.0, "the standard library": 0.25}
+
+
+def test_a_bucket_gives_what_it_holds_and_then_what_comes_in() -> None:
+    bucket = convergence.Bucket(capacity=3, refill=0.5)
+    assert [bucket.takes(0) for _ in range(4)] == [True, True, True, False]
+    assert [bucket.takes(second) for second in (1, 2, 3, 4)] == [False, True, False, True]
+    assert bucket.least_seconds(3) == 0
+    assert bucket.least_seconds(13) == 20
+
+
+def test_ten_instances_at_once_converge_in_virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convergence, "INSTANCES", 10)
+    for change in ("attach", "replace"):
+        found = convergence.burst().converge(change)
+        assert found.throttled == 0
+        assert 0 < found.writes <= 4
+
+
+@pytest.mark.parametrize("change", ["attach", "replace", "nothing"])
+def test_an_events_calls_are_counted_until_the_role_is_there(change: str) -> None:
+    found = calls.calls(change, 3, 0.2)
+    assert found["DescribeInstances"] >= 1
+    mutations = {"attach": ["AssociateIamInstanceProfile"], "replace": ["ReplaceIamInstanceProfileAssociation"]}
+    assert [each for each in MUTATIONS if each in found] == mutations.get(change, [])
+
+
+def test_what_follows_a_batch_is_counted_without_the_minutes_own_calls() -> None:
+    alone = sum(calls.calls("attach", 3, 0.2).values())
+    assert 0 < calls.followed("attach", 0.2) < 10 * alone
+
+
+# ---- AWS on loopback ----
+
+
+def signed(service: str, **headers: str) -> dict[str, str]:
+    credential = f"Credential=AKIA/20261126/us-east-1/{service}/aws4_request"
+    return {"Authorization": f"AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=0", **headers}
+
+
+def parsed(service: str, operation: str, body: bytes, *, status: int = 200) -> dict[str, Any]:
+    """What the SDK makes of an answer."""
+    model = wire.model(service)
+    shape = model.operation_model(operation).output_shape
+    assert shape
+    response = {"status_code": status, "headers": {}, "body": body}
+    read: dict[str, Any] = create_parser(model.metadata["protocol"]).parse(response, shape)
+    return read
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "params"),
+    [
+        (
+            "ec2",
+            "DescribeInstances",
+            {
+                "Filters": [{"Name": "instance-id", "Values": ["i-1", "i-2"]}],
+                "MaxResults": 200,
+                "IncludeManagedResources": True,
+            },
+        ),
+        (
+            "ec2",
+            "AssociateIamInstanceProfile",
+            {"InstanceId": "i-1", "IamInstanceProfile": {"Arn": "arn:aws:iam::1:instance-profile/web"}},
+        ),
+        ("iam", "GetRole", {"RoleName": "web"}),
+        ("sqs", "SendMessageBatch", {"QueueUrl": "q", "Entries": [{"Id": "1", "MessageBody": "{}"}]}),
+        ("dynamodb", "BatchGetItem", {"RequestItems": {"t": {"Keys": [{"pk": {"S": "a"}}], "ConsistentRead": True}}}),
+    ],
+)
+def test_a_request_is_read_as_the_sdk_was_asked(service: str, operation: str, params: dict[str, Any]) -> None:
+    model = wire.model(service)
+    sent = create_serializer(model.metadata["protocol"]).serialize_to_request(params, model.operation_model(operation))
+    body = sent["body"].decode() if isinstance(sent["body"], bytes) else urlencode(sent["body"])
+    request = wire.read(signed(service, **sent["headers"]), body)
+    assert (request.service, request.operation, request.params) == (service, operation, params)
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "answer"),
+    [
+        (
+            "ec2",
+            "DescribeInstances",
+            {
+                "Reservations": [{"Instances": [{"InstanceId": "i-1", "Tags": [{"Key": "a<b", "Value": "&"}]}]}],
+                "NextToken": "2",
+            },
+        ),
+        ("iam", "ListRolePolicies", {"PolicyNames": ["one", "two"], "IsTruncated": False}),
+        ("dynamodb", "GetItem", {"Item": {"pk": {"S": "a"}}}),
+    ],
+)
+def test_an_answer_is_what_the_sdk_reads(service: str, operation: str, answer: dict[str, Any]) -> None:
+    _, body = wire.write(service, operation, answer)
+    read = parsed(service, operation, body)
+    read.pop("ResponseMetadata")
+    assert read == answer
+
+
+def test_a_refusal_is_what_the_sdk_raises() -> None:
+    for service, operation in (("ec2", "DescribeInstances"), ("iam", "GetRole"), ("dynamodb", "GetItem")):
+        _, body = wire.refusal(service, "NotKnownHere", "no")
+        read = parsed(service, operation, body, status=400)
+        assert (read["Error"]["Code"], read["Error"]["Message"]) == ("NotKnownHere", "no")
+
+
+def test_an_unsigned_request_is_none() -> None:
+    with pytest.raises(ValueError, match="isn't signed"):
+        wire.read({}, "Action=DescribeInstances")
+
+
+def listed(fleet: Fleet, operation: str, **params: Any) -> dict[str, Any]:
+    answer = fleet.answer(wire.Request("ec2", operation, params, {}, ""))
+    assert isinstance(answer, bytes)
+    return parsed("ec2", operation, answer)
+
+
+def test_a_fleet_shows_each_instance_once_in_pages() -> None:
+    fleet = Fleet(7, 2)
+    seen: list[str] = []
+    token: dict[str, str] = {}
+    for _ in range(3):
+        page = listed(fleet, "DescribeInstances", MaxResults=3, **token)
+        seen += [row["InstanceId"] for group in page["Reservations"] for row in group["Instances"]]
+        token = {"NextToken": page["NextToken"]} if "NextToken" in page else {}
+    assert seen == [f"i-{number:017x}" for number in range(7)]
+    assert not token
+    filters = [{"Name": "tag:app", "Values": ["app-1"]}, {"Name": "instance-state-name", "Values": ["running"]}]
+    found = listed(fleet, "DescribeInstances", Filters=filters)
+    assert len(found["Reservations"]) == 3
+
+
+def test_a_fleet_carries_what_its_rows_ask_and_the_table_explains_it() -> None:
+    fleet = Fleet(4, 2)
+    ids = [f"i-{number:017x}" for number in (0, 3)]
+    found = listed(fleet, "DescribeIamInstanceProfileAssociations", Filters=[{"Name": "instance-id", "Values": ids}])
+    arns = [each["IamInstanceProfile"]["Arn"] for each in found["IamInstanceProfileAssociations"]]
+    assert [each.rpartition("/")[2] for each in arns] == ["role-0", "role-1"]
+    keys = [{"pk": {"S": f"instance#{ACCOUNT}#{REGION}#{ids[1]}"}, "sk": {"S": sk}} for sk in ("record", "pin")]
+    read = fleet.answer(
+        wire.Request("dynamodb", "BatchGetItem", {"RequestItems": {STATE_TABLE: {"Keys": keys}}}, {}, "")
+    )
+    assert not isinstance(read, bytes)
+    [item] = read["Responses"][STATE_TABLE]
+    assert f"grant:{arns[1]}" in item
+
+
+def test_what_a_fleet_does_not_know_is_said() -> None:
+    with pytest.raises(NotImplementedError, match="vpc-id"):
+        listed(Fleet(1, 0), "DescribeInstances", Filters=[{"Name": "vpc-id", "Values": ["vpc-1"]}])
