@@ -39,6 +39,7 @@ class Server(ThreadingHTTPServer):
         self.world: World
         self.made: list[wire.Request] = []
         self.counted: Counter[str] = Counter()
+        self.started: list[Any] = []
         self.refused: list[str] = []
         self.keeps = True
 
@@ -47,7 +48,7 @@ class Server(ThreadingHTTPServer):
         with self.lock:
             self.keeps = bool(arguments.get("keeps"))
             self.world = WORLDS[name](**{key: value for key, value in arguments.items() if key != "keeps"})
-            self.made, self.refused = [], []
+            self.made, self.refused, self.started = [], [], []
             self.counted.clear()
 
     def calls(self) -> dict[str, Any]:
@@ -65,13 +66,20 @@ class Server(ThreadingHTTPServer):
                 }
                 for each in self.made
             ]
-            return {"made": kept, "counted": dict(self.counted), "refused": self.refused}
+            return {
+                "made": kept,
+                "counted": dict(self.counted),
+                "started": self.started,
+                "refused": self.refused,
+            }
 
     def answer(self, headers: Mapping[str, str], body: str) -> tuple[int, str, bytes]:
         """Status, content type and bytes of the answer to a call."""
         request = wire.read(headers, body)
         with self.lock:
             self.counted[request.operation] += 1
+            if request.operation == "StartExecution":
+                self.started.append(json.loads(request.params["input"]))
             if self.keeps:
                 self.made.append(request)
             try:

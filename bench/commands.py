@@ -1,7 +1,7 @@
 """How long the installed command `rolekeeper` takes, as a process: over fleets, the doctor, and `--help`.
 
 Over a fleet AWS answers on loopback, and what it takes to make its answers is in the clock's time for all alike: so the
-parse of the same pages by the AWS SDK stands beside it.
+parse of the same pages by the AWS SDK is beside it.
 """
 
 import sys

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.programs import CHILDREN, ROOT, STOCK, Program
+from bench.programs import CHILDREN, ROOT, STOCK, Bench, Program, Ran
 from fixtures.account import ACCOUNT, MACHINE, MAPPING_TABLE, QUEUE_URL, REGION
 from fixtures.state_table import STATE_TABLE
 from support import templates
@@ -47,10 +47,21 @@ def function(name: str, events: Path, *flags: str, **parameters: str) -> Program
         "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
         "LAMBDA_TASK_ROOT": str(code),
         "PYTHONPATH": f"{code}:{opt}",
+        "BENCH_TIMEOUT": str(resource["Timeout"]),
         "BENCH_FUNCTION_ARN": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}",
     }
     # -P: the folder of the program itself is none that Lambda searches. The SDK is the runtime's.
     return Program(STOCK, ("-P", *flags, str(CHILDREN / "ours.py"), str(events)), {**variables, **lambda_})
+
+
+def finished(aws: Bench, program: Program, folder: Path, **parameters: str) -> Ran:
+    """Run a function, and what it hands on to the machine that goes on with a task; all of it together."""
+    runs = [aws.run(program)]
+    handed_on = [each for each in aws.calls()["started"] if "task" in each]
+    for number, rest in enumerate(handed_on):
+        runs.append(aws.run(function("OnSchedule", written(folder, f"rest-{number}", [rest]), **parameters)))
+    aws.calls()
+    return Ran(sum(each.cpu for each in runs), sum(each.wall for each in runs), max(each.peak for each in runs))
 
 
 def _variables(resource: Any) -> dict[str, Any]:

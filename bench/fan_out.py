@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.deployed import function, written
+from bench.deployed import finished, function, written
 from bench.programs import bench
 from bench.rows import Row, Target
 
@@ -25,7 +25,8 @@ def rows(say: Callable[[str], None]) -> Iterator[Row]:
         for size in FLEETS:
             say(f"{size:,} instances")
             aws.begin("fleet", instances=size, rows=1, edited=True)
-            ran, counted = aws.run(program), aws.calls()["counted"]
+            ran = finished(aws, program, Path(name), **wide)
+            counted = aws.calls()["counted"]
             if counted.get("SendMessageBatch", 0) < size / 10:
                 raise RuntimeError(f"of {size:,} instances not all were sent: {counted}")
             calls = 1_000 * sum(counted.values()) / size

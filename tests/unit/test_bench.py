@@ -2,13 +2,15 @@
 
 import importlib
 import json
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from bench import bench, calls, cold_start, convergence, notes, page, plot, wire
+from bench import bench, calls, cold_start, convergence, dollars, notes, page, plot, wire
 from bench.fleet import Fleet
 from bench.rows import Row, Target, median, missed, shown
 from botocore.parsers import create_parser
@@ -104,7 +106,18 @@ def test_a_part_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize("part", bench.PARTS)
 def test_every_part_is_a_module_that_gives_rows(part: str) -> None:
-    assert callable(importlib.import_module(f"bench.{part}").rows)
+    assert callable(importlib.import_module(bench.PARTS[part]).rows)
+
+
+def test_dollars_are_the_models_and_held_to_its_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = [
+        SimpleNamespace(name="idle month", usd=3.3, most=5.0),
+        SimpleNamespace(name="a million", usd=25, most=None),
+    ]
+    monkeypatch.setitem(sys.modules, dollars.MODEL, SimpleNamespace(figures=lambda: figures))
+    idle, million = dollars.rows(lambda _text: None)
+    assert (idle.name, idle.ours, idle.unit, idle.held) == ("idle month", 3.3, "USD", True)
+    assert (million.ours, million.held) == (25, None)
 
 
 # ---- the page ----
