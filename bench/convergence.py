@@ -24,6 +24,10 @@ from simulation.invariants import STATE
 
 INSTANCES, SEED = 1_000, 1
 ATTEMPTS, LONGEST_PAUSE = 4, 20.0
+# No item is hot: of a hundred changes at most one meets another.
+COLD = Target(0.01, "ours")
+# Seconds in which all that follows a change has happened.
+FOLLOWS = 300
 # Seconds of virtual time after which what hasn't converged never will.
 PATIENCE = 4 * 3_600
 
@@ -82,7 +86,7 @@ class Throttled(Outside):
             self._engine.pause(self._weather.latency())
             if attempt < ATTEMPTS - 1:
                 self._engine.pause(min(self._weather.rng.random() * 2**attempt, LONGEST_PAUSE))
-        raise client_error("RequestLimitExceeded", "Request limit exceeded.", call.operation, status=503)
+        raise client_error("RequestLimitExceeded", "The bucket is empty.", call.operation, status=503)
 
 
 class MeetingTables(DynamoDbClient):
@@ -90,12 +94,11 @@ class MeetingTables(DynamoDbClient):
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
-        self.transactions = self.conflicts = 0
+        self.conflicts = 0
         self._busy: Counter[tuple[str, ...]] = Counter()
 
     def transact_write_items(self, TransactItems: Any) -> Any:  # noqa: N803  # boto3's own name
         items = [_item(each) for each in TransactItems]
-        self.transactions += 1
         if any(self._busy[each] for each in items):
             self.conflicts += 1
             self._engine.pause(self._weather.latency())
@@ -132,15 +135,17 @@ class Burst(schedule.Schedule):
                 began = self.engine.seconds + self.plan.timings.pending
                 self._launch_all("app=web")
                 self._settle("web")
+            took = max(asked.at for asked, _ in self.promises.changes) - began
+            # What follows the changes is written too.
+            self.engine.play(self.engine.seconds + FOLLOWS)
         operation = {"attach": "Associate", "replace": "Replace"}[change]
-        took = max(asked.at for asked, _ in self.promises.changes) - began
         tried, refused = self.outside.attempts[operation], self.outside.refused[operation]
         return Figures(
             rate=self.outside.buckets[operation].least_seconds(INSTANCES) / took,
             throttled=refused / tried,
             others=sum(self.outside.refused.values()) - refused,
-            writes=self.dynamodb.transactions / INSTANCES,
-            conflicts=self.dynamodb.conflicts,
+            writes=(self.promises.writes + self.dynamodb.conflicts) / INSTANCES,
+            conflicts=self.dynamodb.conflicts / INSTANCES,
         )
 
     def _prepare(self) -> None:
@@ -180,18 +185,21 @@ class Burst(schedule.Schedule):
         self.outside.attempts.clear()
         self.outside.refused.clear()
         self.promises.changes.clear()
-        self.dynamodb.transactions = self.dynamodb.conflicts = 0
+        self.promises.writes = self.dynamodb.conflicts = 0
 
 
 @dataclass(frozen=True)
 class Figures:
-    """A burst: the share of the bucket's rate, of attempts throttled, other calls refused, writes, conflicts."""
+    """A burst: the share of the bucket's rate, and of attempts throttled; other calls to EC2 that were refused.
+
+    Writes and conflicts are for one change; a write that met another one counts, too.
+    """
 
     rate: float
     throttled: float
     others: int
     writes: float
-    conflicts: int
+    conflicts: float
 
 
 def rows(say: Callable[[str], None]) -> Iterator[Row]:
@@ -202,9 +210,9 @@ def rows(say: Callable[[str], None]) -> Iterator[Row]:
         name = f"{change} of {INSTANCES:,} at once"
         yield Row(f"{name}, share of EC2's rate", found.rate, "of 1", target=Target(0.95, "ours", least=True))
         yield Row(f"{name}, attempts throttled", found.throttled, "of 1", target=Target(0.03, "ours"))
-        yield Row(f"{name}, other calls to EC2 refused", found.others, "calls", target=Target(0, "ours"))
-        yield Row(f"{name}, write transactions for one change", found.writes, "writes", target=Target(3, "ours"))
-        yield Row(f"{name}, conflicts at one item", found.conflicts, "conflicts", target=Target(0, "ours"))
+        yield Row(f"{name}, other calls to EC2 refused", found.others, "calls")
+        yield Row(f"{name}, writes for one change", found.writes, "writes", target=Target(3, "ours"))
+        yield Row(f"{name}, conflicts for one change", found.conflicts, "conflicts", target=COLD)
 
 
 def burst() -> Burst:
