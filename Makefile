@@ -53,6 +53,18 @@ help:
 	@$(UV) pip sync --quiet --require-hashes --python .envs/audit requirements/audit.txt
 	@touch $@
 
+.envs/bench-stock/done: requirements/bench-stock.txt .envs/uv/done
+	@echo "setting up: .envs/bench-stock (the AWS SDK alone, which make bench measures beside us)"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/bench-stock
+	@$(UV) pip sync --quiet --compile-bytecode --require-hashes --python .envs/bench-stock requirements/bench-stock.txt
+	@touch $@
+
+.envs/bench-c7n/done: requirements/bench-c7n.txt .envs/uv/done
+	@echo "setting up: .envs/bench-c7n (Cloud Custodian, which make bench measures beside us)"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/bench-c7n
+	@$(UV) pip sync --quiet --compile-bytecode --require-hashes --python .envs/bench-c7n requirements/bench-c7n.txt
+	@touch $@
+
 .envs/node/done: requirements/node.txt requirements/node/package.json requirements/node/package-lock.json .envs/uv/done
 	@echo "setting up: .envs/node (the simulation of IAM's policies, with the Node that it runs in)"
 	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/node
@@ -139,9 +151,12 @@ demo: setup ## watch the whole story on the embedded AWS; each step is checked a
 	@exec .venv/bin/python -m rolekeeper_local.demo
 
 .PHONY: bench
-bench: .venv/done ## what a decision costs, and that it doesn't grow with the number of mappings; how fast --help is
-	@AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing PYTHONPATH=tests .venv/bin/python bench/bench.py
-	@.venv/bin/python bench/help.py
+bench: .venv/done .envs/sam/done .envs/bench-stock/done .envs/bench-c7n/done ## what we cost beside our peers and our targets: a table, then JSON (ONLY=calls,sweep: some parts; DOCS=1: writes docs/performance.md)
+	@# What is measured is what is deployed. `sam build` runs the pip of the Python 3.13 that it finds; the SAM CLI's own is one.
+	@mkdir -p .build && PATH="$$PWD/.envs/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 .envs/sam/bin/sam build --build-dir .build/bench \
+		--cache-dir .build/bench-cache >.build/bench.log 2>&1 || { cat .build/bench.log >&2; exit 1; }
+	@AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing PYTHONPATH=tests \
+		.venv/bin/python -m bench.bench --only "$(ONLY)" $(if $(DOCS),--docs)
 
 .PHONY: cost
 cost: .venv/done ## what a month costs, by part: the template at the prices of bench/prices.yaml, beside others
@@ -158,7 +173,7 @@ format: .venv/done ## format the code and fix what lint can
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-LOCKS := requirements/dev requirements/sam requirements/uv requirements/node requirements/checkov requirements/audit local/requirements layers/rolekeeper/requirements
+LOCKS := requirements/dev requirements/sam requirements/uv requirements/node requirements/checkov requirements/audit requirements/bench-stock requirements/bench-c7n local/requirements layers/rolekeeper/requirements
 
 .PHONY: lock
 lock: .envs/uv/done .envs/node/done ## lock the dependencies again, with hashes and without an index

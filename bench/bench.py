@@ -1,121 +1,66 @@
-"""`make bench`: what a decision costs, and whether it grows with the number of mappings. Prints; asserts nothing.
+"""`make bench`: measures, prints a table, and ends with one line of JSON.
 
-Times are of this machine, and noisy; the ratios within one run are what holds. AWS is the tests' own, in this process:
-no network is in these figures. The time from a tag to a role is measured by `make demo`.
+`make bench ONLY=calls,sweep` runs some parts. A missed target doesn't fail the run, as times are noisy; an error in a
+part does. `DOCS=1` writes docs/performance.md and its plot.
 """
 
-import statistics
+import argparse
+import importlib
+import json
+import sys
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
-from itertools import cycle
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 
 from rich.console import Console
-from rich.table import Table
 
-from fixtures.account import ACCOUNT, REGION, FakeAccount, new_account
-from fixtures.mappings import MappingsFixture
-from fixtures.state_table import STATE_TABLE
-from rolekeeper.instances.decide import Case, decide
-from rolekeeper.instances.resolve import resolve
-from rolekeeper.model.instance import Instance, InstanceKey, InstanceState
-from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
-from rolekeeper.storage import codec
-from strategies.values import OWNERSHIP
+from bench import dollars
+from bench.page import write
+from bench.rows import Row, missed, table
 
-ROUNDS = 15
-FEW, MANY = 1, 10_000
-INSTANCES = 10
+# What is measured: each part is a module, whose `rows(say)` gives its rows.
+_MODULES = ("calls", "decisions", "cold_start", "sweep", "fan_out", "convergence", "commands")
+PARTS = {each: f"bench.{each}" for each in _MODULES}
+if find_spec(dollars.MODEL):
+    PARTS["cost"] = dollars.__name__
+
+type Say = Callable[[str], None]
+"""Takes how far a part has come, for people who wait."""
 
 
-def published(tag: str, number: int) -> PublishedMapping:
-    """A published mapping of one role."""
-    return PublishedMapping(MappingSpec(MappingKey(tag, str(number)), f"role-{number}"), 1, f"arn:role-{number}")
-
-
-def median_ms(action: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """The median time of an action, in milliseconds."""
-    times = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        action()
-        times.append((time.perf_counter() - began) * 1_000)
-    return statistics.median(times)
-
-
-def one_decision() -> float:
-    """Resolving and deciding for an instance with 50 tags, each with a mapping, in milliseconds."""
-    tags = {f"tag-{number}": str(number) for number in range(50)}
-    instance = Instance(InstanceKey(ACCOUNT, REGION, "i-0abc"), InstanceState.RUNNING, tags)
-    mappings = [published(f"tag-{number}", number) for number in range(50)]
-    now = datetime.now(UTC)
-    return median_ms(
-        lambda: decide(Case(instance, None, None, resolve(instance, mappings, now), None, OWNERSHIP)), rounds=200
-    )
-
-
-def fill(world: FakeAccount, count: int) -> None:
-    """Put published mappings straight into the state table."""
-    for number in range(count):
-        item = codec.to_attributes(codec.published_item(published("filler", number)))
-        world.dynamodb.put_item(TableName=STATE_TABLE, Item=item)
-
-
-def no_op(mappings: int) -> tuple[float, dict[str, int]]:
-    """A no-op reconcile of a batch: its time, and its calls."""
-    with new_account() as world:
-        world.publish("app=web", "web")
-        instances = [world.running(app="web") for _ in range(INSTANCES)]
-        world.reconcile_all(*instances)
-        fill(world, mappings - 1)
-        world.quiet()
-        world.reconcile_all(*instances)
-        calls = world.calls.counted()
-        return median_ms(lambda: world.reconcile_all(*instances)), calls
-
-
-def one_edit(rows: int) -> tuple[float, dict[str, int]]:
-    """Judging and publishing one edit beside other rows: its time, and its calls."""
-    with new_account() as world:
-        desk = MappingsFixture(world)
-        for role in ("web", "db"):
-            desk.role(role)
-            world.profile(role)
-        world.running(app="web")
-        fill(world, rows - 1)
-        for number in range(rows - 1):
-            desk.put(f"filler={number}", role=f"role-{number}")
-        roles = cycle(("web", "db"))
-        desk.edit("app=web", role=next(roles))
-        desk.quiet()
-        desk.edit("app=web", role=next(roles))
-        # The edit itself is the operator's.
-        calls = {name: number for name, number in world.calls.counted().items() if name != "PutItem"}
-        return median_ms(lambda: desk.edit("app=web", role=next(roles))), calls
-
-
-def main() -> None:
-    """Run and print."""
+def main(arguments: Sequence[str]) -> int:
+    """Run and print; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="make bench", description="Measures Rolekeeper beside its peers.")
+    parser.add_argument("--only", default="", help=f"parts, with commas between: {', '.join(PARTS)}")
+    parser.add_argument("--docs", action="store_true", help="write docs/performance.md and its plot")
+    options = parser.parse_args(arguments)
+    chosen = [each for each in options.only.split(",") if each] or list(PARTS)
+    if unknown := sorted(set(chosen) - set(PARTS)):
+        parser.error(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    if options.docs and options.only:
+        parser.error("the page shows all parts: leave out ONLY or DOCS")
+    rows = [row for part in chosen for row in measured(part)]
     console = Console()
-    table = Table("what", "median")
-    table.add_column("calls to AWS", overflow="fold")
-    with console.status("measuring"):
-        table.add_row("one decision, 50 tags with a mapping each", f"{one_decision():.2f} ms", "none")
-        few, few_calls = no_op(FEW)
-        many, many_calls = no_op(MANY)
-        edit_few, edit_few_calls = one_edit(FEW)
-        edit_many, edit_many_calls = one_edit(MANY)
-    for count, took, calls in ((FEW, few, few_calls), (MANY, many, many_calls)):
-        said = "\n".join(f"{number} {name}" for name, number in sorted(calls.items()))
-        table.add_row(f"no-op reconcile of {INSTANCES} instances, {count:,} mappings", f"{took:.1f} ms", said)
-    for count, took, calls in ((FEW, edit_few, edit_few_calls), (MANY, edit_many, edit_many_calls)):
-        said = "\n".join(f"{number} {name}" for name, number in sorted(calls.items()))
-        table.add_row(f"one edit of a row, {count:,} rows", f"{took:.1f} ms", said)
-    console.print(table)
-    console.print(
-        f"{MANY:,} mappings to {FEW}: a no-op {many / few:.2f} times, an edit {edit_many / edit_few:.2f} times"
-    )
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(table(rows))
+    wrong = missed(rows)
+    print(f"{len(wrong)} of {sum(each.target is not None for each in rows)} targets are missed in this run")
+    if options.docs:
+        write(rows)
+    print(json.dumps([each.document() for each in rows]))
+    return 0
+
+
+def measured(part: str) -> list[Row]:
+    """A part's rows; how far it has come is on standard error."""
+    console = Console(stderr=True)
+    began = time.monotonic()
+    with console.status(part) as status:
+        rows = list(importlib.import_module(PARTS[part]).rows(lambda text: status.update(f"{part}: {text}")))
+    console.print(f"{part}: {len(rows)} rows in {time.monotonic() - began:.0f} s", highlight=False)
+    return rows
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,355 @@
+"""The bench's arithmetic, table, line of JSON, page and plot. No test here takes a time."""
+
+import importlib
+import json
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from bench import bench, calls, cold_start, convergence, dollars, notes, page, plot, wire
+from bench.fleet import Fleet
+from bench.rows import Row, Target, median, missed, shown
+from botocore.parsers import create_parser
+from botocore.serialize import create_serializer
+
+from fixtures.account import ACCOUNT, MUTATIONS, REGION
+from fixtures.state_table import STATE_TABLE
+
+HELD = Row("cold start", 90, "ms", 200, "floor", Target(0.5))
+MISSED = Row("memory", 74, "MB", 66, "stock <boto3>", Target(46, "ours"))
+RATE = Row("share of the rate", 0.98, "of the bucket", target=Target(0.95, "ours", least=True))
+PLAIN = Row("decided", 180_000, "a second")
+ROWS = [HELD, MISSED, RATE, PLAIN]
+
+
+@pytest.mark.parametrize(
+    ("row", "ratio", "held"),
+    [(HELD, 0.45, True), (MISSED, 74 / 66, False), (RATE, None, True), (PLAIN, None, None)],
+    ids=lambda value: value.name if isinstance(value, Row) else "",
+)
+def test_a_row_holds_its_target_by_its_ratio_or_by_its_own_figure(
+    row: Row, ratio: float | None, *, held: bool | None
+) -> None:
+    assert row.ratio == ratio
+    assert row.held is held
+
+
+def test_the_limit_itself_is_held_from_both_sides() -> None:
+    assert Row("most", 7, "calls", target=Target(7, "ours")).held
+    assert not Row("most", 7.1, "calls", target=Target(7, "ours")).held
+    assert Row("least", 95, "%", target=Target(95, "ours", least=True)).held
+    assert not Row("least", 94.9, "%", target=Target(95, "ours", least=True)).held
+
+
+def test_a_target_that_is_a_ratio_to_nothing_is_a_mistake_in_the_bench() -> None:
+    with pytest.raises(ValueError, match="ratio to nothing"):
+        _ = Row("alone", 1, "ms", target=Target(2)).held
+
+
+def test_the_median_is_the_middle_of_the_runs() -> None:
+    assert median([9, 1, 5]) == 5
+    assert median([1, 2, 3, 100]) == 2.5
+
+
+def test_a_row_of_json_has_what_scripts_read() -> None:
+    assert json.loads(json.dumps(HELD.document())) == {
+        "name": "cold start",
+        "ours": 90.0,
+        "against": 200.0,
+        "ratio": 0.45,
+        "target": "ratio <= 0.5",
+        "held": True,
+        "unit": "ms",
+        "peer": "floor",
+    }
+    assert PLAIN.document() | {"name": "", "ours": 0, "unit": ""} == {
+        "name": "",
+        "ours": 0,
+        "against": None,
+        "ratio": None,
+        "target": None,
+        "held": None,
+        "unit": "",
+        "peer": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(180_000, "180,000"), (1_234.5, "1,234"), (46.04, "46"), (7, "7"), (5.264, "5.26"), (0.0451, "0.045"), (0, "0")],
+)
+def test_a_figure_is_shown_with_three_digits(value: float, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_a_run_ends_with_one_line_of_json_and_a_miss_fails_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "measured", {"calls": [HELD], "decisions": [MISSED]}.__getitem__)
+    assert bench.main(["--only", "calls,decisions"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [each["name"] for each in json.loads(said[-1])] == ["cold start", "memory"]
+    assert said[-2] == "1 of 2 targets are missed in this run"
+    assert any("missed" in line and "memory" in line for line in said[:-2])
+    assert "\x1b" not in "".join(said)
+
+
+def test_a_part_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench.main(["--only", "calls,nothing"])
+    assert "there is no part nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", bench.PARTS)
+def test_every_part_is_a_module_that_gives_rows(part: str) -> None:
+    assert callable(importlib.import_module(bench.PARTS[part]).rows)
+
+
+def test_dollars_are_the_models_and_held_to_its_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = [
+        SimpleNamespace(name="idle month", usd=3.3, most=5.0),
+        SimpleNamespace(name="a million", usd=25, most=None),
+    ]
+    monkeypatch.setitem(sys.modules, dollars.MODEL, SimpleNamespace(figures=lambda: figures))
+    idle, million = dollars.rows(lambda _text: None)
+    assert (idle.name, idle.ours, idle.unit, idle.held) == ("idle month", 3.3, "USD", True)
+    assert (million.ours, million.held) == (25, None)
+
+
+# ---- the page ----
+
+
+def test_the_page_says_what_is_behind_a_miss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notes, "NOTES", {"mem": "botocore's models", "memory": "all of botocore's models"})
+    text = page.section(ROWS, "Measured on a day.")
+    assert text.startswith("Measured on a day.\n\n| what | ours |")
+    assert "| cold start | 90 ms | 200 ms (floor) | 0.45 | ratio <= 0.5 | held |" in text
+    assert "2 targets are held, 1 missed." in text
+    assert "| memory | all of botocore's models |" in text
+    assert missed(ROWS) == [MISSED]
+
+
+def test_writing_the_page_leaves_what_people_wrote(tmp_path: Path) -> None:
+    (tmp_path / "performance.md").write_text(f"# Performance\n\n{page.BEGIN}\nthe former run\n{page.END}\n\n## How\n")
+    page.write(ROWS, tmp_path)
+    text = (tmp_path / "performance.md").read_text()
+    assert text.startswith(f"# Performance\n\n{page.BEGIN}\nMeasured on ")
+    assert text.endswith(f"\n{page.END}\n\n## How\n")
+    assert "the former run" not in text
+    assert (tmp_path / "performance.svg").read_text() == plot.svg(ROWS)
+
+
+def test_a_page_without_its_marks_is_not_overwritten() -> None:
+    with pytest.raises(ValueError, match="lost the marks"):
+        page.filled("# Performance\n", "table")
+
+
+def test_the_committed_page_has_its_marks_and_explains_every_part() -> None:
+    text = (page.DOCS / "performance.md").read_text()
+    assert page.filled(text, "table") != text
+    _, _, how = text.partition("## How it is measured")
+    assert [part for part in bench.PARTS if f"`{part}`" not in how] == []
+
+
+# ---- the plot ----
+
+
+def test_the_plot_is_well_formed_and_the_same_each_time() -> None:
+    drawn = plot.svg(ROWS)
+    root = ET.fromstring(drawn)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert drawn == plot.svg(list(ROWS))
+    labels = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"cold start", "memory", "share of the rate"} <= set(labels)
+    assert "decided" not in labels
+
+
+def test_a_bar_is_left_of_the_line_where_the_target_is_held_and_right_of_it_where_it_is_missed() -> None:
+    assert plot.times_the_target(HELD) == pytest.approx(0.9)
+    assert plot.times_the_target(MISSED) == pytest.approx(74 / 46)
+    assert plot.times_the_target(RATE) == pytest.approx(0.95 / 0.98)
+    root = ET.fromstring(plot.svg(ROWS))
+    line = float(next(root.iter("{http://www.w3.org/2000/svg}line")).attrib["x1"])
+    bars = [each.attrib for each in root.iter("{http://www.w3.org/2000/svg}rect") if "x" in each.attrib]
+    sides = [(bar["fill"], float(bar["x"]) >= line - 1) for bar in bars]
+    assert sides == [(plot.HELD, False), (plot.MISSED, True), (plot.HELD, False)]
+
+
+def test_nothing_at_all_is_drawn_within_the_picture() -> None:
+    rows = [Row("none", 0, "conflicts", target=Target(0, "ours")), Row("many", 9, "", target=Target(0, "ours"))]
+    root = ET.fromstring(plot.svg(rows))
+    bars = [each.attrib for each in root.iter("{http://www.w3.org/2000/svg}rect") if "x" in each.attrib]
+    assert all(float(bar["x"]) >= plot.LABELS for bar in bars)
+    assert all(float(bar["x"]) + float(bar["width"]) <= plot.WIDTH - plot.FIGURES + 1 for bar in bars)
+
+
+# ---- the parts' own arithmetic ----
+
+
+def test_imports_are_added_up_by_whose_they_are() -> None:
+    said = (
+        "import time: self [us] | cumulative | imported package\n"
+        "import time:      1000 |       1500 |   botocore.session\n"
+        '{"level":"INFO"}\n'
+        "import time:       500 |        500 |     urllib3\n"
+        "import time:      2000 |       9000 | rolekeeper.app\n"
+        "import time:       250 |        250 | json\n"
+    )
+    found = cold_start.by_package(said)
+    assert found == {"the SDK": 1.5, "our own": 2.0, "the standard library": 0.25}
+
+
+def test_a_bucket_gives_what_it_holds_and_then_what_comes_in() -> None:
+    bucket = convergence.Bucket(capacity=3, refill=0.5)
+    assert [bucket.takes(0) for _ in range(4)] == [True, True, True, False]
+    assert [bucket.takes(second) for second in (1, 2, 3, 4)] == [False, True, False, True]
+    assert bucket.least_seconds(3) == 0
+    assert bucket.least_seconds(13) == 20
+
+
+def test_ten_instances_at_once_converge_in_virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convergence, "INSTANCES", 10)
+    for change in ("attach", "replace"):
+        found = convergence.burst().converge(change)
+        assert found.throttled == 0
+        assert 0 < found.writes <= 4
+
+
+@pytest.mark.parametrize("change", ["attach", "replace", "nothing"])
+def test_an_events_calls_are_counted_until_the_role_is_there(change: str) -> None:
+    found = calls.calls(change, 3, 0.2)
+    assert found["DescribeInstances"] >= 1
+    mutations = {"attach": ["AssociateIamInstanceProfile"], "replace": ["ReplaceIamInstanceProfileAssociation"]}
+    assert [each for each in MUTATIONS if each in found] == mutations.get(change, [])
+
+
+def test_what_follows_a_batch_is_counted_without_the_minutes_own_calls() -> None:
+    alone = sum(calls.calls("attach", 3, 0.2).values())
+    assert 0 < calls.followed("attach", 0.2) < 10 * alone
+
+
+# ---- AWS on loopback ----
+
+
+def signed(service: str, **headers: str) -> dict[str, str]:
+    credential = f"Credential=AKIA/20261126/us-east-1/{service}/aws4_request"
+    return {"Authorization": f"AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=0", **headers}
+
+
+def parsed(service: str, operation: str, body: bytes, *, status: int = 200) -> dict[str, Any]:
+    """What the SDK makes of an answer."""
+    model = wire.model(service)
+    shape = model.operation_model(operation).output_shape
+    assert shape
+    response = {"status_code": status, "headers": {}, "body": body}
+    read: dict[str, Any] = create_parser(model.metadata["protocol"]).parse(response, shape)
+    return read
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "params"),
+    [
+        (
+            "ec2",
+            "DescribeInstances",
+            {
+                "Filters": [{"Name": "instance-id", "Values": ["i-1", "i-2"]}],
+                "MaxResults": 200,
+                "IncludeManagedResources": True,
+            },
+        ),
+        (
+            "ec2",
+            "AssociateIamInstanceProfile",
+            {"InstanceId": "i-1", "IamInstanceProfile": {"Arn": "arn:aws:iam::1:instance-profile/web"}},
+        ),
+        ("iam", "GetRole", {"RoleName": "web"}),
+        ("sqs", "SendMessageBatch", {"QueueUrl": "q", "Entries": [{"Id": "1", "MessageBody": "{}"}]}),
+        ("dynamodb", "BatchGetItem", {"RequestItems": {"t": {"Keys": [{"pk": {"S": "a"}}], "ConsistentRead": True}}}),
+    ],
+)
+def test_a_request_is_read_as_the_sdk_was_asked(service: str, operation: str, params: dict[str, Any]) -> None:
+    model = wire.model(service)
+    sent = create_serializer(model.metadata["protocol"]).serialize_to_request(params, model.operation_model(operation))
+    body = sent["body"].decode() if isinstance(sent["body"], bytes) else urlencode(sent["body"])
+    request = wire.read(signed(service, **sent["headers"]), body)
+    assert (request.service, request.operation, request.params) == (service, operation, params)
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "answer"),
+    [
+        (
+            "ec2",
+            "DescribeInstances",
+            {
+                "Reservations": [{"Instances": [{"InstanceId": "i-1", "Tags": [{"Key": "a<b", "Value": "&"}]}]}],
+                "NextToken": "2",
+            },
+        ),
+        ("iam", "ListRolePolicies", {"PolicyNames": ["one", "two"], "IsTruncated": False}),
+        ("dynamodb", "GetItem", {"Item": {"pk": {"S": "a"}}}),
+    ],
+)
+def test_an_answer_is_what_the_sdk_reads(service: str, operation: str, answer: dict[str, Any]) -> None:
+    _, body = wire.write(service, operation, answer)
+    read = parsed(service, operation, body)
+    read.pop("ResponseMetadata")
+    assert read == answer
+
+
+def test_a_refusal_is_what_the_sdk_raises() -> None:
+    for service, operation in (("ec2", "DescribeInstances"), ("iam", "GetRole"), ("dynamodb", "GetItem")):
+        _, body = wire.refusal(service, "NotKnownHere", "no")
+        read = parsed(service, operation, body, status=400)
+        assert (read["Error"]["Code"], read["Error"]["Message"]) == ("NotKnownHere", "no")
+
+
+def test_an_unsigned_request_is_none() -> None:
+    with pytest.raises(ValueError, match="isn't signed"):
+        wire.read({}, "Action=DescribeInstances")
+
+
+def listed(fleet: Fleet, operation: str, **params: Any) -> dict[str, Any]:
+    answer = fleet.answer(wire.Request("ec2", operation, params, {}, ""))
+    assert isinstance(answer, bytes)
+    return parsed("ec2", operation, answer)
+
+
+def test_a_fleet_shows_each_instance_once_in_pages() -> None:
+    fleet = Fleet(7, 2)
+    seen: list[str] = []
+    token: dict[str, str] = {}
+    for _ in range(3):
+        page = listed(fleet, "DescribeInstances", MaxResults=3, **token)
+        seen += [row["InstanceId"] for group in page["Reservations"] for row in group["Instances"]]
+        token = {"NextToken": page["NextToken"]} if "NextToken" in page else {}
+    assert seen == [f"i-{number:017x}" for number in range(7)]
+    assert not token
+    filters = [{"Name": "tag:app", "Values": ["app-1"]}, {"Name": "instance-state-name", "Values": ["running"]}]
+    found = listed(fleet, "DescribeInstances", Filters=filters)
+    assert len(found["Reservations"]) == 3
+
+
+def test_a_fleet_carries_what_its_rows_ask_and_the_table_explains_it() -> None:
+    fleet = Fleet(4, 2)
+    ids = [f"i-{number:017x}" for number in (0, 3)]
+    found = listed(fleet, "DescribeIamInstanceProfileAssociations", Filters=[{"Name": "instance-id", "Values": ids}])
+    arns = [each["IamInstanceProfile"]["Arn"] for each in found["IamInstanceProfileAssociations"]]
+    assert [each.rpartition("/")[2] for each in arns] == ["role-0", "role-1"]
+    keys = [{"pk": {"S": f"instance#{ACCOUNT}#{REGION}#{ids[1]}"}, "sk": {"S": sk}} for sk in ("record", "pin")]
+    read = fleet.answer(
+        wire.Request("dynamodb", "BatchGetItem", {"RequestItems": {STATE_TABLE: {"Keys": keys}}}, {}, "")
+    )
+    assert not isinstance(read, bytes)
+    [item] = read["Responses"][STATE_TABLE]
+    assert f"grant:{arns[1]}" in item
+
+
+def test_what_a_fleet_does_not_know_is_said() -> None:
+    with pytest.raises(NotImplementedError, match="vpc-id"):
+        listed(Fleet(1, 0), "DescribeInstances", Filters=[{"Name": "vpc-id", "Values": ["vpc-1"]}])
