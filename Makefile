@@ -144,8 +144,8 @@ bench: .venv/done ## what a decision costs, and that it doesn't grow with the nu
 	@.venv/bin/python bench/help.py
 
 .PHONY: cost
-cost: .venv/done ## what a month costs, by part: the template at the prices of bench/prices.yaml, beside others
-	@PYTHONPATH=tests .venv/bin/python -m bench.cost
+cost: .venv/done ## what a month costs, by part: the template at the prices of bench/prices.yaml, beside others (DOCS=1: writes docs/cost.md)
+	@PYTHONPATH=tests .venv/bin/python -m bench.cost $(if $(DOCS),--docs)
 
 .PHONY: deploy
 deploy: .venv/done .envs/sam/done ## build and deploy to your AWS account; asks first, and keeps the stack's present parameters
