@@ -158,13 +158,13 @@ bench: .venv/done .envs/sam/done .envs/bench-stock/done .envs/bench-c7n/done ## 
 	@AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing PYTHONPATH=tests \
 		.venv/bin/python -m bench.bench --only "$(ONLY)" $(if $(DOCS),--docs)
 
-.PHONY: cost
-cost: .venv/done ## what a month costs, by part: the template at the prices of bench/prices.yaml, beside others
-	@PYTHONPATH=tests .venv/bin/python -m bench.cost
-
 .PHONY: deploy
 deploy: .venv/done .envs/sam/done ## build and deploy to your AWS account; asks first, and keeps the stack's present parameters
 	@.venv/bin/python -m rolekeeper_cli.sam_deploy $(SAM_ARGS)
+
+.PHONY: cost
+cost: .venv/done ## what a month costs, by part: the template at the prices of bench/prices.yaml, beside others (DOCS=1: writes docs/cost.md)
+	@PYTHONPATH=tests .venv/bin/python -m bench.cost $(if $(DOCS),--docs)
 
 # ---- upkeep ----
 

@@ -6,6 +6,7 @@ own with a cold start, the dearest that there is.
 """
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from bench.assumed import CALL, COLD, FLEETS, IDLE, MONTH, Fleet
 from bench.bill import GB, Usage, bill, invocations, total
 from bench.others import config_rule, custodian
 from support.deployment import Deployment, deployment, translated
+from support.templates import ROOT
 
+DOCS = ROOT / "docs/cost.md"
 TARGET = 5.0  # USD in an idle month of a small account, without what is free
 CENT = 0.01
 
@@ -184,11 +187,23 @@ def markdown(rows: list[list[str]]) -> str:
     return text
 
 
-def main() -> None:
-    """Print the tables."""
+def page(text: str) -> str:
+    """docs/cost.md with what the model says now: its first sentence, and each table below its heading's comment."""
+    idle = ours(IDLE)
+    said = f"about {total(idle):.2f} USD a month, or {total(idle, free=True):.2f} USD"
+    text = re.sub(r"about [\d.]+ USD a month, or [\d.]+ USD", said, text, count=1)
+    for heading, rows in tables().items():
+        text = re.sub(rf"(<!-- {heading} -->\n\n)(\|.*\n)+", rf"\1{markdown(rows)}", text)
+    return text
+
+
+def main(*arguments: str) -> None:
+    """Print the tables, or with `--docs` write them into docs/cost.md."""
+    if arguments == ("--docs",):
+        DOCS.write_text(page(DOCS.read_text()))
     for heading, rows in tables().items():
         print(f"{heading}\n\n{markdown(rows)}")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -1,6 +1,9 @@
 """Every sample in events/ drives the real handler that it is for (the stream's are in test_on_mapping_change)."""
 
 import json
+import os
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,6 +66,18 @@ def launched(desk: MappingsFixture, *, runs: bool = True, **tags: str) -> str:
     if runs:
         desk.world.wait(2)
     return INSTANCE
+
+
+def test_an_invocation_that_counts_nothing_warns_of_nothing() -> None:
+    """In a process of its own, as Lambda starts one: only what rings an alarm is counted."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import runtime; runtime.metrics.flush_metrics()"],
+        env={"PATH": os.environ["PATH"], "AWS_DEFAULT_REGION": REGION, "POWERTOOLS_METRICS_NAMESPACE": "Rolekeeper"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 @pytest.mark.parametrize(
