@@ -109,14 +109,16 @@ def test_every_part_is_a_module_that_gives_rows(part: str) -> None:
     assert callable(importlib.import_module(bench.PARTS[part]).rows)
 
 
-def test_dollars_are_the_models_and_held_to_its_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dollars_are_the_models_with_its_date_and_targets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "prices.yaml").write_text("date: 2026-11-26\nprices: {}\n")
+    monkeypatch.setattr(dollars, "PRICES", tmp_path / "prices.yaml")
     figures = [
         SimpleNamespace(name="idle month", usd=3.3, most=5.0),
         SimpleNamespace(name="a million", usd=25, most=None),
     ]
     monkeypatch.setitem(sys.modules, dollars.MODEL, SimpleNamespace(figures=lambda: figures))
     idle, million = dollars.rows(lambda _text: None)
-    assert (idle.name, idle.ours, idle.unit, idle.held) == ("idle month", 3.3, "USD", True)
+    assert (idle.name, idle.ours, idle.unit, idle.held) == ("idle month, prices of 2026-11-26", 3.3, "USD", True)
     assert (million.ours, million.held) == (25, None)
 
 
