@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import platform
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -133,6 +134,17 @@ def test_the_page_says_what_is_behind_a_miss(monkeypatch: pytest.MonkeyPatch) ->
     assert "2 targets are held, 1 missed." in text
     assert "| memory | all of botocore's models |" in text
     assert missed(ROWS) == [MISSED]
+
+
+def test_misses_with_the_same_behind_them_share_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notes, "NOTES", {"memory": "botocore's models"})
+    other = Row("memory of another", 60, "MB", target=Target(46, "ours"))
+    assert "| memory; memory of another | botocore's models |" in page.section([MISSED, HELD, other], "then")
+
+
+def test_the_page_names_no_machine() -> None:
+    assert platform.node() not in page.machine()
+    assert "/" not in page.machine()
 
 
 def test_writing_the_page_leaves_what_people_wrote(tmp_path: Path) -> None:
