@@ -14,7 +14,7 @@ import on_instance_event
 import on_retry
 import on_schedule
 import runtime
-from bench.decisions import fill
+from bench.decisions import counted, fill
 from bench.rows import Row, Target
 from fakes.ec2 import FakeEc2
 from fixtures.account import ACCOUNT, REGION, FakeAccount, new_account
@@ -40,13 +40,14 @@ EVENT, RETRY, SCHEDULE = (inspect.unwrap(each.handler) for each in (on_instance_
 def rows(say: Callable[[str], None]) -> Iterator[Row]:
     """Attach and replace for each time that EC2 may take; nothing to do, which waits for nobody."""
     for mappings in MAPPINGS:
-        say(f"{mappings:,} mappings")
+        beside = counted(mappings)
+        say(beside)
         for change in ("attach", "replace"):
             for seconds in ASSOCIATES:
-                name = f"calls for one {change}, EC2 takes {seconds} s, {mappings:,} mappings"
+                name = f"calls for one {change}, EC2 takes {seconds} s, {beside}"
                 yield Row(name, sum(calls(change, mappings, seconds).values()), "calls", target=MOST)
         nothing = sum(calls("nothing", mappings, ASSOCIATES[0]).values())
-        yield Row(f"calls for one event, nothing to do, {mappings:,} mappings", nothing, "calls")
+        yield Row(f"calls for one event, nothing to do, {beside}", nothing, "calls")
     for change in ("attach", "replace"):
         for seconds in ASSOCIATES:
             say(f"{change} and what follows")
@@ -59,10 +60,10 @@ def calls(change: str, mappings: int, seconds: float) -> dict[str, int]:
     with new_account() as world, installed(world):
         [instance] = prepared(world, change, mappings, seconds)
         EVENT(queued(instance), CONTEXT)
-        counted = world.calls.counted()
+        made = world.calls.counted()
         follow(world, MINUTES)
         converged(world, instance)
-        return counted
+        return made
 
 
 def followed(change: str, seconds: float) -> int:

@@ -24,10 +24,11 @@ def rows(say: Callable[[str], None]) -> Iterator[Row]:
     """Tags to mapping against bare look-ups, decisions a second, a warm reconcile."""
     times = {}
     for mappings in (FEW, MANY):
-        say(f"tags to mapping, {mappings:,} mappings")
+        what = f"tags to mapping, {counted(mappings)}"
+        say(what)
         ours, bare = tags_to_mapping(mappings)
         times[mappings] = ours
-        yield Row(f"tags to mapping, {mappings:,} mappings", ours, "µs", bare, "dict look-ups", Target(5))
+        yield Row(what, ours, "µs", bare, "dict look-ups", Target(5))
     flat = times[MANY], times[FEW]
     yield Row(f"tags to mapping, {MANY:,} mappings to {FEW}", flat[0], "µs", flat[1], f"{FEW} mapping", Target(1.2))
     say("decide and resolve")
@@ -35,8 +36,12 @@ def rows(say: Callable[[str], None]) -> Iterator[Row]:
     yield Row("instances resolved a second", resolved, "a second")
     yield Row("instances decided a second", decided, "a second")
     for mappings in (FEW, MANY):
-        say(f"warm reconcile, {mappings:,} mappings")
-        yield Row(f"warm reconcile, nothing to do, {mappings:,} mappings", warm(mappings), "ms an instance")
+        say(f"warm reconcile, {counted(mappings)}")
+        yield Row(f"warm reconcile, nothing to do, {counted(mappings)}", warm(mappings), "ms an instance")
+
+
+def counted(mappings: int) -> str:
+    return f"{mappings:,} mapping{'s' * (mappings != 1)}"
 
 
 def published(number: int) -> PublishedMapping:

@@ -47,7 +47,10 @@ def section(rows: Sequence[Row], measured: str) -> str:
     lines += ["", f"{held} targets are held, {len(wrong)} missed."]
     if wrong:
         lines += ["", "| missed | what is behind it |", "|---|---|"]
-        lines += [_line((each.name, note(each.name) or "not yet looked into")) for each in wrong]
+        behind: dict[str, list[str]] = {}
+        for each in wrong:
+            behind.setdefault(note(each.name) or "not yet looked into", []).append(each.name)
+        lines += [_line(("; ".join(names), said)) for said, names in behind.items()]
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 from bench.rows import Row, shown
 
 # Pixels.
-WIDTH, LABELS, FIGURES, LINE, TOP = 960, 380, 120, 22, 34
+WIDTH, LABELS, FIGURES, LINE, TOP = 1_140, 500, 160, 22, 34
 HELD, MISSED, GREY = "#2e7d32", "#c62828", "#757575"
 # What lies further from the target is cut off: from a tenth of it to ten times.
 DECADES = 1
@@ -54,5 +54,5 @@ def _bar(row: Row, top: int, middle: float) -> list[str]:
     return [
         f'<text x="{LABELS - 8}" y="{top + 14}" text-anchor="end">{escape(row.name)}</text>',
         f'<rect x="{left:.1f}" y="{top + 4}" width="{width:.1f}" height="{LINE - 8}" fill="{colour}"/>',
-        f'<text x="{WIDTH - FIGURES + 8}" y="{top + 14}">{escape(f"{shown(value)} of {row.target}")}</text>',
+        f'<text x="{WIDTH - FIGURES + 8}" y="{top + 14}">{escape(f"{shown(value)}; {row.target}")}</text>',
     ]

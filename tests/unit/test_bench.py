@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import platform
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -109,14 +110,16 @@ def test_every_part_is_a_module_that_gives_rows(part: str) -> None:
     assert callable(importlib.import_module(bench.PARTS[part]).rows)
 
 
-def test_dollars_are_the_models_and_held_to_its_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dollars_are_the_models_with_its_date_and_targets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "prices.yaml").write_text("date: 2026-11-26\nprices: {}\n")
+    monkeypatch.setattr(dollars, "PRICES", tmp_path / "prices.yaml")
     figures = [
         SimpleNamespace(name="idle month", usd=3.3, most=5.0),
         SimpleNamespace(name="a million", usd=25, most=None),
     ]
     monkeypatch.setitem(sys.modules, dollars.MODEL, SimpleNamespace(figures=lambda: figures))
     idle, million = dollars.rows(lambda _text: None)
-    assert (idle.name, idle.ours, idle.unit, idle.held) == ("idle month", 3.3, "USD", True)
+    assert (idle.name, idle.ours, idle.unit, idle.held) == ("idle month, prices of 2026-11-26", 3.3, "USD", True)
     assert (million.ours, million.held) == (25, None)
 
 
@@ -131,6 +134,17 @@ def test_the_page_says_what_is_behind_a_miss(monkeypatch: pytest.MonkeyPatch) ->
     assert "2 targets are held, 1 missed." in text
     assert "| memory | all of botocore's models |" in text
     assert missed(ROWS) == [MISSED]
+
+
+def test_misses_with_the_same_behind_them_share_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notes, "NOTES", {"memory": "botocore's models"})
+    other = Row("memory of another", 60, "MB", target=Target(46, "ours"))
+    assert "| memory; memory of another | botocore's models |" in page.section([MISSED, HELD, other], "then")
+
+
+def test_the_page_names_no_machine() -> None:
+    assert platform.node() not in page.machine()
+    assert "/" not in page.machine()
 
 
 def test_writing_the_page_leaves_what_people_wrote(tmp_path: Path) -> None:
