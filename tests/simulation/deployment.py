@@ -61,6 +61,8 @@ _MACHINE = json.loads((_MACHINES / "retry.asl.json").read_text())
 MACHINE_ATTEMPTS = _MACHINE["States"]["Reconcile"]["Retry"][0]["MaxAttempts"]
 # So is a run of a long task, which also names the errors of ours for which it is made again.
 _RUN = json.loads((_MACHINES / "resume.asl.json").read_text())["States"]["Run"]["Retry"][0]
+# Few instances and rows, each by a run of its own, need fewer.
+RUNS = 200
 RUN_ATTEMPTS, RUN_ERRORS = _RUN["MaxAttempts"], frozenset(_RUN["ErrorEquals"])
 FUNCTIONS = {
     "reconcile": "OnInstanceEvent",
@@ -361,19 +363,22 @@ class Deployment:
         self._executions[name] = document
         self.resumed += 1
         self._weather.count(Fault.TIME_UP)
-        self._engine.after(0.05, lambda: self._go_on(document, 0))
+        self._engine.after(0.05, lambda: self._go_on(document, 0, 1))
 
-    def _go_on(self, document: dict[str, Any], attempt: int) -> None:
+    def _go_on(self, document: dict[str, Any], attempt: int, runs: int) -> None:
         task, hurry = document["task"], self._weather.hurry
+        self._promises.check(5, runs < RUNS, lambda: f"a {task} goes on and on")
+        if runs == RUNS:
+            return
 
         def ended(how: str, answer: Any) -> None:
             self._engine.say(f"{task} resumed: {answer if how == 'answered' else how}")
             passing = how == "killed" or (how == "failed" and type(answer).__name__ in RUN_ERRORS)
             if how == "answered" and not answer["finished"]:
-                self._engine.after(0.05, lambda: self._go_on(json.loads(json.dumps(answer)), 0))
+                self._engine.after(0.05, lambda: self._go_on(json.loads(json.dumps(answer)), 0, runs + 1))
             elif passing and attempt < RUN_ATTEMPTS:
                 wait = self._weather.rng.uniform(0, min(60, 5 * 2**attempt))
-                self._engine.after(wait, lambda: self._go_on(document, attempt + 1))
+                self._engine.after(wait, lambda: self._go_on(document, attempt + 1, runs))
             else:
                 self.resumed -= 1
                 if how != "answered" or answer.get("problems"):

@@ -127,6 +127,24 @@ def test_a_fleet_comes_in_pages_of_two_hundred(world: FakeAccount) -> None:
     assert [len(page) for page in _ec2(world.ec2).fleet()] == [200, 200, 1]
 
 
+def test_pages_come_from_a_token_on_each_with_the_token_of_the_next(world: FakeAccount) -> None:
+    launched = [world.launch(workload="web") for _ in range(401)]
+    ec2 = _ec2(world.ec2)
+    (_, second), (page, third), (_, last) = ec2.pages()
+    assert (bool(second), bool(third), last) == (True, True, "")
+    assert [each.key.id for each in page] == launched[200:400]
+    assert [len(page) for page, _ in ec2.pages(token=second)] == [200, 1]
+    tagged = [page for page, _ in ec2.tagged_pages(MappingKey("workload", "web"), third)]
+    assert [[each.key.id for each in page] for page in tagged] == [launched[400:]]
+
+
+def test_a_token_that_comes_again_ends_the_reading() -> None:
+    answer = {"Reservations": [], "NextToken": "same"}
+    client = SimpleNamespace(meta=EC2_META, describe_instances=lambda **_: answer)
+    with pytest.raises(RetryableError, match="TokenRepeated"):
+        list(_ec2(client).pages())
+
+
 # ---- instances that an AWS service manages ----
 
 

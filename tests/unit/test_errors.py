@@ -21,6 +21,7 @@ from rolekeeper.aws.errors import (
     NotReadyError,
     PermanentError,
     RetryableError,
+    StaleTokenError,
     classify,
 )
 from strategies.values import KEY
@@ -47,6 +48,13 @@ ROWS = [
     ),
     ("InvalidParameterValue", 'IAM Instance Profile "arn:…/web" has no associated IAM Roles', NotReadyError),
     ("InvalidParameterValue", "The filter 'instance-id' has no values", PermanentError),
+    (
+        "InvalidParameterValue",
+        "Value (x) for parameter NextToken is invalid. The token is invalid.",
+        StaleTokenError,
+    ),
+    ("InvalidNextToken", "The token is not valid", StaleTokenError),
+    ("ExecutionAlreadyExists", "Execution Already Exists: 'arn:…'", ConflictError),
     ("InvalidInstanceID.NotFound", "The instance ID 'i-0123456789abcdef0' does not exist", NotFoundError),
     ("InvalidAssociationID.NotFound", "An invalid association-id of 'iip-assoc-028d' was given", NotFoundError),
     (

@@ -67,7 +67,10 @@ def _woken_by(event: dict[str, Any]) -> set[str]:
 
 
 def test_every_sample_says_how_it_arrives() -> None:
-    assert set(SAMPLES) == {*WAKES, *OTHER_WAYS, "retry-tick", "expiries"}
+    assert set(SAMPLES) == {
+        *(*WAKES, *OTHER_WAYS),
+        *("retry-tick", "expiries", "sweep-resumed", "fan-out-resumed"),
+    }
 
 
 @pytest.mark.parametrize("name", WAKES)

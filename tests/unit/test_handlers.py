@@ -297,13 +297,14 @@ def test_the_machine_has_the_rest_of_a_sweep_and_of_a_fan_out_done(desk: Mapping
     hurried: Any = SimpleNamespace(**vars(CONTEXT) | {"get_remaining_time_in_millis": lambda: 1_000})
     first = on_schedule.handler(sample("sweep"), hurried)
     (started,) = desk.world.machine.started
+    assert started["input"].keys() == sample("sweep-resumed").keys()
     assert started["input"] == {**first, "task": "sweep", "id": sample("sweep")["id"], "finished": False}
     last = on_schedule.handler(started["input"], CONTEXT)
     assert (last["instances"], last["sent"], last["finished"]) == (1, 1, True)
-    mapping = {"tag_key": "workload", "tag_value": "s3-reader"}
-    answer = on_schedule.handler({"task": "fan-out", "id": "edit-1", "mapping": mapping, "cause": "edited"}, CONTEXT)
-    assert (answer["sent"], answer["finished"]) == (1, True)
-    assert [each["detail"]["cause"] for each in desk.sent()] == ["sweep", "edited"]
+    answer = on_schedule.handler({**sample("fan-out-resumed"), "token": ""}, CONTEXT)
+    assert answer.keys() == sample("fan-out-resumed").keys()
+    assert (answer["sent"], answer["finished"]) == (sample("fan-out-resumed")["sent"] + 1, True)
+    assert [each["detail"]["cause"] for each in desk.sent()] == ["sweep", "mapping changed: workload=s3-reader"]
 
 
 def test_a_pin_that_is_written_has_its_instance_reconciled(desk: MappingsFixture) -> None:

@@ -1,13 +1,18 @@
-"""Starting a task of the scheduled function before its time."""
+"""Starting a task of the scheduled function before its time, and having the machine go on with one."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 
+from fakes.calls import Calls
 from fakes.ec2 import client_error
+from fakes.others import FakeStepFunctions
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
-from rolekeeper.aws.queue import Task, Tasks
+from rolekeeper.aws.queue import ResumeMachine, Task, Tasks, resumable
+from rolekeeper.mappings.scan import FanOut
+from rolekeeper.model.mapping import MappingKey
 
 
 class FakeLambda:
@@ -41,3 +46,51 @@ def test_a_refusal_says_what_to_do(code: str, kind: type[Exception]) -> None:
     with pytest.raises(kind) as refused:
         tasks.start(Task.SWEEP, "event-1")
     assert vars(refused.value)["action"] == "lambda:InvokeFunction"
+
+
+# ---- the machine that goes on with one ----
+
+MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:rolekeeper-resume"
+KEY = MappingKey("team \N{SNOWMAN}", "a/b" * 85)
+REST = resumable(Task.FAN_OUT, "edit-1", FanOut(KEY, "edited", token="page 2", sent=200))  # no secret
+
+
+def test_the_machine_takes_over_what_the_last_run_answered() -> None:
+    client = FakeStepFunctions(Calls())
+    ResumeMachine(lambda: client, MACHINE).take_over(f"edit-1 {KEY}", REST)  # type: ignore[arg-type, return-value]  # shaped like a client
+    (started,) = client.started
+    assert started["stateMachineArn"] == MACHINE
+    assert started["input"] == {
+        "task": "fan-out",
+        "id": "edit-1",
+        "mapping": {"tag_key": KEY.tag_key, "tag_value": KEY.tag_value},
+        "cause": "edited",
+        "token": "page 2",
+        "sent": 200,
+        "restarts": 0,
+        "finished": False,
+    }
+    # What Step Functions takes for a name, whatever it is made of (API reference, `StartExecution`).
+    assert re.fullmatch("fan-out-[0-9a-f]{32}", started["name"])
+
+
+def test_no_client_is_made_before_there_is_something_to_take_over() -> None:
+    def none() -> Any:
+        raise AssertionError("made")
+
+    ResumeMachine(none, MACHINE)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [("ThrottlingException", RetryableError), ("AccessDeniedException", AccessDeniedError)]
+)
+def test_a_machine_that_cant_be_started_says_what_to_do(code: str, kind: type[Exception]) -> None:
+    calls = Calls()
+
+    def refuse() -> None:
+        raise client_error(code, "no")
+
+    calls.before("StartExecution", refuse)
+    with pytest.raises(kind) as refused:
+        ResumeMachine(lambda: FakeStepFunctions(calls), MACHINE).take_over("edit-1", REST)  # type: ignore[arg-type, return-value]  # shaped like a client
+    assert vars(refused.value)["action"] == "states:StartExecution"
