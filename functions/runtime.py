@@ -17,6 +17,7 @@ from rolekeeper.telemetry import log_line
 
 logger = Logger(json_serializer=log_line)
 metrics = Metrics()
+kept: dict[str, Any] = {}  # what outlives an invocation
 now = utc_now
 sleep = time.sleep
 
@@ -36,7 +37,7 @@ def settings(function_arn: str) -> Settings:
 
 def app(function_arn: str) -> App:
     """The parts of one invocation; flush its telemetry at the end."""
-    return App(settings(function_arn), client, logger=logger, metrics=metrics, now=now, sleep=sleep)
+    return App(settings(function_arn), client, logger=logger, metrics=metrics, now=now, sleep=sleep, kept=kept)
 
 
 def each_record(event: dict[str, Any], act: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:

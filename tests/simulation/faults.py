@@ -67,6 +67,8 @@ class Fault(StrEnum):
     RECORD_GARBLED = "record garbled"
     DEAD_LETTER = "dead letter"
     RETAGGED = "500 instances retagged at once"
+    DROPPED = "EC2 drops a change that it took"
+    BUDGET_DRY = "EC2's budget of changes is used up"
 
 
 CRASHES_BEFORE = frozenset(
@@ -131,6 +133,7 @@ class Weather:
         unread: the chance that a batch read leaves some keys unread.
         skew: how far a function's clock is off at most, in seconds.
         slow: how long a slow call takes at most, in seconds.
+        drop_changes: the chance that EC2 drops a change that it took.
         drop, copy, late: the chances that an event is lost, comes twice, or is delayed; `delay` in seconds at most.
         rough: whether anything goes wrong at the moment.
         down: the calls of which none gets through at the moment.
@@ -149,6 +152,7 @@ class Weather:
     copy: float
     late: float
     delay: float
+    drop_changes: float = 0
     rough: bool = False
     down: Kind | None = None
     met: Counter[Fault] = field(default_factory=Counter)
@@ -186,6 +190,10 @@ class Weather:
             return 0
         self.count(Fault.CLOCK_SKEW)
         return self.rng.uniform(-self.skew, self.skew)
+
+    def drops(self) -> bool:
+        """Whether EC2 drops the change that it just took."""
+        return self.rough and bool(self.drop_changes) and self.rng.random() < self.drop_changes
 
     def arrivals(self) -> list[float]:
         """When the copies of an event arrive, in seconds: none if it is lost."""

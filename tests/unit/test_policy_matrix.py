@@ -102,9 +102,9 @@ UNNOTICED = {
     "SharedPolicy.PolicyDocument: SeeRolesAndProfiles on everything",
     "SharedPolicy.PolicyDocument: SeePolicies on everything",
     # No other action has the condition keys that the statement asks for.
-    "ReconcilePolicy.PolicyDocument: ReplaceUnderThePath with ec2:*",
+    "OnInstanceEventRole.on-instance-event: ReplaceUnderThePath with ec2:*",
     "PublishPolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
-    "ReconcilePolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
+    "OnInstanceEventRole.on-instance-event: PassOnlyUnderThePath with iam:*",
     # It is met by default.
     "PublishPolicy.PolicyDocument: MakesProfiles taken for met",
     # Each holds alone against strangers; of the account's own identities test_stolen_sessions asks.
