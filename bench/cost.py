@@ -36,10 +36,10 @@ class Counts:
 
 # Of an instance with five tags and its record; tests/unit/test_cost.py counts the events at the fakes.
 COUNTS = {
-    "attach": Counts(10, 28, 8, 1, 1_600),
-    "replace": Counts(10, 28, 10, 1, 1_650),
+    "attach": Counts(7, 14, 10, 1, 800),
+    "replace": Counts(7, 14, 12, 1, 850),
     "converged": Counts(3, 14, log=800),
-    "wait": Counts(5, 14, 4, log=750),
+    "wait": Counts(5, 14, 6, log=750),
     "ended": Counts(4, 14, 1, log=650),
     "minute": Counts(4, 5),
     # A sweep, and for each instance and each row that it sees.
@@ -49,6 +49,8 @@ COUNTS = {
 }
 # A wait is followed by so many looks of the retry loop, each like a converged one and of so many transitions.
 LOOKS, TRANSITIONS = 5, 3
+# What is written of an instance is looked at once more, ten in a batch, and the transaction takes the follow-up away.
+FOLLOWED, BATCH, TAKEN_AWAY = {"attach", "replace", "wait"}, 10, 2
 
 # Lambda polls a queue by five receives that last 20 s each (Lambda developer guide, "Using Lambda with Amazon SQS").
 POLLS_A_MINUTE = 15
@@ -68,8 +70,11 @@ def happening(kind: str, times: float) -> Usage:
     counts = COUNTS[kind]
     used = invocations(times, COLD + CALL * counts.calls, counts.log) + stored(counts, times)
     used += Counter({"sqs_requests": 3 * times, "events": counts.events * times})
+    look = COUNTS["converged"]
+    if kind in FOLLOWED:
+        used += invocations(times / BATCH, CALL * look.calls, BATCH * look.log) + stored(look, times)
+        used += Counter({"dynamodb_writes": TAKEN_AWAY * times, "sqs_requests": 3 * times / BATCH})
     if kind == "wait":
-        look = COUNTS["converged"]
         used += invocations(times * LOOKS, CALL * look.calls, look.log) + stored(look, times * LOOKS)
         used += Counter({"states_transitions": times * LOOKS * TRANSITIONS})
     return used

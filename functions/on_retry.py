@@ -1,4 +1,7 @@
-"""The retry loop's task: looks again at one instance, and says whether the loop goes on."""
+"""The retry loop's task: looks again at one instance, and says whether the loop goes on.
+
+It changes nothing: an instance that is ready for its change goes to the work queue, whose function keeps EC2's pace.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +26,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         decision = outcome.decision
         if decision and not decision.polls:
             return tick.document("done", 0)
-        propagating_since = outcome.since if decision and decision.code == "propagating" else None
-        if following := tick.following(app.now(), propagating_since=propagating_since):
+        if following := tick.following(app.now()):
             return following
         if outcome.error:
             raise outcome.error

@@ -26,6 +26,7 @@ logger = Logger(json_serializer=log_line)
 metrics = Metrics()
 # Only what rings an alarm is counted, so most invocations count nothing.
 warnings.filterwarnings("ignore", "No application metrics to publish")
+kept: dict[str, Any] = {}  # what outlives an invocation
 now = utc_now
 sleep = time.sleep
 _session = cache(botocore.session.get_session)
@@ -60,7 +61,7 @@ def app(function_arn: str) -> App:
         # The start is over. What it made stays, and is looked at no more.
         gc.freeze()
         gc.enable()
-    return App(settings(function_arn), client, logger=logger, metrics=metrics, now=now, sleep=sleep)
+    return App(settings(function_arn), client, logger=logger, metrics=metrics, now=now, sleep=sleep, kept=kept)
 
 
 def each_record(event: dict[str, Any], act: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:

@@ -99,7 +99,8 @@ def _is_allowed(value: str, parameter: Mapping[str, Any]) -> bool:
     """By the template's own limits, as CloudFormation reads them (user guide, "Parameters")."""
     if parameter["Type"] == "Number":
         within = (parameter.get("MinValue", 0), parameter.get("MaxValue", math.inf))
-        if not (value.isdecimal() and within[0] <= int(value) <= within[1]):
+        form = "[0-9]+" if isinstance(parameter["Default"], int) else r"[0-9]+(\.[0-9]+)?"
+        if not (re.fullmatch(form, value) and within[0] <= float(value) <= within[1]):
             return False
     if "AllowedValues" in parameter and value not in map(str, parameter["AllowedValues"]):
         return False

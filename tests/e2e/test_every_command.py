@@ -163,7 +163,7 @@ def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
     functions = {role for role in roles_of(deployed) if re.search("OnMappingChangeRole|OnScheduleRole", role)}
     assert {role for role in roles_of(deployed) if role in json.dumps(documents["scp-path"])} == functions
     said = told("guard", "detection")
-    own = {role for role in roles_of(deployed) if re.search("OnInstanceEventRole|OnRetryRole", role)}
+    own = {role for role in roles_of(deployed) if re.search("OnInstanceEventRole", role)}
     assert set((said if in_json else json.loads(said))["roles"]) == own
 
     # ---- a held edit ----

@@ -124,6 +124,8 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
             "MAX_CHANGES_PER_EDIT": "25",
             "MAX_CHANGES_PERCENT": "20",
             "CHANGE_WINDOW_MINUTES": "10",
+            "CHANGES_PER_SECOND": "4.8",
+            "WORKERS": "5",
             "CONTESTED_AFTER": "3",
             "CONTESTED_WINDOW_MINUTES": "30",
         }.items():

@@ -1,11 +1,16 @@
 """Clients shaped like boto3's for the functions: each call goes through `Outside` into the account of the schedule."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from fakes.dynamodb import FakeDynamoDB
 from fakes.ec2 import EC2_META, association_row, client_error, instance_row
+from rolekeeper.aws import CONFIG
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.storage import codec, layout
 from rolekeeper_local import ec2_filters
@@ -13,7 +18,7 @@ from rolekeeper_local.ec2_model import Association, Ec2Error, Instance, Profile
 from simulation.account import TRUSTS_EC2, Account, Maker
 from simulation.engine import Engine, Run
 from simulation.faults import Fault, Hurry, Kind, Weather
-from simulation.faulty_clients import Call, Outside
+from simulation.faulty_clients import Call, Outside, possibly_applied
 from simulation.invariants import Promises
 
 
@@ -28,12 +33,58 @@ class Pages:
         yield self._page(**arguments)
 
 
+# EC2's words when a bucket is empty. The SDK itself tries again so often.
+DRY = "Request limit exceeded."
+# Seconds after a change in which EC2 may still drop it: less than until its follow-up is due.
+DROPPED_WITHIN = 10
+SDK_ATTEMPTS: int = vars(CONFIG)["retries"]["total_max_attempts"]
+
+
+class Budget:
+    """EC2's token buckets of the three changes (AWS_FACTS.md, "Throttles"), of which others take a share.
+
+    Attributes:
+        others: how many tokens others take from each bucket in a second.
+        asked: the attempts, those of the SDK too; `refused` are those that were throttled.
+    """
+
+    SIZES: Mapping[str, tuple[float, float]] = {
+        "Associate": (100, 5),
+        "Disassociate": (100, 5),
+        "Replace": (50, 5),
+    }
+
+    def __init__(self, now: Callable[[], float], others: float = 0, left: float = math.inf) -> None:
+        self._now = now
+        self.others = others
+        self.asked = self.refused = 0
+        self._tokens = {name: (min(size, left), 0.0) for name, (size, _) in self.SIZES.items()}
+
+    def takes(self, operation: str) -> bool:
+        """Whether EC2 takes another change of this kind now."""
+        size, refill = self.SIZES[operation]
+        tokens, at = self._tokens[operation]
+        now = self._now()
+        tokens = max(0, min(size, tokens + (now - at) * (refill - self.others)))
+        self.asked += 1
+        self.refused += tokens < 1
+        self._tokens[operation] = (tokens - (tokens >= 1), now)
+        return tokens >= 1
+
+
 class Ec2Client:
     """EC2."""
 
-    def __init__(
-        self, engine: Engine, weather: Weather, outside: Outside, account: Account, promises: Promises
+    def __init__(  # the world that it is in
+        self,
+        engine: Engine,
+        weather: Weather,
+        outside: Outside,
+        account: Account,
+        promises: Promises,
+        budget: Budget,
     ) -> None:
+        self._budget = budget
         self._engine = engine
         self._weather = weather
         self._outside = outside
@@ -126,6 +177,13 @@ class Ec2Client:
             "Disassociate", instance, AssociationId, "", lambda maker: self._account.disassociate(AssociationId, maker)
         )
 
+    def _drop(self, row: Association) -> None:
+        """EC2 took a change, and drops it: the instance carries nothing, and no event says so."""
+        with suppress(Ec2Error):
+            self._account.disassociate(row.id, Maker.THEM)
+            self._engine.say(f"EC2 drops {row.id[-4:]} of {row.instance_id[-4:]}")
+            self._weather.count(Fault.DROPPED)
+
     def _mutation(
         self, operation: str, instance: str, association: str, arn: str, change: Callable[[Maker], Association]
     ) -> dict[str, Any]:
@@ -133,6 +191,9 @@ class Ec2Client:
         asked = self._promises.asked(run, operation, instance, association, arn)
 
         def act() -> dict[str, Any]:
+            if not self._budget.takes(operation):
+                self._weather.count(Fault.BUDGET_DRY)
+                raise client_error("RequestLimitExceeded", DRY, status=503)
             before = self._account.settled_association_of(instance) if instance in self._account.instances else None
             try:
                 row = change(Maker.US)
@@ -140,12 +201,25 @@ class Ec2Client:
                 raise client_error(error.code, error.message) from error
             self._engine.say(f"EC2: {operation} on {instance[-4:]}: {_shown(before)} -> {row.id[-4:]} {_shown(row)}")
             self._promises.happened(asked, before, row)
+            if arn and self._weather.drops():
+                self._engine.after(self._weather.rng.uniform(0.1, DROPPED_WITHIN), lambda: self._drop(row))
             return {"IamInstanceProfileAssociation": association_row(row)}
 
         def text() -> str:
             return f"{instance[-4:]} {association[-4:]} {arn.rsplit('/', 1)[-1]}"
 
-        return self._outside.call(Call("ec2", operation, Kind.EFFECT, act, text))
+        call = Call("ec2", operation, Kind.EFFECT, act, text)
+        for retries in range(SDK_ATTEMPTS - 1):
+            try:
+                return {**self._outside.call(call), "ResponseMetadata": {"RetryAttempts": retries}}
+            except ClientError as error:
+                if error.response["Error"]["Message"] != DRY:
+                    raise
+                self._engine.pause(self._weather.rng.uniform(0, 2**retries))
+        try:
+            return self._outside.call(call)
+        except ClientError as error:
+            raise possibly_applied(error, SDK_ATTEMPTS - 1) from None
 
 
 class DynamoDbClient:

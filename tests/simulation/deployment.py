@@ -30,7 +30,6 @@ from rolekeeper import app
 from rolekeeper.aws import queue as work
 from rolekeeper.fleet.sweep import RESERVE
 from rolekeeper.instances import change_limit as window
-from rolekeeper.instances import reconcile
 from rolekeeper.instances import requests as retry
 from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import ContentionRule, Limits, Settings
@@ -45,13 +44,14 @@ from simulation.invariants import ROWS, STATE, Promises
 from support import templates
 
 ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:rolekeeper"
-RESOURCES = templates.load()["Resources"]
+TEMPLATE = templates.load()
+RESOURCES, PARAMETERS = TEMPLATE["Resources"], TEMPLATE["Parameters"]
 # What EventBridge forwards of state changes.
 FORWARDED = frozenset(RESOURCES["InstanceStateRule"]["Properties"]["EventPattern"]["detail"]["state"])
 _POLLER = RESOURCES["OnInstanceEvent"]["Properties"]["Events"]["WorkQueue"]["Properties"]
 _QUEUE = RESOURCES["WorkQueue"]["Properties"]
 _STREAM = RESOURCES["OnMappingChange"]["Properties"]["Events"]["MappingStream"]["Properties"]
-BATCH, CONCURRENCY = _POLLER["BatchSize"], _POLLER["ScalingConfig"]["MaximumConcurrency"]
+BATCH, WORKERS = _POLLER["BatchSize"], PARAMETERS[_POLLER["ScalingConfig"]["MaximumConcurrency"]["Ref"]]["Default"]
 VISIBILITY, RECEIVES = _QUEUE["VisibilityTimeout"], _QUEUE["RedrivePolicy"]["maxReceiveCount"]
 # The state table's stream may bring more at once; small batches meet more.
 STREAM_BATCH, STREAM_ATTEMPTS = _STREAM["BatchSize"], _STREAM["MaximumRetryAttempts"]
@@ -148,7 +148,9 @@ class Deployment:
         self._executions: dict[str, dict[str, Any]] = {}
         self.unheard: set[str] = set()
         self._ready: list[Message] = []
-        self._at_work = 0
+        # What the process of each worker keeps; those at work aren't here.
+        self._idle: list[dict[str, Any]] = [{} for _ in range(WORKERS)]
+        promises.per_second, promises.processes = settings.changes_per_second, WORKERS
         self._runs = 0
         self._messages = 0
         self._delivered: dict[str, float] = {}
@@ -162,9 +164,14 @@ class Deployment:
     # ---- functions ----
 
     def run(
-        self, function: str, event: dict[str, Any], ended: Callable[[str, Any], None], chain: Chain | None = None
+        self,
+        function: str,
+        event: dict[str, Any],
+        ended: Callable[[str, Any], None],
+        chain: Chain | None = None,
+        kept: dict[str, Any] | None = None,
     ) -> None:
-        """Start a run of a function."""
+        """Start a run of a function, in a process that `kept` this from its last one."""
         self._runs += 1
         name, limit = f"{function} {self._runs}", TIMEOUTS[function]
         # One that is hurried hands over soon; Lambda stops it no earlier than any other.
@@ -176,9 +183,14 @@ class Deployment:
             get_remaining_time_in_millis=lambda: (ends_by - self._engine.seconds) * 1000,
         )
         self._engine.say(f"{name} starts")
+
+        def body() -> Any:
+            runtime.kept = {} if kept is None else kept
+            return HANDLERS[function](event, context)
+
         self._engine.start(
             name,
-            lambda: HANDLERS[function](event, context),
+            body,
             limit=limit,
             ended=ended,
             skew=self._weather.skewed(),
@@ -224,7 +236,7 @@ class Deployment:
         self._engine.after(self._weather.rng.choice((0, 0, 0.3)), self._poll)
 
     def _poll(self) -> None:
-        while self._ready and self._at_work < CONCURRENCY:
+        while self._ready and self._idle:
             if self._weather.rough:
                 self._weather.rng.shuffle(self._ready)  # a standard queue keeps no order
             batch, self._ready = self._ready[:BATCH], self._ready[BATCH:]
@@ -234,7 +246,7 @@ class Deployment:
                 self._dies(each)
             if not batch:
                 continue
-            self._at_work += 1
+            kept = self._idle.pop()
             for each in batch:
                 if each.told < self._delivered.get(each.instance, 0):
                     self._weather.count(Fault.EVENT_REORDERED)
@@ -244,8 +256,9 @@ class Deployment:
             self.run(
                 "reconcile",
                 {"Records": records},
-                lambda how, answer, batch=batch: self._done(batch, how, answer),  # type: ignore[misc]  # a default binds the loop's batch
+                lambda how, answer, batch=batch, kept=kept: self._done(batch, kept, how, answer),  # type: ignore[misc]  # defaults bind the loop's
                 chain,
+                kept,
             )
 
     def _loops(self, message: Message) -> bool:
@@ -257,8 +270,9 @@ class Deployment:
         )
         return stopped
 
-    def _done(self, batch: list[Message], how: str, answer: Any) -> None:
-        self._at_work -= 1
+    def _done(self, batch: list[Message], kept: dict[str, Any], how: str, answer: Any) -> None:
+        self._idle.append({} if how == "killed" else kept)  # a process that died is another one
+        self._promises.processes += how == "killed"
         failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]} if how == "answered" else None
         for each in batch:
             if failed is not None and each.id not in failed:
@@ -442,7 +456,8 @@ class Deployment:
             (runtime, "settings", lambda _: self._settings),
             (runtime, "logger", Silent()),
             (runtime, "metrics", Silent()),
-            *((module, "random", seeded) for module in (reconcile, retry, window)),
+            (runtime, "kept", {}),
+            *((module, "random", seeded) for module in (retry, window)),
             *((module, "uuid", ids) for module in (retry, store, work)),
         ]
         with ExitStack() as stack:
@@ -516,7 +531,14 @@ class Silent:
     warning = error = exception = debug = add_metric = info
 
 
-def settings(limits: Limits, window_minutes: int, *, take_over: bool, allow_broad: bool) -> Settings:
+def settings(
+    limits: Limits,
+    window_minutes: int,
+    *,
+    take_over: bool,
+    allow_broad: bool,
+    changes_per_second: float = PARAMETERS["ChangesPerSecond"]["Default"],
+) -> Settings:
     """The deployment's settings."""
     return Settings(
         account=ACCOUNT,
@@ -536,6 +558,8 @@ def settings(limits: Limits, window_minutes: int, *, take_over: bool, allow_broa
         retry_timeout_minutes=60,
         history_days=90,
         limits=replace(limits, minutes=window_minutes),
+        changes_per_second=changes_per_second,
+        workers=WORKERS,
         contention=ContentionRule(),
         alarm_topic="topic",
         sweep_function="on-schedule",

@@ -70,6 +70,8 @@ class Fault(StrEnum):
     TIME_UP = "a run's time is up midway"
     RUN_TWICE = "a run is made twice"
     TOKEN_LOST = "EC2 takes a token no longer"
+    DROPPED = "EC2 drops a change that it took"
+    BUDGET_DRY = "EC2's budget of changes is used up"
 
 
 CRASHES_BEFORE = frozenset(
@@ -153,6 +155,7 @@ class Weather:
         unread: the chance that a batch read leaves some keys unread.
         skew: how far a function's clock is off at most, in seconds.
         slow: how long a slow call takes at most, in seconds.
+        drop_changes: the chance that EC2 drops a change that it took.
         drop, copy, late: the chances that an event is lost, comes twice, or is delayed; `delay` in seconds at most.
         rough: whether anything goes wrong at the moment.
         hurry: how little time runs have, if they have too little for all.
@@ -173,6 +176,7 @@ class Weather:
     late: float
     delay: float
     hurry: Hurry | None = None
+    drop_changes: float = 0
     rough: bool = False
     down: Kind | None = None
     met: Counter[Fault] = field(default_factory=Counter)
@@ -210,6 +214,10 @@ class Weather:
             return 0
         self.count(Fault.CLOCK_SKEW)
         return self.rng.uniform(-self.skew, self.skew)
+
+    def drops(self) -> bool:
+        """Whether EC2 drops the change that it just took."""
+        return self.rough and bool(self.drop_changes) and self.rng.random() < self.drop_changes
 
     def arrivals(self) -> list[float]:
         """When the copies of an event arrive, in seconds: none if it is lost."""

@@ -5,12 +5,14 @@ Nothing here asks the code what it meant: it goes by EC2's truth, by what is wri
 read what.
 """
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from rolekeeper.instances.change_limit import BURST
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.model.mapping import PIN_TAG, MappingKey, Pin, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.settings import Limits
@@ -30,7 +32,7 @@ PROMISES: Mapping[int, str] = {
     4: "it converges, or the instance shows why not",
     5: "every accepted message ends converged, parked or as a dead letter",
     6: "unreadable or empty mappings hold",
-    7: "over all mappings, at most the allowed number of changes by edits and per window, unless approved",
+    7: "at most the allowed number of changes by edits, per window unless approved, and in a second",
     8: "a converged reconcile writes nothing",
     9: "a grant and the start of a history entry before each change, its outcome after it",
     10: "every role was justified by a tag and a mapping that held during the reconcile",
@@ -114,6 +116,7 @@ class Promises:
         writer: the run whose write is under way.
         hidden: the rows that were lost with the mapping table, for as long as it reads empty.
         writes: writes of the functions to their tables so far, also those that change nothing.
+        per_second: the changes that may be asked of EC2; `processes` are the workers that there have been.
     """
 
     engine: Engine
@@ -136,6 +139,9 @@ class Promises:
     lost_at: float = float("-inf")
     marked: list[tuple[float, bool]] = field(default_factory=list)
     signed: set[layout.Key] = field(default_factory=set)
+    per_second: float = float("inf")
+    processes: int = 0
+    _asked_at: list[float] = field(default_factory=list)
     _taken: set[str] = field(default_factory=set)
     _counted: list[float] = field(default_factory=list)
     _edited: list[tuple[float, int]] = field(default_factory=list)
@@ -186,6 +192,11 @@ class Promises:
         forgot = asked.since <= self.lost_at or self._ended(instance)
         granted = not wanted or forgot or GRANT + wanted in self.records.get(instance, {})
         self.check(9, granted, lambda: f"{asked} has no grant")
+        self._asked_at.append(self.engine.seconds)
+        lately = len(self._asked_at) - bisect_left(self._asked_at, self.engine.seconds - 60)
+        # Each process may begin with a burst. A clock that differs from run to run keeps no pace.
+        paced = bool(self.skew) or lately <= 60 * self.per_second + BURST * self.processes
+        self.check(7, paced, lambda: f"{asked} is the {lately}th change within a minute")
         foreign = association and not self.account.manages(self.account.profile_of.get(association, PATH_OF_NOBODY))
         operator = self.account.truth.instance(instance).operator if self.account.truth.knows(instance) else ""
         self.check(2, not operator, lambda: f"{asked} asks for a change where {operator} manages the instance")

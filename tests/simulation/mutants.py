@@ -138,7 +138,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "grants only after the call",
-        "rolekeeper.instances.reconcile",
+        "rolekeeper.instances.change_limit",
         "            change = records.starting(observed, decision, now)",
         "            change = RecordChange()",
         seed=1,
@@ -167,14 +167,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "asks EC2 before it wrote the start",
-        "rolekeeper.instances.reconcile",
+        "rolekeeper.instances.change_limit",
         "                at = self.state.save(request.instance, change, now, entry=entry,",
         '                at = (lambda *_, **__: ("", ""))(request.instance, change, now, entry=entry,',
         seed=1,
     ),
     _mutant(
         "writes an entry that doesn't say that it is started",
-        "rolekeeper.instances.reconcile",
+        "rolekeeper.instances.change_limit",
         ' | {"outcome": STARTED}\n',
         "\n",
         seed=1,
@@ -212,8 +212,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "detaches and attaches instead of replacing",
         "rolekeeper.instances.reconcile",
-        "            elif decision.action is Action.REPLACE and not decision.swap:",
-        "            elif False:",
+        "        if decision.action is Action.REPLACE and not decision.swap:",
+        "        if False:",
         seed=3,
     ),
     _mutant(
@@ -261,10 +261,17 @@ MUTANTS: tuple[Mutant, ...] = (
     # ---- how much at once ----
     _mutant(
         "counts no changes",
-        "rolekeeper.instances.reconcile",
+        "rolekeeper.instances.change_limit",
         "        mapping = decision.counted_for\n        found",
         "        mapping = None\n        found",
         seed=141,
+    ),
+    _mutant(
+        "keeps no pace",
+        "rolekeeper.instances.reconcile",
+        "        if wait := worker.pace.wait(1, now):",
+        "        if wait := 0:",
+        seed=102,
     ),
     _mutant(
         "lets one change too many through",
@@ -284,7 +291,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "counts the changes of each mapping by itself",
         (
             Edit(
-                "rolekeeper.instances.reconcile",
+                "rolekeeper.instances.change_limit",
                 "self.window.room(now) if mapping else None",
                 "self.window.room(now, mapping=mapping) if mapping else None",
             ),
@@ -468,7 +475,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "starts no retry loop",
         "rolekeeper.instances.reconcile",
-        "decision.until or (self.retries.start(request, now) if self.retries else None)",
+        "decision.until or (retries.start(request, now, since) if retries else None)",
         "decision.until or datetime.fromtimestamp(now.timestamp() + 3600, now.tzinfo)",
         seed=58,
     ),
@@ -480,9 +487,16 @@ MUTANTS: tuple[Mutant, ...] = (
         seed=3,
     ),
     _mutant(
+        "never follows a change",
+        "rolekeeper.instances.records",
+        "timers=(*change.timers, follow_up(observed.key, now))",
+        "timers=change.timers",
+        seed=260,
+    ),
+    _mutant(
         "sets no timer",
         "rolekeeper.instances.records",
-        '    rings = decision.until if watched_until and decision.code != "associating" else None',
+        "    rings = decision.until if watched_until and decision.code not in FOLLOWED else None",
         "    rings = None",
         seed=188,
     ),

@@ -1,5 +1,6 @@
 """One schedule: a seed plays a small world through trouble, then lets it come to rest, and the promises are checked."""
 
+import math
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from rolekeeper.storage import codec, layout
 from rolekeeper_local.ec2_model import Event, Timings
 from simulation.account import PATH, Account
 from simulation.actors import LOOSE, MAPPINGS, OPERATOR, TAGS, THEIRS, UNMAPPED, Habits, People
-from simulation.clients import DynamoDbClient, Ec2Client, IamClient, Senders
+from simulation.clients import Budget, DynamoDbClient, Ec2Client, IamClient, Senders
 from simulation.convergence import Settled
 from simulation.deployment import Deployment, settings
 from simulation.engine import Engine
@@ -28,6 +29,8 @@ QUICK = 3
 HURRIED = 0.15
 # This share of the instances is managed by an AWS service.
 MANAGED = 0.03
+# In this share of the schedules EC2's budget of changes runs dry.
+DRY = 0.15
 # The longest backoff: a retry loop's hour, and eight receives of a message that fails.
 BACKOFF = 66 * 60.0
 SKEW = 300.0
@@ -180,6 +183,12 @@ class Schedule:
                 self.plan.limits, WINDOW_MINUTES, take_over=self.plan.take_over, allow_broad=self.plan.allow_broad
             ),
         )
+        rng = random.Random(seed * 53 + 11)
+        dry = rng.random() < DRY
+        # Others use EC2's buckets too: what they leave refills slowly, and there is little at first.
+        self.weather.drop_changes = rng.choice((0, 0, 0.1, 0.3))
+        others, left = (rng.choice((3, 4.5, 4.9)), rng.choice((0, 1, 3))) if dry else (0, math.inf)
+        self.budget = Budget(lambda: self.engine.seconds, others, left)
         self.people = People(
             random.Random(seed * 31 + 7),
             self.engine,
@@ -207,7 +216,7 @@ class Schedule:
         )
         self.deployment.clients.update(
             {
-                "ec2": Ec2Client(self.engine, self.weather, outside, self.account, self.promises),
+                "ec2": Ec2Client(self.engine, self.weather, outside, self.account, self.promises, self.budget),
                 "dynamodb": DynamoDbClient(self.engine, self.weather, outside, self.tables, self.promises),
                 "iam": IamClient(self.weather, outside, self.account),
                 **dict.fromkeys(("sqs", "stepfunctions", "lambda", "events", "sns"), senders),
@@ -284,6 +293,7 @@ class Schedule:
         engine, deployment = self.engine, self.deployment
         engine.say("==== rest")
         self.weather.rough = False
+        self.budget.others = 0
         self.people.peace()
         engine.play(engine.seconds + BACKOFF)
         # What nothing was lost for needs no sweep.

@@ -17,6 +17,8 @@ LOOP, RESUME = "RetryStateMachineRole", "ResumeStateMachineRole"
 MACHINES = (LOOP, RESUME)
 RECONCILING, PUBLISHING = (EVENT, RETRY), (MAPPING, SCHEDULE)
 LOOKING = (*RECONCILING, *PUBLISHING)
+# One changes instances, and those that make profiles pass roles too.
+PASSING, NOT_CHANGING = (EVENT, *PUBLISHING), (RETRY, *PUBLISHING, STATE, LOOP)
 FUNCTIONS = (*LOOKING, STATE)
 ALL = (*FUNCTIONS, *MACHINES)
 STRANGER = "an administrator of another account"
@@ -167,48 +169,48 @@ INSTANCES = [
     *may(LOOKING, "ec2:DescribeInstances ec2:DescribeIamInstanceProfileAssociations", "everything"),
     *may_not((STATE, LOOP), "ec2:DescribeInstances ec2:DescribeIamInstanceProfileAssociations", "everything"),
     *may_not(LOOKING, "ec2:DescribeVolumes", "everything"),
-    *may(RECONCILING, ATTACH, "instance", new="profile"),
-    *may_not((*PUBLISHING, STATE, LOOP), ATTACH, "instance", new="profile"),
-    *(each for new in OUTSIDE for each in may_not(RECONCILING, ATTACH, "instance", new=new)),
-    *may_not(RECONCILING, ATTACH, ELSEWHERE, new="profile"),
-    *may_not(RECONCILING, ATTACH, "instance"),
-    *may(RECONCILING, REPLACE, "instance", now="profile", new="other profile"),
-    *may_not((*PUBLISHING, STATE, LOOP), REPLACE, "instance", now="profile", new="other profile"),
-    *(each for new in OUTSIDE for each in may_not(RECONCILING, REPLACE, "instance", now="profile", new=new)),
-    *may_not(RECONCILING, REPLACE, "instance", now="profile outside", new="profile"),
-    *may_not(RECONCILING, REPLACE, "instance", now="profile beside", new="profile"),
-    *may_not(RECONCILING, REPLACE, "instance", new="profile"),
-    *may_not(RECONCILING, REPLACE, ELSEWHERE, now="profile", new="other profile"),
-    *may(RECONCILING, DETACH, "instance", now="profile"),
-    *may_not((*PUBLISHING, STATE, LOOP), DETACH, "instance", now="profile"),
-    *may_not(RECONCILING, DETACH, "instance", now="profile outside"),
-    *may_not(RECONCILING, DETACH, "instance", now="profile beside"),
-    *may_not(RECONCILING, DETACH, "instance"),
-    *may_not(RECONCILING, DETACH, ELSEWHERE, now="profile"),
-    *may_not(RECONCILING, "ec2:TerminateInstances ec2:StopInstances", "instance", now="profile"),
-    *may_not(RECONCILING, "ec2:CreateTags ec2:DeleteTags", "instance"),
+    *may(EVENT, ATTACH, "instance", new="profile"),
+    *may_not(NOT_CHANGING, ATTACH, "instance", new="profile"),
+    *(each for new in OUTSIDE for each in may_not(EVENT, ATTACH, "instance", new=new)),
+    *may_not(EVENT, ATTACH, ELSEWHERE, new="profile"),
+    *may_not(EVENT, ATTACH, "instance"),
+    *may(EVENT, REPLACE, "instance", now="profile", new="other profile"),
+    *may_not(NOT_CHANGING, REPLACE, "instance", now="profile", new="other profile"),
+    *(each for new in OUTSIDE for each in may_not(EVENT, REPLACE, "instance", now="profile", new=new)),
+    *may_not(EVENT, REPLACE, "instance", now="profile outside", new="profile"),
+    *may_not(EVENT, REPLACE, "instance", now="profile beside", new="profile"),
+    *may_not(EVENT, REPLACE, "instance", new="profile"),
+    *may_not(EVENT, REPLACE, ELSEWHERE, now="profile", new="other profile"),
+    *may(EVENT, DETACH, "instance", now="profile"),
+    *may_not(NOT_CHANGING, DETACH, "instance", now="profile"),
+    *may_not(EVENT, DETACH, "instance", now="profile outside"),
+    *may_not(EVENT, DETACH, "instance", now="profile beside"),
+    *may_not(EVENT, DETACH, "instance"),
+    *may_not(EVENT, DETACH, ELSEWHERE, now="profile"),
+    *may_not(EVENT, "ec2:TerminateInstances ec2:StopInstances", "instance", now="profile"),
+    *may_not(EVENT, "ec2:CreateTags ec2:DeleteTags", "instance"),
     *may_not(ALL, "ec2:DeleteVolume", "volume"),
 ]
 
 TAKE_OVER = [
-    *taking_over(may(RECONCILING, REPLACE, "instance", now="profile outside", new="profile")),
-    *taking_over(may(RECONCILING, DETACH, "instance", now="profile outside")),
+    *taking_over(may(EVENT, REPLACE, "instance", now="profile outside", new="profile")),
+    *taking_over(may(EVENT, DETACH, "instance", now="profile outside")),
     # What an instance gets stays under the path, whatever is taken away for it.
     *(
         each
         for new in OUTSIDE
-        for each in taking_over(may_not(RECONCILING, REPLACE, "instance", now="profile outside", new=new))
+        for each in taking_over(may_not(EVENT, REPLACE, "instance", now="profile outside", new=new))
     ),
-    *taking_over(may_not(RECONCILING, ATTACH, "instance", new="profile outside")),
-    *taking_over(may_not(RECONCILING, REPLACE, ELSEWHERE, now="profile outside", new="profile")),
-    *taking_over(may_not(RECONCILING, DETACH, ELSEWHERE, now="profile outside")),
-    *taking_over(may_not((*PUBLISHING, STATE, LOOP), DETACH, "instance", now="profile outside")),
-    *taking_over(may_not(RECONCILING, "ec2:TerminateInstances", "instance", now="profile outside")),
+    *taking_over(may_not(EVENT, ATTACH, "instance", new="profile outside")),
+    *taking_over(may_not(EVENT, REPLACE, ELSEWHERE, now="profile outside", new="profile")),
+    *taking_over(may_not(EVENT, DETACH, ELSEWHERE, now="profile outside")),
+    *taking_over(may_not(NOT_CHANGING, DETACH, "instance", now="profile outside")),
+    *taking_over(may_not(EVENT, "ec2:TerminateInstances", "instance", now="profile outside")),
 ]
 
 ROLES = [
-    *may(LOOKING, "iam:PassRole", ("role", "role deeper"), to=EC2),
-    *may_not((STATE, LOOP), "iam:PassRole", "role", to=EC2),
+    *may(PASSING, "iam:PassRole", ("role", "role deeper"), to=EC2),
+    *may_not((RETRY, STATE, LOOP), "iam:PassRole", "role", to=EC2),
     *may_not(LOOKING, "iam:PassRole", ("role outside", "role beside", "role under a longer path"), to=EC2),
     *may_not(LOOKING, "iam:PassRole", "role of others", to=EC2),
     *may_not(LOOKING, "iam:PassRole", "role", to="lambda.amazonaws.com"),
@@ -240,6 +242,8 @@ TABLES = [
     *may(STATE, "dynamodb:BatchGetItem", "StateTable", item=INSTANCE_ITEM),
     *may(STATE, "dynamodb:PutItem", "StateTable", item="timers"),
     *may(RECONCILING, "dynamodb:PutItem", "StateTable", item=(INSTANCE_ITEM, "follow-ups")),
+    *may(EVENT, "dynamodb:UpdateItem dynamodb:BatchGetItem", "StateTable", item="window#changes"),
+    *may_not(RETRY, "dynamodb:UpdateItem dynamodb:BatchGetItem", "StateTable", item="window#changes"),
     *may(SCHEDULE, "dynamodb:Query dynamodb:DeleteItem", "StateTable", item="follow-ups"),
     *may_not((MAPPING, STATE), "dynamodb:Query dynamodb:PutItem dynamodb:DeleteItem", "StateTable", item="follow-ups"),
     *may_not(RECONCILING, "dynamodb:Query dynamodb:DeleteItem", "StateTable", item="follow-ups"),
@@ -323,7 +327,8 @@ QUEUES = [
     *may_not((RETRY, MAPPING, SCHEDULE, STATE, *MACHINES), "sqs:ReceiveMessage sqs:DeleteMessage", "WorkQueue"),
     *may_not(EVENT, "sqs:ReceiveMessage sqs:DeleteMessage", ("DeadLetterQueue", "queue", "queue of others")),
     *may((*PUBLISHING, STATE), "sqs:SendMessage", "WorkQueue"),
-    *may_not((*RECONCILING, *MACHINES), "sqs:SendMessage", "WorkQueue"),
+    *may(RETRY, "sqs:SendMessage", "WorkQueue"),
+    *may_not((EVENT, *MACHINES), "sqs:SendMessage", "WorkQueue"),
     *may((*PUBLISHING, STATE, *MACHINES), "sqs:SendMessage", "DeadLetterQueue"),
     *may_not(RECONCILING, "sqs:SendMessage", "DeadLetterQueue"),
     *may_not(ALL, "sqs:SendMessage", ("queue", "queue of others")),

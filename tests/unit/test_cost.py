@@ -148,7 +148,19 @@ def test_a_kind_of_event_costs_alike_alone_and_in_a_month() -> None:
     fleet = Fleet(1, 1, launches=0, restarts=0, role_changes=1, other_tags=0)
     still = Fleet(1, 1, launches=0, restarts=0, role_changes=0, other_tags=0)
     more = cost.ours(fleet)["dynamodb_writes"] - cost.ours(still)["dynamodb_writes"]
-    assert more == cost.COUNTS["replace"].writes == cost.happening("replace", 1)["dynamodb_writes"]
+    assert more == cost.COUNTS["replace"].writes + cost.TAKEN_AWAY == cost.happening("replace", 1)["dynamodb_writes"]
+
+
+def test_what_was_written_is_looked_at_once_more_as_the_model_says(
+    world: FakeAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish("workload=web", "web")
+    world.reconcile(_instance(world, "attach"), _instance(world, "attach"))
+    meter = Meter(world, monkeypatch)
+    world.follow()
+    look, minute = cost.COUNTS["converged"], cost.COUNTS["minute"]
+    assert meter.writes == 2 * cost.TAKEN_AWAY
+    assert look.reads <= meter.reads <= 2 * look.reads + minute.reads
 
 
 # ---- prices ----

@@ -5,7 +5,6 @@ function, the alarm that notices when they don't, and the store that keeps what 
 """
 
 import json
-import math
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +20,8 @@ from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.aws.queue import ENTRIES, LONGEST_DELAY
 from rolekeeper.fleet import expiry
 from rolekeeper.fleet.sweep import GOES_ON, RESERVE
-from rolekeeper.instances.reconcile import CROWDED, LOOKS, VISIBLE_WITHIN
+from rolekeeper.instances.change_limit import BURST, CROWDED
+from rolekeeper.instances.reconcile import LOOKS, VISIBLE_WITHIN, WORK
 from rolekeeper.instances.requests import LONGEST_WAIT, PROPAGATION
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import UNPROCESSED_WAITS
@@ -88,16 +88,29 @@ def test_a_call_that_nobody_answers_is_given_up_while_there_is_time_to_say_so(fu
     assert WORST_CALL + sum(LOOKS) < timeout(function)
 
 
-def test_a_batch_of_changes_with_every_look_ends_within_the_functions_time() -> None:
-    """A swap is two changes."""
-    changes = 2 * BATCH * (CHANGE + CALLS_OF_A_CHANGE * CALL)
-    looks = sum(LOOKS) + (len(LOOKS) + 1) * CALLS_OF_A_LOOK * CALL
-    assert changes + looks < timeout("OnInstanceEvent")
+LAST_LOOKS = sum(LOOKS) + (len(LOOKS) + 1) * CALLS_OF_A_LOOK * CALL
+
+
+def test_a_batch_that_waits_for_its_pace_as_long_as_it_may_ends_within_the_functions_time() -> None:
+    """After the last wait it makes as many changes as go at once; what is left is put off, a write each."""
+    last = BURST * (CHANGE + CALLS_OF_A_CHANGE * CALL) + BATCH * CALL
+    assert WORK.total_seconds() + last + LAST_LOOKS < timeout("OnInstanceEvent")
+
+
+def test_at_the_default_pace_a_batch_of_changes_needs_no_putting_off() -> None:
+    share = PARAMETERS["ChangesPerSecond"]["Default"] / PARAMETERS["Workers"]["Default"]
+    assert BATCH / share < WORK.total_seconds() / 2, "nor at half of it, after EC2 throttled"
+
+
+def test_five_changes_at_once_are_never_slowed_and_ec2_takes_those_of_all_workers() -> None:
+    capacity = 50  # of the smaller bucket (AWS_FACTS.md, "Throttles")
+    assert BURST >= 5
+    assert BURST * PARAMETERS["Workers"]["Default"] <= capacity
 
 
 def test_a_batch_whose_every_change_is_crowded_out_of_its_window_ends_within_the_functions_time() -> None:
-    crowded = BATCH * (sum(CROWDED) + (len(CROWDED) + 1) * CALL + CHANGE + CALL)
-    assert crowded + sum(LOOKS) < timeout("OnInstanceEvent")
+    crowded = BURST * (sum(CROWDED) + (len(CROWDED) + 1) * CALL + CHANGE + CALL)
+    assert WORK.total_seconds() + crowded + sum(LOOKS) < timeout("OnInstanceEvent")
 
 
 def test_a_batch_whose_every_read_is_starved_ends_within_the_functions_time() -> None:
@@ -107,14 +120,9 @@ def test_a_batch_whose_every_read_is_starved_ends_within_the_functions_time() ->
     assert sum(LOOKS) + looks * starved < timeout("OnInstanceEvent")
 
 
-def test_a_batch_whose_every_change_is_throttled_to_the_last_attempt_ends_within_the_functions_time() -> None:
-    """The pauses are random, evenly up to their longest: their mean, and three standard deviations of their sum.
-
-    Their very longest would not fit (10 x 7 s); then the function is stopped, and the batch comes again.
-    """
-    mean = BATCH * sum(pause / 2 for pause in BACKOFF)
-    deviation = math.sqrt(BATCH * sum(pause**2 / 12 for pause in BACKOFF))
-    assert mean + 3 * deviation + BATCH * (ATTEMPTS + CALLS_OF_A_CHANGE) * CALL < timeout("OnInstanceEvent")
+def test_a_change_that_is_throttled_to_the_last_attempt_ends_within_the_functions_time() -> None:
+    """The one after it waits for the pace, which is halved: so none of the batch begins after WORK."""
+    assert WORK.total_seconds() + sum(BACKOFF) + ATTEMPTS * CALL + BATCH * CALL < timeout("OnInstanceEvent")
 
 
 # What can't be decoded: an instance's record, its mapping, or the mapping that gave its role and no longer matches.

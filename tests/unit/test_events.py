@@ -242,5 +242,5 @@ def test_whatever_a_detail_holds_becomes_an_instance_of_ours_or_is_dropped(
 @pytest.mark.parametrize(("said", "heard"), [(True, True), (False, False), ("true", False)])
 def test_a_request_of_our_own_may_say_that_its_loop_failed(said: Any, heard: Any) -> None:
     detail = {**REQUESTED["detail"], "loop-failed": said}
-    assert _parse({**REQUESTED, "detail": detail}).loop_failed is heard
-    assert not _parse({**STATE_CHANGE, "detail": {**STATE_CHANGE["detail"], "loop-failed": said}}).loop_failed
+    assert _parse({**REQUESTED, "detail": detail}).loop_over is heard
+    assert not _parse({**STATE_CHANGE, "detail": {**STATE_CHANGE["detail"], "loop-failed": said}}).loop_over

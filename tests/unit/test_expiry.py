@@ -27,7 +27,10 @@ class Delays(WorkQueue):
     now: Any = None
     sent: list[tuple[str, int]] = field(default_factory=list)
 
-    def send(self, instances: Any, cause: str, correlation_id: str, *, delay_seconds: int = 0) -> int:
+    def send(
+        self, instances: Any, cause: str, correlation_id: str, *, delay_seconds: int = 0, loop_over: bool = False
+    ) -> int:
+        assert not loop_over
         assert cause in ("expiry", "follow-up")
         assert correlation_id == "minute-1"
         keys = list(instances)

@@ -101,14 +101,37 @@ def test_a_removed_tag_detaches(desk: MappingsFixture) -> None:
     assert desk.world.carries(instance) == ""
 
 
-def test_a_pending_instance_starts_the_retry_loop_and_its_tick_attaches(desk: MappingsFixture) -> None:
+def test_a_pending_instance_starts_the_retry_loop_whose_tick_hands_it_over_once_it_runs(desk: MappingsFixture) -> None:
     instance = launched(desk, runs=False, workload="s3-reader")
     on_instance_event.handler(queued(sample("instance-pending")), CONTEXT)
     (started,) = desk.world.machine.started
     desk.world.wait(2)
     answer = on_retry.handler(started["input"], CONTEXT)
     assert answer["outcome"] == "done"
+    assert not desk.world.mutations, "the work queue's function keeps EC2's pace; a loop changes nothing"
+    (message,) = desk.sent()
+    assert message["detail"] == {
+        "instance-id": instance,
+        "cause": started["input"]["cause"],
+        "correlation-id": started["input"]["correlation_id"],
+        "loop-over": True,
+    }
+    on_instance_event.handler(queued(message), CONTEXT)
     assert desk.world.carries(instance) == "s3-read"
+    assert desk.world.shows(instance) == ""
+
+
+def test_what_a_loop_handed_over_gets_another_loop_where_ec2_refuses_it_after_all(desk: MappingsFixture) -> None:
+    instance = launched(desk, runs=False, workload="s3-reader")
+    on_instance_event.handler(queued(sample("instance-pending")), CONTEXT)
+    (started,) = desk.world.machine.started
+    desk.world.wait(2)
+    on_retry.handler(started["input"], CONTEXT)
+    (message,) = desk.sent()
+    desk.world.truth.stop(instance)
+    on_instance_event.handler(queued(message), CONTEXT)
+    assert desk.world.shows(instance) == "changing"
+    assert len(desk.world.machine.started) == 2, "the first one ended, though the record says that it watches"
 
 
 def test_a_terminated_instance_leaves_nothing_behind(desk: MappingsFixture) -> None:
@@ -183,7 +206,7 @@ def test_what_names_no_instance_of_ours_is_dropped_and_logged(desk: MappingsFixt
 def test_only_the_messages_of_an_instance_that_failed_come_again(desk: MappingsFixture) -> None:
     launched(desk, workload="s3-reader")
     other = desk.world.running(workload="s3-reader")
-    desk.world.calls.before("AssociateIamInstanceProfile", refusing("RequestLimitExceeded", "slow down"))
+    desk.world.calls.before("AssociateIamInstanceProfile", refusing("InternalError", "a fault", status=500))
     theirs = sample("instance-running")
     theirs["detail"]["instance-id"] = other
     answer = on_instance_event.handler(queued(sample("instance-running"), theirs), CONTEXT)

@@ -9,6 +9,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,10 +26,11 @@ from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.app import FANS_OUT
 from rolekeeper.aws.ec2 import FILTER_VALUES
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.aws.queue import request
 from rolekeeper.instances.requests import RetryState
 from rolekeeper.mappings.publish import NEARLY_FULL
-from rolekeeper.model.mapping import Mode, Pin
+from rolekeeper.model.mapping import IGNORE_TAG, Mode, Pin
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
 from rolekeeper_cli.pins import pin_item
@@ -140,6 +142,11 @@ class Stories:
         self.run(function, {"Records": [record]} if function == "OnMappingChange" else {"id": "sweep"})
         return str(self.desk.row(tag).get("status", "gone"))
 
+    def wake(self, instance: str) -> Any:
+        """A message names an instance."""
+        body = json.dumps(request(self.world.key(instance), "test", "correlation-1", self.world.clock.now()))
+        return self.run("OnInstanceEvent", {"Records": [{"body": body, "messageId": "message-1"}]})
+
     def retry(self, instance: str) -> Any:
         """The retry loop looks at an instance for the last time."""
         now = self.world.clock.now()
@@ -190,7 +197,7 @@ def the_mode_is_deployed_anew(stories: Stories, function: str) -> None:
         stories.run(function, {"task": "expiries", "id": "minute"})
 
 
-def a_loop_changes_an_instance(stories: Stories, _function: str) -> None:
+def instances_are_changed(stories: Stories, function: str) -> None:
     """Replace, detach, a full window, a refusal that is mailed, a pin, and the end."""
     world = stories.world
     for role in ("web", "db"):
@@ -198,25 +205,55 @@ def a_loop_changes_an_instance(stories: Stories, _function: str) -> None:
     world.limits = stories.desk.limits = Limits(1, 0)
     instances = [world.running(workload="web") for _ in range(3)]
     for each in instances:
-        stories.retry(each)
+        stories.wake(each)
         world.tag(each, workload="db")
-    stories.retry(instances[0])
+    stories.wake(instances[0])
     assert world.carries(instances[0]) == "db"
-    stories.retry(instances[1])
+    stories.wake(instances[1])
     assert world.shows(instances[1]) == "window"
     world.later(hours=1)
     world.untag(instances[0], "workload")
-    stories.retry(instances[0])
+    stories.wake(instances[0])
     world.wait(1)
     assert world.carries(instances[0]) == ""
     world.calls.before("ReplaceIamInstanceProfileAssociation", refusing("UnauthorizedOperation", status=403))
     world.later(hours=1)
-    stories.retry(instances[2])
+    stories.wake(instances[2])
     assert world.topic.mails
-    pinned(stories, "OnRetry")
+    pinned(stories, function)
     world.truth.terminate(instances[2])
     world.wait(2)
-    stories.retry(instances[2])
+    stories.wake(instances[2])
+
+
+def a_loop_looks_at_an_instance(stories: Stories, function: str) -> None:
+    """It waits, is handed over, waits for EC2, is pinned, and ends."""
+    world = stories.world
+    world.publish("workload=web", "web")
+    instance = world.launch(workload="web")
+    stories.retry(instance)
+    assert world.shows(instance) == "changing"
+    world.wait(2)
+    stories.retry(instance)
+    assert world.carries(instance) == ""
+    world.attach_by_hand(instance, "web")
+    row = world.truth.association_of(instance)
+    assert row
+    row.changes_at = None
+    stories.retry(instance)
+    assert world.shows(instance) == "associating"
+    until = world.clock.now().replace(year=world.clock.now().year + 1)
+    world.tag(instance, **{IGNORE_TAG: layout.timestamp(until)})
+    stories.retry(instance)
+    assert world.shows(instance) == "ignored"
+    pinned(stories, function)
+    world.truth.terminate(instance)
+    world.wait(2)
+    stories.retry(instance)
+    world.calls.before("DescribeInstances", refusing("UnauthorizedOperation", status=403))
+    with suppress(AccessDeniedError):
+        stories.retry(instance)
+    assert world.topic.mails
 
 
 def pinned(stories: Stories, function: str) -> None:
@@ -232,9 +269,8 @@ def pinned(stories: Stories, function: str) -> None:
     if function == "OnRetry":
         stories.retry(instance)
     else:
-        body = json.dumps(request(world.key(instance), "test", "correlation-1", world.clock.now()))
-        stories.run(function, {"Records": [{"body": body, "messageId": "message-1"}]})
-    assert world.carries(instance) == "pinned"
+        stories.wake(instance)
+        assert world.carries(instance) == "pinned"
 
 
 def a_rest_is_handed_over(stories: Stories, function: str) -> None:
@@ -263,8 +299,8 @@ STORIES = [
         for name in ("OnMappingChange", "OnSchedule")
     ),
     (the_mode_is_deployed_anew, "OnSchedule"),
-    (a_loop_changes_an_instance, "OnRetry"),
-    (pinned, "OnInstanceEvent"),
+    (a_loop_looks_at_an_instance, "OnRetry"),
+    (instances_are_changed, "OnInstanceEvent"),
 ]
 
 

@@ -17,7 +17,7 @@ STAYS = {
     ("SharedPolicy", "INVALID_ARN", "Account expected to be of form like 123456789012"),
     # The statement is for replacing too, and asks for the key only where an action has it (IfExists).
     (
-        "ReconcilePolicy",
+        "OnInstanceEventRole",
         "UNKNOWN_CONDITION_FOR_ACTION",
         "Unknown condition ec2:NewInstanceProfile for action ec2:DisassociateIamInstanceProfile",
     ),

@@ -103,9 +103,9 @@ UNNOTICED = {
     "SharedPolicy.PolicyDocument: SeeRolesAndProfiles on everything",
     "SharedPolicy.PolicyDocument: SeePolicies on everything",
     # No other action has the condition keys that the statement asks for.
-    "ReconcilePolicy.PolicyDocument: ReplaceUnderThePath with ec2:*",
+    "OnInstanceEventRole.on-instance-event: ReplaceUnderThePath with ec2:*",
     "PublishPolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
-    "ReconcilePolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
+    "OnInstanceEventRole.on-instance-event: PassOnlyUnderThePath with iam:*",
     # It is met by default, or here.
     "PublishPolicy.PolicyDocument: MakesProfiles taken for met",
     "SharedPolicy.PolicyDocument: HasKey taken for met",

@@ -100,7 +100,7 @@ def logged(world: FakeAccount) -> list[dict[str, Any]]:
     world.calls.before("ReplaceIamInstanceProfileAssociation", refusing("UnauthorizedOperation"))
     world.reconcile(instances[1])
     world.tag(instances[2], workload="test")
-    world.calls.before("ReplaceIamInstanceProfileAssociation", refusing("RequestLimitExceeded"))
+    world.calls.before("ReplaceIamInstanceProfileAssociation", refusing("InternalError", status=500))
     world.reconcile(instances[2])
     world.calls.before("GetRole", refusing("ThrottlingException"))
     world.calls.before("UpdateItem", refusing("ThrottlingException"))

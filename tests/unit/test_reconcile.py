@@ -170,7 +170,7 @@ def test_a_message_that_a_failed_loop_left_starts_another_loop(world: FakeAccoun
     assert len(world.machine.started) == 1
     world.reconcile(instance)
     assert len(world.machine.started) == 1, "a loop watches it"
-    world.reconciler().run([world.wake(instance), replace(world.wake(instance), loop_failed=True)])
+    world.reconciler().run([world.wake(instance), replace(world.wake(instance), loop_over=True)])
     assert len(world.machine.started) == 2
 
 
@@ -855,7 +855,7 @@ def test_an_instance_that_stops_before_a_replace_ends_waiting_for_its_start(worl
 def test_one_instances_trouble_is_its_own(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     first, second, third = (world.running(workload="web") for _ in range(3))
-    world.calls.before(ATTACH, refusing("RequestLimitExceeded", status=503))
+    world.calls.before(ATTACH, refusing("InternalError", status=500))
     outcomes = world.reconcile_all(first, second, third)
     assert [bool(outcomes[world.key(each)].error) for each in (first, second, third)] == [True, False, False]
     assert world.granted(second)

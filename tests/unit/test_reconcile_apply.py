@@ -6,7 +6,8 @@ from botocore.exceptions import ReadTimeoutError
 from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, refusing, waiting
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import RetryableError
-from rolekeeper.instances.reconcile import CROWDED
+from rolekeeper.instances.change_limit import CROWDED
+from rolekeeper.instances.requests import PROPAGATION
 from rolekeeper.model.instance import NO_PROFILE, Action, Condition, DesiredChange, Grant
 from rolekeeper.model.mapping import Pin, WhenOccupied, WhenStopped
 from rolekeeper.storage import codec, layout
@@ -237,16 +238,50 @@ def test_what_a_lost_answer_did_is_explained_by_its_grant_and_the_entry_stays_st
     assert [each["outcome"] for each in world.history(instance)] == ["started"]
 
 
-def test_a_throttled_call_is_made_again_with_an_entry_of_its_own(world: FakeAccount) -> None:
-    instance = _unoccupied(world)
-    world.calls.before(ATTACH, refusing("RequestLimitExceeded", status=503))
+def test_a_throttled_change_is_made_a_minute_later_and_no_message_fails(world: FakeAccount) -> None:
+    instance = _differing(world)
+    world.calls.before(REPLACE, refusing("RequestLimitExceeded", status=503))
     outcome = world.reconcile(instance)
-    assert isinstance(outcome.error, RetryableError)
-    assert world.carries(instance) == ""
-    world.wait(1)
+    assert outcome.error is None, "it doesn't count towards a dead letter"
+    assert world.carries(instance) == "web"
+    condition = _condition(world, instance)
+    assert (condition.action, condition.code, condition.parked) == (Action.WAIT, "throttled", False)
+    assert _room_taken(world) == 0, "nothing was changed"
+    world.follow()
+    assert world.carries(instance) == "db"
+    assert world.shows(instance) == ""
+    assert _room_taken(world) == 1
+    assert [each["outcome"] for each in world.history(instance)][-2:] == ["refused", "done"]
+
+
+def test_a_change_whose_throttled_call_the_sdk_sent_before_keeps_its_room_as_it_may_have_happened(
+    world: FakeAccount,
+) -> None:
+    instance = _differing(world)
+    world.calls.before(REPLACE, refusing("RequestLimitExceeded", status=503, retries=3))
+    assert world.reconcile(instance).error is None
+    assert world.history(instance)[-1]["outcome"] == "started"
+    assert _room_taken(world) == 1
+
+
+def test_a_new_profile_that_ec2_never_learns_of_is_parked_after_some_minutes_of_loops_that_wait_ever_longer(
+    world: FakeAccount,
+) -> None:
+    world.profile("web", empty=True)
+    instance = _unoccupied(world)
+    began = world.clock.seconds
     world.reconcile(instance)
-    assert world.granted(instance)
-    assert [each["outcome"] for each in world.history(instance)] == ["started", "done"]
+    for _ in range(100):
+        if _condition(world, instance).parked:
+            break
+        wait = world.machine.started[-1]["input"]["wait_seconds"]
+        world.wait(wait)
+        world.reconcile(instance, in_loop=True)
+    assert PROPAGATION.total_seconds() <= world.clock.seconds - began <= PROPAGATION.total_seconds() + 62
+    assert len(world.machine.started) < 40
+    assert world.events.kinds == ["Instance Parked"]
+    world.reconcile(instance)
+    assert len(world.mutations) == len(world.machine.started) + 2, "a sweep tries it once, without a loop"
 
 
 def test_a_call_that_the_sdk_sent_twice_keeps_its_room_and_its_entry_stays_started_with_the_second_answer(

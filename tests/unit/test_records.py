@@ -10,9 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fixtures.workers import Worker, applied_changes, conditions, state_table, worker
-from rolekeeper.instances.observe import Observation, waits_for_room
+from rolekeeper.instances.observe import FOLLOW_UP, Observation, waits_for_room
 from rolekeeper.instances.records import (
-    FOLLOW_UP,
     completed,
     is_hopeless,
     needs_reconcile,
@@ -57,6 +56,8 @@ from strategies.values import KEY, NOW, OWNERSHIP, arn, association, foreign, gr
 FOLLOWED_UP = (Timer(NOW + FOLLOW_UP, KEY, follows=True),)
 RULE = ContentionRule()
 SETTINGS = Settings(
+    changes_per_second=4.8,
+    workers=5,
     account=KEY.account,
     region=KEY.region,
     partition="aws",
@@ -413,9 +414,9 @@ def test_a_wait_that_nothing_watches_any_longer_gets_another_loop_and_keeps_its_
 
 def test_a_wait_whose_loop_failed_gets_another_one() -> None:
     look = waiting(NOW + HOUR)
-    assert needs_watch(look, decided(look), NOW, loop_failed=True)
+    assert needs_watch(look, decided(look), NOW, loop_over=True)
     held = observed(foreign(), WEB, record(condition=shown(OCCUPIED)))
-    assert not needs_watch(held, decided(held), NOW, loop_failed=True)
+    assert not needs_watch(held, decided(held), NOW, loop_over=True)
 
 
 def test_another_wait_is_watched_by_the_loop_that_goes_on() -> None:
@@ -492,7 +493,7 @@ def test_a_profile_that_ec2_didnt_know_in_time_gets_no_further_loop_and_stays_pa
     look = given_up(PROPAGATING)
     assert is_hopeless(look, PROPAGATING)
     assert not needs_watch(look, PROPAGATING, NOW)
-    assert not needs_watch(look, PROPAGATING, NOW, loop_failed=True)
+    assert not needs_watch(look, PROPAGATING, NOW, loop_over=True)
     assert not next_record(look, PROPAGATING, NOW)
 
 

@@ -11,7 +11,7 @@ from fakes.calls import Calls
 from fakes.ec2 import client_error
 from fakes.others import FakeStepFunctions
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
-from rolekeeper.instances.requests import FIRST_WAIT, LONGEST_WAIT, PROPAGATION, RetryLoop, RetryState, wait_seconds
+from rolekeeper.instances.requests import FIRST_WAIT, LONGEST_WAIT, RetryLoop, RetryState, wait_seconds
 from rolekeeper.model.instance import ReconcileRequest
 from rolekeeper.storage import codec
 from strategies.values import KEY, NOW
@@ -42,7 +42,7 @@ def test_waits_double_up_to_the_cap_with_full_jitter() -> None:
 
 def test_a_start_hands_over_all_that_the_loop_needs() -> None:
     machine = FakeStepFunctions(Calls())
-    deadline = RetryLoop(machine, MACHINE, 30).start(WAKE, NOW)  # type: ignore[arg-type]  # shaped like a client
+    deadline = RetryLoop(machine, MACHINE, 30).start(WAKE, NOW, NOW)  # type: ignore[arg-type]  # shaped like a client
     assert deadline == NOW + timedelta(minutes=30)
     (started,) = machine.started
     assert started["stateMachineArn"] == MACHINE
@@ -63,7 +63,7 @@ def test_every_start_has_a_name_of_its_own_that_step_functions_takes() -> None:
     machine = FakeStepFunctions(Calls())
     loop = RetryLoop(machine, MACHINE, 30)  # type: ignore[arg-type]  # shaped like a client
     for _ in range(50):
-        loop.start(WAKE, NOW)
+        loop.start(WAKE, NOW, NOW)
     names = {each["name"] for each in machine.started}
     assert len(names) == 50
     assert all(name.startswith(KEY.id) and len(name) <= 80 for name in names)
@@ -80,7 +80,7 @@ def test_a_start_that_is_refused_says_what_to_do(code: str, kind: type[Exception
 
     calls.before("StartExecution", refuse)
     with pytest.raises(kind) as refused:
-        RetryLoop(FakeStepFunctions(calls), MACHINE, 30).start(WAKE, NOW)  # type: ignore[arg-type]  # the same
+        RetryLoop(FakeStepFunctions(calls), MACHINE, 30).start(WAKE, NOW, NOW)  # type: ignore[arg-type]  # the same
     assert refused.value.action == "states:StartExecution"  # type: ignore[attr-defined]  # both kinds carry it
     assert refused.value.resource == MACHINE  # type: ignore[attr-defined]  # the same
 
@@ -106,10 +106,9 @@ def test_no_look_is_planned_after_the_deadline() -> None:
     assert tick.following(NOW - timedelta(seconds=LONGEST_WAIT))
 
 
-def test_a_profile_that_doesnt_propagate_in_minutes_is_given_up_early() -> None:
-    tick = state(NOW + timedelta(hours=1), 3)
-    later = NOW + PROPAGATION
-    assert tick.following(NOW, propagating_since=NOW)
-    assert tick.following(later, propagating_since=NOW) is None
-    assert tick.following(later), "an instance that changes state has until the deadline"
-    assert tick.following(later, propagating_since=later), "counted from when EC2 first refused it, not from the start"
+def test_a_loop_that_takes_over_from_another_waits_as_long_as_that_one_would_have() -> None:
+    """A loop hands an instance over when it seems ready; where EC2 refuses it, the next loop goes on."""
+    for seconds, attempt in [(0, 0), (3, 0), (4, 1), (9, 2), (20, 3), (40, 4)]:
+        machine = FakeStepFunctions(Calls())
+        RetryLoop(machine, MACHINE, 30).start(WAKE, NOW, NOW - timedelta(seconds=seconds))  # type: ignore[arg-type]  # shaped like a client
+        assert machine.started[0]["input"]["attempt"] == attempt

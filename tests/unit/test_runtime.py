@@ -21,7 +21,10 @@ STARTS = {
     "on_instance_event": ("app.reconciler(), app.telemetry", LOOK),
     "on_retry": ("app.reconciler(in_loop=True), app.telemetry", LOOK),
     "on_mapping_change": ("app.publisher, app.telemetry", JUDGE),
-    "on_schedule": ("app.sweep('id', lambda: 1.0), app.expiries('id', waits=True), app.telemetry", JUDGE | {"fleet"}),
+    "on_schedule": (
+        "app.sweep('id', lambda: 1.0, 'run', {}), app.expiries('id', waits=True), app.telemetry",
+        JUDGE | {"fleet"},
+    ),
     "on_state_change": ("app.overrides, app.telemetry", JUDGE | {"fleet"}),
 }
 # A fresh process, as Lambda starts one: no client is made, as none could be without a Region.

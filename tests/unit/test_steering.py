@@ -49,7 +49,10 @@ class SentInstances(WorkQueue):
     sent: list[InstanceKey] = field(default_factory=list)
     causes: list[str] = field(default_factory=list)
 
-    def send(self, instances: Any, cause: str, correlation_id: str, *, delay_seconds: int = 0) -> int:
+    def send(
+        self, instances: Any, cause: str, correlation_id: str, *, delay_seconds: int = 0, loop_over: bool = False
+    ) -> int:
+        assert not loop_over
         assert correlation_id == "event-1"
         assert delay_seconds == 0
         self.causes.append(cause)

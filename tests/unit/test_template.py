@@ -26,7 +26,8 @@ RESOURCES = TEMPLATE["Resources"]
 FUNCTIONS = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Serverless::Function"]
 # Those that look at instances; the fifth only asks others to.
 LOOKING = [name for name in FUNCTIONS if name != "OnStateChange"]
-RECONCILING, PUBLISHING = ["OnInstanceEvent", "OnRetry"], ["OnMappingChange", "OnSchedule"]
+# The work queue's function alone changes instances, so that the pace of its runs is everything's (`ChangesPerSecond`).
+CHANGING, PUBLISHING = ["OnInstanceEvent"], ["OnMappingChange", "OnSchedule"]
 ROLES = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::IAM::Role"]
 
 
@@ -296,7 +297,7 @@ def test_only_what_knows_nothing_narrower_is_allowed_on_everything(function: str
     assert everywhere <= {"ec2:DescribeInstances", "ec2:DescribeIamInstanceProfileAssociations"}
 
 
-@pytest.mark.parametrize("function", LOOKING)
+@pytest.mark.parametrize("function", [*CHANGING, *PUBLISHING])
 def test_only_roles_under_the_path_can_be_passed_and_only_to_ec2(function: str) -> None:
     [statement] = _allowing(function, "iam:PassRole")
     assert statement["Resource"] == {"Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:role${RolePath}*"}
@@ -309,7 +310,16 @@ UNDER_THE_PATH = {"Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:instance-
 OUR_INSTANCES = {"Sub": "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:instance/*"}
 
 
-@pytest.mark.parametrize("function", RECONCILING)
+@pytest.mark.parametrize("function", [name for name in FUNCTIONS if name != "OnInstanceEvent"])
+def test_no_other_function_may_change_an_instance(function: str) -> None:
+    allowed = {action for each in _statements(function, "MayTakeOver") for action in _listed(each["Action"])}
+    assert {each for each in allowed if each.startswith("ec2:")} <= {
+        "ec2:DescribeInstances",
+        "ec2:DescribeIamInstanceProfileAssociations",
+    }
+
+
+@pytest.mark.parametrize("function", CHANGING)
 @pytest.mark.parametrize(
     ("action", "keys"),
     [
@@ -325,7 +335,7 @@ def test_what_an_instance_gets_and_what_it_loses_is_under_the_path(function: str
     assert statement["Resource"] == OUR_INSTANCES
 
 
-@pytest.mark.parametrize("function", RECONCILING)
+@pytest.mark.parametrize("function", CHANGING)
 def test_only_a_deployment_that_says_so_may_take_a_foreign_role_away(function: str) -> None:
     assert PARAMETERS["TakeOver"]["Default"] == "false"
     plain, more = _statements(function), _statements(function, "MayTakeOver")
@@ -479,7 +489,8 @@ def test_of_a_batch_only_the_messages_that_failed_come_again() -> None:
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["BatchSize"] == 10
     assert source["MaximumBatchingWindowInSeconds"] == 0, "a wait would be added to every tag's way to its role"
-    assert 2 <= source["ScalingConfig"]["MaximumConcurrency"] <= 10
+    assert source["ScalingConfig"]["MaximumConcurrency"] == {"Ref": "Workers"}, "by which each knows its share"
+    assert TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["WORKERS"] == {"Ref": "Workers"}
 
 
 @pytest.mark.parametrize(

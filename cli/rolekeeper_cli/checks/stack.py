@@ -21,6 +21,8 @@ PARAMETERS = frozenset(
         "ChangeWindowMinutes",
         "ContestedAfter",
         "ContestedWindowMinutes",
+        "ChangesPerSecond",
+        "Workers",
         "SweepSchedule",
         "SweepOverdueHours",
         "RetryTimeoutMinutes",

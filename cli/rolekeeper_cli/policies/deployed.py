@@ -11,7 +11,7 @@ from rolekeeper_cli.mapping_rows import Rows
 
 # By their names in the template; a test compares what they may do.
 _MAKE_PROFILES = ("OnMappingChangeRole", "OnScheduleRole")
-_CHANGE_ASSOCIATIONS = ("OnInstanceEventRole", "OnRetryRole")
+_CHANGE_ASSOCIATIONS = ("OnInstanceEventRole",)
 
 
 @dataclass(frozen=True, slots=True)

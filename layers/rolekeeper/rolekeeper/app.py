@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rolekeeper.aws import Ec2, Iam, ResumeMachine, Tasks, WorkQueue
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances import Reconciler, RetryLoop
-from rolekeeper.instances.change_limit import ChangeLimiter
+from rolekeeper.instances.change_limit import ChangeLimiter, Pace, Worker
 from rolekeeper.instances.observe import checked_pin
 from rolekeeper.mail import Mailer
 from rolekeeper.settings import Settings
@@ -38,7 +38,10 @@ FANS_OUT = timedelta(minutes=2)
 
 @dataclass(frozen=True)
 class App:
-    """One deployment's parts, made anew for each invocation: parts remember. `client` is by a service's boto3 name."""
+    """One deployment's parts, made anew for each invocation: parts remember. `client` is by a service's boto3 name.
+
+    `kept` is what outlives an invocation.
+    """
 
     settings: Settings
     client: Callable[[str], Any]
@@ -47,6 +50,7 @@ class App:
     metrics: Metrics | None = None
     now: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
+    kept: dict[str, Pace] = field(default_factory=dict)
 
     @cached_property
     def ec2(self) -> Ec2:
@@ -100,12 +104,18 @@ class App:
         return Telemetry(self.client("events"), self.logger, self.metrics, mailer)
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
-        """The reconciler; one that runs inside a retry loop starts none."""
+        """The reconciler; one that runs inside a retry loop starts none, and changes nothing itself."""
+        parts = self.ec2, self.state, self.telemetry, self.settings
+        return Reconciler(*parts, self.queue if in_loop else self._worker(), self.now, self.sleep)
+
+    def _worker(self) -> Worker:
         settings = self.settings
+        if "pace" not in self.kept:
+            self.kept["pace"] = Pace(settings.changes_per_second / settings.workers, self.now())
         machine, minutes = settings.retry_state_machine_arn, settings.retry_timeout_minutes
+        retries = RetryLoop(self.client("stepfunctions"), machine, minutes)
         window = ChangeLimiter(self.store, settings.limits)
-        retries = None if in_loop else RetryLoop(self.client("stepfunctions"), machine, minutes)
-        return Reconciler(self.ec2, self.state, window, self.telemetry, settings, retries, self.now, self.sleep)
+        return Worker(self.state, window, self.kept["pace"], retries, self.now, self.sleep)
 
     @property
     def home(self) -> HomeAccount:

@@ -61,6 +61,8 @@ class Settings:
     require_permissions_boundary: str
     mode: Mode
     limits: Limits
+    changes_per_second: float
+    workers: int
     contention: ContentionRule
     retry_timeout_minutes: int
     history_days: int
@@ -93,6 +95,8 @@ class Settings:
             require_permissions_boundary=environ["REQUIRE_PERMISSIONS_BOUNDARY"],
             mode=Mode(environ["MODE"]),
             limits=Limits(int(environ["MAX_CHANGES_PER_EDIT"]), int(environ["MAX_CHANGES_PERCENT"]), minutes),
+            changes_per_second=float(environ["CHANGES_PER_SECOND"]),
+            workers=int(environ["WORKERS"]),
             contention=ContentionRule(int(environ["CONTESTED_AFTER"]), contested_within),
             retry_timeout_minutes=int(environ["RETRY_TIMEOUT_MINUTES"]),
             history_days=int(environ["HISTORY_DAYS"]),

@@ -239,19 +239,16 @@ def test_the_pattern_matches_the_association_calls_of_all_others(terminal: Termi
     names = ("AssociateIamInstanceProfile", "ReplaceIamInstanceProfileAssociation", "DisassociateIamInstanceProfile")
     others: list[dict[str, Any]] = [
         session_of("admin"),
-        session_of("OnRetryRole-2"),
+        session_of("OnRetryRole"),
+        session_of("OnInstanceEventRole-2"),
         {"type": "IAMUser", "userName": "me"},
         {"type": "Root"},
     ]
     for name in names:
         assert all(pattern.matches_event(association_call(name, **each)) for each in others)
-        for ours in ("OnInstanceEventRole", "OnRetryRole"):
-            assert not pattern.matches_event(association_call(name, **session_of(ours)))
+        assert not pattern.matches_event(association_call(name, **session_of("OnInstanceEventRole")))
     assert not pattern.matches_event(association_call("RunInstances", **session_of("admin")))
-    assert document["roles"] == [
-        f"arn:aws:iam::{ACCOUNT}:role/OnInstanceEventRole",
-        f"arn:aws:iam::{ACCOUNT}:role/OnRetryRole",
-    ]
+    assert document["roles"] == [f"arn:aws:iam::{ACCOUNT}:role/OnInstanceEventRole"]
     assert document["sessions"] == [
         each.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/*" for each in document["roles"]
     ]

@@ -119,6 +119,10 @@ def test_each_parameter_is_shown_with_what_it_was() -> None:
         ("MaxChangesPercent", "-1"),
         ("RetryTimeoutMinutes", "4"),
         ("KmsKeyArn", "alias/mine"),
+        ("ChangesPerSecond", "0"),
+        ("ChangesPerSecond", "1e3"),
+        ("ChangesPerSecond", "101"),
+        ("Workers", "2.5"),
     ],
 )
 def test_what_cloudformation_would_refuse_is_refused_with_the_templates_reason(name: str, value: str) -> None:
@@ -128,7 +132,7 @@ def test_what_cloudformation_would_refuse_is_refused_with_the_templates_reason(n
 
 def test_what_a_template_has_by_default_and_what_it_takes_is_not_refused() -> None:
     known = declared()
-    assert refused(known, merged(known, {}, {"RolePath": "/org/roles/", "LogRetentionDays": "365"})) == []
+    assert refused(known, merged(known, {}, {"RolePath": "/org/roles/", "ChangesPerSecond": "12.5"})) == []
 
 
 def test_nothing_is_built_for_a_parameter_that_would_be_refused(

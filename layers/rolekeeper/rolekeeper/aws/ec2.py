@@ -1,7 +1,7 @@
 """EC2 as the reconciler needs it: two reads per batch, and the three mutations. Errors come classified."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import batched, groupby
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,7 @@ class Ec2:
         with classified("ec2:AssociateIamInstanceProfile", instance.arn):
             profile: Any = {"Arn": profile_arn}
             answer = self.client.associate_iam_instance_profile(InstanceId=instance.id, IamInstanceProfile=profile)
-            return _association(answer["IamInstanceProfileAssociation"])
+            return _changed(answer)
 
     def replace(self, instance: InstanceKey, association_id: str, profile_arn: str) -> Association:
         """Replace the profile of a running instance by the id of its association; the answer has a new id."""
@@ -109,13 +109,13 @@ class Ec2:
             answer = self.client.replace_iam_instance_profile_association(
                 AssociationId=association_id, IamInstanceProfile={"Arn": profile_arn}
             )
-            return _association(answer["IamInstanceProfileAssociation"])
+            return _changed(answer)
 
     def disassociate(self, instance: InstanceKey, association_id: str) -> Association:
         """Detach the profile of a running or stopped instance by the id of its association."""
         with classified("ec2:DisassociateIamInstanceProfile", instance.arn):
             answer = self.client.disassociate_iam_instance_profile(AssociationId=association_id)
-            return _association(answer["IamInstanceProfileAssociation"])
+            return _changed(answer)
 
     def _instance(self, row: Any) -> Instance:
         operator = row.get("Operator", {})
@@ -141,6 +141,11 @@ def _tag_filters(tag_key: str, values: Sequence[str]) -> Iterator[list[dict[str,
 
 _LIVE = [state.value for state in InstanceState if state is not InstanceState.TERMINATED]
 _NOT_TERMINATED = {"Name": "instance-state-name", "Values": _LIVE}
+
+
+def _changed(answer: Any) -> Association:
+    retries = answer.get("ResponseMetadata", {}).get("RetryAttempts", 0)
+    return replace(_association(answer["IamInstanceProfileAssociation"]), retries=retries)
 
 
 def _association(row: Any) -> Association:

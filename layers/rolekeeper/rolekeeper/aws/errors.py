@@ -19,6 +19,11 @@ class AwsRefusalError(Exception):
     # no idempotency token, so an earlier one may have happened.
     possibly_applied = False
 
+    @property
+    def throttled(self) -> bool:
+        """Whether AWS asks for fewer calls."""
+        return self.code in THROTTLES
+
     def __init__(self, code: str, message: str, action: str = "", resource: str = "") -> None:
         super().__init__(f"{code}: {message}" if message else code)
         self.code, self.message, self.action, self.resource = code, message, action, resource

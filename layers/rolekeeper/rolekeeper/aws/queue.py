@@ -33,11 +33,22 @@ class WorkQueue:
     url: str
     now: Callable[[], datetime]
 
-    def send(self, instances: Iterable[InstanceKey], cause: str, correlation_id: str, *, delay_seconds: int = 0) -> int:
+    def send(
+        self,
+        instances: Iterable[InstanceKey],
+        cause: str,
+        correlation_id: str,
+        *,
+        delay_seconds: int = 0,
+        loop_over: bool = False,
+    ) -> int:
         """Ask for these instances to be reconciled; returns how many were sent. A delay is at most `LONGEST_DELAY`."""
         sent = 0
         for batch in batched(instances, ENTRIES, strict=False):
-            bodies = [json.dumps(request(key, cause, correlation_id, self.now())) for key in batch]
+            requests = [request(key, cause, correlation_id, self.now()) for key in batch]
+            for each in requests if loop_over else ():
+                each["detail"]["loop-over"] = True
+            bodies = [json.dumps(each) for each in requests]
             delay = {"DelaySeconds": delay_seconds} if delay_seconds else {}
             entries = [{"Id": str(at), "MessageBody": body, **delay} for at, body in enumerate(bodies)]
             with classified("sqs:SendMessage", self.url):

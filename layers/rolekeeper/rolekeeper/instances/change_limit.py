@@ -1,4 +1,4 @@
-"""How many instances change in a while, over all mappings together: a burst beyond the limit waits.
+"""How many instances change in a while, over all mappings together, and in a second: a burst beyond that waits.
 
 So a wrong edit, or script that tags, is noticed before it reached the whole fleet, however it is split over rows.
 
@@ -9,19 +9,28 @@ that isn't begun, and it costs no further call.
 
 A change without room gets a turn: the first minute in which some leaves that nobody else waits for. `w<minute>` counts
 those who wait for it, and their room leaves a window later in turn. So each waits about once, however many they are.
+
+What EC2 takes in a second is leased: only the work queue's function changes instances, only so many of it run at once,
+and each has its share of `ChangesPerSecond` in its own process. That costs no call, and there is no counter to be hot.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from rolekeeper.aws import errors
 from rolekeeper.aws.errors import RetryableError
+from rolekeeper.instances import records
+from rolekeeper.instances.observe import Observation
+from rolekeeper.instances.requests import RetryLoop
+from rolekeeper.model.instance import Decision, ReconcileRequest
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Limits
-from rolekeeper.storage import Store, Update, layout
+from rolekeeper.storage import State, Store, Update, layout
+from rolekeeper.storage.layout import STARTED, Key
 from rolekeeper.storage.table import Write
 
 MINUTE = 60
@@ -62,6 +71,39 @@ def _adding(number: int, minutes: int, now: datetime, left: int = 0) -> Update:
     # The item is of use for a window and no longer.
     expires = int((now + timedelta(minutes=2 * minutes, days=1)).timestamp())
     return Update().add("total", number - left).add(f"m{_minute(now)}", number).set({"expires": expires})
+
+
+# How many changes a worker may make at once; how long it goes at half its pace after EC2 throttled it.
+BURST, SLOWED = 5, timedelta(minutes=1)
+SLOWEST, ROUNDED = 5, 1e-3  # halvings; the part of a change that clocks may round away
+
+
+class Pace:
+    """A worker's share of the changes that EC2 takes in a second: a token bucket that lives as long as its process."""
+
+    def __init__(self, per_second: float, now: datetime, burst: int = BURST) -> None:
+        self._per_second, self._burst, self._tokens, self._at = per_second, burst, float(burst), now
+        self._halvings, self._eases_at = 0, now
+
+    def wait(self, number: int, now: datetime) -> float:
+        """Seconds until so many changes, or as many as go at once, may be made; 0 if they may now."""
+        while self._halvings and now >= self._eases_at:
+            self._halvings, self._eases_at = self._halvings - 1, self._eases_at + SLOWED
+        rate = self._per_second / (1 << self._halvings)
+        # A clock that was set back gives nothing.
+        self._tokens += max(0, (now - self._at).total_seconds()) * rate
+        self._tokens, self._at = min(self._burst, self._tokens), now
+        missing = min(number, self._burst) - self._tokens
+        return missing / rate if missing > ROUNDED else 0.0
+
+    def take(self) -> None:
+        """Make one change."""
+        self._tokens -= 1
+
+    def throttled(self, now: datetime) -> None:
+        """EC2 refused: others use its bucket too, so go at half the pace for a while."""
+        self._tokens, self._at = 0, now
+        self._halvings, self._eases_at = min(SLOWEST, self._halvings + 1), now + SLOWED
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +155,60 @@ class ChangeLimiter:
             turn = this + 1 + self.limits.minutes
         spread = random.Random().uniform(0, SPREAD)  # noqa: S311  # spreads load, guards nothing
         return datetime.fromtimestamp(turn * MINUTE + spread, UTC)
+
+
+# Seconds between attempts to count a change while other workers count theirs; each attempt lets one of them through.
+CROWDED = (0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.8)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A change that is about to be made: its history entry's key, the room that it took, and the record by now."""
+
+    entry: Key
+    room: Reservation | None
+    observed: Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What changes instances: with room in the window, at its pace; what can't be changed yet waits in a retry loop."""
+
+    state: State
+    window: ChangeLimiter
+    pace: Pace
+    retries: RetryLoop
+    now: Callable[[], datetime]
+    sleep: Callable[[float], None]
+
+    def start(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Started | datetime:
+        """Write the grant and the entry, with the room that the change takes, if any; or say when its turn is."""
+        mapping = decision.counted_for
+        found: Reservation | None = None
+        entry = records.history_entry(request, observed, decision, {}) | {"outcome": STARTED}
+        for wait in (*CROWDED, None):
+            now = self.now()
+            room = found or (self.window.room(now) if mapping else None)
+            change = records.starting(observed, decision, now)
+            try:
+                at = self.state.save(request.instance, change, now, entry=entry, also=[room.take] if room else [])
+            except errors.ConflictError:
+                if mapping is None:
+                    raise
+                turn = self.window.reserve_or_wait(mapping, decision.revision, self.now())
+                if isinstance(turn, datetime):
+                    return turn
+                found = turn
+            except RetryableError as error:
+                # Workers that count at the same time: DynamoDB lets one of them through. But where no answer came it
+                # may have been written: once more would count it twice.
+                if mapping is None or wait is None or isinstance(error, errors.NoResponseError):
+                    raise
+                self.sleep(wait * random.Random().uniform(0.5, 1))  # noqa: S311  # spreads load, guards nothing
+            else:
+                record = replace(observed.record, writes=observed.record.writes + bool(change))
+                return Started(at, room, replace(observed, record=record))
+        raise RetryableError("WindowBusy", "the change could not be counted", "dynamodb:UpdateItem")
 
 
 def _minute(at: datetime) -> int:

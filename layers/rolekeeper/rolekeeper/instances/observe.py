@@ -5,11 +5,11 @@ The association first, then tags and state, then the mappings: who read older ta
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from rolekeeper.aws import Ec2
-from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NotReadyError
 from rolekeeper.instances.decide import Case, decide
 from rolekeeper.instances.resolve import mapping_keys, resolve
 from rolekeeper.model.instance import (
@@ -31,6 +31,9 @@ from rolekeeper.storage.state import Snapshot
 
 if TYPE_CHECKING:
     from rolekeeper.permissions import Roles  # to check a pin, which few instances have
+
+# How long after a change its follow-up is due: EC2 associates within seconds, and by then shows it everywhere.
+FOLLOW_UP = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,3 +205,23 @@ def waits_for_room(decision: Decision, until: datetime) -> Decision:
     waits = "as many instances were changed in a while as may be without approval; this one waits until there is room"
     reason = f"{waits}, and then: {decision.reason}"
     return replace(decision, action=Action.WAIT, code="window", reason=reason, until=until)
+
+
+def put_off(decision: Decision, now: datetime) -> Decision:
+    """The same, a minute or two later: more is asked for than EC2, or ChangesPerSecond, lets through."""
+    reason = f"more changes are asked for than go at once; this one is tried again soon, and then: {decision.reason}"
+    return replace(decision, action=Action.WAIT, code="throttled", reason=reason, until=now + FOLLOW_UP)
+
+
+def refused(decision: Decision, error: AwsRefusalError) -> Decision:
+    """What the instance shows after a refusal that looking again doesn't change."""
+    if isinstance(error, NotReadyError):
+        code = "changing" if error.code == "IncorrectInstanceState" else "propagating"
+        reason = f"EC2 isn't ready for role {decision.role}: {error}"
+        return replace(decision, action=Action.WAIT, code=code, reason=reason, polls=True, arguments=(error.code,))
+    if isinstance(error, AccessDeniedError):
+        reason = f"permission {error.action} on {error.resource} is missing ({error.code})"
+        named = (error.action, error.resource)
+        return replace(decision, action=Action.HOLD, code="denied", reason=reason, arguments=named)
+    reason = f"EC2 refused role {decision.role}: {error}"
+    return replace(decision, action=Action.HOLD, code="refused", reason=reason, arguments=(error.code,))

@@ -4,26 +4,45 @@ Nothing is locked. A mutation names the association that was observed; when EC2 
 After a mutation it is looked at a minute later (a follow-up, in the write of the outcome): that follows the association
 until it is `associated`, and meets what changed meanwhile.
 
+A worker makes changes at its pace: those of a batch that go beyond it are looked at again when it has room for them, so
+what is changed was read just before.
+
 A change is one write, one mutation, one write: the grant, the start of a history entry and the room in the window; the
 call; its outcome. An entry that stays "started" says that nobody knows the outcome: what the instance carries tells.
 """
 
-import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rolekeeper.aws import Ec2, errors
+from rolekeeper.aws import Ec2, WorkQueue, errors
 from rolekeeper.instances import records
-from rolekeeper.instances.change_limit import ChangeLimiter, Reservation
-from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe, waits_for_room
-from rolekeeper.instances.requests import RetryLoop
+from rolekeeper.instances.change_limit import Started, Worker
+from rolekeeper.instances.observe import (
+    FOLLOW_UP,
+    Observation,
+    Observed,
+    Unreadable,
+    observe,
+    put_off,
+    refused,
+    waits_for_room,
+)
+from rolekeeper.instances.requests import PROPAGATION
 from rolekeeper.model import SENTENCE, shown
-from rolekeeper.model.instance import Action, Condition, Decision, InstanceKey, ReconcileRequest, RecordChange
+from rolekeeper.model.instance import (
+    Action,
+    Association,
+    Condition,
+    Decision,
+    InstanceKey,
+    ReconcileRequest,
+    RecordChange,
+)
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State
-from rolekeeper.storage.layout import DONE, REFUSED, STARTED, Key
+from rolekeeper.storage.layout import DONE, REFUSED, Key
 from rolekeeper.storage.table import Write
 from rolekeeper.telemetry import CHANGED, PARKED, PINNED, Telemetry
 from rolekeeper.telemetry import REFUSED as REFUSAL_EVENT
@@ -33,8 +52,8 @@ LOOKS = (0.4, 1.6)
 # A new instance may not be visible at once (AWS_FACTS.md "Errors"); a message older than this names one that is gone.
 # One with a younger grant isn't: EC2 shows terminated ones too, usually for less than an hour (`DescribeInstances`).
 VISIBLE_WITHIN, SHOWN_FOR = timedelta(minutes=2), timedelta(minutes=30)
-# Seconds between attempts to count a change while other workers count theirs; each attempt lets one of them through.
-CROWDED = (0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.8)
+# So long a worker waits for its pace; what is left of its batch then is put off for a minute or two.
+WORK = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +65,22 @@ class Outcome:
     error: errors.AwsRefusalError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Started:
-    """A change that is about to be made: its history entry's key, the room that it took, and the record by now."""
-
-    entry: Key
-    room: Reservation | None
-    observed: Observation
+PACED = Outcome()  # it is to be looked at again when the worker's pace allows another change
 
 
 @dataclass(frozen=True)
 class Reconciler:
-    """Looks at instances, decides, applies. `retries` is None inside a retry loop, which looks again by itself."""
+    """Looks at instances, decides, applies.
+
+    The `changer` is a worker, or inside a retry loop the queue of those: a loop looks again by itself, and hands over
+    what is ready to be changed.
+    """
 
     ec2: Ec2
     state: State
-    window: ChangeLimiter
     telemetry: Telemetry
     settings: Settings
-    retries: RetryLoop | None
+    changer: Worker | WorkQueue
     now: Callable[[], datetime]
     sleep: Callable[[float], None]
 
@@ -73,45 +89,57 @@ class Reconciler:
         pending: dict[InstanceKey, ReconcileRequest] = {}
         for request in requests:
             # The first for an instance stands for all, unless a later one knows that no loop watches it.
-            if request.loop_failed or request.instance not in pending:
+            if request.loop_over or request.instance not in pending:
                 pending[request.instance] = request
         outcomes: dict[InstanceKey, Outcome] = {}
-        for pause in (*LOOKS, None):
-            if not pending:
-                break
+        looks, ends_by = iter((*LOOKS, None)), self.now() + WORK
+        pause = next(looks)
+        while pending:
             try:
                 observed = observe(list(pending), self.ec2, self.state, self.now())
             except errors.AwsRefusalError as error:
                 first, ids = next(iter(pending.values())), [key.id for key in pending]
                 failed = self._failed("could not observe", error, first, instances=ids)
                 return outcomes | dict.fromkeys(pending, failed)
-            for key, request in list(pending.items()):
-                if ended := self._look(request, observed[key], pause):
-                    outcomes[key] = ended
-                    del pending[key]
-            if pending and pause is not None:
+            ended = {key: self._look(each, observed[key], pause, ends_by) for key, each in pending.items()}
+            outcomes |= {key: each for key, each in ended.items() if each and each is not PACED}
+            pending = {key: each for key, each in pending.items() if key not in outcomes}
+            if pause is not None and None in ended.values():
                 self.sleep(pause)
+                pause = next(looks)
+            elif pending and isinstance(self.changer, Worker):
+                now = self.now()
+                wait = self.changer.pace.wait(len(pending), now)
+                self.sleep(max(0, min(wait, (ends_by - now).total_seconds())))
         return outcomes
 
-    def park(self, request: ReconcileRequest, decision: Decision) -> None:
+    def park(
+        self,
+        request: ReconcileRequest,
+        decision: Decision,
+        completes: tuple[Key, Mapping[str, Any]] | None = None,
+        also: tuple[Write, ...] = (),
+    ) -> None:
         """Give up waiting, visibly: the next `running` event or sweep takes it up again."""
         parked = replace(decision, reason=f"{decision.reason}; gave up waiting, resumes on its next event or the sweep")
         now = self.now()
         condition = Condition(parked.action, parked.code, parked.reason, now, decision.fingerprint, parked=True)
         entry = records.history_entry(request, None, parked, {})
         change = RecordChange(condition=condition, timers=(records.follow_up(request.instance, now),))
-        self.state.save(request.instance, change, now, entry=entry)
+        self.state.save(request.instance, change, now, entry=entry, completes=completes, also=also)
         self.telemetry.decision(request, entry, event=PARKED)
         self.telemetry.count("Parked")
 
-    def _look(self, request: ReconcileRequest, observed: Observed, pause: float | None) -> Outcome | None:
+    def _look(
+        self, request: ReconcileRequest, observed: Observed, pause: float | None, ends_by: datetime
+    ) -> Outcome | None:
         """How an instance's reconcile ended; None where it has to be looked at again, after the `pause`."""
         instance = request.instance.id
         if isinstance(observed, Unreadable):
             return self._failed("could not observe", observed.error, request, instances=[instance])
         unsettled = errors.RetryableError("NotSettled", "it kept changing while we looked", "", instance)
         try:
-            ended = self._carry_out(request, observed, pause)
+            ended = self._carry_out(request, observed, pause, ends_by)
         except errors.ConflictError as error:
             # Another was faster, at EC2 or with its own reconcile of this instance: what it did stands.
             ended = None
@@ -123,7 +151,9 @@ class Reconciler:
             return self._failed("did not settle", unsettled, request, instance=instance)
         return ended
 
-    def _carry_out(self, request: ReconcileRequest, observed: Observation, pause: float | None) -> Outcome | None:
+    def _carry_out(
+        self, request: ReconcileRequest, observed: Observation, pause: float | None, ends_by: datetime
+    ) -> Outcome | None:
         if news := records.pin_report(observed, self.now()):
             pin, said = news
             change = RecordChange(pin=pin, expected=observed.record)
@@ -134,7 +164,7 @@ class Reconciler:
             observed = replace(observed, record=record)
         decision = observed.decision(self.settings)
         if decision.action.mutates:
-            return self._apply(request, observed, decision)
+            return self._apply(request, observed, decision, ends_by)
         now = self.now()
         if decision.code == "gone" and any(now - each.at < SHOWN_FOR for each in observed.record.grants.values()):
             # This answer of EC2's is older than the change: the grant must not go.
@@ -147,30 +177,41 @@ class Reconciler:
             if records.is_followed(observed, now):
                 self.telemetry.decision(request, records.history_entry(request, observed, decision, {}))
                 return Outcome(decision, since=now)
-            decision = replace(decision, polls=False, until=now + records.FOLLOW_UP)
+            decision = replace(decision, polls=False, until=now + FOLLOW_UP)
         return self._show(request, observed, decision)
 
-    def _apply(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Outcome | None:
+    def _apply(
+        self, request: ReconcileRequest, observed: Observation, decision: Decision, ends_by: datetime
+    ) -> Outcome | None:
         """Change one instance, if there is room for it, and record the outcome; None: it is but half swapped."""
+        now, worker = self.now(), self.changer
         # Asked before its turn, it would be counted as one more that waits, and those behind it would wait longer.
-        started = observed.turn(decision, self.now()) or self._start(request, observed, decision)
+        if turn := observed.turn(decision, now):
+            return self._show(request, observed, waits_for_room(decision, turn))
+        if isinstance(worker, WorkQueue):
+            worker.send([request.instance], request.cause, request.correlation_id, loop_over=True)
+            return Outcome(decision, since=now)
+        if wait := worker.pace.wait(1, now):
+            if now + timedelta(seconds=wait) <= ends_by:
+                return PACED
+            return self._show(request, observed, put_off(decision, now))
+        started = worker.start(request, observed, decision)
         if isinstance(started, datetime):
             return self._show(request, observed, waits_for_room(decision, started))
         observed = started.observed
-        instance, association_id, profile_arn = request.instance, decision.association_id, decision.profile_arn
+        worker.pace.take()
         try:
-            if decision.action is Action.ATTACH:
-                made = self.ec2.associate(instance, profile_arn)
-            elif decision.action is Action.REPLACE and not decision.swap:
-                made = self.ec2.replace(instance, association_id, profile_arn)
-            else:
-                made = self.ec2.disassociate(instance, association_id)
-        except errors.RetryableError as error:
-            # The call may have happened. Its grant explains what the instance carries then.
-            return self._failed("the outcome of a change is unknown", error, request, instance=request.instance.id)
+            made = self._ask(request.instance, decision)
         except errors.AwsRefusalError as error:
+            if error.throttled:
+                worker.pace.throttled(self.now())
+            elif isinstance(error, errors.RetryableError):
+                # The call may have happened. Its grant explains what the instance carries then.
+                return self._failed("the outcome of a change is unknown", error, request, instance=request.instance.id)
             return self._refused(request, decision, started, error)
         now = self.now()
+        if made.retries:
+            worker.pace.throttled(now)
         answer = {"association-id": made.id, "state": made.state.value}
         change = records.completed(observed, decision, self.settings.contention, now)
         self.state.save(request.instance, change, now, completes=(started.entry, {"outcome": DONE, "answer": answer}))
@@ -178,6 +219,13 @@ class Reconciler:
         entry = records.history_entry(request, observed, decision, answer)
         self.telemetry.decision(request, entry, event=event)
         return None if decision.swap else Outcome(decision, since=now)
+
+    def _ask(self, instance: InstanceKey, decision: Decision) -> Association:
+        if decision.action is Action.ATTACH:
+            return self.ec2.associate(instance, decision.profile_arn)
+        if decision.action is Action.REPLACE and not decision.swap:
+            return self.ec2.replace(instance, decision.association_id, decision.profile_arn)
+        return self.ec2.disassociate(instance, decision.association_id)
 
     def _show(
         self,
@@ -191,10 +239,12 @@ class Reconciler:
         now = self.now()
         shown = observed.shown(decision)
         watched_until = None
-        if records.needs_watch(observed, decision, now, loop_failed=request.loop_failed):
+        if records.needs_watch(observed, decision, now, loop_over=request.loop_over):
             # By a timer or a retry loop: of messages that the queue delays this function would make a chain, which
             # Lambda takes for a loop and stops (AWS_FACTS.md "Lambda, SQS, ...").
-            watched_until = decision.until or (self.retries.start(request, now) if self.retries else None)
+            since = shown.since if shown else now
+            retries = self.changer.retries if isinstance(self.changer, Worker) else None
+            watched_until = decision.until or (retries.start(request, now, since) if retries else None)
         change = records.next_record(observed, decision, now, watched_until)
         # That another mapping stands for the same role is worth an entry; that a wait goes on, or is over, is not.
         handed_over = any(each.at == now for each in change.grants)
@@ -219,37 +269,8 @@ class Reconciler:
         self.telemetry.will_retry(text, error=str(error), **named)
         return Outcome(error=error)
 
-    def _start(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> _Started | datetime:
-        """Write the grant and the entry, with the room that the change takes, if any; or say when its turn is."""
-        mapping = decision.counted_for
-        found: Reservation | None = None
-        entry = records.history_entry(request, observed, decision, {}) | {"outcome": STARTED}
-        for wait in (*CROWDED, None):
-            now = self.now()
-            room = found or (self.window.room(now) if mapping else None)
-            change = records.starting(observed, decision, now)
-            try:
-                at = self.state.save(request.instance, change, now, entry=entry, also=[room.take] if room else [])
-            except errors.ConflictError:
-                if mapping is None:
-                    raise
-                turn = self.window.reserve_or_wait(mapping, decision.revision, self.now())
-                if isinstance(turn, datetime):
-                    return turn
-                found = turn
-            except errors.RetryableError as error:
-                # Workers that count at the same time: DynamoDB lets one of them through. But where no answer came it
-                # may have been written: once more would count it twice.
-                if mapping is None or wait is None or isinstance(error, errors.NoResponseError):
-                    raise
-                self.sleep(wait * random.Random().uniform(0.5, 1))  # noqa: S311  # spreads load, guards nothing
-            else:
-                record = replace(observed.record, writes=observed.record.writes + bool(change))
-                return _Started(at, room, replace(observed, record=record))
-        raise errors.RetryableError("WindowBusy", "the change could not be counted", "dynamodb:UpdateItem")
-
     def _refused(
-        self, request: ReconcileRequest, decision: Decision, started: _Started, error: errors.AwsRefusalError
+        self, request: ReconcileRequest, decision: Decision, started: Started, error: errors.AwsRefusalError
     ) -> Outcome:
         """EC2 said no: complete the entry with its answer, then have it looked at again, wait, or show why not."""
         said = shown(error.message, 2 * SENTENCE)
@@ -261,22 +282,12 @@ class Reconciler:
         if isinstance(error, errors.ConflictError | errors.NotFoundError):
             self.state.save(request.instance, RecordChange(), self.now(), completes=completes, also=also)
             raise errors.ConflictError(error.code, error.message, error.action, error.resource) from error
-        instead = _instead(decision, error)
+        now = self.now()
+        instead = put_off(decision, now) if error.throttled else refused(decision, error)
+        shown_before = started.observed.shown(instead)
+        if instead.polls and shown_before and not shown_before.parked and now - shown_before.since > PROPAGATION:
+            self.park(request, instead, completes, also)
+            return Outcome(instead, since=now)
         if isinstance(error, errors.AccessDeniedError):
-            news = not started.observed.shown(instead)
-            self.telemetry.denied(error, correlation_id=request.correlation_id, news=news)
+            self.telemetry.denied(error, correlation_id=request.correlation_id, news=not shown_before)
         return self._show(request, started.observed, instead, completes, also)
-
-
-def _instead(decision: Decision, error: errors.AwsRefusalError) -> Decision:
-    """What the instance shows after a refusal that looking again doesn't change."""
-    if isinstance(error, errors.NotReadyError):
-        code = "changing" if error.code == "IncorrectInstanceState" else "propagating"
-        reason = f"EC2 isn't ready for role {decision.role}: {error}"
-        return replace(decision, action=Action.WAIT, code=code, reason=reason, polls=True, arguments=(error.code,))
-    if isinstance(error, errors.AccessDeniedError):
-        reason = f"permission {error.action} on {error.resource} is missing ({error.code})"
-        named = (error.action, error.resource)
-        return replace(decision, action=Action.HOLD, code="denied", reason=reason, arguments=named)
-    reason = f"EC2 refused role {decision.role}: {error}"
-    return replace(decision, action=Action.HOLD, code="refused", reason=reason, arguments=(error.code,))

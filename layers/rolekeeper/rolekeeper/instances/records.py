@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from rolekeeper.instances.decide import ENDED
-from rolekeeper.instances.observe import Observation
+from rolekeeper.instances.observe import FOLLOW_UP, Observation
 from rolekeeper.model import SENTENCE, shown
 from rolekeeper.model.instance import (
     NO_PROFILE,
@@ -28,8 +28,7 @@ from rolekeeper.telemetry import described
 # The former grants that a record keeps, by which a call that lands late is explained. The largest record is then three
 # quarters of an item, whatever tags and profiles are called: what follows a change can always be written.
 GRANTS = 20
-# How long after a change its follow-up is due: EC2 associates within seconds, and by then shows it everywhere.
-FOLLOW_UP = timedelta(seconds=15)
+FOLLOWED = frozenset({"associating", "throttled"})  # waits that a follow-up ends, not a timer that rings at its moment
 
 
 def starting(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
@@ -119,13 +118,13 @@ def history_entry(
     }
 
 
-def needs_watch(observed: Observation, decision: Decision, now: datetime, *, loop_failed: bool = False) -> bool:
-    """Whether a retry loop or a timer has to start: where a loop failed none watches it, whatever the record says."""
+def needs_watch(observed: Observation, decision: Decision, now: datetime, *, loop_over: bool = False) -> bool:
+    """Whether a retry loop or a timer has to start: where a loop is over none watches it, whatever the record says."""
     if decision.until:
         return not (observed.shown(decision) and observed.watched_until(now))
     if not decision.polls or is_hopeless(observed, decision):
         return False
-    return loop_failed or not observed.watched_until(now)
+    return loop_over or not observed.watched_until(now)
 
 
 def needs_reconcile(observed: Observation, decision: Decision, now: datetime) -> bool:
@@ -175,8 +174,7 @@ def _condition(
         watched_until=watched_until or (observed.watched_until(now) if decision.polls else None),
         parked=not (decision.polls or decision.until) or is_hopeless(observed, decision),
     )
-    # The follow-up ends a wait for EC2 to associate.
-    rings = decision.until if watched_until and decision.code != "associating" else None
+    rings = decision.until if watched_until and decision.code not in FOLLOWED else None
     return RecordChange(condition=condition, timers=(Timer(rings, observed.key),) if rings else ())
 
 

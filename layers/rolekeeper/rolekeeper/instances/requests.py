@@ -56,7 +56,8 @@ def parse(message: Any, *, account: str, region: str, now: datetime, message_id:
         correlation_id=str(correlation or message_id),
         at=_time(message.get("time"), now),
         message_id=message_id,
-        loop_failed=kind == REQUESTED and detail.get("loop-failed") is True,
+        # The loop failed, or handed the instance over when it was ready for a change.
+        loop_over=kind == REQUESTED and any(detail.get(name) is True for name in ("loop-failed", "loop-over")),
         changed_tags=tags,
     )
 
@@ -124,12 +125,11 @@ class RetryState:
     def request(self) -> ReconcileRequest:
         return ReconcileRequest(self.instance, self.cause, self.correlation_id, self.asked_at)
 
-    def following(self, now: datetime, *, propagating_since: datetime | None = None) -> dict[str, Any] | None:
-        """The machine's next state, or None after the deadline: a closer one since EC2 doesn't know the profile."""
-        deadline = min(self.deadline, propagating_since + PROPAGATION) if propagating_since else self.deadline
+    def following(self, now: datetime) -> dict[str, Any] | None:
+        """The machine's next state, or None after the deadline."""
         following = replace(self, attempt=self.attempt + 1)
         wait = wait_seconds(following.attempt)
-        return following.document("waiting", wait) if now + timedelta(seconds=wait) <= deadline else None
+        return following.document("waiting", wait) if now + timedelta(seconds=wait) <= self.deadline else None
 
     def document(self, outcome: str, wait: int) -> dict[str, Any]:
         return {**codec.encode(self), "wait_seconds": wait, "outcome": outcome}
@@ -143,13 +143,17 @@ class RetryLoop:
     machine_arn: str
     timeout_minutes: int
 
-    def start(self, request: ReconcileRequest, now: datetime) -> datetime:
-        """Start a loop for one instance; returns the loop's deadline."""
+    def start(self, request: ReconcileRequest, now: datetime, since: datetime) -> datetime:
+        """Start a loop for one instance; returns the loop's deadline.
+
+        Its first wait is as long as it would be by now in one loop since then: EC2 refused what the last handed over.
+        """
         deadline = now + timedelta(minutes=self.timeout_minutes)
-        tick = RetryState(request.instance, request.cause, request.correlation_id, request.at, deadline, 0)
+        waited = (int((now - since).total_seconds()) // FIRST_WAIT).bit_length()
+        tick = RetryState(request.instance, request.cause, request.correlation_id, request.at, deadline, waited)
         with classified("states:StartExecution", self.machine_arn):
             # A bare instance id would block that name for 90 days (AWS_FACTS.md, "Lambda, SQS, ...").
             name = f"{request.instance.id}-{uuid.uuid4().hex[:12]}"
-            first = json.dumps(tick.document("waiting", wait_seconds(0)))
+            first = json.dumps(tick.document("waiting", wait_seconds(waited)))
             self.client.start_execution(stateMachineArn=self.machine_arn, name=name, input=first)
         return deadline

@@ -72,13 +72,17 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """EC2's record that a profile is attached, with a new id at every change. A remade profile has the same ARN."""
+    """EC2's record that a profile is attached, with a new id at every change. A remade profile has the same ARN.
+
+    `retries`: how often the SDK sent the change again that made it, as it does when EC2 throttles.
+    """
 
     id: str
     instance_id: str
     profile_arn: str
     state: AssociationState
     profile_id: str = ""
+    retries: int = field(default=0, compare=False)
 
 
 class Action(StrEnum):
@@ -266,14 +270,14 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileRequest:
-    """A message that names an instance to reconcile; `loop_failed` where the retry loop that watched it has failed."""
+    """A message that names an instance to reconcile; `loop_over` where the retry loop that watched it has ended."""
 
     instance: InstanceKey
     cause: str
     correlation_id: str
     at: datetime
     message_id: str = ""
-    loop_failed: bool = False
+    loop_over: bool = False
     changed_tags: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:

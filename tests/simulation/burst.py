@@ -1,0 +1,234 @@
+"""Many changes at once, in virtual time: the real functions, EC2's token buckets, DynamoDB's transactions that meet.
+
+`converge` is what tests and the benchmark call. Nothing goes wrong in it but what load itself makes go wrong.
+"""
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from fakes.dynamodb import FakeDynamoDB
+from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.settings import Limits
+from rolekeeper.storage import codec, layout
+from rolekeeper_local.ec2_model import Event, Timings
+from simulation.account import PATH, Account, Maker
+from simulation.clients import Budget, DynamoDbClient, Ec2Client, IamClient, Senders
+from simulation.deployment import Deployment, settings
+from simulation.engine import Engine
+from simulation.faults import Kind, Weather
+from simulation.faulty_clients import Outside, conflict
+from simulation.invariants import ROWS, STATE, Promises
+
+HOUR = 3600.0
+HOLDS = (0.01, 0.03)  # seconds that a transaction holds its items
+FIRST = MappingKey("role", "first")
+
+
+class Change(StrEnum):
+    """What all instances need at once."""
+
+    ATTACH = "attach"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True)
+class Burst:
+    """What became of a burst.
+
+    Attributes:
+        instances: how many needed a change, and `changed` how many got it.
+        seconds: from the first message to the last change.
+        attempts: the calls to change that EC2 got, those of the SDK too; `throttled` of them it refused.
+        writes: calls that write to the state table, by those that change instances; refused ones too.
+        conflicts: of those, transactions that met another at the same item.
+        dead_letters: messages that were given up.
+        calls: of those that change instances, by operation.
+    """
+
+    instances: int
+    changed: int
+    seconds: float
+    attempts: int
+    throttled: int
+    writes: int
+    conflicts: int
+    dead_letters: int
+    calls: Counter[str]
+
+    @property
+    def rate(self) -> float:
+        """Changes in a second."""
+        return self.changed / self.seconds
+
+    @property
+    def writes_a_change(self) -> float:
+        return self.writes / self.changed
+
+
+class _Table(DynamoDbClient):
+    """DynamoDB in which a transaction takes a while, and meets others at the same items."""
+
+    def __init__(self, *world: Any, calls: Counter[str], engine: Engine, rng: random.Random) -> None:
+        super().__init__(engine, *world)
+        self.conflicts = 0
+        self._calls, self._clock, self._rng = calls, engine, rng
+        self._busy: Counter[str] = Counter()
+
+    def transact_write_items(self, TransactItems: Any) -> Any:  # noqa: N803  # boto3's own name
+        keys = [_key(each) for each in TransactItems]
+        if any(self._busy[key] for key in keys):
+            self.conflicts += 1
+            self._calls["TransactWriteItems"] += 1
+            self._clock.pause(self._rng.uniform(*HOLDS))
+            raise conflict("TransactWriteItems")
+        self._busy.update(keys)
+        self._clock.pause(self._rng.uniform(*HOLDS))
+        self._busy.subtract(keys)
+        return super().transact_write_items(TransactItems)
+
+
+def _key(write: dict[str, Any]) -> str:
+    ((_, arguments),) = write.items()
+    named = arguments.get("Key") or arguments["Item"]
+    return f"{named['pk']['S']} {named['sk']['S']}"
+
+
+class _Counting(Outside):
+    """The border to AWS, counting."""
+
+    def __init__(self, engine: Engine, weather: Weather, calls: Counter[str]) -> None:
+        super().__init__(engine, weather)
+        self._calls = calls
+        self._at = engine
+
+    def call(self, call: Any) -> Any:
+        run = self._at.running
+        if run and run.name.startswith(("reconcile", "retry")):
+            self._calls[call.operation] += 1
+        return super().call(call)
+
+
+WRITES = ("TransactWriteItems", "PutItem", "UpdateItem", "DeleteItem")
+
+
+def converge(  # the knobs of one experiment
+    instances: int,
+    change: Change,
+    *,
+    changes_per_second: float = 4.8,
+    others: float = 0,
+    limits: Limits | None = None,
+    window_minutes: int = 10,
+    seed: int = 1,
+    hours: float = 2,
+) -> Burst:
+    """Have so many instances need a change at the same moment, and play until all have it, or the hours are over.
+
+    Args:
+        instances: how many.
+        change: which.
+        changes_per_second: as the stack's parameter.
+        others: tokens that others take from each of EC2's buckets in a second.
+        limits: how many may be replaced in a window; all of them, if not given.
+        window_minutes: how long a window is.
+        seed: decides the latencies.
+        hours: virtual ones, at most.
+    """
+    engine, calls = Engine(seed, tells=False), Counter[str]()
+    calm: dict[Kind, Any] = dict.fromkeys(Kind, 0)
+    weather = Weather(
+        random.Random(seed),
+        calm,
+        dict.fromkeys(Kind, ()),
+        *(0.0,) * 9,  # latencies
+    )
+    tables = FakeDynamoDB({STATE: ("pk", "sk"), ROWS: ("tag_key", "tag_value")})
+    told: list[Callable[[Event], None]] = []
+
+    def tell(event: Event) -> None:
+        for each in told:
+            each(event)
+
+    account = Account(
+        engine,
+        Timings(),
+        tell,
+        keeps_past=False,
+        take_over=False,
+        allow_broad=False,
+    )
+    allowed = limits or Limits(instances, 100)
+    window = timedelta(minutes=window_minutes)
+    promises = Promises(engine=engine, account=account, limits=allowed, window=window, skew=0, lag=0)
+    promises.per_second = math.inf
+    configured = settings(
+        allowed, window_minutes, take_over=False, allow_broad=False, changes_per_second=changes_per_second
+    )
+    deployment = Deployment(engine, weather, account, tables, promises, configured)
+    deployment.outside = _Counting(engine, weather, calls)
+    budget = Budget(lambda: engine.seconds, others)
+    outside = deployment.outside
+    senders = Senders(
+        outside, send=deployment.send, loop=deployment.loop, resume=deployment.resume, invoke=deployment.invoke
+    )
+    table = _Table(weather, outside, tables, promises, calls=calls, engine=engine, rng=weather.rng)
+    deployment.clients.update(
+        {
+            "ec2": Ec2Client(engine, weather, outside, account, promises, budget),
+            "dynamodb": table,
+            "iam": IamClient(weather, outside, account),
+            **dict.fromkeys(("sqs", "stepfunctions", "lambda", "events", "sns"), senders),
+        }
+    )
+    _publish(tables, account, engine, instances)
+    fleet = [account.launch({"Name": f"i{number}"}) for number in range(instances)]
+    engine.play(10)
+    if change is Change.REPLACE:
+        for each in fleet:
+            account.associate(each, account.profiles["former"].arn, Maker.US)
+        engine.play(20)
+    began = engine.seconds
+    told.append(deployment.emitted)
+    with deployment.installed(seed):
+        for each in fleet:
+            account.truth.create_tags(each, {"role": "first"})
+        last, changed = began, 0
+        while engine.seconds < began + hours * HOUR and changed < instances:
+            engine.play(engine.seconds + 1)
+            now = sum(_carries(account, each) for each in fleet)
+            last, changed = (engine.seconds if now > changed else last), now
+        engine.play(engine.seconds + 180)
+    return Burst(
+        instances=instances,
+        changed=changed,
+        seconds=last - began,
+        attempts=budget.asked,
+        throttled=budget.refused,
+        writes=sum(calls[each] for each in WRITES),
+        conflicts=table.conflicts,
+        dead_letters=len(deployment.dead_letters),
+        calls=calls,
+    )
+
+
+def _carries(account: Account, instance: str) -> bool:
+    row = account.truth.association_of(instance)
+    return row is not None and row.profile_arn.endswith("/first")
+
+
+def _publish(tables: FakeDynamoDB, account: Account, engine: Engine, instances: int) -> None:
+    """One mapping, as published; and the marker of a sweep."""
+    for role in ("first", "former"):
+        account.roles[role] = PATH
+    account.profile("former")
+    mapping = PublishedMapping(MappingSpec(FIRST, "first"), 1, account.profile("first"))
+    pk, sk = layout.FLEET
+    marker = {"pk": pk, "sk": sk, "instances": instances, "mappings": 1, "at": layout.timestamp(engine.now())}
+    for item in (codec.published_item(mapping), marker):
+        tables.put_item(TableName=STATE, Item=codec.to_attributes(item))

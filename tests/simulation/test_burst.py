@@ -1,0 +1,40 @@
+"""A thousand changes at once: as fast as ChangesPerSecond lets them, without throttles, dead letters or a hot item."""
+
+import pytest
+
+from simulation.burst import Change, converge
+
+PER_SECOND = 4.8
+
+
+@pytest.mark.parametrize("change", Change)
+def test_a_thousand_changes_at_once_go_at_the_pace_that_was_set_and_ec2_throttles_none(change: Change) -> None:
+    burst = converge(1000, change, changes_per_second=PER_SECOND)
+    assert burst.changed == 1000
+    assert burst.rate >= 0.95 * PER_SECOND
+    # EC2's buckets hold 5 a second; what begins with a burst of each worker makes the first seconds a little faster.
+    assert burst.rate <= 1.05 * PER_SECOND
+    assert burst.throttled == 0
+    assert burst.writes_a_change <= 3
+    assert burst.dead_letters == 0
+
+
+def test_a_smaller_share_leaves_the_rest_to_others() -> None:
+    burst = converge(200, Change.ATTACH, changes_per_second=2, others=2.9)
+    assert burst.throttled == 0
+    assert 0.95 * 2 <= burst.rate <= 1.2 * 2
+
+
+def test_while_others_use_ec2s_buckets_too_few_attempts_are_throttled_and_no_message_dies() -> None:
+    burst = converge(1000, Change.ATTACH, changes_per_second=PER_SECOND, others=1)
+    assert burst.changed == 1000
+    assert burst.rate >= 0.95 * (5 - 1), "all that they leave"
+    assert burst.throttled <= 0.03 * burst.attempts
+    assert burst.dead_letters == 0
+
+
+def test_at_a_slow_pace_too_every_instance_gets_its_role_and_no_message_dies() -> None:
+    burst = converge(60, Change.ATTACH, changes_per_second=0.5)
+    assert burst.changed == 60
+    assert burst.rate >= 0.95 * 0.5
+    assert burst.dead_letters == 0
