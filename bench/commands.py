@@ -25,6 +25,8 @@ HELP_ROUNDS, ROUNDS = 5, 3
 HELP_MS = 80
 FLEETS, ROWS = (300, 3_000), 300
 PYTHON = Path(sys.executable)
+# As for a person: what isn't compiled yet is, in the first round, which doesn't count.
+COMPILES = {"PYTHONDONTWRITEBYTECODE": ""}
 CLICK, PARSE = "import click", "stock boto3's parse"
 OVER_A_FLEET = ("fleet", "plan")
 # What looks at one instance, or at rows: the size of the fleet is nothing to it.
@@ -47,7 +49,7 @@ def rows(say: Callable[[str], None]) -> Iterator[Row]:
                 )
         say("doctor")
         yield Row("rolekeeper doctor over AWS in the process", doctor_ms(), "ms")
-        helps = {CLICK: Program(PYTHON, ("-c", CLICK))} | {each: typed(each) for each in helped()}
+        helps = {CLICK: Program(PYTHON, ("-c", CLICK), COMPILES)} | {each: typed(each) for each in helped()}
         took = clock_ms(aws, helps, HELP_ROUNDS, say)
         floor = took.pop(CLICK)
         slowest = max(took, key=lambda each: took[each])
@@ -56,7 +58,7 @@ def rows(say: Callable[[str], None]) -> Iterator[Row]:
 
 def typed(words: str) -> Program:
     """The command as a person types it."""
-    return Program(PYTHON, (str(PYTHON.parent / "rolekeeper"), *words.split()))
+    return Program(PYTHON, (str(PYTHON.parent / "rolekeeper"), *words.split()), COMPILES)
 
 
 def helped(command: click.Command = cli, words: str = "") -> Iterator[str]:
