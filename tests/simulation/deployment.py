@@ -391,7 +391,7 @@ class Deployment:
             if how == "answered" and not answer["finished"]:
                 self._engine.after(0.05, lambda: self._go_on(json.loads(json.dumps(answer)), 0, runs + 1))
             elif passing and attempt < RUN_ATTEMPTS:
-                wait = self._weather.rng.uniform(0, min(60, 5 * 2**attempt))
+                wait = self._weather.rng.uniform(0, min(_RUN["MaxDelaySeconds"], _RUN["IntervalSeconds"] * 2**attempt))
                 self._engine.after(wait, lambda: self._go_on(document, attempt + 1, runs))
             else:
                 self.resumed -= 1

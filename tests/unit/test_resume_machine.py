@@ -41,7 +41,7 @@ def test_what_is_tried_again_is_lambdas_own_trouble_or_an_error_of_ours_that_say
     assert ours == {each.__name__ for each in passing}, "Lambda names an error by its class"
     assert {"Lambda.Unknown", "Sandbox.Timedout"} <= set(retry["ErrorEquals"]), "a run that died, or ran out of time"
     assert not [name for name in retry["ErrorEquals"] if name.startswith("States.")]
-    assert (retry["MaxAttempts"], retry["JitterStrategy"]) == (6, "FULL")
+    assert (retry["MaxAttempts"], retry["MaxDelaySeconds"], retry["JitterStrategy"]) == (10, 300, "FULL")
 
 
 def test_the_longest_execution_fits_its_history() -> None:
