@@ -27,7 +27,8 @@ from rolekeeper.telemetry import described
 # The former grants that a record keeps, by which a call that lands late is explained. The largest record is then three
 # quarters of an item, whatever tags and profiles are called: what follows a change can always be written.
 GRANTS = 20
-FOLLOWED = frozenset({"associating", "throttled"})  # waits that a follow-up ends, not a timer that rings at its moment
+# Waits that a follow-up ends, in the minute after; an invocation for each, as a timer takes, would gain nothing.
+FOLLOWED = frozenset({"associating", "throttled", "window"})
 
 
 def starting(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
