@@ -28,11 +28,17 @@ class Enforced(State):
     served: dict[MappingKey, PublishedMapping] = field(default_factory=dict)
 
     def read(
-        self, instances: Iterable[InstanceKey] = (), mappings: Iterable[MappingKey] = (), *, checked: bool = False
+        self,
+        instances: Iterable[InstanceKey] = (),
+        mappings: Iterable[MappingKey] = (),
+        *,
+        checked: bool = False,
+        counters: bool = False,
     ) -> Snapshot:
         """Read what is there, and put the others in its place."""
         keys = list(mappings)
-        snapshot = super().read(instances, [key for key in keys if key not in self.served], checked=checked)
+        stored = [key for key in keys if key not in self.served]
+        snapshot = super().read(instances, stored, checked=checked, counters=counters)
         others = {key: self.served[key] for key in keys if key in self.served}
         published = {**snapshot.published, **others}
         return replace(snapshot, control=Control(mode=Mode.ENFORCE), published=published)

@@ -48,6 +48,7 @@ class Burst:
         writes: calls that write to the state table, by those that change instances; refused ones too.
         conflicts: of those, transactions that met another at the same item.
         dead_letters: messages that were given up.
+        broken: promises of docs/guarantees.md that were broken.
         calls: of those that change instances, by operation.
     """
 
@@ -59,6 +60,7 @@ class Burst:
     writes: int
     conflicts: int
     dead_letters: int
+    broken: tuple[str, ...]
     calls: Counter[str]
 
     @property
@@ -213,6 +215,7 @@ def converge(  # the knobs of one experiment
         writes=sum(calls[each] for each in WRITES),
         conflicts=table.conflicts,
         dead_letters=len(deployment.dead_letters),
+        broken=tuple(map(str, promises.violations)),
         calls=calls,
     )
 

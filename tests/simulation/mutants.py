@@ -262,8 +262,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "counts no changes",
         "rolekeeper.instances.change_limit",
-        "        mapping = decision.counted_for\n        found",
-        "        mapping = None\n        found",
+        "        mapping = decision.counted_for\n",
+        "        mapping = None\n",
         seed=141,
     ),
     _mutant(
@@ -273,11 +273,20 @@ MUTANTS: tuple[Mutant, ...] = (
         "        if wait := 0:",
         seed=102,
     ),
-    _mutant(
+    Mutant(
         "lets one change too many through",
-        "rolekeeper.instances.change_limit",
-        "allowed - number + sum(over.values())",
-        "allowed - number + 1 + sum(over.values())",
+        (
+            Edit(
+                "rolekeeper.instances.change_limit",
+                "allowed - number + sum(over.values())",
+                "allowed - number + 1 + sum(over.values())",
+            ),
+            Edit(
+                "rolekeeper.instances.change_limit",
+                "minutes, now) < self.limits.allowed(fleet)",
+                "minutes, now) <= self.limits.allowed(fleet)",
+            ),
+        ),
         seed=141,
     ),
     _mutant(
@@ -292,31 +301,14 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Edit(
                 "rolekeeper.instances.change_limit",
-                "self.window.room(now) if mapping else None",
-                "self.window.room(now, mapping=mapping) if mapping else None",
-            ),
-            Edit(
-                "rolekeeper.instances.change_limit",
-                "fleet: int = 0) -> Reservation:\n",
-                'fleet: int = 0, mapping: Any = None) -> Reservation:\n        one = f"window#0:{mapping}", "window"\n',
+                "        return self._by_number(now) or self.reserve_or_wait(mapping, revision, now)",
+                '        self.one = f"window#0:{mapping}", "window"\n'
+                "        return self.room(now, self.store.get([self.one]).get(self.one, {}))",
             ),
             Edit(
                 "rolekeeper.instances.change_limit",
                 "Reservation(self.store.update(layout.CHANGES, take), self.store.update(layout.CHANGES, back))",
-                "Reservation(self.store.update(one, take), self.store.update(one, back))",
-            ),
-            Edit(
-                "rolekeeper.instances.change_limit",
-                "        found = self.store.get([layout.CHANGES, budget, layout.FLEET])\n"
-                "        item, approved = found.get(layout.CHANGES, {}), found.get(budget, {})\n",
-                '        one = f"window#0:{mapping}", "window"\n'
-                "        found = self.store.get([one, budget, layout.FLEET])\n"
-                "        item, approved = found.get(one, {}), found.get(budget, {})\n",
-            ),
-            Edit(
-                "rolekeeper.instances.change_limit",
-                "            return self.room(now, item, fleet)\n",
-                "            return self.room(now, item, fleet, mapping)\n",
+                "Reservation(self.store.update(self.one, take), self.store.update(self.one, back))",
             ),
         ),
         seed=188,
@@ -495,8 +487,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "sets no timer",
         "rolekeeper.instances.records",
-        "    rings = decision.until if watched_until and decision.code not in FOLLOWED else None",
-        "    rings = None",
+        "    timer = Timer(decision.until, observed.key, follows) if decision.until and watched_until else None",
+        "    timer = None",
         seed=188,
     ),
     _mutant(

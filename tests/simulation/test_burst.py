@@ -2,6 +2,7 @@
 
 import pytest
 
+from rolekeeper.settings import Limits
 from simulation.burst import Change, converge
 
 PER_SECOND = 4.8
@@ -17,6 +18,16 @@ def test_a_thousand_changes_at_once_go_at_the_pace_that_was_set_and_ec2_throttle
     assert burst.throttled == 0
     assert burst.writes_a_change <= 3
     assert burst.dead_letters == 0
+    assert burst.broken == ()
+
+
+def test_replaces_beyond_their_window_wait_for_their_turn_with_little_more_than_one_write_for_the_wait() -> None:
+    burst = converge(300, Change.REPLACE, limits=Limits(60, 0))
+    assert burst.changed == 300
+    assert burst.attempts == 300, "none is asked for twice"
+    assert burst.writes_a_change <= 3.5
+    assert burst.dead_letters == 0
+    assert burst.broken == ()
 
 
 def test_a_smaller_share_leaves_the_rest_to_others() -> None:

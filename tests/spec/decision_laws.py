@@ -28,7 +28,7 @@ _ROW = re.compile(r"^\| `([a-z-]+)` \| ([A-Z][A-Za-z, ]*) \|", re.MULTILINE)
 DOCUMENTED = {code: set(actions.split(", ")) for code, actions in _ROW.findall(CONCEPTS.read_text(encoding="utf-8"))}
 # What is decided around `decide`, by what else was observed or by what AWS answers.
 _ELSEWHERE = {"gone", "propagating", "window", "contested", "unswept", "observed", "control-unclear", "paused"}
-_ELSEWHERE |= {"denied", "refused"}
+_ELSEWHERE |= {"denied", "refused", "throttled"}
 FROM_DECIDE = {(action, code) for code in DOCUMENTED.keys() - _ELSEWHERE for action in DOCUMENTED[code]}
 _SETTLED = (InstanceState.RUNNING, InstanceState.STOPPED)
 _OVER = (InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED)

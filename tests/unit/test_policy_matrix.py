@@ -103,9 +103,9 @@ UNNOTICED = {
     "SharedPolicy.PolicyDocument: SeeRolesAndProfiles on everything",
     "SharedPolicy.PolicyDocument: SeePolicies on everything",
     # No other action has the condition keys that the statement asks for.
-    "OnInstanceEventRole.on-instance-event: ReplaceUnderThePath with ec2:*",
+    "OnInstanceEventRole.Policies: ReplaceUnderThePath with ec2:*",
     "PublishPolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
-    "OnInstanceEventRole.on-instance-event: PassOnlyUnderThePath with iam:*",
+    "OnInstanceEventRole.Policies: PassOnlyUnderThePath with iam:*",
     # It is met by default, or here.
     "PublishPolicy.PolicyDocument: MakesProfiles taken for met",
     "SharedPolicy.PolicyDocument: HasKey taken for met",

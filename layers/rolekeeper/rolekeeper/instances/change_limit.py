@@ -5,7 +5,7 @@ So a wrong edit, or script that tags, is noticed before it reached the whole fle
 Two items count by the minute: `layout.CHANGES` the roles that are replaced and detached, `layout.EDITS` what edits
 without approval change. They hold a `total`, and `m<minute>` for each minute's share of it, which leaves when the whole
 window has passed since its end. It is counted in the transaction that writes the grant, or the revision: without room
-that isn't begun, and it costs no further call.
+that isn't begun, and it costs no further call. Whether there is some is read along with the instances.
 
 A change without room gets a turn: the first minute in which some leaves that nobody else waits for. `w<minute>` counts
 those who wait for it, and their room leaves a window later in turn. So each waits about once, however many they are.
@@ -15,9 +15,10 @@ and each has its share of `ChangesPerSecond` in its own process. That costs no c
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -38,6 +39,8 @@ MINUTE = 60
 HORIZON = 7 * 24 * 60
 # Seconds over which those who wait for the same minute are spread.
 SPREAD = 20
+# Minutes after its turn in which one that waited is counted: it is looked at by the next minute, at the workers' pace.
+LATE = 1
 # The most minutes that leave an item in one write: an expression has at most 4 KB (DynamoDB, "Service quotas").
 LEAVING = 100
 
@@ -96,6 +99,11 @@ class Pace:
         missing = min(number, self._burst) - self._tokens
         return missing / rate if missing > ROUNDED else 0.0
 
+    def rest(self, number: int, now: datetime) -> float:
+        """Seconds until some of so many changes may be made: not always a burst, so that workers don't go in step."""
+        some = random.Random().randint(self._burst // 2, self._burst)  # noqa: S311  # spreads load, guards nothing
+        return self.wait(min(number, some), now)
+
     def take(self) -> None:
         """Make one change."""
         self._tokens -= 1
@@ -112,14 +120,57 @@ class Reservation:
 
     take: Write
     back: Write
+    approved: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class ChangeLimiter:
-    """Lets so many changes of instances through in a while; beyond that, what somebody approved."""
+    """Lets so many changes of instances through in a while; beyond that, what somebody approved.
+
+    It goes by what each look at instances read of the counters, until a write says that they are others by now. Those
+    who wait are counted together.
+    """
 
     store: Store
     limits: Limits
+    _known: dict[Key, Mapping[str, Any]] = field(default_factory=dict, init=False)
+    _turns: Counter[str] = field(default_factory=Counter, init=False)
+
+    def observed(self, counters: Mapping[Key, Mapping[str, Any]]) -> None:
+        """A look at instances read the window and the fleet's size; empty: they are not known."""
+        self._known = dict(counters)
+
+    def reserve(self, mapping: MappingKey, revision: int, now: datetime) -> Reservation | datetime:
+        """Room by the number, if that is known, without a call; or else by what is read."""
+        return self._by_number(now) or self.reserve_or_wait(mapping, revision, now)
+
+    def took(self, room: Reservation, now: datetime) -> None:
+        """A change took this room."""
+        if layout.CHANGES in self._known and not room.approved:
+            item, minute = self._known[layout.CHANGES], f"m{_minute(now)}"
+            more = {name: int(item.get(name, 0)) + 1 for name in ("total", minute)}
+            self._known[layout.CHANGES] = {**item, **more}
+        elif room.approved:
+            self._known = {}
+
+    def count_turns(self) -> None:
+        """Count those who wait, all in one write."""
+        if self._turns:
+            update = Update()
+            for name, number in self._turns.items():
+                update.add(name, number)
+            # A turn is a hint: two may wait for the same.
+            with suppress(errors.AwsRefusalError):
+                self.store.write(self.store.update(layout.CHANGES, update))
+            self._turns.clear()
+
+    def _by_number(self, now: datetime) -> Reservation | None:
+        item = self._known.get(layout.CHANGES)
+        if item is None:
+            return None
+        fleet = int(self._known[layout.FLEET].get("instances", 0))
+        has_room = counted(item, self.limits.minutes, now) < self.limits.allowed(fleet)
+        return self.room(now, item, fleet) if has_room else None
 
     def room(self, now: datetime, item: Mapping[str, Any] | None = None, fleet: int = 0) -> Reservation:
         """Room by the number alone; after a refusal, by what was read: the window's `item`, and the fleet's size."""
@@ -128,28 +179,33 @@ class ChangeLimiter:
         return Reservation(self.store.update(layout.CHANGES, take), self.store.update(layout.CHANGES, back))
 
     def reserve_or_wait(self, mapping: MappingKey, revision: int, now: datetime) -> Reservation | datetime:
-        """After a refusal: room by the fleet's size at the last sweep or by this revision's approval, or a turn."""
+        """Room by the fleet's size at the last sweep or by this revision's approval, or a turn."""
         budget = layout.budget_key(mapping)
-        found = self.store.get([layout.CHANGES, budget, layout.FLEET])
-        item, approved = found.get(layout.CHANGES, {}), found.get(budget, {})
-        fleet = int(found.get(layout.FLEET, {}).get("instances", 0))
-        if counted(item, self.limits.minutes, now) < self.limits.allowed(fleet):
-            return self.room(now, item, fleet)
+        if budget not in self._known:
+            keys = layout.CHANGES, budget, layout.FLEET
+            found = self.store.get(keys)
+            self._known |= {key: found.get(key, {}) for key in keys}
+        if room := self._by_number(now):
+            return room
+        item, approved = self._known[layout.CHANGES], self._known[budget]
         if int(approved.get("credit", 0)) > 0 and int(approved.get("credit_revision", 0)) == revision:
             used = Update().add("credit", -1).only_if("credit", ">", 0).only_if("credit_revision", "=", revision)
-            return Reservation(self.store.update(budget, used), self.store.update(budget, Update().add("credit", 1)))
+            back = self.store.update(budget, Update().add("credit", 1))
+            return Reservation(self.store.update(budget, used), back, approved=True)
         return self._turn(item, now)
 
     def _turn(self, item: Mapping[str, Any], now: datetime) -> datetime:
         """The first minute with room that nobody waits for yet, a little spread; counts one more who waits for it."""
         this = _minute(now)
+
+        def waiting(minute: int) -> int:
+            return int(item.get(f"w{minute}", 0)) + self._turns[f"w{minute}"]
+
         for turn in range(this + 1, this + 1 + HORIZON):
             left = turn - 1 - self.limits.minutes  # the minute whose share leaves then
-            leaving = int(item.get(f"m{left}" if left <= this else f"w{left}", 0))
-            if leaving > int(item.get(f"w{turn}", 0)):
-                with suppress(RetryableError):
-                    # Others count here too, and DynamoDB lets one through. A turn is a hint: two may wait for the same.
-                    self.store.write(self.store.update(layout.CHANGES, Update().add(f"w{turn}", 1)))
+            leaving = int(item.get(f"m{left}", 0)) if left <= this else waiting(left - LATE)
+            if leaving > waiting(turn):
+                self._turns[f"w{turn}"] += 1
                 break
         else:
             turn = this + 1 + self.limits.minutes
@@ -184,21 +240,19 @@ class Worker:
     def start(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Started | datetime:
         """Write the grant and the entry, with the room that the change takes, if any; or say when its turn is."""
         mapping = decision.counted_for
-        found: Reservation | None = None
         entry = records.history_entry(request, observed, decision, {}) | {"outcome": STARTED}
         for wait in (*CROWDED, None):
             now = self.now()
-            room = found or (self.window.room(now) if mapping else None)
+            room = self.window.reserve(mapping, decision.revision, now) if mapping else None
+            if isinstance(room, datetime):
+                return room
             change = records.starting(observed, decision, now)
             try:
                 at = self.state.save(request.instance, change, now, entry=entry, also=[room.take] if room else [])
             except errors.ConflictError:
                 if mapping is None:
                     raise
-                turn = self.window.reserve_or_wait(mapping, decision.revision, self.now())
-                if isinstance(turn, datetime):
-                    return turn
-                found = turn
+                self.window.observed({})
             except RetryableError as error:
                 # Workers that count at the same time: DynamoDB lets one of them through. But where no answer came it
                 # may have been written: once more would count it twice.
@@ -206,6 +260,8 @@ class Worker:
                     raise
                 self.sleep(wait * random.Random().uniform(0.5, 1))  # noqa: S311  # spreads load, guards nothing
             else:
+                if room:
+                    self.window.took(room, now)
                 record = replace(observed.record, writes=observed.record.writes + bool(change))
                 return Started(at, room, replace(observed, record=record))
         raise RetryableError("WindowBusy", "the change could not be counted", "dynamodb:UpdateItem")

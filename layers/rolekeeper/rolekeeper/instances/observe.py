@@ -3,7 +3,7 @@
 The association first, then tags and state, then the mappings: who read older tags holds an older id, which EC2 refuses.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -27,6 +27,8 @@ from rolekeeper.model.instance import (
 from rolekeeper.model.mapping import IGNORE_TAG, PIN_TAG, Control, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State
+from rolekeeper.storage.codec import Item
+from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import Snapshot
 
 if TYPE_CHECKING:
@@ -122,15 +124,26 @@ class Unreadable:
 type Observed = Observation | Unreadable
 
 
-def observe(
-    keys: Sequence[InstanceKey], ec2: Ec2, state: State, now: datetime, described: Mapping[str, Instance] | None = None
+def observe(  # noqa: PLR0913  # what is read, and for whom
+    keys: Sequence[InstanceKey],
+    ec2: Ec2,
+    state: State,
+    now: datetime,
+    described: Mapping[str, Instance] | None = None,
+    *,
+    counters: Callable[[Mapping[Key, Item]], object] | None = None,
 ) -> dict[InstanceKey, Observed]:
-    """Two EC2 reads, or one of what is `described`; one DynamoDB read, and a second where a mapping lost its tag."""
+    """Two EC2 reads, or one of what is `described`; one DynamoDB read, and a second where a mapping lost its tag.
+
+    `counters` is told the window of changes and the fleet's size, which the same read brings.
+    """
     ids = [key.id for key in keys]
     associations = ec2.associations(ids)
     instances = ec2.instances(ids) if described is None else described
     wanted = {mapping for each in instances.values() for mapping in mapping_keys(each.tags)}
-    snapshot = state.read(keys, sorted(wanted), checked=True)
+    snapshot = state.read(keys, sorted(wanted), checked=True, counters=counters is not None)
+    if counters:
+        counters(snapshot.counters)
     observed = {key: _joined(snapshot, key, instances.get(key.id), associations.get(key.id), now) for key in keys}
     return _with_owners(observed, wanted, snapshot, state)
 

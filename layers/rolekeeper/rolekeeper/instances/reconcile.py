@@ -93,24 +93,26 @@ class Reconciler:
                 pending[request.instance] = request
         outcomes: dict[InstanceKey, Outcome] = {}
         looks, ends_by = iter((*LOOKS, None)), self.now() + WORK
-        pause = next(looks)
+        pause, worker = next(looks), self.changer if isinstance(self.changer, Worker) else None
         while pending:
             try:
-                observed = observe(list(pending), self.ec2, self.state, self.now())
+                counters = worker.window.observed if worker else None
+                observed = observe(list(pending), self.ec2, self.state, self.now(), counters=counters)
             except errors.AwsRefusalError as error:
                 first, ids = next(iter(pending.values())), [key.id for key in pending]
                 failed = self._failed("could not observe", error, first, instances=ids)
                 return outcomes | dict.fromkeys(pending, failed)
             ended = {key: self._look(each, observed[key], pause, ends_by) for key, each in pending.items()}
+            if worker:
+                worker.window.count_turns()
             outcomes |= {key: each for key, each in ended.items() if each and each is not PACED}
             pending = {key: each for key, each in pending.items() if key not in outcomes}
             if pause is not None and None in ended.values():
                 self.sleep(pause)
                 pause = next(looks)
-            elif pending and isinstance(self.changer, Worker):
+            elif pending and worker:
                 now = self.now()
-                wait = self.changer.pace.wait(len(pending), now)
-                self.sleep(max(0, min(wait, (ends_by - now).total_seconds())))
+                self.sleep(max(0, min(worker.pace.rest(len(pending), now), (ends_by - now).total_seconds())))
         return outcomes
 
     def park(

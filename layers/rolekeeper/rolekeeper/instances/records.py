@@ -28,7 +28,8 @@ from rolekeeper.telemetry import described
 # The former grants that a record keeps, by which a call that lands late is explained. The largest record is then three
 # quarters of an item, whatever tags and profiles are called: what follows a change can always be written.
 GRANTS = 20
-FOLLOWED = frozenset({"associating", "throttled"})  # waits that a follow-up ends, not a timer that rings at its moment
+# Waits that a follow-up ends, in the minute after; an invocation for each, as a timer takes, would gain nothing.
+FOLLOWED = frozenset({"associating", "throttled", "window"})
 
 
 def starting(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
@@ -91,9 +92,9 @@ def next_record(
     else:
         change = _condition(observed, decision, now, watched_until)
     change = replace(change, lapsed=_lapsed(observed, decision), expected=observed.record)
-    if not change:
-        return change
-    return replace(change, timers=(*change.timers, follow_up(observed.key, now))).after(observed.record)
+    if change and not any(timer.follows for timer in change.timers):
+        change = replace(change, timers=(*change.timers, follow_up(observed.key, now)))
+    return change.after(observed.record) if change else change
 
 
 def history_entry(
@@ -174,8 +175,9 @@ def _condition(
         watched_until=watched_until or (observed.watched_until(now) if decision.polls else None),
         parked=not (decision.polls or decision.until) or is_hopeless(observed, decision),
     )
-    rings = decision.until if watched_until and decision.code not in FOLLOWED else None
-    return RecordChange(condition=condition, timers=(Timer(rings, observed.key),) if rings else ())
+    follows = decision.code in FOLLOWED
+    timer = Timer(decision.until, observed.key, follows) if decision.until and watched_until else None
+    return RecordChange(condition=condition, timers=(timer,) if timer else ())
 
 
 def is_followed(observed: Observation, now: datetime) -> bool:

@@ -23,13 +23,17 @@ FLEET_NEWS = timedelta(days=1)  # then the same size of the fleet is written aga
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One consistent read of the state table. `damaged`: items that aren't what we wrote, or IAM doesn't tell of."""
+    """One consistent read of the state table. `damaged`: items that aren't what we wrote, or IAM doesn't tell of.
+
+    `counters` are the window of changes and the fleet's size, where they were asked for.
+    """
 
     control: Control = field(default_factory=Control)
     records: Mapping[InstanceKey, InstanceRecord] = field(default_factory=dict)
     pins: Mapping[InstanceKey, Pin] = field(default_factory=dict)
     published: Mapping[MappingKey, PublishedMapping] = field(default_factory=dict)
     damaged: Mapping[InstanceKey | MappingKey, AwsRefusalError] = field(default_factory=dict)
+    counters: Mapping[layout.Key, codec.Item] = field(default_factory=dict)
 
     def record(self, key: InstanceKey) -> InstanceRecord:
         return self.records.get(key, InstanceRecord())
@@ -59,7 +63,12 @@ class State:
     remembers: dict[MappingKey, PublishedMapping] | None = None
 
     def read(
-        self, instances: Iterable[InstanceKey] = (), mappings: Iterable[MappingKey] = (), *, checked: bool = False
+        self,
+        instances: Iterable[InstanceKey] = (),
+        mappings: Iterable[MappingKey] = (),
+        *,
+        checked: bool = False,
+        counters: bool = False,
     ) -> Snapshot:
         """Read the control item, the instances' records and pins, which are `checked`, and these published mappings."""
         keys = list(instances)
@@ -67,7 +76,8 @@ class State:
         pins = {layout.pin_key(key): key for key in keys}
         wanted, known = list(mappings), {} if self.remembers is None else self.remembers
         published = {layout.published_key(key): key for key in wanted if key not in known}
-        items = self.store.get([layout.CONTROL, layout.FLEET, *records, *pins, *published])
+        counted = [layout.CHANGES] if counters else []
+        items = self.store.get([layout.CONTROL, layout.FLEET, *counted, *records, *pins, *published])
         damaged: dict[InstanceKey | MappingKey, AwsRefusalError] = {}
 
         def decoded[Subject: (InstanceKey, MappingKey), Value](
@@ -91,6 +101,7 @@ class State:
             pins=decoded(lambda item: self.check_pin(codec.pin_from(item)) if checked else codec.pin_from(item), pins),
             published={key: known[key] for key in wanted if key in known},
             damaged=damaged,
+            counters={key: items.get(key, {}) for key in (layout.CHANGES, layout.FLEET)} if counters else {},
         )
 
     def last_sweep(self) -> SweepNote:
