@@ -37,14 +37,14 @@ PARTITIONS = {
 }
 WRITTEN = {
     "OnInstanceEvent": {"instances", "timers", "budgets", "changes"},
-    "OnRetry": {"instances", "timers", "budgets", "changes"},
+    "OnRetry": {"instances", "timers"},
     "OnMappingChange": {"mappings", "timers", "budgets", "edits"},
     "OnSchedule": {"mappings", "timers", "budgets", "edits", "fleet", "deployed"},
     "OnStateChange": {"timers", "told of the control item"},
 }
 READ = {
     "OnInstanceEvent": {"control", "fleet", "instances", "mappings", "budgets", "changes"},
-    "OnRetry": {"control", "fleet", "instances", "mappings", "budgets", "changes"},
+    "OnRetry": {"control", "fleet", "instances", "mappings"},
     "OnMappingChange": {"control", "fleet", "instances", "mappings", "edits"},
     "OnSchedule": {"control", "fleet", "instances", "mappings", "timers", "deployed", "edits"},
     "OnStateChange": {"control", "fleet", "instances", "told of the control item"},

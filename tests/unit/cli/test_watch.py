@@ -67,7 +67,7 @@ def test_decisions_are_shown_once_each_in_their_order(
 
 
 def test_no_ops_are_shown_to_those_who_want_all(terminal: Terminal, desk: MappingsFixture, logs: FakeLogs) -> None:  # noqa: ARG001  # they are there
-    desk.converged("web", app="web")
+    desk.world.reconcile(desk.converged("web", app="web"))
     line = ("watch", "--since", "10m", "--for", "1s")
     told = terminal(*line, "--all", "--output", "json").stdout.splitlines()
     decided = [json.loads(each)["action"] for each in told]

@@ -447,7 +447,7 @@ def test_history_says_who_changed_what_each_entry_saw(terminal: Terminal, desk: 
     ]
     text = terminal("history", one, "--who").stdout
     assert "tagged by role/team/deployer, session alice (CreateTags app=db" in text
-    assert lines(text)[3] == "2026-03-01T10:00:04Z Replace (differs) db app=db"
+    assert lines(text)[3] == "2026-03-01T10:00:05Z Replace (differs) db app=db"
     assert "s3cr3t" not in text
     assert "0ther" not in text
 
