@@ -214,7 +214,8 @@ class Ec2Client:
                 return {**self._outside.call(call), "ResponseMetadata": {"RetryAttempts": retries}}
             except ClientError as error:
                 if error.response["Error"]["Message"] != DRY:
-                    raise
+                    before = error.response["ResponseMetadata"].get("RetryAttempts", 0)
+                    raise possibly_applied(error, before + retries) from None
                 self._engine.pause(self._weather.rng.uniform(0, 2**retries))
         try:
             return self._outside.call(call)
