@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import botocore.session
 import pytest
@@ -15,6 +16,8 @@ from botocore.model import ServiceModel, Shape
 from botocore.regions import EndpointResolver
 
 import slim
+from fakes.ec2 import EC2_META
+from rolekeeper.aws import Ec2
 from spec.telemetry_scan import LAYER
 from support import templates
 from support.templates import ROOT
@@ -107,13 +110,16 @@ def test_an_operation_and_all_its_shapes_are_as_in_the_whole_model(
 ) -> None:
     ours, whole = (loader.load_service_model(service, "service-2") for loader in (slimmed, WHOLE))
     assert _undocumented(ours["operations"][operation]) == _undocumented(whole["operations"][operation])
-    full = ServiceModel(whole, service).operation_model(operation)
+    kept = ServiceModel(ours, service).operation_model(operation)
     reached: dict[str, Shape] = {}
-    for shape in (full.input_shape, full.output_shape, *full.error_shapes):
+    for shape in (kept.input_shape, kept.output_shape, *kept.error_shapes):
         _reach(shape, reached)
     assert len(reached) > 1
     for name in reached:
-        assert _undocumented(ours["shapes"][name]) == _undocumented(whole["shapes"][name]), name
+        full = whole["shapes"][name]
+        if name in slim.MEMBERS:
+            full = {**full, "members": {member: full["members"][member] for member in slim.MEMBERS[name]}}
+        assert _undocumented(ours["shapes"][name]) == _undocumented(full), name
     beside = whole.keys() - {"operations", "shapes", "documentation"}
     assert {name: ours[name] for name in beside} == {name: _undocumented(whole[name]) for name in beside}
 
@@ -135,6 +141,35 @@ def _undocumented(model: Any) -> Any:
         kept = {name: each for name, each in model.items() if name != "documentation" or not isinstance(each, str)}
         return {name: _undocumented(each) for name, each in kept.items()}
     return [_undocumented(each) for each in model] if isinstance(model, list) else model
+
+
+class _Read(dict[str, Any]):
+    """A shape of an answer, with all its members, that notes what is read of it."""
+
+    def __init__(self, shape: Mapping[str, Any], **values: Any) -> None:
+        super().__init__({name: values.get(name, {}) for name in shape["members"]})
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+
+def test_of_an_instance_what_is_read_is_kept() -> None:
+    shapes = WHOLE.load_service_model("ec2", "service-2")["shapes"]
+    operator = {"Managed": True}
+    instance = _Read(shapes["Instance"], InstanceId="i-0abc", State={"Name": "running"}, Tags=[], Operator=operator)
+    reservation = _Read(shapes["Reservation"], Instances=[instance])
+    ec2 = Mock(meta=EC2_META)
+    ec2.describe_instances.return_value = {"Reservations": [reservation]}
+    ((one,),) = Ec2(ec2, "123456789012", "eu-west-1").fleet()
+    assert one.managed_by
+    read = {"Reservation": reservation.names, "Instance": instance.names}
+    assert read == {name: set(members) for name, members in slim.MEMBERS.items()}
 
 
 @pytest.mark.parametrize("service", slim.OPERATIONS)
