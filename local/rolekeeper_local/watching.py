@@ -24,6 +24,9 @@ def install() -> None:
         "update": _keep_query,
         "delete": provisioners._cfn_noop_delete,
     }
+    # CloudFormation makes a number of what a parameter says; a poller that is given text polls nothing.
+    source = provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]
+    source["create"] = _with_numbers(source["create"])
     record = provisioners._cw_metric_alarm_record
     provisioners._cw_metric_alarm_record = lambda name, props: record(name, without_expression(props))
     find = cloudwatch_logs._filter_log_events
@@ -59,3 +62,11 @@ def _take_query(_logical_id: str, _props: dict[str, Any], _stack: str) -> tuple[
 
 def _keep_query(physical_id: str, _old: Any, _new: Any, _stack: str) -> tuple[str, dict[str, Any]]:
     return physical_id, {"QueryDefinitionId": physical_id}
+
+
+def _with_numbers(create: Any) -> Any:
+    def made(logical_id: str, props: dict[str, Any], stack_name: str) -> Any:
+        scaling = {name: int(value) for name, value in props.get("ScalingConfig", {}).items()}
+        return create(logical_id, {**props, **({"ScalingConfig": scaling} if scaling else {})}, stack_name)
+
+    return made
