@@ -5,6 +5,7 @@ import json
 import platform
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from botocore.serialize import create_serializer
 
 from fixtures.account import ACCOUNT, MUTATIONS, REGION
 from fixtures.state_table import STATE_TABLE
+from simulation.burst import Change
 
 HELD = Row("cold start", 90, "ms", 200, "floor", Target(0.5))
 MISSED = Row("memory", 74, "MB", 66, "stock <boto3>", Target(46, "ours"))
@@ -217,20 +219,13 @@ def test_imports_are_added_up_by_whose_they_are() -> None:
     assert found == {"the SDK": 1.5, "our own": 2.0, "the standard library": 0.25}
 
 
-def test_a_bucket_gives_what_it_holds_and_then_what_comes_in() -> None:
-    bucket = convergence.Bucket(capacity=3, refill=0.5)
-    assert [bucket.takes(0) for _ in range(4)] == [True, True, True, False]
-    assert [bucket.takes(second) for second in (1, 2, 3, 4)] == [False, True, False, True]
-    assert bucket.least_seconds(3) == 0
-    assert bucket.least_seconds(13) == 20
-
-
-def test_ten_instances_at_once_converge_in_virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_burst_that_does_not_converge_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convergence, "INSTANCES", 10)
-    for change in ("attach", "replace"):
-        found = convergence.burst().converge(change)
-        assert found.throttled == 0
-        assert 0 < found.writes <= 4
+    assert convergence.burst(Change.ATTACH).changed == 10
+    late = replace(convergence.burst(Change.ATTACH), changed=9)
+    monkeypatch.setattr(convergence, "converge", lambda *_, **__: late)
+    with pytest.raises(RuntimeError, match="9 of 10 changed"):
+        convergence.burst(Change.ATTACH)
 
 
 @pytest.mark.parametrize("change", ["attach", "replace", "nothing"])
