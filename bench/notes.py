@@ -6,7 +6,7 @@ NOTES = {
         "hashing and comparing those runs in Python, that of a bare look-up doesn't"
     ),
     "sweep, processor time for 1,000 instances, 0 rows": (
-        "two thirds are the SDK's parsing of pages: every instance with all that EC2 says of it, then its association"
+        "the SDK parses four members of an instance, but a sweep reads its association and its record too, and decides"
     ),
     "sweep, processor time for 1,000 instances, 300 rows": (
         "judging the rows again takes about four tenths (seven calls for each), parsing and the state table the rest"
