@@ -857,6 +857,25 @@ def test_a_profile_that_was_deleted_and_made_anew_under_its_name_is_attached_aga
     assert desk.world.mutations == []
 
 
+def test_a_former_profile_is_found_on_its_instances_also_where_no_sweep_counted_them(desk: MappingsFixture) -> None:
+    """A fleet that takes several runs is counted by none of them."""
+    desk.world.profile("web")
+    instance = desk.world.running()
+    desk.world.attach_by_hand(instance, "web")
+    former = desk.world.association(instance)
+    assert former
+    desk.delete_role("web")
+    desk.role("web")
+    desk.edit("workload=web", role="web")
+    desk.world.tag(instance, workload="web")
+    desk.quiet()
+    desk.recheck("workload=web")
+    assert desk.sent_ids() == [instance]
+    served = desk.served("workload=web")
+    assert served
+    assert served.former_profile_ids == {former.profile_id}
+
+
 def test_a_profile_that_rolekeeper_made_is_published_with_its_id_so_that_the_next_sweep_writes_nothing(
     desk: MappingsFixture,
 ) -> None:

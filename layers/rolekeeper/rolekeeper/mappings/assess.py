@@ -6,6 +6,7 @@ A row that fails its checks, or isn't approved yet, changes nothing: the last go
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from shlex import quote
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
@@ -35,7 +36,9 @@ class Assessor:
         """Judge a row, or a deleted one; an AwsRefusalError says that AWS gave no answer, or refused one."""
         refresh: Refresh | None = None
         if seen.row and seen.published and (seen.trigger.recheck or seen.parsed.spec == seen.published.spec):
-            refresh = self._refreshed(seen, seen.published)
+            published = seen.published
+            seen = self._counted(seen, published)
+            refresh = self._refreshed(seen, published)
             if refresh:
                 seen = seen.refreshed(refresh)
         verdict = self._row(seen) if seen.row and not seen.holds_deletion else self._deletion(seen)
@@ -76,6 +79,16 @@ class Assessor:
         verdict = replace(self._in_effect(seen, candidate, scan, notes), ending=ending, scan=scan, missing=missing)
         return verdict if same else self._unless_held(seen, candidate, scan, verdict, notes)
 
+    def _counted(self, seen: RowSnapshot, published: PublishedMapping) -> RowSnapshot:
+        """The same with what the mapping governs, where no sweep counted it.
+
+        That instances carry a profile under a former id, only they may tell.
+        """
+        if not seen.trigger.recheck or seen.trigger.scan or _idle(published, seen.at):
+            return seen
+        scan = self.scanner.scan(published, published, seen.at)
+        return replace(seen, trigger=replace(seen.trigger, scan=scan))
+
     def _refreshed(self, seen: RowSnapshot, published: PublishedMapping) -> Refresh | None:
         """Suspend what is published when its role can't be used, resume it when it can, and see its profile's id."""
         role = self.roles.check(published.spec)
@@ -94,8 +107,7 @@ class Assessor:
 
     def _scan(self, seen: RowSnapshot, candidate: PublishedMapping, *, same: bool) -> Scan:
         """Look at the instances, unless the sweep just did, or none can be governed and nothing changes."""
-        idle = not candidate.spec.enabled or candidate.spec.expired(seen.at)
-        if same and (seen.trigger.scan or idle):
+        if same and (seen.trigger.scan or _idle(candidate, seen.at)):
             return seen.trigger.scan or Scan()
         return self.scanner.scan(candidate, seen.stored.published, seen.at)
 
@@ -158,6 +170,11 @@ class Assessor:
         with suppress(AwsRefusalError):
             return self.scanner.scan(seen.published, seen.published, seen.at).published_matched
         return None
+
+
+def _idle(mapping: PublishedMapping, at: datetime) -> bool:
+    """Whether it governs no instance."""
+    return not mapping.spec.enabled or mapping.spec.expired(at)
 
 
 def waiting(seen: RowSnapshot, error: AwsRefusalError) -> Verdict:
