@@ -475,6 +475,15 @@ def test_an_attach_that_the_sdk_sent_twice_is_explained(
     assert world.association(instance) is None
 
 
+def test_an_attach_that_the_sdk_sent_twice_is_followed(world: FakeAccount) -> None:
+    instance = attach(world)
+    world.ec2.lose_the_answer(ATTACH)
+    world.reconcile(instance)
+    world.detach_by_hand(instance)  # as if EC2 had dropped it
+    world.follow()
+    assert world.carries(instance) == "web"
+
+
 def test_a_replace_that_the_sdk_sent_twice_is_explained(world: FakeAccount) -> None:
     instance = replace(world)
     world.ec2.lose_the_answer(REPLACE)

@@ -281,10 +281,12 @@ class Reconciler:
         outcome = {"answer": answer} if error.possibly_applied else {"outcome": REFUSED, "answer": answer}
         also = (started.room.back,) if started.room and not error.possibly_applied else ()
         completes = started.entry, outcome
-        if isinstance(error, errors.ConflictError | errors.NotFoundError):
-            self.state.save(request.instance, RecordChange(), self.now(), completes=completes, also=also)
-            raise errors.ConflictError(error.code, error.message, error.action, error.resource) from error
         now = self.now()
+        if isinstance(error, errors.ConflictError | errors.NotFoundError):
+            # Our own first sending may have been the faster one: then nothing else follows it.
+            change = RecordChange(timers=(records.follow_up(request.instance, now),))
+            self.state.save(request.instance, change, now, completes=completes, also=also)
+            raise errors.ConflictError(error.code, error.message, error.action, error.resource) from error
         instead = put_off(decision, now) if error.throttled else refused(decision, error)
         shown_before = started.observed.shown(instead)
         if instead.polls and shown_before and not shown_before.parked and now - shown_before.since > PROPAGATION:
