@@ -1,6 +1,8 @@
 """The embedded AWS when things go wrong on purpose, and its queues: what is lost, what comes again, what is counted."""
 
 import json
+import os
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fakes.listener import Listener, make_table
-from rolekeeper_local.embedded import EmbeddedAws
+from rolekeeper_local.embedded import REPOSITORY, EmbeddedAws
 from support.ports import free_port
 from support.waiting import eventually
 
@@ -130,6 +132,25 @@ def test_dead_letters_go_back_to_where_they_came_from_as_new_messages(aws: Embed
     assert {each["Attributes"]["ApproximateReceiveCount"] for each in again} == {"1"}
     assert pair.bodies(pair.dead) == set()
     assert pair.counts(pair.dead)["redriven"] == 2
+
+
+# ministack's own order: dead letters go, and while others have the lock a message becomes visible.
+DUE_IN_BETWEEN = """
+from rolekeeper_local import queues
+from ministack.services import sqs
+queues.install()
+policy = '{"deadLetterTargetArn": "arn:dead", "maxReceiveCount": "3"}'
+message = {"id": "spent", "receive_count": 3, "visible_at": 0.0}
+queue = {"is_fifo": False, "attributes": {"QueueArn": "arn:work", "RedrivePolicy": policy}, "messages": [message]}
+print(len(sqs._collect_msgs(queue, 10, 30)), message["receive_count"], message["visible_at"])
+"""
+
+
+def test_a_message_is_received_no_more_often_than_its_queue_says() -> None:
+    python = [str(REPOSITORY / ".envs/emulator/bin/python"), "-c", DUE_IN_BETWEEN]
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY / "local")}
+    done = subprocess.run(python, env=environ, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split()[-3:] == ["0", "3", "0.0"]
 
 
 def test_only_dead_letters_can_be_redriven(aws: EmbeddedAws) -> None:
