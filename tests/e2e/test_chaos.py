@@ -10,7 +10,6 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import pytest
 
@@ -140,17 +139,6 @@ def report(title: str, counts: Mapping[str, int]) -> list[str]:
     return [f"{title}:", *(f"  {number:6} {name}" for name, number in sorted(counts.items()))]
 
 
-def followed(story: Any) -> tuple[Any, Any]:
-    """What EC2 shows beside what the tags say, once follow-ups have come: they wait in the state table for a minute."""
-    found = compared(story)
-    for _ in range(20):
-        if not found[0]:
-            break
-        time.sleep(5)
-        found = compared(story)
-    return found
-
-
 def test_after_chaos_every_instance_is_as_its_tags_say(
     world: EmulatedAccount, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,16 +172,16 @@ def test_after_chaos_every_instance_is_as_its_tags_say(
     say("quiet: one sweep")
     swept = world.sweep()
     eventually(lambda: story.approve() == 0 and story.published(), QUIET_WITHIN)
-    queues.become_quiet(QUIET_WITHIN)
-    unexplained, explained = followed(story)
+    queues.settle(QUIET_WITHIN)
+    unexplained, explained = compared(story)
     say(*told(unexplained, explained))
 
     say("an edit that is too large: approved, and the fleet follows")
     story.overreach()
     assert eventually(story.approve, QUIET_WITHIN) == 1
     eventually(story.published, QUIET_WITHIN)
-    queues.become_quiet(QUIET_WITHIN)
-    unexplained_then, explained_then = followed(story)
+    queues.settle(QUIET_WITHIN)
+    unexplained_then, explained_then = compared(story)
     say(*told(unexplained_then, explained_then))
 
     messages = aws.message_counts()[queues.arn(queues.work)]

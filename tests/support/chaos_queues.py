@@ -4,6 +4,8 @@ import json
 import time
 from typing import Any
 
+from rolekeeper.aws.queue import Task
+from rolekeeper.storage import layout
 from rolekeeper_local.account import EmulatedAccount
 from support.waiting import eventually
 
@@ -24,6 +26,7 @@ class Queues:
     """
 
     def __init__(self, world: EmulatedAccount, tries: int) -> None:
+        self._world = world
         session, outputs = world.aws.session(), world.aws.stack_outputs()
         self._sqs, self._steps = session.client("sqs"), session.client("stepfunctions")
         self._machine = outputs["RetryStateMachine"]
@@ -60,6 +63,31 @@ class Queues:
             return not any(looks)
 
         eventually(quiet, seconds)
+
+    def settle(self, seconds: float) -> None:
+        """Wait until nothing that was written of an instance has yet to be followed, either.
+
+        Follow-ups wait in the state table. The minute's task is run at once, instead of at its next minute.
+        """
+        minute = self._world.function_name("OnSchedule")
+
+        def settled() -> bool:
+            self.become_quiet(seconds)
+            if following := self._following():
+                self._world.lambda_.invoke(FunctionName=minute, Payload=json.dumps({"task": Task.EXPIRIES}).encode())
+            return not following
+
+        eventually(settled, seconds)
+
+    def _following(self) -> int:
+        answer = self._world.dynamodb.query(
+            TableName=self._world.state_table,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": layout.FOLLOW_UPS}},
+            Select="COUNT",
+            ConsistentRead=True,
+        )
+        return int(answer["Count"])
 
     def letters(self) -> list[Any]:
         """Every dead letter, each as it is received first."""
