@@ -16,6 +16,7 @@ from typing import Any
 
 import botocore.session
 from aws_lambda_powertools import Logger, Metrics
+from botocore.config import Config
 
 from rolekeeper.app import App, utc_now
 from rolekeeper.aws import CONFIG
@@ -30,13 +31,15 @@ kept: dict[str, Any] = {}  # what outlives an invocation
 now = utc_now
 sleep = time.sleep
 _session = cache(botocore.session.get_session)
+# The tests check every argument by botocore's models; to check them again takes a seventh of a sweep.
+_UNCHECKED = CONFIG.merge(Config(parameter_validation=False))
 
 
 class _Client:
     """The client of one AWS service, made when it is first used: a look needs two of the eight."""
 
     def __init__(self, service: str) -> None:
-        self._made = cache(lambda: _session().create_client(service, config=CONFIG))
+        self._made = cache(lambda: _session().create_client(service, config=_UNCHECKED))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._made(), name)

@@ -62,7 +62,7 @@ def test_everything_that_a_decision_rests_on_is_there(world: FakeAccount) -> Non
     assert seen.grant.profile_arn == seen.association.profile_arn
     assert seen.grant.mapping == web.key
     assert seen.candidates.winner == web
-    assert seen.published == (base, web)
+    assert seen.published == (web, base)
     assert [each.mapping for each in seen.candidates.overridden] == [base.key]
     assert seen.owner == web
     assert seen.recorded

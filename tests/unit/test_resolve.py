@@ -119,8 +119,8 @@ def test_a_suspended_mapping_still_wins_it_holds_its_instances() -> None:
 
 def test_the_keys_to_read_are_each_tags_exact_value_and_any_value() -> None:
     assert mapping_keys({"env": "prod", "workload": ""}) == [
-        MappingKey("env", "*"),
         MappingKey("env", "prod"),
+        MappingKey("env", "*"),
         MappingKey("workload", ""),
         MappingKey("workload", "*"),
     ]

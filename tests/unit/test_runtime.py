@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import runtime
+from rolekeeper.aws import CONFIG
 from support import templates
 
 FUNCTION = "arn:aws:lambda:eu-west-1:123456789012:function:rolekeeper"
@@ -125,11 +126,27 @@ def test_a_client_is_made_when_it_is_first_used_and_once(made: list[str]) -> Non
     assert runtime.client("ec2") is ec2
 
 
+class _SentError(Exception):
+    """The request would be on its way."""
+
+
+def test_a_client_sends_what_it_is_given_and_leaves_checking_to_the_tests(made: list[str]) -> None:
+    def sent(**_: Any) -> None:
+        raise _SentError
+
+    sqs = runtime.client("sqs")
+    sqs.meta.events.register("before-send", sent)
+    with pytest.raises(_SentError):
+        sqs.send_message_batch(QueueUrl="https://queue")  # its Entries are missing
+    assert made == ["sqs"]
+    assert sqs.meta.config.read_timeout == vars(CONFIG)["read_timeout"]
+
+
 def test_a_client_that_could_not_be_made_says_why_and_is_tried_again(
     made: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(runtime, "CONFIG", "no configuration")
+        broken.setattr(runtime, "_UNCHECKED", "no configuration")
         with pytest.raises(AttributeError, match="'str' object"):
             _ = runtime.client("sqs").meta
     assert runtime.client("sqs").meta.service_model.service_name == "sqs"

@@ -4,6 +4,7 @@ The association first, then tags and state, then the mappings: who read older ta
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -140,12 +141,12 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
     ids = [key.id for key in keys]
     associations = ec2.associations(ids)
     instances = ec2.instances(ids) if described is None else described
-    wanted = {mapping for each in instances.values() for mapping in mapping_keys(each.tags)}
-    snapshot = state.read(keys, sorted(wanted), checked=True, counters=counters is not None)
+    wanted = {mapping: None for each in instances.values() for mapping in mapping_keys(each.tags)}
+    snapshot = state.read(keys, wanted, checked=True, counters=counters is not None)
     if counters:
         counters(snapshot.counters)
     observed = {key: _joined(snapshot, key, instances.get(key.id), associations.get(key.id), now) for key in keys}
-    return _with_owners(observed, wanted, snapshot, state)
+    return _with_owners(observed, wanted.keys(), snapshot, state)
 
 
 def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime) -> list[Observed]:
@@ -180,7 +181,7 @@ def _joined(
 
 
 def _with_owners(
-    observed: dict[InstanceKey, Observed], asked: set[MappingKey], snapshot: Snapshot, state: State
+    observed: dict[InstanceKey, Observed], asked: AbstractSet[MappingKey], snapshot: Snapshot, state: State
 ) -> dict[InstanceKey, Observed]:
     """Add the mapping of each grant, read by itself where no mapping governs any more.
 
