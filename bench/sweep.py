@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.deployed import finished, function, written
 from bench.programs import CHILDREN, STOCK, Bench, Program, Ran, bench
 from bench.rows import Row, Target, median
+from bench.shares import shares
 
 ROUNDS = 3
 FLEETS = (1_000, 10_000, 100_000)
@@ -30,6 +31,9 @@ def rows(say: Callable[[str], None]) -> Iterator[Row]:
             what = f"sweep, processor time for 1,000 instances, {count} rows"
             yield Row(f"{what}, to {PARSE}", took["ours"], "ms", took[PARSE], PARSE, Target(0.5))
             yield Row(f"{what}, to {FLOOR}", took["ours"], "ms", took[FLOOR], FLOOR)
+            say(f"{count} rows, by whose code")
+            for whose, share in profiled(aws, folder, count).items():
+                yield Row(f"{what}, of it {whose}", 100 * share, "%")
         first = 0.0
         for size in FLEETS:
             say(f"memory at {size:,} instances")
@@ -51,6 +55,14 @@ def a_thousand(
             none[name].append(swept(aws, program, folder, 0, 0).cpu)
             all_[name].append(swept(aws, program, folder, SIZE, count).cpu)
     return {name: 1_000_000 * (median(all_[name]) - median(none[name])) / SIZE for name in programs}
+
+
+def profiled(aws: Bench, folder: Path, count: int) -> Mapping[str, float]:
+    """Where the time of a sweep of so many rows goes."""
+    dump = folder / f"sweep-{count}.profile"
+    ours = function("OnSchedule", folder / "events.json", "-m", "cProfile", "-o", str(dump))
+    swept(aws, ours, folder, SIZE, count)
+    return shares(dump)
 
 
 def swept(aws: Bench, program: Program, folder: Path, size: int, count: int) -> Ran:

@@ -1,5 +1,6 @@
 """The bench's arithmetic, table, line of JSON, page and plot. No test here takes a time."""
 
+import cProfile
 import importlib
 import json
 import platform
@@ -15,6 +16,7 @@ import pytest
 from bench import bench, calls, cold_start, convergence, dollars, notes, page, plot, wire
 from bench.fleet import Fleet
 from bench.rows import Row, Target, median, missed, shown
+from bench.shares import REST, group, shares
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
@@ -362,3 +364,32 @@ def test_a_fleet_carries_what_its_rows_ask_and_the_table_explains_it() -> None:
 def test_what_a_fleet_does_not_know_is_said() -> None:
     with pytest.raises(NotImplementedError, match="vpc-id"):
         listed(Fleet(1, 0), "DescribeInstances", Filters=[{"Name": "vpc-id", "Values": ["vpc-1"]}])
+
+
+# ---- whose code takes the time ----
+
+
+@pytest.mark.parametrize(
+    ("file", "whose"),
+    [
+        ("/x/.build/bench/RolekeeperLayer/python/botocore/parsers.py", "the SDK parsing answers"),
+        ("/x/.build/bench/RolekeeperLayer/python/botocore/auth.py", "the SDK making requests"),
+        ("/usr/lib/python3.13/http/client.py", "the SDK making requests"),
+        ("/x/.build/bench/RolekeeperLayer/python/rolekeeper/storage/codec.py", "reading the state table's items"),
+        ("/x/.build/bench/RolekeeperLayer/python/rolekeeper/fleet/sweep.py", "our own"),
+        ("/x/.build/bench/OnSchedule/on_schedule.py", "our own"),
+        ("/usr/lib/python3.13/argparse.py", REST),
+    ],
+)
+def test_a_module_belongs_to_one_group(file: str, whose: str) -> None:
+    assert group(file) == whose
+
+
+def test_a_profile_is_told_in_shares_by_whose_code_it_is(tmp_path: Path) -> None:
+    program, dump = tmp_path / "on_schedule.py", tmp_path / "dump"
+    program.write_text("import json\n\nfor _ in range(300):\n    sorted(range(5_000), key=str)\n")
+    cProfile.run(f"exec(compile({program.read_text()!r}, '/x/OnSchedule/on_schedule.py', 'exec'))", str(dump))
+    told = shares(dump)
+    assert sum(told.values()) == pytest.approx(1)
+    # What is built in, here sorting, counts for whoever called it.
+    assert next(iter(told)) == "our own"
