@@ -41,6 +41,12 @@ help:
 	@$(UV) pip sync --quiet --require-hashes --python .envs/emulator local/requirements.txt
 	@touch $@
 
+.envs/site/done: requirements/site.txt .envs/uv/done
+	@echo "setting up: .envs/site (the site of the docs)"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/site
+	@$(UV) pip sync --quiet --require-hashes --python .envs/site requirements/site.txt
+	@touch $@
+
 .envs/checkov/done: requirements/checkov.txt .envs/uv/done
 	@echo "setting up: .envs/checkov (policy scan of the templates)"
 	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/checkov
@@ -77,7 +83,7 @@ help:
 setup: .venv/done .envs/sam/done .envs/emulator/done ## set up what running needs (the other targets do it by themselves)
 
 .PHONY: lint
-lint: .venv/done .envs/checkov/done .envs/sam/done ## ruff, import-linter, cfn-lint, sam validate and checkov
+lint: .venv/done .envs/checkov/done .envs/sam/done site ## ruff, import-linter, cfn-lint, sam validate and checkov, and the links of the docs
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports
@@ -150,6 +156,28 @@ local: setup ## the embedded AWS with Rolekeeper deployed, in the foreground (RO
 demo: setup ## watch the whole story on the embedded AWS; each step is checked against EC2's own answer
 	@exec .venv/bin/python -m rolekeeper_local.demo
 
+.PHONY: site
+site: .envs/site/done ## the docs as a site in .build/site/html; a link that leads nowhere fails
+	@# The generator builds one folder, and the pages link to each other from several: so they are copied as they lie.
+	@rm -rf .build/site && mkdir -p .build/site/pages
+	@git ls-files -z -- '*.md' docs examples template.yaml bench/prices.yaml LICENSE | xargs -0 cp --parents -t .build/site/pages
+	@rm -rf .build/site/pages/.github .build/site/pages/.gitlab
+	@# Not --quiet: that would hide the warnings, and not count them.
+	@.envs/site/bin/mkdocs build >.build/site/log 2>&1 || { cat .build/site/log >&2; exit 1; }
+	@echo "the site is in .build/site/html"
+
+.PHONY: picture
+picture: setup ## draw docs/demo.svg from a run of the demo
+	@mkdir -p .build && .venv/bin/python -m rolekeeper_local.demo | tee .build/demo.txt
+	@.venv/bin/python -m tools.picture .build/demo.txt docs/demo.svg
+
+.PHONY: release
+release: .venv/done ## VERSION=x.y.z: write version and changelog, build wheel and bills of materials, commit and tag
+	@.venv/bin/python -m tools.release "$(VERSION)"
+	@$(MAKE) --no-print-directory wheel sbom
+	@git commit --quiet --all --message "Release $(VERSION)" && git tag --annotate --message "Rolekeeper $(VERSION)" "v$(VERSION)"
+	@echo "v$(VERSION) is committed and tagged: push both, and hand out dist/ and .build/sbom"
+
 .PHONY: bench
 bench: .venv/done .envs/sam/done .envs/bench-stock/done .envs/bench-c7n/done ## what we cost beside our peers and our targets: a table, then JSON (ONLY=calls,sweep: some parts; DOCS=1: writes docs/performance.md)
 	@# What is measured is what is deployed. `sam build` runs the pip of the Python 3.13 that it finds; the SAM CLI's own is one.
@@ -173,7 +201,7 @@ format: .venv/done ## format the code and fix what lint can
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-LOCKS := requirements/dev requirements/sam requirements/uv requirements/node requirements/checkov requirements/audit requirements/bench-stock requirements/bench-c7n local/requirements layers/rolekeeper/requirements
+LOCKS := requirements/dev requirements/sam requirements/uv requirements/node requirements/checkov requirements/audit requirements/site requirements/bench-stock requirements/bench-c7n local/requirements layers/rolekeeper/requirements
 
 .PHONY: lock
 lock: .envs/uv/done .envs/node/done ## lock the dependencies again, with hashes and without an index
@@ -183,13 +211,16 @@ lock: .envs/uv/done .envs/node/done ## lock the dependencies again, with hashes 
 	@echo "locking requirements/node"; export PATH="$$PWD/.envs/node/bin:$$PATH"; cd requirements/node && rm -f package-lock.json && \
 		npm install --silent --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
-.PHONY: audit
-audit: .envs/audit/done .envs/node/done ## known vulnerabilities in all that is locked, from the network: without an answer it fails; bills of materials in .build/sbom
+.PHONY: sbom
+sbom: .envs/audit/done .envs/node/done ## bills of materials (CycloneDX) of all that is locked, in .build/sbom
 	@mkdir -p .build/sbom
 	@for lock in $(LOCKS); do \
 		.envs/audit/bin/cyclonedx-py requirements --short-PURLs --output-reproducible \
 			--output-file .build/sbom/$$(tr / - <<<$$lock).cdx.json $$lock.txt || exit 1; done
 	@export PATH="$$PWD/.envs/node/bin:$$PATH"; cd requirements/node && npm sbom --sbom-format cyclonedx --package-lock-only > ../../.build/sbom/requirements-node.cdx.json
+
+.PHONY: audit
+audit: sbom ## known vulnerabilities in all that is locked, from the network: without an answer it fails
 	@# All are asked before it fails, so that one run tells everything.
 	@failed=0; for lock in $(LOCKS); do echo "auditing $$lock"; \
 		.envs/audit/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off --requirement $$lock.txt \

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 from botocore import xform_name
@@ -189,7 +190,8 @@ def _stack() -> Mapping[str, Any]:
     """What CloudFormation says of the deployment, as the command reads it."""
     parameters = {name: str(said["Default"]) for name, said in templates.load()["Parameters"].items()}
     parameters["Mode"] = "enforce"
-    outputs = {"MappingTable": MAPPING_TABLE, "StateTable": STATE_TABLE, "WorkQueue": QUEUE_URL, "Version": "0.1.0"}
+    outputs = {"MappingTable": MAPPING_TABLE, "StateTable": STATE_TABLE, "WorkQueue": QUEUE_URL}
+    outputs["Version"] = version("rolekeeper")
     stack = {
         "StackName": "rolekeeper",
         "StackStatus": "CREATE_COMPLETE",

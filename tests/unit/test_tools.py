@@ -1,0 +1,115 @@
+"""What releases are made with, and what draws the README's picture."""
+
+import subprocess
+import xml.etree.ElementTree as ET
+from datetime import date
+from pathlib import Path
+
+import pytest
+from tools import picture, release
+
+ROOT = Path(__file__).parents[2]
+FILES = {
+    "pyproject.toml": '[project]\nname = "rolekeeper"\nversion = "0.1.0"\n',
+    "template.yaml": "Outputs:\n  Version: {Value: '0.1.0', Description: Version.}\n",
+    "CHANGELOG.md": "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- A thing.\n\n## [0.1.0] - 2026-11-24\n\n- All.\n",
+}
+TODAY = date(2026, 12, 1)
+
+
+def test_a_release_has_its_number_everywhere_and_its_news_under_a_date() -> None:
+    made = release.released("0.2.0", TODAY, FILES)
+    assert 'version = "0.2.0"' in made["pyproject.toml"]
+    assert "Version: {Value: '0.2.0', Description" in made["template.yaml"]
+    assert "## [Unreleased]\n\n## [0.2.0] - 2026-12-01\n\n### Added\n\n- A thing." in made["CHANGELOG.md"]
+    assert made["CHANGELOG.md"].endswith("## [0.1.0] - 2026-11-24\n\n- All.\n")
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.0.9", "1.0", "v0.2.0", "", "0.2.0rc1"])
+def test_a_number_that_is_none_or_not_higher_is_refused(version: str) -> None:
+    with pytest.raises(release.RefusedError, match=r"isn't higher|is no version"):
+        release.released(version, TODAY, FILES)
+
+
+def test_a_release_without_news_is_refused() -> None:
+    silent = FILES | {"CHANGELOG.md": FILES["CHANGELOG.md"].replace("- A thing.\n", "")}
+    with pytest.raises(release.RefusedError, match="says nothing under Unreleased"):
+        release.released("0.2.0", TODAY, silent)
+
+
+def test_a_file_that_hides_its_version_is_refused() -> None:
+    hidden = FILES | {"template.yaml": "Outputs:\n  Version:\n    Value: 0.1.0\n"}
+    with pytest.raises(release.RefusedError, match=r"template.yaml doesn't hold the version"):
+        release.released("0.2.0", TODAY, hidden)
+
+
+def test_our_own_files_can_be_released() -> None:
+    files = {name: (ROOT / name).read_text() for name in FILES}
+    assert release.released("99.0.0", TODAY, files).keys() == FILES.keys()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A repository with these files, on its main branch."""
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    for command in (
+        ["init", "--quiet", "--initial-branch", "main"],
+        ["add", "--all"],
+        ["-c", "user.name=g", "-c", "user.email=g@h", "commit", "--quiet", "--message", "all"],
+    ):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def test_a_clean_main_branch_is_written_to(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert release.main(["0.2.0"], tree) == 0
+    assert 'version = "0.2.0"' in (tree / "pyproject.toml").read_text()
+    assert capsys.readouterr().out == "pyproject.toml, template.yaml, CHANGELOG.md: now 0.2.0\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        (["rm", "--quiet", "--cached", "template.yaml"], "changes that aren't committed"),
+        (["switch", "--quiet", "--create", "other"], "this is other"),
+        (["tag", "v0.2.0"], "the tag v0.2.0 is taken"),
+    ],
+)
+def test_nothing_is_written_where_something_else_would_be_released(
+    tree: Path, capsys: pytest.CaptureFixture[str], command: list[str], why: str
+) -> None:
+    subprocess.run(["git", *command], cwd=tree, check=True)
+    assert release.main(["0.2.0"], tree) == 1
+    assert why in capsys.readouterr().err
+    assert {name: (tree / name).read_text() for name in FILES} == FILES
+
+
+# ---- the picture ----
+
+OUTPUT = """\
+   3.1 s  · 6 mappings written
+
+  10.0 s    1. Launch an instance
+  10.0 s  → ec2 run-instances
+  10.1 s  · waiting: it runs
+  12.0 s  ✓ it runs <now> & then
+
+  12.0 s    8. A step too many
+  12.0 s  → ec2 stop-instances
+
+The fleet
+"""
+
+
+def test_the_picture_shows_the_first_steps_and_loads_nothing() -> None:
+    svg = picture.drawn(OUTPUT, "make demo")
+    said = "".join(ET.fromstring(svg).itertext()).replace("\xa0", " ")
+    assert all(each in said for each in ("1. Launch an instance", "→ ec2 run-instances", "✓ it runs <now> & then"))
+    assert not any(each in said for each in ("waiting", "mappings written", "A step too many", "The fleet"))
+    assert "http" not in svg.replace("http://www.w3.org/2000/svg", "").replace("https://www.textualize.io", "")
+
+
+def test_what_is_no_demo_is_not_drawn() -> None:
+    with pytest.raises(ValueError, match="no first step"):
+        picture.drawn("make: *** [demo] Error 1\n", "make demo")
