@@ -15,16 +15,16 @@ TEMPLATE = Path("template.yaml")
 type Parameters = dict[str, str]
 
 
-class _Loader(yaml.SafeLoader):
+class TemplateLoader(yaml.SafeLoader):
     """Reads a template without what its short functions (`!Ref`) stand for: parameters use none."""
 
 
-_Loader.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
+TemplateLoader.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
 
 
 def declared(template: Path = TEMPLATE) -> dict[str, dict[str, Any]]:
     """The template's parameters, by name, in its order."""
-    parameters: dict[str, dict[str, Any]] = yaml.load(template.read_text(), _Loader)["Parameters"]  # noqa: S506  # a SafeLoader
+    parameters: dict[str, dict[str, Any]] = yaml.load(template.read_text(), TemplateLoader)["Parameters"]  # noqa: S506  # a SafeLoader
     return parameters
 
 
@@ -63,11 +63,11 @@ def refused(known: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, str
     return [
         f"{name}={value}: {known[name].get('ConstraintDescription', 'is not allowed')}"
         for name, value in parameters.items()
-        if not _is_allowed(value, known[name])
+        if not is_allowed(value, known[name])
     ]
 
 
-def _is_allowed(value: str, parameter: Mapping[str, Any]) -> bool:
+def is_allowed(value: str, parameter: Mapping[str, Any]) -> bool:
     """By the template's own limits, as CloudFormation reads them (user guide, "Parameters")."""
     if parameter["Type"] == "Number":
         within = (parameter.get("MinValue", 0), parameter.get("MaxValue", math.inf))
