@@ -73,7 +73,9 @@ class Bucket:
         key = f"{_PREFIX}/{stem}-{digest.hexdigest()[:_DIGITS]}.{suffix}"
         checksum = base64.b64encode(digest.digest()).decode()
         if not self._has(key, checksum):
-            self._client.put_object(**self._named, Key=key, Body=content, ChecksumSHA256=checksum)
+            self._client.put_object(
+                **self._named, Key=key, Body=content, ChecksumAlgorithm="SHA256", ChecksumSHA256=checksum
+            )
         return key
 
     def url(self, key: str) -> str:
@@ -125,7 +127,8 @@ class Bucket:
         try:
             found = self._client.head_object(**self._named, Key=key, ChecksumMode="ENABLED")
         except ClientError as error:
-            if error.response["Error"]["Code"] != _MISSING:
+            # Who may not list the bucket is forbidden what isn't there (S3 API reference, HeadObject).
+            if error.response["Error"]["Code"] not in {_MISSING, _FORBIDDEN}:
                 raise
             return False
         return bool(found.get("ChecksumSHA256") == checksum)

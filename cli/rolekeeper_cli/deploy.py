@@ -116,7 +116,7 @@ def _meant(value: str, parameter: Mapping[str, Any]) -> str | None:
     """What is allowed and near to what was given."""
     allowed = [str(each) for each in parameter.get("AllowedValues", ())]
     near = [*get_close_matches(value.lower(), allowed, n=1), *get_close_matches(value, allowed, n=1)]
-    tried = [*near, f"/{value.strip('/')}/", f"rate({value})", value.lower(), value.strip()]
+    tried = [*near, f"/{value.strip('/')}/", f"rate({value})", value.lower(), value.upper(), value.strip()]
     return next((each for each in tried if is_allowed(each, parameter)), None)
 
 
