@@ -150,11 +150,11 @@ chaos: setup ## five minutes of chaos on the embedded AWS, then EC2's own answer
 
 .PHONY: local
 local: setup ## the embedded AWS with Rolekeeper deployed, in the foreground (ROLEKEEPER_LOCAL_PORT, default 4566)
-	@exec .venv/bin/python -m rolekeeper_local
+	@exec .venv/bin/rolekeeper local
 
 .PHONY: demo
 demo: setup ## watch the whole story on the embedded AWS; each step is checked against EC2's own answer
-	@exec .venv/bin/python -m rolekeeper_local.demo
+	@exec .venv/bin/rolekeeper demo
 
 .PHONY: site
 site: .envs/site/done ## the docs as a site in .build/site/html; a link that leads nowhere fails
@@ -185,6 +185,18 @@ bench: .venv/done .envs/sam/done .envs/bench-stock/done .envs/bench-c7n/done ## 
 		--cache-dir .build/bench-cache >.build/bench.log 2>&1 || { cat .build/bench.log >&2; exit 1; }
 	@AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing PYTHONPATH=tests \
 		.venv/bin/python -m bench.bench --only "$(ONLY)" $(if $(DOCS),--docs)
+
+WHEEL_BUILD := .build/wheel
+WHEEL_DIR := dist
+
+.PHONY: wheel
+wheel: .venv/done .envs/sam/done ## the command with all that a deployment needs, in dist/: the same sources give the same bytes
+	@rm -rf $(WHEEL_BUILD) && mkdir -p $(WHEEL_BUILD)/layer
+	@# The layer as `sam build` makes it; the SAM CLI's environment has the Python 3.13 with pip.
+	@PATH="$$PWD/.envs/sam/bin:$$PATH" PYTHONHASHSEED=0 $(MAKE) --no-print-directory --directory layers/rolekeeper \
+		build-RolekeeperLayer ARTIFACTS_DIR="$(abspath $(WHEEL_BUILD))/layer" >/dev/null
+	@.venv/bin/python -m release.artifacts $(WHEEL_BUILD)/layer $(WHEEL_BUILD)/artifacts
+	@ROLEKEEPER_ARTIFACTS="$(abspath $(WHEEL_BUILD))/artifacts" .venv/bin/python -m hatchling build --target wheel --directory $(WHEEL_DIR)
 
 .PHONY: deploy
 deploy: .venv/done .envs/sam/done ## build and deploy to your AWS account; asks first, and keeps the stack's present parameters
@@ -230,4 +242,4 @@ audit: sbom ## known vulnerabilities in all that is locked, from the network: wi
 
 .PHONY: clean
 clean: ## remove everything that make made
-	rm -rf .venv .envs .build .local .aws-sam .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv dist .envs .build .local .aws-sam .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -125,7 +125,7 @@ def warm(mappings: int) -> float:
 
 def fill(world: FakeAccount, count: int) -> None:
     """Put published mappings straight into the state table."""
-    for numbers in batched(range(count), 100, strict=False):
+    for numbers in batched(range(count), 100):
         puts: list[Mapping[str, object]] = [
             {"Put": {"TableName": STATE_TABLE, "Item": codec.to_attributes(codec.published_item(published(number)))}}
             for number in numbers

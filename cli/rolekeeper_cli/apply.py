@@ -133,7 +133,7 @@ def _moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> 
 def _moved_instances(deployment: Deployment, plan: PlanFile, state: Enforced) -> Iterator[str]:
     """Instances that aren't as the plan saw them, and those that would change too by now."""
     known: set[str] = set()
-    for some in batched(plan.changes(), FILTER_VALUES, strict=False):
+    for some in batched(plan.changes(), FILTER_VALUES):
         planned = {each.instance: each for each in some}
         known |= planned.keys()
         seen = {each.instance.key.id: each for each in look(deployment, state, named(deployment, planned))}

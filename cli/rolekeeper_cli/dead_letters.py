@@ -131,7 +131,7 @@ class _DeadLetters:
         return found
 
     def _show_again(self, messages: Any) -> None:
-        for some in batched(messages, _BATCH, strict=False):
+        for some in batched(messages, _BATCH):
             entries = [
                 {"Id": str(at), "ReceiptHandle": each["ReceiptHandle"], "VisibilityTimeout": 0}
                 for at, each in enumerate(some)

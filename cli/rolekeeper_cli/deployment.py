@@ -70,6 +70,19 @@ class Deployment:
         """Wait."""
         time.sleep(seconds)
 
+    @property
+    def stack_name(self) -> str:
+        """The stack's name, whether there is one or not."""
+        return self._options.stack or os.environ.get("ROLEKEEPER_STACK") or STACK
+
+    @cached_property
+    def outputs(self) -> Mapping[str, str]:
+        """The stack's outputs, whatever they are; empty where there is no working stack."""
+        try:
+            return self.stack.outputs
+        except ConfigurationError:
+            return {}
+
     @cached_property
     def stack(self) -> Stack:
         """The stack.
@@ -77,7 +90,7 @@ class Deployment:
         Raises:
             ConfigurationError: there is none of that name, or it is none of Rolekeeper's.
         """
-        name = self._options.stack or os.environ.get("ROLEKEEPER_STACK") or STACK
+        name = self.stack_name
         region = self.session.region_name
         elsewhere = "deploy Rolekeeper, or say where it is: --stack, --region, --profile"
         try:

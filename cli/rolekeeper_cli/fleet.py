@@ -88,7 +88,7 @@ def pages(deployment: Deployment, tags: Sequence[MappingKey] = ()) -> Iterator[l
 
 def named(deployment: Deployment, ids: Iterable[str]) -> Iterator[list[Instance]]:
     """Pages of the instances with these ids, as far as EC2 knows them."""
-    for some in batched(ids, FILTER_VALUES, strict=False):
+    for some in batched(ids, FILTER_VALUES):
         yield list(deployment.app.ec2.instances(some).values())
 
 

@@ -7,7 +7,9 @@ import click
 from rolekeeper_cli.command import Root
 from rolekeeper_cli.commands import (
     control,
+    deploying,
     doctor,
+    embedded,
     guard,
     instances,
     mapping,
@@ -47,6 +49,8 @@ for each in (
     *upkeep.COMMANDS,
     *doctor.COMMANDS,
     *schema.COMMANDS,
+    *deploying.COMMANDS,
+    *embedded.COMMANDS,
 ):
     cli.add_command(each)
 cli.add_command(mapping.group)

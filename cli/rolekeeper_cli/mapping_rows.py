@@ -35,7 +35,7 @@ class MappingRows:
     def some(self, keys: Iterable[MappingKey]) -> Rows:
         """The rows under these keys; absent ones are absent, and so is what DynamoDB didn't come to in time."""
         found: Rows = {}
-        for chunk in batched(keys, BATCH_KEYS, strict=False):
+        for chunk in batched(keys, BATCH_KEYS):
             wanted: Any = [_key(key) for key in chunk]
             for _ in range(_ATTEMPTS):
                 request = {self._table: {"Keys": wanted, "ConsistentRead": True}}

@@ -6,13 +6,11 @@ every parameter as the stack has it now, but for those that are given.
 """
 
 import argparse
-import math
 import os
-import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,37 +19,9 @@ import click
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
+from rolekeeper_cli.stack_parameters import Parameters, ask, declared, deployed, merged, refused
+
 STACK = "rolekeeper"
-TEMPLATE = Path("template.yaml")
-
-type Parameters = dict[str, str]
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads a template without what its short functions (`!Ref`) stand for: parameters use none."""
-
-
-_Loader.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
-
-
-def declared(template: Path = TEMPLATE) -> dict[str, dict[str, Any]]:
-    """The template's parameters, by name, in its order."""
-    parameters: dict[str, dict[str, Any]] = yaml.load(template.read_text(), _Loader)["Parameters"]  # noqa: S506  # a SafeLoader
-    return parameters
-
-
-def deployed(client: Any, stack: str) -> Parameters | None:
-    """The stack's present parameters; None when there is no such stack, or none that ever worked."""
-    try:
-        [found] = client.describe_stacks(StackName=stack)["Stacks"]
-    except ClientError as error:
-        # CloudFormation has no code of its own for a stack that isn't there.
-        if error.response["Error"]["Code"] == "ValidationError" and "does not exist" in str(error):
-            return None
-        raise
-    if found["StackStatus"] in {"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE"}:
-        return None
-    return {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", ())}
 
 
 def overrides(texts: Sequence[str], known: Mapping[str, Any]) -> Parameters:
@@ -68,44 +38,6 @@ def overrides(texts: Sequence[str], known: Mapping[str, Any]) -> Parameters:
             raise ValueError(f"{text!r} is no parameter; write NAME=VALUE with one of {', '.join(known)}")
         given[name] = value.strip("\"'")
     return given
-
-
-def ask(known: Mapping[str, Mapping[str, Any]], present: Mapping[str, str], prompt: Callable[[str], str]) -> Parameters:
-    """Ask for each parameter; an empty answer keeps what stands in brackets."""
-    answers: Parameters = {}
-    for name, parameter in known.items():
-        default = present.get(name, str(parameter["Default"]))
-        click.echo(f"\n{name}: {' '.join(str(parameter['Description']).split())}")
-        answers[name] = prompt(f"{name} [{default}]: ").strip() or default
-    return answers
-
-
-def merged(known: Mapping[str, Any], present: Mapping[str, str], given: Mapping[str, str]) -> Parameters:
-    """The parameters to deploy: as given, else as deployed, else as the template has them."""
-    kept = {name: value for name, value in present.items() if name in known}
-    return {**{name: str(each["Default"]) for name, each in known.items()}, **kept, **given}
-
-
-def refused(known: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, str]) -> list[str]:
-    """What CloudFormation would refuse of the parameters, and why: better known before all is built."""
-    return [
-        f"{name}={value}: {known[name].get('ConstraintDescription', 'is not allowed')}"
-        for name, value in parameters.items()
-        if not _is_allowed(value, known[name])
-    ]
-
-
-def _is_allowed(value: str, parameter: Mapping[str, Any]) -> bool:
-    """By the template's own limits, as CloudFormation reads them (user guide, "Parameters")."""
-    if parameter["Type"] == "Number":
-        within = (parameter.get("MinValue", 0), parameter.get("MaxValue", math.inf))
-        form = "[0-9]+" if isinstance(parameter["Default"], int) else r"[0-9]+(\.[0-9]+)?"
-        if not (re.fullmatch(form, value) and within[0] <= float(value) <= within[1]):
-            return False
-    if "AllowedValues" in parameter and value not in map(str, parameter["AllowedValues"]):
-        return False
-    fits = len(value) <= parameter.get("MaxLength", math.inf)
-    return fits and bool(re.fullmatch(parameter.get("AllowedPattern", "(?s:.*)"), value))
 
 
 def told(present: Mapping[str, str] | None, parameters: Mapping[str, str]) -> str:

@@ -1,5 +1,6 @@
-"""``python -m rolekeeper_local``: the embedded AWS with Rolekeeper deployed, in the foreground until Ctrl-C.
+"""``rolekeeper local``, or ``python -m rolekeeper_local``: the embedded AWS with Rolekeeper deployed.
 
+It stays in the foreground until Ctrl-C.
 Standard output carries one line, ``ready: <endpoint>``; progress goes to standard error.
 """
 
@@ -9,11 +10,11 @@ import sys
 from rolekeeper_local.embedded import EmbeddedAws, EmbeddedAwsError, leave_by_interrupt
 
 
-def main() -> int:
+def main(port: int | None = None) -> int:
     """Start, deploy, say so, and stay; return the exit code."""
     leave_by_interrupt()
     try:
-        with EmbeddedAws(progress=_say) as aws:
+        with EmbeddedAws(port=port, progress=_say) as aws:
             aws.deploy()
             print(f"ready: {aws.endpoint}", flush=True)  # noqa: T201 - the contract
             code = aws.wait()

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -12,7 +11,8 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from rolekeeper.model.instance import Condition, InstanceKey
 from rolekeeper.storage.state import State
 from rolekeeper.storage.table import Store
-from rolekeeper_local.embedded import REGION, REPOSITORY, STACK, EmbeddedAws
+from rolekeeper_cli import installed
+from rolekeeper_local.embedded import REGION, STACK, EmbeddedAws
 
 if TYPE_CHECKING:
     from types_boto3_ec2.type_defs import InstanceTypeDef, TagTypeDef
@@ -49,18 +49,17 @@ class EmulatedAccount:
 
     def deploy_starter_roles(self) -> None:
         """Deploy examples/roles.yaml as a stack of its own."""
-        self.aws.sam(
-            "starter roles",
-            "deploy",
-            "--template-file",
-            str(REPOSITORY / "examples/roles.yaml"),
-            "--stack-name",
-            STARTER_STACK,
-            "--capabilities",
-            "CAPABILITY_NAMED_IAM",
-            "--parameter-overrides",
-            "BucketName=example-reports TableName=example-orders",
+        self.cloudformation.create_stack(
+            StackName=STARTER_STACK,
+            TemplateBody=installed.file("examples/roles.yaml").read_text(),
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+            Parameters=[
+                {"ParameterKey": "BucketName", "ParameterValue": "example-reports"},
+                {"ParameterKey": "TableName", "ParameterValue": "example-orders"},
+            ],
         )
+        waiter = self.cloudformation.get_waiter("stack_create_complete")
+        waiter.wait(StackName=STARTER_STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
 
     def make_role(self, name: str, *, path: str = "/rolekeeper/") -> None:
         """Make a role for EC2, with its instance profile beside it as the console does."""
@@ -200,7 +199,7 @@ class EmulatedAccount:
 
     def sweep(self) -> dict[str, Any]:
         """Run the sweep now instead of at its next time."""
-        event = json.loads((REPOSITORY / "events/sweep.json").read_text())
+        event = json.loads(installed.file("events/sweep.json").read_text())
         answer = self.lambda_.invoke(FunctionName=self.function_name("OnSchedule"), Payload=json.dumps(event).encode())
         payload: dict[str, Any] = json.loads(answer["Payload"].read())
         if answer.get("FunctionError"):
@@ -208,9 +207,9 @@ class EmulatedAccount:
         return payload
 
 
-def starter_mappings(path: Path = REPOSITORY / "examples/mappings.yaml") -> list[dict[str, Any]]:
+def starter_mappings() -> list[dict[str, Any]]:
     """The rows of examples/mappings.yaml."""
-    rows: list[dict[str, Any]] = yaml.safe_load(path.read_text())["mappings"]
+    rows: list[dict[str, Any]] = yaml.safe_load(installed.file("examples/mappings.yaml").read_text())["mappings"]
     return rows
 
 

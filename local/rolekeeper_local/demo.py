@@ -1,4 +1,4 @@
-"""`make demo`: the whole story on the embedded AWS, each step checked against EC2's own answer."""
+"""`rolekeeper demo`: the whole story on the embedded AWS, each step checked against EC2's own answer."""
 
 import statistics
 import sys
@@ -206,7 +206,7 @@ def fleet_table(world: EmulatedAccount) -> Table:
     return table
 
 
-def main() -> int:
+def main(port: int | None = None) -> int:
     """Play the demo; 1 when any step did not come true."""
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -214,7 +214,7 @@ def main() -> int:
     timeline = Timeline(console)
     leave_by_interrupt()
     try:
-        with EmbeddedAws(progress=timeline.says) as aws:
+        with EmbeddedAws(port=port, progress=timeline.says) as aws:
             aws.deploy()
             world = EmulatedAccount(aws)
             world.deploy_starter_roles()

@@ -25,10 +25,13 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
+from rolekeeper_cli import installed
+from rolekeeper_cli.artifacts import Bucket, Place, upload
+from rolekeeper_cli.change_set import ChangeSet
 from rolekeeper_local.ec2_model import Timings
+from rolekeeper_local.place import PACKAGES, REPOSITORY, NotInstalledError, folder_for, interpreter
 from rolekeeper_local.settings import PORT_VARIABLE, as_environment, port_from, timings_from
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 STACK = "rolekeeper"
 REGION = "us-east-1"
 #: Any credentials do; these are ours, so that no profile or file of the person's is read.
@@ -37,6 +40,8 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 #: Named, because the SAM CLI looks for it beside the built template.
 _SAM_CONFIG = ("--config-file", str(REPOSITORY / "samconfig.toml"), "--config-env", "local")
 _BUILDING = REPOSITORY / ".local" / "building"
+#: As samconfig.toml says them to the SAM CLI: it acts from the start, and a dashboard costs nothing.
+PARAMETERS = {"Mode": "enforce", "CreateDashboard": "true"}
 _READY_SECONDS = 30
 _STOP_SECONDS = 3
 _STEP_SECONDS = 300
@@ -63,7 +68,7 @@ class EmbeddedAws:
         port: Where to listen; by default ``ROLEKEEPER_LOCAL_PORT``, or 4566.
         progress: Takes one line for each step, when it begins and when it ends.
         timings: How long EC2 takes for things; by default from the environment (see ``settings``).
-        directory: Takes the log, the build and temporary files; by default ``.local/<port>`` in the repository.
+        directory: Takes the log, the build and temporary files; by default ``place.folder_for(port)``.
 
     Raises:
         EmbeddedAwsError: On entering, if the port is taken or the emulator does not come up.
@@ -79,7 +84,7 @@ class EmbeddedAws:
     ) -> None:
         self.port = port_from(os.environ) if port is None else port
         self.endpoint = f"http://127.0.0.1:{self.port}"
-        self.directory = directory or REPOSITORY / ".local" / str(self.port)
+        self.directory = directory or folder_for(self.port)
         self.log = self.directory / "emulator.log"
         self._progress = progress
         self._timings = timings or timings_from(os.environ)
@@ -127,21 +132,41 @@ class EmbeddedAws:
         return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
 
     def deploy(self, **parameters: str) -> None:
-        """Build and deploy the repository's template, unmodified, with the real SAM CLI.
+        """Deploy the template, unmodified: in a clone with the real SAM CLI, from a wheel as `rolekeeper deploy` does.
 
         Args:
-            parameters: the template's, in place of those in `samconfig.toml`.
+            parameters: the template's, in place of those that the embedded AWS has by default.
 
         Raises:
             EmbeddedAwsError: With the whole output of the step that failed.
         """
+        if installed.is_clone():
+            self._deploy_clone(parameters)
+        else:
+            self._deploy_package(parameters or PARAMETERS)
+        self._sweep()
+
+    def _deploy_clone(self, parameters: Mapping[str, str]) -> None:
         build = self.directory / "build"
         with _alone(_BUILDING):
             self.sam("sam build", "build", "--build-dir", str(build), "--cache-dir", str(_BUILDING / "cache"))
         given = [f"{name}={value}" for name, value in parameters.items()]
         overrides = ["--parameter-overrides", *given] if given else []
         self.sam("sam deploy", "deploy", "--template-file", str(build / "template.yaml"), *overrides)
-        self._sweep()
+
+    def _deploy_package(self, parameters: Mapping[str, str]) -> None:
+        started, session = self._begin("deploying"), self.session()
+        place = Place(session.client("sts").get_caller_identity()["Account"], REGION, "aws")
+        url = upload(installed.artifacts(), Bucket(session.client("s3"), place, None))
+        asked = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+        with ChangeSet.create(session.client("cloudformation"), STACK, url, asked, status=None) as change_set:
+            change_set.changes(_look_again)
+            operation = change_set.execute(_look_again)
+        status, failures = operation.follow(lambda _event: None)
+        if status != "CREATE_COMPLETE":
+            reasons = "\n".join(f"{each.resource}: {each.reason}" for each in failures)
+            raise EmbeddedAwsError(f"the deployment failed ({status}):\n{reasons}")
+        self._end("deploying", started)
 
     def _sweep(self) -> None:
         """Do now what the first minute does on a new state table: nothing is changed before."""
@@ -265,12 +290,13 @@ class EmbeddedAws:
         shutil.rmtree(self.directory / "tmp", ignore_errors=True)
 
     def _start(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
-        python = REPOSITORY / ".envs/emulator/bin/python"
-        if not python.exists():
-            raise EmbeddedAwsError("the emulator is not set up: run `make setup`")
+        try:
+            python = interpreter()
+        except NotInstalledError as error:
+            raise EmbeddedAwsError(str(error)) from error
         return subprocess.Popen(  # noqa: S603 - our own module
             [str(python), "-m", "rolekeeper_local.emulator", str(self.port), str(self.directory / "tmp")],
-            cwd=REPOSITORY / "local",
+            cwd=PACKAGES,
             # Nothing of the person's (profiles, PYTHONPATH, proxies) may reach the functions.
             env={
                 **_only(os.environ, "PATH", "LANG", "LC_ALL", "TZ"),
@@ -350,6 +376,11 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _only(environment: Mapping[str, str], *names: str) -> dict[str, str]:
     return {name: environment[name] for name in names if name in environment}
+
+
+def _look_again(_seconds: float) -> None:
+    """Wait for a CloudFormation that is on this machine."""
+    time.sleep(0.2)
 
 
 def _text(output: bytes | str | None) -> str:

@@ -76,6 +76,7 @@ async def serve(port: int, directory: Path) -> None:
     from ministack.services import ec2  # type: ignore[import-not-found]  # noqa: PLC0415
 
     from rolekeeper_local import (  # noqa: PLC0415
+        deployments,
         ec2_wire,
         event_history,
         eventbridge_refusals,
@@ -100,6 +101,7 @@ async def serve(port: int, directory: Path) -> None:
     ec2.handle_request = event_history.install().recording(ec2_api.handle_request)
     ec2_wire.install()
     iam_exceptions.install(ec2_api)
+    deployments.install()
     eventbridge_refusals.install()
     schedules.install(timings.minute)
     streams.install()

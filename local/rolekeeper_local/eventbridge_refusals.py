@@ -1,4 +1,8 @@
-"""What EventBridge refuses and ministack takes: a rate in the wrong number, and more bytes than a request may have."""
+"""What EventBridge refuses and ministack takes: a rate in the wrong number, and more bytes than a request may have.
+
+A rule that CloudFormation makes is refused as one that PutRule makes: `cron(0 * * * * *)`, which says both a day of the
+month and a day of the week, fails the stack (EventBridge user guide, "Cron expressions": one of the two has to be `?`).
+"""
 # ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
 
 import re
@@ -6,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ministack.services import eventbridge  # type: ignore[import-not-found]
+from ministack.services.cloudformation import provisioners  # type: ignore[import-not-found]
 
 #: AWS_FACTS.md, Limits and names.
 PUT_EVENTS_BYTES = 262_144
@@ -16,6 +21,10 @@ def install() -> None:
     """Correct ministack's EventBridge in this process; call once, before the first request."""
     eventbridge._validate_schedule_expression = _with_rates(eventbridge._validate_schedule_expression)
     eventbridge._put_events = _with_a_limit(eventbridge._put_events)
+    rule = provisioners._RESOURCE_HANDLERS["AWS::Events::Rule"]
+    create, update = rule["create"], rule["update"]
+    rule["create"] = lambda logical_id, props, stack: create(logical_id, _refused(props), stack)
+    rule["update"] = lambda made, old, props, stack, *rest: update(made, old, _refused(props), stack, *rest)
 
 
 def _with_rates(original: Callable[[str], bool]) -> Callable[[str], bool]:
@@ -25,6 +34,13 @@ def _with_rates(original: Callable[[str], bool]) -> Callable[[str], bool]:
         return original(expression)
 
     return valid
+
+
+def _refused(props: dict[str, Any]) -> dict[str, Any]:
+    """A rule's properties, unless EventBridge would refuse them."""
+    if not eventbridge._validate_schedule_expression(props.get("ScheduleExpression", "")):
+        raise ValueError("Parameter ScheduleExpression is not valid.")
+    return props
 
 
 def _with_a_limit(original: Callable[..., Any]) -> Callable[..., Any]:

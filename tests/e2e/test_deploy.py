@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from rolekeeper_local.ec2_model import Timings
-from rolekeeper_local.embedded import REPOSITORY, STACK, EmbeddedAws
+from rolekeeper_local.embedded import STACK, EmbeddedAws
+from rolekeeper_local.place import REPOSITORY
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator

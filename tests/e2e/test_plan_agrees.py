@@ -44,7 +44,7 @@ def write_rows(world: EmulatedAccount, rows: Rows) -> None:
     items = [
         codec.to_attributes({"tag_key": key, "tag_value": value, **columns}) for (key, value), columns in rows.items()
     ]
-    for some in batched(items, 25, strict=False):
+    for some in batched(items, 25):
         requests: Any = [{"PutRequest": {"Item": item}} for item in some]
         assert not world.dynamodb.batch_write_item(RequestItems={world.mapping_table: requests})["UnprocessedItems"]
 
@@ -62,7 +62,7 @@ def launch(world: EmulatedAccount, members: Iterable[tuple[str, Member]]) -> dic
         by_profile.setdefault(member.profile, []).append(member)
     found: dict[str, Member] = {}
     for profile, group in by_profile.items():
-        for some in batched(group, 100, strict=False):
+        for some in batched(group, 100):
             given: Any = {"IamInstanceProfile": {"Name": profile}} if profile else {}
             answer = world.ec2.run_instances(ImageId=IMAGE, MinCount=len(some), MaxCount=len(some), **given)
             found |= {row["InstanceId"]: member for row, member in zip(answer["Instances"], some, strict=True)}
@@ -128,7 +128,7 @@ def change(world: EmulatedAccount, members: dict[str, Member]) -> None:
         elif member.act == "taken" and association:
             world.ec2.disassociate_iam_instance_profile(AssociationId=association)
     stopping = [instance for instance, member in members.items() if member.act == "stop"]
-    for some in batched(stopping, 100, strict=False):
+    for some in batched(stopping, 100):
         world.ec2.stop_instances(InstanceIds=list(some))
     in_state(world, stopping, "stopped")
 

@@ -12,7 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fakes.listener import Listener, make_table
-from rolekeeper_local.embedded import REPOSITORY, EmbeddedAws
+from rolekeeper_local.embedded import EmbeddedAws
+from rolekeeper_local.place import REPOSITORY
 from support.ports import free_port
 from support.waiting import eventually
 

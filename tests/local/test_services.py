@@ -50,6 +50,17 @@ def test_a_rate_whose_number_and_unit_disagree_is_refused(aws: EmbeddedAws, rate
         aws.session().client("events").put_rule(Name="refused", ScheduleExpression=rate)
 
 
+def test_a_stack_whose_rule_is_refused_fails_with_the_reason(aws: EmbeddedAws) -> None:
+    """Both days are said, which EventBridge doesn't take; the template's own pattern doesn't see it."""
+    client = aws.session().client("cloudformation")
+    rule: Any = {"Type": "AWS::Events::Rule", "Properties": {"ScheduleExpression": "cron(0 * * * * *)"}}
+    client.create_stack(StackName="refused", TemplateBody=json.dumps({"Resources": {"Rule": rule}}))
+    eventually(lambda: status_of(client, "refused") == "ROLLBACK_COMPLETE")
+    events = client.describe_stack_events(StackName="refused")["StackEvents"]
+    [reason] = [each["ResourceStatusReason"] for each in events if each["ResourceStatus"] == "CREATE_FAILED"]
+    assert "Parameter ScheduleExpression is not valid" in reason
+
+
 def test_more_than_256_kb_of_events_in_a_request_are_refused_whole(aws: EmbeddedAws) -> None:
     events = aws.session().client("events")
     entry: Any = {"Source": "mine", "DetailType": "Large", "Detail": json.dumps({"text": "x" * 200_000})}
@@ -313,3 +324,32 @@ def test_a_transaction_of_an_update_and_a_put_is_written_whole_or_not_at_all(aws
     found = {item["pk"]["S"]: item for item in dynamodb.scan(TableName=table, ConsistentRead=True)["Items"]}
     assert found["counter"]["number"] == {"N": "6" if written else "5"}
     assert ("entry" in found) is written
+
+
+# ---- what a deployment asks of S3 and CloudFormation ----
+
+
+def test_a_bucket_of_another_account_than_the_expected_owner_is_refused(aws: EmbeddedAws) -> None:
+    session = aws.session()
+    s3, account = session.client("s3"), session.client("sts").get_caller_identity()["Account"]
+    s3.create_bucket(Bucket="owned")
+    s3.put_object(Bucket="owned", Key="mine", Body=b"x", ExpectedBucketOwner=account)
+    for call in (s3.head_bucket, lambda **named: s3.put_object(Key="theirs", Body=b"x", **named)):
+        with pytest.raises(ClientError, match=r"403|AccessDenied"):
+            call(Bucket="owned", ExpectedBucketOwner="111122223333")
+    assert [each["Key"] for each in s3.list_objects_v2(Bucket="owned")["Contents"]] == ["mine"]
+
+
+def test_a_stack_that_came_of_a_change_set_has_its_templates_description(aws: EmbeddedAws) -> None:
+    client = aws.session().client("cloudformation")
+    queue: Any = {"Description": "One queue.", "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
+    client.create_change_set(
+        StackName="described", ChangeSetName="first", ChangeSetType="CREATE", TemplateBody=json.dumps(queue)
+    )
+    client.execute_change_set(StackName="described", ChangeSetName="first")
+    eventually(lambda: status_of(client, "described") == "CREATE_COMPLETE")
+    assert client.describe_stacks(StackName="described")["Stacks"][0]["Description"] == "One queue."
+
+
+def status_of(client: Any, stack: str) -> str:
+    return str(client.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"])

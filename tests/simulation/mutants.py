@@ -508,9 +508,9 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "tells no instance of a new revision",
         "rolekeeper.aws.queue",
-        "        for batch in batched(instances, ENTRIES, strict=False):",
+        "        for batch in batched(instances, ENTRIES):",
         '        told = () if cause.startswith("mapping changed") else instances\n'
-        "        for batch in batched(told, ENTRIES, strict=False):",
+        "        for batch in batched(told, ENTRIES):",
         seed=3,
     ),
     # ---- what is written ----

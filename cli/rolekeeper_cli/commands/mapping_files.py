@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from rolekeeper_cli.files.reader import Reading
 
 _STDIN = "-"
-# Where `rolekeeper schema > mappings.schema.json` beside the file puts it.
-SCHEMA_LINE = "# yaml-language-server: $schema=mappings.schema.json\n"
 
 
 @command(
@@ -34,28 +32,12 @@ def export(form: str | None, target: str | None) -> ExitCode:
     Sorted, without defaults, and without what Rolekeeper wrote into the rows. To import it again changes nothing.
     """
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.edits import mapping_rows
     from rolekeeper_cli.files.reader import format_of
-    from rolekeeper_cli.row_document import file_row, plain
+    from rolekeeper_cli.mapping_export import exported
 
-    chosen = format_of(target, form) if target else form or "yaml"
-    there = deployment()
-    rows = []
-    for key, row in mapping_rows(there).all().items():
-        written, problems = file_row(row, there.app.home)
-        rows.append(written)
-        if problems:
-            output.warn(f"{key} can't be read, and is in the file as it is: {'; '.join(problems)}")
-    if chosen == "csv":
-        from rolekeeper_cli.files import csv_form
-
-        text = csv_form.write(rows)
-    else:
-        from rolekeeper_cli.files import yaml_form
-
-        text = SCHEMA_LINE + yaml_form.write([{name: plain(each) for name, each in row.items()} for row in rows])
+    text, count = exported(deployment(), format_of(target, form) if target else form or "yaml")
     _write(text, target)
-    output.say(f"Mappings exported: {len(rows):,}.")
+    output.say(f"Mappings exported: {count:,}.")
     return ExitCode.DONE
 
 

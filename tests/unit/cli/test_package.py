@@ -20,9 +20,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = {"rolekeeper": ROOT / "layers/rolekeeper/rolekeeper", "rolekeeper_cli": ROOT / "cli/rolekeeper_cli"}
+PACKAGES = {
+    "rolekeeper": ROOT / "layers/rolekeeper/rolekeeper",
+    "rolekeeper_cli": ROOT / "cli/rolekeeper_cli",
+    "rolekeeper_local": ROOT / "local/rolekeeper_local",
+}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DECLARED = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
+# What the extra `local` brings for the emulator's process, which nothing else imports; hypercorn is ministack's.
+EMULATOR = {"ministack", "hypercorn"}
 # As an installer's script does it.
 SCRIPT = (
     "from importlib.metadata import entry_points\n"
@@ -85,7 +91,12 @@ def modules(folder: Path) -> list[str]:
     return [name.removesuffix(".__init__") for name in names]
 
 
-def test_it_holds_both_packages_whole_and_nothing_else(wheel: Path) -> None:
+def needs_the_emulator(file: Path) -> bool:
+    """Whether a module is one of the emulator's process."""
+    return bool(EMULATOR & set(_imported(ast.parse(file.read_text()))))
+
+
+def test_it_holds_the_packages_whole_and_nothing_else(wheel: Path) -> None:
     [info] = wheel.glob("*.dist-info")
     assert {each.name for each in wheel.iterdir()} == {*PACKAGES, info.name}
     for name, source in PACKAGES.items():
@@ -96,10 +107,18 @@ def test_it_holds_both_packages_whole_and_nothing_else(wheel: Path) -> None:
 def test_it_declares_what_it_imports_and_nothing_else(wheel: Path) -> None:
     distributions = packages_distributions()
     imported = {name for file in wheel.rglob("*.py") for name in _imported(ast.parse(file.read_text()))}
-    others = imported - sys.stdlib_module_names - PACKAGES.keys()
+    others = imported - sys.stdlib_module_names - PACKAGES.keys() - EMULATOR
     # botocore is boto3's, which wants the very version.
     assert {canonicalize_name(distributions[name][0]) for name in others} == {*DECLARED, "botocore"}
     assert "botocore" in _with_their_own({"boto3"})
+    assert {file.parent.name for file in wheel.rglob("*.py") if needs_the_emulator(file)} == {"rolekeeper_local"}
+
+
+def test_the_extra_is_the_emulator_that_the_clone_has() -> None:
+    text = (ROOT / "local/requirements.in").read_text()
+    wanted = {line for line in text.splitlines() if line and not line.startswith("#")}
+    assert set(PROJECT["optional-dependencies"]["local"]) == wanted - {"boto3"}
+    assert "boto3" in DECLARED
 
 
 def _imported(node: ast.AST) -> Iterator[str]:
@@ -117,7 +136,11 @@ def _imported(node: ast.AST) -> Iterator[str]:
 
 def test_every_module_is_there_for_who_imports_it(wheel: Path, needed: Path) -> None:
     """All of them, as functions import more when they run. What only Lambda has isn't there, and isn't missed."""
-    code = f"import importlib; [importlib.import_module(each) for each in {modules(wheel)}]"
+    local = (wheel / "rolekeeper_local").glob("*.py")
+    emulator = {f"rolekeeper_local.{file.stem}" for file in local if needs_the_emulator(file)}
+    assert "rolekeeper_local.embedded" not in emulator
+    names = [name for name in modules(wheel) if name not in emulator]
+    code = f"import importlib; [importlib.import_module(each) for each in {names}]"
     run(f"{code}; assert 'aws_lambda_powertools' not in sys.modules", only=(wheel, needed))
     assert not list(needed.glob("aws_lambda_powertools*"))
 
@@ -139,8 +162,18 @@ def test_the_installed_command_runs(wheel: Path, needed: Path, tmp_path: Path) -
     }
 
 
-def test_it_reads_no_file_of_the_repository(wheel: Path) -> None:
-    """Modules beside which something has to lie would find nothing once installed."""
-    assert [
+def test_where_files_are_is_known_in_two_places_only(wheel: Path) -> None:
+    """Modules beside which something has to be would find nothing once installed: these two look for it."""
+    finding = {
         file.name for file in wheel.rglob("*.py") if re.search(r"\b__file__\b|importlib.resources", file.read_text())
-    ] == []
+    }
+    assert finding == {"installed.py", "place.py"}
+
+
+def test_without_artifacts_it_says_what_to_do(wheel: Path, needed: Path) -> None:
+    """`pipx install .` builds a wheel with the command alone."""
+    code = SCRIPT.replace("sys.exit(script.load()())", "script.load()()")
+    line = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path += {[str(wheel), str(needed)]}\n{code}"]
+    ran = subprocess.run([*line, "deploy", "--yes"], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout) == (253, "")
+    assert "make wheel" in ran.stderr

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from fakes.ec2 import client_error
-from rolekeeper_cli.sam_deploy import ask, declared, deployed, main, merged, overrides, refused, told
+from rolekeeper_cli.sam_deploy import main, overrides, told
+from rolekeeper_cli.stack_parameters import ask, declared, deployed, merged, refused
 
 KNOWN: dict[str, dict[str, Any]] = {
     "Mode": {"Type": "String", "Default": "observe", "Description": "observe or\n  enforce"},

@@ -32,7 +32,7 @@ class Ec2:
         """The present association of each instance, by instance id; instances without one are absent."""
         found: dict[str, Association] = {}
         # Unknown ids are no error in a filter. No ids make no call: EC2 refuses an empty one (AWS_FACTS.md "Errors").
-        for ids in batched(instance_ids, FILTER_VALUES, strict=False):
+        for ids in batched(instance_ids, FILTER_VALUES):
             with classified("ec2:DescribeIamInstanceProfileAssociations", "*"):
                 paginator = self.client.get_paginator("describe_iam_instance_profile_associations")
                 pages = list(paginator.paginate(Filters=[{"Name": "instance-id", "Values": list(ids)}]))
@@ -46,7 +46,7 @@ class Ec2:
     def instances(self, instance_ids: Sequence[str]) -> dict[str, Instance]:
         """The instances that EC2 knows, by id; unknown ones are absent."""
         found: dict[str, Instance] = {}
-        for ids in batched(instance_ids, FILTER_VALUES, strict=False):
+        for ids in batched(instance_ids, FILTER_VALUES):
             for page in self.fleet({"Name": "instance-id", "Values": list(ids)}):
                 found |= {each.key.id: each for each in page}
         return found
@@ -135,7 +135,7 @@ def _tag_filters(tag_key: str, values: Sequence[str]) -> Iterator[list[dict[str,
     elif any(_WILDCARDS & set(value) or len(value) > FILTER_VALUE for value in values):
         yield [{"Name": "tag-key", "Values": [tag_key]}]
     else:
-        for some in batched(values, FILTER_VALUES, strict=False):
+        for some in batched(values, FILTER_VALUES):
             yield [{"Name": f"tag:{tag_key}", "Values": list(some)}]
 
 

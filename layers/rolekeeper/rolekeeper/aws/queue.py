@@ -44,7 +44,7 @@ class WorkQueue:
     ) -> int:
         """Ask for these instances to be reconciled; returns how many were sent. A delay is at most `LONGEST_DELAY`."""
         sent = 0
-        for batch in batched(instances, ENTRIES, strict=False):
+        for batch in batched(instances, ENTRIES):
             requests = [request(key, cause, correlation_id, self.now()) for key in batch]
             for each in requests if loop_over else ():
                 each["detail"]["loop-over"] = True

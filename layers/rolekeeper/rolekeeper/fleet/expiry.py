@@ -65,7 +65,7 @@ class Expiries:
         # All instances first: they are what matters, and rows take longer.
         with self._attempt("the timers can't be read"):
             follow_ups = self.state.timers_due(began - MARGIN, layout.FOLLOW_UPS)
-            for page in batched(chain(self.state.timers_due(began + AHEAD), follow_ups), PAGE, strict=False):
+            for page in batched(chain(self.state.timers_due(began + AHEAD), follow_ups), PAGE):
                 if self._out_of_time(began):
                     break
                 expired |= self._ring(page, began + WORK if self.waits else began)

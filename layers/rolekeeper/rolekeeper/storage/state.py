@@ -181,7 +181,7 @@ class State:
 
     def clear_timers(self, *timers: Timer) -> None:
         """Delete timers that have rung. One that is gone already is no error."""
-        for some in batched(timers, PAGE, strict=False):
+        for some in batched(timers, PAGE):
             self.store.write(*(self.store.delete(layout.timer_key(timer)) for timer in some))
 
 

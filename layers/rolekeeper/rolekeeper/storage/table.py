@@ -36,7 +36,7 @@ class Store:
     def get(self, keys: Sequence[Key]) -> dict[Key, Item]:
         """The items under these keys; absent ones are absent. RetryableError where some stayed unread."""
         found: dict[Key, Item] = {}
-        for chunk in batched(keys, BATCH_KEYS, strict=False):
+        for chunk in batched(keys, BATCH_KEYS):
             wanted: Any = [_key(key) for key in chunk]
             for wait in (0, *UNPROCESSED_WAITS):
                 if wait:

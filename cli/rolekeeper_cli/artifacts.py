@@ -1,0 +1,170 @@
+"""What a stack is made of, in a bucket: layer, functions, state machines and the template that names them.
+
+Each object's key holds the hash of its content: a deployment of the same version uploads nothing and changes nothing,
+and one that is rolled back finds what it had.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from rolekeeper_cli.errors import CommandError, ConfigurationError
+
+# What the template names in the repository, and the artifact that it stands for.
+_PARTS = {
+    "functions/": "functions.zip",
+    "layers/rolekeeper": "layer.zip",
+    "statemachines/retry.asl.json": "statemachines/retry.asl.json",
+    "statemachines/resume.asl.json": "statemachines/resume.asl.json",
+}
+_LOCAL = re.compile(r"^(\s*(?:CodeUri|ContentUri|DefinitionUri): )(\S+)$", re.MULTILINE)
+_PREFIX = "rolekeeper"
+_DIGITS = 32
+_MISSING, _FORBIDDEN, _ELSEWHERE = "404", "403", "301"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a deployment goes."""
+
+    account: str
+    region: str
+    partition: str
+
+
+class Bucket:
+    """A bucket of the deployment's account and Region: Lambda reads code from its own Region only.
+
+    Every call names the account that has to own the bucket: anyone can guess its name, and make it first.
+    """
+
+    def __init__(self, client: Any, place: Place, name: str | None) -> None:
+        self._client = client
+        self._place = place
+        self._is_ours = name is None
+        self.name = name or f"rolekeeper-artifacts-{place.account}-{place.region}"
+
+    def ensure(self) -> None:
+        """Make the bucket unless it is there; of one that a person named, nothing is changed.
+
+        Raises:
+            ConfigurationError: it is another account's, in another Region, or it isn't there and was named.
+        """
+        try:
+            found = self._client.head_bucket(**self._named)
+        except ClientError as error:
+            self._make_or_refuse(error)
+        else:
+            if found.get("BucketRegion", self._place.region) != self._place.region:
+                raise self._elsewhere()
+        if self._is_ours:
+            self._secure()
+
+    def put(self, name: str, content: bytes) -> str:
+        """Upload what isn't there yet; returns its key."""
+        digest = hashlib.sha256(content)
+        stem, _, suffix = name.rpartition("/")[2].partition(".")
+        key = f"{_PREFIX}/{stem}-{digest.hexdigest()[:_DIGITS]}.{suffix}"
+        checksum = base64.b64encode(digest.digest()).decode()
+        if not self._has(key, checksum):
+            self._client.put_object(
+                **self._named, Key=key, Body=content, ChecksumAlgorithm="SHA256", ChecksumSHA256=checksum
+            )
+        return key
+
+    def url(self, key: str) -> str:
+        """An object as CloudFormation is told of it."""
+        return f"{self._client.meta.endpoint_url}/{self.name}/{key}"
+
+    @property
+    def _named(self) -> dict[str, str]:
+        return {"Bucket": self.name, "ExpectedBucketOwner": self._place.account}
+
+    def _make_or_refuse(self, error: ClientError) -> None:
+        code = error.response["Error"]["Code"]
+        if code == _ELSEWHERE:
+            raise self._elsewhere() from error
+        if code == _FORBIDDEN:
+            what = f"the bucket {self.name} isn't yours: it belongs to another account, or you may not use it"
+            raise ConfigurationError(what, "name a bucket of yours: --bucket") from error
+        if code != _MISSING:
+            raise error
+        if not self._is_ours:
+            raise ConfigurationError(
+                f"there is no bucket {self.name}", "make it first, or leave --bucket out"
+            ) from error
+        where = {"LocationConstraint": self._place.region}
+        # S3 takes no word for the Region that it began in (S3 API reference, CreateBucket).
+        asked = {} if self._place.region == "us-east-1" else {"CreateBucketConfiguration": where}
+        self._client.create_bucket(Bucket=self.name, ObjectOwnership="BucketOwnerEnforced", **asked)
+
+    def _secure(self) -> None:
+        """Private, encrypted, over TLS only. Each time: a run that ended early may have left it as S3 makes it."""
+        nobody = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+        self._client.put_public_access_block(**self._named, PublicAccessBlockConfiguration=dict.fromkeys(nobody, True))
+        rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+        self._client.put_bucket_encryption(**self._named, ServerSideEncryptionConfiguration={"Rules": [rule]})
+        arn = f"arn:{self._place.partition}:s3:::{self.name}"
+        deny = {
+            "Sid": "OnlyOverTls",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": [arn, f"{arn}/*"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+        self._client.put_bucket_policy(**self._named, Policy=policy)
+
+    def _has(self, key: str, checksum: str) -> bool:
+        """Whether this very content is there: who can write to the bucket could have put another under its name."""
+        try:
+            found = self._client.head_object(**self._named, Key=key, ChecksumMode="ENABLED")
+        except ClientError as error:
+            # Who may not list the bucket is forbidden what isn't there (S3 API reference, HeadObject).
+            if error.response["Error"]["Code"] not in {_MISSING, _FORBIDDEN}:
+                raise
+            return False
+        return bool(found.get("ChecksumSHA256") == checksum)
+
+    def _elsewhere(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"the bucket {self.name} isn't in {self._place.region}",
+            "name one that is: Lambda reads from its own Region",
+        )
+
+
+def upload(folder: Path, bucket: Bucket) -> str:
+    """Upload what a deployment needs; returns the template's URL.
+
+    Args:
+        folder: the artifacts, as `release/artifacts.py` writes them.
+        bucket: takes them.
+    """
+    bucket.ensure()
+    keys = {part: bucket.put(name, (folder / name).read_bytes()) for part, name in _PARTS.items()}
+    packaged = with_objects(
+        (folder / "template.yaml").read_text(), {part: f"s3://{bucket.name}/{key}" for part, key in keys.items()}
+    )
+    return bucket.url(bucket.put("template.yaml", packaged.encode()))
+
+
+def with_objects(template: str, objects: dict[str, str]) -> str:
+    """The template with what it names in the repository replaced by objects in S3, as `sam package` does it.
+
+    Raises:
+        CommandError: the template names something else, or not all of it.
+    """
+    named = [path for _, path in _LOCAL.findall(template)]
+    if sorted(named) != sorted(objects):
+        raise CommandError(
+            f"the template names {', '.join(named)}, and the package has {', '.join(objects)}",
+            "install the package again: its parts are of different versions",
+        )
+    return _LOCAL.sub(lambda found: f"{found[1]}{objects[found[2]]}", template)

@@ -1,0 +1,37 @@
+"""`rolekeeper local` and `demo`: the embedded AWS on this machine. They need the extra `local` of the package."""
+
+import click
+
+from rolekeeper_cli.command import command
+from rolekeeper_cli.errors import ExitCode
+
+_PORT = click.option(
+    "--port", type=click.IntRange(1, 65535), metavar="PORT", help="Where it listens (or ROLEKEEPER_LOCAL_PORT; 4566)."
+)
+
+
+@command("local", "rolekeeper local", "rolekeeper local --port 4577")
+@_PORT
+def local(port: int | None) -> ExitCode:
+    """Run an AWS on this machine, with Rolekeeper deployed to it, until Ctrl-C.
+
+    It says "ready:" and where it is, once it can be used. Any credentials do. It needs no AWS account and no Docker.
+    """
+    from rolekeeper_local.__main__ import main
+
+    return ExitCode(main(port))
+
+
+@command("demo", "rolekeeper demo")
+@_PORT
+def demo(port: int | None) -> ExitCode:
+    """Watch the whole story on an AWS on this machine.
+
+    Each step is checked against EC2's own answer. It needs no AWS account and no Docker, and leaves nothing behind.
+    """
+    from rolekeeper_local.demo import main
+
+    return ExitCode(main(port))
+
+
+COMMANDS = (local, demo)

@@ -1,0 +1,205 @@
+"""`rolekeeper deploy` and `upgrade`: the stack as this version of the package has it, with AWS's SDK alone.
+
+What is deployed stays: each parameter keeps its value until another is given. Before anything changes, the command
+shows what would change, and asks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+import click
+from botocore.config import Config
+
+from rolekeeper_cli import installed, output, prompts
+from rolekeeper_cli.artifacts import Bucket, Place, upload
+from rolekeeper_cli.change_set import ChangeSet, Operation
+from rolekeeper_cli.deployed_stack import NEVER_WORKED, Present, ordered, versions
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.deployment_view import failed, follow, show, tell
+from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode, UsageError
+from rolekeeper_cli.parameter_options import option_of
+from rolekeeper_cli.stack_parameters import Parameters, declared, is_allowed, merged
+
+# The layer is megabytes; and CloudFormation takes its time to answer.
+PATIENT = Config(connect_timeout=5, read_timeout=60)
+# What to do after a failure, by the status in which it leaves the stack.
+_REMEDIES = {
+    "ROLLBACK_COMPLETE": "fix that and deploy again, which removes what is left of this attempt first",
+    "UPDATE_ROLLBACK_COMPLETE": "fix that and deploy again; the stack is as it was before",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for.
+
+    Attributes:
+        parameters: as given; all others stay as they are deployed.
+        bucket: one that is there already, else the deployment's own.
+        guided: ask for each parameter.
+        yes: don't ask whether to do it.
+        dry_run: only show it.
+        upgrade: there has to be a deployment.
+        allow_downgrade: an older version may replace a newer one.
+    """
+
+    parameters: Parameters = field(default_factory=dict)
+    bucket: str | None = None
+    guided: bool = False
+    yes: bool = False
+    dry_run: bool = False
+    upgrade: bool = False
+    allow_downgrade: bool = False
+
+
+def deploy(deployment: Deployment, wanted: Wanted) -> ExitCode:
+    """Show what would change, ask, and change it.
+
+    Raises:
+        CommandError: it can't be done, or it failed; the message says why.
+    """
+    folder, known = installed.artifacts(), declared(installed.file("template.yaml"))
+    _check(known, wanted.parameters)
+    client, stack = deployment.client("cloudformation", PATIENT), deployment.stack_name
+    present = Present.read(client, stack)
+    _check_version(present, wanted, stack)
+    where = f"Stack {stack} in {deployment.session.region_name}, account {deployment.caller.account}"
+    output.say(f"{where}: {versions(present)}")
+    given = dict(wanted.parameters)
+    if wanted.guided:
+        given |= _ask(known, {**present.parameters, **given})
+    parameters = merged(known, present.parameters, given)
+    _check(known, parameters)
+    if present.status == NEVER_WORKED:
+        _remove_what_failed(deployment, client, present, wanted)
+        present = Present()
+    place = Place(deployment.caller.account, str(deployment.session.region_name), deployment.caller.partition)
+    url = upload(folder, Bucket(deployment.client("s3", PATIENT), place, wanted.bucket))
+    asked = _as_asked(known, present.parameters, given)
+    with ChangeSet.create(client, stack, url, asked, status=present.status) as change_set:
+        changes = change_set.changes(deployment.sleep)
+        differing = _differing(present.parameters, parameters) if changes else []
+        show(changes, differing)
+        if not changes:
+            output.say("Nothing would change: the stack is as it should be.")
+            tell(present, changes, differing, "unchanged")
+            return ExitCode.DONE
+        if wanted.dry_run:
+            tell(present, changes, differing, "shown")
+            return ExitCode.DONE
+        prompts.confirm(f"Make these {len(changes)} changes?", yes=wanted.yes)
+        operation = change_set.execute(deployment.sleep)
+    _follow(operation, f"the deployment of {stack}")
+    tell(present, changes, differing, "deployed")
+    output.say(f"Version {installed.version()} is deployed. {_next_step(present, parameters)}")
+    return ExitCode.DONE
+
+
+# ---- what is checked first ----
+
+
+def _check(known: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, str]) -> None:
+    wrong = {name: value for name, value in parameters.items() if not is_allowed(value, known[name])}
+    if not wrong:
+        return
+    reasons = "; ".join(
+        f"{option_of(name)} {value or repr('')} {known[name].get('ConstraintDescription', 'is not allowed')}"
+        for name, value in wrong.items()
+    )
+    hints = [f"did you mean {meant}?" for name, value in wrong.items() if (meant := _meant(value, known[name]))]
+    raise UsageError(reasons, " ".join(hints) or "see: rolekeeper deploy --help")
+
+
+def _meant(value: str, parameter: Mapping[str, Any]) -> str | None:
+    """What is allowed and near to what was given."""
+    allowed = [str(each) for each in parameter.get("AllowedValues", ())]
+    near = [*get_close_matches(value.lower(), allowed, n=1), *get_close_matches(value, allowed, n=1)]
+    tried = [*near, f"/{value.strip('/')}/", f"rate({value})", value.lower(), value.upper(), value.strip()]
+    return next((each for each in tried if is_allowed(each, parameter)), None)
+
+
+def _check_version(present: Present, wanted: Wanted, stack: str) -> None:
+    if wanted.upgrade and not present.is_deployed:
+        raise ConfigurationError(f"there is no deployment '{stack}' to upgrade", "make one: rolekeeper deploy")
+    ours = installed.version()
+    if present.version and ordered(present.version) > ordered(ours) and not wanted.allow_downgrade:
+        raise CommandError(
+            f"version {present.version} is deployed, which is newer than this {ours}",
+            "upgrade the command, or go back with --allow-downgrade",
+        )
+
+
+# ---- parameters ----
+
+
+def _ask(known: Mapping[str, Mapping[str, Any]], present: Mapping[str, str]) -> Parameters:
+    """Ask for each parameter until it is allowed; returns the answers that differ from what is in brackets."""
+    output.say("Enter keeps what is in brackets, and a space empties it.")
+    answers: Parameters = {}
+    for name, parameter in known.items():
+        default = present.get(name, str(parameter["Default"]))
+        output.say(f"\n{name}: {' '.join(str(parameter['Description']).split())}")
+        while True:
+            answer = click.prompt(f"{name} [{default}]", default="", show_default=False, err=True)
+            value = answer.strip() if answer else default
+            if is_allowed(value, parameter):
+                break
+            output.bad([parameter.get("ConstraintDescription", "is not allowed")])
+        if value != default:
+            answers[name] = value
+    return answers
+
+
+def _as_asked(
+    known: Mapping[str, Any], present: Mapping[str, str], given: Mapping[str, str]
+) -> list[Mapping[str, Any]]:
+    """The parameters as CloudFormation takes them; one that is new in the template has its default."""
+    kept = [name for name in known if name in present and name not in given]
+    return [
+        *({"ParameterKey": name, "ParameterValue": value} for name, value in given.items()),
+        *({"ParameterKey": name, "UsePreviousValue": True} for name in kept),
+    ]
+
+
+def _differing(present: Mapping[str, str], parameters: Mapping[str, str]) -> list[dict[str, str | None]]:
+    return [
+        {"parameter": name, "value": value, "was": present.get(name)}
+        for name, value in parameters.items()
+        if present.get(name) != value
+    ]
+
+
+# ---- what happens ----
+
+
+def _follow(operation: Operation, what: str) -> None:
+    status, failures = follow(operation)
+    if status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
+        return
+    raise failed(f"{what} failed ({status})", failures, _REMEDIES.get(status, "repair the stack in CloudFormation"))
+
+
+def _remove_what_failed(deployment: Deployment, client: Any, present: Present, wanted: Wanted) -> None:
+    """Delete the empty stack that an earlier, failed creation left."""
+    stack = deployment.stack_name
+    if wanted.dry_run:
+        raise ConfigurationError(
+            f"the first deployment of '{stack}' failed, and its empty stack is in the way", "deploy without --dry-run"
+        )
+    output.say(f"The first deployment of {stack} failed; its empty stack has to be deleted before.")
+    prompts.confirm("Delete it?", yes=wanted.yes)
+    operation = Operation(client, present.id, deployment.sleep)
+    client.delete_stack(StackName=present.id)
+    status, failures = follow(operation)
+    if status != "DELETE_COMPLETE":
+        raise failed(f"the empty stack {stack} can't be deleted ({status})", failures, "delete it in CloudFormation")
+
+
+def _next_step(present: Present, parameters: Mapping[str, str]) -> str:
+    if present.is_deployed:
+        return "See: rolekeeper doctor"
+    if parameters["Mode"] == "observe":
+        return "It only observes; write mappings, see: rolekeeper plan; then: rolekeeper mode enforce"
+    return "Write mappings: rolekeeper mapping set"

@@ -1,0 +1,206 @@
+"""`rolekeeper destroy`: delete the stack, after saying what happens to instances, tables and mappings.
+
+Deleting detaches nothing: instances keep their roles, which nobody changes from then on. Who wants them gone has them
+detached first, while Rolekeeper is paused: otherwise it would attach them again.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rolekeeper.aws.errors import AwsRefusalError, NotFoundError
+from rolekeeper.model.instance import Association, AssociationState, Instance
+from rolekeeper.storage import layout
+from rolekeeper.storage.table import Update
+from rolekeeper_cli import fleet, output, prompts, render
+from rolekeeper_cli.change_set import Operation, describe
+from rolekeeper_cli.deploy import PATIENT
+from rolekeeper_cli.deployed_stack import TABLES, is_ours
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.deployment_view import failed, follow
+from rolekeeper_cli.edits import mapping_rows
+from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode
+from rolekeeper_cli.files.reader import format_of
+from rolekeeper_cli.mapping_export import exported
+from rolekeeper_cli.progress import Progress
+from rolekeeper_cli.stack_parameters import TemplateLoader
+from rolekeeper_cli.tables import show_table
+
+# EC2 refills 5 changes of roles in a second for the whole account (docs/AWS_FACTS.md, "Throttles").
+_PACE_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for; None where a person at a terminal is asked.
+
+    Attributes:
+        export: the file that the mappings are written to first.
+        detach: detach the managed roles first.
+        confirm: the stack's name, typed beforehand.
+    """
+
+    export: str | None = None
+    detach: bool | None = None
+    confirm: str | None = None
+
+
+type Carried = list[tuple[Instance, Association]]
+
+
+def destroy(deployment: Deployment, wanted: Wanted) -> ExitCode:
+    """Say what would happen, ask for the stack's name, and delete the stack.
+
+    Raises:
+        CommandError: it can't be done, or something of it failed; the message says what.
+    """
+    stack, client = deployment.stack_name, deployment.client("cloudformation", PATIENT)
+    prompts.require_word(stack, wanted.confirm)
+    stack_id = _stack_id(client, stack)
+    kept = dict(_kept(client, stack_id))
+    # A stack that never came to be has no tables, and nothing of it was ever attached.
+    works = deployment.outputs.keys() >= TABLES
+    carried = list(_carried(deployment)) if works else []
+    mappings = len(mapping_rows(deployment).all()) if works else 0
+    output.say(f"Stack {stack} in {deployment.session.region_name}, account {deployment.caller.account}.")
+    _show(kept, len(carried), mappings)
+    target = wanted.export
+    if mappings and target is None and prompts.offer(f"Export the {mappings:,} mappings to a file first?"):
+        target = _free_name(stack, str(deployment.session.region_name))
+    detach = wanted.detach
+    if carried and detach is None:
+        detach = prompts.offer(
+            f"Detach the managed role from {len(carried):,} instances first? They lose what it allows at once."
+        )
+    prompts.confirm_word(stack, f"Delete the stack {stack}?", wanted.confirm)
+    if target and works:
+        _export(deployment, target)
+    if detach and works:
+        _pause(deployment)
+        _detach(deployment, carried)
+    _delete(deployment, client, stack, stack_id)
+    # What ran when the pause was written may have attached one more since.
+    left = _detach(deployment, list(_carried(deployment))) if detach and works else carried
+    _tell(kept, mappings, target, len(carried) - len(left), left)
+    return ExitCode.DONE
+
+
+# ---- what there is ----
+
+
+def _stack_id(client: Any, stack: str) -> str:
+    found = describe(client, stack)
+    if found is None:
+        raise ConfigurationError(f"there is no stack '{stack}'", "say where it is: --stack, --region, --profile")
+    if not is_ours(found):
+        raise ConfigurationError(f"stack '{stack}' isn't Rolekeeper's", "give another name: --stack")
+    if found["StackStatus"].endswith("_IN_PROGRESS"):
+        raise ConfigurationError(f"stack '{stack}' is {found['StackStatus']}", "try again when it is done")
+    return str(found["StackId"])
+
+
+def _kept(client: Any, stack_id: str) -> Iterator[tuple[str, str]]:
+    """What the deployed template has CloudFormation retain, by name in the template, with AWS's name."""
+    # Some SDKs have read it as JSON already.
+    body = client.get_template(StackName=stack_id, TemplateStage="Processed")["TemplateBody"]
+    template = body if isinstance(body, dict) else yaml.load(body, TemplateLoader)  # noqa: S506  # a SafeLoader
+    for page in client.get_paginator("list_stack_resources").paginate(StackName=stack_id):
+        for each in page["StackResourceSummaries"]:
+            declared = template["Resources"].get(each["LogicalResourceId"], {})
+            if declared.get("DeletionPolicy") == "Retain":
+                yield each["LogicalResourceId"], each.get("PhysicalResourceId", "")
+
+
+def _carried(deployment: Deployment) -> Iterator[tuple[Instance, Association]]:
+    """The instances that carry a managed role."""
+    manages = deployment.settings.ownership.manages
+    with Progress(None, "instances looked at") as progress:
+        for page in progress.pages(fleet.pages(deployment)):
+            associations = deployment.app.ec2.associations([each.key.id for each in page])
+            for instance in page:
+                found = associations.get(instance.key.id)
+                if found and found.state is not AssociationState.DISASSOCIATING and manages(found.profile_arn):
+                    yield instance, found
+
+
+def _show(kept: dict[str, str], carried: int, mappings: int) -> None:
+    if output.options().output != "table" or output.options().query:
+        return
+    rows = [
+        ("instances", f"{carried:,} carry a managed role and keep it; nobody changes it from then on"),
+        ("mappings", f"{mappings:,} are in the mapping table, which is kept; no tag means a role any longer"),
+        *((name, f"{physical}: kept, protected against deletion") for name, physical in kept.items()),
+        ("roles, profiles", "those under the role path are kept"),
+        ("the rest", "functions, queues with their messages, rules, alarms and logs are deleted"),
+    ]
+    show_table(("what", "would happen"), rows)
+
+
+# ---- what is done ----
+
+
+def _free_name(stack: str, region: str) -> str:
+    """A file that isn't there yet."""
+    numbers = ["", *(f"-{number}" for number in range(2, 100))]
+    return next(name for each in numbers if not Path(name := f"mappings-{stack}-{region}{each}.yaml").exists())
+
+
+def _export(deployment: Deployment, target: str) -> None:
+    text, count = exported(deployment, format_of(target, None))
+    try:
+        with Path(target).open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise CommandError(
+            f"{target} can't be written: {error.strerror}", "nothing was deleted; name another file"
+        ) from error
+    output.say(f"Mappings exported to {target}: {count:,}.")
+
+
+def _pause(deployment: Deployment) -> None:
+    store, why = deployment.app.store, "the deployment is being deleted"
+    update = Update().set({"paused": True, "by": deployment.caller.arn, "reason": why})
+    store.write(store.update(layout.CONTROL, update))
+
+
+def _detach(deployment: Deployment, carried: Carried) -> Carried:
+    """Detach these, and return those that couldn't be."""
+    left: Carried = []
+    with Progress(len(carried), "roles detached") as progress:
+        for instance, association in progress.over(carried):
+            try:
+                deployment.app.ec2.disassociate(instance.key, association.id)
+            except NotFoundError:
+                continue
+            except AwsRefusalError as error:
+                progress.hide()
+                output.warn(f"{instance.key.id} keeps its role: {error.message}")
+                left.append((instance, association))
+            deployment.sleep(_PACE_SECONDS)
+    return left
+
+
+def _delete(deployment: Deployment, client: Any, stack: str, stack_id: str) -> None:
+    operation = Operation(client, stack_id, deployment.sleep)
+    client.delete_stack(StackName=stack_id)
+    status, failures = follow(operation)
+    if status != "DELETE_COMPLETE":
+        raise failed(f"the deletion of {stack} failed ({status})", failures, "fix that and run it again")
+
+
+def _tell(kept: dict[str, str], mappings: int, target: str | None, detached: int, left: Carried) -> None:
+    document = {
+        "outcome": "destroyed",
+        "kept": [{"resource": name, "name": physical} for name, physical in kept.items()],
+        "mappings": mappings,
+        "exported": target,
+        "detached": detached,
+        "carrying": [instance.key.id for instance, _ in left],
+    }
+    render.show(document, lambda: None)
+    output.say(f"Deleted. {detached:,} roles were detached; {len(left):,} instances carry one still.")
+    for name, physical in kept.items():
+        output.say(f"Kept: {name} {physical}. To delete it for good, switch off its deletion protection first.")

@@ -1,0 +1,47 @@
+"""Where the files are that go with the command: beside its modules once the wheel is installed, else in the clone."""
+
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+from rolekeeper_cli.errors import ConfigurationError
+
+_BESIDE = Path(__file__).parent / "artifacts"
+_CLONE = Path(__file__).parents[2]
+
+
+def is_clone() -> bool:
+    """Whether the modules are those of a clone, which the SAM CLI deploys."""
+    return not _BESIDE.is_dir() and (_CLONE / "template.yaml").exists()
+
+
+def file(name: str) -> Path:
+    """A file of the repository that is in the wheel too, as `template.yaml`.
+
+    Raises:
+        ConfigurationError: the wheel was built without such files.
+    """
+    for folder in (_BESIDE, _CLONE):
+        if (folder / name).exists():
+            return folder / name
+    raise _incomplete()
+
+
+def artifacts() -> Path:
+    """The folder with the built layer and functions, which only the wheel has.
+
+    Raises:
+        ConfigurationError: this is no wheel that `make wheel` built.
+    """
+    if not (_BESIDE / "layer.zip").exists():
+        raise _incomplete()
+    return _BESIDE
+
+
+def version() -> str:
+    """The version of the command, and of what it deploys."""
+    return version_of("rolekeeper")
+
+
+def _incomplete() -> ConfigurationError:
+    what = "this installation of rolekeeper has the command alone, and nothing to deploy"
+    return ConfigurationError(what, "in a clone, run: make deploy; or: make wheel, and install the wheel from dist/")

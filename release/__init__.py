@@ -1,0 +1,1 @@
+"""How a release is made: what goes into the wheel beside the modules."""

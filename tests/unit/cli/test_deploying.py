@@ -1,0 +1,330 @@
+"""deploy and upgrade: what would change is shown and asked about, what is deployed stays, and a failure says why."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fakes.cloudformation import FakeCloudFormation, change
+from fixtures.terminal import Terminal, lines
+from rolekeeper_cli import deploy, installed, parameter_options, template_parameters
+from rolekeeper_cli.change_set import Event
+from rolekeeper_cli.deployment_view import Watcher
+from rolekeeper_cli.stack_parameters import TemplateLoader
+from support.templates import ROOT
+
+VERSION = installed.version()
+FUNCTION = change("Modify", "OnRetry", "AWS::Lambda::Function", "False", "Environment")
+
+
+class Uploads:
+    """In the place of the bucket: where the template would be."""
+
+    def __init__(self) -> None:
+        self.buckets: list[Any] = []
+
+    def __call__(self, _folder: Path, bucket: Any) -> str:
+        self.buckets.append(bucket.name)
+        return "https://s3/template"
+
+
+@pytest.fixture
+def stack(terminal: Terminal) -> FakeCloudFormation:
+    made = FakeCloudFormation()
+    terminal.clients |= {"cloudformation": made, "s3": None}
+    return made
+
+
+@pytest.fixture(autouse=True)
+def uploads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Uploads:
+    made = Uploads()
+    monkeypatch.setattr(deploy, "upload", made)
+    monkeypatch.setattr(installed, "artifacts", lambda: tmp_path)
+    return made
+
+
+def asked(stack: FakeCloudFormation) -> dict[str, str | None]:
+    """The parameters of the change set; None for one that keeps its value."""
+    given = stack.asked("create_change_set")["Parameters"]
+    assert all("ParameterValue" in each or each["UsePreviousValue"] is True for each in given)
+    return {each["ParameterKey"]: each.get("ParameterValue") for each in given}
+
+
+# ---- a first deployment ----
+
+
+def test_a_first_deployment_makes_a_stack_of_the_templates_defaults(
+    terminal: Terminal, stack: FakeCloudFormation, uploads: Uploads
+) -> None:
+    stack.changes = [change("Add", "WorkQueue", "AWS::SQS::Queue")]
+    ran = terminal("deploy", "--yes", "--alarm-email", "ops@example.com")
+    assert ran.exit_code == 0, ran.output
+    assert stack.calls == ["create_change_set", "execute_change_set"]
+    created = stack.asked("create_change_set")
+    assert (created["ChangeSetType"], created["TemplateURL"]) == ("CREATE", "https://s3/template")
+    assert created["Capabilities"] == ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+    assert asked(stack) == {"AlarmEmail": "ops@example.com"}
+    assert uploads.buckets == ["rolekeeper-artifacts-123456789012-us-east-1"]
+    assert f"Stack rolekeeper in us-east-1, account 123456789012: new, with version {VERSION}" in ran.stderr
+    assert "Add WorkQueue AWS::SQS::Queue" in lines(ran.stdout)
+    assert "AlarmEmail ops@example.com" in lines(ran.stdout)
+    assert "CREATE_COMPLETE          WorkQueue (AWS::SQS::Queue)" in ran.stderr
+    assert "rolekeeper mode enforce" in ran.stderr
+
+
+def test_who_says_no_leaves_nothing_behind(terminal: Terminal, stack: FakeCloudFormation) -> None:
+    stack.changes = [change("Add", "WorkQueue", "AWS::SQS::Queue")]
+    ran = terminal.types("n\n", "deploy")
+    assert ran.exit_code == 1
+    assert "Make these 1 changes?" in ran.stderr
+    assert stack.calls == ["create_change_set", "delete_change_set", "delete_stack"]
+    assert stack.status is None
+
+
+def test_a_stack_that_another_change_set_waits_for_is_left_with_it(
+    terminal: Terminal, stack: FakeCloudFormation
+) -> None:
+    stack.status, stack.changes = "REVIEW_IN_PROGRESS", [change("Add", "WorkQueue", "AWS::SQS::Queue")]
+    assert terminal.types("n\n", "deploy").exit_code == 1
+    assert stack.calls == ["create_change_set", "delete_change_set"]
+
+
+def test_a_first_deployment_that_failed_is_removed_before_the_next(
+    terminal: Terminal, stack: FakeCloudFormation
+) -> None:
+    stack.status, stack.changes = "ROLLBACK_COMPLETE", [change("Add", "WorkQueue", "AWS::SQS::Queue")]
+    assert terminal("deploy", "--dry-run").exit_code == 253
+    assert stack.calls == []
+    ran = terminal("deploy", "--yes")
+    assert ran.exit_code == 0, ran.output
+    assert stack.calls == ["delete_stack", "create_change_set", "execute_change_set"]
+
+
+# ---- what is deployed stays ----
+
+
+def test_each_parameter_stays_but_for_those_that_are_given(terminal: Terminal, stack: FakeCloudFormation) -> None:
+    stack.deployed(Mode="enforce", MaxChangesPerEdit="50", GoneParameter="x")
+    stack.changes = [FUNCTION]
+    ran = terminal("deploy", "--yes", "--sweep-schedule", "rate(1 hour)")
+    assert ran.exit_code == 0, ran.output
+    assert stack.asked("create_change_set")["ChangeSetType"] == "UPDATE"
+    assert asked(stack) == {"SweepSchedule": "rate(1 hour)", "Mode": None, "MaxChangesPerEdit": None}
+    assert "Modify OnRetry AWS::Lambda::Function no Environment" in lines(ran.stdout)
+    assert not [line for line in lines(ran.stdout) if line.startswith(("Mode ", "MaxChangesPerEdit "))]
+
+
+def test_where_nothing_would_change_it_says_so(terminal: Terminal, stack: FakeCloudFormation) -> None:
+    stack.deployed(Mode="enforce")
+    ran = terminal("upgrade", "--yes")
+    assert ran.exit_code == 0
+    assert "Nothing would change" in ran.stderr
+    assert stack.calls == ["create_change_set", "delete_change_set"]
+
+
+def test_for_programs_it_is_one_document(terminal: Terminal, stack: FakeCloudFormation) -> None:
+    stack.deployed(Mode="enforce")
+    stack.changes = [FUNCTION]
+    document = terminal.document("deploy", "--yes", "--mode", "observe")
+    [mode] = [each for each in document["parameters"] if each["parameter"] == "Mode"]
+    assert mode == {"parameter": "Mode", "value": "observe", "was": "enforce"}
+    assert document["changes"] == [
+        {
+            "action": "Modify",
+            "resource": "OnRetry",
+            "type": "AWS::Lambda::Function",
+            "replacement": "no",
+            "properties": ["Environment"],
+        }
+    ]
+    assert (document["outcome"], document["deployed_version"]) == ("deployed", "0.1.0")
+
+
+def test_a_dry_run_shows_it_and_leaves_it(terminal: Terminal, stack: FakeCloudFormation) -> None:
+    stack.deployed()
+    stack.changes = [FUNCTION]
+    assert terminal.document("deploy", "--dry-run")["outcome"] == "shown"
+    assert stack.calls == ["create_change_set", "delete_change_set"]
+
+
+def test_a_table_that_would_be_replaced_is_pointed_at(terminal: Terminal, stack: FakeCloudFormation) -> None:
+    stack.deployed()
+    stack.changes = [change("Modify", "MappingTable", "AWS::DynamoDB::Table", "True", "KeySchema")]
+    ran = terminal("deploy", "--dry-run")
+    assert "MappingTable would be another, empty table" in ran.stderr
+    assert "Modify MappingTable AWS::DynamoDB::Table yes KeySchema" in lines(ran.stdout)
+    stack.changes = [change("Modify", "MappingTable", "AWS::DynamoDB::Table", "False", "Tags")]
+    assert "another, empty table" not in terminal("deploy", "--dry-run").stderr
+
+
+# ---- guided ----
+
+
+def test_guided_asks_for_each_parameter_until_it_is_allowed(terminal: Terminal, stack: FakeCloudFormation) -> None:
+    stack.deployed(Mode="enforce", MaxChangesPerEdit="50")
+    stack.changes = [FUNCTION]
+    answers = ["on", "observe", *[""] * 5, "40", *[""] * 18, "y"]
+    ran = terminal.types("\n".join(answers) + "\n", "deploy", "--guided", "--log-level", "DEBUG")
+    assert ran.exit_code == 0, ran.output
+    assert "Mode [enforce]: " in ran.stderr
+    assert "must be observe or enforce" in ran.stderr
+    assert "LogLevel [DEBUG]: " in ran.stderr
+    assert asked(stack) == {"Mode": "observe", "MaxChangesPerEdit": "40", "LogLevel": "DEBUG"}
+
+
+@pytest.mark.parametrize("line", [("deploy",), ("upgrade",), ("deploy", "--guided", "--yes")])
+def test_where_nobody_can_be_asked_nothing_begins(
+    terminal: Terminal, stack: FakeCloudFormation, line: tuple[str, ...]
+) -> None:
+    ran = terminal(*line)
+    assert ran.exit_code == 252
+    assert stack.calls == []
+
+
+# ---- what is refused before anything is uploaded ----
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--mode", "enforc", "did you mean enforce?"),
+        ("--mode", "Enforce", "did you mean enforce?"),
+        ("--role-path", "org/roles", "did you mean /org/roles/?"),
+        ("--sweep-schedule", "1 hour", "did you mean rate(1 hour)?"),
+        ("--log-level", "debug", "did you mean DEBUG?"),
+        ("--workers", "1", "must be 2 to 100"),
+        ("--alarm-email", "ops", "must be empty or an email address"),
+    ],
+)
+def test_a_value_that_isnt_allowed_is_refused_with_what_is(  # its example
+    terminal: Terminal, stack: FakeCloudFormation, uploads: Uploads, option: str, value: str, said: str
+) -> None:
+    ran = terminal("deploy", "--yes", option, value)
+    assert ran.exit_code == 252
+    assert f"{option} {value} must " in ran.stderr
+    assert said in ran.stderr
+    assert (stack.calls, uploads.buckets) == ([], [])
+
+
+def test_a_newer_version_is_not_replaced_by_an_older_one_unless_told(
+    terminal: Terminal, stack: FakeCloudFormation
+) -> None:
+    stack.deployed(version="0.10.0")
+    stack.changes = [FUNCTION]
+    for command in ("upgrade", "deploy"):
+        ran = terminal(command, "--yes")
+        assert ran.exit_code == 1
+        assert f"version 0.10.0 is deployed, which is newer than this {VERSION}" in ran.stderr
+    assert stack.calls == []
+    ran = terminal("upgrade", "--yes", "--allow-downgrade")
+    assert ran.exit_code == 0
+    assert f"version 0.10.0 is deployed, and would be {VERSION}" in ran.stderr
+
+
+def test_an_older_version_is_named_and_upgraded(terminal: Terminal, stack: FakeCloudFormation) -> None:
+    stack.deployed(version="0.0.9")
+    stack.changes = [FUNCTION]
+    assert f"version 0.0.9 is deployed, and would be {VERSION}" in terminal("upgrade", "--yes").stderr
+    stack.deployed(version="")
+    assert "an earlier one, which has no number" in terminal("upgrade", "--yes").stderr
+
+
+def test_without_a_deployment_there_is_nothing_to_upgrade(terminal: Terminal, stack: FakeCloudFormation) -> None:
+    ran = terminal("upgrade", "--yes")
+    assert ran.exit_code == 253
+    assert "rolekeeper deploy" in ran.stderr
+    assert stack.calls == []
+
+
+@pytest.mark.parametrize(
+    ("status", "description", "said"),
+    [
+        ("UPDATE_COMPLETE", "Another product.", "isn't Rolekeeper's"),
+        ("ROLLBACK_COMPLETE", "Another product.", "isn't Rolekeeper's"),
+        ("UPDATE_IN_PROGRESS", "Rolekeeper. X", "CloudFormation is at work on it"),
+        ("UPDATE_ROLLBACK_FAILED", "Rolekeeper. X", "is UPDATE_ROLLBACK_FAILED"),
+    ],
+)
+def test_a_stack_that_cant_be_deployed_to_is_left_alone(
+    terminal: Terminal, stack: FakeCloudFormation, status: str, description: str, said: str
+) -> None:
+    stack.status, stack.description = status, description
+    ran = terminal("deploy", "--yes")
+    assert ran.exit_code == 253
+    assert said in ran.stderr
+    assert stack.calls == []
+
+
+# ---- what goes wrong ----
+
+
+def test_a_failure_names_the_resource_and_its_reason_and_no_follow_up(
+    terminal: Terminal, stack: FakeCloudFormation
+) -> None:
+    stack.deployed()
+    stack.changes, stack.ends = [FUNCTION], "UPDATE_ROLLBACK_COMPLETE"
+    stack.failures = [
+        ("OnScheduleSweep", "AWS::Events::Rule", "Parameter ScheduleExpression is not valid."),
+        ("OnRetry", "AWS::Lambda::Function", "Resource update cancelled"),
+    ]
+    ran = terminal("deploy", "--yes")
+    assert ran.exit_code == 254
+    *_, error, remedy = ran.stderr.splitlines()
+    assert error == (
+        "Error: the deployment of rolekeeper failed (UPDATE_ROLLBACK_COMPLETE): "
+        "OnScheduleSweep (AWS::Events::Rule): Parameter ScheduleExpression is not valid."
+    )
+    assert "the stack is as it was before" in remedy
+
+
+def test_what_cloudformation_refuses_at_once_is_said_in_its_words(
+    terminal: Terminal, stack: FakeCloudFormation
+) -> None:
+    stack.deployed()
+    stack.refusal = "Transform AWS::Serverless-2016-10-31 failed with: no"
+    ran = terminal("deploy", "--yes")
+    assert ran.exit_code == 254
+    assert "failed with: no" in ran.stderr
+    assert stack.calls == ["create_change_set", "delete_change_set"]
+
+
+def test_what_is_waited_for_long_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    watcher = Watcher()
+    for resource in ("Key", "Table"):
+        watcher.happened(Event(resource, "AWS::X", "CREATE_IN_PROGRESS", "", is_stack=False))
+    watcher.happened(Event("Key", "AWS::X", "CREATE_COMPLETE", "", is_stack=False))
+    for _ in range(29):
+        watcher.nothing_new()
+    assert capsys.readouterr().err.count("CloudFormation is still at work on Table.\n") == 1
+
+
+# ---- the options ----
+
+
+def test_each_parameter_of_the_template_is_an_option() -> None:
+    declared = yaml.load((ROOT / "template.yaml").read_text(), TemplateLoader)["Parameters"]
+    assert list(template_parameters.PARAMETERS) == list(declared)
+    made = Path(template_parameters.__file__).read_text()
+    remedy = "run: .venv/bin/python -m rolekeeper_cli.parameter_options > cli/rolekeeper_cli/template_parameters.py"
+    assert made == parameter_options.source(), remedy
+
+
+def test_an_option_leads_back_to_its_parameter() -> None:
+    for name in template_parameters.PARAMETERS:
+        click_name = parameter_options.option_of(name).removeprefix("--").replace("-", "_")
+        assert parameter_options.named({click_name: "x", "mode" if name != "Mode" else "workers": None}) == {name: "x"}
+
+
+def test_allowed_values_are_completed(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMP_WORDS", "rolekeeper deploy --mode en")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    monkeypatch.setenv("_ROLEKEEPER_COMPLETE", "bash_complete")
+    assert terminal().stdout == "plain,enforce\n"
+
+
+def test_the_version_is_the_templates() -> None:
+    outputs = yaml.load((ROOT / "template.yaml").read_text(), TemplateLoader)["Outputs"]
+    assert outputs["Version"]["Value"] == VERSION
+    assert json.dumps(outputs["Version"])

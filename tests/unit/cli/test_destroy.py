@@ -1,0 +1,136 @@
+"""destroy: it says what would happen, keeps what must not be lost, and does nothing without the stack's name."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fakes.cloudformation import FakeCloudFormation
+from fixtures.account import refusing
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal, lines
+from rolekeeper.storage import layout
+
+
+@pytest.fixture
+def stack(terminal: Terminal) -> FakeCloudFormation:
+    made = FakeCloudFormation()
+    made.deployed()
+    retained = {"Type": "AWS::DynamoDB::Table", "DeletionPolicy": "Retain"}
+    made.template = {"Resources": {"MappingTable": retained, "WorkQueue": {"Type": "AWS::SQS::Queue"}}}
+    made.resources = {"MappingTable": "rolekeeper-MappingTable-1", "WorkQueue": "q"}
+    terminal.clients |= {"cloudformation": made}
+    return made
+
+
+@pytest.fixture
+def web(desk: MappingsFixture) -> str:
+    """An instance that carries a managed role, which a mapping gives it."""
+    desk.role("web")
+    desk.world.profile("web")
+    desk.put("app=web", role="web")
+    desk.publish("app=web")
+    instance = desk.world.running(Name="web-1", app="web")
+    desk.world.attach_by_hand(instance, "web")
+    return instance
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_it_says_what_happens_to_instances_tables_and_mappings(
+    terminal: Terminal, stack: FakeCloudFormation, web: str
+) -> None:
+    assert web
+    ran = terminal("destroy", "--confirm", "rolekeeper")
+    assert ran.exit_code == 0, ran.output
+    shown = lines(ran.stdout)
+    assert "instances 1 carry a managed role and keep it; nobody changes it from then on" in shown
+    assert "MappingTable rolekeeper-MappingTable-1: kept, protected against deletion" in shown
+    assert any(line.startswith("mappings 1 are in the mapping table") for line in shown)
+    assert not any(line.startswith("WorkQueue") for line in shown)
+    assert stack.calls == ["delete_stack"]
+    assert "Deleted. 0 roles were detached; 1 instances carry one still." in ran.stderr
+
+
+def test_without_its_name_nothing_happens(terminal: Terminal, stack: FakeCloudFormation, web: str) -> None:
+    assert web
+    assert terminal("destroy").exit_code == 252
+    assert terminal("destroy", "--confirm", "roleKeeper").exit_code == 252
+    ran = terminal.types("n\nn\nrolekeepr\n", "destroy")
+    assert ran.exit_code == 1
+    assert "nothing was changed" in ran.stderr
+    assert stack.calls == []
+
+
+def test_a_person_is_offered_to_export_and_to_detach_first(
+    terminal: Terminal, stack: FakeCloudFormation, desk: MappingsFixture, web: str, here: Path
+) -> None:
+    ran = terminal.types("y\ny\nrolekeeper\n", "destroy")
+    assert ran.exit_code == 0, ran.output
+    assert "Export the 1 mappings to a file first?" in ran.stderr
+    assert "Detach the managed role from 1 instances first?" in ran.stderr
+    written = yaml.safe_load((here / "mappings-rolekeeper-us-east-1.yaml").read_text())
+    assert written["mappings"] == [{"tag_key": "app", "tag_value": "web", "role": "web"}]
+    assert desk.world.carries(web) == ""
+    assert desk.world.store.get([layout.CONTROL])[layout.CONTROL]["paused"] is True, "or it would be attached again"
+    assert stack.calls == ["delete_stack"]
+    assert "1 roles were detached; 0 instances" in ran.stderr
+
+
+def test_who_detaches_does_it_before_the_stack_is_gone(
+    terminal: Terminal, stack: FakeCloudFormation, desk: MappingsFixture, web: str
+) -> None:
+    stack.ends, stack.failures = "DELETE_FAILED", [("WorkQueue", "AWS::SQS::Queue", "is in use")]
+    ran = terminal("destroy", "--detach", "--confirm", "rolekeeper")
+    assert ran.exit_code == 254
+    assert "the deletion of rolekeeper failed (DELETE_FAILED): WorkQueue (AWS::SQS::Queue): is in use" in ran.stderr
+    assert desk.world.carries(web) == ""
+
+
+def test_what_cant_be_detached_is_named(
+    terminal: Terminal, stack: FakeCloudFormation, desk: MappingsFixture, web: str
+) -> None:
+    desk.world.calls.before("DisassociateIamInstanceProfile", refusing("UnauthorizedOperation"))
+    desk.world.calls.before("DisassociateIamInstanceProfile", refusing("UnauthorizedOperation"))
+    document = terminal.document("destroy", "--detach", "--confirm", "rolekeeper")
+    assert (document["carrying"], document["detached"]) == ([web], 0)
+    assert stack.calls == ["delete_stack"]
+
+
+def test_foreign_roles_are_never_detached(terminal: Terminal, stack: FakeCloudFormation, desk: MappingsFixture) -> None:
+    desk.role("node", path="/")
+    desk.world.profile("node", path="/")
+    instance = desk.world.running()
+    desk.world.attach_by_hand(instance, "node")
+    document = terminal.document("destroy", "--detach", "--confirm", "rolekeeper")
+    assert (document["detached"], document["carrying"]) == (0, [])
+    assert desk.world.carries(instance)
+    assert stack.calls == ["delete_stack"]
+
+
+def test_an_export_overwrites_nothing_and_nothing_is_deleted_without_it(
+    terminal: Terminal, stack: FakeCloudFormation, web: str, here: Path
+) -> None:
+    assert web
+    (here / "there.yaml").write_text("mine")
+    ran = terminal("destroy", "--export", "there.yaml", "--confirm", "rolekeeper")
+    assert ran.exit_code == 1
+    assert "nothing was deleted" in ran.stderr
+    assert (here / "there.yaml").read_text() == "mine"
+    assert stack.calls == []
+
+
+@pytest.mark.parametrize(
+    ("status", "description"),
+    [(None, "Rolekeeper. X"), ("UPDATE_COMPLETE", "Another product."), ("UPDATE_IN_PROGRESS", "Rolekeeper. X")],
+)
+def test_a_stack_that_isnt_there_isnt_ours_or_is_busy_is_left_alone(
+    terminal: Terminal, stack: FakeCloudFormation, status: str | None, description: str
+) -> None:
+    stack.status, stack.description = status, description
+    assert terminal("destroy", "--confirm", "rolekeeper").exit_code == 253
+    assert stack.calls == []
