@@ -195,7 +195,7 @@ wheel: .venv/done .envs/sam/done ## the command with all that a deployment needs
 	@# The layer as `sam build` makes it; the SAM CLI's environment has the Python 3.13 with pip.
 	@PATH="$$PWD/.envs/sam/bin:$$PATH" PYTHONHASHSEED=0 $(MAKE) --no-print-directory --directory layers/rolekeeper \
 		build-RolekeeperLayer ARTIFACTS_DIR="$(abspath $(WHEEL_BUILD))/layer" >/dev/null
-	@.venv/bin/python -m release.artifacts $(WHEEL_BUILD)/layer $(WHEEL_BUILD)/artifacts
+	@.venv/bin/python -m tools.artifacts $(WHEEL_BUILD)/layer $(WHEEL_BUILD)/artifacts
 	@ROLEKEEPER_ARTIFACTS="$(abspath $(WHEEL_BUILD))/artifacts" .venv/bin/python -m hatchling build --target wheel --directory $(WHEEL_DIR)
 
 .PHONY: deploy

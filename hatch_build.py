@@ -5,7 +5,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-#: Names the folder that `release/artifacts.py` wrote.
+#: Names the folder that `tools/artifacts.py` wrote.
 VARIABLE = "ROLEKEEPER_ARTIFACTS"
 
 

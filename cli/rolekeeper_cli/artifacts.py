@@ -144,7 +144,7 @@ def upload(folder: Path, bucket: Bucket) -> str:
     """Upload what a deployment needs; returns the template's URL.
 
     Args:
-        folder: the artifacts, as `release/artifacts.py` writes them.
+        folder: the artifacts, as `tools/artifacts.py` writes them.
         bucket: takes them.
     """
     bucket.ensure()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from moto import mock_aws
-from release import artifacts as release
+from tools import artifacts as packed
 
 from fakes.calls import Calls
 from fakes.ec2 import client_error
@@ -194,7 +194,7 @@ def test_an_archive_has_the_same_bytes_whenever_it_is_made(tmp_path: Path) -> No
             (folder / name).write_text(name)
         os.utime(folder / "a.py", (number * 10**8, number * 10**8))
         (folder / "a.py").chmod(0o600 if number else 0o644)
-        release.archive(folder, "*.py", tmp_path / f"{number}.zip")
+        packed.archive(folder, "*.py", tmp_path / f"{number}.zip")
         made.append((tmp_path / f"{number}.zip").read_bytes())
     assert made[0] == made[1]
     with zipfile.ZipFile(tmp_path / "0.zip") as opened:
@@ -205,8 +205,8 @@ def test_an_archive_has_the_same_bytes_whenever_it_is_made(tmp_path: Path) -> No
 def test_the_wheels_files_are_where_they_are_in_a_clone(tmp_path: Path) -> None:
     (tmp_path / "layer/python").mkdir(parents=True)
     (tmp_path / "layer/python/module.py").write_text("x = 1\n")
-    release.collect(tmp_path / "layer", tmp_path / "artifacts")
-    for name in release.FILES:
+    packed.collect(tmp_path / "layer", tmp_path / "artifacts")
+    for name in packed.FILES:
         assert (tmp_path / "artifacts" / name).read_bytes() == (ROOT / name).read_bytes()
     with zipfile.ZipFile(tmp_path / "artifacts/functions.zip") as opened:
         assert sorted(opened.namelist()) == sorted(each.name for each in (ROOT / "functions").glob("*.py"))

@@ -1,4 +1,4 @@
-"""What the wheel carries for a deployment: `python -m release.artifacts LAYER FOLDER`, as `make wheel` runs it.
+"""What the wheel carries for a deployment: `python -m tools.artifacts LAYER FOLDER`, as `make wheel` runs it.
 
 The same sources give the same bytes: files are sorted, and carry no time and no owner.
 """

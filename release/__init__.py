@@ -1,1 +1,0 @@
-"""How a release is made: what goes into the wheel beside the modules."""
