@@ -14,8 +14,7 @@ from rolekeeper.telemetry import described
 from rolekeeper_cli import render, tables, who
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.fleet import Enforced, Seen, profile_name
-from rolekeeper_cli.fleet_plan import withheld
+from rolekeeper_cli.fleet import Enforced, Seen, profile_name, withheld
 from rolekeeper_cli.history import answered, entry_document
 from rolekeeper_cli.instances import find_instance, name_of, title
 

@@ -103,6 +103,12 @@ def look(deployment: Deployment, state: State, instances: Iterable[list[Instance
                     yield Seen.of(each, deployment)
 
 
+def withheld(deployment: Deployment) -> str:
+    """Why nothing may be changed now; empty when it may."""
+    found = deployment.app.state.read([], []).control.withholds(deployment.settings.mode)
+    return found.reason if found else ""
+
+
 def profile_name(arn: str) -> str | None:
     """A profile's name in its ARN; None for no profile."""
     return arn.rsplit("/", 1)[-1] or None

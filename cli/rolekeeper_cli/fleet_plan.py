@@ -9,7 +9,7 @@ from rolekeeper.model.instance import Action
 from rolekeeper.permissions.compare import Difference, PolicyReader, in_words
 from rolekeeper_cli import output, proposal, render, tables
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.fleet import Seen, profile_name
+from rolekeeper_cli.fleet import Seen, profile_name, withheld
 from rolekeeper_cli.instances import name_of
 from rolekeeper_cli.proposal import Proposal
 
@@ -155,12 +155,6 @@ def show(
     if why := withheld(deployment):
         output.say(f"No changes will be made now: {why}.")
     return tally
-
-
-def withheld(deployment: Deployment) -> str:
-    """Why nothing may be changed now; empty when it may."""
-    found = deployment.app.state.read([], []).control.withholds(deployment.settings.mode)
-    return found.reason if found else ""
 
 
 def _permissions(deployment: Deployment, tally: Tally) -> Iterator[tuple[Move, int, Difference]]:
