@@ -95,12 +95,19 @@ def named(deployment: Deployment, ids: Iterable[str]) -> Iterator[list[Instance]
 def look(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen]:
     """Look at pages of instances. One whose record is damaged is reported and left out."""
     with Progress(None, "instances looked at") as progress:
-        for page in progress.pages(instances):
-            for each in observe_page(page, deployment.app.ec2, state, deployment.now()):
-                if isinstance(each, Unreadable):
-                    output.warn(f"{each.key.id} is left out: {each.error.message}")
-                else:
-                    yield Seen.of(each, deployment)
+        for each in observed(deployment, state, progress.pages(instances)):
+            if isinstance(each, Unreadable):
+                output.warn(f"{each.key.id} is left out: {each.error.message}")
+            else:
+                yield Seen.of(each, deployment)
+
+
+def observed(
+    deployment: Deployment, state: State, instances: Iterable[list[Instance]]
+) -> Iterator[Observation | Unreadable]:
+    """What is observed of pages of instances."""
+    for page in instances:
+        yield from observe_page(page, deployment.app.ec2, state, deployment.now())
 
 
 def withheld(deployment: Deployment) -> str:

@@ -39,6 +39,7 @@ class Tally:
     actions: Counter[str] = field(default_factory=Counter)
     moves: Counter[Move] = field(default_factory=Counter)
     taken: Counter[str] = field(default_factory=Counter)
+    foreign: int = 0
 
     @property
     def changes(self) -> int:
@@ -50,6 +51,7 @@ class Tally:
         decision = seen.decision
         self.instances += 1
         self.actions[decision.action.value] += 1
+        self.foreign += decision.takes_over or decision.code == "occupied"
         if decision.action.mutates:
             move = Move(seen.carries, seen.should_carry, decision.role if decision.profile_arn else "")
             if move in self.moves or len(self.moves) < _MOVES:

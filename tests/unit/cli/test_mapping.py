@@ -250,7 +250,7 @@ def test_a_held_edit_is_shown_and_approved(terminal: Terminal, held: MappingsFix
     assert ran.stdout.startswith(
         "Revision 2 of workload=web is held: it would attach 0, replace 2 and detach 0 instances"
     )
-    assert "Serve revision 2?" in ran.stderr
+    assert "Publish revision 2 of workload=web, which changes 2 instances?" in ran.stderr
     assert held.shows("workload=web")[::2] == ("Published", 2)
     [newest, *_] = terminal.document("mapping", "history", "workload=web")
     assert (newest["claimed_by"], newest["approved_by"], newest["approver_claims"]) == ("al", USER_ID, CALLER)
