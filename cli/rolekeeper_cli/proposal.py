@@ -79,11 +79,13 @@ class Proposal:
         rows: what would change in the mapping table.
         edits: what would become of it, by key.
         served: the mappings and tombstones that would be served in the place of what is.
+        waiting: the table's other rows that say something else than what is in effect (`in_effect.waiting`).
     """
 
     rows: RowPlan = field(default_factory=RowPlan)
     edits: Sequence[Edit] = ()
     served: Mapping[MappingKey, PublishedMapping] = field(default_factory=dict)
+    waiting: Sequence[Mapping[str, Any]] = ()
 
 
 def propose(deployment: Deployment, specs: Sequence[MappingSpec], *, prune: bool) -> Proposal:

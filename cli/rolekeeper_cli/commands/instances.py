@@ -30,7 +30,7 @@ _STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
 def fleet(tags: tuple[str, ...], role: str, state: str | None, mapping: str | None, *, drift: bool) -> ExitCode:
     """List instances with the role that they carry and the one that they should carry.
 
-    They stand ok, in drift (Rolekeeper would change them), waiting, or held.
+    They stand ok, in drift (Rolekeeper would change them), waiting, or blocked.
     """
     from rolekeeper.model.instance import InstanceState
     from rolekeeper_cli import fleet_list
@@ -80,7 +80,7 @@ def explain(instance: str, *, ask_who: bool) -> ExitCode:
 def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -> ExitCode:
     """Show what Rolekeeper did to an instance.
 
-    Newest first: every change, wait, hold and pin, what caused it, and what AWS answered.
+    Newest first: every change, every wait, what blocked it and who pinned it, what caused that, and what AWS answered.
     """
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.history import control_history

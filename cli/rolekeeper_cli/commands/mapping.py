@@ -27,23 +27,28 @@ def group() -> None:
 @command("ls", "rolekeeper mapping ls", "rolekeeper mapping ls --status Rejected --output json")
 @click.option("--status", metavar="STATUS", help="Only rows with this status, as Rejected or Held.")
 def list_(status: str | None) -> ExitCode:
-    """List the mappings."""
-    from rolekeeper_cli import render
+    """List the mappings.
+
+    Each with the role that is in effect and, where the row says something else, what that waits for.
+    """
+    from rolekeeper_cli import in_effect, render
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import mapping_rows
-    from rolekeeper_cli.row_document import row_document
 
-    documents = [row_document(row) for row in mapping_rows(deployment()).all().values()]
+    there = deployment()
+    documents = in_effect.documents(there, mapping_rows(there).all())
     shown = [each for each in documents if not status or each["status"].casefold() == status.casefold()]
     render.show_rows(_LISTED, shown, _listed)
     return ExitCode.DONE
 
 
 def _listed(document: Mapping[str, Any]) -> list[object]:
+    from rolekeeper_cli.in_effect import role_in_words
+
     columns = document["columns"]
     return [
         document["mapping"],
-        columns.get("role", ""),
+        role_in_words(document),
         columns.get("priority", ""),
         columns.get("enabled", ""),
         document["status"],
@@ -58,18 +63,19 @@ def _listed(document: Mapping[str, Any]) -> list[object]:
 def get(key: "MappingKey") -> ExitCode:
     """Show one mapping.
 
-    Its columns, and the result of the last edit.
+    Its columns, what is in effect, and the result of the last edit.
     """
-    from rolekeeper_cli import render, tables
+    from rolekeeper_cli import in_effect, render, tables
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.row_document import row_document
 
-    row = deployment().app.table.get_row(key)
+    there = deployment()
+    row = there.app.table.get_row(key)
     if row is None:
         raise no_such_row(key)
-    document = row_document(row)
-    beside = {name: value for name, value in document.items() if name != "columns" and value != ""}
-    lines = [*document["columns"].items(), *beside.items()]
+    [document] = in_effect.documents(there, {key: row})
+    own = ("columns", "in_effect", "waits")
+    beside = {name: value for name, value in document.items() if name not in own and value != ""}
+    lines = [*document["columns"].items(), ("in effect", in_effect.role_in_words(document)), *beside.items()]
     render.show(document, lambda: tables.show_table(("column", "value"), lines))
     return ExitCode.DONE
 
