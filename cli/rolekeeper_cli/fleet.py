@@ -23,9 +23,11 @@ class Enforced(State):
 
     Args:
         served: mappings, and tombstones, in the place of those that are published.
+        released: whether no instance had a pin.
     """
 
     served: dict[MappingKey, PublishedMapping] = field(default_factory=dict)
+    released: bool = False
 
     def read(
         self,
@@ -41,7 +43,8 @@ class Enforced(State):
         snapshot = super().read(instances, stored, checked=checked, counters=counters)
         others = {key: self.served[key] for key in keys if key in self.served}
         published = {**snapshot.published, **others}
-        return replace(snapshot, control=Control(mode=Mode.ENFORCE), published=published)
+        pins = {} if self.released else snapshot.pins
+        return replace(snapshot, control=Control(mode=Mode.ENFORCE), published=published, pins=pins)
 
 
 @dataclass(frozen=True, slots=True)
