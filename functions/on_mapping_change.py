@@ -42,9 +42,10 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> Mapping[str, Any
 def _only_ours(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> bool:
     """Whether this asks for nothing: only our own columns changed, or what people ask was taken away.
 
-    Removing `status` by hand asks for another check; writing an approval, for what is held to be served.
+    Removing `status` by hand asks for another check; writing an approval, for what is held to be published; a number to
+    discard, for it to be dropped.
     """
     if not (old and new and "status" in new):
         return False
-    approves = any(name in new and new[name] != old.get(name) for name in ("approve", "approved_by"))
-    return not approves and content(old) == content(new)
+    asks = any(name in new and new[name] != old.get(name) for name in ("approve", "approved_by", "discard"))
+    return not asks and content(old) == content(new)

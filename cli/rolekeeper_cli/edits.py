@@ -12,6 +12,7 @@ from rolekeeper.storage import layout
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
+from rolekeeper_cli.follow import follow_mappings
 from rolekeeper_cli.mapping_rows import MappingRows, Rows
 from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.row_plan import Change, RowPlan
@@ -39,8 +40,13 @@ def mapping_rows(deployment: Deployment) -> MappingRows:
     )
 
 
-def carry_out(deployment: Deployment, plan: RowPlan, *, wait: bool) -> ExitCode:
-    """Write a plan, row by row, wait for the verdicts, and tell of those that don't serve as written.
+def carry_out(deployment: Deployment, plan: RowPlan, *, wait: bool | None) -> ExitCode:
+    """Write a plan, row by row, wait for the verdicts, and say which rows aren't published as written.
+
+    Args:
+        deployment: where.
+        plan: the plan.
+        wait: True follows the instances too, False waits for nothing.
 
     Raises:
         MovedError: rows weren't as the plan saw them any more. The others were written, and judged if waited for.
@@ -48,9 +54,12 @@ def carry_out(deployment: Deployment, plan: RowPlan, *, wait: bool) -> ExitCode:
     """
     rows = mapping_rows(deployment)
     written, moved = write(rows, plan)
-    code = tell(judgements(deployment, rows, written)) if wait else ExitCode.DONE
+    deletes = frozenset(each.key for each in written if each.kind == "deleted")
+    code = ExitCode.DONE if wait is False else tell(judgements(deployment, rows, written), deletes)
     if moved:
         raise MovedError(moved, len(written))
+    if wait and code is ExitCode.DONE:
+        return follow_mappings(deployment, [each.key for each in written])
     return code
 
 
@@ -89,11 +98,11 @@ def judgements(deployment: Deployment, rows: MappingRows, written: Sequence[Chan
     return wait_until_judged(deployment, [*put, *deleted], look)
 
 
-def approve_held(deployment: Deployment, held: Mapping[MappingKey, int], *, wait: bool) -> ExitCode:
-    """Approve revisions that are held, by their numbers, and tell of those that aren't served then.
+def approve_held(deployment: Deployment, held: Mapping[MappingKey, int], *, wait: bool | None) -> ExitCode:
+    """Approve revisions that are held, by their numbers, and say which aren't published then; `wait` as `carry_out`.
 
     Raises:
-        CommandError: one isn't held any more, or is the caller's own edit.
+        CommandError: one isn't held any more, is the caller's own edit, or was discarded or edited meanwhile.
         WaitTimeoutError: Rolekeeper judged none of the rows for a minute.
     """
     rows, caller, now = mapping_rows(deployment), deployment.caller, deployment.now()
@@ -111,7 +120,7 @@ def approve_held(deployment: Deployment, held: Mapping[MappingKey, int], *, wait
             stays = rows.approve(key, revision, caller.id)
         if not stays:
             raise CommandError(f"revision {revision} of {key} is no longer held; it wasn't approved", "look again")
-    if not wait:
+    if wait is False:
         return ExitCode.DONE
 
     def look() -> Rows:
@@ -125,7 +134,18 @@ def approve_held(deployment: Deployment, held: Mapping[MappingKey, int], *, wait
             if "approve" not in row or number_in(row, "held_revision") not in {0, held[key]}
         }
 
-    return tell(wait_until_judged(deployment, list(held), look))
+    code = tell(_approved(deployment, held, wait_until_judged(deployment, list(held), look)))
+    return follow_mappings(deployment, list(held)) if wait and code is ExitCode.DONE else code
+
+
+def _approved(deployment: Deployment, held: Mapping[MappingKey, int], judged: Rows) -> Rows:
+    """The rows, if none is published without what was approved of it."""
+    for key, row in judged.items():
+        stored = deployment.app.revisions.read(key)
+        if stored.held and stored.held.outcome == layout.DISCARDED and said(row, "status") != Status.HELD:
+            what = f"revision {held[key]} of {key} was discarded meanwhile; it isn't in effect"
+            raise CommandError(what, f"see who: rolekeeper mapping history {key}")
+    return judged
 
 
 def wait_until_judged(deployment: Deployment, keys: Sequence[MappingKey], look: Callable[[], Rows]) -> Rows:
@@ -159,20 +179,22 @@ def _no_verdict(missing: Sequence[MappingKey]) -> WaitTimeoutError:
     )
 
 
-def tell(judged: Rows) -> ExitCode:
-    """Say what Rolekeeper made of the rows; of those that serve as written, only that they do."""
+def tell(judged: Rows, deletes: frozenset[MappingKey] = frozenset()) -> ExitCode:
+    """Say the verdicts on rows; of those that are published as written, only that they are. `deletes` were to go."""
     bad = {key: row for key, row in judged.items() if row and said(row, "status") not in GOOD}
     for key, row in sorted(bad.items(), key=lambda each: each[0]):
         told = f"{output.one_line(str(key))} is {said(row, 'status')}: {said(row, 'status_reason')}"
         output.bad([told])
         if said(row, "status") == Status.HELD:
-            output.say(f"  rolekeeper mapping approve {key} publishes it")
+            output.say(f"  rolekeeper mapping approve {key} {'deletes' if key in deletes else 'publishes'} it")
+            output.say(f"  rolekeeper mapping discard {key} drops that, and changes nothing")
     if bad:
         return ExitCode.NO
-    if judged:
-        output.say(
-            "Published as written." if len(judged) == 1 else f"All {len(judged):,} rows are published as written."
-        )
+    gone = sum(not row for row in judged.values())
+    if published := len(judged) - gone:
+        output.say("Published as written." if published == 1 else f"All {published:,} rows are published as written.")
+    if gone:
+        output.say("Deleted." if gone == 1 else f"Deleted: {gone:,}.")
     return ExitCode.DONE
 
 

@@ -1,21 +1,19 @@
 """Why an instance carries what it carries, and what it should carry: read, decided and told as the functions do it."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from shlex import quote
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rolekeeper.instances.observe import Unreadable, observe
 from rolekeeper.model.instance import Association, Condition
-from rolekeeper.model.mapping import IGNORE_TAG, Pin, PublishedMapping
-from rolekeeper.settings import Ownership
+from rolekeeper.model.mapping import Pin, PublishedMapping
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper.telemetry import described
-from rolekeeper_cli import render, tables, who
+from rolekeeper_cli import render, tables, undo, who
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.fleet import Enforced, Seen, profile_name
-from rolekeeper_cli.fleet_plan import withheld
+from rolekeeper_cli.fleet import Enforced, Seen, profile_name, withheld
 from rolekeeper_cli.history import answered, entry_document
 from rolekeeper_cli.instances import find_instance, name_of, title
 
@@ -38,6 +36,7 @@ def explain(deployment: Deployment, text: str, *, ask_who: bool) -> ExitCode:
     seen = Seen.of(observed, deployment)
     entries = deployment.app.store.history(layout.instance_pk(key), _LOOKED_THROUGH)
     answers = who.ask(deployment, key.id, who.about_now(observed, entries)) if ask_who else []
+    before = undo.former(seen, entries)
     document = {
         "instance": key.id,
         "name": name_of(seen.instance),
@@ -53,35 +52,11 @@ def explain(deployment: Deployment, text: str, *, ask_who: bool) -> ExitCode:
         "took_over_from": _former(entries, seen),
         "who": [each.document() for each in answers],
         "last": entry_document(entries[0]) if entries else None,
-        "undo": [{"command": command, "does": does} for command, does in undoing(seen, deployment.settings.ownership)],
+        "former": before.document() if before else None,
+        "undo": [asdict(each) for each in undo.steps(deployment, seen, before)] if before else [],
     }
     render.show(document, lambda: tables.show_table(("", ""), _lines(seen, document, key.account)))
     return ExitCode.DONE
-
-
-def undoing(seen: Seen, ownership: Ownership) -> Iterator[tuple[str, str]]:
-    """What undoes it: commands, each with what it does."""
-    id_, observed = seen.instance.key.id, seen.observed
-    pin, winner = observed.pin, observed.candidates.winner
-    foreign = bool(seen.carries) and not seen.managed
-    by_hand = f"rolekeeper {'replace' if seen.carries else 'attach'} {id_} ROLE --for 8h"
-    if pin and not pin.expired(observed.asked_at):
-        yield f"rolekeeper release {id_}", "ends the pin; its tags rule again"
-        return
-    if seen.decision.code == "contested":
-        yield f"rolekeeper release {id_}", "has Rolekeeper try again"
-    if observed.candidates.exclusion:
-        yield f"aws ec2 delete-tags --resources {id_} --tags Key={IGNORE_TAG}", "lets its mappings rule again"
-    if winner:
-        tag = quote(f"Key={winner.key.tag_key}")
-        policy = winner.spec.when_unmatched.value
-        yield f"aws ec2 delete-tags --resources {id_} --tags {tag}", f"for this instance: when_unmatched says {policy}"
-        yield f"rolekeeper mapping rollback {quote(str(winner.key))}", "for all of the mapping's instances"
-    if foreign and not ownership.take_over:
-        return
-    yield by_hand, "gives this one another role, whatever its tags say"
-    if seen.carries:
-        yield f"rolekeeper detach {id_}", "takes its role, whatever its tags say"
 
 
 # ---- for programs ----
@@ -177,8 +152,19 @@ def _lines(seen: Seen, document: Mapping[str, Any], account: str) -> Iterator[tu
         reason = "for that reason" if last["reason"] == decision["reason"] else last["reason"]
         yield "it decided", f"{last['action']} ({last['code']}): {reason}"
         yield "AWS answered", answered(last["answer"], last["outcome"]) or "nothing: it wasn't asked"
-    for at, each in enumerate(document["undo"]):
+    yield from _undo_lines(document["former"], document["undo"])
+
+
+def _undo_lines(former: Mapping[str, Any] | None, steps: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, str]]:
+    if former is None:
+        yield "to undo", "nothing: Rolekeeper's history has no change that made it so"
+        return
+    if former["until"]:
+        yield "before that", f"{former['profile_arn'] or 'no role'} (until {former['until'][:19]}Z)"
+    for at, each in enumerate(steps):
         yield "" if at else "to undo", f"{each['command']}  ({each['does']})"
+    if not steps:
+        yield "to undo", f"no step brings back {former['instance_profile'] or 'no role'}"
 
 
 def _carried_in_words(carried: Mapping[str, Any] | None) -> str:

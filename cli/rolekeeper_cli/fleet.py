@@ -23,9 +23,11 @@ class Enforced(State):
 
     Args:
         served: mappings, and tombstones, in the place of those that are published.
+        released: whether no instance had a pin.
     """
 
     served: dict[MappingKey, PublishedMapping] = field(default_factory=dict)
+    released: bool = False
 
     def read(
         self,
@@ -41,7 +43,8 @@ class Enforced(State):
         snapshot = super().read(instances, stored, checked=checked, counters=counters)
         others = {key: self.served[key] for key in keys if key in self.served}
         published = {**snapshot.published, **others}
-        return replace(snapshot, control=Control(mode=Mode.ENFORCE), published=published)
+        pins = {} if self.released else snapshot.pins
+        return replace(snapshot, control=Control(mode=Mode.ENFORCE), published=published, pins=pins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +98,25 @@ def named(deployment: Deployment, ids: Iterable[str]) -> Iterator[list[Instance]
 def look(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen]:
     """Look at pages of instances. One whose record is damaged is reported and left out."""
     with Progress(None, "instances looked at") as progress:
-        for page in progress.pages(instances):
-            for each in observe_page(page, deployment.app.ec2, state, deployment.now()):
-                if isinstance(each, Unreadable):
-                    output.warn(f"{each.key.id} is left out: {each.error.message}")
-                else:
-                    yield Seen.of(each, deployment)
+        for each in observed(deployment, state, progress.pages(instances)):
+            if isinstance(each, Unreadable):
+                output.warn(f"{each.key.id} is left out: {each.error.message}")
+            else:
+                yield Seen.of(each, deployment)
+
+
+def observed(
+    deployment: Deployment, state: State, instances: Iterable[list[Instance]]
+) -> Iterator[Observation | Unreadable]:
+    """What is observed of pages of instances."""
+    for page in instances:
+        yield from observe_page(page, deployment.app.ec2, state, deployment.now())
+
+
+def withheld(deployment: Deployment) -> str:
+    """Why nothing may be changed now; empty when it may."""
+    found = deployment.app.state.read([], []).control.withholds(deployment.settings.mode)
+    return found.reason if found else ""
 
 
 def profile_name(arn: str) -> str | None:

@@ -9,8 +9,7 @@ from rolekeeper.model.mapping import NO_ROLE, MappingKey
 from rolekeeper_cli import output, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.fleet import Enforced, Seen, look, pages, profile_name
-from rolekeeper_cli.fleet_plan import withheld
+from rolekeeper_cli.fleet import Enforced, Seen, look, pages, profile_name, withheld
 from rolekeeper_cli.instances import name_of
 
 HEAD = ("instance", "name", "state", "carries", "should carry", "mapping", "stands", "reason")

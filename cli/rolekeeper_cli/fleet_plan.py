@@ -1,15 +1,19 @@
 """What would change in the fleet, now or if a file's mappings were served: a line for each instance, and the sum."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from rolekeeper.instances.change_limit import approved_budget, counted
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.permissions.compare import Difference, PolicyReader, in_words
-from rolekeeper_cli import output, proposal, render, tables
+from rolekeeper.storage import layout
+from rolekeeper_cli import in_effect, output, proposal, render, tables
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.fleet import Seen, profile_name
+from rolekeeper_cli.fleet import Seen, profile_name, withheld
 from rolekeeper_cli.instances import name_of
 from rolekeeper_cli.proposal import Proposal
 
@@ -38,7 +42,8 @@ class Tally:
     instances: int = 0
     actions: Counter[str] = field(default_factory=Counter)
     moves: Counter[Move] = field(default_factory=Counter)
-    taken: Counter[str] = field(default_factory=Counter)
+    taken: Counter[tuple[MappingKey, int]] = field(default_factory=Counter)
+    foreign: int = 0
 
     @property
     def changes(self) -> int:
@@ -50,12 +55,13 @@ class Tally:
         decision = seen.decision
         self.instances += 1
         self.actions[decision.action.value] += 1
+        self.foreign += decision.takes_over or decision.code == "occupied"
         if decision.action.mutates:
             move = Move(seen.carries, seen.should_carry, decision.role if decision.profile_arn else "")
             if move in self.moves or len(self.moves) < _MOVES:
                 self.moves[move] += 1
             if counted_for := decision.counted_for:
-                self.taken[str(counted_for)] += 1
+                self.taken[counted_for, decision.revision] += 1
 
     def summary(self) -> dict[str, Any]:
         """The sum, for programs."""
@@ -131,7 +137,8 @@ def show(
                 }
                 for move, instances, found in _permissions(deployment, tally)
             ],
-            "paced": [] if narrowed else list(_paced(deployment, tally)),
+            "paced": [] if narrowed else [asdict(each) for each in paced(deployment, tally, proposed)],
+            "waiting": list(proposed.waiting),
             "withheld": withheld(deployment),
             "summary": tally.summary(),
         }
@@ -142,25 +149,16 @@ def show(
         for move, instances, found in _permissions(deployment, tally):
             arrow = _arrow(profile_name(move.before), profile_name(move.after))
             output.line(f"{arrow} on {instances:,}: {in_words(found, _WORDS)}")
-        if paced := [] if narrowed else list(_paced(deployment, tally)):
-            by = ", ".join(f"{each['mapping']} {each['changes']:,}" for each in paced[:_NAMED])
-            more = f" and {len(paced) - _NAMED} more mappings" if len(paced) > _NAMED else ""
-            output.say(
-                f"{tally.taken.total():,} roles are taken away ({by}{more}), {paced[0]['at_once']:,} of them in "
-                f"{paced[0]['minutes']} minutes; the others wait their turn"
-            )
+        if not narrowed and (pace := paced(deployment, tally, proposed)):
+            output.say(_pace_in_words(pace))
+        if proposed.waiting:
+            output.say(_waiting_in_words(proposed.waiting))
         output.line(f"{tally}.")
 
     render.show_with_rows("changes", documents(), rest, draw)
     if why := withheld(deployment):
         output.say(f"No changes will be made now: {why}.")
     return tally
-
-
-def withheld(deployment: Deployment) -> str:
-    """Why nothing may be changed now; empty when it may."""
-    found = deployment.app.state.read([], []).control.withholds(deployment.settings.mode)
-    return found.reason if found else ""
 
 
 def _permissions(deployment: Deployment, tally: Tally) -> Iterator[tuple[Move, int, Difference]]:
@@ -170,13 +168,61 @@ def _permissions(deployment: Deployment, tally: Tally) -> Iterator[tuple[Move, i
         yield move, instances, reader.difference(move.before, move.role or move.after)
 
 
-def _paced(deployment: Deployment, tally: Tally) -> Iterator[dict[str, Any]]:
-    """The mappings that take roles away, where together they take more than the window lets through at once."""
-    limits = deployment.settings.limits
-    at_once = limits.allowed(tally.instances)
-    if tally.taken.total() > at_once:
-        for mapping, changes in tally.taken.most_common():
-            yield {"mapping": mapping, "changes": changes, "at_once": at_once, "minutes": limits.minutes}
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """A mapping that takes roles away, where together they take more than goes at once.
+
+    Attributes:
+        mapping: which.
+        changes: the roles that it takes away.
+        approved: as many of them go beyond the number, as a person approved that revision, or is to.
+        at_once: the changes of all mappings that have room now, without those.
+        minutes: the time in which that is counted.
+    """
+
+    mapping: str
+    changes: int
+    approved: int
+    at_once: int
+    minutes: int
+
+
+def paced(deployment: Deployment, tally: Tally, proposed: Proposal) -> list[Paced]:
+    """The mappings whose changes don't all go at once: the window's number and approvals let some through."""
+    limits, now = deployment.settings.limits, deployment.now()
+    budgets = {(key, revision): layout.budget_key(key) for key, revision in tally.taken}
+    items = deployment.app.store.get([layout.CHANGES, *dict.fromkeys(budgets.values())]) if budgets else {}
+    room = max(0, limits.allowed(tally.instances) - counted(items.get(layout.CHANGES, {}), limits.minutes, now))
+    # What a file's edit is held for, its approval lets through.
+    held = {each.key: each.impact.takes for each in proposed.edits if each.status is Status.HELD and each.impact}
+    approved = {}
+    for (key, revision), changes in tally.taken.items():
+        credit = approved_budget(items.get(budgets[key, revision], {}), revision)
+        approved[key, revision] = min(changes, held.get(key, credit))
+    if tally.taken.total() <= room + sum(approved.values()):
+        return []
+    return [
+        Paced(str(key), changes, approved[key, revision], room, limits.minutes)
+        for (key, revision), changes in tally.taken.most_common()
+    ]
+
+
+def _pace_in_words(pace: Sequence[Paced]) -> str:
+    by = ", ".join(f"{each.mapping} {each.changes:,}" for each in pace[:_NAMED])
+    more = f" and {len(pace) - _NAMED} more mappings" if len(pace) > _NAMED else ""
+    approved = sum(each.approved for each in pace)
+    too = f", and {approved:,} that are approved" if approved else ""
+    return (
+        f"{sum(each.changes for each in pace):,} roles are taken away ({by}{more}), {pace[0].at_once:,} of them in "
+        f"{pace[0].minutes} minutes{too}; the others wait their turn"
+    )
+
+
+def _waiting_in_words(waiting: Sequence[Mapping[str, Any]]) -> str:
+    named = ", ".join(f"{each['mapping']}: {in_effect.role_in_words(each)}" for each in waiting[:_NAMED])
+    more = f" and {len(waiting) - _NAMED:,} more" if len(waiting) > _NAMED else ""
+    rows = "1 row waits and isn't" if len(waiting) == 1 else f"{len(waiting):,} rows wait and aren't"
+    return f"{rows} counted here: {named}{more}"
 
 
 def _cells(row: Mapping[str, Any]) -> list[object]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import batched
 from typing import Any
 
-from rolekeeper.aws.errors import ConflictError, classified
+from rolekeeper.aws.errors import AccessDeniedError, ConflictError, classified
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, OURS, Attributes
 from rolekeeper.mappings.table import number_in
 from rolekeeper.model.mapping import MappingKey
@@ -82,6 +82,24 @@ class MappingRows:
         except ConflictError:
             return False
         return True
+
+    def discard(self, key: MappingKey, revision: int) -> bool:
+        """Write into a row that a revision which is held is to be dropped; False when the row is gone.
+
+        As with an approval, the judge compares the number: one that is overtaken meanwhile discards nothing.
+        """
+        for said in ({"discard": revision, "edited_by": self._by()}, {"discard": revision}):
+            try:
+                self._update(key, Update().set(said).only_if_present("tag_key"))
+            except ConflictError:
+                return False
+            except AccessDeniedError:
+                # An approver may discard, but not say who edits.
+                if "edited_by" not in said:
+                    raise
+            else:
+                return True
+        raise AssertionError("the second attempt ends it")
 
     # ---- how ----
 

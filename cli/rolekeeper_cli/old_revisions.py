@@ -30,11 +30,20 @@ def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | N
     published = deployment.app.revisions.read(key).published
     if published is None:
         raise CommandError(f"no revision of {key} was ever published", f"see: rolekeeper mapping history {key}")
-    for item in store.last(pk, "revision#", _LOOKED_AT):
+    return revision_before(deployment, key, published.revision)
+
+
+def revision_before(deployment: Deployment, key: MappingKey, number: int) -> PublishedMapping:
+    """The newest revision before this one that isn't a deletion.
+
+    Raises:
+        CommandError: there is none.
+    """
+    store = deployment.app.store
+    for item in store.last(layout.mapping_pk(key), "revision#", _LOOKED_AT):
         old = store.decode(codec.published_from, item)
-        if old.revision < published.revision and not old.deleted:
+        if old.revision < number and not old.deleted:
             return old
     raise CommandError(
-        f"{key} has no revision before {published.revision}",
-        "name one with --to, or edit the row: rolekeeper mapping set",
+        f"{key} has no revision before {number}", "name one with --to, or edit the row: rolekeeper mapping set"
     )

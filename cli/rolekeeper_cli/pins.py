@@ -4,6 +4,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from rolekeeper.instances.observe import Unreadable, observe
 from rolekeeper.mappings.rows.cells import Cell, CellError
 from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
@@ -12,9 +13,10 @@ from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.settings import Ownership
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Snapshot
-from rolekeeper_cli import output, prompts, render
+from rolekeeper_cli import output, preview, prompts, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
+from rolekeeper_cli.fleet import Enforced, Seen
 from rolekeeper_cli.instances import find_instance, shows, title
 from rolekeeper_cli.progress import Progress
 
@@ -37,14 +39,23 @@ class Wish:
     allow_broad: bool = False
 
 
-def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, confirm: str | None = None) -> ExitCode:
-    """Pin the instance that a text names.
+def pin(  # noqa: PLR0913  # how it is asked and waited for are options of the command
+    deployment: Deployment,
+    text: str,
+    wish: Wish,
+    *,
+    wait: bool | None,
+    yes: bool = False,
+    confirm: str | None = None,
+) -> ExitCode:
+    """Pin the instance that a text names; a person at a terminal is shown first what that would do, and asked.
 
     Args:
         deployment: where.
         text: the instance's id or name.
         wish: what is asked for.
         wait: whether to wait until EC2 shows it; None: if it can come now, and else a person is asked.
+        yes: whether it was agreed to beforehand.
         confirm: the word that a detach asks for, if it was given.
 
     Raises:
@@ -58,13 +69,7 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, con
     shown = ec2.associations([instance.key.id]).get(instance.key.id)
     _refuse_wrong_verb(instance, wish, shown)
     _refuse_foreign(instance, shown, deployment.settings.ownership)
-    if wish.verb == "detach":
-        carries = f"carries {_name(shown)}" if shown else "carries no role already, and is to carry none"
-        prompts.confirm_word("Detach", f"{title(instance)} {carries}.", confirm)
     now = deployment.now()
-    snapshot = deployment.app.state.read([instance.key], [])
-    if former := snapshot.pins.get(instance.key):
-        output.say(f"It was pinned to {former.role or 'something unclear'}{_until(former.expires_at)} before.")
     made = Pin(
         role=wish.role,
         profile_arn=profile_arn,
@@ -74,6 +79,16 @@ def pin(deployment: Deployment, text: str, wish: Wish, *, wait: bool | None, con
         reason=wish.reason,
         allow_broad=wish.allow_broad,
     )
+    if prompts.asks(yes=yes or confirm is not None):
+        _show_expected(deployment, instance, made)
+    if wish.verb == "detach":
+        carries = f"carries {_name(shown)}" if shown else "carries no role already, and is to carry none"
+        prompts.confirm_word("Detach", f"{title(instance)} {carries}.", confirm)
+    elif prompts.asks(yes=yes):
+        prompts.confirm(f"{wish.verb.capitalize()}: pin {title(instance)} to {wish.role}?", yes=False)
+    snapshot = deployment.app.state.read([instance.key], [])
+    if former := snapshot.pins.get(instance.key):
+        output.say(f"It was pinned to {former.role or 'something unclear'}{_until(former.expires_at)} before.")
     deployment.app.store.write(deployment.app.store.put(pin_item(instance.key, made)))
     _show(instance, made)
     later = _what_delays(instance, shown, made, snapshot, deployment)
@@ -214,6 +229,15 @@ def _stop_where_held(deployment: Deployment, instance: Instance, since: datetime
 
 
 # ---- words ----
+
+
+def _show_expected(deployment: Deployment, instance: Instance, made: Pin) -> None:
+    state = Enforced(deployment.app.store, deployment.app.state.check_pin)
+    observed = observe([instance.key], deployment.app.ec2, state, deployment.now())[instance.key]
+    if isinstance(observed, Unreadable):
+        raise observed.error
+    for line in preview.of_pin(deployment, Seen.of(observed, deployment), made).lines():
+        output.say(line)
 
 
 def _show(instance: Instance, made: Pin) -> None:

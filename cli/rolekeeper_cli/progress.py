@@ -34,10 +34,11 @@ class Progress:
             click.echo("\r\033[K", nl=False, err=True)
             self._shown = False
 
-    def at(self, done: int) -> None:
-        """So many are done."""
+    def at(self, done: int, total: int | None = None) -> None:
+        """So many are done, of a total that is known by now."""
         if self._shows and time.monotonic() >= self._next:
-            click.echo(f"\r\033[K{done:,}{self._of} {self._what}", nl=False, err=True)
+            of = self._of if total is None else f" of {total:,}"
+            click.echo(f"\r\033[K{done:,}{of} {self._what}", nl=False, err=True)
             self._next = time.monotonic() + _EVERY_SECONDS
             self._shown = True
 

@@ -23,6 +23,11 @@ def require_answer(*, yes: bool) -> None:
         raise UsageError("there is no terminal to ask on", "give --yes to do it without asking")
 
 
+def asks(*, yes: bool) -> bool:
+    """Whether a person is asked: --yes didn't answer already, and there is a terminal."""
+    return not yes and output.is_terminal()
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask, unless --yes answered already.
 

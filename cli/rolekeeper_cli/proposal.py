@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rolekeeper.mappings.assess import IN_EFFECT
+from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.mappings.rows.reader import read_row
@@ -36,6 +37,9 @@ class Edit:
         revision: what is published now, 0 for nothing.
         change: the change of its row; None where the row says so already.
         warns: whether `reason` says more than what the change itself does.
+        impact: what it would do to instances, once it takes effect; None where nothing of it would.
+        foreign: how many instances it would govern that carry a foreign role.
+        deletes: whether the mapping would be gone.
     """
 
     key: MappingKey
@@ -45,6 +49,9 @@ class Edit:
     revision: int
     change: Change | None = None
     warns: bool = False
+    impact: Impact | None = None
+    foreign: int = 0
+    deletes: bool = False
 
     def document(self) -> dict[str, Any]:
         """For programs."""
@@ -59,6 +66,8 @@ class Edit:
             "status": self.status.value,
             "takes_effect": self.takes_effect,
             "reason": self.reason,
+            "effect": self.impact.document() if self.impact else None,
+            "foreign": self.foreign,
         }
 
 
@@ -70,11 +79,13 @@ class Proposal:
         rows: what would change in the mapping table.
         edits: what would become of it, by key.
         served: the mappings and tombstones that would be served in the place of what is.
+        waiting: the table's other rows that say something else than what is in effect (`in_effect.waiting`).
     """
 
     rows: RowPlan = field(default_factory=RowPlan)
     edits: Sequence[Edit] = ()
     served: Mapping[MappingKey, PublishedMapping] = field(default_factory=dict)
+    waiting: Sequence[Mapping[str, Any]] = ()
 
 
 def propose(deployment: Deployment, specs: Sequence[MappingSpec], *, prune: bool) -> Proposal:
@@ -85,7 +96,28 @@ def propose(deployment: Deployment, specs: Sequence[MappingSpec], *, prune: bool
     wanted: dict[MappingKey, MappingSpec | None] = {each.key: each for each in specs}
     wanted |= {key: None for key, change in changes.items() if change.spec is None}
     freed = {} if prune else _in_conflict(table, deployment, wanted)
-    judge = _Judge(deployment, table, changes)
+    return _judged(_Judge(deployment, table, changes), rows, wanted, freed)
+
+
+def foresee(deployment: Deployment, rows: RowPlan) -> Proposal:
+    """Judge what a plan writes into the table, and no other row."""
+    changes = {each.key: each for each in rows.changes}
+    wanted = {key: change.spec for key, change in changes.items()}
+    return _judged(_Judge(deployment, {}, changes), rows, wanted, {})
+
+
+def foresee_held(deployment: Deployment, key: MappingKey, row: Attributes) -> Edit | None:
+    """Judge a row that is held, as it is; None where it is in effect by now."""
+    # Whichever is held: an edit, or a deletion, of which the row is what is left.
+    return _Judge(deployment, {key: row}, {}).edit(key, None)
+
+
+def _judged(
+    judge: "_Judge",
+    rows: RowPlan,
+    wanted: Mapping[MappingKey, MappingSpec | None],
+    freed: Mapping[MappingKey, MappingSpec],
+) -> Proposal:
     edits: dict[MappingKey, Edit] = {}
 
     def judged(keys: Iterable[MappingKey], specs: Mapping[MappingKey, MappingSpec | None]) -> dict[MappingKey, Edit]:
@@ -95,7 +127,7 @@ def propose(deployment: Deployment, specs: Sequence[MappingSpec], *, prune: bool
     with Progress(len(wanted), "mappings judged") as progress:
         edits |= judged(progress.over(sorted(wanted)), wanted)
     # Of two rows in conflict, editing either clears both: so do the file's rows that of others.
-    in_conflict = {key: wanted[key] for key, edit in edits.items() if edit.status is Status.CONFLICT} | freed
+    in_conflict = {key: wanted[key] for key, edit in edits.items() if edit.status is Status.CONFLICT} | {**freed}
     while True:
         again = judged(sorted(in_conflict), in_conflict)
         edits |= {key: edit for key, edit in again.items() if edit.takes_effect}
@@ -166,7 +198,16 @@ class _Judge:
             told = f"{told}; {verdict.impact}" if told else str(verdict.impact)
         revision = stored.published.revision if stored.published else 0
         return Edit(
-            key, verdict.status, told or "nothing of it is published", takes_effect, revision, change, warns=warns
+            key,
+            verdict.status,
+            told or "nothing of it is published",
+            takes_effect,
+            revision,
+            change,
+            warns=warns,
+            impact=verdict.impact,
+            foreign=verdict.scan.foreign if verdict.scan else 0,
+            deletes=mapping.deleted if mapping else spec is None,
         )
 
     def _seen(self, key: MappingKey, stored: StoredMapping, change: Change | None) -> RowSnapshot:

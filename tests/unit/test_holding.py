@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import FakeAccount, mapping_key, refusing
+from fixtures.account import MUTATIONS, FakeAccount, mapping_key, refusing
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.verdict import Status
@@ -788,3 +788,154 @@ def test_a_row_that_is_put_anew_and_not_served_tells_how_many_are_governed(desk:
 def test_a_row_that_never_served_governs_none(desk: MappingsFixture) -> None:
     desk.edit("workload=api", role="wbe")
     assert desk.row("workload=api")["matched"] == 0
+
+
+# ---- discarded ----
+
+
+def assert_no_role_changes(desk: MappingsFixture) -> None:
+    """Whichever instances are to be looked at again, none is changed."""
+    sent = desk.sent_ids()
+    desk.world.calls.clear()
+    desk.world.reconcile_all(*sent)
+    assert [each for each in desk.world.calls.made if each in MUTATIONS] == []
+
+
+def test_a_held_edit_that_is_discarded_leaves_what_is_in_effect_and_no_instance_changes(
+    desk: MappingsFixture,
+) -> None:
+    desk.put(TAG, role="api", edited_by="ada", unheard_of="kept")
+    desk.publish(TAG)
+    desk.quiet()
+
+    desk.set(TAG, discard=2)
+    assert desk.publish(TAG).status is Status.DISCARDED
+
+    row = desk.row(TAG)
+    assert (row["role"], row["unheard_of"]) == ("web", "kept")
+    assert row.keys().isdisjoint({"status", "held_revision", "discard", "edited_by"})
+    assert desk.publish(TAG).status is Status.PUBLISHED
+    assert (desk.shows(TAG)[::2], serves(desk)) == (("Published", 1), ("web", 1))
+    assert_no_role_changes(desk)
+    assert desk.world.events.kinds == ["Mapping Discarded", "Mapping Published"]
+    discarded = desk.history(TAG)[-2]
+    assert (discarded["event"], discarded["revision"]) == ("Mapping Discarded", 2)
+
+
+def test_a_held_deletion_that_is_discarded_leaves_the_row(desk: MappingsFixture) -> None:
+    desk.delete(TAG)
+    assert desk.publish(TAG).status is Status.HELD
+    desk.set(TAG, discard=2)
+    assert desk.publish(TAG).status is Status.DISCARDED
+    assert desk.publish(TAG).status is Status.PUBLISHED
+    assert (desk.row(TAG)["role"], serves(desk)) == ("web", ("web", 1))
+    assert_no_role_changes(desk)
+
+
+def test_a_held_row_that_was_never_in_effect_goes_when_it_is_discarded(desk: MappingsFixture) -> None:
+    for _ in range(2):
+        desk.world.running(workload="new")
+    assert desk.edit("workload=new", role="api").status is Status.HELD
+    desk.set("workload=new", discard=1)
+    assert desk.publish("workload=new").status is Status.DISCARDED
+    assert (desk.row("workload=new"), desk.served("workload=new")) == ({}, None)
+    assert desk.publish("workload=new").status is Status.REMOVED
+    assert desk.edit("workload=new", role="api").held == 2, "no number is given twice"
+
+
+def test_a_number_that_is_not_held_discards_nothing_and_leaves_the_row(desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="api")
+    desk.set(TAG, discard=7)
+    assert desk.publish(TAG).held == 2
+    assert (desk.row(TAG)["role"], "discard" in desk.row(TAG)) == ("api", False)
+
+
+def test_a_number_that_was_there_before_the_edit_was_held_discards_nothing(desk: MappingsFixture) -> None:
+    desk.put(TAG, role="api", discard=2)
+    assert desk.publish(TAG).held == 2
+    assert desk.publish(TAG).held == 2
+    assert desk.row(TAG)["role"] == "api"
+
+
+def test_an_edit_that_came_after_the_held_one_is_not_discarded_with_it(desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="api")
+    desk.set(TAG, discard=2)
+    desk.world.calls.before("PutItem", partial(desk.put, TAG, role="api", priority=7))
+    verdict = desk.publish(TAG)
+    assert (verdict.status, verdict.held) == (Status.HELD, 3)
+    assert (desk.row(TAG)["priority"], serves(desk)) == (7, ("web", 1))
+
+
+def test_a_revision_that_is_to_be_approved_and_discarded_is_discarded(desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="api")
+    desk.sign(TAG, 2)
+    desk.set(TAG, discard=2)
+    assert desk.publish(TAG).status is Status.DISCARDED
+    assert desk.publish(TAG).status is Status.PUBLISHED
+    assert serves(desk) == ("web", 1)
+
+
+def test_a_published_revision_is_not_discarded(desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="api")
+    desk.approve(TAG, 2)
+    desk.set(TAG, discard=2)
+    assert desk.publish(TAG).status is Status.PUBLISHED
+    assert (serves(desk), "discard" in desk.row(TAG)) == (("api", 2), False)
+
+
+@pytest.mark.parametrize("first", ["approved", "discarded"])
+@pytest.mark.parametrize("deletion", [False, True], ids=["an edit", "a deletion"])
+def test_of_an_approval_and_a_discard_that_two_judges_carry_out_at_once_one_wins(
+    desk: MappingsFixture, first: str, *, deletion: bool
+) -> None:
+    """One judge has read the approval, another the number to discard; what each writes meets the other's."""
+    if deletion:
+        desk.delete(TAG)
+        desk.publish(TAG)
+    else:
+        desk.edit(TAG, role="api")
+    asks = [partial(desk.sign, TAG, 2), partial(desk.set, TAG, discard=2)]
+    if first == "discarded":
+        asks.reverse()
+    asks[0]()
+
+    def meanwhile() -> None:
+        asks[1]()
+        desk.publish(TAG)
+
+    desk.world.calls.before("TransactWriteItems", meanwhile)
+    desk.publish(TAG)
+    for _ in range(2):
+        desk.publish(TAG)
+
+    # Both numbers are in the row when the second judge reads it: so it discards, and the first one finds that.
+    assert serves(desk) == ("web", 1)
+    assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("web", ("Published", 1))
+    assert_no_role_changes(desk)
+    assert [each["event"] for each in desk.history(TAG)].count("Mapping Discarded") == 1
+
+
+def test_a_discard_that_an_approval_overtook_changes_nothing(desk: MappingsFixture) -> None:
+    """The judge read the number to discard; before it writes that, the approval that was there before is published."""
+    desk.edit(TAG, role="api")
+    desk.set(TAG, discard=2)
+
+    def approve() -> None:
+        desk.unset(TAG, "discard")
+        desk.approve(TAG, 2)
+        desk.set(TAG, discard=2)
+
+    desk.world.calls.before("TransactWriteItems", approve)
+    desk.publish(TAG)
+    assert serves(desk) == ("api", 2)
+    assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("api", ("Published", 2))
+    assert "Mapping Discarded" not in [each["event"] for each in desk.history(TAG)]
+
+
+def test_a_published_record_that_is_lost_is_published_anew_though_its_number_was_held(desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="api")
+    desk.approve(TAG, 2)
+    desk.world.store.write(desk.world.store.delete(layout.published_key(mapping_key(TAG))))
+    desk.limits = Limits(25, 0)
+    desk.recheck(TAG)
+    assert serves(desk) == ("api", 3)

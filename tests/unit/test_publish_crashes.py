@@ -250,6 +250,61 @@ def test_an_edit_at_any_moment_is_what_is_served_or_held_in_the_end(
         assert desk.world.writes == []
 
 
+def discard(desk: MappingsFixture, tag: str) -> None:
+    if desk.row(tag):
+        desk.set(tag, discard=2)
+
+
+@pytest.mark.parametrize("held", [hold, hold_deletion], ids=["an edit", "a deletion"])
+def test_a_discard_that_is_killed_anywhere_ends_the_same(
+    desk: MappingsFixture, held: Callable[[MappingsFixture, str], object]
+) -> None:
+    for step in STEPS:
+        tag, _ = begin(desk, Scenario(held, discard, {}, ("web", 1)), step)
+        desk.world.calls.at_step(step, kill)
+        judged(desk, tag)
+        reached = desk.world.calls.reached()
+        for _ in range(2):
+            desk.publish(tag)
+        assert (shows(desk, tag), desk.row(tag)["role"]) == (row("Published", 1), "web")
+        assert (served(desk, tag), len(desk.revisions(tag))) == (("web", 1), 1)
+        assert [each["event"] for each in desk.history(tag)].count("Mapping Discarded") == 1
+        if not reached:
+            assert step > 4
+            return
+    raise AssertionError("it never ends")
+
+
+@pytest.mark.parametrize("held", [hold, hold_deletion], ids=["an edit", "a deletion"])
+@pytest.mark.parametrize("acts", [(approve, discard), (discard, approve)], ids=["approve first", "discard first"])
+def test_an_approval_and_a_discard_at_any_moment_end_in_one_of_the_two_and_in_nothing_else(
+    desk: MappingsFixture,
+    held: Callable[[MappingsFixture, str], object],
+    acts: tuple[Callable[[MappingsFixture, str], object], Callable[[MappingsFixture, str], object]],
+) -> None:
+    """The second comes at any moment of the judge of the first, and a judge of its own with it."""
+    first, second = acts
+    for number, operation in enumerate(MOMENTS):
+        tag, _ = begin(desk, Scenario(held, first, {}, ("web", 1)), number)
+
+        def act(tag: str = tag) -> None:
+            if desk.row(tag):
+                second(desk, tag)
+            desk.publish(tag)
+
+        desk.world.calls.before(operation, act)
+        judged(desk, tag)
+        desk.world.calls.forget()
+        for _ in range(2):
+            desk.publish(tag)
+        approved = "" if held is hold_deletion else "api"
+        assert served(desk, tag) in {("web", 1), (approved, 2)}, operation
+        assert len(desk.revisions(tag)) == served(desk, tag)[1], "a third revision would change instances once more"
+        assert desk.row(tag).get("role", "") == served(desk, tag)[0]
+        desk.quiet()
+        assert not desk.recheck(tag).changed
+
+
 def nothing_slipped_through(desk: MappingsFixture, tag: str, *, approved: bool) -> None:
     """Whatever changed an instance was served under the number that somebody approved, unless all may be."""
     for each in desk.revisions(tag)[1:]:

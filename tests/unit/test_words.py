@@ -26,6 +26,9 @@ RETIRED = {
     r"\bput(s|ting)? (off|aside)\b|\bkept back\b|\bkeeps? back\b": "retried, dead-lettered, delayed",
     r"\b(serve|serves|served|serving)\b": "published, in effect",
     r"\bNothing of this\b": "No changes will be made",
+    r"\binstances (are|were) held\b|\binstance (is|was) held\b|\bwaiting, or held\b|\bholds (those|its) instances\b": (
+        "blocked; edits are held"
+    ),
     r"\bis through with\b|\bby and by\b|\bat a blow\b": "has finished",
 }
 # A page that quotes what was said before, or AWS's own words.

@@ -14,12 +14,14 @@ type Function = Callable[..., ExitCode]
 INSTANCE = "The instance's id, or its Name tag if no other has it."
 _KEY = "The mapping, as tag_key=tag_value: workload=web. The first '=' splits."
 
-no_wait = click.option(
+waits = click.option(
     "--wait/--no-wait",
-    default=True,
-    help="Whether to wait until Rolekeeper judged what was written. It waits by default.",
+    default=None,
+    help="--wait: until the instances carry what they should, with progress. By default only until Rolekeeper judged "
+    "what was written; --no-wait: not even that.",
 )
 yes = click.option("--yes", is_flag=True, help="Do it without asking; needed where there is no terminal.")
+yes_to_all = click.option("--yes", is_flag=True, help="Do it without showing what it would do, and without asking.")
 detailed_exitcode = click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when something would change.")
 form = click.option("--format", "form", type=click.Choice(["yaml", "csv"]), help="Instead of what the name tells.")
 

@@ -30,7 +30,7 @@ _STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
 def fleet(tags: tuple[str, ...], role: str, state: str | None, mapping: str | None, *, drift: bool) -> ExitCode:
     """List instances with the role that they carry and the one that they should carry.
 
-    They stand ok, in drift (Rolekeeper would change them), waiting, or held.
+    They stand ok, in drift (Rolekeeper would change them), waiting, or blocked.
     """
     from rolekeeper.model.instance import InstanceState
     from rolekeeper_cli import fleet_list
@@ -80,7 +80,7 @@ def explain(instance: str, *, ask_who: bool) -> ExitCode:
 def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -> ExitCode:
     """Show what Rolekeeper did to an instance.
 
-    Newest first: every change, wait, hold and pin, what caused it, and what AWS answered.
+    Newest first: every change, every wait, what blocked it and who pinned it, what caused that, and what AWS answered.
     """
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.history import control_history
@@ -113,9 +113,15 @@ def watch(instance: str | None, since: "timedelta", length: "timedelta | None", 
     return show_decisions(deployment(), instance, since, length, all_=all_)
 
 
-@command("wait", "rolekeeper wait web-1 --role web", "rolekeeper wait web-1 --role NONE --every 5 --attempts 12")
-@click.argument("instance", help=INSTANCE)
-@click.option("--role", required=True, metavar="ROLE", help="The role to wait for; NONE for none.")
+@command(
+    "wait",
+    "rolekeeper wait web-1 --role web",
+    "rolekeeper wait web-1 --role NONE --every 5 --attempts 12",
+    "rolekeeper wait --mapping workload=web",
+)
+@click.argument("instance", required=False, help=INSTANCE)
+@click.option("--role", metavar="ROLE", help="The role to wait for; NONE for none.")
+@click.option("--mapping", metavar="KEY", help="Wait for all instances with this mapping's tag, as tag_key=tag_value.")
 @click.option(
     "--every",
     type=click.FloatRange(0.1),
@@ -124,16 +130,25 @@ def watch(instance: str | None, since: "timedelta", length: "timedelta | None", 
     help="Seconds between two looks (default: 15).",
 )
 @click.option("--attempts", type=click.IntRange(1), default=40, show_default=True, help="The number of looks.")
-def wait(instance: str, role: str, every: float, attempts: int) -> ExitCode:
-    """Wait until EC2 shows a role on an instance.
+def wait(instance: str | None, role: str | None, mapping: str | None, every: float, attempts: int) -> ExitCode:
+    """Wait until EC2 shows a role on an instance, or on each instance of a mapping the role that it should carry.
 
-    Exits with 255 when it didn't come in time.
+    Exits with 255 when it didn't come in time, and with 1 when instances of the mapping are blocked, or wait for their
+    start.
     """
+    from rolekeeper_cli.arguments import mapping_key
     from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.follow import wait_for_mapping
     from rolekeeper_cli.wait import wait as wait_for
 
-    if not role:
+    if role == "":
         raise UsageError("--role is empty", "name a role, or NONE")
+    if mapping and not (instance or role):
+        return wait_for_mapping(deployment(), mapping_key(mapping), every, attempts)
+    if mapping or not (instance and role):
+        raise UsageError(
+            "wait is for an instance, or for a mapping", "name the instance with --role, or --mapping alone"
+        )
     return wait_for(deployment(), instance, role, every, attempts)
 
 

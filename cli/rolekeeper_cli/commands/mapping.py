@@ -7,11 +7,13 @@ import click
 
 from rolekeeper_cli import output
 from rolekeeper_cli.command import Group, command
-from rolekeeper_cli.commands.arguments import no_wait, takes_key, takes_key_and_columns, yes
+from rolekeeper_cli.commands.arguments import takes_key, takes_key_and_columns, waits, yes, yes_to_all
 from rolekeeper_cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
     from rolekeeper.model.mapping import MappingKey
+    from rolekeeper_cli.deployment import Deployment
+    from rolekeeper_cli.preview import Preview
     from rolekeeper_cli.row_plan import RowPlan
 
 _LISTED = ("mapping", "role", "priority", "enabled", "status", "revision", "matched", "reason")
@@ -25,23 +27,28 @@ def group() -> None:
 @command("ls", "rolekeeper mapping ls", "rolekeeper mapping ls --status Rejected --output json")
 @click.option("--status", metavar="STATUS", help="Only rows with this status, as Rejected or Held.")
 def list_(status: str | None) -> ExitCode:
-    """List the mappings."""
-    from rolekeeper_cli import render
+    """List the mappings.
+
+    Each with the role that is in effect and, where the row says something else, what that waits for.
+    """
+    from rolekeeper_cli import in_effect, render
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import mapping_rows
-    from rolekeeper_cli.row_document import row_document
 
-    documents = [row_document(row) for row in mapping_rows(deployment()).all().values()]
+    there = deployment()
+    documents = in_effect.documents(there, mapping_rows(there).all())
     shown = [each for each in documents if not status or each["status"].casefold() == status.casefold()]
     render.show_rows(_LISTED, shown, _listed)
     return ExitCode.DONE
 
 
 def _listed(document: Mapping[str, Any]) -> list[object]:
+    from rolekeeper_cli.in_effect import role_in_words
+
     columns = document["columns"]
     return [
         document["mapping"],
-        columns.get("role", ""),
+        role_in_words(document),
         columns.get("priority", ""),
         columns.get("enabled", ""),
         document["status"],
@@ -56,18 +63,19 @@ def _listed(document: Mapping[str, Any]) -> list[object]:
 def get(key: "MappingKey") -> ExitCode:
     """Show one mapping.
 
-    Its columns, and the result of the last edit.
+    Its columns, what is in effect, and the result of the last edit.
     """
-    from rolekeeper_cli import render, tables
+    from rolekeeper_cli import in_effect, render, tables
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.row_document import row_document
 
-    row = deployment().app.table.get_row(key)
+    there = deployment()
+    row = there.app.table.get_row(key)
     if row is None:
         raise no_such_row(key)
-    document = row_document(row)
-    beside = {name: value for name, value in document.items() if name != "columns" and value != ""}
-    lines = [*document["columns"].items(), *beside.items()]
+    [document] = in_effect.documents(there, {key: row})
+    own = ("columns", "in_effect", "waits")
+    beside = {name: value for name, value in document.items() if name not in own and value != ""}
+    lines = [*document["columns"].items(), ("in effect", in_effect.role_in_words(document)), *beside.items()]
     render.show(document, lambda: tables.show_table(("column", "value"), lines))
     return ExitCode.DONE
 
@@ -78,34 +86,35 @@ def get(key: "MappingKey") -> ExitCode:
     "rolekeeper mapping set workload=web 'require_tags=environment=production' owner=",
 )
 @takes_key_and_columns
-@no_wait
-def set_(key: "MappingKey", assignments: Sequence[str], *, wait: bool) -> ExitCode:
+@yes_to_all
+@waits
+def set_(key: "MappingKey", assignments: Sequence[str], *, yes: bool, wait: bool | None) -> ExitCode:
     """Write columns of one mapping, new or there.
 
-    The other columns stay as they are.
+    The other columns stay as they are. On a terminal it shows first what would happen to instances, and asks.
     """
     from rolekeeper_cli import row_plan
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.edits import carry_out
     from rolekeeper_cli.set_columns import edited
 
     there = deployment()
     row = there.app.table.get_row(key)
     spec = edited(key, row or {}, assignments, there.app.home)
     intended = row_plan.planned([spec], {key: row} if row else {}, there.app.home)
-    return show_and(intended, lambda: carry_out(there, intended, wait=wait))
+    return show_and(intended, lambda: ask_and_write(there, intended, f"Write this into {key}?", yes=yes, wait=wait))
 
 
 @command("rm", "rolekeeper mapping rm workload=web", "rolekeeper mapping rm workload=web --yes")
 @takes_key
 @yes
-@no_wait
-def remove(key: "MappingKey", *, yes: bool, wait: bool) -> ExitCode:
+@waits
+def remove(key: "MappingKey", *, yes: bool, wait: bool | None) -> ExitCode:
     """Delete one mapping.
 
-    Its instances give up the role that it gave them, or keep it, as its `when_unmatched` says.
+    Its instances give up the role that it gave them, or keep it, as its `when_unmatched` says. It shows how many, and
+    asks.
     """
-    from rolekeeper_cli import prompts, row_plan
+    from rolekeeper_cli import preview, prompts, row_plan
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import carry_out
 
@@ -117,7 +126,10 @@ def remove(key: "MappingKey", *, yes: bool, wait: bool) -> ExitCode:
     intended = row_plan.planned([], {key: row}, there.app.home, prune=True)
 
     def delete() -> ExitCode:
-        prompts.confirm(f"Delete {key}?", yes=yes)
+        if prompts.asks(yes=yes):
+            expected = preview.of_rows(there, intended)
+            show_expected(expected)
+            prompts.confirm(preview.question(key, expected, deletes=True), yes=False)
         return carry_out(there, intended, wait=wait)
 
     return show_and(intended, delete)
@@ -132,6 +144,23 @@ def show_and(intended: "RowPlan", act: Callable[[], ExitCode]) -> ExitCode:
         output.say("Nothing to do: the table says so already.")
         return ExitCode.DONE
     return act()
+
+
+def ask_and_write(there: "Deployment", intended: "RowPlan", question: str, *, yes: bool, wait: bool | None) -> ExitCode:
+    """Write a plan; a person at a terminal is shown first what that would do to instances, and asked."""
+    from rolekeeper_cli import preview, prompts
+    from rolekeeper_cli.edits import carry_out
+
+    if prompts.asks(yes=yes):
+        show_expected(preview.of_rows(there, intended))
+        prompts.confirm(question, yes=False)
+    return carry_out(there, intended, wait=wait)
+
+
+def show_expected(expected: "Preview") -> None:
+    """Show what would happen, as a part of the question."""
+    for line in expected.lines():
+        output.say(line)
 
 
 def no_such_row(key: "MappingKey") -> CommandError:

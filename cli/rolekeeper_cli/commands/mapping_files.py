@@ -8,8 +8,8 @@ import click
 
 from rolekeeper_cli import output
 from rolekeeper_cli.command import command
-from rolekeeper_cli.commands.arguments import detailed_exitcode, form, no_wait, yes
-from rolekeeper_cli.commands.mapping import show_and
+from rolekeeper_cli.commands.arguments import detailed_exitcode, form, waits, yes
+from rolekeeper_cli.commands.mapping import ask_and_write, show_and
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -52,16 +52,16 @@ def export(form: str | None, target: str | None) -> ExitCode:
 @click.option("--prune", is_flag=True, help="Also delete the rows that aren't in the file.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @yes
-@no_wait
-def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: bool, wait: bool) -> ExitCode:
+@waits
+def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: bool, wait: bool | None) -> ExitCode:
     """Write a file's mappings into the table.
 
-    First it shows what changes, and asks. Nothing is written when any row of the file is bad. A row that
-    another actor changes meanwhile is left alone.
+    First it shows what changes, and what that would do to instances, and asks. Nothing is written when any row of the
+    file is bad. A row that another actor changes meanwhile is left alone.
     """
     from rolekeeper_cli import prompts, row_plan
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.edits import carry_out, mapping_rows
+    from rolekeeper_cli.edits import mapping_rows
 
     if not dry_run:
         # Who types the answer can't type the file.
@@ -79,8 +79,7 @@ def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: boo
         output.say(f"{intended.counts()}.")
         if dry_run:
             return ExitCode.DONE
-        prompts.confirm("Write these changes?", yes=yes)
-        return carry_out(there, intended, wait=wait)
+        return ask_and_write(there, intended, "Write these changes?", yes=yes, wait=wait)
 
     return show_and(intended, write)
 

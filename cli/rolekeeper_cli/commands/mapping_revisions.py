@@ -1,4 +1,4 @@
-"""`rolekeeper mapping history`, `rollback` and `approve`: the revisions of one mapping."""
+"""`rolekeeper mapping history`, `rollback`, `approve` and `discard`: the revisions of one mapping."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -7,12 +7,15 @@ import click
 
 from rolekeeper_cli import output
 from rolekeeper_cli.command import command
-from rolekeeper_cli.commands.arguments import no_wait, takes_key, yes
-from rolekeeper_cli.commands.mapping import no_such_row, show_and
+from rolekeeper_cli.commands.arguments import takes_key, waits, yes
+from rolekeeper_cli.commands.mapping import ask_and_write, no_such_row, show_and, show_expected
 from rolekeeper_cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
+    from rolekeeper.mappings.rows.columns import Attributes
     from rolekeeper.model.mapping import MappingKey
+    from rolekeeper_cli.deployment import Deployment
+    from rolekeeper_cli.unpublished import Unpublished
 
 _SHOWN = ("at", "event", "revision", "approved_by", "claimed_by", "what")
 # How an item lies in the table, which says nothing of the mapping.
@@ -62,33 +65,57 @@ def _listed(entry: Mapping[str, Any]) -> list[object]:
 
 @command("rollback", "rolekeeper mapping rollback workload=web", "rolekeeper mapping rollback workload=web --to 3")
 @takes_key
-@click.option(
-    "--to", type=click.IntRange(1), metavar="N", help="The revision (default: the one before the published one)."
-)
+@click.option("--to", type=click.IntRange(1), metavar="N", help="The revision to go back to, whatever the row says.")
 @yes
-@no_wait
-def rollback(key: "MappingKey", to: int | None, *, yes: bool, wait: bool) -> ExitCode:
-    """Write an old revision back into the row.
+@waits
+def rollback(key: "MappingKey", to: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
+    """Undo the last edit.
 
-    It passes through all checks, as a new revision.
+    One that isn't in effect, because it is held, rejected or in conflict, is undone in the row alone: no instance
+    changes. After that it goes back by one published revision, which passes through all checks as a new one.
     """
     from rolekeeper_cli import prompts, row_plan
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.edits import carry_out
     from rolekeeper_cli.old_revisions import revision_to_restore
+    from rolekeeper_cli.unpublished import unpublished
 
     prompts.require_answer(yes=yes)
     there = deployment()
+    edit = unpublished(there, key) if to is None else None
+    if edit and (edit.row or edit.in_effect):
+        return _undo(there, edit, yes=yes, wait=wait)
     old = revision_to_restore(there, key, to)
     row = there.app.table.get_row(key)
     intended = row_plan.planned([old.spec], {key: row} if row else {}, there.app.home)
     output.say(f"Revision {old.revision}:")
+    question = f"Write revision {old.revision} into the row of {key}?"
+    return show_and(intended, lambda: ask_and_write(there, intended, question, yes=yes, wait=wait))
 
-    def write() -> ExitCode:
-        prompts.confirm(f"Write revision {old.revision} into the row of {key}?", yes=yes)
-        return carry_out(there, intended, wait=wait)
 
-    return show_and(intended, write)
+@command("discard", "rolekeeper mapping discard workload=web", "rolekeeper mapping discard workload=web --revision 5")
+@takes_key
+@click.option("--revision", type=click.IntRange(1), metavar="N", help="Only if this is the revision that is held.")
+@yes
+@waits
+def discard(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
+    """Drop an edit or a deletion that is held.
+
+    The row says again what is in effect, and no instance changes. A row that was never in effect goes.
+    """
+    from rolekeeper_cli import prompts
+    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.unpublished import unpublished
+
+    prompts.require_answer(yes=yes)
+    there = deployment()
+    row = there.app.table.get_row(key)
+    if row is None:
+        raise no_such_row(key)
+    held = _held(key, row, revision)
+    edit = unpublished(there, key)
+    if edit is None or edit.held != held:
+        raise CommandError(f"revision {held} of {key} is no longer held; nothing was discarded", "look again")
+    return _undo(there, edit, yes=yes, wait=wait)
 
 
 @command(
@@ -97,15 +124,15 @@ def rollback(key: "MappingKey", to: int | None, *, yes: bool, wait: bool) -> Exi
 @takes_key
 @click.option("--revision", type=click.IntRange(1), metavar="N", help="Only if this is the revision that is held.")
 @yes
-@no_wait
-def approve(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool) -> ExitCode:
-    """Approve a held edit, so that it is published.
+@waits
+def approve(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
+    """Approve an edit or a deletion that is held, so that it takes effect.
 
     It was held because it changes many instances; how many, and which permissions they gain and lose, is shown. Your
     approval is signed in the state table, where nobody else can write it. Your own edit (edited_by names you) you can't
     approve.
     """
-    from rolekeeper_cli import prompts, render
+    from rolekeeper_cli import preview, prompts, render
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import approve_held, said
 
@@ -114,20 +141,50 @@ def approve(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool) -
     row = there.app.table.get_row(key)
     if row is None:
         raise no_such_row(key)
-    held = said(row, "held_revision")
-    if not held:
-        raise CommandError(
-            f"no edit of {key} is held: it is {said(row, 'status') or 'not judged yet'}", "nothing to do"
-        )
-    if revision not in {None, int(held)}:
-        raise CommandError(f"revision {held} of {key} is held, not {revision}", "look at that one, then approve it")
-    reason = said(row, "status_reason")
+    held = _held(key, row, revision)
+    stored, reason = there.app.revisions.read(key).held, said(row, "status_reason")
+    deletes = stored is not None and stored.mapping.deleted
+    what = f"The deletion of {key} is held as revision {held}" if deletes else f"Revision {held} of {key} is held"
     render.show(
-        {"mapping": str(key), "revision": int(held), "reason": reason},
-        lambda: output.line(f"Revision {held} of {key} is held: {reason}"),
+        {"mapping": str(key), "revision": held, "deletes": deletes, "reason": reason},
+        lambda: output.line(f"{what}: {reason}"),
     )
-    prompts.confirm(f"Serve revision {held}?", yes=yes)
-    return approve_held(there, {key: int(held)}, wait=wait)
+    if prompts.asks(yes=yes):
+        expected = preview.of_held(there, key, row, held)
+        show_expected(expected)
+        prompts.confirm(preview.question(key, expected, deletes=deletes, revision=held), yes=False)
+    return approve_held(there, {key: held}, wait=wait)
 
 
-COMMANDS = (history, rollback, approve)
+def _held(key: "MappingKey", row: "Attributes", revision: int | None) -> int:
+    """The number that a row shows as held.
+
+    Raises:
+        CommandError: it shows none, or another one than is meant.
+    """
+    from rolekeeper.mappings.table import number_in
+    from rolekeeper_cli.edits import said
+
+    held = number_in(row, "held_revision")
+    if not held:
+        what = f"no edit of {key} is held: it is {said(row, 'status') or 'not judged yet'}"
+        raise CommandError(what, "nothing to do")
+    if revision not in {None, held}:
+        raise CommandError(f"revision {held} of {key} is held, not {revision}", "look at that one first")
+    return held
+
+
+def _undo(there: "Deployment", edit: "Unpublished", *, yes: bool, wait: bool | None) -> ExitCode:
+    """Undo what isn't in effect, once it is shown and a person has agreed."""
+    from rolekeeper_cli import prompts, render, row_plan, unpublished
+    from rolekeeper_cli.edits import carry_out
+
+    back = unpublished.back_to_published(there, edit)
+    render.show(back.document(), lambda: row_plan.show(back) if back.changes else None)
+    prompts.confirm(f"{edit.left} Discard {edit.named}?", yes=yes)
+    if edit.held:
+        return unpublished.discard(there, edit.key, edit.held, wait=wait)
+    return carry_out(there, back, wait=wait)
+
+
+COMMANDS = (history, rollback, approve, discard)

@@ -8,7 +8,7 @@ import click
 
 from rolekeeper_cli.arguments import Duration
 from rolekeeper_cli.command import command
-from rolekeeper_cli.commands.arguments import INSTANCE
+from rolekeeper_cli.commands.arguments import INSTANCE, yes_to_all
 from rolekeeper_cli.errors import ExitCode
 
 _ROLE = "The role's name, under the role path."
@@ -61,15 +61,17 @@ def _role(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("role", help=_ROLE)
 @_role
 @_pins
-def attach(instance: str, role: str, *, wait: bool | None, **wished: Any) -> ExitCode:
+@yes_to_all
+def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: Any) -> ExitCode:
     """Give a role to an instance without one.
 
-    It keeps it whatever its tags say, until the time is over or it is released: a pin.
+    It keeps it whatever its tags say, until the time is over or it is released: a pin. On a terminal it shows first
+    what would happen, and asks.
     """
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.pins import Wish, pin
 
-    return pin(deployment(), instance, Wish("attach", role, **wished), wait=wait)
+    return pin(deployment(), instance, Wish("attach", role, **wished), wait=wait, yes=yes)
 
 
 @command("replace", "rolekeeper replace i-0123456789abcdef0 web", "rolekeeper replace web-1 web-debug --for 30m")
@@ -77,16 +79,18 @@ def attach(instance: str, role: str, *, wait: bool | None, **wished: Any) -> Exi
 @click.argument("role", help=_ROLE)
 @_role
 @_pins
-def replace(instance: str, role: str, *, wait: bool | None, **wished: Any) -> ExitCode:
+@yes_to_all
+def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: Any) -> ExitCode:
     """Give an instance another role.
 
-    It keeps it whatever its tags say, until the time is over or it is released: a pin.
+    It keeps it whatever its tags say, until the time is over or it is released: a pin. On a terminal it shows first
+    what would happen, and asks.
     EC2 replaces the role of a running instance only; on a stopped one it is replaced at its start.
     """
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.pins import Wish, pin
 
-    return pin(deployment(), instance, Wish("replace", role, **wished), wait=wait)
+    return pin(deployment(), instance, Wish("replace", role, **wished), wait=wait, yes=yes)
 
 
 @command("detach", "rolekeeper detach i-0123456789abcdef0", "rolekeeper detach web-1 --for 7d --confirm Detach")

@@ -1,6 +1,6 @@
 """`rolekeeper plan` and `apply`: what would change in the fleet, and having exactly that done."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,10 +10,11 @@ from rolekeeper_cli.commands.mapping_files import read_mappings
 from rolekeeper_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rolekeeper.model.instance import Instance
     from rolekeeper_cli.deployment import Deployment
+    from rolekeeper_cli.proposal import Proposal
 
 
 @command(
@@ -52,6 +53,7 @@ def plan(
     own, ! waits or is blocked. It decides as the functions do, and changes nothing.
     """
     from contextlib import nullcontext
+    from dataclasses import replace
     from pathlib import Path
 
     from rolekeeper_cli import fleet, fleet_plan, plan_file
@@ -65,6 +67,7 @@ def plan(
     # Before the mappings are judged: a slip in a name is told at once.
     instances = _instances(there, texts)
     proposed = propose(there, specs, prune=prune) if file else Proposal()
+    proposed = replace(proposed, waiting=_waiting(there, proposed))
     ids = [each.key.id for each in instances]
     seen = fleet.look(
         there,
@@ -79,6 +82,21 @@ def plan(
     if detailed_exitcode and (tally.changes or proposed.edits):
         return ExitCode.CHANGES
     return ExitCode.DONE
+
+
+def _waiting(there: "Deployment", proposed: "Proposal") -> "Sequence[Mapping[str, Any]]":
+    """The rows that say something else than what is in effect, and that the plan doesn't count; of a file's, none."""
+    from rolekeeper.aws.errors import AccessDeniedError
+    from rolekeeper_cli import in_effect, output
+    from rolekeeper_cli.edits import mapping_rows
+
+    try:
+        rows = mapping_rows(there).all()
+    except AccessDeniedError as error:
+        output.warn(f"whether rows wait isn't known: you aren't allowed {error.action} on {error.resource}")
+        return []
+    edited = {each.key for each in proposed.edits}
+    return in_effect.waiting(in_effect.documents(there, {key: row for key, row in rows.items() if key not in edited}))
 
 
 def _instances(deployment: "Deployment", texts: "Sequence[str]") -> "list[Instance]":

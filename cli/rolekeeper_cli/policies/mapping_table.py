@@ -18,7 +18,8 @@ APPROVAL = ("approve", "approved_by")
 OWN_APPROVALS = "approval#${aws:userid}"
 _KEYS = [column.name for column in KEYS]
 EDITORS_COLUMNS = (*_KEYS, *(column.name for column in (*COLUMNS, *ASKS) if column.name not in APPROVAL))
-APPROVERS_COLUMNS = (*_KEYS, *APPROVAL)
+# Either may drop what is held: nothing changes by that.
+APPROVERS_COLUMNS = (*_KEYS, *APPROVAL, "discard")
 
 _LOOKS = ("dynamodb:BatchGetItem", "dynamodb:Query")
 _PUT, _UPDATE, _DELETE = "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"
@@ -37,7 +38,7 @@ ABOUT_EDITORS = (
     "A tool that puts a whole row back, status and all, is refused: leave out what Rolekeeper wrote.",
 )
 ABOUT_APPROVERS = (
-    f"It denies every column but {_APPROVAL}, deleting, and of the state table all but one's own approvals.",
+    "It denies all columns but approve, approved_by and discard; deleting; in the state table, all but own approvals.",
     _BOTH,
     "Of a role's session, IAM proves the role and the session's name: have the trust policy fix the name.",
 )

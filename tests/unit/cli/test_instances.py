@@ -120,11 +120,11 @@ def test_a_role_is_explained_by_its_mapping_and_what_woke_us(terminal: Terminal,
         "last woken by": "test (2026-03-01T09:00:04Z)",
         "it decided": "Attach (unoccupied): app=web gives it role web",
         "AWS answered": association.id,
+        "before that": "no role (until 2026-03-01T09:00:04Z)",
+        # Without app=web, app=* would give it db.
         "to undo": (
-            f"aws ec2 delete-tags --resources {one} --tags Key=app  (for this instance: when_unmatched says detach)\n"
-            "rolekeeper mapping rollback app=web  (for all of the mapping's instances)\n"
-            f"rolekeeper replace {one} ROLE --for 8h  (gives this one another role, whatever its tags say)\n"
-            f"rolekeeper detach {one}  (takes its role, whatever its tags say)"
+            f"aws ec2 delete-tags --resources {one} --tags Key=app  (for this instance: it carries no role again)\n"
+            f"rolekeeper detach {one}  (it carries no role again, whatever its tags say)"
         ),
     }
 
@@ -176,15 +176,14 @@ def test_a_pin_is_explained_and_undone_by_a_release(terminal: Terminal, desk: Ma
     until = desk.world.clock.now() + timedelta(hours=8)
     assert told["pin"] == f"db until {until:%Y-%m-%dT%H:%M:%SZ}, claimed by {CALLER}: incident 42"
     assert told["should carry"] == "db"
-    assert told["to undo"] == f"rolekeeper release {one}  (ends the pin; its tags rule again)"
+    assert told["to undo"] == f"rolekeeper release {one}  (ends the pin: it keeps no role)"
 
 
 def test_an_ignored_instance_a_withheld_change_and_one_that_was_never_seen(
     terminal: Terminal, desk: MappingsFixture
 ) -> None:
     ignored = desk.world.running(app="web", **{"rolekeeper:ignore": "true"})
-    undone = explained(terminal, ignored)["to undo"]
-    assert f"aws ec2 delete-tags --resources {ignored} --tags Key=rolekeeper:ignore" in undone
+    assert explained(terminal, ignored)["to undo"].startswith("nothing: ")
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web")
     desk.world.control(paused=True)
@@ -194,7 +193,9 @@ def test_an_ignored_instance_a_withheld_change_and_one_that_was_never_seen(
     assert "last woken by" not in told
 
 
-def test_a_contested_instance_is_undone_by_a_release(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_of_a_contested_instance_nothing_is_to_be_undone_and_release_is_named(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web")
     for _ in range(3):
@@ -204,7 +205,8 @@ def test_a_contested_instance_is_undone_by_a_release(terminal: Terminal, desk: M
     desk.world.reconcile(one)
     told = explained(terminal, one)
     assert "contested" in told["because"]
-    assert told["to undo"].startswith(f"rolekeeper release {one}  (has Rolekeeper try again)")
+    assert "or rolekeeper release" in told["because"]
+    assert told["to undo"].startswith("nothing: ")
 
 
 def test_an_instance_that_isnt_there_is_told_with_near_names(terminal: Terminal, desk: MappingsFixture) -> None:

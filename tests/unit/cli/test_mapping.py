@@ -27,8 +27,8 @@ def test_the_list_shows_what_became_of_each_row(terminal: Terminal, desk: Mappin
     ran = terminal("mapping", "ls")
     head, new, bad, web = lines(ran.stdout)
     assert head == "MAPPING ROLE PRIORITY ENABLED STATUS REVISION MATCHED REASON"
-    assert new == "app=new db"
-    assert bad.startswith("workload=bad no such Rejected 0")
+    assert new == "app=new none (db isn't judged yet)"
+    assert bad.startswith("workload=bad none (no such is rejected) Rejected 0")
     assert "role: has SPACE" in bad
     assert web == "workload=web web 5 Published 1 0"
     assert ran.stderr == ""
@@ -95,6 +95,27 @@ def test_what_a_row_holds_cant_move_the_cursor(terminal: Terminal, desk: Mapping
     for arguments in (("mapping", "get", "workload=web"), ("mapping", "export")):
         assert "\x1b" not in terminal(*arguments).output
     assert "\\u001b[2Jgone\\nnext" in terminal("mapping", "get", "workload=web").stdout
+
+
+def test_the_list_shows_what_is_in_effect_beside_what_waits(terminal: Terminal, held: MappingsFixture) -> None:
+    held.edit("workload=gone", role="web")
+    for _ in range(2):
+        held.world.running(workload="other")
+    held.limits = Limits(25, 0)
+    held.edit("workload=other", role="web")
+    held.world.reconcile_all(*held.sent_ids())
+    held.limits = Limits(0, 0)
+    held.delete("workload=other")
+    held.publish("workload=other")
+    held.edit("workload=gone", role="web", priority=0)
+    roles = {row["mapping"]: row for row in terminal.document("mapping", "ls")}
+    assert roles["workload=web"]["in_effect"] == {"role": "web", "revision": 1}
+    assert roles["workload=web"]["waits"] == {"what": "edit", "role": "db", "because": "waits for approval"}
+    shown = "\n".join(lines(terminal("mapping", "ls").stdout))
+    assert "workload=web web (db waits for approval) " in shown
+    assert "workload=other web (its deletion waits for approval) " in shown
+    assert "workload=gone web (an edit is rejected) " in shown
+    assert "in effect web (db waits for approval)" in lines(terminal("mapping", "get", "workload=web").stdout)
 
 
 # ---- set, rm ----
@@ -250,7 +271,7 @@ def test_a_held_edit_is_shown_and_approved(terminal: Terminal, held: MappingsFix
     assert ran.stdout.startswith(
         "Revision 2 of workload=web is held: it would attach 0, replace 2 and detach 0 instances"
     )
-    assert "Serve revision 2?" in ran.stderr
+    assert "Publish revision 2 of workload=web, which changes 2 instances?" in ran.stderr
     assert held.shows("workload=web")[::2] == ("Published", 2)
     [newest, *_] = terminal.document("mapping", "history", "workload=web")
     assert (newest["claimed_by"], newest["approved_by"], newest["approver_claims"]) == ("al", USER_ID, CALLER)

@@ -278,7 +278,7 @@ def test_a_duration_that_is_none_is_a_slip_in_the_command(terminal: Terminal, te
 
 def test_a_replace_of_a_stopped_instance_offers_to_wait(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.stopped(profile="web")
-    ran = terminal.types("n\n", "replace", instance, "db")
+    ran = terminal.types("y\nn\n", "replace", instance, "db")
     assert (ran.exit_code, "EC2 replaces the role of a running one only" in ran.stderr) == (0, True)
     assert "Wait for it? [y/N]" in ran.stderr
     assert "EC2 shows" not in ran.stderr
@@ -288,7 +288,7 @@ def test_a_replace_of_a_stopped_instance_offers_to_wait(terminal: Terminal, desk
         desk.world.reconcile(instance)
 
     terminal.meanwhile = starts
-    ran = terminal.types("y\n", "replace", instance, "db")
+    ran = terminal.types("y\ny\n", "replace", instance, "db")
     assert (ran.exit_code, "EC2 shows db on it." in ran.stderr) == (0, True), ran.output
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.account import refusing
 from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.settings import Limits
@@ -331,7 +332,75 @@ def test_more_than_a_window_lets_through_is_told(terminal: Terminal, desk: Mappi
     ran = terminal("plan")
     assert "3 roles are taken away (app=web 3), 1 of them in 10 minutes; the others wait their turn" in ran.stderr
     [paced] = terminal.document("plan")["paced"]
-    assert paced == {"mapping": "app=web", "changes": 3, "at_once": 1, "minutes": 10}
+    assert paced == {"mapping": "app=web", "changes": 3, "approved": 0, "at_once": 1, "minutes": 10}
+
+
+def test_what_is_approved_needs_no_turn(terminal: Terminal, desk: MappingsFixture) -> None:
+    terminal.parameters |= {"MaxChangesPerEdit": "1", "MaxChangesPercent": "0"}
+    desk.limits = Limits(1, 0)
+    desk.edit("app=web", role="web")
+    for _ in range(3):
+        desk.converged("web", app="web")
+    desk.edit("app=web", role="db")
+    desk.approve("app=web", 2)
+    assert "roles are taken away" not in terminal("plan").stderr, "the approval lets all three through"
+    desk.edit("tier=x", role="web")
+    for _ in range(2):
+        desk.world.attach_by_hand(desk.world.running(tier="x"), "db")
+    said = "5 roles are taken away (app=web 3, tier=x 2), 1 of them in 10 minutes, and 3 that are approved; the others"
+    assert said in terminal("plan").stderr
+    told = {each["mapping"]: each["approved"] for each in terminal.document("plan")["paced"]}
+    assert told == {"app=web": 3, "tier=x": 0}
+
+
+def test_what_changed_lately_leaves_less_room(terminal: Terminal, desk: MappingsFixture) -> None:
+    terminal.parameters |= {"MaxChangesPerEdit": "2", "MaxChangesPercent": "0"}
+    desk.edit("app=web", role="web")
+    ids = [desk.world.running(app="web") for _ in range(2)]
+    for each in ids:
+        desk.world.attach_by_hand(each, "db")
+    assert "roles are taken away" not in terminal("plan").stderr
+    desk.world.reconcile(ids[0])
+    other = desk.world.running(app="web")
+    desk.world.attach_by_hand(other, "db")
+    assert "2 roles are taken away (app=web 2), 1 of them in 10 minutes" in terminal("plan").stderr
+
+
+def test_what_a_files_edit_is_held_for_its_approval_lets_through(
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
+) -> None:
+    terminal.parameters |= {"MaxChangesPerEdit": "1", "MaxChangesPercent": "0"}
+    desk.edit("app=web", role="web")
+    for _ in range(3):
+        desk.converged("web", app="web")
+    ran = terminal("plan", "-f", file_of(tmp_path, "tag_key: app, tag_value: web, role: db"))
+    assert "would be Held" in ran.stdout
+    assert "roles are taken away" not in ran.stderr
+
+
+def test_rows_that_wait_are_mentioned(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
+    desk.edit("app=web", role="web")
+    desk.edit("app=bad", role="nobody")
+    assert "rows wait" not in terminal("plan", "--query", "waiting[?mapping=='app=web']").stderr
+    for _ in range(2):
+        desk.converged("web", app="web")
+    desk.limits = Limits(1, 0)
+    desk.edit("app=web", role="db")
+    ran = terminal("plan")
+    assert (
+        "2 rows wait and aren't counted here: app=bad: none (nobody is rejected), app=web: web (db waits for approval)"
+    ) in ran.stderr
+    waiting = terminal.document("plan")["waiting"]
+    assert [each["mapping"] for each in waiting] == ["app=bad", "app=web"]
+    assert waiting[1]["in_effect"] == {"role": "web", "revision": 1}
+    ran = terminal("plan", "-f", file_of(tmp_path, "tag_key: app, tag_value: web, role: db"))
+    assert "1 row waits and isn't counted here: app=bad" in ran.stderr, "the file's own row is in the plan"
+
+
+def test_a_plan_needs_no_right_to_read_the_rows(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.world.calls.before("Scan", refusing("AccessDeniedException"))
+    ran = terminal("plan")
+    assert (ran.exit_code, "whether rows wait isn't known: you aren't allowed dynamodb:Scan" in ran.stderr) == (0, True)
 
 
 def test_what_several_mappings_take_away_together_is_told(terminal: Terminal, desk: MappingsFixture) -> None:

@@ -87,6 +87,7 @@ def editor_cases() -> Iterable[Case]:
     yield from whatever_else([may("puts a row", item("PutItem", *edited))])
     yield from whatever_else([may("deletes a row", item("DeleteItem"))])
     for action in ("PutItem", "UpdateItem"):
+        yield may(f"discards: {action}", item(action, "discard", "edited_by"))
         for column in mapping_table.APPROVAL:
             yield from whatever_else([may_not(f"writes {column}: {action}", item(action, "role", column))])
         yield from whatever_else([may_not(f"hand-written status: {action}", item(action, "role", "status"))])
@@ -100,6 +101,7 @@ def approver_cases() -> Iterable[Case]:
     yield from both_cases()
     yield from whatever_else([may("approves", item("UpdateItem", "approve", "approved_by"))])
     yield from whatever_else([may("approves without a name", item("UpdateItem", "approve"))])
+    yield from whatever_else([may("discards", item("UpdateItem", "discard"))])
     yield from whatever_else([may("signs", approval("PutItem", f"approval#{ME}"))])
     yield from whatever_else([may("signs as root", approval("PutItem", f"approval#{ACCOUNT}", me=ACCOUNT))])
     yield may_not("signs in no partition", approval("PutItem"))

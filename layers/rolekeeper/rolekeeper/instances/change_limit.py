@@ -50,6 +50,11 @@ def counted(item: Mapping[str, Any], minutes: int, now: datetime) -> int:
     return int(item.get("total", 0)) - sum(_over(item, minutes, now).values())
 
 
+def approved_budget(item: Mapping[str, Any], revision: int) -> int:
+    """How many changes of a mapping are left of those that a person approved for this revision."""
+    return int(item.get("credit", 0)) if int(item.get("credit_revision", 0)) == revision else 0
+
+
 def counting(item: Mapping[str, Any], number: int, allowed: int, minutes: int, now: datetime) -> Update:
     """Count so many more, if that makes at most `allowed`, without what is over in an item as read; empty: unread."""
     over = _over(item, minutes, now)
@@ -188,7 +193,7 @@ class ChangeLimiter:
         if room := self._by_number(now):
             return room
         item, approved = self._known[layout.CHANGES], self._known[budget]
-        if int(approved.get("credit", 0)) > 0 and int(approved.get("credit_revision", 0)) == revision:
+        if approved_budget(approved, revision) > 0:
             used = Update().add("credit", -1).only_if("credit", ">", 0).only_if("credit_revision", "=", revision)
             back = self.store.update(budget, Update().add("credit", 1))
             return Reservation(self.store.update(budget, used), back, approved=True)

@@ -41,7 +41,11 @@ class Assessor:
             refresh = self._refreshed(seen, published)
             if refresh:
                 seen = seen.refreshed(refresh)
-        verdict = self._row(seen) if seen.row and not seen.holds_deletion else self._deletion(seen)
+        if held := seen.to_discard:
+            what = f"its {'deletion' if held.deleted else 'edit'} was discarded, and changed no instance"
+            verdict = Verdict(Status.DISCARDED, what, seen.revision, ending=Ending.DISCARD, mapping=held)
+        else:
+            verdict = self._row(seen) if seen.row and not seen.holds_deletion else self._deletion(seen)
         return replace(verdict, refresh=refresh)
 
     def refuse(self, seen: RowSnapshot, status: Status, why: Iterable[str], scan: Scan | None = None) -> Verdict:

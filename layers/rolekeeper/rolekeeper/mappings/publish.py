@@ -171,6 +171,8 @@ class Publisher:
         if verdict.ending in _PUBLISHES:
             # The tombstone of a deletion that was left unfinished is published already.
             return verdict.mapping is not None
+        if verdict.ending is Ending.DISCARD:
+            return seen.stored.held is not None and not seen.stored.held.outcome
         if verdict.ending is Ending.NOTHING or verdict.status is Status.WAITING or not verdict.is_news(seen.row):
             return False
         if not layout.fits_partition(seen.key) or len(str(seen.row)) < NEARLY_FULL:
@@ -197,7 +199,10 @@ class Publisher:
             if impact.changes and not approved:
                 # Another judge may have counted since: then this one looks again.
                 counts = counting(seen.stored.edits, impact.changes, impact.allowed, impact.minutes, self.now())
-            self.revisions.publish(mapping, entry, seen.at, budget=budget, blocks=blocks, counts=counts)
+            held = seen.holds(mapping)
+            self.revisions.publish(mapping, entry, seen.at, budget=budget, blocks=blocks, counts=counts, held=held)
+        elif entry and mapping and verdict.ending is Ending.DISCARD:
+            self.revisions.discard(mapping, entry, seen.at)
         elif entry and layout.fits_partition(seen.key):
             self.revisions.note(seen.key, entry, seen.at)
 
@@ -222,6 +227,11 @@ class Publisher:
         if verdict.ending is Ending.REMOVE:
             if row:
                 self.table.delete(key, row, _APPROVED)
+        elif verdict.ending is Ending.DISCARD:
+            if seen.published:
+                self.table.restore(row, row_of(seen.published.spec))
+            else:
+                self.table.delete(key, row, (*_APPROVED, "discard"))
         elif verdict.mapping and not row:
             self.table.put_back(row_of(verdict.mapping.spec), verdict.columns)
         elif not verdict.is_in(row) and not self.table.write(key, row, verdict.columns, verdict.gone(row)):

@@ -9,6 +9,7 @@ from rolekeeper.mappings.rows.columns import EDITOR
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import ANY_VALUE, Control, Held, MappingKey, PublishedMapping
 from rolekeeper.storage import Store, Update, codec, layout
+from rolekeeper.storage.table import Write
 
 # What the history says of a mapping at one time; the event carries the same.
 type Entry = dict[str, Any]
@@ -84,10 +85,12 @@ class Revisions:
         budget: int = 0,
         blocks: Iterable[MappingKey] = (),
         counts: Update | None = None,
+        held: bool = False,
     ) -> None:
         """Put a mapping in effect, and keep it as a revision with its history entry, in one transaction.
 
-        `budget`: changes that a person approved; `blocks`: rows in conflict, as read; `counts`: at `layout.EDITS`.
+        `budget`: changes that a person approved; `blocks`: rows in conflict, as read; `counts`: at `layout.EDITS`;
+        `held`: it was held under this number, and mustn't have been discarded.
         """
         item = codec.published_item(mapping)
         revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}
@@ -106,12 +109,24 @@ class Revisions:
             writes.append(self.store.update(layout.budget_key(mapping.key), granted))
         if counts:
             writes.append(self.store.update(layout.EDITS, counts))
+        if held:
+            writes.append(self._outcome(mapping, layout.PUBLISHED))
         self.store.write(*writes)
 
     def hold(self, held: Held, entry: Entry, at: datetime) -> None:
         """Keep a revision that waits for approval, with its history entry, in one transaction."""
         history = self.store.entry(layout.mapping_pk(held.mapping.key), entry, at)
         self.store.write(self.store.put(codec.held_item(held), if_higher="revision"), history)
+
+    def discard(self, held: PublishedMapping, entry: Entry, at: datetime) -> None:
+        """Drop a revision that is held, with its history entry, in one transaction; not one that was published."""
+        history = self.store.entry(layout.mapping_pk(held.key), entry, at)
+        self.store.write(self._outcome(held, layout.DISCARDED), history)
+
+    def _outcome(self, held: PublishedMapping, outcome: str) -> Write:
+        """Say how it ended with what is held, once: who comes second reads again."""
+        update = Update().set({layout.OUTCOME: outcome}).only_if("revision", "=", held.revision)
+        return self.store.update(layout.held_key(held.key), update.only_as({}, layout.OUTCOME))
 
     def refresh(self, mapping: PublishedMapping, entry: Entry | None, at: datetime) -> None:
         """Write what IAM says of a published revision now: whether it can be used, and its profile's ids."""

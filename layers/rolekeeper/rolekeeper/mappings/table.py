@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import PermanentError, classified
-from rolekeeper.mappings.rows.columns import Attributes
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, OURS, Attributes
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import Update, codec
 
@@ -57,6 +57,16 @@ class MappingTable:
         """Put a row with our columns where there is none."""
         item = {**row, **codec.to_attributes(columns)}
         self._call("PutItem", self.client.put_item, Item=item, ConditionExpression="attribute_not_exists(tag_key)")
+
+    def restore(self, row: Attributes, columns: Attributes) -> None:
+        """Put these columns in the place of a row's, while it reads as it did; what anybody said beside them goes.
+
+        Without `status`, as a person's edit is: the stream has it judged.
+        """
+        known = {*OURS, *(column.name for column in (*COLUMNS, *ASKS))}
+        kept = {name: value for name, value in row.items() if name not in known}
+        condition = _if_as_read(row, sorted(known | row.keys())).condition()
+        self._call("PutItem", self.client.put_item, Item={**kept, **columns}, **condition)
 
     def delete(self, key: MappingKey, row: Attributes, names: Sequence[str]) -> None:
         """Delete a row for which somebody approved that, while these columns read as they did."""

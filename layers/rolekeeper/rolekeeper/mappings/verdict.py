@@ -18,7 +18,7 @@ from rolekeeper.mappings.rows.reader import ParsedRow, changes, content, fingerp
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.table import VERDICT, number_in
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, same_person
-from rolekeeper.storage import codec
+from rolekeeper.storage import codec, layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +93,31 @@ class RowSnapshot:
 
     @property
     def _held(self) -> PublishedMapping | None:
-        """The revision that waits for approval: not one that was published or overtaken since."""
+        """The revision that waits for approval: not one that was discarded, published or overtaken since."""
+        return None if self.stored.held and self.stored.held.outcome else self._unpublished
+
+    @property
+    def _unpublished(self) -> PublishedMapping | None:
         held, published = self.stored.held, self.stored.published
         return held.mapping if held and held.mapping.revision > (published.revision if published else 0) else None
+
+    @property
+    def to_discard(self) -> PublishedMapping | None:
+        """The revision that is held, where the row says that one, and asks by its number to drop it."""
+        stored, held = self.stored.held, self._unpublished
+        if not (stored and held) or stored.outcome == layout.PUBLISHED or self.parsed.discard != held.revision:
+            return None
+        says_it = self.parsed.spec == held.spec or content(self.row) == content(row_of(held.spec))
+        return held if says_it else None
 
     def holds(self, candidate: PublishedMapping) -> bool:
         return self._held == candidate
 
     def approves(self, candidate: PublishedMapping) -> bool:
         """Whether a person signed this very candidate after it was held, and the row says so."""
-        number = candidate.revision
-        return self.holds(candidate) and self.parsed.approve == number and not self.about_approval(number)
+        number, asks = candidate.revision, self.parsed
+        asked = asks.approve == number and asks.discard != number
+        return asked and self.holds(candidate) and not self.about_approval(number)
 
     def shows_held(self, candidate: PublishedMapping) -> bool:
         """Whether the row shows this very candidate as held: so it stays, even when it would change less by now."""
@@ -123,8 +137,9 @@ class RowSnapshot:
 
     def acted_on(self, revision: int = 0) -> tuple[str, ...]:
         """The columns that are done: who edited is noted, and where this revision is published, its approval."""
-        edited_by = ("edited_by",) if self.parsed.edited_by else ()
-        return (*edited_by, "approve", "approved_by") if revision and self.parsed.approve == revision else edited_by
+        # A number to discard is of use once: else it would drop what is held under it later.
+        done = tuple(name for name in ("discard", "edited_by") if getattr(self.parsed, name))
+        return (*done, "approve", "approved_by") if revision and self.parsed.approve == revision else done
 
     def about_approval(self, held: int) -> str:
         """Why the number in the row's `approve` approves nothing, in words; empty when there is none, or it does."""
@@ -166,7 +181,7 @@ class RowSnapshot:
 
 
 class Status(StrEnum):
-    """What a row says (docs/mappings.md, "Status"); never `Removed`, as no row is left then."""
+    """What a row says (docs/mappings.md, "Status"); never `Removed` or `Discarded`, which history and events say."""
 
     PUBLISHED = "Published"
     EXPIRED = "Expired"
@@ -175,6 +190,7 @@ class Status(StrEnum):
     HELD = "Held"
     WAITING = "Waiting"
     REMOVED = "Removed"
+    DISCARDED = "Discarded"
 
 
 class Ending(StrEnum):
@@ -186,6 +202,7 @@ class Ending(StrEnum):
     PUBLISH = "publish"
     HOLD = "hold"
     REMOVE = "remove, with its row"
+    DISCARD = "put the row back as it is published"
 
 
 @dataclass(frozen=True, slots=True)

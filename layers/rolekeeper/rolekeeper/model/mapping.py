@@ -123,11 +123,15 @@ class PublishedMapping:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A revision that waits for approval: its mapping (or tombstone), and who claims to have written it, if anybody."""
+    """A revision that waits for approval: its mapping (or tombstone), and who claims to have written it, if anybody.
+
+    `outcome` is how it ended, if it did: published, or discarded.
+    """
 
     mapping: PublishedMapping
     at: datetime
     by: str = ""
+    outcome: str = ""
 
 
 def same_person(editor: str, approver: str) -> bool:

@@ -213,7 +213,7 @@ def held_item(held: Held) -> Item:
 
 
 def held_from(item: Mapping[str, Any]) -> Held:
-    return Held(published_from(item), datetime.fromisoformat(item["at"]), item["by"])
+    return Held(published_from(item), datetime.fromisoformat(item["at"]), item["by"], item.get(layout.OUTCOME, ""))
 
 
 def control_from(item: Mapping[str, Any]) -> Control:

@@ -25,6 +25,8 @@ EDITS: Key = ("window#edits", "window")
 TIMERS, FOLLOW_UPS, PIN = "timers", "follow-ups", "pin"
 # What a history entry says of a change: it is about to be made, EC2 took it, EC2 refused it.
 STARTED, DONE, REFUSED = "started", "done", "refused"
+# How it ended with a revision that was held: of the two only one can be written.
+OUTCOME, PUBLISHED, DISCARDED = "outcome", "published", "discarded"
 # DynamoDB "Service quotas": a sort key holds at most 1,024 bytes, a timer's time too; the longest tags don't fit.
 SUBJECT_BYTES, PARTITION_KEY_BYTES = 900, 2_048
 GRANT, CHANGE, CONDITION, WRITES = "grant:", "change:", "condition", "writes"

@@ -57,5 +57,6 @@ COLUMNS = (
 ASKS = (
     Column("approve", "none", cells.whole(1, 10**9, "the number that held_revision shows", ask="write")),
     Column("approved_by", "none", cells.text(USER_ID)),
+    Column("discard", "none", cells.whole(1, 10**9, "the number that held_revision shows", ask="write")),
     Column("edited_by", "none", cells.text(EDITOR)),
 )

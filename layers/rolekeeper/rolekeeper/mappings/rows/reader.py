@@ -32,6 +32,7 @@ class ParsedRow:
     warnings: tuple[str, ...] = ()
     approve: int = 0
     approved_by: str = ""
+    discard: int = 0
     edited_by: str = ""
 
 

@@ -1,0 +1,203 @@
+"""Following instances until each carries what it should, as long as that comes on.
+
+Whether it does, the functions' own decision says, look by look.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from rolekeeper.instances.decide import ENDED
+from rolekeeper.instances.observe import Unreadable
+from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceKey
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper_cli import output, render
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
+from rolekeeper_cli.fleet import Enforced, Seen, observed, pages, withheld
+from rolekeeper_cli.instances import title
+from rolekeeper_cli.progress import Progress
+
+_POLL_SECONDS = 2.0
+# Without any that comes on, unless they wait for room in the window of changes: that comes once the window has passed.
+_PATIENCE_SECONDS = 60
+_NAMED = 10
+_MOVING = {AssociationState.ASSOCIATING, AssociationState.DISASSOCIATING}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How instances stand at one look: how many are `done`, which are still `coming`, and which won't come, and why.
+
+    Those that won't are blocked, or wait for something that a person has to do, as for their start.
+    """
+
+    done: int = 0
+    coming: tuple[InstanceKey, ...] = ()
+    stuck: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def total(self) -> int:
+        """All instances."""
+        return self.done + len(self.coming) + len(self.stuck)
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        stuck = [{"instance": each, "reason": why} for each, why in self.stuck]
+        return {"instances": self.total, "done": self.done, "coming": len(self.coming), "stuck": stuck}
+
+
+def standing(deployment: Deployment, instances: Iterable[list[Instance]]) -> Standing:
+    """Look once at pages of instances."""
+    done, coming, stuck = 0, [], []
+    state = Enforced(deployment.app.store, deployment.app.state.check_pin)
+    for each in observed(deployment, state, instances):
+        if isinstance(each, Unreadable):
+            stuck.append((each.key.id, each.error.message))
+            continue
+        seen = Seen.of(each, deployment)
+        decision = seen.decision
+        if seen.instance.state in ENDED or decision.action is Action.NOTHING:
+            done += seen.instance.state not in ENDED
+        elif decision.action.mutates or decision.polls:
+            coming.append(seen.instance.key)
+        else:
+            stuck.append((title(seen.instance), decision.reason))
+    return Standing(done, tuple(coming), tuple(stuck))
+
+
+def wait_for_mapping(deployment: Deployment, key: MappingKey, every: float, attempts: int) -> ExitCode:
+    """Wait until the instances with a mapping's tag carry what they should.
+
+    Raises:
+        CommandError: no such mapping was ever published, or nothing changes now.
+        WaitTimeoutError: not all of them came in time.
+    """
+    if deployment.app.revisions.read(key).published is None:
+        raise CommandError(f"no revision of {key} was ever published", "see: rolekeeper mapping ls")
+    found = follow(deployment, [key], every=every, attempts=attempts)
+    render.show({"mapping": str(key), **found.document()}, lambda: output.line(_in_words(found)))
+    return _code(found)
+
+
+def follow_mappings(deployment: Deployment, keys: Sequence[MappingKey]) -> ExitCode:
+    """The same of several, after they were published: as long as any comes on."""
+    return _told(follow(deployment, keys))
+
+
+def follow_fleet(deployment: Deployment) -> ExitCode:
+    """The same of all instances."""
+    return _told(follow(deployment, None))
+
+
+def until_still(deployment: Deployment) -> ExitCode:
+    """Wait until EC2 has finished the changes that it began, once no more are made.
+
+    Raises:
+        WaitTimeoutError: it goes on with as many for a minute.
+    """
+    before, deadline = -1, 0.0
+    with Progress(None, "instances whose role EC2 still changes") as progress:
+        while moving := [key for page in pages(deployment) for key in _moving(deployment, page)]:
+            progress.at(len(moving))
+            now = deployment.now().timestamp()
+            if len(moving) != before:
+                before, deadline = len(moving), now + _PATIENCE_SECONDS
+            if now >= deadline:
+                what = f"EC2 still changes the role of {len(moving):,} instances, {moving[0]} among them"
+                raise WaitTimeoutError(what, f"look at one: rolekeeper explain {moving[0]}")
+            deployment.sleep(_POLL_SECONDS)
+    output.say("No change is under way.")
+    return ExitCode.DONE
+
+
+def follow(
+    deployment: Deployment,
+    keys: Sequence[MappingKey] | None,
+    *,
+    every: float = _POLL_SECONDS,
+    attempts: int | None = None,
+) -> Standing:
+    """Look until no instance is still to come: so many times, or else as long as any comes on.
+
+    Args:
+        deployment: where.
+        keys: the mappings whose tags the instances carry; None for the fleet.
+        every: the pause between two looks, in seconds; longer where a look takes longer.
+        attempts: how many looks.
+
+    Raises:
+        CommandError: nothing changes now.
+        WaitTimeoutError: some didn't come.
+    """
+    looks, before = 0, -1
+    deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
+    with Progress(None, "instances carry what they should") as progress:
+        while True:
+            began = deployment.now().timestamp()
+            found = standing(deployment, _instances(deployment, keys))
+            looks, now = looks + 1, deployment.now().timestamp()
+            progress.at(found.done, found.total)
+            if not found.coming:
+                return found
+            if why := withheld(deployment):
+                what = f"{len(found.coming):,} of {found.total:,} instances wait for a change, and none is made: {why}"
+                raise CommandError(what, "see: rolekeeper mode, rolekeeper resume")
+            if found.done > before:
+                before, deadline = found.done, now + _PATIENCE_SECONDS
+            if looks == attempts or (attempts is None and now >= deadline and not _waits_for_room(deployment, found)):
+                raise _too_late(deployment, found)
+            deployment.sleep(max(every, now - began))
+
+
+def _moving(deployment: Deployment, page: Sequence[Instance]) -> list[str]:
+    """The instances of a page whose association EC2 hasn't finished."""
+    shown = deployment.app.ec2.associations([each.key.id for each in page])
+    return sorted(id_ for id_, each in shown.items() if each.state in _MOVING)
+
+
+def _instances(deployment: Deployment, keys: Sequence[MappingKey] | None) -> Iterator[list[Instance]]:
+    """Pages of the instances with any of these tags, each instance once."""
+    if keys is None:
+        yield from pages(deployment)
+        return
+    seen: set[InstanceKey] = set()
+    for page in chain.from_iterable(pages(deployment, [key]) for key in keys):
+        new = [each for each in page if each.key not in seen]
+        seen |= {each.key for each in new}
+        yield new
+
+
+def _waits_for_room(deployment: Deployment, found: Standing) -> bool:
+    some = found.coming[:_NAMED]
+    conditions = [each.condition for each in deployment.app.state.read(some, []).records.values()]
+    return any(each is not None and each.code == "window" for each in conditions)
+
+
+def _too_late(deployment: Deployment, found: Standing) -> WaitTimeoutError:
+    some = found.coming[:_NAMED]
+    records = deployment.app.state.read(some, []).records
+    output.bad(f"{key.id}: {shown.reason}" for key in some if key in records and (shown := records[key].condition))
+    first = found.coming[0].id
+    return WaitTimeoutError(
+        f"{len(found.coming):,} of {found.total:,} instances don't carry what they should yet",
+        f"it stays wanted; see what hinders it: rolekeeper explain {first}",
+    )
+
+
+def _told(found: Standing) -> ExitCode:
+    output.say(_in_words(found))
+    return _code(found)
+
+
+def _code(found: Standing) -> ExitCode:
+    output.bad(f"{name}: {why}" for name, why in found.stuck[:_NAMED])
+    return ExitCode.NO if found.stuck else ExitCode.DONE
+
+
+def _in_words(found: Standing) -> str:
+    if not found.total:
+        return "No instance carries the tag."
+    stuck = f"; {len(found.stuck):,} stay as they are" if found.stuck else ""
+    return f"{found.done:,} of {found.total:,} instances carry what they should{stuck}."

@@ -1,0 +1,63 @@
+"""What is in effect of the mapping table's rows, beside what they say and that waits."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rolekeeper.mappings.rows.columns import Attributes
+from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.mapping import MappingKey, PublishedMapping
+from rolekeeper.storage import layout
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.edits import said
+from rolekeeper_cli.row_document import row_document
+
+# What of a status says why an edit isn't in effect.
+_WAITS = {
+    Status.HELD: "waits for approval",
+    Status.REJECTED: "is rejected",
+    Status.CONFLICT: "is in conflict",
+    Status.WAITING: "waits for AWS",
+}
+_UNJUDGED = "isn't judged yet"
+
+
+def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> list[dict[str, Any]]:
+    """Rows for programs, each with what is in effect and what waits."""
+    published = _published(deployment, rows)
+    return [_document(deployment, row, published.get(key)) for key, row in rows.items()]
+
+
+def waiting(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Those that wait, as a plan mentions them."""
+    names = ("mapping", "status", "in_effect", "waits")
+    return [{name: each[name] for name in names} for each in documents if each["waits"]]
+
+
+def role_in_words(document: Mapping[str, Any]) -> str:
+    """The role in effect, and what waits: `web (batch waits for approval)`."""
+    in_effect, waits = document["in_effect"], document["waits"]
+    role = in_effect["role"] if in_effect else "none"
+    if not waits:
+        return role if in_effect else ""
+    edited = f"an {waits['what']}" if waits["what"] == "edit" else f"its {waits['what']}"
+    what = waits["role"] if waits["role"] not in ("", role) and waits["what"] == "edit" else edited
+    return f"{role} ({what} {waits['because']})"
+
+
+def _document(deployment: Deployment, row: Attributes, published: PublishedMapping | None) -> dict[str, Any]:
+    document = row_document(row)
+    in_effect = published if published and not published.deleted else None
+    same = in_effect is not None and read_row(row, deployment.app.home).spec == in_effect.spec
+    status = said(row, "status")
+    waits = None
+    if not same or status == Status.HELD:
+        because = _WAITS.get(Status(status), "") if status in set(Status) else _UNJUDGED
+        what = "deletion" if same else "edit"
+        waits = {"what": what, "role": str(document["columns"].get("role", "")), "because": because or _UNJUDGED}
+    served = {"role": in_effect.spec.role, "revision": in_effect.revision} if in_effect else None
+    return document | {"in_effect": served, "waits": waits}
+
+
+def _published(deployment: Deployment, keys: Iterable[MappingKey]) -> Mapping[MappingKey, PublishedMapping]:
+    return deployment.app.state.read([], [key for key in keys if layout.fits_partition(key)]).published

@@ -1,0 +1,218 @@
+"""What would happen to instances, as values, for a person who is asked whether to do it.
+
+The functions' own modules say it: `assess` of rows, `decide` of instances. Nothing is written.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import Any
+
+from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper.instances.resolve import resolve
+from rolekeeper.mappings.impact import PHRASES, WORDS
+from rolekeeper.mappings.rows.columns import Attributes
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.instance import Action
+from rolekeeper.model.mapping import Control, MappingKey, Pin
+from rolekeeper.permissions import Difference, PolicyReader
+from rolekeeper.permissions.compare import in_words
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.fleet import Enforced, Seen, look, pages, profile_name, withheld
+from rolekeeper_cli.fleet_plan import Tally
+from rolekeeper_cli.proposal import Edit, foresee, foresee_held
+from rolekeeper_cli.row_plan import RowPlan
+
+# The most rows, and kinds of changes, that are spoken of one by one.
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What something would do to instances.
+
+    Attributes:
+        attach: instances that get a role, `replace`: another one, and `detach`: none.
+        difference: the permissions that they gain and lose.
+        foreign: instances concerned that carry a foreign role.
+        notes: what else is to be known, each a sentence.
+        unknown: why nothing of it is known; empty where it is.
+    """
+
+    attach: int = 0
+    replace: int = 0
+    detach: int = 0
+    difference: Difference = Difference()  # noqa: RUF009  # frozen
+    foreign: int = 0
+    notes: tuple[str, ...] = ()
+    unknown: str = ""
+
+    @property
+    def changes(self) -> int:
+        """All instances that change."""
+        return self.attach + self.replace + self.detach
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        counts = {"attach": self.attach, "replace": self.replace, "detach": self.detach, "foreign": self.foreign}
+        permissions = {"gained": list(self.difference.gained), "lost": list(self.difference.lost)}
+        return counts | permissions | {"notes": list(self.notes), "unknown": self.unknown}
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        if self.unknown:
+            yield f"What it would do to instances isn't known: {self.unknown}."
+        else:
+            yield (
+                f"Instances: {self.attach:,} to attach, {self.replace:,} to replace, {self.detach:,} to detach; "
+                f"{self.foreign:,} with a foreign role."
+            )
+        if self.changes:
+            known = Difference(self.difference.gained, self.difference.lost)
+            if known != Difference():
+                yield f"Permissions: {in_words(known, WORDS)}."
+            if self.difference.unknown:
+                yield f"Not all permissions could be compared: {self.difference.unknown}."
+            elif known == Difference():
+                yield "Permissions: they stay the same."
+        yield from self.notes
+
+
+def of_rows(deployment: Deployment, rows: RowPlan) -> Preview:
+    """What writing a plan's rows would do."""
+    try:
+        edits = foresee(deployment, rows).edits
+    except AccessDeniedError as error:
+        return Preview(unknown=_denied(error))
+    return _of_edits(edits, withheld(deployment))
+
+
+def of_held(deployment: Deployment, key: MappingKey, row: Attributes, number: int) -> Preview:
+    """What approving a held revision would do; where the caller may not look, what the function counted."""
+    try:
+        edit = foresee_held(deployment, key, row)
+    except AccessDeniedError as error:
+        return _as_held(deployment.app.revisions.history(key), number) or Preview(unknown=_denied(error))
+    return _of_edits([edit] if edit else [], withheld(deployment), approved=True)
+
+
+def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
+    """What pinning an instance would do."""
+    candidates = resolve(seen.instance, seen.observed.published, seen.observed.asked_at, pin)
+    then = Seen.of(replace(seen.observed, pin=pin, candidates=candidates), deployment)
+    counts = {action: int(then.should_carry != seen.carries and action is _kind(seen, then)) for action in Action}
+    notes = [f"The role that its tags ask for is {profile_name(seen.should_carry) or 'none'}."]
+    if seen.carries and not seen.managed:
+        notes.append(f"It carries the foreign {seen.carries}, which Rolekeeper can't put back.")
+    if not then.decision.action.mutates and then.decision.code != "converged":
+        notes.append(f"It doesn't change at once: {then.decision.reason}.")
+    if why := withheld(deployment):
+        notes.append(f"No changes will be made now: {why}.")
+    return Preview(
+        counts[Action.ATTACH],
+        counts[Action.REPLACE],
+        counts[Action.DETACH],
+        PolicyReader(deployment.app.iam).difference(seen.carries, pin.role if then.should_carry else ""),
+        int(bool(seen.carries) and not seen.managed),
+        tuple(notes),
+    )
+
+
+def of_switch(deployment: Deployment, before: Control, after: Control, seconds: float) -> Preview:
+    """What changing the control item would do: the changes that it lets through, or withholds.
+
+    The fleet is looked at for that many seconds: who has to stop everything at once can't wait for 100,000 instances.
+    """
+    mode = deployment.settings.mode
+    was, will = before.withholds(mode), after.withholds(mode)
+    until = deployment.now().timestamp() + seconds
+    tally = Tally()
+    state = Enforced(deployment.app.store, deployment.app.state.check_pin)
+    try:
+        in_time = takewhile(lambda _: deployment.now().timestamp() < until, pages(deployment))
+        for seen in look(deployment, state, in_time):
+            tally.count(seen)
+        whole = deployment.now().timestamp() < until
+    except AccessDeniedError as error:
+        return Preview(unknown=_denied(error))
+    number = f"{'' if whole else 'the first '}{tally.instances:,} instances"
+    if will:
+        waits = f"{tally.changes:,} of {number} wait for a change"
+        return Preview(notes=(f"Nothing changes from then on: {will.reason}. Now {waits}.",))
+    reader = PolicyReader(deployment.app.iam)
+    found = [reader.difference(each.before, each.role or each.after) for each, _ in tally.moves.most_common(_NAMED)]
+    actions = tally.actions
+    return Preview(
+        actions[Action.ATTACH],
+        actions[Action.REPLACE],
+        actions[Action.DETACH],
+        _together(found),
+        tally.foreign,
+        (f"They were withheld, as {was.reason}; counted were {number}.",) if was else (),
+    )
+
+
+def question(key: MappingKey, preview: Preview, *, deletes: bool, revision: int = 0) -> str:
+    """Whether to delete a mapping, or to publish a revision of it."""
+    if preview.unknown:
+        return f"Delete {key}?" if deletes else f"Publish revision {revision} of {key}?"
+    if not deletes:
+        return f"Publish revision {revision} of {key}, which changes {_instances(preview.changes)}?"
+    takes = [f"take the role from {_instances(preview.detach)}"] if preview.detach else []
+    gives = [f"give {_instances(preview.replace)} another role"] if preview.replace else []
+    return f"Delete {' and '.join([str(key), *takes, *gives])}?"
+
+
+# ---- how ----
+
+
+def _of_edits(edits: Sequence[Edit], why_not: str, *, approved: bool = False) -> Preview:
+    """The sum over rows; of those that wouldn't be published, why."""
+    done = [each for each in edits if each.takes_effect]
+    impacts = [each.impact for each in done if each.impact]
+    bad = [each for each in edits if each.status not in {Status.PUBLISHED, Status.REMOVED, Status.EXPIRED}]
+    notes = [] if approved else [f"{each.key} would be {each.status}: {each.reason}." for each in bad[:_NAMED]]
+    if not approved and len(bad) > _NAMED:
+        notes.append(f"{len(bad) - _NAMED:,} more rows wouldn't be published as written.")
+    if why_not:
+        notes.append(f"No changes will be made now: {why_not}.")
+    return Preview(
+        sum(each.attach for each in impacts),
+        sum(each.replace for each in impacts),
+        sum(each.detach for each in impacts),
+        _together([each.difference for each in impacts]),
+        sum(each.foreign for each in edits),
+        tuple(notes),
+    )
+
+
+def _as_held(history: Iterable[Mapping[str, Any]], number: int) -> Preview | None:
+    for entry in history:
+        if entry.get("revision") == number and (effect := entry.get("effect")):
+            difference = Difference(tuple(effect["gained"]), tuple(effect["lost"]), effect.get("unknown", ""))
+            counts = {name: int(effect[name]) for name in ("attach", "replace", "detach")}
+            notes = (f"It was counted at {entry['at'][:19]}Z.",)
+            return Preview(counts["attach"], counts["replace"], counts["detach"], difference, notes=notes)
+    return None
+
+
+def _together(found: Sequence[Difference]) -> Difference:
+    return Difference(
+        gained=tuple(dict.fromkeys(phrase for each in found for phrase in each.gained))[:PHRASES],
+        lost=tuple(dict.fromkeys(phrase for each in found for phrase in each.lost))[:PHRASES],
+        unknown="; ".join(dict.fromkeys(each.unknown for each in found if each.unknown)),
+    )
+
+
+def _kind(seen: Seen, then: Seen) -> Action:
+    if not then.should_carry:
+        return Action.DETACH
+    return Action.REPLACE if seen.carries else Action.ATTACH
+
+
+def _instances(number: int) -> str:
+    return f"{number:,} {'instance' if number == 1 else 'instances'}"
+
+
+def _denied(error: AccessDeniedError) -> str:
+    return f"you aren't allowed {error.action} on {error.resource}"

@@ -1,0 +1,155 @@
+"""wait --mapping, and --wait: the instances of a mapping are followed until each carries what it should."""
+
+from datetime import timedelta
+
+import pytest
+
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal
+from rolekeeper.settings import Limits
+
+
+@pytest.fixture(autouse=True)
+def roles(desk: MappingsFixture) -> None:
+    for role in ("web", "db"):
+        desk.role(role)
+        desk.world.profile(role)
+    desk.edit("app=web", role="web")
+
+
+def comes(terminal: Terminal, desk: MappingsFixture, *instances: str) -> None:
+    """Rolekeeper looks at one instance in each pause."""
+    left = list(instances)
+
+    def one() -> None:
+        if left:
+            desk.world.reconcile(left.pop())
+            terminal.meanwhile = one
+
+    terminal.meanwhile = one
+
+
+def test_it_waits_until_the_last_one_carries_its_role(terminal: Terminal, desk: MappingsFixture) -> None:
+    ids = [desk.world.running(app="web") for _ in range(3)]
+    desk.world.running(app="other")
+    comes(terminal, desk, *ids)
+    ran = terminal("wait", "--mapping", "app=web", "--every", "5")
+    assert (ran.exit_code, ran.stdout) == (0, "3 of 3 instances carry what they should.\n"), ran.output
+    assert [desk.world.carries(each) for each in ids] == ["web"] * 3
+
+
+def test_programs_read_how_many_came(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.converged("web", app="web")
+    document = terminal.document("wait", "--mapping", "app=web")
+    assert document == {"mapping": "app=web", "instances": 1, "done": 1, "coming": 0, "stuck": []}
+
+
+def test_those_that_wont_come_are_named_and_not_waited_for(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.converged("web", app="web")
+    blocked = desk.world.running(profile="theirs", app="web")
+    stopped = desk.world.stopped(profile="db", app="web")
+    ran = terminal("wait", "--mapping", "app=web")
+    assert ran.exit_code == 1
+    assert ran.stdout == "1 of 3 instances carry what they should; 2 stay as they are.\n"
+    assert f"! {blocked}: it carries the foreign" in ran.stderr
+    assert f"! {stopped}: role web replaces the present one when the instance runs again" in ran.stderr
+
+
+def test_what_doesnt_come_in_time_ends_with_what_hinders_it(terminal: Terminal, desk: MappingsFixture) -> None:
+    instance = desk.world.running(app="web")
+    ran = terminal("wait", "--mapping", "app=web", "--every", "1", "--attempts", "3")
+    assert ran.exit_code == 255
+    assert "1 of 1 instances don't carry what they should yet" in ran.stderr
+    assert f"rolekeeper explain {instance}" in ran.stderr
+
+
+def test_while_nothing_changes_it_says_so_at_once(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.world.running(app="web")
+    desk.world.control(paused=True)
+    ran = terminal("wait", "--mapping", "app=web")
+    assert ran.exit_code == 1
+    assert "1 of 1 instances wait for a change, and none is made: Rolekeeper is paused" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [[], ["web-1"], ["--role", "web"], ["web-1", "--mapping", "app=web"], ["--role", "web", "--mapping", "app=web"]],
+)
+def test_it_waits_for_one_thing(terminal: Terminal, line: list[str]) -> None:
+    ran = terminal("wait", *line)
+    assert (ran.exit_code, "wait is for an instance, or for a mapping" in ran.stderr) == (252, True)
+
+
+def test_a_mapping_that_isnt_there_isnt_waited_for(terminal: Terminal) -> None:
+    ran = terminal("wait", "--mapping", "a=b")
+    assert (ran.exit_code, "no revision of a=b was ever published" in ran.stderr) == (1, True)
+
+
+def test_set_with_wait_follows_the_instances(terminal: Terminal, desk: MappingsFixture) -> None:
+    ids = [desk.converged("web", app="web") for _ in range(2)]
+
+    def then() -> None:
+        desk.publish("app=web")
+        comes(terminal, desk, *ids)
+
+    terminal.meanwhile = then
+    ran = terminal("mapping", "set", "app=web", "role=db", "--wait")
+    assert ran.exit_code == 0, ran.output
+    assert ran.stderr.splitlines() == ["Published as written.", "2 of 2 instances carry what they should."]
+    assert [desk.world.carries(each) for each in ids] == ["db"] * 2
+
+
+def test_rm_with_wait_follows_those_that_lose_their_role(terminal: Terminal, desk: MappingsFixture) -> None:
+    instance = desk.converged("web", app="web")
+
+    def then() -> None:
+        desk.publish("app=web")
+        comes(terminal, desk, instance)
+
+    terminal.meanwhile = then
+    ran = terminal("mapping", "rm", "app=web", "--yes", "--wait")
+    assert ran.stderr.splitlines() == ["Deleted.", "1 of 1 instances carry what they should."]
+    assert desk.world.carries(instance) == ""
+
+
+def test_resume_with_wait_follows_the_fleet(terminal: Terminal, desk: MappingsFixture) -> None:
+    terminal("pause")
+    instance = desk.world.running(app="web")
+    comes(terminal, desk, instance)
+    ran = terminal("resume", "--wait")
+    assert (ran.exit_code, ran.stderr) == (0, "1 of 1 instances carry what they should.\n")
+
+
+def test_pause_with_wait_waits_for_what_ec2_has_begun(terminal: Terminal, desk: MappingsFixture) -> None:
+    instance = desk.world.running()
+    began = desk.world.clock.now()
+    desk.world.ec2.associate_iam_instance_profile(
+        InstanceId=instance, IamInstanceProfile={"Arn": desk.world.profile("web")}
+    )
+    ran = terminal("pause", "--wait")
+    assert (ran.exit_code, ran.stderr) == (0, "No change is under way.\n")
+    association = desk.world.association(instance)
+    assert association
+    assert association.state == "associated"
+    assert desk.world.clock.now() > began
+
+
+def test_one_that_waits_for_room_in_the_window_is_waited_for(
+    terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room comes once the window has passed, later than what doesn't come is waited for otherwise."""
+    ids = [desk.converged("web", app="web") for _ in range(2)]
+    desk.world.limits = Limits(1, 0)
+    began, waits = desk.world.clock.now(), terminal.wait
+
+    def wait(seconds: float) -> None:
+        waits(seconds)
+        # The minute's task goes on looking.
+        desk.world.reconcile_all(*ids)
+
+    monkeypatch.setattr(terminal, "wait", wait)
+    terminal.judges("app=web")
+    ran = terminal("mapping", "set", "app=web", "role=db", "--wait")
+    assert ran.exit_code == 0, ran.output
+    assert ran.stderr.splitlines()[-1] == "2 of 2 instances carry what they should."
+    assert desk.world.clock.now() - began > timedelta(minutes=9)

@@ -1,0 +1,288 @@
+"""What a person at a terminal is shown before anything is done: what it would do to instances."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fixtures.account import refusing
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal
+from rolekeeper.model.instance import Instance
+from rolekeeper.settings import Limits
+from rolekeeper.storage import layout
+from rolekeeper_cli import preview
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.fleet import pages as fleet_pages
+
+THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
+
+
+@pytest.fixture(autouse=True)
+def fleet(desk: MappingsFixture) -> None:
+    """Two roles; `app=web` gives three instances the first, and a fourth one has a foreign role."""
+    for role in ("web", "db"):
+        desk.role(role)
+        desk.world.profile(role)
+    desk.grant("web", "s3:GetObject")
+    desk.grant("db", "s3:PutObject")
+    desk.edit("app=web", role="web")
+    for _ in range(3):
+        desk.converged("web", app="web")
+    desk.world.running(profile="theirs", app="web")
+    desk.quiet()
+
+
+# ---- rows ----
+
+
+def test_set_shows_who_would_change_and_asks(terminal: Terminal, desk: MappingsFixture) -> None:
+    ran = terminal.types("n\n", "mapping", "set", "app=web", "role=db")
+    assert ran.exit_code == 1
+    assert ran.stdout.splitlines()[:2] == ["~ app=web", "    role: web → db"]
+    assert "Instances: 0 to attach, 3 to replace, 0 to detach; 1 with a foreign role." in ran.stderr
+    assert "Permissions: gains s3:PutObject on *; loses s3:GetObject on *." in ran.stderr
+    assert "app=web would be" not in ran.stderr
+    assert "Write this into app=web? [y/N]" in ran.stderr
+    assert (desk.row("app=web")["role"], desk.world.writes) == ("web", [])
+
+
+def test_set_writes_what_was_agreed_to(terminal: Terminal, desk: MappingsFixture) -> None:
+    terminal.judges("app=web")
+    assert terminal.types("y\n", "mapping", "set", "app=web", "role=db").exit_code == 0
+    assert desk.shows("app=web")[::2] == ("Published", 2)
+
+
+@pytest.mark.parametrize("how", ["--yes", "no terminal"])
+def test_set_neither_shows_nor_asks_for_scripts(terminal: Terminal, desk: MappingsFixture, how: str) -> None:
+    terminal.judges("app=web")
+    line = ("mapping", "set", "app=web", "role=db")
+    ran = terminal.types("", *line, "--yes") if how == "--yes" else terminal(*line)
+    assert (ran.exit_code, "to attach" in ran.stderr) == (0, False), ran.output
+    assert desk.shows("app=web")[::2] == ("Published", 2)
+
+
+def test_an_edit_that_would_be_held_is_shown_as_held(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.limits, terminal.parameters["MaxChangesPerEdit"], terminal.parameters["MaxChangesPercent"] = (
+        Limits(1, 0),
+        "1",
+        "0",
+    )
+    ran = terminal.types("n\n", "mapping", "set", "app=web", "role=db")
+    assert "3 to replace" in ran.stderr
+    assert "app=web would be Held: it would attach 0, replace 3 and detach 0 instances" in ran.stderr
+
+
+def test_an_edit_that_would_be_rejected_is_shown_with_the_reason(terminal: Terminal) -> None:
+    ran = terminal.types("n\n", "mapping", "set", "app=web", "role=nobody")
+    assert "Instances: 0 to attach, 0 to replace, 0 to detach" in ran.stderr
+    assert "app=web would be Rejected: role 'nobody' doesn't exist" in ran.stderr
+
+
+def test_rm_asks_with_the_number_of_instances_that_lose_their_role(terminal: Terminal, desk: MappingsFixture) -> None:
+    ran = terminal.types("n\n", "mapping", "rm", "app=web")
+    assert "Instances: 0 to attach, 0 to replace, 3 to detach; 0 with a foreign role." in ran.stderr
+    assert "Permissions: loses s3:GetObject on *." in ran.stderr
+    assert "Delete app=web and take the role from 3 instances? [y/N]" in ran.stderr
+    assert desk.row("app=web")
+
+
+def test_rm_of_a_row_by_which_others_would_govern_says_that_too(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.edit("app=*", role="db", priority=500)
+    ran = terminal.types("n\n", "mapping", "rm", "app=web")
+    assert "Delete app=web and give 3 instances another role?" in ran.stderr
+
+
+def test_import_shows_the_sum_of_its_rows(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
+    desk.world.running(app="new")
+    file = tmp_path / "mappings.yaml"
+    file.write_text(
+        "mappings:\n- {tag_key: app, tag_value: web, role: db}\n- {tag_key: app, tag_value: new, role: web}\n"
+    )
+    ran = terminal.types("n\n", "mapping", "import", str(file))
+    assert "Instances: 1 to attach, 3 to replace, 0 to detach; 1 with a foreign role." in ran.stderr
+    assert "Write these changes? [y/N]" in ran.stderr
+    assert desk.world.writes == []
+
+
+def test_rollback_shows_what_the_old_revision_would_do(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.edit("app=web", role="db")
+    desk.world.reconcile_all(*desk.sent_ids())
+    ran = terminal.types("n\n", "mapping", "rollback", "app=web")
+    assert "Instances: 0 to attach, 3 to replace, 0 to detach; 1 with a foreign role." in ran.stderr
+    assert "Permissions: gains s3:GetObject on *; loses s3:PutObject on *." in ran.stderr
+
+
+def test_what_the_caller_may_not_look_at_is_unknown_and_asked_all_the_same(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    desk.world.calls.before("DescribeInstances", refusing("UnauthorizedOperation"))
+    ran = terminal.types("n\n", "mapping", "rm", "app=web")
+    assert "What it would do to instances isn't known: you aren't allowed ec2:DescribeInstances on *." in ran.stderr
+    assert "Delete app=web? [y/N]" in ran.stderr
+
+
+def test_while_paused_it_is_said_that_nothing_changes_now(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.world.control(paused=True)
+    ran = terminal.types("n\n", "mapping", "set", "app=web", "role=db")
+    assert "No changes will be made now: Rolekeeper is paused." in ran.stderr
+
+
+# ---- approving ----
+
+
+@pytest.fixture
+def tight(desk: MappingsFixture, terminal: Terminal) -> None:
+    desk.limits = Limits(1, 0)
+    terminal.parameters |= {"MaxChangesPerEdit": "1", "MaxChangesPercent": "0"}
+
+
+@pytest.mark.usefixtures("tight")
+def test_approving_a_deletion_says_that_it_deletes_and_takes_the_role(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    desk.delete("app=web")
+    desk.publish("app=web")
+    terminal.judges("app=web")
+    ran = terminal.types("y\n", "mapping", "approve", "app=web")
+    assert ran.exit_code == 0, ran.output
+    assert "Delete app=web and take the role from 3 instances? [y/N]" in ran.stderr
+    assert ran.stdout.startswith("The deletion of app=web is held as revision 2: deleting it would")
+    assert "Deleted." in ran.stderr
+    assert "ublish" not in ran.stderr
+    assert desk.row("app=web") == {}
+
+
+@pytest.mark.usefixtures("tight")
+def test_an_approver_who_may_not_look_is_shown_what_was_counted(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.edit("app=web", role="db")
+    desk.world.calls.before("DescribeInstances", refusing("UnauthorizedOperation"))
+    ran = terminal.types("n\n", "mapping", "approve", "app=web")
+    assert "Instances: 0 to attach, 3 to replace, 0 to detach" in ran.stderr
+    assert "It was counted at 20" in ran.stderr
+    assert "Publish revision 2 of app=web, which changes 3 instances?" in ran.stderr
+
+
+@pytest.mark.usefixtures("tight")
+def test_a_deletion_that_is_held_is_told_with_how_to_delete_and_how_to_drop_it(terminal: Terminal) -> None:
+    terminal.judges("app=web")
+    ran = terminal("mapping", "rm", "app=web", "--yes")
+    assert ran.exit_code == 1
+    assert "rolekeeper mapping approve app=web deletes it" in ran.stderr
+    assert "rolekeeper mapping discard app=web drops that" in ran.stderr
+
+
+@pytest.mark.usefixtures("tight")
+def test_an_approval_that_a_discard_overtook_is_no_success(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.edit("app=web", role="db")
+
+    def discarded() -> None:
+        desk.set("app=web", discard=2)
+        desk.publish("app=web")
+        desk.publish("app=web")
+
+    terminal.meanwhile = discarded
+    ran = terminal("mapping", "approve", "app=web", "--yes")
+    assert (ran.exit_code, "revision 2 of app=web was discarded meanwhile" in ran.stderr) == (1, True), ran.output
+    assert desk.shows("app=web")[::2] == ("Published", 1)
+
+
+# ---- one instance ----
+
+
+def test_replace_shows_the_permissions_and_asks(terminal: Terminal, desk: MappingsFixture) -> None:
+    instance = desk.converged("web", app="web")
+    ran = terminal.types("n\n", "replace", instance, "db")
+    assert ran.exit_code == 1
+    assert "Instances: 0 to attach, 1 to replace, 0 to detach; 0 with a foreign role." in ran.stderr
+    assert "Permissions: gains s3:PutObject on *; loses s3:GetObject on *." in ran.stderr
+    assert "The role that its tags ask for is web." in ran.stderr
+    assert f"Replace: pin {instance} to db? [y/N]" in ran.stderr
+    assert desk.world.store.get([layout.pin_key(desk.world.key(instance))]) == {}
+
+
+@pytest.mark.parametrize("how", ["--yes", "no terminal"])
+def test_attach_neither_shows_nor_asks_for_scripts(terminal: Terminal, desk: MappingsFixture, how: str) -> None:
+    instance = desk.world.running()
+    line = ("attach", instance, "web", "--no-wait")
+    ran = terminal.types("", *line, "--yes") if how == "--yes" else terminal(*line)
+    assert (ran.exit_code, "to attach" in ran.stderr) == (0, False), ran.output
+
+
+def test_detach_shows_it_before_it_asks_for_its_word(terminal: Terminal, desk: MappingsFixture) -> None:
+    instance = desk.converged("web", app="web")
+    ran = terminal.types("no\n", "detach", instance)
+    assert ran.exit_code == 1
+    assert "Instances: 0 to attach, 0 to replace, 1 to detach" in ran.stderr
+    assert "Permissions: loses s3:GetObject on *." in ran.stderr
+    assert "Type Detach to go on" in ran.stderr
+
+
+def test_a_foreign_role_that_a_pin_would_take_over_is_named(terminal: Terminal, desk: MappingsFixture) -> None:
+    terminal.parameters["TakeOver"] = "true"
+    instance = desk.world.running(profile="theirs")
+    ran = terminal.types("n\n", "replace", instance, "web")
+    assert "1 to replace, 0 to detach; 1 with a foreign role." in ran.stderr
+    assert f"It carries the foreign {THEIRS}, which Rolekeeper can't put back." in ran.stderr
+
+
+def test_a_change_that_waits_is_said_beforehand(terminal: Terminal, desk: MappingsFixture) -> None:
+    instance = desk.world.stopped(profile="web")
+    ran = terminal.types("n\n", "replace", instance, "db")
+    assert "It doesn't change at once: role db replaces the present one when the instance runs again." in ran.stderr
+
+
+# ---- the switches ----
+
+
+def test_pause_says_what_would_wait_and_asks(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.world.running(app="web")
+    ran = terminal.types("n\n", "pause")
+    assert ran.exit_code == 1
+    assert "Nothing changes from then on: Rolekeeper is paused. Now 1 of 5 instances wait for a change." in ran.stderr
+    assert "Pause Rolekeeper? [y/N]" in ran.stderr
+    assert not desk.world.state.read().control.paused
+
+
+def test_pause_never_waits_for_a_large_fleet(
+    terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At three in the morning everything has to stop: after five seconds it asks with what it has seen."""
+
+    def slow(deployment: Deployment) -> Iterator[list[Instance]]:
+        """A fleet without an end, of which a page takes two seconds."""
+        while True:
+            desk.world.clock.sleep(2)
+            yield from fleet_pages(deployment)
+
+    monkeypatch.setattr(preview, "pages", slow)
+    ran = terminal.types("n\n", "pause")
+    assert "Now 0 of the first 8 instances wait for a change." in ran.stderr
+
+
+def test_resume_shows_what_was_withheld(terminal: Terminal, desk: MappingsFixture) -> None:
+    terminal("pause")
+    desk.world.running(app="web")
+    ran = terminal.types("y\n", "resume")
+    assert "Instances: 1 to attach, 0 to replace, 0 to detach; 1 with a foreign role." in ran.stderr
+    assert "Permissions: gains s3:GetObject on *." in ran.stderr
+    assert "They were withheld, as Rolekeeper is paused; counted were 5 instances." in ran.stderr
+    assert not desk.world.state.read().control.paused
+
+
+def test_a_mode_that_changes_nothing_says_so(terminal: Terminal) -> None:
+    ran = terminal.types("n\n", "mode", "enforce")
+    assert "Nothing else changes by that: changes are made as before." in ran.stderr
+
+
+@pytest.mark.parametrize("line", [["pause"], ["mode", "observe"], ["resume"]])
+def test_a_switch_asks_nothing_of_scripts(terminal: Terminal, line: list[str]) -> None:
+    assert terminal(*line).stderr == ""
+    assert terminal.types("", *line, "--yes").stderr == ""
+
+
+def test_what_is_shown_is_in_no_data(terminal: Terminal) -> None:
+    """A program that has a terminal reads the same document as one without."""
+    ran = terminal.types("n\n", "mapping", "set", "app=web", "role=db", "--output", "json")
+    assert json.loads(ran.stdout)["changes"][0]["mapping"] == "app=web"

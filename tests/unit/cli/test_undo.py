@@ -1,0 +1,226 @@
+"""explain's "to undo": each step is taken, and the instance carries again what it carried before."""
+
+from shlex import split
+from typing import Any
+
+import pytest
+
+from fixtures.account import refusing
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal, lines
+
+THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
+
+
+@pytest.fixture(autouse=True)
+def roles(desk: MappingsFixture) -> None:
+    for role in ("web", "db"):
+        desk.role(role)
+        desk.world.profile(role)
+
+
+def explained(terminal: Terminal, instance: str) -> dict[str, Any]:
+    document = terminal.document("explain", instance)
+    return {"former": document["former"], "undo": [each["command"] for each in document["undo"]]}
+
+
+def take(terminal: Terminal, desk: MappingsFixture, command: str) -> None:
+    """Do what a step says, and let Rolekeeper look."""
+    words = split(command)
+    world = desk.world
+    match words[:3]:
+        case ["aws", "ec2", "delete-tags"]:
+            world.untag(words[4], words[6].removeprefix("Key="))
+        case ["aws", "ec2", "create-tags"]:
+            key, _, value = words[6].removeprefix("Key=").partition(",Value=")
+            world.tag(words[4], **{key: value})
+        case ["aws", "ec2", "replace-iam-instance-profile-association"]:
+            world.ec2.replace_iam_instance_profile_association(
+                AssociationId=words[4], IamInstanceProfile={"Arn": words[6].removeprefix("Arn=")}
+            )
+            world.wait(3)
+        case ["rolekeeper", "mapping", _]:
+            terminal.judges(words[3])
+            ran = terminal(*words[1:], "--yes")
+            assert ran.exit_code == 0, ran.output
+        case ["rolekeeper", "detach", _]:
+            assert terminal(*words[1:], "--confirm", "Detach", "--no-wait").exit_code == 0
+        case _:
+            ran = terminal(*words[1:], *([] if words[1] == "release" else ["--no-wait"]))
+            assert ran.exit_code == 0, ran.output
+
+
+def settle(desk: MappingsFixture, instance: str) -> None:
+    for _ in range(3):
+        desk.world.reconcile(instance)
+        desk.world.wait(3)
+
+
+def by_tag(_terminal: Terminal, desk: MappingsFixture) -> str:
+    """Attached for its tag, by a mapping's only revision."""
+    desk.edit("app=web", role="web")
+    return desk.converged("web", app="web")
+
+
+def by_another_tag(_terminal: Terminal, desk: MappingsFixture) -> str:
+    """A mapping that comes first took it over from another one."""
+    desk.edit("app=web", role="web")
+    desk.edit("tier=gold", role="db", priority=5)
+    instance = desk.converged("web", app="web")
+    desk.world.tag(instance, tier="gold")
+    return instance
+
+
+def by_an_edit(terminal: Terminal, desk: MappingsFixture) -> str:
+    """Its mapping was edited."""
+    instance = by_tag(terminal, desk)
+    desk.edit("app=web", role="db")
+    return instance
+
+
+def by_a_deletion(terminal: Terminal, desk: MappingsFixture) -> str:
+    """Its mapping was deleted."""
+    instance = by_tag(terminal, desk)
+    desk.delete("app=web")
+    desk.publish("app=web")
+    return instance
+
+
+def by_a_pin(terminal: Terminal, desk: MappingsFixture) -> str:
+    """A person pinned it to another role."""
+    instance = by_tag(terminal, desk)
+    terminal("replace", instance, "db", "--no-wait")
+    return instance
+
+
+def by_a_detaching_pin(terminal: Terminal, desk: MappingsFixture) -> str:
+    """A person took its role."""
+    instance = by_tag(terminal, desk)
+    terminal("detach", instance, "--confirm", "Detach", "--no-wait")
+    return instance
+
+
+def by_a_release(terminal: Terminal, desk: MappingsFixture) -> str:
+    """A pin's end."""
+    instance = by_a_pin(terminal, desk)
+    settle(desk, instance)
+    terminal("release", instance)
+    return instance
+
+
+def while_its_tag_goes(terminal: Terminal, desk: MappingsFixture) -> str:
+    """Its tag was removed."""
+    instance = by_tag(terminal, desk)
+    desk.world.untag(instance, "app")
+    return instance
+
+
+def kept_though_its_tag_went(_terminal: Terminal, desk: MappingsFixture) -> str:
+    """It keeps the role without its tag: to remove the tag would bring nothing back."""
+    desk.edit("app=web", role="web", when_unmatched="keep")
+    return desk.converged("web", app="web")
+
+
+STORIES = {
+    by_tag: ("", {"aws ec2 delete-tags", "rolekeeper mapping rm", "rolekeeper detach"}),
+    by_another_tag: ("web", {"aws ec2 delete-tags", "rolekeeper mapping rm", "rolekeeper replace"}),
+    by_an_edit: ("web", {"rolekeeper mapping rollback", "rolekeeper replace"}),
+    by_a_deletion: ("web", {"rolekeeper mapping rollback", "rolekeeper attach"}),
+    by_a_pin: ("web", {"rolekeeper release", "rolekeeper replace"}),
+    by_a_detaching_pin: ("web", {"rolekeeper release", "rolekeeper attach"}),
+    by_a_release: ("db", {"rolekeeper replace"}),
+    while_its_tag_goes: ("web", {"rolekeeper attach"}),
+    kept_though_its_tag_went: ("", {"rolekeeper detach"}),
+}
+
+
+def words_of(command: str) -> str:
+    words = command.split()
+    return " ".join(words[: 3 if words[1] in {"ec2", "mapping"} else 2])
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda each: each.__name__)
+def test_each_step_brings_back_what_was_there(terminal: Terminal, desk: MappingsFixture, story: Any) -> None:
+    before, steps = STORIES[story]
+    instance = story(terminal, desk)
+    settle(desk, instance)
+    assert desk.world.carries(instance) != before
+    told = explained(terminal, instance)
+    assert told["former"]["instance_profile"] == (before or None)
+    assert {words_of(each) for each in told["undo"]} == steps
+    assert told["former"]["until"]
+
+
+@pytest.mark.parametrize(
+    ("story", "step"), [(story, step) for story, (_, steps) in STORIES.items() for step in sorted(steps)]
+)
+def test_a_step_that_is_taken_does_what_it_says(
+    terminal: Terminal, desk: MappingsFixture, story: Any, step: str
+) -> None:
+    instance = story(terminal, desk)
+    settle(desk, instance)
+    [command] = [each for each in explained(terminal, instance)["undo"] if words_of(each) == step]
+    take(terminal, desk, command)
+    settle(desk, instance)
+    assert desk.world.carries(instance) == STORIES[story][0]
+
+
+def test_a_foreign_role_that_was_taken_over_is_put_back_by_hand_and_then_left_alone(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    terminal.parameters["TakeOver"] = "true"
+    desk.world.take_over = True
+    desk.edit("app=web", role="web", when_occupied="replace")
+    instance = desk.world.running(profile="theirs", app="web")
+    settle(desk, instance)
+    assert desk.world.carries(instance) == "web"
+    told = explained(terminal, instance)
+    assert told["former"]["profile_arn"] == THEIRS
+    assert [words_of(each) for each in told["undo"]] == [
+        "aws ec2 create-tags",
+        "aws ec2 replace-iam-instance-profile-association",
+    ]
+    shown = lines(terminal("explain", instance).stdout)
+    assert any(each.startswith(f"before that {THEIRS} (until ") for each in shown)
+    for each in told["undo"]:
+        take(terminal, desk, each)
+    settle(desk, instance)
+    assert desk.world.carries(instance) == "theirs"
+
+
+def test_a_role_that_is_gone_is_named_and_no_step_asks_for_it(terminal: Terminal, desk: MappingsFixture) -> None:
+    instance = by_an_edit(terminal, desk)
+    settle(desk, instance)
+    desk.delete_role("web")
+    told = explained(terminal, instance)
+    assert (told["former"]["instance_profile"], told["undo"]) == ("web", [])
+    assert "to undo no step brings back web" in lines(terminal("explain", instance).stdout)
+
+
+def test_where_iam_doesnt_say_whether_the_role_can_be_given_no_step_asks_for_it(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    instance = by_an_edit(terminal, desk)
+    settle(desk, instance)
+    for operation in ("GetRole", "GetInstanceProfile"):
+        desk.world.calls.before(operation, refusing("AccessDenied"))
+    assert explained(terminal, instance)["undo"] == []
+
+
+def test_what_another_actor_attached_is_nothing_of_ours_to_undo(terminal: Terminal, desk: MappingsFixture) -> None:
+    instance = by_tag(terminal, desk)
+    desk.world.attach_by_hand(instance, "db")
+    desk.world.tag(instance, **{"rolekeeper:ignore": "true"})
+    assert explained(terminal, instance) == {"former": None, "undo": []}
+    shown = lines(terminal("explain", instance).stdout)
+    assert "to undo nothing: Rolekeeper's history has no change that made it so" in shown
+
+
+def test_a_change_that_is_still_to_come_is_undone_without_touching_others(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    desk.edit("app=web", role="web")
+    instance = desk.world.running(app="web")
+    told = explained(terminal, instance)
+    assert told["former"] == {"instance_profile": None, "profile_arn": None, "until": None}
+    assert {words_of(each) for each in told["undo"]} == {"aws ec2 delete-tags"}

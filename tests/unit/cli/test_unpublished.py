@@ -1,0 +1,195 @@
+"""discard and rollback: undoing an edit that isn't in effect, which changes no instance."""
+
+import pytest
+
+from fixtures.account import MUTATIONS, mapping_key, refusing
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import CALLER, Terminal
+from rolekeeper.settings import Limits
+
+TAG = "app=web"
+
+
+@pytest.fixture(autouse=True)
+def fleet(desk: MappingsFixture) -> None:
+    """`app=web` gives three instances their role; one change passes without approval."""
+    for role in ("web", "db"):
+        desk.role(role)
+        desk.world.profile(role)
+    desk.edit(TAG, role="web")
+    for _ in range(3):
+        desk.converged("web", app="web")
+    desk.limits = Limits(1, 0)
+    desk.quiet()
+
+
+def judges_twice(terminal: Terminal, desk: MappingsFixture) -> None:
+    """The stream brings the number to discard, then the row that was put back."""
+    terminal.meanwhile = lambda: [desk.publish(TAG), desk.publish(TAG)]
+
+
+def assert_undone(desk: MappingsFixture, revision: int = 1) -> None:
+    assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("web", ("Published", revision))
+    desk.world.reconcile_all(*desk.sent_ids())
+    assert [each for each in desk.world.calls.made if each in MUTATIONS] == []
+
+
+# ---- discard ----
+
+
+def test_a_held_edit_is_discarded_once_it_is_said(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="db")
+    assert terminal("mapping", "discard", TAG).exit_code == 252
+    ran = terminal.types("n\n", "mapping", "discard", TAG)
+    assert ran.exit_code == 1
+    assert ran.stdout.splitlines()[:2] == ["~ app=web", "    role: db → web"]
+    assert "The row says again what is in effect, revision 1; no instance changes." in ran.stderr
+    assert "Discard the edit of app=web (revision 2, Held)? [y/N]" in ran.stderr
+    assert desk.row(TAG)["role"] == "db"
+    judges_twice(terminal, desk)
+    ran = terminal.types("y\n", "mapping", "discard", TAG)
+    assert (ran.exit_code, "Discarded. The row is Published." in ran.stderr) == (0, True), ran.output
+    assert_undone(desk)
+    assert desk.history(TAG)[-2]["claimed_by"] == CALLER
+
+
+def test_a_held_deletion_is_discarded(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.delete(TAG)
+    desk.publish(TAG)
+    judges_twice(terminal, desk)
+    ran = terminal.types("y\n", "mapping", "discard", TAG)
+    assert "Discard the deletion of app=web (revision 2, Held)?" in ran.stderr
+    assert ran.exit_code == 0, ran.output
+    assert_undone(desk)
+
+
+def test_a_held_row_that_was_never_in_effect_goes(terminal: Terminal, desk: MappingsFixture) -> None:
+    for _ in range(2):
+        desk.world.running(app="new")
+    desk.edit("app=new", role="db")
+    terminal.judges("app=new")
+    ran = terminal.types("y\n", "mapping", "discard", "app=new")
+    assert "The row goes, as nothing of it was ever in effect; no instance changes." in ran.stderr
+    assert (ran.exit_code, "Discarded. The row is gone." in ran.stderr) == (0, True), ran.output
+    assert desk.row("app=new") == {}
+
+
+def test_what_isnt_held_cant_be_discarded(terminal: Terminal, desk: MappingsFixture) -> None:
+    ran = terminal("mapping", "discard", TAG, "--yes")
+    assert (ran.exit_code, "no edit of app=web is held: it is Published" in ran.stderr) == (1, True)
+    desk.edit(TAG, role="db")
+    ran = terminal("mapping", "discard", TAG, "--revision", "7", "--yes")
+    assert (ran.exit_code, "revision 2 of app=web is held, not 7" in ran.stderr) == (1, True)
+    assert "there is no mapping a=b" in terminal("mapping", "discard", "a=b", "--yes").stderr
+
+
+def test_a_discard_that_an_approval_overtook_says_that_it_is_in_effect(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    desk.edit(TAG, role="db")
+
+    def approved() -> None:
+        desk.unset(TAG, "discard")
+        desk.approve(TAG, 2)
+        desk.set(TAG, discard=2)
+        desk.publish(TAG)
+
+    terminal.meanwhile = approved
+    ran = terminal("mapping", "discard", TAG, "--yes")
+    assert ran.exit_code == 1
+    assert "revision 2 of app=web was approved meanwhile, and is in effect; nothing was discarded" in ran.stderr
+    assert "to go back: rolekeeper mapping rollback app=web" in ran.stderr
+    assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("db", ("Published", 2))
+
+
+def test_a_newer_edit_is_never_discarded(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="db")
+    desk.world.calls.before("UpdateItem", lambda: desk.edit(TAG, role="db", priority=7))
+    terminal.judges(TAG)
+    ran = terminal("mapping", "discard", TAG, "--yes")
+    assert ran.exit_code == 1
+    assert "another actor edited app=web meanwhile; nothing was discarded, and the row is Held" in ran.stderr
+    assert (desk.row(TAG)["priority"], desk.row(TAG)["held_revision"]) == (7, 3)
+
+
+def test_an_edit_that_came_before_is_seen(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="db")
+    desk.world.calls.after("BatchGetItem", lambda: desk.edit(TAG, role="db", priority=7))
+    ran = terminal("mapping", "discard", TAG, "--yes")
+    assert (ran.exit_code, "nothing was discarded" in ran.stderr) == (1, True)
+    assert (desk.row(TAG)["priority"], desk.row(TAG)["held_revision"]) == (7, 3)
+
+
+def test_an_approver_may_discard_though_not_name_themselves(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="db")
+    desk.world.calls.before("UpdateItem", refusing("AccessDeniedException"))
+    judges_twice(terminal, desk)
+    assert terminal("mapping", "discard", TAG, "--yes").exit_code == 0
+    assert_undone(desk)
+
+
+# ---- rollback ----
+
+
+def test_a_rollback_undoes_a_held_edit_first_and_then_goes_back_one_revision(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    desk.limits = Limits(25, 20)
+    desk.edit(TAG, role="db")
+    desk.limits = Limits(1, 0)
+    desk.edit(TAG, role="NONE")
+    assert desk.row(TAG)["held_revision"] == 3
+    judges_twice(terminal, desk)
+    ran = terminal.types("y\n", "mapping", "rollback", TAG)
+    assert "Discard the edit of app=web (revision 3, Held)?" in ran.stderr
+    assert ran.exit_code == 0, ran.output
+    assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("db", ("Published", 2))
+    desk.limits = Limits(25, 20)
+    terminal.judges(TAG)
+    ran = terminal.types("y\n", "mapping", "rollback", TAG)
+    assert "Write revision 1 into the row of app=web?" in ran.stderr
+    assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("web", ("Published", 4))
+
+
+def test_a_rollback_undoes_a_rejected_edit(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="nobody")
+    terminal.judges(TAG)
+    ran = terminal.types("y\n", "mapping", "rollback", TAG)
+    assert "Discard the edit of app=web (Rejected)?" in ran.stderr
+    assert ran.exit_code == 0, ran.output
+    assert_undone(desk)
+
+
+def test_a_rollback_undoes_a_held_deletion(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.delete(TAG)
+    desk.publish(TAG)
+    judges_twice(terminal, desk)
+    assert terminal("mapping", "rollback", TAG, "--yes").exit_code == 0
+    assert_undone(desk)
+
+
+def test_a_rollback_of_a_rejected_row_that_was_never_in_effect_deletes_it(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    desk.edit("app=new", role="nobody")
+    ran = terminal.types("n\n", "mapping", "rollback", "app=new")
+    assert ran.stdout.startswith("- app=new  role=nobody")
+    assert desk.row("app=new")
+    terminal.judges("app=new")
+    assert terminal.types("y\n", "mapping", "rollback", "app=new").exit_code == 0
+    assert desk.row("app=new") == {}
+
+
+def test_an_edit_that_comes_meanwhile_is_left_alone(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="nobody")
+    desk.world.calls.before("PutItem", lambda: desk.put(TAG, role="db"))
+    ran = terminal("mapping", "rollback", TAG, "--yes", "--no-wait")
+    assert (ran.exit_code, "another actor changed app=web since the plan" in ran.stderr) == (1, True)
+    assert desk.row(TAG)["role"] == "db"
+
+
+def test_a_rollback_to_a_number_goes_there_whatever_the_row_says(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="nobody")
+    ran = terminal.types("n\n", "mapping", "rollback", TAG, "--to", "1")
+    assert "Write revision 1 into the row of app=web?" in ran.stderr
+    assert desk.world.revisions.read(mapping_key(TAG)).published
