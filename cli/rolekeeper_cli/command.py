@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Never
 
 import click
@@ -85,8 +85,7 @@ class Root(Group):
             click.echo(error.format_message(), err=True)
             return ExitCode.USAGE
         except click.ClickException as error:
-            path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "rolekeeper"
-            return _told(UsageError(error.format_message(), f"see: {path} --help"), extra["color"])
+            return _told(_slip(error), extra["color"])
         except (click.Abort, KeyboardInterrupt):
             # click has ended the line already.
             click.echo("Stopped.", err=True)
@@ -101,6 +100,29 @@ class Root(Group):
             traceback.print_exc()
             return ExitCode.FAILED
         return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _slip(error: click.ClickException) -> UsageError:
+    """A command line that click can't read, with what was meant; click itself takes `--role` for `--profile`."""
+    if not (isinstance(error, click.UsageError) and error.ctx):
+        return UsageError(error.format_message(), "see: rolekeeper --help")
+    path, known = error.ctx.command_path, error.ctx.command
+    if isinstance(error, click.NoSuchOption):
+        argument = error.option_name.lstrip("-").upper()
+        if any(isinstance(each, click.Argument) and each.make_metavar(error.ctx) == argument for each in known.params):
+            return UsageError(error.message, f"{argument} is given without a name; see: {path} --help")
+        names = [name for each in known.params if isinstance(each, click.Option) for name in each.opts]
+        return UsageError(_guessed(error.message, error.option_name, names), f"see: {path} --help")
+    if isinstance(error, click.NoSuchCommand) and isinstance(known, click.Group):
+        return UsageError(_guessed(error.message, error.command_name, known.commands), f"see: {path} --help")
+    return UsageError(error.format_message(), f"see: {path} --help")
+
+
+def _guessed(message: str, typed: str, names: Iterable[str]) -> str:
+    from rolekeeper_cli.suggest import near
+
+    found = near(typed, names)
+    return f"{message} Did you mean {' or '.join(map(repr, found))}?" if found else message
 
 
 def _told(error: CommandError, colour: bool | None) -> int:  # noqa: FBT001  # click's own three values
