@@ -1,6 +1,7 @@
 """What people type as arguments: a mapping's key, `column=value`, a duration."""
 
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -93,3 +94,17 @@ class Duration(click.ParamType[timedelta]):
         if not timedelta(0) < length <= _LONGEST:
             self.fail(f"{value!r} is no duration up to ten years; write it as 30m, 8h or 7d", param, ctx)
         return length
+
+
+class OneOf(click.Choice[str]):
+    """One of some words, in upper or lower case; what is none is answered with the word that was meant."""
+
+    def __init__(self, choices: Iterable[str]) -> None:
+        super().__init__(tuple(choices), case_sensitive=False)
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:  # noqa: ARG002  # click's own
+        """Say what is wrong."""
+        from rolekeeper_cli.suggest import did_you_mean
+
+        meant = did_you_mean(str(value), self.choices)
+        return f"{value!r} is none of {', '.join(self.choices)}" + (f"; {meant}" if meant else "")

@@ -21,7 +21,7 @@ class _WithExamples(click.Command):
     def __init__(self, *arguments: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
         self.examples = tuple(examples)
-        self.params += common_options()
+        self.params += common_options(short=not any("-o" in each.opts for each in self.params))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, then (of a group) its commands, then the common ones."""

@@ -52,7 +52,7 @@ def explain(deployment: Deployment, text: str, *, ask_who: bool) -> ExitCode:
         "condition": _condition(observed.record.condition),
         "took_over_from": _former(entries, seen),
         "who": [each.document() for each in answers],
-        "last": entry_document(entries[0]) if entries else None,
+        "last": entry_document(key.id, entries[0]) if entries else None,
         "undo": [{"command": command, "does": does} for command, does in undoing(seen, deployment.settings.ownership)],
     }
     render.show(document, lambda: tables.show_table(("", ""), _lines(seen, document, key.account)))

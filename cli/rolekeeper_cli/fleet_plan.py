@@ -15,7 +15,17 @@ from rolekeeper_cli.proposal import Proposal
 
 SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
 ACTION_COLOURS = {"Attach": "green", "Replace": "yellow", "Detach": "red"}
-_COLOURS = {SIGNS[action]: colour for action, colour in ACTION_COLOURS.items()}
+_LAYOUT = tables.Layout(
+    (
+        tables.Column("", lambda row: SIGNS[row["action"]]),
+        tables.Column("instance"),
+        tables.Column("name", folds=True),
+        tables.Column("", lambda row: _arrow(row["from"], row["to"]), folds=True),
+    ),
+    note=lambda row: row["reason"],
+    colour=lambda row: ACTION_COLOURS.get(row["action"], ""),
+    head=False,
+)
 # The most changes of role that are told apart, and the most that is said of the permissions of one, in characters.
 _MOVES, _WORDS = 50, 500
 # The most mappings that a line names.
@@ -138,7 +148,7 @@ def show(
 
     def draw(rows: Iterable[Mapping[str, Any]]) -> None:
         proposal.show(proposed)
-        tables.draw_lines(map(_cells, rows), lambda row: _COLOURS.get(str(row[0]), ""))
+        tables.stream_list(_LAYOUT, rows)
         for move, instances, found in _permissions(deployment, tally):
             arrow = _arrow(profile_name(move.before), profile_name(move.after))
             output.line(f"{arrow} on {instances:,}: {in_words(found, _WORDS)}")
@@ -177,10 +187,6 @@ def _paced(deployment: Deployment, tally: Tally) -> Iterator[dict[str, Any]]:
     if tally.taken.total() > at_once:
         for mapping, changes in tally.taken.most_common():
             yield {"mapping": mapping, "changes": changes, "at_once": at_once, "minutes": limits.minutes}
-
-
-def _cells(row: Mapping[str, Any]) -> list[object]:
-    return [SIGNS[row["action"]], row["instance"], row["name"], _arrow(row["from"], row["to"]), row["reason"]]
 
 
 def _arrow(before: str | None, after: str | None) -> str:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rolekeeper_cli.arguments import Duration
+from rolekeeper_cli.arguments import Duration, OneOf
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import INSTANCE
 from rolekeeper_cli.errors import ExitCode, UsageError
@@ -18,19 +18,20 @@ _STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
 @command(
     "fleet",
     "rolekeeper fleet",
-    "rolekeeper fleet --drift",
+    "rolekeeper fleet --drift -o wide",
     "rolekeeper fleet --tag workload=web --state running --output csv",
     "rolekeeper fleet --role web --query '[].instance'",
 )
 @click.option("--drift", is_flag=True, help="Only those that aren't as they should be.")
 @click.option("--tag", "tags", metavar="KEY[=VALUE]", multiple=True, help="Only with this tag; may be given again.")
 @click.option("--role", default="", metavar="NAME", help="Only those that carry this profile, or should; or NONE.")
-@click.option("--state", type=click.Choice(_STATES), help="Only those in this state.")
+@click.option("--state", type=OneOf(_STATES), metavar="STATE", help="Only those in this state, as running or stopped.")
 @click.option("--mapping", metavar="KEY", help="Only those that this mapping governs, as tag_key=tag_value.")
 def fleet(tags: tuple[str, ...], role: str, state: str | None, mapping: str | None, *, drift: bool) -> ExitCode:
     """List instances with the role that they carry and the one that they should carry.
 
-    They stand ok, in drift (Rolekeeper would change them), waiting, or held.
+    They stand ok, in drift (Rolekeeper would change them), waiting, or blocked; of those that aren't ok, why. All
+    columns, the mapping too: -o wide.
     """
     from rolekeeper.model.instance import InstanceState
     from rolekeeper_cli import fleet_list

@@ -1,11 +1,12 @@
 """`rolekeeper mapping`: rows of the mapping table, one at a time."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from rolekeeper_cli import output
+from rolekeeper_cli.arguments import OneOf
 from rolekeeper_cli.command import Group, command
 from rolekeeper_cli.commands.arguments import no_wait, takes_key, takes_key_and_columns, yes
 from rolekeeper_cli.errors import CommandError, ExitCode
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from rolekeeper.model.mapping import MappingKey
     from rolekeeper_cli.row_plan import RowPlan
 
-_LISTED = ("mapping", "role", "priority", "enabled", "status", "revision", "matched", "reason")
+# Those of a row (docs/mappings.md, "Status"); importing them would take longer than the help may.
+STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
 
 
 @click.group("mapping", cls=Group, examples=["rolekeeper mapping ls", "rolekeeper mapping set workload=web role=web"])
@@ -23,32 +25,16 @@ def group() -> None:
 
 
 @command("ls", "rolekeeper mapping ls", "rolekeeper mapping ls --status Rejected --output json")
-@click.option("--status", metavar="STATUS", help="Only rows with this status, as Rejected or Held.")
+@click.option(
+    "--status", type=OneOf(STATUSES), metavar="STATUS", help="Only rows with this status, as Rejected or Held."
+)
 def list_(status: str | None) -> ExitCode:
     """List the mappings."""
-    from rolekeeper_cli import render
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.edits import mapping_rows
-    from rolekeeper_cli.row_document import row_document
+    from rolekeeper_cli.mapping_list import show
 
-    documents = [row_document(row) for row in mapping_rows(deployment()).all().values()]
-    shown = [each for each in documents if not status or each["status"].casefold() == status.casefold()]
-    render.show_rows(_LISTED, shown, _listed)
+    show(deployment(), status)
     return ExitCode.DONE
-
-
-def _listed(document: Mapping[str, Any]) -> list[object]:
-    columns = document["columns"]
-    return [
-        document["mapping"],
-        columns.get("role", ""),
-        columns.get("priority", ""),
-        columns.get("enabled", ""),
-        document["status"],
-        document["status_revision"],
-        document["matched"],
-        "" if document["status_reason"] == "in effect" else document["status_reason"],
-    ]
 
 
 @command("get", "rolekeeper mapping get workload=web", "rolekeeper mapping get --tag-key a=b --tag-value c")
@@ -66,7 +52,7 @@ def get(key: "MappingKey") -> ExitCode:
     if row is None:
         raise no_such_row(key)
     document = row_document(row)
-    beside = {name: value for name, value in document.items() if name != "columns" and value != ""}
+    beside = {name: value for name, value in document.items() if name != "columns" and value is not None}
     lines = [*document["columns"].items(), *beside.items()]
     render.show(document, lambda: tables.show_table(("column", "value"), lines))
     return ExitCode.DONE
