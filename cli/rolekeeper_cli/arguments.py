@@ -10,6 +10,8 @@ import click
 from rolekeeper_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from rolekeeper.model.mapping import MappingKey
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -101,6 +103,15 @@ class OneOf(click.Choice[str]):
 
     def __init__(self, choices: Iterable[str]) -> None:
         super().__init__(tuple(choices), case_sensitive=False)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem[str]]":
+        """Offer the words as they are written, whatever the case of what is typed."""
+        del ctx, param
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(each) for each in self.choices if each.casefold().startswith(incomplete.casefold())]
 
     def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:  # noqa: ARG002  # click's own
         """Say what is wrong."""
