@@ -11,6 +11,7 @@ from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import detailed_exitcode, form, no_wait, yes
 from rolekeeper_cli.commands.mapping import show_and
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
+from rolekeeper_cli.options import OUTPUTS
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -38,6 +39,9 @@ def export(form: str | None, target: str | None) -> ExitCode:
     from rolekeeper_cli.files.reader import format_of
     from rolekeeper_cli.row_document import file_row, plain
 
+    if target in OUTPUTS:
+        # Elsewhere -o is --output: nobody wants a file of that name.
+        raise UsageError(f"-o names a file here, and {target!r} is a form", "give it as --format yaml or --format csv")
     chosen = format_of(target, form) if target else form or "yaml"
     there = deployment()
     rows = []
