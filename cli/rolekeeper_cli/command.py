@@ -8,7 +8,7 @@ from typing import Any, Never
 import click
 
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, explained
-from rolekeeper_cli.options import CommonOption, common_options
+from rolekeeper_cli.options import CommonOption, Options, common_options
 from rolekeeper_cli.output import printable
 
 
@@ -79,8 +79,9 @@ class Root(Group):
         sys.exit(self._run(args, prog_name, color=colour, **extra))
 
     def _run(self, args: Sequence[str] | None, prog_name: str | None, **extra: Any) -> int:
+        options = Options()
         try:
-            code: object = super().main(args, prog_name, standalone_mode=False, **extra)
+            code: object = super().main(args, prog_name, standalone_mode=False, obj=options, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             return ExitCode.USAGE
@@ -90,15 +91,13 @@ class Root(Group):
             # click has ended the line already.
             click.echo("Stopped.", err=True)
             return ExitCode.INTERRUPTED
-        except CommandError as error:
-            return _told(error, extra["color"])
         except Exception as error:  # noqa: BLE001  # told in words, or shown whole
-            if told := explained(error):
-                return _told(told, extra["color"])
-            import traceback
+            told = error if isinstance(error, CommandError) else explained(error)
+            if told is None or options.debug:
+                import traceback
 
-            traceback.print_exc()
-            return ExitCode.FAILED
+                traceback.print_exc()
+            return _told(told, extra["color"]) if told else ExitCode.FAILED
         return code if isinstance(code, int) else ExitCode.DONE
 
 
