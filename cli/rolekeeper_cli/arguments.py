@@ -1,6 +1,7 @@
 """What people type as arguments: a mapping's key, `column=value`, a duration."""
 
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ import click
 from rolekeeper_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from rolekeeper.model.mapping import MappingKey
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -93,3 +96,26 @@ class Duration(click.ParamType[timedelta]):
         if not timedelta(0) < length <= _LONGEST:
             self.fail(f"{value!r} is no duration up to ten years; write it as 30m, 8h or 7d", param, ctx)
         return length
+
+
+class OneOf(click.Choice[str]):
+    """One of some words, in upper or lower case; what is none is answered with the word that was meant."""
+
+    def __init__(self, choices: Iterable[str]) -> None:
+        super().__init__(tuple(choices), case_sensitive=False)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem[str]]":
+        """Offer the words as they are written, whatever the case of what is typed."""
+        del ctx, param
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(each) for each in self.choices if each.casefold().startswith(incomplete.casefold())]
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:  # noqa: ARG002  # click's own
+        """Say what is wrong."""
+        from rolekeeper_cli.suggest import did_you_mean
+
+        meant = did_you_mean(str(value), self.choices)
+        return f"{value!r} is none of {', '.join(self.choices)}" + (f"; {meant}" if meant else "")

@@ -2,13 +2,13 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Never
 
 import click
 
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, explained
-from rolekeeper_cli.options import CommonOption, common_options
+from rolekeeper_cli.options import CommonOption, Options, common_options
 from rolekeeper_cli.output import printable
 
 
@@ -21,7 +21,7 @@ class _WithExamples(click.Command):
     def __init__(self, *arguments: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
         self.examples = tuple(examples)
-        self.params += common_options()
+        self.params += common_options(short=not any("-o" in each.opts for each in self.params))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, then (of a group) its commands, then the common ones."""
@@ -79,28 +79,49 @@ class Root(Group):
         sys.exit(self._run(args, prog_name, color=colour, **extra))
 
     def _run(self, args: Sequence[str] | None, prog_name: str | None, **extra: Any) -> int:
+        options = Options()
         try:
-            code: object = super().main(args, prog_name, standalone_mode=False, **extra)
+            code: object = super().main(args, prog_name, standalone_mode=False, obj=options, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             return ExitCode.USAGE
         except click.ClickException as error:
-            path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "rolekeeper"
-            return _told(UsageError(error.format_message(), f"see: {path} --help"), extra["color"])
+            return _told(_slip(error), extra["color"])
         except (click.Abort, KeyboardInterrupt):
             # click has ended the line already.
             click.echo("Stopped.", err=True)
             return ExitCode.INTERRUPTED
-        except CommandError as error:
-            return _told(error, extra["color"])
         except Exception as error:  # noqa: BLE001  # told in words, or shown whole
-            if told := explained(error):
-                return _told(told, extra["color"])
-            import traceback
+            told = error if isinstance(error, CommandError) else explained(error)
+            if told is None or options.debug:
+                import traceback
 
-            traceback.print_exc()
-            return ExitCode.FAILED
+                traceback.print_exc()
+            return _told(told, extra["color"]) if told else ExitCode.FAILED
         return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _slip(error: click.ClickException) -> UsageError:
+    """A command line that click can't read, with what was meant; click itself takes `--role` for `--profile`."""
+    if not (isinstance(error, click.UsageError) and error.ctx):
+        return UsageError(error.format_message(), "see: rolekeeper --help")
+    path, known = error.ctx.command_path, error.ctx.command
+    if isinstance(error, click.NoSuchOption):
+        argument = error.option_name.lstrip("-").upper()
+        if any(isinstance(each, click.Argument) and each.make_metavar(error.ctx) == argument for each in known.params):
+            return UsageError(error.message, f"{argument} is given without a name; see: {path} --help")
+        names = [name for each in known.params if isinstance(each, click.Option) for name in each.opts]
+        return UsageError(_guessed(error.message, error.option_name, names), f"see: {path} --help")
+    if isinstance(error, click.NoSuchCommand) and isinstance(known, click.Group):
+        return UsageError(_guessed(error.message, error.command_name, known.commands), f"see: {path} --help")
+    return UsageError(error.format_message(), f"see: {path} --help")
+
+
+def _guessed(message: str, typed: str, names: Iterable[str]) -> str:
+    from rolekeeper_cli.suggest import near
+
+    found = near(typed, names)
+    return f"{message} Did you mean {' or '.join(map(repr, found))}?" if found else message
 
 
 def _told(error: CommandError, colour: bool | None) -> int:  # noqa: FBT001  # click's own three values

@@ -14,7 +14,15 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
 from rolekeeper_cli.progress import Progress
 
-HEAD = ("since", "what", "of", "why")
+_LAYOUT = tables.Layout(
+    (
+        tables.Column("since", lambda each: f"{each['since']:%Y-%m-%dT%H:%M:%SZ}"),
+        tables.Column("of"),
+        tables.Column("what", folds=True),
+    ),
+    note=lambda each: each["why"],
+    note_name="why",
+)
 # The most that are looked at: they say what happened, and a redrive takes all of them anyway.
 _LOOKED_AT = 500
 # SQS: messages in one call; seconds for which nobody else sees what we look at, and for which we wait for more.
@@ -37,7 +45,7 @@ def redrive(deployment: Deployment, *, yes: bool, dry_run: bool, wait: bool) -> 
     there = max(queue.count(), len(documents))
     render.show(
         {"letters": there, "shown": documents},
-        lambda: tables.show_table(HEAD, map(_cells, documents)) if documents else None,
+        lambda: tables.stream_list(_LAYOUT, documents),
     )
     if not there:
         output.say("The dead-letter queue is empty: nothing to do.")
@@ -188,7 +196,3 @@ def _other(body: Mapping[str, Any], dropped: str) -> tuple[str, str, str]:
         return "a scheduled run that failed; the next one does it", str(task), str(why or condition)
     kind = body.get("detail-type")
     return (f"an event: {kind}" if kind else "something else"), str(body.get("source", "")), dropped
-
-
-def _cells(document: Mapping[str, Any]) -> list[object]:
-    return [document["since"], document["what"], document["of"], document["why"]]

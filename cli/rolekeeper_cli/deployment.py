@@ -16,7 +16,7 @@ from rolekeeper.app import App
 from rolekeeper.aws import CONFIG
 from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.settings import Settings
-from rolekeeper_cli import output
+from rolekeeper_cli import debug, output
 from rolekeeper_cli.errors import ConfigurationError
 from rolekeeper_cli.options import Options
 
@@ -54,7 +54,10 @@ class Deployment:
     def session(self) -> boto3.Session:
         """The AWS SDK's session."""
         region = self._options.region or os.environ.get("AWS_REGION")
-        return boto3.Session(profile_name=self._options.profile, region_name=region)
+        session = boto3.Session(profile_name=self._options.profile, region_name=region)
+        if self._options.debug:
+            debug.report(session, self._options.endpoint_url)
+        return session
 
     def client(self, service: str, config: Config | None = None) -> Any:
         """A client of one service, with its own time limits if need be; AWS_ENDPOINT_URL is the SDK's own."""

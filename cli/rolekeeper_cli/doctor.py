@@ -78,8 +78,9 @@ def run(name: str, check: Check, deployment: DoctorDeployment) -> list[Finding]:
 
 def _draw(documents: Iterable[Document]) -> None:
     """A line for each finding as it comes, and below it what to do."""
-    lines = tables.Lines(("level", "check", "what"), [(max(Level, key=len), max(CHECKS, key=len), "")])
+    widest = (max(Level, key=len), max(CHECKS, key=len), "")
+    lines = tables.Lines(("level", "check", "what"), [widest], folds=(False, False, True), width=tables.room())
     for each in documents:
         lines.draw((each["level"], each["check"], each["what"]), _COLOURS[each["level"]])
         if each["remedy"]:
-            lines.draw(("", "", f"  {each['remedy']}"))
+            lines.draw_whole(each["remedy"])

@@ -51,7 +51,7 @@ def explain(deployment: Deployment, text: str, *, ask_who: bool) -> ExitCode:
         "condition": _condition(observed.record.condition),
         "took_over_from": _former(entries, seen),
         "who": [each.document() for each in answers],
-        "last": entry_document(entries[0]) if entries else None,
+        "last": entry_document(key.id, entries[0]) if entries else None,
         "former": before.document() if before else None,
         "undo": [asdict(each) for each in undo.steps(deployment, seen, before)] if before else [],
     }

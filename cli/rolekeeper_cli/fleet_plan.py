@@ -19,7 +19,17 @@ from rolekeeper_cli.proposal import Proposal
 
 SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
 ACTION_COLOURS = {"Attach": "green", "Replace": "yellow", "Detach": "red"}
-_COLOURS = {SIGNS[action]: colour for action, colour in ACTION_COLOURS.items()}
+_LAYOUT = tables.Layout(
+    (
+        tables.Column("", lambda row: SIGNS[row["action"]]),
+        tables.Column("instance"),
+        tables.Column("name", folds=True),
+        tables.Column("", lambda row: _arrow(row["from"], row["to"]), folds=True),
+    ),
+    note=lambda row: row["reason"],
+    colour=lambda row: ACTION_COLOURS.get(row["action"], ""),
+    head=False,
+)
 # The most changes of role that are told apart, and the most that is said of the permissions of one, in characters.
 _MOVES, _WORDS = 50, 500
 # The most mappings that a line names.
@@ -145,7 +155,7 @@ def show(
 
     def draw(rows: Iterable[Mapping[str, Any]]) -> None:
         proposal.show(proposed)
-        tables.draw_lines(map(_cells, rows), lambda row: _COLOURS.get(str(row[0]), ""))
+        tables.stream_list(_LAYOUT, rows)
         for move, instances, found in _permissions(deployment, tally):
             arrow = _arrow(profile_name(move.before), profile_name(move.after))
             output.line(f"{arrow} on {instances:,}: {in_words(found, _WORDS)}")
@@ -223,10 +233,6 @@ def _waiting_in_words(waiting: Sequence[Mapping[str, Any]]) -> str:
     more = f" and {len(waiting) - _NAMED:,} more" if len(waiting) > _NAMED else ""
     rows = "1 row waits and isn't" if len(waiting) == 1 else f"{len(waiting):,} rows wait and aren't"
     return f"{rows} counted here: {named}{more}"
-
-
-def _cells(row: Mapping[str, Any]) -> list[object]:
-    return [SIGNS[row["action"]], row["instance"], row["name"], _arrow(row["from"], row["to"]), row["reason"]]
 
 
 def _arrow(before: str | None, after: str | None) -> str:

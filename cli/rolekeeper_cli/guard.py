@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from rolekeeper_cli import output, render
+from rolekeeper_cli.tables import Column, Layout
 
 # What each part is, and what it is for.
 PARTS = {
@@ -22,7 +23,8 @@ _WIDTH = 79
 def show_parts() -> None:
     """List the parts."""
     documents = [{"part": part, "is": kind, "for": purpose} for part, (kind, purpose) in PARTS.items()]
-    render.show_rows(("part", "is", "for"), documents, lambda each: list(each.values()))
+    layout = Layout([Column("part"), Column("is"), Column("for", folds=True)])
+    render.show_list(layout, documents, empty=lambda: "There are no parts.")
 
 
 def show(document: Mapping[str, Any], text: str, about: Iterable[str]) -> None:
@@ -34,7 +36,7 @@ def show(document: Mapping[str, Any], text: str, about: Iterable[str]) -> None:
         about: sentences for people.
     """
     options = output.options()
-    if options.query or options.output in {"yaml", "csv"}:
+    if options.query or options.output in {"yaml", "csv", "text"}:
         render.show(document, lambda: None)
     else:
         click.echo(text)

@@ -13,9 +13,9 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.fleet import profile_name
 from rolekeeper_cli.instances import ID, find_instance
+from rolekeeper_cli.tables import Column, Layout
 
-CONTROL_HEAD = ("from", "to", "in-effect", "claimed-by", "claimed-reason", "correlation-id")
-HEAD = ("at", "cause", "decided", "role", "mapping", "answer", "reason")
+_CONTROL = ("from", "to", "in-effect", "claimed-by", "claimed-reason", "correlation-id")
 
 
 def history(deployment: Deployment, text: str, limit: int, *, ask_who: bool) -> ExitCode:
@@ -36,7 +36,9 @@ def history(deployment: Deployment, text: str, limit: int, *, ask_who: bool) -> 
         find_instance(deployment.app.ec2, text)
         raise CommandError(f"{key.id} has no history", f"see how it stands: rolekeeper explain {key.id}")
     if not ask_who:
-        render.show_rows(HEAD, map(entry_document, entries), cells)
+        documents = [entry_document(key.id, each) for each in entries]
+        more = len(entries) == limit
+        render.show_list(LAYOUT, documents, empty=str, total=lambda: _more(limit) if more else "")
         return ExitCode.DONE
     documents = list(_with_who(deployment, key, entries))
     render.show(documents, lambda: tables.show_table(("at", "decided, and who"), _who_rows(documents, key.account)))
@@ -56,9 +58,8 @@ def control_history(deployment: Deployment, limit: int) -> ExitCode:
     entries = deployment.app.store.history(layout.CONTROL_REPORTED[0], limit)
     if not entries:
         raise CommandError("the control item was never written", "see the mode: rolekeeper mode")
-    documents = [{name.replace("-", "_"): entry[name] for name in ("at", *CONTROL_HEAD)} for entry in entries]
-    head = ("at", *(name.replace("-", " ") for name in CONTROL_HEAD))
-    render.show_rows(head, documents, lambda each: [f"{each['at'][:19]}Z", *list(each.values())[1:]])
+    documents = [{name.replace("-", "_"): entry[name] for name in ("at", *_CONTROL)} for entry in entries]
+    render.show_list(_CONTROL_LAYOUT, documents, empty=str)
     return ExitCode.DONE
 
 
@@ -68,7 +69,7 @@ def _with_who(
     asked = [who.about_entry(key.id, entry, older) for entry, older in pairwise((*entries, None)) if entry]
     answers = iter(who.ask(deployment, key.id, [each for some in asked for each in some]))
     for entry, some in zip(entries, asked, strict=True):
-        yield {**entry_document(entry), "who": [next(answers).document() for _ in some]}
+        yield {**entry_document(key.id, entry), "who": [next(answers).document() for _ in some]}
 
 
 def _who_rows(documents: Iterable[Mapping[str, Any]], account: str) -> Iterator[tuple[str, str]]:
@@ -83,21 +84,12 @@ def _who_rows(documents: Iterable[Mapping[str, Any]], account: str) -> Iterator[
                 yield "", f"{answer['what']} {answer['about']} by: unknown"
 
 
-def entry_document(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """One entry, for programs."""
-    return {
-        "at": entry["at"],
-        **decided(entry),
-        "losers": list(entry["decision"]["losers"]),
-        "seen": entry["seen"],
-        "outcome": entry.get("outcome", ""),
-    }
-
-
-def decided(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What a history entry and a line of the log have in common: cause, decision and answer."""
+def entry_document(instance: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A history entry, or a decision's line of the log, for programs: both have the same fields."""
     decision = entry["decision"]
     return {
+        "at": entry["at"],
+        "instance": instance,
         "cause": entry["cause"],
         "action": decision["action"],
         "code": decision["code"],
@@ -108,25 +100,61 @@ def decided(entry: Mapping[str, Any]) -> dict[str, Any]:
         "revision": int(decision["revision"]),
         "reason": decision["reason"],
         "answer": dict(entry["answer"]),
+        "outcome": entry.get("outcome") or None,
+        "losers": list(decision["losers"]),
+        "seen": entry["seen"],
         "correlation_id": entry["correlation_id"],
     }
 
 
-def cells(document: Mapping[str, Any]) -> list[object]:
-    """One entry as a table's row."""
-    return [
-        f"{document['at'][:19]}Z",
-        document["cause"],
-        f"{document['action']} ({document['code']})",
-        document["role"],
-        document["mapping"],
-        answered(document["answer"], document["outcome"]),
-        document["reason"],
-    ]
+def at(document: Mapping[str, Any]) -> str:
+    """When it was, to the second, for people."""
+    return f"{document['at'][:19]}Z"
 
 
-def answered(answer: Mapping[str, Any], outcome: str = "") -> str:
+def why(document: Mapping[str, Any]) -> str:
+    """What woke Rolekeeper, why it decided so, and what of AWS's answer isn't as it should be."""
+    parts = [document["cause"], document["reason"]]
+    if "code" in document["answer"] or document["outcome"] == STARTED:
+        parts.append(f"AWS: {answered(document['answer'], document['outcome'])}")
+    return " → ".join(filter(None, parts))
+
+
+def answered(answer: Mapping[str, Any], outcome: str | None) -> str:
     """What AWS answered, in words; empty when it wasn't asked for a change."""
     if "code" in answer:
         return f"{answer['code']}: {answer.get('message', '')}"
     return str(answer.get("association-id", "")) or ("started; the answer is unknown" if outcome == STARTED else "")
+
+
+def _more(limit: int) -> str:
+    return f"The newest {limit:,}; more, if there are any, with --limit."
+
+
+LAYOUT = Layout(
+    (
+        Column("at", at),
+        Column("decided", lambda each: f"{each['action']} ({each['code']})", folds=True),
+        Column("from", lambda each: each["from"] or "none", folds=True, wide=True),
+        Column("to", lambda each: each["to"] or "none", folds=True, wide=True),
+        Column("role", folds=True),
+        Column("mapping"),
+        Column("revision", wide=True),
+        Column("answer", lambda each: answered(each["answer"], each["outcome"]), wide=True),
+        Column("correlation id", wide=True),
+    ),
+    note=why,
+    note_name="why",
+)
+_CONTROL_LAYOUT = Layout(
+    (
+        Column("at", at),
+        Column("from", folds=True),
+        Column("to", folds=True),
+        Column("in effect", folds=True),
+        Column("claimed by", folds=True),
+        Column("correlation id", wide=True),
+    ),
+    note=lambda each: each["claimed_reason"],
+    note_name="claimed reason",
+)

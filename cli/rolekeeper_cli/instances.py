@@ -2,16 +2,15 @@
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.output import one_line
+from rolekeeper_cli.suggest import near
 
 ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
-_NEAR = 3
 _NAMED_AT_MOST = 5
 
 
@@ -60,11 +59,11 @@ def _named(ec2: Ec2, name: str) -> Instance | None:
 
 def _near(ec2: Ec2, text: str) -> str:
     """What else could be meant; page by page, so that the fleet's size doesn't matter."""
-    near: list[str] = []
+    found: list[str] = []
     for page in ec2.fleet():
-        near = get_close_matches(text, {*near, *_handles(page)}, n=_NEAR)
-    if near:
-        return f"did you mean {', '.join(sorted(near))}?"
+        found = near(text, {*found, *_handles(page)})
+    if found:
+        return f"did you mean {' or '.join(found)}?"
     return "see: aws ec2 describe-instances; maybe it is in another --region"
 
 

@@ -20,6 +20,7 @@ from rolekeeper_cli.commands import (
     schema,
     upkeep,
 )
+from rolekeeper_cli.completion import use_bash_words
 
 
 @click.group(
@@ -59,4 +60,5 @@ cli.add_command(guard.group)
 
 def main() -> Never:
     """Run the command line of this process."""
+    use_bash_words()
     cli.main(prog_name="rolekeeper")

@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-OUTPUTS = ("table", "json", "yaml", "csv")
+# For people, then for programs.
+TABLE, WIDE = "table", "wide"
+OUTPUTS = (TABLE, WIDE, "json", "yaml", "csv", "text")
 
 
 @dataclass(slots=True)
@@ -19,13 +21,19 @@ class Options:
     stack: str | None = None
     output: str = OUTPUTS[0]
     query: str | None = None
+    debug: bool = False
+
+    @property
+    def for_people(self) -> bool:
+        """Whether it is people who read what is shown."""
+        return self.output in {TABLE, WIDE} and not self.query
 
 
 class CommonOption(click.Option):
     """An option that is kept in `Options` instead of going to the command."""
 
-    def __init__(self, name: str, **attributes: Any) -> None:
-        super().__init__([name], expose_value=False, callback=self._keep, **attributes)
+    def __init__(self, *names: str, **attributes: Any) -> None:
+        super().__init__(names, expose_value=False, callback=self._keep, **attributes)
 
     def _keep(self, context: click.Context, _parameter: click.Parameter, value: Any) -> None:
         if value is not None:
@@ -50,13 +58,19 @@ class _Query(click.ParamType[str]):
 
 
 @cache
-def common_options() -> tuple[click.Parameter, ...]:
-    """One of each, which all commands share: to make them anew for each took 3 ms of every --help."""
+def common_options(*, short: bool = True) -> tuple[click.Parameter, ...]:
+    """One of each, which all commands share: to make them anew for each took 3 ms of every --help.
+
+    Args:
+        short: whether `-o` is `--output`; not where it is a file, as for compilers and for curl.
+    """
+    output = ("-o", "--output") if short else ("--output",)
     return (
         CommonOption("--profile", metavar="NAME", help="AWS profile (or AWS_PROFILE)."),
         CommonOption("--region", metavar="REGION", help="AWS Region (or AWS_REGION, or the profile's)."),
         CommonOption("--endpoint-url", metavar="URL", help="Where AWS is (or AWS_ENDPOINT_URL)."),
         CommonOption("--stack", metavar="NAME", help="Rolekeeper's stack (or ROLEKEEPER_STACK; 'rolekeeper')."),
-        CommonOption("--output", type=click.Choice(OUTPUTS), help="How data is shown; a table unless told."),
+        CommonOption(*output, type=click.Choice(OUTPUTS), help="How data is shown; wide: a table with all columns."),
         CommonOption("--query", type=_Query(), metavar="JMESPATH", help="What to show of the data."),
+        CommonOption("--debug", is_flag=True, default=None, help="Say on stderr what AWS is asked and answers."),
     )

@@ -1,4 +1,4 @@
-"""What people see: messages on stderr, and lines of data on stdout (`forms` has data in every form).
+"""What people see: messages on stderr, and lines of data on stdout (`render` has data in every form).
 
 Text that comes from AWS may hold anything. On its way to a terminal, what can't be printed is shown by its number: a
 tag must not be able to move somebody's cursor.
@@ -50,6 +50,13 @@ def one_line(text: str) -> str:
     from rolekeeper.model import escaped  # completion imports none of the layer
 
     return escaped(text)
+
+
+def width() -> int | None:
+    """The columns of the terminal that data goes to; None where it goes into a pipe or a file."""
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def is_terminal() -> bool:

@@ -33,17 +33,27 @@ does, and decides nothing by itself: rows are read and roles are checked by the 
 In this repository it is `.venv/bin/rolekeeper`, after any `make` target that sets up. On its own, in a clone:
 `pipx install .`, or without installing it, `uvx --from . rolekeeper`.
 
-Completion of commands, options and files, once it is on your `PATH`; a new terminal has it:
+Completion of commands, options, files, roles, mappings, statuses and instances, once it is on your `PATH`; a new
+terminal has it:
 
 - bash, from 4.4 on: in `~/.bashrc` the line `eval "$(_ROLEKEEPER_COMPLETE=bash_source rolekeeper)"`
 - zsh: in `~/.zshrc`, after `compinit`, the line `eval "$(_ROLEKEEPER_COMPLETE=zsh_source rolekeeper)"`
 - fish: in `~/.config/fish/completions/rolekeeper.fish` the line `_ROLEKEEPER_COMPLETE=fish_source rolekeeper | source`
 
+Names come from a file under `~/.cache/rolekeeper` (or `XDG_CACHE_HOME`) that only you can read, one for each profile,
+Region, endpoint and stack. No prompt waits for AWS: where the file is older than a minute, a process in the
+background fills it anew, and the next Tab has the names. Without credentials nothing is offered, and nothing is said.
+What a shell could run, as `$(…)` in somebody's tag, is never offered.
+
 What holds for all commands:
 
-- Data goes to stdout, messages to stderr. `--output json`, `yaml` or `csv` gives data that programs read, and `--query`
-  (JMESPath, as in the AWS CLI) what you want of it. Lists come while they are read, whatever their length; only a query
-  waits for the whole.
+- Data goes to stdout, messages to stderr. `-o json`, `yaml`, `csv` or `text` (tabs between, no head, `None` for
+  nothing) gives data that programs read, and `--query` (JMESPath, as in the AWS CLI) what you want of it. All forms
+  have the same fields; times are UTC, as `2026-01-31T18:00:00.000000Z`; what is absent is null. Lists come while they
+  are read, whatever their length; only a query waits for the whole.
+- A list has the same columns however long it is. On a terminal, names give way and ids, states and keys stay whole;
+  `-o wide` has all columns. In a pipe a line is a row.
+- `--debug` says on stderr what AWS is asked and what it answers, without credentials.
 - An error is two lines: what happened, and what to do.
 - Before something is changed, what would change is shown, and asked about. Without a terminal nobody is asked: then
   `--yes` has to be there. `apply` doesn't ask: its plan was looked at.

@@ -1,4 +1,4 @@
-"""Data on stdout in the form that was asked for: a table for people, or JSON, YAML or CSV for programs.
+"""Data on stdout in the form that was asked for: a table for people, or JSON, YAML, CSV or text for programs.
 
 Lists stream: rows go out while the next ones are read, so a large fleet is never held in memory. A `--query`
 (JMESPath, as in the AWS CLI) is asked of the whole document, which is then held, as the AWS CLI holds it.
@@ -8,7 +8,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -17,44 +17,63 @@ import click
 from rolekeeper.model import escaped_json
 from rolekeeper_cli import output
 from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.options import TABLE, WIDE
 from rolekeeper_cli.output import one_line, printable
-from rolekeeper_cli.tables import show_table, stream_table
+from rolekeeper_cli.tables import Layout, show_table, stream_list
 
 type Document = Mapping[str, Any]
-type Cells = Callable[[Document], Sequence[object]]
+
+# What text writes where there is nothing, as the AWS CLI does: a word that no shell swallows.
+_NOTHING = "None"
 
 
-def show(document: Any, draw: Callable[[], None]) -> None:
+def show(document: Any, draw: Callable[[], object]) -> None:
     """Show one document; `draw` shows it to people."""
     options = output.options()
     if options.query:
         _show_found(options.query, document, options.output)
-    elif options.output == "table":
+    elif options.for_people:
         draw()
     else:
         _write(document, options.output)
 
 
-def show_rows(head: Sequence[str], documents: Iterable[Document], cells: Cells) -> None:
+def show_list(
+    layout: Layout,
+    documents: Iterable[Document],
+    *,
+    empty: Callable[[], str],
+    total: Callable[[], str] = lambda: "",
+) -> None:
     """Show a list while it comes.
 
     Args:
-        head: the names of a table's columns.
+        layout: how people see it.
         documents: the rows, all with the same fields.
-        cells: a table's row.
+        empty: says to people, of a list without rows, that it has none and what they can do.
+        total: says to people, below the rows, what they come to.
     """
+    options = output.options()
+    if not options.for_people:
+        _show_documents(documents)
+    elif stream_list(layout, documents):
+        if said := total():
+            output.say(said)
+    else:
+        output.say(empty())
+
+
+def _show_documents(documents: Iterable[Document]) -> None:
     options = output.options()
     if options.query:
         _show_found(options.query, list(documents), options.output)
-    elif options.output == "table":
-        stream_table(head, (cells(each) for each in documents))
-    elif options.output == "csv":
-        _stream_csv(documents)
+    elif options.output == "json":
+        _stream_json(documents, "")
+        click.echo()
     elif options.output == "yaml":
         _stream_yaml(documents, "")
     else:
-        _stream_json(documents, "")
-        click.echo()
+        _stream_rows(documents, options.output)
 
 
 def show_with_rows(
@@ -72,10 +91,10 @@ def show_with_rows(
     if options.query:
         rows = list(documents)
         _show_found(options.query, {name: rows, **rest()}, options.output)
-    elif options.output == "table":
+    elif options.for_people:
         draw(documents)
-    elif options.output == "csv":
-        _stream_csv(documents)
+    elif options.output in _ROWS:
+        _stream_rows(documents, options.output)
     elif options.output == "yaml":
         click.echo(f"{name}:")
         _stream_yaml(documents, "  ")
@@ -87,27 +106,37 @@ def show_with_rows(
         click.echo(f",\n{others}\n}}")
 
 
-def show_line(document: Document, draw: Callable[[], None]) -> None:
-    """Show one of an endless list, at once: as a line of JSON, a YAML document, a CSV row."""
+def line_shower() -> Callable[[Document, Callable[[], None]], None]:
+    """What shows one after the other of an endless list, at once: a line of JSON, a YAML document, a row.
+
+    The function takes the document, and what draws it for people.
+    """
     options = output.options()
-    if options.query:
-        _show_found(options.query, document, options.output, compact=True)
-    elif options.output == "table":
-        draw()
-    elif options.output == "json":
-        click.echo(escaped_json(json.dumps(document, default=_plain, ensure_ascii=False)))
-    elif options.output == "yaml":
-        click.echo(f"---\n{_yaml(document)}", nl=False)
-    else:
-        _csv_rows([document], header=False)
+    header = options.output == "csv" and not options.query
+
+    def show_line(document: Document, draw: Callable[[], None]) -> None:
+        nonlocal header
+        if options.query:
+            _show_found(options.query, document, options.output, compact=True)
+        elif options.for_people:
+            draw()
+        elif options.output == "json":
+            click.echo(escaped_json(json.dumps(document, default=_plain, ensure_ascii=False)))
+        elif options.output == "yaml":
+            click.echo(f"---\n{_yaml(document)}", nl=False)
+        else:
+            _rows([document], options.output, header=header)
+            header = False
+
+    return show_line
 
 
 # ---- the forms for programs ----
 
 
 def _write(document: Any, form: str) -> None:
-    if form == "csv":
-        _csv_rows(document if isinstance(document, list) else [document])
+    if form in _ROWS:
+        _rows(document if isinstance(document, list) else [document], form)
     elif form == "yaml":
         click.echo(_yaml(document), nl=False)
     else:
@@ -144,30 +173,49 @@ def _stream_yaml(documents: Iterable[Document], indent: str) -> None:
         click.echo(f"{indent}[]")
 
 
-def _stream_csv(documents: Iterable[Document]) -> None:
+def _stream_rows(documents: Iterable[Document], form: str) -> None:
     header = True
     for each in documents:
-        _csv_rows([each], header=header)
+        _rows([each], form, header=header)
         header = False
 
 
-def _csv_rows(rows: Sequence[Any], *, header: bool = True) -> None:
-    """Objects with their first one's fields at the top, lists as they are, anything else as a row of one cell."""
+def _rows(rows: Sequence[Any], form: str, *, header: bool = True) -> None:
+    """A line for each: an object's values, a list's members, or anything else by itself."""
+    lines = [
+        list(row.values()) if isinstance(row, Mapping) else row if isinstance(row, list) else [row] for row in rows
+    ]
+    if header and rows and isinstance(rows[0], Mapping):
+        _ROWS[form](list(rows[0]), lines)
+    else:
+        _ROWS[form]([], lines)
+
+
+def _csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Rows below the names of their fields."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    if header and rows and isinstance(rows[0], Mapping):
-        writer.writerow(rows[0])
-    for row in rows:
-        values = list(row.values()) if isinstance(row, Mapping) else row if isinstance(row, list) else [row]
-        writer.writerow([_csv_cell(each) for each in values])
+    if head:
+        writer.writerow(head)
+    writer.writerows([_cell(each) for each in row] for row in rows)
     click.echo(text.getvalue(), nl=False)
 
 
-def _csv_cell(value: Any) -> str:
+def _text(_: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Rows with a tab between their cells, for a shell: without a head, and no cell is empty."""
+    for row in rows:
+        click.echo("\t".join(one_line(_cell(each, _NOTHING)) for each in row))
+
+
+_ROWS = {"csv": _csv, "text": _text}
+
+
+def _cell(value: Any, nothing: str = "") -> str:
+    """A value as a cell: a text as it is, JSON of anything that holds more."""
     simple = _simple(value)
-    if isinstance(simple, str):
-        return simple
-    return "" if simple is None else json.dumps(simple, ensure_ascii=False)
+    if simple is None or simple == "":
+        return nothing
+    return simple if isinstance(simple, str) else json.dumps(simple, ensure_ascii=False)
 
 
 def _show_found(query: str, document: Any, form: str, *, compact: bool = False) -> None:
@@ -179,7 +227,7 @@ def _show_found(query: str, document: Any, form: str, *, compact: bool = False) 
         found = jmespath.search(query, _simple(document))
     except JMESPathError as error:
         raise UsageError(f"--query can't be asked: {one_line(str(error))}", "see https://jmespath.org") from error
-    if form == "table":
+    if form in {TABLE, WIDE}:
         _draw_found(found)
     elif compact and form == "json":
         click.echo(escaped_json(json.dumps(found, ensure_ascii=False)))
@@ -191,12 +239,12 @@ def _draw_found(found: Any) -> None:
     rows = found if isinstance(found, list) else [found]
     if rows and all(isinstance(each, Mapping) and each for each in rows):
         names = list(dict.fromkeys(name for each in rows for name in each))
-        show_table(names, [[_csv_cell(each.get(name)) for name in names] for each in rows])
+        show_table(names, [[_cell(each.get(name)) for name in names] for each in rows])
     elif rows and all(isinstance(each, list) and len(each) == len(rows[0]) for each in rows):
-        show_table([""] * len(rows[0]), [[_csv_cell(cell) for cell in each] for each in rows])
+        show_table([""] * len(rows[0]), [[_cell(cell) for cell in each] for each in rows])
     else:
         for each in rows:
-            click.echo(printable(_csv_cell(each)))
+            click.echo(printable(_cell(each)))
 
 
 def _simple(document: Any) -> Any:
@@ -212,7 +260,8 @@ def _plain(value: Any) -> Any:
         case set() | frozenset():
             return sorted(value)
         case datetime():
-            return value.isoformat().replace("+00:00", "Z")
+            # As what is stored, so that every time reads the same.
+            return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         case Mapping():
             return dict(value)
     return str(value)

@@ -23,16 +23,13 @@ def file_row(row: Attributes, home: HomeAccount) -> tuple[Attributes, tuple[str,
 
 
 def row_document(row: Attributes) -> dict[str, Any]:
-    """A row as `get` and `ls` show it."""
+    """A row as `get` and `ls` show it; what Rolekeeper didn't write yet is null."""
     values = {name: plain(attribute) for name, attribute in row.items()}
     return {
         "mapping": f"{values['tag_key']}={values['tag_value']}",
         "columns": {column.name: values[column.name] for column in (*KEYS, *COLUMNS) if column.name in values},
-        "status": str(values.get("status", "")),
-        "status_reason": values.get("status_reason", ""),
-        "status_revision": values.get("status_revision", ""),
-        "held_revision": values.get("held_revision", ""),
-        "matched": values.get("matched", ""),
+        **{name: values.get(name) or None for name in ("status", "status_reason")},
+        **{name: values.get(name) for name in ("status_revision", "held_revision", "matched")},
     }
 
 

@@ -40,7 +40,7 @@ _TEXT = r"\S(.*\S)?"  # without a blank at its ends
 _NO_ROLE_BUT_FOR_CASE = "".join(f"[{each.upper()}{each.lower()}]" for each in NO_ROLE)
 _NAME = f"(?!{_NO_ROLE_BUT_FOR_CASE}$){names.NAME}"
 # What each column is for.
-_MEANING = {
+MEANING = {
     "tag_key": "the tag's key, as instances carry it",
     "tag_value": "the tag's value; * for any value",
     "role": f"the role that these instances carry, by name, under the role path; {NO_ROLE}: they carry no role",
@@ -113,7 +113,7 @@ def text() -> str:
 
 
 def _property(column: Column) -> dict[str, Any]:
-    meaning, default = _MEANING[column.name], "" if column.default == "required" else f" Default: {column.default}."
+    meaning, default = MEANING[column.name], "" if column.default == "required" else f" Default: {column.default}."
     said = {
         "description": f"{meaning[0].upper()}{meaning[1:]}. Takes {column.kind.range}.{default}",
         "type": _TYPES[column.kind.type],

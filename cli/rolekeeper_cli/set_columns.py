@@ -1,7 +1,6 @@
 """`mapping set`: a row with some columns changed, read as every row is."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from rolekeeper.mappings.rows.cells import CellError, HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
@@ -10,6 +9,7 @@ from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.storage import codec
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.files.text_cells import from_text
+from rolekeeper_cli.suggest import did_you_mean
 
 _BY_NAME = {column.name: column for column in COLUMNS}
 
@@ -41,6 +41,6 @@ def edited(key: MappingKey, row: Attributes, assignments: Sequence[str], home: H
 
 
 def _no_column(assignment: str, name: str) -> UsageError:
-    close = get_close_matches(name, _BY_NAME, n=1)
-    meant = f"did you mean {close[0]}? " if close else ""
-    return UsageError(f"{assignment!r} sets no column", f"{meant}The columns are: {', '.join(_BY_NAME)}")
+    meant = did_you_mean(name, _BY_NAME)
+    columns = f"the columns are {', '.join(_BY_NAME)}; what each is for: rolekeeper schema COLUMN"
+    return UsageError(f"{assignment!r} sets no column", f"{meant} {columns}".lstrip())

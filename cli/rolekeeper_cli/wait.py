@@ -4,7 +4,7 @@ from functools import cache
 
 from rolekeeper.model.instance import Association, AssociationState
 from rolekeeper.model.mapping import NO_ROLE
-from rolekeeper_cli import output, render
+from rolekeeper_cli import known, output, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode, WaitTimeoutError
 from rolekeeper_cli.fleet import profile_name
@@ -23,9 +23,12 @@ def wait(deployment: Deployment, text: str, role: str, every: float, attempts: i
         attempts: how many looks.
 
     Raises:
+        UsageError: there is no such role, so it can't come.
         WaitTimeoutError: EC2 showed something else each time.
     """
     instance = find_instance(deployment.app.ec2, text)
+    if not known.is_known_role(deployment, role):
+        raise known.no_such_role(deployment, role)
 
     @cache
     def role_in(profile_arn: str) -> str:

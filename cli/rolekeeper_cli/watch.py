@@ -3,18 +3,21 @@
 import json
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from rolekeeper.aws.errors import classified
+from rolekeeper.model.instance import Action
+from rolekeeper.storage import layout
+from rolekeeper.storage.layout import DONE, REFUSED
 from rolekeeper_cli import output, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.fleet_plan import ACTION_COLOURS
-from rolekeeper_cli.history import answered, decided
+from rolekeeper_cli.history import answered, at, entry_document, why
 from rolekeeper_cli.instances import find_instance
-from rolekeeper_cli.tables import Lines
+from rolekeeper_cli.tables import Column, Layout, Listing
 
 # The functions that decide about instances, by their log groups in the stack.
 _GROUPS = ("OnInstanceEventLogs", "OnRetryLogs")
@@ -23,20 +26,44 @@ _POLL_SECONDS = 2.0
 # A line may come to CloudWatch later than its own time says; it is looked for so long.
 _LATE = timedelta(seconds=60)
 _REMEMBERED = 10_000
+# What there is to do when nothing came.
+_NONE = (
+    "See further back with --since 1h, those that change nothing with --all, or how instances stand: rolekeeper fleet"
+)
+_NONE_ALL = "See further back with --since 1h, or how instances stand: rolekeeper fleet"
 # Those of the parameter LogLevel at which decisions are logged.
 _LEVELS = frozenset({"DEBUG", "INFO"})
-# What columns are at least as wide as: nobody knows what comes.
-_WIDTHS = (
-    "2026-01-01T00:00:00Z",
-    "i-0123456789abcdef0",
-    "mapping changed: a=b",
-    "Attach (unoccupied)",
-    "a-profile",
-    "a-profile",
-    "iip-assoc-0123456789abcdef0",
-    "",
+LAYOUT = Layout(
+    (
+        Column("at", at),
+        Column("instance"),
+        Column("action"),
+        Column("from", lambda each: each["from"] or "none", folds=True),
+        Column("to", lambda each: each["to"] or "none", folds=True),
+        Column("code", wide=True),
+        Column("mapping", wide=True),
+        Column("answer", lambda each: answered(each["answer"], each["outcome"]), wide=True),
+        Column("correlation id", wide=True),
+    ),
+    note=why,
+    note_name="why",
+    colour=lambda each: ACTION_COLOURS.get(each["action"], ""),
 )
-HEAD = ("at", "instance", "cause", "decided", "from", "to", "answer", "reason")
+# What columns are at least as wide as: nobody knows what comes.
+_WIDEST = {
+    "at": "2026-01-01T00:00:00",
+    "instance": "i-0123456789abcdef0",
+    "action": "Replace",
+    "code": "unoccupied",
+    "from": "a-profile",
+    "to": "a-profile",
+    "mapping": "workload=web",
+    "answer": {"association-id": "iip-assoc-0123456789abcdef0"},
+    "correlation_id": "c9a7f0c2-0000-0000-0000-000000000000",
+    "cause": "",
+    "reason": "",
+    "outcome": None,
+}
 
 
 def watch(
@@ -58,20 +85,21 @@ def watch(
     if level not in _LEVELS:
         output.warn(f"the functions log from {level} on, and decisions are logged at INFO: deploy with LogLevel=INFO")
     log = _Log(deployment, now - since)
-    lines = Lines(HEAD, [_WIDTHS])
+    listing, show_line = Listing(LAYOUT, [_WIDEST]), render.line_shower()
     if not length:
         output.say("Watching; Ctrl-C ends it.")
+    shown = 0
     while True:
         for each in log.news():
             if wanted in ("", each["instance"]) and (all_ or each["action"] != "Nothing"):
-                render.show_line(each, partial(_draw, lines, each))
+                show_line(each, partial(listing.draw, each))
+                shown += 1
         if end and deployment.now() >= end:
-            return ExitCode.DONE
+            break
         deployment.sleep(_POLL_SECONDS)
-
-
-def _draw(lines: Lines, each: Mapping[str, Any]) -> None:
-    lines.draw(_cells(each), ACTION_COLOURS.get(each["action"], ""))
+    if not shown:
+        output.say(f"No decision came{' about ' + wanted if wanted else ''}. {_NONE_ALL if all_ else _NONE}")
+    return ExitCode.DONE
 
 
 class _Log:
@@ -122,17 +150,14 @@ def _decision(message: str) -> dict[str, Any] | None:
         return None
     if not isinstance(line, dict) or line.get("message") != "decided":
         return None
-    return {"at": line["timestamp"], "instance": line["instance-id"], **decided(line)}
+    # As Powertools writes it: 2026-01-01 00:00:00,000+0000.
+    logged = datetime.strptime(line["timestamp"], "%Y-%m-%d %H:%M:%S,%f%z")
+    entry = {**line, "at": layout.timestamp(logged), "outcome": _outcome(line)}
+    return entry_document(line["instance-id"], entry)
 
 
-def _cells(each: Mapping[str, Any]) -> list[object]:
-    return [
-        f"{each['at'][:19].replace(' ', 'T')}Z",
-        each["instance"],
-        each["cause"],
-        f"{each['action']} ({each['code']})",
-        each["from"] or "none",
-        each["to"] or "none",
-        answered(each["answer"]),
-        each["reason"],
-    ]
+def _outcome(line: Mapping[str, Any]) -> str | None:
+    """What the history says of it: a decision is logged once EC2 answered, if it was asked."""
+    if "code" in line["answer"]:
+        return REFUSED
+    return DONE if Action(line["decision"]["action"]).mutates else None

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from rolekeeper_cli import completion
 from rolekeeper_cli.arguments import key_and_rest, only_key
 from rolekeeper_cli.errors import ExitCode
 
@@ -14,6 +15,7 @@ type Function = Callable[..., ExitCode]
 INSTANCE = "The instance's id, or its Name tag if no other has it."
 _KEY = "The mapping, as tag_key=tag_value: workload=web. The first '=' splits."
 
+instance_argument = click.argument("instance", help=INSTANCE, shell_complete=completion.instances)
 waits = click.option(
     "--wait/--no-wait",
     default=None,
@@ -33,7 +35,7 @@ def takes_key(function: Function) -> Function:
     def run(words: tuple[str, ...], tag_key: str | None, tag_value: str | None, **others: Any) -> ExitCode:
         return function(only_key(words, tag_key, tag_value), **others)
 
-    return _named(run, "KEY", _KEY)
+    return _named(run, "KEY", _KEY, completion.key)
 
 
 def takes_key_and_columns(function: Function) -> Function:
@@ -44,14 +46,14 @@ def takes_key_and_columns(function: Function) -> Function:
         return function(*key_and_rest(words, tag_key, tag_value), **others)
 
     about = "An empty VALUE takes the column away; lists and tags are written as in CSV files."
-    return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}")
+    return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}", completion.key_and_columns)
 
 
-def _named(function: Function, metavar: str, about: str) -> Function:
+def _named(function: Function, metavar: str, about: str, offers: completion.Offers) -> Function:
     for parameter in (
         click.option("--tag-value", metavar="VALUE", help="The tag's value, beside --tag-key."),
         click.option("--tag-key", metavar="KEY", help="The tag's key, instead of KEY, when it holds a '='."),
-        click.argument("words", nargs=-1, metavar=metavar, help=about),
+        click.argument("words", nargs=-1, metavar=metavar, help=about, shell_complete=offers),
     ):
         function = parameter(function)
     return function

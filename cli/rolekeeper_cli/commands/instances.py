@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rolekeeper_cli.arguments import Duration
+from rolekeeper_cli.arguments import Duration, OneOf
 from rolekeeper_cli.command import command
-from rolekeeper_cli.commands.arguments import INSTANCE
+from rolekeeper_cli.commands.arguments import INSTANCE, instance_argument
+from rolekeeper_cli.completion import instances, mappings, roles_or_none
 from rolekeeper_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -18,19 +19,31 @@ _STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
 @command(
     "fleet",
     "rolekeeper fleet",
-    "rolekeeper fleet --drift",
+    "rolekeeper fleet --drift -o wide",
     "rolekeeper fleet --tag workload=web --state running --output csv",
     "rolekeeper fleet --role web --query '[].instance'",
 )
 @click.option("--drift", is_flag=True, help="Only those that aren't as they should be.")
 @click.option("--tag", "tags", metavar="KEY[=VALUE]", multiple=True, help="Only with this tag; may be given again.")
-@click.option("--role", default="", metavar="NAME", help="Only those that carry this profile, or should; or NONE.")
-@click.option("--state", type=click.Choice(_STATES), help="Only those in this state.")
-@click.option("--mapping", metavar="KEY", help="Only those that this mapping governs, as tag_key=tag_value.")
+@click.option(
+    "--role",
+    default="",
+    metavar="NAME",
+    help="Only those that carry this profile, or should; or NONE.",
+    shell_complete=roles_or_none,
+)
+@click.option("--state", type=OneOf(_STATES), metavar="STATE", help="Only those in this state, as running or stopped.")
+@click.option(
+    "--mapping",
+    metavar="KEY",
+    help="Only those that this mapping governs, as tag_key=tag_value.",
+    shell_complete=mappings,
+)
 def fleet(tags: tuple[str, ...], role: str, state: str | None, mapping: str | None, *, drift: bool) -> ExitCode:
     """List instances with the role that they carry and the one that they should carry.
 
-    They stand ok, in drift (Rolekeeper would change them), waiting, or blocked.
+    They stand ok, in drift (Rolekeeper would change them), waiting, or blocked; of those that aren't ok, why. All
+    columns, the mapping too: -o wide.
     """
     from rolekeeper.model.instance import InstanceState
     from rolekeeper_cli import fleet_list
@@ -48,7 +61,7 @@ def fleet(tags: tuple[str, ...], role: str, state: str | None, mapping: str | No
 
 
 @command("explain", "rolekeeper explain i-0123456789abcdef0", "rolekeeper explain web-1 --output json")
-@click.argument("instance", help=INSTANCE)
+@instance_argument
 @click.option(
     "--who/--no-who", "ask_who", default=True, help="Whether to ask CloudTrail who did it. It is asked by default."
 )
@@ -71,7 +84,7 @@ def explain(instance: str, *, ask_who: bool) -> ExitCode:
     "rolekeeper history web-1 --limit 5 --who",
     "rolekeeper history --control",
 )
-@click.argument("instance", required=False, help=f"{INSTANCE} Of one that is gone, its id.")
+@click.argument("instance", required=False, shell_complete=instances, help=f"{INSTANCE} Of one that is gone, its id.")
 @click.option("--control", is_flag=True, help="Every write of the control item instead: pause, resume, mode.")
 @click.option(
     "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest ones: this number."
@@ -98,7 +111,7 @@ def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -
 @command(
     "watch", "rolekeeper watch", "rolekeeper watch --instance web-1 --since 10m", "rolekeeper watch --for 5m --all"
 )
-@click.option("--instance", metavar="ID", help="Only this one, by id or Name tag.")
+@click.option("--instance", metavar="ID", help="Only this one, by id or Name tag.", shell_complete=instances)
 @click.option("--since", type=Duration(), default="10s", metavar="DURATION", help="Begin this long ago (default: 10s).")
 @click.option("--for", "length", type=Duration(), metavar="DURATION", help="End after this time (default: at Ctrl-C).")
 @click.option("--all", "all_", is_flag=True, help="Also decisions that change nothing.")
@@ -119,9 +132,14 @@ def watch(instance: str | None, since: "timedelta", length: "timedelta | None", 
     "rolekeeper wait web-1 --role NONE --every 5 --attempts 12",
     "rolekeeper wait --mapping workload=web",
 )
-@click.argument("instance", required=False, help=INSTANCE)
-@click.option("--role", metavar="ROLE", help="The role to wait for; NONE for none.")
-@click.option("--mapping", metavar="KEY", help="Wait for all instances with this mapping's tag, as tag_key=tag_value.")
+@click.argument("instance", required=False, help=INSTANCE, shell_complete=instances)
+@click.option("--role", metavar="ROLE", help="The role to wait for; NONE for none.", shell_complete=roles_or_none)
+@click.option(
+    "--mapping",
+    metavar="KEY",
+    help="Wait for all instances with this mapping's tag, as tag_key=tag_value.",
+    shell_complete=mappings,
+)
 @click.option(
     "--every",
     type=click.FloatRange(0.1),

@@ -1,11 +1,12 @@
 """`rolekeeper mapping`: rows of the mapping table, one at a time."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from rolekeeper_cli import output
+from rolekeeper_cli.arguments import OneOf
 from rolekeeper_cli.command import Group, command
 from rolekeeper_cli.commands.arguments import takes_key, takes_key_and_columns, waits, yes, yes_to_all
 from rolekeeper_cli.errors import CommandError, ExitCode
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from rolekeeper_cli.preview import Preview
     from rolekeeper_cli.row_plan import RowPlan
 
-_LISTED = ("mapping", "role", "priority", "enabled", "status", "revision", "matched", "reason")
+# Those of a row (docs/mappings.md, "Status"); importing them would take longer than the help may.
+STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
 
 
 @click.group("mapping", cls=Group, examples=["rolekeeper mapping ls", "rolekeeper mapping set workload=web role=web"])
@@ -25,37 +27,19 @@ def group() -> None:
 
 
 @command("ls", "rolekeeper mapping ls", "rolekeeper mapping ls --status Rejected --output json")
-@click.option("--status", metavar="STATUS", help="Only rows with this status, as Rejected or Held.")
+@click.option(
+    "--status", type=OneOf(STATUSES), metavar="STATUS", help="Only rows with this status, as Rejected or Held."
+)
 def list_(status: str | None) -> ExitCode:
     """List the mappings.
 
     Each with the role that is in effect and, where the row says something else, what that waits for.
     """
-    from rolekeeper_cli import in_effect, render
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.edits import mapping_rows
+    from rolekeeper_cli.mapping_list import show
 
-    there = deployment()
-    documents = in_effect.documents(there, mapping_rows(there).all())
-    shown = [each for each in documents if not status or each["status"].casefold() == status.casefold()]
-    render.show_rows(_LISTED, shown, _listed)
+    show(deployment(), status)
     return ExitCode.DONE
-
-
-def _listed(document: Mapping[str, Any]) -> list[object]:
-    from rolekeeper_cli.in_effect import role_in_words
-
-    columns = document["columns"]
-    return [
-        document["mapping"],
-        role_in_words(document),
-        columns.get("priority", ""),
-        columns.get("enabled", ""),
-        document["status"],
-        document["status_revision"],
-        document["matched"],
-        "" if document["status_reason"] == "in effect" else document["status_reason"],
-    ]
 
 
 @command("get", "rolekeeper mapping get workload=web", "rolekeeper mapping get --tag-key a=b --tag-value c")
@@ -74,7 +58,7 @@ def get(key: "MappingKey") -> ExitCode:
         raise no_such_row(key)
     [document] = in_effect.documents(there, {key: row})
     own = ("columns", "in_effect", "waits")
-    beside = {name: value for name, value in document.items() if name not in own and value != ""}
+    beside = {name: value for name, value in document.items() if name not in own and value is not None}
     lines = [*document["columns"].items(), ("in effect", in_effect.role_in_words(document)), *beside.items()]
     render.show(document, lambda: tables.show_table(("column", "value"), lines))
     return ExitCode.DONE

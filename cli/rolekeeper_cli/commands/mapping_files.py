@@ -11,6 +11,7 @@ from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import detailed_exitcode, form, waits, yes
 from rolekeeper_cli.commands.mapping import ask_and_write, show_and
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
+from rolekeeper_cli.options import OUTPUTS
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -35,6 +36,9 @@ def export(form: str | None, target: str | None) -> ExitCode:
     from rolekeeper_cli.files.reader import format_of
     from rolekeeper_cli.mapping_export import exported
 
+    if target in OUTPUTS:
+        # Elsewhere -o is --output: nobody wants a file of that name.
+        raise UsageError(f"-o names a file here, and {target!r} is a form", "give it as --format yaml or --format csv")
     text, count = exported(deployment(), format_of(target, form) if target else form or "yaml")
     _write(text, target)
     output.say(f"Mappings exported: {count:,}.")

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
     from rolekeeper_cli.unpublished import Unpublished
 
-_SHOWN = ("at", "event", "revision", "approved_by", "claimed_by", "what")
-# How an item lies in the table, which says nothing of the mapping.
-_STORED = frozenset({"pk", "sk", "expires", "fingerprint"})
+# What an entry has for programs; what it lacks is null.
+_FIELDS = (
+    *("at", "event", "status", "reason", "revision", "role", "profile_arn", "cause"),
+    *("claimed_by", "approved_by", "approver_claims", "changes", "effect", "correlation_id"),
+)
 
 
 @command("history", "rolekeeper mapping history workload=web", "rolekeeper mapping history workload=web --limit 5")
@@ -34,33 +36,40 @@ def history(key: "MappingKey", limit: int) -> ExitCode:
     """
     from rolekeeper_cli import render
     from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.tables import Column, Layout
 
     entries = deployment().app.revisions.history(key, limit)
     if not entries:
         raise CommandError(f"{key} has no history", "see: rolekeeper mapping ls")
-    render.show_rows(_SHOWN, [_told(each) for each in entries], _listed)
+    layout = Layout(
+        (
+            Column("at", lambda each: f"{each['at'][:19]}Z"),
+            Column("event"),
+            Column("revision"),
+            Column("approved by", folds=True, wide=True),
+            Column("claimed by", folds=True),
+            Column("correlation id", wide=True),
+        ),
+        note=_what,
+        note_name="what",
+    )
+    render.show_list(layout, [_told(each) for each in entries], empty=str)
     return ExitCode.DONE
 
 
 def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
     """An entry for programs. What earlier versions wrote of persons was all claimed."""
-    told = {name: value for name, value in entry.items() if name not in _STORED}
+    told = dict(entry)
     for old, new in (("by", "claimed_by"), ("approved_by", "approver_claims")) if "by" in told else ():
         if old in told:
             told[new] = told.pop(old)
-    return told
+    return {name: None if told.get(name) == "" else told.get(name) for name in _FIELDS}
 
 
-def _listed(entry: Mapping[str, Any]) -> list[object]:
-    changes = "; ".join(entry.get("changes") or ())
-    return [
-        str(entry["at"])[:19] + "Z",
-        entry.get("event", ""),
-        entry.get("revision", ""),
-        entry.get("approved_by", ""),
-        entry.get("claimed_by", ""),
-        changes or entry.get("reason", ""),
-    ]
+def _what(entry: Mapping[str, Any]) -> str:
+    """What changed, or why nothing did, and who had it changed."""
+    what = "; ".join(entry["changes"] or ()) or entry["reason"] or ""
+    return f"approved by {entry['approved_by']}: {what}" if entry["approved_by"] else what
 
 
 @command("rollback", "rolekeeper mapping rollback workload=web", "rolekeeper mapping rollback workload=web --to 3")

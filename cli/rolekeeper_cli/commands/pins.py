@@ -8,7 +8,8 @@ import click
 
 from rolekeeper_cli.arguments import Duration
 from rolekeeper_cli.command import command
-from rolekeeper_cli.commands.arguments import INSTANCE, yes_to_all
+from rolekeeper_cli.commands.arguments import instance_argument, yes_to_all
+from rolekeeper_cli.completion import roles
 from rolekeeper_cli.errors import ExitCode
 
 _ROLE = "The role's name, under the role path."
@@ -57,8 +58,8 @@ def _role(function: Callable[..., Any]) -> Callable[..., Any]:
 @command(
     "attach", "rolekeeper attach i-0123456789abcdef0 web", "rolekeeper attach web-1 web --for 8h --reason 'incident 42'"
 )
-@click.argument("instance", help=INSTANCE)
-@click.argument("role", help=_ROLE)
+@instance_argument
+@click.argument("role", help=_ROLE, shell_complete=roles)
 @_role
 @_pins
 @yes_to_all
@@ -75,8 +76,8 @@ def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: 
 
 
 @command("replace", "rolekeeper replace i-0123456789abcdef0 web", "rolekeeper replace web-1 web-debug --for 30m")
-@click.argument("instance", help=INSTANCE)
-@click.argument("role", help=_ROLE)
+@instance_argument
+@click.argument("role", help=_ROLE, shell_complete=roles)
 @_role
 @_pins
 @yes_to_all
@@ -94,7 +95,7 @@ def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **wished:
 
 
 @command("detach", "rolekeeper detach i-0123456789abcdef0", "rolekeeper detach web-1 --for 7d --confirm Detach")
-@click.argument("instance", help=INSTANCE)
+@instance_argument
 @click.option("--confirm", metavar="Detach", help="Instead of typing it when asked; needed where there is no terminal.")
 @_pins
 def detach(instance: str, confirm: str | None, length: timedelta | None, reason: str, *, wait: bool | None) -> ExitCode:
@@ -112,7 +113,7 @@ def detach(instance: str, confirm: str | None, length: timedelta | None, reason:
 
 
 @command("release", "rolekeeper release i-0123456789abcdef0", "rolekeeper release web-1")
-@click.argument("instance", help=INSTANCE)
+@instance_argument
 def release(instance: str) -> ExitCode:
     """Take the pin from an instance.
 

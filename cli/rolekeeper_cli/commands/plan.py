@@ -7,6 +7,7 @@ import click
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import detailed_exitcode, form
 from rolekeeper_cli.commands.mapping_files import read_mappings
+from rolekeeper_cli.completion import instances
 from rolekeeper_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
 @form
 @click.option("--prune", is_flag=True, help="With -f: and as if the rows that aren't in the file were deleted.")
 @click.option(
-    "--instance", "texts", metavar="ID", multiple=True, help="Only this one, by id or Name tag; may be given again."
+    "--instance",
+    "texts",
+    metavar="ID",
+    multiple=True,
+    help="Only this one, by id or Name tag; may be given again.",
+    shell_complete=instances,
 )
 @click.option("--out", metavar="PLAN", type=click.Path(), help="Write the plan there, for apply.")
 @detailed_exitcode

@@ -267,8 +267,20 @@ def test_a_slip_in_the_command_line_is_252(line: list[str]) -> None:
     assert "--help" in ran.stderr
 
 
-def test_what_was_meant_is_guessed() -> None:
-    assert "Did you mean 'ls'?" in CliRunner().invoke(cli, ["mapping", "lss"]).stderr
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["mapping", "lss"], "No such command 'lss'. Did you mean 'ls'?\n  see: rolekeeper mapping --help"),
+        (["flet"], "No such command 'flet'. Did you mean 'fleet'?"),
+        (["fleet", "--regoin", "x"], "No such option '--regoin'. Did you mean '--region'?\n  see: rolekeeper fleet"),
+        # What difflib takes for --profile, as the letters are in it.
+        (["mapping", "ls", "--role", "web"], "No such option '--role'.\n  see: rolekeeper mapping ls --help"),
+        (["attach", "web-1", "--role", "web"], "No such option '--role'.\n  ROLE is given without a name; see: rolek"),
+        (["nosuch"], "No such command 'nosuch'.\n  see: rolekeeper --help"),
+    ],
+)
+def test_what_was_meant_is_guessed_and_nothing_else(line: list[str], said: str) -> None:
+    assert said in CliRunner().invoke(cli, line, prog_name="rolekeeper").stderr
 
 
 # ---- colours ----

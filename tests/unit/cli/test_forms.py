@@ -13,7 +13,7 @@ from typing import Any
 import click
 import pytest
 import yaml
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
@@ -26,6 +26,7 @@ ROWS: list[dict[str, Any]] = [
     {"instance": "i-1", "tags": {"app": "wéb"}, "carries": None, "revision": Decimal(3), "ours": True},
     {"instance": "i-2", "tags": {}, "carries": "no", "revision": Decimal("0.5"), "ours": False},
 ]
+LAYOUT = tables.Layout([tables.Column("instance"), tables.Column("revision", wide=True)])
 PLAIN = [
     {"instance": "i-1", "tags": {"app": "wéb"}, "carries": None, "revision": 3, "ours": True},
     {"instance": "i-2", "tags": {}, "carries": "no", "revision": 0.5, "ours": False},
@@ -34,6 +35,11 @@ PLAIN = [
 
 def shown(act: Any, *options: str) -> str:
     """What a command that does this prints."""
+    return run(act, *options).stdout
+
+
+def run(act: Any, *options: str) -> Result:
+    """A command that does this."""
 
     @command("see", "rolekeeper see")
     def see() -> ExitCode:
@@ -42,11 +48,11 @@ def shown(act: Any, *options: str) -> str:
 
     ran = CliRunner().invoke(Root("rolekeeper", commands={"see": see}), ["see", *options])
     assert ran.exit_code == 0, ran.output
-    return ran.stdout
+    return ran
 
 
 def rows(*options: str, documents: Any = ROWS) -> str:
-    return shown(lambda: render.show_rows(("instance",), documents, lambda each: [each["instance"]]), *options)
+    return shown(lambda: render.show_list(LAYOUT, documents, empty=lambda: "There are none."), *options)
 
 
 def nested(*options: str, documents: Any = ROWS) -> str:
@@ -66,6 +72,7 @@ def nested(*options: str, documents: Any = ROWS) -> str:
 
 def test_a_list_is_a_table_for_people() -> None:
     assert rows() == "INSTANCE\ni-1\ni-2\n"
+    assert rows("-o", "wide") == "INSTANCE  REVISION\ni-1       3\ni-2       0.5\n"
 
 
 def test_and_the_same_document_in_json_and_yaml() -> None:
@@ -73,7 +80,9 @@ def test_and_the_same_document_in_json_and_yaml() -> None:
     assert yaml.safe_load(rows("--output", "yaml")) == PLAIN
 
 
-@pytest.mark.parametrize(("form", "empty"), [("json", "[]\n"), ("yaml", "[]\n"), ("csv", "")])
+@pytest.mark.parametrize(
+    ("form", "empty"), [("json", "[]\n"), ("yaml", "[]\n"), ("csv", ""), ("text", ""), ("table", ""), ("wide", "")]
+)
 def test_an_empty_list_is_one_in_every_form(form: str, empty: str) -> None:
     assert rows("--output", form, documents=[]) == empty
 
@@ -82,6 +91,27 @@ def test_csv_has_a_head_and_json_in_cells_that_hold_more_than_a_text() -> None:
     first, second = csv.DictReader(io.StringIO(rows("--output", "csv")))
     assert first == {"instance": "i-1", "tags": '{"app": "wéb"}', "carries": "", "revision": "3", "ours": "true"}
     assert second["carries"] == "no"
+
+
+def test_text_is_a_line_a_row_with_tabs_between_and_no_empty_cell() -> None:
+    assert rows("--output", "text") == 'i-1\t{"app": "wéb"}\tNone\t3\ttrue\ni-2\t{}\tno\t0.5\tfalse\n'
+    odd = [{"name": "", "said": "a\ttab and\na line"}]
+    assert rows("-o", "text", documents=odd) == "None\ta\\ttab and\\na line\n"
+    assert nested("-o", "text") == rows("-o", "text")
+    assert shown(lambda: render.show({"a": 1, "b": None}, lambda: None), "-o", "text") == "1\tNone\n"
+
+
+@pytest.mark.parametrize("form", ["table", "wide", "json", "yaml", "csv", "text"])
+def test_people_are_told_what_a_list_comes_to_or_that_it_has_nothing(form: str) -> None:
+    def said(documents: Any, *options: str) -> str:
+        return run(
+            lambda: render.show_list(LAYOUT, documents, empty=lambda: "There are none.", total=lambda: "Two."), *options
+        ).stderr
+
+    people = form in {"table", "wide"}
+    assert said(ROWS, "-o", form) == ("Two.\n" if people else "")
+    assert said([], "-o", form) == ("There are none.\n" if people else "")
+    assert said(ROWS, "-o", form, "--query", "[0]") == ""
 
 
 # ---- documents ----
@@ -103,19 +133,21 @@ def test_one_document_is_drawn_or_written() -> None:
         render.show(document, lambda: click.echo("drawn"))
 
     assert shown(show) == "drawn\n"
-    assert json.loads(shown(show, "--output", "json")) == {"at": "2026-01-01T00:00:00Z", "names": ["a", "b"]}
-    assert shown(show, "--output", "csv") == 'at,names\n2026-01-01T00:00:00Z,"[""a"", ""b""]"\n'
+    assert json.loads(shown(show, "--output", "json")) == {"at": "2026-01-01T00:00:00.000000Z", "names": ["a", "b"]}
+    assert shown(show, "--output", "csv") == 'at,names\n2026-01-01T00:00:00.000000Z,"[""a"", ""b""]"\n'
     assert yaml.safe_load(shown(show, "--output", "yaml"))["names"] == ["a", "b"]
 
 
 def test_what_goes_on_and_on_is_one_line_each() -> None:
     def show() -> None:
+        show_line = render.line_shower()
         for each in ROWS:
-            render.show_line(each, lambda: click.echo("drawn"))
+            show_line(each, lambda: click.echo("drawn"))
 
     assert [json.loads(line) for line in shown(show, "--output", "json").splitlines()] == PLAIN
     assert list(yaml.safe_load_all(shown(show, "--output", "yaml"))) == PLAIN
-    assert len(shown(show, "--output", "csv").splitlines()) == 2
+    assert shown(show, "--output", "csv") == rows("--output", "csv")
+    assert shown(show, "--output", "text") == rows("--output", "text")
     assert shown(show) == "drawn\ndrawn\n"
     assert shown(show, "--output", "json", "--query", "instance") == '"i-1"\n"i-2"\n'
 
@@ -131,6 +163,9 @@ def test_what_goes_on_and_on_is_one_line_each() -> None:
         ("[].instance", "csv", "i-1\ni-2\n"),
         ("[].[instance, revision]", "table", "i-1  3\ni-2  0.5\n"),
         ("[].[instance, revision]", "csv", "i-1,3\ni-2,0.5\n"),
+        ("[].[instance, carries]", "text", "i-1\tNone\ni-2\tno\n"),
+        ("[].instance", "text", "i-1\ni-2\n"),
+        ("[].instance", "wide", "i-1\ni-2\n"),
         ("[].{id: instance, n: revision}", "table", "ID   N\ni-1  3\ni-2  0.5\n"),
         ("[?instance=='i-2'] | [0].ours", "yaml", "false\n"),
         ("length(@)", "table", "2\n"),
@@ -171,7 +206,7 @@ class Nowhere(io.TextIOBase):
         return len(text)
 
 
-@pytest.mark.parametrize("form", ["table", "json", "yaml", "csv"])
+@pytest.mark.parametrize("form", ["table", "wide", "json", "yaml", "csv", "text"])
 def test_a_list_of_any_length_goes_out_while_it_comes(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", Nowhere())
     monkeypatch.setattr("rolekeeper_cli.output.options", lambda: Options(output=form))
@@ -179,15 +214,17 @@ def test_a_list_of_any_length_goes_out_while_it_comes(form: str, monkeypatch: py
     def most(count: int) -> int:
         documents = ({"instance": f"i-{number:017x}", "why": "x" * 200} for number in range(count))
         with traced() as peak:
-            render.show_rows(("instance", "why"), documents, lambda each: [each["instance"], each["why"]])
+            layout = tables.Layout([tables.Column("instance"), tables.Column("why")])
+            render.show_list(layout, documents, empty=str)
         return peak[0]
 
     most(500)  # what is imported at first
     assert most(5_000) < 1.5 * most(500)
 
 
-def test_a_long_table_grows_its_columns_as_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
-    tables.stream_table(("a", "b"), [*([("x", "y")] * 300), ("much longer", "y")])
-    lines = capsys.readouterr().out.splitlines()
+def test_a_long_table_grows_its_columns_as_it_needs() -> None:
+    documents = [*([{"a": "x", "b": "y"}] * 300), {"a": "much longer", "b": "y"}]
+    layout = tables.Layout([tables.Column("a"), tables.Column("b")])
+    lines = shown(lambda: render.show_list(layout, documents, empty=str)).splitlines()
     assert (lines[0], lines[1], lines[-1]) == ("A  B", "x  y", "much longer  y")
     assert len(lines) == 302

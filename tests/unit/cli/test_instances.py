@@ -30,13 +30,20 @@ def test_the_fleet_is_listed_with_the_role_it_carries_and_the_one_it_should(
     gone = desk.world.running(app="web")
     desk.world.truth.terminate(gone)
     desk.world.wait(5)
-    head, *rows = lines(terminal("fleet").stdout)
-    assert head == "INSTANCE NAME STATE CARRIES SHOULD CARRY MAPPING STANDS REASON"
+    ran = terminal("fleet")
+    head, *rows = lines(ran.stdout)
+    assert head == "INSTANCE NAME STATE CARRIES SHOULD CARRY STANDS REASON"
     assert rows == [
-        f"{fine} fine running web web app=web ok it carries role web, as app=web asks",
-        f"{drifts} drifts running none web app=web drift app=web gives it role web",
-        f"{alone} running theirs theirs ok no mapping for its tags; {THEIRS} is foreign",
+        f"{fine} fine running web web ok",
+        f"{drifts} drifts running none web drift app=web gives it role web",
+        f"{alone} running theirs theirs ok",
     ]
+    assert ran.stderr == "3 instances: 2 ok, 1 in drift.\n"
+    head, first, *_ = lines(terminal("fleet", "-o", "wide").stdout)
+    assert head == "INSTANCE NAME STATE CARRIES SHOULD CARRY STANDS MAPPING ASSOCIATION REASON"
+    association = desk.world.association(fine)
+    assert association
+    assert first == f"{fine} fine running web web ok app=web {association.id}"
 
 
 def test_filters_narrow_it(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -70,7 +77,7 @@ def test_drift_shows_while_changes_are_withheld_and_that_is_said(terminal: Termi
     desk.world.control(mode="observe")
     ran = terminal("fleet", "--drift")
     assert "drift" in ran.stdout
-    assert ran.stderr == "Nothing is changed now: the mode is observe.\n"
+    assert ran.stderr == "1 instance: 1 in drift.\nNothing is changed now: the mode is observe.\n"
 
 
 def test_a_large_fleet_is_listed_page_by_page(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -229,9 +236,11 @@ def test_history_tells_each_change_newest_first(terminal: Terminal, desk: Mappin
     assert (detach["action"], detach["from"], detach["to"], detach["code"]) == ("Detach", "web", None, "unmatched")
     assert (attach["action"], attach["to"], attach["answer"]["association-id"]) == ("Attach", "web", attached.id)
     head, newest, _ = lines(terminal("history", one).stdout)
-    assert head == "AT CAUSE DECIDED ROLE MAPPING ANSWER REASON"
-    assert "test Detach (unmatched) web app=web" in newest
-    assert len(lines(terminal("history", one, "--limit", "1").stdout)) == 2
+    assert head == "AT DECIDED ROLE MAPPING WHY"
+    assert "Detach (unmatched) web app=web test → " in newest
+    assert attached.id in lines(terminal("history", one, "-o", "wide").stdout)[2]
+    ran = terminal("history", one, "--limit", "1")
+    assert (len(lines(ran.stdout)), ran.stderr) == (2, "The newest 1; more, if there are any, with --limit.\n")
 
 
 def test_what_aws_refused_is_told(terminal: Terminal, desk: MappingsFixture) -> None:

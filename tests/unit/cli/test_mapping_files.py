@@ -334,3 +334,14 @@ def test_a_file_is_checked_without_aws(terminal: Terminal, desk: MappingsFixture
     assert ran.exit_code == 1
     assert "; give the role's name, not its ARN: 'web'" in ran.stderr
     assert desk.world.calls.made == []
+
+
+@pytest.mark.parametrize("form", ["yaml", "csv", "json", "table"])
+def test_a_form_where_a_file_is_named_is_a_slip(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """-o is --output of every other command."""
+    monkeypatch.chdir(tmp_path)
+    ran = terminal("mapping", "export", "-o", form)
+    assert (ran.exit_code, list(tmp_path.iterdir())) == (252, [])
+    assert "give it as --format yaml or --format csv" in ran.stderr

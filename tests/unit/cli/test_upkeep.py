@@ -130,8 +130,8 @@ def test_what_lies_there_is_shown_and_all_of_it_is_sent_again(
     ran = terminal("redrive", "--yes")
     assert ran.exit_code == 0, ran.output
     head, *rows = lines(ran.stdout)
-    assert head == "SINCE WHAT OF WHY"
-    assert sorted(row.split()[-2] for row in rows) == ids
+    assert head == "SINCE OF WHAT WHY"
+    assert sorted(row.split()[1] for row in rows) == ids
     assert "an instance to look at" in rows[0]
     assert ran.stderr == "Sent to the work queue: 12.\n"
     assert desk.sent_ids() == ids

@@ -1,12 +1,14 @@
 """watch: decisions as they happen, out of the functions' logs."""
 
+import csv
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import yaml
 
+from fixtures.account import refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
 
@@ -59,9 +61,10 @@ def test_decisions_are_shown_once_each_in_their_order(
     ran = terminal("watch", "--since", "10m", "--for", "6s")
     assert ran.exit_code == 0, ran.output
     head, *rows = lines(ran.stdout)
-    assert head == "AT INSTANCE CAUSE DECIDED FROM TO ANSWER REASON"
-    shown = [(row.split()[1], row.split()[3]) for row in rows]
+    assert head == "AT INSTANCE ACTION FROM TO WHY"
+    shown = [(row.split()[1], row.split()[2]) for row in rows]
     assert shown == [(one, "Attach"), (two, "Attach")]
+    assert rows[0].endswith("Attach none web test → app=web gives it role web")
     assert len(logs.asked) > 6, "pages of both groups, several times"
     assert {each["logGroupName"] for each in logs.asked} == set(GROUPS)
 
@@ -94,6 +97,53 @@ def test_for_programs_each_is_a_line_or_a_document(terminal: Terminal, desk: Map
     assert terminal(*line, "--output", "json", "--query", "instance").stdout.splitlines()[0] == f'"{one}"'
 
 
+@pytest.mark.usefixtures("logs")
+def test_a_decision_has_the_fields_and_the_values_that_the_history_has(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    one = desk.converged("web", app="web")
+    desk.world.untag(one, "app")
+    desk.world.reconcile(one)
+    desk.world.wait(5)
+    desk.world.attach_by_hand(one, "theirs")
+    desk.world.tag(one, app="web")
+    desk.world.reconcile(one)
+    line = ("watch", "--instance", one, "--since", "10m", "--for", "1s", "--output")
+    watched = [json.loads(each) for each in terminal(*line, "json").stdout.splitlines()]
+    history = terminal.document("history", one)[::-1]
+    assert [each["outcome"] for each in history] == ["done", "done", None]
+    for decision, entry in zip(watched, history, strict=True):
+        when = datetime.fromisoformat(decision["at"])
+        assert (len(decision["at"]), when.tzinfo) == (len(entry["at"]), UTC), "one form of time"
+        assert list(decision) == list(entry), "the same fields in the same order"
+        assert {**decision, "at": entry["at"]} == entry
+    # And in every form.
+    head, *rows = csv.reader(terminal(*line, "csv").stdout.splitlines())
+    assert (head, len(rows)) == (list(watched[0]), len(watched)), "one head, and it isn't repeated"
+    assert list(yaml.safe_load_all(terminal(*line, "yaml").stdout)) == watched
+    assert yaml.safe_load(terminal("history", one, "-o", "yaml").stdout) == terminal.document("history", one)
+
+
+@pytest.mark.usefixtures("logs")
+def test_what_ec2_refused_has_that_outcome_in_both(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web")
+    desk.world.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation", "not you"))
+    desk.world.reconcile(one)
+    watched = json.loads(terminal("watch", "--since", "10m", "--for", "1s", "-o", "json").stdout.splitlines()[0])
+    [entry] = terminal.document("history", one)
+    assert watched["outcome"] == entry["outcome"] == "refused"
+    assert watched["answer"] == entry["answer"]
+
+
+@pytest.mark.usefixtures("logs")
+def test_where_nothing_comes_it_says_where_to_look(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running()
+    said = terminal("watch", "--instance", one, "--for", "1s").stderr
+    assert said.startswith(f"No decision came about {one}. See further back with --since 1h, ")
+    assert "--all" in said
+    assert "--all" not in terminal("watch", "--all", "--for", "1s").stderr
+
+
 def test_it_begins_as_far_back_as_it_is_told(terminal: Terminal, desk: MappingsFixture, logs: FakeLogs) -> None:
     now = desk.world.clock.now()
     terminal("watch", "--since", "5m", "--for", "1s")
@@ -114,4 +164,4 @@ def test_it_says_how_it_ends_only_where_it_doesnt_end_by_itself(terminal: Termin
     terminal.meanwhile = stop
     ran = terminal("watch")
     assert (ran.exit_code, ran.stderr) == (130, "Watching; Ctrl-C ends it.\n\nStopped.\n")
-    assert terminal("watch", "--for", "1s").stderr == ""
+    assert "Ctrl-C" not in terminal("watch", "--for", "1s").stderr

@@ -77,7 +77,7 @@ def test_the_newest_call_that_set_the_deciding_tag_is_named(terminal: Terminal, 
         },
         "event": "CreateTags",
         "event_id": "event-1",
-        "at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
+        "at": f"{at:%Y-%m-%dT%H:%M:%S.%fZ}",
         "unknown_because": None,
     }
 

@@ -1,0 +1,60 @@
+"""The names that there are, to tell a slip from a name: roles and mappings.
+
+Who may not list them gets no suggestion.
+"""
+
+from collections.abc import Iterable
+
+from rolekeeper.aws.errors import AccessDeniedError, classified
+from rolekeeper.model.mapping import NO_ROLE, MappingKey
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.edits import mapping_rows
+from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.suggest import did_you_mean
+
+
+def path_roles(deployment: Deployment) -> list[str]:
+    """The names of the roles under the role path; none where the caller may not list them."""
+    path = deployment.settings.role_path
+    try:
+        with classified("iam:ListRoles", deployment.app.iam.arn("role", path, "*")):
+            pages = deployment.client("iam").get_paginator("list_roles").paginate(PathPrefix=path)
+            return [each["RoleName"] for page in pages for each in page["Roles"]]
+    except AccessDeniedError:
+        return []
+
+
+def role_meant(deployment: Deployment, name: str) -> str:
+    """Which role may be meant by a name that no role under the path has; empty where none is near, or it is one."""
+    roles = path_roles(deployment)
+    return "" if name in {*roles, NO_ROLE} else did_you_mean(name, roles)
+
+
+def is_known_role(deployment: Deployment, name: str) -> bool:
+    """Whether IAM knows a role or an instance profile of this name; what can't be seen counts as known."""
+    iam = deployment.app.iam
+    try:
+        return name == NO_ROLE or bool(iam.get_instance_profile(name) or iam.get_role(name))
+    except AccessDeniedError:
+        return True
+
+
+def no_such_role(deployment: Deployment, name: str, others: Iterable[str] = ()) -> UsageError:
+    """What to say of a role that isn't there; `others` are names beside those under the path."""
+    meant = did_you_mean(name, {*path_roles(deployment), *others})
+    listed = f"aws iam list-roles --path-prefix {deployment.settings.role_path}"
+    return UsageError(f"there is no role '{name}'", f"{meant} See: {listed}".lstrip())
+
+
+def require_mapping(deployment: Deployment, key: MappingKey) -> None:
+    """Refuse a mapping that has no row and isn't in effect.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if deployment.app.table.get_row(key) is not None:
+        return
+    published = deployment.app.state.read([], [key]).published.get(key)
+    if published is None or published.deleted:
+        meant = did_you_mean(str(key), map(str, mapping_rows(deployment).all()))
+        raise UsageError(f"there is no mapping {key}", f"{meant} See: rolekeeper mapping ls".lstrip())

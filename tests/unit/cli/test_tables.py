@@ -1,0 +1,230 @@
+"""Lists on terminals of any width, with any number of rows; what they say when they have none."""
+
+from collections.abc import Callable
+
+import pytest
+
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal
+from rolekeeper_cli import output
+from rolekeeper_cli.tables import Lines
+
+WIDE_NAMES = ("web-frontend-production-eu-1", "batch-worker-for-the-nightly-reports")
+type Draws = Callable[..., list[str]]
+
+
+@pytest.fixture
+def draws(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Draws:
+    """What a command draws on a terminal of some width."""
+
+    def run(width: int, *words: str) -> list[str]:
+        monkeypatch.setattr(output, "width", lambda: width)
+        ran = terminal(*words)
+        assert ran.exit_code == 0, ran.output
+        return ran.stdout.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def launch(desk: MappingsFixture) -> Callable[[int], list[str]]:
+    """Instances with long names and roles, a third of which carries a foreign role and so has a long reason."""
+    for role in WIDE_NAMES:
+        desk.role(role)
+        desk.world.profile(role)
+    desk.edit("workload=web-frontend-production", role=WIDE_NAMES[0])
+
+    def run(count: int) -> list[str]:
+        ids = []
+        for number in range(count):
+            profile = None if number % 3 else "somebody-elses-role-for-production"
+            tags = {"workload": "web-frontend-production", "Name": f"{WIDE_NAMES[number % 2]}-{number}"}
+            ids.append(desk.world.launch(profile=profile, **tags))
+        desk.world.wait(3)
+        return ids
+
+    return run
+
+
+@pytest.mark.parametrize("count", [1, 3, 300])
+def test_at_80_columns_ids_states_and_standings_are_whole(
+    draws: Draws, launch: Callable[[int], list[str]], count: int
+) -> None:
+    ids = launch(count)
+    head, *lines = draws(80, "fleet")
+    assert head.split() == ["INSTANCE", "NAME", "STATE", "CARRIES", "SHOULD", "CARRY", "STANDS"]
+    assert max(map(len, [head, *lines])) <= 80
+    rows = [line.split() for line in lines if line.startswith("i-")]
+    assert [row[0] for row in rows] == ids
+    assert all("running" in row for row in rows)
+    assert [row[-1] for row in rows] == ["blocked" if at % 3 == 0 else "drift" for at in range(count)]
+    assert "  it carries the foreign" in lines, "the reason is below its row"
+    # What gave way is folded, and nothing of it is lost.
+    at = head.index("NAME"), head.index("STATE")
+    names = "".join(line[slice(*at)].strip() for line in lines[:3] if not line.startswith("  it"))
+    assert names.startswith(f"{WIDE_NAMES[0]}-0")
+
+
+@pytest.mark.parametrize("width", [80, 100, 119, 120, 200, None])
+def test_the_columns_are_the_same_at_any_number_of_rows(
+    terminal: Terminal,
+    launch: Callable[[int], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    width: int | None,
+) -> None:
+    monkeypatch.setattr(output, "width", lambda: width)
+    heads: list[list[str]] = []
+    for more in (1, 2, 297):
+        launch(more)
+        heads.append(terminal("fleet").stdout.splitlines()[0].split())
+    assert heads[0] == heads[1] == heads[2]
+    assert ("REASON" in heads[0]) is (width is None or width >= 120)
+
+
+def test_a_row_that_is_fine_has_no_reason(draws: Draws, desk: MappingsFixture) -> None:
+    desk.role("web")
+    desk.edit("app=web", role="web")
+    fine = desk.converged("web", app="web", Name="fine")
+    drifts = desk.world.running(app="web")
+    _, *lines = draws(80, "fleet")
+    assert [line.split()[0] for line in lines] == [fine, drifts, "app=web"]
+    desk.edit("app=bad", role="nosuch")
+    lines = draws(80, "mapping", "ls")
+    assert lines[1].startswith("app=bad")
+    assert lines[2].startswith("  role 'nosuch' doesn't exist")
+    assert lines[-1].split() == ["app=web", "web", "Published", "1", "0"]
+
+
+def test_keys_and_times_stay_whole_in_every_list(draws: Draws, desk: MappingsFixture) -> None:
+    desk.role("web")
+    desk.edit(
+        "workload=a-rather-long-value-of-a-tag", role="web", edited_by="arn:aws:sts::123456789012:user/" + "x" * 60
+    )
+    one = desk.converged("web", workload="a-rather-long-value-of-a-tag")
+    key, at = "workload=a-rather-long-value-of-a-tag", "2026-03-01T09:00:"
+    for words in (["mapping", "ls"], ["mapping", "history", key], ["history", one]):
+        lines = draws(80, *words)
+        assert max(map(len, lines)) <= 80, words
+        assert key in lines[1] or lines[1].startswith(at), words
+    assert key in draws(80, "history", one)[1]
+
+
+def test_wide_shows_all_columns_and_folds_nothing(
+    draws: Draws, launch: Callable[[int], list[str]], terminal: Terminal
+) -> None:
+    ids = launch(3)
+    head, *lines = draws(80, "fleet", "-o", "wide")
+    assert {"MAPPING", "ASSOCIATION", "REASON"} < set(head.split())
+    assert [line.split()[0] for line in lines] == ids, "a line is a row"
+    assert all("workload=web-frontend-production" in line for line in lines)
+    assert terminal("fleet", "--output", "wide", "--query", "[0].instance").stdout == f"{ids[0]}\n"
+
+
+def test_in_a_pipe_a_line_is_a_row(terminal: Terminal, launch: Callable[[int], list[str]]) -> None:
+    ids = launch(3)
+    head, *lines = terminal("fleet").stdout.splitlines()
+    assert head.split()[-1] == "REASON"
+    assert [line.split()[0] for line in lines] == ids
+
+
+def test_wide_characters_take_two_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(("name", "value"), [("日本", "x")])
+    for row in (("日本", "x"), ("abcd", "y")):
+        lines.draw(row)
+    assert capsys.readouterr().out == "NAME  VALUE\n日本  x\nabcd  y\n"
+
+
+def test_what_is_to_be_copied_is_never_folded(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(("level", "what"), [("warn", "")], folds=(False, True), width=30)
+    lines.draw(("warn", "some words that take more than there is room for"))
+    lines.draw_whole("aws iam put-role-policy --role-name web --policy-name x")
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "LEVEL  WHAT"
+    assert all(len(line) <= 30 for line in shown[:-1])
+    assert shown[-1].strip() == "aws iam put-role-policy --role-name web --policy-name x"
+
+
+# ---- nothing to show ----
+
+
+def test_an_empty_fleet_says_where_it_looked_and_what_to_do(terminal: Terminal) -> None:
+    ran = terminal("fleet")
+    assert (ran.exit_code, ran.stdout) == (0, "")
+    assert ran.stderr == (
+        "There are no instances in account 123456789012, us-east-1. "
+        "Look elsewhere with --region or --profile, or launch one.\n"
+    )
+    assert terminal.document("fleet") == []
+
+
+def test_filters_that_nothing_passes_say_what_was_looked_at(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.role("web")
+    desk.edit("app=web", role="web")
+    desk.converged("web", app="web")
+    assert terminal("fleet", "--drift").stderr == (
+        "No instance is in drift, waiting or blocked: all 1 are as they should be.\n"
+    )
+    said = terminal("fleet", "--state", "stopped").stderr
+    assert said.startswith("No instance passes these filters: of 1 in account 123456789012, us-east-1.")
+    assert "none in account 123456789012, us-east-1 has the tag app=db" in terminal("fleet", "--tag", "app=db").stderr
+
+
+def test_no_mappings_says_how_to_write_one(terminal: Terminal, desk: MappingsFixture) -> None:
+    ran = terminal("mapping", "ls")
+    assert (ran.exit_code, ran.stdout) == (0, "")
+    assert ran.stderr.startswith("There are no mappings yet. Write one: rolekeeper mapping set ")
+    desk.role("web")
+    desk.edit("app=web", role="web")
+    assert terminal("mapping", "ls", "--status", "held").stderr == (
+        "No mapping is Held. Of 1 mapping: 1 Published. See them: rolekeeper mapping ls\n"
+    )
+
+
+# ---- filters that can't be meant ----
+
+
+def test_an_unknown_value_of_a_filter_is_an_error_with_what_was_meant(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    for role in ("web", "batch"):
+        desk.role(role)
+    desk.edit("app=web", role="web")
+    desk.converged("web", app="web")
+    for words, said in {
+        ("mapping", "ls", "--status", "Bogus"): "'Bogus' is none of Published, Expired, Rejected, Conflict, Held",
+        ("mapping", "ls", "--status", "Reject"): "did you mean Rejected?",
+        ("fleet", "--state", "runing"): "'runing' is none of pending, running, stopping, stopped, shutting-down; did",
+        ("fleet", "--role", "wbe"): "there is no role 'wbe'\n  did you mean web? See: aws iam list-roles",
+        (
+            "fleet",
+            "--role",
+            "nosuch",
+        ): "there is no role 'nosuch'\n  See: aws iam list-roles --path-prefix /rolekeeper/",
+        ("fleet", "--mapping", "app=wbe"): "there is no mapping app=wbe\n  did you mean app=web? See: rolekeeper map",
+        ("wait", "i-00000000000000001", "--role", "wbe"): "there is no role 'wbe'\n  did you mean web?",
+    }.items():
+        ran = terminal(*words)
+        assert (ran.exit_code, ran.stdout) == (252, ""), words
+        assert said in ran.stderr, words
+        assert terminal(*words, "-o", "json").stdout == "", "no list comes before the error"
+
+
+def test_a_role_that_is_there_and_that_nobody_carries_is_no_slip(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.role("web")
+    desk.world.running()
+    assert terminal("fleet", "--role", "web").exit_code == 0
+    assert terminal("fleet", "--role", "NONE").exit_code == 0
+
+
+def test_a_deleted_role_is_found_where_instances_still_carry_it(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running(profile="deleted")
+    assert [each["instance"] for each in terminal.document("fleet", "--role", "deleted")] == [one]
+    assert "did you mean deleted?" in terminal("fleet", "--role", "delted").stderr
+
+
+def test_who_may_not_read_iam_gets_no_error_for_a_role(terminal: Terminal, desk: MappingsFixture) -> None:
+    from fixtures.account import refusing  # noqa: PLC0415  # beside its one use
+
+    desk.world.running()
+    desk.world.calls.before("GetInstanceProfile", refusing("AccessDenied", "no"))
+    assert terminal("fleet", "--role", "web").exit_code == 0
