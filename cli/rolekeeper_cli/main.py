@@ -17,6 +17,7 @@ from rolekeeper_cli.commands import (
     mapping_revisions,
     pins,
     plan,
+    roles,
     schema,
     upkeep,
 )
@@ -40,6 +41,8 @@ def cli() -> None:
 
 for each in guard.COMMANDS:
     guard.group.add_command(each)
+for each in roles.COMMANDS:
+    roles.group.add_command(each)
 for each in (*mapping.COMMANDS, *mapping_files.COMMANDS, *mapping_revisions.COMMANDS):
     mapping.group.add_command(each)
 for each in (
@@ -56,6 +59,7 @@ for each in (
     cli.add_command(each)
 cli.add_command(mapping.group)
 cli.add_command(guard.group)
+cli.add_command(roles.group)
 
 
 def main() -> Never:

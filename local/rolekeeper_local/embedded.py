@@ -225,6 +225,10 @@ class EmbeddedAws:
         """Lose the next events of an instance, as AWS may."""
         self._tell("drop-events", {"instance-id": instance_id, "count": count})
 
+    def put_role_into_past(self, role: str, **told: Any) -> None:
+        """Say when a role was `created`, and when it last called which `services` (see ``iam_last_used``)."""
+        self._tell("role-past", {"role": role, **told})
+
     def steer_chaos(self, **asked: Any) -> None:
         """From now on let so much go wrong (see ``chaos.Chaos.steer``); with nothing named, nothing."""
         self._tell("chaos", asked)

@@ -81,6 +81,7 @@ async def serve(port: int, directory: Path) -> None:
         event_history,
         eventbridge_refusals,
         iam_exceptions,
+        iam_last_used,
         invocations,
         queues,
         recursion,
@@ -106,7 +107,7 @@ async def serve(port: int, directory: Path) -> None:
     schedules.install(timings.minute)
     streams.install()
     watching.install()
-    control = Control(ec2_api, chaos, running, queues.install())
+    control = Control(ec2_api, chaos, running, queues.install(), iam_last_used.install())
     recursion.install()
     python, detect = make_lambda_python(directory / "lambda-python"), lambda_runtime._detect_runtime_binary
     lambda_runtime._detect_runtime_binary = lambda runtime: (

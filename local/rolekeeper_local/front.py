@@ -17,6 +17,7 @@ from ministack.services import sts  # type: ignore[import-not-found]
 from rolekeeper_local.chaos import App, Chaos, Receive, Scope, Send, disturbed
 from rolekeeper_local.ec2_api import Ec2Api
 from rolekeeper_local.ec2_model import Ec2Error
+from rolekeeper_local.iam_last_used import LastUsed
 from rolekeeper_local.invocations import Invocations
 from rolekeeper_local.queues import Queues
 
@@ -29,13 +30,16 @@ _MAX_CONTROL_BODY = 65536
 
 
 class Control:
-    """The control door, for tests: GET ping, chaos, messages; POST drop-events, chaos, restart-functions."""
+    """The control door, for tests: GET ping, chaos, messages; POST drop-events, chaos, role-past, restart-functions."""
 
-    def __init__(self, ec2_api: Ec2Api, chaos: Chaos, invocations: Invocations, queues: Queues) -> None:
+    def __init__(
+        self, ec2_api: Ec2Api, chaos: Chaos, invocations: Invocations, queues: Queues, last_used: LastUsed
+    ) -> None:
         self._ec2_api = ec2_api
         self._chaos = chaos
         self._invocations = invocations
         self._queues = queues
+        self._last_used = last_used
 
     async def answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any]]:
         """Do what is asked; the HTTP status and the answer."""
@@ -50,7 +54,7 @@ class Control:
             case "POST", "restart-functions":
                 self._invocations.restart()
                 return 200, {"ok": True}
-            case "POST", "drop-events" | "chaos":
+            case "POST", "drop-events" | "chaos" | "role-past":
                 try:
                     self._steer(asked[1], json.loads(await _body(receive)))
                 except (ValueError, KeyError, TypeError, AttributeError, Ec2Error) as error:
@@ -62,6 +66,8 @@ class Control:
     def _steer(self, what: str, document: dict[str, Any]) -> None:
         if what == "chaos":
             self._chaos.steer(document)
+        elif what == "role-past":
+            self._last_used.tell(document)
         else:
             self._ec2_api.drop_events(str(document["instance-id"]), int(document.get("count", 1)))
 

@@ -34,6 +34,33 @@ def gained(before: Policies, after: Policies) -> list[str]:
     return list(change.gained)
 
 
+def lacks(held: Policies, wanted: Policies) -> tuple[str, ...]:
+    return compare.lacking(permissions(held), permissions(wanted))
+
+
+def test_a_role_lacks_what_it_isnt_allowed_on_all_that_is_wanted() -> None:
+    agent = role(allow(["ssm:PutInventory", "ssm:GetParameter"]), allow("s3:GetObject", REPORTS))
+    assert lacks(role(allow("ssm:*"), allow("s3:Get*")), agent) == ()
+    assert lacks(NOTHING, agent) == (f"s3:GetObject on {REPORTS}", "ssm:GetParameter, ssm:PutInventory on *")
+    here = role(allow("ssm:PutInventory"), allow("ssm:GetParameter", "arn:aws:ssm:*:*:parameter/web/*"))
+    assert lacks(here, agent) == (f"s3:GetObject on {REPORTS}", "ssm:GetParameter on *")
+    assert lacks(role(allow(["ssm:*", "s3:*"], **MFA)), agent) == lacks(NOTHING, agent)
+    assert lacks(role(allow("*"), boundary=allow("ssm:*")), agent) == (f"s3:GetObject on {REPORTS}",)
+
+
+def test_a_role_lacks_what_it_is_denied_maybe_under_a_condition() -> None:
+    agent = role(allow(["ssm:PutInventory", "ssm:GetParameter"]))
+    assert lacks(role(allow("*"), deny("ssm:Put*")), agent) == ("ssm:PutInventory on * (denied)",)
+    assert lacks(role(allow("ssm:*"), deny("ssm:*")), agent) == ("ssm:GetParameter, ssm:PutInventory on *",)
+    assert lacks(role(allow("*"), deny("ssm:GetParameter", REPORTS)), agent) == (
+        "ssm:GetParameter on * (in part denied)",
+    )
+    tested = role(allow("*"), deny("ssm:*", **MFA), deny("iam:*"))
+    assert lacks(tested, agent) == (
+        'ssm:GetParameter, ssm:PutInventory on * (denied if Bool aws:MultiFactorAuthPresent "true")',
+    )
+
+
 def test_a_first_role_gains_all_that_it_allows() -> None:
     assert gained(NOTHING, role(allow("s3:GetObject", REPORTS), allow("dynamodb:*"))) == [
         "dynamodb:* on *",

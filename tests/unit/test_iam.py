@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
 import pytest
 from botocore.stub import Stubber
+from moto.iam.models import iam_backends
 
 from fakes.ec2 import client_error
 from fixtures.account import ACCOUNT, PATH, FakeAccount
@@ -107,6 +109,18 @@ def test_the_policies_of_a_role_are_those_inline_those_attached_and_its_boundary
     assert read == Policies(
         (policy(allow("s3:*", "arn:aws:s3:::é/*")), policy(allow("ssm:*"))), policy(allow("limit:*"))
     )
+    assert read.names == ("mine", managed("ssm"))
+
+
+def test_a_role_says_when_it_was_made_and_last_used(desk: MappingsFixture) -> None:
+    read = Iam(desk.iam, ACCOUNT).get_role("web")
+    assert read
+    assert (read.created, read.last_used) == (desk.iam.get_role(RoleName="web")["Role"]["CreateDate"], None)
+    used = datetime(2026, 2, 1, 8, tzinfo=UTC)
+    iam_backends[ACCOUNT]["aws"].get_role("web").last_used = used
+    read = Iam(desk.iam, ACCOUNT).get_role("web")
+    assert read
+    assert read.last_used == used
 
 
 def test_a_role_without_policies_has_none(desk: MappingsFixture) -> None:

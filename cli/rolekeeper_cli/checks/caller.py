@@ -75,6 +75,31 @@ NEEDS = (
         ),
     ),
     Need("redrive", "work queue", ("sqs:GetQueueAttributes", "sqs:SendMessage")),
+    Need(
+        "roles",
+        "roles",
+        (
+            "iam:GetRole",
+            "iam:ListAttachedRolePolicies",
+            "iam:ListRolePolicies",
+            "iam:GetRolePolicy",
+            "iam:GenerateServiceLastAccessedDetails",
+        ),
+    ),
+    Need("roles", "managed policies", ("iam:GetPolicy", "iam:GetPolicyVersion")),
+    Need(
+        "roles",
+        "account",
+        (
+            "iam:ListRoles",
+            "iam:ListInstanceProfiles",
+            "iam:GetServiceLastAccessedDetails",
+            "iam:GetAccountSummary",
+        ),
+    ),
+    Need("roles", "instances", ("ec2:DescribeInstances", "ec2:DescribeIamInstanceProfileAssociations")),
+    Need("roles", "mapping table", ("dynamodb:Scan",)),
+    Need("roles", "state table", ("dynamodb:BatchGetItem",)),
 )
 
 
@@ -124,6 +149,7 @@ def _arns(deployment: DoctorDeployment) -> dict[str, str]:
         "log groups": f"arn:{partition}:logs:{here}:log-group:/aws/lambda/{deployment.stack.name}/on-instance-event:*",
         "sweep's function": f"arn:{partition}:lambda:{here}:function:{deployment.stack.name}-OnSchedule-any",
         "instances": "*",
+        "account": "*",
         "event history": "*",
         "managed policies": "*",
         # Those of a name that nothing has: a policy for the whole path holds for it too.

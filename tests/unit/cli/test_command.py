@@ -114,7 +114,9 @@ def test_every_example_can_be_typed() -> None:
             line = shlex.split(example.partition(" < ")[0].partition(" > ")[0])
             node: Any = cli
             words = line[1:]
-            while isinstance(node, click.Group) and (words or not node.invoke_without_command):
+            while isinstance(node, click.Group):
+                if node.invoke_without_command and (not words or words[0].startswith("-")):
+                    break
                 node, words = node.commands[words[0]], words[1:]
             with node.make_context(path, words, resilient_parsing=False) as context:
                 assert context.params is not None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes.last_accessed import FakeReports
 from fixtures.doctor import DoctorFixture
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
@@ -41,6 +42,7 @@ def test_every_action_of_the_command_is_listed_and_no_other(
         desk.world.attach_by_hand(contested, "web")
         desk.world.wait(60)
     DoctorFixture(terminal, desk, monkeypatch)
+    FakeReports(desk.iam)
     managed = desk.iam.create_policy(PolicyName="any", PolicyDocument=json.dumps(POLICY))["Policy"]["Arn"]
     desk.iam.attach_role_policy(RoleName="web", PolicyArn=managed)
     desk.grant("web", "s3:GetObject")
@@ -69,10 +71,12 @@ def test_every_action_of_the_command_is_listed_and_no_other(
         ["wait", instance, "--role", "web", "--attempts", "1"],
         ["watch", "--for", "1s"],
         ["sweep"],
+        ["roles"],
         *(["guard", part] for part in ("editors", "approvers", "detection")),
         *(["guard", part, "--except", "arn:aws:iam::123456789012:role/admin"] for part in ("scp-tags", "scp-path")),
     ):
         assert terminal(*line).exit_code == 0, line
+    assert terminal("roles", "must-include", managed).exit_code == 1, "db lacks it"
     desk.sqs.send_message(QueueUrl=terminal.outputs["DeadLetterQueue"], MessageBody="x")
     assert terminal("redrive", "--yes").exit_code == 0
     # What nobody judges here is waited for in vain; how it looks is what counts.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import NotFoundError, classified
@@ -17,21 +18,27 @@ _GONE = "NoSuchEntity"
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """The permission policies of a role, inline and managed, and its permissions boundary if it has one."""
+    """The permission policies of a role, inline and managed, and its permissions boundary if it has one.
+
+    `names` are those of the documents, in their order: a managed policy's is its ARN.
+    """
 
     documents: tuple[Document, ...] = ()
     boundary: Document | None = None
+    names: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role; its trust policy says who may assume it."""
+    """A role; its trust policy says who may assume it. IAM tells its last use only of one that is read by itself."""
 
     name: str
     arn: str
     path: str
     trust: Document
     boundary_arn: str = ""
+    created: datetime | None = field(default=None, compare=False)
+    last_used: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,8 @@ class Iam:
             role = self.client.get_role(RoleName=name)["Role"]
             boundary_arn = role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")
             trust = _document(role.get("AssumeRolePolicyDocument"))
-            return Role(role["RoleName"], role["Arn"], role["Path"], trust, boundary_arn)
+            dates = role["CreateDate"], role.get("RoleLastUsed", {}).get("LastUsedDate")
+            return Role(role["RoleName"], role["Arn"], role["Path"], trust, boundary_arn, *dates)
         return None
 
     def policies(self, role: Role) -> Policies:
@@ -84,7 +92,7 @@ class Iam:
         with classified("iam:GetRolePolicy", role.arn, _GONE):
             inline = [self.client.get_role_policy(RoleName=role.name, PolicyName=name) for name in names]
         documents = (*(_document(each["PolicyDocument"]) for each in inline), *(self.managed[arn] for arn in attached))
-        return Policies(documents, self.managed.get(role.boundary_arn))
+        return Policies(documents, self.managed.get(role.boundary_arn), (*names, *attached))
 
     def get_instance_profile(self, name: str) -> InstanceProfile | None:
         """An instance profile by name, wherever its path."""

@@ -31,6 +31,20 @@ def difference(was: Permissions, will: Permissions) -> Difference:
     return Difference(_more(will, was, "no longer denied"), _more(was, will, "now denied"))
 
 
+def lacking(held: Permissions, wanted: Permissions) -> tuple[str, ...]:
+    """What of some permissions a role lacks: it isn't allowed, or is denied, in part or under a condition."""
+    missing = [part for rule in wanted.allowed for part in rule.beyond(held.allowed)]
+    there = [part for rule in wanted.allowed for part in rule.beyond(missing)]
+    denied = [(part, _denied(part, each)) for rule in there for each in held.denied if (part := rule.meeting(each))]
+    return (*_phrases((rule, _when(rule)) for rule in missing), *_phrases(denied))
+
+
+def _denied(part: Rule, by: Rule) -> str:
+    if by.conditions:
+        return f"denied {_when(by)}"
+    return "in part denied" if part.beyond([by]) else "denied"
+
+
 def in_words(difference: Difference, room: int) -> str:
     """A difference as `gains …; loses …, and 3 more`, in at most `room` characters."""
     if difference.unknown:
@@ -105,9 +119,14 @@ class PolicyReader:
     def __init__(self, iam: Iam) -> None:
         self.iam = iam
         self.role = cache(iam.get_role)
+        self.policies = cache(self._policies)
         self.permissions = cache(self._permissions)
         self.difference = cache(self._difference)
         self._known = cache(self._permissions_or_why)
+
+    def allowed(self, role: str) -> tuple[str, ...]:
+        """What a role may do, in words; raises AwsRefusalError, TooManyRulesError."""
+        return tuple(_phrases((rule, _when(rule)) for rule in self.permissions(role).allowed))
 
     def severe(self, role: str) -> tuple[str, ...]:
         """What of a role's permissions is broad; raises AwsRefusalError, TooManyRulesError."""
@@ -132,9 +151,12 @@ class PolicyReader:
             return Difference(unknown="; ".join(dict.fromkeys(each for each in (was, will) if isinstance(each, str))))
         return difference(was, will)
 
-    def _permissions(self, name: str) -> Permissions:
+    def _policies(self, name: str) -> Policies:
         role = self.role(name) if name else None
-        return permissions(self.iam.policies(role) if role else Policies())
+        return self.iam.policies(role) if role else Policies()
+
+    def _permissions(self, name: str) -> Permissions:
+        return permissions(self.policies(name))
 
     def _permissions_or_why(self, name: str) -> Permissions | str:
         try:

@@ -77,13 +77,13 @@ class Roles:
             remedy = f"aws iam put-role-permissions-boundary --role-name {name} --permissions-boundary {boundary}"
             return RoleCheck(f"{why}, and the stack requires {boundary}; set it: {remedy}")
         row, stack = spec.allow_broad, self.settings.allow_broad_roles
-        if not (row and stack) and (why := self._broad(role)):
+        if not (row and stack) and (why := self.broad(role)):
             lacks = {"set allow_broad: true": not row, "deploy with AllowBroadRoles=true": not stack}
             wanted = " and ".join(each for each, lacking in lacks.items() if lacking)
             return RoleCheck(f"role '{name}' is broad: {why}; narrow it, or {wanted}")
         return self._check_profile(spec.profile_name, role)
 
-    def _broad(self, role: Role) -> str:
+    def broad(self, role: Role) -> str:
         """What makes a role broad, in words; empty when nothing does."""
         try:
             allowed = as_many("its policies allow", self.policies.severe(role.name), WORDS)

@@ -1,0 +1,178 @@
+"""`rolekeeper roles`: the roles as a table, what to look at below it, and each role that is named by itself."""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from rolekeeper.aws.iam import Role
+from rolekeeper_cli import output, render, tables
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.errors import ExitCode, UsageError
+from rolekeeper_cli.roles import views
+from rolekeeper_cli.roles.views import DAYS
+
+HEAD = ("role", "instances", "maps", "last used", "broad", "may use")
+_WIDTH = 79
+# So that a line of the table has its place on a terminal of 80 columns, beside a role's name of 20 characters.
+_SERVICES = 22
+_NAMED = 5
+_UNKNOWN = "?"
+
+type Document = Mapping[str, Any]
+
+
+def show(deployment: DoctorDeployment, names: Sequence[str], *, unused: bool, ask_last_accessed: bool) -> ExitCode:
+    """Show the roles under the path: all, those that are named, or those that nothing uses.
+
+    Raises:
+        UsageError: there is no role of a name under the path.
+    """
+    roles = _named(deployment, names) if names else list(deployment.path_roles)
+    found, now = views.look(deployment, roles, ask_last_accessed=ask_last_accessed), deployment.now()
+    documents = [each.document(now) for each in found.views if not unused or each.is_unused(now)]
+    rest = {"summary": _summary(documents), "account": found.account, "unknown": found.unknown}
+
+    def draw(rows: Iterable[Document]) -> None:
+        listed = list(rows)
+        if names:
+            for each in listed:
+                tables.show_table(("", ""), _details(each))
+        elif listed:
+            tables.show_table(HEAD, map(_cells, listed))
+            for line in _notes(listed):
+                output.line(line)
+        for line in _totals(deployment, rest, shown=not names):
+            output.line(line)
+
+    render.show_with_rows("roles", documents, lambda: rest, draw)
+    for each in found.unknown:
+        output.warn(f"not everything is shown: {each}")
+    return ExitCode.DONE
+
+
+def _named(deployment: DoctorDeployment, names: Iterable[str]) -> list[Role]:
+    there = {each.name: each for each in deployment.path_roles}
+    for each in names:
+        if each not in there:
+            near = get_close_matches(each, there, n=3)
+            remedy = f"did you mean {', '.join(near)}?" if near else "see: rolekeeper roles"
+            raise UsageError(f"there is no role {each} under {deployment.settings.role_path}", remedy)
+    return [there[each] for each in dict.fromkeys(names)]
+
+
+def _summary(documents: Sequence[Document]) -> dict[str, int]:
+    return {
+        "roles": len(documents),
+        "broad": sum(bool(each["broad"]) for each in documents),
+        "unused": sum(bool(each["unused"]) for each in documents),
+        "with_unused_services": sum(bool(each["unused_services"]) for each in documents),
+        "could_be_smaller": sum(bool(each["smaller"]) for each in documents),
+    }
+
+
+# ---- for people ----
+
+
+def _cells(row: Document) -> list[object]:
+    return [
+        row["role"],
+        _count(row["instances"]),
+        _count(row["mappings"]),
+        _day(row["last_used"]) or ("never" if row["created"] else _UNKNOWN),
+        _UNKNOWN if row["broad"] is None else "yes" if row["broad"] else "no",
+        _UNKNOWN if row["services"] is None else fitting(row["services"], _SERVICES) or "nothing",
+    ]
+
+
+def _notes(rows: Sequence[Document]) -> Iterator[str]:
+    """What is to be looked at, role by role."""
+    for each in rows:
+        if each["unused"]:
+            yield from _wrapped(f"Nothing uses {each['role']}: {_unused(each)}.")
+    for each in rows:
+        if each["broad"]:
+            yield from _wrapped(f"{each['role']} is broad: {each['broad_because']}.")
+    for each in rows:
+        if services := each["unused_services"]:
+            yield from _wrapped(f"{each['role']} didn't use in {DAYS} days: {_several(services)}.")
+    for each in rows:
+        if each["smaller"]:
+            drops = sorted({service for one in each["smaller"] for service in one["drops"]})
+            yield from _wrapped(
+                f"{each['role']} can do without {_several(drops)}: see rolekeeper roles --role {each['role']}"
+            )
+
+
+def _totals(deployment: DoctorDeployment, rest: Document, *, shown: bool) -> Iterator[str]:
+    summary, account = rest["summary"], rest["account"]
+    if shown and not summary["roles"]:
+        yield f"No role under {deployment.settings.role_path} to show."
+    elif shown:
+        yield (
+            f"{summary['roles']:,} roles: {summary['broad']:,} broad, {summary['unused']:,} that nothing uses, "
+            f"{summary['could_be_smaller']:,} that could be smaller."
+        )
+    if account:
+        yield (
+            f"The account has {account['instance_profiles']:,} of {account['instance_profiles_quota']:,} instance "
+            f"profiles, {account['roles']:,} of {account['roles_quota']:,} roles."
+        )
+
+
+def _details(row: Document) -> Iterator[tuple[str, str]]:
+    yield "role", row["arn"]
+    yield "created", _day(row["created"]) or _UNKNOWN
+    yield "last used", _day(row["last_used"]) or ("never in 400 days" if row["created"] else _UNKNOWN)
+    for name in ("instances", "mappings", "profiles"):
+        yield name, _UNKNOWN if row[name] is None else ", ".join(row[name]) or "none"
+    if row["unused"]:
+        yield "unused", f"nothing uses it: {_unused(row)}"
+    for each in [_UNKNOWN] if row["may"] is None else row["may"] or ["nothing"]:
+        yield "may", each
+    yield "broad", _UNKNOWN if row["broad"] is None else row["broad_because"] or "no"
+    if row["unused_services"] is None:
+        yield "unused services", f"unknown: {row['unknown_because']}"
+    else:
+        yield f"unused {DAYS} days", ", ".join(_services(row)) or "no service"
+    for each in row["smaller"]:
+        yield "can drop", f"{', '.join(each['drops'])} from policy {each['policy']}"
+        yield "", each["command"]
+
+
+def _services(row: Document) -> Iterator[str]:
+    for each in row["unused_services"]:
+        at = row["services_last_used"][each]
+        yield f"{each} ({f'last {_day(at)}' if at else 'never'})"
+
+
+def _unused(row: Document) -> str:
+    last = f"last used {_day(row['last_used'])}" if row["last_used"] else "not used in 400 days"
+    return f"no mapping gives it, no instance here carries it, {last}"
+
+
+def fitting(names: Sequence[str], room: int) -> str:
+    """As many names as there is room for, at least one, and the number of the others."""
+    for count in range(len(names), 0, -1):
+        rest = f" and {len(names) - count} more" if count < len(names) else ""
+        text = ", ".join(names[:count]) + rest
+        if len(text) <= room or count == 1:
+            return text
+    return ""
+
+
+def _several(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _count(values: Sequence[str] | None) -> str:
+    return _UNKNOWN if values is None else f"{len(values):,}"
+
+
+def _day(at: Any) -> str:
+    return f"{at:%Y-%m-%d}" if at else ""

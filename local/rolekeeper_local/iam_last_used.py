@@ -1,0 +1,210 @@
+"""When roles were last used, and for which services: `RoleLastUsed`, last-accessed jobs, the account's quotas.
+
+A use is a call that a role's session made here, allowed or denied (AWS_FACTS.md, "When a role was last used"); nothing
+is late. `iam:PassRole` is no call, so it is never one. What lies months back a test tells by the control door.
+"""
+# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ministack.core import iam_actions, iam_evaluator  # type: ignore[import-not-found]
+from ministack.core.responses import get_account_id, request_scope  # type: ignore[import-not-found]
+from ministack.services import iam  # type: ignore[import-not-found]
+
+from rolekeeper_local.ec2_wire import Response
+
+type Handler = Callable[[dict[str, Any]], Response]
+
+#: How long a job runs: a caller that doesn't wait for it gets nothing.
+_JOB_SECONDS = 0.5
+_PAGE, _LARGEST_PAGE = 100, 1_000
+#: IAM user guide, "IAM and AWS STS quotas": by default.
+_PROFILES = 1_000
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    at: float
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a report says was so when it was asked for. `services` is sorted by namespace."""
+
+    arn: str
+    asked_at: float
+    services: tuple[tuple[str, _Use | None], ...]
+
+
+class LastUsed:
+    """The last attempt of each role on each service, by the role's id: one that is made anew was never used."""
+
+    def __init__(self) -> None:
+        self._uses: dict[str, dict[str, _Use]] = {}
+        self._jobs: dict[tuple[str, str], _Job] = {}
+
+    def tell(self, document: dict[str, Any]) -> None:
+        """Put a role into the past: when it was made, and when it last called which services.
+
+        Args:
+            document: `role`, a name; `created`, a time; `services`, times by namespace; `account`, `region`.
+
+        Raises:
+            KeyError: there is no such role.
+            ValueError: a time isn't ISO 8601's.
+        """
+        region = str(document.get("region", "us-east-1"))
+        with request_scope(str(document.get("account", "000000000000")), region):
+            role = iam._roles[str(document["role"])]
+            if "created" in document:
+                role["CreateDate"] = _shown(_read(document["created"]))
+            for service, at in document.get("services", {}).items():
+                self._uses.setdefault(role["RoleId"], {})[str(service)] = _Use(_read(at), region)
+
+    def enforcing(self, enforce: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap the check of policies: each call of a role's session is noted before it is judged."""
+
+        def noted(access_key_id: str, iam_action: str, service: str, region: str, **rest: Any) -> object:
+            caller = str(iam_evaluator.caller_arn())
+            name = iam_evaluator._role_name_from_assumed_arn(caller) if ":assumed-role/" in caller else ""
+            if role := iam._roles.get(name):
+                namespace = iam_action.partition(":")[0]
+                self._uses.setdefault(role["RoleId"], {})[namespace] = _Use(time.time(), region)
+            return enforce(access_key_id, iam_action, service, region, **rest)
+
+        return noted
+
+    def get_role(self, original: Handler) -> Handler:
+        """GetRole with `RoleLastUsed`, which ListRoles doesn't have."""
+
+        def answer(params: dict[str, Any]) -> Response:
+            status, headers, body = original(params)
+            role = iam._roles.get(iam._p(params, "RoleName"))
+            uses = self._uses.get(role["RoleId"], {}) if role else {}
+            last = max(uses.values(), key=lambda each: each.at, default=None)
+            shown = f"<LastUsedDate>{_shown(last.at)}</LastUsedDate><Region>{last.region}</Region>" if last else ""
+            element = f"<RoleLastUsed>{shown}</RoleLastUsed></Role>".encode()
+            return status, headers, body.replace(b"</Role>", element, 1)
+
+        return answer
+
+    def generate(self, original: Handler) -> Handler:
+        """Begin a job about a role. One about a user, a group or a policy is ministack's, and empty."""
+
+        def answer(params: dict[str, Any]) -> Response:
+            arn = iam._p(params, "Arn")
+            if ":role/" not in arn:
+                return original(params)
+            if iam._p(params, "Granularity") == "ACTION_LEVEL":
+                return _refusal(400, "InvalidInput", "Actions aren't kept here: ask for SERVICE_LEVEL.")
+            role = next((each for each in iam._roles.values() if each["Arn"] == arn), None)
+            if role is None:
+                return _refusal(404, "NoSuchEntity", f"The role with ARN {arn} cannot be found.")
+            job, uses = str(uuid.uuid4()), self._uses.get(role["RoleId"], {})
+            services = tuple((each, uses.get(each)) for each in sorted(_allowed(role["RoleName"])))
+            self._jobs[get_account_id(), job] = _Job(arn, time.time(), services)
+            return _answer("GenerateServiceLastAccessedDetails", f"<JobId>{job}</JobId>")
+
+        return answer
+
+    def get(self, original: Handler) -> Handler:
+        """Tell how a job is, and a page of its report once it is completed."""
+
+        def answer(params: dict[str, Any]) -> Response:
+            if (job := self._jobs.get((get_account_id(), iam._p(params, "JobId")))) is None:
+                return original(params)
+            ends = job.asked_at + _JOB_SECONDS
+            shown = f"<JobType>SERVICE_LEVEL</JobType><JobCreationDate>{_shown(job.asked_at)}</JobCreationDate>"
+            if time.time() < ends:
+                shown += "<JobStatus>IN_PROGRESS</JobStatus><ServicesLastAccessed/><IsTruncated>false</IsTruncated>"
+                return _answer("GetServiceLastAccessedDetails", shown)
+            size, first = int(iam._p(params, "MaxItems") or _PAGE), int(iam._p(params, "Marker") or 0)
+            if not 1 <= size <= _LARGEST_PAGE:
+                return _refusal(400, "ValidationError", f"maxItems must be from 1 to {_LARGEST_PAGE}.")
+            page, more = job.services[first : first + size], first + size < len(job.services)
+            members = "".join(_member(each, use, job.arn) for each, use in page)
+            shown += f"<JobStatus>COMPLETED</JobStatus><JobCompletionDate>{_shown(ends)}</JobCompletionDate>"
+            shown += f"<ServicesLastAccessed>{members}</ServicesLastAccessed>"
+            shown += f"<IsTruncated>{str(more).lower()}</IsTruncated>"
+            shown += f"<Marker>{first + size}</Marker>" if more else ""
+            return _answer("GetServiceLastAccessedDetails", shown)
+
+        return answer
+
+
+def install() -> LastUsed:
+    """Let IAM answer from here; call once, after `iam_exceptions`, before the first request."""
+    last_used = LastUsed()
+    iam_evaluator.enforce = last_used.enforcing(iam_evaluator.enforce)
+    handlers = iam._IAM_HANDLERS
+    for name, wrap in (
+        ("GetRole", last_used.get_role),
+        ("GenerateServiceLastAccessedDetails", last_used.generate),
+        ("GetServiceLastAccessedDetails", last_used.get),
+        ("GetAccountSummary", _with_profiles),
+    ):
+        handlers[name] = wrap(handlers[name])
+    return last_used
+
+
+def _with_profiles(original: Handler) -> Handler:
+    """GetAccountSummary with what it says of instance profiles."""
+
+    def answer(params: dict[str, Any]) -> Response:
+        status, headers, body = original(params)
+        counts = {"InstanceProfiles": len(iam._instance_profiles), "InstanceProfilesQuota": _PROFILES}
+        entries = "".join(f"<entry><key>{key}</key><value>{value}</value></entry>" for key, value in counts.items())
+        return status, headers, body.replace(b"</SummaryMap>", f"{entries}</SummaryMap>".encode(), 1)
+
+    return answer
+
+
+def _allowed(role: str) -> set[str]:
+    """The services that a role's own policies allow something of; all that ministack knows where they name none."""
+    everything = set(iam_actions.SERVICE_TO_IAM_NAMESPACE.values())
+    found: set[str] = set()
+    for policy in iam_evaluator._gather_role_policies(role, get_account_id()):
+        for statement in policy:
+            if statement.effect == "Allow":
+                named = {each.partition(":")[0].lower() for each in statement.actions}
+                wild = bool(statement.not_actions) or any("*" in each or "?" in each for each in named)
+                found |= everything if wild else named
+    return found
+
+
+def _member(service: str, use: _Use | None, arn: str) -> str:
+    accessed = ""
+    if use:
+        accessed = f"<LastAuthenticated>{_shown(use.at)}</LastAuthenticated><LastAuthenticatedEntity>{arn}"
+        accessed += f"</LastAuthenticatedEntity><LastAuthenticatedRegion>{use.region}</LastAuthenticatedRegion>"
+    # AWS gives a service's name in words, and its namespace beside it; here they are the same.
+    return (
+        f"<member><ServiceName>{service}</ServiceName><ServiceNamespace>{service}</ServiceNamespace>{accessed}"
+        f"<TotalAuthenticatedEntities>{int(bool(use))}</TotalAuthenticatedEntities></member>"
+    )
+
+
+def _answer(operation: str, inner: str) -> Response:
+    result = f"<{operation}Result>{inner}</{operation}Result>"
+    answer: Response = iam._xml(200, f"{operation}Response", result, ns="iam")
+    return answer
+
+
+def _refusal(status: int, code: str, message: str) -> Response:
+    refused: Response = iam._error(status, code, message, ns="iam")
+    return refused
+
+
+def _read(text: object) -> float:
+    return datetime.fromisoformat(str(text)).astimezone(UTC).timestamp()
+
+
+def _shown(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime(_TIME)

@@ -1,0 +1,152 @@
+"""The embedded AWS's IAM: when a role was last used, for which services, and how many profiles an account may have."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from socket import socket
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from rolekeeper_local.ec2_model import Timings
+from rolekeeper_local.embedded import REGION, EmbeddedAws
+from support.waiting import eventually
+
+pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
+
+ANYBODY = {"Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]}
+JUNE = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    timings = Timings(pending=0, propagation=0)
+    with EmbeddedAws(port=port, timings=timings, directory=tmp_path_factory.mktemp("aws")) as embedded:
+        yield embedded
+
+
+def make(aws: EmbeddedAws, name: str, *statements: Any) -> str:
+    """A role that anybody may assume, with an inline policy; its ARN."""
+    iam = aws.session().client("iam")
+    made = iam.create_role(RoleName=name, Path="/rolekeeper/", AssumeRolePolicyDocument=json.dumps(ANYBODY))
+    document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    iam.put_role_policy(RoleName=name, PolicyName="it", PolicyDocument=document)
+    return made["Role"]["Arn"]
+
+
+def allow(*actions: str) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
+
+
+def assumed(aws: EmbeddedAws, arn: str) -> boto3.Session:
+    got = aws.session().client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+    return boto3.Session(got["AccessKeyId"], got["SecretAccessKey"], got["SessionToken"], REGION)
+
+
+def last_used(aws: EmbeddedAws, name: str) -> Any:
+    return aws.session().client("iam").get_role(RoleName=name)["Role"]["RoleLastUsed"]
+
+
+def report(aws: EmbeddedAws, arn: str, **given: Any) -> list[Any]:
+    """The pages of a report about a role, once it is there."""
+    iam = aws.session().client("iam")
+    job = iam.generate_service_last_accessed_details(Arn=arn)["JobId"]
+    first = eventually(lambda: completed(iam.get_service_last_accessed_details(JobId=job, **given)), 10)
+    pages = [first]
+    while pages[-1]["IsTruncated"]:
+        pages.append(iam.get_service_last_accessed_details(JobId=job, Marker=pages[-1]["Marker"], **given))
+    return pages
+
+
+def completed(answer: Any) -> Any:
+    return answer if answer["JobStatus"] == "COMPLETED" else None
+
+
+def test_a_job_takes_a_moment_and_lists_what_the_roles_own_policies_allow(aws: EmbeddedAws) -> None:
+    denied = {"Effect": "Deny", "Action": "sqs:*", "Resource": "*"}
+    arn = make(aws, "reader", allow("s3:GetObject", "DynamoDB:Query"), denied)
+    iam = aws.session().client("iam")
+    job = iam.generate_service_last_accessed_details(Arn=arn)["JobId"]
+    running = iam.get_service_last_accessed_details(JobId=job)
+    assert (running["JobStatus"], running["ServicesLastAccessed"]) == ("IN_PROGRESS", [])
+    assert "JobCompletionDate" not in running
+    done = eventually(lambda: completed(iam.get_service_last_accessed_details(JobId=job)), 10)
+    assert done["JobType"] == "SERVICE_LEVEL"
+    assert done["JobCompletionDate"] >= done["JobCreationDate"]
+    assert [each["ServiceNamespace"] for each in done["ServicesLastAccessed"]] == ["dynamodb", "s3"]
+    assert all("LastAuthenticated" not in each for each in done["ServicesLastAccessed"])
+
+
+def test_a_call_counts_whether_it_is_allowed_or_denied_and_nobody_elses_does(aws: EmbeddedAws) -> None:
+    arn = make(aws, "caller", allow("s3:ListAllMyBuckets", "sqs:ReceiveMessage", "sns:Publish"))
+    assert last_used(aws, "caller") == {}
+    aws.session().client("sns").list_topics()
+    before = datetime.now(UTC).replace(microsecond=0)
+    session = assumed(aws, arn)
+    session.client("s3", endpoint_url=aws.endpoint).list_buckets()
+    with pytest.raises(ClientError, match="AccessDenied"):
+        session.client("sqs", endpoint_url=aws.endpoint).list_queues()
+    (page,) = report(aws, arn)
+    found = {each["ServiceNamespace"]: each for each in page["ServicesLastAccessed"]}
+    assert found.keys() == {"s3", "sns", "sqs"}
+    assert found["s3"]["LastAuthenticated"] >= before
+    assert found["sqs"]["LastAuthenticated"] >= before, "a denied attempt is one"
+    assert (found["s3"]["LastAuthenticatedEntity"], found["s3"]["LastAuthenticatedRegion"]) == (arn, REGION)
+    assert (found["sns"]["TotalAuthenticatedEntities"], "LastAuthenticated" in found["sns"]) == (0, False)
+    used = last_used(aws, "caller")
+    assert (used["LastUsedDate"] >= before, used["Region"]) == (True, REGION)
+    [listed] = [each for each in aws.session().client("iam").list_roles()["Roles"] if each["RoleName"] == "caller"]
+    assert "RoleLastUsed" not in listed, "ListRoles doesn't have it"
+
+
+def test_the_control_door_puts_a_role_into_the_past_until_it_is_made_anew(aws: EmbeddedAws) -> None:
+    arn = make(aws, "old", allow("s3:*", "sqs:*"))
+    month = timedelta(days=30)
+    aws.put_role_into_past(
+        "old", created=(JUNE - month).isoformat(), services={"s3": JUNE.isoformat(), "sqs": (JUNE - month).isoformat()}
+    )
+    role = aws.session().client("iam").get_role(RoleName="old")["Role"]
+    assert role["CreateDate"] == JUNE - month
+    assert role["RoleLastUsed"] == {"LastUsedDate": JUNE, "Region": REGION}
+    (page,) = report(aws, arn)
+    assert [each["LastAuthenticated"] for each in page["ServicesLastAccessed"]] == [JUNE, JUNE - month]
+    iam = aws.session().client("iam")
+    iam.delete_role_policy(RoleName="old", PolicyName="it")
+    iam.delete_role(RoleName="old")
+    make(aws, "old", allow("s3:*"))
+    assert last_used(aws, "old") == {}
+
+
+def test_a_wildcard_lists_every_service_in_pages(aws: EmbeddedAws) -> None:
+    arn = make(aws, "admin", allow("*"))
+    pages = report(aws, arn, MaxItems=40)
+    names = [each["ServiceNamespace"] for page in pages for each in page["ServicesLastAccessed"]]
+    assert len(pages) > 1
+    assert names == sorted(set(names))
+    assert {"ec2", "s3", "sts"} <= set(names)
+
+
+def test_what_there_is_no_report_about_is_refused(aws: EmbeddedAws) -> None:
+    iam = aws.session().client("iam")
+    with pytest.raises(iam.exceptions.NoSuchEntityException):
+        iam.generate_service_last_accessed_details(Arn="arn:aws:iam::000000000000:role/nobody")
+    with pytest.raises(iam.exceptions.NoSuchEntityException):
+        iam.get_service_last_accessed_details(JobId="00000000-0000-0000-0000-000000000000")
+    arn = make(aws, "asked", allow("s3:*"))
+    with pytest.raises(iam.exceptions.InvalidInputException, match="SERVICE_LEVEL"):
+        iam.generate_service_last_accessed_details(Arn=arn, Granularity="ACTION_LEVEL")
+
+
+def test_the_account_summary_counts_instance_profiles(aws: EmbeddedAws) -> None:
+    iam = aws.session().client("iam")
+    before = iam.get_account_summary()["SummaryMap"]
+    iam.create_instance_profile(InstanceProfileName="one-more")
+    after = iam.get_account_summary()["SummaryMap"]
+    assert after["InstanceProfiles"] == before["InstanceProfiles"] + 1
+    assert after["InstanceProfilesQuota"] == 1_000
+    assert after["RolesQuota"] == 1_000

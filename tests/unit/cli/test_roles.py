@@ -1,0 +1,320 @@
+"""`rolekeeper roles`: who carries each role, what it may do, and what of that it doesn't use."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from moto.iam.models import iam_backends
+
+from fakes.last_accessed import BEGUN, LOOKED, FakeReports
+from fixtures.account import ACCOUNT
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal, lines
+from support.grants import allow, policy
+
+YEAR = timedelta(days=365)
+
+
+@pytest.fixture
+def reports(desk: MappingsFixture) -> FakeReports:
+    return FakeReports(desk.iam)
+
+
+type Make = Callable[..., None]
+
+
+@pytest.fixture
+def make(desk: MappingsFixture, reports: FakeReports) -> Make:
+    """Makes a role a year ago, with what it may do, and when it last called which service, in days."""
+
+    def role(name: str, *allowed: str, used: dict[str, int | None] | None = None, age: timedelta = YEAR) -> None:
+        desk.role(name)
+        if allowed:
+            document = json.dumps(policy(allow(list(allowed))))
+            desk.iam.put_role_policy(RoleName=name, PolicyName="it", PolicyDocument=document)
+        now, uses = desk.world.clock.now(), used or {}
+        at = {service: None if days is None else now - timedelta(days=days) for service, days in uses.items()}
+        reports.used[name] = at
+        made = iam_backends[ACCOUNT]["aws"].get_role(name)
+        made.create_date = now - age
+        made.last_used = max((each for each in at.values() if each), default=None)
+
+    return role
+
+
+def shown(terminal: Terminal, name: str, *options: str) -> Any:
+    [found] = [each for each in terminal.document("roles", *options)["roles"] if each["role"] == name]
+    return found
+
+
+def carried(desk: MappingsFixture, role: str) -> str:
+    """An instance that carries a role by a mapping."""
+    desk.edit(f"app={role}", role=role)
+    return desk.converged(role, app=role)
+
+
+# ---- the whole ----
+
+
+def test_each_role_is_a_line_and_what_to_look_at_is_below(
+    terminal: Terminal, desk: MappingsFixture, make: Make
+) -> None:
+    make("web", "s3:GetObject", "sns:Publish", "sqs:SendMessage", used={"s3": 1, "sns": None, "sqs": 200})
+    make("old", "s3:GetObject", used={"s3": 300})
+    make("admin", "*", used={"ec2": 2})
+    carried(desk, "web")
+    ran = terminal("roles")
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert lines(ran.stdout) == [
+        "ROLE INSTANCES MAPS LAST USED BROAD MAY USE",
+        "admin 0 0 2026-02-27 yes everything",
+        "old 0 0 2025-05-05 no s3",
+        "web 1 1 2026-02-28 no s3, sns, sqs",
+        "Nothing uses old: no mapping gives it, no instance here carries it, last used",
+        "2025-05-05.",
+        "admin is broad: its policies allow administrator access (*) on *.",
+        "old didn't use in 90 days: s3.",
+        "web didn't use in 90 days: sns, sqs.",
+        "web can do without sns: see rolekeeper roles --role web",
+        "3 roles: 1 broad, 1 that nothing uses, 1 that could be smaller.",
+        "The account has 3 of 1,000 instance profiles, 3 of 1,000 roles.",
+    ]
+    assert max(map(len, ran.stdout.splitlines())) <= 80
+
+
+def test_the_document_has_all_of_it(terminal: Terminal, desk: MappingsFixture, make: Make) -> None:
+    make("web", "s3:GetObject", "sns:Publish", used={"s3": 1, "sns": None})
+    instance = carried(desk, "web")
+    document = terminal.document("roles")
+    [web] = document["roles"]
+    assert web["arn"].endswith(":role/rolekeeper/web")
+    assert (web["instances"], web["mappings"], web["profiles"]) == ([instance], ["app=web"], ["web"])
+    assert web["may"] == ["s3:GetObject, sns:Publish on *"]
+    assert (web["broad"], web["broad_because"], web["unused"]) == (False, None, False)
+    assert web["services_last_used"] == {"s3": "2026-02-28T09:00:00Z", "sns": None}
+    assert (web["unused_services"], web["unknown_because"]) == (["sns"], None)
+    [smaller] = web["smaller"]
+    assert (smaller["policy"], smaller["drops"]) == ("it", ["sns"])
+    assert smaller["document"]["Statement"] == [allow(["s3:GetObject"])]
+    assert smaller["command"].startswith(
+        "aws iam put-role-policy --role-name web --policy-name it --policy-document '{"
+    )
+    assert document["summary"]["roles"] == 1
+    assert document["account"]["instance_profiles_quota"] == 1_000
+    assert document["unknown"] == []
+
+
+def test_every_form_and_a_query(terminal: Terminal, make: Make) -> None:
+    make("web", "s3:GetObject")
+    head, row = terminal("roles", "--output", "csv").stdout.splitlines()
+    assert head.startswith("role,arn,created,last_used,unused,")
+    assert row.startswith("web,")
+    assert terminal("roles", "--query", "roles[].role").stdout == "web\n"
+    assert terminal("roles", "--output", "yaml").stdout.startswith("roles:\n  - role: web\n")
+
+
+def test_a_role_by_itself_is_told_whole(terminal: Terminal, desk: MappingsFixture, make: Make) -> None:
+    make("web", "s3:GetObject", "sns:Publish", "sqs:SendMessage", used={"s3": 1, "sns": None, "sqs": 200})
+    make("other", "*")
+    instance = carried(desk, "web")
+    said = lines(terminal("roles", "--role", "web").stdout)
+    assert f"instances {instance}" in said
+    assert "may s3:GetObject, sns:Publish, sqs:SendMessage on *" in said
+    assert "unused 90 days sns (never), sqs (last 2025-08-13)" in said
+    assert "can drop sns from policy it" in said
+    assert any(each.startswith("aws iam put-role-policy --role-name web") for each in said)
+    assert not any("other" in each for each in said)
+
+
+def test_a_role_that_isnt_there_is_refused_with_what_is_near(terminal: Terminal, make: Make) -> None:
+    make("web")
+    ran = terminal("roles", "--role", "wbe")
+    assert ran.exit_code == 252
+    assert ran.stderr == "Error: there is no role wbe under /rolekeeper/\n  did you mean web?\n"
+
+
+def test_no_roles_are_told(terminal: Terminal, reports: FakeReports) -> None:
+    ran = terminal("roles")
+    assert ran.exit_code == 0
+    assert ran.stdout.startswith("No role under /rolekeeper/ to show.\n")
+    assert reports.seen == []
+
+
+def test_only_what_nothing_uses(terminal: Terminal, desk: MappingsFixture, make: Make) -> None:
+    make("web", used={})
+    make("old", used={"s3": 90})
+    make("used", used={"s3": 89})
+    make("new", age=timedelta(days=89))
+    make("mapped")
+    carried(desk, "web")
+    desk.edit("app=mapped", role="mapped")
+    assert [each["role"] for each in terminal.document("roles", "--unused")["roles"]] == ["old"]
+    assert shown(terminal, "new")["unknown_because"] == "the role is less than 90 days old"
+    assert shown(terminal, "new")["unused_services"] is None
+
+
+def test_an_instance_counts_by_the_profile_that_it_carries_now(
+    terminal: Terminal, desk: MappingsFixture, make: Make
+) -> None:
+    make("web")
+    desk.iam.create_instance_profile(InstanceProfileName="theirs", Path="/elsewhere/")
+    desk.iam.remove_role_from_instance_profile(InstanceProfileName="web", RoleName="web")
+    desk.iam.add_role_to_instance_profile(InstanceProfileName="theirs", RoleName="web")
+    desk.world.profile("theirs", path="/elsewhere/")
+    instance = desk.world.running()
+    desk.world.attach_by_hand(instance, "theirs")
+    assert shown(terminal, "web")["instances"] == [instance]
+    desk.world.wait(60)
+    desk.world.detach_by_hand(instance)
+    assert shown(terminal, "web")["instances"] == [], "one that it is losing it doesn't count"
+
+
+# ---- IAM's reports ----
+
+
+def test_all_reports_are_begun_before_one_is_waited_for(
+    terminal: Terminal, make: Make, reports: FakeReports, desk: MappingsFixture
+) -> None:
+    for number in range(5):
+        make(f"web-{number}", "s3:*", used={"s3": None})
+    reports.looks, reports.page = 3, 1
+    before = desk.world.clock.now()
+    found = terminal.document("roles")["roles"]
+    assert reports.seen == [BEGUN] * 5 + [LOOKED] * 20
+    assert [each["unused_services"] for each in found] == [["s3"]] * 5
+    assert desk.world.clock.now() - before == timedelta(seconds=3)
+
+
+def test_every_page_of_a_report_is_read(terminal: Terminal, make: Make, reports: FakeReports) -> None:
+    make("web", "*", used={f"service{number}": None for number in range(7)})
+    reports.page = 3
+    assert len(shown(terminal, "web")["services_last_used"]) == 7
+
+
+def test_a_report_that_doesnt_come_is_not_waited_for_for_ever(
+    terminal: Terminal, make: Make, reports: FakeReports, desk: MappingsFixture
+) -> None:
+    make("web", "s3:*")
+    reports.looks = 1_000
+    before = desk.world.clock.now()
+    ran = terminal("roles")
+    assert ran.exit_code == 0
+    assert "not everything is shown: IAM didn't finish its report in 120 seconds; try again" in ran.stderr
+    assert "web 0 0 never no s3" in lines(ran.stdout)
+    assert desk.world.clock.now() - before == timedelta(seconds=120)
+
+
+def test_a_report_that_fails_says_why(terminal: Terminal, make: Make, reports: FakeReports) -> None:
+    make("web", "s3:*")
+    make("other", "s3:*", used={"s3": 1})
+    reports.failed = {"web"}
+    web, other = shown(terminal, "web"), shown(terminal, "other")
+    assert (web["unused_services"], web["unknown_because"]) == (None, "IAM's report failed: it broke")
+    assert other["unused_services"] == []
+
+
+def test_a_throttled_look_is_asked_again(terminal: Terminal, make: Make, reports: FakeReports) -> None:
+    make("web", "s3:*", used={"s3": None})
+    reports.refused, reports.times = {LOOKED: "Throttling"}, {LOOKED: 2}
+    assert shown(terminal, "web")["unused_services"] == ["s3"]
+
+
+def test_who_may_not_ask_for_reports_is_told_once_and_sees_the_rest(
+    terminal: Terminal, make: Make, reports: FakeReports, desk: MappingsFixture
+) -> None:
+    for name in ("one", "two"):
+        make(name, "s3:GetObject")
+    reports.refused = {BEGUN: "AccessDenied"}
+    ran = terminal("roles")
+    arn = f"arn:aws:iam::{ACCOUNT}:role/rolekeeper/one"
+    assert ran.exit_code == 0
+    assert ran.stderr == (
+        f"Warning: not everything is shown: you aren't allowed iam:GenerateServiceLastAccessedDetails on {arn}\n"
+    )
+    assert desk.world.calls[BEGUN] == 1
+    assert "one 0 0 never no s3" in lines(ran.stdout)
+    reports.refused = {LOOKED: "AccessDenied"}
+    assert shown(terminal, "one")["unknown_because"] == "you aren't allowed iam:GetServiceLastAccessedDetails on *"
+
+
+def test_reports_need_not_be_asked_for(terminal: Terminal, make: Make, reports: FakeReports) -> None:
+    make("web", "s3:GetObject")
+    found = shown(terminal, "web", "--no-last-accessed")
+    assert (found["unknown_because"], found["unused_services"], reports.seen) == ("not asked", None, [])
+
+
+# ---- what AWS refuses ----
+
+
+@pytest.mark.parametrize(
+    ("operation", "action", "lacks"),
+    [
+        ("ListInstanceProfiles", "iam:ListInstanceProfiles", {"profiles", "instances", "unused"}),
+        ("GetRole", "iam:GetRole", {"created", "last_used", "may", "broad", "services", "unused", "unused_services"}),
+        ("ListRolePolicies", "iam:ListRolePolicies", {"may", "broad", "services"}),
+    ],
+)
+def test_what_is_refused_is_unknown_and_the_rest_is_shown(
+    terminal: Terminal, make: Make, reports: FakeReports, operation: str, action: str, lacks: set[str]
+) -> None:
+    make("old", "s3:GetObject", used={"s3": 200})
+    whole = shown(terminal, "old")
+    reports.refused = {operation: "AccessDenied"}
+    document = terminal.document("roles")
+    [found] = document["roles"]
+    assert {name for name, value in whole.items() if value is not None and found[name] is None} == lacks
+    assert any(f"you aren't allowed {action} on " in each for each in document["unknown"])
+    assert terminal("roles").exit_code == 0
+
+
+def test_without_the_accounts_numbers_the_line_is_left_out(
+    terminal: Terminal, make: Make, reports: FakeReports
+) -> None:
+    make("web")
+    reports.refused = {"GetAccountSummary": "AccessDenied"}
+    assert terminal.document("roles")["account"] is None
+    assert "The account has" not in terminal("roles").stdout
+
+
+def test_without_the_mappings_nothing_is_said_to_be_unused(
+    terminal: Terminal, make: Make, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fakes.ec2 import client_error  # noqa: PLC0415  # beside its only use
+
+    make("old", used={"s3": 200})
+
+    def refuse(**_: Any) -> Any:
+        raise client_error("AccessDeniedException", "no")
+
+    monkeypatch.setattr(desk.world.dynamodb, "scan", refuse)
+    found = shown(terminal, "old")
+    assert (found["mappings"], found["unused"], found["instances"]) == (None, None, [])
+
+
+# ---- smaller policies ----
+
+
+def test_a_managed_policy_is_changed_only_if_it_is_the_roles_alone(
+    terminal: Terminal, make: Make, desk: MappingsFixture, reports: FakeReports
+) -> None:
+    del reports
+    for name in ("own", "shared"):
+        make(name, "s3:GetObject", used={"s3": 1, "sns": None, "sqs": None})
+    document = json.dumps(policy(allow(["sqs:SendMessage", "s3:PutObject"]), allow("sns:Publish")))
+    both = desk.iam.create_policy(PolicyName="both", PolicyDocument=document)["Policy"]["Arn"]
+    desk.iam.attach_role_policy(RoleName="own", PolicyArn=both)
+    found = shown(terminal, "own")["smaller"]
+    [command] = [each["command"] for each in found]
+    assert command.startswith(f"aws iam create-policy-version --policy-arn {both} --set-as-default --policy-document ")
+    assert [each["drops"] for each in found] == [["sns", "sqs"]]
+    desk.iam.attach_role_policy(RoleName="shared", PolicyArn=both)
+    assert shown(terminal, "own")["smaller"] == []
+
+
+def test_nothing_is_suggested_for_a_role_that_is_new_or_not_at_work(terminal: Terminal, make: Make) -> None:
+    make("new", "s3:GetObject", "sns:Publish", used={"s3": 1, "sns": None}, age=timedelta(days=89))
+    make("idle", "s3:GetObject", "sns:Publish", used={"s3": 91, "sns": None})
+    make("busy", "s3:GetObject", "sns:Publish", used={"s3": 1, "sns": 399})
+    assert [each["smaller"] for each in terminal.document("roles")["roles"]] == [[], [], []]
