@@ -194,7 +194,7 @@ class Ec2Client:
             if not self._budget.takes(operation):
                 self._weather.count(Fault.BUDGET_DRY)
                 raise client_error("RequestLimitExceeded", DRY, status=503)
-            before = self._account.settled_association_of(instance) if instance in self._account.instances else None
+            before = self._account.settled_association_of(instance)
             try:
                 row = change(Maker.US)
             except Ec2Error as error:
