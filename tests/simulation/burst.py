@@ -175,7 +175,12 @@ def calm(  # the knobs of one experiment
     border = deployment.outside = outside(engine, weather, calls)
     budget = Budget(lambda: engine.seconds, others)
     senders = Senders(
-        border, send=deployment.send, loop=deployment.loop, resume=deployment.resume, invoke=deployment.invoke
+        border,
+        send=deployment.send,
+        loop=deployment.loop,
+        resume=deployment.resume,
+        invoke=deployment.invoke,
+        ready=lambda: deployment.ready,
     )
     table = _Table(weather, border, tables, promises, calls=calls, engine=engine, rng=weather.rng)
     deployment.clients.update(

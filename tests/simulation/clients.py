@@ -379,12 +379,20 @@ class Senders:
         loop: Callable[[dict[str, Any]], object],
         resume: Callable[[str, dict[str, Any]], object],
         invoke: Callable[[dict[str, Any]], object],
+        ready: Callable[[], int],
     ) -> None:
         self._outside = outside
         self._send = send
         self._loop = loop
         self._resume = resume
         self._invoke = invoke
+        self._ready = ready
+
+    def get_queue_attributes(self, **_: Any) -> Any:
+        def act() -> Any:
+            return {"Attributes": {"ApproximateNumberOfMessages": str(self._ready())}}
+
+        return self._outside.call(Call("sqs", "GetQueueAttributes", Kind.READ, act))
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> Any:  # noqa: N803, ARG002  # boto3's own names
         def some(entries: list[dict[str, Any]]) -> Any:

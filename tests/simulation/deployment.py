@@ -166,6 +166,11 @@ class Deployment:
         """What the processes keep of the workers that are idle."""
         return self._idle
 
+    @property
+    def ready(self) -> int:
+        """How many messages wait for a worker."""
+        return len(self._ready)
+
     # ---- functions ----
 
     def run(
