@@ -40,6 +40,9 @@ def sweep(deployment: Deployment, *, wait: bool) -> ExitCode:
         raise CommandError(f"the sweep failed: {said}", "see its log: the saved query 'errors and retries'")
     render.show(swept, lambda: output.line(_in_words(swept)))
     output.bad(swept["problems"])
+    # A function that is older than this command doesn't say it.
+    if withheld := swept.get("withheld"):
+        output.warn(f"{withheld:,} more differ, and weren't sent: the work queue is full (docs/runbook/work-waits.md)")
     if not swept["finished"]:
         output.warn("it takes more than one run: the rest goes on by itself, from here on (docs/operations.md)")
     return ExitCode.NO if swept["problems"] or not swept["finished"] else ExitCode.DONE

@@ -46,7 +46,7 @@ OPERATIONS = {
     ],
     "lambda": ["Invoke"],
     "sns": ["Publish"],
-    "sqs": ["SendMessageBatch"],
+    "sqs": ["GetQueueAttributes", "SendMessageBatch"],
     "stepfunctions": ["StartExecution"],
 }
 # What the layer reads of large shapes. Botocore parses all members that a model knows, over sixty of an instance:

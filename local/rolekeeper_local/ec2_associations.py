@@ -40,6 +40,8 @@ class Associations:
         self._instance = instance
         self._find_profile = find_profile
         self._rows: dict[str, Association] = {}
+        #: Those that are associating or disassociating: a tick looks at no other.
+        self._passing: dict[str, Association] = {}
         self._of_instance: dict[str, str] = {}
         #: Ids that were replaced or let go: known, dead (AWS_FACTS.md, Errors tells them from unknown ones).
         self._replaced: set[str] = set()
@@ -48,10 +50,11 @@ class Associations:
     def tick(self) -> None:
         """Let every association whose time has come change state."""
         now = self._now()
-        for row in [row for row in self._rows.values() if row.changes_at is not None and row.changes_at <= now]:
+        for row in [row for row in self._passing.values() if row.changes_at is not None and row.changes_at <= now]:
             row.changes_at = None
             if row.state is AssociationState.ASSOCIATING:
                 row.state = AssociationState.ASSOCIATED
+                del self._passing[row.id]
             else:
                 # The describe call may show `disassociated` (AWS_FACTS.md), for how long no source says; here the
                 # row goes at once, so that a second Disassociate finds nothing (the same page, Errors).
@@ -111,6 +114,7 @@ class Associations:
         row.state = AssociationState.DISASSOCIATING
         row.timestamp = self._now()
         row.changes_at = row.timestamp + self._timings.disassociating
+        self._passing[row.id] = row
         return row
 
     def describe(
@@ -128,8 +132,10 @@ class Associations:
         """
         ec2_filters.check(filters, _FILTERS.__contains__)
         wanted = set(association_ids)
-        for association_id in wanted - self._rows.keys():
-            raise _unknown(association_id)
+        # Not a difference with the keys: that would walk through all of them.
+        for association_id in wanted:
+            if association_id not in self._rows:
+                raise _unknown(association_id)
         of_instances = ec2_filters.exactly(filters, "instance-id")
         known: Iterable[Association] = self._rows.values()
         if of_instances is not None:
@@ -184,12 +190,13 @@ class Associations:
             number=self._count,
             changes_at=now + self._timings.associating,
         )
-        self._rows[row.id] = row
+        self._rows[row.id] = self._passing[row.id] = row
         self._of_instance[instance_id] = row.id
         return row
 
     def _forget(self, row: Association, *, replaced: bool = False) -> None:
         del self._rows[row.id]
+        self._passing.pop(row.id, None)
         del self._of_instance[row.instance_id]
         if replaced:
             self._replaced.add(row.id)

@@ -8,6 +8,7 @@ A filter is a name and the values that it accepts: values are OR-ed, filters are
 import base64
 import binascii
 import functools
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
@@ -117,15 +118,25 @@ def page[Row: _Numbered](
     Raises:
         Ec2Error: ``InvalidParameterValue`` for a token that no answer gave.
     """
-    after = _number_in(next_token) if next_token else -1
-    rest = [row for row in rows if row.number > after]
-    if max_results is None or len(rest) <= max_results:
-        return rest, None
-    cut = rest[:max_results]
+    after = number_after(next_token)
+    rest = (row for row in rows if row.number > after)
+    if max_results is None:
+        return list(rest), None
+    cut = list(itertools.islice(rest, max_results + 1))
+    if len(cut) <= max_results:
+        return cut, None
+    cut.pop()
     return cut, base64.urlsafe_b64encode(f"after {cut[-1].number}".encode()).decode()
 
 
-def _number_in(token: str) -> int:
+def number_after(token: str | None) -> int:
+    """The number behind which a page begins.
+
+    Raises:
+        Ec2Error: ``InvalidParameterValue`` for a token that no answer gave.
+    """
+    if not token:
+        return -1
     try:
         return int(base64.urlsafe_b64decode(token.encode()).decode().removeprefix("after "))
     except (binascii.Error, ValueError) as error:

@@ -58,6 +58,8 @@ class Ec2Truth:
         self._emit = emit
         self._arn_prefix = arn_prefix
         self._instances: dict[str, Instance] = {}
+        # Those in a state that ends by itself: a tick looks at no other, so it costs the same in a fleet of any size.
+        self._passing: dict[str, Instance] = {}
         self._shown_no_more: set[str] = set()
         self._launches = 0
         self._drops: dict[str, int] = {}
@@ -74,7 +76,7 @@ class Ec2Truth:
     def tick(self) -> None:
         """Let everything happen whose time has come: oldest first, so that events keep their order."""
         now = self._now()
-        due = [i for i in self._instances.values() if i.changes_at is not None and i.changes_at <= now]
+        due = [i for i in self._passing.values() if i.changes_at is not None and i.changes_at <= now]
         for instance in sorted(due, key=lambda i: (i.changes_at, i.number)):
             instance.changes_at = None
             match instance.state:
@@ -86,7 +88,7 @@ class Ec2Truth:
                     self._associations.instance_terminated(instance.id)
                     self._enter(instance, State.TERMINATED, self.timings.terminated_visible)
                 case _:
-                    del self._instances[instance.id]
+                    del self._instances[instance.id], self._passing[instance.id]
                     self._shown_no_more.add(instance.id)
         self._associations.tick()
 
@@ -238,15 +240,20 @@ class Ec2Truth:
                 "The parameter instancesSet cannot be used with the parameter maxResults",
             )
         ids = ec2_filters.exactly(filters, "instance-id")
+        found: Iterable[Instance] = self._instances.values()
         if wanted:
             found = [self.instance(one) for one in wanted]
         elif ids is not None:
             found = sorted((self._instances[one] for one in ids if one in self._instances), key=lambda i: i.number)
-        else:
-            found = list(self._instances.values())
-        passes = ec2_filters.passing(filters)
-        found = [one for one in found if managed_too or not one.hidden]
-        rows = [one for one in found if passes(self._attributes(one), one.tags)] if filters else found
+        passes, after = ec2_filters.passing(filters), ec2_filters.number_after(next_token)
+        # One by one, so that a page of a large fleet costs little more than what it shows.
+        rows = (
+            one
+            for one in found
+            if one.number > after
+            and (managed_too or not one.hidden)
+            and (not filters or passes(self._attributes(one), one.tags))
+        )
         return ec2_filters.page(rows, max_results, next_token)
 
     # ---- tags ----
@@ -323,6 +330,10 @@ class Ec2Truth:
     def _enter(self, instance: Instance, state: State, seconds: float | None = None) -> None:
         instance.state = state
         instance.changes_at = None if seconds is None else self._now() + seconds
+        if seconds is None:
+            self._passing.pop(instance.id, None)
+        else:
+            self._passing[instance.id] = instance
         # AWS_FACTS.md, Events: "detail has instance-id and state only ...; resources[0] is the instance ARN".
         self._tell(
             instance,

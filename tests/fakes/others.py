@@ -77,11 +77,16 @@ class FakeStepFunctions:
 
 
 class FakeQueue:
-    """SQS's SendMessageBatch: what was sent, with how long it is kept back."""
+    """SQS: what was sent, with how long it is kept back; and how many messages it says that wait."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self.sent: list[tuple[str, int]] = []
+        self.waiting = 0
+
+    def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
+        self._calls.starts("GetQueueAttributes")
+        return {"Attributes": {"ApproximateNumberOfMessages": str(self.waiting)}}
 
     def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803, ARG002  # boto3's own names
         self._calls.starts("SendMessageBatch")

@@ -91,7 +91,7 @@ class _Table(DynamoDbClient):
             raise conflict("TransactWriteItems")
         self._busy.update(keys)
         self._clock.pause(self._rng.uniform(*HOLDS))
-        self._busy.subtract(keys)
+        self._busy -= Counter(keys)  # keeps none that nobody holds
         return super().transact_write_items(TransactItems)
 
 
@@ -101,7 +101,7 @@ def _key(write: dict[str, Any]) -> str:
     return f"{named['pk']['S']} {named['sk']['S']}"
 
 
-class _Counting(Outside):
+class Counting(Outside):
     """The border to AWS, counting."""
 
     def __init__(self, engine: Engine, weather: Weather, calls: Counter[str]) -> None:
@@ -119,7 +119,85 @@ class _Counting(Outside):
 WRITES = ("TransactWriteItems", "PutItem", "UpdateItem", "DeleteItem")
 
 
-def converge(  # the knobs of one experiment
+@dataclass
+class Calm:
+    """An account with Rolekeeper deployed, in which nothing goes wrong but what load itself makes go wrong."""
+
+    engine: Engine
+    account: Account
+    tables: FakeDynamoDB
+    promises: Promises
+    deployment: Deployment
+    budget: Budget
+    table: _Table
+    calls: Counter[str]
+    _told: list[Callable[[Event], None]]
+
+    def listen(self) -> None:
+        """From now on the rules forward what EC2 tells."""
+        self._told.append(self.deployment.emitted)
+
+
+def calm(  # the knobs of one experiment
+    engine: Engine,
+    seed: int,
+    limits: Limits,
+    *,
+    window_minutes: int = 10,
+    changes_per_second: float = 4.8,
+    others: float = 0,
+    outside: Callable[[Engine, Weather, Counter[str]], Outside] = Counting,
+    deployed: type[Deployment] = Deployment,
+    ec2: type[Ec2Client] = Ec2Client,
+) -> Calm:
+    """Make one, with a role and a profile for each of two mappings. Its rules forward nothing yet."""
+    calls = Counter[str]()
+    weather = Weather(
+        random.Random(seed),
+        dict.fromkeys(Kind, 0),
+        dict.fromkeys(Kind, ()),
+        *(0.0,) * 9,  # latencies
+    )
+    tables = FakeDynamoDB({STATE: ("pk", "sk"), ROWS: ("tag_key", "tag_value")})
+    told: list[Callable[[Event], None]] = []
+
+    def tell(event: Event) -> None:
+        for each in told:
+            each(event)
+
+    account = Account(engine, Timings(), tell, keeps_past=False, take_over=False, allow_broad=False)
+    window = timedelta(minutes=window_minutes)
+    promises = Promises(engine=engine, account=account, limits=limits, window=window, skew=0, lag=0)
+    configured = settings(
+        limits, window_minutes, take_over=False, allow_broad=False, changes_per_second=changes_per_second
+    )
+    deployment = deployed(engine, weather, account, tables, promises, configured)
+    border = deployment.outside = outside(engine, weather, calls)
+    budget = Budget(lambda: engine.seconds, others)
+    senders = Senders(
+        border,
+        send=deployment.send,
+        loop=deployment.loop,
+        resume=deployment.resume,
+        invoke=deployment.invoke,
+        ready=lambda: deployment.ready,
+    )
+    table = _Table(weather, border, tables, promises, calls=calls, engine=engine, rng=weather.rng)
+    deployment.clients.update(
+        {
+            "ec2": ec2(engine, weather, border, account, promises, budget),
+            "dynamodb": table,
+            "iam": IamClient(weather, border, account),
+            **dict.fromkeys(("sqs", "stepfunctions", "lambda", "events", "sns"), senders),
+        }
+    )
+    for role in ("first", "former"):
+        account.roles[role] = PATH
+        account.profile(role)
+    return Calm(engine, account, tables, promises, deployment, budget, table, calls, told)
+
+
+def converge(
     instances: int,
     change: Change,
     *,
@@ -142,53 +220,18 @@ def converge(  # the knobs of one experiment
         seed: decides the latencies.
         hours: virtual ones, at most.
     """
-    engine, calls = Engine(seed, tells=False), Counter[str]()
-    calm: dict[Kind, Any] = dict.fromkeys(Kind, 0)
-    weather = Weather(
-        random.Random(seed),
-        calm,
-        dict.fromkeys(Kind, ()),
-        *(0.0,) * 9,  # latencies
-    )
-    tables = FakeDynamoDB({STATE: ("pk", "sk"), ROWS: ("tag_key", "tag_value")})
-    told: list[Callable[[Event], None]] = []
-
-    def tell(event: Event) -> None:
-        for each in told:
-            each(event)
-
-    account = Account(
+    engine = Engine(seed, tells=False)
+    world = calm(
         engine,
-        Timings(),
-        tell,
-        keeps_past=False,
-        take_over=False,
-        allow_broad=False,
+        seed,
+        limits or Limits(instances, 100),
+        window_minutes=window_minutes,
+        changes_per_second=changes_per_second,
+        others=others,
     )
-    allowed = limits or Limits(instances, 100)
-    window = timedelta(minutes=window_minutes)
-    promises = Promises(engine=engine, account=account, limits=allowed, window=window, skew=0, lag=0)
+    account, promises, deployment = world.account, world.promises, world.deployment
     promises.per_second = math.inf
-    configured = settings(
-        allowed, window_minutes, take_over=False, allow_broad=False, changes_per_second=changes_per_second
-    )
-    deployment = Deployment(engine, weather, account, tables, promises, configured)
-    deployment.outside = _Counting(engine, weather, calls)
-    budget = Budget(lambda: engine.seconds, others)
-    outside = deployment.outside
-    senders = Senders(
-        outside, send=deployment.send, loop=deployment.loop, resume=deployment.resume, invoke=deployment.invoke
-    )
-    table = _Table(weather, outside, tables, promises, calls=calls, engine=engine, rng=weather.rng)
-    deployment.clients.update(
-        {
-            "ec2": Ec2Client(engine, weather, outside, account, promises, budget),
-            "dynamodb": table,
-            "iam": IamClient(weather, outside, account),
-            **dict.fromkeys(("sqs", "stepfunctions", "lambda", "events", "sns"), senders),
-        }
-    )
-    _publish(tables, account, engine, instances)
+    _publish(world.tables, account, engine, instances)
     fleet = [account.launch({"Name": f"i{number}"}) for number in range(instances)]
     engine.play(10)
     if change is Change.REPLACE:
@@ -196,41 +239,41 @@ def converge(  # the knobs of one experiment
             account.associate(each, account.profiles["former"].arn, Maker.US)
         engine.play(20)
     began = engine.seconds
-    told.append(deployment.emitted)
+    world.listen()
     with deployment.installed(seed):
         for each in fleet:
             account.truth.create_tags(each, {"role": "first"})
-        last, changed = began, 0
-        while engine.seconds < began + hours * HOUR and changed < instances:
+        last, left, seen = began, set(fleet), 0
+        while engine.seconds < began + hours * HOUR and left:
             engine.play(engine.seconds + 1)
-            now = sum(_carries(account, each) for each in fleet)
-            last, changed = (engine.seconds if now > changed else last), now
+            # Only what was changed since: to look at all of them each second takes the square of their number.
+            lately, seen = promises.changes[seen:], len(promises.changes)
+            if got := {asked.instance for asked, _ in lately if carries(account, asked.instance, "first")}:
+                last, left = engine.seconds, left - got
         engine.play(engine.seconds + 180)
     return Burst(
         instances=instances,
-        changed=changed,
+        changed=sum(carries(account, each, "first") for each in fleet),
         seconds=last - began,
-        attempts=budget.asked,
-        throttled=budget.refused,
-        writes=sum(calls[each] for each in WRITES),
-        conflicts=table.conflicts,
+        attempts=world.budget.asked,
+        throttled=world.budget.refused,
+        writes=sum(world.calls[each] for each in WRITES),
+        conflicts=world.table.conflicts,
         dead_letters=len(deployment.dead_letters),
         broken=tuple(map(str, promises.violations)),
-        calls=calls,
+        calls=world.calls,
     )
 
 
-def _carries(account: Account, instance: str) -> bool:
+def carries(account: Account, instance: str, role: str) -> bool:
+    """Whether EC2 shows that an instance carries a role."""
     row = account.truth.association_of(instance)
-    return row is not None and row.profile_arn.endswith("/first")
+    return row is not None and row.profile_arn.endswith(f"/{role}")
 
 
 def _publish(tables: FakeDynamoDB, account: Account, engine: Engine, instances: int) -> None:
     """One mapping, as published; and the marker of a sweep."""
-    for role in ("first", "former"):
-        account.roles[role] = PATH
-    account.profile("former")
-    mapping = PublishedMapping(MappingSpec(FIRST, "first"), 1, account.profile("first"))
+    mapping = PublishedMapping(MappingSpec(FIRST, "first"), 1, account.profiles["first"].arn)
     pk, sk = layout.FLEET
     marker = {"pk": pk, "sk": sk, "instances": instances, "mappings": 1, "at": layout.timestamp(engine.now())}
     for item in (codec.published_item(mapping), marker):

@@ -194,7 +194,7 @@ class Ec2Client:
             if not self._budget.takes(operation):
                 self._weather.count(Fault.BUDGET_DRY)
                 raise client_error("RequestLimitExceeded", DRY, status=503)
-            before = self._account.settled_association_of(instance) if instance in self._account.instances else None
+            before = self._account.settled_association_of(instance)
             try:
                 row = change(Maker.US)
             except Ec2Error as error:
@@ -379,12 +379,20 @@ class Senders:
         loop: Callable[[dict[str, Any]], object],
         resume: Callable[[str, dict[str, Any]], object],
         invoke: Callable[[dict[str, Any]], object],
+        ready: Callable[[], int],
     ) -> None:
         self._outside = outside
         self._send = send
         self._loop = loop
         self._resume = resume
         self._invoke = invoke
+        self._ready = ready
+
+    def get_queue_attributes(self, **_: Any) -> Any:
+        def act() -> Any:
+            return {"Attributes": {"ApproximateNumberOfMessages": str(self._ready())}}
+
+        return self._outside.call(Call("sqs", "GetQueueAttributes", Kind.READ, act))
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> Any:  # noqa: N803, ARG002  # boto3's own names
         def some(entries: list[dict[str, Any]]) -> Any:

@@ -161,6 +161,16 @@ class Deployment:
         self._state = Stream(self, "steer")
         tables.on_change = self._wrote
 
+    @property
+    def kept(self) -> list[dict[str, Any]]:
+        """What the processes keep of the workers that are idle."""
+        return self._idle
+
+    @property
+    def ready(self) -> int:
+        """How many messages wait for a worker."""
+        return len(self._ready)
+
     # ---- functions ----
 
     def run(
@@ -239,7 +249,8 @@ class Deployment:
         while self._ready and self._idle:
             if self._weather.rough:
                 self._weather.rng.shuffle(self._ready)  # a standard queue keeps no order
-            batch, self._ready = self._ready[:BATCH], self._ready[BATCH:]
+            batch = self._ready[:BATCH]
+            del self._ready[:BATCH]
             for each in [each for each in batch if self._loops(each)]:
                 batch.remove(each)
                 self.waiting.discard(each)

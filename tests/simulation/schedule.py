@@ -213,6 +213,7 @@ class Schedule:
             loop=self.deployment.loop,
             resume=self.deployment.resume,
             invoke=self.deployment.invoke,
+            ready=lambda: self.deployment.ready,
         )
         self.deployment.clients.update(
             {

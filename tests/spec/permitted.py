@@ -324,6 +324,9 @@ TABLES = [
 
 QUEUES = [
     *may(EVENT, "sqs:ReceiveMessage sqs:DeleteMessage sqs:GetQueueAttributes", "WorkQueue"),
+    *may(SCHEDULE, "sqs:GetQueueAttributes", "WorkQueue"),
+    *may_not(SCHEDULE, "sqs:GetQueueAttributes", ("DeadLetterQueue", "queue", "queue of others")),
+    *may_not((RETRY, MAPPING, STATE, *MACHINES), "sqs:GetQueueAttributes", "WorkQueue"),
     *may_not((RETRY, MAPPING, SCHEDULE, STATE, *MACHINES), "sqs:ReceiveMessage sqs:DeleteMessage", "WorkQueue"),
     *may_not(EVENT, "sqs:ReceiveMessage sqs:DeleteMessage", ("DeadLetterQueue", "queue", "queue of others")),
     *may((*PUBLISHING, STATE), "sqs:SendMessage", "WorkQueue"),

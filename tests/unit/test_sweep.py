@@ -14,8 +14,9 @@ from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws import ec2
 from rolekeeper.aws.ec2 import FILTER_VALUES, RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError, StaleTokenError
-from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.fleet.sweep import GOES_ON, PROBLEMS, ROWLESS, Phase, Position, SweepResult
+from rolekeeper.aws.queue import ENTRIES, Task, resumable
+from rolekeeper.fleet import sweep as sweep_module
+from rolekeeper.fleet.sweep import BACKLOG, GOES_ON, PROBLEMS, ROWLESS, Phase, Position, SweepResult
 from rolekeeper.model.instance import InstanceRecord
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Limits
@@ -88,6 +89,33 @@ def test_an_instance_whose_tag_event_was_lost_is_sent(desk: MappingsFixture) -> 
     assert message["detail"] == {"instance-id": lost, "cause": "sweep", "correlation-id": "sweep-1"}
 
 
+def test_a_sweep_sends_nothing_more_into_a_full_queue_and_the_next_one_does(desk: MappingsFixture) -> None:
+    lost = desk.world.running(app="web")
+    desk.quiet()
+    full = int(BACKLOG * desk.world.settings.changes_per_second) + 1
+    for first in range(0, full, ENTRIES):
+        entries: Any = [{"Id": str(at), "MessageBody": "{}"} for at in range(first, min(first + ENTRIES, full))]
+        desk.sqs.send_message_batch(QueueUrl=desk.queue_url, Entries=entries)
+    swept = sweep(desk)
+    assert (swept.instances, swept.sent, swept.withheld) == (1, 0, 1)
+    desk.sqs.purge_queue(QueueUrl=desk.queue_url)
+    swept = sweep(desk)
+    assert (swept.instances, swept.sent, swept.withheld) == (1, 1, 0)
+    assert desk.sent_ids() == [lost]
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_what_a_sweep_sends_itself_doesnt_keep_its_later_runs_from_sending(
+    desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_module, "BACKLOG", 0)
+    instances = [desk.world.running(app="web") for _ in range(5)]
+    desk.quiet()
+    assert sweep_to_the_end(desk, 0).sent == 5
+    assert desk.world.calls.counted()["GetQueueAttributes"] == 1, "the queue is looked at once"
+    assert desk.sent_ids() == instances
+
+
 def test_a_converged_fleet_sends_and_writes_nothing(desk: MappingsFixture) -> None:
     for _ in range(3):
         converged(desk, app="web")
@@ -96,6 +124,7 @@ def test_a_converged_fleet_sends_and_writes_nothing(desk: MappingsFixture) -> No
     desk.quiet()
     swept = sweep(desk)
     assert (swept.instances, swept.sent, swept.mappings_changed) == (4, 0, 0)
+    assert "GetQueueAttributes" not in desk.world.calls.counted()
     assert desk.sent() == []
     assert desk.world.writes == []
     assert desk.world.events.sent == []

@@ -31,6 +31,13 @@ class FakeLambda:
 SWEPT = {"instances": 1200, "sent": 3, "mappings": 7, "mappings_changed": 1, "finished": True, "problems": []}
 
 
+def test_a_sweep_that_met_a_full_queue_says_what_it_did_not_send(terminal: Terminal) -> None:
+    terminal.clients["lambda"] = FakeLambda({**SWEPT, "sent": 0, "withheld": 4_000})
+    ran = terminal("sweep")
+    assert ran.exit_code == 0, ran.output
+    assert "4,000 more differ, and weren't sent: the work queue is full" in ran.stderr
+
+
 def test_a_sweep_is_run_and_what_it_saw_is_shown(terminal: Terminal) -> None:
     terminal.clients["lambda"] = invoked = FakeLambda(SWEPT)
     ran = terminal("sweep")

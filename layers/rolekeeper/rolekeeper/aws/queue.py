@@ -60,6 +60,12 @@ class WorkQueue:
             sent += len(batch)
         return sent
 
+    def waiting(self) -> int:
+        """About how many messages wait: SQS counts them within a minute (API reference, GetQueueAttributes)."""
+        with classified("sqs:GetQueueAttributes", self.url):
+            answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["ApproximateNumberOfMessages"])
+        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
 
 def request(key: InstanceKey, cause: str, correlation_id: str, at: datetime) -> dict[str, Any]:
     """A message that names one instance, in the shape of an EventBridge event."""

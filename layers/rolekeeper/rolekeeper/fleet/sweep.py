@@ -31,6 +31,9 @@ CAUSE = "sweep"
 RESERVE = 540
 # So long does the schedule leave a sweep alone after its last run began: a run, and a few more tries of it.
 GOES_ON = timedelta(minutes=45)
+# With more in the work queue than is changed in so many seconds a sweep sends nothing: it is nearly all there already.
+# Sent by each sweep while a large fleet is changed, the messages would be many times the instances.
+BACKLOG = 900
 # What is handed on, at most: the input of an execution has 256 KB (AWS_FACTS.md "Lambda, SQS, ...").
 ROWLESS, PROBLEMS, PROBLEM = 100, 20, 500
 
@@ -49,6 +52,7 @@ class Position:
 
     `token` is EC2's, of the page to read next; `row` was judged last. `rowless` are published mappings that govern
     instances and have no row; `live` counts the instances that aren't terminated. `first`: no sweep ended before.
+    `crowded`: the work queue was too full to send more, when something was to be sent first.
     """
 
     phase: Phase = Phase.FLEET
@@ -59,14 +63,16 @@ class Position:
     first: bool = False
     judged: bool = True
     restarts: int = 0
+    crowded: bool | None = None
 
 
 @dataclass(slots=True)
 class SweepResult:
-    """What a sweep saw and sent so far. `finished` is False while something is left: `rest` says what."""
+    """What a sweep saw, sent and didn't send so far. `finished` is False while something is left: `rest` says what."""
 
     instances: int = 0
     sent: int = 0
+    withheld: int = 0
     mappings: int = 0
     mappings_changed: int = 0
     published: int = 0
@@ -188,7 +194,12 @@ class Sweep:
             self._count(each, scans, at)
             if needs_reconcile(each, each.decision(self.settings), at):
                 differing.append(each.key)
-        self.result.sent += self.queue.send(differing, CAUSE, self.correlation_id)
+        if differing and rest.crowded is None:
+            rest.crowded = self.queue.waiting() > BACKLOG * self.settings.changes_per_second
+        if rest.crowded:
+            self.result.withheld += len(differing)
+        else:
+            self.result.sent += self.queue.send(differing, CAUSE, self.correlation_id)
         if rest.phase is Phase.FLEET:  # no instance counts twice
             self.result.instances += len(page)
             rest.live += sum(one.state is not InstanceState.TERMINATED for one in page)

@@ -1,0 +1,139 @@
+"""A fleet launched at once, then retagged at once: each instance gets its tag's role by one change, nothing is lost.
+
+Small in the gate and at a pace that the embedded AWS alone limits; `make soak` plays 2,000 at the pace of a deployment.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import batched
+from operator import itemgetter
+from typing import Any
+
+import pytest
+
+from rolekeeper.model.instance import InstanceKey
+from rolekeeper.storage import layout
+from rolekeeper.storage.layout import DONE
+from rolekeeper.storage.table import Store
+from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
+from rolekeeper_local.ec2_model import Timings
+from rolekeeper_local.embedded import REGION, EmbeddedAws
+from support.changes import changes_of
+from support.chaos_queues import Queues
+from support.waiting import eventually
+
+pytestmark = pytest.mark.emulator
+
+INSTANCES = int(os.environ.get("ROLEKEEPER_RETAGGED") or 150)
+PER_SECOND = os.environ.get("ROLEKEEPER_RETAGGED_PER_SECOND") or "100"
+# A person who means to retag the whole fleet says so: otherwise the window lets a fifth of it go in ten minutes.
+PARAMETERS = {"Mode": "enforce", "MaxChangesPerEdit": str(INSTANCES), "ChangesPerSecond": PER_SECOND}
+# What 1,000 take, on a slow machine that does much else at the same time.
+SECONDS = 300 + INSTANCES * 0.6
+TAG, ROLES = "serves", ("front", "back")
+# CreateTags takes so many instances at once (EC2 API reference).
+TAGGED_AT_ONCE = 1000
+
+
+@pytest.fixture(scope="module")
+def world(free_port: Callable[[], int]) -> Iterator[EmulatedAccount]:
+    with EmbeddedAws(port=free_port(), timings=Timings(propagation=0)) as aws:
+        aws.deploy(**PARAMETERS)
+        made = EmulatedAccount(aws)
+        for role in ROLES:
+            made.make_role(role)
+            made.put_mapping(TAG, role, role=role)
+        for role in ROLES:
+            eventually(lambda role=role: made.mapping_status(TAG, role, "Published"))  # type: ignore[misc]  # a default binds the loop's
+        yield made
+
+
+def launch(world: EmulatedAccount) -> dict[str, str]:
+    """Launch them all, half for each role; returns the role that the tag of each asks for."""
+    found: dict[str, str] = {}
+    for at, role in enumerate(ROLES):
+        count, tags = (INSTANCES + at) // len(ROLES), [{"Key": TAG, "Value": role}]
+        given: Any = [{"ResourceType": "instance", "Tags": tags}]
+        answer = world.ec2.run_instances(ImageId=IMAGE, MinCount=count, MaxCount=count, TagSpecifications=given)
+        found |= {each["InstanceId"]: role for each in answer["Instances"]}
+    assert len(found) == INSTANCES
+    return found
+
+
+def retag(world: EmulatedAccount, fleet: dict[str, str]) -> dict[str, str]:
+    """Give each the other tag."""
+    other = dict(zip(ROLES, reversed(ROLES), strict=True))
+    for role in ROLES:
+        ids = [instance for instance, former in fleet.items() if former == role]
+        for some in batched(ids, TAGGED_AT_ONCE, strict=False):
+            world.ec2.create_tags(Resources=list(some), Tags=[{"Key": TAG, "Value": other[role]}])
+    return {instance: other[role] for instance, role in fleet.items()}
+
+
+def carried(world: EmulatedAccount) -> list[tuple[str, Shown]]:
+    """What EC2 shows of all instances; one that is changed between two pages is on both."""
+    pages = world.ec2.get_paginator("describe_iam_instance_profile_associations").paginate(
+        Filters=[{"Name": "state", "Values": ["associating", "associated"]}], PaginationConfig={"PageSize": 1000}
+    )
+    return [
+        (row["InstanceId"], Shown(row["AssociationId"], _name(row["IamInstanceProfile"]["Arn"]), row["State"]))
+        for page in pages
+        for row in page["IamInstanceProfileAssociations"]
+    ]
+
+
+def _name(arn: str) -> str:
+    return arn.rsplit("/", 1)[-1]
+
+
+def converged(world: EmulatedAccount, fleet: dict[str, str], what: str) -> dict[str, Shown]:
+    """What EC2 shows once each instance carries the role of its tag."""
+    began = time.monotonic()
+
+    def look() -> dict[str, Shown] | None:
+        seen = dict(carried(world))
+        roles = {instance: each.profile for instance, each in seen.items() if each.state == "associated"}
+        return seen if roles == fleet else None
+
+    found = eventually(look, SECONDS)
+    took = time.monotonic() - began
+    print(f"{what} {len(fleet):,} instances in {took:.0f} s, {len(fleet) / took:.1f} a second")  # noqa: T201  # shown in the run's output
+    return found
+
+
+def test_a_fleet_launched_and_retagged_at_once_gets_its_roles_by_one_change_each_and_nothing_is_lost(
+    world: EmulatedAccount, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queues = Queues(world, tries=8)
+    with capsys.disabled():
+        print()  # noqa: T201  # the same
+        fleet = launch(world)
+        first = converged(world, fleet, "attached")
+        fleet = retag(world, fleet)
+        second = converged(world, fleet, "replaced")
+        queues.settle(SECONDS)
+        # Nothing that was still in a queue, or followed a change, changed any of it.
+        assert sorted(carried(world), key=itemgetter(0)) == sorted(second.items())
+        counts = world.aws.message_counts()
+        print(f"messages: {counts[queues.arn(queues.work)]}")  # noqa: T201  # the same
+
+    assert queues.letters() == []
+    ended = {arn: {what: each.get(what, 0) for what in ("dead", "expired", "lost")} for arn, each in counts.items()}
+    assert all(not any(each.values()) for each in ended.values()), ended
+    work = counts[queues.arn(queues.work)]
+    assert work["sent"] == work["deleted"], "each message was done"
+
+    store, odd = Store(world.dynamodb, world.state_table), Counter[str]()
+    for instance in fleet:
+        key = InstanceKey(world.account, REGION, instance)
+        made = [(each["decision"]["action"], each["answer"]["association-id"]) for each in changes_of(store, key)]
+        if made != [("Replace", second[instance].association_id), ("Attach", first[instance].association_id)]:
+            odd[f"{instance}: {made}"] += 1
+        odd.update(
+            f"{instance}: {each['outcome']}"
+            for each in store.history(layout.instance_pk(key))
+            if each.get("outcome", DONE) != DONE
+        )
+    assert not odd, f"one attach and one replace each: {dict(odd.most_common(5))}"
