@@ -43,7 +43,6 @@ PLUMBING = {
     "logs:CreateLogStream",
     "logs:PutLogEvents",
     "sqs:DeleteMessage",
-    "sqs:GetQueueAttributes",
     "sqs:ReceiveMessage",
 }
 FUNCTION_ROLES = ("OnInstanceEventRole", "OnRetryRole", "OnMappingChangeRole", "OnScheduleRole", "OnStateChangeRole")
