@@ -11,6 +11,7 @@ from fakes.cloudformation import FakeCloudFormation, change
 from fixtures.terminal import Terminal, lines
 from rolekeeper_cli import deploy, installed, parameter_options, template_parameters
 from rolekeeper_cli.change_set import Event
+from rolekeeper_cli.deployed_stack import ordered
 from rolekeeper_cli.deployment_view import Watcher
 from rolekeeper_cli.stack_parameters import TemplateLoader
 from support.templates import ROOT
@@ -221,6 +222,10 @@ def test_a_newer_version_is_not_replaced_by_an_older_one_unless_told(
     ran = terminal("upgrade", "--yes", "--allow-downgrade")
     assert ran.exit_code == 0
     assert f"version 0.10.0 is deployed, and would be {VERSION}" in ran.stderr
+
+
+def test_versions_are_ordered_by_their_numbers() -> None:
+    assert ordered("0.10.0") > ordered("0.9.2") > ordered("0.9")
 
 
 def test_an_older_version_is_named_and_upgraded(terminal: Terminal, stack: FakeCloudFormation) -> None:
