@@ -175,6 +175,16 @@ def test_guided_asks_for_each_parameter_until_it_is_allowed(terminal: Terminal, 
     assert asked(stack) == {"Mode": "observe", "MaxChangesPerEdit": "40", "LogLevel": "DEBUG"}
 
 
+def test_guided_takes_a_space_for_an_empty_value(terminal: Terminal, stack: FakeCloudFormation) -> None:
+    stack.deployed(AlarmEmail="ops@example.com")
+    stack.changes = [FUNCTION]
+    names = list(template_parameters.PARAMETERS)
+    answers = [" " if name == "AlarmEmail" else "" for name in names]
+    ran = terminal.types("\n".join([*answers, "y"]) + "\n", "deploy", "--guided")
+    assert ran.exit_code == 0, ran.output
+    assert asked(stack) == {"AlarmEmail": ""}
+
+
 @pytest.mark.parametrize("line", [("deploy",), ("upgrade",), ("deploy", "--guided", "--yes")])
 def test_where_nobody_can_be_asked_nothing_begins(
     terminal: Terminal, stack: FakeCloudFormation, line: tuple[str, ...]
@@ -293,6 +303,20 @@ def test_what_cloudformation_refuses_at_once_is_said_in_its_words(
     assert ran.exit_code == 254
     assert "failed with: no" in ran.stderr
     assert stack.calls == ["create_change_set", "delete_change_set"]
+
+
+def test_who_stops_waiting_hears_that_cloudformation_goes_on(terminal: Terminal, stack: FakeCloudFormation) -> None:
+    stack.deployed()
+    stack.changes = [FUNCTION]
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    terminal.meanwhile = stop
+    ran = terminal("deploy", "--yes")
+    assert ran.exit_code == 130
+    assert "CloudFormation goes on" in ran.stderr
+    assert stack.calls == ["create_change_set", "execute_change_set"]
 
 
 def test_what_is_waited_for_long_is_named(capsys: pytest.CaptureFixture[str]) -> None:
