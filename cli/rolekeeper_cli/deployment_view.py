@@ -86,7 +86,11 @@ class Watcher:
 def follow(operation: Operation) -> tuple[str, list[Event]]:
     """Show what happens to the stack until it is over; returns its status and the failures."""
     watcher = Watcher()
-    return operation.follow(watcher.happened, watcher.nothing_new)
+    try:
+        return operation.follow(watcher.happened, watcher.nothing_new)
+    except KeyboardInterrupt:
+        output.say("CloudFormation goes on: it has begun. See: aws cloudformation describe-stack-events")
+        raise
 
 
 def failed(what: str, failures: Iterable[Event], remedy: str) -> ServiceError:

@@ -30,8 +30,9 @@ does, and decides nothing by itself: rows are read and roles are checked by the 
 
 <!-- Made by `python -m rolekeeper_cli.reference`; edit the commands instead. -->
 
-In this repository it is `.venv/bin/rolekeeper`, after any `make` target that sets up. On its own, in a clone:
-`pipx install .`, or without installing it, `uvx --from . rolekeeper`.
+In this repository it is `.venv/bin/rolekeeper`, after any `make` target that sets up. On its own it is the wheel that
+`make wheel` builds in `dist/`: `pipx install` or `uv tool install` it, with the extra `local` for `rolekeeper local`
+and `demo`. What `pipx install .` installs in a clone has the same commands, but nothing to deploy.
 
 Completion of commands, options, files, roles, mappings, statuses and instances, once it is on your `PATH`; a new
 terminal has it:

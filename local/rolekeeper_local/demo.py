@@ -227,7 +227,7 @@ def main(port: int | None = None) -> int:
     except KeyboardInterrupt:
         console.print("stopped; nothing is left running")
         return 130
-    except EmbeddedAwsError as error:
+    except (EmbeddedAwsError, ValueError) as error:
         console.print(str(error), style="red", markup=False)
         return 1
     if timeline.failed:

@@ -2,11 +2,12 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from fixtures.command import COMMAND
 
 pytestmark = pytest.mark.emulator
 
@@ -15,7 +16,7 @@ def test_the_demo_plays_every_step_says_so_and_leaves_nothing_behind(
     free_port: Callable[[], int], tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "rolekeeper_local.demo"],
+        [COMMAND, "demo"],
         env={**os.environ, "ROLEKEEPER_LOCAL_PORT": str(free_port()), "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -19,7 +19,7 @@ def local(port: int | None) -> ExitCode:
     """
     from rolekeeper_local.__main__ import main
 
-    return ExitCode(main(port))
+    return _ended(main(port))
 
 
 @command("demo", "rolekeeper demo")
@@ -31,7 +31,12 @@ def demo(port: int | None) -> ExitCode:
     """
     from rolekeeper_local.demo import main
 
-    return ExitCode(main(port))
+    return _ended(main(port))
+
+
+def _ended(code: int) -> ExitCode:
+    """What a process that ended so says: the emulator's own code may be any."""
+    return {0: ExitCode.DONE, 130: ExitCode.INTERRUPTED}.get(code, ExitCode.NO)
 
 
 COMMANDS = (local, demo)

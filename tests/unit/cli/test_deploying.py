@@ -11,6 +11,7 @@ from fakes.cloudformation import FakeCloudFormation, change
 from fixtures.terminal import Terminal, lines
 from rolekeeper_cli import deploy, installed, parameter_options, template_parameters
 from rolekeeper_cli.change_set import Event
+from rolekeeper_cli.deployed_stack import ordered
 from rolekeeper_cli.deployment_view import Watcher
 from rolekeeper_cli.stack_parameters import TemplateLoader
 from support.templates import ROOT
@@ -174,6 +175,16 @@ def test_guided_asks_for_each_parameter_until_it_is_allowed(terminal: Terminal, 
     assert asked(stack) == {"Mode": "observe", "MaxChangesPerEdit": "40", "LogLevel": "DEBUG"}
 
 
+def test_guided_takes_a_space_for_an_empty_value(terminal: Terminal, stack: FakeCloudFormation) -> None:
+    stack.deployed(AlarmEmail="ops@example.com")
+    stack.changes = [FUNCTION]
+    names = list(template_parameters.PARAMETERS)
+    answers = [" " if name == "AlarmEmail" else "" for name in names]
+    ran = terminal.types("\n".join([*answers, "y"]) + "\n", "deploy", "--guided")
+    assert ran.exit_code == 0, ran.output
+    assert asked(stack) == {"AlarmEmail": ""}
+
+
 @pytest.mark.parametrize("line", [("deploy",), ("upgrade",), ("deploy", "--guided", "--yes")])
 def test_where_nobody_can_be_asked_nothing_begins(
     terminal: Terminal, stack: FakeCloudFormation, line: tuple[str, ...]
@@ -221,6 +232,10 @@ def test_a_newer_version_is_not_replaced_by_an_older_one_unless_told(
     ran = terminal("upgrade", "--yes", "--allow-downgrade")
     assert ran.exit_code == 0
     assert f"version 0.10.0 is deployed, and would be {VERSION}" in ran.stderr
+
+
+def test_versions_are_ordered_by_their_numbers() -> None:
+    assert ordered("0.10.0") > ordered("0.9.2") > ordered("0.9")
 
 
 def test_an_older_version_is_named_and_upgraded(terminal: Terminal, stack: FakeCloudFormation) -> None:
@@ -288,6 +303,20 @@ def test_what_cloudformation_refuses_at_once_is_said_in_its_words(
     assert ran.exit_code == 254
     assert "failed with: no" in ran.stderr
     assert stack.calls == ["create_change_set", "delete_change_set"]
+
+
+def test_who_stops_waiting_hears_that_cloudformation_goes_on(terminal: Terminal, stack: FakeCloudFormation) -> None:
+    stack.deployed()
+    stack.changes = [FUNCTION]
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    terminal.meanwhile = stop
+    ran = terminal("deploy", "--yes")
+    assert ran.exit_code == 130
+    assert "CloudFormation goes on" in ran.stderr
+    assert stack.calls == ["create_change_set", "execute_change_set"]
 
 
 def test_what_is_waited_for_long_is_named(capsys: pytest.CaptureFixture[str]) -> None:
