@@ -9,7 +9,7 @@ from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, same_person
 from rolekeeper.storage import layout
-from rolekeeper_cli import output
+from rolekeeper_cli import known, output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
 from rolekeeper_cli.mapping_rows import MappingRows, Rows
@@ -48,7 +48,7 @@ def carry_out(deployment: Deployment, plan: RowPlan, *, wait: bool) -> ExitCode:
     """
     rows = mapping_rows(deployment)
     written, moved = write(rows, plan)
-    code = tell(judgements(deployment, rows, written)) if wait else ExitCode.DONE
+    code = tell(judgements(deployment, rows, written), deployment) if wait else ExitCode.DONE
     if moved:
         raise MovedError(moved, len(written))
     return code
@@ -125,7 +125,7 @@ def approve_held(deployment: Deployment, held: Mapping[MappingKey, int], *, wait
             if "approve" not in row or number_in(row, "held_revision") not in {0, held[key]}
         }
 
-    return tell(wait_until_judged(deployment, list(held), look))
+    return tell(wait_until_judged(deployment, list(held), look), deployment)
 
 
 def wait_until_judged(deployment: Deployment, keys: Sequence[MappingKey], look: Callable[[], Rows]) -> Rows:
@@ -159,7 +159,7 @@ def _no_verdict(missing: Sequence[MappingKey]) -> WaitTimeoutError:
     )
 
 
-def tell(judged: Rows) -> ExitCode:
+def tell(judged: Rows, deployment: Deployment) -> ExitCode:
     """Say what Rolekeeper made of the rows; of those that serve as written, only that they do."""
     bad = {key: row for key, row in judged.items() if row and said(row, "status") not in GOOD}
     for key, row in sorted(bad.items(), key=lambda each: each[0]):
@@ -167,6 +167,8 @@ def tell(judged: Rows) -> ExitCode:
         output.bad([told])
         if said(row, "status") == Status.HELD:
             output.say(f"  rolekeeper mapping approve {key} publishes it")
+        if said(row, "status") == Status.REJECTED and (meant := known.role_meant(deployment, said(row, "role"))):
+            output.say(f"  did you mean {meant}? rolekeeper mapping set {key} role={meant}")
     if bad:
         return ExitCode.NO
     if judged:

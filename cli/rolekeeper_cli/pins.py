@@ -12,7 +12,7 @@ from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.settings import Ownership
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Snapshot
-from rolekeeper_cli import output, prompts, render
+from rolekeeper_cli import known, output, prompts, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
 from rolekeeper_cli.instances import find_instance, shows, title
@@ -142,7 +142,8 @@ def _profile_of(deployment: Deployment, wish: Wish) -> str:
     check = roles.check(spec)
     if check.problem:
         what, _, remedy = check.problem.partition("; ")
-        raise CommandError(what, remedy or "nothing was changed")
+        meant = known.role_meant(deployment, wish.role)
+        raise CommandError(what, f"did you mean {meant}?" if meant else remedy or "nothing was changed")
     if check.note:
         output.warn(f"role '{wish.role}': {check.note}")
     return check.profile_arn
