@@ -198,7 +198,7 @@ def _write_rows(deployment: Deployment, proposed: Proposal) -> None:
     if moved:
         raise MovedError(moved, len(written))
     to_approve = {each.key for each in proposed.edits if each.status is Status.HELD}
-    code = tell({key: row for key, row in judged.items() if key not in to_approve})
+    code = tell({key: row for key, row in judged.items() if key not in to_approve}, deployment)
     numbers = {key: number_in(row, "held_revision") for key, row in rows.some(to_approve).items()}
     # One that isn't held after all, as the fleet grew, is served already.
     held = {key: number for key, number in numbers.items() if number}

@@ -6,7 +6,6 @@ shows what would change, and asks.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -21,6 +20,7 @@ from rolekeeper_cli.deployment_view import failed, follow, show, tell
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode, UsageError
 from rolekeeper_cli.parameter_options import option_of
 from rolekeeper_cli.stack_parameters import Parameters, declared, is_allowed, merged
+from rolekeeper_cli.suggest import near
 
 # The layer is megabytes; and CloudFormation takes its time to answer.
 PATIENT = Config(connect_timeout=5, read_timeout=60)
@@ -115,8 +115,14 @@ def _check(known: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, str]
 def _meant(value: str, parameter: Mapping[str, Any]) -> str | None:
     """What is allowed and near to what was given."""
     allowed = [str(each) for each in parameter.get("AllowedValues", ())]
-    near = [*get_close_matches(value.lower(), allowed, n=1), *get_close_matches(value, allowed, n=1)]
-    tried = [*near, f"/{value.strip('/')}/", f"rate({value})", value.lower(), value.upper(), value.strip()]
+    tried = [
+        *near(value, allowed),
+        f"/{value.strip('/')}/",
+        f"rate({value})",
+        value.lower(),
+        value.upper(),
+        value.strip(),
+    ]
     return next((each for each in tried if is_allowed(each, parameter)), None)
 
 

@@ -9,7 +9,7 @@ from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, same_person
 from rolekeeper.storage import layout
-from rolekeeper_cli import output
+from rolekeeper_cli import known, output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
 from rolekeeper_cli.follow import follow_mappings
@@ -55,7 +55,7 @@ def carry_out(deployment: Deployment, plan: RowPlan, *, wait: bool | None) -> Ex
     rows = mapping_rows(deployment)
     written, moved = write(rows, plan)
     deletes = frozenset(each.key for each in written if each.kind == "deleted")
-    code = ExitCode.DONE if wait is False else tell(judgements(deployment, rows, written), deletes)
+    code = ExitCode.DONE if wait is False else tell(judgements(deployment, rows, written), deployment, deletes)
     if moved:
         raise MovedError(moved, len(written))
     if wait and code is ExitCode.DONE:
@@ -134,7 +134,7 @@ def approve_held(deployment: Deployment, held: Mapping[MappingKey, int], *, wait
             if "approve" not in row or number_in(row, "held_revision") not in {0, held[key]}
         }
 
-    code = tell(_approved(deployment, held, wait_until_judged(deployment, list(held), look)))
+    code = tell(_approved(deployment, held, wait_until_judged(deployment, list(held), look)), deployment)
     return follow_mappings(deployment, list(held)) if wait and code is ExitCode.DONE else code
 
 
@@ -179,7 +179,7 @@ def _no_verdict(missing: Sequence[MappingKey]) -> WaitTimeoutError:
     )
 
 
-def tell(judged: Rows, deletes: frozenset[MappingKey] = frozenset()) -> ExitCode:
+def tell(judged: Rows, deployment: Deployment, deletes: frozenset[MappingKey] = frozenset()) -> ExitCode:
     """Say the verdicts on rows; of those that are published as written, only that they are. `deletes` were to go."""
     bad = {key: row for key, row in judged.items() if row and said(row, "status") not in GOOD}
     for key, row in sorted(bad.items(), key=lambda each: each[0]):
@@ -188,6 +188,8 @@ def tell(judged: Rows, deletes: frozenset[MappingKey] = frozenset()) -> ExitCode
         if said(row, "status") == Status.HELD:
             output.say(f"  rolekeeper mapping approve {key} {'deletes' if key in deletes else 'publishes'} it")
             output.say(f"  rolekeeper mapping discard {key} drops that, and changes nothing")
+        if said(row, "status") == Status.REJECTED and (meant := known.role_meant(deployment, said(row, "role"))):
+            output.say(f"  did you mean {meant}? rolekeeper mapping set {key} role={meant}")
     if bad:
         return ExitCode.NO
     gone = sum(not row for row in judged.values())

@@ -39,6 +39,11 @@ def title(instance: Instance) -> str:
     return f"{instance.key.id} ({one_line(name)})" if name else instance.key.id
 
 
+def starts(instance: Instance) -> str:
+    """The command that starts it."""
+    return f"aws ec2 start-instances --instance-ids {instance.key.id}"
+
+
 def shows(association: Association | None, profile_arn: str) -> bool:
     """Whether EC2 shows that an instance carries this profile, or none where that is empty, and is done with it."""
     if not profile_arn or association is None:

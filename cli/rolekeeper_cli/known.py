@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from rolekeeper.aws.errors import AccessDeniedError, classified
 from rolekeeper.model.mapping import NO_ROLE, MappingKey
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.edits import mapping_rows
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.suggest import did_you_mean
+from rolekeeper_cli.suggest import did_you_mean, near
 
 
 def path_roles(deployment: Deployment) -> list[str]:
@@ -25,9 +24,9 @@ def path_roles(deployment: Deployment) -> list[str]:
 
 
 def role_meant(deployment: Deployment, name: str) -> str:
-    """Which role may be meant by a name that no role under the path has; empty where none is near, or it is one."""
+    """The role under the path that a name which is none may mean; empty where none is near, or the name is one."""
     roles = path_roles(deployment)
-    return "" if name in {*roles, NO_ROLE} else did_you_mean(name, roles)
+    return "" if name in {*roles, NO_ROLE} else next(iter(near(name, roles)), "")
 
 
 def is_known_role(deployment: Deployment, name: str) -> bool:
@@ -52,9 +51,15 @@ def require_mapping(deployment: Deployment, key: MappingKey) -> None:
     Raises:
         UsageError: it is none.
     """
-    if deployment.app.table.get_row(key) is not None:
-        return
+    from rolekeeper_cli.edits import mapping_rows  # which tells which role was meant, and so imports this
+
     published = deployment.app.state.read([], [key]).published.get(key)
-    if published is None or published.deleted:
-        meant = did_you_mean(str(key), map(str, mapping_rows(deployment).all()))
+    if published and not published.deleted:
+        return
+    try:
+        rows = mapping_rows(deployment).all()
+    except AccessDeniedError:
+        rows = {}
+    if key not in rows:
+        meant = did_you_mean(str(key), map(str, rows))
         raise UsageError(f"there is no mapping {key}", f"{meant} See: rolekeeper mapping ls".lstrip())

@@ -13,16 +13,23 @@ from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.settings import Ownership
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Snapshot
-from rolekeeper_cli import output, preview, prompts, render
+from rolekeeper_cli import known, output, preview, prompts, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
 from rolekeeper_cli.fleet import Enforced, Seen
-from rolekeeper_cli.instances import find_instance, shows, title
+from rolekeeper_cli.instances import find_instance, shows, starts, title
 from rolekeeper_cli.progress import Progress
 
 _POLL_SECONDS = 0.5
 # What can come now comes in seconds; what has to be waited for, as long as the AWS CLI's waiters wait.
 _PATIENCE_SECONDS, _LONG_PATIENCE_SECONDS = 60, 600
+# What ends each reason for which nothing is changed.
+_ENDS = {
+    "paused": "rolekeeper resume",
+    "observed": "rolekeeper mode enforce",
+    "unswept": "rolekeeper sweep",
+    "control-unclear": "rolekeeper mode enforce",
+}
 # A pin that expired is kept for a week, to be looked at.
 _PIN_KEPT = timedelta(days=7)
 
@@ -96,6 +103,8 @@ def pin(  # noqa: PLR0913  # how it is asked and waited for are options of the c
         output.say(later)
     if wait is None:
         wait = not later or prompts.offer("Wait for it?")
+    if wait and later:
+        output.say(_meanwhile(instance, snapshot, deployment))
     if wait:
         _wait(deployment, instance, made, _LONG_PATIENCE_SECONDS if later else _PATIENCE_SECONDS)
     return ExitCode.DONE
@@ -157,7 +166,8 @@ def _profile_of(deployment: Deployment, wish: Wish) -> str:
     check = roles.check(spec)
     if check.problem:
         what, _, remedy = check.problem.partition("; ")
-        raise CommandError(what, remedy or "nothing was changed")
+        meant = known.role_meant(deployment, wish.role)
+        raise CommandError(what, f"did you mean {meant}?" if meant else remedy or "nothing was changed")
     if check.note:
         output.warn(f"role '{wish.role}': {check.note}")
     return check.profile_arn
@@ -195,9 +205,20 @@ def _what_delays(
     if replaces and instance.state is InstanceState.STOPPED:
         return (
             f"The instance is stopped, and EC2 replaces the role of a running one only: it is done when it starts "
-            f"(aws ec2 start-instances --instance-ids {instance.key.id})."
+            f"({starts(instance)})."
         )
     return ""
+
+
+def _meanwhile(instance: Instance, snapshot: Snapshot, deployment: Deployment) -> str:
+    """How long this terminal waits, and what a person types in another one to have it done."""
+    command = ""
+    if withheld := snapshot.control.withholds(deployment.settings.mode):
+        command = _ENDS[withheld.code]
+    elif instance.state is InstanceState.STOPPED:
+        command = starts(instance)
+    do = f" To have it done, type in another terminal: {command}" if command else ""
+    return f"Waiting, at most {_LONG_PATIENCE_SECONDS // 60} minutes; Ctrl-C ends the wait, and the pin stays.{do}"
 
 
 def _wait(deployment: Deployment, instance: Instance, made: Pin, patience: int) -> None:

@@ -5,6 +5,8 @@ import click
 from rolekeeper_cli import output
 from rolekeeper_cli.errors import CommandError, UsageError
 
+_CASE = "upper and lower case count"
+
 
 class DeclinedError(CommandError):
     """The person said no."""
@@ -50,7 +52,7 @@ def require_word(word: str, given: str | None) -> None:
         UsageError: another word was given, or none and there is no terminal.
     """
     if given not in {None, word}:
-        raise UsageError(f"--confirm is {given!r}", f"give --confirm {word}")
+        raise UsageError(f"--confirm is {given!r}", f"give --confirm {word}; {_CASE}")
     if given is None and not output.is_terminal():
         raise UsageError("there is no terminal to ask on", f"give --confirm {word}")
 
@@ -62,6 +64,11 @@ def confirm_word(word: str, question: str, given: str | None) -> None:
         DeclinedError: something else was typed.
     """
     if given is None:
-        ask = output.printable(f"{question} Type {word} to go on")
-        if click.prompt(ask, err=True, default="", show_default=False) != word:
+        ask = output.printable(f"{question} Type {word} to go on ({_CASE})")
+        typed = click.prompt(ask, err=True, default="", show_default=False)
+        if typed != word and typed.casefold() == word.casefold():
+            raise CommandError(
+                f"nothing was changed: {typed!r} isn't {word!r}, as {_CASE}", "run it again, and type that"
+            )
+        if typed != word:
             raise DeclinedError

@@ -44,7 +44,7 @@ terminal has it:
 Names come from a file under `~/.cache/rolekeeper` (or `XDG_CACHE_HOME`) that only you can read, one for each profile,
 Region, endpoint and stack. No prompt waits for AWS: where the file is older than a minute, a process in the
 background fills it anew, and the next Tab has the names. Without credentials nothing is offered, and nothing is said.
-What a shell could run, as `$(…)` in somebody's tag, is never offered.
+What a shell could run, as `$(…)` in a tag, is never offered.
 
 What holds for all commands:
 

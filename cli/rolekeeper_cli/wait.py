@@ -2,13 +2,13 @@
 
 from functools import cache
 
-from rolekeeper.model.instance import Association, AssociationState
+from rolekeeper.model.instance import Association, AssociationState, InstanceState
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli import known, output, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode, WaitTimeoutError
 from rolekeeper_cli.fleet import profile_name
-from rolekeeper_cli.instances import find_instance, title
+from rolekeeper_cli.instances import find_instance, starts, title
 from rolekeeper_cli.progress import Progress
 
 
@@ -40,6 +40,13 @@ def wait(deployment: Deployment, text: str, role: str, every: float, attempts: i
             return role == NO_ROLE
         return shown.state is AssociationState.ASSOCIATED and role_in(shown.profile_arn) == role
 
+    if instance.state is InstanceState.STOPPED and role != NO_ROLE:
+        carried = deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)
+        if carried and not came(carried):
+            output.say(
+                "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
+                f"when_stopped=swap. To have it done, type in another terminal: {starts(instance)}"
+            )
     looks = 1
     with Progress(attempts, "looks at EC2") as progress:
         while not came(shown := deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)):

@@ -120,7 +120,8 @@ def test_a_role_that_only_lambda_can_assume(rolekeeper: Command, deployed: Emula
     with a_role_for_lambda(deployed) as role:
         [found] = findings(rolekeeper, "roles")
         assert (found["level"], found["what"]) == ("warn", f"EC2 can't assume role {role}; no mapping gives it")
-        assert found["remedy"].startswith(f"aws iam update-assume-role-policy --role-name {role} ")
+        assert "make it anew outside /rolekeeper/" in found["remedy"]
+        assert "update-assume-role-policy" not in found["remedy"]
         # A mapping to it is rejected, and then somebody waits for it.
         deployed.put_mapping("doctor", "a", role=role)
         try:
@@ -130,6 +131,7 @@ def test_a_role_that_only_lambda_can_assume(rolekeeper: Command, deployed: Emula
                 "fail",
                 f"EC2 can't assume role {role}, which doctor=a is to give",
             )
+            assert found["remedy"].startswith(f"aws iam update-assume-role-policy --role-name {role} ")
             assert any("doctor=a is Rejected" in each["what"] for each in findings(rolekeeper, "mappings", code=1))
         finally:
             deployed.delete_mapping("doctor", "a")

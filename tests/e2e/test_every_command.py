@@ -206,9 +206,10 @@ def test_watch_shows_decisions_as_they_happen(rolekeeper: Command, deployed: Emu
             assert watching.wait(20) == 130
         finally:
             watching.kill()
-    head, *rows = rolekeeper("watch", "--instance", instance, "--since", "10m", "--for", "1s").stdout.splitlines()
-    assert head.split() == ["AT", "INSTANCE", "CAUSE", "DECIDED", "FROM", "TO", "ANSWER", "REASON"]
-    assert any("Attach (unoccupied)" in row and shown.association_id in row for row in rows)
+    line = ("watch", "--instance", instance, "--since", "10m", "--for", "1s", "-o", "wide")
+    head, *rows = rolekeeper(*line).stdout.splitlines()
+    assert head.split()[:8] == ["AT", "INSTANCE", "ACTION", "FROM", "TO", "CODE", "MAPPING", "ANSWER"]
+    assert any({"Attach", "unoccupied", shown.association_id} <= set(row.split()) for row in rows)
 
 
 def test_what_lies_in_the_dead_letter_queue_is_shown_sent_again_and_done(

@@ -1,13 +1,16 @@
 """The lab (docs/lab.md) is typed as it stands; after each step EC2 is asked whether what the page says is so."""
 
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fixtures.command import Command
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import EmbeddedAws
-from support.pages import Shell, bash_blocks
-from support.waiting import stays
+from support.pages import Shell, bash_blocks, text_blocks
+from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator
 
@@ -103,3 +106,66 @@ def test_the_lab_comes_true(lab: _Lab) -> None:
     assert lab.has_ended()
     assert [ec2.mapping("job", role) for role in ("reader", "writer")] == [{}, {}]
     assert all(ec2.state(each) in {"shutting-down", "terminated"} for each in everyone)
+
+
+# ---- what the page shows of questions ----
+
+
+@pytest.fixture
+def rolekeeper(deployed: EmulatedAccount) -> Command:
+    return Command(deployed.aws.env)
+
+
+@pytest.fixture
+def stopped(deployed: EmulatedAccount, rolekeeper: Command) -> Iterator[str]:
+    """An instance as the page has it in exercise 2: stopped, with a role that was given by hand."""
+    made = deployed.launch("lab-by-hand")
+    eventually(lambda: deployed.state(made) == "running")
+    rolekeeper("attach", made, "s3-read")
+    deployed.ec2.stop_instances(InstanceIds=[made])
+    eventually(lambda: deployed.state(made) == "stopped")
+    yield made
+    deployed.ec2.terminate_instances(InstanceIds=[made])
+
+
+def shown_on_the_page(instance: str) -> list[str]:
+    """What the page says that a terminal shows, with this instance and its role."""
+    blocks = [each.strip().replace("i-0123456789abcdef0", instance) for each in text_blocks("docs/lab.md")]
+    return [each.replace("carries writer", "carries s3-write") for each in blocks]
+
+
+def test_the_page_shows_what_is_asked_of_a_stopped_instance(
+    rolekeeper: Command, deployed: EmulatedAccount, stopped: str
+) -> None:
+    question, waiting, word = shown_on_the_page(stopped)
+    said = rolekeeper.types("n", "replace", stopped, "s3-write").replace("\r", "")
+    assert question in said
+    assert waiting not in said
+    assert deployed.carries(stopped, "s3-read"), "it is kept until the start"
+
+    # Who answers y is told what to do meanwhile, and it is done then.
+    with ThreadPoolExecutor() as other_terminal:
+        typed = other_terminal.submit(rolekeeper.types, "y", "replace", stopped, "s3-write", "--reason", "waits")
+        eventually(lambda: (rolekeeper.json("explain", stopped)["pin"] or {})["claimed_reason"] == "waits", 60)
+        assert not typed.done()
+        command = waiting.rpartition("another terminal: ")[2].split()
+        assert command == ["aws", "ec2", "start-instances", "--instance-ids", stopped]
+        deployed.ec2.start_instances(InstanceIds=[stopped])
+        said = typed.result(120).replace("\r", "")
+    assert question in said
+    assert waiting in said
+    assert "EC2 shows s3-write on it." in said
+    assert deployed.carries(stopped, "s3-write")
+
+    # The word, with its case.
+    said = rolekeeper.types("detach", "detach", stopped, code=1)
+    assert word in said
+    assert "'detach' isn't 'Detach', as upper and lower case count" in said
+    assert deployed.carries(stopped, "s3-write")
+    assert word in rolekeeper.types("Detach", "detach", stopped)
+    eventually(lambda: deployed.shown(stopped) is None)
+
+
+def test_waiting_for_a_stopped_instance_says_what_starts_it(rolekeeper: Command, stopped: str) -> None:
+    said = rolekeeper("wait", stopped, "--role", "s3-write", "--every", "1", "--attempts", "1", code=255).stderr
+    assert f"type in another terminal: aws ec2 start-instances --instance-ids {stopped}" in said

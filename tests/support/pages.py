@@ -14,6 +14,11 @@ def bash_blocks(page: str) -> list[str]:
     return re.findall(r"^```bash\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
+def text_blocks(page: str) -> list[str]:
+    """A page's blocks that show what a terminal says, in order."""
+    return re.findall(r"^```text\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
 class Shell:
     """Runs a block as the same terminal would: what one sets, the next still knows."""
 

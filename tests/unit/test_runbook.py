@@ -122,11 +122,11 @@ def test_each_rolekeeper_command_is_one_that_there_is(page: Path) -> None:
         node: click.Command = cli
         path = "rolekeeper"
         while isinstance(node, click.Group):
-            found = node.get_command(click.Context(node), words[0])
+            found = node.get_command(click.Context(node, **cli.context_settings), words[0])
             assert found is not None, call
             node, path, words = found, f"{path} {words[0]}", words[1:]
         if words:
-            node.make_context(path, words).close()
+            node.make_context(path, words, **cli.context_settings).close()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

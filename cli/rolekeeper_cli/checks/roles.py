@@ -14,14 +14,16 @@ from rolekeeper_cli.findings import Findings, fail, several, warn
 
 def roles(deployment: DoctorDeployment) -> Findings:
     """Roles under the path that EC2 can't assume."""
-    found = deployment.path_roles
+    found, path = deployment.path_roles, deployment.settings.role_path
     for each in found:
-        if trust_problem(each.trust):
-            users = deployment.role_users.get(each.name, ())
-            given = f", which {several(users)} is to give" if users else "; no mapping gives it"
-            what = f"EC2 can't assume role {each.name}{given}"
-            yield (fail if users else warn)(what, _retrust(each.name, each.trust))
-    where = f"under {deployment.settings.role_path}"
+        if not trust_problem(each.trust):
+            continue
+        what = f"EC2 can't assume role {each.name}"
+        if users := deployment.role_users.get(each.name, ()):
+            yield fail(f"{what}, which {several(users)} is to give", _retrust(each.name, each.trust))
+        else:
+            yield warn(f"{what}; no mapping gives it", _make_anew(each.name, path))
+    where = f"under {path}"
     return f"EC2 can assume all roles {where}: {len(found):,}" if found else f"there are no roles {where} yet"
 
 
@@ -50,6 +52,15 @@ def profiles(deployment: DoctorDeployment) -> Findings:
         elif users:
             yield warn(f"{what}; Rolekeeper makes it when it next looks at {several(users)}, in enforce", remedy)
     return "every role that EC2 can assume has its instance profile, or gets it with its first mapping"
+
+
+def _make_anew(name: str, path: str) -> str:
+    """What to do with a role that isn't for EC2: it must not be made one that a tag could give."""
+    return (
+        f"it isn't for instances: make it anew outside {path} (aws iam create-role --path / --role-name NEW_NAME …), "
+        f"give its users the new ARN, and delete it here (aws iam delete-role --role-name {name}); a role can't be "
+        f"moved. If instances are to carry it after all, write its mapping, then look again"
+    )
 
 
 def _retrust(name: str, trust: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ agree on which.)
 
 import re
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from typing import Any
 
 import yaml
@@ -17,6 +16,7 @@ from rolekeeper.mappings.rows.columns import Column
 from rolekeeper.model import escaped
 from rolekeeper_cli.files.entry import FILE_COLUMNS, Entry, FileError
 from rolekeeper_cli.files.text_cells import Attribute
+from rolekeeper_cli.suggest import near
 
 TOP = "mappings"
 # In C where libyaml is there; the same otherwise.
@@ -85,7 +85,7 @@ def _rows(top: yaml.Node, name: str) -> list[yaml.Node]:
     found: list[yaml.Node] | None = None
     for key, value in top.value:
         if key.value != TOP:
-            close = get_close_matches(str(key.value), [TOP], n=1)
+            close = near(str(key.value), [TOP])
             meant = f"; did you mean {TOP}?" if close else ""
             raise FileError(f"{name}:{_line(key)}: {quote(str(key.value))} is unknown here{meant}", form)
         if found is not None:

@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from rolekeeper.aws.iam import Role
@@ -11,6 +10,7 @@ from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.roles import views
 from rolekeeper_cli.roles.views import DAYS
+from rolekeeper_cli.suggest import did_you_mean
 
 HEAD = ("role", "instances", "maps", "last used", "broad", "may use")
 _WIDTH = 79
@@ -55,8 +55,7 @@ def _named(deployment: DoctorDeployment, names: Iterable[str]) -> list[Role]:
     there = {each.name: each for each in deployment.path_roles}
     for each in names:
         if each not in there:
-            near = get_close_matches(each, there, n=3)
-            remedy = f"did you mean {', '.join(near)}?" if near else "see: rolekeeper roles"
+            remedy = did_you_mean(each, there) or "see: rolekeeper roles"
             raise UsageError(f"there is no role {each} under {deployment.settings.role_path}", remedy)
     return [there[each] for each in dict.fromkeys(names)]
 

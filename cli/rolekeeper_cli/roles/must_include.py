@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from rolekeeper.aws.iam import Document, Policies
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper.permissions.compare import as_many, lacking
 from rolekeeper.permissions.policies import Permissions, TooManyRulesError, permissions
-from rolekeeper_cli import output, render
+from rolekeeper_cli import render
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.roles.last_accessed import why
+from rolekeeper_cli.tables import Column, Layout
 
-HEAD = ("role", "mappings", "includes it", "lacks")
 # What a table says of what a role lacks, and of the mappings that give it, in characters and by number.
 _WORDS, _NAMED = 200, 2
 
@@ -52,14 +52,14 @@ def must_include(deployment: DoctorDeployment, policy: str) -> ExitCode:
     wanted = _permissions(document(deployment, policy), policy)
     with Progress(None, "roles read") as progress:
         found = list(progress.over(answers(deployment, wanted)))
-    render.show_rows(HEAD, [each.document() for each in found], _cells)
     lacking_ = sum(bool(each.lacks) for each in found)
     unknown = sum(bool(each.because) for each in found)
-    if not found:
-        output.say("No mapping gives a role.")
-    else:
-        told = f"{len(found) - lacking_ - unknown:,} of {len(found):,} mapped roles include {policy}"
-        output.say(f"{told}; {lacking_:,} lack some of it{f', {unknown:,} unknown' if unknown else ''}.")
+    told = (
+        f"{len(found) - lacking_ - unknown:,} of {len(found):,} mapped roles include {policy}; "
+        f"{lacking_:,} lack some of it{f', {unknown:,} unknown' if unknown else ''}."
+    )
+    documents = [each.document() for each in found]
+    render.show_list(LAYOUT, documents, empty=lambda: "No mapping gives a role.", total=lambda: told)
     return ExitCode.NO if lacking_ or unknown else ExitCode.DONE
 
 
@@ -140,8 +140,21 @@ def _permissions(document: Document, policy: str) -> Permissions:
     return wanted
 
 
-def _cells(row: Mapping[str, Any]) -> Sequence[object]:
+def _mappings(row: Mapping[str, Any]) -> str:
     more = f" and {len(row['mappings']) - _NAMED} more" if len(row["mappings"]) > _NAMED else ""
-    said = "unknown" if row["includes"] is None else "yes" if row["includes"] else "no"
-    lacks = row["unknown_because"] or as_many("", row["lacks"], _WORDS).strip()
-    return [row["role"], ", ".join(row["mappings"][:_NAMED]) + more, said, lacks]
+    return ", ".join(row["mappings"][:_NAMED]) + more
+
+
+def _includes(row: Mapping[str, Any]) -> str:
+    return "unknown" if row["includes"] is None else "yes" if row["includes"] else "no"
+
+
+def _lacks(row: Mapping[str, Any]) -> str:
+    return row["unknown_because"] or as_many("", row["lacks"], _WORDS).strip()
+
+
+LAYOUT = Layout(
+    (Column("role"), Column("mappings", _mappings, folds=True), Column("includes it", _includes)),
+    note=_lacks,
+    note_name="lacks",
+)

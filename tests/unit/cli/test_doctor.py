@@ -408,10 +408,24 @@ def test_a_dead_letter(finds: Finds, desk: MappingsFixture, terminal: Terminal) 
 
 
 def test_a_role_that_only_lambda_can_assume(finds: Finds, desk: MappingsFixture) -> None:
-    desk.role("web", trust=TRUSTS_LAMBDA)
+    """What no mapping gives isn't for instances; trusting EC2 would hand a Lambda function's role to a tag."""
+    desk.role("web", trust=TRUSTS_LAMBDA, profile=False)
     desk.role("elsewhere", path="/", trust=TRUSTS_LAMBDA)
     level, what, remedy = only(finds("roles"))
     assert (level, what) == ("warn", "EC2 can't assume role web; no mapping gives it")
+    assert "make it anew outside /rolekeeper/ (aws iam create-role --path / --role-name NEW_NAME …)" in remedy
+    assert "update-assume-role-policy" not in remedy
+    desk.iam.create_role(RoleName="web-2", Path="/", AssumeRolePolicyDocument=json.dumps(TRUSTS_LAMBDA))
+    assert "aws iam delete-role --role-name web)" in remedy
+    desk.iam.delete_role(RoleName="web")
+    assert only(finds("roles"))[0] == "ok"
+
+
+def test_a_role_that_a_mapping_gives_and_only_lambda_can_assume(finds: Finds, desk: MappingsFixture) -> None:
+    desk.role("web", trust=TRUSTS_LAMBDA)
+    desk.put("workload=web", role="web")
+    level, what, remedy = only(finds("roles"))
+    assert (level, what) == ("fail", "EC2 can't assume role web, which workload=web is to give")
     *command, document = shlex.split(remedy)
     assert command == ["aws", "iam", "update-assume-role-policy", "--role-name", "web", "--policy-document"]
     desk.retrust("web", json.loads(document))
@@ -437,6 +451,7 @@ def test_a_role_that_denies_ec2(finds: Finds, desk: MappingsFixture) -> None:
     trust: Any = json.loads(json.dumps(TRUSTS_EC2))
     trust["Statement"].append({**trust["Statement"][0], "Effect": "Deny"})
     desk.role("web", trust=trust)
+    desk.put("workload=web", role="web")
     assert only(finds("roles"))[2].startswith(
         "a statement of its trust policy denies EC2 sts:AssumeRole; take that out"
     )

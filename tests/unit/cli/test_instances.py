@@ -301,6 +301,15 @@ def test_it_waits_for_a_role_in_a_profile_of_another_name_and_for_none(
     assert terminal("wait", bare, "--role", "NONE").stdout == f"{bare} carries no role.\n"
 
 
+def test_a_stopped_instance_is_told_with_what_starts_it(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.stopped(profile="web")
+    ran = terminal("wait", one, "--role", "db", "--attempts", "1")
+    assert ran.exit_code == 255
+    assert f"type in another terminal: aws ec2 start-instances --instance-ids {one}\n" in ran.stderr
+    for role in ("web", "NONE"):
+        assert "another terminal" not in terminal("wait", one, "--role", role, "--attempts", "1").stderr
+
+
 def test_after_so_many_looks_it_gives_up_with_255(terminal: Terminal, desk: MappingsFixture) -> None:
     one = desk.world.running(profile="theirs")
     began = desk.world.clock.now()

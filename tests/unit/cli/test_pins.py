@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -108,8 +109,11 @@ def test_detach_asks_for_the_word(terminal: Terminal, desk: MappingsFixture) -> 
     instance = desk.world.running(profile="web")
     ran = terminal.types("detach\n", "detach", instance)
     assert ran.exit_code == 1
-    assert f"{instance} carries web. Type Detach to go on" in ran.stderr
+    assert f"{instance} carries web. Type Detach to go on (upper and lower case count)" in ran.stderr
+    assert "nothing was changed: 'detach' isn't 'Detach', as upper and lower case count\n" in ran.stderr
     assert pin_of(desk, instance) is None
+    ran = terminal.types("no\n", "detach", instance)
+    assert (ran.exit_code, ran.stderr.endswith("nothing was changed\n  run it again when you want it\n")) == (1, True)
 
     association = desk.world.association(instance)
     assert association
@@ -126,6 +130,7 @@ def test_without_a_terminal_detach_needs_the_word_at_once(terminal: Terminal, de
     for arguments in ((), ("--confirm", "yes")):
         ran = terminal("detach", instance, *arguments)
         assert (ran.exit_code, "give --confirm Detach" in ran.stderr) == (252, True)
+    assert "give --confirm Detach; upper and lower case count" in terminal("detach", instance, "--confirm", "d").stderr
     assert desk.world.calls.made == []
     assert terminal("detach", instance, "--confirm", "Detach", "--for", "30m", "--no-wait").exit_code == 0
     made = pin_of(desk, instance)
@@ -290,6 +295,39 @@ def test_a_replace_of_a_stopped_instance_offers_to_wait(terminal: Terminal, desk
     terminal.meanwhile = starts
     ran = terminal.types("y\ny\n", "replace", instance, "db")
     assert (ran.exit_code, "EC2 shows db on it." in ran.stderr) == (0, True), ran.output
+    assert (
+        "Waiting, at most 10 minutes; Ctrl-C ends the wait, and the pin stays. To have it done, type in another "
+        f"terminal: aws ec2 start-instances --instance-ids {instance}\n"
+    ) in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("control", "command"),
+    [
+        ({"paused": True}, "rolekeeper resume"),
+        ({"mode": "observe"}, "rolekeeper mode enforce"),
+        ({"mode": "nosuch"}, "rolekeeper mode enforce"),
+        (None, "rolekeeper sweep"),
+    ],
+)
+def test_who_waits_while_nothing_is_changed_is_told_what_ends_that(
+    terminal: Terminal, desk: MappingsFixture, control: dict[str, Any] | None, command: str
+) -> None:
+    instance = desk.world.running()
+    if control is None:
+        desk.world.never_swept()
+    else:
+        desk.world.control(**control)
+    ran = terminal("attach", instance, "web", "--wait")
+    assert ran.exit_code == 255
+    assert f"type in another terminal: {command}\n" in ran.stderr
+
+
+def test_one_that_is_still_starting_needs_nothing_from_anybody(terminal: Terminal, desk: MappingsFixture) -> None:
+    instance = desk.world.launch()
+    ran = terminal("attach", instance, "web", "--wait")
+    assert "Waiting, at most 10 minutes; Ctrl-C ends the wait, and the pin stays.\n" in ran.stderr
+    assert "another terminal" not in ran.stderr
 
 
 def test_who_says_wait_waits_as_long_as_the_aws_cli_does(terminal: Terminal, desk: MappingsFixture) -> None:

@@ -2,6 +2,9 @@
 
 import pytest
 
+from fixtures.account import refusing
+from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
+from fixtures.terminal import Terminal
 from rolekeeper_cli.suggest import did_you_mean, near
 
 ROLES = ["batch", "db", "ssm-only", "web", "web-debug"]
@@ -46,3 +49,44 @@ def test_it_is_asked_as_a_question() -> None:
     assert did_you_mean("wbe", ROLES) == "did you mean web?"
     assert did_you_mean("wxb", ["web", "wab"]) == "did you mean wab or web?"
     assert did_you_mean("nosuch", ROLES) == ""
+
+
+# ---- where names are typed ----
+
+
+@pytest.fixture
+def web(desk: MappingsFixture) -> MappingsFixture:
+    for role in ("web", "batch"):
+        desk.role(role)
+    return desk
+
+
+def test_a_role_that_isnt_there_is_answered_with_the_one_that_was_meant(
+    terminal: Terminal, web: MappingsFixture
+) -> None:
+    terminal.judges("workload=web")
+    ran = terminal("mapping", "set", "workload=web", "role=wbe")
+    assert ran.exit_code == 1
+    assert "! workload=web is Rejected: role 'wbe' doesn't exist" in ran.stderr
+    assert "  did you mean web? rolekeeper mapping set workload=web role=web\n" in ran.stderr
+    one = web.world.running()
+    ran = terminal("attach", one, "bacth")
+    assert (ran.exit_code, "role 'bacth' doesn't exist" in ran.stderr) == (1, True)
+    assert "  did you mean batch?\n" in ran.stderr
+
+
+def test_no_role_is_suggested_where_none_is_near_or_the_role_is_there(terminal: Terminal, web: MappingsFixture) -> None:
+    terminal.judges("workload=web")
+    assert "did you mean" not in terminal("mapping", "set", "workload=web", "role=nosuch").stderr
+    web.role("webs", trust=TRUSTS_LAMBDA)
+    terminal.judges("workload=web")
+    ran = terminal("mapping", "set", "workload=web", "role=webs")
+    assert "EC2 can't assume role 'webs'" in ran.stderr
+    assert "did you mean" not in ran.stderr
+
+
+def test_who_may_not_list_roles_gets_no_suggestion(terminal: Terminal, web: MappingsFixture) -> None:
+    web.world.calls.before("ListRoles", refusing("AccessDenied", "no"))
+    terminal.judges("workload=web")
+    ran = terminal("mapping", "set", "workload=web", "role=wbe")
+    assert (ran.exit_code, "did you mean" in ran.stderr) == (1, False)
