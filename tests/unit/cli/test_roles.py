@@ -221,6 +221,15 @@ def test_a_throttled_look_is_asked_again(terminal: Terminal, make: Make, reports
     assert shown(terminal, "web")["unused_services"] == ["s3"]
 
 
+def test_reports_that_iam_throttles_are_begun_later(terminal: Terminal, make: Make, reports: FakeReports) -> None:
+    for name in ("one", "two"):
+        make(name, "s3:*", used={"s3": None})
+    reports.refused, reports.times = {BEGUN: "Throttling"}, {BEGUN: 2}
+    assert [each["unused_services"] for each in terminal.document("roles")["roles"]] == [["s3"], ["s3"]]
+    reports.times = {}
+    assert shown(terminal, "one")["unknown_because"].startswith("IAM didn't finish its report in 120 seconds")
+
+
 def test_who_may_not_ask_for_reports_is_told_once_and_sees_the_rest(
     terminal: Terminal, make: Make, reports: FakeReports, desk: MappingsFixture
 ) -> None:
