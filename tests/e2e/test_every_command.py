@@ -168,6 +168,12 @@ def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
     own = {role for role in roles_of(deployed) if re.search("OnInstanceEventRole", role)}
     assert set((said if in_json else json.loads(said))["roles"]) == own
 
+    # ---- roles ----
+    said = told("roles")
+    assert "s3-read" in [each["role"] for each in said["roles"]] if in_json else "\ns3-read " in said
+    said = told("roles", "must-include", "AmazonSSMManagedInstanceCore", code=1)
+    assert "s3-read" in [each["role"] for each in said] if in_json else "ec2messages:AcknowledgeMessage" in said
+
     # ---- a held edit ----
     ids = [deployed.launch(f"every-{number}", **{f"held-{form}": "a"}) for number in range(MANY)]
     told("mapping", "set", f"held-{form}=a", "role=s3-read", code=1)

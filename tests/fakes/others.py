@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools import Metrics
@@ -120,7 +121,8 @@ class FakeIam:
         if RoleName not in arns:
             raise client_error("NoSuchEntity", f"The role with name {RoleName} cannot be found.")
         statement = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        named = {"RoleName": RoleName, "Arn": arns[RoleName], "Path": _path(arns[RoleName])}
+        made = datetime(2026, 1, 1, tzinfo=UTC)
+        named = {"RoleName": RoleName, "Arn": arns[RoleName], "Path": _path(arns[RoleName]), "CreateDate": made}
         return {"Role": {**named, "AssumeRolePolicyDocument": {"Statement": [statement]}}}
 
     def get_instance_profile(self, InstanceProfileName: str) -> dict[str, Any]:  # noqa: N803  # the same

@@ -9,6 +9,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -18,6 +19,7 @@ from simulation.engine import Engine
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 PATH = "/rolekeeper/"
+MADE = datetime(2026, 1, 1, tzinfo=UTC)
 TRUSTS_EC2 = {
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],
 }

@@ -15,7 +15,7 @@ from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.storage import codec, layout
 from rolekeeper_local import ec2_filters
 from rolekeeper_local.ec2_model import Association, Ec2Error, Instance, Profile
-from simulation.account import TRUSTS_EC2, Account, Maker
+from simulation.account import MADE, TRUSTS_EC2, Account, Maker
 from simulation.engine import Engine, Run
 from simulation.faults import Fault, Hurry, Kind, Weather
 from simulation.faulty_clients import Call, Outside, possibly_applied
@@ -311,7 +311,8 @@ class IamClient:
                 raise client_error("NoSuchEntity", f"The role with name {RoleName} cannot be found.")
             path = roles[RoleName]
             arn = self._account.role_arn(RoleName, path)
-            return {"Role": {"RoleName": RoleName, "Arn": arn, "Path": path, "AssumeRolePolicyDocument": TRUSTS_EC2}}
+            named = {"RoleName": RoleName, "Arn": arn, "Path": path, "CreateDate": MADE}
+            return {"Role": {**named, "AssumeRolePolicyDocument": TRUSTS_EC2}}
 
         return self._outside.call(Call("iam", "GetRole", Kind.READ, act))
 

@@ -115,14 +115,14 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "gives a broad role",
         "rolekeeper.permissions.roles",
-        "        if not (row and stack) and (why := self._broad(role)):",
-        "        if False and (why := self._broad(role)):",
+        "        if not (row and stack) and (why := self.broad(role)):",
+        "        if False and (why := self.broad(role)):",
     ),
     _mutant(
         "gives a broad role where the row alone allows it",
         "rolekeeper.permissions.roles",
-        "        if not (row and stack) and (why := self._broad(role)):",
-        "        if not row and (why := self._broad(role)):",
+        "        if not (row and stack) and (why := self.broad(role)):",
+        "        if not row and (why := self.broad(role)):",
         seed=34,
     ),
     _mutant(

@@ -40,37 +40,49 @@ class Reports:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._client = deployment.client("iam")
+        self._waiting: dict[str, None] = {}
         self._jobs: dict[str, str] = {}
         self._found: dict[str, Report] = {}
 
     def begin(self, arns: Iterable[str]) -> None:
-        """Have IAM begin them. Who may not for one role isn't asked about the others."""
-        denied = ""
-        for arn in arns:
-            if denied:
-                self._found[arn] = Report(because=denied)
-                continue
-            try:
-                with classified(GENERATE, arn):
-                    self._jobs[arn] = self._client.generate_service_last_accessed_details(Arn=arn)["JobId"]
-            except AwsRefusalError as error:
-                self._found[arn] = Report(because=why(error))
-                denied = why(error) if isinstance(error, AccessDeniedError) else ""
+        """Have IAM begin them; those that it throttles are begun later."""
+        self._waiting = dict.fromkeys(arns)
+        with Progress(len(self._waiting), "reports of last use begun") as progress:
+            self._begin(progress)
 
     def collect(self) -> Mapping[str, Report]:
         """Wait for what was begun: each of them, found or with the reason why not."""
         until = self._deployment.now() + _LONGEST
-        total = len(self._jobs)
-        with Progress(total, "reports of last use") as progress:
+        with Progress(len(self._waiting) + len(self._jobs) + len(self._found), "reports of last use") as progress:
             while True:
                 for arn, job in list(self._jobs.items()):
-                    progress.at(total - len(self._jobs))
-                    self._look(arn, job)
-                if not self._jobs or self._deployment.now() >= until:
+                    progress.at(len(self._found))
+                    # Where IAM doesn't answer, each look takes as long as the SDK tries.
+                    if self._deployment.now() < until:
+                        self._look(arn, job)
+                if not (self._jobs or self._waiting) or self._deployment.now() >= until:
                     break
                 self._deployment.sleep(_POLL_SECONDS)
+                self._begin(progress)
         late = f"IAM didn't finish its report in {_LONGEST.total_seconds():.0f} seconds; try again"
-        return self._found | dict.fromkeys(self._jobs, Report(because=late))
+        return self._found | dict.fromkeys([*self._jobs, *self._waiting], Report(because=late))
+
+    def _begin(self, progress: Progress) -> None:
+        """Begin what waits, until IAM throttles. Who may not for one role isn't asked about the others."""
+        for arn in list(self._waiting):
+            progress.at(len(self._jobs))
+            try:
+                with classified(GENERATE, arn):
+                    self._jobs[arn] = self._client.generate_service_last_accessed_details(Arn=arn)["JobId"]
+            except RetryableError:
+                return
+            except AccessDeniedError as error:
+                self._found |= dict.fromkeys(self._waiting, Report(because=why(error)))
+                self._waiting.clear()
+                return
+            except AwsRefusalError as error:
+                self._found[arn] = Report(because=why(error))
+            del self._waiting[arn]
 
     def _look(self, arn: str, job: str) -> None:
         """Look at one job. It is asked again where it still runs, or IAM gave no answer."""

@@ -38,6 +38,10 @@ def show(deployment: DoctorDeployment, names: Sequence[str], *, unused: bool, as
         if names:
             for each in listed:
                 tables.show_table(("", ""), _details(each))
+                # Not in the table, which folds them: they are to be copied.
+                for smaller in each["smaller"]:
+                    output.line(f"without {', '.join(smaller['drops'])}, of policy {smaller['policy']}:")
+                    output.line(f"  {smaller['command']}")
         elif listed:
             tables.show_table(HEAD, map(_cells, listed))
             for line in _notes(listed):
@@ -134,9 +138,6 @@ def _details(row: Document) -> Iterator[tuple[str, str]]:
         yield "unused services", f"unknown: {row['unknown_because']}"
     else:
         yield f"unused {DAYS} days", ", ".join(_services(row)) or "no service"
-    for each in row["smaller"]:
-        yield "can drop", f"{', '.join(each['drops'])} from policy {each['policy']}"
-        yield "", each["command"]
 
 
 def _services(row: Document) -> Iterator[str]:

@@ -106,14 +106,14 @@ class RoleView:
 
 
 @dataclass(slots=True)
-class Roles:
+class Inventory:
     """The roles, what the account has of them, and what couldn't be read."""
 
     views: list[RoleView] = field(default_factory=list)
     account: dict[str, int] | None = None
     unknown: list[str] = field(default_factory=list)
 
-    def try_[T](self, read: Callable[[], T]) -> T | None:
+    def attempt[T](self, read: Callable[[], T]) -> T | None:
         """Read something; None if AWS refuses it, or it is too much, and then the reason is noted once."""
         try:
             return read()
@@ -126,15 +126,15 @@ class Roles:
         return None
 
 
-def look(deployment: DoctorDeployment, roles: Sequence[Role], *, ask_last_accessed: bool) -> Roles:
+def look(deployment: DoctorDeployment, roles: Sequence[Role], *, ask_last_accessed: bool) -> Inventory:
     """Look at roles, one after the other, as IAM throttles; it makes its reports while their policies are read."""
-    found, reports = Roles(), Reports(deployment)
+    found, reports = Inventory(), Reports(deployment)
     if ask_last_accessed:
         reports.begin(each.arn for each in roles)
-    mappings = found.try_(lambda: deployment.role_users)
-    profiles = found.try_(lambda: _profiles(deployment))
-    instances = None if profiles is None else found.try_(lambda: _instances(deployment, profiles))
-    found.account = found.try_(lambda: _account(deployment))
+    mappings = found.attempt(lambda: deployment.role_users)
+    profiles = found.attempt(lambda: _profiles(deployment))
+    instances = None if profiles is None else found.attempt(lambda: _instances(deployment, profiles))
+    found.account = found.attempt(lambda: _account(deployment))
     with Progress(len(roles), "roles read") as progress:
         for role in progress.over(roles):
             name = role.name
@@ -144,30 +144,31 @@ def look(deployment: DoctorDeployment, roles: Sequence[Role], *, ask_last_access
             found.views.append(_view(deployment, found, RoleView(role, held, carry, given, read=False)))
     if ask_last_accessed:
         told = reports.collect()
-        found.views = [_with_report(deployment, found, each, told[each.role.arn]) for each in found.views]
+        asked = zip(found.views, roles, strict=True)
+        found.views = [_with_report(deployment, found, view, told[role.arn]) for view, role in asked]
         found.unknown += dict.fromkeys(each.because for each in told.values() if each.because)
     return found
 
 
-def _view(deployment: DoctorDeployment, found: Roles, view: RoleView) -> RoleView:
+def _view(deployment: DoctorDeployment, found: Inventory, view: RoleView) -> RoleView:
     """A role with what its policies say."""
     checks, name = deployment.app.roles, view.role.name
-    role = found.try_(lambda: checks.policies.role(name))
+    role = found.attempt(lambda: checks.policies.role(name))
     if role is None:
         return view
-    may = found.try_(lambda: checks.policies.allowed(name))
+    may = found.attempt(lambda: checks.policies.allowed(name))
     services = None if may is None else tuple(_services(deployment, name))
-    broad = found.try_(lambda: checks.broad(role))
+    broad = found.attempt(lambda: checks.broad(role))
     return replace(view, role=role, read=True, services=services, may=may, broad=broad)
 
 
-def _with_report(deployment: DoctorDeployment, found: Roles, view: RoleView, report: Report) -> RoleView:
+def _with_report(deployment: DoctorDeployment, found: Inventory, view: RoleView, report: Report) -> RoleView:
     """A role with its report, and with what its policies could do without where that is certain."""
     now = deployment.now()
     less: tuple[Smaller, ...] = ()
     never = [each for each, at in report.services.items() if at is None]
     if never and view.may is not None and not view.is_young(now) and view.was_used(now):
-        less = found.try_(lambda: tuple(_smaller(deployment, view.role.name, never))) or ()
+        less = found.attempt(lambda: tuple(_smaller(deployment, view.role.name, never))) or ()
     return replace(view, report=report, smaller=less)
 
 
