@@ -53,9 +53,9 @@ def test_every_shell_has_its_script(shell: str, registers: str) -> None:
         (
             "zsh",
             "2",
-            ["plain", "rm", "Delete one mapping.", "plain", "rollback", "Write an old revision back into the row."],
+            ["plain", "rm", "Delete one mapping.", "plain", "rollback", "Undo the last edit."],
         ),
-        ("fish", "r", ["plain,rm\tDelete one mapping.", "plain,rollback\tWrite an old revision back into the row."]),
+        ("fish", "r", ["plain,rm\tDelete one mapping.", "plain,rollback\tUndo the last edit."]),
     ],
 )
 def test_zsh_and_fish_say_what_each_command_does(shell: str, word: str, offers: list[str]) -> None:
