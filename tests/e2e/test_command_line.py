@@ -106,7 +106,7 @@ def test_what_changes_many_is_held_until_it_is_approved(rolekeeper: Command, dep
     assert held == 1
     rolekeeper("mapping", "approve", "many=a", "--revision", "7", "--yes", code=1)
     said = rolekeeper.types("y", "mapping", "approve", "many=a")
-    assert "Serve revision 1?" in said
+    assert f"Publish revision 1 of many=a, which changes {MANY} instances?" in said
     eventually(lambda: all(deployed.carries(each, "s3-read") for each in ids), 120)
     deployed.ec2.terminate_instances(InstanceIds=ids)
     eventually(lambda: all(deployed.state(each) == "terminated" for each in ids))

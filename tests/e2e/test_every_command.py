@@ -177,8 +177,11 @@ def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
     # ---- a held edit ----
     ids = [deployed.launch(f"every-{number}", **{f"held-{form}": "a"}) for number in range(MANY)]
     told("mapping", "set", f"held-{form}=a", "role=s3-read", code=1)
+    said = told("mapping", "discard", f"held-{form}=a", "--yes")
+    assert said["changes"][0]["kind"] == "deleted" if in_json else f"- held-{form}=a" in said
+    told("mapping", "set", f"held-{form}=a", "role=s3-read", code=1)
     said = told("mapping", "approve", f"held-{form}=a", "--yes")
-    assert said["revision"] == 1 if in_json else "Revision 1 of" in said
+    assert said["revision"] == 2 if in_json else "Revision 2 of" in said
     eventually(lambda: all(deployed.carries(each, "s3-read") for each in ids), 120)
     deployed.ec2.terminate_instances(InstanceIds=ids)
     eventually(lambda: all(deployed.state(each) == "terminated" for each in ids))

@@ -586,7 +586,7 @@ def test_a_deletion_that_would_change_too_much_is_undone_and_held(desk: Mappings
     assert row["status_reason"] == (
         "deleting it would attach 0, replace 0 and detach 3 instances (3 of 3; 1 may change without approval); "
         "loses s3:GetObject on *; to delete it: rolekeeper mapping approve workload=web --revision 3; "
-        "to keep it, remove status (revision 2 stays in effect)"
+        "to keep it: rolekeeper mapping discard workload=web (revision 2 stays in effect)"
     )
     assert serves(desk) == ("web", 2)
     assert desk.sent() == []

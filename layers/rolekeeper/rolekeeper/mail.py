@@ -61,7 +61,7 @@ AWS says: {aws-says}
 """,
     "Mapping Held": f"""{NOT_PUBLISHED}Permissions that instances would gain: {{gained}}
 Permissions that they would lose: {{lost}}
-See what it would change, and approve it: rolekeeper mapping approve {{argument}}
+Look and approve: rolekeeper mapping approve {{argument}}; or drop it: rolekeeper mapping discard {{argument}}
 Runbook: docs/runbook/mapping-held.md
 """,
     "Mapping Rejected": NOT_PUBLISHED,

@@ -154,7 +154,8 @@ class Assessor:
         command = f"rolekeeper mapping approve {quote(str(seen.key))} --revision {number}"
         why = f"it would {impact}; to approve it: {command}"
         if candidate.deleted:
-            why = f"deleting it would {impact}; to delete it: {command}; to keep it, remove status"
+            keep = f"rolekeeper mapping discard {quote(str(seen.key))}"
+            why = f"deleting it would {impact}; to delete it: {command}; to keep it: {keep}"
         last = "; ".join(each for each in (seen.still_in_effect, seen.about_approval(number)) if each)
         reason, matched = sentence([why, *notes], last), scan.published_matched
         said = Verdict(Status.HELD, reason, seen.revision, matched, held=number, done=seen.acted_on())

@@ -115,9 +115,10 @@ class RowSnapshot:
 
     def approves(self, candidate: PublishedMapping) -> bool:
         """Whether a person signed this very candidate after it was held, and the row says so."""
-        number, asks = candidate.revision, self.parsed
-        asked = asks.approve == number and asks.discard != number
-        return asked and self.holds(candidate) and not self.about_approval(number)
+        number = candidate.revision
+        if self.parsed.discard == number:
+            return False
+        return self.holds(candidate) and self.parsed.approve == number and not self.about_approval(number)
 
     def shows_held(self, candidate: PublishedMapping) -> bool:
         """Whether the row shows this very candidate as held: so it stays, even when it would change less by now."""
