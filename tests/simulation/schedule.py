@@ -30,7 +30,7 @@ HURRIED = 0.15
 # This share of the instances is managed by an AWS service.
 MANAGED = 0.03
 # In this share of the schedules EC2's budget of changes runs dry.
-DRY = 0.15
+DRY = 0.25
 # The longest backoff: a retry loop's hour, and eight receives of a message that fails.
 BACKOFF = 66 * 60.0
 SKEW = 300.0
@@ -187,7 +187,7 @@ class Schedule:
         dry = rng.random() < DRY
         # Others use EC2's buckets too: what they leave refills slowly, and there is little at first.
         self.weather.drop_changes = rng.choice((0, 0, 0.1, 0.3))
-        others, left = (rng.choice((3, 4.5, 4.9)), rng.choice((0, 1, 3))) if dry else (0, math.inf)
+        others, left = (rng.choice((4.5, 4.9, 4.99)), rng.choice((0, 0, 1))) if dry else (0, math.inf)
         self.budget = Budget(lambda: self.engine.seconds, others, left)
         self.people = People(
             random.Random(seed * 31 + 7),
