@@ -67,7 +67,7 @@ def retag(world: EmulatedAccount, fleet: dict[str, str]) -> dict[str, str]:
     other = dict(zip(ROLES, reversed(ROLES), strict=True))
     for role in ROLES:
         ids = [instance for instance, former in fleet.items() if former == role]
-        for some in batched(ids, TAGGED_AT_ONCE, strict=False):
+        for some in batched(ids, TAGGED_AT_ONCE):
             world.ec2.create_tags(Resources=list(some), Tags=[{"Key": TAG, "Value": other[role]}])
     return {instance: other[role] for instance, role in fleet.items()}
 
