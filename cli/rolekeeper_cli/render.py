@@ -4,8 +4,6 @@ Lists stream: rows go out while the next ones are read, so a large fleet is neve
 (JMESPath, as in the AWS CLI) is asked of the whole document, which is then held, as the AWS CLI holds it.
 """
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -16,6 +14,7 @@ import click
 
 from rolekeeper.model import escaped_json
 from rolekeeper_cli import output
+from rolekeeper_cli.csv_lines import csv_line
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.output import one_line, printable
 from rolekeeper_cli.tables import show_table, stream_table
@@ -153,14 +152,11 @@ def _stream_csv(documents: Iterable[Document]) -> None:
 
 def _csv_rows(rows: Sequence[Any], *, header: bool = True) -> None:
     """Objects with their first one's fields at the top, lists as they are, anything else as a row of one cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     if header and rows and isinstance(rows[0], Mapping):
-        writer.writerow(rows[0])
+        click.echo(csv_line(rows[0]), nl=False)
     for row in rows:
         values = list(row.values()) if isinstance(row, Mapping) else row if isinstance(row, list) else [row]
-        writer.writerow([_csv_cell(each) for each in values])
-    click.echo(text.getvalue(), nl=False)
+        click.echo(csv_line(_csv_cell(each) for each in values), nl=False)
 
 
 def _csv_cell(value: Any) -> str:
