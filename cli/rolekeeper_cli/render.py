@@ -4,8 +4,6 @@ Lists stream: rows go out while the next ones are read, so a large fleet is neve
 (JMESPath, as in the AWS CLI) is asked of the whole document, which is then held, as the AWS CLI holds it.
 """
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ import click
 
 from rolekeeper.model import escaped_json
 from rolekeeper_cli import output
+from rolekeeper_cli.csv_lines import csv_line
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.options import TABLE, WIDE
 from rolekeeper_cli.output import one_line, printable
@@ -193,12 +192,10 @@ def _rows(rows: Sequence[Any], form: str, *, header: bool = True) -> None:
 
 def _csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Rows below the names of their fields."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     if head:
-        writer.writerow(head)
-    writer.writerows([_cell(each) for each in row] for row in rows)
-    click.echo(text.getvalue(), nl=False)
+        click.echo(csv_line(head), nl=False)
+    for row in rows:
+        click.echo(csv_line(map(_cell, row)), nl=False)
 
 
 def _text(_: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

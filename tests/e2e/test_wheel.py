@@ -87,6 +87,16 @@ def test_an_upgrade_to_the_same_version_changes_nothing(running: Running) -> Non
     assert "Nothing would change" in said.stderr
 
 
+def test_any_text_comes_back_from_a_csv_file(running: Running, tmp_path: Path) -> None:
+    """Pythons differ in what they quote."""
+    world, file = EmulatedAccount(running.aws), tmp_path / "mappings.csv"
+    world.put_mapping("app", "lines", role="web", description="one\rtwo\nthree")
+    eventually(lambda: world.mapping_status("app", "lines", "Published"))
+    running.rolekeeper("mapping", "export", "-o", str(file))
+    running.rolekeeper("mapping", "diff", str(file), "--detailed-exitcode")
+    running.rolekeeper("mapping", "rm", "app=lines", "--yes")
+
+
 def test_a_parameter_is_changed_and_the_others_stay(running: Running) -> None:
     before = running.parameters
     assert before["Mode"] == "enforce"

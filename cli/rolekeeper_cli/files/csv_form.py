@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from rolekeeper.mappings.rows.cells import CellError
+from rolekeeper_cli.csv_lines import csv_line
 from rolekeeper_cli.files.entry import FILE_COLUMNS, Entry, FileError
 from rolekeeper_cli.files.text_cells import Attribute, from_text, to_text
 
@@ -49,12 +50,9 @@ def read(text: str, name: str) -> Iterator[Entry]:
 
 def write(rows: Iterable[Mapping[str, Attribute]]) -> str:
     """A file of these rows, in DynamoDB's form, in their order."""
-    text = io.StringIO(newline="")
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(FILE_COLUMNS)
-    for row in rows:
-        lines.writerow(_cell(row[name]) if name in row else "" for name in FILE_COLUMNS)
-    written = text.getvalue()
+    lines = [csv_line(FILE_COLUMNS)]
+    lines += [csv_line(_cell(row[name]) if name in row else "" for name in FILE_COLUMNS) for row in rows]
+    written = "".join(lines)
     # Excel takes a file for UTF-8 only with the mark; plain ASCII needs none.
     return written if written.isascii() else _BYTE_ORDER_MARK + written
 
