@@ -37,6 +37,7 @@ class Preview:
         foreign: instances concerned that carry a foreign role.
         notes: what else is to be known, each a sentence.
         unknown: why nothing of it is known; empty where it is.
+        withheld: whether these are changes that would be made and then aren't.
     """
 
     attach: int = 0
@@ -46,6 +47,7 @@ class Preview:
     foreign: int = 0
     notes: tuple[str, ...] = ()
     unknown: str = ""
+    withheld: bool = False
 
     @property
     def changes(self) -> int:
@@ -56,18 +58,16 @@ class Preview:
         """For programs."""
         counts = {"attach": self.attach, "replace": self.replace, "detach": self.detach, "foreign": self.foreign}
         permissions = {"gained": list(self.difference.gained), "lost": list(self.difference.lost)}
-        return counts | permissions | {"notes": list(self.notes), "unknown": self.unknown}
+        return counts | permissions | {"notes": [*self.notes], "unknown": self.unknown, "withheld": self.withheld}
 
     def lines(self) -> Iterator[str]:
         """For people."""
         if self.unknown:
             yield f"What it would do to instances isn't known: {self.unknown}."
         else:
-            yield (
-                f"Instances: {self.attach:,} to attach, {self.replace:,} to replace, {self.detach:,} to detach; "
-                f"{self.foreign:,} with a foreign role."
-            )
-        if self.changes:
+            counts = f"{self.attach:,} to attach, {self.replace:,} to replace, {self.detach:,} to detach"
+            yield f"{'Withheld' if self.withheld else 'Instances'}: {counts}; {self.foreign:,} with a foreign role."
+        if self.changes and not self.withheld:
             known = Difference(self.difference.gained, self.difference.lost)
             if known != Difference():
                 yield f"Permissions: {in_words(known, WORDS)}."
@@ -118,13 +118,12 @@ def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
     )
 
 
-def of_switch(deployment: Deployment, before: Control, after: Control, seconds: float) -> Preview:
+def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview:
     """What changing the control item would do: the changes that it lets through, or withholds.
 
     The fleet is looked at for that many seconds: who has to stop everything at once can't wait for 100,000 instances.
     """
-    mode = deployment.settings.mode
-    was, will = before.withholds(mode), after.withholds(mode)
+    will = after.withholds(deployment.settings.mode)
     until = deployment.now().timestamp() + seconds
     tally = Tally()
     state = Enforced(deployment.app.store, deployment.app.state.check_pin)
@@ -136,19 +135,17 @@ def of_switch(deployment: Deployment, before: Control, after: Control, seconds: 
     except AccessDeniedError as error:
         return Preview(unknown=_denied(error))
     number = f"{'' if whole else 'the first '}{tally.instances:,} instances"
-    if will:
-        waits = f"{tally.changes:,} of {number} wait for a change"
-        return Preview(notes=(f"Nothing changes from then on: {will.reason}. Now {waits}.",))
-    reader = PolicyReader(deployment.app.iam)
-    found = [reader.difference(each.before, each.role or each.after) for each, _ in tally.moves.most_common(_NAMED)]
-    actions = tally.actions
+    actions, reader = tally.actions, PolicyReader(deployment.app.iam)
+    moves = [] if will else [each for each, _ in tally.moves.most_common(_NAMED)]
+    note = f"Nothing changes from then on: {will.reason}" if will else "They were withheld until now"
     return Preview(
         actions[Action.ATTACH],
         actions[Action.REPLACE],
         actions[Action.DETACH],
-        _together(found),
+        _together([reader.difference(each.before, each.role or each.after) for each in moves]),
         tally.foreign,
-        (f"They were withheld, as {was.reason}; counted were {number}.",) if was else (),
+        (f"{note}. Counted were {number}.",),
+        withheld=bool(will),
     )
 
 

@@ -56,8 +56,10 @@ What holds for all commands:
   `-o wide` has all columns. In a pipe a line is a row.
 - `--debug` says on stderr what AWS is asked and what it answers, without credentials.
 - An error is two lines: what happened, and what to do.
-- Before something is changed, what would change is shown, and asked about. Without a terminal nobody is asked: then
-  `--yes` has to be there. `apply` doesn't ask: its plan was looked at.
+- On a terminal, before something is changed, it is shown what would happen: to the rows, to how many instances, which
+  permissions they gain and lose. Then it is asked about; `--yes` does without. Without a terminal nobody is asked: what
+  deletes, imports, goes back, approves or discards wants `--yes` there, `detach` its word, and the rest is done.
+  `apply` doesn't ask: its plan was looked at.
 - Colours are for terminals only, and not with `NO_COLOR`.
 - What is written into the mapping table names you (`edited_by`), and so does the mapping's history.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.observe import Unreadable, observe
+from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import IGNORE_TAG, PIN_TAG, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.permissions import PolicyReader, Roles
@@ -83,9 +84,7 @@ class _Undoing:
 
     def steps(self) -> Iterator[Step]:
         id_, pin = self.seen.instance.key.id, self.seen.observed.pin
-        again = (
-            f"it {'carries' if self.before.until else 'keeps'} {self.before.name}{' again' * bool(self.before.until)}"
-        )
+        again = f"it carries {self.before.name} again" if self.before.until else f"it keeps {self.before.name}"
         if pin and not pin.expired(self.seen.observed.asked_at) and self._brings_it_back(released=True):
             yield Step(f"rolekeeper release {id_}", f"ends the pin: {again}")
         for key in self._deciding_tags():
@@ -115,7 +114,8 @@ class _Undoing:
                 yield Step(f"rolekeeper mapping rm {name}", f"for all of the mapping's instances; {again}")
             return
         restored = replace(old, revision=mapping.revision + 1)
-        if self._brings_it_back(served={key: restored}) and self._can_be_given(old.spec):
+        brings_it_back = self._brings_it_back(served={key: restored}) and self._can_be_given(old.spec)
+        if brings_it_back and not self._is_asked_for(old.spec):
             does = f"for all of the mapping's instances; {again}"
             yield Step(f"rolekeeper mapping rollback {name} --to {old.revision}", does)
 
@@ -172,6 +172,13 @@ class _Undoing:
         with suppress(AwsRefusalError):
             return not roles.check(spec).problem
         return False
+
+    def _is_asked_for(self, spec: MappingSpec) -> bool:
+        """Whether the row says that already, and waits: to write it once more would change nothing."""
+        with suppress(AwsRefusalError):
+            row = self.deployment.app.table.get_row(spec.key) or {}
+            return read_row(row, self.deployment.app.home).spec == spec
+        return True
 
     def _spec_of(self, profile_arn: str) -> MappingSpec | None:
         """What a pin to this profile says, if that can be given."""

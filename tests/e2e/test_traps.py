@@ -134,7 +134,7 @@ def test_pause_and_resume_show_what_waits_and_ask(
         deployed.tag(instance, workload="s3-reader")
         said = rolekeeper.types("n", "resume", code=1)
         assert "Instances: 1 to attach, 0 to replace, 0 to detach" in said
-        assert "They were withheld, as Rolekeeper is paused" in said
+        assert "They were withheld until now." in said
         assert association(cli, instance) is None
         said = rolekeeper.types("n", "mode", "observe", code=1)
         assert "Nothing else changes by that: Rolekeeper is paused." in said

@@ -24,6 +24,7 @@ _LOOKS = "plan, fleet, explain, history, wait"
 # docs/security.md, "What the command needs"; a test compares them. What doctor itself lacks, its other checks tell.
 NEEDS = (
     Need("reading mappings", "mapping table", ("dynamodb:Scan", "dynamodb:GetItem")),
+    Need("reading mappings", "state table", ("dynamodb:BatchGetItem",)),
     Need(
         "writing mappings",
         "mapping table",
@@ -31,6 +32,8 @@ NEEDS = (
     ),
     Need("approving", "mapping table", ("dynamodb:UpdateItem", "dynamodb:BatchGetItem")),
     Need("approving", "state table", ("dynamodb:PutItem", "dynamodb:BatchGetItem")),
+    Need("discarding", "mapping table", ("dynamodb:UpdateItem", "dynamodb:BatchGetItem")),
+    Need("discarding", "state table", ("dynamodb:BatchGetItem",)),
     Need("history, rollback, deletions", "state table", ("dynamodb:Query", "dynamodb:BatchGetItem")),
     Need("pause, resume, mode", "state table", ("dynamodb:UpdateItem", "dynamodb:BatchGetItem")),
     Need(
@@ -52,8 +55,10 @@ NEEDS = (
     ),
     Need(_LOOKS, "profiles", ("iam:GetInstanceProfile",)),
     Need(_LOOKS, "managed policies", ("iam:GetPolicy", "iam:GetPolicyVersion")),
+    Need("explain, to name a rollback", "mapping table", ("dynamodb:GetItem",)),
     Need("explain, history --who", "event history", ("cloudtrail:LookupEvents",)),
-    Need("plan -f", "mapping table", ("dynamodb:Scan", "dynamodb:Query")),
+    Need("plan, to name rows that wait", "mapping table", ("dynamodb:Scan",)),
+    Need("plan -f, and what is shown before a question", "mapping table", ("dynamodb:Scan", "dynamodb:Query")),
     Need("guard", "mapping table", ("dynamodb:Scan",)),
     Need("guard", "state table", ("dynamodb:BatchGetItem",)),
     Need("guard", "stack", ("cloudformation:DescribeStackResource",)),

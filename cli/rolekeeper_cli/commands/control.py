@@ -112,7 +112,7 @@ def _show_expected(there: "Deployment", change: Mapping[str, Any]) -> None:
     if bool(stops) == bool(stopped):
         output.say(f"Nothing else changes by that: {stops.reason if stops else 'changes are made as before'}.")
         return
-    for line in preview.of_switch(there, before, after, _COUNTED_SECONDS if stops else inf).lines():
+    for line in preview.of_switch(there, after, _COUNTED_SECONDS if stops else inf).lines():
         output.say(line)
 
 

@@ -8,6 +8,7 @@ import pytest
 from fixtures.account import refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
+from rolekeeper.settings import Limits
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 
@@ -195,6 +196,15 @@ def test_a_role_that_is_gone_is_named_and_no_step_asks_for_it(terminal: Terminal
     told = explained(terminal, instance)
     assert (told["former"]["instance_profile"], told["undo"]) == ("web", [])
     assert "to undo no step brings back web" in lines(terminal("explain", instance).stdout)
+
+
+def test_a_rollback_that_waits_already_isnt_named(terminal: Terminal, desk: MappingsFixture) -> None:
+    instance = by_an_edit(terminal, desk)
+    settle(desk, instance)
+    desk.limits = Limits(0, 0)
+    desk.edit("app=web", role="web")
+    assert desk.row("app=web")["status"] == "Held"
+    assert [words_of(each) for each in explained(terminal, instance)["undo"]] == ["rolekeeper replace"]
 
 
 def test_where_iam_doesnt_say_whether_the_role_can_be_given_no_step_asks_for_it(
