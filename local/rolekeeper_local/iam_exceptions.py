@@ -9,7 +9,7 @@ evaluation lacks, so that the policy's own words are enforced.
 - The resource of Replace and Disassociate, which name an association: taken for `*`, so a policy on instances denies.
   Here the association's instance.
 - The resource of IAM's own calls: a role without its path, `*` for an instance profile, so a policy on a path denies.
-  Here the ARN with its path, from the thing itself or from the request that makes it.
+  Here the ARN with its path, from the thing itself or from the request that makes it; a last-accessed job's is in it.
 - SQS's batch calls: taken for actions of their own. Here the action that AWS asks for: `sqs:SendMessage` and the like
   (service authorization reference, SQS: there are no batch actions).
 - `events:source`, `events:detail-type` (send only events of our own): not supplied. Here from the request's entries.
@@ -191,6 +191,8 @@ def _instance(params: dict[str, Any], ec2_api: Ec2Api) -> Instance | None:
 
 
 def _iam_arn(params: dict[str, Any], account: str) -> str:
+    if _first(params, "Action") == "GenerateServiceLastAccessedDetails":
+        return _first(params, "Arn")
     # AddRoleToInstanceProfile names both; its resource is the profile (service authorization reference, IAM).
     for kind, field, known in (
         ("instance-profile", "InstanceProfileName", iam._instance_profiles),

@@ -9,6 +9,7 @@ import pytest
 
 from fixtures.aws_cli import ANYBODY, TRUST, Aws, aws_command, make_role, session
 from fixtures.command import Command
+from rolekeeper_cli.checks.caller import NEEDS
 from rolekeeper_local.account import EmulatedAccount
 from support.waiting import eventually
 
@@ -55,6 +56,10 @@ def role_session(deployed: EmulatedAccount, cli: Aws) -> Aws:
         "AWS_SESSION_TOKEN": got["SessionToken"],
     }
     return aws_command({**deployed.aws.env, **keys})
+
+
+def allow(resource: str, *actions: str) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": actions, "Resource": resource}
 
 
 def shown(rolekeeper: Command, name: str) -> Any:
@@ -133,10 +138,28 @@ def test_a_baseline_is_looked_for_in_every_mapped_role(
     assert deployed.mapping_status("roles", "web", "Published")
 
 
+def test_the_permissions_that_are_listed_for_it_are_enough(
+    deployed: EmulatedAccount, rolekeeper: Command, cli: Aws, at_work: str
+) -> None:
+    del at_work
+    on_roles = [action for need in NEEDS if (need.purpose, need.on) == ("roles", "roles") for action in need.actions]
+    on_all = [action for need in NEEDS if need.purpose == "roles" and need.on != "roles" for action in need.actions]
+    statements = (
+        allow(f"arn:aws:iam::{deployed.account}:role/rolekeeper/*", *on_roles),
+        # Which tables, stack and policies there are is another test's.
+        allow("*", "cloudformation:DescribeStacks", *on_all),
+    )
+    person = Command({**deployed.aws.env, **session(cli, "roles-reader", "ann", *statements)})
+    ran = person("roles")
+    assert ran.stderr == ""
+    assert ran.stdout == rolekeeper("roles").stdout
+    assert person.json("roles", "must-include", SSM, code=1) == rolekeeper.json("roles", "must-include", SSM, code=1)
+
+
 def test_without_the_permission_the_rest_is_shown(
     deployed: EmulatedAccount, rolekeeper: Command, cli: Aws, at_work: str
 ) -> None:
-    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    everything = allow("*", "*")
     but = {"Effect": "Deny", "Action": "iam:GenerateServiceLastAccessedDetails", "Resource": "*"}
     person = Command({**deployed.aws.env, **session(cli, "roles-operator", "bob", everything, but)})
     ran = person("roles", "--role", WEB)

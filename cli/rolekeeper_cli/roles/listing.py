@@ -97,7 +97,7 @@ def _notes(rows: Sequence[Document]) -> Iterator[str]:
         if each["broad"]:
             yield from _wrapped(f"{each['role']} is broad: {each['broad_because']}.")
     for each in rows:
-        if services := each["unused_services"]:
+        if (services := each["unused_services"]) and not each["unused"]:
             yield from _wrapped(f"{each['role']} didn't use in {DAYS} days: {_several(services)}.")
     for each in rows:
         if each["smaller"]:

@@ -75,7 +75,6 @@ def test_each_role_is_a_line_and_what_to_look_at_is_below(
         "Nothing uses old: no mapping gives it, no instance here carries it, last used",
         "2025-05-05.",
         "admin is broad: its policies allow administrator access (*) on *.",
-        "old didn't use in 90 days: s3.",
         "web didn't use in 90 days: sns, sqs.",
         "web can do without sns: see rolekeeper roles --role web",
         "3 roles: 1 broad, 1 that nothing uses, 1 that could be smaller.",
