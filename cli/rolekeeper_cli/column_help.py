@@ -5,7 +5,7 @@ from typing import Any
 
 from rolekeeper.mappings.rows.cells import TYPES
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, Column
-from rolekeeper_cli import render, tables
+from rolekeeper_cli import output, render, tables
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.schema import MEANING
 from rolekeeper_cli.suggest import did_you_mean
@@ -57,9 +57,16 @@ def explain(name: str) -> ExitCode:
         UsageError: there is none of that name.
     """
     document = _document(name)
-    lines = [(key.replace("_", " "), value) for key, value in document.items() if value is not None]
-    render.show(document, lambda: tables.show_table(("", ""), lines))
+    render.show(document, lambda: _draw(document))
     return ExitCode.DONE
+
+
+def _draw(document: Mapping[str, Any]) -> None:
+    """Below what is to be read, what is to be copied, in one piece."""
+    lines = [(key.replace("_", " "), value) for key, value in document.items() if value is not None]
+    tables.show_table(("", ""), [line for line in lines if line[0] != "example"])
+    if document.get("example"):
+        output.line(f"example:\n  {document['example']}")
 
 
 def _document(name: str) -> Mapping[str, Any]:

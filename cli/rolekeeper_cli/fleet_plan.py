@@ -60,6 +60,15 @@ class Tally:
         """The instances that would change."""
         return sum(count for action, count in self.actions.items() if Action(action).mutates)
 
+    @property
+    def nothing(self) -> str:
+        """Why there is no line, in words; empty where there is one."""
+        if not self.instances:
+            return "There are no instances to look at: see --region and --profile, or launch one."
+        if self.actions[Action.NOTHING.value] == self.instances:
+            return "Every instance is as it should be: see them with rolekeeper fleet."
+        return ""
+
     def count(self, seen: Seen) -> None:
         """Add one instance."""
         decision = seen.decision
@@ -164,6 +173,8 @@ def show(
         if proposed.waiting:
             output.say(_waiting_in_words(proposed.waiting))
         output.line(f"{tally}.")
+        if tally.nothing:
+            output.say(tally.nothing)
 
     render.show_with_rows("changes", documents(), rest, draw)
     if why := withheld(deployment):

@@ -228,3 +228,15 @@ def test_who_may_not_read_iam_gets_no_error_for_a_role(terminal: Terminal, desk:
     desk.world.running()
     desk.world.calls.before("GetInstanceProfile", refusing("AccessDenied", "no"))
     assert terminal("fleet", "--role", "web").exit_code == 0
+
+
+def test_a_plan_without_changes_says_so(terminal: Terminal, desk: MappingsFixture) -> None:
+    assert terminal("plan").stderr == (
+        "There are no instances to look at: see --region and --profile, or launch one.\n"
+    )
+    desk.role("web")
+    desk.edit("app=web", role="web")
+    desk.converged("web", app="web")
+    assert terminal("plan").stderr == "Every instance is as it should be: see them with rolekeeper fleet.\n"
+    desk.world.running(app="web")
+    assert terminal("plan").stderr == ""
