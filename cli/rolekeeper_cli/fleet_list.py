@@ -74,7 +74,8 @@ class _Count:
         many = "1 instance" if listed == 1 else f"{listed:,} instances"
         parts = (f"{self.stands[stands]:,} {words}" for stands, words in _TOTALS.items() if self.stands[stands])
         others = f" Not listed: {self.instances - listed:,}." if self.instances > listed else ""
-        return f"{many}: {', '.join(parts)}.{others}"
+        todo = "" if listed == self.stands[_OK] else "\nWhat to do about one: rolekeeper explain INSTANCE"
+        return f"{many}: {', '.join(parts)}.{others}{todo}"
 
 
 def show(deployment: Deployment, filters: Filters) -> ExitCode:
@@ -155,4 +156,5 @@ LAYOUT = Layout(
         Column("association", wide=True),
     ),
     note=_reason,
+    brief=True,
 )

@@ -27,6 +27,7 @@ _LAYOUT = tables.Layout(
         tables.Column("", lambda row: _arrow(row["from"], row["to"]), folds=True),
     ),
     note=lambda row: row["reason"],
+    brief=True,
     colour=lambda row: ACTION_COLOURS.get(row["action"], ""),
     head=False,
 )

@@ -3,7 +3,7 @@
 Who may not list them gets no suggestion.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rolekeeper.aws.errors import AccessDeniedError, classified
 from rolekeeper.model.mapping import NO_ROLE, MappingKey
@@ -25,7 +25,11 @@ def path_roles(deployment: Deployment) -> list[str]:
 
 def role_meant(deployment: Deployment, name: str) -> str:
     """The role under the path that a name which is none may mean; empty where none is near, or the name is one."""
-    roles = path_roles(deployment)
+    return nearest_role(name, path_roles(deployment))
+
+
+def nearest_role(name: str, roles: Sequence[str]) -> str:
+    """The same among roles that are known already."""
     return "" if name in {*roles, NO_ROLE} else next(iter(near(name, roles)), "")
 
 

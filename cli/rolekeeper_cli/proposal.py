@@ -5,6 +5,7 @@ Nothing is written. Rows are judged one after the other, as the functions judge 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from rolekeeper.mappings.assess import IN_EFFECT
@@ -15,7 +16,7 @@ from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Ending, RowSnapshot, Status, Trigger
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
-from rolekeeper_cli import output, row_plan
+from rolekeeper_cli import known, output, row_plan
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.edits import mapping_rows, said
 from rolekeeper_cli.fleet import Enforced
@@ -176,6 +177,10 @@ class _Judge:
     def served(self) -> Mapping[MappingKey, PublishedMapping]:
         return self._state.served
 
+    @cached_property
+    def _roles(self) -> Sequence[str]:
+        return known.path_roles(self._deployment)
+
     def edit(self, key: MappingKey, spec: MappingSpec | None) -> Edit | None:
         """What would become of one row; None where it is served as it says already."""
         change, stored = self._changes.get(key), self._deployment.app.revisions.read(key)
@@ -196,6 +201,8 @@ class _Judge:
             told += f"; foreign roles: {verdict.scan.foreign:,}"
         if verdict.impact and verdict.ending is not Ending.HOLD:
             told = f"{told}; {verdict.impact}" if told else str(verdict.impact)
+        if verdict.status is Status.REJECTED and spec and (meant := known.nearest_role(spec.role, self._roles)):
+            told += f"; did you mean '{meant}'?"
         revision = stored.published.revision if stored.published else 0
         return Edit(
             key,

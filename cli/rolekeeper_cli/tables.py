@@ -51,11 +51,21 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a list is drawn. `note` is what there is to say of a row, if anything; empty of one that is fine."""
+    """How a list is drawn.
+
+    Attributes:
+        columns: its columns.
+        note: what there is to say of a row, if anything; empty of one that is fine.
+        note_name: as it stands at the top of the notes.
+        brief: whether only a note's first clause goes below a row: what follows it, to do, is the same for many rows.
+        colour: a row's.
+        head: whether the columns' names are drawn.
+    """
 
     columns: Sequence[Column]
     note: Callable[[Mapping[str, Any]], str] | None = None
     note_name: str = "reason"
+    brief: bool = False
     colour: Callable[[Mapping[str, Any]], str] = lambda _: ""
     head: bool = True
 
@@ -74,6 +84,7 @@ class Listing:
         self._columns = [each for each in layout.columns if wide or not each.wide]
         below = width is not None and width < _ROOM
         self._below = layout.note if below else None
+        self._brief = layout.brief
         self._beside = None if below else layout.note
         names = [each.name if layout.head else "" for each in self._columns]
         folds = [each.folds for each in self._columns]
@@ -86,7 +97,7 @@ class Listing:
         """Draw one row."""
         self._lines.draw(self._cells(document), self._colour(document))
         if self._below and (note := self._below(document)):
-            self._lines.draw_note(note)
+            self._lines.draw_note(note.partition("; ")[0] if self._brief else note)
 
     def _cells(self, document: Mapping[str, Any]) -> list[object]:
         cells = [each.of(document) for each in self._columns]

@@ -70,7 +70,7 @@ def test_at_80_columns_and_wide_the_fleet_is_what_ec2_says(
     assert [rows[each][-1] for each in fleet] == ["ok", "blocked", "ok"]
     notes = [each for each in lines if each.startswith("  it carries the foreign")]
     assert len(notes) == 1, "only what isn't fine has a reason"
-    assert lines[-1] == "3 instances: 2 ok, 1 blocked."
+    assert lines[-2:] == ["3 instances: 2 ok, 1 blocked.", "What to do about one: rolekeeper explain INSTANCE"]
 
     shown = deployed.carries(fleet[0], "s3-read")
     assert shown

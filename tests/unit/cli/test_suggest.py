@@ -1,5 +1,7 @@
 """What was meant: names a slip away, and none that only look alike to a machine."""
 
+from pathlib import Path
+
 import pytest
 
 from fixtures.account import refusing
@@ -90,3 +92,16 @@ def test_who_may_not_list_roles_gets_no_suggestion(terminal: Terminal, web: Mapp
     terminal.judges("workload=web")
     ran = terminal("mapping", "set", "workload=web", "role=wbe")
     assert (ran.exit_code, "did you mean" in ran.stderr) == (1, False)
+
+
+def test_a_plan_of_a_file_names_the_role_that_was_meant(
+    terminal: Terminal, web: MappingsFixture, tmp_path: Path
+) -> None:
+    del web
+    file = tmp_path / "mappings.yaml"
+    file.write_text(
+        "mappings:\n- {tag_key: app, tag_value: a, role: wbe}\n- {tag_key: app, tag_value: b, role: nosuch}\n"
+    )
+    shown = terminal("plan", "-f", str(file)).stdout
+    assert "correct the name; did you mean 'web'?" in shown
+    assert shown.count("did you mean") == 1

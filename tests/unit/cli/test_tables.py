@@ -95,6 +95,17 @@ def test_a_row_that_is_fine_has_no_reason(draws: Draws, desk: MappingsFixture) -
     assert lines[-1].split() == ["app=web", "web", "Published", "1", "0"]
 
 
+def test_below_a_row_is_why_and_not_what_to_do_which_is_the_same_for_many(
+    draws: Draws, launch: Callable[[int], list[str]], terminal: Terminal
+) -> None:
+    launch(1)
+    shown = " ".join(" ".join(draws(80, "fleet")).split())
+    assert shown.endswith("so workload=web-frontend-production leaves it")
+    ran = terminal("fleet", "-o", "wide")
+    assert "to hand the instance over, detach it" in ran.stdout
+    assert ran.stderr.endswith("What to do about one: rolekeeper explain INSTANCE\n")
+
+
 def test_keys_and_times_stay_whole_in_every_list(draws: Draws, desk: MappingsFixture) -> None:
     desk.role("web")
     desk.edit(
