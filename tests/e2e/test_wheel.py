@@ -97,6 +97,17 @@ def test_any_text_comes_back_from_a_csv_file(running: Running, tmp_path: Path) -
     running.rolekeeper("mapping", "rm", "app=lines", "--yes")
 
 
+def test_at_a_terminal_a_person_sees_what_would_change_and_may_say_no(running: Running) -> None:
+    before = running.parameters
+    said = running.rolekeeper.types("n", "deploy", "--log-level", "DEBUG", code=1)
+    assert "changes?" in said
+    assert "nothing was changed" in said
+    assert running.parameters == before
+    client = running.aws.session().client("cloudformation")
+    found = client.list_change_sets(StackName=STACK)["Summaries"]
+    assert [each["ChangeSetName"] for each in found if each["ExecutionStatus"] == "AVAILABLE"] == []
+
+
 def test_a_parameter_is_changed_and_the_others_stay(running: Running) -> None:
     before = running.parameters
     assert before["Mode"] == "enforce"
