@@ -166,21 +166,26 @@ def show(
     def draw(rows: Iterable[Mapping[str, Any]]) -> None:
         proposal.show(proposed)
         tables.stream_list(_LAYOUT, rows)
-        for move, instances, found in _permissions(deployment, tally):
-            arrow = _arrow(profile_name(move.before), profile_name(move.after))
-            output.line(f"{arrow} on {instances:,}: {in_words(found, _WORDS)}")
-        if not narrowed and (pace := paced(deployment, tally, proposed)):
-            output.say(_pace_in_words(pace))
-        if proposed.waiting:
-            output.say(_waiting_in_words(proposed.waiting))
-        output.line(f"{tally}.")
-        if tally.nothing:
-            output.say(tally.nothing)
+        _draw_rest(deployment, proposed, tally, narrowed=narrowed)
 
     render.show_with_rows("changes", documents(), rest, draw)
     if why := withheld(deployment):
         output.say(f"No changes will be made now: {why}.")
     return tally
+
+
+def _draw_rest(deployment: Deployment, proposed: Proposal, tally: Tally, *, narrowed: bool) -> None:
+    """What a plan says below its instances: permissions, pace, rows that wait, and the sum."""
+    for move, instances, found in _permissions(deployment, tally):
+        arrow = _arrow(profile_name(move.before), profile_name(move.after))
+        output.line(f"{arrow} on {instances:,}: {in_words(found, _WORDS)}")
+    if not narrowed and (pace := paced(deployment, tally, proposed)):
+        output.say(_pace_in_words(pace))
+    if proposed.waiting:
+        output.say(_waiting_in_words(proposed.waiting))
+    output.line(f"{tally}.")
+    if tally.nothing:
+        output.say(tally.nothing)
 
 
 def _permissions(deployment: Deployment, tally: Tally) -> Iterator[tuple[Move, int, Difference]]:

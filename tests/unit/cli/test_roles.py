@@ -92,7 +92,7 @@ def test_the_document_has_all_of_it(terminal: Terminal, desk: MappingsFixture, m
     assert (web["instances"], web["mappings"], web["profiles"]) == ([instance], ["app=web"], ["web"])
     assert web["may"] == ["s3:GetObject, sns:Publish on *"]
     assert (web["broad"], web["broad_because"], web["unused"]) == (False, None, False)
-    assert web["services_last_used"] == {"s3": "2026-02-28T09:00:00Z", "sns": None}
+    assert web["services_last_used"] == {"s3": "2026-02-28T09:00:00.000000Z", "sns": None}
     assert (web["unused_services"], web["unknown_because"]) == (["sns"], None)
     [smaller] = web["smaller"]
     assert (smaller["policy"], smaller["drops"]) == ("it", ["sns"])
