@@ -24,7 +24,7 @@ from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
-# They have stories of their own: below, in test_wheel.py and in test_demo.py.
+# They have stories of their own: below, in test_wheel.py and in test_new_users.py.
 ELSEWHERE = {f"rolekeeper {name}" for name in ("watch", "deploy", "upgrade", "destroy", "local", "demo")}
 MANY = 26  # one more than may change without approval
 
