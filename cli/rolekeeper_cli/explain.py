@@ -139,6 +139,7 @@ def _lines(seen: Seen, document: Mapping[str, Any], account: str) -> Iterator[tu
         until = f" until {pin['expires_at']:%Y-%m-%dT%H:%M:%SZ}" if pin["expires_at"] else ""
         why = f": {pin['claimed_reason']}" if pin["claimed_reason"] else ""
         yield "pin", f"{pin['role'] or pin['unclear']}{until}, claimed by {pin['claimed_by'] or 'nobody'}{why}"
+        yield "", f"rolekeeper release {document['instance']} gives it back to its tags"
     if shown := document["condition"]:
         parked = ", parked" if shown["parked"] else ""
         # A reason can be long: it is told once.

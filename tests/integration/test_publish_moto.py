@@ -198,3 +198,33 @@ def test_a_row_put_and_deleted_before_anybody_looked_leaves_nothing(account: Acc
     account.delete()
     assert account.deliver() == 2
     assert Revisions(Store(account.dynamodb, STATE_TABLE)).read(MappingKey("workload", "web")).published is None
+
+
+def test_a_held_edit_that_is_discarded_ends_with_the_row_as_it_was(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.role("web")
+    account.role("db")
+    account.put(role={"S": "web"})
+    account.deliver()
+    for name in ("MAX_CHANGES_PER_EDIT", "MAX_CHANGES_PERCENT"):
+        monkeypatch.setenv(name, "0")
+    runtime.settings.cache_clear()
+    account.launch(workload="web")
+    account.put(role={"S": "db"})
+    account.deliver()
+    assert account.row()["status"] == "Held"
+
+    account.dynamodb.update_item(
+        TableName=MAPPING_TABLE,
+        Key={"tag_key": {"S": "workload"}, "tag_value": {"S": "web"}},
+        UpdateExpression="SET discard = :number",
+        ExpressionAttributeValues={":number": {"N": "2"}},
+    )
+    # The number, the row that was put back, and the verdict on it.
+    assert account.deliver() == 3
+
+    row = account.row()
+    assert (row["role"], row["status"], row["status_revision"]) == ("web", "Published", 1)
+    assert row.keys().isdisjoint({"discard", "held_revision"})
+    assert account.served().revision == 1

@@ -109,6 +109,8 @@ def test_removing_the_status_by_hand_asks_for_a_check(publisher: RecordedPublish
         ({"approve": {"N": "2"}}, {}, False),
         ({"approve": {"N": "2"}}, {"approve": {"N": "2"}, "approved_by": {"S": "AIDA"}}, True),
         ({"approved_by": {"S": "AIDA"}}, {}, False),
+        ({}, {"discard": {"N": "2"}}, True),
+        ({"discard": {"N": "2"}}, {}, False),
         ({}, {"edited_by": {"S": "ada"}}, False),
         ({"edited_by": {"S": "ada"}}, {}, False),
     ],

@@ -182,7 +182,10 @@ def test_a_pin_is_explained_and_undone_by_a_release(terminal: Terminal, desk: Ma
     terminal("attach", one, "db", "--for", "8h", "--reason", "incident 42", "--no-wait")
     told = explained(terminal, one)
     until = desk.world.clock.now() + timedelta(hours=8)
-    assert told["pin"] == f"db until {until:%Y-%m-%dT%H:%M:%SZ}, claimed by {CALLER}: incident 42"
+    assert told["pin"] == (
+        f"db until {until:%Y-%m-%dT%H:%M:%SZ}, claimed by {CALLER}: incident 42\n"
+        f"rolekeeper release {one} gives it back to its tags"
+    )
     assert told["should carry"] == "db"
     assert told["to undo"] == f"rolekeeper release {one}  (ends the pin: it keeps no role)"
 
