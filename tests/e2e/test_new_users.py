@@ -4,6 +4,7 @@ What they type is the command; what they see is checked by EC2's own answer.
 """
 
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_an_evaluator_sees_what_it_is_and_watches_the_story(
     installed: Installed, free_port: Callable[[], int], tmp_path: Path
 ) -> None:
     alone = Command({**installed.env, "TMPDIR": str(tmp_path)}, installed.command)
-    assert alone("--version").stdout.startswith("rolekeeper, version ")
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", alone("--version").stdout)
     commands = alone("--help").stdout
     assert all(f"  {name} " in commands for name in ("demo", "deploy", "explain", "mapping", "plan", "roles"))
     story = alone("demo", "--port", str(free_port()), seconds=240).stdout
@@ -124,8 +125,8 @@ def test_a_platform_engineer_reviews_a_file_applies_it_and_guards_the_tags(
     told = {each["role"]: each for each in rolekeeper.json("roles")["roles"]}
     assert told["ingest"]["instances"] == [instance]
     assert told["report"]["instances"] == []
-    checks = rolekeeper.json("doctor", code=1)
-    assert {each["check"] for each in checks if each["level"] == "fail"} <= {"roles", "profiles", "mappings"}
+    levels = {each["level"] for each in rolekeeper.json("doctor")["findings"]}
+    assert levels == {"ok", "warn"}
 
 
 def test_a_contributor_reproduces_a_lost_event_and_reports_it(
@@ -135,7 +136,6 @@ def test_a_contributor_reproduces_a_lost_event_and_reports_it(
     rolekeeper("mapping", "set", "case=bug", "role=bug")
     instance = deployed.launch("bug-1")
     eventually(lambda: deployed.state(instance) == "running" or None, 40)
-    eventually(lambda: rolekeeper.json("history", instance, code=0) is not None, 40)
     deployed.aws.drop_events(instance)
     deployed.tag(instance, case="bug")
     assert deployed.shown(instance) is None
