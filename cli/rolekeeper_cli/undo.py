@@ -65,7 +65,9 @@ def former(seen: Seen, entries: Sequence[Entry]) -> Former | None:
     if seen.should_carry != seen.carries and seen.decision.action is not Action.HOLD:
         # The change is still to come.
         return Former(seen.carries)
-    changes = [each for each in entries if Action(each["decision"]["action"]).mutates and each["outcome"] != REFUSED]
+    # The first edition's entries have no outcome: it wrote them afterwards.
+    made = (each for each in entries if each.get("outcome") != REFUSED)
+    changes = [each for each in made if Action(each["decision"]["action"]).mutates]
     # A swap is two changes, and so is one that another actor reverted: what was there is what the first one saw.
     same = list(takewhile(lambda each: each["decision"]["profile-arn"] == seen.carries, changes))
     return Former(same[-1]["seen"]["profile-arn"], same[-1]["at"]) if same else None

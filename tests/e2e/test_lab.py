@@ -131,21 +131,22 @@ def stopped(deployed: EmulatedAccount, rolekeeper: Command) -> Iterator[str]:
 def shown_on_the_page(instance: str) -> list[str]:
     """What the page says that a terminal shows, with this instance and its role."""
     blocks = [each.strip().replace("i-0123456789abcdef0", instance) for each in text_blocks("docs/lab.md")]
-    return [each.replace("carries writer", "carries s3-write") for each in blocks]
+    return [each.replace("carries writer", "carries s3-write").replace("to writer?", "to s3-write?") for each in blocks]
 
 
 def test_the_page_shows_what_is_asked_of_a_stopped_instance(
     rolekeeper: Command, deployed: EmulatedAccount, stopped: str
 ) -> None:
-    question, waiting, word = shown_on_the_page(stopped)
-    said = rolekeeper.types("n", "replace", stopped, "s3-write").replace("\r", "")
+    sure, question, waiting, word = shown_on_the_page(stopped)
+    said = rolekeeper.types("y\nn", "replace", stopped, "s3-write").replace("\r", "")
+    assert sure in said
     assert question in said
     assert waiting not in said
     assert deployed.carries(stopped, "s3-read"), "it is kept until the start"
 
     # Who answers y is told what to do meanwhile, and it is done then.
     with ThreadPoolExecutor() as other_terminal:
-        typed = other_terminal.submit(rolekeeper.types, "y", "replace", stopped, "s3-write", "--reason", "waits")
+        typed = other_terminal.submit(rolekeeper.types, "y\ny", "replace", stopped, "s3-write", "--reason", "waits")
         eventually(lambda: (rolekeeper.json("explain", stopped)["pin"] or {})["claimed_reason"] == "waits", 60)
         assert not typed.done()
         command = waiting.rpartition("another terminal: ")[2].split()

@@ -153,7 +153,12 @@ def test_the_permissions_that_are_listed_for_it_are_enough(
     ran = person("roles")
     assert ran.stderr == ""
     assert ran.stdout == rolekeeper("roles").stdout
-    assert person.json("roles", "must-include", SSM, code=1) == rolekeeper.json("roles", "must-include", SSM, code=1)
+    # Of a role that isn't there it can't be told whether it is under the path: IAM refuses to say that it is missing.
+    seen, all_ = (
+        [each for each in command.json("roles", "must-include", SSM, code=1) if not each["unknown_because"]]
+        for command in (person, rolekeeper)
+    )
+    assert seen == all_ != []
 
 
 def test_without_the_permission_the_rest_is_shown(
