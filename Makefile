@@ -203,7 +203,7 @@ wheel: .venv/done .envs/sam/done ## the command with all that a deployment needs
 
 .PHONY: deploy
 deploy: .venv/done .envs/sam/done ## build and deploy to your AWS account; asks first, and keeps the stack's present parameters
-	@.venv/bin/python -m rolekeeper_cli.sam_deploy $(SAM_ARGS)
+	@.venv/bin/python -m rolekeeper_cli.deploying.sam_deploy $(SAM_ARGS)
 
 .PHONY: cost
 cost: .venv/done ## what a month costs, by part: the template at the prices of bench/prices.yaml, beside others (DOCS=1: writes docs/cost.md)

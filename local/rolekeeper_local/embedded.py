@@ -26,8 +26,8 @@ import botocore.session
 from botocore.config import Config
 
 from rolekeeper_cli import installed
-from rolekeeper_cli.artifacts import Bucket, Place, upload
-from rolekeeper_cli.change_set import ChangeSet
+from rolekeeper_cli.deploying.artifacts import Bucket, Place, upload
+from rolekeeper_cli.deploying.change_set import ChangeSet
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.place import PACKAGES, REPOSITORY, NotInstalledError, folder_for, interpreter
 from rolekeeper_local.settings import PORT_VARIABLE, as_environment, port_from, timings_from

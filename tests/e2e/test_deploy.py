@@ -41,7 +41,7 @@ class Deployer:
             [
                 str(REPOSITORY / ".venv/bin/python"),
                 "-m",
-                "rolekeeper_cli.sam_deploy",
+                "rolekeeper_cli.deploying.sam_deploy",
                 *arguments,
                 "--no-confirm-changeset",
             ],

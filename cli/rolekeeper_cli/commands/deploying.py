@@ -6,8 +6,8 @@ import click
 
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import yes
+from rolekeeper_cli.deploying.parameter_options import WithParameters, named
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.parameter_options import WithParameters, named
 
 _BUCKET = click.option(
     "--bucket", metavar="NAME", help="A bucket of yours to take, in the same Region; else one is made."
@@ -62,8 +62,8 @@ def _deploy(
     **parameters: str | None,
 ) -> ExitCode:
     from rolekeeper_cli import prompts
-    from rolekeeper_cli.deploy import Wanted
-    from rolekeeper_cli.deploy import deploy as deploy_now
+    from rolekeeper_cli.deploying.deploy import Wanted
+    from rolekeeper_cli.deploying.deploy import deploy as deploy_now
     from rolekeeper_cli.deployment import deployment
 
     if guided or not dry_run:
@@ -96,9 +96,9 @@ def destroy(export: str | None, *, detach: bool | None, confirm: str | None) -> 
     It says what happens to instances, tables and mappings, offers to export the mappings and to detach the roles that
     Rolekeeper attached, and asks for the stack's name. Both tables are kept.
     """
+    from rolekeeper_cli.deploying.destroy import Wanted
+    from rolekeeper_cli.deploying.destroy import destroy as destroy_now
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.destroy import Wanted
-    from rolekeeper_cli.destroy import destroy as destroy_now
 
     return destroy_now(deployment(), Wanted(export, detach, confirm))
 

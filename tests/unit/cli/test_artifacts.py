@@ -14,7 +14,7 @@ from tools import artifacts as packed
 from fakes.calls import Calls
 from fakes.ec2 import client_error
 from fixtures.mappings import session
-from rolekeeper_cli.artifacts import Bucket, Place, upload, with_objects
+from rolekeeper_cli.deploying.artifacts import Bucket, Place, upload, with_objects
 from rolekeeper_cli.errors import CommandError, ConfigurationError
 from support.templates import ROOT
 

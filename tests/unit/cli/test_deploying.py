@@ -9,11 +9,12 @@ import yaml
 
 from fakes.cloudformation import FakeCloudFormation, change
 from fixtures.terminal import Terminal, lines
-from rolekeeper_cli import deploy, installed, parameter_options, template_parameters
-from rolekeeper_cli.change_set import Event
-from rolekeeper_cli.deployed_stack import ordered
-from rolekeeper_cli.deployment_view import Watcher
-from rolekeeper_cli.stack_parameters import TemplateLoader
+from rolekeeper_cli import installed
+from rolekeeper_cli.deploying import deploy, parameter_options, template_parameters
+from rolekeeper_cli.deploying.change_set import Event
+from rolekeeper_cli.deploying.deployed_stack import ordered
+from rolekeeper_cli.deploying.deployment_view import Watcher
+from rolekeeper_cli.deploying.stack_parameters import TemplateLoader
 from support.templates import ROOT
 
 VERSION = installed.version()
@@ -336,7 +337,7 @@ def test_each_parameter_of_the_template_is_an_option() -> None:
     declared = yaml.load((ROOT / "template.yaml").read_text(), TemplateLoader)["Parameters"]
     assert list(template_parameters.PARAMETERS) == list(declared)
     made = Path(template_parameters.__file__).read_text()
-    remedy = "run: .venv/bin/python -m rolekeeper_cli.parameter_options > cli/rolekeeper_cli/template_parameters.py"
+    remedy = f"run: .venv/bin/python -m rolekeeper_cli.deploying.parameter_options > {template_parameters.__file__}"
     assert made == parameter_options.source(), remedy
 
 

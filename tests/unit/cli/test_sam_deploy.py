@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from fakes.ec2 import client_error
-from rolekeeper_cli.sam_deploy import main, overrides, told
-from rolekeeper_cli.stack_parameters import ask, declared, deployed, merged, refused
+from rolekeeper_cli.deploying.sam_deploy import main, overrides, told
+from rolekeeper_cli.deploying.stack_parameters import ask, declared, deployed, merged, refused
 
 KNOWN: dict[str, dict[str, Any]] = {
     "Mode": {"Type": "String", "Default": "observe", "Description": "observe or\n  enforce"},
@@ -140,6 +140,6 @@ def test_nothing_is_built_for_a_parameter_that_would_be_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("boto3.Session.client", lambda *_, **__: Stacks("none"))
-    monkeypatch.setattr("rolekeeper_cli.sam_deploy._sam", lambda *_: pytest.fail("it is built"))
+    monkeypatch.setattr("rolekeeper_cli.deploying.sam_deploy._sam", lambda *_: pytest.fail("it is built"))
     assert main(["--parameter-overrides", "RolePath=/aws-reserved/x/"]) == 2
     assert "RolePath=/aws-reserved/x/: must begin and end with a slash" in capsys.readouterr().err

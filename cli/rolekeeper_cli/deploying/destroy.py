@@ -16,17 +16,17 @@ from rolekeeper.model.instance import Association, AssociationState, Instance
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import Update
 from rolekeeper_cli import fleet, output, prompts, render
-from rolekeeper_cli.change_set import Operation, describe
-from rolekeeper_cli.deploy import PATIENT
-from rolekeeper_cli.deployed_stack import TABLES, is_ours
+from rolekeeper_cli.deploying.change_set import Operation, describe
+from rolekeeper_cli.deploying.deploy import PATIENT
+from rolekeeper_cli.deploying.deployed_stack import TABLES, is_ours
+from rolekeeper_cli.deploying.deployment_view import failed, follow
+from rolekeeper_cli.deploying.stack_parameters import TemplateLoader
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.deployment_view import failed, follow
 from rolekeeper_cli.edits import mapping_rows
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode
 from rolekeeper_cli.files.reader import format_of
 from rolekeeper_cli.mapping_export import exported
 from rolekeeper_cli.progress import Progress
-from rolekeeper_cli.stack_parameters import TemplateLoader
 from rolekeeper_cli.tables import show_table
 
 # EC2 refills 5 changes of roles in a second for the whole account (docs/AWS_FACTS.md, "Throttles").

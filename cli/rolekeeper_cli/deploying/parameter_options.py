@@ -1,7 +1,7 @@
 """An option for each parameter of the template, made when they are asked for: no other command's help waits for them.
 
-`template_parameters.py` is made of the template, as reading that takes longer than a help may. After a change run
-`python -m rolekeeper_cli.parameter_options > cli/rolekeeper_cli/template_parameters.py`; a test compares them.
+`template_parameters.py` is made of the template, as reading that takes longer than a help may. After a change write
+into it what `python -m rolekeeper_cli.deploying.parameter_options` prints; a test compares them.
 """
 
 import re
@@ -19,7 +19,7 @@ class WithParameters(Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Its own options, and one for each parameter."""
-        from rolekeeper_cli.template_parameters import PARAMETERS
+        from rolekeeper_cli.deploying.template_parameters import PARAMETERS
 
         return [*super().get_params(ctx), *(_option(name, each) for name, each in PARAMETERS.items())]
 
@@ -31,7 +31,7 @@ def option_of(parameter: str) -> str:
 
 def named(given: dict[str, str | None]) -> dict[str, str]:
     """Click's names and values of such options as the template's; those that weren't given are left out."""
-    from rolekeeper_cli.template_parameters import PARAMETERS
+    from rolekeeper_cli.deploying.template_parameters import PARAMETERS
 
     names = {option_of(each).removeprefix("--").replace("-", "_"): each for each in PARAMETERS}
     return {names[name]: value for name, value in given.items() if value is not None}
@@ -53,7 +53,7 @@ def source() -> str:
     import json
 
     from rolekeeper_cli import installed
-    from rolekeeper_cli.stack_parameters import declared
+    from rolekeeper_cli.deploying.stack_parameters import declared
 
     shown = ("Type", "Description", "Default", "AllowedValues")
     parameters = {

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import click
 
 from rolekeeper_cli import installed, output, render
-from rolekeeper_cli.change_set import Change, Event, Operation
-from rolekeeper_cli.deployed_stack import TABLES, Present
+from rolekeeper_cli.deploying.change_set import Change, Event, Operation
+from rolekeeper_cli.deploying.deployed_stack import TABLES, Present
 from rolekeeper_cli.errors import ServiceError
 from rolekeeper_cli.tables import show_table
 

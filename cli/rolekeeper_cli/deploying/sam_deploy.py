@@ -19,7 +19,7 @@ import click
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
-from rolekeeper_cli.stack_parameters import Parameters, ask, declared, deployed, merged, refused
+from rolekeeper_cli.deploying.stack_parameters import Parameters, ask, declared, deployed, merged, refused
 
 STACK = "rolekeeper"
 

@@ -12,14 +12,14 @@ import click
 from botocore.config import Config
 
 from rolekeeper_cli import installed, output, prompts
-from rolekeeper_cli.artifacts import Bucket, Place, upload
-from rolekeeper_cli.change_set import ChangeSet, Operation
-from rolekeeper_cli.deployed_stack import NEVER_WORKED, Present, ordered, versions
+from rolekeeper_cli.deploying.artifacts import Bucket, Place, upload
+from rolekeeper_cli.deploying.change_set import ChangeSet, Operation
+from rolekeeper_cli.deploying.deployed_stack import NEVER_WORKED, Present, ordered, versions
+from rolekeeper_cli.deploying.deployment_view import failed, follow, show, tell
+from rolekeeper_cli.deploying.parameter_options import option_of
+from rolekeeper_cli.deploying.stack_parameters import Parameters, declared, is_allowed, merged
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.deployment_view import failed, follow, show, tell
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode, UsageError
-from rolekeeper_cli.parameter_options import option_of
-from rolekeeper_cli.stack_parameters import Parameters, declared, is_allowed, merged
 from rolekeeper_cli.suggest import near
 
 # The layer is megabytes; and CloudFormation takes its time to answer.

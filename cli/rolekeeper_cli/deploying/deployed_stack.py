@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rolekeeper_cli import installed
-from rolekeeper_cli.change_set import REVIEWED, describe
+from rolekeeper_cli.deploying.change_set import REVIEWED, describe
 from rolekeeper_cli.errors import ConfigurationError
 
 # A stack whose creation failed is empty, and can only be deleted (CloudFormation user guide, "Stack status codes").
