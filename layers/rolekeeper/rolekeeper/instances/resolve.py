@@ -11,8 +11,12 @@ from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, PIN_TAG, MappingKey,
 
 def mapping_keys(tags: Mapping[str, str]) -> list[MappingKey]:
     """The keys of every mapping that could match these tags, in the order of the tags."""
-    # Not sorted: that takes longer than all the rest of the way from tags to mapping.
-    return list({MappingKey(tag, value): None for tag, text in tags.items() for value in (text, ANY_VALUE)})
+    # Neither sorted nor put into a set: either takes longer than looking them up.
+    return [
+        MappingKey(tag, value)
+        for tag, text in tags.items()
+        for value in ((text, ANY_VALUE) if text != ANY_VALUE else (ANY_VALUE,))
+    ]
 
 
 def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: datetime) -> str:
