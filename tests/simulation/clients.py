@@ -330,6 +330,7 @@ class IamClient:
             if InstanceProfileName in self._account.profiles:
                 raise client_error("EntityAlreadyExists", "it exists")
             self._account.profile(InstanceProfileName, path=Path, role=None, made_now=True)
+            return {"InstanceProfile": _profile_row(self._account.profiles[InstanceProfileName])}
 
         return self._outside.call(Call("iam", "CreateInstanceProfile", Kind.RECORD, act, lambda: InstanceProfileName))
 
