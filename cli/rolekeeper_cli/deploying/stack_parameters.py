@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 import yaml
-from botocore.exceptions import ClientError
+
+from rolekeeper_cli.deploying.change_set import describe
 
 TEMPLATE = Path("template.yaml")
 
@@ -30,14 +31,8 @@ def declared(template: Path = TEMPLATE) -> dict[str, dict[str, Any]]:
 
 def deployed(client: Any, stack: str) -> Parameters | None:
     """The stack's present parameters; None when there is no such stack, or none that ever worked."""
-    try:
-        [found] = client.describe_stacks(StackName=stack)["Stacks"]
-    except ClientError as error:
-        # CloudFormation has no code of its own for a stack that isn't there.
-        if error.response["Error"]["Code"] == "ValidationError" and "does not exist" in str(error):
-            return None
-        raise
-    if found["StackStatus"] in {"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE"}:
+    found = describe(client, stack)
+    if found is None or found["StackStatus"] in {"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE"}:
         return None
     return {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", ())}
 
