@@ -1,31 +1,18 @@
 """The embedded AWS's event history of CloudTrail: who changed what, as LookupEvents tells it."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from socket import socket
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 
 ROOT = "arn:aws:iam::000000000000:root"
-
-
-@pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    timings = Timings(pending=0, propagation=0)
-    with EmbeddedAws(port=port, timings=timings, directory=tmp_path_factory.mktemp("aws")) as embedded:
-        yield embedded
 
 
 def launch(aws: EmbeddedAws, **given: Any) -> str:

@@ -1,16 +1,13 @@
 """The embedded AWS's IAM: when a role was last used, for which services, and how many profiles an account may have."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from socket import socket
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import REGION, EmbeddedAws
 from support.waiting import eventually
 
@@ -18,16 +15,6 @@ pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 
 ANYBODY = {"Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]}
 JUNE = datetime(2026, 6, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    timings = Timings(pending=0, propagation=0)
-    with EmbeddedAws(port=port, timings=timings, directory=tmp_path_factory.mktemp("aws")) as embedded:
-        yield embedded
 
 
 def make(aws: EmbeddedAws, name: str, *statements: Any) -> str:
