@@ -22,7 +22,6 @@ from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
 from rolekeeper_cli.fleet import Enforced, Seen, look, named, pages, profile_name, withheld
 from rolekeeper_cli.instances import shows
 from rolekeeper_cli.plan_file import PlanFile, PlannedChange, planned_change
-from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.proposal import Proposal, propose
 
 _POLL_SECONDS = 0.5
@@ -193,7 +192,7 @@ def _write_rows(deployment: Deployment, proposed: Proposal) -> None:
         CommandError: somebody edited a row meanwhile, or Rolekeeper doesn't serve one as it was planned.
     """
     rows = mapping_rows(deployment)
-    written, moved = write(rows, proposed.rows)
+    written, moved = write(deployment, rows, proposed.rows)
     judged = judgements(deployment, rows, written)
     if moved:
         raise MovedError(moved, len(written))
@@ -219,7 +218,7 @@ def _wait(deployment: Deployment, wanted: Mapping[str, str]) -> None:
     """Watch EC2 until each instance shows its profile, as long as it comes on."""
     waiting = dict(wanted)
     deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
-    with Progress(len(wanted), "instances changed") as progress:
+    with deployment.progress(len(wanted), "instances changed") as progress:
         while waiting:
             shown = deployment.app.ec2.associations(list(waiting))
             done = [id_ for id_, arn in waiting.items() if shows(shown.get(id_), arn)]

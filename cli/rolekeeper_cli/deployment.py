@@ -3,11 +3,12 @@
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
-from typing import Any
+from threading import Lock
+from typing import Any, Self
 
 import boto3
 from botocore.config import Config
@@ -19,6 +20,8 @@ from rolekeeper.settings import Settings
 from rolekeeper_cli import debug, output
 from rolekeeper_cli.errors import ConfigurationError
 from rolekeeper_cli.options import Options
+from rolekeeper_cli.progress import Progress
+from rolekeeper_cli.reports import Silent
 
 STACK = "rolekeeper"
 
@@ -47,8 +50,20 @@ class Stack:
 class Deployment:
     """Everything is asked for once, and only when it is needed."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, progress: Callable[[int | None, str], Silent] = Silent) -> None:
         self._options = options
+        self.progress = progress
+        self._making = Lock()
+        self._shared = cache(self.client)
+
+    def anew(self) -> Self:
+        """One that has asked nothing yet, over the same session and clients.
+
+        For who serves longer than stack, roles and policies stay as they are: all of them are asked for once.
+        """
+        other = type(self)(self._options, self.progress)
+        other.session, other._making, other._shared = self.session, self._making, self._shared  # noqa: SLF001  # its own
+        return other
 
     @cached_property
     def session(self) -> boto3.Session:
@@ -61,9 +76,10 @@ class Deployment:
 
     def client(self, service: str, config: Config | None = None) -> Any:
         """A client of one service, with its own time limits if need be; AWS_ENDPOINT_URL is the SDK's own."""
-        return self.session.client(
-            service, config=CONFIG.merge(config) if config else CONFIG, endpoint_url=self._options.endpoint_url
-        )  # type: ignore[call-overload]  # the stubs want a literal name
+        with self._making:  # a session makes one client at a time (Boto3 guide, "Session": not thread safe)
+            return self.session.client(
+                service, config=CONFIG.merge(config) if config else CONFIG, endpoint_url=self._options.endpoint_url
+            )  # type: ignore[call-overload]  # the stubs want a literal name
 
     def now(self) -> datetime:
         """The time."""
@@ -154,7 +170,7 @@ class Deployment:
     @cached_property
     def app(self) -> App:
         """The parts that the functions are made of, with the caller's own permissions."""
-        return App(self.settings, cache(self.client), now=self.now, sleep=self.sleep)
+        return App(self.settings, self._shared, now=self.now, sleep=self.sleep)
 
     def _other_version(self, lacks: str) -> ConfigurationError:
         what = f"stack '{self.stack.name}' has no {lacks}, so it is of another version"
@@ -172,4 +188,4 @@ def _parameter(variable: str) -> str:
 
 def deployment() -> Deployment:
     """The deployment that the command line names."""
-    return Deployment(output.options())
+    return Deployment(output.options(), Progress)

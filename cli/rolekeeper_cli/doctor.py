@@ -9,7 +9,6 @@ from rolekeeper_cli.checks import caller, guards, mappings, queues, roles, stack
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import CommandError, ExitCode, explained
 from rolekeeper_cli.findings import Finding, Findings, Level, unknown
-from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.render import Document
 
 type Check = Callable[[DoctorDeployment], Findings]
@@ -46,7 +45,7 @@ def examine(deployment: DoctorDeployment) -> ExitCode:
     counts = dict.fromkeys(_COUNTED, 0)
 
     def documents() -> Iterator[Document]:
-        with Progress(len(CHECKS), "checks") as progress:
+        with deployment.progress(len(CHECKS), "checks") as progress:
             for name, check in progress.over(CHECKS.items()):
                 found = run(name, check, deployment)
                 progress.hide()

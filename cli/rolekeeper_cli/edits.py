@@ -14,7 +14,6 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
 from rolekeeper_cli.follow import follow_mappings
 from rolekeeper_cli.mapping_rows import MappingRows, Rows
-from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.row_plan import Change, RowPlan
 
 # Serving as it was written; all else wants somebody's attention.
@@ -53,7 +52,7 @@ def carry_out(deployment: Deployment, plan: RowPlan, *, wait: bool | None) -> Ex
         WaitTimeoutError: Rolekeeper judged none of the rows for a minute.
     """
     rows = mapping_rows(deployment)
-    written, moved = write(rows, plan)
+    written, moved = write(deployment, rows, plan)
     deletes = frozenset(each.key for each in written if each.kind == "deleted")
     code = ExitCode.DONE if wait is False else tell(judgements(deployment, rows, written), deployment, deletes)
     if moved:
@@ -63,11 +62,11 @@ def carry_out(deployment: Deployment, plan: RowPlan, *, wait: bool | None) -> Ex
     return code
 
 
-def write(rows: MappingRows, plan: RowPlan) -> tuple[list[Change], list[MappingKey]]:
+def write(deployment: Deployment, rows: MappingRows, plan: RowPlan) -> tuple[list[Change], list[MappingKey]]:
     """Write a plan; returns what was written, and the rows that weren't as the plan saw them any more."""
     written: list[Change] = []
     moved: list[MappingKey] = []
-    with Progress(len(plan.changes), "rows written") as progress:
+    with deployment.progress(len(plan.changes), "rows written") as progress:
         for change in progress.over(plan.changes):
             if rows.write(change):
                 written.append(change)
@@ -156,7 +155,7 @@ def wait_until_judged(deployment: Deployment, keys: Sequence[MappingKey], look: 
     """
     judged: Rows = {}
     deadline = deployment.now().timestamp() + PATIENCE_SECONDS
-    with Progress(len(keys), "rows judged") as progress:
+    with deployment.progress(len(keys), "rows judged") as progress:
         while len(judged) < len(keys):
             seen = look()
             if len(seen) > len(judged):

@@ -14,7 +14,6 @@ from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, Publish
 from rolekeeper.storage.state import Snapshot, State
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def named(deployment: Deployment, ids: Iterable[str]) -> Iterator[list[Instance]
 
 def look(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen]:
     """Look at pages of instances. One whose record is damaged is reported and left out."""
-    with Progress(None, "instances looked at") as progress:
+    with deployment.progress(None, "instances looked at") as progress:
         for each in observed(deployment, state, progress.pages(instances)):
             if isinstance(each, Unreadable):
                 output.warn(f"{each.key.id} is left out: {each.error.message}")

@@ -17,7 +17,6 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
 from rolekeeper_cli.fleet import Enforced, Seen, observed, pages, withheld
 from rolekeeper_cli.instances import title
-from rolekeeper_cli.progress import Progress
 
 _POLL_SECONDS = 2.0
 # Without any that comes on, unless they wait for room in the window of changes: that comes once the window has passed.
@@ -98,7 +97,7 @@ def until_still(deployment: Deployment) -> ExitCode:
         WaitTimeoutError: it goes on with as many for a minute.
     """
     before, deadline = -1, 0.0
-    with Progress(None, "instances whose role EC2 still changes") as progress:
+    with deployment.progress(None, "instances whose role EC2 still changes") as progress:
         while moving := [key for page in pages(deployment) for key in _moving(deployment, page)]:
             progress.at(len(moving))
             now = deployment.now().timestamp()
@@ -133,7 +132,7 @@ def follow(
     """
     looks, before = 0, -1
     deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
-    with Progress(None, "instances carry what they should") as progress:
+    with deployment.progress(None, "instances carry what they should") as progress:
         while True:
             began = deployment.now().timestamp()
             found = standing(deployment, _instances(deployment, keys))

@@ -18,7 +18,6 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
 from rolekeeper_cli.fleet import Enforced, Seen
 from rolekeeper_cli.instances import find_instance, shows, starts, title
-from rolekeeper_cli.progress import Progress
 
 _POLL_SECONDS = 0.5
 # What can come now comes in seconds; what has to be waited for, as long as the AWS CLI's waiters wait.
@@ -223,7 +222,7 @@ def _meanwhile(instance: Instance, snapshot: Snapshot, deployment: Deployment) -
 
 def _wait(deployment: Deployment, instance: Instance, made: Pin, patience: int) -> None:
     began = deployment.now()
-    with Progress(patience, "seconds waited for EC2") as progress:
+    with deployment.progress(patience, "seconds waited for EC2") as progress:
         while not shows(deployment.app.ec2.associations([instance.key.id]).get(instance.key.id), made.profile_arn):
             waited = int((deployment.now() - began).total_seconds())
             progress.at(waited)

@@ -20,7 +20,6 @@ from rolekeeper_cli import known, output, row_plan
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.edits import mapping_rows, said
 from rolekeeper_cli.fleet import Enforced
-from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.row_plan import Change, RowPlan
 
 # Nothing to tell of beside the change itself.
@@ -125,7 +124,7 @@ def _judged(
         found = {key: judge.edit(key, specs[key]) for key in keys}
         return {key: edit for key, edit in found.items() if edit}
 
-    with Progress(len(wanted), "mappings judged") as progress:
+    with judge.deployment.progress(len(wanted), "mappings judged") as progress:
         edits |= judged(progress.over(sorted(wanted)), wanted)
     # Of two rows in conflict, editing either clears both: so do the file's rows that of others.
     in_conflict = {key: wanted[key] for key, edit in edits.items() if edit.status is Status.CONFLICT} | {**freed}
@@ -166,7 +165,7 @@ class _Judge:
     def __init__(
         self, deployment: Deployment, rows: Mapping[MappingKey, Attributes], changes: Mapping[MappingKey, Change]
     ) -> None:
-        self._deployment = deployment
+        self.deployment = deployment
         self._rows = rows
         self._changes = changes
         self._state = Enforced(deployment.app.store, deployment.app.state.check_pin)
@@ -179,11 +178,11 @@ class _Judge:
 
     @cached_property
     def _roles(self) -> Sequence[str]:
-        return known.path_roles(self._deployment)
+        return known.path_roles(self.deployment)
 
     def edit(self, key: MappingKey, spec: MappingSpec | None) -> Edit | None:
         """What would become of one row; None where it is served as it says already."""
-        change, stored = self._changes.get(key), self._deployment.app.revisions.read(key)
+        change, stored = self._changes.get(key), self.deployment.app.revisions.read(key)
         seen = self._seen(key, stored, change)
         verdict = self._assessor.assess(seen)
         mapping = verdict.mapping
@@ -227,11 +226,11 @@ class _Judge:
             any_value=self.served.get(any_value, stored.any_value),
             edits={**stored.edits, "total": stored.edits.get("total", 0) + self._took},
         )
-        parsed = read_row(row, self._deployment.app.home)
+        parsed = read_row(row, self.deployment.app.home)
         # Of a row that is served as it says, nothing is asked: so its instances aren't looked at.
         trigger = Trigger("planned", "") if change else Trigger("planned", "", recheck=True, scan=Scan())
-        signed_as = self._deployment.app.revisions.signed_as(stored, parsed.approve, parsed.approved_by)
-        return RowSnapshot(key, row, parsed, stored, self._deployment.now(), trigger, signed_as)
+        signed_as = self.deployment.app.revisions.signed_as(stored, parsed.approve, parsed.approved_by)
+        return RowSnapshot(key, row, parsed, stored, self.deployment.now(), trigger, signed_as)
 
 
 def _as_written(change: Change) -> Attributes:

@@ -9,7 +9,6 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode, WaitTimeoutError
 from rolekeeper_cli.fleet import profile_name
 from rolekeeper_cli.instances import find_instance, starts, title
-from rolekeeper_cli.progress import Progress
 
 
 def wait(deployment: Deployment, text: str, role: str, every: float, attempts: int) -> ExitCode:
@@ -48,7 +47,7 @@ def wait(deployment: Deployment, text: str, role: str, every: float, attempts: i
                 f"when_stopped=swap. To have it done, type in another terminal: {starts(instance)}"
             )
     looks = 1
-    with Progress(attempts, "looks at EC2") as progress:
+    with deployment.progress(attempts, "looks at EC2") as progress:
         while not came(shown := deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)):
             if looks == attempts:
                 has = f"{profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"

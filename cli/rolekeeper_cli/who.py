@@ -14,7 +14,6 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.event_history import ACTION, ASSOCIATE, DISASSOCIATE, REPLACE, Caller, Event, EventHistory
 from rolekeeper_cli.fleet import profile_name
 from rolekeeper_cli.output import one_line
-from rolekeeper_cli.progress import Progress
 
 type Entry = Mapping[str, Any]
 
@@ -73,7 +72,7 @@ def ask(deployment: Deployment, instance: str, questions: Sequence[Question]) ->
         return []
     found: dict[int, Event] = {}
     because, region = "", str(deployment.session.region_name)
-    with Progress(None, "events of CloudTrail looked through") as progress:
+    with deployment.progress(None, "events of CloudTrail looked through") as progress:
         try:
             history = EventHistory(deployment)
             for event in progress.over(_events(history, instance, questions, found)):

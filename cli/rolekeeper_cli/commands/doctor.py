@@ -14,8 +14,9 @@ def doctor() -> ExitCode:
     from rolekeeper_cli import output
     from rolekeeper_cli.doctor import examine
     from rolekeeper_cli.doctor_deployment import DoctorDeployment
+    from rolekeeper_cli.progress import Progress
 
-    return examine(DoctorDeployment(output.options()))
+    return examine(DoctorDeployment(output.options(), Progress))
 
 
 COMMANDS = (doctor,)

@@ -39,9 +39,10 @@ def group(context: click.Context, names: tuple[str, ...], *, unused: bool, ask_l
         return ExitCode.DONE
     from rolekeeper_cli import output
     from rolekeeper_cli.doctor_deployment import DoctorDeployment
+    from rolekeeper_cli.progress import Progress
     from rolekeeper_cli.roles import listing
 
-    there = DoctorDeployment(output.options())
+    there = DoctorDeployment(output.options(), Progress)
     return listing.show(there, names, unused=unused, ask_last_accessed=ask_last_accessed)
 
 
@@ -59,9 +60,10 @@ def must_include(policy: str) -> ExitCode:
     """
     from rolekeeper_cli import output
     from rolekeeper_cli.doctor_deployment import DoctorDeployment
+    from rolekeeper_cli.progress import Progress
     from rolekeeper_cli.roles import must_include as baseline
 
-    return baseline.must_include(DoctorDeployment(output.options()), policy)
+    return baseline.must_include(DoctorDeployment(output.options(), Progress), policy)
 
 
 COMMANDS = (must_include,)

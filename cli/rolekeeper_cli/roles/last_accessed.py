@@ -13,7 +13,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableE
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import explained
 from rolekeeper_cli.output import one_line
-from rolekeeper_cli.progress import Progress
+from rolekeeper_cli.reports import Silent
 
 GENERATE, GET = "iam:GenerateServiceLastAccessedDetails", "iam:GetServiceLastAccessedDetails"
 # A job takes seconds; IAM throttles who asks more often.
@@ -47,13 +47,15 @@ class Reports:
     def begin(self, arns: Iterable[str]) -> None:
         """Have IAM begin them; those that it throttles are begun later."""
         self._waiting = dict.fromkeys(arns)
-        with Progress(len(self._waiting), "reports of last use begun") as progress:
+        with self._deployment.progress(len(self._waiting), "reports of last use begun") as progress:
             self._begin(progress)
 
     def collect(self) -> Mapping[str, Report]:
         """Wait for what was begun: each of them, found or with the reason why not."""
         until = self._deployment.now() + _LONGEST
-        with Progress(len(self._waiting) + len(self._jobs) + len(self._found), "reports of last use") as progress:
+        with self._deployment.progress(
+            len(self._waiting) + len(self._jobs) + len(self._found), "reports of last use"
+        ) as progress:
             while True:
                 for arn, job in list(self._jobs.items()):
                     progress.at(len(self._found))
@@ -67,7 +69,7 @@ class Reports:
         late = f"IAM didn't finish its report in {_LONGEST.total_seconds():.0f} seconds; try again"
         return self._found | dict.fromkeys([*self._jobs, *self._waiting], Report(because=late))
 
-    def _begin(self, progress: Progress) -> None:
+    def _begin(self, progress: Silent) -> None:
         """Begin what waits, until IAM throttles. Who may not for one role isn't asked about the others."""
         for arn in list(self._waiting):
             progress.at(len(self._jobs))

@@ -15,7 +15,6 @@ from rolekeeper.permissions.policies import Permissions, TooManyRulesError, perm
 from rolekeeper_cli import render
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
-from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.roles.last_accessed import why
 from rolekeeper_cli.tables import Column, Layout
 
@@ -50,7 +49,7 @@ def must_include(deployment: DoctorDeployment, policy: str) -> ExitCode:
         CommandError: there is no such policy, or it says nothing that could be asked.
     """
     wanted = _permissions(document(deployment, policy), policy)
-    with Progress(None, "roles read") as progress:
+    with deployment.progress(None, "roles read") as progress:
         found = list(progress.over(answers(deployment, wanted)))
     lacking_ = sum(bool(each.lacks) for each in found)
     unknown = sum(bool(each.because) for each in found)

@@ -16,7 +16,6 @@ from rolekeeper.permissions.policies import TooManyRulesError
 from rolekeeper_cli import fleet
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.policies.document import compact
-from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.roles.last_accessed import Report, Reports, why
 from rolekeeper_cli.roles.smaller import Smaller, smaller
 
@@ -135,7 +134,7 @@ def look(deployment: DoctorDeployment, roles: Sequence[Role], *, ask_last_access
     profiles = found.attempt(lambda: _profiles(deployment))
     instances = None if profiles is None else found.attempt(lambda: _instances(deployment, profiles))
     found.account = found.attempt(lambda: _account(deployment))
-    with Progress(len(roles), "roles read") as progress:
+    with deployment.progress(len(roles), "roles read") as progress:
         for role in progress.over(roles):
             name = role.name
             held = None if profiles is None else tuple(sorted(_name(arn) for arn in profiles if profiles[arn] == name))
@@ -224,7 +223,7 @@ def _profiles(deployment: DoctorDeployment) -> dict[str, str]:
 def _instances(deployment: DoctorDeployment, profiles: Mapping[str, str]) -> dict[str, list[str]]:
     """The instances of this Region that carry each role, by its name."""
     found: dict[str, list[str]] = {}
-    with Progress(None, "instances looked at") as progress:
+    with deployment.progress(None, "instances looked at") as progress:
         for page in progress.pages(fleet.pages(deployment)):
             carried = deployment.app.ec2.associations([each.key.id for each in page])
             for instance, association in carried.items():
