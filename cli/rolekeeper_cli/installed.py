@@ -7,6 +7,9 @@ from rolekeeper_cli.errors import ConfigurationError
 
 _BESIDE = Path(__file__).parent / "artifacts"
 _CLONE = Path(__file__).parents[2]
+# What the console's pages are made of, beside its modules in a clone and in the wheel.
+TEMPLATES = Path(__file__).parent / "console" / "templates"
+STATIC = Path(__file__).parent / "console" / "static"
 
 
 def is_clone() -> bool:

@@ -6,6 +6,7 @@ import click
 
 from rolekeeper_cli.command import Root
 from rolekeeper_cli.commands import (
+    console,
     control,
     deploying,
     doctor,
@@ -52,6 +53,7 @@ for each in (
     *control.COMMANDS,
     *upkeep.COMMANDS,
     *doctor.COMMANDS,
+    *console.COMMANDS,
     *schema.COMMANDS,
     *deploying.COMMANDS,
     *embedded.COMMANDS,
