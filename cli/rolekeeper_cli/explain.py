@@ -10,12 +10,13 @@ from rolekeeper.model.mapping import Pin, PublishedMapping
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper.telemetry import described
-from rolekeeper_cli import render, tables, undo, who
+from rolekeeper_cli import render, tables
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.fleet import Enforced, Seen, profile_name, withheld
 from rolekeeper_cli.history import answered, entry_document
 from rolekeeper_cli.instances import find_instance, name_of, title
+from rolekeeper_cli.views import undo, who
+from rolekeeper_cli.views.looking import Enforced, Seen, profile_name, withheld
 
 # How far back the last take-over is looked for, in history entries.
 _LOOKED_THROUGH = 100

@@ -11,9 +11,9 @@ from rolekeeper.model.mapping import NO_ROLE, MappingKey
 from rolekeeper_cli import known, output, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.fleet import Enforced, Seen, look, pages, profile_name, withheld
 from rolekeeper_cli.instances import name_of
 from rolekeeper_cli.tables import Column, Layout
+from rolekeeper_cli.views.looking import Enforced, Seen, look, pages, profile_name, withheld
 
 # What a decision means for a list: whether the instance is as it should be.
 _STANDS = {Action.NOTHING: "ok", Action.WAIT: "waits", Action.HOLD: "blocked"}

@@ -11,11 +11,12 @@ from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.permissions.compare import Difference, PolicyReader, in_words
 from rolekeeper.storage import layout
-from rolekeeper_cli import in_effect, output, proposal, render, tables
+from rolekeeper_cli import output, render, tables
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.fleet import Seen, profile_name, withheld
 from rolekeeper_cli.instances import name_of
-from rolekeeper_cli.proposal import Proposal
+from rolekeeper_cli.views import mappings, proposal
+from rolekeeper_cli.views.looking import Seen, profile_name, withheld
+from rolekeeper_cli.views.proposal import Proposal
 
 SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
 ACTION_COLOURS = {"Attach": "green", "Replace": "yellow", "Detach": "red"}
@@ -246,7 +247,7 @@ def _pace_in_words(pace: Sequence[Paced]) -> str:
 
 
 def _waiting_in_words(waiting: Sequence[Mapping[str, Any]]) -> str:
-    named = ", ".join(f"{each['mapping']}: {in_effect.role_in_words(each)}" for each in waiting[:_NAMED])
+    named = ", ".join(f"{each['mapping']}: {mappings.role_in_words(each)}" for each in waiting[:_NAMED])
     more = f" and {len(waiting) - _NAMED:,} more" if len(waiting) > _NAMED else ""
     rows = "1 row waits and isn't" if len(waiting) == 1 else f"{len(waiting):,} rows wait and aren't"
     return f"{rows} counted here: {named}{more}"

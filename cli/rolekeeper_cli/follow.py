@@ -15,8 +15,8 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli import output, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
-from rolekeeper_cli.fleet import Enforced, Seen, observed, pages, withheld
 from rolekeeper_cli.instances import title
+from rolekeeper_cli.views.looking import Enforced, Seen, observed, pages, withheld
 
 _POLL_SECONDS = 2.0
 # Without any that comes on, unless they wait for room in the window of changes: that comes once the window has passed.

@@ -8,12 +8,13 @@ from typing import Any
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import STARTED
-from rolekeeper_cli import output, render, tables, who
+from rolekeeper_cli import output, render, tables
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode
-from rolekeeper_cli.fleet import profile_name
 from rolekeeper_cli.instances import ID, find_instance
 from rolekeeper_cli.tables import Column, Layout
+from rolekeeper_cli.views import who
+from rolekeeper_cli.views.looking import profile_name
 
 _CONTROL = ("from", "to", "in-effect", "claimed-by", "claimed-reason", "correlation-id")
 

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rolekeeper_cli import in_effect, render
+from rolekeeper_cli import render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.edits import mapping_rows
 from rolekeeper_cli.tables import Column, Layout
+from rolekeeper_cli.views import mappings
 
 # What a row says that is fine: it needs no words.
 _FINE = "in effect"
@@ -16,7 +17,7 @@ _UNJUDGED = "not judged yet"
 
 def show(deployment: Deployment, status: str | None) -> None:
     """List the mappings, those of one status if it is given."""
-    documents = in_effect.documents(deployment, mapping_rows(deployment).all())
+    documents = mappings.documents(deployment, mapping_rows(deployment).all())
     shown = [each for each in documents if status in (None, each["status"])]
     render.show_list(LAYOUT, shown, empty=lambda: _empty(documents, status), total=lambda: f"{_counts(shown)}.")
 
@@ -48,7 +49,7 @@ def _column(name: str) -> Column:
 LAYOUT = Layout(
     (
         Column("mapping"),
-        Column("role", in_effect.role_in_words, folds=True),
+        Column("role", mappings.role_in_words, folds=True),
         Column("status", lambda each: each["status"] or _UNJUDGED),
         Column("revision", lambda each: each["status_revision"]),
         Column("matched"),

@@ -13,11 +13,12 @@ from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.settings import Ownership
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Snapshot
-from rolekeeper_cli import known, output, preview, prompts, render
+from rolekeeper_cli import known, output, prompts, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
-from rolekeeper_cli.fleet import Enforced, Seen
 from rolekeeper_cli.instances import find_instance, shows, starts, title
+from rolekeeper_cli.views import preview
+from rolekeeper_cli.views.looking import Enforced, Seen
 
 _POLL_SECONDS = 0.5
 # What can come now comes in seconds; what has to be waited for, as long as the AWS CLI's waiters wait.

@@ -17,8 +17,8 @@ from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.fleet import Seen
-from rolekeeper_cli.proposal import Proposal
+from rolekeeper_cli.views.looking import Seen
+from rolekeeper_cli.views.proposal import Proposal
 
 FORM = 1
 

@@ -7,8 +7,8 @@ from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli import known, output, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode, WaitTimeoutError
-from rolekeeper_cli.fleet import profile_name
 from rolekeeper_cli.instances import find_instance, starts, title
+from rolekeeper_cli.views.looking import profile_name
 
 
 def wait(deployment: Deployment, text: str, role: str, every: float, attempts: int) -> ExitCode:

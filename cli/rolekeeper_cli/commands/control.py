@@ -85,7 +85,7 @@ def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool,
     from rolekeeper.storage.table import Update
     from rolekeeper_cli import follow, prompts
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.fleet import withheld
+    from rolekeeper_cli.views.looking import withheld
 
     there = deployment()
     if prompts.asks(yes=yes):
@@ -104,7 +104,8 @@ def _show_expected(there: "Deployment", change: Mapping[str, Any]) -> None:
     """Show what the change would do, where it stops changes or lets them through."""
     from math import inf
 
-    from rolekeeper_cli import output, preview
+    from rolekeeper_cli import output
+    from rolekeeper_cli.views import preview
 
     before, after = _controls(there, change)
     mode = there.settings.mode

@@ -14,8 +14,8 @@ from rolekeeper_cli.errors import CommandError, ExitCode
 if TYPE_CHECKING:
     from rolekeeper.model.mapping import MappingKey
     from rolekeeper_cli.deployment import Deployment
-    from rolekeeper_cli.preview import Preview
     from rolekeeper_cli.row_plan import RowPlan
+    from rolekeeper_cli.views.preview import Preview
 
 # Those of a row (docs/mappings.md, "Status"); importing them would take longer than the help may.
 STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
@@ -49,17 +49,18 @@ def get(key: "MappingKey") -> ExitCode:
 
     Its columns, what is in effect, and the result of the last edit.
     """
-    from rolekeeper_cli import in_effect, render, tables
+    from rolekeeper_cli import render, tables
     from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.views import mappings
 
     there = deployment()
     row = there.app.table.get_row(key)
     if row is None:
         raise no_such_row(key)
-    [document] = in_effect.documents(there, {key: row})
+    [document] = mappings.documents(there, {key: row})
     own = ("columns", "in_effect", "waits")
     beside = {name: value for name, value in document.items() if name not in own and value is not None}
-    lines = [*document["columns"].items(), ("in effect", in_effect.role_in_words(document)), *beside.items()]
+    lines = [*document["columns"].items(), ("in effect", mappings.role_in_words(document)), *beside.items()]
     render.show(document, lambda: tables.show_table(("column", "value"), lines))
     return ExitCode.DONE
 
@@ -98,9 +99,10 @@ def remove(key: "MappingKey", *, yes: bool, wait: bool | None) -> ExitCode:
     Its instances give up the role that it gave them, or keep it, as its `when_unmatched` says. It shows how many, and
     asks.
     """
-    from rolekeeper_cli import preview, prompts, row_plan
+    from rolekeeper_cli import prompts, row_plan
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import carry_out
+    from rolekeeper_cli.views import preview
 
     prompts.require_answer(yes=yes)
     there = deployment()
@@ -132,8 +134,9 @@ def show_and(intended: "RowPlan", act: Callable[[], ExitCode]) -> ExitCode:
 
 def ask_and_write(there: "Deployment", intended: "RowPlan", question: str, *, yes: bool, wait: bool | None) -> ExitCode:
     """Write a plan; a person at a terminal is shown first what that would do to instances, and asked."""
-    from rolekeeper_cli import preview, prompts
+    from rolekeeper_cli import prompts
     from rolekeeper_cli.edits import carry_out
+    from rolekeeper_cli.views import preview
 
     if prompts.asks(yes=yes):
         show_expected(preview.of_rows(there, intended))

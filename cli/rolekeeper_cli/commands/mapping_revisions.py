@@ -141,9 +141,10 @@ def approve(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool | 
     approval is signed in the state table, where nobody else can write it. Your own edit (edited_by names you) you can't
     approve.
     """
-    from rolekeeper_cli import preview, prompts, render
+    from rolekeeper_cli import prompts, render
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.edits import approve_held, said
+    from rolekeeper_cli.views import preview
 
     prompts.require_answer(yes=yes)
     there = deployment()

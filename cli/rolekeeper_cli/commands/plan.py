@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rolekeeper.model.instance import Instance
     from rolekeeper_cli.deployment import Deployment
-    from rolekeeper_cli.proposal import Proposal
+    from rolekeeper_cli.views.proposal import Proposal
 
 
 @command(
@@ -62,9 +62,10 @@ def plan(
     from dataclasses import replace
     from pathlib import Path
 
-    from rolekeeper_cli import fleet, fleet_plan, plan_file
+    from rolekeeper_cli import fleet_plan, plan_file
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.proposal import Proposal, propose
+    from rolekeeper_cli.views import looking
+    from rolekeeper_cli.views.proposal import Proposal, propose
 
     if prune and not file:
         raise UsageError("--prune is about a file", "give the file with -f")
@@ -75,10 +76,10 @@ def plan(
     proposed = propose(there, specs, prune=prune) if file else Proposal()
     proposed = replace(proposed, waiting=_waiting(there, proposed))
     ids = [each.key.id for each in instances]
-    seen = fleet.look(
+    seen = looking.look(
         there,
-        fleet.Enforced(there.app.store, there.app.state.check_pin, dict(proposed.served)),
-        [instances] if texts else fleet.pages(there),
+        looking.Enforced(there.app.store, there.app.state.check_pin, dict(proposed.served)),
+        [instances] if texts else looking.pages(there),
     )
     basis = plan_file.PlanHeader(
         there.caller.account, str(there.session.region_name), there.stack.name, ids, specs, prune
@@ -93,8 +94,9 @@ def plan(
 def _waiting(there: "Deployment", proposed: "Proposal") -> "Sequence[Mapping[str, Any]]":
     """The rows that say something else than what is in effect, and that the plan doesn't count; of a file's, none."""
     from rolekeeper.aws.errors import AccessDeniedError
-    from rolekeeper_cli import in_effect, output
+    from rolekeeper_cli import output
     from rolekeeper_cli.edits import mapping_rows
+    from rolekeeper_cli.views import mappings
 
     try:
         rows = mapping_rows(there).all()
@@ -102,7 +104,7 @@ def _waiting(there: "Deployment", proposed: "Proposal") -> "Sequence[Mapping[str
         output.warn(f"whether rows wait isn't known: you aren't allowed {error.action} on {error.resource}")
         return []
     edited = {each.key for each in proposed.edits}
-    return in_effect.waiting(in_effect.documents(there, {key: row for key, row in rows.items() if key not in edited}))
+    return mappings.waiting(mappings.documents(there, {key: row for key, row in rows.items() if key not in edited}))
 
 
 def _instances(deployment: "Deployment", texts: "Sequence[str]") -> "list[Instance]":

@@ -15,7 +15,7 @@ from rolekeeper.aws.errors import AwsRefusalError, NotFoundError
 from rolekeeper.model.instance import Association, AssociationState, Instance
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import Update
-from rolekeeper_cli import fleet, output, prompts, render
+from rolekeeper_cli import output, prompts, render
 from rolekeeper_cli.deploying.change_set import Operation, describe
 from rolekeeper_cli.deploying.deploy import PATIENT
 from rolekeeper_cli.deploying.deployed_stack import TABLES, is_ours
@@ -28,6 +28,7 @@ from rolekeeper_cli.files.reader import format_of
 from rolekeeper_cli.mapping_export import exported
 from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.tables import show_table
+from rolekeeper_cli.views import looking
 
 # EC2 refills 5 changes of roles in a second for the whole account (docs/AWS_FACTS.md, "Throttles").
 _PACE_SECONDS = 0.25
@@ -118,7 +119,7 @@ def _carried(deployment: Deployment) -> Iterator[tuple[Instance, Association]]:
     """The instances that carry a managed role."""
     manages = deployment.settings.ownership.manages
     with Progress(None, "instances looked at") as progress:
-        for page in progress.pages(fleet.pages(deployment)):
+        for page in progress.pages(looking.pages(deployment)):
             associations = deployment.app.ec2.associations([each.key.id for each in page])
             for instance in page:
                 found = associations.get(instance.key.id)

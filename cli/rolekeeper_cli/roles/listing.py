@@ -8,9 +8,9 @@ from rolekeeper.aws.iam import Role
 from rolekeeper_cli import output, render, tables
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import ExitCode, UsageError
-from rolekeeper_cli.roles import views
-from rolekeeper_cli.roles.views import DAYS
 from rolekeeper_cli.suggest import did_you_mean
+from rolekeeper_cli.views import roles as views
+from rolekeeper_cli.views.roles import DAYS
 
 HEAD = ("role", "instances", "maps", "last used", "broad", "may use")
 _WIDTH = 79

@@ -17,7 +17,7 @@ from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.files import csv_form, yaml_form
 from rolekeeper_cli.files.entry import FileError
 from rolekeeper_cli.files.reader import Reading, format_of, read_file
-from rolekeeper_cli.row_document import file_row, plain
+from rolekeeper_cli.views.row_document import file_row, plain
 from strategies.values import row_specs
 
 HOME = HomeAccount("123456789012")

@@ -12,9 +12,9 @@ from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Instance
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
-from rolekeeper_cli import preview
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.fleet import pages as fleet_pages
+from rolekeeper_cli.views import preview
+from rolekeeper_cli.views.looking import pages as fleet_pages
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 

@@ -10,7 +10,7 @@ from rolekeeper.aws.iam import Policies
 from rolekeeper.permissions.compare import difference
 from rolekeeper.permissions.policies import permissions
 from rolekeeper_cli.roles.smaller import Smaller, smaller
-from rolekeeper_cli.roles.views import command
+from rolekeeper_cli.views.roles import command
 from support.grants import allow, deny, policy
 
 AWS = "arn:aws:iam::aws:policy/AmazonSNSFullAccess"

@@ -19,8 +19,8 @@ from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, Publish
 from rolekeeper_cli import known, output, row_plan
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.edits import mapping_rows, said
-from rolekeeper_cli.fleet import Enforced
 from rolekeeper_cli.row_plan import Change, RowPlan
+from rolekeeper_cli.views.looking import Enforced
 
 # Nothing to tell of beside the change itself.
 _PLAIN = frozenset({Status.PUBLISHED, Status.REMOVED})
@@ -79,7 +79,7 @@ class Proposal:
         rows: what would change in the mapping table.
         edits: what would become of it, by key.
         served: the mappings and tombstones that would be served in the place of what is.
-        waiting: the table's other rows that say something else than what is in effect (`in_effect.waiting`).
+        waiting: the table's other rows that say something else than what is in effect (`mappings.waiting`).
     """
 
     rows: RowPlan = field(default_factory=RowPlan)

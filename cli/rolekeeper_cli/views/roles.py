@@ -13,11 +13,11 @@ from rolekeeper.aws.errors import AwsRefusalError, classified
 from rolekeeper.aws.iam import Role
 from rolekeeper.model.instance import AssociationState
 from rolekeeper.permissions.policies import TooManyRulesError
-from rolekeeper_cli import fleet
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.policies.document import compact
 from rolekeeper_cli.roles.last_accessed import Report, Reports, why
 from rolekeeper_cli.roles.smaller import Smaller, smaller
+from rolekeeper_cli.views import looking
 
 # How long a role or a service isn't used before it is said to be unused.
 DAYS = 90
@@ -224,7 +224,7 @@ def _instances(deployment: DoctorDeployment, profiles: Mapping[str, str]) -> dic
     """The instances of this Region that carry each role, by its name."""
     found: dict[str, list[str]] = {}
     with deployment.progress(None, "instances looked at") as progress:
-        for page in progress.pages(fleet.pages(deployment)):
+        for page in progress.pages(looking.pages(deployment)):
             carried = deployment.app.ec2.associations([each.key.id for each in page])
             for instance, association in carried.items():
                 if association.state in _CARRIES and (role := profiles.get(association.profile_arn)):

@@ -11,9 +11,9 @@ from rolekeeper.instances.observe import Observation
 from rolekeeper.model.instance import AssociationState
 from rolekeeper.model.mapping import IGNORE_TAG
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.event_history import ACTION, ASSOCIATE, DISASSOCIATE, REPLACE, Caller, Event, EventHistory
-from rolekeeper_cli.fleet import profile_name
 from rolekeeper_cli.output import one_line
+from rolekeeper_cli.views.event_history import ACTION, ASSOCIATE, DISASSOCIATE, REPLACE, Caller, Event, EventHistory
+from rolekeeper_cli.views.looking import profile_name
 
 type Entry = Mapping[str, Any]
 

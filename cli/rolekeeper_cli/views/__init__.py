@@ -1,0 +1,1 @@
+"""What the command and the console show, as documents: nothing here prints, asks, or knows the command line."""
