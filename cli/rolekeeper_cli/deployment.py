@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from threading import Lock
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import boto3
 from botocore.config import Config
@@ -17,11 +17,11 @@ from rolekeeper.app import App
 from rolekeeper.aws import CONFIG
 from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.settings import Settings
-from rolekeeper_cli import debug, output
 from rolekeeper_cli.errors import ConfigurationError
-from rolekeeper_cli.options import Options
-from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.reports import Silent
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.options import Options
 
 STACK = "rolekeeper"
 
@@ -50,9 +50,16 @@ class Stack:
 class Deployment:
     """Everything is asked for once, and only when it is needed."""
 
-    def __init__(self, options: Options, progress: Callable[[int | None, str], Silent] = Silent) -> None:
+    def __init__(
+        self,
+        options: "Options",
+        progress: Callable[[int | None, str], Silent] = Silent,
+        debug: Callable[[boto3.Session, str | None], object] | None = None,
+    ) -> None:
+        """`progress` shows how far longer work is; `debug` gets the session and the endpoint, if that is asked for."""
         self._options = options
         self.progress = progress
+        self._debug = debug
         self._making = Lock()
         self._shared = cache(self.client)
 
@@ -61,7 +68,7 @@ class Deployment:
 
         For who serves longer than stack, roles and policies stay as they are: all of them are asked for once.
         """
-        other = type(self)(self._options, self.progress)
+        other = type(self)(self._options, self.progress, self._debug)
         other.session, other._making, other._shared = self.session, self._making, self._shared  # noqa: SLF001  # its own
         return other
 
@@ -70,8 +77,8 @@ class Deployment:
         """The AWS SDK's session."""
         region = self._options.region or os.environ.get("AWS_REGION")
         session = boto3.Session(profile_name=self._options.profile, region_name=region)
-        if self._options.debug:
-            debug.report(session, self._options.endpoint_url)
+        if self._options.debug and self._debug:
+            self._debug(session, self._options.endpoint_url)
         return session
 
     def client(self, service: str, config: Config | None = None) -> Any:
@@ -184,8 +191,3 @@ def _variable(parameter: str) -> str:
 
 def _parameter(variable: str) -> str:
     return "".join(part.capitalize() for part in variable.split("_"))
-
-
-def deployment() -> Deployment:
-    """The deployment that the command line names."""
-    return Deployment(output.options(), Progress)

@@ -20,11 +20,10 @@ def console(port: int, *, writes: bool) -> ExitCode:
 
     They act as you: with the same credentials as every command.
     """
-    from rolekeeper_cli import output
+    from rolekeeper_cli.commands.deployment import silent_deployment
     from rolekeeper_cli.console.server import serve
-    from rolekeeper_cli.doctor_deployment import DoctorDeployment
 
-    serve(DoctorDeployment(output.options()), writes=writes, port=port)
+    serve(silent_deployment(), writes=writes, port=port)
     return ExitCode.DONE
 
 

@@ -69,7 +69,7 @@ def mode(mode: str | None, reason: str, *, yes: bool, wait: bool) -> ExitCode:
     it shows first what setting it would do to instances, and asks.
     """
     if mode is None:
-        from rolekeeper_cli.deployment import deployment
+        from rolekeeper_cli.commands.deployment import deployment
 
         return _show(deployment())
     value = None if mode == _AS_DEPLOYED else mode
@@ -84,7 +84,7 @@ def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool,
     from rolekeeper.storage import layout
     from rolekeeper.storage.table import Update
     from rolekeeper_cli import follow, prompts
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.views.looking import withheld
 
     there = deployment()

@@ -62,9 +62,9 @@ def _deploy(
     **parameters: str | None,
 ) -> ExitCode:
     from rolekeeper_cli import prompts
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.deploying.deploy import Wanted
     from rolekeeper_cli.deploying.deploy import deploy as deploy_now
-    from rolekeeper_cli.deployment import deployment
 
     if guided or not dry_run:
         prompts.require_answer(yes=yes and not guided)
@@ -96,9 +96,9 @@ def destroy(export: str | None, *, detach: bool | None, confirm: str | None) -> 
     It says what happens to instances, tables and mappings, offers to export the mappings and to detach the roles that
     Rolekeeper attached, and asks for the stack's name. Both tables are kept.
     """
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.deploying.destroy import Wanted
     from rolekeeper_cli.deploying.destroy import destroy as destroy_now
-    from rolekeeper_cli.deployment import deployment
 
     return destroy_now(deployment(), Wanted(export, detach, confirm))
 

@@ -11,12 +11,10 @@ def doctor() -> ExitCode:
     It looks from outside, with your permissions, and changes nothing. Exits with 1 when a check failed; a warning is no
     failure, nor is what can't be seen.
     """
-    from rolekeeper_cli import output
+    from rolekeeper_cli.commands.deployment import doctor_deployment
     from rolekeeper_cli.doctor import examine
-    from rolekeeper_cli.doctor_deployment import DoctorDeployment
-    from rolekeeper_cli.progress import Progress
 
-    return examine(DoctorDeployment(output.options(), Progress))
+    return examine(doctor_deployment())
 
 
 COMMANDS = (doctor,)

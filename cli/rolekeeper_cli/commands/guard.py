@@ -54,7 +54,7 @@ def scp_tags(excepted: tuple[str, ...], part: int) -> ExitCode:
     or the tag rolekeeper:ignore; by a launch too, and by the tags of Auto Scaling groups.
     """
     from rolekeeper_cli import guard
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.edits import mapping_rows
     from rolekeeper_cli.policies import control, deployed
     from rolekeeper_cli.policies.document import SCP_LIMIT, fitting
@@ -83,7 +83,7 @@ def scp_path(excepted: tuple[str, ...]) -> ExitCode:
     stack's own functions may make profiles.
     """
     from rolekeeper_cli import guard
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.policies import control, deployed
     from rolekeeper_cli.policies.document import SCP_LIMIT, fitting
 
@@ -104,7 +104,7 @@ def editors(tag_keys: tuple[str, ...]) -> ExitCode:
     They write rows, but neither the columns that Rolekeeper writes nor approvals, nor the state table.
     """
     from rolekeeper_cli import guard
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.policies import deployed, mapping_table
     from rolekeeper_cli.policies.document import MANAGED_LIMIT, fitting
 
@@ -121,7 +121,7 @@ def approvers(tag_keys: tuple[str, ...]) -> ExitCode:
     They sign approvals under their own name, which IAM proves, and write them into rows, and nothing else.
     """
     from rolekeeper_cli import guard
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.policies import deployed, mapping_table
     from rolekeeper_cli.policies.document import MANAGED_LIMIT, fitting
 
@@ -138,7 +138,7 @@ def detection() -> ExitCode:
     matches these calls by anybody else.
     """
     from rolekeeper_cli import guard
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.policies import deployed
     from rolekeeper_cli.policies import detection as exclusion
     from rolekeeper_cli.policies.document import readable

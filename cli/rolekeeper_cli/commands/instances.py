@@ -48,7 +48,7 @@ def fleet(tags: tuple[str, ...], role: str, state: str | None, mapping: str | No
     from rolekeeper.model.instance import InstanceState
     from rolekeeper_cli import fleet_list
     from rolekeeper_cli.arguments import mapping_key, tag_filter
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
 
     filters = fleet_list.Filters(
         tags=tuple(map(tag_filter, tags)),
@@ -72,7 +72,7 @@ def explain(instance: str, *, ask_who: bool) -> ExitCode:
     last, what AWS answered, and how to undo it. CloudTrail's event history says who set or removed the tag that
     decides, who attached a role that isn't Rolekeeper's, and who reverted one that is.
     """
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.explain import explain as explain_instance
 
     return explain_instance(deployment(), instance, ask_who=ask_who)
@@ -95,7 +95,7 @@ def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -
 
     Newest first: every change, every wait, what blocked it and who pinned it, what caused that, and what AWS answered.
     """
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.history import control_history
     from rolekeeper_cli.history import history as show_history
 
@@ -120,7 +120,7 @@ def watch(instance: str | None, since: "timedelta", length: "timedelta | None", 
 
     They come from the functions' logs, some seconds late. As JSON, each is one line.
     """
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.watch import watch as show_decisions
 
     return show_decisions(deployment(), instance, since, length, all_=all_)
@@ -155,7 +155,7 @@ def wait(instance: str | None, role: str | None, mapping: str | None, every: flo
     start.
     """
     from rolekeeper_cli.arguments import mapping_key
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.follow import wait_for_mapping
     from rolekeeper_cli.wait import wait as wait_for
 

@@ -35,7 +35,7 @@ def list_(status: str | None) -> ExitCode:
 
     Each with the role that is in effect and, where the row says something else, what that waits for.
     """
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.mapping_list import show
 
     show(deployment(), status)
@@ -50,7 +50,7 @@ def get(key: "MappingKey") -> ExitCode:
     Its columns, what is in effect, and the result of the last edit.
     """
     from rolekeeper_cli import render, tables
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.views import mappings
 
     there = deployment()
@@ -79,7 +79,7 @@ def set_(key: "MappingKey", assignments: Sequence[str], *, yes: bool, wait: bool
     The other columns stay as they are. On a terminal it shows first what would happen to instances, and asks.
     """
     from rolekeeper_cli import row_plan
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.set_columns import edited
 
     there = deployment()
@@ -100,7 +100,7 @@ def remove(key: "MappingKey", *, yes: bool, wait: bool | None) -> ExitCode:
     asks.
     """
     from rolekeeper_cli import prompts, row_plan
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.edits import carry_out
     from rolekeeper_cli.views import preview
 

@@ -32,7 +32,7 @@ def export(form: str | None, target: str | None) -> ExitCode:
 
     Sorted, without defaults, and without what Rolekeeper wrote into the rows. To import it again changes nothing.
     """
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.files.reader import format_of
     from rolekeeper_cli.mapping_export import exported
 
@@ -64,7 +64,7 @@ def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: boo
     file is bad. A row that another actor changes meanwhile is left alone.
     """
     from rolekeeper_cli import prompts, row_plan
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.edits import mapping_rows
 
     if not dry_run:
@@ -101,7 +101,7 @@ def diff(file: str, form: str | None, *, prune: bool, detailed_exitcode: bool) -
     What an import would write. What that would do to instances: rolekeeper plan -f FILE.
     """
     from rolekeeper_cli import render, row_plan
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.edits import mapping_rows
 
     there = deployment()

@@ -35,7 +35,7 @@ def history(key: "MappingKey", limit: int) -> ExitCode:
     Newest first: when, who approved it, who claims to have edited it, what changed.
     """
     from rolekeeper_cli import render
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.tables import Column, Layout
 
     entries = deployment().app.revisions.history(key, limit)
@@ -84,7 +84,7 @@ def rollback(key: "MappingKey", to: int | None, *, yes: bool, wait: bool | None)
     changes. After that it goes back by one published revision, which passes through all checks as a new one.
     """
     from rolekeeper_cli import prompts, row_plan
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.old_revisions import revision_to_restore
     from rolekeeper_cli.unpublished import unpublished
 
@@ -112,7 +112,7 @@ def discard(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool | 
     The row says again what is in effect, and no instance changes. A row that was never in effect goes.
     """
     from rolekeeper_cli import prompts
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.unpublished import unpublished
 
     prompts.require_answer(yes=yes)
@@ -142,7 +142,7 @@ def approve(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool | 
     approve.
     """
     from rolekeeper_cli import prompts, render
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.edits import approve_held, said
     from rolekeeper_cli.views import preview
 

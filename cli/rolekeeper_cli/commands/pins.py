@@ -69,7 +69,7 @@ def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: 
     It keeps it whatever its tags say, until the time is over or it is released: a pin. On a terminal it shows first
     what would happen, and asks.
     """
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.pins import Wish, pin
 
     return pin(deployment(), instance, Wish("attach", role, **wished), wait=wait, yes=yes)
@@ -88,7 +88,7 @@ def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **wished:
     what would happen, and asks.
     EC2 replaces the role of a running instance only; on a stopped one it is replaced at its start.
     """
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.pins import Wish, pin
 
     return pin(deployment(), instance, Wish("replace", role, **wished), wait=wait, yes=yes)
@@ -105,7 +105,7 @@ def detach(instance: str, confirm: str | None, length: timedelta | None, reason:
     """
     from rolekeeper.model.mapping import NO_ROLE
     from rolekeeper_cli import prompts
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.pins import Wish, pin
 
     prompts.require_word("Detach", confirm)
@@ -120,7 +120,7 @@ def release(instance: str) -> ExitCode:
     It goes back to what its tags say, or to no role if they say nothing. One that Rolekeeper leaves alone because
     another actor kept reverting its change is taken up again.
     """
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.pins import release as release_pin
 
     return release_pin(deployment(), instance)

@@ -63,7 +63,7 @@ def plan(
     from pathlib import Path
 
     from rolekeeper_cli import fleet_plan, plan_file
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.views import looking
     from rolekeeper_cli.views.proposal import Proposal, propose
 
@@ -127,7 +127,7 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
     from pathlib import Path
 
     from rolekeeper_cli import apply
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.plan_file import PlanFile
 
     there = deployment()

@@ -37,13 +37,10 @@ def group(context: click.Context, names: tuple[str, ...], *, unused: bool, ask_l
         if names or unused:
             raise UsageError("--role and --unused are about the list", "leave them out")
         return ExitCode.DONE
-    from rolekeeper_cli import output
-    from rolekeeper_cli.doctor_deployment import DoctorDeployment
-    from rolekeeper_cli.progress import Progress
+    from rolekeeper_cli.commands.deployment import doctor_deployment
     from rolekeeper_cli.roles import listing
 
-    there = DoctorDeployment(output.options(), Progress)
-    return listing.show(there, names, unused=unused, ask_last_accessed=ask_last_accessed)
+    return listing.show(doctor_deployment(), names, unused=unused, ask_last_accessed=ask_last_accessed)
 
 
 @command(
@@ -58,12 +55,10 @@ def must_include(policy: str) -> ExitCode:
     Whatever the policy allows, each role that a mapping gives has to be allowed by its own policies, on the same
     resources, and not denied. Exits with 1 when a role lacks something, or that can't be known.
     """
-    from rolekeeper_cli import output
-    from rolekeeper_cli.doctor_deployment import DoctorDeployment
-    from rolekeeper_cli.progress import Progress
+    from rolekeeper_cli.commands.deployment import doctor_deployment
     from rolekeeper_cli.roles import must_include as baseline
 
-    return baseline.must_include(DoctorDeployment(output.options(), Progress), policy)
+    return baseline.must_include(doctor_deployment(), policy)
 
 
 COMMANDS = (must_include,)

@@ -14,7 +14,7 @@ def sweep(*, wait: bool) -> ExitCode:
 
     As the schedule does: instances that differ are looked at again, whatever events said.
     """
-    from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.sweep import sweep as sweep_now
 
     return sweep_now(deployment(), wait=wait)
@@ -30,8 +30,8 @@ def redrive(*, dry_run: bool, yes: bool, wait: bool) -> ExitCode:
     First it shows what is there, and asks. It is always safe: a message is a hint, and the truth is read again.
     """
     from rolekeeper_cli import prompts
+    from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.dead_letters import redrive as send_again
-    from rolekeeper_cli.deployment import deployment
 
     if not dry_run:
         prompts.require_answer(yes=yes)

@@ -1,6 +1,9 @@
 """`--debug`: what AWS is asked and answers, on stderr, and nothing that lets anybody in."""
 
+from collections.abc import Callable
+
 import boto3
+import click
 import pytest
 from moto import mock_aws
 
@@ -8,6 +11,8 @@ from fixtures.account import mapping_key
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper_cli import debug
+from rolekeeper_cli.command import Root
+from rolekeeper_cli.commands import deployment as commands
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
 
@@ -58,13 +63,15 @@ def test_no_credential_is_shown_and_what_is_long_is_cut(
     assert max(map(len, shown.splitlines())) < 300
 
 
-def test_it_is_asked_for_by_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str | None] = []
-    monkeypatch.setattr(debug, "report", lambda _session, endpoint: asked.append(endpoint))
-    _ = Deployment(Options(region="us-east-1")).session
-    assert asked == []
-    _ = Deployment(Options(region="us-east-1", endpoint_url="http://127.0.0.1:1", debug=True)).session
-    assert asked == ["http://127.0.0.1:1"]
+@pytest.mark.parametrize("made", [commands.deployment, commands.doctor_deployment, commands.silent_deployment])
+def test_it_is_asked_for_by_an_option(made: Callable[[], Deployment], capsys: pytest.CaptureFixture[str]) -> None:
+    def shown(options: Options) -> str:
+        with click.Context(Root("rolekeeper"), obj=options):
+            _ = made().session
+        return capsys.readouterr().err
+
+    assert shown(Options(region="us-east-1")) == ""
+    assert "http://127.0.0.1:1" in shown(Options(region="us-east-1", endpoint_url="http://127.0.0.1:1", debug=True))
 
 
 def test_an_error_is_shown_whole_before_its_two_lines(terminal: Terminal, desk: MappingsFixture) -> None:
