@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 
 from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.model import escaped
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.output import one_line
 from rolekeeper_cli.suggest import near
 
 ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
@@ -36,7 +36,7 @@ def name_of(instance: Instance) -> str:
 def title(instance: Instance) -> str:
     """How it is called in a sentence: by its id, and its name where it has one."""
     name = name_of(instance)
-    return f"{instance.key.id} ({one_line(name)})" if name else instance.key.id
+    return f"{instance.key.id} ({escaped(name)})" if name else instance.key.id
 
 
 def starts(instance: Instance) -> str:

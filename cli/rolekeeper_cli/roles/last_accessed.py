@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
+from rolekeeper.model import escaped
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import explained
-from rolekeeper_cli.output import one_line
 from rolekeeper_cli.reports import Silent
 
 GENERATE, GET = "iam:GenerateServiceLastAccessedDetails", "iam:GetServiceLastAccessedDetails"
@@ -119,8 +119,8 @@ def why(error: AwsRefusalError) -> str:
     """What keeps something from being known, in words."""
     told = explained(error)
     assert told is not None  # it is AWS's refusal
-    return one_line(told.what)
+    return escaped(told.what)
 
 
 def _failed(answer: Any) -> Report:
-    return Report(because=f"IAM's report failed: {one_line(str(answer.get('Error', {}).get('Message', '')))}")
+    return Report(because=f"IAM's report failed: {escaped(str(answer.get('Error', {}).get('Message', '')))}")

@@ -13,8 +13,8 @@ from typing import Any
 from botocore.config import Config
 
 from rolekeeper.aws.errors import classified
+from rolekeeper.model import escaped
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.output import one_line
 
 ACTION = "cloudtrail:LookupEvents"
 LAUNCH = "RunInstances"
@@ -198,7 +198,7 @@ def _has(tags: list[Any], key: str, value: str | None) -> bool:
 
 
 def _text(value: Any) -> str:
-    text = one_line("" if value is None else str(value))
+    text = escaped("" if value is None else str(value))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 

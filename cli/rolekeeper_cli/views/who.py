@@ -8,10 +8,10 @@ from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
 from rolekeeper.instances.observe import Observation
+from rolekeeper.model import escaped
 from rolekeeper.model.instance import AssociationState
 from rolekeeper.model.mapping import IGNORE_TAG
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.output import one_line
 from rolekeeper_cli.views.event_history import ACTION, ASSOCIATE, DISASSOCIATE, REPLACE, Caller, Event, EventHistory
 from rolekeeper_cli.views.looking import profile_name
 
@@ -125,8 +125,8 @@ def _no_answer(error: AwsRefusalError) -> str:
     if isinstance(error, AccessDeniedError):
         return f"you aren't allowed {ACTION}"
     if isinstance(error, RetryableError):
-        return f"CloudTrail gave no answer ({one_line(error.code)})"
-    return f"CloudTrail refused: {one_line(str(error))}"
+        return f"CloudTrail gave no answer ({escaped(error.code)})"
+    return f"CloudTrail refused: {escaped(str(error))}"
 
 
 # ---- what is asked ----
