@@ -16,14 +16,11 @@ from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Ending, RowSnapshot, Status, Trigger
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
-from rolekeeper_cli import known, output, row_plan
+from rolekeeper_cli import known, row_plan
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.edits import mapping_rows, said
 from rolekeeper_cli.row_plan import Change, RowPlan
 from rolekeeper_cli.views.looking import Enforced
-
-# Nothing to tell of beside the change itself.
-_PLAIN = frozenset({Status.PUBLISHED, Status.REMOVED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +143,6 @@ def _in_conflict(
     }
     specs = {key: read_row(row, deployment.app.home).spec for key, row in in_conflict.items()}
     return {key: spec for key, spec in specs.items() if spec}
-
-
-def show(proposal: Proposal) -> None:
-    """The changed rows for people, and under each what Rolekeeper would make of it, unless it would just serve it."""
-    for edit in proposal.edits:
-        if edit.change:
-            row_plan.show_change(edit.change)
-        else:
-            output.line(f"= {output.one_line(str(edit.key))}")
-        if edit.status not in _PLAIN or edit.warns:
-            output.line(f"    would be {edit.status}: {edit.reason}", "yellow" if edit.takes_effect else "red")
 
 
 class _Judge:
