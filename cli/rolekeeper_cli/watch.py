@@ -15,9 +15,10 @@ from rolekeeper_cli import output, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.fleet_plan import ACTION_COLOURS
-from rolekeeper_cli.history import answered, at, entry_document, why
+from rolekeeper_cli.history import at
 from rolekeeper_cli.instances import find_instance
 from rolekeeper_cli.tables import Column, Layout, Listing
+from rolekeeper_cli.views.history import answered, entry_document, why
 
 # The functions that decide about instances, by their log groups in the stack.
 _GROUPS = ("OnInstanceEventLogs", "OnRetryLogs")

@@ -1,0 +1,97 @@
+"""An instance's history: every change, wait and hold, with what woke Rolekeeper and what AWS answered."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from rolekeeper.model.instance import InstanceKey
+from rolekeeper.storage import layout
+from rolekeeper.storage.layout import STARTED
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.instances import ID, find_instance
+from rolekeeper_cli.views import who
+from rolekeeper_cli.views.looking import profile_name
+
+_CONTROL = ("from", "to", "in-effect", "claimed-by", "claimed-reason", "correlation-id")
+
+
+def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = False) -> list[dict[str, Any]]:
+    """The newest entries of an instance; of one that is gone, as long as they are kept, by its id.
+
+    With `ask_who`, each with who changed before it what it saw.
+
+    Raises:
+        CommandError: there are none, or no such instance.
+    """
+    if ID.fullmatch(text):
+        key = InstanceKey(deployment.caller.account, str(deployment.session.region_name), text)
+    else:
+        key = find_instance(deployment.app.ec2, text).key
+    found = deployment.app.store.history(layout.instance_pk(key), limit)
+    if not found:
+        # Either a slip in the id, which this says, or Rolekeeper never had anything to do with it.
+        find_instance(deployment.app.ec2, text)
+        raise CommandError(f"{key.id} has no history", f"see how it stands: rolekeeper explain {key.id}")
+    if ask_who:
+        return list(_with_who(deployment, key, found))
+    return [entry_document(key.id, each) for each in found]
+
+
+def control_entries(deployment: Deployment, limit: int) -> list[dict[str, Any]]:
+    """The newest writes of the control item.
+
+    Raises:
+        CommandError: there are none.
+    """
+    found = deployment.app.store.history(layout.CONTROL_REPORTED[0], limit)
+    if not found:
+        raise CommandError("the control item was never written", "see the mode: rolekeeper mode")
+    return [{name.replace("-", "_"): entry[name] for name in ("at", *_CONTROL)} for entry in found]
+
+
+def entry_document(instance: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A history entry, or a decision's line of the log, for programs: both have the same fields."""
+    decision = entry["decision"]
+    return {
+        "at": entry["at"],
+        "instance": instance,
+        "cause": entry["cause"],
+        "action": decision["action"],
+        "code": decision["code"],
+        "from": profile_name(entry["seen"]["profile-arn"]),
+        "to": profile_name(decision["profile-arn"]),
+        "role": decision["role"] or None,
+        "mapping": decision["mapping"] or None,
+        "revision": int(decision["revision"]),
+        "reason": decision["reason"],
+        "answer": dict(entry["answer"]),
+        "outcome": entry.get("outcome") or None,
+        "losers": list(decision["losers"]),
+        "seen": entry["seen"],
+        "correlation_id": entry["correlation_id"],
+    }
+
+
+def why(document: Mapping[str, Any]) -> str:
+    """What woke Rolekeeper, why it decided so, and what of AWS's answer isn't as it should be."""
+    parts = [document["cause"], document["reason"]]
+    if "code" in document["answer"] or document["outcome"] == STARTED:
+        parts.append(f"AWS: {answered(document['answer'], document['outcome'])}")
+    return " → ".join(filter(None, parts))
+
+
+def answered(answer: Mapping[str, Any], outcome: str | None) -> str:
+    """What AWS answered, in words; empty when it wasn't asked for a change."""
+    if "code" in answer:
+        return f"{answer['code']}: {answer.get('message', '')}"
+    return str(answer.get("association-id", "")) or ("started; the answer is unknown" if outcome == STARTED else "")
+
+
+def _with_who(
+    deployment: Deployment, key: InstanceKey, entries: Sequence[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    asked = [who.about_entry(key.id, entry, older) for entry, older in pairwise((*entries, None)) if entry]
+    answers = iter(who.ask(deployment, key.id, [each for some in asked for each in some]))
+    for entry, some in zip(entries, asked, strict=True):
+        yield {**entry_document(key.id, entry), "who": [next(answers).document() for _ in some]}
