@@ -35,8 +35,12 @@ def name_of(instance: Instance) -> str:
 
 def title(instance: Instance) -> str:
     """How it is called in a sentence: by its id, and its name where it has one."""
-    name = name_of(instance)
-    return f"{instance.key.id} ({escaped(name)})" if name else instance.key.id
+    return titled(instance.key.id, name_of(instance))
+
+
+def titled(id_: str, name: str) -> str:
+    """The same of what a document has."""
+    return f"{id_} ({escaped(name)})" if name else id_
 
 
 def starts(instance: Instance) -> str:
