@@ -16,12 +16,13 @@ from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.model.mapping import same_person
 from rolekeeper_cli import output, render
+from rolekeeper_cli.damaged import look
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.edits import MovedError, approve_held, judgements, mapping_rows, tell, write
 from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
 from rolekeeper_cli.instances import shows
 from rolekeeper_cli.plan_file import PlanFile, PlannedChange, planned_change
-from rolekeeper_cli.views.looking import Enforced, Seen, look, named, pages, profile_name, withheld
+from rolekeeper_cli.views.looking import Enforced, Seen, named, pages, profile_name, withheld
 from rolekeeper_cli.views.proposal import Proposal, propose
 
 _POLL_SECONDS = 0.5

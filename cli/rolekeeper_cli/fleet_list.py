@@ -1,81 +1,19 @@
-"""The fleet as a list: each instance with the role that it carries and the one that it should carry."""
+"""`rolekeeper fleet`: the instances as a table, and below it what they come to."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
-from rolekeeper.model.instance import Action, InstanceState
-from rolekeeper.model.mapping import NO_ROLE, MappingKey
 from rolekeeper_cli import known, output, render
+from rolekeeper_cli.damaged import look
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.instances import name_of
 from rolekeeper_cli.tables import Column, Layout
-from rolekeeper_cli.views.looking import Enforced, Seen, look, pages, profile_name, withheld
+from rolekeeper_cli.views.fleet import BLOCKED, DRIFT, OK, WAITS, Count, Filters
+from rolekeeper_cli.views.looking import Enforced, pages, withheld
 
-# What a decision means for a list: whether the instance is as it should be.
-_STANDS = {Action.NOTHING: "ok", Action.WAIT: "waits", Action.HOLD: "blocked"}
-_OK, _DRIFT = "ok", "drift"
 # In the order in which a person looks at them.
-_TOTALS = {_OK: "ok", _DRIFT: "in drift", "waits": "waiting", "blocked": "blocked"}
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which instances are listed: those that pass all of them.
-
-    Attributes:
-        tags: they carry these tags.
-        role: they carry this profile, or are to; `NONE` for none.
-        state: they are in this state.
-        mapping: this mapping governs them.
-        drift: they aren't as they should be.
-    """
-
-    tags: tuple[MappingKey, ...] = ()
-    role: str = ""
-    state: InstanceState | None = None
-    mapping: MappingKey | None = None
-    drift: bool = False
-
-    def pass_(self, seen: Seen) -> bool:
-        """Whether one instance is listed."""
-        return (
-            (not self.role or self.role in _roles(seen))
-            and self.state in (None, seen.instance.state)
-            and self.mapping in (None, seen.decision.mapping)
-            and not (self.drift and seen.decision.action is Action.NOTHING)
-        )
-
-
-@dataclass(slots=True)
-class _Count:
-    """What is counted while the instances go by: all of them, and how those stand that are listed."""
-
-    instances: int = 0
-    stands: Counter[str] = field(default_factory=Counter)
-    roles: set[str] = field(default_factory=set)
-
-    def listed(self, seen: Iterable[Seen], filters: Filters) -> Iterator[dict[str, Any]]:
-        """The instances that pass, as documents."""
-        for each in seen:
-            self.instances += 1
-            self.roles |= _roles(each)
-            if filters.pass_(each):
-                row = document(each)
-                self.stands[row["stands"]] += 1
-                yield row
-
-    def total(self) -> str:
-        """The sum, for people."""
-        listed = self.stands.total()
-        many = "1 instance" if listed == 1 else f"{listed:,} instances"
-        parts = (f"{self.stands[stands]:,} {words}" for stands, words in _TOTALS.items() if self.stands[stands])
-        others = f" Not listed: {self.instances - listed:,}." if self.instances > listed else ""
-        todo = "" if listed == self.stands[_OK] else "\nWhat to do about one: rolekeeper explain INSTANCE"
-        return f"{many}: {', '.join(parts)}.{others}{todo}"
+_TOTALS = {OK: "ok", DRIFT: "in drift", WAITS: "waiting", BLOCKED: "blocked"}
 
 
 def show(deployment: Deployment, filters: Filters) -> ExitCode:
@@ -86,7 +24,7 @@ def show(deployment: Deployment, filters: Filters) -> ExitCode:
     """
     if filters.mapping:
         known.require_mapping(deployment, filters.mapping)
-    count = _Count()
+    count = Count()
     state = Enforced(deployment.app.store, deployment.app.state.check_pin)
     rows = count.listed(look(deployment, state, pages(deployment, filters.tags)), filters)
     if filters.role and not known.is_known_role(deployment, filters.role):
@@ -95,10 +33,21 @@ def show(deployment: Deployment, filters: Filters) -> ExitCode:
         if first is None:
             raise known.no_such_role(deployment, filters.role, count.roles)
         rows = chain([first], rows)
-    render.show_list(LAYOUT, rows, empty=lambda: _empty(deployment, filters, count.instances), total=count.total)
+    render.show_list(
+        LAYOUT, rows, empty=lambda: _empty(deployment, filters, count.instances), total=lambda: _total(count)
+    )
     if why := withheld(deployment):
         output.say(f"Nothing is changed now: {why}.")
     return ExitCode.DONE
+
+
+def _total(count: Count) -> str:
+    listed = count.stands.total()
+    many = "1 instance" if listed == 1 else f"{listed:,} instances"
+    parts = (f"{count.stands[stands]:,} {words}" for stands, words in _TOTALS.items() if count.stands[stands])
+    others = f" Not listed: {count.instances - listed:,}." if count.instances > listed else ""
+    todo = "" if listed == count.stands[OK] else "\nWhat to do about one: rolekeeper explain INSTANCE"
+    return f"{many}: {', '.join(parts)}.{others}{todo}"
 
 
 def _empty(deployment: Deployment, filters: Filters, instances: int) -> str:
@@ -115,33 +64,8 @@ def _empty(deployment: Deployment, filters: Filters, instances: int) -> str:
     return f"No instance passes these filters: {looked}. See all of them: rolekeeper fleet"
 
 
-def document(seen: Seen) -> dict[str, Any]:
-    """One instance, for programs."""
-    decision, association = seen.decision, seen.observed.association
-    return {
-        "instance": seen.instance.key.id,
-        "name": name_of(seen.instance),
-        "state": seen.instance.state.value,
-        "carries": profile_name(seen.carries),
-        "should_carry": profile_name(seen.should_carry),
-        "mapping": str(decision.mapping) if decision.mapping else None,
-        "revision": decision.revision,
-        "stands": _STANDS.get(decision.action, _DRIFT),
-        "action": decision.action.value,
-        "code": decision.code,
-        "reason": decision.reason,
-        "association": association.id if association else None,
-        "managed": seen.managed,
-        "tags": dict(seen.instance.tags),
-    }
-
-
-def _roles(seen: Seen) -> set[str]:
-    return {profile_name(seen.carries) or NO_ROLE, profile_name(seen.should_carry) or NO_ROLE}
-
-
 def _reason(row: Mapping[str, Any]) -> str:
-    return "" if row["stands"] == _OK else row["reason"]
+    return "" if row["stands"] == OK else row["reason"]
 
 
 LAYOUT = Layout(

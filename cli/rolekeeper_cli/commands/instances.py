@@ -49,8 +49,9 @@ def fleet(tags: tuple[str, ...], role: str, state: str | None, mapping: str | No
     from rolekeeper_cli import fleet_list
     from rolekeeper_cli.arguments import mapping_key, tag_filter
     from rolekeeper_cli.commands.deployment import deployment
+    from rolekeeper_cli.views.fleet import Filters
 
-    filters = fleet_list.Filters(
+    filters = Filters(
         tags=tuple(map(tag_filter, tags)),
         role=role,
         state=InstanceState(state) if state else None,

@@ -62,7 +62,7 @@ def plan(
     from dataclasses import replace
     from pathlib import Path
 
-    from rolekeeper_cli import fleet_plan, plan_file
+    from rolekeeper_cli import damaged, fleet_plan, plan_file
     from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.views import looking
     from rolekeeper_cli.views.proposal import Proposal, propose
@@ -76,7 +76,7 @@ def plan(
     proposed = propose(there, specs, prune=prune) if file else Proposal()
     proposed = replace(proposed, waiting=_waiting(there, proposed))
     ids = [each.key.id for each in instances]
-    seen = looking.look(
+    seen = damaged.look(
         there,
         looking.Enforced(there.app.store, there.app.state.check_pin, dict(proposed.served)),
         [instances] if texts else looking.pages(there),

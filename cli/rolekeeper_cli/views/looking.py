@@ -1,4 +1,4 @@
-"""The fleet as commands look at it: page by page, each instance with what Rolekeeper would do to it.
+"""The fleet as it is looked at: page by page, each instance with what Rolekeeper would do to it.
 
 The decisions are the functions' own. Whether changes are withheld now, by the mode or by a pause, is told beside them.
 """
@@ -12,7 +12,6 @@ from rolekeeper.instances.observe import Observation, Unreadable, observe_page
 from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, PublishedMapping
 from rolekeeper.storage.state import Snapshot, State
-from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment
 
 
@@ -94,14 +93,16 @@ def named(deployment: Deployment, ids: Iterable[str]) -> Iterator[list[Instance]
         yield list(deployment.app.ec2.instances(some).values())
 
 
-def look(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen]:
-    """Look at pages of instances. One whose record is damaged is reported and left out."""
+def look(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
+    """Look at pages of instances. One whose record is damaged can't be decided on, and is given as that."""
     with deployment.progress(None, "instances looked at") as progress:
         for each in observed(deployment, state, progress.pages(instances)):
-            if isinstance(each, Unreadable):
-                output.warn(f"{each.key.id} is left out: {each.error.message}")
-            else:
-                yield Seen.of(each, deployment)
+            yield each if isinstance(each, Unreadable) else Seen.of(each, deployment)
+
+
+def left_out(damaged: Unreadable) -> str:
+    """What to say of an instance that can't be decided on."""
+    return f"{damaged.key.id} is left out: {damaged.error.message}"
 
 
 def observed(

@@ -9,6 +9,7 @@ from itertools import takewhile
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper.instances.observe import Unreadable
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings.impact import PHRASES, WORDS
 from rolekeeper.mappings.rows.columns import Attributes
@@ -19,7 +20,7 @@ from rolekeeper.permissions import Difference, PolicyReader
 from rolekeeper.permissions.compare import in_words
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.row_plan import RowPlan
-from rolekeeper_cli.views.looking import Enforced, Seen, look, pages, profile_name, withheld
+from rolekeeper_cli.views.looking import Enforced, Seen, left_out, look, pages, profile_name, withheld
 from rolekeeper_cli.views.plan import Tally
 from rolekeeper_cli.views.proposal import Edit, foresee, foresee_held
 
@@ -125,12 +126,15 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
     """
     will = after.withholds(deployment.settings.mode)
     until = deployment.now().timestamp() + seconds
-    tally = Tally()
+    tally, damaged = Tally(), list[str]()
     state = Enforced(deployment.app.store, deployment.app.state.check_pin)
     try:
         in_time = takewhile(lambda _: deployment.now().timestamp() < until, pages(deployment))
         for seen in look(deployment, state, in_time):
-            tally.count(seen)
+            if isinstance(seen, Unreadable):
+                damaged.append(f"{left_out(seen)}.")
+            else:
+                tally.count(seen)
         whole = deployment.now().timestamp() < until
     except AccessDeniedError as error:
         return Preview(unknown=_denied(error))
@@ -144,7 +148,7 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
         actions[Action.DETACH],
         _together([reader.difference(each.before, each.role or each.after) for each in moves]),
         tally.foreign,
-        (f"{note}. Counted were {number}.",),
+        (f"{note}. Counted were {number}.", *_first(damaged, "more instances are left out")),
         withheld=bool(will),
     )
 
@@ -168,9 +172,8 @@ def _of_edits(edits: Sequence[Edit], why_not: str, *, approved: bool = False) ->
     done = [each for each in edits if each.takes_effect]
     impacts = [each.impact for each in done if each.impact]
     bad = [each for each in edits if each.status not in {Status.PUBLISHED, Status.REMOVED, Status.EXPIRED}]
-    notes = [] if approved else [f"{each.key} would be {each.status}: {each.reason}." for each in bad[:_NAMED]]
-    if not approved and len(bad) > _NAMED:
-        notes.append(f"{len(bad) - _NAMED:,} more rows wouldn't be published as written.")
+    said = [] if approved else [f"{each.key} would be {each.status}: {each.reason}." for each in bad]
+    notes = _first(said, "more rows wouldn't be published as written")
     if why_not:
         notes.append(f"No changes will be made now: {why_not}.")
     return Preview(
@@ -181,6 +184,12 @@ def _of_edits(edits: Sequence[Edit], why_not: str, *, approved: bool = False) ->
         sum(each.foreign for each in edits),
         tuple(notes),
     )
+
+
+def _first(sentences: Sequence[str], more: str) -> list[str]:
+    """Not more of them than a person reads, and then how many more there are."""
+    others = [f"{len(sentences) - _NAMED:,} {more}."] if len(sentences) > _NAMED else []
+    return [*sentences[:_NAMED], *others]
 
 
 def _as_held(history: Iterable[Mapping[str, Any]], number: int) -> Preview | None:

@@ -264,6 +264,17 @@ def test_pause_never_waits_for_a_large_fleet(
     assert "Counted were the first 8 instances." in ran.stderr
 
 
+def test_a_switch_leaves_out_damaged_records_and_says_so(terminal: Terminal, desk: MappingsFixture) -> None:
+    damaged = [desk.world.running(app="web") for _ in range(6)]
+    for each in damaged:
+        desk.world.garble(layout.record_key(desk.world.key(each)))
+    ran = terminal.types("n\n", "pause")
+    assert "Withheld: 0 to attach" in ran.stderr
+    assert "Warning" not in ran.stderr
+    assert sum(f"{each} is left out: " in ran.stderr for each in damaged) == 5
+    assert "1 more instances are left out." in ran.stderr
+
+
 def test_resume_shows_what_was_withheld(terminal: Terminal, desk: MappingsFixture) -> None:
     terminal("pause")
     desk.world.running(app="web")
