@@ -6,7 +6,6 @@ from typing import Any
 
 from rolekeeper_cli import render
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.edits import mapping_rows
 from rolekeeper_cli.tables import Column, Layout
 from rolekeeper_cli.views import mappings
 
@@ -17,7 +16,7 @@ _UNJUDGED = "not judged yet"
 
 def show(deployment: Deployment, status: str | None) -> None:
     """List the mappings, those of one status if it is given."""
-    documents = mappings.documents(deployment, mapping_rows(deployment).all())
+    documents = mappings.rows(deployment)
     shown = [each for each in documents if status in (None, each["status"])]
     render.show_list(LAYOUT, shown, empty=lambda: _empty(documents, status), total=lambda: f"{_counts(shown)}.")
 

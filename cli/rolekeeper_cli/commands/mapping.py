@@ -53,11 +53,7 @@ def get(key: "MappingKey") -> ExitCode:
     from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.views import mappings
 
-    there = deployment()
-    row = there.app.table.get_row(key)
-    if row is None:
-        raise no_such_row(key)
-    [document] = mappings.documents(there, {key: row})
+    document = mappings.row(deployment(), key)
     own = ("columns", "in_effect", "waits")
     beside = {name: value for name, value in document.items() if name not in own and value is not None}
     lines = [*document["columns"].items(), ("in effect", mappings.role_in_words(document)), *beside.items()]

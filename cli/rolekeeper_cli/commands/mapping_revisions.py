@@ -17,12 +17,6 @@ if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
     from rolekeeper_cli.unpublished import Unpublished
 
-# What an entry has for programs; what it lacks is null.
-_FIELDS = (
-    *("at", "event", "status", "reason", "revision", "role", "profile_arn", "cause"),
-    *("claimed_by", "approved_by", "approver_claims", "changes", "effect", "correlation_id"),
-)
-
 
 @command("history", "rolekeeper mapping history workload=web", "rolekeeper mapping history workload=web --limit 5")
 @takes_key
@@ -37,10 +31,9 @@ def history(key: "MappingKey", limit: int) -> ExitCode:
     from rolekeeper_cli import render
     from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.tables import Column, Layout
+    from rolekeeper_cli.views.mappings import revisions
 
-    entries = deployment().app.revisions.history(key, limit)
-    if not entries:
-        raise CommandError(f"{key} has no history", "see: rolekeeper mapping ls")
+    entries = revisions(deployment(), key, limit)
     layout = Layout(
         (
             Column("at", lambda each: f"{each['at'][:19]}Z"),
@@ -53,17 +46,8 @@ def history(key: "MappingKey", limit: int) -> ExitCode:
         note=_what,
         note_name="what",
     )
-    render.show_list(layout, [_told(each) for each in entries], empty=str)
+    render.show_list(layout, entries, empty=str)
     return ExitCode.DONE
-
-
-def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry for programs. What earlier versions wrote of persons was all claimed."""
-    told = dict(entry)
-    for old, new in (("by", "claimed_by"), ("approved_by", "approver_claims")) if "by" in told else ():
-        if old in told:
-            told[new] = told.pop(old)
-    return {name: None if told.get(name) == "" else told.get(name) for name in _FIELDS}
 
 
 def _what(entry: Mapping[str, Any]) -> str:

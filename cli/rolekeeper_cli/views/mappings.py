@@ -1,4 +1,4 @@
-"""What is in effect of the mapping table's rows, beside what they say and that waits."""
+"""The mapping table's rows, each with what is in effect beside what it says and that waits; and their revisions."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,7 +9,8 @@ from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.edits import said
+from rolekeeper_cli.edits import mapping_rows, said
+from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.views.row_document import row_document
 
 # What of a status says why an edit isn't in effect.
@@ -20,6 +21,41 @@ _WAITS = {
     Status.WAITING: "waits for AWS",
 }
 _UNJUDGED = "isn't judged yet"
+# What a revision has for programs; what it lacks is null.
+_FIELDS = (
+    *("at", "event", "status", "reason", "revision", "role", "profile_arn", "cause"),
+    *("claimed_by", "approved_by", "approver_claims", "changes", "effect", "correlation_id"),
+)
+
+
+def rows(deployment: Deployment) -> list[dict[str, Any]]:
+    """Every row, by key."""
+    return documents(deployment, mapping_rows(deployment).all())
+
+
+def row(deployment: Deployment, key: MappingKey) -> dict[str, Any]:
+    """One row.
+
+    Raises:
+        CommandError: there is none.
+    """
+    found = deployment.app.table.get_row(key)
+    if found is None:
+        raise CommandError(f"there is no mapping {key}", "see: rolekeeper mapping ls")
+    [document] = documents(deployment, {key: found})
+    return document
+
+
+def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[str, Any]]:
+    """A mapping's edits and their results, newest first.
+
+    Raises:
+        CommandError: there are none.
+    """
+    entries = deployment.app.revisions.history(key, limit)
+    if not entries:
+        raise CommandError(f"{key} has no history", "see: rolekeeper mapping ls")
+    return [_told(each) for each in entries]
 
 
 def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> list[dict[str, Any]]:
@@ -43,6 +79,15 @@ def role_in_words(document: Mapping[str, Any]) -> str:
     edited = f"an {waits['what']}" if waits["what"] == "edit" else f"its {waits['what']}"
     what = waits["role"] if waits["role"] not in ("", role) and waits["what"] == "edit" else edited
     return f"{role} ({what} {waits['because']})"
+
+
+def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry for programs. What earlier versions wrote of persons was all claimed."""
+    told = dict(entry)
+    for old, new in (("by", "claimed_by"), ("approved_by", "approver_claims")) if "by" in told else ():
+        if old in told:
+            told[new] = told.pop(old)
+    return {name: None if told.get(name) == "" else told.get(name) for name in _FIELDS}
 
 
 def _document(deployment: Deployment, row: Attributes, published: PublishedMapping | None) -> dict[str, Any]:
