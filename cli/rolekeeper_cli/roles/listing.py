@@ -4,11 +4,9 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rolekeeper.aws.iam import Role
 from rolekeeper_cli import output, render, tables
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
-from rolekeeper_cli.errors import ExitCode, UsageError
-from rolekeeper_cli.suggest import did_you_mean
+from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.views import roles as views
 from rolekeeper_cli.views.roles import DAYS
 
@@ -28,10 +26,8 @@ def show(deployment: DoctorDeployment, names: Sequence[str], *, unused: bool, as
     Raises:
         UsageError: there is no role of a name under the path.
     """
-    roles = _named(deployment, names) if names else list(deployment.path_roles)
-    found, now = views.look(deployment, roles, ask_last_accessed=ask_last_accessed), deployment.now()
-    documents = [each.document(now) for each in found.views if not unused or each.is_unused(now)]
-    rest = {"summary": _summary(documents), "account": found.account, "unknown": found.unknown}
+    rest = views.document(deployment, names, unused=unused, ask_last_accessed=ask_last_accessed)
+    documents = rest.pop("roles")
 
     def draw(rows: Iterable[Document]) -> None:
         listed = list(rows)
@@ -50,28 +46,9 @@ def show(deployment: DoctorDeployment, names: Sequence[str], *, unused: bool, as
             output.line(line)
 
     render.show_with_rows("roles", documents, lambda: rest, draw)
-    for each in found.unknown:
+    for each in rest["unknown"]:
         output.warn(f"not everything is shown: {each}")
     return ExitCode.DONE
-
-
-def _named(deployment: DoctorDeployment, names: Iterable[str]) -> list[Role]:
-    there = {each.name: each for each in deployment.path_roles}
-    for each in names:
-        if each not in there:
-            remedy = did_you_mean(each, there) or "see: rolekeeper roles"
-            raise UsageError(f"there is no role {each} under {deployment.settings.role_path}", remedy)
-    return [there[each] for each in dict.fromkeys(names)]
-
-
-def _summary(documents: Sequence[Document]) -> dict[str, int]:
-    return {
-        "roles": len(documents),
-        "broad": sum(bool(each["broad"]) for each in documents),
-        "unused": sum(bool(each["unused"]) for each in documents),
-        "with_unused_services": sum(bool(each["unused_services"]) for each in documents),
-        "could_be_smaller": sum(bool(each["smaller"]) for each in documents),
-    }
 
 
 # ---- for people ----

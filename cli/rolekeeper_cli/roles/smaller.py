@@ -4,12 +4,14 @@ A service goes only if the policies allow nothing of it afterwards: each Allow t
 `sns:Publish`, in a policy that can be changed for this role alone, or taken from it whole.
 """
 
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper.aws.iam import Document, Policies
 from rolekeeper.permissions.policies import listed, patterns_meet, statements
+from rolekeeper_cli.policies.document import compact
 
 # Checked when another service is called, and no call itself, so no report shows that it is used (docs/AWS_FACTS.md).
 _UNTRACKED = "iam:passrole"
@@ -24,6 +26,25 @@ class Smaller:
     policy: str
     drops: tuple[str, ...]
     document: Document | None
+
+    def command(self, role: str) -> str:
+        """The AWS CLI's command that makes the policy smaller, or takes it from the role."""
+        managed, gone = ":" in self.policy, self.document is None
+        named = f"--policy-arn {self.policy}" if managed else f"--policy-name {shlex.quote(self.policy)}"
+        document = "" if gone else f" --policy-document {shlex.quote(compact(self.document or {}))}"
+        if managed and not gone:
+            return f"aws iam create-policy-version {named} --set-as-default{document}"
+        does = ("detach" if managed else "delete") if gone else "put"
+        return f"aws iam {does}-role-policy --role-name {role} {named}{document}"
+
+    def as_document(self, role: str) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "policy": self.policy,
+            "drops": list(self.drops),
+            "document": self.document,
+            "command": self.command(role),
+        }
 
 
 def smaller(policies: Policies, never: Collection[str], editable: Collection[str]) -> list[Smaller]:

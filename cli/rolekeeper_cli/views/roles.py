@@ -3,7 +3,6 @@
 What AWS refuses is left out, never guessed: it is None in the documents, and the reason is in `unknown`.
 """
 
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -14,9 +13,10 @@ from rolekeeper.aws.iam import Role
 from rolekeeper.model.instance import AssociationState
 from rolekeeper.permissions.policies import TooManyRulesError
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
-from rolekeeper_cli.policies.document import compact
+from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.roles.last_accessed import Report, Reports, why
 from rolekeeper_cli.roles.smaller import Smaller, smaller
+from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.views import looking
 
 # How long a role or a service isn't used before it is said to be unused.
@@ -92,7 +92,7 @@ class RoleView:
             "services_last_used": dict(report.services) if report and not report.because else None,
             "unused_services": _list(self.unused_services(now)),
             "unknown_because": self._unknown(now),
-            "smaller": [_smaller_document(self.role.name, each) for each in self.smaller],
+            "smaller": [each.as_document(self.role.name) for each in self.smaller],
         }
 
     def _unknown(self, now: datetime) -> str | None:
@@ -123,6 +123,50 @@ class Inventory:
         if reason not in self.unknown:
             self.unknown.append(reason)
         return None
+
+
+def document(
+    deployment: DoctorDeployment, names: Sequence[str] = (), *, unused: bool = False, ask_last_accessed: bool = True
+) -> dict[str, Any]:
+    """The roles under the path: all, those that are named, or those that nothing uses; and what they come to.
+
+    Raises:
+        UsageError: there is no role of a name under the path.
+    """
+    roles = named(deployment, names) if names else list(deployment.path_roles)
+    found, now = look(deployment, roles, ask_last_accessed=ask_last_accessed), deployment.now()
+    documents = [each.document(now) for each in found.views if not unused or each.is_unused(now)]
+    return {
+        "roles": documents,
+        "summary": summary(documents),
+        "account": found.account,
+        "unknown": found.unknown,
+    }
+
+
+def summary(documents: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """What the documents of roles come to."""
+    return {
+        "roles": len(documents),
+        "broad": sum(bool(each["broad"]) for each in documents),
+        "unused": sum(bool(each["unused"]) for each in documents),
+        "with_unused_services": sum(bool(each["unused_services"]) for each in documents),
+        "could_be_smaller": sum(bool(each["smaller"]) for each in documents),
+    }
+
+
+def named(deployment: DoctorDeployment, names: Iterable[str]) -> list[Role]:
+    """The roles under the path of these names, each once.
+
+    Raises:
+        UsageError: there is none of a name.
+    """
+    there = {each.name: each for each in deployment.path_roles}
+    for each in names:
+        if each not in there:
+            remedy = did_you_mean(each, there) or "see: rolekeeper roles"
+            raise UsageError(f"there is no role {each} under {deployment.settings.role_path}", remedy)
+    return [there[each] for each in dict.fromkeys(names)]
 
 
 def look(deployment: DoctorDeployment, roles: Sequence[Role], *, ask_last_accessed: bool) -> Inventory:
@@ -187,26 +231,6 @@ def _is_own(deployment: DoctorDeployment, arn: str) -> bool:
     with classified("iam:GetPolicy", arn):
         policy = deployment.client("iam").get_policy(PolicyArn=arn)["Policy"]
     return policy["AttachmentCount"] == 1 and not policy.get("PermissionsBoundaryUsageCount")
-
-
-def _smaller_document(role: str, found: Smaller) -> dict[str, Any]:
-    return {
-        "policy": found.policy,
-        "drops": list(found.drops),
-        "document": found.document,
-        "command": command(role, found),
-    }
-
-
-def command(role: str, found: Smaller) -> str:
-    """The AWS CLI's command that makes a policy smaller, or takes it from the role."""
-    managed, gone = ":" in found.policy, found.document is None
-    named = f"--policy-arn {found.policy}" if managed else f"--policy-name {shlex.quote(found.policy)}"
-    document = "" if gone else f" --policy-document {shlex.quote(compact(found.document or {}))}"
-    if managed and not gone:
-        return f"aws iam create-policy-version {named} --set-as-default{document}"
-    does = ("detach" if managed else "delete") if gone else "put"
-    return f"aws iam {does}-role-policy --role-name {role} {named}{document}"
 
 
 # ---- what there is besides ----

@@ -10,7 +10,6 @@ from rolekeeper.aws.iam import Policies
 from rolekeeper.permissions.compare import difference
 from rolekeeper.permissions.policies import permissions
 from rolekeeper_cli.roles.smaller import Smaller, smaller
-from rolekeeper_cli.views.roles import command
 from support.grants import allow, deny, policy
 
 AWS = "arn:aws:iam::aws:policy/AmazonSNSFullAccess"
@@ -80,7 +79,7 @@ def test_what_is_used_never_goes() -> None:
 def test_an_inline_policy_of_which_nothing_is_left_is_deleted() -> None:
     [found] = less(inline(allow("sns:Publish"), allow("sqs:*")), "sns", "sqs")
     assert found == Smaller("it", ("sns", "sqs"), None)
-    assert command("web", found) == "aws iam delete-role-policy --role-name web --policy-name it"
+    assert found.command("web") == "aws iam delete-role-policy --role-name web --policy-name it"
 
 
 def test_denials_that_are_left_are_a_policy_too() -> None:
@@ -91,7 +90,7 @@ def test_a_policy_that_cant_be_changed_goes_whole_or_stays_as_it_is() -> None:
     whole = Policies((policy(allow("sns:*")),), names=(AWS,))
     [found] = less(whole, "sns")
     assert found == Smaller(AWS, ("sns",), None)
-    assert command("web", found) == f"aws iam detach-role-policy --role-name web --policy-arn {AWS}"
+    assert found.command("web") == f"aws iam detach-role-policy --role-name web --policy-arn {AWS}"
     part = Policies((policy(allow("sns:*"), allow("sqs:ListQueues")), policy(allow("sns:Publish"))), names=(AWS, "it"))
     assert less(part, "sns") == [], "what another policy still allows, this one needn't lose"
     assert less(Policies((policy(allow("sns:*"), deny("s3:*")),), names=(AWS,)), "sns") == []
@@ -99,7 +98,7 @@ def test_a_policy_that_cant_be_changed_goes_whole_or_stays_as_it_is() -> None:
 
 def test_a_managed_policy_of_its_own_gets_a_new_version() -> None:
     [found] = less(Policies((policy(allow(["sns:*", "s3:*"])),), names=(OWN,)), "sns")
-    assert command("web", found) == (
+    assert found.command("web") == (
         f"aws iam create-policy-version --policy-arn {OWN} --set-as-default --policy-document "
         """'{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*"],"Resource":"*"}]}'"""
     )
