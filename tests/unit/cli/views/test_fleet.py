@@ -1,0 +1,63 @@
+"""The fleet as documents: what a record that can't be read looks like beside the others."""
+
+from typing import Any
+
+import pytest
+
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal
+from rolekeeper.storage import layout
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.views.fleet import Count, Filters, document
+from rolekeeper_cli.views.looking import Enforced, Seen, look, pages
+
+
+@pytest.fixture(autouse=True)
+def role(desk: MappingsFixture) -> None:
+    desk.role("web")
+    desk.edit("app=web", role="web")
+
+
+def looked_at(terminal: Terminal) -> list[Any]:
+    del terminal  # it is where the deployment is
+    there = Deployment(Options())
+    return list(look(there, Enforced(there.app.store, there.app.state.check_pin), pages(there)))
+
+
+def test_a_damaged_record_is_a_document_too(
+    terminal: Terminal, desk: MappingsFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged, fine = desk.world.running(app="web", Name="old"), desk.world.running(app="web")
+    desk.world.garble(layout.record_key(desk.world.key(damaged)))
+    documents = {each["instance"]: each for each in map(document, looked_at(terminal))}
+    assert documents[fine]["stands"] == "drift"
+    assert documents[damaged].keys() == documents[fine].keys()
+    assert documents[damaged]["stands"] == "unknown"
+    assert documents[damaged]["name"] == "old"
+    assert documents[damaged]["state"] == "running"
+    assert documents[damaged]["tags"] == {"app": "web", "Name": "old"}
+    assert "record: TypeError" in documents[damaged]["reason"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_command_warns_of_it_and_lists_the_others(terminal: Terminal, desk: MappingsFixture) -> None:
+    damaged, fine = desk.world.running(app="web"), desk.world.running(app="web")
+    desk.world.garble(layout.record_key(desk.world.key(damaged)))
+    ran = terminal("fleet")
+    assert f"Warning: {damaged} is left out: " in ran.stderr
+    assert fine in ran.stdout
+    assert damaged not in ran.stdout
+
+
+def test_all_are_counted_and_of_those_that_are_listed_how_they_are(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.converged("web", app="web")
+    desk.world.running(app="web")
+    desk.world.running(app="other")
+    count = Count()
+    found: list[Seen] = looked_at(terminal)
+    listed = list(count.listed(found, Filters(role="web")))
+    assert len(listed) == 2
+    assert count.instances == 3
+    assert count.stands == {"ok": 1, "drift": 1}
+    assert count.roles == {"web", "NONE"}
