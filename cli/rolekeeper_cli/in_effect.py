@@ -9,8 +9,8 @@ from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.edits import said
 from rolekeeper_cli.row_document import row_document
+from rolekeeper_cli.writes.mappings import said
 
 # What of a status says why an edit isn't in effect.
 _WAITS = {

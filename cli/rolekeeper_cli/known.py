@@ -55,7 +55,7 @@ def require_mapping(deployment: Deployment, key: MappingKey) -> None:
     Raises:
         UsageError: it is none.
     """
-    from rolekeeper_cli.edits import mapping_rows  # which tells which role was meant, and so imports this
+    from rolekeeper_cli.writes.mappings import mapping_rows  # which tells which role was meant, and so imports this
 
     published = deployment.app.state.read([], [key]).published.get(key)
     if published and not published.deleted:

@@ -21,7 +21,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.fleet import Enforced, Seen, look, pages, profile_name, withheld
 from rolekeeper_cli.fleet_plan import Tally
 from rolekeeper_cli.proposal import Edit, foresee, foresee_held
-from rolekeeper_cli.row_plan import RowPlan
+from rolekeeper_cli.writes.row_plan import RowPlan
 
 # The most rows, and kinds of changes, that are spoken of one by one.
 _NAMED = 5

@@ -83,9 +83,10 @@ def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool,
     """
     from rolekeeper.storage import layout
     from rolekeeper.storage.table import Update
-    from rolekeeper_cli import follow, prompts
+    from rolekeeper_cli import prompts
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.fleet import withheld
+    from rolekeeper_cli.writes import follow
 
     there = deployment()
     if prompts.asks(yes=yes):

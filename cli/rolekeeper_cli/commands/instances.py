@@ -156,8 +156,8 @@ def wait(instance: str | None, role: str | None, mapping: str | None, every: flo
     """
     from rolekeeper_cli.arguments import mapping_key
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.follow import wait_for_mapping
     from rolekeeper_cli.wait import wait as wait_for
+    from rolekeeper_cli.writes.follow import wait_for_mapping
 
     if role == "":
         raise UsageError("--role is empty", "name a role, or NONE")

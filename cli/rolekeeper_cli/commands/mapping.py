@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rolekeeper.model.mapping import MappingKey
     from rolekeeper_cli.deployment import Deployment
     from rolekeeper_cli.preview import Preview
-    from rolekeeper_cli.row_plan import RowPlan
+    from rolekeeper_cli.writes.row_plan import RowPlan
 
 # Those of a row (docs/mappings.md, "Status"); importing them would take longer than the help may.
 STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
@@ -77,9 +77,9 @@ def set_(key: "MappingKey", assignments: Sequence[str], *, yes: bool, wait: bool
 
     The other columns stay as they are. On a terminal it shows first what would happen to instances, and asks.
     """
-    from rolekeeper_cli import row_plan
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.set_columns import edited
+    from rolekeeper_cli.writes import row_plan
+    from rolekeeper_cli.writes.set_columns import edited
 
     there = deployment()
     row = there.app.table.get_row(key)
@@ -98,9 +98,10 @@ def remove(key: "MappingKey", *, yes: bool, wait: bool | None) -> ExitCode:
     Its instances give up the role that it gave them, or keep it, as its `when_unmatched` says. It shows how many, and
     asks.
     """
-    from rolekeeper_cli import preview, prompts, row_plan
+    from rolekeeper_cli import preview, prompts
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.edits import carry_out
+    from rolekeeper_cli.writes import row_plan
+    from rolekeeper_cli.writes.mappings import carry_out
 
     prompts.require_answer(yes=yes)
     there = deployment()
@@ -121,7 +122,8 @@ def remove(key: "MappingKey", *, yes: bool, wait: bool | None) -> ExitCode:
 
 def show_and(intended: "RowPlan", act: Callable[[], ExitCode]) -> ExitCode:
     """Show a plan, and do it if there is anything to do."""
-    from rolekeeper_cli import render, row_plan
+    from rolekeeper_cli import render
+    from rolekeeper_cli.writes import row_plan
 
     render.show(intended.document(), lambda: row_plan.show(intended) if intended.changes else None)
     if not intended.changes:
@@ -133,7 +135,7 @@ def show_and(intended: "RowPlan", act: Callable[[], ExitCode]) -> ExitCode:
 def ask_and_write(there: "Deployment", intended: "RowPlan", question: str, *, yes: bool, wait: bool | None) -> ExitCode:
     """Write a plan; a person at a terminal is shown first what that would do to instances, and asked."""
     from rolekeeper_cli import preview, prompts
-    from rolekeeper_cli.edits import carry_out
+    from rolekeeper_cli.writes.mappings import carry_out
 
     if prompts.asks(yes=yes):
         show_expected(preview.of_rows(there, intended))

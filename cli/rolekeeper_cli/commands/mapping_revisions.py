@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rolekeeper.mappings.rows.columns import Attributes
     from rolekeeper.model.mapping import MappingKey
     from rolekeeper_cli.deployment import Deployment
-    from rolekeeper_cli.unpublished import Unpublished
+    from rolekeeper_cli.writes.unpublished import Unpublished
 
 # What an entry has for programs; what it lacks is null.
 _FIELDS = (
@@ -83,10 +83,11 @@ def rollback(key: "MappingKey", to: int | None, *, yes: bool, wait: bool | None)
     One that isn't in effect, because it is held, rejected or in conflict, is undone in the row alone: no instance
     changes. After that it goes back by one published revision, which passes through all checks as a new one.
     """
-    from rolekeeper_cli import prompts, row_plan
+    from rolekeeper_cli import prompts
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.old_revisions import revision_to_restore
-    from rolekeeper_cli.unpublished import unpublished
+    from rolekeeper_cli.writes import row_plan
+    from rolekeeper_cli.writes.old_revisions import revision_to_restore
+    from rolekeeper_cli.writes.unpublished import unpublished
 
     prompts.require_answer(yes=yes)
     there = deployment()
@@ -113,7 +114,7 @@ def discard(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool | 
     """
     from rolekeeper_cli import prompts
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.unpublished import unpublished
+    from rolekeeper_cli.writes.unpublished import unpublished
 
     prompts.require_answer(yes=yes)
     there = deployment()
@@ -143,7 +144,7 @@ def approve(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool | 
     """
     from rolekeeper_cli import preview, prompts, render
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.edits import approve_held, said
+    from rolekeeper_cli.writes.mappings import approve_held, said
 
     prompts.require_answer(yes=yes)
     there = deployment()
@@ -172,7 +173,7 @@ def _held(key: "MappingKey", row: "Attributes", revision: int | None) -> int:
         CommandError: it shows none, or another one than is meant.
     """
     from rolekeeper.mappings.table import number_in
-    from rolekeeper_cli.edits import said
+    from rolekeeper_cli.writes.mappings import said
 
     held = number_in(row, "held_revision")
     if not held:
@@ -185,8 +186,9 @@ def _held(key: "MappingKey", row: "Attributes", revision: int | None) -> int:
 
 def _undo(there: "Deployment", edit: "Unpublished", *, yes: bool, wait: bool | None) -> ExitCode:
     """Undo what isn't in effect, once it is shown and a person has agreed."""
-    from rolekeeper_cli import prompts, render, row_plan, unpublished
-    from rolekeeper_cli.edits import carry_out
+    from rolekeeper_cli import prompts, render
+    from rolekeeper_cli.writes import row_plan, unpublished
+    from rolekeeper_cli.writes.mappings import carry_out
 
     back = unpublished.back_to_published(there, edit)
     render.show(back.document(), lambda: row_plan.show(back) if back.changes else None)

@@ -70,7 +70,7 @@ def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: 
     what would happen, and asks.
     """
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.pins import Wish, pin
+    from rolekeeper_cli.writes.pins import Wish, pin
 
     return pin(deployment(), instance, Wish("attach", role, **wished), wait=wait, yes=yes)
 
@@ -89,7 +89,7 @@ def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **wished:
     EC2 replaces the role of a running instance only; on a stopped one it is replaced at its start.
     """
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.pins import Wish, pin
+    from rolekeeper_cli.writes.pins import Wish, pin
 
     return pin(deployment(), instance, Wish("replace", role, **wished), wait=wait, yes=yes)
 
@@ -106,7 +106,7 @@ def detach(instance: str, confirm: str | None, length: timedelta | None, reason:
     from rolekeeper.model.mapping import NO_ROLE
     from rolekeeper_cli import prompts
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.pins import Wish, pin
+    from rolekeeper_cli.writes.pins import Wish, pin
 
     prompts.require_word("Detach", confirm)
     return pin(deployment(), instance, Wish("detach", NO_ROLE, "", length, reason), wait=wait, confirm=confirm)
@@ -121,7 +121,7 @@ def release(instance: str) -> ExitCode:
     another actor kept reverting its change is taken up again.
     """
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.pins import release as release_pin
+    from rolekeeper_cli.writes.pins import release as release_pin
 
     return release_pin(deployment(), instance)
 

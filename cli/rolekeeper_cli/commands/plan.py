@@ -94,7 +94,7 @@ def _waiting(there: "Deployment", proposed: "Proposal") -> "Sequence[Mapping[str
     """The rows that say something else than what is in effect, and that the plan doesn't count; of a file's, none."""
     from rolekeeper.aws.errors import AccessDeniedError
     from rolekeeper_cli import in_effect, output
-    from rolekeeper_cli.edits import mapping_rows
+    from rolekeeper_cli.writes.mappings import mapping_rows
 
     try:
         rows = mapping_rows(there).all()
@@ -124,9 +124,9 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
     """
     from pathlib import Path
 
-    from rolekeeper_cli import apply
     from rolekeeper_cli.deployment import deployment
     from rolekeeper_cli.plan_file import PlanFile
+    from rolekeeper_cli.writes import apply
 
     there = deployment()
     return apply.apply(there, PlanFile(Path(plan), there.app.home), approve=approve)

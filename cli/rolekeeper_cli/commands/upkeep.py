@@ -15,7 +15,7 @@ def sweep(*, wait: bool) -> ExitCode:
     As the schedule does: instances that differ are looked at again, whatever events said.
     """
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.sweep import sweep as sweep_now
+    from rolekeeper_cli.writes.sweep import sweep as sweep_now
 
     return sweep_now(deployment(), wait=wait)
 

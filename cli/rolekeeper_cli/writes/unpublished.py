@@ -11,10 +11,10 @@ from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.storage import layout
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.edits import mapping_rows, said, wait_until_judged
 from rolekeeper_cli.errors import CommandError, ExitCode
-from rolekeeper_cli.mapping_rows import Rows
-from rolekeeper_cli.row_plan import RowPlan, planned
+from rolekeeper_cli.writes.mapping_rows import Rows
+from rolekeeper_cli.writes.mappings import mapping_rows, said, wait_until_judged
+from rolekeeper_cli.writes.row_plan import RowPlan, planned
 
 
 @dataclass(frozen=True, slots=True)

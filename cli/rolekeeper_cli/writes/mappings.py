@@ -12,9 +12,9 @@ from rolekeeper.storage import layout
 from rolekeeper_cli import known, output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
-from rolekeeper_cli.follow import follow_mappings
-from rolekeeper_cli.mapping_rows import MappingRows, Rows
-from rolekeeper_cli.row_plan import Change, RowPlan
+from rolekeeper_cli.writes.follow import follow_mappings
+from rolekeeper_cli.writes.mapping_rows import MappingRows, Rows
+from rolekeeper_cli.writes.row_plan import Change, RowPlan
 
 # Serving as it was written; all else wants somebody's attention.
 GOOD = frozenset({Status.PUBLISHED, Status.EXPIRED})

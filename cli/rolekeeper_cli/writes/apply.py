@@ -17,12 +17,12 @@ from rolekeeper.model.instance import InstanceKey
 from rolekeeper.model.mapping import same_person
 from rolekeeper_cli import output, render
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.edits import MovedError, approve_held, judgements, mapping_rows, tell, write
 from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
 from rolekeeper_cli.fleet import Enforced, Seen, look, named, pages, profile_name, withheld
 from rolekeeper_cli.instances import shows
 from rolekeeper_cli.plan_file import PlanFile, PlannedChange, planned_change
 from rolekeeper_cli.proposal import Proposal, propose
+from rolekeeper_cli.writes.mappings import MovedError, approve_held, judgements, mapping_rows, tell, write
 
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 60

@@ -10,7 +10,7 @@ from rolekeeper.mappings.table import number_in
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import codec
 from rolekeeper.storage.table import BATCH_KEYS, Update
-from rolekeeper_cli.row_plan import Change
+from rolekeeper_cli.writes.row_plan import Change
 
 type Rows = dict[MappingKey, Attributes]
 
