@@ -3,21 +3,25 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from rolekeeper.instances.observe import Unreadable, observe
-from rolekeeper.mappings.rows.cells import Cell, CellError
-from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
-from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, Pin
-from rolekeeper.permissions import PolicyReader, Roles
-from rolekeeper.settings import Ownership
+from rolekeeper.model.mapping import NO_ROLE, Pin
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Snapshot
-from rolekeeper_cli import known, output, preview, prompts, render
+from rolekeeper_cli import preview
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
-from rolekeeper_cli.fleet import Enforced, Seen
+from rolekeeper_cli.errors import CommandError, WaitTimeoutError
+from rolekeeper_cli.fleet import Enforced, Seen, profile_name
 from rolekeeper_cli.instances import find_instance, shows, starts, title
+from rolekeeper_cli.preview import Preview
+from rolekeeper_cli.writes.pin_checks import UsableProfile, Wish, refuse_foreign, refuse_wrong_verb, usable_profile
+
+__all__ = [
+    *("PlannedPin", "Pinned", "Released", "UsableProfile", "Wish"),
+    *("expected", "pin", "pin_item", "planned", "release", "usable_profile", "wait", "write"),
+]
 
 _POLL_SECONDS = 0.5
 # What can come now comes in seconds; what has to be waited for, as long as the AWS CLI's waiters wait.
@@ -34,83 +38,167 @@ _PIN_KEPT = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What the person asks for. `verb` is the command: `attach`, `replace` or `detach`."""
+class PlannedPin:
+    """A pin that may be written.
 
-    verb: str
-    role: str
-    instance_profile: str = ""
-    length: timedelta | None = None
-    reason: str = ""
-    allow_broad: bool = False
-
-
-def pin(  # noqa: PLR0913  # how it is asked and waited for are options of the command
-    deployment: Deployment,
-    text: str,
-    wish: Wish,
-    *,
-    wait: bool | None,
-    yes: bool = False,
-    confirm: str | None = None,
-) -> ExitCode:
-    """Pin the instance that a text names; a person at a terminal is shown first what that would do, and asked.
-
-    Args:
-        deployment: where.
-        text: the instance's id or name.
+    Attributes:
         wish: what is asked for.
-        wait: whether to wait until EC2 shows it; None: if it can come now, and else a person is asked.
-        yes: whether it was agreed to beforehand.
-        confirm: the word that a detach asks for, if it was given.
+        instance: the instance.
+        shown: what EC2 shows that it carries.
+        pin: the pin.
+        warnings: what is to be known beforehand, each a sentence.
+    """
+
+    wish: Wish
+    instance: Instance
+    shown: Association | None
+    pin: Pin
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def carries(self) -> str:
+        """The name of the profile that it carries; empty for none."""
+        return (profile_name(self.shown.profile_arn) or "") if self.shown else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A pin that is written.
+
+    Attributes:
+        instance: the instance.
+        pin: the pin.
+        former: the pin that it had before.
+        delay: why EC2 won't show it soon, in words; empty when it will.
+        remedy: the command that ends the delay; empty where that comes without one.
+        warnings: what is to be known, each a sentence.
+    """
+
+    instance: Instance
+    pin: Pin
+    former: Pin | None = None
+    delay: str = ""
+    remedy: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def patience(self) -> int:
+        """How long it is worth waiting until EC2 shows it, in seconds."""
+        return _LONG_PATIENCE_SECONDS if self.delay else _PATIENCE_SECONDS
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "instance": self.instance.key.id,
+            "role": self.pin.role,
+            "profile_arn": self.pin.profile_arn,
+            "expires_at": self.pin.expires_at,
+            "by": self.pin.by,
+            "reason": self.pin.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """An instance whose pin is gone: the one that it had, and whether another actor had kept reverting our change."""
+
+    instance: Instance
+    former: Pin | None
+    contested: bool
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        released = self.former.role if self.former else None
+        return {"instance": self.instance.key.id, "released": released, "contested": self.contested}
+
+
+def pin(deployment: Deployment, text: str, wish: Wish) -> Pinned:
+    """Pin the instance that a text, its id or its name, names.
 
     Raises:
-        CommandError: the role can't be used, or the instance isn't as the verb takes it.
-        WaitTimeoutError: EC2 didn't show it in time. The pin stands.
+        CommandError: the role can't be used, or the instance isn't as the verb takes it. Nothing was written.
+    """
+    return write(deployment, planned(deployment, text, wish, usable_profile(deployment, wish)))
+
+
+def planned(deployment: Deployment, text: str, wish: Wish, profile: UsableProfile) -> PlannedPin:
+    """The pin of the instance that a text, its id or its name, names.
+
+    Raises:
+        CommandError: there is no such instance, or it isn't as the verb takes it.
     """
     ec2 = deployment.app.ec2
-    # Checked before the instance is looked for: it is the commoner slip.
-    profile_arn = _profile_of(deployment, wish)
     instance = find_instance(ec2, text)
     shown = ec2.associations([instance.key.id]).get(instance.key.id)
-    _refuse_wrong_verb(instance, wish, shown)
-    _refuse_foreign(instance, shown, deployment.settings.ownership)
+    refuse_wrong_verb(instance, wish, shown)
+    refuse_foreign(instance, shown, deployment.settings.ownership)
     now = deployment.now()
     made = Pin(
         role=wish.role,
-        profile_arn=profile_arn,
+        profile_arn=profile.arn,
         expires_at=now + wish.length if wish.length else None,
         at=layout.timestamp(now),
         by=deployment.caller.arn,
         reason=wish.reason,
         allow_broad=wish.allow_broad,
     )
-    if prompts.asks(yes=yes or confirm is not None):
-        _show_expected(deployment, instance, made)
-    if wish.verb == "detach":
-        carries = f"carries {_name(shown)}" if shown else "carries no role already, and is to carry none"
-        prompts.confirm_word("Detach", f"{title(instance)} {carries}.", confirm)
-    elif prompts.asks(yes=yes):
-        prompts.confirm(f"{wish.verb.capitalize()}: pin {title(instance)} to {wish.role}?", yes=False)
+    return PlannedPin(wish, instance, shown, made, profile.warnings)
+
+
+def expected(deployment: Deployment, plan: PlannedPin) -> Preview:
+    """What the pin would do to its instance."""
+    key = plan.instance.key
+    state = Enforced(deployment.app.store, deployment.app.state.check_pin)
+    observed = observe([key], deployment.app.ec2, state, deployment.now())[key]
+    if isinstance(observed, Unreadable):
+        raise observed.error
+    return preview.of_pin(deployment, Seen.of(observed, deployment), plan.pin)
+
+
+def write(deployment: Deployment, plan: PlannedPin) -> Pinned:
+    """Write a pin."""
+    instance, made = plan.instance, plan.pin
     snapshot = deployment.app.state.read([instance.key], [])
-    if former := snapshot.pins.get(instance.key):
-        output.say(f"It was pinned to {former.role or 'something unclear'}{_until(former.expires_at)} before.")
     deployment.app.store.write(deployment.app.store.put(pin_item(instance.key, made)))
-    _show(instance, made)
-    later = _what_delays(instance, shown, made, snapshot, deployment)
-    if later:
-        output.say(later)
-    if wait is None:
-        wait = not later or prompts.offer("Wait for it?")
-    if wait and later:
-        output.say(_meanwhile(instance, snapshot, deployment))
-    if wait:
-        _wait(deployment, instance, made, _LONG_PATIENCE_SECONDS if later else _PATIENCE_SECONDS)
-    return ExitCode.DONE
+    delay = _what_delays(plan, snapshot, deployment)
+    return Pinned(
+        instance,
+        made,
+        snapshot.pins.get(instance.key),
+        delay,
+        _remedy(instance, snapshot, deployment) if delay else "",
+        plan.warnings,
+    )
 
 
-def release(deployment: Deployment, text: str) -> ExitCode:
-    """Take an instance's pin away, and forget that another actor kept reverting our change to it."""
+def wait(deployment: Deployment, pinned: Pinned) -> None:
+    """Wait until EC2 shows the pin's role.
+
+    Raises:
+        CommandError: Rolekeeper says meanwhile why it won't come. The pin stays.
+        WaitTimeoutError: EC2 didn't show it in time. The pin stays.
+    """
+    instance, patience = pinned.instance, pinned.patience
+    began, associations = deployment.now(), deployment.app.ec2.associations
+    with deployment.progress(patience, "seconds waited for EC2") as progress:
+        while not shows(associations([instance.key.id]).get(instance.key.id), pinned.pin.profile_arn):
+            waited = int((deployment.now() - began).total_seconds())
+            progress.at(waited)
+            _stop_where_held(deployment, instance, began)
+            if waited >= patience:
+                raise WaitTimeoutError(
+                    f"the pin is written, but EC2 doesn't show it after {patience} s",
+                    f"it stays wanted; see what hinders it: rolekeeper explain {instance.key.id}",
+                )
+            deployment.sleep(_POLL_SECONDS)
+
+
+def release(deployment: Deployment, text: str) -> Released:
+    """Take an instance's pin away, and forget that another actor kept reverting our change to it.
+
+    Raises:
+        CommandError: there is no such instance.
+    """
     instance = find_instance(deployment.app.ec2, text)
     snapshot = deployment.app.state.read([instance.key], [])
     former = snapshot.pins.get(instance.key)
@@ -123,15 +211,7 @@ def release(deployment: Deployment, text: str) -> ExitCode:
     if contested and not former:
         # A pin that goes wakes Rolekeeper by itself; this doesn't.
         deployment.app.queue.send([instance.key], f"released by {deployment.caller.arn}", str(uuid.uuid4()))
-    if former:
-        said = f"{title(instance)} is released from {former.role or 'its pin'} and goes back to its tags."
-    else:
-        said = f"{title(instance)} has no pin; its tags rule."
-    told = {"instance": instance.key.id, "released": former.role if former else None, "contested": contested}
-    render.show(told, lambda: output.line(said))
-    if contested:
-        output.say("Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again.")
-    return ExitCode.DONE
+    return Released(instance, former, contested)
 
 
 def pin_item(key: InstanceKey, pin: Pin) -> codec.Item:
@@ -142,60 +222,9 @@ def pin_item(key: InstanceKey, pin: Pin) -> codec.Item:
     return item
 
 
-# ---- checks ----
-
-
-def _profile_of(deployment: Deployment, wish: Wish) -> str:
-    """The ARN of the profile to attach, once the role is known to be usable; empty for none."""
-    if wish.verb == "detach":
-        return ""
-    texts = {"role": wish.role, "instance_profile": wish.instance_profile}
-    for column in COLUMNS:
-        if text := texts.get(column.name):
-            try:
-                column.kind.read(Cell("S", text, deployment.app.home))
-            except CellError as error:
-                raise UsageError(f"{column.name}: {error}", "nothing was changed") from error
-    if wish.role == NO_ROLE:
-        raise UsageError(f"{NO_ROLE} is no role", "to let an instance carry none: rolekeeper detach")
-    # The command makes nothing in IAM: the profile has to be there.
-    settings = deployment.settings
-    roles = Roles(PolicyReader(deployment.app.iam), settings, makes_profiles=False)
-    spec = MappingSpec(MappingKey("", ""), wish.role, wish.instance_profile, allow_broad=wish.allow_broad)
-    check = roles.check(spec)
-    if check.problem:
-        what, _, remedy = check.problem.partition("; ")
-        meant = known.role_meant(deployment, wish.role)
-        raise CommandError(what, f"did you mean {meant}?" if meant else remedy or "nothing was changed")
-    if check.note:
-        output.warn(f"role '{wish.role}': {check.note}")
-    return check.profile_arn
-
-
-def _refuse_wrong_verb(instance: Instance, wish: Wish, shown: Association | None) -> None:
-    """As the console does: who means to attach doesn't expect to take something away."""
-    command = f"{instance.key.id} {wish.role}"
-    if wish.verb == "attach" and shown:
-        what = f"{title(instance)} carries {_name(shown)} already"
-        raise CommandError(what, f"to take that away: rolekeeper replace {command}")
-    if wish.verb == "replace" and not shown:
-        raise CommandError(f"{title(instance)} carries no role", f"to give it one: rolekeeper attach {command}")
-
-
-def _refuse_foreign(instance: Instance, shown: Association | None, ownership: Ownership) -> None:
-    """IAM lets Rolekeeper take away only what is under the role path, unless the deployment says otherwise."""
-    if shown and not ownership.manages(shown.profile_arn) and not ownership.take_over:
-        detach = f"aws ec2 disassociate-iam-instance-profile --association-id {shown.id}"
-        raise CommandError(
-            f"{title(instance)} carries the foreign {shown.profile_arn}, which Rolekeeper may not take away",
-            f"detach it by hand ({detach}), or deploy with TakeOver=true",
-        )
-
-
-def _what_delays(
-    instance: Instance, shown: Association | None, made: Pin, snapshot: Snapshot, deployment: Deployment
-) -> str:
+def _what_delays(plan: PlannedPin, snapshot: Snapshot, deployment: Deployment) -> str:
     """Why EC2 won't show the change soon; empty when it will."""
+    instance, shown, made = plan.instance, plan.shown, plan.pin
     if withheld := snapshot.control.withholds(deployment.settings.mode):
         return f"Nothing changes yet: {withheld.reason}. The pin is kept; it is done when that ends."
     if instance.state in {InstanceState.PENDING, InstanceState.STOPPING}:
@@ -209,31 +238,11 @@ def _what_delays(
     return ""
 
 
-def _meanwhile(instance: Instance, snapshot: Snapshot, deployment: Deployment) -> str:
-    """How long this terminal waits, and what a person types in another one to have it done."""
-    command = ""
+def _remedy(instance: Instance, snapshot: Snapshot, deployment: Deployment) -> str:
+    """The command that ends what delays the change; empty for none."""
     if withheld := snapshot.control.withholds(deployment.settings.mode):
-        command = _ENDS[withheld.code]
-    elif instance.state is InstanceState.STOPPED:
-        command = starts(instance)
-    do = f" To have it done, type in another terminal: {command}" if command else ""
-    return f"Waiting, at most {_LONG_PATIENCE_SECONDS // 60} minutes; Ctrl-C ends the wait, and the pin stays.{do}"
-
-
-def _wait(deployment: Deployment, instance: Instance, made: Pin, patience: int) -> None:
-    began = deployment.now()
-    with deployment.progress(patience, "seconds waited for EC2") as progress:
-        while not shows(deployment.app.ec2.associations([instance.key.id]).get(instance.key.id), made.profile_arn):
-            waited = int((deployment.now() - began).total_seconds())
-            progress.at(waited)
-            _stop_where_held(deployment, instance, began)
-            if waited >= patience:
-                raise WaitTimeoutError(
-                    f"the pin is written, but EC2 doesn't show it after {patience} s",
-                    f"it stays wanted; see what hinders it: rolekeeper explain {instance.key.id}",
-                )
-            deployment.sleep(_POLL_SECONDS)
-    output.say(f"EC2 shows {'no role' if made.role == NO_ROLE else made.role} on it.")
+        return _ENDS[withheld.code]
+    return starts(instance) if instance.state is InstanceState.STOPPED else ""
 
 
 def _stop_where_held(deployment: Deployment, instance: Instance, since: datetime) -> None:
@@ -246,37 +255,3 @@ def _stop_where_held(deployment: Deployment, instance: Instance, since: datetime
     if shown and shown.action is Action.HOLD and shown.since >= since:
         what = f"the pin is written, but {title(instance)} stays as it is: {shown.reason}"
         raise CommandError(what, f"it stays wanted; repair that, or take it back: rolekeeper release {instance.key.id}")
-
-
-# ---- words ----
-
-
-def _show_expected(deployment: Deployment, instance: Instance, made: Pin) -> None:
-    state = Enforced(deployment.app.store, deployment.app.state.check_pin)
-    observed = observe([instance.key], deployment.app.ec2, state, deployment.now())[instance.key]
-    if isinstance(observed, Unreadable):
-        raise observed.error
-    for line in preview.of_pin(deployment, Seen.of(observed, deployment), made).lines():
-        output.say(line)
-
-
-def _show(instance: Instance, made: Pin) -> None:
-    told = {
-        "instance": instance.key.id,
-        "role": made.role,
-        "profile_arn": made.profile_arn,
-        "expires_at": made.expires_at,
-        "by": made.by,
-        "reason": made.reason,
-    }
-    pinned = "to no role" if made.role == NO_ROLE else f"to {made.role}"
-    render.show(told, lambda: output.line(f"{title(instance)} is pinned {pinned}{_until(made.expires_at)}."))
-    output.say(f"  rolekeeper release {instance.key.id} gives it back to its tags")
-
-
-def _name(shown: Association) -> str:
-    return shown.profile_arn.rsplit("/", 1)[-1]
-
-
-def _until(expires_at: datetime | None) -> str:
-    return f" until {expires_at:%Y-%m-%dT%H:%M:%SZ}" if expires_at else ""
