@@ -21,7 +21,7 @@ from rolekeeper_cli.instances import name_of
 from rolekeeper_cli.known import path_roles
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.row_document import plain
-from rolekeeper_cli.writes.mappings import mapping_rows
+from rolekeeper_cli.writes.mapping_rows import mapping_rows
 
 _SECONDS = 30
 # Pages of EC2's, 2,000 instances: nobody finds one of more by Tab.

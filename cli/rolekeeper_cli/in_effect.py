@@ -10,7 +10,7 @@ from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.row_document import row_document
-from rolekeeper_cli.writes.mappings import said
+from rolekeeper_cli.writes.mapping_rows import said
 
 # What of a status says why an edit isn't in effect.
 _WAITS = {

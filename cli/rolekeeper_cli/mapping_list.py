@@ -7,7 +7,7 @@ from typing import Any
 from rolekeeper_cli import in_effect, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.tables import Column, Layout
-from rolekeeper_cli.writes.mappings import mapping_rows
+from rolekeeper_cli.writes.mapping_rows import mapping_rows
 
 # What a row says that is fine: it needs no words.
 _FINE = "in effect"

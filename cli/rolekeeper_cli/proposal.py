@@ -16,11 +16,11 @@ from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Ending, RowSnapshot, Status, Trigger
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
-from rolekeeper_cli import known, output
+from rolekeeper_cli import known, output, row_lines
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.fleet import Enforced
 from rolekeeper_cli.writes import row_plan
-from rolekeeper_cli.writes.mappings import mapping_rows, said
+from rolekeeper_cli.writes.mapping_rows import mapping_rows, said
 from rolekeeper_cli.writes.row_plan import Change, RowPlan
 
 # Nothing to tell of beside the change itself.
@@ -153,7 +153,7 @@ def show(proposal: Proposal) -> None:
     """The changed rows for people, and under each what Rolekeeper would make of it, unless it would just serve it."""
     for edit in proposal.edits:
         if edit.change:
-            row_plan.show_change(edit.change)
+            row_lines.show_change(edit.change)
         else:
             output.line(f"= {output.one_line(str(edit.key))}")
         if edit.status not in _PLAIN or edit.warns:

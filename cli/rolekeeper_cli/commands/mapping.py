@@ -9,7 +9,7 @@ from rolekeeper_cli import output
 from rolekeeper_cli.arguments import OneOf
 from rolekeeper_cli.command import Group, command
 from rolekeeper_cli.commands.arguments import takes_key, takes_key_and_columns, waits, yes, yes_to_all
-from rolekeeper_cli.errors import CommandError, ExitCode
+from rolekeeper_cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from rolekeeper.model.mapping import MappingKey
@@ -51,11 +51,10 @@ def get(key: "MappingKey") -> ExitCode:
     """
     from rolekeeper_cli import in_effect, render, tables
     from rolekeeper_cli.deployment import deployment
+    from rolekeeper_cli.writes.mapping_rows import require_row
 
     there = deployment()
-    row = there.app.table.get_row(key)
-    if row is None:
-        raise no_such_row(key)
+    row = require_row(there, key)
     [document] = in_effect.documents(there, {key: row})
     own = ("columns", "in_effect", "waits")
     beside = {name: value for name, value in document.items() if name not in own and value is not None}
@@ -78,13 +77,10 @@ def set_(key: "MappingKey", assignments: Sequence[str], *, yes: bool, wait: bool
     The other columns stay as they are. On a terminal it shows first what would happen to instances, and asks.
     """
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.writes import row_plan
-    from rolekeeper_cli.writes.set_columns import edited
+    from rolekeeper_cli.writes.mappings import set_columns
 
     there = deployment()
-    row = there.app.table.get_row(key)
-    spec = edited(key, row or {}, assignments, there.app.home)
-    intended = row_plan.planned([spec], {key: row} if row else {}, there.app.home)
+    intended = set_columns(there, key, assignments)
     return show_and(intended, lambda: ask_and_write(there, intended, f"Write this into {key}?", yes=yes, wait=wait))
 
 
@@ -100,15 +96,12 @@ def remove(key: "MappingKey", *, yes: bool, wait: bool | None) -> ExitCode:
     """
     from rolekeeper_cli import preview, prompts
     from rolekeeper_cli.deployment import deployment
-    from rolekeeper_cli.writes import row_plan
-    from rolekeeper_cli.writes.mappings import carry_out
+    from rolekeeper_cli.outcomes import carry_out
+    from rolekeeper_cli.writes import mappings
 
     prompts.require_answer(yes=yes)
     there = deployment()
-    row = there.app.table.get_row(key)
-    if row is None:
-        raise no_such_row(key)
-    intended = row_plan.planned([], {key: row}, there.app.home, prune=True)
+    intended = mappings.remove(there, key)
 
     def delete() -> ExitCode:
         if prompts.asks(yes=yes):
@@ -122,10 +115,9 @@ def remove(key: "MappingKey", *, yes: bool, wait: bool | None) -> ExitCode:
 
 def show_and(intended: "RowPlan", act: Callable[[], ExitCode]) -> ExitCode:
     """Show a plan, and do it if there is anything to do."""
-    from rolekeeper_cli import render
-    from rolekeeper_cli.writes import row_plan
+    from rolekeeper_cli import render, row_lines
 
-    render.show(intended.document(), lambda: row_plan.show(intended) if intended.changes else None)
+    render.show(intended.document(), lambda: row_lines.show_plan(intended) if intended.changes else None)
     if not intended.changes:
         output.say("Nothing to do: the table says so already.")
         return ExitCode.DONE
@@ -135,7 +127,7 @@ def show_and(intended: "RowPlan", act: Callable[[], ExitCode]) -> ExitCode:
 def ask_and_write(there: "Deployment", intended: "RowPlan", question: str, *, yes: bool, wait: bool | None) -> ExitCode:
     """Write a plan; a person at a terminal is shown first what that would do to instances, and asked."""
     from rolekeeper_cli import preview, prompts
-    from rolekeeper_cli.writes.mappings import carry_out
+    from rolekeeper_cli.outcomes import carry_out
 
     if prompts.asks(yes=yes):
         show_expected(preview.of_rows(there, intended))
@@ -147,11 +139,6 @@ def show_expected(expected: "Preview") -> None:
     """Show what would happen, as a part of the question."""
     for line in expected.lines():
         output.say(line)
-
-
-def no_such_row(key: "MappingKey") -> CommandError:
-    """What to say of a mapping that isn't there."""
-    return CommandError(f"there is no mapping {key}", "see: rolekeeper mapping ls")
 
 
 COMMANDS = (list_, get, set_, remove)

@@ -27,7 +27,7 @@ from rolekeeper_cli.files.reader import format_of
 from rolekeeper_cli.mapping_export import exported
 from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.tables import show_table
-from rolekeeper_cli.writes.mappings import mapping_rows
+from rolekeeper_cli.writes.mapping_rows import mapping_rows
 
 # EC2 refills 5 changes of roles in a second for the whole account (docs/AWS_FACTS.md, "Throttles").
 _PACE_SECONDS = 0.25

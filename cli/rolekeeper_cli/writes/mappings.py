@@ -1,69 +1,110 @@
-"""Writing a plan into the mapping table, and waiting for what Rolekeeper says of each row."""
+"""Editing mappings: what an edit would change in their rows, as a plan, and writing that.
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
-from typing import Any
+A plan carries the rows that it was made over. A row that another actor changed since is left as it is.
+"""
 
-from rolekeeper.mappings.rows.columns import Attributes
-from rolekeeper.mappings.table import number_in
-from rolekeeper.mappings.verdict import Status
-from rolekeeper.model.mapping import MappingKey, same_person
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rolekeeper.model import escaped
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
-from rolekeeper_cli import known, output
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
-from rolekeeper_cli.writes.follow import follow_mappings
-from rolekeeper_cli.writes.mapping_rows import MappingRows, Rows
-from rolekeeper_cli.writes.row_plan import Change, RowPlan
-
-# Serving as it was written; all else wants somebody's attention.
-GOOD = frozenset({Status.PUBLISHED, Status.EXPIRED})
-_POLL_SECONDS = 0.5
-# Rolekeeper judges a row in about a second; so long without any is no delay any more.
-PATIENCE_SECONDS = 60
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.writes.approvals import discard, held_number
+from rolekeeper_cli.writes.mapping_rows import Rows, mapping_rows, require_row
+from rolekeeper_cli.writes.old_revisions import revision_to_restore
+from rolekeeper_cli.writes.row_plan import Change, RowPlan, planned
+from rolekeeper_cli.writes.set_columns import edited
+from rolekeeper_cli.writes.unpublished import Unpublished, back_to_published, unpublished
+from rolekeeper_cli.writes.verdicts import PATIENCE_SECONDS, RowVerdict, Written, wait_for_verdicts
 
 
 class MovedError(CommandError):
-    """Somebody changed rows while we looked at them."""
+    """Another actor changed rows after they were planned on."""
 
     def __init__(self, moved: Sequence[MappingKey], written: int) -> None:
-        rows = ", ".join(output.one_line(str(key)) for key in moved)
+        rows = ", ".join(escaped(str(key)) for key in moved)
         what = f"another actor changed {rows} since the plan: left as it is now; {written:,} others were written"
         super().__init__(what, "run the command again: it plans anew")
 
 
-def mapping_rows(deployment: Deployment) -> MappingRows:
-    """The mapping table as this caller edits it."""
-    return MappingRows(
-        deployment.app.client("dynamodb"), deployment.settings.mapping_table, lambda: deployment.caller.arn
-    )
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """A step back.
+
+    Attributes:
+        plan: what it writes into the row. What is held is discarded instead, so that this is only to be shown.
+        revision: the old revision that it restores; 0 where it undoes an edit.
+        edit: the edit that it undoes, which isn't in effect; None where it restores a revision.
+    """
+
+    plan: RowPlan
+    revision: int = 0
+    edit: Unpublished | None = None
 
 
-def carry_out(deployment: Deployment, plan: RowPlan, *, wait: bool | None) -> ExitCode:
-    """Write a plan, row by row, wait for the verdicts, and say which rows aren't published as written.
+def set_columns(deployment: Deployment, key: MappingKey, assignments: Sequence[str]) -> RowPlan:
+    """What `column=value` each would change in a row, new or there; an empty value removes a column.
+
+    Raises:
+        UsageError: a column is unknown, or the row couldn't be read then.
+    """
+    row = deployment.app.table.get_row(key)
+    spec = edited(key, row or {}, assignments, deployment.app.home)
+    return planned([spec], {key: row} if row else {}, deployment.app.home)
+
+
+def remove(deployment: Deployment, key: MappingKey) -> RowPlan:
+    """The deletion of a row.
+
+    Raises:
+        CommandError: there is none.
+    """
+    return planned([], {key: require_row(deployment, key)}, deployment.app.home, prune=True)
+
+
+def roll_back(deployment: Deployment, key: MappingKey, to: int | None = None) -> RollBack:
+    """A step back: the undoing of what the row says and isn't in effect, or else the revision before.
+
+    Args:
+        deployment: where.
+        key: the mapping.
+        to: the revision to restore, whatever the row says.
+
+    Raises:
+        CommandError: there is no such revision.
+    """
+    edit = unpublished(deployment, key) if to is None else None
+    if edit and (edit.row or edit.in_effect):
+        return _undoing(deployment, edit)
+    old = revision_to_restore(deployment, key, to)
+    row = deployment.app.table.get_row(key)
+    return RollBack(planned([old.spec], {key: row} if row else {}, deployment.app.home), revision=old.revision)
+
+
+def to_discard(deployment: Deployment, key: MappingKey, revision: int | None = None) -> RollBack:
+    """The undoing of what is held of a mapping; with a revision, only if that is the one.
+
+    Raises:
+        CommandError: there is no such mapping, or it isn't held, or another revision of it is.
+    """
+    held = held_number(key, require_row(deployment, key), revision)
+    edit = unpublished(deployment, key)
+    if edit is None or edit.held != held:
+        raise CommandError(f"revision {held} of {key} is no longer held; nothing was discarded", "look again")
+    return _undoing(deployment, edit)
+
+
+def write(deployment: Deployment, plan: RowPlan, *, patience: float = PATIENCE_SECONDS) -> Written:
+    """Write a plan row by row, each only while it is as it was planned on, and wait for the verdicts.
 
     Args:
         deployment: where.
         plan: the plan.
-        wait: True follows the instances too, False waits for nothing.
-
-    Raises:
-        MovedError: rows weren't as the plan saw them any more. The others were written, and judged if waited for.
-        WaitTimeoutError: Rolekeeper judged none of the rows for a minute.
+        patience: how long Rolekeeper may judge none more of the rows until the wait ends, in seconds; 0: no wait.
     """
     rows = mapping_rows(deployment)
-    written, moved = write(deployment, rows, plan)
-    deletes = frozenset(each.key for each in written if each.kind == "deleted")
-    code = ExitCode.DONE if wait is False else tell(judgements(deployment, rows, written), deployment, deletes)
-    if moved:
-        raise MovedError(moved, len(written))
-    if wait and code is ExitCode.DONE:
-        return follow_mappings(deployment, [each.key for each in written])
-    return code
-
-
-def write(deployment: Deployment, rows: MappingRows, plan: RowPlan) -> tuple[list[Change], list[MappingKey]]:
-    """Write a plan; returns what was written, and the rows that weren't as the plan saw them any more."""
     written: list[Change] = []
     moved: list[MappingKey] = []
     with deployment.progress(len(plan.changes), "rows written") as progress:
@@ -72,18 +113,27 @@ def write(deployment: Deployment, rows: MappingRows, plan: RowPlan) -> tuple[lis
                 written.append(change)
             else:
                 moved.append(change.key)
-    return written, moved
+    return Written(judge(deployment, written, patience), tuple(moved))
 
 
-def judgements(deployment: Deployment, rows: MappingRows, written: Sequence[Change]) -> Rows:
-    """Wait until Rolekeeper judged these rows; returns them as they are then, a deleted one empty.
+def write_back(deployment: Deployment, back: RollBack, *, patience: float = PATIENCE_SECONDS) -> Written:
+    """Take a step back: what is held is discarded, all else is written.
+
+    Raises:
+        CommandError: it is no longer held: it was approved, or another edit came.
+    """
+    if back.edit and back.edit.held:
+        return discard(deployment, back.edit.key, back.edit.held, patience=patience)
+    return write(deployment, back.plan, patience=patience)
+
+
+def judge(deployment: Deployment, written: Sequence[Change], patience: float) -> tuple[RowVerdict, ...]:
+    """Wait until Rolekeeper judged these rows.
 
     A row is written without `status`, so one with it is judged. A deletion is done once no mapping serves any more; one
     that would change too much comes back as a row that is held.
-
-    Raises:
-        WaitTimeoutError: Rolekeeper judged none of them for a minute.
     """
+    rows = mapping_rows(deployment)
     put = [each.key for each in written if each.kind != "deleted"]
     deleted = [each.key for each in written if each.kind == "deleted"]
 
@@ -94,112 +144,8 @@ def judgements(deployment: Deployment, rows: MappingRows, written: Sequence[Chan
         served = deployment.app.state.read([], filter(layout.fits_partition, gone)).published if gone else {}
         return judged | {key: {} for key in gone if key not in served or served[key].deleted}
 
-    return wait_until_judged(deployment, [*put, *deleted], look)
+    return wait_for_verdicts(deployment, [*put, *deleted], look, patience=patience, deletes=deleted)
 
 
-def approve_held(deployment: Deployment, held: Mapping[MappingKey, int], *, wait: bool | None) -> ExitCode:
-    """Approve revisions that are held, by their numbers, and say which aren't published then; `wait` as `carry_out`.
-
-    Raises:
-        CommandError: one isn't held any more, is the caller's own edit, or was discarded or edited meanwhile.
-        WaitTimeoutError: Rolekeeper judged none of the rows for a minute.
-    """
-    rows, caller, now = mapping_rows(deployment), deployment.caller, deployment.now()
-    expires = int((now + timedelta(days=deployment.settings.history_days)).timestamp())
-    signed = {"arn": caller.arn, "at": layout.timestamp(now), "expires": expires}
-    for key, revision in held.items():
-        stored = deployment.app.revisions.read(key).held
-        if stored and same_person(stored.by, caller.arn):
-            hint = "edited_by names you; another person runs: rolekeeper mapping approve"
-            raise CommandError(f"revision {revision} of {key} is your own edit; it wasn't approved", hint)
-        if stays := stored is not None and stored.mapping.revision == revision and rows.holds(key, revision):
-            # Signed first: a row whose approval nobody signed yet is judged again by the next sweep only.
-            item = layout.key_attributes(layout.approval_key(caller.id, key, revision)) | signed
-            deployment.app.store.write(deployment.app.store.put(item))
-            stays = rows.approve(key, revision, caller.id)
-        if not stays:
-            raise CommandError(f"revision {revision} of {key} is no longer held; it wasn't approved", "look again")
-    if wait is False:
-        return ExitCode.DONE
-
-    def look() -> Rows:
-        # An approved deletion takes the row away for good.
-        found = rows.some(held)
-        seen = {key: found.get(key, {}) for key in held}
-        # Where another edit is held by now, the number stays in the row and approves nothing.
-        return {
-            key: row
-            for key, row in seen.items()
-            if "approve" not in row or number_in(row, "held_revision") not in {0, held[key]}
-        }
-
-    code = tell(_approved(deployment, held, wait_until_judged(deployment, list(held), look)), deployment)
-    return follow_mappings(deployment, list(held)) if wait and code is ExitCode.DONE else code
-
-
-def _approved(deployment: Deployment, held: Mapping[MappingKey, int], judged: Rows) -> Rows:
-    """The rows, if none is published without what was approved of it."""
-    for key, row in judged.items():
-        stored = deployment.app.revisions.read(key)
-        if stored.held and stored.held.outcome == layout.DISCARDED and said(row, "status") != Status.HELD:
-            what = f"revision {held[key]} of {key} was discarded meanwhile; it isn't in effect"
-            raise CommandError(what, f"see who: rolekeeper mapping history {key}")
-    return judged
-
-
-def wait_until_judged(deployment: Deployment, keys: Sequence[MappingKey], look: Callable[[], Rows]) -> Rows:
-    """Look until every row is judged.
-
-    Raises:
-        WaitTimeoutError: for a minute, none more was.
-    """
-    judged: Rows = {}
-    deadline = deployment.now().timestamp() + PATIENCE_SECONDS
-    with deployment.progress(len(keys), "rows judged") as progress:
-        while len(judged) < len(keys):
-            seen = look()
-            if len(seen) > len(judged):
-                deadline = deployment.now().timestamp() + PATIENCE_SECONDS
-            judged = seen
-            progress.at(len(judged))
-            if len(judged) < len(keys):
-                if deployment.now().timestamp() >= deadline:
-                    raise _no_verdict([key for key in keys if key not in judged])
-                deployment.sleep(_POLL_SECONDS)
-    return judged
-
-
-def _no_verdict(missing: Sequence[MappingKey]) -> WaitTimeoutError:
-    first = output.one_line(str(missing[0]))
-    others = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
-    return WaitTimeoutError(
-        f"written, but Rolekeeper said nothing of {first}{others} for {PATIENCE_SECONDS} s",
-        f"see its row later: rolekeeper mapping get {first}; its function is on_mapping_change",
-    )
-
-
-def tell(judged: Rows, deployment: Deployment, deletes: frozenset[MappingKey] = frozenset()) -> ExitCode:
-    """Say the verdicts on rows; of those that are published as written, only that they are. `deletes` were to go."""
-    bad = {key: row for key, row in judged.items() if row and said(row, "status") not in GOOD}
-    for key, row in sorted(bad.items(), key=lambda each: each[0]):
-        told = f"{output.one_line(str(key))} is {said(row, 'status')}: {said(row, 'status_reason')}"
-        output.bad([told])
-        if said(row, "status") == Status.HELD:
-            output.say(f"  rolekeeper mapping approve {key} {'deletes' if key in deletes else 'publishes'} it")
-            output.say(f"  rolekeeper mapping discard {key} drops that, and changes nothing")
-        if said(row, "status") == Status.REJECTED and (meant := known.role_meant(deployment, said(row, "role"))):
-            output.say(f"  did you mean {meant}? rolekeeper mapping set {key} role={meant}")
-    if bad:
-        return ExitCode.NO
-    gone = sum(not row for row in judged.values())
-    if published := len(judged) - gone:
-        output.say("Published as written." if published == 1 else f"All {published:,} rows are published as written.")
-    if gone:
-        output.say("Deleted." if gone == 1 else f"Deleted: {gone:,}.")
-    return ExitCode.DONE
-
-
-def said(row: Attributes, column: str) -> str:
-    """One of our columns of a row, as text."""
-    attribute: Any = row.get(column) or {}
-    return str(next(iter(attribute.values()), ""))
+def _undoing(deployment: Deployment, edit: Unpublished) -> RollBack:
+    return RollBack(back_to_published(deployment, edit), edit=edit)
