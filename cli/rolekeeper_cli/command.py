@@ -125,6 +125,8 @@ def _guessed(message: str, typed: str, names: Iterable[str]) -> str:
 
 
 def _told(error: CommandError, colour: bool | None) -> int:  # noqa: FBT001  # click's own three values
+    for each in error.details:
+        click.echo(f"{click.style('!', fg='red')} {printable(each)}", err=True, color=colour)
     click.echo(f"{click.style('Error:', fg='red', bold=True)} {printable(error.what)}", err=True, color=colour)
     click.echo(f"  {printable(error.remedy)}", err=True)
     return error.exit_code

@@ -10,9 +10,8 @@ from rolekeeper.aws.errors import classified
 from rolekeeper.aws.iam import Role
 from rolekeeper.model.mapping import MappingSpec
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.edits import mapping_rows
-from rolekeeper_cli.mapping_rows import Rows
 from rolekeeper_cli.policies.deployed import specs
+from rolekeeper_cli.writes.mapping_rows import Rows, mapping_rows
 
 
 @dataclass(frozen=True, slots=True)

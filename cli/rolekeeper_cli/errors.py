@@ -3,6 +3,7 @@
 Those above 251 are the AWS CLI's ("Command line return codes" in its user guide).
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
 
@@ -28,14 +29,15 @@ class ExitCode(IntEnum):
 
 
 class CommandError(Exception):
-    """A command ends here: what happened, and what to do about it."""
+    """A command ends here: what happened, and what to do about it; `details` are what is wrong, one by one."""
 
     exit_code = ExitCode.NO
 
-    def __init__(self, what: str, remedy: str) -> None:
+    def __init__(self, what: str, remedy: str, details: Iterable[str] = ()) -> None:
         super().__init__(f"{what}\n{remedy}")
         self.what = what
         self.remedy = remedy
+        self.details = tuple(details)
 
 
 class UsageError(CommandError):

@@ -6,7 +6,7 @@ from typing import Any
 
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.permissions.compare import in_words
-from rolekeeper_cli import output, render, row_plan, tables
+from rolekeeper_cli import output, render, row_lines, tables
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.views import plan as views
 from rolekeeper_cli.views.looking import Seen, profile_name, withheld
@@ -85,7 +85,7 @@ def _draw_edits(proposal: Proposal) -> None:
     """The changed rows for people, and under each what Rolekeeper would make of it, unless it would just serve it."""
     for edit in proposal.edits:
         if edit.change:
-            row_plan.show_change(edit.change)
+            row_lines.show_change(edit.change)
         else:
             output.line(f"= {output.one_line(str(edit.key))}")
         if edit.status not in _PLAIN or edit.warns:

@@ -10,6 +10,7 @@ from rolekeeper.model.mapping import NO_ROLE, MappingKey
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean, near
+from rolekeeper_cli.writes.mapping_rows import mapping_rows
 
 
 def path_roles(deployment: Deployment) -> list[str]:
@@ -55,8 +56,6 @@ def require_mapping(deployment: Deployment, key: MappingKey) -> None:
     Raises:
         UsageError: it is none.
     """
-    from rolekeeper_cli.edits import mapping_rows  # which tells which role was meant, and so imports this
-
     published = deployment.app.state.read([], [key]).published.get(key)
     if published and not published.deleted:
         return

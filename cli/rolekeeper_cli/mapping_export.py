@@ -2,9 +2,9 @@
 
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.edits import mapping_rows
 from rolekeeper_cli.files import csv_form, yaml_form
 from rolekeeper_cli.views.row_document import file_row, plain
+from rolekeeper_cli.writes.mapping_rows import mapping_rows
 
 # Where `rolekeeper schema > mappings.schema.json` beside the file puts it.
 SCHEMA_LINE = "# yaml-language-server: $schema=mappings.schema.json\n"

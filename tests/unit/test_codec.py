@@ -35,7 +35,7 @@ from rolekeeper.model.mapping import (
     WhenUnmatched,
 )
 from rolekeeper.storage import codec, layout
-from rolekeeper_cli.pins import pin_item
+from rolekeeper_cli.writes.pins import pin_item
 from strategies.values import KEY, NOW, arn, grant, key, published, times
 
 any_keys = st.builds(MappingKey, st.text(min_size=1, max_size=20), st.text(max_size=20))

@@ -33,7 +33,7 @@ from rolekeeper.mappings.publish import NEARLY_FULL
 from rolekeeper.model.mapping import IGNORE_TAG, Mode, Pin
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
-from rolekeeper_cli.pins import pin_item
+from rolekeeper_cli.writes.pins import pin_item
 from simulation.deployment import FUNCTIONS
 from simulation.invariants import ROWS
 from simulation.schedule import Schedule

@@ -11,7 +11,7 @@ from rolekeeper.instances.requests import PROPAGATION
 from rolekeeper.model.instance import NO_PROFILE, Action, Condition, DesiredChange, Grant
 from rolekeeper.model.mapping import Pin, WhenOccupied, WhenStopped
 from rolekeeper.storage import codec, layout
-from rolekeeper_cli.pins import pin_item
+from rolekeeper_cli.writes.pins import pin_item
 
 ATTACH, REPLACE, DETACH = (
     "AssociateIamInstanceProfile",

@@ -17,7 +17,7 @@ from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.model.mapping import MappingKey, Pin
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import State
-from rolekeeper_cli.pins import pin_item
+from rolekeeper_cli.writes.pins import pin_item
 from strategies.values import KEY, NOW
 
 PIN = layout.pin_key(KEY)

@@ -7,8 +7,9 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import FLEET_NEWS
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
-from rolekeeper_cli.edits import GOOD, mapping_rows, said
 from rolekeeper_cli.findings import Findings, fail, warn
+from rolekeeper_cli.writes.mapping_rows import mapping_rows, said
+from rolekeeper_cli.writes.verdicts import GOOD
 
 # Rolekeeper judges a row in about a second, after a cold start in a few.
 _JUDGED_SECONDS = 10

@@ -1,21 +1,15 @@
 """`rolekeeper pause`, `resume` and `mode`: the switches of the whole deployment."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import yes_to_all
-from rolekeeper_cli.errors import CommandError, ExitCode
-
-if TYPE_CHECKING:
-    from rolekeeper.model.mapping import Control
-    from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import ExitCode
 
 _AS_DEPLOYED = "deployed"
-# Who has to stop everything at once can't wait until a large fleet is counted.
-_COUNTED_SECONDS = 5.0
 
 
 def _switches(function: Callable[..., ExitCode]) -> Callable[..., ExitCode]:
@@ -70,79 +64,46 @@ def mode(mode: str | None, reason: str, *, yes: bool, wait: bool) -> ExitCode:
     """
     if mode is None:
         from rolekeeper_cli.commands.deployment import deployment
+        from rolekeeper_cli.writes.control import status
 
-        return _show(deployment())
+        _show(status(deployment()))
+        return ExitCode.DONE
     value = None if mode == _AS_DEPLOYED else mode
     return _switch({"mode": value}, f"Set the mode to {mode}?", reason, yes=yes, wait=wait)
 
 
 def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool, wait: bool) -> ExitCode:
-    """Change one attribute of the control item, None removes it, and leave the other; then show how things stand.
-
-    Who does it, and why, is written beside it: a claim, as anybody may write there what they like.
-    """
-    from rolekeeper.storage import layout
-    from rolekeeper.storage.table import Update
-    from rolekeeper_cli import follow, prompts
+    """Change one attribute of the control item, and show how things stand then."""
+    from rolekeeper_cli import outcomes, output, prompts
     from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.views.looking import withheld
+    from rolekeeper_cli.writes import control
+    from rolekeeper_cli.writes.follow import follow, until_still
 
     there = deployment()
     if prompts.asks(yes=yes):
-        _show_expected(there, change)
+        expected = control.expected(there, change)
+        for line in [expected] if isinstance(expected, str) else expected.lines():
+            output.say(line)
         prompts.confirm(question, yes=False)
-    told = {name: value for name, value in change.items() if value is not None}
-    update = Update().set({**told, "by": there.caller.arn, "reason": reason}).remove(*(change.keys() - told.keys()))
-    there.app.store.write(there.app.store.update(layout.CONTROL, update))
-    code = _show(there)
+    _show(control.switch(there, change, reason))
     if not wait:
-        return code
-    return follow.until_still(there) if withheld(there) else follow.follow_fleet(there)
+        return ExitCode.DONE
+    if not withheld(there):
+        return outcomes.tell_standing(follow(there, None))
+    until_still(there)
+    output.say("No change is under way.")
+    return ExitCode.DONE
 
 
-def _show_expected(there: "Deployment", change: Mapping[str, Any]) -> None:
-    """Show what the change would do, where it stops changes or lets them through."""
-    from math import inf
-
-    from rolekeeper_cli import output
-    from rolekeeper_cli.views import preview
-
-    before, after = _controls(there, change)
-    mode = there.settings.mode
-    stops, stopped = after.withholds(mode), before.withholds(mode)
-    if bool(stops) == bool(stopped):
-        output.say(f"Nothing else changes by that: {stops.reason if stops else 'changes are made as before'}.")
-        return
-    for line in preview.of_switch(there, after, _COUNTED_SECONDS if stops else inf).lines():
-        output.say(line)
-
-
-def _controls(there: "Deployment", change: Mapping[str, Any]) -> "tuple[Control, Control]":
-    """The control item as it is read now, and as it would be."""
-    from dataclasses import replace
-
-    from rolekeeper.storage import codec, layout
-
-    before = there.app.state.read([], []).control
-    item = {**there.app.store.get([layout.CONTROL]).get(layout.CONTROL, {}), **change}
-    return before, replace(codec.control_from(item), swept=before.swept)
-
-
-def _show(there: "Deployment") -> ExitCode:
+def _show(status: Mapping[str, Any]) -> None:
     from rolekeeper_cli import render, tables
 
-    control = there.app.state.read([], []).control
-    if control.unclear:
-        raise CommandError(f"nothing is changed, as {control.unclear}", "set it: rolekeeper mode, pause or resume")
-    deployed = there.settings.mode
-    chosen = control.mode or deployed
-    origin = "set" if control.mode else "as deployed"
-    row = chosen.value, origin, "yes" if control.paused else "no"
+    row = status["mode"], status["is"], "yes" if status["paused"] else "no"
     render.show(
-        {"mode": chosen.value, "deployed": deployed.value, "paused": control.paused},
+        {name: status[name] for name in ("mode", "deployed", "paused")},
         lambda: tables.show_table(("mode", "is", "paused"), [row]),
     )
-    return ExitCode.DONE
 
 
 COMMANDS = (pause, resume, mode)

@@ -55,9 +55,9 @@ def scp_tags(excepted: tuple[str, ...], part: int) -> ExitCode:
     """
     from rolekeeper_cli import guard
     from rolekeeper_cli.commands.deployment import deployment
-    from rolekeeper_cli.edits import mapping_rows
     from rolekeeper_cli.policies import control, deployed
     from rolekeeper_cli.policies.document import SCP_LIMIT, fitting
+    from rolekeeper_cli.writes.mapping_rows import mapping_rows
 
     principals = control.principals(excepted)
     there = deployment()

@@ -155,15 +155,19 @@ def wait(instance: str | None, role: str | None, mapping: str | None, every: flo
     Exits with 255 when it didn't come in time, and with 1 when instances of the mapping are blocked, or wait for their
     start.
     """
+    from rolekeeper_cli import outcomes, output, render
     from rolekeeper_cli.arguments import mapping_key
     from rolekeeper_cli.commands.deployment import deployment
-    from rolekeeper_cli.follow import wait_for_mapping
     from rolekeeper_cli.wait import wait as wait_for
+    from rolekeeper_cli.writes.follow import wait_for_mapping
 
     if role == "":
         raise UsageError("--role is empty", "name a role, or NONE")
     if mapping and not (instance or role):
-        return wait_for_mapping(deployment(), mapping_key(mapping), every, attempts)
+        key = mapping_key(mapping)
+        found = wait_for_mapping(deployment(), key, every, attempts)
+        render.show({"mapping": str(key), **found.document()}, lambda: output.line(outcomes.in_words(found)))
+        return outcomes.tell_stuck(found)
     if mapping or not (instance and role):
         raise UsageError(
             "wait is for an instance, or for a mapping", "name the instance with --role, or --mapping alone"

@@ -9,13 +9,13 @@ from rolekeeper_cli import output
 from rolekeeper_cli.arguments import OneOf
 from rolekeeper_cli.command import Group, command
 from rolekeeper_cli.commands.arguments import takes_key, takes_key_and_columns, waits, yes, yes_to_all
-from rolekeeper_cli.errors import CommandError, ExitCode
+from rolekeeper_cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from rolekeeper.model.mapping import MappingKey
     from rolekeeper_cli.deployment import Deployment
-    from rolekeeper_cli.row_plan import RowPlan
     from rolekeeper_cli.views.preview import Preview
+    from rolekeeper_cli.writes.row_plan import RowPlan
 
 # Those of a row (docs/mappings.md, "Status"); importing them would take longer than the help may.
 STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
@@ -74,14 +74,11 @@ def set_(key: "MappingKey", assignments: Sequence[str], *, yes: bool, wait: bool
 
     The other columns stay as they are. On a terminal it shows first what would happen to instances, and asks.
     """
-    from rolekeeper_cli import row_plan
     from rolekeeper_cli.commands.deployment import deployment
-    from rolekeeper_cli.set_columns import edited
+    from rolekeeper_cli.writes.mappings import set_columns
 
     there = deployment()
-    row = there.app.table.get_row(key)
-    spec = edited(key, row or {}, assignments, there.app.home)
-    intended = row_plan.planned([spec], {key: row} if row else {}, there.app.home)
+    intended = set_columns(there, key, assignments)
     return show_and(intended, lambda: ask_and_write(there, intended, f"Write this into {key}?", yes=yes, wait=wait))
 
 
@@ -95,17 +92,15 @@ def remove(key: "MappingKey", *, yes: bool, wait: bool | None) -> ExitCode:
     Its instances give up the role that it gave them, or keep it, as its `when_unmatched` says. It shows how many, and
     asks.
     """
-    from rolekeeper_cli import prompts, row_plan
+    from rolekeeper_cli import prompts
     from rolekeeper_cli.commands.deployment import deployment
-    from rolekeeper_cli.edits import carry_out
+    from rolekeeper_cli.outcomes import carry_out
     from rolekeeper_cli.views import preview
+    from rolekeeper_cli.writes import mappings
 
     prompts.require_answer(yes=yes)
     there = deployment()
-    row = there.app.table.get_row(key)
-    if row is None:
-        raise no_such_row(key)
-    intended = row_plan.planned([], {key: row}, there.app.home, prune=True)
+    intended = mappings.remove(there, key)
 
     def delete() -> ExitCode:
         if prompts.asks(yes=yes):
@@ -119,9 +114,9 @@ def remove(key: "MappingKey", *, yes: bool, wait: bool | None) -> ExitCode:
 
 def show_and(intended: "RowPlan", act: Callable[[], ExitCode]) -> ExitCode:
     """Show a plan, and do it if there is anything to do."""
-    from rolekeeper_cli import render, row_plan
+    from rolekeeper_cli import render, row_lines
 
-    render.show(intended.document(), lambda: row_plan.show(intended) if intended.changes else None)
+    render.show(intended.document(), lambda: row_lines.show_plan(intended) if intended.changes else None)
     if not intended.changes:
         output.say("Nothing to do: the table says so already.")
         return ExitCode.DONE
@@ -131,7 +126,7 @@ def show_and(intended: "RowPlan", act: Callable[[], ExitCode]) -> ExitCode:
 def ask_and_write(there: "Deployment", intended: "RowPlan", question: str, *, yes: bool, wait: bool | None) -> ExitCode:
     """Write a plan; a person at a terminal is shown first what that would do to instances, and asked."""
     from rolekeeper_cli import prompts
-    from rolekeeper_cli.edits import carry_out
+    from rolekeeper_cli.outcomes import carry_out
     from rolekeeper_cli.views import preview
 
     if prompts.asks(yes=yes):
@@ -144,11 +139,6 @@ def show_expected(expected: "Preview") -> None:
     """Show what would happen, as a part of the question."""
     for line in expected.lines():
         output.say(line)
-
-
-def no_such_row(key: "MappingKey") -> CommandError:
-    """What to say of a mapping that isn't there."""
-    return CommandError(f"there is no mapping {key}", "see: rolekeeper mapping ls")
 
 
 COMMANDS = (list_, get, set_, remove)

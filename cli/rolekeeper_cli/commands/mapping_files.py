@@ -63,9 +63,10 @@ def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: boo
     First it shows what changes, and what that would do to instances, and asks. Nothing is written when any row of the
     file is bad. A row that another actor changes meanwhile is left alone.
     """
-    from rolekeeper_cli import prompts, row_plan
+    from rolekeeper_cli import prompts
     from rolekeeper_cli.commands.deployment import deployment
-    from rolekeeper_cli.edits import mapping_rows
+    from rolekeeper_cli.writes import row_plan
+    from rolekeeper_cli.writes.mapping_rows import mapping_rows
 
     if not dry_run:
         # Who types the answer can't type the file.
@@ -100,14 +101,15 @@ def diff(file: str, form: str | None, *, prune: bool, detailed_exitcode: bool) -
 
     What an import would write. What that would do to instances: rolekeeper plan -f FILE.
     """
-    from rolekeeper_cli import render, row_plan
+    from rolekeeper_cli import render, row_lines
     from rolekeeper_cli.commands.deployment import deployment
-    from rolekeeper_cli.edits import mapping_rows
+    from rolekeeper_cli.writes import row_plan
+    from rolekeeper_cli.writes.mapping_rows import mapping_rows
 
     there = deployment()
     reading = read_mappings(file, form, there)
     intended = row_plan.planned(reading.specs, mapping_rows(there).all(), there.app.home, prune=prune)
-    render.show(intended.document(), lambda: row_plan.show(intended))
+    render.show(intended.document(), lambda: row_lines.show_plan(intended))
     return ExitCode.CHANGES if detailed_exitcode and intended.changes else ExitCode.DONE
 
 

@@ -8,14 +8,14 @@ import click
 from rolekeeper_cli import output
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import takes_key, waits, yes
-from rolekeeper_cli.commands.mapping import ask_and_write, no_such_row, show_and, show_expected
-from rolekeeper_cli.errors import CommandError, ExitCode
+from rolekeeper_cli.commands.mapping import ask_and_write, show_and, show_expected
+from rolekeeper_cli.errors import ExitCode
 
 if TYPE_CHECKING:
-    from rolekeeper.mappings.rows.columns import Attributes
     from rolekeeper.model.mapping import MappingKey
     from rolekeeper_cli.deployment import Deployment
-    from rolekeeper_cli.unpublished import Unpublished
+    from rolekeeper_cli.writes.mappings import RollBack
+    from rolekeeper_cli.writes.unpublished import Unpublished
 
 
 @command("history", "rolekeeper mapping history workload=web", "rolekeeper mapping history workload=web --limit 5")
@@ -67,22 +67,18 @@ def rollback(key: "MappingKey", to: int | None, *, yes: bool, wait: bool | None)
     One that isn't in effect, because it is held, rejected or in conflict, is undone in the row alone: no instance
     changes. After that it goes back by one published revision, which passes through all checks as a new one.
     """
-    from rolekeeper_cli import prompts, row_plan
+    from rolekeeper_cli import prompts
     from rolekeeper_cli.commands.deployment import deployment
-    from rolekeeper_cli.old_revisions import revision_to_restore
-    from rolekeeper_cli.unpublished import unpublished
+    from rolekeeper_cli.writes.mappings import roll_back
 
     prompts.require_answer(yes=yes)
     there = deployment()
-    edit = unpublished(there, key) if to is None else None
-    if edit and (edit.row or edit.in_effect):
-        return _undo(there, edit, yes=yes, wait=wait)
-    old = revision_to_restore(there, key, to)
-    row = there.app.table.get_row(key)
-    intended = row_plan.planned([old.spec], {key: row} if row else {}, there.app.home)
-    output.say(f"Revision {old.revision}:")
-    question = f"Write revision {old.revision} into the row of {key}?"
-    return show_and(intended, lambda: ask_and_write(there, intended, question, yes=yes, wait=wait))
+    back = roll_back(there, key, to)
+    if back.edit:
+        return _undo(there, back, back.edit, yes=yes, wait=wait)
+    output.say(f"Revision {back.revision}:")
+    question = f"Write revision {back.revision} into the row of {key}?"
+    return show_and(back.plan, lambda: ask_and_write(there, back.plan, question, yes=yes, wait=wait))
 
 
 @command("discard", "rolekeeper mapping discard workload=web", "rolekeeper mapping discard workload=web --revision 5")
@@ -97,18 +93,13 @@ def discard(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool | 
     """
     from rolekeeper_cli import prompts
     from rolekeeper_cli.commands.deployment import deployment
-    from rolekeeper_cli.unpublished import unpublished
+    from rolekeeper_cli.writes.mappings import to_discard
 
     prompts.require_answer(yes=yes)
     there = deployment()
-    row = there.app.table.get_row(key)
-    if row is None:
-        raise no_such_row(key)
-    held = _held(key, row, revision)
-    edit = unpublished(there, key)
-    if edit is None or edit.held != held:
-        raise CommandError(f"revision {held} of {key} is no longer held; nothing was discarded", "look again")
-    return _undo(there, edit, yes=yes, wait=wait)
+    back = to_discard(there, key, revision)
+    assert back.edit is not None  # the one that is held
+    return _undo(there, back, back.edit, yes=yes, wait=wait)
 
 
 @command(
@@ -127,58 +118,43 @@ def approve(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool | 
     """
     from rolekeeper_cli import prompts, render
     from rolekeeper_cli.commands.deployment import deployment
-    from rolekeeper_cli.edits import approve_held, said
+    from rolekeeper_cli.outcomes import patience, tell_written
     from rolekeeper_cli.views import preview
+    from rolekeeper_cli.writes import approvals
 
     prompts.require_answer(yes=yes)
     there = deployment()
-    row = there.app.table.get_row(key)
-    if row is None:
-        raise no_such_row(key)
-    held = _held(key, row, revision)
-    stored, reason = there.app.revisions.read(key).held, said(row, "status_reason")
-    deletes = stored is not None and stored.mapping.deleted
-    what = f"The deletion of {key} is held as revision {held}" if deletes else f"Revision {held} of {key} is held"
+    held = approvals.held_edit(there, key, revision)
+    number = held.revision
+    what = (
+        f"The deletion of {key} is held as revision {number}" if held.deletes else f"Revision {number} of {key} is held"
+    )
     render.show(
-        {"mapping": str(key), "revision": held, "deletes": deletes, "reason": reason},
-        lambda: output.line(f"{what}: {reason}"),
+        {"mapping": str(key), "revision": number, "deletes": held.deletes, "reason": held.reason},
+        lambda: output.line(f"{what}: {held.reason}"),
     )
     if prompts.asks(yes=yes):
-        expected = preview.of_held(there, key, row, held)
+        expected = preview.of_held(there, key, held.row, number)
         show_expected(expected)
-        prompts.confirm(preview.question(key, expected, deletes=deletes, revision=held), yes=False)
-    return approve_held(there, {key: held}, wait=wait)
+        prompts.confirm(preview.question(key, expected, deletes=held.deletes, revision=number), yes=False)
+    return tell_written(there, approvals.approve(there, {key: number}, patience=patience(wait)), wait=wait)
 
 
-def _held(key: "MappingKey", row: "Attributes", revision: int | None) -> int:
-    """The number that a row shows as held.
-
-    Raises:
-        CommandError: it shows none, or another one than is meant.
-    """
-    from rolekeeper.mappings.table import number_in
-    from rolekeeper_cli.edits import said
-
-    held = number_in(row, "held_revision")
-    if not held:
-        what = f"no edit of {key} is held: it is {said(row, 'status') or 'not judged yet'}"
-        raise CommandError(what, "nothing to do")
-    if revision not in {None, held}:
-        raise CommandError(f"revision {held} of {key} is held, not {revision}", "look at that one first")
-    return held
-
-
-def _undo(there: "Deployment", edit: "Unpublished", *, yes: bool, wait: bool | None) -> ExitCode:
+def _undo(there: "Deployment", back: "RollBack", edit: "Unpublished", *, yes: bool, wait: bool | None) -> ExitCode:
     """Undo what isn't in effect, once it is shown and a person has agreed."""
-    from rolekeeper_cli import prompts, render, row_plan, unpublished
-    from rolekeeper_cli.edits import carry_out
+    from rolekeeper_cli import prompts, render, row_lines
+    from rolekeeper_cli.outcomes import patience, tell_discarded, tell_written
+    from rolekeeper_cli.writes.mappings import write_back
 
-    back = unpublished.back_to_published(there, edit)
-    render.show(back.document(), lambda: row_plan.show(back) if back.changes else None)
+    render.show(back.plan.document(), lambda: row_lines.show_plan(back.plan) if back.plan.changes else None)
     prompts.confirm(f"{edit.left} Discard {edit.named}?", yes=yes)
-    if edit.held:
-        return unpublished.discard(there, edit.key, edit.held, wait=wait)
-    return carry_out(there, back, wait=wait)
+    written = write_back(there, back, patience=patience(wait))
+    if not edit.held:
+        return tell_written(there, written, wait=wait)
+    if wait is not False:
+        written.require_judged()
+    tell_discarded(written)
+    return ExitCode.DONE
 
 
 COMMANDS = (history, rollback, approve, discard)

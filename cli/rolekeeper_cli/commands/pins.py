@@ -1,8 +1,8 @@
 """`rolekeeper attach`, `replace`, `detach` and `release`: one instance by hand, as the console's Modify IAM role."""
 
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,11 @@ from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import instance_argument, yes_to_all
 from rolekeeper_cli.completion import roles
 from rolekeeper_cli.errors import ExitCode
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deployment import Deployment
+    from rolekeeper_cli.writes.pin_checks import Wish
+    from rolekeeper_cli.writes.pins import Pinned, PlannedPin
 
 _ROLE = "The role's name, under the role path."
 
@@ -69,10 +74,9 @@ def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: 
     It keeps it whatever its tags say, until the time is over or it is released: a pin. On a terminal it shows first
     what would happen, and asks.
     """
-    from rolekeeper_cli.commands.deployment import deployment
-    from rolekeeper_cli.pins import Wish, pin
+    from rolekeeper_cli.writes.pin_checks import Wish
 
-    return pin(deployment(), instance, Wish("attach", role, **wished), wait=wait, yes=yes)
+    return _pin(instance, Wish("attach", role, **wished), wait=wait, yes=yes)
 
 
 @command("replace", "rolekeeper replace i-0123456789abcdef0 web", "rolekeeper replace web-1 web-debug --for 30m")
@@ -88,10 +92,9 @@ def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **wished:
     what would happen, and asks.
     EC2 replaces the role of a running instance only; on a stopped one it is replaced at its start.
     """
-    from rolekeeper_cli.commands.deployment import deployment
-    from rolekeeper_cli.pins import Wish, pin
+    from rolekeeper_cli.writes.pin_checks import Wish
 
-    return pin(deployment(), instance, Wish("replace", role, **wished), wait=wait, yes=yes)
+    return _pin(instance, Wish("replace", role, **wished), wait=wait, yes=yes)
 
 
 @command("detach", "rolekeeper detach i-0123456789abcdef0", "rolekeeper detach web-1 --for 7d --confirm Detach")
@@ -105,11 +108,10 @@ def detach(instance: str, confirm: str | None, length: timedelta | None, reason:
     """
     from rolekeeper.model.mapping import NO_ROLE
     from rolekeeper_cli import prompts
-    from rolekeeper_cli.commands.deployment import deployment
-    from rolekeeper_cli.pins import Wish, pin
+    from rolekeeper_cli.writes.pin_checks import Wish
 
     prompts.require_word("Detach", confirm)
-    return pin(deployment(), instance, Wish("detach", NO_ROLE, "", length, reason), wait=wait, confirm=confirm)
+    return _pin(instance, Wish("detach", NO_ROLE, "", length, reason), wait=wait, confirm=confirm)
 
 
 @command("release", "rolekeeper release i-0123456789abcdef0", "rolekeeper release web-1")
@@ -120,10 +122,96 @@ def release(instance: str) -> ExitCode:
     It goes back to what its tags say, or to no role if they say nothing. One that Rolekeeper leaves alone because
     another actor kept reverting its change is taken up again.
     """
+    from rolekeeper_cli import output, render
     from rolekeeper_cli.commands.deployment import deployment
-    from rolekeeper_cli.pins import release as release_pin
+    from rolekeeper_cli.instances import title
+    from rolekeeper_cli.writes.pins import release as release_pin
 
-    return release_pin(deployment(), instance)
+    done = release_pin(deployment(), instance)
+    name = title(done.instance)
+    if done.former:
+        said = f"{name} is released from {done.former.role or 'its pin'} and goes back to its tags."
+    else:
+        said = f"{name} has no pin; its tags rule."
+    render.show(done.document(), lambda: output.line(said))
+    if done.contested:
+        output.say("Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again.")
+    return ExitCode.DONE
+
+
+def _pin(text: str, wish: "Wish", *, wait: bool | None, yes: bool = False, confirm: str | None = None) -> ExitCode:
+    """Pin an instance; a person at a terminal is shown first what that would do, and asked.
+
+    Args:
+        text: the instance's id or name.
+        wish: what is asked for.
+        wait: whether to wait until EC2 shows it; None: if it can come now, and else a person is asked.
+        yes: whether it was agreed to beforehand.
+        confirm: the word that a detach asks for, if it was given.
+    """
+    from rolekeeper.model.mapping import NO_ROLE
+    from rolekeeper_cli import output, prompts
+    from rolekeeper_cli.commands.deployment import deployment
+    from rolekeeper_cli.writes import pins
+    from rolekeeper_cli.writes.pin_checks import usable_profile
+
+    there = deployment()
+    profile = usable_profile(there, wish)
+    for each in profile.warnings:
+        output.warn(each)
+    plan = pins.planned(there, text, wish, profile)
+    _ask(there, plan, yes=yes, confirm=confirm)
+    pinned = pins.write(there, plan)
+    _show(pinned)
+    if wait is None:
+        wait = not pinned.delay or prompts.offer("Wait for it?")
+    if not wait:
+        return ExitCode.DONE
+    if pinned.delay:
+        do = f" To have it done, type in another terminal: {pinned.remedy}" if pinned.remedy else ""
+        minutes = pinned.patience // 60
+        output.say(f"Waiting, at most {minutes} minutes; Ctrl-C ends the wait, and the pin stays.{do}")
+    pins.wait(there, pinned)
+    output.say(f"EC2 shows {'no role' if wish.role == NO_ROLE else wish.role} on it.")
+    return ExitCode.DONE
+
+
+def _ask(there: "Deployment", plan: "PlannedPin", *, yes: bool, confirm: str | None) -> None:
+    """Show what a pin would do, and ask; a detach asks for a word."""
+    from rolekeeper_cli import output, prompts
+    from rolekeeper_cli.instances import title
+    from rolekeeper_cli.writes import pins
+
+    name, verb = title(plan.instance), plan.wish.verb
+    if prompts.asks(yes=yes or confirm is not None):
+        for line in pins.expected(there, plan).lines():
+            output.say(line)
+    if verb == "detach":
+        carries = f"carries {plan.carries}" if plan.carries else "carries no role already, and is to carry none"
+        prompts.confirm_word("Detach", f"{name} {carries}.", confirm)
+    elif prompts.asks(yes=yes):
+        prompts.confirm(f"{verb.capitalize()}: pin {name} to {plan.wish.role}?", yes=False)
+
+
+def _show(pinned: "Pinned") -> None:
+    from rolekeeper.model.mapping import NO_ROLE
+    from rolekeeper_cli import output, render
+    from rolekeeper_cli.instances import title
+
+    former, pin = pinned.former, pinned.pin
+    if former:
+        output.say(f"It was pinned to {former.role or 'something unclear'}{_until(former.expires_at)} before.")
+    to = "to no role" if pin.role == NO_ROLE else f"to {pin.role}"
+    render.show(
+        pinned.document(), lambda: output.line(f"{title(pinned.instance)} is pinned {to}{_until(pin.expires_at)}.")
+    )
+    output.say(f"  rolekeeper release {pinned.instance.key.id} gives it back to its tags")
+    if pinned.delay:
+        output.say(pinned.delay)
+
+
+def _until(expires_at: datetime | None) -> str:
+    return f" until {expires_at:%Y-%m-%dT%H:%M:%SZ}" if expires_at else ""
 
 
 COMMANDS = (attach, replace, detach, release)

@@ -95,8 +95,8 @@ def _waiting(there: "Deployment", proposed: "Proposal") -> "Sequence[Mapping[str
     """The rows that say something else than what is in effect, and that the plan doesn't count; of a file's, none."""
     from rolekeeper.aws.errors import AccessDeniedError
     from rolekeeper_cli import output
-    from rolekeeper_cli.edits import mapping_rows
     from rolekeeper_cli.views import mappings
+    from rolekeeper_cli.writes.mapping_rows import mapping_rows
 
     try:
         rows = mapping_rows(there).all()
@@ -126,12 +126,19 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
     """
     from pathlib import Path
 
-    from rolekeeper_cli import apply
+    from rolekeeper_cli import outcomes, output, render
     from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.plan_file import PlanFile
+    from rolekeeper_cli.writes import apply
 
     there = deployment()
-    return apply.apply(there, PlanFile(Path(plan), there.app.home), approve=approve)
+    done = apply.apply(there, PlanFile(Path(plan), there.app.home), approve=approve, report=outcomes.tell)
+    if done.nothing:
+        output.say("Nothing to do: the plan changes nothing.")
+        return ExitCode.DONE
+    said = f"Applied: {len(done.instances):,} instances as planned, {len(done.mappings):,} mappings."
+    render.show(done.document(), lambda: output.line(said))
+    return ExitCode.DONE
 
 
 COMMANDS = (plan, apply)

@@ -1,5 +1,8 @@
 """`rolekeeper sweep` and `redrive`: having missed work done now."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from rolekeeper_cli.command import command
@@ -14,10 +17,32 @@ def sweep(*, wait: bool) -> ExitCode:
 
     As the schedule does: instances that differ are looked at again, whatever events said.
     """
+    from rolekeeper_cli import output, render
     from rolekeeper_cli.commands.deployment import deployment
-    from rolekeeper_cli.sweep import sweep as sweep_now
+    from rolekeeper_cli.writes.sweep import scheduled_function
+    from rolekeeper_cli.writes.sweep import sweep as sweep_now
 
-    return sweep_now(deployment(), wait=wait)
+    there = deployment()
+    function = scheduled_function(there)
+    output.say("Sweeping the fleet and the mappings." + (" It may take minutes." if wait else ""))
+    swept = sweep_now(there, function, wait=wait)
+    if swept is None:
+        return ExitCode.DONE
+    render.show(swept, lambda: output.line(_in_words(swept)))
+    output.bad(swept["problems"])
+    # A function that is older than this command doesn't say it.
+    if withheld := swept.get("withheld"):
+        output.warn(f"{withheld:,} more differ, and weren't sent: the work queue is full (docs/runbook/work-waits.md)")
+    if not swept["finished"]:
+        output.warn("it takes more than one run: the rest goes on by itself, from here on (docs/operations.md)")
+    return ExitCode.NO if swept["problems"] or not swept["finished"] else ExitCode.DONE
+
+
+def _in_words(swept: Mapping[str, Any]) -> str:
+    return (
+        f"Instances looked at: {swept['instances']:,}, of which {swept['sent']:,} differ and are looked at again. "
+        f"Mappings checked: {swept['mappings']:,}, with news of {swept['mappings_changed']:,}."
+    )
 
 
 @command("redrive", "rolekeeper redrive --dry-run", "rolekeeper redrive", "rolekeeper redrive --yes --output json")

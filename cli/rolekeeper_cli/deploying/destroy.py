@@ -22,13 +22,13 @@ from rolekeeper_cli.deploying.deployed_stack import TABLES, is_ours
 from rolekeeper_cli.deploying.deployment_view import failed, follow
 from rolekeeper_cli.deploying.stack_parameters import TemplateLoader
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.edits import mapping_rows
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode
 from rolekeeper_cli.files.reader import format_of
 from rolekeeper_cli.mapping_export import exported
 from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.tables import show_table
 from rolekeeper_cli.views import looking
+from rolekeeper_cli.writes.mapping_rows import mapping_rows
 
 # EC2 refills 5 changes of roles in a second for the whole account (docs/AWS_FACTS.md, "Throttles").
 _PACE_SECONDS = 0.25

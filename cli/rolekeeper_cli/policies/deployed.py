@@ -7,7 +7,7 @@ from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model.mapping import IGNORE_TAG, MappingSpec
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.mapping_rows import Rows
+from rolekeeper_cli.writes.mapping_rows import Rows
 
 # By their names in the template; a test compares what they may do.
 _MAKE_PROFILES = ("OnMappingChangeRole", "OnScheduleRole")

@@ -9,9 +9,9 @@ from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.edits import mapping_rows, said
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.views.row_document import row_document
+from rolekeeper_cli.writes.mapping_rows import mapping_rows, require_row, said
 
 # What of a status says why an edit isn't in effect.
 _WAITS = {
@@ -39,10 +39,7 @@ def row(deployment: Deployment, key: MappingKey) -> dict[str, Any]:
     Raises:
         CommandError: there is none.
     """
-    found = deployment.app.table.get_row(key)
-    if found is None:
-        raise CommandError(f"there is no mapping {key}", "see: rolekeeper mapping ls")
-    [document] = documents(deployment, {key: found})
+    [document] = documents(deployment, {key: require_row(deployment, key)})
     return document
 
 

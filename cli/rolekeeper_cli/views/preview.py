@@ -19,10 +19,10 @@ from rolekeeper.model.mapping import Control, MappingKey, Pin
 from rolekeeper.permissions import Difference, PolicyReader
 from rolekeeper.permissions.compare import in_words
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.row_plan import RowPlan
 from rolekeeper_cli.views.looking import Enforced, Seen, left_out, look, pages, profile_name, withheld
 from rolekeeper_cli.views.plan import Tally
 from rolekeeper_cli.views.proposal import Edit, foresee, foresee_held
+from rolekeeper_cli.writes.row_plan import RowPlan
 
 # The most rows, and kinds of changes, that are spoken of one by one.
 _NAMED = 5

@@ -16,11 +16,12 @@ from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Ending, RowSnapshot, Status, Trigger
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
-from rolekeeper_cli import known, row_plan
+from rolekeeper_cli import known
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.edits import mapping_rows, said
-from rolekeeper_cli.row_plan import Change, RowPlan
 from rolekeeper_cli.views.looking import Enforced
+from rolekeeper_cli.writes import row_plan
+from rolekeeper_cli.writes.mapping_rows import mapping_rows, said
+from rolekeeper_cli.writes.row_plan import Change, RowPlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.old_revisions import revision_before
 from rolekeeper_cli.views.looking import Enforced, Seen, profile_name
+from rolekeeper_cli.writes.old_revisions import revision_before
 
 type Entry = Mapping[str, Any]
 

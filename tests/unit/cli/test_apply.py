@@ -12,6 +12,7 @@ from fixtures.account import ACCOUNT, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.settings import Limits
+from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Caller, Deployment
 
 
@@ -193,6 +194,18 @@ def test_what_moved_since_is_named_and_nothing_is_applied(
         assert terminal("apply", plan).exit_code == 0
         return
     untouched(desk, terminal("apply", plan), words)
+
+
+def test_a_record_that_was_damaged_since_is_named(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    damaged, other = desk.world.running(app="web"), desk.world.running()
+    terminal("plan", "--out", plan)
+    for each in (damaged, other):
+        desk.world.garble(layout.record_key(desk.world.key(each)))
+    desk.quiet()
+    ran = terminal("apply", plan)
+    untouched(desk, ran, f"{damaged} can't be read: ")
+    assert other not in ran.output
 
 
 def test_a_row_or_a_mapping_that_was_edited_since_is_named(

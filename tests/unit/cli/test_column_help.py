@@ -11,7 +11,7 @@ from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli import column_help
 from rolekeeper_cli.column_help import EXAMPLES
-from rolekeeper_cli.set_columns import edited
+from rolekeeper_cli.writes.set_columns import edited
 
 ALL = [*(each.name for each in (*KEYS, *COLUMNS, *ASKS)), *OURS]
 

@@ -12,9 +12,8 @@ from rolekeeper.instances.decide import ENDED
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceKey
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper_cli import output, render
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
+from rolekeeper_cli.errors import CommandError, WaitTimeoutError
 from rolekeeper_cli.instances import title
 from rolekeeper_cli.views.looking import Enforced, Seen, observed, pages, withheld
 
@@ -66,8 +65,8 @@ def standing(deployment: Deployment, instances: Iterable[list[Instance]]) -> Sta
     return Standing(done, tuple(coming), tuple(stuck))
 
 
-def wait_for_mapping(deployment: Deployment, key: MappingKey, every: float, attempts: int) -> ExitCode:
-    """Wait until the instances with a mapping's tag carry what they should.
+def wait_for_mapping(deployment: Deployment, key: MappingKey, every: float, attempts: int) -> Standing:
+    """Wait until the instances with a mapping's tag carry what they should; returns how they stand then.
 
     Raises:
         CommandError: no such mapping was ever published, or nothing changes now.
@@ -75,22 +74,10 @@ def wait_for_mapping(deployment: Deployment, key: MappingKey, every: float, atte
     """
     if deployment.app.revisions.read(key).published is None:
         raise CommandError(f"no revision of {key} was ever published", "see: rolekeeper mapping ls")
-    found = follow(deployment, [key], every=every, attempts=attempts)
-    render.show({"mapping": str(key), **found.document()}, lambda: output.line(_in_words(found)))
-    return _code(found)
+    return follow(deployment, [key], every=every, attempts=attempts)
 
 
-def follow_mappings(deployment: Deployment, keys: Sequence[MappingKey]) -> ExitCode:
-    """The same of several, after they were published: as long as any comes on."""
-    return _told(follow(deployment, keys))
-
-
-def follow_fleet(deployment: Deployment) -> ExitCode:
-    """The same of all instances."""
-    return _told(follow(deployment, None))
-
-
-def until_still(deployment: Deployment) -> ExitCode:
+def until_still(deployment: Deployment) -> None:
     """Wait until EC2 has finished the changes that it began, once no more are made.
 
     Raises:
@@ -107,8 +94,6 @@ def until_still(deployment: Deployment) -> ExitCode:
                 what = f"EC2 still changes the role of {len(moving):,} instances, {moving[0]} among them"
                 raise WaitTimeoutError(what, f"look at one: rolekeeper explain {moving[0]}")
             deployment.sleep(_POLL_SECONDS)
-    output.say("No change is under way.")
-    return ExitCode.DONE
 
 
 def follow(
@@ -128,7 +113,7 @@ def follow(
 
     Raises:
         CommandError: nothing changes now.
-        WaitTimeoutError: some didn't come.
+        WaitTimeoutError: some didn't come; `details` say what hinders them.
     """
     looks, before = 0, -1
     deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
@@ -177,26 +162,10 @@ def _waits_for_room(deployment: Deployment, found: Standing) -> bool:
 def _too_late(deployment: Deployment, found: Standing) -> WaitTimeoutError:
     some = found.coming[:_NAMED]
     records = deployment.app.state.read(some, []).records
-    output.bad(f"{key.id}: {shown.reason}" for key in some if key in records and (shown := records[key].condition))
+    hindrances = [f"{key.id}: {shown.reason}" for key in some if key in records and (shown := records[key].condition)]
     first = found.coming[0].id
     return WaitTimeoutError(
         f"{len(found.coming):,} of {found.total:,} instances don't carry what they should yet",
         f"it stays wanted; see what hinders it: rolekeeper explain {first}",
+        hindrances,
     )
-
-
-def _told(found: Standing) -> ExitCode:
-    output.say(_in_words(found))
-    return _code(found)
-
-
-def _code(found: Standing) -> ExitCode:
-    output.bad(f"{name}: {why}" for name, why in found.stuck[:_NAMED])
-    return ExitCode.NO if found.stuck else ExitCode.DONE
-
-
-def _in_words(found: Standing) -> str:
-    if not found.total:
-        return "No instance carries the tag."
-    stuck = f"; {len(found.stuck):,} stay as they are" if found.stuck else ""
-    return f"{found.done:,} of {found.total:,} instances carry what they should{stuck}."

@@ -5,25 +5,31 @@ watches EC2 until each shows what was planned.
 """
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import batched
+from typing import Any
 
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.instances.decide import ENDED
+from rolekeeper.instances.observe import Unreadable
 from rolekeeper.mappings.rows.reader import content
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status
+from rolekeeper.model import escaped
 from rolekeeper.model.instance import InstanceKey
-from rolekeeper.model.mapping import same_person
-from rolekeeper_cli import output, render
-from rolekeeper_cli.damaged import look
+from rolekeeper.model.mapping import MappingKey, same_person
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.edits import MovedError, approve_held, judgements, mapping_rows, tell, write
-from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
+from rolekeeper_cli.errors import CommandError, WaitTimeoutError
 from rolekeeper_cli.instances import shows
 from rolekeeper_cli.plan_file import PlanFile, PlannedChange, planned_change
-from rolekeeper_cli.views.looking import Enforced, Seen, named, pages, profile_name, withheld
+from rolekeeper_cli.views.looking import Enforced, Seen, look, named, pages, profile_name, withheld
 from rolekeeper_cli.views.proposal import Proposal, propose
+from rolekeeper_cli.writes import approvals
+from rolekeeper_cli.writes.follow import Standing, follow
+from rolekeeper_cli.writes.mapping_rows import mapping_rows
+from rolekeeper_cli.writes.mappings import MovedError, write
+from rolekeeper_cli.writes.verdicts import Written
 
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 60
@@ -36,20 +42,52 @@ class StalePlanError(CommandError):
     def __init__(self, moved: Sequence[str]) -> None:
         more = f" and {len(moved) - 1:,} more" if len(moved) > 1 else ""
         what = f"nothing was applied, as the plan is out of date: {moved[0]}{more}"
-        super().__init__(what, "plan anew, look at it, and apply that")
+        super().__init__(what, "plan anew, look at it, and apply that", moved)
 
 
-def apply(deployment: Deployment, plan: PlanFile, *, approve: bool) -> ExitCode:
+class NotPublishedError(CommandError):
+    """Rows of the plan were written, and aren't in effect as planned."""
+
+    def __init__(self) -> None:
+        super().__init__("not every row was published as planned", "fix what is shown above, then plan again")
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A plan that was applied: the ids of its instances, which EC2 shows as planned, and its mappings."""
+
+    instances: tuple[str, ...] = ()
+    mappings: tuple[MappingKey, ...] = ()
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the plan changed nothing."""
+        return not (self.instances or self.mappings)
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        return {"instances": len(self.instances), "mappings": [str(each) for each in self.mappings]}
+
+
+def _ignore(_: Written | Standing) -> None:
+    """Nobody wants to know on the way."""
+
+
+def apply(
+    deployment: Deployment, plan: PlanFile, *, approve: bool, report: Callable[[Written | Standing], object] = _ignore
+) -> Applied:
     """Apply a plan.
 
     Args:
         deployment: where.
         plan: the plan.
         approve: whether edits that are held for the number of instances that they change are approved too.
+        report: is called on the way with the verdicts on rows, and with how their instances stand.
 
     Raises:
-        CommandError: it is another deployment's, can't be applied now, or (`StalePlanError`) something moved.
-        WaitTimeoutError: EC2 didn't show some of it in time.
+        CommandError: it is another deployment's, can't be applied now, (`StalePlanError`) something moved, or
+            (`NotPublishedError`) rows aren't published as planned: `report` got their verdicts.
+        WaitTimeoutError: EC2 didn't show some of it in time; `details` say what hinders it.
     """
     basis = plan.basis
     _refuse_elsewhere(deployment, plan)
@@ -60,20 +98,14 @@ def apply(deployment: Deployment, plan: PlanFile, *, approve: bool) -> ExitCode:
     state = Enforced(deployment.app.store, deployment.app.state.check_pin, dict(proposed.served))
     moved = [*_moved_edits(deployment, plan, proposed), *_moved_instances(deployment, plan, state)]
     if moved:
-        output.bad(moved)
         raise StalePlanError(moved)
     wanted = {each.instance: each.after for each in plan.changes()}
-    if not wanted and not proposed.edits:
-        output.say("Nothing to do: the plan changes nothing.")
-        return ExitCode.DONE
-    _refuse_to_approve_own(deployment, proposed)
-    _write_rows(deployment, proposed)
-    _send(deployment, wanted)
-    _wait(deployment, wanted)
-    document = {"instances": len(wanted), "mappings": [str(each.key) for each in proposed.edits]}
-    said = f"Applied: {len(wanted):,} instances as planned, {len(proposed.edits):,} mappings."
-    render.show(document, lambda: output.line(said))
-    return ExitCode.DONE
+    if wanted or proposed.edits:
+        _refuse_to_approve_own(deployment, proposed)
+        _write_rows(deployment, proposed, report)
+        _send(deployment, wanted)
+        _wait(deployment, wanted)
+    return Applied(tuple(wanted), tuple(each.key for each in proposed.edits))
 
 
 # ---- may it be applied? ----
@@ -91,7 +123,7 @@ def _refuse_elsewhere(deployment: Deployment, plan: PlanFile) -> None:
 
 def _refuse_unserved(plan: PlanFile, *, approve: bool) -> None:
     for edit in plan.edits:
-        key = output.one_line(str(edit.key))
+        key = escaped(str(edit.key))
         if edit.status == Status.HELD and not approve:
             raise CommandError(
                 f"{key} changes too many instances without approval, so it would be held; nothing was applied",
@@ -106,8 +138,7 @@ def _refuse_to_approve_own(deployment: Deployment, proposed: Proposal) -> None:
     own = [edit.key for edit in proposed.edits if edit.change and edit.status == Status.HELD]
     if own and same_person(caller.arn, caller.arn):
         raise CommandError(
-            f"{output.one_line(str(own[0]))} would be your own edit, and another person has to approve it; nothing was "
-            f"applied",
+            f"{escaped(str(own[0]))} would be your own edit, and another person has to approve it; nothing was applied",
             "write the rows with rolekeeper mapping import; another person runs rolekeeper mapping approve",
         )
 
@@ -117,7 +148,7 @@ def _moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> 
     rows = mapping_rows(deployment).some([each.key for each in plan.edits])
     now = {each.key: each for each in proposed.edits}
     for edit in plan.edits:
-        key, present = output.one_line(str(edit.key)), now.pop(edit.key, None)
+        key, present = escaped(str(edit.key)), now.pop(edit.key, None)
         if present is None:
             yield f"mapping {key} is as the file says already"
         elif content(rows.get(edit.key, {})) != content(edit.row) and present.change is not None:
@@ -126,7 +157,7 @@ def _moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> 
             yield f"mapping {key} was at revision {edit.revision}, and is at {present.revision}"
         elif (present.status, present.takes_effect) != (edit.status, edit.takes_effect):
             yield f"mapping {key} would be {present.status} now: {present.reason}"
-    yield from (f"mapping {output.one_line(str(key))} is no longer as the file says" for key in now)
+    yield from (f"mapping {escaped(str(key))} is no longer as the file says" for key in now)
 
 
 def _moved_instances(deployment: Deployment, plan: PlanFile, state: Enforced) -> Iterator[str]:
@@ -135,20 +166,24 @@ def _moved_instances(deployment: Deployment, plan: PlanFile, state: Enforced) ->
     for some in batched(plan.changes(), FILTER_VALUES):
         planned = {each.instance: each for each in some}
         known |= planned.keys()
-        seen = {each.instance.key.id: each for each in look(deployment, state, named(deployment, planned))}
+        found = look(deployment, state, named(deployment, planned))
+        seen = {each.key.id if isinstance(each, Unreadable) else each.instance.key.id: each for each in found}
         for id_, change in planned.items():
             if moved := _moved(change, seen.get(id_)):
                 yield f"{_title(change)} {moved}"
     if not plan.basis.ids:
         for each in look(deployment, state, pages(deployment)):
-            if each.decision.action.mutates and each.instance.key.id not in known:
+            # A damaged record decides nothing: the plan left it out too.
+            if isinstance(each, Seen) and each.decision.action.mutates and each.instance.key.id not in known:
                 yield f"{each.instance.key.id}, which the plan left alone, would change too: {each.decision.reason}"
 
 
-def _moved(planned: PlannedChange, seen: Seen | None) -> str:
+def _moved(planned: PlannedChange, seen: Seen | Unreadable | None) -> str:
     """What of one instance moved; empty when nothing did."""
     if seen is None:
         return "is gone"
+    if isinstance(seen, Unreadable):
+        return f"can't be read: {seen.error.message}"
     if seen.instance.state in ENDED:
         return f"is {seen.instance.state}"
     now = planned_change(seen)
@@ -186,26 +221,39 @@ def _title(change: PlannedChange) -> str:
 # ---- doing it ----
 
 
-def _write_rows(deployment: Deployment, proposed: Proposal) -> None:
+def _write_rows(deployment: Deployment, proposed: Proposal, report: Callable[[Written | Standing], object]) -> None:
     """Write the plan's rows, and approve those that were to be held.
 
     Raises:
         CommandError: somebody edited a row meanwhile, or Rolekeeper doesn't serve one as it was planned.
     """
-    rows = mapping_rows(deployment)
-    written, moved = write(deployment, rows, proposed.rows)
-    judged = judgements(deployment, rows, written)
-    if moved:
-        raise MovedError(moved, len(written))
+    written = write(deployment, proposed.rows)
+    written.require_judged()
+    if written.moved:
+        raise MovedError(written.moved, len(written.rows))
     to_approve = {each.key for each in proposed.edits if each.status is Status.HELD}
-    code = tell({key: row for key, row in judged.items() if key not in to_approve}, deployment)
-    numbers = {key: number_in(row, "held_revision") for key, row in rows.some(to_approve).items()}
+    others = Written(tuple(each for each in written.rows if each.key not in to_approve))
+    report(others)
+    numbers = {key: number_in(row, "held_revision") for key, row in mapping_rows(deployment).some(to_approve).items()}
     # One that isn't held after all, as the fleet grew, is served already.
     held = {key: number for key, number in numbers.items() if number}
-    if held and approve_held(deployment, held, wait=True) is not ExitCode.DONE:
-        code = ExitCode.NO
-    if code is not ExitCode.DONE:
-        raise CommandError("not every row was published as planned", "fix what is shown above, then plan again")
+    done = not held or _approve(deployment, held, report)
+    if others.bad or not done:
+        raise NotPublishedError
+
+
+def _approve(
+    deployment: Deployment, held: Mapping[MappingKey, int], report: Callable[[Written | Standing], object]
+) -> bool:
+    """Approve what is held, and wait for its instances; returns whether all of it is as planned."""
+    approved = approvals.approve(deployment, held)
+    approved.require_judged()
+    report(approved)
+    if approved.bad:
+        return False
+    found = follow(deployment, list(held))
+    report(found)
+    return not found.stuck
 
 
 def _send(deployment: Deployment, ids: Iterable[str]) -> None:
@@ -231,11 +279,11 @@ def _wait(deployment: Deployment, wanted: Mapping[str, str]) -> None:
                 deadline = now + _PATIENCE_SECONDS
             elif waiting and now >= deadline:
                 ids = sorted(waiting)[:_TOLD]
-                output.bad(_hindrances(deployment, ids))
                 missing = f"{len(waiting):,} of {len(wanted):,} instances"
                 raise WaitTimeoutError(
                     f"{missing} don't show it after {_PATIENCE_SECONDS} s: {', '.join(ids)}",
                     f"it stays wanted; see what hinders it: rolekeeper explain {min(waiting)}",
+                    _hindrances(deployment, ids),
                 )
             if waiting:
                 deployment.sleep(_POLL_SECONDS)

@@ -8,13 +8,9 @@ from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
-from rolekeeper.storage import layout
-from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.edits import mapping_rows, said, wait_until_judged
-from rolekeeper_cli.errors import CommandError, ExitCode
-from rolekeeper_cli.mapping_rows import Rows
-from rolekeeper_cli.row_plan import RowPlan, planned
+from rolekeeper_cli.writes.mapping_rows import said
+from rolekeeper_cli.writes.row_plan import RowPlan, planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,37 +62,6 @@ def back_to_published(deployment: Deployment, edit: Unpublished) -> RowPlan:
     """What undoing it writes into the table, as a plan: what is held is discarded, so that this is only shown."""
     specs = [edit.in_effect.spec] if edit.in_effect else []
     return planned(specs, {edit.key: edit.row} if edit.row else {}, deployment.app.home, prune=True)
-
-
-def discard(deployment: Deployment, key: MappingKey, revision: int, *, wait: bool | None) -> ExitCode:
-    """Have a revision dropped that is held, by its number.
-
-    Raises:
-        CommandError: it is no longer held: it was approved, or another edit came.
-        WaitTimeoutError: Rolekeeper didn't look at the row for a minute.
-    """
-    rows = mapping_rows(deployment)
-    if not (rows.holds(key, revision) and rows.discard(key, revision)):
-        raise CommandError(f"revision {revision} of {key} is no longer held; nothing was discarded", "look again")
-    if wait is False:
-        return ExitCode.DONE
-
-    def look() -> Rows:
-        row = rows.some([key]).get(key, {})
-        return {key: row} if not row or ("discard" not in row and "status" in row) else {}
-
-    row = wait_until_judged(deployment, [key], look)[key]
-    stored = deployment.app.revisions.read(key)
-    if stored.held and stored.held.mapping.revision == revision and stored.held.outcome == layout.DISCARDED:
-        output.say(f"Discarded. {'The row is gone' if not row else f'The row is {said(row, "status")}'}.")
-        return ExitCode.DONE
-    if stored.published and stored.published.revision == revision:
-        what = f"revision {revision} of {key} was approved meanwhile, and is in effect; nothing was discarded"
-        raise CommandError(what, f"to go back: rolekeeper mapping rollback {key}")
-    what = (
-        f"another actor edited {key} meanwhile; nothing was discarded, and the row is {said(row, 'status') or 'gone'}"
-    )
-    raise CommandError(what, f"see: rolekeeper mapping get {key}")
 
 
 def _held(stored: StoredMapping, row: Attributes) -> PublishedMapping | None:

@@ -2,29 +2,32 @@
 
 import json
 import uuid
+from typing import Any
 
 from botocore.config import Config
 
 from rolekeeper.aws.errors import classified
 from rolekeeper.aws.queue import Task
-from rolekeeper_cli import output, render
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, ExitCode
+from rolekeeper_cli.errors import CommandError
 
 # The longest that a function may run (Lambda quotas); the answer comes at its end. Asked once: a second sweep beside
 # the first would do no harm, and no good.
 _CONFIG = Config(read_timeout=910, retries={"total_max_attempts": 1})
 
 
-def sweep(deployment: Deployment, *, wait: bool) -> ExitCode:
-    """Sweep, and show what was seen and sent.
+def scheduled_function(deployment: Deployment) -> str:
+    """The name of the function that sweeps."""
+    return deployment.resource("OnSchedule")
+
+
+def sweep(deployment: Deployment, function: str, *, wait: bool) -> dict[str, Any] | None:
+    """Sweep, and return what was seen and sent, as the function says it; None if it isn't waited for.
 
     Raises:
         CommandError: the function failed.
     """
-    function = deployment.resource("OnSchedule")
     client = deployment.client("lambda", _CONFIG)
-    output.say("Sweeping the fleet and the mappings." + (" It may take minutes." if wait else ""))
     with classified("lambda:InvokeFunction", function):
         answer = client.invoke(
             FunctionName=function,
@@ -33,23 +36,9 @@ def sweep(deployment: Deployment, *, wait: bool) -> ExitCode:
         )
         text = answer["Payload"].read()
     if not wait:
-        return ExitCode.DONE
+        return None
     swept = json.loads(text)
     if answer.get("FunctionError"):
         said = swept.get("errorMessage", swept) if isinstance(swept, dict) else swept
         raise CommandError(f"the sweep failed: {said}", "see its log: the saved query 'errors and retries'")
-    render.show(swept, lambda: output.line(_in_words(swept)))
-    output.bad(swept["problems"])
-    # A function that is older than this command doesn't say it.
-    if withheld := swept.get("withheld"):
-        output.warn(f"{withheld:,} more differ, and weren't sent: the work queue is full (docs/runbook/work-waits.md)")
-    if not swept["finished"]:
-        output.warn("it takes more than one run: the rest goes on by itself, from here on (docs/operations.md)")
-    return ExitCode.NO if swept["problems"] or not swept["finished"] else ExitCode.DONE
-
-
-def _in_words(swept: dict[str, int]) -> str:
-    return (
-        f"Instances looked at: {swept['instances']:,}, of which {swept['sent']:,} differ and are looked at again. "
-        f"Mappings checked: {swept['mappings']:,}, with news of {swept['mappings_changed']:,}."
-    )
+    return dict(swept)

@@ -4,16 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import click
-
 from rolekeeper.mappings.rows.cells import TYPES, HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes, Column
 from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.model.mapping import MappingKey, MappingSpec
-from rolekeeper_cli import output
 from rolekeeper_cli.files.text_cells import to_text
 
-_SIGNS = {"new": ("+", "green"), "changed": ("~", "yellow"), "deleted": ("-", "red")}
+_KINDS = ("new", "changed", "deleted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,7 @@ class RowPlan:
     def counts(self) -> str:
         """In one line."""
         kinds = [each.kind for each in self.changes]
-        said = [f"{kinds.count(kind):,} {kind}" for kind in _SIGNS]
+        said = [f"{kinds.count(kind):,} {kind}" for kind in _KINDS]
         return f"{', '.join(said)}, {self.unchanged:,} unchanged"
 
     def document(self) -> dict[str, Any]:
@@ -119,32 +116,6 @@ def planned(
     if prune:
         changes += others
     return RowPlan(tuple(sorted(changes, key=lambda each: each.key)), unchanged, 0 if prune else len(others))
-
-
-def show(plan: RowPlan) -> None:
-    """The plan for people: a line for each row, and under a changed one a line for each column."""
-    for change in plan.changes:
-        show_change(change)
-    click.echo(f"= {plan.unchanged:,} unchanged")
-    if plan.kept:
-        output.say(f"not in the file, and left as they are: {plan.kept:,}; --prune deletes them")
-
-
-def show_change(change: Change) -> None:
-    """One row of it."""
-    sign, colour = _SIGNS[change.kind]
-    output.line(f"{sign} {output.one_line(str(change.key))}{_summary(change)}", colour)
-    if change.kind == "changed":
-        for each in change.differences():
-            output.line(f"    {each.column}: {output.one_line(each.old)} → {output.one_line(each.new)}")
-
-
-def _summary(change: Change) -> str:
-    if change.kind == "changed":
-        return ""
-    row = change.after or change.before
-    said = [f"{column.name}={to_text(row[column.name])}" for column in COLUMNS if column.name in row]
-    return f"  {output.one_line(' '.join(said))}" if said else ""
 
 
 def _shown(column: Column, row: Attributes) -> str:

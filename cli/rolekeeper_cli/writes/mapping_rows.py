@@ -10,7 +10,9 @@ from rolekeeper.mappings.table import number_in
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import codec
 from rolekeeper.storage.table import BATCH_KEYS, Update
-from rolekeeper_cli.row_plan import Change
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.writes.row_plan import Change
 
 type Rows = dict[MappingKey, Attributes]
 
@@ -139,6 +141,31 @@ class MappingRows:
     def _call(self, operation: str, call: Callable[..., Any], **arguments: Any) -> Any:
         with classified(f"dynamodb:{operation}", self._table):
             return call(**arguments)
+
+
+def mapping_rows(deployment: Deployment) -> MappingRows:
+    """The mapping table as this caller edits it."""
+    return MappingRows(
+        deployment.app.client("dynamodb"), deployment.settings.mapping_table, lambda: deployment.caller.arn
+    )
+
+
+def require_row(deployment: Deployment, key: MappingKey) -> Attributes:
+    """One row.
+
+    Raises:
+        CommandError: there is none.
+    """
+    row = deployment.app.table.get_row(key)
+    if row is None:
+        raise CommandError(f"there is no mapping {key}", "see: rolekeeper mapping ls")
+    return row
+
+
+def said(row: Attributes, column: str) -> str:
+    """One of our columns of a row, as text."""
+    attribute: Any = row.get(column) or {}
+    return str(next(iter(attribute.values()), ""))
 
 
 def _as_seen(row: Attributes, *others: str) -> Update:

@@ -1,0 +1,97 @@
+"""What a command says of what it wrote: the verdicts on rows, and how instances stand."""
+
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model import escaped
+from rolekeeper_cli import output
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.writes import mappings
+from rolekeeper_cli.writes.follow import Standing, follow
+from rolekeeper_cli.writes.row_plan import RowPlan
+from rolekeeper_cli.writes.verdicts import PATIENCE_SECONDS, Written
+
+_NAMED = 10
+
+
+def carry_out(deployment: Deployment, plan: RowPlan, *, wait: bool | None) -> ExitCode:
+    """Write a plan, wait for the verdicts, and say which rows aren't published as written.
+
+    Args:
+        deployment: where.
+        plan: the plan.
+        wait: True follows the instances too, False waits for nothing.
+
+    Raises:
+        MovedError: rows weren't as the plan saw them. The others were written, and judged if waited for.
+        WaitTimeoutError: Rolekeeper judged none of the rows for a minute.
+    """
+    return tell_written(deployment, mappings.write(deployment, plan, patience=patience(wait)), wait=wait)
+
+
+def patience(wait: bool | None) -> float:  # noqa: FBT001  # the option's own three values
+    """How long a command waits for verdicts, in seconds."""
+    return 0 if wait is False else PATIENCE_SECONDS
+
+
+def tell_written(deployment: Deployment, written: Written, *, wait: bool | None) -> ExitCode:
+    """Say how rows were judged, and follow their instances if that is asked for; as `carry_out`."""
+    code = ExitCode.DONE
+    if wait is not False:
+        written.require_judged()
+        code = tell_verdicts(written)
+    if written.moved:
+        raise mappings.MovedError(written.moved, len(written.rows))
+    if wait and code is ExitCode.DONE:
+        return tell_standing(follow(deployment, [each.key for each in written.rows]))
+    return code
+
+
+def tell(result: Written | Standing) -> ExitCode:
+    """Say a result of either kind."""
+    return tell_standing(result) if isinstance(result, Standing) else tell_verdicts(result)
+
+
+def tell_verdicts(written: Written) -> ExitCode:
+    """Say the verdicts on rows; of those that are published as written, only that they are."""
+    for each in sorted(written.bad, key=lambda each: each.key):
+        output.bad([f"{escaped(str(each.key))} is {each.status}: {each.reason}"])
+        if each.status == Status.HELD:
+            output.say(f"  rolekeeper mapping approve {each.key} {'deletes' if each.deletes else 'publishes'} it")
+            output.say(f"  rolekeeper mapping discard {each.key} drops that, and changes nothing")
+        if each.meant:
+            output.say(f"  did you mean {each.meant}? rolekeeper mapping set {each.key} role={each.meant}")
+    if written.bad:
+        return ExitCode.NO
+    gone = sum(each.gone for each in written.rows)
+    if published := len(written.rows) - gone:
+        output.say("Published as written." if published == 1 else f"All {published:,} rows are published as written.")
+    if gone:
+        output.say("Deleted." if gone == 1 else f"Deleted: {gone:,}.")
+    return ExitCode.DONE
+
+
+def tell_discarded(written: Written) -> None:
+    """Say how the row is once what was held of it is discarded; nothing where nobody waited for that."""
+    for each in written.rows:
+        if each.judged:
+            output.say(f"Discarded. {'The row is gone' if each.gone else f'The row is {each.status}'}.")
+
+
+def tell_standing(found: Standing) -> ExitCode:
+    """Say how instances stand."""
+    output.say(in_words(found))
+    return tell_stuck(found)
+
+
+def tell_stuck(found: Standing) -> ExitCode:
+    """Say why instances stay as they are, if any do."""
+    output.bad(f"{name}: {why}" for name, why in found.stuck[:_NAMED])
+    return ExitCode.NO if found.stuck else ExitCode.DONE
+
+
+def in_words(found: Standing) -> str:
+    """How instances stand, in one line."""
+    if not found.total:
+        return "No instance carries the tag."
+    stuck = f"; {len(found.stuck):,} stay as they are" if found.stuck else ""
+    return f"{found.done:,} of {found.total:,} instances carry what they should{stuck}."

@@ -1,0 +1,69 @@
+"""The switches of the whole deployment: the mode, and the pause."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+from rolekeeper.model.mapping import Control
+from rolekeeper.storage import codec, layout
+from rolekeeper.storage.table import Update
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.views import preview
+from rolekeeper_cli.views.preview import Preview
+
+# Who has to stop everything at once can't wait until a large fleet is counted.
+_COUNTED_SECONDS = 5.0
+
+
+def status(deployment: Deployment) -> dict[str, Any]:
+    """How things stand: the `mode`, whether it `is` "set" or "as deployed", the `deployed` one, and if it is `paused`.
+
+    Raises:
+        CommandError: the control item can't be read, so that nothing is changed.
+    """
+    control = deployment.app.state.read([], []).control
+    if control.unclear:
+        raise CommandError(f"nothing is changed, as {control.unclear}", "set it: rolekeeper mode, pause or resume")
+    deployed = deployment.settings.mode
+    return {
+        "mode": (control.mode or deployed).value,
+        "is": "set" if control.mode else "as deployed",
+        "deployed": deployed.value,
+        "paused": control.paused,
+    }
+
+
+def switch(deployment: Deployment, change: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """Change attributes of the control item and leave the others; returns how things stand then (`status`).
+
+    Who does it, and why, is written beside it: a claim, as anybody may write there what they like.
+
+    Args:
+        deployment: where.
+        change: `mode` ("observe", "enforce", or None: as deployed) or `paused`.
+        reason: why, for the mail and the history.
+    """
+    values = {name: value for name, value in change.items() if value is not None}
+    update = Update().set({**values, "by": deployment.caller.arn, "reason": reason})
+    store = deployment.app.store
+    store.write(store.update(layout.CONTROL, update.remove(*(change.keys() - values.keys()))))
+    return status(deployment)
+
+
+def expected(deployment: Deployment, change: Mapping[str, Any]) -> Preview | str:
+    """What a change would do, where it stops changes or lets them through; else a sentence that it does neither."""
+    before, after = _controls(deployment, change)
+    mode = deployment.settings.mode
+    stops, stopped = after.withholds(mode), before.withholds(mode)
+    if bool(stops) == bool(stopped):
+        return f"Nothing else changes by that: {stops.reason if stops else 'changes are made as before'}."
+    return preview.of_switch(deployment, after, _COUNTED_SECONDS if stops else inf)
+
+
+def _controls(deployment: Deployment, change: Mapping[str, Any]) -> tuple[Control, Control]:
+    """The control item as it is read now, and as it would be."""
+    before = deployment.app.state.read([], []).control
+    item = {**deployment.app.store.get([layout.CONTROL]).get(layout.CONTROL, {}), **change}
+    return before, replace(codec.control_from(item), swept=before.swept)
