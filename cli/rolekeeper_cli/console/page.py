@@ -5,13 +5,13 @@ The filters: `{{ at|ago }}` is a time as people say it with the exact one on hov
 imported "with context": it needs the page's `now`.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -82,8 +82,21 @@ def relative(at: datetime, now: datetime) -> str:
     return f"{at:%Y-%m-%d}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Time:
+    """A time in a page: what people say, and the exact one on hover."""
+
+    exact: datetime
+    text: str
+
+    def __html__(self) -> str:
+        """Itself as markup: nothing in it can need escaping."""
+        written = f"{self.exact:%Y-%m-%dT%H:%M:%SZ}"
+        return f'<time datetime="{written}" title="{self.exact:%Y-%m-%d %H:%M:%S} UTC">{self.text}</time>'
+
+
 @pass_context
-def _ago(context: Context, at: datetime | str) -> Markup:
+def _ago(context: Context, at: datetime | str) -> _Time:
     """A time with the exact one on hover.
 
     Raises:
@@ -92,12 +105,9 @@ def _ago(context: Context, at: datetime | str) -> Markup:
     when = datetime.fromisoformat(at) if isinstance(at, str) else at
     if when.tzinfo is None:
         raise ValueError(f"{at} says no time zone")
-    exact = when.astimezone(UTC).replace(microsecond=0)
     now = context.resolve("now")
     assert isinstance(now, datetime), "the template is imported without context"
-    text = relative(when, now)
-    made = '<time datetime="{}" title="{}">{}</time>'
-    return Markup(made).format(exact.isoformat().replace("+00:00", "Z"), f"{exact:%Y-%m-%d %H:%M:%S} UTC", text)  # noqa: S704  # format escapes
+    return _Time(when.astimezone(UTC), relative(when, now))
 
 
 def _count(number: float) -> str:

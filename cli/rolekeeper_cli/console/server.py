@@ -3,7 +3,7 @@
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -49,11 +49,11 @@ def serve(deployment: DoctorDeployment, *, writes: bool, port: int, browser: boo
             file = ending.enter_context(link_file(guard.link))
             guard.on_entered = partial(file.unlink, missing_ok=True)
             # A browser may stay in front until it is closed.
-            Thread(target=_open, args=(file, guard.link), daemon=True).start()
+            Thread(target=open_in_browser, args=(file, guard.link), daemon=True).start()
         else:
             _print(guard.link)
         server = uvicorn.Server(_config(guard))
-        Thread(target=_end_when_idle, args=(pages, server), daemon=True).start()
+        Thread(target=end_when_idle, args=(pages, server), daemon=True).start()
         output.say(f"The console runs until Ctrl-C, or until it wasn't used for {idle / 60:g} minutes.")
         server.run([listening])
 
@@ -98,7 +98,8 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _open(file: Path, link: str) -> None:
+def open_in_browser(file: Path, link: str) -> None:
+    """Open the file, which goes on to the link; print the link where no browser can be opened."""
     if open_file(file):
         output.say("The console opens in the browser. If it doesn't: rolekeeper console --no-browser")
     else:
@@ -111,8 +112,9 @@ def _print(link: str) -> None:
     click.echo(f"console: {link}")
 
 
-def _end_when_idle(pages: UseClock, server: uvicorn.Server) -> None:
+def end_when_idle(pages: UseClock, server: uvicorn.Server, sleep: Callable[[float], object] = time.sleep) -> None:
+    """Wait until the pages aren't used, and end the server."""
     while (left := pages.left()) > 0:
-        time.sleep(left)
+        sleep(left)
     output.say("The console wasn't used for a while, and ends. Start it again: rolekeeper console")
     server.should_exit = True
