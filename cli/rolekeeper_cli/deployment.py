@@ -97,6 +97,11 @@ class Deployment:
         time.sleep(seconds)
 
     @property
+    def endpoint_url(self) -> str:
+        """Where AWS is, if the command line or AWS_ENDPOINT_URL says it; empty for AWS's own addresses."""
+        return self._options.endpoint_url or os.environ.get("AWS_ENDPOINT_URL") or ""
+
+    @property
     def stack_name(self) -> str:
         """The stack's name, whether there is one or not."""
         return self._options.stack or os.environ.get("ROLEKEEPER_STACK") or STACK

@@ -1,29 +1,127 @@
-"""A page: a template filled in. Every value is escaped, and an undefined one is a fault."""
+"""A page: a template filled in. Every value is escaped, and an undefined one is a fault.
 
+The filters: `{{ at|ago }}` is a time as people say it with the exact one on hover, `{{ number|count }}` is 1,234, and
+`{{ what|sentence }}` has a capital and a full stop (messages of commands have neither). A macro that uses `ago` is
+imported "with context": it needs the page's `now`.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from rolekeeper_cli import installed
 
+# The navigation: what a section is called, where it begins, and the pages that belong to it.
+SECTIONS = (
+    ("Fleet", "/", ("/instance",)),
+    ("Mappings", "/mappings", ("/mapping",)),
+    ("Roles", "/roles", ("/role",)),
+    ("Doctor", "/doctor", ()),
+    ("Settings", "/settings", ()),
+)
+# Up to this age (left out), what one of the units is called and how long it is, in seconds.
+_UNITS = (
+    (timedelta(minutes=1), "s", 1),
+    (timedelta(hours=1), "min", 60),
+    (timedelta(hours=48), "h", 3_600),
+    (timedelta(days=60), "days", 86_400),
+)
+
+
+def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Fill in a template. All of them know `site`, `request`, `here`, `notice`, `sections` and `now` too."""
+    site = request.app.state.site
+    text = (
+        templates()
+        .get_template(template)
+        .render(
+            site=site,
+            request=request,
+            here=site.here(),
+            notice=site.said(request.query_params.get("said", "")),
+            sections=_sections(request.url.path),
+            now=site.now(),
+            **values,
+        )
+    )
+    return HTMLResponse(text, status)
+
+
+def bare_page(template: str, **values: Any) -> str:
+    """Fill in a template that shows nothing of the deployment: for a browser that may see none of it."""
+    return templates().get_template(template).render(**values)
+
 
 @cache
 def templates() -> Environment:
     """The templates, each read once."""
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(installed.TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters |= {"ago": _ago, "count": _count, "sentence": _sentence}
+    return made
 
 
-def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """Fill in a template; `site`, `request` and `caller` are there for all of them."""
-    site = request.app.state.site
-    text = templates().get_template(template).render(site=site, request=request, **values)
-    return HTMLResponse(text, status)
+def relative(at: datetime, now: datetime) -> str:
+    """A time as people say it: `5 min ago`, `in 3 h`; the date where it is over 60 days away."""
+    away = abs(now - at)
+    for limit, unit, seconds in _UNITS:
+        if away < limit:
+            number = int(away.total_seconds()) // seconds
+            return f"{number} {unit} ago" if at <= now else f"in {number} {unit}"
+    return f"{at:%Y-%m-%d}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Time:
+    """A time in a page: what people say, and the exact one on hover."""
+
+    exact: datetime
+    text: str
+
+    def __html__(self) -> str:
+        """Itself as markup: nothing in it can need escaping."""
+        written = f"{self.exact:%Y-%m-%dT%H:%M:%SZ}"
+        return f'<time datetime="{written}" title="{self.exact:%Y-%m-%d %H:%M:%S} UTC">{self.text}</time>'
+
+
+@pass_context
+def _ago(context: Context, at: datetime | str) -> _Time:
+    """A time with the exact one on hover.
+
+    Raises:
+        ValueError: it is no time, or says no time zone.
+    """
+    when = datetime.fromisoformat(at) if isinstance(at, str) else at
+    if when.tzinfo is None:
+        raise ValueError(f"{at} says no time zone")
+    now = context.resolve("now")
+    assert isinstance(now, datetime), "the template is imported without context"
+    return _Time(when.astimezone(UTC), relative(when, now))
+
+
+def _count(number: float) -> str:
+    return f"{number:,}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+
+
+def _sections(path: str) -> list[tuple[str, str, str]]:
+    """The navigation's names and addresses, and `aria-current` of each: page, true (a page within it), or none."""
+    found = []
+    for name, address, within in SECTIONS:
+        inside = path.startswith(tuple(f"{each}/" for each in (address.rstrip("/"), *within) if each)) or path in within
+        found.append((name, address, "page" if path == address else "true" if inside else ""))
+    return found

@@ -1,15 +1,120 @@
-"""The server of the console, on loopback."""
+"""The server of the console, on loopback: it listens, hands out the link, and ends."""
 
+import signal
 import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from types import FrameType
 
+import click
 import uvicorn
 
+from rolekeeper_cli import output
+from rolekeeper_cli.console.browser import link_file, open_file
+from rolekeeper_cli.console.guard import Guard
+from rolekeeper_cli.console.idle import UseClock
 from rolekeeper_cli.console.site import Site, application
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.errors import CommandError
+
+IDLE_SECONDS = 30 * 60.0
+_LOOPBACK = "127.0.0.1"
+_LAST_ANSWERS_SECONDS = 3
 
 
-def serve(deployment: DoctorDeployment, *, writes: bool, port: int) -> None:
-    """Serve until Ctrl-C."""
-    with socket.create_server(("127.0.0.1", port)) as listening:
-        config = uvicorn.Config(application(Site(deployment, writes)), log_level="warning")
-        uvicorn.Server(config).run([listening])
+def serve(deployment: DoctorDeployment, *, writes: bool, port: int, browser: bool, idle: float = IDLE_SECONDS) -> None:
+    """Run until nobody has used it for a while.
+
+    Args:
+        deployment: what the pages show.
+        writes: whether they may change anything.
+        port: where to listen; 0 for any free port.
+        browser: whether to open a browser; else, or where there is none, the link is the one line on stdout.
+        idle: seconds without use after which it ends.
+
+    Raises:
+        CommandError: the port can't be used, AWS can't be asked, or there is no stack.
+        KeyboardInterrupt: on Ctrl-C, and on SIGTERM.
+    """
+    # Asked before it listens: what would keep every page from showing is said by the command.
+    _ = deployment.caller, deployment.stack
+    with _listening(port) as listening, _ended_by_signals(), ExitStack() as ending:
+        pages = UseClock(application(Site(deployment, writes)), idle, time.monotonic)
+        guard = Guard(pages, listening.getsockname()[1], writes=writes)
+        if browser:
+            file = ending.enter_context(link_file(guard.link))
+            guard.on_entered = partial(file.unlink, missing_ok=True)
+            # A browser may stay in front until it is closed.
+            Thread(target=open_in_browser, args=(file, guard.link), daemon=True).start()
+        else:
+            _print(guard.link)
+        server = uvicorn.Server(_config(guard))
+        Thread(target=end_when_idle, args=(pages, server), daemon=True).start()
+        output.say(f"The console runs until Ctrl-C, or until it wasn't used for {idle / 60:g} minutes.")
+        server.run([listening])
+
+
+def _listening(port: int) -> socket.socket:
+    """The socket, which takes connections from now on: what asks earlier than the pages are there waits."""
+    try:
+        return socket.create_server((_LOOPBACK, port))
+    except OSError as error:
+        what = f"port {port} of {_LOOPBACK} can't be used: {error.strerror}"
+        raise CommandError(what, "choose another with --port, or leave it out for any free one") from error
+
+
+def _config(app: Guard) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        # Nothing stands between the browser and us: what says who asked for whom is the asker's invention.
+        proxy_headers=False,
+        timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
+    )
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM take the same way out as Ctrl-C; and SIGINT, which a shell's background job else ignores."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, _interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def open_in_browser(file: Path, link: str) -> None:
+    """Open the file, which goes on to the link; print the link where no browser can be opened."""
+    if open_file(file):
+        output.say("The console opens in the browser. If it doesn't: rolekeeper console --no-browser")
+    else:
+        output.say("No browser could be opened. Open this link in one on this machine; it works once:")
+        _print(link)
+
+
+def _print(link: str) -> None:
+    """The one line on stdout, for people and for programs that wait for it."""
+    click.echo(f"console: {link}")
+
+
+def end_when_idle(pages: UseClock, server: uvicorn.Server, sleep: Callable[[float], object] = time.sleep) -> None:
+    """Wait until the pages aren't used, and end the server."""
+    while (left := pages.left()) > 0:
+        sleep(left)
+    output.say("The console wasn't used for a while, and ends. Start it again: rolekeeper console")
+    server.should_exit = True

@@ -1,12 +1,22 @@
-"""The web application: all pages over one deployment."""
+"""The web application: all pages over one deployment, and what they share."""
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from rolekeeper_cli import installed
+from rolekeeper_cli.console import mishaps
+from rolekeeper_cli.console.here import HereCache
+from rolekeeper_cli.console.notices import Notice, Notices
+from rolekeeper_cli.console.page import page
 from rolekeeper_cli.console.pages import fleet
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 
@@ -18,18 +28,69 @@ class Site:
     Attributes:
         deployment: the session and the clients; what a page asks, it asks of `look()`.
         writes: whether pages may change anything (`--write`).
+        time: seconds on a clock that only goes forward.
     """
 
     deployment: DoctorDeployment
     writes: bool = False
+    time: Callable[[], float] = time.monotonic
+    here: HereCache = field(init=False)
+    _notices: Notices = field(init=False, default_factory=Notices)
+
+    def __post_init__(self) -> None:
+        self.here = HereCache(self.look, self.time)
 
     def look(self) -> DoctorDeployment:
         """The deployment as it is now."""
         return self.deployment.anew()
 
+    def now(self) -> datetime:
+        """The time."""
+        return self.deployment.now()
+
+    def say(self, kind: str, text: str, lines: Sequence[str] = ()) -> str:
+        """Keep what a write did for the page that follows it; that page's address ends in `?said=` and this id.
+
+        Args:
+            kind: info, good, warn or bad.
+            text: a sentence.
+            lines: details, one a line.
+        """
+        self.here.forget()
+        return self._notices.keep(kind, text, lines)
+
+    def said(self, id_: str) -> Notice | None:
+        """The notice of this id; None where there is none."""
+        return self._notices.get(id_)
+
 
 def application(site: Site) -> Starlette:
     """The pages. Who may ask is the guard's to say."""
-    made = Starlette(routes=[*fleet.ROUTES, Mount("/static", StaticFiles(directory=installed.STATIC))])
+    made = Starlette(
+        routes=[*fleet.ROUTES, Mount("/static", StaticFiles(directory=installed.STATIC))],
+        exception_handlers={
+            HTTPException: _refused,
+            **dict.fromkeys(mishaps.EXPLAINED, _explained),
+            # Starlette raises it again once the page is answered: the server writes it to stderr.
+            Exception: _bug,
+        },
+    )
     made.state.site = site
     return made
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _show(request, mishaps.refused(error))
+
+
+def _explained(request: Request, error: Exception) -> Response:
+    return _show(request, mishaps.explain(error, writing=request.method == "POST"))
+
+
+def _bug(request: Request, _error: Exception) -> Response:
+    return _show(request, mishaps.bug())
+
+
+def _show(request: Request, mishap: mishaps.Mishap) -> Response:
+    return page(request, "mishap.html", mishap.status, title=mishap.title, mishap=mishap)

@@ -1,0 +1,198 @@
+"""Who may ask the console: the browser that opened the link, on the console's own pages, and nobody else.
+
+A server on loopback is open to every page of every browser on the machine, and to every user of it. So each request
+has to name the console's own host (a page whose own name is made to point at loopback names another), to come from a
+page of ours (a form or a script elsewhere doesn't), and to bring the cookie that the one-time link was changed for.
+What changes anything is refused here too, unless the console was started for that.
+"""
+
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from threading import Lock
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rolekeeper_cli.console.page import bare_page
+
+COOKIE = "rolekeeper-console"
+ENTER = "/enter/"
+STATIC = "/static/"
+_READS = {"GET", "HEAD"}
+_START_AGAIN = "start it again, and use the link that it gives: rolekeeper console"
+_TOKEN_BYTES = 32
+_HTTP_PORT = 80
+_LARGEST = 64 * 1024  # bytes of a form
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is refused, and what to do: a sentence each, without its end."""
+
+    status: HTTPStatus
+    title: str
+    what: str
+    remedy: str
+
+    def answer(self) -> Response:
+        """As a page that shows nothing of the deployment."""
+        return HTMLResponse(
+            bare_page("refused.html", title=self.title, what=self.what, remedy=self.remedy), self.status
+        )
+
+
+_OTHER_HOST = Refusal(
+    HTTPStatus.MISDIRECTED_REQUEST, "Another address", "the console isn't at this address", _START_AGAIN
+)
+_OTHER_ORIGIN = Refusal(
+    HTTPStatus.FORBIDDEN,
+    "Asked from elsewhere",
+    "another page asked this of the console, and only its own may",
+    "open the console itself, and ask there",
+)
+_UNKNOWN_BROWSER = Refusal(
+    HTTPStatus.FORBIDDEN, "Not let in", "the console is for the browser that opened its link", _START_AGAIN
+)
+_LINK_USED = Refusal(
+    HTTPStatus.FORBIDDEN, "The link was used", "this link was used already, or is not the console's", _START_AGAIN
+)
+_LINK_GET = Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Not let in", "the link is opened, nothing else", _START_AGAIN)
+_TOO_LARGE = Refusal(
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Too much", "nothing was changed: this is more than a form holds", "send less"
+)
+_READ_ONLY = Refusal(
+    HTTPStatus.FORBIDDEN,
+    "Read-only",
+    "nothing was changed: the console was started to show, not to change",
+    "to change things, end it and start it again with --write: rolekeeper console --write",
+)
+
+
+class Guard:
+    """Stands before the pages; its address is known once the server's port is.
+
+    Args:
+        app: the pages.
+        port: where the server listens.
+        writes: whether anything may be changed.
+
+    Attributes:
+        origin: of the console's pages.
+        link: lets one browser in, once.
+        on_entered: called when that happened.
+    """
+
+    def __init__(self, app: ASGIApp, port: int, *, writes: bool) -> None:
+        self._app, self._writes = app, writes
+        # Of its own for each console: cookies know no port, and another server on loopback must not be sent this one's.
+        name = f"{secrets.token_hex(8)}.localhost"
+        self._host = name if port == _HTTP_PORT else f"{name}:{port}"  # as browsers write it
+        self._session = secrets.token_urlsafe(_TOKEN_BYTES)
+        self._link: str | None = secrets.token_urlsafe(_TOKEN_BYTES)
+        self._using = Lock()
+        self.origin = f"http://{self._host}"
+        self.link = f"{self.origin}{ENTER}{self._link}"
+        self.on_entered: Callable[[], object] = lambda: None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or let it through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                # A static file may be kept, if it is asked for each time whether it is still the same.
+                headers["Cache-Control"] = "no-cache" if _is_static(request) else "no-store"
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        answer = self._answer(request) or self._app
+        await answer(scope, receive, send_guarded)
+
+    def _answer(self, request: Request) -> Response | None:
+        """What is answered here; None lets the request through."""
+        entering = request.scope["path"].startswith(ENTER)
+        if refusal := self._from_elsewhere(request, entering=entering):
+            return refusal.answer()
+        if entering:
+            return self._enter(request)
+        if refusal := self._not_allowed(request):
+            return refusal.answer()
+        return None
+
+    def _from_elsewhere(self, request: Request, *, entering: bool) -> Refusal | None:
+        """Whether another name was asked, or another page asks."""
+        headers = request.headers
+        if headers.getlist("host") != [self._host]:
+            return _OTHER_HOST
+        origins = headers.getlist("origin")
+        if origins != [self.origin] and (origins or request.method not in _READS):
+            return _OTHER_ORIGIN
+        # The link is in a file that the browser opens, or is pasted from a terminal or a chat.
+        if not entering and headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
+            return _OTHER_ORIGIN
+        return None
+
+    def _not_allowed(self, request: Request) -> Refusal | None:
+        """Whether the browser isn't known, or may not do this."""
+        if not _is_static(request) and not _same(request.cookies.get(COOKIE, ""), self._session):
+            return _UNKNOWN_BROWSER
+        if request.method in _READS:
+            return None
+        return _ill_sized(request) if self._writes else _READ_ONLY
+
+    def _enter(self, request: Request) -> Response:
+        """Change the link for the cookie, once."""
+        if request.method != "GET":
+            return _LINK_GET.answer()
+        if not self._use_up(request.scope["path"].removeprefix(ENTER)):
+            return _LINK_USED.answer()
+        # A redirect would be part of the navigation from elsewhere, to which a browser gives no strict cookie.
+        answer = HTMLResponse(bare_page("enter.html", title="Welcome"))
+        answer.set_cookie(COOKIE, self._session, httponly=True, samesite="strict", path="/")
+        return answer
+
+    def _use_up(self, token: str) -> bool:
+        with self._using:
+            if self._link is None or not _same(token, self._link):
+                return False
+            self._link = None
+        self.on_entered()
+        return True
+
+
+def _ill_sized(request: Request) -> Refusal | None:
+    """Whether what is sent may be larger than any form; a browser always says a form's size."""
+    length = request.headers.get("content-length", "")
+    return None if length.isdecimal() and int(length) <= _LARGEST else _TOO_LARGE
+
+
+def _is_static(request: Request) -> bool:
+    """Whether it is for a file that every console has: a page that refuses looks as it should, too."""
+    path: str = request.scope["path"]
+    return path.startswith(STATIC)
+
+
+def _same(given: str, secret: str) -> bool:
+    return hmac.compare_digest(given.encode(), secret.encode())

@@ -1,0 +1,301 @@
+"""The guard: a browser is let in once by the link, and nobody else is; what isn't asked by our own pages is refused."""
+
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from httpx2 import Response
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
+
+from rolekeeper_cli.console.guard import COOKIE, Guard
+
+PORT = 4321
+AFTER_THE_LINK = "start it again, and use the link that it gives: rolekeeper console"
+
+
+class Pages:
+    """They answer with what they were asked, and remember it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        self.asked.append(f"{request.method} {scope['path']}")
+        body = await request.body()
+        await JSONResponse({"bytes": len(body)}, headers={"X-Frame-Options": "ALLOWALL"})(scope, receive, send)
+
+
+@pytest.fixture
+def pages() -> Pages:
+    return Pages()
+
+
+@pytest.fixture
+def guard(pages: Pages) -> Guard:
+    return Guard(pages, PORT, writes=True)
+
+
+@pytest.fixture
+def stranger(guard: Guard) -> TestClient:
+    return browser(guard)
+
+
+@pytest.fixture
+def guest(guard: Guard) -> TestClient:
+    return let_in(guard)
+
+
+def browser(guard: Guard) -> TestClient:
+    """One that was never let in."""
+    return TestClient(guard, base_url=guard.origin)
+
+
+def let_in(guard: Guard) -> TestClient:
+    made = browser(guard)
+    assert made.get(guard.link).status_code == 200
+    return made
+
+
+def ours(guard: Guard) -> dict[str, str]:
+    """As a form of our own pages is sent."""
+    return {"Origin": guard.origin, "Sec-Fetch-Site": "same-origin"}
+
+
+def words(answer: Response) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", answer.text).split())
+
+
+# ---- the link ----
+
+
+def test_the_link_becomes_a_cookie_that_scripts_and_other_sites_never_get(guard: Guard, stranger: TestClient) -> None:
+    answer = stranger.get(guard.link)
+    assert answer.status_code == 200
+    name, _, rest = answer.headers["set-cookie"].partition("=")
+    value, *attributes = rest.split("; ")
+    assert (name, sorted(map(str.lower, attributes))) == (COOKIE, ["httponly", "path=/", "samesite=strict"])
+    assert len(value) == 43, "32 bytes"
+    assert value not in guard.link
+    assert stranger.get("/").status_code == 200
+
+
+def test_it_goes_on_by_a_navigation_of_its_own(guard: Guard, stranger: TestClient) -> None:
+    """A redirect would belong to the navigation from the opened file, and a strict cookie isn't sent along."""
+    answer = stranger.get(guard.link, follow_redirects=False, headers={"Sec-Fetch-Site": "cross-site"})
+    assert (answer.status_code, 'http-equiv="refresh" content="0; url=/"' in answer.text) == (200, True)
+
+
+def test_it_works_once(guard: Guard, guest: TestClient, pages: Pages) -> None:
+    second = browser(guard)
+    answer = second.get(guard.link)
+    assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
+    assert "this link was used already" in words(answer).lower()
+    assert AFTER_THE_LINK in words(answer)
+    assert second.get("/").status_code == 403
+    assert guest.get("/").status_code == 200, "who was let in stays in"
+    assert pages.asked == ["GET /"]
+
+
+def test_two_who_open_it_at_once_are_not_both_let_in(guard: Guard) -> None:
+    many = 8
+    together = Barrier(many)
+
+    def opens(_number: int) -> int:
+        asking = browser(guard)
+        together.wait(timeout=10)
+        return asking.get(guard.link).status_code
+
+    with ThreadPoolExecutor(many) as threads:
+        assert sorted(threads.map(opens, range(many))) == [200] + [403] * (many - 1)
+
+
+@pytest.mark.parametrize("token", ["", "x", "ü", "%FF", "a/b", "A" * 43])
+def test_another_token_lets_nobody_in_and_leaves_the_link_as_it_is(
+    guard: Guard, stranger: TestClient, token: str
+) -> None:
+    answer = stranger.get(f"/enter/{token}")
+    assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
+    let_in(guard)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "OPTIONS"])
+def test_only_opening_it_uses_it_up(guard: Guard, stranger: TestClient, method: str) -> None:
+    answer = stranger.request(method, guard.link, headers=ours(guard))
+    assert (answer.status_code, "set-cookie" in answer.headers) == (405, False)
+    let_in(guard)
+
+
+def test_who_waits_for_it_to_be_used_is_called_once(guard: Guard) -> None:
+    calls: list[str] = []
+    guard.on_entered = lambda: calls.append("entered")
+    browser(guard).get("/enter/x")
+    assert calls == []
+    let_in(guard)
+    browser(guard).get(guard.link)
+    assert calls == ["entered"]
+
+
+def test_each_console_has_a_name_a_link_and_a_session_of_its_own(guard: Guard, guest: TestClient) -> None:
+    other = Guard(Pages(), PORT, writes=True)
+    assert other.origin != guard.origin
+    assert other.link.removeprefix(other.origin) != guard.link.removeprefix(guard.origin)
+    cookie = {"Cookie": f"{COOKIE}={guest.cookies[COOKIE]}"}
+    assert browser(other).get("/", headers=cookie).status_code == 403
+
+
+def test_the_name_is_random_and_on_this_machine(guard: Guard) -> None:
+    assert re.fullmatch(rf"http://[0-9a-f]{{16}}\.localhost:{PORT}/enter/[\w-]{{43}}", guard.link)
+
+
+def test_at_port_80_the_name_is_what_browsers_write() -> None:
+    assert re.fullmatch(r"http://\w+\.localhost", Guard(Pages(), 80, writes=False).origin)
+
+
+# ---- who asks ----
+
+
+@pytest.mark.parametrize("cookie", [None, "", "wrong", "ü", "A" * 43])
+def test_without_the_cookie_nothing_is_shown(stranger: TestClient, pages: Pages, cookie: str | None) -> None:
+    headers = {} if cookie is None else {"Cookie": f"{COOKIE}={cookie}".encode()}
+    answer = stranger.get("/", headers=headers)  # type: ignore[arg-type]  # bytes, as a browser may send any
+    assert (answer.status_code, pages.asked) == (403, [])
+    assert "the console is for the browser that opened its link" in words(answer).lower()
+    assert AFTER_THE_LINK in words(answer)
+
+
+def hosts(guard: Guard) -> Iterable[str]:
+    """What a page whose name is made to point at loopback would send, and what is nearly ours."""
+    own = guard.origin.removeprefix("http://")
+    name = own.partition(":")[0]
+    yield from ("evil.example", f"evil.example:{PORT}", "127.0.0.1", f"127.0.0.1:{PORT}", f"localhost:{PORT}", "")
+    yield from (name, f"{name}:1", f"{own}0", f"{name}.:{PORT}", f"a.{own}", own.upper(), f"{own}/", f"u@{own}")
+
+
+def test_another_host_or_port_is_refused_with_the_cookie_too(guard: Guard, guest: TestClient, pages: Pages) -> None:
+    for host in hosts(guard):
+        answer = guest.get("/", headers={"Host": host})
+        assert (answer.status_code, answer.headers.get("set-cookie")) == (421, None), host
+    assert pages.asked == []
+
+
+def test_another_host_neither_uses_the_link_nor_gets_files(guard: Guard, stranger: TestClient, pages: Pages) -> None:
+    for path in (guard.link, "/static/console.css"):
+        assert stranger.get(path, headers={"Host": "evil.example"}).status_code == 421
+    assert pages.asked == []
+    let_in(guard)
+
+
+def test_two_hosts_are_one_too_many(guard: Guard, guest: TestClient) -> None:
+    own = guard.origin.removeprefix("http://")
+    answer = guest.get("/", headers=[("Host", own), ("Host", "evil.example")])
+    assert answer.status_code == 421
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:4321", ""])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_another_origin_is_refused(guest: TestClient, pages: Pages, method: str, origin: str) -> None:
+    answer = guest.request(method, "/mappings", headers={"Origin": origin})
+    assert (answer.status_code, pages.asked) == (403, [])
+    assert "another page asked this" in words(answer).lower()
+
+
+def test_our_origin_under_https_is_another(guard: Guard, guest: TestClient) -> None:
+    answer = guest.post("/mappings", headers={"Origin": guard.origin.replace("http:", "https:")})
+    assert answer.status_code == 403
+
+
+def test_a_write_must_say_where_it_comes_from(guard: Guard, guest: TestClient, pages: Pages) -> None:
+    assert guest.post("/mappings").status_code == 403
+    assert guest.post("/mappings", headers={"Origin": guard.origin}).status_code == 200
+    assert pages.asked == ["POST /mappings"]
+
+
+@pytest.mark.parametrize(
+    ("site", "status"), [("same-origin", 200), ("none", 200), ("same-site", 403), ("cross-site", 403)]
+)
+def test_a_browser_that_says_it_is_elsewhere_is_refused(guest: TestClient, site: str, status: int) -> None:
+    """A link on another page would come with the cookie's absence; here even with it."""
+    assert guest.get("/", headers={"Sec-Fetch-Site": site}).status_code == status
+
+
+# ---- writes ----
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"])
+def test_read_only_nothing_but_reading_reaches_the_pages(pages: Pages, method: str) -> None:
+    guard = Guard(pages, PORT, writes=False)
+    guest = let_in(guard)
+    answer = guest.request(method, "/mappings/plan", headers=ours(guard))
+    assert (answer.status_code, pages.asked) == (403, [])
+    assert "start it again with --write: rolekeeper console --write" in words(answer)
+    assert guest.get("/mappings").status_code == guest.head("/mappings").status_code == 200
+
+
+def test_more_than_a_form_holds_is_refused(guard: Guard, guest: TestClient, pages: Pages) -> None:
+    assert guest.post("/mappings", content=b"x" * 65_536, headers=ours(guard)).json() == {"bytes": 65_536}
+    answer = guest.post("/mappings", content=b"x" * 65_537, headers=ours(guard))
+    assert (answer.status_code, pages.asked) == (413, ["POST /mappings"])
+
+
+@pytest.mark.parametrize("length", ["-1", "1e3", "²", "", "0x10"])
+def test_a_size_that_is_none_is_refused(guard: Guard, guest: TestClient, length: str) -> None:
+    sized = {**ours(guard), "Content-Length": length.encode()}
+    assert guest.post("/mappings", headers=sized).status_code == 413  # type: ignore[arg-type]  # bytes
+
+
+def test_a_stream_of_unknown_length_is_refused(guard: Guard, guest: TestClient, pages: Pages) -> None:
+    answer = guest.post("/mappings", content=iter([b"x"]), headers=ours(guard))
+    assert (answer.status_code, pages.asked) == (413, [])
+
+
+# ---- what each answer says to the browser ----
+
+
+def asks(guard: Guard, guest: TestClient) -> dict[str, Callable[[], Response]]:
+    """Each way in which a request can end."""
+    stranger = browser(guard)
+    return {
+        "a page": lambda: guest.get("/"),
+        "a file": lambda: guest.get("/static/console.css"),
+        "a write": lambda: guest.post("/", headers=ours(guard)),
+        "no cookie": lambda: stranger.get("/"),
+        "another host": lambda: stranger.get("/", headers={"Host": "evil.example"}),
+        "another origin": lambda: guest.get("/", headers={"Origin": "null"}),
+        "link used": lambda: stranger.get(guard.link),
+        "link by HEAD": lambda: stranger.head(guard.link),
+        "too large": lambda: guest.post("/", content=b"x" * 100_000, headers=ours(guard)),
+    }
+
+
+def test_every_answer_says_what_a_browser_may_do_with_it(guard: Guard, guest: TestClient) -> None:
+    for way, ask in asks(guard, guest).items():
+        headers = ask().headers
+        said = {name: headers.get(name) for name in ("x-content-type-options", "referrer-policy", "x-frame-options")}
+        assert said == {
+            "x-content-type-options": "nosniff",
+            "referrer-policy": "same-origin",
+            "x-frame-options": "DENY",
+        }, way
+        assert headers["cross-origin-opener-policy"] == headers["cross-origin-resource-policy"] == "same-origin", way
+        assert headers["cache-control"] == ("no-cache" if way == "a file" else "no-store"), way
+        assert "geolocation=()" in headers["permissions-policy"], way
+        policy = headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';"), way
+        assert "frame-ancestors 'none'" in policy, way
+        assert "unsafe" not in policy, way
+        assert "server" not in headers, way
+
+
+def test_files_are_shown_without_a_cookie_so_that_a_refusal_looks_as_it_should(stranger: TestClient) -> None:
+    assert stranger.get("/static/console.css").status_code == 200
+    assert stranger.get("/staticx").status_code == 403
+
+
+def test_a_refusal_says_nothing_of_the_deployment(stranger: TestClient) -> None:
+    assert "Acts as" not in stranger.get("/").text

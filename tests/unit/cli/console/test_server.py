@@ -1,0 +1,151 @@
+"""The server without its socket: when it is idle, how the link gets to a browser, and what ends it before it begins."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
+
+from fixtures.terminal import Terminal
+from rolekeeper_cli.console import server
+from rolekeeper_cli.console.browser import link_file, open_file
+from rolekeeper_cli.console.idle import UseClock
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import ConfigurationError
+
+LINK = "http://0123.localhost:4321/enter/token"
+
+
+class Clock:
+    """Moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def file() -> Iterator[Path]:
+    with link_file(LINK) as made:
+        yield made
+
+
+# ---- idle ----
+
+
+def test_it_is_idle_after_that_time_without_use(clock: Clock) -> None:
+    use = UseClock(PlainTextResponse("page"), 30, clock)
+    assert use.left() == 30
+    clock.seconds += 20
+    TestClient(use).get("/")
+    assert use.left() == 30
+    clock.seconds += 30
+    assert use.left() == 0
+
+
+def test_a_tab_that_only_refreshes_itself_is_no_use(clock: Clock) -> None:
+    use = UseClock(PlainTextResponse("page"), 30, clock)
+    clock.seconds += 20
+    assert TestClient(use).get("/", headers={"HX-Request": "true"}).text == "page"
+    assert use.left() == 10
+
+
+def test_an_idle_server_says_so_and_ends(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    use, running = UseClock(PlainTextResponse("page"), 30, clock), Mock(should_exit=False)
+    naps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        clock.seconds += seconds
+        if len(naps) == 1:
+            TestClient(use).get("/")
+
+    server.end_when_idle(use, running, sleep)
+    assert (naps, running.should_exit) == ([30, 30], True)
+    said = capsys.readouterr()
+    assert (said.out, "Start it again: rolekeeper console" in said.err) == ("", True)
+
+
+# ---- the browser ----
+
+
+def test_the_link_is_in_a_file_that_only_the_person_can_read(file: Path) -> None:
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert f'content="0; url={LINK}"' in file.read_text()
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_nothing_of_it_stays(used: bool) -> None:  # noqa: FBT001  # parametrized
+    with link_file(LINK) as file:
+        if used:
+            file.unlink()
+    assert not file.parent.exists()
+
+
+def test_the_browser_is_given_the_file_and_not_the_link(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
+    opens = Mock(return_value=True)
+    assert open_file(file, opens)
+    opens.assert_called_once_with(file.as_uri())
+    assert not open_file(file, Mock(return_value=False))
+
+
+def test_without_windows_no_browser_is_tried(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in the terminal would take it over."""
+    monkeypatch.setattr("sys.platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    tried = Mock(return_value=True)
+    assert not open_file(file, tried)
+    tried.assert_not_called()
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert open_file(file, tried)
+
+
+def test_where_none_opens_the_link_is_printed(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(server, "open_file", lambda _file: False)
+    server.open_in_browser(file, LINK)
+    said = capsys.readouterr()
+    assert (said.out, "it works once" in said.err) == (f"console: {LINK}\n", True)
+    monkeypatch.setattr(server, "open_file", lambda _file: True)
+    server.open_in_browser(file, LINK)
+    assert capsys.readouterr().out == ""
+
+
+# ---- before it listens ----
+
+
+def test_without_a_stack_the_command_ends_as_every_other(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_: Deployment) -> None:
+        raise ConfigurationError("there is no stack 'rolekeeper' in us-east-1", "deploy Rolekeeper")
+
+    monkeypatch.setattr(Deployment, "stack", property(none))
+    ran = terminal("console", "--no-browser")
+    assert (ran.exit_code, ran.stdout) == (253, "")
+    assert "there is no stack 'rolekeeper'" in ran.stderr
+
+
+def test_a_port_that_is_in_use_is_said_with_what_to_do(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken(address: tuple[str, int]) -> None:
+        assert address == ("127.0.0.1", 8080)
+        raise OSError(98, os.strerror(98))
+
+    monkeypatch.setattr("socket.create_server", taken)
+    ran = terminal("console", "--no-browser", "--port", "8080")
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert "port 8080 of 127.0.0.1 can't be used: Address already in use" in ran.stderr
+    assert "choose another with --port" in ran.stderr
