@@ -19,8 +19,19 @@ from rolekeeper_cli.views.preview import Preview
 from rolekeeper_cli.writes.pin_checks import UsableProfile, Wish, refuse_foreign, refuse_wrong_verb, usable_profile
 
 __all__ = [
-    *("PlannedPin", "Pinned", "Released", "UsableProfile", "Wish"),
-    *("expected", "pin", "pin_item", "planned", "release", "usable_profile", "wait", "write"),
+    "Pinned",
+    "PlannedPin",
+    "Released",
+    "UsableProfile",
+    "Wish",
+    "expected",
+    "pin",
+    "pin_item",
+    "planned",
+    "release",
+    "usable_profile",
+    "wait",
+    "write",
 ]
 
 _POLL_SECONDS = 0.5

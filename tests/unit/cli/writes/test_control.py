@@ -1,0 +1,46 @@
+"""The switches of the deployment, by functions."""
+
+import pytest
+
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import CALLER
+from rolekeeper.storage import layout
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.preview import Preview
+from rolekeeper_cli.writes import control
+
+DEPLOYED = {"mode": "enforce", "is": "as deployed", "deployed": "enforce", "paused": False}
+
+
+def item(desk: MappingsFixture) -> dict[str, object]:
+    return dict(desk.world.store.get([layout.CONTROL])[layout.CONTROL])
+
+
+def test_a_switch_answers_how_things_stand_then(deployment: Deployment, desk: MappingsFixture) -> None:
+    assert control.status(deployment) == DEPLOYED
+    assert control.switch(deployment, {"paused": True}, "wrong roles") == {**DEPLOYED, "paused": True}
+    assert (item(desk)["by"], item(desk)["reason"]) == (CALLER, "wrong roles")
+    observed = control.switch(deployment, {"mode": "observe"}, "")
+    assert observed == {"mode": "observe", "is": "set", "deployed": "enforce", "paused": True}
+    assert control.switch(deployment, {"mode": None}, "") == {**DEPLOYED, "paused": True}
+    assert control.status(deployment) == {**DEPLOYED, "paused": True}
+
+
+def test_what_a_switch_would_do_is_known_beforehand(deployment: Deployment, desk: MappingsFixture) -> None:
+    desk.edit("app=web", role="web")
+    desk.world.running(app="web")
+    found = control.expected(deployment, {"paused": True})
+    assert isinstance(found, Preview)
+    assert (found.attach, found.withheld) == (1, True)
+    assert control.expected(deployment, {"paused": False}) == (
+        "Nothing else changes by that: changes are made as before."
+    )
+    assert control.status(deployment) == DEPLOYED
+
+
+def test_an_item_that_cant_be_read_is_said(deployment: Deployment, desk: MappingsFixture) -> None:
+    control.switch(deployment, {"mode": "enforce"}, "")
+    desk.world.store.write(desk.world.store.put({**item(desk), "mode": "sideways"}))
+    with pytest.raises(CommandError, match="nothing is changed, as"):
+        control.status(deployment)

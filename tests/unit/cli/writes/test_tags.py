@@ -1,0 +1,110 @@
+"""Tags of an instance, and its start, as the caller, over moto's EC2."""
+
+from typing import Any
+
+import pytest
+
+from fakes.ec2 import client_error
+from fixtures.mappings import session
+from fixtures.terminal import Terminal
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
+from rolekeeper.model.instance import InstanceState
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.writes.instances import start
+from rolekeeper_cli.writes.tags import remove_tag, set_tag
+
+ID = "i-0123456789abcdef0"
+
+
+class Account:
+    """An instance in moto's EC2."""
+
+    def __init__(self) -> None:
+        self.ec2 = session().client("ec2")
+        image = self.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+        [made] = self.ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"]
+        self.id = made["InstanceId"]
+
+    @property
+    def shown(self) -> Any:
+        """What EC2 shows of it."""
+        return self.ec2.describe_instances(InstanceIds=[self.id])["Reservations"][0]["Instances"][0]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {each["Key"]: each["Value"] for each in self.shown.get("Tags", ())}
+
+
+@pytest.fixture
+def account(terminal: Terminal) -> Account:
+    made = Account()
+    terminal.clients["ec2"] = made.ec2
+    return made
+
+
+def test_a_tag_is_set_changed_and_removed(deployment: Deployment, account: Account) -> None:
+    set_tag(deployment, account.id, "workload", "web")
+    set_tag(deployment, account.id, "owner", "")
+    assert account.tags == {"workload": "web", "owner": ""}
+    set_tag(deployment, account.id, "workload", "db")
+    remove_tag(deployment, account.id, "owner")
+    remove_tag(deployment, account.id, "never-there")
+    assert account.tags == {"workload": "db"}
+
+
+def test_a_tag_may_be_as_long_as_ec2_lets_it(deployment: Deployment, account: Account) -> None:
+    set_tag(deployment, account.id, "k" * 128, "v" * 256)
+    assert account.tags == {"k" * 128: "v" * 256}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("", "web", "can't be empty"),
+        ("k" * 129, "web", "at most 128 characters, not 129"),
+        ("workload", "v" * 257, "at most 256 characters, not 257"),
+        ("aws:autoscaling:groupName", "web", "are AWS's own"),
+        ("AWS:x", "web", "are AWS's own"),
+    ],
+    ids=["no key", "a long key", "a long value", "AWS's", "AWS's, in capitals"],
+)
+def test_what_ec2_wouldnt_take_isnt_asked(deployment: Deployment, key: str, value: str, why: str) -> None:
+    # The desk's own EC2 knows no call about tags at all.
+    with pytest.raises(UsageError, match=why):
+        set_tag(deployment, ID, key, value)
+    if key != "workload":
+        with pytest.raises(UsageError, match=why):
+            remove_tag(deployment, ID, key)
+
+
+def test_a_stopped_instance_is_started(deployment: Deployment, account: Account) -> None:
+    account.ec2.stop_instances(InstanceIds=[account.id])
+    assert account.shown["State"]["Name"] == "stopped"
+    assert start(deployment, account.id) is InstanceState.PENDING
+    assert account.shown["State"]["Name"] == "running"
+
+
+def test_a_missing_permission_is_named(
+    deployment: Deployment, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise client_error("UnauthorizedOperation", "not allowed")
+
+    for operation in ("create_tags", "delete_tags", "start_instances"):
+        monkeypatch.setattr(account.ec2, operation, refuse)
+    for action, act in (
+        ("ec2:CreateTags", lambda: set_tag(deployment, account.id, "workload", "web")),
+        ("ec2:DeleteTags", lambda: remove_tag(deployment, account.id, "workload")),
+        ("ec2:StartInstances", lambda: start(deployment, account.id)),
+    ):
+        with pytest.raises(AccessDeniedError) as refused:
+            act()
+        assert refused.value.action == action
+        assert refused.value.resource == f"arn:aws:ec2:us-east-1:123456789012:instance/{account.id}"
+
+
+@pytest.mark.usefixtures("account")
+def test_an_instance_that_is_gone_is_refused_in_awss_words(deployment: Deployment) -> None:
+    with pytest.raises(AwsRefusalError, match=r"InvalidInstanceID\.NotFound"):
+        start(deployment, ID)
