@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from rolekeeper_cli import installed
+from rolekeeper_cli.console.links import mapping_filter, query
 
 # The navigation: what a section is called, where it begins, and the pages that belong to it.
 SECTIONS = (
@@ -69,6 +70,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"ago": _ago, "count": _count, "sentence": _sentence}
+    made.filters |= {"mapping_url": mapping_filter, "query": query}
     return made
 
 

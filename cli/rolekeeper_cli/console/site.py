@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,11 +15,18 @@ from starlette.staticfiles import StaticFiles
 
 from rolekeeper_cli import installed
 from rolekeeper_cli.console import mishaps
+from rolekeeper_cli.console.edit_plans import EditPlans
 from rolekeeper_cli.console.here import HereCache
 from rolekeeper_cli.console.notices import Notice, Notices
 from rolekeeper_cli.console.page import page
-from rolekeeper_cli.console.pages import fleet
+from rolekeeper_cli.console.pages import approvals, fleet, mapping_edits, mappings
+from rolekeeper_cli.console.recent import Recent
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.views import mappings as mapping_views
+
+_ROUTES = (*fleet.ROUTES, *mappings.ROUTES, *mapping_edits.ROUTES, *approvals.ROUTES)
+# Tabs that show the mappings ask every two seconds.
+_MAPPINGS_SECONDS = 1.5
 
 
 @dataclass
@@ -29,16 +37,22 @@ class Site:
         deployment: the session and the clients; what a page asks, it asks of `look()`.
         writes: whether pages may change anything (`--write`).
         time: seconds on a clock that only goes forward.
+        here: whom the console acts as, and where.
+        mappings: the documents of all rows, read once for all tabs.
+        plans: plans of edits that were shown, until they are written.
     """
 
     deployment: DoctorDeployment
     writes: bool = False
     time: Callable[[], float] = time.monotonic
     here: HereCache = field(init=False)
+    mappings: Recent[list[dict[str, Any]]] = field(init=False)
+    plans: EditPlans = field(init=False, default_factory=EditPlans)
     _notices: Notices = field(init=False, default_factory=Notices)
 
     def __post_init__(self) -> None:
         self.here = HereCache(self.look, self.time)
+        self.mappings = Recent(lambda: mapping_views.rows(self.look()), _MAPPINGS_SECONDS, self.time)
 
     def look(self) -> DoctorDeployment:
         """The deployment as it is now."""
@@ -67,7 +81,7 @@ class Site:
 def application(site: Site) -> Starlette:
     """The pages. Who may ask is the guard's to say."""
     made = Starlette(
-        routes=[*fleet.ROUTES, Mount("/static", StaticFiles(directory=installed.STATIC))],
+        routes=[*_ROUTES, Mount("/static", StaticFiles(directory=installed.STATIC))],
         exception_handlers={
             HTTPException: _refused,
             **dict.fromkeys(mishaps.EXPLAINED, _explained),

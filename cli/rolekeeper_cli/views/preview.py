@@ -85,16 +85,16 @@ def of_rows(deployment: Deployment, rows: RowPlan) -> Preview:
         edits = foresee(deployment, rows).edits
     except AccessDeniedError as error:
         return Preview(unknown=_denied(error))
-    return _of_edits(edits, withheld(deployment))
+    return of_edits(edits, withheld(deployment))
 
 
 def of_held(deployment: Deployment, key: MappingKey, row: Attributes, number: int) -> Preview:
     """What approving a held revision would do; where the caller may not look, what the function counted."""
     try:
-        edit = foresee_held(deployment, key, row)
+        edits = foresee_held(deployment, key, row).edits
     except AccessDeniedError as error:
         return _as_held(deployment.app.revisions.history(key), number) or Preview(unknown=_denied(error))
-    return _of_edits([edit] if edit else [], withheld(deployment), approved=True)
+    return of_edits(edits, withheld(deployment), approved=True)
 
 
 def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
@@ -167,8 +167,11 @@ def question(key: MappingKey, preview: Preview, *, deletes: bool, revision: int 
 # ---- how ----
 
 
-def _of_edits(edits: Sequence[Edit], why_not: str, *, approved: bool = False) -> Preview:
-    """The sum over rows; of those that wouldn't be published, why."""
+def of_edits(edits: Sequence[Edit], why_not: str, *, approved: bool = False) -> Preview:
+    """The sum over rows that were judged, and of those that wouldn't be published, why.
+
+    `why_not` says why nothing changes now; it is empty where something does.
+    """
     done = [each for each in edits if each.takes_effect]
     impacts = [each.impact for each in done if each.impact]
     bad = [each for each in edits if each.status not in {Status.PUBLISHED, Status.REMOVED, Status.EXPIRED}]

@@ -104,10 +104,12 @@ def foresee(deployment: Deployment, rows: RowPlan) -> Proposal:
     return _judged(_Judge(deployment, {}, changes), rows, wanted, {})
 
 
-def foresee_held(deployment: Deployment, key: MappingKey, row: Attributes) -> Edit | None:
-    """Judge a row that is held, as it is; None where it is in effect by now."""
+def foresee_held(deployment: Deployment, key: MappingKey, row: Attributes) -> Proposal:
+    """Judge a row that is held, as it is; without an edit where it is in effect by now."""
+    judge = _Judge(deployment, {key: row}, {})
     # Whichever is held: an edit, or a deletion, of which the row is what is left.
-    return _Judge(deployment, {key: row}, {}).edit(key, None)
+    edit = judge.edit(key, None)
+    return Proposal(edits=[edit] if edit else [], served=judge.served)
 
 
 def _judged(

@@ -7,7 +7,7 @@ from fixtures.terminal import CALLER
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.preview import Preview
+from rolekeeper_cli.views.preview import Preview
 from rolekeeper_cli.writes import control
 
 DEPLOYED = {"mode": "enforce", "is": "as deployed", "deployed": "enforce", "paused": False}

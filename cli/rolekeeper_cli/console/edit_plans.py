@@ -1,0 +1,103 @@
+"""Plans of edits between the page that shows one and the button that writes it: that very plan, once."""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from threading import Lock
+from typing import Any
+
+from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper.instances.observe import Unreadable
+from rolekeeper.model.instance import Action
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.views import preview
+from rolekeeper_cli.views.looking import Enforced, Seen, observed, pages, withheld
+from rolekeeper_cli.views.plan import document
+from rolekeeper_cli.views.preview import Preview
+from rolekeeper_cli.views.proposal import Proposal, foresee
+from rolekeeper_cli.writes.row_plan import RowPlan
+
+# As many instances as one reads; the counts are of all.
+NAMED = 200
+_KEPT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class EditPlan:
+    """What an edit of one mapping would do. The rows are those that it was planned on: `write` refuses others.
+
+    Attributes:
+        key: the mapping.
+        rows: what would be written.
+        edit: what Rolekeeper would make of the row, as `plan` shows it; None where it is in effect by now.
+        preview: what would happen to instances, in sum.
+        instances: those that would change or wait, as `plan` shows them, the first `NAMED`.
+        more: whether there are more of them.
+    """
+
+    key: MappingKey
+    rows: RowPlan
+    edit: Mapping[str, Any] | None
+    preview: Preview
+    instances: Sequence[Mapping[str, Any]] = ()
+    more: bool = False
+
+    @property
+    def deletes(self) -> bool:
+        """Whether the row would go."""
+        return any(each.kind == "deleted" for each in self.rows.changes)
+
+
+def plan(deployment: Deployment, key: MappingKey, rows: RowPlan) -> EditPlan:
+    """What writing these rows would do; where the caller may not look at what that takes, the preview says so."""
+    try:
+        return planned(deployment, key, rows, foresee(deployment, rows))
+    except AccessDeniedError as error:
+        return EditPlan(key, rows, None, Preview(unknown=f"you aren't allowed {error.action} on {error.resource}"))
+
+
+def planned(
+    deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Proposal, *, approved: bool = False
+) -> EditPlan:
+    """A plan of rows that were judged; `approved`: as if a person had approved what is held."""
+    edit = next(iter(proposal.edits), None)
+    expected = preview.of_edits(proposal.edits, withheld(deployment), approved=approved)
+    found = list(islice(_instances(deployment, key, proposal), NAMED + 1))
+    return EditPlan(key, rows, edit.document() if edit else None, expected, found[:NAMED], len(found) > NAMED)
+
+
+def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Iterator[Mapping[str, Any]]:
+    """The instances with the mapping's tag that would change or wait then."""
+    app = deployment.app
+    state = Enforced(app.store, app.state.check_pin, dict(proposal.served))
+    for each in observed(deployment, state, pages(deployment, [key])):
+        if isinstance(each, Unreadable):
+            continue
+        seen = Seen.of(each, deployment)
+        if seen.decision.action is not Action.NOTHING:
+            yield document(seen)
+
+
+class EditPlans:
+    """Plans by a random id, each written once at most. The oldest go."""
+
+    def __init__(self) -> None:
+        self._plans: OrderedDict[str, EditPlan] = OrderedDict()
+        self._lock = Lock()
+
+    def keep(self, plan: EditPlan) -> str:
+        """Keep a plan; returns its id."""
+        id_ = secrets.token_urlsafe(16)
+        with self._lock:
+            self._plans[id_] = plan
+            while len(self._plans) > _KEPT:
+                self._plans.popitem(last=False)
+        return id_
+
+    def take(self, id_: str) -> EditPlan | None:
+        """Take a plan out; None if it isn't there, or no longer."""
+        with self._lock:
+            return self._plans.pop(id_, None)

@@ -1,0 +1,171 @@
+"""Editing a mapping: a form, then what it would do, then the writing of that very plan."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from rolekeeper.mappings.rows.columns import Attributes
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper_cli import known
+from rolekeeper_cli.console import mapping_form
+from rolekeeper_cli.console.edit_plans import EditPlan, plan
+from rolekeeper_cli.console.forms import Form, posted
+from rolekeeper_cli.console.links import mapping_url, said
+from rolekeeper_cli.console.page import page
+from rolekeeper_cli.console.pages.mappings import key_of
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.writes import mappings as writes
+from rolekeeper_cli.writes.row_plan import RowPlan
+
+# Rolekeeper judges a row in about a second; who waits longer for it is better shown the page, which follows.
+PATIENCE_SECONDS = 20
+_MOVED = (
+    "Another actor edited this mapping since this form was opened. The form below shows what you typed; "
+    "the row says now what is shown beside it."
+)
+# How long from now a mapping may be let to live by one click.
+HOURS = (1, 8, 24, 168)
+
+
+def new(request: Request) -> Response:
+    """An empty form, or one filled from another mapping."""
+    row: Attributes = {}
+    if request.query_params.get("key"):
+        row = _row(request.app.state.site.look(), key_of(request.query_params))
+    return _form(request, None, row)
+
+
+def edit(request: Request) -> Response:
+    """The form of one mapping."""
+    key = key_of(request.query_params)
+    row = _row(request.app.state.site.look(), key)
+    return _form(request, key, row)
+
+
+@posted
+def planned(request: Request, form: Form) -> Response:
+    """What the form would do. A form that can't be meant, or whose row moved, comes back as it was typed."""
+    there, key = request.app.state.site.look(), _typed_key(form)
+    row = there.app.table.get_row(key) or {}
+    known_key = None if form.get("new") else key
+    if form.get("new") and row:
+        taken = UsageError(f"there is a mapping {key} already", "edit that one, or name another tag")
+        return _form(request, None, {}, typed=form, problem=taken)
+    if known_key and mapping_form.version(row) != form.get("version"):
+        return _form(request, key, row, typed=form, problem=CommandError(_MOVED, "look, and plan again"))
+    changed = mapping_form.assignments(row, form)
+    try:
+        rows = writes.set_columns(there, key, changed) if changed else RowPlan()
+    except CommandError as error:
+        return _form(request, known_key, row, typed=form, problem=error)
+    if not rows.changes:
+        unchanged = CommandError("nothing was changed", "edit a field")
+        return _form(request, known_key, row, typed=form, problem=unchanged)
+    return show(request, plan(there, key, rows), typed=form, row=row)
+
+
+@posted
+def changed(request: Request, form: Form) -> Response:
+    """What one button of a mapping's page would do: disable, enable, expire, delete, or roll back."""
+    there, key = request.app.state.site.look(), key_of(form)
+    rows = _rows(there, key, form)
+    if rows is None:
+        return RedirectResponse(mapping_url(key, "/mapping/held"), 303)
+    if not rows.changes:
+        raise CommandError("nothing would change: the row says so already", "go back to the mapping")
+    return show(request, plan(there, key, rows))
+
+
+@posted
+def written(request: Request, form: Form) -> Response:
+    """Write a plan, and say what Rolekeeper made of it."""
+    site = request.app.state.site
+    chosen: EditPlan | None = site.plans.take(form.get("plan", ""))
+    if chosen is None:
+        raise CommandError("this plan was written already, or is no longer known", "look at the mapping, and plan anew")
+    done = writes.write(site.look(), chosen.rows, patience=PATIENCE_SECONDS)
+    site.mappings.forget()
+    target = "/mappings" if chosen.deletes and not done.moved else mapping_url(chosen.key)
+    return RedirectResponse(said(site, target, done), 303)
+
+
+def show(request: Request, found: EditPlan, *, typed: Form | None = None, row: Attributes | None = None) -> Response:
+    """A plan, with the button that writes it; beside it the form that it came from, if it did."""
+    site = request.app.state.site
+    values: dict[str, Any] = {
+        "id": site.plans.keep(found),
+        "plan": found,
+        "key": found.key,
+        "title": f"Plan: {found.key}",
+    }
+    again = _fields(site.look(), found.key, row, typed) if typed is not None and row is not None else {"fields": None}
+    return page(request, "mapping_plan.html", **values, **again)
+
+
+def _form(
+    request: Request,
+    key: MappingKey | None,
+    row: Attributes,
+    *,
+    typed: Form | None = None,
+    problem: CommandError | None = None,
+) -> Response:
+    values = _fields(request.app.state.site.look(), key, row, typed)
+    title = f"Edit {key}" if key else "New mapping"
+    status = 409 if problem else 200
+    return page(request, "mapping_form.html", status, title=title, key=key, problem=problem, **values)
+
+
+def _fields(there: Deployment, key: MappingKey | None, row: Attributes, typed: Form | None) -> Mapping[str, Any]:
+    return {
+        "fields": mapping_form.fields(row, typed),
+        "roles": known.path_roles(there),
+        "version": mapping_form.version(row),
+        "columns": mapping_form.columns_of(row),
+        "typed": typed or {},
+        "is_new": key is None or bool(typed and typed.get("new")),
+    }
+
+
+def _rows(there: Deployment, key: MappingKey, form: Form) -> RowPlan | None:
+    """What it would write; None where it undoes an edit that is held, which has a page of its own."""
+    match form.get("what"):
+        case "delete":
+            return writes.remove(there, key)
+        case "roll-back":
+            back = writes.roll_back(there, key, int(form["to"]) if form.get("to", "").isdecimal() else None)
+            return None if back.edit and back.edit.held else back.plan
+        case "disable" | "enable" as what:
+            return writes.set_columns(there, key, [f"enabled={'true' if what == 'enable' else 'false'}"])
+        case "expire":
+            hours = int(form["hours"]) if form.get("hours", "").isdecimal() else 0
+            if hours not in HOURS:
+                raise UsageError("no time is chosen", "choose when the mapping ends")
+            at = there.now() + timedelta(hours=hours)
+            return writes.set_columns(there, key, [f"expires_at={at:%Y-%m-%dT%H:%M:%SZ}"])
+    raise UsageError("the form doesn't say what to do", "use the buttons of the mapping's page")
+
+
+def _typed_key(form: Form) -> MappingKey:
+    return MappingKey(form.get("key", ""), form.get("value", ""))
+
+
+def _row(there: Deployment, key: MappingKey) -> Attributes:
+    row = there.app.table.get_row(key)
+    if row is None:
+        raise CommandError(f"there is no mapping {key}", "see the page Mappings")
+    return row
+
+
+ROUTES = [
+    Route("/mapping/new", new),
+    Route("/mapping/edit", edit),
+    Route("/mapping/plan", planned, methods=["POST"]),
+    Route("/mapping/change", changed, methods=["POST"]),
+    Route("/mapping/write", written, methods=["POST"]),
+]

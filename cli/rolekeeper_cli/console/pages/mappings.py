@@ -1,0 +1,113 @@
+"""The mappings: what is in effect of each row, what waits, and what Rolekeeper says of it; and each by itself."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper_cli.console.page import page
+from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.views import mappings
+
+type Document = Mapping[str, Any]
+
+UNJUDGED = "Not judged yet"
+# What wants a person comes first.
+_ORDER = (Status.CONFLICT, Status.REJECTED, Status.HELD, Status.WAITING, UNJUDGED, Status.EXPIRED, Status.PUBLISHED)
+_REVISIONS = 50
+
+
+def key_of(values: Mapping[str, str]) -> MappingKey:
+    """The mapping that a link or a form names.
+
+    Raises:
+        UsageError: it names none.
+    """
+    if not (values.get("key") and values.get("value")):
+        raise UsageError("no mapping is named", "choose one on the page Mappings")
+    return MappingKey(values["key"], values["value"])
+
+
+def status_of(document: Document) -> str:
+    """What the list says of a row: whose status Rolekeeper hasn't written yet isn't judged."""
+    return document["status"] or UNJUDGED
+
+
+def listed(request: Request) -> Response:
+    """All mappings, those of one status, or those with a text in them."""
+    return page(request, "mappings.html", title="Mappings", **_shown(request))
+
+
+def part(request: Request) -> Response:
+    """The list alone, for who has it already: 204 while it is the same."""
+    values = _shown(request)
+    if request.query_params.get("version") == values["version"]:
+        return Response(status_code=204)
+    return page(request, "mappings_list.html", **values)
+
+
+def one(request: Request) -> Response:
+    """One mapping: what it says, what is in effect, what waits, and its revisions."""
+    return page(request, "mapping.html", **_about(request))
+
+
+def one_part(request: Request) -> Response:
+    """The same without the frame, for who has it already: 204 while it is the same."""
+    values = _about(request)
+    if request.query_params.get("version") == values["version"]:
+        return Response(status_code=204)
+    return page(request, "mapping_facts.html", **values)
+
+
+def _about(request: Request) -> dict[str, Any]:
+    key = key_of(request.query_params)
+    there = request.app.state.site.look()
+    document = mappings.row(there, key)
+    revisions = mappings.revisions(there, key, _REVISIONS)
+    values = {"mapping": document, "revisions": revisions}
+    return {**values, "key": key, "title": str(key), "status_of": status_of, "version": _version(values)}
+
+
+def _shown(request: Request) -> dict[str, Any]:
+    everything: Sequence[Document] = request.app.state.site.mappings.get()
+    status, text = (request.query_params.get(name, "").strip() for name in ("status", "text"))
+    found = [each for each in everything if status in ("", status_of(each)) and _holds(each, text)]
+    return {
+        "mappings": sorted(found, key=_place),
+        "chosen": status,
+        "text": text,
+        "counts": Counter(map(status_of, everything)),
+        "total": len(everything),
+        "status_of": status_of,
+        "order": _ORDER,
+        "version": _version([status, text, found]),
+    }
+
+
+def _holds(document: Document, text: str) -> bool:
+    said = (document["mapping"], *map(str, document["columns"].values()))
+    return any(text.casefold() in each.casefold() for each in said)
+
+
+def _place(document: Document) -> tuple[int, str]:
+    status = status_of(document)
+    return _ORDER.index(status) if status in _ORDER else 0, document["mapping"]
+
+
+def _version(shown: object) -> str:
+    return hashlib.sha256(json.dumps(shown, default=str, sort_keys=True).encode()).hexdigest()[:16]
+
+
+ROUTES = [
+    Route("/mappings", listed),
+    Route("/mappings/part", part),
+    Route("/mapping", one),
+    Route("/mapping/part", one_part),
+]

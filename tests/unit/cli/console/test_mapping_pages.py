@@ -1,0 +1,353 @@
+"""Mappings in the console: a list, one of them, and edits that go form, plan, write; nothing is written unseen."""
+
+import re
+from html import unescape
+
+import pytest
+from httpx2 import Response
+from starlette.testclient import TestClient
+
+from fixtures.account import mapping_key
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import CALLER, Terminal
+from rolekeeper.settings import Limits
+from rolekeeper_cli.console.links import mapping_url
+from rolekeeper_cli.console.site import Site, application
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.options import Options
+
+WEB = {"key": "workload", "value": "web"}
+
+
+@pytest.fixture(autouse=True)
+def roles(desk: MappingsFixture) -> None:
+    for role in ("web", "db"):
+        desk.role(role)
+        desk.world.profile(role)
+
+
+@pytest.fixture
+def browser(terminal: Terminal) -> TestClient:  # noqa: ARG001  # AWS is the terminal's
+    return TestClient(application(Site(DoctorDeployment(Options()), writes=True)))
+
+
+@pytest.fixture
+def onlooker(terminal: Terminal) -> TestClient:  # noqa: ARG001  # the same
+    return TestClient(application(Site(DoctorDeployment(Options()))))
+
+
+def text(answer: Response) -> str:
+    """What a page says below its head, in one line."""
+    main = answer.text.partition("<main")[2] or answer.text
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", f"<main{main}")).split())
+
+
+def hidden(answer: Response, name: str) -> str:
+    """What a hidden field of a page holds."""
+    found = re.search(rf'name="{name}" value="([^"]*)"', answer.text)
+    assert found, answer.text
+    return unescape(found[1])
+
+
+def planned(browser: TestClient, tag: str, **columns: str) -> Response:
+    """Open the form of a mapping, change columns, and have it planned."""
+    key = mapping_key(tag)
+    form = browser.get(mapping_url(key, "/mapping/edit"))
+    typed = {
+        name: unescape(value)
+        for name, value in re.findall(r'<input id="f-\w+" name="(\w+)" value="([^"]*)"', form.text)
+    }
+    names = {"key": key.tag_key, "value": key.tag_value, "version": hidden(form, "version")}
+    return browser.post("/mapping/plan", data={**typed, **names, **columns})
+
+
+def written(browser: TestClient, plan: Response) -> Response:
+    """Press the button of a plan."""
+    return browser.post("/mapping/write", data={"plan": hidden(plan, "plan")})
+
+
+# ---- the list, and one ----
+
+
+def test_without_mappings_the_page_says_how_to_begin(browser: TestClient, onlooker: TestClient) -> None:
+    assert "There are no mappings yet" in text(browser.get("/mappings"))
+    assert "/mapping/new" in browser.get("/mappings").text
+    assert "/mapping/new" not in onlooker.get("/mappings").text
+
+
+def test_the_list_begins_with_what_wants_a_person(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web", owner="team-web")
+    desk.edit("workload=bad", role="no-such")
+    desk.put("app=new", role="db")
+    said = text(browser.get("/mappings"))
+    assert said.index("workload=bad") < said.index("app=new") < said.index("workload=web")
+    assert "Rejected" in said
+    assert "Not judged yet" in said
+    only = text(browser.get("/mappings", params={"status": "Rejected"}))
+    assert "workload=bad" in only
+    assert "1 of 3 mappings" in only
+    assert "1 of 3 mappings" in text(browser.get("/mappings", params={"text": "TEAM-WEB"}))
+    assert "No mapping passes the filter" in text(browser.get("/mappings", params={"text": "nothing like it"}))
+
+
+def test_all_tabs_read_the_table_once(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web")
+    browser.get("/mappings")
+    desk.world.calls.clear()
+    for _ in range(10):
+        browser.get("/mappings/part")
+    assert desk.world.calls["Scan"] == 0
+
+
+def test_a_list_that_is_the_same_isnt_sent_again(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web")
+    version = re.search(r"version=(\w+)", browser.get("/mappings").text)
+    assert version
+    assert browser.get("/mappings/part", params={"version": version[1]}).status_code == 204
+    one = re.search(r"version=(\w+)", browser.get("/mapping", params=WEB).text)
+    assert one
+    assert browser.get("/mapping/part", params={**WEB, "version": one[1]}).status_code == 204
+    desk.edit("workload=web", role="db")
+    assert "db" in browser.get("/mapping/part", params={**WEB, "version": one[1]}).text
+
+
+def test_one_mapping_shows_what_is_in_effect_and_what_waits(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web", owner="team-web")
+    desk.edit("workload=web", role="no-such", owner="team-web")
+    said = text(browser.get("/mapping", params=WEB))
+    assert "Rejected: role 'no-such'" in said
+    assert "web ( no-such is rejected) , revision 1" in said
+    assert "owner team-web" in said
+
+
+def test_a_mapping_that_isnt_there_is_said(browser: TestClient) -> None:
+    answer = browser.get("/mapping", params=WEB)
+    assert answer.status_code == 404
+    assert "There is no mapping workload=web" in text(answer)
+    assert browser.get("/mapping").status_code == 400
+
+
+def test_what_a_row_holds_is_no_markup(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.put("workload=web", role="web", description="<script>alert(1)</script>", owner='"><img src=x>')
+    for path in ("/mapping", "/mappings", "/mapping/edit"):
+        page = browser.get(path, params=WEB).text
+        assert "<script>alert" not in page
+        assert "<img" not in page
+
+
+# ---- editing: form, plan, write ----
+
+
+def test_a_new_mapping_is_planned_shown_and_written(
+    browser: TestClient, desk: MappingsFixture, terminal: Terminal
+) -> None:
+    instance = desk.world.running(workload="web", Name="web-1")
+    form = browser.get("/mapping/new")
+    plan = browser.post(
+        "/mapping/plan",
+        data={**WEB, "new": "yes", "version": hidden(form, "version"), "role": "web", "owner": "team-web"},
+    )
+    said = text(plan)
+    assert "Get a role 1" in said
+    assert f"{instance} web-1 no role web" in said
+    assert "Published" in said
+    assert desk.row("workload=web") == {}, "nothing is written before the button"
+    terminal.judges("workload=web")
+    done = written(browser, plan)
+    assert done.url.path == "/mapping"
+    assert "revision 1 is in effect" in text(done)
+    assert desk.row("workload=web")["owner"] == "team-web"
+
+
+def test_permissions_gained_and_lost_are_shown_with_the_instances(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.grant("web", "s3:GetObject")
+    desk.grant("db", "dynamodb:Query")
+    desk.edit("workload=web", role="web")
+    instance = desk.converged("web", workload="web")
+    foreign = desk.world.running(profile="node", workload="web") if desk.world.profile("node", path="/") else ""
+    said = text(planned(browser, "workload=web", role="db"))
+    assert "gain dynamodb:Query" in said
+    assert "lose s3:GetObject" in said
+    assert "Get another role 1" in said
+    assert "Carry a foreign role 1" in said
+    assert f"{instance} web db" in said
+    assert foreign in said
+
+
+def test_a_plan_is_written_once(browser: TestClient, desk: MappingsFixture, terminal: Terminal) -> None:
+    desk.edit("workload=web", role="web")
+    plan = planned(browser, "workload=web", role="db")
+    terminal.judges("workload=web")
+    assert "revision 2 is in effect" in text(written(browser, plan))
+    again = written(browser, plan)
+    assert again.status_code == 409
+    assert "written already" in text(again)
+    assert desk.served("workload=web").revision == 2  # type: ignore[union-attr]
+
+
+def test_an_edit_is_refused_where_the_row_moved_after_the_plan(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web")
+    plan = planned(browser, "workload=web", role="db")
+    desk.edit("workload=web", role="web", owner="another")
+    done = written(browser, plan)
+    assert "Nothing was written: another actor changed workload=web since the plan" in text(done)
+    assert (desk.row("workload=web")["role"], desk.row("workload=web")["owner"]) == ("web", "another")
+
+
+def test_a_form_whose_row_moved_comes_back_as_it_was_typed(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web")
+    version = hidden(browser.get("/mapping/edit", params=WEB), "version")
+    desk.edit("workload=web", role="web", owner="another")
+    answer = browser.post("/mapping/plan", data={**WEB, "version": version, "role": "db"})
+    assert answer.status_code == 409
+    said = text(answer)
+    assert "Another actor edited this mapping" in said
+    assert "owner another" in said
+    assert 'name="role" value="db"' in answer.text
+    # What came back is planned on the row as it is now.
+    assert "Now Then role web db" in text(planned(browser, "workload=web", role="db"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"role": "a/b"}, "holds a path"),
+        ({"priority": "0"}, "priority"),
+        ({"expires_at": "tomorrow"}, "expires_at"),
+        ({}, "nothing was changed"),
+    ],
+)
+def test_a_form_that_cant_be_meant_comes_back(
+    browser: TestClient, desk: MappingsFixture, columns: dict[str, str], problem: str
+) -> None:
+    desk.edit("workload=web", role="web")
+    answer = planned(browser, "workload=web", **columns)
+    assert answer.status_code == 409
+    assert problem in text(answer)
+    assert all(f'value="{each}"' in answer.text for each in columns.values())
+
+
+def test_a_new_mapping_doesnt_overwrite_one_that_is_there(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web")
+    answer = browser.post("/mapping/plan", data={**WEB, "new": "yes", "role": "db"})
+    assert answer.status_code == 409
+    assert "there is a mapping workload=web already" in text(answer)
+
+
+def test_a_plan_says_what_would_be_refused(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web")
+    assert "did you mean 'db'?" in text(planned(browser, "workload=web", role="dbb"))
+
+
+def test_a_copy_begins_with_the_columns_of_another(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web", owner="team-web", priority=5)
+    form = browser.get("/mapping/new", params=WEB).text
+    assert 'name="owner" value="team-web"' in form
+    assert 'name="priority" value="5"' in form
+    assert 'name="key" value=""' in form
+
+
+@pytest.mark.parametrize(
+    ("button", "row"), [({"what": "disable"}, {"enabled": False}), ({"what": "expire", "hours": "8"}, {"role": "web"})]
+)
+def test_a_button_shows_its_plan_first(
+    browser: TestClient, desk: MappingsFixture, terminal: Terminal, button: dict[str, str], row: dict[str, object]
+) -> None:
+    desk.edit("workload=web", role="web")
+    desk.converged("web", workload="web")
+    plan = browser.post("/mapping/change", data={**WEB, **button})
+    assert desk.row("workload=web").get("enabled") is None
+    terminal.judges("workload=web")
+    assert "is in effect" in text(written(browser, plan))
+    assert row.items() <= desk.row("workload=web").items()
+    assert ("expires_at" in desk.row("workload=web")) == (button["what"] == "expire")
+
+
+def test_deleting_names_who_loses_a_role(browser: TestClient, desk: MappingsFixture, terminal: Terminal) -> None:
+    desk.edit("workload=web", role="web")
+    instance = desk.converged("web", workload="web")
+    plan = browser.post("/mapping/change", data={**WEB, "what": "delete"})
+    assert "Lose their role 1" in text(plan)
+    assert f"{instance} web no role" in text(plan)
+    terminal.judges("workload=web")
+    done = written(browser, plan)
+    assert done.url.path == "/mappings"
+    assert "workload=web is deleted" in text(done)
+    assert desk.row("workload=web") == {}
+
+
+def test_going_back_to_an_old_revision(browser: TestClient, desk: MappingsFixture, terminal: Terminal) -> None:
+    desk.edit("workload=web", role="web")
+    desk.edit("workload=web", role="db")
+    assert "Go back to revision 1" in text(browser.get("/mapping", params=WEB))
+    plan = browser.post("/mapping/change", data={**WEB, "what": "roll-back", "to": "1"})
+    terminal.judges("workload=web")
+    assert "revision 3 is in effect" in text(written(browser, plan))
+    assert desk.row("workload=web")["role"] == "web"
+
+
+# ---- held edits ----
+
+
+@pytest.fixture
+def held(desk: MappingsFixture) -> MappingsFixture:
+    """A mapping in effect with two instances, and another person's edit that is held as it changes both."""
+    desk.edit("workload=web", role="web")
+    for _ in range(2):
+        desk.converged("web", workload="web")
+    desk.limits = Limits(1, 0)
+    desk.put("workload=web", role="db", edited_by="al")
+    desk.publish("workload=web")
+    return desk
+
+
+def test_a_held_edit_is_approved_beside_its_plan(
+    browser: TestClient, held: MappingsFixture, terminal: Terminal
+) -> None:
+    assert "Revision 2 waits for approval." in text(browser.get("/mapping", params=WEB))
+    shown = browser.get("/mapping/held", params=WEB)
+    assert "Get another role 2" in text(shown)
+    assert "edited by al" in text(shown)
+    terminal.judges("workload=web")
+    done = browser.post("/mapping/approve", data={**WEB, "revision": hidden(shown, "revision")})
+    assert "revision 2 is in effect" in text(done)
+    assert held.shows("workload=web")[::2] == ("Published", 2)
+
+
+def test_a_held_edit_is_discarded_and_nothing_changes(
+    browser: TestClient, held: MappingsFixture, terminal: Terminal
+) -> None:
+    # Rolekeeper writes the row again, and judges that too.
+    terminal.judges("workload=web", "workload=web")
+    done = browser.post("/mapping/discard", data={**WEB, "revision": "2"})
+    assert "Revision 2 of workload=web is discarded" in text(done)
+    assert held.row("workload=web")["role"] == "web"
+
+
+def test_only_the_revision_that_was_shown_is_approved(browser: TestClient, held: MappingsFixture) -> None:
+    answer = browser.post("/mapping/approve", data={**WEB, "revision": "3"})
+    assert answer.status_code == 409
+    assert "Revision 3 of workload=web is no longer held" in text(answer)
+    assert held.shows("workload=web")[0] == "Held"
+
+
+def test_nobody_approves_an_edit_of_their_own(browser: TestClient, held: MappingsFixture) -> None:
+    held.put("workload=web", role="db", owner="me", edited_by=CALLER)
+    held.publish("workload=web")
+    shown = browser.get("/mapping/held", params=WEB)
+    assert "another person has to approve it" in text(shown)
+    assert "/mapping/approve" not in shown.text
+    answer = browser.post("/mapping/approve", data={**WEB, "revision": hidden(shown, "revision")})
+    assert answer.status_code == 409
+    assert "is your own edit" in text(answer)
+
+
+def test_undoing_a_held_edit_leads_to_its_page(browser: TestClient, held: MappingsFixture) -> None:  # noqa: ARG001
+    answer = browser.post("/mapping/change", data={**WEB, "what": "roll-back"})
+    assert answer.url.path == "/mapping/held"
+
+
+def test_who_only_looks_has_no_button(onlooker: TestClient, held: MappingsFixture) -> None:  # noqa: ARG001
+    for path in ("/mapping", "/mapping/held", "/mappings"):
+        assert '<form method="post"' not in onlooker.get(path, params=WEB).text
+    assert "start it with --write" in text(onlooker.get("/mapping/held", params=WEB))
