@@ -3,8 +3,7 @@
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
@@ -15,7 +14,7 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.views import preview
 from rolekeeper_cli.views.looking import Enforced, Seen, observed, pages, withheld
-from rolekeeper_cli.views.plan import document
+from rolekeeper_cli.views.plan import Tally, document
 from rolekeeper_cli.views.preview import Preview
 from rolekeeper_cli.views.proposal import Proposal, foresee
 from rolekeeper_cli.writes.row_plan import RowPlan
@@ -34,8 +33,8 @@ class EditPlan:
         rows: what would be written.
         edit: what Rolekeeper would make of the row, as `plan` shows it; None where it is in effect by now.
         preview: what would happen to instances, in sum.
-        instances: those that would change or wait, as `plan` shows them, the first `NAMED`.
-        more: whether there are more of them.
+        instances: those that would change, wait or be blocked, as `plan` shows them, the first `NAMED`.
+        more: how many more of them there are.
     """
 
     key: MappingKey
@@ -43,7 +42,7 @@ class EditPlan:
     edit: Mapping[str, Any] | None
     preview: Preview
     instances: Sequence[Mapping[str, Any]] = ()
-    more: bool = False
+    more: int = 0
 
     @property
     def deletes(self) -> bool:
@@ -59,26 +58,30 @@ def plan(deployment: Deployment, key: MappingKey, rows: RowPlan) -> EditPlan:
         return EditPlan(key, rows, None, Preview(unknown=f"you aren't allowed {error.action} on {error.resource}"))
 
 
-def planned(
-    deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Proposal, *, approved: bool = False
-) -> EditPlan:
-    """A plan of rows that were judged; `approved`: as if a person had approved what is held."""
+def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Proposal) -> EditPlan:
+    """A plan of rows that were judged, with what it would do to instances once it is in effect."""
     edit = next(iter(proposal.edits), None)
-    expected = preview.of_edits(proposal.edits, withheld(deployment), approved=approved)
-    found = list(islice(_instances(deployment, key, proposal), NAMED + 1))
-    return EditPlan(key, rows, edit.document() if edit else None, expected, found[:NAMED], len(found) > NAMED)
+    # What the verdict says stands beside it, so it is no note.
+    expected = preview.of_edits(proposal.edits, withheld(deployment), approved=True)
+    tally, named, others = Tally(), list[Mapping[str, Any]](), 0
+    for seen in _instances(deployment, key, proposal):
+        tally.count(seen)
+        if seen.decision.action is not Action.NOTHING:
+            if len(named) < NAMED:
+                named.append(document(seen))
+            else:
+                others += 1
+    expected = replace(expected, foreign=tally.foreign)
+    return EditPlan(key, rows, edit.document() if edit else None, expected, named, others)
 
 
-def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Iterator[Mapping[str, Any]]:
-    """The instances with the mapping's tag that would change or wait then."""
+def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Iterator[Seen]:
+    """The instances with the mapping's tag, as they would be decided then."""
     app = deployment.app
     state = Enforced(app.store, app.state.check_pin, dict(proposal.served))
     for each in observed(deployment, state, pages(deployment, [key])):
-        if isinstance(each, Unreadable):
-            continue
-        seen = Seen.of(each, deployment)
-        if seen.decision.action is not Action.NOTHING:
-            yield document(seen)
+        if not isinstance(each, Unreadable):
+            yield Seen.of(each, deployment)
 
 
 class EditPlans:

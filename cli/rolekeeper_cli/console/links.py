@@ -53,7 +53,7 @@ def _told(done: "Written", well: str) -> tuple[str, str, list[str]]:
         return "good", well or _well(verdict), []
     return (
         _KINDS.get(Status(verdict.status), "bad"),
-        f"{verdict.key} is {verdict.status}: {verdict.reason}",
+        _badly(verdict),
         _hints(verdict),
     )
 
@@ -64,7 +64,11 @@ def _well(verdict: "RowVerdict") -> str:
     return f"{verdict.status} as written: revision {verdict.revision} is in effect; its instances follow"
 
 
-def _hints(verdict: "RowVerdict") -> list[str]:
+def _badly(verdict: "RowVerdict") -> str:
     if verdict.status == Status.HELD:
-        return ["another person approves it, or discards it: then nothing changes"]
+        return f"Written. It changes much, so revision {verdict.held} waits until another person approves it"
+    return f"{verdict.key} is {verdict.status}: {verdict.reason}"
+
+
+def _hints(verdict: "RowVerdict") -> list[str]:
     return [f"did you mean the role {verdict.meant}?"] if verdict.meant else []

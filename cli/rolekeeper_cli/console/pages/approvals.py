@@ -61,7 +61,7 @@ def discard(request: Request, form: Form) -> Response:
 
 def _plan(there: Deployment, edit: approvals.HeldEdit) -> EditPlan:
     try:
-        return planned(there, edit.key, RowPlan(), foresee_held(there, edit.key, edit.row), approved=True)
+        return planned(there, edit.key, RowPlan(), foresee_held(there, edit.key, edit.row))
     except AccessDeniedError:
         # Who may not look sees what the function counted.
         return EditPlan(edit.key, RowPlan(), None, preview.of_held(there, edit.key, edit.row, edit.revision))

@@ -304,7 +304,7 @@ def held(desk: MappingsFixture) -> MappingsFixture:
 def test_a_held_edit_is_approved_beside_its_plan(
     browser: TestClient, held: MappingsFixture, terminal: Terminal
 ) -> None:
-    assert "Revision 2 waits for approval." in text(browser.get("/mapping", params=WEB))
+    assert "Revision 2 waits for approval:" in text(browser.get("/mapping", params=WEB))
     shown = browser.get("/mapping/held", params=WEB)
     assert "Get another role 2" in text(shown)
     assert "edited by al" in text(shown)
