@@ -212,7 +212,8 @@ def _stay_open(console: Console, link: str) -> None:
     """Let a person at a terminal look around in the console, until they have seen enough."""
     if not (console.is_terminal and sys.stdin.isatty()):
         return
-    console.print(f"\nThe console is still open: {link}\nPress Enter to end it.", markup=False)
+    console.print(f"\nThe console is still open, in the browser that opened {link}", markup=False, soft_wrap=True)
+    console.print("Press Enter to end it.")
     with suppress(EOFError, KeyboardInterrupt):
         input()
 
