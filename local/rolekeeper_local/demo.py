@@ -4,6 +4,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +13,7 @@ from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import Store
 from rolekeeper_local.account import EmulatedAccount, Shown
+from rolekeeper_local.console import console as open_console
 from rolekeeper_local.embedded import REGION, EmbeddedAws, EmbeddedAwsError, leave_by_interrupt
 from rolekeeper_local.timeline import StepFailedError, Timeline
 
@@ -206,24 +208,39 @@ def fleet_table(world: EmulatedAccount) -> Table:
     return table
 
 
-def main(port: int | None = None) -> int:
-    """Play the demo; 1 when any step did not come true."""
+def _stay_open(console: Console, link: str) -> None:
+    """Let a person at a terminal look around in the console, until they have seen enough."""
+    if not (console.is_terminal and sys.stdin.isatty()):
+        return
+    console.print(f"\nThe console is still open, in the browser that opened {link}", markup=False, soft_wrap=True)
+    console.print("Press Enter to end it.")
+    with suppress(EOFError, KeyboardInterrupt):
+        input()
+
+
+def main(port: int | None = None, *, with_console: bool = False) -> int:
+    """Play the demo, beside the console if wanted; 1 when any step did not come true."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 160
     timeline = Timeline(console)
     leave_by_interrupt()
     try:
-        with EmbeddedAws(port=port, progress=timeline.says) as aws:
+        with EmbeddedAws(port=port, progress=timeline.says) as aws, ExitStack() as beside:
             aws.deploy()
             world = EmulatedAccount(aws)
             world.deploy_starter_roles()
             # Made early: EC2 takes a while to know a new profile.
             world.make_role(FOREIGN, path="/")
             timeline.says(f"{world.seed_mappings()} mappings written")
+            link = beside.enter_context(open_console(aws)) if with_console else ""
+            if link:
+                timeline.does(f"open the console in a browser, and watch there too: {link}")
             Demo(world, timeline).play()
             console.print()
             console.print(fleet_table(world))
+            if link:
+                _stay_open(console, link)
     except KeyboardInterrupt:
         console.print("stopped; nothing is left running")
         return 130

@@ -39,8 +39,9 @@ def test_an_evaluator_sees_what_it_is_and_watches_the_story(
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", alone("--version").stdout)
     commands = alone("--help").stdout
     assert all(f"  {name} " in commands for name in ("demo", "deploy", "explain", "mapping", "plan", "roles"))
-    story = alone("demo", "--port", str(free_port()), seconds=240).stdout
+    story = alone("demo", "--console", "--port", str(free_port()), seconds=240).stdout
     assert "Every step came true" in story
+    assert re.search(r"open the console in a browser, .*: http://\w+\.localhost:\d+/enter/", story)
     assert "median" in story
     assert "✗" not in story
     assert "\x1b" not in story, "colour belongs on a terminal only"

@@ -22,16 +22,17 @@ def local(port: int | None) -> ExitCode:
     return _ended(main(port))
 
 
-@command("demo", "rolekeeper demo")
+@command("demo", "rolekeeper demo", "rolekeeper demo --console")
 @_PORT
-def demo(port: int | None) -> ExitCode:
+@click.option("--console", is_flag=True, help="Open the console on it too; its link is shown before the story begins.")
+def demo(port: int | None, *, console: bool) -> ExitCode:
     """Watch the whole story on an AWS on this machine.
 
     Each step is checked against EC2's own answer. It needs no AWS account and no Docker, and leaves nothing behind.
     """
     from rolekeeper_local.demo import main
 
-    return _ended(main(port))
+    return _ended(main(port, with_console=console))
 
 
 def _ended(code: int) -> ExitCode:
