@@ -102,6 +102,11 @@ NEEDS = (
             "iam:GetAccountSummary",
         ),
     ),
+    Need(
+        "console --write, to set tags and to start",
+        "instances",
+        ("ec2:CreateTags", "ec2:DeleteTags", "ec2:StartInstances"),
+    ),
     Need("roles", "instances", ("ec2:DescribeInstances", "ec2:DescribeIamInstanceProfileAssociations")),
     Need("roles", "mapping table", ("dynamodb:Scan",)),
     Need("roles", "state table", ("dynamodb:BatchGetItem",)),
