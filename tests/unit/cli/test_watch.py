@@ -3,49 +3,19 @@
 import csv
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 import yaml
 
+from fakes.logs import GROUPS, FakeLogs
 from fixtures.account import refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
 
-GROUPS = ("OnInstanceEventLogs", "OnRetryLogs")
-PAGE = 2
-
-
-class FakeLogs:
-    """CloudWatch Logs' FilterLogEvents, in small pages, over what the functions in the process logged."""
-
-    def __init__(self, desk: MappingsFixture) -> None:
-        self.desk = desk
-        self.asked: list[dict[str, Any]] = []
-        self.group = GROUPS[0]
-
-    def events(self) -> list[dict[str, Any]]:
-        """The world's log as events; its lines have no time of the world's, so they came one second after the other."""
-        return [
-            {"eventId": str(number), "timestamp": int(1_000 * (1772355600 + number)), "message": json.dumps(line)}
-            for number, line in enumerate(self.desk.world.logged())
-        ] + [{"eventId": "start", "timestamp": 1772355600_000, "message": "START RequestId: decided"}]
-
-    def filter_log_events(self, **asked: Any) -> dict[str, Any]:
-        self.asked.append(asked)
-        if asked["logGroupName"] != self.group:
-            return {"events": []}
-        pattern = asked["filterPattern"].strip('"')
-        since = [each for each in self.events() if each["timestamp"] >= asked["startTime"]]
-        found = [each for each in since if pattern in each["message"]]
-        begin = int(asked.get("nextToken", 0))
-        page = {"events": found[begin : begin + PAGE]}
-        return page | ({"nextToken": str(begin + PAGE)} if begin + PAGE < len(found) else {})
-
 
 @pytest.fixture
 def logs(terminal: Terminal, desk: MappingsFixture) -> FakeLogs:
-    made = FakeLogs(desk)
+    made = FakeLogs(desk.world.logged)
     terminal.clients["logs"] = made
     desk.role("web")
     desk.world.profile("web")
