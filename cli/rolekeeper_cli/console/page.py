@@ -69,8 +69,13 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"ago": _ago, "count": _count, "sentence": _sentence}
-    made.filters |= {"mapping_url": mapping_filter, "query": query}
+    made.filters |= {
+        "ago": _ago,
+        "count": _count,
+        "sentence": _sentence,
+        "mapping_url": mapping_filter,
+        "query": query,
+    }
     return made
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 from starlette.applications import Starlette
@@ -16,15 +17,18 @@ from starlette.staticfiles import StaticFiles
 from rolekeeper_cli import installed
 from rolekeeper_cli.console import mishaps
 from rolekeeper_cli.console.edit_plans import EditPlans
+from rolekeeper_cli.console.fleet_cache import FleetCache
+from rolekeeper_cli.console.fleet_view import FleetViews
 from rolekeeper_cli.console.here import HereCache
+from rolekeeper_cli.console.instance_story import Stories
 from rolekeeper_cli.console.notices import Notice, Notices
 from rolekeeper_cli.console.page import page
-from rolekeeper_cli.console.pages import approvals, fleet, mapping_edits, mappings
+from rolekeeper_cli.console.pages import approvals, fleet, instance, instance_edits, mapping_edits, mappings
 from rolekeeper_cli.console.recent import Recent
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.views import mappings as mapping_views
 
-_ROUTES = (*fleet.ROUTES, *mappings.ROUTES, *mapping_edits.ROUTES, *approvals.ROUTES)
+_PAGES = (fleet, instance, instance_edits, mappings, mapping_edits, approvals)
 # Tabs that show the mappings ask every two seconds.
 _MAPPINGS_SECONDS = 1.5
 
@@ -46,12 +50,17 @@ class Site:
     writes: bool = False
     time: Callable[[], float] = time.monotonic
     here: HereCache = field(init=False)
+    fleet: FleetCache = field(init=False)
+    views: FleetViews = field(init=False, default_factory=FleetViews)
+    stories: Stories = field(init=False, default_factory=Stories)
+    asking_who: Lock = field(init=False, default_factory=Lock)
     mappings: Recent[list[dict[str, Any]]] = field(init=False)
     plans: EditPlans = field(init=False, default_factory=EditPlans)
     _notices: Notices = field(init=False, default_factory=Notices)
 
     def __post_init__(self) -> None:
         self.here = HereCache(self.look, self.time)
+        self.fleet = FleetCache(self.look, self.time)
         self.mappings = Recent(lambda: mapping_views.rows(self.look()), _MAPPINGS_SECONDS, self.time)
 
     def look(self) -> DoctorDeployment:
@@ -80,8 +89,9 @@ class Site:
 
 def application(site: Site) -> Starlette:
     """The pages. Who may ask is the guard's to say."""
+    pages = [route for each in _PAGES for route in each.ROUTES]
     made = Starlette(
-        routes=[*_ROUTES, Mount("/static", StaticFiles(directory=installed.STATIC))],
+        routes=[*pages, Mount("/static", StaticFiles(directory=installed.STATIC))],
         exception_handlers={
             HTTPException: _refused,
             **dict.fromkeys(mishaps.EXPLAINED, _explained),

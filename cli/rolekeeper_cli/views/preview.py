@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
-from rolekeeper.instances.observe import Unreadable
+from rolekeeper.instances.observe import Unreadable, observe
 from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings.impact import PHRASES, WORDS
 from rolekeeper.mappings.rows.columns import Attributes
@@ -101,22 +101,24 @@ def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
     """What pinning an instance would do."""
     candidates = resolve(seen.instance, seen.observed.published, seen.observed.asked_at, pin)
     then = Seen.of(replace(seen.observed, pin=pin, candidates=candidates), deployment)
-    counts = {action: int(then.should_carry != seen.carries and action is _kind(seen, then)) for action in Action}
-    notes = [f"The role that its tags ask for is {profile_name(seen.should_carry) or 'none'}."]
-    if seen.carries and not seen.managed:
-        notes.append(f"It carries the foreign {seen.carries}, which Rolekeeper can't put back.")
-    if not then.decision.action.mutates and then.decision.code != "converged":
-        notes.append(f"It doesn't change at once: {then.decision.reason}.")
-    if why := withheld(deployment):
-        notes.append(f"No changes will be made now: {why}.")
-    return Preview(
-        counts[Action.ATTACH],
-        counts[Action.REPLACE],
-        counts[Action.DETACH],
-        PolicyReader(deployment.app.iam).difference(seen.carries, pin.role if then.should_carry else ""),
-        int(bool(seen.carries) and not seen.managed),
-        tuple(notes),
-    )
+    asks = "its pin of now says" if seen.observed.pin else "its tags ask for"
+    return _of_one(deployment, seen, then, f"The role that {asks} is {_named(seen.should_carry)}.")
+
+
+def of_tags(deployment: Deployment, seen: Seen, tags: Mapping[str, str], *, released: bool = False) -> Preview:
+    """What it would do to an instance to have these tags, or to be released from its pin.
+
+    Raises:
+        CorruptItemError: its record, or a mapping for such tags, is damaged.
+    """
+    key, app = seen.instance.key, deployment.app
+    state = Enforced(app.store, app.state.check_pin, released=released)
+    described = {key.id: replace(seen.instance, tags=tags)}
+    found = observe([key], app.ec2, state, deployment.now(), described)[key]
+    if isinstance(found, Unreadable):
+        raise found.error
+    then = Seen.of(found, deployment)
+    return _of_one(deployment, seen, then, f"It should carry {_named(then.should_carry)} then.")
 
 
 def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview:
@@ -211,6 +213,33 @@ def _together(found: Sequence[Difference]) -> Difference:
         lost=tuple(dict.fromkeys(phrase for each in found for phrase in each.lost))[:PHRASES],
         unknown="; ".join(dict.fromkeys(each.unknown for each in found if each.unknown)),
     )
+
+
+def _of_one(deployment: Deployment, seen: Seen, then: Seen, note: str) -> Preview:
+    """What happens to one instance, seen as it is and as it would be."""
+    changes = then.should_carry != seen.carries
+    counts = {action: int(changes and action is _kind(seen, then)) for action in Action}
+    notes = [note]
+    if seen.carries and not seen.managed:
+        notes.append(f"It carries the foreign {seen.carries}, which Rolekeeper can't put back.")
+    if then.decision.action in {Action.WAIT, Action.HOLD}:
+        notes.append(f"It doesn't change at once: {then.decision.reason}.")
+    if why := withheld(deployment):
+        notes.append(f"No changes will be made now: {why}.")
+    reader = PolicyReader(deployment.app.iam)
+    role = then.decision.role if then.should_carry else ""
+    return Preview(
+        counts[Action.ATTACH],
+        counts[Action.REPLACE],
+        counts[Action.DETACH],
+        reader.difference(seen.carries, role) if changes else Difference(),
+        int(bool(seen.carries) and not seen.managed),
+        tuple(notes),
+    )
+
+
+def _named(profile_arn: str) -> str:
+    return profile_name(profile_arn) or "none"
 
 
 def _kind(seen: Seen, then: Seen) -> Action:

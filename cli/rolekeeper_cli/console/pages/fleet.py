@@ -1,15 +1,66 @@
 """The fleet: each instance with the role that it carries and the one that it should carry."""
 
+from typing import Any
+
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from rolekeeper_cli.console.fleet_known import Fleet
+from rolekeeper_cli.console.fleet_query import CONDITIONS, STATES, Query
+from rolekeeper_cli.console.fleet_view import choices
 from rolekeeper_cli.console.page import page
+
+# A small fleet is read in that time; of a larger one the first page is.
+_PATIENCE_SECONDS = 1.5
+_NOTHING_NEW = 204
 
 
 def fleet(request: Request) -> Response:
     """The first page."""
-    return page(request, "fleet.html", title="Fleet")
+    site, query = request.app.state.site, Query.read(request.query_params)
+    known = site.fleet.ask(_PATIENCE_SECONDS)
+    return page(
+        request,
+        "fleet.html",
+        title="Fleet",
+        states=STATES,
+        conditions=CONDITIONS,
+        choices=choices(known),
+        **_values(request, known, query),
+    )
 
 
-ROUTES = [Route("/", fleet)]
+def rows(request: Request) -> Response:
+    """What of the page has changed since its version, for htmx; 204 where nothing has."""
+    site, query = request.app.state.site, Query.read(request.query_params)
+    known = site.fleet.ask()
+    if request.query_params.get("version") == str(known.version):
+        return Response(status_code=_NOTHING_NEW)
+    return page(request, "fleet_rows.html", **_values(request, known, query))
+
+
+def reads(request: Request) -> Response:
+    """How old the last full read is, and what it takes, for htmx."""
+    known = request.app.state.site.fleet.ask()
+    return page(request, "fleet_reads.html", fleet=known, cache=request.app.state.site.fleet)
+
+
+def again(request: Request) -> Response:
+    """Read the whole fleet again, and go back to the page."""
+    request.app.state.site.fleet.read_again()
+    address = Query.read(request.query_params).address()
+    return RedirectResponse(f"/?{address}" if address else "/", 303)
+
+
+def _values(request: Request, known: Fleet, query: Query) -> dict[str, Any]:
+    site = request.app.state.site
+    return {"view": site.views.view(known, query), "query": query, "fleet": known, "cache": site.fleet}
+
+
+ROUTES = [
+    Route("/", fleet),
+    Route("/fleet/rows", rows),
+    Route("/fleet/reads", reads),
+    Route("/fleet/again", again),
+]

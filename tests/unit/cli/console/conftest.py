@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 import pytest_socket
 
+from rolekeeper_cli.console.fleet_cache import FleetCache
+
 
 @pytest.fixture(autouse=True)
 def no_sockets() -> Iterator[None]:
@@ -12,3 +14,15 @@ def no_sockets() -> Iterator[None]:
     pytest_socket.disable_socket(allow_unix_socket=True)
     yield
     pytest_socket.enable_socket()
+
+
+@pytest.fixture(autouse=True)
+def fleet_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread reads the fleet: whoever asks for it has it read first. So a page shows what is there now."""
+
+    def read(cache: FleetCache) -> None:
+        cache._worker.step()  # noqa: SLF001  # what the thread does
+        while cache.reading:
+            cache._worker.step()  # noqa: SLF001  # the same
+
+    monkeypatch.setattr(FleetCache, "_start", read)

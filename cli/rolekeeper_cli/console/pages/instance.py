@@ -1,0 +1,94 @@
+"""One instance: what it carries and should carry, why, what its role may do, what happened, and how to undo that."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from rolekeeper_cli.console.instance_story import NoSuchInstanceError, Story, tell
+from rolekeeper_cli.console.page import page
+from rolekeeper_cli.instances import ID
+from rolekeeper_cli.views import explain
+
+_NOTHING_NEW, _NOT_FOUND = 204, 404
+# What a form on the page may be given beforehand, as its address says it.
+_PREFILLED = ("verb", "role", "instance_profile", "length", "reason", "key", "value")
+
+
+def instance(request: Request) -> Response:
+    """The page; a name leads to the page of the id."""
+    site, text = request.app.state.site, request.path_params["id"]
+    stamp = site.fleet.stamp(text) if ID.fullmatch(text) else 0
+    try:
+        found = _story(request, text, stamp)
+    except NoSuchInstanceError as error:
+        return page(request, "instance_unknown.html", _NOT_FOUND, title="No such instance", error=error)
+    if found.id != text:
+        return RedirectResponse(f"/instance/{quote(found.id)}", 303)
+    form = {name: request.query_params.get(name, "") for name in _PREFILLED}
+    return page(request, "instance.html", title=_title(found), form=form, **_values(request, found, stamp))
+
+
+def facts(request: Request) -> Response:
+    """What of the page changes while it is open, for htmx; 204 where nothing has."""
+    site, id_ = request.app.state.site, request.path_params["id"]
+    stamp = site.fleet.stamp(id_)
+    asked = request.query_params
+    if (asked.get("stamp"), asked.get("minute")) == (str(stamp), str(_minute(request))):
+        return Response(status_code=_NOTHING_NEW)
+    try:
+        found = _story(request, id_, stamp)
+    except NoSuchInstanceError as error:
+        return page(request, "instance_unknown.html", _NOT_FOUND, title="No such instance", error=error)
+    return page(request, "instance_facts.html", **_values(request, found, stamp))
+
+
+def who(request: Request) -> Response:
+    """Who did it, as CloudTrail has it, which takes seconds: a part for htmx, a page for a browser without scripts."""
+    site, id_ = request.app.state.site, request.path_params["id"]
+    # Two calls a second in an account and Region: one page asks at a time.
+    with site.asking_who:
+        shown = explain.explained(site.look(), id_, ask_who=True)
+    template = "instance_who_part.html" if "HX-Request" in request.headers else "instance_who.html"
+    return page(request, template, title=f"Who did it: {shown['name'] or id_}", id=id_, answers=shown["who"])
+
+
+def _story(request: Request, text: str, stamp: int) -> Story:
+    """The story as it was told for this stamp; while the fleet doesn't know the instance, it is told each time."""
+    site = request.app.state.site
+
+    def make() -> Story:
+        return tell(site.look(), text, lambda: _names(request))
+
+    return site.stories.get(text, stamp, make) if stamp else make()
+
+
+def _minute(request: Request) -> int:
+    """The time in minutes: a page is drawn anew each minute, as it says how long ago things were."""
+    return int(request.app.state.site.time() // 60)
+
+
+def _names(request: Request) -> list[str]:
+    """The ids and names that there are, as far as the fleet was read."""
+    rows = request.app.state.site.fleet.ask().rows
+    return [name for row in rows for name in (row.id, row.name) if name]
+
+
+def _values(request: Request, story: Story, stamp: int) -> Mapping[str, Any]:
+    row = request.app.state.site.fleet.row(story.id)
+    return {"story": story, "stamp": stamp, "minute": _minute(request), "row": row}
+
+
+def _title(story: Story) -> str:
+    name = story.shown["name"] if story.shown else ""
+    return name or story.id
+
+
+ROUTES = [
+    Route("/instance/{id}", instance),
+    Route("/instance/{id}/facts", facts),
+    Route("/instance/{id}/who", who),
+]

@@ -1,0 +1,384 @@
+"""One cache for all tabs: what it reads of AWS, and when."""
+
+import logging
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from fakes.logs import FakeLogs
+from fixtures.account import FakeAccount, refusing
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal
+from rolekeeper.storage import layout
+from rolekeeper_cli.console import fleet_worker
+from rolekeeper_cli.console.ec2_calls import Calls
+from rolekeeper_cli.console.fleet_cache import ASKED_SECONDS, FleetCache
+from rolekeeper_cli.console.fleet_known import Fleet, KnownFleet
+from rolekeeper_cli.console.fleet_reader import FleetReader
+from rolekeeper_cli.console.fleet_rows import Standing
+from rolekeeper_cli.console.fleet_worker import AGAIN_SECONDS, RETRY_SECONDS, WHOLE_SECONDS, FleetWorker
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.options import Options
+
+READS = ("DescribeInstances", "DescribeIamInstanceProfileAssociations")
+# The thread's own start, which no other test has.
+START = FleetCache._start  # noqa: SLF001  # the same
+
+
+class Story:
+    """The thread's work, step by step, over the account in the process; `opened` are instances whose page is open."""
+
+    def __init__(self, terminal: Terminal, most: int = 50_000) -> None:
+        self.world = terminal.desk.world
+        self.logs = FakeLogs(self.world.logged, self.world.clock.now)
+        terminal.clients["logs"] = self.logs
+        self.opened: list[str] = []
+        self.calls = Calls(self.clock)
+        self.known = KnownFleet(most)
+        deployment = DoctorDeployment(Options())
+        self.worker = FleetWorker(
+            self.known, lambda: FleetReader(deployment.anew(), self.calls), lambda: self.opened, self.clock
+        )
+
+    def clock(self) -> float:
+        """The world's seconds."""
+        return self.world.clock.seconds
+
+    def step(self) -> Fleet:
+        """One turn of the thread, and what is known after it."""
+        pause = self.worker.step()
+        self.world.wait(pause)
+        return self.known.picture()
+
+    def reads_all(self) -> Fleet:
+        """The thread's turns until the whole fleet was read."""
+        self.step()
+        while self.worker.reading:
+            self.step()
+        self.world.calls.clear()
+        self.logs.asked.clear()
+        return self.known.picture()
+
+    def turns(self, seconds: float) -> Counter[str]:
+        """The calls that were made in so many seconds."""
+        self.world.calls.clear()
+        until = self.clock() + seconds
+        while self.clock() < until:
+            self.step()
+        return Counter(self.world.calls.made)
+
+    def later(self) -> None:
+        """A minute later: what was decided until now is no news to a log that is begun then."""
+        self.logs.events()
+        self.world.wait(60)
+
+    def carries(self, instance: str) -> str:
+        """What the cache says that an instance carries."""
+        row = self.known.row(instance)
+        assert row
+        return row.carries
+
+
+@pytest.fixture
+def story(terminal: Terminal, desk: MappingsFixture) -> Story:
+    desk.role("web")
+    desk.edit("app=web", role="web")
+    return Story(terminal)
+
+
+def refuse_for_good(world: FakeAccount, operation: str, code: str) -> None:
+    """Have a call refused from now on, until `world.calls.forget()`."""
+    refuse = refusing(code, "not you")
+
+    def again() -> None:
+        world.calls.before(operation, again)
+        refuse()
+
+    world.calls.before(operation, again)
+
+
+def test_the_whole_fleet_is_known_after_one_read(story: Story, desk: MappingsFixture) -> None:
+    one, two = desk.converged("web", app="web", Name="web-1"), desk.world.running(app="web", Name="web-2")
+    theirs = desk.world.running(profile="theirs", Name="db")
+    fleet = story.reads_all()
+    assert [(each.id, each.standing) for each in fleet.rows] == [
+        (two, Standing.DRIFT),
+        (theirs, Standing.FOREIGN),
+        (one, Standing.OK),
+    ], "what needs a person first"
+    assert (fleet.rows[0].carries, fleet.rows[0].should_carry, fleet.rows[0].mapping) == ("", "web", "app=web")
+    assert fleet.read_at
+    assert not fleet.notes
+
+
+def test_while_nothing_happens_ec2_is_left_alone(story: Story, desk: MappingsFixture) -> None:
+    desk.converged("web", app="web")
+    version = story.reads_all().version
+    made = story.turns(60)
+    assert not any(made[each] for each in READS)
+    assert len(story.logs.asked) <= 2 * 61, "two calls to the logs a second"
+    assert story.known.picture().version == version, "so a poll is answered that nothing changed"
+
+
+def test_a_logged_decision_has_that_instance_alone_looked_at(story: Story, desk: MappingsFixture) -> None:
+    for _ in range(5):
+        desk.converged("web", app="web")
+    one = desk.world.running(app="web")
+    story.reads_all()
+    assert story.carries(one) == ""
+    version = story.known.picture().version
+    desk.world.reconcile(one)
+    desk.world.calls.clear()
+    story.step()
+    assert story.carries(one) == "web", "in the same second"
+    assert {each: desk.world.calls[each] for each in READS} == dict.fromkeys(READS, 1)
+    assert story.known.picture().version > version
+
+
+def test_a_new_instance_comes_with_its_first_decision_and_goes_with_its_last(
+    story: Story, desk: MappingsFixture
+) -> None:
+    story.reads_all()
+    one = desk.world.running(Name="new")
+    desk.world.reconcile(one)
+    assert [each.name for each in story.step().rows] == ["new"]
+    desk.world.truth.terminate(one)
+    desk.world.wait(60)
+    desk.world.reconcile(one)
+    assert story.step().rows == ()
+
+
+def test_what_ec2_changes_by_itself_is_looked_at_until_it_has(story: Story, desk: MappingsFixture) -> None:
+    one = desk.world.launch(app="other")
+    row = story.reads_all().rows[0]
+    assert (row.state, row.moves) == ("pending", True)
+    made = story.turns(5)
+    assert made["DescribeInstances"] >= 1
+    row = story.known.picture().rows[0]
+    assert (row.id, row.state, row.moves) == (one, "running", False)
+    assert not story.turns(20)["DescribeInstances"], "and then no more"
+
+
+def test_an_instance_whose_page_is_open_is_looked_at_every_second(story: Story, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    story.reads_all()
+    story.opened = [one]
+    desk.world.tag(one, Name="renamed")
+    story.step()
+    row = story.known.row(one)
+    assert row
+    assert row.name == "renamed", "though nothing was decided"
+    assert story.turns(10)["DescribeInstances"] <= 11
+
+
+def test_one_look_takes_two_hundred_at_most(
+    story: Story, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_worker, "LOOKED_AT", 2)
+    ids = [desk.world.launch() for _ in range(5)]
+    story.reads_all()
+    looked: list[set[str]] = []
+    look = FleetReader.look
+
+    def counted(reader: FleetReader, asked: Any) -> Any:
+        looked.append(set(asked))
+        return look(reader, asked)
+
+    monkeypatch.setattr(FleetReader, "look", counted)
+    story.opened = ids
+    story.step()
+    assert looked == [set(ids[:2])]
+
+
+def test_the_whole_is_read_every_few_minutes_and_finds_what_no_log_named(story: Story, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    story.reads_all()
+    desk.world.attach_by_hand(one, "theirs")
+    story.turns(WHOLE_SECONDS - 60)
+    assert story.carries(one) == "web"
+    made = story.turns(120)
+    assert story.carries(one) == "theirs"
+    assert made["DescribeInstances"] == 1
+
+
+def test_it_can_be_read_again_but_not_over_and_over(story: Story, desk: MappingsFixture) -> None:
+    desk.converged("web", app="web")
+    story.later()
+    story.reads_all()
+    for _ in range(10):
+        story.worker.again()
+    assert story.turns(AGAIN_SECONDS + 1)["DescribeInstances"] == 1
+    for _ in range(3):
+        story.worker.again()
+        story.step()
+    assert story.turns(2)["DescribeInstances"] == 0, "not within ten seconds"
+
+
+def test_an_instance_that_is_gone_when_the_whole_was_read_is_gone(story: Story, desk: MappingsFixture) -> None:
+    one = desk.world.running()
+    story.reads_all()
+    desk.world.truth.terminate(one)
+    desk.world.wait(10)
+    story.worker.again()
+    story.turns(AGAIN_SECONDS + 2)
+    assert story.known.picture().rows == ()
+
+
+# ---- what hinders it ----
+
+
+def test_without_the_log_the_page_says_so_and_the_whole_is_read_more_often(
+    story: Story, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.converged("web", app="web")
+
+    def denied(**_: Any) -> None:
+        story.logs.asked.append({})
+        refusing("AccessDeniedException", "not authorized to perform: logs:FilterLogEvents on resource: arn:aws:x")()
+
+    monkeypatch.setattr(story.logs, "filter_log_events", denied)
+    note = story.reads_all().notes["log"]
+    assert note.text.startswith("Changes show late, with the next full read")
+    assert (note.permission, note.kind) == ("logs:FilterLogEvents", "warn")
+    made = story.turns(600)
+    assert 8 <= made["DescribeInstances"] <= 10, "once a minute"
+    assert len(story.logs.asked) <= 600 / RETRY_SECONDS + 1
+
+
+def test_a_log_that_can_be_read_again_ends_its_note(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(story.logs, "filter_log_events", lambda **_: refusing("ThrottlingException", "slower")())
+        assert "log" in story.reads_all().notes
+    story.turns(RETRY_SECONDS + 2)
+    assert not story.known.picture().notes
+
+
+def test_functions_that_log_no_decisions_are_named(story: Story, terminal: Terminal) -> None:
+    terminal.parameters["LogLevel"] = "WARNING"
+    assert "deploy with LogLevel=INFO" in story.reads_all().notes["level"].text
+
+
+def test_who_may_not_read_the_fleet_learns_which_permission_is_missing(story: Story, desk: MappingsFixture) -> None:
+    desk.converged("web", app="web")
+    refuse_for_good(desk.world, "DescribeInstances", "UnauthorizedOperation")
+    fleet = story.step()
+    assert fleet.unreadable
+    assert fleet.unreadable.permission == "ec2:DescribeInstances"
+    assert story.turns(120)["DescribeInstances"] <= 2 * (120 / RETRY_SECONDS + 1), "reads of all, and looks"
+    desk.world.calls.forget()
+    story.turns(RETRY_SECONDS + 2)
+    fleet = story.known.picture()
+    assert not fleet.notes
+    assert len(fleet.rows) == 1
+
+
+def test_what_was_read_stays_when_a_later_read_fails(story: Story, desk: MappingsFixture) -> None:
+    desk.converged("web", app="web")
+    story.reads_all()
+    desk.world.calls.before("DescribeInstances", refusing("RequestLimitExceeded", "slower"))
+    story.worker.again()
+    story.turns(AGAIN_SECONDS + 1)
+    fleet = story.known.picture()
+    assert len(fleet.rows) == 1
+    assert not fleet.unreadable
+    assert "AWS gave no answer to ec2:DescribeInstances" in fleet.notes["whole"].text
+
+
+def test_a_bug_is_a_note_and_goes_to_standard_error(
+    story: Story, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: FleetReader) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(FleetReader, "pages", broken)
+    with caplog.at_level(logging.ERROR):
+        note = story.step().notes["whole"]
+    assert "ZeroDivisionError: oh" in note.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_instance_that_cant_be_decided_about_is_shown_as_unknown(story: Story, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    desk.world.garble(layout.record_key(desk.world.key(one)))
+    [row] = story.reads_all().rows
+    assert (row.standing, row.id) == (Standing.UNKNOWN, one)
+    assert row.reason.startswith("Rolekeeper can't decide about it")
+
+
+def test_memory_is_bounded(terminal: Terminal, desk: MappingsFixture) -> None:
+    story = Story(terminal, most=2)
+    for _ in range(4):
+        desk.world.running()
+    fleet = story.reads_all()
+    assert len(fleet.rows) == 2
+    assert fleet.cut
+
+
+def test_why_nothing_is_changed_shows_within_seconds(story: Story, desk: MappingsFixture) -> None:
+    assert story.reads_all().withheld == ""
+    desk.world.control(paused=True, reason="incident 42")
+    story.turns(6)
+    assert story.known.picture().withheld
+
+
+# ---- the thread ----
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real thread, with turns of a hundredth of a second, as no test waits for seconds."""
+    monkeypatch.setattr(FleetCache, "_start", START)
+    monkeypatch.setattr(fleet_worker, "TURN_SECONDS", 0.01)
+    monkeypatch.setattr(fleet_worker, "PAGE_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("quick")
+def test_ten_tabs_cost_what_one_does(story: Story, desk: MappingsFixture) -> None:
+    desk.converged("web", app="web")
+    story.later()
+    deployment = DoctorDeployment(Options())
+    cache = FleetCache(deployment.anew)
+    desk.world.calls.clear()
+    try:
+        seen = {cache.ask(10).version for _ in range(10)}
+        assert len(seen) == 1
+        assert len(cache.ask().rows) == 1
+        assert {each: desk.world.calls[each] for each in READS} == dict.fromkeys(READS, 1)
+        assert cache.calls.last_minute == 2
+    finally:
+        cache.close()
+
+
+@pytest.mark.usefixtures("quick", "story")
+def test_the_thread_ends_when_no_page_asks_and_comes_back_with_the_next(desk: MappingsFixture) -> None:
+    desk.converged("web", app="web")
+    seconds = 0.0
+    cache = FleetCache(DoctorDeployment(Options()).anew, lambda: seconds)
+    try:
+        cache.ask(10)
+        thread = cache._thread  # noqa: SLF001  # to wait for its end
+        assert cache.working
+        assert thread
+        seconds += ASKED_SECONDS + 1
+        thread.join(10)
+        assert not thread.is_alive()
+        assert not cache.working
+        assert len(cache.ask().rows) == 1, "what was known stays"
+        assert cache.working
+    finally:
+        cache.close()
+    assert not cache.working
+    cache.ask()
+    assert not cache.working, "one that was closed stays so"
+
+
+def test_calls_are_counted_for_a_minute() -> None:
+    seconds = 0.0
+    calls = Calls(lambda: seconds)
+    calls.note()
+    seconds = 59
+    calls.note()
+    assert calls.last_minute == 2
+    seconds = 61
+    assert calls.last_minute == 1

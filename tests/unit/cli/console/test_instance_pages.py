@@ -1,0 +1,315 @@
+"""One instance in the console: why it carries what it carries, what happened, and edits that are shown first."""
+
+import re
+from html import unescape
+
+import pytest
+from httpx2 import Response
+from starlette.testclient import TestClient
+
+from fixtures.account import refusing
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import CALLER, Terminal
+from rolekeeper_cli.console.site import Site, application
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.errors import ConfigurationError
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.writes import instances, tags
+
+
+@pytest.fixture(autouse=True)
+def mapped(desk: MappingsFixture) -> None:
+    for role in ("web", "db"):
+        desk.role(role)
+        desk.world.profile(role)
+    desk.grant("web", "s3:GetObject", "arn:aws:s3:::reports/*")
+    desk.edit("app=web", role="web")
+
+
+def pages(terminal: Terminal, *, writes: bool) -> TestClient:
+    clock = terminal.desk.world.clock
+    return TestClient(application(Site(DoctorDeployment(Options(region="us-east-1")), writes, lambda: clock.seconds)))
+
+
+@pytest.fixture
+def browser(terminal: Terminal) -> TestClient:
+    return pages(terminal, writes=True)
+
+
+@pytest.fixture
+def onlooker(terminal: Terminal) -> TestClient:
+    return pages(terminal, writes=False)
+
+
+def words(answer: Response) -> str:
+    """What a page says, in one line."""
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text.partition("<body>")[2] or answer.text)).split())
+
+
+def hidden(answer: Response, name: str) -> str:
+    """What a hidden field of a page holds."""
+    found = re.search(rf'name="{name}" value="([^"]*)"', answer.text)
+    assert found, words(answer)
+    return unescape(found[1])
+
+
+def does(browser: TestClient, one: str, kind: str, **form: str) -> tuple[Response, Response]:
+    """Fill in a form, read its plan, and do it: both pages."""
+    planned = browser.post(f"/instance/{one}/{kind}", data=form)
+    typed = {**form, "rests_on": hidden(planned, "rests_on")}
+    return planned, browser.post(f"/instance/{one}/{kind}/write", data=typed)
+
+
+# ---- looking ----
+
+
+def test_it_says_what_it_carries_why_and_what_the_role_may_do(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("env=prod", role="db", priority=200)
+    one = desk.converged("web", app="web", env="prod", Name="web-1")
+    text = words(browser.get(f"/instance/{one}"))
+    assert "it carries role web, as app=web asks" in text.lower()
+    assert "attached by Rolekeeper for app=web , revision 1 (associated" in text
+    assert "env=prod priority 200 comes after 100 of app=web" in text
+    assert "s3:GetObject on arn:aws:s3:::reports/*" in text
+    assert "Attach no role → web for app=web revision 1" in text
+    assert "Cause: test. EC2 answered iip-assoc-" in text
+
+
+def test_a_name_leads_to_the_page_of_its_id(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web", Name="web 1")
+    answer = browser.get("/instance/web%201", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/instance/{one}")
+
+
+def test_a_role_whose_policies_cant_be_read_is_said_so(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    desk.world.calls.before("GetRole", refusing("AccessDenied", "not you"))
+    desk.world.calls.before("ListRolePolicies", refusing("AccessDenied", "not you"))
+    text = words(browser.get(f"/instance/{one}"))
+    assert "What role web may do isn't known: you aren't allowed iam:" in text
+
+
+def test_a_foreign_role_is_named_as_one(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.world.running(profile="theirs", app="web")
+    text = words(browser.get(f"/instance/{one}"))
+    assert "foreign from outside the role path" in text
+    assert "so app=web leaves it" in text
+
+
+def test_one_that_is_gone_shows_its_history(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    desk.world.truth.terminate(one)
+    desk.world.wait(60)
+    page = browser.get(f"/instance/{one}")
+    assert page.status_code == 200
+    text = words(page)
+    assert "This is its history" in text
+    assert "Attach no role → web" in text
+    assert "Change it" not in text
+
+
+def test_one_that_never_was_is_a_designed_page_with_near_ones(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web", Name="frontend")
+    page = browser.get(f"/instance/{one[:-1]}2")
+    assert page.status_code == 404
+    assert f'href="/instance/{one}"' in page.text
+    near = browser.get("/instance/frontent")
+    assert near.status_code == 404
+    assert 'href="/instance/frontend"' in near.text
+
+
+def test_its_facts_are_sent_again_only_when_it_changed(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    address = unescape(re.findall(r'hx-get="(/instance/[^"]+/facts[^"]+)"', browser.get(f"/instance/{one}").text)[0])
+    assert browser.get(address).status_code == 204
+    desk.world.untag(one, "app")
+    desk.world.reconcile(one)
+    new = browser.get(address)
+    assert new.status_code == 200
+    assert "Detach web → no role" in words(new)
+    again = unescape(re.findall(r'hx-get="([^"]+)"', new.text)[0])
+    assert browser.get(again).status_code == 204
+
+
+def test_ten_tabs_have_its_story_told_once(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    browser.get(f"/instance/{one}")
+    browser.get(f"/instance/{one}")
+    desk.world.calls.clear()
+    for _ in range(10):
+        assert "web" in words(browser.get(f"/instance/{one}"))
+    assert desk.world.calls["Query"] == 0, "its history is read by the first one"
+
+
+def test_who_did_it_is_a_part_and_a_page(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    part = browser.get(f"/instance/{one}/who", headers={"HX-Request": "true"})
+    assert "unknown who tagged app=web: not in CloudTrail's event history" in words(part)
+    assert "<html" not in part.text
+    page = browser.get(f"/instance/{one}/who")
+    assert "<html" in page.text
+    assert "Back to the instance" in words(page)
+
+
+def test_who_only_looks_has_no_form(onlooker: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    page = onlooker.get(f"/instance/{one}")
+    assert 'method="post"' not in page.text
+    assert f"rolekeeper detach {one}" in words(page), "but what to type"
+
+
+def test_without_a_stack_it_isnt_said_to_be_no_instance(
+    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = desk.converged("web", app="web")
+
+    def no_stack(_: Deployment) -> None:
+        raise ConfigurationError("there is no stack 'rolekeeper' in us-east-1", "deploy Rolekeeper")
+
+    monkeypatch.setattr(Deployment, "stack", property(no_stack))
+    page = browser.get(f"/instance/{one}")
+    assert page.status_code == 503
+    assert "There is no stack 'rolekeeper'" in words(page)
+
+
+def test_the_page_of_one_that_is_gone_asks_for_no_news(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    desk.world.truth.terminate(one)
+    desk.world.wait(60)
+    assert "/facts" not in browser.get(f"/instance/{one}").text
+
+
+# ---- changing ----
+
+
+def test_a_pin_is_shown_and_then_written(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.world.running(Name="plain")
+    planned, done = does(browser, one, "pin", verb="attach", role="web", length="8h", reason="incident 42")
+    text = words(planned)
+    assert f"Attach web to {one} (plain) until " in text
+    assert "it gets a role" in text
+    assert "s3:GetObject on arn:aws:s3:::reports/*" in text
+    assert "is pinned to web until" in words(done)
+    pin = desk.world.state.read([desk.world.key(one)]).pins[desk.world.key(one)]
+    assert (pin.role, pin.by, pin.reason) == ("web", CALLER, "incident 42")
+
+
+def test_a_plan_alone_writes_nothing(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    desk.world.calls.clear()
+    browser.post(f"/instance/{one}/pin", data={"verb": "replace", "role": "db"})
+    browser.post(f"/instance/{one}/tag", data={"do": "remove", "key": "app"})
+    assert not desk.world.writes
+
+
+def test_a_plan_is_refused_where_the_instance_moved(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    form = {"verb": "replace", "role": "db"}
+    planned = browser.post(f"/instance/{one}/pin", data=form)
+    desk.world.attach_by_hand(one, "db")
+    desk.world.wait(2)
+    done = browser.post(f"/instance/{one}/pin/write", data={**form, "rests_on": hidden(planned, "rests_on")})
+    assert "nothing was changed: the instance is not as it was when this was planned" in words(done)
+    assert not desk.world.state.read([desk.world.key(one)]).pins
+    assert "nothing was changed" in words(browser.post(f"/instance/{one}/pin/write", data=form)), "nor without a plan"
+
+
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        ({"verb": "attach", "role": "wbe"}, "did you mean web?"),
+        ({"verb": "attach", "role": "web", "length": "soon"}, "'soon' is no duration"),
+        ({"verb": "replace", "role": "web"}, "carries no role"),
+        ({"verb": "attach", "role": ""}, "no role is named"),
+        ({"verb": "conjure", "role": "web"}, "'conjure' is none of attach, replace, detach"),
+    ],
+)
+def test_a_form_that_cant_be_meant_comes_back(
+    browser: TestClient, desk: MappingsFixture, form: dict[str, str], says: str
+) -> None:
+    one = desk.world.running()
+    back = browser.post(f"/instance/{one}/pin", data={**form, "reason": "incident 42"})
+    assert says in words(back)
+    assert 'value="incident 42"' in back.text, "as it was typed"
+
+
+def test_a_detach_asks_for_its_word(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    planned = browser.post(f"/instance/{one}/pin", data={"verb": "detach"})
+    assert "it loses its role" in words(planned)
+    typed = {"verb": "detach", "rests_on": hidden(planned, "rests_on")}
+    assert "the word to type is Detach" in words(browser.post(f"/instance/{one}/pin/write", data=typed))
+    assert not desk.world.state.read([desk.world.key(one)]).pins
+    done = browser.post(f"/instance/{one}/pin/write", data={**typed, "confirm": "Detach"})
+    assert "is pinned to no role" in words(done)
+
+
+def test_a_pin_is_released(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    does(browser, one, "pin", verb="replace", role="db")
+    desk.world.reconcile(one)
+    assert desk.world.carries(one) == "db"
+    planned, done = does(browser, one, "release")
+    assert "from its pin to db" in words(planned)
+    assert "It should carry web then." in words(planned)
+    assert "is released and goes back to its tags" in words(done)
+    assert not desk.world.state.read([desk.world.key(one)]).pins
+    assert "has no pin" in words(browser.post(f"/instance/{one}/release")), "a second one"
+
+
+def test_a_tag_is_set_and_removed(browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = desk.world.running(Name="plain")
+    monkeypatch.setattr(tags, "set_tag", lambda _, id_, key, value: desk.world.tag(id_, **{key: value}))
+    monkeypatch.setattr(tags, "remove_tag", lambda _, id_, key: desk.world.untag(id_, key))
+    planned, done = does(browser, one, "tag", do="set", key="app", value="web")
+    assert "it gets a role" in words(planned)
+    assert "It should carry web then." in words(planned)
+    assert f"Tag app=web is set on {one}." in words(done)
+    desk.world.reconcile(one)
+    planned, done = does(browser, one, "tag", do="remove", key="app")
+    assert "it loses its role" in words(planned)
+    assert f"Tag app is removed from {one}." in words(done)
+    assert "has no tag app" in words(browser.post(f"/instance/{one}/tag", data={"do": "remove", "key": "app"}))
+
+
+def test_a_stopped_one_that_waits_is_started(
+    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = desk.converged("web", app="web")
+    desk.world.stop(one)
+    desk.edit("app=web", role="db")
+
+    def start(_: object, id_: str) -> str:
+        desk.world.start(id_)
+        return "pending"
+
+    monkeypatch.setattr(instances, "start", start)
+    assert "Rolekeeper waits for its start" in words(browser.get(f"/instance/{one}"))
+    planned, done = does(browser, one, "start")
+    assert "It should carry db, which Rolekeeper gives it once it runs." in words(planned)
+    assert "EC2 says pending" in words(done)
+    assert "only a stopped instance can be started" in words(browser.post(f"/instance/{one}/start"))
+
+
+def test_undoing_is_a_button_where_the_console_can(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    page = browser.get(f"/instance/{one}")
+    assert f'action="/instance/{one}/pin"' in page.text
+    assert f"rolekeeper detach {one}" in words(page)
+
+
+def test_there_is_no_other_edit(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.world.running()
+    assert browser.post(f"/instance/{one}/terminate").status_code == 404
+    assert browser.get(f"/instance/{one}/pin").status_code == 405
+
+
+def test_a_missing_permission_is_named(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.world.running()
+    planned = browser.post(f"/instance/{one}/pin", data={"verb": "attach", "role": "web"})
+    desk.world.calls.before("PutItem", refusing("AccessDeniedException", "not you"))
+    typed = {"verb": "attach", "role": "web", "rests_on": hidden(planned, "rests_on")}
+    done = browser.post(f"/instance/{one}/pin/write", data=typed)
+    assert done.status_code == 502
+    assert "You aren't allowed dynamodb:PutItem" in words(done)
