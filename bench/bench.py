@@ -19,7 +19,7 @@ from bench.page import write
 from bench.rows import Row, missed, table
 
 # What is measured: each part is a module, whose `rows(say)` gives its rows.
-_MODULES = ("calls", "decisions", "cold_start", "sweep", "fan_out", "convergence", "commands")
+_MODULES = ("calls", "decisions", "cold_start", "sweep", "fan_out", "convergence", "commands", "console")
 PARTS = {each: f"bench.{each}" for each in _MODULES}
 if find_spec(dollars.MODEL):
     PARTS["cost"] = dollars.__name__

@@ -206,7 +206,17 @@ def _caller() -> Mapping[str, Any]:
     return {"UserId": "AIDAGRACE", "Account": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:user/grace"}
 
 
-_TOLD: Mapping[str, Callable[[], Mapping[str, Any]]] = {"DescribeStacks": _stack, "GetCallerIdentity": _caller}
+def _resource() -> Mapping[str, Any]:
+    """A resource of the stack: its log groups are what is asked for, and what is in them is the same for all."""
+    return {"StackResourceDetail": {"PhysicalResourceId": "/aws/lambda/rolekeeper"}}
+
+
+_TOLD: Mapping[str, Callable[[], Mapping[str, Any]]] = {
+    "DescribeStacks": _stack,
+    "DescribeStackResource": _resource,
+    "FilterLogEvents": lambda: {"events": []},
+    "GetCallerIdentity": _caller,
+}
 _LISTINGS: Mapping[str, tuple[str, Callable[[int, int], str]]] = {
     "DescribeInstances": ("reservationSet", _instance),
     "DescribeIamInstanceProfileAssociations": ("iamInstanceProfileAssociationSet", _association),

@@ -50,6 +50,22 @@ class Bench:
         self._output = output
         self.endpoint = f"http://127.0.0.1:{port}"
 
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of every program that talks to this AWS."""
+        return {
+            "PATH": os.environ["PATH"],
+            # As in Lambda: the folders of the code can't be written to.
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_SESSION_TOKEN": "testing",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
     def begin(self, world: str, **arguments: Any) -> None:
         """Begin a world at AWS."""
         self._ask("POST", world, json.dumps(arguments))
@@ -63,19 +79,7 @@ class Bench:
 
     def run(self, program: Program, seconds: int = SECONDS) -> Ran:
         """Run a program; raises a RuntimeError with the end of what it said if it fails."""
-        # As in Lambda: the folders of the code can't be written to.
-        env = {
-            "PATH": os.environ["PATH"],
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_SESSION_TOKEN": "testing",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            **program.env,
-        }
+        env = {**self.env, **program.env}
         asked = {"argv": [str(program.python), *program.arguments], "env": env, "cwd": str(program.cwd)}
         line = json.dumps({**asked, "output": str(self._output), "seconds": seconds})
         assert self._launcher.stdin

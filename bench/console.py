@@ -1,0 +1,119 @@
+"""The console over 10,000 instances, as a process: how soon it shows the first page, and what it takes after that.
+
+AWS answers on loopback, in a process of its own: the memory is the console's alone. The time that AWS takes to
+make its answers is in the first page's, and in the whole read's.
+"""
+
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bench.commands import PYTHON, ROWS
+from bench.programs import Bench, bench
+from bench.rows import Row, Target, median
+
+INSTANCES = 10_000
+FIRST_PAGE_MS, LATER_MS, MEMORY_MB = 3_000, 50, 300
+ROUNDS, POLLED_SECONDS, TABS = 20, 30, 10
+PATIENCE_SECONDS = 600.0
+PAGES = {
+    "the first page": "/",
+    "the last page": "/?page=50",
+    "a page that is filtered": "/?tag=app%3Dapp-7",
+}
+
+
+class Tab:
+    """A browser's tab: it has the cookie that the link is changed for."""
+
+    def __init__(self, link: str) -> None:
+        address = urlsplit(link)
+        assert address.port
+        self._connection = HTTPConnection("127.0.0.1", address.port, timeout=60)
+        self._headers = {"Host": address.netloc}
+        entered = self._get(address.path)
+        self._headers["Cookie"] = str(entered.getheader("Set-Cookie")).partition(";")[0]
+        entered.read()
+
+    def shows(self, path: str) -> tuple[int, str, float]:
+        """Status and text of a page, and the milliseconds that it took."""
+        began = time.perf_counter()
+        answer = self._get(path)
+        text = answer.read().decode()
+        return answer.status, text, (time.perf_counter() - began) * 1_000
+
+    def _get(self, path: str) -> HTTPResponse:
+        self._connection.request("GET", path, headers=self._headers)
+        return self._connection.getresponse()
+
+
+def rows(say: Callable[[str], None]) -> Iterator[Row]:
+    """The first page, the pages after it, the memory, and the calls to EC2."""
+    with bench() as aws:
+        aws.begin("fleet", instances=INSTANCES, rows=ROWS)
+        with console(aws) as (tab, process):
+            yield from _rows(aws, tab, process, say)
+
+
+@contextmanager
+def console(aws: Bench) -> Iterator[tuple[Tab, int]]:
+    """The command's console, as a process; and a tab that was let in."""
+    typed = [str(PYTHON), str(PYTHON.parent / "rolekeeper"), "console", "--no-browser"]
+    env = {**aws.env, "PYTHONDONTWRITEBYTECODE": ""}
+    with subprocess.Popen(typed, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as started:  # noqa: S603  # our own command
+        try:
+            assert started.stdout
+            yield Tab(started.stdout.readline().split()[-1]), started.pid
+        finally:
+            started.terminate()
+
+
+def _rows(aws: Bench, tab: Tab, process: int, say: Callable[[str], None]) -> Iterator[Row]:
+    over = f"{INSTANCES:,} instances"
+    say("the first page")
+    began = time.perf_counter()
+    status, text, first = tab.shows("/")
+    if status != HTTPStatus.OK or 'href="/instance/i-' not in text:
+        raise RuntimeError(f"the first page shows no instance: {status}")
+    yield Row(f"console, first page while {over} are read", first, "ms", target=Target(FIRST_PAGE_MS, "ours"))
+    say("the whole fleet")
+    while "Read in full" not in tab.shows("/fleet/reads")[1]:
+        if time.perf_counter() - began > PATIENCE_SECONDS:
+            raise RuntimeError("the fleet isn't read")
+        time.sleep(0.2)
+    yield Row(f"console, {over} read in full", time.perf_counter() - began, "s")
+    for name, path in PAGES.items():
+        say(name)
+        took = median(tab.shows(path)[2] for _ in range(ROUNDS))
+        yield Row(f"console, {name} from the cache, {over}", took, "ms", target=Target(LATER_MS, "ours"))
+    say(f"{TABS} tabs")
+    before, polled = _ec2_calls(aws), []
+    found = re.search(r"version=(\d+)", tab.shows("/")[1])
+    assert found
+    for _ in range(POLLED_SECONDS):
+        polled += [tab.shows(f"/fleet/rows?version={found[1]}") for _ in range(TABS)]
+        time.sleep(1)
+    if {status for status, _, _ in polled} != {HTTPStatus.NO_CONTENT}:
+        raise RuntimeError("something changed while nothing did")
+    yield Row("console, a poll with nothing new", median(took for _, _, took in polled), "ms")
+    calls = (_ec2_calls(aws) - before) * 60 / POLLED_SECONDS
+    yield Row(f"console, EC2 calls a minute, {TABS} tabs, nothing new", calls, "calls")
+    yield Row(f"console, its memory, {over}", _peak_mb(process), "MB", target=Target(MEMORY_MB, "ours"))
+
+
+def _ec2_calls(aws: Bench) -> int:
+    counted = aws.calls()["counted"]
+    return sum(number for name, number in counted.items() if name.startswith(("DescribeInst", "DescribeIam")))
+
+
+def _peak_mb(process: int) -> float:
+    """The process's largest memory so far (proc(5), `VmHWM`)."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+    assert found
+    return int(found[1]) / 1024
