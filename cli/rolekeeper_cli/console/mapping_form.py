@@ -8,7 +8,7 @@ from typing import Any
 
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes, Column
 from rolekeeper.mappings.rows.reader import content
-from rolekeeper.model.mapping import NO_ROLE, WhenOccupied, WhenStopped, WhenUnmatched
+from rolekeeper.model.mapping import WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper_cli.console.forms import Form
 from rolekeeper_cli.files.text_cells import to_text
 from rolekeeper_cli.schema import MEANING
@@ -91,8 +91,3 @@ def _choices(column: Column) -> Iterator[str]:
 def _text(column: Column, row: Attributes) -> str:
     attribute: Any = row.get(column.name)
     return to_text(attribute) if attribute else ""
-
-
-def suggested_roles(roles: list[str]) -> list[str]:
-    """What the field of the role offers."""
-    return [*roles, NO_ROLE]

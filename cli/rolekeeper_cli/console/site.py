@@ -14,23 +14,36 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from rolekeeper_cli import installed
+from rolekeeper_cli import installed, known
 from rolekeeper_cli.console import mishaps
 from rolekeeper_cli.console.edit_plans import EditPlans
 from rolekeeper_cli.console.fleet_cache import FleetCache
 from rolekeeper_cli.console.fleet_view import FleetViews
 from rolekeeper_cli.console.here import HereCache
 from rolekeeper_cli.console.instance_story import Stories
+from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.console.notices import Notice, Notices
 from rolekeeper_cli.console.page import page
-from rolekeeper_cli.console.pages import approvals, fleet, instance, instance_edits, mapping_edits, mappings
+from rolekeeper_cli.console.pages import (
+    approvals,
+    doctor,
+    fleet,
+    instance,
+    instance_edits,
+    mapping_edits,
+    mappings,
+    roles,
+    settings,
+)
 from rolekeeper_cli.console.recent import Recent
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.views import mappings as mapping_views
 
-_PAGES = (fleet, instance, instance_edits, mappings, mapping_edits, approvals)
+_PAGES = (fleet, instance, instance_edits, mappings, mapping_edits, approvals, roles, doctor, settings)
 # Tabs that show the mappings ask every two seconds.
 _MAPPINGS_SECONDS = 1.5
+# A role that was made a minute ago is typed.
+_ROLES_SECONDS = 60.0
 
 
 @dataclass
@@ -41,8 +54,10 @@ class Site:
         deployment: the session and the clients; what a page asks, it asks of `look()`.
         writes: whether pages may change anything (`--write`).
         time: seconds on a clock that only goes forward.
+        jobs: longer looks at AWS, which all tabs share.
         here: whom the console acts as, and where.
         mappings: the documents of all rows, read once for all tabs.
+        roles: the names of the roles under the role path, which forms offer.
         plans: plans of edits that were shown, until they are written.
     """
 
@@ -50,18 +65,22 @@ class Site:
     writes: bool = False
     time: Callable[[], float] = time.monotonic
     here: HereCache = field(init=False)
+    jobs: Jobs = field(init=False)
     fleet: FleetCache = field(init=False)
     views: FleetViews = field(init=False, default_factory=FleetViews)
     stories: Stories = field(init=False, default_factory=Stories)
     asking_who: Lock = field(init=False, default_factory=Lock)
     mappings: Recent[list[dict[str, Any]]] = field(init=False)
+    roles: Recent[list[str]] = field(init=False)
     plans: EditPlans = field(init=False, default_factory=EditPlans)
     _notices: Notices = field(init=False, default_factory=Notices)
 
     def __post_init__(self) -> None:
         self.here = HereCache(self.look, self.time)
+        self.jobs = Jobs(self.look, self.now)
         self.fleet = FleetCache(self.look, self.time)
         self.mappings = Recent(lambda: mapping_views.rows(self.look()), _MAPPINGS_SECONDS, self.time)
+        self.roles = Recent(lambda: known.path_roles(self.look()), _ROLES_SECONDS, self.time)
 
     def look(self) -> DoctorDeployment:
         """The deployment as it is now."""
@@ -80,6 +99,7 @@ class Site:
             lines: details, one a line.
         """
         self.here.forget()
+        self.jobs.forget()
         return self._notices.keep(kind, text, lines)
 
     def said(self, id_: str) -> Notice | None:

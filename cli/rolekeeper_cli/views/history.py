@@ -44,9 +44,15 @@ def control_entries(deployment: Deployment, limit: int) -> list[dict[str, Any]]:
     Raises:
         CommandError: there are none.
     """
-    found = deployment.app.store.history(layout.CONTROL_REPORTED[0], limit)
+    found = control_history(deployment, limit)
     if not found:
         raise CommandError("the control item was never written", "see the mode: rolekeeper mode")
+    return found
+
+
+def control_history(deployment: Deployment, limit: int) -> list[dict[str, Any]]:
+    """The same; empty where there are none."""
+    found = deployment.app.store.history(layout.CONTROL_REPORTED[0], limit)
     return [{name.replace("-", "_"): entry[name] for name in ("at", *_CONTROL)} for entry in found]
 
 

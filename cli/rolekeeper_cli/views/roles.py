@@ -126,15 +126,23 @@ class Inventory:
 
 
 def document(
-    deployment: DoctorDeployment, names: Sequence[str] = (), *, unused: bool = False, ask_last_accessed: bool = True
+    deployment: DoctorDeployment,
+    names: Sequence[str] = (),
+    *,
+    unused: bool = False,
+    ask_last_accessed: bool = True,
+    ask_instances: bool = True,
 ) -> dict[str, Any]:
     """The roles under the path: all, those that are named, or those that nothing uses; and what they come to.
+
+    Without `ask_instances` it isn't known who carries them, and the fleet isn't read.
 
     Raises:
         UsageError: there is no role of a name under the path.
     """
     roles = named(deployment, names) if names else list(deployment.path_roles)
-    found, now = look(deployment, roles, ask_last_accessed=ask_last_accessed), deployment.now()
+    found = look(deployment, roles, ask_last_accessed=ask_last_accessed, ask_instances=ask_instances)
+    now = deployment.now()
     documents = [each.document(now) for each in found.views if not unused or each.is_unused(now)]
     return {
         "roles": documents,
@@ -169,14 +177,18 @@ def named(deployment: DoctorDeployment, names: Iterable[str]) -> list[Role]:
     return [there[each] for each in dict.fromkeys(names)]
 
 
-def look(deployment: DoctorDeployment, roles: Sequence[Role], *, ask_last_accessed: bool) -> Inventory:
+def look(
+    deployment: DoctorDeployment, roles: Sequence[Role], *, ask_last_accessed: bool, ask_instances: bool = True
+) -> Inventory:
     """Look at roles, one after the other, as IAM throttles; it makes its reports while their policies are read."""
     found, reports = Inventory(), Reports(deployment)
     if ask_last_accessed:
         reports.begin(each.arn for each in roles)
     mappings = found.attempt(lambda: deployment.role_users)
     profiles = found.attempt(lambda: _profiles(deployment))
-    instances = None if profiles is None else found.attempt(lambda: _instances(deployment, profiles))
+    instances = (
+        None if profiles is None or not ask_instances else found.attempt(lambda: _instances(deployment, profiles))
+    )
     found.account = found.attempt(lambda: _account(deployment))
     with deployment.progress(len(roles), "roles read") as progress:
         for role in progress.over(roles):

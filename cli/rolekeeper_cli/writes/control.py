@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
+from rolekeeper.aws.errors import ConflictError
 from rolekeeper.model.mapping import Control
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Update
@@ -15,6 +16,7 @@ from rolekeeper_cli.views.preview import Preview
 
 # Who has to stop everything at once can't wait until a large fleet is counted.
 _COUNTED_SECONDS = 5.0
+_LOOK_AGAIN = "look at how it stands now, and decide again"
 
 
 def status(deployment: Deployment) -> dict[str, Any]:
@@ -35,7 +37,9 @@ def status(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def switch(deployment: Deployment, change: Mapping[str, Any], reason: str) -> dict[str, Any]:
+def switch(
+    deployment: Deployment, change: Mapping[str, Any], reason: str, *, planned_on: str | None = None
+) -> dict[str, Any]:
     """Change attributes of the control item and leave the others; returns how things stand then (`status`).
 
     Who does it, and why, is written beside it: a claim, as anybody may write there what they like.
@@ -44,11 +48,24 @@ def switch(deployment: Deployment, change: Mapping[str, Any], reason: str) -> di
         deployment: where.
         change: `mode` ("observe", "enforce", or None: as deployed) or `paused`.
         reason: why, for the mail and the history.
+        planned_on: how the control item stood (`str(Control)`) when this was decided; None: whatever it says.
+
+    Raises:
+        CommandError: it stands otherwise by now; nothing was written.
     """
     values = {name: value for name, value in change.items() if value is not None}
     update = Update().set({**values, "by": deployment.caller.arn, "reason": reason})
     store = deployment.app.store
-    store.write(store.update(layout.CONTROL, update.remove(*(change.keys() - values.keys()))))
+    if planned_on is not None:
+        item = store.get([layout.CONTROL]).get(layout.CONTROL, {})
+        now = str(codec.control_from(item))
+        if now != planned_on:
+            raise CommandError(f"another actor switched meanwhile, from {planned_on} to {now}", _LOOK_AGAIN)
+        update.only_as(item, "mode", "paused")
+    try:
+        store.write(store.update(layout.CONTROL, update.remove(*(change.keys() - values.keys()))))
+    except ConflictError as error:
+        raise CommandError("another actor switched meanwhile", _LOOK_AGAIN) from error
     return status(deployment)
 
 

@@ -3,18 +3,19 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
-from moto.iam.models import iam_backends
 
 from fakes.last_accessed import BEGUN, LOOKED, FakeReports
 from fixtures.account import ACCOUNT
 from fixtures.mappings import MappingsFixture
+from fixtures.roles import make_used_role
 from fixtures.terminal import Terminal, lines
 from support.grants import allow, policy
 
-YEAR = timedelta(days=365)
+type Make = Callable[..., None]
 
 
 @pytest.fixture
@@ -22,26 +23,9 @@ def reports(desk: MappingsFixture) -> FakeReports:
     return FakeReports(desk.iam)
 
 
-type Make = Callable[..., None]
-
-
 @pytest.fixture
 def make(desk: MappingsFixture, reports: FakeReports) -> Make:
-    """Makes a role a year ago, with what it may do, and when it last called which service, in days."""
-
-    def role(name: str, *allowed: str, used: dict[str, int | None] | None = None, age: timedelta = YEAR) -> None:
-        desk.role(name)
-        if allowed:
-            document = json.dumps(policy(allow(list(allowed))))
-            desk.iam.put_role_policy(RoleName=name, PolicyName="it", PolicyDocument=document)
-        now, uses = desk.world.clock.now(), used or {}
-        at = {service: None if days is None else now - timedelta(days=days) for service, days in uses.items()}
-        reports.used[name] = at
-        made = iam_backends[ACCOUNT]["aws"].get_role(name)
-        made.create_date = now - age
-        made.last_used = max((each for each in at.values() if each), default=None)
-
-    return role
+    return partial(make_used_role, desk, reports)
 
 
 def shown(terminal: Terminal, name: str, *options: str) -> Any:

@@ -29,7 +29,7 @@ def instance(request: Request) -> Response:
     if found.id != text:
         return RedirectResponse(f"/instance/{quote(found.id)}", 303)
     form = {name: request.query_params.get(name, "") for name in _PREFILLED}
-    return page(request, "instance.html", title=_title(found), form=form, **_values(request, found, stamp))
+    return page(request, "instance.html", title=_title(found), form=form, part=False, **_values(request, found, stamp))
 
 
 def facts(request: Request) -> Response:
@@ -43,7 +43,7 @@ def facts(request: Request) -> Response:
         found = _story(request, id_, stamp)
     except NoSuchInstanceError as error:
         return page(request, "instance_unknown.html", _NOT_FOUND, title="No such instance", error=error)
-    return page(request, "instance_facts.html", **_values(request, found, stamp))
+    return page(request, "instance_facts.html", part=True, **_values(request, found, stamp))
 
 
 def who(request: Request) -> Response:

@@ -10,7 +10,6 @@ from starlette.routing import Route
 
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper_cli import known
 from rolekeeper_cli.console import mapping_form
 from rolekeeper_cli.console.edit_plans import EditPlan, plan
 from rolekeeper_cli.console.forms import Form, posted
@@ -103,7 +102,7 @@ def show(request: Request, found: EditPlan, *, typed: Form | None = None, row: A
         "key": found.key,
         "title": f"Plan: {found.key}",
     }
-    again = _fields(site.look(), found.key, row, typed) if typed is not None and row is not None else {"fields": None}
+    again = _fields(found.key, row, typed) if typed is not None and row is not None else {"fields": None}
     return page(request, "mapping_plan.html", **values, **again)
 
 
@@ -115,16 +114,15 @@ def _form(
     typed: Form | None = None,
     problem: CommandError | None = None,
 ) -> Response:
-    values = _fields(request.app.state.site.look(), key, row, typed)
+    values = _fields(key, row, typed)
     title = f"Edit {key}" if key else "New mapping"
     status = 409 if problem else 200
     return page(request, "mapping_form.html", status, title=title, key=key, problem=problem, **values)
 
 
-def _fields(there: Deployment, key: MappingKey | None, row: Attributes, typed: Form | None) -> Mapping[str, Any]:
+def _fields(key: MappingKey | None, row: Attributes, typed: Form | None) -> Mapping[str, Any]:
     return {
         "fields": mapping_form.fields(row, typed),
-        "roles": known.path_roles(there),
         "version": mapping_form.version(row),
         "columns": mapping_form.columns_of(row),
         "typed": typed or {},

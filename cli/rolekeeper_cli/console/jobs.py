@@ -1,0 +1,141 @@
+"""Longer looks at AWS, beside the page that asks for them: it shows how far they are, and what they have found.
+
+Nothing is changed by them. All tabs share one of a name, and it is kept for a while: ten tabs that open a page ask AWS
+once.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from threading import Event, Lock, Thread
+from typing import Any
+
+from rolekeeper_cli.console.mishaps import EXPLAINED
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.reports import Silent
+
+_KEPT = timedelta(minutes=10)
+_MOST = 50
+# A look that takes no longer is shown at once, instead of a page that says to wait.
+PATIENCE_SECONDS = 1.0
+
+
+@dataclass(eq=False)
+class Job:
+    """One look. What it found grows while it runs.
+
+    Attributes:
+        began: when it began.
+        found: what it found until now.
+        step: how far it is, as people say it; empty where that isn't known.
+        error: why it found no more.
+        version: another one each time anything changed.
+        end: set once it has come to its end.
+    """
+
+    began: datetime
+    found: list[Any] = field(default_factory=list)
+    step: str = ""
+    error: Exception | None = None
+    version: int = 0
+    end: Event = field(default_factory=Event)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has come to its end."""
+        return self.end.is_set()
+
+    def result(self) -> list[Any]:
+        """What it found until now.
+
+        Raises:
+            Exception: what kept it from finding more, as AWS said it.
+        """
+        if self.ended and self.error:
+            raise self.error
+        return list(self.found)
+
+
+type Work = Callable[[DoctorDeployment], Iterator[Any]]
+
+
+class Jobs:
+    """The looks of one console, by name.
+
+    Args:
+        look: makes a deployment that has asked nothing yet.
+        now: the time.
+        beside: runs something beside the page.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[], DoctorDeployment],
+        now: Callable[[], datetime],
+        beside: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
+        self._look, self._now = look, now
+        self._beside = beside or _in_a_thread
+        self._jobs: dict[str, Job] = {}
+        self._lock = Lock()
+
+    def get(self, name: str, work: Work, *, anew: bool = False) -> Job:
+        """The look of this name: the one that runs, or another where the last is old, failed, or isn't wanted (`anew`).
+
+        It is waited for a moment.
+        """
+        with self._lock:
+            job = self._jobs.get(name)
+            begins = job is None or (job.ended and (anew or bool(job.error) or self._now() - job.began > _KEPT))
+            if job is None or begins:
+                job = self._jobs[name] = Job(self._now())
+                while len(self._jobs) > _MOST:
+                    del self._jobs[next(iter(self._jobs))]
+        if begins:
+            self._beside(lambda: self._run(job, work))
+        job.end.wait(PATIENCE_SECONDS)
+        return job
+
+    def known(self, name: str) -> Job | None:
+        """The look of this name, if there is one."""
+        with self._lock:
+            return self._jobs.get(name)
+
+    def forget(self) -> None:
+        """Begin anew for the next page: a write may have changed what was found."""
+        with self._lock:
+            self._jobs.clear()
+
+    def _run(self, job: Job, work: Work) -> None:
+        there = self._look()
+        there.progress = lambda total, what: _Step(job, total, what)
+        try:
+            for each in work(there):
+                job.found.append(each)
+                job.version += 1
+        except Exception as error:  # it is raised again by the page that shows the result
+            job.error = error
+            if not isinstance(error, EXPLAINED):
+                logging.getLogger(__name__).exception("a look at AWS failed")
+        finally:
+            job.version += 1
+            job.end.set()
+
+
+class _Step(Silent):
+    """Writes down how far a look is."""
+
+    def __init__(self, job: Job, total: int | None, what: str) -> None:
+        super().__init__(total, what)
+        self._job, self._total, self._what = job, total, what
+        self.at(0)
+
+    def at(self, done: int, total: int | None = None) -> None:
+        most = self._total if total is None else total
+        self._job.step = f"{done:,}{'' if most is None else f' of {most:,}'} {self._what}"
+        self._job.version += 1
+
+
+def _in_a_thread(run: Callable[[], None]) -> None:
+    Thread(target=run, daemon=True).start()

@@ -1,0 +1,142 @@
+"""Settings: the mode, the pause, who set them and why; and switching them, once it was shown what that would do."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from rolekeeper_cli.console.forms import Form, posted
+from rolekeeper_cli.console.jobs import Job
+from rolekeeper_cli.console.page import page
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.views.preview import Preview
+from rolekeeper_cli.views.settings import settings as document
+from rolekeeper_cli.writes import control
+
+_LONGEST_REASON = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One change of the switches.
+
+    Attributes:
+        title: what a person is asked.
+        button: what does it.
+        done: what is said once it is done.
+        change: the attributes of the control item, None to remove one.
+    """
+
+    title: str
+    button: str
+    done: str
+    change: Mapping[str, Any]
+
+
+SWITCHES = {
+    "pause": Switch(
+        "Pause Rolekeeper",
+        "Pause",
+        "Rolekeeper is paused: it decides and records, and changes nothing",
+        {"paused": True},
+    ),
+    "resume": Switch(
+        "Resume Rolekeeper", "Resume", "Rolekeeper is resumed: what was withheld is done now", {"paused": False}
+    ),
+    "observe": Switch(
+        "Set the mode to observe",
+        "Set the mode",
+        "The mode is observe: Rolekeeper decides and records, and changes nothing",
+        {"mode": "observe"},
+    ),
+    "enforce": Switch(
+        "Set the mode to enforce", "Set the mode", "The mode is enforce: Rolekeeper changes roles", {"mode": "enforce"}
+    ),
+    "deployed": Switch(
+        "Set the mode as deployed", "Set the mode", "The mode is as the stack's parameter says", {"mode": None}
+    ),
+}
+
+
+def settings(request: Request) -> Response:
+    """How it is set."""
+    return page(request, "settings.html", title="Settings", set=document(request.app.state.site.look()))
+
+
+def history(request: Request) -> Response:
+    """The newest switches, for a page that was shown before the last one was reported."""
+    return page(request, "settings_history.html", set=document(request.app.state.site.look()))
+
+
+def planned(request: Request) -> Response:
+    """What a switch would do, and the button that does it."""
+    name, switch = _switch(request.query_params.get("what", ""))
+    reason = request.query_params.get("reason", "").strip()
+    found = document(request.app.state.site.look())
+    values = _expected(request, name, switch)
+    return page(
+        request, "switch.html", title=switch.title, name=name, switch=switch, reason=reason, set=found, **values
+    )
+
+
+def expected(request: Request) -> Response:
+    """What it would do, for a page that waits for it; 204 while nothing is new."""
+    name, switch = _switch(request.query_params.get("what", ""))
+    values = _expected(request, name, switch)
+    if request.query_params.get("seen") == str(values["version"]):
+        return Response(status_code=204)
+    return page(request, "switch_expected.html", **values)
+
+
+@posted
+def switched(request: Request, form: Form) -> Response:
+    """Switch, if it still stands as it did when that was decided."""
+    site, (name, switch) = request.app.state.site, _switch(form.get("what", ""))
+    reason = form.get("reason", "")
+    if name == "pause" and not reason:
+        raise UsageError("a pause needs a reason", "say why, for those who wonder: go back, and fill it in")
+    if len(reason) > _LONGEST_REASON:
+        raise UsageError(f"the reason has more than {_LONGEST_REASON} characters", "say it shorter")
+    control.switch(site.look(), switch.change, reason, planned_on=form.get("standing", ""))
+    return RedirectResponse(f"/settings?said={site.say('good', f'{switch.done}.')}", 303)
+
+
+def _switch(name: str) -> tuple[str, Switch]:
+    if name not in SWITCHES:
+        raise UsageError("the page doesn't say what to switch", "use the buttons of the page Settings")
+    return name, SWITCHES[name]
+
+
+def _expected(request: Request, name: str, switch: Switch) -> dict[str, Any]:
+    """What a switch would do. It is counted beside the page: a person who has to stop everything need not wait."""
+    job: Job = request.app.state.site.jobs.get(f"switch {name}", partial(_count, switch.change))
+    version, ended = job.version, job.ended
+    found = next(iter(job.result()), None)
+    preview = found if isinstance(found, Preview) else None
+    return {
+        "job": job,
+        "version": version,
+        "ended": ended,
+        "preview": preview,
+        "sentence": found if isinstance(found, str) else None,
+        "query": urlencode({"what": name, "seen": version}),
+    }
+
+
+def _count(change: Mapping[str, Any], deployment: DoctorDeployment) -> Iterator[Preview | str]:
+    yield control.expected(deployment, change)
+
+
+ROUTES = [
+    Route("/settings", settings),
+    Route("/settings/history", history),
+    Route("/settings/switch", planned, methods=["GET"]),
+    Route("/settings/switch", switched, methods=["POST"]),
+    Route("/settings/expected", expected),
+]

@@ -1,0 +1,108 @@
+"""The doctor in the console: findings by what there is to do, remedies to copy, and the alarms that ring."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from fixtures import console
+from fixtures.console import words
+from fixtures.doctor import DoctorFixture
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal
+from rolekeeper_cli.console.pages.doctor import remedy
+from rolekeeper_cli.console.site import Site
+from rolekeeper_cli.views.doctor import CHECKS
+
+
+@pytest.fixture
+def ward(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> DoctorFixture:
+    return DoctorFixture(terminal, desk, monkeypatch)
+
+
+@pytest.fixture
+def site(ward: DoctorFixture) -> Site:  # noqa: ARG001  # AWS is its
+    return console.site()
+
+
+@pytest.fixture
+def browser(site: Site) -> TestClient:
+    return console.browser(site)
+
+
+def test_all_is_well(browser: TestClient) -> None:
+    said = words(browser.get("/doctor"))
+    assert f"Well ({len(CHECKS)})" in said
+    assert "alarms No alarm rings, of 2." in said
+    assert "To fix" not in said
+    assert "Alarms (0 of 2 ring)" in said
+
+
+def test_what_there_is_to_fix_comes_first_with_a_command_to_copy(browser: TestClient, ward: DoctorFixture) -> None:
+    ward.rules["InstanceTagRule"] = "DISABLED"
+    ward.subscriptions["SubscriptionsConfirmed"] = "0"
+    page = browser.get("/doctor")
+    said = words(page)
+    assert said.index("To fix (1)") < said.index("To look at (1)") < said.index("Well (")
+    assert "rules Rule InstanceTagRule is disabled, so nothing comes of it." in said
+    assert f"<code>aws events enable-rule --name {ward.ids['InstanceTagRule']}</code>" in page.text
+    assert 'class="state bad">rules<' in page.text
+    assert 'class="state drift">subscribers<' in page.text
+
+
+def test_an_alarm_that_rings_says_why_and_where_its_page_is(browser: TestClient, ward: DoctorFixture) -> None:
+    ward.alarms["DeadLettersAlarm"] |= {
+        "StateValue": "ALARM",
+        "StateReason": "2 letters",
+        "AlarmDescription": "Work waits. Runbook: docs/runbook/dead-letters.md",
+    }
+    said = words(browser.get("/doctor"))
+    assert "Alarms (1 of 2 ring)" in said
+    assert "rings rolekeeper-dead-letters" in said
+    assert "Work waits. 2 letters Runbook: docs/runbook/dead-letters.md" in said
+
+
+def test_what_may_not_be_seen_is_unknown_and_keeps_nothing_else_from_showing(
+    browser: TestClient, ward: DoctorFixture
+) -> None:
+    ward.denied.add("DescribeAlarms")
+    said = words(browser.get("/doctor"))
+    assert "Unknown (1)" in said
+    assert "alarms You aren't allowed cloudwatch:DescribeAlarms" in said
+    assert "Alarms (" not in said
+
+
+def test_it_is_checked_again_where_that_is_asked(browser: TestClient, ward: DoctorFixture) -> None:
+    assert "To fix" not in words(browser.get("/doctor"))
+    ward.rules["InstanceTagRule"] = "DISABLED"
+    assert "To fix" not in words(browser.get("/doctor")), "it was checked a short time ago"
+    assert "To fix (1)" in words(browser.get("/doctor/again"))
+
+
+def test_a_page_that_waits_shows_what_is_found_until_now(site: Site, browser: TestClient) -> None:
+    browser.get("/doctor")
+    job = site.jobs.known("doctor")
+    assert job
+    assert browser.get(f"/doctor/part?seen={job.version}").status_code == 204
+    job.end.clear()
+    job.found[:] = job.found[:2]
+    job.step = "2 of 16 checks"
+    waits = browser.get("/doctor/part?seen=0")
+    assert "Checking: 2 of 16 checks." in words(waits)
+    assert "Well (2)" in words(waits)
+    assert f'hx-get="/doctor/part?seen={job.version}"' in waits.text
+    assert "<noscript>" in browser.get("/doctor").text
+
+
+@pytest.mark.parametrize(
+    ("text", "commands"),
+    [
+        ("rolekeeper resume", ["rolekeeper resume"]),
+        ("see why: aws logs tail; then: make deploy", ["aws logs tail", "make deploy"]),
+        ("look again in a minute", []),
+        ("aws events enable-rule --name x", ["aws events enable-rule --name x"]),
+        ("see docs/runbook/work-waits.md", []),
+    ],
+)
+def test_the_commands_of_a_remedy_can_be_copied(text: str, commands: list[str]) -> None:
+    pieces = remedy(text)
+    assert "".join(piece for _, piece in pieces) == text
+    assert [piece for is_command, piece in pieces if is_command] == commands

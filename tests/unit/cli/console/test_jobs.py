@@ -1,0 +1,132 @@
+"""Longer looks at AWS beside a page: shared, kept for a while, and never longer than they are wanted."""
+
+import logging
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from threading import Event
+
+import pytest
+
+from rolekeeper_cli.console import jobs as module
+from rolekeeper_cli.console.jobs import Jobs
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.options import Options
+
+START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+class Story:
+    """Looks that begin at once, or when the story says so."""
+
+    def __init__(self) -> None:
+        self.now, self.begun = START, 0
+        self.waiting: list[Callable[[], None]] = []
+        self.jobs = Jobs(lambda: DoctorDeployment(Options()), lambda: self.now, beside=self.waiting.append)
+
+    def work(self, deployment: DoctorDeployment) -> Iterator[int]:
+        self.begun += 1
+        with deployment.progress(3, "things") as progress:
+            yield from progress.over(range(3))
+
+    def runs(self) -> None:
+        """What was begun comes to its end."""
+        while self.waiting:
+            self.waiting.pop()()
+
+
+@pytest.fixture
+def story(monkeypatch: pytest.MonkeyPatch) -> Story:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0)
+    return Story()
+
+
+def test_what_it_finds_is_there_while_it_runs_and_how_far_it_is(story: Story) -> None:
+    seen = []
+
+    def watched(deployment: DoctorDeployment) -> Iterator[int]:
+        for each in story.work(deployment):
+            seen.append((job.ended, job.result(), job.step, job.version))
+            yield each
+
+    job = story.jobs.get("look", watched)
+    assert (job.ended, job.result(), job.step) == (False, [], "")
+    story.runs()
+    assert [each[:3] for each in seen] == [
+        (False, [], "0 of 3 things"),
+        (False, [0], "1 of 3 things"),
+        (False, [0, 1], "2 of 3 things"),
+    ]
+    assert (job.ended, job.result()) == (True, [0, 1, 2])
+    versions = [each[3] for each in seen] + [job.version]
+    assert versions == sorted(set(versions)), "a page that polls sees each step"
+
+
+def test_ten_tabs_begin_one(story: Story) -> None:
+    first = story.jobs.get("look", story.work)
+    assert all(story.jobs.get("look", story.work) is first for _ in range(9))
+    story.runs()
+    assert story.jobs.get("look", story.work) is first
+    assert story.begun == 1
+
+
+def test_it_is_kept_ten_minutes_and_made_anew_where_that_is_asked(story: Story) -> None:
+    first = story.jobs.get("look", story.work)
+    assert story.jobs.get("look", story.work, anew=True) is first, "it runs: nobody begins another"
+    story.runs()
+    second = story.jobs.get("look", story.work, anew=True)
+    assert second is not first
+    story.runs()
+    story.now += timedelta(minutes=10, seconds=1)
+    assert story.jobs.get("look", story.work) is not second
+
+
+def test_a_write_has_everything_looked_at_anew(story: Story) -> None:
+    first = story.jobs.get("look", story.work)
+    story.jobs.forget()
+    assert story.jobs.known("look") is None
+    assert story.jobs.get("look", story.work) is not first
+
+
+def test_an_error_is_raised_by_the_page_and_the_next_one_tries_again(story: Story) -> None:
+    def fails(_deployment: DoctorDeployment) -> Iterator[int]:
+        yield 1
+        raise CommandError("no", "do")
+
+    job = story.jobs.get("look", fails)
+    story.runs()
+    with pytest.raises(CommandError, match="no"):
+        job.result()
+    assert story.jobs.get("look", fails) is not job
+
+
+def test_a_bug_is_written_to_the_terminal(story: Story, caplog: pytest.LogCaptureFixture) -> None:
+    def fails(_deployment: DoctorDeployment) -> Iterator[int]:
+        yield 1
+        raise ZeroDivisionError
+
+    job = story.jobs.get("look", fails)
+    with caplog.at_level(logging.ERROR):
+        story.runs()
+    assert "ZeroDivisionError" in caplog.text
+    with pytest.raises(ZeroDivisionError):
+        job.result()
+
+
+def test_not_more_than_fifty_are_kept(story: Story) -> None:
+    for number in range(60):
+        story.jobs.get(f"look {number}", story.work)
+    assert story.jobs.known("look 9") is None
+    assert story.jobs.known("look 10")
+
+
+def test_a_look_that_takes_no_time_is_shown_at_once() -> None:
+    begun = Event()
+
+    def quick(_deployment: DoctorDeployment) -> Iterator[int]:
+        begun.set()
+        yield 1
+
+    job = Jobs(lambda: DoctorDeployment(Options()), lambda: START).get("look", quick)
+    assert begun.is_set()
+    assert job.ended

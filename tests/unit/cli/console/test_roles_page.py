@@ -1,0 +1,153 @@
+"""The roles in the console: who carries each, what it may do, and what of that it doesn't use."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from starlette.testclient import TestClient
+
+from fakes.last_accessed import BEGUN, FakeReports
+from fixtures import console
+from fixtures.console import words
+from fixtures.mappings import MappingsFixture
+from fixtures.roles import make_used_role
+from fixtures.terminal import Terminal
+from rolekeeper_cli.console.site import Site
+
+type Make = Callable[..., None]
+
+
+@pytest.fixture
+def reports(desk: MappingsFixture) -> FakeReports:
+    return FakeReports(desk.iam)
+
+
+@pytest.fixture
+def make(desk: MappingsFixture, reports: FakeReports) -> Make:
+    return partial(make_used_role, desk, reports)
+
+
+@pytest.fixture
+def site(terminal: Terminal) -> Site:  # noqa: ARG001  # AWS is the terminal's
+    return console.site()
+
+
+@pytest.fixture
+def browser(site: Site) -> TestClient:
+    return console.browser(site)
+
+
+@pytest.fixture
+def instance(desk: MappingsFixture, make: Make) -> str:
+    """One that carries web; beside that role there are a broad one and one that nothing uses."""
+    make("web", "s3:GetObject", "sns:Publish", used={"s3": 1, "sns": None})
+    make("old", "s3:GetObject", used={"s3": 300})
+    make("admin", "*", used={"ec2": 2})
+    desk.edit("app=web", role="web")
+    return desk.converged("web", app="web")
+
+
+@pytest.mark.usefixtures("instance")
+def test_each_role_is_a_row_with_who_carries_it_and_what_it_may_use(browser: TestClient) -> None:
+    said = words(browser.get("/roles"))
+    assert "3 roles under /rolekeeper/ : 1 broad, 1 that nothing uses." in said
+    assert "admin 0 none 2 days ago broad everything" in said
+    assert "old 0 none 2025-05-05 not broad nothing uses it s3" in said
+    assert "web 1 app=web 24 h ago not broad s3, sns" in said
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("only=broad", {"admin"}),
+        ("only=unused", {"old"}),
+        ("only=mapped", {"web"}),
+        ("only=carried", {"web"}),
+        ("text=sns", {"web"}),
+        ("text=APP%3D", {"web"}),
+        ("only=unused&text=old", {"old"}),
+    ],
+)
+@pytest.mark.usefixtures("instance")
+def test_filters_choose(browser: TestClient, query: str, shown: set[str]) -> None:
+    page = browser.get(f"/roles?{query}").text
+    assert {name for name in ("web", "old", "admin") if f'href="/role/{name}"' in page} == shown
+
+
+@pytest.mark.usefixtures("instance")
+def test_a_filter_that_no_role_passes_says_so(browser: TestClient) -> None:
+    assert "No role fits the filter There are 3 roles." in words(browser.get("/roles?text=nothing"))
+
+
+def test_no_roles_are_explained(browser: TestClient) -> None:
+    assert "No roles yet There is no role under /rolekeeper/." in words(browser.get("/roles"))
+
+
+def test_reports_are_only_asked_for_by_a_link(browser: TestClient, reports: FakeReports, instance: str) -> None:
+    del instance
+    page = browser.get("/roles")
+    assert 'href="/roles?ask=last-accessed"' in page.text
+    browser.get("/role/web")
+    assert reports.seen == []
+    said = words(browser.get("/roles?ask=last-accessed"))
+    assert reports.seen.count(BEGUN) == 3
+    assert "1 that could be smaller" in said
+    assert "web 1 app=web 24 h ago not broad s3, sns sns could be smaller" in said
+
+
+def test_one_role_is_shown_whole(browser: TestClient, instance: str) -> None:
+    page = browser.get("/role/web")
+    said = words(page)
+    assert f'href="/instance/{instance}"' in page.text
+    assert 'href="/mapping?key=app&amp;value=web"' in page.text
+    assert "What it may do s3:GetObject, sns:Publish on *" in said
+    assert "put-role-policy" not in said
+
+
+def test_its_report_names_what_it_never_called_and_the_command_that_takes_it_out(
+    browser: TestClient, desk: MappingsFixture, instance: str
+) -> None:
+    del instance
+    browser.get("/role/web")
+    desk.world.calls.clear()
+    said = words(browser.get("/role/web?ask=last-accessed"))
+    assert "In 90 days it didn't use: sns." in said
+    assert "Without sns, of policy it" in said
+    assert "aws iam put-role-policy --role-name web --policy-name it --policy-document '{" in said
+    assert "DescribeInstances" not in desk.world.calls.made, "who carries it is known already"
+
+
+def test_a_broad_role_and_one_that_nothing_uses_say_so(browser: TestClient, instance: str) -> None:
+    del instance
+    assert "This role is broad: its policies allow administrator access" in words(browser.get("/role/admin"))
+    assert "Nothing uses this role:" in words(browser.get("/role/old"))
+
+
+def test_a_role_that_isnt_there_is_no_page(browser: TestClient, instance: str) -> None:
+    del instance
+    answer = browser.get("/role/wbe")
+    assert answer.status_code == 404
+    assert "There is no role wbe under /rolekeeper/." in words(answer)
+
+
+def test_what_may_not_be_read_is_unknown_and_why(browser: TestClient, reports: FakeReports, instance: str) -> None:
+    del instance
+    reports.refused = {"ListInstanceProfiles": "AccessDenied"}
+    said = words(browser.get("/roles"))
+    assert "Not everything is shown: you aren't allowed iam:ListInstanceProfiles on *." in said
+    assert "web unknown app=web" in said
+
+
+def test_a_page_that_waits_asks_for_what_is_new(site: Site, browser: TestClient, instance: str) -> None:
+    del instance
+    browser.get("/roles")
+    job = site.jobs.known("roles")
+    assert job
+    assert browser.get(f"/roles/part?seen={job.version}").status_code == 204
+    job.end.clear()
+    job.found.clear()
+    job.step = "2 of 3 roles read"
+    waits = browser.get("/roles/part?seen=-1&only=broad")
+    assert "Reading the roles: 2 of 3 roles read." in words(waits)
+    assert f'hx-get="/roles/part?seen={job.version}&amp;only=broad"' in waits.text
+    assert "<noscript>" in browser.get("/roles").text

@@ -1,0 +1,184 @@
+"""Settings in the console: how it is set, and switching it, which shows first what that would do."""
+
+import re
+from html import unescape
+
+import pytest
+from httpx2 import Response
+from starlette.testclient import TestClient
+
+from fixtures import console
+from fixtures.console import words
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import CALLER, Terminal
+from rolekeeper.aws.queue import Task, Tasks
+from rolekeeper.fleet import OperatorOverrides
+from rolekeeper.storage import layout
+from rolekeeper_cli.console.site import Site
+from rolekeeper_cli.writes import control as writes
+
+
+@pytest.fixture
+def site(terminal: Terminal) -> Site:  # noqa: ARG001  # AWS is the terminal's
+    return console.site(writes=True)
+
+
+@pytest.fixture
+def browser(site: Site) -> TestClient:
+    return console.browser(site)
+
+
+def control(desk: MappingsFixture) -> dict[str, object]:
+    return dict(desk.world.store.get([layout.CONTROL]).get(layout.CONTROL, {}))
+
+
+def confirms(browser: TestClient, page: Response, **changed: str) -> Response:
+    """Press the button of the page that shows what a switch would do."""
+    fields = {name: unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', page.text)}
+    return browser.post("/settings/switch", data={**fields, **changed})
+
+
+# ---- how it is set ----
+
+
+def test_as_deployed(browser: TestClient) -> None:
+    said = words(browser.get("/settings"))
+    assert "Rolekeeper runs Mode enforce, as deployed As deployed enforce" in said
+    assert "Nobody switched it yet" in said
+    assert "MaxChangesPerEdit 25 Instances whose role edits of mappings may change without approval" in said
+
+
+def test_who_switched_it_and_why(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.world.control(paused=True, by="arn:aws:sts::1:me", reason="wrong roles")
+    said = words(browser.get("/settings"))
+    assert "Nothing is changed: Rolekeeper is paused." in said
+    assert "Rolekeeper paused Mode enforce, as deployed" in said
+    assert "Switched by arn:aws:sts::1:me" in said
+    assert "Why wrong roles" in said
+
+
+def test_what_cant_be_read_there_is_shown_with_the_way_out(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.world.control(mode="obsreve")
+    said = words(browser.get("/settings"))
+    assert "Nothing is changed, as the control item's mode is 'obsreve'" in said
+    assert "Rolekeeper blocked" in said
+    page = browser.get("/settings/switch?what=enforce")
+    assert confirms(browser, page).status_code == 200
+    assert control(desk)["mode"] == "enforce"
+
+
+def test_its_history_is_newest_first(browser: TestClient, desk: MappingsFixture) -> None:
+    world = desk.world
+    for number, (paused, reason) in enumerate([(True, "wrong roles"), (False, "repaired")]):
+        world.control(paused=paused, by="me", reason=reason)
+        steering = OperatorOverrides(world.state, None, Tasks(None, ""), world.telemetry(), world.mode, world.clock.now)  # type: ignore[arg-type]  # no queue
+        steering.started.add(Task.SWEEP)
+        steering.written(layout.CONTROL, f"event-{number}", world.clock.now())
+        world.wait(60)
+    said = words(browser.get("/settings"))
+    assert said.index("repaired") < said.index("wrong roles")
+    assert "paused, mode as deployed" in said
+
+
+# ---- switching it ----
+
+
+def test_a_pause_shows_first_what_it_withholds_then_is_written_with_its_reason(
+    browser: TestClient, desk: MappingsFixture
+) -> None:
+    desk.role("web")
+    desk.edit("app=web", role="web")
+    desk.world.running(app="web")
+    page = browser.get("/settings/switch?what=pause&reason=wrong+roles")
+    said = words(page)
+    assert "Changes that it withholds Would get a role 1" in said
+    assert "Why wrong roles" in said
+    assert control(desk) == {}, "nothing is written by looking"
+    after = confirms(browser, page)
+    assert after.url.path == "/settings"
+    assert "Rolekeeper is paused: it decides and records, and changes nothing." in words(after)
+    assert control(desk)["paused"] is True
+    assert (control(desk)["by"], control(desk)["reason"]) == (CALLER, "wrong roles")
+
+
+def test_a_pause_needs_a_reason_and_a_reason_has_an_end(browser: TestClient, desk: MappingsFixture) -> None:
+    page = browser.get("/settings/switch?what=pause")
+    assert confirms(browser, page).status_code == 400
+    assert confirms(browser, page, reason="x" * 501).status_code == 400
+    assert control(desk) == {}
+
+
+def test_resuming_shows_what_is_done_then(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.world.control(paused=True)
+    page = browser.get("/settings/switch?what=resume")
+    assert "What it does to instances" in words(page)
+    assert "Rolekeeper is resumed" in words(confirms(browser, page))
+    assert control(desk)["paused"] is False
+
+
+@pytest.mark.parametrize(("what", "mode"), [("observe", "observe"), ("enforce", "enforce"), ("deployed", None)])
+def test_the_mode_is_set_and_the_pause_left_alone(
+    browser: TestClient, desk: MappingsFixture, what: str, mode: str | None
+) -> None:
+    desk.world.control(paused=False, mode="observe")
+    confirms(browser, browser.get(f"/settings/switch?what={what}"))
+    assert control(desk).get("mode") == mode
+    assert control(desk)["paused"] is False
+
+
+def test_what_changes_nothing_says_so(browser: TestClient) -> None:
+    said = words(browser.get("/settings/switch?what=enforce"))
+    assert "Nothing else changes by that: changes are made as before." in said
+
+
+def test_a_switch_is_refused_where_another_person_switched_since(browser: TestClient, desk: MappingsFixture) -> None:
+    page = browser.get("/settings/switch?what=observe")
+    desk.world.control(paused=True)
+    answer = confirms(browser, page)
+    assert answer.status_code == 409
+    assert "Another actor switched meanwhile, from not paused, mode as deployed to paused" in words(answer)
+    assert "mode" not in control(desk)
+
+
+def test_and_where_that_happens_between_reading_and_writing(
+    site: Site, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = site.look()
+    real = there.app.store.update
+
+    def update(*arguments: object) -> object:
+        desk.world.control(paused=True)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(there.app.store), "update", lambda _, *arguments: update(*arguments))
+    with pytest.raises(Exception, match="another actor switched meanwhile"):
+        writes.switch(there, {"mode": "observe"}, "", planned_on="not paused, mode as deployed")
+    assert "mode" not in control(desk)
+
+
+@pytest.mark.parametrize("what", ["", "off"])
+def test_another_switch_is_none(browser: TestClient, what: str) -> None:
+    assert browser.get(f"/settings/switch?what={what}").status_code == 400
+    assert browser.post("/settings/switch", data={"what": what}).status_code == 400
+
+
+def test_read_only_offers_no_button(terminal: Terminal) -> None:
+    del terminal
+    onlooker = console.browser(console.site())
+    assert "<form" not in onlooker.get("/settings").text
+    page = onlooker.get("/settings/switch?what=pause&reason=x")
+    assert "<form" not in page.text
+    assert "This console only shows." in words(page)
+
+
+def test_a_page_that_waits_for_the_count_can_switch_already(site: Site, browser: TestClient) -> None:
+    browser.get("/settings/switch?what=pause&reason=x")
+    job = site.jobs.known("switch pause")
+    assert job
+    assert browser.get(f"/settings/expected?what=pause&seen={job.version}").status_code == 204
+    job.end.clear()
+    job.found.clear()
+    page = browser.get("/settings/switch?what=pause&reason=x")
+    assert "You need not wait for that." in words(page)
+    assert '<button class="button danger">Pause</button>' in page.text
+    assert f'hx-get="/settings/expected?what=pause&amp;seen={job.version}"' in page.text
