@@ -140,7 +140,7 @@ integration: .venv/done ## against moto
 	.venv/bin/pytest tests/integration -n 2 -q
 
 .PHONY: e2e
-e2e: setup ## against the embedded AWS, with the real sam build and sam deploy
+e2e: setup .envs/node/done ## against the embedded AWS, with the real sam build and sam deploy
 	@# Four embedded AWS side by side, as they wait most of the time, a file of tests on one; chaos has the machine for itself.
 	.venv/bin/pytest tests/local tests/e2e --ignore tests/e2e/test_chaos.py -m emulator -n 4 --dist loadfile -q
 	.venv/bin/pytest tests/e2e/test_chaos.py -q

@@ -1,13 +1,15 @@
 """One embedded AWS with Rolekeeper deployed by the real SAM CLI, for all end-to-end tests."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from socket import socket
 
 import pytest
+from playwright.sync_api import Browser, StorageState
 
 from fixtures.aws_cli import Aws, aws_command
+from fixtures.browser import ConsoleProcess, Visitor, chromium, console, enter, visitor
 from rolekeeper.storage import layout
 from rolekeeper_local.account import EmulatedAccount, starter_mappings
 from rolekeeper_local.ec2_model import Timings
@@ -64,3 +66,51 @@ def nothing_was_changed_lately(request: pytest.FixtureRequest) -> None:
 def shell(aws: EmbeddedAws, tmp_path: Path) -> Shell:
     """A terminal in which the pages' blocks are typed."""
     return Shell(tmp_path, aws.port)
+
+
+# ---- the console, in a browser ----
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note whether a test failed, for fixtures that end after it."""
+    report = yield
+    if call.when == "call":
+        item.stash[_FAILED] = report.failed
+    return report
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def writing(deployed: EmulatedAccount) -> Iterator[ConsoleProcess]:
+    """A console that may write."""
+    with console(deployed.aws.env, "--write") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def entered(browser: Browser, writing: ConsoleProcess) -> StorageState:
+    """The cookies of the person that the console let in."""
+    with visitor(browser) as first:
+        return enter(first, writing)
+
+
+@pytest.fixture
+def person(
+    request: pytest.FixtureRequest, browser: Browser, writing: ConsoleProcess, entered: StorageState
+) -> Iterator[Visitor]:
+    """A person who was let in, with one tab; at the end no page may have complained."""
+    name = request.node.name
+    with visitor(browser, entered, name, base_url=writing.origin) as visited:
+        yield visited
+        if request.node.stash.get(_FAILED, False):
+            visited.keep_picture(name)

@@ -24,8 +24,9 @@ from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
-# They have stories of their own: below, in test_wheel.py and in test_new_users.py.
-ELSEWHERE = {f"rolekeeper {name}" for name in ("watch", "deploy", "upgrade", "destroy", "local", "demo")}
+# They have stories of their own: below, and in test_wheel.py, test_new_users.py and test_console*.py.
+_NAMES = ("watch", "deploy", "upgrade", "destroy", "local", "demo", "console")
+ELSEWHERE = {f"rolekeeper {name}" for name in _NAMES}
 MANY = 26  # one more than may change without approval
 
 

@@ -1,0 +1,245 @@
+"""The demo's story at the console: what is clicked there happens on EC2, and what happens on EC2 is shown there."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Browser, StorageState, expect
+
+from fixtures.browser import ConsoleProcess, Visitor, needs_chromium, visitor
+from rolekeeper.storage import layout
+from rolekeeper.storage.table import Store
+from rolekeeper_local.account import EmulatedAccount
+from support.new_profiles import launch_with
+from support.waiting import eventually, stays
+
+pytestmark = [pytest.mark.emulator, needs_chromium]
+
+READ, WRITE, TABLE = "s3-read", "s3-write", "dynamodb-app"
+
+type Launch = Callable[..., str]
+
+
+@pytest.fixture
+def launch(deployed: EmulatedAccount) -> Launch:
+    """Launches an instance and waits until it runs, carrying `role` if that is given."""
+
+    def made(name: str, role: str = "", **tags: str) -> str:
+        instance = deployed.launch(name, **tags)
+        eventually(lambda: deployed.state(instance) == "running")
+        if role:
+            eventually(lambda: deployed.carries(instance, role))
+        return instance
+
+    return made
+
+
+def marks(person: Visitor) -> None:
+    """Leave a mark in the page, which is gone once it is loaded again."""
+    person.page.evaluate("window.mark = true")
+
+
+def is_marked(person: Visitor) -> bool:
+    marked: bool = person.page.evaluate("window.mark === true")
+    return marked
+
+
+# ---- what happens on EC2 is shown ----
+
+
+def test_a_launched_instance_appears_in_an_open_page_with_its_role(
+    person: Visitor, deployed: EmulatedAccount, launch: Launch
+) -> None:
+    person.goes("/")
+    marks(person)
+    instance = launch("web", READ, workload="s3-reader")
+    row = person.row(instance)
+    expect(row).to_contain_text("ok")
+    expect(row).to_contain_text("workload=s3-reader")
+    assert is_marked(person), "the page was not loaded again"
+    row.get_by_role("link", name="web").click()
+    person.sees("running", READ, "workload=s3-reader", "Attach", deployed.mapping("workload", "s3-reader")["role"])
+
+
+def test_a_change_shows_within_two_seconds(
+    person: Visitor, deployed: EmulatedAccount, launch: Launch, record_property: Callable[[str, object], None]
+) -> None:
+    """The target is two seconds; this machine plays several embedded AWS at once, so a miss fails only beyond ten."""
+    instance = launch("moves", READ, workload="s3-reader")
+    person.goes("/")
+    expect(person.row(instance)).to_contain_text("workload=s3-reader")
+    deployed.tag(instance, workload="s3-writer")
+    eventually(lambda: deployed.carries(instance, WRITE), 30)
+    began = time.monotonic()
+    expect(person.row(instance).get_by_role("cell").nth(3)).to_have_text(WRITE)
+    took = time.monotonic() - began
+    record_property("seconds until a change shows", took)
+    assert took < 10
+
+
+def test_a_foreign_role_stays_and_the_page_says_whose_it_is(person: Visitor, deployed: EmulatedAccount) -> None:
+    deployed.make_role("console-node", path="/")
+    instance = launch_with(deployed, "node", "console-node", workload="s3-reader")
+    person.goes("/")
+    row = person.row(instance)
+    expect(row.locator(".state.foreign")).to_have_text("foreign")
+    row.get_by_role("link", name="node").click()
+    person.sees("from outside the role path", "console-node")
+    assert deployed.carries(instance, "console-node")
+
+
+def test_a_lost_event_is_drift_until_the_sweep_repairs_it(
+    person: Visitor, deployed: EmulatedAccount, launch: Launch
+) -> None:
+    instance = launch("lost")
+    deployed.aws.drop_events(instance)
+    deployed.tag(instance, workload="s3-writer")
+    person.goes("/")
+    person.presses("Read again")
+    expect(person.row(instance).locator(".state.drift")).to_have_text("drift")
+    expect(person.page.get_by_role("row").nth(1)).to_contain_text("drift")
+    deployed.sweep()
+    expect(person.row(instance).locator(".state.ok")).to_have_text("ok")
+    assert deployed.carries(instance, WRITE)
+
+
+# ---- what is clicked happens on EC2 ----
+
+
+def test_tags_are_set_and_removed_and_a_stopped_instance_waits_for_its_start(
+    person: Visitor, deployed: EmulatedAccount, launch: Launch
+) -> None:
+    instance = launch("batch")
+    person.goes(f"/instance/{instance}")
+    sets_tag(person, "workload", "dynamodb-app")
+    eventually(lambda: deployed.carries(instance, TABLE))
+    person.sees("Attach")
+
+    deployed.ec2.stop_instances(InstanceIds=[instance])
+    eventually(lambda: deployed.state(instance) == "stopped")
+    person.goes(f"/instance/{instance}")
+    sets_tag(person, "workload", "s3-reader")
+    person.sees("waiting")
+    stays(lambda: deployed.carries(instance, TABLE) is not None)
+    person.presses("Show what it would do", person.part("Start it"))
+    person.presses("Do it")
+    eventually(lambda: deployed.carries(instance, READ))
+
+    person.page.get_by_role("button", name="Remove tag workload").click()
+    person.sees("it loses its role")
+    person.presses("Do it")
+    eventually(lambda: deployed.shown(instance) is None)
+    person.sees("Detach")
+
+
+def sets_tag(person: Visitor, key: str, value: str) -> None:
+    form = person.part("Set a tag")
+    person.fills("Key", key, form)
+    person.fills("Value", value, form)
+    person.presses("Show what it would do", form)
+    person.presses("Do it")
+
+
+def test_a_mapping_with_a_slip_is_shown_as_what_it_would_be_and_its_instances_keep_their_role(
+    person: Visitor, deployed: EmulatedAccount, launch: Launch
+) -> None:
+    deployed.make_role("slip")
+    deployed.put_mapping("console", "slip", role="slip")
+    instance = launch("slips", "slip", console="slip")
+    person.goes("/mapping/edit?key=console&value=slip")
+    person.fills("Role", "slpi")
+    person.presses("Plan it")
+    person.sees("Rejected", "role 'slpi' doesn't exist in account")
+    person.presses("Write it")
+    person.sees("Rejected", "did you mean the role slip?")
+    assert deployed.mapping("console", "slip")["status"] == "Rejected"
+    assert deployed.carries(instance, "slip")
+
+
+def test_an_edit_shows_its_instances_and_permissions_then_they_follow(
+    person: Visitor, deployed: EmulatedAccount, launch: Launch
+) -> None:
+    deployed.put_mapping("console", "edited", role=READ)
+    instance = launch("follows", READ, console="edited")
+    person.goes("/mappings")
+    person.page.get_by_role("link", name="console=edited", exact=True).click()
+    person.presses("Edit")
+    person.fills("Role", WRITE)
+    person.presses("Plan it")
+    person.sees("Get another role1")
+    expect(person.row(instance)).to_contain_text(WRITE)
+    expect(person.page.locator(".gain", has_text="s3:PutObject")).to_be_visible()
+    assert deployed.mapping("console", "edited")["role"] == READ, "a plan writes nothing"
+    person.presses("Write it")
+    person.sees("revision 2 is in effect")
+    eventually(lambda: deployed.carries(instance, WRITE))
+
+
+def test_without_javascript_the_fleet_is_filtered_and_an_edit_written(
+    browser: Browser, writing: ConsoleProcess, entered: StorageState, deployed: EmulatedAccount, launch: Launch
+) -> None:
+    deployed.put_mapping("console", "plain", role=READ)
+    instance, other = launch("plain", READ, console="plain"), launch("other")
+    with visitor(browser, entered, "without-js", base_url=writing.origin, java_script_enabled=False) as person:
+        person.page.goto("/")
+        person.page.get_by_label("Tag", exact=True).fill("console=plain")
+        person.presses("Filter")
+        expect(person.row(instance)).to_be_visible()
+        expect(person.row(other)).to_have_count(0)
+        person.page.goto("/mapping/edit?key=console&value=plain")
+        person.page.get_by_label("Role", exact=True).fill(WRITE)
+        person.presses("Plan it")
+        person.sees("Get another role1")
+        person.presses("Write it")
+        person.sees("revision 2 is in effect")
+        eventually(lambda: deployed.carries(instance, WRITE))
+        for page in ("/roles", "/doctor", "/settings", f"/instance/{instance}"):
+            person.page.goto(page)
+            expect(person.page.locator(".working")).to_have_count(0)
+
+
+def test_the_keyboard_alone_leads_from_the_fleet_to_a_pause_and_back(
+    person: Visitor, deployed: EmulatedAccount
+) -> None:
+    person.goes("/")
+    keyboard = person.page.keyboard
+    keyboard.press("Tab")
+    expect(person.page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    tabs_to(person, "Settings")
+    keyboard.press("Enter")
+    person.page.wait_for_url("**/settings")
+    tabs_to(person, "Why pause")
+    keyboard.type("by the keyboard")
+    keyboard.press("Enter")
+    person.page.wait_for_url("**/settings/switch?**")
+    tabs_to(person, "Pause")
+    keyboard.press("Enter")
+    person.sees("Rolekeeper is paused")
+    assert control(deployed)["reason"] == "by the keyboard"
+    tabs_to(person, "Resume")
+    keyboard.press("Enter")
+    person.page.wait_for_url("**/settings/switch?**")
+    tabs_to(person, "Resume")
+    keyboard.press("Enter")
+    person.sees("Rolekeeper is resumed")
+    assert control(deployed)["paused"] is False
+
+
+def tabs_to(person: Visitor, name: str) -> None:
+    """Press Tab until a link, button or field of this name has the focus, and is seen to have it."""
+    for _ in range(40):
+        person.page.keyboard.press("Tab")
+        focused = person.page.evaluate(
+            "(e => ({name: e.labels?.[0]?.innerText ?? e.innerText, outline: getComputedStyle(e).outlineStyle}))"
+            "(document.activeElement)"
+        )
+        if str(focused["name"]).strip() == name:
+            assert focused["outline"] != "none", f"nobody sees that {name} has the focus"
+            return
+    raise AssertionError(f"Tab never leads to {name}")
+
+
+def control(world: EmulatedAccount) -> dict[str, object]:
+    """The switches, as the state table has them."""
+    store = Store(world.dynamodb, world.state_table)
+    return dict(store.get([layout.CONTROL])[layout.CONTROL])

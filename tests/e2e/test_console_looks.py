@@ -1,0 +1,129 @@
+"""Every page of the console, in a real browser: without a complaint, a barrier or a bar to scroll by; and on paper."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import pytest
+from playwright.sync_api import Browser, StorageState, expect
+
+from fixtures.browser import NARROW, ConsoleProcess, Visitor, axe_is_there, needs_chromium, visitor
+from rolekeeper_local.account import EmulatedAccount
+from support.new_profiles import launch_with
+from support.waiting import eventually
+
+pytestmark = [pytest.mark.emulator, needs_chromium]
+
+# More than an edit may change without approval.
+MANY = 26
+WIDE_SCREEN = (1_600, 1_000)
+LONG = "x" * 120
+
+type Pages = Mapping[str, Callable[[Visitor], None]]
+
+
+@pytest.fixture(scope="module")
+def pages(deployed: EmulatedAccount) -> Pages:
+    """How each page is opened, by its name, over a fleet that has something of everything."""
+    deployed.make_role("looks-node", path="/")
+    deployed.make_role("looks-wide")
+    deployed.put_mapping("looks", "edited", role="s3-read", description=f"As long as it may be: {LONG}", owner="looks")
+    deployed.put_mapping("looks", "slip", role="s3-reed")
+    good = deployed.launch("looks-good", looks="edited", long=LONG)
+    foreign = launch_with(deployed, f"looks-foreign-{LONG}", "looks-node", workload="s3-reader")
+    for _ in range(MANY):
+        deployed.launch("looks-many", looks="wide")
+    deployed.put_mapping("looks", "wide", role="looks-wide")
+    eventually(lambda: deployed.mapping("looks", "wide").get("status") == "Held")
+    eventually(lambda: deployed.carries(good, "s3-read"))
+    eventually(lambda: deployed.condition(foreign, "occupied"))
+    addresses = {
+        "fleet": "/",
+        "fleet, filtered": "/?tag=looks%3Dedited&role=s3-read",
+        "fleet, nothing passes": "/?role=nothing",
+        "instance": f"/instance/{good}",
+        "instance, foreign": f"/instance/{foreign}",
+        "who": f"/instance/{good}/who",
+        "no instance": "/instance/i-00000000000000000",
+        "mappings": "/mappings",
+        "mapping": "/mapping?key=looks&value=edited",
+        "mapping, rejected": "/mapping?key=looks&value=slip",
+        "mapping, held": "/mapping?key=looks&value=wide",
+        "held": "/mapping/held?key=looks&value=wide",
+        "edit": "/mapping/edit?key=looks&value=edited",
+        "new": "/mapping/new",
+        "roles": "/roles",
+        "roles, none": "/roles?text=nothing",
+        "role": "/role/s3-read",
+        "doctor": "/doctor",
+        "settings": "/settings",
+        "pause": f"/settings/switch?what=pause&reason={LONG}",
+        "no page": "/nothing",
+    }
+    opens: dict[str, Callable[[Visitor], None]] = {name: partial(_goes, at) for name, at in addresses.items()}
+    return {**opens, "edit, planned": _plans_an_edit, "pin, planned": partial(_plans_a_pin, good)}
+
+
+def _goes(address: str, person: Visitor) -> None:
+    person.goes(address)
+
+
+def _plans_an_edit(person: Visitor) -> None:
+    person.goes("/mapping/edit?key=looks&value=edited")
+    person.fills("Role", "s3-write")
+    person.presses("Plan it")
+    person.sees("What happens to instances")
+
+
+def _plans_a_pin(instance: str, person: Visitor) -> None:
+    person.goes(f"/instance/{instance}")
+    person.presses("Show what it would do", person.part("Detach its role"))
+    person.sees("it loses its role")
+
+
+@pytest.mark.skipif(not axe_is_there(), reason=".envs/node isn't set up: make .envs/node/done")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier(
+    browser: Browser, writing: ConsoleProcess, entered: StorageState, pages: Pages, scheme: str
+) -> None:
+    with visitor(browser, entered, f"axe-{scheme}", base_url=writing.origin, color_scheme=scheme) as person:
+        found = {}
+        for name, opens in pages.items():
+            opens(person)
+            found[name] = person.barriers()
+        person.expects("404")
+    assert {name: each for name, each in found.items() if each} == {}
+
+
+@pytest.mark.skipif(not axe_is_there(), reason=".envs/node isn't set up: make .envs/node/done")
+def test_axe_would_find_one(person: Visitor) -> None:
+    person.goes("/")
+    person.page.evaluate("document.querySelector('main').append(Object.assign(new Image(), {src: '/static/icon.svg'}))")
+    assert [each.partition(" ")[0] for each in person.barriers()] == ["image-alt"]
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE_SCREEN], ids=["360", "1600"])
+def test_no_page_is_wider_than_its_window(
+    browser: Browser, writing: ConsoleProcess, entered: StorageState, pages: Pages, size: tuple[int, int]
+) -> None:
+    with visitor(browser, entered, f"width-{size[0]}", base_url=writing.origin, size=size) as person:
+        wider = {}
+        for name, opens in pages.items():
+            opens(person)
+            wider[name] = person.overflow()
+        person.expects("404")
+    assert {name: by for name, by in wider.items() if by > 0} == {}
+
+
+def test_on_paper_there_is_what_one_reads_in_black_and_no_button(
+    person: Visitor, deployed: EmulatedAccount, pages: Pages
+) -> None:
+    pages["instance"](person)
+    person.page.emulate_media(media="print")
+    expect(person.page.get_by_role("navigation", name="Sections")).to_be_hidden()
+    for each in person.page.locator("button, .button").all():
+        expect(each).to_be_hidden()
+    expect(person.page.get_by_text("Acts as")).to_be_visible()
+    expect(person.page.get_by_text(deployed.account, exact=True).first).to_be_visible()
+    expect(person.page.get_by_role("heading", name="Timeline")).to_be_visible()
+    assert person.page.evaluate("getComputedStyle(document.querySelector('main')).color") == "rgb(0, 0, 0)"
+    assert person.page.pdf().startswith(b"%PDF-")
