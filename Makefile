@@ -174,6 +174,10 @@ picture: setup ## draw docs/demo.svg from a run of the demo
 	@mkdir -p .build && .venv/bin/python -m rolekeeper_local.demo | tee .build/demo.txt
 	@.venv/bin/python -m tools.picture .build/demo.txt docs/demo.svg
 
+.PHONY: screenshots
+screenshots: setup ## take the pictures of docs/console.md from the console on an embedded AWS; needs Debian's chromium
+	@PYTHONPATH=tests .venv/bin/python -m tools.screenshots docs
+
 .PHONY: release
 release: .venv/done ## VERSION=x.y.z: write version and changelog, build wheel and bills of materials, commit and tag
 	@.venv/bin/python -m tools.release "$(VERSION)"
