@@ -9,6 +9,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.instances.observe import Unreadable
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.deployment import Deployment
@@ -32,6 +33,7 @@ class EditPlan:
         key: the mapping.
         rows: what would be written.
         edit: what Rolekeeper would make of the row, as `plan` shows it; None where it is in effect by now.
+        why: what else there is to know of the verdict; empty where it says only what follows.
         preview: what would happen to instances, in sum.
         instances: those that would change, wait or be blocked, as `plan` shows them, the first `NAMED`.
         more: how many more of them there are.
@@ -41,6 +43,7 @@ class EditPlan:
     rows: RowPlan
     edit: Mapping[str, Any] | None
     preview: Preview
+    why: str = ""
     instances: Sequence[Mapping[str, Any]] = ()
     more: int = 0
 
@@ -72,7 +75,8 @@ def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Pr
             else:
                 others += 1
     expected = replace(expected, foreign=tally.foreign)
-    return EditPlan(key, rows, edit.document() if edit else None, expected, named, others)
+    said = edit.reason if edit and (edit.warns or edit.status is not Status.PUBLISHED) else ""
+    return EditPlan(key, rows, edit.document() if edit else None, expected, said, named, others)
 
 
 def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Iterator[Seen]:
