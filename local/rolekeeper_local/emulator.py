@@ -83,6 +83,7 @@ async def serve(port: int, directory: Path) -> None:
         iam_exceptions,
         iam_last_used,
         invocations,
+        organizations,
         queues,
         recursion,
         schedules,
@@ -104,6 +105,7 @@ async def serve(port: int, directory: Path) -> None:
     iam_exceptions.install(ec2_api)
     deployments.install()
     eventbridge_refusals.install()
+    organizations.install()
     schedules.install(timings.minute)
     streams.install()
     watching.install()
