@@ -82,6 +82,7 @@ async def serve(port: int, directory: Path) -> None:
         eventbridge_refusals,
         iam_exceptions,
         iam_last_used,
+        iam_trust,
         invocations,
         organizations,
         queues,
@@ -103,6 +104,7 @@ async def serve(port: int, directory: Path) -> None:
     ec2.handle_request = event_history.install().recording(ec2_api.handle_request)
     ec2_wire.install()
     iam_exceptions.install(ec2_api)
+    iam_trust.install()
     deployments.install()
     eventbridge_refusals.install()
     organizations.install()
