@@ -76,6 +76,7 @@ async def serve(port: int, directory: Path) -> None:
     from ministack.services import ec2  # type: ignore[import-not-found]  # noqa: PLC0415
 
     from rolekeeper_local import (  # noqa: PLC0415
+        bus_policies,
         deployments,
         ec2_wire,
         event_history,
@@ -104,13 +105,17 @@ async def serve(port: int, directory: Path) -> None:
     ec2.handle_request = event_history.install().recording(ec2_api.handle_request)
     ec2_wire.install()
     iam_exceptions.install(ec2_api)
-    iam_trust.install()
-    deployments.install()
-    eventbridge_refusals.install()
-    organizations.install()
+    for module in (
+        iam_trust,
+        bus_policies,
+        deployments,
+        eventbridge_refusals,
+        organizations,
+        streams,
+        watching,
+    ):
+        module.install()
     schedules.install(timings.minute)
-    streams.install()
-    watching.install()
     control = Control(ec2_api, chaos, running, queues.install(), iam_last_used.install())
     recursion.install()
     python, detect = make_lambda_python(directory / "lambda-python"), lambda_runtime._detect_runtime_binary

@@ -28,9 +28,9 @@ class Bus:
         self._queue = ""
         self._heard: list[Any] = []
 
-    def rule(self, pattern: dict[str, Any], **target: str) -> None:
+    def rule(self, pattern: dict[str, Any], *, name: str = "", **target: str) -> None:
         """Make a rule on it with one target."""
-        name = f"rule-{uuid.uuid4().hex[:8]}"
+        name = name or f"rule-{uuid.uuid4().hex[:8]}"
         self.events.put_rule(Name=name, EventBusName=self.name, EventPattern=json.dumps(pattern))
         targets: Any = [{"Id": "1", **target}]
         self.events.put_targets(Rule=name, EventBusName=self.name, Targets=targets)
