@@ -76,7 +76,9 @@ async def serve(port: int, directory: Path) -> None:
     from ministack.services import ec2  # type: ignore[import-not-found]  # noqa: PLC0415
 
     from rolekeeper_local import (  # noqa: PLC0415
+        bus_forwarding,
         bus_policies,
+        bus_senders,
         deployments,
         ec2_wire,
         event_history,
@@ -105,9 +107,12 @@ async def serve(port: int, directory: Path) -> None:
     ec2.handle_request = event_history.install().recording(ec2_api.handle_request)
     ec2_wire.install()
     iam_exceptions.install(ec2_api)
+    # In this order: the checks of buses wrap those of IAM, and PutEvents is limited before it is sent on.
     for module in (
         iam_trust,
         bus_policies,
+        bus_senders,
+        bus_forwarding,
         deployments,
         eventbridge_refusals,
         organizations,

@@ -17,6 +17,8 @@ evaluation lacks, so that the policy's own words are enforced.
   Here from the request, for each item of a transaction its own (`dynamodb_keys.py`).
 - `iam:PassRole` (the ceiling: roles under the path, to EC2): never checked. Here checked too, on the profile's role.
 - `aws:PrincipalArn` (who may publish to the alarm topic): the session's ARN. Here the role's, as AWS has it.
+- The policy of an event bus: asked nowhere. Here asked, of other accounts' roots too, and of the role that a rule sends
+  with (`bus_senders.py`).
 - `aws:PrincipalOrgID` (who may send and assume from other accounts): each account's own. Here the organization's
   (`organizations.py`).
 - Whom a role trusts: a role by its name, with wildcards, and every root for a service. Here by its whole ARN, and only
