@@ -77,6 +77,7 @@ async def serve(port: int, directory: Path) -> None:
 
     from rolekeeper_local import (  # noqa: PLC0415
         bus_forwarding,
+        bus_names,
         bus_policies,
         bus_senders,
         deployments,
@@ -111,6 +112,7 @@ async def serve(port: int, directory: Path) -> None:
     for module in (
         iam_trust,
         bus_policies,
+        bus_names,
         bus_senders,
         bus_forwarding,
         deployments,

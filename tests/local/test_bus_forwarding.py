@@ -150,6 +150,22 @@ def test_an_instances_events_reach_the_hub_with_its_account_and_region(aws: Embe
     assert {resource for each in events for resource in each["resources"]} == {arn}
 
 
+def test_without_a_role_neither_a_call_nor_a_stack_makes_such_a_rule(aws: EmbeddedAws, hub: Bus) -> None:
+    sender = Bus(aws, SPOKE, "eu-west-1")
+    with pytest.raises(ClientError, match="RoleArn is required"):
+        sender.rule({"source": ["told.none"]}, Arn=hub.arn)
+    properties = {"EventPattern": {"source": ["told.none"]}, "Targets": [{"Id": "1", "Arn": hub.arn}]}
+    template = json.dumps({"Resources": {"Rule": {"Type": "AWS::Events::Rule", "Properties": properties}}})
+    client = sender.session.client("cloudformation")
+    client.create_stack(StackName="no-role", TemplateBody=template)
+
+    def reasons() -> list[str]:
+        events = client.describe_stack_events(StackName="no-role")["StackEvents"]
+        return [each["ResourceStatusReason"] for each in events if each["ResourceStatus"] == "CREATE_FAILED"]
+
+    assert "RoleArn is required" in eventually(reasons, 20)[0]
+
+
 @pytest.mark.parametrize("case", ["stranger", "no permission", "another bus", "trusts another", "role elsewhere"])
 def test_what_a_role_or_the_bus_does_not_allow_never_arrives(aws: EmbeddedAws, hub: Bus, case: str) -> None:
     account = STRANGER if case == "stranger" else SPOKE

@@ -67,6 +67,14 @@ def test_what_is_not_there_or_too_long_is_refused(bus: Bus) -> None:
         bus.events.put_permission(EventBusName=bus.name, Policy="no JSON")
 
 
+def test_a_bus_is_named_by_its_arn_too_in_its_own_region(aws: EmbeddedAws, bus: Bus) -> None:
+    assert bus.events.describe_event_bus(Name=bus.arn)["Name"] == bus.name
+    bus.events.put_rule(Name="by-arn", EventBusName=bus.arn, EventPattern='{"source": ["told"]}')
+    assert bus.events.describe_rule(Name="by-arn", EventBusName=bus.name)["EventBusName"] == bus.name
+    with pytest.raises(ClientError, match="Cross-region API call is not allowed"):
+        Bus(aws, HUB, "eu-west-1").events.put_rule(Name="no", EventBusName=bus.arn, EventPattern='{"source": ["told"]}')
+
+
 def test_a_bus_that_is_made_anew_has_no_policy(bus: Bus) -> None:
     bus.events.put_permission(EventBusName=bus.name, Action="events:PutEvents", StatementId="one", Principal="*")
     bus.events.delete_event_bus(Name=bus.name)
