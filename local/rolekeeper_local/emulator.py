@@ -93,6 +93,7 @@ async def serve(port: int, directory: Path) -> None:
         recursion,
         schedules,
         streams,
+        template_conditions,
         watching,
     )
     from rolekeeper_local.chaos import Chaos  # noqa: PLC0415
@@ -119,6 +120,7 @@ async def serve(port: int, directory: Path) -> None:
         eventbridge_refusals,
         organizations,
         streams,
+        template_conditions,
         watching,
     ):
         module.install()
