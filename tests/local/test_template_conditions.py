@@ -75,6 +75,8 @@ def test_a_condition_knows_where_the_stack_is(
         asked: Any = {"StackName": name, "ChangeSetName": "first"}
         client.create_change_set(**asked, TemplateBody=TEMPLATE, Parameters=home, ChangeSetType="CREATE")
         client.get_waiter("change_set_create_complete").wait(**asked, WaiterConfig={"Delay": 1})
+        changes = client.describe_change_set(**asked)["Changes"]
+        assert {each["ResourceChange"]["LogicalResourceId"] for each in changes} == {"Everywhere", *made}
         client.execute_change_set(**asked)
     stack = eventually(lambda: done(client, name), 20)
     assert (stack["StackStatus"], f":{region}:{account}:" in stack["StackId"]) == ("CREATE_COMPLETE", True)
@@ -84,6 +86,30 @@ def test_a_condition_knows_where_the_stack_is(
     assert outputs["Queue"].startswith(f"arn:aws:sqs:{region}:{account}:")
     assert outputs["Where"] == ("at home" if "AtHome" in made else "elsewhere")
     assert ("AtHome" in outputs) == ("AtHome" in made)
+
+
+def test_a_change_set_shows_what_a_changed_condition_makes_and_takes_away(aws: EmbeddedAws) -> None:
+    client = aws.session(account=SPOKE, region="eu-west-1").client("cloudformation")
+    asked: Any = {"StackName": "moves", "TemplateBody": TEMPLATE}
+    for region, changes in (
+        ("us-east-1", {("Add", "Everywhere"), ("Add", "OnlyElsewhere")}),
+        ("eu-west-1", {("Add", "AtHome"), ("Add", "AtHomeOfSpoke"), ("Remove", "OnlyElsewhere")}),
+    ):
+        client.create_change_set(
+            **asked,
+            ChangeSetName=f"to-{region}",
+            ChangeSetType="CREATE" if region == "us-east-1" else "UPDATE",
+            Parameters=[{"ParameterKey": "HomeRegion", "ParameterValue": region}],
+        )
+        made: Any = {"StackName": "moves", "ChangeSetName": f"to-{region}"}
+        client.get_waiter("change_set_create_complete").wait(**made, WaiterConfig={"Delay": 1})
+        shown = [each["ResourceChange"] for each in client.describe_change_set(**made)["Changes"]]
+        assert {(each["Action"], each["LogicalResourceId"]) for each in shown} == changes
+        client.execute_change_set(**made)
+        eventually(lambda: done(client, "moves"), 20)
+    resources = client.describe_stack_resources(StackName="moves")["StackResources"]
+    there = {each["LogicalResourceId"] for each in resources if each["ResourceStatus"] != "DELETE_COMPLETE"}
+    assert there == {"Everywhere", "AtHome", "AtHomeOfSpoke"}
 
 
 def test_a_stack_is_seen_in_its_account_and_region_only(aws: EmbeddedAws) -> None:
