@@ -100,12 +100,14 @@ def _with_role(original: Callable[..., None]) -> Callable[..., None]:
 
 def _to_any_bus(original: Callable[..., None]) -> Callable[..., None]:
     def dispatch(bus: Arn, event: Event, rule: dict[str, Any], path: set[str], payload: str | None = None) -> None:
+        here = (bus.account_id, bus.region) == (get_account_id(), get_region())
+        role = _role.get()
         if path:
             logger.info("rule %s doesn't send on what came from another bus", rule["Arn"])
-        elif (bus.account_id, bus.region) == (get_account_id(), get_region()):
-            original(bus, event, rule, path, payload)
-        elif reason := bus_senders.refusal(_role.get(), rule["Arn"], event, bus):
+        elif (role or not here) and (reason := bus_senders.refusal(role, rule["Arn"], event, bus)):
             logger.warning("rule %s doesn't send to %s: %s", rule["Arn"], bus, reason)
+        elif here:
+            original(bus, event, rule, path, payload)
         else:
             given = {} if payload is None else {"Detail": payload}
             anew = {} if bus.region == get_region() else {"EventId": new_uuid()}

@@ -65,9 +65,8 @@ def refusal(role_arn: str, rule_arn: str, event: Mapping[str, Any], bus: Arn) ->
     result = iam_evaluator.combine_resource_policy(own, context, policy, owner, limits=limits)
     if result.decision == "Allow":
         return ""
-    return f"{session} isn't allowed {SENDING}: " + (
-        "the bus's policy" if own.decision == "Allow" else "its own policy"
-    )
+    whose = "the bus's policy" if own.decision == "Allow" else "its own policy"
+    return f"{session} isn't allowed {SENDING} by {whose}"
 
 
 def _trusts_events(role: dict[str, Any], keys: dict[str, str]) -> bool:

@@ -166,16 +166,19 @@ def test_without_a_role_neither_a_call_nor_a_stack_makes_such_a_rule(aws: Embedd
     assert "RoleArn is required" in eventually(reasons, 20)[0]
 
 
-@pytest.mark.parametrize("case", ["stranger", "no permission", "another bus", "trusts another", "role elsewhere"])
+@pytest.mark.parametrize(
+    "case",
+    ["stranger", "no permission", "another bus", "trusts another", "role elsewhere", "trusts another in the hub"],
+)
 def test_what_a_role_or_the_bus_does_not_allow_never_arrives(aws: EmbeddedAws, hub: Bus, case: str) -> None:
-    account = STRANGER if case == "stranger" else SPOKE
-    trusts = {"Service": "lambda.amazonaws.com"} if case == "trusts another" else EVENTS
+    account = {"stranger": STRANGER, "trusts another in the hub": HUB}.get(case, SPOKE)
+    trusts = {"Service": "lambda.amazonaws.com"} if case.startswith("trusts another") else EVENTS
     allowed = {"no permission": [], "another bus": [may_send(hub.arn + "-other")]}.get(case, [may_send(hub.arn)])
     role = make_role(aws, account, trusts, *allowed)
     if case == "role elsewhere":
         role = make_role(aws, OTHER, trusts, *allowed, name=role.rsplit("/", 1)[-1])
     source = f"told.refused-{case.replace(' ', '-')}"
-    sender = Bus(aws, account, "eu-west-1").listen({"source": [source]})
+    sender = Bus(aws, account, "us-east-1" if account == HUB else "eu-west-1").listen({"source": [source]})
     sender.rule({"source": [source]}, Arn=hub.arn, RoleArn=role)
     sender.events.put_events(Entries=[entry(source)])
     eventually(sender.heard)
