@@ -106,8 +106,20 @@ class EmbeddedAws:
             "no_proxy": "127.0.0.1,localhost",
         }
 
-    def session(self) -> boto3.Session:
-        """Return a boto3 session whose clients talk to the embedded AWS as the account's administrator."""
+    def session(
+        self, *, account: str = "", region: str = REGION, credentials: Mapping[str, str] | None = None
+    ) -> boto3.Session:
+        """Return a boto3 session whose clients talk to the embedded AWS.
+
+        Args:
+            account: Whose administrator it is; by default 000000000000's.
+            region: The clients' Region.
+            credentials: Those of AssumeRole's answer, to be that session instead.
+        """
+        keys = credentials or {
+            "AccessKeyId": account or CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            "SecretAccessKey": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        }
         core = botocore.session.Session(
             # No profile, no file and no variable of the person's: botocore's (name in files, variables, default, cast).
             session_vars={
@@ -118,9 +130,10 @@ class EmbeddedAws:
         )
         core.set_default_client_config(Config(proxies={}))
         session = _LocalSession(
-            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            region_name=REGION,
+            aws_access_key_id=keys["AccessKeyId"],
+            aws_secret_access_key=keys["SecretAccessKey"],
+            aws_session_token=keys.get("SessionToken"),
+            region_name=region,
             botocore_session=core,
         )
         session.endpoint = self.endpoint

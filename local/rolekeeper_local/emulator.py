@@ -76,17 +76,24 @@ async def serve(port: int, directory: Path) -> None:
     from ministack.services import ec2  # type: ignore[import-not-found]  # noqa: PLC0415
 
     from rolekeeper_local import (  # noqa: PLC0415
+        bus_forwarding,
+        bus_names,
+        bus_policies,
+        bus_senders,
         deployments,
         ec2_wire,
         event_history,
         eventbridge_refusals,
         iam_exceptions,
         iam_last_used,
+        iam_trust,
         invocations,
+        organizations,
         queues,
         recursion,
         schedules,
         streams,
+        template_conditions,
         watching,
     )
     from rolekeeper_local.chaos import Chaos  # noqa: PLC0415
@@ -102,11 +109,22 @@ async def serve(port: int, directory: Path) -> None:
     ec2.handle_request = event_history.install().recording(ec2_api.handle_request)
     ec2_wire.install()
     iam_exceptions.install(ec2_api)
-    deployments.install()
-    eventbridge_refusals.install()
+    # In this order: the checks of buses wrap those of IAM, and PutEvents is limited before it is sent on.
+    for module in (
+        iam_trust,
+        bus_policies,
+        bus_names,
+        bus_senders,
+        bus_forwarding,
+        deployments,
+        eventbridge_refusals,
+        organizations,
+        streams,
+        template_conditions,
+        watching,
+    ):
+        module.install()
     schedules.install(timings.minute)
-    streams.install()
-    watching.install()
     control = Control(ec2_api, chaos, running, queues.install(), iam_last_used.install())
     recursion.install()
     python, detect = make_lambda_python(directory / "lambda-python"), lambda_runtime._detect_runtime_binary

@@ -1,10 +1,13 @@
 """What EventBridge refuses and ministack takes: a rate in the wrong number, and more bytes than a request may have.
 
-A rule that CloudFormation makes is refused as one that PutRule makes: `cron(0 * * * * *)`, which says both a day of the
-month and a day of the week, fails the stack (EventBridge user guide, "Cron expressions": one of the two has to be `?`).
+A rule that CloudFormation makes is refused as one that PutRule and PutTargets make: `cron(0 * * * * *)`, which says
+both a day of the month and a day of the week, fails the stack (EventBridge user guide, "Cron expressions": one of the
+two has to be `?`), and so does a bus of another account or Region as a target without a role (AWS_FACTS.md, Events
+between accounts and Regions).
 """
 # ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +43,9 @@ def _refused(props: dict[str, Any]) -> dict[str, Any]:
     """A rule's properties, unless EventBridge would refuse them."""
     if not eventbridge._validate_schedule_expression(props.get("ScheduleExpression", "")):
         raise ValueError("Parameter ScheduleExpression is not valid.")
+    for target in props.get("Targets", []):
+        if refused := eventbridge._validate_target_arn(target):
+            raise ValueError(json.loads(refused[2])["message"])
     return props
 
 

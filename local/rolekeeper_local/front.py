@@ -1,15 +1,16 @@
-"""What stands before ministack: it lets every stranger in as the account's administrator, and opens a control door.
+"""What stands before ministack: it lets every stranger in as an account's administrator, and opens a control door.
 
 "Any credentials; any AWS client works": an access key that nobody made here belongs to a person with made-up
-credentials, so it becomes ministack's root key, whose signature isn't checked. Keys that were made here (the functions'
-role sessions, AssumeRole, CreateAccessKey) stay and are really enforced.
+credentials, so it becomes ministack's root key, whose signature isn't checked. One of twelve digits names its account
+itself, and is the root of that one; any other is account 000000000000's. Keys that were made here (the functions' role
+sessions, AssumeRole, CreateAccessKey) stay and are really enforced.
 """
 # ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
 
 import json
 import re
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from ministack.core.iam_evaluator import find_iam_access_key_account  # type: ignore[import-not-found]
 from ministack.services import sts  # type: ignore[import-not-found]
@@ -22,7 +23,8 @@ from rolekeeper_local.invocations import Invocations
 from rolekeeper_local.queues import Queues
 
 CONTROL_PATH = "/_rolekeeper/"
-_ROOT_KEY = "test"
+_ROOT_KEY = b"test"
+_ACCOUNT = re.compile(rb"\d{12}")
 _HEADER_KEY = re.compile(rb"(?<=Credential=)[^/,\s]+")
 _QUERY_KEY = re.compile(rb"(?<=X-Amz-Credential=)[^&]+?(?=%2F|/|&|$)", re.IGNORECASE)
 _QUERY_TOKEN = re.compile(rb"&?X-Amz-Security-Token=[^&]*", re.IGNORECASE)
@@ -90,13 +92,13 @@ def front(app: App, control: Control, chaos: Chaos, invocations: Invocations) ->
 
 
 def let_strangers_in(scope: Scope) -> Scope:
-    """Return the request with an unknown access key replaced by the root key and its session token dropped."""
+    """Return the request with an unknown access key replaced by a root key and its session token dropped."""
     headers = list(scope["headers"])
     authorization = next((value for name, value in headers if name.lower() == b"authorization"), b"")
     if found := _HEADER_KEY.search(authorization):
         if _made_here(found[0].decode("latin-1")):
             return scope
-        rewritten = _HEADER_KEY.sub(_ROOT_KEY.encode(), authorization)
+        rewritten = _HEADER_KEY.sub(_root_key(found[0]), authorization)
         kept = [(name, value) for name, value in headers if name.lower() != b"x-amz-security-token"]
         return {
             **scope,
@@ -104,9 +106,13 @@ def let_strangers_in(scope: Scope) -> Scope:
         }
     query = scope.get("query_string", b"")
     if (found := _QUERY_KEY.search(query)) and not _made_here(unquote(found[0].decode("latin-1"))):
-        query = _QUERY_TOKEN.sub(b"", _QUERY_KEY.sub(quote(_ROOT_KEY).encode(), query))
+        query = _QUERY_TOKEN.sub(b"", _QUERY_KEY.sub(_root_key(found[0]), query))
         return {**scope, "query_string": query}
     return scope
+
+
+def _root_key(access_key_id: bytes) -> bytes:
+    return access_key_id if _ACCOUNT.fullmatch(access_key_id) else _ROOT_KEY
 
 
 def _made_here(access_key_id: str) -> bool:

@@ -17,6 +17,12 @@ evaluation lacks, so that the policy's own words are enforced.
   Here from the request, for each item of a transaction its own (`dynamodb_keys.py`).
 - `iam:PassRole` (the ceiling: roles under the path, to EC2): never checked. Here checked too, on the profile's role.
 - `aws:PrincipalArn` (who may publish to the alarm topic): the session's ARN. Here the role's, as AWS has it.
+- The policy of an event bus: asked nowhere. Here asked, of other accounts' roots too, and of the role that a rule sends
+  with (`bus_senders.py`).
+- `aws:PrincipalOrgID` (who may send and assume from other accounts): each account's own. Here the organization's
+  (`organizations.py`).
+- Whom a role trusts: a role by its name, with wildcards, and every root for a service. Here by its whole ARN, and only
+  the root of the role's own account for a service (`iam_trust.py`).
 - `${aws:userid}` (in whose partition an approval is): taken for these very letters. Here the caller's, in conditions.
 - `aws:SecureTransport` (no plain HTTP to queues): false, truly. Here the embedded AWS answers as if by TLS.
 """
@@ -141,7 +147,9 @@ def _with_role(original: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]
     def resolve_condition_key(key: str, context: Any) -> Any:
         value = original(key, context)
         if key.lower() == "aws:principalarn" and ":assumed-role/" in value:
-            role = iam._roles.get(iam_evaluator._role_name_from_assumed_arn(value))
+            # The caller's account isn't the one whose resource is asked for, where another account calls.
+            name = iam_evaluator._role_name_from_assumed_arn(value)
+            role = iam._roles.get_scoped(context.principal_account, None, name)
             return role["Arn"] if role else value
         return value
 

@@ -331,7 +331,7 @@ def test_an_instance_launched_with_a_profile_has_an_association(ec2: Any) -> Non
 # ---- who may do what ----
 
 
-@pytest.mark.parametrize("key", ["AKIAWHOEVER", "123456789012", "test", "me@example.com"])
+@pytest.mark.parametrize("key", ["AKIAWHOEVER", "12345678901", "test", "me@example.com"])
 def test_made_up_credentials_are_the_accounts_administrator(aws: EmbeddedAws, key: str) -> None:
     stranger = boto3.client(
         "sts",

@@ -1,0 +1,105 @@
+"""Who a role trusts: a principal is named exactly, exists when it is named, and a service is nobody's root.
+
+A part of a name or ARN can't be a wildcard, and the ARN of a role or user stands for the very one that has it when the
+policy is saved (IAM user guide, "AWS JSON policy elements: Principal"). One that isn't there is refused then, with
+"Invalid principal in policy" (an article by a user who tried each kind, Classmethod, 2022-12-30). ministack compares a
+role's name without its path, takes wildcards and any ARN, and lets the root of every account pass for any service. The
+last stays so in the role's own account, where the administrator plays the services.
+
+A role that is deleted and made anew is another one on AWS, which a policy of before doesn't mean; here it is the same.
+"""
+# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ministack.core import iam_evaluator  # type: ignore[import-not-found]
+from ministack.services import iam  # type: ignore[import-not-found]
+
+_ENTITY = re.compile(r"arn:aws:iam::(\d{12}):(role|user)/(?:.*/)?([^/]+)")
+
+
+def install() -> None:
+    """Correct ministack's evaluation in this process; call once, before the first request."""
+    iam_evaluator._principal_matches = _by_exact_name(iam_evaluator._principal_matches)
+    iam_evaluator.evaluate_trust_policy = _of_the_very_role(iam_evaluator.evaluate_trust_policy)
+    iam._trust_policy_not_principal_error = _or_nobody(iam._trust_policy_not_principal_error)
+
+
+def role_of(arn: str) -> dict[str, Any] | None:
+    """The role that has exactly this ARN, in whatever account."""
+    found = _ENTITY.fullmatch(arn)
+    role: dict[str, Any] | None = found and iam._roles.get_scoped(found[1], None, found[3])
+    return role if role and role["Arn"] == arn else None
+
+
+def _by_exact_name(original: Callable[[Any, str], bool]) -> Callable[[Any, str], bool]:
+    def principal_matches(principal: Any, caller_arn: str) -> bool:
+        if isinstance(principal, dict) and "AWS" in principal:
+            principal = {**principal, "AWS": [each for each in _names(principal) if _means_one(each)]}
+        return original(principal, caller_arn)
+
+    return principal_matches
+
+
+def _of_the_very_role(original: Callable[..., bool]) -> Callable[..., bool]:
+    def evaluate_trust_policy(document: Any, caller_arn: str, context: Any = None) -> bool:
+        if context is None or context.action == "sts:AssumeRoleWithWebIdentity":
+            return original(document, caller_arn, context)
+        role = role_of(context.resource_arn)
+        if role is None:
+            return False
+        if context.principal_account != role["Arn"].split(":")[4]:
+            document = {"Statement": [_without_services(each) for each in _statements(document)]}
+        return original(document, caller_arn, context)
+
+    return evaluate_trust_policy
+
+
+def _or_nobody(original: Callable[[Any], str | None]) -> Callable[[Any], str | None]:
+    def error(document: Any) -> str | None:
+        if refused := original(document):
+            return refused
+        for statement in _statements(document):
+            for name in _names(statement.get("Principal")):
+                if not _means_one(name) or not _exists(name):
+                    return f'Invalid principal in policy: "AWS":"{name}"'
+        return None
+
+    return error
+
+
+def _statements(document: Any) -> list[dict[str, Any]]:
+    if isinstance(document, str):
+        try:
+            document = json.loads(document)
+        except ValueError:
+            return []
+    found = document.get("Statement", []) if isinstance(document, dict) else []
+    return found if isinstance(found, list) else [found]
+
+
+def _names(principal: Any) -> Iterator[str]:
+    names = principal.get("AWS", []) if isinstance(principal, dict) else []
+    yield from [names] if isinstance(names, str) else names
+
+
+def _means_one(name: str) -> bool:
+    return name == "*" or not ("*" in name or "?" in name or (":role/" in name and role_of(name) is None))
+
+
+def _exists(name: str) -> bool:
+    found = _ENTITY.fullmatch(name)
+    if found is None or found[2] == "role":
+        return True
+    user = iam._users.get_scoped(found[1], None, found[3])
+    return bool(user) and user["Arn"] == name
+
+
+def _without_services(statement: dict[str, Any]) -> dict[str, Any]:
+    principal = statement.get("Principal")
+    if not isinstance(principal, dict):
+        return statement
+    return {**statement, "Principal": {kind: names for kind, names in principal.items() if kind != "Service"}}

@@ -1,0 +1,138 @@
+"""The embedded AWS's sts:AssumeRole across accounts: who gets in, as whom, and who doesn't."""
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from rolekeeper_local.embedded import EmbeddedAws
+from support.roles import ANYBODY, make_role
+from support.waiting import eventually
+
+pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
+
+HUB, SPOKE, STRANGER = "000000000000", "111111111111", "333333333333"
+
+
+def may_assume(arn: str) -> dict[str, str]:
+    return {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": arn}
+
+
+def assumed(aws: EmbeddedAws, by: boto3.Session, arn: str) -> boto3.Session:
+    got: Any = by.client("sts").assume_role(RoleArn=arn, RoleSessionName="sweep")["Credentials"]
+    return aws.session(credentials=got)
+
+
+def refused(call: Callable[[], object]) -> bool:
+    with pytest.raises(ClientError) as refusal:
+        call()
+    return refusal.value.response["Error"]["Code"] == "AccessDenied"
+
+
+@pytest.fixture(scope="module")
+def hub(aws: EmbeddedAws) -> str:
+    """The hub's role, which may assume any role called reader-… under the path; its ARN."""
+    arn = "arn:aws:iam::*:role/rolekeeper/reader-*"
+    return make_role(aws, HUB, ANYBODY, may_assume(arn), name="hub")
+
+
+@pytest.fixture(scope="module")
+def as_hub(aws: EmbeddedAws, hub: str) -> boto3.Session:
+    return assumed(aws, aws.session(), hub)
+
+
+def test_a_session_acts_in_the_roles_account_with_its_policy(aws: EmbeddedAws, hub: str, as_hub: boto3.Session) -> None:
+    describe = {"Effect": "Allow", "Action": "ec2:DescribeInstances", "Resource": "*"}
+    conditions = {"aws:PrincipalOrgID": "o-embeddedaws", "aws:PrincipalArn": hub}
+    arn = make_role(aws, SPOKE, {"AWS": hub}, describe, name="reader-one", StringEquals=conditions)
+    (launched,) = (
+        aws.session(account=SPOKE).client("ec2").run_instances(ImageId="ami-1", MinCount=1, MaxCount=1)["Instances"]
+    )
+    reader = assumed(aws, as_hub, arn)
+    caller = reader.client("sts").get_caller_identity()
+    assert caller["Arn"] == f"arn:aws:sts::{SPOKE}:assumed-role/reader-one/sweep"
+    assert caller["Account"] == SPOKE
+    (seen,) = reader.client("ec2").describe_instances()["Reservations"]
+    assert seen["Instances"][0]["InstanceId"] == launched["InstanceId"]
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+        reader.client("ec2").terminate_instances(InstanceIds=[launched["InstanceId"]])
+
+
+def test_it_takes_both_the_roles_trust_and_the_callers_own_policy(
+    aws: EmbeddedAws, hub: str, as_hub: boto3.Session
+) -> None:
+    outside = make_role(aws, SPOKE, {"AWS": hub}, name="outside-of-the-hubs-policy")
+    assert refused(lambda: assumed(aws, as_hub, outside))
+    other = make_role(aws, HUB, ANYBODY)
+    untrusting = make_role(aws, SPOKE, {"AWS": other}, name="reader-untrusting")
+    assert refused(lambda: assumed(aws, as_hub, untrusting))
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [{"aws:PrincipalOrgID": "o-another"}, {"aws:PrincipalArn": f"arn:aws:iam::{HUB}:role/rolekeeper/other"}],
+)
+def test_a_condition_that_does_not_hold_refuses(
+    aws: EmbeddedAws, hub: str, as_hub: boto3.Session, condition: dict[str, str]
+) -> None:
+    name = f"reader-{uuid.uuid4().hex[:8]}"
+    arn = make_role(aws, SPOKE, {"AWS": hub}, name=name, StringEquals=condition)
+    assert refused(lambda: assumed(aws, as_hub, arn))
+
+
+def test_a_role_is_asked_for_by_its_whole_arn(aws: EmbeddedAws, hub: str, as_hub: boto3.Session) -> None:
+    arn = make_role(aws, SPOKE, {"AWS": hub}, name="reader-whole")
+    assumed(aws, as_hub, arn)
+    assert refused(lambda: assumed(aws, aws.session(), arn.replace("/rolekeeper/", "/")))
+
+
+def test_the_root_of_another_account_is_no_service(aws: EmbeddedAws) -> None:
+    arn = make_role(aws, SPOKE, {"Service": "ec2.amazonaws.com"})
+    assert refused(lambda: assumed(aws, aws.session(account=STRANGER), arn))
+    assert refused(lambda: assumed(aws, aws.session(account=HUB), arn))
+
+
+def test_a_trusted_account_is_all_that_its_own_policies_let_ask(aws: EmbeddedAws) -> None:
+    name = "reader-of-an-account"
+    arn = make_role(aws, SPOKE, {"AWS": f"arn:aws:iam::{HUB}:root"}, name=name)
+    allowed = assumed(aws, aws.session(), make_role(aws, HUB, ANYBODY, may_assume(arn)))
+    assumed(aws, allowed, arn)
+    not_allowed = assumed(aws, aws.session(), make_role(aws, HUB, ANYBODY))
+    assert refused(lambda: assumed(aws, not_allowed, arn))
+
+
+@pytest.mark.parametrize(
+    "principal",
+    [
+        f"arn:aws:iam::{HUB}:role/rolekeeper/nobody",
+        f"arn:aws:iam::{HUB}:role/hub",
+        f"arn:aws:iam::{HUB}:role/rolekeeper/*",
+        f"arn:aws:iam::{HUB}:user/nobody",
+    ],
+)
+def test_a_principal_that_is_not_there_is_refused_when_the_role_is_made(
+    aws: EmbeddedAws, hub: str, principal: str
+) -> None:
+    with pytest.raises(ClientError, match="Invalid principal in policy") as refusal:
+        make_role(aws, SPOKE, {"AWS": [hub, principal]})
+    assert refusal.value.response["Error"]["Code"] == "MalformedPolicyDocument"
+    assert principal in str(refusal.value)
+
+
+def test_a_stack_whose_role_trusts_nobody_fails_with_the_reason(aws: EmbeddedAws) -> None:
+    """So a spoke is deployed after its hub."""
+    trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{HUB}:role/nobody"}, "Action": "sts:AssumeRole"}
+    properties = {"AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trust]}}
+    template = json.dumps({"Resources": {"Role": {"Type": "AWS::IAM::Role", "Properties": properties}}})
+    client = aws.session(account=SPOKE).client("cloudformation")
+    client.create_stack(StackName="trusts-nobody", TemplateBody=template, Capabilities=["CAPABILITY_IAM"])
+
+    def reasons() -> list[str]:
+        events = client.describe_stack_events(StackName="trusts-nobody")["StackEvents"]
+        return [each["ResourceStatusReason"] for each in events if each["ResourceStatus"] == "CREATE_FAILED"]
+
+    assert "Invalid principal in policy" in eventually(reasons, 20)[0]

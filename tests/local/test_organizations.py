@@ -1,0 +1,49 @@
+"""The embedded AWS's organization: who is in it, and what a policy's condition on it lets through."""
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from rolekeeper_local.embedded import EmbeddedAws
+
+pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
+
+MANAGEMENT, MEMBER, STRANGER = "000000000000", "111111111111", "333333333333"
+
+
+def organizations(aws: EmbeddedAws, account: str) -> Any:
+    return aws.session(account=account).client("organizations")
+
+
+def test_the_three_accounts_are_in_one_organization(aws: EmbeddedAws) -> None:
+    seen = [organizations(aws, each).describe_organization()["Organization"] for each in (MEMBER, MANAGEMENT)]
+    assert seen[0] == seen[1]
+    assert (seen[0]["Id"], seen[0]["MasterAccountId"]) == ("o-embeddedaws", MANAGEMENT)
+    listed = organizations(aws, MANAGEMENT).list_accounts()["Accounts"]
+    assert [each["Id"] for each in listed] == [MANAGEMENT, MEMBER, "222222222222"]
+    assert listed[1]["Arn"] == f"arn:aws:organizations::{MANAGEMENT}:account/o-embeddedaws/{MEMBER}"
+
+
+def test_a_stranger_is_in_none_and_a_member_cannot_list_the_others(aws: EmbeddedAws) -> None:
+    with pytest.raises(ClientError, match="AWSOrganizationsNotInUseException"):
+        organizations(aws, STRANGER).describe_organization()
+    with pytest.raises(ClientError, match="AccessDeniedException"):
+        organizations(aws, MEMBER).list_accounts()
+
+
+@pytest.mark.parametrize("account", [MANAGEMENT, MEMBER, STRANGER])
+def test_a_condition_on_the_organization_holds_for_its_accounts_only(aws: EmbeddedAws, account: str) -> None:
+    iam = aws.session().client("iam")
+    condition = {"StringEquals": {"aws:PrincipalOrgID": "o-embeddedaws"}}
+    trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole", "Condition": condition}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    arn = iam.create_role(RoleName=uuid.uuid4().hex, AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    sts = aws.session(account=account).client("sts")
+    if account == STRANGER:
+        with pytest.raises(ClientError, match="AccessDenied"):
+            sts.assume_role(RoleArn=arn, RoleSessionName="test")
+    else:
+        assert sts.assume_role(RoleArn=arn, RoleSessionName="test")["AssumedRoleUser"]
