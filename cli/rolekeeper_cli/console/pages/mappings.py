@@ -70,7 +70,7 @@ def _about(request: Request) -> dict[str, Any]:
     key = key_of(request.query_params)
     there = request.app.state.site.look()
     document = mappings.row(there, key)
-    revisions = mappings.revisions(there, key, _REVISIONS)
+    revisions = mappings.history(there, key, _REVISIONS)
     values = {"mapping": document, "revisions": revisions}
     return {**values, "key": key, "title": str(key), "status_of": status_of, "version": _version(values)}
 

@@ -233,6 +233,12 @@ def test_numbers_are_grouped_and_sentences_ended() -> None:
     )
 
 
+@pytest.mark.parametrize("what", ["workload=web has no history", "i-0abc is terminated", "s3-read: no such role"])
+def test_a_name_at_the_beginning_of_a_sentence_is_no_word(what: str) -> None:
+    assert drawn("{{ what|sentence }}", what=what) == f"{what}."
+    assert drawn("{{ what|sentence }}", what=f"see: {what}") == f"See: {what}."
+
+
 def test_what_a_template_does_not_know_is_a_bug_and_what_it_knows_is_escaped() -> None:
     assert drawn("{{ name }}", name="<b>") == "&lt;b&gt;"
     with pytest.raises(UndefinedError):
