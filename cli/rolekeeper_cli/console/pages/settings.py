@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from rolekeeper_cli.console.forms import Form, posted
+from rolekeeper_cli.console.forms import Form, posted, trimmed
 from rolekeeper_cli.console.jobs import Job
 from rolekeeper_cli.console.page import page
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
@@ -98,7 +98,7 @@ def expected(request: Request) -> Response:
 def switched(request: Request, form: Form) -> Response:
     """Switch, if it still stands as it did when that was decided."""
     site, (name, switch) = request.app.state.site, _switch(form.get("what", ""))
-    reason = form.get("reason", "")
+    reason = trimmed(form, "reason")
     if name == "pause" and not reason:
         raise UsageError("a pause needs a reason", "say why, for those who wonder: go back, and fill it in")
     if len(reason) > _LONGEST_REASON:

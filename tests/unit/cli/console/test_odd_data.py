@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 from httpx2 import Response
+from markupsafe import escape
 from starlette.testclient import TestClient
 
+from fixtures.account import MAPPING_TABLE
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.console.site import Site, application
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
+from rolekeeper_cli.writes import tags
 
 WEB = {"key": "workload", "value": "web"}
 MAPPING_PAGES = ("/mappings", "/mappings/part", "/mapping", "/mapping/part", "/mapping/edit", "/mapping/new")
@@ -89,3 +93,87 @@ def test_a_row_that_rolekeeper_hasnt_judged_has_its_page(browser: TestClient, de
         assert page.status_code == 200
         assert "Rolekeeper has judged no edit of it yet" in words(page)
         assert "Not judged yet" in words(page)
+
+
+# ---- keys and tags as they are ----
+
+ODD = [
+    *("a=b", "a&b", "50%", "#1", "a+b", " x", "x ", 'it\'s "x"', "<b>", "😀"),
+    *("a/b", "a;b", "\\", "?", "..", "a\nb", "k" * 128),
+]
+
+
+def hidden(answer: Response, name: str) -> str:
+    """What a hidden field of a page holds."""
+    found = re.search(rf'name="{name}" value="([^"]*)"', answer.text)
+    assert found, words(answer)
+    return unescape(found[1])
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_button_means_the_mapping_of_its_page_and_no_other(
+    browser: TestClient, desk: MappingsFixture, odd: str
+) -> None:
+    other = MappingKey("k", odd.strip() or "x")
+    for key in (MappingKey("k", odd), other):
+        item = {"tag_key": {"S": key.tag_key}, "tag_value": {"S": key.tag_value}, "role": {"S": "web"}}
+        desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item)
+    address = re.search(rf'href="([^"]*)">{re.escape(str(escape(f"k={odd}")))}</a>', browser.get("/mappings").text)
+    assert address
+    page = browser.get(unescape(address[1]))
+    names = {name: hidden(page, name) for name in ("key", "value")}
+    assert names == {"key": "k", "value": odd}
+    # A browser writes line ends so.
+    posted = {name: value.replace("\n", "\r\n") for name, value in names.items()}
+    plan = browser.post("/mapping/change", data={**posted, "what": "delete"})
+    browser.post("/mapping/write", data={"plan": hidden(plan, "plan")})
+    left = {each["tag_value"]["S"] for each in desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]}
+    assert left == {other.tag_value} - {odd}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_the_tag_that_is_removed_is_the_one_beside_the_button(
+    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    removed: list[str] = []
+    monkeypatch.setattr(tags, "remove_tag", lambda _deployment, _id, key: removed.append(key))
+    one = desk.world.running(**{odd: "1", f"{odd.strip()}.": "2"})
+    assert f'name="key" value="{escape(odd)}"' in browser.get(f"/instance/{one}").text
+    # A browser writes line ends so.
+    plan = browser.post(f"/instance/{one}/tag", data={"do": "remove", "key": odd.replace("\n", "\r\n")})
+    form = {"do": "remove", "key": hidden(plan, "key").replace("\n", "\r\n"), "rests_on": hidden(plan, "rests_on")}
+    browser.post(f"/instance/{one}/tag/write", data=form)
+    assert removed == [odd]
+
+
+def test_what_a_person_types_has_no_blanks_at_its_ends(browser: TestClient, desk: MappingsFixture) -> None:
+    version = hidden(browser.get("/mapping/new"), "version")
+    form = {"key": " workload ", "value": "\tweb ", "new": "yes", "version": version, "role": " web ", "owner": "  "}
+    plan = browser.post("/mapping/plan", data=form)
+    browser.post("/mapping/write", data={"plan": hidden(plan, "plan")})
+    [row] = desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]
+    assert {name: row[name]["S"] for name in ("tag_key", "tag_value", "role")} == {
+        "tag_key": "workload",
+        "tag_value": "web",
+        "role": "web",
+    }
+    assert "owner" not in row
+
+
+@pytest.mark.parametrize("form", [{"key": "  ", "value": "web"}, {"key": "workload", "value": " "}, {}])
+def test_a_new_mapping_without_a_tag_is_sent_back(browser: TestClient, form: dict[str, str]) -> None:
+    answer = browser.post("/mapping/plan", data={**form, "new": "yes", "role": "web"})
+    assert answer.status_code == 409
+    assert "no tag is named" in words(answer)
+    assert 'name="role" value="web"' in answer.text, "what was typed stays"
+
+
+def test_a_description_with_lines_stays_while_another_column_is_edited(
+    browser: TestClient, desk: MappingsFixture
+) -> None:
+    desk.edit("workload=web", role="web", description="one\ntwo ")
+    form = browser.get("/mapping/edit", params=WEB)
+    typed = {"description": "onetwo ", "role": "db", "version": hidden(form, "version")}  # as a browser sends it
+    said = words(browser.post("/mapping/plan", data={**WEB, **typed}))
+    assert "role web db" in said
+    assert "description" not in said.partition("What Rolekeeper would make of it")[0]
