@@ -8,6 +8,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+# Of a revision's number, and more than enough.
+_DIGITS = 18
+
 type Form = Mapping[str, str]
 """A posted form: the fields' texts by name; of a field given twice, the last.
 
@@ -21,6 +24,12 @@ def trimmed(form: Form, name: str) -> str:
     For fields that a person fills in, not for those that say what the page was about.
     """
     return form.get(name, "").strip()
+
+
+def number(form: Form, name: str) -> int | None:
+    """The whole number in a field; None where there is none, or one longer than any that a page has."""
+    text = form.get(name, "")
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else None
 
 
 def posted(handler: Callable[[Request, Form], Response]) -> Callable[[Request], Awaitable[Response]]:

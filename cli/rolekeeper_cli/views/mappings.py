@@ -56,7 +56,7 @@ def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[
 
 def history(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[str, Any]]:
     """The same; empty where there are none: Rolekeeper has judged no edit of it yet, or none lately."""
-    return [_told(each) for each in deployment.app.revisions.history(key, limit)]
+    return [_told(each) for each in deployment.app.revisions.history(key, limit)] if layout.fits_partition(key) else []
 
 
 def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.console import mapping_form
 from rolekeeper_cli.console.edit_plans import EditPlan, plan
-from rolekeeper_cli.console.forms import Form, posted, trimmed
+from rolekeeper_cli.console.forms import Form, number, posted, trimmed
 from rolekeeper_cli.console.links import mapping_url, said
 from rolekeeper_cli.console.page import page
 from rolekeeper_cli.console.pages.mappings import key_of
@@ -143,13 +143,16 @@ def _rows(there: Deployment, key: MappingKey, form: Form) -> RowPlan | None:
         case "delete":
             return writes.remove(there, key)
         case "roll-back":
-            back = writes.roll_back(there, key, int(form["to"]) if form.get("to", "").isdecimal() else None)
+            to = number(form, "to")
+            if to is None and form.get("to"):
+                raise UsageError("the form names no revision", "choose one on the mapping's page")
+            back = writes.roll_back(there, key, to)
             return None if back.edit and back.edit.held else back.plan
         case "disable" | "enable" as what:
             return writes.set_columns(there, key, [f"enabled={'true' if what == 'enable' else 'false'}"])
         case "expire":
-            hours = int(form["hours"]) if form.get("hours", "").isdecimal() else 0
-            if hours not in HOURS:
+            hours = number(form, "hours")
+            if hours is None or hours not in HOURS:
                 raise UsageError("no time is chosen", "choose when the mapping ends")
             at = there.now() + timedelta(hours=hours)
             return writes.set_columns(there, key, [f"expires_at={at:%Y-%m-%dT%H:%M:%SZ}"])
