@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse
 
 from rolekeeper_cli import installed
 from rolekeeper_cli.console.links import mapping_filter, query
+from rolekeeper_cli.console.remedies import without_commands
 
 # The navigation: what a section is called, where it begins, and the pages that belong to it.
 SECTIONS = (
@@ -73,6 +74,7 @@ def templates() -> Environment:
     made.filters |= {
         "ago": _ago,
         "written": _written,
+        "without_commands": without_commands,
         "count": _count,
         "sentence": _sentence,
         "mapping_url": mapping_filter,
