@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from rolekeeper_cli import installed
-from rolekeeper_cli.console.links import mapping_filter, query
+from rolekeeper_cli.console.links import mapping_filter, mapping_named, query
 from rolekeeper_cli.console.remedies import without_commands
 
 # The navigation: what a section is called, where it begins, and the pages that belong to it.
@@ -78,6 +78,7 @@ def templates() -> Environment:
         "count": _count,
         "sentence": _sentence,
         "mapping_url": mapping_filter,
+        "mapping_named": mapping_named,
         "query": query,
     }
     return made

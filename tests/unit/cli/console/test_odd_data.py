@@ -177,3 +177,54 @@ def test_a_description_with_lines_stays_while_another_column_is_edited(
     said = words(browser.post("/mapping/plan", data={**WEB, **typed}))
     assert "role web db" in said
     assert "description" not in said.partition("What Rolekeeper would make of it")[0]
+
+
+# ---- names, and keys that hold a = ----
+
+
+@pytest.fixture
+def equals(desk: MappingsFixture) -> str:
+    """An instance that a mapping whose key holds a `=` gave its role."""
+    key = MappingKey("a=b", "v")
+    item = {"tag_key": {"S": key.tag_key}, "tag_value": {"S": key.tag_value}, "role": {"S": "web"}}
+    desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item)
+    desk.app().publisher.publish(key, "edit-1", "", "")
+    one = desk.world.running(**{"a=b": "v"})
+    for _ in range(2):
+        desk.world.reconcile_all(one)
+        desk.world.wait(60)
+    return one
+
+
+def test_a_link_to_a_mapping_leads_to_it_though_its_key_holds_a_sign(browser: TestClient, equals: str) -> None:
+    for path in ("/", f"/instance/{equals}"):
+        links = set(re.findall(r'href="(/mapping\?[^"]*)"', browser.get(path).text))
+        assert links == {"/mapping?key=a%3Db&amp;value=v"}
+    assert browser.get("/mapping?key=a%3Db&value=v").status_code == 200
+
+
+def test_what_undoes_it_names_that_mapping(browser: TestClient, terminal: Terminal, equals: str) -> None:
+    page = browser.get(f"/instance/{equals}").text
+    assert "rolekeeper mapping rm --tag-key a=b --tag-value v" in unescape(page)
+    steps = terminal.document("explain", equals)["undo"]
+    [command] = [each["command"] for each in steps if "mapping rm" in each["command"]]
+    ran = terminal(*command.split()[1:], "--yes", "--no-wait")
+    assert ran.exit_code == 0, ran.output
+    assert not terminal.desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]
+
+
+def test_a_name_that_several_have_leads_to_all_of_them(browser: TestClient, desk: MappingsFixture) -> None:
+    both = {desk.world.running(Name="same one"), desk.world.running(Name="same one")}
+    desk.world.running(Name="other")
+    page = browser.get("/instance/same%20one")
+    assert str(page.url.query, "ascii") == "tag=Name%3Dsame+one"
+    assert set(re.findall(r'href="/instance/([^"]*)"', page.text)) == both
+
+
+def test_a_near_name_leads_there_though_it_holds_a_path(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.world.running(Name="team/web")
+    browser.get("/")
+    page = browser.get("/instance/team_web")
+    assert page.status_code == 404
+    [link] = re.findall(r'<a href="([^"]*)">team/web</a>', page.text)
+    assert f'href="/instance/{one}"' in browser.get(unescape(link)).text
