@@ -79,14 +79,15 @@ class Site:
 
     def __post_init__(self) -> None:
         self.here = HereCache(self.look, self.time)
-        self.jobs = Jobs(self.look, self.now)
+        # A check that something is repaired asks for all of it.
+        self.jobs = Jobs(self.deployment.anew, self.now)
         self.fleet = FleetCache(self.look, self.time)
         self.mappings = Recent(lambda: mapping_views.rows(self.look()), _MAPPINGS_SECONDS, self.time)
         self.roles = Recent(lambda: known.path_roles(self.look()), _ROLES_SECONDS, self.time)
 
     def look(self) -> DoctorDeployment:
-        """The deployment as it is now."""
-        return self.deployment.anew()
+        """The deployment as it is now; its caller and its stack as they were some seconds ago."""
+        return self.deployment.anew(lately=True)
 
     def now(self) -> datetime:
         """The time."""
