@@ -88,7 +88,7 @@ def planned(request: Request) -> Response:
 def expected(request: Request) -> Response:
     """What it would do, for a page that waits for it; 204 while nothing is new."""
     name, switch = _switch(request.query_params.get("what", ""))
-    values = _expected(request, name, switch)
+    values = _expected(request, name, switch, polls=True)
     if request.query_params.get("seen") == str(values["version"]):
         return Response(status_code=204)
     return page(request, "switch_expected.html", **values)
@@ -113,9 +113,9 @@ def _switch(name: str) -> tuple[str, Switch]:
     return name, SWITCHES[name]
 
 
-def _expected(request: Request, name: str, switch: Switch) -> dict[str, Any]:
+def _expected(request: Request, name: str, switch: Switch, *, polls: bool = False) -> dict[str, Any]:
     """What a switch would do. It is counted beside the page: a person who has to stop everything need not wait."""
-    job: Job = request.app.state.site.jobs.get(f"switch {name}", partial(_count, switch.change))
+    job: Job = request.app.state.site.jobs.get(f"switch {name}", partial(_count, switch.change), polls=polls)
     version, ended = job.version, job.ended
     found = next(iter(job.result()), None)
     preview = found if isinstance(found, Preview) else None
