@@ -344,3 +344,12 @@ def test_what_aws_refused_once_is_asked_again(browser: TestClient, desk: Mapping
     assert "What role web may do isn't known" in words(browser.get(f"/instance/{one}"))
     desk.world.wait(60)
     assert "s3:GetObject on arn:aws:s3:::reports/*" in words(browser.get(f"/instance/{one}"))
+
+
+def test_what_is_too_long_for_an_address_isnt_put_into_one(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    form = {"verb": "replace", "role": "no-such", "reason": "x" * 60_000}
+    answer = browser.post(f"/instance/{one}/pin", data=form, follow_redirects=False)
+    assert answer.status_code == 303
+    assert len(answer.headers["location"]) < 2_000
+    assert "role=no-such" in answer.headers["location"]
