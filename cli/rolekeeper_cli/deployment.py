@@ -5,10 +5,10 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import boto3
 from botocore.config import Config
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rolekeeper_cli.options import Options
 
 STACK = "rolekeeper"
+_LATELY = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +63,31 @@ class Deployment:
         self._debug = debug
         self._making = Lock()
         self._shared = cache(self.client)
+        self._lately: dict[str, tuple[datetime, Any]] = {}
 
-    def anew(self) -> Self:
+    def anew(self, *, lately: bool = False) -> Self:
         """One that has asked nothing yet, over the same session and clients.
 
         For who serves longer than stack, roles and policies stay as they are: all of them are asked for once.
+
+        Args:
+            lately: whether the caller and the stack may be those of some seconds ago: every page is about them, and
+                CloudFormation answers a few calls a second.
         """
         other = type(self)(self._options, self.progress, self._debug)
         other.session, other._making, other._shared = self.session, self._making, self._shared  # noqa: SLF001  # its own
+        if lately:
+            other._lately = self._lately  # noqa: SLF001  # its own
         return other
+
+    def _known[T](self, name: str, ask: Callable[[], T]) -> T:
+        """What was asked lately, or is asked now. An error isn't kept."""
+        at, known = self._lately.get(name, (None, None))
+        if at is not None and self.now() - at < _LATELY:
+            return cast("T", known)
+        found = ask()
+        self._lately[name] = self.now(), found
+        return found
 
     @cached_property
     def session(self) -> boto3.Session:
@@ -121,6 +138,9 @@ class Deployment:
         Raises:
             ConfigurationError: there is none of that name, or it is none of Rolekeeper's.
         """
+        return self._known("stack", self._ask_stack)
+
+    def _ask_stack(self) -> Stack:
         name = self.stack_name
         region = self.session.region_name
         elsewhere = "deploy Rolekeeper, or say where it is: --stack, --region, --profile"
@@ -158,6 +178,9 @@ class Deployment:
     @cached_property
     def caller(self) -> Caller:
         """Who runs the command."""
+        return self._known("caller", self._ask_caller)
+
+    def _ask_caller(self) -> Caller:
         with classified("sts:GetCallerIdentity", "*"):
             answer = self.client("sts").get_caller_identity()
         return Caller(answer["Arn"], answer["UserId"], answer["Account"], answer["Arn"].split(":")[1])

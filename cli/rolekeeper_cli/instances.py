@@ -1,7 +1,7 @@
 """The instance that somebody means: by its id, or by a Name tag that only one has."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.model import escaped
@@ -14,11 +14,21 @@ ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
 _NAMED_AT_MOST = 5
 
 
+class SeveralNamedError(CommandError):
+    """Several instances have the name; `name` is the one that they have."""
+
+    def __init__(self, name: str, ids: Sequence[str]) -> None:
+        listed = f"{', '.join(ids[:_NAMED_AT_MOST])}{', …' if len(ids) > _NAMED_AT_MOST else ''}"
+        super().__init__(f"{len(ids):,} instances are named {name}: {listed}", "give the id of one")
+        self.name = name
+
+
 def find_instance(ec2: Ec2, text: str) -> Instance:
     """The instance.
 
     Raises:
-        CommandError: there is none, several have the name, or it is going for good.
+        SeveralNamedError: several have the name.
+        CommandError: there is none, or it is going for good.
     """
     found = ec2.instances([text]).get(text) if ID.fullmatch(text) else _named(ec2, text)
     if found is None:
@@ -60,9 +70,7 @@ def _named(ec2: Ec2, name: str) -> Instance | None:
     key = MappingKey("Name", name)
     found = [each for page in ec2.tagged(key) for each in page if each.tags["Name"] == name]
     if len(found) > 1:
-        ids = ", ".join(sorted(each.key.id for each in found)[:_NAMED_AT_MOST])
-        more = ", …" if len(found) > _NAMED_AT_MOST else ""
-        raise CommandError(f"{len(found):,} instances are named {name}: {ids}{more}", "give the id of one")
+        raise SeveralNamedError(name, sorted(each.key.id for each in found))
     return found[0] if found else None
 
 

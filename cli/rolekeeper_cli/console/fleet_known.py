@@ -50,6 +50,7 @@ class KnownFleet:
         self._changed = Condition()
         self._rows: dict[str, FleetRow] = {}
         self._stamps: dict[str, int] = {}
+        self._stamp_of_all = 0
         self._read_at: datetime | None = None
         self._read, self._version = 0, 1
         self._cut = False
@@ -75,9 +76,9 @@ class KnownFleet:
             return self._rows.get(instance)
 
     def stamp(self, instance: str) -> int:
-        """A number that is another one once the instance changed, or was decided about; 0 where it isn't known."""
+        """Another number once the instance changed, was decided about, or is withheld; 0 where it isn't known."""
         with self._changed:
-            return self._stamps.get(instance, 0)
+            return max(self._stamps[instance], self._stamp_of_all) if instance in self._stamps else 0
 
     # ---- what the thread writes ----
 
@@ -145,6 +146,8 @@ class KnownFleet:
             if self._withheld != why:
                 self._withheld = why
                 self._change()
+                # Each instance's page says so.
+                self._stamp_of_all = self._version
 
     def hindered(self, *names: str) -> bool:
         """Whether something hinders one of these."""

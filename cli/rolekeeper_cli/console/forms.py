@@ -8,8 +8,28 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+# Of a revision's number, and more than enough.
+_DIGITS = 18
+
 type Form = Mapping[str, str]
-"""A posted form: the fields' texts by name, without blanks at their ends; of a field given twice, the last."""
+"""A posted form: the fields' texts by name; of a field given twice, the last.
+
+Blanks stay: `web ` is another tag than `web`, and a hidden field names one of them. See `trimmed`.
+"""
+
+
+def trimmed(form: Form, name: str) -> str:
+    """What a person typed into a field, without the blanks at its ends, which nobody sees; empty where it isn't there.
+
+    For fields that a person fills in, not for those that say what the page was about.
+    """
+    return form.get(name, "").strip()
+
+
+def number(form: Form, name: str) -> int | None:
+    """The whole number in a field; None where there is none, or one longer than any that a page has."""
+    text = form.get(name, "")
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else None
 
 
 def posted(handler: Callable[[Request, Form], Response]) -> Callable[[Request], Awaitable[Response]]:
@@ -18,6 +38,8 @@ def posted(handler: Callable[[Request, Form], Response]) -> Callable[[Request], 
     @wraps(handler)
     async def endpoint(request: Request) -> Response:
         fields = parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True)
-        return await run_in_threadpool(handler, request, {name: value.strip() for name, value in fields})
+        # A browser writes each line end as two characters, whatever the page said.
+        form = {name: value.replace("\r\n", "\n") for name, value in fields}
+        return await run_in_threadpool(handler, request, form)
 
     return endpoint

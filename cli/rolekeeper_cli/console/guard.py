@@ -74,6 +74,12 @@ _LINK_USED = Refusal(
     HTTPStatus.FORBIDDEN, "The link was used", "this link was used already, or is not the console's", _START_AGAIN
 )
 _LINK_GET = Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Not let in", "the link is opened, nothing else", _START_AGAIN)
+_OTHER_METHOD = Refusal(
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    "That can't be asked",
+    "the console's pages are opened, and their forms sent, nothing else",
+    "use the links and buttons of the pages",
+)
 _TOO_LARGE = Refusal(
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Too much", "nothing was changed: this is more than a form holds", "send less"
 )
@@ -160,7 +166,9 @@ class Guard:
             return _UNKNOWN_BROWSER
         if request.method in _READS:
             return None
-        return _ill_sized(request) if self._writes else _READ_ONLY
+        if not self._writes:
+            return _READ_ONLY
+        return _ill_sized(request) if request.method == "POST" else _OTHER_METHOD
 
     def _enter(self, request: Request) -> Response:
         """Change the link for the cookie, once."""

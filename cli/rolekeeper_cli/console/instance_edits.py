@@ -11,7 +11,7 @@ from rolekeeper.instances.observe import Unreadable, observe
 from rolekeeper.model.instance import InstanceKey, InstanceState
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli.arguments import Duration
-from rolekeeper_cli.console.forms import Form
+from rolekeeper_cli.console.forms import Form, trimmed
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.instances import title
@@ -87,7 +87,7 @@ def carry_out(deployment: Deployment, id_: str, kind: str, form: Form) -> Done:
     planned = plan(deployment, id_, kind, form)
     if form.get("rests_on") != planned.rests_on:
         raise MovedError("nothing was changed: the instance is not as it was when this was planned", "look at it again")
-    if planned.word and form.get("confirm") != planned.word:
+    if planned.word and trimmed(form, "confirm") != planned.word:
         raise UsageError(f"{_UNTOUCHED}: the word to type is {planned.word}", f"type {planned.word}, or leave it")
     return _DOERS[kind](deployment, id_, form)
 
@@ -123,11 +123,11 @@ def _wish(form: Form) -> Wish:
     verb = form.get("verb", "")
     if verb not in _VERBS:
         raise UsageError(f"{verb!r} is none of {', '.join(_VERBS)}", _UNTOUCHED)
-    role = NO_ROLE if verb == "detach" else form.get("role", "")
+    role = NO_ROLE if verb == "detach" else trimmed(form, "role")
     if not role:
         raise UsageError("no role is named", "name the role, under the role path")
-    profile = "" if verb == "detach" else form.get("instance_profile", "")
-    return Wish(verb, role, profile, _length(form.get("length", "")), form.get("reason", ""))
+    profile = "" if verb == "detach" else trimmed(form, "instance_profile")
+    return Wish(verb, role, profile, _length(trimmed(form, "length")), trimmed(form, "reason"))
 
 
 def _length(text: str) -> timedelta | None:
@@ -196,18 +196,27 @@ def _released(done: Released) -> Done:
 # ---- tags ----
 
 
+def _removes(form: Form) -> bool:
+    return form.get("do") == "remove"
+
+
+def _tag_of(form: Form) -> tuple[str, str]:
+    """The tag: as it is where it goes, as a person typed it where it is set."""
+    return (form.get("key", ""), "") if _removes(form) else (trimmed(form, "key"), trimmed(form, "value"))
+
+
 def _tags_then(seen: Seen, form: Form) -> Mapping[str, str]:
     """Its tags after the edit; raises UsageError where that says nothing."""
-    key, value = form.get("key", ""), form.get("value", "")
+    key, value = _tag_of(form)
     if not key:
         raise UsageError("a tag's key can't be empty", _UNTOUCHED)
-    if form.get("do") == "remove":
+    if _removes(form):
         return {name: text for name, text in seen.instance.tags.items() if name != key}
     return {**seen.instance.tags, key: value}
 
 
 def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
-    then, key, name = _tags_then(seen, form), form["key"], title(seen.instance)
+    then, (key, _), name = _tags_then(seen, form), _tag_of(form), title(seen.instance)
     if then == seen.instance.tags:
         had = f"{name} has the tag {key} with this value already" if key in then else f"{name} has no tag {key}"
         raise CommandError(had, _UNTOUCHED)
@@ -222,8 +231,8 @@ def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
 
 
 def _tag(deployment: Deployment, id_: str, form: Form) -> Done:
-    key, value = form["key"], form.get("value", "")
-    if form.get("do") == "remove":
+    key, value = _tag_of(form)
+    if _removes(form):
         tags.remove_tag(deployment, id_, key)
         return Done("good", f"Tag {key} is removed from {id_}.", ("Rolekeeper hears of it within seconds.",))
     tags.set_tag(deployment, id_, key, value)

@@ -11,7 +11,7 @@ from rolekeeper.permissions.policies import TooManyRulesError
 from rolekeeper_cli.console.undo_links import UndoLink, undo_link
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError, explained
-from rolekeeper_cli.instances import ID
+from rolekeeper_cli.instances import ID, SeveralNamedError
 from rolekeeper_cli.suggest import near
 from rolekeeper_cli.views import explain, history
 
@@ -77,10 +77,11 @@ def tell(deployment: Deployment, text: str, known: Callable[[], Sequence[str]]) 
 
     Raises:
         NoSuchInstanceError: there is none, and no history of one.
+        SeveralNamedError: several have this name.
     """
     try:
         shown = explain.explained(deployment, text, ask_who=False)
-    except (ConfigurationError, ServiceError):
+    except (ConfigurationError, ServiceError, SeveralNamedError):
         raise
     except CommandError as error:
         return _gone(deployment, text, error, known)
@@ -120,16 +121,19 @@ def _may(deployment: Deployment, shown: Document) -> May:
 
 
 class Stories:
-    """The last stories, by instance and stamp: of several tabs that ask for the same one, the first makes it."""
+    """The last stories, by instance and stamp: of several tabs that ask for the same one, the first makes it.
+
+    What a role may do has no stamp, so each minute has its own.
+    """
 
     def __init__(self) -> None:
-        self._made: OrderedDict[tuple[str, int], _Once] = OrderedDict()
+        self._made: OrderedDict[tuple[str, int, int], _Once] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, instance: str, stamp: int, make: Callable[[], Story]) -> Story:
+    def get(self, instance: str, stamp: int, minute: int, make: Callable[[], Story]) -> Story:
         """The story; `make` makes it."""
         with self._lock:
-            once = self._made.setdefault((instance, stamp), _Once())
+            once = self._made.setdefault((instance, stamp, minute), _Once())
             while len(self._made) > _KEPT:
                 self._made.popitem(last=False)
         return once.get(make)

@@ -16,6 +16,8 @@ from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.reports import Silent
 
 _KEPT = timedelta(minutes=10)
+# What failed is tried again by a page that is open.
+_RETRIED = timedelta(seconds=15)
 _MOST = 50
 # A look that takes no longer is shown at once, instead of a page that says to wait.
 PATIENCE_SECONDS = 1.0
@@ -80,14 +82,14 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._lock = Lock()
 
-    def get(self, name: str, work: Work, *, anew: bool = False) -> Job:
+    def get(self, name: str, work: Work, *, anew: bool = False, polls: bool = False) -> Job:
         """The look of this name: the one that runs, or another where the last is old, failed, or isn't wanted (`anew`).
 
-        It is waited for a moment.
+        It is waited for a moment. A page that `polls` for it has one that failed begun again only some seconds later.
         """
         with self._lock:
             job = self._jobs.get(name)
-            begins = job is None or (job.ended and (anew or bool(job.error) or self._now() - job.began > _KEPT))
+            begins = job is None or (job.ended and (anew or self._is_over(job, polls=polls)))
             if job is None or begins:
                 job = self._jobs[name] = Job(self._now())
                 while len(self._jobs) > _MOST:
@@ -96,6 +98,10 @@ class Jobs:
             self._beside(lambda: self._run(job, work))
         job.end.wait(PATIENCE_SECONDS)
         return job
+
+    def _is_over(self, job: Job, *, polls: bool) -> bool:
+        age = self._now() - job.began
+        return age > _KEPT or (bool(job.error) and (not polls or age > _RETRIED))
 
     def known(self, name: str) -> Job | None:
         """The look of this name, if there is one."""

@@ -1,11 +1,11 @@
 """Addresses of pages, and what a write has to say on the page that it leads to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.mapping import ANY_VALUE, MappingKey
 
 if TYPE_CHECKING:
     from rolekeeper_cli.console.site import Site
@@ -25,6 +25,18 @@ def mapping_filter(mapping: MappingKey | Mapping[str, Any], path: str = "/mappin
         return mapping_url(mapping, path, **more)
     columns = mapping["columns"]
     return mapping_url(MappingKey(columns["tag_key"], columns["tag_value"]), path, **more)
+
+
+def mapping_named(text: str, tags: Iterable[tuple[str, str]] = ()) -> str:
+    """The page of the mapping that a document names, by the tags of the instance that it is about.
+
+    A key may hold a `=` itself: then it is the tag that tells where the key ends.
+    """
+    for key, value in tags:
+        if text in {f"{key}={value}", f"{key}={ANY_VALUE}"}:
+            return mapping_url(MappingKey(key, text.removeprefix(f"{key}=")))
+    key, _, value = text.partition("=")
+    return mapping_url(MappingKey(key, value))
 
 
 def query(values: Mapping[str, object]) -> str:

@@ -53,8 +53,8 @@ def fields(row: Attributes, typed: Form | None = None) -> list[Field]:
 
 def assignments(row: Attributes, typed: Form) -> list[str]:
     """What was changed of a row's columns, as `mapping set` takes it: the others stay as they are."""
-    changed = [each for each in COLUMNS if each.name in typed and typed[each.name] != _text(each, row)]
-    return [f"{each.name}={typed[each.name]}" for each in changed]
+    changed = [each for each in COLUMNS if each.name in typed and not _is_same(typed[each.name], _text(each, row))]
+    return [f"{each.name}={typed[each.name].strip()}" for each in changed]
 
 
 def version(row: Attributes) -> str:
@@ -66,6 +66,12 @@ def version(row: Attributes) -> str:
 def columns_of(row: Attributes) -> Mapping[str, str]:
     """The columns that a row has, as text, in their order."""
     return {column.name: to_text(row[column.name]) for column in COLUMNS if column.name in row}
+
+
+def _is_same(typed: str, text: str) -> bool:
+    """Whether a field still says what it was filled with: a browser leaves out line ends, and a person adds blanks."""
+    filled = text.replace("\r", "").replace("\n", "")
+    return typed in {text, filled} or typed.strip() == text
 
 
 def _field(column: Column, text: str) -> Field:

@@ -1,8 +1,9 @@
 """A page: a template filled in. Every value is escaped, and an undefined one is a fault.
 
 The filters: `{{ at|ago }}` is a time as people say it with the exact one on hover, `{{ number|count }}` is 1,234, and
-`{{ what|sentence }}` has a capital and a full stop (messages of commands have neither). A macro that uses `ago` is
-imported "with context": it needs the page's `now`.
+`{{ what|sentence }}` has a capital and a full stop (messages of commands have neither). `{{ at|written }}` is `ago` of
+what a person wrote, which may be no time. A macro that uses `ago` is imported "with context": it needs the page's
+`now`.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from rolekeeper_cli import installed
-from rolekeeper_cli.console.links import mapping_filter, query
+from rolekeeper_cli.console.links import mapping_filter, mapping_named, query
+from rolekeeper_cli.console.remedies import without_commands
 
 # The navigation: what a section is called, where it begins, and the pages that belong to it.
 SECTIONS = (
@@ -71,9 +73,12 @@ def templates() -> Environment:
     )
     made.filters |= {
         "ago": _ago,
+        "written": _written,
+        "without_commands": without_commands,
         "count": _count,
         "sentence": _sentence,
         "mapping_url": mapping_filter,
+        "mapping_named": mapping_named,
         "query": query,
     }
     return made
@@ -117,12 +122,24 @@ def _ago(context: Context, at: datetime | str) -> _Time:
     return _Time(when.astimezone(UTC), relative(when, now))
 
 
+@pass_context
+def _written(context: Context, at: object) -> _Time | str:
+    """The same of what a person wrote as a time; what is none stays as it is."""
+    try:
+        return _ago(context, str(at))
+    except (ValueError, OverflowError):
+        return str(at)
+
+
 def _count(number: float) -> str:
     return f"{number:,}"
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+    first = text.split(" ", 1)[0].rstrip(",;:.!?").replace("'", "")
+    # What is no word but a name, as of a mapping or an instance, is written as it is.
+    begun = f"{text[:1].upper()}{text[1:]}" if first.isalpha() else text
+    return f"{begun}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
 def _sections(path: str) -> list[tuple[str, str, str]]:

@@ -1,5 +1,6 @@
 """The web application: all pages over one deployment, and what they share."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
@@ -19,11 +20,12 @@ from rolekeeper_cli.console import mishaps
 from rolekeeper_cli.console.edit_plans import EditPlans
 from rolekeeper_cli.console.fleet_cache import FleetCache
 from rolekeeper_cli.console.fleet_view import FleetViews
+from rolekeeper_cli.console.guard import STATIC
 from rolekeeper_cli.console.here import HereCache
 from rolekeeper_cli.console.instance_story import Stories
 from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.console.notices import Notice, Notices
-from rolekeeper_cli.console.page import page
+from rolekeeper_cli.console.page import bare_page, page
 from rolekeeper_cli.console.pages import (
     approvals,
     doctor,
@@ -77,14 +79,15 @@ class Site:
 
     def __post_init__(self) -> None:
         self.here = HereCache(self.look, self.time)
-        self.jobs = Jobs(self.look, self.now)
+        # A check that something is repaired asks for all of it.
+        self.jobs = Jobs(self.deployment.anew, self.now)
         self.fleet = FleetCache(self.look, self.time)
         self.mappings = Recent(lambda: mapping_views.rows(self.look()), _MAPPINGS_SECONDS, self.time)
         self.roles = Recent(lambda: known.path_roles(self.look()), _ROLES_SECONDS, self.time)
 
     def look(self) -> DoctorDeployment:
-        """The deployment as it is now."""
-        return self.deployment.anew()
+        """The deployment as it is now; its caller and its stack as they were some seconds ago."""
+        return self.deployment.anew(lately=True)
 
     def now(self) -> datetime:
         """The time."""
@@ -133,8 +136,23 @@ def _explained(request: Request, error: Exception) -> Response:
 
 
 def _bug(request: Request, _error: Exception) -> Response:
-    return _show(request, mishaps.bug())
+    mishap = mishaps.bug()
+    try:
+        return _show(request, mishap)
+    except Exception:
+        # It is what every page has that fails.
+        logging.getLogger(__name__).exception("the page that says so failed too")
+        return _bare(mishap)
 
 
 def _show(request: Request, mishap: mishaps.Mishap) -> Response:
+    if request.url.path.startswith(STATIC):
+        return _bare(mishap)  # for browsers that weren't let in, too
     return page(request, "mishap.html", mishap.status, title=mishap.title, mishap=mishap)
+
+
+def _bare(mishap: mishaps.Mishap) -> Response:
+    """Without anything of the deployment."""
+    return HTMLResponse(
+        bare_page("refused.html", title=mishap.title, what=mishap.what, remedy=mishap.remedy), mishap.status
+    )

@@ -3,7 +3,10 @@
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlencode
+
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper_cli.arguments import mapping_key
+from rolekeeper_cli.console.links import mapping_url
 
 _PINS = {"attach", "replace", "detach"}
 
@@ -41,10 +44,10 @@ def undo_link(instance: str, step: Mapping[str, str]) -> UndoLink:
             profile = rest[2] if rest[1:2] == ["--instance-profile"] else ""
             fields = {"verb": verb, "role": role, "instance_profile": profile}
             return UndoLink(command, does, f"{here}/pin", fields, "", verb.capitalize())
+        case ["rolekeeper", "mapping", _, "--tag-key", tag_key, "--tag-value", tag_value, *_]:
+            return _at_mapping(command, does, MappingKey(tag_key, tag_value))
         case ["rolekeeper", "mapping", _, key, *_]:
-            tag_key, _, tag_value = key.partition("=")
-            query = urlencode({"key": tag_key, "value": tag_value})
-            return UndoLink(command, does, address=f"/mapping?{query}", label=f"Go to {key}")
+            return _at_mapping(command, does, mapping_key(key))
         case ["aws", "ec2", "delete-tags", "--resources", _, "--tags", tag]:
             return UndoLink(
                 command, does, f"{here}/tag", {"do": "remove", "key": tag.removeprefix("Key=")}, "", "Remove the tag"
@@ -54,3 +57,7 @@ def undo_link(instance: str, step: Mapping[str, str]) -> UndoLink:
             fields = {"do": "set", "key": key, "value": value}
             return UndoLink(command, does, f"{here}/tag", fields, "", "Set the tag")
     return UndoLink(command, does)
+
+
+def _at_mapping(command: str, does: str, key: MappingKey) -> UndoLink:
+    return UndoLink(command, does, address=mapping_url(key), label=f"Go to {key}")

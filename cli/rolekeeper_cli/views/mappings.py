@@ -49,10 +49,14 @@ def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[
     Raises:
         CommandError: there are none.
     """
-    entries = deployment.app.revisions.history(key, limit)
-    if not entries:
-        raise CommandError(f"{key} has no history", "see: rolekeeper mapping ls")
-    return [_told(each) for each in entries]
+    if found := history(deployment, key, limit):
+        return found
+    raise CommandError(f"{key} has no history", "see: rolekeeper mapping ls")
+
+
+def history(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[str, Any]]:
+    """The same; empty where there are none: Rolekeeper has judged no edit of it yet, or none lately."""
+    return [_told(each) for each in deployment.app.revisions.history(key, limit)] if layout.fits_partition(key) else []
 
 
 def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> list[dict[str, Any]]:

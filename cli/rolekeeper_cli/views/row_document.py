@@ -23,14 +23,19 @@ def file_row(row: Attributes, home: HomeAccount) -> tuple[Attributes, tuple[str,
 
 
 def row_document(row: Attributes) -> dict[str, Any]:
-    """A row as `get` and `ls` show it; what Rolekeeper didn't write yet is null."""
+    """A row as `get` and `ls` show it; what Rolekeeper didn't write, or not so, is null."""
     values = {name: plain(attribute) for name, attribute in row.items()}
     return {
         "mapping": f"{values['tag_key']}={values['tag_value']}",
         "columns": {column.name: values[column.name] for column in (*KEYS, *COLUMNS) if column.name in values},
-        **{name: values.get(name) or None for name in ("status", "status_reason")},
-        **{name: values.get(name) for name in ("status_revision", "held_revision", "matched")},
+        **{name: _ours(values.get(name), str) or None for name in ("status", "status_reason")},
+        **{name: _ours(values.get(name), int) for name in ("status_revision", "held_revision", "matched")},
     }
+
+
+def _ours(value: Any, kind: type) -> Any:
+    """One of our columns: whoever may write the table may have put anything there, which is nothing of ours."""
+    return value if type(value) is kind else None
 
 
 def _simple(value: Any) -> Any:

@@ -78,6 +78,13 @@ def steps(deployment: Deployment, seen: Seen, before: Former) -> Iterator[Step]:
     yield from _Undoing(deployment, seen, before).steps()
 
 
+def _typed(key: MappingKey) -> str:
+    """A mapping as a command names it: the first `=` would end its key."""
+    if "=" in key.tag_key:
+        return f"--tag-key {quote(key.tag_key)} --tag-value {quote(key.tag_value)}"
+    return quote(str(key))
+
+
 @dataclass(frozen=True)
 class _Undoing:
     deployment: Deployment
@@ -106,7 +113,7 @@ class _Undoing:
 
     def _by_mapping(self, mapping: PublishedMapping, again: str) -> Iterator[Step]:
         """The revision before brings it back, or, where there is none, that the mapping goes."""
-        key, name = mapping.key, quote(str(mapping.key))
+        key, name = mapping.key, _typed(mapping.key)
         try:
             old = revision_before(self.deployment, key, mapping.revision)
         except CommandError:

@@ -7,7 +7,7 @@ from starlette.routing import Route
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.mapping import same_person
 from rolekeeper_cli.console.edit_plans import EditPlan, planned
-from rolekeeper_cli.console.forms import Form, posted
+from rolekeeper_cli.console.forms import Form, number, posted
 from rolekeeper_cli.console.links import mapping_url, said
 from rolekeeper_cli.console.page import page
 from rolekeeper_cli.console.pages.mapping_edits import PATIENCE_SECONDS
@@ -42,8 +42,8 @@ def held(request: Request) -> Response:
 @posted
 def approve(request: Request, form: Form) -> Response:
     """Approve the revision that was shown, and no other."""
-    site, key, number = request.app.state.site, key_of(form), _number(form)
-    done = approvals.approve(site.look(), {key: number}, patience=PATIENCE_SECONDS)
+    site, key, revision = request.app.state.site, key_of(form), _revision(form)
+    done = approvals.approve(site.look(), {key: revision}, patience=PATIENCE_SECONDS)
     site.mappings.forget()
     return RedirectResponse(said(site, mapping_url(key), done), 303)
 
@@ -51,9 +51,9 @@ def approve(request: Request, form: Form) -> Response:
 @posted
 def discard(request: Request, form: Form) -> Response:
     """Drop the revision that was shown, and no other."""
-    site, key, number = request.app.state.site, key_of(form), _number(form)
-    done = approvals.discard(site.look(), key, number, patience=PATIENCE_SECONDS)
-    well = f"Revision {number} of {key} is discarded; no instance changes"
+    site, key, revision = request.app.state.site, key_of(form), _revision(form)
+    done = approvals.discard(site.look(), key, revision, patience=PATIENCE_SECONDS)
+    well = f"Revision {revision} of {key} is discarded; no instance changes"
     site.mappings.forget()
     gone = site.look().app.table.get_row(key) is None
     return RedirectResponse(said(site, "/mappings" if gone else mapping_url(key), done, well), 303)
@@ -67,11 +67,11 @@ def _plan(there: Deployment, edit: approvals.HeldEdit) -> EditPlan:
         return EditPlan(edit.key, RowPlan(), None, preview.of_held(there, edit.key, edit.row, edit.revision))
 
 
-def _number(form: Form) -> int:
-    text = form.get("revision", "")
-    if not text.isdecimal():
+def _revision(form: Form) -> int:
+    found = number(form, "revision")
+    if found is None:
         raise UsageError("the form names no revision", "look at the mapping again")
-    return int(text)
+    return found
 
 
 ROUTES = [

@@ -33,7 +33,7 @@ def doctor(request: Request) -> Response:
 
 def part(request: Request) -> Response:
     """What they found since, for a page that waits for it; 204 where that is nothing."""
-    job: Job = request.app.state.site.jobs.get("doctor", _examine)
+    job: Job = request.app.state.site.jobs.get("doctor", _examine, polls=True)
     if request.query_params.get("seen") == str(job.version):
         return Response(status_code=204)
     return _show(request, "doctor_findings.html", job)

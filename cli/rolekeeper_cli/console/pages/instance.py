@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from rolekeeper_cli.console.instance_story import NoSuchInstanceError, Story, tell
 from rolekeeper_cli.console.page import page
-from rolekeeper_cli.instances import ID
+from rolekeeper_cli.instances import ID, SeveralNamedError
 from rolekeeper_cli.views import explain
 
 _NOTHING_NEW, _NOT_FOUND = 204, 404
@@ -19,11 +19,13 @@ _PREFILLED = ("verb", "role", "instance_profile", "length", "reason", "key", "va
 
 
 def instance(request: Request) -> Response:
-    """The page; a name leads to the page of the id."""
-    site, text = request.app.state.site, request.path_params["id"]
-    stamp = site.fleet.stamp(text) if ID.fullmatch(text) else 0
+    """The page; a name leads to the page of the id, and one that several have to all of them."""
+    text = request.path_params["id"]
+    stamp = _stamp(request, text)
     try:
         found = _story(request, text, stamp)
+    except SeveralNamedError as error:
+        return RedirectResponse(f"/?{urlencode({'tag': f'Name={error.name}'})}", 303)
     except NoSuchInstanceError as error:
         return page(request, "instance_unknown.html", _NOT_FOUND, title="No such instance", error=error)
     if found.id != text:
@@ -34,8 +36,8 @@ def instance(request: Request) -> Response:
 
 def facts(request: Request) -> Response:
     """What of the page changes while it is open, for htmx; 204 where nothing has."""
-    site, id_ = request.app.state.site, request.path_params["id"]
-    stamp = site.fleet.stamp(id_)
+    id_ = request.path_params["id"]
+    stamp = _stamp(request, id_)
     asked = request.query_params
     if (asked.get("stamp"), asked.get("minute")) == (str(stamp), str(_minute(request))):
         return Response(status_code=_NOTHING_NEW)
@@ -63,7 +65,12 @@ def _story(request: Request, text: str, stamp: int) -> Story:
     def make() -> Story:
         return tell(site.look(), text, lambda: _names(request))
 
-    return site.stories.get(text, stamp, make) if stamp else make()
+    return site.stories.get(text, stamp, _minute(request), make) if stamp else make()
+
+
+def _stamp(request: Request, text: str) -> int:
+    """What the fleet knows of it has this stamp; 0 where it is no id, or the fleet doesn't know it."""
+    return request.app.state.site.fleet.stamp(text) if ID.fullmatch(text) else 0
 
 
 def _minute(request: Request) -> int:

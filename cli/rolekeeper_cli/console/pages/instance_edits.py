@@ -18,6 +18,9 @@ from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
 # What a form keeps where it is sent back, and what its plan carries on.
 _FIELDS = ("verb", "role", "instance_profile", "length", "reason", "do", "key", "value")
 
+# Of what was typed into a field; an address has its length.
+_KEPT = 512
+
 
 @posted
 def plan(request: Request, form: Form) -> Response:
@@ -56,7 +59,7 @@ def _kind(request: Request) -> str:
 def _back(request: Request, kind: str, text: str, lines: Sequence[str], form: Form | None = None) -> Response:
     """To the instance's page with a notice, and with the form as it was where it goes back."""
     said = request.app.state.site.say(kind, text, lines)
-    kept = {name: form[name] for name in _FIELDS if form.get(name)} if form else {}
+    kept = {name: form[name] for name in _FIELDS if 0 < len(form.get(name, "")) <= _KEPT} if form else {}
     return RedirectResponse(f"/instance/{request.path_params['id']}?{urlencode({'said': said, **kept})}", 303)
 
 

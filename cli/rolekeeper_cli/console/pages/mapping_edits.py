@@ -12,7 +12,7 @@ from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.console import mapping_form
 from rolekeeper_cli.console.edit_plans import EditPlan, plan
-from rolekeeper_cli.console.forms import Form, posted
+from rolekeeper_cli.console.forms import Form, number, posted, trimmed
 from rolekeeper_cli.console.links import mapping_url, said
 from rolekeeper_cli.console.page import page
 from rolekeeper_cli.console.pages.mappings import key_of
@@ -49,7 +49,14 @@ def edit(request: Request) -> Response:
 @posted
 def planned(request: Request, form: Form) -> Response:
     """What the form would do. A form that can't be meant, or whose row moved, comes back as it was typed."""
-    there, key = request.app.state.site.look(), _typed_key(form)
+    there = request.app.state.site.look()
+    try:
+        key = _key(form)
+    except UsageError:
+        if not form.get("new"):
+            raise
+        unnamed = UsageError("no tag is named", "fill in its key and its value; * stands for any value")
+        return _form(request, None, {}, typed=form, problem=unnamed)
     row = there.app.table.get_row(key) or {}
     known_key = None if form.get("new") else key
     if form.get("new") and row:
@@ -136,21 +143,31 @@ def _rows(there: Deployment, key: MappingKey, form: Form) -> RowPlan | None:
         case "delete":
             return writes.remove(there, key)
         case "roll-back":
-            back = writes.roll_back(there, key, int(form["to"]) if form.get("to", "").isdecimal() else None)
+            to = number(form, "to")
+            if to is None and form.get("to"):
+                raise UsageError("the form names no revision", "choose one on the mapping's page")
+            back = writes.roll_back(there, key, to)
             return None if back.edit and back.edit.held else back.plan
         case "disable" | "enable" as what:
             return writes.set_columns(there, key, [f"enabled={'true' if what == 'enable' else 'false'}"])
         case "expire":
-            hours = int(form["hours"]) if form.get("hours", "").isdecimal() else 0
-            if hours not in HOURS:
+            hours = number(form, "hours")
+            if hours is None or hours not in HOURS:
                 raise UsageError("no time is chosen", "choose when the mapping ends")
             at = there.now() + timedelta(hours=hours)
             return writes.set_columns(there, key, [f"expires_at={at:%Y-%m-%dT%H:%M:%SZ}"])
     raise UsageError("the form doesn't say what to do", "use the buttons of the mapping's page")
 
 
-def _typed_key(form: Form) -> MappingKey:
-    return MappingKey(form.get("key", ""), form.get("value", ""))
+def _key(form: Form) -> MappingKey:
+    """The mapping that the form is about: typed into a new one, else as the page named it.
+
+    Raises:
+        UsageError: it names none.
+    """
+    if form.get("new"):
+        form = {name: trimmed(form, name) for name in ("key", "value")}
+    return key_of(form)
 
 
 def _row(there: Deployment, key: MappingKey) -> Attributes:

@@ -22,6 +22,8 @@ UNJUDGED = "Not judged yet"
 # What wants a person comes first.
 _ORDER = (Status.CONFLICT, Status.REJECTED, Status.HELD, Status.WAITING, UNJUDGED, Status.EXPIRED, Status.PUBLISHED)
 _REVISIONS = 50
+# What the table's keys may hold (DynamoDB developer guide, "Quotas": partition and sort keys).
+_KEY_BYTES, _VALUE_BYTES = 2048, 1024
 
 
 def key_of(values: Mapping[str, str]) -> MappingKey:
@@ -32,7 +34,10 @@ def key_of(values: Mapping[str, str]) -> MappingKey:
     """
     if not (values.get("key") and values.get("value")):
         raise UsageError("no mapping is named", "choose one on the page Mappings")
-    return MappingKey(values["key"], values["value"])
+    key = MappingKey(values["key"], values["value"])
+    if len(key.tag_key.encode()) > _KEY_BYTES or len(key.tag_value.encode()) > _VALUE_BYTES:
+        raise UsageError("no mapping is named: the table has no key that long", "choose one on the page Mappings")
+    return key
 
 
 def status_of(document: Document) -> str:
@@ -70,7 +75,7 @@ def _about(request: Request) -> dict[str, Any]:
     key = key_of(request.query_params)
     there = request.app.state.site.look()
     document = mappings.row(there, key)
-    revisions = mappings.revisions(there, key, _REVISIONS)
+    revisions = mappings.history(there, key, _REVISIONS)
     values = {"mapping": document, "revisions": revisions}
     return {**values, "key": key, "title": str(key), "status_of": status_of, "version": _version(values)}
 

@@ -31,7 +31,7 @@ def roles(request: Request) -> Response:
 
 def roles_part(request: Request) -> Response:
     """The same for a page that waits for it; 204 while nothing is new."""
-    job = _all(request)
+    job = _all(request, polls=True)
     return _unless_seen(request, job) or _list(request, "roles_list.html", job)
 
 
@@ -42,27 +42,27 @@ def role(request: Request) -> Response:
 
 def role_part(request: Request) -> Response:
     """The same for a page that waits for it; 204 while nothing is new."""
-    job, uses = _role(request)
+    job, uses = _role(request, polls=True)
     return _unless_seen(request, uses or job) or _one(request, "role_facts.html", job, uses)
 
 
 # ---- what is asked of AWS ----
 
 
-def _all(request: Request) -> Job:
+def _all(request: Request, *, polls: bool = False) -> Job:
     """The list; where it is asked for, or was found a short time ago, with the reports."""
     jobs: Jobs = request.app.state.site.jobs
     if _asks(request):
-        return jobs.get("roles last-accessed", partial(_look, ask_last_accessed=True))
-    return jobs.get("roles", partial(_look, ask_last_accessed=False))
+        return jobs.get("roles last-accessed", partial(_look, ask_last_accessed=True), polls=polls)
+    return jobs.get("roles", partial(_look, ask_last_accessed=False), polls=polls)
 
 
-def _role(request: Request) -> tuple[Job, Job | None]:
+def _role(request: Request, *, polls: bool = False) -> tuple[Job, Job | None]:
     """The list, in which the role is, and the role's own report, if it is asked for."""
     jobs: Jobs = request.app.state.site.jobs
     name = request.path_params["name"]
-    job = jobs.get("roles", partial(_look, ask_last_accessed=False))
-    return job, jobs.get(f"role {name}", partial(_uses, name)) if _asks(request) else None
+    job = jobs.get("roles", partial(_look, ask_last_accessed=False), polls=polls)
+    return job, jobs.get(f"role {name}", partial(_uses, name), polls=polls) if _asks(request) else None
 
 
 def _asks(request: Request) -> bool:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from rolekeeper_cli.console.forms import Form, posted
+from rolekeeper_cli.console.forms import Form, posted, trimmed
 from rolekeeper_cli.console.jobs import Job
 from rolekeeper_cli.console.page import page
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
@@ -88,7 +88,7 @@ def planned(request: Request) -> Response:
 def expected(request: Request) -> Response:
     """What it would do, for a page that waits for it; 204 while nothing is new."""
     name, switch = _switch(request.query_params.get("what", ""))
-    values = _expected(request, name, switch)
+    values = _expected(request, name, switch, polls=True)
     if request.query_params.get("seen") == str(values["version"]):
         return Response(status_code=204)
     return page(request, "switch_expected.html", **values)
@@ -98,7 +98,7 @@ def expected(request: Request) -> Response:
 def switched(request: Request, form: Form) -> Response:
     """Switch, if it still stands as it did when that was decided."""
     site, (name, switch) = request.app.state.site, _switch(form.get("what", ""))
-    reason = form.get("reason", "")
+    reason = trimmed(form, "reason")
     if name == "pause" and not reason:
         raise UsageError("a pause needs a reason", "say why, for those who wonder: go back, and fill it in")
     if len(reason) > _LONGEST_REASON:
@@ -113,9 +113,9 @@ def _switch(name: str) -> tuple[str, Switch]:
     return name, SWITCHES[name]
 
 
-def _expected(request: Request, name: str, switch: Switch) -> dict[str, Any]:
+def _expected(request: Request, name: str, switch: Switch, *, polls: bool = False) -> dict[str, Any]:
     """What a switch would do. It is counted beside the page: a person who has to stop everything need not wait."""
-    job: Job = request.app.state.site.jobs.get(f"switch {name}", partial(_count, switch.change))
+    job: Job = request.app.state.site.jobs.get(f"switch {name}", partial(_count, switch.change), polls=polls)
     version, ended = job.version, job.ended
     found = next(iter(job.result()), None)
     preview = found if isinstance(found, Preview) else None

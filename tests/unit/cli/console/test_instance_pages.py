@@ -313,3 +313,43 @@ def test_a_missing_permission_is_named(browser: TestClient, desk: MappingsFixtur
     done = browser.post(f"/instance/{one}/pin/write", data=typed)
     assert done.status_code == 502
     assert "You aren't allowed dynamodb:PutItem" in words(done)
+
+
+# ---- what changes without the instance ----
+
+
+def test_a_pause_is_said_on_an_open_page(browser: TestClient, desk: MappingsFixture, terminal: Terminal) -> None:
+    one = desk.converged("web", app="web")
+    page = browser.get(f"/instance/{one}")
+    assert "No changes are made now" not in words(page)
+    seen = unescape(re.search(r'hx-get="([^"]*/facts[^"]*)"', page.text)[1])  # type: ignore[index]  # it is there
+    assert terminal("pause", "--reason", "incident", "--yes").exit_code == 0
+    desk.world.wait(10)
+    assert browser.get(seen).status_code in {200, 204}, "the thread looks at the switches"
+    assert "No changes are made now" in words(browser.get(f"/instance/{one}"))
+    assert browser.get(seen).status_code == 200
+
+
+def test_what_its_role_may_do_is_read_again(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    assert "sqs:SendMessage" not in words(browser.get(f"/instance/{one}"))
+    desk.grant("web", "sqs:SendMessage")
+    desk.world.wait(60)
+    assert "sqs:SendMessage" in words(browser.get(f"/instance/{one}"))
+
+
+def test_what_aws_refused_once_is_asked_again(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    desk.world.calls.before("ListRolePolicies", refusing("Throttling", "Rate exceeded"))
+    assert "What role web may do isn't known" in words(browser.get(f"/instance/{one}"))
+    desk.world.wait(60)
+    assert "s3:GetObject on arn:aws:s3:::reports/*" in words(browser.get(f"/instance/{one}"))
+
+
+def test_what_is_too_long_for_an_address_isnt_put_into_one(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    form = {"verb": "replace", "role": "no-such", "reason": "x" * 60_000}
+    answer = browser.post(f"/instance/{one}/pin", data=form, follow_redirects=False)
+    assert answer.status_code == 303
+    assert len(answer.headers["location"]) < 2_000
+    assert "role=no-such" in answer.headers["location"]

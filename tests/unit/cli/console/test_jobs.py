@@ -130,3 +130,20 @@ def test_a_look_that_takes_no_time_is_shown_at_once() -> None:
     job = Jobs(lambda: DoctorDeployment(Options()), lambda: START).get("look", quick)
     assert begun.is_set()
     assert job.ended
+
+
+def test_an_open_page_doesnt_begin_a_look_that_fails_each_second(story: Story) -> None:
+    def fails(_deployment: DoctorDeployment) -> Iterator[int]:
+        story.begun += 1
+        raise CommandError("not now", "later")
+        yield 1
+
+    story.jobs.get("look", fails)
+    for _second in range(60):
+        story.runs()
+        story.now += timedelta(seconds=1)
+        story.jobs.get("look", fails, polls=True)
+    assert story.begun == 4, "every 15 seconds"
+    story.runs()
+    story.jobs.get("look", fails)
+    assert len(story.waiting) == 1, "who opens the page has it tried at once"

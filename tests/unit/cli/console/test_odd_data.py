@@ -1,0 +1,230 @@
+"""Rows, tags and names as people and programs really write them: each page shows them, and each form means them."""
+
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+from httpx2 import Response
+from markupsafe import escape
+from starlette.testclient import TestClient
+
+from fixtures.account import MAPPING_TABLE
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper_cli.console.site import Site, application
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.writes import tags
+
+WEB = {"key": "workload", "value": "web"}
+MAPPING_PAGES = ("/mappings", "/mappings/part", "/mapping", "/mapping/part", "/mapping/edit", "/mapping/new")
+
+
+@pytest.fixture(autouse=True)
+def roles(desk: MappingsFixture) -> None:
+    for role in ("web", "db"):
+        desk.role(role)
+        desk.world.profile(role)
+
+
+@pytest.fixture
+def browser(terminal: Terminal) -> TestClient:
+    clock = terminal.desk.world.clock
+    return TestClient(application(Site(DoctorDeployment(Options(region="us-east-1")), True, lambda: clock.seconds)))  # noqa: FBT003  # it writes
+
+
+def words(answer: Response) -> str:
+    """What a page says below its head, in one line."""
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text.partition("<main")[2] or answer.text)).split())
+
+
+# ---- rows that nobody can read ----
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"expires_at": {"S": "soon"}},
+        {"expires_at": {"S": "2026-12-31"}},
+        {"expires_at": {"S": "9999-12-31T23:59:59-23:00"}},
+        {"expires_at": {"N": "12"}},
+        {"expires_at": {"BOOL": True}},
+        {"matched": {"S": "many"}},
+        {"matched": {"L": [{"S": "x"}]}},
+        {"matched": {"N": "1.5"}},
+        {"status": {"L": [{"S": "x"}]}},
+        {"status": {"M": {"a": {"S": "x"}}}},
+        {"status": {"S": "Bogus"}},
+        {"status": {"S": "Published"}, "status_revision": {"S": "one"}, "status_reason": {"N": "1"}},
+        {"status": {"S": "Held"}, "held_revision": {"S": "two"}},
+        {"role": {"B": b"\xff"}},
+        {"priority": {"N": "9E125"}},
+        {"owner": {"M": {"a": {"N": "1"}}}},
+        {"whatever": {"SS": ["x"]}},
+    ],
+    ids=str,
+)
+def test_one_odd_row_keeps_no_page_from_showing_all_others(
+    browser: TestClient, desk: MappingsFixture, columns: dict[str, Any]
+) -> None:
+    desk.edit("app=good", role="web")
+    desk.put_raw("workload=web", {"role": {"S": "web"}, **columns})
+    for path in MAPPING_PAGES:
+        answer = browser.get(path, params=WEB)
+        assert answer.status_code == 200, path
+    assert "app=good" in words(browser.get("/mappings"))
+
+
+def test_a_time_that_is_none_is_shown_as_it_was_written(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.put("workload=web", role="web", expires_at="2026-12-31")
+    desk.put("app=good", role="web", expires_at="2026-12-31T00:00:00Z")
+    page = browser.get("/mappings")
+    assert "2026-12-31 " in words(page)
+    assert '<time datetime="2026-12-31T00:00:00Z"' in page.text
+
+
+def test_a_row_that_rolekeeper_hasnt_judged_has_its_page(browser: TestClient, desk: MappingsFixture) -> None:
+    """A write leads there, also when Rolekeeper takes longer than the page waits."""
+    desk.put("workload=web", role="web")
+    for path in ("/mapping", "/mapping/part"):
+        page = browser.get(path, params=WEB)
+        assert page.status_code == 200
+        assert "Rolekeeper has judged no edit of it yet" in words(page)
+        assert "Not judged yet" in words(page)
+
+
+# ---- keys and tags as they are ----
+
+ODD = [
+    *("a=b", "a&b", "50%", "#1", "a+b", " x", "x ", 'it\'s "x"', "<b>", "😀"),
+    *("a/b", "a;b", "\\", "?", "..", "a\nb", "k" * 128),
+]
+
+
+def hidden(answer: Response, name: str) -> str:
+    """What a hidden field of a page holds."""
+    found = re.search(rf'name="{name}" value="([^"]*)"', answer.text)
+    assert found, words(answer)
+    return unescape(found[1])
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_button_means_the_mapping_of_its_page_and_no_other(
+    browser: TestClient, desk: MappingsFixture, odd: str
+) -> None:
+    other = MappingKey("k", odd.strip() or "x")
+    for key in (MappingKey("k", odd), other):
+        item = {"tag_key": {"S": key.tag_key}, "tag_value": {"S": key.tag_value}, "role": {"S": "web"}}
+        desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item)
+    address = re.search(rf'href="([^"]*)">{re.escape(str(escape(f"k={odd}")))}</a>', browser.get("/mappings").text)
+    assert address
+    page = browser.get(unescape(address[1]))
+    names = {name: hidden(page, name) for name in ("key", "value")}
+    assert names == {"key": "k", "value": odd}
+    # A browser writes line ends so.
+    posted = {name: value.replace("\n", "\r\n") for name, value in names.items()}
+    plan = browser.post("/mapping/change", data={**posted, "what": "delete"})
+    browser.post("/mapping/write", data={"plan": hidden(plan, "plan")})
+    left = {each["tag_value"]["S"] for each in desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]}
+    assert left == {other.tag_value} - {odd}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_the_tag_that_is_removed_is_the_one_beside_the_button(
+    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    removed: list[str] = []
+    monkeypatch.setattr(tags, "remove_tag", lambda _deployment, _id, key: removed.append(key))
+    one = desk.world.running(**{odd: "1", f"{odd.strip()}.": "2"})
+    assert f'name="key" value="{escape(odd)}"' in browser.get(f"/instance/{one}").text
+    # A browser writes line ends so.
+    plan = browser.post(f"/instance/{one}/tag", data={"do": "remove", "key": odd.replace("\n", "\r\n")})
+    form = {"do": "remove", "key": hidden(plan, "key").replace("\n", "\r\n"), "rests_on": hidden(plan, "rests_on")}
+    browser.post(f"/instance/{one}/tag/write", data=form)
+    assert removed == [odd]
+
+
+def test_what_a_person_types_has_no_blanks_at_its_ends(browser: TestClient, desk: MappingsFixture) -> None:
+    version = hidden(browser.get("/mapping/new"), "version")
+    form = {"key": " workload ", "value": "\tweb ", "new": "yes", "version": version, "role": " web ", "owner": "  "}
+    plan = browser.post("/mapping/plan", data=form)
+    browser.post("/mapping/write", data={"plan": hidden(plan, "plan")})
+    [row] = desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]
+    assert {name: row[name]["S"] for name in ("tag_key", "tag_value", "role")} == {
+        "tag_key": "workload",
+        "tag_value": "web",
+        "role": "web",
+    }
+    assert "owner" not in row
+
+
+@pytest.mark.parametrize("form", [{"key": "  ", "value": "web"}, {"key": "workload", "value": " "}, {}])
+def test_a_new_mapping_without_a_tag_is_sent_back(browser: TestClient, form: dict[str, str]) -> None:
+    answer = browser.post("/mapping/plan", data={**form, "new": "yes", "role": "web"})
+    assert answer.status_code == 409
+    assert "no tag is named" in words(answer)
+    assert 'name="role" value="web"' in answer.text, "what was typed stays"
+
+
+def test_a_description_with_lines_stays_while_another_column_is_edited(
+    browser: TestClient, desk: MappingsFixture
+) -> None:
+    desk.edit("workload=web", role="web", description="one\ntwo ")
+    form = browser.get("/mapping/edit", params=WEB)
+    typed = {"description": "onetwo ", "role": "db", "version": hidden(form, "version")}  # as a browser sends it
+    said = words(browser.post("/mapping/plan", data={**WEB, **typed}))
+    assert "role web db" in said
+    assert "description" not in said.partition("What Rolekeeper would make of it")[0]
+
+
+# ---- names, and keys that hold a = ----
+
+
+@pytest.fixture
+def equals(desk: MappingsFixture) -> str:
+    """An instance that a mapping whose key holds a `=` gave its role."""
+    key = MappingKey("a=b", "v")
+    item = {"tag_key": {"S": key.tag_key}, "tag_value": {"S": key.tag_value}, "role": {"S": "web"}}
+    desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item)
+    desk.app().publisher.publish(key, "edit-1", "", "")
+    one = desk.world.running(**{"a=b": "v"})
+    for _ in range(2):
+        desk.world.reconcile_all(one)
+        desk.world.wait(60)
+    return one
+
+
+def test_a_link_to_a_mapping_leads_to_it_though_its_key_holds_a_sign(browser: TestClient, equals: str) -> None:
+    for path in ("/", f"/instance/{equals}"):
+        links = set(re.findall(r'href="(/mapping\?[^"]*)"', browser.get(path).text))
+        assert links == {"/mapping?key=a%3Db&amp;value=v"}
+    assert browser.get("/mapping?key=a%3Db&value=v").status_code == 200
+
+
+def test_what_undoes_it_names_that_mapping(browser: TestClient, terminal: Terminal, equals: str) -> None:
+    page = browser.get(f"/instance/{equals}").text
+    assert "rolekeeper mapping rm --tag-key a=b --tag-value v" in unescape(page)
+    steps = terminal.document("explain", equals)["undo"]
+    [command] = [each["command"] for each in steps if "mapping rm" in each["command"]]
+    ran = terminal(*command.split()[1:], "--yes", "--no-wait")
+    assert ran.exit_code == 0, ran.output
+    assert not terminal.desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]
+
+
+def test_a_name_that_several_have_leads_to_all_of_them(browser: TestClient, desk: MappingsFixture) -> None:
+    both = {desk.world.running(Name="same one"), desk.world.running(Name="same one")}
+    desk.world.running(Name="other")
+    page = browser.get("/instance/same%20one")
+    assert str(page.url.query, "ascii") == "tag=Name%3Dsame+one"
+    assert set(re.findall(r'href="/instance/([^"]*)"', page.text)) == both
+
+
+def test_a_near_name_leads_there_though_it_holds_a_path(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.world.running(Name="team/web")
+    browser.get("/")
+    page = browser.get("/instance/team_web")
+    assert page.status_code == 404
+    [link] = re.findall(r'<a href="([^"]*)">team/web</a>', page.text)
+    assert f'href="/instance/{one}"' in browser.get(unescape(link)).text

@@ -1,0 +1,197 @@
+"""Requests that no page of ours makes: none changes anything, none fails, and none shows more than it may."""
+
+import re
+from collections.abc import Iterator
+from html import unescape
+
+import pytest
+from httpx2 import Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from fixtures.account import MAPPING_TABLE
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import CALLER, Terminal
+from rolekeeper_cli.console import site as site_module
+from rolekeeper_cli.console.guard import Guard
+from rolekeeper_cli.console.here import HereCache
+from rolekeeper_cli.console.site import Site, application
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.options import Options
+
+WEB = {"key": "workload", "value": "web"}
+ROUTES = [each for page in site_module._PAGES for each in page.ROUTES]  # noqa: SLF001  # all that there are
+PATHS = [each.path.format(id="i-0123456789abcdef0", name="web", kind="pin") for each in ROUTES]
+LONG = "9" * 5_000
+HEADERS = {
+    "content-security-policy",
+    "x-frame-options",
+    "x-content-type-options",
+    "referrer-policy",
+    "cache-control",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
+}
+
+
+@pytest.fixture
+def console(terminal: Terminal, desk: MappingsFixture) -> Guard:  # noqa: ARG001  # AWS is the terminal's
+    desk.role("web")
+    return guarded(writes=True)
+
+
+def guarded(*, writes: bool) -> Guard:
+    return Guard(application(Site(DoctorDeployment(Options(region="us-east-1")), writes)), 4321, writes=writes)
+
+
+def browser(guard: Guard, *, let_in: bool = True) -> TestClient:
+    """As it asks from one of the console's own pages."""
+    made = TestClient(
+        guard,
+        base_url=guard.origin,
+        headers={"Origin": guard.origin},
+        follow_redirects=False,
+        raise_server_exceptions=False,
+    )
+    if let_in:
+        made.get(guard.link)
+    return made
+
+
+def words(answer: Response) -> str:
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text.partition("<main")[2] or answer.text)).split())
+
+
+def writing_routes() -> Iterator[str]:
+    for route, path in zip(ROUTES, PATHS, strict=True):
+        assert isinstance(route, Route)
+        if "POST" in (route.methods or ()):
+            yield path
+
+
+# ---- who may ask for what ----
+
+
+@pytest.mark.parametrize("path", list(writing_routes()))
+@pytest.mark.usefixtures("console")
+def test_every_post_is_refused_where_the_console_only_shows(desk: MappingsFixture, path: str) -> None:
+    reader = browser(guarded(writes=False))
+    desk.world.calls.clear()
+    answer = reader.post(path, data={**WEB, "what": "delete"})
+    assert (answer.status_code, "--write" in answer.text) == (403, True)
+    assert not desk.world.calls.made, "AWS isn't even asked"
+
+
+@pytest.mark.parametrize("path", sorted(set(PATHS)))
+def test_nothing_is_changed_by_opening_a_page(console: Guard, desk: MappingsFixture, path: str) -> None:
+    desk.edit("workload=web", role="web")
+    asking = browser(console)
+    desk.world.calls.clear()
+    for method in ("GET", "HEAD"):
+        asking.request(method, path, params={**WEB, "what": "pause", "ask": "last-accessed", "plan": "x"})
+    reads = ("Get", "List", "Describe", "Scan", "Query", "BatchGet", "Filter", "Lookup", "GenerateService")
+    assert not [each for each in desk.world.calls.made if not each.startswith(reads)]
+
+
+@pytest.mark.parametrize("path", ["nope", "", "%2e%2e/site.py", "%2e%2e%2f%2e%2e%2fsite.py", "a%00b", "x" * 5_000])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_who_isnt_let_in_learns_nothing_by_asking_for_a_file_that_isnt_there(
+    console: Guard, path: str, method: str
+) -> None:
+    answer = browser(console, let_in=False).request(method, f"/static/{path}")
+    assert answer.status_code in {404, 405}
+    assert CALLER not in answer.text
+    assert "123456789012" not in answer.text
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "OPTIONS", "TRACE", "BREW"])
+@pytest.mark.parametrize("path", ["/", "/mapping", "/no-such", "/static/console.css", "/static/nope", "//evil.example"])
+def test_every_answer_has_the_headers(console: Guard, method: str, path: str) -> None:
+    for asking in (browser(console), browser(console, let_in=False)):
+        answer = asking.request(method, path)
+        assert answer.status_code < 500
+        assert set(answer.headers) >= HEADERS
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS"])
+def test_another_method_is_said_to_be_the_matter(console: Guard, method: str) -> None:
+    answer = browser(console).request(method, "/mappings")
+    assert answer.status_code == 405
+    assert "more than a form holds" not in words(answer)
+
+
+# ---- forms that no page has ----
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("/mapping/approve", {**WEB, "revision": LONG}),
+        ("/mapping/discard", {**WEB, "revision": LONG}),
+        ("/mapping/discard", {**WEB, "revision": "²"}),
+        ("/mapping/change", {**WEB, "what": "roll-back", "to": LONG}),
+        ("/mapping/change", {**WEB, "what": "roll-back", "to": "-1"}),
+        ("/mapping/change", {**WEB, "what": "expire", "hours": LONG}),
+        ("/mapping/change", {"key": "k" * 3_000, "value": "web", "what": "delete"}),
+        ("/mapping/change", {"key": "k", "value": "v" * 2_000, "what": "delete"}),
+        ("/mapping/approve", {}),
+        ("/settings/switch", {}),
+    ],
+)
+def test_a_form_that_no_page_has_is_refused_in_words(console: Guard, path: str, form: dict[str, str]) -> None:
+    answer = browser(console).post(path, data=form)
+    assert answer.status_code == 400, words(answer)
+    assert "That can't be read" in words(answer)
+
+
+def test_an_old_revision_isnt_taken_for_another(console: Guard, desk: MappingsFixture) -> None:
+    """One that can't be read is refused; without one, the last edit is undone."""
+    desk.edit("workload=web", role="web")
+    answer = browser(console).post("/mapping/change", data={**WEB, "what": "roll-back", "to": "1st"})
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("path", list(writing_routes()))
+@pytest.mark.parametrize(
+    "body", [b"", b'{"key": 1}', b"\xff\xfe=\x00&&=&a", b"key=a&key=b&value=c&version=&plan=&to=x"]
+)
+def test_a_body_that_is_no_form_is_answered_by_a_page(
+    console: Guard, desk: MappingsFixture, path: str, body: bytes
+) -> None:
+    answer = browser(console).post(path, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in {303, 400, 404, 409}, words(answer)
+    assert not desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]
+
+
+@pytest.mark.parametrize("key", ["k" * 2_048, "k" * 1_025])
+def test_a_row_with_a_key_that_no_tag_has_is_shown(console: Guard, desk: MappingsFixture, key: str) -> None:
+    item = {"tag_key": {"S": key}, "tag_value": {"S": "web"}, "role": {"S": "web"}}
+    desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item)
+    asking = browser(console)
+    for path in ("/mappings", "/mapping", "/mapping/edit"):
+        answer = asking.get(path, params={"key": key, "value": "web"})
+        assert answer.status_code == 200, words(answer)
+    plan = asking.post("/mapping/change", data={"key": key, "value": "web", "what": "delete"})
+    assert "Delete" in words(plan)
+
+
+# ---- what fails ----
+
+
+def test_where_the_head_of_every_page_fails_there_is_a_page_nonetheless(
+    console: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HereCache, "__call__", lambda _: 1 / 0)
+    answer = browser(console).get("/mappings")
+    assert answer.status_code == 500
+    assert "An error in the console" in words(answer)
+    assert "ZeroDivisionError" not in answer.text
+
+
+def test_a_page_names_pages_and_no_commands(console: Guard) -> None:
+    asking = browser(console)
+    for path in ("/mapping", "/mapping/held"):
+        assert "the page Mappings" in words(asking.get(path, params=WEB))
+    said = words(asking.post("/mapping/change", data={**WEB, "what": "roll-back"}))
+    assert "the mapping's page" in said
+    assert "rolekeeper mapping" not in said
