@@ -151,7 +151,7 @@ def test_a_mapping_with_a_slip_is_shown_as_what_it_would_be_and_its_instances_ke
     person.presses("Plan it")
     person.sees("Rejected", "role 'slpi' doesn't exist in account")
     person.presses("Write it")
-    person.sees("Rejected", "did you mean the role slip?")
+    person.sees("Rejected", "Did you mean the role slip?")
     assert deployed.mapping("console", "slip")["status"] == "Rejected"
     assert deployed.carries(instance, "slip")
 

@@ -1,8 +1,9 @@
 """A page: a template filled in. Every value is escaped, and an undefined one is a fault.
 
 The filters: `{{ at|ago }}` is a time as people say it with the exact one on hover, `{{ number|count }}` is 1,234, and
-`{{ what|sentence }}` has a capital and a full stop (messages of commands have neither). A macro that uses `ago` is
-imported "with context": it needs the page's `now`.
+`{{ what|sentence }}` has a capital and a full stop (messages of commands have neither), and `{{ remedy|linked }}`
+leads to the page that does what it says to type. A macro that uses `ago` is imported "with context": it needs the page's
+`now`.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from starlette.responses import HTMLResponse
 
 from rolekeeper_cli import installed
 from rolekeeper_cli.console.links import mapping_filter, query
+from rolekeeper_cli.console.words import linked, sentence
 
 # The navigation: what a section is called, where it begins, and the pages that belong to it.
 SECTIONS = (
@@ -72,7 +74,8 @@ def templates() -> Environment:
     made.filters |= {
         "ago": _ago,
         "count": _count,
-        "sentence": _sentence,
+        "sentence": sentence,
+        "linked": linked,
         "mapping_url": mapping_filter,
         "query": query,
     }
@@ -119,10 +122,6 @@ def _ago(context: Context, at: datetime | str) -> _Time:
 
 def _count(number: float) -> str:
     return f"{number:,}"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
 def _sections(path: str) -> list[tuple[str, str, str]]:

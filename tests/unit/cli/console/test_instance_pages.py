@@ -210,18 +210,18 @@ def test_a_plan_is_refused_where_the_instance_moved(browser: TestClient, desk: M
     desk.world.attach_by_hand(one, "db")
     desk.world.wait(2)
     done = browser.post(f"/instance/{one}/pin/write", data={**form, "rests_on": hidden(planned, "rests_on")})
-    assert "nothing was changed: the instance is not as it was when this was planned" in words(done)
+    assert "Nothing was changed: the instance is not as it was when this was planned" in words(done)
     assert not desk.world.state.read([desk.world.key(one)]).pins
-    assert "nothing was changed" in words(browser.post(f"/instance/{one}/pin/write", data=form)), "nor without a plan"
+    assert "Nothing was changed" in words(browser.post(f"/instance/{one}/pin/write", data=form)), "nor without a plan"
 
 
 @pytest.mark.parametrize(
     ("form", "says"),
     [
-        ({"verb": "attach", "role": "wbe"}, "did you mean web?"),
+        ({"verb": "attach", "role": "wbe"}, "Did you mean web?"),
         ({"verb": "attach", "role": "web", "length": "soon"}, "'soon' is no duration"),
         ({"verb": "replace", "role": "web"}, "carries no role"),
-        ({"verb": "attach", "role": ""}, "no role is named"),
+        ({"verb": "attach", "role": ""}, "No role is named"),
         ({"verb": "conjure", "role": "web"}, "'conjure' is none of attach, replace, detach"),
     ],
 )
@@ -289,7 +289,7 @@ def test_a_stopped_one_that_waits_is_started(
     planned, done = does(browser, one, "start")
     assert "It should carry db, which Rolekeeper gives it once it runs." in words(planned)
     assert "EC2 says pending" in words(done)
-    assert "only a stopped instance can be started" in words(browser.post(f"/instance/{one}/start"))
+    assert "Only a stopped instance can be started" in words(browser.post(f"/instance/{one}/start"))
 
 
 def test_undoing_is_a_button_where_the_console_can(browser: TestClient, desk: MappingsFixture) -> None:

@@ -214,7 +214,7 @@ def test_a_form_whose_row_moved_comes_back_as_it_was_typed(browser: TestClient, 
         ({"role": "a/b"}, "holds a path"),
         ({"priority": "0"}, "priority"),
         ({"expires_at": "tomorrow"}, "expires_at"),
-        ({}, "nothing was changed"),
+        ({}, "Nothing was changed"),
     ],
 )
 def test_a_form_that_cant_be_meant_comes_back(
@@ -231,7 +231,7 @@ def test_a_new_mapping_doesnt_overwrite_one_that_is_there(browser: TestClient, d
     desk.edit("workload=web", role="web")
     answer = browser.post("/mapping/plan", data={**WEB, "new": "yes", "role": "db"})
     assert answer.status_code == 409
-    assert "there is a mapping workload=web already" in text(answer)
+    assert "There is a mapping workload=web already" in text(answer)
 
 
 def test_a_plan_says_what_would_be_refused(browser: TestClient, desk: MappingsFixture) -> None:
