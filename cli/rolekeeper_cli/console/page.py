@@ -2,8 +2,8 @@
 
 The filters: `{{ at|ago }}` is a time as people say it with the exact one on hover, `{{ number|count }}` is 1,234, and
 `{{ what|sentence }}` has a capital and a full stop (messages of commands have neither), and `{{ remedy|linked }}`
-leads to the page that does what it says to type. A macro that uses `ago` is imported "with context": it needs the page's
-`now`.
+leads to the page that does what it says to type. A macro that uses `ago` is imported "with context": it needs the
+page's `now`.
 """
 
 from dataclasses import dataclass

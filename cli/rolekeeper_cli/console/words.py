@@ -17,6 +17,11 @@ _COMMAND = re.compile(
     r"(?: (?:--revision|--to) \d+)?"
     r"|mapping ls|fleet|roles|doctor)(?![\w\"'-])"
 )
+# What else a text leaves to the command; pages of mappings say how many.
+_ASIDES = {
+    " (occupied says how many; explain says what to do)": " (the page of each says what to do)",
+    " (occupied says how many)": "",
+}
 _SETTINGS = {
     "mode observe": "set the mode to observe in Settings",
     "mode enforce": "set the mode to enforce in Settings",
@@ -34,6 +39,8 @@ def sentence(text: str) -> str:
 
 def linked(text: str) -> Markup:
     """A text as markup, with the page that does it where it says what to type."""
+    for aside, here in _ASIDES.items():
+        text = text.replace(aside, here)
     pieces = list[Markup]()
     at = 0
     for found in _COMMAND.finditer(text):

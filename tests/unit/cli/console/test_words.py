@@ -38,6 +38,10 @@ def test_a_sentence_has_a_capital_unless_it_begins_with_a_name(text: str, said: 
             'see: <a href="/mapping?key=app&amp;value=a+b">the page of app=a b</a>',
         ),
         ("see: rolekeeper mapping ls", 'see: <a href="/mappings">Mappings</a>'),
+        (
+            "roles keep them, 2 of 3 (occupied says how many; explain says what to do)",
+            "roles keep them, 2 of 3 (the page of each says what to do)",
+        ),
         # What no page does stays to be typed.
         ("rolekeeper sweep", "rolekeeper sweep"),
         ("rolekeeper mapping import rows.csv", "rolekeeper mapping import rows.csv"),
