@@ -9,7 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 type Form = Mapping[str, str]
-"""A posted form: the fields' texts by name, without blanks at their ends; of a field given twice, the last."""
+"""A posted form: the fields' texts by name; of a field given twice, the last.
+
+Without blanks at their ends, except those of a tag: `EXACT`.
+"""
+
+# A tag's key and value as they are: one that is there, blanks and all, has to be found to be repaired.
+EXACT = frozenset({"key", "value"})
 
 
 def posted(handler: Callable[[Request, Form], Response]) -> Callable[[Request], Awaitable[Response]]:
@@ -18,6 +24,7 @@ def posted(handler: Callable[[Request, Form], Response]) -> Callable[[Request], 
     @wraps(handler)
     async def endpoint(request: Request) -> Response:
         fields = parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True)
-        return await run_in_threadpool(handler, request, {name: value.strip() for name, value in fields})
+        form = {name: value if name in EXACT else value.strip() for name, value in fields}
+        return await run_in_threadpool(handler, request, form)
 
     return endpoint

@@ -218,7 +218,16 @@ def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
         what = f"Set tag {key}={then[key]} on {name}"
     else:
         what = f"Change tag {key} from {before} to {then[key]} on {name}"
-    return Plan(what, preview.of_tags(deployment, seen, then), (), _rests_on(seen))
+    return Plan(what, preview.of_tags(deployment, seen, then), _blanks(key, then.get(key, "")), _rests_on(seen))
+
+
+def _blanks(key: str, value: str) -> tuple[str, ...]:
+    """A blank at an end is hard to see, and a row with one is rejected."""
+    return tuple(
+        f"The {name} {'begins' if text[0].isspace() else 'ends'} with a blank: no mapping can name that."
+        for name, text in (("key", key), ("value", value))
+        if text != text.strip()
+    )
 
 
 def _tag(deployment: Deployment, id_: str, form: Form) -> Done:
