@@ -3,7 +3,7 @@
 IAM takes up to minutes for its reports of last use, so they are asked for by a link of their own.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -135,7 +135,14 @@ def _one(request: Request, template: str, job: Job, uses: Job | None) -> Respons
         days=views.DAYS,
         query=partial(_query, request),
         mapping_url=_mapping_url,
+        names=_names(request, shown["instances"] or ()) if shown else {},
     )
+
+
+def _names(request: Request, instances: Iterable[str]) -> Mapping[str, str]:
+    """The names of instances, as far as the fleet was read: for one that has one."""
+    wanted = set(instances)
+    return {row.id: row.name for row in request.app.state.site.fleet.ask().rows if row.name and row.id in wanted}
 
 
 def _unless_seen(request: Request, job: Job) -> Response | None:

@@ -117,6 +117,11 @@ def test_its_report_names_what_it_never_called_and_the_command_that_takes_it_out
     assert "DescribeInstances" not in desk.world.calls.made, "who carries it is known already"
 
 
+def test_who_carries_a_role_is_named(browser: TestClient, desk: MappingsFixture, instance: str) -> None:
+    desk.world.tag(instance, Name="web-1")
+    assert f'<a href="/instance/{instance}">web-1</a>' in browser.get("/role/web").text
+
+
 def test_a_broad_role_and_one_that_nothing_uses_say_so(browser: TestClient, instance: str) -> None:
     del instance
     assert "This role is broad: its policies allow administrator access" in words(browser.get("/role/admin"))
