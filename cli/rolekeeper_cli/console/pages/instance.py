@@ -38,8 +38,7 @@ def facts(request: Request) -> Response:
     """What of the page changes while it is open, for htmx; 204 where nothing has."""
     site, id_ = request.app.state.site, request.path_params["id"]
     stamp = site.fleet.stamp(id_)
-    asked = request.query_params
-    if (asked.get("stamp"), asked.get("minute")) == (str(stamp), str(_minute(request))):
+    if request.query_params.get("stamp") == str(stamp):
         return Response(status_code=_NOTHING_NEW)
     try:
         found = _story(request, id_, stamp)
@@ -75,11 +74,6 @@ def _story(request: Request, text: str, stamp: int) -> Story:
     return site.stories.get(text, stamp, make) if stamp else make()
 
 
-def _minute(request: Request) -> int:
-    """The time in minutes: a page is drawn anew each minute, as it says how long ago things were."""
-    return int(request.app.state.site.time() // 60)
-
-
 def _names(request: Request) -> list[str]:
     """The ids and names that there are, as far as the fleet was read."""
     rows = request.app.state.site.fleet.ask().rows
@@ -88,7 +82,7 @@ def _names(request: Request) -> list[str]:
 
 def _values(request: Request, story: Story, stamp: int) -> Mapping[str, Any]:
     row = request.app.state.site.fleet.row(story.id)
-    return {"story": story, "stamp": stamp, "minute": _minute(request), "row": row}
+    return {"story": story, "stamp": stamp, "row": row}
 
 
 def _title(story: Story) -> str:
