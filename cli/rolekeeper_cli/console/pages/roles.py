@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from rolekeeper.aws.errors import AwsRefusalError
@@ -33,6 +33,13 @@ def roles_part(request: Request) -> Response:
     """The same for a page that waits for it; 204 while nothing is new."""
     job = _all(request)
     return _unless_seen(request, job) or _list(request, "roles_list.html", job)
+
+
+def again(request: Request) -> Response:
+    """Read them once more. It only reads, so a link may do it."""
+    request.app.state.site.jobs.get("roles", partial(_look, ask_last_accessed=False), anew=True)
+    query = _query(request)
+    return RedirectResponse(f"/roles?{query}" if query else "/roles", 303)
 
 
 def role(request: Request) -> Response:
@@ -176,6 +183,7 @@ def _is_shown(role: Mapping[str, Any], only: str, text: str) -> bool:
 ROUTES = [
     Route("/roles", roles),
     Route("/roles/part", roles_part),
+    Route("/roles/again", again),
     Route("/role/{name}", role),
     Route("/role/{name}/part", role_part),
 ]

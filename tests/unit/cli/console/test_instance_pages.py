@@ -376,3 +376,4 @@ def test_a_missing_permission_is_named(browser: TestClient, desk: MappingsFixtur
     done = browser.post(f"/instance/{one}/pin/write", data=typed)
     assert done.status_code == 502
     assert "You aren't allowed dynamodb:PutItem" in words(done)
+    assert f'href="/instance/{one}">Back to the instance' in done.text

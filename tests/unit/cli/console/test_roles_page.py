@@ -47,6 +47,16 @@ def instance(desk: MappingsFixture, make: Make) -> str:
     return desk.converged("web", app="web")
 
 
+def test_they_are_read_again_where_that_is_asked(browser: TestClient, make: Make) -> None:
+    make("web", "s3:GetObject", used={"s3": 1})
+    assert "1 role under" in words(browser.get("/roles"))
+    make("made-since", "s3:GetObject", used={})
+    assert "made-since" not in words(browser.get("/roles"))
+    answer = browser.get("/roles/again?text=made")
+    assert (answer.url.path, answer.url.query) == ("/roles", b"text=made")
+    assert "made-since" in words(answer)
+
+
 @pytest.mark.usefixtures("instance")
 def test_each_role_is_a_row_with_who_carries_it_and_what_it_may_use(browser: TestClient) -> None:
     said = words(browser.get("/roles"))
