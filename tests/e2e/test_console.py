@@ -1,5 +1,6 @@
 """The demo's story at the console: what is clicked there happens on EC2, and what happens on EC2 is shown there."""
 
+import re
 import time
 from collections.abc import Callable
 
@@ -103,6 +104,30 @@ def test_a_lost_event_is_drift_until_the_sweep_repairs_it(
     assert deployed.carries(instance, WRITE)
 
 
+def test_a_page_that_stays_open_says_how_long_ago_things_are_now(person: Visitor) -> None:
+    person.page.clock.install()
+    person.goes("/doctor")
+    person.sees(re.compile(r"Checked \d+ s ago"))
+    person.page.clock.fast_forward("05:00")
+    person.sees("Checked 5 min ago")
+
+
+def test_what_a_person_typed_stays_while_the_page_follows(
+    person: Visitor, deployed: EmulatedAccount, launch: Launch
+) -> None:
+    instance = launch("typing")
+    person.goes(f"/instance/{instance}")
+    form = person.part("Attach a role")
+    person.fills("Reason", "half of a reas", form)
+    deployed.tag(instance, workload="s3-reader")
+    eventually(lambda: deployed.carries(instance, READ))
+    expect(person.page.get_by_role("heading", name="Replace its role")).to_be_visible()
+    expect(person.page.locator("#tags")).to_contain_text("s3-reader")
+    field = person.part("Replace its role").get_by_label("Reason", exact=True)
+    expect(field).to_have_value("half of a reas")
+    expect(field).to_be_focused()
+
+
 # ---- what is clicked happens on EC2 ----
 
 
@@ -151,7 +176,7 @@ def test_a_mapping_with_a_slip_is_shown_as_what_it_would_be_and_its_instances_ke
     person.presses("Plan it")
     person.sees("Rejected", "role 'slpi' doesn't exist in account")
     person.presses("Write it")
-    person.sees("Rejected", "did you mean the role slip?")
+    person.sees("Rejected", "Did you mean the role slip?")
     assert deployed.mapping("console", "slip")["status"] == "Rejected"
     assert deployed.carries(instance, "slip")
 

@@ -15,6 +15,7 @@ from rolekeeper_cli.suggest import did_you_mean
 
 STATES = tuple(each.value for each in InstanceState if each is not InstanceState.TERMINATED)
 CONDITIONS = tuple(each.value for each in Standing)
+_TEXTS = ("text", "state", "condition", "role", "account", "region")
 # More narrow nothing down, and an address has its length.
 _TAGS = 20
 
@@ -24,6 +25,7 @@ class Query:
     """The filters, as they were written; those that are wrong filter nothing.
 
     Attributes:
+        text: a part of its name, or of its id.
         state: an instance's state in EC2, `condition` how it stands.
         tags: tags that it carries, each `KEY` or `KEY=VALUE`.
         role: a profile that it carries or should carry, or `NONE`.
@@ -33,6 +35,7 @@ class Query:
         wrong: what is wrong, by the filter's name.
     """
 
+    text: str = ""
     state: str = ""
     condition: str = ""
     tags: tuple[str, ...] = ()
@@ -47,7 +50,7 @@ class Query:
     def read(cls, params: QueryParams) -> "Query":
         """Read an address."""
         wrong: dict[str, str] = {}
-        texts = {name: params.get(name, "").strip() for name in ("state", "condition", "role", "account", "region")}
+        texts = {name: params.get(name, "").strip() for name in _TEXTS}
         tags = tuple(filter(None, (each.strip() for each in params.getlist("tag"))))[:_TAGS]
         mapping = params.get("mapping", "").strip()
         _one_of("state", texts["state"], STATES, wrong)
@@ -65,12 +68,16 @@ class Query:
     @property
     def filters(self) -> bool:
         """Whether anything is filtered at all."""
-        return any((self.state, self.condition, self.tags, self.role, self.mapping, self.account, self.region))
+        texts = (self.text, self.state, self.condition, self.role, self.mapping, self.account, self.region)
+        return any((*texts, self.tags))
 
     def passes(self, *, condition: bool = True) -> Callable[[FleetRow], bool]:
         """Says of an instance whether it passes; without the condition's filter, if so asked."""
         tags = [tag_filter(each) for each in self.tags if "tag" not in self.wrong or _is_tag(each)]
         tests: list[Callable[[FleetRow], bool]] = [_has(each) for each in tags]
+        if self.text:
+            text = self.text.casefold()
+            tests.append(lambda row: text in row.name.casefold() or text in row.id)
         if self.state and "state" not in self.wrong:
             tests.append(lambda row: row.state == self.state)
         if self.role:
@@ -88,6 +95,7 @@ class Query:
     def address(self, **changes: str | int) -> str:
         """The part of an address behind its `?`, with some of it changed; empty where nothing is asked for."""
         values: dict[str, object] = {
+            "text": self.text,
             "state": self.state,
             "condition": self.condition,
             "tag": self.tags,

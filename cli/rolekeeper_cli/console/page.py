@@ -1,9 +1,9 @@
 """A page: a template filled in. Every value is escaped, and an undefined one is a fault.
 
 The filters: `{{ at|ago }}` is a time as people say it with the exact one on hover, `{{ number|count }}` is 1,234, and
-`{{ what|sentence }}` has a capital and a full stop (messages of commands have neither). `{{ at|written }}` is `ago` of
-what a person wrote, which may be no time. A macro that uses `ago` is imported "with context": it needs the page's
-`now`.
+`{{ what|sentence }}` has a capital and a full stop (messages of commands have neither), and `{{ remedy|linked }}`
+leads to the page that does what it says to type. `{{ at|written }}` is `ago` of what a person wrote, which may be no
+time. A macro that uses `ago` is imported "with context": it needs the page's `now`.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse
 
 from rolekeeper_cli import installed
 from rolekeeper_cli.console.links import mapping_filter, mapping_named, query
-from rolekeeper_cli.console.remedies import without_commands
+from rolekeeper_cli.console.words import linked, sentence
 
 # The navigation: what a section is called, where it begins, and the pages that belong to it.
 SECTIONS = (
@@ -74,9 +74,9 @@ def templates() -> Environment:
     made.filters |= {
         "ago": _ago,
         "written": _written,
-        "without_commands": without_commands,
         "count": _count,
-        "sentence": _sentence,
+        "sentence": sentence,
+        "linked": linked,
         "mapping_url": mapping_filter,
         "mapping_named": mapping_named,
         "query": query,
@@ -133,13 +133,6 @@ def _written(context: Context, at: object) -> _Time | str:
 
 def _count(number: float) -> str:
     return f"{number:,}"
-
-
-def _sentence(text: str) -> str:
-    first = text.split(" ", 1)[0].rstrip(",;:.!?").replace("'", "")
-    # What is no word but a name, as of a mapping or an instance, is written as it is.
-    begun = f"{text[:1].upper()}{text[1:]}" if first.isalpha() else text
-    return f"{begun}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
 def _sections(path: str) -> list[tuple[str, str, str]]:

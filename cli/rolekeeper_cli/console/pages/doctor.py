@@ -11,6 +11,7 @@ from starlette.routing import Route
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli.console.jobs import Job
 from rolekeeper_cli.console.page import page
+from rolekeeper_cli.console.words import has_page
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.findings import Level
 from rolekeeper_cli.views.alarms import alarms
@@ -46,8 +47,8 @@ def again(request: Request) -> Response:
 
 
 def remedy(text: str) -> list[tuple[bool, str]]:
-    """A remedy in pieces, each with whether it is a command to copy."""
-    return [(bool(number % 2), each) for number, each in enumerate(_COMMAND.split(text)) if each]
+    """A remedy in pieces, each with whether it is a command to copy: no page does it."""
+    return [(bool(number % 2) and not has_page(each), each) for number, each in enumerate(_COMMAND.split(text)) if each]
 
 
 def _examine(deployment: DoctorDeployment) -> Iterator[Mapping[str, Any]]:

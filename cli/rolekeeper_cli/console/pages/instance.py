@@ -11,9 +11,11 @@ from starlette.routing import Route
 from rolekeeper_cli.console.instance_story import NoSuchInstanceError, Story, tell
 from rolekeeper_cli.console.page import page
 from rolekeeper_cli.instances import ID, SeveralNamedError
-from rolekeeper_cli.views import explain
+from rolekeeper_cli.views import explain, history
 
 _NOTHING_NEW, _NOT_FOUND = 204, 404
+# The newest entries of a history that CloudTrail is asked about: each takes a call or more, two a second.
+_ASKED = 10
 # What a form on the page may be given beforehand, as its address says it.
 _PREFILLED = ("verb", "role", "instance_profile", "length", "reason", "key", "value")
 
@@ -49,13 +51,20 @@ def facts(request: Request) -> Response:
 
 
 def who(request: Request) -> Response:
-    """Who did it, as CloudTrail has it, which takes seconds: a part for htmx, a page for a browser without scripts."""
+    """Who did it, as CloudTrail has it, which takes seconds: a part for htmx, a page for a browser without scripts.
+
+    With `?history=yes`, who did what led to each of the newest entries of its history.
+    """
     site, id_ = request.app.state.site, request.path_params["id"]
     # Two calls a second in an account and Region: one page asks at a time.
     with site.asking_who:
+        if request.query_params.get("history"):
+            entries = history.entries(site.look(), id_, _ASKED, ask_who=True)
+            return page(request, "instance_who.html", title=f"Who did it: {id_}", id=id_, answers=[], entries=entries)
         shown = explain.explained(site.look(), id_, ask_who=True)
     template = "instance_who_part.html" if "HX-Request" in request.headers else "instance_who.html"
-    return page(request, template, title=f"Who did it: {shown['name'] or id_}", id=id_, answers=shown["who"])
+    title = f"Who did it: {shown['name'] or id_}"
+    return page(request, template, title=title, id=id_, answers=shown["who"], entries=None)
 
 
 def _story(request: Request, text: str, stamp: int) -> Story:
@@ -74,7 +83,7 @@ def _stamp(request: Request, text: str) -> int:
 
 
 def _minute(request: Request) -> int:
-    """The time in minutes: a page is drawn anew each minute, as it says how long ago things were."""
+    """The time in minutes: what isn't the instance's own, as its role's policies, is read again each minute."""
     return int(request.app.state.site.time() // 60)
 
 

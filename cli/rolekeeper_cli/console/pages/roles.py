@@ -3,13 +3,13 @@
 IAM takes up to minutes for its reports of last use, so they are asked for by a link of their own.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from rolekeeper.aws.errors import AwsRefusalError
@@ -33,6 +33,13 @@ def roles_part(request: Request) -> Response:
     """The same for a page that waits for it; 204 while nothing is new."""
     job = _all(request, polls=True)
     return _unless_seen(request, job) or _list(request, "roles_list.html", job)
+
+
+def again(request: Request) -> Response:
+    """Read them once more. It only reads, so a link may do it."""
+    request.app.state.site.jobs.get("roles", partial(_look, ask_last_accessed=False), anew=True)
+    query = _query(request)
+    return RedirectResponse(f"/roles?{query}" if query else "/roles", 303)
 
 
 def role(request: Request) -> Response:
@@ -135,7 +142,14 @@ def _one(request: Request, template: str, job: Job, uses: Job | None) -> Respons
         days=views.DAYS,
         query=partial(_query, request),
         mapping_url=_mapping_url,
+        names=_names(request, shown["instances"] or ()) if shown else {},
     )
+
+
+def _names(request: Request, instances: Iterable[str]) -> Mapping[str, str]:
+    """The names of instances, as far as the fleet was read: for one that has one."""
+    wanted = set(instances)
+    return {row.id: row.name for row in request.app.state.site.fleet.ask().rows if row.name and row.id in wanted}
 
 
 def _unless_seen(request: Request, job: Job) -> Response | None:
@@ -169,6 +183,7 @@ def _is_shown(role: Mapping[str, Any], only: str, text: str) -> bool:
 ROUTES = [
     Route("/roles", roles),
     Route("/roles/part", roles_part),
+    Route("/roles/again", again),
     Route("/role/{name}", role),
     Route("/role/{name}/part", role_part),
 ]

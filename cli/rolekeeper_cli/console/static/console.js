@@ -1,4 +1,5 @@
-// Says it when what a page shows can't be refreshed: the server has ended, or refuses. Pages work without this.
+// Says it when what a page shows can't be refreshed: the server has ended, or refuses. While a page is open, keeps
+// "5 min ago" true, and open what a person unfolded. Pages work without this.
 (function () {
   "use strict";
   function banner() { return document.getElementById("lost"); }
@@ -15,4 +16,33 @@
   document.addEventListener("htmx:afterOnLoad", function (event) {
     if (event.detail.xhr.status < 400) { banner().hidden = true; }
   });
+  // By its words: a part that is drawn anew knows nothing of the fold that was open in the one before.
+  var unfolded = [];
+  function folds(open) { return Array.from(document.querySelectorAll(open ? "details[open] > summary" : "summary")); }
+  document.addEventListener("htmx:beforeSwap", function () {
+    unfolded = folds(true).map(function (each) { return each.textContent; });
+  });
+  document.addEventListener("htmx:afterSwap", function () {
+    folds(false).forEach(function (each) {
+      if (unfolded.indexOf(each.textContent) >= 0) { each.parentElement.open = true; }
+    });
+  });
+  // As page.py says it: up to this many seconds, the unit and its seconds.
+  var units = [[60, "s", 1], [3600, "min", 60], [172800, "h", 3600], [5184000, "days", 86400]];
+  function ago(at) {
+    var seconds = Math.floor((Date.now() - Date.parse(at)) / 1000), away = Math.abs(seconds);
+    for (var i = 0; i < units.length; i += 1) {
+      if (away < units[i][0]) {
+        var number = Math.floor(away / units[i][2]) + " " + units[i][1];
+        return seconds < 0 ? "in " + number : number + " ago";
+      }
+    }
+    return at.slice(0, 10);
+  }
+  setInterval(function () {
+    document.querySelectorAll("time[datetime]").forEach(function (each) {
+      var text = ago(each.getAttribute("datetime"));
+      if (each.textContent !== text) { each.textContent = text; }
+    });
+  }, 10000);
 })();

@@ -95,7 +95,8 @@ def test_a_page_that_waits_shows_what_is_found_until_now(site: Site, browser: Te
 @pytest.mark.parametrize(
     ("text", "commands"),
     [
-        ("rolekeeper resume", ["rolekeeper resume"]),
+        ("rolekeeper sweep", ["rolekeeper sweep"]),
+        ("rolekeeper resume", []),
         ("see why: aws logs tail; then: make deploy", ["aws logs tail", "make deploy"]),
         ("look again in a minute", []),
         ("aws events enable-rule --name x", ["aws events enable-rule --name x"]),

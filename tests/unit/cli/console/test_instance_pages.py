@@ -132,6 +132,33 @@ def test_its_facts_are_sent_again_only_when_it_changed(browser: TestClient, desk
     assert browser.get(again).status_code == 204
 
 
+def test_what_changed_of_it_changes_beside_the_forms_too(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.world.running(Name="plain")
+    page = browser.get(f"/instance/{one}")
+    assert "Attach a role" in words(page)
+    address = unescape(re.findall(r'hx-get="(/instance/[^"]+/facts[^"]+)"', page.text)[0])
+    desk.world.tag(one, app="web")
+    desk.world.reconcile(one)
+    part = browser.get(address)
+    said = words(part)
+    assert "Replace its role" in said
+    assert 'name="verb" value="replace"' in part.text
+    assert "app web" in said, "its tags"
+    assert part.text.count("hx-swap-oob") == 3
+    assert 'name="reason"' not in part.text, "fields keep what was typed"
+
+
+def test_who_only_looks_sees_new_tags_too(onlooker: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    page = onlooker.get(f"/instance/{one}")
+    address = unescape(re.findall(r'hx-get="(/instance/[^"]+/facts[^"]+)"', page.text)[0])
+    desk.world.untag(one, "app")
+    desk.world.reconcile(one)
+    part = onlooker.get(address)
+    assert "It has no tags." in words(part)
+    assert "<form" not in part.text
+
+
 def test_ten_tabs_have_its_story_told_once(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.converged("web", app="web")
     browser.get(f"/instance/{one}")
@@ -150,6 +177,17 @@ def test_who_did_it_is_a_part_and_a_page(browser: TestClient, desk: MappingsFixt
     page = browser.get(f"/instance/{one}/who")
     assert "<html" in page.text
     assert "Back to the instance" in words(page)
+
+
+def test_who_did_it_is_told_of_older_entries_too(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    desk.world.untag(one, "app")
+    desk.world.reconcile(one)
+    assert f'href="/instance/{one}/who?history=yes"' in browser.get(f"/instance/{one}").text
+    text = words(browser.get(f"/instance/{one}/who?history=yes"))
+    detach, attach = text.split("Detach web → no role", 1)[1].split("Attach no role → web", 1)
+    assert "unknown who untagged app: not in CloudTrail's event history" in detach
+    assert "unknown who tagged app=web: not in CloudTrail's event history" in attach
 
 
 def test_who_only_looks_has_no_form(onlooker: TestClient, desk: MappingsFixture) -> None:
@@ -210,18 +248,18 @@ def test_a_plan_is_refused_where_the_instance_moved(browser: TestClient, desk: M
     desk.world.attach_by_hand(one, "db")
     desk.world.wait(2)
     done = browser.post(f"/instance/{one}/pin/write", data={**form, "rests_on": hidden(planned, "rests_on")})
-    assert "nothing was changed: the instance is not as it was when this was planned" in words(done)
+    assert "Nothing was changed: the instance is not as it was when this was planned" in words(done)
     assert not desk.world.state.read([desk.world.key(one)]).pins
-    assert "nothing was changed" in words(browser.post(f"/instance/{one}/pin/write", data=form)), "nor without a plan"
+    assert "Nothing was changed" in words(browser.post(f"/instance/{one}/pin/write", data=form)), "nor without a plan"
 
 
 @pytest.mark.parametrize(
     ("form", "says"),
     [
-        ({"verb": "attach", "role": "wbe"}, "did you mean web?"),
+        ({"verb": "attach", "role": "wbe"}, "Did you mean web?"),
         ({"verb": "attach", "role": "web", "length": "soon"}, "'soon' is no duration"),
         ({"verb": "replace", "role": "web"}, "carries no role"),
-        ({"verb": "attach", "role": ""}, "no role is named"),
+        ({"verb": "attach", "role": ""}, "No role is named"),
         ({"verb": "conjure", "role": "web"}, "'conjure' is none of attach, replace, detach"),
     ],
 )
@@ -273,6 +311,29 @@ def test_a_tag_is_set_and_removed(browser: TestClient, desk: MappingsFixture, mo
     assert "has no tag app" in words(browser.post(f"/instance/{one}/tag", data={"do": "remove", "key": "app"}))
 
 
+def test_a_tag_is_changed_from_its_row(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    [link] = re.findall(r'href="([^"]+)" aria-label="Change tag app"', browser.get(f"/instance/{one}").text)
+    form = browser.get(unescape(link)).text
+    assert 'id="tag-key" name="key" value="app"' in form
+    assert 'id="tag-value" name="value" value="web"' in form
+
+
+def test_a_tag_with_a_blank_at_its_end_is_found_and_a_new_one_gets_none(
+    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = desk.world.running(**{"app ": "web"})
+    monkeypatch.setattr(tags, "remove_tag", lambda _, id_, key: desk.world.untag(id_, key))
+    key = hidden(browser.get(f"/instance/{one}"), "key")
+    assert key == "app "
+    _, done = does(browser, one, "tag", do="remove", key=key)
+    assert "Tag app is removed" in words(done)
+    desk.world.wait(2)
+    assert "It has no tags." in words(browser.get(f"/instance/{one}"))
+    planned = browser.post(f"/instance/{one}/tag", data={"do": "set", "key": "app", "value": "web "})
+    assert f"Set tag app=web on {one}" in words(planned)
+
+
 def test_a_stopped_one_that_waits_is_started(
     browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,14 +350,16 @@ def test_a_stopped_one_that_waits_is_started(
     planned, done = does(browser, one, "start")
     assert "It should carry db, which Rolekeeper gives it once it runs." in words(planned)
     assert "EC2 says pending" in words(done)
-    assert "only a stopped instance can be started" in words(browser.post(f"/instance/{one}/start"))
+    assert "Only a stopped instance can be started" in words(browser.post(f"/instance/{one}/start"))
 
 
 def test_undoing_is_a_button_where_the_console_can(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.converged("web", app="web")
     page = browser.get(f"/instance/{one}")
     assert f'action="/instance/{one}/pin"' in page.text
-    assert f"rolekeeper detach {one}" in words(page)
+    text = words(page)
+    assert "It carries no role again, whatever its tags say. Detach …" in text
+    assert "rolekeeper detach" not in text, "nobody has to type what the button does"
 
 
 def test_there_is_no_other_edit(browser: TestClient, desk: MappingsFixture) -> None:
@@ -313,6 +376,7 @@ def test_a_missing_permission_is_named(browser: TestClient, desk: MappingsFixtur
     done = browser.post(f"/instance/{one}/pin/write", data=typed)
     assert done.status_code == 502
     assert "You aren't allowed dynamodb:PutItem" in words(done)
+    assert f'href="/instance/{one}">Back to the instance' in done.text
 
 
 # ---- what changes without the instance ----

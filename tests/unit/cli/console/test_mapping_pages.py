@@ -166,8 +166,9 @@ def test_permissions_gained_and_lost_are_shown_with_the_instances(browser: TestC
     instance = desk.converged("web", workload="web")
     foreign = desk.world.running(profile="node", workload="web") if desk.world.profile("node", path="/") else ""
     said = text(planned(browser, "workload=web", role="db"))
-    assert "gain dynamodb:Query" in said
-    assert "lose s3:GetObject" in said
+    assert "Permissions gained dynamodb:Query" in said
+    assert "Permissions lost s3:GetObject" in said
+    assert "Get a role" not in said, "what doesn't happen isn't counted"
     assert "Get another role 1" in said
     assert "Carry a foreign role 1" in said
     assert f"{instance} web db" in said
@@ -214,7 +215,7 @@ def test_a_form_whose_row_moved_comes_back_as_it_was_typed(browser: TestClient, 
         ({"role": "a/b"}, "holds a path"),
         ({"priority": "0"}, "priority"),
         ({"expires_at": "tomorrow"}, "expires_at"),
-        ({}, "nothing was changed"),
+        ({}, "Nothing was changed"),
     ],
 )
 def test_a_form_that_cant_be_meant_comes_back(
@@ -231,7 +232,7 @@ def test_a_new_mapping_doesnt_overwrite_one_that_is_there(browser: TestClient, d
     desk.edit("workload=web", role="web")
     answer = browser.post("/mapping/plan", data={**WEB, "new": "yes", "role": "db"})
     assert answer.status_code == 409
-    assert "there is a mapping workload=web already" in text(answer)
+    assert "There is a mapping workload=web already" in text(answer)
 
 
 def test_a_plan_says_what_would_be_refused(browser: TestClient, desk: MappingsFixture) -> None:
@@ -351,3 +352,9 @@ def test_who_only_looks_has_no_button(onlooker: TestClient, held: MappingsFixtur
     for path in ("/mapping", "/mapping/held", "/mappings"):
         assert '<form method="post"' not in onlooker.get(path, params=WEB).text
     assert "start it with --write" in text(onlooker.get("/mapping/held", params=WEB))
+
+
+def test_a_plan_that_changes_no_instance_says_so_in_a_line(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web")
+    said = text(planned(browser, "workload=web", role="db"))
+    assert "What happens to instances No instance changes." in said

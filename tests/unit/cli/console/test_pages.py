@@ -227,6 +227,16 @@ def test_a_time_without_a_zone_is_a_bug() -> None:
         drawn("{{ '2026-03-01T11:55:00'|ago }}")
 
 
+def test_the_rest_of_a_long_list_is_below_a_fold() -> None:
+    def folded(number: int) -> str:
+        phrases = [f"s3:Get{each}" for each in range(number)]
+        return drawn('{% import "parts.html" as parts %}{{ parts.folded(phrases, "gain") }}', phrases=phrases)
+
+    assert "<details>" not in folded(10)
+    assert "<summary>and 2 more</summary>" in folded(12)
+    assert folded(12).count("<code>") == 12
+
+
 def test_numbers_are_grouped_and_sentences_ended() -> None:
     assert drawn("{{ 1234567|count }} {{ 'AWS refused'|sentence }} {{ 'really?'|sentence }}") == (
         "1,234,567 AWS refused. Really?"

@@ -47,6 +47,16 @@ def instance(desk: MappingsFixture, make: Make) -> str:
     return desk.converged("web", app="web")
 
 
+def test_they_are_read_again_where_that_is_asked(browser: TestClient, make: Make) -> None:
+    make("web", "s3:GetObject", used={"s3": 1})
+    assert "1 role under" in words(browser.get("/roles"))
+    make("made-since", "s3:GetObject", used={})
+    assert "made-since" not in words(browser.get("/roles"))
+    answer = browser.get("/roles/again?text=made")
+    assert (answer.url.path, answer.url.query) == ("/roles", b"text=made")
+    assert "made-since" in words(answer)
+
+
 @pytest.mark.usefixtures("instance")
 def test_each_role_is_a_row_with_who_carries_it_and_what_it_may_use(browser: TestClient) -> None:
     said = words(browser.get("/roles"))
@@ -115,6 +125,11 @@ def test_its_report_names_what_it_never_called_and_the_command_that_takes_it_out
     assert "Without sns, of policy it" in said
     assert "aws iam put-role-policy --role-name web --policy-name it --policy-document '{" in said
     assert "DescribeInstances" not in desk.world.calls.made, "who carries it is known already"
+
+
+def test_who_carries_a_role_is_named(browser: TestClient, desk: MappingsFixture, instance: str) -> None:
+    desk.world.tag(instance, Name="web-1")
+    assert f'<a href="/instance/{instance}">web-1</a>' in browser.get("/role/web").text
 
 
 def test_a_broad_role_and_one_that_nothing_uses_say_so(browser: TestClient, instance: str) -> None:
