@@ -353,3 +353,15 @@ def test_what_is_too_long_for_an_address_isnt_put_into_one(browser: TestClient, 
     assert answer.status_code == 303
     assert len(answer.headers["location"]) < 2_000
     assert "role=no-such" in answer.headers["location"]
+
+
+def test_without_suggestions_its_page_and_the_forms_show_nonetheless(
+    browser: TestClient, desk: MappingsFixture
+) -> None:
+    """Roles are offered in a form where IAM lists them; where it is throttled, a person types one."""
+    one = desk.converged("web", app="web")
+    for path in (f"/instance/{one}", "/mapping/new"):
+        desk.world.calls.before("ListRoles", refusing("Throttling", "Rate exceeded"))
+        page = browser.get(path)
+        assert (page.status_code, '<option value="db">' in page.text) == (200, False)
+    assert '<option value="db">' in browser.get("/mapping/new").text
