@@ -20,6 +20,7 @@ _PAGES = tuple(
         (rf"rolekeeper (?:attach|replace|detach|release)\b{_REST}", "the instance's page"),
         (r"run the command again: it plans anew", "plan anew"),
         (r"aws ec2 describe-instances; maybe it is in another --region", "the page Fleet; it may be in another Region"),
+        (r"\bsee: the ", "see the "),
     )
 )
 
