@@ -368,3 +368,12 @@ def test_what_was_unknown_in_the_head_is_asked_again_soon(terminal: Terminal) ->
     seconds[0] = 5
     site.here()
     eventually(lambda: site.here().caller == CALLER)
+
+
+@pytest.mark.parametrize("parameter", ["Mode", "MaxChangesPerEdit", "Workers"])
+def test_a_stack_of_another_version_is_said_to_be_one(terminal: Terminal, parameter: str) -> None:
+    terminal.parameters[parameter] = "from tomorrow"
+    answer = asks(Site(DoctorDeployment(Options(region="us-east-1")))).get("/mappings")
+    assert answer.status_code == 503
+    assert "from tomorrow" in words(answer)
+    assert "deploy this version, or use the command of that one" in words(answer)
