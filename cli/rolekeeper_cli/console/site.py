@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
@@ -23,7 +23,7 @@ from rolekeeper_cli.console.fleet_cache import FleetCache
 from rolekeeper_cli.console.fleet_view import FleetViews
 from rolekeeper_cli.console.guard import STATIC
 from rolekeeper_cli.console.here import HereCache
-from rolekeeper_cli.console.instance_story import Stories
+from rolekeeper_cli.console.instance_story import Stories, Story
 from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.console.notices import Notice, Notices
 from rolekeeper_cli.console.page import bare_page, page
@@ -71,7 +71,8 @@ class Site:
     jobs: Jobs = field(init=False)
     fleet: FleetCache = field(init=False)
     views: FleetViews = field(init=False, default_factory=FleetViews)
-    stories: Stories = field(init=False, default_factory=Stories)
+    stories: Stories[Story] = field(init=False, default_factory=Stories)
+    answers: Stories[Mapping[str, Any]] = field(init=False, default_factory=Stories)
     asking_who: Lock = field(init=False, default_factory=Lock)
     mappings: Recent[list[dict[str, Any]]] = field(init=False)
     _roles: Recent[list[str]] = field(init=False)

@@ -51,9 +51,14 @@ def facts(request: Request) -> Response:
 def who(request: Request) -> Response:
     """Who did it, as CloudTrail has it, which takes seconds: a part for htmx, a page for a browser without scripts."""
     site, id_ = request.app.state.site, request.path_params["id"]
-    # Two calls a second in an account and Region: one page asks at a time.
-    with site.asking_who:
-        shown = explain.explained(site.look(), id_, ask_who=True)
+
+    def ask() -> Mapping[str, Any]:
+        # Two calls a second in an account and Region: one page asks at a time.
+        with site.asking_who:
+            return explain.explained(site.look(), id_, ask_who=True)
+
+    stamp = _stamp(request, id_)
+    shown = site.answers.get(id_, stamp, _minute(request), ask) if stamp else ask()
     template = "instance_who_part.html" if "HX-Request" in request.headers else "instance_who.html"
     return page(request, template, title=f"Who did it: {shown['name'] or id_}", id=id_, answers=shown["who"])
 

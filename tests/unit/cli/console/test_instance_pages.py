@@ -2,6 +2,7 @@
 
 import re
 from html import unescape
+from typing import Any
 
 import pytest
 from httpx2 import Response
@@ -365,3 +366,26 @@ def test_without_suggestions_its_page_and_the_forms_show_nonetheless(
         page = browser.get(path)
         assert (page.status_code, '<option value="db">' in page.text) == (200, False)
     assert '<option value="db">' in browser.get("/mapping/new").text
+
+
+def test_tabs_of_one_instance_ask_cloudtrail_once(
+    browser: TestClient, desk: MappingsFixture, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = desk.converged("web", app="web")
+    asked: list[object] = []
+    lookup = terminal.trail.lookup_events
+
+    def counted(**query: Any) -> Any:
+        asked.append(query)
+        return lookup(**query)
+
+    monkeypatch.setattr(terminal.trail, "lookup_events", counted)
+    browser.get(f"/instance/{one}")
+    first = browser.get(f"/instance/{one}/who")
+    often = len(asked)
+    assert often > 0
+    assert {browser.get(f"/instance/{one}/who").text == first.text for _ in range(5)} == {True}
+    assert len(asked) == often
+    desk.world.wait(60)
+    browser.get(f"/instance/{one}/who")
+    assert len(asked) > often, "events come up to 15 minutes late"
