@@ -350,6 +350,7 @@ def test_what_aws_refused_once_is_asked_again(browser: TestClient, desk: Mapping
 def test_what_is_too_long_for_an_address_isnt_put_into_one(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.converged("web", app="web")
     form = {"verb": "replace", "role": "no-such", "reason": "x" * 60_000}
+    assert "the reason has more than 500 characters" in words(browser.post(f"/instance/{one}/pin", data=form))
     answer = browser.post(f"/instance/{one}/pin", data=form, follow_redirects=False)
     assert answer.status_code == 303
     assert len(answer.headers["location"]) < 2_000
