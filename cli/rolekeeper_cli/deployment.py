@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 STACK = "rolekeeper"
 _LATELY = timedelta(seconds=30)
+_OTHER_VERSION = "deploy this version, or use the command of that one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ class Deployment:
         """What the stack's parameters and outputs say, as its functions have it.
 
         Raises:
-            ConfigurationError: the stack lacks one: it is of another version.
+            ConfigurationError: the stack lacks one, or it says what is unknown here: it is of another version.
         """
         stack, caller = self.stack, self.caller
         tables = {"MAPPING_TABLE": stack.outputs["MappingTable"], "STATE_TABLE": stack.outputs["StateTable"]}
@@ -201,6 +202,9 @@ class Deployment:
             return Settings.read(environ, account=caller.account, region=region, partition=caller.partition)
         except KeyError as error:
             raise self._other_version(f"parameter {_parameter(error.args[0])}") from error
+        except ValueError as error:
+            what = f"a parameter of stack '{stack.name}' can't be read ({error}), so it is of another version"
+            raise ConfigurationError(what, _OTHER_VERSION) from error
 
     @cached_property
     def app(self) -> App:
@@ -209,7 +213,7 @@ class Deployment:
 
     def _other_version(self, lacks: str) -> ConfigurationError:
         what = f"stack '{self.stack.name}' has no {lacks}, so it is of another version"
-        return ConfigurationError(what, "deploy this version, or use the command of that one")
+        return ConfigurationError(what, _OTHER_VERSION)
 
 
 def _variable(parameter: str) -> str:

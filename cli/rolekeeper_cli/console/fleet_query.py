@@ -51,7 +51,8 @@ class Query:
         """Read an address."""
         wrong: dict[str, str] = {}
         texts = {name: params.get(name, "").strip() for name in _TEXTS}
-        tags = tuple(filter(None, (each.strip() for each in params.getlist("tag"))))[:_TAGS]
+        # Their blanks stay: a link names a tag with those that it has.
+        tags = tuple(each for each in params.getlist("tag") if each.strip())[:_TAGS]
         mapping = params.get("mapping", "").strip()
         _one_of("state", texts["state"], STATES, wrong)
         _one_of("condition", texts["condition"], CONDITIONS, wrong)
@@ -73,7 +74,7 @@ class Query:
 
     def passes(self, *, condition: bool = True) -> Callable[[FleetRow], bool]:
         """Says of an instance whether it passes; without the condition's filter, if so asked."""
-        tags = [tag_filter(each) for each in self.tags if "tag" not in self.wrong or _is_tag(each)]
+        tags = [each for each in self.tags if "tag" not in self.wrong or _is_tag(each)]
         tests: list[Callable[[FleetRow], bool]] = [_has(each) for each in tags]
         if self.text:
             text = self.text.casefold()
@@ -111,7 +112,17 @@ class Query:
         return urlencode({name: value for name, value in values.items() if value not in ("", ())}, doseq=True)
 
 
-def _has(tag: MappingKey) -> Callable[[FleetRow], bool]:
+def _meant(text: str) -> set[str]:
+    """What a person may have typed: blanks at its ends may be the tag's, or an accident."""
+    return {text, text.strip()}
+
+
+def _has(text: str) -> Callable[[FleetRow], bool]:
+    tests = [_carries(tag_filter(each)) for each in _meant(text)]
+    return lambda row: any(test(row) for test in tests)
+
+
+def _carries(tag: MappingKey) -> Callable[[FleetRow], bool]:
     if tag.tag_value == "*":
         return lambda row: any(key == tag.tag_key for key, _ in row.tags)
     pair = tag.tag_key, tag.tag_value
@@ -131,4 +142,4 @@ def _reads(name: str, read: Callable[[str], object], text: str, wrong: dict[str,
 
 
 def _is_tag(text: str) -> bool:
-    return bool(text.partition("=")[0])
+    return bool(text.strip().partition("=")[0])

@@ -2,10 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
+from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 # Of a revision's number, and more than enough.
@@ -37,7 +38,11 @@ def posted(handler: Callable[[Request, Form], Response]) -> Callable[[Request], 
 
     @wraps(handler)
     async def endpoint(request: Request) -> Response:
-        fields = parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True)
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody waits for it
+        fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
         # A browser writes each line end as two characters, whatever the page said.
         form = {name: value.replace("\r\n", "\n") for name, value in fields}
         return await run_in_threadpool(handler, request, form)

@@ -24,10 +24,13 @@ COOKIE = "rolekeeper-console"
 ENTER = "/enter/"
 STATIC = "/static/"
 _READS = {"GET", "HEAD"}
+# What Sec-Fetch-Site says of our own pages, and of what a person types.
+_OURS = {"same-origin", "none"}
 _START_AGAIN = "start it again, and use the link that it gives: rolekeeper console"
 _TOKEN_BYTES = 32
 _HTTP_PORT = 80
 _LARGEST = 64 * 1024  # bytes of a form
+_DIGITS = 9  # of that number, at most
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -156,7 +159,7 @@ class Guard:
         if origins != [self.origin] and (origins or request.method not in _READS):
             return _OTHER_ORIGIN
         # The link is in a file that the browser opens, or is pasted from a terminal or a chat.
-        if not entering and headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
+        if not entering and not _OURS.issuperset(headers.getlist("sec-fetch-site")):
             return _OTHER_ORIGIN
         return None
 
@@ -191,9 +194,13 @@ class Guard:
 
 
 def _ill_sized(request: Request) -> Refusal | None:
-    """Whether what is sent may be larger than any form; a browser always says a form's size."""
-    length = request.headers.get("content-length", "")
-    return None if length.isdecimal() and int(length) <= _LARGEST else _TOO_LARGE
+    """Whether what is sent may be larger than any form; a browser always says a form's size, and sends that much."""
+    lengths = request.headers.getlist("content-length")
+    # Sent in pieces, it is as long as it gets, whatever else is said.
+    if len(lengths) != 1 or "transfer-encoding" in request.headers:
+        return _TOO_LARGE
+    [length] = lengths
+    return None if length.isdecimal() and len(length) <= _DIGITS and int(length) <= _LARGEST else _TOO_LARGE
 
 
 def _is_static(request: Request) -> bool:

@@ -10,6 +10,8 @@ from rolekeeper_cli.errors import CommandError, explained
 
 # Seconds after which it is asked anew.
 _KNOWN_FOR = 60.0
+# The same where some of it isn't known.
+_UNKNOWN_FOR = 5.0
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -76,6 +78,8 @@ class HereCache:
         found = here(self._look())
         with self._lock:
             self._known = found
+            if not (found.caller and found.mode):
+                self._until = self._time() + _UNKNOWN_FOR
         return found
 
 

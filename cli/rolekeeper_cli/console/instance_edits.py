@@ -24,6 +24,7 @@ from rolekeeper_cli.writes.pins import Pinned, Released, Wish
 DETACH = "Detach"
 _VERBS = ("attach", "replace", "detach")
 _UNTOUCHED = "nothing was changed"
+_LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +127,11 @@ def _wish(form: Form) -> Wish:
     role = NO_ROLE if verb == "detach" else trimmed(form, "role")
     if not role:
         raise UsageError("no role is named", "name the role, under the role path")
+    reason = trimmed(form, "reason")
+    if len(reason) > _LONGEST_REASON:
+        raise UsageError(f"the reason has more than {_LONGEST_REASON} characters", "say it shorter")
     profile = "" if verb == "detach" else trimmed(form, "instance_profile")
-    return Wish(verb, role, profile, _length(trimmed(form, "length")), trimmed(form, "reason"))
+    return Wish(verb, role, profile, _length(trimmed(form, "length")), reason)
 
 
 def _length(text: str) -> timedelta | None:

@@ -120,17 +120,17 @@ def _may(deployment: Deployment, shown: Document) -> May:
         return May(name, unknown=str(error))
 
 
-class Stories:
+class Stories[T]:
     """The last stories, by instance and stamp: of several tabs that ask for the same one, the first makes it.
 
     What a role may do has no stamp, so each minute has its own.
     """
 
     def __init__(self) -> None:
-        self._made: OrderedDict[tuple[str, int, int], _Once] = OrderedDict()
+        self._made: OrderedDict[tuple[str, int, int], _Once[T]] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, instance: str, stamp: int, minute: int, make: Callable[[], Story]) -> Story:
+    def get(self, instance: str, stamp: int, minute: int, make: Callable[[], T]) -> T:
         """The story; `make` makes it."""
         with self._lock:
             once = self._made.setdefault((instance, stamp, minute), _Once())
@@ -139,14 +139,14 @@ class Stories:
         return once.get(make)
 
 
-class _Once:
+class _Once[T]:
     """Made once. What fails is made again by the next one who asks."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._story: Story | None = None
+        self._story: T | None = None
 
-    def get(self, make: Callable[[], Story]) -> Story:
+    def get(self, make: Callable[[], T]) -> T:
         with self._lock:
             if self._story is None:
                 self._story = make()

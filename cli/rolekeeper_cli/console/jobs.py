@@ -33,6 +33,7 @@ class Job:
         step: how far it is, as people say it; empty where that isn't known.
         error: why it found no more.
         version: another one each time anything changed.
+        outdated: whether what it finds may have changed since it looked.
         end: set once it has come to its end.
     """
 
@@ -41,6 +42,7 @@ class Job:
     step: str = ""
     error: Exception | None = None
     version: int = 0
+    outdated: bool = False
     end: Event = field(default_factory=Event)
 
     @property
@@ -101,7 +103,7 @@ class Jobs:
 
     def _is_over(self, job: Job, *, polls: bool) -> bool:
         age = self._now() - job.began
-        return age > _KEPT or (bool(job.error) and (not polls or age > _RETRIED))
+        return job.outdated or age > _KEPT or (bool(job.error) and (not polls or age > _RETRIED))
 
     def known(self, name: str) -> Job | None:
         """The look of this name, if there is one."""
@@ -109,9 +111,11 @@ class Jobs:
             return self._jobs.get(name)
 
     def forget(self) -> None:
-        """Begin anew for the next page: a write may have changed what was found."""
+        """Begin anew for the next page: a write may have changed what was found. One that runs ends before that."""
         with self._lock:
-            self._jobs.clear()
+            self._jobs = {name: job for name, job in self._jobs.items() if not job.ended}
+            for job in self._jobs.values():
+                job.outdated = True
 
     def _run(self, job: Job, work: Work) -> None:
         there = self._look()

@@ -64,12 +64,26 @@ def explain(error: Exception, *, writing: bool) -> Mishap:
         return Mishap(HTTPStatus.SERVICE_UNAVAILABLE, "AWS is throttling", what, remedy, again=True)
     told = error if isinstance(error, CommandError) else explained(error)
     assert told
+    if why_not := _unasked(refusal, told):
+        return why_not
     for kind, status, title in _STATUS:
         if isinstance(told, kind):
             return Mishap(status, title, told.what, told.remedy, again=status >= HTTPStatus.INTERNAL_SERVER_ERROR)
     if writing:
         return Mishap(HTTPStatus.CONFLICT, "Not done", told.what, told.remedy)
     return Mishap(HTTPStatus.NOT_FOUND, "Nothing to show", told.what, told.remedy)
+
+
+def _unasked(error: Exception, told: CommandError) -> Mishap | None:
+    """The mishap where AWS wasn't even asked, or doesn't know who asks; None where it answered."""
+    cause = error.__cause__ if isinstance(error, AwsRefusalError) else error
+    if isinstance(error, AwsRefusalError | BotoCoreError) and isinstance(told, ConfigurationError):
+        remedy = f"{told.remedy}; if that doesn't help, start the console again"
+    elif isinstance(cause, BotoCoreError):
+        remedy = f"{told.remedy}; the console goes on once AWS answers"
+    else:
+        return None
+    return Mishap(HTTPStatus.SERVICE_UNAVAILABLE, "AWS can't be asked", told.what, remedy, again=True)
 
 
 def refused(error: HTTPException) -> Mishap:

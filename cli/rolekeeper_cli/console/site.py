@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli import installed, known
 from rolekeeper_cli.console import mishaps
 from rolekeeper_cli.console.edit_plans import EditPlans
@@ -22,7 +23,7 @@ from rolekeeper_cli.console.fleet_cache import FleetCache
 from rolekeeper_cli.console.fleet_view import FleetViews
 from rolekeeper_cli.console.guard import STATIC
 from rolekeeper_cli.console.here import HereCache
-from rolekeeper_cli.console.instance_story import Stories
+from rolekeeper_cli.console.instance_story import Stories, Story
 from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.console.notices import Notice, Notices
 from rolekeeper_cli.console.page import bare_page, page
@@ -39,6 +40,7 @@ from rolekeeper_cli.console.pages import (
 )
 from rolekeeper_cli.console.recent import Recent
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.views import mappings as mapping_views
 
 _PAGES = (fleet, instance, instance_edits, mappings, mapping_edits, approvals, roles, doctor, settings)
@@ -59,7 +61,6 @@ class Site:
         jobs: longer looks at AWS, which all tabs share.
         here: whom the console acts as, and where.
         mappings: the documents of all rows, read once for all tabs.
-        roles: the names of the roles under the role path, which forms offer.
         plans: plans of edits that were shown, until they are written.
     """
 
@@ -70,10 +71,11 @@ class Site:
     jobs: Jobs = field(init=False)
     fleet: FleetCache = field(init=False)
     views: FleetViews = field(init=False, default_factory=FleetViews)
-    stories: Stories = field(init=False, default_factory=Stories)
+    stories: Stories[Story] = field(init=False, default_factory=Stories)
+    answers: Stories[Mapping[str, Any]] = field(init=False, default_factory=Stories)
     asking_who: Lock = field(init=False, default_factory=Lock)
     mappings: Recent[list[dict[str, Any]]] = field(init=False)
-    roles: Recent[list[str]] = field(init=False)
+    _roles: Recent[list[str]] = field(init=False)
     plans: EditPlans = field(init=False, default_factory=EditPlans)
     _notices: Notices = field(init=False, default_factory=Notices)
 
@@ -83,7 +85,7 @@ class Site:
         self.jobs = Jobs(self.deployment.anew, self.now)
         self.fleet = FleetCache(self.look, self.time)
         self.mappings = Recent(lambda: mapping_views.rows(self.look()), _MAPPINGS_SECONDS, self.time)
-        self.roles = Recent(lambda: known.path_roles(self.look()), _ROLES_SECONDS, self.time)
+        self._roles = Recent(lambda: known.path_roles(self.look()), _ROLES_SECONDS, self.time)
 
     def look(self) -> DoctorDeployment:
         """The deployment as it is now; its caller and its stack as they were some seconds ago."""
@@ -92,6 +94,13 @@ class Site:
     def now(self) -> datetime:
         """The time."""
         return self.deployment.now()
+
+    def role_names(self) -> list[str]:
+        """The names of the roles under the role path, for suggestions: where IAM gives no answer, there are none."""
+        try:
+            return self._roles.get()
+        except (AwsRefusalError, CommandError):
+            return []
 
     def say(self, kind: str, text: str, lines: Sequence[str] = ()) -> str:
         """Keep what a write did for the page that follows it; that page's address ends in `?said=` and this id.

@@ -56,12 +56,18 @@ def who(request: Request) -> Response:
     With `?history=yes`, who did what led to each of the newest entries of its history.
     """
     site, id_ = request.app.state.site, request.path_params["id"]
-    # Two calls a second in an account and Region: one page asks at a time.
-    with site.asking_who:
-        if request.query_params.get("history"):
+
+    def ask() -> Mapping[str, Any]:
+        # Two calls a second in an account and Region: one page asks at a time.
+        with site.asking_who:
+            return explain.explained(site.look(), id_, ask_who=True)
+
+    if request.query_params.get("history"):
+        with site.asking_who:
             entries = history.entries(site.look(), id_, _ASKED, ask_who=True)
-            return page(request, "instance_who.html", title=f"Who did it: {id_}", id=id_, answers=[], entries=entries)
-        shown = explain.explained(site.look(), id_, ask_who=True)
+        return page(request, "instance_who.html", title=f"Who did it: {id_}", id=id_, answers=[], entries=entries)
+    stamp = _stamp(request, id_)
+    shown = site.answers.get(id_, stamp, _minute(request), ask) if stamp else ask()
     template = "instance_who_part.html" if "HX-Request" in request.headers else "instance_who.html"
     title = f"Who did it: {shown['name'] or id_}"
     return page(request, template, title=title, id=id_, answers=shown["who"], entries=None)

@@ -71,6 +71,8 @@ def planned(request: Request, form: Form) -> Response:
         return _form(request, known_key, row, typed=form, problem=error)
     if not rows.changes:
         unchanged = CommandError("nothing was changed", "edit a field")
+        if form.get("new"):
+            unchanged = UsageError("no role is named", "name the role that these instances carry, or NONE")
         return _form(request, known_key, row, typed=form, problem=unchanged)
     return show(request, plan(there, key, rows), typed=form, row=row)
 
@@ -96,7 +98,9 @@ def written(request: Request, form: Form) -> Response:
         raise CommandError("this plan was written already, or is no longer known", "look at the mapping, and plan anew")
     done = writes.write(site.look(), chosen.rows, patience=PATIENCE_SECONDS)
     site.mappings.forget()
-    target = "/mappings" if chosen.deletes and not done.moved else mapping_url(chosen.key)
+    # A deletion that is held leaves the row; one that isn't judged yet, maybe not.
+    there = not chosen.deletes or done.moved or done.bad
+    target = mapping_url(chosen.key) if there else "/mappings"
     return RedirectResponse(said(site, target, done), 303)
 
 

@@ -11,9 +11,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.mapping import MappingKey, PublishedMapping
+from rolekeeper.storage import layout
 from rolekeeper_cli.console.page import page
-from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.views import mappings
 
 type Document = Mapping[str, Any]
@@ -60,7 +62,13 @@ def part(request: Request) -> Response:
 
 def one(request: Request) -> Response:
     """One mapping: what it says, what is in effect, what waits, and its revisions."""
-    return page(request, "mapping.html", **_about(request))
+    try:
+        return page(request, "mapping.html", **_about(request))
+    except CommandError:
+        key = key_of(request.query_params)
+        if left := _left(request.app.state.site.look(), key):
+            return page(request, "mapping_left.html", title=str(key), key=key, left=left)
+        raise
 
 
 def one_part(request: Request) -> Response:
@@ -69,6 +77,12 @@ def one_part(request: Request) -> Response:
     if request.query_params.get("version") == values["version"]:
         return Response(status_code=204)
     return page(request, "mapping_facts.html", **values)
+
+
+def _left(there: Deployment, key: MappingKey) -> PublishedMapping | None:
+    """What is in effect of a mapping without a row."""
+    stored = there.app.revisions.read(key).published if layout.fits_partition(key) else None
+    return stored if stored and not stored.deleted and there.app.table.get_row(key) is None else None
 
 
 def _about(request: Request) -> dict[str, Any]:

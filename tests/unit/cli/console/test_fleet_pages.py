@@ -124,6 +124,7 @@ def test_who_may_not_see_them_reads_which_permission_is_missing(browser: TestCli
         desk.world.calls.before("DescribeInstances", refusing("UnauthorizedOperation", "not you"))
     text = words(browser.get("/"))
     assert "The fleet can't be read: you aren't allowed ec2:DescribeInstances" in text
+    assert "Being read" not in text
     assert "The permission that is missing: ec2:DescribeInstances" in text
 
 

@@ -243,7 +243,7 @@ def test_more_than_a_form_holds_is_refused(guard: Guard, guest: TestClient, page
     assert (answer.status_code, pages.asked) == (413, ["POST /mappings"])
 
 
-@pytest.mark.parametrize("length", ["-1", "1e3", "²", "", "0x10"])
+@pytest.mark.parametrize("length", ["-1", "1e3", "²", "", "0x10", "9" * 5_000])
 def test_a_size_that_is_none_is_refused(guard: Guard, guest: TestClient, length: str) -> None:
     sized = {**ours(guard), "Content-Length": length.encode()}
     assert guest.post("/mappings", headers=sized).status_code == 413  # type: ignore[arg-type]  # bytes
@@ -252,6 +252,17 @@ def test_a_size_that_is_none_is_refused(guard: Guard, guest: TestClient, length:
 def test_a_stream_of_unknown_length_is_refused(guard: Guard, guest: TestClient, pages: Pages) -> None:
     answer = guest.post("/mappings", content=iter([b"x"]), headers=ours(guard))
     assert (answer.status_code, pages.asked) == (413, [])
+
+
+def test_a_size_beside_a_stream_doesnt_count(guard: Guard, guest: TestClient, pages: Pages) -> None:
+    headers = {**ours(guard), "Content-Length": "3", "Transfer-Encoding": "chunked"}
+    answer = guest.post("/mappings", content=b"x" * 70_000, headers=headers)
+    assert (answer.status_code, pages.asked) == (413, [])
+
+
+def test_who_asks_from_elsewhere_cant_say_beside_it_that_it_doesnt(guest: TestClient) -> None:
+    headers = [("Sec-Fetch-Site", "none"), ("Sec-Fetch-Site", "cross-site")]
+    assert guest.get("/", headers=headers).status_code == 403
 
 
 # ---- what each answer says to the browser ----

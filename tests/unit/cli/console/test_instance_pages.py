@@ -2,6 +2,7 @@
 
 import re
 from html import unescape
+from typing import Any
 
 import pytest
 from httpx2 import Response
@@ -413,7 +414,43 @@ def test_what_aws_refused_once_is_asked_again(browser: TestClient, desk: Mapping
 def test_what_is_too_long_for_an_address_isnt_put_into_one(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.converged("web", app="web")
     form = {"verb": "replace", "role": "no-such", "reason": "x" * 60_000}
+    assert "the reason has more than 500 characters" in words(browser.post(f"/instance/{one}/pin", data=form))
     answer = browser.post(f"/instance/{one}/pin", data=form, follow_redirects=False)
     assert answer.status_code == 303
     assert len(answer.headers["location"]) < 2_000
     assert "role=no-such" in answer.headers["location"]
+
+
+def test_without_suggestions_its_page_and_the_forms_show_nonetheless(
+    browser: TestClient, desk: MappingsFixture
+) -> None:
+    """Roles are offered in a form where IAM lists them; where it is throttled, a person types one."""
+    one = desk.converged("web", app="web")
+    for path in (f"/instance/{one}", "/mapping/new"):
+        desk.world.calls.before("ListRoles", refusing("Throttling", "Rate exceeded"))
+        page = browser.get(path)
+        assert (page.status_code, '<option value="db">' in page.text) == (200, False)
+    assert '<option value="db">' in browser.get("/mapping/new").text
+
+
+def test_tabs_of_one_instance_ask_cloudtrail_once(
+    browser: TestClient, desk: MappingsFixture, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = desk.converged("web", app="web")
+    asked: list[object] = []
+    lookup = terminal.trail.lookup_events
+
+    def counted(**query: Any) -> Any:
+        asked.append(query)
+        return lookup(**query)
+
+    monkeypatch.setattr(terminal.trail, "lookup_events", counted)
+    browser.get(f"/instance/{one}")
+    first = browser.get(f"/instance/{one}/who")
+    often = len(asked)
+    assert often > 0
+    assert {browser.get(f"/instance/{one}/who").text == first.text for _ in range(5)} == {True}
+    assert len(asked) == often
+    desk.world.wait(60)
+    browser.get(f"/instance/{one}/who")
+    assert len(asked) > often, "events come up to 15 minutes late"

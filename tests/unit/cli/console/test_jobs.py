@@ -83,6 +83,7 @@ def test_it_is_kept_ten_minutes_and_made_anew_where_that_is_asked(story: Story) 
 
 def test_a_write_has_everything_looked_at_anew(story: Story) -> None:
     first = story.jobs.get("look", story.work)
+    story.runs()
     story.jobs.forget()
     assert story.jobs.known("look") is None
     assert story.jobs.get("look", story.work) is not first
@@ -147,3 +148,16 @@ def test_an_open_page_doesnt_begin_a_look_that_fails_each_second(story: Story) -
     story.runs()
     story.jobs.get("look", fails)
     assert len(story.waiting) == 1, "who opens the page has it tried at once"
+
+
+def test_writes_begin_no_second_look_beside_one_that_runs(story: Story) -> None:
+    first = story.jobs.get("look", story.work)
+    for _ in range(5):
+        story.jobs.forget()
+        assert story.jobs.get("look", story.work) is first
+    story.runs()
+    assert story.begun == 1
+    second = story.jobs.get("look", story.work)
+    assert second is not first, "what it found may be old"
+    story.runs()
+    assert story.jobs.get("look", story.work) is second

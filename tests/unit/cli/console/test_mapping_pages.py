@@ -358,3 +358,42 @@ def test_a_plan_that_changes_no_instance_says_so_in_a_line(browser: TestClient, 
     desk.edit("workload=web", role="web")
     said = text(planned(browser, "workload=web", role="db"))
     assert "What happens to instances No instance changes." in said
+
+
+# ---- deletions ----
+
+
+def test_one_without_a_row_that_is_still_in_effect_can_be_put_back(
+    browser: TestClient, onlooker: TestClient, desk: MappingsFixture, terminal: Terminal
+) -> None:
+    desk.edit("workload=web", role="web")
+    desk.delete("workload=web")
+    assert "Undo the deletion" not in text(onlooker.get("/mapping", params=WEB))
+    page = browser.get("/mapping", params=WEB)
+    assert page.status_code == 200
+    assert "Its row was deleted, and it is still in effect: its instances carry web, revision 1" in text(page)
+    plan = browser.post("/mapping/change", data={**WEB, "what": "roll-back"})
+    terminal.judges("workload=web")
+    assert "In effect web , revision 1" in text(written(browser, plan))
+    desk.edit("workload=web", role="web")
+    desk.delete("workload=web")
+    desk.publish("workload=web")
+    assert browser.get("/mapping", params=WEB).status_code == 404, "it is out of effect"
+
+
+def test_a_deletion_that_is_held_leads_to_the_mapping(
+    browser: TestClient, desk: MappingsFixture, terminal: Terminal
+) -> None:
+    desk.edit("workload=web", role="web")
+    for _ in range(3):
+        desk.converged("web", workload="web")
+    desk.limits = Limits(2, 0)
+    plan = browser.post("/mapping/change", data={**WEB, "what": "delete"})
+    terminal.judges("workload=web")
+    said = text(written(browser, plan))
+    assert "waits until another person approves it" in said
+    assert "See what it would do" in said
+
+
+def test_a_new_mapping_without_a_role_is_sent_back_for_one(browser: TestClient) -> None:
+    assert "no role is named" in text(browser.post("/mapping/plan", data={**WEB, "new": "yes", "role": " "}))

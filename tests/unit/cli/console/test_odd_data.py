@@ -228,3 +228,17 @@ def test_a_near_name_leads_there_though_it_holds_a_path(browser: TestClient, des
     assert page.status_code == 404
     [link] = re.findall(r'<a href="([^"]*)">team/web</a>', page.text)
     assert f'href="/instance/{one}"' in browser.get(unescape(link)).text
+
+
+@pytest.mark.parametrize("odd", [" x", "x ", "a b", "a=b", "*x*", "😀"])
+def test_the_instances_of_an_odd_tag_are_found_by_it(browser: TestClient, desk: MappingsFixture, odd: str) -> None:
+    one, other = desk.world.running(app=odd, Name=odd), desk.world.running(app="other")
+    for tag in (f"app={odd}", f"Name={odd}"):
+        found = browser.get("/", params={"tag": tag}).text
+        assert (one in found, other in found) == (True, False), tag
+
+
+def test_blanks_that_a_person_types_around_a_filter_find_the_same(browser: TestClient, desk: MappingsFixture) -> None:
+    one, other = desk.world.running(app="web"), desk.world.running(app="other")
+    found = browser.get("/", params={"tag": "  app=web "}).text
+    assert (one in found, other in found) == (True, False)

@@ -24,8 +24,10 @@ from rolekeeper_cli.console.site import Site, application
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.options import Options
+from support.waiting import eventually
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+EXPIRED = ClientError({"Error": {"Code": "ExpiredToken", "Message": "The token is expired"}}, "DescribeInstances")
 
 
 @pytest.fixture
@@ -302,7 +304,8 @@ def test_throttling_says_to_wait(site: Site) -> None:
             "There is no stack 'x' in us-east-1.",
         ),
         (NoCredentialsError(), 503, "No AWS credentials were found."),
-        (EndpointConnectionError(endpoint_url="http://x"), 502, "AWS can't be asked: Could not connect"),
+        (EXPIRED, 503, "if that doesn't help, start the console again"),
+        (EndpointConnectionError(endpoint_url="http://x"), 503, "the console goes on once AWS answers"),
         (UsageError("'x' is no tag", "write KEY=VALUE"), 400, "'x' is no tag."),
         (CommandError("there is no instance i-1", "see the fleet"), 404, "There is no instance i-1."),
     ],
@@ -360,3 +363,27 @@ def test_the_head_is_asked_for_once_a_minute_beside_the_page(
     [ask] = begun
     ask()
     assert (first.mode, site.here().mode) == ("enforce", "observe")
+
+
+def test_what_was_unknown_in_the_head_is_asked_again_soon(terminal: Terminal) -> None:
+    class Fails:
+        def get_caller_identity(self) -> Any:
+            raise EXPIRED
+
+    seconds = [0.0]
+    terminal.clients["sts"] = Fails()
+    site = Site(DoctorDeployment(Options(region="us-east-1")), time=lambda: seconds[0])
+    assert site.here().caller == ""
+    del terminal.clients["sts"]
+    seconds[0] = 5
+    site.here()
+    eventually(lambda: site.here().caller == CALLER)
+
+
+@pytest.mark.parametrize("parameter", ["Mode", "MaxChangesPerEdit", "Workers"])
+def test_a_stack_of_another_version_is_said_to_be_one(terminal: Terminal, parameter: str) -> None:
+    terminal.parameters[parameter] = "from tomorrow"
+    answer = asks(Site(DoctorDeployment(Options(region="us-east-1")))).get("/mappings")
+    assert answer.status_code == 503
+    assert "from tomorrow" in words(answer)
+    assert "deploy this version, or use the command of that one" in words(answer)

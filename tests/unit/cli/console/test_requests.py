@@ -1,18 +1,23 @@
 """Requests that no page of ours makes: none changes anything, none fails, and none shows more than it may."""
 
+import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from html import unescape
 
 import pytest
 from httpx2 import Response
+from starlette.requests import Request
+from starlette.responses import Response as Answer
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from fixtures.account import MAPPING_TABLE
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper_cli.console import site as site_module
+from rolekeeper_cli.console.forms import Form, posted
 from rolekeeper_cli.console.guard import Guard
 from rolekeeper_cli.console.here import HereCache
 from rolekeeper_cli.console.site import Site, application
@@ -173,6 +178,31 @@ def test_a_row_with_a_key_that_no_tag_has_is_shown(console: Guard, desk: Mapping
         assert answer.status_code == 200, words(answer)
     plan = asking.post("/mapping/change", data={"key": key, "value": "web", "what": "delete"})
     assert "Delete" in words(plan)
+
+
+def test_a_form_of_which_only_a_part_comes_is_no_bug() -> None:
+    """A tab that is closed while it sends: nothing is done, and the terminal stays quiet."""
+    handled: list[Form] = []
+
+    @posted
+    def handler(_request: Request, form: Form) -> Answer:
+        handled.append(form)
+        return Answer()
+
+    pieces: list[Message] = [
+        {"type": "http.disconnect"},
+        {"type": "http.request", "body": b"what=pa", "more_body": True},
+    ]
+
+    async def receive() -> Message:
+        return pieces.pop()
+
+    answer = asyncio.run(_awaited(handler(Request({"type": "http", "method": "POST", "headers": []}, receive))))
+    assert (answer.status_code, handled) == (400, [])
+
+
+async def _awaited(answer: Awaitable[Answer]) -> Answer:
+    return await answer
 
 
 # ---- what fails ----
