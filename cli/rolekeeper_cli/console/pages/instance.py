@@ -57,7 +57,9 @@ def who(request: Request) -> Response:
     with site.asking_who:
         if request.query_params.get("history"):
             entries = history.entries(site.look(), id_, _ASKED, ask_who=True)
-            return page(request, "instance_who.html", title=f"Who did it: {id_}", id=id_, answers=[], entries=entries)
+            row = site.fleet.row(id_)
+            title = f"Who did it: {row.name or id_ if row else id_}"
+            return page(request, "instance_who.html", title=title, id=id_, answers=[], entries=entries)
         shown = explain.explained(site.look(), id_, ask_who=True)
     template = "instance_who_part.html" if "HX-Request" in request.headers else "instance_who.html"
     title = f"Who did it: {shown['name'] or id_}"

@@ -169,6 +169,7 @@ def test_permissions_gained_and_lost_are_shown_with_the_instances(browser: TestC
     assert "Permissions gained dynamodb:Query" in said
     assert "Permissions lost s3:GetObject" in said
     assert "Get a role" not in said, "what doesn't happen isn't counted"
+    assert "Instances that carry foreign roles keep them (the page of each says what to do). What changes" in said
     assert "Get another role 1" in said
     assert "Carry a foreign role 1" in said
     assert f"{instance} web db" in said
