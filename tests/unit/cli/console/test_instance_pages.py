@@ -90,6 +90,13 @@ def test_a_role_whose_policies_cant_be_read_is_said_so(browser: TestClient, desk
     assert "What role web may do isn't known: you aren't allowed iam:" in text
 
 
+def test_what_drift_means_is_said(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web")
+    assert "drift app=web gives it role web. What it carries isn't what it should" in words(
+        browser.get(f"/instance/{one}")
+    )
+
+
 def test_a_foreign_role_is_named_as_one(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.world.running(profile="theirs", app="web")
     text = words(browser.get(f"/instance/{one}"))

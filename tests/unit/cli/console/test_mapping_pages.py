@@ -227,6 +227,9 @@ def test_a_form_that_cant_be_meant_comes_back(
     assert answer.status_code == 409
     assert problem in text(answer)
     assert all(f'value="{each}"' in answer.text for each in columns.values())
+    marked = re.findall(r'name="(\w+)"[^>]*aria-invalid="true"', answer.text)
+    assert marked == [name for name in columns if name in {"priority", "expires_at", "role"}]
+    assert "What the row says now" not in text(answer), "it is as it was"
 
 
 def test_a_new_mapping_doesnt_overwrite_one_that_is_there(browser: TestClient, desk: MappingsFixture) -> None:
