@@ -9,7 +9,7 @@ import click
 
 from rolekeeper.instances.observe import Unreadable, observe
 from rolekeeper.model.instance import InstanceKey, InstanceState
-from rolekeeper.model.mapping import NO_ROLE
+from rolekeeper.model.mapping import NO_ROLE, Pin
 from rolekeeper_cli.arguments import Duration
 from rolekeeper_cli.console.forms import Form, trimmed
 from rolekeeper_cli.deployment import Deployment
@@ -155,7 +155,7 @@ def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
     whats = {"attach": f"Attach {role} to", "replace": f"Replace {planned.carries} by {role} on"}
     what = f"{whats.get(planned.wish.verb, f'Detach {planned.carries or "no role"} from')} {name}{until}"
     former = seen.observed.pin
-    notes = (f"It is pinned to {former.role or 'something unclear'} now; that pin ends.",) if former else ()
+    notes = (f"It is pinned to {_role(former)} now; that pin ends.",) if former else ()
     expected = preview.of_pin(deployment, seen, planned.pin)
     word = DETACH if planned.wish.verb == "detach" else ""
     return Plan(what, expected, (*map(_sentence, planned.warnings), *notes), _rests_on(seen), word)
@@ -166,7 +166,7 @@ def _pin(deployment: Deployment, id_: str, form: Form) -> Done:
 
 
 def _pinned(pinned: Pinned) -> Done:
-    role = "no role" if pinned.pin.role == NO_ROLE else pinned.pin.role
+    role = _role(pinned.pin)
     until = f" until {pinned.pin.expires_at:%Y-%m-%d %H:%M} UTC" if pinned.pin.expires_at else ""
     text = f"{title(pinned.instance)} is pinned to {role}{until}."
     if not pinned.delay:
@@ -175,12 +175,16 @@ def _pinned(pinned: Pinned) -> Done:
     return Done("warn", text, (pinned.delay, *remedy))
 
 
+def _role(pin: Pin) -> str:
+    return "no role" if pin.role == NO_ROLE else pin.role or "something unclear"
+
+
 def _plan_release(deployment: Deployment, seen: Seen, _: Form) -> Plan:
     pin = seen.observed.pin
     if pin is None and seen.decision.code != "contested":
         raise CommandError(f"{title(seen.instance)} has no pin", "its tags rule already")
     expected = preview.of_tags(deployment, seen, seen.instance.tags, released=True)
-    what = f"Release {title(seen.instance)}" + (f" from its pin to {pin.role or 'something unclear'}" if pin else "")
+    what = f"Release {title(seen.instance)}" + (f" from its pin to {_role(pin)}" if pin else "")
     return Plan(what, expected, (), _rests_on(seen))
 
 

@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse
 
 from rolekeeper_cli import installed
 from rolekeeper_cli.console.links import mapping_filter, mapping_named, query
-from rolekeeper_cli.console.words import linked, sentence
+from rolekeeper_cli.console.words import linked, sentence, without_commands
 
 # The navigation: what a section is called, where it begins, and the pages that belong to it.
 SECTIONS = (
@@ -77,6 +77,7 @@ def templates() -> Environment:
         "count": _count,
         "sentence": sentence,
         "linked": linked,
+        "without_commands": without_commands,
         "mapping_url": mapping_filter,
         "mapping_named": mapping_named,
         "query": query,

@@ -22,6 +22,7 @@ _ASIDES = {
     " (occupied says how many; explain says what to do)": " (the page of each says what to do)",
     " (occupied says how many)": "",
 }
+_APPROVALS = re.compile(r"; to (?:approve|delete|keep) it: rolekeeper mapping [^;]+")
 _SETTINGS = {
     "mode observe": "set the mode to observe in Settings",
     "mode enforce": "set the mode to enforce in Settings",
@@ -45,9 +46,16 @@ def linked(text: str) -> Markup:
     at = 0
     for found in _COMMAND.finditer(text):
         address, label = page_of(found[0])
+        if not found.start():
+            label = f"{label[0].upper()}{label[1:]}"
         pieces += [escape(text[at : found.start()]), Markup('<a href="{}">{}</a>').format(address, label)]
         at = found.end()
     return Markup("").join([*pieces, escape(text[at:])])
+
+
+def without_commands(text: str) -> str:
+    """What a held edit's reason says beside the commands that the buttons of its pages do."""
+    return _APPROVALS.sub("", text)
 
 
 def has_page(command: str) -> bool:

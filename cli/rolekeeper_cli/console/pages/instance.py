@@ -65,7 +65,9 @@ def who(request: Request) -> Response:
     if request.query_params.get("history"):
         with site.asking_who:
             entries = history.entries(site.look(), id_, _ASKED, ask_who=True)
-        return page(request, "instance_who.html", title=f"Who did it: {id_}", id=id_, answers=[], entries=entries)
+        row = site.fleet.row(id_)
+        title = f"Who did it: {row.name or id_ if row else id_}"
+        return page(request, "instance_who.html", title=title, id=id_, answers=[], entries=entries)
     stamp = _stamp(request, id_)
     shown = site.answers.get(id_, stamp, _minute(request), ask) if stamp else ask()
     template = "instance_who_part.html" if "HX-Request" in request.headers else "instance_who.html"

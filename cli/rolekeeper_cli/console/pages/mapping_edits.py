@@ -1,6 +1,5 @@
 """Editing a mapping: a form, then what it would do, then the writing of that very plan."""
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +28,10 @@ _MOVED = (
 )
 # How long from now a mapping may be let to live by one click.
 HOURS = (1, 8, 24, 168)
+
+
+class _MovedRowError(CommandError):
+    """Another actor edited the row meanwhile."""
 
 
 def new(request: Request) -> Response:
@@ -63,7 +66,7 @@ def planned(request: Request, form: Form) -> Response:
         taken = UsageError(f"there is a mapping {key} already", "edit that one, or name another tag")
         return _form(request, None, {}, typed=form, problem=taken)
     if known_key and mapping_form.version(row) != form.get("version"):
-        return _form(request, key, row, typed=form, problem=CommandError(_MOVED, "look, and plan again"))
+        return _form(request, key, row, typed=form, problem=_MovedRowError(_MOVED, "look, and plan again"))
     changed = mapping_form.assignments(row, form)
     try:
         rows = writes.set_columns(there, key, changed) if changed else RowPlan()
@@ -113,7 +116,7 @@ def show(request: Request, found: EditPlan, *, typed: Form | None = None, row: A
         "key": found.key,
         "title": f"Plan: {found.key}",
     }
-    again = _fields(found.key, row, typed) if typed is not None and row is not None else {"fields": None}
+    again = _fields(found.key, row, typed) | {"slip": ""} if typed is not None and row is not None else {"fields": None}
     return page(request, "mapping_plan.html", **values, **again)
 
 
@@ -125,13 +128,14 @@ def _form(
     typed: Form | None = None,
     problem: CommandError | None = None,
 ) -> Response:
-    values = _fields(key, row, typed)
+    slip = problem.what.partition(":")[0] if problem else ""
+    values = _fields(key, row, typed) | {"moved": isinstance(problem, _MovedRowError), "slip": slip}
     title = f"Edit {key}" if key else "New mapping"
     status = 409 if problem else 200
     return page(request, "mapping_form.html", status, title=title, key=key, problem=problem, **values)
 
 
-def _fields(key: MappingKey | None, row: Attributes, typed: Form | None) -> Mapping[str, Any]:
+def _fields(key: MappingKey | None, row: Attributes, typed: Form | None) -> dict[str, Any]:
     return {
         "fields": mapping_form.fields(row, typed),
         "version": mapping_form.version(row),

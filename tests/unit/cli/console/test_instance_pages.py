@@ -91,6 +91,13 @@ def test_a_role_whose_policies_cant_be_read_is_said_so(browser: TestClient, desk
     assert "What role web may do isn't known: you aren't allowed iam:" in text
 
 
+def test_what_drift_means_is_said(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web")
+    assert "drift app=web gives it role web. What it carries isn't what it should" in words(
+        browser.get(f"/instance/{one}")
+    )
+
+
 def test_a_foreign_role_is_named_as_one(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.world.running(profile="theirs", app="web")
     text = words(browser.get(f"/instance/{one}"))
@@ -414,7 +421,7 @@ def test_what_aws_refused_once_is_asked_again(browser: TestClient, desk: Mapping
 def test_what_is_too_long_for_an_address_isnt_put_into_one(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.converged("web", app="web")
     form = {"verb": "replace", "role": "no-such", "reason": "x" * 60_000}
-    assert "the reason has more than 500 characters" in words(browser.post(f"/instance/{one}/pin", data=form))
+    assert "The reason has more than 500 characters" in words(browser.post(f"/instance/{one}/pin", data=form))
     answer = browser.post(f"/instance/{one}/pin", data=form, follow_redirects=False)
     assert answer.status_code == 303
     assert len(answer.headers["location"]) < 2_000

@@ -169,6 +169,7 @@ def test_permissions_gained_and_lost_are_shown_with_the_instances(browser: TestC
     assert "Permissions gained dynamodb:Query" in said
     assert "Permissions lost s3:GetObject" in said
     assert "Get a role" not in said, "what doesn't happen isn't counted"
+    assert "Instances that carry foreign roles keep them (the page of each says what to do). What changes" in said
     assert "Get another role 1" in said
     assert "Carry a foreign role 1" in said
     assert f"{instance} web db" in said
@@ -226,6 +227,9 @@ def test_a_form_that_cant_be_meant_comes_back(
     assert answer.status_code == 409
     assert problem in text(answer)
     assert all(f'value="{each}"' in answer.text for each in columns.values())
+    marked = re.findall(r'name="(\w+)"[^>]*aria-invalid="true"', answer.text)
+    assert marked == [name for name in columns if name in {"priority", "expires_at", "role"}]
+    assert "What the row says now" not in text(answer), "it is as it was"
 
 
 def test_a_new_mapping_doesnt_overwrite_one_that_is_there(browser: TestClient, desk: MappingsFixture) -> None:
@@ -396,4 +400,4 @@ def test_a_deletion_that_is_held_leads_to_the_mapping(
 
 
 def test_a_new_mapping_without_a_role_is_sent_back_for_one(browser: TestClient) -> None:
-    assert "no role is named" in text(browser.post("/mapping/plan", data={**WEB, "new": "yes", "role": " "}))
+    assert "No role is named" in text(browser.post("/mapping/plan", data={**WEB, "new": "yes", "role": " "}))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rolekeeper_cli.console.words import linked, sentence
+from rolekeeper_cli.console.words import linked, sentence, without_commands
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_a_sentence_has_a_capital_unless_it_begins_with_a_name(text: str, said: 
     ("text", "markup"),
     [
         ("what ends that: rolekeeper resume", 'what ends that: <a href="/settings">resume it in Settings</a>'),
-        ("rolekeeper mode enforce", '<a href="/settings">set the mode to enforce in Settings</a>'),
+        ("rolekeeper mode enforce", '<a href="/settings">Set the mode to enforce in Settings</a>'),
         ("set it: rolekeeper mode, pause or resume", 'set it: <a href="/settings">Settings</a>'),
         ("see why: rolekeeper explain i-0abc.", 'see why: <a href="/instance/i-0abc">the page of i-0abc</a>.'),
         (
@@ -46,7 +46,7 @@ def test_a_sentence_has_a_capital_unless_it_begins_with_a_name(text: str, said: 
         ("rolekeeper sweep", "rolekeeper sweep"),
         ("rolekeeper mapping import rows.csv", "rolekeeper mapping import rows.csv"),
         ("a tag <b>says</b> rolekeeper", "a tag &lt;b&gt;says&lt;/b&gt; rolekeeper"),
-        ("rolekeeper mapping get 'a=<b>'", '<a href="/mapping?key=a&amp;value=%3Cb%3E">the page of a=&lt;b&gt;</a>'),
+        ("rolekeeper mapping get 'a=<b>'", '<a href="/mapping?key=a&amp;value=%3Cb%3E">The page of a=&lt;b&gt;</a>'),
         # What a person wrote may look like a command that isn't one.
         ("rolekeeper mapping get 'a=b", "rolekeeper mapping get &#39;a=b"),
         ('rolekeeper mapping get a="b', "rolekeeper mapping get a=&#34;b"),
@@ -54,3 +54,11 @@ def test_a_sentence_has_a_capital_unless_it_begins_with_a_name(text: str, said: 
 )
 def test_a_command_that_a_page_does_is_a_link_to_it(text: str, markup: str) -> None:
     assert linked(text) == markup
+
+
+def test_what_the_buttons_of_a_held_edit_do_isnt_said_as_a_command() -> None:
+    held = (
+        "deleting it would detach 30; to delete it: rolekeeper mapping approve a=b --revision 2; "
+        "to keep it: rolekeeper mapping discard a=b; the row is kept"
+    )
+    assert without_commands(held) == "deleting it would detach 30; the row is kept"
