@@ -102,7 +102,7 @@ def test_a_page_of_another_origin_can_neither_post_nor_frame_nor_fetch(
         assert deployed.account not in "".join(frame.content() for frame in person.page.frames[1:])
         person.page.get_by_role("button", name="Go").click()
         person.sees("Another page asked this of the console")
-    assert "paused" not in str(
+    assert "'paused': {'BOOL': True}" not in str(
         deployed.dynamodb.scan(
             TableName=deployed.state_table,
             FilterExpression="pk = :c",
@@ -197,7 +197,7 @@ def test_a_wide_edit_is_held_and_published_once_another_person_approves_it(
         mallory.presses("Plan it")
         mallory.sees("Held", f"Get a role{MANY}")
         mallory.presses("Write it")
-        mallory.sees("Revision 1 waits for approval.")
+        mallory.sees("Revision 1 waits for approval")
         mallory.presses("See what it would do")
         mallory.sees("This is your own edit, so another person has to approve it.")
         expect(mallory.page.get_by_role("button", name="Approve revision 1")).to_have_count(0)
