@@ -174,7 +174,7 @@ def test_a_mapping_with_a_slip_is_shown_as_what_it_would_be_and_its_instances_ke
     person.goes("/mapping/edit?key=console&value=slip")
     person.fills("Role", "slpi")
     person.presses("Plan it")
-    person.sees("Rejected", "role 'slpi' doesn't exist in account")
+    person.sees("Rejected", "'slpi' doesn't exist in account")
     person.presses("Write it")
     person.sees("Rejected", "Did you mean the role slip?")
     assert deployed.mapping("console", "slip")["status"] == "Rejected"

@@ -1,5 +1,6 @@
 """The server of the console, on loopback: it listens, hands out the link, and ends."""
 
+import os
 import signal
 import socket
 import time
@@ -63,7 +64,7 @@ def _listening(port: int) -> socket.socket:
     try:
         listening = socket.create_server((_LOOPBACK, port))
     except OSError as error:
-        what = f"port {port} of {_LOOPBACK} can't be used: {error.strerror}"
+        what = f"port {port} of {_LOOPBACK} can't be used: {os.strerror(error.errno) if error.errno else error}"
         raise CommandError(what, "choose another with --port, or leave it out for any free one") from error
     # An answer goes out in two pieces; without this the second waits 40 ms for the acknowledgement of the first.
     # asyncio sets it only on sockets that name their protocol (its `_set_nodelay`).

@@ -36,6 +36,7 @@ class _MovedRowError(CommandError):
 
 def new(request: Request) -> Response:
     """An empty form, or one filled from another mapping."""
+    _require_writes(request)
     row: Attributes = {}
     if request.query_params.get("key"):
         row = _row(request.app.state.site.look(), key_of(request.query_params))
@@ -44,6 +45,7 @@ def new(request: Request) -> Response:
 
 def edit(request: Request) -> Response:
     """The form of one mapping."""
+    _require_writes(request)
     key = key_of(request.query_params)
     row = _row(request.app.state.site.look(), key)
     return _form(request, key, row)
@@ -176,6 +178,16 @@ def _key(form: Form) -> MappingKey:
     if form.get("new"):
         form = {name: trimmed(form, name) for name in ("key", "value")}
     return key_of(form)
+
+
+def _require_writes(request: Request) -> None:
+    """Show nobody a form that can't be sent.
+
+    Raises:
+        CommandError: the console only shows.
+    """
+    if not request.app.state.site.writes:
+        raise CommandError("this console only shows", "to edit mappings, start it again: rolekeeper console --write")
 
 
 def _row(there: Deployment, key: MappingKey) -> Attributes:

@@ -401,3 +401,14 @@ def test_a_deletion_that_is_held_leads_to_the_mapping(
 
 def test_a_new_mapping_without_a_role_is_sent_back_for_one(browser: TestClient) -> None:
     assert "No role is named" in text(browser.post("/mapping/plan", data={**WEB, "new": "yes", "role": " "}))
+
+
+@pytest.mark.parametrize("path", ["/mapping/new", "/mapping/edit"])
+def test_a_console_that_only_shows_has_no_form_to_fill_in_for_nothing(
+    onlooker: TestClient, desk: MappingsFixture, path: str
+) -> None:
+    desk.edit("workload=web", role="web")
+    page = onlooker.get(path, params=WEB)
+    assert page.status_code == 404
+    assert "rolekeeper console --write" in text(page)
+    assert "<form" not in page.text

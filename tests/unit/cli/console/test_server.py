@@ -142,10 +142,11 @@ def test_without_a_stack_the_command_ends_as_every_other(terminal: Terminal, mon
 def test_a_port_that_is_in_use_is_said_with_what_to_do(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     def taken(address: tuple[str, int]) -> None:
         assert address == ("127.0.0.1", 8080)
-        raise OSError(98, os.strerror(98))
+        # As Python says it: the address twice.
+        raise OSError(98, f"{os.strerror(98)} (while attempting to bind on address {address})")
 
     monkeypatch.setattr("socket.create_server", taken)
     ran = terminal("console", "--no-browser", "--port", "8080")
     assert (ran.exit_code, ran.stdout) == (1, "")
-    assert "port 8080 of 127.0.0.1 can't be used: Address already in use" in ran.stderr
+    assert "port 8080 of 127.0.0.1 can't be used: Address already in use\n" in ran.stderr
     assert "choose another with --port" in ran.stderr
