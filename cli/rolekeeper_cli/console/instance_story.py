@@ -1,5 +1,6 @@
 """All that the page of one instance shows: what `explain` and `history` say, its tags, and what its role may do."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -140,14 +141,22 @@ class Stories[T]:
 
 
 class _Once[T]:
-    """Made once. What fails is made again by the next one who asks."""
+    """Made once. What fails is the error of all who waited for it, and made again by the next one who asks."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._story: T | None = None
+        self._failed: tuple[float, Exception] | None = None
 
     def get(self, make: Callable[[], T]) -> T:
+        asked = time.monotonic()
         with self._lock:
+            if self._failed and self._failed[0] >= asked:
+                raise self._failed[1]
             if self._story is None:
-                self._story = make()
+                try:
+                    self._story = make()
+                except Exception as error:
+                    self._failed = (time.monotonic(), error)
+                    raise
             return self._story
