@@ -15,7 +15,7 @@ import pytest
 
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
-from rolekeeper.storage.layout import DONE
+from rolekeeper.storage.layout import DONE, REFUSED
 from rolekeeper.storage.table import Store
 from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
 from rolekeeper_local.ec2_model import Timings
@@ -33,6 +33,8 @@ PARAMETERS = {"Mode": "enforce", "MaxChangesPerEdit": str(INSTANCES), "ChangesPe
 # What 1,000 take, on a slow machine that does much else at the same time.
 SECONDS = 300 + INSTANCES * 0.6
 TAG, ROLES = "serves", ("front", "back")
+# What EC2 says to the slower of two (docs/AWS_FACTS.md, "Errors").
+BEATEN = {"IncorrectState", "InvalidAssociationID.NotFound"}
 # CreateTags takes so many instances at once (EC2 API reference).
 TAGGED_AT_ONCE = 1000
 
@@ -88,6 +90,14 @@ def _name(arn: str) -> str:
     return arn.rsplit("/", 1)[-1]
 
 
+def _was_beaten(entry: dict[str, Any]) -> bool:
+    """Whether EC2 refused a change as another run of the same instance had made it: the association is the lock."""
+    return entry["outcome"] == REFUSED and entry["answer"]["code"] in {
+        "IncorrectState",
+        "InvalidAssociationID.NotFound",
+    }
+
+
 def converged(world: EmulatedAccount, fleet: dict[str, str], what: str) -> dict[str, Shown]:
     """What EC2 shows once each instance carries the role of its tag."""
     began = time.monotonic()
@@ -132,8 +142,8 @@ def test_a_fleet_launched_and_retagged_at_once_gets_its_roles_by_one_change_each
         if made != [("Replace", second[instance].association_id), ("Attach", first[instance].association_id)]:
             odd[f"{instance}: {made}"] += 1
         odd.update(
-            f"{instance}: {each['outcome']}"
+            f"{instance}: {each['outcome']} {each['answer']}"
             for each in store.history(layout.instance_pk(key))
-            if each.get("outcome", DONE) != DONE
+            if each.get("outcome", DONE) != DONE and not _was_beaten(each)
         )
     assert not odd, f"one attach and one replace each: {dict(odd.most_common(5))}"
