@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rolekeeper_local.embedded import EmbeddedAws, EmbeddedAwsError
+from rolekeeper_local.embedded import EmbeddedAws, EmbeddedAwsError, end
 
 _SAYS = "console: "
 _STOP_SECONDS = 5
@@ -39,10 +39,5 @@ def console(aws: EmbeddedAws) -> Iterator[str]:
             raise EmbeddedAwsError(f"the console didn't start:\n{log.read_text()}")
         yield line.removeprefix(_SAYS).strip()
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, _STOP_SECONDS)
         process.stdout.close()

@@ -61,6 +61,16 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Ask a process to end, and kill it where it doesn't within that many seconds."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 class EmbeddedAws:
     """An emulator process on one port of 127.0.0.1, as a context manager.
 
@@ -293,12 +303,7 @@ class EmbeddedAws:
         process, self._process = self._process, None
         if process is None:
             return
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, _STOP_SECONDS)
         with suppress(ProcessLookupError, PermissionError):
             # Its own group (start_new_session): whatever a killed emulator left.
             os.killpg(process.pid, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fakes.last_accessed import FakeReports
 from fixtures.account import FakeAccount
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
@@ -15,3 +16,17 @@ def desk(world: FakeAccount) -> MappingsFixture:
 @pytest.fixture
 def terminal(desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return Terminal(desk, monkeypatch)
+
+
+@pytest.fixture
+def web_and_db(desk: MappingsFixture) -> None:
+    """Two roles, each with its profile."""
+    for role in ("web", "db"):
+        desk.role(role)
+        desk.world.profile(role)
+
+
+@pytest.fixture
+def reports(desk: MappingsFixture) -> FakeReports:
+    """IAM's reports of last use."""
+    return FakeReports(desk.iam)

@@ -15,12 +15,7 @@ from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Caller, Deployment
 
-
-@pytest.fixture(autouse=True)
-def roles(desk: MappingsFixture) -> None:
-    for role in ("web", "db"):
-        desk.role(role)
-        desk.world.profile(role)
+pytestmark = pytest.mark.usefixtures("web_and_db")
 
 
 @pytest.fixture

@@ -19,11 +19,6 @@ type Make = Callable[..., None]
 
 
 @pytest.fixture
-def reports(desk: MappingsFixture) -> FakeReports:
-    return FakeReports(desk.iam)
-
-
-@pytest.fixture
 def make(desk: MappingsFixture, reports: FakeReports) -> Make:
     return partial(make_used_role, desk, reports)
 

@@ -16,14 +16,9 @@ from rolekeeper_cli.console.site import Site, application
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
 
+pytestmark = pytest.mark.usefixtures("web_and_db")
+
 WEB = {"key": "workload", "value": "web"}
-
-
-@pytest.fixture(autouse=True)
-def roles(desk: MappingsFixture) -> None:
-    for role in ("web", "db"):
-        desk.role(role)
-        desk.world.profile(role)
 
 
 @pytest.fixture

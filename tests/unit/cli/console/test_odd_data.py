@@ -18,15 +18,10 @@ from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.writes import tags
 
+pytestmark = pytest.mark.usefixtures("web_and_db")
+
 WEB = {"key": "workload", "value": "web"}
 MAPPING_PAGES = ("/mappings", "/mappings/part", "/mapping", "/mapping/part", "/mapping/edit", "/mapping/new")
-
-
-@pytest.fixture(autouse=True)
-def roles(desk: MappingsFixture) -> None:
-    for role in ("web", "db"):
-        desk.role(role)
-        desk.world.profile(role)
 
 
 @pytest.fixture

@@ -4,18 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
 
 
 @pytest.fixture(autouse=True)
-def roles(desk: MappingsFixture) -> None:
+def roles(web_and_db: None) -> None:
     """Two roles are there."""
-    for role in ("web", "db"):
-        desk.role(role)
-        desk.world.profile(role)
 
 
 @pytest.fixture
