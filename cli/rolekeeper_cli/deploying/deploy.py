@@ -14,13 +14,13 @@ from botocore.config import Config
 from rolekeeper_cli import installed, output
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, upload
 from rolekeeper_cli.deploying.change_set import Template
-from rolekeeper_cli.deploying.deployed_stack import NEVER_WORKED, Present, ordered, versions
+from rolekeeper_cli.deploying.deployed_stack import NEVER_WORKED, Present, refuse_downgrade, versions
 from rolekeeper_cli.deploying.deployment_view import tell
 from rolekeeper_cli.deploying.parameter_options import option_of
 from rolekeeper_cli.deploying.rollout import Rollout
 from rolekeeper_cli.deploying.stack_parameters import Parameters, declared, is_allowed, merged
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode, UsageError
+from rolekeeper_cli.errors import ConfigurationError, ExitCode, UsageError
 from rolekeeper_cli.suggest import near
 
 # The layer is megabytes; and CloudFormation takes its time to answer.
@@ -113,12 +113,7 @@ def _meant(value: str, parameter: Mapping[str, Any]) -> str | None:
 def _check_version(present: Present, wanted: Wanted, stack: str) -> None:
     if wanted.upgrade and not present.is_deployed:
         raise ConfigurationError(f"there is no deployment '{stack}' to upgrade", "make one: rolekeeper deploy")
-    ours = installed.version()
-    if present.version and ordered(present.version) > ordered(ours) and not wanted.allow_downgrade:
-        raise CommandError(
-            f"version {present.version} is deployed, which is newer than this {ours}",
-            "upgrade the command, or go back with --allow-downgrade",
-        )
+    refuse_downgrade(present, allowed=wanted.allow_downgrade)
 
 
 # ---- parameters ----

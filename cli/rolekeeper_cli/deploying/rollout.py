@@ -51,13 +51,7 @@ class Rollout:
             )
         output.say(f"The first deployment of {stack} failed; its empty stack has to be deleted before.")
         prompts.confirm("Delete it?", yes=self.yes)
-        operation = Operation(self.client, present.id, self.sleep)
-        self.client.delete_stack(StackName=present.id)
-        status, failures = follow(operation)
-        if status != "DELETE_COMPLETE":
-            raise failed(
-                f"the empty stack {stack} can't be deleted ({status})", failures, "delete it in CloudFormation"
-            )
+        delete(self.client, present.id, self.sleep, f"the deletion of the empty stack {stack}")
 
     def change(self, template: Template, present: Present, parameters: Parameters, given: Parameters) -> Changed:
         """Show what would change, ask, and change it.
@@ -91,6 +85,19 @@ class Rollout:
         if status not in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
             what = f"the deployment of {self.stack} failed ({status})"
             raise failed(what, failures, _REMEDIES.get(status, "repair the stack in CloudFormation"))
+
+
+def delete(client: Any, stack_id: str, sleep: Callable[[float], None], what: str) -> None:
+    """Delete a stack, and show how that goes.
+
+    Raises:
+        ServiceError: it failed; `what` is how the sentence that says so begins.
+    """
+    operation = Operation(client, stack_id, sleep)
+    client.delete_stack(StackName=stack_id)
+    status, failures = follow(operation)
+    if status != "DELETE_COMPLETE":
+        raise failed(f"{what} failed ({status})", failures, "fix that and run it again")
 
 
 def _as_asked(parameters: Parameters, present: Mapping[str, str], given: Mapping[str, str]) -> list[Mapping[str, Any]]:
