@@ -11,7 +11,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import botocore.session
@@ -20,8 +20,9 @@ from botocore.config import Config
 
 from rolekeeper.app import App, utc_now
 from rolekeeper.aws import CONFIG
-from rolekeeper.settings import Settings
+from rolekeeper.settings import Access, Settings
 from rolekeeper.telemetry import log_line
+from sessions import Sessions, SpokeClient
 
 logger = Logger(json_serializer=log_line)
 metrics = Metrics()
@@ -38,8 +39,8 @@ _UNCHECKED = CONFIG.merge(Config(parameter_validation=False))
 class _Client:
     """The client of one AWS service, made when it is first used: a look needs two of the eight."""
 
-    def __init__(self, service: str) -> None:
-        self._made = cache(lambda: _session().create_client(service, config=_UNCHECKED))
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._made = cache(make)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._made(), name)
@@ -48,7 +49,21 @@ class _Client:
 @cache
 def client(service: str) -> Any:
     """The client of one AWS service, kept for the life of the process."""
-    return _Client(service)
+    return _Client(lambda: _session().create_client(service, config=_UNCHECKED))
+
+
+@cache
+def _sessions() -> Sessions:
+    make = partial(_session().create_client, config=_UNCHECKED)
+    return Sessions(client("sts"), make, lambda: now())  # noqa: PLW0108  # the tests put another clock there
+
+
+def client_of(there: Settings, service: str) -> Any:
+    """The client of one AWS service in another target; an AwsRefusalError, once it is used, where a role can't be."""
+    reader, changer = (
+        _Client(partial(_sessions().of, there.spoke_role(access), there.region, service)) for access in Access
+    )
+    return SpokeClient(reader, changer)
 
 
 @cache
@@ -64,7 +79,8 @@ def app(function_arn: str) -> App:
         # The start is over. What it made stays, and is looked at no more.
         gc.freeze()
         gc.enable()
-    return App(settings(function_arn), client, logger=logger, metrics=metrics, now=now, sleep=sleep, kept=kept)
+    parts = settings(function_arn), client
+    return App(*parts, client_of=client_of, logger=logger, metrics=metrics, now=now, sleep=sleep, kept=kept)
 
 
 def each_record(event: dict[str, Any], act: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:
