@@ -24,7 +24,7 @@ def show(deployment: Deployment) -> None:
 
 
 def _total(deployment: Deployment, documents: Sequence[Mapping[str, Any]]) -> str:
-    if not targets.organization(deployment) and len(documents) == 1:
+    if not deployment.settings.organization and len(documents) == 1:
         return _ALONE
     states = Counter(each["state"] for each in documents)
     accounts = len({each["account"] for each in documents})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper_cli.deploying.deployed_stack import ordered
 from rolekeeper_cli.deployment import Deployment
@@ -14,10 +15,10 @@ from rolekeeper_cli.errors import UsageError
 # Whether a target is looked after: yes, not swept yet, not swept lately, or the hub can't do it.
 WELL, NEW, OVERDUE, PROBLEM = "well", "new", "overdue", "problem"
 SAME, OLDER, NEWER = "same", "older", "newer"
-_PARTITION, _PREFIX = "targets", "target#"
+_PREFIX = "target#"
 _PAGE = 100
 _UNITS = {"minute": "minutes", "hour": "hours", "day": "days"}
-_TARGET = re.compile(r"([0-9]{12})/([a-z]{2}(?:-[a-z]+)+-[0-9]+)", re.ASCII)
+_TARGET = re.compile(r"([0-9]{12})/([a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2})", re.ASCII)
 
 
 def documents(deployment: Deployment) -> list[dict[str, Any]]:
@@ -26,23 +27,18 @@ def documents(deployment: Deployment) -> list[dict[str, Any]]:
     Raises:
         ConfigurationError: there is no such stack.
     """
-    account, region = deployment.caller.account, str(deployment.session.region_name)
-    hub = _Hub((account, region), deployment.outputs.get("Version"), deployment.now(), longest_silence(deployment))
+    version, silence = deployment.outputs.get("Version"), longest_silence(deployment)
+    hub = _Hub(deployment.settings.target, version, deployment.now(), silence)
     fleet = deployment.app.store.get([layout.FLEET]).get(layout.FLEET, {})
     own = {"version": hub.version, "last_sweep": fleet.get("at"), "instances": fleet.get("instances")}
-    rows: dict[tuple[str, str], Mapping[str, Any]] = {hub.key: own}
-    for key, item in _registered(deployment):
-        rows[key] = {**rows.get(key, {}), **item}
-    return [hub.document(key, row) for key, row in rows.items()]
+    rows: dict[Target, Mapping[str, Any]] = {hub.target: own}
+    for target, item in _registered(deployment):
+        rows[target] = {**rows.get(target, {}), **item}
+    return [hub.document(target, row) for target, row in rows.items()]
 
 
-def organization(deployment: Deployment) -> str:
-    """The organization whose accounts it looks after, by id; empty where it looks after its own target only."""
-    return deployment.stack.parameters.get("OrganizationId", "")
-
-
-def read(text: str) -> tuple[str, str]:
-    """A target as a person writes it, ACCOUNT/REGION: its account and its Region.
+def read(text: str) -> Target:
+    """A target as a person writes it: ACCOUNT/REGION.
 
     Raises:
         UsageError: it is none.
@@ -50,12 +46,7 @@ def read(text: str) -> tuple[str, str]:
     found = _TARGET.fullmatch(text)
     if not found:
         raise UsageError(f"{text!r} is no target", "name one as ACCOUNT/REGION, like 111111111111/eu-west-1")
-    return found[1], found[2]
-
-
-def key_of(account: str, region: str) -> layout.Key:
-    """Where the registry keeps a target."""
-    return _PARTITION, f"{_PREFIX}{account}#{region}"
+    return Target(found[1], found[2])
 
 
 def longest_silence(deployment: Deployment) -> timedelta:
@@ -67,14 +58,14 @@ def longest_silence(deployment: Deployment) -> timedelta:
     return timedelta(hours=int(parameters.get("SweepOverdueHours", "2")))
 
 
-def _registered(deployment: Deployment) -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
-    """The registry's items, by account and Region."""
+def _registered(deployment: Deployment) -> Iterator[tuple[Target, Mapping[str, Any]]]:
+    """The registry's items."""
     after = ""
     while True:
-        page = deployment.app.store.first(_PARTITION, f"{_PREFIX}~", _PAGE, after)
+        page = deployment.app.store.first(layout.TARGETS, f"{_PREFIX}~", _PAGE, after)
         for item in page:
             account, _, region = item["sk"].removeprefix(_PREFIX).partition("#")
-            yield (account, region), item
+            yield Target(account, region), item
         if len(page) < _PAGE:
             return
         after = page[-1]["sk"]
@@ -84,19 +75,19 @@ def _registered(deployment: Deployment) -> Iterator[tuple[tuple[str, str], Mappi
 class _Hub:
     """What a target is compared with: the deployment's own one, its version, the time, and how old a sweep may be."""
 
-    key: tuple[str, str]
+    target: Target
     version: str | None
     now: datetime
     silence: timedelta
 
-    def document(self, key: tuple[str, str], row: Mapping[str, Any]) -> dict[str, Any]:
+    def document(self, target: Target, row: Mapping[str, Any]) -> dict[str, Any]:
         """A target for programs."""
-        state, reason = self._state(row, own=key == self.key)
+        state, reason = self._state(row, own=target == self.target)
         version = row.get("version")
         return {
-            "account": key[0],
-            "region": key[1],
-            "hub": key == self.key,
+            "account": target.account,
+            "region": target.region,
+            "hub": target == self.target,
             "state": state,
             "reason": reason,
             "version": version,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.suggest import did_you_mean
@@ -16,11 +17,13 @@ def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
         UsageError: the text is no target.
         CommandError: it isn't in the registry, or it is the hub's own.
     """
-    account, region = targets.read(text)
+    target = targets.read(text)
     known = {f"{each['account']}/{each['region']}": each for each in targets.documents(deployment)}
     if text not in known:
         meant = did_you_mean(text, known)
-        raise CommandError(f"{account} in {region} is no target", f"{meant} See: rolekeeper targets".lstrip())
+        raise CommandError(
+            f"{target.account} in {target.region} is no target", f"{meant} See: rolekeeper targets".lstrip()
+        )
     if known[text]["hub"]:
         raise UsageError(f"{text} is the deployment's own", "to remove the deployment: rolekeeper destroy")
     return known[text]
@@ -29,4 +32,4 @@ def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
 def forget(deployment: Deployment, text: str) -> None:
     """Delete it from the registry; one that is gone already is no error."""
     store = deployment.app.store
-    store.write(store.delete(targets.key_of(*targets.read(text))))
+    store.write(store.delete(layout.target_key(targets.read(text))))

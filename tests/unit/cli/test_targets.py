@@ -8,9 +8,9 @@ import pytest
 from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
+from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper_cli import installed
-from rolekeeper_cli.views.targets import key_of
 
 OTHER = "111111111111"
 VERSION = installed.version()
@@ -32,7 +32,7 @@ def registered(desk: MappingsFixture, account: str, region: str, **attributes: A
     item = {"version": VERSION, "since": since, "last_event": swept, "last_sweep": swept, "instances": 5, "drift": 0}
     item = {name: value for name, value in {**item, **attributes}.items() if value is not None}
     store = desk.world.store
-    store.write(store.put({**layout.key_attributes(key_of(account, region)), **item}))
+    store.write(store.put({**layout.key_attributes(layout.target_key(Target(account, region))), **item}))
 
 
 def test_a_deployment_that_looks_after_its_own_account_says_so(terminal: Terminal) -> None:
