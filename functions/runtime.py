@@ -20,9 +20,9 @@ from botocore.config import Config
 
 from rolekeeper.app import App, utc_now
 from rolekeeper.aws import CONFIG
-from rolekeeper.settings import Access, Settings
+from rolekeeper.settings import Settings
 from rolekeeper.telemetry import log_line
-from sessions import Sessions, SpokeClient
+from sessions import LazyClient, Sessions
 
 logger = Logger(json_serializer=log_line)
 metrics = Metrics()
@@ -36,20 +36,10 @@ _session = cache(botocore.session.get_session)
 _UNCHECKED = CONFIG.merge(Config(parameter_validation=False))
 
 
-class _Client:
-    """The client of one AWS service, made when it is first used: a look needs two of the eight."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._made = cache(make)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._made(), name)
-
-
 @cache
 def client(service: str) -> Any:
     """The client of one AWS service, kept for the life of the process."""
-    return _Client(lambda: _session().create_client(service, config=_UNCHECKED))
+    return LazyClient(lambda: _session().create_client(service, config=_UNCHECKED))
 
 
 @cache
@@ -60,10 +50,7 @@ def _sessions() -> Sessions:
 
 def client_of(there: Settings, service: str) -> Any:
     """The client of one AWS service in another target; an AwsRefusalError, once it is used, where a role can't be."""
-    reader, changer = (
-        _Client(partial(_sessions().of, there.spoke_role(access), there.region, service)) for access in Access
-    )
-    return SpokeClient(reader, changer)
+    return _sessions().client_of(there, service)
 
 
 @cache

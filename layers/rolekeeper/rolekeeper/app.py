@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics
 
     from rolekeeper.fleet import Expiries, OperatorOverrides, Sweep
+    from rolekeeper.fleet.targets import Registry
     from rolekeeper.mappings import Assessor, MappingTable, Publisher
     from rolekeeper.mappings.revisions import Revisions
     from rolekeeper.mappings.rows.cells import HomeAccount
@@ -117,6 +118,12 @@ class App:
         from rolekeeper.mappings.revisions import Revisions
 
         return Revisions(self.store)
+
+    @cached_property
+    def registry(self) -> Registry:
+        from rolekeeper.fleet.targets import Registry
+
+        return Registry(self.store, self.kept.setdefault("targets", {}))
 
     @cached_property
     def telemetry(self) -> Telemetry:
