@@ -8,6 +8,8 @@ from rolekeeper_cli.findings import Finding, Findings, fail, several, warn
 OUTPUTS = frozenset(
     {"MappingTable", "StateTable", "WorkQueue", "DeadLetterQueue", "RetryStateMachine", "AlarmTopic", "Version"}
 )
+# Those that only a hub of an organization has.
+HUB_OUTPUTS = frozenset({"SpokeBus", "HubReaders", "HubChangers"})
 PARAMETERS = frozenset(
     {
         "Mode",
@@ -26,6 +28,8 @@ PARAMETERS = frozenset(
         "SweepSchedule",
         "SweepOverdueHours",
         "RetryTimeoutMinutes",
+        "OrganizationId",
+        "Namespace",
         "HistoryDays",
         "LogRetentionDays",
         "LogLevel",
@@ -53,11 +57,12 @@ def stack(deployment: DoctorDeployment) -> Findings:
         yield warn(f"the stack is being changed: it is {found.status}", "look again when that is done")
     elif found.status not in _GOOD:
         yield fail(f"the stack is {found.status}", f"{events}; then: make deploy")
-    if missing := sorted(OUTPUTS - found.outputs.keys()):
+    serves_others = bool(found.parameters.get("OrganizationId"))
+    if missing := sorted((OUTPUTS | HUB_OUTPUTS if serves_others else OUTPUTS) - found.outputs.keys()):
         yield fail(f"the stack is older than this command: it has no output {several(missing)}", "make deploy")
     if missing := sorted(PARAMETERS - found.parameters.keys()):
         yield warn(f"the stack is older than this command: it has no parameter {several(missing)}", "make deploy")
-    if beyond := sorted((found.outputs.keys() - OUTPUTS) | (found.parameters.keys() - PARAMETERS)):
+    if beyond := sorted((found.outputs.keys() - OUTPUTS - HUB_OUTPUTS) | (found.parameters.keys() - PARAMETERS)):
         what = f"the stack is newer than this command, which doesn't know its {several(beyond)}"
         yield warn(what, "use the command of the version that is deployed")
     return f"stack {found.name} is {found.status}, with all its outputs and parameters"
@@ -68,16 +73,18 @@ def rules(deployment: DoctorDeployment) -> Findings:
     client = deployment.client("events")
     found = deployment.of("AWS::Events::Rule")
     for each in found:
+        # The id of a rule that isn't on the default bus is BUS|NAME.
+        bus, _, name = each.id.rpartition("|")
         try:
             with classified("events:DescribeRule", each.id):
-                state = client.describe_rule(Name=each.id)["State"]
+                state = client.describe_rule(Name=name, EventBusName=bus or "default")["State"]
         except NotFoundError:
             yield _gone("rule", each)
             continue
         if state == "DISABLED":
-            yield fail(
-                f"rule {each.name} is disabled, so nothing comes of it", f"aws events enable-rule --name {each.id}"
-            )
+            on_bus = f" --event-bus-name {bus}" if bus else ""
+            remedy = f"aws events enable-rule --name {name}{on_bus}"
+            yield fail(f"rule {each.name} is disabled, so nothing comes of it", remedy)
     return f"all rules are enabled: {len(found)}"
 
 

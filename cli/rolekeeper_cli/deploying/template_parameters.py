@@ -94,6 +94,16 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "Description": "How long the retry loop waits for an instance that is not yet running, or for a new profile to be known to EC2, before it parks the instance. A parked instance resumes when it runs, or at a sweep.",
         "Default": 60
     },
+    "OrganizationId": {
+        "Type": "String",
+        "Description": "Id of your organization, o-..., of which every account and Region that deploys spoke.yaml is then served from here. Empty - this account and Region only.",
+        "Default": ""
+    },
+    "Namespace": {
+        "Type": "String",
+        "Description": "In the names of the hub's event bus and of its spokes' roles and rules. Another one for a second hub.",
+        "Default": "rolekeeper"
+    },
     "HistoryDays": {
         "Type": "Number",
         "Description": "Days after which an entry of an instance's history expires from the state table.",
