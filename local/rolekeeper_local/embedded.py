@@ -248,6 +248,10 @@ class EmbeddedAws:
         """Lose the next events of an instance, as AWS may."""
         self._tell("drop-events", {"instance-id": instance_id, "count": count})
 
+    def fire_rule(self, account: str, region: str, rule: str) -> None:
+        """Let the time of a scheduled rule be now; it must have a rate and be on a default bus."""
+        self._tell("fire-rule", {"account": account, "region": region, "rule": rule})
+
     def put_role_into_past(self, role: str, **told: Any) -> None:
         """Say when a role was `created`, and when it last called which `services` (see ``iam_last_used``)."""
         self._tell("role-past", {"role": role, **told})
