@@ -8,8 +8,7 @@ from itertools import batched
 from bench.rows import Row, Target, median
 from fixtures.account import ACCOUNT, REGION, FakeAccount, new_account
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.instances.decide import Case, decide
-from rolekeeper.instances.resolve import mapping_keys, resolve
+from rolekeeper.instances.decide import Case, decide, mapping_keys, resolve
 from rolekeeper.model.instance import Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.storage import codec

@@ -16,15 +16,14 @@ if TYPE_CHECKING:
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Reconcile; answer with the messages that must come again (Lambda's partial batch response)."""
     app = runtime.app(context.invoked_function_arn)
-    account, region = app.settings.account, app.settings.region
     requests: list[ReconcileRequest] = []
     for record in event["Records"]:
         body, message_id = record["body"], record["messageId"]
         try:
-            requests.append(parse(_message(body), account=account, region=region, now=app.now(), message_id=message_id))
+            requests.append(parse(_message(body), only=app.settings.only, now=app.now(), message_id=message_id))
         except DroppedError as dropped:
             app.telemetry.dropped(str(dropped), message_id)
-    outcomes = app.reconciler().run(requests)
+    outcomes = app.reconcile(requests)
     app.telemetry.flush()
     failed = [request.message_id for request in requests if outcomes[request.instance].error]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Reconcile one instance; answer with the machine's next state, or raise what AWS refused up to the deadline."""
     app = runtime.app(context.invoked_function_arn)
-    reconciler = app.reconciler(in_loop=True)
     tick = codec.decode(RetryState, event)
     try:
-        require_ours(tick.instance, app.settings.account, app.settings.region)
+        require_ours(tick.instance, app.settings.only)
+        reconciler = app.at(tick.instance.target).reconciler(in_loop=True)
         outcome = reconciler.run([tick.request])[tick.request.instance]
         decision = outcome.decision
         if decision and not decision.polls:

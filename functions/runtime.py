@@ -11,7 +11,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import botocore.session
@@ -22,6 +22,7 @@ from rolekeeper.app import App, utc_now
 from rolekeeper.aws import CONFIG
 from rolekeeper.settings import Settings
 from rolekeeper.telemetry import log_line
+from sessions import LazyClient, Sessions
 
 logger = Logger(json_serializer=log_line)
 metrics = Metrics()
@@ -35,20 +36,21 @@ _session = cache(botocore.session.get_session)
 _UNCHECKED = CONFIG.merge(Config(parameter_validation=False))
 
 
-class _Client:
-    """The client of one AWS service, made when it is first used: a look needs two of the eight."""
-
-    def __init__(self, service: str) -> None:
-        self._made = cache(lambda: _session().create_client(service, config=_UNCHECKED))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._made(), name)
-
-
 @cache
 def client(service: str) -> Any:
     """The client of one AWS service, kept for the life of the process."""
-    return _Client(service)
+    return LazyClient(lambda: _session().create_client(service, config=_UNCHECKED))
+
+
+@cache
+def _sessions() -> Sessions:
+    make = partial(_session().create_client, config=_UNCHECKED)
+    return Sessions(client("sts"), make, lambda: now())  # noqa: PLW0108  # the tests put another clock there
+
+
+def client_of(there: Settings, service: str) -> Any:
+    """The client of one AWS service in another target; an AwsRefusalError, once it is used, where a role can't be."""
+    return _sessions().client_of(there, service)
 
 
 @cache
@@ -64,7 +66,8 @@ def app(function_arn: str) -> App:
         # The start is over. What it made stays, and is looked at no more.
         gc.freeze()
         gc.enable()
-    return App(settings(function_arn), client, logger=logger, metrics=metrics, now=now, sleep=sleep, kept=kept)
+    parts = settings(function_arn), client
+    return App(*parts, client_of=client_of, logger=logger, metrics=metrics, now=now, sleep=sleep, kept=kept)
 
 
 def each_record(event: dict[str, Any], act: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:

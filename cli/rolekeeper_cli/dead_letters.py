@@ -175,8 +175,7 @@ def _read(text: str, deployment: Deployment) -> tuple[str, str, str]:
     if not isinstance(body, dict):
         return "no JSON object", "", text[:100]
     try:
-        region = str(deployment.session.region_name)
-        wake = parse(body, account=deployment.caller.account, region=region, now=deployment.now())
+        wake = parse(body, only=deployment.settings.only, now=deployment.now())
     except DroppedError as dropped:
         return _other(body, str(dropped))
     return "an instance to look at", wake.instance.id, wake.cause

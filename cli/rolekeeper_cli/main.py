@@ -20,6 +20,7 @@ from rolekeeper_cli.commands import (
     plan,
     roles,
     schema,
+    targets,
     upkeep,
 )
 from rolekeeper_cli.completion import use_bash_words
@@ -44,6 +45,8 @@ for each in guard.COMMANDS:
     guard.group.add_command(each)
 for each in roles.COMMANDS:
     roles.group.add_command(each)
+for each in targets.COMMANDS:
+    targets.group.add_command(each)
 for each in (*mapping.COMMANDS, *mapping_files.COMMANDS, *mapping_revisions.COMMANDS):
     mapping.group.add_command(each)
 for each in (
@@ -62,6 +65,7 @@ for each in (
 cli.add_command(mapping.group)
 cli.add_command(guard.group)
 cli.add_command(roles.group)
+cli.add_command(targets.group)
 
 
 def main() -> Never:

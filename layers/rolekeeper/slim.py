@@ -48,6 +48,7 @@ OPERATIONS = {
     "sns": ["Publish"],
     "sqs": ["GetQueueAttributes", "SendMessageBatch"],
     "stepfunctions": ["StartExecution"],
+    "sts": ["AssumeRole"],
 }
 # What the layer reads of large shapes. Botocore parses all members that a model knows, over sixty of an instance:
 # without the others that takes a third of the time.

@@ -27,7 +27,7 @@ from botocore.config import Config
 
 from rolekeeper_cli import installed
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, upload
-from rolekeeper_cli.deploying.change_set import ChangeSet
+from rolekeeper_cli.deploying.change_set import ChangeSet, Template
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.place import PACKAGES, REPOSITORY, NotInstalledError, folder_for, interpreter
 from rolekeeper_local.settings import PORT_VARIABLE, as_environment, port_from, timings_from
@@ -180,9 +180,9 @@ class EmbeddedAws:
     def _deploy_package(self, parameters: Mapping[str, str]) -> None:
         started, session = self._begin("deploying"), self.session()
         place = Place(session.client("sts").get_caller_identity()["Account"], REGION, "aws")
-        url = upload(installed.artifacts(), Bucket(session.client("s3"), place, None))
+        template = Template({"TemplateURL": upload(installed.artifacts(), Bucket(session.client("s3"), place, None))})
         asked = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
-        with ChangeSet.create(session.client("cloudformation"), STACK, url, asked, status=None) as change_set:
+        with ChangeSet.create(session.client("cloudformation"), STACK, template, asked, status=None) as change_set:
             change_set.changes(_look_again)
             operation = change_set.execute(_look_again)
         status, failures = operation.follow(lambda _event: None)
@@ -247,6 +247,10 @@ class EmbeddedAws:
     def drop_events(self, instance_id: str, count: int = 1) -> None:
         """Lose the next events of an instance, as AWS may."""
         self._tell("drop-events", {"instance-id": instance_id, "count": count})
+
+    def fire_rule(self, account: str, region: str, rule: str) -> None:
+        """Let the time of a scheduled rule be now; it must have a rate and be on a default bus."""
+        self._tell("fire-rule", {"account": account, "region": region, "rule": rule})
 
     def put_role_into_past(self, role: str, **told: Any) -> None:
         """Say when a role was `created`, and when it last called which `services` (see ``iam_last_used``)."""

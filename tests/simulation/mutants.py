@@ -349,52 +349,52 @@ MUTANTS: tuple[Mutant, ...] = (
     # ---- which mapping ----
     _mutant(
         "lets the highest number win",
-        "rolekeeper.instances.resolve",
+        "rolekeeper.instances.decide",
         "key=lambda each: (each.spec.priority, each.key)",
         "key=lambda each: (-each.spec.priority, each.key)",
     ),
     _mutant(
         "takes the first of a tie",
-        "rolekeeper.instances.resolve",
+        "rolekeeper.instances.decide",
         "    if len({each.wants for each in top}) > 1:",
         "    if False:",
         seed=38,
     ),
     _mutant(
-        "obeys a deleted mapping", "rolekeeper.instances.resolve", "    if mapping.deleted:", "    if False:", seed=70
+        "obeys a deleted mapping", "rolekeeper.instances.decide", "    if mapping.deleted:", "    if False:", seed=70
     ),
-    _mutant("obeys a disabled mapping", "rolekeeper.instances.resolve", "    if not spec.enabled:", "    if False:"),
+    _mutant("obeys a disabled mapping", "rolekeeper.instances.decide", "    if not spec.enabled:", "    if False:"),
     _mutant(
         "obeys a mapping that has expired",
-        "rolekeeper.instances.resolve",
+        "rolekeeper.instances.decide",
         "    if spec.expired(now):",
         "    if False:",
         seed=64,
     ),
     _mutant(
         "overlooks the tags that are required",
-        "rolekeeper.instances.resolve",
+        "rolekeeper.instances.decide",
         "    if missing:",
         "    if False:",
         seed=17,
     ),
     _mutant(
         "overlooks pins",
-        "rolekeeper.instances.resolve",
+        "rolekeeper.instances.decide",
         "    if pin and not pin.expired(now):",
         "    if False:",
         seed=36,
     ),
     _mutant(
         "obeys a pin that has expired",
-        "rolekeeper.instances.resolve",
+        "rolekeeper.instances.decide",
         "    if pin and not pin.expired(now):",
         "    if pin:",
         seed=19,
     ),
     _mutant(
         "overlooks the tag that excludes an instance",
-        "rolekeeper.instances.resolve",
+        "rolekeeper.instances.decide",
         "    if excluded := exclusion(instance.tags, now):",
         "    if excluded := None:",
         seed=170,

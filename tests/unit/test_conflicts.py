@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.instances.resolve import resolve
+from rolekeeper.instances.decide import resolve
 from rolekeeper.mappings.scan import Conflicts, Scan, could_conflict
 from rolekeeper.model.instance import Association, Instance
 from rolekeeper.model.mapping import Pin, PublishedMapping

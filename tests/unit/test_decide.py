@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rolekeeper.instances.decide import Case as DecisionCase
 from rolekeeper.instances.decide import decide as decide_of
-from rolekeeper.instances.resolve import resolve
+from rolekeeper.instances.decide import resolve
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,

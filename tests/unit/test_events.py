@@ -42,7 +42,7 @@ EVERY_KIND = {"state change": STATE_CHANGE, "tag change": TAG_CHANGE, "requested
 
 
 def _parse(message: Any) -> ReconcileRequest:
-    return parse(message, account=KEY.account, region=KEY.region, now=NOW, message_id="message-1")
+    return parse(message, only=KEY.target, now=NOW, message_id="message-1")
 
 
 def _why_dropped(message: Any) -> str:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from fixtures.account import FakeAccount, new_account
-from rolekeeper.instances.resolve import exclusion
+from rolekeeper.instances.decide import exclusion
 from rolekeeper.model.mapping import IGNORE_TAG
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Store

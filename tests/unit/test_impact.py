@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from fixtures.account import MUTATIONS, FakeAccount
 from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
+from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import Observation
-from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings.impact import MOVES, Impact
 from rolekeeper.model.instance import (
     NO_PROFILE,

@@ -11,7 +11,8 @@ from typing import Any
 
 from support import templates
 
-CODE = Path(__file__).parents[2] / "layers/rolekeeper/rolekeeper"
+ROOT = Path(__file__).parents[2]
+CODE = ROOT / "layers/rolekeeper/rolekeeper"
 # The module that calls services, and the names that IAM has for them.
 SERVICES = {
     "telemetry.py": ("events",),
@@ -22,6 +23,7 @@ SERVICES = {
     "mail.py": ("sns",),
     "mappings/table.py": ("dynamodb",),
     "storage/table.py": ("dynamodb",),
+    "../../../functions/sessions.py": ("sts",),
 }
 # Calls that IAM authorizes by other names (service authorization reference).
 AUTHORIZED_AS = {
@@ -94,8 +96,8 @@ def test_the_reading_finds_calls_of_every_kind() -> None:
 
 def test_no_module_calls_aws_beside_those_listed() -> None:
     callers = {
-        str(path.relative_to(CODE))
-        for path in CODE.rglob("*.py")
+        str(path.relative_to(CODE, walk_up=True))
+        for path in (*CODE.rglob("*.py"), *(ROOT / "functions").glob("*.py"))
         if re.search(r"self\._?client(\(\))?\.", path.read_text())
     }
     assert callers == set(SERVICES)

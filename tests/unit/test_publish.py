@@ -26,7 +26,7 @@ from rolekeeper import app
 from rolekeeper.aws import ec2
 from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.instances.resolve import mapping_keys, resolve
+from rolekeeper.instances.decide import mapping_keys, resolve
 from rolekeeper.mappings.scan import FanOut, Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import Mode, WhenOccupied

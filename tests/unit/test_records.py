@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fixtures.workers import Worker, applied_changes, conditions, state_table, worker
+from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import FOLLOW_UP, Observation, waits_for_room
 from rolekeeper.instances.records import (
     completed,
@@ -20,7 +21,6 @@ from rolekeeper.instances.records import (
     pin_report,
     starting,
 )
-from rolekeeper.instances.resolve import resolve
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,

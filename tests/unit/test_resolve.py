@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.instances.resolve import mapping_keys, not_applicable_because, resolve
+from rolekeeper.instances.decide import mapping_keys, not_applicable_because, resolve
 from rolekeeper.model.instance import Instance
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from strategies.values import NOW, instance, instances, key, mappings, published

@@ -92,7 +92,7 @@ def forged(**detail: str) -> dict[str, Any]:
 
 
 def test_a_messages_cause_and_correlation_id_are_escaped_and_bounded() -> None:
-    read = parse(forged(), account=KEY.account, region=KEY.region, now=NOW)
+    read = parse(forged(), only=KEY.target, now=NOW)
     assert read.cause.startswith(r"paid\u001b[2J\u202e\u2028\n\r\t")
     assert is_clean(read.correlation_id)
     assert len(read.correlation_id) == WORDS
@@ -101,7 +101,7 @@ def test_a_messages_cause_and_correlation_id_are_escaped_and_bounded() -> None:
 def test_what_a_dropped_message_says_is_escaped_and_one_line(world: FakeAccount) -> None:
     message = {**forged(), "region": EVIL}
     with pytest.raises(DroppedError) as dropped:
-        parse(message, account=KEY.account, region=KEY.region, now=NOW)
+        parse(message, only=KEY.target, now=NOW)
     world.telemetry().dropped(str(dropped.value), EVIL)
     assert is_clean(world.log.getvalue().removesuffix("\n"))
     assert r"paid\u001b[2J" in world.logged()[-1]["reason"]

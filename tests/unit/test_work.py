@@ -62,7 +62,7 @@ def test_a_message_reads_back_as_the_same_instance() -> None:
     sqs = FakeSqs()
     _queue(sqs).send(iter([KEY]), "mapping changed: a=b", "correlation-1")
     body = json.loads(sqs.calls[0]["Entries"][0]["MessageBody"])
-    wake = parse(body, account=KEY.account, region=KEY.region, now=NOW)
+    wake = parse(body, only=KEY.target, now=NOW)
     assert (wake.instance, wake.cause, wake.correlation_id) == (KEY, "mapping changed: a=b", "correlation-1")
     assert body["id"] != request(KEY, "", "", NOW)["id"]
 

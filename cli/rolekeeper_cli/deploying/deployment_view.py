@@ -1,6 +1,6 @@
 """What people and programs see of a deployment: what would change, what happens meanwhile, and why it failed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import click
 
@@ -10,13 +10,16 @@ from rolekeeper_cli.deploying.deployed_stack import TABLES, Present
 from rolekeeper_cli.errors import ServiceError
 from rolekeeper_cli.tables import show_table
 
+# A parameter that differs: its name, its new value, and what it was.
+type Differing = dict[str, str | None]
+
 _REPLACEMENT = {"True": "yes", "Conditional": "maybe", "False": "no", "": ""}
 # So many looks without news, two seconds apart, before what is waited for is named.
 _QUIET_LOOKS = 15
 _NAMED = 5
 
 
-def show(changes: list[Change], differing: list[dict[str, str | None]]) -> None:
+def show(changes: Sequence[Change], differing: Sequence[Differing]) -> None:
     """For people: the parameters and resources that change, and what to look at twice."""
     if output.options().output != "table" or output.options().query:
         return
@@ -36,13 +39,13 @@ def _cells(change: Change) -> tuple[str, ...]:
     return change.action, change.resource, change.type, _REPLACEMENT[change.replacement], properties
 
 
-def tell(present: Present, changes: list[Change], differing: list[dict[str, str | None]], outcome: str) -> None:
+def tell(present: Present, changes: Sequence[Change], differing: Sequence[Differing], outcome: str) -> None:
     """For programs: the same, and how it ended."""
     document = {
         "outcome": outcome,
         "version": installed.version(),
         "deployed_version": present.version,
-        "parameters": differing,
+        "parameters": list(differing),
         "changes": [
             {
                 "action": each.action,

@@ -9,8 +9,8 @@ from itertools import takewhile
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import Unreadable, observe
-from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings.impact import PHRASES, WORDS
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.verdict import Status

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws import Ec2, Iam, ResumeMachine, Tasks, WorkQueue
@@ -14,7 +16,9 @@ from rolekeeper.aws.queue import Task
 from rolekeeper.instances import Reconciler, RetryLoop
 from rolekeeper.instances.change_limit import ChangeLimiter, Pace, Worker
 from rolekeeper.instances.observe import checked_pin
+from rolekeeper.instances.reconcile import Outcome
 from rolekeeper.mail import Mailer
+from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State, Store
 from rolekeeper.telemetry import Telemetry
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics
 
     from rolekeeper.fleet import Expiries, OperatorOverrides, Sweep
+    from rolekeeper.fleet.targets import Registry
     from rolekeeper.mappings import Assessor, MappingTable, Publisher
     from rolekeeper.mappings.revisions import Revisions
     from rolekeeper.mappings.rows.cells import HomeAccount
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from rolekeeper.permissions import Roles
 
 
+_target = attrgetter("instance.target")
 utc_now = partial(datetime.now, UTC)
 # So long does a run that publishes mappings send their instances itself; it judges rows besides.
 FANS_OUT = timedelta(minutes=2)
@@ -40,7 +46,9 @@ FANS_OUT = timedelta(minutes=2)
 class App:
     """One deployment's parts, made anew for each invocation: parts remember. `client` is by a service's boto3 name.
 
-    `kept` is what outlives an invocation.
+    `client_of` gives those in another target, by its settings; what can't be reached there says so when it is used.
+    `kept` is what outlives an invocation. `hub` is there where these are the parts of another target: its instances and
+    roles, and all else of the hub.
     """
 
     settings: Settings
@@ -50,15 +58,30 @@ class App:
     metrics: Metrics | None = None
     now: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
-    kept: dict[str, Pace] = field(default_factory=dict)
+    client_of: Callable[[Settings, str], Any] | None = None
+    kept: dict[str, Any] = field(default_factory=dict)
+    hub: App | None = None
+
+    def at(self, target: Target) -> App:
+        """The parts of a target; what can't be reached there says so when it is first asked."""
+        hub = self.hub or self
+        return hub if target == hub.settings.target else replace(hub, settings=hub.settings.at(target), hub=hub)
+
+    def _there(self, service: str) -> Any:
+        """A client in the target: in the hub's own account and Region with what the functions themselves may."""
+        if self.hub is None:
+            return self.client(service)
+        if self.client_of is None:
+            raise TypeError("these parts are of one account: they have no clients in others")
+        return self.client_of(self.settings, service)
 
     @cached_property
     def ec2(self) -> Ec2:
-        return Ec2(self.client("ec2"), self.settings.account, self.settings.region)
+        return Ec2(self._there("ec2"), self.settings.account, self.settings.region)
 
     @cached_property
     def iam(self) -> Iam:
-        return Iam(self.client("iam"), self.settings.account, self.settings.partition)
+        return Iam(self._there("iam"), self.settings.account, self.settings.partition)
 
     @cached_property
     def queue(self) -> WorkQueue:
@@ -80,7 +103,9 @@ class App:
 
     @cached_property
     def state(self) -> State:
-        return State(self.store, lambda pin: checked_pin(pin, self.roles, self.now()))
+        elsewhere = self.hub is not None and self.settings.account != self.hub.settings.account
+        account = self.settings.account if elsewhere else ""
+        return State(self.store, lambda pin: checked_pin(pin, self.roles, self.now()), account=account)
 
     @cached_property
     def roles(self) -> Roles:
@@ -95,13 +120,37 @@ class App:
         return Revisions(self.store)
 
     @cached_property
+    def registry(self) -> Registry:
+        from rolekeeper.fleet.targets import Registry
+
+        return Registry(self.store, self.kept.setdefault("targets", {}))
+
+    @cached_property
     def telemetry(self) -> Telemetry:
         """Logs, metrics, events and mails; `flush` it at the end of an invocation."""
+        if self.hub:
+            return self.hub.telemetry
         if not (self.logger and self.metrics):
             raise TypeError("these parts were made to look, not to announce: they have no logger and no metrics")
         where = f"account {self.settings.account}, {self.settings.region}"
         mailer = Mailer(lambda: self.client("sns"), self.settings.alarm_topic, where, self.now)
         return Telemetry(self.client("events"), self.logger, self.metrics, mailer)
+
+    def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
+        """Reconcile the instances of these requests, target by target: what fails in one fails its own alone.
+
+        One that failed lately in this process comes last: it may take its time to fail, and the others are done then.
+        """
+        failing: set[Target] = self.kept.setdefault("failing", set())
+        outcomes: dict[InstanceKey, Outcome] = {}
+        grouped = groupby(sorted(requests, key=_target), key=_target)
+        of_target = {target: list(group) for target, group in grouped}
+        for target in sorted(of_target, key=lambda each: (each in failing, each != self.settings.target, each)):
+            ended = self.at(target).reconciler().run(of_target[target])
+            failed = any(each.error for each in ended.values())
+            (failing.add if failed else failing.discard)(target)
+            outcomes |= ended
+        return outcomes
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
         """The reconciler; one that runs inside a retry loop starts none, and changes nothing itself."""
@@ -110,12 +159,14 @@ class App:
 
     def _worker(self) -> Worker:
         settings = self.settings
-        if "pace" not in self.kept:
-            self.kept["pace"] = Pace(settings.changes_per_second / settings.workers, self.now())
+        # EC2's rate is for each account and Region.
+        pace = f"pace {settings.target}"
+        if pace not in self.kept:
+            self.kept[pace] = Pace(settings.changes_per_second / settings.workers, self.now())
         machine, minutes = settings.retry_state_machine_arn, settings.retry_timeout_minutes
         retries = RetryLoop(self.client("stepfunctions"), machine, minutes)
         window = ChangeLimiter(self.store, settings.limits)
-        return Worker(self.state, window, self.kept["pace"], retries, self.now, self.sleep)
+        return Worker(self.state, window, self.kept[pace], retries, self.now, self.sleep)
 
     @property
     def home(self) -> HomeAccount:

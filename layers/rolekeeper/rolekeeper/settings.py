@@ -1,10 +1,11 @@
 """What the deployment's parameters say: limits, which roles are managed, contention; and where its tables are."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import StrEnum
 
-from rolekeeper.model.instance import AppliedChange
+from rolekeeper.model.instance import AppliedChange, Target
 from rolekeeper.model.mapping import Mode
 
 
@@ -44,9 +45,19 @@ class ContentionRule:
         return any(newer.at - older.at <= self.within for newer, older in pairs)
 
 
+class Access(StrEnum):
+    """The roles of a spoke that the hub's functions assume, by the ends of their names (spoke.yaml)."""
+
+    READER = "reader"
+    CHANGER = "changer"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where the deployment is, its tables and queues, and what its parameters say."""
+    """Where instances are looked at, the deployment's tables and queues, and what its parameters say.
+
+    With an `organization`, the deployment is the hub of its accounts: whatever is fixed in them has the `namespace`.
+    """
 
     account: str
     region: str
@@ -70,6 +81,25 @@ class Settings:
     retry_state_machine_arn: str = ""
     resume_state_machine_arn: str = ""
     sweep_function: str = ""
+    organization: str = ""
+    namespace: str = "rolekeeper"
+
+    @property
+    def target(self) -> Target:
+        return Target(self.account, self.region)
+
+    @property
+    def only(self) -> Target | None:
+        """The one target that is served; None for a hub, which has those of its organization."""
+        return None if self.organization else self.target
+
+    def at(self, target: Target) -> "Settings":
+        """The same for another account and Region, of the same partition."""
+        return replace(self, account=target.account, region=target.region)
+
+    def spoke_role(self, access: Access) -> str:
+        """The ARN of the role in this account by which the hub reads or changes."""
+        return f"arn:{self.partition}:iam::{self.account}:role/{self.namespace}-{access.value}"
 
     @property
     def ownership(self) -> Ownership:
@@ -104,4 +134,6 @@ class Settings:
             retry_state_machine_arn=environ.get("RETRY_STATE_MACHINE_ARN", ""),
             resume_state_machine_arn=environ.get("RESUME_STATE_MACHINE_ARN", ""),
             sweep_function=environ.get("SWEEP_FUNCTION", ""),
+            organization=environ.get("ORGANIZATION_ID", ""),
+            namespace=environ.get("NAMESPACE", "rolekeeper"),
         )

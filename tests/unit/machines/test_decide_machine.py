@@ -21,8 +21,7 @@ from hypothesis.stateful import (
 )
 
 from fakes.clock import START, Clock
-from rolekeeper.instances.decide import Case, decide
-from rolekeeper.instances.resolve import resolve
+from rolekeeper.instances.decide import Case, decide, resolve
 from rolekeeper.model.instance import Action, Association, AssociationState, Decision, Grant, Instance, InstanceState
 from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper_local.ec2_model import Ec2Error, Profile

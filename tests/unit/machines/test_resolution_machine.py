@@ -18,8 +18,8 @@ from hypothesis.stateful import (
 )
 
 from fakes.clock import START
-from rolekeeper.instances.resolve import mapping_keys as keys_for
-from rolekeeper.instances.resolve import resolve
+from rolekeeper.instances.decide import mapping_keys as keys_for
+from rolekeeper.instances.decide import resolve
 from rolekeeper.model.instance import Candidates, Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, MappingKey, MappingSpec, Pin, PublishedMapping
 from spec.mapping_rules import excluded, pinned, rank

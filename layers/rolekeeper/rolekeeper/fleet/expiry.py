@@ -16,7 +16,7 @@ from operator import itemgetter
 
 from rolekeeper.aws import Ec2, WorkQueue
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError
-from rolekeeper.instances.resolve import mapping_keys
+from rolekeeper.instances.decide import mapping_keys
 from rolekeeper.mappings import Publisher
 from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.model.mapping import MappingKey

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NotReadyError
-from rolekeeper.instances.decide import Case, decide
-from rolekeeper.instances.resolve import mapping_keys, resolve
+from rolekeeper.instances.decide import Case, decide, mapping_keys, resolve
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import classified
 from rolekeeper.aws.queue import RECONCILE_REQUESTED, SOURCE
-from rolekeeper.model.instance import InstanceKey, ReconcileRequest
+from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.storage import codec
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # EC2's ids: eight hex digits until 2016, seventeen since (EC2 user guide, "Resource IDs").
 _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _INSTANCE_ARN = re.compile(r"arn:[a-z-]+:ec2:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):instance/(?P<id>[^/]+)")
+# Both become part of names and keys.
+_ACCOUNT, _REGION = re.compile(r"[0-9]{12}"), re.compile(r"[a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2}")
 # The kinds of event that name an instance, by source and detail-type.
 STATE_CHANGE = ("aws.ec2", "EC2 Instance State-change Notification")
 TAG_CHANGE = ("aws.tag", "Tag Change on Resource")
@@ -31,8 +33,8 @@ class DroppedError(Exception):
     """The message names no instance of ours; `args[0]` says why."""
 
 
-def parse(message: Any, *, account: str, region: str, now: datetime, message_id: str = "") -> ReconcileRequest:
-    """Read a message of the work queue, or raise a `DroppedError`; `now` stands in for a time that can't be read."""
+def parse(message: Any, *, only: Target | None, now: datetime, message_id: str = "") -> ReconcileRequest:
+    """Read a message of the work queue, or raise a `DroppedError`; `now` is taken for a time that can't be read."""
     if not isinstance(message, Mapping):
         raise DroppedError("not a JSON object")
     kind = message.get("source"), message.get("detail-type")
@@ -48,7 +50,7 @@ def parse(message: Any, *, account: str, region: str, now: datetime, message_id:
     else:
         key = InstanceKey(_text(message, "account"), _text(message, "region"), _text(detail, "instance-id"))
         cause = _text(detail, "cause") if kind == REQUESTED else f"instance {_text(detail, 'state')}"
-    require_ours(key, account, region)
+    require_ours(key, only)
     correlation = detail.get("correlation-id") if kind == REQUESTED else message.get("id")
     return ReconcileRequest(
         instance=key,
@@ -62,13 +64,19 @@ def parse(message: Any, *, account: str, region: str, now: datetime, message_id:
     )
 
 
-def require_ours(key: InstanceKey, account: str, region: str) -> None:
-    """Raise a `DroppedError` unless a key from outside names an instance of this account and Region."""
+def require_ours(key: InstanceKey, only: Target | None) -> None:
+    """Raise a `DroppedError` unless a key from outside names an instance of the `only` target that is served.
+
+    A hub has none such: only its organization's events reach it, and whether there is a spoke, that spoke's roles tell.
+    """
     if not _INSTANCE_ID.fullmatch(key.id):
         raise DroppedError(f"not an instance id: {key.id:.60}")
-    if key.account != account:
+    if only is None:
+        if not (_ACCOUNT.fullmatch(key.account) and _REGION.fullmatch(key.region)):
+            raise DroppedError(f"not an account and a region: {key.account:.60} {key.region:.60}")
+    elif key.account != only.account:
         raise DroppedError(f"from another account: {key.account:.60}")
-    if key.region != region:
+    elif key.region != only.region:
         raise DroppedError(f"from another region: {key.region:.60}")
 
 

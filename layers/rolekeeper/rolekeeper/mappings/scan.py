@@ -13,8 +13,8 @@ from typing import Any
 from rolekeeper.aws import Ec2, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, StaleTokenError
+from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import Observation, observe_page
-from rolekeeper.instances.resolve import resolve
 from rolekeeper.mappings.impact import Impact, Ranked
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable

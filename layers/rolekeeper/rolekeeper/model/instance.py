@@ -48,12 +48,27 @@ class AssociationState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class Target:
+    """An account and a Region of it in which Rolekeeper gives roles."""
+
+    account: str
+    region: str
+
+    def __str__(self) -> str:
+        return f"{self.account}/{self.region}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class InstanceKey:
     """An EC2 instance, known by account, region and instance id."""
 
     account: str
     region: str
     id: str
+
+    @property
+    def target(self) -> Target:
+        return Target(self.account, self.region)
 
     @property
     def arn(self) -> str:

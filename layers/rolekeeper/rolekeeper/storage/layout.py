@@ -7,7 +7,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
-from rolekeeper.model.instance import AppliedChange, InstanceKey, Timer
+from rolekeeper.model.instance import AppliedChange, InstanceKey, Target, Timer
 from rolekeeper.model.mapping import MappingKey
 
 type Key = tuple[str, str]
@@ -23,6 +23,7 @@ CHANGES: Key = ("window#changes", "window")
 EDITS: Key = ("window#edits", "window")
 # The state table's stream tells of new timers, but not of follow-ups: there is one for each change.
 TIMERS, FOLLOW_UPS, PIN = "timers", "follow-ups", "pin"
+TARGETS = "targets"  # the accounts and Regions that are served beside the hub's own
 # What a history entry says of a change: it is about to be made, EC2 took it, EC2 refused it.
 STARTED, DONE, REFUSED = "started", "done", "refused"
 # How it ended with a revision that was held: of the two only one can be written.
@@ -71,8 +72,13 @@ def fits_partition(key: MappingKey) -> bool:
     return len(mapping_pk(key).encode("utf-8", "surrogatepass")) <= PARTITION_KEY_BYTES
 
 
-def published_key(key: MappingKey) -> Key:
-    return mapping_pk(key), "published"
+def published_key(key: MappingKey, account: str = "") -> Key:
+    """What is published: for the hub's own account, or its copy for another `account`, whose profiles are others."""
+    return mapping_pk(key), f"published#{account}" if account else "published"
+
+
+def target_key(target: Target) -> Key:
+    return TARGETS, f"target#{target.account}#{target.region}"
 
 
 def held_key(key: MappingKey) -> Key:

@@ -55,12 +55,13 @@ class State:
     """The state table's instances and timers, and the read that a reconcile needs. Errors come classified.
 
     `check_pin` asks IAM: a pin that can't be used comes back `unclear`. One that `remembers` reads a published mapping
-    once: what is decided by it is a hint.
+    once: what is decided by it is a hint. Mappings are as they are published for the `account`, by default the hub's.
     """
 
     store: Store
     check_pin: Callable[[Pin], Pin]
     remembers: dict[MappingKey, PublishedMapping] | None = None
+    account: str = ""
 
     def read(
         self,
@@ -75,7 +76,7 @@ class State:
         records = {layout.record_key(key): key for key in keys}
         pins = {layout.pin_key(key): key for key in keys}
         wanted, known = list(mappings), {} if self.remembers is None else self.remembers
-        published = {layout.published_key(key): key for key in wanted if key not in known}
+        published = {layout.published_key(key, self.account): key for key in wanted if key not in known}
         counted = [layout.CHANGES] if counters else []
         items = self.store.get([layout.CONTROL, layout.FLEET, *counted, *records, *pins, *published])
         damaged: dict[InstanceKey | MappingKey, AwsRefusalError] = {}

@@ -1,0 +1,84 @@
+"""Clients, made when they are first used; in other accounts of a spoke's roles, which trust the hub's functions.
+
+The roles are those of spoke.yaml.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from rolekeeper.aws.errors import classified
+from rolekeeper.settings import Access, Settings
+
+if TYPE_CHECKING:
+    from types_boto3_sts.client import STSClient
+
+SESSION = "rolekeeper"  # what the spoke's CloudTrail shows beside the role
+# A role that a role assumes has an hour at most ("role chaining", IAM user guide, "Methods to assume a role"). No
+# invocation takes longer than fifteen minutes, so what is used in one lasts to its end.
+LASTS, LEFT = 3_600, timedelta(minutes=16)
+
+
+class LazyClient:
+    """The client of one AWS service, made when it is first used: a look needs two of the eight."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._made = cache(make)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._made(), name)
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Assumes roles, once while the credentials last; `make` makes a client of a service, with these credentials."""
+
+    client: "STSClient"
+    make: Callable[..., Any]
+    now: Callable[[], datetime]
+    _credentials: dict[str, tuple[datetime, dict[str, str]]] = field(default_factory=dict, init=False)
+    _clients: dict[tuple[str, str, str, datetime], Any] = field(default_factory=dict, init=False)
+
+    def client_of(self, there: Settings, service: str) -> "SpokeClient":
+        """The client of a service in another target; an AwsRefusalError, once it is used, where a role can't be."""
+        of = (partial(self.of, there.spoke_role(access), there.region, service) for access in Access)
+        return SpokeClient(*map(LazyClient, of))
+
+    def of(self, role_arn: str, region: str, service: str) -> Any:
+        """The client of a service, as this role; AwsRefusalError where it can't be assumed."""
+        until, credentials = self._assumed(role_arn)
+        key = role_arn, region, service, until
+        if key not in self._clients:
+            self._clients[key] = self.make(service, region_name=region, **credentials)
+        return self._clients[key]
+
+    def _assumed(self, role_arn: str) -> tuple[datetime, dict[str, str]]:
+        known = self._credentials.get(role_arn)
+        if known and known[0] - self.now() > LEFT:
+            return known
+        for key in [each for each in self._clients if each[0] == role_arn]:
+            del self._clients[key]
+        with classified("sts:AssumeRole", role_arn):
+            answer = self.client.assume_role(RoleArn=role_arn, RoleSessionName=SESSION, DurationSeconds=LASTS)
+        given = answer["Credentials"]
+        credentials = {
+            "aws_access_key_id": given["AccessKeyId"],
+            "aws_secret_access_key": given["SecretAccessKey"],
+            "aws_session_token": given["SessionToken"],
+        }
+        self._credentials[role_arn] = given["Expiration"], credentials
+        return self._credentials[role_arn]
+
+
+@dataclass(frozen=True)
+class SpokeClient:
+    """A client in a spoke: it reads as the spoke's reader, and does all else as its changer."""
+
+    reader: Any
+    changer: Any
+
+    def __getattr__(self, name: str) -> Any:
+        reads = name == "meta" or name.startswith(("describe_", "get_", "list_"))
+        return getattr(self.reader if reads else self.changer, name)
