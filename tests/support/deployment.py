@@ -1,4 +1,4 @@
-"""What CloudFormation makes of template.yaml: SAM's shorthands expanded, parameters, conditions and names filled in.
+"""What CloudFormation makes of a template: SAM's shorthands expanded, parameters, conditions and names filled in.
 
 `python -m support.deployment FILE` writes the expanded template, for the linters that don't know SAM's shorthands.
 """
@@ -34,6 +34,7 @@ REFS = {
 ARNS = {
     "AWS::CloudWatch::Alarm": "arn:aws:cloudwatch:{region}:{account}:alarm:{0}",
     "AWS::DynamoDB::Table": "arn:aws:dynamodb:{region}:{account}:table/{0}",
+    "AWS::Events::EventBus": "arn:aws:events:{region}:{account}:event-bus/{0}",
     "AWS::Events::Rule": "arn:aws:events:{region}:{account}:rule/{0}",
     "AWS::IAM::Role": "arn:aws:iam::{account}:role/{0}",
     "AWS::KMS::Key": "arn:aws:kms:{region}:{account}:key/{0}",
@@ -46,6 +47,9 @@ ARNS = {
 # The property by which a resource names itself. The others' names are CloudFormation's: the stack's and their own here.
 NAMES = {
     "AWS::CloudWatch::Alarm": "AlarmName",
+    "AWS::Events::EventBus": "Name",
+    "AWS::Events::Rule": "Name",
+    "AWS::IAM::Role": "RoleName",
     "AWS::Logs::LogGroup": "LogGroupName",
     "AWS::StepFunctions::StateMachine": "StateMachineName",
 }
@@ -54,7 +58,8 @@ NAMES = {
 @functools.cache
 def _translated(path: str) -> str:
     template = yaml_parse((ROOT / path).read_text())
-    for place in (*(each["Properties"] for each in template["Resources"].values()), template["Globals"]["Function"]):
+    shared = template.get("Globals", {}).get("Function", {})
+    for place in (*(each["Properties"] for each in template["Resources"].values()), shared):
         place.update({name: UPLOADED for name in ("CodeUri", "ContentUri", "DefinitionUri") if name in place})
     translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
     return json.dumps(translator.translate(template, {}, passthrough_metadata=True), indent=1)
@@ -66,32 +71,53 @@ def translated(path: str = "template.yaml") -> Any:
 
 
 @dataclass(frozen=True)
+class Place:
+    """The account and Region that a template is deployed in."""
+
+    account: str = ACCOUNT
+    region: str = REGION
+
+    def ref(self, name: str, resource: Any) -> str:
+        """What Ref gives of a resource, which has this name in the template."""
+        return self._filled(REFS.get(resource["Type"], "{0}"), _name(name, resource))
+
+    def arn(self, name: str, resource: Any) -> str:
+        """Its ARN."""
+        return self._filled((REFS | ARNS)[resource["Type"]], _name(name, resource))
+
+    def _filled(self, pattern: str, name: str) -> str:
+        return pattern.format(name, account=self.account, region=self.region)
+
+
+@dataclass(frozen=True)
 class Deployment:
     """The template's resources without any function left to resolve."""
 
     resources: Mapping[str, Any]
     arns: Mapping[str, str]
     parameters: Mapping[str, str]
+    place: Place
 
     def changed(self, template: Any, name: str) -> "Deployment":
         """The same of a template in which one resource differs, though not in its name."""
-        resource = _Resolver(template, self.parameters).resolve(template["Resources"][name])
+        resource = _Resolver(template, self.parameters, self.place).resolve(template["Resources"][name])
         return replace(self, resources={**self.resources, name: resource})
 
     def of_type(self, kind: str) -> dict[str, Any]:
         return {name: each["Properties"] for name, each in self.resources.items() if each["Type"] == kind}
 
     def identity_policies(self, role: str) -> tuple[Document, ...]:
-        """A role's own policies, and the template's that it names."""
+        """A role's own policies, and the template's that it names or that name it."""
         properties = self.resources[role]["Properties"]
         ours = {
             self.arns[name]: each["PolicyDocument"] for name, each in self.of_type("AWS::IAM::ManagedPolicy").items()
         }
         own = [each["PolicyDocument"] for each in properties.get("Policies", [])]
-        return (*own, *(ours[arn] for arn in properties.get("ManagedPolicyArns", [])))
+        beside = [each["PolicyDocument"] for each in self.of_type("AWS::IAM::Policy").values() if role in each["Roles"]]
+        return (*own, *(ours[arn] for arn in properties.get("ManagedPolicyArns", [])), *beside)
 
     def resource_policy(self, name: str) -> Document | None:
-        """What a resource itself says of who may use it: the policy of a queue, topic, key, table, function or role."""
+        """What a resource says of who may use it: the policy of a queue, topic, key, table, bus, function or role."""
         properties = self.resources[name]["Properties"]
         for key in ("KeyPolicy", "AssumeRolePolicyDocument", "ResourcePolicy"):
             if key in properties:
@@ -102,6 +128,9 @@ class Deployment:
                 if self._ref(name) in each[named]:
                     policy: Document = each["PolicyDocument"]
                     return policy
+        for each in self.of_type("AWS::Events::EventBusPolicy").values():
+            if each["EventBusName"] == self._ref(name):
+                return {"Version": "2012-10-17", "Statement": [{"Sid": each["StatementId"], **each["Statement"]}]}
         permissions = [
             each for each in self.of_type("AWS::Lambda::Permission").values() if each["FunctionName"] == name
         ]
@@ -110,7 +139,7 @@ class Deployment:
         )
 
     def _ref(self, name: str) -> str:
-        return _ref(name, self.resources[name])
+        return self.place.ref(name, self.resources[name])
 
     def _allow(self, permission: Any) -> dict[str, Any]:
         conditions = {
@@ -126,17 +155,17 @@ class Deployment:
         }
 
 
-def deployment(template: Any, **parameters: str) -> Deployment:
+def deployment(template: Any, place: Place = Place(), /, **parameters: str) -> Deployment:
     """A translated template as it is deployed with `parameters`, and the defaults of the others."""
-    resolver = _Resolver(template, parameters)
+    resolver = _Resolver(template, parameters, place)
     kept = {
         name: each
         for name, each in template["Resources"].items()
         if "Condition" not in each or resolver.condition(each["Condition"])
     }
     resources = {name: resolver.resolve(each) for name, each in kept.items()}
-    arns = {name: _arn(name, each) for name, each in resources.items() if each["Type"] in ARNS | REFS}
-    return Deployment(resources, arns, parameters)
+    arns = {name: place.arn(name, each) for name, each in resources.items() if each["Type"] in ARNS | REFS}
+    return Deployment(resources, arns, parameters, place)
 
 
 def _name(name: str, resource: Any) -> str:
@@ -144,36 +173,27 @@ def _name(name: str, resource: Any) -> str:
     return named
 
 
-def _filled(pattern: str, name: str) -> str:
-    return pattern.format(name, account=ACCOUNT, region=REGION)
-
-
-def _ref(name: str, resource: Any) -> str:
-    return _filled(REFS.get(resource["Type"], "{0}"), _name(name, resource))
-
-
-def _arn(name: str, resource: Any) -> str:
-    return _filled((REFS | ARNS)[resource["Type"]], _name(name, resource))
-
-
 class _Resolver:
     """CloudFormation's functions, as far as the template uses them; any other is an error."""
 
-    def __init__(self, template: Any, parameters: Mapping[str, str]) -> None:
+    def __init__(self, template: Any, parameters: Mapping[str, str], place: Place) -> None:
+        self._place = place
         self._resources = template["Resources"]
         self._conditions = template["Conditions"]
         unknown = parameters.keys() - template["Parameters"].keys()
         assert not unknown, f"the template has no parameter {unknown}"
-        defaults = {name: str(each["Default"]) for name, each in template["Parameters"].items()}
+        declared = template["Parameters"]
+        defaults = {name: str(each["Default"]) for name, each in declared.items() if "Default" in each}
+        lists = {name for name, each in declared.items() if each["Type"] == "CommaDelimitedList"}
         self._values = {
-            "AWS::AccountId": ACCOUNT,
+            "AWS::AccountId": place.account,
             "AWS::NoValue": NO_VALUE,
             "AWS::Partition": "aws",
-            "AWS::Region": REGION,
+            "AWS::Region": place.region,
             "AWS::StackName": STACK,
             "AWS::URLSuffix": "amazonaws.com",
             **defaults,
-            **parameters,
+            **{name: value.split(",") if name in lists else value for name, value in parameters.items()},
         }
 
     def condition(self, name: str) -> bool:
@@ -186,6 +206,8 @@ class _Resolver:
             return node
         if len(node) == 1:
             ((function, argument),) = node.items()
+            if function == "Condition" and isinstance(argument, str):
+                return self.condition(argument)
             if function == "Ref" or function.startswith("Fn::"):
                 return self._call(function.removeprefix("Fn::"), argument)
         return {key: value for key, each in node.items() if (value := self.resolve(each)) is not NO_VALUE}
@@ -205,6 +227,10 @@ class _Resolver:
                 return left == right
             case "Not":
                 return not self.resolve(argument[0])
+            case "And":
+                return all(self.resolve(argument))
+            case "Join":
+                return argument[0].join(self.resolve(argument[1]))
             case _:
                 raise NotImplementedError(function)
 
@@ -212,14 +238,14 @@ class _Resolver:
         return str(self._attribute(*name.split(".", 1)) if "." in name else self._named(name))
 
     def _named(self, name: str) -> Any:
-        return self._values[name] if name in self._values else _ref(name, self._resolved(name))
+        return self._values[name] if name in self._values else self._place.ref(name, self._resolved(name))
 
     def _attribute(self, name: str, attribute: str) -> str:
         resource = self._resolved(name)
         if attribute == "Arn":
-            return _arn(name, resource)
+            return self._place.arn(name, resource)
         if attribute == "StreamArn":
-            return f"{_arn(name, resource)}/stream/2026-01-01T00:00:00.000"
+            return f"{self._place.arn(name, resource)}/stream/2026-01-01T00:00:00.000"
         if attribute in {"QueueName", "TopicName"}:
             return _name(name, resource)
         raise NotImplementedError(f"{name}.{attribute}")
