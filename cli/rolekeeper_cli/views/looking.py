@@ -112,6 +112,16 @@ def look(deployment: Deployment, state: State, instances: Iterable[list[Instance
             yield each if isinstance(each, Unreadable) else Seen.of(each, deployment)
 
 
+def published_there(deployment: Deployment, mapping: PublishedMapping) -> PublishedMapping:
+    """A mapping as it would be published for the account that is looked at: the profile of that name there."""
+    if not (mapping.profile_arn and deployment.elsewhere):
+        return mapping
+    # A profile's ARN says nothing else of its account than the number.
+    arn = mapping.profile_arn.split(":")
+    arn[4] = deployment.settings.account
+    return replace(mapping, profile_arn=":".join(arn), profile_id="", former_profile_ids=frozenset())
+
+
 def left_out(damaged: Unreadable) -> str:
     """What to say of an instance that can't be decided on."""
     return f"{damaged.key.id} is left out: {damaged.error.message}"
