@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     # The functions bring them; the command line is installed without Powertools.
     from aws_lambda_powertools import Logger, Metrics
 
-    from rolekeeper.fleet import Expiries, OperatorOverrides, Sweep
+    from rolekeeper.fleet.expiry import Expiries
+    from rolekeeper.fleet.overrides import OperatorOverrides
+    from rolekeeper.fleet.sweep import Sweep
     from rolekeeper.fleet.targets import Registry
     from rolekeeper.mappings import Assessor, MappingTable, Publisher
     from rolekeeper.mappings.revisions import Revisions
@@ -199,7 +201,7 @@ class App:
 
     @cached_property
     def overrides(self) -> OperatorOverrides:
-        from rolekeeper.fleet import OperatorOverrides
+        from rolekeeper.fleet.overrides import OperatorOverrides
 
         tasks = Tasks(self.client("lambda"), self.settings.sweep_function)
         telemetry, mode = self.telemetry, self.settings.mode
@@ -209,7 +211,7 @@ class App:
         self, correlation_id: str, seconds_left: Callable[[], float], run_id: str, event: Mapping[str, Any]
     ) -> Sweep:
         """A run of a sweep; `event` is what the last run answered, or a schedule's: then it gives way to another."""
-        from rolekeeper.fleet import Sweep, SweepResult
+        from rolekeeper.fleet.sweep import Sweep, SweepResult
 
         parts = self.ec2, self.state, self.table, self.publisher, self.queue, self.machine, self.telemetry
         resumed, gives_way = "rest" in event, event.get("task") != Task.SWEEP
@@ -217,7 +219,7 @@ class App:
         return Sweep(*parts, self.settings, self.now, *run)
 
     def expiries(self, correlation_id: str, *, waits: bool) -> Expiries:
-        from rolekeeper.fleet import Expiries
+        from rolekeeper.fleet.expiry import Expiries
 
         parts = self.ec2, self.state, self.publisher, self.queue, self.telemetry
         return Expiries(*parts, correlation_id, self.now, waits, self.sleep)
