@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
+from threading import Lock
 from typing import Any
 
 import botocore.session
@@ -39,16 +40,25 @@ _UNCHECKED = CONFIG.merge(Config(parameter_validation=False))
 _ELSEWHERE = _UNCHECKED.merge(ELSEWHERE)
 
 
+_making = Lock()
+
+
+def _make(service: str, **arguments: Any) -> Any:
+    """Make a client; botocore's session makes one at a time (boto3's guide, "Multithreading or multiprocessing")."""
+    with _making:
+        return _session().create_client(service, **arguments)
+
+
 @cache
 def client(service: str) -> Any:
     """The client of one AWS service, kept for the life of the process."""
-    return LazyClient(lambda: _session().create_client(service, config=_UNCHECKED))
+    return LazyClient(lambda: _make(service, config=_UNCHECKED))
 
 
 @cache
 def sessions() -> Sessions:
     """The clients in other targets, by their spokes' roles; these too are kept."""
-    make = partial(_session().create_client, config=_ELSEWHERE)
+    make = partial(_make, config=_ELSEWHERE)
     sts = LazyClient(lambda: make("sts"))
     return Sessions(sts, make, lambda: now())  # type: ignore[arg-type]  # noqa: PLW0108  # the tests put another clock there
 

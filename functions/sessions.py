@@ -63,8 +63,9 @@ class Sessions:
         known = self._credentials.get(role_arn)
         if known and known[0] - self.now() > LEFT:
             return known
-        for key in [each for each in self._clients if each[0] == role_arn]:
-            del self._clients[key]
+        # Several threads ask at once.
+        for key in [each for each in list(self._clients) if each[0] == role_arn]:
+            self._clients.pop(key, None)
         with classified("sts:AssumeRole", role_arn):
             answer = self.client.assume_role(RoleArn=role_arn, RoleSessionName=SESSION, DurationSeconds=LASTS)
         given = answer["Credentials"]

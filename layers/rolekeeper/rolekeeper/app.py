@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.aws import Ec2, Iam, ResumeMachine, Tasks, WorkQueue
+from rolekeeper.aws import Each, Ec2, Iam, ResumeMachine, Tasks, WorkQueue, in_threads
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances import Reconciler, RetryLoop
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from rolekeeper.fleet.target_sweep import SweepStarter
     from rolekeeper.fleet.targets import Registry, Targets
     from rolekeeper.mappings import Assessor, MappingTable, Publisher
+    from rolekeeper.mappings.copies import Spokes
     from rolekeeper.mappings.revisions import Revisions
     from rolekeeper.mappings.rows.cells import HomeAccount
-    from rolekeeper.mappings.scan import Sender
+    from rolekeeper.mappings.scan import ImpactScanner, Sender
     from rolekeeper.permissions import Roles
 
 
@@ -49,7 +50,7 @@ class App:
 
     `client_of` gives those in another target, by its settings; what can't be reached there says so when it is used, and
     `forget` ends the sessions there. `kept` is what outlives an invocation. `hub` is there where these are the parts of
-    another target: its instances and roles, and all else of the hub.
+    another target: its instances and roles, and all else of the hub. `each` works on a few targets at once.
     """
 
     settings: Settings
@@ -63,6 +64,7 @@ class App:
     forget: Callable[[Settings], object] = lambda _: None
     kept: dict[str, Any] = field(default_factory=dict)
     hub: App | None = None
+    each: Each = in_threads
 
     def at(self, target: Target) -> App:
         """The parts of a target; what can't be reached there says so when it is first asked."""
@@ -191,26 +193,56 @@ class App:
         return HomeAccount(self.settings.account, self.settings.partition)
 
     def assessor(self, state: State | None = None) -> Assessor:
-        """The judge of rows, over the state table, or over what it would hold (`plan`)."""
+        """The judge of rows, over the state table; over what it would hold (`plan`), of this target alone."""
         from rolekeeper.mappings import Assessor
+
+        spokes = self.spokes if state is None else replace(self.spokes, listed=lambda: ())
+        return Assessor(self.roles, self.scanner(self.roles, state), self.settings.mode, spokes)
+
+    def scanner(self, roles: Roles, state: State | None = None) -> ImpactScanner:
+        """What looks at this target's instances for an edit; `roles` are those of its account."""
         from rolekeeper.mappings.scan import ImpactScanner
 
         settings = self.settings
-        policies, limits, ownership = self.roles.policies, settings.limits, settings.ownership
-        scanner = ImpactScanner(self.ec2, state or self.state, self.table, policies, limits, ownership)
-        return Assessor(self.roles, scanner, settings.mode)
+        parts = self.ec2, state or self.state, self.table, roles.policies
+        return ImpactScanner(*parts, settings.limits, settings.ownership)
+
+    @cached_property
+    def spokes(self) -> Spokes:
+        """The targets beside this one; without an organization there are none."""
+        from rolekeeper.mappings.copies import Spoke, Spokes
+
+        # IAM is the account's, whatever the Region.
+        roles = {self.settings.account: self.roles}
+
+        def spoke(target: Target, instances: int = 0) -> Spoke:
+            there = self.at(target)
+            known = roles.setdefault(target.account, there.roles)
+            return Spoke(target, known, there.scanner(known), instances)
+
+        def listed() -> list[Spoke]:
+            served = self.registry.all() if self.settings.organization else []
+            return [spoke(each.target, each.instances) for each in served]
+
+        return Spokes(self.settings.target, listed, spoke, self.each)
 
     @cached_property
     def sender(self) -> Sender:
         from rolekeeper.mappings.scan import Sender
 
-        return Sender(self.ec2, self.queue, self.telemetry)
+        return Sender(self.ec2, self.queue, self.telemetry, lambda target: self.at(target).ec2, self.each)
 
     @cached_property
     def publisher(self) -> Publisher:
+        """The hub's, also in another target: what it knows of the accounts it keeps for the invocation."""
         from rolekeeper.mappings import Publisher
+        from rolekeeper.mappings.copies import CopyKeeper
 
-        parts = self.home, self.table, self.revisions, self.assessor(), self.sender, self.machine, self.telemetry
+        if self.hub:
+            return self.hub.publisher
+        assessor = self.assessor()
+        copies = CopyKeeper(assessor.spokes, self.revisions, self.sender, self.telemetry, self.settings.mode, self.now)
+        parts = self.home, self.table, self.revisions, assessor, copies, self.sender, self.machine, self.telemetry
         return Publisher(*parts, self.now, self.now() + FANS_OUT)
 
     @cached_property
