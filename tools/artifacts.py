@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 # As they lie in the repository, so that what reads them finds them in a clone and in the wheel alike.
 FILES = (
     "template.yaml",
+    "spoke.yaml",
     "statemachines/retry.asl.json",
     "statemachines/resume.asl.json",
     "examples/roles.yaml",
