@@ -13,12 +13,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BRANCH = "main"
-PROJECT, TEMPLATE, CHANGELOG = "pyproject.toml", "template.yaml", "CHANGELOG.md"
+PROJECT, TEMPLATE, SPOKE, CHANGELOG = "pyproject.toml", "template.yaml", "spoke.yaml", "CHANGELOG.md"
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
-# Where the present version stands, one group before it and one behind.
+# Where the present version is, one group before it and one behind.
 _PLACES = {
     PROJECT: re.compile(r'^(version = ")[^"]+(")$', re.MULTILINE),
     TEMPLATE: re.compile(r"^(  Version: \{Value: ')[^']+(')", re.MULTILINE),
+    # In its output, and in the tag that the hub reads.
+    SPOKE: re.compile(r"(\bVersion: \{Value: '|'rolekeeper:version', Value: ')[^']+(')"),
 }
 _UNRELEASED = "## [Unreleased]\n"
 

@@ -22,6 +22,8 @@ PASSING, NOT_CHANGING = (EVENT, *PUBLISHING), (RETRY, *PUBLISHING, STATE, LOOP)
 FUNCTIONS = (*LOOKING, STATE)
 ALL = (*FUNCTIONS, *MACHINES)
 STRANGER = "an administrator of another account"
+# The organization that the hub serves, and another one.
+ORG, OTHER_ORG = "o-a1b2c3d4e5", "o-stranger01"
 USER = "a user without permissions"
 ADMIN, ME, ANOTHER = "an administrator of this account", "AIDAADMIN", "AIDAGRACE"
 EVENTBRIDGE, CLOUDWATCH, LAMBDA, STATES = (
@@ -82,6 +84,15 @@ PLACES = {
     "resume machine elsewhere": f"arn:aws:states:{OTHER_REGION}:{ACCOUNT}:stateMachine:rolekeeper-resume",
     "resume machine of others": _there("states", "stateMachine:rolekeeper-resume"),
     "log": _here("logs", "log-group:somebodys:log-stream:one"),
+    "reader of others": f"{_THEIRS}:role/rolekeeper-reader",
+    "changer of others": f"{_THEIRS}:role/rolekeeper-changer",
+    "reader of another namespace of others": f"{_THEIRS}:role/second-reader",
+    "changer of another namespace of others": f"{_THEIRS}:role/second-changer",
+    "reader under a path of others": f"{_THEIRS}:role/rolekeeper-reader/web",
+    "changer under a path of others": f"{_THEIRS}:role/rolekeeper-changer/web",
+    "administrator of others": f"{_THEIRS}:role/admin",
+    "reader": f"{_IAM}:role/rolekeeper-reader",
+    "changer": f"{_IAM}:role/rolekeeper-changer",
     "alarm": _here("cloudwatch", "alarm:somebodys"),
     "alarm elsewhere": f"arn:aws:cloudwatch:{OTHER_REGION}:{ACCOUNT}:alarm:rolekeeper-contested",
     "alarm of others": _there("cloudwatch", "alarm:rolekeeper-contested"),
@@ -94,6 +105,8 @@ KEYS = {
     "by": "aws:SourceArn",
     "of": "aws:SourceAccount",
     "tls": "aws:SecureTransport",
+    "org": "aws:PrincipalOrgID",
+    "org_of_it": "aws:ResourceOrgID",
     "item": "dynamodb:LeadingKeys",
     "attributes": "dynamodb:Attributes",
     "me": "aws:userid",
@@ -340,6 +353,9 @@ QUEUES = [
     *may(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="InstanceTagRule"),
     *may(EVENTBRIDGE, "sqs:SendMessage", "DeadLetterQueue", by="OnScheduleSweep"),
     *may_not(EVENTBRIDGE, "sqs:SendMessage", "WorkQueue", by="OnScheduleSweep"),
+    *may(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="SpokeStateRule"),
+    *may(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="SpokeTagRule"),
+    *may(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="SpokePresentRule"),
     *may_not(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="rule"),
     *may_not(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="rule of others"),
     *may_not(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue")),
@@ -405,7 +421,10 @@ CODE = [
     *may_not(LOOP, "lambda:InvokeFunction", ("OnSchedule", "OnMappingChange", "function")),
     *may(RESUME, "lambda:InvokeFunction", "OnSchedule"),
     *may_not(RESUME, "lambda:InvokeFunction", ("OnRetry", "OnMappingChange", "function")),
-    *may_not(LOOKING, "lambda:InvokeFunction", ("OnRetry", "OnSchedule", "function")),
+    *may(SCHEDULE, "lambda:InvokeFunction", "OnSchedule"),
+    *may_not((*RECONCILING, MAPPING), "lambda:InvokeFunction", "OnSchedule"),
+    *may_not(LOOKING, "lambda:InvokeFunction", ("OnRetry", "function")),
+    *may_not(SCHEDULE, "lambda:UpdateFunctionCode lambda:AddPermission", "OnSchedule"),
     *may_not(STATE, "lambda:UpdateFunctionCode lambda:AddPermission", "OnSchedule"),
     *may_not(LOOP, "lambda:UpdateFunctionCode lambda:AddPermission", "OnRetry"),
     *may_not(RESUME, "lambda:UpdateFunctionCode lambda:AddPermission", "OnSchedule"),
@@ -456,6 +475,46 @@ TRUST = [
     *may_not(STRANGER, "sts:AssumeRole", LOOP, of=ACCOUNT),
 ]
 
+# What a hub may do in other accounts is to be two roles of its organization, and no other; what those may is in
+# `permitted_in_spokes`. An account may trust anybody, and a stranger's may trust us in order to be served.
+READERS, CHANGERS = ("reader of others", "reader"), ("changer of others", "changer")
+SPOKES = [
+    *may(LOOKING, "sts:AssumeRole", READERS, org_of_it=ORG),
+    *may(PASSING, "sts:AssumeRole", CHANGERS, org_of_it=ORG),
+    *may_not((RETRY, STATE, *MACHINES), "sts:AssumeRole", CHANGERS, org_of_it=ORG),
+    *may_not((STATE, *MACHINES), "sts:AssumeRole", READERS, org_of_it=ORG),
+    *may_not(ALL, "sts:AssumeRole", (*READERS, *CHANGERS), org_of_it=OTHER_ORG),
+    *may_not(ALL, "sts:AssumeRole", (*READERS, *CHANGERS)),
+    *may_not(ALL, "sts:TagSession sts:SetSourceIdentity", (*READERS, *CHANGERS), org_of_it=ORG),
+    *may_not(
+        ALL,
+        "sts:AssumeRole",
+        (
+            "administrator of others",
+            "role of others",
+            *(f"{role} of another namespace of others" for role in ("reader", "changer")),
+            *(f"{role} under a path of others" for role in ("reader", "changer")),
+        ),
+        org_of_it=ORG,
+    ),
+    # The bus: any account of the organization may send to it, and do nothing else with it.
+    *may(STRANGER, "events:PutEvents", "SpokeBus", org=ORG),
+    *may_not(STRANGER, "events:PutEvents", "SpokeBus", org=OTHER_ORG),
+    *may_not(STRANGER, "events:PutEvents", "SpokeBus"),
+    *may_not(STRANGER, "events:DeleteEventBus events:UpdateEventBus", "SpokeBus", org=ORG),
+    *may_not(STRANGER, "events:PutRule events:PutTargets events:DeleteRule", "SpokeStateRule", org=ORG),
+    *may_not(USER, "events:PutEvents", "SpokeBus"),
+    *may_not(ALL, "events:DeleteEventBus events:UpdateEventBus", "SpokeBus"),
+    # The registry of targets.
+    *may((EVENT, *PUBLISHING), "dynamodb:Query dynamodb:BatchGetItem", "StateTable", item="targets"),
+    *may((EVENT, SCHEDULE), "dynamodb:PutItem dynamodb:UpdateItem", "StateTable", item="targets"),
+    *may_not((RETRY, STATE), "dynamodb:Query dynamodb:BatchGetItem", "StateTable", item="targets"),
+    *may_not((RETRY, MAPPING, STATE), "dynamodb:PutItem dynamodb:UpdateItem", "StateTable", item="targets"),
+    *may_not(FUNCTIONS, "dynamodb:DeleteItem", "StateTable", item="targets"),
+    *may_not(EVENT, "dynamodb:Query", "StateTable", item=("targets", "control")),
+    *may_not(EVENT, "dynamodb:Query", "table", item="targets"),
+]
+
 # The key of KmsKeyArn: through the services that encrypt with it, for whoever uses them.
 _TABLES, _QUEUES = f"dynamodb.{REGION}.amazonaws.com", f"sqs.{REGION}.amazonaws.com"
 OWN_KEY = [
@@ -478,6 +537,7 @@ SECTIONS = {
     "events and mails": MAILS,
     "a key of the user's": OWN_KEY,
     "functions and the retry loop": CODE,
+    "other accounts and Regions": SPOKES,
     "logs": WRITING,
     "who may be one of the roles": TRUST,
 }

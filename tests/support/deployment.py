@@ -1,4 +1,4 @@
-"""What CloudFormation makes of template.yaml: SAM's shorthands expanded, parameters, conditions and names filled in.
+"""What CloudFormation makes of a template: SAM's shorthands expanded, parameters, conditions and names filled in.
 
 `python -m support.deployment FILE` writes the expanded template, for the linters that don't know SAM's shorthands.
 """
@@ -34,6 +34,7 @@ REFS = {
 ARNS = {
     "AWS::CloudWatch::Alarm": "arn:aws:cloudwatch:{region}:{account}:alarm:{0}",
     "AWS::DynamoDB::Table": "arn:aws:dynamodb:{region}:{account}:table/{0}",
+    "AWS::Events::EventBus": "arn:aws:events:{region}:{account}:event-bus/{0}",
     "AWS::Events::Rule": "arn:aws:events:{region}:{account}:rule/{0}",
     "AWS::IAM::Role": "arn:aws:iam::{account}:role/{0}",
     "AWS::KMS::Key": "arn:aws:kms:{region}:{account}:key/{0}",
@@ -46,6 +47,9 @@ ARNS = {
 # The property by which a resource names itself. The others' names are CloudFormation's: the stack's and their own here.
 NAMES = {
     "AWS::CloudWatch::Alarm": "AlarmName",
+    "AWS::Events::EventBus": "Name",
+    "AWS::Events::Rule": "Name",
+    "AWS::IAM::Role": "RoleName",
     "AWS::Logs::LogGroup": "LogGroupName",
     "AWS::StepFunctions::StateMachine": "StateMachineName",
 }
@@ -54,7 +58,8 @@ NAMES = {
 @functools.cache
 def _translated(path: str) -> str:
     template = yaml_parse((ROOT / path).read_text())
-    for place in (*(each["Properties"] for each in template["Resources"].values()), template["Globals"]["Function"]):
+    shared = template.get("Globals", {}).get("Function", {})
+    for place in (*(each["Properties"] for each in template["Resources"].values()), shared):
         place.update({name: UPLOADED for name in ("CodeUri", "ContentUri", "DefinitionUri") if name in place})
     translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
     return json.dumps(translator.translate(template, {}, passthrough_metadata=True), indent=1)
@@ -82,16 +87,17 @@ class Deployment:
         return {name: each["Properties"] for name, each in self.resources.items() if each["Type"] == kind}
 
     def identity_policies(self, role: str) -> tuple[Document, ...]:
-        """A role's own policies, and the template's that it names."""
+        """A role's own policies, and the template's that it names or that name it."""
         properties = self.resources[role]["Properties"]
         ours = {
             self.arns[name]: each["PolicyDocument"] for name, each in self.of_type("AWS::IAM::ManagedPolicy").items()
         }
         own = [each["PolicyDocument"] for each in properties.get("Policies", [])]
-        return (*own, *(ours[arn] for arn in properties.get("ManagedPolicyArns", [])))
+        beside = [each["PolicyDocument"] for each in self.of_type("AWS::IAM::Policy").values() if role in each["Roles"]]
+        return (*own, *(ours[arn] for arn in properties.get("ManagedPolicyArns", [])), *beside)
 
     def resource_policy(self, name: str) -> Document | None:
-        """What a resource itself says of who may use it: the policy of a queue, topic, key, table, function or role."""
+        """What a resource says of who may use it: the policy of a queue, topic, key, table, bus, function or role."""
         properties = self.resources[name]["Properties"]
         for key in ("KeyPolicy", "AssumeRolePolicyDocument", "ResourcePolicy"):
             if key in properties:
@@ -102,6 +108,9 @@ class Deployment:
                 if self._ref(name) in each[named]:
                     policy: Document = each["PolicyDocument"]
                     return policy
+        for each in self.of_type("AWS::Events::EventBusPolicy").values():
+            if each["EventBusName"] == self._ref(name):
+                return {"Version": "2012-10-17", "Statement": [{"Sid": each["StatementId"], **each["Statement"]}]}
         permissions = [
             each for each in self.of_type("AWS::Lambda::Permission").values() if each["FunctionName"] == name
         ]
@@ -164,7 +173,9 @@ class _Resolver:
         self._conditions = template["Conditions"]
         unknown = parameters.keys() - template["Parameters"].keys()
         assert not unknown, f"the template has no parameter {unknown}"
-        defaults = {name: str(each["Default"]) for name, each in template["Parameters"].items()}
+        declared = template["Parameters"]
+        defaults = {name: str(each["Default"]) for name, each in declared.items() if "Default" in each}
+        lists = {name for name, each in declared.items() if each["Type"] == "CommaDelimitedList"}
         self._values = {
             "AWS::AccountId": ACCOUNT,
             "AWS::NoValue": NO_VALUE,
@@ -173,7 +184,7 @@ class _Resolver:
             "AWS::StackName": STACK,
             "AWS::URLSuffix": "amazonaws.com",
             **defaults,
-            **parameters,
+            **{name: value.split(",") if name in lists else value for name, value in parameters.items()},
         }
 
     def condition(self, name: str) -> bool:
@@ -186,6 +197,8 @@ class _Resolver:
             return node
         if len(node) == 1:
             ((function, argument),) = node.items()
+            if function == "Condition" and isinstance(argument, str):
+                return self.condition(argument)
             if function == "Ref" or function.startswith("Fn::"):
                 return self._call(function.removeprefix("Fn::"), argument)
         return {key: value for key, each in node.items() if (value := self.resolve(each)) is not NO_VALUE}
@@ -205,6 +218,10 @@ class _Resolver:
                 return left == right
             case "Not":
                 return not self.resolve(argument[0])
+            case "And":
+                return all(self.resolve(argument))
+            case "Join":
+                return argument[0].join(self.resolve(argument[1]))
             case _:
                 raise NotImplementedError(function)
 

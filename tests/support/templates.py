@@ -53,16 +53,32 @@ def policy_statements(resources: Any, role: str, *, met: Collection[str] = ()) -
         met: the template's conditions that are taken for met, as `MayTakeOver` is with `TakeOver=true`.
     """
 
-    def chosen(listed: list[Any]) -> list[Any]:
-        picked = [each["If"][1 if each["If"][0] in met else 2] if "If" in each else each for each in listed]
-        return [each for each in picked if each != {"Ref": "AWS::NoValue"}]
-
     properties = resources[role]["Properties"]
     documents = [policy["PolicyDocument"] for policy in properties["Policies"]]
     for policy in chosen(
-        [each if isinstance(each, dict) else {"Ref": each} for each in properties.get("ManagedPolicyArns", [])]
+        [each if isinstance(each, dict) else {"Ref": each} for each in properties.get("ManagedPolicyArns", [])], met
     ):
         managed = resources.get(policy.get("Ref"), {})
         assert managed.get("Type") == "AWS::IAM::ManagedPolicy", f"{role}: AWS's {policy} reaches the whole account"
         documents.append(managed["Properties"]["PolicyDocument"])
-    return chosen([statement for document in documents for statement in document["Statement"]])
+    documents += [
+        each["Properties"]["PolicyDocument"]
+        for each in resources.values()
+        if each["Type"] == "AWS::IAM::Policy"
+        and each.get("Condition") in {None, *met}
+        and {"Ref": role} in each["Properties"]["Roles"]
+    ]
+    found: list[dict[str, Any]] = chosen([each for document in documents for each in document["Statement"]], met)
+    return found
+
+
+def chosen(node: Any, met: Collection[str] = ()) -> Any:
+    """What `!If` chooses, at whatever depth, where these conditions are met; what has no value is left out."""
+    if isinstance(node, list):
+        return [each for each in (chosen(one, met) for one in node) if each != {"Ref": "AWS::NoValue"}]
+    if not isinstance(node, dict):
+        return node
+    if node.keys() == {"If"}:
+        condition, then, otherwise = node["If"]
+        return chosen(then if condition in met else otherwise, met)
+    return {name: value for name, each in node.items() if (value := chosen(each, met)) != {"Ref": "AWS::NoValue"}}

@@ -11,7 +11,9 @@ type Path = tuple[str | int, ...]
 # Where a type has its policy documents.
 DOCUMENTS: dict[str, list[Path]] = {
     "AWS::DynamoDB::Table": [("ResourcePolicy", "PolicyDocument")],
+    "AWS::Events::EventBusPolicy": [("Statement",)],
     "AWS::IAM::ManagedPolicy": [("PolicyDocument",)],
+    "AWS::IAM::Policy": [("PolicyDocument",)],
     "AWS::IAM::Role": [("AssumeRolePolicyDocument",), ("Policies", 0, "PolicyDocument")],
     "AWS::KMS::Key": [("KeyPolicy",)],
     "AWS::SNS::TopicPolicy": [("PolicyDocument",)],
@@ -81,6 +83,9 @@ def _of_document(name: str, properties: Any, path: Path, above: Path) -> Iterato
         if isinstance(document, dict) and each not in document:
             return
         document = document[each]
+    if path == ("Statement",):
+        yield from _of_statement(name, document, (*above, *path))
+        return
     for index, statement in enumerate(document["Statement"]):
         here = (*above, *path, "Statement", index)
         if "Fn::If" in statement:
@@ -119,17 +124,18 @@ def _of_statement(document: str, statement: Any, path: Path) -> Iterator[Weakeni
     for service in sorted({action.split(":")[0] for action in actions}):
         if (every := f"{service}:*") not in actions:
             yield Weakening(f"{name} with {every}", (*path, "Action"), [*actions, every], (every,))
-    if "Principal" in statement:
+    if statement.get("Principal", "*") != "*":
         yield Weakening(f"{name} for everybody", (*path, "Principal"), {"AWS": "*"}, actions)
 
 
 def _wider(name: str, value: Any, path: Path, actions: tuple[str, ...]) -> Iterator[Weakening]:
-    """Of an ARN that is written out: for every Region, and with a path that doesn't end where it should."""
+    """Of an ARN that is written out: for every Region or name, or with a path that doesn't end where it should."""
     text = value.get("Fn::Sub", "") if isinstance(value, dict) else ""
     for part, wider, says in (
         ("${RolePath}*", "/rolekeeper*", "whose path has no last slash"),
         ("${RolePath}*", "/*", "under any path"),
         ("${AWS::Region}", "*", "in every Region"),
+        ("${Namespace}-", "*", "of every name"),
     ):
         if part in text:
             yield Weakening(f"{name} {says}", path, {"Fn::Sub": text.replace(part, wider)}, actions)

@@ -28,6 +28,12 @@ WAKES: dict[str, set[str]] = {
     "pin-set": set(),  # for rules of others
     "reconcile-requested": set(),  # goes straight to the work queue, never over the bus
     "sweep": set(),  # its rule has a schedule and no pattern
+    "spoke-present": set(),
+}
+# The same on the bus to which an organization's spokes send.
+WAKES_FROM_SPOKES = {
+    **{name: {each.replace("Instance", "Spoke") for each in rules} for name, rules in WAKES.items()},
+    "spoke-present": {"SpokePresentRule"},
 }
 
 # What reaches a function in another way than from EventBridge.
@@ -46,22 +52,25 @@ OTHER_WAYS = {
 STATUS_COLUMNS = {"status", "status_reason", "status_revision", "matched"}
 
 
-def _patterns() -> dict[str, Any]:
+def _patterns(bus: dict[str, str] | None) -> dict[str, Any]:
+    """Those of the rules on a bus; None is the default one."""
     template = templates.load()
     return {
-        name: resource["Properties"]["EventPattern"]
+        name: templates.filled(resource["Properties"]["EventPattern"], {"Namespace": "rolekeeper"})
         for name, resource in template["Resources"].items()
-        if resource["Type"] == "AWS::Events::Rule" and "EventPattern" in resource["Properties"]
+        if resource["Type"] == "AWS::Events::Rule"
+        and "EventPattern" in resource["Properties"]
+        and resource["Properties"].get("EventBusName") == bus
     }
 
 
-PATTERNS = _patterns()
+PATTERNS, OF_SPOKES = _patterns(None), _patterns({"Ref": "SpokeBus"})
 
 
-def _woken_by(event: dict[str, Any]) -> set[str]:
+def _woken_by(event: dict[str, Any], patterns: dict[str, Any] = PATTERNS) -> set[str]:
     return {
         name
-        for name, pattern in PATTERNS.items()
+        for name, pattern in patterns.items()
         if EventPattern.load(json.dumps(pattern)).matches_event(event)  # type: ignore[arg-type]  # its TypedDict is narrower than an event
     }
 
@@ -76,6 +85,18 @@ def test_every_sample_says_how_it_arrives() -> None:
 @pytest.mark.parametrize("name", WAKES)
 def test_a_sample_wakes_these_rules_and_no_other(name: str) -> None:
     assert _woken_by(SAMPLES[name]) == WAKES[name]
+
+
+@pytest.mark.parametrize("name", WAKES_FROM_SPOKES)
+def test_a_sample_of_a_spoke_wakes_these_rules_and_no_other(name: str) -> None:
+    event = {**SAMPLES[name], "account": "222222222222", "region": "eu-west-1"}
+    assert _woken_by(event, OF_SPOKES) == WAKES_FROM_SPOKES[name]
+
+
+@pytest.mark.parametrize("rule", ["rolekeeper-present-2", "other-rolekeeper-present", "bus/rolekeeper-present"])
+def test_another_schedule_of_a_spokes_account_wakes_nobody(rule: str) -> None:
+    event = {**SAMPLES["spoke-present"], "resources": [f"arn:aws:events:eu-west-1:222222222222:rule/{rule}"]}
+    assert _woken_by(event, OF_SPOKES) == set()
 
 
 @pytest.mark.parametrize("state", ["pending", "stopping", "shutting-down", "rebooting"])

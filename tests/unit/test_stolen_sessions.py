@@ -1,5 +1,6 @@
 """What whoever steals a function's session can't do: in the state table by that function's policy, and to the topic."""
 
+import json
 from collections import defaultdict
 from dataclasses import fields
 from itertools import product
@@ -34,25 +35,28 @@ PARTITIONS = {
     "changes": layout.CHANGES[0],
     "edits": layout.EDITS[0],
     "told of the control item": layout.CONTROL_REPORTED[0],
+    "targets": "targets",
 }
 WRITTEN = {
-    "OnInstanceEvent": {"instances", "timers", "budgets", "changes"},
+    "OnInstanceEvent": {"instances", "timers", "budgets", "changes", "targets"},
     "OnRetry": {"instances", "timers"},
     "OnMappingChange": {"mappings", "timers", "budgets", "edits"},
-    "OnSchedule": {"mappings", "timers", "budgets", "edits", "fleet", "deployed"},
+    "OnSchedule": {"mappings", "timers", "budgets", "edits", "fleet", "deployed", "targets"},
     "OnStateChange": {"timers", "told of the control item"},
 }
 READ = {
-    "OnInstanceEvent": {"control", "fleet", "instances", "mappings", "budgets", "changes"},
+    "OnInstanceEvent": {"control", "fleet", "instances", "mappings", "budgets", "changes", "targets"},
     "OnRetry": {"control", "fleet", "instances", "mappings"},
-    "OnMappingChange": {"control", "fleet", "instances", "mappings", "edits"},
-    "OnSchedule": {"control", "fleet", "instances", "mappings", "timers", "deployed", "edits"},
+    "OnMappingChange": {"control", "fleet", "instances", "mappings", "edits", "targets"},
+    "OnSchedule": {"control", "fleet", "instances", "mappings", "timers", "deployed", "edits", "targets"},
     "OnStateChange": {"control", "fleet", "instances", "told of the control item"},
 }
 
 
-def statements(function: str) -> list[dict[str, Any]]:
-    return templates.policy_statements(RESOURCES, f"{function}Role", met={"MakesProfiles", "MayTakeOver"})
+def statements(function: str, *, of_a_hub: bool = True) -> list[dict[str, Any]]:
+    """With all that parameters may add."""
+    more = {"ServesOrganization", "MakesSpokesProfiles"} if of_a_hub else set[str]()
+    return templates.policy_statements(RESOURCES, f"{function}Role", met={"MakesProfiles", "MayTakeOver", *more})
 
 
 def may(function: str, action: str, *partitions: str, attributes: tuple[str, ...] = ()) -> bool:
@@ -72,6 +76,13 @@ def test_a_function_reads_the_families_that_it_needs_and_no_other(function: str)
     assert {name for name, key in PARTITIONS.items() for action in reads if may(function, action, key)} == READ[
         function
     ]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_without_an_organization_no_function_has_anything_to_do_with_targets_or_spokes(function: str) -> None:
+    written = json.dumps(statements(function, of_a_hub=False))
+    assert "targets" not in written
+    assert "sts:AssumeRole" not in written
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -135,6 +146,8 @@ VALUES = defaultdict(
         "AWS::URLSuffix": "amazonaws.com",
         "AWS::StackName": "rolekeeper",
         "RolePath": "/rolekeeper/",
+        "Namespace": "rolekeeper",
+        "OrganizationId": "o-a1b2c3d4e5",
         "StateTable.Arn": STATE,
         "AlarmTopic": TOPIC,
         **{f"{each}Role.Arn": role_arn(each) for each in FUNCTIONS},

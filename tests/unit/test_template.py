@@ -18,7 +18,9 @@ from support import templates
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "template.yaml").read_text()
 
-# The rules that SAM makes of the schedules.
+# The rules of the hub's own account and Region; those of its spokes; and those that SAM makes of the schedules.
+OWN_RULES = ["InstanceStateRule", "InstanceTagRule"]
+SPOKE_RULES = ["SpokeStateRule", "SpokeTagRule", "SpokePresentRule"]
 SCHEDULES = ["OnScheduleSweep", "OnScheduleExpiries"]
 TEMPLATE = templates.load()
 PARAMETERS = TEMPLATE["Parameters"]
@@ -418,23 +420,14 @@ def _policy_of_queue(queue: str) -> list[dict[str, Any]]:
     return list(policy["PolicyDocument"]["Statement"])
 
 
-@pytest.mark.parametrize(
-    ("queue", "rules"),
-    [
-        ("WorkQueue", {"InstanceStateRule", "InstanceTagRule"}),
-        ("DeadLetterQueue", {"InstanceStateRule", "InstanceTagRule", *SCHEDULES}),
-    ],
-)
-def test_only_our_own_rules_may_send(queue: str, rules: set[str]) -> None:
-    [allow] = [s for s in _policy_of_queue(queue) if s["Effect"] == "Allow"]
+@pytest.mark.parametrize(("met", "of_spokes"), [((), []), (("ServesOrganization",), SPOKE_RULES)])
+@pytest.mark.parametrize(("queue", "rules"), [("WorkQueue", OWN_RULES), ("DeadLetterQueue", [*OWN_RULES, *SCHEDULES])])
+def test_only_our_own_rules_may_send(queue: str, rules: list[str], met: tuple[str, ...], of_spokes: list[str]) -> None:
+    [allow] = [s for s in templates.chosen(_policy_of_queue(queue), met) if s["Effect"] == "Allow"]
     assert allow["Principal"] == {"Service": "events.amazonaws.com"}
     assert allow["Action"] == "sqs:SendMessage"
-    assert allow["Condition"]["ArnEquals"]["aws:SourceArn"] == [{"GetAtt": f"{rule}.Arn"} for rule in _in_order(rules)]
-
-
-def _in_order(rules: set[str]) -> list[str]:
-    order = ["InstanceStateRule", "InstanceTagRule", *SCHEDULES]
-    return [rule for rule in order if rule in rules]
+    senders = [{"GetAtt": f"{rule}.Arn"} for rule in (*rules, *of_spokes)]
+    assert allow["Condition"]["ArnEquals"]["aws:SourceArn"] == senders
 
 
 @pytest.mark.parametrize("rule", _of_type("AWS::Events::Rule"))
@@ -443,12 +436,17 @@ def test_what_a_rule_cannot_deliver_becomes_a_dead_letter(rule: str) -> None:
         assert target["DeadLetterConfig"] == {"Arn": {"GetAtt": "DeadLetterQueue.Arn"}}
 
 
-@pytest.mark.parametrize("rule", ["InstanceStateRule", "InstanceTagRule"])
+@pytest.mark.parametrize("rule", [*OWN_RULES, *SPOKE_RULES])
 def test_events_reach_the_work_queue_as_they_are(rule: str) -> None:
     [target] = _properties(rule)["Targets"]
     assert target["Arn"] == {"GetAtt": "WorkQueue.Arn"}
     assert not target.keys() & {"Input", "InputPath", "InputTransformer"}
-    assert "EventBusName" not in _properties(rule), "the default bus is where AWS's own events are"
+
+
+@pytest.mark.parametrize("rule", OWN_RULES)
+def test_the_deployments_own_events_are_on_the_default_bus(rule: str) -> None:
+    assert "EventBusName" not in _properties(rule)
+    assert "Condition" not in RESOURCES[rule]
 
 
 # ---- functions and what drives them ----
@@ -468,14 +466,14 @@ def test_functions_get_the_environment_that_the_code_reads() -> None:
     assert "STATE_TABLE" in required, "the scan finds less"
     variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
     assert {name for name in variables if not name.startswith("POWERTOOLS_")} == required | {
-        "ALARM_TOPIC",
-        "RESUME_STATE_MACHINE_ARN",
+        *("ALARM_TOPIC", "RESUME_STATE_MACHINE_ARN", "ORGANIZATION_ID", "NAMESPACE"),
     }
     assert _properties("OnInstanceEvent")["Environment"]["Variables"] == {
         "RETRY_STATE_MACHINE_ARN": {"Ref": "RetryStateMachine"}
     }
     assert _properties("OnStateChange")["Environment"]["Variables"] == {"SWEEP_FUNCTION": {"Ref": "OnSchedule"}}
-    assert optional == {"ALARM_TOPIC", "RESUME_STATE_MACHINE_ARN", "RETRY_STATE_MACHINE_ARN", "SWEEP_FUNCTION"}
+    machines = {"RESUME_STATE_MACHINE_ARN", "RETRY_STATE_MACHINE_ARN"}
+    assert optional - {"ORGANIZATION_ID", "NAMESPACE"} == {"ALARM_TOPIC", *machines, "SWEEP_FUNCTION"}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -622,7 +620,8 @@ def test_nobody_but_our_functions_and_alarms_can_send_a_mail() -> None:
 def test_no_event_becomes_a_mail_whoever_sent_it() -> None:
     """Anybody who may `events:PutEvents` can name `rolekeeper` as the source: so no rule reads those, to no target."""
     rules = {name: _properties(name) for name in _of_type("AWS::Events::Rule")}
-    assert {source for rule in rules.values() for source in rule["EventPattern"]["source"]} == {"aws.ec2", "aws.tag"}
+    sources = {source for rule in rules.values() for source in rule["EventPattern"]["source"]}
+    assert sources == {"aws.ec2", "aws.tag", "aws.events"}, "nobody but AWS sends in these names"
     assert not [name for name, rule in rules.items() if "AlarmTopic" in json.dumps(rule)]
     assert not [name for name in FUNCTIONS if "EventBridgeRule" in json.dumps(_properties(name).get("Events", {}))]
     protocols = {each["Properties"]["Protocol"] for each in _of_type("AWS::SNS::Subscription").values()}

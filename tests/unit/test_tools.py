@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 FILES = {
     "pyproject.toml": '[project]\nname = "rolekeeper"\nversion = "0.1.0"\n',
     "template.yaml": "Outputs:\n  Version: {Value: '0.1.0', Description: Version.}\n",
+    "spoke.yaml": "Tags: [{Key: 'rolekeeper:version', Value: '0.1.0'}]\nOutputs:\n  Version: {Value: '0.1.0'}\n",
     "CHANGELOG.md": "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- A thing.\n\n## [0.1.0] - 2026-11-24\n\n- All.\n",
 }
 TODAY = date(2026, 12, 1)
@@ -21,6 +22,7 @@ def test_a_release_has_its_number_everywhere_and_its_news_under_a_date() -> None
     made = release.released("0.2.0", TODAY, FILES)
     assert 'version = "0.2.0"' in made["pyproject.toml"]
     assert "Version: {Value: '0.2.0', Description" in made["template.yaml"]
+    assert made["spoke.yaml"] == FILES["spoke.yaml"].replace("0.1.0", "0.2.0")
     assert "## [Unreleased]\n\n## [0.2.0] - 2026-12-01\n\n### Added\n\n- A thing." in made["CHANGELOG.md"]
     assert made["CHANGELOG.md"].endswith("## [0.1.0] - 2026-11-24\n\n- All.\n")
 
@@ -47,7 +49,9 @@ def test_our_own_files_can_be_released() -> None:
     files = {name: (ROOT / name).read_text() for name in FILES}
     # Right after a release there is no news yet.
     files["CHANGELOG.md"] = files["CHANGELOG.md"].replace("## [Unreleased]\n", "## [Unreleased]\n\n- A thing.\n", 1)
-    assert release.released("99.0.0", TODAY, files).keys() == FILES.keys()
+    made = release.released("99.0.0", TODAY, files)
+    assert made.keys() == FILES.keys()
+    assert made["spoke.yaml"].count("'99.0.0'") == 2, "the tag of the reader, and the output"
 
 
 @pytest.fixture
@@ -67,7 +71,7 @@ def tree(tmp_path: Path) -> Path:
 def test_a_clean_main_branch_is_written_to(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert release.main(["0.2.0"], tree) == 0
     assert 'version = "0.2.0"' in (tree / "pyproject.toml").read_text()
-    assert capsys.readouterr().out == "pyproject.toml, template.yaml, CHANGELOG.md: now 0.2.0\n"
+    assert capsys.readouterr().out == "pyproject.toml, template.yaml, spoke.yaml, CHANGELOG.md: now 0.2.0\n"
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,13 @@ def messages(path: Path) -> Iterator[tuple[int, str]]:
 
 def pages() -> list[Path]:
     """Every page, and the template."""
-    found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "template.yaml", ROOT / "tests/README.md"]
+    found = [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        ROOT / "template.yaml",
+        ROOT / "spoke.yaml",
+        ROOT / "tests/README.md",
+    ]
     return sorted(each for each in found if str(each.relative_to(ROOT)) not in LEFT)
 
 

@@ -96,7 +96,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "OrganizationId": {
         "Type": "String",
-        "Description": "Id of your organization, o-..., of which every account and Region that deploys spoke.yaml is then served from here. Empty - this account and Region only.",
+        "Description": "Id of your organization, o-..., to look from here after all its accounts and Regions that deploy spoke.yaml, too. Empty - this account and Region only.",
         "Default": ""
     },
     "Namespace": {

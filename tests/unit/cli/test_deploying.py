@@ -167,7 +167,7 @@ def test_a_table_that_would_be_replaced_is_pointed_at(terminal: Terminal, stack:
 def test_guided_asks_for_each_parameter_until_it_is_allowed(terminal: Terminal, stack: FakeCloudFormation) -> None:
     stack.deployed(Mode="enforce", MaxChangesPerEdit="50")
     stack.changes = [FUNCTION]
-    answers = ["on", "observe", *[""] * 5, "40", *[""] * 18, "y"]
+    answers = ["on", "observe", *[""] * 5, "40", *[""] * 20, "y"]
     ran = terminal.types("\n".join(answers) + "\n", "deploy", "--guided", "--log-level", "DEBUG")
     assert ran.exit_code == 0, ran.output
     assert "Mode [enforce]: " in ran.stderr
