@@ -13,7 +13,11 @@ OUTPUTS = (TABLE, WIDE, "json", "yaml", "csv", "text")
 
 @dataclass(slots=True)
 class Options:
-    """What was given of them; of an option given twice, the last holds."""
+    """What was given of them; of an option given twice, the last holds.
+
+    Attributes:
+        regions: all that were given where `region` was given last, for a command that works in several.
+    """
 
     profile: str | None = None
     region: str | None = None
@@ -22,6 +26,7 @@ class Options:
     output: str = OUTPUTS[0]
     query: str | None = None
     debug: bool = False
+    regions: tuple[str, ...] = ()
 
     @property
     def for_people(self) -> bool:
@@ -36,8 +41,11 @@ class CommonOption(click.Option):
         super().__init__(names, expose_value=False, callback=self._keep, **attributes)
 
     def _keep(self, context: click.Context, _parameter: click.Parameter, value: Any) -> None:
-        if value is not None:
-            setattr(context.find_root().ensure_object(Options), str(self.name), value)
+        options = context.find_root().ensure_object(Options)
+        if self.multiple and value:
+            options.region, options.regions = value[-1], value
+        elif value is not None and not self.multiple:
+            setattr(options, str(self.name), value)
 
 
 class _Query(click.ParamType[str]):
@@ -67,7 +75,7 @@ def common_options(*, short: bool = True) -> tuple[click.Parameter, ...]:
     output = ("-o", "--output") if short else ("--output",)
     return (
         CommonOption("--profile", metavar="NAME", help="AWS profile (or AWS_PROFILE)."),
-        CommonOption("--region", metavar="REGION", help="AWS Region (or AWS_REGION, or the profile's)."),
+        CommonOption("--region", metavar="REGION", multiple=True, help="AWS Region (or AWS_REGION, or the profile's)."),
         CommonOption("--endpoint-url", metavar="URL", help="Where AWS is (or AWS_ENDPOINT_URL)."),
         CommonOption("--stack", metavar="NAME", help="Rolekeeper's stack (or ROLEKEEPER_STACK; 'rolekeeper')."),
         CommonOption(*output, type=click.Choice(OUTPUTS), help="How data is shown; wide: a table with all columns."),

@@ -27,7 +27,7 @@ from botocore.config import Config
 
 from rolekeeper_cli import installed
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, upload
-from rolekeeper_cli.deploying.change_set import ChangeSet
+from rolekeeper_cli.deploying.change_set import ChangeSet, Template
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.place import PACKAGES, REPOSITORY, NotInstalledError, folder_for, interpreter
 from rolekeeper_local.settings import PORT_VARIABLE, as_environment, port_from, timings_from
@@ -182,9 +182,10 @@ class EmbeddedAws:
         session = self.session()
         with self.step("deploying"):
             place = Place(session.client("sts").get_caller_identity()["Account"], REGION, "aws")
-            url = upload(installed.artifacts(), Bucket(session.client("s3"), place, None))
+            artifacts = upload(installed.artifacts(), Bucket(session.client("s3"), place, None))
+            template = Template({"TemplateURL": artifacts})
             asked = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
-            with ChangeSet.create(session.client("cloudformation"), STACK, url, asked, status=None) as change_set:
+            with ChangeSet.create(session.client("cloudformation"), STACK, template, asked, status=None) as change_set:
                 change_set.changes(_look_again)
                 operation = change_set.execute(_look_again)
             status, failures = operation.follow(lambda _event: None)

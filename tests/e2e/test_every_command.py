@@ -26,6 +26,8 @@ pytestmark = pytest.mark.emulator
 
 # They have stories of their own: below, and in test_wheel.py, test_new_users.py and test_console*.py.
 _NAMES = ("watch", "deploy", "upgrade", "destroy", "local", "demo", "console")
+# A deployment of one account has no spokes.
+_NAMES += ("spoke parameters", "spoke deploy", "spoke remove")
 ELSEWHERE = {f"rolekeeper {name}" for name in _NAMES}
 MANY = 26  # one more than may change without approval
 
@@ -148,6 +150,13 @@ def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
     assert said["finished"] is True if in_json else "Instances looked at:" in said
     said = told("redrive", "--yes")
     assert said["letters"] == 0 if in_json else said == ""
+    said = told("targets")
+    assert (said[0]["state"], said[0]["hub"]) == ("well", True) if in_json else f"{deployed.account}  {REGION}" in said
+    other = {"pk": {"S": "targets"}, "sk": {"S": f"target#222222222222#{REGION}"}}
+    table = deployed.aws.stack_outputs()["StateTable"]
+    deployed.aws.session().client("dynamodb").put_item(TableName=table, Item=other)
+    told("targets", "forget", f"222222222222/{REGION}", "--yes")
+    assert "222222222222" not in str(told("targets"))
     said = told("doctor")
     assert said["summary"] if in_json else "rules" in said
 

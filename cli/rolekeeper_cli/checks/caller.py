@@ -59,6 +59,8 @@ NEEDS = (
     Need("explain, history --who", "event history", ("cloudtrail:LookupEvents",)),
     Need("plan, to name rows that wait", "mapping table", ("dynamodb:Scan",)),
     Need("plan -f, and what is shown before a question", "mapping table", ("dynamodb:Scan", "dynamodb:Query")),
+    Need("targets", "state table", ("dynamodb:Query", "dynamodb:BatchGetItem")),
+    Need("targets forget", "state table", ("dynamodb:DeleteItem",)),
     Need("guard", "mapping table", ("dynamodb:Scan",)),
     Need("guard", "state table", ("dynamodb:BatchGetItem",)),
     Need("guard", "stack", ("cloudformation:DescribeStackResource",)),

@@ -9,8 +9,8 @@ from botocore.exceptions import ClientError
 
 from rolekeeper_cli.errors import ServiceError, WaitTimeoutError
 
-# The template's roles have no names of their own, and its transform is a macro of AWS's.
-CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+# The deployment's roles have no names of their own, and its transform is a macro of AWS's.
+CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND")
 # What CloudFormation says when all is as it should be, as the AWS CLI's `deploy` knows it.
 _NO_CHANGE = ("didn't contain changes", "No updates are to be performed")
 # A stack of which there are change sets only.
@@ -19,6 +19,19 @@ _STACK = "AWS::CloudFormation::Stack"
 _LOOK_SECONDS, _PREPARED_SECONDS, _LONGEST_SECONDS = 2, 600, 7200
 # A resource that was given up because another one failed says only that.
 _GIVEN_UP = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What a stack is made of.
+
+    Attributes:
+        source: where CloudFormation finds it, as CreateChangeSet takes it: `TemplateURL` or `TemplateBody`.
+        capabilities: what it is acknowledged to make.
+    """
+
+    source: Mapping[str, str]
+    capabilities: Sequence[str] = CAPABILITIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +154,20 @@ class ChangeSet:
 
     @classmethod
     def create(
-        cls, client: Any, stack: str, url: str, parameters: Sequence[Mapping[str, Any]], *, status: str | None
+        cls,
+        client: Any,
+        stack: str,
+        template: Template,
+        parameters: Sequence[Mapping[str, Any]],
+        *,
+        status: str | None,
     ) -> "ChangeSet":
         """Ask for one.
 
         Args:
             client: CloudFormation's.
             stack: the stack's name.
-            url: the template's.
+            template: the template.
             parameters: as CloudFormation takes them.
             status: the stack's, None where there is none yet.
         """
@@ -156,9 +175,9 @@ class ChangeSet:
             StackName=stack,
             ChangeSetName=f"rolekeeper-{int(time.time())}",
             ChangeSetType="CREATE" if status in {None, REVIEWED} else "UPDATE",
-            TemplateURL=url,
             Parameters=parameters,
-            Capabilities=CAPABILITIES,
+            Capabilities=list(template.capabilities),
+            **template.source,
         )
         return cls(client, answer, made_stack=status is None)
 

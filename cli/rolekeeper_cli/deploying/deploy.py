@@ -11,24 +11,20 @@ from typing import Any
 import click
 from botocore.config import Config
 
-from rolekeeper_cli import installed, output, prompts
+from rolekeeper_cli import installed, output, render
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, upload
-from rolekeeper_cli.deploying.change_set import ChangeSet, Operation
-from rolekeeper_cli.deploying.deployed_stack import NEVER_WORKED, Present, ordered, versions
-from rolekeeper_cli.deploying.deployment_view import failed, follow, show, tell
+from rolekeeper_cli.deploying.change_set import Template
+from rolekeeper_cli.deploying.deployed_stack import NEVER_WORKED, Present, refuse_downgrade, versions
+from rolekeeper_cli.deploying.deployment_view import document
 from rolekeeper_cli.deploying.parameter_options import option_of
+from rolekeeper_cli.deploying.rollout import Rollout
 from rolekeeper_cli.deploying.stack_parameters import Parameters, declared, is_allowed, merged
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode, UsageError
+from rolekeeper_cli.errors import ConfigurationError, ExitCode, UsageError
 from rolekeeper_cli.suggest import near
 
 # The layer is megabytes; and CloudFormation takes its time to answer.
 PATIENT = Config(connect_timeout=5, read_timeout=60)
-# What to do after a failure, by the status in which it leaves the stack.
-_REMEDIES = {
-    "ROLLBACK_COMPLETE": "fix that and deploy again, which removes what is left of this attempt first",
-    "UPDATE_ROLLBACK_COMPLETE": "fix that and deploy again; the stack is as it was before",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +68,16 @@ def deploy(deployment: Deployment, wanted: Wanted) -> ExitCode:
         given |= _ask(known, {**present.parameters, **given})
     parameters = merged(known, present.parameters, given)
     _check(known, parameters)
+    rollout = Rollout(client, stack, deployment.sleep, wanted.yes, wanted.dry_run)
     if present.status == NEVER_WORKED:
-        _remove_what_failed(deployment, client, present, wanted)
+        rollout.remove_what_failed(present)
         present = Present()
     place = Place(deployment.caller.account, str(deployment.session.region_name), deployment.caller.partition)
     url = upload(folder, Bucket(deployment.client("s3", PATIENT), place, wanted.bucket))
-    asked = _as_asked(known, present.parameters, given)
-    with ChangeSet.create(client, stack, url, asked, status=present.status) as change_set:
-        changes = change_set.changes(deployment.sleep)
-        differing = _differing(present.parameters, parameters) if changes else []
-        show(changes, differing)
-        if not changes:
-            output.say("Nothing would change: the stack is as it should be.")
-            tell(present, changes, differing, "unchanged")
-            return ExitCode.DONE
-        if wanted.dry_run:
-            tell(present, changes, differing, "shown")
-            return ExitCode.DONE
-        prompts.confirm(f"Make these {len(changes)} changes?", yes=wanted.yes)
-        operation = change_set.execute(deployment.sleep)
-    _follow(operation, f"the deployment of {stack}")
-    tell(present, changes, differing, "deployed")
-    output.say(f"Version {installed.version()} is deployed. {_next_step(present, parameters)}")
+    changed = rollout.change(Template({"TemplateURL": url}), present, parameters, given)
+    render.show(document(present, changed), lambda: None)
+    if changed.outcome == "deployed":
+        output.say(f"Version {installed.version()} is deployed. {_next_step(present, parameters)}")
     return ExitCode.DONE
 
 
@@ -129,12 +113,7 @@ def _meant(value: str, parameter: Mapping[str, Any]) -> str | None:
 def _check_version(present: Present, wanted: Wanted, stack: str) -> None:
     if wanted.upgrade and not present.is_deployed:
         raise ConfigurationError(f"there is no deployment '{stack}' to upgrade", "make one: rolekeeper deploy")
-    ours = installed.version()
-    if present.version and ordered(present.version) > ordered(ours) and not wanted.allow_downgrade:
-        raise CommandError(
-            f"version {present.version} is deployed, which is newer than this {ours}",
-            "upgrade the command, or go back with --allow-downgrade",
-        )
+    refuse_downgrade(present, allowed=wanted.allow_downgrade)
 
 
 # ---- parameters ----
@@ -156,51 +135,6 @@ def _ask(known: Mapping[str, Mapping[str, Any]], present: Mapping[str, str]) -> 
         if value != default:
             answers[name] = value
     return answers
-
-
-def _as_asked(
-    known: Mapping[str, Any], present: Mapping[str, str], given: Mapping[str, str]
-) -> list[Mapping[str, Any]]:
-    """The parameters as CloudFormation takes them; one that is new in the template has its default."""
-    kept = [name for name in known if name in present and name not in given]
-    return [
-        *({"ParameterKey": name, "ParameterValue": value} for name, value in given.items()),
-        *({"ParameterKey": name, "UsePreviousValue": True} for name in kept),
-    ]
-
-
-def _differing(present: Mapping[str, str], parameters: Mapping[str, str]) -> list[dict[str, str | None]]:
-    return [
-        {"parameter": name, "value": value, "was": present.get(name)}
-        for name, value in parameters.items()
-        if present.get(name) != value
-    ]
-
-
-# ---- what happens ----
-
-
-def _follow(operation: Operation, what: str) -> None:
-    status, failures = follow(operation)
-    if status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
-        return
-    raise failed(f"{what} failed ({status})", failures, _REMEDIES.get(status, "repair the stack in CloudFormation"))
-
-
-def _remove_what_failed(deployment: Deployment, client: Any, present: Present, wanted: Wanted) -> None:
-    """Delete the empty stack that an earlier, failed creation left."""
-    stack = deployment.stack_name
-    if wanted.dry_run:
-        raise ConfigurationError(
-            f"the first deployment of '{stack}' failed, and its empty stack is in the way", "deploy without --dry-run"
-        )
-    output.say(f"The first deployment of {stack} failed; its empty stack has to be deleted before.")
-    prompts.confirm("Delete it?", yes=wanted.yes)
-    operation = Operation(client, present.id, deployment.sleep)
-    client.delete_stack(StackName=present.id)
-    status, failures = follow(operation)
-    if status != "DELETE_COMPLETE":
-        raise failed(f"the empty stack {stack} can't be deleted ({status})", failures, "delete it in CloudFormation")
 
 
 def _next_step(present: Present, parameters: Mapping[str, str]) -> str:

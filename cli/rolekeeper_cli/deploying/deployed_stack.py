@@ -7,10 +7,12 @@ from typing import Any
 
 from rolekeeper_cli import installed
 from rolekeeper_cli.deploying.change_set import REVIEWED, describe
-from rolekeeper_cli.errors import ConfigurationError
+from rolekeeper_cli.errors import CommandError, ConfigurationError
 
 # A stack whose creation failed is empty, and can only be deleted (CloudFormation user guide, "Stack status codes").
 NEVER_WORKED = "ROLLBACK_COMPLETE"
+# How the descriptions of the two templates begin: a stack of another description is none of ours.
+HUB, SPOKE = "Rolekeeper.", "Rolekeeper, a spoke."
 TABLES = frozenset({"MappingTable", "StateTable"})
 _WORKS = frozenset(
     {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}
@@ -27,19 +29,19 @@ class Present:
     id: str = ""
 
     @classmethod
-    def read(cls, client: Any, stack: str) -> "Present":
-        """Ask CloudFormation.
+    def read(cls, client: Any, stack: str, kind: str = HUB) -> "Present":
+        """Ask CloudFormation for a stack of a kind, `HUB` or `SPOKE`.
 
         Raises:
-            ConfigurationError: the stack isn't Rolekeeper's, or can't be deployed to as it is.
+            ConfigurationError: the stack isn't one, or can't be deployed to as it is.
         """
         found = describe(client, stack)
         if found is None:
             return cls()
         status = found["StackStatus"]
         outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())}
-        if status != REVIEWED and not is_ours(found):
-            raise ConfigurationError(f"stack '{stack}' isn't Rolekeeper's", "give another name: --stack")
+        if status != REVIEWED:
+            _require_kind(found, stack, kind)
         if status in {NEVER_WORKED, REVIEWED}:
             return cls(status, id=found["StackId"])
         if status not in _WORKS:
@@ -55,9 +57,39 @@ class Present:
         return self.status in _WORKS
 
 
-def is_ours(found: Mapping[str, Any]) -> bool:
-    """Whether a stack is Rolekeeper's, as DescribeStacks answers: by the description that the template gives it."""
-    return str(found.get("Description", "")).startswith("Rolekeeper.")
+def existing(client: Any, stack: str, kind: str = HUB) -> Mapping[str, Any]:
+    """A stack that is to be deleted, as DescribeStacks answers.
+
+    Raises:
+        ConfigurationError: there is none, it isn't of this kind, or CloudFormation is at work on it.
+    """
+    found = describe(client, stack)
+    if found is None:
+        raise ConfigurationError(f"there is no stack '{stack}'", "say where it is: --stack, --region, --profile")
+    _require_kind(found, stack, kind)
+    if found["StackStatus"].endswith("_IN_PROGRESS"):
+        raise ConfigurationError(f"stack '{stack}' is {found['StackStatus']}", "try again when it is done")
+    return found
+
+
+def _require_kind(found: Mapping[str, Any], stack: str, kind: str) -> None:
+    if not str(found.get("Description", "")).startswith(kind):
+        whose = "Rolekeeper's" if kind == HUB else "a spoke of Rolekeeper"
+        raise ConfigurationError(f"stack '{stack}' isn't {whose}", "give another name: --stack")
+
+
+def refuse_downgrade(present: Present, *, allowed: bool) -> None:
+    """Refuse to replace a newer version by this one, unless that is allowed.
+
+    Raises:
+        CommandError: it would.
+    """
+    ours = installed.version()
+    if present.version and ordered(present.version) > ordered(ours) and not allowed:
+        raise CommandError(
+            f"version {present.version} is deployed, which is newer than this {ours}",
+            "upgrade the command, or go back with --allow-downgrade",
+        )
 
 
 def ordered(version: str) -> tuple[int, ...]:

@@ -12,22 +12,20 @@ from typing import Any
 import yaml
 
 from rolekeeper.aws.errors import AwsRefusalError, NotFoundError
-from rolekeeper.model.instance import Association, AssociationState, Instance
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import Update
 from rolekeeper_cli import output, prompts, render
-from rolekeeper_cli.deploying.change_set import Operation, describe
 from rolekeeper_cli.deploying.deploy import PATIENT
-from rolekeeper_cli.deploying.deployed_stack import TABLES, is_ours
-from rolekeeper_cli.deploying.deployment_view import failed, follow
+from rolekeeper_cli.deploying.deployed_stack import TABLES, existing
+from rolekeeper_cli.deploying.managed_roles import Carried, carrying
+from rolekeeper_cli.deploying.rollout import delete
 from rolekeeper_cli.deploying.stack_parameters import TemplateLoader
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode
+from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.files.reader import format_of
 from rolekeeper_cli.mapping_export import exported
 from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.tables import show_table
-from rolekeeper_cli.views import looking
 from rolekeeper_cli.writes.mapping_rows import mapping_rows
 
 # EC2 refills 5 changes of roles in a second for the whole account (docs/AWS_FACTS.md, "Throttles").
@@ -49,9 +47,6 @@ class Wanted:
     confirm: str | None = None
 
 
-type Carried = list[tuple[Instance, Association]]
-
-
 def destroy(deployment: Deployment, wanted: Wanted) -> ExitCode:
     """Say what would happen, ask for the stack's name, and delete the stack.
 
@@ -60,11 +55,11 @@ def destroy(deployment: Deployment, wanted: Wanted) -> ExitCode:
     """
     stack, client = deployment.stack_name, deployment.client("cloudformation", PATIENT)
     prompts.require_word(stack, wanted.confirm)
-    stack_id = _stack_id(client, stack)
+    stack_id = str(existing(client, stack)["StackId"])
     kept = dict(_kept(client, stack_id))
     # A stack that never came to be has no tables, and nothing of it was ever attached.
     works = deployment.outputs.keys() >= TABLES
-    carried = list(_carried(deployment)) if works else []
+    carried = _carried(deployment) if works else []
     mappings = len(mapping_rows(deployment).all()) if works else 0
     output.say(f"Stack {stack} in {deployment.session.region_name}, account {deployment.caller.account}.")
     _show(kept, len(carried), mappings)
@@ -82,25 +77,14 @@ def destroy(deployment: Deployment, wanted: Wanted) -> ExitCode:
     if detach and works:
         _pause(deployment)
         _detach(deployment, carried)
-    _delete(deployment, client, stack, stack_id)
+    delete(client, stack_id, deployment.sleep, f"the deletion of {stack}")
     # What ran when the pause was written may have attached one more since.
-    left = _detach(deployment, list(_carried(deployment))) if detach and works else carried
+    left = _detach(deployment, _carried(deployment)) if detach and works else carried
     _tell(kept, mappings, target, len(carried) - len(left), left)
     return ExitCode.DONE
 
 
 # ---- what there is ----
-
-
-def _stack_id(client: Any, stack: str) -> str:
-    found = describe(client, stack)
-    if found is None:
-        raise ConfigurationError(f"there is no stack '{stack}'", "say where it is: --stack, --region, --profile")
-    if not is_ours(found):
-        raise ConfigurationError(f"stack '{stack}' isn't Rolekeeper's", "give another name: --stack")
-    if found["StackStatus"].endswith("_IN_PROGRESS"):
-        raise ConfigurationError(f"stack '{stack}' is {found['StackStatus']}", "try again when it is done")
-    return str(found["StackId"])
 
 
 def _kept(client: Any, stack_id: str) -> Iterator[tuple[str, str]]:
@@ -115,16 +99,8 @@ def _kept(client: Any, stack_id: str) -> Iterator[tuple[str, str]]:
                 yield each["LogicalResourceId"], each.get("PhysicalResourceId", "")
 
 
-def _carried(deployment: Deployment) -> Iterator[tuple[Instance, Association]]:
-    """The instances that carry a managed role."""
-    manages = deployment.settings.ownership.manages
-    with Progress(None, "instances looked at") as progress:
-        for page in progress.pages(looking.pages(deployment)):
-            associations = deployment.app.ec2.associations([each.key.id for each in page])
-            for instance in page:
-                found = associations.get(instance.key.id)
-                if found and found.state is not AssociationState.DISASSOCIATING and manages(found.profile_arn):
-                    yield instance, found
+def _carried(deployment: Deployment) -> Carried:
+    return list(carrying(deployment.app.ec2, deployment.settings.ownership))
 
 
 def _show(kept: dict[str, str], carried: int, mappings: int) -> None:
@@ -182,14 +158,6 @@ def _detach(deployment: Deployment, carried: Carried) -> Carried:
                 left.append((instance, association))
             deployment.sleep(_PACE_SECONDS)
     return left
-
-
-def _delete(deployment: Deployment, client: Any, stack: str, stack_id: str) -> None:
-    operation = Operation(client, stack_id, deployment.sleep)
-    client.delete_stack(StackName=stack_id)
-    status, failures = follow(operation)
-    if status != "DELETE_COMPLETE":
-        raise failed(f"the deletion of {stack} failed ({status})", failures, "fix that and run it again")
 
 
 def _tell(kept: dict[str, str], mappings: int, target: str | None, detached: int, left: Carried) -> None:

@@ -1,0 +1,176 @@
+"""targets: the accounts and Regions that a deployment looks after, and taking one out of the list."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fixtures.account import ACCOUNT, REGION
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal, lines
+from rolekeeper.model.instance import Target
+from rolekeeper.storage import layout
+from rolekeeper_cli import installed
+
+OTHER = "111111111111"
+VERSION = installed.version()
+
+
+@pytest.fixture(autouse=True)
+def hub(terminal: Terminal, desk: MappingsFixture) -> None:
+    """A deployment of this version that looks after an organization, and whose sweeps saw three instances."""
+    terminal.parameters |= {"OrganizationId": "o-example0000", "SweepSchedule": "rate(15 minutes)"}
+    terminal.outputs["Version"] = VERSION
+    desk.world.swept(3, 0)
+
+
+def registered(desk: MappingsFixture, account: str, region: str, **attributes: Any) -> None:
+    """A target as the functions write it; it was swept a minute ago unless told."""
+    now = desk.world.clock.now()
+    swept = layout.timestamp(now - timedelta(minutes=1))
+    since = layout.timestamp(now - timedelta(days=3))
+    item = {"version": VERSION, "since": since, "last_event": swept, "last_sweep": swept, "instances": 5, "drift": 0}
+    item = {name: value for name, value in {**item, **attributes}.items() if value is not None}
+    store = desk.world.store
+    store.write(store.put({**layout.key_attributes(layout.target_key(Target(account, region))), **item}))
+
+
+def test_a_deployment_that_looks_after_its_own_account_says_so(terminal: Terminal) -> None:
+    del terminal.parameters["OrganizationId"]
+    ran = terminal("targets")
+    head, *rows = lines(ran.stdout)
+    assert head == "ACCOUNT REGION STATE VERSION LAST EVENT LAST SWEEP INSTANCES DRIFT REASON"
+    assert rows == [f"{ACCOUNT} {REGION} well, the hub {VERSION} 2026-03-01T09:00:00Z 3"]
+    assert "looks after its own account and Region only" in ran.stderr
+    assert "--organization-id" in ran.stderr
+
+
+def test_a_hub_without_a_spoke_says_how_to_get_one(terminal: Terminal) -> None:
+    said = terminal("targets").stderr
+    assert said.startswith("1 target in 1 account: 1 well. No spoke has reported yet")
+    assert "rolekeeper spoke deploy" in said
+
+
+def test_the_hubs_own_is_first_then_each_by_account_and_region(terminal: Terminal, desk: MappingsFixture) -> None:
+    registered(desk, OTHER, "us-east-1")
+    registered(desk, OTHER, "eu-west-1", drift=2)
+    registered(desk, "999999999999", "eu-west-1")
+    found = terminal.document("targets")
+    assert [(each["account"], each["region"], each["hub"]) for each in found] == [
+        (ACCOUNT, REGION, True),
+        (OTHER, "eu-west-1", False),
+        (OTHER, "us-east-1", False),
+        ("999999999999", "eu-west-1", False),
+    ]
+    assert [(each["instances"], each["drift"]) for each in found] == [(3, None), (5, 2), (5, 0), (5, 0)]
+    assert {each["state"] for each in found} == {"well"}
+    assert terminal("targets").stderr == "4 targets in 3 accounts: 4 well.\n"
+
+
+def test_many_targets_are_read_page_by_page(terminal: Terminal, desk: MappingsFixture) -> None:
+    for number in range(230):
+        registered(desk, f"{111111111111 + number}", "eu-west-1")
+    assert len({each["account"] for each in terminal.document("targets")}) == 231
+
+
+def test_what_is_wrong_with_one_is_a_word_and_its_reason(terminal: Terminal, desk: MappingsFixture) -> None:
+    now = desk.world.clock.now()
+    late = layout.timestamp(now - timedelta(minutes=31))
+    problem = "it refuses sts:AssumeRole on the role rolekeeper-reader"
+    registered(desk, OTHER, "eu-north-1", last_sweep=None, since=layout.timestamp(now), instances=None, drift=None)
+    registered(desk, OTHER, "eu-west-1", last_sweep=late)
+    registered(desk, OTHER, "eu-west-2", problem=problem, problem_since=late)
+    registered(desk, OTHER, "eu-west-3", last_sweep=layout.timestamp(now - timedelta(minutes=29)))
+    registered(desk, OTHER, "us-east-2", last_sweep=None, since=late)
+    states = {each["region"]: (each["state"], each["reason"]) for each in terminal.document("targets")}
+    assert states == {
+        REGION: ("well", ""),
+        "eu-north-1": ("new", "its first sweep is still to come"),
+        "eu-west-1": ("overdue", "its last sweep was at 2026-03-01 08:29 UTC"),
+        "eu-west-2": ("problem", problem),
+        "eu-west-3": ("well", ""),
+        "us-east-2": ("overdue", "it was never swept"),
+    }
+    ran = terminal("targets")
+    assert any(line.endswith(problem) for line in lines(ran.stdout))
+    assert ran.stderr == "6 targets in 2 accounts: 2 well, 2 overdue, 1 new, 1 problem.\n"
+
+
+def test_how_old_a_sweep_may_be_is_two_intervals_or_the_alarms_time(terminal: Terminal, desk: MappingsFixture) -> None:
+    registered(desk, OTHER, "eu-west-1", last_sweep=layout.timestamp(desk.world.clock.now() - timedelta(hours=3)))
+
+    def state() -> str:
+        return str(terminal.document("targets")[1]["state"])
+
+    assert state() == "overdue"
+    terminal.parameters["SweepSchedule"] = "rate(1 hour)"
+    assert state() == "overdue"
+    terminal.parameters["SweepSchedule"] = "rate(2 hours)"
+    assert state() == "well"
+    terminal.parameters |= {"SweepSchedule": "cron(0 * * * ? *)", "SweepOverdueHours": "4"}
+    assert state() == "well"
+    terminal.parameters["SweepOverdueHours"] = "2"
+    assert state() == "overdue"
+
+
+def test_the_hubs_sweep_is_written_once_a_day_and_is_not_overdue_for_that(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    desk.world.clock.sleep(20 * 3600)
+    assert terminal.document("targets")[0]["state"] == "well"
+
+
+@pytest.mark.parametrize(
+    ("version", "compared"), [("0.0.9", "older"), ("99.0.0", "newer"), (VERSION, "same"), (None, None)]
+)
+def test_a_version_that_isnt_the_hubs_is_marked(
+    terminal: Terminal, desk: MappingsFixture, version: str | None, compared: str | None
+) -> None:
+    registered(desk, OTHER, "eu-west-1", version=version)
+    assert terminal.document("targets")[1]["version_is"] == compared
+    shown = lines(terminal("targets").stdout)[2]
+    assert (f"{version} ({compared})" in shown) == (compared in {"older", "newer"})
+
+
+def test_wide_shows_since_when_and_the_unit(terminal: Terminal, desk: MappingsFixture) -> None:
+    registered(desk, OTHER, "eu-west-1", unit="ou-root-web")
+    head, _, row = lines(terminal("targets", "-o", "wide").stdout)
+    assert head.endswith("INSTANCES DRIFT SINCE PROBLEM SINCE UNIT REASON")
+    assert row.endswith("5 0 2026-02-26T09:00:00Z ou-root-web")
+
+
+# ---- forget ----
+
+
+def test_one_that_is_forgotten_is_no_longer_listed(terminal: Terminal, desk: MappingsFixture) -> None:
+    registered(desk, OTHER, "eu-west-1")
+    registered(desk, OTHER, "eu-west-2")
+    ran = terminal.types("y\n", "targets", "forget", f"{OTHER}/eu-west-1")
+    assert (ran.exit_code, ran.stdout) == (0, f"{OTHER}/eu-west-1 is forgotten.\n")
+    assert "its last sweep saw 5 instances. Its instances keep their roles" in ran.stderr
+    assert [each["region"] for each in terminal.document("targets")] == [REGION, "eu-west-2"]
+    assert terminal.document("targets", "forget", f"{OTHER}/eu-west-2", "--yes") == {"forgotten": f"{OTHER}/eu-west-2"}
+
+
+def test_none_is_forgotten_unasked(terminal: Terminal, desk: MappingsFixture) -> None:
+    registered(desk, OTHER, "eu-west-1")
+    assert terminal("targets", "forget", f"{OTHER}/eu-west-1").exit_code == 252
+    assert terminal.types("n\n", "targets", "forget", f"{OTHER}/eu-west-1").exit_code == 1
+    assert len(terminal.document("targets")) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("eu-west-1", 252, "'eu-west-1' is no target\n  name one as ACCOUNT/REGION"),
+        (f"{OTHER}/eu-west-9", 1, f"did you mean {OTHER}/eu-west-1?"),
+        (f"{ACCOUNT}/{REGION}", 252, "is the deployment's own"),
+    ],
+)
+def test_what_is_no_other_target_is_refused(
+    terminal: Terminal, desk: MappingsFixture, text: str, code: int, said: str
+) -> None:
+    registered(desk, OTHER, "eu-west-1")
+    ran = terminal("targets", "forget", text, "--yes")
+    assert (ran.exit_code, said in ran.stderr) == (code, True), ran.stderr
+    assert len(terminal.document("targets")) == 2
