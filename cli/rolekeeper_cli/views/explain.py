@@ -28,9 +28,7 @@ def explained(deployment: Deployment, text: str, *, ask_who: bool) -> dict[str, 
         CorruptItemError: an item of the state table isn't what Rolekeeper wrote: it decides nothing for the instance.
     """
     key = find_instance(deployment.app.ec2, text).key
-    observed = observe(
-        [key], deployment.app.ec2, Enforced(deployment.app.store, deployment.app.state.check_pin), deployment.now()
-    )[key]
+    observed = observe([key], deployment.app.ec2, Enforced.of(deployment), deployment.now())[key]
     if isinstance(observed, Unreadable):
         raise observed.error
     seen = Seen.of(observed, deployment)

@@ -27,6 +27,18 @@ class Enforced(State):
     served: dict[MappingKey, PublishedMapping] = field(default_factory=dict)
     released: bool = False
 
+    @classmethod
+    def of(
+        cls,
+        deployment: Deployment,
+        remembers: dict[MappingKey, PublishedMapping] | None = None,
+        *,
+        released: bool = False,
+    ) -> "Enforced":
+        """The state table of a deployment; what it `remembers` isn't read, and what is read is remembered there."""
+        state = deployment.app.state
+        return cls(state.store, state.check_pin, remembers, state.account, released=released)
+
     def read(
         self,
         instances: Iterable[InstanceKey] = (),

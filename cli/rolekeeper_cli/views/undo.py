@@ -168,7 +168,7 @@ class _Undoing:
         """Whether the instance would carry what was there: without its pin, or a tag, or with other mappings."""
         app, instance = self.deployment.app, self.seen.instance
         tags = {key: value for key, value in instance.tags.items() if key != without}
-        state = Enforced(app.store, app.state.check_pin, dict(served or {}), released=released)
+        state = Enforced.of(self.deployment, dict(served or {}), released=released)
         then = replace(instance, tags=tags)
         found = observe([instance.key], app.ec2, state, self.deployment.now(), {instance.key.id: then})[instance.key]
         if isinstance(found, Unreadable):

@@ -159,7 +159,7 @@ def planned(deployment: Deployment, text: str, wish: Wish, profile: UsableProfil
 def expected(deployment: Deployment, plan: PlannedPin) -> Preview:
     """What the pin would do to its instance."""
     key = plan.instance.key
-    state = Enforced(deployment.app.store, deployment.app.state.check_pin)
+    state = Enforced.of(deployment)
     observed = observe([key], deployment.app.ec2, state, deployment.now())[key]
     if isinstance(observed, Unreadable):
         raise observed.error

@@ -56,7 +56,7 @@ def ward(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPa
 
 def seen(deployment: DoctorDeployment) -> Iterator[Seen]:
     """The fleet, none of it damaged."""
-    state = Enforced(deployment.app.store, deployment.app.state.check_pin)
+    state = Enforced.of(deployment)
     for each in look(deployment, state, pages(deployment)):
         assert isinstance(each, Seen)
         yield each
