@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import runtime
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.fleet import report_deployed_mode
+from rolekeeper.fleet.overrides import report_deployed_mode
 from rolekeeper.fleet.sweep import RESERVE
 
 if TYPE_CHECKING:

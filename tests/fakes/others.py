@@ -114,9 +114,13 @@ class FakeIam:
     def __init__(self, profiles: Mapping[str, Profile], calls: Calls) -> None:
         self._profiles = profiles
         self._calls = calls
+        # Roles that no profile holds, as IAM describes them, by name.
+        self.others: dict[str, dict[str, Any]] = {}
 
     def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803  # boto3's own name
         self._calls.starts("GetRole")
+        if RoleName in self.others:
+            return {"Role": self.others[RoleName]}
         arns = {arn.rpartition("/")[2]: arn for profile in self._profiles.values() for arn in profile.roles}
         if RoleName not in arns:
             raise client_error("NoSuchEntity", f"The role with name {RoleName} cannot be found.")

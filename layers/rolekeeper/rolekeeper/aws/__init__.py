@@ -6,7 +6,9 @@ from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.iam import Iam
 from rolekeeper.aws.queue import ResumeMachine, Tasks, WorkQueue
 
-__all__ = ["CONFIG", "Ec2", "Iam", "ResumeMachine", "Tasks", "WorkQueue"]
+__all__ = ["CONFIG", "ELSEWHERE", "Ec2", "Iam", "ResumeMachine", "Tasks", "WorkQueue"]
 
 # Connect and read limits keep four attempts well inside a function's 60 seconds; "standard" backs off with jitter.
 CONFIG = Config(connect_timeout=2, read_timeout=8, retries={"mode": "standard", "total_max_attempts": 4})
+# In another target: two of those, no longer together than a batch can spare.
+ELSEWHERE = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})

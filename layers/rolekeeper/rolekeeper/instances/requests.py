@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import classified
 from rolekeeper.aws.queue import RECONCILE_REQUESTED, SOURCE
-from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
+from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target, partition_of
 from rolekeeper.storage import codec
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ _ACCOUNT, _REGION = re.compile(r"[0-9]{12}"), re.compile(r"[a-z]{2,5}(?:-[a-z]+)
 STATE_CHANGE = ("aws.ec2", "EC2 Instance State-change Notification")
 TAG_CHANGE = ("aws.tag", "Tag Change on Resource")
 REQUESTED = (SOURCE, RECONCILE_REQUESTED)
+# The daily event of a spoke's rule (spoke.yaml): it names no instance.
+PRESENT = ("aws.events", "Scheduled Event")
 KINDS = (STATE_CHANGE, TAG_CHANGE, REQUESTED)
 
 
@@ -78,6 +80,16 @@ def require_ours(key: InstanceKey, only: Target | None) -> None:
         raise DroppedError(f"from another account: {key.account:.60}")
     elif key.region != only.region:
         raise DroppedError(f"from another region: {key.region:.60}")
+
+
+def present(message: Any, namespace: str) -> Target | None:
+    """The target whose spoke says that it is there; None where a message is of another kind, or of another rule."""
+    if not isinstance(message, Mapping) or (message.get("source"), message.get("detail-type")) != PRESENT:
+        return None
+    account, region = str(message.get("account")), str(message.get("region"))
+    rule = f"arn:{partition_of(region)}:events:{region}:{account}:rule/{namespace}-present"
+    is_one = _ACCOUNT.fullmatch(account) and _REGION.fullmatch(region) and message.get("resources") == [rule]
+    return Target(account, region) if is_one else None
 
 
 def _tagged(message: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceKey:

@@ -6,16 +6,19 @@ as running and its association as settled, so that what would only wait, or is w
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from rolekeeper.instances.decide import ENDED, Case, decide
 from rolekeeper.instances.observe import Observation
 from rolekeeper.model.instance import NO_PROFILE, Action, AssociationState, Candidates, Decision, InstanceState
-from rolekeeper.model.mapping import PublishedMapping
+from rolekeeper.model.mapping import ANY_VALUE, MappingKey, PublishedMapping
 from rolekeeper.permissions import Difference
 from rolekeeper.permissions.compare import as_many, in_words
 from rolekeeper.settings import Ownership
 
+# Instance ids, and other mappings, that a reason names.
+NAMED = 5
 # The most pairs of profiles that are told apart; instances beyond them are counted all the same.
 MOVES = 50
 # The most that a reason says of permissions, in characters; of that, why some couldn't be compared.
@@ -119,3 +122,67 @@ def _words(difference: Difference) -> str:
         return in_words(difference, WORDS)
     known = in_words(Difference(difference.gained, difference.lost), WORDS - UNKNOWN)
     return f"{known}; {in_words(Difference(unknown=difference.unknown), UNKNOWN)}"
+
+
+@dataclass(slots=True)
+class Conflict:
+    """Another mapping of equal priority wants another role for `count` instances; `new`: not with what is published."""
+
+    other: PublishedMapping
+    instances: list[str] = field(default_factory=list)
+    count: int = 0
+    new: bool = False
+
+    def __str__(self) -> str:
+        spec = self.other.spec
+        text = f"conflicts with {spec.key} (priority {spec.priority}, role {spec.role})"
+        if not self.count:
+            return text
+        more = f" and {self.count - NAMED:,} more" if self.count > NAMED else ""
+        return f"{text} on {', '.join(self.instances)}{more}"
+
+    def add(self, instance_id: str, *, new: bool) -> None:
+        self.count += 1
+        self.new |= new
+        # The first by id, so that the same conflict reads the same however EC2 orders its pages.
+        self.instances = sorted([*self.instances, instance_id])[:NAMED]
+
+
+class Conflicts(dict[MappingKey, Conflict]):
+    """The conflicts of one mapping, by the other mapping's key."""
+
+    @property
+    def new(self) -> bool:
+        return any(each.new for each in self.values())
+
+    @property
+    def largest_first(self) -> list[Conflict]:
+        return sorted(self.values(), key=lambda each: (-each.count, each.other.key))
+
+    def __str__(self) -> str:
+        named = self.largest_first[:NAMED]
+        more = f"; and with {len(self) - NAMED} more mappings" if len(self) > NAMED else ""
+        return f"{'; '.join(map(str, named))}{more}; give one of them a lower number as its priority"
+
+    def of(self, other: PublishedMapping) -> Conflict:
+        """The conflict with another mapping, begun when there is none yet."""
+        return self.setdefault(other.key, Conflict(other))
+
+
+def could_conflict(one: PublishedMapping, other: PublishedMapping, now: datetime) -> bool:
+    """Whether some instance could carry the tags of both and be in the scope of both, and so meet the conflict."""
+    a, b = one.spec, other.spec
+    if a.key == b.key or a.priority != b.priority or one.wants == other.wants:
+        return False
+    if any(each.deleted or not each.spec.enabled or each.spec.expired(now) for each in (one, other)):
+        return False
+    scopes = ((a.accounts, b.accounts), (a.regions, b.regions))
+    if any(mine and theirs and not mine & theirs for mine, theirs in scopes):
+        return False
+    # One set of tags has to satisfy every demand of both.
+    asked: dict[str, str] = {}
+    for spec in (a, b):
+        for key, value in ((spec.key.tag_key, spec.key.tag_value), *spec.require_tags.items()):
+            if value != ANY_VALUE and asked.setdefault(key, value) != value:
+                return False
+    return True

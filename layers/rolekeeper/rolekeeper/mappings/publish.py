@@ -15,12 +15,12 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictEr
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.change_limit import counting
 from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor, sentence, waiting
-from rolekeeper.mappings.impact import Impact
+from rolekeeper.mappings.impact import Conflicts, Impact
 from rolekeeper.mappings.revisions import Entry, Revisions
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.mappings.rows.reader import read_row, row_of
-from rolekeeper.mappings.scan import Conflicts, FanOut, Scan, Sender
+from rolekeeper.mappings.scan import FanOut, Scan, Sender
 from rolekeeper.mappings.table import MappingTable, number_in
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Trigger, Verdict
 from rolekeeper.model.mapping import Held, MappingKey, PublishedMapping

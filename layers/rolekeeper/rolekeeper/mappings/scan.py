@@ -15,7 +15,7 @@ from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, StaleTokenError
 from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import Observation, observe_page
-from rolekeeper.mappings.impact import Impact, Ranked
+from rolekeeper.mappings.impact import Conflicts, Impact, Ranked, could_conflict
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
@@ -25,74 +25,8 @@ from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage import State, codec, layout
 from rolekeeper.telemetry import Telemetry
 
-# Instance ids, and other mappings, that a reason names.
-NAMED = 5
 # Pairs of profiles whose roles are compared, those of the most instances first: each costs a few calls to IAM.
 COMPARED = 5
-
-
-@dataclass(slots=True)
-class Conflict:
-    """Another mapping of equal priority wants another role for `count` instances; `new`: not with what is published."""
-
-    other: PublishedMapping
-    instances: list[str] = field(default_factory=list)
-    count: int = 0
-    new: bool = False
-
-    def __str__(self) -> str:
-        spec = self.other.spec
-        text = f"conflicts with {spec.key} (priority {spec.priority}, role {spec.role})"
-        if not self.count:
-            return text
-        more = f" and {self.count - NAMED:,} more" if self.count > NAMED else ""
-        return f"{text} on {', '.join(self.instances)}{more}"
-
-    def add(self, instance_id: str, *, new: bool) -> None:
-        self.count += 1
-        self.new |= new
-        # The first by id, so that the same conflict reads the same however EC2 orders its pages.
-        self.instances = sorted([*self.instances, instance_id])[:NAMED]
-
-
-class Conflicts(dict[MappingKey, Conflict]):
-    """The conflicts of one mapping, by the other mapping's key."""
-
-    @property
-    def new(self) -> bool:
-        return any(each.new for each in self.values())
-
-    @property
-    def largest_first(self) -> list[Conflict]:
-        return sorted(self.values(), key=lambda each: (-each.count, each.other.key))
-
-    def __str__(self) -> str:
-        named = self.largest_first[:NAMED]
-        more = f"; and with {len(self) - NAMED} more mappings" if len(self) > NAMED else ""
-        return f"{'; '.join(map(str, named))}{more}; give one of them a lower number as its priority"
-
-    def of(self, other: PublishedMapping) -> Conflict:
-        """The conflict with another mapping, begun when there is none yet."""
-        return self.setdefault(other.key, Conflict(other))
-
-
-def could_conflict(one: PublishedMapping, other: PublishedMapping, now: datetime) -> bool:
-    """Whether some instance could carry the tags of both and be in the scope of both, and so meet the conflict."""
-    a, b = one.spec, other.spec
-    if a.key == b.key or a.priority != b.priority or one.wants == other.wants:
-        return False
-    if any(each.deleted or not each.spec.enabled or each.spec.expired(now) for each in (one, other)):
-        return False
-    scopes = ((a.accounts, b.accounts), (a.regions, b.regions))
-    if any(mine and theirs and not mine & theirs for mine, theirs in scopes):
-        return False
-    # One set of tags has to satisfy every demand of both.
-    asked: dict[str, str] = {}
-    for spec in (a, b):
-        for key, value in ((spec.key.tag_key, spec.key.tag_value), *spec.require_tags.items()):
-            if value != ANY_VALUE and asked.setdefault(key, value) != value:
-                return False
-    return True
 
 
 # How nodes are told, by the tags that the services and their tools set on them, and by the profiles that they make:
