@@ -36,7 +36,7 @@ class Sessions:
     """Assumes roles, once while the credentials last; `make` makes a client of a service, with these credentials."""
 
     client: "STSClient"
-    make: Callable[..., Any]
+    make: Callable[..., Any]  # of a service, with its region_name and credentials
     now: Callable[[], datetime]
     _credentials: dict[str, tuple[datetime, dict[str, str]]] = field(default_factory=dict, init=False)
     _clients: dict[tuple[str, str, str, datetime], Any] = field(default_factory=dict, init=False)
@@ -45,6 +45,11 @@ class Sessions:
         """The client of a service in another target; an AwsRefusalError, once it is used, where a role can't be."""
         of = (partial(self.of, there.spoke_role(access), there.region, service) for access in Access)
         return SpokeClient(*map(LazyClient, of))
+
+    def forget(self, there: Settings) -> None:
+        """Assume this account's roles anew when they are next used: one that was made anew ends its former sessions."""
+        for access in Access:
+            self._credentials.pop(there.spoke_role(access), None)
 
     def of(self, role_arn: str, region: str, service: str) -> Any:
         """The client of a service, as this role; AwsRefusalError where it can't be assumed."""
@@ -58,8 +63,9 @@ class Sessions:
         known = self._credentials.get(role_arn)
         if known and known[0] - self.now() > LEFT:
             return known
-        for key in [each for each in self._clients if each[0] == role_arn]:
-            del self._clients[key]
+        # Several threads ask at once.
+        for key in [each for each in list(self._clients) if each[0] == role_arn]:
+            self._clients.pop(key, None)
         with classified("sts:AssumeRole", role_arn):
             answer = self.client.assume_role(RoleArn=role_arn, RoleSessionName=SESSION, DurationSeconds=LASTS)
         given = answer["Credentials"]

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rolekeeper.aws.errors import classified
-from rolekeeper.model.instance import Action
+from rolekeeper.model.instance import Action, InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import DONE, REFUSED
 from rolekeeper_cli.deployment import Deployment
@@ -93,7 +93,7 @@ def _decision(message: str) -> dict[str, Any] | None:
     # As Powertools writes it: 2026-01-01 00:00:00,000+0000.
     logged = datetime.strptime(line["timestamp"], "%Y-%m-%d %H:%M:%S,%f%z")
     entry = {**line, "at": layout.timestamp(logged), "outcome": _outcome(line)}
-    return entry_document(line["instance-id"], entry)
+    return entry_document(InstanceKey(line["account"], line["region"], line["instance-id"]), entry)
 
 
 def _outcome(line: Mapping[str, Any]) -> str | None:

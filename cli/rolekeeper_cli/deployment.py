@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
@@ -16,8 +17,10 @@ from botocore.config import Config
 from rolekeeper.app import App
 from rolekeeper.aws import CONFIG
 from rolekeeper.aws.errors import PermanentError, classified
+from rolekeeper.model.instance import Target
 from rolekeeper.settings import Settings
 from rolekeeper_cli.errors import ConfigurationError
+from rolekeeper_cli.other_accounts import OtherAccounts
 from rolekeeper_cli.reports import Silent
 
 if TYPE_CHECKING:
@@ -64,6 +67,7 @@ class Deployment:
         self._debug = debug
         self._making = Lock()
         self._shared = cache(self.client)
+        self._others = OtherAccounts(self._shared, self._make, self.now)
         self._lately: dict[str, tuple[datetime, Any]] = {}
 
     def anew(self, *, lately: bool = False) -> Self:
@@ -77,9 +81,29 @@ class Deployment:
         """
         other = type(self)(self._options, self.progress, self._debug)
         other.session, other._making, other._shared = self.session, self._making, self._shared  # noqa: SLF001  # its own
+        other._others = self._others  # noqa: SLF001  # its own
         if lately:
             other._lately = self._lately  # noqa: SLF001  # its own
         return other
+
+    def at(self, target: Target) -> Self:
+        """The same deployment with the instances and the roles of a target, as far as the caller may look there."""
+        if target == self.settings.target:
+            return self
+        other = copy(self)
+        there = self.app.at(target)
+        vars(other).update(app=there, settings=there.settings)
+        return other
+
+    @property
+    def home(self) -> Target:
+        """The deployment's own account and Region."""
+        return (self.app.hub or self.app).settings.target
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the instances and the roles are those of another target than the deployment's own."""
+        return self.app.hub is not None
 
     def _known[T](self, name: str, ask: Callable[[], T]) -> T:
         """What was asked lately, or is asked now. An error isn't kept."""
@@ -105,6 +129,20 @@ class Deployment:
             return self.session.client(
                 service, config=CONFIG.merge(config) if config else CONFIG, endpoint_url=self._options.endpoint_url
             )  # type: ignore[call-overload]  # the stubs want a literal name
+
+    def _make(self, service: str, region: str, credentials: Mapping[str, str]) -> Any:
+        """A client with other credentials, in any Region."""
+        with self._making:
+            session = boto3.Session(region_name=region, **credentials)  # type: ignore[arg-type]  # each is a text
+            return session.client(service, config=CONFIG, endpoint_url=self._options.endpoint_url)  # type: ignore[call-overload]  # the same
+
+    def client_in(self, there: Settings, service: str) -> Any:
+        """A client in the account and Region of another target, as the spoke's reader.
+
+        Raises:
+            AwsRefusalError: the caller may not be that, or there is no spoke.
+        """
+        return self._others.client_in(there, service)
 
     def now(self) -> datetime:
         """The time."""
@@ -209,7 +247,7 @@ class Deployment:
     @cached_property
     def app(self) -> App:
         """The parts that the functions are made of, with the caller's own permissions."""
-        return App(self.settings, self._shared, now=self.now, sleep=self.sleep)
+        return App(self.settings, self._shared, client_of=self.client_in, now=self.now, sleep=self.sleep)
 
     def _other_version(self, lacks: str) -> ConfigurationError:
         what = f"stack '{self.stack.name}' has no {lacks}, so it is of another version"

@@ -14,6 +14,9 @@ _BAD_CREDENTIALS = frozenset(
     | {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "UnrecognizedClientException"}
 )
 
+# By which a caller looks into another account.
+_ASSUME = "sts:AssumeRole"
+
 
 class ExitCode(IntEnum):
     """What a command's exit code says."""
@@ -111,6 +114,13 @@ def _about_refusal(error: Any) -> CommandError:
 
     if error.code in _BAD_CREDENTIALS:
         return ConfigurationError(f"AWS doesn't take these credentials: {_line(error)}", "sign in again: aws sso login")
+    if isinstance(error, AccessDeniedError) and error.action == _ASSUME:
+        account = error.resource.split(":")[4]
+        return ServiceError(
+            f"you may not look into account {account}: {_line(error)}",
+            f"have your role among those that {error.resource} trusts (rolekeeper spoke parameters --reader ARN), and "
+            f"allowed {_ASSUME} on it; what Rolekeeper did there, rolekeeper history shows without",
+        )
     if isinstance(error, AccessDeniedError):
         return ServiceError(
             f"you aren't allowed {error.action} on {error.resource}", "have it allowed, or use another --profile"

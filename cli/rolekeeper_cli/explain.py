@@ -1,12 +1,13 @@
 """`rolekeeper explain`: why an instance carries what it carries, line by line."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from rolekeeper_cli import render, tables
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.instances import titled
+from rolekeeper_cli.instances import address, titled
 from rolekeeper_cli.views import who
 from rolekeeper_cli.views.explain import explained
 from rolekeeper_cli.views.history import answered
@@ -20,14 +21,14 @@ def explain(deployment: Deployment, text: str, *, ask_who: bool) -> ExitCode:
         CorruptItemError: an item of the state table isn't what Rolekeeper wrote: it decides nothing for the instance.
     """
     document = explained(deployment, text, ask_who=ask_who)
-    account = deployment.caller.account
-    render.show(document, lambda: tables.show_table(("", ""), _lines(document, account)))
+    lines = partial(_lines, document, address(document, deployment.home), deployment.caller.account)
+    render.show(document, lambda: tables.show_table(("", ""), lines()))
     return ExitCode.DONE
 
 
-def _lines(document: Mapping[str, Any], account: str) -> Iterator[tuple[str, str]]:
+def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tuple[str, str]]:
     decision, mapping, last = document["decision"], document["mapping"], document["last"]
-    yield "instance", f"{titled(document['instance'], document['name'])}, {document['state']}"
+    yield "instance", f"{titled(name, document['name'])}, {document['state']}"
     yield "carries", _carried_in_words(document["carries"])
     yield "should carry", document["should_carry"] or "no role"
     yield "because", f"{decision['reason']} ({decision['action']}, {decision['code']})"
@@ -42,7 +43,7 @@ def _lines(document: Mapping[str, Any], account: str) -> Iterator[tuple[str, str
         until = f" until {pin['expires_at']:%Y-%m-%dT%H:%M:%SZ}" if pin["expires_at"] else ""
         why = f": {pin['claimed_reason']}" if pin["claimed_reason"] else ""
         yield "pin", f"{pin['role'] or pin['unclear']}{until}, claimed by {pin['claimed_by'] or 'nobody'}{why}"
-        yield "", f"rolekeeper release {document['instance']} gives it back to its tags"
+        yield "", f"rolekeeper release {name} gives it back to its tags"
     if shown := document["condition"]:
         parked = ", parked" if shown["parked"] else ""
         # A reason can be long: it is told once.

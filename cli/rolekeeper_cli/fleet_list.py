@@ -25,7 +25,7 @@ def show(deployment: Deployment, filters: Filters) -> ExitCode:
     if filters.mapping:
         known.require_mapping(deployment, filters.mapping)
     count = Count()
-    state = Enforced(deployment.app.store, deployment.app.state.check_pin)
+    state = Enforced.of(deployment)
     rows = count.listed(look(deployment, state, pages(deployment, filters.tags)), filters)
     if filters.role and not known.is_known_role(deployment, filters.role):
         # It may have been deleted while instances still carry it: only they can tell.

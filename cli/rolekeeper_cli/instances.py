@@ -1,15 +1,18 @@
 """The instance that somebody means: by its id, or by a Name tag that only one has."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.model import escaped
-from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
+from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.suggest import near
 
+_ELSEWHERE = re.compile(r"([0-9]{12})/([a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2})/(.+)", re.ASCII | re.DOTALL)
 ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
 _NAMED_AT_MOST = 5
 
@@ -21,6 +24,33 @@ class SeveralNamedError(CommandError):
         listed = f"{', '.join(ids[:_NAMED_AT_MOST])}{', …' if len(ids) > _NAMED_AT_MOST else ''}"
         super().__init__(f"{len(ids):,} instances are named {name}: {listed}", "give the id of one")
         self.name = name
+
+
+def located(deployment: Deployment, text: str) -> tuple[Deployment, str]:
+    """Where the instance is that a text names, and what names it there.
+
+    `ACCOUNT/REGION/` before an id or a name leads to another target; without it the deployment's own is meant.
+    """
+    found = _ELSEWHERE.fullmatch(text)
+    if found is None:
+        return deployment, text
+    return deployment.at(Target(found[1], found[2])), found[3]
+
+
+def addressed(deployment: Deployment, id_: str) -> str:
+    """An instance as a command names it: by its id, and where another target has it, with that before."""
+    return f"{deployment.settings.target}/{id_}" if deployment.elsewhere else id_
+
+
+def address(document: Mapping[str, Any], home: Target) -> str:
+    """The same of a document that says of which account and Region it is."""
+    target = Target(document["account"], document["region"])
+    return document["instance"] if target == home else f"{target}/{document['instance']}"
+
+
+def where(key: InstanceKey) -> dict[str, str]:
+    """Which instance a document is about."""
+    return {"instance": key.id, "account": key.account, "region": key.region}
 
 
 def find_instance(ec2: Ec2, text: str) -> Instance:
@@ -53,9 +83,16 @@ def titled(id_: str, name: str) -> str:
     return f"{id_} ({escaped(name)})" if name else id_
 
 
-def starts(instance: Instance) -> str:
+def starts(deployment: Deployment, instance: Instance) -> str:
     """The command that starts it."""
-    return f"aws ec2 start-instances --instance-ids {instance.key.id}"
+    return in_its_account(deployment, f"aws ec2 start-instances --instance-ids {instance.key.id}")
+
+
+def in_its_account(deployment: Deployment, command: str) -> str:
+    """A command of the AWS CLI's as it is typed; in another target, with that account's credentials."""
+    target = deployment.settings.target
+    theirs = f" --region {target.region} --profile profile-of-{target.account}" if deployment.elsewhere else ""
+    return command + theirs
 
 
 def shows(association: Association | None, profile_arn: str) -> bool:
@@ -81,7 +118,7 @@ def _near(ec2: Ec2, text: str) -> str:
         found = near(text, {*found, *_handles(page)})
     if found:
         return f"did you mean {' or '.join(found)}?"
-    return "see: aws ec2 describe-instances; maybe it is in another --region"
+    return "see: rolekeeper fleet; maybe it is in another --region, or in a hub's other account: ACCOUNT/REGION/ID"
 
 
 def _handles(page: Iterable[Instance]) -> set[str]:

@@ -15,6 +15,8 @@ from rolekeeper_cli.writes.mapping_rows import mapping_rows
 
 def path_roles(deployment: Deployment) -> list[str]:
     """The names of the roles under the role path; none where the caller may not list them."""
+    if deployment.elsewhere:
+        return []  # no spoke lets its roles be listed
     path = deployment.settings.role_path
     try:
         with classified("iam:ListRoles", deployment.app.iam.arn("role", path, "*")):

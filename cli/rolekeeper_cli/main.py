@@ -20,6 +20,7 @@ from rolekeeper_cli.commands import (
     plan,
     roles,
     schema,
+    spoke,
     targets,
     upkeep,
 )
@@ -45,6 +46,8 @@ for each in guard.COMMANDS:
     guard.group.add_command(each)
 for each in roles.COMMANDS:
     roles.group.add_command(each)
+for each in spoke.COMMANDS:
+    spoke.group.add_command(each)
 for each in targets.COMMANDS:
     targets.group.add_command(each)
 for each in (*mapping.COMMANDS, *mapping_files.COMMANDS, *mapping_revisions.COMMANDS):
@@ -65,6 +68,7 @@ for each in (
 cli.add_command(mapping.group)
 cli.add_command(guard.group)
 cli.add_command(roles.group)
+cli.add_command(spoke.group)
 cli.add_command(targets.group)
 
 

@@ -101,7 +101,7 @@ def show_with_rows(
     else:
         click.echo(f'{{\n  "{name}": ', nl=False)
         _stream_json(documents, "  ")
-        others = _json(rest()).removeprefix("{\n").removesuffix("\n}")
+        others = as_json(rest()).removeprefix("{\n").removesuffix("\n}")
         click.echo(f",\n{others}\n}}")
 
 
@@ -139,10 +139,11 @@ def _write(document: Any, form: str) -> None:
     elif form == "yaml":
         click.echo(_yaml(document), nl=False)
     else:
-        click.echo(_json(document))
+        click.echo(as_json(document))
 
 
-def _json(document: Any) -> str:
+def as_json(document: Any) -> str:
+    """A document as JSON, for a file."""
     return escaped_json(json.dumps(document, indent=2, default=_plain, ensure_ascii=False))
 
 
@@ -156,7 +157,7 @@ def _yaml(document: Any) -> str:
 def _stream_json(documents: Iterable[Document], indent: str) -> None:
     before = "["
     for each in documents:
-        block = _json(each).replace("\n", f"\n{indent}  ")
+        block = as_json(each).replace("\n", f"\n{indent}  ")
         click.echo(f"{before}\n{indent}  {block}", nl=False)
         before = ","
     click.echo(f"\n{indent}]" if before == "," else "[]", nl=False)

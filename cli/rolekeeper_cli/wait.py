@@ -7,7 +7,7 @@ from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli import known, output, render
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode, WaitTimeoutError
-from rolekeeper_cli.instances import find_instance, starts, title
+from rolekeeper_cli.instances import addressed, find_instance, located, starts, title, where
 from rolekeeper_cli.views.looking import profile_name
 
 
@@ -25,6 +25,7 @@ def wait(deployment: Deployment, text: str, role: str, every: float, attempts: i
         UsageError: there is no such role, so it can't come.
         WaitTimeoutError: EC2 showed something else each time.
     """
+    deployment, text = located(deployment, text)
     instance = find_instance(deployment.app.ec2, text)
     if not known.is_known_role(deployment, role):
         raise known.no_such_role(deployment, role)
@@ -44,7 +45,7 @@ def wait(deployment: Deployment, text: str, role: str, every: float, attempts: i
         if carried and not came(carried):
             output.say(
                 "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
-                f"when_stopped=swap. To have it done, type in another terminal: {starts(instance)}"
+                f"when_stopped=swap. To have it done, type in another terminal: {starts(deployment, instance)}"
             )
     looks = 1
     with deployment.progress(attempts, "looks at EC2") as progress:
@@ -54,13 +55,13 @@ def wait(deployment: Deployment, text: str, role: str, every: float, attempts: i
                 wanted = "no role" if role == NO_ROLE else role
                 raise WaitTimeoutError(
                     f"{title(instance)} carries {has} and not {wanted}, after {attempts:,} looks",
-                    f"see what hinders it: rolekeeper explain {instance.key.id}",
+                    f"see what hinders it: rolekeeper explain {addressed(deployment, instance.key.id)}",
                 )
             progress.at(looks)
             looks += 1
             deployment.sleep(every)
     document = {
-        "instance": instance.key.id,
+        **where(instance.key),
         "role": role if shown else None,
         "instance_profile": profile_name(shown.profile_arn) if shown else None,
         "association": shown.id if shown else None,

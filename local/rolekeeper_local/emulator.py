@@ -86,6 +86,7 @@ async def serve(port: int, directory: Path) -> None:
         eventbridge_refusals,
         iam_exceptions,
         iam_last_used,
+        iam_sessions,
         iam_trust,
         invocations,
         organizations,
@@ -112,6 +113,7 @@ async def serve(port: int, directory: Path) -> None:
     iam_exceptions.install(ec2_api)
     # In this order: the checks of buses wrap those of IAM, and PutEvents is limited before it is sent on.
     for module in (
+        iam_sessions,
         iam_trust,
         bus_policies,
         bus_names,

@@ -12,7 +12,7 @@ from rolekeeper_cli.errors import ExitCode
 
 type Function = Callable[..., ExitCode]
 
-INSTANCE = "The instance's id, or its Name tag if no other has it."
+INSTANCE = "The instance's id, or its Name tag if no other has it; of another target, ACCOUNT/REGION/ID."
 _KEY = "The mapping, as tag_key=tag_value: workload=web. The first '=' splits."
 
 instance_argument = click.argument("instance", help=INSTANCE, shell_complete=completion.instances)

@@ -3,12 +3,13 @@
 from rolekeeper_cli import debug, output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.options import Options
 from rolekeeper_cli.progress import Progress
 
 
-def deployment() -> Deployment:
-    """As most commands take it."""
-    return Deployment(output.options(), Progress, debug.report)
+def deployment(options: Options | None = None) -> Deployment:
+    """As most commands take it; with other options, another one."""
+    return Deployment(options or output.options(), Progress, debug.report)
 
 
 def doctor_deployment() -> DoctorDeployment:

@@ -124,10 +124,10 @@ def release(instance: str) -> ExitCode:
     """
     from rolekeeper_cli import output, render
     from rolekeeper_cli.commands.deployment import deployment
-    from rolekeeper_cli.instances import title
+    from rolekeeper_cli.instances import located, title
     from rolekeeper_cli.writes.pins import release as release_pin
 
-    done = release_pin(deployment(), instance)
+    done = release_pin(*located(deployment(), instance))
     name = title(done.instance)
     if done.former:
         said = f"{name} is released from {done.former.role or 'its pin'} and goes back to its tags."
@@ -152,17 +152,18 @@ def _pin(text: str, wish: "Wish", *, wait: bool | None, yes: bool = False, confi
     from rolekeeper.model.mapping import NO_ROLE
     from rolekeeper_cli import output, prompts
     from rolekeeper_cli.commands.deployment import deployment
+    from rolekeeper_cli.instances import located
     from rolekeeper_cli.writes import pins
     from rolekeeper_cli.writes.pin_checks import usable_profile
 
-    there = deployment()
+    there, text = located(deployment(), text)
     profile = usable_profile(there, wish)
     for each in profile.warnings:
         output.warn(each)
     plan = pins.planned(there, text, wish, profile)
     _ask(there, plan, yes=yes, confirm=confirm)
     pinned = pins.write(there, plan)
-    _show(pinned)
+    _show(there, pinned)
     if wait is None:
         wait = not pinned.delay or prompts.offer("Wait for it?")
     if not wait:
@@ -193,10 +194,10 @@ def _ask(there: "Deployment", plan: "PlannedPin", *, yes: bool, confirm: str | N
         prompts.confirm(f"{verb.capitalize()}: pin {name} to {plan.wish.role}?", yes=False)
 
 
-def _show(pinned: "Pinned") -> None:
+def _show(there: "Deployment", pinned: "Pinned") -> None:
     from rolekeeper.model.mapping import NO_ROLE
     from rolekeeper_cli import output, render
-    from rolekeeper_cli.instances import title
+    from rolekeeper_cli.instances import addressed, title
 
     former, pin = pinned.former, pinned.pin
     if former:
@@ -205,7 +206,7 @@ def _show(pinned: "Pinned") -> None:
     render.show(
         pinned.document(), lambda: output.line(f"{title(pinned.instance)} is pinned {to}{_until(pin.expires_at)}.")
     )
-    output.say(f"  rolekeeper release {pinned.instance.key.id} gives it back to its tags")
+    output.say(f"  rolekeeper release {addressed(there, pinned.instance.key.id)} gives it back to its tags")
     if pinned.delay:
         output.say(pinned.delay)
 

@@ -78,7 +78,7 @@ def plan(
     ids = [each.key.id for each in instances]
     seen = damaged.look(
         there,
-        looking.Enforced(there.app.store, there.app.state.check_pin, dict(proposed.served)),
+        looking.Enforced.of(there, dict(proposed.served)),
         [instances] if texts else looking.pages(there),
     )
     basis = plan_file.PlanHeader(

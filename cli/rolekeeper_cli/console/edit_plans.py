@@ -90,8 +90,7 @@ def _besides(reason: str) -> str:
 
 def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Iterator[Seen]:
     """The instances with the mapping's tag, as they would be decided then."""
-    app = deployment.app
-    state = Enforced(app.store, app.state.check_pin, dict(proposal.served))
+    state = Enforced.of(deployment, dict(proposal.served))
     for each in observed(deployment, state, pages(deployment, [key])):
         if not isinstance(each, Unreadable):
             yield Seen.of(each, deployment)

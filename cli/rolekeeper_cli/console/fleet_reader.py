@@ -33,8 +33,7 @@ class FleetReader:
 
     def pages(self) -> Iterator[list[FleetRow]]:
         """The whole fleet, each mapping read once."""
-        app = self._deployment.app
-        state = Enforced(app.store, app.state.check_pin, {})
+        state = Enforced.of(self._deployment, {})
         for page in self._ec2.fleet():
             living = [each for each in page if each.state is not InstanceState.TERMINATED]
             found = (
@@ -45,9 +44,9 @@ class FleetReader:
 
     def look(self, ids: Iterable[str]) -> Mapping[str, FleetRow | None]:
         """These instances; None for one that is gone. Two calls to EC2."""
-        app, settings = self._deployment.app, self._deployment.settings
+        settings = self._deployment.settings
         keys = [InstanceKey(settings.account, settings.region, each) for each in ids]
-        observed = observe(keys, self._ec2, Enforced(app.store, app.state.check_pin), self._deployment.now())
+        observed = observe(keys, self._ec2, Enforced.of(self._deployment), self._deployment.now())
         return {key.id: row_of(each, self._deployment) for key, each in observed.items()}
 
     def withheld(self) -> str:

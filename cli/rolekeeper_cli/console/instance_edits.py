@@ -96,7 +96,7 @@ def carry_out(deployment: Deployment, id_: str, kind: str, form: Form) -> Done:
 def _seen(deployment: Deployment, id_: str) -> Seen:
     settings = deployment.settings
     key = InstanceKey(settings.account, settings.region, id_)
-    state = Enforced(deployment.app.store, deployment.app.state.check_pin)
+    state = Enforced.of(deployment)
     found = observe([key], deployment.app.ec2, state, deployment.now())[key]
     if found.instance is None:
         raise CommandError(f"there is no instance {id_}", "it is gone, or in another Region")

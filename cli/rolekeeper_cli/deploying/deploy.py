@@ -11,11 +11,11 @@ from typing import Any
 import click
 from botocore.config import Config
 
-from rolekeeper_cli import installed, output
+from rolekeeper_cli import installed, output, render
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, upload
 from rolekeeper_cli.deploying.change_set import Template
 from rolekeeper_cli.deploying.deployed_stack import NEVER_WORKED, Present, refuse_downgrade, versions
-from rolekeeper_cli.deploying.deployment_view import tell
+from rolekeeper_cli.deploying.deployment_view import document
 from rolekeeper_cli.deploying.parameter_options import option_of
 from rolekeeper_cli.deploying.rollout import Rollout
 from rolekeeper_cli.deploying.stack_parameters import Parameters, declared, is_allowed, merged
@@ -75,7 +75,7 @@ def deploy(deployment: Deployment, wanted: Wanted) -> ExitCode:
     place = Place(deployment.caller.account, str(deployment.session.region_name), deployment.caller.partition)
     url = upload(folder, Bucket(deployment.client("s3", PATIENT), place, wanted.bucket))
     changed = rollout.change(Template({"TemplateURL": url}), present, parameters, given)
-    tell(present, changed.changes, changed.differing, changed.outcome)
+    render.show(document(present, changed), lambda: None)
     if changed.outcome == "deployed":
         output.say(f"Version {installed.version()} is deployed. {_next_step(present, parameters)}")
     return ExitCode.DONE

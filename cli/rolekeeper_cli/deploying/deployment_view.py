@@ -1,10 +1,12 @@
 """What people and programs see of a deployment: what would change, what happens meanwhile, and why it failed."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import click
 
-from rolekeeper_cli import installed, output, render
+from rolekeeper_cli import installed, output
 from rolekeeper_cli.deploying.change_set import Change, Event, Operation
 from rolekeeper_cli.deploying.deployed_stack import TABLES, Present
 from rolekeeper_cli.errors import ServiceError
@@ -17,6 +19,15 @@ _REPLACEMENT = {"True": "yes", "Conditional": "maybe", "False": "no", "": ""}
 # So many looks without news, two seconds apart, before what is waited for is named.
 _QUIET_LOOKS = 15
 _NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """How a deployment ended: "unchanged", "shown" or "deployed"; and what changed, or would."""
+
+    outcome: str
+    changes: Sequence[Change]
+    differing: Sequence[Differing]
 
 
 def show(changes: Sequence[Change], differing: Sequence[Differing]) -> None:
@@ -39,13 +50,13 @@ def _cells(change: Change) -> tuple[str, ...]:
     return change.action, change.resource, change.type, _REPLACEMENT[change.replacement], properties
 
 
-def tell(present: Present, changes: Sequence[Change], differing: Sequence[Differing], outcome: str) -> None:
+def document(present: Present, changed: Changed) -> dict[str, Any]:
     """For programs: the same, and how it ended."""
-    document = {
-        "outcome": outcome,
+    return {
+        "outcome": changed.outcome,
         "version": installed.version(),
         "deployed_version": present.version,
-        "parameters": list(differing),
+        "parameters": list(changed.differing),
         "changes": [
             {
                 "action": each.action,
@@ -54,10 +65,9 @@ def tell(present: Present, changes: Sequence[Change], differing: Sequence[Differ
                 "replacement": _REPLACEMENT[each.replacement] or None,
                 "properties": list(each.properties),
             }
-            for each in changes
+            for each in changed.changes
         ],
     }
-    render.show(document, lambda: None)
 
 
 class Watcher:

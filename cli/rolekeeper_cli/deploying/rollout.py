@@ -1,13 +1,13 @@
 """Bringing a stack to what template and parameters say: what would change is shown, asked about, done and followed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper_cli import output, prompts
-from rolekeeper_cli.deploying.change_set import Change, ChangeSet, Operation, Template
+from rolekeeper_cli.deploying.change_set import ChangeSet, Operation, Template
 from rolekeeper_cli.deploying.deployed_stack import Present
-from rolekeeper_cli.deploying.deployment_view import Differing, failed, follow, show
+from rolekeeper_cli.deploying.deployment_view import Changed, Differing, failed, follow, show
 from rolekeeper_cli.deploying.stack_parameters import Parameters
 from rolekeeper_cli.errors import ConfigurationError
 
@@ -16,15 +16,6 @@ _REMEDIES = {
     "ROLLBACK_COMPLETE": "fix that and deploy again, which removes what is left of this attempt first",
     "UPDATE_ROLLBACK_COMPLETE": "fix that and deploy again; the stack is as it was before",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """How it ended: "unchanged", "shown" or "deployed"; and what changed, or would."""
-
-    outcome: str
-    changes: Sequence[Change]
-    differing: Sequence[Differing]
 
 
 @dataclass(frozen=True, slots=True)

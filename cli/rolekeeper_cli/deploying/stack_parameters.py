@@ -48,9 +48,10 @@ def ask(known: Mapping[str, Mapping[str, Any]], present: Mapping[str, str], prom
 
 
 def merged(known: Mapping[str, Any], present: Mapping[str, str], given: Mapping[str, str]) -> Parameters:
-    """The parameters to deploy: as given, else as deployed, else as the template has them."""
+    """The parameters to deploy: as given, else as deployed, else as the template has them, if it does."""
     kept = {name: value for name, value in present.items() if name in known}
-    return {**{name: str(each["Default"]) for name, each in known.items()}, **kept, **given}
+    defaults = {name: str(each["Default"]) for name, each in known.items() if "Default" in each}
+    return {**defaults, **kept, **given}
 
 
 def refused(known: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, str]) -> list[str]:
@@ -71,5 +72,7 @@ def is_allowed(value: str, parameter: Mapping[str, Any]) -> bool:
             return False
     if "AllowedValues" in parameter and value not in map(str, parameter["AllowedValues"]):
         return False
+    # Of a list, each value has to match.
+    values = value.split(",") if parameter["Type"] == "CommaDelimitedList" else [value]
     fits = len(value) <= parameter.get("MaxLength", math.inf)
-    return fits and bool(re.fullmatch(parameter.get("AllowedPattern", "(?s:.*)"), value))
+    return fits and all(re.fullmatch(parameter.get("AllowedPattern", "(?s:.*)"), each) for each in values)

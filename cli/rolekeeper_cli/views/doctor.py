@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper_cli.checks import caller, guards, mappings, queues, roles, stack
+from rolekeeper_cli.checks import caller, guards, mappings, queues, roles, stack, targets
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import CommandError, explained
 from rolekeeper_cli.findings import Finding, Findings, Level, unknown
@@ -19,6 +19,7 @@ CHECKS: Mapping[str, Check] = {
     "sources": stack.sources,
     "mode": mappings.mode,
     "sweep": mappings.sweep,
+    "targets": targets.targets,
     "alarms": stack.alarms,
     "subscribers": stack.subscribers,
     "work-queue": queues.work,

@@ -11,7 +11,7 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper.telemetry import described
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.instances import find_instance, name_of
+from rolekeeper_cli.instances import find_instance, located, name_of, where
 from rolekeeper_cli.views import undo, who
 from rolekeeper_cli.views.history import entry_document
 from rolekeeper_cli.views.looking import Enforced, Seen, profile_name, withheld
@@ -27,10 +27,9 @@ def explained(deployment: Deployment, text: str, *, ask_who: bool) -> dict[str, 
         CommandError: there is no such instance.
         CorruptItemError: an item of the state table isn't what Rolekeeper wrote: it decides nothing for the instance.
     """
+    deployment, text = located(deployment, text)
     key = find_instance(deployment.app.ec2, text).key
-    observed = observe(
-        [key], deployment.app.ec2, Enforced(deployment.app.store, deployment.app.state.check_pin), deployment.now()
-    )[key]
+    observed = observe([key], deployment.app.ec2, Enforced.of(deployment), deployment.now())[key]
     if isinstance(observed, Unreadable):
         raise observed.error
     seen = Seen.of(observed, deployment)
@@ -38,7 +37,7 @@ def explained(deployment: Deployment, text: str, *, ask_who: bool) -> dict[str, 
     answers = who.ask(deployment, key.id, who.about_now(observed, entries)) if ask_who else []
     before = undo.former(seen, entries)
     return {
-        "instance": key.id,
+        **where(key),
         "name": name_of(seen.instance),
         "state": seen.instance.state.value,
         "carries": _carried(seen, observed.association),
@@ -51,7 +50,7 @@ def explained(deployment: Deployment, text: str, *, ask_who: bool) -> dict[str, 
         "condition": _condition(observed.record.condition),
         "took_over_from": _former(entries, seen),
         "who": [each.document() for each in answers],
-        "last": entry_document(key.id, entries[0]) if entries else None,
+        "last": entry_document(key, entries[0]) if entries else None,
         "former": before.document() if before else None,
         "undo": [asdict(each) for each in undo.steps(deployment, seen, before)] if before else [],
     }

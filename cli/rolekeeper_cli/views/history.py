@@ -9,7 +9,7 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.layout import STARTED
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.instances import ID, find_instance
+from rolekeeper_cli.instances import ID, addressed, find_instance, located, where
 from rolekeeper_cli.views import who
 from rolekeeper_cli.views.looking import profile_name
 
@@ -24,18 +24,21 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
     Raises:
         CommandError: there are none, or no such instance.
     """
+    deployment, text = located(deployment, text)
     if ID.fullmatch(text):
-        key = InstanceKey(deployment.caller.account, str(deployment.session.region_name), text)
+        settings = deployment.settings
+        key = InstanceKey(settings.account, settings.region, text)
     else:
         key = find_instance(deployment.app.ec2, text).key
     found = deployment.app.store.history(layout.instance_pk(key), limit)
     if not found:
         # Either a slip in the id, which this says, or Rolekeeper never had anything to do with it.
         find_instance(deployment.app.ec2, text)
-        raise CommandError(f"{key.id} has no history", f"see how it stands: rolekeeper explain {key.id}")
+        how = f"see how it stands: rolekeeper explain {addressed(deployment, key.id)}"
+        raise CommandError(f"{key.id} has no history", how)
     if ask_who:
         return list(_with_who(deployment, key, found))
-    return [entry_document(key.id, each) for each in found]
+    return [entry_document(key, each) for each in found]
 
 
 def control_entries(deployment: Deployment, limit: int) -> list[dict[str, Any]]:
@@ -56,12 +59,12 @@ def control_history(deployment: Deployment, limit: int) -> list[dict[str, Any]]:
     return [{name.replace("-", "_"): entry[name] for name in ("at", *_CONTROL)} for entry in found]
 
 
-def entry_document(instance: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+def entry_document(key: InstanceKey, entry: Mapping[str, Any]) -> dict[str, Any]:
     """A history entry, or a decision's line of the log, for programs: both have the same fields."""
     decision = entry["decision"]
     return {
         "at": entry["at"],
-        "instance": instance,
+        **where(key),
         "cause": entry["cause"],
         "action": decision["action"],
         "code": decision["code"],
@@ -100,4 +103,4 @@ def _with_who(
     asked = [who.about_entry(key.id, entry, older) for entry, older in pairwise((*entries, None)) if entry]
     answers = iter(who.ask(deployment, key.id, [each for some in asked for each in some]))
     for entry, some in zip(entries, asked, strict=True):
-        yield {**entry_document(key.id, entry), "who": [next(answers).document() for _ in some]}
+        yield {**entry_document(key, entry), "who": [next(answers).document() for _ in some]}

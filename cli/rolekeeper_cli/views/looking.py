@@ -27,6 +27,18 @@ class Enforced(State):
     served: dict[MappingKey, PublishedMapping] = field(default_factory=dict)
     released: bool = False
 
+    @classmethod
+    def of(
+        cls,
+        deployment: Deployment,
+        remembers: dict[MappingKey, PublishedMapping] | None = None,
+        *,
+        released: bool = False,
+    ) -> "Enforced":
+        """The state table of a deployment; what it `remembers` isn't read, and what is read is remembered there."""
+        state = deployment.app.state
+        return cls(state.store, state.check_pin, remembers, state.account, released=released)
+
     def read(
         self,
         instances: Iterable[InstanceKey] = (),
@@ -98,6 +110,16 @@ def look(deployment: Deployment, state: State, instances: Iterable[list[Instance
     with deployment.progress(None, "instances looked at") as progress:
         for each in observed(deployment, state, progress.pages(instances)):
             yield each if isinstance(each, Unreadable) else Seen.of(each, deployment)
+
+
+def published_there(deployment: Deployment, mapping: PublishedMapping) -> PublishedMapping:
+    """A mapping as it would be published for the account that is looked at: the profile of that name there."""
+    if not (mapping.profile_arn and deployment.elsewhere):
+        return mapping
+    # A profile's ARN says nothing else of its account than the number.
+    arn = mapping.profile_arn.split(":")
+    arn[4] = deployment.settings.account
+    return replace(mapping, profile_arn=":".join(arn), profile_id="", former_profile_ids=frozenset())
 
 
 def left_out(damaged: Unreadable) -> str:

@@ -112,7 +112,7 @@ def of_tags(deployment: Deployment, seen: Seen, tags: Mapping[str, str], *, rele
         CorruptItemError: its record, or a mapping for such tags, is damaged.
     """
     key, app = seen.instance.key, deployment.app
-    state = Enforced(app.store, app.state.check_pin, released=released)
+    state = Enforced.of(deployment, released=released)
     described = {key.id: replace(seen.instance, tags=tags)}
     found = observe([key], app.ec2, state, deployment.now(), described)[key]
     if isinstance(found, Unreadable):
@@ -129,7 +129,7 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
     will = after.withholds(deployment.settings.mode)
     until = deployment.now().timestamp() + seconds
     tally, damaged = Tally(), list[str]()
-    state = Enforced(deployment.app.store, deployment.app.state.check_pin)
+    state = Enforced.of(deployment)
     try:
         in_time = takewhile(lambda _: deployment.now().timestamp() < until, pages(deployment))
         for seen in look(deployment, state, in_time):

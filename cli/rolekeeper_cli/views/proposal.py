@@ -157,7 +157,7 @@ class _Judge:
         self.deployment = deployment
         self._rows = rows
         self._changes = changes
-        self._state = Enforced(deployment.app.store, deployment.app.state.check_pin)
+        self._state = Enforced.of(deployment)
         self._assessor = deployment.app.assessor(self._state)
         self._took = 0
 

@@ -17,6 +17,7 @@ WELL, NEW, OVERDUE, PROBLEM = "well", "new", "overdue", "problem"
 SAME, OLDER, NEWER = "same", "older", "newer"
 _PREFIX = "target#"
 _PAGE = 100
+_FAR = 1_000
 _UNITS = {"minute": "minutes", "hour": "hours", "day": "days"}
 _TARGET = re.compile(r"([0-9]{12})/([a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2})", re.ASCII)
 
@@ -27,7 +28,7 @@ def documents(deployment: Deployment) -> list[dict[str, Any]]:
     Raises:
         ConfigurationError: there is no such stack.
     """
-    version, silence = deployment.outputs.get("Version"), longest_silence(deployment)
+    version, silence = deployment.outputs.get("Version"), 2 * sweep_interval(deployment)
     hub = _Hub(deployment.settings.target, version, deployment.now(), silence)
     fleet = deployment.app.store.get([layout.FLEET]).get(layout.FLEET, {})
     own = {"version": hub.version, "last_sweep": fleet.get("at"), "instances": fleet.get("instances")}
@@ -49,13 +50,13 @@ def read(text: str) -> Target:
     return Target(found[1], found[2])
 
 
-def longest_silence(deployment: Deployment) -> timedelta:
-    """How old a target's last sweep may be: two intervals. Of a schedule by the clock, the time of the hub's alarm."""
+def sweep_interval(deployment: Deployment) -> timedelta:
+    """How often each target is swept. Of a schedule by the clock, half of the time after which an alarm rings."""
     parameters = deployment.stack.parameters
     found = re.fullmatch(r"rate\(([0-9]+) (minute|hour|day)s?\)", parameters.get("SweepSchedule", ""))
     if found:
-        return 2 * timedelta(**{_UNITS[found[2]]: int(found[1])})
-    return timedelta(hours=int(parameters.get("SweepOverdueHours", "2")))
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    return timedelta(hours=int(parameters.get("SweepOverdueHours", "2"))) / 2
 
 
 def _registered(deployment: Deployment) -> Iterator[tuple[Target, Mapping[str, Any]]]:
@@ -92,6 +93,7 @@ class _Hub:
             "reason": reason,
             "version": version,
             "version_is": _compared(version, self.version),
+            "version_gap": _gap(version, self.version),
             "since": row.get("since"),
             "last_event": row.get("last_event"),
             "last_sweep": row.get("last_sweep"),
@@ -119,6 +121,14 @@ def _compared(version: str | None, hub: str | None) -> str | None:
         return None
     ours, theirs = ordered(hub), ordered(version)
     return SAME if theirs == ours else OLDER if theirs < ours else NEWER
+
+
+def _gap(version: str | None, hub: str | None) -> int | None:
+    """How many minor versions a target is after the hub, negative before; of another major version, none is near."""
+    if not (version and hub):
+        return None
+    (theirs, *theirs_minor), (ours, *ours_minor) = ordered(version)[:2], ordered(hub)[:2]
+    return sum(theirs_minor) - sum(ours_minor) if theirs == ours else (theirs - ours) * _FAR
 
 
 def _time(text: Any) -> datetime:

@@ -19,6 +19,8 @@ from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.instances import addressed, in_its_account
+from rolekeeper_cli.views import looking
 from rolekeeper_cli.views.looking import Enforced, Seen, profile_name
 from rolekeeper_cli.writes.old_revisions import revision_before
 
@@ -92,17 +94,18 @@ class _Undoing:
     before: Former
 
     def steps(self) -> Iterator[Step]:
-        id_, pin = self.seen.instance.key.id, self.seen.observed.pin
+        pin, name = self.seen.observed.pin, addressed(self.deployment, self.seen.instance.key.id)
         again = f"it carries {self.before.name} again" if self.before.until else f"it keeps {self.before.name}"
         if pin and not pin.expired(self.seen.observed.asked_at) and self._brings_it_back(released=True):
-            yield Step(f"rolekeeper release {id_}", f"ends the pin: {again}")
+            yield Step(f"rolekeeper release {name}", f"ends the pin: {again}")
         for key in self._deciding_tags():
             if self._brings_it_back(without=key):
                 tag = quote(f"Key={key}")
-                yield Step(f"aws ec2 delete-tags --resources {id_} --tags {tag}", f"for this instance: {again}")
+                untag = f"aws ec2 delete-tags --resources {self.seen.instance.key.id} --tags {tag}"
+                yield Step(in_its_account(self.deployment, untag), f"for this instance: {again}")
         for mapping in self.seen.observed.published:
             yield from self._by_mapping(mapping, again)
-        yield from self._by_hand(id_, again)
+        yield from self._by_hand(name, again)
 
     def _deciding_tags(self) -> Iterator[str]:
         winner = self.seen.observed.candidates.winner
@@ -122,39 +125,43 @@ class _Undoing:
             if self.before.until and not mapping.deleted and self._brings_it_back(served={key: tombstone}):
                 yield Step(f"rolekeeper mapping rm {name}", f"for all of the mapping's instances; {again}")
             return
-        restored = replace(old, revision=mapping.revision + 1)
+        restored = looking.published_there(self.deployment, replace(old, revision=mapping.revision + 1))
         brings_it_back = self._brings_it_back(served={key: restored}) and self._can_be_given(old.spec)
         if brings_it_back and not self._is_asked_for(old.spec):
             does = f"for all of the mapping's instances; {again}"
             yield Step(f"rolekeeper mapping rollback {name} --to {old.revision}", does)
 
-    def _by_hand(self, id_: str, again: str) -> Iterator[Step]:
+    def _by_hand(self, name: str, again: str) -> Iterator[Step]:
         """A pin to what was there; a foreign role, a person has to put back."""
         ownership, carries, arn = self.deployment.settings.ownership, self.seen.carries, self.before.profile_arn
         if arn and not ownership.manages(arn):
-            yield from self._foreign(id_)
+            yield from self._foreign(name)
         elif carries == arn or (carries and not self.seen.managed and not ownership.take_over):
             return
         elif not arn:
-            yield Step(f"rolekeeper detach {id_}", f"{again}, whatever its tags say")
+            yield Step(f"rolekeeper detach {name}", f"{again}, whatever its tags say")
         elif spec := self._spec_of(arn):
             other = "" if spec.role == spec.profile_name else f" --instance-profile {spec.profile_name}"
             verb = "replace" if carries else "attach"
-            yield Step(f"rolekeeper {verb} {id_} {spec.role}{other}", f"{again}, whatever its tags say")
+            yield Step(f"rolekeeper {verb} {name} {spec.role}{other}", f"{again}, whatever its tags say")
 
-    def _foreign(self, id_: str) -> Iterator[Step]:
+    def _foreign(self, name: str) -> Iterator[Step]:
         association, pin = self.seen.observed.association, self.seen.observed.pin
         if association and association.profile_arn == self.before.profile_arn:
             return
-        yield Step(f"aws ec2 create-tags --resources {id_} --tags Key={IGNORE_TAG},Value=true", "first: leave it alone")
+        id_ = self.seen.instance.key.id
+        tag = f"aws ec2 create-tags --resources {id_} --tags Key={IGNORE_TAG},Value=true"
+        yield Step(in_its_account(self.deployment, tag), "first: leave it alone")
         if pin:
-            yield Step(f"rolekeeper release {id_}", "then: ends the pin, which comes before that tag")
+            yield Step(f"rolekeeper release {name}", "then: ends the pin, which comes before that tag")
         profile = f"--iam-instance-profile Arn={self.before.profile_arn}"
         if association:
             command = f"aws ec2 replace-iam-instance-profile-association --association-id {association.id} {profile}"
         else:
             command = f"aws ec2 associate-iam-instance-profile --instance-id {id_} {profile}"
-        yield Step(command, f"then: puts back the foreign {self.before.name}, {_BY_HAND}")
+        yield Step(
+            in_its_account(self.deployment, command), f"then: puts back the foreign {self.before.name}, {_BY_HAND}"
+        )
 
     # ---- trying ----
 
@@ -168,7 +175,7 @@ class _Undoing:
         """Whether the instance would carry what was there: without its pin, or a tag, or with other mappings."""
         app, instance = self.deployment.app, self.seen.instance
         tags = {key: value for key, value in instance.tags.items() if key != without}
-        state = Enforced(app.store, app.state.check_pin, dict(served or {}), released=released)
+        state = Enforced.of(self.deployment, dict(served or {}), released=released)
         then = replace(instance, tags=tags)
         found = observe([instance.key], app.ec2, state, self.deployment.now(), {instance.key.id: then})[instance.key]
         if isinstance(found, Unreadable):

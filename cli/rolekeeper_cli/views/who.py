@@ -70,6 +70,11 @@ def ask(deployment: Deployment, instance: str, questions: Sequence[Question]) ->
     """Ask CloudTrail. It says why it has no answer, and never fails: the rest is worth showing without it."""
     if not questions:
         return []
+    if deployment.elsewhere:
+        account = deployment.settings.account
+        return [
+            Answer(each, None, f"the CloudTrail of account {account} can't be asked from here") for each in questions
+        ]
     found: dict[int, Event] = {}
     because, region = "", str(deployment.session.region_name)
     with deployment.progress(None, "events of CloudTrail looked through") as progress:

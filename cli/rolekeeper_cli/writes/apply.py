@@ -95,7 +95,7 @@ def apply(
         raise CommandError(f"nothing can be applied now: {why}", "see: rolekeeper mode, rolekeeper resume")
     _refuse_unserved(plan, approve=approve)
     proposed = propose(deployment, basis.specs, prune=basis.prune) if basis.specs or basis.prune else Proposal()
-    state = Enforced(deployment.app.store, deployment.app.state.check_pin, dict(proposed.served))
+    state = Enforced.of(deployment, dict(proposed.served))
     moved = [*_moved_edits(deployment, plan, proposed), *_moved_instances(deployment, plan, state)]
     if moved:
         raise StalePlanError(moved)

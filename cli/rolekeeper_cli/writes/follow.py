@@ -49,7 +49,7 @@ class Standing:
 def standing(deployment: Deployment, instances: Iterable[list[Instance]]) -> Standing:
     """Look once at pages of instances."""
     done, coming, stuck = 0, [], []
-    state = Enforced(deployment.app.store, deployment.app.state.check_pin)
+    state = Enforced.of(deployment)
     for each in observed(deployment, state, instances):
         if isinstance(each, Unreadable):
             stuck.append((each.key.id, each.error.message))

@@ -8,11 +8,10 @@ from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.model.instance import Association, Instance
 from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec
 from rolekeeper.permissions import PolicyReader, Roles
-from rolekeeper.settings import Ownership
 from rolekeeper_cli import known
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.instances import title
+from rolekeeper_cli.instances import addressed, in_its_account, title
 from rolekeeper_cli.views.looking import profile_name
 
 
@@ -67,9 +66,9 @@ def usable_profile(deployment: Deployment, wish: Wish) -> UsableProfile:
     return UsableProfile(check.profile_arn, (f"role '{wish.role}': {check.note}",) if check.note else ())
 
 
-def refuse_wrong_verb(instance: Instance, wish: Wish, shown: Association | None) -> None:
+def refuse_wrong_verb(deployment: Deployment, instance: Instance, wish: Wish, shown: Association | None) -> None:
     """As the console does: who means to attach doesn't expect to take something away."""
-    command = f"{instance.key.id} {wish.role}"
+    command = f"{addressed(deployment, instance.key.id)} {wish.role}"
     if wish.verb == "attach" and shown:
         what = f"{title(instance)} carries {profile_name(shown.profile_arn)} already"
         raise CommandError(what, f"to take that away: rolekeeper replace {command}")
@@ -77,10 +76,11 @@ def refuse_wrong_verb(instance: Instance, wish: Wish, shown: Association | None)
         raise CommandError(f"{title(instance)} carries no role", f"to give it one: rolekeeper attach {command}")
 
 
-def refuse_foreign(instance: Instance, shown: Association | None, ownership: Ownership) -> None:
+def refuse_foreign(deployment: Deployment, instance: Instance, shown: Association | None) -> None:
     """IAM lets Rolekeeper take away only what is under the role path, unless the deployment says otherwise."""
+    ownership = deployment.settings.ownership
     if shown and not ownership.manages(shown.profile_arn) and not ownership.take_over:
-        detach = f"aws ec2 disassociate-iam-instance-profile --association-id {shown.id}"
+        detach = in_its_account(deployment, f"aws ec2 disassociate-iam-instance-profile --association-id {shown.id}")
         raise CommandError(
             f"{title(instance)} carries the foreign {shown.profile_arn}, which Rolekeeper may not take away",
             f"detach it by hand ({detach}), or deploy with TakeOver=true",

@@ -12,7 +12,7 @@ from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Snapshot
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, WaitTimeoutError
-from rolekeeper_cli.instances import find_instance, shows, starts, title
+from rolekeeper_cli.instances import addressed, find_instance, shows, starts, title, where
 from rolekeeper_cli.views import preview
 from rolekeeper_cli.views.looking import Enforced, Seen, profile_name
 from rolekeeper_cli.views.preview import Preview
@@ -100,7 +100,7 @@ class Pinned:
     def document(self) -> dict[str, Any]:
         """For programs."""
         return {
-            "instance": self.instance.key.id,
+            **where(self.instance.key),
             "role": self.pin.role,
             "profile_arn": self.pin.profile_arn,
             "expires_at": self.pin.expires_at,
@@ -120,7 +120,7 @@ class Released:
     def document(self) -> dict[str, Any]:
         """For programs."""
         released = self.former.role if self.former else None
-        return {"instance": self.instance.key.id, "released": released, "contested": self.contested}
+        return {**where(self.instance.key), "released": released, "contested": self.contested}
 
 
 def pin(deployment: Deployment, text: str, wish: Wish) -> Pinned:
@@ -141,8 +141,8 @@ def planned(deployment: Deployment, text: str, wish: Wish, profile: UsableProfil
     ec2 = deployment.app.ec2
     instance = find_instance(ec2, text)
     shown = ec2.associations([instance.key.id]).get(instance.key.id)
-    refuse_wrong_verb(instance, wish, shown)
-    refuse_foreign(instance, shown, deployment.settings.ownership)
+    refuse_wrong_verb(deployment, instance, wish, shown)
+    refuse_foreign(deployment, instance, shown)
     now = deployment.now()
     made = Pin(
         role=wish.role,
@@ -159,7 +159,7 @@ def planned(deployment: Deployment, text: str, wish: Wish, profile: UsableProfil
 def expected(deployment: Deployment, plan: PlannedPin) -> Preview:
     """What the pin would do to its instance."""
     key = plan.instance.key
-    state = Enforced(deployment.app.store, deployment.app.state.check_pin)
+    state = Enforced.of(deployment)
     observed = observe([key], deployment.app.ec2, state, deployment.now())[key]
     if isinstance(observed, Unreadable):
         raise observed.error
@@ -197,9 +197,10 @@ def wait(deployment: Deployment, pinned: Pinned) -> None:
             progress.at(waited)
             _stop_where_held(deployment, instance, began)
             if waited >= patience:
+                name = addressed(deployment, instance.key.id)
                 raise WaitTimeoutError(
                     f"the pin is written, but EC2 doesn't show it after {patience} s",
-                    f"it stays wanted; see what hinders it: rolekeeper explain {instance.key.id}",
+                    f"it stays wanted; see what hinders it: rolekeeper explain {name}",
                 )
             deployment.sleep(_POLL_SECONDS)
 
@@ -244,7 +245,7 @@ def _what_delays(plan: PlannedPin, snapshot: Snapshot, deployment: Deployment) -
     if replaces and instance.state is InstanceState.STOPPED:
         return (
             f"The instance is stopped, and EC2 replaces the role of a running one only: it is done when it starts "
-            f"({starts(instance)})."
+            f"({starts(deployment, instance)})."
         )
     return ""
 
@@ -253,7 +254,7 @@ def _remedy(instance: Instance, snapshot: Snapshot, deployment: Deployment) -> s
     """The command that ends what delays the change; empty for none."""
     if withheld := snapshot.control.withholds(deployment.settings.mode):
         return _ENDS[withheld.code]
-    return starts(instance) if instance.state is InstanceState.STOPPED else ""
+    return starts(deployment, instance) if instance.state is InstanceState.STOPPED else ""
 
 
 def _stop_where_held(deployment: Deployment, instance: Instance, since: datetime) -> None:
@@ -265,4 +266,5 @@ def _stop_where_held(deployment: Deployment, instance: Instance, since: datetime
     shown = deployment.app.state.read([instance.key], []).record(instance.key).condition
     if shown and shown.action is Action.HOLD and shown.since >= since:
         what = f"the pin is written, but {title(instance)} stays as it is: {shown.reason}"
-        raise CommandError(what, f"it stays wanted; repair that, or take it back: rolekeeper release {instance.key.id}")
+        back = f"rolekeeper release {addressed(deployment, instance.key.id)}"
+        raise CommandError(what, f"it stays wanted; repair that, or take it back: {back}")

@@ -66,7 +66,7 @@ def test_a_deployment_that_is_well_is_a_line_for_each_check(
     desk.edit("workload=web", role="web")
     desk.quiet()
     ran = terminal("doctor")
-    assert (ran.exit_code, ran.stderr) == (0, "0 to fix, 0 to look at, 0 unknown, 16 well.\n")
+    assert (ran.exit_code, ran.stderr) == (0, "0 to fix, 0 to look at, 0 unknown, 17 well.\n")
     assert lines(ran.stdout) == [
         "LEVEL CHECK WHAT",
         "ok stack stack rolekeeper is CREATE_COMPLETE, with all its outputs and parameters",
@@ -75,6 +75,7 @@ def test_a_deployment_that_is_well_is_a_line_for_each_check(
         "ok sources all event source mappings are enabled: 1",
         "ok mode changes are made",
         "ok sweep sweeps come: one wrote down 3 instances at 2026-03-01 09:00 UTC",
+        "ok targets the deployment looks after its own account and Region only",
         "ok alarms no alarm rings, of 2",
         "ok subscribers alarms have a subscriber: 1",
         "ok work-queue the work queue is empty",
@@ -92,7 +93,7 @@ def test_a_deployment_that_is_well_is_a_line_for_each_check(
 def test_what_is_wrong_has_its_remedy_on_the_next_line(terminal: Terminal, ward: DoctorFixture) -> None:
     ward.rules["InstanceTagRule"] = "DISABLED"
     ran = terminal("doctor")
-    assert (ran.exit_code, ran.stderr) == (1, "1 to fix, 0 to look at, 0 unknown, 15 well.\n")
+    assert (ran.exit_code, ran.stderr) == (1, "1 to fix, 0 to look at, 0 unknown, 16 well.\n")
     at = lines(ran.stdout).index("fail rules rule InstanceTagRule is disabled, so nothing comes of it")
     assert lines(ran.stdout)[at + 1] == "aws events enable-rule --name rolekeeper-InstanceTagRule-1A2B"
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal, lines
 
@@ -289,7 +290,8 @@ def test_it_waits_until_ec2_shows_the_role(terminal: Terminal, desk: MappingsFix
     told = terminal.document("wait", one, "--role", "web")
     association = desk.world.association(one)
     assert association
-    assert told == {"instance": one, "role": "web", "instance_profile": "web", "association": association.id}
+    here = {"instance": one, "account": ACCOUNT, "region": REGION}
+    assert told == {**here, "role": "web", "instance_profile": "web", "association": association.id}
 
 
 def test_it_waits_for_a_role_in_a_profile_of_another_name_and_for_none(

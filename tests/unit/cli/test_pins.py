@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import refusing
+from fixtures.account import ACCOUNT, REGION, refusing
 from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.model.mapping import Pin
@@ -181,6 +181,8 @@ def test_pins_as_json(terminal: Terminal, desk: MappingsFixture) -> None:
     assert document["expires_at"].startswith("2026-03-08T09:00:0")
     assert terminal.document("release", instance) == {
         "instance": instance,
+        "account": ACCOUNT,
+        "region": REGION,
         "released": "web",
         "contested": False,
     }

@@ -22,7 +22,7 @@ def role(desk: MappingsFixture) -> None:
 def looked_at(terminal: Terminal) -> list[Any]:
     del terminal  # it is where the deployment is
     there = Deployment(Options())
-    return list(look(there, Enforced(there.app.store, there.app.state.check_pin), pages(there)))
+    return list(look(there, Enforced.of(there), pages(there)))
 
 
 def test_a_damaged_record_is_a_document_too(

@@ -15,7 +15,7 @@ from fixtures.doctor import DoctorFixture
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper.aws.queue import Task, Tasks
-from rolekeeper.fleet import OperatorOverrides
+from rolekeeper.fleet.overrides import OperatorOverrides
 from rolekeeper.storage import layout
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
@@ -56,7 +56,7 @@ def ward(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPa
 
 def seen(deployment: DoctorDeployment) -> Iterator[Seen]:
     """The fleet, none of it damaged."""
-    state = Enforced(deployment.app.store, deployment.app.state.check_pin)
+    state = Enforced.of(deployment)
     for each in look(deployment, state, pages(deployment)):
         assert isinstance(each, Seen)
         yield each

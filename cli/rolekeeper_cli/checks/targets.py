@@ -1,0 +1,61 @@
+"""The accounts and Regions that a hub looks after: whether it can, when it last did, and their spokes' versions."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.findings import Finding, Findings, Level, fail, warn
+from rolekeeper_cli.views import targets as views
+from rolekeeper_cli.views.targets import OVERDUE, PROBLEM
+
+# This many are shown one by one, those that matter most first.
+_SHOWN = 10
+
+
+def targets(deployment: DoctorDeployment) -> Findings:
+    """Which of them need a person."""
+    if not deployment.settings.organization:
+        return "the deployment looks after its own account and Region only"
+    found = views.documents(deployment)
+    bad = sorted(_bad(deployment, found), key=lambda each: each.level is not Level.FAIL)
+    yield from bad[:_SHOWN]
+    if left := bad[_SHOWN:]:
+        yield Finding(left[0].level, f"{len(left):,} more about targets", "see them all: rolekeeper targets")
+    accounts = len({each["account"] for each in found})
+    return f"all targets are well: {len(found):,}, in {accounts:,} {'account' if accounts == 1 else 'accounts'}"
+
+
+def _bad(deployment: DoctorDeployment, found: list[dict[str, Any]]) -> Iterator[Finding]:
+    interval, now = views.sweep_interval(deployment), deployment.now()
+    for each in found:
+        name = f"{each['account']}/{each['region']}"
+        if each["state"] == PROBLEM:
+            remedy = (
+                "look at the role and the stack rolekeeper-spoke there; or, if the spoke was removed for good: "
+                f"rolekeeper targets forget {name}"
+            )
+            since = each["problem_since"]
+            lasts = since is None or now - datetime.fromisoformat(since) > interval
+            yield (fail if lasts else warn)(f"target {name}{_since(since)}: {each['reason']}", remedy)
+        elif each["state"] == OVERDUE:
+            yield fail(f"target {name}: {each['reason']}", "see docs/runbook/sweep-overdue.md")
+        yield from _version(each, str(found[0]["version"]), name)
+
+
+def _version(target: Mapping[str, Any], hub: str, name: str) -> Iterator[Finding]:
+    """A spoke of another version: neighbouring ones work together, others may not."""
+    gap = target["version_gap"]
+    if not gap:
+        return
+    theirs = f"with the credentials of account {target['account']}: rolekeeper spoke deploy --region {target['region']}"
+    remedy = theirs if gap < 0 else "upgrade the hub: rolekeeper upgrade"
+    what = f"target {name} has version {target['version']}, and the hub {hub}"
+    if abs(gap) == 1:
+        yield warn(f"{what}: neighbouring versions work together, others may not", remedy)
+    else:
+        yield fail(f"{what}: only neighbouring versions work together", remedy)
+
+
+def _since(text: str | None) -> str:
+    return f" since {datetime.fromisoformat(text):%Y-%m-%d %H:%M UTC}" if text else ""

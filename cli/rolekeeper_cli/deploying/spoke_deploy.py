@@ -1,0 +1,170 @@
+"""`rolekeeper spoke deploy`: the stack by which a hub looks after this account, in each of its Regions.
+
+What is the account's, its roles, is made in one Region, the home, which is deployed first.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rolekeeper.aws.errors import NotFoundError, classified
+from rolekeeper.settings import Access
+from rolekeeper_cli import installed, output, render
+from rolekeeper_cli.deploying.change_set import Template
+from rolekeeper_cli.deploying.deploy import PATIENT
+from rolekeeper_cli.deploying.deployed_stack import NEVER_WORKED, SPOKE, Present, ordered, refuse_downgrade, versions
+from rolekeeper_cli.deploying.deployment_view import Changed, document
+from rolekeeper_cli.deploying.hub import Hub
+from rolekeeper_cli.deploying.parameter_options import option_of
+from rolekeeper_cli.deploying.rollout import Rollout
+from rolekeeper_cli.deploying.stack_parameters import Parameters, declared, merged, refused
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import ConfigurationError, ExitCode, UsageError
+
+STACK = "rolekeeper-spoke"
+# Its roles have names of their own, by which the hub finds them.
+_CAPABILITIES = ("CAPABILITY_NAMED_IAM",)
+# Parameters that only the roles have to do with.
+_OF_ROLES = frozenset({"TakeOver", "CreateMissingProfiles", "PermissionsBoundary"})
+# What the reader role says of itself (spoke.yaml).
+_HOME_TAG = "rolekeeper:home-region"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for.
+
+    Attributes:
+        hub: what the hub says of itself; None: as it is deployed.
+        parameters: others of the template's, as given; those that aren't stay as they are deployed.
+        yes: don't ask whether to do it.
+        dry_run: only show it.
+        allow_downgrade: an older version may replace a newer one.
+    """
+
+    hub: Hub | None = None
+    parameters: Parameters = field(default_factory=dict)
+    yes: bool = False
+    dry_run: bool = False
+    allow_downgrade: bool = False
+
+
+def deploy(places: Sequence[Deployment], wanted: Wanted) -> ExitCode:
+    """Show what would change in each Region, ask, and change it, the home Region first.
+
+    Args:
+        places: the account's Regions, as deployments of the spoke's stack.
+        wanted: what was asked for.
+
+    Raises:
+        CommandError: it can't be done, or it failed; the message says why.
+    """
+    known = declared(installed.file("spoke.yaml"))
+    template = Template({"TemplateBody": installed.file("spoke.yaml").read_text()}, _CAPABILITIES)
+    present = {region_of(each): _present(each) for each in places}
+    for each in present.values():
+        refuse_downgrade(each, allowed=wanted.allow_downgrade)
+    hub = dict(wanted.hub.parameters) if wanted.hub else {}
+    _warn_of_version(wanted.hub)
+    given = {**hub, **wanted.parameters}
+    home = given["HomeRegion"] = _home(places[0], present, given)
+    parameters = {region: _parameters(known, each, given) for region, each in present.items()}
+    if home not in present and (only_there := sorted(_OF_ROLES & wanted.parameters.keys())):
+        what = " and ".join(map(option_of, only_there))
+        output.warn(f"{what} is about the account's roles: it takes effect once you deploy in {home} too")
+    documents = []
+    for place in sorted(places, key=lambda each: region_of(each) != home):
+        region = region_of(place)
+        changed = _deploy(place, template, present[region], (parameters[region], given), wanted)
+        documents.append({"region": region, **document(present[region], changed)})
+    render.show(documents, lambda: None)
+    if any(each["outcome"] == "deployed" for each in documents):
+        account = parameters[region_of(places[0])]["HubAccount"]
+        output.say(f"The hub in account {account} looks after it from its first event on: rolekeeper targets")
+    return ExitCode.DONE
+
+
+def _present(place: Deployment) -> Present:
+    return Present.read(place.client("cloudformation", PATIENT), place.stack_name, SPOKE)
+
+
+def _deploy(
+    place: Deployment, template: Template, present: Present, values: tuple[Parameters, Parameters], wanted: Wanted
+) -> Changed:
+    client, stack = place.client("cloudformation", PATIENT), place.stack_name
+    output.say(f"Stack {stack} in {region_of(place)}, account {place.caller.account}: {versions(present)}")
+    parameters, given = values
+    if parameters["HubAccount"] == place.caller.account and parameters["HubRegion"] == region_of(place):
+        output.say("It is the hub's own account and Region, which has no rules of a spoke.")
+    rollout = Rollout(client, stack, place.sleep, wanted.yes, wanted.dry_run)
+    if present.status == NEVER_WORKED:
+        rollout.remove_what_failed(present)
+        present = Present()
+    return rollout.change(template, present, parameters, given)
+
+
+def _parameters(known: Mapping[str, Any], present: Present, given: Parameters) -> Parameters:
+    """All parameters of one stack."""
+    parameters = merged(known, present.parameters, given)
+    if missing := [name for name in known if name not in parameters]:
+        raise UsageError(
+            f"the hub isn't named, so {missing[0]} isn't known",
+            "give --hub-profile; or, with a file that rolekeeper spoke parameters wrote: --hub hub.json",
+        )
+    if wrong := refused(known, parameters):
+        raise UsageError("; ".join(wrong), "see: rolekeeper spoke deploy --help")
+    return parameters
+
+
+def _home(place: Deployment, present: Mapping[str, Present], given: Parameters) -> str:
+    """The Region of the account's roles: where they are, else where they are asked for, else the first one given.
+
+    Raises:
+        CommandError: they are elsewhere than they are asked for, or where they are isn't known.
+    """
+    asked = given.get("HomeRegion")
+    there = _home_there(place, present, given)
+    if there and asked and there != asked:
+        raise UsageError(
+            f"the account's roles are in {there} already, not in {asked}",
+            f"leave --home-region out; or remove the spoke in {there} first",
+        )
+    home = there or asked or region_of(place)
+    if not there and home not in present:
+        raise UsageError(f"there are no roles in {home} yet", f"deploy it there too: --region {home}")
+    return home
+
+
+def _home_there(place: Deployment, present: Mapping[str, Present], given: Parameters) -> str | None:
+    """Where the account's roles are; None where there are none."""
+    for each in present.values():
+        if each.parameters:
+            return each.parameters["HomeRegion"]
+    namespace = given.get("Namespace", "rolekeeper")
+    name = f"{namespace}-{Access.READER}"
+    try:
+        with classified("iam:GetRole", name):
+            tags = place.client("iam").get_role(RoleName=name)["Role"].get("Tags", ())
+    except NotFoundError:
+        return None
+    home = next((each["Value"] for each in tags if each["Key"] == _HOME_TAG), None)
+    if not home and not given.get("HomeRegion"):
+        raise ConfigurationError(
+            f"the account has the role {name} already, which doesn't say in which Region it was made",
+            "give that Region: --home-region",
+        )
+    return home or given["HomeRegion"]
+
+
+def _warn_of_version(hub: Hub | None) -> None:
+    """Say it where hub and spoke would be of different versions."""
+    ours = installed.version()
+    if hub and hub.version and ordered(hub.version)[:2] != ordered(ours)[:2]:
+        newer = ordered(hub.version) > ordered(ours)
+        what = "upgrade this command" if newer else "upgrade the hub"
+        output.warn(f"the hub is version {hub.version}, and the spoke would be {ours}: {what}")
+
+
+def region_of(place: Deployment) -> str:
+    """The Region of a spoke's stack."""
+    return str(place.session.region_name)

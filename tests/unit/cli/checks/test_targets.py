@@ -1,0 +1,109 @@
+"""The doctor's look at all targets: what a person has to do about one, and no line for one that is well."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal
+from rolekeeper.model.instance import Target
+from rolekeeper.storage import layout
+from rolekeeper_cli.checks.targets import targets
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.findings import Finding
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.views.doctor import run
+
+OTHER = "111111111111"
+NAME = f"{OTHER}/eu-west-1"
+PROBLEM = "it refuses sts:AssumeRole on the role rolekeeper-reader"
+
+
+@pytest.fixture(autouse=True)
+def hub(terminal: Terminal, desk: MappingsFixture) -> None:
+    terminal.parameters |= {"OrganizationId": "o-example0000", "SweepSchedule": "rate(15 minutes)"}
+    terminal.outputs["Version"] = "0.4.1"
+    desk.world.swept(3, 0)
+
+
+def found() -> list[Finding]:
+    return run("targets", targets, DoctorDeployment(Options()))
+
+
+def only() -> tuple[str, str, str]:
+    [finding] = found()
+    return finding.level, finding.what, finding.remedy
+
+
+def registered(desk: MappingsFixture, region: str = "eu-west-1", **attributes: Any) -> None:
+    now = desk.world.clock.now()
+    swept = layout.timestamp(now - timedelta(minutes=1))
+    item = {"version": "0.4.0", "since": swept, "last_sweep": swept, **attributes}
+    store, key = desk.world.store, layout.target_key(Target(OTHER, region))
+    store.write(store.put({**layout.key_attributes(key), **item}))
+
+
+def ago(desk: MappingsFixture, minutes: int) -> str:
+    return layout.timestamp(desk.world.clock.now() - timedelta(minutes=minutes))
+
+
+def test_a_deployment_of_one_target_has_no_others(terminal: Terminal) -> None:
+    terminal.parameters["OrganizationId"] = ""
+    assert only() == ("ok", "the deployment looks after its own account and Region only", "")
+
+
+def test_where_all_is_well_it_is_one_line(desk: MappingsFixture) -> None:
+    assert only() == ("ok", "all targets are well: 1, in 1 account", "")
+    registered(desk)
+    registered(desk, "eu-west-2")
+    assert only() == ("ok", "all targets are well: 3, in 2 accounts", "")
+
+
+@pytest.mark.parametrize(("minutes", "level"), [(5, "warn"), (15, "warn"), (16, "fail")])
+def test_a_problem_that_a_sweep_didnt_end_is_an_error(desk: MappingsFixture, minutes: int, level: str) -> None:
+    registered(desk, problem=PROBLEM, problem_since=ago(desk, minutes))
+    found_level, what, remedy = only()
+    assert found_level == level
+    assert what.startswith(f"target {NAME} since 2026-03-01 08:")
+    assert what.endswith(PROBLEM)
+    assert f"rolekeeper targets forget {NAME}" in remedy
+
+
+@pytest.mark.parametrize(("minutes", "level"), [(30, "ok"), (31, "fail")])
+def test_a_sweep_that_is_older_than_two_intervals_is_an_error(desk: MappingsFixture, minutes: int, level: str) -> None:
+    registered(desk, last_sweep=ago(desk, minutes))
+    found_level, what, _ = only()
+    assert found_level == level
+    assert ("its last sweep was at 2026-03-01 08:29 UTC" in what) == (level == "fail")
+
+
+@pytest.mark.parametrize(
+    ("version", "level", "said", "remedy"),
+    [
+        ("0.4.1", "ok", "", ""),
+        ("0.4.9", "ok", "", ""),
+        ("0.3.7", "warn", "neighbouring versions work together", f"credentials of account {OTHER}"),
+        ("0.5.0", "warn", "neighbouring versions work together", "rolekeeper upgrade"),
+        ("0.2.7", "fail", "only neighbouring versions", "rolekeeper spoke deploy --region eu-west-1"),
+        ("0.6.0", "fail", "only neighbouring versions", "rolekeeper upgrade"),
+        ("1.4.0", "fail", "only neighbouring versions", "rolekeeper upgrade"),
+        ("", "ok", "", ""),
+    ],
+)
+def test_the_handshake_of_versions(desk: MappingsFixture, version: str, level: str, said: str, remedy: str) -> None:
+    registered(desk, version=version)
+    found_level, what, todo = only()
+    assert (found_level, said in what, remedy in todo) == (level, True, True)
+    assert level == "ok" or f"target {NAME} has version {version}, and the hub 0.4.1" in what
+
+
+def test_of_many_the_worst_are_shown_and_the_others_counted(desk: MappingsFixture) -> None:
+    for number in range(1, 9):
+        registered(desk, f"eu-west-{number}", version="0.3.0")
+    for number in range(1, 6):
+        registered(desk, f"us-east-{number}", problem=PROBLEM, problem_since=ago(desk, 60))
+    findings = found()
+    assert [each.level for each in findings] == ["fail"] * 5 + ["warn"] * 6
+    assert findings[-1].what == "3 more about targets"
+    assert findings[-1].remedy == "see them all: rolekeeper targets"

@@ -1,0 +1,420 @@
+"""spoke: what a spoke has to know of its hub, deploying one into an account's Regions, and removing it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fakes.cloudformation import FakeCloudFormation, change
+from fakes.ec2 import client_error
+from fixtures.account import ACCOUNT, REGION
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal, lines
+from rolekeeper.model.instance import Target
+from rolekeeper.storage import layout
+from rolekeeper_cli import installed
+from rolekeeper_cli.deploying.deployed_stack import SPOKE
+from rolekeeper_cli.deploying.stack_parameters import TemplateLoader
+from support.templates import ROOT
+
+VERSION = installed.version()
+SPOKES_ACCOUNT = "111111111111"
+HOME, OTHER = "eu-west-1", "us-east-2"
+READERS = f"arn:aws:iam::{ACCOUNT}:role/on-event,arn:aws:iam::{ACCOUNT}:role/on-schedule"
+CHANGERS = f"arn:aws:iam::{ACCOUNT}:role/on-event"
+RULE = change("Add", "StateRule", "AWS::Events::Rule")
+PARAMETERS = {
+    "HubAccount": ACCOUNT,
+    "HubRegion": REGION,
+    "OrganizationId": "o-example0000",
+    "Namespace": "rolekeeper",
+    "RolePath": "/rolekeeper/",
+    "TakeOver": "false",
+    "CreateMissingProfiles": "true",
+    "HubReaders": READERS,
+    "HubChangers": CHANGERS,
+}
+
+
+class Sts:
+    """Says whose credentials these are."""
+
+    def get_caller_identity(self) -> dict[str, str]:
+        """The spoke's own administrator."""
+        arn = f"arn:aws:iam::{SPOKES_ACCOUNT}:user/admin"
+        return {"Arn": arn, "UserId": "AIDA", "Account": SPOKES_ACCOUNT}
+
+
+class Roles:
+    """The account's IAM: the reader role, with its tags, if a spoke made it already."""
+
+    def __init__(self) -> None:
+        self.reader: dict[str, str] | None = None
+        self.asked: list[str] = []
+
+    def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803  # boto3's own name
+        """The reader."""
+        self.asked.append(RoleName)
+        if self.reader is None:
+            raise client_error("NoSuchEntity", f"The role with name {RoleName} cannot be found.")
+        return {"Role": {"RoleName": RoleName, "Tags": [{"Key": k, "Value": v} for k, v in self.reader.items()]}}
+
+
+class Account:
+    """A spoke's account: its IAM, and a CloudFormation in each of two Regions. `order` has its changes in order."""
+
+    def __init__(self, terminal: Terminal, desk: MappingsFixture) -> None:
+        self.iam = Roles()
+        self.stacks = {}
+        for region in (HOME, OTHER):
+            stack = self.stacks[region] = FakeCloudFormation("rolekeeper-spoke")
+            stack.description, stack.changes = f"{SPOKE} And so on.", [RULE]
+            clients = {"cloudformation": stack, "iam": self.iam, "sts": Sts(), "ec2": desk.world.ec2}
+            terminal.elsewhere[None, region] = clients
+
+    def deployed(self, *regions: str, home: str = HOME, version: str = VERSION, **parameters: str) -> None:
+        """There is a spoke in these Regions."""
+        for each in regions:
+            stack = self.stacks[each]
+            stack.deployed(version, **{**PARAMETERS, "HomeRegion": home, **parameters})
+        self.iam.reader = {"rolekeeper:home-region": home}
+
+    def asked(self, region: str) -> dict[str, str | None]:
+        """The parameters of a Region's change set; None for one that keeps its value."""
+        given = self.stacks[region].asked("create_change_set")["Parameters"]
+        assert all("ParameterValue" in each or each["UsePreviousValue"] is True for each in given)
+        return {each["ParameterKey"]: each.get("ParameterValue") for each in given}
+
+
+@pytest.fixture(autouse=True)
+def hub(terminal: Terminal, desk: MappingsFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub of an organization, and an AWS profile of its account beside the spoke's own credentials."""
+    terminal.parameters |= {"OrganizationId": "o-example0000", "Namespace": "rolekeeper"}
+    terminal.outputs |= {"HubReaders": READERS, "HubChangers": CHANGERS, "Version": VERSION}
+    config = tmp_path / "config"
+    config.write_text("[profile hub]\nregion = us-east-1\naws_access_key_id = hub\naws_secret_access_key = hub\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    desk.world.swept(0, 0)
+
+
+@pytest.fixture
+def account(terminal: Terminal, desk: MappingsFixture) -> Account:
+    return Account(terminal, desk)
+
+
+@pytest.fixture
+def told(terminal: Terminal, tmp_path: Path) -> str:
+    """The file that the hub's people made."""
+    file = tmp_path / "hub.json"
+    file.write_text(terminal("spoke", "parameters").stdout)
+    return str(file)
+
+
+def test_the_stack_of_a_spoke_is_told_from_the_hubs_by_its_description() -> None:
+    template = yaml.load((ROOT / "spoke.yaml").read_text(), TemplateLoader)
+    assert template["Description"].startswith(SPOKE)
+    assert template["Outputs"]["Version"]["Value"] == VERSION
+
+
+# ---- parameters ----
+
+
+def test_what_a_spoke_has_to_know_is_json_as_cloudformation_takes_it(terminal: Terminal) -> None:
+    expected = [{"ParameterKey": name, "ParameterValue": value} for name, value in PARAMETERS.items()]
+    key = lambda each: each["ParameterKey"]  # noqa: E731  # for two lists
+    assert sorted(json.loads(terminal("spoke", "parameters").stdout), key=key) == sorted(expected, key=key)
+    assert terminal.document("spoke", "parameters") == json.loads(terminal("spoke", "parameters").stdout)
+    declared = yaml.load((ROOT / "spoke.yaml").read_text(), TemplateLoader)["Parameters"]
+    required = {name for name, each in declared.items() if "Default" not in each}
+    assert required - PARAMETERS.keys() == {"HomeRegion"}
+    assert PARAMETERS.keys() <= declared.keys()
+
+
+def test_stack_sets_need_the_home_region_and_operators_may_read(terminal: Terminal) -> None:
+    operators = f"arn:aws:iam::{ACCOUNT}:role/operators"
+    found = terminal.document("spoke", "parameters", "--home-region", HOME, "--reader", operators)
+    values = {each["ParameterKey"]: each["ParameterValue"] for each in found}
+    assert (values["HomeRegion"], values["HubReaders"]) == (HOME, f"{READERS},{operators}")
+    assert values["HubChangers"] == CHANGERS
+
+
+def test_a_deployment_without_an_organization_has_no_spokes(terminal: Terminal) -> None:
+    terminal.parameters["OrganizationId"] = ""
+    ran = terminal("spoke", "parameters")
+    assert ran.exit_code == 253
+    assert "looks after its own account and Region only" in ran.stderr
+    assert "rolekeeper deploy --organization-id" in ran.stderr
+
+
+# ---- deploy ----
+
+
+def test_a_first_spoke_is_shown_asked_about_and_deployed(terminal: Terminal, account: Account, told: str) -> None:
+    ran = terminal.types("y\n", "spoke", "deploy", "--hub", told, "--region", HOME)
+    assert ran.exit_code == 0, ran.output
+    stack = account.stacks[HOME]
+    assert stack.calls == ["create_change_set", "execute_change_set"]
+    created = stack.asked("create_change_set")
+    assert created["Capabilities"] == ["CAPABILITY_NAMED_IAM"]
+    assert created["TemplateBody"] == (ROOT / "spoke.yaml").read_text()
+    assert len(created["TemplateBody"].encode()) < 51_200, "CloudFormation's limit"
+    assert account.asked(HOME) == {**PARAMETERS, "HomeRegion": HOME}
+    said = f"Stack rolekeeper-spoke in {HOME}, account {SPOKES_ACCOUNT}: new, with version {VERSION}"
+    assert said in ran.stderr
+    assert "Make these 1 changes?" in ran.stderr
+    assert "Add StateRule AWS::Events::Rule" in lines(ran.stdout)
+    assert f"HubAccount {ACCOUNT}" in lines(ran.stdout)
+    assert account.iam.asked == ["rolekeeper-reader"]
+    assert f"The hub in account {ACCOUNT} looks after it" in ran.stderr
+
+
+def test_the_hub_is_asked_by_a_profile_of_its_account(terminal: Terminal, account: Account) -> None:
+    ran = terminal("spoke", "deploy", "--hub-profile", "hub", "--region", HOME, "--yes")
+    assert ran.exit_code == 0, ran.output
+    assert account.asked(HOME) == {**PARAMETERS, "HomeRegion": HOME}
+
+
+def test_who_says_no_leaves_nothing_behind(terminal: Terminal, account: Account, told: str) -> None:
+    assert terminal.types("n\n", "spoke", "deploy", "--hub", told, "--region", HOME).exit_code == 1
+    assert account.stacks[HOME].calls == ["create_change_set", "delete_change_set", "delete_stack"]
+    assert terminal("spoke", "deploy", "--hub", told, "--region", HOME).exit_code == 252
+
+
+def test_several_regions_share_the_roles_of_the_first(terminal: Terminal, account: Account, told: str) -> None:
+    line = ("spoke", "deploy", "--hub", told, "--region", OTHER, "--region", HOME, "--yes")
+    documents = terminal.document(*line)
+    assert [(each["region"], each["outcome"]) for each in documents] == [(OTHER, "deployed"), (HOME, "deployed")]
+    assert account.asked(OTHER)["HomeRegion"] == account.asked(HOME)["HomeRegion"] == OTHER
+
+
+def test_the_home_region_comes_first_wherever_it_is_named(terminal: Terminal, account: Account, told: str) -> None:
+    line = ("spoke", "deploy", "--hub", told, "--region", OTHER, "--region", HOME, "--home-region", HOME, "--yes")
+    assert [each["region"] for each in terminal.document(*line)] == [HOME, OTHER]
+    assert account.asked(OTHER)["HomeRegion"] == HOME
+
+
+def test_one_more_region_takes_the_roles_that_are_there(terminal: Terminal, account: Account, told: str) -> None:
+    account.deployed(HOME)
+    ran = terminal("spoke", "deploy", "--hub", told, "--region", OTHER, "--yes")
+    assert ran.exit_code == 0, ran.output
+    assert account.asked(OTHER)["HomeRegion"] == HOME
+    assert account.stacks[HOME].calls == []
+
+
+def test_roles_that_dont_say_where_they_were_made_have_to_be_told(
+    terminal: Terminal, account: Account, told: str
+) -> None:
+    account.iam.reader = {}
+    ran = terminal("spoke", "deploy", "--hub", told, "--region", OTHER, "--yes")
+    assert ran.exit_code == 253
+    assert "the account has the role rolekeeper-reader already" in ran.stderr
+    assert terminal("spoke", "deploy", "--hub", told, "--region", OTHER, "--home-region", HOME, "--yes").exit_code == 0
+    assert account.asked(OTHER)["HomeRegion"] == HOME
+
+
+@pytest.mark.parametrize(
+    ("deployed", "home", "said"),
+    [
+        ((HOME,), OTHER, f"the account's roles are in {HOME} already, not in {OTHER}"),
+        ((), OTHER, f"there are no roles in {OTHER} yet\n  deploy it there too: --region {OTHER}"),
+    ],
+)
+def test_a_home_that_cant_be_is_refused(  # its example
+    terminal: Terminal, account: Account, told: str, deployed: tuple[str, ...], home: str, said: str
+) -> None:
+    account.deployed(*deployed) if deployed else None
+    ran = terminal("spoke", "deploy", "--hub", told, "--region", HOME, "--home-region", home, "--yes")
+    assert (ran.exit_code, said in ran.stderr) == (252, True), ran.stderr
+    assert account.stacks[HOME].calls == []
+
+
+def test_what_is_deployed_stays_but_for_what_is_given(terminal: Terminal, account: Account) -> None:
+    account.deployed(HOME, version="0.0.9")
+    ran = terminal("spoke", "deploy", "--region", HOME, "--take-over", "true", "--yes")
+    assert ran.exit_code == 0, ran.output
+    kept = dict.fromkeys(PARAMETERS)
+    assert account.asked(HOME) == {**kept, "TakeOver": "true", "HomeRegion": HOME}
+    assert f"version 0.0.9 is deployed, and would be {VERSION}" in ran.stderr
+    assert "TakeOver true false" in lines(ran.stdout)
+
+
+def test_what_is_about_the_roles_is_nothing_in_another_region(terminal: Terminal, account: Account) -> None:
+    account.deployed(HOME, OTHER)
+    ran = terminal("spoke", "deploy", "--region", OTHER, "--take-over", "true", "--dry-run")
+    assert f"--take-over is about the account's roles: it takes effect once you deploy in {HOME} too" in ran.stderr
+    ran = terminal("spoke", "deploy", "--region", OTHER, "--region", HOME, "--take-over", "true", "--dry-run")
+    assert "takes effect" not in ran.stderr
+
+
+def test_a_dry_run_changes_nothing_and_a_newer_version_stays(terminal: Terminal, account: Account, told: str) -> None:
+    [document] = terminal.document("spoke", "deploy", "--hub", told, "--region", HOME, "--dry-run")
+    assert document["outcome"] == "shown"
+    assert account.stacks[HOME].calls == ["create_change_set", "delete_change_set", "delete_stack"]
+    account.deployed(HOME, version="99.0.0")
+    ran = terminal("spoke", "deploy", "--region", HOME, "--yes")
+    assert (ran.exit_code, "version 99.0.0 is deployed, which is newer" in ran.stderr) == (1, True)
+    assert terminal("spoke", "deploy", "--region", HOME, "--yes", "--allow-downgrade").exit_code == 0
+
+
+def test_without_a_hub_a_new_spoke_is_refused(terminal: Terminal, account: Account) -> None:
+    ran = terminal("spoke", "deploy", "--region", HOME, "--yes")
+    assert ran.exit_code == 252
+    assert "the hub isn't named, so HubAccount isn't known" in ran.stderr
+    assert account.stacks[HOME].calls == []
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("{}", 1, "lacks CreateMissingProfiles,HubAccount"),
+        ("Outputs:", 1, "holds no parameters of a hub"),
+        ('[{"ParameterKey": "X"}]', 1, "holds no parameters of a hub"),
+        ('[{"ParameterKey": "X", "ParameterValue": "1"}]', 1, "says what no hub does: X"),
+    ],
+)
+def test_a_file_that_isnt_a_hubs_is_refused(
+    terminal: Terminal, account: Account, tmp_path: Path, text: str, code: int, said: str
+) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(text)
+    ran = terminal("spoke", "deploy", "--hub", str(file), "--region", HOME, "--yes")
+    assert (ran.exit_code, said in ran.stderr) == (code, True), ran.stderr
+    assert "rolekeeper spoke parameters > hub.json" in ran.stderr
+    assert terminal("spoke", "deploy", "--hub", "none.json", "--region", HOME, "--yes").exit_code == 252
+    assert account.stacks[HOME].calls == []
+
+
+def test_what_the_template_refuses_is_refused_before_anything_changes(
+    terminal: Terminal, account: Account, told: str
+) -> None:
+    text = Path(told).read_text().replace(CHANGERS, "arn:aws:iam::*:role/any")
+    ran = terminal("spoke", "deploy", "--hub", "-", "--region", HOME, "--yes", stdin=text)
+    assert (ran.exit_code, "HubChangers=arn:aws:iam::*:role/any: must be ARNs" in ran.stderr) == (252, True), ran.stderr
+    assert account.stacks[HOME].calls == []
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("--hub", "hub.json", "--hub-profile", "hub"), "--hub is a file that says all of the hub"),
+        (("--hub", "hub.json", "--reader", "arn:x"), "--hub is a file that says all of the hub"),
+        (("--reader", "arn:x"), "give --hub-profile too"),
+    ],
+)
+def test_a_hub_that_is_named_twice_or_not_is_refused(terminal: Terminal, line: tuple[str, ...], said: str) -> None:
+    ran = terminal("spoke", "deploy", "--region", HOME, "--yes", *line)
+    assert (ran.exit_code, said in ran.stderr) == (252, True)
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [(VERSION, ""), ("0.0.1", "upgrade the hub"), ("9.0.0", "upgrade this command")],
+)
+def test_a_hub_of_another_version_is_pointed_at(terminal: Terminal, account: Account, version: str, said: str) -> None:
+    terminal.outputs["Version"] = version
+    ran = terminal("spoke", "deploy", "--hub-profile", "hub", "--region", HOME, "--dry-run")
+    assert account.stacks[HOME].calls, ran.output
+    assert (said in ran.stderr) if said else ("Warning" not in ran.stderr)
+
+
+def test_a_stack_of_that_name_that_is_no_spoke_is_left_alone(terminal: Terminal, account: Account, told: str) -> None:
+    account.deployed(HOME)
+    account.stacks[HOME].description = "Rolekeeper. Tag an EC2 instance, and it gets the role."
+    for line in (("deploy", "--hub", told), ("remove",)):
+        ran = terminal("spoke", *line, "--region", HOME, "--yes")
+        assert (ran.exit_code, "isn't a spoke of Rolekeeper" in ran.stderr) == (253, True)
+    assert account.stacks[HOME].calls == []
+
+
+def test_its_stack_may_have_another_name(terminal: Terminal, account: Account, told: str) -> None:
+    account.stacks[HOME].name = "their-spoke"
+    ran = terminal("spoke", "deploy", "--hub", told, "--region", HOME, "--stack", "their-spoke", "--yes")
+    assert ran.exit_code == 0, ran.output
+    assert account.stacks[HOME].asked("create_change_set")["StackName"] == "their-spoke"
+
+
+# ---- remove ----
+
+
+@pytest.fixture
+def carries(desk: MappingsFixture) -> str:
+    """An instance of the spoke's account that carries a managed role."""
+    world = desk.world
+    arn = f"arn:aws:iam::{SPOKES_ACCOUNT}:instance-profile/rolekeeper/web"
+    world.profile("web")
+    world.profiles["web"] = type(world.profiles["web"])(
+        **{**{name: getattr(world.profiles["web"], name) for name in world.profiles["web"].__slots__}, "arn": arn}
+    )
+    instance = world.running(Name="web-1")
+    world.attach_by_hand(instance, "web")
+    return instance
+
+
+def test_it_says_which_instances_keep_their_roles_and_asks(terminal: Terminal, account: Account, carries: str) -> None:
+    account.deployed(HOME, OTHER)
+    ran = terminal.types("y\n", "spoke", "remove", "--region", OTHER)
+    assert ran.exit_code == 0, ran.output
+    shown = lines(ran.stdout)
+    assert f"{OTHER} 1 instances carry a managed role and keep it; its rules are deleted" in shown
+    assert not any(line.startswith("account ") for line in shown), "the roles stay"
+    assert f"Delete it in {OTHER}?" in ran.stderr
+    assert account.stacks[OTHER].calls == ["delete_stack"]
+    assert account.stacks[HOME].calls == []
+    assert f"rolekeeper targets forget {SPOKES_ACCOUNT}/{OTHER}" in ran.stderr
+    assert "1 instances keep a role that Rolekeeper manages" in ran.stderr
+    assert carries
+
+
+def test_the_roles_go_last(terminal: Terminal, account: Account, carries: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    account.deployed(HOME, OTHER)
+    order: list[str] = []
+    delete_stack = FakeCloudFormation.delete_stack
+
+    def delete(stack: FakeCloudFormation, **given: Any) -> None:
+        order.append(HOME if stack is account.stacks[HOME] else OTHER)
+        delete_stack(stack, **given)
+
+    monkeypatch.setattr(FakeCloudFormation, "delete_stack", delete)
+    documents = terminal.document("spoke", "remove", "--region", HOME, "--region", OTHER, "--yes")
+    assert order == [OTHER, HOME]
+    assert documents == [
+        {"region": OTHER, "outcome": "removed", "carrying": [carries]},
+        {"region": HOME, "outcome": "removed", "carrying": [carries]},
+    ]
+    account.deployed(HOME)
+    ran = terminal("spoke", "remove", "--region", HOME, "--yes")
+    assert "no Region can do without them" in ran.stdout
+
+
+def test_with_the_hubs_profile_the_hub_forgets_it(terminal: Terminal, account: Account, desk: MappingsFixture) -> None:
+    account.deployed(HOME, OTHER)
+    store = desk.world.store
+    for region in (HOME, OTHER):
+        key = layout.target_key(Target(SPOKES_ACCOUNT, region))
+        store.write(store.put({**layout.key_attributes(key), "version": VERSION}))
+    ran = terminal("spoke", "remove", "--region", OTHER, "--hub-profile", "hub", "--yes")
+    assert ran.exit_code == 0, ran.output
+    assert [each["region"] for each in terminal.document("targets")] == [REGION, HOME]
+    assert "targets forget" not in ran.stderr
+
+
+def test_unasked_or_where_there_is_none_nothing_is_removed(terminal: Terminal, account: Account) -> None:
+    account.deployed(HOME)
+    assert terminal("spoke", "remove", "--region", HOME).exit_code == 252
+    assert terminal.types("n\n", "spoke", "remove", "--region", HOME).exit_code == 1
+    ran = terminal("spoke", "remove", "--region", HOME, "--region", OTHER, "--yes")
+    assert (ran.exit_code, "there is no stack 'rolekeeper-spoke'" in ran.stderr) == (253, True)
+    assert account.stacks[HOME].calls == []
+
+
+def test_a_deletion_that_fails_is_told_and_goes_no_further(terminal: Terminal, account: Account) -> None:
+    account.deployed(HOME, OTHER)
+    account.stacks[OTHER].ends = "DELETE_FAILED"
+    account.stacks[OTHER].failures = [("StateRule", "AWS::Events::Rule", "no")]
+    ran = terminal("spoke", "remove", "--region", HOME, "--region", OTHER, "--yes")
+    assert ran.exit_code == 254
+    assert f"the deletion in {OTHER} failed (DELETE_FAILED): StateRule (AWS::Events::Rule): no" in ran.stderr
+    assert account.stacks[HOME].calls == []
