@@ -41,7 +41,8 @@ class Organization:
     arrived: list[Any] = field(default_factory=list)
 
     def client(self, service: str, account: str = HUB, region: str = HOME) -> Any:
-        return self.aws.session(account=account, region=region).client(service)
+        session: Any = self.aws.session(account=account, region=region)
+        return session.client(service)
 
     def resource(self, name: str) -> str:
         """The physical id of one of the hub's resources."""
@@ -100,7 +101,7 @@ class Organization:
         """A session of a role, which its account's administrator assumes; and of those that it assumes then."""
         session = self.aws.session(account=arn.split(":")[4])
         for each in (arn, *then):
-            got = session.client("sts").assume_role(RoleArn=each, RoleSessionName="test")
+            got: Any = session.client("sts").assume_role(RoleArn=each, RoleSessionName="test")
             session = self.aws.session(credentials=got["Credentials"])
         return session
 
