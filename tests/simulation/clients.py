@@ -281,8 +281,8 @@ class DynamoDbClient:
     def _write(self, operation: str, act: Callable[[], Any], writes: list[dict[str, Any]]) -> Any:
         run = self._engine.running
         keys = [each.get("Key") or each["Item"] for write in writes for each in write.values()]
-        # That a sweep goes on is no matter of an instance.
-        counts = any(key.get("pk") != {"S": layout.FLEET[0]} for key in keys)
+        # That a sweep goes on, or came to a target, is no matter of an instance.
+        counts = any(key.get("pk") not in ({"S": layout.FLEET[0]}, {"S": layout.TARGETS}) for key in keys)
 
         def by_us() -> Any:
             # A late write lands while nobody runs: it is still this run's.

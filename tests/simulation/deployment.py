@@ -472,10 +472,11 @@ class Deployment:
         seeded = SimpleNamespace(Random=lambda: chance)
         ids = SimpleNamespace(uuid4=lambda: uuid.UUID(int=chance.getrandbits(128)))
         hurry = self._weather.hurry
+        sessions = SimpleNamespace(client_of=lambda *of: Spoke(self, *of), forget=lambda _: None)
         replaced: list[tuple[Any, str, Any]] = [
             (app, "FANS_OUT", timedelta(seconds=hurry.seconds) if hurry else app.FANS_OUT),
             (runtime, "client", self.clients.__getitem__),
-            (runtime, "client_of", lambda there, service: Spoke(self, there, service)),
+            (runtime, "sessions", lambda: sessions),
             (runtime, "now", self._engine.now),
             (runtime, "sleep", self._engine.pause),
             (runtime, "settings", lambda _: self._settings),

@@ -22,10 +22,24 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Organization]:
     with wired_organization(monkeypatch) as made:
         for each in (SPOKE, SAME_ACCOUNT, OTHER):
             made.spoke(each)
-            made.app().registry.add(ServedTarget(each, VERSION, made.hub.clock.now()))
+            join(made, each)
         made.publish("workload=web", "web")
+        made.scheduled()  # the row gets its verdict
+        for each in made.spokes:
+            join(made, each)
         made.hub.quiet()
+        made.hub.metrics.counts.clear()
+        made.assumed.clear()
         yield made
+
+
+def join(made: Organization, target: Target) -> None:
+    made.app().registry.add(ServedTarget(target, VERSION, made.hub.clock.now()))
+
+
+def event_of(target: Target) -> dict[str, Any]:
+    """What a sweep's run of one target is started with."""
+    return {"task": "sweep", "id": "sweep-1", "target": {"account": target.account, "region": target.region}}
 
 
 def known(made: Organization, target: Target = SPOKE) -> ServedTarget:
@@ -41,10 +55,7 @@ def asked_for(made: Organization) -> list[Target]:
 
 def test_a_sweep_starts_one_run_for_each_registered_target(served: Organization) -> None:
     served.scheduled()
-    assert served.hub.lambda_.invoked == [
-        {"task": "sweep", "id": "sweep-1", "target": {"account": each.account, "region": each.region}}
-        for each in (SPOKE, SAME_ACCOUNT, OTHER)
-    ]
+    assert served.hub.lambda_.invoked == [event_of(each) for each in (SPOKE, SAME_ACCOUNT, OTHER)]
     assert served.assumed == {}, "the hub's own run asks nothing of them"
 
 
@@ -66,12 +77,27 @@ def test_an_instance_of_a_target_whose_event_was_lost_is_sent(served: Organizati
     assert (known(served).instances, known(served).drift) == (3, 0)
 
 
+def test_the_mappings_copies_of_an_account_are_checked_by_its_targets_sweep(served: Organization) -> None:
+    joins = Target("333333333333", "eu-west-1")
+    spoke = served.spoke(joins)
+    spoke.profile("web")
+    join(served, joins)
+    key = spoke.key(spoke.running(workload="web"))
+    answer = served.scheduled(event_of(joins))
+    assert (answer["mappings"], answer["mappings_changed"], answer["published"], answer["problems"]) == (1, 1, 1, [])
+    assert key in served.hub.queue.instances
+    assert served.batch(key) == []
+    assert spoke.carries(key.id) == "web"
+    served.wait(minutes=2)
+    assert served.scheduled(event_of(joins))["mappings_changed"] == 0
+
+
 def test_a_targets_sweep_is_neither_the_hubs_own_nor_another_targets(served: Organization) -> None:
     spoke = served.spoke(SPOKE)
     spoke.running(workload="web")
     served.spoke(OTHER).running(workload="web")
     served.hub.running(workload="web")
-    served.scheduled({"task": "sweep", "id": "sweep-1", "target": {"account": SPOKE.account, "region": SPOKE.region}})
+    served.scheduled(event_of(SPOKE))
     assert {each.target for each in served.hub.queue.instances} == {SPOKE}
     assert served.hub.lambda_.invoked == []
     assert known(served, OTHER).last_sweep is None
@@ -261,7 +287,7 @@ def test_a_start_that_died_goes_on_where_it_was_when_lambda_tries_it_again(serve
 def test_targets_that_a_run_has_no_time_to_start_come_first_in_the_next_one(served: Organization) -> None:
     served.sweep()
     served.wait(minutes=15)
-    served.scheduled({"task": "sweep", "id": "one", "target": {"account": SPOKE.account, "region": SPOKE.region}})
+    served.scheduled(event_of(SPOKE))
     served.hub.quiet()
     served.scheduled(seconds=0)
     assert asked_for(served) == []
@@ -312,4 +338,4 @@ def test_a_deployment_without_an_organization_sweeps_its_own_target_alone(
     assert "Query" not in served.hub.calls.counted()
     assert asked_for(served) == []
     with pytest.raises(DroppedError, match="no other targets"):
-        served.scheduled({"task": "sweep", "id": "x", "target": {"account": SPOKE.account, "region": SPOKE.region}})
+        served.scheduled(event_of(SPOKE))

@@ -262,8 +262,7 @@ class App:
         """A run of a sweep; `event` is what the last run answered, or a schedule's: then it gives way to another."""
         from rolekeeper.fleet.sweep import Sweep, SweepResult
 
-        hub = self.hub or self
-        parts = self.ec2, self.state, self.table, hub.publisher, self.queue, self.machine, self.telemetry
+        parts = self.ec2, self.state, self.table, self.publisher, self.queue, self.machine, self.telemetry
         resumed, gives_way = "rest" in event, event.get("task") != Task.SWEEP
         run = correlation_id, seconds_left, run_id, resumed, gives_way, SweepResult.read(event)
         if self.hub is None:

@@ -12,6 +12,8 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableE
 from rolekeeper.aws.queue import Task
 from rolekeeper.fleet.sweep import Sweep, SweepResult
 from rolekeeper.fleet.targets import THERE, Registry, ServedTarget, problem_of
+from rolekeeper.mappings.scan import Scan
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.telemetry import Telemetry
 
 OVERDUE = 2  # so many sweeps of a target began before, and none ended: two intervals
@@ -65,7 +67,7 @@ class SweepStarter:
 
 @dataclass(frozen=True)
 class TargetSweep(Sweep):
-    """One run of a sweep of another target: of its instances. Rows are the hub's, and its own sweep checks them."""
+    """One run of a sweep of another target: of its instances, and of what is published for its account."""
 
     _: KW_ONLY
     registry: Registry
@@ -97,11 +99,16 @@ class TargetSweep(Sweep):
             super()._begins()
         return True
 
-    def _work(self) -> None:
-        self._fleet()
-
     def _goes_on(self, until: datetime | None) -> None:
         self.registry.sweep_goes_on(self.settings.target, until)
 
     def _ended(self) -> None:
         self.registry.note_sweep(self.settings.target, self.result.instances, self.result.sent, self.now())
+
+    def _note_fleet(self) -> None:
+        """What limits are a share of is counted over all targets, and changes begin with the hub's own first sweep."""
+
+    def _check(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> None:  # noqa: ARG002  # about a row alone
+        checked = self.publisher.copies.recheck(key, self.settings.target, self.correlation_id, scan)
+        self.result.mappings_changed += checked.changed
+        self.result.published += checked.in_effect
