@@ -209,6 +209,18 @@ def test_a_stranger_that_trusts_the_hub_is_not_reached(organization: Organizatio
     assert not any(organization.may_be(function, named(STRANGER, role)) for role in ("reader", "changer"))
 
 
+def test_the_sweep_may_invoke_itself_and_no_other_function_may(organization: Organization) -> None:
+    name = organization.resource("OnSchedule")
+    for function in LOOKING:
+        client = organization.session(organization.function(function)).client("lambda")
+        if function == "OnSchedule":
+            answer = client.invoke(FunctionName=name, InvocationType="Event", Payload=b'{"task": "expiries"}')
+            assert answer["StatusCode"] == 202
+        else:
+            with pytest.raises(ClientError, match="AccessDenied"):
+                client.invoke(FunctionName=name, InvocationType="Event")
+
+
 def test_the_reader_sees_the_spokes_instances_and_its_own_version(organization: Organization) -> None:
     instance = organization.launch(SPOKE, HOME)
     session = organization.session(organization.function("OnRetry"), named(SPOKE, "reader"))

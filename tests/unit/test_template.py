@@ -28,6 +28,8 @@ RESOURCES = TEMPLATE["Resources"]
 FUNCTIONS = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Serverless::Function"]
 # Those that look at instances; the fifth only asks others to.
 LOOKING = [name for name in FUNCTIONS if name != "OnStateChange"]
+# Where a function has the name of the one that sweeps: from the template, or the sweep's own from Lambda.
+SWEEPS = {"SWEEP_FUNCTION", "AWS_LAMBDA_FUNCTION_NAME"}
 # The work queue's function alone changes instances, so that the pace of its runs is everything's (`ChangesPerSecond`).
 CHANGING, PUBLISHING = ["OnInstanceEvent"], ["OnMappingChange", "OnSchedule"]
 ROLES = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::IAM::Role"]
@@ -516,7 +518,7 @@ def test_functions_get_the_environment_that_the_code_reads() -> None:
     }
     assert _properties("OnStateChange")["Environment"]["Variables"] == {"SWEEP_FUNCTION": {"Ref": "OnSchedule"}}
     machines = {"RESUME_STATE_MACHINE_ARN", "RETRY_STATE_MACHINE_ARN"}
-    assert optional - {"ORGANIZATION_ID", "NAMESPACE"} == {"ALARM_TOPIC", *machines, "SWEEP_FUNCTION"}
+    assert optional - {"ORGANIZATION_ID", "NAMESPACE"} == {"ALARM_TOPIC", *machines, *SWEEPS}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
