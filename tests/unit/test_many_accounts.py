@@ -1,99 +1,29 @@
 """Rows in an organization: one verdict over all accounts and Regions, and what is published for each account."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fixtures.account import ACCOUNT, HOME, FakeAccount, mapping_key, refusing
-from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
-from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, Organization, new_organization
-from rolekeeper.app import App
-from rolekeeper.aws import one_by_one
+from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
+from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError
-from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.mappings.copies import CopyCheck
-from rolekeeper.mappings.revisions import Copy
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import Mode, PublishedMapping
+from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import Access, Limits
 from rolekeeper.storage import layout
 from support.grants import allow, policy
 
-TAG = "workload=web"
-
-
-class OrganizationDesk(MappingsFixture):
-    """An operator's desk in the hub of an organization."""
-
-    def __init__(self, organization: Organization) -> None:
-        super().__init__(organization.hub)
-        self.organization = organization
-
-    def app(self) -> App:
-        parts = self.organization.app()
-        return replace(
-            parts,
-            settings=replace(parts.settings, work_queue_url=self.queue_url, limits=self.settings().limits),
-            client=self.clients.__getitem__,
-            each=one_by_one,
-        )
-
-    def join(self, target: Target, *roles: str, instances: int = 0) -> FakeAccount:
-        """A spoke is deployed and registered; these roles are there."""
-        made = self.organization.spoke(target)
-        for role in roles:
-            made.profile(role)
-        self.app().registry.add(ServedTarget(target, instances=instances))
-        return made
-
-    def spoke(self, target: Target) -> FakeAccount:
-        return self.organization.spoke(target)
-
-    def copy_item(self, account: str, tag: str = TAG) -> Copy | None:
-        return self.world.revisions.copies(mapping_key(tag), [account]).get(account)
-
-    def copy(self, account: str, tag: str = TAG) -> PublishedMapping:
-        """What is published for another account."""
-        found = self.copy_item(account, tag)
-        assert found is not None
-        return found.mapping
-
-    def sweep(self, target: Target, tag: str = TAG, scan: Scan | None = None) -> CopyCheck:
-        """The sweep of another target comes by a mapping, a moment later."""
-        self.world.clock.sleep(1)
-        app = self.app()
-        try:
-            return app.publisher.copies.recheck(mapping_key(tag), target, "sweep-1", scan)
-        finally:
-            app.telemetry.flush()
-
-    def launched(self, count: int, target: Target = SPOKE, **tags: str) -> list[str]:
-        """Instances of a target that carry the tag."""
-        return [self.spoke(target).running(workload="web", **tags) for _ in range(count)]
-
-    def sent_to(self) -> list[tuple[str, str]]:
-        """The accounts and Regions of the instances that wait in the work queue, in order."""
-        return sorted((each["account"], each["region"]) for each in self.sent())
-
 
 @pytest.fixture
 def desk() -> Iterator[OrganizationDesk]:
-    """A hub with the role `web`, and two accounts that have it too, one of them in two Regions."""
     with new_organization() as organization:
-        made = OrganizationDesk(organization)
-        made.role("web")
-        made.world.profile("web")
-        for target in (SPOKE, SAME_ACCOUNT, OTHER):
-            made.join(target, "web", instances=100)
-        yield made
-
-
-def profile(account: str, role: str = "web") -> str:
-    return f"arn:aws:iam::{account}:instance-profile/rolekeeper/{role}"
+        yield OrganizationDesk.of_three(organization)
 
 
 def test_a_row_is_published_for_each_account_with_its_own_profile(desk: OrganizationDesk) -> None:
