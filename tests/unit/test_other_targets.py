@@ -1,7 +1,8 @@
 """Instances of other targets: each by its own EC2 and mappings, and what fails in one stays there."""
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -318,6 +319,16 @@ def test_a_target_that_gives_no_answer_is_left_alone_for_a_minute(served: Organi
     assert spoke.calls.made == []
     served.wait(seconds=SILENT.total_seconds())
     assert served.batch(there, other) == []
+
+
+def test_time_that_passes_between_two_looks_at_the_clock_leaves_no_target_alone(served: Organization) -> None:
+    there, clock = registered(served, SPOKE)[0].target, served.hub.clock
+
+    def later() -> datetime:
+        clock.sleep(0.001)
+        return clock.now()
+
+    assert replace(served.app().targets, now=later).register(there, "correlation-1") is None
 
 
 def test_what_failed_last_time_comes_last(served: Organization) -> None:
