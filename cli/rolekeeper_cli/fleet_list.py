@@ -1,32 +1,36 @@
 """`rolekeeper fleet`: the instances as a table, and below it what they come to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
+from rolekeeper.model.instance import Target
 from rolekeeper_cli import known, output, render
-from rolekeeper_cli.damaged import look
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.instances import address
+from rolekeeper_cli.left_out import warn_of_unseen, without_damaged
 from rolekeeper_cli.tables import Column, Layout
 from rolekeeper_cli.views.fleet import BLOCKED, DRIFT, OK, WAITS, Count, Filters
 from rolekeeper_cli.views.looking import Enforced, pages, withheld
+from rolekeeper_cli.views.places import Places
 
 # In the order in which a person looks at them.
 _TOTALS = {OK: "ok", DRIFT: "in drift", WAITS: "waiting", BLOCKED: "blocked"}
 
 
-def show(deployment: Deployment, filters: Filters) -> ExitCode:
-    """List the instances.
+def show(deployment: Deployment, filters: Filters, targets: Sequence[str] = ()) -> ExitCode:
+    """List the instances of all targets, or of those that are named.
 
     Raises:
-        UsageError: a filter names a role or a mapping that there isn't.
+        UsageError: a filter names a role, a mapping or a target that there isn't.
     """
     if filters.mapping:
         known.require_mapping(deployment, filters.mapping)
-    count = Count()
-    state = Enforced.of(deployment)
-    rows = count.listed(look(deployment, state, pages(deployment, filters.tags)), filters)
+    count, places = Count(), Places.chosen(deployment, targets)
+    seen = places.look(partial(pages, tags=filters.tags), Enforced.of)
+    rows = count.listed(without_damaged(seen), filters)
     if filters.role and not known.is_known_role(deployment, filters.role):
         # It may have been deleted while instances still carry it: only they can tell.
         first = next(rows, None)
@@ -34,8 +38,12 @@ def show(deployment: Deployment, filters: Filters) -> ExitCode:
             raise known.no_such_role(deployment, filters.role, count.roles)
         rows = chain([first], rows)
     render.show_list(
-        LAYOUT, rows, empty=lambda: _empty(deployment, filters, count.instances), total=lambda: _total(count)
+        layout(deployment.home),
+        rows,
+        empty=lambda: _empty(deployment, places, filters, count.instances),
+        total=lambda: _total(count),
     )
+    warn_of_unseen(places)
     if why := withheld(deployment):
         output.say(f"Nothing is changed now: {why}.")
     return ExitCode.DONE
@@ -50,9 +58,11 @@ def _total(count: Count) -> str:
     return f"{many}: {', '.join(parts)}.{others}{todo}"
 
 
-def _empty(deployment: Deployment, filters: Filters, instances: int) -> str:
+def _empty(deployment: Deployment, places: Places, filters: Filters, instances: int) -> str:
     """That there is nothing to list, and what to do."""
-    where = f"account {deployment.caller.account}, {deployment.session.region_name}"
+    where = f"account {deployment.home.account}, {deployment.home.region}"
+    if len(places.all) > 1:
+        where = f"{len(places.all):,} targets"
     if not instances and not filters.tags:
         return f"There are no instances in {where}. Look elsewhere with --region or --profile, or launch one."
     if filters == Filters(drift=True):
@@ -68,17 +78,19 @@ def _reason(row: Mapping[str, Any]) -> str:
     return "" if row["stands"] == OK else row["reason"]
 
 
-LAYOUT = Layout(
-    (
-        Column("instance"),
-        Column("name", folds=True),
-        Column("state"),
-        Column("carries", lambda row: row["carries"] or "none", folds=True),
-        Column("should carry", lambda row: row["should_carry"] or "none", folds=True),
-        Column("stands"),
-        Column("mapping", wide=True),
-        Column("association", wide=True),
-    ),
-    note=_reason,
-    brief=True,
-)
+def layout(home: Target) -> Layout:
+    """How it is drawn where the deployment's own target is that."""
+    return Layout(
+        (
+            Column("instance", lambda row: address(row, home)),
+            Column("name", folds=True),
+            Column("state"),
+            Column("carries", lambda row: row["carries"] or "none", folds=True),
+            Column("should carry", lambda row: row["should_carry"] or "none", folds=True),
+            Column("stands"),
+            Column("mapping", wide=True),
+            Column("association", wide=True),
+        ),
+        note=_reason,
+        brief=True,
+    )

@@ -15,12 +15,14 @@ from typing import Any
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.rows.reader import read_row, row_of
+from rolekeeper.model.instance import InstanceKey
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.instances import where
 from rolekeeper_cli.views.looking import Seen
 from rolekeeper_cli.views.proposal import Proposal
 
-FORM = 1
+FORM = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class PlanHeader:
 
     Attributes:
         account: `region` and `stack`: the deployment.
-        ids: the instances that it was narrowed to; empty for the fleet.
+        instances: those that it was narrowed to, each ACCOUNT/REGION/ID; empty for the fleet.
+        targets: those that it was narrowed to, as a command names them; empty for all.
         specs: the file's mappings, if it was made of one.
         prune: whether the other rows were to be deleted.
     """
@@ -37,7 +40,8 @@ class PlanHeader:
     account: str
     region: str
     stack: str
-    ids: Sequence[str] = ()
+    instances: Sequence[str] = ()
+    targets: Sequence[str] = ()
     specs: Sequence[MappingSpec] = ()
     prune: bool = False
 
@@ -64,7 +68,7 @@ class PlannedChange:
     """An instance that the plan changes, and what that rested on.
 
     Attributes:
-        instance: its id.
+        instance: its id, in an `account` and a `region`.
         name: its name.
         tags: its tags.
         association: the id of the association that it had; empty for none.
@@ -73,6 +77,8 @@ class PlannedChange:
     """
 
     instance: str
+    account: str
+    region: str
     name: str
     tags: Mapping[str, str]
     association: str
@@ -82,12 +88,17 @@ class PlannedChange:
     mapping: str
     revision: int
 
+    @property
+    def key(self) -> InstanceKey:
+        """The instance's."""
+        return InstanceKey(self.account, self.region, self.instance)
+
 
 def planned_change(seen: Seen) -> PlannedChange:
     """What a plan keeps of one instance that changes."""
     decision, association = seen.decision, seen.observed.association
     return PlannedChange(
-        instance=seen.instance.key.id,
+        **where(seen.instance.key),
         name=seen.instance.tags.get("Name", ""),
         tags=dict(seen.instance.tags),
         association=association.id if association else "",

@@ -1,17 +1,21 @@
 """Decisions as they happen, for people and programs that watch."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
+from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper_cli import output, render
 from rolekeeper_cli.decision_log import DecisionLog, level_missing
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.fleet_plan import ACTION_COLOURS
 from rolekeeper_cli.history import at
-from rolekeeper_cli.instances import find_instance
+from rolekeeper_cli.instances import ID, address, find_instance, located
 from rolekeeper_cli.tables import Column, Layout, Listing
 from rolekeeper_cli.views.history import answered, why
+from rolekeeper_cli.views.places import Places
 
 # FilterLogEvents: 5 calls a second in an account and Region (CloudWatch Logs quotas); we make one for each group.
 _POLL_SECONDS = 2.0
@@ -20,22 +24,6 @@ _NONE = (
     "See further back with --since 1h, those that change nothing with --all, or how instances stand: rolekeeper fleet"
 )
 _NONE_ALL = "See further back with --since 1h, or how instances stand: rolekeeper fleet"
-LAYOUT = Layout(
-    (
-        Column("at", at),
-        Column("instance"),
-        Column("action"),
-        Column("from", lambda each: each["from"] or "none", folds=True),
-        Column("to", lambda each: each["to"] or "none", folds=True),
-        Column("code", wide=True),
-        Column("mapping", wide=True),
-        Column("answer", lambda each: answered(each["answer"], each["outcome"]), wide=True),
-        Column("correlation id", wide=True),
-    ),
-    note=why,
-    note_name="why",
-    colour=lambda each: ACTION_COLOURS.get(each["action"], ""),
-)
 # What columns are at least as wide as: nobody knows what comes.
 _WIDEST = {
     "at": "2026-01-01T00:00:00",
@@ -53,36 +41,81 @@ _WIDEST = {
 }
 
 
-def watch(
-    deployment: Deployment, text: str | None, since: timedelta, length: timedelta | None, *, all_: bool
-) -> ExitCode:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which decisions are shown.
+
+    Attributes:
+        instance: of this one only, by id or name.
+        targets: of these targets only.
+        all: also those that change nothing.
+    """
+
+    instance: str | None = None
+    targets: Sequence[str] = ()
+    all: bool = False
+
+
+def watch(deployment: Deployment, wanted: Wanted, since: timedelta, length: timedelta | None) -> ExitCode:
     """Show decisions until the time is over, or Ctrl-C.
 
     Args:
         deployment: where.
-        text: the one instance to watch; None for all.
+        wanted: which decisions.
         since: how far back it begins.
         length: how long it goes on; None for ever.
-        all_: also those that change nothing.
     """
-    wanted = find_instance(deployment.app.ec2, text).key.id if text else ""
+    only = _key(deployment, wanted.instance) if wanted.instance else None
+    places = Places.chosen(deployment, wanted.targets).all if wanted.targets else ()
+    chosen = {each.settings.target for each in places}
     now = deployment.now()
     end = now + length if length else None
     if missing := level_missing(deployment):
         output.warn(missing)
     log = DecisionLog(deployment, now - since)
-    listing, show_line = Listing(LAYOUT, [_WIDEST]), render.line_shower()
+    widest = {**_WIDEST, "account": deployment.home.account, "region": deployment.home.region}
+    listing, show_line = Listing(layout(deployment.home), [widest]), render.line_shower()
     if not length:
         output.say("Watching; Ctrl-C ends it.")
     shown = 0
     while True:
         for each in log.news():
-            if wanted in ("", each["instance"]) and (all_ or each["action"] != "Nothing"):
+            key = InstanceKey(each["account"], each["region"], each["instance"])
+            asked = only in (None, key) and (not chosen or key.target in chosen)
+            if asked and (wanted.all or each["action"] != "Nothing"):
                 show_line(each, partial(listing.draw, each))
                 shown += 1
         if end and deployment.now() >= end:
             break
         deployment.sleep(_POLL_SECONDS)
     if not shown:
-        output.say(f"No decision came{' about ' + wanted if wanted else ''}. {_NONE_ALL if all_ else _NONE}")
+        output.say(f"No decision came{f' about {only.id}' if only else ''}. {_NONE_ALL if wanted.all else _NONE}")
     return ExitCode.DONE
+
+
+def _key(deployment: Deployment, text: str) -> InstanceKey:
+    """The instance that a text names; by its id, one of another target needs no look there."""
+    there, name = located(deployment, text)
+    if there.elsewhere and ID.fullmatch(name):
+        return InstanceKey(there.settings.account, there.settings.region, name)
+    return find_instance(there.app.ec2, name).key
+
+
+def layout(home: Target) -> Layout:
+    """How decisions are drawn where the deployment's own target is that."""
+    return Layout(
+        (
+            Column("at", at),
+            Column("instance", lambda each: address(each, home)),
+            Column("action"),
+            Column("from", lambda each: each["from"] or "none", folds=True),
+            Column("to", lambda each: each["to"] or "none", folds=True),
+            Column("code", wide=True),
+            Column("mapping", wide=True),
+            Column("answer", lambda each: answered(each["answer"], each["outcome"]), wide=True),
+            Column("correlation id", wide=True),
+        ),
+        note=why,
+        note_name="why",
+        colour=lambda each: ACTION_COLOURS.get(each["action"], ""),
+    )

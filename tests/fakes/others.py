@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -131,9 +131,12 @@ class CountedMetrics(Metrics):
 class FakeIam:
     """IAM's roles and instance profiles, as far as a pin is checked: every profile's role is there, and trusts EC2."""
 
-    def __init__(self, profiles: Mapping[str, Profile], calls: Calls) -> None:
+    def __init__(self, profiles: dict[str, Profile], calls: Calls, account: str) -> None:
         self._profiles = profiles
         self._calls = calls
+        self._account = account
+        # The policies of roles that have one, by name.
+        self.inline: dict[str, dict[str, Any]] = {}
         # Roles that no profile holds, as IAM describes them, by name.
         self.others: dict[str, dict[str, Any]] = {}
 
@@ -159,12 +162,29 @@ class FakeIam:
         return {"InstanceProfile": {**named, "Roles": roles}}
 
     def get_paginator(self, name: str) -> "FakeIam":
-        """The role's policies: none."""
+        """The role's policies."""
         self._calls.starts(name)
         return self
 
-    def paginate(self, RoleName: str) -> list[dict[str, Any]]:  # noqa: N803, ARG002  # the same
-        return [{"PolicyNames": [], "AttachedPolicies": []}]
+    def paginate(self, RoleName: str) -> list[dict[str, Any]]:  # noqa: N803  # the same
+        return [{"PolicyNames": ["inline"] if RoleName in self.inline else [], "AttachedPolicies": []}]
+
+    def get_role_policy(self, RoleName: str, PolicyName: str) -> dict[str, Any]:  # noqa: N803  # the same
+        self._calls.starts("GetRolePolicy")
+        return {"RoleName": RoleName, "PolicyName": PolicyName, "PolicyDocument": self.inline[RoleName]}
+
+    def create_instance_profile(self, InstanceProfileName: str, Path: str) -> dict[str, Any]:  # noqa: N803  # the same
+        self._calls.starts("CreateInstanceProfile")
+        arn = f"arn:aws:iam::{self._account}:instance-profile{Path}{InstanceProfileName}"
+        made = Profile(InstanceProfileName, arn, f"AIPA{InstanceProfileName.upper()}", (), 0.0)
+        self._profiles[InstanceProfileName] = made
+        return {"InstanceProfile": {"InstanceProfileId": made.id}}
+
+    def add_role_to_instance_profile(self, InstanceProfileName: str, RoleName: str) -> dict[str, Any]:  # noqa: N803  # the same
+        self._calls.starts("AddRoleToInstanceProfile")
+        role = self.others[RoleName]["Arn"]
+        self._profiles[InstanceProfileName] = replace(self._profiles[InstanceProfileName], roles=(role,))
+        return {}
 
 
 def _path(arn: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,7 @@ import runtime
 from fakes.dynamodb import FakeDynamoDB
 from fakes.ec2 import client_error
 from rolekeeper import app
+from rolekeeper.aws import one_by_one
 from rolekeeper.aws import queue as work
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.fleet.sweep import RESERVE
@@ -477,6 +479,8 @@ class Deployment:
             (app, "FANS_OUT", timedelta(seconds=hurry.seconds) if hurry else app.FANS_OUT),
             (runtime, "client", self.clients.__getitem__),
             (runtime, "sessions", lambda: sessions),
+            # In one thread, as all that is played is.
+            (runtime, "App", partial(app.App, each=one_by_one)),
             (runtime, "now", self._engine.now),
             (runtime, "sleep", self._engine.pause),
             (runtime, "settings", lambda _: self._settings),

@@ -18,7 +18,7 @@ from simulation.deployment import Deployment, settings
 from simulation.engine import Engine
 from simulation.faults import STRIKES, Fault, Hurry, Kind, Weather
 from simulation.invariants import ROWS, STATE, Promises, Violation
-from simulation.spokes import ORGANIZATION, Spoke, calm, check_copies, has_spoke, join, register
+from simulation.spokes import ORGANIZATION, Spoke, calm, check_copies, has_spoke, join, present, register
 
 WINDOW_MINUTES = 10
 # Of a hundred schedules so many retag 500 instances at once, and so many more work on a small fleet.
@@ -334,6 +334,7 @@ class Schedule:
         self.people.peace()
         if self.spoke:
             self.spoke.people.peace()
+            self.deployment.send(present(engine.now()))
         engine.play(engine.seconds + BACKOFF)
         self._check_unswept()
         gone = self._note_ended()
@@ -356,6 +357,10 @@ class Schedule:
         self._check_swept_twice()
         if self.violations:
             return
+        if self.spoke:
+            # The hub's sweep tells in the rows what the sweep of the spoke before it found.
+            deployment.sweep()
+            engine.play(engine.seconds + 600)
         writes = self.promises.writes
         deployment.sweep()
         engine.play(engine.seconds + 120)

@@ -4,9 +4,12 @@ In each of them what goes wrong goes wrong in one of both: in the hub's account,
 spoke's. So what breaks in one has to leave the other as it should be.
 """
 
+import json
 import math
 import random
 from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
 
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.storage import codec, layout
@@ -20,6 +23,7 @@ from simulation.engine import Engine
 from simulation.faults import Kind, Weather
 from simulation.faulty_clients import Outside
 from simulation.invariants import STATE, Promises
+from support.templates import ROOT
 
 # This share of the schedules has a spoke.
 SHARE = 0.15
@@ -92,6 +96,14 @@ def register(tables: FakeDynamoDB, at: str) -> None:
     """The hub knows the spoke already."""
     known = {**layout.key_attributes(layout.target_key(SPOKE)), "version": "0.1.0", "since": at, "last_event": at}
     tables.put_item(TableName=STATE, Item=codec.to_attributes(known))
+
+
+def present(at: datetime) -> dict[str, Any]:
+    """What the spoke's schedule sends each day, by which a hub that lost its tables knows it again."""
+    sample: dict[str, Any] = json.loads((ROOT / "events/spoke-present.json").read_text())
+    rule = f"arn:aws:events:{SPOKE.region}:{SPOKE.account}:rule/rolekeeper-present"
+    where = {"account": SPOKE.account, "region": SPOKE.region, "resources": [rule]}
+    return {**sample, **where, "time": at.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
 def check_copies(hub: Settled, promises: Promises) -> None:

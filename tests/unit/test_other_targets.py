@@ -1,7 +1,8 @@
 """Instances of other targets: each by its own EC2 and mappings, and what fails in one stays there."""
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from rolekeeper.aws.errors import NoResponseError
 from rolekeeper.fleet.targets import SILENT, ServedTarget
 from rolekeeper.instances.reconcile import WORK
 from rolekeeper.instances.requests import DroppedError, present, require_ours
-from rolekeeper.model.instance import InstanceKey, Target
+from rolekeeper.model.instance import InstanceKey, Target, Timer
 from rolekeeper.settings import Access
 from rolekeeper.storage import layout
 
@@ -320,6 +321,16 @@ def test_a_target_that_gives_no_answer_is_left_alone_for_a_minute(served: Organi
     assert served.batch(there, other) == []
 
 
+def test_time_that_passes_between_two_looks_at_the_clock_leaves_no_target_alone(served: Organization) -> None:
+    there, clock = registered(served, SPOKE)[0].target, served.hub.clock
+
+    def later() -> datetime:
+        clock.sleep(0.001)
+        return clock.now()
+
+    assert replace(served.app().targets, now=later).register(there, "correlation-1") is None
+
+
 def test_what_failed_last_time_comes_last(served: Organization) -> None:
     there, other = registered(served, SPOKE, OTHER)
     spoke = served.spoke(SPOKE)
@@ -361,6 +372,113 @@ def test_a_registry_that_cant_be_written_hides_no_refusal(served: Organization) 
     served.hub.calls.before("UpdateItem", refusing("InternalServerError", status=500))
     served.admit(SPOKE)
     assert served.batch(there) == [], "a sweep clears the problem"
+
+
+# ---- what expires, what people pin, what is retried ----
+
+
+def expiring(made: Organization, *targets: Target, accounts: frozenset[str] = frozenset()) -> list[InstanceKey]:
+    """Instances of these targets that have a role by a mapping which expires in a minute."""
+    until = made.hub.clock.now() + timedelta(minutes=5)
+    keys = [each.key(each.running(workload="web")) for each in map(made.spoke, targets)]
+    mapping = made.publish("workload=web", "web", expires_at=until, accounts=accounts)
+    assert made.batch(*keys) == []
+    made.wait(minutes=2)
+    made.scheduled({"task": "expiries"})  # follow-ups
+    made.batch(*keys)
+    made.hub.state.arm(Timer(until, mapping.key))
+    made.wait(minutes=2)
+    made.hub.quiet()
+    return keys
+
+
+def test_a_mapping_that_expires_has_its_instances_in_every_target_looked_at(served: Organization) -> None:
+    keys = expiring(served, SPOKE, SAME_ACCOUNT, OTHER)
+    answer = served.scheduled({"task": "expiries", "waits": True})
+    assert answer["problems"] == []
+    assert served.hub.queue.instances == keys
+    [delay] = {delay for _, delay in served.hub.queue.sent}
+    assert 55 < delay < 65
+    served.wait(seconds=delay)
+    assert served.batch(*keys) == []
+    served.wait(seconds=2)
+    assert [served.spoke(key.target).carries(key.id) for key in keys] == [""] * 3
+
+
+def test_a_target_that_refuses_holds_up_no_timer(served: Organization) -> None:
+    there, other = expiring(served, SPOKE, OTHER)
+    served.refuse(SPOKE)
+    assert served.scheduled({"task": "expiries", "waits": True})["problems"] == []
+    assert served.hub.queue.instances == [other]
+    served.batch(there)  # which notes the problem
+    served.wait(minutes=2)
+    served.scheduled({"task": "expiries"})
+    left = [line["target"] for line in served.hub.logged() if "what expires" in line["message"]]
+    assert left == [str(SPOKE)], "one with a problem isn't asked again"
+    assert list(served.hub.state.timers_due(served.hub.clock.now())) == []
+    served.admit(SPOKE)
+    served.hub.quiet()
+    served.sweep()
+    assert there in served.hub.queue.instances
+
+
+def test_a_scope_keeps_targets_from_being_asked_for_what_expires(served: Organization) -> None:
+    _, other = expiring(served, SPOKE, OTHER, accounts=frozenset({OTHER.account}))
+    served.scheduled({"task": "expiries"})
+    assert served.hub.queue.instances == [other]
+
+
+def pin(made: Organization, key: InstanceKey, role: str, account: str) -> None:
+    arn = f"arn:aws:iam::{account}:instance-profile/rolekeeper/{role}"
+    item = {**layout.key_attributes(layout.pin_key(key)), "role": role, "profile_arn": arn, "by": "ada"}
+    made.hub.store.write(made.hub.store.put(item))
+
+
+def test_a_pin_in_another_target_gives_a_role_of_its_own_account(served: Organization) -> None:
+    [there] = registered(served, SPOKE)
+    spoke = served.spoke(SPOKE)
+    spoke.profile("db")
+    pin(served, there, "db", SPOKE.account)
+    assert served.written(layout.pin_key(there)) == {"batchItemFailures": []}
+    assert served.hub.queue.instances == [there]
+    assert served.batch(there) == []
+    assert spoke.carries(there.id) == "db"
+
+
+def test_a_pin_in_another_target_that_names_the_hubs_own_role_is_refused(served: Organization) -> None:
+    [there] = registered(served, SPOKE)
+    for account in (served.hub, served.spoke(SPOKE)):
+        account.profile("db")
+    pin(served, there, "db", HOME.account)
+    assert served.batch(there) == []
+    condition = served.hub.state.read([there]).record(there).condition
+    assert condition
+    assert "the pin can't be used" in condition.reason
+    assert served.spoke(SPOKE).carries(there.id) == "web"
+
+
+def test_a_retry_loop_looks_at_its_instance_in_its_own_target(served: Organization) -> None:
+    registered(served, SPOKE)
+    spoke = served.spoke(SPOKE)
+    waits = spoke.key(spoke.launch(workload="web"))
+    assert served.retried(waits)["outcome"] == "waiting"
+    condition = served.hub.state.read([waits]).record(waits).condition
+    assert condition
+    assert condition.code == "changing"
+    spoke.wait(2)
+    assert served.retried(waits)["outcome"] == "done"
+    assert served.hub.queue.instances == [waits], "what is ready goes to the work queue"
+
+
+def test_a_retry_loop_in_a_target_that_refuses_is_no_news_each_time(served: Organization) -> None:
+    registered(served, SPOKE)
+    spoke = served.spoke(SPOKE)
+    waits = spoke.key(spoke.launch(workload="web"))
+    served.refuse(SPOKE)
+    for _ in range(2):
+        assert served.retried(waits)["outcome"] == "waiting"
+    assert served.hub.topic.mails == []
+    assert served.hub.metrics.counts["PermissionDenied"] == 2
 
 
 # ---- whose messages are read ----

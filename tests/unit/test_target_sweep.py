@@ -92,6 +92,41 @@ def test_the_mappings_copies_of_an_account_are_checked_by_its_targets_sweep(serv
     assert served.scheduled(event_of(joins))["mappings_changed"] == 0
 
 
+def test_iam_is_asked_once_an_hour_about_mappings_that_govern_nothing_in_a_target(served: Organization) -> None:
+    spoke = served.spoke(SPOKE)
+    served.scheduled(event_of(SPOKE))
+
+    def asked() -> bool:
+        spoke.calls.clear()
+        served.wait(minutes=15)
+        assert served.scheduled(event_of(SPOKE))["published"] == 1
+        return "GetRole" in spoke.calls.counted()
+
+    served.wait(minutes=14)
+    assert [asked() for _ in range(5)] == [False, False, False, True, False]
+    spoke.running(workload="web")
+    assert asked()
+    assert asked(), "it governs one"
+
+
+def test_a_mapping_that_was_published_anew_is_checked_at_once(served: Organization) -> None:
+    served.scheduled(event_of(SPOKE))
+    served.wait(minutes=15)
+    assert not served.scheduled(event_of(SPOKE))["mappings_changed"]
+    served.hub.publish("workload=web", "db")
+    served.spoke(SPOKE).profile("db")
+    assert served.scheduled(event_of(SPOKE))["mappings_changed"] == 1
+
+
+def test_a_role_that_is_missing_in_a_target_is_looked_for_at_once(served: Organization) -> None:
+    spoke = served.spoke(SPOKE)
+    gone = spoke.profiles.pop("web")
+    assert served.scheduled(event_of(SPOKE))["published"] == 0
+    served.wait(minutes=15)
+    spoke.profiles["web"] = gone
+    assert served.scheduled(event_of(SPOKE))["published"] == 1
+
+
 def test_a_targets_sweep_is_neither_the_hubs_own_nor_another_targets(served: Organization) -> None:
     spoke = served.spoke(SPOKE)
     spoke.running(workload="web")

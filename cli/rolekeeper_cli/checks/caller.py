@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper.aws.errors import classified
+from rolekeeper.settings import Access
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.findings import Findings, unknown, warn
 
@@ -20,6 +21,8 @@ class Need:
     actions: tuple[str, ...]
 
 
+# Of a hub alone.
+_READERS = "spokes' readers"
 _LOOKS = "plan, fleet, explain, history, wait"
 # docs/security.md, "What the command needs"; a test compares them. What doctor itself lacks, its other checks tell.
 NEEDS = (
@@ -55,6 +58,7 @@ NEEDS = (
     ),
     Need(_LOOKS, "profiles", ("iam:GetInstanceProfile",)),
     Need(_LOOKS, "managed policies", ("iam:GetPolicy", "iam:GetPolicyVersion")),
+    Need("looking into other accounts", _READERS, ("sts:AssumeRole",)),
     Need("explain, to name a rollback", "mapping table", ("dynamodb:GetItem",)),
     Need("explain, history --who", "event history", ("cloudtrail:LookupEvents",)),
     Need("plan, to name rows that wait", "mapping table", ("dynamodb:Scan",)),
@@ -124,8 +128,10 @@ def caller(deployment: DoctorDeployment) -> Findings:
         yield unknown(f"IAM can't tell what {arn} may do: it is no user and no role", _PAGE)
         return ""
     where = _arns(deployment)
+    if not deployment.settings.organization:
+        del where[_READERS]
     said = {on: _simulated(deployment, principal, on, resource) for on, resource in where.items()}
-    for need in NEEDS:
+    for need in (each for each in NEEDS if each.on in where):
         refused = [each for each in need.actions if said[need.on][each]["EvalDecision"] != "allowed"]
         keys = sorted({key for each in refused for key in said[need.on][each].get("MissingContextValues", ())})
         if not refused:
@@ -160,6 +166,7 @@ def _arns(deployment: DoctorDeployment) -> dict[str, str]:
         "stack": f"arn:{partition}:cloudformation:{here}:stack/{deployment.stack.name}/any",
         "log groups": f"arn:{partition}:logs:{here}:log-group:/aws/lambda/{deployment.stack.name}/on-instance-event:*",
         "sweep's function": f"arn:{partition}:lambda:{here}:function:{deployment.stack.name}-OnSchedule-any",
+        _READERS: f"arn:{partition}:iam::*:role/{deployment.settings.namespace}-{Access.READER}",
         "instances": "*",
         "account": "*",
         "event history": "*",

@@ -24,6 +24,13 @@ waits = click.option(
 )
 yes = click.option("--yes", is_flag=True, help="Do it without asking; needed where there is no terminal.")
 yes_to_all = click.option("--yes", is_flag=True, help="Do it without showing what it would do, and without asking.")
+takes_targets = click.option(
+    "--target",
+    "targets",
+    metavar="TARGET",
+    multiple=True,
+    help="Of a hub: only there, an account, a Region, or ACCOUNT/REGION; may be given again.",
+)
 detailed_exitcode = click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when something would change.")
 form = click.option("--format", "form", type=click.Choice(["yaml", "csv"]), help="Instead of what the name tells.")
 

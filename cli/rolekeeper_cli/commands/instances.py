@@ -6,7 +6,7 @@ import click
 
 from rolekeeper_cli.arguments import Duration, OneOf
 from rolekeeper_cli.command import command
-from rolekeeper_cli.commands.arguments import INSTANCE, instance_argument
+from rolekeeper_cli.commands.arguments import INSTANCE, instance_argument, takes_targets
 from rolekeeper_cli.completion import instances, mappings, roles_or_none
 from rolekeeper_cli.errors import ExitCode, UsageError
 
@@ -39,11 +39,20 @@ _STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
     help="Only those that this mapping governs, as tag_key=tag_value.",
     shell_complete=mappings,
 )
-def fleet(tags: tuple[str, ...], role: str, state: str | None, mapping: str | None, *, drift: bool) -> ExitCode:
+@takes_targets
+def fleet(
+    tags: tuple[str, ...],
+    role: str,
+    state: str | None,
+    mapping: str | None,
+    targets: tuple[str, ...],
+    *,
+    drift: bool,
+) -> ExitCode:
     """List instances with the role that they carry and the one that they should carry.
 
     They stand ok, in drift (Rolekeeper would change them), waiting, or blocked; of those that aren't ok, why. All
-    columns, the mapping too: -o wide.
+    columns, the mapping too: -o wide. A hub lists those of all its targets into which you may look.
     """
     from rolekeeper.model.instance import InstanceState
     from rolekeeper_cli import fleet_list
@@ -58,7 +67,7 @@ def fleet(tags: tuple[str, ...], role: str, state: str | None, mapping: str | No
         mapping=mapping_key(mapping) if mapping else None,
         drift=drift,
     )
-    return fleet_list.show(deployment(), filters)
+    return fleet_list.show(deployment(), filters, targets)
 
 
 @command("explain", "rolekeeper explain i-0123456789abcdef0", "rolekeeper explain web-1 --output json")
@@ -116,15 +125,19 @@ def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -
 @click.option("--since", type=Duration(), default="10s", metavar="DURATION", help="Begin this long ago (default: 10s).")
 @click.option("--for", "length", type=Duration(), metavar="DURATION", help="End after this time (default: at Ctrl-C).")
 @click.option("--all", "all_", is_flag=True, help="Also decisions that change nothing.")
-def watch(instance: str | None, since: "timedelta", length: "timedelta | None", *, all_: bool) -> ExitCode:
+@takes_targets
+def watch(
+    instance: str | None, since: "timedelta", length: "timedelta | None", targets: tuple[str, ...], *, all_: bool
+) -> ExitCode:
     """Show decisions as they happen.
 
     They come from the functions' logs, some seconds late. As JSON, each is one line.
     """
     from rolekeeper_cli.commands.deployment import deployment
+    from rolekeeper_cli.watch import Wanted
     from rolekeeper_cli.watch import watch as show_decisions
 
-    return show_decisions(deployment(), instance, since, length, all_=all_)
+    return show_decisions(deployment(), Wanted(instance, targets, all_), since, length)
 
 
 @command(

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rolekeeper_cli.command import command
-from rolekeeper_cli.commands.arguments import detailed_exitcode, form
+from rolekeeper_cli.commands.arguments import detailed_exitcode, form, takes_targets
 from rolekeeper_cli.commands.mapping_files import read_mappings
 from rolekeeper_cli.completion import instances
-from rolekeeper_cli.errors import ExitCode, UsageError
+from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rolekeeper.model.instance import Instance
+    from rolekeeper.model.instance import Instance, Target
     from rolekeeper_cli.deployment import Deployment
     from rolekeeper_cli.views.proposal import Proposal
 
@@ -42,12 +42,14 @@ if TYPE_CHECKING:
     help="Only this one, by id or Name tag; may be given again.",
     shell_complete=instances,
 )
+@takes_targets
 @click.option("--out", metavar="PLAN", type=click.Path(), help="Write the plan there, for apply.")
 @detailed_exitcode
 def plan(
     file: str | None,
     form: str | None,
     texts: tuple[str, ...],
+    targets: tuple[str, ...],
     out: str | None,
     *,
     prune: bool,
@@ -56,36 +58,56 @@ def plan(
     """Show what would change in the fleet, and why.
 
     Now, or if a file's mappings were published. Each line is an instance: + gets a role, ~ gets another, - loses its
-    own, ! waits or is blocked. It decides as the functions do, and changes nothing.
+    own, ! waits or is blocked. It decides as the functions do, and changes nothing. A hub's plan is over all its
+    targets into which you may look.
     """
     from contextlib import nullcontext
     from dataclasses import replace
     from pathlib import Path
 
-    from rolekeeper_cli import damaged, fleet_plan, plan_file
+    from rolekeeper_cli import fleet_plan, plan_file
     from rolekeeper_cli.commands.deployment import deployment
+    from rolekeeper_cli.left_out import warn_of_unseen, without_damaged
     from rolekeeper_cli.views import looking
+    from rolekeeper_cli.views.places import Places
+    from rolekeeper_cli.views.plan import Looked
     from rolekeeper_cli.views.proposal import Proposal, propose
 
     if prune and not file:
         raise UsageError("--prune is about a file", "give the file with -f")
+    if texts and targets:
+        raise UsageError("--instance says where each instance is", "leave --target out")
     there = deployment()
     specs = read_mappings(file, form, there).specs if file else ()
     # Before the mappings are judged: a slip in a name is told at once.
     instances = _instances(there, texts)
+    places = Places.of(there, instances) if texts else Places.chosen(there, targets)
     proposed = propose(there, specs, prune=prune) if file else Proposal()
     proposed = replace(proposed, waiting=_waiting(there, proposed))
-    ids = [each.key.id for each in instances]
-    seen = damaged.look(
-        there,
-        looking.Enforced.of(there, dict(proposed.served)),
-        [instances] if texts else looking.pages(there),
+    seen = without_damaged(
+        places.look(
+            lambda place: [instances[place.settings.target]] if texts else looking.pages(place),
+            lambda place: looking.Enforced.of(place, looking.served_there(place, proposed.served)),
+        )
     )
+    keys = [each.key for some in instances.values() for each in some]
     basis = plan_file.PlanHeader(
-        there.caller.account, str(there.session.region_name), there.stack.name, ids, specs, prune
+        account=there.home.account,
+        region=there.home.region,
+        stack=there.stack.name,
+        instances=[f"{each.target}/{each.id}" for each in keys],
+        targets=targets,
+        specs=specs,
+        prune=prune,
     )
     with plan_file.writing(Path(out), basis, proposed) if out else nullcontext(lambda _: None) as keep:
-        tally = fleet_plan.show(there, proposed, seen, narrowed=bool(texts), keep=keep)
+        looked = Looked(seen, places, narrowed=bool(texts))
+        tally = fleet_plan.show(there, proposed, looked, keep)
+        warn_of_unseen(places)
+        if out and places.unseen:
+            raise CommandError(
+                f"{out} wasn't written: the plan leaves targets out", "narrow it to those that you see: --target"
+            )
     if detailed_exitcode and (tally.changes or proposed.edits):
         return ExitCode.CHANGES
     return ExitCode.DONE
@@ -107,12 +129,16 @@ def _waiting(there: "Deployment", proposed: "Proposal") -> "Sequence[Mapping[str
     return mappings.waiting(mappings.documents(there, {key: row for key, row in rows.items() if key not in edited}))
 
 
-def _instances(deployment: "Deployment", texts: "Sequence[str]") -> "list[Instance]":
-    """The instances that texts name, each once."""
-    from rolekeeper_cli.instances import find_instance
+def _instances(deployment: "Deployment", texts: "Sequence[str]") -> "dict[Target, list[Instance]]":
+    """The instances that texts name, each once, by target."""
+    from rolekeeper_cli.instances import find_instance, located
 
-    found = [find_instance(deployment.app.ec2, text) for text in texts]
-    return list({each.key: each for each in found}.values())
+    places = [located(deployment, text) for text in texts]
+    found = [find_instance(place.app.ec2, name) for place, name in places]
+    by_target: dict[Target, list[Instance]] = {}
+    for each in {each.key: each for each in found}.values():
+        by_target.setdefault(each.key.target, []).append(each)
+    return by_target
 
 
 @command("apply", "rolekeeper apply change.plan", "rolekeeper apply change.plan --approve")

@@ -8,7 +8,7 @@ from typing import Any
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.model.instance import Action, InstanceState
 from rolekeeper.model.mapping import NO_ROLE, MappingKey
-from rolekeeper_cli.instances import name_of
+from rolekeeper_cli.instances import name_of, where
 from rolekeeper_cli.views.looking import Seen, profile_name
 
 # Whether an instance is as it should be; `UNKNOWN` where its record is damaged.
@@ -76,7 +76,7 @@ def document(seen: Seen | Unreadable) -> dict[str, Any]:
         return _unreadable(seen)
     decision, association = seen.decision, seen.observed.association
     return {
-        "instance": seen.instance.key.id,
+        **where(seen.instance.key),
         "name": name_of(seen.instance),
         "state": seen.instance.state.value,
         "carries": profile_name(seen.carries),
@@ -96,7 +96,7 @@ def document(seen: Seen | Unreadable) -> dict[str, Any]:
 def _unreadable(damaged: Unreadable) -> dict[str, Any]:
     instance = damaged.instance
     return {
-        "instance": damaged.key.id,
+        **where(damaged.key),
         "name": name_of(instance) if instance else "",
         "state": instance.state.value if instance else None,
         "carries": None,

@@ -7,14 +7,15 @@ from typing import Any
 
 from rolekeeper.instances.change_limit import approved_budget, counted
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model.instance import Action
+from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.permissions.compare import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.instances import name_of
+from rolekeeper_cli.instances import name_of, where
 from rolekeeper_cli.views import mappings
 from rolekeeper_cli.views.looking import Seen, profile_name, withheld
+from rolekeeper_cli.views.places import Places
 from rolekeeper_cli.views.proposal import Proposal
 
 # The most changes of role that are told apart.
@@ -25,18 +26,42 @@ _NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Instances that go from one profile to another, by ARN; empty for none. `role` is the one that they get."""
+    """Instances of an account that go from one profile to another, by ARN; empty for none.
+
+    `role` is the one that they get.
+    """
 
     before: str
     after: str
     role: str
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a plan is over.
+
+    Attributes:
+        seen: the instances, as they are looked at.
+        places: where they are.
+        narrowed: whether these are only some: then nothing is said of what a window lets through.
+    """
+
+    seen: Iterable[Seen]
+    places: Places
+    narrowed: bool = False
 
 
 @dataclass(slots=True)
 class Tally:
-    """What is counted while the instances go by."""
+    """What is counted while the instances go by.
+
+    `accounts` has for each how many there are and how many change, `targets` one of its targets.
+    """
 
     instances: int = 0
+    accounts: dict[str, Counter[str]] = field(default_factory=dict)
+    targets: dict[str, Target] = field(default_factory=dict)
     actions: Counter[str] = field(default_factory=Counter)
     moves: Counter[Move] = field(default_factory=Counter)
     taken: Counter[tuple[MappingKey, int]] = field(default_factory=Counter)
@@ -59,11 +84,14 @@ class Tally:
     def count(self, seen: Seen) -> None:
         """Add one instance."""
         decision = seen.decision
+        account = seen.instance.key.account
+        self.targets.setdefault(account, seen.instance.key.target)
         self.instances += 1
+        self.accounts.setdefault(account, Counter()).update(instances=1, changes=int(decision.action.mutates))
         self.actions[decision.action.value] += 1
         self.foreign += decision.takes_over or decision.code == "occupied"
         if decision.action.mutates:
-            move = Move(seen.carries, seen.should_carry, decision.role if decision.profile_arn else "")
+            move = Move(seen.carries, seen.should_carry, decision.role if decision.profile_arn else "", account)
             if move in self.moves or len(self.moves) < _MOVES:
                 self.moves[move] += 1
             if counted_for := decision.counted_for:
@@ -73,7 +101,9 @@ class Tally:
         """The sum, for programs."""
         counts = {action.value.lower(): self.actions[action.value] for action in Action}
         percent = round(100 * self.changes / self.instances, 1) if self.instances else 0.0
-        return {**counts, "changes": self.changes, "instances": self.instances, "percent": percent}
+        accounts = [{"account": account, **found} for account, found in sorted(self.accounts.items())]
+        whole = {"changes": self.changes, "instances": self.instances, "percent": percent}
+        return {**counts, **whole, "accounts": accounts}
 
     def __str__(self) -> str:
         said = self.summary()
@@ -88,7 +118,7 @@ def document(seen: Seen) -> dict[str, Any]:
     """One instance of the plan, for programs."""
     decision = seen.decision
     return {
-        "instance": seen.instance.key.id,
+        **where(seen.instance.key),
         "name": name_of(seen.instance),
         "state": seen.instance.state.value,
         "action": decision.action.value,
@@ -119,26 +149,37 @@ def changes(
             yield document(each)
 
 
-def rest(deployment: Deployment, proposed: Proposal, tally: Tally, *, narrowed: bool) -> dict[str, Any]:
+def rest(
+    deployment: Deployment, proposed: Proposal, tally: Tally, places: Places | None = None, *, narrowed: bool
+) -> dict[str, Any]:
     """What a plan says beside its changes, once all instances are counted; `narrowed` to some, nothing of the pace."""
     return {
         "mappings": [each.document() for each in proposed.edits],
         "permissions": [
-            {"from": profile_name(move.before), "to": profile_name(move.after), "instances": instances, **asdict(found)}
+            {
+                "account": move.account,
+                "from": profile_name(move.before),
+                "to": profile_name(move.after),
+                "instances": instances,
+                **asdict(found),
+            }
             for move, instances, found in permissions(deployment, tally)
         ],
         "paced": [] if narrowed else [asdict(each) for each in paced(deployment, tally, proposed)],
         "waiting": list(proposed.waiting),
         "withheld": withheld(deployment),
+        "unseen": places.unseen_documents() if places else [],
         "summary": tally.summary(),
     }
 
 
 def permissions(deployment: Deployment, tally: Tally) -> Iterator[tuple[Move, int, Difference]]:
     """What each change of role gains and loses, those of the most instances first."""
-    reader = PolicyReader(deployment.app.iam)
+    readers: dict[str, PolicyReader] = {}
     for move, instances in tally.moves.most_common():
-        yield move, instances, reader.difference(move.before, move.role or move.after)
+        if move.account not in readers:
+            readers[move.account] = PolicyReader(deployment.at(tally.targets[move.account]).app.iam)
+        yield move, instances, readers[move.account].difference(move.before, move.role or move.after)
 
 
 @dataclass(frozen=True, slots=True)

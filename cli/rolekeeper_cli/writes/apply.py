@@ -7,6 +7,7 @@ watches EC2 until each shows what was planned.
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import batched
 from typing import Any
 
@@ -17,13 +18,14 @@ from rolekeeper.mappings.rows.reader import content
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import escaped
-from rolekeeper.model.instance import InstanceKey
+from rolekeeper.model.instance import Association, InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey, same_person
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, WaitTimeoutError
-from rolekeeper_cli.instances import shows
+from rolekeeper_cli.instances import addressed, shows
 from rolekeeper_cli.plan_file import PlanFile, PlannedChange, planned_change
-from rolekeeper_cli.views.looking import Enforced, Seen, look, named, pages, profile_name, withheld
+from rolekeeper_cli.views.looking import Enforced, Seen, look, named, pages, profile_name, served_there, withheld
+from rolekeeper_cli.views.places import Places
 from rolekeeper_cli.views.proposal import Proposal, propose
 from rolekeeper_cli.writes import approvals
 from rolekeeper_cli.writes.follow import Standing, follow
@@ -54,9 +56,9 @@ class NotPublishedError(CommandError):
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A plan that was applied: the ids of its instances, which EC2 shows as planned, and its mappings."""
+    """A plan that was applied: its instances, which EC2 shows as planned, and its mappings."""
 
-    instances: tuple[str, ...] = ()
+    instances: tuple[InstanceKey, ...] = ()
     mappings: tuple[MappingKey, ...] = ()
 
     @property
@@ -95,11 +97,10 @@ def apply(
         raise CommandError(f"nothing can be applied now: {why}", "see: rolekeeper mode, rolekeeper resume")
     _refuse_unserved(plan, approve=approve)
     proposed = propose(deployment, basis.specs, prune=basis.prune) if basis.specs or basis.prune else Proposal()
-    state = Enforced.of(deployment, dict(proposed.served))
-    moved = [*_moved_edits(deployment, plan, proposed), *_moved_instances(deployment, plan, state)]
+    moved = [*_moved_edits(deployment, plan, proposed), *_moved_instances(deployment, plan, proposed)]
     if moved:
         raise StalePlanError(moved)
-    wanted = {each.instance: each.after for each in plan.changes()}
+    wanted = {each.key: each.after for each in plan.changes()}
     if wanted or proposed.edits:
         _refuse_to_approve_own(deployment, proposed)
         _write_rows(deployment, proposed, report)
@@ -160,22 +161,31 @@ def _moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> 
     yield from (f"mapping {escaped(str(key))} is no longer as the file says" for key in now)
 
 
-def _moved_instances(deployment: Deployment, plan: PlanFile, state: Enforced) -> Iterator[str]:
+def _moved_instances(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> Iterator[str]:
     """Instances that aren't as the plan saw them, and those that would change too by now."""
-    known: set[str] = set()
+
+    @cache
+    def state(target: Target) -> Enforced:
+        place = deployment.at(target)
+        return Enforced.of(place, served_there(place, proposed.served))
+
+    known: set[InstanceKey] = set()
     for some in batched(plan.changes(), FILTER_VALUES):
-        planned = {each.instance: each for each in some}
-        known |= planned.keys()
-        found = look(deployment, state, named(deployment, planned))
-        seen = {each.key.id if isinstance(each, Unreadable) else each.instance.key.id: each for each in found}
-        for id_, change in planned.items():
-            if moved := _moved(change, seen.get(id_)):
-                yield f"{_title(change)} {moved}"
-    if not plan.basis.ids:
-        for each in look(deployment, state, pages(deployment)):
+        known |= {each.key for each in some}
+        for target in dict.fromkeys(each.key.target for each in some):
+            place, planned = deployment.at(target), {each.instance: each for each in some if each.key.target == target}
+            found = look(place, state(target), named(place, planned))
+            seen = {each.key.id if isinstance(each, Unreadable) else each.instance.key.id: each for each in found}
+            for id_, change in planned.items():
+                if moved := _moved(change, seen.get(id_)):
+                    yield f"{_title(change)} {moved}"
+    if not plan.basis.instances:
+        places = Places.chosen(deployment, plan.basis.targets)
+        for each in places.look(pages, lambda place: state(place.settings.target)):
             # A damaged record decides nothing: the plan left it out too.
-            if isinstance(each, Seen) and each.decision.action.mutates and each.instance.key.id not in known:
+            if isinstance(each, Seen) and each.decision.action.mutates and each.instance.key not in known:
                 yield f"{each.instance.key.id}, which the plan left alone, would change too: {each.decision.reason}"
+        yield from places.unseen_in_words()
 
 
 def _moved(planned: PlannedChange, seen: Seen | Unreadable | None) -> str:
@@ -256,42 +266,51 @@ def _approve(
     return not found.stuck
 
 
-def _send(deployment: Deployment, ids: Iterable[str]) -> None:
-    caller = deployment.caller
-    region = str(deployment.session.region_name)
-    keys = [InstanceKey(caller.account, region, id_) for id_ in ids]
-    deployment.app.queue.send(keys, f"plan applied by {caller.arn}", str(uuid.uuid4()))
+def _send(deployment: Deployment, keys: Iterable[InstanceKey]) -> None:
+    deployment.app.queue.send(list(keys), f"plan applied by {deployment.caller.arn}", str(uuid.uuid4()))
 
 
-def _wait(deployment: Deployment, wanted: Mapping[str, str]) -> None:
+def _wait(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> None:
     """Watch EC2 until each instance shows its profile, as long as it comes on."""
     waiting = dict(wanted)
     deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
     with deployment.progress(len(wanted), "instances changed") as progress:
         while waiting:
-            shown = deployment.app.ec2.associations(list(waiting))
-            done = [id_ for id_, arn in waiting.items() if shows(shown.get(id_), arn)]
-            for id_ in done:
-                del waiting[id_]
+            shown = _shown(deployment, waiting)
+            done = [key for key, arn in waiting.items() if shows(shown.get(key), arn)]
+            for key in done:
+                del waiting[key]
             progress.at(len(wanted) - len(waiting))
             now = deployment.now().timestamp()
             if done:
                 deadline = now + _PATIENCE_SECONDS
             elif waiting and now >= deadline:
-                ids = sorted(waiting)[:_TOLD]
+                keys = sorted(waiting, key=lambda each: each.id)[:_TOLD]
+                names = [addressed(deployment.at(each.target), each.id) for each in keys]
                 missing = f"{len(waiting):,} of {len(wanted):,} instances"
                 raise WaitTimeoutError(
-                    f"{missing} don't show it after {_PATIENCE_SECONDS} s: {', '.join(ids)}",
-                    f"it stays wanted; see what hinders it: rolekeeper explain {min(waiting)}",
-                    _hindrances(deployment, ids),
+                    f"{missing} don't show it after {_PATIENCE_SECONDS} s: {', '.join(names)}",
+                    f"it stays wanted; see what hinders it: rolekeeper explain {names[0]}",
+                    _hindrances(deployment, keys),
                 )
             if waiting:
                 deployment.sleep(_POLL_SECONDS)
 
 
-def _hindrances(deployment: Deployment, ids: Sequence[str]) -> Iterator[str]:
+def _shown(deployment: Deployment, keys: Iterable[InstanceKey]) -> dict[InstanceKey, Association]:
+    """What EC2 shows that instances carry, each in its own target."""
+    by_target: dict[Target, dict[str, InstanceKey]] = {}
+    for each in keys:
+        by_target.setdefault(each.target, {})[each.id] = each
+    return {
+        known[id_]: found
+        for target, known in by_target.items()
+        for id_, found in deployment.at(target).app.ec2.associations(list(known)).items()
+    }
+
+
+def _hindrances(deployment: Deployment, keys: Sequence[InstanceKey]) -> Iterator[str]:
     """What Rolekeeper says of instances that don't carry what they should."""
-    keys = [InstanceKey(deployment.caller.account, str(deployment.session.region_name), id_) for id_ in ids]
     records = deployment.app.state.read(keys, []).records
     for key in keys:
         if key in records and (shown := records[key].condition):

@@ -287,5 +287,9 @@ class App:
     def expiries(self, correlation_id: str, *, waits: bool) -> Expiries:
         from rolekeeper.fleet.expiry import Expiries
 
+        def elsewhere() -> list[Ec2]:
+            served = self.registry.all() if self.settings.organization else []
+            return [self.at(each.target).ec2 for each in served if not each.problem]
+
         parts = self.ec2, self.state, self.publisher, self.queue, self.telemetry
-        return Expiries(*parts, correlation_id, self.now, waits, self.sleep)
+        return Expiries(*parts, correlation_id, self.now, waits, self.sleep, elsewhere, self.each)

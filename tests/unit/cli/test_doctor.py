@@ -536,6 +536,17 @@ def test_what_the_caller_may_not(finds: Finds, ward: DoctorFixture) -> None:
     ]
 
 
+def test_who_may_look_into_other_accounts_matters_to_a_hub_alone(
+    finds: Finds, terminal: Terminal, ward: DoctorFixture
+) -> None:
+    ward.decisions = {"sts:AssumeRole": {"EvalDecision": "implicitDeny"}}
+    assert only(finds("caller"))[0] == "ok"
+    terminal.parameters |= {"OrganizationId": "o-example0000", "Namespace": "second"}
+    reader = "arn:aws:iam::*:role/second-reader"
+    what = f"you may not, for looking into other accounts: sts:AssumeRole on {reader}"
+    assert only(finds("caller"))[:2] == ("warn", what)
+
+
 def test_what_depends_on_the_request(finds: Finds, ward: DoctorFixture) -> None:
     narrowed = {"EvalDecision": "implicitDeny", "MissingContextValues": ["aws:SourceIp"]}
     ward.decisions = {"sqs:ReceiveMessage": narrowed}

@@ -1,8 +1,12 @@
 """Instances of other targets: named ACCOUNT/REGION/ID, and looked at as the spoke's reader."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from fixtures.account import ACCOUNT, REGION
+from fakes.logs import FakeLogs
+from fixtures.account import ACCOUNT, REGION, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, lines
@@ -128,3 +132,224 @@ def test_one_that_carries_a_role_already_is_told_with_its_whole_name(
 ) -> None:
     ran = terminal("attach", spoke.address(web), "web", "--no-wait")
     assert f"rolekeeper replace {spoke.address(web)} web" in ran.stderr
+
+
+# ---- fleet ----
+
+
+@pytest.fixture
+def here(desk: MappingsFixture) -> str:
+    """An instance of the hub's own account that has its role."""
+    return desk.converged("web", app="web", Name="here-1")
+
+
+def test_the_fleet_is_that_of_all_targets_each_by_its_whole_name(
+    terminal: Terminal, spoke: SpokeFixture, web: str, here: str
+) -> None:
+    drifts = spoke.world.running(app="web", Name="drifts")
+    head, *rows = lines(terminal("fleet").stdout)
+    assert head == "INSTANCE NAME STATE CARRIES SHOULD CARRY STANDS REASON"
+    assert rows == [
+        f"{here} here-1 running web web ok",
+        f"{spoke.address(web)} web-1 running web web ok",
+        f"{spoke.address(drifts)} drifts running none web drift app=web gives it role web",
+    ]
+    found = terminal.document("fleet", "--drift")
+    assert [(each["instance"], each["account"], each["region"]) for each in found] == [
+        (drifts, TARGET.account, TARGET.region)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ((), ["here", "web"]),
+        ((TARGET.account,), ["web"]),
+        ((TARGET.region,), ["web"]),
+        ((str(TARGET),), ["web"]),
+        ((ACCOUNT,), ["here"]),
+        ((REGION, TARGET.account), ["here", "web"]),
+    ],
+)
+def test_it_is_narrowed_to_accounts_and_regions(
+    terminal: Terminal, spoke: SpokeFixture, web: str, here: str, given: tuple[str, ...], named: list[str]
+) -> None:
+    del spoke
+    options = [word for each in given for word in ("--target", each)]
+    ids = {"here": here, "web": web}
+    assert [each["instance"] for each in terminal.document("fleet", *options)] == [ids[each] for each in named]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("eu-west-2", "did you mean eu-west-1?"), ("111111111112", "did you mean 111111111111?")]
+)
+def test_a_target_that_there_isnt_is_told_with_near_ones(
+    terminal: Terminal, spoke: SpokeFixture, text: str, meant: str
+) -> None:
+    del spoke
+    for line in (("fleet",), ("plan",), ("watch", "--for", "1s")):
+        ran = terminal(*line, "--target", text)
+        assert (ran.exit_code, f"there is no target {text}\n  {meant} See: rolekeeper targets" in ran.stderr) == (
+            252,
+            True,
+        )
+
+
+def test_what_cant_be_looked_into_is_left_out_and_said(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, here: str
+) -> None:
+    others = [SpokeFixture(terminal, desk, Target(TARGET.account, f"us-east-{number}")) for number in range(2, 6)]
+    for each in (spoke, *others):
+        each.registered()
+        each.refuse()
+    ran = terminal("fleet")
+    assert (ran.exit_code, lines(ran.stdout)[1:]) == (0, [f"{here} here-1 running web web ok"])
+    named = ", ".join(f"{TARGET.account}/{each}" for each in ("eu-west-1", "us-east-2", "us-east-3"))
+    assert (
+        f"Warning: {named} and 2 more targets are left out: you may not look into their accounts; "
+        "what the last sweep saw there: rolekeeper targets\n"
+    ) in ran.stderr
+    document = terminal.document("plan")
+    assert [each["region"] for each in document["unseen"]] == [each.target.region for each in (spoke, *others)]
+    assert document["summary"]["instances"] == 1
+
+
+def test_one_that_throttles_hinders_no_other(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str, here: str
+) -> None:
+    slow = SpokeFixture(terminal, desk, Target("222222222222", REGION))
+    slow.registered()
+    slow.world.calls.before("DescribeInstances", refusing("RequestLimitExceeded", "slow down"))
+    ran = terminal("fleet", "--output", "text", "--query", "[].instance")
+    assert ran.stdout.split() == [here, web]
+    assert "222222222222/us-east-1 is left out: AWS gave no answer to ec2:DescribeInstances" in ran.stderr
+    del spoke
+
+
+def test_who_may_not_look_at_home_fails(terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture) -> None:
+    del spoke
+    desk.world.calls.before("DescribeInstances", refusing("UnauthorizedOperation"))
+    assert terminal("fleet").exit_code == 254
+
+
+def test_a_deployment_of_one_account_asks_for_no_registry(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.role("web")
+    desk.edit("app=web", role="web")
+    here = desk.converged("web", app="web")
+    desk.quiet()
+    assert [each["instance"] for each in terminal.document("fleet")] == [here]
+    assert "Query" not in desk.world.calls.counted()
+    ran = terminal("fleet", "--target", TARGET.account)
+    assert (ran.exit_code, f"there is no target {TARGET.account}" in ran.stderr) == (252, True)
+
+
+# ---- plan and apply ----
+
+
+def test_a_plan_is_over_all_targets_with_counts_by_account(
+    terminal: Terminal, spoke: SpokeFixture, web: str, desk: MappingsFixture
+) -> None:
+    bare = spoke.world.running(app="web", Name="bare")
+    mine = desk.world.running(app="web")
+    shown = lines(terminal("plan").stdout)
+    assert f"+ {spoke.address(bare)} bare none → web app=web gives it role web" in shown
+    assert f"none → web in {TARGET.account} on 1: the same permissions" in shown
+    assert shown[-3:] == [
+        "ACCOUNT INSTANCES THAT CHANGE",
+        f"{TARGET.account} 1 of 2",
+        f"{ACCOUNT} 1 of 1",
+    ]
+    summary = terminal.document("plan")["summary"]
+    assert (summary["changes"], summary["instances"]) == (2, 3)
+    assert summary["accounts"] == [
+        {"account": TARGET.account, "instances": 2, "changes": 1},
+        {"account": ACCOUNT, "instances": 1, "changes": 1},
+    ]
+    assert "accounts" not in terminal("plan", "--target", ACCOUNT).stdout
+    changes = terminal.document("plan", "--instance", spoke.address(bare), "--instance", mine)["changes"]
+    assert [each["instance"] for each in changes] == [mine, bare]
+    assert web
+
+
+def test_a_files_mapping_is_looked_at_with_each_accounts_own_profile(
+    terminal: Terminal, spoke: SpokeFixture, web: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mappings.yaml"
+    file.write_text("mappings:\n- {tag_key: app, tag_value: web, role: db}\n")
+    [change] = terminal.document("plan", "-f", str(file), "--target", TARGET.account)["changes"]
+    assert (change["instance"], change["action"]) == (web, "Hold")
+    assert f"role 'db' doesn't exist in account {TARGET.account}" in change["reason"]
+    spoke.role("db")
+    [change] = terminal.document("plan", "-f", str(file), "--target", TARGET.account)["changes"]
+    assert (change["instance"], change["action"], change["from"], change["to"]) == (web, "Replace", "web", "db")
+
+
+def test_a_plan_is_applied_in_each_target(
+    terminal: Terminal, spoke: SpokeFixture, desk: MappingsFixture, tmp_path: Path
+) -> None:
+    there, mine = spoke.world.running(app="web"), desk.world.running(app="web")
+    desk.world.profile("web")
+    plan = str(tmp_path / "change.plan")
+    assert terminal("plan", "--out", plan).exit_code == 0
+
+    def rolekeeper_works() -> None:
+        spoke.reconcile(there)
+        desk.world.reconcile(mine)
+
+    terminal.meanwhile = rolekeeper_works
+    ran = terminal("apply", plan)
+    assert ran.exit_code == 0, ran.output
+    assert (spoke.carries(there), desk.world.carries(mine)) == ("web", "web")
+    assert "2 instances as planned" in ran.stdout
+
+
+def test_what_moved_in_another_target_makes_a_plan_stale(
+    terminal: Terminal, spoke: SpokeFixture, tmp_path: Path
+) -> None:
+    there = spoke.world.running(app="web")
+    plan = str(tmp_path / "change.plan")
+    terminal("plan", "--out", plan)
+    spoke.world.tag(there, app="other")
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, "tag app was 'web', and is 'other'" in ran.stderr) == (1, True)
+    narrowed = str(tmp_path / "narrowed.plan")
+    assert terminal("plan", "--target", ACCOUNT, "--out", narrowed).exit_code == 0
+    spoke.world.tag(there, app="web")
+    assert terminal("apply", narrowed).exit_code == 0, "it said nothing of other targets"
+
+
+def test_a_plan_that_leaves_targets_out_is_no_plan_to_apply(
+    terminal: Terminal, spoke: SpokeFixture, tmp_path: Path
+) -> None:
+    spoke.refuse()
+    plan = tmp_path / "change.plan"
+    ran = terminal("plan", "--out", str(plan))
+    assert (ran.exit_code, "the plan leaves targets out" in ran.stderr, plan.exists()) == (1, True, False)
+    assert terminal("plan", "--target", ACCOUNT, "--out", str(plan)).exit_code == 0
+
+
+def test_an_instance_says_where_it_is_and_no_target_beside(terminal: Terminal, spoke: SpokeFixture, web: str) -> None:
+    ran = terminal("plan", "--instance", spoke.address(web), "--target", TARGET.account)
+    assert (ran.exit_code, "--instance says where each instance is" in ran.stderr) == (252, True)
+
+
+# ---- watch ----
+
+
+def test_decisions_of_all_targets_come_from_the_hubs_logs(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str, here: str
+) -> None:
+    terminal.clients["logs"] = FakeLogs(desk.world.logged)
+    spoke.refuse()
+    line = ("watch", "--since", "10m", "--for", "1s")
+    rows = lines(terminal(*line).stdout)[1:]
+    assert [row.split()[1] for row in rows] == [spoke.address(web), here]
+
+    def shown(*options: str) -> list[tuple[str, str]]:
+        told = terminal(*line, *options, "--output", "json").stdout.splitlines()
+        return [(each["account"], each["instance"]) for each in map(json.loads, told)]
+
+    assert shown("--target", TARGET.region) == [(TARGET.account, web)]
+    assert shown("--target", ACCOUNT) == [(ACCOUNT, here)]
+    assert shown("--instance", spoke.address(web)) == [(TARGET.account, web)]
+    assert shown("--instance", here) == [(ACCOUNT, here)]

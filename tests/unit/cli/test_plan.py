@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import refusing
+from fixtures.account import ACCOUNT, REGION, refusing
 from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.settings import Limits
@@ -81,6 +81,7 @@ def test_it_says_which_permissions_are_gained_and_lost(terminal: Terminal, desk:
     assert lines(ran.stdout)[1] == f"web → db on 1: {words}"
     [told] = terminal.document("plan")["permissions"]
     assert told == {
+        "account": ACCOUNT,
         "from": "web",
         "to": "db",
         "instances": 1,
@@ -97,6 +98,8 @@ def test_the_same_for_programs(terminal: Terminal, desk: MappingsFixture) -> Non
     assert document["changes"] == [
         {
             "instance": bare,
+            "account": ACCOUNT,
+            "region": REGION,
             "name": "bare",
             "state": "running",
             "action": "Attach",
@@ -110,7 +113,9 @@ def test_the_same_for_programs(terminal: Terminal, desk: MappingsFixture) -> Non
         }
     ]
     summary = {"attach": 1, "replace": 0, "detach": 0, "wait": 0, "hold": 0, "nothing": 0}
-    assert document["summary"] == {**summary, "changes": 1, "instances": 1, "percent": 100.0}
+    accounts = [{"account": ACCOUNT, "instances": 1, "changes": 1}]
+    assert document["summary"] == {**summary, "changes": 1, "instances": 1, "percent": 100.0, "accounts": accounts}
+    assert document["unseen"] == []
 
 
 def test_its_exit_code_tells_whether_something_would_change_if_that_is_asked(

@@ -6,6 +6,7 @@ So what one target takes, or fails at, is its own. How it went is in the registr
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 from rolekeeper.aws import Tasks
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
@@ -72,6 +73,13 @@ class TargetSweep(Sweep):
     _: KW_ONLY
     registry: Registry
 
+    @cached_property
+    def _thorough(self) -> bool:
+        """Whether IAM is asked about mappings that govern nothing here too: once an hour, and after a problem."""
+        known = self.registry.get(self.settings.target)
+        last = known.last_sweep if known and not known.problem else None
+        return last is None or last.replace(minute=0, second=0) < self.now().replace(minute=0, second=0)
+
     def run(self) -> SweepResult:
         """As a sweep; but what the target refuses ends it, as a problem of the target. The next sweep tries again.
 
@@ -109,6 +117,7 @@ class TargetSweep(Sweep):
         """What limits are a share of is counted over all targets, and changes begin with the hub's own first sweep."""
 
     def _check(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> None:  # noqa: ARG002  # about a row alone
-        checked = self.publisher.copies.recheck(key, self.settings.target, self.correlation_id, scan)
+        target, correlation_id = self.settings.target, self.correlation_id
+        checked = self.publisher.copies.recheck(key, target, correlation_id, scan, thorough=self._thorough)
         self.result.mappings_changed += checked.changed
         self.result.published += checked.in_effect

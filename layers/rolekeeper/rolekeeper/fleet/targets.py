@@ -215,7 +215,8 @@ class Targets:
 
     def _closed(self, target: Target) -> AwsRefusalError | None:
         """Why nothing is asked of a target in this batch, if so: an answer may take a fourth of the function's time."""
-        if self.now() < self.left_alone.get(target, self.now()):
+        until = self.left_alone.get(target)
+        if until and self.now() < until:
             error = RetryableError("LeftAlone", "it gave no answer less than a minute ago", "", str(target))
         elif self.now() >= self.ends_by:
             error = RetryableError("LeftAlone", "other targets took the time of its batch", "", str(target))

@@ -17,7 +17,7 @@ from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
 from rolekeeper.mappings.revisions import Copy, Counts, Revisions, StoredMapping
 from rolekeeper.mappings.scan import FanOut, ImpactScanner, Scan, Sender
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import MappingKey, MappingSpec, Mode, PublishedMapping
+from rolekeeper.model.mapping import Control, MappingKey, MappingSpec, Mode, PublishedMapping
 from rolekeeper.permissions import Roles
 from rolekeeper.permissions.roles import Reach, RoleCheck
 from rolekeeper.telemetry import Telemetry
@@ -126,9 +126,7 @@ class Spokes:
             check, former = reach.checks.get(account), present.get(account)
             if account not in reach.unanswered and (former or (check and not mapping.deleted)):
                 counts, missing = stored.copies[account].counts if former else {}, check.missing if check else ""
-                wanted[account] = Copy(
-                    roles.for_account(mapping, check, former), counts, check.missing if check else ""
-                )
+                wanted[account] = Copy(roles.for_account(mapping, check, former), counts, missing)
         if at is None:
             return Spread(reach, wanted)
         if stored.published:
@@ -220,7 +218,7 @@ class CopyKeeper:
         def write(account: str) -> bool:
             copy, before = copies[account], stored.copies.get(account)
             try:
-                copy = self._made(self.spokes.accounts[account], copy)
+                copy = self._made(self.spokes.accounts[account], copy, stored.control)
             except AwsRefusalError as error:
                 text = {"mapping": str(copy.mapping.key), "account": account, "error": str(error)}
                 self.telemetry.will_retry("a mapping isn't published in an account, whose sweep tries again", **text)
@@ -233,19 +231,22 @@ class CopyKeeper:
         changed = self.spokes.each(write, accounts)
         return {account for account, matters in zip(accounts, changed, strict=True) if matters}
 
-    def _made(self, roles: Roles, copy: Copy) -> Copy:
-        """The same, once what its profile lacks is made, or why that can't be."""
-        if not copy.missing:
+    def _made(self, roles: Roles, copy: Copy, control: Control) -> Copy:
+        """The same, once what its profile lacks is made, or why that can't be; later, where nothing may change now."""
+        if not copy.missing or control.withholds(self.mode):
             return copy
         made = roles.make(copy.mapping.spec, copy.missing)
         mapping = replace(copy.mapping.with_profile_id(made.profile_id), suspended_because=made.problem)
         return replace(copy, mapping=mapping, missing="")
 
-    def recheck(self, key: MappingKey, target: Target, correlation_id: str, scan: Scan | None = None) -> CopyCheck:
+    def recheck(
+        self, key: MappingKey, target: Target, correlation_id: str, scan: Scan | None = None, *, thorough: bool = True
+    ) -> CopyCheck:
         """Check a mapping in a target that is swept: whether its role can be used there, and how much it governs.
 
         A copy that is missing or older is brought up to date, and the account's instances are sent then. `scan` is what
-        the sweep counted there for the copy; without one it is counted here.
+        the sweep counted there for the copy; without one it is counted here. IAM isn't asked about a copy that governs
+        nothing there unless this is `thorough`.
 
         Raises:
             AwsRefusalError: the target gave no answer; its copy stays as it was.
@@ -253,10 +254,12 @@ class CopyKeeper:
         for _ in range(ATTEMPTS):
             # It was published anew while we looked: look again.
             with suppress(ConflictError):
-                return self._recheck(key, target, correlation_id, scan)
+                return self._recheck(key, target, correlation_id, scan, thorough=thorough)
         raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
 
-    def _recheck(self, key: MappingKey, target: Target, correlation_id: str, scan: Scan | None) -> CopyCheck:
+    def _recheck(
+        self, key: MappingKey, target: Target, correlation_id: str, scan: Scan | None, *, thorough: bool
+    ) -> CopyCheck:
         account = target.account
         stored = self.revisions.read(key)
         if stored.published is None:
@@ -270,16 +273,18 @@ class CopyKeeper:
             in_scope = published.spec.covers(account, target.region)
             return CopyCheck(in_effect=in_scope and not (published.deleted or published.suspended_because))
         before = self.revisions.copies(key, [account]).get(account)
+        counts = (scan.matched, scan.foreign) if scan and not thorough else (-1, -1)
+        if before and before.is_at_rest(published, target.region, counts):
+            return CopyCheck(in_effect=not published.deleted)
         targets = {target, *(each.target for each in self.spokes.all if each.target.account == account)}
         in_scope = any(published.spec.covers(account, each.region) for each in targets) and not published.deleted
         if not (in_scope or before):
             return CopyCheck()
         check = spoke.roles.check(published.spec) if in_scope else None
-        missing = check.missing if check and not stored.control.withholds(self.mode) else ""
         mapping = spoke.roles.for_account(published, check, before.mapping if before else None)
-        copy = Copy(mapping, before.counts if before else {}, missing)
+        copy = Copy(mapping, before.counts if before else {}, check.missing if check else "")
         found = self._scan(copy.mapping, spoke, scan)
-        copy = self._made(spoke.roles, seen_in(copy, {target.region: found}))
+        copy = self._made(spoke.roles, seen_in(copy, {target.region: found}), stored.control)
         if before is None or before.content != copy.content:
             self.revisions.write_copy(account, copy)
         changed = copy.matters(before)

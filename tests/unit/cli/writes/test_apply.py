@@ -43,7 +43,7 @@ def test_what_was_applied_is_returned(
     terminal.meanwhile = rolekeeper_works
     reported: list[Written | Standing] = []
     done = apply(deployment, plan, approve=False, report=reported.append)
-    assert (done.instances, done.mappings, done.nothing) == ((one,), (mapping_key("app=web"),), False)
+    assert (done.instances, done.mappings, done.nothing) == ((desk.world.key(one),), (mapping_key("app=web"),), False)
     [written] = reported
     assert isinstance(written, Written)
     assert [each.status for each in written.rows] == ["Published"]

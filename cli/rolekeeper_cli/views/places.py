@@ -1,0 +1,152 @@
+"""The targets that a command looks at, each as a deployment of its own; and those into which it couldn't look.
+
+The deployment's own comes first, page by page as it is read. Of the others a few are read at once: an organization has
+hundreds, and each is some calls away.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
+from rolekeeper.instances.observe import Unreadable
+from rolekeeper.model.instance import Instance, Target
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError, UsageError, explained
+from rolekeeper_cli.suggest import did_you_mean
+from rolekeeper_cli.views import targets
+from rolekeeper_cli.views.looking import Enforced, Seen, observed
+
+_AT_ONCE = 8
+_ACCOUNT, _BOTH = re.compile("[0-9]{12}", re.ASCII), "/"
+# This many are named in a sentence.
+_NAMED = 3
+
+type Pages = Callable[[Deployment], Iterable[list[Instance]]]
+type States = Callable[[Deployment], Enforced]
+
+
+@dataclass(slots=True)
+class Places:
+    """See the module. `unseen` is filled while they are looked at: why a target couldn't be."""
+
+    all: Sequence[Deployment]
+    unseen: dict[Target, CommandError] = field(default_factory=dict)
+
+    @classmethod
+    def chosen(cls, deployment: Deployment, texts: Sequence[str] = ()) -> "Places":
+        """The targets that texts name, each an account, a Region, or both; all of the deployment's without a text.
+
+        Raises:
+            UsageError: a text names none of them.
+        """
+        home = deployment.settings.target
+        found = [home]
+        if deployment.settings.organization:
+            known = targets.documents(deployment)
+            found = [Target(each["account"], each["region"]) for each in known]
+        for text in texts:
+            if not any(_is_meant(text, each) for each in found):
+                raise _no_such_target(text, found)
+        wanted = [each for each in found if not texts or any(_is_meant(text, each) for text in texts)]
+        return cls([deployment.at(each) for each in wanted])
+
+    @classmethod
+    def of(cls, deployment: Deployment, found: Iterable[Target]) -> "Places":
+        """These targets."""
+        return cls([deployment.at(each) for each in found])
+
+    def look(self, pages: Pages, states: States) -> Iterator[Seen | Unreadable]:
+        """Look at the instances of all of them. One that can't be looked into hinders no other.
+
+        Args:
+            pages: gives those of one target that are asked for.
+            states: gives what is published there.
+
+        Raises:
+            AwsRefusalError: the deployment's own can't be.
+        """
+        for place in self.all:
+            if not place.elsewhere:
+                with place.progress(None, "instances looked at") as progress:
+                    yield from _seen(place, states(place), progress.pages(pages(place)))
+        others = [each for each in self.all if each.elsewhere]
+        if not others:
+            return
+        with others[0].progress(len(others), "other targets looked at") as progress:
+            for place, found in progress.over(_few_at_once(others, lambda each: _whole(each, pages, states))):
+                if isinstance(found, CommandError):
+                    self.unseen[place.settings.target] = found
+                else:
+                    yield from found
+
+    def unseen_in_words(self) -> list[str]:
+        """What to say of the targets that couldn't be looked into, one sentence for each reason."""
+        reasons: dict[str, list[Target]] = {}
+        for target, error in self.unseen.items():
+            reasons.setdefault(error.what, []).append(target)
+        return [f"{_named(found)} {_is_or_are(found)} left out: {why}" for why, found in reasons.items()]
+
+    def unseen_documents(self) -> list[dict[str, str]]:
+        """The same for programs."""
+        return [
+            {"account": target.account, "region": target.region, "reason": error.what}
+            for target, error in self.unseen.items()
+        ]
+
+
+def _is_meant(text: str, target: Target) -> bool:
+    return text in {target.account, target.region, str(target)}
+
+
+def _no_such_target(text: str, known: Sequence[Target]) -> UsageError:
+    if _BOTH in text:
+        names = list(map(str, known))
+    else:
+        names = sorted({each.account if _ACCOUNT.fullmatch(text) else each.region for each in known})
+    return UsageError(f"there is no target {text}", f"{did_you_mean(text, names)} See: rolekeeper targets".lstrip())
+
+
+def _seen(place: Deployment, state: Enforced, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
+    for each in observed(place, state, instances):
+        yield each if isinstance(each, Unreadable) else Seen.of(each, place)
+
+
+def _whole(place: Deployment, pages: Pages, states: States) -> list[Seen | Unreadable] | CommandError:
+    """All of one target; or why it couldn't be looked into."""
+    try:
+        return list(_seen(place, states(place), pages(place)))
+    except AwsRefusalError as error:
+        return _why(error)
+
+
+def _why(error: AwsRefusalError) -> CommandError:
+    told = explained(error)
+    assert told is not None  # it is AWS's refusal
+    if isinstance(error, AccessDeniedError) and error.action == "sts:AssumeRole":
+        # What AWS says besides names the account; here one reason stands for many.
+        return CommandError("you may not look into their accounts", told.remedy)
+    return told
+
+
+def _few_at_once[Item, Result](items: Sequence[Item], do: Callable[[Item], Result]) -> Iterator[tuple[Item, Result]]:
+    """Do it for each, a few at once, and give the results in order."""
+    coming, waiting = iter(items), deque[tuple[Item, Future[Result]]]()
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        waiting.extend((each, threads.submit(do, each)) for each in islice(coming, _AT_ONCE))
+        while waiting:
+            item, future = waiting.popleft()
+            yield item, future.result()
+            waiting.extend((each, threads.submit(do, each)) for each in islice(coming, 1))
+
+
+def _named(found: Sequence[Target]) -> str:
+    more = f" and {len(found) - _NAMED:,} more targets" if len(found) > _NAMED else ""
+    return f"{', '.join(map(str, found[:_NAMED]))}{more}"
+
+
+def _is_or_are(found: Sequence[Target]) -> str:
+    return "is" if len(found) == 1 else "are"
