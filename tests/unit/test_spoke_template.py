@@ -221,10 +221,11 @@ def may_assume(name: str, *met: str) -> set[str]:
     }
 
 
-def test_the_version_is_the_projects_and_the_hub_can_read_it() -> None:
+def test_the_version_is_the_projects_and_who_reads_the_reader_sees_it_and_where_it_was_made() -> None:
     version = tomllib.loads((templates.ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert TEMPLATE["Outputs"]["Version"]["Value"] == version
-    assert RESOURCES["Reader"]["Properties"]["Tags"] == [{"Key": "rolekeeper:version", "Value": version}]
+    tags = {each["Key"]: each["Value"] for each in RESOURCES["Reader"]["Properties"]["Tags"]}
+    assert tags == {"rolekeeper:version": version, "rolekeeper:home-region": {"Ref": "AWS::Region"}}
 
 
 # ---- parameters ----
