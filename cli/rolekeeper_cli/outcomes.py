@@ -80,6 +80,8 @@ def tell_discarded(written: Written) -> None:
 def tell_standing(found: Standing) -> ExitCode:
     """Say how instances stand."""
     output.say(in_words(found))
+    for each in found.unseen:
+        output.warn(each)
     return tell_stuck(found)
 
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
@@ -74,14 +75,32 @@ class Places:
                 with place.progress(None, "instances looked at") as progress:
                     yield from _seen(place, states(place), progress.pages(pages(place)))
         others = [each for each in self.all if each.elsewhere]
-        if not others:
-            return
-        with others[0].progress(len(others), "other targets looked at") as progress:
-            for place, found in progress.over(_few_at_once(others, lambda each: _whole(each, pages, states))):
-                if isinstance(found, CommandError):
-                    self.unseen[place.settings.target] = found
-                else:
-                    yield from found
+        if others:
+            with others[0].progress(len(others), "other targets looked at") as progress:
+                found = self._elsewhere(lambda place: _seen(place, states(place), pages(place)))
+                for each in progress.over(found):
+                    yield from each
+
+    def ask[T](self, question: Callable[[Deployment], Iterable[T]]) -> Iterator[T]:
+        """Ask the same of each; one that can't be looked into hinders no other.
+
+        Raises:
+            AwsRefusalError: the deployment's own can't be.
+        """
+        for place in self.all:
+            if not place.elsewhere:
+                yield from question(place)
+        for each in self._elsewhere(question):
+            yield from each
+
+    def _elsewhere[T](self, question: Callable[[Deployment], Iterable[T]]) -> Iterator[Sequence[T]]:
+        """What each other target answers, in order."""
+        others = [each for each in self.all if each.elsewhere]
+        self.unseen.clear()
+        for place, found in _few_at_once(others, partial(_answer, question)):
+            if isinstance(found, CommandError):
+                self.unseen[place.settings.target] = found
+            yield () if isinstance(found, CommandError) else found
 
     def unseen_in_words(self) -> list[str]:
         """What to say of the targets that couldn't be looked into, one sentence for each reason."""
@@ -115,10 +134,10 @@ def _seen(place: Deployment, state: Enforced, instances: Iterable[list[Instance]
         yield each if isinstance(each, Unreadable) else Seen.of(each, place)
 
 
-def _whole(place: Deployment, pages: Pages, states: States) -> list[Seen | Unreadable] | CommandError:
-    """All of one target; or why it couldn't be looked into."""
+def _answer[T](question: Callable[[Deployment], Iterable[T]], place: Deployment) -> Sequence[T] | CommandError:
+    """All that one target answers; or why it couldn't be looked into."""
     try:
-        return list(_seen(place, states(place), pages(place)))
+        return list(question(place))
     except AwsRefusalError as error:
         return _why(error)
 

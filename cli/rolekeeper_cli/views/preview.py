@@ -5,7 +5,7 @@ The functions' own modules say it: `assess` of rows, `decide` of instances. Noth
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
@@ -19,8 +19,9 @@ from rolekeeper.model.mapping import Control, MappingKey, Pin
 from rolekeeper.permissions import Difference, PolicyReader
 from rolekeeper.permissions.compare import in_words
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.views.looking import Enforced, Seen, left_out, look, pages, profile_name, withheld
-from rolekeeper_cli.views.plan import Tally
+from rolekeeper_cli.views.looking import Enforced, Seen, left_out, pages, profile_name, withheld
+from rolekeeper_cli.views.places import Places
+from rolekeeper_cli.views.plan import Tally, permissions
 from rolekeeper_cli.views.proposal import Edit, foresee, foresee_held
 from rolekeeper_cli.writes.row_plan import RowPlan
 
@@ -129,10 +130,10 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
     will = after.withholds(deployment.settings.mode)
     until = deployment.now().timestamp() + seconds
     tally, damaged = Tally(), list[str]()
-    state = Enforced.of(deployment)
+    places = Places.chosen(deployment)
     try:
-        in_time = takewhile(lambda _: deployment.now().timestamp() < until, pages(deployment))
-        for seen in look(deployment, state, in_time):
+        found = places.look(pages, Enforced.of)
+        for seen in takewhile(lambda _: deployment.now().timestamp() < until, found):
             if isinstance(seen, Unreadable):
                 damaged.append(f"{left_out(seen)}.")
             else:
@@ -141,16 +142,20 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
     except AccessDeniedError as error:
         return Preview(unknown=_denied(error))
     number = f"{'' if whole else 'the first '}{tally.instances:,} instances"
-    actions, reader = tally.actions, PolicyReader(deployment.app.iam)
-    moves = [] if will else [each for each, _ in tally.moves.most_common(_NAMED)]
+    actions = tally.actions
+    moves = [] if will else [found for _, _, found in islice(permissions(deployment, tally), _NAMED)]
     note = f"Nothing changes from then on: {will.reason}" if will else "They were withheld until now"
     return Preview(
         actions[Action.ATTACH],
         actions[Action.REPLACE],
         actions[Action.DETACH],
-        _together([reader.difference(each.before, each.role or each.after) for each in moves]),
+        _together(moves),
         tally.foreign,
-        (f"{note}. Counted were {number}.", *_first(damaged, "more instances are left out")),
+        (
+            f"{note}. Counted were {number}.",
+            *(f"{each}." for each in places.unseen_in_words()),
+            *_first(damaged, "more instances are left out"),
+        ),
         withheld=bool(will),
     )
 

@@ -3,8 +3,9 @@
 Whether it does, the functions' own decision says, look by look.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -14,8 +15,9 @@ from rolekeeper.model.instance import Action, AssociationState, Instance, Instan
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, WaitTimeoutError
-from rolekeeper_cli.instances import title
+from rolekeeper_cli.instances import addressed, title
 from rolekeeper_cli.views.looking import Enforced, Seen, observed, pages, withheld
+from rolekeeper_cli.views.places import Places
 
 _POLL_SECONDS = 2.0
 # Without any that comes on, unless they wait for room in the window of changes: that comes once the window has passed.
@@ -28,12 +30,14 @@ _MOVING = {AssociationState.ASSOCIATING, AssociationState.DISASSOCIATING}
 class Standing:
     """How instances stand at one look: how many are `done`, which are still `coming`, and which won't come, and why.
 
-    Those that won't are blocked, or wait for something that a person has to do, as for their start.
+    Those that won't are blocked, or wait for something that a person has to do, as for their start. `unseen` are
+    sentences about targets that the caller can't look into.
     """
 
     done: int = 0
     coming: tuple[InstanceKey, ...] = ()
     stuck: tuple[tuple[str, str], ...] = ()
+    unseen: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -43,18 +47,22 @@ class Standing:
     def document(self) -> dict[str, Any]:
         """For programs."""
         stuck = [{"instance": each, "reason": why} for each, why in self.stuck]
-        return {"instances": self.total, "done": self.done, "coming": len(self.coming), "stuck": stuck}
+        return {
+            "instances": self.total,
+            "done": self.done,
+            "coming": len(self.coming),
+            "stuck": stuck,
+            "unseen": [*self.unseen],
+        }
 
 
-def standing(deployment: Deployment, instances: Iterable[list[Instance]]) -> Standing:
-    """Look once at pages of instances."""
+def standing(places: Places, keys: Sequence[MappingKey] | None) -> Standing:
+    """Look once at the instances with these tags; at all of them for None."""
     done, coming, stuck = 0, [], []
-    state = Enforced.of(deployment)
-    for each in observed(deployment, state, instances):
-        if isinstance(each, Unreadable):
-            stuck.append((each.key.id, each.error.message))
+    for seen in places.ask(partial(_looked_at, keys)):
+        if isinstance(seen, Unreadable):
+            stuck.append((seen.key.id, seen.error.message))
             continue
-        seen = Seen.of(each, deployment)
         decision = seen.decision
         if seen.instance.state in ENDED or decision.action is Action.NOTHING:
             done += seen.instance.state not in ENDED
@@ -62,7 +70,13 @@ def standing(deployment: Deployment, instances: Iterable[list[Instance]]) -> Sta
             coming.append(seen.instance.key)
         else:
             stuck.append((title(seen.instance), decision.reason))
-    return Standing(done, tuple(coming), tuple(stuck))
+    return Standing(done, tuple(coming), tuple(stuck), tuple(places.unseen_in_words()))
+
+
+def _looked_at(keys: Sequence[MappingKey] | None, place: Deployment) -> Iterator[Seen | Unreadable]:
+    """The instances of one target."""
+    for each in observed(place, Enforced.of(place), _instances(place, keys)):
+        yield each if isinstance(each, Unreadable) else Seen.of(each, place)
 
 
 def wait_for_mapping(deployment: Deployment, key: MappingKey, every: float, attempts: int) -> Standing:
@@ -83,9 +97,9 @@ def until_still(deployment: Deployment) -> None:
     Raises:
         WaitTimeoutError: it goes on with as many for a minute.
     """
-    before, deadline = -1, 0.0
+    before, deadline, places = -1, 0.0, Places.chosen(deployment)
     with deployment.progress(None, "instances whose role EC2 still changes") as progress:
-        while moving := [key for page in pages(deployment) for key in _moving(deployment, page)]:
+        while moving := list(places.ask(_moving)):
             progress.at(len(moving))
             now = deployment.now().timestamp()
             if len(moving) != before:
@@ -115,12 +129,12 @@ def follow(
         CommandError: nothing changes now.
         WaitTimeoutError: some didn't come; `details` say what hinders them.
     """
-    looks, before = 0, -1
+    looks, before, places = 0, -1, Places.chosen(deployment)
     deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
     with deployment.progress(None, "instances carry what they should") as progress:
         while True:
             began = deployment.now().timestamp()
-            found = standing(deployment, _instances(deployment, keys))
+            found = standing(places, keys)
             looks, now = looks + 1, deployment.now().timestamp()
             progress.at(found.done, found.total)
             if not found.coming:
@@ -135,10 +149,11 @@ def follow(
             deployment.sleep(max(every, now - began))
 
 
-def _moving(deployment: Deployment, page: Sequence[Instance]) -> list[str]:
-    """The instances of a page whose association EC2 hasn't finished."""
-    shown = deployment.app.ec2.associations([each.key.id for each in page])
-    return sorted(id_ for id_, each in shown.items() if each.state in _MOVING)
+def _moving(place: Deployment) -> Iterator[str]:
+    """The instances of a target whose association EC2 hasn't finished, as a command names them."""
+    for page in pages(place):
+        shown = place.app.ec2.associations([each.key.id for each in page])
+        yield from sorted(addressed(place, id_) for id_, each in shown.items() if each.state in _MOVING)
 
 
 def _instances(deployment: Deployment, keys: Sequence[MappingKey] | None) -> Iterator[list[Instance]]:
@@ -163,7 +178,7 @@ def _too_late(deployment: Deployment, found: Standing) -> WaitTimeoutError:
     some = found.coming[:_NAMED]
     records = deployment.app.state.read(some, []).records
     hindrances = [f"{key.id}: {shown.reason}" for key in some if key in records and (shown := records[key].condition)]
-    first = found.coming[0].id
+    first = addressed(deployment.at(found.coming[0].target), found.coming[0].id)
     return WaitTimeoutError(
         f"{len(found.coming):,} of {found.total:,} instances don't carry what they should yet",
         f"it stays wanted; see what hinders it: rolekeeper explain {first}",

@@ -41,7 +41,7 @@ def test_it_waits_until_the_last_one_carries_its_role(terminal: Terminal, desk: 
 def test_programs_read_how_many_came(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.converged("web", app="web")
     document = terminal.document("wait", "--mapping", "app=web")
-    assert document == {"mapping": "app=web", "instances": 1, "done": 1, "coming": 0, "stuck": []}
+    assert document == {"mapping": "app=web", "instances": 1, "done": 1, "coming": 0, "stuck": [], "unseen": []}
 
 
 def test_those_that_wont_come_are_named_and_not_waited_for(terminal: Terminal, desk: MappingsFixture) -> None:

@@ -333,6 +333,42 @@ def test_an_instance_says_where_it_is_and_no_target_beside(terminal: Terminal, s
     assert (ran.exit_code, "--instance says where each instance is" in ran.stderr) == (252, True)
 
 
+# ---- waiting, and what a switch would do ----
+
+
+def test_a_mappings_instances_are_followed_in_all_targets(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture
+) -> None:
+    there, mine = spoke.world.running(app="web"), desk.converged("web", app="web")
+    terminal.meanwhile = lambda: spoke.reconcile(there)
+    ran = terminal("wait", "--mapping", "app=web", "--every", "1")
+    assert (ran.exit_code, ran.stdout) == (0, "2 of 2 instances carry what they should.\n")
+    assert (spoke.carries(there), desk.world.carries(mine)) == ("web", "web")
+    spoke.refuse()
+    document = terminal.document("wait", "--mapping", "app=web")
+    assert document["instances"] == 1
+    assert document["unseen"] == [f"{TARGET} is left out: you may not look into their accounts"]
+
+
+def test_one_that_doesnt_come_is_named_by_its_whole_name(terminal: Terminal, spoke: SpokeFixture) -> None:
+    there = spoke.world.running(app="web")
+    ran = terminal("wait", "--mapping", "app=web", "--every", "1", "--attempts", "2")
+    assert (ran.exit_code, f"rolekeeper explain {spoke.address(there)}" in ran.stderr) == (255, True)
+
+
+def test_a_pause_counts_what_waits_in_all_targets(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture
+) -> None:
+    spoke.world.running(app="web")
+    desk.world.running(app="web")
+    ran = terminal.types("n\n", "pause")
+    assert "Withheld: 2 to attach, 0 to replace, 0 to detach" in ran.stderr
+    spoke.refuse()
+    ran = terminal.types("n\n", "pause")
+    assert "Withheld: 1 to attach" in ran.stderr
+    assert f"{TARGET} is left out: you may not look into their accounts." in ran.stderr
+
+
 # ---- watch ----
 
 
