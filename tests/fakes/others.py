@@ -11,6 +11,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from fakes.calls import Calls
 from fakes.ec2 import client_error
+from rolekeeper.model.instance import InstanceKey
 from rolekeeper_local.ec2_model import Profile
 
 # AWS_FACTS.md, "Limits and names".
@@ -77,12 +78,30 @@ class FakeStepFunctions:
         return {"executionArn": arguments["name"]}
 
 
+class FakeLambda:
+    """Lambda's Invoke, as an event: what functions were asked for."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self.invoked: list[dict[str, Any]] = []
+
+    def invoke(self, *, FunctionName: str, InvocationType: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803, ARG002  # boto3's own names
+        self._calls.starts("Invoke")
+        assert InvocationType == "Event"
+        self.invoked.append(json.loads(Payload))
+        return {"StatusCode": 202}
+
+
 class FakeQueue:
-    """SQS: what was sent, with how long it is kept back; and how many messages it says that wait."""
+    """SQS: what was sent, with how long it is kept back; and how many messages it says that wait.
+
+    `instances` are those that the messages name, whole.
+    """
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self.sent: list[tuple[str, int]] = []
+        self.instances: list[InstanceKey] = []
         self.waiting = 0
 
     def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
@@ -94,6 +113,7 @@ class FakeQueue:
         for entry in Entries:
             body = json.loads(entry["MessageBody"])
             self.sent.append((body["detail"]["instance-id"], entry.get("DelaySeconds", 0)))
+            self.instances.append(InstanceKey(body["account"], body["region"], body["detail"]["instance-id"]))
         return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
 
 

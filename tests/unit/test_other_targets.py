@@ -1,34 +1,23 @@
 """Instances of other targets: each by its own EC2 and mappings, and what fails in one stays there."""
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aws_lambda_powertools import Metrics
 from botocore.exceptions import ReadTimeoutError
 
-import on_instance_event
 import runtime
-from fixtures.account import ACCOUNT, HOME, REGION, FakeAccount, refusing
-from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, new_organization
+from fixtures.account import HOME, FakeAccount, refusing
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
 from rolekeeper.aws.errors import NoResponseError
-from rolekeeper.aws.queue import request
 from rolekeeper.fleet.targets import SILENT, ServedTarget
 from rolekeeper.instances.reconcile import WORK
 from rolekeeper.instances.requests import DroppedError, present, require_ours
-from rolekeeper.model.instance import InstanceKey, Target
+from rolekeeper.model.instance import InstanceKey, Target, Timer
 from rolekeeper.settings import Access
 from rolekeeper.storage import layout
 
-CONTEXT: Any = SimpleNamespace(
-    function_name="on_instance_event",
-    memory_limit_in_mb=512,
-    invoked_function_arn=f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:on_instance_event",
-    aws_request_id="request-1",
-)
 # The daily event of a spoke, as the hub's bus has it.
 PRESENT: dict[str, Any] = {
     "version": "0",
@@ -45,24 +34,8 @@ PRESENT: dict[str, Any] = {
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Organization]:
-    """A hub and one spoke, with the functions' own wiring."""
-    with new_organization() as made:
-        made.spoke(SPOKE)
-        monkeypatch.setattr(runtime, "app", lambda _arn: made.app())
-        monkeypatch.setattr(Metrics, "flush_metrics", lambda *_, **__: None)
-        monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
-        monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")
-        monkeypatch.setattr(runtime.metrics.provider, "flush_metrics", lambda *_, **__: None)
+    with wired_organization(monkeypatch) as made:
         yield made
-
-
-def batch(made: Organization, *messages: InstanceKey | dict[str, Any]) -> list[int]:
-    """The work queue brings these messages; the numbers of those that are to come again."""
-    at = made.hub.clock.now()
-    bodies = [each if isinstance(each, dict) else request(each, "test", "correlation-1", at) for each in messages]
-    records = [{"messageId": str(number), "body": json.dumps(body)} for number, body in enumerate(bodies)]
-    answer = on_instance_event.handler({"Records": records}, CONTEXT)
-    return [int(each["itemIdentifier"]) for each in answer["batchItemFailures"]]
 
 
 def known(made: Organization, target: Target = SPOKE) -> ServedTarget | None:
@@ -100,7 +73,7 @@ def test_each_instance_of_a_batch_is_looked_at_in_its_own_target(served: Organiz
     served.publish("workload=web", "web")
     keys = [each.key(each.running(workload="web")) for each in accounts]
     assert len({key.id for key in keys}) == 1, "the same id everywhere"
-    assert batch(served, *keys) == []
+    assert served.batch(*keys) == []
     for each in accounts:
         assert each.mutations == ["AssociateIamInstanceProfile"]
         shown = each.association(keys[0].id)
@@ -133,7 +106,7 @@ def test_a_mapping_that_has_no_copy_for_an_account_gives_nothing_there(served: O
 def test_the_first_message_of_a_target_registers_it_after_a_probe(served: Organization) -> None:
     spoke = served.spoke(SPOKE)
     at = served.hub.clock.now()
-    assert batch(served, spoke.key(spoke.launch(workload="web"))) == []
+    assert served.batch(spoke.key(spoke.launch(workload="web"))) == []
     assert known(served) == ServedTarget(SPOKE, VERSION, at, at)
     assert spoke.calls["GetRole"] == 1
 
@@ -141,10 +114,10 @@ def test_the_first_message_of_a_target_registers_it_after_a_probe(served: Organi
 def test_a_registered_target_is_not_probed_again(served: Organization) -> None:
     spoke = served.spoke(SPOKE)
     key = spoke.key(spoke.launch(workload="web"))
-    batch(served, key)
+    served.batch(key)
     served.wait(days=1)
     served.hub.kept.clear()  # another process
-    assert batch(served, key) == []
+    assert served.batch(key) == []
     assert spoke.calls["GetRole"] == 1
     found = known(served)
     assert found
@@ -154,7 +127,7 @@ def test_a_registered_target_is_not_probed_again(served: Organization) -> None:
 def test_a_message_of_the_hubs_own_target_asks_nothing_of_the_registry(served: Organization) -> None:
     key = served.hub.key(served.hub.running(workload="web"))
     served.hub.calls.clear()
-    assert batch(served, key) == []
+    assert served.batch(key) == []
     assert "UpdateItem" not in served.hub.calls.counted()
     assert served.app().registry.all() == []
     assert served.assumed == {}
@@ -163,7 +136,7 @@ def test_a_message_of_the_hubs_own_target_asks_nothing_of_the_registry(served: O
 def test_an_account_without_a_spoke_has_its_messages_come_again_and_enters_no_registry(served: Organization) -> None:
     here = served.hub.key(served.hub.running(workload="web"))
     served.hub.quiet()
-    assert batch(served, InstanceKey("333333333333", "eu-west-1", here.id), here) == [0]
+    assert served.batch(InstanceKey("333333333333", "eu-west-1", here.id), here) == [0]
     assert served.app().registry.all() == []
     assert served.hub.metrics.counts["PermissionDenied"] == 1
     named = [line["resource"] for line in served.hub.logged() if line["message"] == "permission missing"]
@@ -176,26 +149,26 @@ def test_an_account_without_a_spoke_has_its_messages_come_again_and_enters_no_re
 
 def test_a_spoke_that_says_it_is_there_is_registered_with_its_version(served: Organization) -> None:
     at = served.hub.clock.now()
-    assert batch(served, PRESENT) == []
+    assert served.batch(PRESENT) == []
     assert known(served) == ServedTarget(SPOKE, VERSION, at, at)
 
 
 def test_a_spoke_that_was_upgraded_says_so_within_a_day(served: Organization) -> None:
-    batch(served, PRESENT)
+    served.batch(PRESENT)
     since = served.hub.clock.now()
     served.wait(hours=24)
     served.spoke(SPOKE).clients["iam"].others["rolekeeper-reader"]["Tags"][0]["Value"] = "1.3.0"
-    assert batch(served, PRESENT) == []
+    assert served.batch(PRESENT) == []
     assert known(served) == ServedTarget(SPOKE, "1.3.0", since, served.hub.clock.now())
 
 
 def test_a_spoke_that_says_it_is_there_and_refuses_says_it_again(served: Organization) -> None:
     served.refuse(SPOKE)
     here = served.hub.key(served.hub.running(workload="web"))
-    assert batch(served, PRESENT, here) == [0]
+    assert served.batch(PRESENT, here) == [0]
     assert served.app().registry.all() == []
     served.admit(SPOKE)
-    assert batch(served, PRESENT) == []
+    assert served.batch(PRESENT) == []
     assert known(served)
 
 
@@ -214,7 +187,7 @@ def test_a_spoke_that_says_it_is_there_and_refuses_says_it_again(served: Organiz
     ids=str,
 )
 def test_any_other_scheduled_event_is_dropped(served: Organization, other: dict[str, Any]) -> None:
-    assert batch(served, {**PRESENT, **other}) == []
+    assert served.batch({**PRESENT, **other}) == []
     assert served.app().registry.all() == []
     [line] = [line for line in served.hub.logged() if line["message"] == "dropped"]
     assert "unknown kind of event" in line["reason"]
@@ -230,7 +203,7 @@ def test_a_deployment_without_an_organization_drops_a_spokes_event(
     served: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "app", lambda _arn: served.hub.app())
-    assert batch(served, PRESENT) == []
+    assert served.batch(PRESENT) == []
     [line] = served.hub.logged()
     assert line["reason"] == "unknown kind of event: aws.events / Scheduled Event"
 
@@ -242,7 +215,7 @@ def registered(made: Organization, *targets: Target) -> list[InstanceKey]:
     """Instances that are as they should be, one of each target; all are registered."""
     keys = [each.key(each.running(workload="web")) for each in map(made.spoke, targets)]
     made.publish("workload=web", "web")
-    assert batch(made, *keys) == []
+    assert made.batch(*keys) == []
     made.wait(minutes=2)
     made.hub.quiet()
     return keys
@@ -255,7 +228,7 @@ def test_a_target_that_refuses_fails_its_own_instances_alone_and_its_problem_is_
     here = served.hub.key(served.hub.running(workload="web"))
     served.refuse(SPOKE)
     since = served.hub.clock.now()
-    assert batch(served, there, other, here) == [0]
+    assert served.batch(there, other, here) == [0]
     assert served.hub.carries(here.id) == "web"
     found = known(served)
     assert found
@@ -263,7 +236,7 @@ def test_a_target_that_refuses_fails_its_own_instances_alone_and_its_problem_is_
     assert (found.problem, found.problem_since) == (f"sts:AssumeRole on {role} is refused (AccessDenied)", since)
     served.wait(minutes=6)
     served.hub.kept.clear()  # another process
-    assert batch(served, there) == [0]
+    assert served.batch(there) == [0]
     [(subject, text)] = served.hub.topic.mails
     assert subject == "Rolekeeper: Permission Missing: sts:AssumeRole"
     assert role in text
@@ -274,14 +247,14 @@ def test_a_target_that_refuses_fails_its_own_instances_alone_and_its_problem_is_
 def test_a_target_that_answers_again_has_its_problem_cleared_and_a_new_one_is_news(served: Organization) -> None:
     [there] = registered(served, SPOKE)
     served.refuse(SPOKE)
-    assert batch(served, there) == [0]
+    assert served.batch(there) == [0]
     served.admit(SPOKE)
-    assert batch(served, there) == []
+    assert served.batch(there) == []
     found = known(served)
     assert found
     assert found.problem == ""
     served.refuse(SPOKE)
-    batch(served, there)
+    served.batch(there)
     assert len(served.hub.topic.mails) == 2
 
 
@@ -290,8 +263,8 @@ def test_a_role_that_was_made_anew_is_assumed_anew(served: Organization) -> None
     [there] = registered(served, SPOKE)
     assert served.assumed[served.role(SPOKE, Access.READER)] == 1
     served.spoke(SPOKE).calls.before("DescribeIamInstanceProfileAssociations", refusing("AuthFailure"))
-    assert batch(served, there) == [0]
-    assert batch(served, there) == []
+    assert served.batch(there) == [0]
+    assert served.batch(there) == []
     assert served.assumed[served.role(SPOKE, Access.READER)] == 2
 
 
@@ -303,11 +276,11 @@ def test_a_changer_that_is_refused_shows_at_its_instances_and_in_the_registry_an
     served.refuse(SPOKE, Access.CHANGER)
     more = [spoke.key(spoke.running(workload="web")) for _ in range(3)]
     for each in more:  # a batch for each
-        assert batch(served, each) == []
+        assert served.batch(each) == []
         condition = served.hub.state.read([each]).record(each).condition
         assert condition
         assert condition.code == "denied"
-    assert batch(served, first) == []
+    assert served.batch(first) == []
     found = known(served)
     assert found
     assert found.problem.startswith("sts:AssumeRole on arn:aws:iam::111111111111:role/rolekeeper-changer is refused")
@@ -318,7 +291,7 @@ def test_a_permission_for_one_instance_is_no_problem_of_its_target(served: Organ
     registered(served, SPOKE)
     spoke = served.spoke(SPOKE)
     spoke.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation"))
-    batch(served, spoke.key(spoke.running(workload="web")))
+    served.batch(spoke.key(spoke.running(workload="web")))
     found = known(served)
     assert found
     assert found.problem == ""
@@ -328,8 +301,8 @@ def test_a_permission_for_one_instance_is_no_problem_of_its_target(served: Organ
 def test_a_throttled_target_has_its_messages_come_again_and_no_problem(served: Organization) -> None:
     there, other = registered(served, SPOKE, OTHER)
     served.spoke(SPOKE).calls.before("DescribeIamInstanceProfileAssociations", refusing("RequestLimitExceeded"))
-    assert batch(served, there, other) == [0]
-    assert batch(served, there) == [], "it isn't left alone"
+    assert served.batch(there, other) == [0]
+    assert served.batch(there) == [], "it isn't left alone"
     found = known(served)
     assert found
     assert found.problem == ""
@@ -339,21 +312,21 @@ def test_a_target_that_gives_no_answer_is_left_alone_for_a_minute(served: Organi
     there, other = registered(served, SPOKE, OTHER)
     spoke = served.spoke(SPOKE)
     spoke.calls.before("DescribeIamInstanceProfileAssociations", silent(spoke, 15))
-    assert batch(served, there, other) == [0]
+    assert served.batch(there, other) == [0]
     spoke.calls.clear()
-    assert batch(served, there, other) == [0]
+    assert served.batch(there, other) == [0]
     assert spoke.calls.made == []
     served.wait(seconds=SILENT.total_seconds())
-    assert batch(served, there, other) == []
+    assert served.batch(there, other) == []
 
 
 def test_what_failed_last_time_comes_last(served: Organization) -> None:
     there, other = registered(served, SPOKE, OTHER)
     spoke = served.spoke(SPOKE)
     spoke.calls.before("DescribeIamInstanceProfileAssociations", refusing("RequestLimitExceeded"))
-    batch(served, there)
+    served.batch(there)
     spoke.calls.before("DescribeIamInstanceProfileAssociations", silent(spoke, WORK.total_seconds() + 1))
-    assert batch(served, there, other) == [0], "the other one was done before"
+    assert served.batch(there, other) == [0], "the other one was done before"
 
 
 def test_targets_that_a_batch_has_no_time_for_come_again(served: Organization) -> None:
@@ -364,11 +337,11 @@ def test_targets_that_a_batch_has_no_time_for_come_again(served: Organization) -
         spoke.calls.before("DescribeIamInstanceProfileAssociations", silent(spoke, 15))
     served.spoke(OTHER).calls.clear()
     began = served.hub.clock.now()
-    assert batch(served, silent_one, silent_too, last, here) == [0, 1, 2]
+    assert served.batch(silent_one, silent_too, last, here) == [0, 1, 2]
     assert served.hub.clock.now() - began <= WORK + timedelta(seconds=1)
     assert served.spoke(OTHER).calls.made == []
     assert served.hub.carries(here.id) == "web"
-    assert batch(served, last) == []
+    assert served.batch(last) == []
 
 
 def test_a_silent_table_of_the_hubs_leaves_no_target_alone(served: Organization) -> None:
@@ -376,18 +349,125 @@ def test_a_silent_table_of_the_hubs_leaves_no_target_alone(served: Organization)
     served.hub.calls.before("BatchGetItem", silent(served.hub, 10))
     [outcome] = served.reconcile(there).values()
     assert isinstance(outcome.error, NoResponseError)
-    assert batch(served, there) == []
+    assert served.batch(there) == []
 
 
 def test_a_registry_that_cant_be_written_hides_no_refusal(served: Organization) -> None:
     [there] = registered(served, SPOKE)
     served.refuse(SPOKE)
     served.hub.calls.before("UpdateItem", refusing("InternalServerError", status=500))
-    assert batch(served, there) == [0]
+    assert served.batch(there) == [0]
     assert len(served.hub.topic.mails) == 1
     served.hub.calls.before("UpdateItem", refusing("InternalServerError", status=500))
     served.admit(SPOKE)
-    assert batch(served, there) == [], "a sweep clears the problem"
+    assert served.batch(there) == [], "a sweep clears the problem"
+
+
+# ---- what expires, what people pin, what is retried ----
+
+
+def expiring(made: Organization, *targets: Target, accounts: frozenset[str] = frozenset()) -> list[InstanceKey]:
+    """Instances of these targets that have a role by a mapping which expires in a minute."""
+    until = made.hub.clock.now() + timedelta(minutes=5)
+    keys = [each.key(each.running(workload="web")) for each in map(made.spoke, targets)]
+    mapping = made.publish("workload=web", "web", expires_at=until, accounts=accounts)
+    assert made.batch(*keys) == []
+    made.wait(minutes=2)
+    made.scheduled({"task": "expiries"})  # follow-ups
+    made.batch(*keys)
+    made.hub.state.arm(Timer(until, mapping.key))
+    made.wait(minutes=2)
+    made.hub.quiet()
+    return keys
+
+
+def test_a_mapping_that_expires_has_its_instances_in_every_target_looked_at(served: Organization) -> None:
+    keys = expiring(served, SPOKE, SAME_ACCOUNT, OTHER)
+    answer = served.scheduled({"task": "expiries", "waits": True})
+    assert answer["problems"] == []
+    assert served.hub.queue.instances == keys
+    [delay] = {delay for _, delay in served.hub.queue.sent}
+    assert 55 < delay < 65
+    served.wait(seconds=delay)
+    assert served.batch(*keys) == []
+    served.wait(seconds=2)
+    assert [served.spoke(key.target).carries(key.id) for key in keys] == [""] * 3
+
+
+def test_a_target_that_refuses_holds_up_no_timer(served: Organization) -> None:
+    there, other = expiring(served, SPOKE, OTHER)
+    served.refuse(SPOKE)
+    assert served.scheduled({"task": "expiries", "waits": True})["problems"] == []
+    assert served.hub.queue.instances == [other]
+    served.batch(there)  # which notes the problem
+    served.wait(minutes=2)
+    served.scheduled({"task": "expiries"})
+    left = [line["target"] for line in served.hub.logged() if "what expires" in line["message"]]
+    assert left == [str(SPOKE)], "one with a problem isn't asked again"
+    assert list(served.hub.state.timers_due(served.hub.clock.now())) == []
+    served.admit(SPOKE)
+    served.hub.quiet()
+    served.sweep()
+    assert there in served.hub.queue.instances
+
+
+def test_a_scope_keeps_targets_from_being_asked_for_what_expires(served: Organization) -> None:
+    _, other = expiring(served, SPOKE, OTHER, accounts=frozenset({OTHER.account}))
+    served.scheduled({"task": "expiries"})
+    assert served.hub.queue.instances == [other]
+
+
+def pin(made: Organization, key: InstanceKey, role: str, account: str) -> None:
+    arn = f"arn:aws:iam::{account}:instance-profile/rolekeeper/{role}"
+    item = {**layout.key_attributes(layout.pin_key(key)), "role": role, "profile_arn": arn, "by": "ada"}
+    made.hub.store.write(made.hub.store.put(item))
+
+
+def test_a_pin_in_another_target_gives_a_role_of_its_own_account(served: Organization) -> None:
+    [there] = registered(served, SPOKE)
+    spoke = served.spoke(SPOKE)
+    spoke.profile("db")
+    pin(served, there, "db", SPOKE.account)
+    assert served.written(layout.pin_key(there)) == {"batchItemFailures": []}
+    assert served.hub.queue.instances == [there]
+    assert served.batch(there) == []
+    assert spoke.carries(there.id) == "db"
+
+
+def test_a_pin_in_another_target_that_names_the_hubs_own_role_is_refused(served: Organization) -> None:
+    [there] = registered(served, SPOKE)
+    for account in (served.hub, served.spoke(SPOKE)):
+        account.profile("db")
+    pin(served, there, "db", HOME.account)
+    assert served.batch(there) == []
+    condition = served.hub.state.read([there]).record(there).condition
+    assert condition
+    assert "the pin can't be used" in condition.reason
+    assert served.spoke(SPOKE).carries(there.id) == "web"
+
+
+def test_a_retry_loop_looks_at_its_instance_in_its_own_target(served: Organization) -> None:
+    registered(served, SPOKE)
+    spoke = served.spoke(SPOKE)
+    waits = spoke.key(spoke.launch(workload="web"))
+    assert served.retried(waits)["outcome"] == "waiting"
+    condition = served.hub.state.read([waits]).record(waits).condition
+    assert condition
+    assert condition.code == "changing"
+    spoke.wait(2)
+    assert served.retried(waits)["outcome"] == "done"
+    assert served.hub.queue.instances == [waits], "what is ready goes to the work queue"
+
+
+def test_a_retry_loop_in_a_target_that_refuses_is_no_news_each_time(served: Organization) -> None:
+    registered(served, SPOKE)
+    spoke = served.spoke(SPOKE)
+    waits = spoke.key(spoke.launch(workload="web"))
+    served.refuse(SPOKE)
+    for _ in range(2):
+        assert served.retried(waits)["outcome"] == "waiting"
+    assert served.hub.topic.mails == []
+    assert served.hub.metrics.counts["PermissionDenied"] == 2
 
 
 # ---- whose messages are read ----

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rolekeeper.fleet.expiry import Expiries
     from rolekeeper.fleet.overrides import OperatorOverrides
     from rolekeeper.fleet.sweep import Sweep
+    from rolekeeper.fleet.target_sweep import SweepStarter
     from rolekeeper.fleet.targets import Registry, Targets
     from rolekeeper.mappings import Assessor, MappingTable, Publisher
     from rolekeeper.mappings.copies import Spokes
@@ -248,9 +249,12 @@ class App:
     def overrides(self) -> OperatorOverrides:
         from rolekeeper.fleet.overrides import OperatorOverrides
 
-        tasks = Tasks(self.client("lambda"), self.settings.sweep_function)
         telemetry, mode = self.telemetry, self.settings.mode
-        return OperatorOverrides(self.state, self.queue, tasks, telemetry, mode, self.now)
+        return OperatorOverrides(self.state, self.queue, self.tasks, telemetry, mode, self.now)
+
+    @property
+    def tasks(self) -> Tasks:
+        return Tasks(self.client("lambda"), self.settings.sweep_function)
 
     def sweep(
         self, correlation_id: str, seconds_left: Callable[[], float], run_id: str, event: Mapping[str, Any]
@@ -261,10 +265,34 @@ class App:
         parts = self.ec2, self.state, self.table, self.publisher, self.queue, self.machine, self.telemetry
         resumed, gives_way = "rest" in event, event.get("task") != Task.SWEEP
         run = correlation_id, seconds_left, run_id, resumed, gives_way, SweepResult.read(event)
-        return Sweep(*parts, self.settings, self.now, *run)
+        if self.hub is None:
+            return Sweep(*parts, self.settings, self.now, *run)
+        from rolekeeper.fleet.target_sweep import TargetSweep
+
+        spokes = self.hub.spokes
+        own = [spokes.at(each.target) for each in self.registry.all(self.settings.account)]
+        return TargetSweep(
+            *parts,
+            self.settings,
+            self.now,
+            *run,
+            elsewhere=self.settings.target,
+            is_news=partial(self._is_news, noting=True),
+            registry=self.registry,
+            copies=replace(self.publisher.copies, spokes=replace(spokes, listed=lambda: own)),
+        )
+
+    def sweep_starter(self, in_time: Callable[[], bool]) -> SweepStarter:
+        from rolekeeper.fleet.target_sweep import SweepStarter
+
+        return SweepStarter(self.registry, self.tasks, self.telemetry, self.now, in_time)
 
     def expiries(self, correlation_id: str, *, waits: bool) -> Expiries:
         from rolekeeper.fleet.expiry import Expiries
 
+        def elsewhere() -> list[Ec2]:
+            served = self.registry.all() if self.settings.organization else []
+            return [self.at(each.target).ec2 for each in served if not each.problem]
+
         parts = self.ec2, self.state, self.publisher, self.queue, self.telemetry
-        return Expiries(*parts, correlation_id, self.now, waits, self.sleep)
+        return Expiries(*parts, correlation_id, self.now, waits, self.sleep, elsewhere, self.each)

@@ -34,8 +34,9 @@ VERSION_TAG = "rolekeeper:version"  # of the reader role (spoke.yaml)
 PROBED = 5  # instances of a probe's page, the fewest that EC2 takes (EC2 API reference, `DescribeInstances`)
 SILENT = timedelta(minutes=1)  # so long a process leaves a target alone that gave no answer
 # What a target refuses as a whole; all else is refused to an instance.
-_OF_A_TARGET, _THERE = ("sts:", "ec2:Describe"), ("ec2:", "iam:", "sts:")
-_REGISTERED, _PROBLEM, _SINCE = "since", "problem", "problem_since"
+_OF_A_TARGET = ("sts:", "ec2:Describe")
+THERE = ("ec2:", "iam:", "sts:")  # what is asked in a target; all else is the hub's own
+_REGISTERED, _PROBLEM, _SINCE, _UNSWEPT = "since", "problem", "problem_since", "unswept"
 _target_of = attrgetter("instance.target")
 
 
@@ -44,6 +45,7 @@ class ServedTarget:
     """A registered target. `instances` are those that its last sweep saw, and `drift` of them it sent.
 
     `problem` says why it can't be served, empty where it can; `unit` is its organizational unit, where that is known.
+    `unswept` sweeps began since the last one that ended; the schedule leaves one alone that `goes_on_until` then.
     """
 
     target: Target
@@ -56,6 +58,8 @@ class ServedTarget:
     problem: str = ""
     problem_since: datetime | None = None
     unit: str = ""
+    unswept: int = 0
+    goes_on_until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,14 @@ class Registry:
     store: Store
     noted: MutableMapping[Target, datetime] = field(default_factory=dict)
 
-    def all(self) -> list[ServedTarget]:
-        """All registered targets, by account and Region. One whose item isn't what we wrote has that as its problem."""
-        return [self._read(item) for item in self._items()]
+    def all(self, account: str = "") -> list[ServedTarget]:
+        """All registered targets, or those of one account, by account and Region.
+
+        One whose item isn't what we wrote has that as its problem.
+        """
+        # "$" comes right after the "#" that ends each part of a key.
+        first, last = (f"target#{account}#", f"target#{account}$") if account else ("", "target$")
+        return [self._read(item) for item in self._items(first, last)]
 
     def _read(self, item: Mapping[str, Any]) -> ServedTarget:
         try:
@@ -75,10 +84,9 @@ class Registry:
         except CorruptItemError as error:
             return ServedTarget(_target(item["sk"]), problem=shown(str(error), PROBLEM))
 
-    def _items(self) -> Iterator[Mapping[str, Any]]:
-        after = ""
+    def _items(self, after: str, until: str) -> Iterator[Mapping[str, Any]]:
         while True:
-            items = self.store.first(layout.TARGETS, "target$", PAGE, after)  # "$" comes right after "#"
+            items = self.store.first(layout.TARGETS, until, PAGE, after)
             yield from items
             if len(items) < PAGE:
                 return
@@ -111,10 +119,19 @@ class Registry:
             self.noted.pop(target, None)
         return registered
 
+    def note_begin(self, target: Target) -> bool:
+        """Note that a sweep is to begin; returns whether the target is registered."""
+        return self._update(target, Update().add(_UNSWEPT, 1))
+
+    def sweep_goes_on(self, target: Target, until: datetime | None) -> None:
+        """Note until when the schedule leaves a sweep alone that takes several runs; None once it ended."""
+        name, update = layout.GOES_ON_UNTIL, Update()
+        self._update(target, update.set({name: layout.timestamp(until)}) if until else update.remove(name))
+
     def note_sweep(self, target: Target, instances: int, drift: int, at: datetime) -> None:
         """Note a sweep that came to its end. The target answered, so what was wrong with it is over."""
         swept = {"last_sweep": layout.timestamp(at), "instances": instances, "drift": drift}
-        self._update(target, Update().set(swept).remove(_PROBLEM, _SINCE))
+        self._update(target, Update().set(swept).remove(_PROBLEM, _SINCE, _UNSWEPT))
 
     def note_problem(self, target: Target, words: str, at: datetime) -> bool:
         """Note why a target can't be served; returns whether it is news: one of several that find it has it so."""
@@ -213,7 +230,7 @@ class Targets:
 
     def _remember(self, target: Target, failed: Sequence[AwsRefusalError]) -> None:
         if failed:
-            silent = any(isinstance(each, NoResponseError) and each.action.startswith(_THERE) for each in failed)
+            silent = any(isinstance(each, NoResponseError) and each.action.startswith(THERE) for each in failed)
             self.left_alone[target] = self.now() + (SILENT if silent else timedelta())
         elif self.left_alone.pop(target, None) and target != self.home:
             try:

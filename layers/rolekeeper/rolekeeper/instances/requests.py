@@ -74,8 +74,7 @@ def require_ours(key: InstanceKey, only: Target | None) -> None:
     if not _INSTANCE_ID.fullmatch(key.id):
         raise DroppedError(f"not an instance id: {key.id:.60}")
     if only is None:
-        if not (_ACCOUNT.fullmatch(key.account) and _REGION.fullmatch(key.region)):
-            raise DroppedError(f"not an account and a region: {key.account:.60} {key.region:.60}")
+        target_from({"account": key.account, "region": key.region})
     elif key.account != only.account:
         raise DroppedError(f"from another account: {key.account:.60}")
     elif key.region != only.region:
@@ -86,10 +85,20 @@ def present(message: Any, namespace: str) -> Target | None:
     """The target whose spoke says that it is there; None where a message is of another kind, or of another rule."""
     if not isinstance(message, Mapping) or (message.get("source"), message.get("detail-type")) != PRESENT:
         return None
-    account, region = str(message.get("account")), str(message.get("region"))
-    rule = f"arn:{partition_of(region)}:events:{region}:{account}:rule/{namespace}-present"
-    is_one = _ACCOUNT.fullmatch(account) and _REGION.fullmatch(region) and message.get("resources") == [rule]
-    return Target(account, region) if is_one else None
+    try:
+        target = target_from(message)
+    except DroppedError:
+        return None
+    prefix = f"arn:{partition_of(target.region)}:events:{target.region}:{target.account}"
+    return target if message.get("resources") == [f"{prefix}:rule/{namespace}-present"] else None
+
+
+def target_from(values: Mapping[str, Any]) -> Target:
+    """The target whose account and Region these values name; DroppedError where they name none."""
+    target = Target(_text(values, "account"), _text(values, "region"))
+    if not (_ACCOUNT.fullmatch(target.account) and _REGION.fullmatch(target.region)):
+        raise DroppedError(f"not an account and a region: {target.account:.60} {target.region:.60}")
+    return target
 
 
 def _tagged(message: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceKey:

@@ -238,11 +238,14 @@ class CopyKeeper:
         mapping = replace(copy.mapping.with_profile_id(made.profile_id), suspended_because=made.problem)
         return replace(copy, mapping=mapping, missing="")
 
-    def recheck(self, key: MappingKey, target: Target, correlation_id: str, scan: Scan | None = None) -> CopyCheck:
+    def recheck(
+        self, key: MappingKey, target: Target, correlation_id: str, scan: Scan | None = None, *, thorough: bool = True
+    ) -> CopyCheck:
         """Check a mapping in a target that is swept: whether its role can be used there, and how much it governs.
 
         A copy that is missing or older is brought up to date, and the account's instances are sent then. `scan` is what
-        the sweep counted there for the copy; without one it is counted here.
+        the sweep counted there for the copy; without one it is counted here. IAM isn't asked about a copy that governs
+        nothing there unless this is `thorough`.
 
         Raises:
             AwsRefusalError: the target gave no answer; its copy stays as it was.
@@ -250,10 +253,12 @@ class CopyKeeper:
         for _ in range(ATTEMPTS):
             # It was published anew while we looked: look again.
             with suppress(ConflictError):
-                return self._recheck(key, target, correlation_id, scan)
+                return self._recheck(key, target, correlation_id, scan, thorough=thorough)
         raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
 
-    def _recheck(self, key: MappingKey, target: Target, correlation_id: str, scan: Scan | None) -> CopyCheck:
+    def _recheck(
+        self, key: MappingKey, target: Target, correlation_id: str, scan: Scan | None, *, thorough: bool
+    ) -> CopyCheck:
         account = target.account
         stored = self.revisions.read(key)
         if stored.published is None:
@@ -267,6 +272,9 @@ class CopyKeeper:
             in_scope = published.spec.covers(account, target.region)
             return CopyCheck(in_effect=in_scope and not (published.deleted or published.suspended_because))
         before = self.revisions.copies(key, [account]).get(account)
+        counts = (scan.matched, scan.foreign) if scan and not thorough else (-1, -1)
+        if before and before.is_at_rest(published, target.region, counts):
+            return CopyCheck(in_effect=not published.deleted)
         targets = {target, *(each.target for each in self.spokes.all if each.target.account == account)}
         in_scope = any(published.spec.covers(account, each.region) for each in targets) and not published.deleted
         if not (in_scope or before):

@@ -45,6 +45,12 @@ class Copy:
             return not mapping.deleted
         return (former, former.former_profile_ids) != (mapping, mapping.former_profile_ids)
 
+    def is_at_rest(self, published: PublishedMapping, region: str, counts: tuple[int, int]) -> bool:
+        """Whether it is of what is published, can be used, and governs as little in a Region as it did: nothing."""
+        mapping = self.mapping
+        same = (mapping.revision, mapping.deleted) == (published.revision, published.deleted)
+        return same and not mapping.suspended_because and self.counts.get(region) == counts == (0, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class StoredMapping:
