@@ -40,6 +40,13 @@ def test_all_of_several_pages_are_read(registry: Registry, world: FakeAccount, m
     assert world.calls["Query"] == 2
 
 
+def test_the_targets_of_one_account_are_read_without_the_others(registry: Registry, world: FakeAccount) -> None:
+    other, *own = [added(registry, world, each) for each in (OTHER, SPOKE, SAME_ACCOUNT)]
+    assert registry.all(SPOKE.account) == own
+    assert registry.all(OTHER.account) == [other]
+    assert registry.all("1") == registry.all("333333333333") == []
+
+
 def test_an_event_is_noted_at_most_once_an_hour_by_a_process(registry: Registry, world: FakeAccount) -> None:
     began = added(registry, world).last_event
     world.calls.clear()

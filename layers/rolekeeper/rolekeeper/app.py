@@ -269,6 +269,8 @@ class App:
             return Sweep(*parts, self.settings, self.now, *run)
         from rolekeeper.fleet.target_sweep import TargetSweep
 
+        spokes = self.hub.spokes
+        own = [spokes.at(each.target) for each in self.registry.all(self.settings.account)]
         return TargetSweep(
             *parts,
             self.settings,
@@ -277,6 +279,7 @@ class App:
             elsewhere=self.settings.target,
             is_news=partial(self._is_news, noting=True),
             registry=self.registry,
+            copies=replace(self.publisher.copies, spokes=replace(spokes, listed=lambda: own)),
         )
 
     def sweep_starter(self, in_time: Callable[[], bool]) -> SweepStarter:

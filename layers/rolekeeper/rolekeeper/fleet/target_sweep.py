@@ -13,6 +13,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableE
 from rolekeeper.aws.queue import Task
 from rolekeeper.fleet.sweep import Sweep, SweepResult
 from rolekeeper.fleet.targets import THERE, Registry, ServedTarget, problem_of
+from rolekeeper.mappings.copies import CopyKeeper
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.telemetry import Telemetry
@@ -72,6 +73,7 @@ class TargetSweep(Sweep):
 
     _: KW_ONLY
     registry: Registry
+    copies: CopyKeeper
 
     @cached_property
     def _thorough(self) -> bool:
@@ -118,6 +120,6 @@ class TargetSweep(Sweep):
 
     def _check(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> None:  # noqa: ARG002  # about a row alone
         target, correlation_id = self.settings.target, self.correlation_id
-        checked = self.publisher.copies.recheck(key, target, correlation_id, scan, thorough=self._thorough)
+        checked = self.copies.recheck(key, target, correlation_id, scan, thorough=self._thorough)
         self.result.mappings_changed += checked.changed
         self.result.published += checked.in_effect

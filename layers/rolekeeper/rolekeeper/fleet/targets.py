@@ -69,9 +69,14 @@ class Registry:
     store: Store
     noted: MutableMapping[Target, datetime] = field(default_factory=dict)
 
-    def all(self) -> list[ServedTarget]:
-        """All registered targets, by account and Region. One whose item isn't what we wrote has that as its problem."""
-        return [self._read(item) for item in self._items()]
+    def all(self, account: str = "") -> list[ServedTarget]:
+        """All registered targets, or those of one account, by account and Region.
+
+        One whose item isn't what we wrote has that as its problem.
+        """
+        # "$" comes right after the "#" that ends each part of a key.
+        first, last = (f"target#{account}#", f"target#{account}$") if account else ("", "target$")
+        return [self._read(item) for item in self._items(first, last)]
 
     def _read(self, item: Mapping[str, Any]) -> ServedTarget:
         try:
@@ -79,10 +84,9 @@ class Registry:
         except CorruptItemError as error:
             return ServedTarget(_target(item["sk"]), problem=shown(str(error), PROBLEM))
 
-    def _items(self) -> Iterator[Mapping[str, Any]]:
-        after = ""
+    def _items(self, after: str, until: str) -> Iterator[Mapping[str, Any]]:
         while True:
-            items = self.store.first(layout.TARGETS, "target$", PAGE, after)  # "$" comes right after "#"
+            items = self.store.first(layout.TARGETS, until, PAGE, after)
             yield from items
             if len(items) < PAGE:
                 return
