@@ -309,7 +309,8 @@ class IamClient:
         def act() -> Any:
             _, roles, _ = self._account.iam(self._weather.lags(Fault.STALE_IAM))
             if RoleName == READER:
-                named = {"RoleName": READER, "Arn": self._account.role_arn(READER, "/"), "Path": "/", "CreateDate": MADE}
+                arn = self._account.role_arn(READER, "/")
+                named = {"RoleName": READER, "Arn": arn, "Path": "/", "CreateDate": MADE}
                 tags = [{"Key": "rolekeeper:version", "Value": "0.1.0"}]
                 return {"Role": {**named, "AssumeRolePolicyDocument": {}, "Tags": tags}}
             if RoleName not in roles:

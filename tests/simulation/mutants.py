@@ -570,8 +570,9 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "lets a target that refuses fail the whole batch",
         "rolekeeper.fleet.targets",
-        "                outcomes |= dict.fromkeys((each.instance for each in group), Outcome(error=error))\n",
-        "                return dict.fromkeys((each.instance for all_ in of_target.values() for each in all_), Outcome(error=error))\n",
+        """                outcomes |= dict.fromkeys((each.instance for each in group), Outcome(error=error))
+                continue""",
+        "                return {each.instance: Outcome(error=error) for all_ in of_target.values() for each in all_}",
     ),
     _mutant(
         "leaves the instances of other targets to nobody at a sweep",
@@ -582,8 +583,12 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "publishes in other accounts once, and never what changes",
         "rolekeeper.mappings.copies",
-        "            if before is None or before.content != copy.content:\n                self.revisions.write_copy(account, copy)\n            return",
-        "            if before is None:\n                self.revisions.write_copy(account, copy)\n            return",
+        """            if before is None or before.content != copy.content:
+                self.revisions.write_copy(account, copy)
+            return""",
+        """            if before is None:
+                self.revisions.write_copy(account, copy)
+            return""",
     ),
 )
 
