@@ -269,8 +269,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "keeps no pace",
         "rolekeeper.instances.reconcile",
-        "        if wait := worker.pace.wait(1, now):",
-        "        if wait := 0:",
+        "(wait := worker.pace.wait(1, now))",
+        "(wait := 0)",
         seed=102,
     ),
     Mutant(
