@@ -20,6 +20,8 @@ from support.templates import ROOT
 
 DOCS = ROOT / "docs/cost.md"
 TARGET = 5.0  # USD in an idle month of a small account, without what is free
+# The same of an account and Region that a hub serves beside its own, without instances; and for how many it is shown.
+ANOTHER, INSTANCES = 0.10, (0, 100, 250)
 CENT = 0.01
 
 
@@ -46,6 +48,9 @@ COUNTS = {
     "sweep": Counts(10, 8, log=300),
     "an instance": Counts(0.035, 3.1),
     "a row": Counts(2, 6),
+    # A sweep of another target, with its start by the hub's; and for each row, about which IAM is asked once an hour.
+    "target": Counts(8, 4, 2, log=300),
+    "a copy": Counts(3, 7),
 }
 # A wait is followed by so many looks of the retry loop, each like a converged one and of so many transitions.
 LOOKS, TRANSITIONS = 5, 3
@@ -131,6 +136,22 @@ def ours(fleet: Fleet, **parameters: str) -> Usage:
     return used + Counter({"dynamodb_gb_months": kept, "dynamodb_backup_gb_months": kept})
 
 
+def another(instances: int) -> Usage:
+    """A month of an account and Region that a hub serves beside its own, in which nothing happens; with IDLE's rows.
+
+    The sweeps of all begin at once, so each counts as a cold start. Once a day the spoke says that it is there.
+    """
+    sweeps, days = MONTH / schedules(deployment(translated()))["sweep"], MONTH / (24 * 60)
+    sizes = {"target": 1.0, "a copy": IDLE.rows, "an instance": instances}
+    parts = [(COUNTS[name], size) for name, size in sizes.items()]
+    used = invocations(sweeps, COLD + sum(CALL * each.calls * size for each, size in parts), COUNTS["target"].log)
+    for each, size in parts:
+        used += stored(each, sweeps * size)
+    used += invocations(days, COLD + CALL * COUNTS["target"].calls, COUNTS["target"].log)
+    kept = (1 + IDLE.rows + instances) * ITEM / GB
+    return used + Counter({"events": days, "sqs_requests": 3 * days, "dynamodb_gb_months": kept})
+
+
 @dataclass(frozen=True)
 class Figure:
     """One figure for the bench; `most` is its target."""
@@ -145,6 +166,7 @@ def figures() -> list[Figure]:
     idle = ours(IDLE)
     found = [Figure("idle month", total(idle), TARGET), Figure("idle month, free tier", total(idle, free=True))]
     found += [Figure(f"idle month: {part}", usd) for part, usd in bill(idle).items() if usd >= CENT / 2]
+    found.append(Figure("idle month of another target", total(another(0)), ANOTHER))
     return found + [Figure(f"million events: {kind}", total(happening(kind, 1_000_000))) for kind in IDLE.happenings]
 
 
@@ -154,6 +176,7 @@ def tables() -> dict[str, list[list[str]]]:
     bills = [bill(usage) for usage in months.values()]
     shown = [part for part in bills[0] if any(each[part] >= CENT / 2 for each in bills)]
     drawn = [ours(fleet, CreateDashboard="true") for fleet in FLEETS.values()]
+    others = [bill(another(instances)) for instances in INSTANCES]
     head, sweep = ["USD a month", *FLEETS], schedules(deployment(translated()))["sweep"]
     return {
         "Idle, and by fleet": [
@@ -162,6 +185,11 @@ def tables() -> dict[str, list[list[str]]]:
             ["all", *_totals(months.values())],
             ["all, with a dashboard", *_totals(drawn)],
             ["all, with the free tier", *_totals(drawn, free=True)],
+        ],
+        "Another target": [
+            ["USD a month, by instances", *map(str, INSTANCES)],
+            *([part, *(f"{each[part]:.3f}" for each in others)] for part in others[0] if others[-1][part] >= CENT / 10),
+            ["all", *(f"{sum(each.values()):.3f}" for each in others)],
         ],
         "Beside others": [
             head,

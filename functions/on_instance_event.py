@@ -1,11 +1,11 @@
-"""The work queue's function: reconciles the instances that a batch of messages names."""
+"""The work queue's function: reconciles the instances that a batch of messages names; a spoke's own it registers."""
 
 import json
 from typing import TYPE_CHECKING, Any
 
 import runtime
-from rolekeeper.instances.requests import DroppedError, parse
-from rolekeeper.model.instance import ReconcileRequest
+from rolekeeper.instances.requests import DroppedError, parse, present
+from rolekeeper.model.instance import ReconcileRequest, Target
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -17,15 +17,22 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Reconcile; answer with the messages that must come again (Lambda's partial batch response)."""
     app = runtime.app(context.invoked_function_arn)
     requests: list[ReconcileRequest] = []
+    spokes: dict[str, Target] = {}
     for record in event["Records"]:
         body, message_id = record["body"], record["messageId"]
         try:
-            requests.append(parse(_message(body), only=app.settings.only, now=app.now(), message_id=message_id))
+            message = _message(body)
+            spoke = present(message, app.settings.namespace) if app.settings.organization else None
+            if spoke is None:
+                requests.append(parse(message, only=app.settings.only, now=app.now(), message_id=message_id))
+            else:
+                spokes[message_id] = spoke
         except DroppedError as dropped:
             app.telemetry.dropped(str(dropped), message_id)
     outcomes = app.reconcile(requests)
-    app.telemetry.flush()
     failed = [request.message_id for request in requests if outcomes[request.instance].error]
+    failed += [each for each, spoke in spokes.items() if app.targets.register(spoke, each, anew=True)]
+    app.telemetry.flush()
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 

@@ -1,12 +1,20 @@
-"""The schedules' function: the sweep, and each minute what expires; and what the resume machine has it go on with."""
+"""The schedules' function: the sweep, and each minute what expires; and what the resume machine has it go on with.
 
+The sweep of a hub starts one run of this function for each other target.
+"""
+
+from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import runtime
+from rolekeeper.app import App
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.fleet import report_deployed_mode
+from rolekeeper.fleet.overrides import report_deployed_mode
 from rolekeeper.fleet.sweep import RESERVE
+from rolekeeper.instances.requests import DroppedError, target_from
+from rolekeeper.model.instance import Target
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -18,7 +26,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Do the task that the event names, or else sweep; answers with what was seen and sent, and what is left of it."""
     app = runtime.app(context.invoked_function_arn)
     correlation_id = str(event.get("id") or context.aws_request_id)
-    task = Task(event.get("task", Task.SWEEP))
+    task = asked = Task(event.get("task", Task.SWEEP))
     if task is Task.EXPIRIES and not app.state.last_sweep().ended:
         # Nothing changes before a sweep came to its end: on a new state table the first minute makes one.
         task = Task.SWEEP
@@ -26,17 +34,38 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     def seconds_left() -> float:
         return context.get_remaining_time_in_millis() / 1000
 
+    def in_time() -> bool:
+        return seconds_left() >= RESERVE
+
     try:
         if task is Task.EXPIRIES:
             report_deployed_mode(app.store, app.telemetry, app.settings.mode, correlation_id, app.now())
             done = asdict(app.expiries(correlation_id, waits=event.get("waits") is True).run())
         elif task is Task.FAN_OUT:
-            sent = app.sender.go_on(event, correlation_id, lambda: seconds_left() >= RESERVE)
+            sent = app.sender.go_on(event, correlation_id, in_time)
             done = resumable(task, correlation_id, sent)
         else:
-            swept = app.sweep(correlation_id, seconds_left, context.aws_request_id, event).run()
-            done = resumable(task, correlation_id, swept)
+            target = _other_target(app, event)
+            if app.settings.organization and asked is not Task.EXPIRIES and not (target or "rest" in event):
+                app.sweep_starter(in_time).start(correlation_id, _scheduled(event))
+            there = app.at(target) if target else app
+            swept = there.sweep(correlation_id, seconds_left, context.aws_request_id, event).run()
+            done = resumable(task, correlation_id, swept, target)
     finally:
         app.telemetry.flush()
     runtime.logger.info(task.value, extra=done)
     return done
+
+
+def _other_target(app: App, event: Mapping[str, Any]) -> Target | None:
+    """The target beside the hub's own that is to be swept, if one is named; DroppedError where it is none."""
+    if not event.get("target"):
+        return None
+    if app.settings.only:
+        raise DroppedError("this deployment has no other targets: it is of no organization")
+    return target_from(event["target"])
+
+
+def _scheduled(event: Mapping[str, Any]) -> datetime | None:
+    """When the schedule made this event, the same whenever Lambda tries it again."""
+    return datetime.fromisoformat(event["time"]) if "task" not in event and "time" in event else None

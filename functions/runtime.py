@@ -11,7 +11,9 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache, partial
+from threading import Lock
 from typing import Any
 
 import botocore.session
@@ -19,10 +21,10 @@ from aws_lambda_powertools import Logger, Metrics
 from botocore.config import Config
 
 from rolekeeper.app import App, utc_now
-from rolekeeper.aws import CONFIG
-from rolekeeper.settings import Access, Settings
+from rolekeeper.aws import CONFIG, ELSEWHERE
+from rolekeeper.settings import Settings
 from rolekeeper.telemetry import log_line
-from sessions import Sessions, SpokeClient
+from sessions import LazyClient, Sessions
 
 logger = Logger(json_serializer=log_line)
 metrics = Metrics()
@@ -34,36 +36,31 @@ sleep = time.sleep
 _session = cache(botocore.session.get_session)
 # The tests check every argument by botocore's models; to check them again takes a seventh of a sweep.
 _UNCHECKED = CONFIG.merge(Config(parameter_validation=False))
+# Less patience with other targets: one that doesn't answer must leave time for the others of its batch.
+_ELSEWHERE = _UNCHECKED.merge(ELSEWHERE)
 
 
-class _Client:
-    """The client of one AWS service, made when it is first used: a look needs two of the eight."""
+_making = Lock()
 
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._made = cache(make)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._made(), name)
+def _make(service: str, **arguments: Any) -> Any:
+    """Make a client; botocore's session makes one at a time (boto3's guide, "Multithreading or multiprocessing")."""
+    with _making:
+        return _session().create_client(service, **arguments)
 
 
 @cache
 def client(service: str) -> Any:
     """The client of one AWS service, kept for the life of the process."""
-    return _Client(lambda: _session().create_client(service, config=_UNCHECKED))
+    return LazyClient(lambda: _make(service, config=_UNCHECKED))
 
 
 @cache
-def _sessions() -> Sessions:
-    make = partial(_session().create_client, config=_UNCHECKED)
-    return Sessions(client("sts"), make, lambda: now())  # noqa: PLW0108  # the tests put another clock there
-
-
-def client_of(there: Settings, service: str) -> Any:
-    """The client of one AWS service in another target; an AwsRefusalError, once it is used, where a role can't be."""
-    reader, changer = (
-        _Client(partial(_sessions().of, there.spoke_role(access), there.region, service)) for access in Access
-    )
-    return SpokeClient(reader, changer)
+def sessions() -> Sessions:
+    """The clients in other targets, by their spokes' roles; these too are kept."""
+    make = partial(_make, config=_ELSEWHERE)
+    sts = LazyClient(lambda: make("sts"))
+    return Sessions(sts, make, lambda: now())  # type: ignore[arg-type]  # noqa: PLW0108  # the tests put another clock there
 
 
 @cache
@@ -80,7 +77,9 @@ def app(function_arn: str) -> App:
         gc.freeze()
         gc.enable()
     parts = settings(function_arn), client
-    return App(*parts, client_of=client_of, logger=logger, metrics=metrics, now=now, sleep=sleep, kept=kept)
+    made = App(*parts, logger=logger, metrics=metrics, now=now, sleep=sleep, kept=kept)
+    there = sessions() if made.settings.organization else None
+    return replace(made, client_of=there.client_of, forget=there.forget) if there else made
 
 
 def each_record(event: dict[str, Any], act: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:

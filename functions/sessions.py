@@ -1,11 +1,16 @@
-"""Clients in other accounts: of the roles of a spoke, which trust the hub's functions (spoke.yaml)."""
+"""Clients, made when they are first used; in other accounts of a spoke's roles, which trust the hub's functions.
+
+The roles are those of spoke.yaml.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import classified
+from rolekeeper.settings import Access, Settings
 
 if TYPE_CHECKING:
     from types_boto3_sts.client import STSClient
@@ -16,15 +21,35 @@ SESSION = "rolekeeper"  # what the spoke's CloudTrail shows beside the role
 LASTS, LEFT = 3_600, timedelta(minutes=16)
 
 
+class LazyClient:
+    """The client of one AWS service, made when it is first used: a look needs two of the eight."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._made = cache(make)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._made(), name)
+
+
 @dataclass(frozen=True)
 class Sessions:
     """Assumes roles, once while the credentials last; `make` makes a client of a service, with these credentials."""
 
     client: "STSClient"
-    make: Callable[..., Any]
+    make: Callable[..., Any]  # of a service, with its region_name and credentials
     now: Callable[[], datetime]
     _credentials: dict[str, tuple[datetime, dict[str, str]]] = field(default_factory=dict, init=False)
     _clients: dict[tuple[str, str, str, datetime], Any] = field(default_factory=dict, init=False)
+
+    def client_of(self, there: Settings, service: str) -> "SpokeClient":
+        """The client of a service in another target; an AwsRefusalError, once it is used, where a role can't be."""
+        of = (partial(self.of, there.spoke_role(access), there.region, service) for access in Access)
+        return SpokeClient(*map(LazyClient, of))
+
+    def forget(self, there: Settings) -> None:
+        """Assume this account's roles anew when they are next used: one that was made anew ends its former sessions."""
+        for access in Access:
+            self._credentials.pop(there.spoke_role(access), None)
 
     def of(self, role_arn: str, region: str, service: str) -> Any:
         """The client of a service, as this role; AwsRefusalError where it can't be assumed."""
@@ -38,8 +63,9 @@ class Sessions:
         known = self._credentials.get(role_arn)
         if known and known[0] - self.now() > LEFT:
             return known
-        for key in [each for each in self._clients if each[0] == role_arn]:
-            del self._clients[key]
+        # Several threads ask at once.
+        for key in [each for each in list(self._clients) if each[0] == role_arn]:
+            self._clients.pop(key, None)
         with classified("sts:AssumeRole", role_arn):
             answer = self.client.assume_role(RoleArn=role_arn, RoleSessionName=SESSION, DurationSeconds=LASTS)
         given = answer["Credentials"]

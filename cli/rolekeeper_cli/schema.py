@@ -8,7 +8,7 @@ import json
 import sys
 from typing import Any
 
-from rolekeeper.mappings.rows import cells, columns, names
+from rolekeeper.mappings.rows import cells, columns
 from rolekeeper.mappings.rows.columns import COLUMNS, KEYS, Column
 from rolekeeper.model.mapping import (
     NO_ROLE,
@@ -38,7 +38,7 @@ def _set(pattern: str, limit: int) -> dict[str, Any]:
 _TEXT = r"\S(.*\S)?"  # without a blank at its ends
 # `none` for NONE is a slip that the readers name.
 _NO_ROLE_BUT_FOR_CASE = "".join(f"[{each.upper()}{each.lower()}]" for each in NO_ROLE)
-_NAME = f"(?!{_NO_ROLE_BUT_FOR_CASE}$){names.NAME}"
+_NAME = f"(?!{_NO_ROLE_BUT_FOR_CASE}$){columns.NAME}"
 # What each column is for.
 MEANING = {
     "tag_key": "the tag's key, as instances carry it",
@@ -61,18 +61,18 @@ MEANING = {
 }
 # What the reader of each column takes, as far as a schema can say it.
 _ACCEPTS = {
-    "tag_key": _pattern(f"(?!{RESERVED}){_TEXT}", names.LONGEST_KEY),
-    "tag_value": _pattern(_TEXT, names.LONGEST_VALUE),
-    "role": _pattern(f"({NO_ROLE}|{_NAME})", names.LONGEST_ROLE),
-    "instance_profile": _pattern(_NAME, names.LONGEST_PROFILE),
+    "tag_key": _pattern(f"(?!{RESERVED}){_TEXT}", columns.LONGEST_KEY),
+    "tag_value": _pattern(_TEXT, columns.LONGEST_VALUE),
+    "role": _pattern(f"({NO_ROLE}|{_NAME})", columns.LONGEST_ROLE),
+    "instance_profile": _pattern(_NAME, columns.LONGEST_PROFILE),
     "priority": {"minimum": columns.PRIORITIES[0], "maximum": columns.PRIORITIES[1]},
     "when_occupied": {"enum": [*WhenOccupied]},
     "when_unmatched": {"enum": [*WhenUnmatched]},
     "when_stopped": {"enum": [*WhenStopped]},
     "require_tags": {
-        "maxProperties": names.MOST_TAGS,
-        "propertyNames": _pattern(_TEXT, names.LONGEST_KEY),
-        "additionalProperties": {"type": "string", **_pattern(f"({_TEXT})?", names.LONGEST_VALUE)},
+        "maxProperties": columns.MOST_TAGS,
+        "propertyNames": _pattern(_TEXT, columns.LONGEST_KEY),
+        "additionalProperties": {"type": "string", **_pattern(f"({_TEXT})?", columns.LONGEST_VALUE)},
     },
     "accounts": _set(columns.ACCOUNT, columns.ACCOUNTS),
     "regions": _set(columns.REGION, columns.REGIONS),

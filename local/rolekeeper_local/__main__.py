@@ -1,6 +1,6 @@
 """``rolekeeper local``, or ``python -m rolekeeper_local``: the embedded AWS with Rolekeeper deployed.
 
-It stays in the foreground until Ctrl-C.
+With `ROLEKEEPER_LOCAL_ACCOUNTS` it is the hub of that many accounts. It stays in the foreground until Ctrl-C.
 Standard output carries one line, ``ready: <endpoint>``; progress goes to standard error.
 """
 
@@ -8,14 +8,21 @@ import os
 import sys
 
 from rolekeeper_local.embedded import EmbeddedAws, EmbeddedAwsError, leave_by_interrupt
+from rolekeeper_local.settings import accounts_from
+from rolekeeper_local.spokes import deploy_organization, how_to_act
 
 
-def main(port: int | None = None) -> int:
+def main(port: int | None = None, accounts: int | None = None) -> int:
     """Start, deploy, say so, and stay; return the exit code."""
     leave_by_interrupt()
     try:
+        accounts = accounts_from(os.environ) if accounts is None else accounts
         with EmbeddedAws(port=port, progress=_say) as aws:
-            aws.deploy()
+            if accounts == 1:
+                aws.deploy()
+            else:
+                deploy_organization(aws, accounts)
+                _say(how_to_act(aws, accounts))
             print(f"ready: {aws.endpoint}", flush=True)  # noqa: T201 - the contract
             code = aws.wait()
             _say(f"the emulator ended by itself; its log: {os.path.relpath(aws.log)}")

@@ -12,7 +12,7 @@ from rolekeeper.model.instance import Condition, InstanceKey
 from rolekeeper.storage.state import State
 from rolekeeper.storage.table import Store
 from rolekeeper_cli import installed
-from rolekeeper_local.embedded import REGION, STACK, EmbeddedAws
+from rolekeeper_local.embedded import ACCOUNT, REGION, STACK, EmbeddedAws
 
 if TYPE_CHECKING:
     from types_boto3_ec2.type_defs import InstanceTypeDef, TagTypeDef
@@ -23,24 +23,29 @@ STARTER_STACK = "rolekeeper-starter-roles"
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What EC2 itself answers about an instance's role."""
+    """What EC2 itself answers about an instance's role; `profile` is the name alone, `arn` tells whose it is."""
 
     association_id: str
     profile: str
     state: str
+    arn: str = ""
 
 
 class EmulatedAccount:
-    """A person's calls. What it tells of roles is EC2's own answer, never our records."""
+    """A person's calls in an account and Region. What it tells of roles is EC2's own answer, never our records.
 
-    def __init__(self, aws: EmbeddedAws) -> None:
-        self.aws = aws
-        session = aws.session()
-        self.ec2 = session.client("ec2")
+    Instances and roles are the account's; tables and functions are those of the deployment, wherever this is.
+    """
+
+    def __init__(self, aws: EmbeddedAws, account: str = ACCOUNT, region: str = REGION) -> None:
+        self.aws, self.account, self.region = aws, account, region
+        here, session = aws.session(account=account, region=region), aws.session()
+        self.ec2 = here.client("ec2")
+        self.iam = here.client("iam")
+        self.stacks = here.client("cloudformation")
         self.dynamodb = session.client("dynamodb")
         self.lambda_ = session.client("lambda")
         self.cloudformation = session.client("cloudformation")
-        self.account = session.client("sts").get_caller_identity()["Account"]
         outputs = aws.stack_outputs()
         self.mapping_table = outputs["MappingTable"]
         self.state_table = outputs["StateTable"]
@@ -49,7 +54,7 @@ class EmulatedAccount:
 
     def deploy_starter_roles(self) -> None:
         """Deploy examples/roles.yaml as a stack of its own."""
-        self.cloudformation.create_stack(
+        self.stacks.create_stack(
             StackName=STARTER_STACK,
             TemplateBody=installed.file("examples/roles.yaml").read_text(),
             Capabilities=["CAPABILITY_NAMED_IAM"],
@@ -58,17 +63,16 @@ class EmulatedAccount:
                 {"ParameterKey": "TableName", "ParameterValue": "example-orders"},
             ],
         )
-        waiter = self.cloudformation.get_waiter("stack_create_complete")
+        waiter = self.stacks.get_waiter("stack_create_complete")
         waiter.wait(StackName=STARTER_STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
 
     def make_role(self, name: str, *, path: str = "/rolekeeper/") -> None:
         """Make a role for EC2, with its instance profile beside it as the console does."""
-        iam = self.aws.session().client("iam")
         allow = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
         trust = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-        iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=trust)
-        iam.create_instance_profile(InstanceProfileName=name, Path=path)
-        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+        self.iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=trust)
+        self.iam.create_instance_profile(InstanceProfileName=name, Path=path)
+        self.iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
 
     def seed_mappings(self) -> int:
         """Put the rows of examples/mappings.yaml; returns how many."""
@@ -122,7 +126,8 @@ class EmulatedAccount:
         if len(rows) > 1:
             raise AssertionError(f"{instance_id} has {len(rows)} associations: {rows}")
         (row,) = rows
-        return Shown(row["AssociationId"], row["IamInstanceProfile"]["Arn"].rsplit("/", 1)[-1], row["State"])
+        arn = row["IamInstanceProfile"]["Arn"]
+        return Shown(row["AssociationId"], arn.rsplit("/", 1)[-1], row["State"], arn)
 
     def carries(self, instance_id: str, profile: str) -> Shown | None:
         """The association, once EC2 shows this profile as associated."""
@@ -156,11 +161,11 @@ class EmulatedAccount:
         )
 
     def approve(self, tag_key: str, tag_value: str, revision: int) -> None:
-        """Sign a held revision and say so in the row, as the account's root."""
+        """Sign a held revision and say so in the row, as the root of the deployment's account."""
         sk = f"mapping#{len(tag_key)}:{tag_key}#{tag_value}#{revision}"
-        signed = {"pk": {"S": f"approval#{self.account}"}, "sk": {"S": sk}}
+        signed = {"pk": {"S": f"approval#{ACCOUNT}"}, "sk": {"S": sk}}
         self.dynamodb.put_item(TableName=self.state_table, Item=signed)
-        self.set_column(tag_key, tag_value, "approved_by", self.account)
+        self.set_column(tag_key, tag_value, "approved_by", ACCOUNT)
         self.set_column(tag_key, tag_value, "approve", revision)
 
     def delete_mapping(self, tag_key: str, tag_value: str) -> None:
@@ -188,7 +193,7 @@ class EmulatedAccount:
 
     def condition(self, instance_id: str, code: str) -> Condition | None:
         """What the instance shows, once it is this code."""
-        key = InstanceKey(self.account, REGION, instance_id)
+        key = InstanceKey(self.account, self.region, instance_id)
         found = State(Store(self.dynamodb, self.state_table), lambda pin: pin).read([key], []).record(key).condition
         return found if found and found.code == code else None
 

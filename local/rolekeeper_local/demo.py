@@ -3,18 +3,14 @@
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from rich.console import Console
-from rich.table import Table
 
-from rolekeeper.model.instance import InstanceKey
-from rolekeeper.storage import layout
-from rolekeeper.storage.table import Store
-from rolekeeper_local.account import EmulatedAccount, Shown
+from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.console import console as open_console
-from rolekeeper_local.embedded import REGION, EmbeddedAws, EmbeddedAwsError, leave_by_interrupt
+from rolekeeper_local.embedded import EmbeddedAws, EmbeddedAwsError, leave_by_interrupt
+from rolekeeper_local.story import Step, Story, fleet_table
 from rolekeeper_local.timeline import StepFailedError, Timeline
 
 READ, WRITE, TABLE = "s3-read", "s3-write", "dynamodb-app"
@@ -26,16 +22,16 @@ SLOW = 1  # seconds
 SETTLES = 1.5  # seconds, in which EC2 associates
 
 
-class Demo:
-    """The story. Each method is one step."""
+class Demo(Story):
+    """The story of one account. Each method is one step."""
 
     def __init__(self, world: EmulatedAccount, timeline: Timeline) -> None:
+        super().__init__(timeline)
         self.world = world
-        self.timeline = timeline
 
-    def play(self) -> None:
-        """Play every step, in order."""
-        steps: list[tuple[str, Callable[[], None]]] = [
+    def steps(self) -> list[Step]:
+        """From a launch to how fast it is."""
+        return [
             ("Launch an instance with a tag: it gets the role as soon as it runs", self.launched_tagged),
             ("Launch one without, tag it later: it gets the role at once", self.tagged_later),
             ("Change the tag: the role is replaced in one call, with a new association", self.retagged),
@@ -47,9 +43,6 @@ class Demo:
             ("Lose an event: the sweep finds and repairs it", self.lost_event),
             (f"How fast: {RETAGS} tag changes on a running instance", self.measured),
         ]
-        for number, (title, step) in enumerate(steps, 1):
-            with self.timeline.step(f"{number}. {title}"):
-                step()
 
     # ---- the steps ----
 
@@ -57,25 +50,25 @@ class Demo:
         """Attached as soon as it runs."""
         self.timeline.does("ec2 run-instances, tagged workload=s3-reader")
         self.web = self.world.launch("web", workload="s3-reader")
-        self.running(self.web)
-        self.attached(self.web, READ)
+        self.running(self.world, self.web)
+        self.attached(self.world, self.web, READ)
 
     def tagged_later(self) -> None:
         """Launched untagged, tagged when it runs."""
         self.timeline.does("ec2 run-instances, without a tag that means anything")
         self.batch = self.world.launch("batch")
-        self.running(self.batch)
+        self.running(self.world, self.batch)
         self.timeline.stays(f"{self.batch} carries no role", lambda: self.world.shown(self.batch) is None, 1)
         self.timeline.does("ec2 create-tags workload=s3-writer")
         self.world.tag(self.batch, workload="s3-writer")
-        self.attached(self.batch, WRITE)
+        self.attached(self.world, self.batch, WRITE)
 
     def retagged(self) -> None:
         """Replaced, with a new association id."""
-        before = self.attached(self.batch, WRITE)
+        before = self.attached(self.world, self.batch, WRITE)
         self.timeline.does("ec2 create-tags workload=dynamodb-app")
         self.world.tag(self.batch, workload="dynamodb-app")
-        after = self.attached(self.batch, TABLE)
+        after = self.attached(self.world, self.batch, TABLE)
         if after.association_id == before.association_id:
             raise StepFailedError(f"the association is still {before.association_id}")
         self.timeline.came_true(f"{before.association_id} became {after.association_id}")
@@ -84,7 +77,7 @@ class Demo:
         """Waits while stopped, applied at start."""
         self.timeline.does("ec2 stop-instances")
         self.world.ec2.stop_instances(InstanceIds=[self.batch])
-        self.state(self.batch, "stopped")
+        self.state(self.world, self.batch, "stopped")
         self.timeline.does("ec2 create-tags workload=s3-reader")
         self.world.tag(self.batch, workload="s3-reader")
         self.timeline.stays(
@@ -92,14 +85,14 @@ class Demo:
         )
         self.timeline.does("ec2 start-instances")
         self.world.ec2.start_instances(InstanceIds=[self.batch])
-        self.running(self.batch)
-        self.attached(self.batch, READ)
+        self.running(self.world, self.batch)
+        self.attached(self.world, self.batch, READ)
 
     def foreign_role(self) -> None:
         """Another actor's role stays, whatever the tags say."""
         self.timeline.does(f"ec2 run-instances with instance profile {FOREIGN}, tagged workload=s3-reader")
         node = self.world.launch("node", profile=FOREIGN, workload="s3-reader")
-        self.running(node)
+        self.running(self.world, node)
         shown = self.timeline.until(f"{node} shows occupied", lambda: self.world.condition(node, "occupied"))
         self.timeline.stays(
             f"{node} still carries {FOREIGN}", lambda: self.world.carries(node, FOREIGN) is not None, SETTLES
@@ -114,15 +107,15 @@ class Demo:
         self.timeline.says(f"status_reason: {row['status_reason']}")
         self.timeline.does("ec2 run-instances, tagged workload=s3-writer")
         self.upload = self.world.launch("upload", workload="s3-writer")
-        self.running(self.upload)
-        self.attached(self.upload, WRITE)
+        self.running(self.world, self.upload)
+        self.attached(self.world, self.upload, WRITE)
 
     def edited_mapping(self) -> None:
         """The instances of an edited mapping follow."""
         self.timeline.does(f"dynamodb update-item: role of workload=s3-writer := {TABLE}")
         self.world.set_column("workload", "s3-writer", "role", TABLE)
         self.timeline.until("the row says Published", lambda: self.world.mapping_status(*WRITER, "Published"))
-        self.attached(self.upload, TABLE)
+        self.attached(self.world, self.upload, TABLE)
 
     def untagged(self) -> None:
         """Detached."""
@@ -135,7 +128,7 @@ class Demo:
         # A new one: an instance that was changed lately is looked at once more within the next minute.
         self.timeline.does("ec2 run-instances, without a tag that means anything")
         lost = self.world.launch("lost")
-        self.running(lost)
+        self.running(self.world, lost)
         self.timeline.stays(f"{lost} carries no role", lambda: self.world.shown(lost) is None, SETTLES)
         self.world.aws.drop_events(lost)
         self.timeline.does("ec2 create-tags workload=s3-writer, and the event is lost on its way")
@@ -143,7 +136,7 @@ class Demo:
         self.timeline.stays(f"{lost} carries no role", lambda: self.world.shown(lost) is None, 2)
         self.timeline.does("the sweep runs (every 15 minutes by default; here by hand)")
         self.world.sweep()
-        self.attached(lost, TABLE)
+        self.attached(self.world, lost, TABLE)
 
     def measured(self) -> None:
         """The time from CreateTags to an association that EC2 shows."""
@@ -166,46 +159,6 @@ class Demo:
         if median >= SLOW:
             raise StepFailedError(f"{said}; it should be under {SLOW} s")
         self.timeline.came_true(said)
-
-    # ---- what they share ----
-
-    def running(self, instance_id: str) -> None:
-        """Wait until the instance runs."""
-        self.state(instance_id, "running")
-
-    def state(self, instance_id: str, state: str) -> None:
-        """Wait for a state."""
-        self.timeline.until(f"{instance_id} is {state}", lambda: self.world.state(instance_id) == state or None)
-
-    def attached(self, instance_id: str, profile: str) -> Shown:
-        """Wait until EC2 shows the profile as associated."""
-        return self.timeline.until(
-            f"EC2 shows {profile} on {instance_id}", lambda: self.world.carries(instance_id, profile)
-        )
-
-
-def fleet_table(world: EmulatedAccount) -> Table:
-    """The fleet as it is: the role from EC2, mapping and reason from the last history entry."""
-    table = Table(title="The fleet", title_justify="left")
-    for column in ("instance", "name", "state", "tags", "role", "mapping", "reason"):
-        table.add_column(column, overflow="fold")
-    store = Store(world.dynamodb, world.state_table)
-    for row in world.fleet():
-        tags = {tag["Key"]: tag["Value"] for tag in row.get("Tags", ())}
-        key = InstanceKey(world.account, REGION, row["InstanceId"])
-        entries = store.history(layout.instance_pk(key), limit=1)
-        decision = entries[0]["decision"] if entries else {"mapping": "", "reason": "nothing was ever to do"}
-        shown = world.shown(row["InstanceId"])
-        table.add_row(
-            row["InstanceId"],
-            tags.pop("Name", ""),
-            row["State"]["Name"],
-            ", ".join(f"{name}={value}" for name, value in sorted(tags.items())),
-            shown.profile if shown else "none",
-            decision["mapping"],
-            decision["reason"],
-        )
-    return table
 
 
 def _stay_open(console: Console, link: str) -> None:
@@ -238,7 +191,7 @@ def main(port: int | None = None, *, with_console: bool = False) -> int:
                 timeline.does(f"open the console in a browser, and watch there too: {link}")
             Demo(world, timeline).play()
             console.print()
-            console.print(fleet_table(world))
+            console.print(fleet_table([world]))
             if link:
                 _stay_open(console, link)
     except KeyboardInterrupt:

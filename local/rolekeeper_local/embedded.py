@@ -33,7 +33,8 @@ from rolekeeper_local.place import PACKAGES, REPOSITORY, NotInstalledError, fold
 from rolekeeper_local.settings import PORT_VARIABLE, as_environment, port_from, timings_from
 
 STACK = "rolekeeper"
-REGION = "us-east-1"
+#: Where it is deployed.
+ACCOUNT, REGION = "000000000000", "us-east-1"
 #: Any credentials do; these are ours, so that no profile or file of the person's is read.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 
@@ -178,30 +179,31 @@ class EmbeddedAws:
         self.sam("sam deploy", "deploy", "--template-file", str(build / "template.yaml"), *overrides)
 
     def _deploy_package(self, parameters: Mapping[str, str]) -> None:
-        started, session = self._begin("deploying"), self.session()
-        place = Place(session.client("sts").get_caller_identity()["Account"], REGION, "aws")
-        template = Template({"TemplateURL": upload(installed.artifacts(), Bucket(session.client("s3"), place, None))})
-        asked = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
-        with ChangeSet.create(session.client("cloudformation"), STACK, template, asked, status=None) as change_set:
-            change_set.changes(_look_again)
-            operation = change_set.execute(_look_again)
-        status, failures = operation.follow(lambda _event: None)
-        if status != "CREATE_COMPLETE":
-            reasons = "\n".join(f"{each.resource}: {each.reason}" for each in failures)
-            raise EmbeddedAwsError(f"the deployment failed ({status}):\n{reasons}")
-        self._end("deploying", started)
+        session = self.session()
+        with self.step("deploying"):
+            place = Place(session.client("sts").get_caller_identity()["Account"], REGION, "aws")
+            artifacts = upload(installed.artifacts(), Bucket(session.client("s3"), place, None))
+            template = Template({"TemplateURL": artifacts})
+            asked = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+            with ChangeSet.create(session.client("cloudformation"), STACK, template, asked, status=None) as change_set:
+                change_set.changes(_look_again)
+                operation = change_set.execute(_look_again)
+            status, failures = operation.follow(lambda _event: None)
+            if status != "CREATE_COMPLETE":
+                reasons = "\n".join(f"{each.resource}: {each.reason}" for each in failures)
+                raise EmbeddedAwsError(f"the deployment failed ({status}):\n{reasons}")
 
     def _sweep(self) -> None:
         """Do now what the first minute does on a new state table: nothing is changed before."""
-        started, session = self._begin("the first sweep"), self.session()
+        session = self.session()
         found = session.client("cloudformation").describe_stack_resource(
             StackName=STACK, LogicalResourceId="OnSchedule"
         )
         function = found["StackResourceDetail"]["PhysicalResourceId"]
-        answer = session.client("lambda").invoke(FunctionName=function, Payload=b"{}")
-        if "FunctionError" in answer:
-            raise EmbeddedAwsError(f"the first sweep failed: {answer['Payload'].read().decode()}")
-        self._end("the first sweep", started)
+        with self.step("the first sweep"):
+            answer = session.client("lambda").invoke(FunctionName=function, Payload=b"{}")
+            if "FunctionError" in answer:
+                raise EmbeddedAwsError(f"the first sweep failed: {answer['Payload'].read().decode()}")
 
     def sam(self, name: str, command: str, *arguments: str) -> None:
         """Run one SAM CLI command against the embedded AWS from the repository.
@@ -225,28 +227,39 @@ class EmbeddedAws:
             # `sam build` runs the pip of the Python 3.13 that it finds; the SAM CLI's own is one.
             "PATH": f"{REPOSITORY / '.envs/sam/bin'}{os.pathsep}{os.environ.get('PATH', '')}",
         }
-        started = self._begin(name)
-        try:
-            done = subprocess.run(  # noqa: S603 - our own SAM CLI
-                sam,
-                cwd=REPOSITORY,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=_STEP_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise EmbeddedAwsError(f"{name} took over {_STEP_SECONDS} s:\n{_text(error.output)}") from error
-        if done.returncode:
-            raise EmbeddedAwsError(f"{name} failed:\n{done.stdout}")
-        self._end(name, started)
+        with self.step(name):
+            try:
+                done = subprocess.run(  # noqa: S603 - our own SAM CLI
+                    sam,
+                    cwd=REPOSITORY,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    timeout=_STEP_SECONDS,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired as error:
+                raise EmbeddedAwsError(f"{name} took over {_STEP_SECONDS} s:\n{_text(error.output)}") from error
+            if done.returncode:
+                raise EmbeddedAwsError(f"{name} failed:\n{done.stdout}")
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """One step: a line of progress when it begins, and one when it is done."""
+        self._progress(f"{name} …")
+        started = time.monotonic()
+        yield
+        self._progress(f"{name}: done in {time.monotonic() - started:.1f} s")
 
     def drop_events(self, instance_id: str, count: int = 1) -> None:
         """Lose the next events of an instance, as AWS may."""
         self._tell("drop-events", {"instance-id": instance_id, "count": count})
+
+    def fire_rule(self, account: str, region: str, rule: str) -> None:
+        """Let the time of a scheduled rule be now; it must have a rate and be on a default bus."""
+        self._tell("fire-rule", {"account": account, "region": region, "rule": rule})
 
     def put_role_into_past(self, role: str, **told: Any) -> None:
         """Say when a role was `created`, and when it last called which `services` (see ``iam_last_used``)."""
@@ -275,15 +288,14 @@ class EmbeddedAws:
         self._require_free_port()
         shutil.rmtree(self.directory / "tmp", ignore_errors=True)
         (self.directory / "tmp").mkdir(parents=True)
-        started = self._begin("embedded AWS")
-        with self.log.open("wb") as log:
-            self._process = self._start(log)
-        try:
-            self._await_ready()
-        except BaseException:
-            self.close()
-            raise
-        self._end("embedded AWS", started)
+        with self.step("embedded AWS"):
+            with self.log.open("wb") as log:
+                self._process = self._start(log)
+            try:
+                self._await_ready()
+            except BaseException:
+                self.close()
+                raise
         return self
 
     def __exit__(
@@ -364,13 +376,6 @@ class EmbeddedAws:
 
     def _last_words(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
-
-    def _begin(self, name: str) -> float:
-        self._progress(f"{name} …")
-        return time.monotonic()
-
-    def _end(self, name: str, started: float) -> None:
-        self._progress(f"{name}: done in {time.monotonic() - started:.1f} s")
 
 
 class _LocalSession(boto3.Session):

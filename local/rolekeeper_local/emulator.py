@@ -86,11 +86,13 @@ async def serve(port: int, directory: Path) -> None:
         eventbridge_refusals,
         iam_exceptions,
         iam_last_used,
+        iam_sessions,
         iam_trust,
         invocations,
         organizations,
         queues,
         recursion,
+        rule_ids,
         schedules,
         streams,
         template_conditions,
@@ -111,6 +113,7 @@ async def serve(port: int, directory: Path) -> None:
     iam_exceptions.install(ec2_api)
     # In this order: the checks of buses wrap those of IAM, and PutEvents is limited before it is sent on.
     for module in (
+        iam_sessions,
         iam_trust,
         bus_policies,
         bus_names,
@@ -119,6 +122,7 @@ async def serve(port: int, directory: Path) -> None:
         deployments,
         eventbridge_refusals,
         organizations,
+        rule_ids,
         streams,
         template_conditions,
         watching,

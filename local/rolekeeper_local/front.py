@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from ministack.core.iam_evaluator import find_iam_access_key_account  # type: ignore[import-not-found]
 from ministack.services import sts  # type: ignore[import-not-found]
 
+from rolekeeper_local import schedules
 from rolekeeper_local.chaos import App, Chaos, Receive, Scope, Send, disturbed
 from rolekeeper_local.ec2_api import Ec2Api
 from rolekeeper_local.ec2_model import Ec2Error
@@ -32,7 +33,10 @@ _MAX_CONTROL_BODY = 65536
 
 
 class Control:
-    """The control door, for tests: GET ping, chaos, messages; POST drop-events, chaos, role-past, restart-functions."""
+    """The control door, for tests.
+
+    GET ping, chaos, messages; POST drop-events, chaos, role-past, fire-rule, restart-functions.
+    """
 
     def __init__(
         self, ec2_api: Ec2Api, chaos: Chaos, invocations: Invocations, queues: Queues, last_used: LastUsed
@@ -56,7 +60,7 @@ class Control:
             case "POST", "restart-functions":
                 self._invocations.restart()
                 return 200, {"ok": True}
-            case "POST", "drop-events" | "chaos" | "role-past":
+            case "POST", "drop-events" | "chaos" | "role-past" | "fire-rule":
                 try:
                     self._steer(asked[1], json.loads(await _body(receive)))
                 except (ValueError, KeyError, TypeError, AttributeError, Ec2Error) as error:
@@ -70,6 +74,8 @@ class Control:
             self._chaos.steer(document)
         elif what == "role-past":
             self._last_used.tell(document)
+        elif what == "fire-rule":
+            schedules.let_fire(str(document["account"]), str(document["region"]), str(document["rule"]))
         else:
             self._ec2_api.drop_events(str(document["instance-id"]), int(document.get("count", 1)))
 

@@ -21,6 +21,7 @@ evaluation lacks, so that the policy's own words are enforced.
   with (`bus_senders.py`).
 - `aws:PrincipalOrgID` (who may send and assume from other accounts): each account's own. Here the organization's
   (`organizations.py`).
+- `aws:ResourceOrgID` (whose roles the hub may assume): not supplied. Here likewise, by the resource's account.
 - Whom a role trusts: a role by its name, with wildcards, and every root for a service. Here by its whole ARN, and only
   the root of the role's own account for a service (`iam_trust.py`).
 - `${aws:userid}` (in whose partition an approval is): taken for these very letters. Here the caller's, in conditions.

@@ -3,7 +3,8 @@
 ministack gives each account that asks an organization of its own. Here there is one, with a fixed id and 000000000000
 as its management account. Each account of it may ask what the organization is; what is in it is the management
 account's to see (Organizations API reference, "API operations by account"). `aws:PrincipalOrgID` is known of its
-accounts' callers only (IAM user guide, "AWS global condition context keys").
+accounts' callers only, and `aws:ResourceOrgID` of what its accounts own (IAM user guide, "AWS global condition context
+keys"); ministack doesn't know the latter.
 """
 # ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
 
@@ -35,11 +36,21 @@ def install() -> None:
     organizations._ensure_org = _founding(organizations._ensure_org)
     organizations.handle_request = _as_member(organizations.handle_request)
     iam_evaluator._principal_org_id = organization_of
+    iam_evaluator._resolve_condition_key = _with_owners_organization(iam_evaluator._resolve_condition_key)
 
 
 def organization_of(account: str) -> str | None:
     """The organization that an account is in, as `aws:PrincipalOrgID` has it."""
     return ORGANIZATION if account in MEMBERS else None
+
+
+def _with_owners_organization(resolve: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    def resolved(key: str, context: Any) -> Any:
+        if key.lower() == "aws:resourceorgid":
+            return organization_of(resolve("aws:ResourceAccount", context))
+        return resolve(key, context)
+
+    return resolved
 
 
 def _founding(ensure: Callable[[], None]) -> Callable[[], None]:

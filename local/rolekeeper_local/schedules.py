@@ -29,6 +29,18 @@ def install(minute_seconds: float) -> None:
     eventbridge._dispatch_to_lambda = _invoke
 
 
+def let_fire(account: str, region: str, rule: str) -> None:
+    """Let the time of a `rate(...)` rule on a default bus be now.
+
+    Raises:
+        KeyError: there is no such rule.
+    """
+    key = account, region, eventbridge._rule_key(rule, "default")
+    if key not in eventbridge._rules._data:
+        raise KeyError(f"there is no rule {rule} in {account}, {region}")
+    eventbridge._rule_last_fired[key] = 0.0
+
+
 def _scaled(seconds_of: Callable[[str], int | None], factor: float) -> Callable[[str], float | None]:
     def seconds(expression: str) -> float | None:
         found = seconds_of(expression)

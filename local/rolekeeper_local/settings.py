@@ -1,8 +1,9 @@
-"""The embedded AWS's settings in the environment: the port and how long things take.
+"""The embedded AWS's settings in the environment: port, accounts, and how long things take.
 
-`ROLEKEEPER_LOCAL_PORT` (4566), and a time in seconds for each field of ``Timings``: `ROLEKEEPER_LOCAL_PENDING_SECONDS`,
-`…_STOPPING_SECONDS`, `…_SHUTTING_DOWN_SECONDS`, `…_ASSOCIATING_SECONDS`, `…_DISASSOCIATING_SECONDS`,
-`…_PROPAGATION_SECONDS`, `…_TERMINATED_VISIBLE_SECONDS`, `…_MINUTE_SECONDS`.
+`ROLEKEEPER_LOCAL_PORT` (4566), in how many accounts Rolekeeper is deployed, `ROLEKEEPER_LOCAL_ACCOUNTS` (1), and a time
+in seconds for each field of ``Timings``: `ROLEKEEPER_LOCAL_PENDING_SECONDS`, `…_STOPPING_SECONDS`,
+`…_SHUTTING_DOWN_SECONDS`, `…_ASSOCIATING_SECONDS`, `…_DISASSOCIATING_SECONDS`, `…_PROPAGATION_SECONDS`,
+`…_TERMINATED_VISIBLE_SECONDS`, `…_MINUTE_SECONDS`.
 """
 
 import dataclasses
@@ -12,6 +13,8 @@ from rolekeeper_local.ec2_model import Timings
 
 PORT_VARIABLE = "ROLEKEEPER_LOCAL_PORT"
 DEFAULT_PORT = 4566
+ACCOUNTS_VARIABLE = "ROLEKEEPER_LOCAL_ACCOUNTS"
+MOST_ACCOUNTS = 3
 
 
 def port_from(environment: Mapping[str, str]) -> int:
@@ -23,6 +26,18 @@ def port_from(environment: Mapping[str, str]) -> int:
     text = environment.get(PORT_VARIABLE) or str(DEFAULT_PORT)
     if not text.isdecimal() or not 1 <= int(text) <= 65535:  # noqa: PLR2004 - TCP's
         raise ValueError(f"{PORT_VARIABLE} must be a port number, not {text!r}")
+    return int(text)
+
+
+def accounts_from(environment: Mapping[str, str]) -> int:
+    """Read in how many accounts Rolekeeper is deployed.
+
+    Raises:
+        ValueError: If the variable holds no number that there can be.
+    """
+    text = environment.get(ACCOUNTS_VARIABLE) or "1"
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_ACCOUNTS:
+        raise ValueError(f"{ACCOUNTS_VARIABLE} must be 1 to {MOST_ACCOUNTS}, not {text!r}")
     return int(text)
 
 

@@ -28,11 +28,15 @@ def free_port() -> Callable[[], int]:
     return choose
 
 
+_AWS = pytest.StashKey[EmbeddedAws]()
+
+
 @pytest.fixture(scope="session")
-def aws(free_port: Callable[[], int]) -> Iterator[EmbeddedAws]:
+def aws(request: pytest.FixtureRequest, free_port: Callable[[], int]) -> Iterator[EmbeddedAws]:
     # Pending takes long enough for a function's cold start on a slow machine to see it.
     with EmbeddedAws(port=free_port(), timings=Timings(pending=5)) as embedded:
         embedded.deploy()
+        request.session.stash[_AWS] = embedded
         yield embedded
 
 
@@ -60,6 +64,18 @@ def nothing_was_changed_lately(request: pytest.FixtureRequest) -> None:
         world = EmulatedAccount(request.getfixturevalue("aws"))
         for pk, sk in (layout.CHANGES, layout.EDITS):
             world.dynamodb.delete_item(TableName=world.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_instance_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each module ends with an empty fleet: limits are a share of it, so one that grows would let more pass."""
+    yield
+    if embedded := request.session.stash.get(_AWS, None):
+        world = EmulatedAccount(embedded)
+        left = [row["InstanceId"] for row in world.fleet() if row["State"]["Name"] != "shutting-down"]
+        if left:
+            world.ec2.terminate_instances(InstanceIds=left)
+        eventually(lambda: not list(world.fleet()))
 
 
 @pytest.fixture

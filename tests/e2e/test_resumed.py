@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.fleet import SweepResult
+from rolekeeper.fleet.sweep import SweepResult
 from rolekeeper.mappings.scan import FanOut
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_local.account import EmulatedAccount

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from fakes.calls import Calls
 from fakes.ec2 import client_error
+from rolekeeper.model.instance import InstanceKey
 from rolekeeper_local.ec2_model import Profile
 
 # AWS_FACTS.md, "Limits and names".
@@ -77,12 +78,30 @@ class FakeStepFunctions:
         return {"executionArn": arguments["name"]}
 
 
+class FakeLambda:
+    """Lambda's Invoke, as an event: what functions were asked for."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self.invoked: list[dict[str, Any]] = []
+
+    def invoke(self, *, FunctionName: str, InvocationType: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803, ARG002  # boto3's own names
+        self._calls.starts("Invoke")
+        assert InvocationType == "Event"
+        self.invoked.append(json.loads(Payload))
+        return {"StatusCode": 202}
+
+
 class FakeQueue:
-    """SQS: what was sent, with how long it is kept back; and how many messages it says that wait."""
+    """SQS: what was sent, with how long it is kept back; and how many messages it says that wait.
+
+    `instances` are those that the messages name, whole.
+    """
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self.sent: list[tuple[str, int]] = []
+        self.instances: list[InstanceKey] = []
         self.waiting = 0
 
     def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
@@ -94,6 +113,7 @@ class FakeQueue:
         for entry in Entries:
             body = json.loads(entry["MessageBody"])
             self.sent.append((body["detail"]["instance-id"], entry.get("DelaySeconds", 0)))
+            self.instances.append(InstanceKey(body["account"], body["region"], body["detail"]["instance-id"]))
         return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
 
 
@@ -111,12 +131,19 @@ class CountedMetrics(Metrics):
 class FakeIam:
     """IAM's roles and instance profiles, as far as a pin is checked: every profile's role is there, and trusts EC2."""
 
-    def __init__(self, profiles: Mapping[str, Profile], calls: Calls) -> None:
+    def __init__(self, profiles: dict[str, Profile], calls: Calls, account: str) -> None:
         self._profiles = profiles
         self._calls = calls
+        self._account = account
+        # The policies of roles that have one, by name.
+        self.inline: dict[str, dict[str, Any]] = {}
+        # Roles that no profile holds, as IAM describes them, by name.
+        self.others: dict[str, dict[str, Any]] = {}
 
     def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803  # boto3's own name
         self._calls.starts("GetRole")
+        if RoleName in self.others:
+            return {"Role": self.others[RoleName]}
         arns = {arn.rpartition("/")[2]: arn for profile in self._profiles.values() for arn in profile.roles}
         if RoleName not in arns:
             raise client_error("NoSuchEntity", f"The role with name {RoleName} cannot be found.")
@@ -135,12 +162,29 @@ class FakeIam:
         return {"InstanceProfile": {**named, "Roles": roles}}
 
     def get_paginator(self, name: str) -> "FakeIam":
-        """The role's policies: none."""
+        """The role's policies."""
         self._calls.starts(name)
         return self
 
-    def paginate(self, RoleName: str) -> list[dict[str, Any]]:  # noqa: N803, ARG002  # the same
-        return [{"PolicyNames": [], "AttachedPolicies": []}]
+    def paginate(self, RoleName: str) -> list[dict[str, Any]]:  # noqa: N803  # the same
+        return [{"PolicyNames": ["inline"] if RoleName in self.inline else [], "AttachedPolicies": []}]
+
+    def get_role_policy(self, RoleName: str, PolicyName: str) -> dict[str, Any]:  # noqa: N803  # the same
+        self._calls.starts("GetRolePolicy")
+        return {"RoleName": RoleName, "PolicyName": PolicyName, "PolicyDocument": self.inline[RoleName]}
+
+    def create_instance_profile(self, InstanceProfileName: str, Path: str) -> dict[str, Any]:  # noqa: N803  # the same
+        self._calls.starts("CreateInstanceProfile")
+        arn = f"arn:aws:iam::{self._account}:instance-profile{Path}{InstanceProfileName}"
+        made = Profile(InstanceProfileName, arn, f"AIPA{InstanceProfileName.upper()}", (), 0.0)
+        self._profiles[InstanceProfileName] = made
+        return {"InstanceProfile": {"InstanceProfileId": made.id}}
+
+    def add_role_to_instance_profile(self, InstanceProfileName: str, RoleName: str) -> dict[str, Any]:  # noqa: N803  # the same
+        self._calls.starts("AddRoleToInstanceProfile")
+        role = self.others[RoleName]["Arn"]
+        self._profiles[InstanceProfileName] = replace(self._profiles[InstanceProfileName], roles=(role,))
+        return {}
 
 
 def _path(arn: str) -> str:

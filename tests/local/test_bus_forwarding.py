@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from botocore.exceptions import ClientError
@@ -148,6 +149,23 @@ def test_an_instances_events_reach_the_hub_with_its_account_and_region(aws: Embe
     }
     arn = f"arn:aws:ec2:eu-west-1:{SPOKE}:instance/{instance}"
     assert {resource for each in events for resource in each["resources"]} == {arn}
+
+
+def test_a_schedules_event_reaches_the_hub_of_another_region_too(aws: EmbeddedAws) -> None:
+    hub = Bus(aws, HUB, name="schedules").listen({"source": ["aws.events"]})
+    hub.events.put_permission(EventBusName=hub.name, Action="events:PutEvents", Principal=SPOKE, StatementId="it")
+    spoke = Bus(aws, SPOKE, "eu-west-1")
+    rule = spoke.events.put_rule(Name="daily", ScheduleExpression="rate(1 day)")["RuleArn"]
+    targets: Any = [{"Id": "1", "Arn": hub.arn, "RoleArn": forwarder(aws, SPOKE, hub)}]
+    spoke.events.put_targets(Rule="daily", Targets=targets)
+    stays(lambda: not hub.heard(), QUIET)
+    aws.fire_rule(SPOKE, "eu-west-1", "daily")
+    (event,) = eventually(hub.heard)
+    assert (event["detail-type"], event["account"], event["region"]) == ("Scheduled Event", SPOKE, "eu-west-1")
+    assert event["resources"] == [rule]
+    stays(lambda: len(hub.heard()) == 1, QUIET)
+    with pytest.raises(HTTPError, match="400"):
+        aws.fire_rule(OTHER, "eu-west-1", "daily")
 
 
 def test_without_a_role_neither_a_call_nor_a_stack_makes_such_a_rule(aws: EmbeddedAws, hub: Bus) -> None:

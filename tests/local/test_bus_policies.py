@@ -133,3 +133,38 @@ def test_a_bus_of_a_stack_can_bring_its_policy(aws: EmbeddedAws) -> None:
     eventually(lambda: [each for each in events.list_event_buses()["EventBuses"] if each["Name"] == "with-policy"], 20)
     described = eventually(lambda: events.describe_event_bus(Name="with-policy").get("Policy"), 20)
     assert json.loads(described)["Statement"] == [statement]
+
+
+def test_a_rule_of_a_stack_has_its_bus_in_its_id_unless_that_is_the_default_one(aws: EmbeddedAws) -> None:
+    session = aws.session(account=SPOKE, region="eu-west-3")
+    cloudformation: Any = session.client("cloudformation")
+    events = session.client("events")
+
+    def template(*sources: str) -> str:
+        rule = {"EventPattern": {"source": list(sources)}}
+        own = {**rule, "EventBusName": {"Ref": "Bus"}}
+        kinds = {"Bus": ("EventBus", {"Name": "of-rules"}), "Own": ("Rule", own), "Default": ("Rule", rule)}
+        resources = {
+            name: {"Type": f"AWS::Events::{kind}", "Properties": properties}
+            for name, (kind, properties) in kinds.items()
+        }
+        return json.dumps({"Resources": resources})
+
+    def ids() -> dict[str, str]:
+        found = cloudformation.describe_stack_resources(StackName="rules")["StackResources"]
+        return {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in found}
+
+    def sources(rule: str, **bus: Any) -> Any:
+        return json.loads(events.describe_rule(Name=rule, **bus)["EventPattern"])["source"]
+
+    name = ""
+    for given, done in ((["one"], "create"), (["one", "two"], "update")):
+        getattr(cloudformation, f"{done}_stack")(StackName="rules", TemplateBody=template(*given))
+        cloudformation.get_waiter(f"stack_{done}_complete").wait(StackName="rules", WaiterConfig={"Delay": 1})
+        bus, _, name = ids()["Own"].partition("|")
+        assert (bus, sources(name, EventBusName="of-rules")) == ("of-rules", given)
+        assert sources(ids()["Default"]) == given
+    cloudformation.delete_stack(StackName="rules")
+    eventually(lambda: not events.list_rules()["Rules"], 20)
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
+        events.describe_rule(Name=name, EventBusName="of-rules")

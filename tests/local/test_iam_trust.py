@@ -62,6 +62,32 @@ def test_a_session_acts_in_the_roles_account_with_its_policy(aws: EmbeddedAws, h
         reader.client("ec2").terminate_instances(InstanceIds=[launched["InstanceId"]])
 
 
+def test_a_session_ends_with_its_role_also_where_another_has_its_name_now(
+    aws: EmbeddedAws, hub: str, as_hub: boto3.Session
+) -> None:
+    describe = {"Effect": "Allow", "Action": ["ec2:DescribeInstances", "iam:GetRole"], "Resource": "*"}
+    iam = aws.session(account=SPOKE).client("iam")
+
+    def made() -> boto3.Session:
+        return assumed(aws, as_hub, make_role(aws, SPOKE, {"AWS": hub}, describe, name="reader-anew"))
+
+    def asks(session: boto3.Session) -> None:
+        session.client("ec2").describe_instances()
+        session.client("iam").get_role(RoleName="reader-anew")
+
+    former = made()
+    asks(former)
+    iam.delete_role_policy(RoleName="reader-anew", PolicyName="policy")
+    iam.delete_role(RoleName="reader-anew")
+    for again in (False, True):
+        if again:
+            asks(made())
+        with pytest.raises(ClientError, match="AuthFailure"):
+            former.client("ec2").describe_instances()
+        with pytest.raises(ClientError, match="InvalidClientTokenId"):
+            former.client("iam").get_role(RoleName="reader-anew")
+
+
 def test_it_takes_both_the_roles_trust_and_the_callers_own_policy(
     aws: EmbeddedAws, hub: str, as_hub: boto3.Session
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from rolekeeper_local.embedded import EmbeddedAws
+from support.roles import ANYBODY, make_role
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 
@@ -47,3 +48,18 @@ def test_a_condition_on_the_organization_holds_for_its_accounts_only(aws: Embedd
             sts.assume_role(RoleArn=arn, RoleSessionName="test")
     else:
         assert sts.assume_role(RoleArn=arn, RoleSessionName="test")["AssumedRoleUser"]
+
+
+@pytest.mark.parametrize("account", [MEMBER, STRANGER])
+def test_a_condition_on_whose_a_role_is_holds_for_those_of_the_organization(aws: EmbeddedAws, account: str) -> None:
+    role, sts = make_role(aws, account, ANYBODY), aws.session().client("sts")
+    ours: Any = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "arn:aws:iam::*:role/rolekeeper/*"}
+    ours["Condition"] = {"StringEquals": {"aws:ResourceOrgID": "o-embeddedaws"}}
+    hub = make_role(aws, MANAGEMENT, ANYBODY, ours)
+    as_hub: Any = sts.assume_role(RoleArn=hub, RoleSessionName="hub")["Credentials"]
+    sts = aws.session(credentials=as_hub).client("sts")
+    if account == STRANGER:
+        with pytest.raises(ClientError, match="AccessDenied"):
+            sts.assume_role(RoleArn=role, RoleSessionName="test")
+    else:
+        assert sts.assume_role(RoleArn=role, RoleSessionName="test")["AssumedRoleUser"]

@@ -8,7 +8,7 @@ import pytest
 
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
-from rolekeeper_local.settings import as_environment, port_from, timings_from
+from rolekeeper_local.settings import accounts_from, as_environment, port_from, timings_from
 
 
 def test_the_port_is_4566_unless_moved() -> None:
@@ -20,6 +20,13 @@ def test_the_port_is_4566_unless_moved() -> None:
 def test_what_is_no_port_is_refused_by_the_variables_name(text: str) -> None:
     with pytest.raises(ValueError, match=f"ROLEKEEPER_LOCAL_PORT must be a port number, not '{text}'"):
         port_from({"ROLEKEEPER_LOCAL_PORT": text})
+
+
+def test_there_is_one_account_unless_it_says_more() -> None:
+    assert [accounts_from(given) for given in ({}, {"ROLEKEEPER_LOCAL_ACCOUNTS": "3"})] == [1, 3]
+    for text in ("0", "4", "many"):
+        with pytest.raises(ValueError, match=f"ROLEKEEPER_LOCAL_ACCOUNTS must be 1 to 3, not '{text}'"):
+            accounts_from({"ROLEKEEPER_LOCAL_ACCOUNTS": text})
 
 
 def test_each_time_can_be_set_and_the_others_stay() -> None:

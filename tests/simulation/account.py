@@ -13,11 +13,15 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper_local.ec2_model import Association, AssociationState, Ec2Error, Event, Instance, Profile, Timings
 from rolekeeper_local.ec2_truth import Ec2Truth
 from simulation.engine import Engine
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
+HUB, SPOKE = Target(ACCOUNT, REGION), Target("111111111111", "eu-west-1")
+# By these an instance tells where it is, though it is known by its id alone.
+FIRST_IDS = {HUB: 0, SPOKE: (1 << 40) + 0x5000}
 PATH = "/rolekeeper/"
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 TRUSTS_EC2 = {
@@ -30,6 +34,12 @@ class Maker(StrEnum):
 
     US = "us"
     THEM = "somebody else"
+
+
+def instance_key(instance: str) -> InstanceKey:
+    """An instance's key."""
+    there = SPOKE if int(instance.rpartition("-")[2], 16) >= FIRST_IDS[SPOKE] else HUB
+    return InstanceKey(there.account, there.region, instance)
 
 
 @dataclass(frozen=True)
@@ -64,13 +74,15 @@ class Account:
         keeps_past: bool,
         take_over: bool,
         allow_broad: bool,
+        target: Target = HUB,
     ) -> None:
+        self.target = target
         self.take_over = take_over
         self.allow_broad = allow_broad
         self._engine = engine
         self._on_event = on_event
         self._keeps_past = keeps_past
-        self._ids = 0
+        self._ids = FIRST_IDS[target]
         self.profiles: dict[str, Profile] = {}
         self.roles: dict[str, str] = {}
         self.broad: frozenset[str] = frozenset()
@@ -87,7 +99,7 @@ class Account:
             find_profile=self.find_profile,
             emit=self._emitted,
             timings=timings,
-            arn_prefix=f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/",
+            arn_prefix=f"arn:aws:ec2:{target.region}:{target.account}:instance/",
         )
 
     def _new_id(self, kind: str) -> str:
@@ -144,7 +156,7 @@ class Account:
         self._ids += 1
         self.profiles[name] = Profile(
             name=name,
-            arn=f"arn:aws:iam::{ACCOUNT}:instance-profile{path}{name}",
+            arn=f"arn:aws:iam::{self.target.account}:instance-profile{path}{name}",
             id=f"AIPA{self._ids:017}",
             roles=holds,
             created_at=self._engine.seconds if made_now else float("-inf"),
@@ -159,7 +171,7 @@ class Account:
 
     def role_arn(self, name: str, path: str = PATH) -> str:
         """A role's ARN."""
-        return f"arn:aws:iam::{ACCOUNT}:role{path}{name}"
+        return f"arn:aws:iam::{self.target.account}:role{path}{name}"
 
     def find_profile(self, reference: str) -> Profile | None:
         """A profile by name or ARN."""

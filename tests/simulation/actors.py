@@ -11,11 +11,11 @@ from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, Pin
 from rolekeeper.storage import codec, layout
 from rolekeeper_cli.writes.pins import pin_item
 from rolekeeper_local.ec2_model import Ec2Error, State
-from simulation.account import PATH, Account, Maker
+from simulation.account import PATH, Account, Maker, instance_key
 from simulation.deployment import Deployment
 from simulation.engine import Engine
 from simulation.faults import Fault, Kind, Weather
-from simulation.invariants import ROWS, STATE, Promises, instance_key
+from simulation.invariants import ROWS, STATE, Promises
 
 TAGS = ("app=web", "app=db", "app=web", "app=db", "team=x", "lock=y", "app=")
 MAPPINGS = ("app=web", "app=db", "app=*", "team=x", "lock=*")
@@ -41,6 +41,7 @@ class Habits:
     operators: bool = False
     damage: bool = False
     expiry: bool = False
+    refuses: bool = False
 
 
 class People:
@@ -91,6 +92,8 @@ class People:
             acts += [self.terminate, self.launch]
         if habits.operators:
             acts += [self.pause, self.observe, self.resume, self.pin, self.pin, self.release, self.ignore]
+        if habits.refuses:
+            acts += [self.refuse] * 3
         if habits.damage:
             acts += [self.damage, self.lose_published, self.empty_the_table, self.poison_row, self.poison_message]
             acts += [*[self.swap_role] * 2, self.drop_role, *[self.outage] * 3]
@@ -259,7 +262,7 @@ class People:
         self._say(f"profile {name} is deleted and made anew")
         self._weather.count(Fault.PROFILE_RECREATED)
         # Nothing tells of it: the sweep finds it.
-        self._deployment.unheard.update(self._account.instances)
+        self._deployment.miss()
         self._account.profile(name)
 
     def drop_role(self) -> None:
@@ -429,7 +432,7 @@ class People:
         tag = self._rng.choice(used or MAPPINGS)
         self._say(f"the published record of {tag} is lost")
         self._weather.count(Fault.PUBLISHED_LOST)
-        self._deployment.unheard.update(self._account.instances)
+        self._deployment.miss()
         pk, sk = layout.published_key(MappingKey(*tag.split("=", 1)))
         self._tables.delete_item(TableName=STATE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
         if self._rng.random() < 0.5:
@@ -442,7 +445,7 @@ class People:
         """The state table is empty, as one that was made anew: nobody told anybody to detach anything."""
         self._say("the state table is empty")
         self._weather.count(Fault.STATE_LOST)
-        self._deployment.unheard.update(self._account.instances)
+        self._deployment.miss()
         self._promises.state_lost()
         scanned: list[dict[str, Any]] = self._tables.scan(TableName=STATE)["Items"]
         for item in scanned:
@@ -455,7 +458,7 @@ class People:
         self._hidden = self._rows()
         self._say(f"the mapping table reads empty; it held {len(self._hidden)} rows")
         self._weather.count(Fault.EMPTY_TABLE)
-        self._deployment.unheard.update(self._account.instances)
+        self._deployment.miss()
         self._promises.hidden = {MappingKey(row["tag_key"]["S"], row["tag_value"]["S"]) for row in self._hidden}
         with self._unseen():
             for row in self._hidden:
@@ -509,6 +512,19 @@ class People:
         self._say(f"no {self._weather.down} gets through")
         self._engine.after(self._rng.choice((5, 60, 600, 4000, 4000)), self.recover)
 
+    def refuse(self) -> None:
+        """For a while the account lets Rolekeeper assume no role."""
+        target = self._account.target
+        self._deployment.refusing.add(target)
+        self._deployment.miss(target)
+        self._weather.count(Fault.ROLES_REFUSED)
+        self._say(f"{target} refuses its roles")
+        self._engine.after(self._rng.choice((5, 60, 600, 4000)), self.admit)
+
+    def admit(self) -> None:
+        """It does again."""
+        self._deployment.refusing.discard(self._account.target)
+
     def recover(self) -> None:
         """The service is back."""
         self._say(f"{self._weather.down} gets through again")
@@ -519,6 +535,7 @@ class People:
     def peace(self) -> None:
         """Everybody stops, and mends what was broken."""
         self._weather.down = None
+        self.admit()
         if self._hidden:
             self.refill_the_table()
         for name in sorted(self._swapped):

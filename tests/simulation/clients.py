@@ -37,6 +37,7 @@ class Pages:
 DRY = "Request limit exceeded."
 # Seconds after a change in which EC2 may still drop it: less than until its follow-up is due.
 DROPPED_WITHIN = 10
+READER = "rolekeeper-reader"  # of each spoke (spoke.yaml)
 SDK_ATTEMPTS: int = vars(CONFIG)["retries"]["total_max_attempts"]
 
 
@@ -281,8 +282,8 @@ class DynamoDbClient:
     def _write(self, operation: str, act: Callable[[], Any], writes: list[dict[str, Any]]) -> Any:
         run = self._engine.running
         keys = [each.get("Key") or each["Item"] for write in writes for each in write.values()]
-        # That a sweep goes on is no matter of an instance.
-        counts = any(key.get("pk") != {"S": layout.FLEET[0]} for key in keys)
+        # That a sweep goes on, or came to a target, is no matter of an instance.
+        counts = any(key.get("pk") not in ({"S": layout.FLEET[0]}, {"S": layout.TARGETS}) for key in keys)
 
         def by_us() -> Any:
             # A late write lands while nobody runs: it is still this run's.
@@ -307,6 +308,11 @@ class IamClient:
     def get_role(self, RoleName: str) -> Any:  # noqa: N803  # boto3's own name
         def act() -> Any:
             _, roles, _ = self._account.iam(self._weather.lags(Fault.STALE_IAM))
+            if RoleName == READER:
+                arn = self._account.role_arn(READER, "/")
+                named = {"RoleName": READER, "Arn": arn, "Path": "/", "CreateDate": MADE}
+                tags = [{"Key": "rolekeeper:version", "Value": "0.1.0"}]
+                return {"Role": {**named, "AssumeRolePolicyDocument": {}, "Tags": tags}}
             if RoleName not in roles:
                 raise client_error("NoSuchEntity", f"The role with name {RoleName} cannot be found.")
             path = roles[RoleName]

@@ -14,9 +14,9 @@ from rolekeeper.model.mapping import MappingKey, Pin, PublishedMapping
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.layout import STARTED
 from rolekeeper_local.ec2_model import Association, Instance, State
-from simulation.account import Account, Maker
+from simulation.account import Account, Maker, instance_key
 from simulation.engine import Engine
-from simulation.invariants import ROWS, STATE, Asked, Promises, instance_key
+from simulation.invariants import ROWS, STATE, Asked, Promises
 from spec.carries import Situation, excluded, governing, wanted
 
 ENDED = frozenset({State.SHUTTING_DOWN, State.TERMINATED})
@@ -31,7 +31,7 @@ class Settled:
 
     def __init__(self, engine: Engine, account: Account, tables: FakeDynamoDB, promises: Promises) -> None:
         self._engine = engine
-        self._account = account
+        self.account = account
         self._tables = tables
         self._promises = promises
         # Instances that EC2 shows no more, before a sweep came by: what is recorded of them is of no use, and no harm.
@@ -48,14 +48,14 @@ class Settled:
             promise: the one that this is about.
             strict: whether nothing may be left over either, in the records.
         """
-        for instance in self._account.instances:
+        for instance in self.account.instances:
             if only is None or instance in only:
                 self._instance(instance, when, promise, strict=strict)
 
     def _instance(self, instance: str, when: str, promise: int, *, strict: bool) -> None:
         record = self.record(instance)
         here = f"{when}: {instance[-4:]}"
-        known = self._account.truth.instance(instance) if self._account.truth.knows(instance) else None
+        known = self.account.truth.instance(instance) if self.account.truth.knows(instance) else None
         if known is None or known.state in ENDED:
             if strict and instance not in self.forgotten:
                 # A look that was slow may leave what it saw of an instance that ended meanwhile: no grant is in it.
@@ -63,7 +63,7 @@ class Settled:
                 self._promises.check(4, not kept, lambda: f"{here} has ended and its record is still there: {record}")
             return
         record = record or InstanceRecord()
-        row = self._account.association_of(instance)
+        row = self.account.association_of(instance)
         if not record.condition:
             wrong = self._wrong(known, record)
             if not strict and self._edited_since(known, record, self.swept_at if promise == CONVERGES else None):
@@ -75,7 +75,7 @@ class Settled:
         if promise != CONVERGES and record.condition and (until := record.condition.watched_until):
             rang = until + OVERDUE > self._engine.now()
             self._promises.check(promise, rang, lambda: f"{here} shows what nobody watches any more: {record}")
-        if row and self._account.makers[row.id] is Maker.US and self._promises.lost_at < 0:
+        if row and self.account.makers[row.id] is Maker.US and self._promises.lost_at < 0:
             self._promises.check(
                 9,
                 row.profile_arn in record.grants,
@@ -92,7 +92,7 @@ class Settled:
         """
         lost = [each.mapping for each in record.grants.values() if not each.mapping.matches(instance.tags)]
         if since is None:
-            since = self._account.tags[instance.id][-1][0] if self._account.tags[instance.id] else 0
+            since = self.account.tags[instance.id][-1][0] if self.account.tags[instance.id] else 0
         return any(at >= since for mapping in lost for at, _ in self._promises.published[mapping])
 
     def record(self, instance: str) -> InstanceRecord | None:
@@ -110,7 +110,7 @@ class Settled:
 
     def _wrong(self, instance: Instance, record: InstanceRecord) -> str:
         """What is wrong with what an instance carries; empty if nothing is."""
-        row = self._account.association_of(instance.id)
+        row = self.account.association_of(instance.id)
         carries = row.profile_arn if row else ""
         situation = Situation(
             tags=instance.tags,
@@ -121,7 +121,7 @@ class Settled:
             pin=self._pin(instance.id),
             state=str(instance.state),
             service=bool(instance.operator),
-            take_over=self._account.take_over,
+            take_over=self.account.take_over,
         )
         found = wanted(situation)
         if found.shows:
@@ -134,13 +134,13 @@ class Settled:
 
     def _outlived(self, row: Association | None) -> str:
         """Whether the profile that is carried was deleted, though another has its name by now."""
-        there = self._account.find_profile(row.profile_arn) if row else None
+        there = self.account.find_profile(row.profile_arn) if row else None
         if row is None or there is None or there.id == row.profile_id:
             return ""
         return f"carries {there.name} as it was before it was made anew"
 
     def _last(self, key: MappingKey) -> PublishedMapping | None:
-        item = self.item(layout.published_key(key))
+        item = self.item(layout.published_key(key, self._promises.copies_for))
         return codec.published_from(item) if item else None
 
     def _row(self, key: MappingKey) -> bool:
@@ -152,8 +152,8 @@ class Settled:
         pin = codec.pin_from(item) if item else None
         if pin is None or not pin.profile_arn:
             return pin
-        profile = self._account.find_profile(pin.profile_arn)
-        role = self._account.role_arn(pin.role, self._account.roles.get(pin.role, "nowhere"))
+        profile = self.account.find_profile(pin.profile_arn)
+        role = self.account.role_arn(pin.role, self.account.roles.get(pin.role, "nowhere"))
         belongs = profile is not None and role in profile.roles
         return pin if belongs else replace(pin, unclear="its profile doesn't hold its role")
 
@@ -165,10 +165,10 @@ class Settled:
             mapping = self._last(key)
             # A deletion that the stream gave up telling of is found by its instances, if any carries the tag.
             judged = self._row(key) or any(
-                key.matches(self._account.tags[each][-1][1]) for each in self._account.instances
+                key.matches(self.account.tags[each][-1][1]) for each in self.account.instances
             )
-            if judged and mapping and not mapping.deleted and mapping.spec.role in self._account.broad:
-                allowed = mapping.spec.allow_broad and self._account.allow_broad
+            if judged and mapping and not mapping.deleted and mapping.spec.role in self.account.broad:
+                allowed = mapping.spec.allow_broad and self.account.allow_broad
                 held = allowed or bool(mapping.suspended_because)
                 self._promises.check(11, held, lambda mapping=mapping: f"{mapping} gives a broad role")  # type: ignore[misc]  # a default binds the loop's
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,16 +28,19 @@ import runtime
 from fakes.dynamodb import FakeDynamoDB
 from fakes.ec2 import client_error
 from rolekeeper import app
+from rolekeeper.aws import one_by_one
 from rolekeeper.aws import queue as work
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.fleet.sweep import RESERVE
 from rolekeeper.instances import change_limit as window
 from rolekeeper.instances import requests as retry
+from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Mode
-from rolekeeper.settings import ContentionRule, Limits, Settings
+from rolekeeper.settings import Access, ContentionRule, Limits, Settings
 from rolekeeper.storage import layout
 from rolekeeper.storage import table as store
 from rolekeeper_local.ec2_model import Event
-from simulation.account import ACCOUNT, PATH, REGION, Account
+from simulation.account import ACCOUNT, HUB, PATH, REGION, Account
 from simulation.engine import Engine
 from simulation.faults import Fault, Weather
 from simulation.faulty_clients import Outside
@@ -122,6 +126,8 @@ class Deployment:
         loops: executions of the retry machine that go on.
         resumed: executions of the resume machine that go on.
         unheard: instances for which something was lost: only the sweep need find them.
+        spokes: the accounts that are served beside the hub's own, with their `clients_of`; in those that are `refusing`
+            nobody may assume a role at the moment.
     """
 
     def __init__(
@@ -141,6 +147,9 @@ class Deployment:
         self._settings = settings
         self.outside = Outside(engine, weather)
         self.clients: dict[str, Any] = {}
+        self.spokes: dict[Target, Account] = {}
+        self.clients_of: dict[Target, dict[str, Any]] = {}
+        self.refusing: set[Target] = set()
         self.dead_letters: list[Message] = []
         self.waiting: set[Message] = set()
         self.loops = 0
@@ -213,7 +222,7 @@ class Deployment:
 
     # ---- events and the work queue ----
 
-    def emitted(self, event: Event) -> None:
+    def emitted(self, event: Event, target: Target = HUB) -> None:
         """EC2 told EventBridge something: its rules forward it, or lose it."""
         if event.source == "aws.ec2" and event.detail["state"] not in FORWARDED:
             return
@@ -222,8 +231,8 @@ class Deployment:
             "id": f"event-{self._messages}",
             "source": event.source,
             "detail-type": event.detail_type,
-            "account": ACCOUNT,
-            "region": REGION,
+            "account": target.account,
+            "region": target.region,
             "time": self._engine.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
             "resources": list(event.resources),
             "detail": event.detail,
@@ -333,7 +342,13 @@ class Deployment:
         """A stream record was tried too often: the failure destination is the dead-letter queue, the sweep finds it."""
         self._engine.say(f"a record for {function} is put aside: {record['dynamodb']['Keys']}")
         self._weather.count(Fault.DEAD_LETTER)
-        self.unheard.update(self._account.instances)
+        self.miss()
+
+    def miss(self, target: Target | None = None) -> None:
+        """Something was lost for all instances, or those of a target: only the sweep need find them."""
+        for account in (self._account, *self.spokes.values()):
+            if target in (None, account.target):
+                self.unheard.update(account.instances)
 
     # ---- the retry machine ----
 
@@ -362,8 +377,8 @@ class Deployment:
                     "id": "dead",
                     "source": "rolekeeper",
                     "detail-type": work.RECONCILE_REQUESTED,
-                    "account": ACCOUNT,
-                    "region": REGION,
+                    "account": document["instance"]["account"],
+                    "region": document["instance"]["region"],
                     "time": self._engine.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
                     "resources": [],
                     "detail": {
@@ -408,7 +423,7 @@ class Deployment:
                 self.resumed -= 1
                 if how != "answered" or answer.get("problems"):
                     self._weather.count(Fault.DEAD_LETTER)
-                    self.unheard.update(self._account.instances)
+                    self.miss(_target(document))
 
         self.run(task, document, ended)
         if hurry and hurry.rng.random() < hurry.twice:
@@ -428,7 +443,7 @@ class Deployment:
                 self._engine.after(60, lambda: self.invoke(event, attempt + 1))
             if task == "sweep" and (how != "answered" or answer["problems"]):
                 # What it suspended, say, it may have told nobody: the next sweep does.
-                self.unheard.update(self._account.instances)
+                self.miss(_target(event))
 
         # Lambda accepts it now and runs it a moment later.
         self._engine.after(0.05, lambda: self.run(task, event, ended, chain))
@@ -459,9 +474,13 @@ class Deployment:
         seeded = SimpleNamespace(Random=lambda: chance)
         ids = SimpleNamespace(uuid4=lambda: uuid.UUID(int=chance.getrandbits(128)))
         hurry = self._weather.hurry
+        sessions = SimpleNamespace(client_of=lambda *of: Spoke(self, *of), forget=lambda _: None)
         replaced: list[tuple[Any, str, Any]] = [
             (app, "FANS_OUT", timedelta(seconds=hurry.seconds) if hurry else app.FANS_OUT),
             (runtime, "client", self.clients.__getitem__),
+            (runtime, "sessions", lambda: sessions),
+            # In one thread, as all that is played is.
+            (runtime, "App", partial(app.App, each=one_by_one)),
             (runtime, "now", self._engine.now),
             (runtime, "sleep", self._engine.pause),
             (runtime, "settings", lambda _: self._settings),
@@ -475,6 +494,26 @@ class Deployment:
             for module, name, value in replaced:
                 stack.enter_context(mock.patch.object(module, name, value))
             yield
+
+
+@dataclass(frozen=True)
+class Spoke:
+    """A client in a spoke, which fails as long as that refuses its roles."""
+
+    deployment: Deployment
+    there: Settings
+    service: str
+
+    def __getattr__(self, name: str) -> Any:
+        if self.there.target in self.deployment.refusing:
+            role = self.there.spoke_role(Access.READER)
+            raise AccessDeniedError("AccessDenied", "not authorized", "sts:AssumeRole", role)
+        return getattr(self.deployment.clients_of[self.there.target][self.service], name)
+
+
+def _target(event: Mapping[str, Any]) -> Target | None:
+    """The target that a task is about, if it is about one."""
+    return Target(**event["target"]) if event.get("target") else None
 
 
 class Stream:
@@ -548,6 +587,7 @@ def settings(
     *,
     take_over: bool,
     allow_broad: bool,
+    organization: str = "",
     changes_per_second: float = PARAMETERS["ChangesPerSecond"]["Default"],
 ) -> Settings:
     """The deployment's settings."""
@@ -574,4 +614,5 @@ def settings(
         contention=ContentionRule(),
         alarm_topic="topic",
         sweep_function="on-schedule",
+        organization=organization,
     )

@@ -71,6 +71,7 @@ class Fault(StrEnum):
     RUN_TWICE = "a run is made twice"
     TOKEN_LOST = "EC2 takes a token no longer"
     DROPPED = "EC2 drops a change that it took"
+    ROLES_REFUSED = "a spoke refuses its roles"
     BUDGET_DRY = "EC2's budget of changes is used up"
 
 

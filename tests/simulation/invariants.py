@@ -13,13 +13,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rolekeeper.instances.change_limit import BURST
-from rolekeeper.model.instance import InstanceKey
 from rolekeeper.model.mapping import PIN_TAG, MappingKey, Pin, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.layout import GRANT, STARTED
 from rolekeeper_local.ec2_model import Association, State
-from simulation.account import ACCOUNT, REGION, Account, Maker
+from simulation.account import Account, Maker
 from simulation.engine import START, Engine, Run
 from spec.carries import excluded
 
@@ -117,6 +116,8 @@ class Promises:
         hidden: the rows that were lost with the mapping table, for as long as it reads empty.
         writes: writes of the functions to their tables so far, also those that change nothing.
         per_second: the changes that may be asked of EC2; `processes` are the workers that there have been.
+        hub: those of the hub's own account, where these are of a spoke, and there its `spokes`: what counts over all
+            accounts is counted by the hub's.
     """
 
     engine: Engine
@@ -141,12 +142,19 @@ class Promises:
     signed: set[layout.Key] = field(default_factory=set)
     per_second: float = float("inf")
     processes: int = 0
+    hub: "Promises | None" = None
+    spokes: "list[Promises]" = field(default_factory=list)
     _asked_at: list[float] = field(default_factory=list)
     _taken: set[str] = field(default_factory=set)
     _counted: list[float] = field(default_factory=list)
     _edited: list[tuple[float, int]] = field(default_factory=list)
     _granted: dict[tuple[MappingKey, int], int] = field(default_factory=dict)
     _used: Counter[tuple[MappingKey, int]] = field(default_factory=Counter)
+
+    @property
+    def copies_for(self) -> str:
+        """The account for which copies of what is published are made; empty for the hub's own."""
+        return self.account.target.account if self.hub else ""
 
     def broken(self, promise: int, text: str) -> None:
         """Note a broken promise."""
@@ -174,6 +182,8 @@ class Promises:
     def state_lost(self) -> None:
         """The state table is about to be emptied: what was counted and granted is known to nobody any more."""
         self.lost_at = self.engine.seconds
+        for spoke in self.spokes:
+            spoke.state_lost()
         for each in (self._counted, self._edited, self._granted, self._used):
             each.clear()
 
@@ -221,7 +231,7 @@ class Promises:
             )
         if asked.started:
             self._justified(asked, asked.started)
-            self._within_the_window(asked, asked.started)
+            (self.hub or self)._within_the_window(asked, asked.started)  # noqa: SLF001  # the same class
 
     def _ended(self, instance: str) -> bool:
         truth = self.account.truth
@@ -320,12 +330,15 @@ class Promises:
 
     @property
     def _allowed(self) -> int:
-        return self.limits.allowed(len(self.account.instances))
+        return self.limits.allowed(sum(len(each.account.instances) for each in (self, *self.spokes)))
 
     # ---- what is written ----
 
     def wrote(self, table: str, key: tuple[str, str], old: Attributes, new: Attributes) -> None:
         """An item changed."""
+        for spoke in self.spokes:
+            spoke.writer = self.writer
+            spoke.wrote(table, key, old, new)
         if table != STATE:
             # A table with a row in it is an edit like any other.
             self.hidden = self.hidden if new is None else set()
@@ -333,12 +346,15 @@ class Promises:
         pk, sk = key
         if key == layout.FLEET:
             self.marked.append((self.engine.seconds, bool(new and "mappings" in new)))
+        owner = layout.instance_key_from(pk)
+        if owner and owner.target != self.account.target:
+            return
         if sk == "record":
             self._wrote_record(pk, new)
         elif sk.startswith("history#"):
             self._wrote_entry(pk, new)
         elif sk == "pin":
-            if owner := layout.instance_key_from(pk):
+            if owner:
                 pin = codec.pin_from(codec.from_attributes(new)) if new else None
                 self.pins[owner.id].append((self.engine.seconds, pin))
         elif pk.startswith("approval#") and new:
@@ -347,8 +363,10 @@ class Promises:
             self._wrote_of_mapping(pk, sk, old, new)
 
     def _wrote_of_mapping(self, pk: str, sk: str, old: Attributes, new: Attributes) -> None:
-        if sk == "published":
+        if sk == (f"published#{self.copies_for}" if self.hub else "published"):
             self._wrote_published(layout.mapping_of(pk), new)
+        elif self.hub:
+            return  # what is told once for all accounts
         elif sk.startswith("revision#") and new:
             self._wrote_revision(layout.mapping_of(pk), codec.from_attributes(new))
         elif sk == "window" and new and "credit" in new:
@@ -398,14 +416,14 @@ class Promises:
             allowed = mapping.spec.allow_broad and self.account.allow_broad
             fits = allowed or self.account.narrow(mapping.spec.role, run.began - self.lag)
             self.check(11, fits, lambda: f"{run.name} serves {key} with {mapping.spec.role}, which is broad")
-        if run and former and not former.deleted:
+        if run and former and not former.deleted and self.hub is None:
             # After the whole transaction: an approval is written in it too.
             self.engine.after(0, lambda: self._within_the_edits(run, former, mapping))
 
     def _wrote_revision(self, key: MappingKey, revision: codec.Item) -> None:
         effect, number, by = revision.get("effect", {}), int(revision["revision"]), revision["approved_by"]
         changes = sum(int(effect.get(name, 0)) for name in ("attach", "replace", "detach"))
-        if by or changes > self.limits.allowed(len(self.account.instances)):
+        if by or changes > self._allowed:
             signed = layout.approval_key(by, key, number) in self.signed
             text = f"{key} {number}, which changes {changes}, is published as approved by {by or 'nobody'}"
             self.check(12, signed, lambda: text)
@@ -501,8 +519,3 @@ def _narrower(mapping: PublishedMapping, now: Any) -> bool:
     """Whether a mapping leaves some of its instances alone: then what it takes can't be told from outside."""
     spec = mapping.spec
     return bool(spec.require_tags) or spec.expired(now) or spec.when_unmatched is not WhenUnmatched.DETACH
-
-
-def instance_key(instance: str) -> InstanceKey:
-    """An instance's key."""
-    return InstanceKey(ACCOUNT, REGION, instance)

@@ -269,8 +269,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "keeps no pace",
         "rolekeeper.instances.reconcile",
-        "        if wait := worker.pace.wait(1, now):",
-        "        if wait := 0:",
+        "(wait := worker.pace.wait(1, now))",
+        "(wait := 0)",
         seed=102,
     ),
     Mutant(
@@ -541,6 +541,54 @@ MUTANTS: tuple[Mutant, ...] = (
         "        return RecordChange(ends=observed.recorded,",
         "        return RecordChange(ends=False,",
         seed=6,
+    ),
+    # ---- targets ----
+    _mutant(
+        "looks for every instance in the hub's own account",
+        "rolekeeper.app",
+        "return hub if target == hub.settings.target else replace(hub, settings=hub.settings.at(target), hub=hub)",
+        "return hub",
+    ),
+    _mutant(
+        "decides in a spoke by what is published for the hub's account",
+        "rolekeeper.app",
+        """account = self.settings.account if elsewhere else \"\"""",
+        """account = \"\"""",
+    ),
+    _mutant(
+        "takes a spoke's own roles for foreign",
+        "rolekeeper.settings",
+        "return replace(self, account=target.account, region=target.region)",
+        "return replace(self, region=target.region)",
+    ),
+    _mutant(
+        "publishes the hub's profile for every account",
+        "rolekeeper.permissions.roles",
+        "made = PublishedMapping(mapping.spec, mapping.revision, arn, problem, mapping.deleted)",
+        "made = PublishedMapping(mapping.spec, mapping.revision, mapping.profile_arn, problem, mapping.deleted)",
+    ),
+    _mutant(
+        "lets a target that refuses fail the whole batch",
+        "rolekeeper.fleet.targets",
+        """                outcomes |= dict.fromkeys((each.instance for each in group), Outcome(error=error))
+                continue""",
+        "                return {each.instance: Outcome(error=error) for all_ in of_target.values() for each in all_}",
+    ),
+    _mutant(
+        "leaves the instances of other targets to nobody at a sweep",
+        "rolekeeper.fleet.target_sweep",
+        "                    self.tasks.start(Task.SWEEP, correlation_id, served.target)\n",
+        "",
+    ),
+    _mutant(
+        "publishes in other accounts once, and never what changes",
+        "rolekeeper.mappings.copies",
+        """            if before is None or before.content != copy.content:
+                self.revisions.write_copy(account, copy)
+            return""",
+        """            if before is None:
+                self.revisions.write_copy(account, copy)
+            return""",
     ),
 )
 

@@ -18,6 +18,7 @@ from simulation.deployment import Deployment, settings
 from simulation.engine import Engine
 from simulation.faults import STRIKES, Fault, Hurry, Kind, Weather
 from simulation.invariants import ROWS, STATE, Promises, Violation
+from simulation.spokes import ORGANIZATION, Spoke, calm, check_copies, has_spoke, join, present, register
 
 WINDOW_MINUTES = 10
 # Of a hundred schedules so many retag 500 instances at once, and so many more work on a small fleet.
@@ -173,14 +174,23 @@ class Schedule:
             skew=self.weather.skew,
             lag=self.weather.lag if self.weather.stale else 0,
         )
+        # What goes wrong goes wrong in one account; tables and queues are the hub's.
+        elsewhere = calm(self.weather, seed)
+        spoke_is_struck = random.Random(seed * 223 + 47).random() < 1 / 2
+        here, there = (elsewhere, self.weather) if spoke_is_struck else (self.weather, elsewhere)
+        self.here = here if has_spoke(seed) else self.weather
         self.deployment = Deployment(
             self.engine,
-            self.weather,
+            self.here,
             self.account,
             self.tables,
             self.promises,
             settings(
-                self.plan.limits, WINDOW_MINUTES, take_over=self.plan.take_over, allow_broad=self.plan.allow_broad
+                self.plan.limits,
+                WINDOW_MINUTES,
+                take_over=self.plan.take_over,
+                allow_broad=self.plan.allow_broad,
+                organization=ORGANIZATION if has_spoke(seed) else "",
             ),
         )
         rng = random.Random(seed * 53 + 11)
@@ -192,7 +202,7 @@ class Schedule:
         self.people = People(
             random.Random(seed * 31 + 7),
             self.engine,
-            self.weather,
+            self.here,
             self.account,
             self.tables,
             self.deployment,
@@ -201,6 +211,10 @@ class Schedule:
         )
         self.settled = Settled(self.engine, self.account, self.tables, self.promises)
         self._connect()
+        self.spoke: Spoke | None = None
+        if has_spoke(seed):
+            joined = self.promises, self.deployment, self.tables, self.plan.habits
+            self.spoke = join(seed, self.engine, there, *joined)
 
     def _emitted(self, event: Event) -> None:
         self.deployment.emitted(event)
@@ -217,9 +231,9 @@ class Schedule:
         )
         self.deployment.clients.update(
             {
-                "ec2": Ec2Client(self.engine, self.weather, outside, self.account, self.promises, self.budget),
-                "dynamodb": DynamoDbClient(self.engine, self.weather, outside, self.tables, self.promises),
-                "iam": IamClient(self.weather, outside, self.account),
+                "ec2": Ec2Client(self.engine, self.here, outside, self.account, self.promises, self.budget),
+                "dynamodb": DynamoDbClient(self.engine, self.here, outside, self.tables, self.promises),
+                "iam": IamClient(self.here, outside, self.account),
                 **dict.fromkeys(("sqs", "stepfunctions", "lambda", "events", "sns"), senders),
             }
         )
@@ -234,9 +248,10 @@ class Schedule:
             each.created_at > 0 for each in self.account.profiles.values()
         ):
             self.weather.count(Fault.PROPAGATION)
-        return Played(
-            self.seed, self.promises.violations, self.weather.met, Counter(self.promises.checked), self.engine.story
-        )
+        checked = Counter(self.promises.checked)
+        if self.spoke:
+            checked.update(self.spoke.promises.checked)
+        return Played(self.seed, self.violations, self.weather.met, checked, self.engine.story)
 
     # ---- the acts ----
 
@@ -269,8 +284,28 @@ class Schedule:
             made = self.account.launch({key: value}, profile, operator)
             shown = f"{key}={value} and {profile or 'no profile'} {operator}".rstrip()
             self.engine.say(f"* launch {made[-4:]} with {shown}")
+        if self.spoke:
+            self._begin_in(self.spoke)
         if self.plan.calm:
             self.engine.play(40)
+
+    def _begin_in(self, spoke: Spoke) -> None:
+        """The same roles are in the spoke; now and then one is missing there."""
+        rng, account = random.Random(self.seed * 19 + 23), spoke.account
+        register(self.tables, layout.timestamp(self.engine.now()))
+        for role in ("web", "db", "ops"):
+            if role != "ops" or rng.random() < 1 / 2:
+                account.roles[role] = PATH
+        account.roles["admin"] = "/admin/"
+        account.profile(THEIRS, path="/")
+        account.profile("web")
+        account.profile("db")
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            profile = rng.choice((None, None, THEIRS, "web"))
+            key, value = rng.choice(TAGS).split("=")
+            made = account.launch({key: value}, profile)
+            shown = f"{key}={value} and {profile or 'no profile'}"
+            self.engine.say(f"* launch {made[-4:]} in {account.target} with {shown}")
 
     def _trouble(self) -> None:
         rng = random.Random(self.seed * 13 + 5)
@@ -286,7 +321,8 @@ class Schedule:
                 rng.expovariate(1) * self.plan.span / self.plan.actions if rng.random() < 0.8 else rng.uniform(0, 0.05)
             )
             at += more
-            self.engine.after(at - self.engine.seconds, self.people.act)
+            act = self.spoke.people.act if self.spoke and rng.random() < 1 / 2 else self.people.act
+            self.engine.after(at - self.engine.seconds, act)
         self.engine.play(at + rng.choice((0, 1, 20, 200)))
 
     def _rest(self) -> None:
@@ -296,23 +332,18 @@ class Schedule:
         self.weather.rough = False
         self.budget.others = 0
         self.people.peace()
+        if self.spoke:
+            self.spoke.people.peace()
+            self.deployment.send(present(engine.now()))
         engine.play(engine.seconds + BACKOFF)
-        # What nothing was lost for needs no sweep.
-        heard = set(self.account.instances) - deployment.unheard - self.people.damaged
-        # A clock that is off rings a timer too early, and for that too there is the sweep.
-        timed = self.plan.habits.expiry or self.plan.habits.operators
-        early = self.weather.skew == SKEW or (self.weather.skew and timed)
-        if not (self.weather.stale or deployment.dead_letters or early):
-            self.settled.check("before the sweep", only=heard, promise=5)
-        self.account.truth.tick()
-        gone = {each for each in self.account.instances if not self.account.truth.knows(each)}
-        self.settled.forgotten = gone if self.weather.stale else gone & deployment.unheard
+        self._check_unswept()
+        gone = self._note_ended()
         deployment.redrive()
-        self.settled.swept_at = engine.seconds
         deployment.sweep()
         engine.play(engine.seconds + BACKOFF)
-        self.settled.check("after one sweep")
-        if self.promises.violations:
+        for settled in self.all_settled:
+            settled.check("after one sweep")
+        if self.violations:
             return
         self.promises.check(
             5,
@@ -323,19 +354,61 @@ class Schedule:
         )
         deployment.sweep()
         engine.play(engine.seconds + 600)
-        self.settled.check("after two sweeps", strict=True)
-        self.settled.check_history()
-        self.settled.check_broad()
-        if self.promises.violations:
+        self._check_swept_twice()
+        if self.violations:
             return
+        if self.spoke:
+            # The hub's sweep tells in the rows what the sweep of the spoke before it found.
+            deployment.sweep()
+            engine.play(engine.seconds + 600)
         writes = self.promises.writes
         deployment.sweep()
         engine.play(engine.seconds + 120)
-        for instance in self.account.instances:
-            if instance not in self.settled.forgotten and not (instance in gone and self.settled.record(instance)):
-                self.people.nudge(instance)
+        for settled in self.all_settled:
+            for instance in settled.account.instances:
+                if instance not in settled.forgotten and not (instance in gone and settled.record(instance)):
+                    self.people.nudge(instance)
         engine.play(engine.seconds + 120)
         self.promises.check(8, self.promises.writes == writes, lambda: "a converged account was written to")
+
+    def _check_unswept(self) -> None:
+        """What nothing was lost for needs no sweep."""
+        unheard = self.deployment.unheard | self.people.damaged
+        # A clock that is off rings a timer too early, and for that too there is the sweep.
+        timed = self.plan.habits.expiry or self.plan.habits.operators
+        early = self.weather.skew == SKEW or (self.weather.skew and timed)
+        if not (self.weather.stale or self.deployment.dead_letters or early):
+            for settled in self.all_settled:
+                settled.check("before the sweep", only=set(settled.account.instances) - unheard, promise=5)
+
+    def _note_ended(self) -> set[str]:
+        """The instances that EC2 shows no more, before a sweep."""
+        gone: set[str] = set()
+        for settled in self.all_settled:
+            settled.account.truth.tick()
+            ended = {each for each in settled.account.instances if not settled.account.truth.knows(each)}
+            settled.forgotten = ended if self.weather.stale else ended & self.deployment.unheard
+            settled.swept_at = self.engine.seconds
+            gone |= ended
+        return gone
+
+    def _check_swept_twice(self) -> None:
+        for settled in self.all_settled:
+            settled.check("after two sweeps", strict=True)
+            settled.check_history()
+            settled.check_broad()
+        if self.spoke:
+            check_copies(self.settled, self.promises)
+
+    @property
+    def all_settled(self) -> list[Settled]:
+        """What is looked at once all is quiet, of each account."""
+        return [self.settled, *([self.spoke.settled] if self.spoke else [])]
+
+    @property
+    def violations(self) -> list[Violation]:
+        """The broken promises of each account."""
+        return [*self.promises.violations, *(self.spoke.promises.violations if self.spoke else ())]
 
 
 def play(seed: int) -> Played:

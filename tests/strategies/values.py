@@ -6,8 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from rolekeeper.mappings.rows.cells import YEARS
-from rolekeeper.mappings.rows.columns import ACCOUNT, PRIORITIES, REGION
-from rolekeeper.mappings.rows.names import NAME, mistakable
+from rolekeeper.mappings.rows.columns import ACCOUNT, NAME, PRIORITIES, REGION, mistakable
 from rolekeeper.model.instance import Association, AssociationState, Grant, Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import (
     NO_ROLE,

@@ -71,16 +71,36 @@ def translated(path: str = "template.yaml") -> Any:
 
 
 @dataclass(frozen=True)
+class Place:
+    """The account and Region that a template is deployed in."""
+
+    account: str = ACCOUNT
+    region: str = REGION
+
+    def ref(self, name: str, resource: Any) -> str:
+        """What Ref gives of a resource, which has this name in the template."""
+        return self._filled(REFS.get(resource["Type"], "{0}"), _name(name, resource))
+
+    def arn(self, name: str, resource: Any) -> str:
+        """Its ARN."""
+        return self._filled((REFS | ARNS)[resource["Type"]], _name(name, resource))
+
+    def _filled(self, pattern: str, name: str) -> str:
+        return pattern.format(name, account=self.account, region=self.region)
+
+
+@dataclass(frozen=True)
 class Deployment:
     """The template's resources without any function left to resolve."""
 
     resources: Mapping[str, Any]
     arns: Mapping[str, str]
     parameters: Mapping[str, str]
+    place: Place
 
     def changed(self, template: Any, name: str) -> "Deployment":
         """The same of a template in which one resource differs, though not in its name."""
-        resource = _Resolver(template, self.parameters).resolve(template["Resources"][name])
+        resource = _Resolver(template, self.parameters, self.place).resolve(template["Resources"][name])
         return replace(self, resources={**self.resources, name: resource})
 
     def of_type(self, kind: str) -> dict[str, Any]:
@@ -119,7 +139,7 @@ class Deployment:
         )
 
     def _ref(self, name: str) -> str:
-        return _ref(name, self.resources[name])
+        return self.place.ref(name, self.resources[name])
 
     def _allow(self, permission: Any) -> dict[str, Any]:
         conditions = {
@@ -135,17 +155,17 @@ class Deployment:
         }
 
 
-def deployment(template: Any, **parameters: str) -> Deployment:
+def deployment(template: Any, place: Place = Place(), /, **parameters: str) -> Deployment:
     """A translated template as it is deployed with `parameters`, and the defaults of the others."""
-    resolver = _Resolver(template, parameters)
+    resolver = _Resolver(template, parameters, place)
     kept = {
         name: each
         for name, each in template["Resources"].items()
         if "Condition" not in each or resolver.condition(each["Condition"])
     }
     resources = {name: resolver.resolve(each) for name, each in kept.items()}
-    arns = {name: _arn(name, each) for name, each in resources.items() if each["Type"] in ARNS | REFS}
-    return Deployment(resources, arns, parameters)
+    arns = {name: place.arn(name, each) for name, each in resources.items() if each["Type"] in ARNS | REFS}
+    return Deployment(resources, arns, parameters, place)
 
 
 def _name(name: str, resource: Any) -> str:
@@ -153,22 +173,11 @@ def _name(name: str, resource: Any) -> str:
     return named
 
 
-def _filled(pattern: str, name: str) -> str:
-    return pattern.format(name, account=ACCOUNT, region=REGION)
-
-
-def _ref(name: str, resource: Any) -> str:
-    return _filled(REFS.get(resource["Type"], "{0}"), _name(name, resource))
-
-
-def _arn(name: str, resource: Any) -> str:
-    return _filled((REFS | ARNS)[resource["Type"]], _name(name, resource))
-
-
 class _Resolver:
     """CloudFormation's functions, as far as the template uses them; any other is an error."""
 
-    def __init__(self, template: Any, parameters: Mapping[str, str]) -> None:
+    def __init__(self, template: Any, parameters: Mapping[str, str], place: Place) -> None:
+        self._place = place
         self._resources = template["Resources"]
         self._conditions = template["Conditions"]
         unknown = parameters.keys() - template["Parameters"].keys()
@@ -177,10 +186,10 @@ class _Resolver:
         defaults = {name: str(each["Default"]) for name, each in declared.items() if "Default" in each}
         lists = {name for name, each in declared.items() if each["Type"] == "CommaDelimitedList"}
         self._values = {
-            "AWS::AccountId": ACCOUNT,
+            "AWS::AccountId": place.account,
             "AWS::NoValue": NO_VALUE,
             "AWS::Partition": "aws",
-            "AWS::Region": REGION,
+            "AWS::Region": place.region,
             "AWS::StackName": STACK,
             "AWS::URLSuffix": "amazonaws.com",
             **defaults,
@@ -229,14 +238,14 @@ class _Resolver:
         return str(self._attribute(*name.split(".", 1)) if "." in name else self._named(name))
 
     def _named(self, name: str) -> Any:
-        return self._values[name] if name in self._values else _ref(name, self._resolved(name))
+        return self._values[name] if name in self._values else self._place.ref(name, self._resolved(name))
 
     def _attribute(self, name: str, attribute: str) -> str:
         resource = self._resolved(name)
         if attribute == "Arn":
-            return _arn(name, resource)
+            return self._place.arn(name, resource)
         if attribute == "StreamArn":
-            return f"{_arn(name, resource)}/stream/2026-01-01T00:00:00.000"
+            return f"{self._place.arn(name, resource)}/stream/2026-01-01T00:00:00.000"
         if attribute in {"QueueName", "TopicName"}:
             return _name(name, resource)
         raise NotImplementedError(f"{name}.{attribute}")

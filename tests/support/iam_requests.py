@@ -4,7 +4,7 @@ Only the operations that Rolekeeper calls are known; each method's name says its
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -23,22 +23,29 @@ _PARTITION_KEYS = ("pk", "tag_key")
 
 @dataclass(frozen=True, slots=True)
 class IamRequest:
-    """One request as IAM judges it; `keys` and `attributes` are DynamoDB's `LeadingKeys` and `Attributes`."""
+    """One request as IAM judges it.
+
+    `keys` and `attributes` are DynamoDB's `LeadingKeys` and `Attributes`; `role` is the ARN of one that is assumed.
+    """
 
     action: str
     table: str = ""
     keys: frozenset[str] = frozenset()
     attributes: frozenset[str] = frozenset()
+    role: str = ""
 
     def joined(self, others: "Iterable[IamRequest]") -> "IamRequest":
         """The same, if IAM judged each item of a transaction by the keys and attributes of all of them."""
         same = [each for each in others if each.table == self.table]
         keys = frozenset[str]().union(*(each.keys for each in same))
-        return IamRequest(self.action, self.table, keys, frozenset[str]().union(*(each.attributes for each in same)))
+        return replace(self, keys=keys, attributes=frozenset[str]().union(*(each.attributes for each in same)))
 
     def passes(self, statement: Mapping[str, Any], table: str) -> bool:
         """Whether a statement of the template allows it; `table` is its table's logical id, empty for no table."""
         on_it = not table or statement["Resource"] == {"GetAtt": f"{table}.Arn"}
+        if self.role and self.action in _listed(statement["Action"]):
+            # Whose organization it is in can't be told here: test_policy_matrix.
+            return fnmatchcase(self.role, _filled(statement["Resource"]["Sub"]))
         return self.action in _listed(statement["Action"]) and on_it and (not table or self._meets(statement))
 
     def _meets(self, statement: Mapping[str, Any]) -> bool:
@@ -76,11 +83,17 @@ class Recorded:
         return call
 
 
+def _filled(pattern: str) -> str:
+    return pattern.replace("${AWS::Partition}", "aws").replace("${Namespace}", "rolekeeper")
+
+
 def requests(service: str, method: str, arguments: Mapping[str, Any]) -> list[IamRequest]:
     """What a call asks for."""
     operation = "".join(part.title() for part in method.split("_")).replace("Ec2", "EC2")
     action = f"{_PREFIXES.get(service, service)}:{operation}"
     action = _ACTIONS.get(action, action)
+    if service == "sts":
+        return [IamRequest(action, role=arguments["RoleArn"])]
     if service != "dynamodb":
         return [IamRequest(each) for each in (action, *(("iam:PassRole",) if action in _PASSES_A_ROLE else ()))]
     if method == "transact_write_items":

@@ -15,8 +15,7 @@ from fakes.ec2 import EC2_META
 from fixtures.account import MAPPING_TABLE, FakeAccount, mapping_key, new_account
 from fixtures.state_table import table_keys
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.fleet import SweepResult
-from rolekeeper.fleet.sweep import RESERVE
+from rolekeeper.fleet.sweep import RESERVE, SweepResult
 from rolekeeper.mappings import Status
 from rolekeeper.mappings.scan import FanOut
 from rolekeeper.storage import codec

@@ -1,5 +1,6 @@
 """The cost model: it counts what the template holds and what the code does, and the docs say what it says."""
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -12,7 +13,9 @@ from bench.assumed import CALL, FLEETS, IDLE, MONTH, Fleet
 
 from fakes.dynamodb_values import item_size
 from fixtures.account import FakeAccount
+from fixtures.organization import SPOKE, VERSION, wired_organization
 from fixtures.state_table import STATE_TABLE
+from rolekeeper.fleet.targets import ServedTarget
 from support import templates
 from support.deployment import deployment, translated
 
@@ -142,6 +145,49 @@ def test_the_minute_is_not_what_costs() -> None:
     look = cost.COUNTS["minute"]
     usage = bill.invocations(MONTH, CALL * look.calls, look.log) + cost.stored(look, MONTH)
     assert bill.total(usage) < 0.20 < bill.bill(cost.ours(IDLE))["Alarms"]
+
+
+def test_an_idle_target_without_instances_costs_less_than_a_dime_a_month() -> None:
+    assert bill.total(cost.another(0)) < cost.ANOTHER == 0.10
+    for fewer, more in itertools.pairwise(cost.INSTANCES):
+        assert bill.total(cost.another(fewer)) < bill.total(cost.another(more))
+
+
+ROWS = 5
+
+
+def test_a_targets_sweep_takes_what_the_model_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour of them, in which IAM is asked once. Queries and scans aren't metered: three, of which one is shared."""
+    target, copy, sweeps = cost.COUNTS["target"], cost.COUNTS["a copy"], 4
+    with wired_organization(monkeypatch) as made:
+        spoke, calls = made.spoke(SPOKE), made.hub.calls
+        for number in range(ROWS):
+            made.publish(f"workload=w{number}", f"role{number}")
+        made.scheduled()
+        made.app().registry.add(ServedTarget(SPOKE, VERSION, made.hub.clock.now()))
+        made.sweep()
+        meter, counted, writes = Meter(made.hub, monkeypatch), Counter[str](), 0
+        for _ in range(sweeps):
+            made.wait(minutes=15)
+            made.forget_sessions()
+            made.hub.lambda_.invoked.clear()
+            made.hub.quiet()
+            made.scheduled()
+            started = calls.counted()
+            counted += Counter({name: started[name] for name in ("UpdateItem", "Invoke")})
+            meter.reads, before = 0, len(calls.made)
+            spoke.calls.clear()
+            made.assumed.clear()
+            made.scheduled(made.hub.lambda_.invoked[0])
+            counted += Counter(calls.made[before:]) + Counter(spoke.calls.made) + made.assumed
+            assert meter.reads == 1 + ROWS * (copy.reads - 1), "the hub's own reads each copy once more"
+            writes += calls.counted()["UpdateItem"]
+    assert counted.total() == sweeps * (target.calls + ROWS * copy.calls)
+    assert counted["GetRole"] == ROWS, "once an hour"
+    assert target.reads >= 1 + 1 + 1 + 400 * 250 / 4096 / 400, (
+        "the registry's item, an account's, the rows, and a share"
+    )
+    assert writes == sweeps * target.writes
 
 
 def test_a_kind_of_event_costs_alike_alone_and_in_a_month() -> None:

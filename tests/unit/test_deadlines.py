@@ -14,12 +14,13 @@ import pytest
 
 from fixtures.account import FakeAccount, mapping_key, waiting
 from rolekeeper.app import FANS_OUT
-from rolekeeper.aws import CONFIG
+from rolekeeper.aws import CONFIG, ELSEWHERE
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.aws.queue import ENTRIES, LONGEST_DELAY
 from rolekeeper.fleet import expiry
 from rolekeeper.fleet.sweep import GOES_ON, RESERVE
+from rolekeeper.fleet.targets import SILENT
 from rolekeeper.instances.change_limit import BURST, CROWDED
 from rolekeeper.instances.reconcile import LOOKS, VISIBLE_WITHIN, WORK
 from rolekeeper.instances.requests import LONGEST_WAIT, PROPAGATION
@@ -73,12 +74,19 @@ BATCH = source("OnInstanceEvent", "WorkQueue")["BatchSize"]
 LONGEST_LOOP = PARAMETERS["RetryTimeoutMinutes"]["MaxValue"] * MINUTE
 
 SDK: dict[str, Any] = vars(CONFIG)
+SDK_ELSEWHERE: dict[str, Any] = vars(ELSEWHERE)
 ATTEMPTS = SDK["retries"]["total_max_attempts"]
 # The longest pause before each further attempt, of which a random share is waited (botocore `retries/standard.py`,
 # "truncated binary exponential backoff"; shorter in newer versions where it isn't throttled).
 BACKOFF = [min(2**attempt, 20) for attempt in range(ATTEMPTS - 1)]
 # Nobody answers: each attempt runs to its limits.
 WORST_CALL = ATTEMPTS * (SDK["connect_timeout"] + SDK["read_timeout"]) + sum(BACKOFF)
+
+
+# In another target than the hub's own.
+_ATTEMPTS = SDK_ELSEWHERE["retries"]["total_max_attempts"]
+WORST_CALL_ELSEWHERE = _ATTEMPTS * (SDK_ELSEWHERE["connect_timeout"] + SDK_ELSEWHERE["read_timeout"])
+WORST_CALL_ELSEWHERE += sum(min(2**attempt, 20) for attempt in range(_ATTEMPTS - 1))
 
 
 # ---- the SDK within a function ----
@@ -96,6 +104,19 @@ def test_a_batch_that_waits_for_its_pace_as_long_as_it_may_ends_within_the_funct
     """After the last wait it makes as many changes as go at once; what is left is put off, a write each."""
     last = BURST * (CHANGE + CALLS_OF_A_CHANGE * CALL) + BATCH * CALL
     assert WORK.total_seconds() + last + LAST_LOOKS < timeout("OnInstanceEvent")
+
+
+def test_a_batch_ends_in_time_though_its_last_target_began_at_the_last_moment_and_gives_no_answer() -> None:
+    """To its first read, or to a change: then those behind it are put off, a write each."""
+    assert WORK.total_seconds() + WORST_CALL_ELSEWHERE + LAST_LOOKS + BATCH * CALL < timeout("OnInstanceEvent")
+
+
+def test_a_target_that_gives_no_answer_leaves_time_for_another_one_and_for_the_hubs_own() -> None:
+    assert WORK.total_seconds() >= 2 * WORST_CALL_ELSEWHERE
+
+
+def test_a_target_is_left_alone_for_less_time_than_its_messages_stay_hidden() -> None:
+    assert SILENT.total_seconds() < VISIBILITY / 2
 
 
 def test_at_the_default_pace_a_batch_of_changes_needs_no_putting_off() -> None:
@@ -265,6 +286,11 @@ def test_a_run_of_a_sweep_has_minutes_and_time_to_hand_over_when_its_last_page_i
     """EC2 twice, the state table, the queue; then what has no row, and the machine."""
     assert 3 * MINUTE <= timeout("OnSchedule") - RESERVE <= 6 * MINUTE, "little is done again where it dies"
     assert 6 * WORST_CALL < RESERVE
+
+
+def test_a_thousand_targets_sweeps_are_started_in_the_time_that_a_run_has_for_that() -> None:
+    """A note in the registry and an invocation for each."""
+    assert timeout("OnSchedule") - RESERVE >= 1_000 * 2 * CALL
 
 
 def test_a_run_that_publishes_has_time_to_hand_over_when_its_last_page_is_answered_by_nobody() -> None:

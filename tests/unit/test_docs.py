@@ -204,10 +204,10 @@ def test_every_exception_of_the_embedded_aws_is_listed_with_its_reason() -> None
 
 def test_every_knob_of_the_embedded_aws_is_listed_with_its_default() -> None:
     from rolekeeper_local.ec2_model import Timings  # noqa: PLC0415  # beside what it is compared with
-    from rolekeeper_local.settings import PORT_VARIABLE, as_environment  # noqa: PLC0415
+    from rolekeeper_local.settings import ACCOUNTS_VARIABLE, PORT_VARIABLE, as_environment  # noqa: PLC0415
 
     table = {row[0].strip("`"): row[1] for row in rows(section("docs/local.md", "Knobs"))}
-    assert set(table) == {*as_environment(Timings()), PORT_VARIABLE}
+    assert set(table) == {*as_environment(Timings()), PORT_VARIABLE, ACCOUNTS_VARIABLE}
     assert {name: float(table[name]) for name in as_environment(Timings())} == {
         name: float(value) for name, value in as_environment(Timings()).items()
     }

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.aws import Ec2
-from rolekeeper.mappings.impact import PHRASES, Impact
-from rolekeeper.mappings.scan import COMPARED, ImpactScanner
+from rolekeeper.aws import Ec2, one_by_one
+from rolekeeper.mappings.impact import COMPARED, PHRASES, Comparison, Impact, Side
+from rolekeeper.mappings.scan import ImpactScanner
 from rolekeeper.model.instance import Instance
 from rolekeeper.model.mapping import PublishedMapping
 from rolekeeper.permissions.compare import Difference, PolicyReader
@@ -72,9 +72,10 @@ def compared(  # each with its default
     """What is said of an impact; of the scanner's parts only these are needed."""
     other: Any = None
     scanner = ImpactScanner(
-        ec2=fleet or Fleet(100), state=other, table=other, policies=told, limits=Limits(per_edit, 20), ownership=other
+        ec2=fleet or Fleet(100), state=other, table=other, policies=other, limits=Limits(per_edit, 20), ownership=other
     )
-    return scanner.compared(found, candidate, before, took)
+    comparison = Comparison(scanner.limits, lambda: scanner.fleet, one_by_one)
+    return comparison.compared(found, {"the hub": Side(told, candidate, before)}, took)
 
 
 @pytest.mark.parametrize(("changes", "needs_approval", "asked"), [(10, False, 0), (11, False, 1), (21, True, 1)])

@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,17 +24,21 @@ import on_schedule
 import runtime
 from fixtures.account import ACCOUNT, MAPPING_TABLE, REGION, FakeAccount, mapping_key, new_account, refusing
 from fixtures.mappings import MappingsFixture
+from fixtures.organization import SPOKE, Organization, new_organization
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.app import FANS_OUT
+from rolekeeper.app import FANS_OUT, App
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.aws.queue import request
+from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.instances.requests import RetryState
 from rolekeeper.mappings.publish import NEARLY_FULL
+from rolekeeper.model.instance import InstanceKey
 from rolekeeper.model.mapping import IGNORE_TAG, Mode, Pin
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import Update, codec, layout
 from rolekeeper_cli.writes.pins import pin_item
+from sessions import Sessions
 from simulation.deployment import FUNCTIONS
 from simulation.invariants import ROWS
 from simulation.schedule import Schedule
@@ -59,8 +64,8 @@ PLUMBING = {
 DEAD_LETTERS = "SendDeadLetters"
 TABLES = {STATE_TABLE: "StateTable", "state": "StateTable", MAPPING_TABLE: "MappingTable", ROWS: "MappingTable"}
 
-# The template's conditions as a deployment meets them by default.
-DEPLOYED = ("MakesProfiles",)
+# The template's conditions as a hub meets them that makes profiles.
+DEPLOYED = ("MakesProfiles", "ServesOrganization", "MakesSpokesProfiles")
 
 type Heard = dict[str, list[list[IamRequest]]]
 
@@ -144,7 +149,11 @@ class Stories:
 
     def wake(self, instance: str) -> Any:
         """A message names an instance."""
-        body = json.dumps(request(self.world.key(instance), "test", "correlation-1", self.world.clock.now()))
+        return self.wake_by(self.world.key(instance))
+
+    def wake_by(self, key: InstanceKey) -> Any:
+        """A message names an instance by its account and Region too."""
+        body = json.dumps(request(key, "test", "correlation-1", self.world.clock.now()))
         return self.run("OnInstanceEvent", {"Records": [{"body": body, "messageId": "message-1"}]})
 
     def retry(self, instance: str) -> Any:
@@ -198,12 +207,12 @@ def the_mode_is_deployed_anew(stories: Stories, function: str) -> None:
 
 
 def instances_are_changed(stories: Stories, function: str) -> None:
-    """Replace, detach, a full window, a refusal that is mailed, a pin, and the end."""
+    """Replace, detach, a full window, an approval, a tag to ignore it, a refusal that is mailed, a pin, and the end."""
     world = stories.world
     for role in ("web", "db"):
         world.publish(f"workload={role}", role)
     world.limits = stories.desk.limits = Limits(1, 0)
-    instances = [world.running(workload="web") for _ in range(3)]
+    instances = [world.running(workload="web") for _ in range(4)]
     for each in instances:
         stories.wake(each)
         world.tag(each, workload="db")
@@ -211,6 +220,14 @@ def instances_are_changed(stories: Stories, function: str) -> None:
     assert world.carries(instances[0]) == "db"
     stories.wake(instances[1])
     assert world.shows(instances[1]) == "window"
+    approved = Update().set({"credit": 1, "credit_revision": 1})
+    world.store.write(world.store.update(layout.budget_key(mapping_key("workload=db")), approved))
+    stories.wake(instances[3])
+    assert world.carries(instances[3]) == "db"
+    until = world.clock.now().replace(year=world.clock.now().year + 1)
+    world.tag(instances[3], **{IGNORE_TAG: layout.timestamp(until)})
+    stories.wake(instances[3])
+    assert world.shows(instances[3]) == "ignored"
     world.later(hours=1)
     world.untag(instances[0], "workload")
     stories.wake(instances[0])
@@ -292,6 +309,84 @@ def a_rest_is_handed_over(stories: Stories, function: str) -> None:
     assert len(world.machine.started) == 1
 
 
+class HubStories(Stories):
+    """The same of a hub. `spoke` is an account and Region that deployed spoke.yaml."""
+
+    def __init__(self, organization: Organization, heard: Heard, patch: pytest.MonkeyPatch) -> None:
+        super().__init__(organization.hub, heard, patch)
+        sts: Any = Recorded("sts", organization, self._hear)
+        organization._sessions = Sessions(sts, organization._client, organization.hub.clock.now)  # noqa: SLF001
+        self.organization, self.spoke = organization, organization.spoke(SPOKE)
+        patch.setattr(runtime, "app", lambda _arn: self.app())
+
+    def registered(self) -> None:
+        now = self.world.clock.now()
+        self.organization.app().registry.add(ServedTarget(SPOKE, "1.2.3", now, now))
+
+    def app(self) -> App:
+        parts = self.organization.app()
+        settings = replace(parts.settings, work_queue_url=self.desk.queue_url)
+        return replace(parts, settings=settings, client=self.desk.clients.__getitem__)
+
+
+def a_spoke_says_that_it_is_there(stories: HubStories, function: str) -> None:
+    """It is registered, an instance gets its role, and it says so again the next day."""
+    del function
+    stories.organization.publish("workload=web", "web")
+    instance = stories.spoke.running(workload="web")
+    for _ in range(2):
+        stories.wake_by(stories.spoke.key(instance))
+        stories.organization.wait(hours=25)
+    assert stories.spoke.carries(instance) == "web"
+    assert [each.target for each in stories.app().registry.all()] == [SPOKE]
+
+
+def a_spoke_refuses(stories: HubStories, function: str) -> None:
+    """What is wrong with it is noted, once it had been registered."""
+    a_spoke_says_that_it_is_there(stories, function)
+    stories.organization.refuse(SPOKE)
+    stories.wake_by(stories.spoke.key(stories.spoke.running(workload="web")))
+
+
+def a_loop_looks_at_an_instance_of_a_spoke(stories: HubStories, function: str) -> None:
+    del function
+    instance = stories.spoke.running()
+    now = stories.world.clock.now()
+    state = RetryState(stories.spoke.key(instance), "test", "correlation-1", now, now, 0)
+    stories.run("OnRetry", codec.encode(state))
+
+
+def a_mapping_is_published_for_a_spoke(stories: HubStories, function: str) -> None:
+    """Its profile there is empty, so the role is put into it."""
+    stories.registered()
+    stories.desk.role("web")
+    spoke = stories.spoke
+    spoke.profile("web")
+    iam: Any = spoke.clients["iam"]
+    iam.others["web"] = iam.get_role("web")["Role"]
+    spoke.profile("web", empty=True)
+    iam.add_role_to_instance_profile = lambda InstanceProfileName, RoleName: spoke.profile(RoleName)  # noqa: N803, ARG005  # boto3's own names
+    stories.desk.put("workload=web", role="web")
+    assert stories.judge(function, "workload=web") == "Published"
+    assert spoke.profiles["web"].roles
+
+
+def a_spoke_is_swept(stories: HubStories, function: str) -> None:
+    stories.organization.publish("workload=web", "web")
+    stories.registered()
+    stories.spoke.running(workload="web")
+    stories.run(function, {"id": "sweep"})
+    stories.run(function, stories.world.lambda_.invoked[0])
+
+
+HUB_STORIES = [
+    (a_spoke_says_that_it_is_there, "OnInstanceEvent"),
+    (a_spoke_refuses, "OnInstanceEvent"),
+    (a_loop_looks_at_an_instance_of_a_spoke, "OnRetry"),
+    (a_mapping_is_published_for_a_spoke, "OnMappingChange"),
+    (a_mapping_is_published_for_a_spoke, "OnSchedule"),
+    (a_spoke_is_swept, "OnSchedule"),
+]
 STORIES = [
     *(
         (story, name)
@@ -313,6 +408,9 @@ def heard() -> Heard:
     for story, function in STORIES:
         with new_account() as world, pytest.MonkeyPatch.context() as patch:
             story(Stories(world, found, patch), function)
+    for of_a_hub, function in HUB_STORIES:
+        with new_organization() as organization, pytest.MonkeyPatch.context() as patch:
+            of_a_hub(HubStories(organization, found, patch), function)
     return found
 
 
@@ -332,6 +430,7 @@ def test_a_function_may_do_nothing_that_it_does_not(heard: Heard, function: str)
     """Without any one action, or any one family of items, something that the function called would be refused."""
     asked = {_family(each) for call in heard[function] for each in call}
     allowed = statements(function, *DEPLOYED)
+    assert _refused(asked, allowed) == [], "else nothing could be unused"
     unused = [
         (statement["Sid"], what)
         for at, statement in enumerate(allowed)
@@ -347,8 +446,14 @@ def _refused(asked: set[IamRequest], allowed: list[dict[str, Any]]) -> list[IamR
 
 def _family(request: IamRequest) -> IamRequest:
     """One request for many that differ in nothing that a policy can tell apart."""
-    keys = frozenset(re.sub("#.*", "#*", key) if table(request) == "StateTable" else "any" for key in request.keys)
-    return IamRequest(request.action, request.table, keys, frozenset({"pk"}) if request.attributes else frozenset())
+    keys = frozenset(_family_of_items(key) if table(request) == "StateTable" else "any" for key in request.keys)
+    attributes = frozenset({"pk"}) if request.attributes else frozenset[str]()
+    return replace(request, keys=keys, attributes=attributes)
+
+
+def _family_of_items(key: str) -> str:
+    """A partition's family: of the windows, a mapping's are one beside those of all edits and all changes."""
+    return re.sub("#.*:.*", "#*:*", key) if key.startswith("window#") else re.sub("#.*", "#*", key)
 
 
 def _narrower(statement: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -392,5 +497,5 @@ def test_lambda_may_do_what_it_does_in_a_functions_name_and_no_more(function: st
 
 @pytest.mark.parametrize("function", ["OnMappingChange", "OnSchedule"])
 def test_a_deployment_that_makes_no_profiles_may_make_none_and_pass_no_role_to_them(function: str) -> None:
-    more = [each["Sid"] for each in statements(function, *DEPLOYED) if each not in statements(function)]
+    more = [each["Sid"] for each in statements(function, "MakesProfiles") if each not in statements(function)]
     assert more == ["MakeProfilesUnderThePath", "PassOnlyUnderThePath"]

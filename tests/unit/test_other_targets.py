@@ -1,115 +1,493 @@
 """Instances of other targets: each by its own EC2 and mappings, and what fails in one stays there."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
-from fixtures.account import ACCOUNT, REGION, FakeAccount, refusing
-from rolekeeper.app import App
-from rolekeeper.instances.requests import DroppedError, require_ours
-from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
-from rolekeeper.model.mapping import PublishedMapping
-from rolekeeper.settings import Settings
-from rolekeeper.storage import codec, layout
+import runtime
+from fixtures.account import HOME, FakeAccount, refusing
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
+from rolekeeper.aws.errors import NoResponseError
+from rolekeeper.fleet.targets import SILENT, ServedTarget
+from rolekeeper.instances.reconcile import WORK
+from rolekeeper.instances.requests import DroppedError, present, require_ours
+from rolekeeper.model.instance import InstanceKey, Target, Timer
+from rolekeeper.settings import Access
+from rolekeeper.storage import layout
 
-SPOKE = Target("111111111111", "eu-west-1")
-
-
-class Hub:
-    """A hub in one account, and one spoke: what the hub remembers is in its own tables, EC2 is each one's own."""
-
-    def __init__(self, closing: ExitStack) -> None:
-        self.own, self.spoke = FakeAccount(closing), FakeAccount(closing)
-        self.asked: list[tuple[str, str]] = []
-
-    @property
-    def app(self) -> App:
-        settings = replace(self.own.settings, organization="o-embeddedaws")
-        return replace(self.own.app(settings), client_of=self._client_of)
-
-    def _client_of(self, there: Settings, service: str) -> Any:
-        self.asked.append((there.account, service))
-        return self.spoke.clients[service]
-
-    def publish(self, tag: str, role: str) -> str:
-        """Publish a mapping for both accounts; the ARN of the spoke's profile."""
-        mapping = self.own.publish(tag, role)
-        here = self.spoke.profile(role).replace(ACCOUNT, SPOKE.account)
-        self.spoke.profiles[role] = replace(self.spoke.profiles[role], arn=here)
-        self._copy(replace(mapping, profile_arn=here))
-        return here
-
-    def _copy(self, mapping: PublishedMapping) -> None:
-        at = layout.published_key(mapping.key, SPOKE.account)
-        self.own.store.write(self.own.store.put(codec.published_item(mapping) | layout.key_attributes(at)))
-
-    def reconcile(self, *keys: InstanceKey) -> dict[InstanceKey, Any]:
-        return self.app.reconcile(ReconcileRequest(key, "test", "c", self.own.clock.now(), key.id) for key in keys)
+# The daily event of a spoke, as the hub's bus has it.
+PRESENT: dict[str, Any] = {
+    "version": "0",
+    "id": "6f1e2d3c-0000-4000-8000-000000000017",
+    "detail-type": "Scheduled Event",
+    "source": "aws.events",
+    "account": SPOKE.account,
+    "time": "2026-03-02T09:50:00Z",
+    "region": SPOKE.region,
+    "resources": [f"arn:aws:events:{SPOKE.region}:{SPOKE.account}:rule/rolekeeper-present"],
+    "detail": {},
+}
 
 
 @pytest.fixture
-def hub() -> Iterator[Hub]:
-    with ExitStack() as closing:
-        yield Hub(closing)
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Organization]:
+    with wired_organization(monkeypatch) as made:
+        yield made
 
 
-def test_an_instance_of_a_spoke_gets_its_own_accounts_profile(hub: Hub) -> None:
-    profile = hub.publish("workload=web", "web")
-    instance = hub.spoke.running(workload="web")
-    key = InstanceKey(*_pair(SPOKE), instance)
-    decided = hub.reconcile(key)[key].decision
+def known(made: Organization, target: Target = SPOKE) -> ServedTarget | None:
+    return made.app().registry.get(target)
+
+
+def silent(account: FakeAccount, seconds: float) -> Callable[[], None]:
+    """A hook: AWS gives no answer, for which the SDK waits so long."""
+
+    def hang() -> None:
+        account.clock.sleep(seconds)
+        raise ReadTimeoutError(endpoint_url="https://ec2")
+
+    return hang
+
+
+def test_an_instance_of_a_spoke_gets_its_own_accounts_profile(served: Organization) -> None:
+    served.publish("workload=web", "web")
+    spoke = served.spoke(SPOKE)
+    key = spoke.key(spoke.running(workload="web"))
+    decided = served.reconcile(key)[key].decision
+    assert decided
+    profile = "arn:aws:iam::111111111111:instance-profile/rolekeeper/web"
     assert (decided.action.value, decided.profile_arn) == ("Attach", profile)
-    shown = hub.spoke.truth.association_of(instance)
+    shown = spoke.association(key.id)
     assert shown
     assert shown.profile_arn == profile
-    assert hub.own.mutations == []
-    [entry] = hub.own.store.history(layout.instance_pk(key))
+    assert served.hub.mutations == []
+    [entry] = served.hub.store.history(layout.instance_pk(key))
     assert entry["outcome"] == "done"
 
 
-def test_each_instance_of_a_batch_is_looked_at_in_its_own_target(hub: Hub) -> None:
-    hub.publish("workload=web", "web")
-    here, there = hub.own.running(workload="web"), hub.spoke.running(workload="web")
-    outcomes = hub.reconcile(InstanceKey(*_pair(SPOKE), there), InstanceKey(ACCOUNT, REGION, here))
-    assert [each.decision.action.value for each in outcomes.values()] == ["Attach", "Attach"]
-    assert hub.own.mutations == hub.spoke.mutations == ["AssociateIamInstanceProfile"]
+def test_each_instance_of_a_batch_is_looked_at_in_its_own_target(served: Organization) -> None:
+    accounts = [served.hub, *map(served.spoke, (SPOKE, SAME_ACCOUNT, OTHER))]
+    served.publish("workload=web", "web")
+    keys = [each.key(each.running(workload="web")) for each in accounts]
+    assert len({key.id for key in keys}) == 1, "the same id everywhere"
+    assert served.batch(*keys) == []
+    for each in accounts:
+        assert each.mutations == ["AssociateIamInstanceProfile"]
+        shown = each.association(keys[0].id)
+        assert shown
+        assert f":{each.target.account}:" in shown.profile_arn
 
 
-def test_an_instance_id_that_another_target_has_too_is_another_instance(hub: Hub) -> None:
-    hub.publish("workload=web", "web")
-    same = hub.own.running(workload="web")
-    assert hub.spoke.running(other="x") == same
-    outcomes = hub.reconcile(InstanceKey(ACCOUNT, REGION, same), InstanceKey(*_pair(SPOKE), same))
-    assert [each.decision.code for each in outcomes.values()] == ["unoccupied", "unmatched"]
-    assert hub.spoke.mutations == []
+def test_an_instance_id_that_another_target_has_too_is_another_instance(served: Organization) -> None:
+    served.publish("workload=web", "web")
+    spoke = served.spoke(SPOKE)
+    here, there = served.hub.key(served.hub.running(workload="web")), spoke.key(spoke.running(other="x"))
+    assert here.id == there.id
+    outcomes = served.reconcile(here, there)
+    assert [each.decision and each.decision.code for each in outcomes.values()] == ["unoccupied", "unmatched"]
+    assert spoke.mutations == []
 
 
-def test_a_mapping_that_has_no_copy_for_an_account_gives_nothing_there(hub: Hub) -> None:
-    hub.own.publish("workload=web", "web")
-    key = InstanceKey(*_pair(SPOKE), hub.spoke.running(workload="web"))
-    assert hub.reconcile(key)[key].decision.code == "unmatched"
+def test_a_mapping_that_has_no_copy_for_an_account_gives_nothing_there(served: Organization) -> None:
+    served.hub.publish("workload=web", "web")
+    spoke = served.spoke(SPOKE)
+    key = spoke.key(spoke.running(workload="web"))
+    decided = served.reconcile(key)[key].decision
+    assert decided
+    assert decided.code == "unmatched"
 
 
-def test_a_target_that_refuses_fails_its_own_instances_alone_and_comes_last_next_time(hub: Hub) -> None:
-    hub.publish("workload=web", "web")
-    here, there = hub.own.running(workload="web"), InstanceKey(*_pair(SPOKE), hub.spoke.running(workload="web"))
-    refused = refusing("UnauthorizedOperation")
-    hub.spoke.calls.before("DescribeIamInstanceProfileAssociations", refused)
-    outcomes = hub.reconcile(there, InstanceKey(ACCOUNT, REGION, here))
-    assert outcomes[there].error
-    assert hub.own.carries(here) == "web"
-    assert hub.own.kept["failing"] == {SPOKE}
-    assert not hub.reconcile(there)[there].error
-    assert hub.own.kept["failing"] == set()
+# ---- who is registered ----
+
+
+def test_the_first_message_of_a_target_registers_it_after_a_probe(served: Organization) -> None:
+    spoke = served.spoke(SPOKE)
+    at = served.hub.clock.now()
+    assert served.batch(spoke.key(spoke.launch(workload="web"))) == []
+    assert known(served) == ServedTarget(SPOKE, VERSION, at, at)
+    assert spoke.calls["GetRole"] == 1
+
+
+def test_a_registered_target_is_not_probed_again(served: Organization) -> None:
+    spoke = served.spoke(SPOKE)
+    key = spoke.key(spoke.launch(workload="web"))
+    served.batch(key)
+    served.wait(days=1)
+    served.hub.kept.clear()  # another process
+    assert served.batch(key) == []
+    assert spoke.calls["GetRole"] == 1
+    found = known(served)
+    assert found
+    assert found.last_event == served.hub.clock.now()
+
+
+def test_a_message_of_the_hubs_own_target_asks_nothing_of_the_registry(served: Organization) -> None:
+    key = served.hub.key(served.hub.running(workload="web"))
+    served.hub.calls.clear()
+    assert served.batch(key) == []
+    assert "UpdateItem" not in served.hub.calls.counted()
+    assert served.app().registry.all() == []
+    assert served.assumed == {}
+
+
+def test_an_account_without_a_spoke_has_its_messages_come_again_and_enters_no_registry(served: Organization) -> None:
+    here = served.hub.key(served.hub.running(workload="web"))
+    served.hub.quiet()
+    assert served.batch(InstanceKey("333333333333", "eu-west-1", here.id), here) == [0]
+    assert served.app().registry.all() == []
+    assert served.hub.metrics.counts["PermissionDenied"] == 1
+    named = [line["resource"] for line in served.hub.logged() if line["message"] == "permission missing"]
+    assert named == ["arn:aws:iam::333333333333:role/rolekeeper-reader"]
+    assert served.hub.topic.mails == [], "an account that isn't served yet is no news"
+
+
+# ---- the daily event ----
+
+
+def test_a_spoke_that_says_it_is_there_is_registered_with_its_version(served: Organization) -> None:
+    at = served.hub.clock.now()
+    assert served.batch(PRESENT) == []
+    assert known(served) == ServedTarget(SPOKE, VERSION, at, at)
+
+
+def test_a_spoke_that_was_upgraded_says_so_within_a_day(served: Organization) -> None:
+    served.batch(PRESENT)
+    since = served.hub.clock.now()
+    served.wait(hours=24)
+    served.spoke(SPOKE).clients["iam"].others["rolekeeper-reader"]["Tags"][0]["Value"] = "1.3.0"
+    assert served.batch(PRESENT) == []
+    assert known(served) == ServedTarget(SPOKE, "1.3.0", since, served.hub.clock.now())
+
+
+def test_a_spoke_that_says_it_is_there_and_refuses_says_it_again(served: Organization) -> None:
+    served.refuse(SPOKE)
+    here = served.hub.key(served.hub.running(workload="web"))
+    assert served.batch(PRESENT, here) == [0]
+    assert served.app().registry.all() == []
+    served.admit(SPOKE)
+    assert served.batch(PRESENT) == []
+    assert known(served)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"resources": ["arn:aws:events:eu-west-1:111111111111:rule/another-present"]},
+        {"resources": ["arn:aws:events:eu-west-1:222222222222:rule/rolekeeper-present"]},
+        {"resources": ["arn:aws:events:us-west-2:111111111111:rule/rolekeeper-present"]},
+        {"resources": []},
+        {"account": "222222222222"},
+        {"account": "1", "resources": ["arn:aws:events:eu-west-1:1:rule/rolekeeper-present"]},
+        {"region": "eu#1", "resources": ["arn:aws:events:eu#1:111111111111:rule/rolekeeper-present"]},
+        {"source": "mine"},
+    ],
+    ids=str,
+)
+def test_any_other_scheduled_event_is_dropped(served: Organization, other: dict[str, Any]) -> None:
+    assert served.batch({**PRESENT, **other}) == []
+    assert served.app().registry.all() == []
+    [line] = [line for line in served.hub.logged() if line["message"] == "dropped"]
+    assert "unknown kind of event" in line["reason"]
+
+
+def test_a_rule_of_another_partition_is_a_spokes_too() -> None:
+    there = {"region": "cn-north-1", "resources": ["arn:aws-cn:events:cn-north-1:111111111111:rule/ns-present"]}
+    assert present({**PRESENT, **there}, "ns") == Target("111111111111", "cn-north-1")
+    assert present([PRESENT], "rolekeeper") is None
+
+
+def test_a_deployment_without_an_organization_drops_a_spokes_event(
+    served: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "app", lambda _arn: served.hub.app())
+    assert served.batch(PRESENT) == []
+    [line] = served.hub.logged()
+    assert line["reason"] == "unknown kind of event: aws.events / Scheduled Event"
+
+
+# ---- a target that fails ----
+
+
+def registered(made: Organization, *targets: Target) -> list[InstanceKey]:
+    """Instances that are as they should be, one of each target; all are registered."""
+    keys = [each.key(each.running(workload="web")) for each in map(made.spoke, targets)]
+    made.publish("workload=web", "web")
+    assert made.batch(*keys) == []
+    made.wait(minutes=2)
+    made.hub.quiet()
+    return keys
+
+
+def test_a_target_that_refuses_fails_its_own_instances_alone_and_its_problem_is_news_once(
+    served: Organization,
+) -> None:
+    there, other = registered(served, SPOKE, OTHER)
+    here = served.hub.key(served.hub.running(workload="web"))
+    served.refuse(SPOKE)
+    since = served.hub.clock.now()
+    assert served.batch(there, other, here) == [0]
+    assert served.hub.carries(here.id) == "web"
+    found = known(served)
+    assert found
+    role = "arn:aws:iam::111111111111:role/rolekeeper-reader"
+    assert (found.problem, found.problem_since) == (f"sts:AssumeRole on {role} is refused (AccessDenied)", since)
+    served.wait(minutes=6)
+    served.hub.kept.clear()  # another process
+    assert served.batch(there) == [0]
+    [(subject, text)] = served.hub.topic.mails
+    assert subject == "Rolekeeper: Permission Missing: sts:AssumeRole"
+    assert role in text
+    assert served.hub.events.kinds.count("Permission Missing") == 1
+    assert served.hub.metrics.counts["PermissionDenied"] == 2, "the alarm rings as long as it refuses"
+
+
+def test_a_target_that_answers_again_has_its_problem_cleared_and_a_new_one_is_news(served: Organization) -> None:
+    [there] = registered(served, SPOKE)
+    served.refuse(SPOKE)
+    assert served.batch(there) == [0]
+    served.admit(SPOKE)
+    assert served.batch(there) == []
+    found = known(served)
+    assert found
+    assert found.problem == ""
+    served.refuse(SPOKE)
+    served.batch(there)
+    assert len(served.hub.topic.mails) == 2
+
+
+def test_a_role_that_was_made_anew_is_assumed_anew(served: Organization) -> None:
+    """EC2 knows the former role's session no longer, though it has not expired."""
+    [there] = registered(served, SPOKE)
+    assert served.assumed[served.role(SPOKE, Access.READER)] == 1
+    served.spoke(SPOKE).calls.before("DescribeIamInstanceProfileAssociations", refusing("AuthFailure"))
+    assert served.batch(there) == [0]
+    assert served.batch(there) == []
+    assert served.assumed[served.role(SPOKE, Access.READER)] == 2
+
+
+def test_a_changer_that_is_refused_shows_at_its_instances_and_in_the_registry_and_is_one_mail(
+    served: Organization,
+) -> None:
+    [first] = registered(served, SPOKE)
+    spoke = served.spoke(SPOKE)
+    served.refuse(SPOKE, Access.CHANGER)
+    more = [spoke.key(spoke.running(workload="web")) for _ in range(3)]
+    for each in more:  # a batch for each
+        assert served.batch(each) == []
+        condition = served.hub.state.read([each]).record(each).condition
+        assert condition
+        assert condition.code == "denied"
+    assert served.batch(first) == []
+    found = known(served)
+    assert found
+    assert found.problem.startswith("sts:AssumeRole on arn:aws:iam::111111111111:role/rolekeeper-changer is refused")
+    assert len(served.hub.topic.mails) == 1
+
+
+def test_a_permission_for_one_instance_is_no_problem_of_its_target(served: Organization) -> None:
+    registered(served, SPOKE)
+    spoke = served.spoke(SPOKE)
+    spoke.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation"))
+    served.batch(spoke.key(spoke.running(workload="web")))
+    found = known(served)
+    assert found
+    assert found.problem == ""
+    assert len(served.hub.topic.mails) == 1
+
+
+def test_a_throttled_target_has_its_messages_come_again_and_no_problem(served: Organization) -> None:
+    there, other = registered(served, SPOKE, OTHER)
+    served.spoke(SPOKE).calls.before("DescribeIamInstanceProfileAssociations", refusing("RequestLimitExceeded"))
+    assert served.batch(there, other) == [0]
+    assert served.batch(there) == [], "it isn't left alone"
+    found = known(served)
+    assert found
+    assert found.problem == ""
+
+
+def test_a_target_that_gives_no_answer_is_left_alone_for_a_minute(served: Organization) -> None:
+    there, other = registered(served, SPOKE, OTHER)
+    spoke = served.spoke(SPOKE)
+    spoke.calls.before("DescribeIamInstanceProfileAssociations", silent(spoke, 15))
+    assert served.batch(there, other) == [0]
+    spoke.calls.clear()
+    assert served.batch(there, other) == [0]
+    assert spoke.calls.made == []
+    served.wait(seconds=SILENT.total_seconds())
+    assert served.batch(there, other) == []
+
+
+def test_time_that_passes_between_two_looks_at_the_clock_leaves_no_target_alone(served: Organization) -> None:
+    there, clock = registered(served, SPOKE)[0].target, served.hub.clock
+
+    def later() -> datetime:
+        clock.sleep(0.001)
+        return clock.now()
+
+    assert replace(served.app().targets, now=later).register(there, "correlation-1") is None
+
+
+def test_what_failed_last_time_comes_last(served: Organization) -> None:
+    there, other = registered(served, SPOKE, OTHER)
+    spoke = served.spoke(SPOKE)
+    spoke.calls.before("DescribeIamInstanceProfileAssociations", refusing("RequestLimitExceeded"))
+    served.batch(there)
+    spoke.calls.before("DescribeIamInstanceProfileAssociations", silent(spoke, WORK.total_seconds() + 1))
+    assert served.batch(there, other) == [0], "the other one was done before"
+
+
+def test_targets_that_a_batch_has_no_time_for_come_again(served: Organization) -> None:
+    silent_one, silent_too, last = registered(served, SPOKE, SAME_ACCOUNT, OTHER)
+    here = served.hub.key(served.hub.running(workload="web"))
+    for each in (SPOKE, SAME_ACCOUNT):
+        spoke = served.spoke(each)
+        spoke.calls.before("DescribeIamInstanceProfileAssociations", silent(spoke, 15))
+    served.spoke(OTHER).calls.clear()
+    began = served.hub.clock.now()
+    assert served.batch(silent_one, silent_too, last, here) == [0, 1, 2]
+    assert served.hub.clock.now() - began <= WORK + timedelta(seconds=1)
+    assert served.spoke(OTHER).calls.made == []
+    assert served.hub.carries(here.id) == "web"
+    assert served.batch(last) == []
+
+
+def test_a_silent_table_of_the_hubs_leaves_no_target_alone(served: Organization) -> None:
+    [there] = registered(served, SPOKE)
+    served.hub.calls.before("BatchGetItem", silent(served.hub, 10))
+    [outcome] = served.reconcile(there).values()
+    assert isinstance(outcome.error, NoResponseError)
+    assert served.batch(there) == []
+
+
+def test_a_registry_that_cant_be_written_hides_no_refusal(served: Organization) -> None:
+    [there] = registered(served, SPOKE)
+    served.refuse(SPOKE)
+    served.hub.calls.before("UpdateItem", refusing("InternalServerError", status=500))
+    assert served.batch(there) == [0]
+    assert len(served.hub.topic.mails) == 1
+    served.hub.calls.before("UpdateItem", refusing("InternalServerError", status=500))
+    served.admit(SPOKE)
+    assert served.batch(there) == [], "a sweep clears the problem"
+
+
+# ---- what expires, what people pin, what is retried ----
+
+
+def expiring(made: Organization, *targets: Target, accounts: frozenset[str] = frozenset()) -> list[InstanceKey]:
+    """Instances of these targets that have a role by a mapping which expires in a minute."""
+    until = made.hub.clock.now() + timedelta(minutes=5)
+    keys = [each.key(each.running(workload="web")) for each in map(made.spoke, targets)]
+    mapping = made.publish("workload=web", "web", expires_at=until, accounts=accounts)
+    assert made.batch(*keys) == []
+    made.wait(minutes=2)
+    made.scheduled({"task": "expiries"})  # follow-ups
+    made.batch(*keys)
+    made.hub.state.arm(Timer(until, mapping.key))
+    made.wait(minutes=2)
+    made.hub.quiet()
+    return keys
+
+
+def test_a_mapping_that_expires_has_its_instances_in_every_target_looked_at(served: Organization) -> None:
+    keys = expiring(served, SPOKE, SAME_ACCOUNT, OTHER)
+    answer = served.scheduled({"task": "expiries", "waits": True})
+    assert answer["problems"] == []
+    assert served.hub.queue.instances == keys
+    [delay] = {delay for _, delay in served.hub.queue.sent}
+    assert 55 < delay < 65
+    served.wait(seconds=delay)
+    assert served.batch(*keys) == []
+    served.wait(seconds=2)
+    assert [served.spoke(key.target).carries(key.id) for key in keys] == [""] * 3
+
+
+def test_a_target_that_refuses_holds_up_no_timer(served: Organization) -> None:
+    there, other = expiring(served, SPOKE, OTHER)
+    served.refuse(SPOKE)
+    assert served.scheduled({"task": "expiries", "waits": True})["problems"] == []
+    assert served.hub.queue.instances == [other]
+    served.batch(there)  # which notes the problem
+    served.wait(minutes=2)
+    served.scheduled({"task": "expiries"})
+    left = [line["target"] for line in served.hub.logged() if "what expires" in line["message"]]
+    assert left == [str(SPOKE)], "one with a problem isn't asked again"
+    assert list(served.hub.state.timers_due(served.hub.clock.now())) == []
+    served.admit(SPOKE)
+    served.hub.quiet()
+    served.sweep()
+    assert there in served.hub.queue.instances
+
+
+def test_a_scope_keeps_targets_from_being_asked_for_what_expires(served: Organization) -> None:
+    _, other = expiring(served, SPOKE, OTHER, accounts=frozenset({OTHER.account}))
+    served.scheduled({"task": "expiries"})
+    assert served.hub.queue.instances == [other]
+
+
+def pin(made: Organization, key: InstanceKey, role: str, account: str) -> None:
+    arn = f"arn:aws:iam::{account}:instance-profile/rolekeeper/{role}"
+    item = {**layout.key_attributes(layout.pin_key(key)), "role": role, "profile_arn": arn, "by": "ada"}
+    made.hub.store.write(made.hub.store.put(item))
+
+
+def test_a_pin_in_another_target_gives_a_role_of_its_own_account(served: Organization) -> None:
+    [there] = registered(served, SPOKE)
+    spoke = served.spoke(SPOKE)
+    spoke.profile("db")
+    pin(served, there, "db", SPOKE.account)
+    assert served.written(layout.pin_key(there)) == {"batchItemFailures": []}
+    assert served.hub.queue.instances == [there]
+    assert served.batch(there) == []
+    assert spoke.carries(there.id) == "db"
+
+
+def test_a_pin_in_another_target_that_names_the_hubs_own_role_is_refused(served: Organization) -> None:
+    [there] = registered(served, SPOKE)
+    for account in (served.hub, served.spoke(SPOKE)):
+        account.profile("db")
+    pin(served, there, "db", HOME.account)
+    assert served.batch(there) == []
+    condition = served.hub.state.read([there]).record(there).condition
+    assert condition
+    assert "the pin can't be used" in condition.reason
+    assert served.spoke(SPOKE).carries(there.id) == "web"
+
+
+def test_a_retry_loop_looks_at_its_instance_in_its_own_target(served: Organization) -> None:
+    registered(served, SPOKE)
+    spoke = served.spoke(SPOKE)
+    waits = spoke.key(spoke.launch(workload="web"))
+    assert served.retried(waits)["outcome"] == "waiting"
+    condition = served.hub.state.read([waits]).record(waits).condition
+    assert condition
+    assert condition.code == "changing"
+    spoke.wait(2)
+    assert served.retried(waits)["outcome"] == "done"
+    assert served.hub.queue.instances == [waits], "what is ready goes to the work queue"
+
+
+def test_a_retry_loop_in_a_target_that_refuses_is_no_news_each_time(served: Organization) -> None:
+    registered(served, SPOKE)
+    spoke = served.spoke(SPOKE)
+    waits = spoke.key(spoke.launch(workload="web"))
+    served.refuse(SPOKE)
+    for _ in range(2):
+        assert served.retried(waits)["outcome"] == "waiting"
+    assert served.hub.topic.mails == []
+    assert served.hub.metrics.counts["PermissionDenied"] == 2
+
+
+# ---- whose messages are read ----
 
 
 def test_a_deployment_without_an_organization_drops_what_is_of_another_account() -> None:
-    key = InstanceKey(*_pair(SPOKE), "i-0123456789abcdef0")
+    key = InstanceKey(SPOKE.account, SPOKE.region, "i-0123456789abcdef0")
     with pytest.raises(DroppedError, match="from another account: 111111111111"):
-        require_ours(key, Target(ACCOUNT, REGION))
+        require_ours(key, HOME)
     require_ours(key, None)
 
 
@@ -118,7 +496,3 @@ def test_a_deployment_without_an_organization_drops_what_is_of_another_account()
 def test_a_hub_drops_what_names_no_account(account: str, region: str) -> None:
     with pytest.raises(DroppedError, match="not an account and a region"):
         require_ours(InstanceKey(account, region, "i-0123456789abcdef0"), None)
-
-
-def _pair(target: Target) -> tuple[str, str]:
-    return target.account, target.region

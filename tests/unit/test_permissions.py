@@ -47,6 +47,8 @@ PLUMBING = {
     "sqs:DeleteMessage",
     "sqs:ReceiveMessage",
 }
+# The template's conditions as a hub that makes profiles meets them: with all that a function may be allowed.
+DEPLOYED = ("MakesProfiles", "ServesOrganization", "MakesSpokesProfiles")
 FUNCTION_ROLES = ("OnInstanceEventRole", "OnRetryRole", "OnMappingChangeRole", "OnScheduleRole", "OnStateChangeRole")
 
 
@@ -81,7 +83,7 @@ def allowed() -> set[str]:
     resources = templates.load()["Resources"]
     actions: set[str] = set()
     for role in FUNCTION_ROLES:
-        for statement in templates.policy_statements(resources, role, met={"MakesProfiles"}):
+        for statement in templates.policy_statements(resources, role, met=DEPLOYED):
             actions |= _listed(statement["Action"])
     return actions
 

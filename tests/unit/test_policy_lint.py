@@ -9,17 +9,22 @@ from typing import Any
 import pytest
 from parliament import analyze_policy_string
 
+from spec.permitted_in_spokes import HUB
 from support.deployment import Deployment, deployment, translated
+from support.policy_simulation import REGION
 
 # What it finds, and why it stays.
 STAYS = {
     # AWS's own managed policies have no account in their ARN.
-    ("SharedPolicy", "INVALID_ARN", "Account expected to be of form like 123456789012"),
+    *((name, "INVALID_ARN", "Account expected to be of form like 123456789012") for name in ("SharedPolicy", "Reader")),
     # The statement is for replacing too, and asks for the key only where an action has it (IfExists).
-    (
-        "OnInstanceEventRole",
-        "UNKNOWN_CONDITION_FOR_ACTION",
-        "Unknown condition ec2:NewInstanceProfile for action ec2:DisassociateIamInstanceProfile",
+    *(
+        (
+            role,
+            "UNKNOWN_CONDITION_FOR_ACTION",
+            "Unknown condition ec2:NewInstanceProfile for action ec2:DisassociateIamInstanceProfile",
+        )
+        for role in ("OnInstanceEventRole", "Changer")
     ),
     # DynamoDB developer guide, "IAM policy to allow a Lambda function to access DynamoDB stream records", has it on the
     # stream, though the reference knows no resource for it.
@@ -31,7 +36,7 @@ STAYS = {
 
 
 def _documents(deployed: Deployment) -> dict[str, list[Any]]:
-    kinds = ("AWS::IAM::Role", "AWS::IAM::ManagedPolicy")
+    kinds = ("AWS::IAM::Role", "AWS::IAM::ManagedPolicy", "AWS::IAM::Policy")
     return {
         name: [
             *[each["PolicyDocument"] for each in properties.get("Policies", [])],
@@ -49,9 +54,15 @@ def _found(document: Any) -> set[tuple[str, str]]:
 
 def test_a_policys_actions_resources_and_conditions_fit_together() -> None:
     # With everything that a parameter may add.
-    documents = _documents(deployment(translated(), TakeOver="true"))
+    documents = _documents(deployment(translated(), TakeOver="true", OrganizationId="o-a1b2c3d4e5"))
+    spoke = deployment(translated("spoke.yaml"), TakeOver="true", **HUB, HomeRegion=REGION)
     assert len(documents) > 5
-    found = {(name, *finding) for name, each in documents.items() for one in each for finding in _found(one)}
+    found = {
+        (name, *finding)
+        for name, each in (documents | _documents(spoke)).items()
+        for one in each
+        for finding in _found(one)
+    }
     assert found == STAYS
 
 

@@ -77,3 +77,10 @@ def test_the_rules_are_what_the_parameters_say_in_the_functions_own_account_and_
     contention = ContentionRule(after=5, within=timedelta(minutes=45))
     read = settings_with(monkeypatch)
     assert (read.mode, read.ownership, read.contention) == (Mode.OBSERVE, ownership, contention)
+
+
+def test_the_function_that_sweeps_knows_itself_where_no_parameter_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function can't be named in its own environment, but Lambda says which one runs."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "itself")
+    assert settings_with(monkeypatch).sweep_function == "itself"
+    assert settings_with(monkeypatch, SWEEP_FUNCTION="the-schedules").sweep_function == "the-schedules"

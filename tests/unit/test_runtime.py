@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import runtime
-from rolekeeper.aws import CONFIG
+from rolekeeper.aws import CONFIG, ELSEWHERE
+from rolekeeper.model.instance import Target
 from support import templates
 
 FUNCTION = "arn:aws:lambda:eu-west-1:123456789012:function:rolekeeper"
@@ -140,6 +141,37 @@ def test_a_client_sends_what_it_is_given_and_leaves_checking_to_the_tests(made: 
         sqs.send_message_batch(QueueUrl="https://queue")  # its Entries are missing
     assert made == ["sqs"]
     assert sqs.meta.config.read_timeout == vars(CONFIG)["read_timeout"]
+
+
+def test_a_hub_has_clients_in_other_targets_with_less_patience_and_any_other_deployment_none(
+    made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = templates.load()["Globals"]["Function"]["Environment"]["Variables"]
+    for name, value in {**dict.fromkeys(variables, "1"), "MODE": "observe"}.items():
+        monkeypatch.setenv(name, value)
+    answers = {"AccessKeyId": "a", "SecretAccessKey": "b", "SessionToken": "c", "Expiration": runtime.now()}
+    asked: list[dict[str, Any]] = []
+
+    def assume(_client: Any, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        asked.append({"operation": operation, **arguments})
+        return {"Credentials": answers}
+
+    monkeypatch.setattr("botocore.client.BaseClient._make_api_call", assume)
+    monkeypatch.setenv("ORGANIZATION_ID", "")
+    runtime.settings.cache_clear()
+    assert runtime.app(FUNCTION).client_of is None
+    monkeypatch.setenv("ORGANIZATION_ID", "o-embeddedaws")
+    runtime.settings.cache_clear()
+    runtime.sessions.cache_clear()
+    client = runtime.app(FUNCTION).at(Target("111111111111", "eu-west-2")).ec2.client
+    assert made == []
+    patience: Any = client.meta.config
+    assert patience.read_timeout == vars(ELSEWHERE)["read_timeout"] < vars(CONFIG)["read_timeout"]
+    assert client.meta.region_name == "eu-west-2"
+    assert made == ["sts", "ec2"]
+    assert [each["RoleArn"] for each in asked] == ["arn:aws:iam::111111111111:role/rolekeeper-reader"]
+    runtime.settings.cache_clear()
+    runtime.sessions.cache_clear()
 
 
 def test_a_client_that_could_not_be_made_says_why_and_is_tried_again(

@@ -8,7 +8,9 @@ import pytest
 
 from fakes.clock import Clock
 from fakes.ec2 import client_error
+from fixtures.account import FakeAccount
 from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper.model.instance import Target
 from sessions import LASTS, LEFT, Sessions, SpokeClient
 
 READER = "arn:aws:iam::111111111111:role/rolekeeper-reader"
@@ -40,6 +42,9 @@ class Made:
     aws_access_key_id: str
     aws_secret_access_key: str
     aws_session_token: str
+
+    def describe_instances(self) -> None:
+        """Never called: a bound method tells one client from another."""
 
 
 @pytest.fixture
@@ -75,6 +80,15 @@ def test_a_refusal_names_the_role_and_is_asked_again(sts: FakeSts, sessions: Ses
     assert (refused.value.action, refused.value.resource) == ("sts:AssumeRole", READER)
     sts.refuses = False
     assert sessions.of(READER, "eu-west-1", "ec2").service == "ec2"
+
+
+def test_what_is_forgotten_is_assumed_anew(sts: FakeSts, sessions: Sessions, world: FakeAccount) -> None:
+    there = world.settings.at(Target("111111111111", "eu-west-1"))
+    first = sessions.client_of(there, "ec2").describe_instances
+    assert sessions.client_of(there, "ec2").describe_instances == first
+    sessions.forget(there)
+    assert sessions.client_of(there, "ec2").describe_instances != first
+    assert [each["RoleArn"] for each in sts.asked] == [READER, READER]
 
 
 @pytest.mark.parametrize(

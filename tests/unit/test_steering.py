@@ -13,7 +13,7 @@ from rolekeeper.aws.queue import Task, Tasks, WorkQueue
 from rolekeeper.fleet.expiry import AHEAD
 from rolekeeper.fleet.overrides import OperatorOverrides, UnknownKeyError
 from rolekeeper.model import WORDS
-from rolekeeper.model.instance import InstanceKey, Timer
+from rolekeeper.model.instance import InstanceKey, Target, Timer
 from rolekeeper.model.mapping import MappingKey, Pin
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import State
@@ -32,8 +32,8 @@ class StartedTasks(Tasks):
     started: list[Task] = field(default_factory=list)
     refusals: list[Exception] = field(default_factory=list)
 
-    def start(self, task: Task, correlation_id: str) -> None:
-        assert correlation_id == "event-1"
+    def start(self, task: Task, correlation_id: str, target: Target | None = None) -> None:
+        assert (correlation_id, target) == ("event-1", None)
         if self.refusals:
             raise self.refusals.pop()
         self.started.append(task)

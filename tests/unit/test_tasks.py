@@ -69,6 +69,8 @@ def test_the_machine_takes_over_what_the_last_run_answered() -> None:
         "sent": 200,
         "restarts": 0,
         "finished": False,
+        "done": False,
+        "left": [],
     }
     # What Step Functions takes for a name, whatever it is made of (API reference, `StartExecution`).
     assert re.fullmatch("fan-out-[0-9a-f]{32}", started["name"])

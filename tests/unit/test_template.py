@@ -28,6 +28,8 @@ RESOURCES = TEMPLATE["Resources"]
 FUNCTIONS = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Serverless::Function"]
 # Those that look at instances; the fifth only asks others to.
 LOOKING = [name for name in FUNCTIONS if name != "OnStateChange"]
+# Where a function has the name of the one that sweeps: from the template, or the sweep's own from Lambda.
+SWEEPS = {"SWEEP_FUNCTION", "AWS_LAMBDA_FUNCTION_NAME"}
 # The work queue's function alone changes instances, so that the pace of its runs is everything's (`ChangesPerSecond`).
 CHANGING, PUBLISHING = ["OnInstanceEvent"], ["OnMappingChange", "OnSchedule"]
 ROLES = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::IAM::Role"]
@@ -449,6 +451,49 @@ def test_the_deployments_own_events_are_on_the_default_bus(rule: str) -> None:
     assert "Condition" not in RESOURCES[rule]
 
 
+# ---- a hub ----
+
+OF_A_HUB = {"SpokeBus", "SpokeBusPolicy", *SPOKE_RULES, "SweepTargetsPolicy"}
+
+
+def test_a_deployment_is_a_hub_only_with_an_organization() -> None:
+    assert PARAMETERS["OrganizationId"]["Default"] == ""
+    assert TEMPLATE["Conditions"]["ServesOrganization"] == {"Not": [{"Equals": [{"Ref": "OrganizationId"}, ""]}]}
+    made = {name for name, each in RESOURCES.items() if each.get("Condition") == "ServesOrganization"}
+    assert made == OF_A_HUB
+
+
+@pytest.mark.parametrize("organization", ["", "o-a1b2c3d4e5", "o-embeddedaws"])
+def test_an_organization_is_named_by_its_id(organization: str) -> None:
+    assert re.search(PARAMETERS["OrganizationId"]["AllowedPattern"], organization)
+
+
+@pytest.mark.parametrize("organization", ["*", "o-*", "a1b2c3d4e5", "o-short", "r-a1b2", "o-A1B2C3D4E5"])
+def test_what_is_no_organizations_id_is_refused(organization: str) -> None:
+    """Its value is compared with wildcards nowhere, and would admit everybody if it were."""
+    assert not re.search(PARAMETERS["OrganizationId"]["AllowedPattern"], organization)
+
+
+@pytest.mark.parametrize("rule", SPOKE_RULES)
+def test_spokes_send_to_a_bus_of_their_own(rule: str) -> None:
+    assert _properties(rule)["EventBusName"] == {"Ref": "SpokeBus"}
+    assert _properties("SpokeBus")["Name"] == {"Ref": "Namespace"}, "which spoke.yaml sends to"
+
+
+def test_the_bus_takes_the_organizations_accounts_only() -> None:
+    statement = _properties("SpokeBusPolicy")["Statement"]
+    assert (statement["Action"], statement["Resource"]) == ("events:PutEvents", {"GetAtt": "SpokeBus.Arn"})
+    assert statement["Condition"] == {"StringEquals": {"aws:PrincipalOrgID": {"Ref": "OrganizationId"}}}
+
+
+def test_the_sweep_may_invoke_itself_by_a_policy_beside_its_role() -> None:
+    """In the role it would be a circle, and a pattern in the place of the name would fit other functions too."""
+    assert _properties("SweepTargetsPolicy")["Roles"] == [{"Ref": "OnScheduleRole"}]
+    [statement] = _properties("SweepTargetsPolicy")["PolicyDocument"]["Statement"]
+    assert (statement["Action"], statement["Resource"]) == ("lambda:InvokeFunction", {"GetAtt": "OnSchedule.Arn"})
+    assert "SWEEP_FUNCTION" not in json.dumps(_properties("OnSchedule")), "it has its name from Lambda"
+
+
 # ---- functions and what drives them ----
 
 
@@ -473,7 +518,7 @@ def test_functions_get_the_environment_that_the_code_reads() -> None:
     }
     assert _properties("OnStateChange")["Environment"]["Variables"] == {"SWEEP_FUNCTION": {"Ref": "OnSchedule"}}
     machines = {"RESUME_STATE_MACHINE_ARN", "RETRY_STATE_MACHINE_ARN"}
-    assert optional - {"ORGANIZATION_ID", "NAMESPACE"} == {"ALARM_TOPIC", *machines, "SWEEP_FUNCTION"}
+    assert optional - {"ORGANIZATION_ID", "NAMESPACE"} == {"ALARM_TOPIC", *machines, *SWEEPS}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

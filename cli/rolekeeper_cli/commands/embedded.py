@@ -9,17 +9,27 @@ _PORT = click.option(
     "--port", type=click.IntRange(1, 65535), metavar="PORT", help="Where it listens (or ROLEKEEPER_LOCAL_PORT; 4566)."
 )
 
+_ACCOUNTS = click.option(
+    "--accounts",
+    type=click.IntRange(1, 3),
+    metavar="NUMBER",
+    help="In how many accounts it works, each in two Regions (or ROLEKEEPER_LOCAL_ACCOUNTS; 1, in one Region).",
+)
 
-@command("local", "rolekeeper local", "rolekeeper local --port 4577")
+
+@command("local", "rolekeeper local", "rolekeeper local --port 4577", "rolekeeper local --accounts 3")
 @_PORT
-def local(port: int | None) -> ExitCode:
+@_ACCOUNTS
+def local(port: int | None, accounts: int | None) -> ExitCode:
     """Run an AWS on this machine, with Rolekeeper deployed to it, until Ctrl-C.
 
     It says "ready:" and where it is, once it can be used. Any credentials do. It needs no AWS account and no Docker.
+    With several accounts Rolekeeper is the hub of an organization, starter roles and mappings are there, and it says
+    how to act in each account.
     """
     from rolekeeper_local.__main__ import main
 
-    return _ended(main(port))
+    return _ended(main(port, accounts))
 
 
 @command("demo", "rolekeeper demo", "rolekeeper demo --console")

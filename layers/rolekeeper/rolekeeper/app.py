@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
-from itertools import groupby
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.aws import Ec2, Iam, ResumeMachine, Tasks, WorkQueue
+from rolekeeper.aws import Each, Ec2, Iam, ResumeMachine, Tasks, WorkQueue, in_threads
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances import Reconciler, RetryLoop
 from rolekeeper.instances.change_limit import ChangeLimiter, Pace, Worker
 from rolekeeper.instances.observe import checked_pin
-from rolekeeper.instances.reconcile import Outcome
+from rolekeeper.instances.reconcile import WORK, Outcome
 from rolekeeper.mail import Mailer
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.settings import Settings
@@ -27,15 +26,19 @@ if TYPE_CHECKING:
     # The functions bring them; the command line is installed without Powertools.
     from aws_lambda_powertools import Logger, Metrics
 
-    from rolekeeper.fleet import Expiries, OperatorOverrides, Sweep
+    from rolekeeper.fleet.expiry import Expiries
+    from rolekeeper.fleet.overrides import OperatorOverrides
+    from rolekeeper.fleet.sweep import Sweep
+    from rolekeeper.fleet.target_sweep import SweepStarter
+    from rolekeeper.fleet.targets import Registry, Targets
     from rolekeeper.mappings import Assessor, MappingTable, Publisher
+    from rolekeeper.mappings.copies import Spokes
     from rolekeeper.mappings.revisions import Revisions
     from rolekeeper.mappings.rows.cells import HomeAccount
-    from rolekeeper.mappings.scan import Sender
+    from rolekeeper.mappings.scan import ImpactScanner, Sender
     from rolekeeper.permissions import Roles
 
 
-_target = attrgetter("instance.target")
 utc_now = partial(datetime.now, UTC)
 # So long does a run that publishes mappings send their instances itself; it judges rows besides.
 FANS_OUT = timedelta(minutes=2)
@@ -45,9 +48,9 @@ FANS_OUT = timedelta(minutes=2)
 class App:
     """One deployment's parts, made anew for each invocation: parts remember. `client` is by a service's boto3 name.
 
-    `client_of` gives those in another target, by its settings; what can't be reached there says so when it is used.
-    `kept` is what outlives an invocation. `hub` is there where these are the parts of another target: its instances and
-    roles, and all else of the hub.
+    `client_of` gives those in another target, by its settings; what can't be reached there says so when it is used, and
+    `forget` ends the sessions there. `kept` is what outlives an invocation. `hub` is there where these are the parts of
+    another target: its instances and roles, and all else of the hub. `each` works on a few targets at once.
     """
 
     settings: Settings
@@ -58,8 +61,10 @@ class App:
     now: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
     client_of: Callable[[Settings, str], Any] | None = None
+    forget: Callable[[Settings], object] = lambda _: None
     kept: dict[str, Any] = field(default_factory=dict)
     hub: App | None = None
+    each: Each = in_threads
 
     def at(self, target: Target) -> App:
         """The parts of a target; what can't be reached there says so when it is first asked."""
@@ -119,6 +124,12 @@ class App:
         return Revisions(self.store)
 
     @cached_property
+    def registry(self) -> Registry:
+        from rolekeeper.fleet.targets import Registry
+
+        return Registry(self.store, self.kept.setdefault("targets", {}))
+
+    @cached_property
     def telemetry(self) -> Telemetry:
         """Logs, metrics, events and mails; `flush` it at the end of an invocation."""
         if self.hub:
@@ -130,25 +141,39 @@ class App:
         return Telemetry(self.client("events"), self.logger, self.metrics, mailer)
 
     def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
-        """Reconcile the instances of these requests, target by target: what fails in one fails its own alone.
+        """Reconcile the instances of these requests, in whichever targets they are."""
+        return self.reconciler().run(requests) if self.settings.only else self.targets.reconcile(requests)
 
-        One that failed lately in this process comes last: it may take its time to fail, and the others are done then.
-        """
-        failing: set[Target] = self.kept.setdefault("failing", set())
-        outcomes: dict[InstanceKey, Outcome] = {}
-        grouped = groupby(sorted(requests, key=_target), key=_target)
-        of_target = {target: list(group) for target, group in grouped}
-        for target in sorted(of_target, key=lambda each: (each in failing, each != self.settings.target, each)):
-            ended = self.at(target).reconciler().run(of_target[target])
-            failed = any(each.error for each in ended.values())
-            (failing.add if failed else failing.discard)(target)
-            outcomes |= ended
-        return outcomes
+    @cached_property
+    def targets(self) -> Targets:
+        """The targets of a hub, as messages come from them."""
+        from rolekeeper.fleet.targets import Targets, probe
+
+        def reconcile(
+            target: Target, requests: list[ReconcileRequest], ends_by: datetime
+        ) -> dict[InstanceKey, Outcome]:
+            return self.at(target).reconciler().run(requests, ends_by)
+
+        def version(target: Target) -> str:
+            there = self.at(target)
+            return probe(there.settings, there.ec2, there.iam)
+
+        times = self.now, self.now() + WORK, self.kept.setdefault("left alone", {})
+        return Targets(self.settings.target, self.registry, self.telemetry, *times, reconcile, version)
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
         """The reconciler; one that runs inside a retry loop starts none, and changes nothing itself."""
         parts = self.ec2, self.state, self.telemetry, self.settings
-        return Reconciler(*parts, self.queue if in_loop else self._worker(), self.now, self.sleep)
+        changer = self.queue if in_loop else self._worker()
+        is_news = partial(self._is_news, noting=not in_loop)
+        return Reconciler(*parts, changer, self.now, self.sleep, is_news)
+
+    def _is_news(self, error: AccessDeniedError, *, noting: bool) -> bool:
+        """Whether a refusal is news. Another target is asked anew next time, with new sessions."""
+        if self.hub is None:
+            return True
+        self.forget(self.settings)
+        return noting and self.hub.targets.is_news(self.settings.target, error)
 
     def _worker(self) -> Worker:
         settings = self.settings
@@ -168,49 +193,106 @@ class App:
         return HomeAccount(self.settings.account, self.settings.partition)
 
     def assessor(self, state: State | None = None) -> Assessor:
-        """The judge of rows, over the state table, or over what it would hold (`plan`)."""
+        """The judge of rows, over the state table; over what it would hold (`plan`), of this target alone."""
         from rolekeeper.mappings import Assessor
+
+        spokes = self.spokes if state is None else replace(self.spokes, listed=lambda: ())
+        return Assessor(self.roles, self.scanner(self.roles, state), self.settings.mode, spokes)
+
+    def scanner(self, roles: Roles, state: State | None = None) -> ImpactScanner:
+        """What looks at this target's instances for an edit; `roles` are those of its account."""
         from rolekeeper.mappings.scan import ImpactScanner
 
         settings = self.settings
-        policies, limits, ownership = self.roles.policies, settings.limits, settings.ownership
-        scanner = ImpactScanner(self.ec2, state or self.state, self.table, policies, limits, ownership)
-        return Assessor(self.roles, scanner, settings.mode)
+        parts = self.ec2, state or self.state, self.table, roles.policies
+        return ImpactScanner(*parts, settings.limits, settings.ownership)
+
+    @cached_property
+    def spokes(self) -> Spokes:
+        """The targets beside this one; without an organization there are none."""
+        from rolekeeper.mappings.copies import Spoke, Spokes
+
+        # IAM is the account's, whatever the Region.
+        roles = {self.settings.account: self.roles}
+
+        def spoke(target: Target, instances: int = 0) -> Spoke:
+            there = self.at(target)
+            known = roles.setdefault(target.account, there.roles)
+            return Spoke(target, known, there.scanner(known), instances)
+
+        def listed() -> list[Spoke]:
+            served = self.registry.all() if self.settings.organization else []
+            return [spoke(each.target, each.instances) for each in served]
+
+        return Spokes(self.settings.target, listed, spoke, self.each)
 
     @cached_property
     def sender(self) -> Sender:
         from rolekeeper.mappings.scan import Sender
 
-        return Sender(self.ec2, self.queue, self.telemetry)
+        return Sender(self.ec2, self.queue, self.telemetry, lambda target: self.at(target).ec2, self.each)
 
     @cached_property
     def publisher(self) -> Publisher:
+        """The hub's, also in another target: what it knows of the accounts it keeps for the invocation."""
         from rolekeeper.mappings import Publisher
+        from rolekeeper.mappings.copies import CopyKeeper
 
-        parts = self.home, self.table, self.revisions, self.assessor(), self.sender, self.machine, self.telemetry
+        if self.hub:
+            return self.hub.publisher
+        assessor = self.assessor()
+        copies = CopyKeeper(assessor.spokes, self.revisions, self.sender, self.telemetry, self.settings.mode, self.now)
+        parts = self.home, self.table, self.revisions, assessor, copies, self.sender, self.machine, self.telemetry
         return Publisher(*parts, self.now, self.now() + FANS_OUT)
 
     @cached_property
     def overrides(self) -> OperatorOverrides:
-        from rolekeeper.fleet import OperatorOverrides
+        from rolekeeper.fleet.overrides import OperatorOverrides
 
-        tasks = Tasks(self.client("lambda"), self.settings.sweep_function)
         telemetry, mode = self.telemetry, self.settings.mode
-        return OperatorOverrides(self.state, self.queue, tasks, telemetry, mode, self.now)
+        return OperatorOverrides(self.state, self.queue, self.tasks, telemetry, mode, self.now)
+
+    @property
+    def tasks(self) -> Tasks:
+        return Tasks(self.client("lambda"), self.settings.sweep_function)
 
     def sweep(
         self, correlation_id: str, seconds_left: Callable[[], float], run_id: str, event: Mapping[str, Any]
     ) -> Sweep:
         """A run of a sweep; `event` is what the last run answered, or a schedule's: then it gives way to another."""
-        from rolekeeper.fleet import Sweep, SweepResult
+        from rolekeeper.fleet.sweep import Sweep, SweepResult
 
         parts = self.ec2, self.state, self.table, self.publisher, self.queue, self.machine, self.telemetry
         resumed, gives_way = "rest" in event, event.get("task") != Task.SWEEP
         run = correlation_id, seconds_left, run_id, resumed, gives_way, SweepResult.read(event)
-        return Sweep(*parts, self.settings, self.now, *run)
+        if self.hub is None:
+            return Sweep(*parts, self.settings, self.now, *run)
+        from rolekeeper.fleet.target_sweep import TargetSweep
+
+        spokes = self.hub.spokes
+        own = [spokes.at(each.target) for each in self.registry.all(self.settings.account)]
+        return TargetSweep(
+            *parts,
+            self.settings,
+            self.now,
+            *run,
+            elsewhere=self.settings.target,
+            is_news=partial(self._is_news, noting=True),
+            registry=self.registry,
+            copies=replace(self.publisher.copies, spokes=replace(spokes, listed=lambda: own)),
+        )
+
+    def sweep_starter(self, in_time: Callable[[], bool]) -> SweepStarter:
+        from rolekeeper.fleet.target_sweep import SweepStarter
+
+        return SweepStarter(self.registry, self.tasks, self.telemetry, self.now, in_time)
 
     def expiries(self, correlation_id: str, *, waits: bool) -> Expiries:
-        from rolekeeper.fleet import Expiries
+        from rolekeeper.fleet.expiry import Expiries
+
+        def elsewhere() -> list[Ec2]:
+            served = self.registry.all() if self.settings.organization else []
+            return [self.at(each.target).ec2 for each in served if not each.problem]
 
         parts = self.ec2, self.state, self.publisher, self.queue, self.telemetry
-        return Expiries(*parts, correlation_id, self.now, waits, self.sleep)
+        return Expiries(*parts, correlation_id, self.now, waits, self.sleep, elsewhere, self.each)

@@ -133,7 +133,8 @@ class Settings:
             alarm_topic=environ.get("ALARM_TOPIC", ""),
             retry_state_machine_arn=environ.get("RETRY_STATE_MACHINE_ARN", ""),
             resume_state_machine_arn=environ.get("RESUME_STATE_MACHINE_ARN", ""),
-            sweep_function=environ.get("SWEEP_FUNCTION", ""),
+            # The sweep's own function has its name from Lambda: the template can't refer to it there, a circle.
+            sweep_function=environ.get("SWEEP_FUNCTION") or environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
             organization=environ.get("ORGANIZATION_ID", ""),
             namespace=environ.get("NAMESPACE", "rolekeeper"),
         )

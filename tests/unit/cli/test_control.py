@@ -5,7 +5,7 @@ import pytest
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.aws.queue import Task, Tasks
-from rolekeeper.fleet import OperatorOverrides
+from rolekeeper.fleet.overrides import OperatorOverrides
 from rolekeeper.storage import layout
 
 

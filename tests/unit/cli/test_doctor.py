@@ -98,6 +98,22 @@ def test_what_is_wrong_has_its_remedy_on_the_next_line(terminal: Terminal, ward:
     assert lines(ran.stdout)[at + 1] == "aws events enable-rule --name rolekeeper-InstanceTagRule-1A2B"
 
 
+def test_a_rule_that_is_not_on_the_default_bus_is_asked_for_with_its_bus(finds: Finds, ward: DoctorFixture) -> None:
+    """CloudFormation's id of it is BUS|NAME."""
+    ward.rules["InstanceTagRule"] = "DISABLED"
+    name = ward.ids["InstanceTagRule"]
+    ward.ids["InstanceTagRule"] = f"rolekeeper|{name}"
+    level, _, remedy = only(finds("rules"))
+    assert (level, remedy) == ("fail", f"aws events enable-rule --name {name} --event-bus-name rolekeeper")
+
+
+def test_a_hub_without_its_outputs_is_older_than_the_command(finds: Finds, terminal: Terminal) -> None:
+    assert only(finds("stack"))[0] == "ok"
+    terminal.parameters["OrganizationId"] = "o-a1b2c3d4e5"
+    found, what, _ = only(finds("stack"))
+    assert (found, what.rpartition("no output ")[2]) == ("fail", "HubChangers, HubReaders, SpokeBus")
+
+
 def test_it_changes_nothing(terminal: Terminal, ward: DoctorFixture, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="none-such")
     desk.quiet()

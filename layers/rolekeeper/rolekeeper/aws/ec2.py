@@ -69,14 +69,14 @@ class Ec2:
         """Pages of the instances that EC2 shows, at most 200 each; a terminated one usually for less than an hour."""
         return (page for page, _ in self.pages(*filters))
 
-    def pages(self, *filters: dict[str, Any], token: str = "") -> Iterator[tuple[list[Instance], str]]:
+    def pages(self, *filters: dict[str, Any], token: str = "", size: int = 0) -> Iterator[tuple[list[Instance], str]]:
         """The same from a token on, each with the next page's token, empty after the last.
 
         Raises:
             StaleTokenError: EC2 takes the token no longer.
         """
         # An unpaginated call has a token bucket of half the size (AWS_FACTS.md "Throttles").
-        asked: dict[str, Any] = {"Filters": list(filters), "MaxResults": FILTER_VALUES}
+        asked: dict[str, Any] = {"Filters": list(filters), "MaxResults": size or FILTER_VALUES}
         # Those that an AWS service manages may be hidden, and would look as if they were gone. The command's SDK may be
         # older than the member that has them shown (AWS_FACTS.md "Managed instances").
         known = self.client.meta.service_model.operation_model("DescribeInstances").input_shape

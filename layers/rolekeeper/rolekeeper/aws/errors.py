@@ -81,6 +81,8 @@ _FAULTS = frozenset(
 )
 # AWS_FACTS.md "Errors": a missing permission, each service in its own words; and a thing that isn't there.
 _DENIALS = {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "AuthorizationError", "KMSAccessDenied"}
+# The same in another account: its Region is turned off, or the session's role is gone (AWS_FACTS.md "Many accounts").
+_DENIALS |= {"AuthFailure", "ExpiredToken", "InvalidClientTokenId", "OptInRequired", "UnrecognizedClientException"}
 _ABSENCES = {"InvalidInstanceID.NotFound", "InvalidAssociationID.NotFound", "NoSuchEntity", "ResourceNotFoundException"}
 _BY_CODE: dict[str, type[AwsRefusalError]] = {
     **dict.fromkeys(THROTTLES | _FAULTS, RetryableError),

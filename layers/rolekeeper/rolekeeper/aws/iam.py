@@ -39,6 +39,7 @@ class Role:
     boundary_arn: str = ""
     created: datetime | None = field(default=None, compare=False)
     last_used: datetime | None = field(default=None, compare=False)
+    tags: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ class Iam:
             boundary_arn = role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")
             trust = _document(role.get("AssumeRolePolicyDocument"))
             dates = role["CreateDate"], role.get("RoleLastUsed", {}).get("LastUsedDate")
-            return Role(role["RoleName"], role["Arn"], role["Path"], trust, boundary_arn, *dates)
+            tags = {each["Key"]: each["Value"] for each in role.get("Tags", ())}
+            return Role(role["RoleName"], role["Arn"], role["Path"], trust, boundary_arn, *dates, tags)
         return None
 
     def policies(self, role: Role) -> Policies:

@@ -12,7 +12,7 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import ConflictError, RetryableError, classified
-from rolekeeper.model.instance import InstanceKey
+from rolekeeper.model.instance import InstanceKey, Target
 
 if TYPE_CHECKING:
     from types_boto3_lambda.client import LambdaClient
@@ -97,16 +97,21 @@ class Tasks:
     client: "LambdaClient"
     function: str
 
-    def start(self, task: Task, correlation_id: str) -> None:
-        """Start a task now, and don't wait for it; starting twice is harmless."""
-        payload = json.dumps({"task": task.value, "id": correlation_id}).encode()
+    def start(self, task: Task, correlation_id: str, target: Target | None = None) -> None:
+        """Start a task now, of another target if one is given, and don't wait for it; starting twice is harmless."""
+        payload = json.dumps({"task": task.value, "id": correlation_id, **_there(target)}).encode()
         with classified("lambda:InvokeFunction", self.function):
             self.client.invoke(FunctionName=self.function, InvocationType="Event", Payload=payload)
 
 
-def resumable(task: Task, correlation_id: str, progress: Any) -> dict[str, Any]:
+def resumable(task: Task, correlation_id: str, progress: Any, target: Target | None = None) -> dict[str, Any]:
     """A task's answer, and the event by which its next run goes on; `progress` is a dataclass with `finished`."""
-    return {"task": task.value, "id": correlation_id, **asdict(progress)}
+    return {"task": task.value, "id": correlation_id, **_there(target), **asdict(progress)}
+
+
+def _there(target: Target | None) -> dict[str, Any]:
+    """Where a task is done, if not in the hub's own target."""
+    return {"target": asdict(target)} if target else {}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,4 @@
-"""What looks at all instances, or at what is due: the sweep, expiries, what operators write."""
+"""What looks at all instances, or at what is due: the sweep, expiries, what operators write, the registry of targets.
 
-from rolekeeper.fleet.expiry import Expiries
-from rolekeeper.fleet.overrides import OperatorOverrides, report_deployed_mode
-from rolekeeper.fleet.sweep import Sweep, SweepResult
-
-__all__ = ["Expiries", "OperatorOverrides", "Sweep", "SweepResult", "report_deployed_mode"]
+Nothing is imported here: the work queue's function needs the registry alone, and starts without the rest.
+"""

@@ -4,22 +4,24 @@ Instances of a timer that is about to ring are sent with a delay, to arrive just
 a mapping's row says `Expired`, and its instances are sent again, for those that got their tag in between.
 
 Follow-ups are sent once they are due, so an instance that was changed is looked at a minute later, ten for one batch.
+
+A target that gives no answer holds no timer up: its sweep finds what is no longer in effect.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import batched, chain, groupby
 from operator import itemgetter
 
-from rolekeeper.aws import Ec2, WorkQueue
+from rolekeeper.aws import Each, Ec2, WorkQueue, in_threads
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError
 from rolekeeper.instances.decide import mapping_keys
 from rolekeeper.mappings import Publisher
-from rolekeeper.model.instance import InstanceKey, Timer
-from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.instance import Instance, InstanceKey, Timer
+from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.storage import State, layout
 from rolekeeper.storage.state import PAGE
 from rolekeeper.telemetry import Telemetry
@@ -45,7 +47,10 @@ class ExpiryResult:
 
 @dataclass(frozen=True)
 class Expiries:
-    """One minute's work with what it works on. The schedule's `waits` for its moments, those started between don't."""
+    """One minute's work with what it works on. The schedule's `waits` for its moments, those started between don't.
+
+    `elsewhere` are the other targets that can be asked; `each` asks a few at once.
+    """
 
     ec2: Ec2
     state: State
@@ -56,6 +61,8 @@ class Expiries:
     now: Callable[[], datetime]
     waits: bool
     sleep: Callable[[float], None]
+    elsewhere: Callable[[], Sequence[Ec2]] = tuple
+    each: Each = in_threads
     result: ExpiryResult = field(default_factory=ExpiryResult, init=False)
 
     def run(self) -> ExpiryResult:
@@ -110,11 +117,31 @@ class Expiries:
         meant = {timer: key for timer, key in timers.items() if ends.get(key) == timer.due}
         delays = {key: math.ceil(_seconds_left(timer, at)) for timer, key in meant.items()}
         for page in self.ec2.tagged(*delays):
-            self._send({(delays[key], one.key) for one in page for key in mapping_keys(one.tags) if key in delays})
+            self._send(_delayed(page, delays))
+        if delays:
+            self._send_elsewhere([snapshot.published[key].spec for key in delays], delays)
         # An overtaken timer goes only once it passed: until then the same date may be written again, and must find it.
         overtaken = [each for each, key in timers.items() if each not in meant and key not in snapshot.damaged]
         self.state.clear_timers(*(each for each in overtaken if not _seconds_left(each, at)))
         return {each: key for each, key in meant.items() if not _seconds_left(each, until)}
+
+    def _send_elsewhere(self, specs: Sequence[MappingSpec], delays: Mapping[MappingKey, int]) -> None:
+        def tagged(ec2: Ec2) -> set[tuple[int, InstanceKey]] | AwsRefusalError:
+            keys = [each.key for each in specs if each.covers(ec2.account, ec2.region)]
+            try:
+                return {each for page in ec2.tagged(*keys) for each in _delayed(page, delays)}
+            except AwsRefusalError as error:
+                return error
+
+        targets = self.elsewhere()
+        for ec2, found in zip(targets, self.each(tagged, targets), strict=True):
+            if isinstance(found, AwsRefusalError):
+                where = f"{ec2.account}/{ec2.region}"
+                self.telemetry.will_retry(
+                    "what expires in a target is left to its sweep", target=where, error=str(found)
+                )
+            else:
+                self._send(found)
 
     def _send(self, instances: Iterable[tuple[int, InstanceKey]], cause: str = CAUSE) -> None:
         for delay, group in groupby(sorted(instances), key=itemgetter(0)):
@@ -140,6 +167,10 @@ class Expiries:
         else:
             self.telemetry.will_retry(problem, error=str(error))
         self.result.problems.append(f"{problem}: {error}")
+
+
+def _delayed(page: Iterable[Instance], delays: Mapping[MappingKey, int]) -> set[tuple[int, InstanceKey]]:
+    return {(delays[key], one.key) for one in page for key in mapping_keys(one.tags) if key in delays}
 
 
 def _seconds_left(timer: Timer, at: datetime) -> float:

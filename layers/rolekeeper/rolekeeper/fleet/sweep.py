@@ -19,7 +19,7 @@ from rolekeeper.instances.observe import Observation, Unreadable, observe_page
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.mappings import MappingTable, Publisher, Status
 from rolekeeper.mappings.scan import Scan
-from rolekeeper.model.instance import Instance, InstanceKey, InstanceState
+from rolekeeper.model.instance import Instance, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State, codec
@@ -93,7 +93,8 @@ class Sweep:
     """One run of a sweep with what it works on; made anew for each. `seconds_left` is of the function's time.
 
     It is `resumed` where the machine runs it. One that isn't is left out while another goes on, if it `gives_way`; the
-    name of its execution comes from `run_id`, which is the same where Lambda tries the run again.
+    name of its execution comes from `run_id`, which is the same where Lambda tries the run again. `elsewhere` is the
+    target that is swept, if not the hub's own; `is_news` is asked about what that refuses.
     """
 
     ec2: Ec2
@@ -111,6 +112,8 @@ class Sweep:
     resumed: bool = False
     gives_way: bool = False
     result: SweepResult = field(default_factory=SweepResult)
+    elsewhere: Target | None = None
+    is_news: Callable[[AccessDeniedError], bool] = lambda _: True
 
     def run(self) -> SweepResult:
         """Go on from where the result says; AwsRefusalError has the run tried again from there."""
@@ -119,22 +122,29 @@ class Sweep:
             if self._begins():
                 self._work()
                 if swept.finished and self.resumed:
-                    self.state.sweep_goes_on(None)
+                    self._goes_on(None)
                 elif not swept.finished and not self.resumed:
-                    self.machine.take_over(self.run_id, resumable(Task.SWEEP, self.correlation_id, swept))
+                    rest = resumable(Task.SWEEP, self.correlation_id, swept, self.elsewhere)
+                    self.machine.take_over(self.run_id, rest)
         except AccessDeniedError as error:
-            self.telemetry.denied(error, correlation_id=self.correlation_id)
+            self.telemetry.denied(error, correlation_id=self.correlation_id, news=self.is_news(error))
             raise
         if swept.finished:
-            # Once in a sweep: the alarm for those that are overdue counts it.
-            self.telemetry.count("InstancesSwept", swept.instances)
+            self._ended()
         return swept
+
+    def _goes_on(self, until: datetime | None) -> None:
+        self.state.sweep_goes_on(until)
+
+    def _ended(self) -> None:
+        # Once in a sweep: the alarm for those that are overdue counts it.
+        self.telemetry.count("InstancesSwept", self.result.instances)
 
     def _begins(self) -> bool:
         """Whether this run is to work; one that the machine runs tells the schedule to leave the sweep alone."""
         self.result.finished = True
         if self.resumed:
-            self.state.sweep_goes_on(self.now() + GOES_ON)
+            self._goes_on(self.now() + GOES_ON)
             return True
         last = self.state.last_sweep()
         self.result.rest.first = not last.ended
@@ -208,10 +218,9 @@ class Sweep:
         instance = observed.instance
         if instance is None or instance.state is InstanceState.TERMINATED:
             return
-        live = [each for each in observed.published if not each.deleted]
+        live = tuple(each for each in observed.published if not each.deleted)
         # Ranked already, where none of them is a tombstone.
-        same = len(live) == len(observed.published)
-        ranked = observed.candidates if same else resolve(instance, live, at, observed.pin)
+        ranked = resolve(instance, live, at, observed.pin) if observed.published != live else observed.candidates
         for mapping in live:
             scan = scans.setdefault(mapping.key, Scan())
             scan.add(instance, observed.association, (mapping, ranked), (mapping, ranked), self.settings.ownership)
@@ -246,35 +255,37 @@ class Sweep:
                 return
         # Only then what is published is all that governs.
         if rest.judged:
-            self.state.note_sweep(rest.live, self.result.published, self.now())
+            self._note_fleet()
             # Until now every change was held: now they are due.
             rest.phase = Phase.HELD if rest.first else Phase.ROWS
 
+    def _note_fleet(self) -> None:
+        self.state.note_sweep(self.result.rest.live, self.result.published, self.now())
+
     def _find_rowless(self) -> None:
         """Leave in `rowless` what has no row indeed, as much as can be handed on; the next sweep has the others."""
-        rest = self.result.rest
-        left = set(rest.rowless)
+        left = set(self.result.rest.rowless)
         for keys in self.table.keys() if left else ():
             left -= set(keys)
-        rest.rowless = sorted(left)[:ROWLESS]
+        self.result.rest.rowless = sorted(left)[:ROWLESS]
 
     def _recheck(self, key: MappingKey, scans: dict[MappingKey, Scan] | None, *, seen: bool) -> None:
-        """Check one row again."""
-        swept, rest = self.result, self.result.rest
-        swept.mappings += 1
+        self.result.mappings += 1
         scan = None if scans is None else scans.get(key, Scan())
         try:
-            verdict = self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
+            self._check(key, scan, seen=seen)
         except AwsRefusalError as error:
             # One row that can't be checked doesn't keep the others from being checked.
             problem = "a mapping was not checked" if isinstance(error, RetryableError) else "a mapping can't be checked"
             self.telemetry.will_retry(problem, mapping=str(key), error=str(error))
             self._note(f"{key}: {error}")
-            rest.judged = False
-            return
+            self.result.rest.judged = False
+
+    def _check(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> None:
+        swept, verdict = self.result, self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
         swept.mappings_changed += verdict.changed
         swept.published += verdict.revision > 0 and verdict.status is not Status.REMOVED
-        rest.judged &= verdict.status is not Status.WAITING
+        swept.rest.judged &= verdict.status is not Status.WAITING
 
     def _time_is_up(self) -> bool:
         self.result.finished = self.seconds_left() >= RESERVE

@@ -73,7 +73,7 @@ class Reconciler:
     """Looks at instances, decides, applies.
 
     The `changer` is a worker, or inside a retry loop the queue of those: a loop looks again by itself, and hands over
-    what is ready to be changed.
+    what is ready to be changed. In another target `is_news` says whether it refuses for the first time.
     """
 
     ec2: Ec2
@@ -83,16 +83,17 @@ class Reconciler:
     changer: Worker | WorkQueue
     now: Callable[[], datetime]
     sleep: Callable[[float], None]
+    is_news: Callable[[errors.AccessDeniedError], bool] = lambda _: True
 
-    def run(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
-        """Reconcile the instances that these messages name; several messages for one instance are one reconcile."""
+    def run(self, requests: Iterable[ReconcileRequest], ends_by: datetime | None = None) -> dict[InstanceKey, Outcome]:
+        """Reconcile these, several for one instance as one; no change begins after `ends_by`, by default WORK later."""
         pending: dict[InstanceKey, ReconcileRequest] = {}
         for request in requests:
             # The first for an instance stands for all, unless a later one knows that no loop watches it.
             if request.loop_over or request.instance not in pending:
                 pending[request.instance] = request
         outcomes: dict[InstanceKey, Outcome] = {}
-        looks, ends_by = iter((*LOOKS, None)), self.now() + WORK
+        looks, ends_by = iter((*LOOKS, None)), ends_by or self.now() + WORK
         pause, worker = next(looks), self.changer if isinstance(self.changer, Worker) else None
         while pending:
             try:
@@ -193,10 +194,10 @@ class Reconciler:
         if isinstance(worker, WorkQueue):
             worker.send([request.instance], request.cause, request.correlation_id, loop_over=True)
             return Outcome(decision, since=now)
-        if wait := worker.pace.wait(1, now):
-            if now + timedelta(seconds=wait) <= ends_by:
-                return PACED
+        if now + timedelta(seconds=(wait := worker.pace.wait(1, now))) > ends_by:
             return self._show(request, observed, put_off(decision, now))
+        if wait:
+            return PACED
         started = worker.start(request, observed, decision)
         if isinstance(started, datetime):
             return self._show(request, observed, waits_for_room(decision, started))
@@ -267,7 +268,7 @@ class Reconciler:
 
     def _failed(self, text: str, error: errors.AwsRefusalError, request: ReconcileRequest, **named: Any) -> Outcome:
         if isinstance(error, errors.AccessDeniedError):
-            self.telemetry.denied(error, correlation_id=request.correlation_id)
+            self.telemetry.denied(error, correlation_id=request.correlation_id, news=self.is_news(error))
         self.telemetry.will_retry(text, error=str(error), **named)
         return Outcome(error=error)
 
@@ -293,5 +294,6 @@ class Reconciler:
             self.park(request, instead, completes, also)
             return Outcome(instead, since=now)
         if isinstance(error, errors.AccessDeniedError):
-            self.telemetry.denied(error, correlation_id=request.correlation_id, news=not shown_before)
+            news = self.is_news(error) and not shown_before
+            self.telemetry.denied(error, correlation_id=request.correlation_id, news=news)
         return self._show(request, started.observed, instead, completes, also)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import classified
 from rolekeeper.aws.queue import RECONCILE_REQUESTED, SOURCE
-from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
+from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target, partition_of
 from rolekeeper.storage import codec
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ _ACCOUNT, _REGION = re.compile(r"[0-9]{12}"), re.compile(r"[a-z]{2,5}(?:-[a-z]+)
 STATE_CHANGE = ("aws.ec2", "EC2 Instance State-change Notification")
 TAG_CHANGE = ("aws.tag", "Tag Change on Resource")
 REQUESTED = (SOURCE, RECONCILE_REQUESTED)
+# The daily event of a spoke's rule (spoke.yaml): it names no instance.
+PRESENT = ("aws.events", "Scheduled Event")
 KINDS = (STATE_CHANGE, TAG_CHANGE, REQUESTED)
 
 
@@ -72,12 +74,31 @@ def require_ours(key: InstanceKey, only: Target | None) -> None:
     if not _INSTANCE_ID.fullmatch(key.id):
         raise DroppedError(f"not an instance id: {key.id:.60}")
     if only is None:
-        if not (_ACCOUNT.fullmatch(key.account) and _REGION.fullmatch(key.region)):
-            raise DroppedError(f"not an account and a region: {key.account:.60} {key.region:.60}")
+        target_from({"account": key.account, "region": key.region})
     elif key.account != only.account:
         raise DroppedError(f"from another account: {key.account:.60}")
     elif key.region != only.region:
         raise DroppedError(f"from another region: {key.region:.60}")
+
+
+def present(message: Any, namespace: str) -> Target | None:
+    """The target whose spoke says that it is there; None where a message is of another kind, or of another rule."""
+    if not isinstance(message, Mapping) or (message.get("source"), message.get("detail-type")) != PRESENT:
+        return None
+    try:
+        target = target_from(message)
+    except DroppedError:
+        return None
+    prefix = f"arn:{partition_of(target.region)}:events:{target.region}:{target.account}"
+    return target if message.get("resources") == [f"{prefix}:rule/{namespace}-present"] else None
+
+
+def target_from(values: Mapping[str, Any]) -> Target:
+    """The target whose account and Region these values name; DroppedError where they name none."""
+    target = Target(_text(values, "account"), _text(values, "region"))
+    if not (_ACCOUNT.fullmatch(target.account) and _REGION.fullmatch(target.region)):
+        raise DroppedError(f"not an account and a region: {target.account:.60} {target.region:.60}")
+    return target
 
 
 def _tagged(message: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceKey:

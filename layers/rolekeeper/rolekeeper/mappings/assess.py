@@ -3,18 +3,22 @@
 A row that fails its checks, or isn't approved yet, changes nothing: the last good revision stays in effect.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from shlex import quote
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.instances.change_limit import counted
+from rolekeeper.mappings.copies import Spokes, Spread
+from rolekeeper.mappings.impact import Comparison, Impact, Side
+from rolekeeper.mappings.revisions import Copy
 from rolekeeper.mappings.scan import ImpactScanner, Scan
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Verdict
+from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Mode, PublishedMapping, WhenOccupied
 from rolekeeper.permissions import Roles
+from rolekeeper.permissions.roles import Reach, RoleCheck
 
 # In the mapping's history alone: each instance's replace is an event of its own.
 PROFILE_RECREATED = "Profile Recreated"
@@ -22,6 +26,9 @@ PROFILE_RECREATED = "Profile Recreated"
 REASON = 1_000
 # What a row says when all is well.
 IN_EFFECT = "in effect"
+
+type Shares = Mapping[Target, int]
+"""How many instances an edit would change in each target, where there are several."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Assessor:
     roles: Roles
     scanner: ImpactScanner
     mode: Mode
+    spokes: Spokes
 
     def assess(self, seen: RowSnapshot) -> Verdict:
         """Judge a row, or a deleted one; an AwsRefusalError says that AWS gave no answer, or refused one."""
@@ -46,7 +54,8 @@ class Assessor:
             verdict = Verdict(Status.DISCARDED, what, seen.revision, ending=Ending.DISCARD, mapping=held)
         else:
             verdict = self._row(seen) if seen.row and not seen.holds_deletion else self._deletion(seen)
-        return replace(verdict, refresh=refresh)
+        copies = self._unfinished(seen) if verdict.copies is None else verdict.copies
+        return replace(verdict, refresh=refresh, copies=copies)
 
     def refuse(self, seen: RowSnapshot, status: Status, why: Iterable[str], scan: Scan | None = None) -> Verdict:
         """Nothing is to change, and the row is to say why."""
@@ -58,43 +67,60 @@ class Assessor:
         spec, warnings = seen.parsed.spec, seen.parsed.warnings
         if spec is None:
             return self.refuse(seen, Status.REJECTED, (*seen.parsed.problems, *warnings))
-        role = self.roles.check(spec)
-        if role.problem:
-            return self.refuse(seen, Status.REJECTED, (role.problem, *warnings))
-        candidate = seen.candidate(spec, role.profile_arn, role.profile_id)
         now = seen.published
-        same = now is not None and (now.spec, now.profile_arn) == (spec, role.profile_arn)
+        known = seen.trigger.recheck and now is not None and now.spec == spec
+        reach = self.spokes.reach(spec, seen.stored, self.roles, known=known)
+        if reach.nowhere:
+            status = Status.REJECTED if reach.checks else Status.WAITING
+            return self.refuse(seen, status, (*reach.why_not, *warnings))
+        role = reach.own or RoleCheck()
+        profile_arn = role.profile_arn or self.roles.nominal_profile(spec, now)
+        candidate = seen.candidate(spec, profile_arn, role.profile_id)
+        same = now is not None and (now.spec, now.profile_arn) == (spec, profile_arn)
+        candidate = replace(candidate, suspended_because=role.problem)
+        if same:
+            candidate = replace(candidate, revision=seen.revision)
         scan = self._scan(seen, candidate, same=same)
         candidate = candidate.with_profile_id(role.profile_id, scan.profile_ids)
+        spread = self.spokes.spread(candidate, seen.stored, reach, None if same else seen.at)
+        if spread.reach.nowhere:
+            return self.refuse(seen, Status.WAITING, (*spread.reach.why_not, *warnings))
+        scan, shares = self._total(seen, scan, spread, same=same)
         self.scanner.add_possible_conflicts(scan.conflicts, candidate, seen.stored, seen.at)
         if scan.conflicts.new and not same:
             return self.refuse(seen, Status.CONFLICT, (str(scan.conflicts),), scan)
         takes, may = spec.when_occupied is WhenOccupied.REPLACE, self.scanner.ownership.take_over
-        notes = [*warnings, role.note, scan.about_foreign(taken=takes and may)]
+        notes = [*warnings, "" if role.problem else role.note, scan.about_foreign(taken=takes and may)]
         if takes and not may:
             notes.append("when_occupied: replace has no effect, as the stack is deployed with TakeOver=false")
         missing = role.missing
         if missing and (withheld := seen.stored.control.withholds(self.mode)):
             missing = ""
             notes.append(f"instance profile '{spec.profile_name}' is made later: {withheld.reason}")
-        if same:
-            candidate = replace(candidate, revision=seen.revision)
         ending = Ending.KEEP if same else Ending.PUBLISH
-        verdict = replace(self._in_effect(seen, candidate, scan, notes), ending=ending, scan=scan, missing=missing)
-        return verdict if same else self._unless_held(seen, candidate, scan, verdict, notes)
+        verdict = self._in_effect(seen, candidate, scan, spread.reach, notes)
+        verdict = replace(
+            verdict, ending=ending, scan=scan, missing=missing, copies=spread.copies, counts=spread.counts
+        )
+        if same:
+            return verdict
+        impact = self._compared(seen, candidate, scan.impact, spread, shares)
+        return self._unless_held(seen, candidate, replace(verdict, impact=impact), spread, notes)
 
     def _counted(self, seen: RowSnapshot, published: PublishedMapping) -> RowSnapshot:
         """The same with what the mapping governs, where no sweep counted it.
 
         That instances carry a profile under a former id, only they may tell.
         """
-        if not seen.trigger.recheck or seen.trigger.scan or _idle(published, seen.at):
+        if not seen.trigger.recheck or seen.trigger.scan or published.is_idle(seen.at):
             return seen
         scan = self.scanner.scan(published, published, seen.at)
         return replace(seen, trigger=replace(seen.trigger, scan=scan))
 
     def _refreshed(self, seen: RowSnapshot, published: PublishedMapping) -> Refresh | None:
         """Suspend what is published when its role can't be used, resume it when it can, and see its profile's id."""
+        if not self.spokes.covers_hub(published.spec):
+            return None
         role = self.roles.check(published.spec)
         # Where the row says the same, its own verdict makes what is missing.
         edited = seen.parsed.spec != published.spec
@@ -111,22 +137,71 @@ class Assessor:
 
     def _scan(self, seen: RowSnapshot, candidate: PublishedMapping, *, same: bool) -> Scan:
         """Look at the instances, unless the sweep just did, or none can be governed and nothing changes."""
-        if same and (seen.trigger.scan or _idle(candidate, seen.at)):
+        if same and (seen.trigger.scan or candidate.is_idle(seen.at)):
             return seen.trigger.scan or Scan()
         return self.scanner.scan(candidate, seen.stored.published, seen.at)
 
-    def _in_effect(self, seen: RowSnapshot, mapping: PublishedMapping, scan: Scan, notes: Iterable[str]) -> Verdict:
+    def _total(self, seen: RowSnapshot, own: Scan, spread: Spread, *, same: bool) -> tuple[Scan, Shares]:
+        """What was found in all targets, and how much would change in each, where there are several.
+
+        Where nothing is to change it is as their own sweeps counted it.
+        """
+        if same or not self.spokes.all:
+            return own.including(*self.spokes.counted(seen.stored)) if self.spokes.all else own, {}
+        scans = {self.spokes.hub: own, **spread.scans}
+        shares = {target: scan.impact.changes for target, scan in scans.items()}
+        for each in spread.scans.values():
+            own.include(each)
+        return own, shares
+
+    def _compared(
+        self,
+        seen: RowSnapshot,
+        candidate: PublishedMapping,
+        impact: Impact,
+        spread: Spread,
+        shares: Mapping[Target, int],
+    ) -> Impact:
+        """What a candidate, or a tombstone, would do in all accounts, with permissions."""
+        own, usable = self.scanner, spread.reach.usable
+        hub = self.spokes.hub
+        sides = {hub.account: Side(own.policies, candidate, seen.published, hub.account in usable)}
+        for account, copy in spread.copies.items():
+            before = seen.stored.copies.get(account)
+            published = before.mapping if before and not before.mapping.deleted else None
+            policies = self.spokes.accounts[account].policies
+            sides[account] = Side(policies, copy.mapping, published, account in usable)
+        others = {each.target: each.instances for each in self.spokes.all}
+        took = counted(seen.stored.edits, own.limits.minutes, seen.at)
+        comparison = Comparison(own.limits, lambda: own.fleet + sum(others.values()), self.spokes.each)
+        alone = comparison.alone(shares, lambda target: own.fleet if target == hub else others[target])
+        return replace(comparison.compared(impact, sides, took), alone=alone)
+
+    def _unfinished(self, seen: RowSnapshot) -> Mapping[str, Copy]:
+        """The copies of what stays published: a crash may have kept some from being written."""
+        published = seen.stored.published
+        if published is None or not self.spokes.accounts:
+            return {}
+        reach = Reach(self.spokes.hub.account, {})
+        if not published.deleted:
+            reach = self.spokes.reach(published.spec, seen.stored, None, known=True)
+        return self.spokes.spread(published, seen.stored, reach, None).copies
+
+    def _in_effect(
+        self, seen: RowSnapshot, mapping: PublishedMapping, scan: Scan, reach: Reach, notes: Iterable[str]
+    ) -> Verdict:
         spec = mapping.spec
         done = seen.acted_on(mapping.revision)
         # What is taken out of the row needs no warning any more.
         text = [each for each in notes if not each.startswith(tuple(f"{name}: " for name in done))]
         status = Status.PUBLISHED
         if scan.conflicts:
-            status, text = Status.CONFLICT, [f"{scan.conflicts}; until then such instances stay as they are", *text]
+            status, what = Status.CONFLICT, f"{scan.conflicts}; until then such instances stay as they are"
         elif spec.expired(seen.at):
-            status, text = Status.EXPIRED, [f"it expired at {spec.expires_at:%Y-%m-%dT%H:%M:%SZ}", *text]
-        elif not spec.enabled:
-            text = ["it is disabled and governs no instance", *text]
+            status, what = Status.EXPIRED, f"it expired at {spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"
+        else:
+            what = "" if spec.enabled else "it is disabled and governs no instance"
+        text = [what, *reach.words("" if what else IN_EFFECT), *text]
         reason = sentence([*text, "" if "approve" in done else seen.about_approval(0)]) or IN_EFFECT
         return Verdict(status, reason, mapping.revision, scan.matched, scan.foreign, done=done, mapping=mapping)
 
@@ -140,46 +215,56 @@ class Assessor:
         tombstone = seen.tombstone
         assert tombstone is not None  # something is published
         why = "its row was deleted" + (", as approved" if seen.approves(tombstone) else "")
+        scan = self.scanner.scan(tombstone, seen.published, seen.at)
+        spread = self.spokes.spread(tombstone, seen.stored, Reach(self.spokes.hub.account, {}), seen.at)
+        scan, shares = self._total(seen, scan, spread, same=False)
+        impact = self._compared(seen, tombstone, scan.impact, spread, shares)
+        why = "; ".join([why, *spread.reach.words("", "removes")])
         removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
-        return self._unless_held(seen, tombstone, self.scanner.scan(tombstone, seen.published, seen.at), removed)
+        removed = replace(removed, scan=scan, copies=spread.copies, impact=impact)
+        return self._unless_held(seen, tombstone, removed, spread)
 
     def _unless_held(
-        self, seen: RowSnapshot, candidate: PublishedMapping, scan: Scan, verdict: Verdict, notes: Iterable[str] = ()
+        self,
+        seen: RowSnapshot,
+        candidate: PublishedMapping,
+        verdict: Verdict,
+        spread: Spread,
+        notes: Iterable[str] = (),
     ) -> Verdict:
-        """This verdict on a candidate, or that it is held until somebody approves what it would do."""
-        took = counted(seen.stored.edits, self.scanner.limits.minutes, seen.at)
-        impact, number = self.scanner.compared(scan.impact, candidate, seen.published, took), candidate.revision
+        """This verdict on a candidate, or that it is held until a person approves what it would do."""
+        impact, scan, number = verdict.impact, verdict.scan, candidate.revision
+        assert impact is not None  # it was compared
+        assert scan is not None  # with what was found
         if seen.approves(candidate) or not (impact.needs_approval or seen.shows_held(candidate)):
-            return replace(verdict, impact=impact)
+            return verdict
         command = f"rolekeeper mapping approve {quote(str(seen.key))} --revision {number}"
         why = f"it would {impact}; to approve it: {command}"
         if candidate.deleted:
             keep = f"rolekeeper mapping discard {quote(str(seen.key))}"
             why = f"deleting it would {impact}; to delete it: {command}; to keep it: {keep}"
         last = "; ".join(each for each in (seen.still_in_effect, seen.about_approval(number)) if each)
-        reason, matched = sentence([why, *notes], last), scan.published_matched
+        reason, matched = sentence([why, *spread.reach.words("", ""), *notes], last), scan.published_matched
         said = Verdict(Status.HELD, reason, seen.revision, matched, held=number, done=seen.acted_on())
-        return replace(said, ending=Ending.HOLD, mapping=candidate, impact=impact)
+        # Whether the hub's own account can use its role is looked at again when it is approved.
+        held = replace(candidate, suspended_because="")
+        return replace(said, ending=Ending.HOLD, mapping=held, impact=impact)
 
     def _matched(self, seen: RowSnapshot, scan: Scan | None) -> int | None:
         """How many instances what is published governs; None where that isn't known, or the row says it."""
         if seen.published is None:
             return 0
         if seen.trigger.scan:
-            return seen.trigger.scan.matched
+            return seen.trigger.scan.matched + self.spokes.counted(seen.stored)[0]
         if scan:
             return scan.published_matched
         if "matched" in seen.row:
             return None
         # A mere count must not keep a row from saying what is wrong with it; the sweep counts again.
         with suppress(AwsRefusalError):
-            return self.scanner.scan(seen.published, seen.published, seen.at).published_matched
+            found = self.scanner.scan(seen.published, seen.published, seen.at).published_matched
+            return found + self.spokes.counted(seen.stored)[0]
         return None
-
-
-def _idle(mapping: PublishedMapping, at: datetime) -> bool:
-    """Whether it governs no instance."""
-    return not mapping.spec.enabled or mapping.spec.expired(at)
 
 
 def waiting(seen: RowSnapshot, error: AwsRefusalError) -> Verdict:

@@ -5,19 +5,26 @@ as running and its association as settled, so that what would only wait, or is w
 """
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
+from rolekeeper.aws import Each
 from rolekeeper.instances.decide import ENDED, Case, decide
 from rolekeeper.instances.observe import Observation
-from rolekeeper.model.instance import NO_PROFILE, Action, AssociationState, Candidates, Decision, InstanceState
-from rolekeeper.model.mapping import PublishedMapping
-from rolekeeper.permissions import Difference
+from rolekeeper.model.instance import NO_PROFILE, Action, AssociationState, Candidates, Decision, InstanceState, Target
+from rolekeeper.model.mapping import ANY_VALUE, MappingKey, PublishedMapping
+from rolekeeper.permissions import Difference, PolicyReader
 from rolekeeper.permissions.compare import as_many, in_words
-from rolekeeper.settings import Ownership
+from rolekeeper.settings import Limits, Ownership
 
+# Instance ids, and other mappings, that a reason names.
+NAMED = 5
 # The most pairs of profiles that are told apart; instances beyond them are counted all the same.
 MOVES = 50
+# Pairs of profiles whose roles are compared, those of the most instances first: each costs a few calls to IAM.
+COMPARED = 5
 # The most that a reason says of permissions, in characters; of that, why some couldn't be compared.
 WORDS, UNKNOWN = 500, 150
 # The most that history and events keep of permissions: phrases, and characters of each.
@@ -33,7 +40,7 @@ class Impact:
 
     The rest is known once it is compared: the permissions gained and lost, which of the gained are `severe`, how many
     other edits `took` in the last `minutes`, how many are `allowed` without approval, and the `fleet`, where the number
-    alone doesn't let it pass.
+    alone doesn't let it pass. `alone` says of which target it would change too many.
     """
 
     attach: int = 0
@@ -46,6 +53,7 @@ class Impact:
     minutes: int = 0
     fleet: int | None = None
     allowed: int = 0
+    alone: str = ""
 
     @property
     def changes(self) -> int:
@@ -82,13 +90,25 @@ class Impact:
         self.attach += action is Action.ATTACH
         self.replace += action is Action.REPLACE
         self.detach += action is Action.DETACH
-        move = (association.profile_arn if association else "", "" if action is Action.DETACH else then.profile_arn)
+        self._moved(
+            (association.profile_arn if association else "", "" if action is Action.DETACH else then.profile_arn)
+        )
+
+    def include(self, other: "Impact") -> None:
+        """Add what would change in another target."""
+        self.attach += other.attach
+        self.replace += other.replace
+        self.detach += other.detach
+        for move, count in other.moves.items():
+            self._moved(move, count)
+
+    def _moved(self, move: tuple[str, str], count: int = 1) -> None:
         # Of what is beyond, only what it gives is kept.
-        self.moves[move if move in self.moves or len(self.moves) < MOVES else ("", move[1])] += 1
+        self.moves[move if move in self.moves or len(self.moves) < MOVES else ("", move[1])] += count
 
     @property
     def needs_approval(self) -> bool:
-        return bool(self.severe) or self.exceeds
+        return bool(self.severe or self.alone) or self.exceeds
 
     @property
     def exceeds(self) -> bool:
@@ -101,6 +121,7 @@ class Impact:
             others = f", and other edits changed {self.took:,} in the last {self.minutes} minutes" if self.took else ""
             number = f"{self.changes + self.took:,} of {self.fleet:,}"
             counts += f"{others} ({number}; {self.allowed:,} may change without approval)"
+        counts += f"; {self.alone}" if self.alone else ""
         if self.severe:
             counts = f"{as_many('give severe permissions:', self.severe, WORDS)}; it would {counts}"
         return f"{counts}; {_words(self.difference)}" if self.changes else counts
@@ -114,8 +135,155 @@ class Impact:
         return counts | shown | ({"unknown": unknown[:PHRASE]} if unknown else {})
 
 
+@dataclass(frozen=True, slots=True)
+class Side:
+    """An edit in one account: whose policies are compared, the candidate there, and what is `published` there now.
+
+    It `gives` its role there: it is in the scope, and can be used.
+    """
+
+    policies: PolicyReader
+    candidate: PublishedMapping
+    published: PublishedMapping | None
+    gives: bool = True
+
+    def move(self, was: str, to: str) -> tuple[str, str]:
+        # The candidate's own profile may have still to be made; it will hold the candidate's role.
+        own = self.candidate.profile_arn
+        return was, (self.candidate.spec.role if own else "") if to == own else to
+
+    def severe(self, moves: Iterable[tuple[str, str]]) -> list[str]:
+        """What is severe of what instances gain now, and once some match: without consent none had a broad one."""
+        consented = self.published.profile_arn if self.published and self.published.spec.allow_broad else ""
+        gives = self.gives and not self.candidate.deleted
+        later = self.move(consented, self.candidate.profile_arn) if gives else ("", "")
+        return [each for move in dict.fromkeys([*moves, later]) for each in self.policies.severe_gain(*move)]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What edits are compared by: the `limits`, and the `fleet` over all targets, which is counted where it decides."""
+
+    limits: Limits
+    fleet: Callable[[], int]
+    each: Each
+
+    def compared(self, impact: Impact, sides: Mapping[str, Side], took: int) -> Impact:
+        """What an edit would do, with permissions, and with the fleet where that decides.
+
+        `sides` are by account, the hub's own first; `took`: what other edits changed in the window. IAM's refusals are
+        no error: the difference says them.
+        """
+        own, *_ = sides
+        moves: dict[str, list[tuple[str, str]]] = {account: [] for account in sides}
+        found: list[Difference] = []
+        for at, (move, _) in enumerate(impact.moves.most_common()):
+            account = next((arn.split(":")[4] for arn in move if arn.startswith("arn:")), own)
+            side = account if account in sides else own
+            moves[side].append(sides[side].move(*move))
+            if at < COMPARED:
+                found.append(sides[side].policies.difference(*moves[side][-1]))
+        difference = Difference(
+            gained=tuple(dict.fromkeys(phrase for each in found for phrase in each.gained)),
+            lost=tuple(dict.fromkeys(phrase for each in found for phrase in each.lost)),
+            unknown="; ".join(dict.fromkeys(each.unknown for each in found if each.unknown)),
+        )
+        gains = self.each(lambda account: sides[account].severe(moves[account]), list(sides))
+        limits, severe = self.limits, tuple(dict.fromkeys(phrase for each in gains for phrase in each))
+        known = replace(impact, difference=difference, severe=severe)
+        impact = replace(known, took=took, minutes=limits.minutes, allowed=limits.per_edit)
+        if not impact.exceeds:
+            return impact
+        fleet = self.fleet()
+        return replace(impact, fleet=fleet, allowed=limits.allowed(fleet))
+
+    def alone(self, shares: Mapping[Target, int], instances: Callable[[Target], int]) -> str:
+        """Of which targets an edit would change more than of one it may, though not of all; empty for none."""
+        beyond: list[str] = []
+        for target, changes in shares.items():
+            if changes > self.limits.per_edit and changes > (allowed := self.limits.allowed(all_ := instances(target))):
+                text = f"of the {all_:,} in {target} it would change {changes:,}"
+                beyond.append(f"{text} ({allowed:,} may change without approval)")
+        more = f", and too many in {len(beyond) - 1:,} more targets" if len(beyond) > 1 else ""
+        return f"{beyond[0]}{more}" if beyond else ""
+
+
 def _words(difference: Difference) -> str:
     if not difference.unknown or not (difference.gained or difference.lost):
         return in_words(difference, WORDS)
     known = in_words(Difference(difference.gained, difference.lost), WORDS - UNKNOWN)
     return f"{known}; {in_words(Difference(unknown=difference.unknown), UNKNOWN)}"
+
+
+@dataclass(slots=True)
+class Conflict:
+    """Another mapping of equal priority wants another role for `count` instances; `new`: not with what is published.
+
+    `elsewhere`: in other targets than the hub's own only, so `other` may be as it is published for another account.
+    """
+
+    other: PublishedMapping
+    instances: list[str] = field(default_factory=list)
+    count: int = 0
+    new: bool = False
+    elsewhere: bool = False
+
+    def __str__(self) -> str:
+        spec = self.other.spec
+        text = f"conflicts with {spec.key} (priority {spec.priority}, role {spec.role})"
+        if not self.count:
+            return text
+        more = f" and {self.count - NAMED:,} more" if self.count > NAMED else ""
+        return f"{text} on {', '.join(self.instances)}{more}"
+
+    def add(self, *instance_ids: str, new: bool, count: int = 1) -> None:
+        self.count += count
+        self.new |= new
+        # The first by id, so that the same conflict reads the same however EC2 orders its pages.
+        self.instances = sorted([*self.instances, *instance_ids])[:NAMED]
+
+
+class Conflicts(dict[MappingKey, Conflict]):
+    """The conflicts of one mapping, by the other mapping's key."""
+
+    @property
+    def new(self) -> bool:
+        return any(each.new for each in self.values())
+
+    @property
+    def largest_first(self) -> list[Conflict]:
+        return sorted(self.values(), key=lambda each: (-each.count, each.other.key))
+
+    def __str__(self) -> str:
+        named = self.largest_first[:NAMED]
+        more = f"; and with {len(self) - NAMED} more mappings" if len(self) > NAMED else ""
+        return f"{'; '.join(map(str, named))}{more}; give one of them a lower number as its priority"
+
+    def of(self, other: PublishedMapping) -> Conflict:
+        """The conflict with another mapping, begun when there is none yet."""
+        return self.setdefault(other.key, Conflict(other))
+
+    def include(self, others: "Conflicts") -> None:
+        """Add those in another target."""
+        for each in others.values():
+            known = self.setdefault(each.other.key, Conflict(each.other, elsewhere=True))
+            known.add(*each.instances, new=each.new, count=each.count)
+
+
+def could_conflict(one: PublishedMapping, other: PublishedMapping, now: datetime) -> bool:
+    """Whether some instance could carry the tags of both and be in the scope of both, and so meet the conflict."""
+    a, b = one.spec, other.spec
+    if a.key == b.key or a.priority != b.priority or one.wants == other.wants:
+        return False
+    if any(each.deleted or not each.spec.enabled or each.spec.expired(now) for each in (one, other)):
+        return False
+    scopes = ((a.accounts, b.accounts), (a.regions, b.regions))
+    if any(mine and theirs and not mine & theirs for mine, theirs in scopes):
+        return False
+    # One set of tags has to satisfy every demand of both.
+    asked: dict[str, str] = {}
+    for spec in (a, b):
+        for key, value in ((spec.key.tag_key, spec.key.tag_value), *spec.require_tags.items()):
+            if value != ANY_VALUE and asked.setdefault(key, value) != value:
+                return False
+    return True

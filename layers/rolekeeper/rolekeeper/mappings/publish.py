@@ -6,6 +6,7 @@ moment one looks again.
 """
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,12 +16,13 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictEr
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.change_limit import counting
 from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor, sentence, waiting
-from rolekeeper.mappings.impact import Impact
+from rolekeeper.mappings.copies import CopyKeeper
+from rolekeeper.mappings.impact import Conflicts, Impact
 from rolekeeper.mappings.revisions import Entry, Revisions
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.mappings.rows.reader import read_row, row_of
-from rolekeeper.mappings.scan import Conflicts, FanOut, Scan, Sender
+from rolekeeper.mappings.scan import FanOut, Scan, Sender
 from rolekeeper.mappings.table import MappingTable, number_in
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Trigger, Verdict
 from rolekeeper.model.mapping import Held, MappingKey, PublishedMapping
@@ -52,6 +54,7 @@ class Publisher:
     table: MappingTable
     revisions: Revisions
     assessor: Assessor
+    copies: CopyKeeper
     sender: Sender
     machine: ResumeMachine
     telemetry: Telemetry
@@ -110,6 +113,8 @@ class Publisher:
             raise ConflictError("RowGone", f"{key} went while it was looked at")
         row = row or {}
         parsed = read_row(row, self.home)
+        if accounts := self.assessor.spokes.accounts:
+            stored = replace(stored, copies=self.revisions.copies(key, accounts))
         signed_as = self.revisions.signed_as(stored, parsed.approve, parsed.approved_by)
         return RowSnapshot(key, row, parsed, stored, self.now(), trigger, signed_as)
 
@@ -154,11 +159,18 @@ class Publisher:
         if entry and verdict.scan:
             self._note_conflicts(seen.key, verdict.scan.conflicts)
         self._store(seen, verdict, entry)
+        copies = verdict.copies or {}
+        renewed = self.copies.write(seen.stored, copies)
         # A crash may have kept the instances from what was published before, whatever the verdict is now.
         untold = verdict.mapping if verdict.ending in _PUBLISHES else None
         untold = untold or (seen.stored.published if seen.stored.untold else None)
-        if untold or (changed and verdict.ending is Ending.KEEP):
-            self._fan_out(seen, untold or seen.stored.published)
+        spokes = self.assessor.spokes
+        # In how many accounts it is in effect changes nothing in those where it is.
+        if untold or (changed and verdict.ending is Ending.KEEP and not (spokes.all and verdict.only_reason(seen.row))):
+            told = {spokes.hub.account, *copies}
+            self._fan_out(seen, untold or seen.stored.published, told)
+        elif renewed:
+            self._fan_out(seen, seen.stored.published, renewed)
         if untold:
             self.revisions.told(untold)
         if entry:
@@ -200,21 +212,25 @@ class Publisher:
                 # Another judge may have counted since: then this one looks again.
                 counts = counting(seen.stored.edits, impact.changes, impact.allowed, impact.minutes, self.now())
             held = seen.holds(mapping)
-            self.revisions.publish(mapping, entry, seen.at, budget=budget, blocks=blocks, counts=counts, held=held)
+            self.revisions.publish(
+                mapping, entry, seen.at, budget=budget, blocks=blocks, counts=counts, held=held, regions=verdict.counts
+            )
         elif entry and mapping and verdict.ending is Ending.DISCARD:
             self.revisions.discard(mapping, entry, seen.at)
         elif entry and layout.fits_partition(seen.key):
             self.revisions.note(seen.key, entry, seen.at)
 
-    def _fan_out(self, seen: RowSnapshot, published: PublishedMapping | None) -> None:
+    def _fan_out(self, seen: RowSnapshot, published: PublishedMapping | None, accounts: AbstractSet[str]) -> None:
         """Send them, or hand what is left over, under a name by which another judge of this change does it once."""
-        correlation_id = seen.trigger.correlation_id
-        begun = FanOut(seen.key, f"mapping changed: {seen.key}")
+        correlation_id, spokes = seen.trigger.correlation_id, self.assessor.spokes
+        targets = [each.target for each in spokes.all if each.target.account in accounts]
+        begun = FanOut.to(seen.key, targets, hub=spokes.hub.account in accounts)
         done = self.sender.send(begun, correlation_id, lambda: self.now() < self.hands_over_at)
         if not done.finished:
             which = (published.revision, published.suspended_because) if published else ()
+            whom = f" {sorted(accounts)}" if begun.done else ""
             rest = resumable(Task.FAN_OUT, correlation_id, done)
-            self.machine.take_over(f"{correlation_id} {seen.key} {which}", rest)
+            self.machine.take_over(f"{correlation_id} {seen.key} {which}{whom}", rest)
 
     def _publish_event(self, seen: RowSnapshot, entry: Entry) -> None:
         detail = {name.replace("_", "-"): entry[name] for name in (*_EVENT_DETAIL, "effect") if name in entry}
@@ -241,7 +257,11 @@ class Publisher:
     def _note_conflicts(self, row: MappingKey, conflicts: Conflicts) -> None:
         for conflict in conflicts.largest_first[:OTHERS]:
             stored = self.revisions.read(conflict.other.key)
-            if stored.published is None or stored.published.revision != conflict.other.revision:
+            if conflict.elsewhere:
+                # As it is published for another account, which may be older.
+                if stored.published is None:
+                    continue
+            elif stored.published is None or stored.published.revision != conflict.other.revision:
                 # Perhaps there is no conflict any longer: look again.
                 raise ConflictError("OtherChanged", f"{conflict.other.key} is published anew")
             if row not in stored.in_conflict and len(stored.in_conflict) < ROWS:

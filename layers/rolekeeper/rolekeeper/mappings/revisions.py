@@ -1,10 +1,12 @@
 """Published mappings and their revisions, in the state table: the last one is in effect, all are kept."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.rows.columns import EDITOR
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import ANY_VALUE, Control, Held, MappingKey, PublishedMapping
@@ -16,6 +18,38 @@ type Entry = dict[str, Any]
 
 # Attributes of a published mapping: the rows in conflict with it, by their partitions; that its instances are unsent.
 BLOCKS, UNTOLD = "blocks", "untold"
+# Attributes of what is published, for each other Region of its account: what the target's last look counted there.
+COUNTS = "counts:"
+
+type Counts = Mapping[str, tuple[int, int]]
+"""By Region: how many instances a mapping governs, and how many of them are occupied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What is published of a mapping for another account; `missing` says what of its profile has to be made first."""
+
+    mapping: PublishedMapping
+    counts: Counts = field(default_factory=dict)
+    missing: str = ""
+
+    @property
+    def content(self) -> codec.Item:
+        """All that is stored of it."""
+        return codec.published_item(self.mapping) | _counts_item(self.counts)
+
+    def matters(self, before: "Copy | None") -> bool:
+        """Whether instances may be decided on otherwise than with the copy before."""
+        mapping, former = self.mapping, before.mapping if before else None
+        if former is None:
+            return not mapping.deleted
+        return (former, former.former_profile_ids) != (mapping, mapping.former_profile_ids)
+
+    def is_at_rest(self, published: PublishedMapping, region: str, counts: tuple[int, int]) -> bool:
+        """Whether it is of what is published, can be used, and governs as little in a Region as it did: nothing."""
+        mapping = self.mapping
+        same = (mapping.revision, mapping.deleted) == (published.revision, published.deleted)
+        return same and not mapping.suspended_because and self.counts.get(region) == counts == (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +59,7 @@ class StoredMapping:
     `published` is the last revision or its tombstone. `held` was held last, and may have been approved or overtaken
     since. `any_value` is what is published for the same tag key and any value; `in_conflict` are rows. `untold`: the
     instances of what is published haven't all been sent yet. `edits` counts what all edits change (`layout.EDITS`).
+    `copies` are read beside, by account, where others are served; `counts` are of other Regions of the hub's own.
     """
 
     published: PublishedMapping | None = None
@@ -34,6 +69,12 @@ class StoredMapping:
     in_conflict: frozenset[MappingKey] = frozenset()
     untold: bool = False
     edits: Mapping[str, int] = field(default_factory=dict, compare=False)
+    counts: Counts = field(default_factory=dict, compare=False)
+    copies: Mapping[str, Copy] = field(default_factory=dict, compare=False)
+
+    def is_stale(self, copy: Copy) -> bool:
+        """Whether a copy is still of an older revision than what is published."""
+        return self.published is not None and copy.mapping.revision < self.published.revision
 
     @property
     def last(self) -> int:
@@ -63,7 +104,29 @@ class Revisions:
             in_conflict=self._decoded(_in_conflict, items.get(published_at)) or frozenset(),
             untold=UNTOLD in items.get(published_at, {}),
             edits=self._decoded(_numbers, items.get(layout.EDITS)) or {},
+            counts=self._decoded(_counts, items.get(published_at)) or {},
         )
+
+    def copies(self, key: MappingKey, accounts: Iterable[str]) -> dict[str, Copy]:
+        """What is published for these other accounts; one that can't be read is as none, and is written anew."""
+        wanted = {layout.published_key(key, account): account for account in accounts if layout.fits_partition(key)}
+        found: dict[str, Copy] = {}
+        for at, item in self.store.get(list(wanted)).items():
+            with suppress(CorruptItemError):
+                found[wanted[at]] = self.store.decode(_copy_from, item)
+        return found
+
+    def write_copy(self, account: str, copy: Copy) -> None:
+        """Publish for another account; ConflictError where a newer revision is there."""
+        at = layout.published_key(copy.mapping.key, account)
+        content = {name: value for name, value in copy.content.items() if name not in layout.key_attributes(at)}
+        update = Update().set(content).only_if("revision", "<=", copy.mapping.revision, or_absent=True)
+        self.store.write(self.store.update(at, update))
+
+    def count(self, mapping: PublishedMapping, region: str, matched: int, occupied: int) -> None:
+        """Keep what is published governs in another Region of the hub's own account."""
+        update = Update().set({f"{COUNTS}{region}": [matched, occupied]}).only_if("revision", "=", mapping.revision)
+        self.store.write(self.store.update(layout.published_key(mapping.key), update))
 
     def _decoded[T](self, decode: Callable[[codec.Item], T], item: codec.Item | None) -> T | None:
         return self.store.decode(decode, item) if item else None
@@ -86,16 +149,17 @@ class Revisions:
         blocks: Iterable[MappingKey] = (),
         counts: Update | None = None,
         held: bool = False,
+        regions: Counts | None = None,
     ) -> None:
         """Put a mapping in effect, and keep it as a revision with its history entry, in one transaction.
 
         `budget`: changes that a person approved; `blocks`: rows in conflict, as read; `counts`: at `layout.EDITS`;
-        `held`: it was held under this number, and mustn't have been discarded.
+        `held`: it was held under this number, and mustn't have been discarded; `regions`: as `StoredMapping.counts`.
         """
         item = codec.published_item(mapping)
         revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}
         blocked = {layout.mapping_pk(each) for each in blocks}
-        item |= {UNTOLD: True, **({BLOCKS: blocked} if blocked else {})}
+        item |= {UNTOLD: True, **({BLOCKS: blocked} if blocked else {}), **_counts_item(regions or {})}
         writes = [
             self.store.put(item, if_higher="revision", if_same=[BLOCKS]),
             self.store.put(revision),
@@ -155,6 +219,19 @@ class Revisions:
 
     def history(self, key: MappingKey, limit: int = 50) -> list[codec.Item]:
         return self.store.history(layout.mapping_pk(key), limit)
+
+
+def _counts_item(counts: Counts) -> codec.Item:
+    return {f"{COUNTS}{region}": list(pair) for region, pair in counts.items()}
+
+
+def _counts(item: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    counted = {name.removeprefix(COUNTS): value for name, value in item.items() if name.startswith(COUNTS)}
+    return {region: (int(matched), int(occupied)) for region, (matched, occupied) in counted.items()}
+
+
+def _copy_from(item: Mapping[str, Any]) -> Copy:
+    return Copy(codec.published_from(item), _counts(item))
 
 
 def _numbers(item: Mapping[str, Any]) -> dict[str, int]:

@@ -4,96 +4,26 @@ And sending them to be reconciled.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
-from rolekeeper.aws import Ec2, WorkQueue
+from rolekeeper.aws import AT_ONCE, Each, Ec2, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
-from rolekeeper.aws.errors import AccessDeniedError, StaleTokenError
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, StaleTokenError
 from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import Observation, observe_page
-from rolekeeper.mappings.impact import Impact, Ranked
+from rolekeeper.mappings.impact import Conflicts, Impact, Ranked, could_conflict
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable
-from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
+from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState, Target
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, PublishedMapping
-from rolekeeper.permissions import Difference, PolicyReader
+from rolekeeper.permissions import PolicyReader
 from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage import State, codec, layout
 from rolekeeper.telemetry import Telemetry
-
-# Instance ids, and other mappings, that a reason names.
-NAMED = 5
-# Pairs of profiles whose roles are compared, those of the most instances first: each costs a few calls to IAM.
-COMPARED = 5
-
-
-@dataclass(slots=True)
-class Conflict:
-    """Another mapping of equal priority wants another role for `count` instances; `new`: not with what is published."""
-
-    other: PublishedMapping
-    instances: list[str] = field(default_factory=list)
-    count: int = 0
-    new: bool = False
-
-    def __str__(self) -> str:
-        spec = self.other.spec
-        text = f"conflicts with {spec.key} (priority {spec.priority}, role {spec.role})"
-        if not self.count:
-            return text
-        more = f" and {self.count - NAMED:,} more" if self.count > NAMED else ""
-        return f"{text} on {', '.join(self.instances)}{more}"
-
-    def add(self, instance_id: str, *, new: bool) -> None:
-        self.count += 1
-        self.new |= new
-        # The first by id, so that the same conflict reads the same however EC2 orders its pages.
-        self.instances = sorted([*self.instances, instance_id])[:NAMED]
-
-
-class Conflicts(dict[MappingKey, Conflict]):
-    """The conflicts of one mapping, by the other mapping's key."""
-
-    @property
-    def new(self) -> bool:
-        return any(each.new for each in self.values())
-
-    @property
-    def largest_first(self) -> list[Conflict]:
-        return sorted(self.values(), key=lambda each: (-each.count, each.other.key))
-
-    def __str__(self) -> str:
-        named = self.largest_first[:NAMED]
-        more = f"; and with {len(self) - NAMED} more mappings" if len(self) > NAMED else ""
-        return f"{'; '.join(map(str, named))}{more}; give one of them a lower number as its priority"
-
-    def of(self, other: PublishedMapping) -> Conflict:
-        """The conflict with another mapping, begun when there is none yet."""
-        return self.setdefault(other.key, Conflict(other))
-
-
-def could_conflict(one: PublishedMapping, other: PublishedMapping, now: datetime) -> bool:
-    """Whether some instance could carry the tags of both and be in the scope of both, and so meet the conflict."""
-    a, b = one.spec, other.spec
-    if a.key == b.key or a.priority != b.priority or one.wants == other.wants:
-        return False
-    if any(each.deleted or not each.spec.enabled or each.spec.expired(now) for each in (one, other)):
-        return False
-    scopes = ((a.accounts, b.accounts), (a.regions, b.regions))
-    if any(mine and theirs and not mine & theirs for mine, theirs in scopes):
-        return False
-    # One set of tags has to satisfy every demand of both.
-    asked: dict[str, str] = {}
-    for spec in (a, b):
-        for key, value in ((spec.key.tag_key, spec.key.tag_value), *spec.require_tags.items()):
-            if value != ANY_VALUE and asked.setdefault(key, value) != value:
-                return False
-    return True
-
 
 # How nodes are told, by the tags that the services and their tools set on them, and by the profiles that they make:
 # EKS user guide, "Tagging your resources" and "Amazon EKS node IAM role"; Karpenter, "NodeClasses"; eksctl's stacks;
@@ -159,6 +89,19 @@ class Scan:
                     there_already = present in before.in_conflict and other in before.in_conflict
                     self.conflicts.of(other).add(instance.key.id, new=not there_already)
 
+    def including(self, matched: int, foreign: int) -> "Scan":
+        """The same with what is governed in other targets, as it was counted there."""
+        return replace(self, matched=self.matched + matched, foreign=self.foreign + foreign)
+
+    def include(self, other: "Scan") -> None:
+        """Add what was found in another target; the profiles are each account's own."""
+        self.matched += other.matched
+        self.published_matched += other.published_matched
+        self.foreign += other.foreign
+        self.nodes |= other.nodes
+        self.conflicts.include(other.conflicts)
+        self.impact.include(other.impact)
+
     def about_foreign(self, *, taken: bool) -> str:
         """What to tell people, without a number, which changes with the fleet."""
         if not self.foreign:
@@ -206,33 +149,6 @@ class ImpactScanner:
                     found.impact.add(seen, before, after, self.ownership)
         return found
 
-    def compared(
-        self, impact: Impact, candidate: PublishedMapping, published: PublishedMapping | None, took: int
-    ) -> Impact:
-        """What a candidate (or a tombstone) would do, with permissions, and with the fleet where that decides.
-
-        `took`: what other edits changed in the window. IAM's refusals are no error: the difference says them.
-        """
-        # The candidate's own profile may have still to be made; it will hold the candidate's role.
-        own, role = candidate.profile_arn, candidate.spec.role if candidate.profile_arn else ""
-        moves = [(was, role if to == own else to) for (was, to), _ in impact.moves.most_common()]
-        found = [self.policies.difference(*move) for move in moves[:COMPARED]]
-        difference = Difference(
-            gained=tuple(dict.fromkeys(phrase for each in found for phrase in each.gained)),
-            lost=tuple(dict.fromkeys(phrase for each in found for phrase in each.lost)),
-            unknown="; ".join(dict.fromkeys(each.unknown for each in found if each.unknown)),
-        )
-        # What instances will gain once some match counts too. Without the row's consent none had a broad permission.
-        consented = published.profile_arn if published and published.spec.allow_broad else ""
-        moves += [("", "") if candidate.deleted else (consented, role)]
-        gains = [phrase for move in dict.fromkeys(moves) for phrase in self.policies.severe_gain(*move)]
-        limits, severe = self.limits, tuple(dict.fromkeys(gains))
-        known = replace(impact, difference=difference, severe=severe)
-        impact = replace(known, took=took, minutes=limits.minutes, allowed=limits.per_edit)
-        if not impact.exceeds:
-            return impact
-        return replace(impact, fleet=self.fleet, allowed=limits.allowed(self.fleet))
-
     def add_possible_conflicts(
         self, conflicts: Conflicts, candidate: PublishedMapping, stored: StoredMapping, now: datetime
     ) -> None:
@@ -253,8 +169,20 @@ class ImpactScanner:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """Another target whose instances are still to be sent, from EC2's `token` on."""
+
+    account: str
+    region: str
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FanOut:
-    """The sending of a mapping's instances: how many were sent, and EC2's `token` of the page to read next."""
+    """The sending of a mapping's instances: how many were sent, and EC2's `token` of the page to read next.
+
+    First the hub's own, until they are `done`; then those of the targets that are `left`.
+    """
 
     mapping: MappingKey
     cause: str
@@ -262,36 +190,86 @@ class FanOut:
     sent: int = 0
     restarts: int = 0
     finished: bool = False
+    done: bool = False
+    left: tuple[Left, ...] = ()
+
+    @classmethod
+    def to(cls, mapping: MappingKey, targets: Iterable[Target], *, hub: bool = True) -> Self:
+        """One that begins: to these other targets, and the hub's own if those are meant."""
+        left = tuple(Left(each.account, each.region) for each in targets)
+        return cls(mapping, f"mapping changed: {mapping}", done=not hub, finished=not hub and not left, left=left)
+
+    @classmethod
+    def read(cls, event: Mapping[str, Any]) -> Self:
+        """What the last run answered."""
+        return replace(codec.decode(cls, event), left=tuple(Left(**each) for each in event.get("left", ())))
 
 
 @dataclass(frozen=True)
 class Sender:
-    """Sends the instances with a mapping's tag to be reconciled, page by page."""
+    """Sends the instances with a mapping's tag to be reconciled, page by page; `elsewhere` is EC2 in another target."""
 
     ec2: Ec2
     queue: WorkQueue
     telemetry: Telemetry
+    elsewhere: Callable[[Target], Ec2]
+    each: Each
 
-    def send(self, done: FanOut, correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
+    def send(self, fan_out: FanOut, correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
         """Go on from the token, for a page at least and for more while it is in time; returns how far it came."""
+        if not fan_out.done:
+            fan_out = self._own(fan_out, correlation_id, in_time)
+            if not fan_out.done or (fan_out.left and not in_time()):
+                return fan_out
+        while fan_out.left:
+            fan_out = self._others(fan_out, correlation_id)
+            if not in_time():
+                break
+        return replace(fan_out, finished=not fan_out.left)
+
+    def _own(self, fan_out: FanOut, correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
         try:
-            for page, token in self.ec2.tagged_pages(done.mapping, done.token):
-                sent = self.queue.send((each.key for each in page), done.cause, correlation_id)
-                done = replace(done, sent=done.sent + sent, token=token, finished=not token)
+            for page, token in self.ec2.tagged_pages(fan_out.mapping, fan_out.token):
+                sent = fan_out.sent + self.queue.send((each.key for each in page), fan_out.cause, correlation_id)
+                finished = not token and not fan_out.left
+                fan_out = replace(fan_out, sent=sent, token=token, done=not token, finished=finished)
                 if not in_time():
                     break
         except StaleTokenError as error:
-            if done.restarts == RESTARTS:
+            if fan_out.restarts == RESTARTS:
                 raise
             text = "the instances of a mapping are read anew: EC2 takes the token no longer"
-            self.telemetry.will_retry(text, mapping=str(done.mapping), error=str(error))
-            return replace(done, token="", restarts=done.restarts + 1)
-        return done
+            self.telemetry.will_retry(text, mapping=str(fan_out.mapping), error=str(error))
+            return replace(fan_out, token="", restarts=fan_out.restarts + 1)
+        return fan_out
+
+    def _others(self, fan_out: FanOut, correlation_id: str) -> FanOut:
+        """Send a page of each of the next few targets; the sweep of one that gives no answer sends its instances."""
+
+        def page_of(left: Left) -> tuple[int, str] | AwsRefusalError:
+            try:
+                pages = self.elsewhere(Target(left.account, left.region)).tagged_pages(fan_out.mapping, left.token)
+                page, token = next(pages)
+            except AwsRefusalError as error:
+                return error
+            return self.queue.send((each.key for each in page), fan_out.cause, correlation_id), token
+
+        some, left, sent = fan_out.left[:AT_ONCE], list(fan_out.left[AT_ONCE:]), fan_out.sent
+        for target, answer in zip(some, self.each(page_of, some), strict=True):
+            if isinstance(answer, AwsRefusalError):
+                where = f"{target.account}/{target.region}"
+                text = {"mapping": str(fan_out.mapping), "target": where, "error": str(answer)}
+                self.telemetry.will_retry("a target's instances are left to its sweep", **text)
+                continue
+            number, token = answer
+            sent += number
+            left += [replace(target, token=token)] if token else []
+        return replace(fan_out, left=tuple(left), sent=sent)
 
     def go_on(self, event: Mapping[str, Any], correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
         """Go on from where the last run answered that it was; an AwsRefusalError has this run tried again."""
         try:
-            return self.send(codec.decode(FanOut, event), correlation_id, in_time)
+            return self.send(FanOut.read(event), correlation_id, in_time)
         except AccessDeniedError as error:
             self.telemetry.denied(error, correlation_id=correlation_id)
             raise

@@ -5,13 +5,13 @@ ever given to two contents, and none that the row says already.
 """
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from rolekeeper.mappings.impact import Impact
-from rolekeeper.mappings.revisions import Entry, StoredMapping
+from rolekeeper.mappings.revisions import Copy, Counts, Entry, StoredMapping
 from rolekeeper.mappings.rows.cells import quote
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.rows.reader import ParsedRow, changes, content, fingerprint, row_of
@@ -62,7 +62,9 @@ class RowSnapshot:
     def still_in_effect(self) -> str:
         if self.published is None:
             return ""
-        suspended = "is suspended: its instances stay as they are" if self.published.suspended_because else ""
+        mappings = [self.published, *(each.mapping for each in self.stored.copies.values())]
+        everywhere = all(each.suspended_because or each.deleted for each in mappings)
+        suspended = "is suspended: its instances stay as they are" if everywhere else ""
         return f"(revision {self.revision} {suspended or 'stays in effect'})"
 
     def refreshed(self, refresh: "Refresh") -> "RowSnapshot":
@@ -111,7 +113,8 @@ class RowSnapshot:
         return held if says_it else None
 
     def holds(self, candidate: PublishedMapping) -> bool:
-        return self._held == candidate
+        """Whether this very candidate is held; that the hub's own account can't use its role now is beside that."""
+        return self._held == replace(candidate, suspended_because="")
 
     def approves(self, candidate: PublishedMapping) -> bool:
         """Whether a person signed this very candidate after it was held, and the row says so."""
@@ -225,6 +228,8 @@ class Verdict:
         done: the columns that people ask by and that are acted on: they go, as long as they say what was read.
         mapping: the revision that this is about; `impact` is what it would change, where it isn't in effect yet.
         missing: what has to be made of the profile first (`RoleCheck.missing`), as `refresh` has to be written.
+        copies: what is to be published for other accounts then; None: as what stays published.
+        counts: what was found in other Regions of the hub's own account.
         changed: whether this is news, and `in_conflict` the rows to judge again; known once it is committed.
     """
 
@@ -242,6 +247,8 @@ class Verdict:
     scan: Scan | None = None
     missing: str = ""
     refresh: Refresh | None = None
+    copies: Mapping[str, Copy] | None = None
+    counts: Counts = field(default_factory=dict)
     changed: bool = False
     in_conflict: frozenset[MappingKey] = frozenset()
 
@@ -267,6 +274,12 @@ class Verdict:
         """
         names = ("status", "held_revision") if self.held else VERDICT
         return any(_said(row, name) != self.columns[name] for name in names)
+
+    def only_reason(self, row: Attributes) -> bool:
+        """Whether nothing but the reason differs from what a row says."""
+        return all(
+            _said(row, name) == self.columns.get(name) for name in ("status", "status_revision", "held_revision")
+        )
 
     def is_shown(self, entry: Mapping[str, Any], row: Attributes) -> bool:
         """Whether a history entry says the same of a row. What is held is said once: its counts may change daily."""

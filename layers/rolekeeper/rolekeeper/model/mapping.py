@@ -86,6 +86,10 @@ class MappingSpec:
     def expired(self, now: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= now
 
+    def covers(self, account: str, region: str) -> bool:
+        """Whether its scope has this account and Region."""
+        return (not self.accounts or account in self.accounts) and (not self.regions or region in self.regions)
+
 
 @dataclass(frozen=True, slots=True)
 class PublishedMapping:
@@ -112,6 +116,10 @@ class PublishedMapping:
     def wants(self) -> tuple[str, str]:
         """Mappings that want the same agree."""
         return self.spec.role, self.profile_arn
+
+    def is_idle(self, now: datetime) -> bool:
+        """Whether it governs no instance."""
+        return self.deleted or not self.spec.enabled or self.spec.expired(now)
 
     def with_profile_id(self, profile_id: str, carried: AbstractSet[str] = frozenset()) -> "PublishedMapping":
         """The same with the profile's id as IAM tells it now, if any: any other that was known, or carried, is gone."""

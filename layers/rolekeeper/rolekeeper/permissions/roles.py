@@ -1,11 +1,13 @@
 """Whether a mapping's role can be given: under the role path, not broad, trusting EC2, and held by its profile."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Literal
 
-from rolekeeper.aws.errors import AccessDeniedError, PermanentError
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentError
 from rolekeeper.aws.iam import Document, Role
-from rolekeeper.model.mapping import NO_ROLE, MappingSpec
+from rolekeeper.model.mapping import NO_ROLE, MappingSpec, PublishedMapping
 from rolekeeper.permissions.broadness import EC2_PRINCIPALS, principals, trusted_besides_ec2
 from rolekeeper.permissions.compare import PolicyReader, as_many
 from rolekeeper.permissions.policies import TooManyRulesError, listed, pattern_covers, statements
@@ -13,6 +15,8 @@ from rolekeeper.settings import Settings
 
 # The most that a reason says of a broad role's permissions, and of those whom it trusts, in characters.
 WORDS = 300
+# The most accounts that a reason names of those for which it holds, and the most reasons.
+NAMED, REASONS = 5, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,61 @@ class RoleCheck:
     profile_arn: str = ""
     missing: str = ""
     profile_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where a mapping can be used: what IAM says of its role in each account in its scope, or why it didn't answer."""
+
+    hub: str
+    checks: Mapping[str, RoleCheck]
+    unanswered: Mapping[str, AwsRefusalError] = field(default_factory=dict)
+
+    @property
+    def own(self) -> RoleCheck | None:
+        """What is said in the hub's own account; None where that isn't in the scope."""
+        return self.checks.get(self.hub)
+
+    @property
+    def usable(self) -> list[str]:
+        return [account for account, check in self.checks.items() if not check.problem]
+
+    @property
+    def nowhere(self) -> bool:
+        """Whether no account in its scope can use it; one whose scope has none that is served waits for them."""
+        return not self.usable and self.accounts > 0
+
+    @property
+    def accounts(self) -> int:
+        return len({*self.checks, *(each.partition("/")[0] for each in self.unanswered)})
+
+    @property
+    def why_not(self) -> list[str]:
+        """Why no account can use it, one sentence for each reason."""
+        if self.accounts == 1 and self.checks:
+            return [check.problem for check in self.checks.values()]
+        return [*_grouped(self._problems), *_grouped_refusals(self.unanswered)]
+
+    @property
+    def _problems(self) -> dict[str, str]:
+        return {account: check.problem for account, check in self.checks.items() if check.problem}
+
+    def words(self, what: str = "in effect", then: str = "publishes") -> list[str]:
+        """In how many accounts it is in effect, and why not in others; nothing where there is one and all is well."""
+        said = []
+        if what and not self.accounts:
+            said.append("no account in its scope has a spoke")
+        elif what and self.accounts > 1:
+            of = "" if len(self.usable) == self.accounts else f" of {self.accounts:,}"
+            said.append(f"{what} in {len(self.usable):,}{of} accounts")
+        # What to do is said where a mapping can't be used at all, and where an instance is explained.
+        said += [each.partition(";")[0] for each in _grouped(self._problems)]
+        return [*said, *_grouped_refusals(self.unanswered, then)]
+
+    def without(self, unanswered: Mapping[str, AwsRefusalError]) -> "Reach":
+        """The same where these accounts gave no answer later on."""
+        left = {account: check for account, check in self.checks.items() if account not in unanswered}
+        return Reach(self.hub, left, {**self.unanswered, **unanswered})
 
 
 @dataclass(frozen=True)
@@ -45,6 +104,27 @@ class Roles:
         if asked not in self._known:
             self._known[asked] = self._check_role(spec)
         return self._known[asked]
+
+    def nominal_profile(self, spec: MappingSpec, before: PublishedMapping | None) -> str:
+        """The ARN of a mapping's profile where IAM doesn't show it: the one that it had, or as it would be made."""
+        if spec.role == NO_ROLE:
+            return ""
+        if before and before.profile_arn and before.spec.profile_name == spec.profile_name:
+            return before.profile_arn
+        return self.policies.iam.arn("instance-profile", self.settings.role_path, spec.profile_name)
+
+    def for_account(
+        self, mapping: PublishedMapping, check: RoleCheck | None, former: PublishedMapping | None
+    ) -> PublishedMapping:
+        """What is to be published for this account in the place of `former`; unchecked where it is out of the scope."""
+        if mapping.deleted and former:
+            return replace(former, spec=mapping.spec, revision=mapping.revision, deleted=True, suspended_because="")
+        problem = check.problem if check else ""
+        arn = check.profile_arn if check and not problem else self.nominal_profile(mapping.spec, former)
+        made = PublishedMapping(mapping.spec, mapping.revision, arn, problem, mapping.deleted)
+        if former and former.profile_arn == arn:
+            made = replace(made, profile_id=former.profile_id, former_profile_ids=former.former_profile_ids)
+        return made.with_profile_id(check.profile_id if check else "")
 
     def make(self, spec: MappingSpec, missing: str) -> RoleCheck:
         """Make what a check found missing of the profile, as the console does: a problem, or the new profile's id."""
@@ -146,3 +226,33 @@ def _for_ec2(effect: Literal["Allow", "Deny"], trust_policy: Document) -> list[D
     found = [each for each in statements(trust_policy) if each.get("Effect") == effect and ec2 & {*principals(each)}]
     actions = ((each, str(action).lower()) for each in found for action in listed(each.get("Action")))
     return [each for each, action in actions if pattern_covers(action, ASSUME)]
+
+
+def _grouped(problems: Mapping[str, str]) -> list[str]:
+    """One sentence for each different problem, with its accounts."""
+    groups: dict[str, list[str]] = {}
+    for account, problem in problems.items():
+        groups.setdefault(problem.replace(account, "\0"), []).append(account)
+    said = []
+    for problem, accounts in islice(groups.items(), REASONS):
+        named, there = _named(accounts), "in account \0"
+        # Where a problem names its account, the accounts take its place.
+        text = problem.replace(there, f"in {named}", 1) if there in problem else f"in {named}: {problem}"
+        said.append(text.replace("\0", accounts[0]))
+    return [*said, f"and {len(groups) - REASONS:,} more reasons"] if len(groups) > REASONS else said
+
+
+def _grouped_refusals(unanswered: Mapping[str, AwsRefusalError], then: str = "") -> list[str]:
+    groups: dict[str, list[str]] = {}
+    for account, error in unanswered.items():
+        groups.setdefault(f"{error.code} to {error.action}", []).append(account)
+    said = []
+    for why, accounts in groups.items():
+        whose = "its sweep" if len(accounts) == 1 else "the sweep of each"
+        said.append(f"{_named(accounts)} gave no answer ({why})" + (f", {whose} {then} it there" if then else ""))
+    return said
+
+
+def _named(accounts: Sequence[str]) -> str:
+    more = f" and {len(accounts) - NAMED:,} more" if len(accounts) > NAMED else ""
+    return f"{', '.join(accounts[:NAMED])}{more}"

@@ -12,7 +12,7 @@ from fixtures.console import words
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.aws.queue import Task, Tasks
-from rolekeeper.fleet import OperatorOverrides
+from rolekeeper.fleet.overrides import OperatorOverrides
 from rolekeeper.storage import layout
 from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.writes import control as writes

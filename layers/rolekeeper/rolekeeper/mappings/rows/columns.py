@@ -1,14 +1,196 @@
-"""The columns of the mapping table: the one definition, from which rows are read, and the schema is made. Pure."""
+"""The columns of the mapping table: the one definition, from which rows are read, and the schema is made. Pure.
 
+With the names that people write, of tags, IAM roles and instance profiles, where a text misleads easily: a tag is
+matched character by character, so a row that merely looks right governs nothing, and nobody sees why. The idea of mixed
+scripts is of Unicode TS 39.
+"""
+
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rolekeeper.mappings.rows import cells, names
-from rolekeeper.model.mapping import WhenOccupied, WhenStopped, WhenUnmatched
+from rolekeeper.mappings.rows import cells
+from rolekeeper.mappings.rows.cells import Cell, CellError, Kind, cell_of, check_length, name_of, quote
+from rolekeeper.model import UNSEEN
+from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, RESERVED, WhenOccupied, WhenStopped, WhenUnmatched
 
 type Attributes = Mapping[str, Any]
 """A low-level DynamoDB item: attribute name to a value under its type, as `{"role": {"S": "web"}}`."""
+
+# EC2 user guide, "Tag restrictions": 50 tags an instance, keys to 128 characters, values to 256.
+MOST_TAGS, LONGEST_KEY, LONGEST_VALUE = 50, 128, 256
+
+
+def _tag(text: str, limit: int, warnings: list[str]) -> str:
+    check_length(text, limit, "a tag takes")
+    _refuse(text, mistakable(text), "write the text that the tag has")
+    composed = unicodedata.normalize("NFC", text)
+    if text != composed:
+        pairs = enumerate(zip(text, f"{composed}\0", strict=False), 1)
+        position = next(at for at, (one, other) in pairs if one != other)
+        warnings.append(
+            f"{quote(text)} isn't composed from position {position} on: the same text in composed letters, as most "
+            f"keyboards write it, is another tag"
+        )
+    return text
+
+
+def _refuse(text: str, wrong: str, ask: str) -> None:
+    """Refuse a text that is wrong; one that shows nothing isn't repeated."""
+    if wrong:
+        raise CellError(f"{wrong}: {quote(text)}" if text.strip() else f"{wrong}; {ask}")
+
+
+def _read_tag_key(cell: Cell) -> str:
+    key = _tag(cell.value, LONGEST_KEY, cell.warnings)
+    if key.startswith(RESERVED):
+        raise CellError(f"is {quote(key)}, and what begins with {quote(RESERVED)} is reserved; use another tag key")
+    return key
+
+
+def _read_tag_value(cell: Cell) -> str:
+    value = _tag(cell.value, LONGEST_VALUE, cell.warnings)
+    if ANY_VALUE in value and value != ANY_VALUE:
+        cell.warnings.append(f"{quote(value)} matches that very text: only a lone * stands for any value")
+    return value
+
+
+def _read_tags(cell: Cell) -> dict[str, str]:
+    """Tags, key to value; every wrong one is reported."""
+    if len(cell.value) > MOST_TAGS:
+        raise CellError(f"has {len(cell.value):,} tags; an instance carries at most {MOST_TAGS}")
+    tags: dict[str, str] = {}
+    problems: list[str] = []
+    for key, attribute in cell.value.items():
+        what = "a key"
+        try:
+            _tag(key, LONGEST_KEY, cell.warnings)
+            what = f"the value of {quote(key)}"
+            value = cell_of(attribute, cell.home)
+            tags[key] = _REQUIRED.read(value)
+            cell.warnings.extend(value.warnings)
+        except CellError as error:
+            problems.append(f"{what} {error}")
+    if problems:
+        raise CellError("; ".join(problems))
+    return tags
+
+
+TAG_KEY = Kind("S", f"1 to {LONGEST_KEY} characters", _read_tag_key)
+TAG_VALUE = Kind("S", f"1 to {LONGEST_VALUE} characters, or *", _read_tag_value)
+# An instance's tag may be empty, so a required one may ask for that.
+_REQUIRED = Kind("S", "", lambda cell: _read_tag_value(cell) if cell.value else "")
+TAGS = Kind("M", f"at most {MOST_TAGS} tags, key to value (String); * for any value", _read_tags)
+
+
+# IAM user guide, "IAM object quotas": role names to 64 characters, instance profile names to 128.
+LONGEST_ROLE, LONGEST_PROFILE = 64, 128
+_CHARACTERS = "A-Za-z0-9_+=,.@-"  # IAM API reference, "CreateRole"
+NAME = f"[{_CHARACTERS}]+"
+_ARN_FIELDS = 6
+
+
+def _read_role(cell: Cell) -> str:
+    if cell.value != NO_ROLE and cell.value.casefold() == NO_ROLE.casefold():
+        raise CellError(f"is {quote(cell.value)}; write {NO_ROLE} in capitals to carry no role")
+    return _iam_name(cell, "role", LONGEST_ROLE)
+
+
+def _read_profile(cell: Cell) -> str:
+    if cell.value.casefold() == NO_ROLE.casefold():
+        raise CellError(f"is {quote(cell.value)}; remove it for the profile that is named as the role")
+    return _iam_name(cell, "instance profile", LONGEST_PROFILE)
+
+
+def _iam_name(cell: Cell, what: str, limit: int) -> str:
+    """A name as IAM takes it; of what is wrong the most telling is reported."""
+    text: str = cell.value
+    if text[:4].casefold() == "arn:":
+        raise CellError(_about_arn(cell, what))
+    if "/" in text:
+        raise CellError(f"is {quote(text)}, which holds a path; give the {what}'s name only{_last_name(text)}")
+    check_length(text, limit, "IAM takes")
+    _refuse(text, _hidden(text), f"give the name of the {what}")
+    if "*" in text or "?" in text:
+        raise CellError(f"is {quote(text)}; wildcards can't be used: give the name of one {what}")
+    if foreign := re.search(f"[^{_CHARACTERS}]", text):
+        where = f"{name_of(foreign[0])} at position {foreign.start() + 1}"
+        raise CellError(f"has {where}; IAM names take ASCII letters, digits and +=,.@_-: {quote(text)}")
+    return text
+
+
+def _about_arn(cell: Cell, what: str) -> str:
+    shown, home = quote(cell.value), cell.home
+    cut_short = f"is {shown}, an ARN cut short; give the {what}'s name"
+    fields = cell.value.split(":", _ARN_FIELDS - 1)
+    if len(fields) < _ARN_FIELDS:
+        return cut_short
+    _, partition, service, _, account, resource = fields
+    kind, _, path = resource.partition("/")
+    if service != "iam" or kind != what.replace(" ", "-"):
+        return f"is {shown}, the ARN of something else; give the name of the {what}"
+    if not (partition and account and path.rsplit("/", 1)[-1]):
+        return cut_short
+    here = f"give a name in account {home.account}"
+    if partition != home.partition:
+        return f"is the ARN of another partition ({quote(partition)}; Rolekeeper runs in {home.partition}); {here}"
+    if account != home.account:
+        return f"is the ARN of another account ({quote(account)}), whose {what} EC2 can't attach here; {here}"
+    return f"is {shown}; give the {what}'s name, not its ARN{_last_name(path)}"
+
+
+def _last_name(path: str) -> str:
+    """The name at the end of a path, to write instead; nothing when it is none."""
+    name = path.rsplit("/", 1)[-1]
+    return f": {quote(name)}" if re.fullmatch(NAME, name) and name.strip(".") else ""
+
+
+ROLE = Kind("S", f"an IAM role's name of up to {LONGEST_ROLE} characters, or {NO_ROLE}", _read_role)
+PROFILE = Kind("S", f"an instance profile's name of up to {LONGEST_PROFILE} characters", _read_profile)
+
+
+_HIDDEN = {"Cc": "a control character", "Cf": "an invisible character", "Cs": "half of a character"}
+_HIDDEN |= dict.fromkeys(("Zl", "Zp"), "a line break")
+_WORDS = re.compile(r"[^\W\d_]+")
+# The first words of the names of letters that look like Latin ones (Unicode, "confusables.txt").
+_TWINS = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "FULLWIDTH", "MATHEMATICAL")
+
+
+def mistakable(text: str) -> str:
+    """Why a tag's key or value would be mistaken for another, in words; empty for text of one script, whichever."""
+    if said := _hidden(text):
+        return said
+    plain = unicodedata.normalize("NFKC", text)
+    if plain.isascii() and not text.isascii():
+        position, character = next((at, each) for at, each in enumerate(text, 1) if not each.isascii())
+        return f"has {name_of(character)} at position {position}, which looks like plain text; write {quote(plain)}"
+    for word in _WORDS.finditer(text):
+        scripts = [unicodedata.name(each, "").split(" ", 1)[0] for each in word[0]]
+        twins = [at for at, script in enumerate(scripts, word.start()) if script in _TWINS]
+        if twins and "LATIN" in scripts:
+            return (
+                f"mixes alphabets: {name_of(text[twins[0]])} at position {twins[0] + 1} stands among Latin letters; "
+                f"write the word in one alphabet"
+            )
+    return ""
+
+
+def _hidden(text: str) -> str:
+    """What of a text isn't seen, or isn't seen as what it is; empty when all is."""
+    if not text.strip():
+        return "is blank" if text else "is empty"
+    if text != text.strip():
+        return f"{'begins' if text[0].isspace() else 'ends'} with a blank; remove it"
+    for position, character in enumerate(text, 1):
+        category = unicodedata.category(character)
+        if what := "an invisible character" if UNSEEN.match(character) else _HIDDEN.get(category):
+            return f"has {what}, {name_of(character)}, at position {position}; remove it"
+        if category == "Zs" and character != " ":
+            return f"has {name_of(character)} at position {position}, which looks like a blank; use a plain blank"
+    return ""
+
 
 # Written by Rolekeeper only. A row is the same row whatever they say.
 OURS = ("status", "status_reason", "status_revision", "matched", "occupied", "held_revision")
@@ -30,21 +212,21 @@ class Column:
 
     name: str
     default: str
-    kind: cells.Kind
+    kind: Kind
 
 
-KEYS = (Column("tag_key", "required", names.TAG_KEY), Column("tag_value", "required", names.TAG_VALUE))
+KEYS = (Column("tag_key", "required", TAG_KEY), Column("tag_value", "required", TAG_VALUE))
 
 COLUMNS = (
-    Column("role", "required", names.ROLE),
-    Column("instance_profile", "the role's name", names.PROFILE),
+    Column("role", "required", ROLE),
+    Column("instance_profile", "the role's name", PROFILE),
     Column("priority", "100", cells.whole(*PRIORITIES, "a whole number from {} to {}".format(*PRIORITIES), ask="use")),
     Column("enabled", "true", cells.FLAG),
     Column("when_occupied", WhenOccupied.KEEP.value, cells.choice(WhenOccupied)),
     Column("when_unmatched", WhenUnmatched.DETACH.value, cells.choice(WhenUnmatched, gone=GONE)),
     Column("when_stopped", WhenStopped.WAIT.value, cells.choice(WhenStopped)),
     Column("allow_broad", "false", cells.FLAG),
-    Column("require_tags", "none", names.TAGS),
+    Column("require_tags", "none", TAGS),
     Column("accounts", "all", cells.text_set(ACCOUNT, ACCOUNTS, ACCOUNT_IDS, hint=", leading zeros included")),
     Column("regions", "all", cells.text_set(REGION, REGIONS, REGION_CODES)),
     Column("expires_at", "never", cells.INSTANT),

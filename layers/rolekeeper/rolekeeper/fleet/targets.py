@@ -1,0 +1,267 @@
+"""The registry of targets: the accounts and Regions that a hub serves beside its own, each an item of the state table.
+
+A target enters it when a message comes from there and a probe finds that its spoke lets the hub in. Whatever the table
+holds is only said of it: what a target may be asked for is decided by its spoke's own roles.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from rolekeeper.aws import Ec2, Iam
+from rolekeeper.aws.errors import (
+    AccessDeniedError,
+    AwsRefusalError,
+    ConflictError,
+    CorruptItemError,
+    NoResponseError,
+    RetryableError,
+)
+from rolekeeper.instances.reconcile import Outcome
+from rolekeeper.model import shown
+from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
+from rolekeeper.settings import Access, Settings
+from rolekeeper.storage import Store, Update, codec, layout
+from rolekeeper.telemetry import Telemetry
+
+# Items of one read, which are together below the megabyte that a Query answers at most (DynamoDB API reference).
+PAGE, PROBLEM = 400, 500
+NOTED = timedelta(hours=1)  # so often does a process write that it had events of a target
+VERSION_TAG = "rolekeeper:version"  # of the reader role (spoke.yaml)
+PROBED = 5  # instances of a probe's page, the fewest that EC2 takes (EC2 API reference, `DescribeInstances`)
+SILENT = timedelta(minutes=1)  # so long a process leaves a target alone that gave no answer
+# What a target refuses as a whole; all else is refused to an instance.
+_OF_A_TARGET = ("sts:", "ec2:Describe")
+THERE = ("ec2:", "iam:", "sts:")  # what is asked in a target; all else is the hub's own
+_REGISTERED, _PROBLEM, _SINCE, _UNSWEPT = "since", "problem", "problem_since", "unswept"
+_target_of = attrgetter("instance.target")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedTarget:
+    """A registered target. `instances` are those that its last sweep saw, and `drift` of them it sent.
+
+    `problem` says why it can't be served, empty where it can; `unit` is its organizational unit, where that is known.
+    `unswept` sweeps began since the last one that ended; the schedule leaves one alone that `goes_on_until` then.
+    """
+
+    target: Target
+    version: str = ""
+    since: datetime | None = None
+    last_event: datetime | None = None
+    last_sweep: datetime | None = None
+    instances: int = 0
+    drift: int = 0
+    problem: str = ""
+    problem_since: datetime | None = None
+    unit: str = ""
+    unswept: int = 0
+    goes_on_until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The registered targets. `noted` is when this process wrote of a target last; one that keeps it writes less."""
+
+    store: Store
+    noted: MutableMapping[Target, datetime] = field(default_factory=dict)
+
+    def all(self, account: str = "") -> list[ServedTarget]:
+        """All registered targets, or those of one account, by account and Region.
+
+        One whose item isn't what we wrote has that as its problem.
+        """
+        # "$" comes right after the "#" that ends each part of a key.
+        first, last = (f"target#{account}#", f"target#{account}$") if account else ("", "target$")
+        return [self._read(item) for item in self._items(first, last)]
+
+    def _read(self, item: Mapping[str, Any]) -> ServedTarget:
+        try:
+            return self.store.decode(_served, dict(item))
+        except CorruptItemError as error:
+            return ServedTarget(_target(item["sk"]), problem=shown(str(error), PROBLEM))
+
+    def _items(self, after: str, until: str) -> Iterator[Mapping[str, Any]]:
+        while True:
+            items = self.store.first(layout.TARGETS, until, PAGE, after)
+            yield from items
+            if len(items) < PAGE:
+                return
+            after = items[-1]["sk"]
+
+    def get(self, target: Target) -> ServedTarget | None:
+        item = self.store.get([layout.target_key(target)]).get(layout.target_key(target))
+        return self._read(item) if item else None
+
+    def add(self, served: ServedTarget) -> None:
+        """Register a target, in the place of what was known of it."""
+        known = {name: value for name, value in codec.encode(served).items() if value != "" and name != "target"}
+        self.store.write(self.store.put({**layout.key_attributes(layout.target_key(served.target)), **known}))
+        if served.last_event:
+            self.noted[served.target] = served.last_event
+
+    def note_event(self, target: Target, at: datetime, version: str = "") -> bool:
+        """Note that an event came from a target; with a `version`, that too. Returns whether it is registered.
+
+        Without a version it is written at most once in an hour.
+        """
+        noted = self.noted.get(target)
+        if noted and at - noted < NOTED and not version:
+            return True
+        seen = {"last_event": layout.timestamp(at), **({"version": version} if version else {})}
+        registered = self._update(target, Update().set(seen))
+        if registered:
+            self.noted[target] = at
+        else:
+            self.noted.pop(target, None)
+        return registered
+
+    def note_begin(self, target: Target) -> bool:
+        """Note that a sweep is to begin; returns whether the target is registered."""
+        return self._update(target, Update().add(_UNSWEPT, 1))
+
+    def sweep_goes_on(self, target: Target, until: datetime | None) -> None:
+        """Note until when the schedule leaves a sweep alone that takes several runs; None once it ended."""
+        name, update = layout.GOES_ON_UNTIL, Update()
+        self._update(target, update.set({name: layout.timestamp(until)}) if until else update.remove(name))
+
+    def note_sweep(self, target: Target, instances: int, drift: int, at: datetime) -> None:
+        """Note a sweep that came to its end. The target answered, so what was wrong with it is over."""
+        swept = {"last_sweep": layout.timestamp(at), "instances": instances, "drift": drift}
+        self._update(target, Update().set(swept).remove(_PROBLEM, _SINCE, _UNSWEPT))
+
+    def note_problem(self, target: Target, words: str, at: datetime) -> bool:
+        """Note why a target can't be served; returns whether it is news: one of several that find it has it so."""
+        words = shown(words, PROBLEM)
+        noted = Update().set({_PROBLEM: words, _SINCE: layout.timestamp(at)})
+        return self._update(target, noted.only_if(_PROBLEM, "<>", words, or_absent=True))
+
+    def clear_problem(self, target: Target) -> bool:
+        """Note that a target can be served; returns whether it could not."""
+        return self._update(target, Update().remove(_PROBLEM, _SINCE).only_if_present(_PROBLEM))
+
+    def remove(self, target: Target) -> None:
+        """Forget a target. Its next event registers it again, while its spoke is there."""
+        self.store.write(self.store.delete(layout.target_key(target)))
+        self.noted.pop(target, None)
+
+    def _update(self, target: Target, update: Update) -> bool:
+        """Update a target's item; returns whether the condition held. One that isn't registered stays so."""
+        try:
+            self.store.write(self.store.update(layout.target_key(target), update.only_if_present(_REGISTERED)))
+        except ConflictError:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The hub's targets as messages come from them, made anew for each invocation: what fails in one stays there.
+
+    Nothing that takes long begins after `ends_by`. `left_alone` outlives the invocation: targets that failed last time,
+    until when they are. `reconcile_at` does the requests of one target by a time, `version_at` probes one.
+    """
+
+    home: Target
+    registry: Registry
+    telemetry: Telemetry
+    now: Callable[[], datetime]
+    ends_by: datetime
+    left_alone: MutableMapping[Target, datetime]
+    reconcile_at: Callable[[Target, list[ReconcileRequest], datetime], dict[InstanceKey, Outcome]]
+    version_at: Callable[[Target], str]
+
+    def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
+        """Reconcile these, target by target, in the time that one batch has: the hub's own first, what failed last."""
+        outcomes: dict[InstanceKey, Outcome] = {}
+        grouped = groupby(sorted(requests, key=_target_of), key=_target_of)
+        of_target = {target: list(group) for target, group in grouped}
+        for target in sorted(of_target, key=lambda each: (each != self.home, each in self.left_alone, each)):
+            group = of_target[target]
+            if error := self.register(target, group[0].correlation_id):
+                outcomes |= dict.fromkeys((each.instance for each in group), Outcome(error=error))
+                continue
+            ended = self.reconcile_at(target, group, self.ends_by)
+            self._remember(target, [each.error for each in ended.values() if each.error])
+            outcomes |= ended
+        return outcomes
+
+    def register(self, target: Target, correlation_id: str, *, anew: bool = False) -> AwsRefusalError | None:
+        """Register a target that isn't, or `anew` with its version; returns what refuses, for its messages to wait."""
+        if closed := self._closed(target):
+            return closed
+        try:
+            if target == self.home or (not anew and self.registry.note_event(target, self.now())):
+                return None
+            version, at = self.version_at(target), self.now()
+            if not self.registry.note_event(target, at, version):
+                self.registry.add(ServedTarget(target, version, at, at))
+        except AwsRefusalError as error:
+            if isinstance(error, AccessDeniedError):
+                self.telemetry.denied(error, correlation_id=correlation_id, news=self.is_news(target, error))
+            self.telemetry.will_retry("a target can't be registered", target=str(target), error=str(error))
+            self._remember(target, [error])
+            return error
+        return None
+
+    def is_news(self, target: Target, error: AccessDeniedError) -> bool:
+        """Note what a target refuses; whether it is news, which what is refused to one instance alone is to its own."""
+        if not error.action.startswith(_OF_A_TARGET):
+            return True
+        try:
+            return self.registry.note_problem(target, problem_of(error), self.now())
+        except AwsRefusalError as refused:
+            self.telemetry.will_retry("a target's problem can't be noted", target=str(target), error=str(refused))
+            return True
+
+    def _closed(self, target: Target) -> AwsRefusalError | None:
+        """Why nothing is asked of a target in this batch, if so: an answer may take a fourth of the function's time."""
+        until = self.left_alone.get(target)
+        if until and self.now() < until:
+            error = RetryableError("LeftAlone", "it gave no answer less than a minute ago", "", str(target))
+        elif self.now() >= self.ends_by:
+            error = RetryableError("LeftAlone", "other targets took the time of its batch", "", str(target))
+        else:
+            return None
+        self.telemetry.will_retry("a target is left alone", target=str(target), error=str(error))
+        return error
+
+    def _remember(self, target: Target, failed: Sequence[AwsRefusalError]) -> None:
+        if failed:
+            silent = any(isinstance(each, NoResponseError) and each.action.startswith(THERE) for each in failed)
+            self.left_alone[target] = self.now() + (SILENT if silent else timedelta())
+        elif self.left_alone.pop(target, None) and target != self.home:
+            try:
+                self.registry.clear_problem(target)
+            except AwsRefusalError as error:
+                # The sweep does.
+                self.telemetry.will_retry("a target's problem can't be cleared", target=str(target), error=str(error))
+
+
+def probe(settings: Settings, ec2: Ec2, iam: Iam) -> str:
+    """Ask a target whether the hub may read there; returns the version of its spoke, empty where it has none.
+
+    Raises:
+        AwsRefusalError: it refuses, or doesn't answer.
+    """
+    reader = settings.spoke_role(Access.READER).rpartition("/")[2]
+    role = iam.get_role(reader)
+    next(ec2.pages(size=PROBED))
+    return role.tags.get(VERSION_TAG, "") if role else ""
+
+
+def problem_of(error: AwsRefusalError) -> str:
+    """What is wrong with a target that refuses: the same words each time, so without what AWS says of the caller."""
+    return f"{error.action} on {error.resource} is refused ({error.code})"
+
+
+def _served(item: Mapping[str, Any]) -> ServedTarget:
+    return codec.decode(ServedTarget, {**item, "target": codec.encode(_target(item["sk"]))})
+
+
+def _target(sk: str) -> Target:
+    _, account, region = f"{sk}##".split("#")[:3]
+    return Target(account, region)

@@ -1,0 +1,297 @@
+"""A mapping in the accounts of an organization: where its role can be used, and what is published for each.
+
+IAM is each account's own. What is `published` holds in the hub's account; every other one in the mapping's scope has a
+copy, of the same revision and spec, with its own instance profile. Where the role can't be used the copy says why, and
+instances there stay as they are. A target that gives no answer holds nothing up: the copy of its account stays as it
+was, until its own sweep brings it up to date.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+
+from rolekeeper.aws import Each
+from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
+from rolekeeper.mappings.revisions import Copy, Counts, Revisions, StoredMapping
+from rolekeeper.mappings.scan import FanOut, ImpactScanner, Scan, Sender
+from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import Control, MappingKey, MappingSpec, Mode, PublishedMapping
+from rolekeeper.permissions import Roles
+from rolekeeper.permissions.roles import Reach, RoleCheck
+from rolekeeper.telemetry import Telemetry
+
+# How often a copy is checked again when its mapping is published anew meanwhile.
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Spoke:
+    """Another account and Region that is served: its account's roles, and the look at its instances.
+
+    `instances`: how many its last sweep counted, 0 where none did.
+    """
+
+    target: Target
+    roles: Roles
+    scanner: ImpactScanner
+    instances: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A mapping over all targets: the `copies` to be, by account, and what was found in each other target."""
+
+    reach: Reach
+    copies: Mapping[str, Copy] = field(default_factory=dict)
+    scans: Mapping[Target, Scan] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> Counts:
+        """What was found in other Regions of the hub's own account."""
+        own = ((target, scan) for target, scan in self.scans.items() if target.account == self.reach.hub)
+        return {target.region: (scan.matched, scan.foreign) for target, scan in own}
+
+
+@dataclass(frozen=True)
+class Spokes:
+    """The targets that are served beside the hub's own: `listed` are those of the registry, `at` makes any other.
+
+    Made anew for each invocation: an account that gave no answer isn't asked again.
+    """
+
+    hub: Target
+    listed: Callable[[], Sequence[Spoke]]
+    at: Callable[[Target], Spoke]
+    each: Each
+    _refused: dict[str, AwsRefusalError] = field(default_factory=dict, init=False)
+
+    @cached_property
+    def all(self) -> list[Spoke]:
+        return sorted((each for each in self.listed() if each.target != self.hub), key=lambda each: each.target)
+
+    @cached_property
+    def accounts(self) -> dict[str, Roles]:
+        """The roles of each account but the hub's own."""
+        return {each.target.account: each.roles for each in self.all if each.target.account != self.hub.account}
+
+    def of(self, target: Target) -> Spoke:
+        return next((each for each in self.all if each.target == target), None) or self.at(target)
+
+    def covers_hub(self, spec: MappingSpec) -> bool:
+        """Whether the hub's own account is to have the role; where it is the only one, its role is looked at always."""
+        return not self.all or self.hub.account in self._in_scope(spec)
+
+    def _in_scope(self, spec: MappingSpec) -> list[str]:
+        targets = [self.hub, *(each.target for each in self.all)]
+        return sorted({each.account for each in targets if spec.covers(each.account, each.region)})
+
+    def reach(self, spec: MappingSpec, stored: StoredMapping, own: Roles | None, *, known: bool = False) -> Reach:
+        """Check a mapping's role in every account in its scope; raises AwsRefusalError for the hub's `own`, if asked.
+
+        `known`: it is published as it is, so each copy of that revision says what its own sweep found.
+        """
+        checks = {self.hub.account: own.check(spec)} if own and self.covers_hub(spec) else {}
+        if not self.all:
+            return Reach(self.hub.account, checks)
+        others = [account for account in self._in_scope(spec) if account != self.hub.account]
+        if known:
+            for account in others:
+                if (copy := stored.copies.get(account)) and not stored.is_stale(copy):
+                    checks[account] = RoleCheck(copy.mapping.suspended_because, "", copy.mapping.profile_arn)
+        asked = [account for account in others if account not in checks]
+        answers = zip(asked, self.each(lambda account: self._check(account, spec), asked), strict=True)
+        unanswered: dict[str, AwsRefusalError] = {}
+        for account, answer in answers:
+            if isinstance(answer, RoleCheck):
+                checks[account] = answer
+            else:
+                unanswered[account] = answer
+        return Reach(self.hub.account, dict(sorted(checks.items())), unanswered)
+
+    def _check(self, account: str, spec: MappingSpec) -> RoleCheck | AwsRefusalError:
+        if account not in self._refused:
+            try:
+                return self.accounts[account].check(spec)
+            except AwsRefusalError as error:
+                self._refused[account] = error
+        return self._refused[account]
+
+    def spread(self, mapping: PublishedMapping, stored: StoredMapping, reach: Reach, at: datetime | None) -> Spread:
+        """The copies of a mapping (or of its tombstone) to be; with what it would do in each target, looked at `at`."""
+        wanted: dict[str, Copy] = {}
+        present = {account: copy.mapping for account, copy in stored.copies.items()}
+        for account, roles in sorted(self.accounts.items()):
+            check, former = reach.checks.get(account), present.get(account)
+            if account not in reach.unanswered and (former or (check and not mapping.deleted)):
+                counts, missing = stored.copies[account].counts if former else {}, check.missing if check else ""
+                wanted[account] = Copy(roles.for_account(mapping, check, former), counts, missing)
+        if at is None:
+            return Spread(reach, wanted)
+        if stored.published:
+            present[self.hub.account] = stored.published
+        candidates = {account: copy.mapping for account, copy in wanted.items()} | {self.hub.account: mapping}
+        scans, refused = self._looked_at(candidates, present, at)
+        copies: dict[str, Copy] = {}
+        for account in wanted.keys() - refused.keys():
+            here = {target.region: scan for target, scan in scans.items() if target.account == account}
+            copies[account] = seen_in(wanted[account], here)
+        return Spread(reach.without(refused), copies, scans)
+
+    def _looked_at(
+        self, after: Mapping[str, PublishedMapping], before: Mapping[str, PublishedMapping], at: datetime
+    ) -> tuple[dict[Target, Scan], dict[str, AwsRefusalError]]:
+        """What candidates would do in the targets of their accounts, and which accounts gave no answer.
+
+        Of the hub's own account, where it is published all the same, the target is named.
+        """
+
+        def concerned(target: Target) -> bool:
+            specs = [each[target.account].spec for each in (after, before) if target.account in each]
+            return target.account in after and any(spec.covers(target.account, target.region) for spec in specs)
+
+        def look(spoke: Spoke) -> Scan | AwsRefusalError:
+            account = spoke.target.account
+            try:
+                return spoke.scanner.scan(after[account], before.get(account), at)
+            except AwsRefusalError as error:
+                if error.action.startswith("dynamodb:"):
+                    # The hub's own table: nothing of that is the target's fault.
+                    raise
+                return error
+
+        spokes = [each for each in self.all if concerned(each.target)]
+        scans: dict[Target, Scan] = {}
+        refused: dict[str, AwsRefusalError] = {}
+        for spoke, found in zip(spokes, self.each(look, spokes), strict=True):
+            target = spoke.target
+            if isinstance(found, Scan):
+                scans[target] = found
+            else:
+                refused[str(target) if target.account == self.hub.account else target.account] = found
+        return {target: scan for target, scan in scans.items() if target.account not in refused}, refused
+
+    def counted(self, stored: StoredMapping) -> tuple[int, int]:
+        """How many instances of other targets what is published governs, and how many of them are occupied."""
+        counts = {account: copy.counts for account, copy in stored.copies.items()} | {self.hub.account: stored.counts}
+        found = [counts.get(each.target.account, {}).get(each.target.region, (0, 0)) for each in self.all]
+        return sum(matched for matched, _ in found), sum(occupied for _, occupied in found)
+
+
+def seen_in(copy: Copy, scans: Mapping[str, Scan]) -> Copy:
+    """A copy with what was found in its account's Regions."""
+    mapping, counts = copy.mapping, dict(copy.counts)
+    for region, scan in scans.items():
+        mapping = mapping.with_profile_id(mapping.profile_id, scan.profile_ids)
+        counts[region] = scan.matched, scan.foreign
+    return replace(copy, mapping=mapping, counts=counts)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyCheck:
+    """What became of a mapping in another account: whether its copy `changed`, and whether it is `in_effect` there."""
+
+    changed: bool = False
+    in_effect: bool = False
+
+
+@dataclass(frozen=True)
+class CopyKeeper:
+    """Writes the copies, and checks each again when its account's target is swept."""
+
+    spokes: Spokes
+    revisions: Revisions
+    sender: Sender
+    telemetry: Telemetry
+    mode: Mode
+    now: Callable[[], datetime]
+
+    def write(self, stored: StoredMapping, copies: Mapping[str, Copy]) -> set[str]:
+        """Write the copies that differ from what is stored; returns the accounts whose instances are to look at them.
+
+        Raises:
+            ConflictError: a newer revision was published meanwhile.
+        """
+
+        def write(account: str) -> bool:
+            copy, before = copies[account], stored.copies.get(account)
+            try:
+                copy = self._made(self.spokes.accounts[account], copy, stored.control)
+            except AwsRefusalError as error:
+                text = {"mapping": str(copy.mapping.key), "account": account, "error": str(error)}
+                self.telemetry.will_retry("a mapping isn't published in an account, whose sweep tries again", **text)
+                return False
+            if before is None or before.content != copy.content:
+                self.revisions.write_copy(account, copy)
+            return copy.matters(before)
+
+        accounts = sorted(copies)
+        changed = self.spokes.each(write, accounts)
+        return {account for account, matters in zip(accounts, changed, strict=True) if matters}
+
+    def _made(self, roles: Roles, copy: Copy, control: Control) -> Copy:
+        """The same, once what its profile lacks is made, or why that can't be; later, where nothing may change now."""
+        if not copy.missing or control.withholds(self.mode):
+            return copy
+        made = roles.make(copy.mapping.spec, copy.missing)
+        mapping = replace(copy.mapping.with_profile_id(made.profile_id), suspended_because=made.problem)
+        return replace(copy, mapping=mapping, missing="")
+
+    def recheck(
+        self, key: MappingKey, target: Target, correlation_id: str, scan: Scan | None = None, *, thorough: bool = True
+    ) -> CopyCheck:
+        """Check a mapping in a target that is swept: whether its role can be used there, and how much it governs.
+
+        A copy that is missing or older is brought up to date, and the account's instances are sent then. `scan` is what
+        the sweep counted there for the copy; without one it is counted here. IAM isn't asked about a copy that governs
+        nothing there unless this is `thorough`.
+
+        Raises:
+            AwsRefusalError: the target gave no answer; its copy stays as it was.
+        """
+        for _ in range(ATTEMPTS):
+            # It was published anew while we looked: look again.
+            with suppress(ConflictError):
+                return self._recheck(key, target, correlation_id, scan, thorough=thorough)
+        raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
+
+    def _recheck(
+        self, key: MappingKey, target: Target, correlation_id: str, scan: Scan | None, *, thorough: bool
+    ) -> CopyCheck:
+        account = target.account
+        stored = self.revisions.read(key)
+        if stored.published is None:
+            # Its row was never published, or its item is lost, and that must detach nothing.
+            return CopyCheck()
+        published, spoke = stored.published, self.spokes.of(target)
+        if account == self.spokes.hub.account:
+            found = self._scan(published, spoke, scan)
+            if stored.counts.get(target.region) != (counts := (found.matched, found.foreign)):
+                self.revisions.count(published, target.region, *counts)
+            in_scope = published.spec.covers(account, target.region)
+            return CopyCheck(in_effect=in_scope and not (published.deleted or published.suspended_because))
+        before = self.revisions.copies(key, [account]).get(account)
+        counts = (scan.matched, scan.foreign) if scan and not thorough else (-1, -1)
+        if before and before.is_at_rest(published, target.region, counts):
+            return CopyCheck(in_effect=not published.deleted)
+        targets = {target, *(each.target for each in self.spokes.all if each.target.account == account)}
+        in_scope = any(published.spec.covers(account, each.region) for each in targets) and not published.deleted
+        if not (in_scope or before):
+            return CopyCheck()
+        check = spoke.roles.check(published.spec) if in_scope else None
+        mapping = spoke.roles.for_account(published, check, before.mapping if before else None)
+        copy = Copy(mapping, before.counts if before else {}, check.missing if check else "")
+        found = self._scan(copy.mapping, spoke, scan)
+        copy = self._made(spoke.roles, seen_in(copy, {target.region: found}), stored.control)
+        if before is None or before.content != copy.content:
+            self.revisions.write_copy(account, copy)
+        changed = copy.matters(before)
+        if changed:
+            self.sender.send(FanOut.to(key, sorted(targets), hub=False), correlation_id, lambda: True)
+        return CopyCheck(changed, in_scope and not copy.mapping.suspended_because)
+
+    def _scan(self, mapping: PublishedMapping, spoke: Spoke, scan: Scan | None) -> Scan:
+        if mapping.is_idle(self.now()):
+            return Scan()
+        return scan or spoke.scanner.scan(mapping, mapping, self.now())

@@ -1,0 +1,114 @@
+"""An organization in the embedded AWS: the deployment as its hub, and spokes in other accounts and Regions."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from rolekeeper.model.instance import Target
+from rolekeeper_cli import installed
+from rolekeeper_local.account import EmulatedAccount, starter_mappings
+from rolekeeper_local.embedded import ACCOUNT, PARAMETERS, REGION, EmbeddedAws, EmbeddedAwsError
+
+#: The accounts of the organization; the first is the hub's (``organizations``).
+ACCOUNTS = (ACCOUNT, "111111111111", "222222222222")
+REGIONS = (REGION, "eu-west-1")
+ORGANIZATION = "o-embeddedaws"
+SPOKE_STACK = "rolekeeper-spoke"
+#: The schedule of spoke.yaml that tells the hub once a day that the spoke is there.
+PRESENT = "rolekeeper-present"
+_SECONDS = 120
+_LOOK_SECONDS = 0.2
+
+
+def targets(accounts: int) -> tuple[Target, ...]:
+    """The first accounts with each of their Regions; the hub's own is the first."""
+    return tuple(Target(account, region) for account in ACCOUNTS[:accounts] for region in REGIONS)
+
+
+def deploy_organization(aws: EmbeddedAws, accounts: int) -> list[EmulatedAccount]:
+    """Deploy the hub and its spokes, with the starter roles and mappings; everything is in effect when it returns.
+
+    Args:
+        aws: an embedded AWS without a deployment.
+        accounts: how many accounts, the hub's with them.
+
+    Returns:
+        Each target's administrator, the hub's own first.
+
+    Raises:
+        EmbeddedAwsError: something could not be deployed, or doesn't come into effect; the message says what.
+    """
+    aws.deploy(**PARAMETERS, OrganizationId=ORGANIZATION)
+    worlds = [EmulatedAccount(aws, each.account, each.region) for each in targets(accounts)]
+    with aws.step("roles, mappings and spokes"):
+        with ThreadPoolExecutor(len(worlds)) as pool:
+            list(pool.map(EmulatedAccount.deploy_starter_roles, worlds[:: len(REGIONS)]))
+        worlds[0].seed_mappings()
+        deploy_spokes(aws, worlds[1:])
+        for world in worlds[1:]:
+            aws.fire_rule(world.account, world.region, PRESENT)
+        _await_mappings(worlds[0])
+    return worlds
+
+
+def deploy_spokes(aws: EmbeddedAws, worlds: Sequence[EmulatedAccount]) -> None:
+    """Deploy spoke.yaml in each of these, the first Region of an account first: its roles are made there."""
+    homes: dict[str, str] = {}
+    for world in worlds:
+        homes.setdefault(world.account, world.region)
+    parameters = spoke_parameters(aws)
+    for now in ([each for each in worlds if (homes[each.account] == each.region) is home] for home in (True, False)):
+        for world in now:
+            create_spoke(world, {**parameters, "HomeRegion": homes[world.account]})
+        for world in now:
+            _await_stack(world)
+
+
+def spoke_parameters(aws: EmbeddedAws) -> dict[str, str]:
+    """What every spoke of the deployment is given, as docs/organization.md has it; HomeRegion comes beside it."""
+    outputs = aws.stack_outputs()
+    named = {name: outputs[name] for name in ("HubReaders", "HubChangers")}
+    return {"HubAccount": ACCOUNT, "HubRegion": REGION, "OrganizationId": ORGANIZATION, **named}
+
+
+def create_spoke(world: EmulatedAccount, parameters: dict[str, str], template: str = "") -> None:
+    """Begin to deploy a spoke, by default this version's."""
+    world.stacks.create_stack(
+        StackName=SPOKE_STACK,
+        TemplateBody=template or installed.file("spoke.yaml").read_text(),
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+    )
+
+
+def how_to_act(aws: EmbeddedAws, accounts: int) -> str:
+    """How a person acts in each account, for a terminal."""
+    settings = f"AWS_ENDPOINT_URL={aws.endpoint} AWS_SECRET_ACCESS_KEY=any"
+    lines = [f"Any AWS client acts in these accounts, each in {' and '.join(REGIONS)}: {settings} and"]
+    for account in ACCOUNTS[:accounts]:
+        what = f"the hub's, deployed in {REGION}, with the mapping table" if account == ACCOUNT else "a spoke's"
+        lines.append(f"  AWS_ACCESS_KEY_ID={account} AWS_REGION={REGIONS[-1]} aws ec2 describe-instances  # {what}")
+    return "\n".join(lines)
+
+
+def _await_stack(world: EmulatedAccount) -> None:
+    where = f"the spoke in {world.account}, {world.region}"
+    deadline = time.monotonic() + _SECONDS
+    while (
+        status := world.stacks.describe_stacks(StackName=SPOKE_STACK)["Stacks"][0]["StackStatus"]
+    ) != "CREATE_COMPLETE":
+        if status != "CREATE_IN_PROGRESS" or time.monotonic() > deadline:
+            events = world.stacks.describe_stack_events(StackName=SPOKE_STACK)["StackEvents"]
+            reasons = [f"{each['LogicalResourceId']}: {each.get('ResourceStatusReason', '')}" for each in events]
+            raise EmbeddedAwsError("\n".join([f"{where} is {status}:", *reasons]))
+        time.sleep(_LOOK_SECONDS)
+
+
+def _await_mappings(hub: EmulatedAccount) -> None:
+    deadline = time.monotonic() + _SECONDS
+    waiting = [(row["tag_key"], row["tag_value"]) for row in starter_mappings()]
+    while waiting := [each for each in waiting if not hub.mapping_status(*each, "Published")]:
+        if time.monotonic() > deadline:
+            rows = "\n".join(f"{key}={value}: {hub.mapping(key, value).get('status_reason')}" for key, value in waiting)
+            raise EmbeddedAwsError(f"these mappings don't come into effect:\n{rows}")
+        time.sleep(_LOOK_SECONDS)

@@ -1,0 +1,122 @@
+"""A second account and Region in some schedules, served by the same deployment as the spoke of a hub.
+
+In each of them what goes wrong goes wrong in one of both: in the hub's account, with its tables and queues, or in the
+spoke's. So what breaks in one has to leave the other as it should be.
+"""
+
+import json
+import math
+import random
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from fakes.dynamodb import FakeDynamoDB
+from rolekeeper.storage import codec, layout
+from rolekeeper_local.ec2_model import Event
+from simulation.account import HUB, SPOKE, Account
+from simulation.actors import Habits, People
+from simulation.clients import Budget, Ec2Client, IamClient
+from simulation.convergence import Settled
+from simulation.deployment import Deployment
+from simulation.engine import Engine
+from simulation.faults import Kind, Weather
+from simulation.faulty_clients import Outside
+from simulation.invariants import STATE, Promises
+from support.templates import ROOT
+
+# This share of the schedules has a spoke.
+SHARE = 0.15
+ORGANIZATION = "o-embeddedaws"
+
+
+def has_spoke(seed: int) -> bool:
+    """Whether a seed's schedule has a spoke; decided apart, so that the others are as without it."""
+    return random.Random(seed * 211 + 43).random() < SHARE
+
+
+def calm(weather: Weather, seed: int) -> Weather:
+    """Where nothing goes wrong, while it does elsewhere. What happened is counted in one place."""
+    quiet = dict.fromkeys(Kind, 0.0)
+    return replace(
+        weather, rng=random.Random(seed * 61 + 17), chances=quiet, stale=0, drop=0, copy=0, late=0, hurry=None
+    )
+
+
+@dataclass
+class Spoke:
+    """The spoke of one schedule: its account, who is about in it, and what has to hold there."""
+
+    account: Account
+    promises: Promises
+    people: People
+    settled: Settled
+    budget: Budget
+
+
+def join(
+    seed: int,
+    engine: Engine,
+    weather: Weather,
+    hub: Promises,
+    deployment: Deployment,
+    tables: FakeDynamoDB,
+    habits: Habits,
+) -> Spoke:
+    """Have a deployment serve a spoke, in its own weather."""
+    outside = Outside(engine, weather)
+
+    def emitted(event: Event) -> None:
+        deployment.emitted(event, SPOKE)
+
+    account = Account(
+        engine,
+        hub.account.truth.timings,
+        emitted,
+        keeps_past=weather.stale > 0,
+        take_over=hub.account.take_over,
+        allow_broad=hub.account.allow_broad,
+        target=SPOKE,
+    )
+    promises = Promises(engine, account, hub.limits, hub.window, hub.skew, weather.lag if weather.stale else 0, hub=hub)
+    promises.per_second, promises.processes = hub.per_second, hub.processes
+    hub.spokes.append(promises)
+    budget = Budget(lambda: engine.seconds, 0, math.inf)
+    deployment.spokes[SPOKE] = account
+    deployment.clients_of[SPOKE] = {
+        "ec2": Ec2Client(engine, weather, outside, account, promises, budget),
+        "iam": IamClient(weather, outside, account),
+    }
+    mild = replace(habits, damage=False, operators=False, refuses=True)
+    people = People(random.Random(seed * 37 + 19), engine, weather, account, tables, deployment, promises, mild)
+    return Spoke(account, promises, people, Settled(engine, account, tables, promises), budget)
+
+
+def register(tables: FakeDynamoDB, at: str) -> None:
+    """The hub knows the spoke already."""
+    known = {**layout.key_attributes(layout.target_key(SPOKE)), "version": "0.1.0", "since": at, "last_event": at}
+    tables.put_item(TableName=STATE, Item=codec.to_attributes(known))
+
+
+def present(at: datetime) -> dict[str, Any]:
+    """What the spoke's schedule sends each day, by which a hub that lost its tables knows it again."""
+    sample: dict[str, Any] = json.loads((ROOT / "events/spoke-present.json").read_text())
+    rule = f"arn:aws:events:{SPOKE.region}:{SPOKE.account}:rule/rolekeeper-present"
+    where = {"account": SPOKE.account, "region": SPOKE.region, "resources": [rule]}
+    return {**sample, **where, "time": at.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+def check_copies(hub: Settled, promises: Promises) -> None:
+    """After the sweeps, what is published for the spoke is what is published, under its own account's profile."""
+    for key in promises.published:
+        item, copy = (hub.item(layout.published_key(key, account)) for account in ("", SPOKE.account))
+        published, copied = (codec.published_from(each) if each else None for each in (item, copy))
+        if published is None:
+            continue
+        told = f"{key} is published as {published}, and for {SPOKE} as {copied}"
+        if published.deleted:
+            promises.check(4, copied is None or copied.deleted, lambda told=told: told)  # type: ignore[misc]  # a default binds the loop's
+            continue
+        same = copied is not None and (copied.revision, copied.spec) == (published.revision, published.spec)
+        promises.check(4, same, lambda told=told: told)  # type: ignore[misc]  # the same
+        promises.check(10, copied is None or HUB.account not in copied.profile_arn, lambda told=told: told)  # type: ignore[misc]  # the same

@@ -1,0 +1,177 @@
+"""What a spoke lets a hub do, and what it does not, as a table of requests: one line for a story.
+
+It is written from docs/security.md, "The hub and its spokes". The spoke's account is ACCOUNT, the hub's is HUB_ACCOUNT.
+`tests/unit/test_spoke_policies.py` asks IAM's evaluator.
+"""
+
+from spec.permitted import (
+    ATTACH,
+    DETACH,
+    EC2,
+    EVENTBRIDGE,
+    LAMBDA,
+    ORG,
+    OTHER_ACCOUNT,
+    OTHER_ORG,
+    OUTSIDE,
+    PLACES,
+    REPLACE,
+    may,
+    may_not,
+    taking_over,
+)
+from support.policy_simulation import ACCOUNT
+
+HUB_ACCOUNT, HUB_REGION = OTHER_ACCOUNT, "eu-west-1"
+HUB_BUS = f"arn:aws:events:{HUB_REGION}:{HUB_ACCOUNT}:event-bus/rolekeeper"
+READER, CHANGER, FORWARDER = ROLES = ("Reader", "Changer", "Forwarder")
+
+
+def _hubs(role: str) -> str:
+    return f"arn:aws:iam::{HUB_ACCOUNT}:role/rolekeeper-{role}-1ABC2DEF"
+
+
+EVENT, RETRY, MAPPING, SCHEDULE = (_hubs(f"{each}Role") for each in ("OnEvent", "OnRetry", "OnMapping", "OnSchedule"))
+READERS, CHANGERS = (EVENT, RETRY, MAPPING, SCHEDULE), (EVENT, MAPPING, SCHEDULE)
+# The spoke's parameters that name the hub.
+HUB = {
+    "HubAccount": HUB_ACCOUNT,
+    "HubRegion": HUB_REGION,
+    "OrganizationId": ORG,
+    "HubReaders": ",".join(READERS),
+    "HubChangers": ",".join(CHANGERS),
+}
+# Who is none of them, each an administrator of its own account.
+STRANGERS = (
+    _hubs("OnStateChangeRole"),
+    _hubs("OnEventRole2"),
+    f"arn:aws:iam::{HUB_ACCOUNT}:role/team/rolekeeper-OnEventRole-1ABC2DEF",
+    f"arn:aws:iam::{HUB_ACCOUNT}:user/admin",
+    f"arn:aws:iam::{HUB_ACCOUNT}:role/admin",
+    # Of the same name, in an account of the organization that isn't the hub's.
+    EVENT.replace(HUB_ACCOUNT, "888888888888"),
+    # The spoke's own, with the hub's roles' names too.
+    f"arn:aws:iam::{ACCOUNT}:role/admin",
+    EVENT.replace(HUB_ACCOUNT, ACCOUNT),
+)
+SESSIONS = "sts:AssumeRole"
+
+# What the table of the hub doesn't name.
+SPOKE_PLACES = {
+    **PLACES,
+    "hub's bus": HUB_BUS,
+    "hub's default bus": HUB_BUS.replace("/rolekeeper", "/default"),
+    "hub's bus elsewhere": HUB_BUS.replace(HUB_REGION, "us-west-2"),
+    "own bus of the name": HUB_BUS.replace(HUB_ACCOUNT, ACCOUNT),
+    "instance in another Region": PLACES["instance elsewhere"],
+}
+
+TRUST = [
+    *may(READERS, SESSIONS, READER, org=ORG),
+    *may(CHANGERS, SESSIONS, CHANGER, org=ORG),
+    *may_not(RETRY, SESSIONS, CHANGER, org=ORG),
+    *may_not(READERS, SESSIONS, (READER, CHANGER), org=OTHER_ORG),
+    *may_not(READERS, SESSIONS, (READER, CHANGER)),
+    *may_not(READERS, SESSIONS, FORWARDER, org=ORG),
+    *may_not(READERS, "sts:TagSession sts:SetSourceIdentity", (READER, CHANGER), org=ORG),
+    *may_not(STRANGERS, SESSIONS, ROLES, org=ORG),
+    *may(EVENTBRIDGE, SESSIONS, FORWARDER),
+    *may_not(EVENTBRIDGE, SESSIONS, (READER, CHANGER)),
+    *may_not(EVENTBRIDGE, "sts:TagSession", FORWARDER),
+    *may_not((EC2, LAMBDA), SESSIONS, ROLES),
+]
+
+READING = "ec2:DescribeInstances ec2:DescribeIamInstanceProfileAssociations"
+READS = [
+    *may(READER, READING, "everything"),
+    *may_not((CHANGER, FORWARDER), READING, "everything"),
+    *may_not(READER, "ec2:DescribeVolumes ec2:DescribeInstanceAttribute", "everything"),
+    *may(READER, "iam:GetRole iam:ListAttachedRolePolicies iam:ListRolePolicies", ("role", "role outside", "reader")),
+    *may(READER, "iam:GetRolePolicy", "role"),
+    *may(READER, "iam:GetInstanceProfile", ("profile", "profile outside")),
+    *may(READER, "iam:GetPolicy iam:GetPolicyVersion", ("policy", "policy of AWS")),
+    *may_not(READER, "iam:ListRoles iam:ListUsers", "everything"),
+    *may_not((CHANGER, FORWARDER), "iam:GetRole", ("role", "role outside")),
+    *may_not((CHANGER, FORWARDER), "iam:GetPolicy", "policy"),
+    *may_not(READER, ATTACH, "instance", new="profile"),
+    *may_not(READER, DETACH, "instance", now="profile"),
+    *may_not(READER, "iam:CreateInstanceProfile iam:AddRoleToInstanceProfile", "profile"),
+    *may_not(READER, "iam:PassRole", "role", to=EC2),
+    *may_not(READER, "iam:TagRole iam:UpdateAssumeRolePolicy iam:PutRolePolicy", ("role", "reader", "changer")),
+    *may_not(READER, "iam:CreatePolicyVersion", "policy"),
+]
+
+# The spoke's roles are there once for all Regions of its account.
+INSTANCES = ("instance", "instance in another Region")
+CHANGES = [
+    *may(CHANGER, ATTACH, INSTANCES, new="profile"),
+    *(each for new in OUTSIDE for each in may_not(CHANGER, ATTACH, "instance", new=new)),
+    *may_not(CHANGER, ATTACH, "instance of others", new="profile"),
+    *may_not(CHANGER, ATTACH, "instance"),
+    *may(CHANGER, REPLACE, INSTANCES, now="profile", new="other profile"),
+    *(each for new in OUTSIDE for each in may_not(CHANGER, REPLACE, "instance", now="profile", new=new)),
+    *(each for now in OUTSIDE for each in may_not(CHANGER, REPLACE, "instance", now=now, new="profile")),
+    *may_not(CHANGER, REPLACE, "instance", new="profile"),
+    *may_not(CHANGER, REPLACE, "instance of others", now="profile", new="other profile"),
+    *may(CHANGER, DETACH, INSTANCES, now="profile"),
+    *(each for now in OUTSIDE for each in may_not(CHANGER, DETACH, "instance", now=now)),
+    *may_not(CHANGER, DETACH, "instance"),
+    *may_not(CHANGER, DETACH, "instance of others", now="profile"),
+    *may_not(CHANGER, "ec2:TerminateInstances ec2:StopInstances ec2:ModifyInstanceAttribute", "instance"),
+    *may_not(CHANGER, "ec2:CreateTags ec2:DeleteTags", "instance"),
+    *may_not(ROLES, "ec2:DeleteVolume", "volume"),
+]
+
+TAKE_OVER = [
+    *taking_over(may(CHANGER, REPLACE, INSTANCES, now="profile outside", new="profile")),
+    *taking_over(may(CHANGER, DETACH, INSTANCES, now="profile outside")),
+    *(
+        each
+        for new in OUTSIDE
+        for each in taking_over(may_not(CHANGER, REPLACE, "instance", now="profile outside", new=new))
+    ),
+    *taking_over(may_not(CHANGER, ATTACH, "instance", new="profile outside")),
+    *taking_over(may_not(CHANGER, DETACH, "instance of others", now="profile outside")),
+    *taking_over(may_not((READER, FORWARDER), DETACH, "instance", now="profile outside")),
+    *taking_over(may_not(CHANGER, "ec2:TerminateInstances", "instance", now="profile outside")),
+]
+
+MAKING = "iam:CreateInstanceProfile iam:AddRoleToInstanceProfile"
+PASSES = [
+    *may(CHANGER, "iam:PassRole", ("role", "role deeper"), to=EC2),
+    *may_not(CHANGER, "iam:PassRole", ("role outside", "role beside", "role under a longer path"), to=EC2),
+    *may_not(CHANGER, "iam:PassRole", ("role of others", "reader", "changer"), to=EC2),
+    *may_not(CHANGER, "iam:PassRole", "role", to="lambda.amazonaws.com"),
+    *may_not(CHANGER, "iam:PassRole", "role", to="ec2.evil.example"),
+    *may_not(CHANGER, "iam:PassRole", "role"),
+    *may_not(FORWARDER, "iam:PassRole", "role", to=EC2),
+    *may(CHANGER, MAKING, "profile"),
+    *may_not(CHANGER, MAKING, OUTSIDE),
+    *may_not(FORWARDER, MAKING, "profile"),
+    *may_not(CHANGER, "iam:RemoveRoleFromInstanceProfile iam:DeleteInstanceProfile", "profile"),
+    *may_not(CHANGER, "iam:CreateRole iam:PutRolePolicy iam:AttachRolePolicy", ("role", "reader", "changer")),
+    *may_not(ROLES, SESSIONS, ("role", "role outside", "administrator of others")),
+    *may_not(ROLES, "iam:CreateAccessKey", "user"),
+]
+
+SENDS = [
+    *may(FORWARDER, "events:PutEvents", "hub's bus"),
+    *may_not(
+        FORWARDER,
+        "events:PutEvents",
+        ("hub's default bus", "hub's bus elsewhere", "own bus of the name", "bus", "bus of others"),
+    ),
+    *may_not((READER, CHANGER), "events:PutEvents", "hub's bus"),
+    *may_not(FORWARDER, "events:DeleteEventBus", "hub's bus"),
+    *may_not(ROLES, "events:PutRule events:PutTargets events:DisableRule", "rule"),
+]
+
+SECTIONS = {
+    "who may be one of the roles": TRUST,
+    "what the reader sees": READS,
+    "what the changer changes": CHANGES,
+    "what the changer changes, with TakeOver": TAKE_OVER,
+    "which roles the changer passes": PASSES,
+    "where the forwarder sends": SENDS,
+}
+CASES = [case for section in SECTIONS.values() for case in section]

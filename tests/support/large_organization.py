@@ -1,0 +1,229 @@
+"""An organization of any size, in virtual time: EC2 makes each page of each target when it is asked for it.
+
+`Scale(400, 250).sweep()` sweeps it with the real code: the hub's run, then those that it started, as if side by side.
+One target in ten doesn't answer as it should, until `repair`: of forty two refuse, one throttles and one is silent.
+Bench and tests call it.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Container, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import ReadTimeoutError
+
+from fakes.ec2 import EC2_META, client_error
+from fixtures.account import MAPPING_TABLE, FakeAccount, mapping_key
+from fixtures.organization import ORGANIZATION, VERSION
+from fixtures.state_table import table_keys
+from rolekeeper.app import App
+from rolekeeper.aws import one_by_one
+from rolekeeper.aws.errors import classified
+from rolekeeper.fleet.sweep import RESERVE
+from rolekeeper.fleet.targets import ServedTarget
+from rolekeeper.model.instance import InstanceKey, Target
+from rolekeeper.settings import Settings
+from rolekeeper.storage import codec, layout
+from support.large_fleet import RUN_SECONDS, TAG, GeneratedEc2
+
+REGIONS = ("eu-west-1", "us-west-2")
+TAGGED = 10  # every tenth instance of a target carries the mapping's tag
+SILENCE = 15.0  # seconds, after which the SDK gives a target up that gives no answer
+INVOKE = 0.1  # what a call to the registry or to Lambda takes, in seconds
+
+
+def _refused(_sleep: Callable[[float], None]) -> None:
+    with classified("sts:AssumeRole", "the reader"):
+        raise client_error("AccessDenied")
+
+
+def _throttled(_sleep: Callable[[float], None]) -> None:
+    raise client_error("RequestLimitExceeded", "Request limit exceeded.")
+
+
+def _silent(sleep: Callable[[float], None]) -> None:
+    sleep(SILENCE)
+    raise ReadTimeoutError(endpoint_url="https://ec2")
+
+
+# By the number of a target, of forty. A role is an account's own, so one that is gone is so in both of its Regions; all
+# else is of one Region's EC2.
+TROUBLES = {0: _refused, 1: _refused, 12: _throttled, 23: _silent}
+
+
+class GeneratedIam:
+    """IAM of any account: it has every role and its profile, and they do nothing."""
+
+    def __init__(self, account: str, counts: Counter[str]) -> None:
+        self._account, self._counts = account, counts
+
+    def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803  # boto3's own name
+        self._counts["GetRole"] += 1
+        statement = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        arn = f"arn:aws:iam::{self._account}:role/rolekeeper/{RoleName}"
+        named = {
+            "RoleName": RoleName,
+            "Arn": arn,
+            "Path": "/rolekeeper/",
+            "CreateDate": datetime(2026, 1, 1, tzinfo=UTC),
+        }
+        return {"Role": {**named, "AssumeRolePolicyDocument": {"Statement": [statement]}}}
+
+    def get_instance_profile(self, InstanceProfileName: str) -> dict[str, Any]:  # noqa: N803  # boto3's own name
+        self._counts["GetInstanceProfile"] += 1
+        arn = f"arn:aws:iam::{self._account}:instance-profile/rolekeeper/{InstanceProfileName}"
+        role = {"Arn": arn.replace("instance-profile", "role"), "RoleName": InstanceProfileName}
+        named = {"Arn": arn, "Path": "/rolekeeper/", "InstanceProfileId": f"AIPA{self._account}"}
+        return {"InstanceProfile": {**named, "Roles": [role]}}
+
+    def get_paginator(self, name: str) -> "GeneratedIam":
+        """Of the role's policies: none."""
+        self._counts[name] += 1
+        return self
+
+    def paginate(self, **_: Any) -> list[dict[str, Any]]:
+        return [{"PolicyNames": [], "AttachedPolicies": []}]
+
+
+class SentInstances:
+    """SQS that keeps which instances were named, and how often."""
+
+    def __init__(self) -> None:
+        self.sent: Counter[InstanceKey] = Counter()
+
+    def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
+        """It is worked on at once."""
+        return {"Attributes": {"ApproximateNumberOfMessages": "0"}}
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803, ARG002  # boto3's own names
+        """Take them all."""
+        for entry in Entries:
+            body = json.loads(entry["MessageBody"])
+            self.sent[InstanceKey(body["account"], body["region"], body["detail"]["instance-id"])] += 1
+        return {}
+
+
+@dataclass
+class Swept:
+    """What one sweep of all targets took.
+
+    Attributes:
+        started: the targets whose runs the hub's run started, and `starting` the seconds that it took for that.
+        longest: seconds of the longest other run.
+        instances: how many were seen.
+        sent: how often each instance was sent.
+        calls: by target, its calls to AWS by operation, and those to the state table.
+    """
+
+    started: list[Target] = field(default_factory=list)
+    starting: float = 0.0
+    longest: float = 0.0
+    instances: int = 0
+    sent: Counter[InstanceKey] = field(default_factory=Counter)
+    calls: dict[Target, Counter[str]] = field(default_factory=dict)
+
+
+class Scale:
+    """See the module. Accounts have two Regions each; `bad` are the targets that don't answer."""
+
+    def __init__(self, closing: ExitStack, targets: int, instances: int) -> None:
+        self.instances = instances
+        self.targets = [Target(f"{100_000_000_000 + at // 2}", REGIONS[at % 2]) for at in range(targets)]
+        self.bad = {each: TROUBLES[at % 40] for at, each in enumerate(self.targets) if at % 40 in TROUBLES}
+        self.hub = FakeAccount(closing)
+        self.hub.dynamodb.add_table(MAPPING_TABLE, table_keys("MappingTable"))
+        self._there: dict[tuple[Target, str], Any] = {}
+        self._asked: Counter[str] = Counter()  # of IAM, by a run
+        self._queue = SentInstances()
+        self._clients = {**self.hub.clients, "sqs": self._queue, "iam": GeneratedIam("hub", Counter())}
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self.hub.profile("web")
+        row = codec.to_attributes({**codec.encode(mapping_key(TAG)), "role": "web"})
+        self.hub.dynamodb.put_item(TableName=MAPPING_TABLE, Item=row)
+        made, registry, at = self.hub.publish(TAG, "web"), self.app.registry, self.hub.clock.now()
+        for each in self.targets:
+            registry.add(ServedTarget(each, VERSION, at, instances=self.instances))
+        for account in sorted({each.account for each in self.targets}):
+            arn = f"arn:aws:iam::{account}:instance-profile/rolekeeper/web"
+            copy = codec.published_item(replace(made, profile_arn=arn, profile_id=f"AIPA{account}"))
+            there = layout.key_attributes(layout.published_key(made.key, account))
+            self.hub.store.write(self.hub.store.put(copy | there))
+
+    @property
+    def app(self) -> App:
+        """One invocation's parts."""
+        parts = self.hub.app(replace(self.hub.settings, organization=ORGANIZATION), self._clients)
+        return replace(parts, client_of=self._client_of, each=one_by_one)
+
+    def _client_of(self, there: Settings, service: str) -> Any:
+        target = there.target
+        trouble = self.bad.get(target)
+        if trouble and (service == "ec2" or trouble is _refused):
+            return _Trouble(lambda: trouble(self.hub.clock.sleep))
+        if (target, service) not in self._there:
+            made = GeneratedEc2(self.instances, TAGGED, self.hub.clock.sleep)
+            self._there[target, service] = made if service == "ec2" else GeneratedIam(target.account, self._asked)
+        return self._there[target, service]
+
+    def repair(self) -> None:
+        """All targets answer from here on."""
+        self.bad.clear()
+
+    def tagged(self, targets: Iterable[Target]) -> list[InstanceKey]:
+        """The instances of these targets that carry the mapping's tag, and no role yet."""
+        numbers = range(0, self.instances, TAGGED)
+        return [InstanceKey(each.account, each.region, f"i-{number:017x}") for each in targets for number in numbers]
+
+    def sweep(self, only: Container[Target] | None = None) -> Swept:
+        """One sweep of all, or the runs of some alone; the clock is where it was, as all go side by side."""
+        swept, clock = Swept(), self.hub.clock
+        self._queue.sent = swept.sent
+        self.hub.lambda_.invoked.clear()
+        began, ends = clock.seconds, clock.seconds + RUN_SECONDS
+        app = self.app
+        app.sweep_starter(lambda: ends - clock.seconds >= RESERVE).start("sweep-1", clock.now())
+        swept.starting = clock.seconds - began + 2 * INVOKE * len(self.hub.lambda_.invoked)
+        swept.started = [Target(**each["target"]) for each in self.hub.lambda_.invoked]
+        for event, target in zip(list(self.hub.lambda_.invoked), swept.started, strict=True):
+            if only is None or target in only:
+                self._run(event, swept)
+        app.telemetry.flush()
+        return swept
+
+    def _run(self, event: dict[str, Any], swept: Swept) -> None:
+        clock, target = self.hub.clock, Target(**event["target"])
+        began = clock.seconds
+        self.hub.calls.clear()
+        self._asked.clear()
+        app = self.app
+        ran = app.at(target).sweep("sweep-1", lambda: RUN_SECONDS - (clock.seconds - began), "run-1", event).run()
+        assert ran.finished
+        app.telemetry.flush()
+        swept.longest = max(swept.longest, clock.seconds - began)
+        swept.instances += ran.instances
+        ec2 = self._there.get((target, "ec2"))
+        asked = Counter({"DescribeInstances": ec2.pages}) if ec2 else Counter[str]()
+        if ec2:
+            ec2.pages = 0
+        swept.calls[target] = self._asked + asked + Counter(self.hub.calls.counted())
+        clock.seconds = began
+
+
+class _Trouble:
+    """A client of a target that doesn't answer: whatever is asked of it ends so."""
+
+    meta = EC2_META
+
+    def __init__(self, trouble: Callable[[], None]) -> None:
+        self._trouble = trouble
+
+    def __getattr__(self, name: str) -> Any:
+        def asked(*_: Any, **__: Any) -> None:
+            self._trouble()
+
+        return asked

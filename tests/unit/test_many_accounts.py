@@ -1,0 +1,629 @@
+"""Rows in an organization: one verdict over all accounts and Regions, and what is published for each account."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fixtures.account import ACCOUNT, HOME, FakeAccount, mapping_key, refusing
+from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
+from fixtures.organization_desk import TAG, OrganizationDesk, profile
+from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError
+from rolekeeper.mappings.copies import CopyCheck
+from rolekeeper.mappings.scan import Scan
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import Mode
+from rolekeeper.settings import Access, Limits
+from rolekeeper.storage import layout
+from support.grants import allow, policy
+
+
+@pytest.fixture
+def desk() -> Iterator[OrganizationDesk]:
+    with new_organization() as organization:
+        yield OrganizationDesk.of_three(organization)
+
+
+def test_a_row_is_published_for_each_account_with_its_own_profile(desk: OrganizationDesk) -> None:
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    published = desk.served(TAG)
+    assert published is not None
+    assert published.profile_arn == profile(ACCOUNT)
+    for account in (SPOKE.account, OTHER.account):
+        copy = desk.copy(account)
+        assert (copy.profile_arn, copy.revision, copy.spec) == (profile(account), 1, published.spec)
+    assert desk.shows(TAG) == ("Published", "in effect in 3 accounts", 1)
+
+
+def test_its_instances_are_sent_in_every_target_and_get_their_accounts_role(desk: OrganizationDesk) -> None:
+    places = {target: desk.organization.spoke(target) for target in (SPOKE, SAME_ACCOUNT, OTHER)}
+    instances = {target: place.running(workload="web") for target, place in places.items()}
+    desk.world.running(workload="web")
+    verdict = desk.edit(TAG, role="web")
+    assert (verdict.matched, desk.row(TAG)["matched"]) == (4, 4)
+    assert desk.sent_to() == sorted((each.account, each.region) for each in (HOME, SPOKE, SAME_ACCOUNT, OTHER))
+    desk.organization.reconcile(*(place.key(instances[target]) for target, place in places.items()))
+    for target, place in places.items():
+        assert place.carries(instances[target]) == "web", target
+
+
+# ---- where the role can't be used ----
+
+
+def lose(place: FakeAccount, role: str = "web") -> None:
+    """An account has a role no longer."""
+    del place.profiles[role]
+
+
+def test_an_account_without_the_role_is_named_and_its_instances_stay_as_they_are(desk: OrganizationDesk) -> None:
+    lose(desk.spoke(OTHER))
+    instance = desk.launched(1, OTHER)[0]
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    assert desk.shows(TAG)[1] == "in effect in 2 of 3 accounts; role 'web' doesn't exist in 222222222222"
+    assert desk.copy(OTHER.account).suspended_because.startswith("role 'web' doesn't exist in account 222222222222; ")
+    outcome = desk.organization.reconcile(desk.spoke(OTHER).key(instance))[desk.spoke(OTHER).key(instance)]
+    assert outcome.decision is not None
+    assert (outcome.decision.code, desk.spoke(OTHER).carries(instance)) == ("suspended", "")
+
+
+def test_a_row_that_is_to_be_checked_again_has_every_account_asked(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    lose(desk.spoke(OTHER))
+    desk.unset(TAG, "status")
+    desk.publish(TAG)
+    assert desk.shows(TAG)[1] == "in effect in 2 of 3 accounts; role 'web' doesn't exist in 222222222222"
+    assert desk.copy(OTHER.account).suspended_because
+
+
+def test_accounts_that_lack_it_for_one_reason_are_named_together(desk: OrganizationDesk) -> None:
+    for target in (SPOKE, OTHER):
+        lose(desk.spoke(target))
+    desk.edit(TAG, role="web")
+    reason = "in effect in 1 of 3 accounts; role 'web' doesn't exist in 111111111111, 222222222222"
+    assert desk.shows(TAG) == ("Published", reason, 1)
+
+
+def test_other_reasons_are_said_with_their_accounts(desk: OrganizationDesk) -> None:
+    lose(desk.spoke(SPOKE))
+    desk.spoke(OTHER).clients["iam"].others["web"] = role_of(OTHER, trust=TRUSTS_LAMBDA)
+    desk.edit(TAG, role="web")
+    reason = (
+        "in effect in 1 of 3 accounts; role 'web' doesn't exist in 111111111111; in 222222222222: EC2 can't assume "
+        "role 'web': its trust policy doesn't let EC2 assume it"
+    )
+    assert desk.shows(TAG)[1].startswith(reason)
+
+
+def role_of(target: Target, trust: Any = TRUSTS_EC2, name: str = "web") -> dict[str, Any]:
+    arn = f"arn:aws:iam::{target.account}:role/rolekeeper/{name}"
+    named = {"RoleName": name, "Arn": arn, "Path": "/rolekeeper/", "CreateDate": None}
+    return {**named, "AssumeRolePolicyDocument": trust}
+
+
+def test_a_role_that_no_account_has_is_rejected_once_for_all(desk: OrganizationDesk) -> None:
+    assert desk.edit(TAG, role="wbe").status is Status.REJECTED
+    reason = (
+        "role 'wbe' doesn't exist in 111111111111, 123456789012, 222222222222; create it under the path /rolekeeper/, "
+        "or correct the name"
+    )
+    assert desk.shows(TAG) == ("Rejected", reason, 0)
+    assert (desk.served(TAG), desk.copy_item(SPOKE.account)) == (None, None)
+
+
+def test_the_hubs_own_account_may_be_the_one_that_lacks_it(desk: OrganizationDesk) -> None:
+    desk.delete_role("web")
+    ours = desk.world.running(workload="web")
+    theirs = desk.launched(1)[0]
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    assert desk.shows(TAG)[1] == "in effect in 2 of 3 accounts; role 'web' doesn't exist in 123456789012"
+    published = desk.served(TAG)
+    assert published is not None
+    assert published.suspended_because
+    desk.organization.reconcile(desk.world.key(ours), desk.spoke(SPOKE).key(theirs))
+    assert (desk.world.carries(ours), desk.spoke(SPOKE).carries(theirs)) == ("", "web")
+    desk.role("web")
+    assert desk.recheck(TAG).status is Status.PUBLISHED
+    resumed = desk.served(TAG)
+    assert resumed is not None
+    assert (resumed.suspended_because, resumed.revision) == ("", 1)
+    assert desk.shows(TAG)[1] == "in effect in 3 accounts"
+
+
+def test_what_is_in_effect_elsewhere_stays_so_beside_a_rejected_edit(desk: OrganizationDesk) -> None:
+    desk.delete_role("web")
+    desk.edit(TAG, role="web")
+    desk.edit(TAG, role="wbe")
+    assert desk.shows(TAG)[1].endswith(" (revision 1 stays in effect)")
+
+
+def test_an_edit_that_the_hubs_own_account_cant_use_is_held_and_approved_all_the_same(desk: OrganizationDesk) -> None:
+    desk.delete_role("web")
+    desk.limits = Limits(1, 0)
+    desk.launched(2)
+    assert desk.edit(TAG, role="web").status is Status.HELD
+    missing = "role 'web' doesn't exist in 123456789012"
+    assert f"--revision 1; {missing}" in desk.shows(TAG)[1]
+    desk.role("web", path="/elsewhere/")
+    assert desk.recheck(TAG).held == 1, "another reason makes it no other edit"
+    assert desk.approve(TAG, 1).status is Status.PUBLISHED
+    published = desk.served(TAG)
+    assert published is not None
+    assert "/elsewhere/" in published.suspended_because
+
+
+# ---- scopes ----
+
+
+def test_an_account_out_of_the_scope_has_no_copy_and_is_not_asked(desk: OrganizationDesk) -> None:
+    desk.spoke(OTHER).calls.clear()
+    desk.edit(TAG, role="web", accounts={ACCOUNT, SPOKE.account})
+    assert desk.copy_item(OTHER.account) is None
+    assert desk.shows(TAG)[1] == "in effect in 2 accounts"
+    assert desk.spoke(OTHER).calls.made == []
+
+
+def test_the_hubs_own_account_out_of_the_scope_is_not_asked(desk: OrganizationDesk) -> None:
+    desk.delete_role("web")
+    desk.world.calls.clear()
+    assert desk.edit(TAG, role="web", accounts={SPOKE.account}).status is Status.PUBLISHED
+    assert desk.shows(TAG)[1] == "in effect"
+    assert desk.world.calls["GetRole"] == 0
+    assert desk.copy(SPOKE.account).profile_arn == profile(SPOKE.account)
+    assert desk.recheck(TAG).status is Status.PUBLISHED, "nor by the sweep"
+    assert desk.world.calls["GetRole"] == 0
+
+
+def test_a_scope_by_region_has_the_accounts_of_those_regions(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web", regions={SAME_ACCOUNT.region})
+    assert desk.copy(SPOKE.account).revision == 1
+    assert (desk.copy_item(OTHER.account), desk.shows(TAG)[1]) == (None, "in effect")
+
+
+def test_a_row_for_accounts_without_a_spoke_waits_for_them(desk: OrganizationDesk) -> None:
+    new = Target("333333333333", "eu-west-1")
+    assert desk.edit(TAG, role="web", accounts={new.account}).status is Status.PUBLISHED
+    assert desk.shows(TAG)[1] == "no account in its scope has a spoke"
+    desk.join(new, "web")
+    assert desk.sweep(new) == CopyCheck(changed=True, in_effect=True)
+    assert desk.copy(new.account).profile_arn == profile(new.account)
+    desk.recheck(TAG)
+    assert desk.shows(TAG)[1] == "in effect"
+
+
+def test_an_account_that_leaves_the_scope_gives_the_role_back(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    instance = desk.launched(1, OTHER)[0]
+    key = desk.spoke(OTHER).key(instance)
+    desk.organization.reconcile(key)
+    assert desk.spoke(OTHER).carries(instance) == "web"
+    desk.quiet()
+    verdict = desk.edit(TAG, role="web", accounts={ACCOUNT, SPOKE.account})
+    assert verdict.impact is not None
+    assert verdict.impact.detach == 1
+    assert desk.copy(OTHER.account).revision == 2
+    assert (OTHER.account, OTHER.region) in desk.sent_to()
+    desk.organization.reconcile(key)
+    desk.organization.wait(seconds=5)
+    assert desk.spoke(OTHER).carries(instance) == ""
+
+
+# ---- targets that give no answer ----
+
+
+def test_an_account_that_refuses_holds_nothing_up_and_its_copy_stays_as_it_was(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    desk.organization.refuse(OTHER)
+    assert desk.edit(TAG, role="web", priority=7).status is Status.PUBLISHED
+    reason = (
+        "in effect in 2 of 3 accounts; 222222222222 gave no answer (AccessDenied to sts:AssumeRole), its sweep "
+        "publishes it there"
+    )
+    assert desk.shows(TAG) == ("Published", reason, 2)
+    assert (desk.copy(SPOKE.account).revision, desk.copy(OTHER.account).revision) == (2, 1)
+
+
+def test_its_own_sweep_brings_it_up_to_date_and_sends_its_instances(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    desk.launched(2, OTHER)
+    desk.organization.refuse(OTHER)
+    desk.edit(TAG, role="web", priority=7)
+    desk.quiet()
+    with pytest.raises(AccessDeniedError):
+        desk.sweep(OTHER)
+    assert (desk.copy(OTHER.account).revision, desk.sent_to()) == (1, [])
+    desk.organization.admit(OTHER)
+    assert desk.sweep(OTHER) == CopyCheck(changed=True, in_effect=True)
+    assert desk.copy(OTHER.account).revision == 2
+    assert desk.sent_to() == [(OTHER.account, OTHER.region)] * 2
+    assert desk.sweep(OTHER) == CopyCheck(changed=False, in_effect=True)
+    assert desk.sent_to() == []
+    desk.recheck(TAG)
+    assert desk.shows(TAG)[1] == "in effect in 3 accounts"
+
+
+def test_the_hubs_sweep_too_brings_an_account_up_to_date_that_answers_again(desk: OrganizationDesk) -> None:
+    make_api(desk)
+    desk.edit(TAG, role="web")
+    desk.launched(1, OTHER)
+    desk.launched(1)
+    desk.organization.refuse(OTHER)
+    desk.edit(TAG, role="api")
+    desk.organization.admit(OTHER)
+    desk.quiet()
+    desk.recheck(TAG)
+    assert (desk.copy(OTHER.account).profile_arn, desk.copy(OTHER.account).revision) == (
+        profile(OTHER.account, "api"),
+        2,
+    )
+    assert desk.sent_to() == [(OTHER.account, OTHER.region)], "and no other account's"
+    assert desk.shows(TAG)[1] == "in effect in 3 accounts"
+
+
+def make_api(desk: OrganizationDesk) -> None:
+    """Every account has the role `api` too."""
+    desk.role("api")
+    for target in (SPOKE, OTHER):
+        desk.spoke(target).profile("api")
+
+
+@pytest.mark.parametrize("call", ["GetRole", "GetInstanceProfile", "DescribeInstances"])
+def test_a_target_that_throttles_is_left_to_its_sweep(desk: OrganizationDesk, call: str) -> None:
+    desk.edit(TAG, role="web")
+    desk.spoke(SAME_ACCOUNT if call == "DescribeInstances" else SPOKE).calls.before(
+        call, refusing("RequestLimitExceeded")
+    )
+    assert desk.edit(TAG, role="web", priority=7).status is Status.PUBLISHED
+    assert "; 111111111111 gave no answer (RequestLimitExceeded to " in desk.shows(TAG)[1]
+    assert (desk.copy(SPOKE.account).revision, desk.copy(OTHER.account).revision) == (1, 2)
+
+
+def test_where_nobody_answers_the_row_waits(desk: OrganizationDesk) -> None:
+    desk.organization.refuse(OTHER)
+    assert desk.edit(TAG, role="web", accounts={OTHER.account}).status is Status.WAITING
+    assert desk.shows(TAG) == ("Waiting", "222222222222 gave no answer (AccessDenied to sts:AssumeRole)", 0)
+    desk.organization.admit(OTHER)
+    assert desk.recheck(TAG).status is Status.PUBLISHED
+
+
+def test_an_account_that_refuses_is_asked_once_in_an_invocation(desk: OrganizationDesk) -> None:
+    desk.organization.refuse(OTHER)
+    app = desk.app()
+    for tag in (TAG, "team=a", "team=b"):
+        desk.put(tag, role="web")
+        app.publisher.publish(mapping_key(tag), "edit-1")
+    assert desk.organization.assumed[desk.organization.role(OTHER, Access.READER)] == 1
+
+
+def test_the_hubs_own_table_refusing_is_no_fault_of_a_target(desk: OrganizationDesk) -> None:
+    desk.launched(1)
+    spoke = desk.spoke(SPOKE)
+    spoke.calls.before(
+        "DescribeInstances", lambda: desk.world.calls.before("BatchGetItem", refusing("ThrottlingException"))
+    )
+    with pytest.raises(RetryableError):
+        desk.edit(TAG, role="web")
+    assert desk.served(TAG) is None
+
+
+# ---- deletions ----
+
+
+def test_a_deletion_leaves_a_tombstone_for_each_account(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    desk.delete(TAG)
+    assert desk.publish(TAG).status is Status.REMOVED
+    for account in (SPOKE.account, OTHER.account):
+        assert (desk.copy(account).deleted, desk.copy(account).revision) == (True, 2)
+
+
+def test_a_tombstone_that_an_account_missed_is_brought_by_its_sweep(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    desk.organization.refuse(OTHER)
+    desk.spoke(OTHER).calls.before("DescribeInstances", refusing("AccessDenied"))
+    desk.delete(TAG)
+    desk.publish(TAG)
+    why = "222222222222 gave no answer (AccessDenied to sts:AssumeRole), its sweep removes it there"
+    assert desk.history(TAG)[-1]["reason"] == f"its row was deleted; {why}"
+    assert not desk.copy(OTHER.account).deleted
+    desk.organization.admit(OTHER)
+    desk.spoke(OTHER).calls.forget()
+    assert desk.sweep(OTHER) == CopyCheck(changed=True, in_effect=False)
+    assert desk.copy(OTHER.account).deleted
+    assert desk.sweep(OTHER) == CopyCheck()
+
+
+def test_a_row_that_is_back_is_published_for_all_accounts_again(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    desk.delete(TAG)
+    desk.publish(TAG)
+    desk.edit(TAG, role="web")
+    assert [desk.copy(each).deleted for each in (SPOKE.account, OTHER.account)] == [False, False]
+    assert desk.copy(SPOKE.account).revision == 3
+
+
+# ---- limits ----
+
+
+def test_what_would_change_is_counted_over_all_targets(desk: OrganizationDesk) -> None:
+    desk.limits = Limits(3, 0)
+    for target in (SPOKE, SAME_ACCOUNT, OTHER):
+        desk.launched(1, target)
+    desk.world.running(workload="web")
+    assert desk.edit(TAG, role="web").status is Status.HELD
+    counts = "attach 4, replace 0 and detach 0 instances (4 of 301; 3 may change without approval)"
+    assert counts in desk.shows(TAG)[1]
+    assert desk.copy_item(SPOKE.account) is None
+    assert desk.approve(TAG, 1).status is Status.PUBLISHED
+    assert desk.copy(SPOKE.account).revision == 1
+
+
+def test_the_share_of_one_target_is_a_limit_too(desk: OrganizationDesk) -> None:
+    """Of all instances two are few, and of the ten in one Region they are too many."""
+    desk.limits = Limits(1, 10)
+    desk.join(SPOKE, instances=10)
+    desk.launched(2)
+    assert desk.edit(TAG, role="web").status is Status.HELD
+    alone = "of the 10 in 111111111111/eu-west-1 it would change 2 (1 may change without approval)"
+    assert alone in desk.shows(TAG)[1]
+
+
+def test_as_many_in_a_large_target_need_no_approval(desk: OrganizationDesk) -> None:
+    desk.limits = Limits(1, 10)
+    desk.launched(2)
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+
+
+def test_approved_changes_are_a_budget_for_all_targets(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    keys = [desk.spoke(target).key(desk.launched(1, target)[0]) for target in (SPOKE, OTHER)]
+    desk.organization.reconcile(*keys)
+    desk.limits = Limits(1, 0)
+    make_api(desk)
+    assert desk.edit(TAG, role="api").status is Status.HELD
+    assert desk.approve(TAG, 2).status is Status.PUBLISHED
+    budget = desk.world.store.get([layout.budget_key(mapping_key(TAG))])
+    assert [int(each["credit"]) for each in budget.values()] == [2]
+
+
+def test_a_severe_permission_in_one_account_is_held(desk: OrganizationDesk) -> None:
+    desk.world.allow_broad_roles = True
+    desk.spoke(OTHER).clients["iam"].inline["web"] = policy(allow("*"))
+    assert desk.edit(TAG, role="web", allow_broad=True).status is Status.HELD
+    assert "give severe permissions: administrator access (*) on *" in desk.shows(TAG)[1]
+
+
+def test_an_account_where_the_role_is_broad_without_consent_is_left_out(desk: OrganizationDesk) -> None:
+    desk.spoke(OTHER).clients["iam"].inline["web"] = policy(allow("*"))
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    assert "in effect in 2 of 3 accounts; in 222222222222: role 'web' is broad" in desk.shows(TAG)[1]
+
+
+def test_permissions_are_compared_by_the_policies_of_each_account(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    key = desk.spoke(OTHER).key(desk.launched(1, OTHER)[0])
+    desk.organization.reconcile(key)
+    make_api(desk)
+    desk.spoke(OTHER).clients["iam"].inline["api"] = policy(allow("s3:GetObject"))
+    verdict = desk.edit(TAG, role="api")
+    assert verdict.impact is not None
+    assert verdict.impact.difference.gained == ("s3:GetObject on *",)
+
+
+def test_a_conflict_in_another_account_refuses_the_row(desk: OrganizationDesk) -> None:
+    desk.role("api")
+    desk.spoke(SPOKE).profile("api")
+    desk.edit("team=a", role="api")
+    instance = desk.launched(1, team="a")[0]
+    assert desk.edit(TAG, role="web").status is Status.CONFLICT
+    assert desk.shows(TAG)[1].startswith(f"conflicts with team=a (priority 100, role api) on {instance}; ")
+    assert desk.edit("team=a", role="api", priority=7).status is Status.PUBLISHED
+    assert desk.shows(TAG)[0] == "Published", "the row in conflict was freed"
+
+
+def test_a_conflict_with_a_mapping_that_an_account_has_in_an_older_revision(desk: OrganizationDesk) -> None:
+    make_api(desk)
+    desk.edit("team=a", role="api")
+    desk.organization.refuse(SPOKE)
+    desk.edit("team=a", role="api", owner="team a")
+    desk.organization.admit(SPOKE)
+    desk.launched(1, team="a")
+    assert desk.edit(TAG, role="web").status is Status.CONFLICT
+    assert desk.edit("team=a", role="api", priority=7).status is Status.PUBLISHED
+    assert desk.shows(TAG)[0] == "Published"
+
+
+# ---- counts ----
+
+
+def test_a_row_that_is_rejected_shows_what_is_governed_everywhere(desk: OrganizationDesk) -> None:
+    desk.launched(2)
+    desk.world.running(workload="web")
+    desk.edit(TAG, role="web")
+    desk.edit(TAG, role="wbe")
+    assert desk.row(TAG)["matched"] == 3
+    desk.sweep(SPOKE, scan=Scan(matched=7))
+    desk.recheck(TAG, Scan(matched=4))
+    assert desk.row(TAG)["matched"] == 11
+
+
+def test_the_rows_counts_are_those_of_all_targets_as_their_sweeps_left_them(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    assert desk.row(TAG)["matched"] == 0
+    desk.launched(2)
+    desk.launched(1, SAME_ACCOUNT)
+    desk.spoke(OTHER).running(profile="theirs", workload="web")
+    for target in (SPOKE, SAME_ACCOUNT, OTHER):
+        assert desk.sweep(target) == CopyCheck(changed=False, in_effect=True)
+    desk.world.running(workload="web")
+    desk.recheck(TAG)
+    assert (desk.row(TAG)["matched"], desk.row(TAG)["occupied"]) == (5, 1)
+
+
+def test_a_sweep_that_counted_itself_asks_ec2_no_more(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    desk.spoke(SPOKE).calls.clear()
+    desk.sweep(SPOKE, scan=Scan(matched=7, foreign=2))
+    assert desk.spoke(SPOKE).calls["DescribeInstances"] == 0
+    desk.recheck(TAG)
+    assert (desk.row(TAG)["matched"], desk.row(TAG)["occupied"]) == (7, 2)
+
+
+def test_the_hubs_sweep_asks_no_account_whose_copy_is_there(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    places = [desk.spoke(target) for target in (SPOKE, SAME_ACCOUNT, OTHER)]
+    for place in places:
+        place.calls.clear()
+    desk.recheck(TAG)
+    assert [place.calls.made for place in places] == [[], [], []]
+
+
+def test_another_region_of_the_hubs_own_account_shares_what_is_published(desk: OrganizationDesk) -> None:
+    beside = Target(ACCOUNT, "eu-north-1")
+    place = desk.join(beside, "web")
+    instance = place.running(workload="web")
+    assert desk.edit(TAG, role="web").matched == 1
+    assert desk.copy_item(ACCOUNT) is None
+    assert desk.shows(TAG)[1] == "in effect in 3 accounts"
+    assert desk.sent_to() == [(ACCOUNT, beside.region)]
+    desk.recheck(TAG)
+    assert desk.row(TAG)["matched"] == 1, "as it was counted then"
+    place.running(workload="web")
+    assert desk.sweep(beside) == CopyCheck(changed=False, in_effect=True)
+    desk.recheck(TAG)
+    assert desk.row(TAG)["matched"] == 2
+    desk.organization.reconcile(place.key(instance))
+    assert place.carries(instance) == "web"
+
+
+def test_another_region_of_the_hubs_own_account_that_is_silent_is_named(desk: OrganizationDesk) -> None:
+    beside = Target(ACCOUNT, "eu-north-1")
+    desk.join(beside, "web").calls.before("DescribeInstances", refusing("RequestLimitExceeded"))
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    assert f"; {beside} gave no answer (RequestLimitExceeded to ec2:DescribeInstances)" in desk.shows(TAG)[1]
+
+
+# ---- the sweep of a target ----
+
+
+def test_a_target_that_joins_gets_its_copies_from_its_sweep(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    new = Target("333333333333", "eu-west-1")
+    desk.join(new, "web").running(workload="web")
+    desk.quiet()
+    assert desk.sweep(new) == CopyCheck(changed=True, in_effect=True)
+    assert desk.sent_to() == [(new.account, new.region)]
+
+
+def test_a_role_that_goes_suspends_its_accounts_copy_and_one_that_is_back_resumes_it(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    desk.launched(1, OTHER)
+    desk.quiet()
+    lose(desk.spoke(OTHER))
+    assert desk.sweep(OTHER) == CopyCheck(changed=True, in_effect=False)
+    assert desk.copy(OTHER.account).suspended_because
+    desk.recheck(TAG)
+    assert desk.shows(TAG)[1] == "in effect in 2 of 3 accounts; role 'web' doesn't exist in 222222222222"
+    assert desk.sent_to() == [(OTHER.account, OTHER.region)], "the sweep's, and none for a mere reason"
+    desk.spoke(OTHER).profile("web")
+    assert desk.sweep(OTHER) == CopyCheck(changed=True, in_effect=True)
+    assert desk.copy(OTHER.account).suspended_because == ""
+
+
+def test_a_profile_that_an_account_made_anew_replaces_the_former_there(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    place, instance = desk.spoke(OTHER), desk.launched(1, OTHER)[0]
+    desk.organization.reconcile(place.key(instance))
+    desk.organization.wait(seconds=5)
+    place.profile_ids["web"] = "AIPAANEW"
+    place.profile("web")
+    desk.quiet()
+    assert desk.sweep(OTHER) == CopyCheck(changed=True, in_effect=True)
+    assert desk.copy(OTHER.account).former_profile_ids == {"AIPAWEB"}
+    assert desk.sent_to() == [(OTHER.account, OTHER.region)]
+    desk.organization.reconcile(place.key(instance))
+    desk.organization.wait(seconds=5)
+    row = place.association(instance)
+    assert row is not None
+    assert row.profile_id == "AIPAANEW"
+    desk.edit(TAG, role="web", priority=7)
+    assert desk.copy(OTHER.account).former_profile_ids == {"AIPAWEB"}, "of instances that nobody looked at since"
+
+
+def test_instances_tell_of_a_former_profile_that_no_copy_knew(desk: OrganizationDesk) -> None:
+    place = desk.spoke(OTHER)
+    place.running(profile="web", workload="web")
+    place.profile_ids["web"] = "AIPAANEW"
+    place.profile("web")
+    desk.edit(TAG, role="web")
+    assert desk.copy(OTHER.account).former_profile_ids == {"AIPAWEB"}
+
+
+def test_a_mapping_that_is_not_published_is_left_alone(desk: OrganizationDesk) -> None:
+    assert desk.sweep(SPOKE) == CopyCheck()
+    desk.edit(TAG, role="web")
+    desk.world.damage(TAG)
+    assert desk.sweep(SPOKE) == CopyCheck(), "a record that is missing detaches nothing"
+    assert not desk.copy(SPOKE.account).deleted
+
+
+def test_a_copy_never_goes_back(desk: OrganizationDesk) -> None:
+    """A judge that was slow writes after one that published a newer revision."""
+    desk.edit(TAG, role="web")
+    old = desk.copy_item(SPOKE.account)
+    assert old is not None
+    desk.edit(TAG, role="web", priority=7)
+    with pytest.raises(ConflictError):
+        desk.world.revisions.write_copy(SPOKE.account, old)
+    assert desk.copy(SPOKE.account).revision == 2
+
+
+def test_a_copy_that_cant_be_read_is_written_anew(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    desk.world.garble(layout.published_key(mapping_key(TAG), OTHER.account))
+    desk.recheck(TAG)
+    assert desk.copy(OTHER.account).revision == 1
+
+
+# ---- profiles ----
+
+
+def unprofiled(desk: OrganizationDesk) -> FakeAccount:
+    """An account that has the role, and no instance profile for it."""
+    place = desk.spoke(OTHER)
+    lose(place)
+    place.clients["iam"].others["web"] = role_of(OTHER)
+    return place
+
+
+def test_a_profile_that_is_missing_is_made_in_its_account(desk: OrganizationDesk) -> None:
+    place = unprofiled(desk)
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    assert place.profiles["web"].roles == (role_of(OTHER)["Arn"],)
+    copy = desk.copy(OTHER.account)
+    assert (copy.profile_id, copy.suspended_because) == ("AIPAWEB", "")
+
+
+def test_a_profile_that_is_missing_is_made_by_its_sweep(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    place = unprofiled(desk)
+    desk.sweep(OTHER)
+    assert "web" in place.profiles
+
+
+def test_while_only_observing_no_profile_is_made(desk: OrganizationDesk) -> None:
+    desk.world.mode = Mode.OBSERVE
+    place = unprofiled(desk)
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    desk.sweep(OTHER)
+    assert "web" not in place.profiles
+
+
+def test_a_profile_that_may_not_be_made_leaves_the_account_to_its_sweep(desk: OrganizationDesk) -> None:
+    unprofiled(desk).calls.before("CreateInstanceProfile", refusing("AccessDenied"))
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    assert desk.copy_item(OTHER.account) is None
+    assert desk.world.metrics.counts["WillRetry"] == 1
+    desk.sweep(OTHER)
+    assert desk.copy(OTHER.account).revision == 1

@@ -1,0 +1,38 @@
+"""An organization of hundreds of targets, with the real code in virtual time: one sweep of each in every interval."""
+
+from contextlib import ExitStack
+
+from support.large_organization import SILENCE, Scale
+
+INTERVAL = 15 * 60  # seconds (template.yaml, SweepSchedule)
+
+
+def test_four_hundred_targets_are_each_swept_once_in_an_interval_though_one_in_ten_is_bad() -> None:
+    with ExitStack() as closing:
+        scale = Scale(closing, 400, 250)
+        bad = set(scale.bad)
+        good = [each for each in scale.targets if each not in bad]
+        assert len(bad) == 40
+        swept = scale.sweep()
+        assert sorted(swept.started) == scale.targets
+        assert swept.starting + swept.longest < INTERVAL / 2
+        assert swept.longest <= SILENCE + 1, "no other target waits for a silent one"
+        assert swept.instances == 360 * 250
+        assert swept.sent == dict.fromkeys(scale.tagged(good), 1), "each once, and none of a bad target's"
+        asked = {"DescribeInstances": 2, "GetRole": 1, "GetInstanceProfile": 1}
+        for target in good:
+            calls = swept.calls[target]
+            assert {name: calls[name] for name in asked} == asked, target
+            assert calls.total() <= 30, calls
+        registered = {each.target: each for each in scale.app.registry.all()}
+        assert {target for target, each in registered.items() if each.problem} == bad
+        assert {target for target, each in registered.items() if each.last_sweep is None} == bad
+        assert scale.hub.metrics.counts["SweepUnfinished"] == 0
+        # The next interval: those that answer again are swept first, and nothing of theirs was lost.
+        scale.repair()
+        scale.hub.later(seconds=INTERVAL)
+        swept = scale.sweep(only=bad)
+        assert set(swept.started[:40]) == bad
+        assert len(swept.started) == 400
+        assert swept.sent == dict.fromkeys(scale.tagged(bad), 1)
+        assert [each for each in scale.app.registry.all() if each.problem or each.last_sweep is None] == []

@@ -1,0 +1,86 @@
+"""IAM's answer to each request of `spec.permitted_in_spokes`, and that no guard of spoke.yaml can be lost unnoticed."""
+
+import functools
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from spec.permitted import KEYS, Case
+from spec.permitted_in_spokes import CASES, HUB, ROLES, SECTIONS, SPOKE_PLACES
+from support.deployment import Deployment, deployment, translated
+from support.lost_guards import unnoticed
+from support.policy_simulation import ACCOUNT, FULL_ACCESS, REGION, Document, Policies, Request, needs_node, simulate
+
+# Others let us do everything, where their resources can say so: it is no guard of ours.
+EVERYTHING: Document = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}],
+}
+
+
+def _asked(case: Case, deployed: Deployment) -> tuple[Request, Policies]:
+    identity: tuple[Document, ...] = ()
+    principal = deployed.arns.get(case.who, case.who)
+    if case.who in ROLES:
+        identity = deployed.identity_policies(case.who)
+    elif principal.startswith("arn:"):
+        # Whatever the caller's own account allows it.
+        identity = (FULL_ACCESS,)
+    resource = deployed.arns.get(case.on) or SPOKE_PLACES[case.on]
+    account = resource.split(":")[4] if resource != "*" else ACCOUNT
+    account = ACCOUNT if account == "aws" else account
+    theirs = EVERYTHING if account != ACCOUNT else None
+    policy = deployed.resource_policy(case.on) if case.on in ROLES else theirs
+    context = {KEYS[key]: SPOKE_PLACES.get(str(value), value) for key, value in case.given}
+    request = Request(principal=principal, action=case.action, resource=resource, account=account, context=context)
+    return request, Policies(identity=identity, resource=policy)
+
+
+@functools.cache
+def _today() -> dict[bool, Deployment]:
+    """By whether it may take over."""
+    template: Any = translated("spoke.yaml")
+    return {over: deployment(template, **HUB, HomeRegion=REGION, TakeOver=str(over).lower()) for over in (False, True)}
+
+
+def test_no_request_is_asked_twice() -> None:
+    assert [str(case) for case, times in Counter(CASES).items() if times > 1] == []
+    assert len(CASES) >= 100
+
+
+@needs_node
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_spokes_role_may_do_what_the_hub_needs_and_no_more(section: str) -> None:
+    cases = SECTIONS[section]
+    answers = simulate([_asked(case, _today()[case.takes_over]) for case in cases])
+    assert [
+        f"{case}: {answer}" for case, answer in zip(cases, answers, strict=True) if answer.allowed is not case.allowed
+    ] == []
+
+
+# What can be lost without a request that tells, and why.
+UNNOTICED = {
+    # The condition names the hub's roles with their account; and every caller but a service has that key.
+    *(
+        f"{role}.AssumeRolePolicyDocument: OnlyTheHubs{role}s {lost}"
+        for role in ("Reader", "Changer")
+        for lost in ("for everybody", "with ArnEqualsIfExists")
+    ),
+    # The account's roles, profiles and policies, and AWS's policies, are all that the account can ask for.
+    "Reader.Policies: SeeRolesAndProfiles on everything",
+    "Reader.Policies: SeePolicies on everything",
+    # No other action has the condition keys that the statement asks for.
+    "Changer.Policies: ReplaceUnderThePath with ec2:*",
+    "Changer.Policies: PassOnlyUnderThePath with iam:*",
+    # It is met by default: test_spoke_template.
+    "Changer.Policies: MakesProfiles taken for met",
+}
+
+
+@needs_node
+def test_no_guard_of_a_spoke_can_be_lost_unnoticed() -> None:
+    """A guard that is lost allows more, so one of the requests that are refused today has to be allowed."""
+    refused = [case for case in CASES if not case.allowed]
+    ours = {case for case in refused if case.who in ROLES}
+    assert sorted(unnoticed(translated("spoke.yaml"), _today(), refused, _asked, ours) ^ UNNOTICED) == []

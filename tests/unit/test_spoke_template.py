@@ -1,0 +1,289 @@
+"""What matters in spoke.yaml: StackSets take it, nothing collides, and it lets the hub do what it does at home."""
+
+import json
+import re
+import tomllib
+from typing import Any
+
+import pytest
+import yaml
+from moto.events.models import EventPattern
+
+from rolekeeper_cli.deploying.stack_parameters import is_allowed
+from spec import permitted_in_spokes
+from spec.permitted import ORG
+from spec.permitted_in_spokes import CHANGERS, HUB_ACCOUNT, HUB_BUS, HUB_REGION, READERS
+from support import templates
+from support.deployment import Deployment, Place, deployment, translated
+
+TEXT = (templates.ROOT / "spoke.yaml").read_text()
+TEMPLATE = templates.load("spoke.yaml")
+PARAMETERS, RESOURCES = TEMPLATE["Parameters"], TEMPLATE["Resources"]
+HUB = templates.load()
+HUBS_RESOURCES = HUB["Resources"]
+ACCOUNT, REGION, ANOTHER_REGION = "222222222222", "us-west-2", "ap-south-1"
+GIVEN = {**permitted_in_spokes.HUB, "HomeRegion": REGION}
+RULES, ROLES = {"StateRule", "TagRule", "PresentSchedule"}, {"Forwarder", "Reader", "Changer"}
+
+
+def deployed(account: str = ACCOUNT, region: str = REGION, **parameters: str) -> Deployment:
+    return deployment(translated("spoke.yaml"), Place(account, region), **(GIVEN | parameters))
+
+
+def statements(role: str, *met: str) -> dict[str, Any]:
+    found = templates.chosen(RESOURCES[role]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"], met)
+    return {each["Sid"]: each for each in found}
+
+
+def everywhere(statement: dict[str, Any]) -> Any:
+    """A statement of the hub's own Region, for every Region: the account's roles are there once."""
+    return json.loads(json.dumps(statement).replace(":ec2:${AWS::Region}:", ":ec2:*:"))
+
+
+# ---- StackSets (docs/AWS_FACTS.md, "What StackSets refuse") ----
+
+
+def test_service_managed_stack_sets_take_it() -> None:
+    """Without transform or macro, nested stack, resource of others' making, or file that lies beside it."""
+    assert "Transform" not in TEMPLATE
+    assert "Fn::Transform" not in TEXT
+    types = {each["Type"] for each in RESOURCES.values()}
+    assert types == {"AWS::Events::Rule", "AWS::IAM::Role"}
+    local = {"TemplateURL", "CodeUri", "ContentUri", "DefinitionUri", "BodyS3Location"}
+    assert [key for each in RESOURCES.values() for key in each["Properties"] if key in local] == []
+
+
+def test_its_text_can_be_given_as_it_is() -> None:
+    """51,200 bytes may be sent; CloudFormation reads no aliases of YAML."""
+    assert len(TEXT.encode()) < 51_200
+    assert not any(isinstance(each, yaml.AliasEvent) for each in yaml.parse(TEXT))
+
+
+def test_it_asks_no_account_for_secrets_and_exports_nothing() -> None:
+    """A dynamic reference would be looked up in each account; an export's name is taken once in a Region."""
+    assert "{{resolve:" not in TEXT
+    assert not [parameter for parameter in PARAMETERS.values() if parameter["Type"].startswith("AWS::SSM")]
+    assert [name for name, output in TEMPLATE["Outputs"].items() if "Export" in output] == []
+
+
+def test_it_has_no_code() -> None:
+    assert "AWS::Lambda" not in TEXT
+    assert "ServiceToken" not in TEXT
+
+
+# ---- one template for every account and Region ----
+
+
+def test_what_is_the_accounts_is_made_in_the_home_region_only() -> None:
+    assert deployed().resources.keys() == RULES | ROLES
+    assert deployed(region=ANOTHER_REGION).resources.keys() == RULES
+    assert {name for name, each in RESOURCES.items() if each["Type"].startswith("AWS::IAM::")} == ROLES
+
+
+@pytest.mark.parametrize(
+    ("account", "region", "home", "made"),
+    [
+        # The hub's own account: where the hub is it has its own rules; the roles are for the account's other Regions.
+        (HUB_ACCOUNT, HUB_REGION, HUB_REGION, ROLES),
+        (HUB_ACCOUNT, HUB_REGION, REGION, set()),
+        (HUB_ACCOUNT, REGION, HUB_REGION, RULES),
+        (HUB_ACCOUNT, REGION, REGION, RULES | ROLES),
+        # Another account, in the hub's Region.
+        (ACCOUNT, HUB_REGION, HUB_REGION, RULES | ROLES),
+    ],
+)
+def test_the_hubs_own_account_and_region_gets_no_second_rules(
+    account: str, region: str, home: str, made: set[str]
+) -> None:
+    assert deployed(account, region, HomeRegion=home).resources.keys() == made
+
+
+def test_the_rules_send_with_the_forwarder_whichever_region_made_it() -> None:
+    for region in (REGION, ANOTHER_REGION):
+        for name in RULES:
+            [target] = deployed(region=region).resources[name]["Properties"]["Targets"]
+            role = f"arn:aws:iam::{ACCOUNT}:role/rolekeeper-forwarder"
+            assert target == {"Id": "Hub", "Arn": HUB_BUS, "RoleArn": role}, "as it is, to the hub's bus"
+
+
+def test_every_name_that_is_fixed_has_the_namespace() -> None:
+    """So that two hubs can look after the same account, and a hub and its spokes share one."""
+    fixed = {
+        name: value["Properties"][key]
+        for name, value in RESOURCES.items()
+        for key in ("Name", "RoleName", "EventBusName")
+        if key in value["Properties"]
+    }
+    assert fixed == {
+        "PresentSchedule": {"Sub": "${Namespace}-present"},
+        **{role: {"Sub": f"${{Namespace}}-{role.lower()}"} for role in ROLES},
+    }
+    second = deployed(Namespace="second")
+    assert {second.arns[each].rpartition("/")[2] for each in ROLES} == {f"second-{each.lower()}" for each in ROLES}
+    [target] = second.resources["TagRule"]["Properties"]["Targets"]
+    assert target["Arn"].endswith(":event-bus/second")
+
+
+def test_a_permissions_boundary_bounds_every_role() -> None:
+    boundary = "arn:aws:iam::222222222222:policy/bounds"
+    with_one = deployed(PermissionsBoundary=boundary).resources
+    assert {with_one[each]["Properties"]["PermissionsBoundary"] for each in ROLES} == {boundary}
+    assert not any("PermissionsBoundary" in deployed().resources[each]["Properties"] for each in ROLES)
+
+
+def test_no_partition_is_written_out() -> None:
+    assert not re.findall(r"arn:aws[a-z-]*:", re.sub(r"AllowedPattern: .*", "", TEXT))
+
+
+# ---- with the hub ----
+
+
+@pytest.mark.parametrize(
+    ("rule", "hubs", "arriving"),
+    [("StateRule", "InstanceStateRule", "SpokeStateRule"), ("TagRule", "InstanceTagRule", "SpokeTagRule")],
+)
+def test_a_spoke_sends_what_the_hub_itself_listens_to(rule: str, hubs: str, arriving: str) -> None:
+    patterns = [
+        each["Properties"]["EventPattern"] for each in (RESOURCES[rule], HUBS_RESOURCES[hubs], HUBS_RESOURCES[arriving])
+    ]
+    assert patterns[0] == patterns[1] == patterns[2]
+
+
+@pytest.mark.parametrize("namespace", ["rolekeeper", "second"])
+def test_the_hub_knows_the_daily_event_by_the_schedules_name(namespace: str) -> None:
+    name = deployed(Namespace=namespace).resources["PresentSchedule"]["Properties"]["Name"]
+    event: Any = {
+        "source": "aws.events",
+        "detail-type": "Scheduled Event",
+        "resources": [f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{name}"],
+    }
+    pattern = HUBS_RESOURCES["SpokePresentRule"]["Properties"]["EventPattern"]
+    for hubs in ("rolekeeper", "second"):
+        ours = EventPattern.load(json.dumps(templates.filled(pattern, {"Namespace": hubs})))
+        assert ours.matches_event(event) is (hubs == namespace)
+
+
+def test_the_reader_sees_what_the_functions_see_at_home() -> None:
+    shared = HUBS_RESOURCES["SharedPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    looking = {each["Sid"]: each for each in templates.chosen(shared) if each["Sid"].startswith("See")}
+    assert statements("Reader") == looking
+
+
+@pytest.mark.parametrize("takes_over", [(), ("MayTakeOver",)])
+@pytest.mark.parametrize("makes_profiles", [(), ("MakesProfiles",)])
+def test_the_changer_may_what_the_functions_may_at_home(
+    takes_over: tuple[str, ...], makes_profiles: tuple[str, ...]
+) -> None:
+    met = (*takes_over, *makes_profiles)
+    at_home = {
+        each["Sid"]: everywhere(each)
+        for role in ("OnInstanceEventRole", "OnMappingChangeRole")
+        for each in templates.policy_statements(HUBS_RESOURCES, role, met=met)
+        if each["Sid"].endswith("UnderThePath") or each["Sid"] == "TakeOver"
+    }
+    assert len(at_home) == 4 + len(met)
+    assert statements("Changer", *met) == at_home
+
+
+def test_who_the_hub_says_is_trusted() -> None:
+    """By their ARNs in a condition: a role that is a principal has to be there, and isn't the one that is made anew."""
+    for role, trusted in (("Reader", READERS), ("Changer", CHANGERS)):
+        [trust] = deployed().resources[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        assert trust["Principal"] == {"AWS": f"arn:aws:iam::{HUB_ACCOUNT}:root"}
+        assert trust["Action"] == "sts:AssumeRole"
+        assert trust["Condition"] == {
+            "ArnEquals": {"aws:PrincipalArn": list(trusted)},
+            "StringEquals": {"aws:PrincipalOrgID": ORG},
+        }
+
+
+def test_the_hubs_outputs_are_the_spokes_parameters() -> None:
+    outputs = HUB["Outputs"]
+    assert {"HubReaders", "HubChangers"} <= outputs.keys() & PARAMETERS.keys()
+    roles = {"OnInstanceEventRole", "OnRetryRole", "OnMappingChangeRole", "OnScheduleRole"}
+    readers = {each["GetAtt"].removesuffix(".Arn") for each in outputs["HubReaders"]["Value"]["Join"][1]}
+    assert readers == roles == may_assume("reader", "ServesOrganization")
+    with_profiles, alone = (templates.chosen(outputs["HubChangers"]["Value"], met) for met in (("MakesProfiles",), ()))
+    changers = {each["GetAtt"].removesuffix(".Arn") for each in with_profiles["Join"][1]}
+    assert changers == may_assume("changer", "ServesOrganization", "MakesProfiles", "MakesSpokesProfiles")
+    assert {alone["GetAtt"].removesuffix(".Arn")} == may_assume("changer", "ServesOrganization")
+
+
+def may_assume(name: str, *met: str) -> set[str]:
+    """The hub's roles that may be the spoke's role, as the hub's own policies say."""
+    arn = f"arn:${{AWS::Partition}}:iam::*:role/${{Namespace}}-{name}"
+    return {
+        role
+        for role, each in HUBS_RESOURCES.items()
+        if each["Type"] == "AWS::IAM::Role"
+        for statement in templates.policy_statements(HUBS_RESOURCES, role, met=met)
+        if statement["Action"] == "sts:AssumeRole" and statement["Resource"] == {"Sub": arn}
+    }
+
+
+def test_the_version_is_the_projects_and_who_reads_the_reader_sees_it_and_where_it_was_made() -> None:
+    version = tomllib.loads((templates.ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert TEMPLATE["Outputs"]["Version"]["Value"] == version
+    tags = {each["Key"]: each["Value"] for each in RESOURCES["Reader"]["Properties"]["Tags"]}
+    assert tags == {"rolekeeper:version": version, "rolekeeper:home-region": {"Ref": "AWS::Region"}}
+
+
+# ---- parameters ----
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter_is_described_bounded_and_in_a_group(name: str) -> None:
+    parameter = PARAMETERS[name]
+    assert parameter["Description"]
+    assert parameter["ConstraintDescription"]
+    assert parameter.keys() & {"AllowedValues", "AllowedPattern"}
+    groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    assert [name in group["Parameters"] for group in groups].count(True) == 1
+
+
+def test_what_says_which_hub_it_is_has_no_default() -> None:
+    assert {name for name, each in PARAMETERS.items() if "Default" not in each} == GIVEN.keys()
+
+
+@pytest.mark.parametrize("name", ["Namespace", "RolePath", "PermissionsBoundary", "TakeOver", "CreateMissingProfiles"])
+def test_what_the_hub_has_too_takes_the_same_values_and_has_the_same_default(name: str) -> None:
+    told = ("Type", "Default", "AllowedPattern", "AllowedValues", "MaxLength", "ConstraintDescription")
+    ours, hubs = ({key: each[name].get(key) for key in told} for each in (PARAMETERS, HUB["Parameters"]))
+    assert ours == hubs
+
+
+@pytest.mark.parametrize("name", ["HubReaders", "HubChangers"])
+@pytest.mark.parametrize(
+    ("arn", "taken"),
+    [
+        *((each, True) for each in READERS),
+        ("arn:aws-cn:iam::999999999999:role/some/path/role", True),
+        # ArnEquals takes wildcards, and would then trust others too.
+        ("arn:aws:iam::999999999999:role/*", False),
+        ("arn:aws:iam::999999999999:role/rolekeeper-OnEvent?", False),
+        ("arn:aws:iam::*:role/rolekeeper-OnEvent", False),
+        ("arn:aws:iam::999999999999:root", False),
+        ("arn:aws:iam::999999999999:user/admin", False),
+        ("*", False),
+        ("", False),
+    ],
+)
+def test_a_hubs_role_is_named_without_wildcards(name: str, arn: str, *, taken: bool) -> None:
+    assert is_allowed(arn, PARAMETERS[name]) is taken
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "taken"),
+    [
+        ("OrganizationId", "o-a1b2c3d4e5", True),
+        ("OrganizationId", "o-embeddedaws", True),
+        ("OrganizationId", "", False),
+        ("OrganizationId", "*", False),
+        ("HubAccount", "999999999999", True),
+        ("HubAccount", "99999999999", False),
+        *((region, value, True) for region in ("HubRegion", "HomeRegion") for value in ("eu-west-1", "us-gov-east-1")),
+        *((region, value, False) for region in ("HubRegion", "HomeRegion") for value in ("*", "", "eu-west")),
+    ],
+)
+def test_which_hub_it_is_is_said_exactly(name: str, value: str, *, taken: bool) -> None:
+    assert is_allowed(value, PARAMETERS[name]) is taken

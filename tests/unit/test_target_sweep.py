@@ -1,0 +1,376 @@
+"""The sweep of a hub's targets: each in a run of its own, none waits for another, and what is missed is noticed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fixtures.account import KilledError, kill, refusing
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
+from rolekeeper.aws import ec2
+from rolekeeper.aws.errors import AwsRefusalError, RetryableError
+from rolekeeper.fleet.sweep import GOES_ON
+from rolekeeper.fleet.targets import ServedTarget
+from rolekeeper.instances.requests import DroppedError
+from rolekeeper.model.instance import Target
+from rolekeeper.settings import Access
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Organization]:
+    """A hub with three registered targets, and a mapping in each account."""
+    with wired_organization(monkeypatch) as made:
+        for each in (SPOKE, SAME_ACCOUNT, OTHER):
+            made.spoke(each)
+            join(made, each)
+        made.publish("workload=web", "web")
+        made.scheduled()  # the row gets its verdict
+        for each in made.spokes:
+            join(made, each)
+        made.hub.quiet()
+        made.hub.metrics.counts.clear()
+        made.assumed.clear()
+        yield made
+
+
+def join(made: Organization, target: Target) -> None:
+    made.app().registry.add(ServedTarget(target, VERSION, made.hub.clock.now()))
+
+
+def event_of(target: Target) -> dict[str, Any]:
+    """What a sweep's run of one target is started with."""
+    return {"task": "sweep", "id": "sweep-1", "target": {"account": target.account, "region": target.region}}
+
+
+def known(made: Organization, target: Target = SPOKE) -> ServedTarget:
+    found = made.app().registry.get(target)
+    assert found
+    return found
+
+
+def asked_for(made: Organization) -> list[Target]:
+    """The targets whose sweeps were started."""
+    return [Target(**each["target"]) for each in made.hub.lambda_.invoked]
+
+
+def test_a_sweep_starts_one_run_for_each_registered_target(served: Organization) -> None:
+    served.scheduled()
+    assert served.hub.lambda_.invoked == [event_of(each) for each in (SPOKE, SAME_ACCOUNT, OTHER)]
+    assert served.assumed == {}, "the hub's own run asks nothing of them"
+
+
+def test_an_instance_of_a_target_whose_event_was_lost_is_sent(served: Organization) -> None:
+    spoke = served.spoke(SPOKE)
+    lost, fine = spoke.key(spoke.running(workload="web")), spoke.key(spoke.running(workload="web"))
+    spoke.running(Name="of no mapping")
+    served.reconcile(fine)
+    served.wait(minutes=2)
+    served.hub.quiet()
+    first, *_ = served.sweep()
+    assert (first["instances"], first["sent"], first["problems"]) == (3, 1, [])
+    assert served.hub.queue.instances == [lost]
+    found = known(served)
+    assert (found.instances, found.drift, found.last_sweep) == (3, 1, served.hub.clock.now())
+    assert served.batch(lost) == []
+    served.wait(minutes=2)
+    served.sweep()
+    assert (known(served).instances, known(served).drift) == (3, 0)
+
+
+def test_the_mappings_copies_of_an_account_are_checked_by_its_targets_sweep(served: Organization) -> None:
+    joins = Target("333333333333", "eu-west-1")
+    spoke = served.spoke(joins)
+    spoke.profile("web")
+    join(served, joins)
+    key = spoke.key(spoke.running(workload="web"))
+    answer = served.scheduled(event_of(joins))
+    assert (answer["mappings"], answer["mappings_changed"], answer["published"], answer["problems"]) == (1, 1, 1, [])
+    assert key in served.hub.queue.instances
+    assert served.batch(key) == []
+    assert spoke.carries(key.id) == "web"
+    served.wait(minutes=2)
+    assert served.scheduled(event_of(joins))["mappings_changed"] == 0
+
+
+def test_iam_is_asked_once_an_hour_about_mappings_that_govern_nothing_in_a_target(served: Organization) -> None:
+    spoke = served.spoke(SPOKE)
+    served.scheduled(event_of(SPOKE))
+
+    def asked() -> bool:
+        spoke.calls.clear()
+        served.wait(minutes=15)
+        assert served.scheduled(event_of(SPOKE))["published"] == 1
+        return "GetRole" in spoke.calls.counted()
+
+    served.wait(minutes=14)
+    assert [asked() for _ in range(5)] == [False, False, False, True, False]
+    spoke.running(workload="web")
+    assert asked()
+    assert asked(), "it governs one"
+
+
+def test_a_mapping_that_was_published_anew_is_checked_at_once(served: Organization) -> None:
+    served.scheduled(event_of(SPOKE))
+    served.wait(minutes=15)
+    assert not served.scheduled(event_of(SPOKE))["mappings_changed"]
+    served.hub.publish("workload=web", "db")
+    served.spoke(SPOKE).profile("db")
+    assert served.scheduled(event_of(SPOKE))["mappings_changed"] == 1
+
+
+def test_a_role_that_is_missing_in_a_target_is_looked_for_at_once(served: Organization) -> None:
+    spoke = served.spoke(SPOKE)
+    gone = spoke.profiles.pop("web")
+    assert served.scheduled(event_of(SPOKE))["published"] == 0
+    served.wait(minutes=15)
+    spoke.profiles["web"] = gone
+    assert served.scheduled(event_of(SPOKE))["published"] == 1
+
+
+def test_a_targets_sweep_is_neither_the_hubs_own_nor_another_targets(served: Organization) -> None:
+    spoke = served.spoke(SPOKE)
+    spoke.running(workload="web")
+    served.spoke(OTHER).running(workload="web")
+    served.hub.running(workload="web")
+    served.scheduled(event_of(SPOKE))
+    assert {each.target for each in served.hub.queue.instances} == {SPOKE}
+    assert served.hub.lambda_.invoked == []
+    assert known(served, OTHER).last_sweep is None
+    assert served.hub.metrics.counts["InstancesSwept"] == 0, "sweep-overdue is about the hub's own"
+    assert served.hub.state.read([], counters=True).counters["fleet", "fleet"]["instances"] == 0
+
+
+def test_the_hubs_own_sweep_counts_for_its_own_alarm_once(served: Organization) -> None:
+    served.hub.running(workload="web")
+    served.sweep()
+    assert served.hub.metrics.counts["InstancesSwept"] == 1
+
+
+# ---- a target that fails ----
+
+
+def test_a_target_that_refuses_is_a_problem_of_its_own_and_the_others_are_swept(served: Organization) -> None:
+    for each in (SPOKE, OTHER):
+        served.spoke(each).running(workload="web")
+    served.refuse(SPOKE)
+    answers = served.sweep()
+    assert [each["finished"] for each in answers] == [True] * 3
+    assert "sts:AssumeRole" in answers[0]["problems"][0]
+    role = served.role(SPOKE, Access.READER)
+    assert known(served).problem == f"sts:AssumeRole on {role} is refused (AccessDenied)"
+    assert known(served).last_sweep is None
+    assert {each.target for each in served.hub.queue.instances} == {OTHER}
+    assert known(served, OTHER).last_sweep == served.hub.clock.now()
+
+
+def test_a_target_that_goes_on_refusing_is_mailed_once_and_rings_each_time(served: Organization) -> None:
+    served.refuse(SPOKE)
+    # Both Regions have the account's one reader.
+    for _ in range(3):
+        served.sweep()
+        served.wait(minutes=15)
+    assert len(served.hub.topic.mails) == 2
+    assert served.hub.metrics.counts["PermissionDenied"] == 6
+
+
+def test_a_target_that_answers_again_is_swept_and_well(served: Organization) -> None:
+    served.refuse(SPOKE)
+    served.sweep()
+    served.admit(SPOKE)
+    served.sweep()
+    assert (known(served).problem, known(served).last_sweep) == ("", served.hub.clock.now())
+
+
+@pytest.mark.parametrize("code", ["RequestLimitExceeded", "InternalError", "InvalidParameterValue"])
+def test_what_ec2_refuses_in_a_target_ends_its_sweep_without_a_dead_letter(served: Organization, code: str) -> None:
+    served.spoke(SPOKE).calls.before("DescribeInstances", refusing(code))
+    answer, *_ = served.sweep()
+    assert answer["finished"] is True
+    assert known(served).problem == f"ec2:DescribeInstances on * is refused ({code})"
+    assert served.hub.topic.mails == []
+
+
+def test_what_the_hubs_own_table_refuses_is_no_problem_of_the_target(served: Organization) -> None:
+    served.spoke(SPOKE).running(workload="web")
+    served.scheduled()
+    served.hub.calls.before("BatchGetItem", refusing("InternalServerError", status=500))
+    with pytest.raises(AwsRefusalError, match="InternalServerError"):
+        served.scheduled(served.hub.lambda_.invoked[0])
+    assert known(served).problem == ""
+
+
+# ---- large targets ----
+
+
+@pytest.fixture
+def large(served: Organization, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The rest of a target's sweep, whose first run had time for one page of two."""
+    monkeypatch.setattr(ec2, "FILTER_VALUES", 2)
+    for _ in range(3):
+        served.spoke(SPOKE).running(workload="web")
+    served.scheduled()
+    answer = served.scheduled(served.hub.lambda_.invoked[0], seconds=0)
+    assert (answer["finished"], answer["instances"]) == (False, 2)
+    [started] = served.hub.machine.started
+    rest: dict[str, Any] = started["input"]
+    return rest
+
+
+def test_a_large_target_is_swept_in_several_runs(served: Organization, large: dict[str, Any]) -> None:
+    assert large["target"] == {"account": SPOKE.account, "region": SPOKE.region}
+    assert known(served).last_sweep is None
+    answer = served.scheduled(large)
+    assert (answer["finished"], answer["target"]) == (True, large["target"])
+    assert (known(served).instances, known(served).drift) == (3, 3)
+    assert known(served).goes_on_until is None
+
+
+def test_the_schedule_leaves_a_target_alone_whose_sweep_goes_on(served: Organization, large: dict[str, Any]) -> None:
+    served.hub.calls.before("GetQueueAttributes", kill)
+    with pytest.raises(KilledError):
+        served.scheduled({**large, "rest": {**large["rest"], "crowded": None}})
+    served.wait(minutes=15)
+    served.hub.quiet()
+    served.scheduled()
+    assert asked_for(served) == [SAME_ACCOUNT, OTHER]
+    served.wait(seconds=GOES_ON.total_seconds())
+    served.hub.quiet()
+    served.scheduled()
+    assert SPOKE in asked_for(served)
+
+
+def test_a_resumed_run_tells_the_schedule_until_when(served: Organization, large: dict[str, Any]) -> None:
+    for _ in range(2):
+        served.spoke(SPOKE).running(workload="web")
+    assert served.scheduled(large, seconds=0)["finished"] is False
+    assert known(served).goes_on_until == served.hub.clock.now() + GOES_ON
+
+
+def test_a_person_who_asks_for_a_sweep_has_all_targets_swept(served: Organization, large: dict[str, Any]) -> None:
+    served.app().registry.sweep_goes_on(SPOKE, served.hub.clock.now() + GOES_ON)
+    served.hub.quiet()
+    served.scheduled({"task": "sweep", "id": "event-1"})
+    assert sorted(asked_for(served)) == sorted([SPOKE, SAME_ACCOUNT, OTHER])
+    assert large
+
+
+def test_a_resumed_run_that_is_throttled_is_tried_again_by_the_machine(
+    served: Organization, large: dict[str, Any]
+) -> None:
+    served.spoke(SPOKE).calls.before("DescribeInstances", refusing("RequestLimitExceeded"))
+    with pytest.raises(RetryableError):
+        served.scheduled(large)
+    assert known(served).problem == ""
+    assert served.scheduled(large)["instances"] == 3
+
+
+def test_a_resumed_run_that_is_refused_ends_its_sweep(served: Organization, large: dict[str, Any]) -> None:
+    served.refuse(SPOKE)
+    assert served.scheduled(large)["finished"] is True
+    assert known(served).problem
+    assert known(served).goes_on_until is None
+
+
+# ---- none is forgotten ----
+
+
+def intervals(made: Organization, number: int, *, but: Target = SPOKE) -> None:
+    """Sweeps of all targets but one, whose runs are lost."""
+    for _ in range(number):
+        made.hub.lambda_.invoked.clear()
+        made.scheduled()
+        for each in made.hub.lambda_.invoked:
+            if Target(**each["target"]) != but:
+                made.scheduled(each)
+        made.wait(minutes=15)
+
+
+def test_a_target_that_no_sweep_saw_for_two_intervals_rings_an_alarm(served: Organization) -> None:
+    intervals(served, 2)
+    assert served.hub.metrics.counts["SweepUnfinished"] == 0
+    intervals(served, 1)
+    assert served.hub.metrics.counts["SweepUnfinished"] == 1
+    [line] = [line for line in served.hub.logged() if "two intervals" in line["message"]]
+    assert line["targets"] == [str(SPOKE)]
+    served.sweep()  # which finds it so for the last time
+    served.hub.metrics.counts.clear()
+    intervals(served, 2)
+    assert served.hub.metrics.counts["SweepUnfinished"] == 0
+
+
+def test_a_target_that_refuses_each_sweep_rings_that_alarm_too(served: Organization) -> None:
+    served.refuse(OTHER)
+    for _ in range(3):
+        served.sweep()
+    assert served.hub.metrics.counts["SweepUnfinished"] == 1
+
+
+def test_a_start_that_died_goes_on_where_it_was_when_lambda_tries_it_again(served: Organization) -> None:
+    event = {"id": "sweep-1", "time": f"{served.hub.clock.now():%Y-%m-%dT%H:%M:%SZ}"}
+    calls = served.hub.calls
+    calls.before("Invoke", lambda: calls.before("Invoke", kill))
+    with pytest.raises(KilledError):
+        served.scheduled(event)
+    assert asked_for(served) == [SPOKE]
+    served.scheduled(served.hub.lambda_.invoked[0])
+    served.wait(minutes=1)
+    served.hub.lambda_.invoked.clear()
+    served.scheduled(event)
+    assert asked_for(served) == [SAME_ACCOUNT, OTHER]
+
+
+def test_targets_that_a_run_has_no_time_to_start_come_first_in_the_next_one(served: Organization) -> None:
+    served.sweep()
+    served.wait(minutes=15)
+    served.scheduled(event_of(SPOKE))
+    served.hub.quiet()
+    served.scheduled(seconds=0)
+    assert asked_for(served) == []
+    assert served.hub.metrics.counts["SweepUnfinished"] == 1
+    served.wait(minutes=15)
+    served.scheduled()
+    assert asked_for(served) == [SAME_ACCOUNT, OTHER, SPOKE]
+
+
+def test_a_function_that_cant_be_started_leaves_the_hubs_own_sweep_to_be_done(served: Organization) -> None:
+    served.hub.running(workload="web")
+    served.hub.calls.before("Invoke", refusing("AccessDeniedException"))
+    assert served.scheduled()["sent"] == 1
+    assert served.hub.metrics.counts["SweepUnfinished"] == 1
+    assert served.hub.events.kinds == ["Permission Missing"]
+
+
+def test_a_target_that_was_removed_is_not_swept(served: Organization) -> None:
+    listed = served.app().registry.all
+    served.hub.calls.after("Query", lambda: served.app().registry.remove(SPOKE))
+    served.scheduled()
+    assert asked_for(served) == [SAME_ACCOUNT, OTHER]
+    assert [each.target for each in listed()] == [SAME_ACCOUNT, OTHER]
+
+
+def test_a_resumed_run_of_the_hub_and_the_first_sweep_of_the_minute_start_none(served: Organization) -> None:
+    served.hub.never_swept()
+    served.scheduled({"task": "expiries", "id": "minute"})
+    served.scheduled({"task": "sweep", "id": "sweep-1", "rest": {}})
+    assert asked_for(served) == []
+
+
+# ---- who is asked for ----
+
+
+@pytest.mark.parametrize("target", [{"account": "1", "region": "eu-west-1"}, {"account": SPOKE.account}, {"a": "b"}])
+def test_what_names_no_target_is_refused(served: Organization, target: dict[str, str]) -> None:
+    with pytest.raises(DroppedError):
+        served.scheduled({"task": "sweep", "id": "sweep-1", "target": target})
+
+
+def test_a_deployment_without_an_organization_sweeps_its_own_target_alone(
+    served: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.app", lambda _arn: served.hub.app())
+    served.hub.calls.clear()
+    served.scheduled()
+    assert "Query" not in served.hub.calls.counted()
+    assert asked_for(served) == []
+    with pytest.raises(DroppedError, match="no other targets"):
+        served.scheduled(event_of(SPOKE))

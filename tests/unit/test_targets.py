@@ -1,0 +1,184 @@
+"""The registry of targets: who enters it, what is known of each, and what is written of it how often."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fixtures.account import FakeAccount, refusing
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, new_organization
+from rolekeeper.aws.errors import AccessDeniedError, RetryableError
+from rolekeeper.fleet import targets
+from rolekeeper.fleet.targets import NOTED, PROBED, Registry, ServedTarget, probe, problem_of
+from rolekeeper.model.instance import Target
+from rolekeeper.storage import codec, layout
+
+
+@pytest.fixture
+def registry(world: FakeAccount) -> Registry:
+    world.calls.clear()
+    return Registry(world.store)
+
+
+def added(registry: Registry, world: FakeAccount, target: Target = SPOKE) -> ServedTarget:
+    served = ServedTarget(target, VERSION, world.clock.now(), world.clock.now())
+    registry.add(served)
+    return served
+
+
+def test_what_was_registered_is_read_as_it_was_written(registry: Registry, world: FakeAccount) -> None:
+    here, there = added(registry, world), added(registry, world, OTHER)
+    assert registry.all() == [here, there]
+    assert registry.get(OTHER) == there
+    assert registry.get(SAME_ACCOUNT) is None
+
+
+def test_all_of_several_pages_are_read(registry: Registry, world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "PAGE", 2)
+    three = [added(registry, world, each) for each in (OTHER, SAME_ACCOUNT, SPOKE)]
+    assert registry.all() == three[::-1]
+    assert world.calls["Query"] == 2
+
+
+def test_the_targets_of_one_account_are_read_without_the_others(registry: Registry, world: FakeAccount) -> None:
+    other, *own = [added(registry, world, each) for each in (OTHER, SPOKE, SAME_ACCOUNT)]
+    assert registry.all(SPOKE.account) == own
+    assert registry.all(OTHER.account) == [other]
+    assert registry.all("1") == registry.all("333333333333") == []
+
+
+def test_an_event_is_noted_at_most_once_an_hour_by_a_process(registry: Registry, world: FakeAccount) -> None:
+    began = added(registry, world).last_event
+    world.calls.clear()
+    world.later(minutes=59)
+    assert registry.note_event(SPOKE, world.clock.now())
+    assert world.writes == []
+    world.later(minutes=1)
+    assert registry.note_event(SPOKE, world.clock.now())
+    assert world.writes == ["UpdateItem"]
+    found = registry.get(SPOKE)
+    assert found
+    assert (found.since, found.last_event) == (began, world.clock.now())
+
+
+def test_another_process_notes_an_event_without_registering_anew(registry: Registry, world: FakeAccount) -> None:
+    served = added(registry, world)
+    world.later(minutes=5)
+    assert Registry(world.store).note_event(SPOKE, world.clock.now())
+    assert registry.get(SPOKE) == ServedTarget(SPOKE, VERSION, served.since, world.clock.now())
+
+
+def test_an_event_with_a_version_is_always_noted(registry: Registry, world: FakeAccount) -> None:
+    added(registry, world)
+    assert registry.note_event(SPOKE, world.clock.now(), "1.3.0")
+    found = registry.get(SPOKE)
+    assert found
+    assert found.version == "1.3.0"
+
+
+def test_nothing_but_adding_makes_an_item(registry: Registry, world: FakeAccount) -> None:
+    at = world.clock.now()
+    assert not registry.note_event(SPOKE, at)
+    assert not registry.note_problem(SPOKE, "refused", at)
+    assert not registry.clear_problem(SPOKE)
+    registry.note_sweep(SPOKE, 3, 1, at)
+    assert registry.all() == []
+
+
+def test_a_target_that_was_removed_is_unknown_to_its_next_event(registry: Registry, world: FakeAccount) -> None:
+    added(registry, world)
+    Registry(world.store).remove(SPOKE)
+    world.clock.sleep(NOTED.total_seconds())
+    assert not registry.note_event(SPOKE, world.clock.now())
+    added(registry, world)
+    registry.remove(SPOKE)
+    assert not registry.note_event(SPOKE, world.clock.now())
+
+
+def test_a_problem_is_news_once_to_one_of_those_who_find_it(registry: Registry, world: FakeAccount) -> None:
+    added(registry, world)
+    since = world.clock.now()
+    assert registry.note_problem(SPOKE, "refused", since)
+    world.later(minutes=1)
+    assert not Registry(world.store).note_problem(SPOKE, "refused", world.clock.now())
+    found = registry.get(SPOKE)
+    assert found
+    assert (found.problem, found.problem_since) == ("refused", since)
+    assert registry.note_problem(SPOKE, "another one", world.clock.now())
+
+
+def test_a_problem_is_over_once_and_then_news_again(registry: Registry, world: FakeAccount) -> None:
+    served = added(registry, world)
+    assert not registry.clear_problem(SPOKE)
+    registry.note_problem(SPOKE, "refused", world.clock.now())
+    assert registry.clear_problem(SPOKE)
+    assert not registry.clear_problem(SPOKE)
+    assert registry.get(SPOKE) == served
+    assert registry.note_problem(SPOKE, "refused", world.clock.now())
+
+
+def test_a_sweep_that_came_to_its_end_ends_a_problem(registry: Registry, world: FakeAccount) -> None:
+    added(registry, world)
+    registry.note_problem(SPOKE, "refused", world.clock.now())
+    registry.note_sweep(SPOKE, 250, 3, world.clock.now())
+    found = registry.get(SPOKE)
+    assert found
+    assert (found.instances, found.drift, found.last_sweep, found.problem) == (250, 3, world.clock.now(), "")
+    assert found.problem_since is None
+
+
+def test_an_item_that_isnt_ours_is_a_target_with_that_problem_and_hides_no_other(
+    registry: Registry, world: FakeAccount
+) -> None:
+    there = added(registry, world, OTHER)
+    pk, sk = layout.target_key(SPOKE)
+    garbled = codec.to_attributes({"pk": pk, "sk": sk, "since": "last year"})
+    world.dynamodb.put_item(TableName=world.store.table, Item=garbled)
+    damaged, sound = registry.all()
+    assert (damaged.target, sound) == (SPOKE, there)
+    assert "last year" in damaged.problem
+    assert registry.get(SPOKE) == damaged
+
+
+@pytest.fixture
+def organization() -> Iterator[Organization]:
+    with new_organization() as made:
+        yield made
+
+
+def probed(organization: Organization, target: Target) -> str:
+    app = organization.app().at(target)
+    return probe(app.settings, app.ec2, app.iam)
+
+
+def test_a_probe_asks_as_the_reader_and_tells_the_spokes_version(
+    organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoke, asked = organization.spoke(SPOKE), list[int]()
+    describe = spoke.ec2.describe_instances
+
+    def asks(**how: Any) -> Any:
+        asked.append(how["MaxResults"])
+        return describe(**how)
+
+    monkeypatch.setattr(spoke.ec2, "describe_instances", asks)
+    for number in range(PROBED + 1):
+        spoke.launch(Name=str(number))
+    assert probed(organization, SPOKE) == VERSION
+    assert asked == [PROBED]
+    assert organization.assumed == {"arn:aws:iam::111111111111:role/rolekeeper-reader": 1}
+
+
+def test_a_probe_of_an_account_without_a_spoke_is_refused(organization: Organization) -> None:
+    with pytest.raises(AccessDeniedError) as refused:
+        probed(organization, SPOKE)
+    words = problem_of(refused.value)
+    assert words == "sts:AssumeRole on arn:aws:iam::111111111111:role/rolekeeper-reader is refused (AccessDenied)"
+
+
+def test_what_a_probe_meets_in_ec2_is_raised(organization: Organization) -> None:
+    spoke = organization.spoke(SPOKE)
+    spoke.calls.before("DescribeInstances", refusing("RequestLimitExceeded"))
+    with pytest.raises(RetryableError):
+        probed(organization, SPOKE)
+    assert probed(organization, SPOKE) == VERSION
