@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from threading import Event, Lock, Thread
 
+from rolekeeper.model.instance import Target
 from rolekeeper_cli.console.ec2_calls import Calls
 from rolekeeper_cli.console.fleet_known import Fleet, KnownFleet
 from rolekeeper_cli.console.fleet_reader import FleetReader
@@ -29,7 +30,8 @@ class FleetCache:
         self.calls = Calls(clock)
         self._clock = clock
         self._known = KnownFleet()
-        self._worker = FleetWorker(self._known, lambda: FleetReader(look(), self.calls), self._opened, clock)
+        self._look = look
+        self._worker = FleetWorker(self._known, self._reader, self._opened, clock)
         self._lock = Lock()
         self._wake = Event()
         self._asked, self._ended = float("-inf"), False
@@ -48,6 +50,10 @@ class FleetCache:
         """An instance whose page is open: it is looked at every second while that page asks."""
         self._called_for(instance)
         return self._known.row(instance)
+
+    def target(self, text: str) -> Target | None:
+        """Where the instance is that a text, its id or its name, names; None where that isn't known."""
+        return self._known.target(text)
 
     def stamp(self, instance: str) -> int:
         """Another number once the instance changed, or was decided about; 0 where it isn't known. As `row` does."""
@@ -77,6 +83,9 @@ class FleetCache:
         self._wake.set()
         if thread:
             thread.join()
+
+    def _reader(self) -> FleetReader:
+        return FleetReader(self._look(), self.calls, self._known.target)
 
     def _called_for(self, instance: str = "") -> None:
         with self._lock:

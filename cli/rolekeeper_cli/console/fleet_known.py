@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from threading import Condition
 
+from rolekeeper.model.instance import Target
 from rolekeeper_cli.console.fleet_rows import FleetRow
 from rolekeeper_cli.console.notes import Note
 
@@ -26,6 +27,7 @@ class Fleet:
         cut: whether there are more than are kept.
         notes: what hinders the reading, by what it is about.
         withheld: why nothing is changed now; empty where it is.
+        targets: the accounts and Regions that the deployment looks after.
     """
 
     version: int
@@ -35,6 +37,7 @@ class Fleet:
     cut: bool
     notes: Mapping[str, Note]
     withheld: str
+    targets: tuple[Target, ...] = ()
 
     @property
     def unreadable(self) -> Note | None:
@@ -55,6 +58,7 @@ class KnownFleet:
         self._read, self._version = 0, 1
         self._cut = False
         self._withheld = ""
+        self._targets: tuple[Target, ...] = ()
         self._notes: dict[str, Note] = {}
         self._picture: Fleet | None = None
 
@@ -67,13 +71,22 @@ class KnownFleet:
             if self._picture is None:
                 rows = tuple(sorted(self._rows.values(), key=lambda each: each.order))
                 notes = dict(self._notes)
-                self._picture = Fleet(self._version, rows, self._read, self._read_at, self._cut, notes, self._withheld)
+                told = self._read, self._read_at, self._cut, notes, self._withheld, self._targets
+                self._picture = Fleet(self._version, rows, *told)
             return self._picture
 
     def row(self, instance: str) -> FleetRow | None:
         """One instance, as far as it was read."""
         with self._changed:
             return self._rows.get(instance)
+
+    def target(self, text: str) -> Target | None:
+        """Where the instance of this id is, or the only one of this name; None where there is none such."""
+        with self._changed:
+            if text in self._rows:
+                return self._rows[text].target
+            named = [each.target for each in self._rows.values() if each.name == text]
+            return named[0] if len(named) == 1 else None
 
     def stamp(self, instance: str) -> int:
         """Another number once the instance changed, was decided about, or is withheld; 0 where it isn't known."""
@@ -138,6 +151,13 @@ class KnownFleet:
                     self._notes[name] = note
                 else:
                     del self._notes[name]
+                self._change()
+
+    def looks_after(self, targets: Iterable[Target]) -> None:
+        """The accounts and Regions whose instances are read."""
+        with self._changed:
+            if self._targets != (told := tuple(targets)):
+                self._targets = told
                 self._change()
 
     def withhold(self, why: str) -> None:

@@ -1,17 +1,21 @@
 """Reading the fleet for the console: all of it page by page, or some instances; and who was decided about."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.observe import observe, observe_page
-from rolekeeper.model.instance import InstanceKey, InstanceState
+from rolekeeper.model.instance import InstanceKey, InstanceState, Target
 from rolekeeper_cli.console.ec2_calls import Calls, CountedEc2
 from rolekeeper_cli.console.fleet_rows import FleetRow, row_of
 from rolekeeper_cli.decision_log import DecisionLog, level_missing
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.views.looking import Enforced, withheld
+from rolekeeper_cli.views.places import Places, why_unseen
 
 # FilterLogEvents: 5 calls a second in an account and Region (CloudWatch Logs quotas). We make at most 2.
 _LOG_PAUSE = 0.5
@@ -19,35 +23,81 @@ _LATE = timedelta(seconds=20)
 
 
 class FleetReader:
-    """One look at the deployment: its stack, its settings and what policies say are asked for once."""
+    """One look at the deployment: its stack, its settings and what policies say are asked for once.
 
-    def __init__(self, deployment: Deployment, calls: Calls) -> None:
-        self._deployment = deployment
+    Args:
+        deployment: one that has asked nothing yet.
+        calls: counts those to EC2.
+        target_of: gives where an instance is, as far as that is known.
+    """
+
+    def __init__(
+        self, deployment: Deployment, calls: Calls, target_of: Callable[[str], Target | None] = lambda _: None
+    ) -> None:
+        self._deployment, self._calls, self._target_of = deployment, calls, target_of
         self._began = deployment.now()
-        self._ec2: Ec2 = replace(deployment.app.ec2, client=CountedEc2(deployment.app.ec2.client, calls))  # type: ignore[arg-type]  # the part of it that reads
         self._log: DecisionLog | None = None
+        self._decided: dict[str, Target] = {}
+
+    @cached_property
+    def places(self) -> Places:
+        """The deployment's targets; after a whole read, also those that couldn't be looked into."""
+        return Places.chosen(self._deployment)
+
+    @cached_property
+    def _ec2s(self) -> dict[Target, Ec2]:
+        return {}
+
+    def _ec2(self, place: Deployment) -> Ec2:
+        """A target's EC2, with its calls counted."""
+        target = place.settings.target
+        if target not in self._ec2s:
+            counted: Any = CountedEc2(place.app.ec2.client, self._calls)  # the part of it that reads
+            self._ec2s[target] = replace(place.app.ec2, client=counted)
+        return self._ec2s[target]
 
     def now(self) -> datetime:
         """The time."""
         return self._deployment.now()
 
     def pages(self) -> Iterator[list[FleetRow]]:
-        """The whole fleet, each mapping read once."""
-        state = Enforced.of(self._deployment, {})
-        for page in self._ec2.fleet():
+        """The whole fleet, target by target, each mapping read once. One that can't be looked into is left out."""
+        for place in self.places.all:
+            try:
+                yield from self._pages(place)
+            except AwsRefusalError as error:
+                if not place.elsewhere:
+                    raise
+                self.places.unseen[place.settings.target] = why_unseen(error)
+
+    def _pages(self, place: Deployment) -> Iterator[list[FleetRow]]:
+        state, ec2 = Enforced.of(place, {}), self._ec2(place)
+        for page in ec2.fleet():
             living = [each for each in page if each.state is not InstanceState.TERMINATED]
-            found = (
-                row_of(each, self._deployment)
-                for each in observe_page(living, self._ec2, state, self._deployment.now())
-            )
+            found = (row_of(each, place) for each in observe_page(living, ec2, state, place.now()))
             yield [each for each in found if each]
 
     def look(self, ids: Iterable[str]) -> Mapping[str, FleetRow | None]:
-        """These instances; None for one that is gone. Two calls to EC2."""
-        settings = self._deployment.settings
-        keys = [InstanceKey(settings.account, settings.region, each) for each in ids]
-        observed = observe(keys, self._ec2, Enforced.of(self._deployment), self._deployment.now())
-        return {key.id: row_of(each, self._deployment) for key, each in observed.items()}
+        """These instances; None for one that is gone. Two calls to EC2 in each target.
+
+        Of another target that can't be looked into now, they stay as they were.
+        """
+        by_target: dict[Target, list[str]] = {}
+        for each in ids:
+            target = self._target_of(each) or self._decided.get(each) or self._deployment.home
+            by_target.setdefault(target, []).append(each)
+        found: dict[str, FleetRow | None] = {}
+        for target, some in by_target.items():
+            place = self._deployment.at(target)
+            keys = [InstanceKey(target.account, target.region, each) for each in some]
+            try:
+                observed = observe(keys, self._ec2(place), Enforced.of(place), place.now())
+            except AwsRefusalError:
+                if not place.elsewhere:
+                    raise
+            else:
+                found |= {key.id: row_of(each, place) for key, each in observed.items()}
+        return found
 
     def withheld(self) -> str:
         """Why nothing may be changed now; empty when it may."""
@@ -57,7 +107,9 @@ class FleetReader:
         """The instances that were decided about since the last time, first since this was made."""
         if self._log is None:
             self._log = DecisionLog(self._deployment, self._began - _LATE, late=_LATE, pause=_LOG_PAUSE)
-        return [each["instance"] for each in self._log.news()]
+        news = list(self._log.news())
+        self._decided |= {each["instance"]: Target(each["account"], each["region"]) for each in news}
+        return [each["instance"] for each in news]
 
     def log_missing(self) -> str:
         """Why no decisions are logged; empty where they are."""

@@ -7,7 +7,7 @@ from sys import intern
 from typing import Any
 
 from rolekeeper.instances.observe import Observation, Unreadable
-from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceState
+from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceState, Target
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.instances import name_of
@@ -78,6 +78,11 @@ class FleetRow:
     managed: bool
     moves: bool
     trace: int
+
+    @property
+    def target(self) -> Target:
+        """Where it is."""
+        return Target(self.account, self.region)
 
     @property
     def order(self) -> tuple[int, str, str]:

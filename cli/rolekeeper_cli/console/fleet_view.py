@@ -100,7 +100,8 @@ def choices(fleet: Fleet) -> Choices:
     """What there is to filter by."""
     roles = {role for row in fleet.rows for role in row.roles}
     mappings = {row.mapping for row in fleet.rows if row.mapping and "=" in row.mapping}
-    accounts, regions = {row.account for row in fleet.rows}, {row.region for row in fleet.rows}
+    there = {*fleet.targets, *(row.target for row in fleet.rows)}
+    accounts, regions = {each.account for each in there}, {each.region for each in there}
     return Choices(_some(roles), _some(mappings), _some(accounts), _some(regions))
 
 

@@ -102,6 +102,7 @@ class FleetWorker:
         self._known.note(
             "level", Note("warn", f"Changes show late, with the next full read: {missing}.") if missing else None
         )
+        self._known.looks_after([each.settings.target for each in self._reader.places.all])
         self._pages = self._reader.pages()
 
     def _read_page(self) -> None:
@@ -120,6 +121,9 @@ class FleetWorker:
         self._pages = None
         self._known.whole(self._seen, self._reader.now())
         self._known.note("whole", None)
+        unseen = "; ".join(self._reader.places.unseen_in_words())
+        remedy = "rolekeeper targets has what the last sweep saw there"
+        self._known.note("targets", Note("warn", f"{unseen}.", remedy) if unseen else None)
         self._due["whole"] = self._begun + self._interval()
 
     def _interval(self) -> float:

@@ -25,6 +25,8 @@ DETACH = "Detach"
 _VERBS = ("attach", "replace", "detach")
 _UNTOUCHED = "nothing was changed"
 _LONGEST_REASON = 500
+# What is done as the caller, who is of the deployment's own account; all else is done by the functions.
+_BY_CALLER = frozenset({"tag", "start"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,9 @@ def plan(deployment: Deployment, id_: str, kind: str, form: Form) -> Plan:
     Raises:
         CommandError: it can't be done.
     """
+    if deployment.elsewhere and kind in _BY_CALLER:
+        account = deployment.settings.account
+        raise UsageError(f"only the credentials of account {account} can do that to {id_}", _UNTOUCHED)
     return _PLANS[kind](deployment, _seen(deployment, id_), form)
 
 

@@ -91,6 +91,11 @@ class Site:
         """The deployment as it is now; its caller and its stack as they were some seconds ago."""
         return self.deployment.anew(lately=True)
 
+    def look_at(self, instance: str) -> DoctorDeployment:
+        """The same for an instance, by id or name: where it is, as far as the fleet was read; else at home."""
+        there, target = self.look(), self.fleet.target(instance)
+        return there.at(target) if target else there
+
     def now(self) -> datetime:
         """The time."""
         return self.deployment.now()

@@ -139,10 +139,11 @@ def _answer[T](question: Callable[[Deployment], Iterable[T]], place: Deployment)
     try:
         return list(question(place))
     except AwsRefusalError as error:
-        return _why(error)
+        return why_unseen(error)
 
 
-def _why(error: AwsRefusalError) -> CommandError:
+def why_unseen(error: AwsRefusalError) -> CommandError:
+    """Why a target couldn't be looked into, and what to do."""
     told = explained(error)
     assert told is not None  # it is AWS's refusal
     if isinstance(error, AccessDeniedError) and error.action == "sts:AssumeRole":

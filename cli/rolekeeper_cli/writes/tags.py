@@ -18,6 +18,7 @@ def set_tag(deployment: Deployment, instance_id: str, key: str, value: str) -> N
         UsageError: EC2 takes no such tag. AWS wasn't asked.
         AwsRefusalError: AWS refused.
     """
+    _require_here(deployment)
     _require_key(key)
     if len(value) > VALUE_LENGTH:
         raise UsageError(f"a tag's value has at most {VALUE_LENGTH} characters, not {len(value):,}", _UNTOUCHED)
@@ -32,9 +33,16 @@ def remove_tag(deployment: Deployment, instance_id: str, key: str) -> None:
         UsageError: there can be no such tag, or it is AWS's. AWS wasn't asked.
         AwsRefusalError: AWS refused.
     """
+    _require_here(deployment)
     _require_key(key)
     with classified("ec2:DeleteTags", _arn(deployment, instance_id)):
         deployment.app.client("ec2").delete_tags(Resources=[instance_id], Tags=[{"Key": key}])
+
+
+def _require_here(deployment: Deployment) -> None:
+    if deployment.elsewhere:
+        account = deployment.settings.account
+        raise UsageError(f"tags in account {account} are set with its own credentials", _UNTOUCHED)
 
 
 def _require_key(key: str) -> None:
@@ -47,4 +55,4 @@ def _require_key(key: str) -> None:
 
 
 def _arn(deployment: Deployment, instance_id: str) -> str:
-    return InstanceKey(deployment.caller.account, str(deployment.session.region_name), instance_id).arn
+    return InstanceKey(deployment.settings.account, deployment.settings.region, instance_id).arn

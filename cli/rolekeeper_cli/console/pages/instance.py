@@ -60,11 +60,11 @@ def who(request: Request) -> Response:
     def ask() -> Mapping[str, Any]:
         # Two calls a second in an account and Region: one page asks at a time.
         with site.asking_who:
-            return explain.explained(site.look(), id_, ask_who=True)
+            return explain.explained(site.look_at(id_), id_, ask_who=True)
 
     if request.query_params.get("history"):
         with site.asking_who:
-            entries = history.entries(site.look(), id_, _ASKED, ask_who=True)
+            entries = history.entries(site.look_at(id_), id_, _ASKED, ask_who=True)
         row = site.fleet.row(id_)
         title = f"Who did it: {row.name or id_ if row else id_}"
         return page(request, "instance_who.html", title=title, id=id_, answers=[], entries=entries)
@@ -80,7 +80,7 @@ def _story(request: Request, text: str, stamp: int) -> Story:
     site = request.app.state.site
 
     def make() -> Story:
-        return tell(site.look(), text, lambda: _names(request))
+        return tell(site.look_at(text), text, lambda: _names(request))
 
     return site.stories.get(text, stamp, _minute(request), make) if stamp else make()
 

@@ -27,7 +27,7 @@ def plan(request: Request, form: Form) -> Response:
     """What the edit would do; a form that can't be meant goes back with what is wrong."""
     site, id_, kind = request.app.state.site, request.path_params["id"], _kind(request)
     try:
-        planned = instance_edits.plan(site.look(), id_, kind, form)
+        planned = instance_edits.plan(site.look_at(id_), id_, kind, form)
     except ServiceError:
         raise
     except CommandError as error:
@@ -41,7 +41,7 @@ def write(request: Request, form: Form) -> Response:
     """Do it, and go to the instance's page, which says what happened."""
     site, id_, kind = request.app.state.site, request.path_params["id"], _kind(request)
     try:
-        done = instance_edits.carry_out(site.look(), id_, kind, form)
+        done = instance_edits.carry_out(site.look_at(id_), id_, kind, form)
     except (MovedError, UsageError) as error:
         return _back(request, "bad", error.what, [error.remedy], form)
     site.fleet.row(id_)

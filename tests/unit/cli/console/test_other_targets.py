@@ -1,0 +1,153 @@
+"""The console of a hub: all its targets in one list, an instance's page wherever that is, and what can't be seen."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from fixtures.account import ACCOUNT, REGION
+from fixtures.console import browser, words
+from fixtures.mappings import MappingsFixture
+from fixtures.spokes import SpokeFixture
+from fixtures.terminal import Terminal
+from rolekeeper.model.instance import Target
+from rolekeeper_cli.console.site import Site
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.options import Options
+
+TARGET = Target("111111111111", "eu-west-1")
+
+
+@pytest.fixture
+def spoke(terminal: Terminal, desk: MappingsFixture) -> SpokeFixture:
+    desk.role("web")
+    made = SpokeFixture(terminal, desk, TARGET)
+    made.registered()
+    desk.edit("app=web", role="web")
+    made.copied("app=web", "web")
+    return made
+
+
+@pytest.fixture
+def there(spoke: SpokeFixture) -> str:
+    """An instance there that has its role."""
+    instance = spoke.world.running(app="web", Name="web-there")
+    spoke.reconcile(instance)
+    return instance
+
+
+@pytest.fixture
+def here(desk: MappingsFixture) -> str:
+    return desk.converged("web", app="web", Name="web-here")
+
+
+@pytest.fixture
+def made(spoke: SpokeFixture, desk: MappingsFixture) -> Site:
+    del spoke
+    deployment = DoctorDeployment(Options(region=REGION))
+    return Site(deployment, writes=True, time=lambda: desk.world.clock.seconds)
+
+
+@pytest.fixture
+def pages(made: Site) -> TestClient:
+    return browser(made)
+
+
+def options(text: str, name: str) -> list[str]:
+    """What a select offers."""
+    _, _, after = text.partition(f'<select id="filter-{name}"')
+    inside = after.partition("</select>")[0]
+    return [each.partition("</option>")[0] for each in inside.split("<option>")[1:]]
+
+
+def test_all_targets_are_one_list_that_is_narrowed_by_account_and_region(
+    pages: TestClient, there: str, here: str
+) -> None:
+    page = pages.get("/")
+    assert {f'href="/instance/{each}"' in page.text for each in (there, here)} == {True}
+    assert words(page).count(str(TARGET)) == 1, "where it isn't the console's own, it says where"
+    assert options(page.text, "account") == [TARGET.account, ACCOUNT]
+    assert options(page.text, "region") == [TARGET.region, REGION]
+    narrowed = pages.get("/", params={"account": TARGET.account}).text
+    assert (there in narrowed, here in narrowed) == (True, False)
+
+
+def test_the_selects_have_targets_without_an_instance_too(
+    pages: TestClient, terminal: Terminal, desk: MappingsFixture, here: str
+) -> None:
+    SpokeFixture(terminal, desk, Target("222222222222", "us-west-2")).registered()
+    page = pages.get("/")
+    assert here in page.text
+    assert options(page.text, "account") == [TARGET.account, ACCOUNT, "222222222222"]
+    assert "us-west-2" in options(page.text, "region")
+
+
+def test_a_target_that_cant_be_seen_is_said_and_hinders_no_other(
+    pages: TestClient, spoke: SpokeFixture, here: str
+) -> None:
+    spoke.refuse()
+    page = pages.get("/")
+    assert here in page.text
+    said = words(page)
+    assert f"{TARGET} is left out: you may not look into their accounts." in said
+    assert "olekeeper targets has what the last sweep saw there" in said
+    assert options(page.text, "account") == [TARGET.account, ACCOUNT]
+
+
+def test_an_instances_page_is_of_its_own_account(pages: TestClient, there: str) -> None:
+    pages.get("/")
+    page = pages.get(f"/instance/{there}")
+    said = words(page)
+    assert page.status_code == 200
+    assert f"In account {TARGET.account}, {TARGET.region}" in said
+    assert "attached by Rolekeeper for app=web" in said
+    assert f'action="/instance/{there}/pin"' in page.text, "the undo is a button here too"
+    assert f"aws ec2 delete-tags --resources {there} --tags Key=app --region {TARGET.region}" in page.text
+    assert pages.get("/instance/web-there", follow_redirects=False).headers["location"] == f"/instance/{there}"
+    who = words(pages.get(f"/instance/{there}/who"))
+    assert f"the CloudTrail of account {TARGET.account} can't be asked from here" in who
+
+
+def test_a_decision_there_has_it_looked_at_again(
+    made: Site, pages: TestClient, spoke: SpokeFixture, there: str
+) -> None:
+    pages.get("/")
+    before = made.fleet.row(there)
+    spoke.world.untag(there, "app")
+    spoke.reconcile(there)
+    pages.get(f"/instance/{there}")
+    after = made.fleet.row(there)
+    assert before
+    assert after
+    assert (before.carries, after.carries, after.target) == ("web", "", TARGET)
+
+
+def test_one_that_cant_be_seen_any_longer_stays_as_it_was(
+    made: Site, pages: TestClient, spoke: SpokeFixture, there: str
+) -> None:
+    pages.get("/")
+    spoke.refuse()
+    reader = made.fleet._reader()  # noqa: SLF001  # what the thread looks with
+    assert reader.look([there]) == {}
+    assert made.fleet.row(there)
+
+
+@pytest.mark.parametrize(("kind", "form"), [("tag", {"do": "set", "key": "app", "value": "db"}), ("start", {})])
+def test_what_only_its_account_can_do_is_refused(
+    pages: TestClient, there: str, spoke: SpokeFixture, kind: str, form: dict[str, str]
+) -> None:
+    pages.get("/")
+    answer = pages.post(f"/instance/{there}/{kind}", data=form)
+    assert f"Only the credentials of account {TARGET.account} can do that to {there}" in words(answer)
+    assert spoke.carries(there) == "web"
+
+
+def test_a_pin_is_planned_and_written_for_it(pages: TestClient, there: str, spoke: SpokeFixture) -> None:
+    spoke.role("db")
+    pages.get("/")
+    form = {"verb": "replace", "role": "db"}
+    plan = pages.post(f"/instance/{there}/pin", data=form)
+    assert "Replace web by db on" in words(plan)
+    _, _, after = plan.text.partition('name="rests_on" value="')
+    done = pages.post(f"/instance/{there}/pin/write", data={**form, "rests_on": after.partition('"')[0]})
+    assert "is pinned to db" in words(done)
+    spoke.reconcile(there)
+    assert spoke.carries(there) == "db"
