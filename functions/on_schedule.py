@@ -5,7 +5,7 @@ The sweep of a hub starts one run of this function for each other target.
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import runtime
@@ -18,6 +18,8 @@ from rolekeeper.model.instance import Target
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
+
+TRIED_FOR = timedelta(hours=2)  # EventBridge and Lambda give an event up before (template.yaml)
 
 
 @runtime.logger.inject_lambda_context
@@ -47,7 +49,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         else:
             target = _other_target(app, event)
             if app.settings.organization and asked is not Task.EXPIRIES and not (target or "rest" in event):
-                app.sweep_starter(in_time).start(correlation_id, _scheduled(event))
+                app.sweep_starter(in_time).start(correlation_id, _scheduled(event, app.now()))
             there = app.at(target) if target else app
             swept = there.sweep(correlation_id, seconds_left, context.aws_request_id, event).run()
             done = resumable(task, correlation_id, swept, target)
@@ -66,6 +68,9 @@ def _other_target(app: App, event: Mapping[str, Any]) -> Target | None:
     return target_from(event["target"])
 
 
-def _scheduled(event: Mapping[str, Any]) -> datetime | None:
-    """When the schedule made this event, the same whenever Lambda tries it again."""
-    return datetime.fromisoformat(event["time"]) if "task" not in event and "time" in event else None
+def _scheduled(event: Mapping[str, Any], now: datetime) -> datetime | None:
+    """When the schedule made this event, the same whenever Lambda tries it again; None of one that a person sends."""
+    if "task" in event or "time" not in event:
+        return None
+    made = datetime.fromisoformat(event["time"])
+    return made if now - made <= TRIED_FOR else None

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import on_schedule
 from fixtures.account import FakeAccount, mapping_key, waiting
 from rolekeeper.app import FANS_OUT
 from rolekeeper.aws import CONFIG, ELSEWHERE
@@ -359,3 +360,9 @@ def test_a_dead_letter_is_kept_for_ten_days_after_the_longest_that_it_may_have_w
 
 def test_a_sweep_that_nobody_could_start_is_given_up_before_lambda_would_have_a_dozen_of_them() -> None:
     assert properties("OnSchedule")["EventInvokeConfig"]["MaximumEventAgeInSeconds"] <= 4 * SWEEPS_EVERY
+
+
+def test_what_is_tried_again_is_known_as_the_schedules() -> None:
+    by_lambda = properties("OnSchedule")["EventInvokeConfig"]["MaximumEventAgeInSeconds"]
+    by_rule = source("OnSchedule", "Sweep")["RetryPolicy"]["MaximumEventAgeInSeconds"]
+    assert timedelta(seconds=by_rule + by_lambda) <= on_schedule.TRIED_FOR

@@ -254,6 +254,17 @@ def test_a_person_who_asks_for_a_sweep_has_all_targets_swept(served: Organizatio
     assert large
 
 
+def test_a_person_who_sends_an_event_of_former_times_has_all_targets_swept(served: Organization) -> None:
+    """As `aws lambda invoke` with events/sweep.json does."""
+    served.sweep()
+    former = {"id": "event-1", "time": "2026-02-01T09:45:00Z"}
+    for expected in (sorted([SPOKE, SAME_ACCOUNT, OTHER]), []):
+        served.hub.quiet()
+        served.scheduled(former)
+        assert sorted(asked_for(served)) == expected
+        former = {**former, "time": f"{served.hub.clock.now():%Y-%m-%dT%H:%M:%SZ}"}
+
+
 def test_a_resumed_run_that_is_throttled_is_tried_again_by_the_machine(
     served: Organization, large: dict[str, Any]
 ) -> None:
