@@ -445,8 +445,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "drops the token with which a fan-out goes on",
         "rolekeeper.mappings.scan",
-        "                done = replace(done, sent=done.sent + sent, token=token, finished=not token)",
-        '                done = replace(done, sent=done.sent + sent, token="", finished=not token)',
+        "replace(fan_out, sent=sent, token=token, done=not token, finished=finished)",
+        'replace(fan_out, sent=sent, token="", done=not token, finished=finished)',
         seed=211,
     ),
     _mutant(
