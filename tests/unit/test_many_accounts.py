@@ -1,99 +1,29 @@
 """Rows in an organization: one verdict over all accounts and Regions, and what is published for each account."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fixtures.account import ACCOUNT, HOME, FakeAccount, mapping_key, refusing
-from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
-from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, Organization, new_organization
-from rolekeeper.app import App
-from rolekeeper.aws import one_by_one
+from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
+from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError
-from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.mappings.copies import CopyCheck
-from rolekeeper.mappings.revisions import Copy
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import Mode, PublishedMapping
+from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import Access, Limits
 from rolekeeper.storage import layout
 from support.grants import allow, policy
 
-TAG = "workload=web"
-
-
-class OrganizationDesk(MappingsFixture):
-    """An operator's desk in the hub of an organization."""
-
-    def __init__(self, organization: Organization) -> None:
-        super().__init__(organization.hub)
-        self.organization = organization
-
-    def app(self) -> App:
-        parts = self.organization.app()
-        return replace(
-            parts,
-            settings=replace(parts.settings, work_queue_url=self.queue_url, limits=self.settings().limits),
-            client=self.clients.__getitem__,
-            each=one_by_one,
-        )
-
-    def join(self, target: Target, *roles: str, instances: int = 0) -> FakeAccount:
-        """A spoke is deployed and registered; these roles are there."""
-        made = self.organization.spoke(target)
-        for role in roles:
-            made.profile(role)
-        self.app().registry.add(ServedTarget(target, instances=instances))
-        return made
-
-    def spoke(self, target: Target) -> FakeAccount:
-        return self.organization.spoke(target)
-
-    def copy_item(self, account: str, tag: str = TAG) -> Copy | None:
-        return self.world.revisions.copies(mapping_key(tag), [account]).get(account)
-
-    def copy(self, account: str, tag: str = TAG) -> PublishedMapping:
-        """What is published for another account."""
-        found = self.copy_item(account, tag)
-        assert found is not None
-        return found.mapping
-
-    def sweep(self, target: Target, tag: str = TAG, scan: Scan | None = None) -> CopyCheck:
-        """The sweep of another target comes by a mapping, a moment later."""
-        self.world.clock.sleep(1)
-        app = self.app()
-        try:
-            return app.publisher.copies.recheck(mapping_key(tag), target, "sweep-1", scan)
-        finally:
-            app.telemetry.flush()
-
-    def launched(self, count: int, target: Target = SPOKE, **tags: str) -> list[str]:
-        """Instances of a target that carry the tag."""
-        return [self.spoke(target).running(workload="web", **tags) for _ in range(count)]
-
-    def sent_to(self) -> list[tuple[str, str]]:
-        """The accounts and Regions of the instances that wait in the work queue, in order."""
-        return sorted((each["account"], each["region"]) for each in self.sent())
-
 
 @pytest.fixture
 def desk() -> Iterator[OrganizationDesk]:
-    """A hub with the role `web`, and two accounts that have it too, one of them in two Regions."""
     with new_organization() as organization:
-        made = OrganizationDesk(organization)
-        made.role("web")
-        made.world.profile("web")
-        for target in (SPOKE, SAME_ACCOUNT, OTHER):
-            made.join(target, "web", instances=100)
-        yield made
-
-
-def profile(account: str, role: str = "web") -> str:
-    return f"arn:aws:iam::{account}:instance-profile/rolekeeper/{role}"
+        yield OrganizationDesk.of_three(organization)
 
 
 def test_a_row_is_published_for_each_account_with_its_own_profile(desk: OrganizationDesk) -> None:
@@ -136,6 +66,15 @@ def test_an_account_without_the_role_is_named_and_its_instances_stay_as_they_are
     outcome = desk.organization.reconcile(desk.spoke(OTHER).key(instance))[desk.spoke(OTHER).key(instance)]
     assert outcome.decision is not None
     assert (outcome.decision.code, desk.spoke(OTHER).carries(instance)) == ("suspended", "")
+
+
+def test_a_row_that_is_to_be_checked_again_has_every_account_asked(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    lose(desk.spoke(OTHER))
+    desk.unset(TAG, "status")
+    desk.publish(TAG)
+    assert desk.shows(TAG)[1] == "in effect in 2 of 3 accounts; role 'web' doesn't exist in 222222222222"
+    assert desk.copy(OTHER.account).suspended_because
 
 
 def test_accounts_that_lack_it_for_one_reason_are_named_together(desk: OrganizationDesk) -> None:
@@ -190,6 +129,28 @@ def test_the_hubs_own_account_may_be_the_one_that_lacks_it(desk: OrganizationDes
     assert resumed is not None
     assert (resumed.suspended_because, resumed.revision) == ("", 1)
     assert desk.shows(TAG)[1] == "in effect in 3 accounts"
+
+
+def test_what_is_in_effect_elsewhere_stays_so_beside_a_rejected_edit(desk: OrganizationDesk) -> None:
+    desk.delete_role("web")
+    desk.edit(TAG, role="web")
+    desk.edit(TAG, role="wbe")
+    assert desk.shows(TAG)[1].endswith(" (revision 1 stays in effect)")
+
+
+def test_an_edit_that_the_hubs_own_account_cant_use_is_held_and_approved_all_the_same(desk: OrganizationDesk) -> None:
+    desk.delete_role("web")
+    desk.limits = Limits(1, 0)
+    desk.launched(2)
+    assert desk.edit(TAG, role="web").status is Status.HELD
+    missing = "role 'web' doesn't exist in 123456789012"
+    assert f"--revision 1; {missing}" in desk.shows(TAG)[1]
+    desk.role("web", path="/elsewhere/")
+    assert desk.recheck(TAG).held == 1, "another reason makes it no other edit"
+    assert desk.approve(TAG, 1).status is Status.PUBLISHED
+    published = desk.served(TAG)
+    assert published is not None
+    assert "/elsewhere/" in published.suspended_because
 
 
 # ---- scopes ----
@@ -280,6 +241,31 @@ def test_its_own_sweep_brings_it_up_to_date_and_sends_its_instances(desk: Organi
     assert desk.sent_to() == []
     desk.recheck(TAG)
     assert desk.shows(TAG)[1] == "in effect in 3 accounts"
+
+
+def test_the_hubs_sweep_too_brings_an_account_up_to_date_that_answers_again(desk: OrganizationDesk) -> None:
+    make_api(desk)
+    desk.edit(TAG, role="web")
+    desk.launched(1, OTHER)
+    desk.launched(1)
+    desk.organization.refuse(OTHER)
+    desk.edit(TAG, role="api")
+    desk.organization.admit(OTHER)
+    desk.quiet()
+    desk.recheck(TAG)
+    assert (desk.copy(OTHER.account).profile_arn, desk.copy(OTHER.account).revision) == (
+        profile(OTHER.account, "api"),
+        2,
+    )
+    assert desk.sent_to() == [(OTHER.account, OTHER.region)], "and no other account's"
+    assert desk.shows(TAG)[1] == "in effect in 3 accounts"
+
+
+def make_api(desk: OrganizationDesk) -> None:
+    """Every account has the role `api` too."""
+    desk.role("api")
+    for target in (SPOKE, OTHER):
+        desk.spoke(target).profile("api")
 
 
 @pytest.mark.parametrize("call", ["GetRole", "GetInstanceProfile", "DescribeInstances"])
@@ -394,9 +380,7 @@ def test_approved_changes_are_a_budget_for_all_targets(desk: OrganizationDesk) -
     keys = [desk.spoke(target).key(desk.launched(1, target)[0]) for target in (SPOKE, OTHER)]
     desk.organization.reconcile(*keys)
     desk.limits = Limits(1, 0)
-    desk.role("api")
-    for target in (SPOKE, OTHER):
-        desk.spoke(target).profile("api")
+    make_api(desk)
     assert desk.edit(TAG, role="api").status is Status.HELD
     assert desk.approve(TAG, 2).status is Status.PUBLISHED
     budget = desk.world.store.get([layout.budget_key(mapping_key(TAG))])
@@ -420,9 +404,7 @@ def test_permissions_are_compared_by_the_policies_of_each_account(desk: Organiza
     desk.edit(TAG, role="web")
     key = desk.spoke(OTHER).key(desk.launched(1, OTHER)[0])
     desk.organization.reconcile(key)
-    desk.role("api")
-    for target in (SPOKE, OTHER):
-        desk.spoke(target).profile("api")
+    make_api(desk)
     desk.spoke(OTHER).clients["iam"].inline["api"] = policy(allow("s3:GetObject"))
     verdict = desk.edit(TAG, role="api")
     assert verdict.impact is not None
@@ -440,7 +422,30 @@ def test_a_conflict_in_another_account_refuses_the_row(desk: OrganizationDesk) -
     assert desk.shows(TAG)[0] == "Published", "the row in conflict was freed"
 
 
+def test_a_conflict_with_a_mapping_that_an_account_has_in_an_older_revision(desk: OrganizationDesk) -> None:
+    make_api(desk)
+    desk.edit("team=a", role="api")
+    desk.organization.refuse(SPOKE)
+    desk.edit("team=a", role="api", owner="team a")
+    desk.organization.admit(SPOKE)
+    desk.launched(1, team="a")
+    assert desk.edit(TAG, role="web").status is Status.CONFLICT
+    assert desk.edit("team=a", role="api", priority=7).status is Status.PUBLISHED
+    assert desk.shows(TAG)[0] == "Published"
+
+
 # ---- counts ----
+
+
+def test_a_row_that_is_rejected_shows_what_is_governed_everywhere(desk: OrganizationDesk) -> None:
+    desk.launched(2)
+    desk.world.running(workload="web")
+    desk.edit(TAG, role="web")
+    desk.edit(TAG, role="wbe")
+    assert desk.row(TAG)["matched"] == 3
+    desk.sweep(SPOKE, scan=Scan(matched=7))
+    desk.recheck(TAG, Scan(matched=4))
+    assert desk.row(TAG)["matched"] == 11
 
 
 def test_the_rows_counts_are_those_of_all_targets_as_their_sweeps_left_them(desk: OrganizationDesk) -> None:
@@ -482,6 +487,8 @@ def test_another_region_of_the_hubs_own_account_shares_what_is_published(desk: O
     assert desk.copy_item(ACCOUNT) is None
     assert desk.shows(TAG)[1] == "in effect in 3 accounts"
     assert desk.sent_to() == [(ACCOUNT, beside.region)]
+    desk.recheck(TAG)
+    assert desk.row(TAG)["matched"] == 1, "as it was counted then"
     place.running(workload="web")
     assert desk.sweep(beside) == CopyCheck(changed=False, in_effect=True)
     desk.recheck(TAG)
@@ -522,6 +529,35 @@ def test_a_role_that_goes_suspends_its_accounts_copy_and_one_that_is_back_resume
     desk.spoke(OTHER).profile("web")
     assert desk.sweep(OTHER) == CopyCheck(changed=True, in_effect=True)
     assert desk.copy(OTHER.account).suspended_because == ""
+
+
+def test_a_profile_that_an_account_made_anew_replaces_the_former_there(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    place, instance = desk.spoke(OTHER), desk.launched(1, OTHER)[0]
+    desk.organization.reconcile(place.key(instance))
+    desk.organization.wait(seconds=5)
+    place.profile_ids["web"] = "AIPAANEW"
+    place.profile("web")
+    desk.quiet()
+    assert desk.sweep(OTHER) == CopyCheck(changed=True, in_effect=True)
+    assert desk.copy(OTHER.account).former_profile_ids == {"AIPAWEB"}
+    assert desk.sent_to() == [(OTHER.account, OTHER.region)]
+    desk.organization.reconcile(place.key(instance))
+    desk.organization.wait(seconds=5)
+    row = place.association(instance)
+    assert row is not None
+    assert row.profile_id == "AIPAANEW"
+    desk.edit(TAG, role="web", priority=7)
+    assert desk.copy(OTHER.account).former_profile_ids == {"AIPAWEB"}, "of instances that nobody looked at since"
+
+
+def test_instances_tell_of_a_former_profile_that_no_copy_knew(desk: OrganizationDesk) -> None:
+    place = desk.spoke(OTHER)
+    place.running(profile="web", workload="web")
+    place.profile_ids["web"] = "AIPAANEW"
+    place.profile("web")
+    desk.edit(TAG, role="web")
+    assert desk.copy(OTHER.account).former_profile_ids == {"AIPAWEB"}
 
 
 def test_a_mapping_that_is_not_published_is_left_alone(desk: OrganizationDesk) -> None:

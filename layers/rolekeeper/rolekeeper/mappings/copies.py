@@ -174,8 +174,7 @@ class Spokes:
 
     def counted(self, stored: StoredMapping) -> tuple[int, int]:
         """How many instances of other targets what is published governs, and how many of them are occupied."""
-        counts = {account: copy.counts for account, copy in stored.copies.items() if not copy.mapping.deleted}
-        counts[self.hub.account] = stored.counts
+        counts = {account: copy.counts for account, copy in stored.copies.items()} | {self.hub.account: stored.counts}
         found = [counts.get(each.target.account, {}).get(each.target.region, (0, 0)) for each in self.all]
         return sum(matched for matched, _ in found), sum(occupied for _, occupied in found)
 

@@ -1,0 +1,240 @@
+"""Killing the function anywhere while a row is published for many accounts: judging it again makes that good.
+
+And fan-outs over many targets, which are resumed where they stopped.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from threading import Barrier, Event, get_ident
+from typing import Any
+
+import pytest
+
+from fixtures.account import HOME, KilledError, kill, mapping_key, refusing
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
+from fixtures.organization_desk import TAG, OrganizationDesk, profile
+from rolekeeper.aws import AT_ONCE, in_threads
+from rolekeeper.aws.errors import RetryableError
+from rolekeeper.aws.queue import Task, resumable
+from rolekeeper.mappings.scan import FanOut
+from rolekeeper.model.instance import Target
+
+ACCOUNTS = (SPOKE.account, OTHER.account)
+
+
+@pytest.fixture
+def desk() -> Iterator[OrganizationDesk]:
+    with new_organization() as organization:
+        yield OrganizationDesk.of_three(organization)
+
+
+def edit(desk: OrganizationDesk) -> None:
+    desk.put(TAG, role="api")
+
+
+def delete(desk: OrganizationDesk) -> None:
+    desk.delete(TAG)
+
+
+@pytest.mark.parametrize("again", ["publish", "recheck"])
+@pytest.mark.parametrize("act", [edit, delete])
+def test_a_crash_anywhere_is_made_good(
+    desk: OrganizationDesk, act: Callable[[OrganizationDesk], None], again: str
+) -> None:
+    """Each step before and after a call to AWS, until the judge comes through."""
+    desk.role("api")
+    for target in (SPOKE, OTHER):
+        desk.spoke(target).profile("api")
+    targets = (HOME, SPOKE, SAME_ACCOUNT, OTHER)
+    desk.edit(TAG, role="web")
+    for target in targets[1:]:
+        desk.launched(1, target)
+    desk.world.running(workload="web")
+    step, killed = 1, 0
+    while True:
+        desk.edit(TAG, role="web")
+        desk.quiet()
+        act(desk)
+        desk.world.calls.at_step(step, kill)
+        with suppress(KilledError):
+            desk.publish(TAG)
+        if not desk.world.calls.reached():
+            break
+        killed += 1
+        sent = desk.sent_to()
+        if again == "publish" or not desk.row(TAG):
+            desk.publish(TAG)
+        else:
+            desk.recheck(TAG)
+        published = desk.served(TAG)
+        assert published is not None
+        for account in ACCOUNTS:
+            copy = desk.copy(account)
+            assert (copy.revision, copy.deleted) == (published.revision, published.deleted), (step, account)
+            assert published.deleted or copy.profile_arn == profile(account, published.spec.role)
+        stored = desk.world.revisions.read(mapping_key(TAG))
+        assert not stored.untold
+        # What an edit was published for is sent everywhere by one of the two.
+        everywhere = sorted((each.account, each.region) for each in targets)
+        assert set(sent + desk.sent_to()) == set(everywhere), step
+        step += 2
+    assert killed > 10
+
+
+def test_a_crash_between_what_is_published_and_its_copies_is_made_good_by_the_sweep(desk: OrganizationDesk) -> None:
+    desk.launched(1)
+    desk.world.calls.after("TransactWriteItems", kill)
+    with pytest.raises(KilledError):
+        desk.edit(TAG, role="web")
+    assert [desk.copy_item(account) for account in ACCOUNTS] == [None, None]
+    desk.recheck(TAG)
+    assert [desk.copy(account).revision for account in ACCOUNTS] == [1, 1]
+    assert desk.sent_to() == [(SPOKE.account, SPOKE.region)]
+    assert desk.shows(TAG) == ("Published", "in effect in 3 accounts", 1)
+
+
+def test_a_copy_that_a_crash_kept_is_written_whatever_the_row_says_by_then(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    desk.put(TAG, role="web", priority=7)
+    desk.world.calls.after("TransactWriteItems", kill)
+    with pytest.raises(KilledError):
+        desk.publish(TAG)
+    desk.edit(TAG, role="wbe")
+    assert desk.shows(TAG)[0] == "Rejected"
+    assert [(desk.copy(account).revision, desk.copy(account).spec.priority) for account in ACCOUNTS] == [(2, 7)] * 2
+
+
+def test_a_tombstone_that_a_crash_kept_from_the_accounts_is_brought_by_judging_again(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    desk.launched(1)
+    desk.quiet()
+    desk.delete(TAG)
+    desk.world.calls.after("TransactWriteItems", kill)
+    with pytest.raises(KilledError):
+        desk.publish(TAG)
+    assert not desk.copy(SPOKE.account).deleted
+    desk.publish(TAG)
+    assert [desk.copy(account).deleted for account in ACCOUNTS] == [True, True]
+    assert desk.sent_to() == [(SPOKE.account, SPOKE.region)]
+
+
+# ---- fan-outs ----
+
+
+def resumed(desk: OrganizationDesk, event: Any, *, in_time: bool = False) -> FanOut:
+    """A run of the machine's."""
+    return desk.app().sender.go_on(json.loads(json.dumps(event)), event["id"], lambda: in_time)
+
+
+def many(desk: OrganizationDesk, count: int) -> list[Target]:
+    """So many accounts, each with an instance."""
+    targets = [Target(f"{500000000000 + number}", "eu-west-1") for number in range(count)]
+    for target in targets:
+        desk.join(target, "web").launch(workload="web")
+    return targets
+
+
+def test_a_fan_out_goes_through_all_targets_and_is_resumed_where_it_was(desk: OrganizationDesk) -> None:
+    targets = many(desk, 2 * AT_ONCE + 3)
+    begun = FanOut.to(mapping_key(TAG), targets)
+    event, runs = resumable(Task.FAN_OUT, "edit-1", begun), 0
+    while not event["finished"]:
+        event, runs = resumable(Task.FAN_OUT, "edit-1", resumed(desk, event)), runs + 1
+    assert desk.sent_to() == [(each.account, each.region) for each in targets]
+    assert runs == 4, "the hub's own, and three times a few targets"
+    assert event["sent"] == len(targets)
+
+
+def test_a_large_target_is_sent_page_by_page_beside_the_others(desk: OrganizationDesk) -> None:
+    for _ in range(450):
+        desk.spoke(SPOKE).launch(workload="web")
+    desk.launched(1, OTHER)
+    event = resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE, OTHER], hub=False))
+    runs = 0
+    while not event["finished"]:
+        event, runs = resumable(Task.FAN_OUT, "edit-1", resumed(desk, event)), runs + 1
+    assert (event["sent"], runs) == (451, 3)
+    assert len(desk.sent()) == 451
+
+
+def test_a_fan_out_leaves_what_a_target_refuses_to_its_sweep(desk: OrganizationDesk) -> None:
+    desk.launched(1)
+    desk.launched(1, OTHER)
+    desk.organization.refuse(OTHER)
+    done = resumed(desk, resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE, OTHER])), in_time=True)
+    assert (done.finished, done.sent) == (True, 1)
+    assert desk.sent_to() == [(SPOKE.account, SPOKE.region)]
+    (line,) = [each for each in desk.world.logged() if each["message"] == "a target's instances are left to its sweep"]
+    assert (line["target"], line["mapping"]) == (str(OTHER), TAG)
+
+
+def test_a_fan_out_that_an_older_version_began_is_of_the_hubs_own_target(desk: OrganizationDesk) -> None:
+    desk.world.running(workload="web")
+    desk.launched(1)
+    event = resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), []))
+    older = {name: value for name, value in event.items() if name not in ("done", "left")}
+    assert resumed(desk, older, in_time=True).finished
+    assert desk.sent_to() == [(HOME.account, HOME.region)]
+
+
+def test_the_queue_refusing_is_no_fault_of_a_target(desk: OrganizationDesk) -> None:
+    desk.launched(1)
+    desk.world.calls.before("SendMessageBatch", refusing("ServiceUnavailable", status=503))
+    with pytest.raises(RetryableError):
+        resumed(desk, resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE])), in_time=True)
+
+
+# ---- a few at once ----
+
+
+def test_results_come_in_the_order_of_their_targets() -> None:
+    gate = Event()
+
+    def work(number: int) -> int:
+        # The first ends after the last.
+        if number:
+            gate.set()
+        else:
+            gate.wait(timeout=10)
+        return number
+
+    assert in_threads(work, [0, 1]) == [0, 1]
+
+
+def test_a_fault_of_a_thread_is_raised() -> None:
+    def work(number: int) -> int:
+        if number == 1:
+            raise KilledError
+        return number
+
+    with pytest.raises(KilledError):
+        in_threads(work, [0, 1, 2])
+
+
+@pytest.mark.parametrize(("items", "threads"), [(0, 0), (1, 0), (2, 2), (100, AT_ONCE)])
+def test_for_a_single_target_no_thread_is_made(items: int, threads: int) -> None:
+    started = Barrier(threads) if threads else None
+
+    def work(_: int) -> int:
+        if started and threads == items:
+            started.wait(timeout=10)
+        return get_ident()
+
+    used = set(in_threads(work, list(range(items))))
+    if threads:
+        assert get_ident() not in used
+        assert len(used) <= threads
+    else:
+        assert used <= {get_ident()}
+
+
+def test_a_row_is_judged_the_same_by_several_threads(desk: OrganizationDesk) -> None:
+    targets = many(desk, 3 * AT_ONCE)
+    del desk.spoke(targets[1]).profiles["web"]
+    desk.each = in_threads
+    verdict = desk.edit(TAG, role="web")
+    assert verdict.matched == len(targets) - 1 + 1
+    missing = f"role 'web' doesn't exist in {targets[1].account}"
+    assert desk.shows(TAG)[1] == f"in effect in {len(targets) + 2} of {len(targets) + 3} accounts; {missing}"
+    assert desk.sent_to() == [(each.account, each.region) for each in targets]
