@@ -8,8 +8,7 @@ from typing import Literal
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentError
 from rolekeeper.aws.iam import Document, Role
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec, PublishedMapping
-from rolekeeper.permissions.broadness import EC2_PRINCIPALS, principals, trusted_besides_ec2
-from rolekeeper.permissions.compare import PolicyReader, as_many
+from rolekeeper.permissions.compare import EC2_PRINCIPALS, PolicyReader, as_many, principals, trusted_besides_ec2
 from rolekeeper.permissions.policies import TooManyRulesError, listed, pattern_covers, statements
 from rolekeeper.settings import Settings
 
