@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, partial
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
 
 from rolekeeper.aws.errors import classified
 from rolekeeper.settings import Access, Settings
@@ -19,6 +22,10 @@ SESSION = "rolekeeper"  # what the spoke's CloudTrail shows beside the role
 # A role that a role assumes has an hour at most ("role chaining", IAM user guide, "Methods to assume a role"). No
 # invocation takes longer than fifteen minutes, so what is used in one lasts to its end.
 LASTS, LEFT = 3_600, timedelta(minutes=16)
+# What AWS says to a session whose role was deleted, or made anew (docs/AWS_FACTS.md, "Many accounts").
+ENDED = {"AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException"}
+# Clients that are kept, the newest ones: each has a connection open, and a function 1,024 files (Lambda "Quotas").
+MOST = 400
 
 
 class LazyClient:
@@ -43,8 +50,11 @@ class Sessions:
 
     def client_of(self, there: Settings, service: str) -> "SpokeClient":
         """The client of a service in another target; an AwsRefusalError, once it is used, where a role can't be."""
-        of = (partial(self.of, there.spoke_role(access), there.region, service) for access in Access)
-        return SpokeClient(*map(LazyClient, of))
+        return SpokeClient(*(self._as(there.spoke_role(access), there.region, service) for access in Access))
+
+    def _as(self, role_arn: str, region: str, service: str) -> "RoleClient":
+        renew = partial(self._credentials.pop, role_arn, None)
+        return RoleClient(partial(self.of, role_arn, region, service), renew)
 
     def forget(self, there: Settings) -> None:
         """Assume this account's roles anew when they are next used: one that was made anew ends its former sessions."""
@@ -55,15 +65,19 @@ class Sessions:
         """The client of a service, as this role; AwsRefusalError where it can't be assumed."""
         until, credentials = self._assumed(role_arn)
         key = role_arn, region, service, until
-        if key not in self._clients:
-            self._clients[key] = self.make(service, region_name=region, **credentials)
-        return self._clients[key]
+        if found := self._clients.get(key):
+            return found
+        made = self._clients[key] = self.make(service, region_name=region, **credentials)
+        # Several threads ask at once. One that is used still opens its connection again.
+        for oldest in list(self._clients)[:-MOST]:
+            if closed := self._clients.pop(oldest, None):
+                closed.close()
+        return made
 
     def _assumed(self, role_arn: str) -> tuple[datetime, dict[str, str]]:
         known = self._credentials.get(role_arn)
         if known and known[0] - self.now() > LEFT:
             return known
-        # Several threads ask at once.
         for key in [each for each in list(self._clients) if each[0] == role_arn]:
             self._clients.pop(key, None)
         with classified("sts:AssumeRole", role_arn):
@@ -76,6 +90,43 @@ class Sessions:
         }
         self._credentials[role_arn] = given["Expiration"], credentials
         return self._credentials[role_arn]
+
+
+@dataclass(frozen=True)
+class RoleClient:
+    """A client as a role. What it asks with a session that ended with its role, it asks once more with a new one."""
+
+    of: Callable[[], Any]
+    renew: Callable[[], object]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "meta":
+            return self.of().meta
+        if name == "get_paginator":
+            return partial(RolePages, self)
+        return partial(self.ask, lambda client, **arguments: getattr(client, name)(**arguments))
+
+    def ask(self, call: Callable[..., Any], **arguments: Any) -> Any:
+        """Have the client do what `call` does with it."""
+        try:
+            return call(self.of(), **arguments)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ENDED:
+                raise
+        self.renew()
+        return call(self.of(), **arguments)
+
+
+@dataclass(frozen=True)
+class RolePages:
+    """A paginator as a role: all pages at once, as they are read anyway."""
+
+    role: RoleClient
+    operation: str
+
+    def paginate(self, **arguments: Any) -> Any:
+        paginator = methodcaller("get_paginator", self.operation)
+        return self.role.ask(lambda client, **asked: list(paginator(client).paginate(**asked)), **arguments)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,14 @@
 """An organization in the embedded AWS: the deployment as its hub, and spokes in other accounts and Regions."""
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
+from rolekeeper.fleet.targets import Registry, ServedTarget
 from rolekeeper.model.instance import Target
+from rolekeeper.storage import Store
 from rolekeeper_cli import installed
 from rolekeeper_local.account import EmulatedAccount, starter_mappings
 from rolekeeper_local.embedded import ACCOUNT, PARAMETERS, REGION, EmbeddedAws, EmbeddedAwsError
@@ -14,6 +18,8 @@ ACCOUNTS = (ACCOUNT, "111111111111", "222222222222")
 REGIONS = (REGION, "eu-west-1")
 ORGANIZATION = "o-embeddedaws"
 SPOKE_STACK = "rolekeeper-spoke"
+#: The roles of a spoke that the hub assumes.
+READER, CHANGER = "rolekeeper-reader", "rolekeeper-changer"
 #: The schedule of spoke.yaml that tells the hub once a day that the spoke is there.
 PRESENT = "rolekeeper-present"
 _SECONDS = 120
@@ -40,15 +46,29 @@ def deploy_organization(aws: EmbeddedAws, accounts: int) -> list[EmulatedAccount
     """
     aws.deploy(**PARAMETERS, OrganizationId=ORGANIZATION)
     worlds = [EmulatedAccount(aws, each.account, each.region) for each in targets(accounts)]
-    with aws.step("roles, mappings and spokes"):
+    with aws.step("roles, spokes and mappings"):
         with ThreadPoolExecutor(len(worlds)) as pool:
             list(pool.map(EmulatedAccount.deploy_starter_roles, worlds[:: len(REGIONS)]))
-        worlds[0].seed_mappings()
         deploy_spokes(aws, worlds[1:])
-        for world in worlds[1:]:
-            aws.fire_rule(world.account, world.region, PRESENT)
+        register(aws, worlds[1:])
+        worlds[0].seed_mappings()
         _await_mappings(worlds[0])
+    with aws.step("the first sweep of each"):
+        worlds[0].sweep()
+        _await(lambda: [each for each in _known(worlds[0]) if each.last_sweep is None], "are not swept")
     return worlds
+
+
+def register(aws: EmbeddedAws, worlds: Sequence[EmulatedAccount]) -> None:
+    """Let the daily event of these spokes be now, and wait until the hub knows them."""
+    for world in worlds:
+        aws.fire_rule(world.account, world.region, PRESENT)
+
+    def missing() -> list[Target]:
+        known = {each.target for each in _known(worlds[0])}
+        return [each for each in map(_target, worlds) if each not in known]
+
+    _await(missing, "are not known to the hub")
 
 
 def deploy_spokes(aws: EmbeddedAws, worlds: Sequence[EmulatedAccount]) -> None:
@@ -61,7 +81,7 @@ def deploy_spokes(aws: EmbeddedAws, worlds: Sequence[EmulatedAccount]) -> None:
         for world in now:
             create_spoke(world, {**parameters, "HomeRegion": homes[world.account]})
         for world in now:
-            _await_stack(world)
+            await_spoke(world)
 
 
 def spoke_parameters(aws: EmbeddedAws) -> dict[str, str]:
@@ -81,17 +101,12 @@ def create_spoke(world: EmulatedAccount, parameters: dict[str, str], template: s
     )
 
 
-def how_to_act(aws: EmbeddedAws, accounts: int) -> str:
-    """How a person acts in each account, for a terminal."""
-    settings = f"AWS_ENDPOINT_URL={aws.endpoint} AWS_SECRET_ACCESS_KEY=any"
-    lines = [f"Any AWS client acts in these accounts, each in {' and '.join(REGIONS)}: {settings} and"]
-    for account in ACCOUNTS[:accounts]:
-        what = f"the hub's, deployed in {REGION}, with the mapping table" if account == ACCOUNT else "a spoke's"
-        lines.append(f"  AWS_ACCESS_KEY_ID={account} AWS_REGION={REGIONS[-1]} aws ec2 describe-instances  # {what}")
-    return "\n".join(lines)
+def await_spoke(world: EmulatedAccount) -> None:
+    """Wait until a spoke is deployed.
 
-
-def _await_stack(world: EmulatedAccount) -> None:
+    Raises:
+        EmbeddedAwsError: it isn't; the message says why.
+    """
     where = f"the spoke in {world.account}, {world.region}"
     deadline = time.monotonic() + _SECONDS
     while (
@@ -104,11 +119,62 @@ def _await_stack(world: EmulatedAccount) -> None:
         time.sleep(_LOOK_SECONDS)
 
 
+@contextmanager
+def role_removed(world: EmulatedAccount, name: str) -> Iterator[None]:
+    """Have one of a spoke's roles gone from its account, and make it anew as it was at the end."""
+    role = world.iam.get_role(RoleName=name)["Role"]
+    policies = {
+        each: world.iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"]
+        for each in world.iam.list_role_policies(RoleName=name)["PolicyNames"]
+    }
+    for policy in policies:
+        world.iam.delete_role_policy(RoleName=name, PolicyName=policy)
+    world.iam.delete_role(RoleName=name)
+    try:
+        yield
+    finally:
+        trust = json.dumps(role["AssumeRolePolicyDocument"])
+        world.iam.create_role(RoleName=name, Tags=role.get("Tags", []), AssumeRolePolicyDocument=trust)
+        for policy, document in policies.items():
+            world.iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(document))
+
+
+def problem_of(world: EmulatedAccount) -> str:
+    """What the hub says is wrong with this target; empty while nothing is."""
+    return next((each.problem for each in _known(world) if each.target == _target(world)), "")
+
+
+def how_to_act(aws: EmbeddedAws, accounts: int) -> str:
+    """How a person acts in each account, for a terminal."""
+    settings = f"AWS_ENDPOINT_URL={aws.endpoint} AWS_SECRET_ACCESS_KEY=any"
+    lines = [f"Any AWS client acts in these accounts, each in {' and '.join(REGIONS)}: {settings} and"]
+    for account in ACCOUNTS[:accounts]:
+        what = f"the hub's, deployed in {REGION}, with the mapping table" if account == ACCOUNT else "a spoke's"
+        lines.append(f"  AWS_ACCESS_KEY_ID={account} AWS_REGION={REGIONS[-1]} aws ec2 describe-instances  # {what}")
+    return "\n".join(lines)
+
+
 def _await_mappings(hub: EmulatedAccount) -> None:
+    rows = [(row["tag_key"], row["tag_value"]) for row in starter_mappings()]
+    _await(lambda: [each for each in rows if not hub.mapping_status(*each, "Published")], "are not in effect")
+
+
+def _target(world: EmulatedAccount) -> Target:
+    return Target(world.account, world.region)
+
+
+def _known(world: EmulatedAccount) -> list[ServedTarget]:
+    return Registry(Store(world.dynamodb, world.state_table)).all()
+
+
+def _await(missing: Callable[[], Sequence[object]], what: str) -> None:
+    """Wait until nothing is missing.
+
+    Raises:
+        EmbeddedAwsError: something still is after a while; what it is.
+    """
     deadline = time.monotonic() + _SECONDS
-    waiting = [(row["tag_key"], row["tag_value"]) for row in starter_mappings()]
-    while waiting := [each for each in waiting if not hub.mapping_status(*each, "Published")]:
+    while left := missing():
         if time.monotonic() > deadline:
-            rows = "\n".join(f"{key}={value}: {hub.mapping(key, value).get('status_reason')}" for key, value in waiting)
-            raise EmbeddedAwsError(f"these mappings don't come into effect:\n{rows}")
+            raise EmbeddedAwsError(f"these {what} within {_SECONDS} s: {', '.join(map(str, left))}")
         time.sleep(_LOOK_SECONDS)

@@ -1,17 +1,19 @@
 """Clients in other accounts: one session for as long as it lasts, reads as the reader, changes as the changer."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from botocore.exceptions import ClientError
 
 from fakes.clock import Clock
 from fakes.ec2 import client_error
 from fixtures.account import FakeAccount
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import Target
-from sessions import LASTS, LEFT, Sessions, SpokeClient
+from sessions import LASTS, LEFT, MOST, Sessions, SpokeClient
 
 READER = "arn:aws:iam::111111111111:role/rolekeeper-reader"
 
@@ -42,9 +44,25 @@ class Made:
     aws_access_key_id: str
     aws_secret_access_key: str
     aws_session_token: str
+    closed: bool = False
 
-    def describe_instances(self) -> None:
-        """Never called: a bound method tells one client from another."""
+    def close(self) -> None:
+        self.closed = True
+
+    ended: ClassVar[set[str]] = set()
+
+    def describe_instances(self) -> str:
+        """Who asks."""
+        if self.aws_access_key_id in self.ended:
+            raise client_error("AuthFailure", "AWS was not able to validate the provided access credentials")
+        return self.aws_access_key_id
+
+    def get_paginator(self, operation: str) -> "Made":
+        assert operation == "describe_instances"
+        return self
+
+    def paginate(self) -> Iterator[str]:
+        yield self.describe_instances()
 
 
 @pytest.fixture
@@ -82,13 +100,57 @@ def test_a_refusal_names_the_role_and_is_asked_again(sts: FakeSts, sessions: Ses
     assert sessions.of(READER, "eu-west-1", "ec2").service == "ec2"
 
 
-def test_what_is_forgotten_is_assumed_anew(sts: FakeSts, sessions: Sessions, world: FakeAccount) -> None:
-    there = world.settings.at(Target("111111111111", "eu-west-1"))
-    first = sessions.client_of(there, "ec2").describe_instances
-    assert sessions.client_of(there, "ec2").describe_instances == first
-    sessions.forget(there)
-    assert sessions.client_of(there, "ec2").describe_instances != first
+def test_of_very_many_targets_the_oldest_clients_are_closed(sessions: Sessions) -> None:
+    made = [sessions.of(READER, f"eu-west-{number}", "ec2") for number in range(MOST + 2)]
+    assert [each.closed for each in made] == [True, True] + [False] * MOST
+    assert sessions.of(READER, f"eu-west-{MOST + 1}", "ec2") is made[-1]
+    assert sessions.of(READER, "eu-west-0", "ec2") is not made[0]
+
+
+@pytest.fixture
+def reads(sessions: Sessions, world: FakeAccount) -> SpokeClient:
+    """The client of a spoke."""
+    return sessions.client_of(world.settings.at(Target("111111111111", "eu-west-1")), "ec2")
+
+
+def test_what_is_forgotten_is_assumed_anew(
+    sts: FakeSts, sessions: Sessions, reads: SpokeClient, world: FakeAccount
+) -> None:
+    assert [reads.describe_instances() for _ in range(2)] == ["AccessKeyId-1"] * 2
+    sessions.forget(world.settings.at(Target("111111111111", "us-east-1")))
+    assert reads.describe_instances() == "AccessKeyId-2"
     assert [each["RoleArn"] for each in sts.asked] == [READER, READER]
+
+
+def test_a_session_that_ended_with_its_role_is_followed_by_one_of_the_role_that_is_there_now(
+    monkeypatch: pytest.MonkeyPatch, sts: FakeSts, reads: SpokeClient
+) -> None:
+    reads.describe_instances()
+    monkeypatch.setattr(Made, "ended", {"AccessKeyId-1"})
+    assert list(reads.get_paginator("describe_instances").paginate()) == ["AccessKeyId-2"]
+    monkeypatch.setattr(Made, "ended", {"AccessKeyId-2"})
+    assert reads.describe_instances() == "AccessKeyId-3"
+    assert len(sts.asked) == 3
+
+
+def test_a_role_that_is_gone_is_said_to_be_what_cannot_be_assumed(
+    monkeypatch: pytest.MonkeyPatch, sts: FakeSts, reads: SpokeClient
+) -> None:
+    reads.describe_instances()
+    monkeypatch.setattr(Made, "ended", {"AccessKeyId-1"})
+    sts.refuses = True
+    with pytest.raises(AccessDeniedError, match="sts:AssumeRole"):
+        reads.describe_instances()
+
+
+def test_a_new_session_that_is_refused_too_is_no_reason_for_a_third(
+    monkeypatch: pytest.MonkeyPatch, sts: FakeSts, reads: SpokeClient
+) -> None:
+    """As in a Region that isn't enabled in the account."""
+    monkeypatch.setattr(Made, "ended", {f"AccessKeyId-{number}" for number in range(1, 9)})
+    with pytest.raises(ClientError, match="AuthFailure"):
+        reads.describe_instances()
+    assert len(sts.asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,155 @@
+"""A hub and its spokes on the embedded AWS: three accounts in two Regions, and a stranger that has the same spoke.
+
+What is told of roles is EC2's own answer in that account and Region.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from rolekeeper.model.instance import InstanceKey
+from rolekeeper.storage import layout
+from rolekeeper_local.account import EmulatedAccount, Shown
+from rolekeeper_local.ec2_model import Timings
+from rolekeeper_local.embedded import EmbeddedAws
+from rolekeeper_local.spokes import (
+    CHANGER,
+    PRESENT,
+    READER,
+    deploy_organization,
+    deploy_spokes,
+    role_removed,
+)
+from support.waiting import eventually, stays
+
+pytestmark = pytest.mark.emulator
+
+STRANGER = "333333333333"
+READ, TABLE = "s3-read", "dynamodb-app"
+QUIET = 5  # seconds, in which an instance of the organization has its role
+
+
+class Organization:
+    """The administrators of its targets, the hub's own first, and that of a stranger's account."""
+
+    def __init__(self, aws: EmbeddedAws) -> None:
+        self.aws = aws
+        self.worlds = deploy_organization(aws, 3)
+        self.hub, self.last = self.worlds[0], self.worlds[-1]
+        self.stranger = EmulatedAccount(aws, STRANGER)
+        self.stranger.deploy_starter_roles()
+        deploy_spokes(aws, [self.stranger])
+
+    def launch(self, *worlds: EmulatedAccount, **tags: str) -> dict[EmulatedAccount, str]:
+        """One instance in each, by default in all; they run."""
+        instances = {world: world.launch("web", **tags) for world in worlds or self.worlds}
+        for world, instance in instances.items():
+            eventually(partial(runs, world, instance), 30)
+        return instances
+
+    def messages(self) -> dict[str, int]:
+        """What became of the messages of the work queue."""
+        return self.aws.message_counts()[arn_of(self.hub, "WorkQueue")]
+
+
+def runs(world: EmulatedAccount, instance: str) -> bool:
+    return world.state(instance) == "running"
+
+
+def arn_of(hub: EmulatedAccount, output: str) -> str:
+    """The ARN of one of the hub's queues."""
+    sqs, url = hub.aws.session().client("sqs"), hub.aws.stack_outputs()[output]
+    return sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+
+
+def carries_own(world: EmulatedAccount, instance: str, profile: str) -> Shown | None:
+    """The association, once EC2 shows this account's own profile as associated."""
+    shown = world.carries(instance, profile)
+    own = f"arn:aws:iam::{world.account}:instance-profile/rolekeeper/{profile}"
+    return shown if shown and shown.arn == own else None
+
+
+def all_carry(instances: dict[EmulatedAccount, str], profile: str, seconds: float = 60) -> list[Shown]:
+    return [eventually(partial(carries_own, world, each, profile), seconds) for world, each in instances.items()]
+
+
+def none_carries(instances: dict[EmulatedAccount, str]) -> bool:
+    return all(world.shown(each) is None for world, each in instances.items())
+
+
+@pytest.fixture(scope="module")
+def organization(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Organization]:
+    directory = tmp_path_factory.mktemp("aws")
+    with EmbeddedAws(port=free_port(), timings=Timings(pending=2), directory=directory) as aws:
+        yield Organization(aws)
+
+
+@pytest.fixture(autouse=True)
+def few_changes_lately(organization: Organization) -> None:
+    """No test is held back for what those before it changed."""
+    for pk, sk in (layout.CHANGES, layout.EDITS):
+        key: Any = {"pk": {"S": pk}, "sk": {"S": sk}}
+        organization.hub.dynamodb.delete_item(TableName=organization.hub.state_table, Key=key)
+
+
+def test_a_stranger_with_the_same_spoke_is_neither_heard_nor_looked_at(organization: Organization) -> None:
+    """Runs first: nothing else happens meanwhile, so whatever reached the queue would be the stranger's."""
+    stranger, state = organization.stranger, organization.hub.state_table
+    eventually(lambda: organization.messages()["sent"] == organization.messages()["received"])
+    before = organization.messages()["sent"]
+    instances = organization.launch(stranger, workload="s3-reader")
+    organization.aws.fire_rule(STRANGER, stranger.region, PRESENT)
+    stays(lambda: organization.messages()["sent"] == before and none_carries(instances), QUIET)
+    organization.hub.sweep()
+    stays(lambda: none_carries(instances), QUIET)
+    for pk in (layout.instance_pk(InstanceKey(STRANGER, stranger.region, each)) for each in instances.values()):
+        found = organization.hub.dynamodb.query(
+            TableName=state, KeyConditionExpression="pk = :pk", ExpressionAttributeValues={":pk": {"S": pk}}
+        )
+        assert found["Items"] == []
+    refused = organization.aws.log.read_text().count(f"arn:aws:events:us-east-1:{STRANGER}:rule/")
+    assert refused >= 3, "its state, its tags and its schedule were sent, and refused by the bus"
+
+
+def test_launch_retag_and_detach_use_each_accounts_own_profiles(organization: Organization) -> None:
+    instances = organization.launch(workload="s3-reader")
+    before = all_carry(instances, READ)
+    for world, instance in instances.items():
+        world.tag(instance, workload="dynamodb-app")
+    after = all_carry(instances, TABLE)
+    assert not {each.association_id for each in before} & {each.association_id for each in after}, "replaced"
+    for world, instance in instances.items():
+        world.untag(instance, "workload")
+    eventually(lambda: none_carries(instances))
+
+
+def test_an_event_that_got_lost_is_found_by_the_targets_sweep(organization: Organization) -> None:
+    instances = organization.launch()
+    for world, instance in instances.items():
+        organization.aws.drop_events(instance)
+        world.tag(instance, workload="s3-reader")
+    stays(lambda: none_carries(instances), 3)
+    organization.hub.sweep()
+    all_carry(instances, READ)
+
+
+@pytest.mark.parametrize("role", [CHANGER, READER])
+def test_a_spoke_without_a_role_has_its_instances_wait_and_no_others(organization: Organization, role: str) -> None:
+    """IAM is global: the roles of the account's other Region are the same."""
+    others = [each for each in organization.worlds if each.account != organization.last.account]
+    with role_removed(organization.last, role):
+        waiting = organization.launch(organization.last, workload="s3-reader")
+        all_carry(organization.launch(*others, workload="s3-reader"), READ)
+        stays(lambda: none_carries(waiting), QUIET)
+    organization.hub.sweep()
+    all_carry(waiting, READ)
+
+
+def test_nothing_was_lost_on_the_way(organization: Organization) -> None:
+    """Runs last: of all messages none is lost or dead, and each instance's is done."""
+    counts = organization.messages()
+    assert (counts["lost"], counts["dead"], counts["expired"]) == (0, 0, 0), counts
+    dead = organization.aws.message_counts().get(arn_of(organization.hub, "DeadLetterQueue"), {})
+    assert dead.get("sent", 0) == 0
