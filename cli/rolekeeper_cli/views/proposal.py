@@ -10,12 +10,11 @@ from typing import Any
 
 from rolekeeper.mappings import Assessor
 from rolekeeper.mappings.assess import IN_EFFECT
-from rolekeeper.mappings.copies import Spoke
 from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.revisions import Copy, StoredMapping
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.mappings.rows.reader import read_row
-from rolekeeper.mappings.scan import Scan
+from rolekeeper.mappings.scan import Scan, Spoke
 from rolekeeper.mappings.verdict import Ending, RowSnapshot, Status, Trigger
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper_cli import known
