@@ -60,6 +60,18 @@ def test_it_is_explained_by_its_own_ec2_and_the_hubs_history(
     assert lines(terminal("explain", spoke.address(web)).stdout)[0] == f"instance {spoke.address(web)} (web-1), running"
 
 
+def test_a_rollback_is_named_where_it_brings_back_that_accounts_own_profile(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str
+) -> None:
+    desk.edit("app=web", role="db")
+    spoke.copied("app=web", "db")
+    spoke.reconcile(web)
+    assert spoke.carries(web) == "db"
+    commands = [each["command"] for each in terminal.document("explain", spoke.address(web))["undo"]]
+    assert "rolekeeper mapping rollback app=web --to 1" in commands
+    assert f"rolekeeper replace {spoke.address(web)} web" in commands
+
+
 def test_at_home_nothing_is_named_otherwise(terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture) -> None:
     del spoke
     here = desk.converged("web", app="web")
