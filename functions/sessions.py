@@ -24,6 +24,8 @@ SESSION = "rolekeeper"  # what the spoke's CloudTrail shows beside the role
 LASTS, LEFT = 3_600, timedelta(minutes=16)
 # What AWS says to a session whose role was deleted, or made anew (docs/AWS_FACTS.md, "Many accounts").
 ENDED = {"AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException"}
+# Clients that are kept, the newest ones: each has a connection open, and a function 1,024 files (Lambda "Quotas").
+MOST = 400
 
 
 class LazyClient:
@@ -63,15 +65,19 @@ class Sessions:
         """The client of a service, as this role; AwsRefusalError where it can't be assumed."""
         until, credentials = self._assumed(role_arn)
         key = role_arn, region, service, until
-        if key not in self._clients:
-            self._clients[key] = self.make(service, region_name=region, **credentials)
-        return self._clients[key]
+        if found := self._clients.get(key):
+            return found
+        made = self._clients[key] = self.make(service, region_name=region, **credentials)
+        # Several threads ask at once. One that is used still opens its connection again.
+        for oldest in list(self._clients)[:-MOST]:
+            if closed := self._clients.pop(oldest, None):
+                closed.close()
+        return made
 
     def _assumed(self, role_arn: str) -> tuple[datetime, dict[str, str]]:
         known = self._credentials.get(role_arn)
         if known and known[0] - self.now() > LEFT:
             return known
-        # Several threads ask at once.
         for key in [each for each in list(self._clients) if each[0] == role_arn]:
             self._clients.pop(key, None)
         with classified("sts:AssumeRole", role_arn):

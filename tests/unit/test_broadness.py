@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.aws.iam import Policies
-from rolekeeper.permissions import broadness
-from rolekeeper.permissions.broadness import ON_ALL, ON_ANY, severe, trusted_besides_ec2
+from rolekeeper.permissions import compare
+from rolekeeper.permissions.compare import ON_ALL, ON_ANY, severe, trusted_besides_ec2
 from rolekeeper.permissions.policies import MOST_RULES, TooManyRulesError, permissions
 from support.grants import allow, deny, policy
 
@@ -219,4 +219,4 @@ def test_ec2_alone_is_let_in(statement: Any) -> None:
 
 
 def test_a_name_that_stands_for_all_is_as_long_as_iam_takes() -> None:
-    assert len(broadness._ANY_NAME) == 64  # noqa: SLF001  # what patterns of single characters are compared with
+    assert len(compare._ANY_NAME) == 64  # noqa: SLF001  # what patterns of single characters are compared with

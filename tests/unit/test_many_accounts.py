@@ -318,17 +318,54 @@ def test_a_deletion_leaves_a_tombstone_for_each_account(desk: OrganizationDesk) 
         assert (desk.copy(account).deleted, desk.copy(account).revision) == (True, 2)
 
 
-def test_a_tombstone_that_an_account_missed_is_brought_by_its_sweep(desk: OrganizationDesk) -> None:
+def test_a_tombstone_is_written_whatever_its_account_answers(desk: OrganizationDesk) -> None:
+    """What an instance is tagged with later must give it no role of a mapping that is gone."""
     desk.edit(TAG, role="web")
     desk.organization.refuse(OTHER)
-    desk.spoke(OTHER).calls.before("DescribeInstances", refusing("AccessDenied"))
     desk.delete(TAG)
     desk.publish(TAG)
     why = "222222222222 gave no answer (AccessDenied to sts:AssumeRole), its sweep removes it there"
     assert desk.history(TAG)[-1]["reason"] == f"its row was deleted; {why}"
-    assert not desk.copy(OTHER.account).deleted
+    assert desk.copy(OTHER.account).deleted
     desk.organization.admit(OTHER)
-    desk.spoke(OTHER).calls.forget()
+    instance = desk.launched(1, OTHER)[0]
+    desk.organization.reconcile(desk.spoke(OTHER).key(instance))
+    assert desk.spoke(OTHER).carries(instance) == ""
+
+
+@pytest.mark.parametrize(("column", "status"), [("detach", Status.HELD), ("keep", Status.REMOVED)])
+def test_what_a_deletion_takes_where_nobody_answers_is_what_was_counted_last(
+    desk: OrganizationDesk, column: str, status: Status
+) -> None:
+    desk.launched(3, OTHER)
+    desk.edit(TAG, role="web", when_unmatched=column)
+    desk.limits = Limits(2, 0)
+    desk.organization.refuse(OTHER)
+    desk.delete(TAG)
+    assert desk.publish(TAG).status is status
+    if status is Status.HELD:
+        assert "attach 0, replace 0 and detach 3 instances" in desk.shows(TAG)[1]
+        assert not desk.copy(OTHER.account).deleted
+
+
+def test_an_account_that_is_served_no_longer_has_the_tombstone_too(desk: OrganizationDesk) -> None:
+    """It may be served again, before its first sweep came by."""
+    desk.edit(TAG, role="web")
+    for target in (SPOKE, SAME_ACCOUNT, OTHER):
+        desk.app().registry.remove(target)
+    desk.delete(TAG)
+    desk.publish(TAG)
+    assert [desk.copy(account).deleted for account in (SPOKE.account, OTHER.account)] == [True, True]
+
+
+def test_a_tombstone_that_an_account_missed_is_brought_by_its_sweep(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    old = desk.copy_item(OTHER.account)
+    assert old is not None
+    desk.delete(TAG)
+    desk.publish(TAG)
+    desk.world.store.write(desk.world.store.delete(layout.published_key(mapping_key(TAG), OTHER.account)))
+    desk.world.revisions.write_copy(OTHER.account, old)
     assert desk.sweep(OTHER) == CopyCheck(changed=True, in_effect=False)
     assert desk.copy(OTHER.account).deleted
     assert desk.sweep(OTHER) == CopyCheck()

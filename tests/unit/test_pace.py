@@ -161,3 +161,15 @@ def test_after_a_throttle_the_rest_of_the_batch_goes_on_at_half_the_pace(world: 
     assert carrying(world, instances) == 4
     world.follow()
     assert carrying(world, instances) == 5
+
+
+def test_no_change_begins_once_a_batchs_time_is_up_however_many_would_go_at_once(world: FakeAccount) -> None:
+    """The batch has other targets too, which took it; what it changes is looked at in the next minutes."""
+    [instance] = fleet(world, 1)
+    request, ends_by = world.wake(instance), world.clock.now() - later(1)
+    outcome = world.reconciler().run([request], ends_by)[request.instance]
+    assert (world.shows(instance), outcome.error) == ("throttled", None)
+    assert world.mutations == []
+    world.later(minutes=1)
+    assert world.reconcile(instance).decision
+    assert carrying(world, [instance]) == 1

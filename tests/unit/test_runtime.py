@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -149,7 +150,8 @@ def test_a_hub_has_clients_in_other_targets_with_less_patience_and_any_other_dep
     variables = templates.load()["Globals"]["Function"]["Environment"]["Variables"]
     for name, value in {**dict.fromkeys(variables, "1"), "MODE": "observe"}.items():
         monkeypatch.setenv(name, value)
-    answers = {"AccessKeyId": "a", "SecretAccessKey": "b", "SessionToken": "c", "Expiration": runtime.now()}
+    answers: dict[str, Any] = {"AccessKeyId": "a", "SecretAccessKey": "b", "SessionToken": "c"}
+    answers["Expiration"] = runtime.now() + timedelta(hours=1)
     asked: list[dict[str, Any]] = []
 
     def assume(_client: Any, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +171,7 @@ def test_a_hub_has_clients_in_other_targets_with_less_patience_and_any_other_dep
     assert patience.read_timeout == vars(ELSEWHERE)["read_timeout"] < vars(CONFIG)["read_timeout"]
     assert client.meta.region_name == "eu-west-2"
     assert made == ["sts", "ec2"]
-    assert [each["RoleArn"] for each in asked] == ["arn:aws:iam::111111111111:role/rolekeeper-reader"]
+    assert [each["RoleArn"] for each in asked] == ["arn:aws:iam::111111111111:role/1-reader"]
     runtime.settings.cache_clear()
     runtime.sessions.cache_clear()
 

@@ -13,7 +13,7 @@ from fakes.ec2 import client_error
 from fixtures.account import FakeAccount
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import Target
-from sessions import LASTS, LEFT, Sessions, SpokeClient
+from sessions import LASTS, LEFT, MOST, Sessions, SpokeClient
 
 READER = "arn:aws:iam::111111111111:role/rolekeeper-reader"
 
@@ -44,6 +44,10 @@ class Made:
     aws_access_key_id: str
     aws_secret_access_key: str
     aws_session_token: str
+    closed: bool = False
+
+    def close(self) -> None:
+        self.closed = True
 
     ended: ClassVar[set[str]] = set()
 
@@ -94,6 +98,13 @@ def test_a_refusal_names_the_role_and_is_asked_again(sts: FakeSts, sessions: Ses
     assert (refused.value.action, refused.value.resource) == ("sts:AssumeRole", READER)
     sts.refuses = False
     assert sessions.of(READER, "eu-west-1", "ec2").service == "ec2"
+
+
+def test_of_very_many_targets_the_oldest_clients_are_closed(sessions: Sessions) -> None:
+    made = [sessions.of(READER, f"eu-west-{number}", "ec2") for number in range(MOST + 2)]
+    assert [each.closed for each in made] == [True, True] + [False] * MOST
+    assert sessions.of(READER, f"eu-west-{MOST + 1}", "ec2") is made[-1]
+    assert sessions.of(READER, "eu-west-0", "ec2") is not made[0]
 
 
 @pytest.fixture

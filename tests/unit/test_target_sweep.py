@@ -109,6 +109,16 @@ def test_iam_is_asked_once_an_hour_about_mappings_that_govern_nothing_in_a_targe
     assert asked(), "it governs one"
 
 
+def test_iam_is_asked_about_all_of_a_target_that_had_a_problem(served: Organization) -> None:
+    spoke = served.spoke(SPOKE)
+    served.scheduled(event_of(SPOKE))
+    spoke.calls.before("DescribeInstances", refusing("RequestLimitExceeded"))
+    served.scheduled(event_of(SPOKE))
+    spoke.calls.clear()
+    served.scheduled(event_of(SPOKE))
+    assert "GetRole" in spoke.calls.counted()
+
+
 def test_a_mapping_that_was_published_anew_is_checked_at_once(served: Organization) -> None:
     served.scheduled(event_of(SPOKE))
     served.wait(minutes=15)
@@ -124,7 +134,8 @@ def test_a_role_that_is_missing_in_a_target_is_looked_for_at_once(served: Organi
     assert served.scheduled(event_of(SPOKE))["published"] == 0
     served.wait(minutes=15)
     spoke.profiles["web"] = gone
-    assert served.scheduled(event_of(SPOKE))["published"] == 1
+    answer = served.scheduled(event_of(SPOKE))
+    assert (answer["mappings_changed"], answer["published"]) == (1, 1)
 
 
 def test_a_targets_sweep_is_neither_the_hubs_own_nor_another_targets(served: Organization) -> None:
@@ -246,6 +257,18 @@ def test_a_resumed_run_tells_the_schedule_until_when(served: Organization, large
     assert known(served).goes_on_until == served.hub.clock.now() + GOES_ON
 
 
+def test_a_target_whose_sweep_goes_on_for_two_intervals_rings_an_alarm(
+    served: Organization, large: dict[str, Any]
+) -> None:
+    for _ in range(2):
+        served.app().registry.sweep_goes_on(SPOKE, served.hub.clock.now() + GOES_ON)
+        served.wait(minutes=15)
+        served.sweep()
+    assert served.hub.metrics.counts["SweepUnfinished"] == 1
+    assert served.scheduled(large)["finished"] is True
+    assert known(served).unswept == 0
+
+
 def test_a_person_who_asks_for_a_sweep_has_all_targets_swept(served: Organization, large: dict[str, Any]) -> None:
     served.app().registry.sweep_goes_on(SPOKE, served.hub.clock.now() + GOES_ON)
     served.hub.quiet()
@@ -330,15 +353,16 @@ def test_a_start_that_died_goes_on_where_it_was_when_lambda_tries_it_again(serve
     assert asked_for(served) == [SAME_ACCOUNT, OTHER]
 
 
-def test_targets_that_a_run_has_no_time_to_start_come_first_in_the_next_one(served: Organization) -> None:
+def test_a_run_without_time_starts_one_target_and_the_others_come_first_in_the_next_one(served: Organization) -> None:
     served.sweep()
     served.wait(minutes=15)
     served.scheduled(event_of(SPOKE))
     served.hub.quiet()
     served.scheduled(seconds=0)
-    assert asked_for(served) == []
+    assert asked_for(served) == [SAME_ACCOUNT]
     assert served.hub.metrics.counts["SweepUnfinished"] == 1
     served.wait(minutes=15)
+    served.hub.quiet()
     served.scheduled()
     assert asked_for(served) == [SAME_ACCOUNT, OTHER, SPOKE]
 

@@ -196,7 +196,7 @@ class App:
         """The judge of rows, over the state table; over what it would hold (`plan`), of this target alone."""
         from rolekeeper.mappings import Assessor
 
-        spokes = self.spokes if state is None else replace(self.spokes, listed=lambda: ())
+        spokes = self.spokes if state is None else replace(self.spokes, listed=lambda: (), is_hub=False)
         return Assessor(self.roles, self.scanner(self.roles, state), self.settings.mode, spokes)
 
     def scanner(self, roles: Roles, state: State | None = None) -> ImpactScanner:
@@ -210,8 +210,10 @@ class App:
     @cached_property
     def spokes(self) -> Spokes:
         """The targets beside this one; without an organization there are none."""
-        from rolekeeper.mappings.copies import Spoke, Spokes
+        from rolekeeper.mappings.copies import Spokes
+        from rolekeeper.mappings.scan import Spoke
 
+        is_hub = bool(self.settings.organization)
         # IAM is the account's, whatever the Region.
         roles = {self.settings.account: self.roles}
 
@@ -221,10 +223,9 @@ class App:
             return Spoke(target, known, there.scanner(known), instances)
 
         def listed() -> list[Spoke]:
-            served = self.registry.all() if self.settings.organization else []
-            return [spoke(each.target, each.instances) for each in served]
+            return [spoke(each.target, each.instances) for each in self.registry.all()] if is_hub else []
 
-        return Spokes(self.settings.target, listed, spoke, self.each)
+        return Spokes(self.settings.target, listed, spoke, self.each, is_hub)
 
     @cached_property
     def sender(self) -> Sender:

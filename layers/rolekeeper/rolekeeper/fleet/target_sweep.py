@@ -25,7 +25,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class SweepStarter:
-    """Starts a sweep of each registered target; `in_time` says whether there is time for another."""
+    """Starts a sweep of each registered target, of one at least; `in_time` says whether there is time for another."""
 
     registry: Registry
     tasks: Tasks
@@ -46,7 +46,7 @@ class SweepStarter:
             for served in known:
                 if scheduled and (served.last_sweep or _NEVER) >= scheduled:
                     continue
-                if not self.in_time():
+                if started and not self.in_time():
                     raise RetryableError("NoTime", "the run has no time to start more", "", str(served.target))
                 goes_on = scheduled and (served.goes_on_until or _NEVER) > self.now()
                 if self.registry.note_begin(served.target) and not goes_on:

@@ -115,8 +115,6 @@ class Registry:
         registered = self._update(target, Update().set(seen))
         if registered:
             self.noted[target] = at
-        else:
-            self.noted.pop(target, None)
         return registered
 
     def note_begin(self, target: Target) -> bool:

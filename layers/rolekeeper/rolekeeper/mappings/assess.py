@@ -169,8 +169,8 @@ class Assessor:
         for account, copy in spread.copies.items():
             before = seen.stored.copies.get(account)
             published = before.mapping if before and not before.mapping.deleted else None
-            policies = self.spokes.accounts[account].policies
-            sides[account] = Side(policies, copy.mapping, published, account in usable)
+            if roles := self.spokes.accounts.get(account):
+                sides[account] = Side(roles.policies, copy.mapping, published, account in usable)
         others = {each.target: each.instances for each in self.spokes.all}
         took = counted(seen.stored.edits, own.limits.minutes, seen.at)
         comparison = Comparison(own.limits, lambda: own.fleet + sum(others.values()), self.spokes.each)
@@ -180,7 +180,7 @@ class Assessor:
     def _unfinished(self, seen: RowSnapshot) -> Mapping[str, Copy]:
         """The copies of what stays published: a crash may have kept some from being written."""
         published = seen.stored.published
-        if published is None or not self.spokes.accounts:
+        if published is None or not self.spokes.is_hub:
             return {}
         reach = Reach(self.spokes.hub.account, {})
         if not published.deleted:

@@ -6,7 +6,7 @@ instances there stay as they are. A target that gives no answer holds nothing up
 was, until its own sweep brings it up to date.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,29 +14,17 @@ from functools import cached_property
 
 from rolekeeper.aws import Each
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
+from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.revisions import Copy, Counts, Revisions, StoredMapping
-from rolekeeper.mappings.scan import FanOut, ImpactScanner, Scan, Sender
+from rolekeeper.mappings.scan import FanOut, Scan, Sender, Spoke
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import Control, MappingKey, MappingSpec, Mode, PublishedMapping
+from rolekeeper.model.mapping import Control, MappingKey, MappingSpec, Mode, PublishedMapping, WhenUnmatched
 from rolekeeper.permissions import Roles
 from rolekeeper.permissions.roles import Reach, RoleCheck
 from rolekeeper.telemetry import Telemetry
 
 # How often a copy is checked again when its mapping is published anew meanwhile.
 ATTEMPTS = 3
-
-
-@dataclass(frozen=True)
-class Spoke:
-    """Another account and Region that is served: its account's roles, and the look at its instances.
-
-    `instances`: how many its last sweep counted, 0 where none did.
-    """
-
-    target: Target
-    roles: Roles
-    scanner: ImpactScanner
-    instances: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +46,14 @@ class Spread:
 class Spokes:
     """The targets that are served beside the hub's own: `listed` are those of the registry, `at` makes any other.
 
-    Made anew for each invocation: an account that gave no answer isn't asked again.
+    Only one that `is_hub` has any. Made anew for each invocation: an account that gave no answer isn't asked again.
     """
 
     hub: Target
     listed: Callable[[], Sequence[Spoke]]
     at: Callable[[Target], Spoke]
     each: Each
+    is_hub: bool = False
     _refused: dict[str, AwsRefusalError] = field(default_factory=dict, init=False)
 
     @cached_property
@@ -124,20 +113,33 @@ class Spokes:
         present = {account: copy.mapping for account, copy in stored.copies.items()}
         for account, roles in sorted(self.accounts.items()):
             check, former = reach.checks.get(account), present.get(account)
-            if account not in reach.unanswered and (former or (check and not mapping.deleted)):
+            if account not in reach.unanswered and not mapping.deleted and (former or check):
                 counts, missing = stored.copies[account].counts if former else {}, check.missing if check else ""
                 wanted[account] = Copy(roles.for_account(mapping, check, former), counts, missing)
+        if mapping.deleted:
+            # IAM isn't asked for a tombstone, so each copy becomes one, whether its account is served still or not.
+            wanted = {account: copy.tombstone(mapping) for account, copy in stored.copies.items()}
         if at is None:
             return Spread(reach, wanted)
         if stored.published:
             present[self.hub.account] = stored.published
         candidates = {account: copy.mapping for account, copy in wanted.items()} | {self.hub.account: mapping}
         scans, refused = self._looked_at(candidates, present, at)
-        copies: dict[str, Copy] = {}
-        for account in wanted.keys() - refused.keys():
-            here = {target.region: scan for target, scan in scans.items() if target.account == account}
-            copies[account] = seen_in(wanted[account], here)
+        if mapping.deleted:
+            scans |= self._assumed(stored, refused)
+            return Spread(reach.without(refused), wanted, scans)
+        scans = {target: scan for target, scan in scans.items() if target.account not in refused}
+        copies = {account: copy for account, copy in wanted.items() if account not in refused}
+        for target, scan in scans.items():
+            if copy := copies.get(target.account):
+                copies[target.account] = copy.seen(target.region, scan.profile_ids, scan.matched, scan.foreign)
         return Spread(reach.without(refused), copies, scans)
+
+    def _assumed(self, stored: StoredMapping, refused: Container[str]) -> dict[Target, Scan]:
+        """What a deletion takes where nobody answers: as many as were counted there last."""
+        detaches = stored.published and stored.published.spec.when_unmatched is WhenUnmatched.DETACH
+        silent = [each.target for each in self.all if each.target.account in refused or str(each.target) in refused]
+        return {each: Scan(impact=Impact(detach=self._counts(stored, each)[0] if detaches else 0)) for each in silent}
 
     def _looked_at(
         self, after: Mapping[str, PublishedMapping], before: Mapping[str, PublishedMapping], at: datetime
@@ -170,22 +172,17 @@ class Spokes:
                 scans[target] = found
             else:
                 refused[str(target) if target.account == self.hub.account else target.account] = found
-        return {target: scan for target, scan in scans.items() if target.account not in refused}, refused
+        return scans, refused
 
     def counted(self, stored: StoredMapping) -> tuple[int, int]:
         """How many instances of other targets what is published governs, and how many of them are occupied."""
-        counts = {account: copy.counts for account, copy in stored.copies.items()} | {self.hub.account: stored.counts}
-        found = [counts.get(each.target.account, {}).get(each.target.region, (0, 0)) for each in self.all]
+        found = [self._counts(stored, each.target) for each in self.all]
         return sum(matched for matched, _ in found), sum(occupied for _, occupied in found)
 
-
-def seen_in(copy: Copy, scans: Mapping[str, Scan]) -> Copy:
-    """A copy with what was found in its account's Regions."""
-    mapping, counts = copy.mapping, dict(copy.counts)
-    for region, scan in scans.items():
-        mapping = mapping.with_profile_id(mapping.profile_id, scan.profile_ids)
-        counts[region] = scan.matched, scan.foreign
-    return replace(copy, mapping=mapping, counts=counts)
+    def _counts(self, stored: StoredMapping, target: Target) -> tuple[int, int]:
+        copy = stored.copies.get(target.account)
+        counts = stored.counts if target.account == self.hub.account else copy.counts if copy else {}
+        return counts.get(target.region, (0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +214,7 @@ class CopyKeeper:
         def write(account: str) -> bool:
             copy, before = copies[account], stored.copies.get(account)
             try:
-                copy = self._made(self.spokes.accounts[account], copy, stored.control)
+                copy = self._made(self.spokes.accounts.get(account), copy, stored.control)
             except AwsRefusalError as error:
                 text = {"mapping": str(copy.mapping.key), "account": account, "error": str(error)}
                 self.telemetry.will_retry("a mapping isn't published in an account, whose sweep tries again", **text)
@@ -230,9 +227,9 @@ class CopyKeeper:
         changed = self.spokes.each(write, accounts)
         return {account for account, matters in zip(accounts, changed, strict=True) if matters}
 
-    def _made(self, roles: Roles, copy: Copy, control: Control) -> Copy:
+    def _made(self, roles: Roles | None, copy: Copy, control: Control) -> Copy:
         """The same, once what its profile lacks is made, or why that can't be; later, where nothing may change now."""
-        if not copy.missing or control.withholds(self.mode):
+        if roles is None or not copy.missing or control.withholds(self.mode):
             return copy
         made = roles.make(copy.mapping.spec, copy.missing)
         mapping = replace(copy.mapping.with_profile_id(made.profile_id), suspended_because=made.problem)
@@ -280,10 +277,15 @@ class CopyKeeper:
         if not (in_scope or before):
             return CopyCheck()
         check = spoke.roles.check(published.spec) if in_scope else None
-        mapping = spoke.roles.for_account(published, check, before.mapping if before else None)
-        copy = Copy(mapping, before.counts if before else {}, check.missing if check else "")
+        if before and published.deleted:
+            copy = before.tombstone(published)
+        else:
+            mapping = spoke.roles.for_account(published, check, before.mapping if before else None)
+            copy = Copy(mapping, before.counts if before else {}, check.missing if check else "")
         found = self._scan(copy.mapping, spoke, scan)
-        copy = self._made(spoke.roles, seen_in(copy, {target.region: found}), stored.control)
+        copy = self._made(
+            spoke.roles, copy.seen(target.region, found.profile_ids, found.matched, found.foreign), stored.control
+        )
         if before is None or before.content != copy.content:
             self.revisions.write_copy(account, copy)
         changed = copy.matters(before)

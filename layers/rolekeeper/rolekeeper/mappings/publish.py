@@ -113,8 +113,8 @@ class Publisher:
             raise ConflictError("RowGone", f"{key} went while it was looked at")
         row = row or {}
         parsed = read_row(row, self.home)
-        if accounts := self.assessor.spokes.accounts:
-            stored = replace(stored, copies=self.revisions.copies(key, accounts))
+        if self.assessor.spokes.is_hub:
+            stored = replace(stored, copies=self.revisions.all_copies(key))
         signed_as = self.revisions.signed_as(stored, parsed.approve, parsed.approved_by)
         return RowSnapshot(key, row, parsed, stored, self.now(), trigger, signed_as)
 

@@ -1,8 +1,9 @@
 """Published mappings and their revisions, in the state table: the last one is in effect, all are kept."""
 
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ type Entry = dict[str, Any]
 BLOCKS, UNTOLD = "blocks", "untold"
 # Attributes of what is published, for each other Region of its account: what the target's last look counted there.
 COUNTS = "counts:"
+COPIES = 250  # of one read, which are together below the megabyte of a Query (DynamoDB API reference)
 
 type Counts = Mapping[str, tuple[int, int]]
 """By Region: how many instances a mapping governs, and how many of them are occupied."""
@@ -37,6 +39,16 @@ class Copy:
     def content(self) -> codec.Item:
         """All that is stored of it."""
         return codec.published_item(self.mapping) | _counts_item(self.counts)
+
+    def seen(self, region: str, profile_ids: AbstractSet[str], matched: int, occupied: int) -> "Copy":
+        """The same with what was found in a Region."""
+        mapping = self.mapping.with_profile_id(self.mapping.profile_id, profile_ids)
+        return replace(self, mapping=mapping, counts={**self.counts, region: (matched, occupied)})
+
+    def tombstone(self, of: PublishedMapping) -> "Copy":
+        """The same as the row's tombstone."""
+        mapping = replace(self.mapping, spec=of.spec, revision=of.revision, deleted=True, suspended_because="")
+        return replace(self, mapping=mapping, missing="")
 
     def matters(self, before: "Copy | None") -> bool:
         """Whether instances may be decided on otherwise than with the copy before."""
@@ -114,6 +126,20 @@ class Revisions:
         for at, item in self.store.get(list(wanted)).items():
             with suppress(CorruptItemError):
                 found[wanted[at]] = self.store.decode(_copy_from, item)
+        return found
+
+    def all_copies(self, key: MappingKey) -> dict[str, Copy]:
+        """What is published for any other account, also for those that are served no longer."""
+        found: dict[str, Copy] = {}
+        prefix = after = layout.published_key(key, "#")[1].removesuffix("#")
+        while layout.fits_partition(key):
+            items = self.store.first(layout.mapping_pk(key), f"{prefix}~", COPIES, after)
+            for item in items:
+                with suppress(CorruptItemError):
+                    found[item["sk"].removeprefix(prefix)] = self.store.decode(_copy_from, item)
+            if len(items) < COPIES:
+                break
+            after = items[-1]["sk"]
         return found
 
     def write_copy(self, account: str, copy: Copy) -> None:

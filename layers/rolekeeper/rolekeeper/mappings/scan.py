@@ -20,7 +20,7 @@ from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState, Target
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, PublishedMapping
-from rolekeeper.permissions import PolicyReader
+from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage import State, codec, layout
 from rolekeeper.telemetry import Telemetry
@@ -166,6 +166,19 @@ class ImpactScanner:
             for damaged in snapshot.damaged.values():
                 raise damaged
             yield from snapshot.published.values()
+
+
+@dataclass(frozen=True)
+class Spoke:
+    """Another account and Region that is served: its account's roles, and the look at its instances.
+
+    `instances`: how many its last sweep counted, 0 where none did.
+    """
+
+    target: Target
+    roles: Roles
+    scanner: ImpactScanner
+    instances: int = 0
 
 
 @dataclass(frozen=True, slots=True)

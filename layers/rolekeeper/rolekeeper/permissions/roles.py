@@ -8,8 +8,7 @@ from typing import Literal
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentError
 from rolekeeper.aws.iam import Document, Role
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec, PublishedMapping
-from rolekeeper.permissions.broadness import EC2_PRINCIPALS, principals, trusted_besides_ec2
-from rolekeeper.permissions.compare import PolicyReader, as_many
+from rolekeeper.permissions.compare import EC2_PRINCIPALS, PolicyReader, as_many, principals, trusted_besides_ec2
 from rolekeeper.permissions.policies import TooManyRulesError, listed, pattern_covers, statements
 from rolekeeper.settings import Settings
 
@@ -117,11 +116,9 @@ class Roles:
         self, mapping: PublishedMapping, check: RoleCheck | None, former: PublishedMapping | None
     ) -> PublishedMapping:
         """What is to be published for this account in the place of `former`; unchecked where it is out of the scope."""
-        if mapping.deleted and former:
-            return replace(former, spec=mapping.spec, revision=mapping.revision, deleted=True, suspended_because="")
         problem = check.problem if check else ""
         arn = check.profile_arn if check and not problem else self.nominal_profile(mapping.spec, former)
-        made = PublishedMapping(mapping.spec, mapping.revision, arn, problem, mapping.deleted)
+        made = PublishedMapping(mapping.spec, mapping.revision, arn, problem)
         if former and former.profile_arn == arn:
             made = replace(made, profile_id=former.profile_id, former_profile_ids=former.former_profile_ids)
         return made.with_profile_id(check.profile_id if check else "")
