@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from rolekeeper_local.account import EmulatedAccount, starter_mappings
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import PARAMETERS, EmbeddedAws
 from rolekeeper_local.spokes import ORGANIZATION, await_spoke, create_spoke, register, spoke_parameters
-from support.waiting import eventually
+from support.pages import Shell, bash_blocks
+from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator
 
@@ -115,3 +117,36 @@ def test_a_spoke_of_the_neighbouring_version_works_and_is_named(upgraded: Upgrad
     name = f"{spoke.account}/{spoke.region}"
     [problem] = [each["what"] for each in findings if name in each["what"]]
     assert problem.startswith(f"target {name} has version {NEIGHBOUR}, and the hub {VERSION}: neighbouring versions")
+
+
+def test_what_the_organizations_page_says_can_be_typed(upgraded: Upgraded, tmp_path: Path) -> None:
+    """From the first spoke to its end, with a profile of each account."""
+    aws, name = upgraded.aws, "222222222222/eu-west-1"
+    spokes = [EmulatedAccount(aws, "222222222222", region) for region in ("us-east-1", "eu-west-1")]
+    (tmp_path / ".aws").mkdir()
+    profiles = {"hub": (upgraded.world.account, "us-east-1"), "web": (spokes[0].account, "eu-west-1")}
+    text = "\n".join(
+        f"[profile {profile}]\naws_access_key_id={account}\naws_secret_access_key=any\nregion={region}"
+        f"\nendpoint_url={aws.endpoint}"
+        for profile, (account, region) in profiles.items()
+    )
+    (tmp_path / ".aws/config").write_text(text)
+    first, look, leave = bash_blocks("docs/organization.md")
+    shell = Shell(tmp_path, aws.port)
+    shell('export PATH="$PWD/.venv/bin:$PATH"')
+
+    shell(first.replace("hub.json", str(tmp_path / "hub.json")))
+    spokes[0].deploy_starter_roles()
+    register(aws, spokes)
+    upgraded.world.sweep()
+    instances = {world: world.launch("web", workload="s3-reader") for world in spokes}
+    for world, instance in instances.items():
+        eventually(partial(world.carries, instance, READ))
+    assert "222222222222" in shell(look)
+
+    shell(leave)
+    assert name not in {f"{each['account']}/{each['region']}" for each in upgraded.rolekeeper.json("targets")}
+    assert all(world.carries(instance, READ) for world, instance in instances.items()), "they keep their roles"
+    for world, instance in instances.items():
+        world.untag(instance, "workload")
+    stays(lambda: all(world.carries(instance, READ) for world, instance in instances.items()))
