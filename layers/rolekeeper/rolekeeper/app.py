@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rolekeeper.fleet.overrides import OperatorOverrides
     from rolekeeper.fleet.sweep import Sweep
     from rolekeeper.fleet.target_sweep import SweepStarter
-    from rolekeeper.fleet.targets import Registry, Targets
+    from rolekeeper.fleet.targets import Probed, Registry, Targets
     from rolekeeper.mappings import Assessor, MappingTable, Publisher
     from rolekeeper.mappings.copies import Spokes
     from rolekeeper.mappings.revisions import Revisions
@@ -154,12 +154,12 @@ class App:
         ) -> dict[InstanceKey, Outcome]:
             return self.at(target).reconciler().run(requests, ends_by)
 
-        def version(target: Target) -> str:
+        def probed(target: Target) -> Probed:
             there = self.at(target)
             return probe(there.settings, there.ec2, there.iam)
 
         times = self.now, self.now() + WORK, self.kept.setdefault("left alone", {})
-        return Targets(self.settings.target, self.registry, self.telemetry, *times, reconcile, version)
+        return Targets(self.settings.target, self.registry, self.telemetry, *times, reconcile, probed)
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
         """The reconciler; one that runs inside a retry loop starts none, and changes nothing itself."""
