@@ -217,13 +217,13 @@ class App:
         # IAM is the account's, whatever the Region.
         roles = {self.settings.account: self.roles}
 
-        def spoke(target: Target, instances: int = 0) -> Spoke:
+        def spoke(target: Target, instances: int = 0, unit: str = "") -> Spoke:
             there = self.at(target)
             known = roles.setdefault(target.account, there.roles)
-            return Spoke(target, known, there.scanner(known), instances)
+            return Spoke(target, known, there.scanner(known), instances, unit)
 
         def listed() -> list[Spoke]:
-            return [spoke(each.target, each.instances) for each in self.registry.all()] if is_hub else []
+            return [spoke(each.target, each.instances, each.unit) for each in self.registry.all()] if is_hub else []
 
         return Spokes(self.settings.target, listed, spoke, self.each, is_hub)
 
@@ -271,7 +271,7 @@ class App:
         from rolekeeper.fleet.target_sweep import TargetSweep
 
         spokes = self.hub.spokes
-        own = [spokes.at(each.target) for each in self.registry.all(self.settings.account)]
+        own = [replace(spokes.at(each.target), unit=each.unit) for each in self.registry.all(self.settings.account)]
         return TargetSweep(
             *parts,
             self.settings,

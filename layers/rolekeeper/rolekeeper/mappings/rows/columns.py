@@ -232,6 +232,7 @@ COLUMNS = (
     Column("require_tags", "none", TAGS),
     Column("accounts", "all", cells.text_set(ACCOUNT, ACCOUNTS, ACCOUNT_IDS, hint=", leading zeros included")),
     Column("regions", "all", cells.text_set(REGION, REGIONS, REGION_CODES)),
+    Column("units", "all", cells.text_set(UNIT, UNITS, UNIT_IDS)),
     Column("expires_at", "never", cells.INSTANT),
     Column("owner", "none", cells.text(OWNER)),
     Column("description", "none", cells.text(DESCRIPTION)),
