@@ -376,11 +376,11 @@ def test_a_registry_that_cant_be_written_hides_no_refusal(served: Organization) 
 # ---- what expires, what people pin, what is retried ----
 
 
-def expiring(made: Organization, *targets: Target, accounts: frozenset[str] = frozenset()) -> list[InstanceKey]:
+def expiring(made: Organization, *targets: Target, **scope: frozenset[str]) -> list[InstanceKey]:
     """Instances of these targets that have a role by a mapping which expires in a minute."""
     until = made.hub.clock.now() + timedelta(minutes=5)
     keys = [each.key(each.running(workload="web")) for each in map(made.spoke, targets)]
-    mapping = made.publish("workload=web", "web", expires_at=until, accounts=accounts)
+    mapping = made.publish("workload=web", "web", expires_at=until, **scope)
     assert made.batch(*keys) == []
     made.wait(minutes=2)
     made.scheduled({"task": "expiries"})  # follow-ups
@@ -425,6 +425,12 @@ def test_a_scope_keeps_targets_from_being_asked_for_what_expires(served: Organiz
     _, other = expiring(served, SPOKE, OTHER, accounts=frozenset({OTHER.account}))
     served.scheduled({"task": "expiries"})
     assert served.hub.queue.instances == [other]
+
+
+def test_what_expires_for_units_is_looked_at_in_their_accounts_too(served: Organization) -> None:
+    keys = expiring(served, SPOKE, units=frozenset({"ou-a1b2-c3d4e5f6"}))
+    served.scheduled({"task": "expiries"})
+    assert served.hub.queue.instances == keys
 
 
 def pin(made: Organization, key: InstanceKey, role: str, account: str) -> None:

@@ -275,6 +275,24 @@ def test_the_daily_event_of_a_spoke_brings_its_unit(monkeypatch: pytest.MonkeyPa
         assert units == [WEB, DATA, ""]
 
 
+def test_from_its_daily_event_to_its_sweep_an_account_gets_and_loses_a_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    with wired_organization(monkeypatch) as organization:
+        desk = OrganizationDesk(organization)
+        organization.spoke(SPOKE).profile("web")
+        organization.batch(present(SPOKE))
+        desk.edit(TAG, role="web", units={WEB})
+        instance = organization.spoke(SPOKE).running(workload="web")
+        carried = []
+        for unit in (WEB, DATA, WEB):
+            organization.say_unit(SPOKE, unit)
+            organization.wait(days=1)
+            organization.batch(present(SPOKE))
+            task = {"task": "sweep", "id": "s", "target": {"account": SPOKE.account, "region": SPOKE.region}}
+            assert organization.scheduled(task)["mappings_changed"] == 1
+            carried.append(reconciled(desk, instance, SPOKE))
+        assert carried == ["web", "", "web"]
+
+
 def test_what_the_spoke_of_the_hubs_own_account_says_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     own = Target(ACCOUNT, "eu-west-1")
     with wired_organization(monkeypatch) as organization:
@@ -304,9 +322,10 @@ def present(target: Target) -> dict[str, Any]:
 def test_without_an_organization_a_row_for_units_governs_nothing_and_says_so() -> None:
     with new_organization() as organization:
         desk = MappingsFixture(organization.hub)
-        desk.role("web")
         desk.world.running(workload="web")
-        assert desk.edit(TAG, role="web", units={WEB}).matched == 0
-        status, reason, _ = desk.shows(TAG)
-        assert status == "Published"
-        assert reason.endswith("units: it governs no instance, as the stack is deployed without OrganizationId")
+        assert desk.edit(TAG, role="of-no-account", units={WEB}).matched == 0
+        reason = (
+            "no account in its scope has a spoke; units: it governs no instance, as the stack is deployed without "
+            "OrganizationId"
+        )
+        assert desk.shows(TAG) == ("Published", reason, 1)

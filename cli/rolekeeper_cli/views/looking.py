@@ -114,7 +114,14 @@ def look(deployment: Deployment, state: State, instances: Iterable[list[Instance
 
 def published_there(deployment: Deployment, mapping: PublishedMapping) -> PublishedMapping:
     """A mapping as it would be published for the account that is looked at: the profile of that name there."""
-    if not (mapping.profile_arn and deployment.elsewhere):
+    if not deployment.elsewhere:
+        return mapping
+    if mapping.spec.units:
+        target = deployment.settings.target
+        served = deployment.app.registry.get(target)
+        in_scope = mapping.spec.covers(target.account, target.region, served.unit if served else "")
+        mapping = replace(mapping, spec=mapping.spec.in_account(in_scope=in_scope))
+    if not mapping.profile_arn:
         return mapping
     # A profile's ARN says nothing else of its account than the number.
     arn = mapping.profile_arn.split(":")

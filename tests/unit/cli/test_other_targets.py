@@ -13,6 +13,7 @@ from fixtures.terminal import Terminal, lines
 from rolekeeper.model.instance import Target
 
 TARGET = Target("111111111111", "eu-west-1")
+UNIT = "ou-a1b2-c3d4e5f6"
 READER = f"arn:aws:iam::{TARGET.account}:role/rolekeeper-reader"
 NO_CLOUDTRAIL = f"the CloudTrail of account {TARGET.account} can't be asked from here"
 
@@ -70,6 +71,22 @@ def test_a_rollback_is_named_where_it_brings_back_that_accounts_own_profile(
     commands = [each["command"] for each in terminal.document("explain", spoke.address(web))["undo"]]
     assert "rolekeeper mapping rollback app=web --to 1" in commands
     assert f"rolekeeper replace {spoke.address(web)} web" in commands
+
+
+@pytest.mark.parametrize(("unit", "named"), [(UNIT, True), ("ou-a1b2-another0", False)])
+def test_a_rollback_to_a_row_for_units_is_named_where_the_account_is_in_one(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, unit: str, *, named: bool
+) -> None:
+    spoke.registered(unit=UNIT)
+    instance = spoke.world.running(app="new")
+    for role in ("web", "db"):
+        desk.edit("app=new", role=role, units={UNIT})
+        spoke.copied("app=new", role)
+        spoke.reconcile(instance)
+        assert spoke.carries(instance) == role
+    spoke.registered(unit=unit)
+    commands = [each["command"] for each in terminal.document("explain", spoke.address(instance))["undo"]]
+    assert ("rolekeeper mapping rollback app=new --to 1" in commands) == named
 
 
 def test_at_home_nothing_is_named_otherwise(terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture) -> None:
@@ -365,6 +382,23 @@ def test_an_edit_is_judged_over_all_targets_as_the_functions_do(
     ran = terminal.types("n\n", "mapping", "set", "app=new", "role=web")
     assert "Instances: 1 to attach" in ran.stderr
     assert f"{TARGET} is left out: you may not look into their accounts." in ran.stderr
+
+
+@pytest.mark.parametrize(("unit", "attached"), [(UNIT, 2), ("ou-a1b2-another0", 0), ("", 0)])
+def test_an_edit_for_units_is_judged_where_the_registry_says_them(
+    terminal: Terminal, spoke: SpokeFixture, desk: MappingsFixture, tmp_path: Path, unit: str, attached: int
+) -> None:
+    spoke.registered(unit=unit)
+    for _ in range(2):
+        spoke.world.running(app="new")
+    desk.world.running(app="new")
+    file = tmp_path / "mappings.yaml"
+    file.write_text(f"mappings:\n- {{tag_key: app, tag_value: new, role: web, units: [{UNIT}]}}\n")
+    document = terminal.document("plan", "-f", str(file))
+    assert document["mappings"][0]["effect"]["attach"] == attached
+    assert [(each["account"], each["to"]) for each in document["changes"]] == [(TARGET.account, "web")] * attached
+    nowhere = "no account in its scope has a spoke" in document["mappings"][0]["reason"]
+    assert nowhere == (attached == 0)
 
 
 def test_a_deletion_is_counted_in_all_targets(terminal: Terminal, spoke: SpokeFixture, web: str) -> None:
