@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from rolekeeper.fleet.targets import UNIT_TAG, VERSION_TAG
 from rolekeeper_cli import installed
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import STACK, EmbeddedAws
@@ -26,6 +27,7 @@ HUB, SPOKE, OTHER, STRANGER = "000000000000", "111111111111", "222222222222", "3
 HOME, AWAY = "us-east-1", "eu-west-1"
 # Where a spoke is deployed, and in which Region of its account are its roles.
 SPOKES = [(SPOKE, AWAY, AWAY), (SPOKE, HOME, AWAY), (OTHER, HOME, HOME), (HUB, AWAY, AWAY), (STRANGER, HOME, HOME)]
+UNIT = "ou-a1b2-c3d4e5f6"  # of OTHER
 LOOKING = ("OnInstanceEvent", "OnRetry", "OnMappingChange", "OnSchedule")
 CHANGING = ("OnInstanceEvent", "OnMappingChange", "OnSchedule")
 AMI = "ami-0abcdef1234567890"
@@ -66,6 +68,7 @@ class Organization:
             "HubReaders": outputs["HubReaders"],
             "HubChangers": outputs["HubChangers"],
             "HomeRegion": home,
+            "OrganizationalUnit": UNIT if account == OTHER else "",
         }
         client = self.client("cloudformation", account, region)
         client.create_stack(
@@ -131,6 +134,15 @@ def organization(free_port: Callable[[], int], tmp_path_factory: pytest.TempPath
         for each in SPOKES:
             made.deploy_spoke(*each)
         yield made
+
+
+@pytest.mark.parametrize(("account", "unit"), [(OTHER, UNIT), (SPOKE, None)])
+def test_a_reader_says_its_accounts_unit_where_the_spoke_was_given_one(
+    organization: Organization, account: str, unit: str | None
+) -> None:
+    role = organization.client("iam", account).get_role(RoleName="rolekeeper-reader")["Role"]
+    tags = {each["Key"]: each["Value"] for each in role["Tags"]}
+    assert (tags.get(UNIT_TAG), VERSION_TAG in tags) == (unit, True)
 
 
 # ---- events ----
