@@ -9,7 +9,7 @@ from typing import Any
 
 # Credentials that AWS doesn't know or that have expired (API references, "Common error codes"; DynamoDB and EC2 have
 # their own words for it).
-_BAD_CREDENTIALS = frozenset(
+BAD_CREDENTIALS = frozenset(
     {"AuthFailure", "IncompleteSignature", "InvalidClientTokenId", "SignatureDoesNotMatch"}
     | {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "UnrecognizedClientException"}
 )
@@ -112,7 +112,7 @@ def _about_setup(error: Any) -> ConfigurationError | None:
 def _about_refusal(error: Any) -> CommandError:
     from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError
 
-    if error.code in _BAD_CREDENTIALS:
+    if error.code in BAD_CREDENTIALS:
         return ConfigurationError(f"AWS doesn't take these credentials: {_line(error)}", "sign in again: aws sso login")
     if isinstance(error, AccessDeniedError) and error.action == _ASSUME:
         account = error.resource.split(":")[4]

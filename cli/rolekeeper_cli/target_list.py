@@ -41,7 +41,7 @@ def _version(document: Mapping[str, Any]) -> str:
 
 def _at(name: str) -> Column:
     def cell(document: Mapping[str, Any]) -> str:
-        return f"{document[name][:19]}Z" if document[name] else ""
+        return f"{document[name]:%Y-%m-%dT%H:%M:%SZ}" if document[name] else ""
 
     return Column(name.replace("_", " "), cell, wide=name in {"since", "problem_since"})
 

@@ -24,8 +24,8 @@ from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
-# They have stories of their own: below, and in test_wheel.py, test_new_users.py and test_console*.py. There are no
-# spokes of one account.
+# They have stories of their own: below, and in test_wheel.py, test_new_users.py, test_spoke_commands.py and
+# test_console*.py.
 _NAMES = [
     *("watch", "deploy", "upgrade", "destroy", "local", "demo", "console"),
     *("spoke parameters", "spoke deploy", "spoke remove"),

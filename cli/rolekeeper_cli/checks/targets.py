@@ -36,7 +36,7 @@ def _bad(deployment: DoctorDeployment, found: list[dict[str, Any]]) -> Iterator[
                 f"rolekeeper targets forget {name}"
             )
             since = each["problem_since"]
-            lasts = since is None or now - datetime.fromisoformat(since) > interval
+            lasts = since is None or now - since > interval
             yield (fail if lasts else warn)(f"target {name}{_since(since)}: {each['reason']}", remedy)
         elif each["state"] == OVERDUE:
             yield fail(f"target {name}: {each['reason']}", "see docs/runbook/sweep-overdue.md")
@@ -57,5 +57,5 @@ def _version(target: Mapping[str, Any], hub: str, name: str) -> Iterator[Finding
         yield fail(f"{what}: only neighbouring versions work together", remedy)
 
 
-def _since(text: str | None) -> str:
-    return f" since {datetime.fromisoformat(text):%Y-%m-%d %H:%M UTC}" if text else ""
+def _since(at: datetime | None) -> str:
+    return f" since {at:%Y-%m-%d %H:%M UTC}" if at else ""

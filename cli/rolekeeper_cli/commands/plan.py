@@ -87,7 +87,7 @@ def plan(
     seen = without_damaged(
         places.look(
             lambda place: [instances[place.settings.target]] if texts else looking.pages(place),
-            lambda place: looking.Enforced.of(place, looking.served_there(place, proposed.served)),
+            lambda place: looking.Enforced.of(place, proposed.served_at(place)),
         )
     )
     keys = [each.key for some in instances.values() for each in some]

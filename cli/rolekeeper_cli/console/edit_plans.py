@@ -5,18 +5,19 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
-from rolekeeper.instances.observe import Unreadable
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.console.words import without_commands
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.views import preview
-from rolekeeper_cli.views.looking import Enforced, Seen, observed, pages, withheld
+from rolekeeper_cli.views.looking import Enforced, Seen, pages, withheld
+from rolekeeper_cli.views.places import Places
 from rolekeeper_cli.views.plan import Tally, document
 from rolekeeper_cli.views.preview import Preview
 from rolekeeper_cli.views.proposal import Proposal, foresee
@@ -69,7 +70,7 @@ def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Pr
     """A plan of rows that were judged, with what it would do to instances once it is in effect."""
     edit = next(iter(proposal.edits), None)
     # What the verdict says stands beside it, so it is no note.
-    expected = preview.of_edits(proposal.edits, withheld(deployment), approved=True)
+    expected = preview.of_proposal(proposal, withheld(deployment), approved=True)
     tally, named, others = Tally(), list[Mapping[str, Any]](), 0
     for seen in _instances(deployment, key, proposal):
         tally.count(seen)
@@ -90,10 +91,10 @@ def _besides(reason: str) -> str:
 
 def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Iterator[Seen]:
     """The instances with the mapping's tag, as they would be decided then."""
-    state = Enforced.of(deployment, dict(proposal.served))
-    for each in observed(deployment, state, pages(deployment, [key])):
-        if not isinstance(each, Unreadable):
-            yield Seen.of(each, deployment)
+    places = Places.chosen(deployment)
+    for each in places.look(partial(pages, tags=[key]), lambda place: Enforced.of(place, proposal.served_at(place))):
+        if isinstance(each, Seen):
+            yield each
 
 
 class EditPlans:

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classify
 from rolekeeper_cli.errors import (
+    BAD_CREDENTIALS,
     CommandError,
     ConfigurationError,
     ServiceError,
@@ -56,7 +57,7 @@ def explain(error: Exception, *, writing: bool) -> Mishap:
         writing: whether it was a write.
     """
     refusal = classify(error, error.operation_name, "*") if isinstance(error, ClientError) else error
-    if isinstance(refusal, AccessDeniedError):
+    if isinstance(refusal, AccessDeniedError) and refusal.code not in BAD_CREDENTIALS:
         return _denied(refusal)
     if isinstance(refusal, AwsRefusalError) and refusal.throttled:
         what = f"AWS asks for fewer calls just now ({refusal.action}: {refusal.code})"

@@ -3,7 +3,7 @@
 The decisions are the functions' own. Whether changes are withheld now, by the mode or by a pause, is told beside them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import batched
 
@@ -120,23 +120,6 @@ def published_there(deployment: Deployment, mapping: PublishedMapping) -> Publis
     arn = mapping.profile_arn.split(":")
     arn[4] = deployment.settings.account
     return replace(mapping, profile_arn=":".join(arn), profile_id="", former_profile_ids=frozenset())
-
-
-def served_there(
-    deployment: Deployment, served: Mapping[MappingKey, PublishedMapping]
-) -> dict[MappingKey, PublishedMapping]:
-    """Mappings as they would be published for the account that is looked at: one whose role can't be given there waits.
-
-    Raises:
-        AwsRefusalError: IAM doesn't say there whether a role can be given.
-    """
-    if not deployment.elsewhere:
-        return dict(served)
-    found = {}
-    for key, mapping in served.items():
-        problem = "" if mapping.deleted else deployment.app.roles.check(mapping.spec).problem
-        found[key] = replace(published_there(deployment, mapping), suspended_because=problem)
-    return found
 
 
 def left_out(damaged: Unreadable) -> str:

@@ -18,7 +18,6 @@ from rolekeeper.model.instance import Instance, Target
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, explained
 from rolekeeper_cli.suggest import did_you_mean
-from rolekeeper_cli.views import targets
 from rolekeeper_cli.views.looking import Enforced, Seen, observed
 
 _AT_ONCE = 8
@@ -47,8 +46,7 @@ class Places:
         home = deployment.settings.target
         found = [home]
         if deployment.settings.organization:
-            known = targets.documents(deployment)
-            found = [Target(each["account"], each["region"]) for each in known]
+            found += [each.target for each in deployment.app.registry.all()]
         for text in texts:
             if not any(_is_meant(text, each) for each in found):
                 raise _no_such_target(text, found)
@@ -80,6 +78,10 @@ class Places:
                 found = self._elsewhere(lambda place: _seen(place, states(place), pages(place)))
                 for each in progress.over(found):
                     yield from each
+
+    def reachable(self) -> list[Deployment]:
+        """Those into which the caller can look; the others are `unseen` from then on."""
+        return list(self.ask(_reached))
 
     def ask[T](self, question: Callable[[Deployment], Iterable[T]]) -> Iterator[T]:
         """Ask the same of each; one that can't be looked into hinders no other.
@@ -127,6 +129,12 @@ def _no_such_target(text: str, known: Sequence[Target]) -> UsageError:
     else:
         names = sorted({each.account if _ACCOUNT.fullmatch(text) else each.region for each in known})
     return UsageError(f"there is no target {text}", f"{did_you_mean(text, names)} See: rolekeeper targets".lstrip())
+
+
+def _reached(place: Deployment) -> list[Deployment]:
+    """The target itself, once its clients are there."""
+    _ = place.app.ec2, place.app.iam
+    return [place]
 
 
 def _seen(place: Deployment, state: Enforced, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:

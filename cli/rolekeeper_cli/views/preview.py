@@ -22,7 +22,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.views.looking import Enforced, Seen, left_out, pages, profile_name, withheld
 from rolekeeper_cli.views.places import Places
 from rolekeeper_cli.views.plan import Tally, permissions
-from rolekeeper_cli.views.proposal import Edit, foresee, foresee_held
+from rolekeeper_cli.views.proposal import Proposal, foresee, foresee_held
 from rolekeeper_cli.writes.row_plan import RowPlan
 
 # The most rows, and kinds of changes, that are spoken of one by one.
@@ -83,19 +83,19 @@ class Preview:
 def of_rows(deployment: Deployment, rows: RowPlan) -> Preview:
     """What writing a plan's rows would do."""
     try:
-        edits = foresee(deployment, rows).edits
+        proposed = foresee(deployment, rows)
     except AccessDeniedError as error:
         return Preview(unknown=_denied(error))
-    return of_edits(edits, withheld(deployment))
+    return of_proposal(proposed, withheld(deployment))
 
 
 def of_held(deployment: Deployment, key: MappingKey, row: Attributes, number: int) -> Preview:
     """What approving a held revision would do; where the caller may not look, what the function counted."""
     try:
-        edits = foresee_held(deployment, key, row).edits
+        proposed = foresee_held(deployment, key, row)
     except AccessDeniedError as error:
         return _as_held(deployment.app.revisions.history(key), number) or Preview(unknown=_denied(error))
-    return of_edits(edits, withheld(deployment), approved=True)
+    return of_proposal(proposed, withheld(deployment), approved=True)
 
 
 def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
@@ -174,16 +174,17 @@ def question(key: MappingKey, preview: Preview, *, deletes: bool, revision: int 
 # ---- how ----
 
 
-def of_edits(edits: Sequence[Edit], why_not: str, *, approved: bool = False) -> Preview:
+def of_proposal(proposed: Proposal, why_not: str, *, approved: bool = False) -> Preview:
     """The sum over rows that were judged, and of those that wouldn't be published, why.
 
     `why_not` says why nothing changes now; it is empty where something does.
     """
+    edits = proposed.edits
     done = [each for each in edits if each.takes_effect]
     impacts = [each.impact for each in done if each.impact]
     bad = [each for each in edits if each.status not in {Status.PUBLISHED, Status.REMOVED, Status.EXPIRED}]
     said = [] if approved else [f"{each.key} would be {each.status}: {each.reason}." for each in bad]
-    notes = _first(said, "more rows wouldn't be published as written")
+    notes = [*_first(said, "more rows wouldn't be published as written"), *(f"{each}." for each in proposed.unseen)]
     if why_not:
         notes.append(f"No changes will be made now: {why_not}.")
     return Preview(

@@ -8,17 +8,19 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from rolekeeper.mappings import Assessor
 from rolekeeper.mappings.assess import IN_EFFECT
 from rolekeeper.mappings.impact import Impact
-from rolekeeper.mappings.revisions import StoredMapping
+from rolekeeper.mappings.revisions import Copy, StoredMapping
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.mappings.rows.reader import read_row
-from rolekeeper.mappings.scan import Scan
+from rolekeeper.mappings.scan import Scan, Spoke
 from rolekeeper.mappings.verdict import Ending, RowSnapshot, Status, Trigger
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper_cli import known
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.views.looking import Enforced
+from rolekeeper_cli.views.places import Places
 from rolekeeper_cli.writes import row_plan
 from rolekeeper_cli.writes.mapping_rows import mapping_rows, said
 from rolekeeper_cli.writes.row_plan import Change, RowPlan
@@ -77,13 +79,22 @@ class Proposal:
         rows: what would change in the mapping table.
         edits: what would become of it, by key.
         served: the mappings and tombstones that would be served in the place of what is.
+        copies: the same for each other account.
+        unseen: sentences about targets that the caller can't look into: they aren't counted.
         waiting: the table's other rows that say something else than what is in effect (`mappings.waiting`).
     """
 
     rows: RowPlan = field(default_factory=RowPlan)
     edits: Sequence[Edit] = ()
     served: Mapping[MappingKey, PublishedMapping] = field(default_factory=dict)
+    copies: Mapping[str, Mapping[MappingKey, PublishedMapping]] = field(default_factory=dict)
+    unseen: Sequence[str] = ()
     waiting: Sequence[Mapping[str, Any]] = ()
+
+    def served_at(self, place: Deployment) -> dict[MappingKey, PublishedMapping]:
+        """What would be served in a target in the place of what is."""
+        account = place.settings.account
+        return dict(self.served if account == place.home.account else self.copies.get(account, {}))
 
 
 def propose(deployment: Deployment, specs: Sequence[MappingSpec], *, prune: bool) -> Proposal:
@@ -109,7 +120,7 @@ def foresee_held(deployment: Deployment, key: MappingKey, row: Attributes) -> Pr
     judge = _Judge(deployment, {key: row}, {})
     # Whichever is held: an edit, or a deletion, of which the row is what is left.
     edit = judge.edit(key, None)
-    return Proposal(edits=[edit] if edit else [], served=judge.served)
+    return judge.proposal(RowPlan(), [edit] if edit else [])
 
 
 def _judged(
@@ -133,7 +144,7 @@ def _judged(
         edits |= {key: edit for key, edit in again.items() if edit.takes_effect}
         left = {key: in_conflict[key] for key, edit in again.items() if edit.status is Status.CONFLICT}
         if len(left) == len(in_conflict):
-            return Proposal(rows, sorted(edits.values(), key=lambda each: each.key), judge.served)
+            return judge.proposal(rows, sorted(edits.values(), key=lambda each: each.key))
         in_conflict = left
 
 
@@ -149,7 +160,10 @@ def _in_conflict(
 
 
 class _Judge:
-    """Has the functions' own assessor judge one row after the other, over what would be served by then."""
+    """Has the functions' own assessor judge one row after the other, over what would be served by then.
+
+    In all targets, as the functions do, as far as the caller can look into them.
+    """
 
     def __init__(
         self, deployment: Deployment, rows: Mapping[MappingKey, Attributes], changes: Mapping[MappingKey, Change]
@@ -157,13 +171,43 @@ class _Judge:
         self.deployment = deployment
         self._rows = rows
         self._changes = changes
-        self._state = Enforced.of(deployment)
-        self._assessor = deployment.app.assessor(self._state)
+        self._places = Places.chosen(deployment)
+        # By account: it is the same in all its Regions.
+        self._served: dict[str, dict[MappingKey, PublishedMapping]] = {}
+        self._copies: dict[MappingKey, Mapping[str, Copy]] = {}
+        self._assessor = self._made()
         self._took = 0
 
+    def _made(self) -> Assessor:
+        app, home = self.deployment.app, self.deployment.home
+        roles = {home.account: app.roles}
+
+        def spoke(place: Deployment) -> Spoke:
+            target = place.settings.target
+            known = roles.setdefault(target.account, place.app.roles)
+            return Spoke(target, known, place.app.scanner(known, self._state(place)), counted.get(target, 0))
+
+        places = self._places.reachable()
+        # Asked for once there are others.
+        counted = {each.target: each.instances for each in app.registry.all()} if len(places) > 1 else {}
+        listed = [spoke(each) for each in places if each.elsewhere]
+        spokes = replace(app.spokes, listed=lambda: listed)
+        scanner = app.scanner(app.roles, self._state(self.deployment))
+        return Assessor(app.roles, scanner, app.settings.mode, spokes)
+
+    def _state(self, place: Deployment) -> Enforced:
+        return replace(Enforced.of(place), served=self._served.setdefault(place.settings.account, {}))
+
     @property
-    def served(self) -> Mapping[MappingKey, PublishedMapping]:
-        return self._state.served
+    def served(self) -> dict[MappingKey, PublishedMapping]:
+        return self._served[self.deployment.home.account]
+
+    def proposal(self, rows: RowPlan, edits: Sequence[Edit]) -> Proposal:
+        """What was judged."""
+        copies = {
+            account: served for account, served in self._served.items() if account != self.deployment.home.account
+        }
+        return Proposal(rows, edits, self.served, copies, self._places.unseen_in_words())
 
     @cached_property
     def _roles(self) -> Sequence[str]:
@@ -180,7 +224,10 @@ class _Judge:
         # A deletion that is held isn't what a file asks for that has the row.
         takes_effect = verdict.ending is not Ending.SAY and not (spec and mapping and mapping.deleted)
         if takes_effect and mapping and verdict.ending is not Ending.KEEP:
-            self._state.served[key] = mapping
+            self.served[key] = mapping
+            self._copies[key] = verdict.copies or {}
+            for account, copy in self._copies[key].items():
+                self._served[account][key] = copy.mapping
             if verdict.impact and verdict.ending is not Ending.HOLD and not seen.approves(mapping):
                 self._took += verdict.impact.changes
         warns = verdict.reason not in ("", IN_EFFECT) and verdict.status is not Status.REMOVED
@@ -209,8 +256,11 @@ class _Judge:
         """The row as it would be, with what would be stored and counted by then."""
         row = _as_written(change) if change else self._rows[key]
         any_value = MappingKey(key.tag_key, ANY_VALUE)
+        accounts = self._assessor.spokes.accounts
+        copies = self.deployment.app.revisions.copies(key, accounts) if accounts else {}
         stored = replace(
             stored,
+            copies={**copies, **self._copies.get(key, {})},
             published=self.served.get(key, stored.published),
             any_value=self.served.get(any_value, stored.any_value),
             edits={**stored.edits, "total": stored.edits.get("total", 0) + self._took},

@@ -1,11 +1,11 @@
 """The accounts and Regions that the deployment looks after, as its registry has them: its own first."""
 
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper_cli.deploying.deployed_stack import ordered
@@ -15,8 +15,6 @@ from rolekeeper_cli.errors import UsageError
 # Whether a target is looked after: yes, not swept yet, not swept lately, or the hub can't do it.
 WELL, NEW, OVERDUE, PROBLEM = "well", "new", "overdue", "problem"
 SAME, OLDER, NEWER = "same", "older", "newer"
-_PREFIX = "target#"
-_PAGE = 100
 _FAR = 1_000
 _UNITS = {"minute": "minutes", "hour": "hours", "day": "days"}
 _TARGET = re.compile(r"([0-9]{12})/([a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2})", re.ASCII)
@@ -28,14 +26,13 @@ def documents(deployment: Deployment) -> list[dict[str, Any]]:
     Raises:
         ConfigurationError: there is no such stack.
     """
-    version, silence = deployment.outputs.get("Version"), 2 * sweep_interval(deployment)
-    hub = _Hub(deployment.settings.target, version, deployment.now(), silence)
+    version, interval, home = deployment.outputs.get("Version"), sweep_interval(deployment), deployment.home
+    hub = _Hub(home, version, deployment.now(), 2 * interval)
     fleet = deployment.app.store.get([layout.FLEET]).get(layout.FLEET, {})
-    own = {"version": hub.version, "last_sweep": fleet.get("at"), "instances": fleet.get("instances")}
-    rows: dict[Target, Mapping[str, Any]] = {hub.target: own}
-    for target, item in _registered(deployment):
-        rows[target] = {**rows.get(target, {}), **item}
-    return [hub.document(target, row) for target, row in rows.items()]
+    swept = datetime.fromisoformat(str(fleet["at"])) if "at" in fleet else None
+    own = ServedTarget(home, version or "", last_sweep=swept, instances=int(fleet.get("instances", 0)))
+    others = deployment.app.registry.all() if deployment.settings.organization else []
+    return [hub.document(each) for each in (own, *others)]
 
 
 def read(text: str) -> Target:
@@ -59,19 +56,6 @@ def sweep_interval(deployment: Deployment) -> timedelta:
     return timedelta(hours=int(parameters.get("SweepOverdueHours", "2"))) / 2
 
 
-def _registered(deployment: Deployment) -> Iterator[tuple[Target, Mapping[str, Any]]]:
-    """The registry's items."""
-    after = ""
-    while True:
-        page = deployment.app.store.first(layout.TARGETS, f"{_PREFIX}~", _PAGE, after)
-        for item in page:
-            account, _, region = item["sk"].removeprefix(_PREFIX).partition("#")
-            yield Target(account, region), item
-        if len(page) < _PAGE:
-            return
-        after = page[-1]["sk"]
-
-
 @dataclass(frozen=True, slots=True)
 class _Hub:
     """What a target is compared with: the deployment's own one, its version, the time, and how old a sweep may be."""
@@ -81,38 +65,40 @@ class _Hub:
     now: datetime
     silence: timedelta
 
-    def document(self, target: Target, row: Mapping[str, Any]) -> dict[str, Any]:
+    def document(self, served: ServedTarget) -> dict[str, Any]:
         """A target for programs."""
-        state, reason = self._state(row, own=target == self.target)
-        version = row.get("version")
+        own = served.target == self.target
+        state, reason = self._state(served, own=own)
+        version, swept = served.version or None, served.last_sweep is not None
         return {
-            "account": target.account,
-            "region": target.region,
-            "hub": target == self.target,
+            "account": served.target.account,
+            "region": served.target.region,
+            "hub": own,
             "state": state,
             "reason": reason,
             "version": version,
             "version_is": _compared(version, self.version),
             "version_gap": _gap(version, self.version),
-            "since": row.get("since"),
-            "last_event": row.get("last_event"),
-            "last_sweep": row.get("last_sweep"),
-            "instances": _number(row.get("instances")),
-            "drift": _number(row.get("drift")),
-            "problem_since": row.get("problem_since"),
-            "unit": row.get("unit"),
+            "since": served.since,
+            "last_event": served.last_event,
+            "last_sweep": served.last_sweep,
+            "instances": served.instances if swept else None,
+            # What the hub's own sweep sends isn't written down.
+            "drift": served.drift if swept and not own else None,
+            "problem_since": served.problem_since,
+            "unit": served.unit or None,
         }
 
-    def _state(self, row: Mapping[str, Any], *, own: bool) -> tuple[str, str]:
+    def _state(self, served: ServedTarget, *, own: bool) -> tuple[str, str]:
         """Whether it is looked after, and why not."""
-        swept, since = row.get("last_sweep"), row.get("since")
-        if problem := row.get("problem"):
-            return PROBLEM, str(problem)
+        if served.problem:
+            return PROBLEM, served.problem
         # The hub's own sweep is written down when the fleet's size changes, else once a day: it has a check of its own.
-        late = not own and (swept or since) is not None and self.now - _time(swept or since) > self.silence
-        if swept is None:
+        known = served.last_sweep or served.since
+        late = not own and known is not None and self.now - known > self.silence
+        if served.last_sweep is None:
             return (OVERDUE, "it was never swept") if late else (NEW, "its first sweep is still to come")
-        return (OVERDUE, f"its last sweep was at {_time(swept):%Y-%m-%d %H:%M UTC}") if late else (WELL, "")
+        return (OVERDUE, f"its last sweep was at {served.last_sweep:%Y-%m-%d %H:%M UTC}") if late else (WELL, "")
 
 
 def _compared(version: str | None, hub: str | None) -> str | None:
@@ -129,11 +115,3 @@ def _gap(version: str | None, hub: str | None) -> int | None:
         return None
     (theirs, *theirs_minor), (ours, *ours_minor) = ordered(version)[:2], ordered(hub)[:2]
     return sum(theirs_minor) - sum(ours_minor) if theirs == ours else (theirs - ours) * _FAR
-
-
-def _time(text: Any) -> datetime:
-    return datetime.fromisoformat(str(text))
-
-
-def _number(value: Any) -> int | None:
-    return None if value is None else int(value)

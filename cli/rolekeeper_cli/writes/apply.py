@@ -24,7 +24,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, WaitTimeoutError
 from rolekeeper_cli.instances import addressed, shows
 from rolekeeper_cli.plan_file import PlanFile, PlannedChange, planned_change
-from rolekeeper_cli.views.looking import Enforced, Seen, look, named, pages, profile_name, served_there, withheld
+from rolekeeper_cli.views.looking import Enforced, Seen, look, named, pages, profile_name, withheld
 from rolekeeper_cli.views.places import Places
 from rolekeeper_cli.views.proposal import Proposal, propose
 from rolekeeper_cli.writes import approvals
@@ -167,7 +167,7 @@ def _moved_instances(deployment: Deployment, plan: PlanFile, proposed: Proposal)
     @cache
     def state(target: Target) -> Enforced:
         place = deployment.at(target)
-        return Enforced.of(place, served_there(place, proposed.served))
+        return Enforced.of(place, proposed.served_at(place))
 
     known: set[InstanceKey] = set()
     for some in batched(plan.changes(), FILTER_VALUES):

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.suggest import did_you_mean
@@ -31,5 +30,4 @@ def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
 
 def forget(deployment: Deployment, text: str) -> None:
     """Delete it from the registry; one that is gone already is no error."""
-    store = deployment.app.store
-    store.write(store.delete(layout.target_key(targets.read(text))))
+    deployment.app.registry.remove(targets.read(text))

@@ -60,6 +60,18 @@ def test_it_is_explained_by_its_own_ec2_and_the_hubs_history(
     assert lines(terminal("explain", spoke.address(web)).stdout)[0] == f"instance {spoke.address(web)} (web-1), running"
 
 
+def test_a_rollback_is_named_where_it_brings_back_that_accounts_own_profile(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str
+) -> None:
+    desk.edit("app=web", role="db")
+    spoke.copied("app=web", "db")
+    spoke.reconcile(web)
+    assert spoke.carries(web) == "db"
+    commands = [each["command"] for each in terminal.document("explain", spoke.address(web))["undo"]]
+    assert "rolekeeper mapping rollback app=web --to 1" in commands
+    assert f"rolekeeper replace {spoke.address(web)} web" in commands
+
+
 def test_at_home_nothing_is_named_otherwise(terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture) -> None:
     del spoke
     here = desk.converged("web", app="web")
@@ -276,9 +288,11 @@ def test_a_files_mapping_is_looked_at_with_each_accounts_own_profile(
 ) -> None:
     file = tmp_path / "mappings.yaml"
     file.write_text("mappings:\n- {tag_key: app, tag_value: web, role: db}\n")
-    [change] = terminal.document("plan", "-f", str(file), "--target", TARGET.account)["changes"]
+    document = terminal.document("plan", "-f", str(file), "--target", TARGET.account)
+    [change] = document["changes"]
     assert (change["instance"], change["action"]) == (web, "Hold")
     assert f"role 'db' doesn't exist in account {TARGET.account}" in change["reason"]
+    assert "in effect in 1 of 2 accounts" in document["mappings"][0]["reason"]
     spoke.role("db")
     [change] = terminal.document("plan", "-f", str(file), "--target", TARGET.account)["changes"]
     assert (change["instance"], change["action"], change["from"], change["to"]) == (web, "Replace", "web", "db")
@@ -331,6 +345,33 @@ def test_a_plan_that_leaves_targets_out_is_no_plan_to_apply(
 def test_an_instance_says_where_it_is_and_no_target_beside(terminal: Terminal, spoke: SpokeFixture, web: str) -> None:
     ran = terminal("plan", "--instance", spoke.address(web), "--target", TARGET.account)
     assert (ran.exit_code, "--instance says where each instance is" in ran.stderr) == (252, True)
+
+
+def test_an_edit_is_judged_over_all_targets_as_the_functions_do(
+    terminal: Terminal, spoke: SpokeFixture, desk: MappingsFixture, tmp_path: Path
+) -> None:
+    desk.world.profile("web")
+    for _ in range(2):
+        spoke.world.running(app="new")
+    desk.world.running(app="new")
+    ran = terminal.types("n\n", "mapping", "set", "app=new", "role=web")
+    assert "Instances: 3 to attach, 0 to replace, 0 to detach" in ran.stderr
+    terminal.parameters |= {"MaxChangesPerEdit": "2", "MaxChangesPercent": "1"}
+    file = tmp_path / "mappings.yaml"
+    file.write_text("mappings:\n- {tag_key: app, tag_value: new, role: web}\n")
+    [edit] = terminal.document("plan", "-f", str(file))["mappings"]
+    assert (edit["status"], edit["effect"]["attach"]) == ("Held", 3)
+    spoke.refuse()
+    ran = terminal.types("n\n", "mapping", "set", "app=new", "role=web")
+    assert "Instances: 1 to attach" in ran.stderr
+    assert f"{TARGET} is left out: you may not look into their accounts." in ran.stderr
+
+
+def test_a_deletion_is_counted_in_all_targets(terminal: Terminal, spoke: SpokeFixture, web: str) -> None:
+    del web
+    ran = terminal.types("n\n", "mapping", "rm", "app=web")
+    assert "0 to attach, 0 to replace, 1 to detach" in ran.stderr
+    assert spoke.target == TARGET
 
 
 # ---- waiting, and what a switch would do ----

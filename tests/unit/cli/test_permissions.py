@@ -13,7 +13,7 @@ from fixtures.terminal import Terminal
 
 PAGE = (Path(__file__).parents[3] / "docs/security.md").read_text()
 # Asked by clients that the desk doesn't watch.
-EVERYWHERE = {"DescribeStacks", "DescribeStackResource", "GetCallerIdentity"}
+EVERYWHERE = {"DescribeStacks", "DescribeStackResource", "GetCallerIdentity", "AssumeRole"}
 # SQS moves messages with the permissions of who asks for it (SQS API reference, `StartMessageMoveTask`).
 FOR_SQS = {"DeleteMessage"}
 POLICY = {
@@ -73,6 +73,7 @@ def test_every_action_of_the_command_is_listed_and_no_other(
         ["wait", instance, "--role", "web", "--attempts", "1"],
         ["watch", "--for", "1s"],
         ["sweep"],
+        ["targets"],
         ["roles"],
         *(["guard", part] for part in ("editors", "approvers", "detection")),
         *(["guard", part, "--except", "arn:aws:iam::123456789012:role/admin"] for part in ("scp-tags", "scp-path")),

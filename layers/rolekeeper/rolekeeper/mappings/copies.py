@@ -154,9 +154,8 @@ class Spokes:
             return target.account in after and any(spec.covers(target.account, target.region) for spec in specs)
 
         def look(spoke: Spoke) -> Scan | AwsRefusalError:
-            account = spoke.target.account
             try:
-                return spoke.scanner.scan(after[account], before.get(account), at)
+                return spoke.scanner.scan(after[spoke.target.account], before.get(spoke.target.account), at)
             except AwsRefusalError as error:
                 if error.action.startswith("dynamodb:"):
                     # The hub's own table: nothing of that is the target's fault.
@@ -166,8 +165,7 @@ class Spokes:
         spokes = [each for each in self.all if concerned(each.target)]
         scans: dict[Target, Scan] = {}
         refused: dict[str, AwsRefusalError] = {}
-        for spoke, found in zip(spokes, self.each(look, spokes), strict=True):
-            target = spoke.target
+        for target, found in zip((each.target for each in spokes), self.each(look, spokes), strict=True):
             if isinstance(found, Scan):
                 scans[target] = found
             else:
@@ -211,21 +209,24 @@ class CopyKeeper:
             ConflictError: a newer revision was published meanwhile.
         """
 
-        def write(account: str) -> bool:
+        def write(account: str) -> bool | AwsRefusalError:
             copy, before = copies[account], stored.copies.get(account)
             try:
                 copy = self._made(self.spokes.accounts.get(account), copy, stored.control)
             except AwsRefusalError as error:
-                text = {"mapping": str(copy.mapping.key), "account": account, "error": str(error)}
-                self.telemetry.will_retry("a mapping isn't published in an account, whose sweep tries again", **text)
-                return False
+                return error
             if before is None or before.content != copy.content:
                 self.revisions.write_copy(account, copy)
             return copy.matters(before)
 
-        accounts = sorted(copies)
-        changed = self.spokes.each(write, accounts)
-        return {account for account, matters in zip(accounts, changed, strict=True) if matters}
+        changed: set[str] = set()
+        for account, result in zip(copies, self.spokes.each(write, list(copies)), strict=True):
+            if isinstance(result, AwsRefusalError):
+                text = {"mapping": str(copies[account].mapping.key), "account": account, "error": str(result)}
+                self.telemetry.will_retry("a mapping isn't published in an account, whose sweep tries again", **text)
+            elif result:
+                changed.add(account)
+        return changed
 
     def _made(self, roles: Roles | None, copy: Copy, control: Control) -> Copy:
         """The same, once what its profile lacks is made, or why that can't be; later, where nothing may change now."""
