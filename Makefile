@@ -156,8 +156,8 @@ local: setup ## the embedded AWS with Rolekeeper deployed, in the foreground (RO
 	@exec .venv/bin/rolekeeper local
 
 .PHONY: demo
-demo: setup ## watch the whole story on the embedded AWS; each step is checked against EC2's own answer (CONSOLE=1: in the console too)
-	@exec .venv/bin/rolekeeper demo $(if $(CONSOLE),--console)
+demo: setup ## watch the whole story on the embedded AWS; each step is checked against EC2's own answer (CONSOLE=1: in the console too; ACCOUNTS=3: over three accounts)
+	@exec .venv/bin/rolekeeper demo $(if $(CONSOLE),--console) $(if $(ACCOUNTS),--accounts $(ACCOUNTS))
 
 .PHONY: site
 site: .envs/site/done ## the docs as a site in .build/site/html; a link that leads nowhere fails

@@ -42,6 +42,8 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     try:
         if task is Task.EXPIRIES:
             report_deployed_mode(app.store, app.telemetry, app.settings.mode, correlation_id, app.now())
+            if app.settings.organization:
+                app.sweep_starter(in_time).start_new(correlation_id)
             done = asdict(app.expiries(correlation_id, waits=event.get("waits") is True).run())
         elif task is Task.FAN_OUT:
             sent = app.sender.go_on(event, correlation_id, in_time)

@@ -1,6 +1,8 @@
 """`rolekeeper demo`: the whole story on the embedded AWS, each step checked against EC2's own answer."""
 
+import os
 import statistics
+import subprocess
 import sys
 import time
 from contextlib import ExitStack, suppress
@@ -9,7 +11,10 @@ from rich.console import Console
 
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.console import console as open_console
+from rolekeeper_local.demo_organization import OrganizationDemo
 from rolekeeper_local.embedded import EmbeddedAws, EmbeddedAwsError, leave_by_interrupt
+from rolekeeper_local.settings import accounts_from
+from rolekeeper_local.spokes import deploy_organization
 from rolekeeper_local.story import Step, Story, fleet_table
 from rolekeeper_local.timeline import StepFailedError, Timeline
 
@@ -171,7 +176,34 @@ def _stay_open(console: Console, link: str) -> None:
         input()
 
 
-def main(port: int | None = None, *, with_console: bool = False) -> int:
+def _one_account(aws: EmbeddedAws, timeline: Timeline) -> tuple[Story, list[EmulatedAccount]]:
+    aws.deploy()
+    world = EmulatedAccount(aws)
+    world.deploy_starter_roles()
+    # Made early: EC2 takes a while to know a new profile.
+    world.make_role(FOREIGN, path="/")
+    timeline.says(f"{world.seed_mappings()} mappings written")
+    return Demo(world, timeline), [world]
+
+
+def _organization(aws: EmbeddedAws, timeline: Timeline, accounts: int) -> tuple[Story, list[EmulatedAccount]]:
+    worlds = deploy_organization(aws, accounts)
+    return OrganizationDemo(worlds, timeline), worlds
+
+
+def _targets(aws: EmbeddedAws) -> str:
+    """What `rolekeeper targets` says."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ROLEKEEPER_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "rolekeeper_cli", "targets"],
+        env={**ours, **aws.env},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def main(port: int | None = None, accounts: int | None = None, *, with_console: bool = False) -> int:
     """Play the demo, beside the console if wanted; 1 when any step did not come true."""
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -179,19 +211,19 @@ def main(port: int | None = None, *, with_console: bool = False) -> int:
     timeline = Timeline(console)
     leave_by_interrupt()
     try:
+        accounts = accounts_from(os.environ) if accounts is None else accounts
         with EmbeddedAws(port=port, progress=timeline.says) as aws, ExitStack() as beside:
-            aws.deploy()
-            world = EmulatedAccount(aws)
-            world.deploy_starter_roles()
-            # Made early: EC2 takes a while to know a new profile.
-            world.make_role(FOREIGN, path="/")
-            timeline.says(f"{world.seed_mappings()} mappings written")
+            several = accounts > 1
+            story, worlds = _organization(aws, timeline, accounts) if several else _one_account(aws, timeline)
             link = beside.enter_context(open_console(aws)) if with_console else ""
             if link:
                 timeline.does(f"open the console in a browser, and watch there too: {link}")
-            Demo(world, timeline).play()
+            story.play()
             console.print()
-            console.print(fleet_table([world]))
+            console.print(fleet_table(worlds))
+            if several:
+                console.print("\n$ rolekeeper targets")
+                console.print(_targets(aws), markup=False, soft_wrap=True)
             if link:
                 _stay_open(console, link)
     except KeyboardInterrupt:

@@ -146,11 +146,15 @@ def problem_of(world: EmulatedAccount) -> str:
 
 def how_to_act(aws: EmbeddedAws, accounts: int) -> str:
     """How a person acts in each account, for a terminal."""
-    settings = f"AWS_ENDPOINT_URL={aws.endpoint} AWS_SECRET_ACCESS_KEY=any"
-    lines = [f"Any AWS client acts in these accounts, each in {' and '.join(REGIONS)}: {settings} and"]
-    for account in ACCOUNTS[:accounts]:
-        what = f"the hub's, deployed in {REGION}, with the mapping table" if account == ACCOUNT else "a spoke's"
-        lines.append(f"  AWS_ACCESS_KEY_ID={account} AWS_REGION={REGIONS[-1]} aws ec2 describe-instances  # {what}")
+    lines = [
+        f"To act in an account, in {' or '.join(REGIONS)}:",
+        f"  export AWS_ENDPOINT_URL={aws.endpoint} AWS_SECRET_ACCESS_KEY=any",
+        f"  AWS_ACCESS_KEY_ID={ACCOUNT} rolekeeper targets --region {REGION}  # the hub's, with the mapping table",
+    ]
+    lines += [
+        f"  AWS_ACCESS_KEY_ID={account} aws ec2 describe-instances --region {REGIONS[-1]}  # a spoke's"
+        for account in ACCOUNTS[1:accounts]
+    ]
     return "\n".join(lines)
 
 

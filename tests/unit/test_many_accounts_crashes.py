@@ -17,6 +17,7 @@ from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws import AT_ONCE, in_threads
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, resumable
+from rolekeeper.mappings import revisions
 from rolekeeper.mappings.scan import FanOut
 from rolekeeper.model.instance import Target
 
@@ -117,6 +118,24 @@ def test_a_tombstone_that_a_crash_kept_from_the_accounts_is_brought_by_judging_a
     desk.publish(TAG)
     assert [desk.copy(account).deleted for account in ACCOUNTS] == [True, True]
     assert desk.sent_to() == [(SPOKE.account, SPOKE.region)]
+
+
+def test_a_tombstone_is_brought_to_accounts_that_are_served_no_longer_after_a_crash_too(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    for target in (SPOKE, SAME_ACCOUNT, OTHER):
+        desk.app().registry.remove(target)
+    desk.delete(TAG)
+    desk.world.calls.after("TransactWriteItems", kill)
+    with pytest.raises(KilledError):
+        desk.publish(TAG)
+    desk.publish(TAG)
+    assert [desk.copy(account).deleted for account in ACCOUNTS] == [True, True]
+
+
+def test_copies_are_read_in_as_many_reads_as_they_take(desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revisions, "COPIES", 1)
+    desk.edit(TAG, role="web")
+    assert set(desk.world.revisions.all_copies(mapping_key(TAG))) == set(ACCOUNTS)
 
 
 # ---- fan-outs ----

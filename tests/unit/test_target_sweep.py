@@ -59,6 +59,18 @@ def test_a_sweep_starts_one_run_for_each_registered_target(served: Organization)
     assert served.assumed == {}, "the hub's own run asks nothing of them"
 
 
+def test_a_target_that_is_new_is_swept_within_the_next_minute_and_once(served: Organization) -> None:
+    """Until then nothing is published for its account."""
+    served.sweep()
+    new = Target("333333333333", "eu-west-1")
+    served.spoke(new)
+    join(served, new)
+    for expected in ([new], []):
+        served.hub.quiet()
+        served.scheduled({"task": "expiries"})
+        assert asked_for(served) == expected
+
+
 def test_an_instance_of_a_target_whose_event_was_lost_is_sent(served: Organization) -> None:
     spoke = served.spoke(SPOKE)
     lost, fine = spoke.key(spoke.running(workload="web")), spoke.key(spoke.running(workload="web"))

@@ -32,17 +32,19 @@ def local(port: int | None, accounts: int | None) -> ExitCode:
     return _ended(main(port, accounts))
 
 
-@command("demo", "rolekeeper demo", "rolekeeper demo --console")
+@command("demo", "rolekeeper demo", "rolekeeper demo --console", "rolekeeper demo --accounts 3")
 @_PORT
+@_ACCOUNTS
 @click.option("--console", is_flag=True, help="Open the console on it too; its link is shown before the story begins.")
-def demo(port: int | None, *, console: bool) -> ExitCode:
+def demo(port: int | None, accounts: int | None, *, console: bool) -> ExitCode:
     """Watch the whole story on an AWS on this machine.
 
     Each step is checked against EC2's own answer. It needs no AWS account and no Docker, and leaves nothing behind.
+    With several accounts the story is another one: one table of mappings, and each account's own roles.
     """
     from rolekeeper_local.demo import main
 
-    return _ended(main(port, with_console=console))
+    return _ended(main(port, accounts, with_console=console))
 
 
 def _ended(code: int) -> ExitCode:

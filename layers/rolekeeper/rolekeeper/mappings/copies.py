@@ -6,7 +6,7 @@ instances there stay as they are. A target that gives no answer holds nothing up
 was, until its own sweep brings it up to date.
 """
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,7 +15,7 @@ from functools import cached_property
 from rolekeeper.aws import Each
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
 from rolekeeper.mappings.impact import Impact
-from rolekeeper.mappings.revisions import Copy, Counts, Revisions, StoredMapping
+from rolekeeper.mappings.revisions import Copy, CopyCheck, Counts, Revisions, StoredMapping
 from rolekeeper.mappings.scan import FanOut, Scan, Sender, Spoke
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Control, MappingKey, MappingSpec, Mode, PublishedMapping, WhenUnmatched
@@ -125,21 +125,16 @@ class Spokes:
             present[self.hub.account] = stored.published
         candidates = {account: copy.mapping for account, copy in wanted.items()} | {self.hub.account: mapping}
         scans, refused = self._looked_at(candidates, present, at)
-        if mapping.deleted:
-            scans |= self._assumed(stored, refused)
-            return Spread(reach.without(refused), wanted, scans)
-        scans = {target: scan for target, scan in scans.items() if target.account not in refused}
-        copies = {account: copy for account, copy in wanted.items() if account not in refused}
+        copies = {account: copy for account, copy in wanted.items() if mapping.deleted or account not in refused}
         for target, scan in scans.items():
             if copy := copies.get(target.account):
                 copies[target.account] = copy.seen(target.region, scan.profile_ids, scan.matched, scan.foreign)
+        silent = {*reach.unanswered, *refused}
+        for target in (each.target for each in self.all if each.target not in scans):
+            if target.account in silent or str(target) in silent:
+                former = present.get(target.account)
+                scans[target] = _assumed(mapping, former, target, self._counts(stored, target)) if former else Scan()
         return Spread(reach.without(refused), copies, scans)
-
-    def _assumed(self, stored: StoredMapping, refused: Container[str]) -> dict[Target, Scan]:
-        """What a deletion takes where nobody answers: as many as were counted there last."""
-        detaches = stored.published and stored.published.spec.when_unmatched is WhenUnmatched.DETACH
-        silent = [each.target for each in self.all if each.target.account in refused or str(each.target) in refused]
-        return {each: Scan(impact=Impact(detach=self._counts(stored, each)[0] if detaches else 0)) for each in silent}
 
     def _looked_at(
         self, after: Mapping[str, PublishedMapping], before: Mapping[str, PublishedMapping], at: datetime
@@ -154,9 +149,8 @@ class Spokes:
             return target.account in after and any(spec.covers(target.account, target.region) for spec in specs)
 
         def look(spoke: Spoke) -> Scan | AwsRefusalError:
-            account = spoke.target.account
             try:
-                return spoke.scanner.scan(after[account], before.get(account), at)
+                return spoke.scanner.scan(after[spoke.target.account], before.get(spoke.target.account), at)
             except AwsRefusalError as error:
                 if error.action.startswith("dynamodb:"):
                     # The hub's own table: nothing of that is the target's fault.
@@ -166,8 +160,7 @@ class Spokes:
         spokes = [each for each in self.all if concerned(each.target)]
         scans: dict[Target, Scan] = {}
         refused: dict[str, AwsRefusalError] = {}
-        for spoke, found in zip(spokes, self.each(look, spokes), strict=True):
-            target = spoke.target
+        for target, found in zip((each.target for each in spokes), self.each(look, spokes), strict=True):
             if isinstance(found, Scan):
                 scans[target] = found
             else:
@@ -185,12 +178,14 @@ class Spokes:
         return counts.get(target.region, (0, 0))
 
 
-@dataclass(frozen=True, slots=True)
-class CopyCheck:
-    """What became of a mapping in another account: whether its copy `changed`, and whether it is `in_effect` there."""
-
-    changed: bool = False
-    in_effect: bool = False
+def _assumed(mapping: PublishedMapping, before: PublishedMapping, target: Target, counts: tuple[int, int]) -> Scan:
+    """What a revision changes where nobody answers: as many as were governed when they were counted last."""
+    (matched, occupied), now, then = counts, before.spec, mapping.spec
+    gone = mapping.deleted or not then.enabled or not then.covers(target.account, target.region)
+    same = (now.role, now.profile_name, now.require_tags) == (then.role, then.profile_name, then.require_tags)
+    impact = Impact(detach=matched if gone and then.when_unmatched is WhenUnmatched.DETACH else 0)
+    impact.replace = 0 if gone or same else matched
+    return Scan(0 if gone else matched, matched, foreign=0 if gone else occupied, impact=impact)
 
 
 @dataclass(frozen=True)
@@ -211,21 +206,24 @@ class CopyKeeper:
             ConflictError: a newer revision was published meanwhile.
         """
 
-        def write(account: str) -> bool:
+        def write(account: str) -> bool | AwsRefusalError:
             copy, before = copies[account], stored.copies.get(account)
             try:
                 copy = self._made(self.spokes.accounts.get(account), copy, stored.control)
             except AwsRefusalError as error:
-                text = {"mapping": str(copy.mapping.key), "account": account, "error": str(error)}
-                self.telemetry.will_retry("a mapping isn't published in an account, whose sweep tries again", **text)
-                return False
+                return error
             if before is None or before.content != copy.content:
                 self.revisions.write_copy(account, copy)
             return copy.matters(before)
 
-        accounts = sorted(copies)
-        changed = self.spokes.each(write, accounts)
-        return {account for account, matters in zip(accounts, changed, strict=True) if matters}
+        changed: set[str] = set()
+        for account, result in zip(copies, self.spokes.each(write, list(copies)), strict=True):
+            if isinstance(result, AwsRefusalError):
+                text = {"mapping": str(copies[account].mapping.key), "account": account, "error": str(result)}
+                self.telemetry.will_retry("a mapping isn't published in an account, whose sweep tries again", **text)
+            elif result:
+                changed.add(account)
+        return changed
 
     def _made(self, roles: Roles | None, copy: Copy, control: Control) -> Copy:
         """The same, once what its profile lacks is made, or why that can't be; later, where nothing may change now."""
