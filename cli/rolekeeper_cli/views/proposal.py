@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 from rolekeeper.mappings import Assessor
-from rolekeeper.mappings.assess import IN_EFFECT
 from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.revisions import Copy, StoredMapping
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
@@ -20,6 +19,7 @@ from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, Publish
 from rolekeeper_cli import known
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.views.looking import Enforced
+from rolekeeper_cli.views.mappings import all_is_well
 from rolekeeper_cli.views.places import Places
 from rolekeeper_cli.writes import row_plan
 from rolekeeper_cli.writes.mapping_rows import mapping_rows, said
@@ -230,7 +230,7 @@ class _Judge:
                 self._served[account][key] = copy.mapping
             if verdict.impact and verdict.ending is not Ending.HOLD and not seen.approves(mapping):
                 self._took += verdict.impact.changes
-        warns = verdict.reason not in ("", IN_EFFECT) and verdict.status is not Status.REMOVED
+        warns = verdict.reason and not all_is_well(verdict.reason) and verdict.status is not Status.REMOVED
         told = verdict.reason if warns else ""
         if warns and verdict.scan and verdict.scan.foreign:
             told += f"; foreign roles: {verdict.scan.foreign:,}"
