@@ -53,6 +53,11 @@ class Organization:
         """What became of the messages of the work queue."""
         return self.aws.message_counts()[arn_of(self.hub, "WorkQueue")]
 
+    def is_done(self) -> bool:
+        """Whether all that was sent so far is done."""
+        counts = self.messages()
+        return counts["sent"] == counts["deleted"]
+
 
 def runs(world: EmulatedAccount, instance: str) -> bool:
     return world.state(instance) == "running"
@@ -97,7 +102,7 @@ def few_changes_lately(organization: Organization) -> None:
 def test_a_stranger_with_the_same_spoke_is_neither_heard_nor_looked_at(organization: Organization) -> None:
     """Runs first: nothing else happens meanwhile, so whatever reached the queue would be the stranger's."""
     stranger, state = organization.stranger, organization.hub.state_table
-    eventually(lambda: organization.messages()["sent"] == organization.messages()["received"])
+    eventually(organization.is_done)
     before = organization.messages()["sent"]
     instances = organization.launch(stranger, workload="s3-reader")
     organization.aws.fire_rule(STRANGER, stranger.region, PRESENT)
@@ -127,6 +132,7 @@ def test_launch_retag_and_detach_use_each_accounts_own_profiles(organization: Or
 
 def test_an_event_that_got_lost_is_found_by_the_targets_sweep(organization: Organization) -> None:
     instances = organization.launch()
+    eventually(organization.is_done)
     for world, instance in instances.items():
         organization.aws.drop_events(instance)
         world.tag(instance, workload="s3-reader")
