@@ -230,7 +230,8 @@ class _Judge:
                 self._served[account][key] = copy.mapping
             if verdict.impact and verdict.ending is not Ending.HOLD and not seen.approves(mapping):
                 self._took += verdict.impact.changes
-        warns = bool(verdict.reason) and not all_is_well(verdict.reason) and verdict.status is not Status.REMOVED
+        says_more = bool(verdict.reason) and not all_is_well(verdict.reason)
+        warns = says_more and verdict.status is not Status.REMOVED
         told = verdict.reason if warns else ""
         if warns and verdict.scan and verdict.scan.foreign:
             told += f"; foreign roles: {verdict.scan.foreign:,}"
