@@ -13,7 +13,7 @@ from rolekeeper.fleet.sweep import GOES_ON
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.instances.requests import DroppedError
 from rolekeeper.model.instance import Target
-from rolekeeper.settings import Access
+from rolekeeper.settings import Access, Limits
 
 
 @pytest.fixture
@@ -87,6 +87,23 @@ def test_an_instance_of_a_target_whose_event_was_lost_is_sent(served: Organizati
     served.wait(minutes=2)
     served.sweep()
     assert (known(served).instances, known(served).drift) == (3, 0)
+
+
+def test_the_window_is_a_share_of_what_all_targets_have(served: Organization) -> None:
+    """A hub has few instances of its own, and looks after many."""
+    spoke = served.spoke(SPOKE)
+    served.publish("workload=db", "db")
+    ids = [spoke.running(workload="web") for _ in range(10)]
+    served.reconcile(*map(spoke.key, ids))
+    served.sweep()
+    served.wait(hours=1)
+    served.sweep()
+
+    for each in ids:
+        spoke.tag(each, workload="db")
+    served.hub.limits = Limits(per_edit=1, percent=50)
+    served.reconcile(*map(spoke.key, ids))
+    assert sum(spoke.carries(each) == "db" for each in ids) == 5
 
 
 def test_the_mappings_copies_of_an_account_are_checked_by_its_targets_sweep(served: Organization) -> None:
