@@ -226,6 +226,34 @@ def test_what_cant_be_looked_into_is_left_out_and_said(
     assert document["summary"]["instances"] == 1
 
 
+def test_where_none_can_be_looked_into_no_instance_is_said_to_be_missing_or_well(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str, here: str
+) -> None:
+    other = SpokeFixture(terminal, desk, Target(TARGET.account, "us-east-2"))
+    other.registered()
+    for each in (spoke, other):
+        each.refuse()
+    narrowed = ("--target", TARGET.account)
+    for command, said in (
+        ("fleet", "No instance is listed: none of these targets could be"),
+        ("plan", "No instance was"),
+    ):
+        ran = terminal(command, *narrowed)
+        assert said in ran.stderr
+        assert "There are no instances" not in ran.stderr
+        assert f"Warning: {TARGET} and {other.target} are left out: you may not look" in ran.stderr
+    assert "Every instance that was looked at is as it should be" in terminal("plan").stderr
+    del web, here
+
+
+def test_an_empty_target_is_named_as_it_was(terminal: Terminal, spoke: SpokeFixture) -> None:
+    assert (
+        f"There are no instances in account {TARGET.account}, {TARGET.region}."
+        in terminal("fleet", "--target", str(TARGET)).stderr
+    )
+    del spoke
+
+
 def test_one_that_throttles_hinders_no_other(
     terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str, here: str
 ) -> None:

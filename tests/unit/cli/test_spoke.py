@@ -47,6 +47,20 @@ class Sts:
         return {"Arn": arn, "UserId": "AIDA", "Account": SPOKES_ACCOUNT}
 
 
+class Organizations:
+    """The organization that the account is in; `refuses` is the error of who asks, if any."""
+
+    def __init__(self) -> None:
+        self.id = "o-example0000"
+        self.refuses = ""
+
+    def describe_organization(self) -> dict[str, Any]:
+        """Its id."""
+        if self.refuses:
+            raise client_error(self.refuses, "no")
+        return {"Organization": {"Id": self.id}}
+
+
 class Roles:
     """The account's IAM: the reader role, with its tags, if a spoke made it already."""
 
@@ -66,12 +80,13 @@ class Account:
     """A spoke's account: its IAM, and a CloudFormation in each of two Regions. `order` has its changes in order."""
 
     def __init__(self, terminal: Terminal, desk: MappingsFixture) -> None:
-        self.iam = Roles()
+        self.iam, self.organizations = Roles(), Organizations()
         self.stacks = {}
         for region in (HOME, OTHER):
             stack = self.stacks[region] = FakeCloudFormation("rolekeeper-spoke")
             stack.description, stack.changes = f"{SPOKE} And so on.", [RULE]
             clients = {"cloudformation": stack, "iam": self.iam, "sts": Sts(), "ec2": desk.world.ec2}
+            clients["organizations"] = self.organizations
             terminal.elsewhere[None, region] = clients
 
     def deployed(self, *regions: str, home: str = HOME, version: str = VERSION, **parameters: str) -> None:
@@ -231,6 +246,27 @@ def test_a_home_that_cant_be_is_refused(  # its example
     assert account.stacks[HOME].calls == []
 
 
+@pytest.mark.parametrize(
+    ("own", "said"), [("o-another000", "is in the organization o-another000"), ("", "no organization")]
+)
+def test_an_account_outside_of_the_organization_is_refused(
+    terminal: Terminal, account: Account, told: str, own: str, said: str
+) -> None:
+    account.organizations.id = own
+    if not own:
+        account.organizations.refuses = "AWSOrganizationsNotInUseException"
+    ran = terminal("spoke", "deploy", "--hub", told, "--region", HOME, "--yes")
+    assert ran.exit_code == 253
+    assert said in ran.stderr
+    assert "the hub looks after o-example0000" in ran.stderr
+    assert account.stacks[HOME].calls == []
+
+
+def test_one_who_may_not_ask_for_the_organization_deploys(terminal: Terminal, account: Account, told: str) -> None:
+    account.organizations.refuses = "AccessDeniedException"
+    assert terminal("spoke", "deploy", "--hub", told, "--region", HOME, "--yes").exit_code == 0
+
+
 def test_what_is_deployed_stays_but_for_what_is_given(terminal: Terminal, account: Account) -> None:
     account.deployed(HOME, version="0.0.9")
     ran = terminal("spoke", "deploy", "--region", HOME, "--take-over", "true", "--yes")
@@ -269,7 +305,7 @@ def test_without_a_hub_a_new_spoke_is_refused(terminal: Terminal, account: Accou
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [
-        ("{}", 1, "lacks CreateMissingProfiles,HubAccount"),
+        ("{}", 1, "lacks CreateMissingProfiles, HubAccount"),
         ("Outputs:", 1, "holds no parameters of a hub"),
         ('[{"ParameterKey": "X"}]', 1, "holds no parameters of a hub"),
         ('[{"ParameterKey": "X", "ParameterValue": "1"}]', 1, "says what no hub does: X"),
