@@ -139,7 +139,8 @@ class Spokes:
         """What a deletion takes where nobody answers: as many as were counted there last."""
         detaches = stored.published and stored.published.spec.when_unmatched is WhenUnmatched.DETACH
         silent = [each.target for each in self.all if each.target.account in refused or str(each.target) in refused]
-        return {each: Scan(impact=Impact(detach=self._counts(stored, each)[0] if detaches else 0)) for each in silent}
+        last = {each: self._counts(stored, each)[0] for each in silent}
+        return {each: Scan(0, had, impact=Impact(detach=had if detaches else 0)) for each, had in last.items()}
 
     def _looked_at(
         self, after: Mapping[str, PublishedMapping], before: Mapping[str, PublishedMapping], at: datetime
@@ -295,6 +296,4 @@ class CopyKeeper:
         return CopyCheck(changed, in_scope and not copy.mapping.suspended_because)
 
     def _scan(self, mapping: PublishedMapping, spoke: Spoke, scan: Scan | None) -> Scan:
-        if mapping.is_idle(self.now()):
-            return Scan()
-        return scan or spoke.scanner.scan(mapping, mapping, self.now())
+        return Scan() if mapping.is_idle(self.now()) else scan or spoke.scanner.scan(mapping, mapping, self.now())
