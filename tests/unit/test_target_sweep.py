@@ -81,6 +81,16 @@ def test_an_instance_of_a_target_whose_event_was_lost_is_sent(served: Organizati
     assert (known(served).instances, known(served).drift) == (3, 0)
 
 
+def test_terminated_instances_are_no_part_of_what_a_target_has(served: Organization) -> None:
+    """Limits are a share of that, and EC2 shows terminated ones for a while."""
+    spoke = served.spoke(SPOKE)
+    spoke.running()
+    spoke.truth.terminate(spoke.running())
+    served.wait(minutes=2)
+    first, *_ = served.sweep()
+    assert (first["instances"], known(served).instances) == (2, 1)
+
+
 def test_the_window_is_a_share_of_what_all_targets_have(served: Organization) -> None:
     """A hub has few instances of its own, and looks after many."""
     spoke = served.spoke(SPOKE)
