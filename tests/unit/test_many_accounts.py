@@ -345,6 +345,7 @@ def test_what_a_deletion_takes_where_nobody_answers_is_what_was_counted_last(
     assert desk.publish(TAG).status is status
     if status is Status.HELD:
         assert "attach 0, replace 0 and detach 3 instances" in desk.shows(TAG)[1]
+        assert desk.row(TAG)["matched"] == 3, "what is published governs them still"
         assert not desk.copy(OTHER.account).deleted
 
 

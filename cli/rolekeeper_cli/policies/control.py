@@ -59,7 +59,7 @@ ABOUT_TAGS = (
 )
 ABOUT_PATH = (
     *_ABOUT_BOTH,
-    "The functions that are excepted can be changed by those who deploy the stack: guard that (docs/deploy.md).",
+    "The roles that it excepts by itself can be changed by those who deploy the stacks: guard that (docs/deploy.md).",
     "It doesn't guard managed policies outside the path: keep those of these roles under it.",
 )
 

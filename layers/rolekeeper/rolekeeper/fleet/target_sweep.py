@@ -121,7 +121,7 @@ class TargetSweep(Sweep):
         self.registry.sweep_goes_on(self.settings.target, until)
 
     def _ended(self) -> None:
-        self.registry.note_sweep(self.settings.target, self.result.instances, self.result.sent, self.now())
+        self.registry.note_sweep(self.settings.target, self.result.rest.live, self.result.sent, self.now())
 
     def _note_fleet(self) -> None:
         """What limits are a share of is counted over all targets, and changes begin with the hub's own first sweep."""
