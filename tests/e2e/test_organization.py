@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from fixtures.command import Command
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper_local.account import EmulatedAccount, Shown
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
+from rolekeeper_local.profiles import NAMES, as_operators
 from rolekeeper_local.spokes import (
     CHANGER,
     PRESENT,
@@ -128,6 +130,18 @@ def test_launch_retag_and_detach_use_each_accounts_own_profiles(organization: Or
     for world, instance in instances.items():
         world.untag(instance, "workload")
     eventually(lambda: none_carries(instances))
+
+
+def test_the_profiles_that_are_there_show_operators_every_account(organization: Organization) -> None:
+    instances = organization.launch(workload="s3-reader")
+    all_carry(instances, READ)
+    rows = Command(as_operators(organization.aws)).json("fleet", "--tag", "workload=s3-reader")
+    found = {row["instance"]: (row["account"], row["region"], row["carries"]) for row in rows}
+    assert {each: found[each] for each in instances.values()} == {
+        instance: (world.account, world.region, READ) for world, instance in instances.items()
+    }
+    others = [Command({**as_operators(organization.aws), "AWS_PROFILE": name}) for name in NAMES[1:]]
+    assert all("there is no stack 'rolekeeper'" in each("targets", code=253).stderr for each in others)
 
 
 def test_an_event_that_got_lost_is_found_by_the_targets_sweep(organization: Organization) -> None:
