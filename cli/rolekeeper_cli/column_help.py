@@ -23,6 +23,7 @@ EXAMPLES = {
     "require_tags": "role=web 'require_tags=environment=production;tier=*'",
     "accounts": "role=web 'accounts=123456789012;210987654321'",
     "regions": "role=web 'regions=eu-central-1;us-east-1'",
+    "units": "role=web 'units=ou-a1b2-c3d4e5f6;ou-a1b2-d4e5f6a7'",
     "expires_at": "role=web expires_at=2030-01-31T18:00:00Z",
     "owner": "role=web owner=team-web",
     "description": "role=web 'description=the web servers'",

@@ -219,7 +219,7 @@ def starter_mappings() -> list[dict[str, Any]]:
 
 
 def _sets(column: str, value: Any) -> Any:
-    """YAML has no sets: the two columns that are string sets are lists in a file."""
-    if column in ("accounts", "regions") and not isinstance(value, set):
+    """YAML has no sets: the columns that are string sets are lists in a file."""
+    if column in ("accounts", "regions", "units") and not isinstance(value, set):
         return set(value)
     return dict(value) if isinstance(value, Mapping) else value

@@ -131,6 +131,7 @@ def _applies(mapping: PublishedMapping, seen: Situation) -> bool:
     spec = mapping.spec
     over = spec.expires_at is not None and spec.expires_at <= seen.now
     scoped = (spec.accounts and seen.account not in spec.accounts) or (spec.regions and seen.region not in spec.regions)
+    scoped = scoped or spec.units
     required = all(_carries(seen.tags, MappingKey(*each)) for each in spec.require_tags.items())
     return not (mapping.deleted or over or scoped) and spec.enabled and _carries(seen.tags, spec.key) and required
 

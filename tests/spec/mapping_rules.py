@@ -44,6 +44,8 @@ def excuses(mapping: PublishedMapping, instance: Instance, now: datetime) -> lis
         why.append(("account", instance.key.account))
     if len(spec.regions) > 0 and instance.key.region not in spec.regions:
         why.append(("region", instance.key.region))
+    if len(spec.units) > 0:
+        why.append(("units",))
     absent = [f"{name}={text}" for name, text in spec.require_tags.items() if not carries(instance, name, text)]
     if absent:
         why.append(("requires", *absent))

@@ -40,6 +40,8 @@ ages = st.sampled_from([timedelta(days=-1), timedelta(0), timedelta(minutes=30),
 accounts = st.sampled_from([frozenset[str](), frozenset({KEY.account}), frozenset({"999999999999"})])
 regions = st.sampled_from([frozenset[str](), frozenset({KEY.region}), frozenset({"eu-west-1", "eu-west-2"})])
 
+units = st.sampled_from([frozenset[str](), frozenset[str](), frozenset({"ou-a1b2-c3d4e5f6"})])
+
 policies = st.fixed_dictionaries(
     {
         "when_occupied": st.sampled_from([WhenOccupied.REPLACE, WhenOccupied.REPLACE, WhenOccupied.KEEP]),
@@ -57,6 +59,7 @@ scopes = st.fixed_dictionaries(
         "require_tags": st.dictionaries(tag_keys, tag_values, max_size=2),
         "accounts": accounts,
         "regions": regions,
+        "units": units,
     },
 )
 """The columns that say which instances a mapping is for."""

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from rolekeeper.mappings.rows.cells import YEARS
-from rolekeeper.mappings.rows.columns import ACCOUNT, NAME, PRIORITIES, REGION, mistakable
+from rolekeeper.mappings.rows.columns import ACCOUNT, NAME, PRIORITIES, REGION, UNIT, mistakable
 from rolekeeper.model.instance import Association, AssociationState, Grant, Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import (
     NO_ROLE,
@@ -88,6 +88,7 @@ specs = st.builds(
     require_tags=tag_maps,
     accounts=st.sampled_from([frozenset[str](), frozenset({KEY.account}), frozenset({"999999999999"})]),
     regions=st.sampled_from([frozenset[str](), frozenset({KEY.region}), frozenset({"eu-west-1"})]),
+    units=st.sampled_from([frozenset[str](), frozenset[str](), frozenset({"ou-a1b2-c3d4e5f6"})]),
     expires_at=st.none() | st.sampled_from([NOW - timedelta(days=1), NOW + timedelta(days=1)]),
 )
 
@@ -110,6 +111,7 @@ row_specs = st.builds(
     require_tags=st.dictionaries(tag_texts, tag_texts | st.just(""), max_size=3),
     accounts=st.frozensets(st.from_regex(ACCOUNT, fullmatch=True), max_size=3),
     regions=st.frozensets(st.from_regex(REGION, fullmatch=True), max_size=3),
+    units=st.frozensets(st.from_regex(UNIT, fullmatch=True), max_size=3),
     expires_at=st.none() | st.datetimes(datetime(YEARS[0], 1, 1), datetime(YEARS[1], 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001  # the strategy adds the zone
     owner=st.text(max_size=40),
     description=st.text(max_size=40),

@@ -23,6 +23,7 @@ WEB = published(TAG, "web")
         ("when_stopped", "swap", "when_stopped: wait → swap"),
         ("require_tags", {"b": "2", "a": "*"}, "require_tags: none → a=*, b=2"),
         ("regions", frozenset({"eu-west-1", "eu-central-1"}), "regions: none → eu-central-1, eu-west-1"),
+        ("units", frozenset({"r-a1b2"}), "units: none → r-a1b2"),
         (
             "expires_at",
             NOW.astimezone(timezone(timedelta(hours=2))),

@@ -131,6 +131,7 @@ def test_the_conflicts_on_the_most_instances_are_told_first_and_few_of_them() ->
         ({"expires_at": NOW - timedelta(seconds=1)}, {}),
         ({"accounts": frozenset({"1"})}, {"accounts": frozenset({"2"})}),
         ({"regions": frozenset({"a"})}, {"regions": frozenset({"b"})}),
+        ({"units": frozenset({"r-a"})}, {"units": frozenset({"r-b"})}),
         ({"require_tags": {"env": "prod"}}, {"require_tags": {"env": "test"}}),
         ({"require_tags": {"workload": "api"}}, {}),
     ],

@@ -56,6 +56,7 @@ def test_every_column_is_read() -> None:
         require_tags={"M": {"env": {"S": "prod"}, "team": {"S": "*"}, "note": {"S": ""}}},
         accounts={"SS": ["123456789012"]},
         regions={"SS": ["us-east-1", "us-gov-west-1"]},
+        units={"SS": ["ou-a1b2-c3d4e5f6", "r-a1b2"]},
         expires_at={"S": "2026-12-31T19:00:00+01:00"},
         owner={"S": "web-team"},
         description={"S": "Reads\nthe bucket."},
@@ -74,6 +75,7 @@ def test_every_column_is_read() -> None:
             require_tags={"env": "prod", "team": "*", "note": ""},
             accounts=frozenset({"123456789012"}),
             regions=frozenset({"us-east-1", "us-gov-west-1"}),
+            units=frozenset({"ou-a1b2-c3d4e5f6", "r-a1b2"}),
             expires_at=datetime(2026, 12, 31, 18, tzinfo=UTC),
             owner="web-team",
             description="Reads\nthe bucket.",
@@ -249,6 +251,13 @@ def test_a_list_or_a_number_set_is_no_string_set() -> None:
 def test_a_region_is_a_code() -> None:
     assert read(regions={"SS": ["eu-central-1", "us-iso-east-1", "mx-central-1"]}).spec
     refused("'us-east', 'virginia'", "as us-east-1", regions={"SS": ["virginia", "us-east", "eu-west-1"]})
+
+
+def test_a_unit_is_the_id_of_one_or_of_the_root() -> None:
+    assert read(units={"SS": [f"ou-{'a' * 32}-{'b' * 32}", "ou-a1b2-c3d4e5f6", "r-a1b2"]}).spec
+    wrong = ["Workloads", "ou-a1b2", "ou-A1B2-c3d4e5f6", "r-a1b2/ou-a1b2-c3d4e5f6"]
+    refused("'Workloads', 'ou-A1B2-c3d4e5f6', 'ou-a1b2' and 1 more", "as ou-a1b2-c3d4e5f6", units={"SS": wrong})
+    refused("or remove the column for all", units={"SS": ["*"]})
 
 
 def test_required_tags_keep_to_the_limits_of_ec2() -> None:
@@ -450,6 +459,7 @@ def test_every_column_is_written_as_its_type() -> None:
         "require_tags": {"M": {"env": {"S": "prod"}, "note": {"S": ""}}},
         "accounts": {"SS": ["000000000001", "123456789012"]},
         "regions": {"SS": ["us-east-1"]},
+        "units": {"SS": ["ou-a1b2-c3d4e5f6"]},
         "expires_at": {"S": "2026-12-31T18:00:00Z"},
         "owner": {"S": "web-team"},
         "description": {"S": "Reads\nthe bucket."},

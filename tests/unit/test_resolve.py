@@ -82,6 +82,10 @@ def test_the_exact_value_isnt_better_than_any_value_priority_decides() -> None:
         ({"expires_at": NOW - timedelta(days=1)}, "it expired at 2026-02-28T09:00:00Z"),
         ({"accounts": frozenset({"999999999999"})}, "it is not for account 123456789012"),
         ({"regions": frozenset({"eu-west-1"})}, "it is not for region us-east-1"),
+        (
+            {"units": frozenset({"ou-a1b2-c3d4e5f6"})},
+            "it is for organizational units, and this account isn't in one of them",
+        ),
         ({"require_tags": {"env": "prod", "team": "a"}}, "it also requires env=prod, team=a"),
         ({"require_tags": {"env": "*"}}, "it also requires env=*"),
         ({"deleted": True}, "its row was deleted"),

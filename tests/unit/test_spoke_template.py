@@ -9,6 +9,8 @@ import pytest
 import yaml
 from moto.events.models import EventPattern
 
+from rolekeeper.fleet.targets import UNIT_TAG, VERSION_TAG
+from rolekeeper.mappings.rows.columns import UNIT
 from rolekeeper_cli.deploying.stack_parameters import is_allowed
 from spec import permitted_in_spokes
 from spec.permitted import ORG
@@ -224,8 +226,22 @@ def may_assume(name: str, *met: str) -> set[str]:
 def test_the_version_is_the_projects_and_who_reads_the_reader_sees_it_and_where_it_was_made() -> None:
     version = tomllib.loads((templates.ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert TEMPLATE["Outputs"]["Version"]["Value"] == version
-    tags = {each["Key"]: each["Value"] for each in RESOURCES["Reader"]["Properties"]["Tags"]}
-    assert tags == {"rolekeeper:version": version, "rolekeeper:home-region": {"Ref": "AWS::Region"}}
+    *always, unit = RESOURCES["Reader"]["Properties"]["Tags"]
+    tags = {each["Key"]: each["Value"] for each in always}
+    assert tags == {VERSION_TAG: version, "rolekeeper:home-region": {"Ref": "AWS::Region"}}
+    tag = {"Key": UNIT_TAG, "Value": {"Ref": "OrganizationalUnit"}}
+    assert unit == {"If": ["SaysItsUnit", tag, {"Ref": "AWS::NoValue"}]}
+    assert TEMPLATE["Conditions"]["SaysItsUnit"] == {"Not": [{"Equals": [{"Ref": "OrganizationalUnit"}, ""]}]}
+
+
+@pytest.mark.parametrize(
+    ("unit", "allowed"),
+    [("", True), ("ou-a1b2-c3d4e5f6", True), ("r-a1b2", True), ("Workloads", False), ("ou-a1b2", False)],
+)
+def test_a_unit_is_what_a_row_may_name_or_none(unit: str, allowed: bool) -> None:  # noqa: FBT001  # its example
+    declared = TEMPLATE["Parameters"]["OrganizationalUnit"]
+    assert (declared["Default"], is_allowed(unit, declared)) == ("", allowed)
+    assert declared["AllowedPattern"] == f"^$|^{UNIT}$"
 
 
 # ---- parameters ----

@@ -9,7 +9,7 @@ from fixtures.account import FakeAccount, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, new_organization
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.fleet import targets
-from rolekeeper.fleet.targets import NOTED, PROBED, Registry, ServedTarget, probe, problem_of
+from rolekeeper.fleet.targets import NOTED, PROBED, Probed, Registry, ServedTarget, probe, problem_of
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import codec, layout
 
@@ -68,12 +68,22 @@ def test_another_process_notes_an_event_without_registering_anew(registry: Regis
     assert registry.get(SPOKE) == ServedTarget(SPOKE, VERSION, served.since, world.clock.now())
 
 
-def test_an_event_with_a_version_is_always_noted(registry: Registry, world: FakeAccount) -> None:
+def test_what_a_probe_found_is_always_noted(registry: Registry, world: FakeAccount) -> None:
     added(registry, world)
-    assert registry.note_event(SPOKE, world.clock.now(), "1.3.0")
+    assert registry.note_event(SPOKE, world.clock.now(), Probed("1.3.0", "ou-a1b2-c3d4e5f6"))
     found = registry.get(SPOKE)
     assert found
-    assert found.version == "1.3.0"
+    assert (found.version, found.unit) == ("1.3.0", "ou-a1b2-c3d4e5f6")
+
+
+def test_a_unit_that_a_spoke_says_no_longer_is_forgotten(registry: Registry, world: FakeAccount) -> None:
+    added(registry, world)
+    for probed, unit in ((Probed("1.3.0", "r-a1b2"), "r-a1b2"), (None, "r-a1b2"), (Probed("1.3.0"), "")):
+        world.later(hours=2)
+        registry.note_event(SPOKE, world.clock.now(), probed)
+        found = registry.get(SPOKE)
+        assert found
+        assert (found.unit, found.last_event) == (unit, world.clock.now())
 
 
 def test_nothing_but_adding_makes_an_item(registry: Registry, world: FakeAccount) -> None:
@@ -146,7 +156,7 @@ def organization() -> Iterator[Organization]:
         yield made
 
 
-def probed(organization: Organization, target: Target) -> str:
+def probed(organization: Organization, target: Target) -> Probed:
     app = organization.app().at(target)
     return probe(app.settings, app.ec2, app.iam)
 
@@ -164,9 +174,14 @@ def test_a_probe_asks_as_the_reader_and_tells_the_spokes_version(
     monkeypatch.setattr(spoke.ec2, "describe_instances", asks)
     for number in range(PROBED + 1):
         spoke.launch(Name=str(number))
-    assert probed(organization, SPOKE) == VERSION
+    assert probed(organization, SPOKE) == Probed(VERSION)
     assert asked == [PROBED]
     assert organization.assumed == {"arn:aws:iam::111111111111:role/rolekeeper-reader": 1}
+
+
+def test_a_probe_tells_the_unit_where_the_spoke_says_one(organization: Organization) -> None:
+    organization.say_unit(SPOKE, "ou-a1b2-c3d4e5f6")
+    assert probed(organization, SPOKE) == Probed(VERSION, "ou-a1b2-c3d4e5f6")
 
 
 def test_a_probe_of_an_account_without_a_spoke_is_refused(organization: Organization) -> None:
@@ -181,4 +196,4 @@ def test_what_a_probe_meets_in_ec2_is_raised(organization: Organization) -> None
     spoke.calls.before("DescribeInstances", refusing("RequestLimitExceeded"))
     with pytest.raises(RetryableError):
         probed(organization, SPOKE)
-    assert probed(organization, SPOKE) == VERSION
+    assert probed(organization, SPOKE) == Probed(VERSION)

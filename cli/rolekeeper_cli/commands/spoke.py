@@ -25,6 +25,12 @@ _READER = click.option(
     help="A role of the hub's account that may look at instances here too, as your operators'; may be given again.",
 )
 
+_UNIT = click.option(
+    "--unit",
+    metavar="OU",
+    help="The organizational unit of the account, by id, for mappings that name it in units; '' for none.",
+)
+
 
 def _hub_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Where the hub is, when it is asked itself."""
@@ -57,11 +63,13 @@ def group() -> None:
     "parameters",
     "rolekeeper spoke parameters > hub.json",
     "rolekeeper spoke parameters --home-region eu-west-1 > stack-set.json",
+    "rolekeeper spoke parameters --unit ou-a1b2-c3d4e5f6 > web-accounts.json",
     "rolekeeper spoke parameters --reader arn:aws:iam::123456789012:role/operators > hub.json",
 )
 @click.option("--home-region", metavar="REGION", help="For StackSets: where each account's roles are to be made.")
 @_READER
-def parameters(home_region: str | None, readers: tuple[str, ...]) -> ExitCode:
+@_UNIT
+def parameters(home_region: str | None, readers: tuple[str, ...], unit: str | None) -> ExitCode:
     """Print what a spoke has to know of its hub.
 
     With the hub's credentials. It is JSON as CloudFormation takes it: for rolekeeper spoke deploy --hub, for aws
@@ -72,7 +80,7 @@ def parameters(home_region: str | None, readers: tuple[str, ...]) -> ExitCode:
     from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.deploying import hub
 
-    document = hub.written(hub.asked(deployment(), readers, home_region).parameters)
+    document = hub.written(hub.asked(deployment(), readers, home_region, unit).parameters)
     render.show(document, lambda: output.line(render.as_json(document)))
     return ExitCode.DONE
 
@@ -90,6 +98,7 @@ def parameters(home_region: str | None, readers: tuple[str, ...]) -> ExitCode:
 @click.option("--take-over", type=_TRUTH, help="Whether foreign roles may be taken away, where the hub may too.")
 @click.option("--create-missing-profiles", type=_TRUTH, help="Whether the hub may make instance profiles here.")
 @click.option("--permissions-boundary", metavar="ARN", help="A policy that bounds what the spoke's roles may do.")
+@_UNIT
 @click.option("--dry-run", is_flag=True, help="Show what would change, and leave it.")
 @click.option("--allow-downgrade", is_flag=True, help="Let an older version replace a newer one.")
 @yes
@@ -111,6 +120,7 @@ def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> 
         "TakeOver": given["take_over"],
         "CreateMissingProfiles": given["create_missing_profiles"],
         "PermissionsBoundary": given["permissions_boundary"],
+        "OrganizationalUnit": given["unit"],
     }
     wanted = Wanted(
         hub=_hub(**{name: given[name] for name in ("hub", "hub_profile", "hub_region", "hub_stack", "readers")}),

@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rolekeeper_cli.deploying.stack_parameters import Parameters
+from rolekeeper_cli import installed
+from rolekeeper_cli.deploying.stack_parameters import Parameters, declared, refused
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 
 # What the hub's own parameters of these names say holds in its spokes too.
 _ALIKE = ("OrganizationId", "Namespace", "RolePath", "TakeOver", "CreateMissingProfiles")
 _OUTPUTS = ("HubReaders", "HubChangers")
-NAMES = frozenset({"HubAccount", "HubRegion", *_ALIKE, *_OUTPUTS, "HomeRegion"})
+# What isn't said by the hub, but by those who ask it, if they do.
+_ASKED = ("HomeRegion", "OrganizationalUnit")
+NAMES = frozenset({"HubAccount", "HubRegion", *_ALIKE, *_OUTPUTS, *_ASKED})
 # The separator of a list of CloudFormation's, and of one that people read.
 _COMMA, _AND = ",", ", "
 
@@ -26,17 +29,20 @@ class Hub:
     version: str | None = None
 
 
-def asked(hub: Deployment, readers: tuple[str, ...] = (), home: str | None = None) -> Hub:
+def asked(hub: Deployment, readers: tuple[str, ...] = (), home: str | None = None, unit: str | None = None) -> Hub:
     """Ask the hub.
 
     Args:
         hub: where the hub is.
         readers: other roles of the hub's account that may look at what its functions look at.
         home: the Region in which an account's roles are to be made, if it is the same in all accounts.
+        unit: the organizational unit of the accounts, if it is to be said.
 
     Raises:
-        ConfigurationError: there is no such stack, or it is the hub of no organization.
+        CommandError: there is no such stack, it is the hub of no organization, or `unit` is no id of one.
     """
+    if wrong := refused(declared(installed.file("spoke.yaml")), {"OrganizationalUnit": unit or ""}):
+        raise UsageError(wrong[0], "see: aws organizations list-organizational-units-for-parent --parent-id r-…")
     stack = hub.stack
     if not stack.parameters.get("OrganizationId"):
         raise ConfigurationError(
@@ -52,8 +58,7 @@ def asked(hub: Deployment, readers: tuple[str, ...] = (), home: str | None = Non
         **{name: stack.outputs[name] for name in _OUTPUTS},
     }
     parameters["HubReaders"] = _COMMA.join([parameters["HubReaders"], *readers])
-    if home:
-        parameters["HomeRegion"] = home
+    parameters |= {name: value for name, value in zip(_ASKED, (home, unit), strict=True) if value}
     return Hub(parameters, stack.outputs.get("Version"))
 
 
@@ -87,6 +92,6 @@ def _checked(name: str, parameters: Mapping[str, object], remedy: str) -> Parame
     texts = {key: value for key, value in parameters.items() if isinstance(value, str)}
     if others := sorted(parameters.keys() - NAMES | (parameters.keys() - texts.keys())):
         raise CommandError(f"{name} says what no hub does: {_AND.join(others)}", remedy)
-    if missing := sorted(NAMES - {"HomeRegion"} - texts.keys()):
+    if missing := sorted(NAMES - {*_ASKED} - texts.keys()):
         raise CommandError(f"{name} lacks {_AND.join(missing)}", remedy)
     return texts

@@ -24,8 +24,11 @@ from rolekeeper_cli.errors import ConfigurationError, ExitCode, UsageError
 STACK = "rolekeeper-spoke"
 # Its roles have names of their own, by which the hub finds them.
 _CAPABILITIES = ("CAPABILITY_NAMED_IAM",)
-# Parameters that only the roles have to do with.
-_OF_ROLES = frozenset({"TakeOver", "CreateMissingProfiles", "PermissionsBoundary"})
+# Parameters that only the roles have to do with, and their options.
+_OF_ROLES = {
+    **{name: option_of(name) for name in ("TakeOver", "CreateMissingProfiles", "PermissionsBoundary")},
+    "OrganizationalUnit": "--unit",
+}
 # What the reader role says of itself (spoke.yaml).
 _HOME_TAG = "rolekeeper:home-region"
 
@@ -70,8 +73,8 @@ def deploy(places: Sequence[Deployment], wanted: Wanted) -> ExitCode:
     home = given["HomeRegion"] = _home(places[0], present, given)
     parameters = {region: _parameters(known, each, given) for region, each in present.items()}
     _refuse_stranger(places[0], parameters[region_of(places[0])]["OrganizationId"])
-    if home not in present and (only_there := sorted(_OF_ROLES & wanted.parameters.keys())):
-        what = " and ".join(map(option_of, only_there))
+    if home not in present and (only_there := sorted(_OF_ROLES.keys() & wanted.parameters.keys())):
+        what = " and ".join(map(_OF_ROLES.__getitem__, only_there))
         output.warn(f"{what} is about the account's roles: it takes effect once you deploy in {home} too")
     documents = []
     for place in sorted(places, key=lambda each: region_of(each) != home):

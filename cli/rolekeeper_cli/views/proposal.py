@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.mappings import Assessor
 from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.revisions import Copy, StoredMapping
@@ -185,11 +186,12 @@ class _Judge:
         def spoke(place: Deployment) -> Spoke:
             target = place.settings.target
             known = roles.setdefault(target.account, place.app.roles)
-            return Spoke(target, known, place.app.scanner(known, self._state(place)), counted.get(target, 0))
+            served = registered.get(target) or ServedTarget(target)
+            return Spoke(target, known, place.app.scanner(known, self._state(place)), served.instances, served.unit)
 
         places = self._places.reachable()
         # Asked for once there are others.
-        counted = {each.target: each.instances for each in app.registry.all()} if len(places) > 1 else {}
+        registered = {each.target: each for each in app.registry.all()} if len(places) > 1 else {}
         listed = [spoke(each) for each in places if each.elsewhere]
         spokes = replace(app.spokes, listed=lambda: listed)
         scanner = app.scanner(app.roles, self._state(self.deployment))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rolekeeper.fleet.overrides import OperatorOverrides
     from rolekeeper.fleet.sweep import Sweep
     from rolekeeper.fleet.target_sweep import SweepStarter
-    from rolekeeper.fleet.targets import Registry, Targets
+    from rolekeeper.fleet.targets import Probed, Registry, Targets
     from rolekeeper.mappings import Assessor, MappingTable, Publisher
     from rolekeeper.mappings.copies import Spokes
     from rolekeeper.mappings.revisions import Revisions
@@ -154,12 +154,12 @@ class App:
         ) -> dict[InstanceKey, Outcome]:
             return self.at(target).reconciler().run(requests, ends_by)
 
-        def version(target: Target) -> str:
+        def probed(target: Target) -> Probed:
             there = self.at(target)
             return probe(there.settings, there.ec2, there.iam)
 
         times = self.now, self.now() + WORK, self.kept.setdefault("left alone", {})
-        return Targets(self.settings.target, self.registry, self.telemetry, *times, reconcile, version)
+        return Targets(self.settings.target, self.registry, self.telemetry, *times, reconcile, probed)
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
         """The reconciler; one that runs inside a retry loop starts none, and changes nothing itself."""
@@ -217,13 +217,13 @@ class App:
         # IAM is the account's, whatever the Region.
         roles = {self.settings.account: self.roles}
 
-        def spoke(target: Target, instances: int = 0) -> Spoke:
+        def spoke(target: Target, instances: int = 0, unit: str = "") -> Spoke:
             there = self.at(target)
             known = roles.setdefault(target.account, there.roles)
-            return Spoke(target, known, there.scanner(known), instances)
+            return Spoke(target, known, there.scanner(known), instances, unit)
 
         def listed() -> list[Spoke]:
-            return [spoke(each.target, each.instances) for each in self.registry.all()] if is_hub else []
+            return [spoke(each.target, each.instances, each.unit) for each in self.registry.all()] if is_hub else []
 
         return Spokes(self.settings.target, listed, spoke, self.each, is_hub)
 
@@ -271,7 +271,7 @@ class App:
         from rolekeeper.fleet.target_sweep import TargetSweep
 
         spokes = self.hub.spokes
-        own = [spokes.at(each.target) for each in self.registry.all(self.settings.account)]
+        own = [replace(spokes.at(each.target), unit=each.unit) for each in self.registry.all(self.settings.account)]
         return TargetSweep(
             *parts,
             self.settings,

@@ -106,6 +106,7 @@ def test_the_files_name_tells_its_form() -> None:
     ("line", "column", "value"),
     [
         ("accounts: [012345678901, 123456789012]", "accounts", frozenset({"012345678901", "123456789012"})),
+        ("units: [ou-a1b2-c3d4e5f6, r-a1b2]", "units", frozenset({"ou-a1b2-c3d4e5f6", "r-a1b2"})),
         ("owner: no", "owner", "no"),
         ("owner: 7", "owner", "7"),
         ("owner: ''", "owner", ""),
@@ -232,6 +233,7 @@ def test_a_file_is_made_to_be_read_and_compared() -> None:
         enabled=False,
         require_tags={"b": "2", "a": "x"},
         accounts=frozenset({"210987654321", "012345678901"}),
+        units=frozenset({"r-a1b2", "ou-a1b2-c3d4e5f6"}),
         expires_at=datetime(2030, 1, 1, tzinfo=UTC),
         description="A: long, # odd text " + "that goes on and on " * 10,
     )
@@ -248,6 +250,9 @@ def test_a_file_is_made_to_be_read_and_compared() -> None:
         "  accounts:\n"
         "  - '012345678901'\n"
         "  - '210987654321'\n"
+        "  units:\n"
+        "  - ou-a1b2-c3d4e5f6\n"
+        "  - r-a1b2\n"
         "  expires_at: '2030-01-01T00:00:00Z'\n"
         f"  description: '{spec.description}'\n"
         "\n"
@@ -359,5 +364,5 @@ def test_plain_words_stay_plain_and_only_other_than_ascii_has_a_mark() -> None:
     spec = MappingSpec(MappingKey("workload", "*"), "s3-read", priority=5, enabled=False)
     [head, line] = written([spec], "csv").decode().splitlines()
     assert head.startswith("tag_key,tag_value,role,instance_profile,priority,")
-    assert line == "workload,*,s3-read,,5,false,,,,,,,,,,"
+    assert line == "workload,*,s3-read,,5,false,,,,,,,,,,,"
     assert written([MappingSpec(MappingKey("a", "ä"), "web")], "csv").startswith(b"\xef\xbb\xbf")

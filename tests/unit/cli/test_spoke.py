@@ -22,6 +22,7 @@ from support.templates import ROOT
 VERSION = installed.version()
 SPOKES_ACCOUNT = "111111111111"
 HOME, OTHER = "eu-west-1", "us-east-2"
+UNIT = "ou-a1b2-c3d4e5f6"
 READERS = f"arn:aws:iam::{ACCOUNT}:role/on-event,arn:aws:iam::{ACCOUNT}:role/on-schedule"
 CHANGERS = f"arn:aws:iam::{ACCOUNT}:role/on-event"
 RULE = change("Add", "StateRule", "AWS::Events::Rule")
@@ -156,6 +157,13 @@ def test_stack_sets_need_the_home_region_and_operators_may_read(terminal: Termin
     assert values["HubChangers"] == CHANGERS
 
 
+def test_the_unit_of_the_accounts_is_written_too(terminal: Terminal) -> None:
+    found = terminal.document("spoke", "parameters", "--unit", UNIT)
+    assert {"ParameterKey": "OrganizationalUnit", "ParameterValue": UNIT} in found
+    ran = terminal("spoke", "parameters", "--unit", "Workloads")
+    assert (ran.exit_code, "OrganizationalUnit=Workloads: must be empty or the id" in ran.stderr) == (252, True)
+
+
 def test_a_deployment_without_an_organization_has_no_spokes(terminal: Terminal) -> None:
     terminal.parameters["OrganizationId"] = ""
     ran = terminal("spoke", "parameters")
@@ -275,6 +283,26 @@ def test_what_is_deployed_stays_but_for_what_is_given(terminal: Terminal, accoun
     assert account.asked(HOME) == {**kept, "TakeOver": "true", "HomeRegion": HOME}
     assert f"version 0.0.9 is deployed, and would be {VERSION}" in ran.stderr
     assert "TakeOver true false" in lines(ran.stdout)
+
+
+def test_the_unit_is_deployed_stays_and_can_be_taken_away(terminal: Terminal, account: Account, tmp_path: Path) -> None:
+    file = tmp_path / "web.json"
+    file.write_text(terminal("spoke", "parameters", "--unit", UNIT).stdout)
+    first = ("spoke", "deploy", "--hub", str(file), "--region", HOME, "--yes")
+    assert terminal(*first).exit_code == 0
+    assert account.asked(HOME) == {**PARAMETERS, "HomeRegion": HOME, "OrganizationalUnit": UNIT}
+    account.deployed(HOME, OrganizationalUnit=UNIT)
+    account.stacks[HOME].calls.clear()
+    assert terminal("spoke", "deploy", "--region", HOME, "--unit", "", "--yes").exit_code == 0
+    assert account.asked(HOME)["OrganizationalUnit"] == ""
+    ran = terminal("spoke", "deploy", "--region", HOME, "--unit", "web", "--yes")
+    assert (ran.exit_code, "OrganizationalUnit=web: must be empty or" in ran.stderr) == (252, True)
+
+
+def test_the_unit_too_takes_effect_where_the_roles_are(terminal: Terminal, account: Account) -> None:
+    account.deployed(HOME, OTHER)
+    ran = terminal("spoke", "deploy", "--region", OTHER, "--unit", UNIT, "--dry-run")
+    assert f"--unit is about the account's roles: it takes effect once you deploy in {HOME} too" in ran.stderr
 
 
 def test_what_is_about_the_roles_is_nothing_in_another_region(terminal: Terminal, account: Account) -> None:

@@ -47,10 +47,11 @@ WAYS_TO_LOSE: dict[str, dict[str, Any]] = {
     "expired": {"expires_at": START},
     "account": {"accounts": frozenset({"111111111111"})},
     "region": {"regions": frozenset({"ap-south-1"})},
+    "units": {"units": frozenset({"ou-a1b2-c3d4e5f6"})},
     "requires": {"require_tags": {"never": "*"}},
 }
 KINDS = {"winner", "agree", "tie", "nothing", "pinned", "pin-unclear", "ignored", "ignore-unclear"}
-KINDS |= {"deleted", "disabled", "expired", "account", "region", "requires", "priority"}
+KINDS |= {"deleted", "disabled", "expired", "account", "region", "units", "requires", "priority"}
 
 
 class Resolution(RuleBasedStateMachine):

@@ -127,7 +127,7 @@ class Expiries:
 
     def _send_elsewhere(self, specs: Sequence[MappingSpec], delays: Mapping[MappingKey, int]) -> None:
         def tagged(ec2: Ec2) -> set[tuple[int, InstanceKey]] | AwsRefusalError:
-            keys = [each.key for each in specs if each.covers(ec2.account, ec2.region)]
+            keys = [each.key for each in specs if each.covers(ec2.account, ec2.region, None)]
             try:
                 return {each for page in ec2.tagged(*keys) for each in _delayed(page, delays)}
             except AwsRefusalError as error:

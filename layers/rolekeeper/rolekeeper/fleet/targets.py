@@ -5,7 +5,7 @@ holds is only said of it: what a target may be asked for is decided by its spoke
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -30,21 +30,29 @@ from rolekeeper.telemetry import Telemetry
 # Items of one read, which are together below the megabyte that a Query answers at most (DynamoDB API reference).
 PAGE, PROBLEM = 400, 500
 NOTED = timedelta(hours=1)  # so often does a process write that it had events of a target
-VERSION_TAG = "rolekeeper:version"  # of the reader role (spoke.yaml)
+VERSION_TAG, UNIT_TAG = "rolekeeper:version", "rolekeeper:unit"  # of the reader role (spoke.yaml)
 PROBED = 5  # instances of a probe's page, the fewest that EC2 takes (EC2 API reference, `DescribeInstances`)
 SILENT = timedelta(minutes=1)  # so long a process leaves a target alone that gave no answer
 # What a target refuses as a whole; all else is refused to an instance.
 _OF_A_TARGET = ("sts:", "ec2:Describe")
 THERE = ("ec2:", "iam:", "sts:")  # what is asked in a target; all else is the hub's own
-_REGISTERED, _PROBLEM, _SINCE, _UNSWEPT = "since", "problem", "problem_since", "unswept"
+_REGISTERED, _PROBLEM, _SINCE, _UNSWEPT, _UNIT = "since", "problem", "problem_since", "unswept", "unit"
 _target_of = attrgetter("instance.target")
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a spoke says of itself: its version, and its account's organizational unit; empty where it doesn't."""
+
+    version: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ServedTarget:
     """A registered target. `instances` are those that its last sweep saw live, and `drift` of all it sent.
 
-    `problem` says why it can't be served, empty where it can; `unit` is its organizational unit, where that is known.
+    `problem` says why it can't be served, empty where it can; `unit` is its organizational unit, if its spoke says one.
     `unswept` sweeps began since the last one that ended; the schedule leaves one alone that `goes_on_until` then.
     """
 
@@ -103,16 +111,18 @@ class Registry:
         if served.last_event:
             self.noted[served.target] = served.last_event
 
-    def note_event(self, target: Target, at: datetime, version: str = "") -> bool:
-        """Note that an event came from a target; with a `version`, that too. Returns whether it is registered.
+    def note_event(self, target: Target, at: datetime, probed: Probed | None = None) -> bool:
+        """Note that an event came from a target, and what a probe found. Returns whether it is registered.
 
-        Without a version it is written at most once in an hour.
+        Without a probe it is written at most once in an hour.
         """
         noted = self.noted.get(target)
-        if noted and at - noted < NOTED and not version:
+        if noted and at - noted < NOTED and not probed:
             return True
-        seen = {"last_event": layout.timestamp(at), **({"version": version} if version else {})}
-        registered = self._update(target, Update().set(seen))
+        said = {name: text for name, text in codec.encode(probed or Probed()).items() if text}
+        update = Update().set({"last_event": layout.timestamp(at), **said})
+        # It may have left a unit for none.
+        registered = self._update(target, update.remove(_UNIT) if probed and not probed.unit else update)
         if registered:
             self.noted[target] = at
         return registered
@@ -160,7 +170,7 @@ class Targets:
     """The hub's targets as messages come from them, made anew for each invocation: what fails in one stays there.
 
     Nothing that takes long begins after `ends_by`. `left_alone` outlives the invocation: targets that failed last time,
-    until when they are. `reconcile_at` does the requests of one target by a time, `version_at` probes one.
+    until when they are. `reconcile_at` does the requests of one target by a time, `probe_at` probes one.
     """
 
     home: Target
@@ -170,7 +180,7 @@ class Targets:
     ends_by: datetime
     left_alone: MutableMapping[Target, datetime]
     reconcile_at: Callable[[Target, list[ReconcileRequest], datetime], dict[InstanceKey, Outcome]]
-    version_at: Callable[[Target], str]
+    probe_at: Callable[[Target], Probed]
 
     def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
         """Reconcile these, target by target, in the time that one batch has: the hub's own first, what failed last."""
@@ -188,15 +198,18 @@ class Targets:
         return outcomes
 
     def register(self, target: Target, correlation_id: str, *, anew: bool = False) -> AwsRefusalError | None:
-        """Register a target that isn't, or `anew` with its version; returns what refuses, for its messages to wait."""
+        """Register a target that isn't, or `anew` as a probe finds it; returns what refuses: its messages wait then."""
         if closed := self._closed(target):
             return closed
         try:
             if target == self.home or (not anew and self.registry.note_event(target, self.now())):
                 return None
-            version, at = self.version_at(target), self.now()
-            if not self.registry.note_event(target, at, version):
-                self.registry.add(ServedTarget(target, version, at, at))
+            probed, at = self.probe_at(target), self.now()
+            if target.account == self.home.account:
+                # The hub's own target says no unit, and an account is in one with all its Regions.
+                probed = replace(probed, unit="")
+            if not self.registry.note_event(target, at, probed):
+                self.registry.add(ServedTarget(target, probed.version, at, at, unit=probed.unit))
         except AwsRefusalError as error:
             if isinstance(error, AccessDeniedError):
                 self.telemetry.denied(error, correlation_id=correlation_id, news=self.is_news(target, error))
@@ -239,8 +252,8 @@ class Targets:
                 self.telemetry.will_retry("a target's problem can't be cleared", target=str(target), error=str(error))
 
 
-def probe(settings: Settings, ec2: Ec2, iam: Iam) -> str:
-    """Ask a target whether the hub may read there; returns the version of its spoke, empty where it has none.
+def probe(settings: Settings, ec2: Ec2, iam: Iam) -> Probed:
+    """Ask a target whether the hub may read there; returns what its spoke says of itself.
 
     Raises:
         AwsRefusalError: it refuses, or doesn't answer.
@@ -248,7 +261,7 @@ def probe(settings: Settings, ec2: Ec2, iam: Iam) -> str:
     reader = settings.spoke_role(Access.READER).rpartition("/")[2]
     role = iam.get_role(reader)
     next(ec2.pages(size=PROBED))
-    return role.tags.get(VERSION_TAG, "") if role else ""
+    return Probed(role.tags.get(VERSION_TAG, ""), role.tags.get(UNIT_TAG, "")) if role else Probed()
 
 
 def problem_of(error: AwsRefusalError) -> str:

@@ -203,6 +203,9 @@ def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: d
         return f"it is not for account {instance.key.account}"
     if spec.regions and instance.key.region not in spec.regions:
         return f"it is not for region {instance.key.region}"
+    if spec.units:
+        # What is published for an account that is in one of them names none.
+        return "it is for organizational units, and this account isn't in one of them"
     required = {MappingKey(key, value) for key, value in spec.require_tags.items()}
     missing = [str(each) for each in required if not each.matches(instance.tags)]
     if missing:

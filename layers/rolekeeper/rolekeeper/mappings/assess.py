@@ -98,6 +98,8 @@ class Assessor:
         notes = [*warnings, "" if role.problem else role.note, scan.about_foreign(taken=takes and may)]
         if takes and not may:
             notes.append("when_occupied: replace has no effect, as the stack is deployed with TakeOver=false")
+        if spec.units and not self.roles.settings.organization:
+            notes.append("units: it governs no instance, as the stack is deployed without OrganizationId")
         missing = role.missing
         if missing and (withheld := seen.stored.control.withholds(self.mode)):
             missing = ""

@@ -70,11 +70,11 @@ class Spokes:
 
     def covers_hub(self, spec: MappingSpec) -> bool:
         """Whether the hub's own account is to have the role; where it is the only one, its role is looked at always."""
-        return not self.all or self.hub.account in self._in_scope(spec)
+        return not (self.all or spec.units) or self.hub.account in self._in_scope(spec)
 
     def _in_scope(self, spec: MappingSpec) -> list[str]:
-        targets = [self.hub, *(each.target for each in self.all)]
-        return sorted({each.account for each in targets if spec.covers(each.account, each.region)})
+        own = {self.hub.account} if spec.covers(self.hub.account, self.hub.region, "") else set[str]()
+        return sorted(own | {each.target.account for each in self.all if each.is_in(spec)})
 
     def reach(self, spec: MappingSpec, stored: StoredMapping, own: Roles | None, *, known: bool = False) -> Reach:
         """Check a mapping's role in every account in its scope; raises AwsRefusalError for the hub's `own`, if asked.
@@ -130,10 +130,11 @@ class Spokes:
             if copy := copies.get(target.account):
                 copies[target.account] = copy.seen(target.region, scan.profile_ids, scan.matched, scan.foreign)
         silent = {*reach.unanswered, *refused}
-        for target in (each.target for each in self.all if each.target not in scans):
+        for spoke in (each for each in self.all if each.target not in scans):
+            target = spoke.target
             if target.account in silent or str(target) in silent:
                 former = present.get(target.account)
-                scans[target] = _assumed(mapping, former, target, self._counts(stored, target)) if former else Scan()
+                scans[target] = _assumed(mapping, former, spoke, self._counts(stored, target)) if former else Scan()
         return Spread(reach.without(refused), copies, scans)
 
     def _looked_at(
@@ -144,9 +145,9 @@ class Spokes:
         Of the hub's own account, where it is published all the same, the target is named.
         """
 
-        def concerned(target: Target) -> bool:
-            specs = [each[target.account].spec for each in (after, before) if target.account in each]
-            return target.account in after and any(spec.covers(target.account, target.region) for spec in specs)
+        def concerned(spoke: Spoke) -> bool:
+            specs = [each[spoke.target.account].spec for each in (after, before) if spoke.target.account in each]
+            return spoke.target.account in after and any(map(spoke.is_in, specs))
 
         def look(spoke: Spoke) -> Scan | AwsRefusalError:
             try:
@@ -157,7 +158,7 @@ class Spokes:
                     raise
                 return error
 
-        spokes = [each for each in self.all if concerned(each.target)]
+        spokes = [each for each in self.all if concerned(each)]
         scans: dict[Target, Scan] = {}
         refused: dict[str, AwsRefusalError] = {}
         for target, found in zip((each.target for each in spokes), self.each(look, spokes), strict=True):
@@ -178,10 +179,10 @@ class Spokes:
         return counts.get(target.region, (0, 0))
 
 
-def _assumed(mapping: PublishedMapping, before: PublishedMapping, target: Target, counts: tuple[int, int]) -> Scan:
+def _assumed(mapping: PublishedMapping, before: PublishedMapping, spoke: Spoke, counts: tuple[int, int]) -> Scan:
     """What a revision changes where nobody answers: as many as were governed when they were counted last."""
     (matched, occupied), now, then = counts, before.spec, mapping.spec
-    gone = mapping.deleted or not then.enabled or not then.covers(target.account, target.region)
+    gone = mapping.deleted or not then.enabled or not spoke.is_in(then)
     same = (now.role, now.profile_name, now.require_tags) == (then.role, then.profile_name, then.require_tags)
     impact = Impact(detach=matched if gone and then.when_unmatched is WhenUnmatched.DETACH else 0)
     impact.replace = 0 if gone or same else matched
@@ -264,14 +265,14 @@ class CopyKeeper:
             found = self._scan(published, spoke, scan)
             if stored.counts.get(target.region) != (counts := (found.matched, found.foreign)):
                 self.revisions.count(published, target.region, *counts)
-            in_scope = published.spec.covers(account, target.region)
-            return CopyCheck(in_effect=in_scope and not (published.deleted or published.suspended_because))
+            usable = not (published.deleted or published.suspended_because)
+            return CopyCheck(in_effect=usable and spoke.is_in(published.spec))
         before = self.revisions.copies(key, [account]).get(account)
+        there = {each.target: each for each in (spoke, *self.spokes.all) if each.target.account == account}
+        in_scope = any(each.is_in(published.spec) for each in there.values()) and not published.deleted
         counts = (scan.matched, scan.foreign) if scan and not thorough else (-1, -1)
-        if before and before.is_at_rest(published, target.region, counts):
-            return CopyCheck(in_effect=not published.deleted)
-        targets = {target, *(each.target for each in self.spokes.all if each.target.account == account)}
-        in_scope = any(published.spec.covers(account, each.region) for each in targets) and not published.deleted
+        if before and before.is_at_rest(published, target.region, counts, in_scope=in_scope):
+            return CopyCheck(in_effect=in_scope)
         if not (in_scope or before):
             return CopyCheck()
         check = spoke.roles.check(published.spec) if in_scope else None
@@ -288,7 +289,7 @@ class CopyKeeper:
             self.revisions.write_copy(account, copy)
         changed = copy.matters(before)
         if changed:
-            self.sender.send(FanOut.to(key, sorted(targets), hub=False), correlation_id, lambda: True)
+            self.sender.send(FanOut.to(key, sorted(there), hub=False), correlation_id, lambda: True)
         return CopyCheck(changed, in_scope and not copy.mapping.suspended_because)
 
     def _scan(self, mapping: PublishedMapping, spoke: Spoke, scan: Scan | None) -> Scan:

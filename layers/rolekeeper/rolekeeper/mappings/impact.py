@@ -277,7 +277,7 @@ def could_conflict(one: PublishedMapping, other: PublishedMapping, now: datetime
         return False
     if any(each.deleted or not each.spec.enabled or each.spec.expired(now) for each in (one, other)):
         return False
-    scopes = ((a.accounts, b.accounts), (a.regions, b.regions))
+    scopes = ((a.accounts, b.accounts), (a.regions, b.regions), (a.units, b.units))
     if any(mine and theirs and not mine & theirs for mine, theirs in scopes):
         return False
     # One set of tags has to satisfy every demand of both.

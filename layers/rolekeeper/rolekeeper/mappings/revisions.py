@@ -57,10 +57,10 @@ class Copy:
             return not mapping.deleted
         return (former, former.former_profile_ids) != (mapping, mapping.former_profile_ids)
 
-    def is_at_rest(self, published: PublishedMapping, region: str, counts: tuple[int, int]) -> bool:
+    def is_at_rest(self, published: PublishedMapping, region: str, counts: tuple[int, int], *, in_scope: bool) -> bool:
         """Whether it is of what is published, can be used, and governs as little in a Region as it did: nothing."""
-        mapping = self.mapping
-        same = (mapping.revision, mapping.deleted) == (published.revision, published.deleted)
+        mapping, units = self.mapping, published.spec.in_account(in_scope=in_scope).units
+        same = (mapping.revision, mapping.deleted, mapping.spec.units) == (published.revision, published.deleted, units)
         return same and not mapping.suspended_because and self.counts.get(region) == counts == (0, 0)
 
 
@@ -93,8 +93,10 @@ class StoredMapping:
     copies: Mapping[str, Copy] = field(default_factory=dict, compare=False)
 
     def is_stale(self, copy: Copy) -> bool:
-        """Whether a copy is still of an older revision than what is published."""
-        return self.published is not None and copy.mapping.revision < self.published.revision
+        """Whether a copy is still of an older revision than what is published, or its account was in no unit of it."""
+        if self.published is None:
+            return False
+        return copy.mapping.revision < self.published.revision or bool(copy.mapping.spec.units)
 
     @property
     def last(self) -> int:

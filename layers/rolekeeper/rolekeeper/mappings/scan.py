@@ -19,7 +19,7 @@ from rolekeeper.mappings.impact import Conflicts, Impact, Ranked, could_conflict
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState, Target
-from rolekeeper.model.mapping import ANY_VALUE, MappingKey, PublishedMapping
+from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage import State, codec, layout
@@ -172,13 +172,18 @@ class ImpactScanner:
 class Spoke:
     """Another account and Region that is served: its account's roles, and the look at its instances.
 
-    `instances`: how many its last sweep counted, 0 where none did.
+    `instances`: how many its last sweep counted, 0 where none did; `unit` is its organizational unit, if it says one.
     """
 
     target: Target
     roles: Roles
     scanner: ImpactScanner
     instances: int = 0
+    unit: str = ""
+
+    def is_in(self, spec: MappingSpec) -> bool:
+        """Whether it is in a mapping's scope."""
+        return spec.covers(self.target.account, self.target.region, self.unit)
 
 
 @dataclass(frozen=True, slots=True)

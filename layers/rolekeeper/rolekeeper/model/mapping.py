@@ -75,6 +75,7 @@ class MappingSpec:
     require_tags: Mapping[str, str] = field(default_factory=dict)
     accounts: frozenset[str] = frozenset()
     regions: frozenset[str] = frozenset()
+    units: frozenset[str] = frozenset()
     expires_at: datetime | None = None
     owner: str = ""
     description: str = ""
@@ -86,9 +87,16 @@ class MappingSpec:
     def expired(self, now: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= now
 
-    def covers(self, account: str, region: str) -> bool:
-        """Whether its scope has this account and Region."""
-        return (not self.accounts or account in self.accounts) and (not self.regions or region in self.regions)
+    def covers(self, account: str, region: str, unit: str | None) -> bool:
+        """Whether its scope has this account and Region, of this organizational unit: empty for none, None for any."""
+        in_unit = not self.units or unit is None or unit in self.units
+        return (
+            in_unit and (not self.accounts or account in self.accounts) and (not self.regions or region in self.regions)
+        )
+
+    def in_account(self, *, in_scope: bool) -> "MappingSpec":
+        """As it is published for another account: whether that is in one of the units, the hub knows and says here."""
+        return replace(self, units=frozenset()) if in_scope else self
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,8 @@ class Roles:
         """What is to be published for this account in the place of `former`; unchecked where it is out of the scope."""
         problem = check.problem if check else ""
         arn = check.profile_arn if check and not problem else self.nominal_profile(mapping.spec, former)
-        made = PublishedMapping(mapping.spec, mapping.revision, arn, problem)
+        spec = mapping.spec.in_account(in_scope=check is not None)
+        made = PublishedMapping(spec, mapping.revision, arn, problem)
         if former and former.profile_arn == arn:
             made = replace(made, profile_id=former.profile_id, former_profile_ids=former.former_profile_ids)
         return made.with_profile_id(check.profile_id if check else "")

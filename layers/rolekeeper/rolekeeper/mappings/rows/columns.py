@@ -198,10 +198,13 @@ OURS = ("status", "status_reason", "status_revision", "matched", "occupied", "he
 # Elastic Load Balancing, "Listener rules": the priorities that people know.
 PRIORITIES = (1, 50_000)
 # A published mapping has to fit into one item (400 KB) with room to spare.
-ACCOUNTS, REGIONS, OWNER, DESCRIPTION, EDITOR, USER_ID = 1_000, 100, 256, 1024, 1024, 256
+ACCOUNTS, REGIONS, UNITS, OWNER, DESCRIPTION, EDITOR, USER_ID = 1_000, 100, 500, 256, 1024, 1024, 256
 # As both Python and JSON Schema read them: no \d, which means more in Python.
 ACCOUNT, ACCOUNT_IDS = "[0-9]{12}", "account ids of 12 digits"
 REGION, REGION_CODES = "[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", "Region codes, as us-east-1"
+# AWS Organizations API reference, "OrganizationalUnit" and "Root".
+UNIT = "(ou-[a-z0-9]{4,32}-[a-z0-9]{8,32}|r-[a-z0-9]{4,32})"
+UNIT_IDS = "ids of organizational units, as ou-a1b2-c3d4e5f6, or of the root, as r-a1b2"
 # Words of former versions, each with the reason.
 GONE = {"restore": "a foreign role can't be put back"}
 
@@ -229,6 +232,7 @@ COLUMNS = (
     Column("require_tags", "none", TAGS),
     Column("accounts", "all", cells.text_set(ACCOUNT, ACCOUNTS, ACCOUNT_IDS, hint=", leading zeros included")),
     Column("regions", "all", cells.text_set(REGION, REGIONS, REGION_CODES)),
+    Column("units", "all", cells.text_set(UNIT, UNITS, UNIT_IDS)),
     Column("expires_at", "never", cells.INSTANT),
     Column("owner", "none", cells.text(OWNER)),
     Column("description", "none", cells.text(DESCRIPTION)),
