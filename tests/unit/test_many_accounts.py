@@ -359,6 +359,29 @@ def test_an_account_that_is_served_no_longer_has_the_tombstone_too(desk: Organiz
     assert [desk.copy(account).deleted for account in (SPOKE.account, OTHER.account)] == [True, True]
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_what_is_deleted_while_the_deployment_is_no_hub_is_gone_when_it_is_one_again(
+    desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch, *, held: bool
+) -> None:
+    """Instances there are looked at before the first sweep comes by the mapping."""
+    instance = desk.launched(1, OTHER)[0]
+    desk.edit(TAG, role="web")
+    with monkeypatch.context() as alone:
+        alone.setattr("fixtures.organization.ORGANIZATION", "")
+        if held:
+            desk.limits = Limits(0, 0)
+            desk.world.reconcile(desk.world.running(workload="web"))
+        desk.delete(TAG)
+        verdict = desk.publish(TAG)
+        if held:
+            assert verdict.status is Status.HELD
+            verdict = desk.approve(TAG, 2)
+        assert verdict.status is Status.REMOVED
+    assert [desk.copy(account).deleted for account in (SPOKE.account, OTHER.account)] == [True, True]
+    desk.organization.reconcile(desk.spoke(OTHER).key(instance))
+    assert desk.spoke(OTHER).carries(instance) == ""
+
+
 def test_a_tombstone_that_an_account_missed_is_brought_by_its_sweep(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     old = desk.copy_item(OTHER.account)
