@@ -93,6 +93,18 @@ def test_a_target_that_cant_be_seen_is_said_and_hinders_no_other(
     assert options(page.text, "account") == [TARGET.account, ACCOUNT]
 
 
+def test_the_list_of_mappings_says_which_accounts_lack_a_role(
+    pages: TestClient, desk: MappingsFixture, spoke: SpokeFixture
+) -> None:
+    desk.edit("app=alone", role="web")
+    reason = "in effect in 2 of 3 accounts; role 'web' doesn't exist in 222222222222"
+    desk.put("app=web", role="web", status="Published", status_revision=1, status_reason=reason)
+    said = words(pages.get("/mappings"))
+    assert reason in said
+    assert said.count("in effect in") == 1, "where there is nothing to say of accounts, nothing is said"
+    del spoke
+
+
 def test_an_instances_page_is_of_its_own_account(pages: TestClient, there: str) -> None:
     pages.get("/")
     page = pages.get(f"/instance/{there}")
