@@ -87,7 +87,7 @@ def test_a_target_that_cant_be_seen_is_said_and_hinders_no_other(
     page = pages.get("/")
     assert here in page.text
     said = words(page)
-    assert f"{TARGET} is left out: you may not look into their accounts." in said
+    assert f"{TARGET} is left out: you may not look there." in said
     assert "What the last sweep saw there: Targets ." in said
     assert '<a href="/targets">Targets</a>' in page.text.partition('id="notes"')[2]
     assert options(page.text, "account") == [TARGET.account, ACCOUNT]
