@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.browser import NARROW, WIDE, chromium, console, enter, needs_chromium, visitor
 from fixtures.command import Command
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
@@ -142,6 +143,24 @@ def test_the_profiles_that_are_there_show_operators_every_account(organization: 
     }
     others = [Command({**as_operators(organization.aws), "AWS_PROFILE": name}) for name in NAMES[1:]]
     assert all("there is no stack 'rolekeeper'" in each("targets", code=253).stderr for each in others)
+
+
+@needs_chromium
+def test_the_consoles_page_of_targets_has_them_all_and_leads_to_their_instances(organization: Organization) -> None:
+    last = organization.last
+    with chromium() as browser, console(as_operators(organization.aws)) as process:
+        with visitor(browser) as first:
+            entered = enter(first, process)
+        for settings in ({"size": WIDE}, {"size": NARROW, "color_scheme": "dark"}):
+            with visitor(browser, entered, "targets", base_url=process.origin, **settings) as person:
+                person.goes("/targets")
+                person.sees(f"{len(organization.worlds)} targets in 3 accounts")
+                assert person.overflow() == 0
+        with visitor(browser, entered, "targets", base_url=process.origin, java_script_enabled=False) as person:
+            person.page.goto("/targets")
+            row = person.row(last.account).filter(has_text=last.region)
+            row.get_by_role("link").click()
+            assert person.page.url.endswith(f"/?account={last.account}&region={last.region}")
 
 
 def test_an_event_that_got_lost_is_found_by_the_targets_sweep(organization: Organization) -> None:

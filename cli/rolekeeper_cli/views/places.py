@@ -156,7 +156,7 @@ def why_unseen(error: AwsRefusalError) -> CommandError:
     assert told is not None  # it is AWS's refusal
     if isinstance(error, AccessDeniedError) and error.action == "sts:AssumeRole":
         # What AWS says besides names the account; here one reason stands for many.
-        return CommandError("you may not look into their accounts", told.remedy)
+        return CommandError("you may not look there", told.remedy)
     return told
 
 

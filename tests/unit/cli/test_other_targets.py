@@ -218,7 +218,7 @@ def test_what_cant_be_looked_into_is_left_out_and_said(
     assert (ran.exit_code, lines(ran.stdout)[1:]) == (0, [f"{here} here-1 running web web ok"])
     named = ", ".join(f"{TARGET.account}/{each}" for each in ("eu-west-1", "us-east-2", "us-east-3"))
     assert (
-        f"Warning: {named} and 2 more targets are left out: you may not look into their accounts; "
+        f"Warning: {named} and 2 more targets are left out: you may not look there; "
         "what the last sweep saw there: rolekeeper targets\n"
     ) in ran.stderr
     document = terminal.document("plan")
@@ -392,7 +392,7 @@ def test_an_edit_is_judged_over_all_targets_as_the_functions_do(
     spoke.refuse()
     ran = terminal.types("n\n", "mapping", "set", "app=new", "role=web")
     assert "Instances: 1 to attach" in ran.stderr
-    assert f"{TARGET} is left out: you may not look into their accounts." in ran.stderr
+    assert f"{TARGET} is left out: you may not look there." in ran.stderr
 
 
 def test_a_deletion_is_counted_in_all_targets(terminal: Terminal, spoke: SpokeFixture, web: str) -> None:
@@ -416,7 +416,7 @@ def test_a_mappings_instances_are_followed_in_all_targets(
     spoke.refuse()
     document = terminal.document("wait", "--mapping", "app=web")
     assert document["instances"] == 1
-    assert document["unseen"] == [f"{TARGET} is left out: you may not look into their accounts"]
+    assert document["unseen"] == [f"{TARGET} is left out: you may not look there"]
 
 
 def test_one_that_doesnt_come_is_named_by_its_whole_name(terminal: Terminal, spoke: SpokeFixture) -> None:
@@ -435,7 +435,7 @@ def test_a_pause_counts_what_waits_in_all_targets(
     spoke.refuse()
     ran = terminal.types("n\n", "pause")
     assert "Withheld: 1 to attach" in ran.stderr
-    assert f"{TARGET} is left out: you may not look into their accounts." in ran.stderr
+    assert f"{TARGET} is left out: you may not look there." in ran.stderr
 
 
 # ---- watch ----
