@@ -9,12 +9,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import runtime
-from rolekeeper.app import App
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.overrides import report_deployed_mode
 from rolekeeper.fleet.sweep import RESERVE
-from rolekeeper.instances.requests import DroppedError, target_from
-from rolekeeper.model.instance import Target
+from rolekeeper.instances.requests import target_from
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -39,15 +37,23 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     def in_time() -> bool:
         return seconds_left() >= RESERVE
 
+    if app.settings.only and (event.get("target") or event.get("left")):
+        # It was a hub when this began.
+        app.telemetry.dropped("other targets: the deployment is of no organization", correlation_id)
+        event = {**event, "left": []}
+        if event.get("target"):
+            return {"task": task.value, "id": correlation_id, "finished": True}
     try:
         if task is Task.EXPIRIES:
             report_deployed_mode(app.store, app.telemetry, app.settings.mode, correlation_id, app.now())
+            if app.settings.organization:
+                app.sweep_starter(in_time).start_new(correlation_id)
             done = asdict(app.expiries(correlation_id, waits=event.get("waits") is True).run())
         elif task is Task.FAN_OUT:
             sent = app.sender.go_on(event, correlation_id, in_time)
             done = resumable(task, correlation_id, sent)
         else:
-            target = _other_target(app, event)
+            target = target_from(event["target"]) if event.get("target") else None
             if app.settings.organization and asked is not Task.EXPIRIES and not (target or "rest" in event):
                 app.sweep_starter(in_time).start(correlation_id, _scheduled(event, app.now()))
             there = app.at(target) if target else app
@@ -57,15 +63,6 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         app.telemetry.flush()
     runtime.logger.info(task.value, extra=done)
     return done
-
-
-def _other_target(app: App, event: Mapping[str, Any]) -> Target | None:
-    """The target beside the hub's own that is to be swept, if one is named; DroppedError where it is none."""
-    if not event.get("target"):
-        return None
-    if app.settings.only:
-        raise DroppedError("this deployment has no other targets: it is of no organization")
-    return target_from(event["target"])
 
 
 def _scheduled(event: Mapping[str, Any], now: datetime) -> datetime | None:

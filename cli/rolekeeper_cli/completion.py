@@ -1,4 +1,4 @@
-"""What completion offers for roles, mappings and instances: names from a small cache, so that no prompt ever waits.
+"""What completion offers for roles, mappings, instances, targets: names from a small cache, so no prompt ever waits.
 
 A completion asks AWS nothing. It offers what the cache has; where that is old or missing it starts a process of its own
 that fills the cache (`completion_refresh`) and goes on at once. Whatever fails, it stays silent.
@@ -50,6 +50,18 @@ def instances(context: click.Context, _parameter: click.Parameter, incomplete: s
     by_name = {name: id_ for id_, name in found.items() if count[name] == 1 and _SAFE.fullmatch(name)}
     by_id = found if incomplete.startswith("i-") else {id_: name for id_, name in found.items() if name not in by_name}
     return _offered({**by_name, **by_id}, incomplete)
+
+
+def targets(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+    """The accounts, the Regions, and once an account is typed its ACCOUNT/REGION."""
+    found = _cached(context, "targets")
+    parts = {part: "" for each in found for part in each.split("/")}
+    return _offered(found if "/" in incomplete else {**parts, **found} if incomplete else parts, incomplete)
+
+
+def one_target(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+    """The targets, as ACCOUNT/REGION."""
+    return _offered(_cached(context, "targets"), incomplete)
 
 
 def key(context: click.Context, parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":

@@ -36,7 +36,7 @@ def names(deployment: Deployment) -> dict[str, dict[str, str]]:
     """
     _ = deployment.settings
     kinds: dict[str, Callable[[Deployment], dict[str, str]]]
-    kinds = {"roles": _roles, "mappings": _mappings, "instances": _instances}
+    kinds = {"roles": _roles, "mappings": _mappings, "instances": _instances, "targets": _targets}
     found: dict[str, dict[str, str]] = {}
     for kind, ask in kinds.items():
         found[kind] = {}
@@ -66,6 +66,14 @@ def _mappings(deployment: Deployment) -> dict[str, str]:
 def _instances(deployment: Deployment) -> dict[str, str]:
     pages = islice(deployment.app.ec2.fleet(), _PAGES)
     return {each.key.id: name_of(each) for page in pages for each in page if each.state is not InstanceState.TERMINATED}
+
+
+def _targets(deployment: Deployment) -> dict[str, str]:
+    if not deployment.settings.organization:
+        return {}
+    return {str(each.target): each.problem for each in deployment.app.registry.all()} | {
+        str(deployment.home): "the hub"
+    }
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ def show(deployment: Deployment, filters: Filters, targets: Sequence[str] = ()) 
     render.show_list(
         layout(deployment.home),
         rows,
-        empty=lambda: _empty(deployment, places, filters, count.instances),
+        empty=lambda: _empty(places, filters, count.instances),
         total=lambda: _total(count),
     )
     warn_of_unseen(places)
@@ -58,11 +58,13 @@ def _total(count: Count) -> str:
     return f"{many}: {', '.join(parts)}.{others}{todo}"
 
 
-def _empty(deployment: Deployment, places: Places, filters: Filters, instances: int) -> str:
+def _empty(places: Places, filters: Filters, instances: int) -> str:
     """That there is nothing to list, and what to do."""
-    where = f"account {deployment.home.account}, {deployment.home.region}"
-    if len(places.all) > 1:
-        where = f"{len(places.all):,} targets"
+    looked_into = [each.settings.target for each in places.all if each.settings.target not in places.unseen]
+    if not looked_into:
+        return "No instance is listed: none of these targets could be looked into."
+    [first, *others] = looked_into
+    where = f"{len(looked_into):,} targets" if others else f"account {first.account}, {first.region}"
     if not instances and not filters.tags:
         return f"There are no instances in {where}. Look elsewhere with --region or --profile, or launch one."
     if filters == Filters(drift=True):

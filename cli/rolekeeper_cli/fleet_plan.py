@@ -45,7 +45,7 @@ def show(
     def draw(rows: Iterable[Mapping[str, Any]]) -> None:
         _draw_edits(proposed)
         tables.stream_list(_layout(deployment.home), rows)
-        _draw_rest(deployment, proposed, tally, narrowed=looked.narrowed)
+        _draw_rest(deployment, proposed, tally, looked)
 
     rest = partial(views.rest, deployment, proposed, tally, looked.places, narrowed=looked.narrowed)
     render.show_with_rows("changes", views.changes(looked.seen, tally, keep), rest, draw)
@@ -54,21 +54,21 @@ def show(
     return tally
 
 
-def _draw_rest(deployment: Deployment, proposed: Proposal, tally: Tally, *, narrowed: bool) -> None:
+def _draw_rest(deployment: Deployment, proposed: Proposal, tally: Tally, looked: Looked) -> None:
     """What a plan says below its instances: permissions, pace, rows that wait, and the sum."""
     for move, instances, found in views.permissions(deployment, tally):
         arrow = _arrow(profile_name(move.before), profile_name(move.after))
         if move.account != deployment.home.account:
             arrow = f"{arrow} in {move.account}"
         output.line(f"{arrow} on {instances:,}: {in_words(found, _WORDS)}")
-    if not narrowed and (pace := views.paced(deployment, tally, proposed)):
+    if not looked.narrowed and (pace := views.paced(deployment, tally, proposed)):
         output.say(views.pace_in_words(pace))
     if proposed.waiting:
         output.say(views.waiting_in_words(proposed.waiting))
     output.line(f"{tally}.")
     _draw_accounts(tally)
-    if tally.nothing:
-        output.say(tally.nothing)
+    if nothing := tally.nothing(unseen=bool(looked.places.unseen)):
+        output.say(nothing)
 
 
 def _draw_accounts(tally: Tally) -> None:

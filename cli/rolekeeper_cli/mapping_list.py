@@ -9,8 +9,6 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.tables import Column, Layout
 from rolekeeper_cli.views import mappings
 
-# What a row says that is fine: it needs no words.
-_FINE = "in effect"
 _UNJUDGED = "not judged yet"
 
 
@@ -38,7 +36,7 @@ def _empty(documents: Sequence[Mapping[str, Any]], status: str | None) -> str:
 
 def _reason(document: Mapping[str, Any]) -> str:
     reason = document["status_reason"] or ""
-    return "" if reason == _FINE else reason
+    return "" if mappings.all_is_well(reason) else reason
 
 
 def _column(name: str) -> Column:

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from rolekeeper_local.embedded import EmbeddedAws, EmbeddedAwsError, end
@@ -13,8 +13,10 @@ _STOP_SECONDS = 5
 
 
 @contextmanager
-def console(aws: EmbeddedAws) -> Iterator[str]:
+def console(aws: EmbeddedAws, env: Mapping[str, str] | None = None) -> Iterator[str]:
     """The link to a console that may write; it ends with this context.
+
+    By default it acts as the root; otherwise `env` has all variables for AWS.
 
     Raises:
         EmbeddedAwsError: it doesn't start; with what it said.
@@ -25,7 +27,7 @@ def console(aws: EmbeddedAws) -> Iterator[str]:
     with log.open("wb") as said:
         process = subprocess.Popen(
             [sys.executable, "-m", "rolekeeper_cli", "console", "--no-browser", "--write"],
-            env={**ours, **aws.env},
+            env={**ours, **(env or aws.env)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=said,

@@ -13,6 +13,7 @@ from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.console import console as open_console
 from rolekeeper_local.demo_organization import OrganizationDemo
 from rolekeeper_local.embedded import EmbeddedAws, EmbeddedAwsError, leave_by_interrupt
+from rolekeeper_local.profiles import as_operators
 from rolekeeper_local.settings import accounts_from
 from rolekeeper_local.spokes import deploy_organization
 from rolekeeper_local.story import Step, Story, fleet_table
@@ -215,7 +216,9 @@ def main(port: int | None = None, accounts: int | None = None, *, with_console: 
         with EmbeddedAws(port=port, progress=timeline.says) as aws, ExitStack() as beside:
             several = accounts > 1
             story, worlds = _organization(aws, timeline, accounts) if several else _one_account(aws, timeline)
-            link = beside.enter_context(open_console(aws)) if with_console else ""
+            link = (
+                beside.enter_context(open_console(aws, as_operators(aws) if several else None)) if with_console else ""
+            )
             if link:
                 timeline.does(f"open the console in a browser, and watch there too: {link}")
             story.play()

@@ -1,6 +1,7 @@
 """An organization in the embedded AWS: the deployment as its hub, and spokes in other accounts and Regions."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from rolekeeper.storage import Store
 from rolekeeper_cli import installed
 from rolekeeper_local.account import EmulatedAccount, starter_mappings
 from rolekeeper_local.embedded import ACCOUNT, PARAMETERS, REGION, EmbeddedAws, EmbeddedAwsError
+from rolekeeper_local.profiles import HUB, NAMES, make_operators, profiles_file, write_profiles
 
 #: The accounts of the organization; the first is the hub's (``organizations``).
 ACCOUNTS = (ACCOUNT, "111111111111", "222222222222")
@@ -49,7 +51,9 @@ def deploy_organization(aws: EmbeddedAws, accounts: int) -> list[EmulatedAccount
     with aws.step("roles, spokes and mappings"):
         with ThreadPoolExecutor(len(worlds)) as pool:
             list(pool.map(EmulatedAccount.deploy_starter_roles, worlds[:: len(REGIONS)]))
-        deploy_spokes(aws, worlds[1:])
+        operators, key = make_operators(worlds[0])
+        write_profiles(aws, ACCOUNTS[:accounts], operators, key)
+        deploy_spokes(aws, worlds[1:], [operators])
         register(aws, worlds[1:])
         worlds[0].seed_mappings()
         _await_mappings(worlds[0])
@@ -71,12 +75,16 @@ def register(aws: EmbeddedAws, worlds: Sequence[EmulatedAccount]) -> None:
     _await(missing, "are not known to the hub")
 
 
-def deploy_spokes(aws: EmbeddedAws, worlds: Sequence[EmulatedAccount]) -> None:
-    """Deploy spoke.yaml in each of these, the first Region of an account first: its roles are made there."""
+def deploy_spokes(aws: EmbeddedAws, worlds: Sequence[EmulatedAccount], readers: Sequence[str] = ()) -> None:
+    """Deploy spoke.yaml in each of these, the first Region of an account first: its roles are made there.
+
+    Their readers trust the `readers`, ARNs of roles of the hub's account, beside the hub's functions.
+    """
     homes: dict[str, str] = {}
     for world in worlds:
         homes.setdefault(world.account, world.region)
     parameters = spoke_parameters(aws)
+    parameters["HubReaders"] = ",".join([parameters["HubReaders"], *readers])
     for now in ([each for each in worlds if (homes[each.account] == each.region) is home] for home in (True, False)):
         for world in now:
             create_spoke(world, {**parameters, "HomeRegion": homes[world.account]})
@@ -146,11 +154,20 @@ def problem_of(world: EmulatedAccount) -> str:
 
 def how_to_act(aws: EmbeddedAws, accounts: int) -> str:
     """How a person acts in each account, for a terminal."""
-    settings = f"AWS_ENDPOINT_URL={aws.endpoint} AWS_SECRET_ACCESS_KEY=any"
-    lines = [f"Any AWS client acts in these accounts, each in {' and '.join(REGIONS)}: {settings} and"]
-    for account in ACCOUNTS[:accounts]:
-        what = f"the hub's, deployed in {REGION}, with the mapping table" if account == ACCOUNT else "a spoke's"
-        lines.append(f"  AWS_ACCESS_KEY_ID={account} AWS_REGION={REGIONS[-1]} aws ec2 describe-instances  # {what}")
+    lines = [
+        f"To act in an account, in {' or '.join(REGIONS)}:",
+        f"  export AWS_ENDPOINT_URL={aws.endpoint} AWS_SECRET_ACCESS_KEY=any",
+        f"  AWS_ACCESS_KEY_ID={ACCOUNT} rolekeeper targets --region {REGION}  # the hub's, with the mapping table",
+    ]
+    lines += [
+        f"  AWS_ACCESS_KEY_ID={account} aws ec2 describe-instances --region {REGIONS[-1]}  # a spoke's"
+        for account in ACCOUNTS[1:accounts]
+    ]
+    lines.append(f"or as these profiles: AWS_CONFIG_FILE={os.path.relpath(profiles_file(aws))} and")
+    for name, account in zip(NAMES, ACCOUNTS[:accounts], strict=False):
+        command = "rolekeeper fleet" if name == HUB else "aws ec2 describe-instances"
+        what = "the hub's operators, who may look into all accounts" if name == HUB else f"the root of {account}"
+        lines.append(f"  AWS_PROFILE={name} {command}  # {what}")
     return "\n".join(lines)
 
 

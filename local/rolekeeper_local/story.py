@@ -44,15 +44,25 @@ class Story(ABC):
 
 
 def fleet_table(worlds: Iterable[EmulatedAccount]) -> Table:
-    """The fleet as it is: the role from EC2, mapping and reason from the last history entry."""
+    """The fleet as it is: the role from EC2, mapping and reason from the last history entry.
+
+    Of several accounts it has what fits into 80 columns.
+    """
     worlds = list(worlds)
-    places = ("account", "region") if len(worlds) > 1 else ()
     table = Table(title="The fleet", title_justify="left")
-    for column in (*places, "instance", "name", "state", "tags", "role", "mapping", "reason"):
+    if len(worlds) == 1:
+        for column in ("instance", "name", "state", "tags", "role", "mapping", "reason"):
+            table.add_column(column, overflow="fold")
+        for cells in _cells(worlds[0]):
+            table.add_row(*cells)
+        return table
+    for column in ("account", "region", "instance"):
+        table.add_column(column, no_wrap=True)
+    for column in ("role", "mapping"):
         table.add_column(column, overflow="fold")
     for world in worlds:
-        for cells in _cells(world):
-            table.add_row(*((world.account, world.region) if places else ()), *cells)
+        for instance, _name, _state, _tags, role, mapping, _reason in _cells(world):
+            table.add_row(world.account, world.region, instance, role, mapping)
     return table
 
 

@@ -55,6 +55,7 @@ def pages(deployed: EmulatedAccount) -> Pages:
         "roles, none": "/roles?text=nothing",
         "role": "/role/s3-read",
         "doctor": "/doctor",
+        "targets": "/targets",
         "settings": "/settings",
         "pause": f"/settings/switch?what=pause&reason={LONG}",
         "no page": "/nothing",

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from fixtures.browser import NARROW, WIDE, chromium, console, enter, needs_chromium, visitor
+from fixtures.command import Command
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper_local.account import EmulatedAccount, Shown
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
+from rolekeeper_local.profiles import NAMES, as_operators
 from rolekeeper_local.spokes import (
     CHANGER,
     PRESENT,
@@ -52,6 +55,11 @@ class Organization:
     def messages(self) -> dict[str, int]:
         """What became of the messages of the work queue."""
         return self.aws.message_counts()[arn_of(self.hub, "WorkQueue")]
+
+    def is_done(self) -> bool:
+        """Whether all that was sent so far is done."""
+        counts = self.messages()
+        return counts["sent"] == counts["deleted"]
 
 
 def runs(world: EmulatedAccount, instance: str) -> bool:
@@ -97,7 +105,7 @@ def few_changes_lately(organization: Organization) -> None:
 def test_a_stranger_with_the_same_spoke_is_neither_heard_nor_looked_at(organization: Organization) -> None:
     """Runs first: nothing else happens meanwhile, so whatever reached the queue would be the stranger's."""
     stranger, state = organization.stranger, organization.hub.state_table
-    eventually(lambda: organization.messages()["sent"] == organization.messages()["received"])
+    eventually(organization.is_done)
     before = organization.messages()["sent"]
     instances = organization.launch(stranger, workload="s3-reader")
     organization.aws.fire_rule(STRANGER, stranger.region, PRESENT)
@@ -125,8 +133,39 @@ def test_launch_retag_and_detach_use_each_accounts_own_profiles(organization: Or
     eventually(lambda: none_carries(instances))
 
 
+def test_the_profiles_that_are_there_show_operators_every_account(organization: Organization) -> None:
+    instances = organization.launch(workload="s3-reader")
+    all_carry(instances, READ)
+    rows = Command(as_operators(organization.aws)).json("fleet", "--tag", "workload=s3-reader")
+    found = {row["instance"]: (row["account"], row["region"], row["carries"]) for row in rows}
+    assert {each: found[each] for each in instances.values()} == {
+        instance: (world.account, world.region, READ) for world, instance in instances.items()
+    }
+    others = [Command({**as_operators(organization.aws), "AWS_PROFILE": name}) for name in NAMES[1:]]
+    assert all("there is no stack 'rolekeeper'" in each("targets", code=253).stderr for each in others)
+
+
+@needs_chromium
+def test_the_consoles_page_of_targets_has_them_all_and_leads_to_their_instances(organization: Organization) -> None:
+    last = organization.last
+    with chromium() as browser, console(as_operators(organization.aws)) as process:
+        with visitor(browser) as first:
+            entered = enter(first, process)
+        for settings in ({"size": WIDE}, {"size": NARROW, "color_scheme": "dark"}):
+            with visitor(browser, entered, "targets", base_url=process.origin, **settings) as person:
+                person.goes("/targets")
+                person.sees(f"{len(organization.worlds)} targets in 3 accounts")
+                assert person.overflow() == 0
+        with visitor(browser, entered, "targets", base_url=process.origin, java_script_enabled=False) as person:
+            person.page.goto("/targets")
+            row = person.row(last.account).filter(has_text=last.region)
+            row.get_by_role("link").click()
+            assert person.page.url.endswith(f"/?account={last.account}&region={last.region}")
+
+
 def test_an_event_that_got_lost_is_found_by_the_targets_sweep(organization: Organization) -> None:
     instances = organization.launch()
+    eventually(organization.is_done)
     for world, instance in instances.items():
         organization.aws.drop_events(instance)
         world.tag(instance, workload="s3-reader")

@@ -457,6 +457,15 @@ def test_what_a_sweep_saw_is_written_when_it_is_news_or_a_day_old(table: Table) 
     assert table.state.read().control.swept
 
 
+def test_what_is_elsewhere_is_noted_and_is_news_when_it_goes(table: Table) -> None:
+    for number, elsewhere in enumerate((5, 0, 7)):
+        table.state.note_sweep(3, 2, NOW + timedelta(seconds=number), elsewhere)
+        assert table.item(layout.FLEET)["elsewhere"] == elsewhere
+    table.calls.clear()
+    table.state.note_sweep(3, 2, NOW, 7)
+    assert table.calls["PutItem"] == 0
+
+
 # ---- history ----
 
 

@@ -75,10 +75,12 @@ TRUST = [
     *may_not(READERS, SESSIONS, FORWARDER, org=ORG),
     *may_not(READERS, "sts:TagSession sts:SetSourceIdentity", (READER, CHANGER), org=ORG),
     *may_not(STRANGERS, SESSIONS, ROLES, org=ORG),
-    *may(EVENTBRIDGE, SESSIONS, FORWARDER),
-    *may_not(EVENTBRIDGE, SESSIONS, (READER, CHANGER)),
-    *may_not(EVENTBRIDGE, "sts:TagSession", FORWARDER),
-    *may_not((EC2, LAMBDA), SESSIONS, ROLES),
+    *may(EVENTBRIDGE, SESSIONS, FORWARDER, of=ACCOUNT),
+    *may_not(EVENTBRIDGE, SESSIONS, FORWARDER, of=HUB_ACCOUNT),
+    *may_not(EVENTBRIDGE, SESSIONS, FORWARDER),
+    *may_not(EVENTBRIDGE, SESSIONS, (READER, CHANGER), of=ACCOUNT),
+    *may_not(EVENTBRIDGE, "sts:TagSession", FORWARDER, of=ACCOUNT),
+    *may_not((EC2, LAMBDA), SESSIONS, ROLES, of=ACCOUNT),
 ]
 
 READING = "ec2:DescribeInstances ec2:DescribeIamInstanceProfileAssociations"

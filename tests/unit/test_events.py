@@ -67,6 +67,16 @@ def test_a_tag_change_names_its_instance_and_the_tags_that_changed() -> None:
     assert found.correlation_id == TAG_CHANGE["id"]
 
 
+@pytest.mark.parametrize(
+    "elsewhere",
+    [{"account": "222222222222"}, {"region": "eu-north-1"}, {"account": "222222222222", "region": "eu-north-1"}],
+)
+def test_a_tag_change_of_another_targets_instance_is_dropped(elsewhere: dict[str, str]) -> None:
+    why = "it names an instance of another account or region than its own"
+    with pytest.raises(DroppedError, match=why):
+        parse({**TAG_CHANGE, **elsewhere}, only=None, now=NOW)
+
+
 @pytest.mark.parametrize("version", [5, 5.0, "5", None])
 def test_the_version_of_a_tag_change_may_be_anything(version: object) -> None:
     detail = {**TAG_CHANGE["detail"], "version": version}
@@ -165,10 +175,10 @@ def test_another_account_or_region_is_dropped(message: dict[str, Any]) -> None:
 
 
 def test_a_tag_change_in_another_account_or_region_is_dropped() -> None:
-    other = ARN.replace(KEY.account, "999999999999")
-    assert _why_dropped({**TAG_CHANGE, "resources": [other]}) == "from another account: 999999999999"
-    other = ARN.replace(KEY.region, "eu-west-1")
-    assert _why_dropped({**TAG_CHANGE, "resources": [other]}) == "from another region: eu-west-1"
+    other = {"account": "999999999999", "resources": [ARN.replace(KEY.account, "999999999999")]}
+    assert _why_dropped({**TAG_CHANGE, **other}) == "from another account: 999999999999"
+    other = {"region": "eu-west-1", "resources": [ARN.replace(KEY.region, "eu-west-1")]}
+    assert _why_dropped({**TAG_CHANGE, **other}) == "from another region: eu-west-1"
 
 
 @pytest.mark.parametrize(

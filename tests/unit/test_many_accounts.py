@@ -10,7 +10,7 @@ from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError
-from rolekeeper.mappings.copies import CopyCheck
+from rolekeeper.mappings.revisions import CopyCheck
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
@@ -345,6 +345,7 @@ def test_what_a_deletion_takes_where_nobody_answers_is_what_was_counted_last(
     assert desk.publish(TAG).status is status
     if status is Status.HELD:
         assert "attach 0, replace 0 and detach 3 instances" in desk.shows(TAG)[1]
+        assert desk.row(TAG)["matched"] == 3, "what is published governs them still"
         assert not desk.copy(OTHER.account).deleted
 
 
@@ -356,6 +357,29 @@ def test_an_account_that_is_served_no_longer_has_the_tombstone_too(desk: Organiz
     desk.delete(TAG)
     desk.publish(TAG)
     assert [desk.copy(account).deleted for account in (SPOKE.account, OTHER.account)] == [True, True]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_what_is_deleted_while_the_deployment_is_no_hub_is_gone_when_it_is_one_again(
+    desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch, *, held: bool
+) -> None:
+    """Instances there are looked at before the first sweep comes by the mapping."""
+    instance = desk.launched(1, OTHER)[0]
+    desk.edit(TAG, role="web")
+    with monkeypatch.context() as alone:
+        alone.setattr("fixtures.organization.ORGANIZATION", "")
+        if held:
+            desk.limits = Limits(0, 0)
+            desk.world.reconcile(desk.world.running(workload="web"))
+        desk.delete(TAG)
+        verdict = desk.publish(TAG)
+        if held:
+            assert verdict.status is Status.HELD
+            verdict = desk.approve(TAG, 2)
+        assert verdict.status is Status.REMOVED
+    assert [desk.copy(account).deleted for account in (SPOKE.account, OTHER.account)] == [True, True]
+    desk.organization.reconcile(desk.spoke(OTHER).key(instance))
+    assert desk.spoke(OTHER).carries(instance) == ""
 
 
 def test_a_tombstone_that_an_account_missed_is_brought_by_its_sweep(desk: OrganizationDesk) -> None:
@@ -410,6 +434,45 @@ def test_as_many_in_a_large_target_need_no_approval(desk: OrganizationDesk) -> N
     desk.limits = Limits(1, 10)
     desk.launched(2)
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+
+
+@pytest.mark.parametrize("call", ["AssumeRole", "DescribeInstances"])
+def test_where_nobody_answers_what_was_counted_last_counts_as_changed(desk: OrganizationDesk, call: str) -> None:
+    """Else an edit that is too large would be in effect there after the next sweep, without approval."""
+    make_api(desk)
+    desk.edit(TAG, role="web")
+    desk.launched(3, OTHER)
+    desk.sweep(OTHER)
+    desk.limits = Limits(2, 0)
+
+    def falls_silent() -> None:
+        if call == "AssumeRole":
+            desk.organization.refuse(OTHER)
+        else:
+            desk.spoke(OTHER).calls.before(call, refusing("RequestLimitExceeded"))
+
+    falls_silent()
+    assert desk.edit(TAG, role="web", priority=7).status is Status.PUBLISHED, "they keep their role"
+    assert desk.row(TAG)["matched"] == 3
+    edits: list[tuple[dict[str, Any], str]] = [
+        ({"role": "api"}, "replace 3 and detach 0"),
+        ({"role": "web", "enabled": False}, "replace 0 and detach 3"),
+        ({"role": "web", "regions": {SAME_ACCOUNT.region, OTHER.region}, "require_tags": {"a": "b"}}, "replace 3 and"),
+    ]
+    for columns, counts in edits:
+        falls_silent()
+        assert desk.edit(TAG, **columns).status is Status.HELD
+        assert f"attach 0, {counts}" in desk.shows(TAG)[1]
+        assert "; 222222222222 gave no answer (" in desk.shows(TAG)[1]
+
+
+def test_what_leaves_the_scope_where_nobody_answers_counts_as_detached(desk: OrganizationDesk) -> None:
+    desk.launched(3, OTHER)
+    desk.edit(TAG, role="web")
+    desk.limits = Limits(2, 0)
+    desk.spoke(OTHER).calls.before("DescribeInstances", refusing("RequestLimitExceeded"))
+    assert desk.edit(TAG, role="web", accounts={ACCOUNT, SPOKE.account}).status is Status.HELD
+    assert "replace 0 and detach 3 instances" in desk.shows(TAG)[1]
 
 
 def test_approved_changes_are_a_budget_for_all_targets(desk: OrganizationDesk) -> None:

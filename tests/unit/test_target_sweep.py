@@ -1,19 +1,23 @@
 """The sweep of a hub's targets: each in a run of its own, none waits for another, and what is missed is noticed."""
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from fixtures.account import KilledError, kill, refusing
+from fixtures.account import KilledError, kill, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
 from rolekeeper.aws import ec2
 from rolekeeper.aws.errors import AwsRefusalError, RetryableError
+from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import GOES_ON
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.instances.requests import DroppedError
-from rolekeeper.model.instance import Target
-from rolekeeper.settings import Access
+from rolekeeper.mappings.scan import FanOut
+from rolekeeper.model.instance import Target, Timer
+from rolekeeper.settings import Access, Limits
 
 
 @pytest.fixture
@@ -59,6 +63,18 @@ def test_a_sweep_starts_one_run_for_each_registered_target(served: Organization)
     assert served.assumed == {}, "the hub's own run asks nothing of them"
 
 
+def test_a_target_that_is_new_is_swept_within_the_next_minute_and_once(served: Organization) -> None:
+    """Until then nothing is published for its account."""
+    served.sweep()
+    new = Target("333333333333", "eu-west-1")
+    served.spoke(new)
+    join(served, new)
+    for expected in ([new], []):
+        served.hub.quiet()
+        served.scheduled({"task": "expiries"})
+        assert asked_for(served) == expected
+
+
 def test_an_instance_of_a_target_whose_event_was_lost_is_sent(served: Organization) -> None:
     spoke = served.spoke(SPOKE)
     lost, fine = spoke.key(spoke.running(workload="web")), spoke.key(spoke.running(workload="web"))
@@ -75,6 +91,33 @@ def test_an_instance_of_a_target_whose_event_was_lost_is_sent(served: Organizati
     served.wait(minutes=2)
     served.sweep()
     assert (known(served).instances, known(served).drift) == (3, 0)
+
+
+def test_terminated_instances_are_no_part_of_what_a_target_has(served: Organization) -> None:
+    """Limits are a share of that, and EC2 shows terminated ones for a while."""
+    spoke = served.spoke(SPOKE)
+    spoke.running()
+    spoke.truth.terminate(spoke.running())
+    served.wait(minutes=2)
+    first, *_ = served.sweep()
+    assert (first["instances"], known(served).instances) == (2, 1)
+
+
+def test_the_window_is_a_share_of_what_all_targets_have(served: Organization) -> None:
+    """A hub has few instances of its own, and looks after many."""
+    spoke = served.spoke(SPOKE)
+    served.publish("workload=db", "db")
+    ids = [spoke.running(workload="web") for _ in range(10)]
+    served.reconcile(*map(spoke.key, ids))
+    served.sweep()
+    served.wait(hours=1)
+    served.sweep()
+
+    for each in ids:
+        spoke.tag(each, workload="db")
+    served.hub.limits = Limits(per_edit=1, percent=50)
+    served.reconcile(*map(spoke.key, ids))
+    assert sum(spoke.carries(each) == "db" for each in ids) == 5
 
 
 def test_the_mappings_copies_of_an_account_are_checked_by_its_targets_sweep(served: Organization) -> None:
@@ -407,5 +450,42 @@ def test_a_deployment_without_an_organization_sweeps_its_own_target_alone(
     served.scheduled()
     assert "Query" not in served.hub.calls.counted()
     assert asked_for(served) == []
-    with pytest.raises(DroppedError, match="no other targets"):
-        served.scheduled(event_of(SPOKE))
+
+
+def test_what_a_hub_began_in_other_targets_ends_once_it_is_of_no_organization(
+    served: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = served.hub
+    own = hub.key(hub.running(workload="web"))
+    for target in served.spokes:
+        served.spoke(target).running(workload="web")
+    monkeypatch.setattr("runtime.app", lambda _arn: hub.app())
+    served.assumed.clear()
+    assert served.scheduled(event_of(SPOKE)) == {"task": "sweep", "id": "sweep-1", "finished": True}
+    assert served.scheduled({**event_of(SPOKE), "rest": {}})["finished"]
+    begun = FanOut.to(mapping_key("workload=web"), [SPOKE, OTHER])
+    hub.queue.instances.clear()
+    for each in (begun, replace(begun, done=True)):
+        assert served.scheduled(resumable(Task.FAN_OUT, "edit-1", each))["finished"]
+    assert hub.queue.instances == [own]
+    assert served.assumed == {}
+
+
+def test_timers_and_follow_ups_of_other_targets_change_nothing_once_a_hub_is_of_no_organization(
+    served: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoke = served.spoke(SPOKE)
+    key = spoke.key(spoke.running(workload="web"))
+    served.reconcile(key)
+    served.hub.state.arm(Timer(served.hub.clock.now(), key))
+    monkeypatch.setattr("runtime.app", lambda _arn: served.hub.app())
+    carried, asked = spoke.carries(key.id), Counter(served.assumed)
+    served.wait(minutes=5)
+    assert served.scheduled({"task": "expiries", "id": "minute"})["problems"] == []
+    assert key in served.hub.queue.instances
+    assert served.batch(key) == []
+    assert served.retried(key)["outcome"] == "dropped"
+    assert (spoke.carries(key.id), served.assumed) == (carried, asked)
+    served.hub.queue.instances.clear()
+    served.scheduled({"task": "expiries", "id": "minute"})
+    assert served.hub.queue.instances == []

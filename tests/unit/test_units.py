@@ -10,7 +10,7 @@ from fixtures.account import ACCOUNT
 from fixtures.mappings import MappingsFixture
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization, wired_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
-from rolekeeper.mappings.copies import CopyCheck
+from rolekeeper.mappings.revisions import CopyCheck
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import InstanceKey, Target

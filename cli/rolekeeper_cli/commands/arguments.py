@@ -29,6 +29,7 @@ takes_targets = click.option(
     "targets",
     metavar="TARGET",
     multiple=True,
+    shell_complete=completion.targets,
     help="Of a hub: only there, an account, a Region, or ACCOUNT/REGION; may be given again.",
 )
 detailed_exitcode = click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when something would change.")

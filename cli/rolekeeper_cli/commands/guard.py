@@ -63,10 +63,11 @@ def scp_tags(excepted: tuple[str, ...], part: int) -> ExitCode:
     there = deployment()
     rows = mapping_rows(there).all()
     keys = deployed.mapped_keys(rows, deployed.specs(there, rows))
-    documents = control.tag_policies(deployed.arns(there), keys, principals)
+    arns = deployed.arns(there)
+    documents = control.tag_policies(arns, keys, principals)
     if part > len(documents):
         raise UsageError(f"there is no part {part}: all keys fit into {len(documents)}", "give a lower --part")
-    about = [f"It is for account {there.caller.account} in {there.session.region_name}: attach it to that account."]
+    about = control.about(arns, f"account {arns.account} in {arns.region}")
     if len(documents) > 1:
         about += [f"Part {part} of {len(documents)}, as {len(keys):,} keys don't fit into one: print each with --part."]
     document = documents[part - 1]
@@ -80,7 +81,7 @@ def scp_path(excepted: tuple[str, ...]) -> ExitCode:
     """Print the service control policy for the role path.
 
     Only those you except may make, change or delete roles, instance profiles and policies under the role path; the
-    stack's own functions may make profiles.
+    stack's own functions, and the changers of a hub's spokes, may make profiles.
     """
     from rolekeeper_cli import guard
     from rolekeeper_cli.commands.deployment import deployment
@@ -90,9 +91,10 @@ def scp_path(excepted: tuple[str, ...]) -> ExitCode:
     principals = control.principals(excepted)
     there = deployment()
     makers = deployed.roles_that_make_profiles(there)
-    document = control.path_policy(deployed.arns(there), makers, principals)
-    about = f"It is for account {there.caller.account}: attach it to that account."
-    guard.show(document, fitting(document, SCP_LIMIT), [about, *control.ABOUT_PATH])
+    arns = deployed.arns(there)
+    document = control.path_policy(arns, makers, principals)
+    about = control.about(arns, f"account {arns.account}")
+    guard.show(document, fitting(document, SCP_LIMIT), [*about, *control.ABOUT_PATH])
     return ExitCode.DONE
 
 

@@ -15,7 +15,8 @@ from rolekeeper_cli.errors import ExitCode
 def sweep(*, wait: bool) -> ExitCode:
     """Look at the whole fleet and every mapping now.
 
-    As the schedule does: instances that differ are looked at again, whatever events said.
+    As the schedule does: instances that differ are looked at again, whatever events said. A hub's sweep starts one for
+    each other target, and waits for none of those.
     """
     from rolekeeper_cli import output, render
     from rolekeeper_cli.commands.deployment import deployment
@@ -30,6 +31,8 @@ def sweep(*, wait: bool) -> ExitCode:
         return ExitCode.DONE
     render.show(swept, lambda: output.line(_in_words(swept)))
     output.bad(swept["problems"])
+    if there.settings.organization:
+        output.say("Each other target is swept in a run of its own: see rolekeeper targets")
     # A function that is older than this command doesn't say it.
     if withheld := swept.get("withheld"):
         output.warn(f"{withheld:,} more differ, and weren't sent: the work queue is full (docs/runbook/work-waits.md)")
@@ -41,7 +44,7 @@ def sweep(*, wait: bool) -> ExitCode:
 def _in_words(swept: Mapping[str, Any]) -> str:
     return (
         f"Instances looked at: {swept['instances']:,}, of which {swept['sent']:,} differ and are looked at again. "
-        f"Mappings checked: {swept['mappings']:,}, with news of {swept['mappings_changed']:,}."
+        f"Mappings checked: {swept['mappings']:,}, of which {swept['mappings_changed']:,} changed."
     )
 
 

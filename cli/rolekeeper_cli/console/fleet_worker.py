@@ -122,7 +122,7 @@ class FleetWorker:
         self._known.whole(self._seen, self._reader.now())
         self._known.note("whole", None)
         unseen = "; ".join(self._reader.places.unseen_in_words())
-        remedy = "rolekeeper targets has what the last sweep saw there"
+        remedy = "what the last sweep saw there: rolekeeper targets"
         self._known.note("targets", Note("warn", f"{unseen}.", remedy) if unseen else None)
         self._due["whole"] = self._begun + self._interval()
 

@@ -27,6 +27,7 @@ class Here:
         endpoint: where AWS is, if not at AWS's own addresses.
         mode: what Rolekeeper does: enforce or observe.
         paused: whether it is paused.
+        organization: the id of the organization whose accounts it looks after.
     """
 
     stack: str
@@ -36,6 +37,7 @@ class Here:
     account: str = ""
     mode: str = ""
     paused: bool = False
+    organization: str = ""
 
     @property
     def embedded(self) -> bool:
@@ -95,6 +97,7 @@ def here(deployment: Deployment) -> Here:
         account=caller.account if caller else "",
         mode=str(switches[0].mode or switches[1]) if switches else "",
         paused=bool(switches and switches[0].paused),
+        organization=_or_none(lambda: deployment.settings.organization) or "",
     )
 
 

@@ -26,6 +26,7 @@ SECTIONS = (
     ("Mappings", "/mappings", ("/mapping",)),
     ("Roles", "/roles", ("/role",)),
     ("Doctor", "/doctor", ()),
+    ("Targets", "/targets", ()),
     ("Settings", "/settings", ()),
 )
 # Up to this age (left out), what one of the units is called and how long it is, in seconds.
@@ -40,15 +41,16 @@ _UNITS = (
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """Fill in a template. All of them know `site`, `request`, `here`, `notice`, `sections` and `now` too."""
     site = request.app.state.site
+    here = site.here()
     text = (
         templates()
         .get_template(template)
         .render(
             site=site,
             request=request,
-            here=site.here(),
+            here=here,
             notice=site.said(request.query_params.get("said", "")),
-            sections=_sections(request.url.path),
+            sections=_sections(request.url.path, hub=bool(here.organization)),
             now=site.now(),
             **values,
         )
@@ -136,10 +138,15 @@ def _count(number: float) -> str:
     return f"{number:,}"
 
 
-def _sections(path: str) -> list[tuple[str, str, str]]:
-    """The navigation's names and addresses, and `aria-current` of each: page, true (a page within it), or none."""
+def _sections(path: str, *, hub: bool) -> list[tuple[str, str, str]]:
+    """The navigation's names and addresses, and `aria-current` of each: page, true (a page within it), or none.
+
+    Only a hub has targets to list.
+    """
     found = []
     for name, address, within in SECTIONS:
+        if name == "Targets" and not (hub or path == address):
+            continue
         inside = path.startswith(tuple(f"{each}/" for each in (address.rstrip("/"), *within) if each)) or path in within
         found.append((name, address, "page" if path == address else "true" if inside else ""))
     return found

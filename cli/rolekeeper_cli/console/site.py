@@ -37,15 +37,19 @@ from rolekeeper_cli.console.pages import (
     mappings,
     roles,
     settings,
+    targets,
 )
 from rolekeeper_cli.console.recent import Recent
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.views import mappings as mapping_views
+from rolekeeper_cli.views import targets as target_views
 
-_PAGES = (fleet, instance, instance_edits, mappings, mapping_edits, approvals, roles, doctor, settings)
+_PAGES = (fleet, instance, instance_edits, mappings, mapping_edits, approvals, roles, doctor, targets, settings)
 # Tabs that show the mappings ask every two seconds.
 _MAPPINGS_SECONDS = 1.5
+# The functions write them down after a sweep, and an event at most once in some minutes.
+_TARGETS_SECONDS = 4.0
 # A role that was made a minute ago is typed.
 _ROLES_SECONDS = 60.0
 
@@ -61,6 +65,7 @@ class Site:
         jobs: longer looks at AWS, which all tabs share.
         here: whom the console acts as, and where.
         mappings: the documents of all rows, read once for all tabs.
+        targets: the documents of all accounts and Regions, read once for all tabs.
         plans: plans of edits that were shown, until they are written.
     """
 
@@ -75,6 +80,7 @@ class Site:
     answers: Stories[Mapping[str, Any]] = field(init=False, default_factory=Stories)
     asking_who: Lock = field(init=False, default_factory=Lock)
     mappings: Recent[list[dict[str, Any]]] = field(init=False)
+    targets: Recent[list[dict[str, Any]]] = field(init=False)
     _roles: Recent[list[str]] = field(init=False)
     plans: EditPlans = field(init=False, default_factory=EditPlans)
     _notices: Notices = field(init=False, default_factory=Notices)
@@ -85,6 +91,7 @@ class Site:
         self.jobs = Jobs(self.deployment.anew, self.now)
         self.fleet = FleetCache(self.look, self.time)
         self.mappings = Recent(lambda: mapping_views.rows(self.look()), _MAPPINGS_SECONDS, self.time)
+        self.targets = Recent(lambda: target_views.documents(self.look()), _TARGETS_SECONDS, self.time)
         self._roles = Recent(lambda: known.path_roles(self.look()), _ROLES_SECONDS, self.time)
 
     def look(self) -> DoctorDeployment:

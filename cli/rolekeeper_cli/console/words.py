@@ -15,7 +15,7 @@ _COMMAND = re.compile(
     r"|(?:explain|history|attach|replace|detach|release) i-[0-9a-f]+"
     r"|mapping (?:get|history|approve|discard|rm|rollback) (?:'[^'=]+=[^']+'|[^\s;,'\"\\]+=[^\s;,'\"\\]+)"
     r"(?: (?:--revision|--to) \d+)?"
-    r"|mapping ls|fleet|roles|doctor)(?![\w\"'-])"
+    r"|mapping ls|fleet|roles|doctor|targets(?! forget))(?![\w\"'-])"
 )
 # What else a text leaves to the command; pages of mappings say how many.
 _ASIDES = {
@@ -29,7 +29,12 @@ _SETTINGS = {
     "pause": "pause it in Settings",
     "resume": "resume it in Settings",
 }
-_SECTIONS = {"fleet": ("/", "Fleet"), "roles": ("/roles", "Roles"), "doctor": ("/doctor", "Doctor")}
+_SECTIONS = {
+    "fleet": ("/", "Fleet"),
+    "roles": ("/roles", "Roles"),
+    "doctor": ("/doctor", "Doctor"),
+    "targets": ("/targets", "Targets"),
+}
 
 
 def sentence(text: str) -> str:

@@ -17,8 +17,8 @@ _OUTPUTS = ("HubReaders", "HubChangers")
 # What isn't said by the hub, but by those who ask it, if they do.
 _ASKED = ("HomeRegion", "OrganizationalUnit")
 NAMES = frozenset({"HubAccount", "HubRegion", *_ALIKE, *_OUTPUTS, *_ASKED})
-# The separator of a list of CloudFormation's.
-_COMMA = ","
+# The separator of a list of CloudFormation's, and of one that people read.
+_COMMA, _AND = ",", ", "
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def read(name: str) -> Hub:
 def _checked(name: str, parameters: Mapping[str, object], remedy: str) -> Parameters:
     texts = {key: value for key, value in parameters.items() if isinstance(value, str)}
     if others := sorted(parameters.keys() - NAMES | (parameters.keys() - texts.keys())):
-        raise CommandError(f"{name} says what no hub does: {_COMMA.join(others)}", remedy)
+        raise CommandError(f"{name} says what no hub does: {_AND.join(others)}", remedy)
     if missing := sorted(NAMES - {*_ASKED} - texts.keys()):
-        raise CommandError(f"{name} lacks {_COMMA.join(missing)}", remedy)
+        raise CommandError(f"{name} lacks {_AND.join(missing)}", remedy)
     return texts

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rolekeeper.aws.errors import NotFoundError, classified
+from rolekeeper.aws.errors import AwsRefusalError, NotFoundError, classified
 from rolekeeper.settings import Access
 from rolekeeper_cli import installed, output, render
 from rolekeeper_cli.deploying.change_set import Template
@@ -72,6 +72,7 @@ def deploy(places: Sequence[Deployment], wanted: Wanted) -> ExitCode:
     given = {**hub, **wanted.parameters}
     home = given["HomeRegion"] = _home(places[0], present, given)
     parameters = {region: _parameters(known, each, given) for region, each in present.items()}
+    _refuse_stranger(places[0], parameters[region_of(places[0])]["OrganizationId"])
     if home not in present and (only_there := sorted(_OF_ROLES.keys() & wanted.parameters.keys())):
         what = " and ".join(map(_OF_ROLES.__getitem__, only_there))
         output.warn(f"{what} is about the account's roles: it takes effect once you deploy in {home} too")
@@ -157,6 +158,23 @@ def _home_there(place: Deployment, present: Mapping[str, Present], given: Parame
             "give that Region: --home-region",
         )
     return home or given["HomeRegion"]
+
+
+def _refuse_stranger(place: Deployment, organization: str) -> None:
+    """Refuse an account that is known to be outside of the hub's organization: the hub would never hear of it."""
+    try:
+        with classified("organizations:DescribeOrganization", "*"):
+            own = str(place.client("organizations").describe_organization()["Organization"]["Id"])
+    except AwsRefusalError as error:
+        if error.code != "AWSOrganizationsNotInUseException":
+            return  # The caller may not ask, and need not: what the hub's bus refuses, it refuses all the same.
+        own = ""
+    if own != organization:
+        there = f"the organization {own}" if own else "no organization"
+        raise ConfigurationError(
+            f"account {place.caller.account} is in {there}, and the hub looks after {organization}",
+            f"have it join {organization} first; or name another hub",
+        )
 
 
 def _warn_of_version(hub: Hub | None) -> None:

@@ -64,7 +64,9 @@ def remove(places: Sequence[Deployment], *, yes: bool) -> list[Spoke]:
     ]
     render.show(documents, lambda: None)
     carry = sum(len(each.carried) for each in spokes)
-    output.say(f"Removed. {carry:,} instances keep a role that Rolekeeper manages; nobody changes it from then on.")
+    output.say(
+        f"Removed. {_many(carry, 'keeps', 'keep')} a role that Rolekeeper manages; nobody changes it from then on."
+    )
     return spokes
 
 
@@ -80,13 +82,29 @@ def _found(place: Deployment) -> Spoke:
     return Spoke(place, found["StackId"], parameters, list(carrying(ec2, Ownership(prefix))))
 
 
+def _many(number: int, one: str, several: str) -> str:
+    """That this many instances do something."""
+    return f"1 instance {one}" if number == 1 else f"{number:,} instances {several}"
+
+
+def _kept(spoke: Spoke) -> str:
+    """That they keep their roles, where there are any."""
+    return f" and {'keeps' if len(spoke.carried) == 1 else 'keep'} it" if spoke.carried else ""
+
+
 def _show_removal(spokes: Sequence[Spoke]) -> None:
     if not output.options().for_people:
         return
     rows = [
-        (each.region, f"{len(each.carried):,} instances carry a managed role and keep it; its rules are deleted")
+        (
+            each.region,
+            f"{_many(len(each.carried), 'carries', 'carry')} a managed role{_kept(each)}; its rules are deleted",
+        )
         for each in spokes
     ]
     if any(each.is_home for each in spokes):
-        rows.append(("account", "the hub's reader, changer and forwarder are deleted: no Region can do without them"))
+        what = (
+            "the hub's reader, changer and forwarder are deleted; a spoke in another Region doesn't work without them"
+        )
+        rows.append(("account", what))
     show_table(("where", "what would happen"), rows)

@@ -59,9 +59,16 @@ ABOUT_TAGS = (
 )
 ABOUT_PATH = (
     *_ABOUT_BOTH,
-    "The functions that are excepted can be changed by those who deploy the stack: guard that (docs/deploy.md).",
+    "The roles that it excepts by itself can be changed by those who deploy the stacks: guard that (docs/deploy.md).",
     "It doesn't guard managed policies outside the path: keep those of these roles under it.",
 )
+
+
+def about(arns: Arns, where: str) -> list[str]:
+    """What an SCP is for, `where` of a deployment that is no hub."""
+    if arns.spokes:
+        return ["It is for every target of the hub: attach it to their accounts, or to the units that have them."]
+    return [f"It is for {where}: attach it to that account."]
 
 
 def principals(patterns: Sequence[str]) -> list[str]:
@@ -103,13 +110,13 @@ def tag_policies(arns: Arns, keys: Sequence[str], excepted: Sequence[str]) -> li
 
 
 def _tags(arns: Arns, keys: Sequence[str], excepted: Sequence[str]) -> dict[str, Any]:
-    instances = arns.here("ec2", "instance/*")
+    instances = arns.served("ec2", "instance/*")
     others = {"ArnNotLike": {"aws:PrincipalArn": list(excepted)}}
     test: dict[str, Any] = {"ForAnyValue:StringEquals": {"aws:TagKeys": list(keys)}}
     if not all(map(writable, keys)):
         # Rather one key too many than one too few.
         test = {"ForAnyValue:StringLike": {"aws:TagKeys": [pattern(key) for key in keys]}}
-    groups = arns.here("autoscaling", "autoScalingGroup:*")
+    groups = arns.served("autoscaling", "autoScalingGroup:*")
     guards = [
         statement("GuardTheMappedTags", "Deny", _SETS_TAGS, [instances, groups], **test, **others),
         # Without keys DeleteTags deletes all tags, and there is no aws:TagKeys to compare (EC2 API reference).
@@ -125,12 +132,12 @@ def path_policy(arns: Arns, makers: Sequence[str], excepted: Sequence[str]) -> d
 
     Args:
         arns: the deployment's.
-        makers: names of the functions' roles that make profiles for mapped roles.
+        makers: names of the functions' roles that make profiles for mapped roles; spokes' changers do too.
         excepted: ARNs of those who may change all of it.
     """
-    profiles, roles, policies = (arns.iam(kind, f"{arns.path}*") for kind in ("instance-profile", "role", "policy"))
-    functions = [arns.iam("role", f"/{name}") for name in makers]
-    others, also = ({"ArnNotLike": {"aws:PrincipalArn": [*each, *excepted]}} for each in ((), functions))
+    kinds = ("instance-profile", "role", "policy")
+    profiles, roles, policies = (arns.served_iam(kind, f"{arns.path}*") for kind in kinds)
+    others, also = ({"ArnNotLike": {"aws:PrincipalArn": [*each, *excepted]}} for each in ((), arns.acting(makers)))
     rest = (*_TAKES_PROFILES, *_CHANGES_ROLES, *_CHANGES_POLICIES)
     guards = [
         statement("GuardNewProfiles", "Deny", _MAKES_PROFILES, [profiles], **also),

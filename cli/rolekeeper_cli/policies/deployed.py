@@ -1,10 +1,11 @@
-"""What the documents name of a deployment: its ARNs, the roles of its functions, and the tag keys that mean a role."""
+"""What the documents name of a deployment: its ARNs, the roles that act for it, and the tag keys that mean a role."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model.mapping import IGNORE_TAG, MappingSpec
+from rolekeeper.settings import Access
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.writes.mapping_rows import Rows
@@ -16,7 +17,10 @@ _CHANGE_ASSOCIATIONS = ("OnInstanceEventRole",)
 
 @dataclass(frozen=True, slots=True)
 class Arns:
-    """The ARNs of one deployment, in its account and Region. `path` is the role path."""
+    """The ARNs of one deployment, in its account and Region. `path` is the role path.
+
+    A hub has the namespace of its `spokes`: what it serves is in any account and Region.
+    """
 
     partition: str
     account: str
@@ -25,18 +29,30 @@ class Arns:
     stack: str
     mapping_table: str
     state_table: str
+    spokes: str = ""
 
     def here(self, service: str, resource: str) -> str:
         """Something of the Region."""
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
 
-    def iam(self, kind: str, name: str) -> str:
-        """Something of IAM's; `name` with its path, as `/rolekeeper/*`."""
-        return f"arn:{self.partition}:iam::{self.account}:{kind}{name}"
+    def served(self, service: str, resource: str) -> str:
+        """Something of the Region, or of each that a hub serves."""
+        region, account = ("*", "*") if self.spokes else (self.region, self.account)
+        return f"arn:{self.partition}:{service}:{region}:{account}:{resource}"
 
-    def session(self, role: str) -> str:
-        """The sessions of a role, by its name."""
-        return f"arn:{self.partition}:sts::{self.account}:assumed-role/{role}/*"
+    def served_iam(self, kind: str, name: str) -> str:
+        """Something of IAM's, in each account that is served; `name` with its path, as `/rolekeeper/*`."""
+        return f"arn:{self.partition}:iam::{'*' if self.spokes else self.account}:{kind}{name}"
+
+    def acting(self, functions: Iterable[str]) -> list[str]:
+        """The roles that change what is served: the functions', by name, and each spoke's changer."""
+        own = [f"arn:{self.partition}:iam::{self.account}:role/{name}" for name in functions]
+        return [*own, self.served_iam("role", f"/{self.spokes}-{Access.CHANGER}")] if self.spokes else own
+
+    def sessions(self, functions: Iterable[str]) -> list[str]:
+        """The sessions of the same."""
+        roles = (each.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") for each in self.acting(functions))
+        return [f"{each}/*" for each in roles]
 
 
 def arns(deployment: Deployment) -> Arns:
@@ -50,6 +66,7 @@ def arns(deployment: Deployment) -> Arns:
         deployment.stack.name,
         settings.mapping_table,
         settings.state_table,
+        settings.namespace if settings.organization else "",
     )
 
 

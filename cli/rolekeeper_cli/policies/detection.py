@@ -20,15 +20,16 @@ def detection(arns: Arns, names: Sequence[str]) -> dict[str, Any]:
 
     Args:
         arns: the deployment's.
-        names: of the functions' roles that change associations.
+        names: of the functions' roles that change associations; spokes' changers do too.
     """
-    roles = [arns.iam("role", f"/{name}") for name in names]
+    roles = arns.acting(names)
     # A user and root have no issuer, and anything-but matches only what is there (EventBridge user guide, "Content
-    # filtering in event patterns").
-    others = [{"exists": False}, {"anything-but": roles}]
+    # filtering in event patterns"). A spoke may be in any account.
+    left_out = {"wildcard": roles} if arns.spokes else roles
+    others = [{"exists": False}, {"anything-but": left_out}]
     return {
         "roles": roles,
-        "sessions": [arns.session(name) for name in names],
+        "sessions": arns.sessions(names),
         "event_pattern": {
             "source": ["aws.ec2"],
             "detail-type": ["AWS API Call via CloudTrail"],

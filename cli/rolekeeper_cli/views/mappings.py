@@ -1,8 +1,10 @@
 """The mapping table's rows, each with what is in effect beside what it says and that waits; and their revisions."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rolekeeper.mappings.assess import IN_EFFECT
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.mappings.verdict import Status
@@ -69,6 +71,11 @@ def waiting(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Those that wait, as a plan mentions them."""
     names = ("mapping", "status", "in_effect", "waits")
     return [{name: each[name] for name in names} for each in documents if each["waits"]]
+
+
+def all_is_well(reason: str) -> bool:
+    """Whether a row's reason says that it is in effect wherever it is to be, and no more."""
+    return re.fullmatch(rf"{IN_EFFECT}( in [0-9,]+ accounts)?", reason) is not None
 
 
 def role_in_words(document: Mapping[str, Any]) -> str:

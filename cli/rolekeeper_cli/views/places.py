@@ -156,7 +156,7 @@ def why_unseen(error: AwsRefusalError) -> CommandError:
     assert told is not None  # it is AWS's refusal
     if isinstance(error, AccessDeniedError) and error.action == "sts:AssumeRole":
         # What AWS says besides names the account; here one reason stands for many.
-        return CommandError("you may not look into their accounts", told.remedy)
+        return CommandError("you may not look there", told.remedy)
     return told
 
 
@@ -172,8 +172,11 @@ def _few_at_once[Item, Result](items: Sequence[Item], do: Callable[[Item], Resul
 
 
 def _named(found: Sequence[Target]) -> str:
-    more = f" and {len(found) - _NAMED:,} more targets" if len(found) > _NAMED else ""
-    return f"{', '.join(map(str, found[:_NAMED]))}{more}"
+    names = list(map(str, found[:_NAMED]))
+    if more := len(found) - len(names):
+        names.append(f"{more:,} more {'target' if more == 1 else 'targets'}")
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _is_or_are(found: Sequence[Target]) -> str:

@@ -72,13 +72,15 @@ class Tally:
         """The instances that would change."""
         return sum(count for action, count in self.actions.items() if Action(action).mutates)
 
-    @property
-    def nothing(self) -> str:
-        """Why there is no line, in words; empty where there is one."""
+    def nothing(self, *, unseen: bool) -> str:
+        """Why there is no line, in words; empty where there is one. With targets `unseen`, it speaks of the others."""
+        if unseen and not self.instances:
+            return "No instance was looked at."
         if not self.instances:
             return "There are no instances to look at: see --region and --profile, or launch one."
         if self.actions[Action.NOTHING.value] == self.instances:
-            return "Every instance is as it should be: see them with rolekeeper fleet."
+            seen = " that was looked at" if unseen else ""
+            return f"Every instance{seen} is as it should be: see them with rolekeeper fleet."
         return ""
 
     def count(self, seen: Seen) -> None:

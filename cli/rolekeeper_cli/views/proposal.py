@@ -10,7 +10,6 @@ from typing import Any
 
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.mappings import Assessor
-from rolekeeper.mappings.assess import IN_EFFECT
 from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.revisions import Copy, StoredMapping
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
@@ -21,6 +20,7 @@ from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, Publish
 from rolekeeper_cli import known
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.views.looking import Enforced
+from rolekeeper_cli.views.mappings import all_is_well
 from rolekeeper_cli.views.places import Places
 from rolekeeper_cli.writes import row_plan
 from rolekeeper_cli.writes.mapping_rows import mapping_rows, said
@@ -232,7 +232,8 @@ class _Judge:
                 self._served[account][key] = copy.mapping
             if verdict.impact and verdict.ending is not Ending.HOLD and not seen.approves(mapping):
                 self._took += verdict.impact.changes
-        warns = verdict.reason not in ("", IN_EFFECT) and verdict.status is not Status.REMOVED
+        says_more = bool(verdict.reason) and not all_is_well(verdict.reason)
+        warns = says_more and verdict.status is not Status.REMOVED
         told = verdict.reason if warns else ""
         if warns and verdict.scan and verdict.scan.foreign:
             told += f"; foreign roles: {verdict.scan.foreign:,}"

@@ -102,16 +102,17 @@ class _Hub:
 
 
 def _compared(version: str | None, hub: str | None) -> str | None:
-    """How a target's version is beside the hub's; None where one of them isn't known."""
-    if not (version and hub):
+    """How a target's version is beside the hub's; None where one of them isn't known, or has no number."""
+    ours, theirs = ordered(hub or ""), ordered(version or "")
+    if not (ours and theirs):
         return None
-    ours, theirs = ordered(hub), ordered(version)
     return SAME if theirs == ours else OLDER if theirs < ours else NEWER
 
 
 def _gap(version: str | None, hub: str | None) -> int | None:
     """How many minor versions a target is after the hub, negative before; of another major version, none is near."""
-    if not (version and hub):
+    ours, theirs = ordered(hub or "")[:2], ordered(version or "")[:2]
+    if not (ours and theirs):
         return None
-    (theirs, *theirs_minor), (ours, *ours_minor) = ordered(version)[:2], ordered(hub)[:2]
-    return sum(theirs_minor) - sum(ours_minor) if theirs == ours else (theirs - ours) * _FAR
+    (major, *theirs_minor), (hubs, *ours_minor) = theirs, ours
+    return sum(theirs_minor) - sum(ours_minor) if major == hubs else (major - hubs) * _FAR

@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import MappingsFixture
+from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
+from rolekeeper.model.instance import Target
 from rolekeeper_cli import completion, completion_refresh
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
@@ -22,6 +25,7 @@ NAMES = {
     "roles": {"web": "", "web-debug": "", "db": "", "$(reboot)": ""},
     "mappings": {"workload=web": "web", "workload=batch": "db", "app=a b": "db", "aws:x=1": "db"},
     "instances": {"i-0a": "web-1", "i-0b": "", "i-0c": "twin", "i-0d": "twin", "i-0e": "`rm`", "i-0f": "web-2"},
+    "targets": {"123456789012/us-east-1": "the hub", "111111111111/us-east-1": "", "111111111111/eu-west-1": "broken"},
 }
 
 
@@ -84,6 +88,10 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
         (("attach", "web-1", ""), ["db", "web", "web-debug"]),
         (("fleet", "--role", ""), ["NONE", "db", "web", "web-debug"]),
         (("wait", "web-1", "--role", "N"), ["NONE"]),
+        (("fleet", "--target", ""), ["111111111111", "123456789012", "eu-west-1", "us-east-1"]),
+        (("plan", "--target", "11"), ["111111111111", "111111111111/eu-west-1", "111111111111/us-east-1"]),
+        (("watch", "--target", "e"), ["eu-west-1"]),
+        (("targets", "forget", "111111111111/u"), ["111111111111/us-east-1"]),
         (("fleet", "--mapping", "w"), ["workload=batch", "workload=web"]),
         (("mapping", "get", ""), ["aws:x=1", "workload=batch", "workload=web"]),
         (("mapping", "rm", "workload=web", ""), []),
@@ -254,6 +262,13 @@ def test_the_names_are_those_that_the_deployment_has(refreshed: dict[str, dict[s
     assert refreshed["roles"] == {"db": "", "web": ""}
     assert refreshed["mappings"] == {"workload=unread": "7", "workload=web": "web"}
     assert refreshed["instances"] == {"i-00000000000000001": "web-1"}
+    assert refreshed["targets"] == {}, "it is no hub"
+
+
+def test_a_hub_has_its_targets_too(terminal: Terminal, desk: MappingsFixture) -> None:
+    SpokeFixture(terminal, desk, Target("111111111111", "eu-west-1")).registered(problem="no role there")
+    found = completion_refresh.names(Deployment(Options()))["targets"]
+    assert found == {"111111111111/eu-west-1": "no role there", f"{ACCOUNT}/{REGION}": "the hub"}
 
 
 def test_the_file_is_for_this_user_only(refreshed: dict[str, dict[str, str]], shell: Shell) -> None:

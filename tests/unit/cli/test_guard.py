@@ -25,6 +25,10 @@ ADMIN = f"arn:aws:iam::{ACCOUNT}:role/admin"
 EXCEPT = ("--except", ADMIN)
 
 
+ORGANIZATION = {"OrganizationId": "o-example0000", "Namespace": "second"}
+ELSEWHERE = "222222222222"
+
+
 def printed(terminal: Terminal, *line: str) -> Any:
     """The document, as a shell's `>` would write it."""
     ran = terminal("guard", *line)
@@ -161,6 +165,74 @@ def test_so_many_excepted_that_there_is_no_room_are_refused(terminal: Terminal) 
         assert "fewer" in ran.stderr
 
 
+# ---- a hub ----
+
+
+@pytest.fixture
+def hub(terminal: Terminal) -> Terminal:
+    """A deployment that serves an organization."""
+    terminal.parameters |= ORGANIZATION
+    return terminal
+
+
+def test_the_tags_are_guarded_wherever_a_hub_serves(hub: Terminal, desk: MappingsFixture) -> None:
+    desk.put("workload=web", role="NONE")
+    ran = hub("guard", "scp-tags", *EXCEPT)
+    guard = json.loads(ran.stdout)
+    for account, region in ((ACCOUNT, REGION), (ELSEWHERE, REGION), (ACCOUNT, "ap-south-1"), (ELSEWHERE, "ap-south-1")):
+        instances = f"arn:aws:ec2:{region}:{account}:instance/*"
+        assert denies([guard], CREATE_TAGS, instances, "workload")
+        assert denies([guard], DELETE_TAGS, instances, None)
+    assert "arn:aws:autoscaling:*:*:autoScalingGroup:*" in guard["Statement"][0]["Resource"]
+    assert "every target of the hub" in " ".join(ran.stderr.split())
+
+
+def test_the_path_is_guarded_in_every_account_and_spokes_changers_may_make_profiles(hub: Terminal) -> None:
+    ran = hub("guard", "scp-path", *EXCEPT)
+    new, rest = json.loads(ran.stdout)["Statement"]
+    kinds = ("instance-profile", "role", "policy")
+    assert new["Resource"] == ["arn:aws:iam::*:instance-profile/rolekeeper/*"]
+    assert rest["Resource"] == [f"arn:aws:iam::*:{kind}/rolekeeper/*" for kind in kinds]
+    functions = [f"arn:aws:iam::{ACCOUNT}:role/{name}" for name in ("OnMappingChangeRole", "OnScheduleRole")]
+    changer = "arn:aws:iam::*:role/second-changer"
+    assert new["Condition"] == {"ArnNotLike": {"aws:PrincipalArn": [*functions, changer, ADMIN]}}
+    assert rest["Condition"] == {"ArnNotLike": {"aws:PrincipalArn": [ADMIN]}}, "a changer may do no more"
+    assert "every target of the hub" in " ".join(ran.stderr.split())
+
+
+def test_a_deployment_of_one_account_guards_that_alone(terminal: Terminal) -> None:
+    for part in ("scp-tags", "scp-path", "detection"):
+        ran = terminal("guard", part, *(EXCEPT if part.startswith("scp") else ()))
+        text = json.dumps(json.loads(ran.stdout))
+        assert ("::*:" in text, "-changer" in text, "hub" in ran.stderr) == (False, False, False), part
+
+
+def test_a_hubs_pattern_leaves_out_the_changer_of_each_spoke(hub: Terminal) -> None:
+    document = printed(hub, "detection")
+    pattern = EventPattern.load(json.dumps(document["event_pattern"]))
+    name = "AssociateIamInstanceProfile"
+    ours = [session_of("OnInstanceEventRole"), *(session_of("second-changer", each) for each in (ACCOUNT, ELSEWHERE))]
+    others: list[dict[str, Any]] = [
+        session_of("OnInstanceEventRole", ELSEWHERE),
+        session_of("rolekeeper-changer", ELSEWHERE),
+        session_of("second-reader", ELSEWHERE),
+        session_of("team/second-changer", ELSEWHERE),
+        session_of("second-changer-2", ELSEWHERE),
+        session_of("admin", ELSEWHERE),
+        {"type": "Root"},
+    ]
+    assert [each for each in ours if pattern.matches_event(association_call(name, **each))] == []
+    assert [each for each in others if not pattern.matches_event(association_call(name, **each))] == []
+    assert document["roles"] == [
+        f"arn:aws:iam::{ACCOUNT}:role/OnInstanceEventRole",
+        "arn:aws:iam::*:role/second-changer",
+    ]
+    assert document["sessions"] == [
+        f"arn:aws:sts::{ACCOUNT}:assumed-role/OnInstanceEventRole/*",
+        "arn:aws:sts::*:assumed-role/second-changer/*",
+    ]
+
+
 # ---- the tables ----
 
 
@@ -194,7 +266,7 @@ def test_a_policy_that_would_be_too_long_is_refused() -> None:
 
 def test_all_documents_fit_with_names_as_long_as_they_get() -> None:
     """Names of tables to 255 and of stacks to 128 characters, role paths to 200 (the template)."""
-    long = Arns("aws-us-gov", ACCOUNT, "us-gov-west-1", f"/{'p' * 198}/", "s" * 128, "m" * 255, "t" * 255)
+    long = Arns("aws-us-gov", ACCOUNT, "us-gov-west-1", f"/{'p' * 198}/", "s" * 128, "m" * 255, "t" * 255, "n" * 32)
     for document in (mapping_table.editors_policy(long, ["k" * 128]), mapping_table.approvers_policy(long)):
         assert len(compact(document)) <= MANAGED_LIMIT
     assert len(compact(control.path_policy(long, ["r" * 64] * 2, [ADMIN] * 5))) <= SCP_LIMIT
@@ -228,9 +300,9 @@ def association_call(name: str, **identity: Any) -> Any:
     return {"source": "aws.ec2", "detail-type": "AWS API Call via CloudTrail", "detail": detail}
 
 
-def session_of(role: str) -> dict[str, Any]:
-    issuer = {"sessionContext": {"sessionIssuer": {"type": "Role", "arn": f"arn:aws:iam::{ACCOUNT}:role/{role}"}}}
-    return {"type": "AssumedRole", "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/{role}/x", **issuer}
+def session_of(role: str, account: str = ACCOUNT) -> dict[str, Any]:
+    issuer = {"sessionContext": {"sessionIssuer": {"type": "Role", "arn": f"arn:aws:iam::{account}:role/{role}"}}}
+    return {"type": "AssumedRole", "arn": f"arn:aws:sts::{account}:assumed-role/{role.rpartition('/')[2]}/x", **issuer}
 
 
 def test_the_pattern_matches_the_association_calls_of_all_others(terminal: Terminal) -> None:

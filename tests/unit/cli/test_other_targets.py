@@ -235,12 +235,40 @@ def test_what_cant_be_looked_into_is_left_out_and_said(
     assert (ran.exit_code, lines(ran.stdout)[1:]) == (0, [f"{here} here-1 running web web ok"])
     named = ", ".join(f"{TARGET.account}/{each}" for each in ("eu-west-1", "us-east-2", "us-east-3"))
     assert (
-        f"Warning: {named} and 2 more targets are left out: you may not look into their accounts; "
+        f"Warning: {named} and 2 more targets are left out: you may not look there; "
         "what the last sweep saw there: rolekeeper targets\n"
     ) in ran.stderr
     document = terminal.document("plan")
     assert [each["region"] for each in document["unseen"]] == [each.target.region for each in (spoke, *others)]
     assert document["summary"]["instances"] == 1
+
+
+def test_where_none_can_be_looked_into_no_instance_is_said_to_be_missing_or_well(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str, here: str
+) -> None:
+    other = SpokeFixture(terminal, desk, Target(TARGET.account, "us-east-2"))
+    other.registered()
+    for each in (spoke, other):
+        each.refuse()
+    narrowed = ("--target", TARGET.account)
+    for command, said in (
+        ("fleet", "No instance is listed: none of these targets could be"),
+        ("plan", "No instance was"),
+    ):
+        ran = terminal(command, *narrowed)
+        assert said in ran.stderr
+        assert "There are no instances" not in ran.stderr
+        assert f"Warning: {TARGET} and {other.target} are left out: you may not look" in ran.stderr
+    assert "Every instance that was looked at is as it should be" in terminal("plan").stderr
+    del web, here
+
+
+def test_an_empty_target_is_named_as_it_was(terminal: Terminal, spoke: SpokeFixture) -> None:
+    assert (
+        f"There are no instances in account {TARGET.account}, {TARGET.region}."
+        in terminal("fleet", "--target", str(TARGET)).stderr
+    )
+    del spoke
 
 
 def test_one_that_throttles_hinders_no_other(
@@ -381,7 +409,7 @@ def test_an_edit_is_judged_over_all_targets_as_the_functions_do(
     spoke.refuse()
     ran = terminal.types("n\n", "mapping", "set", "app=new", "role=web")
     assert "Instances: 1 to attach" in ran.stderr
-    assert f"{TARGET} is left out: you may not look into their accounts." in ran.stderr
+    assert f"{TARGET} is left out: you may not look there." in ran.stderr
 
 
 @pytest.mark.parametrize(("unit", "attached"), [(UNIT, 2), ("ou-a1b2-another0", 0), ("", 0)])
@@ -422,7 +450,7 @@ def test_a_mappings_instances_are_followed_in_all_targets(
     spoke.refuse()
     document = terminal.document("wait", "--mapping", "app=web")
     assert document["instances"] == 1
-    assert document["unseen"] == [f"{TARGET} is left out: you may not look into their accounts"]
+    assert document["unseen"] == [f"{TARGET} is left out: you may not look there"]
 
 
 def test_one_that_doesnt_come_is_named_by_its_whole_name(terminal: Terminal, spoke: SpokeFixture) -> None:
@@ -441,7 +469,7 @@ def test_a_pause_counts_what_waits_in_all_targets(
     spoke.refuse()
     ran = terminal.types("n\n", "pause")
     assert "Withheld: 1 to attach" in ran.stderr
-    assert f"{TARGET} is left out: you may not look into their accounts." in ran.stderr
+    assert f"{TARGET} is left out: you may not look there." in ran.stderr
 
 
 # ---- watch ----

@@ -48,6 +48,20 @@ class Sts:
         return {"Arn": arn, "UserId": "AIDA", "Account": SPOKES_ACCOUNT}
 
 
+class Organizations:
+    """The organization that the account is in; `refuses` is the error of who asks, if any."""
+
+    def __init__(self) -> None:
+        self.id = "o-example0000"
+        self.refuses = ""
+
+    def describe_organization(self) -> dict[str, Any]:
+        """Its id."""
+        if self.refuses:
+            raise client_error(self.refuses, "no")
+        return {"Organization": {"Id": self.id}}
+
+
 class Roles:
     """The account's IAM: the reader role, with its tags, if a spoke made it already."""
 
@@ -67,12 +81,13 @@ class Account:
     """A spoke's account: its IAM, and a CloudFormation in each of two Regions. `order` has its changes in order."""
 
     def __init__(self, terminal: Terminal, desk: MappingsFixture) -> None:
-        self.iam = Roles()
+        self.iam, self.organizations = Roles(), Organizations()
         self.stacks = {}
         for region in (HOME, OTHER):
             stack = self.stacks[region] = FakeCloudFormation("rolekeeper-spoke")
             stack.description, stack.changes = f"{SPOKE} And so on.", [RULE]
             clients = {"cloudformation": stack, "iam": self.iam, "sts": Sts(), "ec2": desk.world.ec2}
+            clients["organizations"] = self.organizations
             terminal.elsewhere[None, region] = clients
 
     def deployed(self, *regions: str, home: str = HOME, version: str = VERSION, **parameters: str) -> None:
@@ -239,6 +254,27 @@ def test_a_home_that_cant_be_is_refused(  # its example
     assert account.stacks[HOME].calls == []
 
 
+@pytest.mark.parametrize(
+    ("own", "said"), [("o-another000", "is in the organization o-another000"), ("", "no organization")]
+)
+def test_an_account_outside_of_the_organization_is_refused(
+    terminal: Terminal, account: Account, told: str, own: str, said: str
+) -> None:
+    account.organizations.id = own
+    if not own:
+        account.organizations.refuses = "AWSOrganizationsNotInUseException"
+    ran = terminal("spoke", "deploy", "--hub", told, "--region", HOME, "--yes")
+    assert ran.exit_code == 253
+    assert said in ran.stderr
+    assert "the hub looks after o-example0000" in ran.stderr
+    assert account.stacks[HOME].calls == []
+
+
+def test_one_who_may_not_ask_for_the_organization_deploys(terminal: Terminal, account: Account, told: str) -> None:
+    account.organizations.refuses = "AccessDeniedException"
+    assert terminal("spoke", "deploy", "--hub", told, "--region", HOME, "--yes").exit_code == 0
+
+
 def test_what_is_deployed_stays_but_for_what_is_given(terminal: Terminal, account: Account) -> None:
     account.deployed(HOME, version="0.0.9")
     ran = terminal("spoke", "deploy", "--region", HOME, "--take-over", "true", "--yes")
@@ -297,7 +333,7 @@ def test_without_a_hub_a_new_spoke_is_refused(terminal: Terminal, account: Accou
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [
-        ("{}", 1, "lacks CreateMissingProfiles,HubAccount"),
+        ("{}", 1, "lacks CreateMissingProfiles, HubAccount"),
         ("Outputs:", 1, "holds no parameters of a hub"),
         ('[{"ParameterKey": "X"}]', 1, "holds no parameters of a hub"),
         ('[{"ParameterKey": "X", "ParameterValue": "1"}]', 1, "says what no hub does: X"),
@@ -386,13 +422,13 @@ def test_it_says_which_instances_keep_their_roles_and_asks(terminal: Terminal, a
     ran = terminal.types("y\n", "spoke", "remove", "--region", OTHER)
     assert ran.exit_code == 0, ran.output
     shown = lines(ran.stdout)
-    assert f"{OTHER} 1 instances carry a managed role and keep it; its rules are deleted" in shown
+    assert f"{OTHER} 1 instance carries a managed role and keeps it; its rules are deleted" in shown
     assert not any(line.startswith("account ") for line in shown), "the roles stay"
     assert f"Delete it in {OTHER}?" in ran.stderr
     assert account.stacks[OTHER].calls == ["delete_stack"]
     assert account.stacks[HOME].calls == []
     assert f"rolekeeper targets forget {SPOKES_ACCOUNT}/{OTHER}" in ran.stderr
-    assert "1 instances keep a role that Rolekeeper manages" in ran.stderr
+    assert "1 instance keeps a role that Rolekeeper manages" in ran.stderr
     assert carries
 
 
@@ -414,7 +450,7 @@ def test_the_roles_go_last(terminal: Terminal, account: Account, carries: str, m
     ]
     account.deployed(HOME)
     ran = terminal("spoke", "remove", "--region", HOME, "--yes")
-    assert "no Region can do without them" in ran.stdout
+    assert "a spoke in another Region doesn't work without them" in ran.stdout
 
 
 def test_with_the_hubs_profile_the_hub_forgets_it(terminal: Terminal, account: Account, desk: MappingsFixture) -> None:

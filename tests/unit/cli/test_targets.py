@@ -121,7 +121,7 @@ def test_the_hubs_sweep_is_written_once_a_day_and_is_not_overdue_for_that(
 
 
 @pytest.mark.parametrize(
-    ("version", "compared"), [("0.0.9", "older"), ("99.0.0", "newer"), (VERSION, "same"), (None, None)]
+    ("version", "compared"), [("0.0.9", "older"), ("99.0.0", "newer"), (VERSION, "same"), (None, None), ("main", None)]
 )
 def test_a_version_that_isnt_the_hubs_is_marked(
     terminal: Terminal, desk: MappingsFixture, version: str | None, compared: str | None
@@ -130,6 +130,16 @@ def test_a_version_that_isnt_the_hubs_is_marked(
     assert terminal.document("targets")[1]["version_is"] == compared
     shown = lines(terminal("targets").stdout)[2]
     assert (f"{version} ({compared})" in shown) == (compared in {"older", "newer"})
+
+
+def test_a_version_without_a_number_hides_no_target(terminal: Terminal, desk: MappingsFixture) -> None:
+    """It is a tag of the reader's role, which the spoke's account may write as it likes."""
+    registered(desk, OTHER, "eu-west-1", version="main")
+    registered(desk, OTHER, "eu-west-2", version="-")
+    assert [(each["version"], each["version_gap"]) for each in terminal.document("targets")[1:]] == [
+        ("main", None),
+        ("-", None),
+    ]
 
 
 def test_wide_shows_since_when_and_the_unit(terminal: Terminal, desk: MappingsFixture) -> None:

@@ -43,11 +43,21 @@ def test_a_sweep_is_run_and_what_it_saw_is_shown(terminal: Terminal) -> None:
     ran = terminal("sweep")
     assert ran.exit_code == 0, ran.output
     assert ran.stdout == (
-        "Instances looked at: 1,200, of which 3 differ and are looked at again. Mappings checked: 7, with news of 1.\n"
+        "Instances looked at: 1,200, of which 3 differ and are looked at again. "
+        "Mappings checked: 7, of which 1 changed.\n"
     )
     [asked] = invoked.asked
     assert (asked["FunctionName"], asked["InvocationType"]) == ("OnSchedule", "RequestResponse")
     assert asked["Payload"]["task"] == "sweep"
+    assert terminal.document("sweep") == SWEPT
+
+
+def test_a_hubs_sweep_says_where_the_other_targets_are(terminal: Terminal) -> None:
+    terminal.clients["lambda"] = FakeLambda(SWEPT)
+    assert "target" not in terminal("sweep").stderr
+    terminal.parameters |= {"OrganizationId": "o-example0000", "Namespace": "rolekeeper"}
+    ran = terminal("sweep")
+    assert "Each other target is swept in a run of its own: see rolekeeper targets" in ran.stderr
     assert terminal.document("sweep") == SWEPT
 
 

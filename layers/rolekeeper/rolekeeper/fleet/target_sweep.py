@@ -3,7 +3,7 @@
 So what one target takes, or fails at, is its own. How it went is in the registry.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -41,6 +41,14 @@ class SweepStarter:
         """
         known = sorted(self.registry.all(), key=lambda each: each.last_sweep or _NEVER)
         self._report([each for each in known if each.unswept >= OVERDUE])
+        return self._start(known, correlation_id, scheduled)
+
+    def start_new(self, correlation_id: str) -> int:
+        """Start those of targets that came since the last time: nothing is published for a new account before."""
+        new = [each for each in self.registry.all() if each.last_sweep is None and not each.unswept]
+        return self._start(new, correlation_id, None)
+
+    def _start(self, known: Sequence[ServedTarget], correlation_id: str, scheduled: datetime | None) -> int:
         started = 0
         try:
             for served in known:
@@ -113,7 +121,7 @@ class TargetSweep(Sweep):
         self.registry.sweep_goes_on(self.settings.target, until)
 
     def _ended(self) -> None:
-        self.registry.note_sweep(self.settings.target, self.result.instances, self.result.sent, self.now())
+        self.registry.note_sweep(self.settings.target, self.result.rest.live, self.result.sent, self.now())
 
     def _note_fleet(self) -> None:
         """What limits are a share of is counted over all targets, and changes begin with the hub's own first sweep."""

@@ -50,7 +50,7 @@ class Probed:
 
 @dataclass(frozen=True, slots=True)
 class ServedTarget:
-    """A registered target. `instances` are those that its last sweep saw, and `drift` of them it sent.
+    """A registered target. `instances` are those that its last sweep saw live, and `drift` of all it sent.
 
     `problem` says why it can't be served, empty where it can; `unit` is its organizational unit, if its spoke says one.
     `unswept` sweeps began since the last one that ended; the schedule leaves one alone that `goes_on_until` then.

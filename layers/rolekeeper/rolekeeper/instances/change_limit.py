@@ -173,7 +173,8 @@ class ChangeLimiter:
         item = self._known.get(layout.CHANGES)
         if item is None:
             return None
-        fleet = int(self._known[layout.FLEET].get("instances", 0))
+        known = self._known[layout.FLEET]
+        fleet = int(known.get("instances", 0)) + int(known.get(layout.ELSEWHERE, 0))
         has_room = counted(item, self.limits.minutes, now) < self.limits.allowed(fleet)
         return self.room(now, item, fleet) if has_room else None
 

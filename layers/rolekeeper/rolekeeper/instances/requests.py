@@ -110,7 +110,11 @@ def _tagged(message: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceKe
     found = _INSTANCE_ARN.fullmatch(str(resources[0]))
     if not found:
         raise DroppedError(f"not an instance's ARN: {resources[0]!s:.100}")
-    return InstanceKey(found["account"], found["region"], found["id"])
+    key = InstanceKey(found["account"], found["region"], found["id"])
+    # AWS writes both; whose event it is says its own account and Region.
+    if (key.account, key.region) != (_text(message, "account"), _text(message, "region")):
+        raise DroppedError(f"it names an instance of another account or region than its own: {resources[0]:.100}")
+    return key
 
 
 def _text(values: Mapping[str, Any], name: str) -> str:

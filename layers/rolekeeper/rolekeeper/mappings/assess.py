@@ -40,6 +40,11 @@ class Assessor:
     mode: Mode
     spokes: Spokes
 
+    @property
+    def others(self) -> int:
+        """How many instances the last sweeps of the other targets counted."""
+        return sum(each.instances for each in self.spokes.all)
+
     def assess(self, seen: RowSnapshot) -> Verdict:
         """Judge a row, or a deleted one; an AwsRefusalError says that AWS gave no answer, or refused one."""
         refresh: Refresh | None = None
@@ -175,7 +180,7 @@ class Assessor:
                 sides[account] = Side(roles.policies, copy.mapping, published, account in usable)
         others = {each.target: each.instances for each in self.spokes.all}
         took = counted(seen.stored.edits, own.limits.minutes, seen.at)
-        comparison = Comparison(own.limits, lambda: own.fleet + sum(others.values()), self.spokes.each)
+        comparison = Comparison(own.limits, lambda: own.fleet + self.others, self.spokes.each)
         alone = comparison.alone(shares, lambda target: own.fleet if target == hub else others[target])
         return replace(comparison.compared(impact, sides, took), alone=alone)
 

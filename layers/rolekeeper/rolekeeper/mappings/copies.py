@@ -6,7 +6,7 @@ instances there stay as they are. A target that gives no answer holds nothing up
 was, until its own sweep brings it up to date.
 """
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,7 +15,7 @@ from functools import cached_property
 from rolekeeper.aws import Each
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
 from rolekeeper.mappings.impact import Impact
-from rolekeeper.mappings.revisions import Copy, Counts, Revisions, StoredMapping
+from rolekeeper.mappings.revisions import Copy, CopyCheck, Counts, Revisions, StoredMapping
 from rolekeeper.mappings.scan import FanOut, Scan, Sender, Spoke
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Control, MappingKey, MappingSpec, Mode, PublishedMapping, WhenUnmatched
@@ -125,21 +125,17 @@ class Spokes:
             present[self.hub.account] = stored.published
         candidates = {account: copy.mapping for account, copy in wanted.items()} | {self.hub.account: mapping}
         scans, refused = self._looked_at(candidates, present, at)
-        if mapping.deleted:
-            scans |= self._assumed(stored, refused)
-            return Spread(reach.without(refused), wanted, scans)
-        scans = {target: scan for target, scan in scans.items() if target.account not in refused}
-        copies = {account: copy for account, copy in wanted.items() if account not in refused}
+        copies = {account: copy for account, copy in wanted.items() if mapping.deleted or account not in refused}
         for target, scan in scans.items():
             if copy := copies.get(target.account):
                 copies[target.account] = copy.seen(target.region, scan.profile_ids, scan.matched, scan.foreign)
+        silent = {*reach.unanswered, *refused}
+        for spoke in (each for each in self.all if each.target not in scans):
+            target = spoke.target
+            if target.account in silent or str(target) in silent:
+                former = present.get(target.account)
+                scans[target] = _assumed(mapping, former, spoke, self._counts(stored, target)) if former else Scan()
         return Spread(reach.without(refused), copies, scans)
-
-    def _assumed(self, stored: StoredMapping, refused: Container[str]) -> dict[Target, Scan]:
-        """What a deletion takes where nobody answers: as many as were counted there last."""
-        detaches = stored.published and stored.published.spec.when_unmatched is WhenUnmatched.DETACH
-        silent = [each.target for each in self.all if each.target.account in refused or str(each.target) in refused]
-        return {each: Scan(impact=Impact(detach=self._counts(stored, each)[0] if detaches else 0)) for each in silent}
 
     def _looked_at(
         self, after: Mapping[str, PublishedMapping], before: Mapping[str, PublishedMapping], at: datetime
@@ -183,12 +179,14 @@ class Spokes:
         return counts.get(target.region, (0, 0))
 
 
-@dataclass(frozen=True, slots=True)
-class CopyCheck:
-    """What became of a mapping in another account: whether its copy `changed`, and whether it is `in_effect` there."""
-
-    changed: bool = False
-    in_effect: bool = False
+def _assumed(mapping: PublishedMapping, before: PublishedMapping, spoke: Spoke, counts: tuple[int, int]) -> Scan:
+    """What a revision changes where nobody answers: as many as were governed when they were counted last."""
+    (matched, occupied), now, then = counts, before.spec, mapping.spec
+    gone = mapping.deleted or not then.enabled or not spoke.is_in(then)
+    same = (now.role, now.profile_name, now.require_tags) == (then.role, then.profile_name, then.require_tags)
+    impact = Impact(detach=matched if gone and then.when_unmatched is WhenUnmatched.DETACH else 0)
+    impact.replace = 0 if gone or same else matched
+    return Scan(0 if gone else matched, matched, foreign=0 if gone else occupied, impact=impact)
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,8 @@ class Publisher:
             raise ConflictError("RowGone", f"{key} went while it was looked at")
         row = row or {}
         parsed = read_row(row, self.home)
-        if self.assessor.spokes.is_hub:
+        # A deletion ends those of a deployment that was a hub, too: it may become one again.
+        if self.assessor.spokes.is_hub or not row or "held_revision" in row:
             stored = replace(stored, copies=self.revisions.all_copies(key))
         signed_as = self.revisions.signed_as(stored, parsed.approve, parsed.approved_by)
         return RowSnapshot(key, row, parsed, stored, self.now(), trigger, signed_as)

@@ -65,6 +65,14 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyCheck:
+    """What became of a mapping in another account: whether its copy `changed`, and whether it is `in_effect` there."""
+
+    changed: bool = False
+    in_effect: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class StoredMapping:
     """All that is stored of a mapping, from one consistent read.
 

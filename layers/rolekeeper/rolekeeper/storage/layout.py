@@ -16,6 +16,7 @@ CONTROL: Key = ("control", "control")
 # What was told last of the control item, beside its history: IAM tells partitions apart, but no sort keys.
 CONTROL_REPORTED: Key = ("control-history", "reported")
 FLEET: Key = ("fleet", "fleet")
+ELSEWHERE = "elsewhere"  # there, of a hub: how many instances other targets have
 GOES_ON_UNTIL = "goes_on_until"  # there, while a sweep takes several runs
 DEPLOYED: Key = ("deployed", "deployed")
 # What is counted over all mappings. IAM tells partitions apart, but no sort keys.

@@ -115,10 +115,15 @@ class State:
         update = update.set({name: layout.timestamp(until)}) if until else update.remove(name)
         self.store.write(self.store.update(layout.FLEET, update))
 
-    def note_sweep(self, instances: int, mappings: int, at: datetime) -> None:
-        """Keep how many instances and mappings a whole sweep saw, on a change and once a day: limits are a share."""
+    def note_sweep(self, instances: int, mappings: int, at: datetime, elsewhere: int = 0) -> None:
+        """Keep how many instances and mappings a whole sweep saw, on a change and once a day: limits are a share.
+
+        `elsewhere` are instances of other targets, as their last sweeps counted them.
+        """
         item = self.store.get([layout.FLEET]).get(layout.FLEET, {})
         seen = {"instances": instances, "mappings": mappings}
+        if elsewhere or layout.ELSEWHERE in item:
+            seen[layout.ELSEWHERE] = elsewhere
         if not (item.items() >= seen.items() and str(item.get("at")) > layout.timestamp(at - FLEET_NEWS)):
             fleet = {**layout.key_attributes(layout.FLEET), **seen, "at": layout.timestamp(at)}
             self.store.write(self.store.put(fleet))

@@ -87,9 +87,22 @@ def test_a_target_that_cant_be_seen_is_said_and_hinders_no_other(
     page = pages.get("/")
     assert here in page.text
     said = words(page)
-    assert f"{TARGET} is left out: you may not look into their accounts." in said
-    assert "olekeeper targets has what the last sweep saw there" in said
+    assert f"{TARGET} is left out: you may not look there." in said
+    assert "What the last sweep saw there: Targets ." in said
+    assert '<a href="/targets">Targets</a>' in page.text.partition('id="notes"')[2]
     assert options(page.text, "account") == [TARGET.account, ACCOUNT]
+
+
+def test_the_list_of_mappings_says_which_accounts_lack_a_role(
+    pages: TestClient, desk: MappingsFixture, spoke: SpokeFixture
+) -> None:
+    desk.edit("app=alone", role="web")
+    reason = "in effect in 2 of 3 accounts; role 'web' doesn't exist in 222222222222"
+    desk.put("app=web", role="web", status="Published", status_revision=1, status_reason=reason)
+    said = words(pages.get("/mappings"))
+    assert reason in said
+    assert said.count("in effect in") == 1, "where there is nothing to say of accounts, nothing is said"
+    del spoke
 
 
 def test_an_instances_page_is_of_its_own_account(pages: TestClient, there: str) -> None:

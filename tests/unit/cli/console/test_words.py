@@ -42,7 +42,9 @@ def test_a_sentence_has_a_capital_unless_it_begins_with_a_name(text: str, said: 
             "roles keep them, 2 of 3 (occupied says how many; explain says what to do)",
             "roles keep them, 2 of 3 (the page of each says what to do)",
         ),
+        ("what is seen: rolekeeper targets.", 'what is seen: <a href="/targets">Targets</a>.'),
         # What no page does stays to be typed.
+        ("rolekeeper targets forget 111111111111/eu-west-1", "rolekeeper targets forget 111111111111/eu-west-1"),
         ("rolekeeper sweep", "rolekeeper sweep"),
         ("rolekeeper mapping import rows.csv", "rolekeeper mapping import rows.csv"),
         ("a tag <b>says</b> rolekeeper", "a tag &lt;b&gt;says&lt;/b&gt; rolekeeper"),

@@ -1,0 +1,135 @@
+"""The page of the accounts and Regions: what is wrong first, what each saw last, and nothing on a deployment alone."""
+
+import re
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from fixtures.account import ACCOUNT, REGION
+from fixtures.console import browser, words
+from fixtures.mappings import MappingsFixture
+from fixtures.spokes import SpokeFixture
+from fixtures.terminal import Terminal
+from rolekeeper.model.instance import Target
+from rolekeeper_cli import installed
+from rolekeeper_cli.console.site import Site
+from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.options import Options
+
+WEB, DATA = Target("111111111111", "eu-west-1"), Target("222222222222", "us-east-1")
+PROBLEM = "sts:AssumeRole on arn:aws:iam::222222222222:role/rolekeeper-reader is refused (AccessDenied)"
+VERSION = installed.version()
+
+
+@pytest.fixture
+def made(terminal: Terminal, desk: MappingsFixture) -> Site:
+    terminal.outputs["Version"] = VERSION
+    desk.world.swept(3, 0)
+    return Site(DoctorDeployment(Options(region=REGION)), time=lambda: desk.world.clock.seconds)
+
+
+@pytest.fixture
+def pages(made: Site) -> TestClient:
+    return browser(made)
+
+
+def knows(terminal: Terminal, desk: MappingsFixture, target: Target, **attributes: Any) -> SpokeFixture:
+    spoke = SpokeFixture(terminal, desk, target)
+    spoke.registered(**{"version": VERSION, **attributes})
+    return spoke
+
+
+@pytest.fixture
+def hub(terminal: Terminal, desk: MappingsFixture) -> None:
+    """One that looks after a target that is well, and one that refuses it."""
+    web = knows(terminal, desk, WEB, version="0.0.9", instances=1_200, drift=7, unit="ou-root-web")
+    knows(terminal, desk, DATA, problem=PROBLEM, problem_since=web.ago(10))
+
+
+def rows(text: str) -> list[str]:
+    return [words_of(each) for each in text.partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[1:]]
+
+
+def words_of(markup: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", markup).split())
+
+
+@pytest.mark.usefixtures("hub")
+def test_what_is_wrong_is_first_then_the_hubs_own_and_the_others(pages: TestClient) -> None:
+    page = pages.get("/targets")
+    assert "3 targets in 3 accounts: 1 problem , 2 well" in words(page)
+    wrong, own, other = rows(page.text)
+    said = f"{PROBLEM}. Since 10 min ago ."
+    assert wrong == f"problem {DATA.account} {said} {DATA.region} {VERSION} 1 min ago 1 0 {said}", "once by the width"
+    assert own.startswith(f"well {ACCOUNT} (hub) {REGION} {VERSION}")
+    assert own.endswith("s ago 3")
+    assert other == f"well {WEB.account} {WEB.region} 0.0.9 older 1 min ago 1,200 7 ou-root-web"
+
+
+@pytest.mark.usefixtures("hub")
+def test_its_instances_are_a_link_to_those_of_now(pages: TestClient) -> None:
+    assert f'href="/?account={WEB.account}&amp;region={WEB.region}"' in pages.get("/targets").text
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(
+    ("params", "shown"),
+    [
+        ({"state": "problem"}, [DATA]),
+        ({"text": "EU-WEST"}, [WEB]),
+        ({"text": "222222222222/us-east-1"}, [DATA]),
+        ({"text": "ou-root"}, [WEB]),
+        ({"text": "accessdenied"}, [DATA]),
+        ({"state": "well", "text": DATA.account}, []),
+    ],
+)
+def test_they_are_narrowed_by_state_and_text(pages: TestClient, params: dict[str, str], shown: list[Target]) -> None:
+    page = pages.get("/targets", params=params)
+    found = rows(page.text)
+    assert len(found) == len(shown)
+    assert all(str(target.account) in row for target, row in zip(shown, found, strict=True))
+    assert ("No target fits the filter" in words(page)) == (not shown)
+
+
+def test_an_open_page_is_answered_only_when_something_is_new(
+    pages: TestClient, desk: MappingsFixture, terminal: Terminal
+) -> None:
+    spoke = knows(terminal, desk, WEB)
+    version = re.search(r"/targets/part\?version=(\w+)", pages.get("/targets").text)
+    assert version
+    again = {"version": version[1]}
+    assert pages.get("/targets/part", params=again).status_code == 204
+    spoke.registered(version=VERSION, problem=PROBLEM, problem_since=spoke.ago(0))
+    assert pages.get("/targets/part", params=again).status_code == 204, "all tabs share what was read a moment ago"
+    desk.world.clock.sleep(5)
+    part = pages.get("/targets/part", params=again)
+    assert "AccessDenied" in part.text
+    assert "<html" not in part.text
+
+
+@pytest.mark.usefixtures("hub")
+def test_what_its_account_says_is_shown_as_text(pages: TestClient, terminal: Terminal, desk: MappingsFixture) -> None:
+    spoke = knows(terminal, desk, Target("333333333333", "us-west-2"), unit="<b>unit")
+    spoke.registered(version="<script>", unit="<b>unit", problem="<i>problem", problem_since=spoke.ago(1))
+    page = pages.get("/targets").text
+    assert "<script>" not in page
+    assert {"<b>" in page, "<i>" in page} == {False}
+
+
+def test_a_hub_without_a_spoke_says_how_to_get_one(pages: TestClient, terminal: Terminal) -> None:
+    terminal.parameters |= {"OrganizationId": "o-example0000", "Namespace": "rolekeeper"}
+    said = words(pages.get("/targets"))
+    assert "1 target in 1 account: 1 well" in said
+    assert "No spoke has reported yet" in said
+
+
+def test_a_deployment_that_looks_after_its_own_account_has_no_such_section(pages: TestClient) -> None:
+    assert 'href="/targets"' not in pages.get("/").text
+    assert "looks after its own account and Region only" in words(pages.get("/targets"))
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_hub_has_the_section(pages: TestClient) -> None:
+    assert '<a href="/targets">Targets</a>' in pages.get("/").text
+    assert '<a href="/targets" aria-current="page">Targets</a>' in pages.get("/targets").text
