@@ -564,8 +564,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "publishes the hub's profile for every account",
         "rolekeeper.permissions.roles",
-        "made = PublishedMapping(mapping.spec, mapping.revision, arn, problem)",
-        "made = PublishedMapping(mapping.spec, mapping.revision, mapping.profile_arn, problem)",
+        "made = PublishedMapping(spec, mapping.revision, arn, problem)",
+        "made = PublishedMapping(spec, mapping.revision, mapping.profile_arn, problem)",
     ),
     _mutant(
         "lets a target that refuses fail the whole batch",
