@@ -127,7 +127,7 @@ def test_its_instances_are_the_hubs_fleet_for_those_who_may_look(desk: Desk, spo
     refused = desk.administrator("explain", address, code=254)
     assert f"you may not look into account {SPOKE}" in refused.stderr
     left_out = desk.administrator("fleet")
-    assert f"{SPOKE}/{OTHER}, {SPOKE}/{REGION} are left out" in left_out.stderr
+    assert f"{SPOKE}/{OTHER} and {SPOKE}/{REGION} are left out" in left_out.stderr
     entries = desk.administrator.json("history", address)
     assert (entries[0]["action"], entries[0]["to"], entries[0]["account"]) == ("Attach", "s3-read", SPOKE)
 
