@@ -1,13 +1,15 @@
 """An organization of any size, in virtual time: EC2 makes each page of each target when it is asked for it.
 
-`Scale(400, 250).sweep()` sweeps it with the real code: the hub's run, then those that it started, as if side by side.
+`Scale(400, 250).sweep()` sweeps it with the real code: the hub's run, then those that it started, as if side by side;
+`edit` has a row judged.
 One target in ten doesn't answer as it should, until `repair`: of forty two refuse, one throttles and one is silent.
 Bench and tests call it.
 """
 
+import heapq
 import json
 from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,12 +17,13 @@ from typing import Any
 
 from botocore.exceptions import ReadTimeoutError
 
+from fakes.clock import Clock
 from fakes.ec2 import EC2_META, client_error
-from fixtures.account import MAPPING_TABLE, FakeAccount, mapping_key
+from fixtures.account import ACCOUNT, MAPPING_TABLE, FakeAccount, mapping_key
 from fixtures.organization import ORGANIZATION, VERSION
 from fixtures.state_table import table_keys
 from rolekeeper.app import App
-from rolekeeper.aws import one_by_one
+from rolekeeper.aws import AT_ONCE, one_by_one
 from rolekeeper.aws.errors import classified
 from rolekeeper.fleet.sweep import RESERVE
 from rolekeeper.fleet.targets import ServedTarget
@@ -32,6 +35,7 @@ from support.large_fleet import RUN_SECONDS, TAG, GeneratedEc2
 REGIONS = ("eu-west-1", "us-west-2")
 TAGGED = 10  # every tenth instance of a target carries the mapping's tag
 SILENCE = 15.0  # seconds, after which the SDK gives a target up that gives no answer
+CALL = 0.1  # what a call to IAM takes, in seconds
 INVOKE = 0.1  # what a call to the registry or to Lambda takes, in seconds
 
 
@@ -57,11 +61,15 @@ TROUBLES = {0: _refused, 1: _refused, 12: _throttled, 23: _silent}
 class GeneratedIam:
     """IAM of any account: it has every role and its profile, and they do nothing."""
 
-    def __init__(self, account: str, counts: Counter[str]) -> None:
-        self._account, self._counts = account, counts
+    def __init__(self, account: str, counts: Counter[str], sleep: Callable[[float], None]) -> None:
+        self._account, self._counts, self._sleep = account, counts, sleep
+
+    def _asked(self, operation: str) -> None:
+        self._counts[operation] += 1
+        self._sleep(CALL)
 
     def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803  # boto3's own name
-        self._counts["GetRole"] += 1
+        self._asked("GetRole")
         statement = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
         arn = f"arn:aws:iam::{self._account}:role/rolekeeper/{RoleName}"
         named = {
@@ -73,7 +81,7 @@ class GeneratedIam:
         return {"Role": {**named, "AssumeRolePolicyDocument": {"Statement": [statement]}}}
 
     def get_instance_profile(self, InstanceProfileName: str) -> dict[str, Any]:  # noqa: N803  # boto3's own name
-        self._counts["GetInstanceProfile"] += 1
+        self._asked("GetInstanceProfile")
         arn = f"arn:aws:iam::{self._account}:instance-profile/rolekeeper/{InstanceProfileName}"
         role = {"Arn": arn.replace("instance-profile", "role"), "RoleName": InstanceProfileName}
         named = {"Arn": arn, "Path": "/rolekeeper/", "InstanceProfileId": f"AIPA{self._account}"}
@@ -81,7 +89,7 @@ class GeneratedIam:
 
     def get_paginator(self, name: str) -> "GeneratedIam":
         """Of the role's policies: none."""
-        self._counts[name] += 1
+        self._asked(name)
         return self
 
     def paginate(self, **_: Any) -> list[dict[str, Any]]:
@@ -126,6 +134,16 @@ class Swept:
     calls: dict[Target, Counter[str]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Edited:
+    """What came of an edit: what the `row` says, the seconds until it was `judged` and `done`, and what was sent."""
+
+    row: dict[str, Any]
+    judged: float
+    done: float
+    sent: Counter[InstanceKey]
+
+
 class Scale:
     """See the module. Accounts have two Regions each; `bad` are the targets that don't answer."""
 
@@ -138,7 +156,11 @@ class Scale:
         self._there: dict[tuple[Target, str], Any] = {}
         self._asked: Counter[str] = Counter()  # of IAM, by a run
         self._queue = SentInstances()
-        self._clients = {**self.hub.clients, "sqs": self._queue, "iam": GeneratedIam("hub", Counter())}
+        self._clients = {
+            **self.hub.clients,
+            "sqs": self._queue,
+            "iam": GeneratedIam(ACCOUNT, Counter(), self.hub.clock.sleep),
+        }
         self._prepare()
 
     def _prepare(self) -> None:
@@ -167,7 +189,8 @@ class Scale:
             return _Trouble(lambda: trouble(self.hub.clock.sleep))
         if (target, service) not in self._there:
             made = GeneratedEc2(self.instances, TAGGED, self.hub.clock.sleep)
-            self._there[target, service] = made if service == "ec2" else GeneratedIam(target.account, self._asked)
+            iam = GeneratedIam(target.account, self._asked, self.hub.clock.sleep)
+            self._there[target, service] = made if service == "ec2" else iam
         return self._there[target, service]
 
     def repair(self) -> None:
@@ -195,6 +218,20 @@ class Scale:
         app.telemetry.flush()
         return swept
 
+    def edit(self, **columns: Any) -> Edited:
+        """Edit the row, and have it judged and its instances sent."""
+        clock, key = self.hub.clock, codec.encode(mapping_key(TAG))
+        self.hub.dynamodb.put_item(TableName=MAPPING_TABLE, Item=codec.to_attributes({**key, **columns}))
+        self._queue.sent = Counter()
+        began, judged = clock.seconds, list[float]()
+        self.hub.calls.before("TransactWriteItems", lambda: judged.append(clock.seconds - began))
+        app = replace(self.app, each=SideBySide(clock))
+        app.publisher.publish(mapping_key(TAG), "edit-1")
+        app.telemetry.flush()
+        answer = self.hub.dynamodb.get_item(TableName=MAPPING_TABLE, Key=codec.to_attributes(key))
+        row = codec.from_attributes(answer["Item"])
+        return Edited(row, judged[0], clock.seconds - began, self._queue.sent)
+
     def _run(self, event: dict[str, Any], swept: Swept) -> None:
         clock, target = self.hub.clock, Target(**event["target"])
         began = clock.seconds
@@ -212,6 +249,22 @@ class Scale:
             ec2.pages = 0
         swept.calls[target] = self._asked + asked + Counter(self.hub.calls.counted())
         clock.seconds = began
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Threads in virtual time: each item begins once one of them is free, and the clock is then where the last ends."""
+
+    clock: Clock
+
+    def __call__[Item, Result](self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        free, results = [self.clock.seconds] * AT_ONCE, list[Result]()
+        for item in items:
+            self.clock.seconds = heapq.heappop(free)
+            results.append(work(item))
+            heapq.heappush(free, self.clock.seconds)
+        self.clock.seconds = max(free)
+        return results
 
 
 class _Trouble:

@@ -2,6 +2,9 @@
 
 from contextlib import ExitStack
 
+from fixtures.account import mapping_key
+from rolekeeper.settings import Limits
+from support.large_fleet import TAG
 from support.large_organization import SILENCE, Scale
 
 INTERVAL = 15 * 60  # seconds (template.yaml, SweepSchedule)
@@ -36,3 +39,19 @@ def test_four_hundred_targets_are_each_swept_once_in_an_interval_though_one_in_t
         assert len(swept.started) == 400
         assert swept.sent == dict.fromkeys(scale.tagged(bad), 1)
         assert [each for each in scale.app.registry.all() if each.problem or each.last_sweep is None] == []
+
+
+def test_an_edit_is_judged_in_four_hundred_targets_within_a_minute_though_one_in_ten_is_bad() -> None:
+    with ExitStack() as closing:
+        scale = Scale(closing, 400, 250)
+        scale.hub.limits = Limits(100_000, 100)
+        bad = {each.account for each in scale.bad}
+        good = [each for each in scale.targets if each.account not in bad]
+        edited = scale.edit(role="db")
+        assert edited.judged < 60
+        assert edited.done < 90
+        assert edited.row["status"] == "Published"
+        assert edited.row["status_reason"].startswith(f"in effect in {len(good) // 2 + 1} of 201 accounts; ")
+        assert edited.sent == dict.fromkeys(scale.tagged(good), 1), "each once, and none of an account that is silent"
+        copies = scale.hub.revisions.copies(mapping_key(TAG), sorted({each.account for each in scale.targets}))
+        assert {account for account, copy in copies.items() if copy.mapping.spec.role == "web"} == bad
