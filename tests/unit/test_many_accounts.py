@@ -1,6 +1,7 @@
 """Rows in an organization: one verdict over all accounts and Regions, and what is published for each account."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -727,3 +728,38 @@ def test_a_profile_that_may_not_be_made_leaves_the_account_to_its_sweep(desk: Or
     assert desk.world.metrics.counts["WillRetry"] == 1
     desk.sweep(OTHER)
     assert desk.copy(OTHER.account).revision == 1
+
+
+# ---- where what is published was lost, and copies weren't ----
+
+
+def test_what_is_published_anew_after_a_loss_has_a_higher_number_than_its_copies(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    desk.edit(TAG, role="web", owner="ops")
+    desk.world.damage(TAG)
+    desk.publish(TAG)
+    assert desk.shows(TAG) == ("Published", "in effect in 3 accounts", 3)
+    assert {desk.copy(account).revision for account in (SPOKE.account, OTHER.account)} == {3}
+
+
+def test_numbers_that_began_anew_before_copies_were_seen_are_left_behind_at_the_next_check(
+    desk: OrganizationDesk,
+) -> None:
+    desk.edit(TAG, role="web")
+    copy = desk.copy_item(OTHER.account)
+    assert copy
+    ahead = replace(copy, mapping=replace(copy.mapping, revision=5))
+    desk.world.revisions.write_copy(OTHER.account, ahead)
+    assert not desk.sweep(OTHER).changed, "the target's own sweep leaves it to the hub"
+    desk.recheck(TAG)
+    assert desk.shows(TAG) == ("Published", "in effect in 3 accounts", 6)
+    assert {desk.copy(account).revision for account in (SPOKE.account, OTHER.account)} == {6}
+
+
+def test_a_rejected_row_leaves_copies_that_are_ahead_as_they_are(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    copy = desk.copy_item(OTHER.account)
+    assert copy
+    desk.world.revisions.write_copy(OTHER.account, replace(copy, mapping=replace(copy.mapping, revision=5)))
+    assert desk.edit(TAG, role="nowhere").status is Status.REJECTED
+    assert desk.copy(OTHER.account).revision == 5

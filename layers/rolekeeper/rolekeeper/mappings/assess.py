@@ -81,7 +81,7 @@ class Assessor:
         role = reach.own or RoleCheck()
         profile_arn = role.profile_arn or self.roles.nominal_profile(spec, now)
         candidate = seen.candidate(spec, profile_arn, role.profile_id)
-        same = now is not None and (now.spec, now.profile_arn) == (spec, profile_arn)
+        same = now is not None and (now.spec, now.profile_arn) == (spec, profile_arn) and not seen.stored.overtaken
         candidate = replace(candidate, suspended_because=role.problem)
         if same:
             candidate = replace(candidate, revision=seen.revision)
@@ -187,7 +187,7 @@ class Assessor:
     def _unfinished(self, seen: RowSnapshot) -> Mapping[str, Copy]:
         """The copies of what stays published: a crash may have kept some from being written."""
         published = seen.stored.published
-        if published is None or not self.spokes.is_hub:
+        if published is None or seen.stored.overtaken or not self.spokes.is_hub:
             return {}
         reach = Reach(self.spokes.hub.account, {})
         if not published.deleted:

@@ -268,6 +268,8 @@ class CopyKeeper:
             usable = not (published.deleted or published.suspended_because)
             return CopyCheck(in_effect=usable and spoke.is_in(published.spec))
         before = self.revisions.copies(key, [account]).get(account)
+        if before and before.mapping.revision > published.revision:
+            return CopyCheck()  # the hub's own judge publishes it anew, under a higher number
         there = {each.target: each for each in (spoke, *self.spokes.all) if each.target.account == account}
         in_scope = any(each.is_in(published.spec) for each in there.values()) and not published.deleted
         counts = (scan.matched, scan.foreign) if scan and not thorough else (-1, -1)

@@ -116,6 +116,8 @@ class Publisher:
         # A deletion ends those of a deployment that was a hub, too: it may become one again.
         if self.assessor.spokes.is_hub or not row or "held_revision" in row:
             stored = replace(stored, copies=self.revisions.all_copies(key))
+            if stored.overtaken and self.revisions.read(key) != stored:
+                raise ConflictError("PublishedAnew", f"{key} was published while it was looked at")
         signed_as = self.revisions.signed_as(stored, parsed.approve, parsed.approved_by)
         return RowSnapshot(key, row, parsed, stored, self.now(), trigger, signed_as)
 

@@ -100,8 +100,15 @@ class StoredMapping:
 
     @property
     def last(self) -> int:
-        """The highest number that was given out: to what was published, or held."""
-        return max(self.published.revision if self.published else 0, self.held.mapping.revision if self.held else 0)
+        """The highest number that was given out: to what was published, for whichever account, or held."""
+        given = (self.published, self.held and self.held.mapping, *(each.mapping for each in self.copies.values()))
+        return max((each.revision for each in given if each), default=0)
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether a copy has a higher number than what is published: that was lost once, and its numbers began anew."""
+        number = self.published.revision if self.published else 0
+        return any(each.mapping.revision > number for each in self.copies.values())
 
 
 @dataclass(frozen=True)
