@@ -568,13 +568,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "made = PublishedMapping(spec, mapping.revision, mapping.profile_arn, problem)",
     ),
     _mutant(
-        "lets a target that refuses fail the whole batch",
-        "rolekeeper.fleet.targets",
-        """                outcomes |= dict.fromkeys((each.instance for each in group), Outcome(error=error))
-                continue""",
-        "                return {each.instance: Outcome(error=error) for all_ in of_target.values() for each in all_}",
-    ),
-    _mutant(
         "leaves the instances of other targets to nobody at a sweep",
         "rolekeeper.fleet.target_sweep",
         "                    self.tasks.start(Task.SWEEP, correlation_id, served.target)\n",
