@@ -131,7 +131,7 @@ def test_what_the_organizations_page_says_can_be_typed(upgraded: Upgraded, tmp_p
         for profile, (account, region) in profiles.items()
     )
     (tmp_path / ".aws/config").write_text(text)
-    first, look, leave = bash_blocks("docs/organization.md")
+    first, look, units, leave = bash_blocks("docs/organization.md")
     shell = Shell(tmp_path, aws.port)
     shell('export PATH="$PWD/.venv/bin:$PATH"')
 
@@ -143,6 +143,7 @@ def test_what_the_organizations_page_says_can_be_typed(upgraded: Upgraded, tmp_p
     for world, instance in instances.items():
         eventually(partial(world.carries, instance, READ))
     assert "222222222222" in shell(look)
+    assert "222222222222" in shell(units.replace("hub.json", str(tmp_path / "hub.json")))
 
     shell(leave)
     assert name not in {f"{each['account']}/{each['region']}" for each in upgraded.rolekeeper.json("targets")}
