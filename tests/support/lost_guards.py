@@ -1,4 +1,4 @@
-"""Which guards of a template's policies can be lost without a request that is refused today being allowed."""
+"""What a template's policies answer to the cases of a spec, and which of their guards can be lost unnoticed."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +11,18 @@ from support.policy_simulation import ACCOUNT, Policies, Request, simulate
 from support.weakenings import weakenings
 
 ANY_ROLE = f"arn:aws:iam::{ACCOUNT}:role/any"
+
+
+def answered_otherwise(
+    cases: Sequence[Case],
+    today: Mapping[bool, Deployment],
+    asked_of: Callable[[Case, Deployment], tuple[Request, Policies]],
+) -> list[str]:
+    """The cases that IAM answers otherwise than they say, with its answer; the rest is as in `unnoticed`."""
+    answers = simulate([asked_of(case, today[case.takes_over]) for case in cases])
+    return [
+        f"{case}: {answer}" for case, answer in zip(cases, answers, strict=True) if answer.allowed is not case.allowed
+    ]
 
 
 def unnoticed(

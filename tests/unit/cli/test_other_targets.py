@@ -20,13 +20,8 @@ NO_CLOUDTRAIL = f"the CloudTrail of account {TARGET.account} can't be asked from
 
 @pytest.fixture
 def spoke(terminal: Terminal, desk: MappingsFixture) -> SpokeFixture:
-    for role in ("web", "db"):
-        desk.role(role)
-    made = SpokeFixture(terminal, desk, TARGET)
-    made.registered()
-    desk.edit("app=web", role="web")
-    made.copied("app=web", "web")
-    return made
+    desk.role("db")
+    return SpokeFixture.with_web(terminal, desk, TARGET)
 
 
 @pytest.fixture

@@ -18,12 +18,7 @@ TARGET = Target("111111111111", "eu-west-1")
 
 @pytest.fixture
 def spoke(terminal: Terminal, desk: MappingsFixture) -> SpokeFixture:
-    desk.role("web")
-    made = SpokeFixture(terminal, desk, TARGET)
-    made.registered()
-    desk.edit("app=web", role="web")
-    made.copied("app=web", "web")
-    return made
+    return SpokeFixture.with_web(terminal, desk, TARGET)
 
 
 @pytest.fixture
