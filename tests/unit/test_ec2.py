@@ -9,7 +9,8 @@ import pytest
 from fakes.ec2 import EC2_META
 from fixtures.account import ACCOUNT, REGION, FakeAccount, refusing
 from rolekeeper.aws.ec2 import Ec2
-from rolekeeper.aws.errors import AccessDeniedError, RetryableError
+from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError
+from rolekeeper.model.instance import InstanceKey
 from rolekeeper.model.mapping import MappingKey
 
 
@@ -228,3 +229,45 @@ def test_errors_come_classified_with_action_and_resource(world: FakeAccount) -> 
     world.calls.before("DescribeInstances", refusing("RequestLimitExceeded"))
     with pytest.raises(RetryableError):
         list(_ec2(world.ec2).fleet())
+
+
+def _carrying(world: FakeAccount) -> tuple[InstanceKey, str, str]:
+    """A running instance with a role, the association, and the ARN of another profile."""
+    world.profile("web")
+    instance = world.running(profile="web")
+    world.wait(2)
+    row = world.association(instance)
+    assert row
+    return world.key(instance), row.id, world.profile("db")
+
+
+CALLS: dict[str, Callable[[Ec2, InstanceKey, str, str], object]] = {
+    "ReplaceIamInstanceProfileAssociation": lambda ec2, key, row, other: ec2.replace(key, row, other),
+    "DisassociateIamInstanceProfile": lambda ec2, key, row, _: ec2.disassociate(key, row),
+}
+
+
+@pytest.mark.parametrize("somebody", ["detaches it", "replaces it"])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_denial_is_a_conflict_where_the_association_is_stale(world: FakeAccount, call: str, somebody: str) -> None:
+    """Of one that is gone EC2 knows no profile, so a policy that asks for the path of its profile denies the call."""
+    key, row, other = _carrying(world)
+    if somebody == "detaches it":
+        world.truth.disassociate(row)
+    else:
+        world.truth.replace(row, other)
+    world.wait(2)
+    world.calls.before(call, refusing("UnauthorizedOperation", "You are not authorized", status=403))
+    with pytest.raises(ConflictError, match=f"{row} isn't the present one; AWS answered UnauthorizedOperation"):
+        CALLS[call](_ec2(world.ec2), key, row, other)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_denial_is_a_missing_permission_where_the_association_is_the_present_one(
+    world: FakeAccount, call: str
+) -> None:
+    key, row, other = _carrying(world)
+    world.calls.before(call, refusing("UnauthorizedOperation", "You are not authorized", status=403))
+    with pytest.raises(AccessDeniedError) as denied:
+        CALLS[call](_ec2(world.ec2), key, row, other)
+    assert (denied.value.action, denied.value.resource) == (f"ec2:{call}", key.arn)

@@ -239,6 +239,26 @@ def test_what_ec2_refused_while_a_newer_look_wrote_is_recorded_and_looked_at_aga
     assert [each["outcome"] for each in world.history(instance) if "outcome" in each] == ["refused", "done"]
 
 
+def test_the_slower_of_two_replaces_tells_nobody_of_a_missing_permission(world: FakeAccount) -> None:
+    """Its association is gone, so the policy, which asks for the path of what is carried, denies the call."""
+    instance = world.running(workload="web")
+    world.reconcile(instance)
+    world.wait(2)
+    world.tag(instance, workload="db")
+
+    def meanwhile() -> None:
+        world.reconcile(instance)
+        refusing("UnauthorizedOperation", "You are not authorized", status=403)()
+
+    world.calls.before("ReplaceIamInstanceProfileAssociation", meanwhile)
+    outcome = world.reconcile(instance)
+    assert outcome.error is None
+    assert (world.carries(instance), world.shows(instance)) == ("db", "")
+    assert world.events.named("Permission Missing") == []
+    refused = [each["answer"]["code"] for each in world.history(instance) if each.get("outcome") == "refused"]
+    assert refused == ["StaleAssociation"]
+
+
 def test_two_that_agree_on_a_change_make_it_once_and_each_entry_says_what_became_of_its_call(
     world: FakeAccount,
 ) -> None:

@@ -1,11 +1,12 @@
 """EC2 as the reconciler needs it: two reads per batch, and the three mutations. Errors come classified."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import batched, groupby
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.aws.errors import RetryableError, classified
+from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError, classified
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import MappingKey
 
@@ -105,7 +106,7 @@ class Ec2:
 
     def replace(self, instance: InstanceKey, association_id: str, profile_arn: str) -> Association:
         """Replace the profile of a running instance by the id of its association; the answer has a new id."""
-        with classified("ec2:ReplaceIamInstanceProfileAssociation", instance.arn):
+        with self._changing("ec2:ReplaceIamInstanceProfileAssociation", instance, association_id):
             answer = self.client.replace_iam_instance_profile_association(
                 AssociationId=association_id, IamInstanceProfile={"Arn": profile_arn}
             )
@@ -113,9 +114,24 @@ class Ec2:
 
     def disassociate(self, instance: InstanceKey, association_id: str) -> Association:
         """Detach the profile of a running or stopped instance by the id of its association."""
-        with classified("ec2:DisassociateIamInstanceProfile", instance.arn):
+        with self._changing("ec2:DisassociateIamInstanceProfile", instance, association_id):
             answer = self.client.disassociate_iam_instance_profile(AssociationId=association_id)
             return _changed(answer)
+
+    @contextmanager
+    def _changing(self, action: str, instance: InstanceKey, association_id: str) -> Iterator[None]:
+        """Around a call that names an association: a denial is a ConflictError where that isn't the present one."""
+        try:
+            with classified(action, instance.arn):
+                yield
+        except AccessDeniedError as error:
+            # No profile is known of an association that is gone, so a policy that asks for the profile's path may deny
+            # the call (AWS_FACTS.md "Errors"). No permission is missing then.
+            present = self.associations([instance.id]).get(instance.id)
+            if present and present.id == association_id:
+                raise
+            gone = f"the association {association_id} isn't the present one; AWS answered {error.code}"
+            raise ConflictError("StaleAssociation", gone, error.action, error.resource) from error
 
     def _instance(self, row: Any) -> Instance:
         operator = row.get("Operator", {})
