@@ -231,7 +231,7 @@ class Promises:
             )
         if asked.started:
             self._justified(asked, asked.started)
-            (self.hub or self)._within_the_window(asked, asked.started)  # noqa: SLF001  # the same class
+            (self.hub or self)._within_the_window(asked, asked.started, self)  # noqa: SLF001  # the same class
 
     def _ended(self, instance: str) -> bool:
         truth = self.account.truth
@@ -303,7 +303,8 @@ class Promises:
         """The latest that any function may take it for then: clocks are off by a little."""
         return START + timedelta(seconds=seconds + self.skew)
 
-    def _within_the_window(self, asked: Asked, started: Started) -> None:
+    def _within_the_window(self, asked: Asked, started: Started, there: "Promises") -> None:
+        """What all targets count together, and of a hub the one that it is asked for `there`."""
         if started.action == "Attach" or started.mapping.pins or started.mapping.tag_key.startswith("rolekeeper:"):
             return
         if started.at <= self.lost_at:
@@ -314,14 +315,23 @@ class Promises:
             used, granted = self._used[revision], self._granted.get(revision, 0)
             self.check(7, used <= granted, lambda: f"{asked}: change {used} of the {granted} that were approved")
             return
-        # In order, as the clocks of those that count differ: to look at all would cost more with each.
-        insort(self._counted, started.at)
-        recent = len(self._counted) - bisect_right(self._counted, started.at - self._length)
+        there.count(started.at)
+        recent, in_all = there.recent(started.at), sum(each.recent(started.at) for each in (self, *self.spokes))
+        share = self.limits.allowed(len(there.account.instances)) if self.spokes else self._allowed
+        self.check(7, recent <= share, lambda: f"{asked}: change {recent} in its target's window, {share} are allowed")
         self.check(
             7,
-            recent <= self._allowed,
-            lambda: f"{asked}: change {recent} in the window of all mappings, {self._allowed} are allowed",
+            in_all <= self._allowed,
+            lambda: f"{asked}: change {in_all} in the window of all mappings, {self._allowed} are allowed",
         )
+
+    def count(self, at: float) -> None:
+        """Count a change, in order though the clocks of those that count differ: so few are looked at each time."""
+        insort(self._counted, at)
+
+    def recent(self, at: float) -> int:
+        """How many changes were counted in the window that ends then."""
+        return len(self._counted) - bisect_right(self._counted, at - self._length)
 
     @property
     def _length(self) -> float:

@@ -283,8 +283,8 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             Edit(
                 "rolekeeper.instances.change_limit",
-                "minutes, now) < self.limits.allowed(fleet)",
-                "minutes, now) <= self.limits.allowed(fleet)",
+                "minutes, now) >= most]",
+                "minutes, now) > most]",
             ),
         ),
         seed=141,
@@ -303,12 +303,13 @@ MUTANTS: tuple[Mutant, ...] = (
                 "rolekeeper.instances.change_limit",
                 "        return self._by_number(now) or self.reserve_or_wait(mapping, revision, now)",
                 '        self.one = f"window#0:{mapping}", "window"\n'
-                "        return self.room(now, self.store.get([self.one]).get(self.one, {}))",
+                "        self._known = {self.one: self.store.get([self.one]).get(self.one, {})}\n"
+                "        return self.room(now)",
             ),
             Edit(
                 "rolekeeper.instances.change_limit",
-                "Reservation(self.store.update(layout.CHANGES, take), self.store.update(layout.CHANGES, back))",
-                "Reservation(self.store.update(self.one, take), self.store.update(self.one, back))",
+                "sizes = {layout.CHANGES: whole, **{key: instances(size) for key, size in self.shares.items()}}",
+                "sizes = {self.one: whole}",
             ),
         ),
         seed=188,

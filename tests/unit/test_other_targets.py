@@ -9,15 +9,15 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 import runtime
-from fixtures.account import HOME, FakeAccount, refusing
+from fixtures.account import HOME, FakeAccount, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
 from rolekeeper.aws.errors import NoResponseError
 from rolekeeper.fleet.targets import SILENT, ServedTarget
 from rolekeeper.instances.reconcile import WORK
 from rolekeeper.instances.requests import DroppedError, present, require_ours
 from rolekeeper.model.instance import InstanceKey, Target, Timer
-from rolekeeper.settings import Access
-from rolekeeper.storage import layout
+from rolekeeper.settings import Access, Limits
+from rolekeeper.storage import Update, layout
 
 # The daily event of a spoke, as the hub's bus has it.
 PRESENT: dict[str, Any] = {
@@ -99,6 +99,90 @@ def test_a_mapping_that_has_no_copy_for_an_account_gives_nothing_there(served: O
     decided = served.reconcile(key)[key].decision
     assert decided
     assert decided.code == "unmatched"
+
+
+# ---- how much changes in a while ----
+
+
+def retagged(served: Organization, target: Target, workload: str = "db") -> FakeAccount:
+    """All instances of a target get another tag, and each is looked at."""
+    place = served.hub if target == HOME else served.spoke(target)
+    keys = [place.key(each.id) for each in place.truth.describe_instances()[0]]
+    for key in keys:
+        place.tag(key.id, workload=workload)
+    served.wait(seconds=2)
+    served.reconcile(*keys)
+    return place
+
+
+def carrying(place: FakeAccount, role: str) -> int:
+    return [place.carries(each.id) for each in place.truth.describe_instances()[0]].count(role)
+
+
+@pytest.fixture
+def fleets(served: Organization) -> Organization:
+    """Ten instances that carry web in the hub's own account and in each of two others, as sweeps counted them."""
+    served.hub.limits = Limits(1, 20)
+    for role in ("web", "db"):
+        for target in (SPOKE, OTHER):
+            served.spoke(target).profile(role)
+        served.publish(f"workload={role}", role)
+    for place in (served.hub, *map(served.spoke, (SPOKE, OTHER))):
+        served.reconcile(*(place.key(place.running(workload="web")) for _ in range(10)))
+    for _ in range(2):  # the first of them counts the other targets, which the second reads
+        served.sweep()
+    return served
+
+
+@pytest.mark.parametrize("target", [HOME, SPOKE])
+def test_a_target_changes_no_more_than_its_share_though_all_may_change_more(
+    fleets: Organization, target: Target
+) -> None:
+    """A script that tags one account in a wrong way is noticed before it reached all of that account."""
+    place = retagged(fleets, target)
+    assert carrying(place, "db") == 2
+    waiting = [each.id for each in place.truth.describe_instances()[0] if place.carries(each.id) == "web"]
+    shown = {each: fleets.hub.state.read([place.key(each)]).record(place.key(each)).condition for each in waiting}
+    assert {each.code for each in shown.values() if each} == {"window"}
+
+
+def test_what_waits_in_one_target_takes_no_others_room(fleets: Organization) -> None:
+    assert carrying(retagged(fleets, SPOKE), "db") == 2
+    assert carrying(retagged(fleets, OTHER), "db") == 2
+
+
+def test_the_targets_together_change_no_more_than_all_may(fleets: Organization) -> None:
+    fleets.hub.limits = Limits(1, 10)
+    assert [carrying(retagged(fleets, each), "db") for each in (HOME, SPOKE, OTHER)] == [1, 1, 1]
+    fleets.hub.limits = Limits(2, 0)
+    assert [carrying(retagged(fleets, each), "db") for each in (HOME, SPOKE, OTHER)] == [1, 1, 1], "three are counted"
+
+
+def test_those_that_wait_for_their_targets_share_go_when_it_is_there(fleets: Organization) -> None:
+    for _ in range(5):
+        retagged(fleets, SPOKE)
+        fleets.wait(minutes=12)
+    assert carrying(fleets.spoke(SPOKE), "db") == 10
+
+
+def test_an_approval_goes_beyond_a_targets_share(fleets: Organization) -> None:
+    published = fleets.hub.revisions.read(mapping_key("workload=db")).published
+    assert published
+    budget = Update().set({"credit": 5, "credit_revision": published.revision})
+    fleets.hub.store.write(fleets.hub.store.update(layout.budget_key(published.key), budget))
+    assert carrying(retagged(fleets, SPOKE), "db") == 2 + 5
+
+
+def test_what_ec2_refuses_takes_no_room_in_its_target(fleets: Organization) -> None:
+    spoke = fleets.spoke(SPOKE)
+    one = spoke.key(spoke.truth.describe_instances()[0][0].id)
+    spoke.tag(one.id, workload="db")
+    fleets.wait(seconds=2)
+    for _ in range(5):
+        refused = refusing("InvalidParameterValue", "Invalid IAM Instance Profile name db")
+        spoke.calls.before("ReplaceIamInstanceProfileAssociation", refused)
+        fleets.reconcile(one)
+    assert carrying(retagged(fleets, SPOKE), "db") == 2
 
 
 # ---- who is registered ----

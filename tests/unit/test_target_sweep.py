@@ -18,6 +18,7 @@ from rolekeeper.instances.requests import DroppedError
 from rolekeeper.mappings.scan import FanOut
 from rolekeeper.model.instance import Target, Timer
 from rolekeeper.settings import Access, Limits
+from rolekeeper.storage import layout
 
 
 @pytest.fixture
@@ -191,7 +192,7 @@ def test_a_targets_sweep_is_neither_the_hubs_own_nor_another_targets(served: Org
     assert served.hub.lambda_.invoked == []
     assert known(served, OTHER).last_sweep is None
     assert served.hub.metrics.counts["InstancesSwept"] == 0, "sweep-overdue is about the hub's own"
-    assert served.hub.state.read([], counters=True).counters["fleet", "fleet"]["instances"] == 0
+    assert served.hub.state.read([], counters=[layout.FLEET]).counters[layout.FLEET]["instances"] == 0
 
 
 def test_the_hubs_own_sweep_counts_for_its_own_alarm_once(served: Organization) -> None:

@@ -108,6 +108,12 @@ def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world
     assert not world.machine.started
 
 
+def test_a_deployment_for_one_account_counts_a_change_once(world: FakeAccount) -> None:
+    retag(world, fleet(world, 2), "db")
+    world.reconcile(*(each.id for each in world.truth.describe_instances()[0]))
+    assert [each["sk"] for each in world.store.first(layout.CHANGES[0], "~", 10)] == ["window"]
+
+
 def test_of_a_burst_of_detaches_too_and_all_mappings_together_have_one_window(world: FakeAccount) -> None:
     web, db = fleet(world, 5), fleet(world, 5, workload="db")
     for each in (*web, *db):

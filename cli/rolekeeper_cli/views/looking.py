@@ -11,6 +11,7 @@ from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.instances.observe import Observation, Unreadable, observe_page
 from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, PublishedMapping
+from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import Snapshot, State
 from rolekeeper_cli.deployment import Deployment
 
@@ -45,7 +46,7 @@ class Enforced(State):
         mappings: Iterable[MappingKey] = (),
         *,
         checked: bool = False,
-        counters: bool = False,
+        counters: Sequence[Key] = (),
     ) -> Snapshot:
         """Read what is there, and put the others in its place."""
         keys = list(mappings)

@@ -56,7 +56,8 @@ class Looked:
 class Tally:
     """What is counted while the instances go by.
 
-    `accounts` has for each how many there are and how many change, `targets` one of its targets.
+    `accounts` has for each how many there are and how many change, `targets` one of its targets. `taken` are the roles
+    that each revision takes away, `taken_there` those of each target, which has so many instances as `there`.
     """
 
     instances: int = 0
@@ -65,6 +66,8 @@ class Tally:
     actions: Counter[str] = field(default_factory=Counter)
     moves: Counter[Move] = field(default_factory=Counter)
     taken: Counter[tuple[MappingKey, int]] = field(default_factory=Counter)
+    taken_there: Counter[Target] = field(default_factory=Counter)
+    there: Counter[Target] = field(default_factory=Counter)
     foreign: int = 0
 
     @property
@@ -86,9 +89,10 @@ class Tally:
     def count(self, seen: Seen) -> None:
         """Add one instance."""
         decision = seen.decision
-        account = seen.instance.key.account
-        self.targets.setdefault(account, seen.instance.key.target)
+        account, target = seen.instance.key.account, seen.instance.key.target
+        self.targets.setdefault(account, target)
         self.instances += 1
+        self.there[target] += 1
         self.accounts.setdefault(account, Counter()).update(instances=1, changes=int(decision.action.mutates))
         self.actions[decision.action.value] += 1
         self.foreign += decision.takes_over or decision.code == "occupied"
@@ -98,6 +102,7 @@ class Tally:
                 self.moves[move] += 1
             if counted_for := decision.counted_for:
                 self.taken[counted_for, decision.revision] += 1
+                self.taken_there[target] += 1
 
     def summary(self) -> dict[str, Any]:
         """The sum, for programs."""
@@ -205,10 +210,20 @@ class Paced:
 
 def paced(deployment: Deployment, tally: Tally, proposed: Proposal) -> list[Paced]:
     """The mappings whose changes don't all go at once: the window's number and approvals let some through."""
-    limits, now = deployment.settings.limits, deployment.now()
+    settings = deployment.settings
     budgets = {(key, revision): layout.budget_key(key) for key, revision in tally.taken}
-    items = deployment.app.store.get([layout.CHANGES, *dict.fromkeys(budgets.values())]) if budgets else {}
-    room = max(0, limits.allowed(tally.instances) - counted(items.get(layout.CHANGES, {}), limits.minutes, now))
+    shares = {} if settings.only else {target: layout.changes_key(target) for target in tally.taken_there}
+    keys = [layout.CHANGES, *shares.values(), *dict.fromkeys(budgets.values())]
+    items = deployment.app.store.get(keys) if budgets else {}
+
+    def room_in(key: layout.Key, instances: int) -> int:
+        taken = counted(items.get(key, {}), settings.limits.minutes, deployment.now())
+        return max(0, settings.limits.allowed(instances) - taken)
+
+    room = room_in(layout.CHANGES, tally.instances)
+    if shares:
+        there = (min(tally.taken_there[each], room_in(key, tally.there[each])) for each, key in shares.items())
+        room = min(room, sum(there))
     # What a file's edit is held for, its approval lets through.
     held = {each.key: each.impact.takes for each in proposed.edits if each.status is Status.HELD and each.impact}
     approved = {}
@@ -218,7 +233,7 @@ def paced(deployment: Deployment, tally: Tally, proposed: Proposal) -> list[Pace
     if tally.taken.total() <= room + sum(approved.values()):
         return []
     return [
-        Paced(str(key), changes, approved[key, revision], room, limits.minutes)
+        Paced(str(key), changes, approved[key, revision], room, settings.limits.minutes)
         for (key, revision), changes in tally.taken.most_common()
     ]
 

@@ -19,7 +19,7 @@ from rolekeeper.instances.reconcile import WORK, Outcome
 from rolekeeper.mail import Mailer
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.settings import Settings
-from rolekeeper.storage import State, Store
+from rolekeeper.storage import State, Store, layout
 from rolekeeper.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -177,13 +177,14 @@ class App:
 
     def _worker(self) -> Worker:
         settings = self.settings
-        # EC2's rate is for each account and Region.
-        pace = f"pace {settings.target}"
+        pace = f"pace {settings.target}"  # EC2's rate is for each account and Region
         if pace not in self.kept:
             self.kept[pace] = Pace(settings.changes_per_second / settings.workers, self.now())
-        machine, minutes = settings.retry_state_machine_arn, settings.retry_timeout_minutes
-        retries = RetryLoop(self.client("stepfunctions"), machine, minutes)
-        window = ChangeLimiter(self.store, settings.limits)
+        machine = settings.retry_state_machine_arn
+        retries = RetryLoop(self.client("stepfunctions"), machine, settings.retry_timeout_minutes)
+        size = layout.target_key(settings.target) if self.hub else layout.FLEET
+        shares = {} if settings.only else {layout.changes_key(settings.target): size}
+        window = ChangeLimiter(self.store, settings.limits, shares)
         return Worker(self.state, window, self.kept[pace], retries, self.now, self.sleep)
 
     @property

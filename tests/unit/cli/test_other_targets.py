@@ -11,6 +11,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.model.instance import Target
+from rolekeeper.storage import Update, layout
 
 TARGET = Target("111111111111", "eu-west-1")
 UNIT = "ou-a1b2-c3d4e5f6"
@@ -336,6 +337,25 @@ def test_a_files_mapping_is_looked_at_with_each_accounts_own_profile(
     spoke.role("db")
     [change] = terminal.document("plan", "-f", str(file), "--target", TARGET.account)["changes"]
     assert (change["instance"], change["action"], change["from"], change["to"]) == (web, "Replace", "web", "db")
+
+
+def test_a_plan_says_what_goes_at_once_in_all_targets_by_the_share_of_each(
+    terminal: Terminal, spoke: SpokeFixture, desk: MappingsFixture
+) -> None:
+    """Of six that all may take away in a window, each target may its own part."""
+    terminal.parameters |= {"MaxChangesPerEdit": "1", "MaxChangesPercent": "50"}
+    spoke.role("db")
+    desk.world.profile("db")
+    for world, count in ((spoke.world, 7), (desk.world, 3)):
+        for _ in range(count):
+            world.attach_by_hand(world.running(app="web"), "db")
+        world.running()
+        world.running()
+    pace = "10 roles are taken away (app=web 10), 6 of them in 10 minutes; the others wait their turn"
+    assert pace in terminal("plan").stderr
+    counted = Update().set({"total": 3, f"m{int(desk.world.clock.now().timestamp()) // 60}": 3})
+    desk.world.store.write(desk.world.store.update(layout.changes_key(TARGET), counted))
+    assert pace.replace("6 of", "3 of") in terminal("plan").stderr
 
 
 def test_a_plan_is_applied_in_each_target(

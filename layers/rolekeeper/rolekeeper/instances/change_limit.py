@@ -2,10 +2,11 @@
 
 So a wrong edit, or script that tags, is noticed before it reached the whole fleet, however it is split over rows.
 
-Two items count by the minute: `layout.CHANGES` the roles that are replaced and detached, `layout.EDITS` what edits
-without approval change. They hold a `total`, and `m<minute>` for each minute's share of it, which leaves when the whole
-window has passed since its end. It is counted in the transaction that writes the grant, or the revision: without room
-that isn't begun, and it costs no further call. Whether there is some is read along with the instances.
+Items count by the minute: `layout.CHANGES` the roles that are replaced and detached, of a hub also `changes_key` those
+of each target, and `layout.EDITS` what edits without approval change. They hold a `total`, and `m<minute>` for each
+minute's share of it, which leaves when the whole window has passed since its end. It is counted in the transaction that
+writes the grant, or the revision: without room that isn't begun, and it costs no further call. Whether there is some is
+read along with the instances.
 
 A change without room gets a turn: the first minute in which some leaves that nobody else waits for. `w<minute>` counts
 those who wait for it, and their room leaves a window later in turn. So each waits about once, however many they are.
@@ -16,7 +17,7 @@ and each has its share of `ChangesPerSecond` in its own process. That costs no c
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -123,8 +124,8 @@ class Pace:
 class Reservation:
     """Room for one change: `take` counts it, if there is some; `back` undoes that in the same minute, or credit."""
 
-    take: Write
-    back: Write
+    take: tuple[Write, ...]
+    back: tuple[Write, ...]
     approved: bool = False
 
 
@@ -133,16 +134,22 @@ class ChangeLimiter:
     """Lets so many changes of instances through in a while; beyond that, what somebody approved.
 
     It goes by what each look at instances read of the counters, until a write says that they are others by now. Those
-    who wait are counted together.
+    who wait are counted together. `shares` are further items that count each change, by that of their fleet's size.
     """
 
     store: Store
     limits: Limits
+    shares: Mapping[Key, Key] = field(default_factory=dict)
     _known: dict[Key, Mapping[str, Any]] = field(default_factory=dict, init=False)
-    _turns: Counter[str] = field(default_factory=Counter, init=False)
+    _turns: Counter[tuple[Key, str]] = field(default_factory=Counter, init=False)
+
+    @property
+    def keys(self) -> Sequence[Key]:
+        """The items that say whether there is room by the number."""
+        return tuple(dict.fromkeys((layout.CHANGES, layout.FLEET, *self.shares, *self.shares.values())))
 
     def observed(self, counters: Mapping[Key, Mapping[str, Any]]) -> None:
-        """A look at instances read the window and the fleet's size; empty: they are not known."""
+        """A look at instances read these items; empty: they are not known."""
         self._known = dict(counters)
 
     def reserve(self, mapping: MappingKey, revision: int, now: datetime) -> Reservation | datetime:
@@ -151,67 +158,81 @@ class ChangeLimiter:
 
     def took(self, room: Reservation, now: datetime) -> None:
         """A change took this room."""
-        if layout.CHANGES in self._known and not room.approved:
-            item, minute = self._known[layout.CHANGES], f"m{_minute(now)}"
-            more = {name: int(item.get(name, 0)) + 1 for name in ("total", minute)}
-            self._known[layout.CHANGES] = {**item, **more}
-        elif room.approved:
+        if room.approved:
             self._known = {}
+        elif self._known:
+            for key in self._allowed():
+                item, minute = self._known[key], f"m{_minute(now)}"
+                self._known[key] = {**item, **{name: int(item.get(name, 0)) + 1 for name in ("total", minute)}}
 
     def count_turns(self) -> None:
         """Count those who wait, all in one write."""
-        if self._turns:
-            update = Update()
-            for name, number in self._turns.items():
-                update.add(name, number)
+        updates: dict[Key, Update] = {}
+        for (key, name), number in self._turns.items():
+            updates.setdefault(key, Update()).add(name, number)
+        if updates:
             # A turn is a hint: two may wait for the same.
             with suppress(errors.AwsRefusalError):
-                self.store.write(self.store.update(layout.CHANGES, update))
+                self.store.write(*(self.store.update(key, update) for key, update in updates.items()))
             self._turns.clear()
 
-    def _by_number(self, now: datetime) -> Reservation | None:
-        item = self._known.get(layout.CHANGES)
-        if item is None:
-            return None
-        known = self._known[layout.FLEET]
-        fleet = int(known.get("instances", 0)) + int(known.get(layout.ELSEWHERE, 0))
-        has_room = counted(item, self.limits.minutes, now) < self.limits.allowed(fleet)
-        return self.room(now, item, fleet) if has_room else None
+    def _allowed(self) -> dict[Key, int]:
+        """What each item may count at most, as far as is known; in any case the number."""
 
-    def room(self, now: datetime, item: Mapping[str, Any] | None = None, fleet: int = 0) -> Reservation:
-        """Room by the number alone; after a refusal, by what was read: the window's `item`, and the fleet's size."""
+        def instances(key: Key, name: str = "instances") -> int:
+            return int(self._known.get(key, {}).get(name, 0))
+
+        whole = instances(layout.FLEET) + instances(layout.FLEET, layout.ELSEWHERE)
+        sizes = {layout.CHANGES: whole, **{key: instances(size) for key, size in self.shares.items()}}
+        return {key: self.limits.allowed(size) for key, size in sizes.items()}
+
+    def _full(self, now: datetime) -> list[Key]:
+        """The items without room for one more."""
         minutes = self.limits.minutes
-        take, back = counting(item or {}, 1, self.limits.allowed(fleet), minutes, now), _adding(-1, minutes, now)
-        return Reservation(self.store.update(layout.CHANGES, take), self.store.update(layout.CHANGES, back))
+        return [key for key, most in self._allowed().items() if counted(self._known[key], minutes, now) >= most]
+
+    def _by_number(self, now: datetime) -> Reservation | None:
+        return self.room(now) if self._known and not self._full(now) else None
+
+    def room(self, now: datetime) -> Reservation:
+        """Room by the number alone, and by what was read."""
+        take, back = [], []
+        for key, most in self._allowed().items():
+            counts = counting(self._known.get(key, {}), 1, most, self.limits.minutes, now)
+            take.append(self.store.update(key, counts))
+            back.append(self.store.update(key, _adding(-1, self.limits.minutes, now)))
+        return Reservation(tuple(take), tuple(back))
 
     def reserve_or_wait(self, mapping: MappingKey, revision: int, now: datetime) -> Reservation | datetime:
         """Room by the fleet's size at the last sweep or by this revision's approval, or a turn."""
         budget = layout.budget_key(mapping)
         if budget not in self._known:
-            keys = layout.CHANGES, budget, layout.FLEET
+            keys = *self.keys, budget
             found = self.store.get(keys)
             self._known |= {key: found.get(key, {}) for key in keys}
         if room := self._by_number(now):
             return room
-        item, approved = self._known[layout.CHANGES], self._known[budget]
-        if approved_budget(approved, revision) > 0:
+        if approved_budget(self._known[budget], revision) > 0:
             used = Update().add("credit", -1).only_if("credit", ">", 0).only_if("credit_revision", "=", revision)
-            back = self.store.update(budget, Update().add("credit", 1))
-            return Reservation(self.store.update(budget, used), back, approved=True)
-        return self._turn(item, now)
+            take = self.store.update(budget, used)
+            return Reservation((take,), (self.store.update(budget, Update().add("credit", 1)),), approved=True)
+        return self._turn(self._full(now), now)
 
-    def _turn(self, item: Mapping[str, Any], now: datetime) -> datetime:
+    def _turn(self, full: Sequence[Key], now: datetime) -> datetime:
         """The first minute with room that nobody waits for yet, a little spread; counts one more who waits for it."""
         this = _minute(now)
 
-        def waiting(minute: int) -> int:
-            return int(item.get(f"w{minute}", 0)) + self._turns[f"w{minute}"]
+        def waiting(key: Key, minute: int) -> int:
+            return int(self._known[key].get(f"w{minute}", 0)) + self._turns[key, f"w{minute}"]
+
+        def has_room(key: Key, turn: int) -> bool:
+            left = turn - 1 - self.limits.minutes  # the minute whose share leaves then
+            leaving = int(self._known[key].get(f"m{left}", 0)) if left <= this else waiting(key, left - LATE)
+            return leaving > waiting(key, turn)
 
         for turn in range(this + 1, this + 1 + HORIZON):
-            left = turn - 1 - self.limits.minutes  # the minute whose share leaves then
-            leaving = int(item.get(f"m{left}", 0)) if left <= this else waiting(left - LATE)
-            if leaving > waiting(turn):
-                self._turns[f"w{turn}"] += 1
+            if all(has_room(key, turn) for key in full):
+                self._turns.update((key, f"w{turn}") for key in full)
                 break
         else:
             turn = this + 1 + self.limits.minutes
@@ -254,7 +275,7 @@ class Worker:
                 return room
             change = records.starting(observed, decision, now)
             try:
-                at = self.state.save(request.instance, change, now, entry=entry, also=[room.take] if room else [])
+                at = self.state.save(request.instance, change, now, entry=entry, also=room.take if room else ())
             except errors.ConflictError:
                 if mapping is None:
                     raise

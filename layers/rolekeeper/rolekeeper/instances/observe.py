@@ -3,11 +3,11 @@
 The association first, then tags and state, then the mappings: who read older tags holds an older id, which EC2 refuses.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NotReadyError
@@ -124,6 +124,15 @@ class Unreadable:
 type Observed = Observation | Unreadable
 
 
+class Counters(Protocol):
+    """What counts changes by items of the state table."""
+
+    @property
+    def keys(self) -> Sequence[Key]: ...
+
+    def observed(self, counters: Mapping[Key, Item]) -> None: ...
+
+
 def observe(  # noqa: PLR0913  # what is read, and for whom
     keys: Sequence[InstanceKey],
     ec2: Ec2,
@@ -131,19 +140,19 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
     now: datetime,
     described: Mapping[str, Instance] | None = None,
     *,
-    counters: Callable[[Mapping[Key, Item]], object] | None = None,
+    counters: Counters | None = None,
 ) -> dict[InstanceKey, Observed]:
     """Two EC2 reads, or one of what is `described`; one DynamoDB read, and a second where a mapping lost its tag.
 
-    `counters` is told the window of changes and the fleet's size, which the same read brings.
+    The `counters` are told what the same read brings of them.
     """
     ids = [key.id for key in keys]
     associations = ec2.associations(ids)
     instances = ec2.instances(ids) if described is None else described
     wanted = {mapping: None for each in instances.values() for mapping in mapping_keys(each.tags)}
-    snapshot = state.read(keys, wanted, checked=True, counters=counters is not None)
+    snapshot = state.read(keys, wanted, checked=True, counters=counters.keys if counters else ())
     if counters:
-        counters(snapshot.counters)
+        counters.observed(snapshot.counters)
     observed = {key: _joined(snapshot, key, instances.get(key.id), associations.get(key.id), now) for key in keys}
     return _with_owners(observed, wanted.keys(), snapshot, state)
 

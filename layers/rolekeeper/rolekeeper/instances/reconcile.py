@@ -97,7 +97,7 @@ class Reconciler:
         pause, worker = next(looks), self.changer if isinstance(self.changer, Worker) else None
         while pending:
             try:
-                counters = worker.window.observed if worker else None
+                counters = worker.window if worker else None
                 observed = observe(list(pending), self.ec2, self.state, self.now(), counters=counters)
             except errors.AwsRefusalError as error:
                 first, ids = next(iter(pending.values())), [key.id for key in pending]
@@ -280,7 +280,7 @@ class Reconciler:
         answer = {"code": error.code, "message": said, "action": error.action, "resource": error.resource}
         # Sent twice and refused once, the call may have happened: the entry stays "started", and keeps its room.
         outcome = {"answer": answer} if error.possibly_applied else {"outcome": REFUSED, "answer": answer}
-        also = (started.room.back,) if started.room and not error.possibly_applied else ()
+        also = started.room.back if started.room and not error.possibly_applied else ()
         completes = started.entry, outcome
         now = self.now()
         if isinstance(error, errors.ConflictError | errors.NotFoundError):

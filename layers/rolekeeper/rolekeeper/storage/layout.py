@@ -82,6 +82,11 @@ def target_key(target: Target) -> Key:
     return TARGETS, f"target#{target.account}#{target.region}"
 
 
+def changes_key(target: Target) -> Key:
+    """What is counted of one target's changes, where a hub has several: its share of the window."""
+    return CHANGES[0], target_key(target)[1]
+
+
 def held_key(key: MappingKey) -> Key:
     return mapping_pk(key), "held"
 

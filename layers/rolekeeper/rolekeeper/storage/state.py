@@ -5,7 +5,7 @@ reconciles can't overwrite each other's, and need no lock beyond the association
 reported beside the sound ones: it must keep nobody else from being seen.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import batched
@@ -25,7 +25,7 @@ FLEET_NEWS = timedelta(days=1)  # then the same size of the fleet is written aga
 class Snapshot:
     """One consistent read of the state table. `damaged`: items that aren't what we wrote, or IAM doesn't tell of.
 
-    `counters` are the window of changes and the fleet's size, where they were asked for.
+    `counters` are the items that count, as they were asked for; empty where there is none.
     """
 
     control: Control = field(default_factory=Control)
@@ -69,7 +69,7 @@ class State:
         mappings: Iterable[MappingKey] = (),
         *,
         checked: bool = False,
-        counters: bool = False,
+        counters: Sequence[layout.Key] = (),
     ) -> Snapshot:
         """Read the control item, the instances' records and pins, which are `checked`, and these published mappings."""
         keys = list(instances)
@@ -77,8 +77,8 @@ class State:
         pins = {layout.pin_key(key): key for key in keys}
         wanted, known = list(mappings), {} if self.remembers is None else self.remembers
         published = {layout.published_key(key, self.account): key for key in wanted if key not in known}
-        counted = [layout.CHANGES] if counters else []
-        items = self.store.get([layout.CONTROL, layout.FLEET, *counted, *records, *pins, *published])
+        single = dict.fromkeys([layout.CONTROL, layout.FLEET, *counters])
+        items = self.store.get([*single, *records, *pins, *published])
         damaged: dict[InstanceKey | MappingKey, AwsRefusalError] = {}
 
         def decoded[Subject: (InstanceKey, MappingKey), Value](
@@ -102,7 +102,7 @@ class State:
             pins=decoded(lambda item: self.check_pin(codec.pin_from(item)) if checked else codec.pin_from(item), pins),
             published={key: known[key] for key in wanted if key in known},
             damaged=damaged,
-            counters={key: items.get(key, {}) for key in (layout.CHANGES, layout.FLEET)} if counters else {},
+            counters={key: items.get(key, {}) for key in counters},
         )
 
     def last_sweep(self) -> SweepNote:
