@@ -8,7 +8,7 @@ from rolekeeper_cli import output, render, tables
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.views import roles as views
-from rolekeeper_cli.views.roles import DAYS
+from rolekeeper_cli.views.role_document import DAYS
 
 HEAD = ("role", "instances", "maps", "last used", "broad", "may use")
 _WIDTH = 79

@@ -19,6 +19,7 @@ from rolekeeper_cli.console.page import page
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.views import roles as views
+from rolekeeper_cli.views.role_document import DAYS
 
 # What `?only=` shows, and which roles that are.
 FILTERS = {"broad": "broad", "unused": "nothing uses it", "mapped": "given by a mapping", "carried": "carried"}
@@ -115,7 +116,7 @@ def _list(request: Request, template: str, job: Job) -> Response:
         only=only,
         text=text,
         filters=FILTERS,
-        days=views.DAYS,
+        days=DAYS,
         query=partial(_query, request),
     )
 
@@ -139,7 +140,7 @@ def _one(request: Request, template: str, job: Job, uses: Job | None) -> Respons
         role=shown,
         asks=uses is not None,
         uses=next(iter(uses.result()), None) if uses else None,
-        days=views.DAYS,
+        days=DAYS,
         query=partial(_query, request),
         mapping_url=_mapping_url,
         names=_names(request, shown["instances"] or ()) if shown else {},
