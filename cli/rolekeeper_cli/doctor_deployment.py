@@ -103,6 +103,18 @@ class DoctorDeployment(Deployment):
         return {role: sorted(keys) for role, keys in users.items()}
 
     @cached_property
+    def role_users_by_account(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
+        """The same in each account: of a hub, those mappings whose scope has it."""
+        if not self.settings.organization:
+            return {self.home.account: self.role_users}
+        units = {self.home: "", **{each.target: each.unit for each in self.app.registry.all()}}
+        users: dict[str, dict[str, set[str]]] = {}
+        for spec in self.specs:
+            for account in {at.account for at, unit in units.items() if spec.covers(at.account, at.region, unit)}:
+                users.setdefault(account, {}).setdefault(spec.role, set()).add(str(spec.key))
+        return {account: {role: sorted(keys) for role, keys in each.items()} for account, each in users.items()}
+
+    @cached_property
     def path_roles(self) -> Sequence[Role]:
         """The roles under the role path, by name."""
         with classified("iam:ListRoles", self.app.iam.arn("role", self.settings.role_path, "*")):

@@ -122,15 +122,16 @@ def stream_list(layout: Layout, documents: Iterable[Mapping[str, Any]]) -> int:
     return count
 
 
-def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A short table; on a terminal, all but its first column give way.
+def show_table(head: Sequence[str], rows: Iterable[Sequence[object]], whole: int = 1) -> None:
+    """A short table; on a terminal, all but its first columns give way.
 
     Args:
         head: the names of the columns; none are written where all are empty.
         rows: the rows.
+        whole: the number of the columns that stay whole.
     """
     cells = list(rows)
-    lines = Lines(head, cells, folds=[at > 0 for at in range(len(head))], width=room())
+    lines = Lines(head, cells, folds=[at >= whole for at in range(len(head))], width=room())
     lines.draw_head()
     for row in cells:
         lines.draw(row)

@@ -3,6 +3,7 @@
 import click
 
 from rolekeeper_cli.command import Group, command
+from rolekeeper_cli.commands.arguments import takes_targets
 from rolekeeper_cli.errors import ExitCode, UsageError
 
 
@@ -13,6 +14,7 @@ from rolekeeper_cli.errors import ExitCode, UsageError
     examples=[
         "rolekeeper roles",
         "rolekeeper roles --role web",
+        "rolekeeper roles --target 111111111111",
         "rolekeeper roles --unused --query 'roles[].role'",
         "rolekeeper roles must-include AmazonSSMManagedInstanceCore",
     ],
@@ -25,22 +27,30 @@ from rolekeeper_cli.errors import ExitCode, UsageError
     default=True,
     help="Whether to ask IAM which services each one called. It is asked by default.",
 )
+@takes_targets
 @click.pass_context
-def group(context: click.Context, names: tuple[str, ...], *, unused: bool, ask_last_accessed: bool) -> ExitCode:
+def group(
+    context: click.Context, names: tuple[str, ...], targets: tuple[str, ...], *, unused: bool, ask_last_accessed: bool
+) -> ExitCode:
     """Show the roles under the role path.
 
     Of each: the instances that carry it, the mappings that give it, when it was last used, what it may do, whether it
     is broad, which services it didn't use in 90 days, and a smaller policy where that is certain. Then how many
     instance profiles and roles the account has, and may have.
+
+    A hub shows those of all its accounts into which you may look; of another account than its own, the roles that a
+    mapping gives or an instance carries, without what they don't use.
     """
     if context.invoked_subcommand is not None:
-        if names or unused:
-            raise UsageError("--role and --unused are about the list", "leave them out")
+        if names or unused or targets:
+            raise UsageError("--role, --unused and --target are about the list", "leave them out")
         return ExitCode.DONE
     from rolekeeper_cli.commands.deployment import doctor_deployment
     from rolekeeper_cli.roles import listing
+    from rolekeeper_cli.views.roles import Asked
 
-    return listing.show(doctor_deployment(), names, unused=unused, ask_last_accessed=ask_last_accessed)
+    asked = Asked(names, unused=unused, last_accessed=ask_last_accessed)
+    return listing.show(doctor_deployment(), asked, targets)
 
 
 @command(

@@ -1,29 +1,40 @@
 """Reading the roles of an account: who carries them, which mappings give them, what their policies and reports say.
 
-What AWS refuses is left out, never guessed: it is None, and the reason is in `unknown`.
+What AWS refuses is left out, never guessed: it is None, and the reason is in `unknown`. Another account is read as its
+spoke's reader, which may read roles and profiles that it can name, and list none.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
 
 from rolekeeper.aws.errors import AwsRefusalError, classified
 from rolekeeper.aws.iam import Role
-from rolekeeper.model.instance import AssociationState
+from rolekeeper.model.instance import AssociationState, Target
+from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper.permissions.policies import TooManyRulesError
+from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.instances import addressed
+from rolekeeper_cli.reports import Silent
 from rolekeeper_cli.roles.last_accessed import Report, Reports, why
 from rolekeeper_cli.roles.smaller import Smaller, smaller
 from rolekeeper_cli.views import looking
+from rolekeeper_cli.views.places import Places
 from rolekeeper_cli.views.role_document import RoleView
 
 _CARRIES = frozenset({AssociationState.ASSOCIATING, AssociationState.ASSOCIATED})
 _EVERYTHING = "everything"
+# What a spoke's reader may not (spoke.yaml): asking would only be refused, and some are alarmed by refusals.
+_ONLY_NAMED = "only roles that a mapping gives or an instance carries are listed: a spoke's reader may list none"
+_NO_REPORT = "a spoke's reader may not ask IAM for its report"
 
 
 @dataclass(slots=True)
 class Inventory:
-    """The roles, what the account has of them, and what couldn't be read."""
+    """The roles of an account, what it has of them, and what couldn't be read."""
 
+    of: str
     views: list[RoleView] = field(default_factory=list)
     account: dict[str, int] | None = None
     unknown: list[str] = field(default_factory=list)
@@ -41,26 +52,87 @@ class Inventory:
         return None
 
 
+class RoleUsers:
+    """Who uses roles: the mappings that give them, the instances that carry them. Each is read once, when asked for.
+
+    Args:
+        deployment: where.
+        places: the targets whose instances are meant. Those that can't be looked into are `unseen` there.
+        ask_instances: whether to read them.
+
+    Attributes:
+        own: the inventory of the deployment's own account, in which is noted what couldn't be read there.
+    """
+
+    def __init__(self, deployment: DoctorDeployment, places: Places, *, ask_instances: bool) -> None:
+        self._deployment, self._places, self._ask_instances = deployment, places, ask_instances
+        self.own = Inventory(deployment.home.account)
+
+    def read(self) -> None:
+        """Read all of it now, before threads ask for it."""
+        _ = self._mappings, self._carried
+
+    def mappings(self, account: str) -> Mapping[str, Sequence[str]] | None:
+        """By a role's name, the mappings that give it in an account; None where they can't be read."""
+        return None if self._mappings is None else self._mappings.get(account, {})
+
+    def instances(self, account: str, role_of: Callable[[str], str | None]) -> dict[str, list[str]] | None:
+        """By a role's name, the instances in an account that carry it; None where none could be looked at.
+
+        `role_of` gives the role that a profile holds, by its ARN.
+        """
+        seen = [self._carried[each] for each in self._targets(account) if each in self._carried]
+        if not seen:
+            return None
+        found: dict[str, list[str]] = {}
+        for instance, profile in (pair for pairs in seen for pair in pairs):
+            if role := role_of(profile):
+                found.setdefault(role, []).append(instance)
+        return found
+
+    def everywhere(self, account: str) -> bool:
+        """Whether the instances of all targets of an account that are meant were looked at."""
+        return all(each in self._carried for each in self._targets(account))
+
+    def _targets(self, account: str) -> list[Target]:
+        return [each.settings.target for each in self._places.all if each.settings.account == account]
+
+    @cached_property
+    def _mappings(self) -> Mapping[str, Mapping[str, Sequence[str]]] | None:
+        return self.own.attempt(lambda: self._deployment.role_users_by_account)
+
+    @cached_property
+    def _carried(self) -> dict[Target, list[tuple[str, str]]]:
+        """The instances that carry a profile, as a command names them, each with the profile's ARN: by target."""
+        return dict(self._places.ask(self._look)) if self._ask_instances else {}
+
+    def _look(self, place: Deployment) -> Iterator[tuple[Target, list[tuple[str, str]]]]:
+        # What is refused elsewhere, `places` says.
+        found = _carried(place) if place.elsewhere else self.own.attempt(lambda: _carried(place))
+        if found is not None:
+            yield place.settings.target, found
+
+
 def look(
-    deployment: DoctorDeployment, roles: Sequence[Role], *, ask_last_accessed: bool, ask_instances: bool = True
+    deployment: DoctorDeployment, roles: Sequence[Role], users: RoleUsers, *, ask_last_accessed: bool
 ) -> Inventory:
-    """Look at roles, one after the other, as IAM throttles; it makes its reports while their policies are read."""
-    found, reports = Inventory(), Reports(deployment)
+    """Look at roles of the own account, one after the other, as IAM throttles.
+
+    It makes its reports while their policies are read.
+    """
+    found, account, reports = users.own, users.own.of, Reports(deployment)
     if ask_last_accessed:
         reports.begin(each.arn for each in roles)
-    mappings = found.attempt(lambda: deployment.role_users)
+    mappings = users.mappings(account)
     profiles = found.attempt(lambda: _profiles(deployment))
-    instances = (
-        None if profiles is None or not ask_instances else found.attempt(lambda: _instances(deployment, profiles))
-    )
+    instances = None if profiles is None else users.instances(account, profiles.get)
+    everywhere = instances is not None and users.everywhere(account)
     found.account = found.attempt(lambda: _account(deployment))
     with deployment.progress(len(roles), "roles read") as progress:
         for role in progress.over(roles):
-            name = role.name
-            held = None if profiles is None else tuple(sorted(_name(arn) for arn in profiles if profiles[arn] == name))
-            carry = None if instances is None else tuple(sorted(instances.get(name, ())))
-            given = None if mappings is None else tuple(mappings.get(name, ()))
-            found.views.append(_view(deployment, found, RoleView(role, held, carry, given, read=False)))
+            held = None if profiles is None else sorted(_name(arn) for arn in profiles if profiles[arn] == role.name)
+            view = replace(_used(role, held, instances, mappings), everywhere=everywhere)
+            found.views.append(_view(deployment, found, view))
     if ask_last_accessed:
         told = reports.collect()
         asked = zip(found.views, roles, strict=True)
@@ -69,7 +141,43 @@ def look(
     return found
 
 
-def _view(deployment: DoctorDeployment, found: Inventory, view: RoleView) -> RoleView:
+def look_elsewhere(there: Deployment, names: Sequence[str], users: RoleUsers, *, ask_last_accessed: bool) -> Inventory:
+    """Look at roles of another account: those of these names, or all that a mapping gives or an instance carries there.
+
+    Raises:
+        AwsRefusalError: the caller may not be the spoke's reader.
+    """
+    account, iam = there.settings.account, there.app.iam
+    found = Inventory(account)
+    profile_of = cache(lambda arn: found.attempt(lambda: iam.get_instance_profile(_name(arn))))
+    mappings = users.mappings(account)
+    instances = users.instances(account, lambda arn: profile.role_name if (profile := profile_of(arn)) else None)
+    everywhere = instances is not None and users.everywhere(account)
+    report = Report(because=_NO_REPORT) if ask_last_accessed else None
+    for name in names or sorted({*(mappings or ()), *(instances or ())} - {NO_ROLE}):
+        role = found.attempt(partial(there.app.roles.policies.role, name))
+        if role and role.path.startswith(there.settings.role_path):
+            view = replace(_used(role, None, instances, mappings), everywhere=everywhere, report=report)
+            found.views.append(_view(there, found, view))
+    if not names:
+        found.unknown.append(_ONLY_NAMED)
+    return found
+
+
+def _used(
+    role: Role,
+    profiles: Sequence[str] | None,
+    instances: Mapping[str, Sequence[str]] | None,
+    mappings: Mapping[str, Sequence[str]] | None,
+) -> RoleView:
+    """A role with who uses it."""
+    carry = None if instances is None else tuple(sorted(instances.get(role.name, ())))
+    given = None if mappings is None else tuple(mappings.get(role.name, ()))
+    held = None if profiles is None else tuple(profiles)
+    return RoleView(role, held, carry, given, read=False)
+
+
+def _view(deployment: Deployment, found: Inventory, view: RoleView) -> RoleView:
     """A role with what its policies say."""
     checks, name = deployment.app.roles, view.role.name
     role = found.attempt(lambda: checks.policies.role(name))
@@ -120,15 +228,19 @@ def _profiles(deployment: DoctorDeployment) -> dict[str, str]:
     return {each["Arn"]: next((role["RoleName"] for role in each["Roles"]), "") for each in rows}
 
 
-def _instances(deployment: DoctorDeployment, profiles: Mapping[str, str]) -> dict[str, list[str]]:
-    """The instances of this Region that carry each role, by its name."""
-    found: dict[str, list[str]] = {}
-    with deployment.progress(None, "instances looked at") as progress:
-        for page in progress.pages(looking.pages(deployment)):
-            carried = deployment.app.ec2.associations([each.key.id for each in page])
-            for instance, association in carried.items():
-                if association.state in _CARRIES and (role := profiles.get(association.profile_arn)):
-                    found.setdefault(role, []).append(instance)
+def _carried(place: Deployment) -> list[tuple[str, str]]:
+    """The instances of a target that carry a profile, as a command names them, each with the profile's ARN."""
+    # Of others a few are read at once: only their number is counted.
+    shown = Silent if place.elsewhere else place.progress
+    found: list[tuple[str, str]] = []
+    with shown(None, "instances looked at") as progress:
+        for page in progress.pages(looking.pages(place)):
+            carried = place.app.ec2.associations([each.key.id for each in page])
+            found += [
+                (addressed(place, instance), association.profile_arn)
+                for instance, association in carried.items()
+                if association.state in _CARRIES
+            ]
     return found
 
 
@@ -144,7 +256,7 @@ def _account(deployment: DoctorDeployment) -> dict[str, int]:
     }
 
 
-def _services(deployment: DoctorDeployment, name: str) -> Iterator[str]:
+def _services(deployment: Deployment, name: str) -> Iterator[str]:
     """The services that a role may use, each once: as the statements that allow it name them."""
     rules = deployment.app.roles.policies.permissions(name).allowed
     named = {_service(scope.shown) if scope.within else _EVERYTHING for rule in rules for scope in rule.actions}

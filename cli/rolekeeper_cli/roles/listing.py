@@ -7,31 +7,37 @@ from typing import Any
 from rolekeeper_cli import output, render, tables
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.left_out import warn_of_unseen
 from rolekeeper_cli.views import roles as views
+from rolekeeper_cli.views.places import Places
 from rolekeeper_cli.views.role_document import DAYS
+from rolekeeper_cli.views.roles import Asked
 
 HEAD = ("role", "instances", "maps", "last used", "broad", "may use")
+_OF_SEVERAL = (HEAD[0], "account", *HEAD[1:])
 _WIDTH = 79
 # So that a line of the table has its place on a terminal of 80 columns, beside a role's name of 20 characters.
-_SERVICES = 22
+_SERVICES, _BESIDE_ACCOUNT = 22, 10
 _NAMED = 5
 _UNKNOWN = "?"
 
 type Document = Mapping[str, Any]
 
 
-def show(deployment: DoctorDeployment, names: Sequence[str], *, unused: bool, ask_last_accessed: bool) -> ExitCode:
-    """Show the roles under the path: all, those that are named, or those that nothing uses.
+def show(deployment: DoctorDeployment, asked: Asked, targets: Sequence[str] = ()) -> ExitCode:
+    """Show the roles under the path, in all accounts or in those of the targets that are named.
 
     Raises:
-        UsageError: there is no role of a name under the path.
+        UsageError: there is no role of a name under the path, or no such target.
     """
-    rest = views.document(deployment, names, unused=unused, ask_last_accessed=ask_last_accessed)
+    places = Places.chosen(deployment, targets)
+    rest = views.document(deployment, places, asked)
     documents = rest.pop("roles")
+    several = len({each["account"] for each in documents if "account" in each}) > 1
 
     def draw(rows: Iterable[Document]) -> None:
         listed = list(rows)
-        if names:
+        if asked.names:
             for each in listed:
                 tables.show_table(("", ""), _details(each))
                 # Not in the table, which folds them: they are to be copied.
@@ -39,52 +45,67 @@ def show(deployment: DoctorDeployment, names: Sequence[str], *, unused: bool, as
                     output.line(f"without {', '.join(smaller['drops'])}, of policy {smaller['policy']}:")
                     output.line(f"  {smaller['command']}")
         elif listed:
-            tables.show_table(HEAD, map(_cells, listed))
-            for line in _notes(listed):
+            if several:
+                tables.show_table(_OF_SEVERAL, map(_cells_of_several, listed), whole=2)
+            else:
+                tables.show_table(HEAD, map(_cells, listed))
+            for line in _notes(listed, several=several):
                 output.line(line)
-        for line in _totals(deployment, rest, shown=not names):
+        for line in _totals(deployment, rest, shown=not asked.names, several=several):
             output.line(line)
 
     render.show_with_rows("roles", documents, lambda: rest, draw)
     for each in rest["unknown"]:
         output.warn(f"not everything is shown: {each}")
+    warn_of_unseen(places)
     return ExitCode.DONE
 
 
 # ---- for people ----
 
 
-def _cells(row: Document) -> list[object]:
+def _cells(row: Document, room: int = _SERVICES) -> list[object]:
     return [
         row["role"],
         _count(row["instances"]),
         _count(row["mappings"]),
         _day(row["last_used"]) or ("never" if row["created"] else _UNKNOWN),
         _UNKNOWN if row["broad"] is None else "yes" if row["broad"] else "no",
-        _UNKNOWN if row["services"] is None else fitting(row["services"], _SERVICES) or "nothing",
+        _UNKNOWN if row["services"] is None else fitting(row["services"], room) or "nothing",
     ]
 
 
-def _notes(rows: Sequence[Document]) -> Iterator[str]:
-    """What is to be looked at, role by role."""
+def _cells_of_several(row: Document) -> list[object]:
+    """The same of roles of several accounts."""
+    role, *others = _cells(row, _BESIDE_ACCOUNT)
+    return [role, row["account"], *others]
+
+
+def _notes(rows: Sequence[Document], *, several: bool) -> Iterator[str]:
+    """What is to be looked at, role by role; where there are `several` accounts, in which."""
+
+    def name(row: Document) -> str:
+        return f"{row['role']} in {row['account']}" if several else row["role"]
+
     for each in rows:
         if each["unused"]:
-            yield from _wrapped(f"Nothing uses {each['role']}: {_unused(each)}.")
+            yield from _wrapped(f"Nothing uses {name(each)}: {_unused(each)}.")
     for each in rows:
         if each["broad"]:
-            yield from _wrapped(f"{each['role']} is broad: {each['broad_because']}.")
+            yield from _wrapped(f"{name(each)} is broad: {each['broad_because']}.")
     for each in rows:
         if (services := each["unused_services"]) and not each["unused"]:
-            yield from _wrapped(f"{each['role']} didn't use in {DAYS} days: {_several(services)}.")
+            yield from _wrapped(f"{name(each)} didn't use in {DAYS} days: {_several(services)}.")
     for each in rows:
         if each["smaller"]:
             drops = sorted({service for one in each["smaller"] for service in one["drops"]})
+            there = f" --target {each['account']}" if several else ""
             yield from _wrapped(
-                f"{each['role']} can do without {_several(drops)}: see rolekeeper roles --role {each['role']}"
+                f"{name(each)} can do without {_several(drops)}: see rolekeeper roles --role {each['role']}{there}"
             )
 
 
-def _totals(deployment: DoctorDeployment, rest: Document, *, shown: bool) -> Iterator[str]:
+def _totals(deployment: DoctorDeployment, rest: Document, *, shown: bool, several: bool) -> Iterator[str]:
     summary, account = rest["summary"], rest["account"]
     if shown and not summary["roles"]:
         yield f"No role under {deployment.settings.role_path} to show."
@@ -94,8 +115,9 @@ def _totals(deployment: DoctorDeployment, rest: Document, *, shown: bool) -> Ite
             f"{summary['could_be_smaller']:,} that could be smaller."
         )
     if account:
+        whose = f"Account {deployment.home.account}" if several else "The account"
         yield (
-            f"The account has {account['instance_profiles']:,} of {account['instance_profiles_quota']:,} instance "
+            f"{whose} has {account['instance_profiles']:,} of {account['instance_profiles_quota']:,} instance "
             f"profiles, {account['roles']:,} of {account['roles_quota']:,} roles."
         )
 

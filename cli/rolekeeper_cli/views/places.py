@@ -95,6 +95,26 @@ class Places:
         for each in self._elsewhere(question):
             yield from each
 
+    def ask_accounts[T](self, question: Callable[[Deployment], Iterable[T]]) -> Iterator[T]:
+        """Ask the same of each account once, whatever its Regions: IAM has none. The own one comes first.
+
+        All targets of an account that can't be looked into are `unseen`.
+
+        Raises:
+            AwsRefusalError: as `ask`.
+        """
+        once: dict[str, Deployment] = {}
+        for each in self.all:
+            account = each.settings.account
+            # The own one by the caller's permissions, also where only its other Regions are meant: a reader has fewer.
+            once.setdefault(account, each.at(each.home) if account == each.home.account else each)
+        accounts = Places(list(once.values()))
+        yield from accounts.ask(question)
+        unseen = {target.account: error for target, error in accounts.unseen.items()}
+        for each in self.all:
+            if error := unseen.get(each.settings.account):
+                self.unseen.setdefault(each.settings.target, error)
+
     def _elsewhere[T](self, question: Callable[[Deployment], Iterable[T]]) -> Iterator[Sequence[T]]:
         """What each other target answers, in order."""
         others = [each for each in self.all if each.elsewhere]
@@ -109,7 +129,7 @@ class Places:
         reasons: dict[str, list[Target]] = {}
         for target, error in self.unseen.items():
             reasons.setdefault(error.what, []).append(target)
-        return [f"{_named(found)} {_is_or_are(found)} left out: {why}" for why, found in reasons.items()]
+        return [f"{some(found, 'target')} {_is_or_are(found)} left out: {why}" for why, found in reasons.items()]
 
     def unseen_documents(self) -> list[dict[str, str]]:
         """The same for programs."""
@@ -171,10 +191,11 @@ def _few_at_once[Item, Result](items: Sequence[Item], do: Callable[[Item], Resul
             waiting.extend((each, threads.submit(do, each)) for each in islice(coming, 1))
 
 
-def _named(found: Sequence[Target]) -> str:
+def some(found: Sequence[object], kind: str) -> str:
+    """The first of some things of a kind in words, and how many more there are."""
     names = list(map(str, found[:_NAMED]))
     if more := len(found) - len(names):
-        names.append(f"{more:,} more {'target' if more == 1 else 'targets'}")
+        names.append(f"{more:,} more {kind if more == 1 else f'{kind}s'}")
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
 

@@ -20,7 +20,7 @@ class RoleView:
 
     Attributes:
         profiles: the instance profiles that hold it, by name.
-        instances: those of this Region that carry one of them now, by id.
+        instances: those that carry one of them now, by id; of another target, with that before.
         mappings: those that give it, as their rows say or as they are published.
         read: whether IAM told of the role itself: its last use, and its boundary.
         services: those that it may use, by namespace; `everything` where a statement names none.
@@ -28,6 +28,7 @@ class RoleView:
         broad: why it is broad; empty if it isn't.
         report: when it called which service; None if that wasn't asked.
         smaller: what its policies could do without.
+        everywhere: whether the instances of all its account's targets that were meant could be looked at.
     """
 
     role: Role
@@ -40,6 +41,7 @@ class RoleView:
     broad: str | None = None
     report: Report | None = None
     smaller: tuple[Smaller, ...] = ()
+    everywhere: bool = True
 
     def is_young(self, now: datetime) -> bool:
         """Whether it is too new to say what it doesn't use."""
@@ -53,7 +55,8 @@ class RoleView:
         """Whether nothing uses it: no mapping gives it, no instance carries it, and it wasn't used lately."""
         if self.mappings or self.instances or (self.read and (self.was_used(now) or self.is_young(now))):
             return False
-        return True if self.read and self.mappings is not None and self.instances is not None else None
+        known = self.mappings is not None and self.instances is not None and self.everywhere
+        return True if self.read and known else None
 
     def unused_services(self, now: datetime) -> tuple[str, ...] | None:
         """The services that its policies allow, and that it didn't call lately."""

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from fakes.last_accessed import FakeReports
 from fakes.logs import FakeLogs
 from fixtures.account import ACCOUNT, REGION, refusing
 from fixtures.mappings import MappingsFixture
+from fixtures.roles import make_used_role
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import Update, layout
+from support.grants import allow, policy
 
 TARGET = Target("111111111111", "eu-west-1")
 UNIT = "ou-a1b2-c3d4e5f6"
@@ -485,6 +488,155 @@ def test_a_pause_counts_what_waits_in_all_targets(
     ran = terminal.types("n\n", "pause")
     assert "Withheld: 1 to attach" in ran.stderr
     assert f"{TARGET} is left out: you may not look there." in ran.stderr
+
+
+# ---- roles ----
+
+
+@pytest.fixture
+def roles(desk: MappingsFixture, reports: FakeReports, spoke: SpokeFixture) -> None:
+    """The hub's own: one that nothing uses, beside web and db; the spoke's own web may read S3."""
+    make_used_role(desk, reports, "old", "s3:GetObject", used={"s3": 300})
+    spoke.world.clients["iam"].inline["web"] = policy(allow(["s3:GetObject"]))
+
+
+@pytest.mark.usefixtures("roles")
+def test_roles_are_those_of_all_accounts_each_with_its_own(
+    terminal: Terminal, spoke: SpokeFixture, web: str, here: str
+) -> None:
+    spoke.world.running(profile="foreign")
+    ran = terminal("roles")
+    head, *rows = lines(ran.stdout)
+    assert (ran.exit_code, head) == (0, "ROLE ACCOUNT INSTANCES MAPS LAST USED BROAD MAY USE")
+    assert rows[:5] == [
+        f"db {ACCOUNT} 0 0 never no nothing",
+        f"old {ACCOUNT} 0 0 2025-05-05 no s3",
+        f"web {ACCOUNT} 1 1 never no nothing",
+        f"web {TARGET.account} 1 1 never no s3",
+        f"Nothing uses old in {ACCOUNT}: no mapping gives it, no instance here carries",
+    ]
+    assert f"Account {ACCOUNT} has 3 of 1,000 instance profiles, 3 of 1,000 roles." in rows
+    assert ran.stderr == (
+        "Warning: not everything is shown: only roles that a mapping gives or an instance carries are listed: "
+        f"a spoke's reader may list none (account {TARGET.account})\n"
+    )
+    document = terminal.document("roles")
+    theirs = document["roles"][-1]
+    assert (theirs["account"], theirs["arn"]) == (TARGET.account, f"arn:aws:iam::{TARGET.account}:role/rolekeeper/web")
+    assert (theirs["instances"], theirs["mappings"]) == ([f"{TARGET}/{web}"], ["app=web"])
+    assert (theirs["may"], theirs["unused"], theirs["profiles"]) == (["s3:GetObject on *"], False, None)
+    assert theirs["unknown_because"] == "a spoke's reader may not ask IAM for its report"
+    assert [each["instances"] for each in document["roles"][:3]] == [[], [], [here]]
+    assert (document["summary"]["roles"], document["unseen"]) == (4, [])
+
+
+@pytest.mark.usefixtures("roles")
+def test_an_account_is_chosen_and_no_other_is_asked(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str
+) -> None:
+    del web
+    for given in (TARGET.account, TARGET.region, str(TARGET)):
+        desk.quiet()
+        spoke.world.quiet()
+        found = terminal.document("roles", "--target", given)["roles"]
+        assert [(each["role"], each["account"]) for each in found] == [("web", TARGET.account)]
+        assert not {"ListRoles", "GetRole", "DescribeInstances"} & desk.world.calls.counted().keys()
+    SpokeFixture(terminal, desk, Target(ACCOUNT, "us-east-2")).registered()
+    own = terminal.document("roles", "--target", f"{ACCOUNT}/us-east-2")["roles"]
+    assert {each["role"]: each["profiles"] for each in own} == {each: [each] for each in ("db", "old", "web")}
+    spoke.world.quiet()
+    assert {each["account"] for each in terminal.document("roles", "--target", ACCOUNT)["roles"]} == {ACCOUNT}
+    assert spoke.world.calls.counted() == {}
+    head = lines(terminal("roles", "--target", ACCOUNT).stdout)[0]
+    assert head == "ROLE INSTANCES MAPS LAST USED BROAD MAY USE", "of one account it needn't be said"
+
+
+@pytest.mark.usefixtures("roles")
+def test_an_account_is_asked_once_whatever_its_regions(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str
+) -> None:
+    other = SpokeFixture(terminal, desk, Target(TARGET.account, "us-east-2"), 0x2000)
+    other.registered()
+    other.world.profiles = spoke.world.profiles
+    there = other.world.running(app="web")
+    other.reconcile(there)
+    mine = SpokeFixture(terminal, desk, Target(ACCOUNT, "us-east-2"), 0x3000)
+    mine.registered()
+    away = mine.world.running()
+    mine.world.profile("web")
+    mine.world.attach_by_hand(away, "web")
+    mine.world.wait(3)
+    for each in (spoke, other, mine):
+        each.world.quiet()
+    found = terminal.document("roles", "--role", "web")["roles"]
+    assert [(each["account"], each["instances"]) for each in found] == [
+        (ACCOUNT, [f"{mine.target}/{away}"]),
+        (TARGET.account, [f"{TARGET}/{web}", f"{other.target}/{there}"]),
+    ]
+    assert spoke.world.calls["GetRole"] == 1
+    assert not {"GetRole", "GetInstanceProfile"} & {*other.world.calls.counted(), *mine.world.calls.counted()}
+
+
+@pytest.mark.usefixtures("roles", "web")
+def test_an_account_that_cant_be_asked_hides_no_other(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture
+) -> None:
+    refused = SpokeFixture(terminal, desk, Target("222222222222", REGION))
+    refused.registered()
+    refused.refuse()
+    ran = terminal("roles", "--role", "web")
+    arns = [each.split()[1] for each in ran.stdout.splitlines() if each.startswith("role ")]
+    assert (ran.exit_code, [each.split(":")[4] for each in arns]) == (0, [ACCOUNT, TARGET.account])
+    assert f"Warning: {refused.target} is left out: you may not look there" in ran.stderr
+    spoke.world.calls.before("list_role_policies", refusing("AccessDenied", "no"))
+    document = terminal.document("roles")
+    assert [each["account"] for each in document["unseen"]] == [refused.target.account]
+    arn = f"arn:aws:iam::{TARGET.account}:role/rolekeeper/web"
+    assert f"you aren't allowed iam:ListRolePolicies on {arn} (account {TARGET.account})" in document["unknown"]
+    may = {each["account"]: each["may"] for each in document["roles"] if each["role"] == "web"}
+    assert may == {ACCOUNT: [], TARGET.account: None}
+
+
+@pytest.mark.usefixtures("roles", "here")
+def test_where_a_region_of_its_account_cant_be_seen_no_role_is_called_unused(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    away = SpokeFixture(terminal, desk, Target(ACCOUNT, "us-east-2"))
+    away.registered()
+    assert [each["role"] for each in terminal.document("roles", "--unused")["roles"]] == ["old"]
+    away.refuse()
+    found = {each["role"]: each for each in terminal.document("roles")["roles"] if each["account"] == ACCOUNT}
+    assert (found["old"]["unused"], found["old"]["instances"], len(found["web"]["instances"])) == (None, [], 1)
+    assert terminal.document("roles", "--unused")["roles"] == []
+
+
+@pytest.mark.usefixtures("roles")
+def test_a_mapping_for_some_accounts_gives_its_role_there_alone(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture
+) -> None:
+    spoke.role("db")
+    spoke.registered(unit=UNIT)
+    desk.edit("app=theirs", role="db", accounts={TARGET.account})
+    desk.edit("app=units", role="db", units={UNIT})
+    desk.edit("app=mine", role="db", accounts={ACCOUNT})
+    found = terminal.document("roles", "--role", "db")["roles"]
+    assert [(each["account"], each["mappings"]) for each in found] == [
+        (ACCOUNT, ["app=mine"]),
+        (TARGET.account, ["app=theirs", "app=units"]),
+    ]
+
+
+@pytest.mark.usefixtures("roles")
+def test_one_that_no_account_has_is_refused_with_what_is_near(terminal: Terminal, spoke: SpokeFixture) -> None:
+    ran = terminal("roles", "--role", "wbe")
+    accounts = f"{ACCOUNT} and {TARGET.account}"
+    assert (ran.exit_code, ran.stderr) == (
+        252,
+        f"Error: there is no role wbe under /rolekeeper/ in {accounts}\n  did you mean web?\n",
+    )
+    spoke.role("theirs")
+    found = terminal.document("roles", "--role", "theirs")["roles"]
+    assert [(each["account"], each["instances"], each["mappings"]) for each in found] == [(TARGET.account, [], [])]
 
 
 # ---- watch ----

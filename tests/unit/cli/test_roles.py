@@ -93,6 +93,23 @@ def test_every_form_and_a_query(terminal: Terminal, make: Make) -> None:
     assert terminal("roles", "--output", "yaml").stdout.startswith("roles:\n  - role: web\n")
 
 
+def test_in_one_account_each_thing_is_asked_once_and_no_account_is_named(
+    terminal: Terminal, desk: MappingsFixture, make: Make
+) -> None:
+    make("web", "s3:GetObject", used={"s3": 1})
+    carried(desk, "web")
+    desk.quiet()
+    terminal("roles")
+    once = (
+        "ListRoles ListInstanceProfiles GetAccountSummary GetRole ListAttachedRolePolicies ListRolePolicies "
+        "GetRolePolicy DescribeInstances DescribeIamInstanceProfileAssociations Scan BatchGetItem"
+    )
+    assert desk.world.calls.counted() == dict.fromkeys([*once.split(), BEGUN], 1) | {LOOKED: 2}
+    document = terminal.document("roles")
+    assert list(document) == ["roles", "summary", "account", "unknown"]
+    assert "account" not in document["roles"][0]
+
+
 def test_a_role_by_itself_is_told_whole(terminal: Terminal, desk: MappingsFixture, make: Make) -> None:
     make("web", "s3:GetObject", "sns:Publish", "sqs:SendMessage", used={"s3": 1, "sns": None, "sqs": 200})
     make("other", "*")

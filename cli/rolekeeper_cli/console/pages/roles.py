@@ -19,7 +19,9 @@ from rolekeeper_cli.console.page import page
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.views import roles as views
+from rolekeeper_cli.views.places import Places
 from rolekeeper_cli.views.role_document import DAYS
+from rolekeeper_cli.views.roles import Asked
 
 # What `?only=` shows, and which roles that are.
 FILTERS = {"broad": "broad", "unused": "nothing uses it", "mapped": "given by a mapping", "carried": "carried"}
@@ -70,7 +72,9 @@ def _role(request: Request, *, polls: bool = False) -> tuple[Job, Job | None]:
     jobs: Jobs = request.app.state.site.jobs
     name = request.path_params["name"]
     job = jobs.get("roles", partial(_look, ask_last_accessed=False), polls=polls)
-    return job, jobs.get(f"role {name}", partial(_uses, name), polls=polls) if _asks(request) else None
+    # Of another account's role IAM isn't asked.
+    asks = _asks(request) and not request.query_params.get("account")
+    return job, jobs.get(f"role {name}", partial(_uses, name), polls=polls) if asks else None
 
 
 def _asks(request: Request) -> bool:
@@ -78,12 +82,20 @@ def _asks(request: Request) -> bool:
 
 
 def _look(deployment: DoctorDeployment, *, ask_last_accessed: bool) -> Iterator[Mapping[str, Any]]:
-    found = views.document(deployment, ask_last_accessed=ask_last_accessed)
-    yield {**found, "path": deployment.settings.role_path, "keys": _keys(deployment)}
+    places = Places.chosen(deployment)
+    found = views.document(deployment, places, Asked(last_accessed=ask_last_accessed))
+    found["unknown"] += places.unseen_in_words()
+    home = deployment.home.account
+    # Only a hub's say of which account they are.
+    listed = [{"account": home, **each} for each in found["roles"]]
+    several = len({each["account"] for each in listed}) > 1
+    about = {"path": deployment.settings.role_path, "home": home, "several": several, "keys": _keys(deployment)}
+    yield {**found, **about, "roles": listed}
 
 
 def _uses(name: str, deployment: DoctorDeployment) -> Iterator[Mapping[str, Any]]:
-    found = views.document(deployment, [name], ask_instances=False)
+    own = Places.of(deployment, [deployment.home])
+    found = views.document(deployment, own, Asked([name], instances=False))
     yield {**found["roles"][0], "unknown": found["unknown"]}
 
 
@@ -102,7 +114,9 @@ def _list(request: Request, template: str, job: Job) -> Response:
     version, ended = job.version, job.ended
     found = next(iter(job.result()), None)
     only, text = request.query_params.get("only", ""), request.query_params.get("text", "").strip()
-    listed = [each for each in found["roles"] if _is_shown(each, only, text)] if found else []
+    account = request.query_params.get("account", "")
+    there = [each for each in found["roles"] if account in ("", each["account"])] if found else []
+    listed = [each for each in there if _is_shown(each, only, text)]
     return page(
         request,
         template,
@@ -115,6 +129,7 @@ def _list(request: Request, template: str, job: Job) -> Response:
         asks=_asks(request),
         only=only,
         text=text,
+        account=account,
         filters=FILTERS,
         days=DAYS,
         query=partial(_query, request),
@@ -125,9 +140,11 @@ def _one(request: Request, template: str, job: Job, uses: Job | None) -> Respons
     name = request.path_params["name"]
     version, ended = (uses or job).version, job.ended and (uses is None or uses.ended)
     found = next(iter(job.result()), None)
-    shown = next((each for each in found["roles"] if each["role"] == name), None) if found else None
+    account = request.query_params.get("account", "")
+    shown = _of_account(name, account, found) if found else None
     if found and shown is None:
-        raise CommandError(f"there is no role {name} under {found['path']}", "see the page Roles")
+        where = f" in account {account}" if account else ""
+        raise CommandError(f"there is no role {name} under {found['path']}{where}", "see the page Roles")
     return page(
         request,
         template,
@@ -147,9 +164,15 @@ def _one(request: Request, template: str, job: Job, uses: Job | None) -> Respons
     )
 
 
+def _of_account(name: str, account: str, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The role of a name in an account; without one in the own, or in the first that has one."""
+    named = [each for each in found["roles"] if each["role"] == name and account in ("", each["account"])]
+    return next((each for each in named if each["account"] == found["home"]), named[0] if named else None)
+
+
 def _names(request: Request, instances: Iterable[str]) -> Mapping[str, str]:
     """The names of instances, as far as the fleet was read: for one that has one."""
-    wanted = set(instances)
+    wanted = {each.rpartition("/")[2] for each in instances}
     return {row.id: row.name for row in request.app.state.site.fleet.ask().rows if row.name and row.id in wanted}
 
 

@@ -9,9 +9,11 @@ from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
+from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
+from support.grants import allow, policy
 
 TARGET = Target("111111111111", "eu-west-1")
 
@@ -159,3 +161,46 @@ def test_a_pin_is_planned_and_written_for_it(pages: TestClient, there: str, spok
     assert "is pinned to db" in words(done)
     spoke.reconcile(there)
     assert spoke.carries(there) == "db"
+
+
+def test_roles_are_those_of_all_accounts_and_one_is_shown_of_its_own(
+    made: Site, pages: TestClient, spoke: SpokeFixture, desk: MappingsFixture, there: str, here: str
+) -> None:
+    made.jobs = Jobs(made.look, made.now, beside=lambda run: run())
+    desk.role("old")
+    spoke.world.clients["iam"].inline["web"] = policy(allow(["s3:GetObject"]))
+    page = pages.get("/roles")
+    said = words(page)
+    assert f"web {ACCOUNT} 1 app=web never not broad nothing" in said
+    assert f"web {TARGET.account} 1 app=web never not broad s3" in said
+    assert f"a spoke's reader may list none (account {TARGET.account})" in said
+    assert f"Account {ACCOUNT} has " in said
+    narrowed = pages.get("/roles", params={"account": TARGET.account})
+    assert (f'href="/role/web?account={TARGET.account}"' in narrowed.text, "/role/old" in narrowed.text) == (
+        True,
+        False,
+    )
+    theirs = pages.get("/role/web", params={"account": TARGET.account, "ask": "last-accessed"})
+    assert f'<a href="/instance/{there}">' in theirs.text
+    assert "What it may do s3:GetObject on *" in words(theirs)
+    assert "a spoke's reader may not ask IAM for its report" in words(theirs)
+    own = pages.get("/role/web").text
+    assert (f'<a href="/instance/{here}">' in own, there in own, "Ask IAM" in own) == (True, False, True)
+    assert f"/role/web?account={TARGET.account}" in pages.get(f"/instance/{there}").text
+    gone = pages.get("/role/old", params={"account": TARGET.account})
+    said = words(gone)
+    assert (gone.status_code, f"There is no role old under /rolekeeper/ in account {TARGET.account}." in said) == (
+        404,
+        True,
+    )
+
+
+def test_an_account_whose_roles_cant_be_seen_is_said_and_hides_no_other(
+    made: Site, pages: TestClient, spoke: SpokeFixture, here: str
+) -> None:
+    made.jobs = Jobs(made.look, made.now, beside=lambda run: run())
+    spoke.refuse()
+    said = words(pages.get("/roles"))
+    assert here
+    assert f"Not everything is shown: {TARGET} is left out: you may not look there." in said
+    assert "web 1 app=web" in said

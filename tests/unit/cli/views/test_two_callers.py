@@ -21,6 +21,7 @@ from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.views import doctor, explain, fleet, history, mappings, plan, roles
 from rolekeeper_cli.views.looking import Enforced, Seen, look, pages
+from rolekeeper_cli.views.places import Places
 from rolekeeper_cli.views.plan import Tally
 from rolekeeper_cli.views.proposal import Proposal
 
@@ -86,7 +87,9 @@ VIEWS: Mapping[tuple[str, ...], View] = {
     ("history", "web-1", "--who"): lambda there: history.entries(there, "web-1", 20, ask_who=True),
     ("history", "--control"): lambda there: history.control_entries(there, 20),
     ("plan",): plan_document,
-    ("roles", "--no-last-accessed"): lambda there: roles.document(there, ask_last_accessed=False),
+    ("roles", "--no-last-accessed"): lambda there: roles.document(
+        there, Places.chosen(there), roles.Asked(last_accessed=False)
+    ),
     ("mapping", "ls"): mappings.rows,
     ("mapping", "get", str(KEY)): lambda there: mappings.row(there, KEY),
     ("mapping", "history", str(KEY)): lambda there: mappings.revisions(there, KEY, 20),
