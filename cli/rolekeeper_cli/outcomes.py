@@ -80,13 +80,13 @@ def tell_discarded(written: Written) -> None:
 def tell_standing(found: Standing) -> ExitCode:
     """Say how instances stand."""
     output.say(in_words(found))
+    return tell_rest(found)
+
+
+def tell_rest(found: Standing) -> ExitCode:
+    """Say which targets couldn't be looked into, and why instances stay as they are, if any do."""
     for each in found.unseen:
         output.warn(each)
-    return tell_stuck(found)
-
-
-def tell_stuck(found: Standing) -> ExitCode:
-    """Say why instances stay as they are, if any do."""
     output.bad(f"{name}: {why}" for name, why in found.stuck[:_NAMED])
     return ExitCode.NO if found.stuck else ExitCode.DONE
 

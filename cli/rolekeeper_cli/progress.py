@@ -1,5 +1,6 @@
 """How far a longer work is, for the person who waits: counts on stderr, on one line of a terminal, else nothing."""
 
+import shutil
 import sys
 import time
 
@@ -29,10 +30,11 @@ class Progress(Silent):
             click.echo("\r\033[K", nl=False, err=True)
             self._shown = False
 
-    def at(self, done: int, total: int | None = None) -> None:
-        """This many are done, of a total that is known by now."""
+    def at(self, done: int, total: int | None = None, rest: str = "") -> None:
+        """This many are done, of a total that is known by now; `rest` is shown as far as the line has room."""
         if self._shows and time.monotonic() >= self._next:
             of = self._of if total is None else f" of {total:,}"
-            click.echo(f"\r\033[K{done:,}{of} {self._what}", nl=False, err=True)
+            text = f"{done:,}{of} {self._what}{f'; {rest}' if rest else ''}"
+            click.echo(f"\r\033[K{text[: shutil.get_terminal_size().columns - 1]}", nl=False, err=True)
             self._next = time.monotonic() + _EVERY_SECONDS
             self._shown = True

@@ -19,8 +19,8 @@ class Silent:
     def hide(self) -> None:
         """Make room for what is written next."""
 
-    def at(self, done: int, total: int | None = None) -> None:
-        """This many are done, of a total that is known by now."""
+    def at(self, done: int, total: int | None = None, rest: str = "") -> None:
+        """This many are done, of a total that is known by now; `rest` says what isn't."""
 
     def over[T](self, items: Iterable[T]) -> Iterator[T]:
         """The items, counted as they come."""

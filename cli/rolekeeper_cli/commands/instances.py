@@ -145,6 +145,7 @@ def watch(
     "rolekeeper wait web-1 --role web",
     "rolekeeper wait web-1 --role NONE --every 5 --attempts 12",
     "rolekeeper wait --mapping workload=web",
+    "rolekeeper wait --mapping workload=web --target 111111111111",
 )
 @click.argument("instance", required=False, help=INSTANCE, shell_complete=instances)
 @click.option("--role", metavar="ROLE", help="The role to wait for; NONE for none.", shell_complete=roles_or_none)
@@ -162,8 +163,19 @@ def watch(
     help="Seconds between two looks (default: 15).",
 )
 @click.option("--attempts", type=click.IntRange(1), default=40, show_default=True, help="The number of looks.")
-def wait(instance: str | None, role: str | None, mapping: str | None, every: float, attempts: int) -> ExitCode:
+@takes_targets
+def wait(
+    instance: str | None,
+    role: str | None,
+    mapping: str | None,
+    targets: tuple[str, ...],
+    *,
+    every: float,
+    attempts: int,
+) -> ExitCode:
     """Wait until EC2 shows a role on an instance, or on each instance of a mapping the role that it should carry.
+
+    A hub looks at the mapping's instances in all its targets, and says in which of them which are still missing.
 
     Exits with 255 when it didn't come in time, and with 1 when instances of the mapping are blocked, or wait for their
     start.
@@ -178,9 +190,13 @@ def wait(instance: str | None, role: str | None, mapping: str | None, every: flo
         raise UsageError("--role is empty", "name a role, or NONE")
     if mapping and not (instance or role):
         key = mapping_key(mapping)
-        found = wait_for_mapping(deployment(), key, every, attempts)
+        found = wait_for_mapping(deployment(), key, every, attempts, targets)
         render.show({"mapping": str(key), **found.document()}, lambda: output.line(outcomes.in_words(found)))
-        return outcomes.tell_stuck(found)
+        return outcomes.tell_rest(found)
+    if targets:
+        raise UsageError(
+            "--target is for a mapping's instances", "name an instance of another target as ACCOUNT/REGION/ID"
+        )
     if mapping or not (instance and role):
         raise UsageError(
             "wait is for an instance, or for a mapping", "name the instance with --role, or --mapping alone"

@@ -141,9 +141,9 @@ class _Step(Silent):
         self._job, self._total, self._what = job, total, what
         self.at(0)
 
-    def at(self, done: int, total: int | None = None) -> None:
+    def at(self, done: int, total: int | None = None, rest: str = "") -> None:
         most = self._total if total is None else total
-        self._job.step = f"{done:,}{'' if most is None else f' of {most:,}'} {self._what}"
+        self._job.step = f"{done:,}{'' if most is None else f' of {most:,}'} {self._what}{f'; {rest}' if rest else ''}"
         self._job.version += 1
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from rolekeeper.instances.decide import ENDED
 from rolekeeper.instances.observe import Unreadable
-from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceKey
+from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, WaitTimeoutError
-from rolekeeper_cli.instances import addressed, title
+from rolekeeper_cli.instances import address, addressed, name_of, titled, where
 from rolekeeper_cli.views.looking import Enforced, Seen, observed, pages, withheld
-from rolekeeper_cli.views.places import Places
+from rolekeeper_cli.views.places import Places, some
 
 _POLL_SECONDS = 2.0
 # Without any that comes on, unless they wait for room in the window of changes: that comes once the window has passed.
@@ -44,6 +44,16 @@ class Standing:
         """All instances."""
         return self.done + len(self.coming) + len(self.stuck)
 
+    @property
+    def missing(self) -> list[str]:
+        """In which targets which instances are still to come: a text for each target, and one for more of them."""
+        by_target: dict[Target, list[str]] = {}
+        for each in self.coming:
+            by_target.setdefault(each.target, []).append(each.id)
+        texts = [f"{target}: {some(ids, 'instance')}" for target, ids in by_target.items()]
+        more = len(texts) - _NAMED
+        return [*texts[:_NAMED], f"{more:,} more {'target' if more == 1 else 'targets'}"] if more > 0 else texts
+
     def document(self) -> dict[str, Any]:
         """For programs."""
         stuck = [{"instance": each, "reason": why} for each, why in self.stuck]
@@ -58,10 +68,10 @@ class Standing:
 
 def standing(places: Places, keys: Sequence[MappingKey] | None) -> Standing:
     """Look once at the instances with these tags; at all of them for None."""
-    done, coming, stuck = 0, [], []
+    done, coming, stuck, home = 0, [], [], places.all[0].home
     for seen in places.ask(partial(_looked_at, keys)):
         if isinstance(seen, Unreadable):
-            stuck.append((seen.key.id, seen.error.message))
+            stuck.append((address(where(seen.key), home), seen.error.message))
             continue
         decision = seen.decision
         if seen.instance.state in ENDED or decision.action is Action.NOTHING:
@@ -69,7 +79,8 @@ def standing(places: Places, keys: Sequence[MappingKey] | None) -> Standing:
         elif decision.action.mutates or decision.polls:
             coming.append(seen.instance.key)
         else:
-            stuck.append((title(seen.instance), decision.reason))
+            named = titled(address(where(seen.instance.key), home), name_of(seen.instance))
+            stuck.append((named, decision.reason))
     return Standing(done, tuple(coming), tuple(stuck), tuple(places.unseen_in_words()))
 
 
@@ -79,16 +90,18 @@ def _looked_at(keys: Sequence[MappingKey] | None, place: Deployment) -> Iterator
         yield each if isinstance(each, Unreadable) else Seen.of(each, place)
 
 
-def wait_for_mapping(deployment: Deployment, key: MappingKey, every: float, attempts: int) -> Standing:
+def wait_for_mapping(
+    deployment: Deployment, key: MappingKey, every: float, attempts: int, targets: Sequence[str] = ()
+) -> Standing:
     """Wait until the instances with a mapping's tag carry what they should; returns how they stand then.
 
     Raises:
-        CommandError: no such mapping was ever published, or nothing changes now.
+        CommandError: no such mapping was ever published, nothing changes now, or no target could be looked into.
         WaitTimeoutError: not all of them came in time.
     """
     if deployment.app.revisions.read(key).published is None:
         raise CommandError(f"no revision of {key} was ever published", "see: rolekeeper mapping ls")
-    return follow(deployment, [key], every=every, attempts=attempts)
+    return follow(deployment, [key], every=every, attempts=attempts, targets=targets)
 
 
 def until_still(deployment: Deployment) -> None:
@@ -116,6 +129,7 @@ def follow(
     *,
     every: float = _POLL_SECONDS,
     attempts: int | None = None,
+    targets: Sequence[str] = (),
 ) -> Standing:
     """Look until no instance is still to come: so many times, or else as long as any comes on.
 
@@ -124,19 +138,23 @@ def follow(
         keys: the mappings whose tags the instances carry; None for the fleet.
         every: the pause between two looks, in seconds; longer where a look takes longer.
         attempts: how many looks.
+        targets: those that are looked at; all without any.
 
     Raises:
-        CommandError: nothing changes now.
+        CommandError: nothing changes now, or no target could be looked into.
         WaitTimeoutError: some didn't come; `details` say what hinders them.
     """
-    looks, before, places = 0, -1, Places.chosen(deployment)
+    looks, before, places = 0, -1, Places.chosen(deployment, targets)
     deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
     with deployment.progress(None, "instances carry what they should") as progress:
         while True:
             began = deployment.now().timestamp()
             found = standing(places, keys)
             looks, now = looks + 1, deployment.now().timestamp()
-            progress.at(found.done, found.total)
+            if len(places.unseen) == len(places.all):
+                raise CommandError(f"no instance could be looked at: {found.unseen[0]}", "see: rolekeeper targets")
+            rest = f"missing in {'; '.join(found.missing)}" if deployment.settings.organization else ""
+            progress.at(found.done, found.total, rest if found.coming else "")
             if not found.coming:
                 return found
             if why := withheld(deployment):
@@ -169,18 +187,21 @@ def _instances(deployment: Deployment, keys: Sequence[MappingKey] | None) -> Ite
 
 
 def _waits_for_room(deployment: Deployment, found: Standing) -> bool:
-    some = found.coming[:_NAMED]
-    conditions = [each.condition for each in deployment.app.state.read(some, []).records.values()]
+    waiting = found.coming[:_NAMED]
+    conditions = [each.condition for each in deployment.app.state.read(waiting, []).records.values()]
     return any(each is not None and each.code == "window" for each in conditions)
 
 
 def _too_late(deployment: Deployment, found: Standing) -> WaitTimeoutError:
-    some = found.coming[:_NAMED]
-    records = deployment.app.state.read(some, []).records
-    hindrances = [f"{key.id}: {shown.reason}" for key in some if key in records and (shown := records[key].condition)]
-    first = addressed(deployment.at(found.coming[0].target), found.coming[0].id)
+    waiting = found.coming[:_NAMED]
+    records = deployment.app.state.read(waiting, []).records
+    names = {key: address(where(key), deployment.home) for key in waiting}
+    hindrances = [
+        f"{names[key]}: {shown.reason}" for key in waiting if key in records and (shown := records[key].condition)
+    ]
+    missing = [f"missing in {each}" for each in found.missing] if deployment.settings.organization else []
     return WaitTimeoutError(
         f"{len(found.coming):,} of {found.total:,} instances don't carry what they should yet",
-        f"it stays wanted; see what hinders it: rolekeeper explain {first}",
-        hindrances,
+        f"it stays wanted; see what hinders it: rolekeeper explain {names[waiting[0]]}",
+        [*missing, *hindrances],
     )

@@ -1,12 +1,15 @@
 """wait --mapping, and --wait: the instances of a mapping are followed until each carries what it should."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
+from rolekeeper.model.instance import InstanceKey
 from rolekeeper.settings import Limits
+from rolekeeper_cli.writes.follow import Standing
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +64,14 @@ def test_what_doesnt_come_in_time_ends_with_what_hinders_it(terminal: Terminal, 
     assert ran.exit_code == 255
     assert "1 of 1 instances don't carry what they should yet" in ran.stderr
     assert f"rolekeeper explain {instance}" in ran.stderr
+    assert "missing in" not in ran.stderr, "there is one target, which needn't be named"
+
+
+def test_of_many_targets_some_are_named_with_what_is_missing_there() -> None:
+    keys = [InstanceKey(f"{number:012}", "eu-west-1", f"i-{number:017x}") for number in range(12)]
+    missing = Standing(coming=(*keys, replace(keys[0], id="i-00000000000000fff"))).missing
+    assert missing[0] == "000000000000/eu-west-1: i-00000000000000000 and i-00000000000000fff"
+    assert missing[9:] == [f"{9:012}/eu-west-1: i-{9:017x}", "2 more targets"]
 
 
 def test_while_nothing_changes_it_says_so_at_once(terminal: Terminal, desk: MappingsFixture) -> None:

@@ -14,6 +14,7 @@ from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import Update, layout
+from rolekeeper_cli.progress import Progress
 from support.grants import allow, policy
 
 TARGET = Target("111111111111", "eu-west-1")
@@ -469,12 +470,57 @@ def test_a_mappings_instances_are_followed_in_all_targets(
     document = terminal.document("wait", "--mapping", "app=web")
     assert document["instances"] == 1
     assert document["unseen"] == [f"{TARGET} is left out: you may not look there"]
+    ran = terminal("wait", "--mapping", "app=web")
+    assert (ran.exit_code, ran.stderr) == (0, f"Warning: {TARGET} is left out: you may not look there\n")
+    ran = terminal("wait", "--mapping", "app=web", "--target", TARGET.region)
+    assert (ran.exit_code, f"no instance could be looked at: {TARGET} is left out" in ran.stderr) == (1, True)
 
 
-def test_one_that_doesnt_come_is_named_by_its_whole_name(terminal: Terminal, spoke: SpokeFixture) -> None:
-    there = spoke.world.running(app="web")
+def test_only_a_targets_instances_are_waited_for(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str
+) -> None:
+    desk.world.running(app="web")
+    for given in (TARGET.account, TARGET.region, str(TARGET)):
+        desk.world.quiet()
+        document = terminal.document("wait", "--mapping", "app=web", "--target", given)
+        assert (document["instances"], document["done"]) == (1, 1)
+        assert "DescribeInstances" not in desk.world.calls.counted()
+    ran = terminal("wait", "--mapping", "app=web", "--target", ACCOUNT, "--every", "1", "--attempts", "1")
+    assert (ran.exit_code, spoke.address(web) in ran.stderr) == (255, False)
+    ran = terminal("wait", "--mapping", "app=web", "--target", "eu-west-2")
+    assert (ran.exit_code, "there is no target eu-west-2\n  did you mean eu-west-1?" in ran.stderr) == (252, True)
+    ran = terminal("wait", spoke.address(web), "--role", "web", "--target", TARGET.account)
+    assert (ran.exit_code, "--target is for a mapping's instances" in ran.stderr) == (252, True)
+
+
+def test_those_that_dont_come_are_named_by_target_and_by_their_whole_name(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture
+) -> None:
+    there = [spoke.world.running(app="web") for _ in range(4)]
+    mine = desk.world.running(app="web")
     ran = terminal("wait", "--mapping", "app=web", "--every", "1", "--attempts", "2")
-    assert (ran.exit_code, f"rolekeeper explain {spoke.address(there)}" in ran.stderr) == (255, True)
+    assert ran.exit_code == 255
+    first, second, third, _ = there
+    assert f"missing in {ACCOUNT}/{REGION}: {mine}\n" in ran.stderr
+    assert f"missing in {TARGET}: {first}, {second}, {third} and 1 more instance\n" in ran.stderr
+    ran = terminal("wait", "--mapping", "app=web", "--target", TARGET.account, "--every", "1", "--attempts", "2")
+    assert f"rolekeeper explain {spoke.address(first)}" in ran.stderr
+
+
+def test_which_are_missing_where_is_said_while_it_is_waited(
+    terminal: Terminal, spoke: SpokeFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, told = spoke.world.running(app="web"), list[str]()
+    monkeypatch.setattr(Progress, "at", lambda _, _done, _total=None, rest="": told.append(rest))
+    terminal.meanwhile = lambda: spoke.reconcile(there)
+    assert terminal("wait", "--mapping", "app=web", "--every", "1").exit_code == 0
+    assert told == [f"missing in {TARGET}: {there}", ""]
+
+
+def test_one_that_stays_as_it_is_is_named_by_its_whole_name(terminal: Terminal, spoke: SpokeFixture) -> None:
+    blocked = spoke.world.running(profile="theirs", app="web", Name="web-1")
+    ran = terminal("wait", "--mapping", "app=web")
+    assert (ran.exit_code, f"! {spoke.address(blocked)} (web-1): it carries the foreign" in ran.stderr) == (1, True)
 
 
 def test_a_pause_counts_what_waits_in_all_targets(
