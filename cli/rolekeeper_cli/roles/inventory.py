@@ -104,7 +104,11 @@ class RoleUsers:
     @cached_property
     def _carried(self) -> dict[Target, list[tuple[str, str]]]:
         """The instances that carry a profile, as a command names them, each with the profile's ARN: by target."""
-        return dict(self._places.ask(self._look)) if self._ask_instances else {}
+        if not self._ask_instances:
+            return {}
+        total = len(self._places.all)
+        with (self._deployment.progress if total > 1 else Silent)(total, "targets looked at") as progress:
+            return dict(progress.over(self._places.ask(self._look)))
 
     def _look(self, place: Deployment) -> Iterator[tuple[Target, list[tuple[str, str]]]]:
         # What is refused elsewhere, `places` says.

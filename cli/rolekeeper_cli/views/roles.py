@@ -13,6 +13,7 @@ from rolekeeper_cli import known
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.reports import Silent
 from rolekeeper_cli.roles.inventory import Inventory, RoleUsers, look, look_elsewhere
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.views.places import Places, some
@@ -55,7 +56,8 @@ def document(deployment: DoctorDeployment, places: Places, asked: Asked) -> dict
             roles = _named(deployment, asked.names, all_here=not is_hub) if asked.names else deployment.path_roles
             yield look(deployment, roles, users, ask_last_accessed=asked.last_accessed)
 
-    found = list(places.ask_accounts(inventory))
+    with (deployment.progress if is_hub else Silent)(None, "accounts whose roles were read") as progress:
+        found = list(progress.over(places.ask_accounts(inventory)))
     there = {view.role.name for each in found for view in each.views}
     # Of what couldn't be looked into nothing is said.
     if found and (missing := next((each for each in asked.names if each not in there), "")):
