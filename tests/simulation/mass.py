@@ -4,6 +4,7 @@
 read from EC2 and from the state table, instance by instance. Nothing goes wrong but what load itself makes go wrong.
 """
 
+import gc
 import pickle
 import time
 import tracemalloc
@@ -319,6 +320,8 @@ def retagged(
     """
     began, memory = time.monotonic(), _Memory()
     if measures:
+        # Or a run would seem to take less where Python happens to find garbage in it.
+        gc.disable()
         tracemalloc.start()
     try:
         world = calm(
@@ -361,3 +364,4 @@ def retagged(
         )
     finally:
         tracemalloc.stop()
+        gc.enable()

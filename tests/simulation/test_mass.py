@@ -15,7 +15,7 @@ INSTANCES = int(os.environ.get("ROLEKEEPER_MASS") or 1000)
 FULL = 100_000
 # For the sizes that the memory of runs is compared at: more than two pages, and many more.
 FEW, MANY = 500, 1_500
-# What Python's own garbage, which is found now and then, may add.
+# How much larger a batch, or a page, may happen to be.
 GROWTH = 1.25
 
 
