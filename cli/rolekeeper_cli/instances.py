@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model import escaped
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import MappingKey
@@ -53,16 +55,17 @@ def where(key: InstanceKey) -> dict[str, str]:
     return {"instance": key.id, "account": key.account, "region": key.region}
 
 
-def find_instance(ec2: Ec2, text: str) -> Instance:
-    """The instance.
+def find_instance(deployment: Deployment, text: str) -> Instance:
+    """The instance of a deployment's target.
 
     Raises:
         SeveralNamedError: several have the name.
         CommandError: there is none, or it is going for good.
     """
+    ec2 = deployment.app.ec2
     found = ec2.instances([text]).get(text) if ID.fullmatch(text) else _named(ec2, text)
     if found is None:
-        raise CommandError(f"there is no instance {text}", _near(ec2, text))
+        raise CommandError(f"there is no instance {addressed(deployment, text)}", _meant(deployment, text))
     if found.state in {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}:
         raise CommandError(f"{found.key.id} is {found.state}", "name an instance that is there to stay")
     return found
@@ -111,14 +114,34 @@ def _named(ec2: Ec2, name: str) -> Instance | None:
     return found[0] if found else None
 
 
-def _near(ec2: Ec2, text: str) -> str:
-    """What else could be meant; page by page, so that the fleet's size doesn't matter."""
+def _meant(deployment: Deployment, text: str) -> str:
+    """What else could be meant, and where to look."""
+    found = _near(deployment.app.ec2, text)
+    hints = [f"did you mean {' or '.join(found)}?"] if found else []
+    if deployment.elsewhere:
+        hints.append(_where_to_look(deployment))
+    elif deployment.settings.organization:
+        hints.append(f"see: rolekeeper fleet; an instance of another target is named ACCOUNT/REGION/{text}")
+    elif not found:
+        hints.append("see: rolekeeper fleet; maybe it is in another --region")
+    return " ".join(hints)
+
+
+def _where_to_look(deployment: Deployment) -> str:
+    target = deployment.settings.target
+    # As with other hints: who may not ask gets none.
+    with suppress(AccessDeniedError):
+        if deployment.app.registry.get(target) is None:
+            return f"{target} is no target; see: rolekeeper targets"
+    return f"see: rolekeeper fleet --target {target}"
+
+
+def _near(ec2: Ec2, text: str) -> list[str]:
+    """The instances that are called nearly so; page by page, so that the fleet's size doesn't matter."""
     found: list[str] = []
     for page in ec2.fleet():
         found = near(text, {*found, *_handles(page)})
-    if found:
-        return f"did you mean {' or '.join(found)}?"
-    return "see: rolekeeper fleet; maybe it is in another --region, or in a hub's other account: ACCOUNT/REGION/ID"
+    return found
 
 
 def _handles(page: Iterable[Instance]) -> set[str]:

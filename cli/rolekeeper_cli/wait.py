@@ -26,7 +26,7 @@ def wait(deployment: Deployment, text: str, role: str, every: float, attempts: i
         WaitTimeoutError: EC2 showed something else each time.
     """
     deployment, text = located(deployment, text)
-    instance = find_instance(deployment.app.ec2, text)
+    instance = find_instance(deployment, text)
     if not known.is_known_role(deployment, role):
         raise known.no_such_role(deployment, role)
 

@@ -98,7 +98,7 @@ def _key(deployment: Deployment, text: str) -> InstanceKey:
     there, name = located(deployment, text)
     if there.elsewhere and ID.fullmatch(name):
         return InstanceKey(there.settings.account, there.settings.region, name)
-    return find_instance(there.app.ec2, name).key
+    return find_instance(there, name).key
 
 
 def layout(home: Target) -> Layout:

@@ -134,7 +134,7 @@ def _instances(deployment: "Deployment", texts: "Sequence[str]") -> "dict[Target
     from rolekeeper_cli.instances import find_instance, located
 
     places = [located(deployment, text) for text in texts]
-    found = [find_instance(place.app.ec2, name) for place, name in places]
+    found = [find_instance(place, name) for place, name in places]
     by_target: dict[Target, list[Instance]] = {}
     for each in {each.key: each for each in found}.values():
         by_target.setdefault(each.key.target, []).append(each)

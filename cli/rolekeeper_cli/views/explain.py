@@ -28,7 +28,7 @@ def explained(deployment: Deployment, text: str, *, ask_who: bool) -> dict[str, 
         CorruptItemError: an item of the state table isn't what Rolekeeper wrote: it decides nothing for the instance.
     """
     deployment, text = located(deployment, text)
-    key = find_instance(deployment.app.ec2, text).key
+    key = find_instance(deployment, text).key
     observed = observe([key], deployment.app.ec2, Enforced.of(deployment), deployment.now())[key]
     if isinstance(observed, Unreadable):
         raise observed.error

@@ -29,11 +29,11 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
         settings = deployment.settings
         key = InstanceKey(settings.account, settings.region, text)
     else:
-        key = find_instance(deployment.app.ec2, text).key
+        key = find_instance(deployment, text).key
     found = deployment.app.store.history(layout.instance_pk(key), limit)
     if not found:
         # Either a slip in the id, which this says, or Rolekeeper never had anything to do with it.
-        find_instance(deployment.app.ec2, text)
+        find_instance(deployment, text)
         how = f"see how it stands: rolekeeper explain {addressed(deployment, key.id)}"
         raise CommandError(f"{key.id} has no history", how)
     if ask_who:

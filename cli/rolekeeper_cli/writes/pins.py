@@ -139,7 +139,7 @@ def planned(deployment: Deployment, text: str, wish: Wish, profile: UsableProfil
         CommandError: there is no such instance, or it isn't as the verb takes it.
     """
     ec2 = deployment.app.ec2
-    instance = find_instance(ec2, text)
+    instance = find_instance(deployment, text)
     shown = ec2.associations([instance.key.id]).get(instance.key.id)
     refuse_wrong_verb(deployment, instance, wish, shown)
     refuse_foreign(deployment, instance, shown)
@@ -211,7 +211,7 @@ def release(deployment: Deployment, text: str) -> Released:
     Raises:
         CommandError: there is no such instance.
     """
-    instance = find_instance(deployment.app.ec2, text)
+    instance = find_instance(deployment, text)
     snapshot = deployment.app.state.read([instance.key], [])
     former = snapshot.pins.get(instance.key)
     record = snapshot.record(instance.key)

@@ -118,10 +118,28 @@ def test_who_may_not_look_there_hears_what_to_do(terminal: Terminal, spoke: Spok
 def test_one_that_isnt_there_is_told_with_near_names(terminal: Terminal, spoke: SpokeFixture, web: str) -> None:
     del web
     ran = terminal("explain", spoke.address("web-l"))
-    assert (ran.exit_code, "there is no instance web-l\n  did you mean web-1?" in ran.stderr) == (1, True)
+    said = f"there is no instance {TARGET}/web-l\n  did you mean web-1? see: rolekeeper fleet --target {TARGET}\n"
+    assert (ran.exit_code, said in ran.stderr) == (1, True)
     bare = spoke.world.running()
     ran = terminal("history", spoke.address(bare))
     assert f"rolekeeper explain {spoke.address(bare)}" in ran.stderr
+
+
+def test_one_that_isnt_at_home_may_be_in_another_target(terminal: Terminal, spoke: SpokeFixture, web: str) -> None:
+    del spoke
+    ran = terminal("explain", web)
+    elsewhere = f"see: rolekeeper fleet; an instance of another target is named ACCOUNT/REGION/{web}"
+    assert (ran.exit_code, f"there is no instance {web}\n  {elsewhere}\n" in ran.stderr) == (1, True)
+
+
+def test_one_of_a_place_that_is_no_target_is_told_so(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture
+) -> None:
+    del spoke
+    slip = SpokeFixture(terminal, desk, Target(TARGET.account, "eu-west-2"))
+    ran = terminal("explain", slip.address("web-1"))
+    said = f"there is no instance {slip.target}/web-1\n  {slip.target} is no target; see: rolekeeper targets\n"
+    assert (ran.exit_code, said in ran.stderr) == (1, True)
 
 
 # ---- by hand ----
