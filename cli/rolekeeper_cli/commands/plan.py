@@ -104,12 +104,13 @@ def plan(
         looked = Looked(seen, places, narrowed=bool(texts))
         tally = fleet_plan.show(there, proposed, looked, keep)
         warn_of_unseen(places)
+        narrow = "narrow it to those that you see: --target"
         if out and places.unseen:
-            raise CommandError(
-                f"{out} wasn't written: the plan leaves targets out", "narrow it to those that you see: --target"
-            )
+            raise CommandError(f"{out} wasn't written: the plan leaves targets out", narrow)
     if detailed_exitcode and (tally.changes or proposed.edits):
         return ExitCode.CHANGES
+    if detailed_exitcode and places.unseen:
+        raise CommandError("whether anything would change isn't known: the plan leaves targets out", narrow)
     return ExitCode.DONE
 
 

@@ -281,6 +281,20 @@ def test_where_none_can_be_looked_into_no_instance_is_said_to_be_missing_or_well
     del web, here
 
 
+def test_that_nothing_would_change_isnt_said_of_targets_that_are_left_out(
+    terminal: Terminal, spoke: SpokeFixture, here: str
+) -> None:
+    spoke.refuse()
+    ran = terminal("plan", "--detailed-exitcode")
+    assert (ran.exit_code, "whether anything would change isn't known: the plan leaves targets out" in ran.stderr) == (
+        1,
+        True,
+    )
+    assert terminal("plan", "--detailed-exitcode", "--target", REGION).exit_code == 0
+    assert terminal("plan").exit_code == 0
+    del here
+
+
 def test_an_empty_target_is_named_as_it_was(terminal: Terminal, spoke: SpokeFixture) -> None:
     assert (
         f"There are no instances in account {TARGET.account}, {TARGET.region}."
