@@ -118,8 +118,9 @@ def _about_refusal(error: Any) -> CommandError:
         account = error.resource.split(":")[4]
         return ServiceError(
             f"you may not look into account {account}: {_line(error)}",
-            f"have your role among those that {error.resource} trusts (rolekeeper spoke parameters --reader ARN), and "
-            f"allowed {_ASSUME} on it; what Rolekeeper did there, rolekeeper history shows without",
+            f"see whether it is a target, and the hub may: rolekeeper targets; where you alone may not, have your role "
+            f"among those that {error.resource} trusts (rolekeeper spoke parameters --reader ARN), and allowed "
+            f"{_ASSUME} on it; what Rolekeeper did there, rolekeeper history shows without",
         )
     if isinstance(error, AccessDeniedError):
         return ServiceError(

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import STARTED
@@ -12,6 +13,7 @@ from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.instances import ID, addressed, find_instance, located, where
 from rolekeeper_cli.views import who
 from rolekeeper_cli.views.looking import profile_name
+from rolekeeper_cli.views.places import why_unseen
 
 _CONTROL = ("from", "to", "in-effect", "claimed-by", "claimed-reason", "correlation-id")
 
@@ -33,7 +35,11 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
     found = deployment.app.store.history(layout.instance_pk(key), limit)
     if not found:
         # Either a slip in the id, which this says, or Rolekeeper never had anything to do with it.
-        find_instance(deployment, text)
+        try:
+            find_instance(deployment, text)
+        except AccessDeniedError as error:
+            what = f"{key.id} has no history, and whether it is there isn't known: {why_unseen(error).what}"
+            raise CommandError(what, "see whether the hub may: rolekeeper targets") from error
         how = f"see how it stands: rolekeeper explain {addressed(deployment, key.id)}"
         raise CommandError(f"{key.id} has no history", how)
     if ask_who:

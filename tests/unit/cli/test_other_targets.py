@@ -111,8 +111,19 @@ def test_who_may_not_look_there_hears_what_to_do(terminal: Terminal, spoke: Spok
         ran = terminal(line[0], spoke.address(web), *line[1:])
         assert ran.exit_code == 254
         assert f"you may not look into account {TARGET.account}" in ran.stderr
+        assert "see whether it is a target, and the hub may: rolekeeper targets" in ran.stderr
         assert f"among those that {READER} trusts (rolekeeper spoke parameters --reader ARN)" in ran.stderr
         assert "rolekeeper history shows without" in ran.stderr
+
+
+def test_no_history_is_told_apart_from_an_account_into_which_nobody_looks(
+    terminal: Terminal, spoke: SpokeFixture
+) -> None:
+    bare = spoke.world.running()
+    spoke.refuse()
+    ran = terminal("history", spoke.address(bare))
+    said = f"{bare} has no history, and whether it is there isn't known: you may not look there\n"
+    assert (ran.exit_code, said in ran.stderr, "history shows" in ran.stderr) == (1, True, False)
 
 
 def test_one_that_isnt_there_is_told_with_near_names(terminal: Terminal, spoke: SpokeFixture, web: str) -> None:
