@@ -5,6 +5,7 @@ from rolekeeper.model import escaped
 from rolekeeper_cli import output
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.views.mappings import all_is_well
 from rolekeeper_cli.writes import mappings
 from rolekeeper_cli.writes.follow import Standing, follow
 from rolekeeper_cli.writes.row_plan import RowPlan
@@ -52,7 +53,7 @@ def tell(result: Written | Standing) -> ExitCode:
 
 
 def tell_verdicts(written: Written) -> ExitCode:
-    """Say the verdicts on rows; of those that are published as written, only that they are."""
+    """Say the verdicts on rows; of those that are published as written, that they are, and what to look at."""
     for each in sorted(written.bad, key=lambda each: each.key):
         output.bad([f"{escaped(str(each.key))} is {each.status}: {each.reason}"])
         if each.status == Status.HELD:
@@ -65,6 +66,11 @@ def tell_verdicts(written: Written) -> ExitCode:
     gone = sum(each.gone for each in written.rows)
     if published := len(written.rows) - gone:
         output.say("Published as written." if published == 1 else f"All {published:,} rows are published as written.")
+    noted = [each for each in written.rows if each.judged and not each.gone and not all_is_well(each.reason)]
+    for each in noted[:_NAMED]:
+        output.say(f"  {escaped(str(each.key))}: {each.reason}")
+    if (more := len(noted) - _NAMED) > 0:
+        output.say(f"  and {more:,} more: rolekeeper mapping ls")
     if gone:
         output.say("Deleted." if gone == 1 else f"Deleted: {gone:,}.")
     return ExitCode.DONE

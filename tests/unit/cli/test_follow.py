@@ -110,6 +110,18 @@ def test_set_with_wait_follows_the_instances(terminal: Terminal, desk: MappingsF
     assert [desk.world.carries(each) for each in ids] == ["db"] * 2
 
 
+def test_set_says_where_what_is_published_isnt_in_effect(terminal: Terminal, desk: MappingsFixture) -> None:
+    def then() -> None:
+        desk.publish("app=web")
+
+    terminal.meanwhile = then
+    ran = terminal("mapping", "set", "app=web", "role=web", "units=ou-a1b2-c3d4e5f6")
+    assert ran.exit_code == 0, ran.output
+    said, why = ran.stderr.splitlines()
+    assert said == "Published as written."
+    assert why.startswith("  app=web: no account in its scope has a spoke; units: it governs no instance")
+
+
 def test_rm_with_wait_follows_those_that_lose_their_role(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.converged("web", app="web")
 
