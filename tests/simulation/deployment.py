@@ -28,7 +28,7 @@ import runtime
 from fakes.dynamodb import FakeDynamoDB
 from fakes.ec2 import client_error
 from rolekeeper import app
-from rolekeeper.aws import one_by_one
+from rolekeeper.aws import ec2, one_by_one
 from rolekeeper.aws import queue as work
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.fleet.sweep import RESERVE
@@ -487,7 +487,7 @@ class Deployment:
             (runtime, "logger", Silent()),
             (runtime, "metrics", Silent()),
             (runtime, "kept", {}),
-            *((module, "random", seeded) for module in (retry, window)),
+            *((module, "random", seeded) for module in (ec2, retry, window)),
             *((module, "uuid", ids) for module in (retry, store, work)),
         ]
         with ExitStack() as stack:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from fixtures.account import FakeAccount, refusing
-from rolekeeper.instances.change_limit import BURST, SLOWED, SLOWEST, Pace
+from rolekeeper.aws.ec2 import BURST, SLOWED, SLOWEST, Pace
 from rolekeeper.instances.reconcile import WORK
 from strategies.values import NOW
 

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.aws import Each, Ec2, Iam, ResumeMachine, Tasks, WorkQueue, in_threads
+from rolekeeper.aws import Each, Ec2, Iam, Pace, ResumeMachine, Tasks, WorkQueue, in_threads
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances import Reconciler, RetryLoop
-from rolekeeper.instances.change_limit import ChangeLimiter, Pace, Worker
+from rolekeeper.instances.change_limit import ChangeLimiter, Worker
 from rolekeeper.instances.observe import checked_pin
 from rolekeeper.instances.reconcile import WORK, Outcome
 from rolekeeper.mail import Mailer

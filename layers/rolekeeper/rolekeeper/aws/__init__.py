@@ -5,7 +5,7 @@ from typing import Protocol
 
 from botocore.config import Config
 
-from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.aws.ec2 import Ec2, Pace
 from rolekeeper.aws.iam import Iam
 from rolekeeper.aws.queue import ResumeMachine, Tasks, WorkQueue
 
@@ -16,6 +16,7 @@ __all__ = [
     "Each",
     "Ec2",
     "Iam",
+    "Pace",
     "ResumeMachine",
     "Tasks",
     "WorkQueue",

@@ -1,4 +1,4 @@
-"""How many instances change in a while, over all mappings together, and in a second: a burst beyond that waits.
+"""How many instances change in a while, over all mappings together: a burst beyond that waits.
 
 So a wrong edit, or script that tags, is noticed before it reached the whole fleet, however it is split over rows.
 
@@ -10,9 +10,6 @@ read along with the instances.
 
 A change without room gets a turn: the first minute in which some leaves that nobody else waits for. `w<minute>` counts
 those who wait for it, and their room leaves a window later in turn. So each waits about once, however many they are.
-
-What EC2 takes in a second is leased: only the work queue's function changes instances, only so many of it run at once,
-and each has its share of `ChangesPerSecond` in its own process. That costs no call, and there is no counter to be hot.
 """
 
 import random
@@ -24,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rolekeeper.aws import errors
+from rolekeeper.aws.ec2 import Pace
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.instances import records
 from rolekeeper.instances.observe import Observation
@@ -80,44 +78,6 @@ def _adding(number: int, minutes: int, now: datetime, left: int = 0) -> Update:
     # The item is of use for a window and no longer.
     expires = int((now + timedelta(minutes=2 * minutes, days=1)).timestamp())
     return Update().add("total", number - left).add(f"m{_minute(now)}", number).set({"expires": expires})
-
-
-# How many changes a worker may make at once; how long it goes at half its pace after EC2 throttled it.
-BURST, SLOWED = 5, timedelta(minutes=1)
-SLOWEST, ROUNDED = 5, 1e-3  # halvings; the part of a change that clocks may round away
-
-
-class Pace:
-    """A worker's share of the changes that EC2 takes in a second: a token bucket that lives as long as its process."""
-
-    def __init__(self, per_second: float, now: datetime, burst: int = BURST) -> None:
-        self._per_second, self._burst, self._tokens, self._at = per_second, burst, float(burst), now
-        self._halvings, self._eases_at = 0, now
-
-    def wait(self, number: int, now: datetime) -> float:
-        """Seconds until so many changes, or as many as go at once, may be made; 0 if they may now."""
-        while self._halvings and now >= self._eases_at:
-            self._halvings, self._eases_at = self._halvings - 1, self._eases_at + SLOWED
-        rate = self._per_second / (1 << self._halvings)
-        # A clock that was set back gives nothing.
-        self._tokens += max(0, (now - self._at).total_seconds()) * rate
-        self._tokens, self._at = min(self._burst, self._tokens), now
-        missing = min(number, self._burst) - self._tokens
-        return missing / rate if missing > ROUNDED else 0.0
-
-    def rest(self, number: int, now: datetime) -> float:
-        """Seconds until some of so many changes may be made: not always a burst, so that workers don't go in step."""
-        some = random.Random().randint(self._burst // 2, self._burst)  # noqa: S311  # spreads load, guards nothing
-        return self.wait(min(number, some), now)
-
-    def take(self) -> None:
-        """Make one change."""
-        self._tokens -= 1
-
-    def throttled(self, now: datetime) -> None:
-        """EC2 refused: others use its bucket too, so go at half the pace for a while."""
-        self._tokens, self._at = 0, now
-        self._halvings, self._eases_at = min(SLOWEST, self._halvings + 1), now + SLOWED
 
 
 @dataclass(frozen=True, slots=True)
