@@ -216,6 +216,35 @@ def test_one_that_waits_is_left_to_its_turn_by_the_sweep_unless_it_is_to_change_
     assert is_sent(world, waiting), "its turn has passed"
 
 
+def waits_for_the_first_room(world: FakeAccount, instance: str) -> bool:
+    """Whether its turn is when the share of the first minute has left the window."""
+    [due] = [each.due for each in armed(world) if each.subject == world.key(instance)]
+    return due - world.clock.now() < timedelta(seconds=690)
+
+
+def test_those_who_wait_no_longer_leave_their_turns_to_others(world: FakeAccount) -> None:
+    """As when the tags of a script that went wrong are taken back."""
+    slip, late = fleet(world, 12), fleet(world, 4)
+    retag(world, slip, "db")
+    world.reconcile(*slip)
+    retag(world, slip, "web")
+    world.reconcile(*slip)
+    retag(world, late, "db")
+    world.reconcile(*late)
+    assert [waits_for_the_first_room(world, each) for each in late] == [True, True, True, False]
+
+
+def test_a_pause_makes_nobody_wait_longer(world: FakeAccount) -> None:
+    instances = fleet(world, 6)
+    retag(world, instances, "db")
+    world.reconcile(*instances)
+    for paused in (True, False):
+        world.control(paused=paused)
+        world.reconcile(*instances)
+    waiting = [each for each in instances if world.carries(each) == "web"]
+    assert [waits_for_the_first_room(world, each) for each in waiting] == [True] * 3
+
+
 def is_sent(world: FakeAccount, instance: str) -> bool:
     """Whether the sweep would send an instance."""
     now = world.clock.now()

@@ -10,11 +10,12 @@ read along with the instances.
 
 A change without room gets a turn: the first minute in which some leaves that nobody else waits for. `w<minute>` counts
 those who wait for it, and their room leaves a window later in turn. So each waits about once, however many they are.
+Who no longer waits, as the tag is taken back or changes are paused, gives its turn back.
 """
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,7 @@ from rolekeeper.aws import errors
 from rolekeeper.aws.ec2 import Pace
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.instances import records
-from rolekeeper.instances.observe import Observation
+from rolekeeper.instances.observe import Observation, Observed
 from rolekeeper.instances.requests import RetryLoop
 from rolekeeper.model.instance import Decision, ReconcileRequest
 from rolekeeper.model.mapping import MappingKey
@@ -125,8 +126,11 @@ class ChangeLimiter:
                 item, minute = self._known[key], f"m{_minute(now)}"
                 self._known[key] = {**item, **{name: int(item.get(name, 0)) + 1 for name in ("total", minute)}}
 
-    def count_turns(self) -> None:
-        """Count those who wait, all in one write."""
+    def count_turns(self, ended: Iterable[tuple[Observed, Decision]], now: datetime) -> None:
+        """Count those who wait, all in one write, without those who no longer do after these looks."""
+        for observed, decision in ended:
+            if isinstance(observed, Observation) and (turn := observed.left_turn(decision, now)):
+                self._give_back(f"w{_minute(turn)}")
         updates: dict[Key, Update] = {}
         for (key, name), number in self._turns.items():
             updates.setdefault(key, Update()).add(name, number)
@@ -135,6 +139,12 @@ class ChangeLimiter:
             with suppress(errors.AwsRefusalError):
                 self.store.write(*(self.store.update(key, update) for key, update in updates.items()))
             self._turns.clear()
+
+    def _give_back(self, name: str) -> None:
+        """Let others have a turn. Which items were full when it was given isn't known: all that count some do."""
+        for key in self._known:
+            if name in self._known[key] and int(self._known[key][name]) + self._turns[key, name] > 0:
+                self._turns[key, name] -= 1
 
     def _allowed(self) -> dict[Key, int]:
         """What each item may count at most, as far as is known; in any case the number."""

@@ -110,6 +110,12 @@ class Observation:
         until = self.watched_until(now)
         return until if until and self.shown(waits_for_room(decision, until)) else None
 
+    def left_turn(self, ended: Decision, now: datetime) -> datetime | None:
+        """The turn for which it waited and doesn't any longer, as a look ended with another decision."""
+        condition = self.record.condition
+        waited = condition is not None and condition.code == "window" and not self.shown(ended)
+        return self.watched_until(now) if waited else None
+
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:

@@ -105,7 +105,8 @@ class Reconciler:
                 return outcomes | dict.fromkeys(pending, failed)
             ended = {key: self._look(each, observed[key], pause, ends_by) for key, each in pending.items()}
             if worker:
-                worker.window.count_turns()
+                ends = ((observed[key], each.decision) for key, each in ended.items() if each and each.decision)
+                worker.window.count_turns(ends, self.now())
             outcomes |= {key: each for key, each in ended.items() if each and each is not PACED}
             pending = {key: each for key, each in pending.items() if key not in outcomes}
             if pause is not None and None in ended.values():
