@@ -101,5 +101,6 @@ def in_words(found: Standing) -> str:
     """How instances stand, in one line."""
     if not found.total:
         return "No instance carries the tag."
-    stuck = f"; {len(found.stuck):,} stay as they are" if found.stuck else ""
+    stay = "1 stays as it is" if len(found.stuck) == 1 else f"{len(found.stuck):,} stay as they are"
+    stuck = f"; {stay}" if found.stuck else ""
     return f"{found.done:,} of {found.total:,} instances carry what they should{stuck}."

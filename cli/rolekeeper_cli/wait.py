@@ -53,8 +53,9 @@ def wait(deployment: Deployment, text: str, role: str, every: float, attempts: i
             if looks == attempts:
                 has = f"{profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
                 wanted = "no role" if role == NO_ROLE else role
+                after = f"after {attempts:,} look{'' if attempts == 1 else 's'}"
                 raise WaitTimeoutError(
-                    f"{title(instance)} carries {has} and not {wanted}, after {attempts:,} looks",
+                    f"{title(instance)} carries {has} and not {wanted}, {after}",
                     f"see what hinders it: rolekeeper explain {addressed(deployment, instance.key.id)}",
                 )
             progress.at(looks)

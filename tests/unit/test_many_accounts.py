@@ -429,6 +429,10 @@ def test_the_share_of_one_target_is_a_limit_too(desk: OrganizationDesk) -> None:
     assert desk.edit(TAG, role="web").status is Status.HELD
     alone = "of the 10 in 111111111111/eu-west-1 it would change 2 (1 may change without approval)"
     assert alone in desk.shows(TAG)[1]
+    desk.join(OTHER, instances=10)
+    desk.launched(2, OTHER)
+    assert desk.edit(TAG, role="web").status is Status.HELD
+    assert f"{alone}, and too many in 1 more target;" in desk.shows(TAG)[1]
 
 
 def test_as_many_in_a_large_target_need_no_approval(desk: OrganizationDesk) -> None:

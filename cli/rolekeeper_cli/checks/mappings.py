@@ -41,7 +41,8 @@ def sweep(deployment: DoctorDeployment) -> Findings:
     at = datetime.fromisoformat(str(item["at"]))
     if deployment.now() - at > FLEET_NEWS + deployment.sweep_overdue:
         yield fail(f"no sweep saw the whole fleet since {at:{_TIME}}", _SWEEP)
-    return f"sweeps come: one wrote down {item['instances']:,} instances at {at:{_TIME}}"
+    instances = int(item["instances"]) + int(item.get(layout.ELSEWHERE, 0))
+    return f"sweeps come: one wrote down {instances:,} instance{'' if instances == 1 else 's'} at {at:{_TIME}}"
 
 
 def rows(deployment: DoctorDeployment) -> Findings:

@@ -41,7 +41,7 @@ def forget(target: str, *, yes: bool) -> ExitCode:
     """Take a target out of the list.
 
     For one whose spoke is removed: nothing is swept there from then on. Its instances keep their roles, and their
-    history is kept. A spoke that is still there comes back with its next event, within a day.
+    history is kept. A spoke that is still there comes back within a day.
     """
     from rolekeeper_cli import output, prompts, render
     from rolekeeper_cli.commands.deployment import deployment

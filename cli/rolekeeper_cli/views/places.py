@@ -148,7 +148,7 @@ def _no_such_target(text: str, known: Sequence[Target]) -> UsageError:
         names = list(map(str, known))
     else:
         names = sorted({each.account if _ACCOUNT.fullmatch(text) else each.region for each in known})
-    return UsageError(f"there is no target {text}", f"{did_you_mean(text, names)} See: rolekeeper targets".lstrip())
+    return UsageError(f"there is no target {text}", f"{did_you_mean(text, names)} see: rolekeeper targets".lstrip())
 
 
 def _reached(place: Deployment) -> list[Deployment]:

@@ -70,8 +70,14 @@ def refuse_wrong_verb(deployment: Deployment, instance: Instance, wish: Wish, sh
     """As the console does: who means to attach doesn't expect to take something away."""
     command = f"{addressed(deployment, instance.key.id)} {wish.role}"
     if wish.verb == "attach" and shown:
-        what = f"{title(instance)} carries {profile_name(shown.profile_arn)} already"
-        raise CommandError(what, f"to take that away: rolekeeper replace {command}")
+        carried = profile_name(shown.profile_arn)
+        keep = f"to have it kept whatever its tags say: rolekeeper replace {command}"
+        remedy = (
+            keep
+            if carried == (wish.instance_profile or wish.role)
+            else f"to take that away: rolekeeper replace {command}"
+        )
+        raise CommandError(f"{title(instance)} carries {carried} already", remedy)
     if wish.verb == "replace" and not shown:
         raise CommandError(f"{title(instance)} carries no role", f"to give it one: rolekeeper attach {command}")
 

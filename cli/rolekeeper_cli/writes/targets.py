@@ -19,10 +19,7 @@ def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
     target = targets.read(text)
     known = {f"{each['account']}/{each['region']}": each for each in targets.documents(deployment)}
     if text not in known:
-        meant = did_you_mean(text, known)
-        raise CommandError(
-            f"{target.account} in {target.region} is no target", f"{meant} See: rolekeeper targets".lstrip()
-        )
+        raise CommandError(f"{target} is no target", f"{did_you_mean(text, known)} see: rolekeeper targets".lstrip())
     if known[text]["hub"]:
         raise UsageError(f"{text} is the deployment's own", "to remove the deployment: rolekeeper destroy")
     return known[text]

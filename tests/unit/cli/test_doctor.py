@@ -14,7 +14,7 @@ from fixtures.account import ACCOUNT, REGION
 from fixtures.doctor import SIMULATED, TOPIC, DoctorFixture
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
 from fixtures.terminal import Terminal, lines
-from rolekeeper.storage import layout
+from rolekeeper.storage import Update, layout
 from rolekeeper_cli.checks import queues
 from rolekeeper_cli.checks.caller import NEEDS
 from rolekeeper_cli.checks.stack import HUB_OUTPUTS, OUTPUTS, PARAMETERS
@@ -327,6 +327,14 @@ def test_sweeps_that_don_t_come(finds: Finds, desk: MappingsFixture) -> None:
         "no sweep saw the whole fleet since 2026-03-01 09:00 UTC",
         "see docs/runbook/sweep-overdue.md",
     )
+
+
+def test_a_hubs_fleet_is_that_of_all_its_targets(finds: Finds, desk: MappingsFixture) -> None:
+    store = desk.world.store
+    store.write(store.update(layout.FLEET, Update().set({"instances": 1})))
+    assert only(finds("sweep"))[1] == "sweeps come: one wrote down 1 instance at 2026-03-01 09:00 UTC"
+    store.write(store.update(layout.FLEET, Update().set({layout.ELSEWHERE: 62})))
+    assert only(finds("sweep"))[1] == "sweeps come: one wrote down 63 instances at 2026-03-01 09:00 UTC"
 
 
 def test_a_stack_that_never_swept(finds: Finds, desk: MappingsFixture) -> None:

@@ -56,6 +56,8 @@ def test_those_that_wont_come_are_named_and_not_waited_for(terminal: Terminal, d
     assert ran.stdout == "1 of 3 instances carry what they should; 2 stay as they are.\n"
     assert f"! {blocked}: it carries the foreign" in ran.stderr
     assert f"! {stopped}: role web replaces the present one when the instance runs again" in ran.stderr
+    desk.world.truth.terminate(stopped)
+    assert terminal("wait", "--mapping", "app=web").stdout.endswith("what they should; 1 stays as it is.\n")
 
 
 def test_what_doesnt_come_in_time_ends_with_what_hinders_it(terminal: Terminal, desk: MappingsFixture) -> None:

@@ -247,7 +247,7 @@ def test_a_target_that_there_isnt_is_told_with_near_ones(
     del spoke
     for line in (("fleet",), ("plan",), ("watch", "--for", "1s")):
         ran = terminal(*line, "--target", text)
-        assert (ran.exit_code, f"there is no target {text}\n  {meant} See: rolekeeper targets" in ran.stderr) == (
+        assert (ran.exit_code, f"there is no target {text}\n  {meant} see: rolekeeper targets" in ran.stderr) == (
             252,
             True,
         )

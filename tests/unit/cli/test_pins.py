@@ -61,6 +61,9 @@ def test_attach_takes_nothing_away_and_replace_needs_something_to_take(
     assert ran.stderr == (
         f"Error: {occupied} carries theirs already\n  to take that away: rolekeeper replace {occupied} web\n"
     )
+    same = desk.world.running(profile="web")
+    said = f"to have it kept whatever its tags say: rolekeeper replace {same} web\n"
+    assert said in terminal("attach", same, "web").stderr
     ran = terminal("replace", free, "web")
     assert ran.exit_code == 1
     assert f"carries no role\n  to give it one: rolekeeper attach {free} web\n" in ran.stderr

@@ -173,7 +173,11 @@ def test_none_is_forgotten_unasked(terminal: Terminal, desk: MappingsFixture) ->
     ("text", "code", "said"),
     [
         ("eu-west-1", 252, "'eu-west-1' is no target\n  name one as ACCOUNT/REGION"),
-        (f"{OTHER}/eu-west-9", 1, f"did you mean {OTHER}/eu-west-1?"),
+        (
+            f"{OTHER}/eu-west-9",
+            1,
+            f"{OTHER}/eu-west-9 is no target\n  did you mean {OTHER}/eu-west-1? see: rolekeeper targets",
+        ),
         (f"{ACCOUNT}/{REGION}", 252, "is the deployment's own"),
     ],
 )

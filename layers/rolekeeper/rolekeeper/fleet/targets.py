@@ -152,7 +152,7 @@ class Registry:
         return self._update(target, Update().remove(_PROBLEM, _SINCE).only_if_present(_PROBLEM))
 
     def remove(self, target: Target) -> None:
-        """Forget a target. Its next event registers it again, while its spoke is there."""
+        """Forget a target. While its spoke is there, the daily event registers it again, or one after `NOTED`."""
         self.store.write(self.store.delete(layout.target_key(target)))
         self.noted.pop(target, None)
 

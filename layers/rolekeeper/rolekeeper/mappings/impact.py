@@ -204,8 +204,9 @@ class Comparison:
             if changes > self.limits.per_edit and changes > (allowed := self.limits.allowed(all_ := instances(target))):
                 text = f"of the {all_:,} in {target} it would change {changes:,}"
                 beyond.append(f"{text} ({allowed:,} may change without approval)")
-        more = f", and too many in {len(beyond) - 1:,} more targets" if len(beyond) > 1 else ""
-        return f"{beyond[0]}{more}" if beyond else ""
+        more = len(beyond) - 1
+        others = f", and too many in {more:,} more target{'s' if more > 1 else ''}" if more > 0 else ""
+        return f"{beyond[0]}{others}" if beyond else ""
 
 
 def _words(difference: Difference) -> str:
