@@ -69,7 +69,8 @@ def _undo_lines(former: Mapping[str, Any] | None, steps: Sequence[Mapping[str, s
     for at, each in enumerate(steps):
         yield "" if at else "to undo", f"{each['command']}  ({each['does']})"
     if not steps:
-        yield "to undo", f"no step brings back {former['instance_profile'] or 'no role'}"
+        verb = "brings back" if former["until"] else "keeps"
+        yield "to undo", f"no step {verb} {former['instance_profile'] or 'no role'}"
 
 
 def _carried_in_words(carried: Mapping[str, Any] | None) -> str:

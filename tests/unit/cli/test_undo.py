@@ -198,6 +198,15 @@ def test_a_role_that_is_gone_is_named_and_no_step_asks_for_it(terminal: Terminal
     assert "to undo no step brings back web" in lines(terminal("explain", instance).stdout)
 
 
+def test_what_an_instance_still_carries_isnt_brought_back_but_kept(terminal: Terminal, desk: MappingsFixture) -> None:
+    for role in ("web", "db"):
+        desk.edit(f"app={role}", role=role)
+    instance = desk.converged("web", app="web")
+    desk.world.tag(instance, app="db")
+    assert explained(terminal, instance)["undo"] == []
+    assert "to undo no step keeps web" in lines(terminal("explain", instance).stdout)
+
+
 def test_a_rollback_that_waits_already_isnt_named(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = by_an_edit(terminal, desk)
     settle(desk, instance)
