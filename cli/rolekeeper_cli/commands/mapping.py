@@ -54,7 +54,7 @@ def get(key: "MappingKey") -> ExitCode:
     from rolekeeper_cli.views import mappings
 
     document = mappings.row(deployment(), key)
-    own = ("columns", "in_effect", "waits")
+    own = ("columns", "in_effect", "idle_because", "waits")
     beside = {name: value for name, value in document.items() if name not in own and value is not None}
     lines = [*document["columns"].items(), ("in effect", mappings.role_in_words(document)), *beside.items()]
     render.show(document, lambda: tables.show_table(("column", "value"), lines))

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from rolekeeper.mappings.assess import IN_EFFECT
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model.mapping import MappingKey, PublishedMapping
+from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
@@ -69,7 +70,7 @@ def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> 
 
 def waiting(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Those that wait, as a plan mentions them."""
-    names = ("mapping", "status", "in_effect", "waits")
+    names = ("mapping", "status", "in_effect", "idle_because", "waits")
     return [{name: each[name] for name in names} for each in documents if each["waits"]]
 
 
@@ -79,14 +80,16 @@ def all_is_well(reason: str) -> bool:
 
 
 def role_in_words(document: Mapping[str, Any]) -> str:
-    """The role in effect, and what waits: `web (batch waits for approval)`."""
-    in_effect, waits = document["in_effect"], document["waits"]
+    """The role in effect, and what waits: `web (batch waits for approval)`; or why none is: `none (web expired)`."""
+    in_effect, waits, idle = document["in_effect"], document["waits"], document["idle_because"]
     role = in_effect["role"] if in_effect else "none"
-    if not waits:
-        return role if in_effect else ""
-    edited = f"an {waits['what']}" if waits["what"] == "edit" else f"its {waits['what']}"
-    what = waits["role"] if waits["role"] not in ("", role) and waits["what"] == "edit" else edited
-    return f"{role} ({what} {waits['because']})"
+    beside = [f"{role} {idle}"] if idle else []
+    if waits:
+        edited = f"an {waits['what']}" if waits["what"] == "edit" else f"its {waits['what']}"
+        what = waits["role"] if waits["role"] not in ("", role) and waits["what"] == "edit" else edited
+        beside.append(f"{what} {waits['because']}")
+    given = "none" if idle else role
+    return f"{given} ({'; '.join(beside)})" if beside else given if in_effect else ""
 
 
 def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +112,13 @@ def _document(deployment: Deployment, row: Attributes, published: PublishedMappi
         what = "deletion" if same else "edit"
         waits = {"what": what, "role": str(document["columns"].get("role", "")), "because": because or _UNJUDGED}
     served = {"role": in_effect.spec.role, "revision": in_effect.revision} if in_effect else None
-    return document | {"in_effect": served, "waits": waits}
+    idle = _idle_because(in_effect.spec, deployment.now()) if in_effect else None
+    return document | {"in_effect": served, "idle_because": idle, "waits": waits}
+
+
+def _idle_because(spec: MappingSpec, now: datetime) -> str | None:
+    """Why a mapping that is in effect governs no instance; None: it may govern some."""
+    return "is disabled" if not spec.enabled else "expired" if spec.expired(now) else None
 
 
 def _published(deployment: Deployment, keys: Iterable[MappingKey]) -> Mapping[MappingKey, PublishedMapping]:

@@ -115,6 +115,20 @@ def test_one_mapping_shows_what_is_in_effect_and_what_waits(browser: TestClient,
     assert "owner team-web" in said
 
 
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [({"enabled": False}, "web is disabled"), ({"expires_at": "2020-01-01T00:00:00Z"}, "web expired")],
+)
+def test_a_mapping_that_governs_nothing_isnt_said_to_give_its_role(
+    browser: TestClient, terminal: Terminal, desk: MappingsFixture, column: dict[str, object], said: str
+) -> None:
+    desk.edit("workload=web", role="web", **column)
+    for path in ("/mappings", "/mapping"):
+        assert f"nothing ( {said})" in text(browser.get(path, params=WEB))
+    assert f"none ({said})" in terminal("mapping", "ls").stdout
+    assert f"none ({said})" in terminal("mapping", "get", "workload=web").stdout
+
+
 def test_a_mapping_that_isnt_there_is_said(browser: TestClient) -> None:
     answer = browser.get("/mapping", params=WEB)
     assert answer.status_code == 404
