@@ -91,23 +91,32 @@ def _about(request: Request) -> dict[str, Any]:
     document = mappings.row(there, key)
     revisions = mappings.history(there, key, _REVISIONS)
     values = {"mapping": document, "revisions": revisions}
-    return {**values, "key": key, "title": str(key), "status_of": status_of, "version": _version(values)}
+    shown = {**values, "governed": _governed(request)}
+    return {**shown, "key": key, "title": str(key), "status_of": status_of, "version": _version(shown)}
 
 
 def _shown(request: Request) -> dict[str, Any]:
     everything: Sequence[Document] = request.app.state.site.mappings.get()
     status, text = (request.query_params.get(name, "").strip() for name in ("status", "text"))
     found = [each for each in everything if status in ("", status_of(each)) and _holds(each, text)]
+    governed = _governed(request)
     return {
         "mappings": sorted(found, key=_place),
+        "governed": governed,
         "chosen": status,
         "text": text,
         "counts": Counter(map(status_of, everything)),
         "total": len(everything),
         "status_of": status_of,
         "order": _ORDER,
-        "version": _version([status, text, found]),
+        "version": _version([status, text, found, governed]),
     }
+
+
+def _governed(request: Request) -> Mapping[str, int] | None:
+    """How many instances each mapping governs now, by its name; None until the fleet was read."""
+    fleet = request.app.state.site.fleet.ask()
+    return Counter(each.mapping for each in fleet.rows) if fleet.read_at else None
 
 
 def _holds(document: Document, text: str) -> bool:

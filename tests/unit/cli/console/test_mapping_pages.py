@@ -11,6 +11,7 @@ from fixtures.account import mapping_key
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.settings import Limits
+from rolekeeper_cli.console.fleet_cache import FleetCache
 from rolekeeper_cli.console.links import mapping_url
 from rolekeeper_cli.console.site import Site, application
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
@@ -113,6 +114,27 @@ def test_one_mapping_shows_what_is_in_effect_and_what_waits(browser: TestClient,
     assert "Rejected: role 'no-such'" in said
     assert "web ( no-such is rejected) , revision 1" in said
     assert "owner team-web" in said
+
+
+def test_the_instances_that_a_mapping_governs_are_counted_now(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web")
+    desk.edit("workload=db", role="db")
+    for _ in range(2):
+        desk.world.running(workload="web")
+    assert re.findall(r'aria-label="(.*?)"', browser.get("/mappings").text.partition("<table")[2]) == [
+        "0 instances of workload=db",
+        "2 instances of workload=web",
+    ]
+    assert "It governs 2 instances now. 0 matched it when" in text(browser.get("/mapping", params=WEB))
+
+
+def test_until_the_fleet_is_read_no_number_is_said(
+    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.edit("workload=web", role="web")
+    monkeypatch.setattr(FleetCache, "_start", lambda _cache: None)
+    assert "web … 1" in text(browser.get("/mappings"))
+    assert "It governs" not in text(browser.get("/mapping", params=WEB))
 
 
 @pytest.mark.parametrize(

@@ -97,8 +97,8 @@ def test_the_list_of_mappings_says_which_accounts_lack_a_role(
     reason = "in effect in 2 of 3 accounts; role 'web' doesn't exist in 222222222222"
     desk.put("app=web", role="web", status="Published", status_revision=1, status_reason=reason)
     said = words(pages.get("/mappings"))
-    assert reason in said
-    assert said.count("in effect in") == 1, "where there is nothing to say of accounts, nothing is said"
+    assert f"I{reason[1:]}" in said
+    assert said.count("In effect in") == 1, "where there is nothing to say of accounts, nothing is said"
     del spoke
 
 
