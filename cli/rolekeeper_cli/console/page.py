@@ -1,12 +1,13 @@
 """A page: a template filled in. Every value is escaped, and an undefined one is a fault.
 
-The filters: `{{ at|ago }}` is a time as people say it with the exact one on hover, `{{ number|count }}` is 1,234, and
-`{{ what|sentence }}` has a capital and a full stop (messages of commands have neither), and `{{ remedy|linked }}`
-leads to the page that does what it says to type. `{{ at|written }}` is `ago` of what a person wrote, which may be no
-time. A macro that uses `ago` is imported "with context": it needs the page's `now`.
+The filters: `{{ at|ago }}` is a time as people say it with the exact one on hover, `{{ at|when }}` has the exact one
+beside it, for what is compared with logs, `{{ number|count }}` is 1,234, and `{{ what|sentence }}` has a capital and a
+full stop (messages of commands have neither), and `{{ remedy|linked }}` leads to the page that does what it says to
+type. `{{ at|written }}` is `ago` of what a person wrote, which may be no time. A macro that uses `ago` or `when` is
+imported "with context": it needs the page's `now`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -75,6 +76,7 @@ def templates() -> Environment:
     )
     made.filters |= {
         "ago": _ago,
+        "when": _when,
         "written": _written,
         "count": _count,
         "sentence": sentence,
@@ -99,15 +101,18 @@ def relative(at: datetime, now: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Time:
-    """A time in a page: what people say, and the exact one on hover."""
+    """A time in a page: what people say, and the exact one on hover, or beside it."""
 
     exact: datetime
     text: str
+    beside: bool = False
 
     def __html__(self) -> str:
         """Itself as markup: nothing in it can need escaping."""
-        written = f"{self.exact:%Y-%m-%dT%H:%M:%SZ}"
-        return f'<time datetime="{written}" title="{self.exact:%Y-%m-%d %H:%M:%S} UTC">{self.text}</time>'
+        written, exact = f"{self.exact:%Y-%m-%dT%H:%M:%SZ}", f"{self.exact:%Y-%m-%d %H:%M:%S} UTC"
+        if self.beside:
+            return f'<time datetime="{written}">{self.text}</time> <span class="muted nowrap">({exact})</span>'
+        return f'<time datetime="{written}" title="{exact}">{self.text}</time>'
 
 
 @pass_context
@@ -123,6 +128,16 @@ def _ago(context: Context, at: datetime | str) -> _Time:
     now = context.resolve("now")
     assert isinstance(now, datetime), "the template is imported without context"
     return _Time(when.astimezone(UTC), relative(when, now))
+
+
+@pass_context
+def _when(context: Context, at: datetime | str) -> _Time:
+    """The same with the exact one beside it: there is no hover on a phone, on paper and by keyboard.
+
+    Raises:
+        ValueError: as `ago`.
+    """
+    return replace(_ago(context, at), beside=True)
 
 
 @pass_context

@@ -218,9 +218,13 @@ def drawn(template: str, **values: Any) -> str:
 @pytest.mark.parametrize(
     "at", ["2026-03-01T11:55:00Z", "2026-03-01T13:55:00+02:00", datetime(2026, 3, 1, 11, 55, tzinfo=UTC)]
 )
-def test_the_exact_time_is_there_on_hover(at: str | datetime) -> None:
+def test_the_exact_time_is_there_on_hover_or_beside_it(at: str | datetime) -> None:
     assert drawn("{{ at|ago }}", at=at) == (
         '<time datetime="2026-03-01T11:55:00Z" title="2026-03-01 11:55:00 UTC">5 min ago</time>'
+    )
+    assert drawn("{{ at|when }}", at=at) == (
+        '<time datetime="2026-03-01T11:55:00Z">5 min ago</time> '
+        '<span class="muted nowrap">(2026-03-01 11:55:00 UTC)</span>'
     )
 
 
