@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.emulator, needs_chromium]
 MANY = 26
 WIDE_SCREEN = (1_600, 1_000)
 LONG = "x" * 120
+LONG_ROLE = "looks-a-role-with-a-name-as-long-as-iam-lets-it-be-for-payments"
 
 type Pages = Mapping[str, Callable[[Visitor], None]]
 
@@ -26,6 +27,9 @@ def pages(deployed: EmulatedAccount) -> Pages:
     """How each page is opened, by its name, over a fleet that has something of everything."""
     deployed.make_role("looks-node", path="/")
     deployed.make_role("looks-wide")
+    deployed.make_role(LONG_ROLE)
+    deployed.put_mapping("looks", "long", role=LONG_ROLE)
+    long = deployed.launch(f"looks-{LONG_ROLE}", looks="long")
     deployed.put_mapping("looks", "edited", role="s3-read", description=f"As long as it may be: {LONG}", owner="looks")
     deployed.put_mapping("looks", "slip", role="s3-reed")
     good = deployed.launch("looks-good", looks="edited", long=LONG)
@@ -35,6 +39,7 @@ def pages(deployed: EmulatedAccount) -> Pages:
     deployed.put_mapping("looks", "wide", role="looks-wide")
     eventually(lambda: deployed.mapping("looks", "wide").get("status") == "Held")
     eventually(lambda: deployed.carries(good, "s3-read"))
+    eventually(lambda: deployed.carries(long, LONG_ROLE))
     eventually(lambda: deployed.condition(foreign, "occupied"))
     addresses = {
         "fleet": "/",
@@ -113,6 +118,31 @@ def test_no_page_is_wider_than_its_window(
             wider[name] = person.overflow()
         person.expects("404")
     assert {name: by for name, by in wider.items() if by > 0} == {}
+
+
+def test_on_a_wide_screen_no_table_has_to_be_scrolled(
+    browser: Browser, writing: ConsoleProcess, entered: StorageState, pages: Pages
+) -> None:
+    with visitor(browser, entered, "scrolled", base_url=writing.origin, size=WIDE_SCREEN) as person:
+        wider = {}
+        for name, opens in pages.items():
+            opens(person)
+            wider[name] = person.page.evaluate(
+                "Array.from(document.querySelectorAll('.scroll')).filter(each => each.scrollWidth > each.clientWidth)"
+                ".map(each => each.getAttribute('aria-label'))"
+            )
+        person.expects("404")
+    assert {name: tables for name, tables in wider.items() if tables} == {}
+
+
+def test_on_a_phone_why_a_list_is_empty_is_in_sight(
+    browser: Browser, writing: ConsoleProcess, entered: StorageState, pages: Pages
+) -> None:
+    with visitor(browser, entered, "empty-360", base_url=writing.origin, size=NARROW) as person:
+        pages["fleet, nothing passes"](person)
+        box = person.page.locator(".empty").bounding_box()
+        assert box
+        assert 0 <= box["x"] < box["x"] + box["width"] <= NARROW[0]
 
 
 def test_on_paper_there_is_what_one_reads_in_black_and_no_button(
