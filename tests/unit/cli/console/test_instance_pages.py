@@ -91,6 +91,13 @@ def test_a_role_whose_policies_cant_be_read_is_said_so(browser: TestClient, desk
     assert "What role web may do isn't known: you aren't allowed iam:" in text
 
 
+def test_of_a_change_that_is_to_come_nothing_was_before(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web")
+    text = words(browser.get(f"/instance/{one}"))
+    assert "It still carries no role : the change is to come." in text
+    assert "Before" not in text
+
+
 def test_what_drift_means_is_said(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.world.running(app="web")
     assert "drift app=web gives it role web. What it carries isn't what it should" in words(
