@@ -152,7 +152,7 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
         _together(moves),
         tally.foreign,
         (
-            f"{note}. Counted were {number}.",
+            f"{note}. {number[0].upper()}{number[1:]} were counted.",
             *(f"{each}." for each in places.unseen_in_words()),
             *_first(damaged, "more instances are left out"),
         ),

@@ -242,7 +242,7 @@ def test_pause_says_what_would_wait_and_asks(terminal: Terminal, desk: MappingsF
     assert ran.exit_code == 1
     assert ran.stderr.splitlines()[:2] == [
         "Withheld: 1 to attach, 0 to replace, 0 to detach; 1 with a foreign role.",
-        "Nothing changes from then on: Rolekeeper is paused. Counted were 5 instances.",
+        "Nothing changes from then on: Rolekeeper is paused. 5 instances were counted.",
     ]
     assert "Pause Rolekeeper? [y/N]" in ran.stderr
     assert not desk.world.state.read().control.paused
@@ -261,7 +261,7 @@ def test_pause_never_waits_for_a_large_fleet(
 
     monkeypatch.setattr(preview, "pages", slow)
     ran = terminal.types("n\n", "pause")
-    assert "Counted were the first 8 instances." in ran.stderr
+    assert "The first 8 instances were counted." in ran.stderr
 
 
 def test_a_switch_leaves_out_damaged_records_and_says_so(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -281,7 +281,7 @@ def test_resume_shows_what_was_withheld(terminal: Terminal, desk: MappingsFixtur
     ran = terminal.types("y\n", "resume")
     assert "Instances: 1 to attach, 0 to replace, 0 to detach; 1 with a foreign role." in ran.stderr
     assert "Permissions: gains s3:GetObject on *." in ran.stderr
-    assert "They were withheld until now. Counted were 5 instances." in ran.stderr
+    assert "They were withheld until now. 5 instances were counted." in ran.stderr
     assert not desk.world.state.read().control.paused
 
 

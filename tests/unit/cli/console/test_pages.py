@@ -24,6 +24,7 @@ from rolekeeper_cli.console.site import Site, application
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.options import Options
+from rolekeeper_cli.views.preview import Preview
 from support.waiting import eventually
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -231,6 +232,13 @@ def test_the_exact_time_is_there_on_hover_or_beside_it(at: str | datetime) -> No
 def test_a_time_without_a_zone_is_a_bug() -> None:
     with pytest.raises(ValueError, match="no time zone"):
         drawn("{{ '2026-03-01T11:55:00'|ago }}")
+
+
+def test_a_foreign_role_alone_is_no_change() -> None:
+    counted = '{% import "parts.html" as parts %}{{ parts.counts(preview, "None would wait.") }}'
+    assert "None would wait." in drawn(counted, preview=Preview(foreign=1))
+    assert "<dd>1</dd>" in drawn(counted, preview=Preview(foreign=1))
+    assert "None would wait." not in drawn(counted, preview=Preview(attach=1, foreign=1))
 
 
 def test_the_rest_of_a_long_list_is_below_a_fold() -> None:
