@@ -193,7 +193,7 @@ def _require_writes(request: Request) -> None:
 def _row(there: Deployment, key: MappingKey) -> Attributes:
     row = there.app.table.get_row(key)
     if row is None:
-        raise CommandError(f"there is no mapping {key}", "see the page Mappings")
+        raise CommandError(f"there is no mapping {key}", "see: rolekeeper mapping ls")
     return row
 
 

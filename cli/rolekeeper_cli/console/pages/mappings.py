@@ -35,10 +35,10 @@ def key_of(values: Mapping[str, str]) -> MappingKey:
         UsageError: it names none.
     """
     if not (values.get("key") and values.get("value")):
-        raise UsageError("no mapping is named", "choose one on the page Mappings")
+        raise UsageError("no mapping is named", "choose one: rolekeeper mapping ls")
     key = MappingKey(values["key"], values["value"])
     if len(key.tag_key.encode()) > _KEY_BYTES or len(key.tag_value.encode()) > _VALUE_BYTES:
-        raise UsageError("no mapping is named: the table has no key that long", "choose one on the page Mappings")
+        raise UsageError("no mapping is named: the table has no key that long", "choose one: rolekeeper mapping ls")
     return key
 
 

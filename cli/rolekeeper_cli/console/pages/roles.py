@@ -144,7 +144,7 @@ def _one(request: Request, template: str, job: Job, uses: Job | None) -> Respons
     shown = _of_account(name, account, found) if found else None
     if found and shown is None:
         where = f" in account {account}" if account else ""
-        raise CommandError(f"there is no role {name} under {found['path']}{where}", "see the page Roles")
+        raise CommandError(f"there is no role {name} under {found['path']}{where}", "see: rolekeeper roles")
     return page(
         request,
         template,

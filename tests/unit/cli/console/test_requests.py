@@ -221,7 +221,7 @@ def test_where_the_head_of_every_page_fails_there_is_a_page_nonetheless(
 def test_a_page_names_pages_and_no_commands(console: Guard) -> None:
     asking = browser(console)
     for path in ("/mapping", "/mapping/held"):
-        assert "see: Mappings" in words(asking.get(path, params=WEB))
+        assert "See: Mappings" in words(asking.get(path, params=WEB))
     said = words(asking.post("/mapping/change", data={**WEB, "what": "roll-back"}))
     assert "the page of workload=web" in said
     assert "rolekeeper mapping" not in said

@@ -137,7 +137,7 @@ def test_a_role_that_isnt_there_is_no_page(browser: TestClient, instance: str) -
     del instance
     answer = browser.get("/role/wbe")
     assert answer.status_code == 404
-    assert "There is no role wbe under /rolekeeper/." in words(answer)
+    assert "There is no role wbe under /rolekeeper/. See: Roles" in words(answer)
 
 
 def test_what_may_not_be_read_is_unknown_and_why(browser: TestClient, reports: FakeReports, instance: str) -> None:
