@@ -131,7 +131,8 @@ def _carries(tag: MappingKey) -> Callable[[FleetRow], bool]:
 
 def _one_of(name: str, text: str, words: Sequence[str], wrong: dict[str, str]) -> None:
     if text and text not in words:
-        wrong[name] = f"there is no {name} '{text}': {did_you_mean(text, words) or ', '.join(words)}"
+        what = "status" if name == "condition" else name
+        wrong[name] = f"there is no {what} '{text}'; {did_you_mean(text, words) or 'choose one of the list'}"
 
 
 def _reads(name: str, read: Callable[[str], object], text: str, wrong: dict[str, str]) -> None:

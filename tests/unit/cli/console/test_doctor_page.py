@@ -48,6 +48,17 @@ def test_what_there_is_to_fix_comes_first_with_a_command_to_copy(browser: TestCl
     assert 'class="state drift">subscribers<' in page.text
 
 
+def test_where_a_page_does_it_that_is_the_remedy(
+    browser: TestClient,
+    ward: DoctorFixture,  # noqa: ARG001  # AWS is its
+    desk: MappingsFixture,
+) -> None:
+    desk.edit("workload=bad", role="no-such")
+    said = words(browser.get("/doctor"))
+    assert "The page of workload=bad" in said
+    assert "rolekeeper mapping" not in said.lower()
+
+
 def test_an_alarm_that_rings_says_why_and_where_its_page_is(browser: TestClient, ward: DoctorFixture) -> None:
     ward.alarms["DeadLettersAlarm"] |= {
         "StateValue": "ALARM",
@@ -67,6 +78,7 @@ def test_what_may_not_be_seen_is_unknown_and_keeps_nothing_else_from_showing(
     said = words(browser.get("/doctor"))
     assert "Unknown (1)" in said
     assert "alarms You aren't allowed cloudwatch:DescribeAlarms" in said
+    assert "Have it allowed, or use another --profile." in said
     assert "Alarms (" not in said
 
 

@@ -98,9 +98,10 @@ def test_a_bad_filter_says_what_is_wrong_and_the_others_hold(browser: TestClient
     assert page.status_code == 200
     assert listed(page) == [one], "the role's filter holds"
     text = words(page)
-    assert "There is no state 'runing': did you mean running?" in text
+    assert "There is no state 'runing'; did you mean running?" in text
     assert "'app' is no mapping; name one as tag_key=tag_value" in text
-    assert "There is no condition 'drfit': did you mean drift?" in text
+    assert "There is no status 'drfit'; did you mean drift?" in text
+    assert "There is no state 'x'; choose one of the list." in words(browser.get("/?state=x"))
     assert "'=x' is no tag" in text
     assert "'zero' is no page" in text
     assert page.text.count('aria-invalid="true"') == 4

@@ -45,6 +45,7 @@ def test_as_deployed(browser: TestClient) -> None:
     said = words(browser.get("/settings"))
     assert "Rolekeeper runs Mode enforce, as deployed As deployed enforce" in said
     assert "Nobody switched it yet" in said
+    assert "reason was given" not in said
     assert "MaxChangesPerEdit 25 Instances whose role edits of mappings may change without approval" in said
 
 
