@@ -144,7 +144,8 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
     number = f"{'' if whole else 'the first '}{tally.instances:,} instances"
     actions = tally.actions
     moves = [] if will else [found for _, _, found in islice(permissions(deployment, tally), _NAMED)]
-    note = f"Nothing changes from then on: {will.reason}" if will else "They were withheld until now"
+    until_now = "They were withheld until now" if any(actions[each] for each in Action if each.mutates) else ""
+    note = f"Nothing changes from then on: {will.reason}" if will else until_now or "Nothing was withheld until now"
     return Preview(
         actions[Action.ATTACH],
         actions[Action.REPLACE],

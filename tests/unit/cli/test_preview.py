@@ -285,6 +285,11 @@ def test_resume_shows_what_was_withheld(terminal: Terminal, desk: MappingsFixtur
     assert not desk.world.state.read().control.paused
 
 
+def test_resume_says_that_nothing_was_withheld(terminal: Terminal) -> None:
+    terminal("pause")
+    assert "Nothing was withheld until now. 4 instances were counted." in terminal.types("n\n", "resume").stderr
+
+
 def test_a_mode_that_changes_nothing_says_so(terminal: Terminal) -> None:
     ran = terminal.types("n\n", "mode", "enforce")
     assert "Nothing else changes by that: changes are made as before." in ran.stderr
