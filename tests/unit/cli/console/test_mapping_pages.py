@@ -299,6 +299,29 @@ def test_a_button_shows_its_plan_first(
     assert ("expires_at" in desk.row("workload=web")) == (button["what"] == "expire")
 
 
+def test_a_plan_says_what_its_status_will_be_and_puts_no_weight_on_writing_a_bad_one(
+    browser: TestClient, desk: MappingsFixture
+) -> None:
+    desk.edit("workload=web", role="web")
+    good, bad = planned(browser, "workload=web", role="db"), planned(browser, "workload=web", role="no-such")
+    assert "Its status then: Published" in text(good)
+    assert '<button class="button primary">Write it' in good.text
+    assert "Its status then: Rejected Role 'no-such' doesn't exist" in text(bad)
+    assert '<button class="button">Write it' in bad.text
+    assert re.search(r"<details open>\s*<summary>Change the edit", bad.text)
+
+
+def test_columns_are_shown_as_they_are_typed(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web", enabled=False)
+    assert "enabled false" in text(browser.get("/mapping", params=WEB))
+
+
+def test_of_a_row_that_is_deleted_nothing_is_left(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web", priority=50)
+    plan = browser.post("/mapping/change", data={**WEB, "what": "delete"})
+    assert "role web nothing priority 50 nothing" in text(plan)
+
+
 def test_deleting_names_who_loses_a_role(browser: TestClient, desk: MappingsFixture, terminal: Terminal) -> None:
     desk.edit("workload=web", role="web")
     instance = desk.converged("web", workload="web")
