@@ -71,9 +71,13 @@ def explained(error: Exception) -> CommandError | None:
     """An error of AWS's or of its SDK in words; None for any other, which is a bug of ours."""
     # Imported once AWS is in use: --help does without.
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     from rolekeeper.aws.errors import AwsRefusalError, classify
 
+    # Of no family of botocore's. A proxy's page, say: it may be long, and in HTML.
+    if isinstance(error, ResponseParserError):
+        return ServiceError("what answered isn't AWS", "see --endpoint-url and the network: a proxy may answer instead")
     if isinstance(error, ClientError):
         error = classify(error, error.operation_name, "*")
     cause = error.__cause__ if isinstance(error, AwsRefusalError) else error

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from starlette.exceptions import HTTPException
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classify
@@ -19,7 +20,7 @@ from rolekeeper_cli.errors import (
 )
 
 # What AWS or a person's input makes of a page; any other error is a bug.
-EXPLAINED = (CommandError, AwsRefusalError, BotoCoreError, ClientError)
+EXPLAINED = (CommandError, AwsRefusalError, BotoCoreError, ClientError, ResponseParserError)
 _STATUS: tuple[tuple[type[CommandError], HTTPStatus, str], ...] = (
     (UsageError, HTTPStatus.BAD_REQUEST, "That can't be read"),
     (ConfigurationError, HTTPStatus.SERVICE_UNAVAILABLE, "AWS can't be asked"),

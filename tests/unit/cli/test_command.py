@@ -19,6 +19,7 @@ from botocore.exceptions import (
     ProfileNotFound,
     UnauthorizedSSOTokenError,
 )
+from botocore.parsers import ResponseParserError
 from botocore.stub import Stubber
 from click.testing import CliRunner
 
@@ -242,6 +243,7 @@ def _raising(error: BaseException) -> tuple[int, str]:
         (UnauthorizedSSOTokenError(), 253, "run: aws sso login"),
         (client_error("ExpiredToken"), 253, "AWS doesn't take these credentials"),
         (EndpointConnectionError(endpoint_url="http://x"), 254, "AWS can't be asked: Could not connect"),
+        (ResponseParserError("invalid XML: <html>"), 254, "what answered isn't AWS"),
         (client_error("AccessDenied", operation="GetItem"), 254, "you aren't allowed GetItem on *"),
         (client_error("ThrottlingException"), 254, "AWS gave no answer to Operation"),
         (client_error("ValidationException", "bad"), 254, "AWS refused Operation on *: ValidationException: bad"),

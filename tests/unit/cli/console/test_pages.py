@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.parsers import ResponseParserError
 from httpx2 import Response
 from jinja2 import UndefinedError
 from starlette.routing import Route
@@ -318,6 +319,7 @@ def test_throttling_says_to_wait(site: Site) -> None:
         (NoCredentialsError(), 503, "No AWS credentials were found."),
         (EXPIRED, 503, "if that doesn't help, start the console again"),
         (EndpointConnectionError(endpoint_url="http://x"), 503, "the console goes on once AWS answers"),
+        (ResponseParserError("invalid XML: <html>"), 502, "What answered isn't AWS."),
         (UsageError("'x' is no tag", "write KEY=VALUE"), 400, "'x' is no tag."),
         (CommandError("there is no instance i-1", "see the fleet"), 404, "There is no instance i-1."),
     ],
