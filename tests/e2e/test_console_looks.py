@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.emulator, needs_chromium]
 # More than an edit may change without approval.
 MANY = 26
 WIDE_SCREEN = (1_600, 1_000)
+# A sheet without its margins of 1 cm.
+A4 = (718, 1_000)
 LONG = "x" * 120
 LONG_ROLE = "looks-a-role-with-a-name-as-long-as-iam-lets-it-be-for-payments"
 
@@ -143,6 +145,20 @@ def test_on_a_phone_why_a_list_is_empty_is_in_sight(
         box = person.page.locator(".empty").bounding_box()
         assert box
         assert 0 <= box["x"] < box["x"] + box["width"] <= NARROW[0]
+
+
+def test_on_paper_no_page_is_wider_than_a_sheet(
+    browser: Browser, writing: ConsoleProcess, entered: StorageState, pages: Pages
+) -> None:
+    with visitor(browser, entered, "paper", base_url=writing.origin, size=A4) as person:
+        wider = {}
+        for name, opens in pages.items():
+            person.page.emulate_media(media="screen")
+            opens(person)
+            person.page.emulate_media(media="print")
+            wider[name] = person.overflow()
+        person.expects("404")
+    assert {name: by for name, by in wider.items() if by > 0} == {}
 
 
 def test_on_paper_there_is_what_one_reads_in_black_and_no_button(
