@@ -154,8 +154,11 @@ class Deployment:
 
     @property
     def endpoint_url(self) -> str:
-        """Where AWS is, if the command line or AWS_ENDPOINT_URL says it; empty for AWS's own addresses."""
-        return self._options.endpoint_url or os.environ.get("AWS_ENDPOINT_URL") or ""
+        """Where AWS is, if the command line, AWS_ENDPOINT_URL or the profile says it; empty for AWS's own addresses."""
+        if said := self._options.endpoint_url or os.environ.get("AWS_ENDPOINT_URL"):
+            return said
+        # boto3 has no other way to what a profile says.
+        return str(self.session._session.get_scoped_config().get("endpoint_url", ""))  # noqa: SLF001
 
     @property
     def stack_name(self) -> str:

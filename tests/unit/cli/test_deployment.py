@@ -1,6 +1,7 @@
 """A deployment that is looked at for hours: what every page is about is asked once in a while, all else each time."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,3 +81,14 @@ def test_a_stack_that_is_none_of_ours_is_not_kept(deployment: Deployment, aws: A
         look(deployment.anew(lately=True))
     aws.outputs.append("WorkQueue")
     look(deployment.anew(lately=True))
+
+
+def test_where_aws_is_may_be_said_by_the_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text("[profile lab]\nendpoint_url = http://127.0.0.1:4566\nregion = us-east-1\n[profile own]\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    assert Deployment(Options(profile="lab")).endpoint_url == "http://127.0.0.1:4566"
+    assert Deployment(Options(profile="own")).endpoint_url == ""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://vpce.example.com")
+    assert Deployment(Options(profile="lab")).endpoint_url == "https://vpce.example.com"
