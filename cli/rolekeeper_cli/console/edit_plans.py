@@ -10,9 +10,11 @@ from threading import Lock
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper_cli.console.forms import Form
 from rolekeeper_cli.console.words import without_commands
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.views import preview
@@ -42,6 +44,7 @@ class EditPlan:
         preview: what would happen to instances, in sum.
         instances: those that would change, wait or be blocked, as `plan` shows them, the first `NAMED`.
         more: how many more of them there are.
+        typed: the form that it came from, and the row that was edited there; None where it came from a button.
     """
 
     key: MappingKey
@@ -51,6 +54,7 @@ class EditPlan:
     why: str = ""
     instances: Sequence[Mapping[str, Any]] = ()
     more: int = 0
+    typed: tuple[Form, Attributes] | None = None
 
     @property
     def deletes(self) -> bool:
@@ -112,6 +116,11 @@ class EditPlans:
             while len(self._plans) > _KEPT:
                 self._plans.popitem(last=False)
         return id_
+
+    def get(self, id_: str) -> EditPlan | None:
+        """A plan; None if it isn't there, or no longer."""
+        with self._lock:
+            return self._plans.get(id_)
 
     def take(self, id_: str) -> EditPlan | None:
         """Take a plan out; None if it isn't there, or no longer."""

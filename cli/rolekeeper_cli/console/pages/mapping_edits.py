@@ -1,5 +1,6 @@
 """Editing a mapping: a form, then what it would do, then the writing of that very plan."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -79,7 +80,7 @@ def planned(request: Request, form: Form) -> Response:
         if form.get("new"):
             unchanged = UsageError("no role is named", "name the role that these instances carry, or NONE")
         return _form(request, known_key, row, typed=form, problem=unchanged)
-    return show(request, plan(there, key, rows), typed=form, row=row)
+    return _show(request, replace(plan(there, key, rows), typed=(form, row)))
 
 
 @posted
@@ -91,16 +92,25 @@ def changed(request: Request, form: Form) -> Response:
         return RedirectResponse(mapping_url(key, "/mapping/held"), 303)
     if not rows.changes:
         raise CommandError("nothing would change: the row says so already", "go back to the mapping")
-    return show(request, plan(there, key, rows))
+    return _show(request, plan(there, key, rows))
+
+
+def plan_made(request: Request) -> Response:
+    """A plan, with the button that writes it; beside it the form that it came from, if it did."""
+    id_ = request.query_params.get("plan", "")
+    found = _known(request.app.state.site.plans.get(id_))
+    again: dict[str, Any] = {"fields": None}
+    if found.typed:
+        form, row = found.typed
+        again = _fields(found.key, row, form) | {"slip": ""}
+    return page(request, "mapping_plan.html", id=id_, plan=found, key=found.key, title=f"Plan: {found.key}", **again)
 
 
 @posted
 def written(request: Request, form: Form) -> Response:
     """Write a plan, and say what Rolekeeper made of it."""
     site = request.app.state.site
-    chosen: EditPlan | None = site.plans.take(form.get("plan", ""))
-    if chosen is None:
-        raise CommandError("this plan was written already, or is no longer known", "look at the mapping, and plan anew")
+    chosen = _known(site.plans.take(form.get("plan", "")))
     done = writes.write(site.look(), chosen.rows, patience=PATIENCE_SECONDS)
     site.mappings.forget()
     # A deletion that is held leaves the row; one that isn't judged yet, maybe not.
@@ -109,17 +119,15 @@ def written(request: Request, form: Form) -> Response:
     return RedirectResponse(said(site, target, done), 303)
 
 
-def show(request: Request, found: EditPlan, *, typed: Form | None = None, row: Attributes | None = None) -> Response:
-    """A plan, with the button that writes it; beside it the form that it came from, if it did."""
-    site = request.app.state.site
-    values: dict[str, Any] = {
-        "id": site.plans.keep(found),
-        "plan": found,
-        "key": found.key,
-        "title": f"Plan: {found.key}",
-    }
-    again = _fields(found.key, row, typed) | {"slip": ""} if typed is not None and row is not None else {"fields": None}
-    return page(request, "mapping_plan.html", **values, **again)
+def _show(request: Request, found: EditPlan) -> Response:
+    # A page of its own, or the browser's way back to it would ask to send the form once more.
+    return RedirectResponse(f"/mapping/planned?plan={request.app.state.site.plans.keep(found)}", 303)
+
+
+def _known(found: EditPlan | None) -> EditPlan:
+    if found is None:
+        raise CommandError("this plan was written already, or is no longer known", "look at the mapping, and plan anew")
+    return found
 
 
 def _form(
@@ -202,5 +210,6 @@ ROUTES = [
     Route("/mapping/edit", edit),
     Route("/mapping/plan", planned, methods=["POST"]),
     Route("/mapping/change", changed, methods=["POST"]),
+    Route("/mapping/planned", plan_made),
     Route("/mapping/write", written, methods=["POST"]),
 ]

@@ -207,6 +207,20 @@ def test_permissions_gained_and_lost_are_shown_with_the_instances(browser: TestC
     assert foreign in said
 
 
+def test_a_plan_has_a_page_of_its_own_to_which_a_browser_goes_back(
+    browser: TestClient, desk: MappingsFixture, terminal: Terminal
+) -> None:
+    """What answers a sent form would ask to send it again."""
+    desk.edit("workload=web", role="web")
+    plan = planned(browser, "workload=web", role="db")
+    assert [each.status_code for each in plan.history] == [303]
+    assert text(browser.get(str(plan.url))) == text(plan)
+    terminal.judges("workload=web")
+    written(browser, plan)
+    again = browser.get(str(plan.url))
+    assert (again.status_code, "written already" in text(again)) == (404, True)
+
+
 def test_a_plan_is_written_once(browser: TestClient, desk: MappingsFixture, terminal: Terminal) -> None:
     desk.edit("workload=web", role="web")
     plan = planned(browser, "workload=web", role="db")

@@ -176,7 +176,7 @@ def test_a_row_with_a_key_that_no_tag_has_is_shown(console: Guard, desk: Mapping
     for path in ("/mappings", "/mapping", "/mapping/edit"):
         answer = asking.get(path, params={"key": key, "value": "web"})
         assert answer.status_code == 200, words(answer)
-    plan = asking.post("/mapping/change", data={"key": key, "value": "web", "what": "delete"})
+    plan = asking.post("/mapping/change", data={"key": key, "value": "web", "what": "delete"}, follow_redirects=True)
     assert "Delete" in words(plan)
 
 
