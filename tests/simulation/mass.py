@@ -11,6 +11,7 @@ import tracemalloc
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from fakes.ec2 import instance_row
@@ -282,7 +283,7 @@ class _Story:
 
     def left(self) -> int:
         """What is still to be done."""
-        timers = sum(len(self.store.first(pk, "9", 100)) for pk in (layout.TIMERS, layout.FOLLOW_UPS))
+        timers = sum(1 for pk in (layout.TIMERS, layout.FOLLOW_UPS) for _ in islice(self.store.items(pk, "9"), 100))
         deployment = self.deployment
         return len(deployment.waiting) + deployment.loops + deployment.resumed + timers
 

@@ -278,8 +278,8 @@ def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(
     rung = minute(expiries)
     assert (rung.timers, rung.sent, rung.mappings) == (220, 113, 110)
     assert sorted(sent for sent, _ in queue.sent) == sorted([*(f"i-{n:017x}" for n in range(110)), *tagged])
-    # A page holds 100 timers, and its mappings of one tag key are read and asked for together.
-    assert (desk.world.calls["Query"], desk.world.calls["BatchGetItem"]) == (4, 2)
+    # 100 timers are rung at a time; their mappings of one tag key are read and asked for together.
+    assert (desk.world.calls["Query"], desk.world.calls["BatchGetItem"]) == (2, 2)
     assert desk.world.calls["DescribeInstances"] == 2
     assert waiting(state) == []
 

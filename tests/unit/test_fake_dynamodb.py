@@ -171,7 +171,7 @@ def writes(draw: st.DrawFn) -> Step:
 @st.composite
 def state_steps(draw: st.DrawFn) -> Step:
     """What the store does."""
-    kind = draw(st.sampled_from(["write", "write", "write", "transaction", "transaction", "get", "first", "last"]))
+    kind = draw(st.sampled_from(["write", "write", "write", "transaction", "transaction", "get", "items", "last"]))
     if kind in {"write", "transaction"}:
         some = draw(st.lists(writes(), min_size=1 if kind == "write" else 2, max_size=1 if kind == "write" else 3))
         return Step(kind, tuple(some), lambda at: at.store.write(*(each.run(at) for each in some)))
@@ -180,11 +180,11 @@ def state_steps(draw: st.DrawFn) -> Step:
         return Step("get", (wanted,), lambda at: at.store.get(wanted))
     pk, sk = draw(keys)
     limit = draw(st.integers(1, 3))
-    if kind == "first":
+    if kind == "items":
         after = draw(st.sampled_from(["", "record", "x#1", "x#15"]))
         # An empty `after` begins at the beginning; one behind `until` is refused by AWS alone.
         until = max(sk, after)
-        return Step("first", (pk, until, limit, after), lambda at: at.store.first(pk, until, limit, after))
+        return Step("items", (pk, until, after), lambda at: list(at.store.items(pk, until, after)))
     prefix = draw(st.sampled_from(["x#", "x#1", "r", "none"]))
     return Step("last", (pk, prefix, limit), lambda at: at.store.last(pk, prefix, limit))
 

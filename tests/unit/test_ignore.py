@@ -21,7 +21,7 @@ def world() -> Iterator[FakeAccount]:
 
 
 def timers(store: Store) -> list[codec.Item]:
-    return store.first(layout.TIMERS, "9999", 10)
+    return list(store.items(layout.TIMERS, "9999"))
 
 
 @pytest.mark.parametrize("text", ["true", "True", " TRUE "])

@@ -17,9 +17,9 @@ from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws import AT_ONCE, in_threads
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.mappings import revisions
 from rolekeeper.mappings.scan import FanOut
 from rolekeeper.model.instance import Target
+from rolekeeper.storage import table
 
 ACCOUNTS = (SPOKE.account, OTHER.account)
 
@@ -133,7 +133,7 @@ def test_a_tombstone_is_brought_to_accounts_that_are_served_no_longer_after_a_cr
 
 
 def test_copies_are_read_in_as_many_reads_as_they_take(desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(revisions, "COPIES", 1)
+    monkeypatch.setattr(table, "PAGE", 1)
     desk.edit(TAG, role="web")
     assert set(desk.world.revisions.all_copies(mapping_key(TAG))) == set(ACCOUNTS)
 

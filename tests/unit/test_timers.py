@@ -10,8 +10,8 @@ from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper.storage import codec, layout
-from rolekeeper.storage.state import PAGE, State
+from rolekeeper.storage import codec, layout, table
+from rolekeeper.storage.state import MOST_WRITES, State
 from strategies.values import KEY, NOW, key
 
 WEB = key("workload=web")
@@ -47,8 +47,11 @@ def test_a_cleared_timer_is_gone_and_clearing_it_again_is_no_error(state: State)
     assert list(state.timers_due(NOW + timedelta(minutes=1))) == [in_(10, WEB)]
 
 
-def test_many_timers_are_read_in_pages_and_cleared_in_transactions(world: FakeAccount, state: State) -> None:
-    many = [in_(number / 10, key(f"workload=w{number}")) for number in range(2 * PAGE + 1)]
+def test_many_timers_are_read_in_pages_and_cleared_in_transactions(
+    world: FakeAccount, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "PAGE", 100)
+    many = [in_(number / 10, key(f"workload=w{number}")) for number in range(2 * MOST_WRITES + 1)]
     for timer in many:
         state.arm(timer)
     world.calls.clear()
@@ -58,8 +61,9 @@ def test_many_timers_are_read_in_pages_and_cleared_in_transactions(world: FakeAc
     assert list(state.timers_due(NOW + timedelta(minutes=5))) == []
 
 
-def test_a_full_last_page_ends(state: State) -> None:
-    many = [in_(number, key(f"workload=w{number}")) for number in range(PAGE)]
+def test_a_full_last_page_ends(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "PAGE", 5)
+    many = [in_(number, key(f"workload=w{number}")) for number in range(5)]
     for timer in many:
         state.arm(timer)
     assert list(state.timers_due(NOW + timedelta(hours=1))) == many

@@ -111,7 +111,7 @@ def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world
 def test_a_deployment_for_one_account_counts_a_change_once(world: FakeAccount) -> None:
     retag(world, fleet(world, 2), "db")
     world.reconcile(*(each.id for each in world.truth.describe_instances()[0]))
-    assert [each["sk"] for each in world.store.first(layout.CHANGES[0], "~", 10)] == ["window"]
+    assert [each["sk"] for each in world.store.items(layout.CHANGES[0], "~")] == ["window"]
 
 
 def test_of_a_burst_of_detaches_too_and_all_mappings_together_have_one_window(world: FakeAccount) -> None:

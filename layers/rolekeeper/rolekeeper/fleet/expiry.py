@@ -23,7 +23,7 @@ from rolekeeper.mappings import Publisher
 from rolekeeper.model.instance import Instance, InstanceKey, Timer
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.storage import State, layout
-from rolekeeper.storage.state import PAGE
+from rolekeeper.storage.state import MOST_WRITES
 from rolekeeper.telemetry import Telemetry
 
 CAUSE, FOLLOWS = "expiry", "follow-up"
@@ -72,7 +72,7 @@ class Expiries:
         # All instances first: they are what matters, and rows take longer.
         with self._attempt("the timers can't be read"):
             follow_ups = self.state.timers_due(began - MARGIN, layout.FOLLOW_UPS)
-            for page in batched(chain(self.state.timers_due(began + AHEAD), follow_ups), PAGE):
+            for page in batched(chain(self.state.timers_due(began + AHEAD), follow_ups), MOST_WRITES):
                 if self._out_of_time(began):
                     break
                 expired |= self._ring(page, began + WORK if self.waits else began)

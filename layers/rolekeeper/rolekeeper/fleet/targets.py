@@ -4,7 +4,7 @@ A target enters it when a message comes from there and a probe finds that its sp
 holds is only said of it: what a target may be asked for is decided by its spoke's own roles.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -27,8 +27,7 @@ from rolekeeper.settings import Access, Settings
 from rolekeeper.storage import Store, Update, codec, layout
 from rolekeeper.telemetry import Telemetry
 
-# Items of one read, which are together below the megabyte that a Query answers at most (DynamoDB API reference).
-PAGE, PROBLEM = 400, 500
+PROBLEM = 500  # characters, at most, of what is wrong with a target
 NOTED = timedelta(hours=1)  # so often does a process write that it had events of a target
 VERSION_TAG, UNIT_TAG = "rolekeeper:version", "rolekeeper:unit"  # of the reader role (spoke.yaml)
 PROBED = 5  # instances of a probe's page, the fewest that EC2 takes (EC2 API reference, `DescribeInstances`)
@@ -84,21 +83,13 @@ class Registry:
         """
         # "$" comes right after the "#" that ends each part of a key.
         first, last = (f"target#{account}#", f"target#{account}$") if account else ("", "target$")
-        return [self._read(item) for item in self._items(first, last)]
+        return [self._read(item) for item in self.store.items(layout.TARGETS, last, first)]
 
     def _read(self, item: Mapping[str, Any]) -> ServedTarget:
         try:
             return self.store.decode(_served, dict(item))
         except CorruptItemError as error:
             return ServedTarget(_target(item["sk"]), problem=shown(str(error), PROBLEM))
-
-    def _items(self, after: str, until: str) -> Iterator[Mapping[str, Any]]:
-        while True:
-            items = self.store.first(layout.TARGETS, until, PAGE, after)
-            yield from items
-            if len(items) < PAGE:
-                return
-            after = items[-1]["sk"]
 
     def get(self, target: Target) -> ServedTarget | None:
         item = self.store.get([layout.target_key(target)]).get(layout.target_key(target))

@@ -21,7 +21,6 @@ type Entry = dict[str, Any]
 BLOCKS, UNTOLD = "blocks", "untold"
 # Attributes of what is published, for each other Region of its account: what the target's last look counted there.
 COUNTS = "counts:"
-COPIES = 250  # of one read, which are together below the megabyte of a Query (DynamoDB API reference)
 
 type Counts = Mapping[str, tuple[int, int]]
 """By Region: how many instances a mapping governs, and how many of them are occupied."""
@@ -147,16 +146,13 @@ class Revisions:
 
     def all_copies(self, key: MappingKey) -> dict[str, Copy]:
         """What is published for any other account, also for those that are served no longer."""
+        if not layout.fits_partition(key):
+            return {}
         found: dict[str, Copy] = {}
-        prefix = after = layout.published_key(key, "#")[1].removesuffix("#")
-        while layout.fits_partition(key):
-            items = self.store.first(layout.mapping_pk(key), f"{prefix}~", COPIES, after)
-            for item in items:
-                with suppress(CorruptItemError):
-                    found[item["sk"].removeprefix(prefix)] = self.store.decode(_copy_from, item)
-            if len(items) < COPIES:
-                break
-            after = items[-1]["sk"]
+        prefix = layout.published_key(key, "#")[1].removesuffix("#")
+        for item in self.store.items(layout.mapping_pk(key), f"{prefix}~", prefix):
+            with suppress(CorruptItemError):
+                found[item["sk"].removeprefix(prefix)] = self.store.decode(_copy_from, item)
         return found
 
     def write_copy(self, account: str, copy: Copy) -> None:

@@ -17,7 +17,7 @@ from rolekeeper.model.mapping import Control, MappingKey, Pin, PublishedMapping
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Store, Update, Write
 
-PAGE = 100  # the most writes of a transaction (DynamoDB API reference); a page of timers is as long
+MOST_WRITES = 100  # of a transaction (DynamoDB API reference)
 FLEET_NEWS = timedelta(days=1)  # then the same size of the fleet is written again: somebody still counts
 
 
@@ -173,21 +173,15 @@ class State:
 
     def timers_due(self, until: datetime, partition: str = layout.TIMERS) -> Iterator[Timer | CorruptItemError]:
         """The timers that ring before `until`, in order; in the place of one that can't be read, its error."""
-        after = ""
-        while True:
-            items = self.store.first(partition, layout.timestamp(until), PAGE, after)
-            for item in items:
-                try:
-                    yield self.store.decode(codec.timer_from, item)
-                except CorruptItemError as damaged:
-                    yield damaged
-            if len(items) < PAGE:
-                return
-            after = items[-1]["sk"]
+        for item in self.store.items(partition, layout.timestamp(until)):
+            try:
+                yield self.store.decode(codec.timer_from, item)
+            except CorruptItemError as damaged:
+                yield damaged
 
     def clear_timers(self, *timers: Timer) -> None:
         """Delete timers that have rung. One that is gone already is no error."""
-        for some in batched(timers, PAGE):
+        for some in batched(timers, MOST_WRITES):
             self.store.write(*(self.store.delete(layout.timer_key(timer)) for timer in some))
 
 

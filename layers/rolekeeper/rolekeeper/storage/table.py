@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import batched
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
 
 BATCH_KEYS = 100  # of one BatchGetItem (DynamoDB API reference)
+PAGE = 400  # items of one Query: a reader that stops early has paid for no more
 # UnprocessedKeys are asked for again, never taken for absent; after these waits (seconds) the read has failed.
 UNPROCESSED_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
@@ -61,24 +62,29 @@ class Store:
             which = f"{item['pk']} {item['sk']}: {error!r}"
             raise CorruptItemError("Damaged", which, "dynamodb:BatchGetItem", self.table) from error
 
-    def first(self, pk: str, until: str, limit: int, after: str = "") -> list[Item]:
-        """The first items of a partition, in order, up to and including the sort key `until`; those after `after`."""
+    def items(self, pk: str, until: str, after: str = "") -> Iterator[Item]:
+        """The items of a partition, in order, up to and including the sort key `until`; those after `after`."""
         start = {"ExclusiveStartKey": _key((pk, after))} if after else {}
-        return self._query("sk <= :sk", pk, until, ScanIndexForward=True, Limit=limit, **start)
+        while True:
+            answer = self._query("sk <= :sk", pk, until, ScanIndexForward=True, Limit=PAGE, **start)
+            yield from map(codec.from_attributes, answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def last(self, pk: str, prefix: str, limit: int) -> list[Item]:
         """The last items of a partition whose sort key begins so, newest first."""
-        return self._query("begins_with(sk, :sk)", pk, prefix, ScanIndexForward=False, Limit=limit)
+        answer = self._query("begins_with(sk, :sk)", pk, prefix, ScanIndexForward=False, Limit=limit)
+        return [codec.from_attributes(each) for each in answer["Items"]]
 
     def history(self, pk: str, limit: int = 50) -> list[Item]:
         """The newest history entries of an instance or a mapping, newest first."""
         return self.last(pk, "history#", limit)
 
-    def _query(self, which: str, pk: str, sk: str, **arguments: Any) -> list[Item]:
+    def _query(self, which: str, pk: str, sk: str, **arguments: Any) -> Any:
         arguments["KeyConditionExpression"] = f"pk = :pk AND {which}"
         arguments["ExpressionAttributeValues"] = codec.to_attributes({":pk": pk, ":sk": sk})
-        answer = self._call("Query", self.client.query, TableName=self.table, ConsistentRead=True, **arguments)
-        return [codec.from_attributes(each) for each in answer["Items"]]
+        return self._call("Query", self.client.query, TableName=self.table, ConsistentRead=True, **arguments)
 
     def put(self, item: Mapping[str, Any], *, if_higher: str = "", if_same: Sequence[str] = ()) -> Write:
         """Put an item; with `if_higher`, over another only where that number is lower, and `if_same` are the same."""
