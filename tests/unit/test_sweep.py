@@ -770,7 +770,7 @@ def test_what_is_handed_on_fits_into_an_execution_whatever_it_names() -> None:
         10**9, 10**9, 10**9, 10**9, 10**9, finished=False, problems=["\N{GRINNING FACE}" * 500] * PROBLEMS, rest=rest
     )
     assert len(json.dumps(resumable(Task.SWEEP, "x" * 100, swept), ensure_ascii=False).encode()) < 256_000
-    assert SweepResult.read(json.loads(json.dumps(resumable(Task.SWEEP, "id", swept)))) == swept
+    assert codec.decode(SweepResult, json.loads(json.dumps(resumable(Task.SWEEP, "id", swept)))) == swept
 
 
 def test_only_so_much_is_handed_on_and_the_rest_is_found_later(desk: MappingsFixture) -> None:

@@ -19,7 +19,7 @@ from rolekeeper.instances.reconcile import WORK, Outcome
 from rolekeeper.mail import Mailer
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.settings import Settings
-from rolekeeper.storage import State, Store, layout
+from rolekeeper.storage import State, Store, codec, layout
 from rolekeeper.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ class App:
 
         parts = self.ec2, self.state, self.table, self.publisher, self.queue, self.machine, self.telemetry
         resumed, gives_way = "rest" in event, event.get("task") != Task.SWEEP
-        run = correlation_id, seconds_left, run_id, resumed, gives_way, SweepResult.read(event)
+        run = correlation_id, seconds_left, run_id, resumed, gives_way, codec.decode(SweepResult, event)
         if self.hub is None:
             return Sweep(*parts, self.settings, self.now, *run)
         from rolekeeper.fleet.target_sweep import TargetSweep

@@ -4,11 +4,10 @@ Pages stream through: memory holds one page, and one count for each mapping in u
 run of the function is swept in several: each goes on where the last one stopped, and none starts over.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Self
 
 from rolekeeper.aws import Ec2, ResumeMachine, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
@@ -22,7 +21,7 @@ from rolekeeper.mappings.scan import Scan
 from rolekeeper.model.instance import Instance, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Settings
-from rolekeeper.storage import State, codec
+from rolekeeper.storage import State
 from rolekeeper.telemetry import Telemetry
 
 CAUSE = "sweep"
@@ -79,13 +78,6 @@ class SweepResult:
     finished: bool = True
     problems: list[str] = field(default_factory=list)
     rest: Position = field(default_factory=Position)
-
-    @classmethod
-    def read(cls, event: Mapping[str, Any]) -> Self:
-        """What the last run answered; of a scheduled event a sweep that begins."""
-        read = codec.decode(cls, event)
-        read.rest.rowless = [MappingKey(**each) for each in event.get("rest", {}).get("rowless", ())]
-        return read
 
 
 @dataclass(frozen=True)

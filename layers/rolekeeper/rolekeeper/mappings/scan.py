@@ -217,11 +217,6 @@ class FanOut:
         left = tuple(Left(each.account, each.region) for each in targets)
         return cls(mapping, f"mapping changed: {mapping}", done=not hub, finished=not hub and not left, left=left)
 
-    @classmethod
-    def read(cls, event: Mapping[str, Any]) -> Self:
-        """What the last run answered."""
-        return replace(codec.decode(cls, event), left=tuple(Left(**each) for each in event.get("left", ())))
-
 
 @dataclass(frozen=True)
 class Sender:
@@ -287,7 +282,7 @@ class Sender:
     def go_on(self, event: Mapping[str, Any], correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
         """Go on from where the last run answered that it was; an AwsRefusalError has this run tried again."""
         try:
-            return self.send(FanOut.read(event), correlation_id, in_time)
+            return self.send(codec.decode(FanOut, event), correlation_id, in_time)
         except AccessDeniedError as error:
             self.telemetry.denied(error, correlation_id=correlation_id)
             raise

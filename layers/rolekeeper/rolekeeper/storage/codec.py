@@ -125,8 +125,9 @@ def _reader(hint: Any) -> Any:
         # The only unions are with None, which the first edition wrote as an empty text.
         (inner,) = (_reader(each) for each in arguments if each is not types.NoneType)
         return lambda value: None if value in (None, "") else inner(value)
-    if origin is frozenset:
-        return lambda value: frozenset(map(_text, _list(value)))
+    if origin in (frozenset, list, tuple):  # a tuple of any length, of one kind
+        member = _reader(arguments[0])
+        return lambda value: origin(map(member, _list(value)))
     if origin is not None and issubclass(origin, Mapping):
         return lambda value: {_text(name): _text(each) for name, each in value.items()}
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
