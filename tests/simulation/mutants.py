@@ -577,12 +577,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "publishes in other accounts once, and never what changes",
         "rolekeeper.mappings.copies",
-        """            if before is None or before.content != copy.content:
-                self.revisions.write_copy(account, copy)
-            return""",
-        """            if before is None:
-                self.revisions.write_copy(account, copy)
-            return""",
+        "        if before is None or before.content != copy.content:",
+        "        if before is None:",
     ),
 )
 

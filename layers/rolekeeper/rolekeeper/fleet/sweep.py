@@ -252,7 +252,9 @@ class Sweep:
             rest.phase = Phase.HELD if rest.first else Phase.ROWS
 
     def _note_fleet(self) -> None:
-        self.state.note_sweep(self.result.rest.live, self.result.published, self.now(), self.publisher.assessor.others)
+        self.state.note_sweep(
+            self.result.rest.live, self.result.published, self.now(), self.publisher.assessor.spokes.instances
+        )
 
     def _find_rowless(self) -> None:
         """Leave in `rowless` what has no row indeed, as much as can be handed on; the next sweep has the others."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NotReadyError
@@ -27,11 +27,10 @@ from rolekeeper.model.instance import (
 from rolekeeper.model.mapping import IGNORE_TAG, PIN_TAG, Control, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State
-from rolekeeper.storage.codec import Item
-from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import Snapshot
 
 if TYPE_CHECKING:
+    from rolekeeper.instances.change_limit import ChangeLimiter  # which imports this module
     from rolekeeper.permissions import Roles  # to check a pin, which few instances have
 
 # How long after a change its follow-up is due: EC2 associates within seconds, and by then shows it everywhere.
@@ -130,15 +129,6 @@ class Unreadable:
 type Observed = Observation | Unreadable
 
 
-class Counters(Protocol):
-    """What counts changes by items of the state table."""
-
-    @property
-    def keys(self) -> Sequence[Key]: ...
-
-    def observed(self, counters: Mapping[Key, Item]) -> None: ...
-
-
 def observe(  # noqa: PLR0913  # what is read, and for whom
     keys: Sequence[InstanceKey],
     ec2: Ec2,
@@ -146,11 +136,11 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
     now: datetime,
     described: Mapping[str, Instance] | None = None,
     *,
-    counters: Counters | None = None,
+    counters: "ChangeLimiter | None" = None,
 ) -> dict[InstanceKey, Observed]:
     """Two EC2 reads, or one of what is `described`; one DynamoDB read, and a second where a mapping lost its tag.
 
-    The `counters` are told what the same read brings of them.
+    The same read brings what `counters` count.
     """
     ids = [key.id for key in keys]
     associations = ec2.associations(ids)

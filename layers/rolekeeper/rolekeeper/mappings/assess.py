@@ -40,11 +40,6 @@ class Assessor:
     mode: Mode
     spokes: Spokes
 
-    @property
-    def others(self) -> int:
-        """How many instances the last sweeps of the other targets counted."""
-        return sum(each.instances for each in self.spokes.all)
-
     def assess(self, seen: RowSnapshot) -> Verdict:
         """Judge a row, or a deleted one; an AwsRefusalError says that AWS gave no answer, or refused one."""
         refresh: Refresh | None = None
@@ -87,7 +82,11 @@ class Assessor:
             candidate = replace(candidate, revision=seen.revision)
         scan = self._scan(seen, candidate, same=same)
         candidate = candidate.with_profile_id(role.profile_id, scan.profile_ids)
-        spread = self.spokes.spread(candidate, seen.stored, reach, None if same else seen.at)
+        spread = (
+            Spread(reach, self.spokes.copies(candidate, seen.stored, reach))
+            if same
+            else self.spokes.spread(candidate, seen.stored, reach, seen.at)
+        )
         if spread.reach.nowhere:
             return self.refuse(seen, Status.WAITING, (*spread.reach.why_not, *warnings))
         scan, shares = self._total(seen, scan, spread, same=same)
@@ -180,7 +179,7 @@ class Assessor:
                 sides[account] = Side(roles.policies, copy.mapping, published, account in usable)
         others = {each.target: each.instances for each in self.spokes.all}
         took = counted(seen.stored.edits, own.limits.minutes, seen.at)
-        comparison = Comparison(own.limits, lambda: own.fleet + self.others, self.spokes.each)
+        comparison = Comparison(own.limits, lambda: own.fleet + self.spokes.instances, self.spokes.each)
         alone = comparison.alone(shares, lambda target: own.fleet if target == hub else others[target])
         return replace(comparison.compared(impact, sides, took), alone=alone)
 
@@ -192,7 +191,7 @@ class Assessor:
         reach = Reach(self.spokes.hub.account, {})
         if not published.deleted:
             reach = self.spokes.reach(published.spec, seen.stored, None, known=True)
-        return self.spokes.spread(published, seen.stored, reach, None).copies
+        return self.spokes.copies(published, seen.stored, reach)
 
     def _in_effect(
         self, seen: RowSnapshot, mapping: PublishedMapping, scan: Scan, reach: Reach, notes: Iterable[str]

@@ -38,8 +38,7 @@ class Spread:
     @property
     def counts(self) -> Counts:
         """What was found in other Regions of the hub's own account."""
-        own = ((target, scan) for target, scan in self.scans.items() if target.account == self.reach.hub)
-        return {target.region: (scan.matched, scan.foreign) for target, scan in own}
+        return {target.region: scan.counts for target, scan in self.scans.items() if target.account == self.reach.hub}
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,11 @@ class Spokes:
         """The roles of each account but the hub's own."""
         return {each.target.account: each.roles for each in self.all if each.target.account != self.hub.account}
 
+    @property
+    def instances(self) -> int:
+        """How many instances the last sweeps of all of them counted."""
+        return sum(each.instances for each in self.all)
+
     def of(self, target: Target) -> Spoke:
         return next((each for each in self.all if each.target == target), None) or self.at(target)
 
@@ -82,21 +86,15 @@ class Spokes:
         `known`: it is published as it is, so each copy of that revision says what its own sweep found.
         """
         checks = {self.hub.account: own.check(spec)} if own and self.covers_hub(spec) else {}
-        if not self.all:
-            return Reach(self.hub.account, checks)
         others = [account for account in self._in_scope(spec) if account != self.hub.account]
         if known:
             for account in others:
                 if (copy := stored.copies.get(account)) and not stored.is_stale(copy):
                     checks[account] = RoleCheck(copy.mapping.suspended_because, "", copy.mapping.profile_arn)
         asked = [account for account in others if account not in checks]
-        answers = zip(asked, self.each(lambda account: self._check(account, spec), asked), strict=True)
-        unanswered: dict[str, AwsRefusalError] = {}
-        for account, answer in answers:
-            if isinstance(answer, RoleCheck):
-                checks[account] = answer
-            else:
-                unanswered[account] = answer
+        answers = dict(zip(asked, self.each(lambda account: self._check(account, spec), asked), strict=True))
+        checks |= {account: answer for account, answer in answers.items() if isinstance(answer, RoleCheck)}
+        unanswered = {account: answer for account, answer in answers.items() if isinstance(answer, AwsRefusalError)}
         return Reach(self.hub.account, dict(sorted(checks.items())), unanswered)
 
     def _check(self, account: str, spec: MappingSpec) -> RoleCheck | AwsRefusalError:
@@ -107,20 +105,22 @@ class Spokes:
                 self._refused[account] = error
         return self._refused[account]
 
-    def spread(self, mapping: PublishedMapping, stored: StoredMapping, reach: Reach, at: datetime | None) -> Spread:
-        """The copies of a mapping (or of its tombstone) to be; with what it would do in each target, looked at `at`."""
-        wanted: dict[str, Copy] = {}
-        present = {account: copy.mapping for account, copy in stored.copies.items()}
-        for account, roles in sorted(self.accounts.items()):
-            check, former = reach.checks.get(account), present.get(account)
-            if account not in reach.unanswered and not mapping.deleted and (former or check):
-                counts, missing = stored.copies[account].counts if former else {}, check.missing if check else ""
-                wanted[account] = Copy(roles.for_account(mapping, check, former), counts, missing)
+    def copies(self, mapping: PublishedMapping, stored: StoredMapping, reach: Reach) -> dict[str, Copy]:
+        """The copies that a mapping, or its tombstone, should have, by account."""
         if mapping.deleted:
-            # IAM isn't asked for a tombstone, so each copy becomes one, whether its account is served still or not.
-            wanted = {account: copy.tombstone(mapping) for account, copy in stored.copies.items()}
-        if at is None:
-            return Spread(reach, wanted)
+            # IAM isn't asked for a tombstone, so each copy becomes one, also in an account that has left the registry.
+            return {account: copy.tombstone(mapping) for account, copy in stored.copies.items()}
+        wanted: dict[str, Copy] = {}
+        for account, roles in sorted(self.accounts.items()):
+            check, before = reach.checks.get(account), stored.copies.get(account)
+            if account not in reach.unanswered and (before or check):
+                wanted[account] = _copy_for(roles, mapping, check, before)
+        return wanted
+
+    def spread(self, mapping: PublishedMapping, stored: StoredMapping, reach: Reach, at: datetime) -> Spread:
+        """The copies that a mapping, or its tombstone, should have; and what it would do in each target."""
+        wanted = self.copies(mapping, stored, reach)
+        present = {account: copy.mapping for account, copy in stored.copies.items()}
         if stored.published:
             present[self.hub.account] = stored.published
         candidates = {account: copy.mapping for account, copy in wanted.items()} | {self.hub.account: mapping}
@@ -128,13 +128,13 @@ class Spokes:
         copies = {account: copy for account, copy in wanted.items() if mapping.deleted or account not in refused}
         for target, scan in scans.items():
             if copy := copies.get(target.account):
-                copies[target.account] = copy.seen(target.region, scan.profile_ids, scan.matched, scan.foreign)
+                copies[target.account] = copy.seen(target.region, scan.profile_ids, scan.counts)
         silent = {*reach.unanswered, *refused}
-        for spoke in (each for each in self.all if each.target not in scans):
+        for spoke in self.all:
             target = spoke.target
-            if target.account in silent or str(target) in silent:
-                former = present.get(target.account)
-                scans[target] = _assumed(mapping, former, spoke, self._counts(stored, target)) if former else Scan()
+            if target not in scans and silent & {target.account, str(target)}:
+                former, counts = present.get(target.account), stored.counts_in(target, self.hub.account)
+                scans[target] = _assumed(mapping, former, spoke, counts) if former else Scan()
         return Spread(reach.without(refused), copies, scans)
 
     def _looked_at(
@@ -170,13 +170,14 @@ class Spokes:
 
     def counted(self, stored: StoredMapping) -> tuple[int, int]:
         """How many instances of other targets what is published governs, and how many of them are occupied."""
-        found = [self._counts(stored, each.target) for each in self.all]
+        found = [stored.counts_in(each.target, self.hub.account) for each in self.all]
         return sum(matched for matched, _ in found), sum(occupied for _, occupied in found)
 
-    def _counts(self, stored: StoredMapping, target: Target) -> tuple[int, int]:
-        copy = stored.copies.get(target.account)
-        counts = stored.counts if target.account == self.hub.account else copy.counts if copy else {}
-        return counts.get(target.region, (0, 0))
+
+def _copy_for(roles: Roles, mapping: PublishedMapping, check: RoleCheck | None, before: Copy | None) -> Copy:
+    """The copy for the account of these roles, in the place of the one `before`; unchecked where it is out of scope."""
+    made = roles.for_account(mapping, check, before.mapping if before else None)
+    return Copy(made, before.counts if before else {}, check.missing if check else "")
 
 
 def _assumed(mapping: PublishedMapping, before: PublishedMapping, spoke: Spoke, counts: tuple[int, int]) -> Scan:
@@ -213,9 +214,7 @@ class CopyKeeper:
                 copy = self._made(self.spokes.accounts.get(account), copy, stored.control)
             except AwsRefusalError as error:
                 return error
-            if before is None or before.content != copy.content:
-                self.revisions.write_copy(account, copy)
-            return copy.matters(before)
+            return self._write(account, copy, before)
 
         changed: set[str] = set()
         for account, result in zip(copies, self.spokes.each(write, list(copies)), strict=True):
@@ -225,6 +224,12 @@ class CopyKeeper:
             elif result:
                 changed.add(account)
         return changed
+
+    def _write(self, account: str, copy: Copy, before: Copy | None) -> bool:
+        """Write a copy if it differs from the one `before`; returns whether instances are to look at it."""
+        if before is None or before.content != copy.content:
+            self.revisions.write_copy(account, copy)
+        return copy.matters(before)
 
     def _made(self, roles: Roles | None, copy: Copy, control: Control) -> Copy:
         """The same, once what its profile lacks is made, or why that can't be; later, where nothing may change now."""
@@ -263,8 +268,8 @@ class CopyKeeper:
         published, spoke = stored.published, self.spokes.of(target)
         if account == self.spokes.hub.account:
             found = self._scan(published, spoke, scan)
-            if stored.counts.get(target.region) != (counts := (found.matched, found.foreign)):
-                self.revisions.count(published, target.region, *counts)
+            if stored.counts.get(target.region) != found.counts:
+                self.revisions.count(published, target.region, found.counts)
             usable = not (published.deleted or published.suspended_because)
             return CopyCheck(in_effect=usable and spoke.is_in(published.spec))
         before = self.revisions.copies(key, [account]).get(account)
@@ -272,7 +277,7 @@ class CopyKeeper:
             return CopyCheck()  # the hub's own judge publishes it anew, under a higher number
         there = {each.target: each for each in (spoke, *self.spokes.all) if each.target.account == account}
         in_scope = any(each.is_in(published.spec) for each in there.values()) and not published.deleted
-        counts = (scan.matched, scan.foreign) if scan and not thorough else (-1, -1)
+        counts = scan.counts if scan and not thorough else (-1, -1)
         if before and before.is_at_rest(published, target.region, counts, in_scope=in_scope):
             return CopyCheck(in_effect=in_scope)
         if not (in_scope or before):
@@ -281,16 +286,10 @@ class CopyKeeper:
         if before and published.deleted:
             copy = before.tombstone(published)
         else:
-            mapping = spoke.roles.for_account(published, check, before.mapping if before else None)
-            copy = Copy(mapping, before.counts if before else {}, check.missing if check else "")
+            copy = _copy_for(spoke.roles, published, check, before)
         found = self._scan(copy.mapping, spoke, scan)
-        copy = self._made(
-            spoke.roles, copy.seen(target.region, found.profile_ids, found.matched, found.foreign), stored.control
-        )
-        if before is None or before.content != copy.content:
-            self.revisions.write_copy(account, copy)
-        changed = copy.matters(before)
-        if changed:
+        copy = self._made(spoke.roles, copy.seen(target.region, found.profile_ids, found.counts), stored.control)
+        if changed := self._write(account, copy, before):
             self.sender.send(FanOut.to(key, sorted(there), hub=False), correlation_id, lambda: True)
         return CopyCheck(changed, in_scope and not copy.mapping.suspended_because)
 

@@ -276,7 +276,7 @@ def could_conflict(one: PublishedMapping, other: PublishedMapping, now: datetime
     a, b = one.spec, other.spec
     if a.key == b.key or a.priority != b.priority or one.wants == other.wants:
         return False
-    if any(each.deleted or not each.spec.enabled or each.spec.expired(now) for each in (one, other)):
+    if one.is_idle(now) or other.is_idle(now):
         return False
     scopes = ((a.accounts, b.accounts), (a.regions, b.regions), (a.units, b.units))
     if any(mine and theirs and not mine & theirs for mine, theirs in scopes):

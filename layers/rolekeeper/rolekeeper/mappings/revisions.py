@@ -9,7 +9,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.rows.columns import EDITOR
-from rolekeeper.model.instance import Timer
+from rolekeeper.model.instance import Target, Timer
 from rolekeeper.model.mapping import ANY_VALUE, Control, Held, MappingKey, PublishedMapping
 from rolekeeper.storage import Store, Update, codec, layout
 from rolekeeper.storage.table import Write
@@ -39,10 +39,10 @@ class Copy:
         """All that is stored of it."""
         return codec.published_item(self.mapping) | _counts_item(self.counts)
 
-    def seen(self, region: str, profile_ids: AbstractSet[str], matched: int, occupied: int) -> "Copy":
+    def seen(self, region: str, profile_ids: AbstractSet[str], counts: tuple[int, int]) -> "Copy":
         """The same with what was found in a Region."""
         mapping = self.mapping.with_profile_id(self.mapping.profile_id, profile_ids)
-        return replace(self, mapping=mapping, counts={**self.counts, region: (matched, occupied)})
+        return replace(self, mapping=mapping, counts={**self.counts, region: counts})
 
     def tombstone(self, of: PublishedMapping) -> "Copy":
         """The same as the row's tombstone."""
@@ -96,6 +96,12 @@ class StoredMapping:
         if self.published is None:
             return False
         return copy.mapping.revision < self.published.revision or bool(copy.mapping.spec.units)
+
+    def counts_in(self, target: Target, hub: str) -> tuple[int, int]:
+        """How many instances it governs in another target than the hub's own, and how many of them are occupied."""
+        copy = self.copies.get(target.account)
+        counts = self.counts if target.account == hub else copy.counts if copy else {}
+        return counts.get(target.region, (0, 0))
 
     @property
     def last(self) -> int:
@@ -162,9 +168,9 @@ class Revisions:
         update = Update().set(content).only_if("revision", "<=", copy.mapping.revision, or_absent=True)
         self.store.write(self.store.update(at, update))
 
-    def count(self, mapping: PublishedMapping, region: str, matched: int, occupied: int) -> None:
+    def count(self, mapping: PublishedMapping, region: str, counts: tuple[int, int]) -> None:
         """Keep what is published governs in another Region of the hub's own account."""
-        update = Update().set({f"{COUNTS}{region}": [matched, occupied]}).only_if("revision", "=", mapping.revision)
+        update = Update().set({f"{COUNTS}{region}": list(counts)}).only_if("revision", "=", mapping.revision)
         self.store.write(self.store.update(layout.published_key(mapping.key), update))
 
     def _decoded[T](self, decode: Callable[[codec.Item], T], item: codec.Item | None) -> T | None:

@@ -89,6 +89,11 @@ class Scan:
                     there_already = present in before.in_conflict and other in before.in_conflict
                     self.conflicts.of(other).add(instance.key.id, new=not there_already)
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many instances it would govern, and how many of them are occupied."""
+        return self.matched, self.foreign
+
     def including(self, matched: int, foreign: int) -> "Scan":
         """The same with what is governed in other targets, as it was counted there."""
         return replace(self, matched=self.matched + matched, foreign=self.foreign + foreign)
