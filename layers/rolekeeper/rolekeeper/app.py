@@ -40,17 +40,17 @@ if TYPE_CHECKING:
 
 
 utc_now = partial(datetime.now, UTC)
-# So long does a run that publishes mappings send their instances itself; it judges rows besides.
+# How long a run that publishes mappings sends their instances itself, beside judging rows.
 FANS_OUT = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
 class App:
-    """One deployment's parts, made anew for each invocation: parts remember. `client` is by a service's boto3 name.
+    """One deployment's parts, made for each invocation: they cache what they read. `each` asks several targets at once.
 
-    `client_of` gives those in another target, by its settings; what can't be reached there says so when it is used, and
-    `forget` ends the sessions there. `kept` is what outlives an invocation. `hub` is there where these are the parts of
-    another target: its instances and roles, and all else of the hub. `each` works on a few targets at once.
+    `client` returns the client of a service, by its boto3 name; `client_of` one in another target, by its settings, and
+    `forget` ends the sessions there. `kept` outlives the invocation. In another target's parts `hub` is the hub's own
+    App: instances and roles are the target's, everything else is the hub's.
     """
 
     settings: Settings
@@ -67,12 +67,12 @@ class App:
     each: Each = in_threads
 
     def at(self, target: Target) -> App:
-        """The parts of a target; what can't be reached there says so when it is first asked."""
+        """The parts of a target. A target that can't be reached raises when it is first asked."""
         hub = self.hub or self
         return hub if target == hub.settings.target else replace(hub, settings=hub.settings.at(target), hub=hub)
 
     def _there(self, service: str) -> Any:
-        """A client in the target: in the hub's own account and Region with what the functions themselves may."""
+        """A client in the target: in the hub's own target with the functions' own permissions."""
         if self.hub is None:
             return self.client(service)
         if self.client_of is None:
@@ -141,7 +141,7 @@ class App:
         return Telemetry(self.client("events"), self.logger, self.metrics, mailer)
 
     def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
-        """Reconcile the instances of these requests, in whichever targets they are."""
+        """Reconcile the instances of these requests, in all targets."""
         return self.reconciler().run(requests) if self.settings.only else self.targets.reconcile(requests)
 
     @cached_property
@@ -162,14 +162,14 @@ class App:
         return Targets(self.settings.target, self.registry, self.telemetry, *times, reconcile, probed)
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
-        """The reconciler; one that runs inside a retry loop starts none, and changes nothing itself."""
+        """The reconciler; inside a retry loop it starts no other loop, and changes nothing itself."""
         parts = self.ec2, self.state, self.telemetry, self.settings
         changer = self.queue if in_loop else self._worker()
         is_news = partial(self._is_news, noting=not in_loop)
         return Reconciler(*parts, changer, self.now, self.sleep, is_news)
 
     def _is_news(self, error: AccessDeniedError, *, noting: bool) -> bool:
-        """Whether a refusal is news. Another target is asked anew next time, with new sessions."""
+        """Whether a refusal hasn't been reported yet. Another target is next asked with new sessions."""
         if self.hub is None:
             return True
         self.forget(self.settings)
@@ -194,14 +194,14 @@ class App:
         return HomeAccount(self.settings.account, self.settings.partition)
 
     def assessor(self, state: State | None = None) -> Assessor:
-        """The judge of rows, over the state table; over what it would hold (`plan`), of this target alone."""
+        """What judges rows. With the state that a `plan` would leave, it looks at this target alone."""
         from rolekeeper.mappings import Assessor
 
         spokes = self.spokes if state is None else replace(self.spokes, listed=lambda: (), is_hub=False)
         return Assessor(self.roles, self.scanner(self.roles, state), self.settings.mode, spokes)
 
     def scanner(self, roles: Roles, state: State | None = None) -> ImpactScanner:
-        """What looks at this target's instances for an edit; `roles` are those of its account."""
+        """What scans this target's instances for an edit; `roles` are those of its account."""
         from rolekeeper.mappings.scan import ImpactScanner
 
         settings = self.settings
@@ -210,7 +210,7 @@ class App:
 
     @cached_property
     def spokes(self) -> Spokes:
-        """The targets beside this one; without an organization there are none."""
+        """The other targets; without an organization there are none."""
         from rolekeeper.mappings.copies import Spokes
         from rolekeeper.mappings.scan import Spoke
 
@@ -236,7 +236,7 @@ class App:
 
     @cached_property
     def publisher(self) -> Publisher:
-        """The hub's, also in another target: what it knows of the accounts it keeps for the invocation."""
+        """The hub's own, also in another target: it caches what it read of the accounts."""
         from rolekeeper.mappings import Publisher
         from rolekeeper.mappings.copies import CopyKeeper
 
@@ -261,7 +261,7 @@ class App:
     def sweep(
         self, correlation_id: str, seconds_left: Callable[[], float], run_id: str, event: Mapping[str, Any]
     ) -> Sweep:
-        """A run of a sweep; `event` is what the last run answered, or a schedule's: then it gives way to another."""
+        """A run of a sweep. `event` is the last run's answer, or a schedule's: such a sweep gives way to another."""
         from rolekeeper.fleet.sweep import Sweep, SweepResult
 
         parts = self.ec2, self.state, self.table, self.publisher, self.queue, self.machine, self.telemetry

@@ -1,11 +1,11 @@
-"""Each minute's work: whatever expires is seen at its moment, not at the next sweep; and what changed is followed.
+"""Each minute's work: handle what expires at its moment, not at the next sweep; and follow up what changed.
 
 Instances of a timer that is about to ring are sent with a delay, to arrive just after the moment. Once that has passed,
-a mapping's row says `Expired`, and its instances are sent again, for those that got their tag in between.
+a mapping's row says `Expired`, and its instances are sent again, as some may have got their tag in between.
 
-Follow-ups are sent once they are due, so an instance that was changed is looked at a minute later, ten for one batch.
+Follow-ups are sent once they are due: an instance that changed is reconciled again within a minute, ten in one batch.
 
-A target that gives no answer holds no timer up: its sweep finds what is no longer in effect.
+A target that gives no answer delays no timer: its sweep finds what is no longer in effect.
 """
 
 import math
@@ -28,8 +28,7 @@ from rolekeeper.telemetry import Telemetry
 
 CAUSE, FOLLOWS = "expiry", "follow-up"
 AHEAD = timedelta(minutes=2)  # each timer is met twice before it rings: a minute may be missed (throttled, say)
-# How long after the moment an instance is looked at and a timer has passed: by then it is past on every clock, that of
-# the function which reconciles too.
+# How long after the moment an instance is reconciled: the moment is then past on every clock, also the reconciler's.
 MARGIN = timedelta(seconds=2)
 WORK = timedelta(seconds=50)  # the rest is left to the next minute: two hardly ever work side by side
 
@@ -47,9 +46,9 @@ class ExpiryResult:
 
 @dataclass(frozen=True)
 class Expiries:
-    """One minute's work with what it works on. The schedule's `waits` for its moments, those started between don't.
+    """One minute's work, and the parts it works with. The schedule's run `waits` for its moments; other runs don't.
 
-    `elsewhere` are the other targets that can be asked; `each` asks a few at once.
+    `elsewhere` returns EC2 in the other targets that can be asked; `each` asks a few at once.
     """
 
     ec2: Ec2
@@ -66,7 +65,7 @@ class Expiries:
     result: ExpiryResult = field(default_factory=ExpiryResult, init=False)
 
     def run(self) -> ExpiryResult:
-        """Ring the timers that are due soon, or were; what AWS refuses is noted and keeps its timer, to be retried."""
+        """Ring the timers that are due or due soon. What AWS refuses is noted, and its timer stays for a retry."""
         began = self.now()
         expired: dict[Timer, MappingKey] = {}
         # All instances first: they are what matters, and rows take longer.
@@ -88,7 +87,7 @@ class Expiries:
         return self.result
 
     def _ring(self, page: Sequence[Timer | CorruptItemError], until: datetime) -> dict[Timer, MappingKey]:
-        """Send the instances of these timers; returns those of mappings whose rows are to say so, by `until`."""
+        """Send the instances of these timers; returns the mappings' timers that pass by `until`."""
         at = self.now()
         for each in page:
             if isinstance(each, CorruptItemError):
@@ -154,7 +153,7 @@ class Expiries:
 
     @contextmanager
     def _attempt(self, problem: str) -> Iterator[None]:
-        """What AWS refuses in here is noted, and the work goes on behind it."""
+        """Note what AWS refuses in here, and go on after it."""
         try:
             yield
         except AwsRefusalError as error:

@@ -63,9 +63,10 @@ class OperatorOverrides:
         self.queue.send([key], "its pin was written" if pin else "its pin was removed", correlation_id)
 
     def _report_control(self, correlation_id: str, at: datetime) -> None:
-        """Tell a write of the control item: an event, an entry and, of pause and mode, a mail.
+        """Report a write of the control item: an event, a history entry and, if pause or mode changed, a mail.
 
-        It is noted once it was sent, so none is lost. The stream has keys only: what was is what was told last.
+        A report is noted after it was sent, so none is lost. The stream has keys only: the former value is the one that
+        was reported last.
         """
         store, pk = self.state.store, layout.CONTROL_REPORTED[0]
         entry = layout.history_key(pk, at, correlation_id)
@@ -83,7 +84,7 @@ class OperatorOverrides:
             "cause": "the control item was written",
             "correlation-id": correlation_id,
         }
-        # The mail by itself: what is sent again because the event failed isn't mailed twice.
+        # The mail is sent separately: a retry because the event failed doesn't mail twice.
         for send in (self.telemetry.event, self.telemetry.mail)[: 1 + (was != str(control))]:
             send(CONTROL_CHANGED, detail)
             if not self.telemetry.flush():
@@ -92,7 +93,7 @@ class OperatorOverrides:
         store.write(store.entry(pk, detail, at, correlation_id), store.put(told))
 
     def _timer(self, sk: str, correlation_id: str) -> None:
-        """A timer that rings before the next minute would have looked ahead for it: look now."""
+        """A timer that rings before the next minute's run would see it: look now."""
         try:
             due = datetime.fromisoformat(sk.partition("#")[0])
         except ValueError as error:
@@ -114,7 +115,7 @@ MEANS = {
 
 
 def report_deployed_mode(store: Store, telemetry: Telemetry, mode: Mode, correlation_id: str, at: datetime) -> None:
-    """Report once that a deployment changed the mode, which a first one doesn't; what AWS refuses, the next minute."""
+    """Report once that a deployment changed the mode; a first one doesn't. After a refusal the next minute retries."""
     try:
         items = store.get([layout.DEPLOYED, layout.CONTROL])
         deployed = items.get(layout.DEPLOYED, {})

@@ -1,7 +1,7 @@
 """The scheduled pass: finds what events missed in the fleet, and checks every mapping again.
 
-Pages stream through: memory holds one page, and one count for each mapping in use. A fleet that is too large for one
-run of the function is swept in several: each goes on where the last one stopped, and none starts over.
+Memory holds one page of instances, and one count for each mapping in use. A fleet that is too large for one run of the
+function is swept in several: each goes on where the last one stopped.
 """
 
 from collections.abc import Callable
@@ -25,20 +25,20 @@ from rolekeeper.storage import State
 from rolekeeper.telemetry import Telemetry
 
 CAUSE = "sweep"
-# A run hands over once less of its time is left (seconds). It has had five minutes by then, so little is done again
-# where it dies; the rest is for its last page, or its last row, which may be that of a large mapping.
+# A run hands over once fewer seconds are left: it has had five minutes by then, so a crash costs little, and its last
+# page, or the row of a large mapping, still has time.
 RESERVE = 540
-# So long does the schedule leave a sweep alone after its last run began: a run, and a few more tries of it.
+# How long the schedule starts no other sweep after a run of one began: enough for that run, and a few more tries of it.
 GOES_ON = timedelta(minutes=45)
-# With more in the work queue than is changed in so many seconds a sweep sends nothing: it is nearly all there already.
-# Sent by each sweep while a large fleet is changed, the messages would be many times the instances.
+# A sweep sends nothing while the work queue holds more than this many seconds' worth of changes: nearly all of it is
+# queued already. Otherwise, while a large fleet changes, each sweep would send it again.
 BACKLOG = 900
-# What is handed on, at most: the input of an execution has 256 KB (AWS_FACTS.md "Lambda, SQS, ...").
+# The most that one run hands on: the input of an execution has 256 KB (AWS_FACTS.md "Lambda, SQS, ...").
 ROWLESS, PROBLEMS, PROBLEM = 100, 20, 500
 
 
 class Phase(StrEnum):
-    """What a sweep works on: the fleet, then the rows, and the fleet again where every change was held before."""
+    """What a sweep works on: the fleet, then the rows; a first sweep then the fleet again, as changes may begin."""
 
     FLEET = "fleet"
     ROWS = "rows"
@@ -47,11 +47,12 @@ class Phase(StrEnum):
 
 @dataclass(slots=True)
 class Position:
-    """Where a sweep goes on, and what only all of it can tell.
+    """Where the next run of a sweep goes on, and what all runs of it add up.
 
     `token` is EC2's, of the page to read next; `row` was judged last. `rowless` are published mappings that govern
     instances and have no row; `live` counts the instances that aren't terminated. `first`: no sweep ended before.
-    `crowded`: the work queue was too full to send more, when something was to be sent first.
+    `judged`: every row could be judged so far. `crowded`: the work queue was too full when the sweep first had
+    something to send.
     """
 
     phase: Phase = Phase.FLEET
@@ -67,7 +68,7 @@ class Position:
 
 @dataclass(slots=True)
 class SweepResult:
-    """What a sweep saw, sent and didn't send so far. `finished` is False while something is left: `rest` says what."""
+    """What a sweep saw, sent and withheld so far. While it isn't `finished`, `rest` says what is left."""
 
     instances: int = 0
     sent: int = 0
@@ -82,11 +83,11 @@ class SweepResult:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One run of a sweep with what it works on; made anew for each. `seconds_left` is of the function's time.
+    """One run of a sweep, and the parts it works with. `seconds_left` returns the rest of the function's time.
 
-    It is `resumed` where the machine runs it. One that isn't is left out while another goes on, if it `gives_way`; the
-    name of its execution comes from `run_id`, which is the same where Lambda tries the run again. `elsewhere` is the
-    target that is swept, if not the hub's own; `is_news` is asked about what that refuses.
+    A `resumed` run was started by the machine. Any other that `gives_way` does nothing while another sweep goes on; the
+    name of its execution comes from `run_id`, which stays the same when Lambda tries the run again. `elsewhere` is the
+    target that is swept, if not the hub's own; `is_news` says whether to report what AWS refuses.
     """
 
     ec2: Ec2
@@ -129,11 +130,11 @@ class Sweep:
         self.state.sweep_goes_on(until)
 
     def _ended(self) -> None:
-        # Once in a sweep: the alarm for those that are overdue counts it.
+        # Once per sweep: the alarm for overdue sweeps counts it.
         self.telemetry.count("InstancesSwept", self.result.instances)
 
     def _begins(self) -> bool:
-        """Whether this run is to work; one that the machine runs tells the schedule to leave the sweep alone."""
+        """Whether this run should work. A resumed one notes that the schedule should start no other."""
         self.result.finished = True
         if self.resumed:
             self._goes_on(self.now() + GOES_ON)
@@ -180,7 +181,7 @@ class Sweep:
         if rest.phase is Phase.FLEET:
             rest.rowless = sorted({*rest.rowless, *scans})
         if whole and swept.finished:
-            # What counts only a part of the fleet would be told as if it were all: then each check asks EC2 itself.
+            # With problems the counts miss a part of the fleet: then each check counts by itself.
             return None if swept.problems else scans
         self._find_rowless()
         return None
@@ -257,7 +258,7 @@ class Sweep:
         )
 
     def _find_rowless(self) -> None:
-        """Leave in `rowless` what has no row indeed, as much as can be handed on; the next sweep has the others."""
+        """Keep in `rowless` what has no row indeed, as much as can be handed on; the next sweep finds the others."""
         left = set(self.result.rest.rowless)
         for keys in self.table.keys() if left else ():
             left -= set(keys)
@@ -269,7 +270,7 @@ class Sweep:
         try:
             self._check(key, scan, seen=seen)
         except AwsRefusalError as error:
-            # One row that can't be checked doesn't keep the others from being checked.
+            # The other rows are checked all the same.
             problem = "a mapping was not checked" if isinstance(error, RetryableError) else "a mapping can't be checked"
             self.telemetry.will_retry(problem, mapping=str(key), error=str(error))
             self._note(f"{key}: {error}")

@@ -1,6 +1,6 @@
-"""Sweeps of the targets beside the hub's own: one run for each, which the hub's sweep starts and doesn't wait for.
+"""Sweeps of the other targets: the hub's sweep starts one run for each target, and doesn't wait for it.
 
-So what one target takes, or fails at, is its own. How it went is in the registry.
+So a target that is slow or fails delays no other. The registry has the results.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,14 +18,14 @@ from rolekeeper.mappings.scan import Scan
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.telemetry import Telemetry
 
-OVERDUE = 2  # so many sweeps of a target began before, and none ended: two intervals
+OVERDUE = 2  # a target is overdue once this many of its sweeps began and none ended: two intervals
 NAMED = 20  # targets in one log line
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class SweepStarter:
-    """Starts a sweep of each registered target, of one at least; `in_time` says whether there is time for another."""
+    """Starts a sweep of each registered target, at least one; `in_time` says whether there is time for another."""
 
     registry: Registry
     tasks: Tasks
@@ -36,15 +36,15 @@ class SweepStarter:
     def start(self, correlation_id: str, scheduled: datetime | None) -> int:
         """Start them, those that were swept longest ago first; returns how many.
 
-        Of a run that the schedule made, `scheduled` is when. Tried again by Lambda, it leaves out what was swept since;
-        and it leaves a sweep alone that still goes on.
+        `scheduled` is when the schedule started this run, None where a person did. A scheduled run leaves out targets
+        that were swept since then, as Lambda may have tried it before, and those whose last sweep still goes on.
         """
         known = sorted(self.registry.all(), key=lambda each: each.last_sweep or _NEVER)
         self._report([each for each in known if each.unswept >= OVERDUE])
         return self._start(known, correlation_id, scheduled)
 
     def start_new(self, correlation_id: str) -> int:
-        """Start those of targets that came since the last time: nothing is published for a new account before."""
+        """Start those of new targets: before its first sweep nothing is published for a new account."""
         new = [each for each in self.registry.all() if each.last_sweep is None and not each.unswept]
         return self._start(new, correlation_id, None)
 
@@ -61,7 +61,7 @@ class SweepStarter:
                     self.tasks.start(Task.SWEEP, correlation_id, served.target)
                     started += 1
         except AwsRefusalError as error:
-            # The next sweep begins with them. The hub's own doesn't wait for that.
+            # The next sweep begins with those that are left. The hub's own sweep goes on.
             if isinstance(error, AccessDeniedError):
                 self.telemetry.denied(error, correlation_id=correlation_id)
             self.telemetry.will_retry("sweeps of targets were not started", error=str(error), left=len(known) - started)
@@ -85,16 +85,16 @@ class TargetSweep(Sweep):
 
     @cached_property
     def _thorough(self) -> bool:
-        """Whether IAM is asked about mappings that govern nothing here too: once an hour, and after a problem."""
+        """Whether to ask IAM also about mappings that govern nothing here: once an hour, and after a problem."""
         known = self.registry.get(self.settings.target)
         last = known.last_sweep if known and not known.problem else None
         return last is None or last.replace(minute=0, second=0) < self.now().replace(minute=0, second=0)
 
     def run(self) -> SweepResult:
-        """As a sweep; but what the target refuses ends it, as a problem of the target. The next sweep tries again.
+        """Go on as any sweep. A refusal of the target ends it, and is noted as the target's problem.
 
         Raises:
-            AwsRefusalError: the hub's own table or queue failed, or the machine is to try this run again.
+            AwsRefusalError: the hub's own table or queue failed, or the machine should try this run again.
         """
         swept = self.result
         try:
@@ -124,7 +124,7 @@ class TargetSweep(Sweep):
         self.registry.note_sweep(self.settings.target, self.result.rest.live, self.result.sent, self.now())
 
     def _note_fleet(self) -> None:
-        """What limits are a share of is counted over all targets, and changes begin with the hub's own first sweep."""
+        """Nothing: the hub's own sweep notes the fleet's size, over all targets."""
 
     def _check(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> None:  # noqa: ARG002  # about a row alone
         target, correlation_id = self.settings.target, self.correlation_id

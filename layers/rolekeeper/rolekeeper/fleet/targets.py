@@ -1,7 +1,7 @@
-"""The registry of targets: the accounts and Regions that a hub serves beside its own, each an item of the state table.
+"""The registry of targets: the other accounts and Regions of a hub, each an item of the state table.
 
-A target enters it when a message comes from there and a probe finds that its spoke lets the hub in. Whatever the table
-holds is only said of it: what a target may be asked for is decided by its spoke's own roles.
+A message from a target registers it, once a probe finds that its spoke lets the hub in. The registry grants nothing:
+the spoke's own roles decide what the hub may do there.
 """
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
@@ -28,20 +28,20 @@ from rolekeeper.storage import Store, Update, codec, layout
 from rolekeeper.telemetry import Telemetry
 
 PROBLEM = 500  # characters, at most, of what is wrong with a target
-NOTED = timedelta(hours=1)  # so often does a process write that it had events of a target
+NOTED = timedelta(hours=1)  # how often, at most, a process writes that it had events of a target
 VERSION_TAG, UNIT_TAG = "rolekeeper:version", "rolekeeper:unit"  # of the reader role (spoke.yaml)
 PROBED = 5  # instances of a probe's page, the fewest that EC2 takes (EC2 API reference, `DescribeInstances`)
-SILENT = timedelta(minutes=1)  # so long a process leaves a target alone that gave no answer
-# What a target refuses as a whole; all else is refused to an instance.
+SILENT = timedelta(minutes=1)  # how long a process asks nothing of a target that gave no answer
+# Actions whose refusal concerns the whole target; any other concerns one instance.
 _OF_A_TARGET = ("sts:", "ec2:Describe")
-THERE = ("ec2:", "iam:", "sts:")  # what is asked in a target; all else is the hub's own
+THERE = ("ec2:", "iam:", "sts:")  # the services that are called in a target; all others are called in the hub
 _REGISTERED, _PROBLEM, _SINCE, _UNSWEPT, _UNIT = "since", "problem", "problem_since", "unswept", "unit"
 _target_of = attrgetter("instance.target")
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What a spoke says of itself: its version, and its account's organizational unit; empty where it doesn't."""
+    """What a spoke says of itself: its version and its account's organizational unit, or empty texts."""
 
     version: str = ""
     unit: str = ""
@@ -49,10 +49,11 @@ class Probed:
 
 @dataclass(frozen=True, slots=True)
 class ServedTarget:
-    """A registered target. `instances` are those that its last sweep saw live, and `drift` of all it sent.
+    """A registered target. Its last sweep counted the live `instances`, and sent `drift` of them.
 
-    `problem` says why it can't be served, empty where it can; `unit` is its organizational unit, if its spoke says one.
-    `unswept` sweeps began since the last one that ended; the schedule leaves one alone that `goes_on_until` then.
+    `problem` says why the hub can't work there, empty when it can; `unit` is its organizational unit, if its spoke says
+    one. `unswept` is how many sweeps began since the last one that ended. The schedule starts none while one goes on,
+    until `goes_on_until`.
     """
 
     target: Target
@@ -71,16 +72,13 @@ class ServedTarget:
 
 @dataclass(frozen=True)
 class Registry:
-    """The registered targets. `noted` is when this process wrote of a target last; one that keeps it writes less."""
+    """The registered targets. `noted` says when this process last wrote an event's time; keep it to write less."""
 
     store: Store
     noted: MutableMapping[Target, datetime] = field(default_factory=dict)
 
     def all(self, account: str = "") -> list[ServedTarget]:
-        """All registered targets, or those of one account, by account and Region.
-
-        One whose item isn't what we wrote has that as its problem.
-        """
+        """All registered targets, or those of one account, sorted; a corrupt item is its target's problem."""
         # "$" comes right after the "#" that ends each part of a key.
         first, last = (f"target#{account}#", f"target#{account}$") if account else ("", "target$")
         return [self._read(item) for item in self.store.items(layout.TARGETS, last, first)]
@@ -96,7 +94,7 @@ class Registry:
         return self._read(item) if item else None
 
     def add(self, served: ServedTarget) -> None:
-        """Register a target, in the place of what was known of it."""
+        """Register a target; this replaces its former item."""
         known = {name: value for name, value in codec.encode(served).items() if value != "" and name != "target"}
         self.store.write(self.store.put({**layout.key_attributes(layout.target_key(served.target)), **known}))
         if served.last_event:
@@ -105,7 +103,7 @@ class Registry:
     def note_event(self, target: Target, at: datetime, probed: Probed | None = None) -> bool:
         """Note that an event came from a target, and what a probe found. Returns whether it is registered.
 
-        Without a probe it is written at most once in an hour.
+        Without a probe this writes at most once an hour.
         """
         noted = self.noted.get(target)
         if noted and at - noted < NOTED and not probed:
@@ -123,23 +121,23 @@ class Registry:
         return self._update(target, Update().add(_UNSWEPT, 1))
 
     def sweep_goes_on(self, target: Target, until: datetime | None) -> None:
-        """Note until when the schedule leaves a sweep alone that takes several runs; None once it ended."""
+        """Note until when the schedule starts no other sweep, as one takes several runs; None once that ended."""
         name, update = layout.GOES_ON_UNTIL, Update()
         self._update(target, update.set({name: layout.timestamp(until)}) if until else update.remove(name))
 
     def note_sweep(self, target: Target, instances: int, drift: int, at: datetime) -> None:
-        """Note a sweep that came to its end. The target answered, so what was wrong with it is over."""
+        """Note a sweep that ended. The target answered, so its problem is over."""
         swept = {"last_sweep": layout.timestamp(at), "instances": instances, "drift": drift}
         self._update(target, Update().set(swept).remove(_PROBLEM, _SINCE, _UNSWEPT))
 
     def note_problem(self, target: Target, words: str, at: datetime) -> bool:
-        """Note why a target can't be served; returns whether it is news: one of several that find it has it so."""
+        """Note a target's problem; returns whether it is a new one. Of several who find it at once, one gets True."""
         words = shown(words, PROBLEM)
         noted = Update().set({_PROBLEM: words, _SINCE: layout.timestamp(at)})
         return self._update(target, noted.only_if(_PROBLEM, "<>", words, or_absent=True))
 
     def clear_problem(self, target: Target) -> bool:
-        """Note that a target can be served; returns whether it could not."""
+        """Note that a target has no problem; returns whether it had one."""
         return self._update(target, Update().remove(_PROBLEM, _SINCE).only_if_present(_PROBLEM))
 
     def remove(self, target: Target) -> None:
@@ -148,7 +146,7 @@ class Registry:
         self.noted.pop(target, None)
 
     def _update(self, target: Target, update: Update) -> bool:
-        """Update a target's item; returns whether the condition held. One that isn't registered stays so."""
+        """Update a registered target's item; returns whether it is registered and the update's conditions held."""
         try:
             self.store.write(self.store.update(layout.target_key(target), update.only_if_present(_REGISTERED)))
         except ConflictError:
@@ -158,10 +156,11 @@ class Registry:
 
 @dataclass(frozen=True)
 class Targets:
-    """The hub's targets as messages come from them, made anew for each invocation: what fails in one stays there.
+    """Reconciles a hub's batch target by target: a failure in one target doesn't touch the others.
 
-    Nothing that takes long begins after `ends_by`. `left_alone` outlives the invocation: targets that failed last time,
-    until when they are. `reconcile_at` does the requests of one target by a time, `probe_at` probes one.
+    Made for each invocation. Nothing that takes long begins after `ends_by`. `left_alone` outlives the invocation: the
+    targets that failed last time, and until when nothing is asked of them. `reconcile_at` reconciles the requests of
+    one target by a time, `probe_at` probes one.
     """
 
     home: Target
@@ -174,7 +173,7 @@ class Targets:
     probe_at: Callable[[Target], Probed]
 
     def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
-        """Reconcile these, target by target, in the time that one batch has: the hub's own first, what failed last."""
+        """Reconcile these in the time that one batch has: the hub's own target first, those that failed last."""
         outcomes: dict[InstanceKey, Outcome] = {}
         grouped = groupby(sorted(requests, key=_target_of), key=_target_of)
         of_target = {target: list(group) for target, group in grouped}
@@ -189,7 +188,7 @@ class Targets:
         return outcomes
 
     def register(self, target: Target, correlation_id: str, *, anew: bool = False) -> AwsRefusalError | None:
-        """Register a target that isn't, or `anew` as a probe finds it; returns what refuses: its messages wait then."""
+        """Register a target if it isn't, or `anew` by a probe; returns why that failed, so its messages are retried."""
         if closed := self._closed(target):
             return closed
         try:
@@ -197,7 +196,7 @@ class Targets:
                 return None
             probed, at = self.probe_at(target), self.now()
             if target.account == self.home.account:
-                # The hub's own target says no unit, and an account is in one with all its Regions.
+                # The hub's own target says no unit, and an account is in the same unit in all its Regions.
                 probed = replace(probed, unit="")
             if not self.registry.note_event(target, at, probed):
                 self.registry.add(ServedTarget(target, probed.version, at, at, unit=probed.unit))
@@ -210,7 +209,7 @@ class Targets:
         return None
 
     def is_news(self, target: Target, error: AccessDeniedError) -> bool:
-        """Note what a target refuses; whether it is news, which what is refused to one instance alone is to its own."""
+        """Note what a target refuses; returns whether to report it. A refusal that concerns one instance always is."""
         if not error.action.startswith(_OF_A_TARGET):
             return True
         try:
@@ -220,7 +219,7 @@ class Targets:
             return True
 
     def _closed(self, target: Target) -> AwsRefusalError | None:
-        """Why nothing is asked of a target in this batch, if so: an answer may take a fourth of the function's time."""
+        """Why this batch asks nothing of a target, if so: waiting for it may take a fourth of the function's time."""
         until = self.left_alone.get(target)
         if until and self.now() < until:
             error = RetryableError("LeftAlone", "it gave no answer less than a minute ago", "", str(target))
@@ -256,7 +255,7 @@ def probe(settings: Settings, ec2: Ec2, iam: Iam) -> Probed:
 
 
 def problem_of(error: AwsRefusalError) -> str:
-    """What is wrong with a target that refuses: the same words each time, so without what AWS says of the caller."""
+    """A target's problem in words. AWS's own message is left out: it names the session, so it differs each time."""
     return f"{error.action} on {error.resource} is refused ({error.code})"
 
 
