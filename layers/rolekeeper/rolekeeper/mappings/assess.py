@@ -33,7 +33,7 @@ type Shares = Mapping[Target, int]
 
 @dataclass(frozen=True)
 class Assessor:
-    """Judges rows. It remembers what IAM said and how large the fleet is, so it is made anew for each invocation."""
+    """Judges rows. It caches IAM's answers and the fleet's size, so make a new one for each invocation."""
 
     roles: Roles
     scanner: ImpactScanner
@@ -58,7 +58,7 @@ class Assessor:
         return replace(verdict, refresh=refresh, copies=copies)
 
     def refuse(self, seen: RowSnapshot, status: Status, why: Iterable[str], scan: Scan | None = None) -> Verdict:
-        """Nothing is to change, and the row is to say why."""
+        """The verdict that nothing changes, and that the row says why."""
         reason, matched = sentence(why, seen.still_in_effect), self._matched(seen, scan)
         said = Verdict(status, reason, seen.revision, matched, done=seen.acted_on())
         return replace(said, ending=Ending.SAY, mapping=seen.published, scan=scan)
@@ -116,7 +116,7 @@ class Assessor:
     def _counted(self, seen: RowSnapshot, published: PublishedMapping) -> RowSnapshot:
         """The same with what the mapping governs, where no sweep counted it.
 
-        That instances carry a profile under a former id, only they may tell.
+        Only the instances show that they carry a deleted profile of the same name.
         """
         if not seen.trigger.recheck or seen.trigger.scan or published.is_idle(seen.at):
             return seen
@@ -124,11 +124,11 @@ class Assessor:
         return replace(seen, trigger=replace(seen.trigger, scan=scan))
 
     def _refreshed(self, seen: RowSnapshot, published: PublishedMapping) -> Refresh | None:
-        """Suspend what is published when its role can't be used, resume it when it can, and see its profile's id."""
+        """Suspend what is published if its role can't be used, resume it if it can, and update its profile's id."""
         if not self.spokes.covers_hub(published.spec):
             return None
         role = self.roles.check(published.spec)
-        # Where the row says the same, its own verdict makes what is missing.
+        # If the row says the same, its verdict has what is missing made.
         edited = seen.parsed.spec != published.spec
         missing = role.missing if edited and not seen.stored.control.withholds(self.mode) else ""
         carried = seen.trigger.scan.profile_ids if seen.trigger.scan else frozenset[str]()
@@ -142,15 +142,15 @@ class Assessor:
         return Refresh(now, missing=missing) if missing or now.profile_id != published.profile_id else None
 
     def _scan(self, seen: RowSnapshot, candidate: PublishedMapping, *, same: bool) -> Scan:
-        """Look at the instances, unless the sweep just did, or none can be governed and nothing changes."""
+        """Scan the instances, unless the sweep just did, or nothing changes and none can be governed."""
         if same and (seen.trigger.scan or candidate.is_idle(seen.at)):
             return seen.trigger.scan or Scan()
         return self.scanner.scan(candidate, seen.stored.published, seen.at)
 
     def _total(self, seen: RowSnapshot, own: Scan, spread: Spread, *, same: bool) -> tuple[Scan, Shares]:
-        """What was found in all targets, and how much would change in each, where there are several.
+        """What was found in all targets; and, if there are several, how much would change in each.
 
-        Where nothing is to change it is as their own sweeps counted it.
+        If nothing changes, the other targets count as their own sweeps last counted them.
         """
         if same or not self.spokes.all:
             return own.including(*self.spokes.counted(seen.stored)) if self.spokes.all else own, {}
@@ -184,7 +184,7 @@ class Assessor:
         return replace(comparison.compared(impact, sides, took), alone=alone)
 
     def _unfinished(self, seen: RowSnapshot) -> Mapping[str, Copy]:
-        """The copies of what stays published: a crash may have kept some from being written."""
+        """The copies of what stays published: after a crash some may not be written yet."""
         published = seen.stored.published
         if published is None or seen.stored.overtaken or not self.spokes.is_hub:
             return {}
@@ -198,7 +198,7 @@ class Assessor:
     ) -> Verdict:
         spec = mapping.spec
         done = seen.acted_on(mapping.revision)
-        # What is taken out of the row needs no warning any more.
+        # A column that is taken out of the row needs no warning.
         text = [each for each in notes if not each.startswith(tuple(f"{name}: " for name in done))]
         status = Status.PUBLISHED
         if scan.conflicts:
@@ -212,11 +212,11 @@ class Assessor:
         return Verdict(status, reason, mapping.revision, scan.matched, scan.foreign, done=done, mapping=mapping)
 
     def _deletion(self, seen: RowSnapshot) -> Verdict:
-        """The row is gone, or was put back as its deletion is held: a tombstone is to take the mapping's place."""
+        """The row is gone, or was put back as its deletion is held: a tombstone should replace the mapping."""
         if seen.trigger.seen and not seen.row:
             return Verdict(Status.REMOVED)
         if seen.published is None:
-            # It is deleted; a crash may have left the row.
+            # It is deleted already; after a crash the row may be left.
             return Verdict(Status.REMOVED, ending=Ending.REMOVE if seen.row else Ending.NOTHING)
         tombstone = seen.tombstone
         assert tombstone is not None  # something is published
@@ -238,7 +238,7 @@ class Assessor:
         spread: Spread,
         notes: Iterable[str] = (),
     ) -> Verdict:
-        """This verdict on a candidate, or that it is held until a person approves what it would do."""
+        """This verdict on a candidate; or, if a person has to approve what it would do, that it is held."""
         impact, scan, number = verdict.impact, verdict.scan, candidate.revision
         assert impact is not None  # it was compared
         assert scan is not None  # with what was found
@@ -252,12 +252,12 @@ class Assessor:
         last = "; ".join(each for each in (seen.still_in_effect, seen.about_approval(number)) if each)
         reason, matched = sentence([why, *spread.reach.words("", ""), *notes], last), scan.published_matched
         said = Verdict(Status.HELD, reason, seen.revision, matched, held=number, done=seen.acted_on())
-        # Whether the hub's own account can use its role is looked at again when it is approved.
+        # The approval checks again whether the hub's own account can use the role.
         held = replace(candidate, suspended_because="")
         return replace(said, ending=Ending.HOLD, mapping=held, impact=impact)
 
     def _matched(self, seen: RowSnapshot, scan: Scan | None) -> int | None:
-        """How many instances what is published governs; None where that isn't known, or the row says it."""
+        """How many instances the published mapping governs; None if that isn't known, or the row says it."""
         if seen.published is None:
             return 0
         if seen.trigger.scan:
@@ -266,7 +266,7 @@ class Assessor:
             return scan.published_matched
         if "matched" in seen.row:
             return None
-        # A mere count must not keep a row from saying what is wrong with it; the sweep counts again.
+        # Without the count the row still says what is wrong with it; the sweep counts again.
         with suppress(AwsRefusalError):
             found = self.scanner.scan(seen.published, seen.published, seen.at).published_matched
             return found + self.spokes.counted(seen.stored)[0]
@@ -274,7 +274,7 @@ class Assessor:
 
 
 def waiting(seen: RowSnapshot, error: AwsRefusalError) -> Verdict:
-    """The verdict on a row for which AWS gave no answer, or refused it: unless what it says is in effect or held."""
+    """The verdict on a row for which AWS gave no answer, or a refusal. A row in effect, or held, stays as it is."""
     why = f"AWS gave no answer ({error.code} to {error.action}); it is asked again"
     if isinstance(error, AccessDeniedError):
         why = f"Rolekeeper isn't allowed {error.action} on {error.resource}; allow it, the next sweep tries again"

@@ -1,9 +1,9 @@
 """A mapping in the accounts of an organization: where its role can be used, and what is published for each.
 
-IAM is each account's own. What is `published` holds in the hub's account; every other one in the mapping's scope has a
-copy, of the same revision and spec, with its own instance profile. Where the role can't be used the copy says why, and
-instances there stay as they are. A target that gives no answer holds nothing up: the copy of its account stays as it
-was, until its own sweep brings it up to date.
+Each account has its own IAM. What is `published` holds in the hub's account; every other account in the mapping's scope
+has a copy of the same revision and spec, with its own instance profile. Where the role can't be used the copy says why,
+and instances there stay as they are. A target that gives no answer delays nothing: its account's copy stays as it was
+until the target's own sweep updates it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,13 +23,13 @@ from rolekeeper.permissions import Roles
 from rolekeeper.permissions.roles import Reach, RoleCheck
 from rolekeeper.telemetry import Telemetry
 
-# How often a copy is checked again when its mapping is published anew meanwhile.
+# How often a copy is checked again when a new revision is published during the check.
 ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A mapping over all targets: the `copies` to be, by account, and what was found in each other target."""
+    """A mapping over all targets: the `copies` it should have, by account, and what each other target's scan found."""
 
     reach: Reach
     copies: Mapping[str, Copy] = field(default_factory=dict)
@@ -43,9 +43,9 @@ class Spread:
 
 @dataclass(frozen=True)
 class Spokes:
-    """The targets that are served beside the hub's own: `listed` are those of the registry, `at` makes any other.
+    """The other targets: `listed` returns those of the registry, `at` makes one that isn't there.
 
-    Only one that `is_hub` has any. Made anew for each invocation: an account that gave no answer isn't asked again.
+    Only a hub has any. Make a new one for each invocation: it asks an account that gave no answer only once.
     """
 
     hub: Target
@@ -73,7 +73,7 @@ class Spokes:
         return next((each for each in self.all if each.target == target), None) or self.at(target)
 
     def covers_hub(self, spec: MappingSpec) -> bool:
-        """Whether the hub's own account is to have the role; where it is the only one, its role is looked at always."""
+        """Whether the hub's own account is in the scope. If it is the only account, its role is checked in any case."""
         return not (self.all or spec.units) or self.hub.account in self._in_scope(spec)
 
     def _in_scope(self, spec: MappingSpec) -> list[str]:
@@ -81,9 +81,10 @@ class Spokes:
         return sorted(own | {each.target.account for each in self.all if each.is_in(spec)})
 
     def reach(self, spec: MappingSpec, stored: StoredMapping, own: Roles | None, *, known: bool = False) -> Reach:
-        """Check a mapping's role in every account in its scope; raises AwsRefusalError for the hub's `own`, if asked.
+        """Check a mapping's role in every account in its scope.
 
-        `known`: it is published as it is, so each copy of that revision says what its own sweep found.
+        `own` are the hub's roles, None to leave them out; they raise AwsRefusalError. `known`: this spec is published,
+        so a copy of its revision already says what its account's sweep found.
         """
         checks = {self.hub.account: own.check(spec)} if own and self.covers_hub(spec) else {}
         others = [account for account in self._in_scope(spec) if account != self.hub.account]
@@ -140,9 +141,9 @@ class Spokes:
     def _looked_at(
         self, after: Mapping[str, PublishedMapping], before: Mapping[str, PublishedMapping], at: datetime
     ) -> tuple[dict[Target, Scan], dict[str, AwsRefusalError]]:
-        """What candidates would do in the targets of their accounts, and which accounts gave no answer.
+        """What candidates would do in the targets of their accounts; and what refused, by account.
 
-        Of the hub's own account, where it is published all the same, the target is named.
+        In the hub's own account the mapping is published all the same, so there a refusal is by target.
         """
 
         def concerned(spoke: Spoke) -> bool:
@@ -154,7 +155,7 @@ class Spokes:
                 return spoke.scanner.scan(after[spoke.target.account], before.get(spoke.target.account), at)
             except AwsRefusalError as error:
                 if error.action.startswith("dynamodb:"):
-                    # The hub's own table: nothing of that is the target's fault.
+                    # The hub's own table failed, not the target.
                     raise
                 return error
 
@@ -181,7 +182,7 @@ def _copy_for(roles: Roles, mapping: PublishedMapping, check: RoleCheck | None, 
 
 
 def _assumed(mapping: PublishedMapping, before: PublishedMapping, spoke: Spoke, counts: tuple[int, int]) -> Scan:
-    """What a revision changes where nobody answers: as many as were governed when they were counted last."""
+    """What a revision is taken to change in a target that gives no answer, by the last count of what it governs."""
     (matched, occupied), now, then = counts, before.spec, mapping.spec
     gone = mapping.deleted or not then.enabled or not spoke.is_in(then)
     same = (now.role, now.profile_name, now.require_tags) == (then.role, then.profile_name, then.require_tags)
@@ -202,10 +203,10 @@ class CopyKeeper:
     now: Callable[[], datetime]
 
     def write(self, stored: StoredMapping, copies: Mapping[str, Copy]) -> set[str]:
-        """Write the copies that differ from what is stored; returns the accounts whose instances are to look at them.
+        """Write the copies that differ from what is stored; returns the accounts whose instances need a reconcile.
 
         Raises:
-            ConflictError: a newer revision was published meanwhile.
+            ConflictError: there is a newer revision by now.
         """
 
         def write(account: str) -> bool | AwsRefusalError:
@@ -226,13 +227,13 @@ class CopyKeeper:
         return changed
 
     def _write(self, account: str, copy: Copy, before: Copy | None) -> bool:
-        """Write a copy if it differs from the one `before`; returns whether instances are to look at it."""
+        """Write a copy if it differs from the one `before`; returns whether instances need a reconcile."""
         if before is None or before.content != copy.content:
             self.revisions.write_copy(account, copy)
         return copy.matters(before)
 
     def _made(self, roles: Roles | None, copy: Copy, control: Control) -> Copy:
-        """The same, once what its profile lacks is made, or why that can't be; later, where nothing may change now."""
+        """The same once its profile is made, or with why it can't be; unchanged while no change may be made."""
         if roles is None or not copy.missing or control.withholds(self.mode):
             return copy
         made = roles.make(copy.mapping.spec, copy.missing)
@@ -244,15 +245,15 @@ class CopyKeeper:
     ) -> CopyCheck:
         """Check a mapping in a target that is swept: whether its role can be used there, and how much it governs.
 
-        A copy that is missing or older is brought up to date, and the account's instances are sent then. `scan` is what
-        the sweep counted there for the copy; without one it is counted here. IAM isn't asked about a copy that governs
-        nothing there unless this is `thorough`.
+        This writes a copy that is missing or outdated, and sends the account's instances then. `scan` is what the sweep
+        counted there for the copy; without one this counts. IAM isn't asked about a copy that governs nothing there
+        unless this is `thorough`.
 
         Raises:
             AwsRefusalError: the target gave no answer; its copy stays as it was.
         """
         for _ in range(ATTEMPTS):
-            # It was published anew while we looked: look again.
+            # A new revision was published during the check: check again.
             with suppress(ConflictError):
                 return self._recheck(key, target, correlation_id, scan, thorough=thorough)
         raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
@@ -274,7 +275,7 @@ class CopyKeeper:
             return CopyCheck(in_effect=usable and spoke.is_in(published.spec))
         before = self.revisions.copies(key, [account]).get(account)
         if before and before.mapping.revision > published.revision:
-            return CopyCheck()  # the hub's own judge publishes it anew, under a higher number
+            return CopyCheck()  # the hub's own sweep publishes it again, under a higher number
         there = {each.target: each for each in (spoke, *self.spokes.all) if each.target.account == account}
         in_scope = any(each.is_in(published.spec) for each in there.values()) and not published.deleted
         counts = scan.counts if scan and not thorough else (-1, -1)

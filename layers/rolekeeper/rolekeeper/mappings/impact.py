@@ -1,7 +1,7 @@
 """What a new revision would do to the instances with its tag, and whether that needs approval.
 
-`decide` is asked twice for each: with what is published now, and with the candidate in its place. The instance counts
-as running and its association as settled, so that what would only wait, or is withheld, is counted too.
+`decide` runs twice for each: with what is published now, and with the candidate in its place. The instance counts as
+running and its association as settled, so a change that would only wait, or is withheld, counts too.
 """
 
 from collections import Counter
@@ -21,13 +21,13 @@ from rolekeeper.settings import Limits, Ownership
 
 # Instance ids, and other mappings, that a reason names.
 NAMED = 5
-# The most pairs of profiles that are told apart; instances beyond them are counted all the same.
+# The most pairs of profiles that are counted separately; instances with others are still counted.
 MOVES = 50
 # Pairs of profiles whose roles are compared, those of the most instances first: each costs a few calls to IAM.
 COMPARED = 5
-# The most that a reason says of permissions, in characters; of that, why some couldn't be compared.
+# The most characters of a reason about permissions; and of those, about why some couldn't be compared.
 WORDS, UNKNOWN = 500, 150
-# The most that history and events keep of permissions: phrases, and characters of each.
+# The most phrases about permissions that history and events keep, and the characters of each.
 PHRASES, PHRASE = 50, 500
 
 type Ranked = tuple[PublishedMapping | None, Candidates]
@@ -38,9 +38,9 @@ type Ranked = tuple[PublishedMapping | None, Candidates]
 class Impact:
     """How many instances a revision would change, and from which profile to which, by ARN.
 
-    The rest is known once it is compared: the permissions gained and lost, which of the gained are `severe`, how many
-    other edits `took` in the last `minutes`, how many are `allowed` without approval, and the `fleet`, where the number
-    alone doesn't let it pass. `alone` says of which target it would change too many.
+    Comparing it sets the rest: the permissions gained and lost, which of the gained are `severe`, how many other
+    edits `took` in the last `minutes`, how many are `allowed` without approval, and the size of the `fleet`, if that
+    matters. `alone` says in which single target it would change too many.
     """
 
     attach: int = 0
@@ -61,11 +61,11 @@ class Impact:
 
     @property
     def takes(self) -> int:
-        """Those of them that carry a role which they would lose."""
+        """How many of them would lose the role that they carry."""
         return self.replace + self.detach
 
     def add(self, observed: Observation, published: Ranked, candidate: Ranked, ownership: Ownership) -> None:
-        """Add one instance, as it is decided with what is published and with the candidate in its place."""
+        """Add one instance, deciding with what is published and with the candidate in its place."""
         if observed.instance is None or observed.instance.state in ENDED:
             return
         association, grant = observed.association, observed.grant
@@ -82,7 +82,7 @@ class Impact:
         now, then = decided(*published), decided(*candidate)
         action = then.action
         if then.code == "mapping-missing" and now.code != then.code and association:
-            # What gave the role can't be found, and the candidate no longer keeps it: to repair that record detaches.
+            # The mapping that gave the role can't be found. Once its record is repaired, this candidate detaches.
             action = Action.DETACH
         elif not action.mutates or (action, then.profile_arn) == (now.action, now.profile_arn):
             # It would happen anyway, or nothing would.
@@ -103,7 +103,7 @@ class Impact:
             self._moved(move, count)
 
     def _moved(self, move: tuple[str, str], count: int = 1) -> None:
-        # Of what is beyond, only what it gives is kept.
+        # Beyond the limit only the profile that is gained is kept.
         self.moves[move if move in self.moves or len(self.moves) < MOVES else ("", move[1])] += count
 
     @property
@@ -112,7 +112,7 @@ class Impact:
 
     @property
     def exceeds(self) -> bool:
-        """Whether it changes more instances than may change without approval."""
+        """Whether it, with other edits, changes more instances than may change without approval."""
         return self.changes > 0 and self.changes + self.took > self.allowed
 
     def __str__(self) -> str:
@@ -148,12 +148,12 @@ class Side:
     gives: bool = True
 
     def move(self, was: str, to: str) -> tuple[str, str]:
-        # The candidate's own profile may have still to be made; it will hold the candidate's role.
+        # The candidate's own profile may not exist yet; it will hold the candidate's role.
         own = self.candidate.profile_arn
         return was, (self.candidate.spec.role if own else "") if to == own else to
 
     def severe(self, moves: Iterable[tuple[str, str]]) -> list[str]:
-        """What is severe of what instances gain now, and once some match: without consent none had a broad one."""
+        """The severe permissions that instances gain now, or once some match: without consent none had a broad role."""
         consented = self.published.profile_arn if self.published and self.published.spec.allow_broad else ""
         gives = self.gives and not self.candidate.deleted
         later = self.move(consented, self.candidate.profile_arn) if gives else ("", "")
@@ -162,17 +162,17 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What edits are compared by: the `limits`, and the `fleet` over all targets, which is counted where it decides."""
+    """Compares edits by the `limits`, and by the `fleet` over all targets, which is counted only if it matters."""
 
     limits: Limits
     fleet: Callable[[], int]
     each: Each
 
     def compared(self, impact: Impact, sides: Mapping[str, Side], took: int) -> Impact:
-        """What an edit would do, with permissions, and with the fleet where that decides.
+        """The impact with permissions, and with the fleet's size if that matters.
 
-        `sides` are by account, the hub's own first; `took`: what other edits changed in the window. IAM's refusals are
-        no error: the difference says them.
+        `sides` are by account, the hub's own first; other edits `took` this many changes in the window. A refusal by
+        IAM is no error: the difference says it.
         """
         own, *_ = sides
         moves: dict[str, list[tuple[str, str]]] = {account: [] for account in sides}
@@ -198,7 +198,7 @@ class Comparison:
         return replace(impact, fleet=fleet, allowed=limits.allowed(fleet))
 
     def alone(self, shares: Mapping[Target, int], instances: Callable[[Target], int]) -> str:
-        """Of which targets an edit would change more than of one it may, though not of all; empty for none."""
+        """In which single targets an edit would change too many, though perhaps not over all; empty if in none."""
         beyond: list[str] = []
         for target, changes in shares.items():
             if changes > self.limits.per_edit and changes > (allowed := self.limits.allowed(all_ := instances(target))):
@@ -218,9 +218,9 @@ def _words(difference: Difference) -> str:
 
 @dataclass(slots=True)
 class Conflict:
-    """Another mapping of equal priority wants another role for `count` instances; `new`: not with what is published.
+    """Another mapping of equal priority wants another role for `count` instances; a `new` one isn't there yet.
 
-    `elsewhere`: in other targets than the hub's own only, so `other` may be as it is published for another account.
+    `elsewhere`: only in other targets, so `other` may be the copy of another account.
     """
 
     other: PublishedMapping
@@ -240,7 +240,7 @@ class Conflict:
     def add(self, *instance_ids: str, new: bool, count: int = 1) -> None:
         self.count += count
         self.new |= new
-        # The first by id, so that the same conflict reads the same however EC2 orders its pages.
+        # The first by id: the same conflict then reads the same in whatever order EC2's pages come.
         self.instances = sorted([*self.instances, *instance_ids])[:NAMED]
 
 

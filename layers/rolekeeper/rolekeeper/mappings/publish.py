@@ -1,8 +1,8 @@
 """Publishing mapping rows: load, assess, commit. Level-triggered: duplicates, reordering and a sweep do no harm.
 
-A row that is in conflict with a mapping notes itself beside it, in the very item that is read and written when that is
-published: so editing either clears both, without waiting for the sweep, and of two that are published at the same
-moment one looks again.
+A row in conflict with a published mapping is noted in that mapping's item. Publishing reads and writes that item, so an
+edit of either row clears both without waiting for the sweep, and of two rows published at the same moment one is judged
+again.
 """
 
 from collections.abc import Callable
@@ -29,9 +29,9 @@ from rolekeeper.model.mapping import Held, MappingKey, PublishedMapping
 from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
 
-# How often a row is judged again when it changes under the judge's hands, before the stream or the sweep has to.
+# How often a row that changes while it is judged is judged again, before that is left to the stream or the sweep.
 ATTEMPTS = 3
-# The most mappings that a row notes itself beside, and the most rows beside one mapping; the sweep looks at all.
+# The most mappings at which a row's conflict is noted, and the most rows noted at one mapping; the sweep sees all.
 OTHERS, ROWS = 5, 20
 # A row's reason may not fit from this size on (characters of its printed form, which is longer than its bytes' worth).
 NEARLY_FULL = 300_000
@@ -45,9 +45,9 @@ _EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause",
 
 @dataclass(frozen=True)
 class Publisher:
-    """Judges rows and carries the verdicts out. Made anew for each invocation, as its assessor is.
+    """Judges rows and carries the verdicts out. Make a new one for each invocation, as of its assessor.
 
-    From `hands_over_at` on it leaves the rest of a mapping's instances to the machine.
+    From `hands_over_at` on the machine sends the rest of a mapping's instances.
     """
 
     home: HomeAccount
@@ -62,7 +62,7 @@ class Publisher:
     hands_over_at: datetime
 
     def publish(self, key: MappingKey, correlation_id: str, claimed_by: str = "", made_by: str = "") -> Verdict:
-        """Judge a row that was changed, by whom if the stream knows it, or deleted, which `claimed_by` may have done.
+        """Judge a row that was changed or deleted. The stream knows who `made_by`, or the deleted row who `claimed_by`.
 
         Raises:
             RetryableError: AWS is throttled or has a fault; the row says `Waiting`. Try again.
@@ -74,10 +74,10 @@ class Publisher:
         return verdict
 
     def recheck(self, key: MappingKey, correlation_id: str, scan: Scan | None = None, *, seen: bool = False) -> Verdict:
-        """Judge a row, or a published mapping whose row may be gone, although nobody changed it; raises as `publish`.
+        """Judge a row, or a published mapping whose row may be gone, without an edit; raises as `publish`.
 
-        `scan` is what the sweep counted for the mapping as it is published; without one it is counted here. A row that
-        it has `seen` and that is gone by now is left to the next sweep: the table may be on its way to being lost.
+        `scan` is what the sweep counted for the published mapping; without one this counts. A row that the sweep has
+        `seen` and that is gone by now is left to the next sweep: the table may be about to be lost.
         """
         verdict = self._judge(key, Trigger("swept", correlation_id, recheck=True, scan=scan, seen=seen))
         if verdict.changed:
@@ -87,11 +87,11 @@ class Publisher:
     def _judge(self, key: MappingKey, trigger: Trigger) -> Verdict:
         try:
             for _ in range(ATTEMPTS):
-                # Gone, edited or judged by another while we looked: look again.
+                # It was deleted, edited or judged by another meanwhile: judge it again.
                 with suppress(ConflictError):
                     return self._once(self._load(key, trigger))
         except AccessDeniedError as error:
-            # Trying at once won't help, and would hold up the shard: the alarm rings, and the sweep comes back.
+            # A retry won't help, and would block the shard: an alarm rings, and the next sweep tries again.
             self.telemetry.denied(error, correlation_id=trigger.correlation_id)
             return Verdict(Status.WAITING)
         except CorruptItemError as error:
@@ -100,20 +100,20 @@ class Publisher:
         raise RetryableError("RowChanging", f"{key} keeps changing while it is checked")
 
     def _load(self, key: MappingKey, trigger: Trigger) -> RowSnapshot:
-        """Read what is stored of a mapping, and then its row: so the row is at least as new.
+        """Read what is stored of a mapping first and its row second, so the row is at least as new.
 
-        The other way round, a slow judge could take an old row for an edit of a newer revision.
+        In the other order a slow invocation could take an old row for an edit of a newer revision.
         """
         stored, row = self.revisions.read(key), self.table.get_row(key)
         if row and number_in(row, "held_revision") > stored.last:
-            # Held since we read, and the row put back perhaps; or somebody wrote that number, which means nothing.
+            # It was held after the first read; or a person wrote that number, which means nothing.
             stored, row = self.revisions.read(key), self.table.get_row(key)
         if not row and self.revisions.read(key) != stored:
-            # Another judge may have deleted the row, as approved: to miss that would be to put it back.
+            # Another invocation may have deleted the row, as approved: to overlook that would put the row back.
             raise ConflictError("RowGone", f"{key} went while it was looked at")
         row = row or {}
         parsed = read_row(row, self.home)
-        # A deletion ends those of a deployment that was a hub, too: it may become one again.
+        # A deletion also ends the copies of a deployment that was a hub: it may become one again.
         if self.assessor.spokes.is_hub or not row or "held_revision" in row:
             stored = replace(stored, copies=self.revisions.all_copies(key))
             if stored.overtaken and self.revisions.read(key) != stored:
@@ -132,7 +132,7 @@ class Publisher:
             raise
 
     def _show_damage(self, key: MappingKey, error: CorruptItemError) -> None:
-        """Say in the row which item can't be read; which revision is in effect isn't known, so that column stays."""
+        """Say in the row which item can't be read. Its revision in effect isn't known, so that column stays."""
         row = self.table.get_row(key) or {}
         reason = (
             f"an item of the state table can't be read ({error.message}); delete that item, and the next sweep "
@@ -143,10 +143,10 @@ class Publisher:
             self.table.write(key, row, verdict.columns, verdict.gone(row))
 
     def _commit(self, seen: RowSnapshot, verdict: Verdict) -> Verdict:
-        """Carry out a verdict, always in this order, so that a crash anywhere is made good by judging again.
+        """Carry out a verdict, in an order in which judging the row again repairs a crash anywhere.
 
-        The row is written or deleted last: as long as it doesn't say what is in effect, somebody judges it again. A
-        ConflictError says that it, or what is stored of it, changed meanwhile: judge it again at once.
+        The row is written or deleted last: until it says what is in effect, the stream or the sweep judges it again. A
+        ConflictError says that the row, or what is stored of it, changed meanwhile: judge it again at once.
         """
         changed = self._is_news(seen, verdict)
         if verdict.refresh:
@@ -164,11 +164,11 @@ class Publisher:
         self._store(seen, verdict, entry)
         copies = verdict.copies or {}
         renewed = self.copies.write(seen.stored, copies)
-        # A crash may have kept the instances from what was published before, whatever the verdict is now.
+        # After a crash the instances of what was published before may still be unsent, whatever the verdict is now.
         untold = verdict.mapping if verdict.ending in _PUBLISHES else None
         untold = untold or (seen.stored.published if seen.stored.untold else None)
         spokes = self.assessor.spokes
-        # In how many accounts it is in effect changes nothing in those where it is.
+        # A reason that only counts the accounts in which it is in effect changes nothing for instances.
         if untold or (changed and verdict.ending is Ending.KEEP and not (spokes.all and verdict.only_reason(seen.row))):
             told = {spokes.hub.account, *copies}
             self._fan_out(seen, untold or seen.stored.published, told)
@@ -182,7 +182,7 @@ class Publisher:
         return replace(verdict, changed=changed, in_conflict=seen.stored.in_conflict)
 
     def _is_news(self, seen: RowSnapshot, verdict: Verdict) -> bool:
-        """Whether the row is to say something else; and the history too, where the row may have no room."""
+        """Whether the row, or where that may have no room the history, says something else so far."""
         if verdict.ending in _PUBLISHES:
             # The tombstone of a deletion that was left unfinished is published already.
             return verdict.mapping is not None
@@ -212,7 +212,7 @@ class Publisher:
             impact, approved = verdict.impact or Impact(), seen.approves(mapping)
             budget, counts, blocks = impact.takes if approved else 0, None, seen.stored.in_conflict
             if impact.changes and not approved:
-                # Another judge may have counted since: then this one looks again.
+                # Another edit may have been counted since: then this one is judged again.
                 counts = counting(seen.stored.edits, impact.changes, impact.allowed, impact.minutes, self.now())
             held = seen.holds(mapping)
             self.revisions.publish(
@@ -224,7 +224,7 @@ class Publisher:
             self.revisions.note(seen.key, entry, seen.at)
 
     def _fan_out(self, seen: RowSnapshot, published: PublishedMapping | None, accounts: AbstractSet[str]) -> None:
-        """Send them, or hand what is left over, under a name by which another judge of this change does it once."""
+        """Send a mapping's instances in these accounts; the machine sends the rest, once per change, by its name."""
         correlation_id, spokes = seen.trigger.correlation_id, self.assessor.spokes
         targets = [each.target for each in spokes.all if each.target.account in accounts]
         begun = FanOut.to(seen.key, targets, hub=spokes.hub.account in accounts)
@@ -261,19 +261,19 @@ class Publisher:
         for conflict in conflicts.largest_first[:OTHERS]:
             stored = self.revisions.read(conflict.other.key)
             if conflict.elsewhere:
-                # As it is published for another account, which may be older.
+                # The copy of another account may be older than what is published.
                 if stored.published is None:
                     continue
             elif stored.published is None or stored.published.revision != conflict.other.revision:
-                # Perhaps there is no conflict any longer: look again.
+                # The conflict may be over: judge the row again.
                 raise ConflictError("OtherChanged", f"{conflict.other.key} is published anew")
             if row not in stored.in_conflict and len(stored.in_conflict) < ROWS:
                 self.revisions.add_conflict(stored.published, row)
 
     def _free_others(self, key: MappingKey, verdict: Verdict, correlation_id: str) -> None:
-        """Judge again the rows that were in conflict with one that was judged; they free no others in turn.
+        """Judge again the rows that were in conflict with one that was judged, but not those in conflict with them.
 
-        What is refused for one of them is logged, and the sweep comes by; that AWS gave no answer is raised at the end.
+        A refusal for one of them is logged and left to the sweep; that AWS gave no answer is raised at the end.
         """
         trigger = Trigger(f"{key} changed, which it was in conflict with", correlation_id, recheck=True)
         over: list[MappingKey] = []

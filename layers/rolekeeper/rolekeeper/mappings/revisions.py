@@ -17,9 +17,9 @@ from rolekeeper.storage.table import Write
 # What the history says of a mapping at one time; the event carries the same.
 type Entry = dict[str, Any]
 
-# Attributes of a published mapping: the rows in conflict with it, by their partitions; that its instances are unsent.
+# Attributes of a published mapping: the rows in conflict with it, by partition; whether instances are still unsent.
 BLOCKS, UNTOLD = "blocks", "untold"
-# Attributes of what is published, for each other Region of its account: what the target's last look counted there.
+# Attributes of a published mapping, one for each other Region of its account: what that target's last sweep counted.
 COUNTS = "counts:"
 
 type Counts = Mapping[str, tuple[int, int]]
@@ -50,14 +50,14 @@ class Copy:
         return replace(self, mapping=mapping, missing="")
 
     def matters(self, before: "Copy | None") -> bool:
-        """Whether instances may be decided on otherwise than with the copy before."""
+        """Whether it may change a decision on an instance, compared with the copy before."""
         mapping, former = self.mapping, before.mapping if before else None
         if former is None:
             return not mapping.deleted
         return (former, former.former_profile_ids) != (mapping, mapping.former_profile_ids)
 
     def is_at_rest(self, published: PublishedMapping, region: str, counts: tuple[int, int], *, in_scope: bool) -> bool:
-        """Whether it is of what is published, can be used, and governs as little in a Region as it did: nothing."""
+        """Whether it is up to date and usable, and governs nothing in a Region, now and when that was last counted."""
         mapping, units = self.mapping, published.spec.in_account(in_scope=in_scope).units
         same = (mapping.revision, mapping.deleted, mapping.spec.units) == (published.revision, published.deleted, units)
         return same and not mapping.suspended_because and self.counts.get(region) == counts == (0, 0)
@@ -65,7 +65,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class CopyCheck:
-    """What became of a mapping in another account: whether its copy `changed`, and whether it is `in_effect` there."""
+    """The result of checking a mapping in another account: whether its copy `changed`, and is `in_effect`."""
 
     changed: bool = False
     in_effect: bool = False
@@ -75,10 +75,10 @@ class CopyCheck:
 class StoredMapping:
     """All that is stored of a mapping, from one consistent read.
 
-    `published` is the last revision or its tombstone. `held` was held last, and may have been approved or overtaken
-    since. `any_value` is what is published for the same tag key and any value; `in_conflict` are rows. `untold`: the
-    instances of what is published haven't all been sent yet. `edits` counts what all edits change (`layout.EDITS`).
-    `copies` are read beside, by account, where others are served; `counts` are of other Regions of the hub's own.
+    `published` is the last revision or its tombstone. `held` is the last one held, and may be approved or overtaken
+    since. `any_value` is what is published for the same tag key and any value; `in_conflict` are rows. `untold`: not
+    all instances of what is published have been sent. `edits` counts what all edits change (`layout.EDITS`). `copies`
+    are by account, and read separately where there are other accounts; `counts` are of the hub's other Regions.
     """
 
     published: PublishedMapping | None = None
@@ -92,7 +92,7 @@ class StoredMapping:
     copies: Mapping[str, Copy] = field(default_factory=dict, compare=False)
 
     def is_stale(self, copy: Copy) -> bool:
-        """Whether a copy is still of an older revision than what is published, or its account was in no unit of it."""
+        """Whether a copy is older than what is published, or was written while its account was in no unit of it."""
         if self.published is None:
             return False
         return copy.mapping.revision < self.published.revision or bool(copy.mapping.spec.units)
@@ -105,22 +105,22 @@ class StoredMapping:
 
     @property
     def last(self) -> int:
-        """The highest number that was given out: to what was published, for whichever account, or held."""
+        """The highest revision number so far: of what was published for any account, or held."""
         given = (self.published, self.held and self.held.mapping, *(each.mapping for each in self.copies.values()))
         return max((each.revision for each in given if each), default=0)
 
     @property
     def overtaken(self) -> bool:
-        """Whether a copy has a higher number than what is published: that was lost once, and its numbers began anew."""
+        """Whether a copy has a higher number than what is published, which was lost once and began again."""
         number = self.published.revision if self.published else 0
         return any(each.mapping.revision > number for each in self.copies.values())
 
 
 @dataclass(frozen=True)
 class Revisions:
-    """The mappings' part of the state table. What isn't as we wrote it is a CorruptItemError.
+    """The mappings' part of the state table. An item that isn't as we wrote it raises CorruptItemError.
 
-    Each write is made as a whole, or not at all, with a ConflictError, when another actor wrote meanwhile.
+    Each write is atomic. It raises ConflictError if another actor wrote meanwhile.
     """
 
     store: Store
@@ -142,7 +142,7 @@ class Revisions:
         )
 
     def copies(self, key: MappingKey, accounts: Iterable[str]) -> dict[str, Copy]:
-        """What is published for these other accounts; one that can't be read is as none, and is written anew."""
+        """The copies of these other accounts. One that can't be read is left out, and so is written again."""
         wanted = {layout.published_key(key, account): account for account in accounts if layout.fits_partition(key)}
         found: dict[str, Copy] = {}
         for at, item in self.store.get(list(wanted)).items():
@@ -151,7 +151,7 @@ class Revisions:
         return found
 
     def all_copies(self, key: MappingKey) -> dict[str, Copy]:
-        """What is published for any other account, also for those that are served no longer."""
+        """The copies of all other accounts, also of those that have left the registry."""
         if not layout.fits_partition(key):
             return {}
         found: dict[str, Copy] = {}
@@ -162,14 +162,14 @@ class Revisions:
         return found
 
     def write_copy(self, account: str, copy: Copy) -> None:
-        """Publish for another account; ConflictError where a newer revision is there."""
+        """Publish for another account; ConflictError if a newer revision is published there."""
         at = layout.published_key(copy.mapping.key, account)
         content = {name: value for name, value in copy.content.items() if name not in layout.key_attributes(at)}
         update = Update().set(content).only_if("revision", "<=", copy.mapping.revision, or_absent=True)
         self.store.write(self.store.update(at, update))
 
     def count(self, mapping: PublishedMapping, region: str, counts: tuple[int, int]) -> None:
-        """Keep what is published governs in another Region of the hub's own account."""
+        """Note how many instances a published mapping governs in another Region of the hub's own account."""
         update = Update().set({f"{COUNTS}{region}": list(counts)}).only_if("revision", "=", mapping.revision)
         self.store.write(self.store.update(layout.published_key(mapping.key), update))
 
@@ -177,7 +177,7 @@ class Revisions:
         return self.store.decode(decode, item) if item else None
 
     def signed_as(self, stored: StoredMapping, number: int, by: str) -> str | None:
-        """The ARN that this person claims who signed what is held; None without a read where that isn't this number."""
+        """The ARN claimed by the person who signed held revision `number`; None if `by` signed nothing like that."""
         if not by or not stored.held or stored.held.mapping.revision != number:
             return None
         at = layout.approval_key(by, stored.held.mapping.key, number)
@@ -233,12 +233,12 @@ class Revisions:
         self.store.write(self._outcome(held, layout.DISCARDED), history)
 
     def _outcome(self, held: PublishedMapping, outcome: str) -> Write:
-        """Say how it ended with what is held, once: who comes second reads again."""
+        """Write how a held revision ended, once: a second writer gets a ConflictError."""
         update = Update().set({layout.OUTCOME: outcome}).only_if("revision", "=", held.revision)
         return self.store.update(layout.held_key(held.key), update.only_as({}, layout.OUTCOME))
 
     def refresh(self, mapping: PublishedMapping, entry: Entry | None, at: datetime) -> None:
-        """Write what IAM says of a published revision now: whether it can be used, and its profile's ids."""
+        """Write what IAM now says of a published revision: whether it can be used, and its profile's ids."""
         item = codec.published_item(mapping)
         seen = {name: item[name] for name in ("suspended_because", "profile_id", "former_profile_ids")}
         update = Update().set(seen | ({UNTOLD: True} if entry else {})).only_if("revision", "=", mapping.revision)
@@ -246,7 +246,7 @@ class Revisions:
         self.store.write(self.store.update(layout.published_key(mapping.key), update), *history)
 
     def told(self, mapping: PublishedMapping) -> None:
-        """All instances of what is published were sent."""
+        """Note that all instances of what is published were sent."""
         update = Update().remove(UNTOLD).only_if("revision", "=", mapping.revision)
         self.store.write(self.store.update(layout.published_key(mapping.key), update))
 

@@ -1,6 +1,6 @@
-"""Looking at the instances with a mapping's tag: how many it governs, conflicts, foreign roles, its impact.
+"""Scanning the instances with a mapping's tag, and sending them to be reconciled.
 
-And sending them to be reconciled.
+A scan finds how many instances a mapping governs, its conflicts, foreign roles, and its impact.
 """
 
 import re
@@ -25,7 +25,7 @@ from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage import State, codec, layout
 from rolekeeper.telemetry import Telemetry
 
-# How nodes are told, by the tags that the services and their tools set on them, and by the profiles that they make:
+# How to recognize nodes: by the tags that the services and their tools set, and by the profiles that they make.
 # EKS user guide, "Tagging your resources" and "Amazon EKS node IAM role"; Karpenter, "NodeClasses"; eksctl's stacks;
 # ECS developer guide, "Tagging resources" and "Amazon ECS container instance IAM role".
 _TAGS = {
@@ -50,8 +50,8 @@ def node_of(instance: Instance, profile_arn: str) -> str:
 class Scan:
     """What a pass over the instances with a mapping's tag found.
 
-    The candidate would govern `matched` of them, what is published governs `published_matched`. Of the former so many
-    carry a `foreign` role, and are `nodes` of these services; `profile_ids` are carried under the candidate's own ARN.
+    The candidate would govern `matched` of them, what is published governs `published_matched`. Of the former `foreign`
+    carry a foreign role, some as `nodes` of these services; `profile_ids` are carried under the candidate's own ARN.
     """
 
     matched: int = 0
@@ -70,7 +70,7 @@ class Scan:
         candidate: Ranked,
         ownership: Ownership,
     ) -> None:
-        """Add one instance that carries the candidate's tag: with what it carries, and how its mappings rank."""
+        """Add one instance with the candidate's tag: what it carries, and how its mappings rank."""
         present, before = published
         mapping, after = candidate
         assert mapping is not None  # it is what this is about
@@ -95,7 +95,7 @@ class Scan:
         return self.matched, self.foreign
 
     def including(self, matched: int, foreign: int) -> "Scan":
-        """The same with what is governed in other targets, as it was counted there."""
+        """The same with the counts of other targets."""
         return replace(self, matched=self.matched + matched, foreign=self.foreign + foreign)
 
     def include(self, other: "Scan") -> None:
@@ -108,7 +108,7 @@ class Scan:
         self.impact.include(other.impact)
 
     def about_foreign(self, *, taken: bool) -> str:
-        """What to tell people, without a number, which changes with the fleet."""
+        """What to say about foreign roles, without a number, as that changes with the fleet."""
         if not self.foreign:
             return ""
         among = f", {' and '.join(sorted(self.nodes))} nodes among them" if self.nodes else ""
@@ -119,7 +119,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class ImpactScanner:
-    """Scans for mappings that are about to be published. Made anew for each invocation: it counts the fleet once."""
+    """Scans for mappings that are about to be published; made for each invocation, as it counts the fleet once."""
 
     ec2: Ec2
     state: State
@@ -135,12 +135,12 @@ class ImpactScanner:
         return sum(each.state is not InstanceState.TERMINATED for each in shown)
 
     def scan(self, candidate: PublishedMapping, published: PublishedMapping | None, now: datetime) -> Scan:
-        """Look at every instance with a candidate's tag; that, and what is published now, may be tombstones."""
+        """Scan every instance with a candidate's tag. The candidate and what is published may be tombstones."""
         found = Scan()
         for page in self.ec2.tagged(candidate.key):
             for seen in observe_page(page, self.ec2, self.state, now):
-                # One with a damaged record can't be reconciled, so it doesn't change. It counts as governed all the
-                # same, as long as its mappings can be read.
+                # One with a damaged record can't be reconciled, so it has no impact. It counts as governed all the
+                # same, if its mappings can be read.
                 if seen.published is None:
                     continue
                 assert seen.instance is not None  # it is one of the page
@@ -157,7 +157,7 @@ class ImpactScanner:
     def add_possible_conflicts(
         self, conflicts: Conflicts, candidate: PublishedMapping, stored: StoredMapping, now: datetime
     ) -> None:
-        """Add the conflicts with mappings of the same tag key that instances could meet, though none does today."""
+        """Add the conflicts with mappings of the same tag key that an instance could meet, though none does today."""
         exact = candidate.key.tag_value != ANY_VALUE
         published = stored.published
         for other in [stored.any_value] if exact else self._exact(candidate.key.tag_key):
@@ -175,9 +175,9 @@ class ImpactScanner:
 
 @dataclass(frozen=True)
 class Spoke:
-    """Another account and Region that is served: its account's roles, and the look at its instances.
+    """Another target: its account's roles, and the scanner of its instances.
 
-    `instances`: how many its last sweep counted, 0 where none did; `unit` is its organizational unit, if it says one.
+    Its last sweep counted `instances`, 0 before the first; `unit` is its organizational unit, if it says one.
     """
 
     target: Target
@@ -193,7 +193,7 @@ class Spoke:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Another target whose instances are still to be sent, from EC2's `token` on."""
+    """Another target whose instances have yet to be sent, from EC2's `token` on."""
 
     account: str
     region: str
@@ -202,9 +202,9 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class FanOut:
-    """The sending of a mapping's instances: how many were sent, and EC2's `token` of the page to read next.
+    """How far the sending of a mapping's instances is: how many were sent, and EC2's `token` of the next page.
 
-    First the hub's own, until they are `done`; then those of the targets that are `left`.
+    The hub's own come first, until they are `done`; then those of the targets that are `left`.
     """
 
     mapping: MappingKey
@@ -218,7 +218,7 @@ class FanOut:
 
     @classmethod
     def to(cls, mapping: MappingKey, targets: Iterable[Target], *, hub: bool = True) -> Self:
-        """One that begins: to these other targets, and the hub's own if those are meant."""
+        """A new one, to these other targets, and to the hub's own instances."""
         left = tuple(Left(each.account, each.region) for each in targets)
         return cls(mapping, f"mapping changed: {mapping}", done=not hub, finished=not hub and not left, left=left)
 
@@ -234,7 +234,7 @@ class Sender:
     each: Each
 
     def send(self, fan_out: FanOut, correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
-        """Go on from the token, for a page at least and for more while it is in time; returns how far it came."""
+        """Go on from the token, for at least one page and while it is in time; returns how far it came."""
         if not fan_out.done:
             fan_out = self._own(fan_out, correlation_id, in_time)
             if not fan_out.done or (fan_out.left and not in_time()):
@@ -262,7 +262,7 @@ class Sender:
         return fan_out
 
     def _others(self, fan_out: FanOut, correlation_id: str) -> FanOut:
-        """Send a page of each of the next few targets; the sweep of one that gives no answer sends its instances."""
+        """Send a page of each of the next few targets. One that gives no answer is left to its sweep."""
 
         def page_of(left: Left) -> tuple[int, str] | AwsRefusalError:
             try:
@@ -285,7 +285,7 @@ class Sender:
         return replace(fan_out, left=tuple(left), sent=sent)
 
     def go_on(self, event: Mapping[str, Any], correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
-        """Go on from where the last run answered that it was; an AwsRefusalError has this run tried again."""
+        """Go on from the last run's answer; an AwsRefusalError has this run tried again."""
         try:
             return self.send(codec.decode(FanOut, event), correlation_id, in_time)
         except AccessDeniedError as error:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Said in a row that has no room for more (an item holds 400 KB, DynamoDB "Service quotas").
 NO_ROOM = "The row is too large for the reason; see the mapping's history."
-VERDICT = ("status", "status_reason", "status_revision")  # who changed one of these columns meanwhile judged later
+VERDICT = ("status", "status_reason", "status_revision")  # if one of these changed meanwhile, a later verdict did that
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class MappingTable:
         self._call("PutItem", self.client.put_item, Item=item, ConditionExpression="attribute_not_exists(tag_key)")
 
     def restore(self, row: Attributes, columns: Attributes) -> None:
-        """Put these columns in the place of a row's, while it reads as it did; what anybody said beside them goes.
+        """Replace a row's columns by these, if it still reads as it did; what people asked in it goes.
 
-        Without `status`, as a person's edit is: the stream has it judged.
+        It has no `status` then, as after a person's edit: so the stream has it judged.
         """
         known = {*OURS, *(column.name for column in (*COLUMNS, *ASKS))}
         kept = {name: value for name, value in row.items() if name not in known}
@@ -69,7 +69,7 @@ class MappingTable:
         self._call("PutItem", self.client.put_item, Item={**kept, **columns}, **condition)
 
     def delete(self, key: MappingKey, row: Attributes, names: Sequence[str]) -> None:
-        """Delete a row for which somebody approved that, while these columns read as they did."""
+        """Delete a row whose deletion was approved, if these columns still read as they did."""
         self._call("DeleteItem", self.client.delete_item, Key=_key(key), **_if_as_read(row, names).condition())
 
     def _pages(self, operation: str, call: Any, **arguments: Any) -> Iterator[list[MappingKey]]:
@@ -99,6 +99,6 @@ def _key(key: MappingKey) -> Attributes:
 
 
 def _if_as_read(row: Attributes, names: Sequence[str]) -> Update:
-    """An update that holds while these columns read as they did, and there is a row: a deleted one must not rise."""
+    """An update on the condition that these columns read as they did, and the row exists: none is to be revived."""
     seen = {name: codec.plain(row[name]) for name in names if name in row}
     return Update().only_if_present("tag_key").only_as(seen, *names)

@@ -1,7 +1,7 @@
-"""What was read of a row (`RowSnapshot`), and what is to become of it (`Verdict`): values, without I/O.
+"""What was read of a row (`RowSnapshot`), and what follows from it (`Verdict`): values, without I/O.
 
-A revision that is held is known by its number: who signs that approves the very content that was held. So no number is
-ever given to two contents, and none that the row says already.
+A held revision is known by its number: signing the number approves exactly the content that was held. So no number
+stands for two contents, and a new one is never a number that the row's `approve` already says.
 """
 
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ from rolekeeper.storage import codec, layout
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Why a row is judged: `cause` in words, for the history, and `claimed_by`, whom a row that is gone named.
+    """Why a row is judged: `cause` in words, for the history; `claimed_by` is the editor that a deleted row named.
 
-    With `recheck`, nobody need have edited it. `scan` and `seen` are what the sweep found (`Publisher.recheck`).
+    With `recheck` there may be no edit. `scan` and `seen` are what the sweep found (`Publisher.recheck`).
     """
 
     cause: str
@@ -50,12 +50,12 @@ class RowSnapshot:
 
     @property
     def published(self) -> PublishedMapping | None:
-        """What the reconciler obeys; a tombstone isn't it."""
+        """What the reconciler obeys; None for a tombstone."""
         return None if self.stored.published is None or self.stored.published.deleted else self.stored.published
 
     @property
     def revision(self) -> int:
-        """The number of what is in effect, 0 for nothing."""
+        """The number of the revision in effect; 0 if there is none."""
         return self.published.revision if self.published else 0
 
     @property
@@ -80,13 +80,13 @@ class RowSnapshot:
 
     @property
     def tombstone(self) -> PublishedMapping | None:
-        """What is published without its row, or would be if that were deleted; None where nothing ever was."""
+        """The tombstone that is published, or would be if the row were deleted; None if nothing was ever published."""
         if self.published is None:
             return self.stored.published
         return self._numbered(replace(self.published, deleted=True, suspended_because=""))
 
     def _numbered(self, mapping: PublishedMapping) -> PublishedMapping:
-        """A candidate under its number: the held one's if it says the same, or else the next that `approve` isn't."""
+        """The same with its number: the held revision's if that says the same, else the next that isn't `approve`."""
         held = self._held
         if held and held == replace(mapping, revision=held.revision):
             return held
@@ -95,7 +95,7 @@ class RowSnapshot:
 
     @property
     def _held(self) -> PublishedMapping | None:
-        """The revision that waits for approval: not one that was discarded, published or overtaken since."""
+        """The revision that waits for approval; not one that was discarded, published or overtaken since."""
         return None if self.stored.held and self.stored.held.outcome else self._unpublished
 
     @property
@@ -105,7 +105,7 @@ class RowSnapshot:
 
     @property
     def to_discard(self) -> PublishedMapping | None:
-        """The revision that is held, where the row says that one, and asks by its number to drop it."""
+        """The held revision, if the row says the same and asks by its number to discard it."""
         stored, held = self.stored.held, self._unpublished
         if not (stored and held) or stored.outcome == layout.PUBLISHED or self.parsed.discard != held.revision:
             return None
@@ -113,25 +113,25 @@ class RowSnapshot:
         return held if says_it else None
 
     def holds(self, candidate: PublishedMapping) -> bool:
-        """Whether this very candidate is held; that the hub's own account can't use its role now is beside that."""
+        """Whether exactly this candidate is held, no matter whether the hub's own account can use its role now."""
         return self._held == replace(candidate, suspended_because="")
 
     def approves(self, candidate: PublishedMapping) -> bool:
-        """Whether a person signed this very candidate after it was held, and the row says so."""
+        """Whether a person signed exactly this candidate after it was held, and the row says so."""
         number = candidate.revision
         if self.parsed.discard == number:
             return False
         return self.holds(candidate) and self.parsed.approve == number and not self.about_approval(number)
 
     def shows_held(self, candidate: PublishedMapping) -> bool:
-        """Whether the row shows this very candidate as held: so it stays, even when it would change less by now."""
+        """Whether the row shows exactly this candidate as held. It stays held, even if it would change less by now."""
         return self.holds(candidate) and number_in(self.row, "held_revision") == candidate.revision
 
     @property
     def holds_deletion(self) -> bool:
-        """Whether the row was put back because its deletion is held, or is left of one that was approved since.
+        """Whether the row was put back because its deletion is held, or is left after that deletion was approved.
 
-        It is known by its content, not by what can be read of it: so a row that an older version published can go too.
+        This compares the raw content: so a row that only an older version could read can be deleted too.
         """
         tombstone = self.tombstone
         if tombstone is None or "status" not in self.row or number_in(self.row, "held_revision") != tombstone.revision:
@@ -140,13 +140,13 @@ class RowSnapshot:
         return asked and content(self.row) == content(row_of(tombstone.spec))
 
     def acted_on(self, revision: int = 0) -> tuple[str, ...]:
-        """The columns that are done: who edited is noted, and where this revision is published, its approval."""
-        # A number to discard is of use once: else it would drop what is held under it later.
+        """The columns to remove as done: the editor, who is noted; and the approval, if this revision is published."""
+        # A number to discard works once: otherwise it would drop what is held under it later.
         done = tuple(name for name in ("discard", "edited_by") if getattr(self.parsed, name))
         return (*done, "approve", "approved_by") if revision and self.parsed.approve == revision else done
 
     def about_approval(self, held: int) -> str:
-        """Why the number in the row's `approve` approves nothing, in words; empty when there is none, or it does."""
+        """Why the row's `approve` doesn't approve the revision `held`, in words; empty if it does, or says nothing."""
         approve, by, edit = self.parsed.approve, self.parsed.approved_by, self.stored.held
         if approve != held:
             return f"approve is {approve}, but {held or 'nothing'} is held" if approve else ""
@@ -168,7 +168,7 @@ class RowSnapshot:
             "profile_arn": mapping.profile_arn if mapping else "",
             "fingerprint": fingerprint(self.row) if self.row else "",
             "cause": "approved" if held else self.trigger.cause,
-            # The edit is whose it was when it was held.
+            # The editor is the one who made the edit that was held.
             "claimed_by": held.by if held else self.parsed.edited_by or self.trigger.claimed_by,
             "approved_by": self.parsed.approved_by if held else "",
             "approver_claims": (self.signed_as if held else None) or "",
@@ -211,7 +211,7 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """What IAM says of a published mapping by now. Without an `entry` it is no news; `missing` is as in a `Verdict`."""
+    """What IAM now says of a published mapping, with a history `entry` if that is new; `missing` as in a `Verdict`."""
 
     mapping: PublishedMapping
     entry: Entry | None = None
@@ -220,17 +220,17 @@ class Refresh:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to become of a row: what our columns of it are to say, and what has to be done for it.
+    """What our columns of a row should say, and what has to be done for it.
 
     Attributes:
-        matched: how many instances it governs, and `occupied` how many of them carry a foreign role; None: as it was.
-        held: the revision that waits for approval; 0: none does, and the column goes. None: as it was.
-        done: the columns that people ask by and that are acted on: they go, as long as they say what was read.
-        mapping: the revision that this is about; `impact` is what it would change, where it isn't in effect yet.
-        missing: what has to be made of the profile first (`RoleCheck.missing`), as `refresh` has to be written.
-        copies: what is to be published for other accounts then; None: as what stays published.
+        matched: how many instances it governs, `occupied` how many of them carry a foreign role; None: unchanged.
+        held: the revision that waits for approval; 0: none does, and the column goes. None: unchanged.
+        done: columns in which people asked for something that is done: they go, if they still say what was read.
+        mapping: the revision that this is about; `impact` is what it would change, if it isn't in effect yet.
+        missing: what of the profile has to be made first (`RoleCheck.missing`), as `refresh` has to be written first.
+        copies: what has to be published for other accounts; None: what the published mapping needs.
         counts: what was found in other Regions of the hub's own account.
-        changed: whether this is news, and `in_conflict` the rows to judge again; known once it is committed.
+        changed: whether this was news, and `in_conflict` the rows to judge again; set once it is committed.
     """
 
     status: Status
@@ -268,9 +268,9 @@ class Verdict:
         return not self.gone(row) and all(_said(row, name) == value for name, value in self.columns.items())
 
     def is_news(self, row: Attributes) -> bool:
-        """Whether a row says another status, reason or revision, or another revision held; never for a mere count.
+        """Whether a row says another status, reason or revision, or another held revision; a new count isn't news.
 
-        What would happen if the revision that is held were approved is such a count.
+        The reason of a held revision says counts, so it isn't compared.
         """
         names = ("status", "held_revision") if self.held else VERDICT
         return any(_said(row, name) != self.columns[name] for name in names)
@@ -282,7 +282,7 @@ class Verdict:
         )
 
     def is_shown(self, entry: Mapping[str, Any], row: Attributes) -> bool:
-        """Whether a history entry says the same of a row. What is held is said once: its counts may change daily."""
+        """Whether a history entry says the same of a row. A held revision has one entry: its counts change daily."""
         shown: dict[str, object] = {"status": self.status.value, "fingerprint": fingerprint(row)}
         shown |= {"revision": self.held} if self.held else {"reason": self.reason}
         return all(entry.get(name) == value for name, value in shown.items())
