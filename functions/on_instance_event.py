@@ -1,4 +1,4 @@
-"""The work queue's function: reconciles the instances that a batch of messages names; a spoke's own it registers."""
+"""The work queue's function: reconciles the instances that a batch of messages names, and registers spokes."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @runtime.logger.inject_lambda_context
 @runtime.metrics.log_metrics
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """Reconcile; answer with the messages that must come again (Lambda's partial batch response)."""
+    """Reconcile; answer with the messages to retry (Lambda's partial batch response)."""
     app = runtime.app(context.invoked_function_arn)
     requests: list[ReconcileRequest] = []
     spokes: dict[str, Target] = {}

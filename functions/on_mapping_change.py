@@ -1,4 +1,4 @@
-"""Mapping table stream -> check, publish, fan out."""
+"""The mapping table's stream: checks, publishes and fans out each changed row."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @runtime.metrics.log_metrics
 @runtime.logger.inject_lambda_context
 def handler(event: dict[str, Any], context: "LambdaContext") -> Mapping[str, Any]:
-    """Judge each changed row; those that AWS gave no answer for are reported, and the stream brings them again."""
+    """Judge each changed row; answer with those for which AWS gave no answer, to be retried."""
     app = runtime.app(context.invoked_function_arn)
 
     def judge(record: Mapping[str, Any]) -> None:
@@ -28,7 +28,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> Mapping[str, Any
             by_a_person = old and not new and not made_by
             claimed_by = str(old.get("edited_by", {}).get("S", ""))[:EDITOR] if by_a_person else ""
         except (AttributeError, KeyError, TypeError):
-            # Trying again would never help, and would hold up the shard.
+            # A retry would never help, and would block the shard.
             app.telemetry.dropped("the stream record names no mapping row", event_id)
             return
         if not only_ours:
@@ -40,10 +40,9 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> Mapping[str, Any
 
 
 def _only_ours(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> bool:
-    """Whether this asks for nothing: only our own columns changed, or what people ask was taken away.
+    """Whether this asks for nothing: only our own columns changed, or a person's request was removed.
 
-    Removing `status` by hand asks for another check; writing an approval, for what is held to be published; a number to
-    discard, for it to be dropped.
+    A person asks for another check by removing `status`, for publication by an approval, and for a discard by a number.
     """
     if not (old and new and "status" in new):
         return False

@@ -1,6 +1,6 @@
-"""The retry loop's task: looks again at one instance, and says whether the loop goes on.
+"""The retry loop's task: observes one instance again, and says whether the loop goes on.
 
-It changes nothing: an instance that is ready for its change goes to the work queue, whose function keeps EC2's pace.
+It changes nothing: it sends an instance that is ready for its change to the work queue, whose function keeps the pace.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @runtime.logger.inject_lambda_context
 @runtime.metrics.log_metrics
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """Reconcile one instance; answer with the machine's next state, or raise what AWS refused up to the deadline."""
+    """Reconcile one instance; answer with the machine's next state. After the deadline raise what AWS refused last."""
     app = runtime.app(context.invoked_function_arn)
     tick = codec.decode(RetryState, event)
     try:

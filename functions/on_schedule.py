@@ -1,6 +1,6 @@
-"""The schedules' function: the sweep, and each minute what expires; and what the resume machine has it go on with.
+"""The schedules' function: sweeps, handles each minute what expires, and goes on with tasks for the resume machine.
 
-The sweep of a hub starts one run of this function for each other target.
+A hub's sweep starts one run of this function for each other target.
 """
 
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ from rolekeeper.instances.requests import target_from
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-TRIED_FOR = timedelta(hours=2)  # EventBridge and Lambda give an event up before (template.yaml)
+TRIED_FOR = timedelta(hours=2)  # EventBridge and Lambda retry an event for less than this (template.yaml)
 
 
 @runtime.logger.inject_lambda_context
 @runtime.metrics.log_metrics
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """Do the task that the event names, or else sweep; answers with what was seen and sent, and what is left of it."""
+    """Do the task that the event names, by default a sweep; answer with the result, and with what is left."""
     app = runtime.app(context.invoked_function_arn)
     correlation_id = str(event.get("id") or context.aws_request_id)
     task = asked = Task(event.get("task", Task.SWEEP))
     if task is Task.EXPIRIES and not app.state.last_sweep().ended:
-        # Nothing changes before a sweep came to its end: on a new state table the first minute makes one.
+        # Nothing changes before a sweep has ended: on a new state table the first minute runs one.
         task = Task.SWEEP
 
     def seconds_left() -> float:
@@ -38,7 +38,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         return seconds_left() >= RESERVE
 
     if app.settings.only and (event.get("target") or event.get("left")):
-        # It was a hub when this began.
+        # The deployment was a hub when this task began.
         app.telemetry.dropped("other targets: the deployment is of no organization", correlation_id)
         event = {**event, "left": []}
         if event.get("target"):
@@ -66,7 +66,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
 
 
 def _scheduled(event: Mapping[str, Any], now: datetime) -> datetime | None:
-    """When the schedule made this event, the same whenever Lambda tries it again; None of one that a person sends."""
+    """When the schedule made this event, the same in each of Lambda's tries; None if a person sent it."""
     if "task" in event or "time" not in event:
         return None
     made = datetime.fromisoformat(event["time"])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @runtime.metrics.log_metrics
 @runtime.logger.inject_lambda_context
 def handler(event: dict[str, Any], context: "LambdaContext") -> Mapping[str, Any]:
-    """Act on each item that was written; those that AWS gave no answer for are reported, and come again."""
+    """Act on each item that was written; answer with those for which AWS gave no answer, to be retried."""
     app = runtime.app(context.invoked_function_arn)
 
     def act(record: Mapping[str, Any]) -> None:
@@ -25,7 +25,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> Mapping[str, Any
             # In whole seconds, the same whenever the record comes.
             at = datetime.fromtimestamp(change["ApproximateCreationDateTime"], UTC)
         except (KeyError, TypeError):
-            # Trying again would never help, and would hold up the shard.
+            # A retry would never help, and would block the shard.
             app.telemetry.dropped("the stream record has no keys or no time", event_id)
             return
         try:

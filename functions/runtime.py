@@ -1,11 +1,11 @@
 """What every function shares: its clock, its logger, its metrics, its clients. Nothing here talks to AWS at import.
 
-Each function imports this first, as no garbage is collected while it starts.
+Each function imports this first: it turns garbage collection off until the start is over.
 """
 
 import gc
 
-gc.disable()  # what is made while starting stays: to look for garbage in it takes a tenth of a cold start
+gc.disable()  # the start makes no garbage, and looking for some takes a tenth of a cold start
 
 import os
 import time
@@ -28,15 +28,15 @@ from sessions import LazyClient, Sessions
 
 logger = Logger(json_serializer=log_line)
 metrics = Metrics()
-# Only what rings an alarm is counted, so most invocations count nothing.
+# Metrics are only for alarms, so most invocations count nothing.
 warnings.filterwarnings("ignore", "No application metrics to publish")
 kept: dict[str, Any] = {}  # what outlives an invocation
 now = utc_now
 sleep = time.sleep
 _session = cache(botocore.session.get_session)
-# The tests check every argument by botocore's models; to check them again takes a seventh of a sweep.
+# The tests check every argument by botocore's models; checking them here too would take a seventh of a sweep.
 _UNCHECKED = CONFIG.merge(Config(parameter_validation=False))
-# Less patience with other targets: one that doesn't answer must leave time for the others of its batch.
+# Shorter timeouts for other targets: one that doesn't answer must leave time for the others of its batch.
 _ELSEWHERE = _UNCHECKED.merge(ELSEWHERE)
 
 
@@ -57,7 +57,7 @@ def client(service: str) -> Any:
 
 @cache
 def sessions() -> Sessions:
-    """The clients in other targets, by their spokes' roles; these too are kept."""
+    """The clients in other targets, by their spokes' roles; kept for the life of the process."""
     make = partial(_make, config=_ELSEWHERE)
     sts = LazyClient(lambda: make("sts"))
     return Sessions(sts, make, lambda: now())  # type: ignore[arg-type]  # noqa: PLW0108  # the tests put another clock there
@@ -73,7 +73,7 @@ def settings(function_arn: str) -> Settings:
 def app(function_arn: str) -> App:
     """The parts of one invocation; flush its telemetry at the end."""
     if not gc.isenabled():
-        # The start is over. What it made stays, and is looked at no more.
+        # The start is over: never look for garbage in what it made.
         gc.freeze()
         gc.enable()
     parts = settings(function_arn), client
@@ -83,7 +83,7 @@ def app(function_arn: str) -> App:
 
 
 def each_record(event: dict[str, Any], act: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:
-    """Act on each record of a stream; those that failed are reported, and the stream brings them again."""
+    """Act on each record of a stream; returns those that failed, to be retried (Lambda's partial batch response)."""
     failed = []
     for record in event["Records"]:
         try:

@@ -1,7 +1,4 @@
-"""Clients, made when they are first used; in other accounts of a spoke's roles, which trust the hub's functions.
-
-The roles are those of spoke.yaml.
-"""
+"""Clients that are made when they are first used; and those in other accounts, by the spoke's roles (spoke.yaml)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,17 +16,17 @@ if TYPE_CHECKING:
     from types_boto3_sts.client import STSClient
 
 SESSION = "rolekeeper"  # what the spoke's CloudTrail shows beside the role
-# A role that a role assumes has an hour at most ("role chaining", IAM user guide, "Methods to assume a role"). No
-# invocation takes longer than fifteen minutes, so what is used in one lasts to its end.
+# Credentials of a role that a role assumes last an hour at most ("role chaining", IAM user guide, "Methods to assume a
+# role"). No invocation takes longer than fifteen minutes, so credentials with more time left last to its end.
 LASTS, LEFT = 3_600, timedelta(minutes=16)
-# What AWS says to a session whose role was deleted, or made anew (docs/AWS_FACTS.md, "Many accounts").
+# AWS's codes for a session whose role was deleted or recreated (docs/AWS_FACTS.md, "Many accounts").
 ENDED = {"AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException"}
-# Clients that are kept, the newest ones: each has a connection open, and a function 1,024 files (Lambda "Quotas").
+# The most clients that are kept: each has an open connection, and a function may open 1,024 files (Lambda "Quotas").
 MOST = 400
 
 
 class LazyClient:
-    """The client of one AWS service, made when it is first used: a look needs two of the eight."""
+    """The client of one AWS service, made when it is first used: a reconcile needs two of the eight."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._made = cache(make)
@@ -40,7 +37,7 @@ class LazyClient:
 
 @dataclass(frozen=True)
 class Sessions:
-    """Assumes roles, once while the credentials last; `make` makes a client of a service, with these credentials."""
+    """Assumes each role once while its credentials last; `make` makes a client of a service with credentials."""
 
     client: "STSClient"
     make: Callable[..., Any]  # of a service, with its region_name and credentials
@@ -49,7 +46,7 @@ class Sessions:
     _clients: dict[tuple[str, str, str, datetime], Any] = field(default_factory=dict, init=False)
 
     def client_of(self, there: Settings, service: str) -> "SpokeClient":
-        """The client of a service in another target; an AwsRefusalError, once it is used, where a role can't be."""
+        """The client of a service in another target; its calls raise AwsRefusalError if a role can't be assumed."""
         return SpokeClient(*(self._as(there.spoke_role(access), there.region, service) for access in Access))
 
     def _as(self, role_arn: str, region: str, service: str) -> "RoleClient":
@@ -57,18 +54,18 @@ class Sessions:
         return RoleClient(partial(self.of, role_arn, region, service), renew)
 
     def forget(self, there: Settings) -> None:
-        """Assume this account's roles anew when they are next used: one that was made anew ends its former sessions."""
+        """Have this account's roles assumed again when next used: the sessions of a recreated role are invalid."""
         for access in Access:
             self._credentials.pop(there.spoke_role(access), None)
 
     def of(self, role_arn: str, region: str, service: str) -> Any:
-        """The client of a service, as this role; AwsRefusalError where it can't be assumed."""
+        """The client of a service, as this role; AwsRefusalError if it can't be assumed."""
         until, credentials = self._assumed(role_arn)
         key = role_arn, region, service, until
         if found := self._clients.get(key):
             return found
         made = self._clients[key] = self.make(service, region_name=region, **credentials)
-        # Several threads ask at once. One that is used still opens its connection again.
+        # Several threads may do this at once. A closed client that is still used opens its connection again.
         for oldest in list(self._clients)[:-MOST]:
             if closed := self._clients.pop(oldest, None):
                 closed.close()
@@ -94,7 +91,7 @@ class Sessions:
 
 @dataclass(frozen=True)
 class RoleClient:
-    """A client as a role. What it asks with a session that ended with its role, it asks once more with a new one."""
+    """A client as a role. If the session ended with its role, it retries a call once with a new session."""
 
     of: Callable[[], Any]
     renew: Callable[[], object]
@@ -107,7 +104,7 @@ class RoleClient:
         return partial(self.ask, lambda client, **arguments: getattr(client, name)(**arguments))
 
     def ask(self, call: Callable[..., Any], **arguments: Any) -> Any:
-        """Have the client do what `call` does with it."""
+        """Call this with the client."""
         try:
             return call(self.of(), **arguments)
         except ClientError as error:
@@ -119,7 +116,7 @@ class RoleClient:
 
 @dataclass(frozen=True)
 class RolePages:
-    """A paginator as a role: all pages at once, as they are read anyway."""
+    """A paginator as a role. It reads all pages at once, as every caller needs all."""
 
     role: RoleClient
     operation: str
@@ -131,7 +128,7 @@ class RolePages:
 
 @dataclass(frozen=True)
 class SpokeClient:
-    """A client in a spoke: it reads as the spoke's reader, and does all else as its changer."""
+    """A client in a spoke: it reads as the spoke's reader role, and does everything else as its changer role."""
 
     reader: Any
     changer: Any

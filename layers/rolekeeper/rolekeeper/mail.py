@@ -1,9 +1,9 @@
-"""What is mailed to people: a text for each event that somebody has to act on, published straight to the alarm topic.
+"""Mails: a text for each event that a person has to act on, published directly to the alarm topic.
 
-An alarm can't say which row or permission it is about, so these mails do. EventBridge could send them by a rule, but
-what its input transformer takes out of an event isn't escaped, and a text with a quote in it is never delivered
-(AWS_FACTS.md "Events"). What happens to instances (parked, contested, refused) is an alarm alone: one slip in IAM can
-do it to a whole fleet at once, and nobody reads a thousand mails.
+An alarm can't say which row or permission it is about; these mails do. EventBridge could send them by a rule, but its
+input transformer doesn't escape what it takes out of an event, and a text with a quote in it is never delivered
+(AWS_FACTS.md "Events"). For instances (parked, contested, refused) there is only an alarm: one mistake in IAM can
+affect a whole fleet at once, and nobody reads a thousand mails.
 """
 
 from collections import defaultdict
@@ -81,7 +81,7 @@ class Mailer:
     now: Callable[[], datetime]
 
     def mail(self, event: str, detail: Mapping[str, Any]) -> dict[str, str] | None:
-        """What to mail of an event with this detail-type, as SNS takes it; None where nobody has to act on it."""
+        """The mail for an event with this detail-type, as SNS takes it; None if nobody has to act on it."""
         if event not in TEXTS:
             return None
         mapping = f"{detail.get('tag-key', '')}={detail.get('tag-value', '')}"

@@ -11,7 +11,7 @@ from rolekeeper.model.mapping import Mode
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many instances may change in so many `minutes`: `MaxChangesPerEdit`, or `MaxChangesPercent` of the fleet."""
+    """How many instances may change within `minutes`: `MaxChangesPerEdit`, or `MaxChangesPercent` of the fleet."""
 
     per_edit: int
     percent: int
@@ -23,7 +23,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """Profiles whose ARN has this `prefix` are managed, as IAM enforces too; foreign ones go only with `take_over`."""
+    """Profiles whose ARN has this `prefix` are managed; foreign ones are replaced only with `take_over`. IAM agrees."""
 
     prefix: str
     take_over: bool = False
@@ -34,13 +34,13 @@ class Ownership:
 
 @dataclass(frozen=True, slots=True)
 class ContentionRule:
-    """How often within which time the same change may be made before the instance is left alone."""
+    """How often within which time the same change is made before the instance is left alone."""
 
     after: int = 3
     within: timedelta = timedelta(minutes=30)
 
     def contended(self, same: Sequence[AppliedChange]) -> bool:
-        """Whether these changes, each the same and the newest first, are too many; it stays so, whatever their age."""
+        """Whether these equal changes, the newest first, are too many; that doesn't end with their age."""
         pairs = zip(same, same[self.after - 1 :], strict=False)
         return any(newer.at - older.at <= self.within for newer, older in pairs)
 
@@ -54,9 +54,9 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where instances are looked at, the deployment's tables and queues, and what its parameters say.
+    """The target whose instances are managed, the deployment's tables and queues, and its parameters.
 
-    With an `organization`, the deployment is the hub of its accounts: whatever is fixed in them has the `namespace`.
+    With an `organization` the deployment is a hub. Fixed names in the other accounts begin with the `namespace`.
     """
 
     account: str
@@ -90,7 +90,7 @@ class Settings:
 
     @property
     def only(self) -> Target | None:
-        """The one target that is served; None for a hub, which has those of its organization."""
+        """The deployment's only target; None for a hub, which has those of its organization."""
         return None if self.organization else self.target
 
     def at(self, target: Target) -> "Settings":
@@ -133,7 +133,7 @@ class Settings:
             alarm_topic=environ.get("ALARM_TOPIC", ""),
             retry_state_machine_arn=environ.get("RETRY_STATE_MACHINE_ARN", ""),
             resume_state_machine_arn=environ.get("RESUME_STATE_MACHINE_ARN", ""),
-            # The sweep's own function has its name from Lambda: the template can't refer to it there, a circle.
+            # The sweep's own function gets its name from Lambda: in the template that would be a circular reference.
             sweep_function=environ.get("SWEEP_FUNCTION") or environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
             organization=environ.get("ORGANIZATION_ID", ""),
             namespace=environ.get("NAMESPACE", "rolekeeper"),

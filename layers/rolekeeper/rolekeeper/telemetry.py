@@ -1,8 +1,8 @@
-"""Telling people and programs what was decided: a log line, an EventBridge event, a mail, and what an alarm counts.
+"""Reports what was decided: as a log line, an EventBridge event, a mail, and a metric.
 
-Every decision is one structured log line with its correlation id. Those that change something or refuse to are also an
-event, and what somebody has to act on a mail (`mail.py`). No-ops send nothing. A metric is counted only where an alarm
-watches it: each name costs as much as three alarms, and the log answers the rest (docs/cost.md).
+Every decision is one structured log line with its correlation id. One that changes something or refuses to is also an
+event, and one that a person has to act on is also a mail (`mail.py`). No-ops send nothing. There is a metric only for
+an alarm: each name costs as much as three alarms, and the log answers the rest (docs/cost.md).
 """
 
 import json
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types_boto3_events.client import EventBridgeClient
 
 ENTRIES, BYTES = 10, 262_144  # of one PutEvents, at most (AWS_FACTS.md "Limits and names")
-# An event that is too large by itself is cut: texts to so many characters, lists and maps to so many members.
+# How an event that is too large is cut: the most characters of a text, the most members of a list or a map.
 CUTS = ((1_000, 50), (200, 10))
 
 CHANGED = {Action.ATTACH: "Role Attached", Action.REPLACE: "Role Replaced", Action.DETACH: "Role Detached"}
@@ -39,7 +39,7 @@ REFUSED, PARKED, PERMISSION_MISSING = "Role Change Refused", "Instance Parked", 
 
 @dataclass(eq=False)
 class Telemetry:
-    """Collects an invocation's events and mails, to send them at its end; what can't be sent is logged and counted."""
+    """Collects an invocation's events and mails to send them at its end; logs and counts those that can't be sent."""
 
     client: "EventBridgeClient"
     logger: "Logger"
@@ -50,7 +50,7 @@ class Telemetry:
     _denied: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     def decision(self, request: ReconcileRequest, entry: Mapping[str, Any], *, event: str = "") -> None:
-        """Log one decision by its history entry, count it where an alarm does, and send it where it is an `event`."""
+        """Log one decision by its history entry; count it for an alarm; send it if there is an `event`."""
         detail = {
             "account": request.instance.account,
             "region": request.instance.region,
@@ -72,17 +72,17 @@ class Telemetry:
         self.send(event, full, [])
 
     def denied(self, error: AccessDeniedError, *, correlation_id: str, news: bool = True) -> None:
-        """Log and count a missing permission; where it is `news`, send it once per invocation, and mail it."""
+        """Log and count a missing permission; if it is `news`, send an event once per invocation, and mail it."""
         detail = {"action": error.action, "resource": error.resource, "code": error.code, "aws-says": error.message}
         self.logger.error("permission missing", extra={**detail, "correlation_id": correlation_id})
         self.count("PermissionDenied")
-        # It is none where an instance already shows this very refusal: each sweep asks again.
+        # It isn't where an instance already shows exactly this refusal: each sweep asks again.
         if news and (named := (error.action, error.resource)) not in self._denied:
             self._denied.add(named)
             self.send(PERMISSION_MISSING, {**detail, "correlation-id": correlation_id}, [])
 
     def dropped(self, reason: str, message_id: str) -> None:
-        """Log a message that asks for nothing that we do. What else it says may be a secret."""
+        """Log that a message was dropped, and why; the rest of it may be a secret."""
         self.logger.warning("dropped", extra={"reason": shown(reason), "correlation_id": shown(message_id)})
 
     def will_retry(self, text: str, **detail: Any) -> None:
@@ -102,7 +102,7 @@ class Telemetry:
             self._mails.append(mail)
 
     def event(self, event: str, detail: Mapping[str, Any], resources: Sequence[str] = ()) -> None:
-        """Queue an event alone; one that is larger than EventBridge takes is cut, and says so."""
+        """Queue an event without its mail; one that is too large for EventBridge is cut, and says so."""
         said = json.dumps(detail, default=str)
         entry = {"Source": SOURCE, "DetailType": event, "Detail": said, "Resources": list(resources)}
         for text, members in CUTS:
@@ -115,9 +115,9 @@ class Telemetry:
             self._batches.append([entry])
 
     def flush(self) -> bool:
-        """Send the queued events and mails; where AWS doesn't answer, not the rest: the function has to end in time.
+        """Send the queued events and mails. If AWS doesn't answer, drop the rest: the function has to end in time.
 
-        Returns whether none failed that could be sent later.
+        Returns False if a retry could send what failed.
         """
         sent = True
         sends: list[tuple[int, Callable[[], bool | None]]]
@@ -133,7 +133,7 @@ class Telemetry:
                 self.logger.exception("events were not sent", extra=named)
                 self.count("EventsFailed", number)
                 if isinstance(error, AccessDeniedError):
-                    # No event can tell of it, so the alarm on the metric has to, and this log line.
+                    # No event can report this, only the alarm on the metric and this log line.
                     self.count("PermissionDenied")
                 if isinstance(error, NoResponseError):
                     self.count("EventsFailed", sum(others for others, _ in sends[at:]))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FILTER_VALUES = 200  # at most, per filter (AWS_FACTS.md "Attach, replace, detach")
 FILTER_VALUE = 255  # characters; a tag's value has up to 256 (AWS_FACTS.md "Limits and names")
-# How often what takes several runs may be read anew because EC2 takes the token no longer.
+# How often a task of several runs may begin again because EC2 no longer takes its token.
 RESTARTS = 3
 # EC2's filters read these as patterns: what holds one, or is too long, is compared in `tagged` instead.
 _WILDCARDS = frozenset("*?\\")
@@ -82,7 +82,7 @@ class Ec2:
                 paginator = self.client.get_paginator("describe_iam_instance_profile_associations")
                 pages = list(paginator.paginate(Filters=[{"Name": "instance-id", "Values": list(ids)}]))
             for each in (_association(row) for page in pages for row in page["IamInstanceProfileAssociations"]):
-                # EC2 may list ended rows beside the present one: an ended one doesn't count, an ending one only alone.
+                # EC2 may list former associations too: an ended one doesn't count, an ending one only if it is alone.
                 ending = each.state is AssociationState.DISASSOCIATING and each.instance_id in found
                 if each.state is not AssociationState.DISASSOCIATED and not ending:
                     found[each.instance_id] = each
@@ -118,7 +118,7 @@ class Ec2:
         """The same from a token on, each with the next page's token, empty after the last.
 
         Raises:
-            StaleTokenError: EC2 takes the token no longer.
+            StaleTokenError: EC2 no longer takes the token.
         """
         # An unpaginated call has a token bucket of half the size (AWS_FACTS.md "Throttles").
         asked: dict[str, Any] = {"Filters": list(filters), "MaxResults": size or FILTER_VALUES}

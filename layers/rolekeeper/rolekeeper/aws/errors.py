@@ -38,7 +38,7 @@ class NoResponseError(RetryableError):
 
 
 class ConflictError(AwsRefusalError):
-    """What we acted on is no longer so: somebody was faster, or the association id is stale. Read again."""
+    """What we acted on has changed: another actor was faster, or the association id is stale. Read again."""
 
 
 class StaleTokenError(ConflictError):
@@ -50,11 +50,11 @@ class NotReadyError(AwsRefusalError):
 
 
 class NotFoundError(AwsRefusalError):
-    """The thing named doesn't exist (any more)."""
+    """The thing named doesn't exist, or no longer."""
 
 
 class PermanentError(AwsRefusalError):
-    """Waiting won't help: somebody must change a configuration."""
+    """Waiting won't help: a person must change a configuration."""
 
 
 class AccessDeniedError(PermanentError):
@@ -131,7 +131,7 @@ def classify(error: ClientError | BotoCoreError, action: str, resource: str, *pa
         # EC2 encodes its message: there it stays with what was asked.
         action, resource = found["action"], (found["arn"] or resource).rstrip(".,")
     refusal = kind(code, message, action, resource)
-    # botocore counts what it sends again by itself (botocore 1.43 `endpoint.py`, `_send_request`).
+    # botocore counts its own retries (botocore 1.43 `endpoint.py`, `_send_request`).
     refusal.possibly_applied = answer.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
     return refusal
 

@@ -30,7 +30,7 @@ class Policies:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role; its trust policy says who may assume it. IAM tells its last use only of one that is read by itself."""
+    """A role; its trust policy says who may assume it. IAM shows the last use only in GetRole, not in ListRoles."""
 
     name: str
     arn: str
@@ -44,7 +44,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class InstanceProfile:
-    """An instance profile and the role that it holds, if any. Its `id` tells it from a later one of the same name."""
+    """An instance profile and the role that it holds, if any. A later profile of the same name has another `id`."""
 
     arn: str
     path: str
@@ -78,7 +78,7 @@ class Iam:
         return None
 
     def policies(self, role: Role) -> Policies:
-        """What a role's policies say; RetryableError where one goes while they are read."""
+        """What a role's policies say; RetryableError if one is deleted while they are read."""
         with classified("iam:ListAttachedRolePolicies", role.arn, _GONE):
             pages = self.client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
             attached = [each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]]
@@ -106,7 +106,7 @@ class Iam:
         return None
 
     def create_profile(self, name: str, path: str) -> str:
-        """Make an empty instance profile, and tell its id; RetryableError where it was made meanwhile: read again."""
+        """Make an empty instance profile; returns its id. RetryableError if another actor made it: read again."""
         arn = self.arn("instance-profile", path, name)
         with classified("iam:CreateInstanceProfile", arn, "EntityAlreadyExists"):
             made = self.client.create_instance_profile(InstanceProfileName=name, Path=path)

@@ -1,4 +1,4 @@
-"""The work queue: sending the names of instances to reconcile; and the scheduled function's tasks, begun or resumed."""
+"""The work queue, which takes names of instances to reconcile; and the scheduled function's tasks."""
 
 import hashlib
 import json
@@ -83,7 +83,7 @@ def request(key: InstanceKey, cause: str, correlation_id: str, at: datetime) -> 
 
 
 class Task(StrEnum):
-    """What the scheduled function can be asked for, in the `task` of its event; a scheduled event means a sweep."""
+    """The scheduled function's tasks, by the `task` of its event; an event without one means a sweep."""
 
     SWEEP = "sweep"
     EXPIRIES = "expiries"
@@ -98,25 +98,25 @@ class Tasks:
     function: str
 
     def start(self, task: Task, correlation_id: str, target: Target | None = None) -> None:
-        """Start a task now, of another target if one is given, and don't wait for it; starting twice is harmless."""
+        """Start a task, in another target if one is given, without waiting for it; starting it twice is harmless."""
         payload = json.dumps({"task": task.value, "id": correlation_id, **_there(target)}).encode()
         with classified("lambda:InvokeFunction", self.function):
             self.client.invoke(FunctionName=self.function, InvocationType="Event", Payload=payload)
 
 
 def resumable(task: Task, correlation_id: str, progress: Any, target: Target | None = None) -> dict[str, Any]:
-    """A task's answer, and the event by which its next run goes on; `progress` is a dataclass with `finished`."""
+    """A task's answer, which is also the event of its next run; `progress` is a dataclass with `finished`."""
     return {"task": task.value, "id": correlation_id, **_there(target), **asdict(progress)}
 
 
 def _there(target: Target | None) -> dict[str, Any]:
-    """Where a task is done, if not in the hub's own target."""
+    """The part of an event that names another target than the hub's own."""
     return {"target": asdict(target)} if target else {}
 
 
 @dataclass(frozen=True)
 class ResumeMachine:
-    """Has Step Functions run a task of the scheduled function again and again, from where it stopped, until it ends."""
+    """Has Step Functions run a task of the scheduled function, each time from where it stopped, until it ends."""
 
     client: Callable[[], "SFNClient"]
     machine_arn: str

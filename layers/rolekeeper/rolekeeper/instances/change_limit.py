@@ -1,16 +1,16 @@
-"""How many instances change in a while, over all mappings together: a burst beyond that waits.
+"""Limits how many instances change within a window, over all mappings together.
 
-So a wrong edit, or script that tags, is noticed before it reached the whole fleet, however it is split over rows.
+So people notice a wrong edit or a wrong tagging script before it reaches the whole fleet, over however many rows.
 
-Items count by the minute: `layout.CHANGES` the roles that are replaced and detached, of a hub also `changes_key` those
-of each target, and `layout.EDITS` what edits without approval change. They hold a `total`, and `m<minute>` for each
-minute's share of it, which leaves when the whole window has passed since its end. It is counted in the transaction that
-writes the grant, or the revision: without room that isn't begun, and it costs no further call. Whether there is some is
-read along with the instances.
+Items count by the minute: `layout.CHANGES` the roles that are replaced and detached, a hub's `changes_key` those of
+each target, and `layout.EDITS` what edits without approval change. An item holds a `total`, and `m<minute>` for each
+minute's share of it, which leaves once the whole window has passed since that minute. The write of the grant, or of the
+revision, counts too, and fails without room; the read of the instances reads the counters. Neither is a further call.
 
-A change without room gets a turn: the first minute in which some leaves that nobody else waits for. `w<minute>` counts
-those who wait for it, and their room leaves a window later in turn. So each waits about once, however many they are.
-Who no longer waits, as the tag is taken back or changes are paused, gives its turn back.
+A change without room gets a turn: the first minute in which room becomes free that no other change waits for.
+`w<minute>` counts those that wait for a minute. Their own room becomes free a window later. So each waits about once,
+however many there are. A change that no longer waits, as its tag is taken back or changes are paused, gives its turn
+back.
 """
 
 import random
@@ -35,11 +35,11 @@ from rolekeeper.storage.layout import STARTED, Key
 from rolekeeper.storage.table import Write
 
 MINUTE = 60
-# How far ahead turns are given, in minutes: a week. What would wait for longer asks again.
+# How far ahead turns are given, in minutes: a week. A change that would wait for longer asks again.
 HORIZON = 7 * 24 * 60
-# Seconds over which those who wait for the same minute are spread.
+# Seconds over which the changes that wait for the same minute are spread.
 SPREAD = 20
-# Minutes after its turn in which one that waited is counted: it is looked at by the next minute, at the workers' pace.
+# Minutes after its turn in which a change that waited is counted: it is made by the next minute, at the workers' pace.
 LATE = 1
 # The most minutes that leave an item in one write: an expression has at most 4 KB (DynamoDB, "Service quotas").
 LEAVING = 100
@@ -51,12 +51,12 @@ def counted(item: Mapping[str, Any], minutes: int, now: datetime) -> int:
 
 
 def approved_budget(item: Mapping[str, Any], revision: int) -> int:
-    """How many changes of a mapping are left of those that a person approved for this revision."""
+    """How many of a mapping's changes that a person approved for this revision are left."""
     return int(item.get("credit", 0)) if int(item.get("credit_revision", 0)) == revision else 0
 
 
 def counting(item: Mapping[str, Any], number: int, allowed: int, minutes: int, now: datetime) -> Update:
-    """Count so many more, if that makes at most `allowed`, without what is over in an item as read; empty: unread."""
+    """Count `number` more if at most `allowed` are counted then; drop what has left the window of an item as read."""
     over = _over(item, minutes, now)
     leaving = dict(list(over.items())[:LEAVING])
     update = _adding(number, minutes, now, left=sum(leaving.values()))
@@ -69,14 +69,14 @@ def counting(item: Mapping[str, Any], number: int, allowed: int, minutes: int, n
 
 
 def _over(item: Mapping[str, Any], minutes: int, now: datetime, kind: str = "m") -> dict[str, int]:
-    """The minutes that have left a window of so many, the oldest first, each with its share."""
+    """The minutes that have left a window of that length, the oldest first, each with its share."""
     last = _minute(now) - minutes - 1  # its share leaves now
     names = (name for name in sorted(item) if name[0] == kind and name[1:].isdigit())
     return {name: int(item[name]) for name in names if int(name[1:]) <= last}
 
 
 def _adding(number: int, minutes: int, now: datetime, left: int = 0) -> Update:
-    # The item is of use for a window and no longer.
+    # The item is of no use after its window.
     expires = int((now + timedelta(minutes=2 * minutes, days=1)).timestamp())
     return Update().add("total", number - left).add(f"m{_minute(now)}", number).set({"expires": expires})
 
@@ -92,10 +92,11 @@ class Reservation:
 
 @dataclass
 class ChangeLimiter:
-    """Lets so many changes of instances through in a while; beyond that, what somebody approved.
+    """Lets a limited number of changes through within the window; beyond that, only what a person approved.
 
-    It goes by what each look at instances read of the counters, until a write says that they are others by now. Those
-    who wait are counted together. `shares` are further items that count each change, by that of their fleet's size.
+    It relies on the counters that the last read of instances brought, until a write fails because they changed. The
+    changes that wait are counted in one write. `shares` maps further items that count each change to the item with the
+    size of their fleet.
     """
 
     store: Store
@@ -106,15 +107,15 @@ class ChangeLimiter:
 
     @property
     def keys(self) -> Sequence[Key]:
-        """The items that say whether there is room by the number."""
+        """The items that say whether there is room, apart from approvals."""
         return tuple(dict.fromkeys((layout.CHANGES, layout.FLEET, *self.shares, *self.shares.values())))
 
     def observed(self, counters: Mapping[Key, Mapping[str, Any]]) -> None:
-        """A look at instances read these items; empty: they are not known."""
+        """Take over what a read brought of these items; empty: they are not known."""
         self._known = dict(counters)
 
     def reserve(self, mapping: MappingKey, revision: int, now: datetime) -> Reservation | datetime:
-        """Room by the number, if that is known, without a call; or else by what is read."""
+        """Room by the counters that are known, without a call; otherwise by those that this reads."""
         return self._by_number(now) or self.reserve_or_wait(mapping, revision, now)
 
     def took(self, room: Reservation, now: datetime) -> None:
@@ -127,7 +128,7 @@ class ChangeLimiter:
                 self._known[key] = {**item, **{name: int(item.get(name, 0)) + 1 for name in ("total", minute)}}
 
     def count_turns(self, ended: Iterable[tuple[Observed, Decision]], now: datetime) -> None:
-        """Count those who wait, all in one write, without those who no longer do after these looks."""
+        """Count the changes that wait, all in one write, without those that no longer do after these looks."""
         for observed, decision in ended:
             if isinstance(observed, Observation) and (turn := observed.left_turn(decision, now)):
                 self._give_back(f"w{_minute(turn)}")
@@ -147,7 +148,7 @@ class ChangeLimiter:
                 self._turns[key, name] -= 1
 
     def _allowed(self) -> dict[Key, int]:
-        """What each item may count at most, as far as is known; in any case the number."""
+        """What each item may count at most: a share of the fleet as far as its size is known, or the number."""
 
         def instances(key: Key, name: str = "instances") -> int:
             return int(self._known.get(key, {}).get(name, 0))
@@ -165,7 +166,7 @@ class ChangeLimiter:
         return self.room(now) if self._known and not self._full(now) else None
 
     def room(self, now: datetime) -> Reservation:
-        """Room by the number alone, and by what was read."""
+        """Room by the counters that are known."""
         take, back = [], []
         for key, most in self._allowed().items():
             counts = counting(self._known.get(key, {}), 1, most, self.limits.minutes, now)
@@ -174,7 +175,7 @@ class ChangeLimiter:
         return Reservation(tuple(take), tuple(back))
 
     def reserve_or_wait(self, mapping: MappingKey, revision: int, now: datetime) -> Reservation | datetime:
-        """Room by the fleet's size at the last sweep or by this revision's approval, or a turn."""
+        """Room by the counters, which this reads, or by this revision's approval; or else a turn."""
         budget = layout.budget_key(mapping)
         if budget not in self._known:
             keys = *self.keys, budget
@@ -189,7 +190,7 @@ class ChangeLimiter:
         return self._turn(self._full(now), now)
 
     def _turn(self, full: Sequence[Key], now: datetime) -> datetime:
-        """The first minute with room that nobody waits for yet, a little spread; counts one more who waits for it."""
+        """The first minute with room that no other change waits for, a little spread; counts one more that waits."""
         this = _minute(now)
 
         def waiting(key: Key, minute: int) -> int:
@@ -210,13 +211,13 @@ class ChangeLimiter:
         return datetime.fromtimestamp(turn * MINUTE + spread, UTC)
 
 
-# Seconds between attempts to count a change while other workers count theirs; each attempt lets one of them through.
+# Seconds between attempts to count a change while other workers count theirs; in each attempt one of them succeeds.
 CROWDED = (0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.8)
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A change that is about to be made: its history entry's key, the room that it took, and the record by now."""
+    """A change that is about to be made: its history entry's key, the room that it took, and the updated record."""
 
     entry: Key
     room: Reservation | None
@@ -225,7 +226,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What changes instances: with room in the window, at its pace; what can't be changed yet waits in a retry loop."""
+    """Changes instances, with room in the window and at its pace. What can't be changed yet waits in a retry loop."""
 
     state: State
     window: ChangeLimiter
@@ -235,7 +236,7 @@ class Worker:
     sleep: Callable[[float], None]
 
     def start(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Started | datetime:
-        """Write the grant and the entry, with the room that the change takes, if any; or say when its turn is."""
+        """Write the grant, the history entry and the room that the change takes; or return when it has its turn."""
         mapping = decision.counted_for
         entry = records.history_entry(request, observed, decision, {}) | {"outcome": STARTED}
         for wait in (*CROWDED, None):
@@ -251,8 +252,8 @@ class Worker:
                     raise
                 self.window.observed({})
             except RetryableError as error:
-                # Workers that count at the same time: DynamoDB lets one of them through. But where no answer came it
-                # may have been written: once more would count it twice.
+                # Of workers that count at the same time DynamoDB lets one through: try again. But if no answer came,
+                # it may have been written, and a second attempt would count it twice.
                 if mapping is None or wait is None or isinstance(error, errors.NoResponseError):
                     raise
                 self.sleep(wait * random.Random().uniform(0.5, 1))  # noqa: S311  # spreads load, guards nothing

@@ -1,6 +1,7 @@
 """Reading the truth about instances, in the order that makes the association id a lock.
 
-The association first, then tags and state, then the mappings: who read older tags holds an older id, which EC2 refuses.
+The association first, then tags and state, then the mappings. So a decision by older tags has an older id, which EC2
+refuses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,16 +34,16 @@ if TYPE_CHECKING:
     from rolekeeper.instances.change_limit import ChangeLimiter  # which imports this module
     from rolekeeper.permissions import Roles  # to check a pin, which few instances have
 
-# How long after a change its follow-up is due: EC2 associates within seconds, and by then shows it everywhere.
+# How long after a change its follow-up is due: EC2 associates within seconds, and then shows it everywhere.
 FOLLOW_UP = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """All that one decision rests on. `instance` is None when EC2 doesn't know it (yet, or any more).
+    """All that one decision depends on. `instance` is None if EC2 doesn't know it, yet or no longer.
 
-    `asked_at` is when EC2 was asked for the association, before all else. `published` are the mappings for its tags.
-    `grant` explains what it carries, `owner` is the grant's mapping.
+    `asked_at` is when EC2 was asked for the association, before everything else. `published` are the mappings for its
+    tags. `grant` explains what it carries, `owner` is the grant's mapping.
     """
 
     key: InstanceKey
@@ -59,7 +60,7 @@ class Observation:
     pin: Pin | None = None
 
     def decision(self, settings: Settings) -> Decision:
-        """What to do: the pure decision, held where it is contended, while paused, only observing or not yet swept."""
+        """What to do: the pure decision; on hold if it is contested, or while paused, observing or not yet swept."""
         if self.instance is None:
             return Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance")
         case = Case(self.instance, self.association, self.grant, self.candidates, self.owner, settings.ownership)
@@ -77,7 +78,7 @@ class Observation:
             reason, told = f"{withheld.reason}; it {would}", (*decided.arguments, self.control.unclear)
             return replace(decided, action=Action.HOLD, code=withheld.code, reason=reason, arguments=told)
         if withheld and self.control.paused:
-            # Whoever asks why sees that Rolekeeper is paused, even where there is nothing to do.
+            # The reason says that Rolekeeper is paused, even if there is nothing to do.
             return replace(decided, reason=f"{withheld.reason}; {decided.reason}")
         return decided
 
@@ -90,12 +91,12 @@ class Observation:
 
     @property
     def outdated(self) -> bool:
-        """Whether a later look already said what the instance shows: the record is read last."""
+        """Whether a later observation already wrote what the instance shows: the record is read last."""
         condition = self.record.condition
         return condition is not None and condition.since > self.asked_at
 
     def shown(self, decision: Decision) -> Condition | None:
-        """What the instance shows, if that is this very decision."""
+        """What the instance shows, if that is exactly this decision."""
         condition = self.record.condition
         return condition if condition and condition.fingerprint == decision.fingerprint else None
 
@@ -105,7 +106,7 @@ class Observation:
         return until if until and until > now else None
 
     def turn(self, decision: Decision, now: datetime) -> datetime | None:
-        """When this very change has its turn, if it waits for room in the window."""
+        """When exactly this change has its turn, if it waits for room in the window."""
         until = self.watched_until(now)
         return until if until and self.shown(waits_for_room(decision, until)) else None
 
@@ -187,13 +188,13 @@ def _joined(
 def _with_owners(
     observed: dict[InstanceKey, Observed], asked: AbstractSet[MappingKey], snapshot: Snapshot, state: State
 ) -> dict[InstanceKey, Observed]:
-    """Add the mapping of each grant, read by itself where no mapping governs any more.
+    """Add the mapping of each grant, with a second read if no mapping governs the instance now.
 
-    It is never asked for twice: what was published since would make an owner whose instances it doesn't seem to govern.
+    No mapping is read twice: one published between the reads would own an instance that it doesn't seem to govern.
     """
     owned = [(each, each.grant.mapping) for each in observed.values() if isinstance(each, Observation) and each.grant]
     orphans = {owner for each, owner in owned if not each.candidates.winner and not each.candidates.in_conflict}
-    # Of a pin that was released or has expired nothing else is left: a person meant it.
+    # A pin that was released or has expired leaves nothing else; a person meant that.
     over = {owner: PublishedMapping(MappingSpec(owner, ""), 0, "") for _, owner in owned if owner.pins}
     unread = sorted(orphans - asked - set(over))
     late = state.read((), unread) if unread else Snapshot()
@@ -208,7 +209,7 @@ def _with_owners(
 
 
 def checked_pin(pin: Pin, roles: "Roles", now: datetime) -> Pin:
-    """The same, `unclear` where its role can't be given or isn't its profile's: a row would be rejected for that."""
+    """The same, `unclear` if its role can't be given or isn't its profile's, as a row would be rejected for that."""
     if pin.unclear or not pin.profile_arn or pin.expired(now):
         return pin
     name = pin.profile_arn.rpartition("/")[2]
@@ -226,13 +227,13 @@ def waits_for_room(decision: Decision, until: datetime) -> Decision:
 
 
 def put_off(decision: Decision, now: datetime) -> Decision:
-    """The same, a minute or two later: more is asked for than EC2, or ChangesPerSecond, lets through."""
+    """The same, a minute or two later: there are more changes than EC2, or ChangesPerSecond, lets through."""
     reason = f"more changes are asked for than go at once; this one is tried again soon, and then: {decision.reason}"
     return replace(decision, action=Action.WAIT, code="throttled", reason=reason, until=now + FOLLOW_UP)
 
 
 def refused(decision: Decision, error: AwsRefusalError) -> Decision:
-    """What the instance shows after a refusal that looking again doesn't change."""
+    """What the instance shows after a refusal that a new observation doesn't change."""
     if isinstance(error, NotReadyError):
         code = "changing" if error.code == "IncorrectInstanceState" else "propagating"
         reason = f"EC2 isn't ready for role {decision.role}: {error}"

@@ -1,14 +1,14 @@
 """Observe, decide, apply: for a batch of instances, until each is as it should be or shows why not.
 
 Nothing is locked. A mutation names the association that was observed; when EC2 refuses a stale one, we observe again.
-After a mutation it is looked at a minute later (a follow-up, in the write of the outcome): that follows the association
-until it is `associated`, and meets what changed meanwhile.
+The write of a mutation's outcome also sets a follow-up. It has the instance reconciled again a minute later, until the
+association is `associated`, and so finds what changed meanwhile.
 
-A worker makes changes at its pace: those of a batch that go beyond it are looked at again when it has room for them, so
+A worker makes changes at its pace. Instances of a batch that exceed it are observed again when the pace allows them, so
 what is changed was read just before.
 
 A change is one write, one mutation, one write: the grant, the start of a history entry and the room in the window; the
-call; its outcome. An entry that stays "started" says that nobody knows the outcome: what the instance carries tells.
+call; its outcome. An entry that stays "started" means that the outcome is unknown: what the instance carries shows it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -47,12 +47,12 @@ from rolekeeper.storage.table import Write
 from rolekeeper.telemetry import CHANGED, PARKED, PINNED, Telemetry
 from rolekeeper.telemetry import REFUSED as REFUSAL_EVENT
 
-# Seconds between looks at an instance that changed under us, or that is half swapped; EC2 detaches within seconds.
+# Seconds before an instance is observed again that changed meanwhile, or is half swapped; EC2 detaches within seconds.
 LOOKS = (0.4, 1.6)
 # A new instance may not be visible at once (AWS_FACTS.md "Errors"); a message older than this names one that is gone.
 # One with a younger grant isn't: EC2 shows terminated ones too, usually for less than an hour (`DescribeInstances`).
 VISIBLE_WITHIN, SHOWN_FOR = timedelta(minutes=2), timedelta(minutes=30)
-# So long a worker waits for its pace; what is left of its batch then is put off for a minute or two.
+# How long a worker waits for its pace; the rest of its batch is retried in a minute or two.
 WORK = timedelta(seconds=30)
 
 
@@ -65,15 +65,15 @@ class Outcome:
     error: errors.AwsRefusalError | None = None
 
 
-PACED = Outcome()  # it is to be looked at again when the worker's pace allows another change
+PACED = Outcome()  # observe it again when the worker's pace allows another change
 
 
 @dataclass(frozen=True)
 class Reconciler:
-    """Looks at instances, decides, applies.
+    """Observes instances, decides, applies.
 
-    The `changer` is a worker, or inside a retry loop the queue of those: a loop looks again by itself, and hands over
-    what is ready to be changed. In another target `is_news` says whether it refuses for the first time.
+    The `changer` is a worker; inside a retry loop it is the workers' queue: a loop only observes, and sends an instance
+    there once it is ready for its change. `is_news` says whether to report a refusal.
     """
 
     ec2: Ec2
@@ -137,7 +137,7 @@ class Reconciler:
     def _look(
         self, request: ReconcileRequest, observed: Observed, pause: float | None, ends_by: datetime
     ) -> Outcome | None:
-        """How an instance's reconcile ended; None where it has to be looked at again, after the `pause`."""
+        """How an instance's reconcile ended; None if it has to be observed again, after the `pause`."""
         instance = request.instance.id
         if isinstance(observed, Unreadable):
             return self._failed("could not observe", observed.error, request, instances=[instance])
@@ -145,11 +145,11 @@ class Reconciler:
         try:
             ended = self._carry_out(request, observed, pause, ends_by)
         except errors.ConflictError as error:
-            # Another was faster, at EC2 or with its own reconcile of this instance: what it did stands.
+            # Another actor was faster, at EC2 or with a reconcile of this instance: what it did stays.
             ended = None
             unsettled = errors.RetryableError(error.code, error.message, error.action, error.resource)
         except errors.AwsRefusalError as error:
-            # Our own table, queue or machine failed: what EC2 was asked stands, and its grant explains it.
+            # Our own table, queue or machine failed: what EC2 was asked for stays, and its grant explains it.
             return self._failed("could not finish", error, request, instance=instance)
         if pause is None and not ended:
             return self._failed("did not settle", unsettled, request, instance=instance)
@@ -171,7 +171,7 @@ class Reconciler:
             return self._apply(request, observed, decision, ends_by)
         now = self.now()
         if decision.code == "gone" and any(now - each.at < SHOWN_FOR for each in observed.record.grants.values()):
-            # This answer of EC2's is older than the change: the grant must not go.
+            # EC2's answer is older than the change: keep the grant.
             return None
         invisible = decision.code == "gone" and now - request.at < VISIBLE_WITHIN
         leaving = decision.code == "disassociating"
@@ -187,9 +187,9 @@ class Reconciler:
     def _apply(
         self, request: ReconcileRequest, observed: Observation, decision: Decision, ends_by: datetime
     ) -> Outcome | None:
-        """Change one instance, if there is room for it, and record the outcome; None: it is but half swapped."""
+        """Change one instance, if there is room for it, and record the outcome; None if it is half swapped."""
         now, worker = self.now(), self.changer
-        # Asked before its turn, it would be counted as one more that waits, and those behind it would wait longer.
+        # Before its turn it must not ask for room: it would be counted as waiting twice, and delay those behind it.
         if turn := observed.turn(decision, now):
             return self._show(request, observed, waits_for_room(decision, turn))
         if isinstance(worker, WorkQueue):
@@ -239,18 +239,18 @@ class Reconciler:
         completes: tuple[Key, Mapping[str, Any]] | None = None,
         also: tuple[Write, ...] = (),
     ) -> Outcome:
-        """Record a decision that changed nothing or was refused, if it is news; have the instance watched if needed."""
+        """Record a decision that changed nothing or was refused, if it is new; have the instance watched if needed."""
         now = self.now()
         shown = observed.shown(decision)
         watched_until = None
         if records.needs_watch(observed, decision, now, loop_over=request.loop_over):
-            # By a timer or a retry loop: of messages that the queue delays this function would make a chain, which
-            # Lambda takes for a loop and stops (AWS_FACTS.md "Lambda, SQS, ...").
+            # By a timer or a retry loop: with delayed messages this function would send itself a chain of messages,
+            # which Lambda takes for a loop and stops (AWS_FACTS.md "Lambda, SQS, ...").
             since = shown.since if shown else now
             retries = self.changer.retries if isinstance(self.changer, Worker) else None
             watched_until = decision.until or (retries.start(request, now, since) if retries else None)
         change = records.next_record(observed, decision, now, watched_until)
-        # That another mapping stands for the same role is worth an entry; that a wait goes on, or is over, is not.
+        # There is an entry when another mapping now gives the same role; none when a wait goes on, or is over.
         handed_over = any(each.at == now for each in change.grants)
         news = handed_over if decision.action is Action.NOTHING else change and not shown
         answer = completes[1]["answer"] if completes else {}
@@ -260,7 +260,7 @@ class Reconciler:
             self.state.save(request.instance, change, now, entry=new, completes=completes, also=also)
         except errors.ConflictError:
             if completes:
-                # Another look wrote since: what it says of the instance stands; of this one only the answer is kept.
+                # A later reconcile wrote since: its condition stays, and only EC2's answer is added.
                 self.state.save(request.instance, RecordChange(), now, completes=completes, also=also)
             raise
         event = REFUSAL_EVENT if decision.action is Action.HOLD and not shown else ""
@@ -276,16 +276,16 @@ class Reconciler:
     def _refused(
         self, request: ReconcileRequest, decision: Decision, started: Started, error: errors.AwsRefusalError
     ) -> Outcome:
-        """EC2 said no: complete the entry with its answer, then have it looked at again, wait, or show why not."""
+        """EC2 refused: complete the entry with its answer; then observe again, wait, or show why not."""
         said = shown(error.message, 2 * SENTENCE)
         answer = {"code": error.code, "message": said, "action": error.action, "resource": error.resource}
-        # Sent twice and refused once, the call may have happened: the entry stays "started", and keeps its room.
+        # If the SDK sent the call twice, the first may have succeeded: the entry stays "started", and keeps its room.
         outcome = {"answer": answer} if error.possibly_applied else {"outcome": REFUSED, "answer": answer}
         also = started.room.back if started.room and not error.possibly_applied else ()
         completes = started.entry, outcome
         now = self.now()
         if isinstance(error, errors.ConflictError | errors.NotFoundError):
-            # Our own first sending may have been the faster one: then nothing else follows it.
+            # Our own first sending may have succeeded: then only this follow-up finds it.
             change = RecordChange(timers=(records.follow_up(request.instance, now),))
             self.state.save(request.instance, change, now, completes=completes, also=also)
             raise errors.ConflictError(error.code, error.message, error.action, error.resource) from error

@@ -28,12 +28,12 @@ from rolekeeper.telemetry import described
 # The former grants that a record keeps, by which a call that lands late is explained. The largest record is then three
 # quarters of an item, whatever tags and profiles are called: what follows a change can always be written.
 GRANTS = 20
-# Waits that a follow-up ends, in the minute after; an invocation for each, as a timer takes, would gain nothing.
+# Waits that a follow-up ends within a minute; a timer would cost an invocation for each, and gain nothing.
 FOLLOWED = frozenset({"associating", "throttled", "window"})
 
 
 def starting(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
-    """What is written before EC2 is asked: the grant by which whatever comes of the call is explained."""
+    """What is written before EC2 is asked: the grant, which explains any outcome of the call."""
     assert decision.mapping  # nothing is changed without one
     gives_up = decision.code == "unmatched"
     grant = Grant(decision.profile_arn, decision.role, decision.mapping, decision.revision, now)
@@ -46,7 +46,7 @@ def starting(observed: Observation, decision: Decision, now: datetime) -> Record
 
 
 def completed(observed: Observation, decision: Decision, rule: ContentionRule, now: datetime) -> RecordChange:
-    """What is written after EC2 took a change. Of a swap this is the first half, which isn't the change itself."""
+    """What is written after EC2 took a change. The first half of a swap doesn't count as the change."""
     cleared = RecordChange(clears=observed.record.condition is not None)
     if decision.swap or decision.desired is None:
         return cleared
@@ -57,19 +57,19 @@ def completed(observed: Observation, decision: Decision, rule: ContentionRule, n
 
 
 def follow_up(key: InstanceKey, now: datetime) -> Timer:
-    """Whatever is written of an instance is looked at once more, until a look has nothing to write.
+    """After each write an instance is reconciled once more, until there is nothing to write.
 
-    So what a slow look wrote is made good, though a newer one that had nothing to write left no trace.
+    This repairs what a slow reconcile wrote after a newer one, which had nothing to write and left no trace.
     """
     return Timer(now + FOLLOW_UP, key, follows=True)
 
 
 def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | None:
-    """What to tell of its pin, if it was written, is over or was removed since it was told."""
+    """What to report of its pin, if that was written, is over or was removed since the last report."""
     if observed.instance is None or observed.instance.state in ENDED:
         return None
     told, held = observed.record.pin, observed.pin
-    # What IAM says of it is no part of what was written.
+    # That IAM refuses its role isn't part of what was written.
     pin = NO_PIN if held is None or held.expired(now) else replace(held, unclear="" if held.role else held.unclear)
     if pin == told:
         return None
@@ -100,7 +100,7 @@ def next_record(
 def history_entry(
     request: ReconcileRequest, observed: Observation | None, decision: Decision, answer: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What woke us, what was seen and decided, and what AWS answered, for the log, the event and the history."""
+    """The cause, what was seen and decided, and what AWS answered: for the log, the event and the history."""
     instance, association = (observed.instance, observed.association) if observed else (None, None)
     read = observed.tags_read if observed else frozenset[str]()
     changed = ", ".join(sorted(request.changed_tags & read))
@@ -120,7 +120,7 @@ def history_entry(
 
 
 def needs_watch(observed: Observation, decision: Decision, now: datetime, *, loop_over: bool = False) -> bool:
-    """Whether a retry loop or a timer has to start: where a loop is over none watches it, whatever the record says."""
+    """Whether a retry loop or a timer has to start. With `loop_over` no loop watches it, whatever the record says."""
     if decision.until:
         return not (observed.shown(decision) and observed.watched_until(now))
     if not decision.polls or is_hopeless(observed, decision):
@@ -138,15 +138,15 @@ def needs_reconcile(observed: Observation, decision: Decision, now: datetime) ->
 
 
 def is_hopeless(observed: Observation, decision: Decision) -> bool:
-    """A profile that EC2 didn't know within its bound is asked for once a sweep, without another loop."""
+    """Whether EC2 didn't know the profile for too long: then each sweep asks once, without another loop."""
     shown = observed.shown(decision)
     return shown is not None and shown.parked and decision.code == "propagating"
 
 
 def _at_rest(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
-    """Nothing has to change at EC2: what is no longer so goes, and a grant tells which mapping stands for it now.
+    """Nothing has to change at EC2: remove what is outdated, and write the mapping that gives the role now.
 
-    Of grants only those count that this look can know: whoever gave a later one looked later. The record is read last.
+    A grant later than this observation doesn't count, as its writer observed later; the record is read last.
     """
     record, asked_at = observed.record, observed.asked_at
     grants: tuple[Grant, ...] = ()
@@ -162,7 +162,7 @@ def _at_rest(observed: Observation, decision: Decision, now: datetime) -> Record
 def _condition(
     observed: Observation, decision: Decision, now: datetime, watched_until: datetime | None
 ) -> RecordChange:
-    """What the instance shows while it waits or is held; nothing to write where it shows it already."""
+    """What the instance shows while it waits or is held; nothing to write if it shows that already."""
     shown = observed.shown(decision)
     if shown and not watched_until:
         return RecordChange()
@@ -181,12 +181,12 @@ def _condition(
 
 
 def is_followed(observed: Observation, now: datetime) -> bool:
-    """Whether what it carries was asked for so lately that the change's own follow-up is still to come."""
+    """Whether what it carries was asked for so recently that the change's own follow-up hasn't come yet."""
     return observed.grant is not None and now < observed.grant.at + FOLLOW_UP
 
 
 def _lapsed(observed: Observation, decision: Decision) -> tuple[AppliedChange, ...]:
-    """The changes that nothing asks for any more: tags, mappings or a pin changed, so nobody reverts them any more."""
+    """The changes that nothing asks for now, as tags, mappings or a pin changed: they no longer count as reverted."""
     if decision.code == "disassociating":
         return ()
     changes = observed.record.changes

@@ -67,9 +67,9 @@ def parse(message: Any, *, only: Target | None, now: datetime, message_id: str =
 
 
 def require_ours(key: InstanceKey, only: Target | None) -> None:
-    """Raise a `DroppedError` unless a key from outside names an instance of the `only` target that is served.
+    """Raise a `DroppedError` unless a key from outside names an instance, and of the `only` target, if there is one.
 
-    A hub has none such: only its organization's events reach it, and whether there is a spoke, that spoke's roles tell.
+    A hub takes any target: only its organization's events reach it, and only a spoke's roles let it act there.
     """
     if not _INSTANCE_ID.fullmatch(key.id):
         raise DroppedError(f"not an instance id: {key.id:.60}")
@@ -82,7 +82,7 @@ def require_ours(key: InstanceKey, only: Target | None) -> None:
 
 
 def present(message: Any, namespace: str) -> Target | None:
-    """The target whose spoke says that it is there; None where a message is of another kind, or of another rule."""
+    """The target whose spoke sends this daily message; None for any other message."""
     if not isinstance(message, Mapping) or (message.get("source"), message.get("detail-type")) != PRESENT:
         return None
     try:
@@ -179,7 +179,7 @@ class RetryLoop:
     def start(self, request: ReconcileRequest, now: datetime, since: datetime) -> datetime:
         """Start a loop for one instance; returns the loop's deadline.
 
-        Its first wait is as long as it would be by now in one loop since then: EC2 refused what the last handed over.
+        Its first wait is as long as it would be by now in a loop that began at `since`: EC2 refused the last attempt.
         """
         deadline = now + timedelta(minutes=self.timeout_minutes)
         waited = (int((now - since).total_seconds()) // FIRST_WAIT).bit_length()
