@@ -78,8 +78,10 @@ def app(function_arn: str) -> App:
         gc.enable()
     parts = settings(function_arn), client
     made = App(*parts, logger=logger, metrics=metrics, now=now, sleep=sleep, kept=kept)
-    there = sessions() if made.settings.organization else None
-    return replace(made, client_of=there.client_of, forget=there.forget) if there else made
+    if not made.settings.organization:
+        return made
+    there = sessions()
+    return replace(made, client_of=there.client_of, forget=there.forget)
 
 
 def each_record(event: dict[str, Any], act: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:

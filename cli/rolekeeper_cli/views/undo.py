@@ -184,7 +184,8 @@ class _Undoing:
 
     def _can_be_given(self, spec: MappingSpec) -> bool:
         """Whether the role passes the checks now; where IAM doesn't say so, the step isn't named."""
-        roles = Roles(PolicyReader(self.deployment.app.iam), self.deployment.settings, makes_profiles=False)
+        settings = replace(self.deployment.settings, create_missing_profiles=False)
+        roles = Roles(PolicyReader(self.deployment.app.iam), settings)
         with suppress(AwsRefusalError):
             return not roles.check(spec).problem
         return False

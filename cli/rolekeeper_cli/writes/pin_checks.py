@@ -1,6 +1,6 @@
 """What may be pinned: whether a role can be used, and whether an instance is as the verb takes it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from rolekeeper.mappings.rows.cells import Cell, CellError
@@ -55,8 +55,8 @@ def usable_profile(deployment: Deployment, wish: Wish) -> UsableProfile:
     if wish.role == NO_ROLE:
         raise UsageError(f"{NO_ROLE} is no role", "to let an instance carry none: rolekeeper detach")
     # The command makes nothing in IAM: the profile has to be there.
-    settings = deployment.settings
-    roles = Roles(PolicyReader(deployment.app.iam), settings, makes_profiles=False)
+    settings = replace(deployment.settings, create_missing_profiles=False)
+    roles = Roles(PolicyReader(deployment.app.iam), settings)
     spec = MappingSpec(MappingKey("", ""), wish.role, wish.instance_profile, allow_broad=wish.allow_broad)
     check = roles.check(spec)
     if check.problem:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rolekeeper.fleet.sweep import Sweep
     from rolekeeper.fleet.target_sweep import SweepStarter
     from rolekeeper.fleet.targets import Probed, Registry, Targets
-    from rolekeeper.mappings import Assessor, MappingTable, Publisher
+    from rolekeeper.mappings import MappingTable, Publisher
     from rolekeeper.mappings.copies import Spokes
     from rolekeeper.mappings.revisions import Revisions
     from rolekeeper.mappings.rows.cells import HomeAccount
@@ -115,7 +115,7 @@ class App:
     def roles(self) -> Roles:
         from rolekeeper.permissions import PolicyReader, Roles
 
-        return Roles(PolicyReader(self.iam), self.settings, makes_profiles=self.settings.create_missing_profiles)
+        return Roles(PolicyReader(self.iam), self.settings)
 
     @cached_property
     def revisions(self) -> Revisions:
@@ -193,15 +193,8 @@ class App:
 
         return HomeAccount(self.settings.account, self.settings.partition)
 
-    def assessor(self, state: State | None = None) -> Assessor:
-        """What judges rows. With the state that a `plan` would leave, it looks at this target alone."""
-        from rolekeeper.mappings import Assessor
-
-        spokes = self.spokes if state is None else replace(self.spokes, listed=lambda: (), is_hub=False)
-        return Assessor(self.roles, self.scanner(self.roles, state), self.settings.mode, spokes)
-
     def scanner(self, roles: Roles, state: State | None = None) -> ImpactScanner:
-        """What scans this target's instances for an edit; `roles` are those of its account."""
+        """What scans this target's instances; `roles` are its account's, `state` what a `plan` would leave."""
         from rolekeeper.mappings.scan import ImpactScanner
 
         settings = self.settings
@@ -237,13 +230,14 @@ class App:
     @cached_property
     def publisher(self) -> Publisher:
         """The hub's own, also in another target: it caches what it read of the accounts."""
-        from rolekeeper.mappings import Publisher
+        from rolekeeper.mappings import Assessor, Publisher
         from rolekeeper.mappings.copies import CopyKeeper
 
         if self.hub:
             return self.hub.publisher
-        assessor = self.assessor()
-        copies = CopyKeeper(assessor.spokes, self.revisions, self.sender, self.telemetry, self.settings.mode, self.now)
+        mode = self.settings.mode
+        assessor = Assessor(self.roles, self.scanner(self.roles), mode, self.spokes)
+        copies = CopyKeeper(self.spokes, self.revisions, self.sender, self.telemetry, mode, self.now)
         parts = self.home, self.table, self.revisions, assessor, copies, self.sender, self.machine, self.telemetry
         return Publisher(*parts, self.now, self.now() + FANS_OUT)
 

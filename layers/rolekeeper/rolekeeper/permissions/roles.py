@@ -93,7 +93,6 @@ class Roles:
 
     policies: PolicyReader
     settings: Settings
-    makes_profiles: bool = field(kw_only=True)
     _known: dict[tuple[str, str, bool], RoleCheck] = field(default_factory=dict, init=False)
 
     def check(self, spec: MappingSpec) -> RoleCheck:
@@ -175,7 +174,7 @@ class Roles:
         profile, note = iam.get_instance_profile(name), trust_note(role.trust)
         add = f"aws iam add-role-to-instance-profile --instance-profile-name {name} --role-name {role.name}"
         if profile is None:
-            if self.makes_profiles:
+            if self.settings.create_missing_profiles:
                 return RoleCheck("", note, iam.arn("instance-profile", path, name), "profile")
             create = f"aws iam create-instance-profile --instance-profile-name {name} --path {path}"
             return RoleCheck(f"instance profile '{name}' doesn't exist; run: {create} && {add}")
@@ -185,7 +184,7 @@ class Roles:
                 f"instance profile '{name}' is at the path {profile.path} and must be under {path}; {remedy}"
             )
         if not profile.role_arn:
-            if self.makes_profiles:
+            if self.settings.create_missing_profiles:
                 return RoleCheck("", note, profile.arn, "role", profile.id)
             return RoleCheck(f"instance profile '{name}' holds no role; run: {add}")
         if profile.role_arn != role.arn:
