@@ -1,6 +1,6 @@
-"""Values, and how text from outside is written for people and programs: nothing in it moves a cursor or turns a line.
+"""Values, and how to write text from outside for people and programs, so that it moves no cursor and breaks no line.
 
-In a sentence it is escaped. A key stays what it is, and JSON and YAML escape it.
+In a sentence it is escaped. A key stays as it is: JSON and YAML escape it.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Callable
 # Drawn as nothing, though their category says letter, mark or symbol (Unicode, "Default_Ignorable_Code_Point").
 UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]")
 _NOT_ASCII = re.compile("[^ -~]")
-# The longest that a sentence is, and what it repeats of somebody's words, in characters.
+# The most characters of a sentence, and of a person's words in it.
 SENTENCE, WORDS = 2_000, 300
 
 
@@ -30,7 +30,7 @@ def escaped(text: str, keep: str = "", escape: Callable[[str], str] = _by_number
 
 
 def shown(text: str, longest: int = WORDS) -> str:
-    """Somebody's words as a part of a sentence: escaped, and no longer than that."""
+    """A person's words as a part of a sentence: escaped, and cut to a length."""
     plain = escaped(text[: longest + 1])
     return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
 

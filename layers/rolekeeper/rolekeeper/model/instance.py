@@ -119,7 +119,7 @@ class Action(StrEnum):
 class Timer:
     """When an instance or a mapping has to be looked at again: at the end of a pin, of `expires_at`, say.
 
-    One that `follows` a change, or an attempt, is served in the minute after it is due: nothing wakes for it earlier.
+    One that `follows` a change, or an attempt, rings within a minute after it is due: no invocation starts for it.
     """
 
     due: datetime
@@ -172,8 +172,8 @@ class Condition:
 class InstanceRecord:
     """All that we remember of one instance: grants by profile ARN, and the last changes, oldest first.
 
-    `pin` is the one that was reported last. `writes` tells a slow reconcile that a newer one wrote; `legacy` are the
-    attributes that the first edition wrote.
+    `pin` is the one that was reported last. By `writes` a slow reconcile notices that a newer one wrote; `legacy` are
+    attributes of the first edition.
     """
 
     grants: Mapping[str, Grant] = field(default_factory=dict)
@@ -192,9 +192,8 @@ class InstanceRecord:
 class RecordChange:
     """All that one write changes in an instance's record.
 
-    `revoked` are the profiles whose grants go, `pin` is the one that is told now. Of an instance that has ended the
-    record `ends`, and `unpins` says that its pin goes too. `expected` is the record as it was read, where nothing newer
-    may be there.
+    `revoked` are the profiles whose grants go, `pin` is the one that is reported now. The record `ends` with its
+    instance, and with `unpins` its pin does too. `expected` is the record as it was read, if the write depends on it.
     """
 
     grants: tuple[Grant, ...] = ()
@@ -214,11 +213,11 @@ class RecordChange:
         return self != RecordChange()
 
     def after(self, record: InstanceRecord) -> "RecordChange":
-        """The same, with what the first edition wrote told anew as `grants`, and its attributes removed."""
+        """The same; if the first edition wrote the record, with its grants written again and its attributes removed."""
         if not record.legacy:
             return self
-        told = {each.profile_arn: each for each in (*record.grants.values(), *self.grants)}
-        kept = tuple(each for arn, each in told.items() if arn not in self.revoked)
+        grants = {each.profile_arn: each for each in (*record.grants.values(), *self.grants)}
+        kept = tuple(each for arn, each in grants.items() if arn not in self.revoked)
         return replace(self, grants=kept, legacy=record.legacy)
 
 
@@ -267,7 +266,7 @@ class Decision:
 
     @property
     def fingerprint(self) -> str:
-        """Equal for two decisions that say the same, however it is worded: then no condition is written again."""
+        """Equal for two decisions that mean the same, however they are worded: then no condition is written again."""
         said = (self.action, self.code, self.association_id, self.profile_arn, str(self.mapping or ""), self.revision)
         text = "|".join(map(str, (*said, *self.arguments)))
         return text if len(text) <= SENTENCE else hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

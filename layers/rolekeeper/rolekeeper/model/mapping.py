@@ -1,4 +1,4 @@
-"""Mappings, and what operators write beside them: pins, the mode, a pause."""
+"""Mappings, and operators' overrides: pins, the mode, a pause."""
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 ANY_VALUE = "*"
 NO_ROLE = "NONE"
-RESERVED = "rolekeeper:"  # tags that begin so tell Rolekeeper itself something: none of them means a role
+RESERVED = "rolekeeper:"  # tags that begin so are instructions to Rolekeeper: no mapping can use them
 IGNORE_TAG, PIN_TAG = "rolekeeper:ignore", "rolekeeper:pin"
 
 
@@ -52,7 +52,7 @@ class MappingKey:
 
     @property
     def pins(self) -> bool:
-        """Whether this stands for a pin, in a grant or a decision, and not for a row."""
+        """Whether this key is a pin's, in a grant or a decision, and not a row's."""
         return self.tag_key == PIN_TAG
 
     def matches(self, tags: Mapping[str, str]) -> bool:
@@ -95,7 +95,7 @@ class MappingSpec:
         )
 
     def in_account(self, *, in_scope: bool) -> "MappingSpec":
-        """As it is published for another account: whether that is in one of the units, the hub knows and says here."""
+        """As it is published for another account: the hub checks the units, so in scope the copy names none."""
         return replace(self, units=frozenset()) if in_scope else self
 
 
@@ -105,7 +105,7 @@ class PublishedMapping:
 
     `profile_arn` is empty for `NONE`. `suspended_because` says why its instances are held: its role is gone, say.
     `deleted` marks a removed row's tombstone: it detaches, where a record merely missing is damage and holds.
-    `former_profile_ids` are of deleted profiles of the same name; `profile_id` is empty where nobody has seen it yet.
+    `former_profile_ids` are of deleted profiles of the same name; `profile_id` is empty until it is seen.
     """
 
     spec: MappingSpec
@@ -130,7 +130,7 @@ class PublishedMapping:
         return self.deleted or not self.spec.enabled or self.spec.expired(now)
 
     def with_profile_id(self, profile_id: str, carried: AbstractSet[str] = frozenset()) -> "PublishedMapping":
-        """The same with the profile's id as IAM tells it now, if any: any other that was known, or carried, is gone."""
+        """The same with the profile's present id in IAM, if it has one; others, known or carried, are former ids."""
         if not profile_id:
             return self
         former = (self.former_profile_ids | {self.profile_id} | carried) - {"", profile_id}
@@ -139,7 +139,7 @@ class PublishedMapping:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A revision that waits for approval: its mapping (or tombstone), and who claims to have written it, if anybody.
+    """A revision that waits for approval: its mapping or tombstone, and who claims to have written it, if anyone does.
 
     `outcome` is how it ended, if it did: published, or discarded.
     """
@@ -151,13 +151,13 @@ class Held:
 
 
 def same_person(editor: str, approver: str) -> bool:
-    """Whether these ARNs, which both claim, are of one person; the account's root is none."""
+    """Whether these claimed ARNs are one person's; the account's root is no person."""
     return editor == approver != "" and not editor.endswith(":root")
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """An operator's word on one instance, above all mappings. `unclear` says what can't be read: it holds."""
+    """An operator's override for one instance, above all mappings. If it is `unclear` the instance is on hold."""
 
     role: str
     profile_arn: str = ""
@@ -185,9 +185,9 @@ class Withheld:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """The switch for the whole deployment. `mode` None: as deployed. `unclear` says what of it can't be read: it holds.
+    """The switch for the whole deployment. `mode` None: as deployed. While it is `unclear` nothing is changed.
 
-    `swept` is whether a sweep ever came to its end on this state table: before, nothing is changed.
+    `swept` is whether a sweep ever ended on this state table: before that nothing is changed.
     """
 
     mode: Mode | None = None

@@ -176,7 +176,7 @@ def _more(these: Permissions, those: Permissions, denial: str) -> tuple[str, ...
     allowed: list[Rule] = []
     for rule in sorted(these.allowed, key=lambda each: (each.actions, each.resources)):
         allowed += rule.beyond([*those.allowed, *allowed])
-    # A Deny that the other had makes a difference to what both are allowed; the rest is told already.
+    # A Deny that only the other has matters for what both are allowed; the rest is covered above.
     common = [part for rule in these.allowed for part in rule.beyond(allowed)]
     lifted = [part for rule in those.denied for part in rule.beyond(these.denied)]
     denied = [part for rule in lifted for other in common if (part := rule.meeting(other))]

@@ -76,7 +76,7 @@ def _covered_by(wide: str) -> re.Pattern[str]:
 
 @lru_cache(_KEPT)
 def _meet(one: str, other: str) -> bool:
-    """Walk both patterns at once; the row tells with which beginnings of `other` the beginning of `one` can agree."""
+    """Walk both patterns at once; the row says with which prefixes of `other` the prefix of `one` can agree."""
     if pattern_covers(one, other) or pattern_covers(other, one) or len(one) * len(other) > _LONGEST_WALK:
         return True
     row = [not other[:end].strip("*") for end in range(len(other) + 1)]

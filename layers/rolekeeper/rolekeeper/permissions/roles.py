@@ -12,9 +12,9 @@ from rolekeeper.permissions.compare import EC2_PRINCIPALS, PolicyReader, as_many
 from rolekeeper.permissions.policies import TooManyRulesError, listed, pattern_covers, statements
 from rolekeeper.settings import Settings
 
-# The most that a reason says of a broad role's permissions, and of those whom it trusts, in characters.
+# The most characters of a reason about a broad role's permissions, and about those who may assume it.
 WORDS = 300
-# The most accounts that a reason names of those for which it holds, and the most reasons.
+# The most accounts that a reason names, and the most reasons.
 NAMED, REASONS = 5, 5
 
 
@@ -34,7 +34,7 @@ class RoleCheck:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Where a mapping can be used: what IAM says of its role in each account in its scope, or why it didn't answer."""
+    """Where a mapping can be used: the check of its role in each account in its scope, or why IAM didn't answer."""
 
     hub: str
     checks: Mapping[str, RoleCheck]
@@ -42,7 +42,7 @@ class Reach:
 
     @property
     def own(self) -> RoleCheck | None:
-        """What is said in the hub's own account; None where that isn't in the scope."""
+        """The check in the hub's own account; None if that isn't in the scope."""
         return self.checks.get(self.hub)
 
     @property
@@ -51,7 +51,7 @@ class Reach:
 
     @property
     def nowhere(self) -> bool:
-        """Whether no account in its scope can use it; one whose scope has none that is served waits for them."""
+        """Whether no account in its scope can use it. A scope without a registered account waits for one."""
         return not self.usable and self.accounts > 0
 
     @property
@@ -70,19 +70,19 @@ class Reach:
         return {account: check.problem for account, check in self.checks.items() if check.problem}
 
     def words(self, what: str = "in effect", then: str = "publishes") -> list[str]:
-        """In how many accounts it is in effect, and why not in others; nothing where there is one and all is well."""
+        """In how many accounts it is in effect, and why not in others; empty for one account without a problem."""
         said = []
         if what and not self.accounts:
             said.append("no account in its scope has a spoke")
         elif what and self.accounts > 1:
             of = "" if len(self.usable) == self.accounts else f" of {self.accounts:,}"
             said.append(f"{what} in {len(self.usable):,}{of} accounts")
-        # What to do is said where a mapping can't be used at all, and where an instance is explained.
+        # Without the remedies, which are said if no account can use the mapping, and by `explain`.
         said += [each.partition(";")[0] for each in _grouped(self._problems)]
         return [*said, *_grouped_refusals(self.unanswered, then)]
 
     def without(self, unanswered: Mapping[str, AwsRefusalError]) -> "Reach":
-        """The same where these accounts gave no answer later on."""
+        """The same after these accounts gave no answer later on."""
         left = {account: check for account, check in self.checks.items() if account not in unanswered}
         return Reach(self.hub, left, {**self.unanswered, **unanswered})
 
@@ -114,7 +114,7 @@ class Roles:
     def for_account(
         self, mapping: PublishedMapping, check: RoleCheck | None, former: PublishedMapping | None
     ) -> PublishedMapping:
-        """What is to be published for this account in the place of `former`; unchecked where it is out of the scope."""
+        """What to publish for this account in the place of `former`; `check` is None out of the mapping's scope."""
         problem = check.problem if check else ""
         arn = check.profile_arn if check and not problem else self.nominal_profile(mapping.spec, former)
         spec = mapping.spec.in_account(in_scope=check is not None)
@@ -124,7 +124,7 @@ class Roles:
         return made.with_profile_id(check.profile_id if check else "")
 
     def make(self, spec: MappingSpec, missing: str) -> RoleCheck:
-        """Make what a check found missing of the profile, as the console does: a problem, or the new profile's id."""
+        """Make what a check found missing of the profile; returns a problem, or the new profile's id."""
         self._known.clear()
         iam, path, profile_id = self.policies.iam, self.settings.role_path, ""
         try:

@@ -1,7 +1,7 @@
 """How the domain's values are stored in the state table: DynamoDB attribute values, and back.
 
-A value is stored field by field, as its type hints say. Items carry the version of their format; those of the first
-edition have none, and are read as what they mean now.
+A value is stored field by field, by its type hints. Items have the version of their format; those of the first edition
+have none, and are translated.
 """
 
 import dataclasses
@@ -146,8 +146,8 @@ _boolean = partial(_checked, bool, "Boolean")
 
 
 def record_from(item: Mapping[str, Any]) -> InstanceRecord:
-    # A role that the first edition was to put back is none that it gave. Its assignments have no time: an intent that
-    # is still open, which names its profile as the target, came after them.
+    # A role that the first edition should put back isn't one that it gave. Its assignments have no time; an intent that
+    # is still open came after them, and names its profile as the target.
     former = [each for each in _under(item, _ASSIGNMENT, _INTENT) if not each.get("gives_back")]
     asked = [{"at": _LONG_AGO, "profile_arn": each.get("target_profile_arn"), **each} for each in former]
     legacy = sorted((decode(Grant, each) for each in asked), key=lambda each: each.at)
@@ -196,11 +196,11 @@ def published_item(mapping: PublishedMapping) -> Item:
 
 
 def published_from(item: Mapping[str, Any]) -> PublishedMapping:
-    # Who refreshes a mapping of the first edition writes the new name beside the old one.
+    # A refresh of a first edition's mapping writes the new attribute and leaves the old one.
     item = {"suspended_because": item.get("suspended", ""), **item}
     if "version" in item:
         return decode(PublishedMapping, item)
-    # The first edition kept the mapping's key beside its columns, and could put a former role back.
+    # The first edition stored the mapping's key outside its spec, and could put a former role back.
     spec = {**item["spec"], "key": {name: item[name] for name in ("tag_key", "tag_value")}}
     if spec["when_unmatched"] == "restore":
         spec["when_unmatched"] = WhenUnmatched.DETACH.value

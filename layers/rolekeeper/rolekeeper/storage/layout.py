@@ -13,21 +13,21 @@ from rolekeeper.model.mapping import MappingKey
 type Key = tuple[str, str]
 
 CONTROL: Key = ("control", "control")
-# What was told last of the control item, beside its history: IAM tells partitions apart, but no sort keys.
+# What was last reported of the control item, with its history: IAM distinguishes partitions, but no sort keys.
 CONTROL_REPORTED: Key = ("control-history", "reported")
 FLEET: Key = ("fleet", "fleet")
 ELSEWHERE = "elsewhere"  # there, of a hub: how many instances other targets have
 GOES_ON_UNTIL = "goes_on_until"  # there, while a sweep takes several runs
 DEPLOYED: Key = ("deployed", "deployed")
-# What is counted over all mappings. IAM tells partitions apart, but no sort keys.
+# What is counted over all mappings. IAM distinguishes partitions, but no sort keys.
 CHANGES: Key = ("window#changes", "window")
 EDITS: Key = ("window#edits", "window")
-# The state table's stream tells of new timers, but not of follow-ups: there is one for each change.
+# The state table's stream invokes a function for new timers, but not for follow-ups: there is one for each change.
 TIMERS, FOLLOW_UPS, PIN = "timers", "follow-ups", "pin"
-TARGETS = "targets"  # the accounts and Regions that are served beside the hub's own
-# What a history entry says of a change: it is about to be made, EC2 took it, EC2 refused it.
+TARGETS = "targets"  # the other accounts and Regions of a hub
+# The outcome of a change in its history entry: it is about to be made, EC2 took it, EC2 refused it.
 STARTED, DONE, REFUSED = "started", "done", "refused"
-# How it ended with a revision that was held: of the two only one can be written.
+# How a held revision ended: only one of the two can be written.
 OUTCOME, PUBLISHED, DISCARDED = "outcome", "published", "discarded"
 # DynamoDB "Service quotas": a sort key holds at most 1,024 bytes, a timer's time too; the longest tags don't fit.
 SUBJECT_BYTES, PARTITION_KEY_BYTES = 900, 2_048
@@ -36,7 +36,7 @@ GRANT, CHANGE, CONDITION, WRITES = "grant:", "change:", "condition", "writes"
 
 def timestamp(at: datetime) -> str:
     """UTC in ISO 8601 with microseconds, so that text order is time order."""
-    # Not strftime: on Linux its %Y writes the year 999 with three digits, which nobody can read back.
+    # Not strftime: on Linux its %Y writes the year 999 with three digits, which can't be read back.
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

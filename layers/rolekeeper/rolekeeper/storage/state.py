@@ -1,8 +1,8 @@
-"""What we remember of instances, and their timers. One strongly consistent batch read holds all that a reconcile needs.
+"""What we remember of instances, and their timers. One strongly consistent batch read gets all that a reconcile needs.
 
-Writes to an instance's record are commutative: every grant and every change is an attribute of its own. So two racing
-reconciles can't overwrite each other's, and need no lock beyond the association id. An item that isn't what we wrote is
-reported beside the sound ones: it must keep nobody else from being seen.
+Writes to an instance's record commute, as every grant and every change is an attribute of its own. So two racing
+reconciles don't overwrite each other, and need no lock beyond the association id. A corrupt item is returned as an
+error beside the sound ones, so the other instances are still read.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,14 +18,14 @@ from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Store, Update, Write
 
 MOST_WRITES = 100  # of a transaction (DynamoDB API reference)
-FLEET_NEWS = timedelta(days=1)  # then the same size of the fleet is written again: somebody still counts
+FLEET_NEWS = timedelta(days=1)  # after which the same size of the fleet is written again: the sweeps still count
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One consistent read of the state table. `damaged`: items that aren't what we wrote, or IAM doesn't tell of.
+    """One consistent read of the state table. `damaged`: corrupt items, and pins that IAM refused to check.
 
-    `counters` are the items that count, as they were asked for; empty where there is none.
+    `counters` are the items that were asked for by that name; one that doesn't exist is empty.
     """
 
     control: Control = field(default_factory=Control)
@@ -41,7 +41,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class SweepNote:
-    """What sweeps left: whether one `ended` on this state table, and until when one that goes on is left alone."""
+    """Whether a sweep ever `ended` on this state table, and `until` when the schedule waits for one that goes on."""
 
     ended: bool
     until: str
@@ -54,8 +54,8 @@ class SweepNote:
 class State:
     """The state table's instances and timers, and the read that a reconcile needs. Errors come classified.
 
-    `check_pin` asks IAM: a pin that can't be used comes back `unclear`. One that `remembers` reads a published mapping
-    once: what is decided by it is a hint. Mappings are as they are published for the `account`, by default the hub's.
+    `check_pin` asks IAM, and returns a pin that can't be used as `unclear`. With `remembers` each published mapping is
+    read only once: decisions by it are hints. `account` says whose copies of mappings are read, by default the hub's.
     """
 
     store: Store
@@ -110,15 +110,15 @@ class State:
         return SweepNote(ended="mappings" in item, until=str(item.get(layout.GOES_ON_UNTIL, "")))
 
     def sweep_goes_on(self, until: datetime | None) -> None:
-        """Note until when the schedule leaves a sweep alone that takes several runs; None once it ended."""
+        """Note until when the schedule starts no other sweep, as one takes several runs; None once that ended."""
         name, update = layout.GOES_ON_UNTIL, Update()
         update = update.set({name: layout.timestamp(until)}) if until else update.remove(name)
         self.store.write(self.store.update(layout.FLEET, update))
 
     def note_sweep(self, instances: int, mappings: int, at: datetime, elsewhere: int = 0) -> None:
-        """Keep how many instances and mappings a whole sweep saw, on a change and once a day: limits are a share.
+        """Note how many instances and mappings a whole sweep saw, if that changed, and once a day; limits depend on it.
 
-        `elsewhere` are instances of other targets, as their last sweeps counted them.
+        `elsewhere` is how many instances the last sweeps of the other targets counted.
         """
         item = self.store.get([layout.FLEET]).get(layout.FLEET, {})
         seen = {"instances": instances, "mappings": mappings}
@@ -140,11 +140,11 @@ class State:
     ) -> layout.Key:
         """Write what changes in an instance's record, with its history, in one transaction; nothing if all is empty.
 
-        `entry` is a new history entry; its key is returned, to complete it. `completes` has the key of one that was
-        started, and what is known by now; `also` is the room that a change takes in the window.
+        `entry` is a new history entry; this returns its key, to complete it later. `completes` has the key of an entry
+        that was started, and what to add to it; `also` is the room that a change takes in the window.
 
         Raises:
-            ConflictError: the record, or what a condition of the rest is about, is another by now; nothing was written.
+            ConflictError: the record, or another item with a condition, changed meanwhile; nothing was written.
         """
         writes: list[Write] = []
         at_key: layout.Key = ("", "")
@@ -154,7 +154,7 @@ class State:
             writes.append(put)
         if completes:
             started, known = completes
-            # Once completed it stays so: another sending of this write must not give the room back twice.
+            # Only once: if the SDK sends this write again, it must not give the room back twice.
             writes.append(self.store.update(started, Update().set(known).only_if("outcome", "=", layout.STARTED)))
         if change.ends:
             writes.append(self.store.delete(layout.record_key(key)))
@@ -168,11 +168,11 @@ class State:
         return at_key
 
     def arm(self, timer: Timer) -> None:
-        """Have its subject looked at when it is due. Arming it again changes nothing."""
+        """Have its subject reconciled when it is due. Arming it again changes nothing."""
         self.store.write(self.store.put(codec.timer_item(timer)))
 
     def timers_due(self, until: datetime, partition: str = layout.TIMERS) -> Iterator[Timer | CorruptItemError]:
-        """The timers that ring before `until`, in order; in the place of one that can't be read, its error."""
+        """The timers that ring before `until`, in order; for one that can't be read, its error."""
         for item in self.store.items(partition, layout.timestamp(until)):
             try:
                 yield self.store.decode(codec.timer_from, item)
@@ -201,7 +201,7 @@ def _update(change: RecordChange) -> Update | None:
         return None
     update = Update().set({**values, "version": codec.VERSION}).remove(*sorted(removed)).add(layout.WRITES, 1)
     if change.expected:
-        # A slow look must neither hide nor undo what a newer one wrote; or the record went with its instance.
+        # A slow reconcile must not undo what a newer one wrote, or restore a record that ended with its instance.
         writes = change.expected.writes
         update.only_as({layout.WRITES: writes} if writes else {}, layout.WRITES)
     return update

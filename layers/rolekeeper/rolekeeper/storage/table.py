@@ -1,4 +1,4 @@
-"""The state table as DynamoDB gives it: items read and written. What they mean, say those who share the store."""
+"""The state table: reads and writes items, whatever they mean."""
 
 import time
 import uuid
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BATCH_KEYS = 100  # of one BatchGetItem (DynamoDB API reference)
 PAGE = 400  # items of one Query: a reader that stops early has paid for no more
-# UnprocessedKeys are asked for again, never taken for absent; after these waits (seconds) the read has failed.
+# UnprocessedKeys aren't absent: they are asked for again after these waits (seconds), and then the read fails.
 UNPROCESSED_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 type Write = dict[str, Any]  # one write, as `Store` makes it
@@ -35,7 +35,7 @@ class Store:
     sleep: Callable[[float], None] = time.sleep
 
     def get(self, keys: Sequence[Key]) -> dict[Key, Item]:
-        """The items under these keys; absent ones are absent. RetryableError where some stayed unread."""
+        """The items under these keys, as far as they exist. RetryableError if some stayed unread."""
         found: dict[Key, Item] = {}
         for chunk in batched(keys, BATCH_KEYS):
             wanted: Any = [_key(key) for key in chunk]
@@ -55,7 +55,7 @@ class Store:
         return found
 
     def decode[T](self, decode: Callable[[Item], T], item: Item) -> T:
-        """What an item means; CorruptItemError where it isn't what we wrote."""
+        """Decode an item; CorruptItemError if it isn't what we wrote."""
         try:
             return decode(item)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -87,7 +87,7 @@ class Store:
         return self._call("Query", self.client.query, TableName=self.table, ConsistentRead=True, **arguments)
 
     def put(self, item: Mapping[str, Any], *, if_higher: str = "", if_same: Sequence[str] = ()) -> Write:
-        """Put an item; with `if_higher`, over another only where that number is lower, and `if_same` are the same."""
+        """Put an item; with `if_higher` it replaces one only if that number is lower there, and `if_same` are equal."""
         put: dict[str, Any] = {"TableName": self.table, "Item": codec.to_attributes(item)}
         if if_higher:
             older = Update().only_if(if_higher, "<", item[if_higher])
@@ -96,7 +96,7 @@ class Store:
         return {"Put": put}
 
     def update(self, key: Key, update: "Update") -> Write:
-        """Change attributes of an item, and make it where there is none."""
+        """Change attributes of an item; make it if there is none."""
         return {"Update": {"TableName": self.table, "Key": _key(key), **update.expression()}}
 
     def delete(self, key: Key) -> Write:
@@ -110,7 +110,7 @@ class Store:
         return self.put({**words, "pk": pk, "sk": sk, "at": written, "expires": expires})
 
     def write(self, *writes: Write) -> None:
-        """Make these writes, or none: ConflictError where a condition of one of them doesn't hold."""
+        """Make all these writes, or none: ConflictError if a condition of one doesn't hold."""
         if len(writes) > 1:
             self._call("TransactWriteItems", self.client.transact_write_items, TransactItems=list(writes))
             return
@@ -124,7 +124,7 @@ class Store:
 
 
 def _key(key: Key) -> dict[str, Any]:
-    # Both are texts: boto3's serializer would take a fifth of a sweep to find that out.
+    # Both are texts. The general serializer would take a fifth of a sweep to find that out.
     return {name: {"S": text} for name, text in layout.key_attributes(key).items()}
 
 
