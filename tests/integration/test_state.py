@@ -541,10 +541,10 @@ def test_all_that_is_kept_of_a_mapping_comes_in_one_read(table: Table) -> None:
     held = Held(replace(web, revision=2), NOW, "ada")
     for each in (web, star):
         table.revisions.publish(each, {}, NOW)
-    table.revisions.told(star)
+    table.revisions.note_sent(star)
     table.revisions.hold(held, {}, NOW)
     table.calls.clear()
-    assert table.revisions.read(web.key) == StoredMapping(web, held, star, untold=True)
+    assert table.revisions.read(web.key) == StoredMapping(web, held, star, unsent=True)
     assert table.calls.counted() == {"BatchGetItem": 1}
     assert table.revisions.read(star.key) == StoredMapping(star, None, star)
 

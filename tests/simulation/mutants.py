@@ -474,7 +474,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "forgets the instances of an edit that was cut short",
         "rolekeeper.mappings.publish",
-        "(seen.stored.published if seen.stored.untold else None)",
+        "(seen.stored.published if seen.stored.unsent else None)",
         "None",
         seed=3,
     ),

@@ -75,7 +75,7 @@ def test_a_crash_anywhere_is_made_good(
             assert (copy.revision, copy.deleted) == (published.revision, published.deleted), (step, account)
             assert published.deleted or copy.profile_arn == profile(account, published.spec.role)
         stored = desk.world.revisions.read(mapping_key(TAG))
-        assert not stored.untold
+        assert not stored.unsent
         # What an edit was published for is sent everywhere by one of the two.
         everywhere = sorted((each.account, each.region) for each in targets)
         assert set(sent + desk.sent_to()) == set(everywhere), step

@@ -1082,7 +1082,7 @@ def test_a_fan_out_that_has_time_starts_no_execution(desk: MappingsFixture) -> N
 def test_a_fan_out_of_a_thousand_with_time_for_300_sends_each_once(desk: MappingsFixture) -> None:
     instances = launched(desk, 1_000)
     assert desk.edit("workload=web", role="web").status is Status.PUBLISHED
-    assert not desk.world.revisions.read(mapping_key("workload=web")).untold, "the machine has it"
+    assert not desk.world.revisions.read(mapping_key("workload=web")).unsent, "the machine has it"
     (started,) = desk.world.machine.started
     assert (started["stateMachineArn"], started["input"]["sent"]) == (RESUME_MACHINE, 300)
     event, runs = started["input"], 0

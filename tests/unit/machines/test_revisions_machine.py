@@ -62,7 +62,7 @@ class Mappings(RuleBasedStateMachine):
         self.published: dict[MappingKey, PublishedMapping] = {}
         self.held: dict[MappingKey, Held] = {}
         self.in_conflict: dict[MappingKey, frozenset[MappingKey]] = {}
-        self.untold: set[MappingKey] = set()
+        self.unsent: set[MappingKey] = set()
         self.signed: dict[tuple[str, MappingKey, int], str] = {}
         self.budget: dict[MappingKey, tuple[int, int]] = {}
         self.revisions: dict[tuple[MappingKey, int], PublishedMapping] = {}
@@ -106,7 +106,7 @@ class Mappings(RuleBasedStateMachine):
         )
         if fits:
             self.published[key], self.in_conflict[key] = made, kept.in_conflict
-            self.untold.add(key)
+            self.unsent.add(key)
             self.revisions[key, made.revision] = made
             self.entries[key] += 1
             self.budget |= {key: (budget, made.revision)} if budget else {}
@@ -147,7 +147,7 @@ class Mappings(RuleBasedStateMachine):
         )
         if fits and there:
             self.published[key] = replace(there, suspended_because=why)
-            self.untold.add(key)
+            self.unsent.add(key)
             self.entries[key] += 1
 
     @rule(reads=readers)
@@ -157,9 +157,9 @@ class Mappings(RuleBasedStateMachine):
             return
         read, there = kept.published, self.published.get(key)
         fits = there is not None and there.revision == read.revision
-        self._write(lambda: self.workers[who].revisions.told(read), fits=fits)
+        self._write(lambda: self.workers[who].revisions.note_sent(read), fits=fits)
         if fits:
-            self.untold.discard(key)
+            self.unsent.discard(key)
 
     @rule(reads=readers, row=tricky_keys)
     def block(self, reads: Reads, row: MappingKey) -> None:
@@ -199,7 +199,7 @@ class Mappings(RuleBasedStateMachine):
                 self.held.get(key),
                 self.published.get(MappingKey(key.tag_key, ANY_VALUE)),
                 in_conflict=self.in_conflict.get(key, frozenset()),
-                untold=key in self.untold,
+                unsent=key in self.unsent,
             )
             kept = fresh.revisions.read(key)
             assert kept == expected

@@ -89,8 +89,8 @@ class OperatorOverrides:
             send(CONTROL_CHANGED, detail)
             if not self.telemetry.flush():
                 raise RetryableError("NotSent", "a write of the control item was not reported")
-        told = {**layout.key_attributes(layout.CONTROL_REPORTED), "control": str(control)}
-        store.write(store.entry(pk, detail, at, correlation_id), store.put(told))
+        reported = {**layout.key_attributes(layout.CONTROL_REPORTED), "control": str(control)}
+        store.write(store.entry(pk, detail, at, correlation_id), store.put(reported))
 
     def _timer(self, sk: str, correlation_id: str) -> None:
         """A timer that rings before the next minute's run would see it: look now."""

@@ -75,8 +75,8 @@ class Observation:
             decided = replace(decided, action=Action.HOLD, code="contested", reason=reason)
         withheld = self.control.withholds(settings.mode)
         if withheld and decided.action.mutates:
-            reason, told = f"{withheld.reason}; it {would}", (*decided.arguments, self.control.unclear)
-            return replace(decided, action=Action.HOLD, code=withheld.code, reason=reason, arguments=told)
+            reason, arguments = f"{withheld.reason}; it {would}", (*decided.arguments, self.control.unclear)
+            return replace(decided, action=Action.HOLD, code=withheld.code, reason=reason, arguments=arguments)
         if withheld and self.control.paused:
             # The reason says that Rolekeeper is paused, even if there is nothing to do.
             return replace(decided, reason=f"{withheld.reason}; {decided.reason}")

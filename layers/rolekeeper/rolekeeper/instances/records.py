@@ -68,12 +68,12 @@ def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | N
     """What to report of its pin, if that was written, is over or was removed since the last report."""
     if observed.instance is None or observed.instance.state in ENDED:
         return None
-    told, held = observed.record.pin, observed.pin
+    reported, held = observed.record.pin, observed.pin
     # That IAM refuses its role isn't part of what was written.
     pin = NO_PIN if held is None or held.expired(now) else replace(held, unclear="" if held.role else held.unclear)
-    if pin == told:
+    if pin == reported:
         return None
-    what, named = ("is over" if held else "was removed", told) if pin == NO_PIN else ("was set", pin)
+    what, named = ("is over" if held else "was removed", reported) if pin == NO_PIN else ("was set", pin)
     until = f" until {layout.timestamp(named.expires_at)}" if named.expires_at else ""
     who = f"claimed by {named.by or 'nobody'}, because: {named.reason or '(no reason)'}"
     reason = f"the pin to {named.role or '(unclear)'} ({named.profile_arn or 'no profile'}){until} {what}; {who}"

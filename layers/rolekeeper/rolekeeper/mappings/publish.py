@@ -70,7 +70,7 @@ class Publisher:
         """
         cause = f"the row was changed by {made_by}" if made_by else "the row changed"
         verdict = self._judge(key, Trigger(cause, correlation_id, claimed_by))
-        self._free_others(key, verdict, correlation_id)
+        self._recheck_conflicting(key, verdict, correlation_id)
         return verdict
 
     def recheck(self, key: MappingKey, correlation_id: str, scan: Scan | None = None, *, seen: bool = False) -> Verdict:
@@ -81,7 +81,7 @@ class Publisher:
         """
         verdict = self._judge(key, Trigger("swept", correlation_id, recheck=True, scan=scan, seen=seen))
         if verdict.changed:
-            self._free_others(key, verdict, correlation_id)
+            self._recheck_conflicting(key, verdict, correlation_id)
         return verdict
 
     def _judge(self, key: MappingKey, trigger: Trigger) -> Verdict:
@@ -165,17 +165,16 @@ class Publisher:
         copies = verdict.copies or {}
         renewed = self.copies.write(seen.stored, copies)
         # After a crash the instances of what was published before may still be unsent, whatever the verdict is now.
-        untold = verdict.mapping if verdict.ending in _PUBLISHES else None
-        untold = untold or (seen.stored.published if seen.stored.untold else None)
+        unsent = verdict.mapping if verdict.ending in _PUBLISHES else None
+        unsent = unsent or (seen.stored.published if seen.stored.unsent else None)
         spokes = self.assessor.spokes
         # A reason that only counts the accounts in which it is in effect changes nothing for instances.
-        if untold or (changed and verdict.ending is Ending.KEEP and not (spokes.all and verdict.only_reason(seen.row))):
-            told = {spokes.hub.account, *copies}
-            self._fan_out(seen, untold or seen.stored.published, told)
+        if unsent or (changed and verdict.ending is Ending.KEEP and not (spokes.all and verdict.only_reason(seen.row))):
+            self._fan_out(seen, unsent or seen.stored.published, {spokes.hub.account, *copies})
         elif renewed:
             self._fan_out(seen, seen.stored.published, renewed)
-        if untold:
-            self.revisions.told(untold)
+        if unsent:
+            self.revisions.note_sent(unsent)
         if entry:
             self._publish_event(seen, entry)
         self._write_row(seen, verdict)
@@ -270,7 +269,7 @@ class Publisher:
             if row not in stored.in_conflict and len(stored.in_conflict) < ROWS:
                 self.revisions.add_conflict(stored.published, row)
 
-    def _free_others(self, key: MappingKey, verdict: Verdict, correlation_id: str) -> None:
+    def _recheck_conflicting(self, key: MappingKey, verdict: Verdict, correlation_id: str) -> None:
         """Judge again the rows that were in conflict with one that was judged, but not those in conflict with them.
 
         A refusal for one of them is logged and left to the sweep; that AWS gave no answer is raised at the end.

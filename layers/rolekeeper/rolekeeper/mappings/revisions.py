@@ -18,7 +18,7 @@ from rolekeeper.storage.table import Write
 type Entry = dict[str, Any]
 
 # Attributes of a published mapping: the rows in conflict with it, by partition; whether instances are still unsent.
-BLOCKS, UNTOLD = "blocks", "untold"
+BLOCKS, UNSENT = "blocks", "untold"
 # Attributes of a published mapping, one for each other Region of its account: what that target's last sweep counted.
 COUNTS = "counts:"
 
@@ -76,7 +76,7 @@ class StoredMapping:
     """All that is stored of a mapping, from one consistent read.
 
     `published` is the last revision or its tombstone. `held` is the last one held, and may be approved or overtaken
-    since. `any_value` is what is published for the same tag key and any value; `in_conflict` are rows. `untold`: not
+    since. `any_value` is what is published for the same tag key and any value; `in_conflict` are rows. `unsent`: not
     all instances of what is published have been sent. `edits` counts what all edits change (`layout.EDITS`). `copies`
     are by account, and read separately where there are other accounts; `counts` are of the hub's other Regions.
     """
@@ -86,7 +86,7 @@ class StoredMapping:
     any_value: PublishedMapping | None = None
     control: Control = field(default_factory=Control)
     in_conflict: frozenset[MappingKey] = frozenset()
-    untold: bool = False
+    unsent: bool = False
     edits: Mapping[str, int] = field(default_factory=dict, compare=False)
     counts: Counts = field(default_factory=dict, compare=False)
     copies: Mapping[str, Copy] = field(default_factory=dict, compare=False)
@@ -136,7 +136,7 @@ class Revisions:
             any_value=self._decoded(codec.published_from, items.get(any_at)),
             control=codec.control_from(items.get(layout.CONTROL, {})),
             in_conflict=self._decoded(_in_conflict, items.get(published_at)) or frozenset(),
-            untold=UNTOLD in items.get(published_at, {}),
+            unsent=UNSENT in items.get(published_at, {}),
             edits=self._decoded(_numbers, items.get(layout.EDITS)) or {},
             counts=self._decoded(_counts, items.get(published_at)) or {},
         )
@@ -204,7 +204,7 @@ class Revisions:
         item = codec.published_item(mapping)
         revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}
         blocked = {layout.mapping_pk(each) for each in blocks}
-        item |= {UNTOLD: True, **({BLOCKS: blocked} if blocked else {}), **_counts_item(regions or {})}
+        item |= {UNSENT: True, **({BLOCKS: blocked} if blocked else {}), **_counts_item(regions or {})}
         writes = [
             self.store.put(item, if_higher="revision", if_same=[BLOCKS]),
             self.store.put(revision),
@@ -241,13 +241,13 @@ class Revisions:
         """Write what IAM now says of a published revision: whether it can be used, and its profile's ids."""
         item = codec.published_item(mapping)
         seen = {name: item[name] for name in ("suspended_because", "profile_id", "former_profile_ids")}
-        update = Update().set(seen | ({UNTOLD: True} if entry else {})).only_if("revision", "=", mapping.revision)
+        update = Update().set(seen | ({UNSENT: True} if entry else {})).only_if("revision", "=", mapping.revision)
         history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
         self.store.write(self.store.update(layout.published_key(mapping.key), update), *history)
 
-    def told(self, mapping: PublishedMapping) -> None:
+    def note_sent(self, mapping: PublishedMapping) -> None:
         """Note that all instances of what is published were sent."""
-        update = Update().remove(UNTOLD).only_if("revision", "=", mapping.revision)
+        update = Update().remove(UNSENT).only_if("revision", "=", mapping.revision)
         self.store.write(self.store.update(layout.published_key(mapping.key), update))
 
     def add_conflict(self, other: PublishedMapping, row: MappingKey) -> None:

@@ -68,8 +68,8 @@ class RowSnapshot:
         return f"(revision {self.revision} {suspended or 'stays in effect'})"
 
     def refreshed(self, refresh: "Refresh") -> "RowSnapshot":
-        untold = self.stored.untold or refresh.entry is not None
-        return replace(self, stored=replace(self.stored, published=refresh.mapping, untold=untold))
+        unsent = self.stored.unsent or refresh.entry is not None
+        return replace(self, stored=replace(self.stored, published=refresh.mapping, unsent=unsent))
 
     def candidate(self, spec: MappingSpec, profile_arn: str, profile_id: str) -> PublishedMapping:
         before = self.stored.published
