@@ -26,8 +26,9 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Do the task that the event names, by default a sweep; answer with the result, and with what is left."""
     app = runtime.app(context.invoked_function_arn)
     correlation_id = str(event.get("id") or context.aws_request_id)
-    task = asked = Task(event.get("task", Task.SWEEP))
-    if task is Task.EXPIRIES and not app.state.last_sweep().ended:
+    task = Task(event.get("task", Task.SWEEP))
+    first = task is Task.EXPIRIES and not app.state.last_sweep().ended
+    if first:
         # Nothing changes before a sweep has ended: on a new state table the first minute runs one.
         task = Task.SWEEP
 
@@ -54,7 +55,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
             done = resumable(task, correlation_id, sent)
         else:
             target = target_from(event["target"]) if event.get("target") else None
-            if app.settings.organization and asked is not Task.EXPIRIES and not (target or "rest" in event):
+            if app.settings.organization and not (first or target or "rest" in event):
                 app.sweep_starter(in_time).start(correlation_id, _scheduled(event, app.now()))
             there = app.at(target) if target else app
             swept = there.sweep(correlation_id, seconds_left, context.aws_request_id, event).run()
