@@ -3,7 +3,7 @@
 A row that fails its checks, or isn't approved yet, changes nothing: the last good revision stays in effect.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from shlex import quote
@@ -16,7 +16,7 @@ from rolekeeper.mappings.revisions import Copy
 from rolekeeper.mappings.scan import ImpactScanner, Scan
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Verdict
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import Mode, PublishedMapping, WhenOccupied
+from rolekeeper.model.mapping import MappingSpec, Mode, PublishedMapping, WhenOccupied
 from rolekeeper.permissions import Roles
 from rolekeeper.permissions.roles import Reach, RoleCheck
 
@@ -93,12 +93,7 @@ class Assessor:
         self.scanner.add_possible_conflicts(scan.conflicts, candidate, seen.stored, seen.at)
         if scan.conflicts.new and not same:
             return self.refuse(seen, Status.CONFLICT, (str(scan.conflicts),), scan)
-        takes, may = spec.when_occupied is WhenOccupied.REPLACE, self.scanner.ownership.take_over
-        notes = [*warnings, "" if role.problem else role.note, scan.about_foreign(taken=takes and may)]
-        if takes and not may:
-            notes.append("when_occupied: replace has no effect, as the stack is deployed with TakeOver=false")
-        if spec.units and not self.roles.settings.organization:
-            notes.append("units: it governs no instance, as the stack is deployed without OrganizationId")
+        notes = [*warnings, *self._notes(spec, role, scan)]
         missing = role.missing
         if missing and (withheld := seen.stored.control.withholds(self.mode)):
             missing = ""
@@ -112,6 +107,16 @@ class Assessor:
             return verdict
         impact = self._compared(seen, candidate, scan.impact, spread, shares)
         return self._unless_held(seen, candidate, replace(verdict, impact=impact), spread, notes)
+
+    def _notes(self, spec: MappingSpec, role: RoleCheck, scan: Scan) -> Iterator[str]:
+        """What people should know of a row that passed its checks, perhaps empty texts."""
+        takes, may = spec.when_occupied is WhenOccupied.REPLACE, self.scanner.ownership.take_over
+        yield "" if role.problem else role.note
+        yield scan.about_foreign(taken=takes and may)
+        if takes and not may:
+            yield "when_occupied: replace has no effect, as the stack is deployed with TakeOver=false"
+        if spec.units and not self.roles.settings.organization:
+            yield "units: it governs no instance, as the stack is deployed without OrganizationId"
 
     def _counted(self, seen: RowSnapshot, published: PublishedMapping) -> RowSnapshot:
         """The same with what the mapping governs, where no sweep counted it.
@@ -153,7 +158,7 @@ class Assessor:
         If nothing changes, the other targets count as their own sweeps last counted them.
         """
         if same or not self.spokes.all:
-            return own.including(*self.spokes.counted(seen.stored)) if self.spokes.all else own, {}
+            return own.including(*self.spokes.counted(seen.stored)), {}
         scans = {self.spokes.hub: own, **spread.scans}
         shares = {target: scan.impact.changes for target, scan in scans.items()}
         for each in spread.scans.values():
