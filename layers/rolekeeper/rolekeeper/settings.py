@@ -23,7 +23,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """Profiles whose ARN has this `prefix` are managed; foreign ones are replaced only with `take_over`. IAM agrees."""
+    """Profiles whose ARN has this `prefix` are managed; others go only with `take_over`. IAM enforces the same."""
 
     prefix: str
     take_over: bool = False

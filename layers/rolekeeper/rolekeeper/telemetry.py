@@ -76,7 +76,7 @@ class Telemetry:
         detail = {"action": error.action, "resource": error.resource, "code": error.code, "aws-says": error.message}
         self.logger.error("permission missing", extra={**detail, "correlation_id": correlation_id})
         self.count("PermissionDenied")
-        # It isn't where an instance already shows exactly this refusal: each sweep asks again.
+        # It isn't news if the instance shows this refusal already, as each sweep asks again.
         if news and (named := (error.action, error.resource)) not in self._denied:
             self._denied.add(named)
             self.send(PERMISSION_MISSING, {**detail, "correlation-id": correlation_id}, [])

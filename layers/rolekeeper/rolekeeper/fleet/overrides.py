@@ -26,7 +26,7 @@ class UnknownKeyError(Exception):
 
 @dataclass(frozen=True)
 class OperatorOverrides:
-    """Acts on what was written; made anew for each batch, which starts each task once."""
+    """Acts on what was written; made for each batch, in which it starts each task once."""
 
     state: State
     queue: WorkQueue

@@ -42,9 +42,9 @@ _DETACH = "aws ec2 disassociate-iam-instance-profile --association-id"
 class Case:
     """All that one decision depends on, as EC2 and the state table show it now.
 
-    `grant` explains what the instance carries: it is of the association's profile, or of no role where it has none.
-    `owner` is its published mapping (or tombstone), and says what happens when the tag goes. It is None where there is
-    no grant, where the record is missing, or where the tag is gone and another mapping governs: then it isn't read.
+    `grant` explains what the instance carries: the association's profile, or no role. `owner` is its published mapping
+    or tombstone, and says what happens when the tag goes. It is None if there is no grant, if the record is missing, or
+    if the tag is gone and another mapping governs, as it isn't read then.
     """
 
     instance: Instance
@@ -56,7 +56,7 @@ class Case:
 
     @property
     def lost(self) -> Grant | None:
-        """The grant, if its mapping's record is missing though the tag is there: nobody meant it."""
+        """The grant, if its mapping's record is missing though the tag is there: that is damage, not an act."""
         grant = self.grant
         return grant if grant and not self.owner and grant.mapping.matches(self.instance.tags) else None
 
@@ -112,7 +112,7 @@ def _govern(case: Case, winner: PublishedMapping) -> Decision:  # noqa: C901  # 
             f"to hand the instance over, detach it ({_DETACH} {foreign.id}), or {' and '.join(wanted)}"
         )
         return decision(Action.HOLD, "occupied", reason, arguments=(str(case.ownership.take_over),))
-    # A pin is meant, so it takes over all the same.
+    # A pin is a deliberate act, so it takes over all the same.
     if (lost := case.lost) and lost.mapping != winner.key and not winner.key.pins:
         return decision(Action.HOLD, "mapping-missing", _missing(lost), arguments=(str(lost.mapping),))
     if instance.state in _CHANGING:
@@ -162,7 +162,7 @@ def _ungoverned(case: Case) -> Decision:
 
 
 def _wanted_for_take_over(winner: PublishedMapping, ownership: Ownership) -> list[str]:
-    """What the stack and the mapping have yet to say before a foreign role may go. A pin is a person's own word."""
+    """What the stack and the mapping must still allow before a foreign role is replaced. A pin needs only the stack."""
     wanted = [] if ownership.take_over else ["deploy with TakeOver=true"]
     if not winner.key.pins and winner.spec.when_occupied is WhenOccupied.KEEP:
         wanted.append("set when_occupied=replace")
@@ -230,7 +230,7 @@ def resolve(
 
 
 def _overruled(ranked: Candidates, why: str, excluded: Decision | None = None) -> Candidates:
-    """The same with no winner: whichever would have governed loses."""
+    """The same with no winner: the mapping that would have governed is overridden."""
     would = ranked.in_conflict or ((ranked.winner,) if ranked.winner else ())
     lost = tuple(Overridden(each.key, why) for each in would)
     return Candidates(overridden=(*lost, *ranked.overridden), exclusion=excluded)
@@ -277,5 +277,5 @@ def exclusion(tags: Mapping[str, str], now: datetime) -> Decision | None:
 
 
 def _left_alone(action: Action, code: str, reason: str, until: datetime | None = None, unclear: str = "") -> Decision:
-    """The instance is left as it is until then, or for what a tag or a pin says that can't be read."""
+    """Leave the instance as it is: until a time, or because a tag or a pin is `unclear`."""
     return Decision(action, code, reason, until=until, arguments=(str(until), unclear))

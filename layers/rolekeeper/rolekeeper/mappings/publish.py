@@ -62,7 +62,7 @@ class Publisher:
     hands_over_at: datetime
 
     def publish(self, key: MappingKey, correlation_id: str, claimed_by: str = "", made_by: str = "") -> Verdict:
-        """Judge a row that was changed or deleted. The stream knows who `made_by`, or the deleted row who `claimed_by`.
+        """Judge a row that was changed, by whom if the stream knows; or deleted, whose editor was `claimed_by` the row.
 
         Raises:
             RetryableError: AWS is throttled or has a fault; the row says `Waiting`. Try again.
@@ -181,7 +181,7 @@ class Publisher:
         return replace(verdict, changed=changed, in_conflict=seen.stored.in_conflict)
 
     def _is_news(self, seen: RowSnapshot, verdict: Verdict) -> bool:
-        """Whether the row, or where that may have no room the history, says something else so far."""
+        """Whether the row still says something else; and the history too, if the row may have no room."""
         if verdict.ending in _PUBLISHES:
             # The tombstone of a deletion that was left unfinished is published already.
             return verdict.mapping is not None

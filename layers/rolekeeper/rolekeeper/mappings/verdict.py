@@ -140,7 +140,7 @@ class RowSnapshot:
         return asked and content(self.row) == content(row_of(tombstone.spec))
 
     def acted_on(self, revision: int = 0) -> tuple[str, ...]:
-        """The columns to remove as done: the editor, who is noted; and the approval, if this revision is published."""
+        """The columns to remove as done: editor and discard; and the approval, if this revision is published."""
         # A number to discard works once: otherwise it would drop what is held under it later.
         done = tuple(name for name in ("discard", "edited_by") if getattr(self.parsed, name))
         return (*done, "approve", "approved_by") if revision and self.parsed.approve == revision else done

@@ -1,11 +1,12 @@
 """What roles may do: what of it is broad, and what a change from one role's policies to another's gains and loses.
 
-Broad are permissions by which an instance could become more than its role, and trust in others than EC2. There,
-conditions aren't evaluated: what is allowed under one is allowed, and only a Deny that applies whenever the Allow does
-takes it away. Resources count one by one: patterns that reach all only together aren't noticed.
+Permissions are broad if an instance could use them to get more than its role; trust is broad if it admits others than
+EC2. Conditions aren't evaluated for this: what is allowed under a condition is allowed, and only a Deny that applies
+whenever the Allow does takes it away. Resources count separately: several patterns that only together reach all don't
+count as all.
 
-Of a change, whatever becomes allowed is in what is gained, and whatever was allowed and no longer is in what is lost.
-More may be shown than is so, where only several rules together cover one.
+A change gains everything that becomes allowed, and loses everything that no longer is. It may show more than that, if
+only several rules together cover one.
 """
 
 import re

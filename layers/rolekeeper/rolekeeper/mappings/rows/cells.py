@@ -32,7 +32,7 @@ class HomeAccount:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One attribute of a row. A reader that helps itself says so in `warnings`."""
+    """One attribute of a row. A reader that corrects the value says so in `warnings`."""
 
     type: str
     value: Any
@@ -175,7 +175,7 @@ def _read_instant(cell: Cell) -> datetime:
         raise CellError(f"is {quote(said)}, a time that doesn't exist; {ask}") from None
     if at.tzinfo is None:
         raise CellError(f"is {quote(said)}, which has no time zone; add Z for UTC: {quote(f'{at.isoformat()}Z')}")
-    # The first and the last day of all can't be told in UTC, and are out of range as they are.
+    # The first and the last day of the calendar may not exist in UTC; they are out of range anyway.
     with suppress(OverflowError):
         at = at.astimezone(UTC)
     if not YEARS[0] <= at.year <= YEARS[1]:

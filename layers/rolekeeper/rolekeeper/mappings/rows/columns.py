@@ -238,8 +238,8 @@ COLUMNS = (
     Column("description", "none", cells.text(DESCRIPTION)),
 )
 
-# What people ask beside the mapping itself: taken out of the row once it is done. A malformed one is warned about and
-# never keeps a row from being read. `approve` has room for more revisions than thirty years of edits every second.
+# What people ask for besides the mapping: removed from the row once it is done. A malformed one is only a warning.
+# `approve` has room for more revisions than thirty years of edits every second.
 ASKS = (
     Column("approve", "none", cells.whole(1, 10**9, "the number that held_revision shows", ask="write")),
     Column("approved_by", "none", cells.text(USER_ID)),

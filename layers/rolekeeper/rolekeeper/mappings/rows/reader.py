@@ -25,7 +25,7 @@ SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class ParsedRow:
-    """What a row says: a mapping, or all the problems that keep it from being one; and what people ask beside it."""
+    """What a row says: a mapping, or all the problems that keep it from being one; and what people ask for."""
 
     spec: MappingSpec | None
     problems: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ def _about_unknown(attributes: Attributes) -> list[str]:
 
 
 def _about_sense(spec: MappingSpec) -> list[str]:
-    """What is allowed and yet surely not meant."""
+    """Warnings about what is allowed but probably a mistake."""
     said = []
     if spec.instance_profile and spec.role == NO_ROLE:
         said.append(f"instance_profile: is not used, as role is {spec.role}")
@@ -116,7 +116,7 @@ def _written(value: Any) -> Any:
 
 
 def content(attributes: Attributes) -> dict[str, Any]:
-    """What the mapping itself says, sets in order: without our columns and what people ask beside it."""
+    """The mapping's own columns, with sets in order: without ours, and without what people ask for."""
     return {name: _ordered(value) for name, value in attributes.items() if name not in _BESIDE}
 
 
