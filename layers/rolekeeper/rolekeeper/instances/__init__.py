@@ -1,7 +1,6 @@
 """An instance's way: a request, what EC2 shows, the decision, the change, the record."""
 
-from rolekeeper.instances.observe import Observation, observe_page
 from rolekeeper.instances.reconcile import Reconciler
 from rolekeeper.instances.requests import RetryLoop
 
-__all__ = ["Observation", "Reconciler", "RetryLoop", "observe_page"]
+__all__ = ["Reconciler", "RetryLoop"]

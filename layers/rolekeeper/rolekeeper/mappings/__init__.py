@@ -3,6 +3,6 @@
 from rolekeeper.mappings.assess import Assessor
 from rolekeeper.mappings.publish import Publisher
 from rolekeeper.mappings.table import MappingTable
-from rolekeeper.mappings.verdict import Status, Verdict
+from rolekeeper.mappings.verdict import Status
 
-__all__ = ["Assessor", "MappingTable", "Publisher", "Status", "Verdict"]
+__all__ = ["Assessor", "MappingTable", "Publisher", "Status"]
