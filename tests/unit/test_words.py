@@ -36,8 +36,9 @@ LEFT = ("docs/AWS_FACTS.md", "docs/decisions.md")
 
 
 def messages(path: Path) -> Iterator[tuple[int, str]]:
-    """The texts of a module that people may read: not its docstrings, except those of the command's own help."""
+    """The texts of a module that people may read, with the docstrings of what is deployed and of the command's help."""
     tree = ast.parse(path.read_text())
+    deployed = any(ROOT / each in path.parents for each in ("layers", "functions"))
     documented = [n for n in ast.walk(tree) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)]
     helps = "rolekeeper_cli/commands" in str(path)
     docstrings = {
@@ -45,6 +46,7 @@ def messages(path: Path) -> Iterator[tuple[int, str]]:
         for n in documented
         if ast.get_docstring(n) and isinstance(n.body[0], ast.Expr) and not (helps and isinstance(n, ast.FunctionDef))
     }
+    docstrings = set() if deployed else docstrings
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
             yield node.lineno, node.value

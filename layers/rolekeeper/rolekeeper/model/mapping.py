@@ -103,7 +103,7 @@ class MappingSpec:
 class PublishedMapping:
     """A mapping that passed every check: the only kind that the reconciler obeys.
 
-    `profile_arn` is empty for `NONE`. `suspended_because` says why its instances are held: its role is gone, say.
+    `profile_arn` is empty for `NONE`. `suspended_because` says why nothing changes on its instances: no role, say.
     `deleted` marks a removed row's tombstone: it detaches, where a record merely missing is damage and holds.
     `former_profile_ids` are of deleted profiles of the same name; `profile_id` is empty until it is seen.
     """
