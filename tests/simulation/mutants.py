@@ -301,10 +301,10 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Edit(
                 "rolekeeper.instances.change_limit",
-                "        return self._by_number(now) or self.reserve_or_wait(mapping, revision, now)",
+                "        budget = layout.budget_key(mapping)\n        room = self._by_number(now)\n",
                 '        self.one = f"window#0:{mapping}", "window"\n'
                 "        self._known = {self.one: self.store.get([self.one]).get(self.one, {})}\n"
-                "        return self.room(now)",
+                "        room = self.room(now)\n        budget = layout.budget_key(mapping)\n",
             ),
             Edit(
                 "rolekeeper.instances.change_limit",

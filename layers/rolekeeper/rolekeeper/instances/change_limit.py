@@ -114,10 +114,6 @@ class ChangeLimiter:
         """Take over what a read brought of these items; empty: they are not known."""
         self._known = dict(counters)
 
-    def reserve(self, mapping: MappingKey, revision: int, now: datetime) -> Reservation | datetime:
-        """Room by the counters that are known, without a call; otherwise by those that this reads."""
-        return self._by_number(now) or self.reserve_or_wait(mapping, revision, now)
-
     def took(self, room: Reservation, now: datetime) -> None:
         """A change took this room."""
         if room.approved:
@@ -175,13 +171,15 @@ class ChangeLimiter:
         return Reservation(tuple(take), tuple(back))
 
     def reserve_or_wait(self, mapping: MappingKey, revision: int, now: datetime) -> Reservation | datetime:
-        """Room by the counters, which this reads, or by this revision's approval; or else a turn."""
+        """Room by the counters, if need be read again, or by this revision's approval; or else a turn."""
         budget = layout.budget_key(mapping)
-        if budget not in self._known:
+        room = self._by_number(now)
+        if not room and budget not in self._known:
             keys = *self.keys, budget
             found = self.store.get(keys)
             self._known |= {key: found.get(key, {}) for key in keys}
-        if room := self._by_number(now):
+            room = self._by_number(now)
+        if room:
             return room
         if approved_budget(self._known[budget], revision) > 0:
             used = Update().add("credit", -1).only_if("credit", ">", 0).only_if("credit_revision", "=", revision)
@@ -241,7 +239,7 @@ class Worker:
         entry = records.history_entry(request, observed, decision, {}) | {"outcome": STARTED}
         for wait in (*CROWDED, None):
             now = self.now()
-            room = self.window.reserve(mapping, decision.revision, now) if mapping else None
+            room = self.window.reserve_or_wait(mapping, decision.revision, now) if mapping else None
             if isinstance(room, datetime):
                 return room
             change = records.starting(observed, decision, now)
