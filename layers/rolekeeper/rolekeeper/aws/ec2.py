@@ -31,8 +31,8 @@ SLOWEST, ROUNDED = 5, 1e-3  # halvings; the part of a change that clocks may rou
 class Pace:
     """A worker's share of the changes that EC2 takes in a second: a token bucket that lives as long as its process.
 
-    Only the work queue's function changes instances, only so many of it run at once, and each leases its share of
-    `ChangesPerSecond` so. That costs no call, and there is no counter to be hot.
+    Changes per second need no counter: only the work queue's function changes instances, a fixed number of it run at
+    once, and each process has its share of `ChangesPerSecond`.
     """
 
     def __init__(self, per_second: float, now: datetime, burst: int = BURST) -> None:
@@ -40,7 +40,7 @@ class Pace:
         self._halvings, self._eases_at = 0, now
 
     def wait(self, number: int, now: datetime) -> float:
-        """Seconds until so many changes, or as many as go at once, may be made; 0 if they may now."""
+        """Seconds until that number of changes, or a full burst, may be made; 0 if they may now."""
         while self._halvings and now >= self._eases_at:
             self._halvings, self._eases_at = self._halvings - 1, self._eases_at + SLOWED
         rate = self._per_second / (1 << self._halvings)
@@ -51,7 +51,7 @@ class Pace:
         return missing / rate if missing > ROUNDED else 0.0
 
     def rest(self, number: int, now: datetime) -> float:
-        """Seconds until some of so many changes may be made: not always a burst, so that workers don't go in step."""
+        """Seconds until some of these changes may be made: a random part of a burst, so workers don't run in step."""
         some = random.Random().randint(self._burst // 2, self._burst)  # noqa: S311  # spreads load, guards nothing
         return self.wait(min(number, some), now)
 
