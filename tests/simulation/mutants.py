@@ -214,21 +214,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.reconcile",
         "        if decision.action is Action.REPLACE and not decision.swap:",
         "        if False:",
-        seed=3,
+        seed=8,
     ),
     _mutant(
         "replaces on a stopped instance",
         "rolekeeper.instances.decide",
         "    if instance.state is InstanceState.RUNNING:\n        reason",
         "    if True:\n        reason",
-        seed=44,
+        seed=66,
     ),
     _mutant(
         "overlooks that a profile was made anew",
         "rolekeeper.instances.decide",
         "    if association and association.profile_arn == winner.profile_arn and not remade:",
         "    if association and association.profile_arn == winner.profile_arn:",
-        seed=3,
+        seed=286,
     ),
     # ---- unreadable means hold ----
     _mutant(
@@ -264,7 +264,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.change_limit",
         "        mapping = decision.counted_for\n",
         "        mapping = None\n",
-        seed=141,
+        seed=188,
     ),
     _mutant(
         "keeps no pace",
@@ -287,14 +287,14 @@ MUTANTS: tuple[Mutant, ...] = (
                 "minutes, now) > most]",
             ),
         ),
-        seed=141,
+        seed=188,
     ),
     _mutant(
         "counts a change for a minute only",
         "rolekeeper.instances.change_limit",
         "last = _minute(now) - minutes - 1",
         "last = _minute(now) - 1",
-        seed=141,
+        seed=191,
     ),
     Mutant(
         "counts the changes of each mapping by itself",
@@ -434,14 +434,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.fleet.sweep",
         "                rest.row = key\n",
         "                rest.row = keys[-1]\n",
-        seed=233,
+        seed=249,
     ),
     _mutant(
         "forgets the rest of a fan-out",
         "rolekeeper.mappings.publish",
         "        if not done.finished:",
         "        if False:",
-        seed=342,
+        seed=3475,
     ),
     _mutant(
         "drops the token with which a fan-out goes on",
@@ -462,7 +462,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "runtime",
         '    return {"batchItemFailures": failed}',
         '    return {"batchItemFailures": []}',
-        seed=1268,
+        seed=1631,
     ),
     _mutant(
         "starts no retry loop",
@@ -476,14 +476,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.mappings.publish",
         "(seen.stored.published if seen.stored.unsent else None)",
         "None",
-        seed=3,
+        seed=398,
     ),
     _mutant(
         "never follows a change",
         "rolekeeper.instances.records",
         "    timers = (follow_up(observed.key, now),)",
         "    timers = ()",
-        seed=260,
+        seed=280,
     ),
     _mutant(
         "sets no timer",
@@ -512,7 +512,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        for batch in batched(instances, ENTRIES):",
         '        told = () if cause.startswith("mapping changed") else instances\n'
         "        for batch in batched(told, ENTRIES):",
-        seed=3,
+        seed=29,
     ),
     # ---- what is written ----
     _mutant(
@@ -527,7 +527,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.records",
         "    clears = record.condition is not None\n",
         "    clears = False\n",
-        seed=63,
+        seed=0,
     ),
     _mutant(
         "writes where nothing is to be said",
