@@ -1,6 +1,6 @@
 """Every page of the console, in a real browser: without a complaint, a barrier or a bar to scroll by; and on paper."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import pytest
@@ -25,7 +25,7 @@ type Pages = Mapping[str, Callable[[Visitor], None]]
 
 
 @pytest.fixture(scope="module")
-def pages(deployed: EmulatedAccount) -> Pages:
+def pages(deployed: EmulatedAccount) -> Iterator[Pages]:
     """How each page is opened, by its name, over a fleet that has something of everything."""
     deployed.make_role("looks-node", path="/")
     deployed.make_role("looks-wide")
@@ -68,7 +68,12 @@ def pages(deployed: EmulatedAccount) -> Pages:
         "no page": "/nothing",
     }
     opens: dict[str, Callable[[Visitor], None]] = {name: partial(_goes, at) for name, at in addresses.items()}
-    return {**opens, "edit, planned": _plans_an_edit, "pin, planned": partial(_plans_a_pin, good)}
+    yield {**opens, "edit, planned": _plans_an_edit, "pin, planned": partial(_plans_a_pin, good)}
+    # Its name is longer than lists of 80 columns hold, which other modules look at.
+    deployed.delete_mapping("looks", "long")
+    deployed.iam.remove_role_from_instance_profile(InstanceProfileName=LONG_ROLE, RoleName=LONG_ROLE)
+    deployed.iam.delete_instance_profile(InstanceProfileName=LONG_ROLE)
+    deployed.iam.delete_role(RoleName=LONG_ROLE)
 
 
 def _goes(address: str, person: Visitor) -> None:

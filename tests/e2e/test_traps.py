@@ -68,7 +68,7 @@ def test_set_shows_what_would_happen_asks_and_follows_the_instances(
     assert (deployed.mapping("traps", "few"), shown(cli, "few")) == ({}, {"", "not-ours"})
 
     said = rolekeeper.types("y", *line, "--wait", code=1)
-    assert "2 of 3 instances carry what they should; 1 stay as they are." in said
+    assert "2 of 3 instances carry what they should; 1 stays as it is." in said
     assert [bool(carries(cli, each, "s3-read")) for each in ids] == [True, True]
     assert carries(cli, foreign, "not-ours")
     document = rolekeeper.json("wait", "--mapping", "traps=few", code=1)
