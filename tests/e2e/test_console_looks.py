@@ -93,18 +93,23 @@ def _plans_a_pin(instance: str, person: Visitor) -> None:
     person.sees("it loses its role")
 
 
+def _found_on[T](pages: Pages, person: Visitor, look: Callable[[], T]) -> dict[str, T]:
+    """What a look at each page finds, of those on which it finds anything; one page isn't there, and says so."""
+    found = {}
+    for name, opens in pages.items():
+        opens(person)
+        found[name] = look()
+    person.expects("404")
+    return {name: each for name, each in found.items() if each}
+
+
 @pytest.mark.skipif(not axe_is_there(), reason=".envs/node isn't set up: make .envs/node/done")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_barrier(
     browser: Browser, writing: ConsoleProcess, entered: StorageState, pages: Pages, scheme: str
 ) -> None:
     with visitor(browser, entered, f"axe-{scheme}", base_url=writing.origin, color_scheme=scheme) as person:
-        found = {}
-        for name, opens in pages.items():
-            opens(person)
-            found[name] = person.barriers()
-        person.expects("404")
-    assert {name: each for name, each in found.items() if each} == {}
+        assert _found_on(pages, person, person.barriers) == {}
 
 
 @pytest.mark.skipif(not axe_is_there(), reason=".envs/node isn't set up: make .envs/node/done")
@@ -119,27 +124,19 @@ def test_no_page_is_wider_than_its_window(
     browser: Browser, writing: ConsoleProcess, entered: StorageState, pages: Pages, size: tuple[int, int]
 ) -> None:
     with visitor(browser, entered, f"width-{size[0]}", base_url=writing.origin, size=size) as person:
-        wider = {}
-        for name, opens in pages.items():
-            opens(person)
-            wider[name] = person.overflow()
-        person.expects("404")
-    assert {name: by for name, by in wider.items() if by > 0} == {}
+        assert _found_on(pages, person, person.overflow) == {}
 
 
 def test_on_a_wide_screen_no_table_has_to_be_scrolled(
     browser: Browser, writing: ConsoleProcess, entered: StorageState, pages: Pages
 ) -> None:
     with visitor(browser, entered, "scrolled", base_url=writing.origin, size=WIDE_SCREEN) as person:
-        wider = {}
-        for name, opens in pages.items():
-            opens(person)
-            wider[name] = person.page.evaluate(
-                "Array.from(document.querySelectorAll('.scroll')).filter(each => each.scrollWidth > each.clientWidth)"
-                ".map(each => each.getAttribute('aria-label'))"
-            )
-        person.expects("404")
-    assert {name: tables for name, tables in wider.items() if tables} == {}
+        scrolled = partial(
+            person.page.evaluate,
+            "Array.from(document.querySelectorAll('.scroll')).filter(each => each.scrollWidth > each.clientWidth)"
+            ".map(each => each.getAttribute('aria-label'))",
+        )
+        assert _found_on(pages, person, scrolled) == {}
 
 
 def test_on_a_phone_why_a_list_is_empty_is_in_sight(
@@ -156,14 +153,15 @@ def test_on_paper_no_page_is_wider_than_a_sheet(
     browser: Browser, writing: ConsoleProcess, entered: StorageState, pages: Pages
 ) -> None:
     with visitor(browser, entered, "paper", base_url=writing.origin, size=A4) as person:
-        wider = {}
-        for name, opens in pages.items():
-            person.page.emulate_media(media="screen")
-            opens(person)
+
+        def printed() -> int:
             person.page.emulate_media(media="print")
-            wider[name] = person.overflow()
-        person.expects("404")
-    assert {name: by for name, by in wider.items() if by > 0} == {}
+            try:
+                return person.overflow()
+            finally:
+                person.page.emulate_media(media="screen")
+
+        assert _found_on(pages, person, printed) == {}
 
 
 def test_on_paper_there_is_what_one_reads_in_black_and_no_button(
